@@ -1,0 +1,11 @@
+"""Errors of the engine. Their texts are shown to the user as they are: what, which value, how to fix it."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Input that cannot be used: a file, an image, a point or a setting. Exit code 2 on the command line."""
+
+
+class ResourceError(RuntimeError):
+    """The machine could not do it (memory, device, disk), with what was tried and what would help."""

@@ -1,0 +1,147 @@
+"""``Volume``: voxels and where they lie in the patient; ``Extent``: a box of voxels of a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+
+AXES = ("x", "y", "z")  # the first (I), second (J) and third (K) index of a voxel
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A box of voxels: ``start`` (included) and ``stop`` (excluded), both as (i, j, k)."""
+
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+
+    @classmethod
+    def slab(cls, volume: Volume, axis: str, first: int, last: int) -> Extent:
+        """Slices ``first`` to ``last`` (both included, counted from 0) of ``volume`` along ``axis`` ("x", "y" or "z").
+
+        Raises InputError for an unknown axis or slices outside the volume.
+        """
+        if axis not in AXES:
+            raise InputError(f"axis is {axis!r}; it must be one of {', '.join(AXES)}")
+        a = AXES.index(axis)
+        size = volume.size[a]
+        if not 0 <= first <= last < size:
+            named = f"slice {first}" if first == last else f"slices {first} to {last}"
+            raise InputError(
+                f"{named} along {axis} is not in the image, which has slices 0 to {size - 1} along {axis}; "
+                "choose within that range"
+            )
+        start, stop = [0, 0, 0], list(volume.size)
+        start[a], stop[a] = first, last + 1
+        return cls(tuple(start), tuple(stop))
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Number of voxels along (i, j, k)."""
+        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Index of this box in an array [K, J, I] of the whole volume."""
+        return tuple(slice(a, b) for a, b in zip(self.start[::-1], self.stop[::-1], strict=True))
+
+    def contains(self, ijk: tuple[int, int, int]) -> bool:
+        """Whether voxel (i, j, k) of the volume lies in this box."""
+        return all(a <= v < b for a, v, b in zip(self.start, ijk, self.stop, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image in physical space.
+
+    :param array: voxels, ``[K, J, I]`` (grey) or ``[K, J, I, 3]`` (RGB, 0 to 255 for uint8, otherwise any scale). Any
+        real voxel type; never copied or changed here. A 2D image has K = 1.
+    :param ijk_to_ras: 4x4 matrix, voxel index (i, j, k, 1) to patient millimetres (right, anterior, superior, 1). Any
+        rotation, flip, shear and spacing that can be inverted.
+    :param name: shown to the user and used for the names of results.
+    """
+
+    array: np.ndarray
+    ijk_to_ras: np.ndarray
+    name: str = "image"
+
+    def __post_init__(self):
+        array = np.asarray(self.array)
+        if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] != 3):
+            raise InputError(
+                f"image {self.name!r} has an array of shape {array.shape}; expected [K, J, I] (grey) or [K, J, I, 3] (RGB)"
+            )
+        if 0 in array.shape:
+            raise InputError(f"image {self.name!r} has no voxels (shape {array.shape})")
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"image {self.name!r} has voxels of type {array.dtype}; only real numbers can be segmented")
+        matrix = np.array(self.ijk_to_ras, dtype=np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
+            raise InputError(f"image {self.name!r} has an unusable voxel-to-patient matrix: {matrix.tolist()}")
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+        if (spacing <= 0).any() or abs(np.linalg.det(matrix[:3, :3] / spacing)) < 1e-6:
+            raise InputError(
+                f"image {self.name!r} has a voxel-to-patient matrix that cannot be inverted; its voxel sizes are "
+                f"{spacing.tolist()} mm: correct the image header"
+            )
+        matrix.setflags(write=False)
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "ijk_to_ras", matrix)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Number of voxels along (i, j, k)."""
+        return tuple(int(n) for n in self.array.shape[2::-1])
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along (i, j, k)."""
+        return tuple(float(s) for s in np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0))
+
+    @property
+    def is_rgb(self) -> bool:
+        return self.array.ndim == 4
+
+    @property
+    def extent(self) -> Extent:
+        """The box of all voxels."""
+        return Extent((0, 0, 0), self.size)
+
+    def cropped(self, extent: Extent) -> Volume:
+        """The part of this volume in ``extent``, in its place in the patient; a view, not a copy."""
+        matrix = self.ijk_to_ras.copy()
+        matrix[:3, 3] = (self.ijk_to_ras @ (*extent.start, 1.0))[:3]
+        return Volume(self.array[extent.slices], matrix, self.name)
+
+    def ras_of(self, ijk) -> np.ndarray:
+        """Patient position (mm, RAS) of voxel index ``ijk`` (may be fractional)."""
+        return (self.ijk_to_ras @ (*ijk, 1.0))[:3]
+
+    def voxel_at(self, ras) -> tuple[int, int, int]:
+        """The voxel (i, j, k) that holds patient position ``ras`` (mm). Raises InputError if it is outside."""
+        index = np.linalg.solve(self.ijk_to_ras, (*ras, 1.0))[:3]
+        voxel = tuple(int(v) for v in np.floor(index + 0.5))
+        if not self.extent.contains(voxel):
+            corners = [self.ras_of([(-0.5, n - 0.5)[b >> d & 1] for d, n in enumerate(self.size)]) for b in range(8)]
+            low, high = np.min(corners, 0), np.max(corners, 0)
+            box = ", ".join(f"{n} {a:.1f} to {b:.1f}" for n, a, b in zip("RAS", low, high, strict=True))
+            raise InputError(
+                f"point {','.join(f'{v:g}' for v in ras)} (RAS, mm) is outside image {self.name!r}, which covers {box}"
+            )
+        return voxel
+
+    def slice_axis(self, axis: str = "auto") -> str:
+        """The axis across the slices: ``axis`` itself, or for "auto" the one-voxel axis, else the one with clearly the
+        largest spacing, else the third ("z")."""
+        if axis in AXES:
+            return axis
+        if axis != "auto":
+            raise InputError(f"axis is {axis!r}; it must be auto, {', '.join(AXES)}")
+        thin = [a for a, n in zip(AXES, self.size, strict=True) if n == 1]
+        if thin:
+            return thin[-1]
+        order = np.argsort(self.spacing)
+        return AXES[order[2]] if self.spacing[order[2]] > 1.5 * self.spacing[order[1]] else "z"

@@ -1,0 +1,1 @@
+"""The methods, one module each: ``segment`` (S3-Net regions and objects from points)."""

@@ -1,0 +1,46 @@
+"""Long work as a generator of progress steps.
+
+A function that takes long returns ``Steps[T]``: a generator that yields :class:`Step` and returns its result. Who calls
+decides how to run it: the panel advances it from a timer and drops it on Cancel, the command line draws a bar, tests
+drain it silently. Nothing of a dropped generator reaches the scene or the disk, since only its return value is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of progress: ``fraction`` of the whole work done (0 to 1) and what is being done now."""
+
+    fraction: float
+    message: str
+
+
+Steps = Generator[Step, None, T]
+
+
+def drain(steps: Steps[T], on_step: Callable[[Step], None] | None = None) -> T:
+    """Runs ``steps`` to the end and returns its result; ``on_step`` is called with each step."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as stop:
+            return stop.value
+        if on_step is not None:
+            on_step(step)
+
+
+def within(steps: Steps[T], start: float, stop: float) -> Steps[T]:
+    """Passes ``steps`` on with their fractions mapped from 0..1 to ``start``..``stop`` of a larger work."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield Step(start + (stop - start) * step.fraction, step.message)
