@@ -7,7 +7,6 @@ regions, a point, another granularity) in milliseconds, without fitting again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -78,19 +77,22 @@ class Regions:
         """Regions as segments "Region 1" ... on the grid of the whole volume."""
 
 
-@dataclass(frozen=True, eq=False)
 class ObjectChoice:
-    """An object and its alternatives. Masks are bool [K, J, I] over the extent.
+    """An object and its alternatives: a ladder of candidate masks from small to large, of which one is chosen.
 
-    :param ladder: candidate masks from small to large: what the granularity control steps through.
-    :param index: which step of the ladder ``mask`` is.
-    :param alternatives: the best (at most three) clearly different answers, best first; the first is ``mask``.
+    Masks of other steps are made when they are asked for, so that a large volume holds only one at a time.
+
+    Attributes: ``steps`` (length of the ladder, at least 1), ``index`` (the chosen step), ``alternatives`` (ladder
+    indices of the best, at most three, clearly different answers, best first; the first is the automatic choice).
     """
 
-    mask: np.ndarray
-    ladder: tuple[np.ndarray, ...]
+    steps: int
     index: int
-    alternatives: tuple[np.ndarray, ...]
+    alternatives: tuple[int, ...]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The chosen object, bool [K, J, I] over the extent."""
 
     def at(self, index: int) -> ObjectChoice:
         """The same choice at another step of the ladder (clipped to its ends)."""

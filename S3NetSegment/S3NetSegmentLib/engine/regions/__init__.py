@@ -1,0 +1,1 @@
+"""Label maps of an image without any label: k-means clustering, graph regions and S3-Net, each over several scales."""
