@@ -27,7 +27,9 @@ class SegmentSettings:
         "alone), auto (all for colour images, classical for grey ones, where the network was measured to add nothing).",
         choices=("auto", "all", "classical", "s3net"),
     )
-    region_counts: tuple[int, ...] = _setting((2, 3, 4, 5, 6, 8), "Numbers of regions to prepare (2 to 16 each).", 2, 16)
+    region_counts: tuple[int, ...] = _setting(
+        (2, 3, 4, 5, 6, 8), "Numbers of regions to prepare (2 to 16 each).", 2, 16
+    )
     work_size: int = _setting(256, "Longest side of a slice, in pixels, on which regions are searched.", 32, 1024)
     # S3-Net: network
     fit_size: int = _setting(48, "Longest side of a slice, in pixels, on which S3-Net is fitted.", 16, 512)
@@ -37,25 +39,37 @@ class SegmentSettings:
     deformable: bool = _setting(False, "Modulated deformable convolution with offsets predicted from the input.")
     deformable_reach: float = _setting(4.0, "Largest offset of the deformable convolution, in pixels.", 0.5, 16.0)
     # S3-Net: fitting
-    start: str = _setting("kmeans", "First labels: kmeans (distilled into the network) or random.", choices=("kmeans", "random"))
+    start: str = _setting(
+        "kmeans", "First labels: kmeans (distilled into the network) or random.", choices=("kmeans", "random")
+    )
     steps: int = _setting(12, "Steps that distil the first labels into the network.", 0, 1000)
     self_training_steps: int = _setting(0, "Steps of self-training on the network's own labels after that.", 0, 1000)
     restarts: int = _setting(2, "Networks fitted from different random weights and averaged.", 1, 8)
     learning_rate: float = _setting(0.1, "Learning rate of SGD (momentum 0.9).", 1e-4, 2.0)
-    clustering_weight: float = _setting(1.0, "Weight of the clustering loss (cross-entropy to the current labels).", 0.0, 10.0)
+    clustering_weight: float = _setting(
+        1.0, "Weight of the clustering loss (cross-entropy to the current labels).", 0.0, 10.0
+    )
     anchor_weight: float = _setting(1.0, "Weight that holds self-training to the first labels.", 0.0, 10.0)
     affine_weight: float = _setting(1.0, "Weight of the consistency over affine transformation.", 0.0, 10.0)
     spatial_weight: float = _setting(0.5, "Weight of the edge-aware spatial consistency.", 0.0, 10.0)
-    entropy_weight: float = _setting(1.0, "Weight of the one-sided entropy floor (random start and self-training).", 0.0, 10.0)
+    entropy_weight: float = _setting(
+        1.0, "Weight of the one-sided entropy floor (random start and self-training).", 0.0, 10.0
+    )
     entropy_floor: float = _setting(0.5, "Entropy floor, as a share of the entropy of equal regions.", 0.0, 1.0)
-    edge_contrast: float = _setting(0.3, "Contrast (in standard deviations) at which spatial consistency halts.", 0.01, 10.0)
+    edge_contrast: float = _setting(
+        0.3, "Contrast (in standard deviations) at which spatial consistency halts.", 0.01, 10.0
+    )
     rotation: float = _setting(180.0, "Largest rotation of the random affine transformation, degrees.", 0.0, 180.0)
     scaling: float = _setting(0.2, "Largest scaling of the random affine transformation (0.2: 0.82 to 1.22).", 0.0, 0.7)
     shear: float = _setting(0.15, "Largest shear of the random affine transformation.", 0.0, 0.5)
-    shift: float = _setting(0.1, "Largest shift of the random affine transformation, as a share of half the image.", 0.0, 0.5)
+    shift: float = _setting(
+        0.1, "Largest shift of the random affine transformation, as a share of half the image.", 0.0, 0.5
+    )
     flip: bool = _setting(True, "Whether the random affine transformation may mirror the image.")
     fit_slices: int = _setting(8, "Slices of a volume in each fitting step (one shared network for all slices).", 1, 64)
-    guided_radius: int = _setting(4, "Radius of the guided filter that brings soft labels to full resolution, pixels.", 0, 32)
+    guided_radius: int = _setting(
+        4, "Radius of the guided filter that brings soft labels to full resolution, pixels.", 0, 32
+    )
 
     def __post_init__(self):
         for f in fields(self):
@@ -69,7 +83,9 @@ class SegmentSettings:
             name, equals, value = text.partition("=")
             name = name.strip().replace("-", "_")
             if not equals or name not in known:
-                raise InputError(f"setting {text!r} is not understood; write name=value with a name of: {', '.join(known)}")
+                raise InputError(
+                    f"setting {text!r} is not understood; write name=value with a name of: {', '.join(known)}"
+                )
             changes[name] = _parsed(known[name], value.strip())
         return dataclasses.replace(self, **changes)
 
@@ -110,7 +126,9 @@ def _checked(f, value):
         return values
     whole = isinstance(f.default, int)
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not low <= value <= high:
-        raise InputError(f"setting {f.name} is {value!r}; it must be a {'whole ' if whole else ''}number from {low:g} to {high:g}")
+        raise InputError(
+            f"setting {f.name} is {value!r}; it must be a {'whole ' if whole else ''}number from {low:g} to {high:g}"
+        )
     return value if whole else float(value)
 
 
@@ -118,7 +136,16 @@ def _parsed(f, text: str):
     """``text`` as a value of field ``f``'s type; the range is checked later."""
     try:
         if isinstance(f.default, bool):
-            return {"true": True, "on": True, "1": True, "yes": True, "false": False, "off": False, "0": False, "no": False}[text.lower()]
+            return {
+                "true": True,
+                "on": True,
+                "1": True,
+                "yes": True,
+                "false": False,
+                "off": False,
+                "0": False,
+                "no": False,
+            }[text.lower()]
         if isinstance(f.default, tuple):
             return tuple(int(v) for v in text.split(","))
         return type(f.default)(text)

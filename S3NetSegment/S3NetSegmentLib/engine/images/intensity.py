@@ -67,7 +67,9 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     invalid = array.dtype.kind == "f" and not (finite.all() and _all_finite(array))
     values = sample[finite]
     if values.size == 0:
-        raise InputError(f"image {volume.name!r} holds no finite value (only NaN or infinity); check how it was written")
+        raise InputError(
+            f"image {volume.name!r} holds no finite value (only NaN or infinity); check how it was written"
+        )
     minimum, maximum = values.min(), values.max()
     if not maximum > minimum:
         raise InputError(
@@ -77,7 +79,11 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     if volume.is_rgb:
         full = 255.0 if array.dtype == np.uint8 or 1.0 < maximum <= 255.0 else float(maximum)
         return IntensityScale("rgb", 0.0, full, invalid)
-    if minimum < -500 and maximum > 0 and (array.dtype.kind in "iu" or np.allclose(values[:1000], np.round(values[:1000]))):
+    if (
+        minimum < -500
+        and maximum > 0
+        and (array.dtype.kind in "iu" or np.allclose(values[:1000], np.round(values[:1000])))
+    ):
         return IntensityScale("ct", CT_KNOTS[0], CT_KNOTS[-1], invalid)
     background = np.count_nonzero(values == minimum) / values.size
     inside = values[values > minimum] if background > 0.2 else values
@@ -92,11 +98,14 @@ def lab_from_rgb(rgb: np.ndarray) -> np.ndarray:
     rgb = np.asarray(rgb, dtype=np.float32)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     matrix = np.array(
-        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]], np.float32
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
+        np.float32,
     )
     xyz = linear @ matrix.T / np.array([0.95047, 1.0, 1.08883], np.float32)
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), xyz * np.float32(24389 / 27 / 116) + np.float32(16 / 116))
-    return np.stack((116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])), -1).astype(np.float32)
+    return np.stack((116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])), -1).astype(
+        np.float32
+    )
 
 
 def _all_finite(array: np.ndarray) -> bool:

@@ -77,7 +77,9 @@ class Volume:
         if 0 in array.shape:
             raise InputError(f"image {self.name!r} has no voxels (shape {array.shape})")
         if array.dtype.kind not in "biuf":
-            raise InputError(f"image {self.name!r} has voxels of type {array.dtype}; only real numbers can be segmented")
+            raise InputError(
+                f"image {self.name!r} has voxels of type {array.dtype}; only real numbers can be segmented"
+            )
         matrix = np.array(self.ijk_to_ras, dtype=np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
             raise InputError(f"image {self.name!r} has an unusable voxel-to-patient matrix: {matrix.tolist()}")
