@@ -9,10 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import ndimage
 
-from ..images import Extent, Segmentation, Volume
-from ..progress import Steps
+from ..errors import InputError, ResourceError
+from ..images import Extent, Segment, Segmentation, Volume
+from ..images.intensity import intensity_scale
+from ..images.overlay import label_colors
+from ..images.resample import labels_to_grid, resized
+from ..objects import SliceObjects
+from ..objects.volume_objects import VolumeObjects
+from ..progress import Step, Steps, within
+from ..regions import slice_maps, volume_maps
+from ..regions.cluster_labels import ClusterLabels
 from ..settings import SegmentSettings
+from .object_choice import ObjectChoice
+from .working_grid import WorkingGrid
 
 Voxel = tuple[int, int, int]  # (i, j, k) in the whole volume
 
@@ -27,13 +38,38 @@ def find_regions(
 ) -> Steps[Regions]:
     """Searches the regions of ``volume`` inside ``extent`` (None: everywhere), as a generator of progress steps.
 
-    Intensities are normalised from the whole volume, so neighbouring slices treated one by one agree.
+    Intensities are normalised from the whole volume, so neighbouring slices treated one by one agree. An extent of one
+    slice is treated as a picture; a thicker one as a volume, with one set of regions for all its slices.
 
     :param axis: the axis across the slices, see :meth:`Volume.slice_axis`.
+    :param device: where S3-Net computes, see ``engine.device``; k-means and graph regions always use the CPU.
     :raises InputError: an image without contrast or with nothing finite, bad settings, an unusable device.
+    :raises ResourceError: the memory of the machine is not enough.
     """
-    raise NotImplementedError
-    yield
+    settings = settings or SegmentSettings()
+    extent = extent or volume.extent
+    if not all(0 <= a < b <= n for a, b, n in zip(extent.start, extent.stop, volume.size, strict=True)):
+        raise InputError(
+            f"the part {extent.start} to {extent.stop} (i, j, k) does not lie in image {volume.name!r}, whose size is "
+            f"{volume.size}; choose slices or a region of interest inside the image"
+        )
+    volume.slice_axis(axis)  # a wrong name is refused before anything is computed
+    network_device = _network_device(device, settings, volume)
+    try:
+        scale = intensity_scale(volume)
+        grid = WorkingGrid(volume, extent, axis, settings.work_size)
+        features = yield from within(grid.features_of(volume, scale), 0.0, 0.1)
+        if not features.max() - features.min() > 1e-6:
+            raise InputError(
+                f"the chosen part of image {volume.name!r} is constant; there is nothing to tell apart. "
+                "Choose another slice or a larger part"
+            )
+        return (yield from within(_searched(volume, grid, features, settings, network_device), 0.1, 1.0))
+    except MemoryError:
+        raise ResourceError(
+            "the memory of this machine is not enough for this part of the image; choose fewer slices or a region of "
+            "interest, or close other programs"
+        ) from None
 
 
 class Regions:
@@ -43,16 +79,22 @@ class Regions:
     know, e.g. that memory ran out and the CPU took over), counts (tuple of available region numbers, ascending).
     """
 
-    volume: Volume
-    extent: Extent
-    axis: str
-    settings: SegmentSettings
-    device: str
-    notes: list[str]
-    counts: tuple[int, ...]
+    def __init__(self, volume, grid: WorkingGrid, settings, labelling, objects, device: str, notes: list[str]):
+        self.volume, self.extent, self.axis, self.settings = volume, grid.extent, grid.axis, settings
+        self.device, self.notes, self.counts = device, notes, settings.region_counts
+        self._grid, self._labelling, self._objects = grid, labelling, objects
+        # Only the last answers are kept: a label map of a large volume is large.
+        self._labels: dict[int, np.ndarray] = {}
+        self._stability: dict[int, np.ndarray] = {}
+        self._ranked: dict = {}
 
     def labels(self, count: int) -> np.ndarray:
         """Regions 1 to ``count`` (uint8), canonical order: mean intensity ascending. InputError if not in counts."""
+        self._check_count(count)
+        if count not in self._labels:
+            working = self._labelling.labels(count) + np.uint8(1)
+            self._labels = {count: self._grid.to_native(working, labels_to_grid)}
+        return self._labels[count]
 
     def object_at(
         self, inside: Sequence[Voxel], outside: Sequence[Voxel] = (), radius_mm: float | None = None
@@ -60,39 +102,117 @@ class Regions:
         """The object at the first ``inside`` point; each further point adds (inside) or removes (outside) a region.
 
         :param radius_mm: rough radius of the object, if the user gave one.
-        :raises InputError: no inside point, or a point outside ``extent``.
+        :raises InputError: no inside point, a point outside ``extent``, or a radius that is not above 0.
         """
+        if not inside:
+            raise InputError("an object needs at least one point inside it; place one, or ask for regions only")
+        if radius_mm is not None and not (np.isfinite(radius_mm) and radius_mm > 0):
+            raise InputError(f"radius is {radius_mm} mm; it must be above 0")
+        first, *more = [self._grid.to_work(p) for p in inside]
+        removals = [self._grid.to_work(p) for p in outside]
+        both = set(map(tuple, inside)) & set(map(tuple, outside))
+        if both:
+            raise InputError(f"point {both.pop()} (voxel i, j, k) is marked inside and outside at once; remove one")
+        key = (first, radius_mm)
+        if key not in self._ranked:
+            self._ranked = {key: self._objects.ranked(first, radius_mm=radius_mm)}
+        edits = [(p, True) for p in more] + [(p, False) for p in removals if p != first]
+        return ObjectChoice(self._ranked[key], self._objects, self._grid, edits, voxel=inside[0])
 
     def main_object(self) -> ObjectChoice | None:
         """The main object of a picture that has one (component, border contact, centrality, size), or None."""
+        ranked = self._objects.main()
+        return None if ranked is None else ObjectChoice(ranked, self._objects, self._grid, ())
 
     def region_at(self, voxel: Voxel, count: int) -> np.ndarray:
         """Mask of the connected part of region ``labels(count)`` that holds ``voxel``."""
+        self._grid.to_work(voxel)
+        labels, index = self.labels(count), self._grid.native_index(voxel)
+        parts, _ = ndimage.label(labels == labels[index])
+        return parts == parts[index]
 
-    def confidence(self, mask: np.ndarray | None = None, count: int | None = None) -> np.ndarray:
-        """Confidence of each voxel's assignment, float32 0 to 1: margin x stability under affine views. With ``mask``:
-        of being in or out of that object; otherwise of its region in ``labels(count)``."""
+    def confidence(self, choice: ObjectChoice | None = None, count: int | None = None) -> np.ndarray:
+        """Confidence of each voxel's assignment, float32 0 to 1: margin x stability under random affine views.
+
+        With ``choice`` the assignment to that object or its surroundings (margin: how unanimous the candidates are,
+        weighted by their scores); otherwise to its region in ``labels(count)``.
+        """
+        count = self.counts[len(self.counts) // 2] if count is None else count
+        self._check_count(count)
+        if count not in self._stability:
+            rng = np.random.default_rng([self.settings.seed, 3])
+            self._stability = {count: self._labelling.stability(count, rng)}
+        margin = self._labelling.margin(count) if choice is None else choice.unanimity()
+        return self._grid.to_native(np.clip(margin * self._stability[count], 0, 1), resized)
 
     def region_segmentation(self, count: int) -> Segmentation:
         """Regions as segments "Region 1" ... on the grid of the whole volume."""
+        whole = np.zeros(self.volume.array.shape[:3], np.uint8)
+        whole[self.extent.slices] = self.labels(count)
+        colors = label_colors(count)
+        segments = [Segment(f"Region {n}", colors[n - 1], n) for n in range(1, count + 1)]
+        return Segmentation([whole], segments, self.volume.ijk_to_ras)
+
+    def _check_count(self, count: int) -> None:
+        if count not in self.counts:
+            raise InputError(
+                f"{count} regions were not prepared; choose one of {', '.join(map(str, self.counts))}, or set "
+                "region_counts before searching"
+            )
 
 
-class ObjectChoice:
-    """An object and its alternatives: a ladder of candidate masks from small to large, of which one is chosen.
+class NetworkLabels:
+    """The labels of a fitted S3-Net on the working grid, with the interface of :class:`ClusterLabels`."""
 
-    Masks of other steps are made when they are asked for, so that a large volume holds only one at a time.
+    def __init__(self, fitted, grid: WorkingGrid):
+        self._fitted, self._grid = fitted, grid
 
-    Attributes: ``steps`` (length of the ladder, at least 1), ``index`` (the chosen step), ``alternatives`` (ladder
-    indices of the best, at most three, clearly different answers, best first; the first is the automatic choice).
-    """
+    def labels(self, count: int) -> np.ndarray:
+        return self._grid.slices_back(self._fitted.label_maps()[count])
 
-    steps: int
-    index: int
-    alternatives: tuple[int, ...]
+    def margin(self, count: int) -> np.ndarray:
+        return self._grid.slices_back(self._fitted.margin(count))
 
-    @property
-    def mask(self) -> np.ndarray:
-        """The chosen object, bool [K, J, I] over the extent."""
+    def stability(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        return self._grid.slices_back(self._fitted.stability(count))
 
-    def at(self, index: int) -> ObjectChoice:
-        """The same choice at another step of the ladder (clipped to its ends)."""
+
+def _uses_network(settings: SegmentSettings, volume: Volume) -> bool:
+    return settings.sources in ("all", "s3net") or (settings.sources == "auto" and volume.is_rgb)
+
+
+def _network_device(name: str, settings: SegmentSettings, volume: Volume):
+    """The torch device for S3-Net, or None where no network is used: then torch is not even imported."""
+    if not _uses_network(settings, volume) and name in ("auto", "cpu"):
+        return None
+    from ..device import choose_device
+
+    device = choose_device(name)
+    return device if _uses_network(settings, volume) else None
+
+
+def _searched(volume: Volume, grid: WorkingGrid, features: np.ndarray, settings, network_device) -> Steps[Regions]:
+    """Label maps from all sources of ``settings`` and what makes objects of them."""
+    rng = np.random.default_rng([settings.seed, 1])
+    maps, notes, device = {}, [], "cpu"
+    classical_share = 1.0 if network_device is None else 0.4
+    labelling = None
+    if settings.sources != "s3net":
+        yield Step(0.0, "Searching regions")
+        search = slice_maps if grid.flat else volume_maps
+        maps = yield from within(search(features, grid.spacing, settings, rng), 0.0, 0.8 * classical_share)
+        labelling = ClusterLabels(features, grid.spacing, settings.region_counts, rng)
+        yield Step(0.9 * classical_share, "Searching regions")
+    if network_device is not None:
+        from ..regions.s3net_fit import fit_s3net
+
+        stack = grid.slices_first(features)
+        fit = fit_s3net(stack, grid.slice_spacing, settings, network_device)
+        fitted = yield from within(fit, classical_share if maps else 0.0, 0.95)
+        notes += fitted.notes
+        device = str(fitted.device)
+        labelling = NetworkLabels(fitted, grid)
+        maps["s3net"] = [labelling.labels(count) for count in settings.region_counts]
+    yield Step(0.95, "Weighing regions")
+    objects = (SliceObjects if grid.flat else VolumeObjects)(features, maps, grid.spacing)
+    return Regions(volume, grid, settings, labelling, objects, device, notes)

@@ -1,0 +1,83 @@
+"""``ObjectChoice``: an object, its alternatives and its granularity, all answered without fitting again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..images.resample import mask_to_grid
+from .working_grid import WorkingGrid
+
+
+class ObjectChoice:
+    """An object and its alternatives: a ladder of candidate masks from small to large, of which one is chosen.
+
+    Masks of other steps are made when they are asked for, so that a large volume holds only one at a time.
+
+    Attributes: ``steps`` (length of the ladder, at least 1), ``index`` (the chosen step), ``alternatives`` (ladder
+    indices of the best, at most three, clearly different answers, best first; the first is the automatic choice).
+    """
+
+    def __init__(
+        self,
+        ranked,
+        objects,
+        grid: WorkingGrid,
+        edits: Sequence[tuple[tuple[int, ...], bool]],
+        voxel: Sequence[int] | None = None,
+        index: int | None = None,
+    ):
+        """
+        :param ranked: candidates of the first point (``objects.RankedCandidates``), on the working grid.
+        :param edits: further points, (working sample, whether to add there), applied in order to every step.
+        :param voxel: the first point, (i, j, k); always part of the object.
+        """
+        self._ranked, self._objects, self._grid, self._edits, self._voxel = ranked, objects, grid, tuple(edits), voxel
+        self.index = ranked.best if index is None else int(np.clip(index, 0, len(ranked.masks) - 1))
+        self._mask: np.ndarray | None = None
+
+    @property
+    def steps(self) -> int:
+        return len(self._ranked.masks)
+
+    @property
+    def alternatives(self) -> tuple[int, ...]:
+        return tuple(self._ranked.alternatives)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The chosen object, bool [K, J, I] over the extent."""
+        if self._mask is None:
+            self._mask = self._grid.to_native(self.working_mask(), mask_to_grid)
+            if self._voxel is not None:  # an object finer than the working grid can slip through it
+                self._mask[self._grid.native_index(self._voxel)] = True
+        return self._mask
+
+    def at(self, index: int) -> ObjectChoice:
+        """The same choice at another step of the ladder (clipped to its ends)."""
+        return ObjectChoice(self._ranked, self._objects, self._grid, self._edits, self._voxel, index)
+
+    def working_mask(self) -> np.ndarray:
+        """The chosen object on the working grid, bool."""
+        mask = np.asarray(self._ranked.masks[self.index], dtype=bool)
+        for number, (point, add) in enumerate(self._edits):
+            if bool(mask[point]) != add:
+                opposing = [p for p, a in self._edits[:number] if a != add]
+                if not add and self._voxel is not None:
+                    opposing.append(self._grid.to_work(self._voxel))
+                mask = self._objects.edited(mask, point, add, opposing)
+        return mask
+
+    def unanimity(self) -> np.ndarray:
+        """How unanimous the candidates are about each sample of the working grid, float32 0 to 1: |2 v - 1|, where v is
+        the share of candidates that hold it, weighted by softmax of their scores; 0 where that speaks against the
+        chosen object."""
+        scores = np.asarray(self._ranked.scores, dtype=np.float64)
+        weights = np.exp(scores - scores.max())
+        weights[weights < 0.01] = 0  # far worse candidates would only cost time
+        vote = np.zeros(self._grid.shape, np.float32)
+        for number in np.flatnonzero(weights):
+            vote += np.float32(weights[number] / weights.sum()) * self._ranked.masks[int(number)]
+        chosen = self.working_mask()
+        return np.clip(np.where(chosen, 2 * vote - 1, 1 - 2 * vote), 0, 1)
