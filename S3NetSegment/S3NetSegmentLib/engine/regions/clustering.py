@@ -22,19 +22,20 @@ def kmeans(
     if len(features) > samples:
         features = features[np.sort(rng.choice(len(features), samples, replace=False))]
     features = np.asarray(features, dtype=np.float64)
+    columns = np.ascontiguousarray(features.T)
     best, best_error = None, np.inf
     for _ in range(restarts):
         centres = _plus_plus(features, count, rng)
         for _ in range(iterations):
-            nearest = _distances(features, centres).argmin(1)
+            nearest = _relative_distances(columns, centres).argmin(0)
             sizes = np.bincount(nearest, minlength=count)
-            sums = np.stack([np.bincount(nearest, weights=c, minlength=count) for c in features.T], 1)
+            sums = np.stack([np.bincount(nearest, weights=c, minlength=count) for c in columns], 1)
             moved = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
             done = np.abs(moved - centres).max() < 1e-4
             centres = moved
             if done:
                 break
-        error = _distances(features, centres).min(1).mean()
+        error = _relative_distances(columns, centres).min(0).mean()
         if error < best_error:
             best, best_error = centres, error
     return best[np.lexsort(best.T[::-1])].astype(np.float32)
@@ -51,8 +52,9 @@ def nearest_centre(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return scores.argmax(1).astype(np.uint8).reshape(features.shape[:-1])
 
 
-def _distances(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    return (features**2).sum(1)[:, None] - 2 * features @ centres.T + (centres**2).sum(1)
+def _relative_distances(columns: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """|x - c|^2 - |x|^2 of samples ``[C, N]`` from ``centres`` ``[K, C]``, ``[K, N]``."""
+    return (centres**2).sum(1)[:, None] - 2 * centres @ columns
 
 
 def _plus_plus(features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
