@@ -9,3 +9,7 @@ class InputError(ValueError):
 
 class ResourceError(RuntimeError):
     """The machine could not do it (memory, device, disk), with what was tried and what would help."""
+
+
+class ImageWarning(UserWarning):
+    """Something about an image file that the user should know, though the image can be used (Python warning)."""

@@ -1,0 +1,118 @@
+"""Image file formats as bytes: NRRD, MHA and PNG, written by Python itself.
+
+SimpleITK's writers leave a full disk unnoticed (NIfTI, PNG) and bend axes that are not at right angles; here every
+byte goes through Python's file object, so that what could not be written is an error. Sources: the NRRD format
+definition (teem), MetaIO's tag list, and the PNG specification (ISO/IEC 15948).
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import BinaryIO
+
+import numpy as np
+
+_NRRD_TYPES = {
+    "b1": "uint8", "u1": "uint8", "i1": "int8", "u2": "uint16", "i2": "int16", "u4": "uint32", "i4": "int32",
+    "u8": "uint64", "i8": "int64", "f4": "float", "f8": "double",
+}  # fmt: skip
+_META_TYPES = {
+    "u1": "MET_UCHAR", "i1": "MET_CHAR", "u2": "MET_USHORT", "i2": "MET_SHORT", "u4": "MET_UINT", "i4": "MET_INT",
+    "u8": "MET_ULONG_LONG", "i8": "MET_LONG_LONG", "f4": "MET_FLOAT", "f8": "MET_DOUBLE",
+}  # fmt: skip
+_FAST = 1  # zlib level: label maps shrink well at any level, and images hardly gain from a higher one
+
+
+def write_nrrd(
+    file: BinaryIO, layers: list[np.ndarray], ijk_to_ras: np.ndarray, keys: Mapping[str, str] | None = None
+) -> None:
+    """Writes one or several arrays ``[K, J, I]`` of one shape and type as NRRD (gzip) into an open file.
+
+    :param layers: more than one become a list axis, the first in the file, as Slicer does with overlapping segments.
+    :param keys: key/value pairs of the header, any text.
+    """
+    first = layers[0]
+    lps = np.array([-1.0, -1.0, 1.0])[:, None] * np.asarray(ijk_to_ras, float)[:3]
+    sizes, directions, kinds = list(first.shape[::-1]), [_vector(column) for column in lps[:, :3].T], ["domain"] * 3
+    if len(layers) > 1:
+        sizes, directions, kinds = [len(layers), *sizes], ["none", *directions], ["list", *kinds]
+    lines = [
+        "NRRD0004",
+        f"type: {_NRRD_TYPES[first.dtype.str[1:]]}",
+        f"dimension: {len(sizes)}",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, sizes))}",
+        f"space directions: {' '.join(directions)}",
+        f"kinds: {' '.join(kinds)}",
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: {_vector(lps[:, 3])}",
+    ]
+    for key, value in (keys or {}).items():
+        lines.append(f"{key}:={_escaped(value)}")
+    file.write(("\n".join(lines) + "\n\n").encode("utf-8"))
+    with gzip.GzipFile("", "wb", _FAST, file, mtime=0) as out:
+        for planes in zip(*layers, strict=True):
+            plane = planes[0] if len(planes) == 1 else np.stack(planes, -1)
+            out.write(np.ascontiguousarray(plane, first.dtype.newbyteorder("<")).data)
+
+
+def write_mha(file: BinaryIO, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+    """Writes a scalar array ``[K, J, I]`` as MetaImage (header and compressed voxels in one) into an open file."""
+    lps = np.array([-1.0, -1.0, 1.0])[:, None] * np.asarray(ijk_to_ras, float)[:3]
+    spacing = np.linalg.norm(lps[:, :3], axis=0)
+    head = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = True\n"
+        "CompressedDataSize = "
+    )
+    file.write(head.encode())
+    at = file.tell()
+    tail = (
+        f"{0:020d}\nTransformMatrix = {_numbers((lps[:, :3] / spacing).T.ravel())}\nOffset = {_numbers(lps[:, 3])}\n"
+        f"CenterOfRotation = 0 0 0\nElementSpacing = {_numbers(spacing)}\n"
+        f"DimSize = {_numbers(array.shape[::-1])}\nElementType = {_META_TYPES[array.dtype.str[1:]]}\n"
+        "ElementDataFile = LOCAL\n"
+    )
+    file.write(tail.encode())
+    start = file.tell()
+    packer = zlib.compressobj(_FAST)
+    for plane in array:
+        file.write(packer.compress(np.ascontiguousarray(plane, array.dtype.newbyteorder("<")).data))
+    file.write(packer.flush())
+    size = file.tell() - start
+    file.seek(at)  # the size stands before the voxels but is known only after them
+    file.write(f"{size:020d}".encode())
+
+
+def write_png_pixels(file: BinaryIO, pixels: np.ndarray) -> None:
+    """Writes pixels ``[H, W]`` (uint8 or uint16 grey) or ``[H, W, 3]`` (uint8 or uint16 RGB) as PNG into an open file."""
+    height, width = pixels.shape[:2]
+    color = 2 if pixels.ndim == 3 else 0
+    rows = (
+        np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">"), copy=False))
+        .reshape(height, -1)
+        .view(np.uint8)
+    )
+    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = 2  # each row as its difference to the row above
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    file.write(b"\x89PNG\r\n\x1a\n")
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.dtype.itemsize, color, 0, 0, 0)
+    for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(filtered, 6)), (b"IEND", b"")):
+        file.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content)))
+
+
+def _numbers(values) -> str:
+    return " ".join(f"{float(v):.17g}" for v in values)
+
+
+def _vector(values) -> str:
+    return f"({','.join(f'{float(v):.17g}' for v in values)})"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n")

@@ -1,0 +1,120 @@
+"""Files as the user names them: what lies at a path, and writing that never leaves half a file behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError, ResourceError
+from .volume import Volume
+
+SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+IMAGE_FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+_DOUBLE_SUFFIXES = (".seg.nrrd", ".nii.gz", ".img.gz", ".hdr.gz")
+_SNIFFED = 4096
+
+
+def suffix_of(path: str | os.PathLike) -> str:
+    """The format part of a file name in lower case: ".png", and also ".nii.gz" or ".seg.nrrd"."""
+    name = os.fspath(path).lower()
+    return next((s for s in _DOUBLE_SUFFIXES if name.endswith(s)), Path(name).suffix)
+
+
+def stem_of(path: str | os.PathLike) -> str:
+    """The file name without its format part."""
+    name = Path(path).name
+    return name[: len(name) - len(suffix_of(path))] or name
+
+
+def file_head(path: Path) -> bytes:
+    """The first bytes of a file that must exist and hold something; InputError otherwise."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_SNIFFED)
+    except FileNotFoundError:
+        raise InputError(f"there is no file or folder {str(path)!r}; check the path") from None
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be opened ({error.strerror}); check its permissions") from None
+    if not head:
+        raise InputError(f"{str(path)!r} is empty (0 bytes); copy or export it again")
+    return head
+
+
+def check_output_path(
+    path: str | os.PathLike, kinds: Sequence[str] = SEGMENTATION_FORMATS, *, volume: Volume | None = None
+) -> Path:
+    """Whether a result can be written to ``path``, to be asked before the long work.
+
+    :param kinds: the file formats that are possible, e.g. :data:`SEGMENTATION_FORMATS`, :data:`IMAGE_FORMATS` or
+        ``(".png",)`` for an overlay.
+    :param volume: the image that the result belongs to; a picture format is then refused for a 3D image. Leave it out
+        for overlays, which are always pictures.
+    :returns: the path.
+    :raises InputError: unknown format, a folder, a write-protected place, or a picture of a 3D image.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    if not any(suffix == kind or (kind == ".nrrd" and suffix == ".seg.nrrd") for kind in kinds):
+        raise InputError(
+            f"output file {path.name!r} ends with {suffix or 'nothing'!r}; end it with one of {', '.join(kinds)}"
+        )
+    if suffix == ".png" and volume is not None and volume.size[2] != 1:
+        others = ", ".join(k for k in kinds if k != ".png")
+        raise InputError(
+            f"output file {path.name!r} is a flat picture, but the image has {volume.size[2]} slices; "
+            f"end it with one of {others}"
+        )
+    if path.is_dir():
+        raise InputError(f"output {str(path)!r} is a folder; give the name of a file in it")
+    if len(os.fsencode(path.name)) > 255:
+        raise InputError(f"output file name {path.name[:40]!r}... is too long; use at most 255 bytes")
+    target = Path(os.path.realpath(path))
+    if target.exists() and not os.access(target, os.W_OK):
+        raise InputError(f"output {str(path)!r} exists and is write-protected; choose another name")
+    folder = target.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise InputError(f"output {str(path)!r} cannot be made, since {str(folder)!r} is a file; choose another folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"nothing can be written into folder {str(folder)!r}; choose another folder for {path.name!r}")
+    return path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives the name of a temporary file beside ``path`` and, when the block ends well, renames it to ``path``.
+
+    When the block fails the temporary file is removed and an older ``path`` stays as it was. Missing parent folders are
+    made. Errors of the file system become InputError (place) or ResourceError (space).
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link; the file it names is replaced
+    temporary = (
+        target.parent / f".{secrets.token_hex(6)}{suffix_of(path)}"
+    )  # short: the name itself may be at its limit
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True) if target.parent.is_dir() else None
+
+
+def _write_error(path: str | os.PathLike, error: OSError) -> Exception:
+    shown = repr(os.fspath(path))
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG):
+        return ResourceError(
+            f"{shown} could not be written, the disk or the quota is full ({error.strerror}); "
+            "free some space or choose another folder. Nothing was changed"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return InputError(f"{shown} could not be written ({error.strerror}); choose another folder or name")
+    if error.errno == errno.ENAMETOOLONG:
+        return InputError(f"{shown} could not be written, its name is too long; use a shorter one")
+    return ResourceError(f"{shown} could not be written ({error.strerror or error}); try another folder")

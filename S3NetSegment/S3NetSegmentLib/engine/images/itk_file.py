@@ -1,0 +1,167 @@
+"""One image file through SimpleITK: geometry from its header, the wanted frame, and errors that a user can act on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_COLOR_AXES = ("RGB-color", "RGBA-color", "3-color", "4-color")
+_ALPHA_FORMATS = ("PNGImageIO", "TIFFImageIO", "BMPImageIO")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what ITK and its file libraries print to stderr off the screen; their errors are still raised.
+
+    The libraries print from C, so the file descriptor itself is turned away for the moment.
+    """
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    saved = sink = None
+    try:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, 2)
+        except OSError:
+            pass  # no stderr at all, as in a windowed application
+        yield
+    finally:
+        if saved is not None:
+            os.dup2(saved, 2)
+        for descriptor in (saved, sink):
+            if descriptor is not None:
+                os.close(descriptor)
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def opened(path: Path, image_io: str = "") -> sitk.ImageFileReader:
+    """A reader of ``path`` that has read its header. InputError if ITK cannot make sense of it."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(os.fspath(path))
+    reader.SetImageIO(image_io)
+    try:
+        with quiet():
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(_explained(path, str(error))) from None
+    return reader
+
+
+def read_itk(path: Path, choose_frame: Callable[[int], int], image_io: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Voxels ``[K, J, I]`` or ``[K, J, I, 3]`` and the 4x4 voxel-to-RAS matrix of one file.
+
+    :param choose_frame: called with the number of frames, returns the one to read.
+    :param image_io: SimpleITK's name of the file format, "" to find it.
+    :raises InputError: not an image, damaged, an unusable geometry or pixel type.
+    """
+    reader = opened(path, image_io)
+    shown = repr(os.fspath(path))
+    size, components = reader.GetSize(), reader.GetNumberOfComponents()
+    matrix = header_matrix(reader, path)
+    further = [n for n in size[3:] if n > 1]
+    if len(further) > 1:
+        raise InputError(f"{shown} has {len(size)} dimensions {size}; save one 3D or 4D image")
+    color, vector_frames = _channels(reader, components, shown)
+    if further and vector_frames > 1:
+        raise InputError(f"{shown} has frames of {components} components; save one 3D or 4D image")
+    frame = choose_frame(further[0] if further else vector_frames)
+    if len(size) > 3:
+        reader.SetExtractSize([*size[:3], *([0] * (len(size) - 3))])
+        reader.SetExtractIndex([0, 0, 0, *(frame if n > 1 else 0 for n in size[3:])])
+    array = _voxels(reader, path)
+    if components > 1:
+        array = array[..., :3] if color else np.ascontiguousarray(array[..., frame])
+    return array, matrix
+
+
+def read_components(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All components ``[K, J, I, C]`` of a file as they are (the layers of a ``.seg.nrrd``), and the matrix as in
+    :func:`read_itk`."""
+    reader = opened(path)
+    matrix = header_matrix(reader, path)
+    array = _voxels(reader, path)
+    return (array if array.ndim == 4 else array[..., None]), matrix
+
+
+def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
+    try:
+        with quiet():
+            array = sitk.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise InputError(_explained(path, str(error))) from None
+    return array[None] if len(reader.GetSize()) == 2 else array
+
+
+def header_matrix(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
+    """4x4 voxel-to-RAS matrix of the header that ``reader`` has read. InputError without voxels, or if the matrix
+    cannot be inverted."""
+    count = len(reader.GetSize())
+    shown = repr(os.fspath(path))
+    if count < 2 or 0 in reader.GetSize():
+        sizes = " x ".join(map(str, reader.GetSize()))
+        raise InputError(f"{shown} has {sizes} voxels; an image needs at least two dimensions with voxels")
+    used = min(count, 3)
+    spacing = np.ones(3)
+    spacing[:used] = reader.GetSpacing()[:used]
+    matrix = np.eye(4)
+    matrix[:used, :used] = np.reshape(reader.GetDirection(), (count, count))[:used, :used]
+    matrix[:3, :3] *= spacing
+    matrix[:used, 3] = reader.GetOrigin()[:used]
+    if not np.isfinite(matrix).all() or (spacing == 0).any():
+        raise InputError(f"{shown} has voxel sizes of {spacing.tolist()} mm; correct its header")
+    if abs(np.linalg.det(matrix[:3, :3] / spacing)) < 1e-6:
+        raise InputError(f"{shown} has axes that do not span space: {matrix[:3, :3].tolist()}; correct its header")
+    return LPS_TO_RAS @ matrix
+
+
+def _channels(reader: sitk.ImageFileReader, components: int, shown: str) -> tuple[bool, int]:
+    """Whether the components of a voxel are colours (or a vector of 3), and how many frames they are otherwise."""
+    kind = reader.GetMetaData("NRRD_kinds[pixel]") if reader.HasMetaDataKey("NRRD_kinds[pixel]") else ""
+    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+        raise InputError(f"{shown} holds complex numbers, which cannot be segmented; save its magnitude")
+    if components == 1 or kind in ("list", "time"):
+        return False, components
+    if components == 4 and reader.GetImageIO() == "JPEGImageIO":
+        raise InputError(f"{shown} has print colours (CMYK); save it as RGB")
+    bytes_of_alpha = components == 4 and reader.GetPixelID() == sitk.sitkVectorUInt8
+    if (
+        components == 3
+        or kind in _COLOR_AXES
+        or (components == 4 and (bytes_of_alpha or reader.GetImageIO() in _ALPHA_FORMATS))
+    ):
+        return True, 1
+    if components == 2:
+        raise InputError(
+            f"{shown} holds vectors of 2 numbers; save one of the two components as an image of its own "
+            "(a grey picture with transparency: save it without transparency)"
+        )
+    return False, components
+
+
+def _explained(path: Path, text: str) -> str:
+    """What an ITK error text means for the user."""
+    shown = repr(os.fspath(path))
+    reason = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    if "Unable to determine ImageIO" in text:
+        return (
+            f"{shown} is not an image of a known format, or it is cut off; use NIfTI, NRRD, MHA, a DICOM folder, PNG, "
+            "JPEG, BMP or TIFF"
+        )
+    if "determinant is 0" in text or "orthonormal" in text:
+        return f"{shown} has axes that do not span space; correct the directions in its header"
+    if "spacing" in text.lower():
+        return f"{shown} has a voxel size of 0 or none at all; correct its header"
+    if "Unknown PixelType" in text:
+        return f"{shown} has pixels of a kind that cannot be read (grey with transparency?); save it as grey or RGB"
+    return f"{shown} cannot be read: it is cut off, damaged or of an unusual kind ({reason}); copy or export it again"

@@ -1,0 +1,199 @@
+"""Pictures of a result: one slice of the image with the segments drawn on it, upright and with its true proportions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+from scipy import ndimage
+
+from ..errors import InputError
+from .colors import label_colors
+from .intensity import intensity_scale
+from .resample import resized
+from .segmentation import Segmentation
+from .volume import AXES, Volume
+
+__all__ = ["best_slice", "draw_overlay", "label_colors", "montage"]
+
+_SOFT_TISSUE = (-160.0, 240.0)  # Hounsfield units shown from black to white
+# Where the right edge and the lower edge of the picture point (RAS) when a slice lies across R, A or S, as in Slicer:
+# sagittal with anterior at the left, coronal and axial with the patient's right at the left.
+_RIGHT_AND_DOWN = (((0, -1, 0), (0, 0, -1)), ((-1, 0, 0), (0, 0, -1)), ((-1, 0, 0), (0, -1, 0)))
+_THINNEST = 0.125  # a picture is at least this part of its long side wide or high
+
+
+@dataclass(frozen=True)
+class _View:
+    """How a slice across volume axis ``across`` becomes a picture with axis ``row`` down and ``column`` to the right."""
+
+    across: int
+    row: int
+    column: int
+    flip_rows: bool
+    flip_columns: bool
+
+    def picture(self, array: np.ndarray, index: int) -> np.ndarray:
+        """Slice ``index`` of ``array`` ``[K, J, I, ...]`` as ``[rows, columns, ...]``."""
+        plane = np.take(array, index, axis=2 - self.across)
+        if self.row < self.column:  # arrays are indexed [K, J, I]: the higher axis comes first
+            plane = np.swapaxes(plane, 0, 1)
+        return plane[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
+
+    def place(self, ijk: np.ndarray, size: Sequence[int]) -> tuple[float, float]:
+        """Position of voxel index ``ijk`` in the picture as parts (0 to 1) of its height and width."""
+        parts = [(ijk[a] + 0.5) / size[a] for a in (self.row, self.column)]
+        return tuple(1 - p if f else p for p, f in zip(parts, (self.flip_rows, self.flip_columns), strict=True))
+
+
+def draw_overlay(
+    volume: Volume,
+    segmentation: Segmentation | None = None,
+    *,
+    axis: str = "z",
+    index: int | None = None,
+    size: int = 512,
+    outline: int = 2,
+    fill: float = 0.3,
+    points: Sequence[Sequence[float]] = (),
+    not_points: Sequence[Sequence[float]] = (),
+) -> np.ndarray:
+    """One slice of ``volume`` with the segments of ``segmentation`` on it, uint8 ``[H, W, 3]``.
+
+    Laid out as Slicer shows it (patient's right at the left, anterior or superior up), with square millimetres. CT is
+    shown in a soft-tissue window, other grey images between their 0.5 and 99.5 percentile, colours as they are.
+
+    :param segmentation: on the grid of ``volume``; None draws the image alone.
+    :param axis: "x", "y" or "z", the volume axis across the slice, or "auto" (:meth:`Volume.slice_axis`).
+    :param index: slice along ``axis``; None takes the one of :func:`best_slice`.
+    :param size: long side of the picture in pixels.
+    :param outline: width of the outlines in pixels, 0 for none.
+    :param fill: opacity of the areas, 0 to 1.
+    :param points, not_points: positions (RAS, mm) marked by a plus or minus, where they lie in the slice.
+    :raises InputError: an axis or slice that the volume does not have, or another grid.
+    """
+    axis = volume.slice_axis(axis)
+    across = AXES.index(axis)
+    if segmentation is not None and segmentation.layers[0].shape != volume.array.shape[:3]:
+        raise InputError(
+            f"the segmentation has {segmentation.layers[0].shape[::-1]} voxels, image {volume.name!r} {volume.size}; "
+            "draw it on the image it belongs to"
+        )
+    if size < 16:
+        raise InputError(f"size of the picture is {size}; it must be at least 16 pixels")
+    if index is None:
+        index = best_slice(volume, segmentation, axis)
+    elif not 0 <= index < volume.size[across]:
+        raise InputError(f"slice is {index}; along {axis} the image has slices 0 to {volume.size[across] - 1}")
+    view = _view(volume, across)
+    shape = _picture_shape(volume, view, size)
+    picture = resized(_shown(volume, view.picture(volume.array, index)), shape)
+    if segmentation is not None:
+        drawn = []
+        for segment in segmentation.segments:
+            mask = _zoomed_mask(view.picture(segmentation.layers[segment.layer], index) == segment.value, shape)
+            if mask is not None:
+                color = np.array(segment.color, np.float32)
+                picture[mask] = (1 - fill) * picture[mask] + fill * color
+                drawn.append((mask, color))
+        for mask, color in drawn:  # outlines last, so that no area covers them
+            picture[_outline(mask, outline)] = color
+    for places, sign in ((points, "+"), (not_points, "-")):
+        for ras in places:
+            ijk = np.linalg.solve(volume.ijk_to_ras, (*ras, 1.0))[:3]
+            if round(float(ijk[across])) == index:
+                row, column = view.place(ijk, volume.size)
+                _mark(picture, row * shape[0] - 0.5, column * shape[1] - 0.5, sign)
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def best_slice(volume: Volume, segmentation: Segmentation | None, axis: str = "z") -> int:
+    """The slice along ``axis`` with the most labelled voxels, the middle one if there are none."""
+    across = AXES.index(volume.slice_axis(axis))
+    count = volume.size[across]
+    if segmentation is None:
+        return count // 2
+    others = tuple(a for a in range(3) if a != 2 - across)
+    area = sum(np.count_nonzero(layer, axis=others) for layer in segmentation.layers)
+    if not area.any():
+        return count // 2
+    best = np.flatnonzero(area == area.max())
+    return int(best[len(best) // 2])  # of equally full ones the middle one
+
+
+def montage(pictures: Sequence[np.ndarray], columns: int, gap: int = 4) -> np.ndarray:
+    """Pictures uint8 ``[H, W, 3]`` (or grey ``[H, W]``) of any sizes side by side, ``columns`` to a row, on white;
+    each centred in its cell."""
+    if not pictures or columns < 1:
+        raise InputError(f"a montage needs pictures and columns; got {len(pictures)} pictures, {columns} columns")
+    pictures = [np.repeat(p[..., None], 3, -1) if p.ndim == 2 else p for p in pictures]
+    columns = min(columns, len(pictures))
+    rows = [pictures[n : n + columns] for n in range(0, len(pictures), columns)]
+    heights = [max(p.shape[0] for p in row) for row in rows]
+    widths = [max(p.shape[1] for p in pictures[c::columns]) for c in range(columns)]
+    out = np.full((sum(heights) + gap * (len(rows) - 1), sum(widths) + gap * (columns - 1), 3), 255, np.uint8)
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            top = sum(heights[:r]) + gap * r + (heights[r] - picture.shape[0]) // 2
+            left = sum(widths[:c]) + gap * c + (widths[c] - picture.shape[1]) // 2
+            out[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return out
+
+
+def _view(volume: Volume, across: int) -> _View:
+    axes = volume.ijk_to_ras[:3, :3] / volume.spacing
+    # The anatomical axis (R, A, S) that each volume axis stands for: the assignment that fits all three best.
+    anatomical = max(permutations(range(3)), key=lambda p: sum(abs(axes[p[a], a]) for a in range(3)))
+    right, down = (np.array(v) for v in _RIGHT_AND_DOWN[anatomical[across]])
+    row, column = (a for a in range(3) if a != across)
+    if abs(down[anatomical[row]]) == 0:
+        row, column = column, row
+    return _View(across, row, column, bool(axes[:, row] @ down < 0), bool(axes[:, column] @ right < 0))
+
+
+def _picture_shape(volume: Volume, view: _View, size: int) -> tuple[int, int]:
+    extents = np.array([volume.size[a] * volume.spacing[a] for a in (view.row, view.column)])
+    # A slice of few thin rows would be a line: such a picture is stretched to something that can be seen.
+    return tuple(int(max(round(size * part), 1)) for part in np.maximum(extents / extents.max(), _THINNEST))
+
+
+def _shown(volume: Volume, plane: np.ndarray) -> np.ndarray:
+    """Brightness or colours of a slice, float32 ``[H, W, 3]``, 0 to 1."""
+    try:
+        scale = intensity_scale(volume)
+    except InputError:  # constant, or nothing finite: a flat grey
+        return np.full((*plane.shape[:2], 3), 0.5, np.float32)
+    low, high = _SOFT_TISSUE if scale.kind == "ct" else (scale.low, scale.high)
+    values = np.nan_to_num(plane.astype(np.float32), nan=low, posinf=high, neginf=low)
+    shown = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    return shown if volume.is_rgb else np.repeat(shown[..., None], 3, -1)
+
+
+def _zoomed_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray | None:
+    """``mask`` at the size of the picture with smooth edges; None if it is empty. Something always remains of it."""
+    if not mask.any():
+        return None
+    soft = resized(mask, shape)
+    return soft > min(0.5, 0.5 * float(soft.max()))
+
+
+def _outline(mask: np.ndarray, width: int) -> np.ndarray:
+    if width < 1:
+        return np.zeros_like(mask)
+    cross = ndimage.generate_binary_structure(2, 1)
+    # The edge of the picture is no edge of the object.
+    return mask & ~ndimage.binary_erosion(mask, cross, iterations=width, border_value=1)
+
+
+def _mark(picture: np.ndarray, row: float, column: float, sign: str) -> None:
+    """Draws a white plus or minus with a black rim at (row, column), in pixels."""
+    arm, half = max(5.0, max(picture.shape) / 60), max(1.0, max(picture.shape) / 400)
+    down, right = np.ogrid[: picture.shape[0], : picture.shape[1]]
+    down, right = np.abs(down - row), np.abs(right - column)
+    for rim, color in ((1.5, 0.0), (0.0, 1.0)):
+        bar = (right <= arm + rim) & (down <= half + rim)
+        if sign == "+":
+            bar = bar | ((down <= arm + rim) & (right <= half + rim))
+        picture[bar] = color

@@ -1,0 +1,115 @@
+"""Reading images of any supported kind into :class:`Volume`."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ImageWarning, InputError
+from .dicom import is_dicom, read_dicom
+from .files import file_head, stem_of, suffix_of
+from .itk_file import read_itk
+from .nifti import is_nifti, read_nifti
+from .volume import Volume
+
+__all__ = ["ImageWarning", "checked_path", "read_image"]
+
+# First bytes of the picture formats, with SimpleITK's names for them: the content counts, not the file name.
+_PICTURES = {
+    b"\x89PNG\r\n\x1a\n": "PNGImageIO",
+    b"\xff\xd8\xff": "JPEGImageIO",
+    b"BM": "BMPImageIO",
+    b"II*\0": "TIFFImageIO",
+    b"MM\0*": "TIFFImageIO",
+    b"II+\0": "TIFFImageIO",
+    b"NRRD": "NrrdImageIO",
+}
+
+
+def read_image(path: str | os.PathLike, frame: int | None = None) -> Volume:
+    """The image at ``path``, in the patient space that Slicer would show it in.
+
+    :param path: a NIfTI, NRRD, MHA/MHD, PNG, JPEG, BMP or TIFF file, a folder with one DICOM series, or a DICOM file
+        (then the series that it belongs to, as far as it lies in the same folder).
+    :param frame: which frame of a time series or of a list of images, counted from 0. Must be given if there are
+        several.
+    :returns: grey ``[K, J, I]`` or, for colours and vectors of 3, ``[K, J, I, 3]``. A 2D image has K = 1 and lies
+        as Slicer lays it: first index to the patient's left, second to posterior. Voxel type as in the file, float
+        where the file asks for rescaling.
+    :raises InputError: nothing there, not an image, cut off, complex or 2-component voxels, no usable geometry, or
+        several frames and none chosen.
+
+    What is usable but should be known (tilted, missing or doubled DICOM slices, odd NIfTI matrices) is issued as a
+    Python warning of class :class:`ImageWarning`.
+    """
+    path = checked_path(path)
+    if frame is not None and (isinstance(frame, bool) or not isinstance(frame, int | np.integer) or frame < 0):
+        raise InputError(f"frame is {frame!r}; it must be a whole number, 0 for the first frame")
+
+    def choose_frame(count: int) -> int:
+        return _chosen_frame(path, frame, count)
+
+    name = stem_of(path)
+    if path.is_dir():
+        array, matrix, name = read_dicom(path, choose_frame)
+        return Volume(array, matrix, name)
+    head = file_head(path)
+    if is_nifti(path, head):
+        array, matrix = read_nifti(path, choose_frame)
+    elif is_dicom(path, head):
+        array, matrix, name = read_dicom(path, choose_frame)
+    else:
+        if head[:2] == b"\x1f\x8b" and suffix_of(path) == ".nii.gz":
+            raise InputError(f"{str(path)!r} is not a NIfTI image, or it is cut off; copy or export it again")
+        image_io = next((io for start, io in _PICTURES.items() if head.startswith(start)), "")
+        _check_whole(path, image_io)
+        array, matrix = read_itk(path, choose_frame, image_io)
+    return Volume(array, matrix, name)
+
+
+def checked_path(path: str | os.PathLike) -> Path:
+    """``path`` if something lies there; InputError otherwise."""
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise InputError(f"image path is {text!r}; give the path of an image file or DICOM folder")
+    path = Path(text)
+    try:
+        path.stat()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise InputError(f"there is no file or folder {text!r}; check the path") from None
+        raise InputError(f"{text!r} cannot be opened ({error.strerror}); check the path and its permissions") from None
+    return path
+
+
+def _chosen_frame(path: Path, frame: int | None, count: int) -> int:
+    if frame is None:
+        if count > 1:
+            raise InputError(
+                f"{str(path)!r} has {count} frames; choose one with --frame T (0 to {count - 1}; in Python frame=T)"
+            )
+        return 0
+    if frame >= count:
+        has = f"{count} frames, 0 to {count - 1}" if count > 1 else "one frame, 0"
+        raise InputError(f"frame is {frame}, but {str(path)!r} has {has}")
+    return int(frame)
+
+
+def _check_whole(path: Path, image_io: str) -> None:
+    """Refuses JPEG and BMP files that are cut off: ITK fills up what is missing and says nothing."""
+    whole = True
+    if image_io == "JPEGImageIO":
+        content = path.read_bytes()
+        # In the compressed data ff is always followed by 00 or a restart mark, so both marks are real ones.
+        whole = content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda") > 0
+    elif image_io == "BMPImageIO":
+        head = file_head(path)[:54]
+        if whole := len(head) == 54:
+            offset, _, width, height, _, bits, packing = struct.unpack_from("<iiiihhi", head, 10)
+            row = (abs(width) * bits + 31) // 32 * 4
+            whole = packing != 0 or os.path.getsize(path) >= offset + row * abs(height)
+    if not whole:
+        raise InputError(f"{str(path)!r} is cut off: part of the picture is missing; copy or export it again")

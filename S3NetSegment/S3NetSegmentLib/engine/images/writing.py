@@ -1,0 +1,97 @@
+"""Writing segmentations, confidence maps and pictures: complete or not at all (see :func:`files.replacing`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .encoding import write_mha, write_nrrd, write_png_pixels
+from .files import IMAGE_FORMATS, SEGMENTATION_FORMATS, check_output_path, replacing, suffix_of
+from .nifti import write_nifti
+from .seg_nrrd import encode_segmentation, on_grid_of
+from .segmentation import Segmentation
+from .volume import Volume
+
+__all__ = [
+    "IMAGE_FORMATS", "SEGMENTATION_FORMATS", "check_output_path", "write_image", "write_png", "write_segmentation",
+]  # fmt: skip
+
+
+def write_segmentation(segmentation: Segmentation, path: str | os.PathLike, *, like: Volume | None = None) -> Path:
+    """Writes ``segmentation`` in the format that ``path`` ends with.
+
+    - ``.seg.nrrd``: Slicer's segmentation file, with names, colours, terminology, tags and overlaps.
+    - ``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha``: label map, values 1, 2, ... in segment order; where segments overlap,
+      the later one.
+    - ``.png``: the same as an 8 or 16 bit grey picture, of 2D images.
+
+    :param like: the image that was segmented. If the segmentation covers only a box of it, it is written on the whole
+        grid of the image.
+    :returns: the path.
+    :raises InputError: unknown format, a picture of a 3D image, a place that cannot be written, or a segmentation that
+        is not on the grid of ``like``.
+    :raises ResourceError: the disk is full. An older file is kept in every case.
+    """
+    path = check_output_path(path)
+    if like is not None:
+        segmentation = on_grid_of(segmentation, like)
+    if suffix_of(path) == ".seg.nrrd":
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            encode_segmentation(file, segmentation)
+    elif len(segmentation.segments) > 65535:
+        raise InputError(f"{len(segmentation.segments)} segments do not fit a label map (65535); write .seg.nrrd")
+    else:
+        _write_voxels(segmentation.flattened(), segmentation.ijk_to_ras, path)
+    return path
+
+
+def write_image(volume: Volume, path: str | os.PathLike) -> Path:
+    """Writes a grey ``volume``, e.g. a confidence map, as ``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha`` or ``.png``.
+
+    Bool is written as 0 and 1. A PNG takes uint8 and uint16 as they are; other types must run from 0 to 1 and become
+    0 to 255 (bool: 0 and 255). Raises as :func:`write_segmentation`, and InputError for colour volumes.
+    """
+    path = check_output_path(path, IMAGE_FORMATS)
+    array = volume.array
+    if volume.is_rgb:
+        raise InputError(f"image {volume.name!r} is in colour; only grey images can be written (pictures: write_png)")
+    if suffix_of(path) == ".png" and array.dtype not in (np.uint8, np.uint16):
+        array = np.rint(np.clip(np.nan_to_num(array.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
+    _write_voxels(array, volume.ijk_to_ras, path)
+    return path
+
+
+def write_png(array: np.ndarray, path: str | os.PathLike) -> Path:
+    """Writes a picture, uint8 ``[H, W]`` (grey) or ``[H, W, 3]`` (RGB), as PNG. Raises as :func:`write_segmentation`."""
+    path = check_output_path(path, (".png",))
+    array = np.asarray(array)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or 0 in array.shape:
+        raise InputError(f"a picture must be uint8 [H, W] or [H, W, 3]; got {array.dtype} {array.shape}")
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        write_png_pixels(file, array)
+    return path
+
+
+def _write_voxels(array: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
+    suffix = suffix_of(path)
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    elif array.dtype == np.float16 or array.dtype.itemsize > 8:  # no file format here knows these
+        array = array.astype(np.float32 if array.dtype.itemsize == 2 else np.float64)
+    if suffix == ".png" and array.shape[0] != 1:
+        raise InputError(
+            f"output file {path.name!r} is a flat picture, but the image has {array.shape[0]} slices; choose .seg.nrrd, "
+            ".nii.gz, .nrrd or .mha"
+        )
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        if suffix in (".nii", ".nii.gz"):
+            write_nifti(file, array, ijk_to_ras, compressed=suffix == ".nii.gz")
+        elif suffix == ".mha":
+            write_mha(file, array, ijk_to_ras)
+        elif suffix == ".png":
+            write_png_pixels(file, array[0])
+        else:
+            write_nrrd(file, [array], ijk_to_ras)
