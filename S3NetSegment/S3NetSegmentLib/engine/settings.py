@@ -33,6 +33,12 @@ class SegmentSettings:
     work_size: int = _setting(256, "Longest side of a slice, in pixels, on which regions are searched.", 32, 1024)
     # S3-Net: network
     fit_size: int = _setting(48, "Longest side of a slice, in pixels, on which S3-Net is fitted.", 16, 512)
+    context_channels: bool = _setting(
+        True, "Whether S3-Net also sees the blurred image and its gradient, next to the intensities."
+    )
+    fit_blur: float = _setting(
+        1.5, "Blur of the image whose clusters S3-Net learns, in pixels of the fit; also its blurred channel.", 0.0, 8.0
+    )
     channels: int = _setting(16, "Channels of S3-Net.", 4, 128)
     blocks: int = _setting(2, "Number of I-LKA attention blocks.", 0, 6)
     attention: bool = _setting(True, "Inception large-kernel attention; off: plain 3x3 convolutions.")
@@ -41,6 +47,12 @@ class SegmentSettings:
     # S3-Net: fitting
     start: str = _setting(
         "kmeans", "First labels: kmeans (distilled into the network) or random.", choices=("kmeans", "random")
+    )
+    prototypes: str = _setting(
+        "auto",
+        "Whether the network starts at the k-means rule instead of random heads (only with start=kmeans and "
+        "context_channels): on, off, auto (on for grey images).",
+        choices=("auto", "on", "off"),
     )
     steps: int = _setting(12, "Steps that distil the first labels into the network.", 0, 1000)
     self_training_steps: int = _setting(0, "Steps of self-training on the network's own labels after that.", 0, 1000)
@@ -69,6 +81,9 @@ class SegmentSettings:
     fit_slices: int = _setting(8, "Slices of a volume in each fitting step (one shared network for all slices).", 1, 64)
     guided_radius: int = _setting(
         4, "Radius of the guided filter that brings soft labels to full resolution, pixels.", 0, 32
+    )
+    guided_smoothness: float = _setting(
+        0.01, "Squared contrast (in standard deviations) that the guided filter takes for flat.", 1e-6, 10.0
     )
 
     def __post_init__(self):
@@ -102,7 +117,7 @@ def preset(name: str) -> SegmentSettings:
         return SegmentSettings()
     if name == "paper":
         return SegmentSettings(
-            sources="s3net", fit_size=256, channels=64, deformable=True, start="random", steps=0, self_training_steps=50,
+            sources="s3net", fit_size=256, context_channels=False, channels=64, deformable=True, start="random", steps=0, self_training_steps=50,
             restarts=1, learning_rate=0.2, clustering_weight=3.5, affine_weight=0.2, spatial_weight=4.0, guided_radius=0,
         )  # fmt: skip
     raise InputError(f"preset is {name!r}; it must be default or paper")
