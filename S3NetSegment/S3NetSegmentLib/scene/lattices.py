@@ -1,0 +1,137 @@
+"""Boxes of labels on voxel lattices, and their move from one lattice to another by nearest neighbour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_ALIGNED = 1e-3  # lattices whose voxels differ by less than this (in voxels) are the same lattice
+_TIE = 1e-6  # exactly between two voxels: always the upper one, whatever the rounding error
+
+
+@dataclass(frozen=True, eq=False)
+class LabelBox:
+    """Labels in a box of an unbounded lattice of voxels; everything outside is 0.
+
+    :param array: ``[K, J, I]``, bool (one segment) or unsigned integers.
+    :param start: index (i, j, k) on the lattice of ``array[0, 0, 0]``.
+    """
+
+    array: np.ndarray
+    start: tuple[int, int, int] = (0, 0, 0)
+
+    @classmethod
+    def empty(cls) -> LabelBox:
+        return cls(np.zeros((0, 0, 0), bool))
+
+    @property
+    def stop(self) -> tuple[int, int, int]:
+        """Index (i, j, k) behind the last voxel."""
+        return tuple(a + n for a, n in zip(self.start, self.array.shape[::-1], strict=True))
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.array.any()
+
+    def part(self, start, stop) -> np.ndarray:
+        """View of the labels from ``start`` to ``stop`` (i, j, k), which must lie in this box."""
+        return self.array[tuple(slice(a - o, b - o) for o, a, b in zip(self.start[::-1], start[::-1], stop[::-1], strict=True))]  # fmt: skip
+
+    def trimmed(self) -> LabelBox:
+        """The smallest box with all labels."""
+        if self.is_empty:
+            return LabelBox(np.zeros((0, 0, 0), self.array.dtype))
+        ranges = []
+        for axes in ((0, 1), (0, 2), (1, 2)):  # i, j, k
+            used = np.flatnonzero(self.array.any(axis=axes))
+            ranges.append((int(used[0]), int(used[-1]) + 1))
+        slices = tuple(slice(a, b) for a, b in reversed(ranges))
+        return LabelBox(self.array[slices], tuple(s + a for s, (a, _) in zip(self.start, ranges, strict=True)))
+
+    def equals(self, other: LabelBox) -> bool:
+        """Whether both hold the same labels in the same voxels."""
+        a, b = self.trimmed(), other.trimmed()
+        return a.array.shape == b.array.shape and (a.array.size == 0 or a.start == b.start) and np.array_equal(a.array, b.array)  # fmt: skip
+
+    def union(self, other: LabelBox) -> LabelBox:
+        """Voxels of either mask."""
+        if other.array.size == 0 or self.array.size == 0:
+            return self if other.array.size == 0 else other
+        start = tuple(map(min, self.start, other.start))
+        stop = tuple(map(max, self.stop, other.stop))
+        out = LabelBox(np.zeros([b - a for a, b in zip(start, stop, strict=True)][::-1], bool), start)
+        out.part(self.start, self.stop)[...] = self.array
+        out.part(other.start, other.stop)[...] |= other.array
+        return out
+
+    def without(self, other: LabelBox) -> LabelBox:
+        """Voxels of this mask that are not in ``other``."""
+        common = self.overlap(other)
+        if common is None:
+            return self
+        out = LabelBox(self.array.copy(), self.start)
+        out.part(*common)[...] &= ~other.part(*common)
+        return out
+
+    def overlap(self, other: LabelBox) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """``(start, stop)`` of the box that both boxes cover, or None."""
+        start = tuple(map(max, self.start, other.start))
+        stop = tuple(map(min, self.stop, other.stop))
+        return (start, stop) if all(a < b for a, b in zip(start, stop, strict=True)) else None
+
+    def moved(self, new_from_old: np.ndarray, bounds: tuple | None = None) -> LabelBox:
+        """These labels on another lattice, each new voxel taking the label of the old voxel that holds its centre.
+
+        :param new_from_old: 4x4, index on this lattice to index on the new one.
+        :param bounds: ``(start, stop)`` on the new lattice beyond which nothing is wanted.
+        """
+        if self.array.size == 0:
+            return self
+        corners = np.array([[(a, b)[n >> d & 1] for d, (a, b) in enumerate(zip(self.start, self.stop, strict=True))] for n in range(8)]) - 0.5  # fmt: skip
+        corners = corners @ new_from_old[:3, :3].T + new_from_old[:3, 3]
+        shift = np.floor(new_from_old[:3, 3] + 0.5)
+        same = np.eye(4)
+        same[:3, 3] = shift
+        extreme = np.array([(*self.start, 1), (*self.stop, 1)], float) @ (new_from_old - same).T
+        if np.abs(extreme).max() < _ALIGNED and np.abs((new_from_old - same)[:3, :3]).max() < _ALIGNED:
+            return LabelBox(self.array, tuple(int(s + d) for s, d in zip(self.start, shift, strict=True)))
+        start = np.floor(corners.min(0) + 0.5 - _ALIGNED).astype(int)
+        stop = np.ceil(corners.max(0) + 0.5 + _ALIGNED).astype(int)
+        if bounds is not None:
+            start, stop = np.maximum(start, bounds[0]), np.minimum(stop, bounds[1])
+        if (start >= stop).any():
+            return LabelBox(np.zeros((0, 0, 0), self.array.dtype))
+        return LabelBox(self._sampled(np.linalg.inv(new_from_old), start, stop), tuple(int(v) for v in start))
+
+    def _sampled(self, old_from_new: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        """Labels at the voxels ``start`` to ``stop`` of the new lattice."""
+        linear = old_from_new[:3, :3]
+        linear = np.where(np.abs(linear) * (stop - start) < _ALIGNED, 0.0, linear)
+        offset = old_from_new[:3, 3] - np.asarray(self.start) + 0.5 + _TIE
+        index = [np.arange(a, b, dtype=float) for a, b in zip(start, stop, strict=True)]
+        size = self.array.shape[::-1]
+        out = np.zeros([len(v) for v in index][::-1], self.array.dtype)
+        if ((linear != 0).sum(0) == 1).all() and ((linear != 0).sum(1) == 1).all():
+            # Axes stay axes (flips, permutations, other spacings): one index vector for each old axis.
+            picks, axes = [], []
+            for a in range(3):
+                b = int(np.flatnonzero(linear[a])[0])
+                at = np.floor(linear[a, b] * index[b] + offset[a]).astype(int)
+                picks.append((at, (at >= 0) & (at < size[a])))
+                axes.append(b)
+            source = self.array[np.ix_(*(at[ok] for at, ok in reversed(picks)))]
+            # source axes are (old k, old j, old i); bring them to (new k, new j, new i)
+            order = [2 - axes.index(b) for b in (2, 1, 0)]
+            target = np.ix_(*(np.flatnonzero(picks[axes.index(b)][1]) for b in (2, 1, 0)))
+            out[target] = source.transpose(order)
+            return out
+        for n, k in enumerate(index[2]):
+            inside = np.ones(out.shape[1:], bool)
+            flat = np.zeros(out.shape[1:], np.int64)
+            for a, stride in ((2, size[0] * size[1]), (1, size[0]), (0, 1)):
+                at = np.floor(linear[a, 1] * index[1][:, None] + linear[a, 0] * index[0] + (linear[a, 2] * k + offset[a])).astype(np.int64)  # fmt: skip
+                inside &= (at >= 0) & (at < size[a])
+                flat += at * stride
+            out[n][inside] = self.array.reshape(-1)[flat[inside]]
+        return out

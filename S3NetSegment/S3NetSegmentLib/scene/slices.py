@@ -1,0 +1,175 @@
+"""What a slice view shows of a volume: one of its own slices, or an oblique plane sampled through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+
+from ..engine import Extent, InputError, Volume
+from ..engine.images.volume import AXES
+from .planes import sampled_plane
+from .transforms import array_from_matrix
+from .volumes import volume_from_node
+
+_PARALLEL = np.sin(np.radians(0.1))  # Slicer, too, takes a view within 0.1 degrees of an axis as along it
+_TIE = 1e-6  # a view exactly between two slices shows the upper one, whatever the rounding error
+
+
+@dataclass(frozen=True, eq=False)
+class ShownSlice:
+    """The cut of a slice view through a volume.
+
+    Along a volume axis: ``axis`` ("x", "y", "z") and ``index`` (0-based array index) are set, ``extent`` is that slice.
+    Oblique: ``plane`` is a one-slice Volume in world RAS (K = 1, its third column as long as one voxel is thick across
+    the plane) and ``valid`` its pixels ``[1, J, I]`` inside the volume; the others hold the volume's minimum.
+
+    :param direction: "axial", "sagittal" or "coronal", the nearest one.
+    """
+
+    axis: str | None
+    index: int | None
+    plane: Volume | None
+    valid: np.ndarray | None
+    extent: Extent | None
+    direction: str
+
+    @property
+    def is_oblique(self) -> bool:
+        return self.axis is None
+
+    def describe(self) -> str:
+        """For the user, e.g. "axial slice 12"; counted from 0 as the array index is."""
+        return f"oblique slice (near {self.direction})" if self.is_oblique else f"{self.direction} slice {self.index}"
+
+
+def shown_slice(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRMLVolumeNode) -> ShownSlice:
+    """The slice of ``volume_node`` that ``slice_node`` shows, exact for any voxel directions and linear transforms.
+
+    :raises InputError: the view's plane does not cut the volume, or the volume cannot be segmented.
+    """
+    volume = volume_from_node(volume_node)
+    plane = array_from_matrix(slice_node.GetSliceToRAS())
+    plane[:3, :3] /= np.linalg.norm(plane[:3, :3], axis=0)
+    normal = plane[:3, 2]
+    direction = ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(normal)))]
+    steps = normal @ volume.ijk_to_ras[:3, :3]  # mm along the normal for one voxel along i, j, k
+    tilts = np.abs(steps) / volume.spacing
+    center = (np.array(volume.size) - 1) / 2
+    # Signed distance, in mm, of the plane from the volume's centre.
+    distance = float(normal @ (plane[:3, 3] - volume.ras_of(center)))
+    for a, axis in enumerate(AXES):
+        if all(tilts[b] < _PARALLEL for b in range(3) if b != a):
+            index = int(np.floor(center[a] + distance / steps[a] + 0.5 + _TIE))
+            if not 0 <= index < volume.size[a]:
+                raise _misses(slice_node, volume)
+            return ShownSlice(axis, index, None, None, Extent.slab(volume, axis, index, index), direction)
+    sampled = sampled_plane(volume, plane, distance)
+    if sampled is None:
+        raise _misses(slice_node, volume)
+    return ShownSlice(None, None, *sampled, None, direction)
+
+
+def slice_node_of_view_name(name: str) -> slicer.vtkMRMLSliceNode:
+    """The slice node of the view called ``name`` ("Red", ...). InputError if the scene has none."""
+    nodes = _slice_nodes()
+    for node in nodes:
+        if name in (node.GetLayoutName(), node.GetName()):
+            return node
+    names = ", ".join(node.GetLayoutName() for node in nodes) or "none"
+    raise InputError(f"there is no slice view {name!r}; the views are: {names}")
+
+
+def shows_volume(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether the view has ``volume_node`` as its background or foreground."""
+    composite = _composite_node(slice_node)
+    return composite is not None and volume_node.GetID() in (
+        composite.GetBackgroundVolumeID(),
+        composite.GetForegroundVolumeID(),
+    )
+
+
+def last_used_slice_node(
+    volume_node: slicer.vtkMRMLVolumeNode, last_view: LastSliceView | None = None
+) -> slicer.vtkMRMLSliceNode:
+    """The slice view that the user last pointed at, if it shows ``volume_node``; otherwise the first one that does.
+
+    Views of the present layout come before hidden ones.
+
+    :raises InputError: no slice view shows the volume.
+    """
+    if volume_node is None:
+        raise InputError("no volume is selected; load or select one")
+    pointed = last_view.node if last_view is not None else _node_under_cursor(slicer.mrmlScene)
+    if pointed is not None and shows_volume(pointed, volume_node):
+        return pointed
+    showing = [node for node in _slice_nodes() if shows_volume(node, volume_node)]
+    if not showing:
+        raise InputError(f"no slice view shows {volume_node.GetName()!r}; show it in a slice view (the eye in the Data module)")  # fmt: skip
+    return next((node for node in showing if node.IsMappedInLayout()), showing[0])
+
+
+def rotate_to_volume_plane(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRMLVolumeNode) -> None:
+    """Turns an oblique view to the nearest slices of the volume, parent transforms included.
+
+    :raises InputError: a volume that cannot be segmented, see :func:`volume_from_node`.
+    """
+    volume_from_node(volume_node)
+    slice_node.RotateToVolumePlane(volume_node)
+
+
+class LastSliceView:
+    """Remembers the slice view that the cursor was last in, also after it has left for the panel.
+
+    Attribute ``node``: the vtkMRMLSliceNode, or None. :meth:`stop` ends the watch.
+    """
+
+    def __init__(self, scene: slicer.vtkMRMLScene | None = None):
+        self._scene = scene or slicer.mrmlScene
+        self._id = None
+        self._crosshair = self._scene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+        self._observer = None
+        if self._crosshair is not None:
+            event = slicer.vtkMRMLCrosshairNode.CursorPositionModifiedEvent
+            self._observer = self._crosshair.AddObserver(event, self._moved)
+            self._moved()
+
+    @property
+    def node(self) -> slicer.vtkMRMLSliceNode | None:
+        return self._scene.GetNodeByID(self._id) if self._id else None
+
+    def stop(self) -> None:
+        if self._observer is not None:
+            self._crosshair.RemoveObserver(self._observer)
+        self._observer = None
+
+    def _moved(self, caller=None, event=None):
+        node = _node_under_cursor(self._scene)
+        if node is not None:
+            self._id = node.GetID()
+
+
+def _node_under_cursor(scene):
+    crosshair = scene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+    return crosshair.GetCursorPositionXYZ([0.0] * 3) if crosshair is not None else None
+
+
+def _slice_nodes():
+    scene = slicer.mrmlScene
+    return [scene.GetNthNodeByClass(n, "vtkMRMLSliceNode") for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode"))]  # fmt: skip
+
+
+def _composite_node(slice_node):
+    scene = slice_node.GetScene()
+    for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
+        node = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
+        if node.GetLayoutName() == slice_node.GetLayoutName():
+            return node
+    return None
+
+
+def _misses(slice_node, volume: Volume) -> InputError:
+    return InputError(
+        f"the {slice_node.GetLayoutName()} view does not cut {volume.name!r}; scroll to the volume or choose another view"
+    )

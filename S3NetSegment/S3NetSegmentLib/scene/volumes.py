@@ -1,0 +1,73 @@
+"""Volume nodes as :class:`Volume`: voxels without a copy, placed in world RAS."""
+
+from __future__ import annotations
+
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from ..engine import InputError, Volume
+from .transforms import array_from_matrix, world_from_parent
+
+
+def volume_from_node(volume_node: slicer.vtkMRMLVolumeNode) -> Volume:
+    """``volume_node`` as Volume in world RAS, linear parent transforms included.
+
+    The array is a live view of the node's voxels, ``[K, J, I]``, or ``[K, J, I, 3]`` for colour (an alpha channel is
+    left out). The proxy volume of a sequence gives its current frame; see :func:`sequence_frame`.
+
+    :raises InputError: no node, no voxels, a label map, a number of components other than 1, 3 or 4, a non-linear
+        parent transform, a matrix that cannot be inverted.
+    """
+    if volume_node is None:
+        raise InputError("no volume is selected; load or select one")
+    name = volume_node.GetName()
+    if volume_node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise InputError(f"{name!r} is a label map, not an image; select the image it was drawn on")
+    image = volume_node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        raise InputError(f"volume {name!r} has no voxels; load it again or select another one")
+    scalars = image.GetPointData().GetScalars()
+    if scalars is None or volume_node.IsA("vtkMRMLDiffusionImageVolumeNode"):
+        raise InputError(
+            f"volume {name!r} holds tensors; make a scalar volume of it first (e.g. fractional anisotropy)"
+        )
+    channels = scalars.GetNumberOfComponents()
+    if channels not in (1, 3, 4) or volume_node.IsA("vtkMRMLDiffusionWeightedVolumeNode"):
+        raise InputError(
+            f"volume {name!r} has {channels} values in each voxel; only grey images (1) and colour images (3, or 4 with "
+            "alpha) can be segmented: extract one component first (Vector to Scalar Volume module)"
+        )
+    i, j, k = image.GetDimensions()
+    array = vtk_to_numpy(scalars).reshape((k, j, i) if channels == 1 else (k, j, i, channels))
+    matrix = vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    world = world_from_parent(volume_node) @ array_from_matrix(matrix)
+    extent = image.GetExtent()
+    world[:3, 3] = (world @ (*extent[::2], 1.0))[:3]  # voxel indices start at the extent, mostly 0
+    return Volume(array[..., :3] if channels == 4 else array, world, name)
+
+
+def sequence_frame(volume_node: slicer.vtkMRMLVolumeNode) -> tuple[slicer.vtkMRMLNode, int] | None:
+    """``(browser node, frame index)`` if ``volume_node`` shows one frame of a sequence, otherwise None."""
+    scene = volume_node.GetScene()
+    for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode")):
+        browser = scene.GetNthNodeByClass(n, "vtkMRMLSequenceBrowserNode")
+        if browser.IsProxyNodeID(volume_node.GetID()):
+            return browser, browser.GetSelectedItemNumber()
+    return None
+
+
+def place_beside(node: slicer.vtkMRMLNode, volume_node: slicer.vtkMRMLVolumeNode) -> None:
+    """Puts ``node`` under the parent transform of ``volume_node`` and beside it in the subject hierarchy."""
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume_node.GetScene())
+    volume_item = hierarchy.GetItemByDataNode(volume_node) if hierarchy is not None else 0
+    if not volume_item:
+        return
+    parent = hierarchy.GetItemParent(volume_item)
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:
+        hierarchy.CreateItem(parent, node)
