@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 AVAILABLE = importlib.util.find_spec("slicer") is not None and importlib.util.find_spec("vtk") is not None
@@ -61,7 +61,7 @@ class HeadlessSlicer:
         self._add_crosshair()
         self.application_logic.SetMRMLScene(self.scene)
         self.application_logic.GetColorLogic().SetMRMLScene(self.scene)
-        with _without_vtk_warnings():  # the wheel has no colour files and no home folder to look for them
+        with without_vtk_warnings():
             self.application_logic.GetColorLogic().AddDefaultColorNodes()
         self.application_logic.SetSliceLogics(vtk.vtkCollection())
         self.application_logic.SetViewLogics(vtk.vtkCollection())
@@ -134,8 +134,8 @@ class HeadlessSlicer:
     def _register(self, name, logic):
         import slicer
 
-        # The wheel has no terminology files; the logic complains about each of them, once.
-        with _without_vtk_warnings() if name == "Terminologies" else _nothing():
+        # The wheel has no terminology and colour files; these logics complain about that, once.
+        with without_vtk_warnings() if name in ("Colors", "Terminologies") else nullcontext():
             logic.SetMRMLApplicationLogic(self.application_logic)  # before the scene: Colors needs it there
             logic.SetMRMLScene(self.scene)
         self.application_logic.SetModuleLogic(name, logic)
@@ -144,7 +144,8 @@ class HeadlessSlicer:
 
 
 @contextmanager
-def _without_vtk_warnings():
+def without_vtk_warnings():
+    """Silences VTK inside; only around noise that is known, since it hides real errors as well."""
     import vtk
 
     before = vtk.vtkObject.GetGlobalWarningDisplay()
@@ -153,8 +154,3 @@ def _without_vtk_warnings():
         yield
     finally:
         vtk.vtkObject.SetGlobalWarningDisplay(before)
-
-
-@contextmanager
-def _nothing():
-    yield

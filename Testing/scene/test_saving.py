@@ -66,7 +66,7 @@ def test_a_seg_nrrd_keeps_voxels_name_colour_and_provenance(result, tmp_path):
 
 
 def test_a_saved_scene_brings_the_result_back(app, result, tmp_path):
-    image, node, mask, tags = result
+    image, node, _, tags = result
     mrml.put_under(image, mrml.add_transform(mrml.affine(shift=(3, 4, 5))))
     for data, name, storage_class in (
         (image, "image.nrrd", "vtkMRMLVolumeArchetypeStorageNode"),

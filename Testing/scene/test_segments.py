@@ -97,7 +97,7 @@ def test_world_positions_survive_every_combination_of_transforms(app, case):
         np.testing.assert_array_equal(segment_mask(node, segment_id, grid), mask)
     labelmap = node.GetSegmentation().GetSegment(segment_id).GetRepresentation("Binary labelmap")
     expected = set()
-    local = np.array([[c for c in row] for row in _matrix(labelmap)])
+    local = np.array(_matrix(labelmap))
     to_index = np.linalg.inv(grid.ijk_to_ras) @ _world(node) @ local
     reach = np.array(SHAPE[::-1])
     corners = np.array([[(-1, reach[a])[n >> a & 1] for a in range(3)] for n in range(8)])
@@ -263,7 +263,7 @@ def test_an_exception_inside_leaves_everything_as_it_was(app, two_segments, imag
     with pytest.raises(ZeroDivisionError), segment_edit(node, image, editor.save) as edit:
         edit.remove(a_id, np.ones(SHAPE, bool), grid)
         edit.add_segment(mrml.segment("C"), np.ones(SHAPE, bool), grid)
-        1 / 0
+        raise ZeroDivisionError
     assert state(node, grid) == before and editor.saves == 0
 
 
