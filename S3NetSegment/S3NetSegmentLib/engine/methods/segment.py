@@ -14,13 +14,12 @@ from scipy import ndimage
 from ..errors import InputError, ResourceError
 from ..images import Extent, Segment, Segmentation, Volume
 from ..images.intensity import intensity_scale
-from ..images.overlay import label_colors
+from ..images.colors import label_colors
 from ..images.resample import labels_to_grid, resized
 from ..objects import SliceObjects
-from ..objects.volume_objects import VolumeObjects
 from ..progress import Step, Steps, within
-from ..regions import slice_maps, volume_maps
 from ..regions.cluster_labels import ClusterLabels
+from ..regions.maps2d import slice_maps
 from ..settings import SegmentSettings
 from .object_choice import ObjectChoice
 from .working_grid import WorkingGrid

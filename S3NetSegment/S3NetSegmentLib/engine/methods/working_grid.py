@@ -11,7 +11,7 @@ from ..images import AXES, Extent, Volume
 from ..images.intensity import IntensityScale
 from ..images.resample import resized, shrunk_features
 from ..progress import Steps
-from ..regions import volume_working_shape, working_shape
+from ..regions.maps2d import working_shape
 
 
 class WorkingGrid:

@@ -1,0 +1,219 @@
+"""Segment as a whole: an image in, regions and objects on its own voxels out."""
+
+import numpy as np
+import pytest
+
+from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, drain
+from S3NetSegmentLib.engine.methods.segment import find_regions
+
+QUICK = SegmentSettings(steps=3, restarts=1)
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / max(1, a.sum() + b.sum())
+
+
+def picture(rgb=False, shape=(90, 120)):
+    """A bright disk (its mask is returned too) on a noisy background with a dim rectangle."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    disk = (y - 40) ** 2 + (x - 70) ** 2 < 20**2
+    grey = np.where(disk, 170.0, 60.0)
+    grey[5:25, 5:35] = 100
+    grey = grey + rng.normal(0, 5, shape)
+    array = np.stack([grey, grey * 0.7, grey * 0.5], -1).astype(np.uint8) if rgb else grey.astype(np.int16)
+    return Volume(array[None], np.diag((0.5, 0.5, 3, 1)), "picture"), disk[None]
+
+
+def ball_volume(spacing=(1.0, 1.0, 2.5)):
+    """A bright ball in a dim body in the dark, thick slices."""
+    k, j, i = np.mgrid[:24, :60, :64]
+    ball = ((k - 12) * spacing[2]) ** 2 + ((j - 28) * spacing[1]) ** 2 + ((i - 34) * spacing[0]) ** 2 < 14**2
+    body = ((j - 30) / 26) ** 2 + ((i - 32) / 28) ** 2 < 1
+    array = np.where(ball, 300.0, np.where(body, 150.0, 10.0)) + np.random.default_rng(0).normal(0, 12, ball.shape)
+    return Volume(array.astype(np.int16), np.diag((-spacing[0], -spacing[1], spacing[2], 1)), "body"), ball
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_a_click_in_a_picture_gives_the_object_there(rgb):
+    volume, disk = picture(rgb)
+    regions = drain(find_regions(volume, settings=QUICK))
+    choice = regions.object_at([(70, 40, 0)])
+    assert choice.mask.shape == disk.shape and choice.mask.dtype == bool
+    assert dice(choice.mask, disk) > 0.95
+    assert choice.mask[0, 40, 70]
+    assert len(choice.alternatives) <= 3 and choice.alternatives[0] == choice.index
+
+
+def test_a_click_in_a_volume_gives_the_object_in_all_its_slices():
+    volume, ball = ball_volume()
+    choice = drain(find_regions(volume)).object_at([(34, 28, 12)])
+    assert choice.mask.shape == ball.shape
+    assert dice(choice.mask, ball) > 0.9
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_one_slice_along_any_axis_is_a_picture_in_its_place(axis):
+    volume, ball = ball_volume((1.0, 1.0, 1.0))
+    centre = {"x": 34, "y": 28, "z": 12}[axis]
+    extent = Extent.slab(volume, axis, centre, centre)
+    regions = drain(find_regions(volume, extent=extent, axis="auto"))
+    assert regions.axis == axis
+    choice = regions.object_at([(34, 28, 12)])
+    assert choice.mask.shape == ball[extent.slices].shape
+    assert dice(choice.mask, ball[extent.slices]) > 0.9
+
+
+def test_the_ladder_grows_and_the_choice_can_step_along_it():
+    volume, _ = picture()
+    choice = drain(find_regions(volume)).object_at([(70, 40, 0)])
+    areas = [choice.at(n).mask.sum() for n in range(choice.steps)]
+    assert choice.steps > 1 and areas == sorted(areas)
+    assert choice.at(-5).index == 0 and choice.at(10_000).index == choice.steps - 1
+
+
+def test_further_points_add_and_remove_regions():
+    volume, disk = picture()
+    regions = drain(find_regions(volume))
+    both = regions.object_at([(70, 40, 0), (15, 15, 0)]).mask
+    assert both[0, 40, 70] and both[0, 15, 15]
+    assert dice(both & disk, disk) > 0.9
+    without = regions.object_at([(70, 40, 0), (15, 15, 0)], [(12, 12, 0)]).mask
+    assert without[0, 40, 70] and not without[0, 12, 12]
+
+
+def test_regions_are_canonical_complete_and_repeatable():
+    volume, _ = picture()
+    first, second = (drain(find_regions(volume, settings=SegmentSettings(seed=5))) for _ in range(2))
+    for count in first.counts:
+        labels = first.labels(count)
+        assert labels.dtype == np.uint8 and labels.shape == volume.array.shape
+        assert labels.min() >= 1 and labels.max() <= count
+        means = [volume.array[labels == v].mean() for v in np.unique(labels)]
+        assert means == sorted(means)
+        assert np.array_equal(labels, second.labels(count))
+    with pytest.raises(InputError, match="7 regions"):
+        first.labels(7)
+
+
+def test_the_same_click_gives_the_same_object_bit_for_bit_with_the_network():
+    volume, _ = picture(rgb=True)
+    masks = []
+    for state in (1, 2):
+        np.random.seed(state)  # noqa: NPY002 - global generators must not matter
+        __import__("torch").manual_seed(state)
+        masks.append(drain(find_regions(volume, settings=QUICK)).object_at([(70, 40, 0)]).mask)
+    assert np.array_equal(*masks)
+
+
+def test_a_picture_with_a_main_object_gets_it():
+    volume, disk = picture(rgb=True)
+    choice = drain(find_regions(volume, settings=QUICK)).main_object()
+    assert choice is not None and dice(choice.mask, disk) > 0.9
+
+
+def test_the_network_alone_can_be_the_source():
+    volume, disk = picture(rgb=True)
+    settings = SegmentSettings(sources="s3net")
+    regions = drain(find_regions(volume, settings=settings))
+    assert regions.labels(2).max() == 2
+    assert dice(regions.object_at([(70, 40, 0)]).mask, disk) > 0.85
+
+
+def test_the_network_fits_one_set_of_regions_for_a_volume():
+    volume, _ = ball_volume()
+    settings = SegmentSettings(sources="s3net", steps=4, restarts=1, region_counts=(3,))
+    labels = drain(find_regions(volume, settings=settings)).labels(3)
+    assert labels[12, 28, 34] == 3 and labels[3, 2, 2] == 1 and labels[3, 30, 32] == labels[20, 30, 32]
+
+
+def test_confidence_is_high_inside_and_lower_at_the_border():
+    volume, _ = picture()
+    regions = drain(find_regions(volume))
+    choice = regions.object_at([(70, 40, 0)])
+    radius = np.hypot(*(np.mgrid[:90, :120] - np.array([40, 70])[:, None, None]))[None]
+    for confidence in (regions.confidence(choice), regions.confidence(count=2)):
+        assert confidence.dtype == np.float32 and confidence.shape == volume.array.shape
+        assert 0 <= confidence.min() and confidence.max() <= 1
+        assert confidence[radius < 10].mean() > confidence[np.abs(radius - 20) < 1].mean()
+
+
+def test_a_region_can_be_picked_at_a_voxel():
+    volume, disk = picture()
+    assert dice(drain(find_regions(volume)).region_at((70, 40, 0), 2), disk) > 0.9
+
+
+def test_region_segments_lie_on_the_grid_of_the_whole_image():
+    volume, _ = ball_volume()
+    regions = drain(find_regions(volume, extent=Extent((10, 5, 3), (60, 50, 9))))
+    segmentation = regions.region_segmentation(3)
+    assert segmentation.layers[0].shape == volume.array.shape
+    assert not segmentation.layers[0][:3].any() and segmentation.layers[0][3:9, 5:50, 10:60].all()
+    assert [s.name for s in segmentation.segments] == ["Region 1", "Region 2", "Region 3"]
+
+
+@pytest.mark.parametrize(
+    "call, complaint",
+    [
+        (lambda r: r.object_at([]), "at least one point"),
+        (lambda r: r.object_at([(500, 0, 0)]), r"500.*outside the searched part"),
+        (lambda r: r.object_at([(70, 40, 0)], [(70, 40, 0)]), "inside and outside at once"),
+        (lambda r: r.object_at([(70, 40, 0)], radius_mm=0), "radius is 0"),
+        (lambda r: r.object_at([(70, 40, 0)], radius_mm=float("nan")), "radius is nan"),
+    ],
+)
+def test_impossible_points_are_refused(call, complaint):
+    regions = drain(find_regions(picture()[0]))
+    with pytest.raises(InputError, match=complaint):
+        call(regions)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 9), (1, 3, 3), (2, 2, 2), (1, 2, 50), (5, 1, 1), (3, 40, 2)])
+def test_tiny_images_give_a_sensible_answer(shape):
+    array = np.arange(np.prod(shape), dtype=float).reshape(shape)
+    volume = Volume(array, np.eye(4))
+    if array.size == 1:
+        with pytest.raises(InputError, match="constant"):
+            drain(find_regions(volume))
+        return
+    regions = drain(find_regions(volume))
+    voxel = tuple(n // 2 for n in volume.size)
+    mask = regions.object_at([voxel]).mask
+    assert mask.shape == shape and mask[voxel[::-1]]
+    assert regions.labels(2).shape == shape
+
+
+def test_a_constant_slice_of_a_good_volume_is_refused_with_advice():
+    array = np.random.default_rng(0).normal(size=(4, 20, 20))
+    array[2] = 0
+    volume = Volume(array, np.eye(4))
+    with pytest.raises(InputError, match=r"constant.*another slice"):
+        drain(find_regions(volume, extent=Extent.slab(volume, "z", 2, 2)))
+
+
+@pytest.mark.parametrize("spacing", [(0.001, 0.001, 100), (50, 0.1, 0.1), (1, 1, 1000)])
+def test_huge_spacing_ratios_are_survived(spacing):
+    array = np.random.default_rng(0).normal(0, 0.1, (6, 30, 30))
+    array[2:5, 8:20, 8:20] += 1
+    regions = drain(find_regions(Volume(array, np.diag((*spacing, 1.0)))))
+    assert regions.object_at([(12, 12, 3)]).mask[3, 12, 12]
+
+
+def test_an_extent_outside_the_image_is_refused():
+    with pytest.raises(InputError, match="does not lie in image 'picture'"):
+        drain(find_regions(picture()[0], extent=Extent((0, 0, 0), (500, 10, 1))))
+
+
+def test_dropping_the_work_half_way_leaves_nothing_running():
+    steps = find_regions(picture(rgb=True)[0], settings=QUICK)
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    with pytest.raises(StopIteration):
+        next(steps)
+
+
+def test_progress_only_grows():
+    fractions = []
+    drain(find_regions(ball_volume()[0]), lambda step: fractions.append(step.fraction))
+    assert fractions == sorted(fractions) and 0 <= fractions[0] and fractions[-1] <= 1
