@@ -1,0 +1,83 @@
+"""``s3net demo``: the main job on the shipped samples, with a report."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+from .. import __version__
+from .arguments import add_common, device
+from .environment import REPOSITORY
+from .terminal import ProgressDisplay
+
+DEFAULT_FOLDER = "S3NetSegment-demo"
+SAMPLES = REPOSITORY / "Resources" / "SampleData"
+
+DESCRIPTION = f"""\
+Segments the real images that come with the software: automatically, with one point, and into regions, in 2D and in 3D.
+Writes a .seg.nrrd for Slicer and a picture for each, and a report (report.md, index.html) that compares the results with
+the drawings that come with the samples and with plain k-means. The folder is ./{DEFAULT_FOLDER} unless -o names another;
+files of an earlier demo there are replaced, others stay."""
+
+
+def register(commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "demo", help="try it on the samples that come with it", description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="DIR", default=DEFAULT_FOLDER, help="where the results go")
+    parser.add_argument("--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}", help="as for segment")
+    add_common(parser)
+    parser.set_defaults(run=run, check=lambda arguments: None)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs all samples, writes the report, says where it is."""
+    from ..engine import InputError, drain
+    from ..engine.images.files import check_output_path
+
+    started = time.perf_counter()
+    folder = Path(arguments.output)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output {str(folder)!r} is a file; give the name of a folder")
+    check_output_path(folder / "report.png", (".png",))
+    from .demo_report import write_report
+    from .demo_samples import run_samples
+
+    with ProgressDisplay(arguments.quiet) as progress:
+        results = drain(run_samples(SAMPLES, folder, arguments.device), progress)
+        seconds = time.perf_counter() - started
+        report = write_report(folder, results, seconds)
+    if arguments.json:
+        print(json.dumps(_summary(folder, report, results, seconds), indent=2))
+    elif not arguments.quiet:
+        _print(report, results, seconds)
+    return 0
+
+
+def _summary(folder: Path, report: Path, results, seconds: float) -> dict:
+    return {
+        "command": "demo",
+        "version": __version__,
+        "folder": str(folder.absolute()),
+        "report": str(report.absolute()),
+        "samples": [{**dataclasses.asdict(result), "mean_dice": result.mean_dice} for result in results],
+        "seconds": {"total": round(seconds, 3)},
+    }
+
+
+def _print(report: Path, results, seconds: float) -> None:
+    print(f"{'sample':<36} {'task':<26} {'Dice':>5} {'k-means':>8}")
+    for result in results:
+        for answer in result.answers:
+            dice = "  -  " if answer.dice is None else f"{answer.dice:5.2f}"
+            baseline = "   -  " if answer.baseline_dice is None else f"{answer.baseline_dice:5.2f}"
+            print(f"{result.title:<36} {answer.task:<26} {dice:>5} {baseline:>8}")
+    page = report.with_name("index.html")
+    print(f"{seconds:.0f} s in all. Pictures and figures: {os.path.relpath(page)} (or {os.path.relpath(report)})")
+    print(f"Open {os.path.relpath(report.parent)}/*.seg.nrrd together with Resources/SampleData/* in 3D Slicer.")

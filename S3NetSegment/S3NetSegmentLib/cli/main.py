@@ -1,0 +1,140 @@
+"""``s3net``: reads the arguments, runs one command, turns errors into exit codes.
+
+Exit codes: 0 done, 1 failed (the machine, the disk, a defect), 2 bad arguments or bad input, 130 stopped with Ctrl-C.
+Standard library only until a command runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+
+from .. import __version__
+from . import demo, list_settings, segment
+from .arguments import Parser, join_coordinates
+from .environment import EnvironmentProblem, enter
+
+COMMANDS = (
+    demo,
+    segment,
+    list_settings,
+)  # register(commands) adds the parser and sets its functions: check (arguments), run (returns code)
+
+DESCRIPTION = """\
+Segmentation of medical images without any drawing: S3-Net and classical clustering find the regions of an image, and a
+point, or the automatic choice, makes an object of them. Runs on this computer; no data are sent anywhere."""
+EXAMPLES = """\
+examples:
+  s3net demo                                    try it on the samples that come with it
+  s3net segment skin.jpg -o lesion.seg.nrrd --overlay lesion.png
+  s3net segment ct.nii.gz -o liver.seg.nrrd --point -60.5,10,120
+
+'s3net COMMAND --help' explains a command. Exit codes: 0 ok, 1 failed, 2 bad arguments or input, 130 stopped with Ctrl-C."""
+
+
+def launch(script: str, texts: list[str]) -> int:
+    """Runs the command line ``texts`` (without the program's name), in an environment made for it if need be.
+
+    :param script: the file to start again inside that environment.
+    :returns: the exit code.
+    """
+    interrupted = _note_interrupts()
+    debug = bool(os.environ.get("S3NET_DEBUG"))
+    try:
+        # Bad arguments are refused before anything is downloaded; help and version need no environment.
+        arguments = build_parser().parse_args(join_coordinates(texts))
+        arguments.check(arguments)
+        debug = debug or arguments.debug
+        enter(script, texts, quiet=arguments.quiet)
+        return run(arguments)
+    except SystemExit as stop:  # argparse: 0 after help, 2 after a bad argument
+        return stop.code if isinstance(stop.code, int) else 1
+    except EnvironmentProblem as problem:
+        return _failed(str(problem), 1, debug)
+    except KeyboardInterrupt:
+        return _stopped()
+    except BrokenPipeError:
+        # Who read our output has gone; what is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if interrupted():  # an interrupt inside an import can surface as another error
+            return _stopped()
+        return _failed(_text_of(error), _code_of(error), debug, expected=_is_expected(error))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all commands."""
+    parser = Parser(
+        prog="s3net", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"s3net {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for command in COMMANDS:
+        command.register(commands)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the parsed command; returns the exit code. Errors pass through."""
+    code = arguments.run(arguments)
+    sys.stdout.flush()
+    return code
+
+
+def _note_interrupts():
+    """Counts Ctrl-C besides raising KeyboardInterrupt, and treats a polite kill (SIGTERM) alike; returns a function
+    that says whether one came. A process started with SIGINT ignored (nohup, a background job) goes on ignoring it."""
+    seen = []
+
+    def handler(number, frame):
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, handler)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, handler)
+    return lambda: bool(seen)
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether the error's text was written for the user."""
+    if isinstance(error, ImportError):
+        return not (error.name or "").startswith("S3NetSegmentLib")
+    if isinstance(error, (OSError, MemoryError)):
+        return True
+    return type(error).__module__.startswith("S3NetSegmentLib.")
+
+
+def _code_of(error: Exception) -> int:
+    return 2 if type(error).__name__ == "InputError" and _is_expected(error) else 1
+
+
+def _text_of(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "the memory of this machine is full; use fewer slices (--slices A:B) or a smaller --set work_size=128"
+    if isinstance(error, ImportError) and _is_expected(error):
+        return (
+            f"a package does not load: {error}; delete the environment ({sys.prefix}) if s3net made it, else repair it "
+            "with pip, and start again"
+        )
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _failed(text: str, code: int, debug: bool, expected: bool = True) -> int:
+    if debug:
+        traceback.print_exc()
+    hint = "" if expected or debug else " (a defect; please report it with the output of the same command and --debug)"
+    print(f"s3net: error: {text}{hint}", file=sys.stderr, flush=True)
+    return code
+
+
+def _stopped() -> int:
+    # A second Ctrl-C while leaving would print a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("\ns3net: stopped; no file was left half-written", file=sys.stderr, flush=True)
+    return 130

@@ -1,0 +1,88 @@
+"""Results as the commands give them: the segmentation of a found object and regions, and its summary."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .. import __version__
+from ..engine import Segment, Segmentation, Volume
+from ..engine.images.colors import label_colors
+
+OBJECT_NAME = "Object"
+
+
+def provenance(method: str, regions, points: Sequence = (), outside: Sequence = (), **more: str) -> dict[str, str]:
+    """Segment tags that say how a result was made: version, method, settings, seed, points (RAS mm), device and
+    what ``more`` names (image, preset).
+
+    Tag texts hold no "|" and no line break, which would end a tag in ``.seg.nrrd``.
+    """
+    settings = regions.settings
+    changed = "; ".join(f"{name}={_text(value)}" for name, value in settings.changed().items() if name != "seed")
+    facts = {
+        "Version": __version__,
+        "Method": method,
+        "Settings": changed or "default",
+        "Seed": str(settings.seed),
+        "Points": " / ".join(map(_text, points)),
+        "OutsidePoints": " / ".join(map(_text, outside)),
+        "Device": regions.device,
+        **{name.capitalize(): text for name, text in more.items()},
+    }
+    return {f"S3NetSegment.{name}": " ".join(text.replace("|", "/").split()) for name, text in facts.items() if text}
+
+
+def _text(value) -> str:
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(_text, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def object_segmentation(regions, choice, tags: Mapping[str, str]) -> Segmentation:
+    """The object of ``choice`` as one segment on the grid of the whole image."""
+    layer = embedded(choice.mask.astype(np.uint8), regions.volume, regions.extent)
+    segment = Segment(OBJECT_NAME, label_colors(1)[0], 1, tags=tags)
+    return Segmentation([layer], [segment], regions.volume.ijk_to_ras)
+
+
+def region_segmentation(regions, count: int, choice, tags: Mapping[str, str]) -> Segmentation:
+    """``count`` regions in canonical order, and the object of ``choice`` (None: none) in a layer of its own."""
+    found = regions.region_segmentation(count)
+    segments = [dataclasses.replace(segment, tags={**segment.tags, **tags}) for segment in found.segments]
+    layers = list(found.layers)
+    if choice is not None:
+        only = object_segmentation(regions, choice, tags)
+        segments.append(dataclasses.replace(only.segments[0], layer=len(layers), color=label_colors(count + 1)[-1]))
+        layers.append(only.layers[0])
+    return Segmentation(layers, segments, found.ijk_to_ras)
+
+
+def embedded(part: np.ndarray, volume: Volume, extent) -> np.ndarray:
+    """``part`` [K, J, I] of ``extent`` in an array of the whole volume, 0 elsewhere."""
+    whole = np.zeros(volume.array.shape[:3], part.dtype)
+    whole[extent.slices] = part
+    return whole
+
+
+def described(segmentation: Segmentation) -> list[dict]:
+    """What the summary says of each segment: name, colour "#rrggbb", number of voxels and their volume in ml."""
+    voxel_ml = abs(np.linalg.det(segmentation.ijk_to_ras[:3, :3])) / 1000
+    facts = []
+    for segment in segmentation.segments:
+        voxels = int(segmentation.mask(segment).sum())
+        color = "#" + "".join(f"{round(255 * part):02x}" for part in segment.color)
+        facts.append({"name": segment.name, "color": color, "voxels": voxels, "volume_ml": round(voxels * voxel_ml, 6)})
+    return facts
+
+
+def ladder(choice) -> dict:
+    """Where ``choice`` stands on its ladder of candidates, counted from 1, and which others are offered."""
+    return {
+        "step": choice.index + 1,
+        "steps": choice.steps,
+        "automatic_step": choice.alternatives[0] + 1 if choice.alternatives else choice.index + 1,
+        "alternatives": [index + 1 for index in choice.alternatives],
+    }

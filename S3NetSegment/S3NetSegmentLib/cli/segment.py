@@ -1,0 +1,302 @@
+"""``s3net segment``: regions of an image, or the object at a point."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import time
+import warnings
+
+from .. import __version__
+from .arguments import add_common, add_computing, millimetres, position, slice_range, voxel, whole
+from .terminal import ProgressDisplay
+
+DEFAULT_REGIONS = 4
+
+DESCRIPTION = """\
+Segments an image without any drawing.
+
+With points: the object at the point, as one segment "Object". Further points add to it, --not-point takes away.
+Without: the regions of the image, ordered from dark to bright, and the main object as a segment of its own where the
+picture has one.
+
+IMAGE: NIfTI, NRRD, MetaImage, a folder of DICOM slices, PNG, JPEG, BMP or TIFF. OUT: .seg.nrrd for Slicer (names, colours,
+overlapping segments, how it was made), or a label map .nii.gz, .nrrd, .mha, .png, always on the image's own grid."""
+EXAMPLES = """\
+examples:
+  s3net segment skin.jpg -o lesion.seg.nrrd --overlay lesion.png
+  s3net segment skin.jpg -o lesion.png --pixel 120,80 --step 2
+  s3net segment ct.nii.gz -o liver.seg.nrrd --point -60.5,10,120 --not-point -20,30,120
+  s3net segment ct.nii.gz -o slice.seg.nrrd --slice 40 --regions 6 --json
+  s3net segment dicom_folder -o regions.nii.gz --slices 20:60 --device cuda"""
+
+
+def register(commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "segment", help="regions of an image, or the object at a point", description=DESCRIPTION, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with one DICOM series")
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
+    _add_points(parser.add_argument_group("which object (positions may be repeated, and several follow one option)"))
+    _add_part(parser.add_argument_group("which part of the image"))
+    group = parser.add_argument_group("regions and further results")
+    group.add_argument(
+        "--regions", type=whole(2, 16), metavar="N",
+        help=f"number of regions without points, 2 to 16 (default {DEFAULT_REGIONS})",
+    )  # fmt: skip
+    group.add_argument("--regions-only", action="store_true", help="leave the automatic object out")
+    group.add_argument(
+        "--confidence",
+        metavar="FILE",
+        help="also write each voxel's confidence, 0 to 1, as an image (.nii.gz, .nrrd, .mha)",
+    )
+    group.add_argument("--overlay", metavar="FILE.png", help="also draw the result on the image")
+    add_computing(parser)
+    add_common(parser)
+    parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
+
+
+def _add_points(group) -> None:
+    several = {"action": "append", "default": []}
+    group.add_argument("--point", type=position, metavar="R,A,S", help="inside the object, patient mm", **several)
+    group.add_argument("--not-point", type=position, metavar="R,A,S", help="outside the object, patient mm", **several)
+    group.add_argument("--pixel", type=voxel, metavar="i,j[,k]", help="inside, as a voxel counted from 0", **several)
+    group.add_argument("--not-pixel", type=voxel, metavar="i,j[,k]", help="outside, as a voxel", **several)
+    group.add_argument("--radius", type=millimetres, metavar="MM", help="rough radius of the object")
+    either = group.add_mutually_exclusive_group()
+    either.add_argument(
+        "--step", type=whole(-1000, 1000), metavar="N", default=0,
+        help="take the Nth larger candidate than the automatic choice; smaller with a minus",
+    )  # fmt: skip
+    either.add_argument(
+        "--alternative", type=whole(1, 3), metavar="{1,2,3}", help="take one of the three best distinct answers"
+    )
+
+
+def _add_part(group) -> None:
+    either = group.add_mutually_exclusive_group()
+    either.add_argument("--slice", type=whole(0), metavar="K", help="only this slice, counted from 0")
+    either.add_argument("--slices", type=slice_range, metavar="A:B", help="only slices A to B, both included")
+    group.add_argument(
+        "--axis", choices=("auto", "x", "y", "z"), default="auto",
+        help="the axis across the slices; auto (the default) takes the one with the largest spacing, else z",
+    )  # fmt: skip
+    group.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
+
+
+def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuses arguments that contradict each other, before anything is read. Exits with code 2."""
+    inside, outside = arguments.point or arguments.pixel, arguments.not_point or arguments.not_pixel
+    if outside and not inside:
+        parser.error(f"--not-point or --not-pixel {_shown(outside[0])} needs a --point or --pixel inside the object")
+    if arguments.radius is not None and not inside:
+        parser.error(f"--radius {arguments.radius:g} needs a --point or --pixel")
+    if arguments.regions is not None and inside:
+        parser.error(f"--regions {arguments.regions} has no meaning with points, which give one object; leave one out")
+    if arguments.regions_only and (inside or arguments.step or arguments.alternative):
+        parser.error("--regions-only leaves the object out; it cannot go with points, --step or --alternative")
+    if arguments.overlay and not arguments.overlay.lower().endswith(".png"):
+        parser.error(f"--overlay {arguments.overlay!r} must end in .png")
+    seen = {}
+    for option, path in _outputs(arguments).items():
+        other = seen.setdefault(os.path.realpath(path), option)
+        if other != option:
+            parser.error(f"{option} and {other} are the same file: {path}")
+        if os.path.realpath(path) == os.path.realpath(arguments.image):
+            parser.error(f"{option} {path!r} is the input image, which is never replaced; choose another name")
+
+
+def _outputs(arguments: argparse.Namespace) -> dict[str, str]:
+    named = {"--output": arguments.output, "--confidence": arguments.confidence, "--overlay": arguments.overlay}
+    return {option: path for option, path in named.items() if path}
+
+
+def _shown(values) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Reads, segments, writes and reports. Returns the exit code; errors pass through."""
+    from ..engine import drain
+    from ..engine.images.reading import read_image
+    from .writing import check_outputs, write_outputs
+
+    clock = time.perf_counter
+    marks = {"start": clock()}
+    with ProgressDisplay(arguments.quiet) as progress, _image_warnings() as warned:
+        settings = settings_of(arguments)
+        check_outputs(arguments)
+        volume = read_image(arguments.image, frame=arguments.frame)
+        check_outputs(arguments, volume)
+        extent, axis = part_of(volume, arguments)
+        inside = _voxels(arguments.point, arguments.pixel, volume, extent, axis, arguments)
+        outside = _voxels(arguments.not_point, arguments.not_pixel, volume, extent, axis, arguments)
+        marks["reading"] = clock()
+        from ..engine.methods.segment import find_regions  # late: bad input is refused without loading everything
+
+        search = find_regions(volume, extent=extent, axis=axis, settings=settings, device=arguments.device)
+        regions = drain(search, progress)
+        choice = chosen(regions, inside, outside, arguments)
+        marks["searching"] = clock()
+        progress.clear()
+        count = 0 if inside else _region_count(arguments)
+        segmentation, notes = write_outputs(arguments, regions, choice, inside, outside, count)
+        marks["writing"] = clock()
+    notes = [*warned, *regions.notes, *notes]
+    summary = _summary(arguments, regions, choice, segmentation, inside, outside, notes, marks)
+    if arguments.json:
+        print(json.dumps(summary, indent=2))
+    elif not arguments.quiet:
+        _print(summary)
+    return 0
+
+
+def settings_of(arguments: argparse.Namespace):
+    """The SegmentSettings of ``--preset``, ``--set``, ``--seed`` and ``--regions``. InputError for what is wrong there."""
+    from ..engine.settings import preset
+
+    settings = preset(arguments.preset).with_texts(arguments.assignments)
+    changes = {}
+    if arguments.seed is not None:
+        changes["seed"] = arguments.seed
+    count = _region_count(arguments)
+    if count not in settings.region_counts and not (arguments.point or arguments.pixel):
+        changes["region_counts"] = (*settings.region_counts, count)
+    return dataclasses.replace(settings, **changes)
+
+
+def _region_count(arguments: argparse.Namespace) -> int:
+    return arguments.regions or DEFAULT_REGIONS
+
+
+def part_of(volume, arguments: argparse.Namespace):
+    """The extent of ``--slice`` or ``--slices`` (None: everything) and the axis across the slices."""
+    from ..engine import Extent
+
+    axis = volume.slice_axis(arguments.axis)
+    if arguments.slice is None and arguments.slices is None:
+        return None, axis
+    first, last = arguments.slices or (arguments.slice, arguments.slice)
+    return Extent.slab(volume, axis, first, last), axis
+
+
+def _voxels(positions, pixels, volume, extent, axis, arguments) -> list[tuple[int, int, int]]:
+    """Points in mm and pixels as voxels of the volume. Raises InputError for those outside the image or its part."""
+    from ..engine import InputError
+
+    found = [(f"point {_shown(point)} (RAS, mm)", volume.voxel_at(point)) for point in positions]
+    for pixel in pixels:
+        text = _shown(pixel)
+        if len(pixel) == 2:
+            if volume.size[2] > 1 and (arguments.slice is None or axis != "z"):
+                raise InputError(f"pixel {text} names no slice, but the image has {volume.size[2]}; write i,j,k")
+            pixel = (*pixel, 0 if volume.size[2] == 1 else arguments.slice)
+        if not volume.extent.contains(pixel):
+            limits = ", ".join(f"{name} 0 to {size - 1}" for name, size in zip("ijk", volume.size, strict=True))
+            raise InputError(f"pixel {text} is outside image {volume.name!r}, which has {limits}")
+        found.append((f"pixel {text}", pixel))
+    for text, place in found:
+        if extent is not None and not extent.contains(place):
+            number = place["xyz".index(axis)]
+            raise InputError(
+                f"{text} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
+            )
+    return [place for _, place in found]
+
+
+def chosen(regions, inside, outside, arguments):
+    """The object asked for (ObjectChoice), or None where none is wanted or found."""
+    from ..engine import InputError
+
+    if inside:
+        choice = regions.object_at(inside, outside, arguments.radius)
+    elif arguments.regions_only:
+        return None
+    else:
+        choice = regions.main_object()
+    if choice is None:
+        if arguments.step or arguments.alternative:
+            raise InputError(
+                "no main object was found in this image, so there is no other choice; point at one with --point"
+            )
+        return None
+    if arguments.alternative:
+        if arguments.alternative > len(choice.alternatives):
+            raise InputError(
+                f"--alternative {arguments.alternative}: only {len(choice.alternatives)} distinct answer(s) were found here"
+            )
+        return choice.at(choice.alternatives[arguments.alternative - 1])
+    return choice.at(choice.index + arguments.step) if arguments.step else choice
+
+
+@contextlib.contextmanager
+def _image_warnings():
+    """Collects what reading and writing want the user to know."""
+    from ..engine.errors import ImageWarning
+
+    notes = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ImageWarning)
+        yield notes
+        notes += dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, ImageWarning))
+
+
+def _summary(arguments, regions, choice, segmentation, inside, outside, notes, marks) -> dict:
+    from .results import described, ladder
+
+    volume = regions.volume
+    times = list(marks.items())
+    seconds = {name: round(at - times[n][1], 3) for n, (name, at) in enumerate(times[1:])}
+    return {
+        "command": "segment",
+        "version": __version__,
+        "image": {
+            "path": os.path.abspath(arguments.image),
+            "size": volume.size,
+            "spacing_mm": [round(s, 6) for s in volume.spacing],
+            "rgb": volume.is_rgb,
+            "frame": arguments.frame,
+        },
+        "part": {"axis": regions.axis, "first_voxel": regions.extent.start, "voxels": regions.extent.size},
+        "points": {"inside": inside, "outside": outside, "radius_mm": arguments.radius},
+        "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in _outputs(arguments).items()},
+        "segments": described(segmentation),
+        "object": None if choice is None else ladder(choice),
+        "preset": arguments.preset,
+        "settings": regions.settings.changed(),
+        "seed": regions.settings.seed,
+        "device": regions.device,
+        "seconds": {**seconds, "total": round(times[-1][1] - times[0][1], 3)},
+        "notes": notes,
+    }
+
+
+def _print(summary: dict) -> None:
+    """The summary for people."""
+    size = " x ".join(str(n) for n in summary["image"]["size"] if n > 1) or "1"
+    flat = 1 in summary["image"]["size"]
+    print(
+        f"{os.path.basename(summary['image']['path'])} ({size}), {summary['seconds']['total']:.1f} s on {summary['device']}"
+    )
+    width = max(len(segment["name"]) for segment in summary["segments"])
+    for segment in summary["segments"]:
+        amount = f"{segment['voxels']:>10,} pixels" if flat else f"{segment['volume_ml']:>10,.2f} ml"
+        print(f"  {segment['name']:<{width}} {amount}")
+    place = summary["object"]
+    if place:
+        others = [str(n) for n, step in enumerate(place["alternatives"], 1) if step != place["step"]]
+        offer = f"; other answers: --alternative {' or '.join(others)}" if others else ""
+        print(
+            f"object: candidate {place['step']} of {place['steps']} by size (--step N for larger, -N for smaller){offer}"
+        )
+    elif not summary["points"]["inside"]:
+        print("no main object was singled out; point at one with --point R,A,S or --pixel i,j[,k]")
+    for note in summary["notes"]:
+        print(f"note: {note}")
+    for path in summary["outputs"].values():
+        print(f"wrote {os.path.relpath(path) if not os.path.relpath(path).startswith('..') else path}")

@@ -1,0 +1,74 @@
+"""Progress for people: a bar on a terminal, a line now and then in a log, nothing with ``--quiet``. Always on stderr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+
+
+class ProgressDisplay:
+    """Shows the steps of one long work. Call it with each ``Step``; use it as a context so that its line is ended.
+
+    :param quiet: show nothing.
+    :param clock: seconds, monotonic; for tests.
+    """
+
+    REDRAW_SECONDS = 0.1
+    LOG_SECONDS = 5.0
+    BAR_WIDTH = 24
+
+    def __init__(self, quiet: bool = False, stream=None, clock=time.monotonic):
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._clock = clock
+        self._terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._started = clock()
+        self._shown: float | None = None
+        self._open = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.clear()
+
+    def __call__(self, step) -> None:
+        now = self._clock()
+        pause = self.REDRAW_SECONDS if self._terminal else self.LOG_SECONDS
+        if self._quiet or (self._shown is not None and now - self._shown < pause):
+            return
+        self._shown = now
+        fraction = min(max(step.fraction, 0.0), 1.0)
+        left = self._time_left(fraction, now)
+        if not self._terminal:
+            print(f"s3net: {fraction:4.0%} {step.message}{left}", file=self._stream, flush=True)
+            return
+        done = round(self.BAR_WIDTH * fraction)
+        bar = "#" * done + "-" * (self.BAR_WIDTH - done)
+        width = shutil.get_terminal_size().columns - 1
+        self._stream.write("\r" + f"[{bar}] {fraction:4.0%} {step.message}{left}"[:width].ljust(width))
+        self._stream.flush()
+        self._open = True
+
+    def note(self, text: str) -> None:
+        """A line for the user, above the bar."""
+        if not self._quiet:
+            self.clear()
+            print(f"s3net: {text}", file=self._stream, flush=True)
+
+    def clear(self) -> None:
+        """Takes the bar away."""
+        if self._open:
+            width = shutil.get_terminal_size().columns - 1
+            self._stream.write("\r" + " " * width + "\r")
+            self._stream.flush()
+            self._open = False
+
+    def _time_left(self, fraction: float, now: float) -> str:
+        elapsed = now - self._started
+        if elapsed < 1.0 or not 0.03 < fraction < 1.0:
+            return ""  # too early to tell
+        seconds = elapsed * (1 - fraction) / fraction
+        return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"

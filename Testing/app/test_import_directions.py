@@ -1,0 +1,142 @@
+"""Who may import whom (the rooms of the product), checked in the source text: imports go only downwards."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from paths import MODULE
+
+PACKAGE = MODULE / "S3NetSegmentLib"
+SLICER = {"slicer", "vtk", "vtkmodules", "qt", "ctk", "PythonQt", "vtkSegmentationCorePython", "mrml"}
+QT = {"qt", "ctk", "PythonQt", "PyQt5", "PySide6"}
+# Room -> other rooms of the package it may import, and outside packages it may not.
+ROOMS = {
+    "engine": (set(), SLICER),
+    "scene": ({"engine"}, QT | {"torch"}),
+    "cli": ({"engine"}, SLICER | {"torch"}),
+    "panel": ({"scene", "engine"}, {"torch"}),
+}
+FORBIDDEN_ANYWHERE = {"skimage", "sklearn", "PIL", "matplotlib", "tqdm", "torchvision", "pandas", "cv2", "monai"}
+
+
+class Import:
+    """One imported module: dotted name (absolute inside the package) and whether it happens when the file is imported."""
+
+    def __init__(self, name, line, at_import):
+        self.name, self.line, self.at_import = name, line, at_import
+
+    @property
+    def room(self):
+        parts = self.name.split(".")
+        return parts[1] if parts[0] == "S3NetSegmentLib" and len(parts) > 1 else None
+
+
+def imports_of(file: Path) -> list[Import]:
+    """All imports of ``file``; those inside functions and ``if TYPE_CHECKING`` do not happen at import."""
+    package = ("S3NetSegmentLib", *file.relative_to(PACKAGE).parent.parts) if file.is_relative_to(PACKAGE) else ()
+    found = []
+
+    def visit(node, at_import):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            at_import = False
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            for child in node.orelse:
+                visit(child, at_import)
+            return
+        if isinstance(node, ast.Import):
+            found.extend(Import(alias.name, node.lineno, at_import) for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            name = ".".join((*base, *((node.module,) if node.module else ())))
+            found.extend(Import(f"{name}.{alias.name}", node.lineno, at_import) for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child, at_import)
+
+    visit(ast.parse(file.read_text(encoding="utf-8")), True)
+    return found
+
+
+def files_of(room):
+    return sorted((PACKAGE / room).rglob("*.py"))
+
+
+def problems(room, is_wrong):
+    return [
+        f"{file.relative_to(MODULE)}:{found.line} imports {found.name}"
+        for file in files_of(room)
+        for found in imports_of(file)
+        if is_wrong(found)
+    ]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_below_it(room):
+    allowed = ROOMS[room][0] | {room, "__version__"}
+    assert files_of(room)
+    assert not problems(room, lambda found: found.room is not None and found.room not in allowed)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_no_package_that_belongs_elsewhere(room):
+    forbidden = ROOMS[room][1] | FORBIDDEN_ANYWHERE
+    assert not problems(room, lambda found: found.name.split(".")[0] in forbidden)
+
+
+def test_the_panel_imports_what_computes_late():
+    computing = {"methods", "nets", "regions", "objects", "losses", "affine2d"}  # plain types are free, as in scene
+
+    def is_wrong(found):
+        return found.room == "engine" and found.at_import and not computing.isdisjoint(found.name.split(".")[2:3])
+
+    assert not problems("panel", is_wrong)
+
+
+def test_the_command_line_needs_only_the_standard_library_until_a_command_runs():
+    early = {
+        "__init__",
+        "main",
+        "arguments",
+        "environment",
+        "installing",
+        "terminal",
+        "demo",
+        "segment",
+        "list_settings",
+    }
+    allowed = set(sys.stdlib_module_names) | {"S3NetSegmentLib"}
+
+    def is_wrong(found):
+        return found.at_import and (found.name.split(".")[0] not in allowed or found.room == "engine")
+
+    wrong = [p for p in problems("cli", is_wrong) if Path(p.split(":")[0]).stem in early]
+    assert not wrong
+
+
+def test_the_slicer_module_imports_neither_the_engine_nor_torch_when_it_is_loaded():
+    file = MODULE / "S3NetSegment.py"
+    if not file.exists():
+        pytest.skip("the Slicer module is not there")
+    early = [found for found in imports_of(file) if found.at_import]
+    assert not [found.name for found in early if found.name.split(".")[0] == "torch" or found.room in ("engine", "cli")]
+
+
+def test_torch_is_not_imported_with_the_engine_or_the_segment_method():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import S3NetSegmentLib.engine, S3NetSegmentLib.engine.methods.segment; "
+        "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(MODULE)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_check_itself_sees_relative_late_and_type_checking_imports(tmp_path, monkeypatch):
+    file = tmp_path / "S3NetSegmentLib" / "engine" / "sample.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "from ..scene import volumes\nimport torch.nn\nif TYPE_CHECKING:\n    import vtk\ndef f():\n    from . import errors\n"
+    )
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path / "S3NetSegmentLib")
+    found = {entry.name: entry.at_import for entry in imports_of(file)}
+    assert found == {"S3NetSegmentLib.scene.volumes": True, "torch.nn": True, "S3NetSegmentLib.engine.errors": False}
