@@ -54,18 +54,21 @@ def why_no_pictures() -> str | None:
 class _Picture:
     """A render window with the displayable managers of one kind of view."""
 
-    def __init__(self, app, factory, managers, size):
+    def __init__(self, app, factory, managers, size, background=None):
         import slicer
         import vtk
 
         self.renderer = vtk.vtkRenderer()
-        self.window = vtk.vtkRenderWindow()
-        self.window.SetOffScreenRendering(1)
-        self.window.SetMultiSamples(0)
-        self.window.SetSize(*size)
-        self.window.AddRenderer(self.renderer)
         with headless_slicer.without_vtk_warnings():  # "bad X server" where there is no screen
+            self.window = vtk.vtkRenderWindow()
+            self.window.SetOffScreenRendering(1)
+            self.window.SetMultiSamples(0)
+            self.window.SetSize(*size)
+            self.window.AddRenderer(self.renderer)
             self.window.Render()
+        if background is not None:
+            # Before the managers add theirs: what is drawn earlier is what later transparent props blend with.
+            self.renderer.AddViewProp(background)
         self._interactor = vtk.vtkGenericRenderWindowInteractor()
         self._interactor.SetRenderWindow(self.window)
         self._interactor.Initialize()
@@ -110,7 +113,7 @@ class _Picture:
     def close(self) -> None:
         """Takes the view off the scene."""
         self._group.SetMRMLDisplayableNode(None)
-        self._group.Initialize(None, None)
+        self._group = None
         self.window.Finalize()
 
     def _update(self) -> None:
@@ -124,7 +127,14 @@ class SlicePicture(_Picture):
         import slicer
         import vtk
 
-        super().__init__(app, slicer.vtkMRMLSliceViewDisplayableManagerFactory, _SLICE_MANAGERS, size)
+        self._mapper = vtk.vtkImageMapper()
+        self._mapper.SetColorWindow(255)
+        self._mapper.SetColorLevel(127.5)
+        self._image = vtk.vtkActor2D()
+        self._image.SetMapper(self._mapper)
+        self._image.GetProperty().SetDisplayLocationToBackground()
+        self._image.VisibilityOff()  # until there is something to draw
+        super().__init__(app, slicer.vtkMRMLSliceViewDisplayableManagerFactory, _SLICE_MANAGERS, size, self._image)
         self.renderer.GetActiveCamera().ParallelProjectionOn()
         overlay = vtk.vtkRenderer()  # markups and crosshair are drawn on a layer of their own
         overlay.SetLayer(1)
@@ -137,13 +147,6 @@ class SlicePicture(_Picture):
         self._group.SetMRMLDisplayableNode(self.node)
         self.logic.ResizeSliceNode(*size)
         self.logic.FitSliceToBackground()
-        self._mapper = vtk.vtkImageMapper()
-        self._mapper.SetColorWindow(255)
-        self._mapper.SetColorLevel(127.5)
-        actor = vtk.vtkActor2D()
-        actor.SetMapper(self._mapper)
-        actor.GetProperty().SetDisplayLocationToBackground()
-        self.renderer.AddViewProp(actor)
 
     def show_slice_at(self, ras) -> None:
         """Scrolls to the slice through ``ras``."""
@@ -152,6 +155,7 @@ class SlicePicture(_Picture):
     def _update(self) -> None:
         self.logic.UpdatePipeline()
         self._mapper.SetInputConnection(self.logic.GetImageDataConnection())
+        self._image.VisibilityOn()
 
 
 class ThreeDPicture(_Picture):

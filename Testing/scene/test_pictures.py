@@ -43,6 +43,9 @@ def test_a_slice_view_shows_the_image_and_the_segment_over_it(scene_with_result)
     view.close()
     assert without.mean() > 30 and redness(without) == 0
     assert 0.02 < redness(with_segment) < 0.5
+    # The fill is half transparent: the image is seen through it.
+    inside = with_segment[190:210, 240:260].astype(int)
+    assert 30 < inside[..., 1].mean() < inside[..., 0].mean()
 
 
 def test_a_3d_view_shows_the_surface(scene_with_result):

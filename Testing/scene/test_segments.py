@@ -372,7 +372,12 @@ def test_the_closed_surface_follows_the_edit(two_segments, image, grid):
     assert mrml.surface_points(node, new) == before
     with segment_edit(node, image) as edit:
         edit.remove(a_id, a, grid)
-    assert mrml.surface_points(node, a_id) == 0 and mrml.surface_points(node, b_id) == other
+        empty = edit.add_segment(mrml.segment("D"), np.zeros_like(a), grid)
+    assert mrml.surface_points(node, a_id) == mrml.surface_points(node, empty) == 0
+    assert mrml.surface_points(node, b_id) == other and mrml.surface_points(node, new) == before
+    with segment_edit(node, image) as edit:
+        edit.add(empty, a, grid)
+    assert mrml.surface_points(node, empty) == before
 
 
 def test_a_segmentation_of_surfaces_is_converted_first(two_segments, image, grid):

@@ -96,11 +96,13 @@ def write_segment(segmentation_node, segment_id: str, image: slicer.vtkOrientedI
     """Makes ``image`` (None: nothing) the content of an existing segment; all other segments keep their voxels."""
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if image is None:
+        segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+        has_surface = segment.GetRepresentation(SURFACE) is not None
+        segment.RemoveRepresentation(SURFACE)  # else Slicer tries to make one of nothing, and complains
         # Not vtkSegmentation.ClearSegment, which drops the surfaces of all segments.
         done = logic.ClearSegment(segmentation_node, segment_id)
-        segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
-        if segment.GetRepresentation(SURFACE) is not None:
-            segment.AddRepresentation(SURFACE, vtk.vtkPolyData())  # clearing leaves the old surface standing
+        if has_surface:
+            segment.AddRepresentation(SURFACE, vtk.vtkPolyData())
     else:
         done = logic.SetBinaryLabelmapToSegment(
             image, segmentation_node, segment_id, logic.MODE_REPLACE, image.GetExtent()

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import slicer
+import vtk
 
 from ..engine import InputError, Segment, Volume
 from .labelmaps import (
     BINARY,
+    SURFACE,
     ensure_binary_labelmap,
     oriented_image,
     read_segment,
@@ -266,6 +268,8 @@ class SegmentEdit:
                 segment.SetTerminology(change.new.terminology)
             segment.SetLabelValue(change.new.value if change.layer is not None else 1)
             segment.AddRepresentation(BINARY, image if image is not None else slicer.vtkOrientedImageData())
+            if image is None and self._segmentation.ContainsRepresentation(SURFACE):
+                segment.AddRepresentation(SURFACE, vtk.vtkPolyData())  # Slicer cannot make one of nothing
             if not self._segmentation.AddSegment(segment, segment_id):
                 raise RuntimeError(f"Slicer could not add segment {change.new.name!r}")
         elif change.box is not None:
