@@ -7,6 +7,7 @@ import slicer
 
 from S3NetSegmentLib.engine import Extent, InputError, Segmentation, Volume
 from S3NetSegmentLib.scene.segments import (
+    SegmentEdit,
     create_segmentation,
     ensure_binary_labelmap,
     find_segment,
@@ -294,6 +295,31 @@ def test_a_failure_while_writing_rolls_back(app, image, grid, monkeypatch, share
     assert state(node, grid) == before
 
 
+@pytest.mark.parametrize("fails_at", [1, 2])
+@pytest.mark.parametrize("surface", [False, True])
+def test_a_failure_while_adding_rolls_back(app, image, grid, monkeypatch, surface, fails_at):
+    node, mask = create_segmentation(image), mrml.ball(SHAPE, (6, 7, 8), 4)
+    if surface:
+        with segment_edit(node, image) as edit:
+            old = edit.add_segment(mrml.segment("Old"), mask, grid)
+        node.CreateClosedSurfaceRepresentation()
+    before = state(node, grid)
+    calls, real = [], SegmentEdit._write
+
+    def failing(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == fails_at:
+            raise MemoryError("no memory")
+        real(self, *arguments)
+
+    monkeypatch.setattr(SegmentEdit, "_write", failing)
+    with pytest.raises(MemoryError), segment_edit(node, image) as edit:
+        for name in ("A", "B"):
+            edit.add_segment(mrml.segment(name), mask, grid)
+    assert state(node, grid) == before
+    assert not surface or mrml.surface_points(node, old) > 0
+
+
 def test_a_failed_new_segmentation_is_taken_away_again(app, image, grid):
     bad = Segmentation([np.ones(SHAPE, np.uint8)], [mrml.segment(value=1), mrml.segment(value=1)], grid.ijk_to_ras)
     with pytest.raises(InputError, match="must be different"):
@@ -319,6 +345,29 @@ def test_a_region_result_is_written_whole_or_by_extent(app, image, grid, rng):
         wanted = np.zeros(SHAPE, bool)
         wanted[slab.slices] = result.mask(entry)[slab.slices]
         np.testing.assert_array_equal(segment_mask(node, segment_id, grid), wanted)
+
+
+def test_a_rerun_replaces_its_regions_under_the_same_names_in_one_action(app, image, grid, rng):
+    node = create_segmentation(image)
+    first, second = rng.integers(0, 3, SHAPE), rng.integers(-2, 5, SHAPE) * 10000
+    with segment_edit(node, image) as edit:
+        ids = edit.add_layer([mrml.segment(f"Region {v}", value=v) for v in (1, 2)], first, grid)
+    editor, before = mrml.Editor(app, node, image), state(node, grid)
+    with segment_edit(node, image, editor.save) as edit:
+        for segment_id in ids:
+            edit.delete_segment(segment_id)
+        new = edit.add_layer([mrml.segment(f"Region {v}", value=v * 10000) for v in (1, 2, 3)], second, grid)
+        edit.remove(new[0], second == 10000, grid)
+        edit.add(new[0], second == 40000, grid)
+        edit.delete_segment(new[1])
+    segmentation = node.GetSegmentation()
+    assert [segmentation.GetSegment(i).GetName() for i in ids_of(node)] == ["Region 1", "Region 3"]
+    np.testing.assert_array_equal(segment_mask(node, new[0], grid), second == 40000)
+    np.testing.assert_array_equal(segment_mask(node, new[2], grid), second == 30000)
+    layer = slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, new[2])
+    assert set(np.unique(layer)) == {0, 30000}
+    editor.logic.Undo()
+    assert state(node, grid) == before
 
 
 def test_segments_get_unique_names_colour_terminology_and_tags(app, image, grid):
@@ -489,6 +538,8 @@ def test_bad_masks_and_segments_are_refused_by_name(two_segments, image, grid):
         edit.replace(a_id, np.ones((2, 2, 2), bool), grid)
     with pytest.raises(InputError, match="has no segment 'gone'"), segment_edit(node, image) as edit:
         edit.add("gone", a, grid)
+    with pytest.raises(InputError, match="whole numbers"), segment_edit(node, image) as edit:
+        edit.add_layer([mrml.segment()], a.astype(float), grid)
     with pytest.raises(InputError, match="was deleted"), segment_edit(node, image) as edit:
         edit.delete_segment(a_id)
         edit.add(a_id, a, grid)

@@ -8,6 +8,7 @@ import numpy as np
 
 _ALIGNED = 1e-3  # lattices whose voxels differ by less than this (in voxels) are the same lattice
 _TIE = 1e-6  # exactly between two voxels: always the upper one, whatever the rounding error
+HIGHEST_LABEL = 32767  # of a label map of type short
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,3 +136,16 @@ class LabelBox:
                 flat += at * stride
             out[n][inside] = self.array.reshape(-1)[flat[inside]]
         return out
+
+
+def kept_values(labels: np.ndarray, values: list[int]) -> np.ndarray:
+    """``labels`` (whole numbers) with everything but ``values`` (1 to 32767) set to 0; uint8 if that holds them."""
+    if labels.dtype == bool:
+        labels = labels.view(np.uint8)
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > HIGHEST_LABEL:
+        labels = np.where((labels < 0) | (labels > HIGHEST_LABEL), 0, labels).astype(np.int16)
+        high = HIGHEST_LABEL
+    table = np.zeros(max([high, *values]) + 1, np.uint8 if max(values, default=0) < 256 else np.int16)
+    table[values] = values
+    return table[labels]

@@ -25,7 +25,7 @@ from .labelmaps import (
     segment_tag,
     write_segment,
 )
-from .lattices import LabelBox
+from .lattices import HIGHEST_LABEL, LabelBox, kept_values
 from .transforms import world_from_parent
 from .volumes import volume_from_node
 
@@ -73,6 +73,9 @@ class SegmentEdit:
 
     :param volume_node: gives a segmentation without reference geometry its geometry; None: the first mask's grid.
     :param save_undo: saves the state for undo, e.g. ``saveStateForUndo`` of the embedded segment editor.
+
+    A segmentation of contours or surfaces becomes one of binary labelmaps at once, before the action.
+
     :raises InputError: no segmentation, one that cannot become a binary labelmap, a non-linear parent transform.
     """
 
@@ -101,13 +104,12 @@ class SegmentEdit:
         """
         self._check(labels, geometry)
         values = [segment.value for segment in segments]
-        if len(set(values)) != len(values) or min(values, default=1) < 1 or max(values, default=1) > 32767:
-            raise InputError(f"label values are {values}; they must be different and from 1 to 32767")
+        if len(set(values)) != len(values) or min(values, default=1) < 1 or max(values, default=1) > HIGHEST_LABEL:
+            raise InputError(f"label values are {values}; they must be different and from 1 to {HIGHEST_LABEL}")
+        if labels.dtype.kind not in "biu":
+            raise InputError(f"labels are of type {labels.dtype}; they must be whole numbers")
         lattice = self._lattice(None, geometry)
-        dtype = np.uint8 if max(values, default=1) < 256 else np.int16
-        table = np.zeros(max([int(labels.max()), *values]) + 1, dtype)
-        table[values] = values
-        box = LabelBox(table[labels]).trimmed().moved(self._index(lattice, geometry))
+        box = LabelBox(kept_values(labels, values)).trimmed().moved(self._index(lattice, geometry))
         layer = _Layer(box, lattice)
         ids = []
         for segment in segments:
@@ -158,6 +160,7 @@ class SegmentEdit:
         self._changes = {}
         if not changes:
             return False
+        takes_geometry = self.volume_node is not None and reference_lattice(self.node) is None
         images = _images(changes)  # all large allocations, before anything is touched
         if self._save_undo is not None:
             self._save_undo()
@@ -166,11 +169,13 @@ class SegmentEdit:
         before.SaveState()
         modifying = self.node.StartModify()
         try:
-            self._set_geometry()
             for segment_id, change in changes.items():
                 self._write(segment_id, change, images[segment_id])
+            if takes_geometry:
+                self.node.SetReferenceImageGeometryParameterFromVolumeNode(self.volume_node)
         except BaseException:
-            before.RestorePreviousState()
+            if before.IsRestorePreviousStateAvailable():  # not if nothing was touched yet
+                before.RestorePreviousState()
             raise
         finally:
             before.SetSegmentation(None)
@@ -180,7 +185,9 @@ class SegmentEdit:
     # -- staging
 
     def _stage_new(self, segment: Segment) -> str:
-        names = {self._segmentation.GetSegment(i).GetName() for i in self._segmentation.GetSegmentIDs()}
+        deleted = {segment_id for segment_id, change in self._changes.items() if change.deleted}
+        ids = set(self._segmentation.GetSegmentIDs()) - deleted
+        names = {self._segmentation.GetSegment(segment_id).GetName() for segment_id in ids}
         names |= {change.new.name for change in self._changes.values() if change.new is not None}
         name, number = segment.name, 2
         while name in names:
@@ -250,11 +257,6 @@ class SegmentEdit:
             return True
         return change.box is not None and not change.box.equals(read_segment(self.node, segment_id)[0])
 
-    def _set_geometry(self) -> None:
-        """Gives a segmentation that never had one its reference geometry."""
-        if self.volume_node is not None and reference_lattice(self.node) is None:
-            self.node.SetReferenceImageGeometryParameterFromVolumeNode(self.volume_node)
-
     def _write(self, segment_id: str, change: _Change, image) -> None:
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         if change.deleted:
@@ -265,7 +267,7 @@ class SegmentEdit:
             segment.SetName(change.new.name)
             segment.SetColor(*change.new.color)
             if change.new.terminology:
-                segment.SetTerminology(change.new.terminology)
+                segment.SetTag(segment.GetTerminologyEntryTagName(), change.new.terminology)
             segment.SetLabelValue(change.new.value if change.layer is not None else 1)
             segment.AddRepresentation(BINARY, image if image is not None else slicer.vtkOrientedImageData())
             if image is None and self._segmentation.ContainsRepresentation(SURFACE):
@@ -283,16 +285,18 @@ class SegmentEdit:
 
 def _images(changes: dict[str, _Change]) -> dict[str, object]:
     """The labelmap image of each changed segment (None: no voxels); segments of one layer share one image."""
-    layers = {}
     images = {}
     for segment_id, change in changes.items():
-        if change.layer is not None:
-            if id(change.layer) not in layers:
-                box, lattice = change.layer.box, change.layer.lattice
-                layers[id(change.layer)] = oriented_image(box, lattice) if box.array.size else None
-            images[segment_id] = layers[id(change.layer)]
-        elif change.box is not None and change.box.array.size:
+        if change.box is not None and change.box.array.size:
             images[segment_id] = oriented_image(change.box, change.lattice)
         else:
             images[segment_id] = None
+    for layer in {id(change.layer): change.layer for change in changes.values() if change.layer is not None}.values():
+        members = {segment_id: change.new.value for segment_id, change in changes.items() if change.layer is layer}
+        image = None
+        if layer.box.array.size:
+            # Segments that were edited or deleted after they were added no longer own voxels of the layer.
+            kept = LabelBox(kept_values(layer.box.array, list(members.values())), layer.box.start)
+            image = oriented_image(kept, layer.lattice)
+        images.update(dict.fromkeys(members, image))
     return images
