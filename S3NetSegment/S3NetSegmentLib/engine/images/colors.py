@@ -32,8 +32,9 @@ def _palette(count: int) -> tuple[tuple[float, float, float], ...]:
     levels = np.linspace(0, 1, 16)
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     lab = lab_from_rgb(candidates)
-    # Neither dark nor nearly white, and no greys: labels must stand out from a grey image.
-    pleasant = (lab[:, 0] > 42) & (lab[:, 0] < 92) & (np.hypot(lab[:, 1], lab[:, 2]) > 28)
+    # Neither dark nor nearly white nor grey, so that labels stand out from a grey image, and nothing glaring.
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    pleasant = (lab[:, 0] > 45) & (lab[:, 0] < 90) & (chroma > 28) & (chroma < 85)
     candidates = np.concatenate([_FIRST, candidates[pleasant]])
     seen = [lab_from_rgb(candidates), lab_from_rgb(_as_deuteranope(candidates))]
 

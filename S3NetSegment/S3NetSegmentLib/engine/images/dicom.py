@@ -72,7 +72,7 @@ def read_dicom(path: Path, choose_frame: Callable[[int], int]) -> tuple[np.ndarr
     else:
         chosen = _slice_of(path)
         if chosen is None:
-            raise InputError(f"DICOM file {str(path)!r} holds no image; choose a file of an image series")
+            raise InputError(f"DICOM file {str(path)!r} holds no image or is cut off; choose a file of an image series")
         slices = [chosen]
         if chosen.frames == 1:
             slices = [s for s in _slices_in(path.parent) if s.group == chosen.group and s.frames == 1] or slices
@@ -90,14 +90,22 @@ def read_dicom(path: Path, choose_frame: Callable[[int], int]) -> tuple[np.ndarr
 
 
 def _slices_in(folder: Path) -> list[Slice]:
-    found = []
+    found, unreadable = [], []
     for entry in sorted(folder.iterdir()):
-        if entry.is_file() and not entry.name.startswith("."):
-            with open(entry, "rb") as file:
-                head = file.read(132)
-            if head[128:] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00"):
-                found.append(_slice_of(entry))
-    return [s for s in found if s is not None]
+        if not entry.is_file() or entry.name.startswith(".") or entry.name.upper() == "DICOMDIR":
+            continue
+        with open(entry, "rb") as file:
+            head = file.read(132)
+        if head[128:] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00"):
+            header = _slice_of(entry)
+            if header is not None:
+                found.append(header)
+            elif head[128:] == b"DICM":
+                unreadable.append(entry.name)
+    if found and unreadable:
+        names = ", ".join(unreadable[:4]) + (", ..." if len(unreadable) > 4 else "")
+        _warn(folder, f"{len(unreadable)} DICOM files hold no image or are cut off and were left out: {names}")
+    return found
 
 
 def _slice_of(path: Path) -> Slice | None:

@@ -68,10 +68,10 @@ def check_output_path(
             f"output file {path.name!r} is a flat picture, but the image has {volume.size[2]} slices; "
             f"end it with one of {others}"
         )
-    if path.is_dir():
-        raise InputError(f"output {str(path)!r} is a folder; give the name of a file in it")
     if len(os.fsencode(path.name)) > 255:
         raise InputError(f"output file name {path.name[:40]!r}... is too long; use at most 255 bytes")
+    if path.is_dir():
+        raise InputError(f"output {str(path)!r} is a folder; give the name of a file in it")
     target = Path(os.path.realpath(path))
     if target.exists() and not os.access(target, os.W_OK):
         raise InputError(f"output {str(path)!r} exists and is write-protected; choose another name")

@@ -8,6 +8,7 @@ NIfTI-1 and NIfTI-2 header definitions (nifti1.h, nifti2.h).
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import warnings
 import zlib
@@ -70,16 +71,13 @@ def read_nifti(path: Path, choose_frame) -> tuple[np.ndarray, np.ndarray]:
     if (frames > 1 and vector > 1) or max(rest) > 1:
         raise InputError(f"{shown} has {header.dim[0]} dimensions {sizes[: header.dim[0]]}; save one 3D or 4D image")
     channels = _CHANNELS.get(header.datatype, 1)
-    parts = [0]
-    if vector == 3 and channels == 1:
-        parts = [0, 1, 2]
-    elif vector == 2:
+    if vector == 2:
         raise InputError(f"{shown} holds vectors of 2 numbers; save one of the two components as an image of its own")
-    else:
-        parts = [choose_frame(max(frames, vector))]
+    count = max(frames, vector)
+    parts = [0, 1, 2] if vector == 3 and channels == 1 else [choose_frame(count)]
     dtype = np.dtype(header.order + _TYPES[header.datatype])
-    blocks = _read_blocks(_data_path(header_path, header), header, dtype, (*volume_shape, channels), parts)
-    array = np.concatenate(blocks, -1)
+    blocks = _read_blocks(_data_path(header_path, header), header, dtype, (*volume_shape, channels), parts, count)
+    array = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, -1)
     array = array[..., 0] if array.shape[-1] == 1 else array[..., :3]
     return _scaled(array, header), _matrix(header, shown)
 
@@ -182,25 +180,34 @@ def _parsed(path: Path) -> _Header:
     )  # fmt: skip
 
 
-def _read_blocks(path: Path, header: _Header, dtype, shape, frames) -> list[np.ndarray]:
-    """The wanted ``frames`` of a file, each ``shape`` in native byte order. InputError if the file is too short."""
+def _read_blocks(path: Path, header: _Header, dtype, shape, frames: list[int], count: int) -> list[np.ndarray]:
+    """The wanted ``frames`` of the ``count`` in a file, each ``shape`` in native byte order. InputError if the file is
+    too short or its checksum does not fit."""
     blocks = []
-    count = int(np.prod(shape))
+    voxels = math.prod(shape)
+    size = voxels * dtype.itemsize
     try:
         with _open(path) as file:
+            packed = isinstance(file, gzip.GzipFile)
+            # Before memory is taken for what a damaged header says: gzip packs at most about a thousand to one.
+            if header.offset + size * count > path.stat().st_size * (1100 if packed else 1):
+                raise EOFError
             for frame in frames:
-                file.seek(header.offset + frame * count * dtype.itemsize)
-                block = np.empty(count, dtype)
+                file.seek(header.offset + frame * size)
+                block = np.empty(voxels, dtype)
                 view = memoryview(block).cast("B")
                 got = 0
-                while got < len(view):
+                while got < size:
                     if not (more := file.readinto(view[got:])):
                         raise EOFError
                     got += more
                 blocks.append(block.astype(dtype.newbyteorder("="), copy=False).reshape(shape))
-            file.read(1)  # at the end of a compressed file this compares its checksum
+            while packed and frames[-1] == count - 1 and file.read(1 << 20):
+                pass  # the checksum is compared at the very end
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise InputError(f"{str(path)!r} is cut off or damaged: voxels are missing; copy or export it again") from None
+        raise InputError(
+            f"{str(path)!r} is cut off or damaged: voxels are missing or wrong; copy or export it again"
+        ) from None
     return blocks
 
 

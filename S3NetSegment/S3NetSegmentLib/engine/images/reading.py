@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ImageWarning, InputError
+from ..errors import ImageWarning, InputError, ResourceError
 from .dicom import is_dicom, read_dicom
 from .files import file_head, stem_of, suffix_of
 from .itk_file import read_itk
@@ -41,6 +42,7 @@ def read_image(path: str | os.PathLike, frame: int | None = None) -> Volume:
         where the file asks for rescaling.
     :raises InputError: nothing there, not an image, cut off, complex or 2-component voxels, no usable geometry, or
         several frames and none chosen.
+    :raises ResourceError: the image does not fit into memory.
 
     What is usable but should be known (tilted, missing or doubled DICOM slices, odd NIfTI matrices) is issued as a
     Python warning of class :class:`ImageWarning`.
@@ -52,22 +54,12 @@ def read_image(path: str | os.PathLike, frame: int | None = None) -> Volume:
     def choose_frame(count: int) -> int:
         return _chosen_frame(path, frame, count)
 
-    name = stem_of(path)
-    if path.is_dir():
-        array, matrix, name = read_dicom(path, choose_frame)
-        return Volume(array, matrix, name)
-    head = file_head(path)
-    if is_nifti(path, head):
-        array, matrix = read_nifti(path, choose_frame)
-    elif is_dicom(path, head):
-        array, matrix, name = read_dicom(path, choose_frame)
-    else:
-        if head[:2] == b"\x1f\x8b" and suffix_of(path) == ".nii.gz":
-            raise InputError(f"{str(path)!r} is not a NIfTI image, or it is cut off; copy or export it again")
-        image_io = next((io for start, io in _PICTURES.items() if head.startswith(start)), "")
-        _check_whole(path, image_io)
-        array, matrix = read_itk(path, choose_frame, image_io)
-    return Volume(array, matrix, name)
+    try:
+        return Volume(*_read(path, choose_frame))
+    except MemoryError:
+        raise ResourceError(
+            f"{str(path)!r} does not fit into memory; close other programs, or save a part of the image or one frame"
+        ) from None
 
 
 def checked_path(path: str | os.PathLike) -> Path:
@@ -83,6 +75,22 @@ def checked_path(path: str | os.PathLike) -> Path:
             raise InputError(f"there is no file or folder {text!r}; check the path") from None
         raise InputError(f"{text!r} cannot be opened ({error.strerror}); check the path and its permissions") from None
     return path
+
+
+def _read(path: Path, choose_frame: Callable[[int], int]) -> tuple[np.ndarray, np.ndarray, str]:
+    """Voxels, voxel-to-RAS matrix and name of what lies at ``path``, found by its content."""
+    if path.is_dir():
+        return read_dicom(path, choose_frame)
+    head = file_head(path)
+    if is_nifti(path, head):
+        return *read_nifti(path, choose_frame), stem_of(path)
+    if is_dicom(path, head):
+        return read_dicom(path, choose_frame)
+    if head[:2] == b"\x1f\x8b" and suffix_of(path) == ".nii.gz":
+        raise InputError(f"{str(path)!r} is not a NIfTI image, or it is cut off; copy or export it again")
+    image_io = next((io for start, io in _PICTURES.items() if head.startswith(start)), "")
+    _check_whole(path, image_io)
+    return *read_itk(path, choose_frame, image_io), stem_of(path)
 
 
 def _chosen_frame(path: Path, frame: int | None, count: int) -> int:

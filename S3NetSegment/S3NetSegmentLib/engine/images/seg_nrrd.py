@@ -96,27 +96,30 @@ def on_grid_of(segmentation: Segmentation, image: Volume) -> Segmentation:
 def _from_seg_nrrd(path: Path, keys: Mapping[str, str]) -> Segmentation:
     array, matrix = read_components(path)
     layers = [_whole(np.ascontiguousarray(array[..., c]), path) for c in range(array.shape[-1])]
+    numbers = sorted(int(k[7:-3]) for k in keys if k.endswith("_ID") and k[7:-3].isdigit())
     segments = []
-    numbers = sorted(int(k[7:-3]) for k in keys if k.startswith("Segment") and k.endswith("_ID") and k[7:-3].isdigit())
     for order, number in enumerate(numbers):
         entry = {k.partition("_")[2]: v for k, v in keys.items() if k.startswith(f"Segment{number}_")}
-        tags = dict(t.partition(":")[::2] for t in entry.get("Tags", "").split("|") if t)
-        color = tuple(float(c) for c in entry.get("Color", "").split()) or label_colors(order + 1)[order]
-        # Files of Slicer before 5 have one layer for each segment and no values.
-        layer = int(entry.get("Layer", order if len(layers) > 1 else 0))
-        segments.append(
-            Segment(
-                entry.get("Name", f"Segment {number + 1}"),
-                color,
-                int(entry.get("LabelValue", 1)),
-                layer,
-                tags.pop(_TERMINOLOGY, ""),
-                tags,
-            )
-        )
+        try:
+            # Files of Slicer before 5 have one layer for each segment and no values.
+            segments.append(_described(entry, order, order if len(layers) > 1 else 0))
+        except ValueError as error:
+            raise InputError(
+                f"{str(path)!r} describes its segment number {number} wrongly ({error}); save it again from Slicer"
+            ) from None
     segmentation = Segmentation(layers, segments, matrix)
     reference = _reference(keys.get("Segmentation_ConversionParameters", ""))
     return (reference and _placed(segmentation, *reference)) or segmentation
+
+
+def _described(entry: Mapping[str, str], order: int, layer: int) -> Segment:
+    """The segment that the keys ``entry`` describe; ``order`` and ``layer`` stand in for what is not said."""
+    tags = dict(t.partition(":")[::2] for t in entry.get("Tags", "").split("|") if t)
+    color = tuple(float(c) for c in entry.get("Color", "").split()) or label_colors(order + 1)[order]
+    if len(color) != 3 or not all(0 <= c <= 1 for c in color):
+        raise ValueError(f"colour {entry['Color']}")
+    name, value = entry.get("Name", f"Segment {order + 1}"), int(entry.get("LabelValue", 1))
+    return Segment(name, color, value, int(entry.get("Layer", layer)), tags.pop(_TERMINOLOGY, ""), tags)
 
 
 def _from_label_map(volume: Volume, path: Path) -> Segmentation:

@@ -1,0 +1,209 @@
+"""DICOM series made on the spot: place, order, several series, tilt, gaps, copies and time points."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from image_files import random_matrix, relative_error, write_dicom_series, write_raw_dicom
+
+from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.engine.errors import ImageWarning
+from S3NetSegmentLib.engine.images.reading import read_image
+
+
+@pytest.fixture
+def array():
+    return np.random.default_rng(0).integers(0, 2000, (7, 9, 8)).astype(np.uint16)
+
+
+def right_handed(seed: int) -> np.ndarray:
+    """A random grid whose slices follow each other along the normal, as in every DICOM series."""
+    matrix = random_matrix(np.random.default_rng(seed))
+    axes = matrix[:3, :3]
+    if np.linalg.det(np.diag([-1, -1, 1]) @ axes) < 0:
+        axes[:, 2] *= -1
+    return matrix
+
+
+def read_warned(path, frame=None):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        volume = read_image(path, frame)
+    assert all(c.category is ImageWarning for c in caught)
+    return volume, [str(c.message) for c in caught]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_oblique_series_in_shuffled_files_is_put_in_order(tmp_path, array, seed):
+    matrix = right_handed(seed)
+    write_dicom_series(tmp_path / "s", array, matrix)
+    volume, texts = read_warned(tmp_path / "s")
+    np.testing.assert_array_equal(volume.array, array)
+    assert relative_error(volume.ijk_to_ras, matrix) < 1e-5
+    assert volume.name == "T2 axial"
+    assert texts == []
+
+
+def test_one_file_stands_for_its_own_series(tmp_path, array):
+    matrix = right_handed(1)
+    wanted = write_dicom_series(tmp_path, array, matrix, uid="1.2.3.4")
+    write_dicom_series(tmp_path, array + 7, matrix, uid="1.2.3.5", description="T1")
+    volume, _ = read_warned(wanted[3])
+    np.testing.assert_array_equal(volume.array, array)
+
+
+def test_several_series_are_listed_with_the_way_to_choose(tmp_path, array):
+    write_dicom_series(tmp_path, array, right_handed(1), uid="1.2.3.4", description="T2 ax")
+    write_dicom_series(tmp_path, array[:3], right_handed(1), uid="1.2.3.5", description="scout", modality="CT")
+    with pytest.raises(
+        InputError, match=r"2 DICOM series.*T2 ax \(MR, 7 files.*scout \(CT, 3 files.*one file"
+    ) as error:
+        read_image(tmp_path)
+    assert ".dcm" in str(error.value)
+
+
+def test_a_folder_without_dicom_names_its_folders(tmp_path, array):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(InputError, match="holds no DICOM images"):
+        read_image(tmp_path)
+    write_dicom_series(tmp_path / "series 1", array, right_handed(0))
+    with pytest.raises(InputError, match="choose one of its folders: series 1"):
+        read_image(tmp_path)
+
+
+def test_other_files_beside_a_series_do_not_matter(tmp_path, array):
+    write_dicom_series(tmp_path, array, right_handed(2))
+    (tmp_path / "DICOMDIR.txt").write_text("x" * 500)
+    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"junk" * 50)
+    volume, _ = read_warned(tmp_path)
+    np.testing.assert_array_equal(volume.array, array)
+
+
+def test_a_missing_slice_is_reported_with_its_place(tmp_path, array):
+    matrix = right_handed(3)
+    write_dicom_series(tmp_path, array, matrix, skip=(4,))
+    volume, texts = read_warned(tmp_path)
+    assert volume.size[2] == 6
+    assert len(texts) == 1 and "1 of 7 slices seem to be missing" in texts[0] and "after slice 3" in texts[0]
+    # both ends keep their place
+    last = volume.ijk_to_ras @ (0, 0, 5, 1)
+    np.testing.assert_allclose(last, matrix @ (0, 0, 6, 1), atol=1e-4)
+
+
+def test_uneven_slices_are_reported(tmp_path, array):
+    matrix = np.diag([1.0, 1, 2, 1])
+    positions = [(0, 0, 2 * k + (0.4 if k == 3 else 0)) for k in range(7)]
+    write_dicom_series(tmp_path, array, np.diag([-1.0, -1, 1, 1]) @ matrix, positions=positions)
+    _, texts = read_warned(tmp_path)
+    assert len(texts) == 1 and "1.60 to 2.40 mm apart" in texts[0]
+
+
+def test_a_slice_in_the_place_of_another_is_reported_and_left_out(tmp_path, array):
+    matrix = right_handed(4)
+    write_dicom_series(tmp_path, array, matrix)
+    again = np.zeros_like(array)
+    write_dicom_series(tmp_path, again, matrix, first_number=50, skip=(0, 1, 2, 4, 5, 6))
+    volume, texts = read_warned(tmp_path)
+    np.testing.assert_array_equal(volume.array, array)
+    assert len(texts) == 1 and "1 slices lie in the place of another" in texts[0]
+
+
+def test_copied_files_are_reported_and_left_out(tmp_path, array):
+    paths = write_dicom_series(tmp_path, array, right_handed(4))
+    shutil.copy(paths[2], tmp_path / "zz copy.dcm")
+    volume, texts = read_warned(tmp_path)
+    np.testing.assert_array_equal(volume.array, array)
+    assert len(texts) == 1 and "1 of 8 files are copies" in texts[0]
+
+
+def test_time_points_of_one_series_are_frames(tmp_path, array):
+    matrix = right_handed(0)
+    for t in range(3):
+        write_dicom_series(tmp_path, array + t, matrix, first_number=1 + 30 * t, trigger_time=40 * (3 - t))
+    with pytest.raises(InputError, match="3 frames"):
+        read_image(tmp_path)
+    volume, texts = read_warned(tmp_path, 0)
+    np.testing.assert_array_equal(volume.array, array + 2)  # the earliest trigger time
+    assert texts == []
+
+
+def test_gantry_tilt_is_kept_as_a_sheared_grid_and_reported(tmp_path, array):
+    matrix = np.diag([-1.0, -1.0, 3.0, 1.0])
+    positions = [np.array([0.0, 0.5 * k, 3 * k]) for k in range(7)]
+    write_dicom_series(tmp_path, array, matrix, positions=positions)
+    volume, texts = read_warned(tmp_path)
+    np.testing.assert_allclose(volume.ijk_to_ras[:3, 2], (0, -0.5, 3), atol=1e-6)
+    assert len(texts) == 1 and "tilt 9.5 degrees" in texts[0]
+
+
+def test_slices_of_different_orientation_are_refused_with_the_way_out(tmp_path, array):
+    write_dicom_series(tmp_path, array[:2], right_handed(0))
+    other = write_dicom_series(tmp_path, array[:3] + 1, right_handed(1), first_number=20)
+    with pytest.raises(InputError, match="2 different sizes or orientations"):
+        read_image(tmp_path)
+    np.testing.assert_array_equal(read_warned(other[0])[0].array, array[:3] + 1)
+
+
+def raw_slice(folder, k, pixels, **more):
+    elements = {
+        (0x0008, 0x0018): ("UI", f"1.2.9.{k}"), (0x0008, 0x0060): ("CS", "OT"), (0x0020, 0x000E): ("UI", "1.2.9"),
+        (0x0020, 0x0013): ("IS", str(k)),
+    }  # fmt: skip
+    elements |= {(int(tag[1:5], 16), int(tag[5:], 16)): value for tag, value in more.items()}
+    return write_raw_dicom(folder / f"{9 - k}.dcm", pixels, elements)
+
+
+def test_rescaled_slices_of_different_slope_keep_their_values(tmp_path, array):
+    slopes = (1, 0.5, 0.25)
+    for k, slope in enumerate(slopes):
+        raw_slice(
+            tmp_path, k, array[k], t00280030=("DS", "2\\2"), t00281052=("DS", "-100"), t00281053=("DS", str(slope)),
+            t00200032=("DS", f"0\\0\\{3 * k}"), t00200037=("DS", "1\\0\\0\\0\\1\\0"),
+        )  # fmt: skip
+    volume, _ = read_warned(tmp_path)
+    wanted = array[:3] * np.array(slopes)[:, None, None] - 100
+    np.testing.assert_allclose(volume.array, wanted)
+
+
+def test_files_that_do_not_state_their_place_are_stacked_by_number_and_reported(tmp_path, array):
+    for k in range(3):
+        raw_slice(tmp_path, k, array[k])
+    volume, texts = read_warned(tmp_path)
+    np.testing.assert_array_equal(volume.array, array[:3])
+    assert any("order of their numbers" in t for t in texts)
+
+
+def test_a_file_cut_off_in_its_header_is_left_out_and_named(tmp_path, array):
+    paths = write_dicom_series(tmp_path, array, right_handed(1))
+    paths[2].write_bytes(paths[2].read_bytes()[:300])
+    _, texts = read_warned(tmp_path)
+    assert any(paths[2].name in t and "cut off" in t for t in texts)
+    assert any("seem to be missing" in t for t in texts)
+    with pytest.raises(InputError, match="holds no image or is cut off"):
+        read_image(paths[2])
+
+
+def test_a_file_cut_off_in_its_voxels_is_not_filled_up_in_silence(tmp_path, array):
+    paths = write_dicom_series(tmp_path, array, right_handed(1))
+    content = paths[2].read_bytes()
+    paths[2].write_bytes(content[: len(content) - 60])
+    try:
+        _, texts = read_warned(tmp_path)
+        assert any(paths[2].name in t for t in texts)
+    except InputError as error:
+        assert paths[2].name in str(error)
+
+
+def test_a_file_of_several_frames_is_a_volume_of_its_own(tmp_path, array):
+    image = sitk.GetImageFromArray(array.astype(np.uint8))
+    image.SetSpacing((0.5, 0.6, 2.0))
+    sitk.WriteImage(image, str(tmp_path / "multi.dcm"))
+    for path in (tmp_path, tmp_path / "multi.dcm"):
+        volume, _ = read_warned(path)
+        np.testing.assert_array_equal(volume.array, array.astype(np.uint8))
+        np.testing.assert_allclose(volume.spacing[:2], (0.5, 0.6))
