@@ -89,13 +89,11 @@ class LabelBox:
         """
         if self.array.size == 0:
             return self
-        corners = np.array([[(a, b)[n >> d & 1] for d, (a, b) in enumerate(zip(self.start, self.stop, strict=True))] for n in range(8)]) - 0.5  # fmt: skip
-        corners = corners @ new_from_old[:3, :3].T + new_from_old[:3, 3]
+        ends = list(zip(self.start, self.stop, strict=True))
+        old = np.array([[ends[d][n >> d & 1] for d in range(3)] for n in range(8)]) - 0.5  # corners of the box
+        corners = old @ new_from_old[:3, :3].T + new_from_old[:3, 3]
         shift = np.floor(new_from_old[:3, 3] + 0.5)
-        same = np.eye(4)
-        same[:3, 3] = shift
-        extreme = np.array([(*self.start, 1), (*self.stop, 1)], float) @ (new_from_old - same).T
-        if np.abs(extreme).max() < _ALIGNED and np.abs((new_from_old - same)[:3, :3]).max() < _ALIGNED:
+        if np.abs(corners - old - shift).max() < _ALIGNED:
             return LabelBox(self.array, tuple(int(s + d) for s, d in zip(self.start, shift, strict=True)))
         start = np.floor(corners.min(0) + 0.5 - _ALIGNED).astype(int)
         stop = np.ceil(corners.max(0) + 0.5 + _ALIGNED).astype(int)
@@ -108,9 +106,9 @@ class LabelBox:
     def _sampled(self, old_from_new: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
         """Labels at the voxels ``start`` to ``stop`` of the new lattice."""
         linear = old_from_new[:3, :3]
+        offset = linear @ start + old_from_new[:3, 3] - np.asarray(self.start) + 0.5 + _TIE
         linear = np.where(np.abs(linear) * (stop - start) < _ALIGNED, 0.0, linear)
-        offset = old_from_new[:3, 3] - np.asarray(self.start) + 0.5 + _TIE
-        index = [np.arange(a, b, dtype=float) for a, b in zip(start, stop, strict=True)]
+        index = [np.arange(b - a, dtype=float) for a, b in zip(start, stop, strict=True)]
         size = self.array.shape[::-1]
         out = np.zeros([len(v) for v in index][::-1], self.array.dtype)
         if ((linear != 0).sum(0) == 1).all() and ((linear != 0).sum(1) == 1).all():
@@ -127,6 +125,7 @@ class LabelBox:
             target = np.ix_(*(np.flatnonzero(picks[axes.index(b)][1]) for b in (2, 1, 0)))
             out[target] = source.transpose(order)
             return out
+        labels = np.ascontiguousarray(self.array).reshape(-1)
         for n, k in enumerate(index[2]):
             inside = np.ones(out.shape[1:], bool)
             flat = np.zeros(out.shape[1:], np.int64)
@@ -134,7 +133,7 @@ class LabelBox:
                 at = np.floor(linear[a, 1] * index[1][:, None] + linear[a, 0] * index[0] + (linear[a, 2] * k + offset[a])).astype(np.int64)  # fmt: skip
                 inside &= (at >= 0) & (at < size[a])
                 flat += at * stride
-            out[n][inside] = self.array.reshape(-1)[flat[inside]]
+            out[n][inside] = labels[flat[inside]]
         return out
 
 
