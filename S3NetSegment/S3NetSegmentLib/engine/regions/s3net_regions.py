@@ -29,7 +29,8 @@ class FittedS3Net:
     :param networks: their probabilities are averaged; none at all means one region (a stack without contrast).
     :param grouping: ``[responses, sum(counts)]``, which response belongs to which region of each count, 0 or 1.
 
-    Attributes: ``counts`` (ascending), ``notes`` (sentences for the user).
+    Attributes: ``counts`` (ascending), ``notes`` (sentences for the user). Slices are given as ``first`` and ``stop``
+    (excluded; None: the end of the stack); soft labels and what follows from them are computed when they are asked for.
     """
 
     def __init__(
@@ -55,41 +56,46 @@ class FittedS3Net:
         self._order = {count: np.arange(count) for count in self.counts}  # network's label of each canonical label
         self._labels = {count: np.zeros(self._shape, np.uint8) for count in self.counts}
 
-    def label_maps(self, first: int, stop: int) -> dict[int, np.ndarray]:
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes now (the CPU, if the memory of the chosen device was full)."""
+        return self._fallback.device
+
+    def label_maps(self, first: int = 0, stop: int | None = None) -> dict[int, np.ndarray]:
         """Labels of slices ``first`` to ``stop`` (excluded) for every count, uint8 ``[z, H, W]``; views, do not write."""
-        self._check(self.counts[0], first, stop)
+        stop = self._stop(self.counts[0], first, stop)
         return {count: labels[first:stop] for count, labels in self._labels.items()}
 
-    def soft(self, count: int, first: int, stop: int) -> np.ndarray:
+    def soft(self, count: int, first: int = 0, stop: int | None = None) -> np.ndarray:
         """Soft labels, float32 ``[z, count, H, W]``, at least 0, adding up to 1; their largest is the label."""
-        self._check(count, first, stop)
+        stop = self._stop(count, first, stop)
         if not self._networks:
             one = np.zeros((stop - first, count, *self._shape[1:]), np.float32)
             one[:, 0] = 1
             return one
 
         def work(a, b, device):
-            return self._own(self._regions(a, b, device), count)[:, self._order[count]].cpu().numpy()
+            return self._regions(a, b, device, count)[:, self._order[count]].cpu().numpy()
 
         return np.concatenate(list(self._batches(first, stop, work)))
 
-    def margin(self, count: int, first: int, stop: int) -> np.ndarray:
+    def margin(self, count: int, first: int = 0, stop: int | None = None) -> np.ndarray:
         """Probability of the label minus that of the next best, float32 ``[z, H, W]``, 0 to 1."""
-        self._check(count, first, stop)
+        stop = self._stop(count, first, stop)
         if not self._networks:
             return np.ones((stop - first, *self._shape[1:]), np.float32)
 
         def work(a, b, device):
-            return confidence.margin(self._own(self._regions(a, b, device), count)).cpu().numpy()
+            return confidence.margin(self._regions(a, b, device, count)).cpu().numpy()
 
         return np.concatenate(list(self._batches(first, stop, work)))
 
-    def stability(self, count: int, first: int, stop: int, views: int = 4) -> np.ndarray:
+    def stability(self, count: int, first: int = 0, stop: int | None = None, views: int = 4) -> np.ndarray:
         """Agreement of the soft labels with those of ``views`` random affine views, float32 ``[z, H, W]``, 0 to 1.
 
         Computed at the size of the fit and enlarged; the views follow from the seed alone.
         """
-        self._check(count, first, stop)
+        stop = self._stop(count, first, stop)
         if not self._networks:
             return np.ones((stop - first, *self._shape[1:]), np.float32)
         s, channels = self._settings, self._channels
@@ -101,7 +107,7 @@ class FittedS3Net:
         def work(a, b, device):
             image = channels.fit[a:b].to(device).contiguous(memory_format=torch.channels_last)
             agreement = confidence.stability(
-                lambda x: self._own(self._grouped(self._probabilities(x, x, device)), count),
+                lambda x: _rescaled(self._part(self._probabilities(x, x, device), count)),
                 image,
                 channels.fit_spacing,
                 drawn,
@@ -110,7 +116,7 @@ class FittedS3Net:
 
         return np.concatenate(list(self._batches(first, stop, work)))
 
-    def confidence(self, count: int, first: int, stop: int) -> np.ndarray:
+    def confidence(self, count: int, first: int = 0, stop: int | None = None) -> np.ndarray:
         """Margin x stability, float32 ``[z, H, W]``, 0 to 1."""
         return self.margin(count, first, stop) * self.stability(count, first, stop)
 
@@ -141,13 +147,16 @@ class FittedS3Net:
             for z in range(depth):
                 labels[z] = rank[labels[z]]
 
-    def _check(self, count: int, first: int, stop: int) -> None:
+    def _stop(self, count: int, first: int, stop: int | None) -> int:
+        """``stop``, or the end of the stack; raises InputError for a count or slices that are not there."""
+        stop = self._shape[0] if stop is None else stop
         if count not in self.counts:
             raise InputError(f"there are no labels for {count} regions; choose one of {self.counts}")
         if not 0 <= first < stop <= self._shape[0]:
             raise InputError(
                 f"slices {first} to {stop} are not in the stack, which has slices 0 to {self._shape[0] - 1}"
             )
+        return stop
 
     def _batches(self, first: int, stop: int, work):
         """Results of ``work(a, b, device)`` for consecutive slices; smaller batches or the CPU when memory is short."""
@@ -161,13 +170,15 @@ class FittedS3Net:
             first, result = self._fallback.run(one)
             yield result
 
-    def _regions(self, first: int, stop: int, device: torch.device) -> torch.Tensor:
-        """Probabilities of the regions of all counts side by side, ``[n, sum(counts), H, W]``, at the stack's size."""
+    def _regions(self, first: int, stop: int, device: torch.device, count: int | None = None) -> torch.Tensor:
+        """Soft labels of ``count`` regions ``[n, count, H, W]`` at the stack's size, in the network's order; None: those
+        of all counts side by side, as the guided filter leaves them (it can overshoot a little)."""
         s, channels = self._settings, self._channels
         small = channels.fit[first:stop].to(device).contiguous(memory_format=torch.channels_last)
         full = channels.full(first, stop, device)
-        regions = self._grouped(self._probabilities(small, full, device))
-        return guided_filter(regions, full[:, :1], s.guided_radius, s.guided_smoothness)
+        part = self._part(self._probabilities(small, full, device), count)
+        part = guided_filter(part, full[:, :1], s.guided_radius, s.guided_smoothness)
+        return part if count is None else _rescaled(part)
 
     def _probabilities(self, small: torch.Tensor, full: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Mean probabilities ``[n, responses, H, W]`` of the networks: features of ``small``, labels at ``full``."""
@@ -177,15 +188,18 @@ class FittedS3Net:
             total = total + network.heads(network.encoder(small)[0], full).exp_()
         return total / len(self._networks)
 
-    def _grouped(self, probabilities: torch.Tensor) -> torch.Tensor:
-        if self._grouping is None:
+    def _part(self, probabilities: torch.Tensor, count: int | None) -> torch.Tensor:
+        """From responses ``[n, responses, H, W]`` to the regions of ``count``, or of all counts side by side."""
+        if self._grouping is not None:
+            probabilities = torch.einsum("nrhw,rk->nkhw", probabilities, self._grouping.to(probabilities))
+        if count is None:
             return probabilities
-        return torch.einsum("nrhw,rk->nkhw", probabilities, self._grouping.to(probabilities))
+        return probabilities.split(self.counts, 1)[self.counts.index(count)]
 
-    def _own(self, regions: torch.Tensor, count: int) -> torch.Tensor:
-        """The soft labels of ``count``: the guided filter can overshoot a little, so they are clipped and rescaled."""
-        part = regions.split(self.counts, 1)[self.counts.index(count)].clamp_min(0)
-        return part / part.sum(1, keepdim=True).clamp_min(1e-6)
+
+def _rescaled(soft: torch.Tensor) -> torch.Tensor:
+    soft = soft.clamp_min(0)
+    return soft / soft.sum(1, keepdim=True).clamp_min(1e-6)
 
 
 def _largest(scores: torch.Tensor) -> torch.Tensor:
