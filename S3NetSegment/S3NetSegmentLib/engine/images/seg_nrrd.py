@@ -126,7 +126,8 @@ def _from_label_map(volume: Volume, path: Path) -> Segmentation:
     if volume.is_rgb:
         raise InputError(f"{str(path)!r} is in colour, not a label map; save the labels as grey values 0, 1, 2, ...")
     labels = _whole(volume.array, path)
-    values = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
+    counts = sum(np.bincount(plane.ravel(), minlength=_LARGEST + 1) for plane in labels)  # by slices: bincount copies
+    values = np.flatnonzero(counts[1:]) + 1
     colors = label_colors(len(values))
     segments = [Segment(f"Segment {v}", c, int(v)) for v, c in zip(values, colors, strict=True)]
     return Segmentation([labels], segments, volume.ijk_to_ras)
