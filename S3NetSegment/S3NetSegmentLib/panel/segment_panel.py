@@ -1,0 +1,321 @@
+"""``SegmentPanel``: brings the sections of the panel, the controller and the parameter node together."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+import qt
+import slicer
+
+from ..engine import InputError
+from .adjust_section import AdjustSection
+from .advanced_section import AdvancedSection, device_setting
+from .controller import SegmentController
+from .editor_section import EditorSection
+from .inputs_section import InputsSection
+from .message_row import MessageRow
+from .points_section import PointsSection
+from .request import make_request
+from .stepping import time_left_text
+from .target import TargetRow
+from .torch_support import TorchOffer
+
+_SEGMENT_HELP = "Segment the chosen part of the volume (Ctrl+Return)"
+
+
+class SegmentPanel:
+    """The panel over the widgets ``ui`` of the .ui file; the module's widget owns it.
+
+    :meth:`show` gives it a parameter node (None while a scene closes), :meth:`start` and :meth:`stop` follow the user into
+    and out of the module, :meth:`cleanup` ends it.
+    """
+
+    def __init__(self, panel_widget, ui, find_regions=None, driver=None):
+        """
+        :param panel_widget: the widget that holds everything; the shortcuts work inside it.
+        :param find_regions, driver: for the SegmentController; the tests put their own in.
+        """
+        self.ui = ui
+        self.node = None
+        self._started = False
+        self.message = MessageRow(ui.messageFrame, ui.messageIcon, ui.messageText, ui.messageCloseButton)
+        self.torch_row = MessageRow(
+            ui.torchFrame, ui.torchIcon, ui.torchText, ui.torchCloseButton, ui.torchButton, self._accept_torch
+        )
+        self.torch_offer = TorchOffer()
+        self._torch_row_closed = False
+        ui.torchCloseButton.connect("clicked()", self._torch_closed)
+        self.editor = EditorSection(ui)
+        self.controller = SegmentController(self, self._save_undo, find_regions, driver)
+        self.inputs = InputsSection(ui)
+        self.points = PointsSection(ui, self._points_changed, self._point_tool_on)
+        self.target = TargetRow(ui, self._next_object)
+        self.adjust = AdjustSection(ui, self.controller, self.editor, self._pick_tool_on)
+        self.advanced = AdvancedSection(ui, self.refused)
+        _align_columns(ui)
+        ui.progressRow.setVisible(False)
+        ui.segmentButton.connect("clicked()", self.segment_or_cancel)
+        ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
+        self._shortcuts = []
+        for keys, action in (("Ctrl+Return", self._shortcut_segment), ("Ctrl+Enter", self._shortcut_segment), ("Esc", self.controller.cancel)):  # fmt: skip
+            shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
+            shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
+            shortcut.connect("activated()", action)
+            self._shortcuts.append(shortcut)
+        # Why the button is disabled can change without any node being touched, e.g. when the user scrolls a view.
+        self._look_timer = qt.QTimer()
+        self._look_timer.setInterval(300)
+        self._look_timer.connect("timeout()", self._show_button)
+
+    # -- life
+
+    def show(self, parameter_node) -> None:
+        """Shows ``parameter_node``; called again whenever it is modified. None: the scene closes."""
+        self.node = parameter_node
+        if parameter_node is None:
+            self.controller.stop()
+            self.points.tools_off()
+            self.points.forget()
+            self.target.stop()
+            self.editor.clear()
+            self.state_changed()
+            return
+        result = self.controller.result
+        if result is not None and (
+            parameter_node.volume is not result.answer.request.volume_node
+            or parameter_node.segmentation is not result.node
+        ):
+            self.controller.let_go()  # the user went on to another volume or segmentation
+            return
+        self.inputs.show(parameter_node)
+        self.points.show(parameter_node)
+        self.target.show(parameter_node)
+        self.advanced.show(parameter_node)
+        self.editor.show(parameter_node.segmentation, parameter_node.volume, parameter_node.targetSegment)
+        self._show_button()
+
+    def start(self) -> None:
+        """The user entered the module."""
+        if self._started:
+            return
+        self._started = True
+        self.inputs.start()
+        self.points.start()
+        self.editor.start()
+        self._look_timer.start()
+        self.torch_offer.refresh()
+        if not self._torch_row_closed:
+            self._show_torch_row()
+        self.state_changed()
+
+    def stop(self) -> None:
+        """The user left the module. A run goes on; its result is written when it is there."""
+        if not self._started:
+            return
+        self._started = False
+        self._look_timer.stop()
+        self.inputs.stop()
+        self.points.stop()
+        self.adjust.stop()
+        self.target.stop()
+        self.editor.stop()
+
+    def cleanup(self) -> None:
+        """The module is unloaded."""
+        self.controller.stop()
+        self.stop()
+        self.target.stop()
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+
+    # -- running
+
+    def segment_or_cancel(self) -> None:
+        """What the big button does."""
+        if self.controller.running:
+            self.controller.cancel()
+            return
+        if self.node is None:
+            return
+        self.message.hide()
+        self.points.tools_off()
+        self.adjust.tools_off()
+        node = self.node
+        try:
+            inside, outside, radius = self.points.positions()
+            request = make_request(
+                node.volume,
+                node.scope.value,
+                last_view=self.inputs.last_view,
+                slice_range=(node.firstSlice, node.lastSlice),
+                axis=node.axis.value if node.scope.value == "range" else "auto",
+                roi_node=node.roi,
+                inside=inside,
+                outside=outside,
+                radius_mm=radius,
+                settings=self.advanced.settings(),
+                preset=node.preset.value,
+                device=device_setting(),
+            )
+        except InputError as error:
+            self.refused(str(error))
+            return
+        granularity = node.granularity if request.has_points and node.granularity >= 0 else None
+        self.controller.start(
+            request,
+            node.segmentation,
+            self.target.segment_id,
+            count=node.regionCount or None,
+            granularity=granularity,
+            confidence=node.confidence,
+        )
+
+    def _shortcut_segment(self) -> None:
+        if self.ui.segmentButton.enabled and not self.controller.running:
+            self.segment_or_cancel()
+
+    def _points_changed(self) -> None:
+        """Further points change the live object at once."""
+        result = self.controller.result
+        if self.node is None or result is None or not result.answer.is_object:
+            return
+        inside, outside, radius = self.points.positions()
+        known = result.answer.request
+        now = [tuple(p) for p in inside], [tuple(p) for p in outside], radius
+        if now == ([tuple(p) for p in known.inside], [tuple(p) for p in known.outside], known.radius_mm):
+            return
+        # After the first point was moved or all were deleted it is a new question: the user asks it with the button.
+        if not inside or tuple(inside[0]) != tuple(known.inside[0]):
+            return
+        if self.controller.change_points(inside, outside, radius):
+            self.message.hide()
+
+    def _next_object(self) -> None:
+        """Keeps the object and begins another one."""
+        self.controller.finish_object()
+        self.points.delete_all()
+        with slicer.util.NodeModify(self.node):
+            self.node.targetSegment = ""
+            self.node.granularity = -1
+        self.message.hide()
+
+    def _confidence_clicked(self, on: bool) -> None:
+        if on:
+            self.controller.change(lambda result: result.show_confidence())
+        else:
+            self.controller.change(lambda result: result.hide_confidence())
+
+    def _save_undo(self, segmentation_node) -> None:
+        self.editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
+
+    def _point_tool_on(self) -> None:
+        """Only one tool has the mouse."""
+        self.adjust.tools_off()
+        self.editor.widget.setActiveEffect(None)
+
+    def _pick_tool_on(self) -> None:
+        self.points.tools_off()
+        self.editor.widget.setActiveEffect(None)
+
+    # -- what the controller tells (Listener)
+
+    def state_changed(self) -> None:
+        running, result = self.controller.running, self.controller.result
+        self.ui.progressRow.setVisible(running)
+        if running:
+            self.ui.progressBar.value = 0
+            self.ui.progressText.text = "Starting"
+        for widget in (self.ui.inputsCollapsibleButton, self.ui.outputsCollapsibleButton):
+            for child in _contents(widget):
+                child.enabled = not running
+        if result is not None and self.node is not None:
+            answer = result.answer
+            with slicer.util.NodeModify(self.node):
+                self.node.segmentation = result.node
+                if result.object_id:
+                    self.node.targetSegment = result.object_id
+                self.node.regionCount = answer.count
+                if answer.is_object:
+                    self.node.granularity = answer.granularity
+        self.adjust.show()
+        self._show_button()
+
+    def progressed(self, step, seconds_left) -> None:
+        self.ui.progressBar.value = int(1000 * min(max(step.fraction, 0), 1))
+        left = time_left_text(seconds_left)
+        self.ui.progressText.text = f"{step.message}, {left}" if left else step.message
+
+    def refused(self, text: str) -> None:
+        self.message.show("warning", text)
+
+    def informed(self, text: str) -> None:
+        self.message.show("information", text)
+
+    def torch_missed(self) -> None:
+        self._torch_row_closed = False
+        self.torch_offer.refresh()
+        self.refused("this image or these settings need PyTorch, which is not installed; see the top of the panel")
+        self._show_torch_row()
+
+    def failed(self, error: Exception) -> None:
+        details = "".join(traceback.format_exception(error))
+        logging.error(details)
+        self.message.show("error", f"something unexpected went wrong: {error}. The scene was not changed.")
+        slicer.util.errorDisplay(
+            f"Segment failed unexpectedly: {error}\n\nThe scene was not changed.", detailedText=details
+        )
+
+    # -- inside
+
+    def _show_button(self) -> None:
+        button, running = self.ui.segmentButton, self.controller.running
+        if self.node is not None and not running:
+            self.inputs.show_slice()
+        problem = "" if running or self.node is None else self.inputs.problem
+        for name, value in (
+            ("text", "Cancel" if running else "Segment"),
+            ("enabled", self.node is not None and not problem),
+            ("toolTip", "Stop; the scene stays as it is (Esc)" if running else problem or _SEGMENT_HELP),
+        ):
+            if getattr(button, name) != value:
+                setattr(button, name, value)
+
+    def _show_torch_row(self) -> None:
+        if self.torch_offer.text:
+            self.torch_row.show("information", self.torch_offer.text, self.torch_offer.button)
+        else:
+            self.torch_row.hide()
+
+    def _torch_closed(self) -> None:
+        self._torch_row_closed = True
+
+    def _accept_torch(self) -> None:
+        try:
+            said = self.torch_offer.accept()
+        except Exception as error:  # whatever pip or the network come up with
+            self.refused(str(error))
+            return
+        self._show_torch_row()
+        self.advanced.show_device()
+        if said:
+            self.informed(said)
+
+
+def _contents(section) -> list:
+    """The widgets inside a collapsible section."""
+    return [child for child in section.children() if child.isWidgetType()]
+
+
+def _align_columns(ui) -> None:
+    """Gives the labels of all forms one width, so that their fields stand in one column."""
+    labels = [
+        ui.volumeLabel, ui.scopeLabel, ui.sliceLabel, ui.rangeLabel, ui.roiLabel, ui.pointsLabel, ui.radiusLabel,
+        ui.segmentationLabel, ui.targetLabel, ui.granularityLabel, ui.answersLabel, ui.pickLabel, ui.deviceLabel,
+        ui.presetLabel,
+    ]  # fmt: skip
+    width = max(label.fontMetrics().boundingRect(label.text).width() for label in labels)
+    for label in labels:
+        label.setMinimumWidth(width + 4)

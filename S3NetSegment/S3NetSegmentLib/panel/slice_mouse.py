@@ -1,0 +1,84 @@
+"""Mouse actions in the slice views of the present layout, whatever the views are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import slicer
+
+_EVENTS = ("LeftButtonPressEvent", "MouseMoveEvent", "LeftButtonReleaseEvent")
+_PRIORITY = 10.0  # before Slicer's own handlers
+
+
+@dataclass(frozen=True)
+class MouseAction:
+    """``kind``: "press", "move" or "release"; ``ras``: world position in mm; ``modified``: with Ctrl or Shift."""
+
+    kind: str
+    ras: tuple[float, float, float]
+    slice_node: object
+    modified: bool
+
+
+class SliceMouse:
+    """Calls ``handler(action)`` for the left button in all slice views while it is active.
+
+    Where the handler returns True, Slicer's own reaction (window/level, crosshair, markups) is left out.
+    """
+
+    def __init__(self, handler: Callable[[MouseAction], bool]):
+        self._handler = handler
+        self._observers: list[tuple[object, int]] = []
+        self._views: list[object] = []
+
+    @property
+    def active(self) -> bool:
+        return bool(self._observers)
+
+    def start(self) -> None:
+        """Begins to listen; also to the views of any layout that comes later."""
+        layout = slicer.app.layoutManager()
+        if layout is None or self.active:
+            return
+        layout.connect("layoutChanged(int)", self._layout_changed)
+        self._attach()
+
+    def stop(self) -> None:
+        if self.active:
+            slicer.app.layoutManager().disconnect("layoutChanged(int)", self._layout_changed)
+        self._detach()
+
+    def _attach(self) -> None:
+        layout = slicer.app.layoutManager()
+        for name in layout.sliceViewNames():
+            view = layout.sliceWidget(name).sliceView()
+            interactor = view.interactor()
+            self._views.append(view)
+            for event in _EVENTS:
+                tag = interactor.AddObserver(event, self._callback(view, event), _PRIORITY)
+                self._observers.append((interactor, tag))
+
+    def _detach(self) -> None:
+        for interactor, tag in self._observers:
+            interactor.RemoveObserver(tag)
+        self._observers, self._views = [], []
+
+    def _layout_changed(self, *_) -> None:
+        self._detach()
+        self._attach()
+
+    def _callback(self, view, event: str):
+        kind = {"LeftButtonPressEvent": "press", "MouseMoveEvent": "move", "LeftButtonReleaseEvent": "release"}[event]
+
+        def called(interactor, _event):
+            xyz = view.convertDeviceToXYZ(list(interactor.GetEventPosition()))
+            ras = tuple(view.convertXYZToRAS(xyz))
+            modified = bool(interactor.GetControlKey() or interactor.GetShiftKey())
+            if self._handler(MouseAction(kind, ras, view.mrmlSliceNode(), modified)):
+                for observed, tag in self._observers:
+                    command = observed.GetCommand(tag)
+                    if observed is interactor and command is not None:
+                        command.SetAbortFlag(1)
+
+        return called

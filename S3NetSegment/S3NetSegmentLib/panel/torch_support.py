@@ -1,0 +1,79 @@
+"""Whether torch is there, and what to offer where it is not. Nothing is imported or installed until the user asks."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+
+import slicer
+
+_OLDEST = "2.2"
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; does not import it."""
+    if "torch" in sys.modules:
+        return sys.modules["torch"] is not None
+    importlib.invalidate_caches()
+    return importlib.util.find_spec("torch") is not None
+
+
+def torch_requirement() -> str:
+    """The versions of torch to ask for. From 2.13 on its wheels cannot be unpacked on Windows inside Slicer: their paths
+    are too long (Slicer/light-the-torch#176)."""
+    return f">={_OLDEST},<2.13" if sys.platform == "win32" else f">={_OLDEST}"
+
+
+class TorchOffer:
+    """What the panel says and offers about torch: ``text`` and ``button`` (both "" when there is nothing to say).
+
+    :meth:`accept` does what the button says: installs the PyTorch extension (then Slicer has to restart), or torch with
+    that extension's own dialog.
+    """
+
+    def __init__(self):
+        self._waits_for_restart = False
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Looks again."""
+        self.text = self.button = ""
+        if has_torch():
+            return
+        why = "PyTorch is not installed. Grey images can be segmented without it; colour images and S3-Net need it."
+        if self._extension() is not None:
+            self.text, self.button = why, "Install PyTorch"
+        elif self._waits_for_restart:
+            self.text, self.button = "The PyTorch extension is installed. Restart Slicer to go on.", "Restart"
+        else:
+            self.text, self.button = why + " It comes with the PyTorch extension.", "Install extension"
+
+    def accept(self) -> str:
+        """Does the next step; returns what to tell the user ("" if nothing). RuntimeError with the reason if it fails."""
+        button = self.button
+        if button == "Restart":
+            slicer.util.restart()
+            return ""
+        if button == "Install PyTorch":
+            self._extension().PyTorchUtilsLogic().installTorch(
+                askConfirmation=True, torchVersionRequirement=torch_requirement()
+            )
+            self.refresh()
+            return "" if self.text else "PyTorch is installed."
+        if not slicer.app.extensionsManagerModel().installExtensionFromServer("PyTorch"):
+            raise RuntimeError(
+                "The PyTorch extension could not be installed. Check the internet connection, or install it by hand: "
+                "View > Extensions Manager > PyTorch."
+            )
+        self._waits_for_restart = True
+        self.refresh()
+        return ""
+
+    @staticmethod
+    def _extension():
+        """The PyTorch extension's module, or None."""
+        try:
+            return importlib.import_module("PyTorchUtils")
+        except ImportError:
+            return None

@@ -1,0 +1,89 @@
+"""A small engine in place of the real one: known answers at once, in as many steps as a test wants."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from S3NetSegmentLib.engine import InputError, Step
+
+
+class FakeEngine:
+    """``find_regions`` for the panel. Regions are intensity bands; objects are balls around the first point.
+
+    :param steps: number of progress steps, each ``seconds`` long.
+    :param error: raised after half of the steps, if given.
+    """
+
+    def __init__(self, steps=5, seconds=0.002, error=None, notes=(), main=True):
+        self.steps, self.seconds, self.error, self.notes, self.main = steps, seconds, error, list(notes), main
+        self.calls, self.finished = [], 0
+
+    def __call__(self, volume, *, extent, axis, settings, device):
+        self.calls.append({"volume": volume, "extent": extent, "axis": axis, "settings": settings, "device": device})
+        for n in range(self.steps):
+            time.sleep(self.seconds)
+            if self.error is not None and n == self.steps // 2:
+                raise self.error
+            yield Step(n / self.steps, f"Working on part {n + 1} of {self.steps}")
+        self.finished += 1
+        return FakeRegions(volume, extent, axis, settings, device, self.notes, self.main)
+
+
+class FakeRegions:
+    counts = (2, 3, 4, 6)
+
+    def __init__(self, volume, extent, axis, settings, device, notes, main):
+        self.volume, self.extent, self.axis, self.settings = volume, extent, axis, settings
+        self.device, self.notes, self._main = device, notes, main
+        self._array = volume.array[extent.slices].astype(float)
+        if self._array.ndim == 4:
+            self._array = self._array.mean(-1)
+
+    def labels(self, count):
+        if count not in self.counts:
+            raise InputError(f"{count} regions were not prepared")
+        low, high = self._array.min(), self._array.max()
+        return np.clip(((self._array - low) / (high - low + 1e-9) * count).astype(np.uint8), 0, count - 1) + np.uint8(1)
+
+    def object_at(self, inside, outside=(), radius_mm=None):
+        for voxel in (*inside, *outside):
+            if not self.extent.contains(voxel):
+                raise InputError(f"point {voxel} is outside")
+        return FakeChoice(self, list(inside), list(outside), 2 if radius_mm is None else 4)
+
+    def main_object(self):
+        middle = tuple((a + b) // 2 for a, b in zip(self.extent.start, self.extent.stop, strict=True))
+        return FakeChoice(self, [middle], [], 1) if self._main else None
+
+    def region_at(self, voxel, count):
+        labels = self.labels(count)
+        at = tuple(v - s for v, s in zip(voxel, self.extent.start, strict=True))[::-1]
+        return labels == labels[at]
+
+    def confidence(self, choice=None, count=None):
+        return np.full(self._array.shape, 0.5, np.float32)
+
+    def ball(self, voxel, radius):
+        k, j, i = np.ogrid[tuple(slice(s, e) for s, e in zip(self.extent.start[::-1], self.extent.stop[::-1], strict=True))]
+        return (i - voxel[0]) ** 2 + (j - voxel[1]) ** 2 + (k - voxel[2]) ** 2 <= radius**2
+
+
+class FakeChoice:
+    steps = 6
+    alternatives = (2, 4, 0)
+
+    def __init__(self, regions, inside, outside, index):
+        self._regions, self._inside, self._outside, self.index = regions, inside, outside, index
+
+    @property
+    def mask(self):
+        mask = self._regions.ball(self._inside[0], 3 + 2 * self.index)
+        for voxel in self._inside[1:]:
+            mask = mask | self._regions.ball(voxel, 3)
+        for voxel in self._outside:
+            mask = mask & ~self._regions.ball(voxel, 3)
+        return mask
+
+    def at(self, index):
+        return FakeChoice(self._regions, self._inside, self._outside, int(np.clip(index, 0, self.steps - 1)))

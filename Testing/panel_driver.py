@@ -1,0 +1,106 @@
+"""``PanelDriver``: uses the panel as a person does, by clicks, and looks at what it shows and at the scene."""
+
+from __future__ import annotations
+
+import slicer
+from PyQt5 import QtCore, QtWidgets
+from PyQt5.QtTest import QTest
+
+
+class PanelDriver:
+    """Attributes: ``module``, ``widget``, ``ui``, ``panel``, ``application``; everything else is what a person can do."""
+
+    def __init__(self, module, widget, application, headless):
+        self.module, self.widget, self.application, self.headless = module, widget, application, headless
+        self.ui, self.panel = widget.ui, widget.panel
+
+    @property
+    def parameters(self):
+        return self.widget._parameterNode
+
+    # -- hands
+
+    def click(self, button):
+        """A left click on a button of any kind."""
+        assert button.enabled, f"{button.name} is disabled: {button.toolTip}"
+        assert button.isVisible(), f"{button.name} is not visible"
+        QTest.mouseClick(button, QtCore.Qt.LeftButton)
+
+    def choose(self, box, text):
+        """Chooses the entry ``text`` of a combo box, with the keyboard."""
+        assert box.enabled, f"{box.name} is disabled: {box.toolTip}"
+        index = box.findText(text)
+        assert index >= 0, f"{text!r} is not among {[box.itemText(n) for n in range(box.count)]}"
+        box.currentIndex = index
+        box.activated.emit(index)
+
+    def press(self, key, modifier=QtCore.Qt.NoModifier):
+        """A key press with the focus in the panel."""
+        self.widget.parent.activateWindow()
+        self.ui.confidenceCheckBox.setFocus()
+        QTest.keyClick(self.ui.confidenceCheckBox, key, modifier)
+        QtWidgets.QApplication.processEvents()
+
+    def place(self, kind, *positions):
+        """Points as placed by clicks in the views: with the place button, then into the active markups node."""
+        button = {"inside": self.ui.insideButton, "outside": self.ui.outsideButton}[kind]
+        self.click(button)
+        logic = self.application.applicationLogic()
+        interaction = logic.GetInteractionNode()
+        assert interaction.GetCurrentInteractionMode() == interaction.Place
+        node = slicer.mrmlScene.GetNodeByID(logic.GetSelectionNode().GetActivePlaceNodeID())
+        for position in positions:
+            node.AddControlPointWorld(*position)
+        self.click(button)
+        return node
+
+    def view(self, slice_node):
+        """The slice view, to click in."""
+        return self.application.layoutManager().view(slice_node)
+
+    def wait(self, condition, seconds=20):
+        assert self.application.wait(condition, seconds), "it did not happen in time"
+
+    def settle(self, seconds=0.4):
+        """Lets timers do their work."""
+        self.application.wait(lambda: False, seconds)
+
+    def segment(self):
+        """Presses Segment and waits for the end."""
+        self.click(self.ui.segmentButton)
+        self.wait(lambda: not self.panel.controller.running)
+
+    # -- eyes
+
+    @property
+    def message(self):
+        """The text in the message row, "" if it is hidden."""
+        return self.ui.messageText.text if self.ui.messageFrame.isVisible() else ""
+
+    @property
+    def segmentation(self):
+        """The only segmentation of the scene, or None."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        assert len(nodes) < 2
+        return nodes[0] if nodes else None
+
+    def names(self):
+        """Names of all segments."""
+        segmentation = self.segmentation.GetSegmentation()
+        return [segmentation.GetSegment(i).GetName() for i in segmentation.GetSegmentIDs()]
+
+    def mask(self, name="Object"):
+        """A segment on the grid of the volume, bool [K, J, I]."""
+        segmentation = self.segmentation
+        segment_id = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
+        return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, self.parameters.volume) > 0
+
+    def close(self):
+        """What unloading the module does."""
+        self.widget.exit()
+        self.application.moduleManager().moduleAboutToBeUnloaded.emit("S3NetSegment")
+        for child in [self.widget.parent, *self.widget.parent.findChildren(slicer.qMRMLWidget)]:
+            child.setMRMLScene(None)  # what Slicer's widgets do when they are deleted
+        self.widget.parent.deleteLater()
+        QtWidgets.QApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
+        QtWidgets.QApplication.processEvents()
