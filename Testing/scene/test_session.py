@@ -76,8 +76,9 @@ def test_renaming_and_display_do_not_end_the_job(app, image, reasons):
 
 def test_closing_the_scene_ends_the_job(app, image, reasons):
     watch([image], reasons.append)
+    watch([None], reasons.append)
     app.scene.Clear(False)
-    assert reasons == ["the scene was closed"]
+    assert reasons == ["the scene was closed"] * 2
 
 
 def test_nothing_is_left_after_the_watch(app, image, reasons):

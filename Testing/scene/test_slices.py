@@ -6,6 +6,7 @@ import pytest
 import slicer
 
 from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.scene import slices
 from S3NetSegmentLib.scene.slices import (
     LastSliceView,
     last_used_slice_node,
@@ -137,6 +138,16 @@ def test_zoom_and_pan_do_not_change_the_oblique_plane(app, rng):
     after = shown_slice(view, node)
     np.testing.assert_allclose(after.plane.ijk_to_ras, before.plane.ijk_to_ras, atol=1e-9)
     np.testing.assert_allclose(after.plane.array, before.plane.array, atol=1e-6)
+
+
+def test_naming_an_oblique_slice_does_not_sample_the_volume(app, rng, monkeypatch):
+    node = linear_volume(mrml.random_grid(rng))
+    view = app.add_slice_view("Red", "Axial", node)
+    calls, real = [], slices.sampled_plane
+    monkeypatch.setattr(slices, "sampled_plane", lambda *arguments: calls.append(1) or real(*arguments))
+    shown = shown_slice(view, node)
+    assert shown.is_oblique and shown.describe().startswith("oblique") and not calls
+    assert shown.plane is shown.plane and shown.valid.any() and len(calls) == 1
 
 
 def test_an_oblique_plane_keeps_voxel_type_and_colour(app, rng):

@@ -11,6 +11,11 @@ from ..engine import Volume
 _LONGEST = 2048  # pixels along a side; finer sampling of a very long cut would only cost time
 
 
+def cuts(volume: Volume, plane: np.ndarray, distance: float) -> bool:
+    """Whether the plane of :func:`sampled_plane` cuts the box of voxels."""
+    return _cut(volume, _foot(volume, plane[:3, 2], distance), plane[:3, 2]) is not None
+
+
 def sampled_plane(volume: Volume, plane: np.ndarray, distance: float) -> tuple[Volume, np.ndarray] | None:
     """The cut of a plane through ``volume``, by linear interpolation.
 
@@ -23,7 +28,7 @@ def sampled_plane(volume: Volume, plane: np.ndarray, distance: float) -> tuple[V
     :returns: one-slice Volume and its pixels inside the volume ``[1, J, I]``; None if the plane misses the volume.
     """
     right, up, normal = plane[:3, :3].T
-    center = volume.ras_of((np.array(volume.size) - 1) / 2) + distance * normal
+    center = _foot(volume, normal, distance)
     corners = _cut(volume, center, normal)
     if corners is None:
         return None
@@ -47,6 +52,11 @@ def sampled_plane(volume: Volume, plane: np.ndarray, distance: float) -> tuple[V
     pixels[valid] = _linear(volume.array, index[:, valid])
     shape = (1, *i.shape)
     return Volume(pixels.reshape(*shape, *pixels.shape[1:]), matrix, volume.name), valid.reshape(shape)
+
+
+def _foot(volume: Volume, normal: np.ndarray, distance: float) -> np.ndarray:
+    """The point of the plane nearest to the volume's centre, world RAS."""
+    return volume.ras_of((np.array(volume.size) - 1) / 2) + distance * normal
 
 
 def _cut(volume: Volume, point: np.ndarray, normal: np.ndarray) -> np.ndarray | None:

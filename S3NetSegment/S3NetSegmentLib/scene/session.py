@@ -28,7 +28,8 @@ class SceneWatch:
         self._observers: list[tuple[vtk.vtkObject, int]] = []
         self._nodes = [node for node in nodes if node is not None]
         self._states = {node.GetID(): _state(node) for node in self._nodes if node.IsA("vtkMRMLVolumeNode")}
-        for scene in {id(node.GetScene()): node.GetScene() for node in self._nodes}.values():
+        scenes = {node.GetScene().GetAddressAsString(""): node.GetScene() for node in self._nodes}
+        for scene in scenes.values() or [slicer.mrmlScene]:
             self._observe(scene, slicer.vtkMRMLScene.StartCloseEvent, self._on_close)
             # VTK hands the removed node over only to a callback that says so.
             self._observe(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._on_removed)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import slicer
 
 from ..engine import Extent, InputError, Volume
 from ..engine.images.volume import AXES
-from .planes import sampled_plane
+from .planes import cuts, sampled_plane
 from .transforms import array_from_matrix
 from .volumes import volume_from_node
 
@@ -22,18 +24,32 @@ class ShownSlice:
     """The cut of a slice view through a volume.
 
     Along a volume axis: ``axis`` ("x", "y", "z") and ``index`` (0-based array index) are set, ``extent`` is that slice.
-    Oblique: ``plane`` is a one-slice Volume in world RAS (K = 1, its third column as long as one voxel is thick across
-    the plane) and ``valid`` its pixels ``[1, J, I]`` inside the volume; the others hold the volume's minimum.
+    Oblique: these are None, and ``plane`` and ``valid`` are set.
 
     :param direction: "axial", "sagittal" or "coronal", the nearest one.
     """
 
     axis: str | None
     index: int | None
-    plane: Volume | None
-    valid: np.ndarray | None
     extent: Extent | None
     direction: str
+    _sample: Callable[[], tuple[Volume, np.ndarray]] | None = None
+
+    @cached_property
+    def _sampled(self) -> tuple[Volume | None, np.ndarray | None]:
+        # Only when it is asked for: a panel that just names the slice shall not sample the volume.
+        return (None, None) if self._sample is None else self._sample()
+
+    @property
+    def plane(self) -> Volume | None:
+        """An oblique cut as one-slice Volume in world RAS: K = 1, third column as long as one voxel is thick across the
+        plane. Raises InputError if it only grazes the volume."""
+        return self._sampled[0]
+
+    @property
+    def valid(self) -> np.ndarray | None:
+        """The pixels ``[1, J, I]`` of ``plane`` inside the volume; the others hold the volume's minimum."""
+        return self._sampled[1]
 
     @property
     def is_oblique(self) -> bool:
@@ -64,11 +80,18 @@ def shown_slice(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRML
             index = int(np.floor(center[a] + distance / steps[a] + 0.5 + _TIE))
             if not 0 <= index < volume.size[a]:
                 raise _misses(slice_node, volume)
-            return ShownSlice(axis, index, None, None, Extent.slab(volume, axis, index, index), direction)
-    sampled = sampled_plane(volume, plane, distance)
-    if sampled is None:
-        raise _misses(slice_node, volume)
-    return ShownSlice(None, None, *sampled, None, direction)
+            return ShownSlice(axis, index, Extent.slab(volume, axis, index, index), direction)
+    problem = _misses(slice_node, volume)
+    if not cuts(volume, plane, distance):
+        raise problem
+
+    def sample():
+        sampled = sampled_plane(volume, plane, distance)
+        if sampled is None:
+            raise problem
+        return sampled
+
+    return ShownSlice(None, None, None, direction, sample)
 
 
 def slice_node_of_view_name(name: str) -> slicer.vtkMRMLSliceNode:
