@@ -24,7 +24,7 @@ class ProgressDisplay:
         self._quiet = quiet
         self._clock = clock
         self._terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._started = clock()
+        self._started: float | None = None  # the first step: loading packages before it says nothing about the work
         self._shown: float | None = None
         self._open = False
 
@@ -36,6 +36,7 @@ class ProgressDisplay:
 
     def __call__(self, step) -> None:
         now = self._clock()
+        self._started = now if self._started is None else self._started
         pause = self.REDRAW_SECONDS if self._terminal else self.LOG_SECONDS
         if self._quiet or (self._shown is not None and now - self._shown < pause):
             return

@@ -47,6 +47,10 @@ def write_outputs(arguments, regions, choice, inside, outside, count: int) -> tu
             f"a label map cannot hold overlapping segments: the object is painted over the regions as value "
             f"{len(segmentation.segments)}; write .seg.nrrd to keep both, or use --regions-only"
         )
+    if suffix_of(arguments.output) == ".png":
+        notes.append(
+            "a .png label map holds the values 0, 1, 2, ... and looks black in a viewer; --overlay draws a picture"
+        )
     if not count and not choice.mask.any():
         notes.append("the object is empty: the points outside took all of it away")
     confidence = picture = None
