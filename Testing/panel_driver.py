@@ -13,6 +13,7 @@ class PanelDriver:
     def __init__(self, module, widget, application, headless):
         self.module, self.widget, self.application, self.headless = module, widget, application, headless
         self.ui, self.panel = widget.ui, widget.panel
+        self._closed = False
 
     @property
     def parameters(self):
@@ -22,6 +23,7 @@ class PanelDriver:
 
     def click(self, button):
         """A left click on a button of any kind."""
+        QtWidgets.QApplication.processEvents()  # the layout settles
         assert button.enabled, f"{button.name} is disabled: {button.toolTip}"
         assert button.isVisible(), f"{button.name} is not visible"
         QTest.mouseClick(button, QtCore.Qt.LeftButton)
@@ -96,7 +98,10 @@ class PanelDriver:
         return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, self.parameters.volume) > 0
 
     def close(self):
-        """What unloading the module does."""
+        """What unloading the module does; later calls do nothing."""
+        if self._closed:
+            return
+        self._closed = True
         self.widget.exit()
         self.application.moduleManager().moduleAboutToBeUnloaded.emit("S3NetSegment")
         for child in [self.widget.parent, *self.widget.parent.findChildren(slicer.qMRMLWidget)]:

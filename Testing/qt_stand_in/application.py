@@ -26,6 +26,7 @@ class SliceView:
     def __init__(self, slice_node):
         self._node = slice_node
         self._interactor = vtk.vtkGenericRenderWindowInteractor()
+        self._interactor.SetInteractorStyle(None)  # nobody listens but the module
         self.cursor = None
 
     def interactor(self):

@@ -89,7 +89,7 @@ class AdjustSection:
         counts = answer.regions.counts
         ui.regionCountComboBox.clear()
         for count in counts:
-            ui.regionCountComboBox.addItem(f"of {count} kinds")
+            ui.regionCountComboBox.addItem(f"{count} kinds")
         ui.regionCountComboBox.currentIndex = counts.index(answer.count)
         self._refresh_pictures(answer)
 

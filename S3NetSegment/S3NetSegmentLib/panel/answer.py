@@ -58,8 +58,7 @@ class SegmentAnswer:
 
     def set_request(self, request: SegmentRequest) -> None:
         """Other points or radius for the same regions; a granularity set by hand is kept while the first point stays."""
-        first = (request.radius_mm, *map(tuple, request.inside[:1]))
-        if first != (self.request.radius_mm, *map(tuple, self.request.inside[:1])):
+        if (request.radius_mm, request.inside[:1]) != (self.request.radius_mm, self.request.inside[:1]):
             self._granularity = None
         self.choice, self.request = self._choose(request), request
 
@@ -146,7 +145,7 @@ class SegmentAnswer:
             seed=request.settings.seed,
             points=request.inside,
             device=self.regions.device,
-            outside_points=[list(p) for p in request.outside] or None,
+            outside_points=request.outside or None,
             radius_mm=request.radius_mm,
             preset=request.preset,
             volume=request.volume.name,

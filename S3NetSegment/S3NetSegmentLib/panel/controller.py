@@ -173,16 +173,23 @@ class SegmentController:
         return True
 
     def change_points(self, inside, outside, radius_mm: float | None) -> bool:
-        """Brings other points or another radius into the live result, if that is an object and stays one."""
+        """Brings other points or another radius into the live object. Returns whether that changed it."""
+        if self.result is None or not self.result.answer.is_object or self.running:
+            return False
+        known = self.result.answer.request
+        try:
+            request = known.with_points(inside, outside, radius_mm)
+        except InputError as error:
+            self._tell(error)
+            return False
+        if (request.inside, request.outside, request.radius_mm) == (known.inside, known.outside, known.radius_mm):
+            return False
 
         def action(result: SegmentResult):
-            answer = result.answer
-            before = answer.object_mask()
-            answer.set_request(answer.request.with_points(inside, outside, radius_mm))
+            before = result.answer.object_mask()
+            result.answer.set_request(request)
             result.update_points(before)
 
-        if self.result is None or not self.result.answer.is_object or not len(inside):
-            return False
         return self.change(action)
 
     def let_go(self) -> None:

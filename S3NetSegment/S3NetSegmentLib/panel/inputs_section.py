@@ -48,13 +48,11 @@ class InputsSection:
         self._node = parameter_node
         scope = parameter_node.scope.value
         ui = self._ui
-        for shown, widgets in (
-            (scope == "slice", (ui.sliceLabel, ui.sliceText)),
-            (scope == "range", (ui.rangeLabel, ui.rangeRow)),
-            (scope == "roi", (ui.roiLabel, ui.roiSelector)),
-        ):
-            for widget in widgets:
-                widget.setVisible(shown)
+        ui.partLabel.text = {"slice": "Slice:", "range": "Slices:", "roi": "ROI:"}.get(scope, "")
+        for part, widget in (("slice", ui.sliceText), ("range", ui.rangeRow), ("roi", ui.roiSelector)):
+            widget.setVisible(scope == part)
+        for widget in (ui.partLabel, ui.partRow):
+            widget.setVisible(scope != "volume")
         self._set_slice_range()
         self.show_slice()
 

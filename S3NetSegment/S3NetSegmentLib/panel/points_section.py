@@ -81,7 +81,10 @@ class PointsSection:
 
     def positions(self) -> tuple[list, list, float | None]:
         """``(inside, outside, radius in mm or None)``, positions in world RAS."""
-        inside, outside = (points_from_markups(getattr(self._node, field)) for field, _, _ in _KINDS.values())
+        inside, outside = (
+            [tuple(map(float, point)) for point in points_from_markups(getattr(self._node, field))]
+            for field, _, _ in _KINDS.values()
+        )
         return inside, outside, self._node.radius or None
 
     def tools_off(self) -> None:

@@ -15,6 +15,7 @@ from ..scene.slices import last_used_slice_node, shown_slice
 from ..scene.volumes import volume_from_node
 
 SCOPES = ("slice", "range", "volume", "roi")
+Position = tuple[float, float, float]  # world RAS, mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,8 @@ class SegmentRequest:
     settings: SegmentSettings
     preset: str = "default"
     device: str = "auto"
-    inside: tuple = ()
-    outside: tuple = ()
+    inside: tuple[Position, ...] = ()
+    outside: tuple[Position, ...] = ()
     radius_mm: float | None = None
     valid: np.ndarray | None = None
 
@@ -54,7 +55,7 @@ class SegmentRequest:
         image = (self.volume_node.GetID(), scalars.GetMTime(), self.volume.size, matrix)
         return (*image, self.extent, self.axis, self.settings, self.device)
 
-    def voxels(self, points: Sequence) -> list[tuple[int, int, int]]:
+    def voxels(self, points: Sequence[Position]) -> list[tuple[int, int, int]]:
         """``points`` as voxels of ``volume``. Raises InputError for points outside it."""
         return [self.volume.voxel_at(point) for point in points]
 
@@ -64,7 +65,7 @@ class SegmentRequest:
 
     def with_points(self, inside: Sequence, outside: Sequence, radius_mm: float | None) -> SegmentRequest:
         """The same request with other points; those that do not lie in a single slice are left out, see ``_on_slice``."""
-        inside, outside = _on_slice(self, inside, outside)
+        inside, outside = _on_slice(self, _positions(inside), _positions(outside))
         return replace(self, inside=inside, outside=outside, radius_mm=radius_mm or None)
 
 
@@ -113,14 +114,20 @@ def make_request(
         extent, place = volume.extent, "whole volume"
     axis = volume.slice_axis(axis)
     request = SegmentRequest(volume_node, volume, extent, axis, place, settings or SegmentSettings(), preset, device, valid=valid)  # fmt: skip
-    return request.with_points(_positions(inside), _positions(outside), radius_mm)
+    return request.with_points(inside, outside, radius_mm)
 
 
-def _positions(points) -> list[np.ndarray]:
-    return points_from_markups(points) if hasattr(points, "GetNumberOfControlPoints") else [np.asarray(p, float) for p in points or ()]  # fmt: skip
+def _positions(points) -> list[Position]:
+    if hasattr(points, "GetNumberOfControlPoints"):
+        points = points_from_markups(points)
+    positions = [tuple(float(v) for v in point) for point in (() if points is None else points)]
+    for position in positions:
+        if len(position) != 3 or not np.isfinite(position).all():
+            raise InputError(f"point {position} is not a position; give three numbers R, A, S in mm")
+    return positions
 
 
-def _on_slice(request: SegmentRequest, inside: Sequence, outside: Sequence) -> tuple[tuple, tuple]:
+def _on_slice(request: SegmentRequest, inside: list[Position], outside: list[Position]) -> tuple[tuple, tuple]:
     """The points that can be used. In a single slice those of other slices do not count: the user scrolls on and keeps
     them; but some inside point must be here if there is any, and outside points need one."""
     across = AXES.index(request.axis)
@@ -132,13 +139,13 @@ def _on_slice(request: SegmentRequest, inside: Sequence, outside: Sequence) -> t
             return number - 0.5 <= index[across] < number + 0.5
 
         found = tuple(p for p in inside if here(p))
-        if len(inside) and not found:
+        if inside and not found:
             raise InputError(
                 f"no inside point lies in {request.place}; scroll to a slice with a point, place one here, or delete the "
                 "points to search regions without them"
             )
         inside, outside = found, tuple(p for p in outside if here(p))
-    if len(outside) and not len(inside):
+    if outside and not inside:
         raise InputError("there are only outside points; place at least one point inside the object")
     for point in (*inside, *outside):
         voxel = request.volume.voxel_at(point)

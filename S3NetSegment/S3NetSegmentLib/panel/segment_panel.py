@@ -184,13 +184,8 @@ class SegmentPanel:
             return
         inside, outside, radius = self.points.positions()
         known = result.answer.request
-        now = [tuple(p) for p in inside], [tuple(p) for p in outside], radius
-        if now == ([tuple(p) for p in known.inside], [tuple(p) for p in known.outside], known.radius_mm):
-            return
         # After the first point was moved or all were deleted it is a new question: the user asks it with the button.
-        if not inside or tuple(inside[0]) != tuple(known.inside[0]):
-            return
-        if self.controller.change_points(inside, outside, radius):
+        if inside and known.inside[0] in inside and self.controller.change_points(inside, outside, radius):
             self.message.hide()
 
     def _next_object(self) -> None:
@@ -312,7 +307,7 @@ def _contents(section) -> list:
 def _align_columns(ui) -> None:
     """Gives the labels of all forms one width, so that their fields stand in one column."""
     labels = [
-        ui.volumeLabel, ui.scopeLabel, ui.sliceLabel, ui.rangeLabel, ui.roiLabel, ui.pointsLabel, ui.radiusLabel,
+        ui.volumeLabel, ui.scopeLabel, ui.partLabel, ui.pointsLabel, ui.radiusLabel,
         ui.segmentationLabel, ui.targetLabel, ui.granularityLabel, ui.answersLabel, ui.pickLabel, ui.deviceLabel,
         ui.presetLabel,
     ]  # fmt: skip
