@@ -1,0 +1,170 @@
+"""Candidate objects of one slice: connected parts of the regions in many label maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from . import mask_stack
+
+EIGHT = np.ones((3, 3), bool)
+_SMALL_HOLE = 0.05  # share of the object
+# The automatic choice: components that touch the frame by more are background; weight falls with the distance from the
+# centre with a standard deviation of a third of the side; further components of the region join from this share on.
+_FRAME_CONTACT = 0.03
+_CENTRE_SPREAD = 3.0
+_COMPANION = 0.15
+
+
+@dataclass
+class Candidates:
+    """Distinct candidate masks and where they come from.
+
+    :param masks: bool ``[n, h, w]``, none empty.
+    :param votes: int ``[n, sources]``: how many maps of each source propose exactly this mask.
+    :param cut: bool ``[n]``: whether thin bridges were cut.
+    """
+
+    masks: np.ndarray
+    votes: np.ndarray
+    cut: np.ndarray
+
+
+def candidates_at(maps: dict[str, list[np.ndarray]], point: tuple[int, int]) -> Candidates:
+    """The 8-connected part at ``point`` of the point's region in every map, as it is and with thin bridges cut; small
+    holes filled.
+
+    :param maps: label maps ``[h, w]`` by source.
+    """
+    gathered, one_vote = _Gathered(len(maps)), np.eye(len(maps), dtype=np.int32)
+    for source, source_maps in enumerate(maps.values()):
+        for labels in source_maps:
+            parts, _ = ndimage.label(labels == labels[point], EIGHT)
+            gathered.add(parts == parts[point], one_vote[source])
+    plain = gathered.candidates()
+    final = _Gathered(len(maps))
+    for mask, votes in zip(plain.masks, plain.votes, strict=True):
+        final.add(_small_holes_filled(mask), votes)
+    for mask, votes in zip(_bridges_cut(plain.masks, point), plain.votes, strict=True):
+        if mask is not None:
+            final.add(_small_holes_filled(mask), votes, cut=True)
+    return final.candidates()
+
+
+def central_candidates(maps: dict[str, list[np.ndarray]]) -> Candidates | None:
+    """For a picture of one object: in every map the component with the largest area, weighted towards the centre, among
+    those that hardly touch the frame, with large companions of the same region; holes filled. None if there is none."""
+    gathered, one_vote = _Gathered(len(maps)), np.eye(len(maps), dtype=np.int32)
+    for source, source_maps in enumerate(maps.values()):
+        for labels in source_maps:
+            mask = _central_component(labels)
+            if mask is not None:
+                gathered.add(mask, one_vote[source])
+    return gathered.candidates() if len(gathered) else None
+
+
+class _Gathered:
+    """Masks as they come in, equal ones once."""
+
+    def __init__(self, sources: int):
+        self._sources = sources
+        self._place: dict[bytes, int] = {}
+        self._masks: list[np.ndarray] = []
+        self._votes: list[np.ndarray] = []
+        self._cut: list[bool] = []
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def add(self, mask: np.ndarray, votes: np.ndarray, cut: bool = False) -> None:
+        place = self._place.setdefault(np.packbits(mask).tobytes(), len(self._masks))
+        if place == len(self._masks):
+            self._masks.append(mask)
+            self._votes.append(np.zeros(self._sources, np.int32))
+            self._cut.append(cut)
+        self._votes[place] += votes
+
+    def candidates(self) -> Candidates:
+        return Candidates(np.stack(self._masks), np.stack(self._votes), np.array(self._cut))
+
+
+def _small_holes_filled(mask: np.ndarray) -> np.ndarray:
+    """``mask`` with the holes filled that are below 5 % of it each."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inside = np.pad(mask[box], 1)  # the frame around is one background part, number 1
+    parts, count = ndimage.label(~inside)
+    if count < 2:
+        return mask
+    small = np.bincount(parts.ravel()) <= _SMALL_HOLE * np.count_nonzero(inside)
+    small[:2] = False
+    filled = mask.copy()
+    filled[box] |= small[parts][1:-1, 1:-1]
+    return filled
+
+
+def _bridges_cut(masks: np.ndarray, point: tuple[int, int]) -> list[np.ndarray | None]:
+    """Each mask without what hangs on the part at ``point`` by a bridge thinner than about four pixels: eroded by two,
+    the part nearest to the point kept, grown back inside the mask. None where nothing is left or near."""
+    out: list[np.ndarray | None] = []
+    for start in range(0, len(masks), mask_stack.CAPACITY):
+        part = masks[start : start + mask_stack.CAPACITY]
+        cores = mask_stack.eroded(mask_stack.eroded(mask_stack.stacked(part), False), False)
+        kept = np.zeros_like(part)
+        for i in range(len(part)):
+            core = mask_stack.layer(cores, i)
+            number = None
+            if core.any():
+                parts, _ = ndimage.label(core, EIGHT)
+                number = _nearest_part(parts, point)
+            if number is not None:
+                kept[i] = parts == number
+        grown = mask_stack.dilated(mask_stack.dilated(mask_stack.stacked(kept), False), True)
+        for i, mask in enumerate(part):
+            cut = mask & mask_stack.layer(grown, i)
+            out.append(cut if cut.any() else None)
+    return out
+
+
+def _nearest_part(parts: np.ndarray, point: tuple[int, int], reach: int = 6) -> int | None:
+    """Number of the part that holds ``point`` or lies nearest to it within ``reach`` pixels; None if none does."""
+    if parts[point]:
+        return int(parts[point])
+    top, left = max(0, point[0] - reach), max(0, point[1] - reach)
+    near = parts[top : point[0] + reach + 1, left : point[1] + reach + 1]
+    rows, columns = np.nonzero(near)
+    if rows.size == 0:
+        return None
+    nearest = np.argmin((rows + top - point[0]) ** 2 + (columns + left - point[1]) ** 2)
+    return int(near[rows[nearest], columns[nearest]])
+
+
+def _central_component(labels: np.ndarray) -> np.ndarray | None:
+    height, width = labels.shape
+    parts, region = _components(labels)
+    count = region.size
+    frame = np.concatenate((parts[0], parts[-1], parts[1:-1, 0], parts[1:-1, -1]))
+    free = np.bincount(frame, minlength=count) <= _FRAME_CONTACT * frame.size
+    if not free.any():
+        return None
+    rows = np.exp(-(((np.arange(height) - height / 2) * _CENTRE_SPREAD / height) ** 2) / 2)
+    columns = np.exp(-(((np.arange(width) - width / 2) * _CENTRE_SPREAD / width) ** 2) / 2)
+    weight = np.bincount(parts.ravel(), weights=np.outer(rows, columns).ravel(), minlength=count)
+    area = np.bincount(parts.ravel(), minlength=count)
+    best = np.argmax(np.where(free, weight, -1))
+    joined = free & (region == region[best]) & (area >= _COMPANION * area[best])
+    return ndimage.binary_fill_holes(joined[parts])
+
+
+def _components(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All 8-connected components of a label map, numbered from 0, and the label of each."""
+    parts = np.zeros(labels.shape, np.int32)
+    region: list[int] = []
+    for label in np.unique(labels):
+        own = labels == label
+        numbered, count = ndimage.label(own, EIGHT)
+        parts[own] = numbered[own] + (len(region) - 1)
+        region += [int(label)] * count
+    return parts, np.array(region)

@@ -1,0 +1,282 @@
+"""What is measured of each candidate of a slice: size, shape, contrast, agreement between sources, place of the click.
+
+All lengths are in pixels of the working grid, all intensities in standard deviations of the slice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from . import mask_stack
+from .candidates import Candidates
+
+# Areas that can be an object, as shares of the slice, and the share of the frame that an object may touch.
+PLAUSIBLE_AREA = (0.0015, 0.6)
+PLAUSIBLE_FRAME = 0.3
+AREA_EXPONENT = 0.15
+IMPLAUSIBLE_FACTOR = 0.01
+ALIKE = 0.8  # candidates of a higher Dice coefficient count as the same opinion
+
+NAMES = (
+    "log_area", "area_power", "compactness", "frame_share", "extent", "log_elongation", "inscribed",
+    "contrast", "contrast_inside", "contrast_ring", "contrast_wide", "fisher", "deviation_inside", "deviation_ring",
+    "largest_contrast", "edge_strength", "edge_to_inside", "alike_outside", "purity",
+    "log_vc", "log_vca", "consensus", "consensus_max", "consensus_min", "support", "support_share", "vote_share",
+    "area_rank", "gap_up", "gap_down", "vca_to_best", "consensus_to_best", "log_area_to_median", "vc_to_best",
+    "log_hand", "hand_to_best", "click_depth", "click_deviation", "click_offset",
+)  # fmt: skip
+COLUMN = {name: i for i, name in enumerate(NAMES)}
+# Levels of distance from a candidate's border, from far outside to deep inside, see _nested_levels.
+_LEVELS = 8
+_WIDE, _RING, _OUTER_EDGE, _BORDER, _NEAR, _DEEP, _CORE = range(1, _LEVELS)
+_MARGIN = 9
+
+
+class SliceStatistics:
+    """What the features of all candidates of a slice share.
+
+    :param standard: float32 ``[h, w, C]``, the slice with mean 0 and deviation about 1 in each channel.
+    :param partition: label map ``[h, w]`` of fine regions, against which a candidate's border is compared.
+    """
+
+    def __init__(self, standard: np.ndarray, partition: np.ndarray):
+        self.smooth = ndimage.gaussian_filter(standard, (1.0, 1.0, 0)).astype(np.float32)
+        self.channels = self.smooth.shape[2]
+        gradient = np.sqrt(sum(ndimage.gaussian_gradient_magnitude(c, 1.0) ** 2 for c in np.moveaxis(standard, 2, 0)))
+        self.mean_gradient = float(gradient.mean()) + 1e-6
+        pairs = zip(*np.triu_indices(self.channels), strict=True)
+        products = [self.smooth[..., a] * self.smooth[..., b] for a, b in pairs]
+        self.moments = np.stack([np.ones_like(gradient), gradient, *np.moveaxis(self.smooth, 2, 0), *products]).astype(
+            np.float32
+        )
+        self.partition = partition.astype(np.int32)
+        self.partition_sizes = np.bincount(self.partition.ravel())
+        self.sparse = np.ascontiguousarray(self.smooth[1::4, 1::4])  # enough to see what is alike elsewhere
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.smooth.shape[:2]
+
+
+def measure(
+    candidates: Candidates,
+    statistics: SliceStatistics,
+    overlap: np.ndarray,
+    point: tuple[int, int] | None,
+    plausible_frame: float = PLAUSIBLE_FRAME,
+) -> np.ndarray:
+    """Features ``[n, len(NAMES)]`` (float32) of the candidates.
+
+    :param overlap: Dice coefficients between the candidates, ``[n, n]``.
+    :param point: the click; None: the features of the click are 0.
+    """
+    values: dict[str, np.ndarray] = {}
+    sums, geometry = _samples(candidates.masks, statistics, point)
+    _add_shape(values, sums, geometry, statistics.shape)
+    _add_contrast(values, sums, geometry, candidates.masks, statistics, point)
+    _add_agreement(values, candidates.votes, overlap)
+    _add_scores(values, plausible_frame)
+    _add_comparisons(values)
+    table = np.stack([values[name] for name in NAMES], 1)
+    return np.nan_to_num(table, nan=0.0, posinf=4.0, neginf=-4.0).astype(np.float32)
+
+
+def hand_score(table: np.ndarray) -> np.ndarray:
+    """log of contrast x compactness^0.5 x area^0.15 x consensus^2, the score without any learning; ``[n]``."""
+    return table[:, COLUMN["log_hand"]]
+
+
+def _samples(
+    masks: np.ndarray, statistics: SliceStatistics, point: tuple[int, int] | None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Sums of the moments ``[n, levels, m]`` over the levels of each candidate, and its geometry by name, ``[n]``."""
+    sums, rows = [], []
+    for start in range(0, len(masks), mask_stack.CAPACITY):
+        part = masks[start : start + mask_stack.CAPACITY]
+        levels = _nested_levels(part)
+        for number, mask in enumerate(part):
+            by_row, by_column = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            top, left = max(0, by_row[0] - _MARGIN), max(0, by_column[0] - _MARGIN)
+            box = np.s_[top : by_row[-1] + _MARGIN + 1, left : by_column[-1] + _MARGIN + 1]
+            own = mask[box]
+            bit = np.uint64(1) << np.uint64(number)
+            level = np.zeros(own.shape, np.uint8)
+            for stack in levels:
+                level += (stack[box] & bit) != 0
+            sums.append(_level_sums(level, statistics.moments[(slice(None), *box)]))
+            frame = np.count_nonzero(mask[0]) + np.count_nonzero(mask[-1])
+            frame += np.count_nonzero(mask[:, 0]) + np.count_nonzero(mask[:, -1])
+            cy, cx, long_axis, short_axis = _ellipse(own.astype(np.float32))
+            click = None if point is None else (point[0] - top, point[1] - left)
+            depth, deepest = _depths(own, click)
+            inside = np.bincount(statistics.partition[box][own], minlength=statistics.partition_sizes.size)
+            mixed = np.minimum(inside, statistics.partition_sizes - inside).sum()
+            box_area = (by_row[-1] - by_row[0] + 1) * (by_column[-1] - by_column[0] + 1)
+            offset = 0.0 if click is None else np.hypot(click[0] - cy, click[1] - cx)
+            rows.append((frame, box_area, long_axis, short_axis, depth, deepest, mixed, offset))
+    names = ("frame", "box_area", "long_axis", "short_axis", "depth", "deepest", "mixed", "offset")
+    return np.stack(sums), dict(zip(names, np.array(rows, np.float64).T, strict=True))
+
+
+def _nested_levels(masks: np.ndarray) -> list[np.ndarray]:
+    """Stacks of the masks grown by 8, 4 and 1 pixels, as they are, and shrunk by 1, 3 and 4 (octagonal distance): each
+    one inside the one before."""
+    own = mask_stack.stacked(masks)
+    inner, outer = [own], [own]
+    for step in range(4):
+        inner.append(mask_stack.eroded(inner[-1], diagonal=step % 2 == 1))
+    for step in range(8):
+        outer.append(mask_stack.dilated(outer[-1], diagonal=step % 2 == 1))
+    return [outer[8], outer[4], outer[1], own, inner[1], inner[3], inner[4]]
+
+
+def _level_sums(level: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """Sums ``[_LEVELS, m]`` of ``moments`` ``[m, ...]`` over the samples of each level (0: far outside)."""
+    chosen = np.equal(level.ravel()[None], np.arange(_LEVELS, dtype=np.uint8)[:, None]).astype(np.float32)
+    return (chosen @ moments.reshape(len(moments), -1).T).astype(np.float64)
+
+
+def _ellipse(weight: np.ndarray) -> tuple[float, float, float, float]:
+    """Centroid (row, column) and standard deviations along the long and the short axis of a mask (0 or 1)."""
+    by_row, by_column = weight.sum(1), weight.sum(0)
+    area = by_row.sum()
+    y, x = np.arange(len(by_row), dtype=np.float32), np.arange(len(by_column), dtype=np.float32)
+    cy, cx = by_row @ y / area, by_column @ x / area
+    yy = by_row @ (y - cy) ** 2 / area
+    xx = by_column @ (x - cx) ** 2 / area
+    xy = (y - cy) @ (weight @ (x - cx)) / area
+    root = np.sqrt(((yy - xx) / 2) ** 2 + xy**2)
+    middle = (yy + xx) / 2
+    return cy, cx, np.sqrt(max(middle + root, 1 / 12)), np.sqrt(max(middle - root, 1 / 12))
+
+
+def _depths(mask: np.ndarray, point: tuple[int, int] | None) -> tuple[float, float]:
+    """Distance of ``point`` from the outside of ``mask`` and the largest such distance; large masks on a coarser grid."""
+    step = max(1, int(np.ceil(max(mask.shape) / 48)))
+    coarse = np.pad(mask[step // 2 :: step, step // 2 :: step], 1)
+    distance = ndimage.distance_transform_edt(coarse)[1:-1, 1:-1] * step
+    deepest = max(float(distance.max(initial=0)), 1.0)
+    if point is None or not distance.size:
+        return 0.0, deepest
+    at = tuple(min(p // step, n - 1) for p, n in zip(point, distance.shape, strict=True))
+    return float(distance[at]), deepest
+
+
+def _add_shape(values: dict, sums: np.ndarray, geometry: dict, shape: tuple[int, int]) -> None:
+    area = sums[:, _BORDER:, 0].sum(1)
+    border = np.maximum(sums[:, _BORDER, 0], 1)
+    share = area / (shape[0] * shape[1])
+    radius = np.sqrt(area / np.pi)
+    values["log_area"] = np.log(share)
+    values["area_power"] = share**AREA_EXPONENT
+    values["compactness"] = np.minimum(1, 4 * np.pi * area / (border**2 * 1.1))
+    values["frame_share"] = geometry["frame"] / (2 * shape[0] + 2 * shape[1])
+    values["extent"] = area / geometry["box_area"]
+    values["log_elongation"] = np.log(geometry["long_axis"] / geometry["short_axis"])
+    values["inscribed"] = geometry["deepest"] / radius
+    values["purity"] = 1 - geometry["mixed"] / area
+    values["click_depth"] = geometry["depth"] / geometry["deepest"]
+    values["click_offset"] = geometry["offset"] / radius
+
+
+def _add_contrast(
+    values: dict, sums: np.ndarray, geometry: dict, masks: np.ndarray, statistics: SliceStatistics, point
+) -> None:
+    channels = statistics.channels
+    core = sums[:, _DEEP:].sum(1)
+    thin = core[:, 0] == 0
+    core[thin] = sums[thin, _BORDER:].sum(1)
+    mean, covariance = _mean_and_covariance(core, channels)
+    ring_mean, ring_covariance = _mean_and_covariance(sums[:, _RING], channels)
+    whole = sums[:, _RING, 0] == 0  # nothing around: the candidate is the whole slice
+    ring_mean[whole], ring_covariance[whole] = mean[whole], np.eye(channels) / channels
+    wide_mean, _ = _mean_and_covariance(sums[:, _WIDE], channels)
+    wide_mean = np.where(sums[:, _WIDE, :1] > 0, wide_mean, ring_mean)
+    _, edge_covariance = _mean_and_covariance(sums[:, _BORDER:_CORE].sum(1), channels)
+
+    difference = mean - ring_mean
+    contrast = np.sqrt((difference**2).sum(1))
+    direction = difference / (contrast[:, None] + 1e-6)
+    spread = np.einsum("na,nab,nb->n", direction, edge_covariance + ring_covariance, direction)
+    inside = np.sqrt(np.trace(covariance, axis1=1, axis2=2))
+    ring = np.sqrt(np.trace(ring_covariance, axis1=1, axis2=2))
+    values["contrast"] = contrast
+    values["contrast_inside"] = contrast / (inside + 0.3)
+    values["contrast_ring"] = contrast / (ring + 0.3)
+    values["contrast_wide"] = np.sqrt(((mean - wide_mean) ** 2).sum(1)) / (inside + 0.3)
+    values["fisher"] = contrast / np.sqrt(spread + 0.01)
+    values["deviation_inside"], values["deviation_ring"] = inside, ring
+    values["largest_contrast"] = np.abs(difference).max(1)
+    edge_sums = sums[:, _OUTER_EDGE] + sums[:, _BORDER]
+    edge = edge_sums[:, 1] / np.maximum(edge_sums[:, 0], 1) / statistics.mean_gradient
+    within = core[:, 1] / np.maximum(core[:, 0], 1) / statistics.mean_gradient
+    values["edge_strength"] = np.log(edge + 0.1)
+    values["edge_to_inside"] = np.log((edge + 0.1) / (within + 0.1))
+    values["alike_outside"] = _alike_outside(masks, mean, inside, statistics)
+    deviation = 0.0 if point is None else np.sqrt(((statistics.smooth[point] - mean) ** 2).sum(1))
+    values["click_deviation"] = deviation / (inside + 0.3)
+
+
+def _mean_and_covariance(sums: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means ``[n, C]`` and covariances ``[n, C, C]`` from sums of moments ``[n, m]``."""
+    count = np.maximum(sums[:, :1], 1)
+    mean = sums[:, 2 : 2 + channels] / count
+    covariance = np.zeros((len(sums), channels, channels))
+    a, b = np.triu_indices(channels)
+    covariance[:, a, b] = covariance[:, b, a] = sums[:, 2 + channels :] / count
+    covariance -= mean[:, :, None] * mean[:, None]
+    diagonal = np.arange(channels)
+    covariance[:, diagonal, diagonal] = np.maximum(covariance[:, diagonal, diagonal], 0)
+    return mean, covariance
+
+
+def _alike_outside(
+    masks: np.ndarray, mean: np.ndarray, deviation: np.ndarray, statistics: SliceStatistics
+) -> np.ndarray:
+    """Share of the rest of the slice whose values are within one deviation (+ 0.3) of a candidate's mean."""
+    far = np.zeros((len(masks), *statistics.sparse.shape[:2]), np.float32)
+    for channel in range(statistics.channels):
+        far += (statistics.sparse[None, ..., channel] - mean[:, channel, None, None].astype(np.float32)) ** 2
+    outside = ~masks[:, 1::4, 1::4]
+    alike = (far <= (deviation[:, None, None] + 0.3) ** 2) & outside
+    return alike.sum((1, 2)) / np.maximum(outside.sum((1, 2)), 1)
+
+
+def _add_agreement(values: dict, votes: np.ndarray, overlap: np.ndarray) -> None:
+    """How well the candidates of each source agree with each candidate."""
+    sources = np.flatnonzero(votes.any(0))
+    best = np.stack([overlap[:, votes[:, s] > 0].max(1) for s in sources], 1)  # 1 for the candidate's own source
+    ordered = np.sort(best, 1)
+    lonely = len(sources) == 1
+    values["consensus"] = np.ones(len(best)) if lonely else (best.sum(1) - 1) / (len(sources) - 1)
+    values["consensus_max"] = np.ones(len(best)) if lonely else ordered[:, -2]
+    values["consensus_min"] = ordered[:, 0]
+    others = max(1, len(overlap) - 1)
+    values["support"] = (overlap.sum(1) - 1) / others
+    values["support_share"] = ((overlap > ALIKE).sum(1) - 1) / others
+    weight = votes.sum(1)
+    values["vote_share"] = (overlap > ALIKE) @ weight / weight.sum()
+
+
+def _add_scores(values: dict, plausible_frame: float) -> None:
+    vc = values["contrast_inside"] * np.sqrt(values["compactness"])
+    vca = vc * values["area_power"]
+    area = np.exp(values["log_area"])
+    plausible = (area >= PLAUSIBLE_AREA[0]) & (area <= PLAUSIBLE_AREA[1]) & (values["frame_share"] <= plausible_frame)
+    hand = np.where(plausible, vca, IMPLAUSIBLE_FACTOR * vca) * values["consensus"] ** 2
+    values["log_vc"], values["log_vca"] = np.log(vc + 0.02), np.log(vca + 0.02)
+    values["log_hand"] = np.log(hand + 0.001)
+
+
+def _add_comparisons(values: dict) -> None:
+    """What compares a candidate with the others of the same click."""
+    log_area = values["log_area"]
+    gap = log_area[None] - log_area[:, None]  # [of, to]
+    values["area_rank"] = (gap < 0).mean(1)
+    values["gap_up"] = np.where(gap > 0.02, gap, 2.0).min(1).clip(max=2.0)
+    values["gap_down"] = np.where(gap < -0.02, -gap, 2.0).min(1).clip(max=2.0)
+    values["log_area_to_median"] = log_area - np.median(log_area)
+    values["consensus_to_best"] = values["consensus"] - values["consensus"].max()
+    for to_best, score in (("vca_to_best", "log_vca"), ("vc_to_best", "log_vc"), ("hand_to_best", "log_hand")):
+        values[to_best] = values[score] - values[score].max()

@@ -1,0 +1,139 @@
+"""``SliceObjects``: from the regions of one slice to an object, by a point or by itself."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..regions.maps2d import fine_graph_maps, standardised
+from .candidates import Candidates, candidates_at, central_candidates
+from .ranked import RankedCandidates, dice_matrix, rank
+from .ranker import Ranker, default_ranker
+from .slice_features import COLUMN, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
+
+# The weight of the hand-made score beside the ranker (which knows synthetic scenes only), chosen on development images.
+HAND_WEIGHT = {"grey": 1.0, "colour": 8.0}
+_MAIN_FRAME = 0.15  # share of the frame that the main object of a picture may touch
+_REMEMBERED_POINTS = 8
+_RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
+_LARGEST_ADDITION, _LARGEST_REMOVAL = 1.5, 0.7  # shares of the object that one further point may add or remove
+_SPOT_RADIUS = 4.0  # pixels, where no region fits a further point
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The candidates at one point, what was measured of them and how they overlap (Dice ``[n, n]``)."""
+
+    candidates: Candidates
+    table: np.ndarray
+    overlap: np.ndarray
+
+
+class SliceObjects:
+    """Objects of one slice made of the regions in ``maps``; every question is answered without new regions.
+
+    :param features: float32 ``[h, w, C]``, see ``IntensityScale.apply``.
+    :param maps: label maps ``[h, w]`` by source, see ``slice_maps``.
+    :param spacing: distance of rows and columns, mm.
+    :param ranker: None: the one that ships with the engine.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        maps: dict[str, list[np.ndarray]],
+        spacing: tuple[float, float] = (1.0, 1.0),
+        ranker: Ranker | None = None,
+    ):
+        self._maps = {source: list(labels) for source, labels in maps.items() if len(labels)}
+        self._pixel_mm = float(np.sqrt(spacing[0] * spacing[1]))
+        standard = standardised(features)
+        graph = self._maps.get("graph") or fine_graph_maps(standard)
+        self._statistics = SliceStatistics(standard, graph[min(1, len(graph) - 1)])
+        self._ranker = ranker if ranker is not None else default_ranker()
+        self._hand_weight = HAND_WEIGHT["colour" if features.shape[2] == 3 else "grey"]
+        self._measured: OrderedDict[tuple[int, int], Measured] = OrderedDict()
+
+    def ranked(
+        self, inside: tuple[int, int], forbidden: list[tuple[int, int]] = (), radius_mm: float | None = None
+    ) -> RankedCandidates:
+        """The candidates for the object at ``inside`` (row, column), ranked.
+
+        :param forbidden: points outside the object; candidates that hold one are left out if any other is left.
+        :param radius_mm: rough radius of the object.
+        """
+        measured = self.measured(inside)
+        masks = measured.candidates.masks
+        scores = self._scores(measured, radius_mm)
+        allowed = ~np.any([masks[:, y, x] for y, x in forbidden], 0) if len(forbidden) else np.ones(len(masks), bool)
+        if not allowed.any():
+            allowed[:] = True
+        return rank(masks[allowed], scores[allowed], overlap=measured.overlap[np.ix_(allowed, allowed)])
+
+    def main(self) -> RankedCandidates | None:
+        """The main object of a picture that has one, chosen by contrast, compactness, size and agreement; None where no
+        candidate is plausible."""
+        candidates = central_candidates(self._maps)
+        if candidates is None:
+            return None
+        overlap = dice_matrix(candidates.masks)
+        table = measure(candidates, self._statistics, overlap, None, _MAIN_FRAME)
+        area = np.exp(table[:, COLUMN["log_area"]])
+        plausible = (area >= PLAUSIBLE_AREA[0]) & (area <= PLAUSIBLE_AREA[1])
+        plausible &= table[:, COLUMN["frame_share"]] <= _MAIN_FRAME
+        if not plausible.any():
+            return None
+        return rank(
+            candidates.masks[plausible], hand_score(table)[plausible], overlap=overlap[np.ix_(plausible, plausible)]
+        )
+
+    def edited(
+        self, mask: np.ndarray, point: tuple[int, int], add: bool, protected: list[tuple[int, int]] = ()
+    ) -> np.ndarray:
+        """``mask`` with the best region at ``point`` added or removed; bool ``[h, w]``.
+
+        A region that holds a ``protected`` point, or would change too much of the mask, is not used; where none is
+        left, a small disk is.
+        """
+        if bool(mask[point]) == add:
+            return mask.copy()
+        measured = self.measured(point)
+        area = max(1, np.count_nonzero(mask))
+        scores = self._scores(measured, None)
+        best, best_score = None, -np.inf
+        for region, score in zip(measured.candidates.masks, scores, strict=True):
+            change = np.count_nonzero(region & ~mask if add else region & mask) / area
+            fits = change <= (_LARGEST_ADDITION if add else _LARGEST_REMOVAL)
+            if fits and score > best_score and not any(region[p] for p in protected):
+                best, best_score = region, score
+        if best is None:
+            rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+            best = (rows - point[0]) ** 2 + (columns - point[1]) ** 2 <= _SPOT_RADIUS**2
+            for p in protected:
+                best[p] = False
+        return mask | best if add else mask & ~best
+
+    def measured(self, point: tuple[int, int]) -> Measured:
+        """The candidates at ``point`` and their features; the last few points are remembered."""
+        point = (int(point[0]), int(point[1]))
+        if point in self._measured:
+            self._measured.move_to_end(point)
+            return self._measured[point]
+        candidates = candidates_at(self._maps, point)
+        overlap = dice_matrix(candidates.masks)
+        measured = Measured(candidates, measure(candidates, self._statistics, overlap, point), overlap)
+        self._measured[point] = measured
+        if len(self._measured) > _REMEMBERED_POINTS:
+            self._measured.popitem(last=False)
+        return measured
+
+    def _scores(self, measured: Measured, radius_mm: float | None) -> np.ndarray:
+        scores = self._ranker.score(measured.table) + self._hand_weight * hand_score(measured.table)
+        if radius_mm is not None:
+            height, width = self._statistics.shape
+            wanted = np.log(np.pi * (radius_mm / self._pixel_mm) ** 2 / (height * width))
+            off = (measured.table[:, COLUMN["log_area"]] - wanted) / (2 * _RADIUS_DEVIATION)
+            scores = scores - off**2
+        return scores

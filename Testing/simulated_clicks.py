@@ -1,0 +1,41 @@
+"""Where a user would click, made from the true outline: for the benchmarks and for training on synthetic scenes."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+Point = tuple[int, int]  # row, column
+
+
+def innermost_point(mask: np.ndarray) -> Point:
+    """The point of ``mask`` (bool ``[h, w]``, not empty) that is farthest from its outside."""
+    row, column = np.unravel_index(_depth(mask).argmax(), mask.shape)
+    return int(row), int(column)
+
+
+def random_point(mask: np.ndarray, rng: np.random.Generator) -> Point:
+    """A point of ``mask`` that is not right at its border."""
+    depth = _depth(mask)
+    rows, columns = np.nonzero(depth > min(2.0, depth.max() / 2))
+    at = rng.integers(rows.size)
+    return int(rows[at]), int(columns[at])
+
+
+def corrective_point(answer: np.ndarray, truth: np.ndarray) -> tuple[Point, bool] | None:
+    """The innermost point of the largest connected error of ``answer``, and whether it belongs to the object; None if
+    there is no error."""
+    wrong = answer != truth
+    missing, excess = ndimage.label(truth & wrong), ndimage.label(answer & wrong)
+    best, best_size, inside = None, 0, True
+    for (parts, count), is_missing in ((missing, True), (excess, False)):
+        if count:
+            sizes = np.bincount(parts.ravel())
+            sizes[0] = 0
+            if sizes.max() > best_size:
+                best, best_size, inside = parts == sizes.argmax(), sizes.max(), is_missing
+    return None if best is None else (innermost_point(best), inside)
+
+
+def _depth(mask: np.ndarray) -> np.ndarray:
+    return ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]

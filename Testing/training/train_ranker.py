@@ -1,0 +1,83 @@
+"""Rebuilds the ranker of the engine from synthetic scenes alone: ``python3 Testing/training/train_ranker.py``.
+
+Scenes from several generator seeds are segmented by the product's own code; networks of several seeds then learn, click
+by click, to give the candidates that fit the meant object best the highest score. No real image is used. The same
+options give the same file on the same machine. About ten minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")  # the work is shared out to processes
+_testing = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(_testing / "training"), str(_testing), str(_testing.parent / "S3NetSegment")]
+
+from multiprocessing import get_context  # noqa: E402
+
+import numpy as np  # noqa: E402
+from fitting import fit_ranker  # noqa: E402
+from queries import Query, scene_queries  # noqa: E402
+
+from S3NetSegmentLib.engine.objects.ranker import WEIGHTS  # noqa: E402
+from S3NetSegmentLib.engine.objects.slice_features import COLUMN  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=WEIGHTS, help="file to write (default: the engine's own)")
+    parser.add_argument("--generators", type=int, default=4, help="number of generator seeds (default %(default)s)")
+    parser.add_argument("--scenes", type=int, default=250, help="scenes of each generator (default %(default)s)")
+    parser.add_argument("--networks", type=int, default=5, help="networks to average (default %(default)s)")
+    parser.add_argument("--epochs", type=int, default=60, help="passes over the data (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default %(default)s)")
+    parser.add_argument("--processes", type=int, default=2, help="processes for the scenes (default %(default)s)")
+    options = parser.parse_args()
+
+    start = time.monotonic()
+    train, held_out = gather(options)
+    print(f"{len(train)} clicks to train, {len(held_out)} held out; {time.monotonic() - start:.0f} s")
+    ranker = fit_ranker(train, networks=options.networks, epochs=options.epochs, seed=options.seed)
+    for name, queries in (("training", train), ("held-out", held_out)):
+        report(name, queries, ranker)
+    ranker.about.update(
+        source="synthetic scenes", generators=options.generators, scenes=options.scenes, clicks=len(train),
+        networks=options.networks, epochs=options.epochs, seed=options.seed,
+    )  # fmt: skip
+    ranker.save(options.output)
+    print(f"wrote {options.output}, {options.output.stat().st_size} bytes; {time.monotonic() - start:.0f} s")
+
+
+def gather(options) -> tuple[list[Query], list[Query]]:
+    """Queries of all scenes, of which those of the last tenth of each generator are held out."""
+    jobs = [(options.seed * 1000 + g, n) for g in range(options.generators) for n in range(options.scenes)]
+    train, held_out = [], []
+    with get_context("spawn").Pool(options.processes) as pool:
+        for done, ((_, number), queries) in enumerate(zip(jobs, pool.imap(_work, jobs, chunksize=4), strict=True), 1):
+            (train if number < 0.9 * options.scenes else held_out).extend(queries)
+            if done % 50 == 0:
+                print(f"{done} of {len(jobs)} scenes", flush=True)
+    return train, held_out
+
+
+def report(name: str, queries: list[Query], ranker) -> None:
+    """Mean Dice of the ranker's choice, of the hand-made score's choice and of the best candidate."""
+    if not queries:
+        return
+    learned = np.mean([q.dice[ranker.score(q.table).argmax()] for q in queries])
+    hand = np.mean([q.dice[q.table[:, COLUMN["log_hand"]].argmax()] for q in queries])
+    best = np.mean([q.dice.max() for q in queries])
+    print(f"{name} clicks: ranker {learned:.3f}, hand-made score {hand:.3f}, best candidate {best:.3f}")
+
+
+def _work(job: tuple[int, int]) -> list[Query]:
+    return scene_queries(*job)
+
+
+if __name__ == "__main__":
+    main()
