@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
 
-_CHUNK_VALUES = 1 << 23  # sampled values held at once: 32 MB in float32
+_CHUNK_VALUES = 1 << 21  # sampled values held at once: 8 MB in float32
 
 
 def deformable_conv2d(
@@ -47,6 +47,7 @@ def deformable_conv2d(
         )
     rows = max(1, min(height, chunk_values // max(1, count * channels * taps * width)))
     kernel = weight.reshape(weight.shape[0], channels * taps)
+    x = x.contiguous()  # samples of one channel then lie close together
     parts = []
     for first in range(0, height, rows):
         part = slice(first, min(first + rows, height))
@@ -75,7 +76,8 @@ def _rows_of_output(x, offsets, mask, kernel, first: int, dilation: int) -> torc
     grid = torch.stack(((2 * z + 1) / width - 1, (2 * y + 1) / height - 1), -1).view(count, taps * rows, width, 2)
     sampled = F.grid_sample(x, grid, padding_mode="zeros", align_corners=False)
     sampled = sampled.view(count, channels, taps, rows * width) * mask.reshape(count, 1, taps, rows * width)
-    return (kernel @ sampled.view(count, channels * taps, rows * width)).view(count, -1, rows, width)
+    sampled = sampled.view(count, channels * taps, rows * width)
+    return torch.bmm(kernel.expand(count, *kernel.shape), sampled).view(count, -1, rows, width)
 
 
 class DeformableConv2d(nn.Module):

@@ -123,4 +123,4 @@ class RegionNetwork(nn.Module):
 
 def _weighted(weight: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     """``weight`` ``[O, C]`` times ``maps`` ``[N, C, H, W]``, contiguous whatever the layout of ``maps``."""
-    return (weight @ maps.flatten(2)).unflatten(2, maps.shape[-2:])
+    return torch.bmm(weight.expand(len(maps), *weight.shape), maps.flatten(2)).unflatten(2, maps.shape[-2:])
