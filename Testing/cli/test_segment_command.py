@@ -198,7 +198,8 @@ def test_an_overlay_has_the_proportions_of_the_patient_and_shows_the_object(tmp_
 def test_steps_and_alternatives_choose_other_candidates(tmp_path):
     sizes = {}
     for name, choice in {"0": [], "+": ["--step", "1"], "-": ["--step", "-1"], "2": ["--alternative", "2"]}.items():
-        arguments = [SAMPLE_DATA / "brain_slice.png", "-o", "out.png", "--pixel", "205,100", *choice, "--json"]
+        quick = ["--set", "work_size=96"]
+        arguments = [SAMPLE_DATA / "brain_slice.png", "-o", "out.png", "--pixel", "205,100", *choice, *quick, "--json"]
         summary = json.loads(succeeded(s3net("segment", *arguments, folder=tmp_path)).stdout)
         sizes[name] = summary["segments"][0]["voxels"]
         place = summary["object"]
