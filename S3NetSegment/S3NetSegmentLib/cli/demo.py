@@ -72,12 +72,12 @@ def _summary(folder: Path, report: Path, results, seconds: float) -> dict:
 
 
 def _print(report: Path, results, seconds: float) -> None:
-    print(f"{'sample':<36} {'task':<26} {'Dice':>5} {'k-means':>8}")
+    print(f"{'sample':<36} {'task':<42} {'Dice':>5} {'k-means':>8}")
     for result in results:
         for answer in result.answers:
             dice = "  -  " if answer.dice is None else f"{answer.dice:5.2f}"
             baseline = "   -  " if answer.baseline_dice is None else f"{answer.baseline_dice:5.2f}"
-            print(f"{result.title:<36} {answer.task:<26} {dice:>5} {baseline:>8}")
+            print(f"{result.title:<36} {answer.task:<42} {dice:>5} {baseline:>8}")
     page = report.with_name("index.html")
     print(f"{seconds:.0f} s in all. Pictures and figures: {os.path.relpath(page)} (or {os.path.relpath(report)})")
     print(f"Open {os.path.relpath(report.parent)}/*.seg.nrrd together with Resources/SampleData/* in 3D Slicer.")

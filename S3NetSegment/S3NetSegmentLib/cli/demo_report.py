@@ -11,7 +11,7 @@ from ..engine.images.files import replacing
 
 EXPLANATION = (
     "Dice: overlap with the drawing that comes with the sample, 0 (none) to 1 (the same). The point is the innermost voxel "
-    "of that drawing; everything else is automatic. k-means: the simple method beside it, 2 clusters for colour and 3 for "
+    "of that drawing, the rough radius a guess as by dragging from it; everything else is automatic. k-means: the simple method beside it, 2 clusters for colour and 3 for "
     "grey images, from the same point. The organs of the CT were drawn by a network, not by a person. A few images show "
     "that the software works, not how well: the README has the measured table."
 )

@@ -27,6 +27,7 @@ from .results import embedded, provenance
 
 REGIONS = 4
 PANEL = 300  # pixels of one picture in a row of the report
+ONE_POINT, WITH_RADIUS = "one point", "point and rough radius"
 DRAWN_COLOR = (0.2, 1.0, 0.2)
 
 
@@ -96,7 +97,7 @@ def _run_sample(sample: dict, samples: Path, folder: Path, device: str) -> Steps
         except StopIteration as stop:
             regions = stop.value
             break
-        yield Step(0.8 * step.fraction, f"{title}: {step.message.lower()}")
+        yield Step(0.8 * step.fraction, f"{title}: {step.message}")
     seconds = time.perf_counter() - started
 
     flat = volume.size[2] == 1
@@ -108,9 +109,10 @@ def _run_sample(sample: dict, samples: Path, folder: Path, device: str) -> Steps
         objects.append((answer.task, found))
     for number, (target, mask) in enumerate(drawn.items()):
         yield Step(0.8 + 0.15 * number / len(drawn), f"{title}: {target}")
-        answer, found = _at_point(regions, target, mask)
-        answers.append(answer)
-        objects.append((answer.task, found))
+        for radius in (None, sample["radius_mm"]) if "radius_mm" in sample else (None,):
+            answer, found = _at_point(regions, target, mask, radius)
+            answers.append(answer)
+            objects.append((answer.task, found))
 
     yield Step(0.95, f"{title}: pictures")
     segmentation = _segmentation(regions, objects, answers)
@@ -134,13 +136,14 @@ def _automatic(regions, target: str, mask: np.ndarray) -> tuple[Answer, np.ndarr
     return Answer(f"{target}, automatic", score, dice(baseline, mask), round(seconds, 3)), found
 
 
-def _at_point(regions, target: str, mask: np.ndarray) -> tuple[Answer, np.ndarray]:
+def _at_point(regions, target: str, mask: np.ndarray, radius: float | None) -> tuple[Answer, np.ndarray]:
     point = innermost_voxel(mask, regions.volume.spacing)
     started = time.perf_counter()
-    found = regions.object_at([point]).mask
+    found = regions.object_at([point], radius_mm=radius).mask
     seconds = time.perf_counter() - started
     baseline = kmeans_object(regions.volume, point)
-    return Answer(f"{target}, one point", dice(found, mask), dice(baseline, mask), round(seconds, 3), point), found
+    task = f"{target}, {ONE_POINT if radius is None else WITH_RADIUS}"
+    return Answer(task, dice(found, mask), dice(baseline, mask), round(seconds, 3), point), found
 
 
 def dice(found: np.ndarray, drawn: np.ndarray) -> float:
@@ -205,7 +208,8 @@ def _picture(regions, drawn, objects, answers) -> tuple[np.ndarray, list[str]]:
     drawing = _layered(volume, list(drawn.items()), same_color=len(drawn) == 1)
     index = best_slice(volume, drawing, axis)
     rows = [("drawn", drawing, [])]
-    kinds = {"automatic": "automatic", "one point": "one point each" if len(drawn) > 1 else "one point"}
+    kinds = {"automatic": "automatic", ONE_POINT: f"{ONE_POINT} each" if len(drawn) > 1 else ONE_POINT}
+    kinds[WITH_RADIUS] = WITH_RADIUS
     for kind, caption in kinds.items():
         chosen = [(o, a) for o, a in zip(objects, answers, strict=True) if o[0].endswith(kind)]
         if chosen:
