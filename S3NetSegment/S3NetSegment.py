@@ -246,9 +246,9 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
     def segment(self, volumeNode, points=None, notPoints=None, **options):
         """Segments ``volumeNode`` and returns the segmentation node; see :meth:`segmentSteps` for the options.
 
-            logic = S3NetSegmentLogic()
-            logic.segment(volumeNode)                                  # regions and the main object
-            logic.segment(volumeNode, points=[(12.5, -30.0, 48.0)])    # the object at a point (RAS, mm)
+        logic = S3NetSegmentLogic()
+        logic.segment(volumeNode)                                  # regions and the main object
+        logic.segment(volumeNode, points=[(12.5, -30.0, 48.0)])    # the object at a point (RAS, mm)
         """
         steps = self.segmentSteps(volumeNode, points, notPoints, **options)
         shown = ""
@@ -348,7 +348,12 @@ class S3NetSegmentTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self):
-        for test in (self.test_points_make_an_object, self.test_regions_without_points, self.test_network, self.test_parameters_survive):  # fmt: skip
+        for test in (
+            self.test_points_make_an_object,
+            self.test_regions_without_points,
+            self.test_network,
+            self.test_parameters_survive,
+        ):
             self.setUp()
             self.delayDisplay(test.__name__.replace("_", " "))
             test()

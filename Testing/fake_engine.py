@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+
 from S3NetSegmentLib.engine import InputError, Step
 
 
@@ -65,7 +66,9 @@ class FakeRegions:
         return np.full(self._array.shape, 0.5, np.float32)
 
     def ball(self, voxel, radius):
-        k, j, i = np.ogrid[tuple(slice(s, e) for s, e in zip(self.extent.start[::-1], self.extent.stop[::-1], strict=True))]
+        k, j, i = np.ogrid[
+            tuple(slice(s, e) for s, e in zip(self.extent.start[::-1], self.extent.stop[::-1], strict=True))
+        ]
         return (i - voxel[0]) ** 2 + (j - voxel[1]) ** 2 + (k - voxel[2]) ** 2 <= radius**2
 
 

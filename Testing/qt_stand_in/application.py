@@ -136,6 +136,9 @@ class Application(QtCore.QObject):
 
     userSettings = settings
 
+    def translate(self, context, text):
+        return text
+
     def testingEnabled(self):
         return True
 

@@ -1,4 +1,8 @@
-"""Slicer's Python layer for scripted modules: the base classes, translation, the parameter node wrapper."""
+"""Slicer's Python layer for scripted modules: the base classes, translation, the parameter node wrapper.
+
+With S3NETSEGMENT_SLICER_SOURCE set to a folder with Slicer's source, the real layer of that source is used instead. It is
+not part of the ``slicer-core`` wheel and no part of this project; tests must pass with both.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +104,43 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
 
 def install() -> None:
-    """Puts the classes where modules import them from."""
+    """Puts the layer where modules import it from."""
+    source = os.environ.get("S3NETSEGMENT_SLICER_SOURCE")
+    if source:
+        _install_real_layer(source)
+    else:
+        _install_own_layer()
+
+
+def _install_real_layer(source: str) -> None:
+    folder = os.path.join(source, "Base", "Python", "slicer")
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"S3NETSEGMENT_SLICER_SOURCE is {source}, which has no Base/Python/slicer")
+    slicer.__path__.append(folder)
+    for name, base in _FURTHER_WIDGETS.items():  # the wrapper's connectors name these classes
+        owner = sys.modules["ctk"] if name.startswith("ctk") else slicer
+        if not hasattr(owner, name):
+            setattr(owner, name, type(name, (base,), {}))
+
+
+_FURTHER_WIDGETS = {
+    "ctkCheckablePushButton": QtWidgets.QPushButton,
+    "ctkColorPickerButton": QtWidgets.QPushButton,
+    "ctkDirectoryButton": QtWidgets.QWidget,
+    "ctkDoubleRangeSlider": QtWidgets.QWidget,
+    "ctkDoubleSlider": QtWidgets.QWidget,
+    "ctkPathLineEdit": QtWidgets.QWidget,
+    "ctkRangeWidget": QtWidgets.QWidget,
+    "ctkSliderWidget": QtWidgets.QWidget,
+    "qMRMLRangeWidget": QtWidgets.QWidget,
+    "qMRMLSliderWidget": QtWidgets.QWidget,
+    "qMRMLSpinBox": QtWidgets.QWidget,
+    "qMRMLSubjectHierarchyComboBox": QtWidgets.QWidget,
+    "qMRMLSubjectHierarchyTreeView": QtWidgets.QWidget,
+}
+
+
+def _install_own_layer() -> None:
     module = types.ModuleType("slicer.ScriptedLoadableModule")
     classes = (ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic, ScriptedLoadableModuleTest)  # fmt: skip
     module.__all__ = [cls.__name__ for cls in classes]

@@ -33,7 +33,9 @@ class AdjustSection:
         ui.granularitySlider.connect("valueChanged(int)", self._slid)
         ui.granularitySlider.connect("sliderPressed()", self._slide_begins)
         ui.granularitySlider.connect("sliderReleased()", self._slide_ends)
-        for button, chosen in zip(self._buttons, (self._choose_first, self._choose_second, self._choose_third), strict=True):
+        for button, chosen in zip(
+            self._buttons, (self._choose_first, self._choose_second, self._choose_third), strict=True
+        ):
             button.connect("clicked()", chosen)
         ui.regionCountComboBox.connect("activated(int)", self._count_chosen)
         ui.pickButton.connect("toggled(bool)", self._pick_toggled)
@@ -57,7 +59,10 @@ class AdjustSection:
         for widget, help_text in (
             (ui.granularitySlider, self._slider_help(result)),
             (ui.pickButton, _PICK_HELP),
-            (ui.regionCountComboBox, "How many kinds of regions the image is divided into: more kinds, smaller regions"),
+            (
+                ui.regionCountComboBox,
+                "How many kinds of regions the image is divided into: more kinds, smaller regions",
+            ),
             (ui.undoButton, "Undo the last change of the segmentation (also those made with the editor below)"),
             (ui.redoButton, "Do the undone change again"),
         ):

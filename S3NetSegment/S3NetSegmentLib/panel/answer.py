@@ -162,7 +162,7 @@ class SegmentAnswer:
         if self.choice is None:
             return self._count_pictures(size)
         masks = {index: self._inside(self.choice.at(index).mask) for index in self.choice.alternatives}
-        number, box = self._view(list(masks.values()))
+        box = self._view(list(masks.values()))
         color = label_colors(1)[0]
         out = []
         for index, mask in masks.items():
@@ -177,7 +177,7 @@ class SegmentAnswer:
         return list(self.choice.alternatives) if self.choice is not None else self._count_alternatives()
 
     def _count_pictures(self, size: int) -> list[Alternative]:
-        _, box = self._view([])
+        box = self._view([])
         out = []
         for count in self._count_alternatives():
             labels = self.regions.labels(count)[box]
@@ -190,8 +190,8 @@ class SegmentAnswer:
         counts = self.regions.counts
         return [counts[n] for n in sorted({0, (len(counts) - 1) // 2, len(counts) - 1})]
 
-    def _view(self, masks: list[np.ndarray]) -> tuple[int, tuple[slice, slice, slice]]:
-        """The slice that shows the largest part of the first mask, cut to the surroundings of all masks in it."""
+    def _view(self, masks: list[np.ndarray]) -> tuple[slice, slice, slice]:
+        """The box of the slice that shows the largest part of the first mask, cut to the surroundings of all masks."""
         across = 2 - AXES.index(self.request.axis)
         shape = self.geometry.array.shape[:3]
         box = [slice(0, n) for n in shape]
@@ -205,7 +205,7 @@ class SegmentAnswer:
                 margin = max(int(_MARGIN * (used[-1] - used[0] + 1)), shape[a] // 12, 4)
                 box[a] = slice(max(int(used[0]) - margin, 0), min(int(used[-1]) + margin + 1, shape[a]))
         box[across] = slice(number, number + 1)
-        return number, tuple(box)
+        return tuple(box)
 
     def _picture(self, labels: np.ndarray, segments: list[Segment], box, size: int) -> np.ndarray:
         volume = Volume(self.geometry.array[box], self.geometry.ijk_to_ras, self.geometry.name)

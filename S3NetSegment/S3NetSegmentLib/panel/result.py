@@ -85,7 +85,9 @@ class SegmentResult:
             if self._has_object():
                 (edit.remove if drop else edit.add)(self.object_id, mask, self.answer.geometry)
             elif drop:
-                raise InputError("there is no object yet to remove a region from; click without Ctrl or Shift to add one")
+                raise InputError(
+                    "there is no object yet to remove a region from; click without Ctrl or Shift to add one"
+                )
             else:
                 self.object_id = edit.add_segment(self.answer.object_segment(), mask, self.answer.geometry)
 

@@ -16,6 +16,8 @@ def settings_from(preset_name: str, changes: dict) -> SegmentSettings:
     known = {field.name for field in dataclasses.fields(settings)}
     unknown = set(changes) - known
     if unknown:
-        raise InputError(f"there is no setting {', '.join(sorted(unknown))}; the settings are: {', '.join(sorted(known))}")
+        raise InputError(
+            f"there is no setting {', '.join(sorted(unknown))}; the settings are: {', '.join(sorted(known))}"
+        )
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     return dataclasses.replace(settings, **values)

@@ -27,7 +27,9 @@ class TargetRow:
     def show(self, parameter_node) -> None:
         """Follows the segmentation of the parameter node."""
         self._node = parameter_node
-        segmentation = parameter_node.segmentation.GetSegmentation() if parameter_node.segmentation is not None else None
+        segmentation = (
+            parameter_node.segmentation.GetSegmentation() if parameter_node.segmentation is not None else None
+        )
         if self._observed is None or self._observed[0] is not segmentation:
             self.stop()
             if segmentation is not None:
