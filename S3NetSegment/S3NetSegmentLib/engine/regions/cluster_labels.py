@@ -31,10 +31,21 @@ class ClusterLabels:
         self._smooth = self._standardised(features)
         flat = self._smooth.reshape(-1, self._smooth.shape[-1])
         self._centres = {count: kmeans(flat, count, rng) for count in counts}
+        self._ordered: set[int] = set()
 
     def labels(self, count: int) -> np.ndarray:
-        """Region of each voxel, uint8 0 to ``count`` - 1, darkest first."""
-        return nearest_centre(self._smooth, self._centres[count])
+        """Region of each voxel, uint8 0 to ``count`` - 1, by the mean of their first channel (darkest first)."""
+        labels = nearest_centre(self._smooth, self._centres[count])
+        if count not in self._ordered:
+            # The centres are in the order of smoothed intensities; a thin region between two others can differ.
+            sizes = np.bincount(labels.ravel(), minlength=count)
+            sums = np.bincount(labels.ravel(), weights=self._features[..., 0].ravel(), minlength=count)
+            means = np.where(sizes > 0, sums / np.maximum(sizes, 1), np.inf)
+            order = np.argsort(means, kind="stable")
+            self._centres[count] = self._centres[count][order]
+            self._ordered.add(count)
+            labels = np.argsort(order).astype(np.uint8)[labels]
+        return labels
 
     def margin(self, count: int) -> np.ndarray:
         """How clearly each voxel belongs to its region, float32 0 to 1: (d2 - d1) / (d2 + d1) of the distances to the
@@ -50,7 +61,7 @@ class ClusterLabels:
 
     def stability(self, count: int, rng: np.random.Generator, views: int = 4) -> np.ndarray:
         """Share of ``views`` random affine views (in the last two axes) in which a voxel keeps its region, 0 to 1."""
-        labels = self.labels(count)
+        labels = self.labels(count)  # first, since it may put the centres in order
         kept = np.ones(labels.shape, np.float32)
         for _ in range(views):
             matrix, offset = _random_view(rng, labels.shape)
