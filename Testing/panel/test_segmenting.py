@@ -129,13 +129,6 @@ def test_notes_of_the_engine_are_shown(open_panel):
     assert "CPU took over" in panel.message
 
 
-def test_no_step_holds_the_window_for_more_than_a_tenth_of_a_second(open_panel):
-    panel = open_panel(FakeEngine(steps=100, seconds=0.01))
-    choose_whole_volume(panel)
-    panel.segment()
-    assert 0 < panel.panel.controller.driver.longest_step < 0.1
-
-
 def test_segmenting_again_with_the_same_image_does_not_search_again(open_panel):
     engine = FakeEngine()
     panel = open_panel(engine)

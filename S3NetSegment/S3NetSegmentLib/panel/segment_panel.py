@@ -223,9 +223,9 @@ class SegmentPanel:
         if running:
             self.ui.progressBar.value = 0
             self.ui.progressText.text = "Starting"
+            self.ui.segmentButton.setFocus()  # the inputs are disabled; Esc must still arrive here
         for widget in (self.ui.inputsCollapsibleButton, self.ui.outputsCollapsibleButton):
-            for child in _contents(widget):
-                child.enabled = not running
+            widget.enabled = not running
         if result is not None and self.node is not None:
             answer = result.answer
             with slicer.util.NodeModify(self.node):
@@ -299,11 +299,6 @@ class SegmentPanel:
             self.informed(said)
 
 
-def _contents(section) -> list:
-    """The widgets inside a collapsible section."""
-    return [child for child in section.children() if child.isWidgetType()]
-
-
 def _align_columns(ui) -> None:
     """Gives the labels of all forms one width, so that their fields stand in one column."""
     labels = [
@@ -311,6 +306,6 @@ def _align_columns(ui) -> None:
         ui.segmentationLabel, ui.targetLabel, ui.granularityLabel, ui.answersLabel, ui.pickLabel, ui.deviceLabel,
         ui.presetLabel,
     ]  # fmt: skip
-    width = max(label.fontMetrics().boundingRect(label.text).width() for label in labels)
+    width = max(qt.QFontMetrics(label.font).boundingRect(label.text).width() for label in labels)
     for label in labels:
         label.setMinimumWidth(width + 4)
