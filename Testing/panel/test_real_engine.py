@@ -63,7 +63,7 @@ def test_one_point_in_the_shown_slice_finds_the_tumour(panel, keep_picture):
     keep_picture(panel.widget.parent, "panel_real_slice")
 
 
-def test_one_point_in_the_whole_volume_finds_the_tumour(panel, keep_picture):
+def test_one_point_in_the_whole_volume_finds_the_tumour(real_engine_for_volumes, panel, keep_picture):
     panel.choose(panel.ui.scopeComboBox, "Whole volume")
     panel.place("inside", panel.center)
     panel.click(panel.ui.segmentButton)

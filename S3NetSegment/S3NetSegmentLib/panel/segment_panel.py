@@ -21,6 +21,7 @@ from .stepping import time_left_text
 from .target import TargetRow
 from .torch_support import TorchOffer
 
+_LOOK_EVERY = 250  # ms
 _SEGMENT_HELP = "Segment the chosen part of the volume (Ctrl+Return)"
 
 
@@ -63,9 +64,9 @@ class SegmentPanel:
             shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
             shortcut.connect("activated()", action)
             self._shortcuts.append(shortcut)
-        # Why the button is disabled can change without any node being touched, e.g. when the user scrolls a view.
+        # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
-        self._look_timer.setInterval(300)
+        self._look_timer.setInterval(_LOOK_EVERY)
         self._look_timer.connect("timeout()", self._show_button)
 
     # -- life
