@@ -13,13 +13,16 @@ from scipy import ndimage
 
 from ..errors import InputError, ResourceError
 from ..images import Extent, Segment, Segmentation, Volume
-from ..images.intensity import intensity_scale
 from ..images.colors import label_colors
+from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
 from ..objects import SliceObjects
+from ..objects.volume_objects import VolumeObjects
 from ..progress import Step, Steps, within
 from ..regions.cluster_labels import ClusterLabels
 from ..regions.maps2d import slice_maps
+from ..regions.maps3d import VolumeMaps, volume_maps
+from ..regions.volume_graph import region_graph
 from ..settings import SegmentSettings
 from .object_choice import ObjectChoice
 from .working_grid import WorkingGrid
@@ -193,21 +196,23 @@ def _network_device(name: str, settings: SegmentSettings, volume: Volume):
 def _searched(volume: Volume, grid: WorkingGrid, features: np.ndarray, settings, network_device) -> Steps[Regions]:
     """Label maps from all sources of ``settings`` and what makes objects of them."""
     rng = np.random.default_rng([settings.seed, 1])
-    maps, notes, device = {}, [], "cpu"
-    classical_share = 1.0 if network_device is None else 0.4
-    labelling = None
-    if settings.sources != "s3net":
-        yield Step(0.0, "Searching regions")
-        search = slice_maps if grid.flat else volume_maps
-        maps = yield from within(search(features, grid.spacing, settings, rng), 0.0, 0.8 * classical_share)
+    notes, device, classical = [], "cpu", settings.sources != "s3net"
+    share = 0.95 if network_device is None else 0.4 if classical else 0.2
+    if classical:
+        search = (slice_maps if grid.flat else volume_maps)(features, grid.spacing, settings, rng)
+        maps = yield from within(search, 0.0, 0.9 * share)
         labelling = ClusterLabels(features, grid.spacing, settings.region_counts, rng)
-        yield Step(0.9 * classical_share, "Searching regions")
+    elif grid.flat:
+        maps = {}
+    else:  # objects of a volume are made of its supervoxels, whatever source the candidates come from
+        maps = VolumeMaps()
+        maps.graph = yield from within(region_graph(features, grid.spacing), 0.0, share)
     if network_device is not None:
         from ..regions.s3net_fit import fit_s3net
 
-        stack = grid.slices_first(features)
+        stack = np.ascontiguousarray(grid.slices_first(features))
         fit = fit_s3net(stack, grid.slice_spacing, settings, network_device)
-        fitted = yield from within(fit, classical_share if maps else 0.0, 0.95)
+        fitted = yield from within(fit, share, 0.95)
         notes += fitted.notes
         device = str(fitted.device)
         labelling = NetworkLabels(fitted, grid)
