@@ -18,7 +18,7 @@ from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
 from ..objects import SliceObjects
 from ..objects.volume_objects import VolumeObjects
-from ..progress import Step, Steps, within
+from ..progress import Step, Steps, drain, within
 from ..regions.cluster_labels import ClusterLabels
 from ..regions.maps2d import slice_maps
 from ..regions.maps3d import VolumeMaps, volume_maps
@@ -139,11 +139,17 @@ class Regions:
         With ``choice`` the assignment to that object or its surroundings (margin: how unanimous the candidates are,
         weighted by their scores); otherwise to its region in ``labels(count)``.
         """
+        return drain(self.confidence_steps(choice, count))
+
+    def confidence_steps(self, choice: ObjectChoice | None = None, count: int | None = None) -> Steps[np.ndarray]:
+        """:meth:`confidence` as a generator of progress steps."""
         count = self.counts[len(self.counts) // 2] if count is None else count
         self._check_count(count)
         if count not in self._stability:
             rng = np.random.default_rng([self.settings.seed, 3])
-            self._stability = {count: self._labelling.stability(count, rng)}
+            stability = yield from within(self._labelling.stability(count, rng), 0.0, 0.9)
+            self._stability = {count: stability}
+        yield Step(0.9, "Weighing the confidence")
         margin = self._labelling.margin(count) if choice is None else choice.unanimity()
         return self._grid.to_native(np.clip(margin * self._stability[count], 0, 1), resized)
 
@@ -175,8 +181,12 @@ class NetworkLabels:
     def margin(self, count: int) -> np.ndarray:
         return self._grid.slices_back(self._fitted.margin(count))
 
-    def stability(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        return self._grid.slices_back(self._fitted.stability(count))
+    def stability(self, count: int, rng: np.random.Generator) -> Steps[np.ndarray]:
+        parts = []
+        for z in range(len(self._grid.slices_first(np.empty(self._grid.shape, bool)))):
+            yield Step(z / (z + 10), "Weighing the confidence")
+            parts.append(self._fitted.stability(count, z, z + 1))
+        return self._grid.slices_back(np.concatenate(parts))
 
 
 def _uses_network(settings: SegmentSettings, volume: Volume) -> bool:
