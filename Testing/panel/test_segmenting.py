@@ -165,6 +165,16 @@ def test_the_confidence_becomes_a_volume_over_the_image(open_panel, views):
     assert composite.GetForegroundVolumeID() is None
 
 
+def test_the_confidence_of_a_result_can_be_asked_for_afterwards(open_panel, views):
+    panel = open_panel(FakeEngine())
+    choose_whole_volume(panel)
+    panel.segment()
+    panel.click(panel.ui.confidenceCheckBox)
+    panel.wait(lambda: slicer.mrmlScene.GetFirstNodeByName("MR head confidence") is not None)
+    node = slicer.util.getNode("MR head confidence")
+    assert panel.headless.slice_logic(views.axial).GetSliceCompositeNode().GetForegroundVolumeID() == node.GetID()
+
+
 def test_provenance_says_how_the_object_was_made(open_panel):
     from S3NetSegmentLib.scene.segments import segment_tag
 

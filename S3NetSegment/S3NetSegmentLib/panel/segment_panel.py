@@ -200,7 +200,7 @@ class SegmentPanel:
 
     def _confidence_clicked(self, on: bool) -> None:
         if on:
-            self.controller.change(lambda result: result.show_confidence())
+            self.controller.show_confidence()
         else:
             self.controller.change(lambda result: result.hide_confidence())
 
