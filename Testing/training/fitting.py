@@ -17,14 +17,19 @@ BATCH = 128  # lists
 CROSS_ENTROPY_WEIGHT, DICE_TEMPERATURE = 0.15, 0.08
 
 
-def fit_ranker(queries: list[Query], *, networks: int, epochs: int, seed: int) -> Ranker:
-    """A :class:`Ranker` of ``networks`` networks fitted to ``queries``; the same on the same machine for one seed."""
+def fit_ranker(
+    queries: list[Query], *, networks: int, epochs: int, seed: int, names: tuple[str, ...] = NAMES
+) -> Ranker:
+    """A :class:`Ranker` of ``networks`` networks fitted to ``queries``; the same on the same machine for one seed.
+
+    :param names: the features in the queries' tables.
+    """
     torch.set_num_threads(1)
     table = np.concatenate([q.table for q in queries])
-    ranker = Ranker(NAMES, np.median(table, 0), table.std(0) + 1e-3, ())
+    ranker = Ranker(names, np.median(table, 0), table.std(0) + 1e-3, ())
     data = _Lists(ranker.standardised(table), queries)
     generator = torch.Generator().manual_seed(seed)
-    parameters = _start(networks, len(NAMES), generator)
+    parameters = _start(networks, len(names), generator)
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     batches = -(-len(queries) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)

@@ -2,5 +2,6 @@
 
 from .ranked import RankedCandidates
 from .slice_objects import SliceObjects
+from .volume_objects import VolumeObjects
 
-__all__ = ["RankedCandidates", "SliceObjects"]
+__all__ = ["RankedCandidates", "SliceObjects", "VolumeObjects"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +15,14 @@ NEARLY_EQUAL = 0.97  # masks of a higher one are one step of the ladder
 class RankedCandidates:
     """Candidates of one object on the working grid.
 
-    :param masks: bool arrays, distinct, sorted by area (small to large), at least one.
+    :param masks: bool arrays, distinct, sorted by size (small to large), at least one. Those of a volume are made when
+        they are asked for.
     :param scores: float ``[len(masks)]``; higher is better, their differences read like differences of log-probability.
     :param best: index of the chosen candidate.
     :param alternatives: indices of at most three clearly different candidates, best first; the first is ``best``.
     """
 
-    masks: list[np.ndarray]
+    masks: Sequence[np.ndarray]
     scores: np.ndarray
     best: int
     alternatives: tuple[int, ...]
@@ -34,18 +36,25 @@ def rank(masks: np.ndarray, scores: np.ndarray, *, overlap: np.ndarray | None = 
     :param overlap: their Dice coefficients ``[n, n]`` if already known.
     """
     overlap = dice_matrix(masks) if overlap is None else overlap
+    return rank_sizes(masks.reshape(len(masks), -1).sum(1), scores, overlap, lambda ladder: [masks[i] for i in ladder])
+
+
+def rank_sizes(
+    sizes: np.ndarray, scores: np.ndarray, overlap: np.ndarray, masks_of: Callable[[list[int]], Sequence[np.ndarray]]
+) -> RankedCandidates:
+    """The same where only the ``sizes`` ``[n]`` of the candidates and their ``overlap`` are known; ``masks_of`` gives
+    the masks of candidates by their numbers."""
     kept: list[int] = []
     for i in np.argsort(-scores, kind="stable"):
         if not kept or overlap[i, kept].max() <= NEARLY_EQUAL:
             kept.append(int(i))
-    areas = masks.reshape(len(masks), -1).sum(1)
-    ladder = sorted(kept, key=lambda i: (areas[i], i))
+    ladder = sorted(kept, key=lambda i: (sizes[i], i))
     place = {i: n for n, i in enumerate(ladder)}
     shown: list[int] = []
     for i in kept:  # in the order of scores
         if len(shown) < 3 and (not shown or overlap[i, shown].max() < CLEARLY_DIFFERENT):
             shown.append(i)
-    return RankedCandidates([masks[i] for i in ladder], scores[ladder], place[shown[0]], tuple(place[i] for i in shown))
+    return RankedCandidates(masks_of(ladder), scores[ladder], place[shown[0]], tuple(place[i] for i in shown))
 
 
 def dice_matrix(masks: np.ndarray) -> np.ndarray:
