@@ -17,14 +17,14 @@ def _default_interrupt():
 def environment(**changes):
     """The environment of a user's shell: nothing of the launcher's own, one thread so that tests do not crowd each other."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("S3NET_")}
-    return variables | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"} | changes
+    return variables | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"} | changes
 
 
 def start(*arguments, folder=None, options=(), **changes):
     """Starts s3net; a process with text pipes. ``options`` are for the interpreter."""
     return subprocess.Popen(
         [sys.executable, *options, SCRIPT, *map(str, arguments)],
-        cwd=folder, env=environment(**changes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=folder, env=environment(**changes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
         preexec_fn=_default_interrupt if os.name != "nt" else None,
     )  # fmt: skip
 

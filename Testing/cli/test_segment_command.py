@@ -316,6 +316,13 @@ def test_an_image_in_a_folder_with_spaces_and_letters_of_other_alphabets(tmp_pat
     assert (folder / "ergebnis ü.seg.nrrd").exists() and "Object" in done.stdout
 
 
+def test_a_terminal_that_cannot_show_the_name_of_the_image_is_no_reason_to_fail(tmp_path, disk):
+    (tmp_path / "disk.png").rename(tmp_path / "患者.png")
+    arguments = ["患者.png", "-o", "out.png", "--pixel", "60,36"]
+    done = succeeded(s3net("segment", *arguments, folder=tmp_path, PYTHONIOENCODING="ascii"))
+    assert "??.png" in done.stdout and (tmp_path / "out.png").exists()
+
+
 def test_debug_shows_where_an_error_arose_and_otherwise_it_is_one_line(tmp_path, disk):
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(gzip.compress(b"\0" * 400))

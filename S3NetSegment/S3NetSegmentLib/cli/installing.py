@@ -94,7 +94,8 @@ def create(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.name not in (LOCK, environment.MARKER):
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-    done = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "venv", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no reason given"]
         raise EnvironmentProblem(f"a virtual environment could not be made in {folder}: {last[0]}")

@@ -41,6 +41,9 @@ def launch(script: str, texts: list[str]) -> int:
     :param script: the file to start again inside that environment.
     :returns: the exit code.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a file name that the terminal cannot show is no reason to fail
     interrupted = _note_interrupts()
     debug = bool(os.environ.get("S3NET_DEBUG"))
     try:
