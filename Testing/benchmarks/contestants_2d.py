@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import baselines
@@ -24,22 +25,22 @@ Point = tuple[int, int]  # row, column in the slice
 MERGED_LABELS = 8
 
 
-class Contestant:
+class Contestant(ABC):
     """One method on one slice. Masks and label maps are on the slice's own grid."""
 
     seconds: float  # of the preparation
 
+    @abstractmethod
     def answers(self, point: Point) -> tuple[list[np.ndarray], tuple[int, ...]]:
         """All masks the user can reach from ``point``, and the indices of those offered, best first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def automatic(self) -> np.ndarray:
         """The main object without a click; empty where none is found."""
-        raise NotImplementedError
 
-    def labels(self) -> np.ndarray:
-        """At most eight regions."""
-        raise NotImplementedError
+    def labels(self) -> np.ndarray | None:
+        """At most eight regions; None where the method has none of its own."""
+        return None
 
     def with_points(self, inside: Sequence[Point], outside: Sequence[Point]) -> np.ndarray | None:
         """The object after further points; None where the method knows none."""

@@ -32,10 +32,12 @@ CT_SLICES = {
     "confirm": {"ctA": (74, 80, 86, 92, 98, 106), "ctB": (2, 7, 12, 17)},
     "development": {"ctA": (20, 71, 77, 83, 89, 95, 102)},
 }
+CT_CORONAL = (30, 42, 50, 58, 66)  # of ctA, for development
 ACDC_DEVELOPMENT = ("003", "023", "043", "063", "083")  # every third patient; both frames. Confirm: the others, ED only
 BRATS = {"confirm": ("0004", "0005"), "development": ("0006",)}
 CORD_SLICES = {"confirm": (0.25, 0.5, 0.75), "development": (0.1, 0.4, 0.6, 0.9)}  # share of the cord's extent
 MNI_SLICES = {"confirm": (75, 90, 105), "development": (67, 83, 97)}
+MNI_CORONAL = (75, 110, 145)
 HIPPOCAMPUS_CONFIRM = 14  # the first so many files; the others are for development
 
 
@@ -95,23 +97,31 @@ def _ct(split: str) -> Iterator[Case]:
         for k in indices:
             objects = tuple(labels[k] == v for v in CT_ORGANS if np.count_nonzero(labels[k] == v) >= SMALLEST_OBJECT)
             yield Case("ct", f"{scan} slice {k}", volume, k, objects)
+    if split == "development":
+        volume, labels = (_turned(v) for v in _read("ct_abdomen_totalseg", "ctA"))
+        for k in CT_CORONAL:
+            objects = tuple(m for m in (labels[k] == v for v in CT_ORGANS) if m.sum() >= SMALLEST_OBJECT)
+            yield Case("ct", f"ctA coronal {k}", volume, k, objects)
 
 
 def _acdc(split: str) -> Iterator[Case]:
-    """The middle slice; right ventricle, myocardium, left ventricle."""
+    """Right ventricle, myocardium, left ventricle in the middle slice (development: three slices)."""
     for path in sorted((SHARED_DATA / "mr_cardiac_acdc").glob("*_E?_image.nii.gz")):
         name = path.name.removesuffix("_image.nii.gz")
         development = name[7:10] in ACDC_DEVELOPMENT
         if development != (split == "development") or (split == "confirm" and not name.endswith("ED")):
             continue
         volume, labels = _read("mr_cardiac_acdc", name)
-        k = labels.shape[0] // 2
-        objects = tuple(labels[k] == v for v in (1, 2, 3) if np.count_nonzero(labels[k] == v) >= SMALLEST_OBJECT)
-        yield Case("acdc", name, volume, k, objects)
+        middle = labels.shape[0] // 2
+        for k in (middle - 2, middle, middle + 2) if development else (middle,):
+            objects = tuple(m for m in (labels[k] == v for v in (1, 2, 3)) if m.sum() >= SMALLEST_OBJECT)
+            if objects:
+                yield Case("acdc", f"{name} slice {k}", volume, k, objects)
 
 
 def _brats(split: str) -> Iterator[Case]:
-    """The whole tumour on FLAIR, at three (development: five) places along its extent."""
+    """The whole tumour on FLAIR, at three places along its extent. Development: at five places, the tumour's core on
+    contrast-enhanced T1 there, and the tumour of the brain1 case."""
     for patient in BRATS[split]:
         volume, labels = _read("mr_braintumor_brats2013", f"brats13_{patient}")
         filled = np.flatnonzero((labels > 0).any((1, 2)))
@@ -119,6 +129,15 @@ def _brats(split: str) -> Iterator[Case]:
         for share in shares:
             k = int(filled[0] + round(share * (filled[-1] - filled[0])))
             yield Case("brats", f"{patient} slice {k}", volume, k, (labels[k] > 0,))
+            core = np.isin(labels[k], (1, 3, 4))
+            if split == "development" and core.sum() >= SMALLEST_OBJECT:
+                enhanced, _ = _read("mr_braintumor_brats2013", f"brats13_{patient}", "t1c")
+                yield Case("brats", f"{patient} core, slice {k}", enhanced, k, (core,))
+    if split == "development":
+        volume, labels = _read("mr_braintumor_pyradiomics", "brain1")
+        for k in (12, 14, 16):
+            if (labels[k] > 0).sum() >= SMALLEST_OBJECT:
+                yield Case("brats", f"brain1 slice {k}", volume, k, (labels[k] > 0,))
 
 
 def _cord(split: str) -> Iterator[Case]:
@@ -131,10 +150,14 @@ def _cord(split: str) -> Iterator[Case]:
 
 
 def _mni(split: str) -> Iterator[Case]:
-    """Grey and white matter of the MNI152 template: tissue, not organs."""
+    """Grey and white matter of the MNI152 template: tissue, not organs. Development: coronal slices as well."""
     volume, labels = _read("mr_tissue_mni152", "mni152")
     for k in MNI_SLICES[split]:
         yield Case("mni", f"slice {k}", volume, k, (labels[k] == 1, labels[k] == 2))
+    if split == "development":
+        volume, labels = _turned(volume), _turned(labels)
+        for k in MNI_CORONAL:
+            yield Case("mni", f"coronal {k}", volume, k, (labels[k] == 1, labels[k] == 2))
 
 
 def _hippocampus(split: str) -> Iterator[Case]:
@@ -177,10 +200,21 @@ def _array(path: Path) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
 
 
-@lru_cache(maxsize=2)
-def _read(folder: str, name: str) -> tuple[Volume, np.ndarray]:
+@lru_cache(maxsize=3)
+def _read(folder: str, name: str, kind: str = "image") -> tuple[Volume, np.ndarray]:
     """Image and labels of one case; only the voxel sizes of the geometry matter here."""
-    image = sitk.ReadImage(str(SHARED_DATA / folder / f"{name}_image.nii.gz"))
-    labels = _array(SHARED_DATA / folder / f"{name}_label.nii.gz")
+    image = sitk.ReadImage(str(_file(folder, f"{name}_{kind}")))
     matrix = np.diag((*image.GetSpacing(), 1.0))
-    return Volume(sitk.GetArrayFromImage(image), matrix, name), labels
+    return Volume(sitk.GetArrayFromImage(image), matrix, name), _array(_file(folder, f"{name}_label"))
+
+
+def _file(folder: str, stem: str) -> Path:
+    return next((SHARED_DATA / folder).glob(f"{stem}.n*"))
+
+
+def _turned(image: Volume | np.ndarray):
+    """With the second array axis across the slices instead of the first, as it is in coronal slices."""
+    if isinstance(image, np.ndarray):
+        return np.ascontiguousarray(image.swapaxes(0, 1)[:, ::-1])
+    x, y, z = image.spacing
+    return Volume(_turned(image.array), np.diag((x, z, y, 1.0)), image.name)

@@ -104,10 +104,9 @@ def scored_set(found: list[Case], make, options) -> dict[str, list[float]]:
         of_objects = defaultdict(list)
         for truth in case.objects:
             score_clicks(of_objects, contestant, truth, number, options, case)
-        try:
-            values["R3"].append(oracle_merge(contestant.labels(), case.objects))
-        except NotImplementedError:
-            pass
+        labels = contestant.labels()
+        if labels is not None:
+            values["R3"].append(oracle_merge(labels, case.objects))
         for rule, of_rule in of_objects.items():
             values[rule].append(float(np.mean(of_rule)))
     return dict(values)

@@ -6,6 +6,8 @@ import numpy as np
 from outlines import field
 from scipy import ndimage
 
+from S3NetSegmentLib.engine.images.resample import resized
+
 
 def taken(rng: np.random.Generator, picture: np.ndarray, *, photo: bool) -> np.ndarray:
     """The scene ``[side, side, C]`` as it is recorded, 0 to 1.
@@ -18,13 +20,25 @@ def taken(rng: np.random.Generator, picture: np.ndarray, *, photo: bool) -> np.n
     picture = picture * (1 + rng.uniform(0, 0.25) * field(rng, side, 60))[..., None]
     if rng.random() < (0.4 if photo else 0.2):
         picture = picture * _dark_corners(rng, side)[..., None]
-    blur = rng.choice([0, 0.6, 1.2, 2])
+    blur, noise = rng.choice([0, 0.6, 1.2, 2]), rng.choice([0.005, 0.02, 0.05])
     if blur:
         picture = ndimage.gaussian_filter(picture, (blur, blur, 0))
-    picture = np.clip(picture + rng.normal(0, rng.choice([0.005, 0.02, 0.05]), picture.shape), 0, 1)
+    if rng.random() < (0.1 if photo else 0.35):
+        picture = _coarsely(rng, picture, noise)
+    else:
+        picture = picture + rng.normal(0, noise, picture.shape)
+    picture = np.clip(picture, 0, 1)
     if not photo and rng.random() < 0.3:
         picture = 1 - picture
     return picture ** np.exp(rng.uniform(-0.5, 0.5))
+
+
+def _coarsely(rng: np.random.Generator, picture: np.ndarray, noise: float) -> np.ndarray:
+    """Recorded with fewer pixels and enlarged: blurred, with coarse noise."""
+    side = picture.shape[0]
+    pixels = max(24, int(side / np.exp(rng.uniform(np.log(1.3), np.log(4.0)))))
+    recorded = resized(picture, (pixels, pixels))
+    return resized(recorded + rng.normal(0, noise, recorded.shape), (side, side))
 
 
 def _dark_corners(rng: np.random.Generator, side: int) -> np.ndarray:

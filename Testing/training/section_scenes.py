@@ -19,7 +19,7 @@ def section_scene(rng: np.random.Generator, side: int) -> tuple[np.ndarray, list
     picture = picture * (1 - cover) + cover * inside
     if not body.all():  # a layer under the surface
         picture += soft(body & ~_shrunk(body, side * rng.uniform(0.02, 0.06)), 0.7) * rng.uniform(-0.2, 0.4)
-    draw = rng.choice([_organs, _heart, _folds], p=[0.6, 0.25, 0.15])
+    draw = rng.choice([_organs, _heart, _folds], p=[0.5, 0.2, 0.3])
     picture, objects = draw(rng, picture, body, tissue)
     return np.clip(picture, 0, 1), objects
 
@@ -34,7 +34,7 @@ def _organs(rng, picture, body, tissue):
     for _ in range(int(rng.integers(3, 10))):
         at = rng.integers(rows.size)
         radius = np.exp(rng.uniform(np.log(0.03), np.log(0.22))) * side
-        kind = str(rng.choice(["blob", "ellipse", "patch"], p=[0.6, 0.25, 0.15]))
+        kind = str(rng.choice(["blob", "ellipse", "patch"], p=[0.5, 0.2, 0.3]))
         mask = outline(rng, side, (rows[at], columns[at]), radius, kind) & ~taken
         if mask.sum() < 40:
             continue
@@ -75,28 +75,30 @@ def _heart(rng, picture, body, tissue):
 
 
 def _folds(rng, picture, body, tissue):
-    """Two tissues folded into each other inside an outer border, at times with patches in them."""
+    """A core with a folded border, a ribbon along it and a liquid around, all inside an outer wall; patches in them."""
     side = picture.shape[0]
     region = _shrunk(body, side * rng.uniform(0.03, 0.12))
-    depth = ndimage.distance_transform_edt(region)
-    folded = field(rng, side, side * rng.uniform(0.02, 0.07)) + depth / (side * rng.uniform(0.05, 0.15)) - 1.2
-    inner = region & (folded > 0)
-    outer = region & ~inner
-    levels = tissue + np.array([1, -1]) * rng.choice([-1, 1]) * rng.uniform(0.04, 0.2)
-    for mask, own in ((inner, levels[0]), (outer, levels[1])):
-        cover = soft(mask, 0.7)
+    depth = ndimage.distance_transform_edt(region) / side
+    folds = rng.uniform(0.5, 1.3) * field(rng, side, side * rng.uniform(0.02, 0.06))
+    core = region & (folds + depth / rng.uniform(0.04, 0.1) > 1.5)
+    ribbon = ndimage.distance_transform_edt(~core) < side * rng.uniform(0.01, 0.04)
+    ribbon &= region & ~core
+    contrast = rng.choice([-1, 1]) * rng.uniform(0.08, 0.25)
+    parts = [(region, tissue - 2 * contrast * rng.uniform(0.5, 1.3)), (ribbon, tissue), (core, tissue + contrast)]
+    for mask, own in parts:
+        cover = soft(mask, rng.choice([0.4, 0.8]))
         picture = picture * (1 - cover) + cover * (own + texture(rng, side, 1, 0.02))
-    objects = [largest_part(mask) for mask in (inner, outer) if mask.any()]
-    rows, columns = np.nonzero(region)
-    for _ in range(int(rng.integers(0, 6)) if rows.size else 0):
+    objects = [core, ribbon]
+    rows, columns = np.nonzero(core)
+    for _ in range(int(rng.integers(0, 7)) if rows.size else 0):
         at = rng.integers(rows.size)
-        patch = outline(
-            rng, side, (rows[at], columns[at]), side * np.exp(rng.uniform(np.log(0.015), np.log(0.15))), "blob"
-        )
-        cover = soft(patch & region, rng.uniform(0.6, 3))
-        picture = picture * (1 - cover) + cover * np.clip(tissue + rng.choice([-1, 1]) * rng.uniform(0.1, 0.5), 0, 1)
-        objects = [mask & ~patch for mask in objects] + [patch & region]
-    return picture, objects
+        size = side * np.exp(rng.uniform(np.log(0.015), np.log(0.15)))
+        patch = outline(rng, side, (rows[at], columns[at]), size, "blob") & region
+        cover = soft(patch, rng.uniform(0.6, 3))
+        own = rng.choice([tissue, tissue - 2 * contrast, rng.uniform(0, 1)])  # like the ribbon, the liquid, or neither
+        picture = picture * (1 - cover) + cover * (own + texture(rng, side, 1, 0.02))
+        objects = [mask & ~patch for mask in objects] + [patch]
+    return picture, [mask for mask in objects if mask.any()]
 
 
 def _shrunk(mask: np.ndarray, pixels: float) -> np.ndarray:

@@ -92,8 +92,7 @@ class _Gathered:
 
 def _small_holes_filled(mask: np.ndarray) -> np.ndarray:
     """``mask`` with the holes filled that are below 5 % of it each."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    box = mask_stack.box_of(mask)
     inside = np.pad(mask[box], 1)  # the frame around is one background part, number 1
     parts, count = ndimage.label(~inside)
     if count < 2:
@@ -112,16 +111,14 @@ def _bridges_cut(masks: np.ndarray, point: tuple[int, int]) -> list[np.ndarray |
     for start in range(0, len(masks), mask_stack.CAPACITY):
         part = masks[start : start + mask_stack.CAPACITY]
         cores = mask_stack.eroded(mask_stack.eroded(mask_stack.stacked(part), False), False)
-        kept = np.zeros_like(part)
-        for i in range(len(part)):
-            core = mask_stack.layer(cores, i)
-            number = None
-            if core.any():
-                parts, _ = ndimage.label(core, EIGHT)
-                number = _nearest_part(parts, point)
+        kept = np.zeros_like(cores)
+        for i, mask in enumerate(part):
+            box = mask_stack.box_of(mask)
+            parts, _ = ndimage.label(mask_stack.layer(cores[box], i), EIGHT)
+            number = _nearest_part(parts, (point[0] - box[0].start, point[1] - box[1].start))
             if number is not None:
-                kept[i] = parts == number
-        grown = mask_stack.dilated(mask_stack.dilated(mask_stack.stacked(kept), False), True)
+                kept[box] |= (parts == number).astype(np.uint64) << np.uint64(i)
+        grown = mask_stack.dilated(mask_stack.dilated(kept, False), True)
         for i, mask in enumerate(part):
             cut = mask & mask_stack.layer(grown, i)
             out.append(cut if cut.any() else None)

@@ -9,6 +9,7 @@ import numpy as np
 
 CLEARLY_DIFFERENT = 0.85  # masks of a lower Dice coefficient are offered as different answers
 NEARLY_EQUAL = 0.97  # masks of a higher one are one step of the ladder
+SHOWN = 3  # answers offered at most
 
 
 @dataclass(frozen=True)
@@ -28,33 +29,63 @@ class RankedCandidates:
     alternatives: tuple[int, ...]
 
 
-def rank(masks: np.ndarray, scores: np.ndarray, *, overlap: np.ndarray | None = None) -> RankedCandidates:
-    """Candidates sorted by area; of nearly equal ones only the best scored is kept.
+def rank(
+    masks: np.ndarray, scores: np.ndarray, *, overlap: np.ndarray | None = None, certainty: float | None = None
+) -> RankedCandidates:
+    """Candidates sorted by area; of nearly equal ones only the best is kept.
 
     :param masks: bool ``[n, ...]``, n >= 1, not empty.
     :param scores: float ``[n]``.
     :param overlap: their Dice coefficients ``[n, n]`` if already known.
+    :param certainty: see :func:`rank_sizes`.
     """
     overlap = dice_matrix(masks) if overlap is None else overlap
-    return rank_sizes(masks.reshape(len(masks), -1).sum(1), scores, overlap, lambda ladder: [masks[i] for i in ladder])
+    sizes = masks.reshape(len(masks), -1).sum(1)
+    return rank_sizes(sizes, scores, overlap, lambda ladder: [masks[i] for i in ladder], certainty=certainty)
 
 
 def rank_sizes(
-    sizes: np.ndarray, scores: np.ndarray, overlap: np.ndarray, masks_of: Callable[[list[int]], Sequence[np.ndarray]]
+    sizes: np.ndarray,
+    scores: np.ndarray,
+    overlap: np.ndarray,
+    masks_of: Callable[[list[int]], Sequence[np.ndarray]],
+    *,
+    certainty: float | None = None,
 ) -> RankedCandidates:
     """The same where only the ``sizes`` ``[n]`` of the candidates and their ``overlap`` are known; ``masks_of`` gives
-    the masks of candidates by their numbers."""
+    the masks of candidates by their numbers.
+
+    :param certainty: None: the best scored candidate is chosen. A number: the one with the highest expected Dice, where
+        each candidate is the object that is meant with probability softmax(certainty x score); the alternatives are
+        those that raise the expected Dice of the best of all that are shown.
+    """
+    if certainty is None:
+        worth, doubt = scores, None
+    else:
+        chance = _softmax(certainty * scores)
+        worth, doubt = overlap @ chance, np.sqrt(chance) / np.sqrt(chance).sum()
     kept: list[int] = []
-    for i in np.argsort(-scores, kind="stable"):
+    for i in np.argsort(-worth, kind="stable"):
         if not kept or overlap[i, kept].max() <= NEARLY_EQUAL:
             kept.append(int(i))
     ladder = sorted(kept, key=lambda i: (sizes[i], i))
     place = {i: n for n, i in enumerate(ladder)}
-    shown: list[int] = []
-    for i in kept:  # in the order of scores
-        if len(shown) < 3 and (not shown or overlap[i, shown].max() < CLEARLY_DIFFERENT):
-            shown.append(i)
+    shown = kept[:1]
+    while len(shown) < SHOWN:
+        others = [i for i in kept if overlap[i, shown].max() < CLEARLY_DIFFERENT]
+        if not others:
+            break
+        if doubt is None:
+            shown.append(others[0])
+        else:
+            gain = np.maximum(overlap[others], overlap[shown].max(0)) @ doubt
+            shown.append(others[int(gain.argmax())])
     return RankedCandidates(masks_of(ladder), scores[ladder], place[shown[0]], tuple(place[i] for i in shown))
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    shares = np.exp(scores - scores.max())
+    return shares / shares.sum()
 
 
 def dice_matrix(masks: np.ndarray) -> np.ndarray:

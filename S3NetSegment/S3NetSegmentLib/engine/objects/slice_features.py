@@ -31,6 +31,7 @@ COLUMN = {name: i for i, name in enumerate(NAMES)}
 _LEVELS = 8
 _WIDE, _RING, _OUTER_EDGE, _BORDER, _NEAR, _DEEP, _CORE = range(1, _LEVELS)
 _MARGIN = 9
+_FEW_SAMPLES = 8000
 
 
 class SliceStatistics:
@@ -72,8 +73,8 @@ def measure(
     :param point: the click; None: the features of the click are 0.
     """
     values: dict[str, np.ndarray] = {}
-    sums, geometry = _samples(candidates.masks, statistics, point)
-    _add_shape(values, sums, geometry, statistics.shape)
+    counts, sums, geometry = _samples(candidates.masks, statistics, point)
+    _add_shape(values, counts, geometry, statistics.shape)
     _add_contrast(values, sums, geometry, candidates.masks, statistics, point)
     _add_agreement(values, candidates.votes, overlap)
     _add_scores(values, plausible_frame)
@@ -89,46 +90,60 @@ def hand_score(table: np.ndarray) -> np.ndarray:
 
 def _samples(
     masks: np.ndarray, statistics: SliceStatistics, point: tuple[int, int] | None
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Sums of the moments ``[n, levels, m]`` over the levels of each candidate, and its geometry by name, ``[n]``."""
-    sums, rows = [], []
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Number of samples ``[n, levels]`` and sums of the moments ``[n, levels, m]`` over the levels of each candidate,
+    and its geometry by name, ``[n]``."""
+    counts, sums, rows = [], [], []
     for start in range(0, len(masks), mask_stack.CAPACITY):
         part = masks[start : start + mask_stack.CAPACITY]
-        levels = _nested_levels(part)
+        levels, depth, deepest = _nested_levels(part, point)
         for number, mask in enumerate(part):
-            by_row, by_column = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            top, left = max(0, by_row[0] - _MARGIN), max(0, by_column[0] - _MARGIN)
-            box = np.s_[top : by_row[-1] + _MARGIN + 1, left : by_column[-1] + _MARGIN + 1]
+            box = mask_stack.box_of(mask, _MARGIN)
             own = mask[box]
             bit = np.uint64(1) << np.uint64(number)
             level = np.zeros(own.shape, np.uint8)
             for stack in levels:
                 level += (stack[box] & bit) != 0
-            sums.append(_level_sums(level, statistics.moments[(slice(None), *box)]))
+            counts.append(np.bincount(level.ravel(), minlength=_LEVELS))
+            thin = 1 if own.size < _FEW_SAMPLES else 2  # of a large candidate every fourth sample says enough
+            sums.append(_level_sums(level[::thin, ::thin], statistics.moments[(slice(None), *box)][:, ::thin, ::thin]))
             frame = np.count_nonzero(mask[0]) + np.count_nonzero(mask[-1])
             frame += np.count_nonzero(mask[:, 0]) + np.count_nonzero(mask[:, -1])
-            cy, cx, long_axis, short_axis = _ellipse(own.astype(np.float32))
-            click = None if point is None else (point[0] - top, point[1] - left)
-            depth, deepest = _depths(own, click)
+            cy, cx, long_axis, short_axis, box_area = _ellipse(own.astype(np.float32))
             inside = np.bincount(statistics.partition[box][own], minlength=statistics.partition_sizes.size)
             mixed = np.minimum(inside, statistics.partition_sizes - inside).sum()
-            box_area = (by_row[-1] - by_row[0] + 1) * (by_column[-1] - by_column[0] + 1)
-            offset = 0.0 if click is None else np.hypot(click[0] - cy, click[1] - cx)
-            rows.append((frame, box_area, long_axis, short_axis, depth, deepest, mixed, offset))
+            offset = 0.0 if point is None else np.hypot(point[0] - box[0].start - cy, point[1] - box[1].start - cx)
+            rows.append((frame, box_area, long_axis, short_axis, depth[number], deepest[number], mixed, offset))
     names = ("frame", "box_area", "long_axis", "short_axis", "depth", "deepest", "mixed", "offset")
-    return np.stack(sums), dict(zip(names, np.array(rows, np.float64).T, strict=True))
+    return np.stack(counts), np.stack(sums), dict(zip(names, np.array(rows, np.float64).T, strict=True))
 
 
-def _nested_levels(masks: np.ndarray) -> list[np.ndarray]:
-    """Stacks of the masks grown by 8, 4 and 1 pixels, as they are, and shrunk by 1, 3 and 4 (octagonal distance): each
-    one inside the one before."""
+def _nested_levels(masks: np.ndarray, point: tuple[int, int] | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Stacks of the masks grown by 8, 4 and 1 pixels, as they are, and shrunk by 1, 3 and 4 (octagonal distance), each
+    one inside the one before; and of each mask the depth of ``point`` in it and its largest depth, ``[n]``."""
     own = mask_stack.stacked(masks)
     inner, outer = [own], [own]
     for step in range(4):
         inner.append(mask_stack.eroded(inner[-1], diagonal=step % 2 == 1))
     for step in range(8):
         outer.append(mask_stack.dilated(outer[-1], diagonal=step % 2 == 1))
-    return [outer[8], outer[4], outer[1], own, inner[1], inner[3], inner[4]]
+    depth, deepest = np.zeros(len(masks)), np.ones(len(masks))
+    for stack in inner[:4]:
+        _deepen(stack, point, 1, depth, deepest)
+    at = None if point is None else (point[0] // 2, point[1] // 2)
+    rest, step = inner[4][::2, ::2], 0  # deeper down half the resolution will do
+    while rest.any():
+        _deepen(rest, at, 2, depth, deepest)
+        rest, step = mask_stack.eroded(rest, diagonal=step % 2 == 1), step + 1
+    return [outer[8], outer[4], outer[1], own, inner[1], inner[3], inner[4]], depth, deepest
+
+
+def _deepen(stack: np.ndarray, point, step: int, depth: np.ndarray, deepest: np.ndarray) -> None:
+    """Adds ``step`` to the depth of every mask that has something left in ``stack``, and of the point where it has."""
+    bits = np.uint64(1) << np.arange(len(depth), dtype=np.uint64)
+    deepest += step * ((np.bitwise_or.reduce(stack, axis=None) & bits) != 0)
+    if point is not None:
+        depth += step * ((stack[point] & bits) != 0)
 
 
 def _level_sums(level: np.ndarray, moments: np.ndarray) -> np.ndarray:
@@ -137,8 +152,9 @@ def _level_sums(level: np.ndarray, moments: np.ndarray) -> np.ndarray:
     return (chosen @ moments.reshape(len(moments), -1).T).astype(np.float64)
 
 
-def _ellipse(weight: np.ndarray) -> tuple[float, float, float, float]:
-    """Centroid (row, column) and standard deviations along the long and the short axis of a mask (0 or 1)."""
+def _ellipse(weight: np.ndarray) -> tuple[float, float, float, float, float]:
+    """Centroid (row, column), standard deviations along the long and the short axis, and the area of the bounding box
+    of a mask (0 or 1)."""
     by_row, by_column = weight.sum(1), weight.sum(0)
     area = by_row.sum()
     y, x = np.arange(len(by_row), dtype=np.float32), np.arange(len(by_column), dtype=np.float32)
@@ -148,24 +164,13 @@ def _ellipse(weight: np.ndarray) -> tuple[float, float, float, float]:
     xy = (y - cy) @ (weight @ (x - cx)) / area
     root = np.sqrt(((yy - xx) / 2) ** 2 + xy**2)
     middle = (yy + xx) / 2
-    return cy, cx, np.sqrt(max(middle + root, 1 / 12)), np.sqrt(max(middle - root, 1 / 12))
+    box_area = np.count_nonzero(by_row) * np.count_nonzero(by_column)
+    return cy, cx, np.sqrt(max(middle + root, 1 / 12)), np.sqrt(max(middle - root, 1 / 12)), box_area
 
 
-def _depths(mask: np.ndarray, point: tuple[int, int] | None) -> tuple[float, float]:
-    """Distance of ``point`` from the outside of ``mask`` and the largest such distance; large masks on a coarser grid."""
-    step = max(1, int(np.ceil(max(mask.shape) / 48)))
-    coarse = np.pad(mask[step // 2 :: step, step // 2 :: step], 1)
-    distance = ndimage.distance_transform_edt(coarse)[1:-1, 1:-1] * step
-    deepest = max(float(distance.max(initial=0)), 1.0)
-    if point is None or not distance.size:
-        return 0.0, deepest
-    at = tuple(min(p // step, n - 1) for p, n in zip(point, distance.shape, strict=True))
-    return float(distance[at]), deepest
-
-
-def _add_shape(values: dict, sums: np.ndarray, geometry: dict, shape: tuple[int, int]) -> None:
-    area = sums[:, _BORDER:, 0].sum(1)
-    border = np.maximum(sums[:, _BORDER, 0], 1)
+def _add_shape(values: dict, counts: np.ndarray, geometry: dict, shape: tuple[int, int]) -> None:
+    area = counts[:, _BORDER:].sum(1)
+    border = np.maximum(counts[:, _BORDER], 1)
     share = area / (shape[0] * shape[1])
     radius = np.sqrt(area / np.pi)
     values["log_area"] = np.log(share)

@@ -13,8 +13,10 @@ from .ranked import RankedCandidates, dice_matrix, rank
 from .ranker import Ranker, default_ranker
 from .slice_features import COLUMN, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
 
-# The weight of the hand-made score beside the ranker (which knows synthetic scenes only), chosen on development images.
+# Chosen on development images: the weight of the hand-made score beside the ranker, which knows synthetic scenes only,
+# and how much to trust their sum (see ``ranked.rank_sizes``).
 HAND_WEIGHT = {"grey": 1.0, "colour": 1.0}
+CERTAINTY = {"grey": 1.0, "colour": 2.0}
 _MAIN_FRAME = 0.15  # share of the frame that the main object of a picture may touch
 _REMEMBERED_POINTS = 8
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
@@ -54,7 +56,7 @@ class SliceObjects:
         self._statistics = SliceStatistics(standard, graph[min(1, len(graph) - 1)])
         kind = "colour" if features.shape[2] == 3 else "grey"
         self._ranker = default_ranker(kind) if ranker is None else ranker
-        self._hand_weight = HAND_WEIGHT[kind]
+        self._hand_weight, self._certainty = HAND_WEIGHT[kind], CERTAINTY[kind]
         self._measured: OrderedDict[tuple[int, int], Measured] = OrderedDict()
 
     def ranked(
@@ -71,7 +73,8 @@ class SliceObjects:
         allowed = ~np.any([masks[:, y, x] for y, x in forbidden], 0) if len(forbidden) else np.ones(len(masks), bool)
         if not allowed.any():
             allowed[:] = True
-        return rank(masks[allowed], scores[allowed], overlap=measured.overlap[np.ix_(allowed, allowed)])
+        overlap = measured.overlap[np.ix_(allowed, allowed)]
+        return rank(masks[allowed], scores[allowed], overlap=overlap, certainty=self._certainty)
 
     def main(self) -> RankedCandidates | None:
         """The main object of a picture that has one, chosen by contrast, compactness, size and agreement; None where no
