@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from ..progress import Step, Steps, drain, within
+
 _BATCH = 10_000  # edges
 _ROUNDS = 4
 _FEW = 200  # edges
@@ -21,6 +23,13 @@ _FEW = 200  # edges
 def graph_regions(
     features: np.ndarray, scales: tuple[float, ...], smallest: tuple[int, ...], *, sigma: float = 0.8
 ) -> list[np.ndarray]:
+    """What :func:`graph_region_steps` returns, in one go."""
+    return drain(graph_region_steps(features, scales, smallest, sigma=sigma))
+
+
+def graph_region_steps(
+    features: np.ndarray, scales: tuple[float, ...], smallest: tuple[int, ...], *, sigma: float = 0.8
+) -> Steps[list[np.ndarray]]:
     """Label maps ``[h, w]`` (uint16, 0 to n - 1; 8-connected regions), one for each of ``scales``, fine to coarse.
 
     :param features: float32 ``[h, w, C]``; an edge weighs the Euclidean distance of two neighbours' features.
@@ -34,8 +43,9 @@ def graph_regions(
         smooth = ndimage.gaussian_filter(smooth, (sigma, sigma, 0))
     first, second, weight = _grid_edges(smooth)
     maps = []
-    for scale, size in zip(scales, smallest, strict=True):
-        parent = _merge_by_criterion(height * width, first, second, weight, float(scale))
+    for number, (scale, size) in enumerate(zip(scales, smallest, strict=True)):
+        merging = _merge_by_criterion(height * width, first, second, weight, float(scale))
+        parent = yield from within(merging, number / len(scales), (number + 1) / len(scales))
         parent = _merge_small(parent, first, second, size)
         maps.append(_compact(parent).reshape(height, width))
     return maps
@@ -59,7 +69,7 @@ def _grid_edges(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def _merge_by_criterion(
     count: int, first: np.ndarray, second: np.ndarray, weight: np.ndarray, scale: float
-) -> np.ndarray:
+) -> Steps[np.ndarray]:
     """Region of each of ``count`` pixels after merging by the criterion; a region goes by one of its pixels."""
     forest = _Forest(count, scale)
     region = forest.region
@@ -75,6 +85,7 @@ def _merge_by_criterion(
         if edges[0].size:
             forest.merge_in_order(*edges)
         np.copyto(region, _roots(region))
+        yield Step(min(1.0, (start + _BATCH) / first.size), "Searching regions: borders")
     return region
 
 

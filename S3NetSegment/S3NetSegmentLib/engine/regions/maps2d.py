@@ -11,10 +11,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..images.resample import resized
-from ..progress import Step, Steps
+from ..progress import Step, Steps, within
 from ..settings import SegmentSettings
 from .clustering import kmeans, nearest_centre
-from .graph import graph_regions
+from .graph import graph_region_steps, graph_regions
 
 # Standard deviation of the smoothing before k-means, in pixels of a slice of 256 pixels. Colour pictures (hair, pores,
 # reflections) need more than slices of a scanner. The keys name the source wherever candidates are weighed.
@@ -58,19 +58,19 @@ def slice_maps(
     standard = standardised(features)
     maps = {}
     for number, (name, blurs) in enumerate(KMEANS_BLURS.items()):
-        yield Step(number / (len(KMEANS_BLURS) + 1), "Searching regions: k-means")
+        yield Step(0.4 * number / len(KMEANS_BLURS), "Searching regions: k-means")
         sigma = [max(blurs[colour] * length / 256 / mm, 0.5) for mm in spacing]
         smooth = ndimage.gaussian_filter(standard, (*sigma, 0))
         flat = smooth.reshape(-1, features.shape[2])
         maps[name] = [
             nearest_centre(smooth, kmeans(flat, count, rng)).astype(np.uint16) for count in settings.region_counts
         ]
-    yield Step(len(KMEANS_BLURS) / (len(KMEANS_BLURS) + 1), "Searching regions: borders")
     half = resized(standard, tuple((n + 1) // 2 for n in features.shape[:2]))
-    maps["graph"] = fine_graph_maps(standard) + [
-        _enlarged(labels, features.shape[:2])
-        for labels in graph_regions(half, COARSE_GRAPH_SCALES, _smallest(COARSE_GRAPH_SMALLEST, features))
-    ]
+    fine = graph_region_steps(standard, GRAPH_SCALES, _smallest(GRAPH_SMALLEST, standard))
+    coarse = graph_region_steps(half, COARSE_GRAPH_SCALES, _smallest(COARSE_GRAPH_SMALLEST, features))
+    maps["graph"] = yield from within(fine, 0.4, 0.8)
+    halves = yield from within(coarse, 0.8, 0.95)
+    maps["graph"] += [_enlarged(labels, features.shape[:2]) for labels in halves]
     maps["watershed"] = [_enlarged(labels, features.shape[:2]) for labels in watershed_regions(half, WATERSHED_LEVELS)]
     return maps
 
