@@ -22,6 +22,7 @@ from ..nets.s3net import RegionNetwork, S3Net
 from ..progress import Step, Steps, within
 from ..randomness import numpy_generator, torch_generator
 from ..settings import SegmentSettings
+from ..threads import one_thread_if
 from .clustering import kmeans, nearest_centre
 from .merging import merge_clusters
 from .s3net_input import SliceChannels
@@ -29,6 +30,7 @@ from .s3net_regions import FittedS3Net
 
 _MOMENTUM = 0.9
 _STEP_BYTES = 1 << 30  # what one step may keep for its backward pass; slices per step follow from it
+_SMALL_MAP = 200_000  # values of a feature map, both views
 _STATISTICS_SLICES = 16  # slices whose statistics are frozen for all
 _PROTOTYPE_TEMPERATURE = 0.1
 _LEAST_STEPS, _STILL_STEPS, _STILL_SHARE = 5, 3, 0.001  # self-training ends when the labels stop changing
@@ -152,7 +154,9 @@ def _fit_network(channels: SliceChannels, centres, targets, settings: SegmentSet
             descent.step(loss)
             return float(loss.detach()), picked, log_probabilities.detach()
 
-        value, picked, log_probabilities = fallback.run(work)
+        size = 2 * fallback.batch * channels.fit_size[0] * channels.fit_size[1] * settings.channels
+        with one_thread_if(size <= _SMALL_MAP):
+            value, picked, log_probabilities = fallback.run(work)
         yield Step((step + 1) / steps, f"Fitting S3-Net ({restart * steps + step + 1} of {settings.restarts * steps})")
         if step >= distil and watch.still(picked, log_probabilities, network.responses):
             break

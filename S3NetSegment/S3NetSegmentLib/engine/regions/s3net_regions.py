@@ -13,6 +13,7 @@ from ..nets.s3net import RegionNetwork
 from ..progress import Step, Steps
 from ..randomness import torch_generator
 from ..settings import SegmentSettings
+from ..threads import one_thread_if
 from . import confidence
 from .filters import guided_filter
 from .s3net_input import SliceChannels
@@ -164,7 +165,7 @@ class FittedS3Net:
 
             def one(device, batch, first=first):
                 last = min(first + batch, stop)
-                with torch.inference_mode():
+                with torch.inference_mode(), one_thread_if(self._shape[0] == 1):
                     return last, work(first, last, device)
 
             first, result = self._fallback.run(one)
