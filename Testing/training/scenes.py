@@ -21,7 +21,9 @@ SIZES = (128, 232)  # side in pixels
 COLOUR_SHARES = {"spot": 0.6, "mixed": 0.4}
 GREY_SHARES = {"section": 0.5, "mixed": 0.35, "spot": 0.15}
 _CLOSE_UP = 0.25  # share of sections and mixed scenes that are cut out around one object, which alone is meant
-_AREA_POWER = {"colour": 0.7, "grey": 0.0}  # a click in a mixed scene counts by the object's area to this power
+# A click counts by the object's area to this power, except in scenes of one spot: of the things under a click the larger
+# is the likelier one to be meant, much so in a picture, a little in a section.
+_AREA_POWER = {"colour": 0.8, "grey": 0.2}
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def scene(rng: np.random.Generator, colour: bool) -> Scene:
         picture = taken(rng, picture, photo=kind == "spot" and colour)
         objects = [mask for mask in objects if mask.sum() > 50 and 0.002 < mask.mean() < 0.6]
         if objects and picture.std() > 0.02:
-            power = _AREA_POWER["colour" if colour else "grey"] if kind == "mixed" else 0.0
+            power = _AREA_POWER["colour" if colour else "grey"] if kind != "spot" else 0.0
             weights = [float((20 * mask.mean()) ** power) for mask in objects]  # 1 for a share of 5 %
             return Scene(picture.astype(np.float32), objects, weights)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import sys
 import time
 from pathlib import Path
@@ -31,16 +32,22 @@ from S3NetSegmentLib.engine.objects.slice_features import COLUMN  # noqa: E402
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="file to write (default: the engine's own)")
-    parser.add_argument("--generators", type=int, default=4, help="number of generator seeds (default %(default)s)")
-    parser.add_argument("--scenes", type=int, default=250, help="scenes of each generator (default %(default)s)")
+    parser.add_argument("--generators", type=int, default=5, help="number of generator seeds (default %(default)s)")
+    parser.add_argument("--scenes", type=int, default=300, help="scenes of each generator (default %(default)s)")
     parser.add_argument("--networks", type=int, default=5, help="networks to average (default %(default)s)")
-    parser.add_argument("--epochs", type=int, default=60, help="passes over the data (default %(default)s)")
+    parser.add_argument("--epochs", type=int, default=20, help="passes over the data (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default %(default)s)")
+    parser.add_argument("--queries", type=Path, help="keep the queries there, or take them from there if it exists")
     parser.add_argument("--processes", type=int, default=2, help="processes for the scenes (default %(default)s)")
     options = parser.parse_args()
 
     start = time.monotonic()
-    train, held_out = gather(options)
+    if options.queries and options.queries.exists():
+        train, held_out = pickle.loads(options.queries.read_bytes())
+    else:
+        train, held_out = gather(options)
+        if options.queries:
+            options.queries.write_bytes(pickle.dumps((train, held_out)))
     print(f"{len(train)} clicks to train, {len(held_out)} held out; {time.monotonic() - start:.0f} s", flush=True)
     rankers = {}
     for kind in ("grey", "colour"):

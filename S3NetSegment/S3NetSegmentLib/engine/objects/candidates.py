@@ -23,7 +23,8 @@ class Candidates:
     """Distinct candidate masks and where they come from.
 
     :param masks: bool ``[n, h, w]``, none empty.
-    :param votes: int ``[n, sources]``: how many maps of each source propose exactly this mask.
+    :param votes: int ``[n, sources]``: how many maps of each source propose exactly this mask; a map counts twice where
+        cutting bridges changes nothing.
     :param cut: bool ``[n]``: whether thin bridges were cut.
     """
 

@@ -20,17 +20,17 @@ ALIKE = 0.8  # candidates of a higher Dice coefficient count as the same opinion
 
 NAMES = (
     "log_area", "area_power", "compactness", "frame_share", "extent", "log_elongation", "inscribed",
-    "contrast", "contrast_inside", "contrast_ring", "contrast_wide", "fisher", "deviation_inside", "deviation_ring",
-    "largest_contrast", "edge_strength", "edge_to_inside", "alike_outside", "purity",
+    "contrast", "contrast_inside", "contrast_ring", "fisher", "deviation_inside", "deviation_ring",
+    "largest_contrast", "edge_strength", "edge_to_inside", "purity",
     "log_vc", "log_vca", "consensus", "consensus_max", "consensus_min", "support", "support_share", "vote_share",
     "area_rank", "gap_up", "gap_down", "vca_to_best", "consensus_to_best", "log_area_to_median", "vc_to_best",
     "log_hand", "hand_to_best", "click_depth", "click_deviation", "click_offset",
 )  # fmt: skip
 COLUMN = {name: i for i, name in enumerate(NAMES)}
 # Levels of distance from a candidate's border, from far outside to deep inside, see _nested_levels.
-_LEVELS = 8
-_WIDE, _RING, _OUTER_EDGE, _BORDER, _NEAR, _DEEP, _CORE = range(1, _LEVELS)
-_MARGIN = 9
+_LEVELS = 7
+_RING, _OUTER_EDGE, _BORDER, _NEAR, _DEEP, _CORE = range(1, _LEVELS)
+_MARGIN = 5
 _FEW_SAMPLES = 8000
 
 
@@ -53,7 +53,6 @@ class SliceStatistics:
         )
         self.partition = partition.astype(np.int32)
         self.partition_sizes = np.bincount(self.partition.ravel())
-        self.sparse = np.ascontiguousarray(self.smooth[1::4, 1::4])  # enough to see what is alike elsewhere
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,7 +74,7 @@ def measure(
     values: dict[str, np.ndarray] = {}
     counts, sums, geometry = _samples(candidates.masks, statistics, point)
     _add_shape(values, counts, geometry, statistics.shape)
-    _add_contrast(values, sums, geometry, candidates.masks, statistics, point)
+    _add_contrast(values, sums, statistics, point)
     _add_agreement(values, candidates.votes, overlap)
     _add_scores(values, plausible_frame)
     _add_comparisons(values)
@@ -119,13 +118,12 @@ def _samples(
 
 
 def _nested_levels(masks: np.ndarray, point: tuple[int, int] | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Stacks of the masks grown by 8, 4 and 1 pixels, as they are, and shrunk by 1, 3 and 4 (octagonal distance), each
+    """Stacks of the masks grown by 4 and 1 pixels, as they are, and shrunk by 1, 3 and 4 (octagonal distance), each
     one inside the one before; and of each mask the depth of ``point`` in it and its largest depth, ``[n]``."""
     own = mask_stack.stacked(masks)
     inner, outer = [own], [own]
     for step in range(4):
         inner.append(mask_stack.eroded(inner[-1], diagonal=step % 2 == 1))
-    for step in range(8):
         outer.append(mask_stack.dilated(outer[-1], diagonal=step % 2 == 1))
     depth, deepest = np.zeros(len(masks)), np.ones(len(masks))
     for stack in inner[:4]:
@@ -135,7 +133,7 @@ def _nested_levels(masks: np.ndarray, point: tuple[int, int] | None) -> tuple[li
     while rest.any():
         _deepen(rest, at, 2, depth, deepest)
         rest, step = mask_stack.eroded(rest, diagonal=step % 2 == 1), step + 1
-    return [outer[8], outer[4], outer[1], own, inner[1], inner[3], inner[4]], depth, deepest
+    return [outer[4], outer[1], own, inner[1], inner[3], inner[4]], depth, deepest
 
 
 def _deepen(stack: np.ndarray, point, step: int, depth: np.ndarray, deepest: np.ndarray) -> None:
@@ -185,9 +183,7 @@ def _add_shape(values: dict, counts: np.ndarray, geometry: dict, shape: tuple[in
     values["click_offset"] = geometry["offset"] / radius
 
 
-def _add_contrast(
-    values: dict, sums: np.ndarray, geometry: dict, masks: np.ndarray, statistics: SliceStatistics, point
-) -> None:
+def _add_contrast(values: dict, sums: np.ndarray, statistics: SliceStatistics, point: tuple[int, int] | None) -> None:
     channels = statistics.channels
     core = sums[:, _DEEP:].sum(1)
     thin = core[:, 0] == 0
@@ -196,8 +192,6 @@ def _add_contrast(
     ring_mean, ring_covariance = _mean_and_covariance(sums[:, _RING], channels)
     whole = sums[:, _RING, 0] == 0  # nothing around: the candidate is the whole slice
     ring_mean[whole], ring_covariance[whole] = mean[whole], np.eye(channels) / channels
-    wide_mean, _ = _mean_and_covariance(sums[:, _WIDE], channels)
-    wide_mean = np.where(sums[:, _WIDE, :1] > 0, wide_mean, ring_mean)
     _, edge_covariance = _mean_and_covariance(sums[:, _BORDER:_CORE].sum(1), channels)
 
     difference = mean - ring_mean
@@ -209,7 +203,6 @@ def _add_contrast(
     values["contrast"] = contrast
     values["contrast_inside"] = contrast / (inside + 0.3)
     values["contrast_ring"] = contrast / (ring + 0.3)
-    values["contrast_wide"] = np.sqrt(((mean - wide_mean) ** 2).sum(1)) / (inside + 0.3)
     values["fisher"] = contrast / np.sqrt(spread + 0.01)
     values["deviation_inside"], values["deviation_ring"] = inside, ring
     values["largest_contrast"] = np.abs(difference).max(1)
@@ -218,7 +211,6 @@ def _add_contrast(
     within = core[:, 1] / np.maximum(core[:, 0], 1) / statistics.mean_gradient
     values["edge_strength"] = np.log(edge + 0.1)
     values["edge_to_inside"] = np.log((edge + 0.1) / (within + 0.1))
-    values["alike_outside"] = _alike_outside(masks, mean, inside, statistics)
     deviation = 0.0 if point is None else np.sqrt(((statistics.smooth[point] - mean) ** 2).sum(1))
     values["click_deviation"] = deviation / (inside + 0.3)
 
@@ -234,18 +226,6 @@ def _mean_and_covariance(sums: np.ndarray, channels: int) -> tuple[np.ndarray, n
     diagonal = np.arange(channels)
     covariance[:, diagonal, diagonal] = np.maximum(covariance[:, diagonal, diagonal], 0)
     return mean, covariance
-
-
-def _alike_outside(
-    masks: np.ndarray, mean: np.ndarray, deviation: np.ndarray, statistics: SliceStatistics
-) -> np.ndarray:
-    """Share of the rest of the slice whose values are within one deviation (+ 0.3) of a candidate's mean."""
-    far = np.zeros((len(masks), *statistics.sparse.shape[:2]), np.float32)
-    for channel in range(statistics.channels):
-        far += (statistics.sparse[None, ..., channel] - mean[:, channel, None, None].astype(np.float32)) ** 2
-    outside = ~masks[:, 1::4, 1::4]
-    alike = (far <= (deviation[:, None, None] + 0.3) ** 2) & outside
-    return alike.sum((1, 2)) / np.maximum(outside.sum((1, 2)), 1)
 
 
 def _add_agreement(values: dict, votes: np.ndarray, overlap: np.ndarray) -> None:

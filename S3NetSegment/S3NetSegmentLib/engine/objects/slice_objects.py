@@ -6,9 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
+from scipy.special import logsumexp
 
 from ..regions.maps2d import fine_graph_maps, standardised
 from .candidates import Candidates, candidates_at, central_candidates
+from .editing import edited_mask
 from .ranked import RankedCandidates, dice_matrix, rank
 from .ranker import Ranker, default_ranker
 from .slice_features import COLUMN, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
@@ -16,12 +19,10 @@ from .slice_features import COLUMN, PLAUSIBLE_AREA, SliceStatistics, hand_score,
 # Chosen on development images: the weight of the hand-made score beside the ranker, which knows synthetic scenes only,
 # and how much to trust their sum (see ``ranked.rank_sizes``).
 HAND_WEIGHT = {"grey": 1.0, "colour": 1.0}
-CERTAINTY = {"grey": 1.0, "colour": 2.0}
+CERTAINTY = {"grey": 1.0, "colour": 4.0}
 _MAIN_FRAME = 0.15  # share of the frame that the main object of a picture may touch
 _REMEMBERED_POINTS = 8
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
-_LARGEST_ADDITION, _LARGEST_REMOVAL = 1.5, 0.7  # shares of the object that one further point may add or remove
-_SPOT_RADIUS = 4.0  # pixels, where no region fits a further point
 
 
 @dataclass(frozen=True)
@@ -77,47 +78,36 @@ class SliceObjects:
         return rank(masks[allowed], scores[allowed], overlap=overlap, certainty=self._certainty)
 
     def main(self) -> RankedCandidates | None:
-        """The main object of a picture that has one, chosen by contrast, compactness, size and agreement; None where no
-        candidate is plausible."""
+        """The main object of a picture that has one; None where no candidate is plausible.
+
+        The best of the central components of all maps by contrast, compactness, size and agreement says where the object
+        is; what it is, is then answered as after a click in its middle.
+        """
         candidates = central_candidates(self._maps)
         if candidates is None:
             return None
-        overlap = dice_matrix(candidates.masks)
-        table = measure(candidates, self._statistics, overlap, None, _MAIN_FRAME)
+        table = measure(candidates, self._statistics, dice_matrix(candidates.masks), None, _MAIN_FRAME)
         area = np.exp(table[:, COLUMN["log_area"]])
         plausible = (area >= PLAUSIBLE_AREA[0]) & (area <= PLAUSIBLE_AREA[1])
         plausible &= table[:, COLUMN["frame_share"]] <= _MAIN_FRAME
         if not plausible.any():
             return None
-        return rank(
-            candidates.masks[plausible], hand_score(table)[plausible], overlap=overlap[np.ix_(plausible, plausible)]
-        )
+        best = candidates.masks[np.where(plausible, hand_score(table), -np.inf).argmax()]
+        depth = ndimage.distance_transform_edt(np.pad(best, 1))[1:-1, 1:-1]
+        return self.ranked(np.unravel_index(depth.argmax(), depth.shape))
 
     def edited(
         self, mask: np.ndarray, point: tuple[int, int], add: bool, protected: list[tuple[int, int]] = ()
     ) -> np.ndarray:
-        """``mask`` with the best region at ``point`` added or removed; bool ``[h, w]``.
+        """``mask`` with the region that ``point`` most likely stands for added or removed; bool ``[h, w]``.
 
-        A region that holds a ``protected`` point, or would change too much of the mask, is not used; where none is
-        left, a small disk is.
+        :param protected: points that the change must not touch.
         """
         if bool(mask[point]) == add:
             return mask.copy()
         measured = self.measured(point)
-        area = max(1, np.count_nonzero(mask))
         scores = self._scores(measured, None)
-        best, best_score = None, -np.inf
-        for region, score in zip(measured.candidates.masks, scores, strict=True):
-            change = np.count_nonzero(region & ~mask if add else region & mask) / area
-            fits = change <= (_LARGEST_ADDITION if add else _LARGEST_REMOVAL)
-            if fits and score > best_score and not any(region[p] for p in protected):
-                best, best_score = region, score
-        if best is None:
-            rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
-            best = (rows - point[0]) ** 2 + (columns - point[1]) ** 2 <= _SPOT_RADIUS**2
-            for p in protected:
-                best[p] = False
-        return mask | best if add else mask & ~best
+        return edited_mask(mask, point, add, measured.candidates.masks, scores - logsumexp(scores), protected)
 
     def measured(self, point: tuple[int, int]) -> Measured:
         """The candidates at ``point`` and their features; the last few points are remembered."""
