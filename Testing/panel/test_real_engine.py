@@ -10,7 +10,7 @@ def dice(a, b):
 
 
 @pytest.fixture
-def brain(scene, real_engine):
+def brain(scene):
     """``(volume node, tumour [K, J, I])`` of the shipped MR volume."""
     import numpy as np
 
@@ -63,7 +63,7 @@ def test_one_point_in_the_shown_slice_finds_the_tumour(panel, keep_picture):
     keep_picture(panel.widget.parent, "panel_real_slice")
 
 
-def test_one_point_in_the_whole_volume_finds_the_tumour(real_engine_for_volumes, panel, keep_picture):
+def test_one_point_in_the_whole_volume_finds_the_tumour(panel, keep_picture):
     panel.choose(panel.ui.scopeComboBox, "Whole volume")
     panel.place("inside", panel.center)
     panel.click(panel.ui.segmentButton)
