@@ -39,8 +39,7 @@ class PanelDriver:
     def press(self, key, modifier=QtCore.Qt.NoModifier):
         """A key press with the focus in the panel."""
         self.widget.parent.activateWindow()
-        self.ui.confidenceCheckBox.setFocus()
-        QTest.keyClick(self.ui.confidenceCheckBox, key, modifier)
+        QTest.keyClick(QtWidgets.QApplication.focusWidget() or self.ui.confidenceCheckBox, key, modifier)
         QtWidgets.QApplication.processEvents()
 
     def place(self, kind, *positions):

@@ -70,6 +70,27 @@ if not _MISSING:
             driver.close()
         assert not slot_failures, f"a slot raised {slot_failures[0]!r}"
 
+    def _skip_while_incomplete(slices):
+        from S3NetSegmentLib.engine import Volume, drain
+
+        try:
+            from S3NetSegmentLib.engine.methods.segment import find_regions
+
+            array = np.random.default_rng(0).normal(size=(slices, 16, 16)).astype(np.float32)
+            drain(find_regions(Volume(array, np.eye(4))))
+        except (ImportError, NameError, FileNotFoundError) as error:
+            pytest.skip(f"the engine is not complete: {error}")
+
+    @pytest.fixture(scope="session")
+    def real_engine():
+        """Skips while the engine cannot do slices."""
+        _skip_while_incomplete(1)
+
+    @pytest.fixture(scope="session")
+    def real_engine_for_volumes():
+        """Skips while the engine cannot do volumes."""
+        _skip_while_incomplete(4)
+
     @pytest.fixture
     def keep_picture():
         """Keeps a picture of a widget for people to look at."""

@@ -17,6 +17,8 @@ def without_torch(monkeypatch):
     """torch cannot be imported, nor is the PyTorch extension there."""
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    slicer.app.extensions_installed.clear()
+    slicer.app.restarted = False
 
 
 @pytest.fixture
@@ -128,15 +130,14 @@ def test_without_torch_grey_images_work_and_the_panel_offers_the_extension(witho
     assert "Region 1" in panel.names()
 
 
-def test_the_extension_is_installed_on_a_click_and_then_a_restart_is_offered(without_torch, open_panel):
+def test_the_extension_is_installed_on_a_click_and_then_a_restart_is_offered(without_torch, open_panel, monkeypatch):
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: "Unsaved data" in text)
     panel = open_panel(FakeEngine())
-    panel.application.extensions_installed.clear()
     panel.click(panel.ui.torchButton)
     assert panel.application.extensions_installed == ["PyTorch"]
     assert panel.ui.torchButton.text == "Restart" and not panel.application.restarted
     panel.click(panel.ui.torchButton)
     assert panel.application.restarted
-    panel.application.restarted = False
 
 
 def test_with_the_extension_torch_is_installed_by_it_and_looked_for_again(monkeypatch, open_panel):
@@ -159,7 +160,7 @@ def test_with_the_extension_torch_is_installed_by_it_and_looked_for_again(monkey
 
 def test_a_failed_installation_says_what_to_do(without_torch, open_panel, monkeypatch):
     panel = open_panel(FakeEngine())
-    model = types.SimpleNamespace(installExtensionFromServer=lambda name: False)
+    model = types.SimpleNamespace(installExtensionFromServer=lambda *_: False, isExtensionInstalled=lambda name: False)
     monkeypatch.setattr(panel.application, "extensionsManagerModel", lambda: model, raising=False)
     panel.click(panel.ui.torchButton)
     assert "Extensions Manager" in panel.message

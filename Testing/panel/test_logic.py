@@ -105,7 +105,7 @@ def test_the_module_imports_nothing_heavy_at_its_top():
     assert {name.split(".")[0] for name in names} <= allowed
 
 
-def test_the_self_test_passes_with_the_real_engine(scene):
+def test_the_self_test_passes_with_the_real_engine(scene, real_engine_for_volumes):
     import importlib
 
     module = importlib.import_module("S3NetSegment")
@@ -115,7 +115,9 @@ def test_the_self_test_passes_with_the_real_engine(scene):
     assert result.testsRun == 1 and not result.failures and not result.errors, result.failures + result.errors
 
 
-def test_the_self_test_passes_without_torch_and_says_what_it_left_out(scene, monkeypatch, caplog):
+def test_the_self_test_passes_without_torch_and_says_what_it_left_out(
+    scene, real_engine_for_volumes, monkeypatch, caplog
+):
     import importlib
     import logging
 

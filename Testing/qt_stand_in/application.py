@@ -170,10 +170,14 @@ class Application(QtCore.QObject):
         self.restarted = True
 
     def extensionsManagerModel(self):
-        return types.SimpleNamespace(installExtensionFromServer=self._install_extension)
+        return types.SimpleNamespace(
+            installExtensionFromServer=self._install_extension,
+            isExtensionInstalled=lambda name: name in self.extensions_installed,
+        )
 
-    def _install_extension(self, name, *_):
+    def _install_extension(self, name, restart=True, update=False):
         self.extensions_installed.append(name)
+        self.restarted = self.restarted or restart
         return True
 
     def wait(self, condition, seconds=10.0):

@@ -29,28 +29,30 @@ UNTRAINED = Ranker(
 
 @dataclass(frozen=True)
 class Query:
-    """One click: features ``[n, F]`` of its candidates and their Dice coefficients ``[n]`` with the object."""
+    """One click: features ``[n, F]`` of its candidates, their Dice coefficients ``[n]`` with the object that was meant,
+    and how much the click counts."""
 
     table: np.ndarray
     dice: np.ndarray
     colour: bool
+    weight: float = 1.0
 
 
 def scene_queries(seed: int, number: int) -> list[Query]:
     """The queries of scene ``number`` of the generator seeded with ``seed``: two clicks in up to three objects."""
     rng = np.random.default_rng([seed, number])
     colour = number % 2 == 1
-    picture, objects = scene(rng, colour)
-    features = lab_from_rgb(picture) / np.float32(100) if colour else picture
+    made = scene(rng, colour)
+    features = lab_from_rgb(made.picture) / np.float32(100) if colour else made.picture
     maps = drain(slice_maps(features, (1.0, 1.0), SegmentSettings(), rng))
     slice_objects = SliceObjects(features, maps, ranker=UNTRAINED)
-    chosen = rng.permutation(len(objects))[:OBJECTS_PER_SCENE]
     out = []
-    for mask in (objects[i] for i in chosen):
+    for chosen in rng.permutation(len(made.objects))[:OBJECTS_PER_SCENE]:
+        mask, weight = made.objects[chosen], made.weights[chosen]
         for point in (innermost_point(mask), random_point(mask, rng)):
             measured = slice_objects.measured(point)
             if len(measured.table) > 1:
-                out.append(Query(measured.table, dice_with(measured.candidates.masks, mask), colour))
+                out.append(Query(measured.table, dice_with(measured.candidates.masks, mask), colour, weight))
     return out
 
 

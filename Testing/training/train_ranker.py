@@ -24,7 +24,7 @@ import numpy as np  # noqa: E402
 from fitting import fit_ranker  # noqa: E402
 from queries import Query, scene_queries  # noqa: E402
 
-from S3NetSegmentLib.engine.objects.ranker import WEIGHTS  # noqa: E402
+from S3NetSegmentLib.engine.objects.ranker import WEIGHTS, save_rankers  # noqa: E402
 from S3NetSegmentLib.engine.objects.slice_features import COLUMN  # noqa: E402
 
 
@@ -41,15 +41,20 @@ def main() -> None:
 
     start = time.monotonic()
     train, held_out = gather(options)
-    print(f"{len(train)} clicks to train, {len(held_out)} held out; {time.monotonic() - start:.0f} s")
-    ranker = fit_ranker(train, networks=options.networks, epochs=options.epochs, seed=options.seed)
-    for name, queries in (("training", train), ("held-out", held_out)):
-        report(name, queries, ranker)
-    ranker.about.update(
-        source="synthetic scenes", generators=options.generators, scenes=options.scenes, clicks=len(train),
-        networks=options.networks, epochs=options.epochs, seed=options.seed,
-    )  # fmt: skip
-    ranker.save(options.output)
+    print(f"{len(train)} clicks to train, {len(held_out)} held out; {time.monotonic() - start:.0f} s", flush=True)
+    rankers = {}
+    for kind in ("grey", "colour"):
+        own = [q for q in train if q.colour == (kind == "colour")]
+        ranker = fit_ranker(own, networks=options.networks, epochs=options.epochs, seed=options.seed)
+        report(f"{kind}, training", own, ranker)
+        report(f"{kind}, held-out", [q for q in held_out if q.colour == (kind == "colour")], ranker)
+        ranker.about = {
+            "source": "synthetic scenes, Testing/training/train_ranker.py", "generators": options.generators,
+            "scenes": options.scenes, "clicks": len(own), "networks": options.networks, "epochs": options.epochs,
+            "seed": options.seed,
+        }  # fmt: skip
+        rankers[kind] = ranker
+    save_rankers(rankers, options.output)
     print(f"wrote {options.output}, {options.output.stat().st_size} bytes; {time.monotonic() - start:.0f} s")
 
 

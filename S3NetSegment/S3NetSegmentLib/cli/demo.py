@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 
 from .. import __version__
 from .arguments import add_common, device
 from .environment import REPOSITORY
-from .terminal import ProgressDisplay
+from .terminal import ProgressDisplay, shown_path
 
 DEFAULT_FOLDER = "S3NetSegment-demo"
 SAMPLES = REPOSITORY / "Resources" / "SampleData"
@@ -79,5 +78,5 @@ def _print(report: Path, results, seconds: float) -> None:
             baseline = "   -  " if answer.baseline_dice is None else f"{answer.baseline_dice:5.2f}"
             print(f"{result.title:<36} {answer.task:<42} {dice:>5} {baseline:>8}")
     page = report.with_name("index.html")
-    print(f"{seconds:.0f} s in all. Pictures and figures: {os.path.relpath(page)} (or {os.path.relpath(report)})")
-    print(f"Open {os.path.relpath(report.parent)}/*.seg.nrrd together with Resources/SampleData/* in 3D Slicer.")
+    print(f"{seconds:.0f} s in all. Pictures and figures: {shown_path(page)} (or {report.name} there)")
+    print(f"Open {shown_path(report.parent)}/*.seg.nrrd together with Resources/SampleData/* in 3D Slicer.")

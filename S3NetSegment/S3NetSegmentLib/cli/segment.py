@@ -12,7 +12,7 @@ import warnings
 
 from .. import __version__
 from .arguments import add_common, add_computing, millimetres, position, slice_range, voxel, whole
-from .terminal import ProgressDisplay
+from .terminal import ProgressDisplay, shown_path
 
 DEFAULT_REGIONS = 4
 
@@ -143,9 +143,10 @@ def run(arguments: argparse.Namespace) -> int:
         regions = drain(search, progress)
         choice = chosen(regions, inside, outside, arguments)
         marks["searching"] = clock()
-        progress.clear()
         count = 0 if inside else _region_count(arguments)
-        segmentation, notes = write_outputs(arguments, regions, choice, inside, outside, count)
+        progress.clear()
+        with ProgressDisplay(arguments.quiet) as later:
+            segmentation, notes = write_outputs(arguments, regions, choice, inside, outside, count, later)
         marks["writing"] = clock()
     notes = [*warned, *regions.notes, *notes]
     summary = _summary(arguments, regions, choice, segmentation, inside, outside, notes, marks)
@@ -299,4 +300,4 @@ def _print(summary: dict) -> None:
     for note in summary["notes"]:
         print(f"note: {note}")
     for path in summary["outputs"].values():
-        print(f"wrote {os.path.relpath(path) if not os.path.relpath(path).startswith('..') else path}")
+        print(f"wrote {shown_path(path)}")

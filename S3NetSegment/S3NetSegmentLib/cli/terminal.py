@@ -73,3 +73,12 @@ class ProgressDisplay:
             return ""  # too early to tell
         seconds = elapsed * (1 - fraction) / fraction
         return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"
+
+
+def shown_path(path: str | os.PathLike) -> str:
+    """``path`` as briefly as it can be copied: relative to the current folder if it lies inside."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive of Windows
+        relative = os.pardir
+    return os.path.abspath(path) if relative.startswith(os.pardir) else relative

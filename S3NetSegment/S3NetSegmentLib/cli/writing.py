@@ -6,7 +6,7 @@ import argparse
 
 import numpy as np
 
-from ..engine import Segmentation, Volume
+from ..engine import Segmentation, Volume, drain
 from ..engine.images.files import IMAGE_FORMATS, check_output_path, suffix_of
 from ..engine.images.overlay import best_slice, draw_overlay
 from ..engine.images.writing import write_image, write_png, write_segmentation
@@ -25,7 +25,9 @@ def check_outputs(arguments: argparse.Namespace, volume: Volume | None = None) -
         check_output_path(arguments.overlay, (".png",))
 
 
-def write_outputs(arguments, regions, choice, inside, outside, count: int) -> tuple[Segmentation, list[str]]:
+def write_outputs(
+    arguments, regions, choice, inside, outside, count: int, progress=None
+) -> tuple[Segmentation, list[str]]:
     """Writes everything asked for; returns the segmentation and what the user should know about it.
 
     The confidence and the picture are computed before the first file is written, so that an interrupt while computing
@@ -33,6 +35,7 @@ def write_outputs(arguments, regions, choice, inside, outside, count: int) -> tu
 
     :param count: number of regions, 0 for the object alone.
     :param inside, outside: points as voxels (i, j, k).
+    :param progress: called with the steps of the confidence, which can take long.
     """
     volume, notes = regions.volume, []
     marks = [[tuple(volume.ras_of(voxel)) for voxel in points] for points in (inside, outside)]
@@ -55,7 +58,7 @@ def write_outputs(arguments, regions, choice, inside, outside, count: int) -> tu
         notes.append("the object is empty: the points outside took all of it away")
     confidence = picture = None
     if arguments.confidence:
-        part = regions.confidence(count=count) if count else regions.confidence(choice)
+        part = drain(regions.confidence_steps(None if count else choice, count or None), progress)
         confidence = Volume(embedded(part.astype(np.float32), volume, regions.extent), volume.ijk_to_ras, "confidence")
     if arguments.overlay:
         picture = _picture(regions, segmentation, choice, inside, marks)

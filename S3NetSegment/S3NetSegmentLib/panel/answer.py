@@ -33,6 +33,11 @@ class Alternative:
     chosen: bool
 
 
+def default_count(counts: tuple[int, ...]) -> int:
+    """The number of regions shown at first: the middle one of those prepared."""
+    return counts[(len(counts) - 1) // 2]
+
+
 class SegmentAnswer:
     """What was found for ``request``. With points it is one object, otherwise regions and perhaps a main object.
 
@@ -48,7 +53,7 @@ class SegmentAnswer:
         """
         self.request, self.regions = request, regions
         self.geometry: Volume = request.volume.cropped(request.extent)
-        self.count = regions.counts[(len(regions.counts) - 1) // 2]
+        self.count = default_count(regions.counts)
         self._granularity = granularity
         self.choice = self._choose(request)
         if count is not None:

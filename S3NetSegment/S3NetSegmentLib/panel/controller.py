@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..engine import InputError, ResourceError
+from ..engine.progress import within
 from ..scene.session import watch
-from .answer import FindRegions, SegmentAnswer
+from .answer import FindRegions, SegmentAnswer, default_count
 from .request import SegmentRequest
 from .result import SegmentResult
 from .stepping import SteppingDriver
@@ -95,6 +96,26 @@ class SegmentController:
         )
         self._listener.state_changed()
 
+    def show_confidence(self) -> None:
+        """Computes the confidence of the live result, and shows it."""
+        if self.result is None or self.running:
+            return
+        answer = self.result.answer
+        self._job_watch = watch([answer.request.volume_node], self._lost)
+        self.driver.start(
+            answer.regions.confidence_steps(count=answer.count),
+            on_step=self._listener.progressed,
+            on_done=lambda _: self._confidence_known(),
+            on_error=self._fail,
+            on_cancel=self._stopped,
+        )
+        self._listener.state_changed()
+
+    def _confidence_known(self) -> None:
+        self._end_watch()
+        self._listener.state_changed()
+        self.change(lambda result: result.show_confidence())
+
     def cancel(self) -> None:
         """Drops the run; the scene stays as it was."""
         self.driver.cancel()
@@ -104,15 +125,15 @@ class SegmentController:
         find_regions = self._find_regions
         if find_regions is None:
             from ..engine.methods.segment import find_regions
-        return (
-            yield from find_regions(
-                request.volume,
-                extent=request.extent,
-                axis=request.axis,
-                settings=request.settings,
-                device=request.device,
-            )
+        _, _, count, _, confidence = self._target
+        search = find_regions(
+            request.volume, extent=request.extent, axis=request.axis, settings=request.settings, device=request.device
         )
+        regions = yield from within(search, 0.0, 0.8 if confidence else 1.0)
+        if confidence:
+            count = count if count in regions.counts else default_count(regions.counts)
+            yield from within(regions.confidence_steps(count=count), 0.8, 1.0)  # remembered by the regions
+        return regions
 
     def _finish(self, request: SegmentRequest, regions) -> None:
         self._end_watch()

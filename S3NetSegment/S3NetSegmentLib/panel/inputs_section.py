@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import qt
 import slicer
 
 from ..engine import InputError
 from ..engine.images import AXES
 from ..scene.slices import LastSliceView, last_used_slice_node, shown_slice
 from ..scene.volumes import volume_from_node
-
-_LOOK_EVERY = 250  # ms; which slice the user looks at
 
 
 class InputsSection:
@@ -20,9 +17,8 @@ class InputsSection:
         self._ui = ui
         self._node = None
         self._last_view = None
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_LOOK_EVERY)
-        self._timer.connect("timeout()", self.show_slice)
+        self._slice_text = self._shown_text = ""
+        self._shown_key = None
         self.problem = ""  # why the present inputs cannot be segmented; for the button's tooltip
 
     @property
@@ -34,11 +30,9 @@ class InputsSection:
         """The panel was entered."""
         if self._last_view is None:
             self._last_view = LastSliceView(slicer.mrmlScene)
-        self._timer.start()
 
     def stop(self) -> None:
         """The panel was left."""
-        self._timer.stop()
         if self._last_view is not None:
             self._last_view.stop()
         self._last_view = None
@@ -57,7 +51,7 @@ class InputsSection:
         self.show_slice()
 
     def show_slice(self) -> None:
-        """Names the slice of the view last used, or says why there is none."""
+        """Names the slice of the view last used, or says why there is none. To be called often: views change by themselves."""
         if self._node is None:
             return
         self.problem = self._problem()
@@ -88,7 +82,7 @@ class InputsSection:
     def _shown(self, view) -> str:
         # Sampling an oblique plane takes a while: only when the view has changed.
         key = (view.GetID(), view.GetMTime(), self._node.volume.GetID(), self._node.volume.GetMTime())
-        if getattr(self, "_shown_key", None) != key:
+        if self._shown_key != key:
             self._shown_text = shown_slice(view, self._node.volume).describe()
             self._shown_key = key
         return self._shown_text

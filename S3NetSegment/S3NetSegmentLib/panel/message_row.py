@@ -11,6 +11,7 @@ _ICONS = {
     "warning": qt.QStyle.SP_MessageBoxWarning,
     "error": qt.QStyle.SP_MessageBoxCritical,
 }
+_ICON_SIZE = 18
 
 
 class MessageRow:
@@ -18,7 +19,7 @@ class MessageRow:
 
     def __init__(self, frame, icon, text, close_button, button=None, on_button: Callable[[], object] | None = None):
         self._frame, self._icon, self._text, self._button = frame, icon, text, button
-        self._icon.alignment = qt.Qt.AlignTop
+        self._icon.setAlignment(qt.Qt.AlignTop)
         close_button.connect("clicked()", self.hide)
         if button is not None:
             button.connect("clicked()", on_button)
@@ -34,8 +35,7 @@ class MessageRow:
         """Shows ``text``; ``kind`` is information, warning or error."""
         self.kind = kind
         self._text.text = text[:1].upper() + text[1:]
-        size = self._frame.style().pixelMetric(qt.QStyle.PM_SmallIconSize)
-        self._icon.setPixmap(self._frame.style().standardIcon(_ICONS[kind]).pixmap(size, size))
+        self._icon.setPixmap(self._frame.style().standardIcon(_ICONS[kind]).pixmap(_ICON_SIZE, _ICON_SIZE))
         if self._button is not None:
             self._button.text = button
             self._button.setVisible(bool(button))

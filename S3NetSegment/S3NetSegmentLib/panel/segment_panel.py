@@ -21,6 +21,7 @@ from .stepping import time_left_text
 from .target import TargetRow
 from .torch_support import TorchOffer
 
+_LOOK_EVERY = 250  # ms
 _SEGMENT_HELP = "Segment the chosen part of the volume (Ctrl+Return)"
 
 
@@ -63,9 +64,9 @@ class SegmentPanel:
             shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
             shortcut.connect("activated()", action)
             self._shortcuts.append(shortcut)
-        # Why the button is disabled can change without any node being touched, e.g. when the user scrolls a view.
+        # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
-        self._look_timer.setInterval(300)
+        self._look_timer.setInterval(_LOOK_EVERY)
         self._look_timer.connect("timeout()", self._show_button)
 
     # -- life
@@ -199,7 +200,7 @@ class SegmentPanel:
 
     def _confidence_clicked(self, on: bool) -> None:
         if on:
-            self.controller.change(lambda result: result.show_confidence())
+            self.controller.show_confidence()
         else:
             self.controller.change(lambda result: result.hide_confidence())
 
@@ -223,9 +224,9 @@ class SegmentPanel:
         if running:
             self.ui.progressBar.value = 0
             self.ui.progressText.text = "Starting"
+            self.ui.segmentButton.setFocus()  # the inputs are disabled; Esc must still arrive here
         for widget in (self.ui.inputsCollapsibleButton, self.ui.outputsCollapsibleButton):
-            for child in _contents(widget):
-                child.enabled = not running
+            widget.enabled = not running
         if result is not None and self.node is not None:
             answer = result.answer
             with slicer.util.NodeModify(self.node):
@@ -299,11 +300,6 @@ class SegmentPanel:
             self.informed(said)
 
 
-def _contents(section) -> list:
-    """The widgets inside a collapsible section."""
-    return [child for child in section.children() if child.isWidgetType()]
-
-
 def _align_columns(ui) -> None:
     """Gives the labels of all forms one width, so that their fields stand in one column."""
     labels = [
@@ -311,6 +307,6 @@ def _align_columns(ui) -> None:
         ui.segmentationLabel, ui.targetLabel, ui.granularityLabel, ui.answersLabel, ui.pickLabel, ui.deviceLabel,
         ui.presetLabel,
     ]  # fmt: skip
-    width = max(label.fontMetrics().boundingRect(label.text).width() for label in labels)
+    width = max(qt.QFontMetrics(label.font).boundingRect(label.text).width() for label in labels)
     for label in labels:
         label.setMinimumWidth(width + 4)

@@ -20,8 +20,8 @@ class SteppingDriver:
     Attributes: ``longest_step``, the longest time in seconds that the present or last job held the event loop.
     """
 
-    def __init__(self, budget: float = BUDGET):
-        self._budget = budget
+    def __init__(self, budget: float = BUDGET, clock: Callable[[], float] = time.monotonic):
+        self._budget, self._clock = budget, clock
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
         self._timer.connect("timeout()", self._advance)
@@ -51,7 +51,7 @@ class SteppingDriver:
             raise RuntimeError("a job is running already; cancel it first")
         self._steps, self._cancelled, self.longest_step = steps, False, 0.0
         self._on_step, self._on_done, self._on_error, self._on_cancel = on_step, on_done, on_error, on_cancel
-        self._started = time.monotonic()
+        self._started = self._clock()
         self._timer.start()
 
     def cancel(self) -> None:
@@ -65,12 +65,12 @@ class SteppingDriver:
     def _advance(self) -> None:
         if self._inside or not self.running:  # a step that spins the event loop comes back here
             return
-        step, turn = None, time.monotonic()
+        step, turn = None, self._clock()
         self._inside = True
         try:
             while not self._cancelled:
                 step = next(self._steps)
-                if time.monotonic() - turn >= self._budget:
+                if self._clock() - turn >= self._budget:
                     break
         except StopIteration as stop:
             finish = (self._on_done, stop.value)
@@ -80,7 +80,7 @@ class SteppingDriver:
             finish = None
         finally:
             self._inside = False
-            self.longest_step = max(self.longest_step, time.monotonic() - turn)
+            self.longest_step = max(self.longest_step, self._clock() - turn)
         if self._cancelled:
             self._end(self._on_cancel)
         elif finish is not None:
@@ -95,7 +95,7 @@ class SteppingDriver:
         callback(*values)
 
     def _seconds_left(self, fraction: float) -> float | None:
-        elapsed = time.monotonic() - self._started
+        elapsed = self._clock() - self._started
         if elapsed < _FIRST_ESTIMATE or not 0.02 < fraction <= 1:
             return None
         return elapsed * (1 - fraction) / fraction

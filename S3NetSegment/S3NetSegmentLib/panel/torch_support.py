@@ -33,7 +33,6 @@ class TorchOffer:
     """
 
     def __init__(self):
-        self._waits_for_restart = False
         self.refresh()
 
     def refresh(self) -> None:
@@ -44,7 +43,7 @@ class TorchOffer:
         why = "PyTorch is not installed. Grey images can be segmented without it; colour images and S3-Net need it."
         if self._extension() is not None:
             self.text, self.button = why, "Install PyTorch"
-        elif self._waits_for_restart:
+        elif slicer.app.extensionsManagerModel().isExtensionInstalled("PyTorch"):
             self.text, self.button = "The PyTorch extension is installed. Restart Slicer to go on.", "Restart"
         else:
             self.text, self.button = why + " It comes with the PyTorch extension.", "Install extension"
@@ -53,7 +52,8 @@ class TorchOffer:
         """Does the next step; returns what to tell the user ("" if nothing). RuntimeError with the reason if it fails."""
         button = self.button
         if button == "Restart":
-            slicer.util.restart()
+            if slicer.util.confirmOkCancelDisplay("Slicer will restart now. Unsaved data will be lost."):
+                slicer.util.restart()
             return ""
         if button == "Install PyTorch":
             self._extension().PyTorchUtilsLogic().installTorch(
@@ -61,12 +61,12 @@ class TorchOffer:
             )
             self.refresh()
             return "" if self.text else "PyTorch is installed."
-        if not slicer.app.extensionsManagerModel().installExtensionFromServer("PyTorch"):
+        restart = False  # not at once: the user may have unsaved work
+        if not slicer.app.extensionsManagerModel().installExtensionFromServer("PyTorch", restart):
             raise RuntimeError(
-                "The PyTorch extension could not be installed. Check the internet connection, or install it by hand: "
-                "View > Extensions Manager > PyTorch."
+                "The PyTorch extension was not installed. Check the internet connection and try again, or install it "
+                "by hand: View > Extensions Manager > PyTorch."
             )
-        self._waits_for_restart = True
         self.refresh()
         return ""
 

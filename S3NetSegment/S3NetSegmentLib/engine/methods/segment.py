@@ -13,13 +13,16 @@ from scipy import ndimage
 
 from ..errors import InputError, ResourceError
 from ..images import Extent, Segment, Segmentation, Volume
-from ..images.intensity import intensity_scale
 from ..images.colors import label_colors
+from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
 from ..objects import SliceObjects
-from ..progress import Step, Steps, within
+from ..objects.volume_objects import VolumeObjects
+from ..progress import Step, Steps, drain, within
 from ..regions.cluster_labels import ClusterLabels
 from ..regions.maps2d import slice_maps
+from ..regions.maps3d import VolumeMaps, volume_maps
+from ..regions.volume_graph import region_graph
 from ..settings import SegmentSettings
 from .object_choice import ObjectChoice
 from .working_grid import WorkingGrid
@@ -136,11 +139,17 @@ class Regions:
         With ``choice`` the assignment to that object or its surroundings (margin: how unanimous the candidates are,
         weighted by their scores); otherwise to its region in ``labels(count)``.
         """
+        return drain(self.confidence_steps(choice, count))
+
+    def confidence_steps(self, choice: ObjectChoice | None = None, count: int | None = None) -> Steps[np.ndarray]:
+        """:meth:`confidence` as a generator of progress steps."""
         count = self.counts[len(self.counts) // 2] if count is None else count
         self._check_count(count)
         if count not in self._stability:
             rng = np.random.default_rng([self.settings.seed, 3])
-            self._stability = {count: self._labelling.stability(count, rng)}
+            stability = yield from within(self._labelling.stability(count, rng), 0.0, 0.9)
+            self._stability = {count: stability}
+        yield Step(0.9, "Weighing the confidence")
         margin = self._labelling.margin(count) if choice is None else choice.unanimity()
         return self._grid.to_native(np.clip(margin * self._stability[count], 0, 1), resized)
 
@@ -172,8 +181,12 @@ class NetworkLabels:
     def margin(self, count: int) -> np.ndarray:
         return self._grid.slices_back(self._fitted.margin(count))
 
-    def stability(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        return self._grid.slices_back(self._fitted.stability(count))
+    def stability(self, count: int, rng: np.random.Generator) -> Steps[np.ndarray]:
+        parts = []
+        for z in range(len(self._grid.slices_first(np.empty(self._grid.shape, bool)))):
+            yield Step(z / (z + 10), "Weighing the confidence")
+            parts.append(self._fitted.stability(count, z, z + 1))
+        return self._grid.slices_back(np.concatenate(parts))
 
 
 def _uses_network(settings: SegmentSettings, volume: Volume) -> bool:
@@ -193,21 +206,23 @@ def _network_device(name: str, settings: SegmentSettings, volume: Volume):
 def _searched(volume: Volume, grid: WorkingGrid, features: np.ndarray, settings, network_device) -> Steps[Regions]:
     """Label maps from all sources of ``settings`` and what makes objects of them."""
     rng = np.random.default_rng([settings.seed, 1])
-    maps, notes, device = {}, [], "cpu"
-    classical_share = 1.0 if network_device is None else 0.4
-    labelling = None
-    if settings.sources != "s3net":
-        yield Step(0.0, "Searching regions")
-        search = slice_maps if grid.flat else volume_maps
-        maps = yield from within(search(features, grid.spacing, settings, rng), 0.0, 0.8 * classical_share)
+    notes, device, classical = [], "cpu", settings.sources != "s3net"
+    share = 0.95 if network_device is None else 0.4 if classical else 0.2
+    if classical:
+        search = (slice_maps if grid.flat else volume_maps)(features, grid.spacing, settings, rng)
+        maps = yield from within(search, 0.0, 0.9 * share)
         labelling = ClusterLabels(features, grid.spacing, settings.region_counts, rng)
-        yield Step(0.9 * classical_share, "Searching regions")
+    elif grid.flat:
+        maps = {}
+    else:  # objects of a volume are made of its supervoxels, whatever source the candidates come from
+        maps = VolumeMaps()
+        maps.graph = yield from within(region_graph(features, grid.spacing), 0.0, share)
     if network_device is not None:
         from ..regions.s3net_fit import fit_s3net
 
-        stack = grid.slices_first(features)
+        stack = np.ascontiguousarray(grid.slices_first(features))
         fit = fit_s3net(stack, grid.slice_spacing, settings, network_device)
-        fitted = yield from within(fit, classical_share if maps else 0.0, 0.95)
+        fitted = yield from within(fit, share, 0.95)
         notes += fitted.notes
         device = str(fitted.device)
         labelling = NetworkLabels(fitted, grid)

@@ -12,6 +12,7 @@ from ..images.intensity import IntensityScale
 from ..images.resample import resized, shrunk_features
 from ..progress import Steps
 from ..regions.maps2d import working_shape
+from ..regions.maps3d import volume_working_shape
 
 
 class WorkingGrid:

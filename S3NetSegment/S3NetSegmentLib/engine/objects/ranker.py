@@ -30,18 +30,20 @@ class Ranker:
         self.about = about or {}
 
     @classmethod
-    def load(cls, path: Path = WEIGHTS) -> Ranker:
+    def load(cls, path: Path, kind: str = "") -> Ranker:
+        """The ranker in ``path``; of several in one file the one for ``kind`` of image."""
+        prefix = f"{kind}_" if kind else ""
         with np.load(path, allow_pickle=False) as file:
-            layers = [(file[f"weights_{n}"], file[f"biases_{n}"]) for n in range(3)]
-            about = json.loads(str(file["about"]))
-            return cls([str(n) for n in file["names"]], file["centre"], file["scale"], layers, about)
+            return cls(
+                [str(n) for n in file[f"{prefix}names"]],
+                file[f"{prefix}centre"],
+                file[f"{prefix}scale"],
+                [(file[f"{prefix}weights_{n}"], file[f"{prefix}biases_{n}"]) for n in range(3)],
+                json.loads(str(file[f"{prefix}about"])),
+            )
 
     def save(self, path: Path) -> None:
-        arrays = {"names": np.array(self.names), "centre": self.centre, "scale": self.scale}
-        for n, (weights, biases) in enumerate(self.layers):
-            # Half precision moves scores by less than 0.01 and halves the file.
-            arrays[f"weights_{n}"], arrays[f"biases_{n}"] = weights.astype(np.float16), biases.astype(np.float16)
-        np.savez_compressed(path, about=np.array(json.dumps(self.about)), **arrays)
+        save_rankers({"": self}, path)
 
     def standardised(self, table: np.ndarray) -> np.ndarray:
         return np.clip((table - self.centre) / self.scale, -_CLIP, _CLIP).astype(np.float32)
@@ -57,7 +59,23 @@ class Ranker:
         return (scores - logsumexp(scores, axis=1, keepdims=True)).mean(0)
 
 
-@lru_cache(maxsize=1)
-def default_ranker() -> Ranker:
-    """The ranker that ships with the engine."""
-    return Ranker.load()
+def save_rankers(rankers: dict[str, Ranker], path: Path = WEIGHTS) -> None:
+    """Writes rankers by kind of image ("grey", "colour") to one file."""
+    arrays = {}
+    for kind, ranker in rankers.items():
+        prefix = f"{kind}_" if kind else ""
+        arrays[f"{prefix}about"] = np.array(json.dumps(ranker.about))
+        arrays[f"{prefix}names"] = np.array(ranker.names)
+        arrays[f"{prefix}centre"] = np.asarray(ranker.centre, np.float32)
+        arrays[f"{prefix}scale"] = np.asarray(ranker.scale, np.float32)
+        for n, (weights, biases) in enumerate(ranker.layers):
+            # Half precision moves scores by less than 0.01 and halves the file.
+            arrays[f"{prefix}weights_{n}"] = weights.astype(np.float16)
+            arrays[f"{prefix}biases_{n}"] = biases.astype(np.float16)
+    np.savez_compressed(path, **arrays)
+
+
+@lru_cache(maxsize=2)
+def default_ranker(kind: str) -> Ranker:
+    """The ranker that ships with the engine for "grey" slices or "colour" pictures."""
+    return Ranker.load(WEIGHTS, kind)

@@ -14,7 +14,7 @@ from .ranker import Ranker, default_ranker
 from .slice_features import COLUMN, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
 
 # The weight of the hand-made score beside the ranker (which knows synthetic scenes only), chosen on development images.
-HAND_WEIGHT = {"grey": 1.0, "colour": 8.0}
+HAND_WEIGHT = {"grey": 1.0, "colour": 1.0}
 _MAIN_FRAME = 0.15  # share of the frame that the main object of a picture may touch
 _REMEMBERED_POINTS = 8
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
@@ -52,8 +52,9 @@ class SliceObjects:
         standard = standardised(features)
         graph = self._maps.get("graph") or fine_graph_maps(standard)
         self._statistics = SliceStatistics(standard, graph[min(1, len(graph) - 1)])
-        self._ranker = ranker if ranker is not None else default_ranker()
-        self._hand_weight = HAND_WEIGHT["colour" if features.shape[2] == 3 else "grey"]
+        kind = "colour" if features.shape[2] == 3 else "grey"
+        self._ranker = default_ranker(kind) if ranker is None else ranker
+        self._hand_weight = HAND_WEIGHT[kind]
         self._measured: OrderedDict[tuple[int, int], Measured] = OrderedDict()
 
     def ranked(

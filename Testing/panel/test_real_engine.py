@@ -1,0 +1,82 @@
+"""The panel with the real engine behind it: a shipped image, a click, a segment that fits the expert's."""
+
+import pytest
+import slicer
+from paths import SAMPLE_DATA
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.fixture
+def brain(scene, real_engine):
+    """``(volume node, tumour [K, J, I])`` of the shipped MR volume."""
+    import numpy as np
+
+    from S3NetSegmentLib.engine.images.reading import read_image
+    from S3NetSegmentLib.scene.transforms import matrix_from_array
+
+    image, labels = (read_image(SAMPLE_DATA / f"mr_brain_tumour{end}.nii.gz") for end in ("", "_labels"))
+    node = slicer.util.addVolumeFromArray(np.array(image.array), name="MR brain tumour")
+    node.SetIJKToRASMatrix(matrix_from_array(image.ijk_to_ras))
+    return node, labels.array > 0
+
+
+@pytest.fixture
+def panel(brain, open_panel, views):
+    node, tumour = brain
+    number = int(tumour.sum(axis=(1, 2)).argmax())
+    panel = open_panel()
+    panel.ui.volumeSelector.setCurrentNode(node)
+    for view in (views.axial, views.sagittal, views.coronal):
+        composite = panel.headless.slice_logic(view).GetSliceCompositeNode()
+        composite.SetBackgroundVolumeID(node.GetID())
+    panel.center = center_of(node, tumour, number)
+    views.axial.SetSliceOffset(panel.center[2])
+    panel.wait(lambda: panel.ui.sliceText.text == f"Left: axial slice {number}")
+    panel.tumour = tumour
+    return panel
+
+
+def center_of(node, tumour, number):
+    """World position of the innermost voxel of the tumour in a slice."""
+    import numpy as np
+    from scipy import ndimage
+
+    from S3NetSegmentLib.scene.volumes import volume_from_node
+
+    depth = ndimage.distance_transform_edt(np.pad(tumour[number], 1))[1:-1, 1:-1]
+    j, i = np.unravel_index(depth.argmax(), depth.shape)
+    return tuple(float(v) for v in volume_from_node(node).ras_of((i, j, number)))
+
+
+def test_one_point_in_the_shown_slice_finds_the_tumour(panel, keep_picture):
+    panel.place("inside", panel.center)
+    panel.segment()
+    assert panel.names() == ["Object"], panel.message
+    mask = panel.mask()
+    number = int(panel.tumour.sum(axis=(1, 2)).argmax())
+    assert not mask[:number].any() and not mask[number + 1 :].any()
+    assert dice(mask[number], panel.tumour[number]) > 0.7
+    panel.settle(0.1)
+    keep_picture(panel.widget.parent, "panel_real_slice")
+
+
+def test_one_point_in_the_whole_volume_finds_the_tumour(real_engine_for_volumes, panel, keep_picture):
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    panel.place("inside", panel.center)
+    panel.click(panel.ui.segmentButton)
+    panel.wait(lambda: not panel.panel.controller.running, seconds=120)
+    assert panel.names() == ["Object"], panel.message
+    assert dice(panel.mask(), panel.tumour) > 0.5
+    panel.settle(0.1)
+    keep_picture(panel.widget.parent, "panel_real_volume")
+
+
+def test_the_slice_of_a_picture_is_divided_into_regions_without_a_point(panel):
+    panel.segment()
+    regions = [name for name in panel.names() if name.startswith("Region")]
+    assert len(regions) == len(set(regions)) >= 2
+    panel.ui.granularitySlider.value = panel.ui.granularitySlider.maximum
+    assert len(panel.names()) > len(regions)
