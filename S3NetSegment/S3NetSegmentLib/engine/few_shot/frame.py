@@ -1,0 +1,230 @@
+"""The part of a volume that is worked on, slices first, at the image's own resolution and on a smaller working grid.
+
+What depends only on the image (intensities, features, registration of neighbouring slices) is kept here, so that a
+changed drawing costs none of it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..images import AXES, Volume
+from ..images.intensity import IntensityScale
+from ..progress import Step, Steps
+from .appearance import pixel_features
+from .registration import SliceFields, pairs_at_once, registered, registration_channels
+
+GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
+_LONGEST = 160  # pixels of the working grid
+_SMALLEST_THICKNESS, _SMALLEST_SIDE = 2.0, 8.0  # pixels of the working grid that a drawn segment should keep
+_FINER = 2.2  # how many times work_voxels may be exceeded for thin segments
+_FEATURE_BYTES = 400e6  # features of more than this are not kept
+
+
+@dataclass(frozen=True)
+class Box:
+    """Rows and columns of the slices that are worked on: ``[top, bottom)`` x ``[left, right)``; all slices."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def index(self) -> tuple[slice, slice]:
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def rounded(self, height: int, width: int) -> Box:
+        """The next larger box on a lattice of 8 pixels, inside a slice of this size: a slightly changed drawing is worked
+        on in the same box."""
+        return Box(
+            max(0, int(self.top) // 8 * 8), min(height, -(-int(self.bottom) // 8) * 8),
+            max(0, int(self.left) // 8 * 8), min(width, -(-int(self.right) // 8) * 8),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DrawnSizes:
+    """Sizes of what is drawn, in pixels: mean thickness of the thinnest segment (2 area / perimeter) and the square root
+    of the smallest drawn area."""
+
+    thickness: float
+    side: float
+
+    @classmethod
+    def of(cls, slices: list[np.ndarray]) -> DrawnSizes:
+        """Of label images ``[H, W]``; slices without labels do not count."""
+        thickness: dict[int, list[float]] = {}
+        sides = [np.inf]
+        for labels in slices:
+            for value in np.unique(labels[labels > 0]):
+                mask = labels == value
+                edge = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
+                area = np.count_nonzero(mask)
+                thickness.setdefault(int(value), []).append(2 * area / max(1, edge))
+                sides.append(area**0.5)
+        thinnest = min((float(np.mean(t)) for t in thickness.values()), default=np.inf)
+        return cls(thinnest, min(sides))
+
+
+class Frame:
+    """A box of rows and columns of ``volume``, all slices along ``axis``.
+
+    Attributes: ``native`` int16 ``[Z, H, W]`` (intensity steps at the image's resolution), ``work`` float32 tensor
+    ``[Z, h, w]`` (0 to 1, a little beyond for outliers), ``spacing`` and ``work_spacing`` (mm between slices, rows,
+    columns), ``box``, ``axis``.
+    """
+
+    def __init__(self, volume: Volume, scale: IntensityScale, axis: str, box: Box, work_shape: tuple[int, int]):
+        self.volume, self.axis, self.box = volume, axis, box
+        across = 2 - AXES.index(axis)
+        spacing = volume.spacing[::-1]
+        self.spacing = (spacing[across], *(s for a, s in enumerate(spacing) if a != across))
+        self.native = _intensity_steps(slices_first(volume.array, axis), box, scale)
+        self.work = _shrunk(self.native, work_shape)
+        self.work_spacing = (
+            self.spacing[0],
+            *(s * n / m for s, n, m in zip(self.spacing[1:], box.shape, work_shape, strict=True)),
+        )
+        self._features: torch.Tensor | None = None
+        self._channels: torch.Tensor | None = None
+        shape = (max(0, len(self.work) - 1), *work_shape, 2)
+        self._fields = SliceFields(torch.zeros(shape), torch.zeros(shape))
+        self._registered = np.zeros(shape[0], bool)
+
+    @property
+    def depth(self) -> int:
+        return len(self.work)
+
+    @property
+    def work_shape(self) -> tuple[int, int]:
+        return tuple(self.work.shape[1:])
+
+    @property
+    def anisotropy(self) -> float:
+        """Slice spacing over twice the pixel size of the working grid, 1 to 4: how little neighbouring slices overlap."""
+        return float(np.clip(self.work_spacing[0] / self.work_spacing[1] / 2, 1, 4))
+
+    def features(self) -> Steps[torch.Tensor]:
+        """Appearance features ``[Z, h, w, F]`` of the working grid."""
+        if self._features is not None:
+            return self._features
+        features = yield from pixel_features(self.work.numpy(), self.work_spacing)
+        if features.numel() * 4 <= _FEATURE_BYTES:
+            self._features = features
+        return features
+
+    def is_registered(self, z: int) -> bool:
+        """Whether slices ``z`` and ``z`` + 1 are registered already."""
+        return bool(self._registered[z])
+
+    @property
+    def pairs_at_once(self) -> int:
+        """Pairs of slices that are registered in one batch."""
+        return pairs_at_once(self.work_shape)
+
+    def field_onto(self, z: int, upwards: bool) -> torch.Tensor:
+        """The displacement ``[1, h, w, 2]`` that carries onto slice ``z`` from the slice below (upwards) or above it."""
+        return self._fields.up[z - 1 : z] if upwards else self._fields.down[z : z + 1]
+
+    def fields(self, first: int, last: int) -> Steps[None]:
+        """Registers all neighbouring slices from ``first`` to ``last`` (included); what is known is not done again."""
+        missing = np.flatnonzero(~self._registered[first:last]) + first
+        if missing.size and self._channels is None:
+            self._channels = registration_channels(self.work)
+        batch = self.pairs_at_once
+        for start in range(0, len(missing), batch):
+            yield Step(start / len(missing), "Registering slices")
+            lower = torch.from_numpy(missing[start : start + batch])
+            a, b = self._channels[lower], self._channels[lower + 1]
+            self._fields.up[lower] = registered(a, b)
+            self._fields.down[lower] = registered(b, a)
+            self._registered[lower.numpy()] = True
+
+    def shrunk_masks(self, masks: np.ndarray) -> torch.Tensor:
+        """Masks ``[n, H, W]`` of the box as soft masks ``[n, h, w]`` of the working grid."""
+        return _shrunk(masks, self.work_shape)
+
+    def enlarged(self, masks: torch.Tensor) -> torch.Tensor:
+        """Soft masks ``[n, C, h, w]`` of the working grid at the image's resolution ``[n, C, H, W]``."""
+        if tuple(masks.shape[2:]) == self.box.shape:
+            return masks
+        return F.interpolate(masks, self.box.shape, mode="bilinear", align_corners=False)
+
+
+def slices_first(array: np.ndarray, axis: str) -> np.ndarray:
+    """A view of ``[K, J, I, ...]`` with the axis across the slices in front."""
+    return np.moveaxis(array, 2 - AXES.index(axis), 0)
+
+
+def slices_back(array: np.ndarray, axis: str) -> np.ndarray:
+    """The inverse of :func:`slices_first`."""
+    return np.moveaxis(array, 0, 2 - AXES.index(axis))
+
+
+def drawn_box(slices: list[np.ndarray], spacing: tuple[float, float], margin: float) -> Box:
+    """The box around all labels of ``slices`` (``[H, W]`` each) and ``margin`` times its longer side, at least 12 pixels."""
+    mask = np.any([labels > 0 for labels in slices], 0)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    longest = max((rows[-1] - rows[0] + 1) * spacing[0], (columns[-1] - columns[0] + 1) * spacing[1])
+    extra = max(longest * margin, 12 * min(spacing))
+    down, right = (int(extra / s) for s in spacing)
+    height, width = mask.shape
+    box = Box(rows[0] - down, rows[-1] + 1 + down, columns[0] - right, columns[-1] + 1 + right)
+    return box.rounded(height, width)
+
+
+def work_shape(box: Box, depth: int, sizes: DrawnSizes, voxels: int) -> tuple[int, int]:
+    """Rows and columns of the working grid: at most ``voxels`` in all, except that thin and small segments are kept."""
+    height, width = box.shape
+    total = depth * height * width
+    factor = min(1.0, _LONGEST / max(height, width), (voxels / total) ** 0.5)
+    finest = min(1.0, (_FINER * voxels / total) ** 0.5)
+    if sizes.thickness * factor < _SMALLEST_THICKNESS:
+        factor = max(factor, min(finest, _SMALLEST_THICKNESS / sizes.thickness))
+    if sizes.side * factor < _SMALLEST_SIDE:
+        factor = max(factor, min(finest, _SMALLEST_SIDE / sizes.side))
+    return tuple(min(n, max(8, round(n * factor))) for n in (height, width))
+
+
+def _intensity_steps(slices: np.ndarray, box: Box, scale: IntensityScale) -> np.ndarray:
+    """The box as whole intensity steps: its 0.5 percentile is 0, its 99.5 percentile GREY_STEPS; int16 ``[Z, H, W]``."""
+    part = slices[:, box.index[0], box.index[1]]
+    probe = _grey(part[:: max(1, len(part) // 30)], scale)
+    low, high = np.percentile(probe, (0.5, 99.5))
+    if not high > low:
+        low, high = float(probe.min()), float(probe.max())
+    factor = GREY_STEPS / (high - low) if high > low else 0.0
+    out = np.empty(part.shape[:3], np.int16)
+    for z, plane in enumerate(part):
+        out[z] = np.clip((_grey(plane, scale) - low) * factor, -0.2 * GREY_STEPS, 1.2 * GREY_STEPS)
+    return out
+
+
+def _grey(array: np.ndarray, scale: IntensityScale) -> np.ndarray:
+    """One intensity for each voxel: grey values as they are, the lightness of colours; float32."""
+    if scale.kind == "rgb":
+        return scale.apply(array)[..., 0]
+    values = array.astype(np.float32)
+    return np.nan_to_num(values, nan=scale.low, posinf=scale.high, neginf=scale.low) if scale.has_invalid else values
+
+
+def _shrunk(planes: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
+    """``[n, H, W]`` averaged over the pixels of a coarser grid, a batch of planes at a time; integers become 0 to 1."""
+    out = torch.empty(len(planes), *shape)
+    factor = 1.0 / GREY_STEPS if planes.dtype == np.int16 else 1.0
+    batch = max(1, 2_000_000 // (planes.shape[1] * planes.shape[2]))
+    for start in range(0, len(planes), batch):
+        part = torch.from_numpy(planes[start : start + batch].astype(np.float32))[:, None] * factor
+        if part.shape[2:] != shape:
+            part = F.interpolate(part, shape, mode="area")
+        out[start : start + batch] = part[:, 0]
+    return out

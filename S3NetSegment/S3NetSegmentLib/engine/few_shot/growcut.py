@@ -1,0 +1,112 @@
+"""GrowCut: every voxel takes the label of the seed that is nearest along the path of least intensity change.
+
+The labelling of Slicer's "Grow from seeds" (Zhu et al., "An effective interactive medical image segmentation method
+using fast GrowCut", 2014): the distance between neighbours (26 in 3D) is the absolute difference of their intensities,
+a path costs the sum of its steps. Found with Dijkstra's order in buckets of distance (delta-stepping, Meyer and
+Sanders, 2003), so that whole fronts of voxels are advanced by array operations.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from ..progress import Step, Steps
+
+UNREACHED = np.int32(2**30)
+
+
+_VOXELS_A_STEP = 60_000  # voxels settled between two steps of progress, about 0.1 s
+
+
+def grow_labels(image: np.ndarray, seeds: np.ndarray, bucket: int = 16) -> Steps[tuple[np.ndarray, np.ndarray]]:
+    """Labels of all voxels that any seed can reach, and their distances, as a generator of progress steps.
+
+    :param image: int16 or int32 ``[Z, H, W]``.
+    :param seeds: uint8 ``[Z, H, W]``, 0 = unknown. Seeds keep their labels.
+    :param bucket: width of a bucket in intensity steps; changes the time, not the distances.
+    :returns: labels (uint8) and distances (int32; :data:`UNREACHED` where there is no seed at all), ``[Z, H, W]``.
+        Where two seeds are equally near, either may win.
+    """
+    shape = tuple(n + 2 for n in seeds.shape)
+    inner = (slice(1, -1),) * 3
+    values = np.zeros(shape, np.int32)
+    values[inner] = image
+    labels = np.zeros(shape, np.uint8)
+    labels[inner] = seeds
+    distance = np.full(shape, -1, np.int32)  # the rim, which nothing improves on
+    distance[inner] = np.where(seeds > 0, np.int32(0), UNREACHED)
+    steps = _neighbour_steps(shape)
+    yield from _advance(values.ravel(), labels.ravel(), distance.ravel(), _front(seeds, shape), steps, bucket)
+    return labels[inner].copy(), distance[inner].copy()
+
+
+def _neighbour_steps(shape: tuple[int, ...]) -> list[int]:
+    strides = (shape[1] * shape[2], shape[2], 1)
+    return [int(np.dot(offset, strides)) for offset in product((-1, 0, 1), repeat=3) if any(offset)]
+
+
+def _front(seeds: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Flat indices (of the padded array) of seeds with a neighbour that is none."""
+    open_voxels = np.zeros(shape, bool)
+    open_voxels[1:-1, 1:-1, 1:-1] = seeds == 0
+    near = open_voxels
+    for axis in range(3):
+        spread = near.copy()
+        ahead, behind = [slice(None)] * 3, [slice(None)] * 3
+        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
+        spread[tuple(ahead)] |= near[tuple(behind)]
+        spread[tuple(behind)] |= near[tuple(ahead)]
+        near = spread
+    near[1:-1, 1:-1, 1:-1] &= seeds > 0
+    near[[0, -1]] = near[:, [0, -1]] = near[:, :, [0, -1]] = False
+    return np.flatnonzero(near)
+
+
+def _advance(values, labels, distance, front, steps, bucket: int) -> Steps[None]:
+    """Settles all voxels; ``labels`` and ``distance`` (flat, padded) are changed in place."""
+    since, settled = 0, 0
+    waiting: dict[int, list[np.ndarray]] = {0: [front]} if front.size else {}
+    stamp = np.empty(len(values), np.int32)
+    while waiting:
+        level = min(waiting)
+        nodes = np.concatenate(waiting.pop(level))
+        # A voxel that was improved since it was put here has been settled from a lower bucket.
+        nodes = nodes[distance[nodes] // bucket == level]
+        order = np.arange(len(nodes), dtype=np.int32)
+        stamp[nodes] = order
+        nodes = nodes[stamp[nodes] == order]
+        if not nodes.size:
+            continue
+        since, settled = since + nodes.size, settled + nodes.size
+        if since >= _VOXELS_A_STEP:
+            since = 0
+            yield Step(min(1.0, settled / len(values)), "Growing from the drawn slices")
+        own_value, own_distance, own_label = values[nodes], distance[nodes], labels[nodes]
+        reached = []
+        for step in steps:
+            others = nodes + step
+            through = np.abs(values[others] - own_value)
+            through += own_distance
+            better = np.flatnonzero(through < distance[others])
+            if better.size:
+                others = others[better]
+                distance[others] = through[better]
+                labels[others] = own_label[better]
+                reached.append(others)
+        if reached:
+            reached = np.concatenate(reached)
+            _file_by_level(reached, distance[reached] // bucket, waiting)
+
+
+def _file_by_level(nodes: np.ndarray, levels: np.ndarray, waiting: dict[int, list[np.ndarray]]) -> None:
+    first = int(levels.min())
+    order = np.argsort(
+        (levels - first).astype(np.uint16, copy=False) if levels.max() - first < 65536 else levels, kind="stable"
+    )
+    nodes, levels = nodes[order], levels[order]
+    cuts = np.flatnonzero(levels[1:] != levels[:-1]) + 1
+    starts = np.concatenate(([0], cuts))
+    for start, part in zip(starts, np.split(nodes, cuts), strict=True):
+        waiting.setdefault(int(levels[start]), []).append(part)

@@ -1,0 +1,110 @@
+"""Registration of neighbouring slices: where each pixel of one slice lies in the next (demons, in 2D, many at once).
+
+Thirion, "Image matching as a diffusion process", 1998, with the symmetric gradient of Vercauteren et al.,
+"Diffeomorphic demons", 2009; channels are the intensity and its gradient magnitude.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+LEVELS = ((4, 25), (2, 15), (1, 8))  # (shrink factor, iterations), coarse to fine
+_BLUR = 0.7  # pixels, of the image before it is registered
+_UPDATE_BLUR, _FIELD_BLUR = 1.0, 1.3  # pixels: fluid and elastic smoothness
+_PIXELS_AT_ONCE = 60_000  # fits the cache of a processor, and takes about 0.2 s
+
+
+@dataclass(frozen=True, eq=False)
+class SliceFields:
+    """Displacements between neighbouring slices, float ``[Z - 1, h, w, 2]`` in the coordinates of ``grid_sample``.
+
+    :param up: ``up[z]`` carries what is drawn on slice z to slice z + 1.
+    :param down: ``down[z]`` carries what is drawn on slice z + 1 to slice z.
+    """
+
+    up: torch.Tensor
+    down: torch.Tensor
+
+
+def registration_channels(image: torch.Tensor) -> torch.Tensor:
+    """``[Z, 2, h, w]``: blurred intensity and twice its gradient magnitude, of ``image`` ``[Z, h, w]``."""
+    smooth = blurred(image[:, None], _BLUR)
+    gradient = torch.hypot(_difference(smooth, -1), _difference(smooth, -2))
+    return torch.cat((smooth, 2 * gradient), 1)
+
+
+def registered(moving: torch.Tensor, fixed: torch.Tensor, levels=LEVELS) -> torch.Tensor:
+    """Displacements ``u`` ``[N, h, w, 2]`` such that :func:`carried` ``(moving, u)`` looks like ``fixed``.
+
+    :param moving, fixed: ``[N, C, h, w]``, channels of comparable scale, about 0 to 1.
+    """
+    count, _, height, width = fixed.shape
+    field = fixed.new_zeros(count, 2, 1, 1)
+    for shrink, iterations in levels:
+        shape = (max(4, height // shrink), max(4, width // shrink))
+        small = [F.interpolate(x, shape, mode="area") if shrink > 1 else x for x in (moving, fixed)]
+        field = F.interpolate(field, shape, mode="bilinear", align_corners=False)
+        field = _demons(*small, field, iterations)
+    return field.permute(0, 2, 3, 1)
+
+
+def carried(masks: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
+    """``masks`` ``[N, C, h, w]`` moved by ``field`` ``[N, h, w, 2]``."""
+    grid = _base_grid(*masks.shape[-2:], masks) + field
+    return F.grid_sample(masks, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def pairs_at_once(shape: tuple[int, int]) -> int:
+    """How many pairs of slices of this shape are registered in one batch, for bounded memory."""
+    return max(1, _PIXELS_AT_ONCE // (shape[0] * shape[1]))
+
+
+def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """``[N, C, h, w]`` after an in-plane Gaussian of ``sigma`` pixels; edges are repeated."""
+    if sigma < 0.05:
+        return images
+    radius = max(1, int(2.5 * sigma + 0.5))
+    place = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
+    kernel = torch.exp(-0.5 * (place / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    channels = images.shape[1]
+    rows, columns = kernel.view(1, 1, -1, 1), kernel.view(1, 1, 1, -1)
+    out = F.pad(images, (radius, radius, 0, 0), mode="replicate")
+    out = F.conv2d(out, columns.expand(channels, 1, 1, -1), groups=channels)
+    out = F.pad(out, (0, 0, radius, radius), mode="replicate")
+    return F.conv2d(out, rows.expand(channels, 1, -1, 1), groups=channels)
+
+
+def _demons(moving, fixed, field, iterations: int):
+    height, width = fixed.shape[-2:]
+    base = _base_grid(height, width, fixed)
+    scale = fixed.new_tensor((2.0 / width, 2.0 / height)).view(1, 2, 1, 1)  # pixels to normalised coordinates
+    fixed_x, fixed_y = _difference(fixed, -1), _difference(fixed, -2)
+    for _ in range(iterations):
+        warped = F.grid_sample(
+            moving, base + field.permute(0, 2, 3, 1), mode="bilinear", padding_mode="border", align_corners=False
+        )
+        error = fixed - warped
+        x = (_difference(warped, -1) + fixed_x) / 2
+        y = (_difference(warped, -2) + fixed_y) / 2
+        strength = (x * x + y * y + error * error * 0.25).sum(1, keepdim=True) + 1e-4
+        force = torch.cat(((error * x).sum(1, keepdim=True), (error * y).sum(1, keepdim=True)), 1) / strength
+        field = blurred(field + blurred(force * scale, _UPDATE_BLUR), _FIELD_BLUR)
+    return field
+
+
+def _difference(images: torch.Tensor, axis: int) -> torch.Tensor:
+    """Central differences along an image axis; edges are repeated."""
+    pad = (1, 1, 0, 0) if axis == -1 else (0, 0, 1, 1)
+    padded = F.pad(images, pad, mode="replicate")
+    size = images.shape[axis]
+    return (padded.narrow(axis, 2, size) - padded.narrow(axis, 0, size)) / 2
+
+
+def _base_grid(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    x = (torch.arange(width, dtype=like.dtype, device=like.device) * 2 + 1) / width - 1
+    y = (torch.arange(height, dtype=like.dtype, device=like.device) * 2 + 1) / height - 1
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)[None]

@@ -1,0 +1,49 @@
+"""Settings of Few-shot: every number that a user or a researcher may change, with its range, in one flat record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..setting_fields import SettingsRecord, setting
+
+
+@dataclass(frozen=True)
+class FewShotSettings(SettingsRecord):
+    """All settings of Few-shot. The defaults are the best measured recipe that needs no pretrained weights."""
+
+    seed: int = setting(0, "Random seed. Same image, drawing and seed: same labels.", 0, 2**31 - 1)
+    target: str = setting(
+        "auto",
+        "Kind of target: compact (organs and lesions that reach from slice to slice; drawn masks are carried), scattered "
+        "(many small parts or tissue; nothing is carried), auto (from the drawn slices).",
+        choices=("auto", "compact", "scattered"),
+    )
+    work_voxels: int = setting(300_000, "Voxels of the grid on which drawn masks are carried.", 20_000, 20_000_000)
+    grow_voxels: int = setting(
+        9_000_000, "Voxels above which GrowCut works on a coarser grid than the image.", 50_000, 200_000_000
+    )
+    margin: float = setting(0.6, "Margin of the region worked on, as a share of the drawn size.", 0.1, 10.0)
+    growing: int = setting(3, "How often that region may grow when the answer reaches its border.", 0, 10)
+    # Carrying
+    appearance_weight: float = setting(
+        0.05, "Weight of the appearance at each step from slice to slice (0: registration alone).", 0.0, 1.0
+    )
+    appearance_steps: int = setting(250, "Training steps of the appearance network.", 20, 5000)
+    # Voting
+    leave_one_out: bool = setting(
+        True,
+        "Whether from two drawn slices on the vote is weighted by how well each part predicts a hidden drawn slice.",
+    )
+    softness: float = setting(20.0, "How sharply the vote follows those scores.", 0.0, 200.0)
+    regrow: float = setting(0.3, "Weight of the second GrowCut from the voxels that the vote is sure of.", 0.0, 0.9)
+    sure: float = setting(0.8, "Probability above which a voxel seeds the second GrowCut.", 0.5, 0.999)
+    # Ends
+    presence: float = setting(
+        1.0,
+        "How strongly a segment is taken to end where the image speaks against it (0: never ends by itself).",
+        0.0,
+        5.0,
+    )
+    partial_ring: float = setting(
+        4.0, "Millimetres around a partial drawing that count as drawn background.", 0.0, 100.0
+    )

@@ -1,0 +1,86 @@
+"""How much each part of the answer counts: the prior mix, and what predicts a hidden drawn slice best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+# Parts: "carried" (registration with appearance), "registered" (registration alone), "grown" (GrowCut), "appearance".
+Mix = Mapping[str, float]
+
+COMPACT_MIXES: tuple[Mix, ...] = (
+    {"carried": 1},
+    {"carried": 3, "grown": 1},
+    {"carried": 1, "grown": 1},
+    {"carried": 1, "grown": 3},
+    {"carried": 1, "registered": 1},
+    {"registered": 1, "grown": 1},
+    {"grown": 1},
+)
+SCATTERED_MIXES: tuple[Mix, ...] = (
+    {"grown": 2, "appearance": 1},
+    {"grown": 1, "appearance": 1},
+    {"grown": 1},
+)
+_PRIOR_BONUS = 0.01  # Dice by which another mix must be better than the prior one
+_LEAST_SHARE = 0.01
+
+
+def prior_mix(scattered: bool, anisotropy: float) -> Mix:
+    """The mix where nothing is known about how the parts do.
+
+    :param anisotropy: 1 to 4; where neighbouring slices hardly overlap, GrowCut is poor and carrying counts more.
+    """
+    return {"grown": 2, "appearance": 1} if scattered else {"carried": anisotropy, "grown": 1}
+
+
+def weighted_mix(
+    prior: Mix, candidates: tuple[Mix, ...], hidden: list[tuple[dict, torch.Tensor]], softness: float
+) -> Mix:
+    """The average of all candidates and the prior, weighted by exp(softness * Dice on hidden drawn slices).
+
+    :param hidden: for each hidden slice the parts ``name -> [C, h, w]`` and what is drawn there, classes ``[h, w]``.
+    :returns: part -> share; shares sum to 1.
+    """
+    mixes = [*candidates, prior]
+    scores = np.array([mean_dice(mix, hidden) for mix in mixes])
+    if np.isnan(scores).any():
+        return normalised(prior)
+    scores[-1] += _PRIOR_BONUS
+    weights = np.exp(softness * (scores - scores.max()))
+    total: dict[str, float] = {}
+    for mix, weight in zip(mixes, weights / weights.sum(), strict=True):
+        for part, share in mix.items():
+            total[part] = total.get(part, 0.0) + float(weight) * share / sum(mix.values())
+    return normalised({part: share for part, share in total.items() if share > _LEAST_SHARE})
+
+
+def looks_scattered(hidden: list[tuple[dict, torch.Tensor]]) -> bool:
+    """Whether hidden drawn slices are predicted better when nothing is carried."""
+    best = [max(mean_dice(mix, hidden) for mix in mixes) for mixes in (SCATTERED_MIXES[:2], COMPACT_MIXES)]
+    return best[0] > best[1]
+
+
+def normalised(mix: Mix) -> dict[str, float]:
+    total = sum(mix.values())
+    return {part: share / total for part, share in mix.items()}
+
+
+def mean_dice(mix: Mix, hidden) -> float:
+    """Over hidden slices and the classes drawn there; NaN if nothing is drawn on any."""
+    scores = []
+    for parts, drawn in hidden:
+        found = sum(share * parts[part] for part, share in mix.items()).argmax(0)
+        scores += class_dice(found, drawn)
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def class_dice(found: torch.Tensor, drawn: torch.Tensor) -> list[float]:
+    """Dice of each class (not the background) that is drawn."""
+    scores = []
+    for c in torch.unique(drawn[drawn > 0]).tolist():
+        a, b = found == c, drawn == c
+        scores.append(float(2 * (a & b).sum() / (a.sum() + b.sum())))
+    return scores

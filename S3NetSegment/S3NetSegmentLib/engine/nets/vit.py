@@ -1,0 +1,248 @@
+"""Vision transformer with the layers and tensor names of DINOv2, on torch alone.
+
+Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv 2010.11929; Oquab et al., "DINOv2", arXiv 2304.07193;
+Darcet et al., "Vision Transformers Need Registers", arXiv 2309.16588. Parameters have the names of the published
+checkpoints, so that these load strictly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..errors import InputError
+
+PATCH = 14  # pixels
+GRID = 37  # patches along each side of the 518 px images that the position embeddings were trained on
+_EPS = 1e-6
+# The published models without registers enlarge their position embeddings by the factor (n + 0.1) / 37 and not n / 37,
+# which shifts them a little; their weights were evaluated so, and so they are used.
+SCALE_OFFSET = 0.1
+
+
+class VisionTransformer(nn.Module):
+    """DINOv2's vision transformer as an encoder: :class:`~.encoder.Encoder` for sides that are multiples of 14.
+
+    :param width: embedding dimension; :param depth: number of blocks; :param heads: attention heads.
+    :param hidden: hidden dimension of the feed-forward layers.
+    :param gated: SwiGLU feed-forward layers (ViT-g) instead of GELU.
+    :param registers: number of register tokens, 0 or 4. Models with registers enlarge the position embeddings by size
+        and with antialiasing, those without by factor and without, as published.
+    :param levels: the blocks whose patch tokens come out, after the final norm; negative ones count from the end.
+    """
+
+    in_channels = 3
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        hidden: int,
+        *,
+        gated: bool = False,
+        registers: int = 0,
+        levels: Sequence[int] = (-1,),
+    ):
+        super().__init__()
+        self.levels = _block_numbers(levels, depth)
+        self.channels = (width,) * len(self.levels)
+        self.strides = (PATCH,) * len(self.levels)
+        self.width = width
+        self.registers = registers
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + GRID * GRID, width))
+        self.mask_token = nn.Parameter(torch.zeros(1, width))  # only training uses it, but the checkpoints hold it
+        if registers:
+            self.register_tokens = nn.Parameter(torch.zeros(1, registers, width))
+        self.patch_embed = PatchEmbedding(width)
+        self.blocks = nn.ModuleList(Block(width, heads, hidden, gated) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, _EPS)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """``image`` ``[N, 3, H, W]``, normalised with the ImageNet statistics, to one ``[N, width, H / 14, W / 14]`` per
+        level. Raises InputError if a side is not a multiple of 14."""
+        rows, columns = self._patches(image)
+        levels = self.tokens(image)
+        first = 1 + self.registers
+        return [t[:, first:].transpose(1, 2).unflatten(2, (rows, columns)) for t in levels]
+
+    def tokens(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """All tokens of each level after the final norm, ``[N, 1 + registers + patches, width]``: class token,
+        registers, patches row by row."""
+        rows, columns = self._patches(image)
+        x = self.patch_embed(image.to(self.patch_embed.proj.weight.dtype))
+        positions = self.position_embedding(rows, columns)
+        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), 1) + positions
+        if self.registers:  # they have no place in the image, so they come in after the positions
+            x = torch.cat((x[:, :1], self.register_tokens.expand(len(x), -1, -1), x[:, 1:]), 1)
+        found = {}
+        for number, block in enumerate(self.blocks[: max(self.levels) + 1]):
+            x = block(x)
+            if number in self.levels:
+                found[number] = self.norm(x)
+        return [found[number] for number in self.levels]
+
+    def position_embedding(self, rows: int, columns: int) -> torch.Tensor:
+        """Position embeddings of the class token and ``rows`` x ``columns`` patches, ``[1, 1 + rows * columns, width]``."""
+        if rows == columns == GRID:
+            return self.pos_embed
+        table = self.pos_embed[:, 1:].float().unflatten(1, (GRID, GRID)).permute(0, 3, 1, 2)
+        if self.registers:
+            table = F.interpolate(table, (rows, columns), mode="bicubic", antialias=True)
+        else:
+            factors = ((rows + SCALE_OFFSET) / GRID, (columns + SCALE_OFFSET) / GRID)
+            table = F.interpolate(table, scale_factor=factors, mode="bicubic")
+        patches = table.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)
+        return torch.cat((self.pos_embed[:, :1], patches), 1)
+
+    def use_precision(self, dtype: torch.dtype) -> VisionTransformer:
+        """Holds the weights of all linear layers in ``dtype`` (bfloat16: half the memory, and fast where the machine
+        computes in it); norms, positions and the sum along the blocks stay float32. Returns itself."""
+        for block in self.blocks:
+            for layer in (block.attn, block.mlp):
+                layer.to(dtype)
+        return self
+
+    def initialize(self, generator: torch.Generator) -> VisionTransformer:
+        """Draws all weights from ``generator`` (normal, 0.02; norms and scales near 1). For tests and benchmarks: a
+        transformer needs published or trained weights to be of use. Returns itself."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                centre = 1.0 if ("norm" in name and name.endswith("weight")) or name.endswith("gamma") else 0.0
+                parameter.normal_(centre, 0.02, generator=generator)
+        return self
+
+    @staticmethod
+    def _patches(image: torch.Tensor) -> tuple[int, int]:
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise InputError(f"the encoder needs images [N, 3, H, W]; got {tuple(image.shape)}")
+        height, width = image.shape[-2:]
+        if height < PATCH or width < PATCH or height % PATCH or width % PATCH:
+            raise InputError(
+                f"the encoder needs sides that are multiples of {PATCH} pixels; got {height} x {width}. Resize the image, "
+                f"e.g. to {_multiple(height)} x {_multiple(width)}"
+            )
+        return height // PATCH, width // PATCH
+
+
+class PatchEmbedding(nn.Module):
+    """Each patch of 14 x 14 pixels as one token."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, PATCH, PATCH)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.proj(image).flatten(2).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward layer, each normalised before and scaled after, both added to their input."""
+
+    def __init__(self, width: int, heads: int, hidden: int, gated: bool):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, _EPS)
+        self.attn = SelfAttention(width, heads)
+        self.ls1 = LayerScale(width)
+        self.norm2 = nn.LayerNorm(width, _EPS)
+        self.mlp = GatedFeedForward(width, hidden) if gated else FeedForward(width, hidden)
+        self.ls2 = LayerScale(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.ls1(self.attn(self.norm1(x)))
+        return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention in the memory-saving form of torch (no attention matrix is kept)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.to(_weight(self.proj).dtype)
+        query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(F.gelu(self.fc1(x.to(_weight(self.fc2).dtype))))
+
+
+class GatedFeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020): SiLU of the first half of the hidden values times the second half."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.w12 = nn.Linear(width, 2 * hidden)
+        self.w3 = nn.Linear(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate, value = self.w12(x.to(_weight(self.w3).dtype)).chunk(2, -1)
+        return self.w3(F.silu(gate) * value)
+
+
+class LayerScale(nn.Module):
+    """One learned factor per channel."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gamma
+
+
+def _weight(linear: nn.Module) -> torch.Tensor:
+    """The weight of a linear layer, also of one with an adapter (:mod:`.lora`)."""
+    return getattr(linear, "base", linear).weight
+
+
+def _multiple(side: int) -> int:
+    return max(1, round(side / PATCH)) * PATCH
+
+
+def _block_numbers(levels: Sequence[int], depth: int) -> tuple[int, ...]:
+    numbers = tuple(level + depth if level < 0 else level for level in levels)
+    if not numbers or not all(0 <= number < depth for number in numbers):
+        raise InputError(f"levels are {tuple(levels)}; name blocks from 0 to {depth - 1}, or -1 for the last one")
+    return numbers
+
+
+def is_native_bfloat16(device: torch.device) -> bool:
+    """Whether ``device`` computes in bfloat16 itself, so that it saves time; elsewhere it would be imitated, slowly."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    abilities = getattr(torch.cpu, "get_capabilities", dict)()
+    if abilities:
+        return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16") or abilities.get("sve_bf16"))
+    try:  # torch before 2.10 does not say; Linux does
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags.split()
+
+
+def patches_for(side_px: float) -> int:
+    """The whole number of patches that covers ``side_px`` pixels."""
+    return max(1, math.ceil(side_px / PATCH))

@@ -1,0 +1,127 @@
+"""LoRA adapters on a small transformer."""
+
+import pytest
+import torch
+
+from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Dinov2Encoder
+from S3NetSegmentLib.engine.nets.lora import (
+    AdaptedLinear,
+    add_lora,
+    load_lora,
+    load_lora_state,
+    lora_state,
+    remove_lora,
+    save_lora,
+)
+from S3NetSegmentLib.engine.nets.s3net import S3Net
+from S3NetSegmentLib.engine.nets.vit import VisionTransformer
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def tiny(seed=1, width=48, **options):
+    return VisionTransformer(width, 2, 3, 96, **options).initialize(generator(seed)).eval()
+
+
+IMAGE = torch.randn(1, 3, 42, 42, generator=generator(2))
+
+
+def trained(model, seed=3):
+    """Adapters that do something."""
+    for parameter in add_lora(model, 4, generator(seed)):
+        with torch.no_grad():
+            parameter.normal_(0, 0.1, generator=generator(seed + parameter.numel()))
+    return model
+
+
+def test_adapters_change_nothing_before_training_and_are_all_that_trains():
+    model = tiny()
+    before = model(IMAGE)[0].detach()
+    adapters = add_lora(model, 4, generator())
+    assert torch.equal(model(IMAGE)[0], before)
+    assert {id(p) for p in model.parameters() if p.requires_grad} == {id(p) for p in adapters}
+    model(IMAGE)[0].square().sum().backward()
+    ups = [m.up for m in model.modules() if isinstance(m, AdaptedLinear)]
+    assert len(ups) == 2 * 4 and all(up.grad.abs().sum() > 0 for up in ups)
+
+
+@pytest.mark.parametrize(("size", "count"), [("s", 294_912), ("b", 589_824), ("l", 1_572_864)])
+def test_rank_4_on_the_published_models_has_the_published_number_of_parameters(size, count):
+    with torch.device("meta"):
+        model = ARCHITECTURES[f"dinov2-vit{size}14"].build()
+    assert sum(p.numel() for p in add_lora(model, 4, generator())) == count
+
+
+def test_the_down_projection_is_drawn_with_deviation_1_over_rank_and_follows_the_generator():
+    first, again, other = (lora_state(m) for m in (tiny(), tiny(), tiny()) if add_lora(m, 8, generator(0)))
+    assert all(torch.equal(first[name], again[name]) for name in first) and other.keys() == first.keys()
+    downs = torch.cat([t.flatten() for name, t in first.items() if name.endswith("down")])
+    assert abs(float(downs.std()) - 1 / 8) < 0.01
+
+
+def test_adapters_are_saved_apart_and_loaded_onto_the_same_encoder(tmp_path):
+    model = trained(tiny())
+    save_lora(model, tmp_path / "adapters.pt")
+    assert (tmp_path / "adapters.pt").stat().st_size < 60_000  # not the encoder
+    other = tiny()
+    load_lora(other, tmp_path / "adapters.pt")
+    assert torch.equal(other(IMAGE)[0], model(IMAGE)[0])
+    load_lora(other, tmp_path / "adapters.pt")  # in place of those that are there
+    assert torch.equal(other(IMAGE)[0], model(IMAGE)[0])
+
+
+def test_merged_adapters_give_the_same_features_without_adapters():
+    model = trained(tiny())
+    expected = model(IMAGE)[0]
+    remove_lora(model, merge=True)
+    assert (model(IMAGE)[0] - expected).abs().max() < 1e-4
+    assert not lora_state(model) and model.state_dict().keys() == tiny().state_dict().keys()
+
+
+def test_removed_adapters_leave_the_encoder_as_it_was():
+    model = trained(tiny())
+    remove_lora(model)
+    assert torch.equal(model(IMAGE)[0], tiny()(IMAGE)[0])
+
+
+def test_the_state_is_a_copy_that_later_training_does_not_change():
+    model = trained(tiny())
+    state = lora_state(model)
+    kept = {name: tensor.clone() for name, tensor in state.items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    assert all(torch.equal(state[name], kept[name]) for name in state)
+
+
+def test_adapters_train_beside_weights_in_bfloat16():
+    encoder = Dinov2Encoder(tiny(), precision="bfloat16")
+    adapters = add_lora(encoder, 2, generator())
+    encoder(IMAGE)[0].square().sum().backward()
+    assert all(p.dtype == torch.float32 for p in adapters)
+    assert any(p.grad.abs().sum() > 0 for p in adapters)
+
+
+def test_adapters_of_another_encoder_are_refused_and_nothing_changes(tmp_path):
+    save_lora(trained(tiny(width=24)), tmp_path / "other.pt")
+    model = tiny()
+    with pytest.raises(InputError, match="do not belong to this encoder"):
+        load_lora(model, tmp_path / "other.pt")
+    assert not lora_state(model)
+    torch.save({"a": torch.zeros(2)}, tmp_path / "no.pt")
+    with pytest.raises(InputError, match="holds no LoRA adapters"):
+        load_lora(model, tmp_path / "no.pt")
+    with pytest.raises(InputError, match="holds no LoRA adapters"):
+        load_lora_state(model, {})
+
+
+def test_wrong_ranks_second_adapters_and_other_networks_are_refused():
+    with pytest.raises(InputError, match="rank is 0"):
+        add_lora(tiny(), 0, generator())
+    with pytest.raises(InputError, match="already"):
+        add_lora(trained(tiny()), 2, generator())
+    with pytest.raises(InputError, match="no transformer blocks"):
+        add_lora(S3Net(1), 2, generator())
