@@ -27,7 +27,7 @@ PICTURES = REPOSITORY / "Resources" / "Pictures"
 ANSWERS = (
     ("ct_abdomen", 1, "z"),
     ("ct_abdomen", 3, "y"),
-    ("mr_brain_tumour", 1, "z"),
+    ("mr_spinal_cord", 1, "y"),
     ("skin_lesion_2", None, "z"),
 )
 SIZE = 300
