@@ -21,7 +21,7 @@ NAMES = (
     "vc_to_best", "consensus_to_best", "coherence_to_best", "log_hand", "hand_to_best",
     "strength_up", "strength_down",
     "click_deviation", "click_offset", "ray_shortest", "ray_quarter", "ray_median", "ray_mean", "ray_spread",
-    "ray_returns", "ray_out",
+    "ray_returns", "ray_out", "ray_step_quarter", "ray_step", "ray_step_same", "ray_level_change",
 )  # fmt: skip
 COLUMN = {name: i for i, name in enumerate(NAMES)}
 ALIKE = 0.8  # candidates of a higher Dice coefficient count as the same opinion
@@ -176,31 +176,57 @@ def _add_click(values, candidates, graph, point) -> None:
     mean, deviation = _moments(candidates, graph)
     off = np.sqrt(np.square(mean - graph.standard[tuple(point)]).sum(1))
     values["click_deviation"] = off / (deviation + 0.3)
-    side = min(graph.spacing)
-    regions = _along_rays(graph, point)  # [rays, steps], -1 outside the volume
+    regions, levels = _along_rays(graph, point)
     held = candidates.sets[:, np.maximum(regions, 0)] & (regions >= 0)
     left = ~held
-    ends = np.where(left.any(2), left.argmax(2), regions.shape[1])
-    distance = ends * _PER_RADIUS * side / radius[:, None]
+    steps = regions.shape[1]
+    ends = np.where(left.any(2), left.argmax(2), steps)
+    distance = ends * _PER_RADIUS * min(graph.spacing) / radius[:, None]
     values["ray_shortest"] = distance.min(1)
     values["ray_quarter"] = np.quantile(distance, 0.25, axis=1)
     values["ray_median"] = np.median(distance, 1)
     values["ray_mean"] = distance.mean(1)
     values["ray_spread"] = np.log((distance.std(1) + 0.05) / (distance.mean(1) + 0.05))
     # How much of the object on the rays lies behind a gap: 0 for a body that is seen wholly from the click.
-    total = held.sum((1, 2))
-    values["ray_returns"] = 1 - ends.sum(1) / np.maximum(total, 1) * (ends < regions.shape[1]).any(1)
-    outside = np.where((regions >= 0).all(1), regions.shape[1] + 1, (regions < 0).argmax(1))
-    values["ray_out"] = (ends >= outside[None]).mean(1)
+    values["ray_returns"] = 1 - ends.sum(1) / np.maximum(held.sum((1, 2)), 1)
+    first_outside = np.where((regions >= 0).all(1), steps + 1, (regions < 0).argmax(1))
+    out = ends >= np.minimum(first_outside, steps)[None]
+    values["ray_out"] = out.mean(1)
+    _add_steps(values, levels, ends, out)
 
 
-def _along_rays(graph: RegionGraph, point: tuple[int, int, int]) -> np.ndarray:
-    """Supervoxels met on straight ways from ``point``, ``[26, steps]``; -1 beyond the volume. Directions are those of
-    the 26 neighbours of a cubic voxel, steps are in mm, so that thick slices do not distort them."""
+def _add_steps(values, levels, ends, out) -> None:
+    """What is seen on the rays: the step of intensity where they leave the candidate, and the change before.
+
+    :param levels: ``[rays, steps, C]`` intensities. ``ends``: ``[n, rays]`` first step outside; ``out``: it is beyond the
+        volume.
+    """
+    rays = np.arange(levels.shape[0])
+    padded = np.concatenate((levels, np.repeat(levels[:, -1:], 3, 1)), 1)
+    window = (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]) / 3  # of three steps
+    step = window[rays, np.minimum(ends, levels.shape[1])] - window[rays, np.maximum(ends - 3, 0)]
+    size = np.sqrt(np.square(step).sum(-1))
+    seen = ~out
+    count = np.maximum(seen.sum(1), 1)
+    ordered = np.sort(np.where(seen, size, np.inf), 1)
+    quarter = np.take_along_axis(ordered, (count[:, None] - 1) // 4, 1)[:, 0]
+    values["ray_step_quarter"] = np.where(seen.any(1), quarter, 0)
+    values["ray_step"] = (size * seen).sum(1) / count
+    total = np.sqrt(np.square((step * seen[..., None]).sum(1)).sum(-1))
+    values["ray_step_same"] = total / np.maximum((size * seen).sum(1), 1e-6)
+    change = np.sqrt(np.square(levels - levels[:, :1]).sum(-1))
+    so_far = np.cumsum(np.concatenate((np.zeros((len(rays), 1)), change), 1), 1)
+    values["ray_level_change"] = (so_far[rays, ends] / np.maximum(ends, 1)).mean(1)
+
+
+def _along_rays(graph: RegionGraph, point: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Supervoxels ``[rays, steps]`` met on straight ways from ``point``, -1 beyond the volume, and the intensities there
+    ``[rays, steps, C]``. Directions are those of the 26 neighbours of a cubic voxel, steps are in mm, so that thick
+    slices do not distort them."""
     shape = np.array(graph.labels.shape)
     directions = _RAYS / np.linalg.norm(_RAYS, axis=1, keepdims=True)
     lengths = np.arange(_RAY_STEPS) * _PER_RADIUS * min(graph.spacing)
     index = np.rint(np.array(point) + directions[:, None] * lengths[None, :, None] / graph.spacing).astype(int)
     within = ((index >= 0) & (index < shape)).all(2)
-    index = np.clip(index, 0, shape - 1)
-    return np.where(within, graph.labels[tuple(np.moveaxis(index, 2, 0))].astype(np.int64), -1)
+    index = tuple(np.moveaxis(np.clip(index, 0, shape - 1), 2, 0))
+    return np.where(within, graph.labels[index].astype(np.int64), -1), graph.standard[index]

@@ -9,24 +9,22 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
-from ..images.resample import bounding_box
 from ..progress import drain
 from ..regions.volume_graph import RegionGraph, region_graph
 from .ranked import RankedCandidates, rank_sizes
 from .ranker import Ranker
 from .volume_candidates import CandidateFinder, VolumeCandidates
 from .volume_features import hand_score, measure, overlap_matrix
+from .volume_masks import LazyMasks, object_mask
 
 WEIGHTS = Path(__file__).with_name("volume_ranker.npz")
 # The weight of the hand-made score beside the ranker (which knows synthetic scenes only), chosen on development cases.
-HAND_WEIGHT = 0.5
+HAND_WEIGHT = 0.3
 _REMEMBERED_POINTS = 8
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
 _LARGEST_ADDITION, _LARGEST_REMOVAL = 1.5, 0.7  # shares of the object that one further point may add or remove
 _SPOT_RADIUS = 4.0  # smallest voxel sides, where no region fits a further point
-_SMALL_HOLE = 0.05  # share of the object
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class VolumeObjects:
             candidates.volume[at],
             scores[at],
             measured.overlap[np.ix_(at, at)],
-            lambda ladder: LazyMasks(self.graph, candidates.sets[at[ladder]]),
+            lambda ladder: LazyMasks(self.graph, candidates.sets[at[ladder]], [inside], forbidden),
         )
 
     def main(self) -> RankedCandidates | None:
@@ -114,7 +112,7 @@ class VolumeObjects:
             usable &= ~sets[:, self.graph.labels[tuple(other)]]
         if usable.any():
             scores = np.where(usable, self._scores(measured, None), -np.inf)
-            region = _mask_of(self.graph, sets[int(scores.argmax())])
+            region = object_mask(self.graph, sets[int(scores.argmax())], [point], protected)
         else:
             region = self._spot(point)
             for other in protected:
@@ -151,34 +149,6 @@ class VolumeObjects:
         grids = np.ogrid[tuple(slice(0, n) for n in self.graph.labels.shape)]
         square = sum(((g - p) * s) ** 2 for g, p, s in zip(grids, point, self.graph.spacing, strict=True))
         return square <= (_SPOT_RADIUS * min(self.graph.spacing)) ** 2
-
-
-class LazyMasks(Sequence):
-    """Masks of sets of supervoxels, each made when it is asked for and not kept."""
-
-    def __init__(self, graph: RegionGraph, sets: np.ndarray):
-        self._graph, self._sets = graph, sets
-
-    def __len__(self) -> int:
-        return len(self._sets)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return LazyMasks(self._graph, self._sets[index])
-        return _mask_of(self._graph, self._sets[index])
-
-
-def _mask_of(graph: RegionGraph, members: np.ndarray) -> np.ndarray:
-    """The voxels of ``members``, bool ``[k, j, i]``, with holes filled that are below 5 % of them each."""
-    mask = members[graph.labels]
-    box = bounding_box(mask)
-    inside = np.pad(mask[box], 1)
-    holes, count = ndimage.label(~inside)
-    if count > 1:
-        small = np.bincount(holes.ravel()) <= _SMALL_HOLE * np.count_nonzero(inside)
-        small[:2] = False  # the object itself, and what lies around it (numbered first)
-        mask[box] |= small[holes][1:-1, 1:-1, 1:-1]
-    return mask
 
 
 @lru_cache(maxsize=1)

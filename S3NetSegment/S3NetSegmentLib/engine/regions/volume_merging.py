@@ -12,10 +12,10 @@ import numpy as np
 
 from ..progress import Step, Steps
 
-# border: strength of the border and difference of the means, weighted by the size of the smaller region and by how
-#   little of its surface is shared. gradient: strength of the border alone, weakly weighted by size. piecewise: what a
+# border, edge: strength of the border (edge: squared) and difference of the means, weighted by the size of the smaller
+#   region and by how little of its surface is shared. gradient: strength of the border alone, weakly weighted by size. piecewise: what a
 #   piecewise constant image loses by the merge per border area removed (Mumford and Shah 1989; Koepfler et al. 1994).
-KINDS = ("border", "gradient", "piecewise")
+KINDS = ("border", "edge", "gradient", "piecewise")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +102,8 @@ def _costs(kind: str, columns, a, b, border, inside, inner) -> np.ndarray:
     area = border[:, 0]
     strength = border[:, 1] / area
     exposed = np.minimum(surface[a], surface[b]) / area  # 1: the smaller one is enclosed
-    if kind == "border":
-        return strength * np.sqrt(squared) * np.sqrt(smaller) * exposed
+    if kind in ("border", "edge"):
+        return strength ** (1 if kind == "border" else 2) * np.sqrt(squared * smaller) * exposed
     if kind == "gradient":
         return strength * smaller**0.15
     if kind == "piecewise":
