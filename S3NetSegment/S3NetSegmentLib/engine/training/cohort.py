@@ -1,9 +1,9 @@
 """A cohort: a folder of images, label files for some of them, and who belongs to whom.
 
-    images/<case>.*          any image format, or a folder of DICOM files
-    labels/<case>.seg.nrrd   or a label map (.nii.gz, .nrrd, .mha, .png) on the grid of its image; same stem, same case
-    cohort.json              optional: {"patients": {case: patient}, "splits": {"train": [...], "validation": [...],
-                             "test": [...]} (of cases or patients), "classes": [{"name", "value", "color"}, ...]}
+images/<case>.*          any image format, or a folder of DICOM files
+labels/<case>.seg.nrrd   or a label map (.nii.gz, .nrrd, .mha, .png) on the grid of its image; same stem, same case
+cohort.json              optional: {"patients": {case: patient}, "splits": {"train": [...], "validation": [...],
+                         "test": [...]} (of cases or patients), "classes": [{"name", "value", "color"}, ...]}
 """
 
 from __future__ import annotations
@@ -245,7 +245,9 @@ def _listed_splits(description: dict, cases: Sequence[Case], known: set[str]) ->
             raise InputError(f"{DESCRIPTION} has a split {split!r}; it may have lists named {', '.join(SPLITS)}")
         unknown = [n for n in names if n not in known]
         if unknown:
-            raise InputError(f"split {split!r} of {DESCRIPTION} names {unknown[0]!r}, which is neither case nor patient")
+            raise InputError(
+                f"split {split!r} of {DESCRIPTION} names {unknown[0]!r}, which is neither case nor patient"
+            )
     splits, owner = {}, {}
     for split, names in listed.items():
         chosen = [c for c in cases if c.name in names or c.patient in names]

@@ -64,8 +64,9 @@ class SliceBank:
         return self._taken(self.images, slices)[:, None].float() / 255
 
     def labels_at(self, slices: np.ndarray) -> torch.Tensor:
-        """Int64 ``[B, side, side]`` on the device; all of the slices must be labelled."""
-        return self._taken(self.labels, self.label_rows[slices]).long()
+        """Int64 ``[B, side, side]`` on the device, -1 in the padding; all of the slices must be labelled."""
+        labels = self._taken(self.labels, self.label_rows[slices]).long()
+        return labels.masked_fill(~self.valid_at(slices)[:, 0], -1)
 
     def valid_at(self, slices: np.ndarray) -> torch.Tensor:
         """Bool ``[B, 1, side, side]`` on the device: what is not padding."""
@@ -162,7 +163,9 @@ def build_bank(
     if not at:
         raise InputError("none of the images can be used: " + "; ".join(notes))
     if cut:
-        notes.append(f"{len(cut)} of {len(names)} images are larger than a slice: up to {max(cut):.0%} of them is cut off")
+        notes.append(
+            f"{len(cut)} of {len(names)} images are larger than a slice: up to {max(cut):.0%} of them is cut off"
+        )
     if isinstance(images, np.memmap):
         images, labels = images[:at], labels[:labelled]
     else:
@@ -190,9 +193,9 @@ class SliceBatches:
 
 
 class TwoStreamBatches:
-    """Batches of labelled and unlabelled slices: "labelled" ``[B, 1, side, side]``, "labels" ``[B, side, side]``, "valid"
-    ``[B, 1, side, side]``, "case", "z" ``[B]``; "unlabelled", "unlabelled_valid" ``[U, 1, side, side]``, "unlabelled_case",
-    "unlabelled_z" ``[U]``; and the numbers of :class:`SliceBatches`. Every labelled slice comes once per epoch.
+    """Batches of labelled and unlabelled slices: "labelled" ``[B, 1, side, side]`` and "labels" ``[B, side, side]``, -1 in the
+    padding; "unlabelled" and "valid" ``[U, 1, side, side]``, False in the padding; "case" and "z" ``[B]``, "unlabelled_case"
+    and "unlabelled_z" ``[U]``; and the numbers of :class:`SliceBatches`. Every labelled slice comes once per epoch.
 
     Without an unlabelled case the labelled slices serve as unlabelled ones too.
 
@@ -203,7 +206,9 @@ class TwoStreamBatches:
         self._bank, self._seed = bank, seed
         self._drawn = bank.labelled
         if not self._drawn.size:
-            raise InputError("no training case is labelled; draw at least one and save it in the cohort's folder labels")
+            raise InputError(
+                "no training case is labelled; draw at least one and save it in the cohort's folder labels"
+            )
         self._others = bank.unlabelled if bank.unlabelled.size else self._drawn
         self.epoch_steps = -(-len(self._drawn) // batch)
         self._labelled = EpochSampler(len(self._drawn), batch, seed)
@@ -213,12 +218,12 @@ class TwoStreamBatches:
         bank, drawn = self._bank, self._drawn[self._labelled.items(step, rank, processes)]
         case, z = bank.cases_at(drawn)
         batch = {
-            "labelled": bank.images_at(drawn), "labels": bank.labels_at(drawn), "valid": bank.valid_at(drawn), "case": case,
-            "z": z, "seed": self._seed, "step": step, "rank": rank, "processes": processes,
+            "labelled": bank.images_at(drawn), "labels": bank.labels_at(drawn), "case": case, "z": z,
+            "seed": self._seed, "step": step, "rank": rank, "processes": processes,
         }  # fmt: skip
         if self._unlabelled is not None:
             others = self._others[self._unlabelled.items(step, rank, processes)]
-            batch["unlabelled"], batch["unlabelled_valid"] = bank.images_at(others), bank.valid_at(others)
+            batch["unlabelled"], batch["valid"] = bank.images_at(others), bank.valid_at(others)
             batch["unlabelled_case"], batch["unlabelled_z"] = bank.cases_at(others)
         return batch
 
@@ -228,7 +233,7 @@ def _in_file(shape: tuple[int, int, int], folder: Path | None) -> np.ndarray:
     if 0 in shape:
         return np.zeros(shape, np.uint8)
     try:
-        file = tempfile.TemporaryFile(prefix=".slices", dir=folder)  # noqa: SIM115, the array keeps it open
+        file = tempfile.TemporaryFile(prefix=".slices", dir=folder)
         file.truncate(int(np.prod(shape)))
         return np.memmap(file, np.uint8, "r+", shape=shape)
     except OSError as error:

@@ -74,7 +74,9 @@ class VolumeSlices:
         self.scaled = tuple(
             max(1, round(n * s / layout.spacing)) for n, s in zip(self.native, spacing[1:], strict=True)
         )
-        self._shown = [_middle(n, layout.side) for n in self.scaled]  # (place in the slice, place in the scaled, length)
+        self._shown = [
+            _middle(n, layout.side) for n in self.scaled
+        ]  # (place in the slice, place in the scaled, length)
         self.box = (self._shown[0][0], self._shown[1][0], self._shown[0][2], self._shown[1][2])
 
     @property

@@ -15,8 +15,8 @@ class Task(Protocol):
     numbers) and how much of the training is done (0 to 1), and returns scalar tensors by name. Their sum is minimised, or the
     entry "loss" alone where there is one; entries whose names begin with "_" are only logged.
 
-    Random numbers of a task follow from the batch's "seed", "step" and "rank"; those that layers draw themselves (dropout)
-    are seeded by the trainer. A batch may arrive in several parts, with a "rank" of their own.
+    Random numbers of a task follow from the batch's "seed", "step" and "rank" alone. A batch may arrive in several parts, each
+    with a "rank" of its own.
 
     Optional members, used where they exist:
 
