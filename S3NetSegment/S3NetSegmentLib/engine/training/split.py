@@ -69,7 +69,9 @@ def _by_patients(cohort: Cohort, held: set[str], names: dict[str, set[str]]) -> 
 def _held_out(patients: int, validation: float, test: float) -> tuple[int, int]:
     tested = min(round(test * patients), max(0, patients - 1))
     left = patients - tested
-    checked = min(max(1, round(validation * patients)), left - 1) if left >= 4 and validation > 0 else 0
+    checked = (
+        min(max(1, round(validation * patients)), left - 1) if patients >= 4 and left >= 2 and validation > 0 else 0
+    )
     return checked, tested
 
 
