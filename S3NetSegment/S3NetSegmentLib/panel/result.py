@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..engine import InputError
-from ..scene.confidence import show_confidence
+from ..scene.confidence import lay_over, show_confidence, take_off
 from ..scene.segment_edit import SegmentEdit, segment_edit
 from ..scene.segments import create_segmentation, segment_tag
 from .answer import ROLE, SegmentAnswer
@@ -93,27 +93,20 @@ class SegmentResult:
 
     def show_confidence(self):
         """The confidence of the answer as a volume node over the image."""
-        answer = self.answer
-        name = f"{answer.request.volume_node.GetName()} confidence"
-        node = show_confidence(answer.confidence(), answer.geometry, name, answer.request.volume_node)
-        scene = node.GetScene()
-        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-            view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
-            if view.GetBackgroundVolumeID() == answer.request.volume_node.GetID():
-                view.SetForegroundVolumeID(node.GetID())
-                view.SetForegroundOpacity(0.5)
+        answer, volume_node = self.answer, self.answer.request.volume_node
+        node = show_confidence(answer.confidence(), answer.geometry, self._confidence_name, volume_node)
+        lay_over(node, volume_node)
         return node
 
     def hide_confidence(self) -> None:
         """Takes the confidence out of the views that show it over the image."""
-        scene = self.node.GetScene()
-        node = scene.GetFirstNodeByName(f"{self.answer.request.volume_node.GetName()} confidence")
-        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-            view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
-            if node is not None and view.GetForegroundVolumeID() == node.GetID():
-                view.SetForegroundVolumeID(None)
+        take_off(self._confidence_name)
 
     # -- inside
+
+    @property
+    def _confidence_name(self) -> str:
+        return f"{self.answer.request.volume_node.GetName()} confidence"
 
     def _edit(self, undoable: bool = True):
         save = (lambda: self._save_undo(self.node)) if undoable and self._save_undo is not None else None
