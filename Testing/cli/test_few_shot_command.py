@@ -13,12 +13,15 @@ from command_line import s3net, start
 from S3NetSegmentLib import __version__
 from S3NetSegmentLib.cli import main
 from S3NetSegmentLib.cli.arguments import join_coordinates
+from S3NetSegmentLib.cli.few_shot_support import SupportFile, read_support
 from S3NetSegmentLib.engine import InputError, Segment, Segmentation, Volume
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 
-TERMINOLOGY = "Segmentation category and type~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~Anatomic codes~^^~^^"
+TERMINOLOGY = (
+    "Segmentation category and type~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~Anatomic codes~^^~^^"
+)
 SEGMENTS = [
     Segment("Leber", (1.0, 0.5, 0.0), 3, terminology=TERMINOLOGY, tags={"Segmentation.Status": "inprogress"}),
     Segment("tube ü", (0.0, 0.25, 1.0), 7),
@@ -53,6 +56,7 @@ def folder(tmp_path, monkeypatch):
     write_image(IMAGE, tmp_path / "ct.nii.gz")
     write_segmentation(Segmentation([only(TRUTH, DRAWN)], SEGMENTS, IMAGE.ijk_to_ras), tmp_path / "drawn.seg.nrrd")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("S3NET_WEIGHTS", str(tmp_path / "weights"))  # not those of whoever runs the tests
     return tmp_path
 
 
@@ -62,10 +66,24 @@ def write_labels(labels, name, matrix=IMAGE.ijk_to_ras):
 
 def run(text, capsys):
     """The command in this process; its summary."""
-    arguments = main.build_parser().parse_args(["few-shot", *join_coordinates(text.split()), "--quiet", "--json"])
+    quick = "--set appearance_steps=60 --set work_voxels=20000 --quiet --json"
+    arguments = main.build_parser().parse_args(["few-shot", *join_coordinates(f"{text} {quick}".split())])
     arguments.check(arguments)
     assert main.run(arguments) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def support_of(text):
+    """The support that the command would use."""
+    arguments = main.build_parser().parse_args(["few-shot", "ct.nii.gz", "-o", "out.nrrd", *text.split()])
+    arguments.check(arguments)
+    files = [SupportFile(**drawing) for drawing in arguments.support]
+    return read_support(files, IMAGE, arguments.axis, arguments.segments, complete=not arguments.partial)
+
+
+def contents(support):
+    """What is drawn, comparable."""
+    return [(s.axis, s.index, s.labels.tolist(), s.complete) for s in support.drawings]
 
 
 def refused(text):
@@ -129,7 +147,8 @@ def test_a_label_map_gives_a_label_map_with_the_same_values_also_large_ones(fold
 
 
 def test_people_read_volumes_expected_dice_and_the_slices_to_draw_next(folder):
-    done = s3net("few-shot", "ct.nii.gz", "--support", "drawn.seg.nrrd", "-o", "out.seg.nrrd", folder=folder)
+    files = ["ct.nii.gz", "--support", "drawn.seg.nrrd", "-o", "out.seg.nrrd", "--encoder", "default"]
+    done = s3net("few-shot", *files, folder=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "40 x 36 x 14" in lines[0] and lines[1] == "drawn: slice 5, 9 along z"
@@ -157,19 +176,21 @@ def test_an_unknown_segment_is_refused_with_the_names_there_are(folder):
     assert "'Milz'" in text and "Leber, tube ü" in text
 
 
-def test_drawn_slices_may_be_named_and_hold_nothing(folder, capsys):
+def test_drawn_slices_may_be_named_and_hold_nothing(folder):
     write_labels(only(TRUTH, (4, 7, 10)), "drawn.nrrd")
-    summary = run("ct.nii.gz --support drawn.nrrd --drawn 4,10,13 -o out.nrrd", capsys)
-    assert summary["support"][0]["drawn"] == [4, 10, 13]
-    assert any("other slices than --drawn" in note for note in summary["notes"])
-    assert not read_image(folder / "out.nrrd").array[13].any()
+    support = support_of("--support drawn.nrrd --drawn 4,10,13")
+    assert [(s.index, s.labels.any()) for s in support.drawings] == [(4, True), (10, True), (13, False)]
+    assert any("other slices than --drawn" in note for note in support.notes)
 
 
-def test_slices_across_another_axis_are_found_by_themselves(folder, capsys):
+def test_slices_across_another_axis_are_found_by_themselves(folder):
     write_labels(only(TRUTH, (20, 25, 30), axis=2), "drawn.nrrd")
-    summary = run("ct.nii.gz --support drawn.nrrd -o out.nrrd", capsys)
-    assert summary["support"][0]["axis"] == summary["part"]["axis"] == "x"
-    assert summary["support"][0]["drawn"] == [20, 25, 30]
+    support = support_of("--support drawn.nrrd")
+    assert [(s.axis, s.index) for s in support.drawings] == [("x", 20), ("x", 25), ("x", 30)]
+    assert (
+        support_of("--support drawn.nrrd --axis z").facts[0]["drawn"]
+        == np.flatnonzero(only(TRUTH, (20, 25, 30), axis=2).any((1, 2))).tolist()
+    )
 
 
 def test_only_the_slices_asked_for_are_answered(folder, capsys):
@@ -184,51 +205,65 @@ def test_a_partial_drawing_says_nothing_of_what_lies_far_from_it(folder, capsys)
     assert dice(undrawn(labels) == 3, undrawn(TRUTH) == 3) > 0.8
 
 
-def test_of_overlapping_segments_the_smaller_counts_and_it_is_said(folder, capsys):
+def test_of_overlapping_segments_the_smaller_counts_and_it_is_said(folder):
     inner = np.zeros_like(TRUTH)
     inner[5, 14:20, 22:28] = 1
     segments = [SEGMENTS[0], Segment("core", (1, 0, 0), 1, layer=1)]
     write_segmentation(Segmentation([only(TRUTH, DRAWN), inner], segments, IMAGE.ijk_to_ras), "nested.seg.nrrd")
-    summary = run("ct.nii.gz --support nested.seg.nrrd -o out.seg.nrrd", capsys)
-    assert any("'Leber' and 'core' overlap in 36 voxels" in note for note in summary["notes"])
-    found = read_segmentation(folder / "out.seg.nrrd")
-    assert np.array_equal(found.layers[0][5] == 1, inner[5] == 1)
+    support = support_of("--support nested.seg.nrrd")
+    assert any("'Leber' and 'core' overlap in 36 voxels" in note for note in support.notes)
+    assert np.array_equal(support.drawings[0].labels == 2, inner[5] == 1) and (support.drawings[0].labels == 1).any()
 
 
-def test_a_drawing_that_was_cropped_or_flipped_keeps_its_place_without_a_note(folder, capsys):
+def test_a_drawing_that_was_cropped_and_flipped_keeps_its_place_without_a_note(folder):
     flipped = only(TRUTH, DRAWN)[:, ::-1, 4:38]
     matrix = IMAGE.ijk_to_ras.copy()
     matrix[:3, 3] = IMAGE.ras_of((4, TRUTH.shape[1] - 1, 0))
     matrix[:3, 1] *= -1
     write_labels(flipped.copy(), "part.nrrd", matrix)
-    one = run("ct.nii.gz --support part.nrrd -o part_out.nrrd", capsys)
-    run("ct.nii.gz --support drawn.seg.nrrd -o whole_out.nrrd", capsys)
-    assert not one["notes"] and not one["support"][0]["resampled"]
-    assert np.array_equal(read_image("part_out.nrrd").array, read_image("whole_out.nrrd").array)
+    support = support_of("--support part.nrrd")
+    assert not support.notes and not support.facts[0]["resampled"]
+    assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
 
 
-def test_a_drawing_on_a_finer_grid_is_brought_onto_the_images_grid_and_it_is_said(folder, capsys):
+def test_a_drawing_on_a_finer_grid_is_brought_onto_the_images_grid_and_it_is_said(folder):
     fine = np.repeat(np.repeat(TRUTH, 2, 1), 2, 2)
     fine = np.stack([np.zeros_like(fine), fine, np.zeros_like(fine)], 1).reshape(-1, *fine.shape[1:])  # 1 mm slices
     matrix = IMAGE.ijk_to_ras @ np.diag([0.5, 0.5, 1 / 3, 1])
     matrix[:3, 3] = IMAGE.ras_of((-0.25, -0.25, -1 / 3))
     write_labels(only(fine, [3 * k + 1 for k in DRAWN]), "fine.nrrd", matrix)
-    summary = run("ct.nii.gz --support fine.nrrd -o out.nrrd", capsys)
-    assert summary["support"][0]["drawn"] == list(DRAWN) and summary["support"][0]["resampled"]
-    assert any("another grid" in note and "nearest neighbour" in note for note in summary["notes"])
-    assert np.array_equal(read_image("out.nrrd").array[list(DRAWN)], TRUTH[list(DRAWN)])
+    support = support_of("--support fine.nrrd")
+    assert any("another grid" in note and "nearest neighbour" in note for note in support.notes)
+    assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
+    named = support_of("--support fine.nrrd --drawn 5,9,12")
+    assert contents(named)[:2] == contents(support) and not named.drawings[2].labels.any()
 
 
-def test_segments_of_several_drawings_are_one_where_their_names_are(folder, capsys):
+def test_a_drawing_askew_to_the_image_is_used_as_planes(folder):
+    turn = np.array([[np.cos(0.2), 0, np.sin(0.2)], [0, 1, 0], [-np.sin(0.2), 0, np.cos(0.2)]])
+    matrix = IMAGE.ijk_to_ras.copy()
+    matrix[:3, :3] = turn @ matrix[:3, :3]
+    centre = IMAGE.ras_of((25, 17, 7))
+    matrix[:3, 3] = centre - matrix[:3, :3] @ (25, 17, 7)
+    write_labels(only(TRUTH, (7,)), "askew.nrrd", matrix)
+    support = support_of("--support askew.nrrd")
+    (plane,) = support.drawings
+    assert any("used as planes" in note for note in support.notes) and support.facts[0]["drawn_planes"] == 1
+    assert np.allclose((plane.plane_to_ras @ (25, 17, 0, 1))[:3], centre)
+    assert set(np.unique(plane.labels)) == {0, 1, 2} and plane.labels.shape == TRUTH.shape[1:]
+    named = support_of("--support askew.nrrd --drawn 7")  # the user says that a slice of the image is drawn
+    assert dice(named.drawings[0].labels == 1, TRUTH[7] == 3) > 0.3
+
+
+def test_segments_of_several_drawings_are_one_where_their_names_are(folder):
     first, second = (only(TRUTH, [k]) for k in DRAWN)
     write_segmentation(Segmentation([first], SEGMENTS, IMAGE.ijk_to_ras), "first.seg.nrrd")
     other = [Segment("tube ü", (1, 1, 1), 3), Segment("Leber", (0, 0, 0), 7)]  # the values the other way round
     swapped = np.where(second == 3, 7, np.where(second == 7, 3, 0)).astype(np.uint8)
     write_segmentation(Segmentation([swapped], other, IMAGE.ijk_to_ras), "second.seg.nrrd")
-    summary = run("ct.nii.gz --support first.seg.nrrd --support second.seg.nrrd -o out.nrrd", capsys)
-    run("ct.nii.gz --support drawn.seg.nrrd -o once.nrrd", capsys)
-    assert [(s["name"], s["label_value"]) for s in summary["segments"]] == [("Leber", 3), ("tube ü", 7)]
-    assert np.array_equal(read_image("out.nrrd").array, read_image("once.nrrd").array)
+    support = support_of("--support first.seg.nrrd --support second.seg.nrrd")
+    assert [(s.name, s.value) for s in support.segments] == [("Leber", 3), ("tube ü", 7)]
+    assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
 
 
 # What is written after "few-shot", what the message must hold.
@@ -250,6 +285,7 @@ BAD_ARGUMENTS = {
     "ct.nii.gz --support d.nrrd --axis q -o a.nrrd": "'q'",
     "ct.nii.gz --support d.nrrd --device gpu -o a.nrrd": "'gpu' is not a device",
     "ct.nii.gz --support d.nrrd --preset paper -o a.nrrd": "--preset",
+    "ct.nii.gz --support d.nrrd --method alpnet --encoder default -o a.nrrd": "--method alpnet needs an encoder",
 }
 
 
@@ -273,6 +309,10 @@ BAD_INPUT = {
     "--support drawn.seg.nrrd --slices 3:40": "slices 3 to 40",
     "--support drawn.seg.nrrd --set nonsense=1": "'nonsense=1'",
     "--support drawn.seg.nrrd --set margin=99": "from 0.1 to 10",
+    "--support drawn.seg.nrrd --method alpnet": "s3net weights get",
+    "--support drawn.seg.nrrd --encoder dinov2-vits14": "not on this computer",
+    "--support drawn.seg.nrrd --encoder dinov2": "encoder is 'dinov2'",
+    "--support drawn.seg.nrrd --encoder no/file.pth": "there is no file 'no/file.pth'",
     "--support ct.nii.gz": "Is it the image itself?",
     "--support nan.nrrd": "NaN",
     "--support broken.nrrd": "broken values",
@@ -309,7 +349,7 @@ def test_ctrl_c_stops_cleanly_and_leaves_no_file(tmp_path):
     labels = np.zeros((40, 160, 160), np.uint8)
     labels[[10, 30], 40:120, 40:120] = 1
     write_image(Volume(labels, np.eye(4), "labels"), tmp_path / "l.nrrd")
-    files = ["--support", "l.nrrd", "-o", "out.seg.nrrd", "--overlay", "o.png"]
+    files = ["--support", "l.nrrd", "-o", "out.seg.nrrd", "--overlay", "o.png", "--encoder", "default"]
     with start("few-shot", "n.nrrd", *files, "--set", "appearance_steps=5000", folder=tmp_path) as process:
         first = process.stderr.readline()
         assert "%" in first, first

@@ -50,6 +50,7 @@ def register(commands) -> None:
     group.add_argument("--slices", type=slice_range, metavar="A:B", help="only slices A to B, both included")
     group.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
     add_pictures(group)
+    _add_method(parser.add_argument_group("how"))
     add_computing(parser, example="target=scattered", presets=False)
     add_common(parser)
     parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
@@ -76,6 +77,18 @@ def _add_drawing(group) -> None:
     add_slice_axis(group, "auto (the default) takes the one along which the fewest hold labels")
 
 
+def _add_method(group) -> None:
+    group.add_argument(
+        "--method", choices=("default", "alpnet"),
+        help="default: drawn masks are carried, corrected and voted on; alpnet: prototypes of an encoder alone",
+    )  # fmt: skip
+    group.add_argument(
+        "--encoder", metavar="NAME|FILE", default="auto",
+        help="pretrained features: auto (the default) takes DINOv2 weights if 's3net weights' has put some here, default takes "
+        "none, else dinov2-... or a file",
+    )  # fmt: skip
+
+
 class _OfDrawing(argparse.Action):
     """Keeps --support, --support-image and --drawn in the order in which they are written."""
 
@@ -96,6 +109,8 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
     for text in arguments.segments:
         if not text.strip(" ,"):
             parser.error(f"--segments {text!r} names no segment; write names as in the drawing, e.g. liver,spleen")
+    if arguments.method == "alpnet" and arguments.encoder == "default":
+        parser.error("--method alpnet needs an encoder; name one, e.g. --encoder dinov2-vits14-reg4")
     check_file_names(arguments, parser, inputs)
 
 
@@ -123,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Reads, propagates, writes and reports. Returns the exit code; errors pass through."""
     from ..engine import drain
     from ..engine.images.reading import read_image
-    from .few_shot_results import print_summary, summary_of, write_answer
+    from .few_shot_results import Made, print_summary, summary_of, write_answer
     from .few_shot_support import SupportFile, read_support
     from .writing import check_outputs
 
@@ -137,16 +152,20 @@ def run(arguments: argparse.Namespace) -> int:
         files = [SupportFile(**drawing) for drawing in arguments.support]
         support = read_support(files, volume, arguments.axis, arguments.segments, complete=not arguments.partial)
         marks["reading"] = clock()
-        from ..engine.methods.few_shot import FewShot  # late: bad input is refused without loading everything
+        from ..engine.methods.few_shot import FewShot, load_encoder  # late: bad input is refused without torch
 
-        few_shot = FewShot(volume, settings, arguments.axis)
+        encoder = load_encoder(arguments.encoder, arguments.device)
+        few_shot = FewShot(volume, settings, arguments.axis, encoder, arguments.device)
         few_shot.set_support(support.drawings)
         answer = drain(few_shot.propagate(arguments.slices), progress)
         marks["propagating"] = clock()
-        segmentation = write_answer(arguments, volume, support, answer, settings, "cpu")
+        made = Made(volume, support, answer, settings, encoder)
+        segmentation = write_answer(arguments, made)
         marks["writing"] = clock()
     notes = list(dict.fromkeys([*warned, *support.notes, *answer.notes]))
-    summary = summary_of(arguments, volume, support, answer, segmentation, settings, "cpu", notes, marks)
+    if encoder is None and arguments.device not in ("auto", "cpu"):
+        notes.append(f"without an encoder few-shot computes on the CPU; --device {arguments.device} was not needed")
+    summary = summary_of(arguments, made, segmentation, notes, marks)
     if arguments.json:
         print(json.dumps(summary, indent=2))
     elif not arguments.quiet:
@@ -155,8 +174,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def settings_of(arguments: argparse.Namespace):
-    """The FewShotSettings of ``--set`` and ``--seed``. InputError for what is wrong there."""
+    """The FewShotSettings of ``--set``, ``--method`` and ``--seed``. InputError for what is wrong there."""
     from ..engine.few_shot.settings import FewShotSettings
 
     settings = FewShotSettings().with_texts(arguments.assignments)
-    return settings if arguments.seed is None else dataclasses.replace(settings, seed=arguments.seed)
+    given = {"method": arguments.method, "seed": arguments.seed}
+    return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,15 +23,36 @@ SUGGESTED = 3  # slices to draw next
 _APART = 0.05  # of all slices: suggested ones are at least so far from each other
 
 
-def write_answer(arguments, volume: Volume, support, answer, settings, device: str) -> Segmentation:
+@dataclass(frozen=True, eq=False)
+class Made:
+    """An answer and all that it was made of: Volume, Support, FewShotAnswer, FewShotSettings, FewShotEncoder or None."""
+
+    volume: Volume
+    support: object
+    answer: object
+    settings: object
+    encoder: object
+
+    @property
+    def device(self) -> str:
+        return "cpu" if self.encoder is None else str(self.encoder.device)
+
+    @property
+    def slices(self) -> int:
+        """Number of slices of the image along the axis of the answer."""
+        return self.volume.size[AXES.index(self.answer.axis)]
+
+
+def write_answer(arguments: argparse.Namespace, made: Made) -> Segmentation:
     """Writes everything asked for, label maps with the label values of the drawing; returns the segmentation."""
-    tags = provenance(
-        "Few-shot", settings, device, image=volume.name, support="; ".join(_support_text(f) for f in support.facts)
-    )
-    segmentation = support.segmentation(answer.labels, volume.ijk_to_ras, tags)
+    volume, answer = made.volume, made.answer
+    drawn = "; ".join(map(_support_text, made.support.facts))
+    encoder = "" if made.encoder is None else f"{made.encoder.name} sha256 {made.encoder.digest}"
+    tags = provenance("Few-shot", made.settings, made.device, image=volume.name, support=drawn, encoder=encoder)
+    segmentation = made.support.segmentation(answer.labels, volume.ijk_to_ras, tags)
     picture = None
     if arguments.overlay:
-        index = _picture_slice(volume, segmentation, answer.axis, support.drawn_here(answer.axis))
+        index = _picture_slice(volume, segmentation, answer.axis, made.support.drawn_here(answer.axis))
         picture = draw_overlay(volume, segmentation, axis=answer.axis, index=index, size=LONG_SIDE)
     if suffix_of(arguments.output) == ".seg.nrrd":
         write_segmentation(segmentation, arguments.output)
@@ -56,20 +78,20 @@ def _picture_slice(volume: Volume, segmentation: Segmentation, axis: str, drawn:
     return best_slice(volume, Segmentation([labels], segmentation.segments, volume.ijk_to_ras), axis)
 
 
-def next_slices(answer, count: int) -> list[dict]:
-    """The most useful slices to draw next, the best first, no two of them neighbours; ``count`` slices in the image."""
-    apart, chosen = max(2, round(_APART * count)), []
-    for number, wrong in answer.next_slices:
+def _next_slices(made: Made) -> list[dict]:
+    """The most useful slices to draw next, the best first, no two of them neighbours."""
+    apart, chosen = max(2, round(_APART * made.slices)), []
+    for number, wrong in made.answer.next_slices:
         if len(chosen) < SUGGESTED and all(abs(number - c["slice"]) >= apart for c in chosen):
             chosen.append({"slice": number, "expected_wrong_voxels": round(wrong, 1)})
     return chosen
 
 
 def summary_of(
-    arguments: argparse.Namespace, volume: Volume, support, answer, segmentation, settings, device: str,
-    notes: list[str], marks: dict[str, float],
-) -> dict:  # fmt: skip
+    arguments: argparse.Namespace, made: Made, segmentation: Segmentation, notes: list[str], marks: dict[str, float]
+) -> dict:
     """What ``--json`` prints. ``marks``: moments in seconds, each named after the work that it ends."""
+    volume, answer, encoder = made.volume, made.answer, made.encoder
     times = list(marks.items())
     seconds = {name: round(at - times[n][1], 3) for n, (name, at) in enumerate(times[1:])}
     segments = described(segmentation)
@@ -86,16 +108,18 @@ def summary_of(
             "rgb": volume.is_rgb,
             "frame": arguments.frame,
         },
-        "support": support.facts,
+        "support": made.support.facts,
         "partial": arguments.partial,
         "part": {"axis": answer.axis, "slices": arguments.slices},
         "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()},
         "segments": segments,
-        "next_slices": next_slices(answer, volume.size[AXES.index(answer.axis)]),
+        "next_slices": _next_slices(made),
         "mix": {part: round(share, 4) for part, share in answer.mix.items()},
-        "settings": settings.changed(),
-        "seed": settings.seed,
-        "device": device,
+        "method": made.settings.method,
+        "encoder": None if encoder is None else {"name": encoder.name, "sha256": encoder.digest},
+        "settings": made.settings.changed(),
+        "seed": made.settings.seed,
+        "device": made.device,
         "seconds": {**seconds, "total": round(times[-1][1] - times[0][1], 3)},
         "notes": notes,
     }
@@ -107,6 +131,8 @@ def print_summary(summary: dict) -> None:
     print(
         f"{os.path.basename(summary['image']['path'])} ({size}), {summary['seconds']['total']:.1f} s on {summary['device']}"
     )
+    if summary["encoder"]:
+        print(f"encoder: {summary['encoder']['name']}")
     for fact in summary["support"]:
         print(f"drawn: {_shown_support(fact)}")
     width = max(len(segment["name"]) for segment in summary["segments"])
