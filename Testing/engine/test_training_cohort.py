@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from phantoms import drawn, phantom, write_cohort
+from cohort_files import drawn, phantom, write_cohort
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.images.reading import read_image

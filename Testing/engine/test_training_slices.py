@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from cohort_files import phantom, write_cohort
 from image_files import random_matrix
-from phantoms import phantom, write_cohort
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.training.cohort import read_cohort
