@@ -8,6 +8,7 @@ import torch
 from cohort_files import phantom
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine.few_shot.encoders import load_encoder
 from S3NetSegmentLib.engine.methods.apply_model import ModelSegmenter, as_segmentation
 from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
 from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, UNetEncoder, seeded
@@ -111,6 +112,8 @@ def test_the_encoder_of_a_file_gives_the_features_of_the_level_that_was_trained(
     assert (loaded.network.channels, loaded.network.strides) == ((16,), (2,)) and loaded.network.temperature == 20.0
     assert len(loaded.sha256) == 64 and loaded.name.endswith("e.pt")
     assert not any(p.requires_grad for p in loaded.network.parameters())
+    few_shot = load_encoder(file, "cpu")
+    assert (few_shot.temperature, few_shot.digest, few_shot.network.strides) == (20.0, loaded.sha256, (2,))
     segmenter = save_model(a_model(), tmp_path / "s.pt")
     assert load_encoder_file(segmenter).network.channels == (16,)
 
