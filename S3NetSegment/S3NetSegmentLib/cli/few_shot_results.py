@@ -1,0 +1,106 @@
+"""What ``s3net few-shot`` writes and says: the segmentation, the confidence, a picture, the summary."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from .. import __version__
+from ..engine import Volume
+from ..engine.images.files import suffix_of
+from ..engine.images.writing import write_image, write_png, write_segmentation
+from ..engine.methods.few_shot_task import FewShotOutcome
+from ..engine.methods.results import described
+from .arguments import outputs_of
+from .terminal import shown_path
+from .writing import LONG_SIDE
+
+
+def write_answer(arguments: argparse.Namespace, outcome: FewShotOutcome) -> None:
+    """Writes everything asked for, label maps with the label values of the drawing."""
+    segmentation = outcome.segmentation
+    picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
+    if suffix_of(arguments.output) == ".seg.nrrd":
+        write_segmentation(segmentation, arguments.output)
+    else:
+        labels = Volume(segmentation.layers[0], segmentation.ijk_to_ras, "labels")
+        write_image(labels, arguments.output)
+    if arguments.confidence:
+        write_image(outcome.confidence, arguments.confidence)
+    if picture is not None:
+        write_png(picture, arguments.overlay)
+
+
+def summary_of(
+    arguments: argparse.Namespace, outcome: FewShotOutcome, notes: list[str], marks: dict[str, float]
+) -> dict:
+    """What ``--json`` prints. ``marks``: moments in seconds, each named after the work that it ends."""
+    volume, answer, encoder, segmentation = outcome.volume, outcome.answer, outcome.encoder, outcome.segmentation
+    times = list(marks.items())
+    seconds = {name: round(at - times[n][1], 3) for n, (name, at) in enumerate(times[1:])}
+    segments = described(segmentation)
+    for number, (facts, segment) in enumerate(zip(segments, segmentation.segments, strict=True), 1):
+        expected = answer.expected_dice.get(number)
+        facts |= {"label_value": segment.value, "expected_dice": None if expected is None else round(expected, 4)}
+    return {
+        "command": "few-shot",
+        "version": __version__,
+        "image": {
+            "path": os.path.abspath(arguments.image),
+            "size": volume.size,
+            "spacing_mm": [round(s, 6) for s in volume.spacing],
+            "rgb": volume.is_rgb,
+            "frame": arguments.frame,
+        },
+        "support": outcome.support.facts,
+        "partial": arguments.partial,
+        "part": {"axis": answer.axis, "slices": arguments.slices},
+        "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()},
+        "segments": segments,
+        "next_slices": outcome.next_slices(),
+        "mix": {part: round(share, 4) for part, share in answer.mix.items()},
+        "method": outcome.settings.method,
+        "encoder": None if encoder is None else {"name": encoder.name, "sha256": encoder.digest},
+        "settings": outcome.settings.changed(),
+        "seed": outcome.settings.seed,
+        "device": outcome.device,
+        "seconds": {**seconds, "total": round(times[-1][1] - times[0][1], 3)},
+        "notes": notes,
+    }
+
+
+def print_summary(summary: dict) -> None:
+    """The summary for people."""
+    size = " x ".join(str(n) for n in summary["image"]["size"])
+    print(
+        f"{os.path.basename(summary['image']['path'])} ({size}), {summary['seconds']['total']:.1f} s on {summary['device']}"
+    )
+    if summary["encoder"]:
+        print(f"encoder: {summary['encoder']['name']}")
+    for fact in summary["support"]:
+        print(f"drawn: {_shown_support(fact)}")
+    width = max(len(segment["name"]) for segment in summary["segments"])
+    for segment in summary["segments"]:
+        expected = segment["expected_dice"]
+        likely = "" if expected is None else f"   expected Dice {expected:.2f}"
+        print(f"  {segment['name']:<{width}} {segment['volume_ml']:>10,.2f} ml{likely}")
+    suggested = [str(entry["slice"]) for entry in summary["next_slices"]]
+    if suggested:
+        print(f"draw next, most useful first: slice {', '.join(suggested)} along {summary['part']['axis']}")
+    for note in summary["notes"]:
+        print(f"note: {note}")
+    for path in summary["outputs"].values():
+        print(f"wrote {shown_path(path)}")
+
+
+def _shown_support(fact: dict) -> str:
+    where = f" of {os.path.basename(fact['image'])}" if fact["image"] else ""
+    if fact["drawn_planes"]:
+        return f"{fact['drawn_planes']} planes{where}"
+    count = len(fact["drawn"])
+    if count == fact["slices"]:
+        return f"every slice{where} along {fact['axis']}"
+    numbers = (
+        ", ".join(map(str, fact["drawn"])) if count <= 12 else f"{fact['drawn'][0]} to {fact['drawn'][-1]} ({count})"
+    )
+    return f"slice {numbers}{where} along {fact['axis']}"
