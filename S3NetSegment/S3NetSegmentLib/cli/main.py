@@ -13,13 +13,14 @@ import sys
 import traceback
 
 from .. import __version__
-from . import demo, list_settings, segment, weights
+from . import compare, demo, list_settings, segment, weights
 from .arguments import Parser, join_coordinates
 from .environment import EnvironmentProblem, enter
 
 COMMANDS = (
     demo,
     segment,
+    compare,
     list_settings,
     weights,
 )  # register(commands) adds the parser and sets its functions: check (arguments), run (returns code)

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..images import AXES, Volume
 from .frame import Box, slices_first
+from .planes import DrawnVoxels
 from .support import DrawnSlice, near_drawing
 
 UNKNOWN = 0  # in arrays of known voxels; background is 1, class c is c + 1
@@ -43,21 +44,30 @@ class Drawing:
     :param slices: checked drawn slices. Where two drawings of one slice are given, the later one counts.
     :param axis: "auto": the axis with most drawn slices that hold labels, of equals the volume's own slice axis.
     :param ring: mm around a partial drawing that count as background.
+    :param voxels: drawings on planes that are no slices of the volume.
     :raises InputError: nothing is drawn.
     """
 
-    def __init__(self, volume: Volume, slices: Sequence[DrawnSlice], axis: str, ring: float):
-        values = sorted({int(v) for s in slices for v in np.unique(s.labels)} - {0})
+    def __init__(
+        self,
+        volume: Volume,
+        slices: Sequence[DrawnSlice],
+        axis: str,
+        ring: float,
+        voxels: Sequence[DrawnVoxels] = (),
+    ):
+        values = sorted({int(v) for s in (*slices, *voxels) for v in np.unique(s.labels)} - {0})
         if not values:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
         self.volume, self.values = volume, (0, *values)
-        self.axis = _main_axis(volume, slices) if axis == "auto" else volume.slice_axis(axis)
+        self.axis = _main_axis(volume, [*slices, *voxels]) if axis == "auto" else volume.slice_axis(axis)
         self._lut = np.zeros(256, np.uint8)
         self._lut[list(self.values)] = np.arange(len(self.values), dtype=np.uint8)
         self._ring = ring
         along = {s.index: self._known(s) for s in slices if s.axis == self.axis}
         self.slices = dict(sorted(along.items()))
         self.crossing = [(s.axis, s.index, self._known(s)) for s in slices if s.axis != self.axis]
+        self._voxels = [(tuple(v.index.T), self._lut[v.labels] + np.uint8(1)) for v in voxels]
 
     @property
     def classes(self) -> int:
@@ -72,12 +82,14 @@ class Drawing:
             content.update(repr((z, drawn.complete)).encode() + drawn.digest)
         for axis, index, drawn in self.crossing:
             content.update(repr((axis, index)).encode() + drawn.digest)
+        for index, known in self._voxels:
+            content.update(np.ascontiguousarray(index).tobytes() + known.tobytes())
         return content.digest()
 
     def projections(self) -> list[np.ndarray]:
-        """Labelled pixels as class images ``[H, W]`` along the axis: one for each drawn slice, one for all crossing ones."""
+        """Labelled pixels as class images ``[H, W]`` along the axis: one for each drawn slice, one for all other drawings."""
         images = [drawn.classes for drawn in self.slices.values()]
-        if self.crossing:
+        if self.crossing or self._voxels:
             shape = slices_first(self.volume.array, self.axis).shape[1:3]
             images.append(self.known_voxels(Box(0, shape[0], 0, shape[1]), crossing_only=True).max(0))
             images[-1] = np.maximum(images[-1], 1) - 1
@@ -86,7 +98,9 @@ class Drawing:
     def known_voxels(self, box: Box, crossing_only: bool = False) -> np.ndarray:
         """What is known inside ``box``: uint8 ``[Z, H, W]`` in the values of :class:`KnownSlice`."""
         shape = self.volume.array.shape[:3]
-        whole = np.zeros(shape, np.uint8) if self.crossing else None
+        whole = np.zeros(shape, np.uint8) if self.crossing or self._voxels else None
+        for index, known in self._voxels:
+            whole[index] = known
         for axis, index, drawn in self.crossing:
             plane = slices_first(whole, axis)[index]
             np.copyto(plane, drawn.known, where=drawn.known > 0)
@@ -109,7 +123,7 @@ class Drawing:
         return KnownSlice(known, drawn.complete)
 
 
-def _main_axis(volume: Volume, slices: Sequence[DrawnSlice]) -> str:
+def _main_axis(volume: Volume, slices: Sequence[DrawnSlice | DrawnVoxels]) -> str:
     count = {a: sum(1 for s in slices if s.axis == a and s.labels.any()) for a in AXES}
     usual = volume.slice_axis()
     return max(AXES, key=lambda a: (count[a], a == usual, a))

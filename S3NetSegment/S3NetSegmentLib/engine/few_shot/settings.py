@@ -12,6 +12,12 @@ class FewShotSettings(SettingsRecord):
     """All settings of Few-shot. The defaults are the best measured recipe that needs no pretrained weights."""
 
     seed: int = setting(0, "Random seed. Same image, drawing and seed: same labels.", 0, 2**31 - 1)
+    method: str = setting(
+        "default",
+        "default: carried masks, GrowCut and, with an encoder, its prototypes vote; alpnet: the prototypes alone "
+        "(needs an encoder).",
+        choices=("default", "alpnet"),
+    )
     target: str = setting(
         "auto",
         "Kind of target: compact (organs and lesions that reach from slice to slice; drawn masks are carried), scattered "

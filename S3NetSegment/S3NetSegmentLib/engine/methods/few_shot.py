@@ -6,50 +6,87 @@ slices on the vote is weighted by how well each part predicts a drawn slice that
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
+from ..device import choose_device
 from ..errors import InputError, ResourceError
 from ..few_shot.drawing import Drawing
+from ..few_shot.encoders import FewShotEncoder, load_encoder
 from ..few_shot.frame import Box, DrawnSizes, Frame, drawn_box, work_shape
+from ..few_shot.planes import DrawnVoxels, on_volume
 from ..few_shot.propagation import FewShotAnswer, Propagation
 from ..few_shot.settings import FewShotSettings
-from ..few_shot.support import DrawnSlice
+from ..few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
 from ..images import AXES, Volume
 from ..images.intensity import intensity_scale
 from ..progress import Steps, within
 
 _FRAMES = 2  # regions of the volume whose features and registration are kept
+_QUICK = {"leave_one_out": False, "regrow": 0.0, "growing": 0}
 
-__all__ = ["DrawnSlice", "FewShot", "FewShotAnswer", "FewShotSettings"]
+__all__ = [
+    "DrawnPlane", "DrawnSlice", "FewShot", "FewShotAnswer", "FewShotEncoder", "FewShotSettings", "SupportVolume",
+    "load_encoder",
+]  # fmt: skip
 
 
 class FewShot:
     """Few-shot in one volume. Keeps what depends only on the image, and what a changed drawing leaves as it is.
 
     :param axis: the axis across the slices, "x", "y", "z", or "auto": that of most drawn slices.
-    :raises InputError: an image without contrast.
+    :param encoder: a pretrained encoder (:func:`load_encoder`); None: none is used.
+    :param device: where the prototypes are compared, see :func:`~..device.choose_device`.
+    :raises InputError: an image without contrast, or ``settings.method`` "alpnet" without an encoder.
     """
 
-    def __init__(self, volume: Volume, settings: FewShotSettings | None = None, axis: str = "auto"):
-        self.volume, self.settings = volume, settings or FewShotSettings()
+    def __init__(
+        self,
+        volume: Volume,
+        settings: FewShotSettings | None = None,
+        axis: str = "auto",
+        encoder: FewShotEncoder | None = None,
+        device: str = "auto",
+    ):
+        self.volume, self.settings, self.encoder = volume, settings or FewShotSettings(), encoder
         if axis != "auto":
             volume.slice_axis(axis)
-        self._axis, self._scale = axis, intensity_scale(volume)
+        if self.settings.method == "alpnet" and encoder is None:
+            raise InputError(
+                "method alpnet needs a pretrained encoder; get weights with 's3net weights get dinov2-vits14-reg4', name a "
+                "file of weights, or choose method default"
+            )
+        self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
         self._drawing: Drawing | None = None
         self._frames: dict[tuple, tuple[Frame, dict]] = {}  # the last used ones, each with GrowCut's answers in it
 
-    def set_support(self, slices: Sequence[DrawnSlice]) -> None:
-        """What is drawn, all of it; a later call replaces it. Raises InputError for what does not fit the volume."""
-        checked = [s.checked(self.volume) for s in slices]
-        self._drawing = Drawing(self.volume, checked, self._axis, self.settings.partial_ring)
+    def set_support(self, items: Sequence[DrawnSlice | DrawnPlane | SupportVolume]) -> None:
+        """What is drawn, all of it; a later call replaces it.
 
-    def propagate(self, slices: tuple[int, int] | None = None) -> Steps[FewShotAnswer]:
-        """The segments on ``slices`` (first and last along the axis, included; None: all), as a generator of progress."""
+        :raises InputError: nothing is drawn, or a drawing that does not fit the volume; the support stays as it was.
+        """
+        slices, voxels = [], []
+        for item in items:
+            if isinstance(item, SupportVolume):
+                raise InputError("a drawing in another volume cannot be used yet")
+            here = on_volume(item, self.volume, self.settings.partial_ring) if isinstance(item, DrawnPlane) else item
+            if isinstance(here, DrawnVoxels):
+                voxels.append(here)
+            else:
+                slices.append(here.checked(self.volume))
+        self._drawing = Drawing(self.volume, slices, self._axis, self.settings.partial_ring, voxels)
+
+    def propagate(self, slices: tuple[int, int] | None = None, quick: bool = False) -> Steps[FewShotAnswer]:
+        """The segments on ``slices`` (first and last along the axis, included; None: all), as a generator of progress.
+
+        :param quick: a first answer for a few slices, in about a second: the parts vote with fixed weights.
+        """
         if self._drawing is None:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
-        return self._propagate(self._drawing, slices)
+        settings = dataclasses.replace(self.settings, **_QUICK) if quick else self.settings
+        return self._propagate(self._drawing, settings, slices)
 
-    def _propagate(self, drawing: Drawing, slices) -> Steps[FewShotAnswer]:
+    def _propagate(self, drawing: Drawing, settings: FewShotSettings, slices) -> Steps[FewShotAnswer]:
         depth = self.volume.size[AXES.index(drawing.axis)]
         first, last = slices or (0, depth - 1)
         if not 0 <= first <= last < depth:
@@ -59,11 +96,11 @@ class FewShot:
             )
         try:
             box = self._first_box(drawing)
-            for attempt in range(self.settings.growing + 1):
-                run = Propagation(*self._frame_for(drawing, box), drawing, self.settings)
+            for attempt in range(settings.growing + 1):
+                run = Propagation(*self._frame_for(drawing, box), drawing, settings)
                 yield from within(run.run(first, last), attempt / (attempt + 1), 1.0)
                 wider = run.wider_box()
-                if wider is None or attempt == self.settings.growing:
+                if wider is None or attempt == settings.growing:
                     return run.answer()
                 box = wider
         except MemoryError:

@@ -1,0 +1,190 @@
+"""How well a segmentation agrees with a reference: Dice, HD95 and ASSD in mm, volumes in ml.
+
+Conventions, since results of different programs differ by them:
+
+- Surfaces are the voxels of a mask with a face neighbour outside it (or outside the image); distances are between their
+  centres, in patient millimetres with the true voxel sizes (and shear).
+- HD95 is the larger of the two directed 95th percentiles (linear interpolation). Pooling both directions, as some do,
+  gives other values.
+- Neither mask has a voxel: "absent", nothing is scored. Only the reference: "missed", Dice 0 and no distance (NaN), never
+  a distance of 0. Only the found one: "extra", likewise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from .errors import InputError
+from .images import Segmentation
+from .images.resample import bounding_box
+
+STATES = ("scored", "missed", "extra", "absent")
+
+
+@dataclass(frozen=True)
+class SegmentScore:
+    """Agreement of one segment.
+
+    :param state: one of :data:`STATES`, see the head of this file.
+    :param dice: 0 to 1; NaN if absent.
+    :param hd95_mm, assd_mm: NaN unless scored.
+    :param found_ml, reference_ml: volumes.
+    """
+
+    name: str
+    state: str
+    dice: float
+    hd95_mm: float
+    assd_mm: float
+    found_ml: float
+    reference_ml: float
+
+    @property
+    def difference_ml(self) -> float:
+        """Found minus reference."""
+        return self.found_ml - self.reference_ml
+
+    def as_dict(self) -> dict:
+        """For JSON: NaN becomes None."""
+        values = asdict(self) | {"difference_ml": self.difference_ml}
+        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def score_masks(name: str, found: np.ndarray, reference: np.ndarray, ijk_to_ras: np.ndarray) -> SegmentScore:
+    """Agreement of two masks, bool ``[K, J, I]``, on a grid with the voxel-to-RAS matrix ``ijk_to_ras`` (4x4)."""
+    if found.shape != reference.shape or found.ndim != 3:
+        raise InputError(f"masks of {name!r} have shapes {found.shape} and {reference.shape}; they must share one grid")
+    voxel_ml = abs(np.linalg.det(np.asarray(ijk_to_ras)[:3, :3])) / 1000
+    counts = int(np.count_nonzero(found)), int(np.count_nonzero(reference))
+    volumes = counts[0] * voxel_ml, counts[1] * voxel_ml
+    if not all(counts):
+        state = "extra" if counts[0] else "missed" if counts[1] else "absent"
+        return SegmentScore(name, state, 0.0 if any(counts) else math.nan, math.nan, math.nan, *volumes)
+    dice = 2 * int(np.count_nonzero(found & reference)) / sum(counts)
+    there, back = surface_distances(found, reference, ijk_to_ras)
+    hd95 = float(max(np.percentile(there, 95), np.percentile(back, 95)))
+    assd = float((there.sum() + back.sum()) / (len(there) + len(back)))
+    return SegmentScore(name, "scored", dice, hd95, assd, *volumes)
+
+
+def surface_distances(a: np.ndarray, b: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances in mm from each surface voxel of mask ``a`` to the surface of ``b``, and the other way round."""
+    points = [surface_voxels(mask) @ np.asarray(ijk_to_ras, float)[:3, :3].T for mask in (a, b)]
+    trees = [cKDTree(p) for p in points]
+    return trees[1].query(points[0])[0], trees[0].query(points[1])[0]
+
+
+def surface_voxels(mask: np.ndarray) -> np.ndarray:
+    """The voxels (i, j, k) of ``mask`` [K, J, I] with a face neighbour outside it, ``[N, 3]``. An axis of one voxel has
+    no faces, so that pictures have outlines."""
+    box = bounding_box(mask)
+    part = mask[box]
+    cross = ndimage.generate_binary_structure(3, 1)
+    for axis, size in enumerate(mask.shape):
+        if size == 1:
+            cross = cross & (np.arange(3) == 1).reshape([3 if a == axis else 1 for a in range(3)])
+    edge = part & ~ndimage.binary_erosion(part, cross)
+    return np.argwhere(edge)[:, ::-1] + [s.start for s in box[::-1]]
+
+
+def compare_segmentations(found: Segmentation, reference: Segmentation) -> list[SegmentScore]:
+    """Scores of all segments of either side, in the reference's order, then those that only ``found`` has.
+
+    Segments are paired by name (upper and lower case alike) where the two share a name, otherwise by label value, as for
+    label maps without names.
+
+    :raises InputError: the two do not lie on voxels of one grid, or names occur twice.
+    """
+    ours, theirs, matrix = _on_one_grid(found, reference)
+    key = _pairing(found, reference)
+    left, right = ({key(s): s for s in seg.segments} for seg in (ours, theirs))
+    scores = []
+    for each in dict.fromkeys([*right, *left]):
+        shown = (right.get(each) or left[each]).name
+        masks = [
+            seg.mask(side[each]) if each in side else np.zeros(seg.layers[0].shape, bool)
+            for seg, side in ((ours, left), (theirs, right))
+        ]
+        scores.append(score_masks(shown, *masks, matrix))
+    return scores
+
+
+def summarise(scores: Iterable[SegmentScore]) -> dict:
+    """Means over several scores of one structure, with the counts that show what the means leave out.
+
+    "dice" includes missed and extra segments as 0; distances are over scored ones only; absent ones are left out.
+    """
+    scores = list(scores)
+    count = {state: sum(s.state == state for s in scores) for state in STATES}
+    present = [s for s in scores if s.state != "absent"]
+    scored = [s for s in scores if s.state == "scored"]
+    return {
+        "cases": len(scores),
+        **count,
+        "dice": _mean(s.dice for s in present),
+        "dice_sd": _deviation([s.dice for s in present]),
+        "hd95_mm": _mean(s.hd95_mm for s in scored),
+        "assd_mm": _mean(s.assd_mm for s in scored),
+        "difference_ml": _mean(s.difference_ml for s in present),
+        "absolute_difference_ml": _mean(abs(s.difference_ml) for s in present),
+    }
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    values = list(values)
+    return float(np.mean(values)) if values else None
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _pairing(found: Segmentation, reference: Segmentation):
+    """The key by which segments of the two are paired: a function of a segment."""
+    names = [[s.name.strip().casefold() for s in seg.segments] for seg in (found, reference)]
+    if set(names[0]) & set(names[1]):
+        for side in names:
+            twice = next((n for n in side if side.count(n) > 1), None)
+            if twice is not None:
+                raise InputError(f"segment name {twice!r} occurs twice in one segmentation; rename one of them")
+        return lambda segment: segment.name.strip().casefold()
+    return lambda segment: (segment.layer, segment.value)
+
+
+def _on_one_grid(a: Segmentation, b: Segmentation) -> tuple[Segmentation, Segmentation, np.ndarray]:
+    """Both segmentations on the smallest grid that holds both, and its matrix."""
+    relative = np.linalg.solve(np.asarray(a.ijk_to_ras, float), np.asarray(b.ijk_to_ras, float))
+    shift = np.rint(relative[:3, 3]).astype(int)
+    sizes = np.array([seg.layers[0].shape[::-1] for seg in (a, b)])
+    off = np.abs((relative[:3, :3] - np.eye(3)) @ sizes[1]).max()
+    if off > 0.1 or np.abs(relative[:3, 3] - shift).max() > 0.1:
+        spacings = [" x ".join(f"{s:.3g}" for s in np.linalg.norm(seg.ijk_to_ras[:3, :3], axis=0)) for seg in (a, b)]
+        raise InputError(
+            f"the two segmentations lie on different grids ({tuple(sizes[0].tolist())} voxels of {spacings[0]} mm and "
+            f"{tuple(sizes[1].tolist())} of {spacings[1]} mm, or turned or shifted by part of a voxel); resample one to the "
+            "grid of the other first, in Slicer with 'Resample scalar/vector/DWI volume' and nearest neighbour"
+        )
+    low = np.minimum(0, shift)
+    high = np.maximum(sizes[0], shift + sizes[1])
+    matrix = np.array(a.ijk_to_ras, float)
+    matrix[:3, 3] += matrix[:3, :3] @ low
+    size = tuple((high - low).tolist())[::-1]
+    return _padded(a, -low, size, matrix), _padded(b, shift - low, size, matrix), matrix
+
+
+def _padded(segmentation: Segmentation, start, shape, matrix) -> Segmentation:
+    if segmentation.layers[0].shape == shape:
+        return segmentation
+    box = tuple(slice(s, s + n) for s, n in zip(start[::-1], segmentation.layers[0].shape, strict=True))
+    layers = []
+    for layer in segmentation.layers:
+        whole = np.zeros(shape, layer.dtype)
+        whole[box] = layer
+        layers.append(whole)
+    return Segmentation(layers, segmentation.segments, matrix)
