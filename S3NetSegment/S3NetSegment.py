@@ -158,7 +158,7 @@ class S3NetSegmentParameterNode:
     confidence - Whether confidence is computed and shown, too.
 
     Few-shot:
-    support - The drawn slices, as text (``scene.support``).
+    support, acceptedAnswer - The drawn slices, and the segments after the last accepted answer, as texts.
     propagateTo, otherVolume - Where the drawing is carried to.
     livePreview - Whether the shown slice is previewed while the user draws.
     fewShotConfidence - Whether the confidence of the answer is shown.
@@ -184,6 +184,7 @@ class S3NetSegmentParameterNode:
     settings: str = "{}"
     confidence: bool = False
     support: str = ""
+    acceptedAnswer: str = ""
     propagateTo: PropagateTo = PropagateTo.VOLUME
     otherVolume: slicer.vtkMRMLScalarVolumeNode
     livePreview: bool = False
@@ -195,13 +196,13 @@ class S3NetSegmentParameterNode:
 class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Loads the .ui file and hands it, and the parameter node, to ``SegmentPanel``."""
 
-    def __init__(self, parent=None, findRegions=None):
+    def __init__(self, parent=None, findRegions=None, makeFewShot=None):
         """
-        :param findRegions: engine to use instead of the real one; for tests.
+        :param findRegions, makeFewShot: engines to use instead of the real ones; for tests.
         """
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self._findRegions = findRegions
+        self._findRegions, self._makeFewShot = findRegions, makeFewShot
         self.logic = None
         self.panel = None
         self._parameterNode = None
@@ -216,7 +217,7 @@ class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = S3NetSegmentLogic()
-        self.panel = SegmentPanel(uiWidget, self.ui, self._findRegions)
+        self.panel = SegmentPanel(uiWidget, self.ui, self._findRegions, self._makeFewShot)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)

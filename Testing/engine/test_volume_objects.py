@@ -216,6 +216,18 @@ class TestFurtherPoints:
             assert mask[20, 22, 36] == start[20, 22, 36]
             assert mask[20, 22, 38] == add
 
+    def test_a_further_point_changes_only_what_hangs_together_with_it(self, two_balls, ball_objects):
+        from scipy import ndimage
+
+        _, large, small = two_balls
+        ring = ndimage.binary_dilation(large, iterations=2) & ~large
+        start = (large | small) & ~ring
+        start[:, :, 16] = False  # two halves: what is cut off there is another part
+        for point, add in (((20, 22, 16), True), ((20, 22, 38), False)):
+            changed = ball_objects.edited(start, point, add) ^ start
+            assert changed[point]
+            assert ndimage.label(changed)[1] == 1
+
     def test_a_point_that_changes_nothing_returns_an_equal_copy(self, two_balls, ball_objects):
         _, large, _ = two_balls
         mask = ball_objects.edited(large, (20, 22, 16), True)

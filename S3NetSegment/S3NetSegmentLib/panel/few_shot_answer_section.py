@@ -81,7 +81,7 @@ class FewShotAnswerSection:
         if result.accepted is not None:
             if result.request.is_other_volume:
                 return f"Accepted: the segments are in {result.preview.segmentation_node.GetName()!r}."
-            if self._controller.support is not None and not self._controller.support.holds(result.accepted):
+            if self._controller.support is not None and not self._controller.support.holds(result.accepted.name):
                 return "This answer was undone."
             return "Accepted. Correct a slice where it is wrong, then propagate again."
         notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in result.notes)

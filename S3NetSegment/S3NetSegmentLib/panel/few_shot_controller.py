@@ -253,7 +253,7 @@ class FewShotController:
             self._tell(error)
             return False
         if self.support is not None and not result.request.is_other_volume:
-            self.support.answer_accepted(accepted)
+            result.state = self.support.answer_accepted(accepted.name)
         self._listener.state_changed()
         for note in result.preview.notes:
             self._listener.informed(note)

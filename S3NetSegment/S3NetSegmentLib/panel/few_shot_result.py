@@ -8,7 +8,7 @@ import numpy as np
 
 from ..engine import InputError
 from ..scene.accepted_answer import AcceptedAnswer
-from ..scene.confidence import hide_overlay, show_overlay
+from ..scene.confidence import few_shot_confidence_name, show_few_shot_confidence, take_off
 from ..scene.few_shot_preview import FewShotPreview
 from ..scene.provenance import provenance_tags
 from .few_shot_request import FewShotRequest
@@ -36,12 +36,12 @@ class FewShotResult:
     """The answer to ``request`` so far. Making it puts the preview into the scene.
 
     Attributes: ``request``, ``answer`` (the engine's latest), ``preview``, ``is_partial`` (a quick answer for one slice),
-    ``accepted`` (the content at that time, or None).
+    ``accepted`` (the answer as it was written, or None), ``state`` (then the content of all segments).
     """
 
     def __init__(self, request: FewShotRequest):
         self.request, self.answer = request, None
-        self.is_partial, self.accepted = True, None
+        self.is_partial, self.accepted, self.state = True, None, None
         segmentation = None if request.is_other_volume else request.segmentation_node
         self.preview = FewShotPreview(
             segmentation, request.target_node, request.segments, request.support, request.segmentation_node
@@ -112,11 +112,10 @@ class FewShotResult:
 
     def show_confidence(self):
         """The answer's confidence as a volume node over the image."""
-        target = self.request.target_node
-        return show_overlay(self.answer.confidence, self.request.volume, _confidence_name(target), target)
+        return show_few_shot_confidence(self.answer.confidence, self.answer.labels, self.request.target_node)
 
     def hide_confidence(self) -> None:
-        hide_overlay(_confidence_name(self.request.target_node), self.request.target_node.GetScene())
+        take_off(few_shot_confidence_name(self.request.target_node))
 
     # -- inside
 
@@ -142,6 +141,3 @@ class FewShotResult:
             mix=mix,
         )
 
-
-def _confidence_name(volume_node) -> str:
-    return f"{volume_node.GetName()} few-shot confidence"

@@ -48,9 +48,9 @@ class FewShotSection:
         self._editor, self._inputs, self._advanced, self._progress = editor, inputs, advanced, progress
         self.node = None
         self.active = False
-        self._pair = None
-        self._kept: dict[tuple, tuple[str, str]] = {}  # (volume, segmentation) ids -> support and accepted answer
-        self._view_slice = self._previewed_view = None
+        self._pair = self._ids = None  # the volume and segmentation that are drawn in
+        self._kept: dict[tuple, tuple[str, str]] = {}  # their ids -> support and accepted answer, of earlier ones
+        self._view_slice = None
         self.problem = ""
         self.controller = FewShotController(self, self._save_undo, make_engine, driver)
         self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
@@ -80,7 +80,7 @@ class FewShotSection:
         if fresh:
             self._kept.clear()
             self._pair = None
-        self._follow_drawing(fresh)
+        self._follow_drawing()
         if self.active:
             self._show_all()
 
@@ -94,7 +94,7 @@ class FewShotSection:
             self._watch.stop()
             self._live_timer.stop()
         elif self.node is not None:
-            self._follow_drawing(False)
+            self._follow_drawing()
             self.controller.look()
             self._show_all()
 
@@ -129,7 +129,7 @@ class FewShotSection:
         result = self.controller.result
         if not self.controller.accept(overlaps=self._editor.allows_overlap) or result.request.is_other_volume:
             return
-        self.node.acceptedAnswer = result.accepted.to_text()
+        self.node.acceptedAnswer = result.state.to_text()
 
     def go_to(self, place: tuple[str, int]) -> None:
         """Shows a slice."""
@@ -198,20 +198,21 @@ class FewShotSection:
 
     # -- the drawing
 
-    def _follow_drawing(self, fresh: bool) -> None:
+    def _follow_drawing(self) -> None:
         """Takes up the drawing of the selected volume and segmentation."""
         node = self.node
-        if self.active and node.volume is not None and node.segmentation is None:
+        removed = self._pair is not None and self._pair[1] is not None and self._pair[1].GetScene() is None
+        if self.active and node.volume is not None and node.segmentation is None and not removed:
             self._new_segmentation()  # as Slicer's own editor does
-            return  # the parameter node was modified: this comes again
+            if node.segmentation is not None:
+                return  # the parameter node was modified: this comes again
         pair = (node.volume, node.segmentation)
         if self._pair is None or any(a is not b for a, b in zip(pair, self._pair, strict=True)):
-            if self._pair is not None:
-                self._kept[_ids(self._pair_ids)] = (node.support, node.acceptedAnswer)
+            support, accepted = node.support, node.acceptedAnswer
+            if self._pair is not None:  # the user went on to another volume or segmentation, and may come back
+                self._kept[self._ids] = (support, accepted)
                 support, accepted = self._kept.get(_ids(pair), ("", ""))
-            else:
-                support, accepted = node.support, node.acceptedAnswer
-            self._pair, self._pair_ids = pair, _ids(pair)
+            self._pair, self._ids = pair, _ids(pair)
             node.acceptedAnswer = accepted
             try:
                 self.controller.set_drawing(*pair, support_from_text(support), AcceptedAnswer.from_text(accepted))
@@ -320,7 +321,12 @@ class FewShotSection:
         except InputError as error:
             return str(error)[:1].upper() + str(error)[1:]
         if self.controller.support is None or not self.controller.support.slices:
-            return "Draw a segment on at least one slice first."
+            removed = node.segmentation is None
+            return (
+                "Choose or create a segmentation above to draw in."
+                if removed
+                else "Draw a segment on at least one slice first."
+            )
         scope = node.propagateTo.value
         if scope == "other" and node.otherVolume is None:
             return "Select the volume that the drawing is taken to."
@@ -366,12 +372,12 @@ class FewShotSection:
         _set(button, "toolTip", "Stop; the segments stay as they are (Esc)" if running else self.problem or _HELP)
 
     def _forget_node(self) -> None:
-        self.node, self._pair, self._view_slice = None, None, None
+        self.node = self._pair = self._ids = self._view_slice = None
         self._kept.clear()
 
 
 def _ids(pair) -> tuple:
-    return tuple(n if n is None or type(n) is str else n.GetID() for n in pair)
+    return tuple(node.GetID() if node is not None else "" for node in pair)
 
 
 def _set(widget, name: str, value) -> None:

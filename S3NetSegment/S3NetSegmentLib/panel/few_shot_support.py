@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 
 from ..engine.images import AXES
-from ..scene.accepted_answer import ANSWER_TAG, AcceptedAnswer, changed_slices
+from ..scene.accepted_answer import ANSWER_TAG, AcceptedAnswer, slices_changed_since
 from ..scene.drawn_slices import segment_content
 from ..scene.segment_slices import SegmentSlices
 from ..scene.segments import segment_tag
@@ -26,7 +26,7 @@ class SupportKeeper:
     Attributes: ``slices``, in order; ``note``, what :meth:`look` wants the user to know.
 
     :param slices: those that are known already, e.g. from a saved scene.
-    :param accepted: the content at the last accepted answer; None: there is none.
+    :param accepted: the content after the last accepted answer, from :meth:`answer_accepted`; None: there is none.
     """
 
     def __init__(self, volume_node, segmentation_node, slices: Sequence[SupportSlice] = (), accepted: AcceptedAnswer | None = None):  # fmt: skip
@@ -51,7 +51,7 @@ class SupportKeeper:
         state = self._present_state()
         known = {s.place for s in self.slices}
         ids = self.segmentation_node.GetSegmentation().GetSegmentIDs()
-        changed = {s.place for s in changed_slices(self.segmentation_node, self.volume_node, state, ids)}
+        changed = {s.place for s in slices_changed_since(self.segmentation_node, self.volume_node, state, ids)}
         gone = self._added - changed
         self._added -= gone
         self.slices = [s for s in self.slices if s.place not in gone]
@@ -91,10 +91,15 @@ class SupportKeeper:
             dataclasses.replace(s, complete=complete) if s.place == (axis, index) else s for s in self.slices
         ]
 
-    def answer_accepted(self, accepted: AcceptedAnswer) -> None:
-        """From now on changes are corrections of ``accepted``."""
-        self._states.append(accepted)
+    def answer_accepted(self, name: str) -> AcceptedAnswer:
+        """From now on changes are corrections of the answer called ``name``. Returns the present content."""
+        self._states.append(self._state_now(name))
         self._added.clear()
+        return self._states[-1]
+
+    def holds(self, name: str) -> bool:
+        """Whether the answer called ``name`` is in the segments; not after it was undone."""
+        return self._present_state().name == name
 
     def drawn_on(self) -> dict[tuple[str, int], list[str]]:
         """Place of each drawn slice -> ids of the segments that have voxels there."""
@@ -118,11 +123,13 @@ class SupportKeeper:
         self._states.append(self._state_now())
         return self._states[-1]
 
-    def _state_now(self) -> AcceptedAnswer:
+    def _state_now(self, name: str | None = None) -> AcceptedAnswer:
+        """The content of all segments; ``name`` of their answer, None: what their tags say."""
         node, volume = self.segmentation_node, volume_from_node(self.volume_node)
         ids = list(node.GetSegmentation().GetSegmentIDs())
-        names = [name for i in ids if (name := segment_tag(node, i, ANSWER_TAG))]
-        return AcceptedAnswer.of(node, ids, volume, volume.slice_axis(), names[0] if names else "")
+        if name is None:
+            name = next((tag for i in ids if (tag := segment_tag(node, i, ANSWER_TAG))), "")
+        return AcceptedAnswer.of(node, ids, volume, volume.slice_axis(), name)
 
     def _drawn_before(self) -> list[SupportSlice]:
         """The slices of a segmentation that holds only some drawn slices."""
