@@ -42,7 +42,9 @@ class AdvancedSection:
         self.segment = SettingsGroup(
             "settings", lambda node: preset(node.preset.value), ui.resetSettingsButton, on_error, "the preset"
         )
-        self.few_shot = SettingsGroup("fewShotSettings", lambda node: FewShotSettings(), ui.resetFewShotButton, on_error)
+        self.few_shot = SettingsGroup(
+            "fewShotSettings", lambda node: FewShotSettings(), ui.resetFewShotButton, on_error
+        )
         self.encoder = EncoderChoice(ui)
         ui.deviceText.text = ""
 

@@ -169,9 +169,7 @@ class FewShotController:
         if engine is None:
             # Not two engines of one volume: other voxels or settings replace the old one.
             self._engines = {k: e for k, e in self._engines.items() if k[0] != key[0]}
-            engine = self._make_engine(
-                request.volume, request.settings, request.axis, request.encoder, request.device
-            )
+            engine = self._make_engine(request.volume, request.settings, request.axis, request.encoder, request.device)
         kept = list(self._engines.items())[-(_ENGINES - 1) :]
         self._engines = {**dict(kept), key: engine}
         return engine

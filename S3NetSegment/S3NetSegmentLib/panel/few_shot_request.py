@@ -99,7 +99,9 @@ def make_few_shot_request(
         if other_volume is None:
             raise InputError("select the volume that the drawing is taken to")
         if other_volume is volume_node:
-            raise InputError("the drawing is on this volume itself; select another one, or propagate to the whole volume")
+            raise InputError(
+                "the drawing is on this volume itself; select another one, or propagate to the whole volume"
+            )
         if not support:
             raise InputError("no slice is listed as drawn; draw a segment on a slice, or add a slice to the list")
         drawing, segments, notes = other_volume_support(segmentation_node, open_segments, volume_node, support)

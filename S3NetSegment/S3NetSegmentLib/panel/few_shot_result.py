@@ -140,4 +140,3 @@ class FewShotResult:
             encoder=request.encoder,
             mix=mix,
         )
-

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import qt
-import slicer
 
 from ..engine import InputError
 from ..scene.accepted_answer import AcceptedAnswer

@@ -48,6 +48,8 @@ class SupportKeeper:
     def look(self) -> bool:
         """Looks what the user has drawn or corrected; returns whether the list changed."""
         before, self.note = list(self.slices), ""
+        if self.segmentation_node.GetScene() is None or self.volume_node.GetScene() is None:
+            return False
         state = self._present_state()
         known = {s.place for s in self.slices}
         ids = self.segmentation_node.GetSegmentation().GetSegmentIDs()
@@ -64,9 +66,7 @@ class SupportKeeper:
             )
             new = []
         self._added |= set(new)
-        self.slices = merged_support(
-            self.slices, [SupportSlice(*place, corrected=bool(state.name)) for place in new]
-        )
+        self.slices = merged_support(self.slices, [SupportSlice(*place, corrected=bool(state.name)) for place in new])
         return self.slices != before
 
     def add(self, axis: str, index: int) -> None:

@@ -101,7 +101,7 @@ class SupportTable:
         if row.segments:
             drawn.setIcon(icon_of(_swatches([color for _, color in row.segments])))
         else:
-            font = drawn.font()
+            font = table.font
             font.setItalic(True)
             drawn.setFont(font)
             drawn.setToolTip("None of the segments is on this slice; that is known now")
