@@ -146,8 +146,8 @@ class PanelDriver:
 
     @property
     def segmentation(self):
-        """The only segmentation of the scene, or None."""
-        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        """The only segmentation of the scene, or None; a preview does not count."""
+        nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]
         assert len(nodes) < 2
         return nodes[0] if nodes else None
 
