@@ -282,7 +282,7 @@ class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
-    """Segment without a panel: for scripts, batches and tests. Raises errors instead of showing them."""
+    """Segment and Few-shot without a panel: for scripts, batches and tests. Raises errors instead of showing them."""
 
     def getParameterNode(self):
         return S3NetSegmentParameterNode(super().getParameterNode())
@@ -294,16 +294,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         logic.segment(volumeNode)                                  # regions and the main object
         logic.segment(volumeNode, points=[(12.5, -30.0, 48.0)])    # the object at a point (RAS, mm)
         """
-        steps = self.segmentSteps(volumeNode, points, notPoints, **options)
-        shown = ""
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                return stop.value
-            if step.message != shown:
-                shown = step.message
-                logging.info("S3NetSegment: %3.0f %% %s", 100 * step.fraction, shown)
+        return self._drained(self.segmentSteps(volumeNode, points, notPoints, **options))
 
     def segmentSteps(
         self,
@@ -384,6 +375,91 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
             result.show_confidence()
         return result.node
 
+    def fewShot(self, volumeNode, segmentationNode, segmentIds=None, slices=None, otherVolumeNode=None, **options):
+        """Carries what is drawn on a few slices of ``segmentationNode`` to all others; returns the segmentation node that
+        holds the answer. See :meth:`fewShotSteps` for the options.
+
+        logic = S3NetSegmentLogic()
+        logic.fewShot(volumeNode, segmentationNode)                                    # into the same segments
+        logic.fewShot(volumeNode, segmentationNode, slices=[10, 24, 31])               # 31 is drawn and holds nothing
+        node = logic.fewShot(volumeNode, segmentationNode, otherVolumeNode=nextVolume) # to the next patient
+        """
+        return self._drained(
+            self.fewShotSteps(volumeNode, segmentationNode, segmentIds, slices, otherVolumeNode, **options)
+        )
+
+    def fewShotSteps(
+        self,
+        volumeNode,
+        segmentationNode,
+        segmentIds=None,
+        slices=None,
+        otherVolumeNode=None,
+        axis="auto",
+        partial=False,
+        otherSegmentationNode=None,
+        sliceRange=None,
+        overlaps=False,
+        settings=None,
+        seed=None,
+        encoder="auto",
+        device="auto",
+        confidence=False,
+    ):
+        """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node.
+
+        Nothing is written to the scene before the end. Drawn slices and other segments keep their voxels.
+
+        :param volumeNode: the volume that is drawn on, under linear transforms or none.
+        :param segmentationNode: holds the drawing, and takes the answer unless there is another volume.
+        :param segmentIds: the drawn segments; None: all.
+        :param slices: numbers of the drawn slices along ``axis``, from 0, or SupportSlices. None: those that hold labels.
+            "all": everything is drawn (for another volume).
+        :param otherVolumeNode: the drawing is taken to this volume instead.
+        :param axis: direction across the slices: "x", "y", "z", or "auto" for the one along which the fewest hold labels.
+        :param partial: only what lies near the drawing is background on a drawn slice, not everything without a label.
+        :param otherSegmentationNode: takes the answer in ``otherVolumeNode``; None makes a new node.
+        :param sliceRange: first and last slice to answer, both included; None: all.
+        :param overlaps: whether the answer may lie over other segments.
+        :param settings: name -> value of engine settings (FewShotSettings) that differ from the default.
+        :param seed: random seed; None: that of the settings.
+        :param encoder: "auto", "default" (none), the name of stored weights ("dinov2-..."), or a file.
+        :param device: "auto", "cpu", "cuda" or "mps".
+        :param confidence: also make a volume of each voxel's confidence, shown over the image.
+        :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
+        """
+        from S3NetSegmentLib.panel.few_shot_script import few_shot_steps
+
+        return few_shot_steps(
+            volumeNode,
+            segmentationNode,
+            segmentIds,
+            slices,
+            axis,
+            partial,
+            otherVolumeNode,
+            otherSegmentationNode,
+            sliceRange,
+            overlaps,
+            settings,
+            seed,
+            encoder,
+            device,
+            confidence,
+        )
+
+    def _drained(self, steps):
+        """The result of ``steps``; their messages are logged."""
+        shown = ""
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                return stop.value
+            if step.message != shown:
+                shown = step.message
+                logging.info("S3NetSegment: %3.0f %% %s", 100 * step.fraction, shown)
+
 
 class S3NetSegmentTest(ScriptedLoadableModuleTest):
     """Self test for ctest and for "Reload and Test": real work on a small synthetic volume, with and without torch."""
@@ -396,6 +472,7 @@ class S3NetSegmentTest(ScriptedLoadableModuleTest):
             self.test_points_make_an_object,
             self.test_regions_without_points,
             self.test_network,
+            self.test_few_shot,
             self.test_parameters_survive,
         ):
             self.setUp()
@@ -441,6 +518,27 @@ class S3NetSegmentTest(ScriptedLoadableModuleTest):
             arrays.append(slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volumeNode))
         self.assertTrue((arrays[0] == arrays[1]).all())
         self.assertTrue(arrays[0].any())
+
+    def test_few_shot(self):
+        """Two drawn slices of a ball give the ball; they stay as they are. Needs torch, as :meth:`test_network`."""
+        from S3NetSegmentLib.panel.torch_support import has_torch
+
+        if not has_torch():
+            self.delayDisplay("torch is not installed: the test of Few-shot is LEFT OUT")
+            return
+        volumeNode, ball = self.makeVolume()
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+        segmentId = node.GetSegmentation().AddEmptySegment("ball", "Ball")
+        drawing = ball * 0
+        drawing[[8, 12]] = ball[[8, 12]]
+        slicer.util.updateSegmentBinaryLabelmapFromArray(drawing.astype("uint8"), node, segmentId, volumeNode)
+        answered = S3NetSegmentLogic().fewShot(volumeNode, node, encoder="default", device="cpu")
+        self.assertIs(answered, node)
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volumeNode) > 0
+        self.assertTrue((found[[8, 12]] == ball[[8, 12]]).all())
+        dice = 2 * (found & ball).sum() / (found.sum() + ball.sum())
+        self.assertGreater(dice, 0.8)
 
     def test_parameters_survive(self):
         """The parameter node keeps what was set."""

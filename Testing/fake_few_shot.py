@@ -1,87 +1,62 @@
-"""A small engine in place of Few-shot's: carries each drawn slice unchanged to all others, in as many steps as a test wants."""
+"""A small engine in place of Few-shot's real one: known answers at once, in as many steps as a test wants."""
 
 from __future__ import annotations
 
-import time
-from types import SimpleNamespace
-
 import numpy as np
 
-from S3NetSegmentLib.engine import Step
+from S3NetSegmentLib.engine import InputError, Step
+from S3NetSegmentLib.engine.few_shot.support import SupportVolume
 from S3NetSegmentLib.engine.images import AXES
 
 
 class FakeFewShot:
-    """Makes engines for the panel: ``FakeFewShot(...)(volume, settings, axis, encoder, device)``.
+    """``FewShot`` that repeats the first drawn slice with labels on all slices, one pixel wider to the right.
 
-    Every slice gets the drawing of the nearest drawn slice; a slice whose nearest one is empty gets none.
+    In another volume each label is a box in the middle. Attributes tell what it was given: ``volume``, ``settings``,
+    ``axis``, ``encoder``, ``device``, ``items``, ``slices``, ``quick``; ``labels`` is the latest answer.
 
-    :param steps: number of progress steps of a full run, each ``seconds`` long; a quick one takes one step.
-    :param error: raised after half of the steps, if given.
+    :param error: raised in the middle of each run, if set.
     """
 
-    def __init__(self, steps=4, seconds=0.002, error=None, notes=()):
-        self.steps, self.seconds, self.error, self.notes = steps, seconds, error, list(notes)
-        self.made, self.runs, self.finished = [], [], 0
+    steps = 4
+    error: Exception | None = None
 
-    def __call__(self, volume, settings, axis, encoder, device):
-        self.made.append({"volume": volume, "settings": settings, "axis": axis, "encoder": encoder, "device": device})
-        return FakeEngineOfVolume(self, volume, axis)
-
-    @property
-    def quick_runs(self):
-        return [run for run in self.runs if run["quick"]]
-
-    @property
-    def full_runs(self):
-        return [run for run in self.runs if not run["quick"]]
-
-
-class FakeEngineOfVolume:
-    def __init__(self, owner, volume, axis):
-        self.owner, self.volume, self.axis, self.items = owner, volume, axis, []
+    def __init__(self, volume, settings=None, axis="auto", encoder=None, device="auto"):
+        self.volume, self.settings, self.axis, self.encoder, self.device = volume, settings, axis, encoder, device
+        self.items, self.runs = [], []
 
     def set_support(self, items):
+        if not any(item.labels.any() for item in items):
+            raise InputError("nothing is drawn; draw at least one segment on at least one slice")
         self.items = list(items)
 
     def propagate(self, slices=None, quick=False):
-        self.owner.runs.append({"slices": slices, "quick": quick, "items": self.items})
-        steps = 1 if quick else self.owner.steps
-        for n in range(steps):
-            time.sleep(self.owner.seconds)
-            if self.owner.error is not None and n == steps // 2 and not quick:
-                raise self.owner.error
-            yield Step(n / steps, f"Carrying slice {n + 1} of {steps}")
-        self.owner.finished += 1
-        return self._answer(slices)
+        self.slices, self.quick = slices, quick
+        self.runs.append((slices, quick))
+        for n in range(self.steps):
+            if self.error is not None and n == self.steps // 2:
+                raise self.error
+            yield Step(n / self.steps, f"Working on part {n + 1} of {self.steps}")
+        self.labels = np.zeros(self.volume.array.shape[:3], np.uint8)
+        first = next(item for item in self.items if item.labels.any())
+        if isinstance(first, SupportVolume):
+            axis = "z"
+            middle = tuple(slice(n // 4, n - n // 4) for n in self.labels.shape)
+            for value in np.unique(first.labels)[1:]:
+                self.labels[middle] = value
+        else:
+            axis = first.axis
+            wider = first.labels.copy()
+            wider[:, 1:] = np.maximum(wider[:, 1:], first.labels[:, :-1])
+            number = slice(None) if slices is None else slice(slices[0], slices[1] + 1)
+            np.moveaxis(self.labels, 2 - AXES.index(axis), 0)[number] = wider
+        return FakeAnswer(self.labels, axis)
 
-    def _answer(self, slices):
-        drawn = {}  # number along the axis -> labels
-        axis = self.items[0].axis if self.axis == "auto" else self.axis
-        for item in self.items:
-            if hasattr(item, "drawn"):  # another volume: the same place, cut to fit
-                plane = np.moveaxis(item.labels, 2 - AXES.index(axis), 0)
-                drawn.update({n: plane[n] for n in item.drawn})
-            elif item.axis == axis:
-                drawn[item.index] = item.labels
-        labels = np.zeros(self.volume.array.shape[:3], np.uint8)
-        confidence = np.ones(labels.shape, np.float32)
-        planes = np.moveaxis(labels, 2 - AXES.index(axis), 0)
-        first, last = slices or (0, len(planes) - 1)
-        for n in range(first, last + 1):
-            near = drawn[min(drawn, key=lambda d: abs(d - n))]
-            rows, columns = (min(a, b) for a, b in zip(near.shape, planes[n].shape, strict=True))
-            planes[n][:rows, :columns] = near[:rows, :columns]
-            distance = min(abs(d - n) for d in drawn)
-            np.moveaxis(confidence, 2 - AXES.index(axis), 0)[n] = 1 / (1 + 0.1 * distance)
-        far = sorted(set(range(first, last + 1)) - set(drawn), key=lambda n: -min(abs(d - n) for d in drawn))
-        values = [int(v) for v in np.unique(labels) if v]
-        return SimpleNamespace(
-            labels=labels,
-            confidence=confidence,
-            next_slices=[(n, 10.0) for n in far],
-            expected_dice={value: 0.95 - 0.1 * n for n, value in enumerate(values)},
-            axis=axis,
-            mix={"carried": 0.6, "grown": 0.4},
-            notes=self.owner.notes,
-        )
+
+class FakeAnswer:
+    def __init__(self, labels, axis):
+        self.labels, self.axis = labels, axis
+        self.confidence = np.full(labels.shape, 0.7, np.float32)
+        self.next_slices = [(0, 12.0), (1, 3.0)]
+        self.expected_dice = {int(v): 0.85 for v in np.unique(labels) if v}
+        self.mix, self.notes = {"carried": 1.0}, ["this is a small engine for tests"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fake_few_shot import FakeFewShot
+from fake_propagation import FakePropagation
 
 
 def square(top=10, left=12, size=8, shape=(36, 40)):
@@ -13,13 +13,13 @@ def square(top=10, left=12, size=8, shape=(36, 40)):
 
 @pytest.fixture
 def panel(open_panel, views):
-    panel = open_panel(None, FakeFewShot())
+    panel = open_panel(None, FakePropagation())
     panel.open_few_shot()
     return panel
 
 
 def test_the_tab_shows_one_use_of_the_panel_at_a_time(open_panel, keep_picture):
-    panel = open_panel(None, FakeFewShot())
+    panel = open_panel(None, FakePropagation())
     assert panel.ui.segmentButton.isVisible() and not panel.ui.propagateButton.isVisible()
     panel.open_few_shot()
     assert panel.ui.propagateButton.isVisible() and not panel.ui.segmentButton.isVisible()

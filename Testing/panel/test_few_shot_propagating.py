@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import slicer
-from fake_few_shot import FakeFewShot
+from fake_propagation import FakePropagation
 
 SLICES = 12  # of the volume
 
@@ -19,7 +19,7 @@ def open_drawn(open_panel, views):
     """Opens the panel with two segments drawn on axial slice 4 and one on slice 8."""
 
     def opener(engine=None):
-        panel = open_panel(None, engine or FakeFewShot())
+        panel = open_panel(None, engine or FakePropagation())
         panel.open_few_shot()
         panel.widget.parent.resize(400, 900)
         panel.draw("Liver", square(), "z", 4)

@@ -426,3 +426,16 @@ def test_what_was_accepted_survives_as_text(drawing, image, grid, accepted):
         assert AcceptedAnswer.from_text(damaged) is None
     short = accepted.masks[ids[0]]
     assert AcceptedAnswer.from_text(AcceptedAnswer("a", "z", {ids[0]: (*short[:2], short[2][:8])}).to_text()) is None
+
+
+def test_before_any_answer_changes_count_from_a_state_without_a_name(drawing, image, grid):
+    node, ids = drawing
+    state = AcceptedAnswer.of(node, ids, grid, "z", "")
+    assert changed_slices(node, image, state) == []
+    paint(node, image, grid, ids[0], stroke(8, slice(2, 9), slice(1, 9)))
+    assert [s.place for s in changed_slices(node, image, state)] == [("z", 8)]
+    empty = create_segmentation(image)
+    state = AcceptedAnswer.of(empty, [], grid, "z", "")
+    with segment_edit(empty, image) as edit:
+        new_id = edit.add_segment(mrml.segment("New"), stroke(1, slice(3, 6), slice(3, 6)), grid)
+    assert [s.place for s in changed_slices(empty, image, state, [new_id])] == [("z", 1)]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.scene.confidence import few_shot_confidence_name, show_few_shot_confidence, take_off
+from S3NetSegmentLib.scene.confidence import doubtful_part, hide_overlay, show_overlay
 from S3NetSegmentLib.scene.drawn_slices import slice_of_view
 from S3NetSegmentLib.scene.segments import create_segmentation, segment_edit
 from S3NetSegmentLib.scene.slice_jump import show_slice
@@ -66,12 +66,13 @@ def test_confidence_lies_over_the_image_and_leaves_sure_background_clear(app, rn
     view = app.add_slice_view("Axial", "Axial", image)
     confidence, labels = np.ones(SHAPE, np.float32), np.zeros(SHAPE, np.uint8)
     labels[4], confidence[4], confidence[5], confidence[6, 0] = 1, 0.9, 0.6, 0.0
-    node = show_few_shot_confidence(confidence, labels, image)
+    node = show_overlay(doubtful_part(confidence, labels), volume_from_node(image), "sure", image)
     shown = volume_from_node(node).array
     assert (shown[4] == np.float32(0.9)).all() and (shown[5] == np.float32(0.6)).all()
     assert (shown[6, 0] > 0).all() and not shown[7:].any()
     composite = app.slice_logic(view).GetSliceCompositeNode()
     assert composite.GetForegroundVolumeID() == node.GetID() and composite.GetForegroundOpacity() == 0.5
-    take_off(few_shot_confidence_name(image))
-    take_off("never shown")
+    hide_overlay("never shown")
+    assert composite.GetForegroundVolumeID() == node.GetID()
+    hide_overlay("sure")
     assert composite.GetForegroundVolumeID() is None

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..engine import InputError
 from ..scene.accepted_answer import AcceptedAnswer
-from ..scene.confidence import few_shot_confidence_name, show_few_shot_confidence, take_off
+from ..scene.confidence import doubtful_part, hide_overlay, show_overlay
 from ..scene.few_shot_preview import FewShotPreview
 from ..scene.provenance import provenance_tags
 from .few_shot_request import FewShotRequest
@@ -112,12 +112,18 @@ class FewShotResult:
 
     def show_confidence(self):
         """The answer's confidence as a volume node over the image."""
-        return show_few_shot_confidence(self.answer.confidence, self.answer.labels, self.request.target_node)
+        request, answer = self.request, self.answer
+        shown = doubtful_part(answer.confidence, answer.labels)
+        return show_overlay(shown, request.volume, self._confidence_name, request.target_node)
 
     def hide_confidence(self) -> None:
-        take_off(few_shot_confidence_name(self.request.target_node))
+        hide_overlay(self._confidence_name)
 
     # -- inside
+
+    @property
+    def _confidence_name(self) -> str:
+        return f"{self.request.target_node.GetName()} few-shot confidence"
 
     def _segments(self):
         segmentation = self.request.segmentation_node.GetSegmentation()

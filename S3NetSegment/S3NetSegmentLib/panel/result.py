@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..engine import InputError
-from ..scene.confidence import lay_over, show_confidence, take_off
+from ..scene.confidence import hide_overlay, show_overlay
 from ..scene.segment_edit import SegmentEdit, segment_edit
 from ..scene.segments import create_segmentation, segment_tag
 from .answer import ROLE, SegmentAnswer
@@ -93,20 +93,14 @@ class SegmentResult:
 
     def show_confidence(self):
         """The confidence of the answer as a volume node over the image."""
-        answer, volume_node = self.answer, self.answer.request.volume_node
-        node = show_confidence(answer.confidence(), answer.geometry, self._confidence_name, volume_node)
-        lay_over(node, volume_node)
-        return node
+        volume_node = self.answer.request.volume_node
+        return show_overlay(self.answer.confidence(), self.answer.geometry, _confidence_name(volume_node), volume_node)
 
     def hide_confidence(self) -> None:
         """Takes the confidence out of the views that show it over the image."""
-        take_off(self._confidence_name)
+        hide_overlay(_confidence_name(self.answer.request.volume_node), self.node.GetScene())
 
     # -- inside
-
-    @property
-    def _confidence_name(self) -> str:
-        return f"{self.answer.request.volume_node.GetName()} confidence"
 
     def _edit(self, undoable: bool = True):
         save = (lambda: self._save_undo(self.node)) if undoable and self._save_undo is not None else None
@@ -165,3 +159,7 @@ class SegmentResult:
             return None
         image = self.node.GetBinaryLabelmapInternalRepresentation(self.object_id)
         return None if image is None else (image.GetAddressAsString(""), image.GetMTime())
+
+
+def _confidence_name(volume_node) -> str:
+    return f"{volume_node.GetName()} confidence"

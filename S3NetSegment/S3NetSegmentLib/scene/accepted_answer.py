@@ -1,4 +1,4 @@
-"""What the user's segments were when an answer was accepted, and which slices the user has corrected since."""
+"""What the user's segments were when an answer was accepted, and on which slices the user has changed them since."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def answer_name(labels: np.ndarray) -> str:
 
 @dataclass(frozen=True, eq=False)
 class AcceptedAnswer:
-    """The content of segments right after an answer was accepted, compressed.
+    """The content of segments right after an answer was accepted, or before there was any, compressed.
 
-    :param name: of the answer, see :func:`answer_name`.
+    :param name: of the answer, see :func:`answer_name`; "" before there was any.
     :param axis: the axis across the answered slices.
     :param masks: segment id -> (start (i, j, k), shape ``[K, J, I]``, compressed bits).
     """
@@ -102,8 +102,8 @@ def changed_slices(
         return []
     present = segmentation_node.GetSegmentation().GetSegmentIDs()
     ids = [i for i in (accepted.masks if segment_ids is None else segment_ids) if i in present]
-    ids = [i for i in ids if i not in accepted.masks or segment_tag(segmentation_node, i, ANSWER_TAG) == accepted.name]
-    if not any(i in accepted.masks for i in ids):
+    ids = [i for i in ids if i not in accepted.masks or _answer_of(segmentation_node, i) == accepted.name]
+    if accepted.name and not any(i in accepted.masks for i in ids):
         return []
     return slices_changed_since(segmentation_node, volume_node, accepted, ids)
 
@@ -118,6 +118,11 @@ def slices_changed_since(
         changed = changed.union(_difference(now.box(segment_id), state.box(segment_id)))
     places = _covering(changed.trimmed(), state.axis)
     return [SupportSlice(axis, index, corrected=True) for axis, index in sorted(places)]
+
+
+def _answer_of(segmentation_node, segment_id: str) -> str:
+    """The name of the answer that a segment holds, "" for none."""
+    return segment_tag(segmentation_node, segment_id, ANSWER_TAG) or ""
 
 
 def _difference(a: LabelBox, b: LabelBox) -> LabelBox:

@@ -7,13 +7,13 @@ import slicer
 
 from ..engine import InputError, Volume
 from .transforms import matrix_from_array, world_from_parent
-from .volumes import place_beside, volume_from_node
+from .volumes import place_beside
 
 _ROLE = "S3NetSegment.Confidence"
 _COLORS = ("vtkMRMLColorTableNodeFileViridis.txt", "vtkMRMLColorTableNodeIron")
+_OVERLAY_OPACITY = 0.5
 _LOWEST_SHOWN = 0.001  # exactly 0 means: nothing was assigned here
 _SURE_BACKGROUND = 0.95  # background at least so sure is not coloured: it would hide the image
-_OPACITY = 0.5
 
 
 def show_confidence(array: np.ndarray, geometry: Volume, name: str, volume_node=None) -> slicer.vtkMRMLScalarVolumeNode:
@@ -40,39 +40,33 @@ def show_confidence(array: np.ndarray, geometry: Volume, name: str, volume_node=
     return node
 
 
-def lay_over(confidence_node, volume_node) -> None:
-    """Shows ``confidence_node`` half transparent in all slice views that have ``volume_node`` as their background."""
-    for view in _composite_nodes(volume_node.GetScene()):
+def show_overlay(array: np.ndarray, geometry: Volume, name: str, volume_node) -> slicer.vtkMRMLScalarVolumeNode:
+    """As :func:`show_confidence`, and laid over ``volume_node`` in all slice views that show it."""
+    node = show_confidence(array, geometry, name, volume_node)
+    for view in _composite_nodes(node.GetScene()):
         if view.GetBackgroundVolumeID() == volume_node.GetID():
-            view.SetForegroundVolumeID(confidence_node.GetID())
-            view.SetForegroundOpacity(_OPACITY)
-
-
-def take_off(name: str) -> None:
-    """Takes the confidence called ``name`` out of the views that show it over an image; its node stays."""
-    node = _existing(name)
-    for view in _composite_nodes(slicer.mrmlScene) if node is not None else ():
-        if view.GetForegroundVolumeID() == node.GetID():
-            view.SetForegroundVolumeID(None)
-
-
-def show_few_shot_confidence(confidence: np.ndarray, labels: np.ndarray, volume_node) -> slicer.vtkMRMLScalarVolumeNode:
-    """The confidence of an answer of Few-shot over its image: on the segments, and where the background is doubtful.
-
-    :param confidence: 0 to 1, ``[K, J, I]`` of ``volume_node``; ``labels`` as in the answer.
-    """
-    shown = np.where((labels > 0) | (confidence < _SURE_BACKGROUND), np.maximum(confidence, _LOWEST_SHOWN), 0)
-    node = show_confidence(shown, volume_from_node(volume_node), few_shot_confidence_name(volume_node), volume_node)
-    lay_over(node, volume_node)
+            view.SetForegroundVolumeID(node.GetID())
+            view.SetForegroundOpacity(_OVERLAY_OPACITY)
     return node
 
 
-def few_shot_confidence_name(volume_node) -> str:
-    """Name of the node of :func:`show_few_shot_confidence`, for :func:`take_off`."""
-    return f"{volume_node.GetName()} few-shot confidence"
+def hide_overlay(name: str, scene=None) -> None:
+    """Takes the confidence ``name`` out of the slice views; its volume stays."""
+    node = _existing(name)
+    for view in _composite_nodes(scene or slicer.mrmlScene):
+        if node is not None and view.GetForegroundVolumeID() == node.GetID():
+            view.SetForegroundVolumeID(None)
 
 
-def _composite_nodes(scene) -> list:
+def doubtful_part(confidence: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """``confidence`` (0 to 1) on the segments and where the background is doubtful; 0, which is clear, elsewhere.
+
+    For the overlay of an answer of Few-shot. Both arrays ``[K, J, I]``.
+    """
+    return np.where((labels > 0) | (confidence < _SURE_BACKGROUND), np.maximum(confidence, _LOWEST_SHOWN), 0)
+
+
+def _composite_nodes(scene):
     cls = "vtkMRMLSliceCompositeNode"
     return [scene.GetNthNodeByClass(n, cls) for n in range(scene.GetNumberOfNodesByClass(cls))]
 

@@ -1,4 +1,4 @@
-"""An answer of Few-shot, first as a preview beside the user's segments, then accepted into them or rejected."""
+"""An answer of Few-shot as a preview beside the user's segments, until it is accepted into them or rejected."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import numpy as np
 import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..engine import Extent, InputError, Segment
-from ..engine.images import AXES
-from .accepted_answer import ANSWER_TAG, AcceptedAnswer, answer_name
+from ..engine import Segment
+from .accepted_answer import AcceptedAnswer
+from .few_shot_writing import AnsweredSlices, write_few_shot
 from .labelmaps import BINARY, oriented_image
 from .lattices import LabelBox
-from .segment_edit import segment_edit
-from .segment_slices import SegmentSlices
-from .segments import create_segmentation, find_segment, segment_look
+from .segments import segment_look
 from .support_set import SupportSlice
 from .transforms import world_from_parent
 from .volumes import place_beside, volume_from_node
@@ -26,14 +24,13 @@ _FILL, _OUTLINE = 0.25, 0.9  # weaker than the user's own segments, with a clear
 class FewShotPreview:
     """The answer on ``volume_node`` as a segmentation of its own, which is not saved with the scene.
 
-    Attributes: ``node``, the preview's segmentation node, which the user may have removed; ``labels``, the answer so far,
-    uint8 ``[K, J, I]``, 0 on the drawn slices; ``notes``, what :meth:`accept` had to leave out.
+    Attributes: ``node``, the preview's segmentation node, which the user may have removed; ``segmentation_node``, where an
+    accepted answer goes; ``notes``, what :meth:`accept` had to leave out.
 
     :param segmentation_node: takes the accepted answer; None: a new segmentation.
     :param segments: label value -> segment id in ``looks_from``, from which names, colours and terminology are copied.
     :param support: the drawn slices of ``volume_node``; they are not shown and never changed.
-    :param looks_from: the segmentation that was drawn; None: ``segmentation_node`` itself. If it is another one, its
-        segments are found by name in ``segmentation_node``, or made there.
+    :param looks_from: the segmentation that was drawn, see :func:`write_few_shot`; None: ``segmentation_node``.
     :raises InputError: a volume that cannot be segmented, a segment that is not there.
     """
 
@@ -48,12 +45,9 @@ class FewShotPreview:
         self.segmentation_node, self.volume_node = segmentation_node, volume_node
         self._looks_from = segmentation_node if looks_from is None else looks_from
         self._segments = dict(segments)
-        self._support = list(support)
-        self._geometry = volume_from_node(volume_node)
-        looks = [segment_look(self._looks_from, segment_id, value) for value, segment_id in self._segments.items()]
-        self.labels = np.zeros(self._geometry.array.shape[:3], np.uint8)
-        self.axis, self._answered = None, np.zeros(0, bool)
+        self._answer = AnsweredSlices(volume_from_node(volume_node), support)
         self.notes: list[str] = []
+        looks = [segment_look(self._looks_from, segment_id, value) for value, segment_id in self._segments.items()]
         self.node = self._make_node(looks)
 
     @property
@@ -62,10 +56,19 @@ class FewShotPreview:
         return self.node is not None and self.node.GetScene() is not None
 
     @property
+    def labels(self) -> np.ndarray:
+        """The answer so far, uint8 ``[K, J, I]``, 0 on the drawn slices."""
+        return self._answer.labels
+
+    @property
+    def axis(self) -> str | None:
+        """The axis across the answered slices; None before the first answer."""
+        return self._answer.axis
+
+    @property
     def answered(self) -> list[int]:
         """The slices along ``axis`` that have an answer, drawn ones left out."""
-        drawn = {s.index for s in self._support if s.axis == self.axis}
-        return [int(n) for n in np.flatnonzero(self._answered) if int(n) not in drawn]
+        return self._answer.numbers
 
     def show(
         self,
@@ -74,32 +77,13 @@ class FewShotPreview:
         slices: tuple[int, int] | None = None,
         support: Sequence[SupportSlice] | None = None,
     ) -> None:
-        """Shows an answer, or a part of it.
-
-        :param labels: ``[K, J, I]`` of the volume, values of ``segments``, 0 = nothing.
-        :param axis: the axis across the slices.
-        :param slices: first and last slice to take over, the others stay as they are shown; None: all.
-        :param support: the drawn slices by now; None: as before.
-        :raises InputError: labels of another shape.
-        """
-        if labels.shape != self.labels.shape:
-            raise InputError(
-                f"an answer of shape {labels.shape} does not fit {self._geometry.name!r}, {self.labels.shape}"
-            )
-        if support is not None:
-            self._support = list(support)
-        count = self._geometry.size[AXES.index(axis)]
-        if axis != self.axis or slices is None:
-            self.axis, self._answered = axis, np.zeros(count, bool)
-            self.labels[...] = 0
-        first, last = slices or (0, count - 1)
-        self._answered[first : last + 1] = True
-        part = [slice(None)] * 3
-        part[2 - AXES.index(axis)] = slice(first, last + 1)
-        self.labels[tuple(part)] = labels[tuple(part)]
-        for drawn in self._support:
-            np.moveaxis(self.labels, 2 - AXES.index(drawn.axis), 0)[drawn.index] = 0
-        self._refresh()
+        """Shows an answer or, with ``slices``, a part of it beside what is shown; see :meth:`AnsweredSlices.take`."""
+        self._answer.take(labels, axis, slices, support)
+        if self.is_shown:
+            scalars = self._image.GetPointData().GetScalars()
+            vtk_to_numpy(scalars).reshape(self.labels.shape)[...] = self.labels
+            scalars.Modified()
+            self._image.Modified()
 
     def accept(
         self,
@@ -108,34 +92,14 @@ class FewShotPreview:
         tags: Mapping[str, str] | None = None,
         where: np.ndarray | None = None,
     ) -> AcceptedAnswer:
-        """Writes the answer into the user's segments as one undoable action, and removes the preview.
-
-        Drawn slices and slices without an answer stay, and so do all other segments. Segments that were removed meanwhile
-        are left out (``notes``).
-
-        :param save_undo: called with the segmentation before it is changed.
-        :param overlaps: whether the answer may lie over other segments; otherwise their voxels are left to them.
-        :param tags: provenance, e.g. :func:`provenance_tags`.
-        :param where: bool ``[K, J, I]``: only these voxels may change (the editor's mask).
-        :raises InputError: the volume or the segmentation was removed, or nothing was answered yet.
-        """
-        if self.axis is None:
-            raise InputError("there is no answer yet to accept; propagate first")
-        if self.volume_node.GetScene() is None:
-            raise InputError("the volume was removed; the answer cannot be written")
-        if self.segmentation_node is not None and self.segmentation_node.GetScene() is None:
-            raise InputError("the segmentation was removed; the answer cannot be written")
-        created = self.segmentation_node is None
-        node = create_segmentation(self.volume_node) if created else self.segmentation_node
-        try:
-            ids = self._write(node, save_undo, overlaps, dict(tags or {}), where)
-        except BaseException:
-            if created:
-                node.GetScene().RemoveNode(node)
-            raise
-        self.segmentation_node = node
+        """Writes the answer into the user's segments, see :func:`write_few_shot`, and removes the preview."""
+        written = write_few_shot(
+            self._answer, self._segments, self.volume_node, self.segmentation_node, self._looks_from,
+            save_undo, overlaps, tags, where,
+        )  # fmt: skip
+        self.segmentation_node, self.notes = written.node, written.notes
         self.reject()
-        return AcceptedAnswer.of(node, list(ids.values()), self._geometry, self.axis, answer_name(self.labels))
+        return written.accepted
 
     def reject(self) -> None:
         """Removes the preview; the user's segments stay as they are."""
@@ -146,7 +110,7 @@ class FewShotPreview:
                 scene.RemoveNode(display)
         self.node = None
 
-    # -- the preview
+    # -- inside
 
     def _make_node(self, looks: Iterable[Segment]) -> slicer.vtkMRMLSegmentationNode:
         scene = self.volume_node.GetScene()
@@ -164,7 +128,7 @@ class FewShotPreview:
         segmentation = node.GetSegmentation()
         segmentation.SetSourceRepresentationName(BINARY)
         node.SetReferenceImageGeometryParameterFromVolumeNode(self.volume_node)
-        lattice = np.linalg.inv(world_from_parent(node)) @ self._geometry.ijk_to_ras
+        lattice = np.linalg.inv(world_from_parent(node)) @ self._answer.geometry.ijk_to_ras
         # All segments share one image with a label value each, so a new answer is one write.
         self._image = oriented_image(LabelBox(self.labels), lattice)
         for look in looks:
@@ -177,86 +141,3 @@ class FewShotPreview:
             segment.AddRepresentation(BINARY, self._image)
             segmentation.AddSegment(segment, self._segments[look.value])
         return node
-
-    def _refresh(self) -> None:
-        if not self.is_shown:
-            return
-        vtk_to_numpy(self._image.GetPointData().GetScalars()).reshape(self.labels.shape)[...] = self.labels
-        self._image.GetPointData().GetScalars().Modified()
-        self._image.Modified()
-
-    # -- writing
-
-    def _write(self, node, save_undo, overlaps: bool, tags: dict[str, str], where) -> dict[int, str]:
-        """Writes the answer to ``node``; returns label value -> segment id there."""
-        tags = {**tags, ANSWER_TAG: answer_name(self.labels)}
-        undo = None if save_undo is None else lambda: save_undo(node)
-        known = {value: self._target_id(node, value, segment_id) for value, segment_id in self._segments.items()}
-        present = SegmentSlices(node, [i for i in known.values() if i], self._geometry)
-        others = [i for i in node.GetSegmentation().GetSegmentIDs() if i not in known.values()]
-        taken = None if overlaps or not others else SegmentSlices(node, others, self._geometry)
-        answer = LabelBox(self.labels).trimmed()
-        written = {}
-        with segment_edit(node, self.volume_node, undo) as edit:
-            for value, segment_id in known.items():
-                if segment_id is None:
-                    continue
-                found = present.box(segment_id) if segment_id else LabelBox.empty()
-                box = _bounds(found, answer)
-                if box is not None:
-                    grid = self._geometry.cropped(box)
-                    mask = self.labels[box.slices] == value
-                    old = _filled(found, box)
-                    may = (mask != old) & self._may_change(box)
-                    if taken is not None:
-                        for other in taken.segment_ids:
-                            may &= ~(mask & _filled(taken.box(other), box))
-                    if where is not None:
-                        may &= where[box.slices]
-                if not segment_id:
-                    if box is None or not (mask & may).any():
-                        continue
-                    segment_id = edit.add_segment(
-                        segment_look(self._looks_from, self._segments[value]), mask & may, grid
-                    )
-                elif box is not None and may.any():
-                    edit.replace(segment_id, mask, grid, where=may)
-                edit.set_tags(segment_id, tags)
-                written[value] = segment_id
-        return written
-
-    def _target_id(self, node, value: int, segment_id: str) -> str | None:
-        """The segment of ``node`` for a label value; "": to be made; None: it was removed."""
-        if self._looks_from.GetSegmentation().GetSegment(segment_id) is None:
-            self.notes.append(f"segment {segment_id!r} was removed meanwhile; its part of the answer was left out")
-            return None
-        if node is self._looks_from:
-            return segment_id
-        return find_segment(node, segment_look(self._looks_from, segment_id).name) or ""
-
-    def _may_change(self, box: Extent) -> np.ndarray:
-        """The voxels of ``box`` on answered slices that are not drawn: bool, broadcast to its shape."""
-        free = {axis: np.ones(n, bool) for axis, n in zip(AXES, self._geometry.size, strict=True)}
-        free[self.axis] &= self._answered
-        for drawn in self._support:
-            free[drawn.axis][drawn.index] = False
-        x, y, z = (free[axis][a:b] for axis, a, b in zip(AXES, box.start, box.stop, strict=True))
-        return z[:, None, None] & y[:, None] & x
-
-
-def _bounds(a: LabelBox, b: LabelBox) -> Extent | None:
-    boxes = [box for box in (a, b) if box.array.size]
-    if not boxes:
-        return None
-    start = np.min([box.start for box in boxes], 0)
-    stop = np.max([box.stop for box in boxes], 0)
-    return Extent(tuple(int(v) for v in start), tuple(int(v) for v in stop))
-
-
-def _filled(box: LabelBox, extent: Extent) -> np.ndarray:
-    """``box`` as an array of ``extent``."""
-    out = LabelBox(np.zeros(extent.size[::-1], bool), extent.start)
-    common = box.overlap(out)
-    if common is not None:
-        out.part(*common)[...] = box.part(*common)
-    return out.array

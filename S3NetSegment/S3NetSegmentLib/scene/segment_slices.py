@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from zlib import crc32
 
 import numpy as np
 
@@ -74,19 +73,6 @@ class SegmentSlices:
             plane = box.array.view(np.uint8).sum(0, dtype=np.uint32)
             counts = plane.sum(0 if axis == "x" else 1)
         return {n + box.start[across]: int(count) for n, count in enumerate(counts) if count}
-
-    def checksums(self, segment_id: str, axis: str) -> np.ndarray:
-        """A number for the content of each slice along ``axis``: uint32 ``[slices]``, 0 for an empty slice."""
-        box, across = self.box(segment_id).trimmed(), AXES.index(axis)
-        out = np.zeros(self.geometry.size[across], np.uint32)
-        others = [a for a in range(3) if a != across]
-        for n, plane in enumerate(np.moveaxis(box.array, 2 - across, 0)):
-            if plane.any():
-                # Where the content lies counts, how large the box around the whole segment is does not.
-                part = LabelBox(plane[None], (box.start[others[0]], box.start[others[1]], 0)).trimmed()
-                where = repr((part.start, part.array.shape)).encode()
-                out[n + box.start[across]] = max(1, crc32(np.packbits(part.array).tobytes(), crc32(where)))
-        return out
 
 
 def _cut(box: LabelBox, bounds) -> LabelBox:

@@ -49,6 +49,7 @@ class UNetEncoder(nn.Module):
             _Block(before, after, normalization, rate)
             for before, after, rate in zip(inputs, self.channels, rates, strict=True)
         )
+        self.to(memory_format=torch.channels_last)  # a quarter faster on a CPU, where there are few channels
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """``image`` ``[N, in_channels, H, W]`` of any size to maps ``[N, channels[n], ceil(H / 2^n), ceil(W / 2^n)]``."""
@@ -79,6 +80,7 @@ class UNetDecoder(nn.Module):
         )
         self.levels = nn.ModuleList(_Block(2 * fine, fine, normalization, 0.0) for _, fine in steps)
         self.head = nn.Conv2d(channels[0], classes, 3, padding=1)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """``maps`` of an encoder, finest first, to logits ``[N, classes, H, W]``."""
@@ -161,7 +163,7 @@ class _Block(nn.Sequential):
             nn.Conv2d(before, after, 3, padding=1),
             _normalization(normalization, after),
             nn.LeakyReLU(_SLOPE),
-            nn.Dropout(dropout),
+            nn.Dropout(dropout) if dropout else nn.Identity(),
             nn.Conv2d(after, after, 3, padding=1),
             _normalization(normalization, after),
             nn.LeakyReLU(_SLOPE),
