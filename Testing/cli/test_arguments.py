@@ -1,5 +1,6 @@
 """Arguments of the command line: what is accepted, and what is refused with exit code 2 and the value named."""
 
+import json
 import sys
 
 import pytest
@@ -19,7 +20,9 @@ def parsed(text):
 
 
 @pytest.mark.parametrize("options", [(), ("-S",)], ids=["with packages", "without any package"])
-@pytest.mark.parametrize("argument", ["--version", "--help", "segment --help", "demo --help", "settings --help"])
+@pytest.mark.parametrize(
+    "argument", ["--version", "--help", "segment --help", "few-shot --help", "demo --help", "settings --help"]
+)
 def test_help_and_version_need_no_environment(argument, options):
     done = s3net(*argument.split(), options=options)
     assert done.returncode == 0 and not done.stderr
@@ -158,6 +161,9 @@ def test_all_settings_are_listed_with_their_ranges():
         and "channels=64   (4 to 128)" in done.stdout
         and "deformable=true   (true | false)" in done.stdout
     )
+    assert "target=auto   (auto | compact | scattered)" in done.stdout
+    few_shot = json.loads(s3net("settings", "few-shot", "--json").stdout)
+    assert list(few_shot) == ["few-shot"] and few_shot["few-shot"]["margin"]["low"] == 0.1
 
 
 def test_an_old_python_is_told_which_one_is_needed(capsys, monkeypatch):

@@ -216,6 +216,14 @@ class TestFurtherPoints:
             assert mask[20, 22, 36] == start[20, 22, 36]
             assert mask[20, 22, 38] == add
 
+    def test_a_further_point_changes_only_what_hangs_together_with_it(self, two_balls, ball_objects):
+        _, large, _ = two_balls
+        slab = np.zeros_like(large)
+        slab[17:24] = large[17:24]  # a cap of the ball is missing above and another one below
+        changed = ball_objects.edited(slab, (13, 22, 16), True) ^ slab
+        assert changed[:17].any()
+        assert not changed[24:].any()
+
     def test_a_point_that_changes_nothing_returns_an_equal_copy(self, two_balls, ball_objects):
         _, large, _ = two_balls
         mask = ball_objects.edited(large, (20, 22, 16), True)

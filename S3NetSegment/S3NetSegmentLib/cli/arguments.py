@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 from typing import NoReturn
@@ -73,6 +74,13 @@ def voxel(text: str) -> tuple[int, ...]:
     return values
 
 
+def slice_numbers(text: str) -> tuple[int, ...]:
+    """Type of ``--drawn``: K,K,..., each counted from 0, in any order."""
+    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} are no slices; write numbers counted from 0, e.g. 12,20,31")
+    return tuple(sorted({int(part) for part in text.split(",")}))
+
+
 def slice_range(text: str) -> tuple[int, int]:
     """Type of ``--slices``: A:B, both included."""
     found = re.fullmatch(r"(\d+):(\d+)", text.strip())
@@ -126,16 +134,53 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--debug", action="store_true", help="show where an error arose (also with S3NET_DEBUG=1)")
 
 
-def add_computing(parser: argparse.ArgumentParser) -> None:
-    """Options of commands that compute: preset, settings, seed, device."""
-    group = parser.add_argument_group("computing")
+def add_slice_axis(group, explained: str) -> None:
+    """``--axis`` for images and volumes; ``explained`` says what auto means."""
     group.add_argument(
-        "--preset", choices=("default", "paper"), default="default",
-        help="default: the best measured recipe. paper: S3-Net as published, with its defects cured; slow",
+        "--axis", choices=("auto", "x", "y", "z"), default="auto", help=f"the axis across the slices; {explained}"
+    )
+
+
+def add_pictures(group) -> None:
+    """What a command can write besides the segmentation."""
+    group.add_argument(
+        "--confidence", metavar="FILE",
+        help="also write each voxel's confidence, 0 to 1, as an image (.nii.gz, .nrrd, .mha)",
     )  # fmt: skip
+    group.add_argument("--overlay", metavar="FILE.png", help="also draw the result on the image")
+
+
+def outputs_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """The files that a command will write, by option."""
+    named = {"--output": arguments.output, "--confidence": arguments.confidence, "--overlay": arguments.overlay}
+    return {option: path for option, path in named.items() if path}
+
+
+def check_file_names(arguments: argparse.Namespace, parser: argparse.ArgumentParser, inputs: dict[str, str]) -> None:
+    """Refuses two outputs in one file, and an output in the place of one of ``inputs`` (what it is -> path)."""
+    if arguments.overlay and not arguments.overlay.lower().endswith(".png"):
+        parser.error(f"--overlay {arguments.overlay!r} must end in .png")
+    seen = {}
+    for option, path in outputs_of(arguments).items():
+        other = seen.setdefault(os.path.realpath(path), option)
+        if other != option:
+            parser.error(f"{option} and {other} are the same file: {path}")
+        for kind, name in inputs.items():
+            if os.path.realpath(path) == os.path.realpath(name):
+                parser.error(f"{option} {path!r} is {kind}, which is never replaced; choose another name")
+
+
+def add_computing(parser: argparse.ArgumentParser, example: str = "sources=s3net", presets: bool = True) -> None:
+    """Options of commands that compute: preset, settings (with an ``example``), seed, device."""
+    group = parser.add_argument_group("computing")
+    if presets:
+        group.add_argument(
+            "--preset", choices=("default", "paper"), default="default",
+            help="default: the best measured recipe. paper: S3-Net as published, with its defects cured; slow",
+        )  # fmt: skip
     group.add_argument(
         "--set", dest="assignments", metavar="NAME=VALUE", action="append", default=[],
-        help="change a setting, e.g. --set sources=s3net; may be repeated. 's3net settings' lists them all",
+        help=f"change a setting, e.g. --set {example}; may be repeated. 's3net settings' lists them all",
     )  # fmt: skip
     group.add_argument(
         "--seed", type=whole(0, 2**31 - 1), metavar="S", help="random seed; same image, seed and device: same result"

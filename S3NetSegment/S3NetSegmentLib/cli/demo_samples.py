@@ -196,7 +196,7 @@ def _segmentation(regions, objects, answers) -> Segmentation:
     colors = label_colors(REGIONS + len(objects))[REGIONS:]
     for (task, mask), answer, color in zip(objects, answers, colors, strict=True):
         points = [tuple(regions.volume.ras_of(answer.point))] if answer.point else []
-        tags = provenance("Segment, demo", regions, points, image=regions.volume.name)
+        tags = provenance("Segment, demo", regions.settings, regions.device, points, image=regions.volume.name)
         segmentation.segments.append(Segment(task, color, 1, len(segmentation.layers), tags=tags))
         segmentation.layers.append(embedded(mask.astype(np.uint8), regions.volume, regions.extent))
     return segmentation

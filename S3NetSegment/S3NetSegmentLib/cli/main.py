@@ -13,26 +13,29 @@ import sys
 import traceback
 
 from .. import __version__
-from . import compare, demo, list_settings, segment, weights
+from . import compare, demo, few_shot, list_settings, segment, weights
 from .arguments import Parser, join_coordinates
 from .environment import EnvironmentProblem, enter
 
 COMMANDS = (
     demo,
     segment,
+    few_shot,
     compare,
     list_settings,
     weights,
 )  # register(commands) adds the parser and sets its functions: check (arguments), run (returns code)
 
 DESCRIPTION = """\
-Segmentation of medical images without any drawing: S3-Net and classical clustering find the regions of an image, and a
-point, or the automatic choice, makes an object of them. Runs on this computer; no data are sent anywhere."""
+Segmentation of medical images. Without any drawing: S3-Net and classical clustering find the regions of an image, and a
+point, or the automatic choice, makes an object of them. Few-shot: a drawing on a few slices becomes the segments of the whole
+volume. Runs on this computer; no data are sent anywhere."""
 EXAMPLES = """\
 examples:
   s3net demo                                    try it on the samples that come with it
   s3net segment skin.jpg -o lesion.seg.nrrd --overlay lesion.png
   s3net segment ct.nii.gz -o liver.seg.nrrd --point -60.5,10,120
+  s3net few-shot ct.nii.gz --support drawn.seg.nrrd -o organs.seg.nrrd
 
 's3net COMMAND --help' explains a command. Exit codes: 0 ok, 1 failed, 2 bad arguments or input, 130 stopped with Ctrl-C."""
 
@@ -121,7 +124,7 @@ def _code_of(error: Exception) -> int:
 
 def _text_of(error: Exception) -> str:
     if isinstance(error, MemoryError):
-        return "the memory of this machine is full; use fewer slices (--slices A:B) or a smaller --set work_size=128"
+        return "the memory of this machine is full; use fewer slices (--slices A:B) or smaller work sizes ('s3net settings')"
     if isinstance(error, ImportError) and _is_expected(error):
         return (
             f"a package does not load: {error}; delete the environment ({sys.prefix}) if s3net made it, else repair it "

@@ -14,13 +14,14 @@ from ..engine.images.colors import label_colors
 OBJECT_NAME = "Object"
 
 
-def provenance(method: str, regions, points: Sequence = (), outside: Sequence = (), **more: str) -> dict[str, str]:
+def provenance(
+    method: str, settings, device: str, points: Sequence = (), outside: Sequence = (), **more: str
+) -> dict[str, str]:
     """Segment tags that say how a result was made: version, method, settings, seed, points (RAS mm), device and
-    what ``more`` names (image, preset).
+    what ``more`` names (image, preset, support).
 
     Tag texts hold no "|" and no line break, which would end a tag in ``.seg.nrrd``.
     """
-    settings = regions.settings
     changed = "; ".join(f"{name}={_text(value)}" for name, value in settings.changed().items() if name != "seed")
     facts = {
         "Version": __version__,
@@ -29,7 +30,7 @@ def provenance(method: str, regions, points: Sequence = (), outside: Sequence = 
         "Seed": str(settings.seed),
         "Points": " / ".join(map(_text, points)),
         "OutsidePoints": " / ".join(map(_text, outside)),
-        "Device": regions.device,
+        "Device": device,
         **{name.capitalize(): text for name, text in more.items()},
     }
     return {f"S3NetSegment.{name}": " ".join(text.replace("|", "/").split()) for name, text in facts.items() if text}

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
 import time
-import warnings
 
 from .. import __version__
-from .arguments import add_common, add_computing, millimetres, position, slice_range, voxel, whole
+from .arguments import (
+    add_common,
+    add_computing,
+    add_pictures,
+    add_slice_axis,
+    check_file_names,
+    millimetres,
+    outputs_of,
+    position,
+    slice_range,
+    voxel,
+    whole,
+)
+from .image_warnings import collected_image_warnings
 from .terminal import ProgressDisplay, shown_path
 
 DEFAULT_REGIONS = 4
@@ -50,12 +61,7 @@ def register(commands) -> None:
         help=f"number of regions without points, 2 to 16 (default {DEFAULT_REGIONS})",
     )  # fmt: skip
     group.add_argument("--regions-only", action="store_true", help="leave the automatic object out")
-    group.add_argument(
-        "--confidence",
-        metavar="FILE",
-        help="also write each voxel's confidence, 0 to 1, as an image (.nii.gz, .nrrd, .mha)",
-    )
-    group.add_argument("--overlay", metavar="FILE.png", help="also draw the result on the image")
+    add_pictures(group)
     add_computing(parser)
     add_common(parser)
     parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
@@ -82,10 +88,7 @@ def _add_part(group) -> None:
     either = group.add_mutually_exclusive_group()
     either.add_argument("--slice", type=whole(0), metavar="K", help="only this slice, counted from 0")
     either.add_argument("--slices", type=slice_range, metavar="A:B", help="only slices A to B, both included")
-    group.add_argument(
-        "--axis", choices=("auto", "x", "y", "z"), default="auto",
-        help="the axis across the slices; auto (the default) takes the one with the largest spacing, else z",
-    )  # fmt: skip
+    add_slice_axis(group, "auto (the default) takes the one with the largest spacing, else z")
     group.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
 
 
@@ -100,20 +103,7 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
         parser.error(f"--regions {arguments.regions} has no meaning with points, which give one object; leave one out")
     if arguments.regions_only and (inside or arguments.step or arguments.alternative):
         parser.error("--regions-only leaves the object out; it cannot go with points, --step or --alternative")
-    if arguments.overlay and not arguments.overlay.lower().endswith(".png"):
-        parser.error(f"--overlay {arguments.overlay!r} must end in .png")
-    seen = {}
-    for option, path in _outputs(arguments).items():
-        other = seen.setdefault(os.path.realpath(path), option)
-        if other != option:
-            parser.error(f"{option} and {other} are the same file: {path}")
-        if os.path.realpath(path) == os.path.realpath(arguments.image):
-            parser.error(f"{option} {path!r} is the input image, which is never replaced; choose another name")
-
-
-def _outputs(arguments: argparse.Namespace) -> dict[str, str]:
-    named = {"--output": arguments.output, "--confidence": arguments.confidence, "--overlay": arguments.overlay}
-    return {option: path for option, path in named.items() if path}
+    check_file_names(arguments, parser, {"the input image": arguments.image})
 
 
 def _shown(values) -> str:
@@ -128,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     clock = time.perf_counter
     marks = {"start": clock()}
-    with ProgressDisplay(arguments.quiet) as progress, _image_warnings() as warned:
+    with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
         settings = settings_of(arguments)
         check_outputs(arguments)
         volume = read_image(arguments.image, frame=arguments.frame)
@@ -235,18 +225,6 @@ def chosen(regions, inside, outside, arguments):
     return choice.at(choice.index + arguments.step) if arguments.step else choice
 
 
-@contextlib.contextmanager
-def _image_warnings():
-    """Collects what reading and writing want the user to know."""
-    from ..engine.errors import ImageWarning
-
-    notes = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ImageWarning)
-        yield notes
-        notes += dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, ImageWarning))
-
-
 def _summary(arguments, regions, choice, segmentation, inside, outside, notes, marks) -> dict:
     from .results import described, ladder
 
@@ -265,7 +243,7 @@ def _summary(arguments, regions, choice, segmentation, inside, outside, notes, m
         },
         "part": {"axis": regions.axis, "first_voxel": regions.extent.start, "voxels": regions.extent.size},
         "points": {"inside": inside, "outside": outside, "radius_mm": arguments.radius},
-        "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in _outputs(arguments).items()},
+        "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()},
         "segments": described(segmentation),
         "object": None if choice is None else ladder(choice),
         "preset": arguments.preset,

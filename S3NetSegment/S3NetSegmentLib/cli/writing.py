@@ -40,7 +40,7 @@ def write_outputs(
     volume, notes = regions.volume, []
     marks = [[tuple(volume.ras_of(voxel)) for voxel in points] for points in (inside, outside)]
     method = "Segment, regions" if count else "Segment, object at points"
-    tags = provenance(method, regions, *marks, image=volume.name, preset=arguments.preset)
+    tags = provenance(method, regions.settings, regions.device, *marks, image=volume.name, preset=arguments.preset)
     if count:
         segmentation = region_segmentation(regions, count, choice, tags)
     else:

@@ -1,7 +1,9 @@
-"""Losses of self-supervised segmentation, as pure functions of per-pixel log-probabilities.
+"""Losses of self-supervised and semi-supervised segmentation, as pure functions; the dense contrastive loss has a file of
+its own.
 
 Shapes: log-probabilities ``[N, K, H, W]`` are the log-softmax of K responses. Several heads may lie side by side in K
-(each normalised by itself) in the losses that sum over K; dividing by the number of heads then gives their mean.
+(each normalised by itself) in the losses that sum over K; dividing by the number of heads then gives their mean. Logits
+``[N, K, H, W]`` are not normalised. All losses of logits are computed in float32.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from .affine2d import Affine2d, Spacing
+
+_SMOOTH = 1e-5
 
 
 def clustering_loss(log_probabilities: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
@@ -78,3 +82,72 @@ def spatial_consistency_loss(
         total = total + (change * weight).sum()
         weights = weights + weight.sum()
     return total / weights.clamp_min(1e-12)
+
+
+def dice_and_cross_entropy_loss(
+    logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Half the cross-entropy plus half (1 - soft Dice), the mean over all classes with the background.
+
+    The Dice of a class is 2 sum(p y) / (sum p^2 + sum y^2) over the batch, as in the protocol of SSL4MIS.
+
+    :param labels: ``[N, H, W]`` (int64), 0 to K - 1; negative pixels do not count.
+    :param mask: bool ``[N, H, W]``; pixels outside it do not count either. 0 if no pixel counts.
+    """
+    counted = (labels >= 0) if mask is None else (labels >= 0) & mask
+    truth = labels.clamp_min(0)
+    weight = counted.to(torch.float32)
+    with torch.autocast(logits.device.type, enabled=False):
+        log_probabilities = logits.float().log_softmax(1)
+        pixels = weight.sum()
+        entropy = (F.nll_loss(log_probabilities, truth, reduction="none") * weight).sum() / pixels.clamp_min(1)
+        probabilities = log_probabilities.exp() * weight[:, None]
+        hot = torch.zeros_like(probabilities).scatter_(1, truth[:, None], 1.0) * weight[:, None]
+        overlap = (probabilities * hot).sum((0, 2, 3))
+        total = probabilities.square().sum((0, 2, 3)) + hot.sum((0, 2, 3))
+        dice = (2 * overlap + _SMOOTH) / (total + _SMOOTH)
+        return 0.5 * entropy + 0.5 * (1 - dice).mean() * (pixels > 0)
+
+
+def pseudo_labels(logits: torch.Tensor, threshold: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """The most probable classes ``[N, H, W]`` (int64), and where their probability is at least ``threshold`` (bool).
+
+    They carry no gradient: who learns from them does not move them.
+    """
+    confidence, labels = logits.detach().float().softmax(1).max(1)
+    return labels, confidence >= threshold
+
+
+def cross_pseudo_loss(
+    first: torch.Tensor,
+    second: torch.Tensor,
+    of_first: tuple[torch.Tensor, torch.Tensor],
+    of_second: tuple[torch.Tensor, torch.Tensor],
+    loss=None,
+) -> torch.Tensor:
+    """Each stream learns what the other one believes: the loss of ``first`` by the labels ``of_second``, plus that of
+    ``second`` by the labels ``of_first``.
+
+    Source: Chen et al., "Cross Pseudo Supervision", CVPR 2021, arXiv 2106.01226.
+
+    :param first, second: logits ``[N, K, H, W]`` of the two streams.
+    :param of_first, of_second: labels and mask of each stream, from :func:`pseudo_labels` (of the same or another view).
+    :param loss: function of (logits, labels, mask); the masked cross-entropy if None.
+    """
+    loss = masked_cross_entropy if loss is None else loss
+    return loss(first, *of_second) + loss(second, *of_first)
+
+
+def masked_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy to ``labels`` ``[N, H, W]``, summed where ``mask`` is true and labels are not negative, and divided by
+    the number of *all* pixels with a label: an unsure batch weighs less."""
+    with torch.autocast(logits.device.type, enabled=False):
+        each = F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="none")
+        return (each * mask).sum() / (labels >= 0).sum().clamp_min(1)
+
+
+def ramp(progress: float, length: float) -> float:
+    """exp(-5 (1 - t)^2) with t = ``progress`` / ``length`` up to 1: from 0.007 to 1. Source: Laine and Aila, arXiv
+    1610.02242."""
+    t = 1.0 if length <= 0 else min(max(progress / length, 0.0), 1.0)
+    return math.exp(-5.0 * (1.0 - t) ** 2)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..engine import InputError
-from ..scene.confidence import show_confidence
+from ..scene.confidence import hide_overlay, show_overlay
 from ..scene.segment_edit import SegmentEdit, segment_edit
 from ..scene.segments import create_segmentation, segment_tag
 from .answer import ROLE, SegmentAnswer
@@ -93,25 +93,12 @@ class SegmentResult:
 
     def show_confidence(self):
         """The confidence of the answer as a volume node over the image."""
-        answer = self.answer
-        name = f"{answer.request.volume_node.GetName()} confidence"
-        node = show_confidence(answer.confidence(), answer.geometry, name, answer.request.volume_node)
-        scene = node.GetScene()
-        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-            view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
-            if view.GetBackgroundVolumeID() == answer.request.volume_node.GetID():
-                view.SetForegroundVolumeID(node.GetID())
-                view.SetForegroundOpacity(0.5)
-        return node
+        volume_node = self.answer.request.volume_node
+        return show_overlay(self.answer.confidence(), self.answer.geometry, _confidence_name(volume_node), volume_node)
 
     def hide_confidence(self) -> None:
         """Takes the confidence out of the views that show it over the image."""
-        scene = self.node.GetScene()
-        node = scene.GetFirstNodeByName(f"{self.answer.request.volume_node.GetName()} confidence")
-        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-            view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
-            if node is not None and view.GetForegroundVolumeID() == node.GetID():
-                view.SetForegroundVolumeID(None)
+        hide_overlay(_confidence_name(self.answer.request.volume_node), self.node.GetScene())
 
     # -- inside
 
@@ -172,3 +159,7 @@ class SegmentResult:
             return None
         image = self.node.GetBinaryLabelmapInternalRepresentation(self.object_id)
         return None if image is None else (image.GetAddressAsString(""), image.GetMTime())
+
+
+def _confidence_name(volume_node) -> str:
+    return f"{volume_node.GetName()} confidence"

@@ -11,7 +11,9 @@ from .volumes import place_beside
 
 _ROLE = "S3NetSegment.Confidence"
 _COLORS = ("vtkMRMLColorTableNodeFileViridis.txt", "vtkMRMLColorTableNodeIron")
+_OVERLAY_OPACITY = 0.5
 _LOWEST_SHOWN = 0.001  # exactly 0 means: nothing was assigned here
+_SURE_BACKGROUND = 0.95  # background at least so sure is not coloured: it would hide the image
 
 
 def show_confidence(array: np.ndarray, geometry: Volume, name: str, volume_node=None) -> slicer.vtkMRMLScalarVolumeNode:
@@ -36,6 +38,37 @@ def show_confidence(array: np.ndarray, geometry: Volume, name: str, volume_node=
         slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array, np.float32))
         node.SetIJKToRASMatrix(matrix_from_array(local))
     return node
+
+
+def show_overlay(array: np.ndarray, geometry: Volume, name: str, volume_node) -> slicer.vtkMRMLScalarVolumeNode:
+    """As :func:`show_confidence`, and laid over ``volume_node`` in all slice views that show it."""
+    node = show_confidence(array, geometry, name, volume_node)
+    for view in _composite_nodes(node.GetScene()):
+        if view.GetBackgroundVolumeID() == volume_node.GetID():
+            view.SetForegroundVolumeID(node.GetID())
+            view.SetForegroundOpacity(_OVERLAY_OPACITY)
+    return node
+
+
+def hide_overlay(name: str, scene=None) -> None:
+    """Takes the confidence ``name`` out of the slice views; its volume stays."""
+    node = _existing(name)
+    for view in _composite_nodes(scene or slicer.mrmlScene):
+        if node is not None and view.GetForegroundVolumeID() == node.GetID():
+            view.SetForegroundVolumeID(None)
+
+
+def doubtful_part(confidence: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """``confidence`` (0 to 1) on the segments and where the background is doubtful; 0, which is clear, elsewhere.
+
+    For the overlay of an answer of Few-shot. Both arrays ``[K, J, I]``.
+    """
+    return np.where((labels > 0) | (confidence < _SURE_BACKGROUND), np.maximum(confidence, _LOWEST_SHOWN), 0)
+
+
+def _composite_nodes(scene):
+    cls = "vtkMRMLSliceCompositeNode"
+    return [scene.GetNthNodeByClass(n, cls) for n in range(scene.GetNumberOfNodesByClass(cls))]
 
 
 def _existing(name: str):

@@ -81,6 +81,14 @@ class LabelBox:
         stop = tuple(map(min, self.stop, other.stop))
         return (start, stop) if all(a < b for a, b in zip(start, stop, strict=True)) else None
 
+    def shift_onto(self, new_from_old: np.ndarray) -> tuple[int, int, int] | None:
+        """How many voxels this box moves on the lattice of :meth:`moved` if that has the same voxels, otherwise None."""
+        old = self._corners()
+        shift = np.floor(new_from_old[:3, 3] + 0.5)
+        if np.abs(old @ new_from_old[:3, :3].T + new_from_old[:3, 3] - old - shift).max() >= _ALIGNED:
+            return None
+        return tuple(int(d) for d in shift)
+
     def moved(self, new_from_old: np.ndarray, bounds: tuple | None = None) -> LabelBox:
         """These labels on another lattice, each new voxel taking the label of the old voxel that holds its centre.
 
@@ -89,12 +97,10 @@ class LabelBox:
         """
         if self.array.size == 0:
             return self
-        ends = list(zip(self.start, self.stop, strict=True))
-        old = np.array([[ends[d][n >> d & 1] for d in range(3)] for n in range(8)]) - 0.5  # corners of the box
-        corners = old @ new_from_old[:3, :3].T + new_from_old[:3, 3]
-        shift = np.floor(new_from_old[:3, 3] + 0.5)
-        if np.abs(corners - old - shift).max() < _ALIGNED:
-            return LabelBox(self.array, tuple(int(s + d) for s, d in zip(self.start, shift, strict=True)))
+        shift = self.shift_onto(new_from_old)
+        if shift is not None:
+            return LabelBox(self.array, tuple(s + d for s, d in zip(self.start, shift, strict=True)))
+        corners = self._corners() @ new_from_old[:3, :3].T + new_from_old[:3, 3]
         start = np.floor(corners.min(0) + 0.5 - _ALIGNED).astype(int)
         stop = np.ceil(corners.max(0) + 0.5 + _ALIGNED).astype(int)
         if bounds is not None:
@@ -102,6 +108,11 @@ class LabelBox:
         if (start >= stop).any():
             return LabelBox(np.zeros((0, 0, 0), self.array.dtype))
         return LabelBox(self._sampled(np.linalg.inv(new_from_old), start, stop), tuple(int(v) for v in start))
+
+    def _corners(self) -> np.ndarray:
+        """The corners of the box ``[8, 3]``, i, j, k."""
+        ends = list(zip(self.start, self.stop, strict=True))
+        return np.array([[ends[d][n >> d & 1] for d in range(3)] for n in range(8)]) - 0.5
 
     def _sampled(self, old_from_new: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
         """Labels at the voxels ``start`` to ``stop`` of the new lattice."""

@@ -118,15 +118,25 @@ class SegmentEdit:
             ids.append(segment_id)
         return ids
 
-    def replace(self, segment_id: str, mask: np.ndarray, geometry: Volume, within_extent: bool = True) -> None:
+    def replace(
+        self,
+        segment_id: str,
+        mask: np.ndarray,
+        geometry: Volume,
+        within_extent: bool = True,
+        where: np.ndarray | None = None,
+    ) -> None:
         """Makes the segment equal ``mask`` inside ``geometry``; what lies outside stays, or goes if not
-        ``within_extent``."""
+        ``within_extent``.
+
+        :param where: bool, shape of ``mask``: only these voxels are replaced.
+        """
         lattice = self._lattice(segment_id, geometry)
-        new = self._box(mask, geometry, lattice)
-        if within_extent:
+        new = self._box(mask if where is None else mask & where, geometry, lattice)
+        if within_extent or where is not None:
             old = self._current(segment_id).trimmed()
             # An all-true mask of the old segment's surroundings is enough to say which voxels the grid covers.
-            covered = LabelBox(np.broadcast_to(True, mask.shape))
+            covered = LabelBox(np.broadcast_to(True, mask.shape) if where is None else where)
             covered = covered.moved(self._index(lattice, geometry), (old.start, old.stop))
             new = old.without(covered).union(new)
         self._put(segment_id, new)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import slicer
 
-from ..engine import Extent, Segmentation, Volume
+from ..engine import Extent, InputError, Segment, Segmentation, Volume
 from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_tag
 from .lattices import LabelBox
 from .provenance import provenance_tags
@@ -17,7 +17,7 @@ from .volumes import place_beside, volume_from_node
 
 __all__ = [
     "SegmentEdit", "create_segmentation", "ensure_binary_labelmap", "find_segment", "provenance_tags", "segment_edit",
-    "segment_mask", "segment_tag", "write_segmentation",
+    "segment_look", "segment_mask", "segment_tag", "write_segmentation",
 ]  # fmt: skip
 
 
@@ -40,6 +40,17 @@ def create_segmentation(volume_node, name: str | None = None) -> slicer.vtkMRMLS
 def find_segment(segmentation_node, name: str) -> str | None:
     """The id of the first segment called ``name``, or None."""
     return segmentation_node.GetSegmentation().GetSegmentIdBySegmentName(name) or None
+
+
+def segment_look(segmentation_node, segment_id: str, value: int = 1) -> Segment:
+    """Name, colour and terminology of a segment; ``value`` becomes its label value. InputError if there is none."""
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    if segment is None:
+        raise InputError(
+            f"segmentation {segmentation_node.GetName()!r} has no segment {segment_id!r}; it may have been removed"
+        )
+    terminology = segment_tag(segmentation_node, segment_id, segment.GetTerminologyEntryTagName()) or ""
+    return Segment(segment.GetName(), tuple(segment.GetColor()), value, terminology=terminology)
 
 
 def segment_mask(segmentation_node, segment_id: str, geometry: Volume) -> np.ndarray:

@@ -96,7 +96,7 @@ def shown_slice(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRML
 
 def slice_node_of_view_name(name: str) -> slicer.vtkMRMLSliceNode:
     """The slice node of the view called ``name`` ("Red", ...). InputError if the scene has none."""
-    nodes = _slice_nodes()
+    nodes = slice_nodes()
     for node in nodes:
         if name in (node.GetLayoutName(), node.GetName()):
             return node
@@ -127,7 +127,7 @@ def last_used_slice_node(
     pointed = last_view.node if last_view is not None else _node_under_cursor(slicer.mrmlScene)
     if pointed is not None and shows_volume(pointed, volume_node):
         return pointed
-    showing = [node for node in _slice_nodes() if shows_volume(node, volume_node)]
+    showing = [node for node in slice_nodes() if shows_volume(node, volume_node)]
     if not showing:
         raise InputError(f"no slice view shows {volume_node.GetName()!r}; show it in a slice view (the eye in the Data module)")  # fmt: skip
     return next((node for node in showing if node.IsMappedInLayout()), showing[0])
@@ -178,7 +178,8 @@ def _node_under_cursor(scene):
     return crosshair.GetCursorPositionXYZ([0.0] * 3) if crosshair is not None else None
 
 
-def _slice_nodes():
+def slice_nodes() -> list[slicer.vtkMRMLSliceNode]:
+    """All slice views of the scene, also those that the layout does not show."""
     scene = slicer.mrmlScene
     return [scene.GetNthNodeByClass(n, "vtkMRMLSliceNode") for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode"))]  # fmt: skip
 

@@ -81,9 +81,7 @@ def refined(mask: np.ndarray, standard: np.ndarray, spacing: tuple[float, float,
 def _whole(mask: np.ndarray, point: tuple[int, int, int] | None) -> np.ndarray:
     """The part of ``mask`` at ``point`` (without one: all of it) with its small holes filled."""
     if point is not None:
-        parts, count = ndimage.label(mask)
-        if count > 1:
-            mask = parts == parts[point]
+        mask = connected_part(mask, point)
     box = bounding_box(mask)
     inside = np.pad(mask[box], 1)
     holes, count = ndimage.label(~inside)
@@ -93,3 +91,9 @@ def _whole(mask: np.ndarray, point: tuple[int, int, int] | None) -> np.ndarray:
         mask = mask.copy()
         mask[box] |= small[holes][1:-1, 1:-1, 1:-1]
     return mask
+
+
+def connected_part(mask: np.ndarray, point: tuple[int, int, int]) -> np.ndarray:
+    """The part of ``mask`` (bool ``[k, j, i]``) that hangs together with ``point``, which lies in it."""
+    parts, count = ndimage.label(mask)
+    return parts == parts[tuple(point)] if count > 1 else mask

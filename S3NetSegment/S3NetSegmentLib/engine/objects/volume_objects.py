@@ -16,7 +16,7 @@ from .ranked import RankedCandidates, rank_sizes
 from .ranker import Ranker
 from .volume_candidates import CandidateFinder, VolumeCandidates
 from .volume_features import hand_score, measure, overlap_matrix
-from .volume_masks import LazyMasks, object_mask
+from .volume_masks import LazyMasks, connected_part, object_mask
 
 WEIGHTS = Path(__file__).with_name("volume_ranker.npz")
 # The weight of the hand-made score beside the ranker (which knows synthetic scenes only), chosen on development cases.
@@ -94,7 +94,7 @@ class VolumeObjects:
     def edited(
         self, mask: np.ndarray, point: tuple[int, int, int], add: bool, protected: Sequence[tuple[int, int, int]] = ()
     ) -> np.ndarray:
-        """``mask`` with the best region at ``point`` added or removed; bool ``[k, j, i]``.
+        """``mask`` with the best region at ``point`` added or removed, as far as it hangs together there; bool ``[k, j, i]``.
 
         A region that holds a ``protected`` point, or would change too much of the mask, is not used; where none is
         left, a small ball is.
@@ -117,7 +117,9 @@ class VolumeObjects:
             region = self._spot(point)
             for other in protected:
                 region[tuple(other)] = False
-        return mask | region if add else mask & ~region
+        # What the region would change elsewhere was not asked for: it may be a ring around the object.
+        change = connected_part(region & ~mask if add else region & mask, point)
+        return mask | change if add else mask & ~change
 
     def measured(self, point: tuple[int, int, int]) -> MeasuredVolume:
         """The candidates at ``point`` and their features; the last few points are remembered."""

@@ -1,0 +1,235 @@
+"""The support of ``s3net few-shot``: the files that the user drew, as segments with names and as drawings for the engine.
+
+Inside the engine segments are numbered 1, 2, ...; the label values of the files come back in the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..engine import InputError, Segment, Segmentation, Volume
+from ..engine.few_shot.label_grid import PlacedLabels, placed_labels
+from ..engine.few_shot.support import SupportVolume
+from ..engine.images.reading import read_image
+from ..engine.images.seg_nrrd import read_segmentation
+
+MOST_SEGMENTS = 254
+_NOT_CHOSEN = 255  # drawn, but not among --segments: background, though its slice is a drawn one
+
+
+@dataclass(frozen=True)
+class SupportFile:
+    """One drawing as the command line names it.
+
+    :param labels: path of the labels.
+    :param image: path of the image that they belong to; None: the image that is segmented.
+    :param drawn: drawn slices named by the user; None: those that hold labels.
+    """
+
+    labels: str
+    image: str | None = None
+    drawn: tuple[int, ...] | None = None
+
+    @property
+    def shown(self) -> str:
+        return repr(os.path.basename(self.labels))
+
+
+@dataclass(eq=False)
+class Support:
+    """Everything that was drawn.
+
+    :param segments: as in the files; segment number n of the engine is ``segments[n - 1]``. Label values are unique.
+    :param drawings: what :meth:`FewShot.set_support` takes.
+    :param facts: for each file what the summary says of it.
+    :param notes: what the user should know.
+    """
+
+    segments: list[Segment] = field(default_factory=list)
+    drawings: list = field(default_factory=list)
+    facts: list[dict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def drawn_here(self, axis: str) -> list[int]:
+        """Drawn slices of the image itself along ``axis``."""
+        own = [f for f in self.facts if f["image"] is None and f["axis"] == axis]
+        return sorted({z for fact in own for z in fact["drawn"]})
+
+    def segmentation(self, numbers: np.ndarray, ijk_to_ras: np.ndarray, tags) -> Segmentation:
+        """The engine's answer with the names, colours, terminology and label values of the files."""
+        values = np.array([0, *(segment.value for segment in self.segments)])
+        values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
+        segments = [dataclasses.replace(s, tags={**s.tags, **tags}) for s in self.segments]
+        return Segmentation([values[numbers]], segments, ijk_to_ras)
+
+
+def read_support(files: list[SupportFile], image: Volume, axis: str, chosen: list[str], complete: bool) -> Support:
+    """Reads ``files`` for the segmentation of ``image``.
+
+    :param axis: axis across the drawn slices, or "auto".
+    :param chosen: names of the segments wanted; none: all.
+    :raises InputError: files that cannot be read or used, a name that no file has, nothing drawn.
+    """
+    found = [read_segmentation(file.labels) for file in files]
+    support = Support()
+    names = _chosen_names(found, chosen)
+    for file, segmentation in zip(files, found, strict=True):
+        _add_segments(support, segmentation, names, file)
+    if len(support.segments) > MOST_SEGMENTS:
+        raise InputError(
+            f"{len(support.segments)} segments are drawn, {MOST_SEGMENTS} are possible at once; choose some with --segments"
+        )
+    for file, segmentation in zip(files, found, strict=True):
+        _add_drawing(support, file, segmentation, image, axis, complete)
+    _check_drawn(support, image)
+    return support
+
+
+def _chosen_names(found: list[Segmentation], chosen: list[str]) -> set[str] | None:
+    """Names of the segments that ``chosen`` (names, or lists of names with commas) means; None for all."""
+    if not chosen:
+        return None
+    names = list(dict.fromkeys(segment.name for segmentation in found for segment in segmentation.segments))
+    wanted = set()
+    for text in chosen:
+        for part in [text] if text in names else [p.strip() for p in text.split(",") if p.strip()]:
+            folded = [n for n in names if n.casefold() == part.casefold() or n == f"Segment {part}"]
+            if not folded:
+                raise InputError(f"there is no segment {part!r} in the support; it has {', '.join(names) or 'none'}")
+            wanted.update([part] if part in names else folded)
+    return wanted
+
+
+def _add_segments(support: Support, segmentation: Segmentation, names: set[str] | None, file: SupportFile) -> None:
+    """Adds the segments of a file that are not there yet; same name, same segment."""
+    known, taken = {s.name for s in support.segments}, {s.value for s in support.segments}
+    own: set[str] = set()
+    for segment in segmentation.segments:
+        if segment.name in own:
+            raise InputError(f"{file.shown} has two segments named {segment.name!r}; rename one of them")
+        own.add(segment.name)
+        if segment.name in known or (names is not None and segment.name not in names):
+            continue
+        value = segment.value
+        if value in taken:
+            value = next(v for v in range(1, 65536) if v not in taken)
+            if not any("label value" in note for note in support.notes):
+                support.notes.append("segments share a label value in the support; later ones got new values")
+        taken.add(value)
+        support.segments.append(dataclasses.replace(segment, value=value, layer=0))
+
+
+def _add_drawing(
+    support: Support, file: SupportFile, segmentation: Segmentation, image: Volume, axis: str, complete: bool
+) -> None:
+    numbers = _numbered(support, segmentation, file)
+    target = read_image(file.image) if file.image else image
+    try:
+        placed = placed_labels(numbers, segmentation.ijk_to_ras, target, axis, file.drawn)
+    except InputError as error:
+        raise InputError(f"{file.shown}: {error}") from None
+    if file.image and placed.planes:
+        raise InputError(
+            f"{file.shown} is askew to its image {file.image!r}; resample it to that image (in Slicer: export as label map "
+            "with that image as reference) or name the drawn slices of that image with --drawn"
+        )
+    _note_place(support, file, target, numbers, placed)
+    placed = _without_unchosen(placed)
+    slices = target.size["xyz".index(placed.axis)]
+    if file.image:
+        drawn = None if len(placed.drawn) == slices else tuple(placed.drawn)
+        if complete or drawn is None:
+            support.drawings.append(SupportVolume(target, placed.labels, placed.axis, drawn))
+        else:
+            raise InputError(f"--partial is for drawings in the image itself; {file.shown} belongs to {file.image!r}")
+    else:
+        support.drawings += placed.slices(complete)
+    names = [s.name for n, s in enumerate(support.segments, 1) if _holds(placed, n)]
+    support.facts.append(
+        {
+            "labels": os.path.abspath(file.labels),
+            "image": os.path.abspath(file.image) if file.image else None,
+            "axis": placed.axis,
+            "drawn": placed.drawn,
+            "drawn_planes": len(placed.planes),
+            "slices": slices,
+            "resampled": placed.moved,
+            "segments": names,
+        }
+    )
+
+
+def _numbered(support: Support, segmentation: Segmentation, file: SupportFile) -> np.ndarray:
+    """The segments of a file as one label map of the engine's numbers; of overlapping ones the smaller counts."""
+    number_of = {segment.name: n for n, segment in enumerate(support.segments, 1)}
+    out = np.zeros(segmentation.layers[0].shape, np.uint8)
+    chosen = []
+    for segment in segmentation.segments:
+        mask = segmentation.mask(segment)
+        if segment.name in number_of:
+            chosen.append((int(mask.sum()), segment.name, mask))
+        else:
+            out[mask] = _NOT_CHOSEN
+    for _, name, mask in sorted(chosen, key=lambda part: -part[0]):
+        covered = out[mask]
+        for number in np.unique(covered[(covered > 0) & (covered != _NOT_CHOSEN)]):
+            support.notes.append(
+                f"segments {support.segments[number - 1].name!r} and {name!r} overlap in "
+                f"{int((covered == number).sum()):,} voxels of {file.shown}; they count for {name!r}, the smaller one"
+            )
+        out[mask] = number_of[name]
+    if not any(size for size, _, _ in chosen):
+        what = "the chosen segments" if out.any() else "any segment"
+        raise InputError(f"{file.shown} holds nothing of {what}; draw a segment on at least one slice")
+    return out
+
+
+def _note_place(support: Support, file: SupportFile, target: Volume, numbers: np.ndarray, placed: PlacedLabels) -> None:
+    if placed.moved:
+        how = "its drawn slices are used as planes" if placed.planes else "brought onto it by nearest neighbour"
+        support.notes.append(f"{file.shown} lies on another grid than image {target.name!r}: {how}")
+    if placed.outside > 0.0005:
+        support.notes.append(
+            f"{placed.outside:.1%} of what is drawn in {file.shown} lies outside image {target.name!r}"
+        )
+    elif file.drawn is not None and not placed.moved and np.count_nonzero(numbers) > np.count_nonzero(placed.labels):
+        support.notes.append(f"{file.shown} holds labels on other slices than --drawn names; they are not used")
+
+
+def _without_unchosen(placed: PlacedLabels) -> PlacedLabels:
+    labels = np.where(placed.labels == _NOT_CHOSEN, 0, placed.labels).astype(np.uint8)
+    planes = [
+        dataclasses.replace(p, labels=np.where(p.labels == _NOT_CHOSEN, 0, p.labels).astype(np.uint8))
+        for p in placed.planes
+    ]
+    return dataclasses.replace(placed, labels=labels, planes=planes)
+
+
+def _holds(placed: PlacedLabels, number: int) -> bool:
+    return bool((placed.labels == number).any() or any((plane.labels == number).any() for plane in placed.planes))
+
+
+def _check_drawn(support: Support, image: Volume) -> None:
+    """Refuses a support that leaves nothing to do or holds nothing; notes segments of which nothing is drawn."""
+    drawn = {name for fact in support.facts for name in fact["segments"]}
+    for segment in support.segments:
+        if segment.name not in drawn:
+            support.notes.append(f"of segment {segment.name!r} nothing is drawn on the drawn slices; it stays empty")
+    if not drawn:
+        raise InputError("nothing of the chosen segments is drawn on the drawn slices; draw a segment on at least one")
+    for fact in support.facts:
+        if fact["image"] is None and len(fact["drawn"]) == fact["slices"]:
+            if fact["slices"] == 1:
+                raise InputError(
+                    f"image {image.name!r} has one slice, and that is drawn; few-shot needs a volume, or a drawing of another "
+                    "image (--support-image)"
+                )
+            raise InputError(
+                f"{os.path.basename(fact['labels'])!r} holds labels on every slice along {fact['axis']} of image "
+                f"{image.name!r}, so nothing is left to find; name the slices to learn from with --drawn, or the image that "
+                "it belongs to with --support-image"
+            )

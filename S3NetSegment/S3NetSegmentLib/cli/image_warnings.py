@@ -1,0 +1,19 @@
+"""What reading and writing images want the user to know, collected for the notes of a command."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def collected_image_warnings() -> Iterator[list[str]]:
+    """A list that holds the texts of all ImageWarnings when the block has ended, each once."""
+    from ..engine.errors import ImageWarning
+
+    notes = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ImageWarning)
+        yield notes
+        notes += dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, ImageWarning))

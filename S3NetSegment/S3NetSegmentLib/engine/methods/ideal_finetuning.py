@@ -1,0 +1,254 @@
+"""Fine-tuning on few labelled and many unlabelled slices: two streams that teach each other.
+
+Sources: Basak et al., "IDEAL", arXiv 2210.15075 (one encoder, two different decoders, cross pseudo supervision); for the
+preset ``plus`` Yang et al., "UniMatch", arXiv 2208.09910 (weak view supervises strong view, CutMix, confidence) and Bai et
+al., "Bidirectional Copy-Paste", arXiv 2305.00673 (labelled slices are mixed in). The authors of IDEAL published no
+complete code and not all constants: this is the method in their spirit, not a copy of their program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..affine2d import Affine2d
+from ..augmentation import STRONG, WEAK, change_intensities, mixed, random_boxes
+from ..errors import InputError
+from ..losses import (
+    cross_pseudo_loss,
+    dice_and_cross_entropy_loss,
+    masked_cross_entropy,
+    pseudo_labels,
+    ramp,
+    spatial_consistency_loss,
+)
+from ..nets.moving_average import averaged_copy, update_average
+from ..nets.unet import CHANNELS, TwoStreamUNet, seeded
+from ..randomness import torch_generator, torch_random_numbers
+from ..setting_fields import SettingsRecord, setting
+
+_STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
+_PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in pixels
+_SPATIAL_CONTRAST = 0.1
+
+
+@dataclass(frozen=True)
+class FinetuningSettings(SettingsRecord):
+    """Settings of the fine-tuning; see :func:`finetuning_preset`. The defaults are the preset ``plus``."""
+
+    network: str = setting(
+        "unet", "Size of the U-Net: unet (1.8 million weights) or tiny (0.12).", choices=("unet", "tiny")
+    )
+    normalization: str = setting("batch", "Normalisation layers.", choices=("batch", "group"))
+    dropout: bool = setting(True, "Dropout in the encoder.")
+    unlabelled_weight: float = setting(1.0, "Weight of the unlabelled slices; 0: labelled slices alone.", 0.0, 100.0)
+    ramp_share: float = setting(0.3, "Part of the run in which that weight rises.", 0.0, 1.0)
+    views: str = setting(
+        "strong",
+        "What learns from pseudo-labels: same (the view that they come from) or strong (a strongly changed copy of it).",
+        choices=("same", "strong"),
+    )
+    teacher: str = setting(
+        "average",
+        "Who gives the pseudo-labels: network, or average (the moving average of its weights).",
+        choices=("network", "average"),
+    )
+    threshold: float = setting(0.9, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
+    pseudo_dice: bool = setting(
+        True, "Whether pseudo-labels are learnt with Dice and cross-entropy, or the latter alone."
+    )
+    mix: str = setting(
+        "both",
+        "Boxes of other slices pasted into the strong view: off, unlabelled, or both (labelled ones too).",
+        choices=("off", "unlabelled", "both"),
+    )
+    box_share: float = setting(0.5, "Largest part of a slice that a box covers.", 0.05, 0.9)
+    channel_dropout: bool = setting(
+        False, "Whether the streams see complementary halves of the features of strong views."
+    )
+    average_decay: float = setting(0.99, "Decay of the moving average of the weights.", 0.0, 0.9999)
+    rotation: float = setting(25.0, "Largest random rotation, degrees.", 0.0, 180.0)
+    scaling: float = setting(0.2, "Largest logarithm of the random scaling.", 0.0, 0.7)
+    shear: float = setting(0.1, "Largest random shear.", 0.0, 0.5)
+    shift: float = setting(0.15, "Largest random shift, as a share of half the image.", 0.0, 0.5)
+    flip: bool = setting(False, "Whether slices may be mirrored at random.")
+    spatial_weight: float = setting(
+        0.0, "Weight of the edge-aware spatial consistency of unlabelled slices.", 0.0, 10.0
+    )
+
+
+def finetuning_preset(name: str) -> FinetuningSettings:
+    """Settings by name. ``plus``: the best measured recipe. ``tiny``: the same with a small network, for a CPU. ``paper``:
+    cross pseudo supervision as published, with the constants of SSL4MIS where the paper gives none (weight 0.1 that rises
+    over the whole run, every pseudo-label counts)."""
+    if name == "plus":
+        return FinetuningSettings()
+    if name == "tiny":
+        return FinetuningSettings(network="tiny")
+    if name == "paper":
+        return FinetuningSettings(
+            unlabelled_weight=0.1, ramp_share=1.0, views="same", teacher="network", threshold=0.0, pseudo_dice=False,
+            mix="off",
+        )  # fmt: skip
+    raise InputError(f"preset is {name!r}; it must be plus, tiny or paper")
+
+
+class IdealFinetuning(nn.Module):
+    """A two-stream U-Net with its losses.
+
+    :param classes: number of classes, the background (label 0) included.
+    :param encoder: weights of a pre-trained encoder, from :class:`~.ideal_pretraining.IdealPretraining`; random if None.
+    :param seed: first weights follow from it.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        settings: FinetuningSettings | None = None,
+        *,
+        in_channels: int = 1,
+        encoder: Mapping[str, torch.Tensor] | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.settings = s = FinetuningSettings() if settings is None else settings
+        self.network = seeded(
+            lambda: TwoStreamUNet(
+                classes, in_channels, CHANNELS[s.network], normalization=s.normalization, dropout=s.dropout
+            ),
+            seed,
+        )
+        if encoder is not None:
+            self.network.load_encoder(encoder)
+        self.average = averaged_copy(self.network)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batch: Mapping, progress: float) -> dict[str, torch.Tensor]:
+        """Losses by name, whose sum is to be minimised: "supervised", and "unlabelled" and "spatial" where they have a
+        weight. "_confident" is a measure: the share of pseudo-labels that count.
+
+        :param batch: "labelled" ``[N, C, H, W]`` and "unlabelled" ``[M, C, H, W]``, 0 to 1; "labels" ``[N, H, W]``, int64,
+            -1 where unknown; if there are such, "valid", bool ``[M, 1, H, W]``, False where an unlabelled slice is padded;
+            "seed", "step" and "rank" for the random numbers.
+        :param progress: 0 at the start of the run, 1 at its end.
+        """
+        s = self.settings
+        stream = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
+        generator = torch_generator(int(batch["seed"]), stream)
+        labelled, labels = self._moved(batch["labelled"], batch["labels"], generator)
+        seen = change_intensities(labelled, WEAK, generator)
+        dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
+        with torch_random_numbers(dropout_seed, seen.device):
+            if s.unlabelled_weight <= 0 and s.spatial_weight <= 0:
+                return {"supervised": _supervised(self.network.streams(seen), labels)}
+            valid = batch.get("valid")
+            if valid is None:
+                valid = torch.ones_like(batch["unlabelled"][:, :1], dtype=torch.bool)
+            weak, known = self._moved(batch["unlabelled"], valid[:, 0].long() - 1, generator)
+            targets = None
+            strong = change_intensities(weak, WEAK, generator)
+            if s.views == "strong":
+                targets = self._beliefs(strong, known)
+                strong, targets = self._strong_view(weak, targets, labelled, labels, generator)
+            first, second = self._streams(torch.cat((seen, strong)), len(strong), generator)
+            count = len(seen)
+            losses = {"supervised": _supervised((first[:count], second[:count]), labels)}
+            first, second = first[count:], second[count:]
+            if targets is None:
+                targets = [_where_known(pseudo_labels(stream, s.threshold), known) for stream in (first, second)]
+            if s.unlabelled_weight > 0:
+                loss = _confident_loss if s.pseudo_dice else masked_cross_entropy
+                weight = s.unlabelled_weight * ramp(progress, s.ramp_share)
+                losses["unlabelled"] = weight * cross_pseudo_loss(first, second, *targets, loss=loss)
+            if s.spatial_weight > 0:
+                mean = 0.5 * (first.float().softmax(1) + second.float().softmax(1))
+                smooth = spatial_consistency_loss(mean, strong, _PIXELS, _SPATIAL_CONTRAST)
+                losses["spatial"] = s.spatial_weight * smooth
+            counted = [mask.float().mean() for _, mask in targets]
+            losses["_confident"] = 0.5 * (counted[0] + counted[1])
+            return losses
+
+    def after_step(self, progress: float) -> None:
+        """Updates the moving average; in the first steps it is a plain mean, so that it forgets the random start."""
+        self.updates += 1
+        count = int(self.updates)
+        update_average(self.average, self.network, min(self.settings.average_decay, count / (count + 9)))
+
+    def predictor(self) -> TwoStreamUNet:
+        """The network with averaged weights, the one to evaluate and to keep."""
+        return self.average
+
+    def _moved(self, images, labels, generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both under the same random affine transformation; labels become -1 where the slice ends."""
+        s = self.settings
+        affine = Affine2d.random(
+            generator, images.shape[-2:], len(images),
+            rotation=s.rotation, scaling=s.scaling, shear=s.shear, shift=s.shift, flip=s.flip,
+        )  # fmt: skip
+        return affine.warp(images, _PIXELS), affine.warp_labels(labels, _PIXELS, outside=-1)
+
+    @torch.no_grad()
+    def _beliefs(self, images, known):
+        """Pseudo-labels of both streams, without dropout and with the statistics of past batches."""
+        network = self.average if self.settings.teacher == "average" else self.network
+        training = network.training
+        network.eval()
+        streams = network.streams(images)
+        network.train(training)
+        return [_where_known(pseudo_labels(stream, self.settings.threshold), known) for stream in streams]
+
+    def _strong_view(self, weak, targets, labelled, labels, generator):
+        """A strongly changed copy of ``weak`` with boxes of other slices, and the targets mixed with the same boxes."""
+        s = self.settings
+        strong = change_intensities(weak, STRONG, generator)
+        if s.mix == "off":
+            return strong, targets
+        count = len(strong)
+        boxes = random_boxes(count, strong.shape[-2:], generator, share=(0.1, max(0.1, s.box_share))).to(strong.device)
+        partner = strong.roll(1, 0)
+        choice = torch.randint(len(labelled), (count,), generator=generator).to(strong.device)
+        from_labelled = (torch.rand(count, generator=generator) < 0.5).to(strong.device)
+        if s.mix == "both":
+            other = change_intensities(labelled[choice], STRONG, generator)
+            partner = torch.where(from_labelled[:, None, None, None], other, partner)
+        result = []
+        for believed, sure in targets:
+            believed_there, sure_there = believed.roll(1, 0), sure.roll(1, 0)
+            if s.mix == "both":
+                drawn = labels[choice]
+                believed_there = torch.where(from_labelled[:, None, None], drawn, believed_there)
+                sure_there = torch.where(from_labelled[:, None, None], drawn >= 0, sure_there)
+            result.append((mixed(believed, believed_there, boxes), mixed(sure, sure_there, boxes)))
+        return mixed(strong, partner, boxes), result
+
+    def _streams(self, images, unlabelled: int, generator):
+        """Logits of both streams; the last ``unlabelled`` images may lose half of the channels in each."""
+        if not self.settings.channel_dropout:
+            return self.network.streams(images)
+        maps = self.network.encoder(images)
+        halves = [[], []]
+        for level in maps:
+            kept = (torch.rand(unlabelled, level.shape[1], generator=generator) < 0.5).to(level)
+            kept = torch.cat((level.new_full((len(images) - unlabelled, level.shape[1]), 0.5), kept))[:, :, None, None]
+            halves[0].append(2 * kept * level)
+            halves[1].append(2 * (1 - kept) * level)
+        return tuple(decoder(half) for decoder, half in zip(self.network.decoders, halves, strict=True))
+
+
+def _supervised(streams, labels) -> torch.Tensor:
+    return sum(dice_and_cross_entropy_loss(stream, labels) for stream in streams)
+
+
+def _confident_loss(logits, labels, mask) -> torch.Tensor:
+    """Dice and cross-entropy by sure pseudo-labels, weighed by the share of sure pixels."""
+    share = mask.float().sum() / (labels >= 0).sum().clamp_min(1)
+    return dice_and_cross_entropy_loss(logits, labels, mask) * share
+
+
+def _where_known(target, known):
+    """Pseudo-labels with -1 where the slice is padding."""
+    labels, mask = target
+    return torch.where(known >= 0, labels, -1), mask & (known >= 0)

@@ -1,0 +1,181 @@
+"""What the user drew: the segments of a node as the drawn slices that Few-shot takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..engine import InputError, Volume
+from ..engine.few_shot.support import DrawnSlice, SupportVolume
+from ..engine.images import AXES
+from .segment_slices import SegmentSlices
+from .slices import shown_slice
+from .support_set import SupportSlice
+from .volumes import volume_from_node
+
+_MOST_SEGMENTS = 254  # label values of a drawn slice
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A drawing.
+
+    :param slices: the drawn slices, for the engine.
+    :param segments: label value -> segment id. All segments that were asked for, in their order, from 1 on.
+    :param notes: what the user should know.
+    """
+
+    slices: list[DrawnSlice]
+    segments: dict[int, str]
+    notes: list[str] = field(default_factory=list)
+
+
+def segment_content(segmentation_node, segment_ids, volume_node, axis: str) -> dict[int, dict[str, int]]:
+    """What is drawn where: slice of ``volume_node`` along ``axis`` -> segment id -> voxels, in ascending order.
+
+    :param segment_ids: None: all segments. Those that were removed meanwhile are passed over.
+    :raises InputError: a volume that cannot be segmented, a non-linear parent transform.
+    """
+    slices = SegmentSlices(segmentation_node, _existing(segmentation_node, segment_ids), volume_from_node(volume_node))
+    found: dict[int, dict[str, int]] = {}
+    for segment_id in slices.segment_ids:
+        for index, voxels in slices.profile(segment_id, axis).items():
+            found.setdefault(index, {})[segment_id] = voxels
+    return dict(sorted(found.items()))
+
+
+def read_drawn(segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice]) -> Drawn:
+    """The slices ``support`` of ``volume_node`` as they are drawn in the segments, hidden ones included.
+
+    A slice of ``support`` on which nothing is drawn says: this slice holds nothing. Where segments overlap, the smaller one
+    on that slice counts, and a note says so.
+
+    :param segment_ids: None: all segments.
+    :raises InputError: no segmentation, segment or slice, nothing drawn on any of the slices, a slice that is not in the
+        volume, a non-linear parent transform.
+    """
+    volume = volume_from_node(volume_node)
+    if segmentation_node is None:
+        raise InputError("no segmentation is selected; create one and draw a segment on at least one slice")
+    if not support:
+        raise InputError("no slice is listed as drawn; draw a segment on a slice and add that slice")
+    slices = SegmentSlices(segmentation_node, segment_ids, volume)
+    segments = _values(segmentation_node, slices.segment_ids)
+    notes = _grid_notes(segmentation_node, slices)
+    drawn = []
+    for chosen in support:
+        _require(chosen, volume)
+        labels = _labels(segmentation_node, slices, segments, chosen, notes)
+        drawn.append(DrawnSlice(chosen.axis, chosen.index, labels, chosen.complete))
+    if not any(d.labels.any() for d in drawn):
+        listed = ", ".join(f"{s.index} along {s.axis}" for s in support)
+        raise InputError(f"nothing is drawn on the listed slices ({listed}); draw a segment on at least one of them")
+    return Drawn(drawn, segments, notes)
+
+
+def other_volume_support(
+    segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice] = ()
+) -> tuple[SupportVolume, dict[int, str], list[str]]:
+    """A drawing in ``volume_node`` for use in another volume.
+
+    :param support: the drawn slices; empty: every slice counts as drawn.
+    :returns: the engine's support, label value -> segment id, and what the user should know.
+    :raises InputError: as :func:`read_drawn`.
+    """
+    volume = volume_from_node(volume_node)
+    if support:
+        axis, chosen, left_out = _along_one_axis(support)
+        read = read_drawn(segmentation_node, segment_ids, volume_node, chosen)
+        labels, notes = np.zeros(volume.array.shape[:3], np.uint8), [*read.notes, *left_out]
+        for drawn in read.slices:
+            np.moveaxis(labels, 2 - AXES.index(axis), 0)[drawn.index] = drawn.labels
+        return SupportVolume(volume, labels, axis, tuple(s.index for s in chosen)), read.segments, notes
+    slices = SegmentSlices(segmentation_node, segment_ids, volume)
+    segments, notes = _values(segmentation_node, slices.segment_ids), _grid_notes(segmentation_node, slices)
+    labels = np.zeros(volume.array.shape[:3], np.uint8)
+    boxes = {value: slices.box(segment_id) for value, segment_id in segments.items()}
+    overlap = 0
+    for value, box in sorted(boxes.items(), key=lambda entry: -np.count_nonzero(entry[1].array)):
+        if box.array.size:
+            part = labels[tuple(slice(a, b) for a, b in zip(box.start[::-1], box.stop[::-1], strict=True))]
+            overlap += int(np.count_nonzero(part[box.array]))
+            part[box.array] = value
+    if overlap:
+        notes.append(f"segments overlap in {overlap} voxels; there the smaller segment was taken")
+    if not labels.any():
+        raise InputError(f"nothing is drawn in {segmentation_node.GetName()!r}; draw a segment on at least one slice")
+    return SupportVolume(volume, labels, volume.slice_axis(), None), segments, notes
+
+
+def slice_of_view(slice_node, volume_node) -> tuple[str, int] | None:
+    """The slice of ``volume_node`` that a view shows, as ``(axis, index)``; None for an oblique view.
+
+    :raises InputError: the view's plane does not cut the volume, or the volume cannot be segmented.
+    """
+    shown = shown_slice(slice_node, volume_node)
+    return None if shown.is_oblique else (shown.axis, shown.index)
+
+
+def _existing(segmentation_node, segment_ids) -> list[str]:
+    known = segmentation_node.GetSegmentation().GetSegmentIDs()
+    return list(known) if segment_ids is None else [i for i in segment_ids if i in known]
+
+
+def _values(segmentation_node, segment_ids: list[str]) -> dict[int, str]:
+    if not segment_ids:
+        raise InputError(f"segmentation {segmentation_node.GetName()!r} has no segment; add one and draw it on a slice")
+    if len(segment_ids) > _MOST_SEGMENTS:
+        raise InputError(
+            f"{len(segment_ids)} segments were chosen; Few-shot takes at most {_MOST_SEGMENTS} at once: choose fewer"
+        )
+    return dict(enumerate(segment_ids, 1))
+
+
+def _require(chosen: SupportSlice, volume: Volume) -> None:
+    count = volume.size[AXES.index(chosen.axis)] if chosen.axis in AXES else 0
+    if not 0 <= chosen.index < count:
+        raise InputError(
+            f"drawn slice {chosen.index} along {chosen.axis} is not in {volume.name!r}, which has {count} slices there; "
+            "remove it from the list of drawn slices"
+        )
+
+
+def _labels(
+    segmentation_node, slices: SegmentSlices, segments: dict[int, str], chosen: SupportSlice, notes
+) -> np.ndarray:
+    masks = {value: slices.plane(segment_id, *chosen.place) for value, segment_id in segments.items()}
+    masks = {value: mask for value, mask in masks.items() if mask.any()}
+    shape = tuple(n for a, n in zip(AXES, slices.geometry.size, strict=True) if a != chosen.axis)[::-1]
+    labels = np.zeros(shape, np.uint8)
+    for value in sorted(masks, key=lambda v: -np.count_nonzero(masks[v])):  # the smaller one last: it is kept
+        below = labels[masks[value]]
+        for other in np.unique(below[below > 0]):
+            a, b = (segmentation_node.GetSegmentation().GetSegment(segments[v]).GetName() for v in (value, int(other)))
+            notes.append(
+                f"{a!r} and {b!r} overlap in {np.count_nonzero(below == other)} voxels of slice {chosen.index} along "
+                f"{chosen.axis}; there {a!r} was taken, the smaller one"
+            )
+        labels[masks[value]] = value
+    return labels
+
+
+def _grid_notes(segmentation_node, slices: SegmentSlices) -> list[str]:
+    if not slices.resampled:
+        return []
+    segmentation = segmentation_node.GetSegmentation()
+    names = ", ".join(repr(segmentation.GetSegment(segment_id).GetName()) for segment_id in slices.resampled)
+    note = f"{names} has another grid or place than {slices.geometry.name!r}; each voxel of the image took the label of the "
+    return [note + "nearest voxel of the segment"]
+
+
+def _along_one_axis(support: Sequence[SupportSlice]) -> tuple[str, list[SupportSlice], list[str]]:
+    count = {axis: sum(s.axis == axis for s in support) for axis in AXES}
+    axis = max(AXES[::-1], key=count.get)
+    chosen = sorted((s for s in support if s.axis == axis), key=lambda s: s.index)
+    left = [f"{s.index} along {s.axis}" for s in support if s.axis != axis]
+    notes = (
+        [f"for another volume only the drawn slices along {axis} are used, not slice {', '.join(left)}"] if left else []
+    )
+    return axis, chosen, notes

@@ -1,0 +1,143 @@
+"""An answer of Few-shot as a preview beside the user's segments, until it is accepted into them or rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import slicer
+from vtk.util.numpy_support import vtk_to_numpy
+
+from ..engine import Segment
+from .accepted_answer import AcceptedAnswer
+from .few_shot_writing import AnsweredSlices, write_few_shot
+from .labelmaps import BINARY, oriented_image
+from .lattices import LabelBox
+from .segments import segment_look
+from .support_set import SupportSlice
+from .transforms import world_from_parent
+from .volumes import place_beside, volume_from_node
+
+_FILL, _OUTLINE = 0.25, 0.9  # weaker than the user's own segments, with a clear border
+
+
+class FewShotPreview:
+    """The answer on ``volume_node`` as a segmentation of its own, which is not saved with the scene.
+
+    Attributes: ``node``, the preview's segmentation node, which the user may have removed; ``segmentation_node``, where an
+    accepted answer goes; ``notes``, what :meth:`accept` had to leave out.
+
+    :param segmentation_node: takes the accepted answer; None: a new segmentation.
+    :param segments: label value -> segment id in ``looks_from``, from which names, colours and terminology are copied.
+    :param support: the drawn slices of ``volume_node``; they are not shown and never changed.
+    :param looks_from: the segmentation that was drawn, see :func:`write_few_shot`; None: ``segmentation_node``.
+    :raises InputError: a volume that cannot be segmented, a segment that is not there.
+    """
+
+    def __init__(
+        self,
+        segmentation_node,
+        volume_node,
+        segments: Mapping[int, str],
+        support: Sequence[SupportSlice] = (),
+        looks_from=None,
+    ):
+        self.segmentation_node, self.volume_node = segmentation_node, volume_node
+        self._looks_from = segmentation_node if looks_from is None else looks_from
+        self._segments = dict(segments)
+        self._answer = AnsweredSlices(volume_from_node(volume_node), support)
+        self.notes: list[str] = []
+        looks = [segment_look(self._looks_from, segment_id, value) for value, segment_id in self._segments.items()]
+        self.node = self._make_node(looks)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the preview's node is still in the scene."""
+        return self.node is not None and self.node.GetScene() is not None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The answer so far, uint8 ``[K, J, I]``, 0 on the drawn slices."""
+        return self._answer.labels
+
+    @property
+    def axis(self) -> str | None:
+        """The axis across the answered slices; None before the first answer."""
+        return self._answer.axis
+
+    @property
+    def answered(self) -> list[int]:
+        """The slices along ``axis`` that have an answer, drawn ones left out."""
+        return self._answer.numbers
+
+    def show(
+        self,
+        labels: np.ndarray,
+        axis: str,
+        slices: tuple[int, int] | None = None,
+        support: Sequence[SupportSlice] | None = None,
+    ) -> None:
+        """Shows an answer or, with ``slices``, a part of it beside what is shown; see :meth:`AnsweredSlices.take`."""
+        self._answer.take(labels, axis, slices, support)
+        if self.is_shown:
+            scalars = self._image.GetPointData().GetScalars()
+            vtk_to_numpy(scalars).reshape(self.labels.shape)[...] = self.labels
+            scalars.Modified()
+            self._image.Modified()
+
+    def accept(
+        self,
+        save_undo: Callable[[object], object] | None = None,
+        overlaps: bool = False,
+        tags: Mapping[str, str] | None = None,
+        where: np.ndarray | None = None,
+    ) -> AcceptedAnswer:
+        """Writes the answer into the user's segments, see :func:`write_few_shot`, and removes the preview."""
+        written = write_few_shot(
+            self._answer, self._segments, self.volume_node, self.segmentation_node, self._looks_from,
+            save_undo, overlaps, tags, where,
+        )  # fmt: skip
+        self.segmentation_node, self.notes = written.node, written.notes
+        self.reject()
+        return written.accepted
+
+    def reject(self) -> None:
+        """Removes the preview; the user's segments stay as they are."""
+        if self.is_shown:
+            scene, display = self.node.GetScene(), self.node.GetDisplayNode()
+            scene.RemoveNode(self.node)
+            if display is not None:  # Slicer leaves it behind
+                scene.RemoveNode(display)
+        self.node = None
+
+    # -- inside
+
+    def _make_node(self, looks: Iterable[Segment]) -> slicer.vtkMRMLSegmentationNode:
+        scene = self.volume_node.GetScene()
+        node = slicer.vtkMRMLSegmentationNode()
+        node.SetName(scene.GenerateUniqueName(f"{self.volume_node.GetName()} few-shot preview"))
+        node.SetSaveWithScene(False)
+        node.SetHideFromEditors(True)  # else it could be selected as the segmentation to work on
+        node = scene.AddNode(node)
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        display.SetSaveWithScene(False)
+        display.SetOpacity2DFill(_FILL)
+        display.SetOpacity2DOutline(_OUTLINE)
+        place_beside(node, self.volume_node)
+        segmentation = node.GetSegmentation()
+        segmentation.SetSourceRepresentationName(BINARY)
+        node.SetReferenceImageGeometryParameterFromVolumeNode(self.volume_node)
+        lattice = np.linalg.inv(world_from_parent(node)) @ self._answer.geometry.ijk_to_ras
+        # All segments share one image with a label value each, so a new answer is one write.
+        self._image = oriented_image(LabelBox(self.labels), lattice)
+        for look in looks:
+            segment = slicer.vtkSegment()
+            segment.SetName(look.name)
+            segment.SetColor(*look.color)
+            segment.SetLabelValue(look.value)
+            if look.terminology:
+                segment.SetTag(segment.GetTerminologyEntryTagName(), look.terminology)
+            segment.AddRepresentation(BINARY, self._image)
+            segmentation.AddSegment(segment, self._segments[look.value])
+        return node

@@ -1,0 +1,207 @@
+"""An answer of Few-shot written into the user's segments: drawn slices and other segments stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..engine import Extent, InputError, Volume
+from ..engine.images import AXES
+from .accepted_answer import ANSWER_TAG, AcceptedAnswer, answer_name
+from .lattices import LabelBox
+from .segment_edit import segment_edit
+from .segment_slices import SegmentSlices
+from .segments import create_segmentation, find_segment, segment_look
+from .support_set import SupportSlice
+from .volumes import volume_from_node
+
+
+class AnsweredSlices:
+    """The answer so far on the grid of ``geometry``, and for which slices there is one.
+
+    Attributes: ``labels`` (uint8 ``[K, J, I]``, 0 on the drawn slices), ``axis`` (across the answered slices, None before the
+    first answer), ``support`` (the drawn slices).
+    """
+
+    def __init__(self, geometry: Volume, support: Sequence[SupportSlice] = ()):
+        self.geometry, self.support = geometry, list(support)
+        self.labels = np.zeros(geometry.array.shape[:3], np.uint8)
+        self.axis: str | None = None
+        self._has = np.zeros(0, bool)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The slices along ``axis`` that have an answer, drawn ones left out."""
+        drawn = {s.index for s in self.support if s.axis == self.axis}
+        return [int(n) for n in np.flatnonzero(self._has) if int(n) not in drawn]
+
+    def take(
+        self,
+        labels: np.ndarray,
+        axis: str,
+        slices: tuple[int, int] | None = None,
+        support: Sequence[SupportSlice] | None = None,
+    ) -> None:
+        """Takes over an answer, or a part of it.
+
+        :param labels: ``[K, J, I]``, 0 = nothing.
+        :param axis: the axis across the slices.
+        :param slices: first and last slice to take over, the others stay as they are; None: all.
+        :param support: the drawn slices by now; None: as before.
+        :raises InputError: labels of another shape.
+        """
+        if labels.shape != self.labels.shape:
+            raise InputError(
+                f"an answer of shape {labels.shape} does not fit {self.geometry.name!r}, {self.labels.shape}"
+            )
+        if support is not None:
+            self.support = list(support)
+        count = self.geometry.size[AXES.index(axis)]
+        if axis != self.axis or slices is None:
+            self.axis, self._has = axis, np.zeros(count, bool)
+            self.labels[...] = 0
+        first, last = slices or (0, count - 1)
+        self._has[first : last + 1] = True
+        part = [slice(None)] * 3
+        part[2 - AXES.index(axis)] = slice(first, last + 1)
+        self.labels[tuple(part)] = labels[tuple(part)]
+        for drawn in self.support:
+            np.moveaxis(self.labels, 2 - AXES.index(drawn.axis), 0)[drawn.index] = 0
+
+    def may_change(self, box: Extent) -> np.ndarray:
+        """The voxels of ``box`` on answered slices that are not drawn: bool, its shape."""
+        free = {axis: np.ones(n, bool) for axis, n in zip(AXES, self.geometry.size, strict=True)}
+        free[self.axis] &= self._has
+        for drawn in self.support:
+            free[drawn.axis][drawn.index] = False
+        x, y, z = (free[axis][a:b] for axis, a, b in zip(AXES, box.start, box.stop, strict=True))
+        return z[:, None, None] & y[:, None] & x
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What :func:`write_few_shot` did: the segmentation, its content now, and what the user should know."""
+
+    node: object
+    accepted: AcceptedAnswer
+    notes: list[str] = field(default_factory=list)
+
+
+def write_few_shot(
+    answer: AnsweredSlices,
+    segments: Mapping[int, str],
+    volume_node,
+    segmentation_node,
+    looks_from=None,
+    save_undo: Callable[[object], object] | None = None,
+    overlaps: bool = False,
+    tags: Mapping[str, str] | None = None,
+    where: np.ndarray | None = None,
+) -> Written:
+    """Writes ``answer`` into the user's segments as one undoable action.
+
+    Drawn slices and slices without an answer stay, and so do all other segments. Segments that were removed meanwhile are
+    left out, and a note says so.
+
+    :param segments: label value -> segment id in ``looks_from``.
+    :param segmentation_node: where to; None makes a new one.
+    :param looks_from: the segmentation that was drawn; None: ``segmentation_node`` itself. If it is another one, its
+        segments are found by name in ``segmentation_node``, or made there with its names, colours and terminology.
+    :param save_undo: called with the segmentation before it is changed.
+    :param overlaps: whether the answer may lie over other segments; otherwise their voxels are left to them.
+    :param tags: provenance, e.g. :func:`provenance_tags`.
+    :param where: bool ``[K, J, I]``: only these voxels may change (the editor's mask).
+    :raises InputError: the volume or the segmentation was removed, or nothing was answered yet.
+    """
+    if answer.axis is None:
+        raise InputError("there is no answer yet to accept; propagate first")
+    for node, what in ((volume_node, "volume"), (segmentation_node, "segmentation")):
+        if node is not None and node.GetScene() is None:
+            raise InputError(f"the {what} was removed; the answer cannot be written")
+    created = segmentation_node is None
+    node = create_segmentation(volume_node) if created else segmentation_node
+    writing = _Writing(answer, dict(segments), node, node if looks_from is None else looks_from, overlaps, where)
+    name = answer_name(answer.labels)
+    undo = None if save_undo is None else lambda: save_undo(node)
+    try:
+        with segment_edit(node, volume_node, undo) as edit:
+            ids = writing.stage(edit, {**(tags or {}), ANSWER_TAG: name})
+    except BaseException:
+        if created:
+            node.GetScene().RemoveNode(node)
+        raise
+    accepted = AcceptedAnswer.of(node, ids, volume_from_node(volume_node), answer.axis, name)
+    return Written(node, accepted, writing.notes)
+
+
+class _Writing:
+    """The changes that an answer makes to each segment."""
+
+    def __init__(self, answer: AnsweredSlices, segments: dict[int, str], node, looks_from, overlaps: bool, where):
+        self._answer, self._segments, self._looks_from, self._where = answer, segments, looks_from, where
+        self.notes: list[str] = []
+        known = {value: self._target_id(node, segment_id) for value, segment_id in segments.items()}
+        self._known = {value: segment_id for value, segment_id in known.items() if segment_id is not None}
+        mine = [segment_id for segment_id in self._known.values() if segment_id]
+        others = [i for i in node.GetSegmentation().GetSegmentIDs() if i not in mine]
+        self._present = SegmentSlices(node, mine, answer.geometry)
+        self._others = SegmentSlices(node, () if overlaps else others, answer.geometry)
+
+    def stage(self, edit, tags: dict[str, str]) -> list[str]:
+        """Puts all changes into ``edit``; returns the ids of the segments that hold the answer."""
+        ids = []
+        around = LabelBox(self._answer.labels).trimmed()
+        for value, segment_id in self._known.items():
+            now = self._present.box(segment_id) if segment_id else LabelBox.empty()
+            box = _bounds(now, around)
+            mask = may = np.zeros((0, 0, 0), bool)
+            if box is not None:
+                mask = self._answer.labels[box.slices] == value
+                may = self._changing(mask, _filled(now, box), box)
+                grid = self._answer.geometry.cropped(box)
+            if segment_id and may.any():
+                edit.replace(segment_id, mask, grid, where=may)
+            elif not segment_id:
+                if not (mask & may).any():
+                    continue
+                segment_id = edit.add_segment(segment_look(self._looks_from, self._segments[value]), mask & may, grid)
+            edit.set_tags(segment_id, tags)
+            ids.append(segment_id)
+        return ids
+
+    def _changing(self, mask: np.ndarray, now: np.ndarray, box: Extent) -> np.ndarray:
+        """The voxels of ``box`` at which the segment is to become ``mask`` and is not yet."""
+        may = (mask != now) & self._answer.may_change(box)
+        for other in self._others.segment_ids:
+            may &= ~(mask & _filled(self._others.box(other), box))
+        return may if self._where is None else may & self._where[box.slices]
+
+    def _target_id(self, node, segment_id: str) -> str | None:
+        """The segment of ``node`` that takes the answer of a drawn one; "": to be made; None: the drawn one is gone."""
+        if self._looks_from.GetSegmentation().GetSegment(segment_id) is None:
+            self.notes.append(f"segment {segment_id!r} was removed meanwhile; its part of the answer was left out")
+            return None
+        if node is self._looks_from:
+            return segment_id
+        return find_segment(node, segment_look(self._looks_from, segment_id).name) or ""
+
+
+def _bounds(a: LabelBox, b: LabelBox) -> Extent | None:
+    """The box around both."""
+    boxes = [box for box in (a, b) if box.array.size]
+    if not boxes:
+        return None
+    start = np.min([box.start for box in boxes], 0)
+    stop = np.max([box.stop for box in boxes], 0)
+    return Extent(tuple(int(v) for v in start), tuple(int(v) for v in stop))
+
+
+def _filled(box: LabelBox, extent: Extent) -> np.ndarray:
+    """``box`` as an array of ``extent``."""
+    out = LabelBox(np.zeros(extent.size[::-1], bool), extent.start)
+    common = box.overlap(out)
+    if common is not None:
+        out.part(*common)[...] = box.part(*common)
+    return out.array

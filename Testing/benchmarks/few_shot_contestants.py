@@ -1,0 +1,101 @@
+"""Methods of the few-shot benchmark: the product, and what a user of Slicer has today for the same drawn slices.
+
+Each sees the image and the labels of the drawn slices only. Grow from seeds is Slicer's own filter (slicer-core), Fill
+between slices is ITK's morphological contour interpolation (package itk); each is run where its package is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+
+import numpy as np
+from few_shot_cases import FewShotCase
+
+from S3NetSegmentLib.engine.few_shot.frame import slices_first
+from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
+from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice, FewShot
+from S3NetSegmentLib.engine.progress import drain
+
+OURS, NEAREST, GROW, FILL = "Few-shot", "nearest slice", "Grow from seeds", "Fill between slices"
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Labels ``[Z, H, W]``, slices first; what the method expects of each label's Dice, if it says so; remarks."""
+
+    labels: np.ndarray
+    expected: dict[int, float] = field(default_factory=dict)
+    remark: str = ""
+
+
+def few_shot(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:
+    labels = slices_first(case.labels, case.axis)
+    product = FewShot(case.volume, settings, case.axis)
+    product.set_support([DrawnSlice(case.axis, z, labels[z]) for z in drawn])
+    answer = drain(product.propagate())
+    mix = ", ".join(f"{part} {share:.2f}" for part, share in answer.mix.items())
+    return Answer(slices_first(answer.labels, case.axis), answer.expected_dice, mix)
+
+
+def nearest(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:
+    labels = slices_first(case.labels, case.axis)
+    distance = np.abs(np.arange(len(labels))[:, None] - np.array(drawn))
+    return Answer(labels[np.array(drawn)[distance.argmin(1)]])
+
+
+def grow(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:
+    import slicer
+    import vtk
+    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+    image, seeds = slices_first(case.volume.array, case.axis), _seeds(case, drawn) + 1
+    undrawn = np.setdiff1d(np.arange(len(seeds)), drawn)
+    seeds[undrawn] = 0  # 1 is the background of a drawn slice
+    low, high = np.percentile(image, (0.1, 99.9))
+    steps = np.clip((image.astype(np.float32) - low) / (high - low) * 2000, 0, 2000)
+    spacing = [case.volume.spacing["xyz".index(a)] for a in case.axis + "zyx".replace(case.axis, "")]
+
+    def vtk_image(array):
+        image = vtk.vtkImageData()
+        image.SetDimensions(array.shape[::-1])
+        image.SetSpacing(*spacing[::-1])
+        scalars = numpy_to_vtk(np.ascontiguousarray(array, np.int16).ravel(), deep=1, array_type=vtk.VTK_SHORT)
+        image.GetPointData().SetScalars(scalars)
+        return image
+
+    tool = slicer.vtkImageGrowCutSegment()
+    tool.SetIntensityVolume(vtk_image(steps))
+    tool.SetSeedLabelVolume(vtk_image(seeds))
+    tool.Update()
+    grown = vtk_to_numpy(tool.GetOutput().GetPointData().GetScalars()).reshape(seeds.shape)
+    return Answer(np.maximum(grown.astype(np.int16) - 1, 0))
+
+
+def fill(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:
+    import itk
+
+    filled = itk.morphological_contour_interpolator(itk.image_from_array(_seeds(case, drawn).astype(np.uint8)), axis=2)
+    return Answer(itk.array_from_image(filled))
+
+
+def _seeds(case: FewShotCase, drawn: list[int]) -> np.ndarray:
+    labels = slices_first(case.labels, case.axis)
+    seeds = np.zeros(labels.shape, np.int16)
+    seeds[drawn] = labels[drawn]
+    return seeds
+
+
+CONTESTANTS = {OURS: few_shot, NEAREST: nearest, GROW: grow, FILL: fill}
+_PACKAGES = {GROW: "slicer", FILL: "itk"}
+
+
+def missing_package(name: str) -> str | None:
+    """The package that contestant ``name`` needs and that is not installed, or None. Imports it, so that this is not timed."""
+    package = _PACKAGES.get(name)
+    try:
+        if package:
+            import_module(package)
+    except ImportError:
+        return package
+    return None

@@ -1,0 +1,167 @@
+"""IDEAL's fine-tuning: its losses, presets, pseudo-labels, determinism and moving average."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from S3NetSegmentLib.engine.errors import InputError
+from S3NetSegmentLib.engine.methods.ideal_finetuning import (
+    FinetuningSettings,
+    IdealFinetuning,
+    finetuning_preset,
+)
+from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining, pretraining_preset
+
+TINY = finetuning_preset("tiny")
+PAPER = dataclasses.replace(finetuning_preset("paper"), network="tiny")
+
+
+def batch(step=0, seed=0, labelled=2, unlabelled=3, size=32):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.zeros(labelled, size, size, dtype=torch.long)
+    labels[:, 8:20, 8:24] = 1
+    return {
+        "labelled": torch.rand(labelled, 1, size, size, generator=generator) * 0.2 + 0.6 * labels[:, None],
+        "labels": labels,
+        "unlabelled": torch.rand(unlabelled, 1, size, size, generator=generator),
+        "valid": torch.ones(unlabelled, 1, size, size, dtype=torch.bool),
+        "seed": seed,
+        "step": step,
+        "rank": 0,
+    }
+
+
+def total(losses):
+    return sum(loss for name, loss in losses.items() if not name.startswith("_"))
+
+
+@pytest.mark.parametrize("settings", [TINY, PAPER], ids=["plus", "paper"])
+def test_the_same_batch_gives_the_same_losses_whatever_the_global_random_state(settings):
+    results = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        results.append(IdealFinetuning(2, settings, seed=3)(batch(), 0.5))
+        assert torch.equal(torch.get_rng_state(), before)
+    for name, value in results[0].items():
+        assert torch.equal(value, results[1][name]), name
+    other = IdealFinetuning(2, settings, seed=3)(batch(step=1), 0.5)
+    assert not torch.equal(other["supervised"], results[0]["supervised"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"views": "same", "teacher": "network", "pseudo_dice": False},
+        {"mix": "off"},
+        {"mix": "unlabelled"},
+        {"teacher": "network"},
+        {"channel_dropout": True},
+        {"spatial_weight": 0.5},
+        {"normalization": "group", "dropout": False, "flip": True},
+    ],
+)
+def test_every_option_teaches_the_network_and_not_its_average(changes):
+    task = IdealFinetuning(2, dataclasses.replace(TINY, threshold=0.0, **changes))
+    losses = task(batch(), 1.0)
+    total(losses).backward()
+    assert losses["unlabelled"] > 0
+    assert ("spatial" in losses) is ("spatial_weight" in changes)
+    for part in (task.network.encoder, *task.network.decoders):
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in part.parameters())
+    assert all(p.grad is None for p in task.average.parameters())
+
+
+def test_the_weight_of_the_unlabelled_slices_rises():
+    settings = dataclasses.replace(TINY, threshold=0.0, ramp_share=0.5)
+    early, late, end = (IdealFinetuning(2, settings)(batch(), t)["unlabelled"].item() for t in (0.0, 0.5, 1.0))
+    assert early == pytest.approx(0.0067379 * late, rel=1e-4)
+    assert late == end
+
+
+def test_without_their_weight_unlabelled_slices_do_not_matter():
+    task = IdealFinetuning(2, dataclasses.replace(TINY, unlabelled_weight=0.0))
+    losses = task(batch(), 1.0)
+    assert list(losses) == ["supervised"]
+    alone = batch()
+    del alone["unlabelled"], alone["valid"]
+    assert torch.equal(task(alone, 1.0)["supervised"], losses["supervised"])
+
+
+def test_no_pseudo_label_counts_below_the_threshold_or_in_the_padding():
+    unsure = IdealFinetuning(2, dataclasses.replace(TINY, threshold=1.0, mix="off"))
+    losses = unsure(batch(), 1.0)
+    assert losses["unlabelled"] == losses["_confident"] == 0
+    padded = batch()
+    padded["valid"][:] = False
+    losses = IdealFinetuning(2, dataclasses.replace(TINY, threshold=0.0, mix="off"))(padded, 1.0)
+    assert losses["unlabelled"] == losses["_confident"] == 0
+
+
+def test_pixels_without_a_label_are_not_learnt():
+    unknown = batch()
+    unknown["labels"][:] = -1
+    task = IdealFinetuning(2, dataclasses.replace(TINY, unlabelled_weight=0.0))
+    assert task(unknown, 1.0)["supervised"].item() == 0
+
+
+def test_drawn_labels_are_pasted_with_their_slices():
+    """All unlabelled slices are padding, so what counts in the mixed view comes from labelled slices."""
+    padded = batch(labelled=3, unlabelled=8)
+    padded["valid"][:] = False
+    for mix, counts in (("both", True), ("unlabelled", False)):
+        task = IdealFinetuning(2, dataclasses.replace(TINY, threshold=1.0, mix=mix))
+        assert bool(task(padded, 1.0)["_confident"] > 0.02) is counts
+
+
+def test_the_average_answers_and_follows_the_network():
+    task = IdealFinetuning(2, dataclasses.replace(TINY, average_decay=0.9), seed=1)
+    assert task.predictor() is task.average
+    weight = task.network.encoder.levels[0][0].weight
+    start = weight.detach().clone()
+    with torch.no_grad():
+        weight.add_(1.0)
+    task.after_step(0.0)
+    assert torch.allclose(task.average.encoder.levels[0][0].weight, start + 0.9, atol=1e-6), "1 / 10 is kept at first"
+    for _ in range(200):
+        task.after_step(0.5)
+    assert torch.allclose(task.average.encoder.levels[0][0].weight, start + 1.0, atol=1e-6)
+    assert task.predictor()(torch.rand(1, 1, 32, 32)).shape == (1, 2, 32, 32)
+
+
+def test_a_saved_state_goes_on_as_if_never_stopped():
+    def steps(task, numbers):
+        optimizer = torch.optim.SGD(task.network.parameters(), lr=0.01)
+        for step in numbers:
+            optimizer.zero_grad()
+            total(task(batch(step), step / 4)).backward()
+            optimizer.step()
+            task.after_step(step / 4)
+
+    whole = IdealFinetuning(2, TINY, seed=1)
+    steps(whole, range(4))
+    half = IdealFinetuning(2, TINY, seed=1)
+    steps(half, range(2))
+    rest = IdealFinetuning(2, TINY, seed=2)
+    rest.load_state_dict(half.state_dict())
+    steps(rest, range(2, 4))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, rest.state_dict()[name]), name
+
+
+def test_it_starts_from_a_pre_trained_encoder():
+    pretrained = IdealPretraining(pretraining_preset("tiny"), seed=5).predictor()
+    task = IdealFinetuning(2, TINY, encoder=pretrained.state_dict())
+    for network in (task.network, task.average):
+        assert torch.equal(network.encoder.levels[1][0].weight, pretrained.levels[1][0].weight)
+    with pytest.raises(InputError, match="another network"):
+        IdealFinetuning(2, FinetuningSettings(), encoder=pretrained.state_dict())
+
+
+def test_presets_are_named():
+    assert finetuning_preset("plus") == FinetuningSettings()
+    assert finetuning_preset("paper").views == "same"
+    with pytest.raises(InputError, match="plus, tiny or paper"):
+        finetuning_preset("large")

@@ -1,0 +1,441 @@
+"""An answer of Few-shot as a preview, accepted into the user's segments or rejected, and corrected afterwards."""
+
+import mrml
+import numpy as np
+import pytest
+import slicer
+
+from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.scene.accepted_answer import AcceptedAnswer, changed_slices
+from S3NetSegmentLib.scene.few_shot_preview import FewShotPreview
+from S3NetSegmentLib.scene.segments import create_segmentation, segment_edit, segment_mask, segment_tag
+from S3NetSegmentLib.scene.support_set import SupportSlice
+from S3NetSegmentLib.scene.volumes import volume_from_node
+
+SHAPE = (10, 12, 14)
+DRAWN = [SupportSlice("z", 3), SupportSlice("z", 6)]
+
+
+@pytest.fixture
+def image(app, rng):
+    return mrml.add_volume(rng.integers(0, 99, SHAPE).astype(np.int16), mrml.random_grid(rng), name="CT")
+
+
+@pytest.fixture
+def grid(image):
+    return volume_from_node(image)
+
+
+@pytest.fixture
+def answer():
+    """Labels 1 and 2 on all slices."""
+    labels = mrml.ball(SHAPE, (5, 5, 5), 4).astype(np.uint8)
+    labels[mrml.ball(SHAPE, (5, 8, 10), 3)] = 2
+    return labels
+
+
+@pytest.fixture
+def drawing(image, grid):
+    """(node, ids): "Liver" and "Lesion" drawn on slices 3 and 6, in another way than the answer has them."""
+    node = create_segmentation(image, "mine")
+    masks = []
+    for center in ((5, 5, 4), (5, 8, 11)):
+        mask = mrml.ball(SHAPE, center, 3)
+        mask[[n for n in range(SHAPE[0]) if n not in (3, 6)]] = False
+        masks.append(mask)
+    with segment_edit(node, image) as edit:
+        ids = [edit.add_segment(mrml.segment(n, c, terminology=t), m, grid) for n, c, t, m in zip(("Liver", "Lesion"), ((0.8, 0.1, 0.2), (0.1, 0.6, 0.3)), ("a~b^c~d^e~f~|~^~^~|~~^^^~", ""), masks, strict=True)]  # fmt: skip
+    return node, ids
+
+
+@pytest.fixture
+def preview(drawing, image):
+    node, ids = drawing
+    return FewShotPreview(node, image, {1: ids[0], 2: ids[1]}, DRAWN)
+
+
+def masks(node, grid, ids):
+    return [segment_mask(node, i, grid) for i in ids]
+
+
+def nodes():
+    return {slicer.mrmlScene.GetNthNode(n).GetID() for n in range(slicer.mrmlScene.GetNumberOfNodes())}
+
+
+def shown(preview, image):
+    return [mrml.exported(preview.node, i, image) for i in preview.node.GetSegmentation().GetSegmentIDs()]
+
+
+# -- the preview
+
+
+def test_the_preview_looks_like_the_users_segments_and_is_no_part_of_the_saved_scene(preview, drawing, image, answer):
+    node, _ = drawing
+    preview.show(answer, "z")
+    theirs, ours = node.GetSegmentation(), preview.node.GetSegmentation()
+    assert [ours.GetNthSegment(n).GetName() for n in range(2)] == ["Liver", "Lesion"]
+    for n in range(2):
+        assert ours.GetNthSegment(n).GetColor() == theirs.GetNthSegment(n).GetColor()
+    assert "preview" in preview.node.GetName() and not preview.node.GetSaveWithScene()
+    assert not preview.node.GetDisplayNode().GetSaveWithScene()
+    assert preview.node.GetHideFromEditors()
+
+
+def test_the_preview_shows_the_answer_where_nothing_is_drawn(preview, image, answer):
+    preview.show(answer, "z")
+    for value, mask in zip((1, 2), shown(preview, image), strict=True):
+        expected = answer == value
+        expected[[3, 6]] = False
+        np.testing.assert_array_equal(mask, expected)
+    assert preview.answered == [0, 1, 2, 4, 5, 7, 8, 9]
+
+
+def test_a_new_answer_of_one_slice_changes_that_slice_alone_and_the_views_are_told(preview, image, answer):
+    preview.show(answer, "z")
+    told = []
+    preview.node.AddObserver(slicer.vtkSegmentation.SourceRepresentationModified, lambda *_: told.append(1))
+    before = shown(preview, image)
+    preview.show(np.full(SHAPE, 2, np.uint8), "z", slices=(5, 5))
+    assert told
+    after = shown(preview, image)
+    assert not after[0][5].any() and after[1][5].all()
+    for a, b in zip(before, after, strict=True):
+        others = [n for n in range(SHAPE[0]) if n != 5]
+        np.testing.assert_array_equal(a[others], b[others])
+
+
+def test_the_first_slice_can_come_alone_and_another_axis_starts_anew(preview, image, answer):
+    preview.show(answer, "z", slices=(5, 5))
+    assert preview.answered == [5] and not shown(preview, image)[0][[4, 7]].any()
+    preview.show(answer, "x", slices=(5, 6))
+    assert preview.axis == "x" and preview.answered == [5, 6]
+    assert not shown(preview, image)[0][:, :, 4].any()
+
+
+def test_an_answer_of_another_shape_is_refused(preview):
+    with pytest.raises(InputError, match="does not fit 'CT'"):
+        preview.show(np.zeros((2, 3, 4), np.uint8), "z")
+
+
+@pytest.mark.parametrize("moved", ["volume", "segmentation", "both"])
+def test_preview_and_accepted_answer_lie_on_the_volume_under_transforms(app, rng, answer, moved):
+    image = mrml.add_volume(np.zeros(SHAPE, np.int16), mrml.random_grid(rng))
+    node = create_segmentation(image)
+    transform = mrml.add_transform(mrml.affine(shift=image_step(image)))
+    for part in (image, node) if moved == "both" else ((image,) if moved == "volume" else (node,)):
+        mrml.put_under(part, transform)
+    if moved == "segmentation":
+        image.SetAndObserveTransformNodeID(None)
+    segment_id = node.GetSegmentation().AddEmptySegment("a", "A")
+    preview = FewShotPreview(node, image, {1: segment_id})
+    preview.show((answer == 1).astype(np.uint8), "z")
+    np.testing.assert_array_equal(shown(preview, image)[0], answer == 1)
+    preview.accept()
+    np.testing.assert_array_equal(segment_mask(node, segment_id, volume_from_node(image)), answer == 1)
+
+
+def image_step(image):
+    """Two voxels along i."""
+    return 2 * volume_from_node(image).ijk_to_ras[:3, 0]
+
+
+# -- rejecting
+
+
+def test_rejecting_leaves_everything_as_it_was(preview, drawing, image, grid, answer):
+    node, ids = drawing
+    before, known = [m.tobytes() for m in masks(node, grid, ids)], nodes()
+    preview.show(answer, "z")
+    preview.reject()
+    preview.reject()
+    assert [m.tobytes() for m in masks(node, grid, ids)] == before
+    assert not preview.is_shown and len(known - nodes()) == 2  # the preview and its display
+
+
+def test_a_closed_scene_or_a_deleted_preview_does_no_harm(preview, app, answer, drawing, grid):
+    slicer.mrmlScene.RemoveNode(preview.node)
+    assert not preview.is_shown
+    preview.show(answer, "z")
+    preview.accept()
+    assert segment_mask(drawing[0], drawing[1][0], grid)[5].any()
+    app.scene.Clear(False)
+    preview.reject()
+    with pytest.raises(InputError, match="volume was removed"):
+        preview.accept()
+
+
+# -- accepting
+
+
+def test_accepting_changes_all_but_the_drawn_slices_in_one_undo_step(preview, drawing, image, grid, answer, app):
+    node, ids = drawing
+    editor = mrml.Editor(app, node, image)
+    before = masks(node, grid, ids)
+    preview.show(answer, "z")
+    preview.accept(lambda changed: editor.save())
+    assert editor.saves == 1 and not preview.is_shown
+    after = masks(node, grid, ids)
+    for value, was, mask in zip((1, 2), before, after, strict=True):
+        expected = answer == value
+        expected[[3, 6]] = was[[3, 6]]
+        np.testing.assert_array_equal(mask, expected)
+    segment = node.GetSegmentation().GetSegment(ids[0])
+    assert segment.GetName() == "Liver" and segment.GetColor() == pytest.approx((0.8, 0.1, 0.2))
+    assert segment_tag(node, ids[0], segment.GetTerminologyEntryTagName()) == "a~b^c~d^e~f~|~^~^~|~~^^^~"
+    editor.logic.Undo()
+    for was, mask in zip(before, masks(node, grid, ids), strict=True):
+        np.testing.assert_array_equal(was, mask)
+    editor.logic.Redo()
+    np.testing.assert_array_equal(masks(node, grid, ids)[1], after[1])
+
+
+def test_only_answered_slices_change(preview, drawing, grid, answer):
+    node, ids = drawing
+    preview.show(answer, "z", slices=(4, 5))
+    preview.accept()
+    for value, mask in zip((1, 2), masks(node, grid, ids), strict=True):
+        assert set(np.flatnonzero(mask.any((1, 2)))) <= {3, 4, 5, 6}
+        np.testing.assert_array_equal(mask[4:6], answer[4:6] == value)
+
+
+def test_slices_drawn_along_another_axis_stay_too(drawing, image, grid, answer):
+    node, ids = drawing
+    was = masks(node, grid, ids)
+    preview = FewShotPreview(node, image, {1: ids[0], 2: ids[1]}, [*DRAWN, SupportSlice("y", 5)])
+    preview.show(answer, "z")
+    preview.accept()
+    for before, mask, value in zip(was, masks(node, grid, ids), (1, 2), strict=True):
+        np.testing.assert_array_equal(mask[:, 5], before[:, 5])
+        np.testing.assert_array_equal(mask[4, 6:], answer[4, 6:] == value)
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_other_segments_keep_their_voxels_and_are_overlapped_only_if_asked(
+    preview, drawing, image, grid, answer, overlaps
+):
+    node, ids = drawing
+    bone = mrml.ball(SHAPE, (5, 5, 6), 2)
+    with segment_edit(node, image) as edit:
+        bone_id = edit.add_segment(mrml.segment("Bone"), bone, grid)
+    node.GetDisplayNode().SetSegmentVisibility(bone_id, False)
+    preview.show(answer, "z")
+    preview.accept(overlaps=overlaps)
+    np.testing.assert_array_equal(segment_mask(node, bone_id, grid), bone)
+    liver = segment_mask(node, ids[0], grid)
+    expected = (answer == 1) if overlaps else (answer == 1) & ~bone
+    np.testing.assert_array_equal(liver[[4, 5, 7]], expected[[4, 5, 7]])
+
+
+def test_an_editors_mask_limits_what_changes(preview, drawing, grid, answer):
+    node, ids = drawing
+    where = np.zeros(SHAPE, bool)
+    where[:, :6] = True
+    preview.show(answer, "z")
+    preview.accept(where=where)
+    np.testing.assert_array_equal(masks(node, grid, ids)[0][4], (answer[4] == 1) & where[4])
+
+
+def test_a_finer_segmentation_changes_only_where_the_answer_differs(app, image, grid, answer):
+    """Half the voxel size: the user's fine border stays where the answer agrees with it."""
+    from S3NetSegmentLib.engine import Volume
+
+    fine = Volume(np.zeros([2 * n for n in SHAPE], np.uint8), grid.ijk_to_ras @ mrml.affine(np.eye(3) / 2, [-0.25] * 3))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    drawn = mrml.ball(fine.array.shape, (10, 10, 10), 7.3)
+    with segment_edit(node, None) as edit:
+        segment_id = edit.add_segment(mrml.segment(), drawn, fine)
+    seen = segment_mask(node, segment_id, grid)
+    labels = seen.astype(np.uint8)
+    labels[2] = 0
+    labels[2, 3, 3] = 1
+    preview = FewShotPreview(node, image, {1: segment_id}, [SupportSlice("z", 5)])
+    preview.show(labels, "z")
+    preview.accept()
+    after = segment_mask(node, segment_id, fine)
+    differs = (labels != seen).repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    np.testing.assert_array_equal(after, np.where(differs, labels.astype(bool).repeat(2, 0).repeat(2, 1).repeat(2, 2), drawn))  # fmt: skip
+
+
+def test_provenance_is_written_to_every_segment(preview, drawing, answer):
+    node, ids = drawing
+    preview.show(answer, "z")
+    accepted = preview.accept(tags={"S3NetSegment.Method": "Few-shot"})
+    for segment_id in ids:
+        assert segment_tag(node, segment_id, "S3NetSegment.Method") == "Few-shot"
+        assert segment_tag(node, segment_id, "S3NetSegment.Answer") == accepted.name
+
+
+def test_a_segment_that_was_removed_meanwhile_is_left_out_and_a_renamed_one_keeps_its_name(
+    preview, drawing, grid, answer
+):
+    node, ids = drawing
+    preview.show(answer, "z")
+    node.GetSegmentation().RemoveSegment(ids[1])
+    node.GetSegmentation().GetSegment(ids[0]).SetName("renamed")
+    preview.accept()
+    assert list(node.GetSegmentation().GetSegmentIDs()) == [ids[0]]
+    assert node.GetSegmentation().GetSegment(ids[0]).GetName() == "renamed"
+    assert segment_mask(node, ids[0], grid)[5].any()
+    assert "removed meanwhile" in preview.notes[0]
+
+
+def test_a_failure_on_the_way_leaves_the_segmentation_as_it_was(preview, drawing, grid, answer, monkeypatch):
+    node, ids = drawing
+    before = [m.tobytes() for m in masks(node, grid, ids)]
+    preview.show(answer, "z")
+
+    def fail(changed):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        preview.accept(fail)
+    assert [m.tobytes() for m in masks(node, grid, ids)] == before
+    assert preview.is_shown  # can be tried again
+    slicer.mrmlScene.RemoveNode(node)
+    with pytest.raises(InputError, match="segmentation was removed"):
+        preview.accept()
+
+
+def test_nothing_can_be_accepted_before_an_answer(preview):
+    with pytest.raises(InputError, match="propagate first"):
+        preview.accept()
+
+
+def test_the_answer_for_another_volume_makes_a_segmentation_with_the_same_looks(drawing, image, answer, app, rng):
+    node, ids = drawing
+    other = mrml.add_volume(np.zeros(SHAPE, np.int16), mrml.random_grid(rng), name="CT 2")
+    known = nodes()
+    preview = FewShotPreview(None, other, {1: ids[0], 2: ids[1]}, looks_from=node)
+    preview.show(answer, "z")
+    preview.reject()
+    assert nodes() == known
+    preview = FewShotPreview(None, other, {1: ids[0], 2: ids[1]}, looks_from=node)
+    preview.show(answer, "z")
+    preview.accept()
+    made = preview.segmentation_node
+    assert made is not node and made.GetSegmentation().GetNumberOfSegments() == 2
+    for n, name in enumerate(("Liver", "Lesion")):
+        segment = made.GetSegmentation().GetNthSegment(n)
+        assert segment.GetName() == name
+        assert segment.GetColor() == node.GetSegmentation().GetNthSegment(n).GetColor()
+        np.testing.assert_array_equal(
+            mrml.exported(made, made.GetSegmentation().GetNthSegmentID(n), other), answer == n + 1
+        )
+    again = FewShotPreview(made, other, {1: ids[0], 2: ids[1]}, looks_from=node)
+    again.show(np.where(answer == 2, 1, 0).astype(np.uint8), "z")
+    again.accept()
+    assert made.GetSegmentation().GetNumberOfSegments() == 2  # found again by their names
+    np.testing.assert_array_equal(mrml.exported(made, made.GetSegmentation().GetNthSegmentID(0), other), answer == 2)
+
+
+# -- corrections
+
+
+@pytest.fixture
+def accepted(preview, answer):
+    preview.show(answer, "z")
+    return preview.accept()
+
+
+def paint(node, image, grid, segment_id, mask, remove=False):
+    with segment_edit(node, image) as edit:
+        (edit.remove if remove else edit.add)(segment_id, mask, grid)
+
+
+def stroke(*index, shape=SHAPE):
+    mask = np.zeros(shape, bool)
+    mask[index] = True
+    return mask
+
+
+def test_right_after_accepting_nothing_is_corrected(drawing, image, accepted):
+    assert changed_slices(drawing[0], image, accepted) == []
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_slice_painted_or_erased_since_is_a_corrected_one(drawing, image, grid, accepted, remove):
+    node, ids = drawing
+    paint(node, image, grid, ids[0], stroke(8, slice(2, 9), slice(1, 9)), remove)
+    paint(node, image, grid, ids[1], stroke(2, slice(7, 10), slice(9, 12)), remove)
+    assert changed_slices(node, image, accepted) == [SupportSlice("z", 2, corrected=True), SupportSlice("z", 8, corrected=True)]  # fmt: skip
+
+
+def test_corrections_in_other_views_are_slices_of_those_views(drawing, image, grid, accepted):
+    node, ids = drawing
+    paint(node, image, grid, ids[0], stroke(slice(0, 9), slice(None), 12))
+    paint(node, image, grid, ids[0], stroke(9, slice(0, 9), slice(0, 9)))
+    assert changed_slices(node, image, accepted) == [SupportSlice("x", 12, corrected=True), SupportSlice("z", 9, corrected=True)]  # fmt: skip
+
+
+def test_one_voxel_counts_for_the_answers_own_axis(drawing, image, grid, accepted):
+    node, ids = drawing
+    paint(node, image, grid, ids[0], stroke(8, 1, 1))
+    assert changed_slices(node, image, accepted) == [SupportSlice("z", 8, corrected=True)]
+
+
+def test_a_change_all_over_is_counted_along_the_axis_with_fewest_slices(drawing, image, grid, accepted):
+    node, ids = drawing
+    paint(node, image, grid, ids[0], np.ones(SHAPE, bool))
+    assert changed_slices(node, image, accepted) == [SupportSlice("z", n, corrected=True) for n in range(SHAPE[0])]
+
+
+def test_an_undone_answer_is_no_correction_and_a_redone_one_counts_again(preview, drawing, image, grid, answer, app):
+    node, ids = drawing
+    editor = mrml.Editor(app, node, image)
+    preview.show(answer, "z")
+    accepted = preview.accept(lambda changed: editor.save())
+    editor.save()
+    paint(node, image, grid, ids[0], stroke(8, slice(2, 9), slice(1, 9)))
+    assert len(changed_slices(node, image, accepted)) == 1
+    editor.logic.Undo()
+    assert changed_slices(node, image, accepted) == []
+    editor.logic.Undo()
+    assert not segment_mask(node, ids[0], grid)[5].any()
+    assert changed_slices(node, image, accepted) == []
+    editor.logic.Redo()
+    editor.logic.Redo()
+    assert len(changed_slices(node, image, accepted)) == 1
+
+
+def test_removed_segments_are_passed_over_and_new_ones_count_if_named(drawing, image, grid, accepted):
+    node, ids = drawing
+    with segment_edit(node, image) as edit:
+        new_id = edit.add_segment(mrml.segment("New"), stroke(1, slice(3, 6), slice(3, 6)), grid)
+    assert changed_slices(node, image, accepted) == []
+    assert changed_slices(node, image, accepted, [*ids, new_id]) == [SupportSlice("z", 1, corrected=True)]
+    node.GetSegmentation().RemoveSegment(ids[0])
+    assert changed_slices(node, image, accepted) == []
+    slicer.mrmlScene.RemoveNode(node)
+    assert changed_slices(node, image, accepted) == [] == changed_slices(None, image, None)
+
+
+def test_what_was_accepted_survives_as_text(drawing, image, grid, accepted):
+    node, ids = drawing
+    again = AcceptedAnswer.from_text(accepted.to_text())
+    assert changed_slices(node, image, again) == []
+    paint(node, image, grid, ids[0], stroke(8, slice(2, 9), slice(1, 9)))
+    assert changed_slices(node, image, again) == changed_slices(node, image, accepted) != []
+    for damaged in (
+        "",
+        "{}",
+        "7",
+        "null",
+        accepted.to_text()[:-9],
+        accepted.to_text().replace('"version": 1', '"version": 2'),
+    ):
+        assert AcceptedAnswer.from_text(damaged) is None
+    short = accepted.masks[ids[0]]
+    assert AcceptedAnswer.from_text(AcceptedAnswer("a", "z", {ids[0]: (*short[:2], short[2][:8])}).to_text()) is None
+
+
+def test_before_any_answer_changes_count_from_a_state_without_a_name(drawing, image, grid):
+    node, ids = drawing
+    state = AcceptedAnswer.of(node, ids, grid, "z", "")
+    assert changed_slices(node, image, state) == []
+    paint(node, image, grid, ids[0], stroke(8, slice(2, 9), slice(1, 9)))
+    assert [s.place for s in changed_slices(node, image, state)] == [("z", 8)]
+    empty = create_segmentation(image)
+    state = AcceptedAnswer.of(empty, [], grid, "z", "")
+    with segment_edit(empty, image) as edit:
+        new_id = edit.add_segment(mrml.segment("New"), stroke(1, slice(3, 6), slice(3, 6)), grid)
+    assert [s.place for s in changed_slices(empty, image, state, [new_id])] == [("z", 1)]
