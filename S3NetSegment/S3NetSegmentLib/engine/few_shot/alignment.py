@@ -7,6 +7,8 @@ the same volumes give the same map.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 
@@ -29,7 +31,7 @@ _LEAST_OVERLAP = 0.5  # of the searched part, inside the other volume
 _STARTS = 3
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
-_AT_ONCE = 12  # iterations of the optimiser between two steps of progress
+_AT_ONCE = 6  # iterations of the optimiser between two steps of progress
 _MARGIN = 0.35  # of the searched part around where a start puts it, in the other volume
 
 
@@ -83,14 +85,14 @@ def align(
 
     :param axis: the axis across the slices of ``support``: turns are searched about it.
     """
-    moving = yield from picture_of(support, support_scale, part, _cell(support, part))
+    moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
     starts = yield from within(_starts(query, query_scale, support, support_scale, part, axis), 0.0, 0.3)
     best, best_value = None, -np.inf
     for n, (start, penalty) in enumerate(starts):
         region = covered(query, start, support, part, _MARGIN)
         if region is None:
             continue
-        fixed = yield from picture_of(query, query_scale, region, _cell(query, region))
+        fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
         refining = _refined(fixed, moving, start)
         found = yield from within(refining, 0.3 + 0.7 * n / len(starts), 0.3 + 0.7 * (n + 1) / len(starts))
         for matrix in (start, found):
@@ -133,7 +135,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum() / np.sqrt(max((a * a).sum() * (b * b).sum(), 1e-12)))
 
 
-def _cell(volume: Volume, part: Extent) -> np.ndarray:
+def voxel_size(volume: Volume, part: Extent) -> np.ndarray:
     """Voxel size of a picture of ``part`` with at most VOXELS: the finest axes are shrunk first."""
     cell = np.array(volume.spacing)
     sides = np.array(part.size) * cell
@@ -264,7 +266,8 @@ def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.nda
             method = _method(blur, min(left, _AT_ONCE), rate)
             method.SetInitialTransform(transform, True)
             try:
-                method.Execute(a, b)
+                with _one_itk_thread():
+                    method.Execute(a, b)
             except RuntimeError:  # the pictures no longer overlap: what was found before counts
                 return start
             left, done = left - _AT_ONCE, done + _AT_ONCE
@@ -279,6 +282,17 @@ def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.nda
     return frames[1] @ found @ np.linalg.inv(frames[0])
 
 
+@contextmanager
+def _one_itk_thread() -> Iterator[None]:
+    """Sums of several threads differ in their last digits from run to run; the metric follows the global number only."""
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
 def _itk_image(picture: Picture) -> sitk.Image:
     image = sitk.GetImageFromArray(picture.array)
     image.SetSpacing([float(s) for s in picture.spacing])
@@ -287,7 +301,6 @@ def _itk_image(picture: Picture) -> sitk.Image:
 
 def _method(blur: float, iterations: int, rate: float) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(_SAMPLES, _SEED)

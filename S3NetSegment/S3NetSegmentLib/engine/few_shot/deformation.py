@@ -14,7 +14,7 @@ from ..progress import Step, Steps
 
 _LEVELS = ((4, 40), (2, 30), (1, 15))  # (shrink factor, iterations), coarse to fine
 _BLUR = 0.7  # voxels, of the images before they are compared
-_UPDATE_BLUR, _FIELD_BLUR = 1.0, 1.8  # voxels: fluid and elastic smoothness
+_UPDATE_BLUR, _FIELD_BLUR = 1.0, 1.0  # voxels: fluid and elastic smoothness
 _SMALLEST = 6  # voxels that a side keeps when it is shrunk
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,13 +12,25 @@ from scipy import ndimage
 from ..progress import Step, Steps, within
 from .drawing import Drawing
 from .frame import Box, Frame, slices_first
+from .further import FurtherPart
 from .parts import Parts
 from .presence import presence
 from .settings import FewShotSettings
-from .vote import COMPACT_MIXES, SCATTERED_MIXES, looks_scattered, normalised, prior_mix, weighted_mix
+from .vote import (
+    COMPACT_MIXES,
+    SCATTERED_MIXES,
+    further_share,
+    looks_scattered,
+    mixed,
+    normalised,
+    prior_mix,
+    weighted_mix,
+)
 
 _GROW_BLUR = 0.7  # pixels, of GrowCut's labels and of the vote before its sure voxels are taken
 _VALUES_AT_ONCE = 4_000_000  # voxels times classes of the vote held at once
+UNDRAWN_SHARE = 0.6  # of drawings in other volumes, where nothing is drawn in this one
+UNDRAWN_SURE = 0.9  # and the probability above which they count as seeds
 _HIDDEN_SLICES = 6  # at most so many drawn slices are hidden in turn
 
 
@@ -46,17 +59,26 @@ class FewShotAnswer:
 class Propagation:
     """One run: the parts in one frame and what they agree on."""
 
-    def __init__(self, frame: Frame, grown_cache: dict, drawing: Drawing, settings: FewShotSettings):
+    def __init__(
+        self,
+        frame: Frame,
+        grown_cache: dict,
+        drawing: Drawing,
+        settings: FewShotSettings,
+        further: Sequence[FurtherPart] = (),
+    ):
         self.frame, self.drawing, self.settings = frame, drawing, settings
-        self._cache = grown_cache
+        self._cache, self._further = grown_cache, further
         self.known = drawing.known_voxels(frame.box)
         self.parts = Parts(frame, drawing.slices, self.known, drawing.classes, settings)
         self.scattered = settings.target == "scattered"
-        self.notes: list[str] = []
+        self.notes: list[str] = [note for part in further for note in part.notes]
 
     def run(self, first: int, last: int) -> Steps[None]:
         """Computes the answer for slices ``first`` to ``last``."""
         self.first, self.last = first, last
+        if not self.known.any():
+            yield from self._seed_from_further()
         logs, evidence = yield from within(self.parts.appearance(), 0.0, 0.15)
         self.mix = yield from within(self._weights(), 0.15, 0.4)
         self.soft = yield from within(self._soft_parts(logs, evidence), 0.4, 0.5)
@@ -72,9 +94,12 @@ class Propagation:
     def _weights(self) -> Steps[dict[str, float]]:
         prior = prior_mix(self.scattered, self.frame.anisotropy)
         whole = [z for z, drawn in self.drawing.slices.items() if drawn.complete]
+        if not self.known.any():
+            yield Step(1.0, "Weighing")
+            return mixed({"grown": 1}, self._further[0].name, UNDRAWN_SHARE)
         if not self.settings.leave_one_out or len(whole) < 2:
             yield Step(1.0, "Weighing")
-            return normalised(prior)
+            return self._with_further(normalised(prior), [])
         chosen = [whole[i] for i in np.unique(np.linspace(0, len(whole) - 1, _HIDDEN_SLICES).round().astype(int))]
         hidden = []
         for n, z in enumerate(chosen):
@@ -84,7 +109,21 @@ class Propagation:
             self.scattered = looks_scattered(hidden)
             prior = prior_mix(self.scattered, self.frame.anisotropy)
         candidates = SCATTERED_MIXES if self.scattered else COMPACT_MIXES
-        return weighted_mix(prior, candidates, hidden, self.settings.softness)
+        return self._with_further(weighted_mix(prior, candidates, hidden, self.settings.softness), hidden)
+
+    def _with_further(self, mix: dict[str, float], hidden: list) -> dict[str, float]:
+        for part in self._further:
+            mix = mixed(mix, part.name, further_share(mix, part.name, part.prior_share, hidden))
+        return mix
+
+    def _seed_from_further(self) -> Steps[None]:
+        """Where nothing is drawn in this volume: what the further parts are sure of seeds GrowCut and the appearance."""
+        masks = yield from self._further[0].masks(self.frame, 0, self.frame.depth - 1)
+        seeds = np.zeros(self.known.shape, np.uint8)
+        for z, plane in enumerate(masks):
+            best, classes = self.frame.enlarged(plane[None])[0].max(0)
+            seeds[z] = np.where((best > UNDRAWN_SURE).numpy(), classes.numpy() + 1, 0)
+        self.parts = Parts(self.frame, {}, seeds, self.drawing.classes, self.settings)
 
     def _hidden_slice(self, z: int) -> Steps[tuple[dict, torch.Tensor]]:
         """What the parts say on drawn slice ``z`` when they do not see it, and what is drawn there."""
@@ -95,6 +134,8 @@ class Propagation:
             "registered": (yield from self.parts.carried(z, z, None, without=z))[0],
             "grown": (yield from self.parts.grown_on_work(z)),
         }
+        for part in self._further:
+            found[part.name] = (yield from part.masks(self.frame, z, z, without=z))[0]
         return found, self.parts.drawn[z].masks.argmax(0)
 
     def _soft_parts(self, logs, evidence) -> Steps[torch.Tensor]:
@@ -102,13 +143,16 @@ class Propagation:
         first, last = self.first, self.last
         total = torch.zeros(last - first + 1, *logs.shape[1:])
         self.carried = None
-        if self.mix.get("carried", 0) > 0 or not self.scattered:
+        if self.drawing.slices and (self.mix.get("carried", 0) > 0 or not self.scattered):
             self.carried = yield from self.parts.carried(first, last, evidence)
             total += self.mix.get("carried", 0) * self.carried
         if self.mix.get("registered", 0) > 0:
             total += self.mix["registered"] * (yield from self.parts.carried(first, last, None))
         if self.mix.get("appearance", 0) > 0:
             total += self.mix["appearance"] * logs[first : last + 1].exp()
+        for part in self._further:
+            if self.mix.get(part.name, 0) > 0:
+                total += self.mix[part.name] * (yield from part.masks(self.frame, first, last))
         return total
 
     def _ends(self) -> torch.Tensor:
