@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Makes the pictures of the README from the shipped samples: ``python3 Testing/make_pictures.py``.
 
-``answers.png``: answers of Segment on four samples, without a point and with one. ``panel.png``: the module's panel
-beside a slice view, see ``panel_picture.py``.
+``answers.png``: answers of Segment on four samples, without a point and with one. ``few_shot.png``: three drawn slices of
+the CT and what Few-shot makes of them elsewhere. ``panel.png``: the module's panel beside a slice view, see
+``panel_picture.py``.
 """
 
 import sys
@@ -15,11 +16,14 @@ import numpy as np  # noqa: E402
 from paths import REPOSITORY, SAMPLE_DATA  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
+from S3NetSegmentLib.cli.demo_few_shot import slices_to_draw  # noqa: E402
+from S3NetSegmentLib.cli.few_shot_pictures import draw_with_truth  # noqa: E402
 from S3NetSegmentLib.engine import Segment, Segmentation, drain  # noqa: E402
 from S3NetSegmentLib.engine.images.colors import label_colors  # noqa: E402
 from S3NetSegmentLib.engine.images.overlay import draw_overlay, montage  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.writing import write_png  # noqa: E402
+from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice, FewShot  # noqa: E402
 from S3NetSegmentLib.engine.methods.segment import find_regions  # noqa: E402
 
 PICTURES = REPOSITORY / "Resources" / "Pictures"
@@ -31,12 +35,14 @@ ANSWERS = (
     ("skin_lesion_2", None, "z"),
 )
 SIZE = 300
+FEW_SHOT_SIZES = (224, 336)  # a drawn slice, an answer
 
 
 def main() -> int:
     PICTURES.mkdir(parents=True, exist_ok=True)
     pictures = [answer_picture(*answer) for answer in ANSWERS]
     write_png(montage(pictures, len(pictures)), PICTURES / "answers.png")
+    write_png(few_shot_picture("ct_abdomen"), PICTURES / "few_shot.png")
 
     import panel_picture
 
@@ -59,6 +65,26 @@ def answer_picture(name: str, value: int | None, axis: str) -> np.ndarray:
     segment = Segment("Object", label_colors(1)[0], 1)
     segmentation = Segmentation([choice.mask.astype(np.uint8)], [segment], image.ijk_to_ras)
     return draw_overlay(image, segmentation, axis=axis, index=index, size=SIZE, points=points)
+
+
+def few_shot_picture(name: str) -> np.ndarray:
+    """Left the drawn slices; right undrawn ones between and beyond them, and a coronal slice, each with the answer (areas)
+    and the labels of the sample (white outlines)."""
+    image, labels = read_image(SAMPLE_DATA / f"{name}.nii.gz"), read_image(SAMPLE_DATA / f"{name}_labels.nii.gz").array
+    labels = labels.astype(np.uint8)
+    drawn = slices_to_draw(labels, "z")
+    few_shot = FewShot(image, axis="z")
+    few_shot.set_support([DrawnSlice("z", k, labels[k]) for k in drawn])
+    answer = drain(few_shot.propagate()).labels
+    values = [int(v) for v in np.unique(labels) if v]
+    segments = [Segment(f"{v}", c, v) for v, c in zip(values, label_colors(len(values)), strict=True)]
+    truth, found = (Segmentation([array], segments, image.ijk_to_ras) for array in (labels, answer))
+    small, large = FEW_SHOT_SIZES
+    left = [draw_overlay(image, truth, axis="z", index=k, size=small) for k in drawn]
+    undrawn = [("z", (drawn[0] + drawn[1]) // 2), ("z", (drawn[1] + drawn[2]) // 2), ("z", drawn[2] + 5)]
+    places = [*undrawn, ("y", int(np.argmax((labels > 0).sum((0, 2)))))]
+    right = [draw_with_truth(image, found, labels, axis, index, large) for axis, index in places]
+    return montage([montage(left, 1), montage(right, 2)], 2, gap=16)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from paths import SAMPLE_DATA
 
 from S3NetSegmentLib.cli.demo_samples import dice, innermost_voxel, kmeans_object
 from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 
 SAMPLES = json.loads((SAMPLE_DATA / "samples.json").read_text())
 
@@ -31,7 +32,27 @@ def test_every_sample_has_a_segmentation_a_picture_and_a_place_in_the_report(dem
         picture = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / sample["picture"])))
         assert picture.shape[1] > 900 and picture.std() > 10
         assert sample["title"] in report and sample["picture"] in report and sample["picture"] in page
-    assert len(list(folder.iterdir())) == 2 * len(SAMPLES) + 2
+    assert len(list(folder.iterdir())) == 2 * len(SAMPLES) + 3 * len(summary["few_shot"]) + 2
+
+
+def test_three_drawn_slices_become_the_organs_of_the_volume_better_than_the_nearest_slice(demo):
+    folder, summary = demo
+    names = {result["name"]: {segment["name"] for segment in result["segments"]} for result in summary["few_shot"]}
+    assert names == {s["name"]: set(s["values"]) for s in SAMPLES if s["name"] in ("ct_abdomen", "mr_spinal_cord")}
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    for result in summary["few_shot"]:
+        labels = read_image(SAMPLE_DATA / f"{result['name']}_labels.nii.gz").array
+        drawn, found = (read_segmentation(folder / result[kind]).layers[0] for kind in ("drawing", "segmentation"))
+        filled = np.flatnonzero(drawn.any((1, 2))).tolist()
+        assert filled == result["drawn"] and len(filled) == 3 and np.array_equal(drawn[filled], labels[filled])
+        scores = [segment["dice"] for segment in result["segments"]]
+        assert np.mean(scores) > np.mean([segment["nearest_dice"] for segment in result["segments"]]) + 0.05
+        value = dict(next(s["values"] for s in SAMPLES if s["name"] == result["name"]))
+        for segment in result["segments"]:
+            mine, theirs = (np.delete(a, filled, 0) == value[segment["name"]] for a in (found, labels))
+            assert segment["dice"] == pytest.approx(dice(mine, theirs), abs=1e-3) and segment["dice"] > 0.5
+        assert (folder / result["picture"]).stat().st_size > 10_000
+        assert result["picture"] in report and result["drawing"] in report
 
 
 def test_the_figures_are_those_of_real_results(demo):

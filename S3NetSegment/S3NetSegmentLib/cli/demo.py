@@ -15,11 +15,13 @@ from .terminal import ProgressDisplay, shown_path
 
 DEFAULT_FOLDER = "S3NetSegment-demo"
 SAMPLES = REPOSITORY / "Resources" / "SampleData"
+_SAMPLES_SHARE = 0.7  # of the time; few-shot has the rest
 
 DESCRIPTION = f"""\
-Segments the real images that come with the software: automatically, with one point, and into regions, in 2D and in 3D.
+Segments the real images that come with the software: automatically, with one point, and into regions, in 2D and in 3D,
+and by few-shot: three drawn slices become the organs of the whole volume.
 Writes a .seg.nrrd for Slicer and a picture for each, and a report (report.md, index.html) that compares the results with
-the drawings that come with the samples and with plain k-means. The folder is ./{DEFAULT_FOLDER} unless -o names another;
+the drawings that come with the samples and with simple methods. The folder is ./{DEFAULT_FOLDER} unless -o names another;
 files of an earlier demo there are replaced, others stay."""
 
 
@@ -39,44 +41,52 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs all samples, writes the report, says where it is."""
     from ..engine import InputError, drain
     from ..engine.images.files import check_output_path
+    from ..engine.progress import within
 
     started = time.perf_counter()
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output {str(folder)!r} is a file; give the name of a folder")
     check_output_path(folder / "report.png", (".png",))
+    from .demo_few_shot import run_few_shot
     from .demo_report import write_report
     from .demo_samples import run_samples
 
     with ProgressDisplay(arguments.quiet) as progress:
-        results = drain(run_samples(SAMPLES, folder, arguments.device), progress)
+        results = drain(within(run_samples(SAMPLES, folder, arguments.device), 0.0, _SAMPLES_SHARE), progress)
+        few_shot = drain(within(run_few_shot(SAMPLES, folder), _SAMPLES_SHARE, 1.0), progress)
         seconds = time.perf_counter() - started
-        report = write_report(folder, results, seconds)
+        report = write_report(folder, results, few_shot, seconds)
     if arguments.json:
-        print(json.dumps(_summary(folder, report, results, seconds), indent=2))
+        print(json.dumps(_summary(folder, report, results, few_shot, seconds), indent=2))
     elif not arguments.quiet:
-        _print(report, results, seconds)
+        _print(report, results, few_shot, seconds)
     return 0
 
 
-def _summary(folder: Path, report: Path, results, seconds: float) -> dict:
+def _summary(folder: Path, report: Path, results, few_shot, seconds: float) -> dict:
     return {
         "command": "demo",
         "version": __version__,
         "folder": str(folder.absolute()),
         "report": str(report.absolute()),
         "samples": [{**dataclasses.asdict(result), "mean_dice": result.mean_dice} for result in results],
+        "few_shot": [dataclasses.asdict(result) for result in few_shot],
         "seconds": {"total": round(seconds, 3)},
     }
 
 
-def _print(report: Path, results, seconds: float) -> None:
+def _print(report: Path, results, few_shot, seconds: float) -> None:
     print(f"{'sample':<36} {'task':<42} {'Dice':>5} {'k-means':>8}")
     for result in results:
         for answer in result.answers:
             dice = "  -  " if answer.dice is None else f"{answer.dice:5.2f}"
             baseline = "   -  " if answer.baseline_dice is None else f"{answer.baseline_dice:5.2f}"
             print(f"{result.title:<36} {answer.task:<42} {dice:>5} {baseline:>8}")
+    print(f"\n{'few-shot, three slices drawn':<36} {'segment':<42} {'Dice':>5} {'nearest slice':>14}")
+    for result in few_shot:
+        for segment in result.segments:
+            print(f"{result.title:<36} {segment.name:<42} {segment.dice:5.2f} {segment.nearest_dice:14.2f}")
     page = report.with_name("index.html")
     print(f"{seconds:.0f} s in all. Pictures and figures: {shown_path(page)} (or {report.name} there)")
     print(f"Open {shown_path(report.parent)}/*.seg.nrrd together with Resources/SampleData/* in 3D Slicer.")

@@ -23,10 +23,10 @@ STYLE = (
 )
 
 
-def write_report(folder: Path, results, seconds: float) -> Path:
+def write_report(folder: Path, results, few_shot, seconds: float) -> Path:
     """Writes report.md and index.html into ``folder``; returns the path of report.md."""
-    _write(folder / "index.html", _page(results, seconds))
-    _write(folder / "report.md", _markdown(results, seconds))
+    _write(folder / "index.html", _page(results, few_shot, seconds))
+    _write(folder / "report.md", _markdown(results, few_shot, seconds))
     return folder / "report.md"
 
 
@@ -53,15 +53,44 @@ def _rows(results):
             )
 
 
+def _few_shot_rows(few_shot):
+    """(sample, drawn slices, segment, Dice, Dice of the nearest slice, Dice that was expected, seconds) as texts."""
+    for result in few_shot:
+        for number, segment in enumerate(result.segments):
+            first = number == 0
+            yield (
+                result.title if first else "",
+                ", ".join(map(str, result.drawn)) if first else "",
+                segment.name,
+                f"{segment.dice:.2f}",
+                f"{segment.nearest_dice:.2f}",
+                f"{segment.expected_dice:.2f}",
+                f"{result.seconds:.1f} s" if first else "",
+            )
+
+
+FEW_SHOT_HEADS = (
+    "sample", "drawn slices", "segment", "Dice", "Dice of the nearest slice", "expected by the software", "seconds",
+)  # fmt: skip
+FEW_SHOT_EXPLANATION = (
+    "Three slices of the labels that come with the sample are taken for a drawing; all other slices are found from them and "
+    "compared with the labels there (the drawn slices do not count). The simple method beside it repeats the nearest drawn "
+    "slice. Expected: what the software itself expects of its answer, without knowing the labels."
+)
 HEADS = ("sample", "task", "Dice", "Dice of k-means", "search, once", "answer")
 
 
-def _markdown(results, seconds: float) -> str:
+def _markdown(results, few_shot, seconds: float) -> str:
     lines = ["# S3NetSegment: demo", "", _conditions(seconds), "", EXPLANATION, ""]
     lines += ["| " + " | ".join(HEADS) + " |", "| --- | --- | ---: | ---: | ---: | ---: |"]
     lines += ["| " + " | ".join(row) + " |" for row in _rows(results)]
     for result in results:
         lines += ["", f"## {result.title}", "", _caption(result), "", f"![{result.title}]({result.picture})"]
+    lines += ["", "## Few-shot: three drawn slices, then the volume", "", FEW_SHOT_EXPLANATION, ""]
+    lines += ["| " + " | ".join(FEW_SHOT_HEADS) + " |", "| --- | --- | --- | ---: | ---: | ---: | ---: |"]
+    lines += ["| " + " | ".join(row) + " |" for row in _few_shot_rows(few_shot)]
+    for result in few_shot:
+        lines += ["", f"### {result.title}", "", _few_shot_caption(result), "", f"![{result.title}]({result.picture})"]
     lines += ["", "The samples, their origins and licences: `Resources/SampleData/SOURCES.md`.", ""]
     return "\n".join(lines)
 
@@ -74,19 +103,39 @@ def _caption(result) -> str:
     )
 
 
-def _page(results, seconds: float) -> str:
-    heads = "".join(f"<th{' class=n' if n > 1 else ''}>{html.escape(head)}</th>" for n, head in enumerate(HEADS))
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td{' class=n' if n > 1 else ''}>{html.escape(t)}</td>" for n, t in enumerate(row)) + "</tr>"
-        for row in _rows(results)
+def _few_shot_caption(result) -> str:
+    return (
+        f"{result.modality}. From left: {'; '.join(result.panels)}. To repeat it: `s3net few-shot "
+        f"Resources/SampleData/{result.image} --support {result.drawing} --axis {result.axis} -o organs.seg.nrrd`. "
+        f"For Slicer: `{result.segmentation}`."
     )
-    samples = "\n".join(
-        f'<h2>{html.escape(r.title)}</h2>\n<img src="{html.escape(r.picture)}" alt="{html.escape(r.title)}">\n'
-        f'<p class="caption">{html.escape(_caption(r)).replace("`", "")}</p>'
-        for r in results
+
+
+def _page(results, few_shot, seconds: float) -> str:
+    samples, volumes = (
+        "\n".join(_html_picture(r, caption(r)) for r in each)
+        for each, caption in ((results, _caption), (few_shot, _few_shot_caption))
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>S3NetSegment: demo</title>'
         f"<style>{STYLE}</style></head>\n<body><h1>S3NetSegment: demo</h1>\n<p>{html.escape(_conditions(seconds))}</p>\n"
-        f"<p>{html.escape(EXPLANATION)}</p>\n<table><tr>{heads}</tr>\n{rows}</table>\n{samples}\n</body></html>\n"
+        f"<p>{html.escape(EXPLANATION)}</p>\n{_html_table(HEADS, _rows(results), 2)}\n{samples}\n"
+        f"<h1>Few-shot: three drawn slices, then the volume</h1>\n<p>{html.escape(FEW_SHOT_EXPLANATION)}</p>\n"
+        f"{_html_table(FEW_SHOT_HEADS, _few_shot_rows(few_shot), 3)}\n{volumes}\n</body></html>\n"
     )
+
+
+def _html_table(heads, rows, words: int) -> str:
+    """A table whose first ``words`` columns are text and the others numbers."""
+
+    def line(tag: str, cells) -> str:
+        texts = (f"<{tag}{' class=n' if n >= words else ''}>{html.escape(t)}</{tag}>" for n, t in enumerate(cells))
+        return f"<tr>{''.join(texts)}</tr>"
+
+    return f"<table>{line('th', heads)}\n" + "\n".join(line("td", row) for row in rows) + "</table>"
+
+
+def _html_picture(result, caption: str) -> str:
+    title, picture = html.escape(result.title), html.escape(result.picture)
+    text = html.escape(caption).replace("`", "")
+    return f'<h2>{title}</h2>\n<img src="{picture}" alt="{title}">\n<p class="caption">{text}</p>'

@@ -1,0 +1,153 @@
+"""The demo of Few-shot: three drawn slices of a sample become all its organs in all slices, beside the nearest drawn slice.
+
+The drawing is taken from the labels that come with the sample, on slices 1/5, 1/2 and 4/5 of the way through them; the
+figures are of the other slices.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ..engine import Segment, Segmentation, Step, Steps, Volume
+from ..engine.few_shot.settings import FewShotSettings
+from ..engine.few_shot.support import DrawnSlice
+from ..engine.images import AXES
+from ..engine.images.colors import label_colors
+from ..engine.images.overlay import draw_overlay, montage
+from ..engine.images.reading import read_image
+from ..engine.images.writing import write_png, write_segmentation
+from ..engine.methods.results import provenance
+from .demo_samples import PANEL, dice
+from .few_shot_pictures import draw_with_truth
+
+SAMPLES = ("ct_abdomen", "mr_spinal_cord")
+DRAWN_AT = (0.2, 0.5, 0.8)  # parts of the way from the first to the last slice with labels
+
+
+@dataclass
+class FewShotSegment:
+    """One segment: Dice with the labels on the slices that were not drawn, of Few-shot and of the nearest drawn slice."""
+
+    name: str
+    dice: float
+    nearest_dice: float
+    expected_dice: float
+
+
+@dataclass
+class FewShotResult:
+    """One sample: what was drawn, the figures, and the files written."""
+
+    name: str
+    title: str
+    modality: str
+    image: str
+    size: tuple[int, int, int]
+    axis: str
+    drawn: list[int]
+    seconds: float
+    drawing: str
+    segmentation: str
+    picture: str
+    panels: list[str]
+    segments: list[FewShotSegment]
+
+
+def run_few_shot(samples: Path, folder: Path) -> Steps[list[FewShotResult]]:
+    """Runs the samples that are volumes with room for three drawn slices; writes into ``folder``."""
+    listed = {sample["name"]: sample for sample in json.loads((samples / "samples.json").read_text(encoding="utf-8"))}
+    results = []
+    for number, name in enumerate(SAMPLES):
+        work = _run_sample(listed[name], samples, folder)
+        while True:
+            try:
+                step = next(work)
+            except StopIteration as stop:
+                results.append(stop.value)
+                break
+            yield Step((number + step.fraction) / len(SAMPLES), f"{listed[name]['title']}: {step.message}")
+    return results
+
+
+def _run_sample(sample: dict, samples: Path, folder: Path) -> Steps[FewShotResult]:
+    from ..engine.methods.few_shot import FewShot
+
+    volume = read_image(samples / sample["image"])
+    truth = read_image(samples / sample["labels"]).array.astype(np.uint8)
+    axis = volume.slice_axis()
+    drawn = slices_to_draw(truth, axis)
+    started = time.perf_counter()
+    few_shot = FewShot(volume, axis=axis)
+    few_shot.set_support([DrawnSlice(axis, z, _planes(truth, axis)[z]) for z in drawn])
+    answer = yield from few_shot.propagate()
+    seconds = time.perf_counter() - started
+
+    yield Step(1.0, "pictures")
+    nearest = nearest_slice(truth, axis, drawn)
+    tags = provenance("Few-shot, demo", FewShotSettings(), "cpu", image=volume.name)
+    drawing = np.zeros_like(truth)
+    _planes(drawing, axis)[drawn] = _planes(truth, axis)[drawn]
+    drawing, found, copied = (
+        _segmentation(volume, array, sample["values"], tags) for array in (drawing, answer.labels, nearest)
+    )
+    files = [f"{sample['name']}_{kind}" for kind in ("drawn.seg.nrrd", "few_shot.seg.nrrd", "few_shot.png")]
+    picture, panels = _picture(volume, truth, axis, drawn, drawing, found, copied)
+    write_segmentation(drawing, folder / files[0])
+    write_segmentation(found, folder / files[1])
+    write_png(picture, folder / files[2])
+    open_slices = np.setdiff1d(np.arange(len(_planes(truth, axis))), drawn)
+    wanted, ours, theirs = (_planes(array, axis)[open_slices] for array in (truth, answer.labels, nearest))
+    segments = [
+        FewShotSegment(
+            target, dice(ours == value, wanted == value), dice(theirs == value, wanted == value),
+            round(answer.expected_dice[value], 4),
+        )
+        for target, value in sample["values"].items()
+    ]  # fmt: skip
+    return FewShotResult(
+        sample["name"], sample["title"], sample["modality"], sample["image"], volume.size, axis, drawn,
+        round(seconds, 2), *files, panels, segments,
+    )  # fmt: skip
+
+
+def slices_to_draw(labels: np.ndarray, axis: str) -> list[int]:
+    """The three slices that the demo draws on."""
+    filled = np.flatnonzero(_planes(labels, axis).any((1, 2)))
+    return [round(float(filled[0] + part * (filled[-1] - filled[0]))) for part in DRAWN_AT]
+
+
+def nearest_slice(labels: np.ndarray, axis: str, drawn: list[int]) -> np.ndarray:
+    """The simple method beside it: each slice is the nearest drawn one."""
+    out = np.empty_like(labels)
+    for z, plane in enumerate(_planes(out, axis)):
+        plane[...] = _planes(labels, axis)[min(drawn, key=lambda d: abs(d - z))]
+    return out
+
+
+def _planes(array: np.ndarray, axis: str) -> np.ndarray:
+    """A view with the slices in front."""
+    return np.moveaxis(array, 2 - AXES.index(axis), 0)
+
+
+def _segmentation(volume: Volume, labels: np.ndarray, values: dict[str, int], tags) -> Segmentation:
+    colors = label_colors(len(values))
+    segments = [Segment(n, c, v, tags=tags) for (n, v), c in zip(values.items(), colors, strict=True)]
+    return Segmentation([labels], segments, volume.ijk_to_ras)
+
+
+def _picture(volume, truth, axis: str, drawn, drawing, found, copied) -> tuple[np.ndarray, list[str]]:
+    """A row: the middle drawn slice, then two slices half-way between drawn ones, each as answered and as copied."""
+    place = {"axis": axis, "size": PANEL}
+    pictures = [draw_overlay(volume, drawing, index=drawn[1], **place)]
+    panels = [f"drawn slice {drawn[1]}"]
+    for a, b in pairwise(drawn):
+        index = (a + b) // 2
+        pictures += [draw_with_truth(volume, s, truth, axis, index, PANEL) for s in (found, copied)]
+        panels += [f"slice {index}: few-shot (white: the label)", "the nearest drawn slice there"]
+    return montage(pictures, len(pictures)), panels

@@ -1,0 +1,140 @@
+"""The folder of one training run: its state, its log, its pictures. Every file is whole at every moment."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..images.files import replacing
+from ..images.writing import write_png
+from ..weights.checkpoint import read_torch_file
+
+STATE, LOG, MODEL, CURVES, PICTURES, BOARD = (
+    "state.pt", "log.jsonl", "model.pt", "curves.png", "pictures", "tensorboard",
+)  # fmt: skip
+_FORMAT = "S3NetSegment training state"
+_VERSION = 1
+
+
+class RunFolder:
+    """A folder of a training run.
+
+    - ``state.pt``: everything that going on needs; ``model.pt``: the best model so far.
+    - ``log.jsonl``: one JSON object per line: {"step", "seconds", "loss", ...}, {"event": ...}.
+    - ``curves.png``, ``pictures/``: learning curves and samples.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self._board = None
+
+    @property
+    def has_state(self) -> bool:
+        return (self.path / STATE).exists()
+
+    def make(self) -> None:
+        """Makes the folder. Raises InputError if that is not possible."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"run folder {str(self.path)!r} cannot be made ({error.strerror}); choose another"
+            ) from None
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise InputError(f"nothing can be written into run folder {str(self.path)!r}; choose another")
+
+    def write_state(self, content: dict) -> None:
+        """Replaces the kept state; the old one stays if that fails. Raises ResourceError when the disk is full."""
+        write_torch_file(self.path / STATE, {"format": _FORMAT, "version": _VERSION, **content})
+
+    def read_state(self) -> dict:
+        """The kept state. Raises InputError if it is damaged or of another kind."""
+        path = self.path / STATE
+        content = read_torch_file(path, remedy="Begin anew without --resume, or in another folder")
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise InputError(f"{str(path)!r} is no state of a training run; choose another run folder")
+        if content.get("version") != _VERSION:
+            raise InputError(
+                f"{str(path)!r} was written by another version of S3NetSegment (format {content.get('version')}, here "
+                f"{_VERSION}); go on with that version or begin anew"
+            )
+        return content
+
+    def log(self, entry: dict) -> None:
+        """Appends a line to the log; numbers also go to TensorBoard where it is installed."""
+        with open(self.path / LOG, "a", encoding="utf-8") as file:
+            file.write(json.dumps({k: _plain(v) for k, v in entry.items()}, allow_nan=False) + "\n")
+        if "step" in entry:
+            self._to_board(entry)
+
+    def entries(self) -> Iterator[dict]:
+        """The lines of the log; a line that was cut off by a crash is left out."""
+        path = self.path / LOG
+        if not path.exists():
+            return
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict):
+                yield entry
+
+    def rewind_log(self, step: int) -> None:
+        """Takes out what was logged after ``step``: it is done again."""
+        kept = [e for e in self.entries() if e.get("step", 0) <= step]
+        with replacing(self.path / LOG) as temporary:
+            temporary.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
+
+    def clear(self) -> None:
+        """Removes the files of an earlier run, and nothing else."""
+        for name in (STATE, LOG, MODEL, CURVES):
+            (self.path / name).unlink(missing_ok=True)
+        for picture in (self.path / PICTURES).glob("step_*.png"):
+            picture.unlink()
+
+    def write_picture(self, name: str, picture: np.ndarray) -> None:
+        write_png(picture, self.path / name)
+
+    def close(self) -> None:
+        if self._board:
+            self._board.close()
+            self._board = None
+
+    def _to_board(self, entry: dict) -> None:
+        if self._board is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                self._board = False
+                return
+            self._board = SummaryWriter(str(self.path / BOARD), purge_step=entry["step"])
+        if self._board:
+            for name, value in entry.items():
+                if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
+                    self._board.add_scalar(name, value, entry["step"])
+
+
+def write_torch_file(path: Path, content: dict) -> None:
+    """Writes ``content`` with ``torch.save``, on the disk before the old file goes. Raises ResourceError when the disk is
+    full; the old file is kept then."""
+    buffer = io.BytesIO()  # torch hides why a write failed; plain writing tells
+    torch.save(content, buffer)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _plain(value):
+    """For JSON: no NaN, no infinity."""
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

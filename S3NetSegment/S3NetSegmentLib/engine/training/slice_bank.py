@@ -1,0 +1,243 @@
+"""All slices of a cohort as one tensor on the device, or in a file where they are too many; and batches of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import InputError, ResourceError
+from ..progress import Step, Steps
+from .cohort import Case, image_hash
+from .label_classes import LabelClass
+from .sampling import EpochSampler
+from .slice_layout import SliceLayout
+
+
+@dataclass(eq=False)
+class SliceBank:
+    """Slices of several cases.
+
+    :param images: uint8 ``[N, side, side]``, 0 to 255 for intensities 0 to 1: a tensor on ``device``, or an array in a file.
+    :param labels: the same for the labels, ``[M, side, side]``, 0 background, 1 the first class.
+    :param label_rows: for each slice its row in ``labels``, -1 for unlabelled ones.
+    :param case: for each slice the number of its case in ``names``.
+    :param height: for each slice its place in the volume, 0 lowest, 1 highest.
+    :param boxes: for each slice the part (top, left, height, width) that shows the volume and not padding.
+    :param hashes: :func:`~.cohort.image_hash` of each case by name.
+    :param notes: sentences that the user should read.
+    """
+
+    device: torch.device
+    names: tuple[str, ...]
+    images: torch.Tensor | np.ndarray
+    labels: torch.Tensor | np.ndarray
+    label_rows: np.ndarray
+    case: np.ndarray
+    height: np.ndarray
+    boxes: np.ndarray
+    hashes: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.case)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the slices lie in a file."""
+        return not isinstance(self.images, torch.Tensor)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        return np.flatnonzero(self.label_rows >= 0)
+
+    @property
+    def unlabelled(self) -> np.ndarray:
+        return np.flatnonzero(self.label_rows < 0)
+
+    def images_at(self, slices: np.ndarray) -> torch.Tensor:
+        """Float32 ``[B, 1, side, side]``, 0 to 1, on the device."""
+        return self._taken(self.images, slices)[:, None].float() / 255
+
+    def labels_at(self, slices: np.ndarray) -> torch.Tensor:
+        """Int64 ``[B, side, side]`` on the device, -1 in the padding; all of the slices must be labelled."""
+        labels = self._taken(self.labels, self.label_rows[slices]).long()
+        return labels.masked_fill(~self.valid_at(slices)[:, 0], -1)
+
+    def valid_at(self, slices: np.ndarray) -> torch.Tensor:
+        """Bool ``[B, 1, side, side]`` on the device: what is not padding."""
+        top, left, height, width = torch.from_numpy(self.boxes[slices]).to(self.device).T[:, :, None]
+        place = torch.arange(self.images.shape[-1], device=self.device)[None]
+        rows, columns = (place >= top) & (place < top + height), (place >= left) & (place < left + width)
+        return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+    def cases_at(self, slices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Case numbers (int64) and heights (float32), ``[B]`` each, on the device."""
+        return (
+            torch.from_numpy(self.case[slices]).to(self.device),
+            torch.from_numpy(self.height[slices]).to(self.device),
+        )
+
+    def _taken(self, stored: torch.Tensor | np.ndarray, rows: np.ndarray) -> torch.Tensor:
+        if isinstance(stored, torch.Tensor):
+            return stored[torch.from_numpy(rows).to(stored.device)]
+        return torch.from_numpy(stored[rows]).to(self.device)
+
+
+def build_bank(
+    cases: Sequence[Case],
+    classes: Sequence[LabelClass],
+    layout: SliceLayout,
+    *,
+    device: torch.device | str = "cpu",
+    limit_bytes: int = 2 << 30,
+    folder: Path | None = None,
+    skip_bad: bool = False,
+) -> Steps[SliceBank]:
+    """Reads ``cases`` into a bank.
+
+    :param classes: of the labels; () leaves all labels out.
+    :param limit_bytes: beyond it the slices are kept in a temporary file in ``folder`` and read as they are needed.
+    :param skip_bad: leave out cases whose files turn out to be unreadable.
+    :raises InputError: an unreadable or constant image, labels that do not fit.
+    :raises ResourceError: no space for the file.
+    """
+    device = torch.device(device)
+    counts = [layout.of(case.grid).count for case in cases]
+    total, side = sum(counts), layout.side
+    drawn = sum(n for n, c in zip(counts, cases, strict=True) if classes and c.label is not None)
+    if not total:
+        raise InputError("there is no slice to train on")
+    notes: list[str] = []
+    if (total + drawn) * side * side > limit_bytes:
+        images, labels = (_in_file((n, side, side), folder) for n in (total, drawn))
+        notes.append(
+            f"the {total} slices need {(total + drawn) * side * side / 2**20:,.0f} MB, more than the {limit_bytes / 2**20:,.0f} "
+            "allowed: they are kept in a file and read as they are needed"
+        )
+    else:
+        images, labels = (np.zeros((n, side, side), np.uint8) for n in (total, drawn))
+    rows = np.full(total, -1, np.int64)
+    owner, height, boxes = np.zeros(total, np.int64), np.zeros(total, np.float32), np.zeros((total, 4), np.int64)
+    names, hashes, at, labelled, cut = [], {}, 0, 0, []
+    for number, case in enumerate(cases):
+        yield Step(number / len(cases), f"Reading slices: {case.name}")
+        try:
+            volume = case.read_volume()
+            slices = layout.of(volume)
+            drawn_here = classes and case.label is not None
+            truth = case.read_labels(classes, volume) if drawn_here else None
+            digest = image_hash(volume)
+            stop = at + slices.count
+            if stop > total:
+                raise InputError(f"{str(case.image)!r} has changed while it was read; start again")
+            for first, last in slices.chunks():
+                images[at + first : at + last] = np.rint(slices.prepared(first, last) * 255)
+                if truth is not None:
+                    labels[labelled + first : labelled + last] = slices.prepared_labels(truth, first, last)
+                yield Step((number + last / slices.count) / len(cases), f"Reading slices: {case.name}")
+        except InputError as error:
+            if not skip_bad:
+                raise InputError(f"case {case.name!r}: {error}; or leave such cases out with --skip-bad") from None
+            notes.append(f"case {case.name!r} was left out: {error}")
+            continue
+        except OSError as error:
+            raise ResourceError(
+                f"the slices could not be kept in {str(folder)!r} ({error.strerror}); free some space"
+            ) from error
+        owner[at:stop] = len(names)
+        height[at:stop] = np.linspace(0, 1, slices.count) if slices.count > 1 else 0.5
+        boxes[at:stop] = slices.box
+        if truth is not None:
+            rows[at:stop] = np.arange(labelled, labelled + slices.count)
+            labelled += slices.count
+        if slices.cut_share > 0.01:
+            cut.append(slices.cut_share)
+        names.append(case.name)
+        hashes[case.name] = digest
+        at = stop
+    if not at:
+        raise InputError("none of the images can be used: " + "; ".join(notes))
+    if cut:
+        notes.append(
+            f"{len(cut)} of {len(names)} images are larger than a slice: up to {max(cut):.0%} of them is cut off"
+        )
+    if isinstance(images, np.memmap):
+        images, labels = images[:at], labels[:labelled]
+    else:
+        images, labels = (torch.from_numpy(a).to(device) for a in (images[:at], labels[:labelled]))
+    return SliceBank(
+        device, tuple(names), images, labels, rows[:at], owner[:at], height[:at], boxes[:at], hashes, notes
+    )
+
+
+class SliceBatches:
+    """Batches of any slices, for training without labels: "image" and "valid" ``[B, 1, side, side]``, "case" and "z"
+    ``[B]``; and the whole numbers "seed", "step", "rank", "processes", from which a task draws its random views."""
+
+    def __init__(self, bank: SliceBank, batch: int, seed: int):
+        self._bank, self._seed = bank, seed
+        self._sampler = EpochSampler(len(bank), min(batch, len(bank)), seed)
+
+    def __call__(self, step: int, rank: int = 0, processes: int = 1) -> dict:
+        slices = self._sampler.items(step, rank, processes)
+        case, z = self._bank.cases_at(slices)
+        return {
+            "image": self._bank.images_at(slices), "valid": self._bank.valid_at(slices), "case": case, "z": z,
+            "seed": self._seed, "step": step, "rank": rank, "processes": processes,
+        }  # fmt: skip
+
+
+class TwoStreamBatches:
+    """Batches of labelled and unlabelled slices: "labelled" ``[B, 1, side, side]`` and "labels" ``[B, side, side]``, -1 in the
+    padding; "unlabelled" and "valid" ``[U, 1, side, side]``, False in the padding; "case" and "z" ``[B]``, "unlabelled_case"
+    and "unlabelled_z" ``[U]``; and the numbers of :class:`SliceBatches`. Every labelled slice comes once per epoch.
+
+    Without an unlabelled case the labelled slices serve as unlabelled ones too.
+
+    :param unlabelled: unlabelled slices per batch; 0: none, and none of these entries.
+    """
+
+    def __init__(self, bank: SliceBank, batch: int, unlabelled: int, seed: int):
+        self._bank, self._seed = bank, seed
+        self._drawn = bank.labelled
+        if not self._drawn.size:
+            raise InputError(
+                "no training case is labelled; draw at least one and save it in the cohort's folder labels"
+            )
+        self._others = bank.unlabelled if bank.unlabelled.size else self._drawn
+        self.epoch_steps = -(-len(self._drawn) // batch)
+        self._labelled = EpochSampler(len(self._drawn), batch, seed)
+        self._unlabelled = EpochSampler(len(self._others), unlabelled, seed, 1) if unlabelled else None
+
+    def __call__(self, step: int, rank: int = 0, processes: int = 1) -> dict:
+        bank, drawn = self._bank, self._drawn[self._labelled.items(step, rank, processes)]
+        case, z = bank.cases_at(drawn)
+        batch = {
+            "labelled": bank.images_at(drawn), "labels": bank.labels_at(drawn), "case": case, "z": z,
+            "seed": self._seed, "step": step, "rank": rank, "processes": processes,
+        }  # fmt: skip
+        if self._unlabelled is not None:
+            others = self._others[self._unlabelled.items(step, rank, processes)]
+            batch["unlabelled"], batch["valid"] = bank.images_at(others), bank.valid_at(others)
+            batch["unlabelled_case"], batch["unlabelled_z"] = bank.cases_at(others)
+        return batch
+
+
+def _in_file(shape: tuple[int, int, int], folder: Path | None) -> np.ndarray:
+    """Zeros in a file that vanishes with the process."""
+    if 0 in shape:
+        return np.zeros(shape, np.uint8)
+    try:
+        file = tempfile.TemporaryFile(prefix=".slices", dir=folder)
+        file.truncate(int(np.prod(shape)))
+        return np.memmap(file, np.uint8, "r+", shape=shape)
+    except OSError as error:
+        raise ResourceError(
+            f"no file of {np.prod(shape) / 2**20:,.0f} MB for the slices can be made in {str(folder)!r} ({error.strerror}); free "
+            "some space or set a smaller side"
+        ) from error

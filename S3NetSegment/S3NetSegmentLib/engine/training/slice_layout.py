@@ -1,0 +1,195 @@
+"""How a volume of any orientation becomes slices for a network, and how answers come back onto its own grid.
+
+Slices lie across an anatomical axis and are turned alike for every volume (left to the right of the picture, posterior or
+inferior down, slices from the feet upwards), have one pixel size in mm and one square shape, and show intensities from
+0 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import permutations
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..images import Volume
+from ..images.intensity import IntensityScale, intensity_scale
+from ..images.resample import axis_weights, labels_to_grid, resized
+
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the anatomical axis (R, A, S) across the slices
+# Where the first, second and third anatomical axis point in a slice: to the left, to posterior, to inferior.
+_FORWARD = np.array([-1.0, -1.0, -1.0])
+
+
+@dataclass(frozen=True)
+class SliceLayout:
+    """What all slices for one network have in common.
+
+    :param plane: one of :data:`PLANES`.
+    :param spacing: mm per pixel, along both sides.
+    :param side: pixels along both sides; what is smaller is padded, what is larger is cut to its middle.
+    """
+
+    plane: str
+    spacing: float
+    side: int
+
+    def __post_init__(self):
+        if self.plane not in PLANES:
+            raise InputError(f"plane is {self.plane!r}; it must be one of {', '.join(PLANES)}")
+        if not (math.isfinite(self.spacing) and self.spacing > 0) or self.side < 8:
+            raise InputError(f"slices of {self.side} pixels of {self.spacing} mm are not possible")
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+    def of(self, volume: Volume, scale: IntensityScale | None = None) -> VolumeSlices:
+        """The slices of ``volume`` in this layout; ``scale`` is that of the whole volume, found if not given."""
+        return VolumeSlices(self, volume, scale)
+
+
+class VolumeSlices:
+    """The slices of one volume in a :class:`SliceLayout`.
+
+    Attributes: ``count`` slices; ``native``, rows and columns of a slice of the volume; ``scaled``, the same at the
+    layout's spacing; ``box``, the rows and columns (top, left, height, width) of a prepared slice that show the volume.
+    """
+
+    def __init__(self, layout: SliceLayout, volume: Volume, scale: IntensityScale | None = None):
+        self.layout, self.volume = layout, volume
+        self._scale = scale
+        axes, flips = orientation(volume.ijk_to_ras)
+        across = PLANES[layout.plane]
+        # rows: the later of the two anatomical axes in the slice (S before A), columns: the earlier one
+        down, along = [a for a in (2, 1, 0) if a != across]
+        self._order = [2 - axes[a] for a in (across, down, along)]
+        self._flips = [not flips[across], flips[down], flips[along]]  # slices run upwards, against _FORWARD
+        spacing = [volume.spacing[axes[a]] for a in (across, down, along)]
+        shape = self.oriented(volume.array).shape
+        self.count, self.native, self.thickness = shape[0], shape[1:3], spacing[0]
+        self.scaled = tuple(
+            max(1, round(n * s / layout.spacing)) for n, s in zip(self.native, spacing[1:], strict=True)
+        )
+        self._shown = [
+            _middle(n, layout.side) for n in self.scaled
+        ]  # (place in the slice, place in the scaled, length)
+        self.box = (self._shown[0][0], self._shown[1][0], self._shown[0][2], self._shown[1][2])
+
+    @property
+    def cut_share(self) -> float:
+        """The part of each slice, 0 to 1, that lies outside the prepared one."""
+        return 1 - self.box[2] * self.box[3] / (self.scaled[0] * self.scaled[1])
+
+    def oriented(self, array: np.ndarray) -> np.ndarray:
+        """``array`` [K, J, I(, 3)] as [slices, rows, columns(, 3)]; a view, so that writing into it reaches ``array``."""
+        view = np.transpose(array, (*self._order, *range(3, array.ndim)))
+        return view[tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)]
+
+    def prepared(self, first: int, last: int) -> np.ndarray:
+        """Slices ``first`` to ``last`` (excluded), float32 ``[n, side, side]``, 0 to 1, 0 outside the volume. Colours
+        become their lightness."""
+        if self._scale is None:
+            self._scale = intensity_scale(self.volume)
+        planes = self._scale.apply(self.oriented(self.volume.array)[first:last])[..., 0]
+        planes = np.clip(np.moveaxis(resized(np.moveaxis(planes, 0, -1), self.scaled), -1, 0), 0.0, 1.0)
+        return self._windowed(planes)
+
+    def prepared_labels(self, labels: np.ndarray, first: int, last: int) -> np.ndarray:
+        """Slices of ``labels`` ``[K, J, I]`` like :meth:`prepared`, uint8 ``[n, side, side]``: at each pixel the label that
+        covers most of it."""
+        planes = np.ascontiguousarray(self.oriented(labels)[first:last])
+        return self._windowed(labels_to_grid(planes, (len(planes), *self.scaled)).astype(np.uint8, copy=False))
+
+    def restored(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Probabilities ``[n, classes, side, side]`` (class 0: background) of prepared slices at the volume's own pixels,
+        ``[n, classes, rows, columns]``. Outside the prepared part everything is background."""
+        (top, above, height), (left, before, width) = self._shown
+        inside = probabilities[..., top : top + height, left : left + width]
+        if (height, width) != self.scaled:
+            whole = inside.new_zeros((*inside.shape[:2], *self.scaled))
+            whole[:, 0] = 1.0
+            whole[..., above : above + height, before : before + width] = inside
+            inside = whole
+        down, along = (
+            torch.from_numpy(axis_weights(n, m)).to(inside) for n, m in zip(self.scaled, self.native, strict=True)
+        )
+        return down @ inside @ along.T
+
+    def chunks(self, pixels: int = 2_000_000) -> Iterator[tuple[int, int]]:
+        """First and last (excluded) slices of parts with about ``pixels`` pixels each."""
+        size = max(1, int(pixels / max(1, self.native[0] * self.native[1])))
+        for first in range(0, self.count, size):
+            yield first, min(self.count, first + size)
+
+    def _windowed(self, planes: np.ndarray) -> np.ndarray:
+        side = self.layout.side
+        out = np.zeros((len(planes), side, side), planes.dtype)
+        (top, above, height), (left, before, width) = self._shown
+        out[:, top : top + height, left : left + width] = planes[:, above : above + height, before : before + width]
+        return out
+
+
+def orientation(ijk_to_ras: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """Which voxel axis (0: i) stands for each anatomical axis R, A, S, the assignment that fits all three best; and whether
+    it must be flipped to point to the left, to posterior and to inferior."""
+    axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    chosen = max(permutations(range(3)), key=lambda p: sum(abs(axes[r, p[r]]) for r in range(3)))
+    return chosen, tuple(bool(axes[r, chosen[r]] * _FORWARD[r] < 0) for r in range(3))
+
+
+def plane_of(volume: Volume) -> str:
+    """The plane of :data:`PLANES` in which ``volume`` was made: across its slice axis."""
+    across = "xyz".index(volume.slice_axis())
+    axes, _ = orientation(volume.ijk_to_ras)
+    return next(name for name, anatomical in PLANES.items() if axes[anatomical] == across)
+
+
+def choose_layout(
+    volumes: Sequence[Volume], *, side: int = 256, spacing: float = 0.0, plane: str = "auto"
+) -> tuple[SliceLayout, list[str]]:
+    """The layout that suits ``volumes`` (only their grids are looked at), and sentences about what differs among them.
+
+    :param side: largest side of a slice in pixels; it is made smaller, to a multiple of 16, where no volume needs it.
+    :param spacing: mm per pixel; 0: the finest common one, the median of the volumes, made coarser only as far as the
+        largest volume needs to fit into ``side``.
+    :param plane: one of :data:`PLANES`, or "auto": that in which most volumes were made.
+    """
+    made = [plane_of(v) for v in volumes]
+    notes = []
+    if plane == "auto":
+        plane = max(PLANES, key=made.count)
+    others = len(made) - made.count(plane)
+    if others:
+        notes.append(f"{others} of {len(made)} images were not made in {plane} slices; they are cut into such slices")
+    across = PLANES[plane]
+    pixel, extent, turned = [], [], set()
+    for volume in volumes:
+        axes, flips = orientation(volume.ijk_to_ras)
+        sides = [(volume.spacing[axes[a]], volume.size[axes[a]]) for a in range(3) if a != across]
+        pixel.append(min(s for s, _ in sides))
+        extent.append(max(s * n for s, n in sides))
+        turned.add((axes, flips))
+    if len(turned) > 1:
+        notes.append(f"the images lie in {len(turned)} different orientations; their slices are all turned alike")
+    if spacing <= 0:
+        spacing = max(float(np.median(pixel)), max(extent) / side)
+        if max(pixel) > 1.02 * min(pixel):
+            notes.append(
+                f"the pixel sizes differ, {min(pixel):.3g} to {max(pixel):.3g} mm; all slices are resampled to {spacing:.3g} mm"
+            )
+    needed = max(round(e / spacing) for e in extent)
+    side = min(side, math.ceil(needed / 16) * 16)
+    if needed > side:
+        notes.append(
+            f"the largest image has {needed} pixels of {spacing:.3g} mm along a slice; only the middle {side} are used"
+        )
+    return SliceLayout(plane, round(spacing, 6), side), notes
+
+
+def _middle(length: int, side: int) -> tuple[int, int, int]:
+    """For ``length`` samples centred in ``side`` ones: first sample there, first sample of the source, how many."""
+    return max(0, (side - length) // 2), max(0, (length - side) // 2), min(length, side)

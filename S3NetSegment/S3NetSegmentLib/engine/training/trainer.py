@@ -1,0 +1,403 @@
+"""Trains any task: steps, time budget, saved states, validation, early stop. Knows no method.
+
+Nothing random is drawn here and batches are pure functions of (seed, step, rank), so that weights, moments of the optimiser
+and a few numbers are the whole state: a run that was stopped at any point and goes on ends with the same weights as one that
+was not (on the same device and number of threads).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from ..device import is_out_of_memory
+from ..errors import InputError, ResourceError
+from ..progress import Step, Steps
+from .curves import draw_curves
+from .processes import Processes
+from .run_folder import CURVES, RunFolder
+from .trainer_settings import CHANGEABLE, TrainerSettings, chosen_precision, make_optimizer, rate_factor
+
+_GO_ON, _SAVE, _STOP = 0, 1, 2
+_MEASURED = 0.05  # part of the minutes after which the number of steps is planned
+_AGREE_EVERY = 10  # steps between two agreements of several CUDA processes, each of which makes them wait
+
+Batches = Callable[[int, int, int], dict]
+Validation = Callable[[int], Steps[dict]]
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: what happened, at which step, what is kept and what would help."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended.
+
+    :param reason: "finished", "time", "patience".
+    :param best_step, best_score: of the best validation; None without validation.
+    """
+
+    steps: int
+    reason: str
+    seconds: float
+    best_step: int | None
+    best_score: float | None
+    notes: tuple[str, ...]
+
+
+class Trainer:
+    """One training run.
+
+    :param task: see :mod:`.task`; on ``device``.
+    :param batches: ``batches(step, rank, processes)`` gives the batch of a step.
+    :param folder: where the run is kept; None: nowhere.
+    :param identity: what else must be the same for the run to go on (method, its settings, the cases), plain values.
+    :param validate: ``validate(step)`` returns measures by name, of which "score" (higher is better) chooses the best state.
+    :param keep_best: called with (step, measures) when the state is the best so far, and at the end without validation.
+    :param processes: see :mod:`.processes`.
+    """
+
+    def __init__(
+        self,
+        task: torch.nn.Module,
+        batches: Batches,
+        settings: TrainerSettings,
+        *,
+        device: torch.device | str = "cpu",
+        folder: RunFolder | None = None,
+        identity: Mapping | None = None,
+        validate: Validation | None = None,
+        keep_best: Callable[[int, dict], None] | None = None,
+        processes: Processes | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.task, self.settings, self.device = task, settings, torch.device(device)
+        self.notes: list[str] = []
+        self.step, self.steps = 0, settings.steps
+        self._batches, self._folder, self._identity = batches, folder, dict(identity or {})
+        self._validate, self._keep_best = validate, keep_best
+        self._processes, self._clock = processes or Processes(), clock
+        self._dtype = chosen_precision(settings, self.device)
+        self._optimizer = make_optimizer(task, settings)
+        self._scaler = torch.amp.GradScaler("cuda", enabled=self._dtype == torch.float16)
+        self._parts = 1
+        self._planned = settings.minutes == 0
+        self._seconds = 0.0
+        self._best: tuple[int, float] | None = None
+        self._stale = 0
+        self._is_due = False  # a validation of the present step
+        self._model = task
+        if self._processes.count > 1:
+            if self.device.type == "cuda":
+                task = torch.nn.SyncBatchNorm.convert_sync_batchnorm(task)
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            self._model = DistributedDataParallel(
+                task, device_ids=ids, find_unused_parameters=getattr(task, "has_unused_parameters", False)
+            )
+
+    def resume(self) -> bool:
+        """Takes the state of the folder, if there is one; says whether there was.
+
+        :raises InputError: a damaged state, or one of a run with other settings.
+        """
+        if self._folder is None or not self._folder.has_state:
+            return False
+        state = self._folder.read_state()
+        self._check_same(state)
+        own = self.task.state_dict()
+        kept = state["task"]
+        wrong = [n for n in self._kept_names(own) if n not in kept or kept[n].shape != own[n].shape]
+        if wrong or kept.keys() - own.keys():
+            raise InputError(
+                f"the saved state of run {str(self._folder.path)!r} belongs to another network; begin anew in another folder"
+            )
+        self.task.load_state_dict({**own, **kept})
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self.step, self._seconds, self._parts = state["step"], state["seconds"], state["parts"]
+        self._best, self._stale = state["best"] and tuple(state["best"]), state["stale"]
+        self._is_due = state["validation_due"]
+        self.notes[:] = state["notes"]
+        same = all(state["settings"][name] == getattr(self.settings, name) for name in ("steps", "minutes"))
+        if same:
+            self.steps, self._planned = state["steps"], state["planned"]
+        if self._processes.writes:
+            self._folder.rewind_log(self.step)
+        return True
+
+    def run(self) -> Steps[TrainingResult]:
+        """Trains to the end. Closed before that, it saves the state of the last whole step.
+
+        :raises TrainingError: the loss is no finite number.
+        :raises ResourceError: the memory is not enough for one sample, or a state cannot be written.
+        """
+        s, began, before = self.settings, self._clock(), self._seconds
+        saved = began
+        self.task.train()
+        try:
+            if self._is_due:
+                yield from self._validated()
+            finished, reason = self.step >= self.steps, "finished"
+            while not finished:
+                losses = self._optimise()
+                self.step += 1
+                self._seconds = before + self._clock() - began
+                self._plan(before, began)
+                last = self.step >= self.steps
+                if self.step % s.log_every == 0 or last or not self._checked(losses):
+                    self._record(losses)
+                self._is_due = self._validate is not None and (self.step % s.validate_every == 0 or last)
+                if self._is_due:
+                    yield from self._validated()
+                    self._seconds = before + self._clock() - began
+                wish = self._wish(last, saved)
+                if wish == _STOP:
+                    finished = True
+                    reason = "finished" if last else "patience" if self._out_of_patience() else "time"
+                if wish:
+                    self._save()
+                    saved = self._clock()
+                yield Step(self._progress(), self._message(losses))
+        except GeneratorExit:
+            self._save()
+            raise
+        finally:
+            self.task.eval()
+            if self._folder is not None and self._processes.writes:
+                self._folder.close()
+        if self._best is None and self._keep_best is not None and self._processes.writes:
+            self._keep_best(self.step, {})
+        self._log({"event": "end", "step": self.step, "reason": reason})
+        best = self._best or (None, None)
+        return TrainingResult(self.step, reason, self._seconds, *best, tuple(self.notes))
+
+    def note(self, sentence: str) -> None:
+        """Keeps a sentence for the user, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            self._log({"event": "note", "step": self.step, "text": sentence})
+
+    def _optimise(self) -> dict[str, torch.Tensor]:
+        """One step; returns the detached losses. With too little memory the batch is divided."""
+        factor = rate_factor(self.settings, self.step, self.steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * group["rate"] * factor
+        batch = self._batches(self.step, self._processes.rank, self._processes.count)
+        while True:
+            self._optimizer.zero_grad(set_to_none=True)
+            try:
+                losses = self._gradients(batch)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                problem = error
+            self._divide(problem, _samples(batch))
+            del problem
+        if self.settings.clip > 0:
+            self._scaler.unscale_(self._optimizer)
+            torch.nn.utils.clip_grad_norm_(
+                [p for g in self._optimizer.param_groups for p in g["params"]], self.settings.clip
+            )
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if hasattr(self.task, "after_step"):
+            self.task.after_step((self.step + 1) / self.steps)
+        return losses
+
+    def _gradients(self, batch: dict) -> dict[str, torch.Tensor]:
+        sums: dict[str, torch.Tensor] = {}
+        parts = _divided(batch, self._parts)
+        for number, (part, share) in enumerate(parts):
+            together = (
+                nullcontext() if number == len(parts) - 1 or self._processes.count == 1 else self._model.no_sync()
+            )
+            with together:
+                with torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
+                    losses = self._model(part, self.step / self.steps)
+                total = (
+                    losses["loss"] if "loss" in losses else sum(v for n, v in losses.items() if not n.startswith("_"))
+                )
+                self._scaler.scale(total.float() * share).backward()
+            for name, value in {**losses, "loss": total}.items():
+                sums[name] = sums.get(name, 0) + value.detach().float() * share
+        return sums
+
+    def _divide(self, error: BaseException, samples: int) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self._processes.count > 1 or self._parts >= samples:
+            raise ResourceError(
+                f"the memory of the device ({self.device.type}) is not enough for "
+                f"{'one sample' if self._parts >= samples else 'the batch of a process'}: choose a smaller batch, side or network"
+            ) from error
+        self._parts = min(samples, 2 * self._parts)
+        self.note(
+            f"The memory was not enough for a batch of {samples}: it is computed in {self._parts} parts whose gradients are "
+            "added up. Batch normalisation then sees smaller batches."
+        )
+
+    def _checked(self, losses: dict[str, torch.Tensor]) -> bool:
+        """Whether the loss is a number, as far as that is known without waiting for the device."""
+        return self.device.type != "cpu" or bool(torch.isfinite(losses["loss"]))
+
+    def _record(self, losses: dict[str, torch.Tensor]) -> None:
+        """Logs the losses; raises TrainingError if they are no numbers."""
+        values = {name: float(v) for name, v in losses.items()}
+        if not all(math.isfinite(v) for v in values.values()):
+            broken = ", ".join(n for n, v in values.items() if n != "loss" and not math.isfinite(v)) or "loss"
+            self._log({"event": "failed", "step": self.step, "broken": broken})
+            kept = "no state was saved before"
+            if self._folder is not None and self._folder.has_state:
+                kept = f"the state of step {self._folder.read_state()['step']} is kept"
+            raise TrainingError(
+                f"the loss is no number any more at step {self.step} ({broken}; learning rate "
+                f"{self._optimizer.param_groups[0]['lr']:.3g}); {kept}. Try a smaller learning_rate, precision=fp32, or clip=1, and "
+                "look at the images for wrong values"
+            )
+        values = self._processes.means(values)
+        rate = self._optimizer.param_groups[0]["lr"]
+        self._log({"step": self.step, "seconds": round(self._seconds, 3), **values, "learning_rate": rate})
+
+    def _validated(self) -> Steps[None]:
+        self.task.eval()
+        measures = {}
+        if self._processes.writes:
+            for step in (steps := _caught(self._validate(self.step))):
+                yield Step(self._progress(), f"Validation: {step.message}")
+            measures = steps.value
+        self.task.train()
+        measures = self._processes.shared(measures)
+        score = float(measures["score"])
+        self._log({"event": "validation", "step": self.step, **measures})
+        if self._best is None or score > self._best[1]:
+            self._best, self._stale = (self.step, score), 0
+            if self._keep_best is not None and self._processes.writes:
+                self._keep_best(self.step, measures)
+        else:
+            self._stale += 1
+        self._is_due = False
+        self._draw_curves()
+
+    def _wish(self, last: bool, saved: float) -> int:
+        s = self.settings
+        late = s.minutes > 0 and self._seconds >= 60 * s.minutes
+        wish = _GO_ON
+        if last or late or self._out_of_patience():
+            wish = _STOP
+        elif self._folder is not None and self._clock() - saved >= 60 * s.checkpoint_minutes:
+            wish = _SAVE
+        if self.device.type != "cuda" or last or self.step % _AGREE_EVERY == 0:
+            return self._processes.agreed(wish)
+        return wish if self._processes.count == 1 else _GO_ON
+
+    def _plan(self, before: float, began: float) -> None:
+        """Once enough time has passed, plans as many steps as fit into the minutes; they then are part of the state."""
+        if self._planned or self._seconds < _MEASURED * 60 * self.settings.minutes or self.step < 3:
+            return
+        total = int(self.step * 0.97 * 60 * self.settings.minutes / max(self._seconds, 1e-6))
+        self.steps = self._processes.shared(max(self.step, min(self.settings.steps, total)))
+        self._planned = True
+        self._log({"event": "plan", "step": self.step, "steps": self.steps})
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.settings.patience <= self._stale
+
+    def _save(self) -> None:
+        if self._folder is None or not self._processes.writes:
+            return
+        tensors = self.task.state_dict()
+        kept = {name: tensors[name].detach().cpu() for name in self._kept_names(tensors)}
+        broken = next((n for n, t in kept.items() if t.is_floating_point() and not torch.isfinite(t).all()), None)
+        if broken is not None:
+            raise TrainingError(
+                f"the weights {broken!r} are no numbers any more at step {self.step}; the state before it is kept. Try a smaller "
+                "learning_rate, precision=fp32, or clip=1"
+            )
+        self._folder.write_state({
+            "settings": asdict(self.settings), "identity": self._identity, "step": self.step, "steps": self.steps,
+            "planned": self._planned, "seconds": self._seconds, "parts": self._parts, "stale": self._stale,
+            "validation_due": self._is_due, "best": None if self._best is None else list(self._best), "notes": list(self.notes), "task": kept,
+            "optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict(),
+        })  # fmt: skip
+        self._draw_curves()
+
+    def _kept_names(self, tensors: Mapping) -> list[str]:
+        unchanging = set(getattr(self.task, "unchanging", ()))
+        return [n for n in tensors if n not in unchanging]
+
+    def _check_same(self, state: dict) -> None:
+        now = {**asdict(self.settings), **self._identity}
+        then = {**state["settings"], **state["identity"]}
+        other = sorted(k for k in now.keys() | then.keys() if k not in CHANGEABLE and now.get(k) != then.get(k))
+        if other:
+            shown = ", ".join(f"{k} was {_short(then.get(k))}, is {_short(now.get(k))}" for k in other[:4])
+            raise InputError(
+                f"run {str(self._folder.path)!r} was begun with other settings ({shown}); go on with the same ones, or begin anew "
+                "in another folder"
+            )
+
+    def _progress(self) -> float:
+        share = self.step / self.steps
+        return min(1.0, max(share, self._seconds / (60 * self.settings.minutes)) if self.settings.minutes else share)
+
+    def _message(self, losses: dict[str, torch.Tensor]) -> str:
+        best = f", best score {self._best[1]:.3f} at step {self._best[0]}" if self._best else ""
+        shown = f", loss {float(losses['loss']):.4f}" if self.device.type == "cpu" else ""
+        return f"Training step {self.step} of {self.steps}{shown}{best}"
+
+    def _log(self, entry: dict) -> None:
+        if self._folder is not None and self._processes.writes:
+            self._folder.log(entry)
+
+    def _draw_curves(self) -> None:
+        if self._folder is None or not self._processes.writes:
+            return
+        entries = list(self._folder.entries())
+        losses = [(e["step"], e["loss"]) for e in entries if "loss" in e and "event" not in e]
+        scores = [(e["step"], e["score"]) for e in entries if e.get("event") == "validation"]
+        if losses:
+            self._folder.write_picture(CURVES, draw_curves({"loss": losses, **({"score": scores} if scores else {})}))
+
+
+class _caught:
+    """Iterates over a generator and keeps what it returns as ``value``."""
+
+    def __init__(self, steps):
+        self._steps = steps
+
+    def __iter__(self):
+        self.value = yield from self._steps
+
+
+def _samples(batch: dict) -> int:
+    return max(len(v) for v in batch.values() if isinstance(v, torch.Tensor))
+
+
+def _divided(batch: dict, parts: int) -> list[tuple[dict, float]]:
+    """``batch`` in ``parts`` along the samples, each with its share of them and a rank of its own."""
+    if parts == 1:
+        return [(batch, 1.0)]
+    tensors = {n: torch.tensor_split(v, parts) for n, v in batch.items() if isinstance(v, torch.Tensor)}
+    first = next(iter(tensors.values()))
+    divided = []
+    for number in range(parts):
+        part = {n: tensors[n][number] if n in tensors else v for n, v in batch.items()}
+        if "rank" in batch:
+            part |= {"rank": batch["rank"] * parts + number, "processes": batch.get("processes", 1) * parts}
+        share = len(first[number]) / sum(map(len, first))
+        if share > 0:
+            divided.append((part, share))
+    return divided
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,246 @@
+"""The trainer: going on after any stop, time, validation, failures, several processes."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import torch
+from toy_training import ToyTask, toy_trainer
+
+from S3NetSegmentLib.engine import InputError, ResourceError, Step, drain
+from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.trainer import TrainingError
+from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings, rate_factor
+
+
+def weights(trainer):
+    return trainer.task.state_dict()
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_training_lowers_the_loss_and_leaves_the_global_random_numbers_alone(tmp_path):
+    before = torch.get_rng_state()
+    trainer = toy_trainer(tmp_path, steps=100, task=ToyTask(dropout=0.0))
+    result = drain(trainer.run())
+    losses = [e["loss"] for e in log(tmp_path) if "loss" in e]
+    assert result.steps == 100 and result.reason == "finished" and len(losses) == 100
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+    assert torch.equal(before, torch.get_rng_state())
+    assert read_image(tmp_path / "curves.png").is_rgb
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_run_that_is_stopped_and_goes_on_is_bit_for_bit_the_uninterrupted_one(tmp_path, optimizer):
+    whole = toy_trainer(optimizer=optimizer)
+    drain(whole.run())
+    for _ in range(2):  # stopped twice
+        part = toy_trainer(tmp_path, task=ToyTask(seed=5), optimizer=optimizer)
+        part.task.backbone.load_state_dict(whole.task.backbone.state_dict())
+        if not part.resume():
+            part.task.load_state_dict(ToyTask().state_dict())
+        steps = part.run()
+        for _ in range(4):
+            next(steps)
+        steps.close()
+    last = toy_trainer(tmp_path, task=ToyTask(seed=7), optimizer=optimizer)
+    last.task.backbone.load_state_dict(whole.task.backbone.state_dict())
+    assert last.resume() and last.step == 8
+    drain(last.run())
+    assert equal(weights(whole), weights(last))
+    assert [e["step"] for e in log(tmp_path) if "loss" in e] == list(range(1, 13))
+
+
+def test_what_was_logged_after_the_kept_state_is_not_logged_twice(tmp_path):
+    steps = toy_trainer(tmp_path, checkpoint_minutes=1000.0).run()
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write('{"step": 9, "loss": 1.0}\n{"step": 10, "lo')  # a process that was killed while it wrote
+    trainer = toy_trainer(tmp_path)
+    trainer.resume()
+    drain(trainer.run())
+    assert [e["step"] for e in log(tmp_path) if "loss" in e] == list(range(1, 13))
+
+
+def test_other_settings_another_network_and_damaged_states_are_refused(tmp_path):
+    drain(toy_trainer(tmp_path, steps=2).run())
+    with pytest.raises(InputError, match=r"other settings \(learning_rate was 0.05, is 0.1\)"):
+        toy_trainer(tmp_path, steps=2, learning_rate=0.1).resume()
+    longer = toy_trainer(tmp_path, steps=4)
+    assert longer.resume() and drain(longer.run()).steps == 4
+    wide = ToyTask()
+    wide.net[0] = torch.nn.Conv2d(1, 12, 3)
+    with pytest.raises(InputError, match="another network"):
+        toy_trainer(tmp_path, task=wide).resume()
+    state = (tmp_path / "state.pt").read_bytes()
+    for content, message in ((b"", "empty"), (state[: len(state) // 2], "cut off"), (b"PK nonsense", "damaged")):
+        (tmp_path / "state.pt").write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            toy_trainer(tmp_path).resume()
+    torch.save({"format": "something else"}, tmp_path / "state.pt")
+    with pytest.raises(InputError, match="no state of a training run"):
+        toy_trainer(tmp_path).resume()
+    torch.save({"format": "S3NetSegment training state", "version": 99}, tmp_path / "state.pt")
+    with pytest.raises(InputError, match="another version"):
+        toy_trainer(tmp_path).resume()
+
+
+def test_a_full_disk_leaves_the_last_good_state(tmp_path):
+    resource = pytest.importorskip("resource")
+    trainer = toy_trainer(tmp_path, steps=2)
+    drain(trainer.run())
+    kept = (tmp_path / "state.pt").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
+    try:
+        with pytest.raises(ResourceError, match="disk or the quota is full"):
+            RunFolder(tmp_path).write_state({"tensors": torch.zeros(5000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert (tmp_path / "state.pt").read_bytes() == kept
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_good_state_and_the_cause(tmp_path):
+    trainer = toy_trainer(tmp_path, task=ToyTask(poison=7), checkpoint_minutes=0.0)
+    with pytest.raises(
+        TrainingError, match=r"no number any more at step 8 \(match; learning rate .*the state of step 7 is kept"
+    ):
+        drain(trainer.run())
+    assert RunFolder(tmp_path).read_state()["step"] == 7
+    assert log(tmp_path)[-1] == {"event": "failed", "step": 8, "broken": "match"}
+
+
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
+    trainer = toy_trainer(tmp_path, checkpoint_minutes=0.0)
+    steps = trainer.run()
+    next(steps)
+    trainer.task.average[0] = float("nan")
+    with pytest.raises(TrainingError, match="'average' are no numbers"):
+        next(steps)
+    assert RunFolder(tmp_path).read_state()["step"] == 1
+
+
+def test_too_little_memory_divides_the_batch_and_says_so(tmp_path):
+    class Greedy(ToyTask):
+        largest = 4
+
+        def forward(self, batch, progress):
+            if len(batch["image"]) > self.largest:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+            return super().forward(batch, progress)
+
+    plain = toy_trainer(task=ToyTask(dropout=0.0), batch=8, optimizer="sgd")
+    drain(plain.run())
+    task = Greedy(dropout=0.0)
+    divided = toy_trainer(tmp_path, task=task, batch=8, optimizer="sgd")
+    result = drain(divided.run())
+    assert "computed in 2 parts" in result.notes[0]
+    for a, b in zip(plain.task.parameters(), divided.task.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+    again = toy_trainer(tmp_path, task=Greedy(dropout=0.0), batch=8, optimizer="sgd", steps=13)
+    again.resume()
+    assert "computed in 2 parts" in drain(again.run()).notes[0]
+    none = Greedy()
+    none.largest = 0
+    with pytest.raises(ResourceError, match="not enough for one sample"):
+        drain(toy_trainer(task=none).run())
+
+
+def scores(values):
+    """A validation with these scores one after the other."""
+    values = iter(values)
+
+    def validate(step):
+        yield Step(0.5, "looking")
+        return {"score": next(values)}
+
+    return validate
+
+
+def test_the_best_validation_is_kept_and_patience_ends_the_run(tmp_path):
+    kept = []
+    trainer = toy_trainer(
+        tmp_path,
+        validate=scores([0.2, 0.5, 0.4, 0.3, 0.9]),
+        keep_best=lambda *a: kept.append(a),
+        validate_every=2,
+        patience=2,
+    )
+    result = drain(trainer.run())
+    assert (result.steps, result.reason, result.best_step, result.best_score) == (8, "patience", 4, 0.5)
+    assert kept == [(2, {"score": 0.2}), (4, {"score": 0.5})]
+    again = toy_trainer(tmp_path, validate=scores([0.6] * 9), keep_best=lambda *a: kept.append(a), validate_every=2)
+    again.resume()
+    assert drain(again.run()).best_step == 10  # the best before the stop still counts
+
+
+def test_a_stop_during_validation_does_it_again(tmp_path):
+    steps = toy_trainer(tmp_path, validate=scores([0.1]), validate_every=3).run()
+    for step in steps:
+        if step.message.startswith("Validation"):
+            break
+    steps.close()
+    again = toy_trainer(tmp_path, validate=scores([0.7, 0.6, 0.5, 0.4]), validate_every=3)
+    again.resume()
+    assert again.step == 3
+    assert drain(again.run()).best_step == 3
+
+
+def test_without_validation_the_last_state_is_kept():
+    kept = []
+    drain(toy_trainer(keep_best=lambda *a: kept.append(a)).run())
+    assert kept == [(12, {})]
+
+
+def test_steps_are_planned_to_fit_into_the_minutes(tmp_path):
+    now = [0.0]
+
+    def clock():
+        now[0] += 0.1  # each look at the clock; a few in each step
+        return now[0]
+
+    trainer = toy_trainer(tmp_path, steps=100_000, minutes=1.0, clock=clock)
+    result = drain(trainer.run())
+    plan = next(e for e in log(tmp_path) if e.get("event") == "plan")
+    assert result.steps == plan["steps"] < 1000 and 50 < result.seconds <= 61
+    assert log(tmp_path)[-2]["learning_rate"] < 0.01 * 0.05  # the schedule has come to its end
+    more = toy_trainer(tmp_path, steps=100_000, minutes=2.0, clock=clock)
+    more.resume()
+    assert drain(more.run()).steps > 1.5 * result.steps
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "stairs", "constant"])
+def test_the_learning_rate_rises_and_falls(schedule):
+    settings = TrainerSettings(schedule=schedule, warmup=0.1, decay_steps=100, decay=0.5)
+    rates = [rate_factor(settings, n, 1000) for n in range(1000)]
+    assert (
+        rates[0] < 0.02 and max(rates[:150]) > 0.49 and all(np.diff(rates[:100]) > 0) and all(np.diff(rates[100:]) <= 0)
+    )
+    end = {"cosine": 0.0, "poly": 0.002, "stairs": 0.5**9, "constant": 1.0}[schedule]
+    assert rates[-1] == pytest.approx(end, abs=2e-3)
+
+
+def test_nothing_to_train_and_impossible_precision_are_refused():
+    with pytest.raises(InputError, match="no weight of the network is to be trained"):
+        toy_trainer(task=ToyTask(frozen=True))
+    with pytest.raises(InputError, match="precision is 'fp16', which needs a CUDA device"):
+        toy_trainer(precision="fp16")
+
+
+def test_bf16_trains_on_the_cpu_too():
+    trainer = toy_trainer(precision="bf16")
+    drain(trainer.run())
+    assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in trainer.task.parameters())

@@ -1,0 +1,121 @@
+"""A small task and batches for tests of the trainer, here and in other processes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "S3NetSegment"))
+
+from S3NetSegmentLib.engine.randomness import torch_generator, torch_random_numbers
+from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.trainer import Trainer
+from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings
+
+
+class ToyTask(nn.Module):
+    """A network with dropout and a moving average that learns whether noisy pixels are bright.
+
+    :param poison: the loss is NaN from this step on.
+    """
+
+    def __init__(self, seed=0, dropout=0.2, poison=None, frozen=False):
+        super().__init__()
+        with torch_random_numbers(seed):
+            self.net = nn.Sequential(
+                nn.Conv2d(1, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.ReLU(), nn.Dropout(dropout), nn.Conv2d(6, 2, 1)
+            )
+            self.backbone = nn.Conv2d(1, 1, 1).requires_grad_(False)
+        self.unchanging = ("backbone.weight", "backbone.bias")
+        self.register_buffer("average", self.net[0].weight.detach().clone())
+        self._poison = poison
+        if frozen:
+            self.requires_grad_(False)
+
+    def forward(self, batch, progress):
+        with torch_random_numbers(batch["seed"] * 1_000_003 + batch["step"] * 1009 + batch["rank"]):
+            logits = self.net(self.backbone(batch["image"]))
+        loss = nn.functional.cross_entropy(logits, batch["labels"])
+        if self._poison is not None and batch["step"] >= self._poison:
+            loss = loss * float("nan")
+        return {"match": loss, "_sure": logits.softmax(1).amax(1).mean()}
+
+    def after_step(self, progress):
+        self.average.lerp_(self.net[0].weight.detach(), 0.1)
+
+    def predictor(self):
+        return self.net
+
+
+class ToyBatches:
+    """Noise with bright discs; the sample at each position of the endless row is its own."""
+
+    def __init__(self, batch=4, seed=0, side=12):
+        self._batch, self._seed, self._side = batch, seed, side
+
+    def __call__(self, step, rank=0, processes=1):
+        first = (step * processes + rank) * self._batch
+        images = []
+        for position in range(first, first + self._batch):
+            images.append(torch.rand(1, self._side, self._side, generator=torch_generator(self._seed, position)))
+        image = torch.stack(images)
+        return {
+            "image": image, "labels": (image[:, 0] > 0.6).long(), "seed": self._seed, "step": step, "rank": rank,
+            "processes": processes,
+        }  # fmt: skip
+
+
+SMALL = {"steps": 12, "learning_rate": 0.05, "precision": "fp32", "log_every": 1}
+
+
+def toy_trainer(
+    folder=None, *, task=None, batch=4, processes=None, validate=None, keep_best=None, clock=None, **settings
+):
+    """A trainer of the toy task; ``folder`` is a path."""
+    more = {} if clock is None else {"clock": clock}
+    run = None if folder is None else RunFolder(folder)
+    if run:
+        run.make()
+    return Trainer(
+        task or ToyTask(), ToyBatches(batch), TrainerSettings(**{**SMALL, **settings}), folder=run,
+        processes=processes, validate=validate, keep_best=keep_best, **more,
+    )  # fmt: skip
+
+
+def _run_in_processes(out: str) -> None:
+    """For ``torchrun``: trains without dropout and keeps the weights of rank 0."""
+    from S3NetSegmentLib.engine.progress import drain
+    from S3NetSegmentLib.engine.training.processes import joined_processes
+
+    torch.set_num_threads(1)
+    with joined_processes(torch.device("cpu")) as (processes, _):
+        trainer = toy_trainer(out, task=ToyTask(dropout=0.0), batch=2, processes=processes, optimizer="sgd")
+        drain(trainer.run())
+        if processes.writes:
+            torch.save(trainer.task.state_dict(), Path(out) / "weights.pt")
+        torch.save(trainer.task.state_dict(), Path(out) / f"rank{processes.rank}.pt")
+
+
+def _run_slowly(out: str) -> None:
+    """Trains for long, saving after each step; stops orderly on SIGTERM and SIGINT."""
+    import signal
+
+    stopped = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.append(1))
+    trainer = toy_trainer(out, steps=100_000, schedule="constant", warmup=0.0, checkpoint_minutes=0.0)
+    trainer.resume()
+    steps = trainer.run()
+    for step in steps:
+        print(step.message, flush=True)
+        if stopped:
+            steps.close()
+            return
+
+
+if __name__ == "__main__":
+    {"processes": _run_in_processes, "slow": _run_slowly}[sys.argv[1]](sys.argv[2])
