@@ -73,9 +73,15 @@ def _support_text(fact: dict) -> str:
 
 def _picture_slice(volume: Volume, segmentation: Segmentation, axis: str, drawn: list[int]) -> int:
     """The slice with most of the answer that was not drawn."""
+    labels = _undrawn(segmentation, axis, drawn)
+    return best_slice(volume, Segmentation([labels], segmentation.segments, volume.ijk_to_ras), axis)
+
+
+def _undrawn(segmentation: Segmentation, axis: str, drawn: list[int]) -> np.ndarray:
+    """The labels without those on the drawn slices."""
     labels = segmentation.layers[0].copy()
     np.moveaxis(labels, 2 - AXES.index(axis), 0)[drawn] = 0
-    return best_slice(volume, Segmentation([labels], segmentation.segments, volume.ijk_to_ras), axis)
+    return labels
 
 
 def _next_slices(made: Made) -> list[dict]:
@@ -95,9 +101,11 @@ def summary_of(
     times = list(marks.items())
     seconds = {name: round(at - times[n][1], 3) for n, (name, at) in enumerate(times[1:])}
     segments = described(segmentation)
+    undrawn = _undrawn(segmentation, answer.axis, made.support.drawn_here(answer.axis))
     for number, (facts, segment) in enumerate(zip(segments, segmentation.segments, strict=True), 1):
-        expected = answer.expected_dice.get(number)
-        facts |= {"label_value": segment.value, "expected_dice": None if expected is None else round(expected, 4)}
+        found = bool((undrawn == segment.value).any())
+        expected = round(answer.expected_dice[number], 4) if found and number in answer.expected_dice else None
+        facts |= {"label_value": segment.value, "expected_dice": expected}
     return {
         "command": "few-shot",
         "version": __version__,
@@ -138,7 +146,7 @@ def print_summary(summary: dict) -> None:
     width = max(len(segment["name"]) for segment in summary["segments"])
     for segment in summary["segments"]:
         expected = segment["expected_dice"]
-        likely = "" if expected is None else f"   expected Dice {expected:.2f}"
+        likely = "   nothing found beyond the drawing" if expected is None else f"   expected Dice {expected:.2f}"
         print(f"  {segment['name']:<{width}} {segment['volume_ml']:>10,.2f} ml{likely}")
     suggested = [str(entry["slice"]) for entry in summary["next_slices"]]
     if suggested:

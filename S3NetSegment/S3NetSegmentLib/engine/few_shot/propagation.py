@@ -51,7 +51,7 @@ class Propagation:
         self._cache = grown_cache
         self.known = drawing.known_voxels(frame.box)
         self.parts = Parts(frame, drawing.slices, self.known, drawing.classes, settings)
-        self.scattered = settings.target == "scattered"
+        self.scattered = settings.target == "scattered" or not drawing.slices  # planes alone: nothing to carry
         self.notes: list[str] = []
 
     def run(self, first: int, last: int) -> Steps[None]:
