@@ -226,15 +226,6 @@ def test_other_segments_keep_their_voxels_and_are_overlapped_only_if_asked(
     np.testing.assert_array_equal(liver[[4, 5, 7]], expected[[4, 5, 7]])
 
 
-def test_an_editors_mask_limits_what_changes(preview, drawing, grid, answer):
-    node, ids = drawing
-    where = np.zeros(SHAPE, bool)
-    where[:, :6] = True
-    preview.show(answer, "z")
-    preview.accept(where=where)
-    np.testing.assert_array_equal(masks(node, grid, ids)[0][4], (answer[4] == 1) & where[4])
-
-
 def test_a_finer_segmentation_changes_only_where_the_answer_differs(app, image, grid, answer):
     """Half the voxel size: the user's fine border stays where the answer agrees with it."""
     from S3NetSegmentLib.engine import Volume

@@ -14,6 +14,7 @@ from ..images import AXES, Volume
 from .frame import Box, slices_first
 from .planes import DrawnVoxels
 from .support import DrawnSlice, near_drawing
+from .target import DrawnSizes
 
 UNKNOWN = 0  # in arrays of known voxels; background is 1, class c is c + 1
 
@@ -73,6 +74,11 @@ class Drawing:
     def classes(self) -> int:
         """Number of classes, the background included."""
         return len(self.values)
+
+    @cached_property
+    def sizes(self) -> DrawnSizes:
+        """How large what is drawn is in the slices, and whether it is scattered."""
+        return DrawnSizes.of(self.projections())
 
     @property
     def digest(self) -> bytes:

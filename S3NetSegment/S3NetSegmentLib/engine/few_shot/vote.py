@@ -58,9 +58,9 @@ def weighted_mix(
 
 
 def looks_scattered(hidden: list[tuple[dict, torch.Tensor]]) -> bool:
-    """Whether hidden drawn slices are predicted better when nothing is carried."""
+    """Whether hidden drawn slices are predicted clearly better when nothing is carried."""
     best = [max(mean_dice(mix, hidden) for mix in mixes) for mixes in (SCATTERED_MIXES[:2], COMPACT_MIXES)]
-    return best[0] > best[1]
+    return best[0] > best[1] + _PRIOR_BONUS
 
 
 def normalised(mix: Mix) -> dict[str, float]:

@@ -6,16 +6,16 @@ slices on the vote is weighted by how well each part predicts a drawn slice that
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from ..device import choose_device
 from ..errors import InputError, ResourceError
 from ..few_shot.drawing import Drawing
 from ..few_shot.encoders import FewShotEncoder, load_encoder
-from ..few_shot.frame import Box, DrawnSizes, Frame, drawn_box, work_shape
+from ..few_shot.frame import Box, Frame, drawn_box, work_shape
+from ..few_shot.parts import Kept
 from ..few_shot.planes import DrawnVoxels, on_volume
-from ..few_shot.propagation import FewShotAnswer, Propagation
+from ..few_shot.propagation import FewShotAnswer, Propagation, is_scattered
 from ..few_shot.settings import FewShotSettings
 from ..few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
 from ..images import AXES, Volume
@@ -23,7 +23,6 @@ from ..images.intensity import intensity_scale
 from ..progress import Steps, within
 
 _FRAMES = 2  # regions of the volume whose features and registration are kept
-_QUICK = {"leave_one_out": False, "regrow": 0.0, "growing": 0}
 
 __all__ = [
     "DrawnPlane", "DrawnSlice", "FewShot", "FewShotAnswer", "FewShotEncoder", "FewShotSettings", "SupportVolume",
@@ -58,7 +57,7 @@ class FewShot:
             )
         self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
         self._drawing: Drawing | None = None
-        self._frames: dict[tuple, tuple[Frame, dict]] = {}  # the last used ones, each with GrowCut's answers in it
+        self._frames: dict[tuple, tuple[Frame, Kept]] = {}  # the last used ones, each with GrowCut's answers in it
 
     def set_support(self, items: Sequence[DrawnSlice | DrawnPlane | SupportVolume]) -> None:
         """What is drawn, all of it; a later call replaces it.
@@ -79,14 +78,14 @@ class FewShot:
     def propagate(self, slices: tuple[int, int] | None = None, quick: bool = False) -> Steps[FewShotAnswer]:
         """The segments on ``slices`` (first and last along the axis, included; None: all), as a generator of progress.
 
-        :param quick: a first answer for a few slices, in about a second: the parts vote with fixed weights.
+        :param quick: a first answer for a few slices, in about a second: nothing is learned, registration and GrowCut vote with
+            fixed weights on a coarser grid.
         """
         if self._drawing is None:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
-        settings = dataclasses.replace(self.settings, **_QUICK) if quick else self.settings
-        return self._propagate(self._drawing, settings, slices)
+        return self._propagate(self._drawing, slices, quick)
 
-    def _propagate(self, drawing: Drawing, settings: FewShotSettings, slices) -> Steps[FewShotAnswer]:
+    def _propagate(self, drawing: Drawing, slices, quick: bool) -> Steps[FewShotAnswer]:
         depth = self.volume.size[AXES.index(drawing.axis)]
         first, last = slices or (0, depth - 1)
         if not 0 <= first <= last < depth:
@@ -96,11 +95,12 @@ class FewShot:
             )
         try:
             box = self._first_box(drawing)
-            for attempt in range(settings.growing + 1):
-                run = Propagation(*self._frame_for(drawing, box), drawing, settings)
-                yield from within(run.run(first, last), attempt / (attempt + 1), 1.0)
-                wider = run.wider_box()
-                if wider is None or attempt == settings.growing:
+            growing = 0 if quick else self.settings.growing
+            for attempt in range(growing + 1):
+                run = Propagation(*self._frame_for(drawing, box), drawing, self.settings)
+                yield from within(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
+                wider = run.wider_box() if attempt < growing else None
+                if wider is None:
                     return run.answer()
                 box = wider
         except MemoryError:
@@ -113,11 +113,12 @@ class FewShot:
         spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]
         return drawn_box(drawing.projections(), tuple(spacing), self.settings.margin)
 
-    def _frame_for(self, drawing: Drawing, box: Box) -> tuple[Frame, dict]:
+    def _frame_for(self, drawing: Drawing, box: Box) -> tuple[Frame, Kept]:
         depth = self.volume.size[AXES.index(drawing.axis)]
-        shape = work_shape(box, depth, DrawnSizes.of(drawing.projections()), self.settings.work_voxels)
+        scattered = is_scattered(self.settings, drawing)
+        shape = work_shape(box, depth, drawing.sizes, self.settings.work_voxels, scattered)
         key = (drawing.axis, box, shape)
-        found = self._frames.pop(key, None) or (Frame(self.volume, self._scale, drawing.axis, box, shape), {})
+        found = self._frames.pop(key, None) or (Frame(self.volume, self._scale, drawing.axis, box, shape), Kept())
         kept = list(self._frames.items())[-(_FRAMES - 1) :]
         self._frames = {**dict(kept), key: found}
         return found
