@@ -1,4 +1,6 @@
-"""The Slicer module S3NetSegment: segmentation without drawing. The work is done in ``S3NetSegmentLib``.
+"""The Slicer module S3NetSegment: segmentation without drawing, or from a few drawn slices.
+
+The work is done in ``S3NetSegmentLib``.
 
 Nothing but Slicer itself is imported here; numpy and the engine come with the first use, torch with the first need.
 """
@@ -38,6 +40,8 @@ class S3NetSegment(ScriptedLoadableModule):
         parent.helpText = _(
             "Segments an image without any drawing: press <b>Segment</b> for its regions and main object, or place a "
             "point inside the object that you want. Works on grey and colour images, slices and whole volumes. "
+            "<b>Few-shot</b>: draw segments on one or a few slices and press <b>Propagate</b> for all other slices, or "
+            "for another volume. "
             "No data leave this computer.<p>See the <a href='{homepage}'>tutorial</a>.</p>"
         ).format(homepage=HOMEPAGE)
         parent.acknowledgementText = _(
@@ -117,20 +121,52 @@ class Preset(enum.Enum):
         return {"default": _("Default"), "paper": _("Paper (slow)")}[self.value]
 
 
+class Mode(enum.Enum):
+    """The two uses of the panel."""
+
+    SEGMENT = "segment"
+    FEW_SHOT = "few-shot"
+
+    def label(self):
+        return {"segment": _("Segment"), "few-shot": _("Few-shot")}[self.value]
+
+
+class PropagateTo(enum.Enum):
+    """Where drawn segments are looked for."""
+
+    SLICE = "slice"
+    VOLUME = "volume"
+    OTHER = "other"
+
+    def label(self):
+        texts = {"slice": _("Current slice"), "volume": _("Whole volume"), "other": _("Another volume")}
+        return texts[self.value]
+
+
 @parameterNodeWrapper
 class S3NetSegmentParameterNode:
     """The panel's state, saved with the scene.
 
+    mode - Which use the panel shows.
     volume - The image.
     scope, firstSlice, lastSlice, axis, roi - The part of it that is segmented; slices are counted from 0, both included.
     insidePoints, outsidePoints, radius - Points in and out of the object, its rough radius in mm (0: not given).
-    segmentation, targetSegment - Where the result goes: the node and the id of the object's segment ("": a new one).
+    segmentation, targetSegment - Where the segments are, and the id of the object's segment ("": a new one).
     granularity - Step on the object's ladder, -1: automatic.
     regionCount - Number of regions, 0: the middle one of those prepared.
     preset, settings - The engine's settings: a preset, and what differs from it, as JSON.
     confidence - Whether confidence is computed and shown, too.
+
+    Few-shot:
+    support, acceptedAnswer - The drawn slices, and the segments after the last accepted answer, as texts.
+    propagateTo, otherVolume - Where the drawing is carried to.
+    livePreview - Whether the shown slice is previewed while the user draws.
+    fewShotConfidence - Whether the confidence of the answer is shown.
+    encoder - "auto", "default", the name of published weights or the path of a model file.
+    fewShotSettings - The engine's settings that differ from the defaults, as JSON.
     """
 
+    mode: Mode = Mode.SEGMENT
     volume: slicer.vtkMRMLScalarVolumeNode
     scope: Scope = Scope.SLICE
     firstSlice: Annotated[int, Minimum(0)] = 0
@@ -147,18 +183,26 @@ class S3NetSegmentParameterNode:
     preset: Preset = Preset.DEFAULT
     settings: str = "{}"
     confidence: bool = False
+    support: str = ""
+    acceptedAnswer: str = ""
+    propagateTo: PropagateTo = PropagateTo.VOLUME
+    otherVolume: slicer.vtkMRMLScalarVolumeNode
+    livePreview: bool = False
+    fewShotConfidence: bool = False
+    encoder: str = "auto"
+    fewShotSettings: str = "{}"
 
 
 class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Loads the .ui file and hands it, and the parameter node, to ``SegmentPanel``."""
 
-    def __init__(self, parent=None, findRegions=None):
+    def __init__(self, parent=None, findRegions=None, makeFewShot=None):
         """
-        :param findRegions: engine to use instead of the real one; for tests.
+        :param findRegions, makeFewShot: engines to use instead of the real ones; for tests.
         """
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self._findRegions = findRegions
+        self._findRegions, self._makeFewShot = findRegions, makeFewShot
         self.logic = None
         self.panel = None
         self._parameterNode = None
@@ -173,7 +217,7 @@ class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = S3NetSegmentLogic()
-        self.panel = SegmentPanel(uiWidget, self.ui, self._findRegions)
+        self.panel = SegmentPanel(uiWidget, self.ui, self._findRegions, self._makeFewShot)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
@@ -238,7 +282,7 @@ class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
-    """Segment without a panel: for scripts, batches and tests. Raises errors instead of showing them."""
+    """Segment and Few-shot without a panel: for scripts, batches and tests. Raises errors instead of showing them."""
 
     def getParameterNode(self):
         return S3NetSegmentParameterNode(super().getParameterNode())
@@ -250,16 +294,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         logic.segment(volumeNode)                                  # regions and the main object
         logic.segment(volumeNode, points=[(12.5, -30.0, 48.0)])    # the object at a point (RAS, mm)
         """
-        steps = self.segmentSteps(volumeNode, points, notPoints, **options)
-        shown = ""
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                return stop.value
-            if step.message != shown:
-                shown = step.message
-                logging.info("S3NetSegment: %3.0f %% %s", 100 * step.fraction, shown)
+        return self._drained(self.segmentSteps(volumeNode, points, notPoints, **options))
 
     def segmentSteps(
         self,
@@ -340,6 +375,91 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
             result.show_confidence()
         return result.node
 
+    def fewShot(self, volumeNode, segmentationNode, segmentIds=None, slices=None, otherVolumeNode=None, **options):
+        """Carries what is drawn on a few slices of ``segmentationNode`` to all others; returns the segmentation node that
+        holds the answer. See :meth:`fewShotSteps` for the options.
+
+        logic = S3NetSegmentLogic()
+        logic.fewShot(volumeNode, segmentationNode)                                    # into the same segments
+        logic.fewShot(volumeNode, segmentationNode, slices=[10, 24, 31])               # 31 is drawn and holds nothing
+        node = logic.fewShot(volumeNode, segmentationNode, otherVolumeNode=nextVolume) # to the next patient
+        """
+        return self._drained(
+            self.fewShotSteps(volumeNode, segmentationNode, segmentIds, slices, otherVolumeNode, **options)
+        )
+
+    def fewShotSteps(
+        self,
+        volumeNode,
+        segmentationNode,
+        segmentIds=None,
+        slices=None,
+        otherVolumeNode=None,
+        axis="auto",
+        partial=False,
+        otherSegmentationNode=None,
+        sliceRange=None,
+        overlaps=False,
+        settings=None,
+        seed=None,
+        encoder="auto",
+        device="auto",
+        confidence=False,
+    ):
+        """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node.
+
+        Nothing is written to the scene before the end. Drawn slices and other segments keep their voxels.
+
+        :param volumeNode: the volume that is drawn on, under linear transforms or none.
+        :param segmentationNode: holds the drawing, and takes the answer unless there is another volume.
+        :param segmentIds: the drawn segments; None: all.
+        :param slices: numbers of the drawn slices along ``axis``, from 0, or SupportSlices. None: those that hold labels.
+            "all": everything is drawn (for another volume).
+        :param otherVolumeNode: the drawing is taken to this volume instead.
+        :param axis: direction across the slices: "x", "y", "z", or "auto" for the one along which the fewest hold labels.
+        :param partial: only what lies near the drawing is background on a drawn slice, not everything without a label.
+        :param otherSegmentationNode: takes the answer in ``otherVolumeNode``; None makes a new node.
+        :param sliceRange: first and last slice to answer, both included; None: all.
+        :param overlaps: whether the answer may lie over other segments.
+        :param settings: name -> value of engine settings (FewShotSettings) that differ from the default.
+        :param seed: random seed; None: that of the settings.
+        :param encoder: "auto", "default" (none), the name of stored weights ("dinov2-..."), or a file.
+        :param device: "auto", "cpu", "cuda" or "mps".
+        :param confidence: also make a volume of each voxel's confidence, shown over the image.
+        :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
+        """
+        from S3NetSegmentLib.panel.few_shot_script import few_shot_steps
+
+        return few_shot_steps(
+            volumeNode,
+            segmentationNode,
+            segmentIds,
+            slices,
+            axis,
+            partial,
+            otherVolumeNode,
+            otherSegmentationNode,
+            sliceRange,
+            overlaps,
+            settings,
+            seed,
+            encoder,
+            device,
+            confidence,
+        )
+
+    def _drained(self, steps):
+        """The result of ``steps``; their messages are logged."""
+        shown = ""
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                return stop.value
+            if step.message != shown:
+                shown = step.message
+                logging.info("S3NetSegment: %3.0f %% %s", 100 * step.fraction, shown)
+
 
 class S3NetSegmentTest(ScriptedLoadableModuleTest):
     """Self test for ctest and for "Reload and Test": real work on a small synthetic volume, with and without torch."""
@@ -352,6 +472,7 @@ class S3NetSegmentTest(ScriptedLoadableModuleTest):
             self.test_points_make_an_object,
             self.test_regions_without_points,
             self.test_network,
+            self.test_few_shot,
             self.test_parameters_survive,
         ):
             self.setUp()
@@ -397,6 +518,27 @@ class S3NetSegmentTest(ScriptedLoadableModuleTest):
             arrays.append(slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volumeNode))
         self.assertTrue((arrays[0] == arrays[1]).all())
         self.assertTrue(arrays[0].any())
+
+    def test_few_shot(self):
+        """Two drawn slices of a ball give the ball; they stay as they are. Needs torch, as :meth:`test_network`."""
+        from S3NetSegmentLib.panel.torch_support import has_torch
+
+        if not has_torch():
+            self.delayDisplay("torch is not installed: the test of Few-shot is LEFT OUT")
+            return
+        volumeNode, ball = self.makeVolume()
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+        segmentId = node.GetSegmentation().AddEmptySegment("ball", "Ball")
+        drawing = ball * 0
+        drawing[[8, 12]] = ball[[8, 12]]
+        slicer.util.updateSegmentBinaryLabelmapFromArray(drawing.astype("uint8"), node, segmentId, volumeNode)
+        answered = S3NetSegmentLogic().fewShot(volumeNode, node, encoder="default", device="cpu")
+        self.assertIs(answered, node)
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volumeNode) > 0
+        self.assertTrue((found[[8, 12]] == ball[[8, 12]]).all())
+        dice = 2 * (found & ball).sum() / (found.sum() + ball.sum())
+        self.assertGreater(dice, 0.8)
 
     def test_parameters_survive(self):
         """The parameter node keeps what was set."""

@@ -112,7 +112,7 @@ def test_every_widget_bound_in_the_ui_file_names_a_parameter_that_exists():
 
 
 def test_every_bound_widget_is_of_a_class_that_slicer_can_bind_to_its_parameter():
-    enums = {"Scope", "SliceAxis", "Preset"}
+    enums = {"Scope", "SliceAxis", "Preset", "PropagateTo"}
     for name, (cls, parameter) in ui_widgets().items():
         if not parameter:
             continue

@@ -13,8 +13,8 @@ from command_line import s3net, start
 from S3NetSegmentLib import __version__
 from S3NetSegmentLib.cli import main
 from S3NetSegmentLib.cli.arguments import join_coordinates
-from S3NetSegmentLib.cli.few_shot_support import SupportFile, read_support
 from S3NetSegmentLib.engine import InputError, Segment, Segmentation, Volume
+from S3NetSegmentLib.engine.few_shot.support_files import SupportFile, read_support
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import slicer
 from fake_engine import FakeEngine
+from fake_few_shot import FakeFewShot
 from paths import MODULE, SAMPLE_DATA
 
 from S3NetSegmentLib.engine import InputError
@@ -138,6 +139,127 @@ def test_the_shipped_samples_are_registered_as_local_files(module, monkeypatch):
     for source in registered:
         assert source["uris"].startswith("file://") and source["category"] == "S3NetSegment"
         assert (SAMPLE_DATA / source["uris"].rsplit("/", 1)[1]).is_file()
+
+
+# -- few-shot
+
+
+@pytest.fixture
+def drawing(volume_node):
+    """A segmentation whose segment "Ball" is drawn on slices 4 and 8, from another hand than the image's own ball."""
+    from S3NetSegmentLib.scene.segments import create_segmentation
+
+    node = create_segmentation(volume_node, "drawn")
+    segment_id = node.GetSegmentation().AddEmptySegment("ball", "Ball")
+    k, j, i = np.mgrid[:12, :36, :40]
+    mask = ((i - 20) ** 2 + (j - 18) ** 2 < 40) & np.isin(k, (4, 8))
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, segment_id, volume_node)
+    return node
+
+
+@pytest.fixture
+def few_shot_engine(module, monkeypatch):
+    import S3NetSegmentLib.engine.methods.few_shot as real
+
+    engines = []
+
+    def make(*arguments):
+        engines.append(FakeFewShot(*arguments))
+        return engines[-1]
+
+    monkeypatch.setattr(real, "FewShot", make)
+    monkeypatch.setattr(real, "load_encoder", lambda name, device: None)
+    return engines
+
+
+def content(node, volume_node, name="Ball"):
+    segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(name)
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume_node) > 0
+
+
+def test_few_shot_finds_the_drawn_slices_and_fills_the_others(module, few_shot_engine, volume_node, drawing):
+    before = content(drawing, volume_node)
+    node = module.S3NetSegmentLogic().fewShot(volume_node, drawing, seed=5, settings={"margin": 0.9})
+    assert node is drawing
+    engine = few_shot_engine[0]
+    assert [(s.axis, s.index, s.complete) for s in engine.items] == [("z", 4, True), ("z", 8, True)]
+    assert (engine.settings.seed, engine.settings.margin) == (5, 0.9)
+    after = content(drawing, volume_node)
+    np.testing.assert_array_equal(after[[4, 8]], before[[4, 8]])
+    np.testing.assert_array_equal(after[[3, 5, 11]], engine.labels[[3, 5, 11]] == 1)
+    from S3NetSegmentLib.scene.segments import segment_tag
+
+    assert segment_tag(node, "ball", "S3NetSegment.Method") == "Few-shot"
+    assert segment_tag(node, "ball", "S3NetSegment.Drawn") == "z 4, z 8"
+
+
+def test_few_shot_takes_named_slices_empty_ones_partial_ones_and_a_range(module, few_shot_engine, volume_node, drawing):
+    logic = module.S3NetSegmentLogic()
+    before = content(drawing, volume_node)
+    logic.fewShot(volume_node, drawing, slices=[8, 11], axis="z", partial=True, sliceRange=(5, 6))
+    assert [(s.index, s.complete, bool(s.labels.any())) for s in few_shot_engine[0].items] == [(8, False, True), (11, False, False)]  # fmt: skip
+    after = content(drawing, volume_node)
+    others = [n for n in range(12) if n not in (5, 6)]
+    np.testing.assert_array_equal(after[others], before[others])
+    assert after[5].any() and few_shot_engine[0].slices == (5, 6)
+
+
+def test_few_shot_in_another_volume_makes_a_segmentation_there(module, few_shot_engine, volume_node, drawing):
+    other = slicer.util.addVolumeFromArray(np.zeros((6, 30, 30), np.int16), name="next")
+    before = content(drawing, volume_node)
+    node = module.S3NetSegmentLogic().fewShot(volume_node, drawing, otherVolumeNode=other)
+    assert node is not drawing and content(node, other).any()
+    np.testing.assert_array_equal(content(drawing, volume_node), before)
+    assert few_shot_engine[0].items[0].drawn == (4, 8) and few_shot_engine[0].volume.name == "next"
+    again = module.S3NetSegmentLogic().fewShot(volume_node, drawing, slices="all", otherVolumeNode=other, otherSegmentationNode=node)  # fmt: skip
+    assert again is node and node.GetSegmentation().GetNumberOfSegments() == 1
+    assert few_shot_engine[1].items[0].drawn is None
+
+
+def test_few_shot_makes_confidence_on_request(module, few_shot_engine, volume_node, drawing):
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, confidence=True)
+    assert slicer.util.arrayFromVolume(slicer.util.getNode("MR head few-shot confidence")).max() == np.float32(0.7)
+
+
+def test_few_shot_writes_only_at_the_end(module, few_shot_engine, volume_node, drawing):
+    before = content(drawing, volume_node)
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    steps = module.S3NetSegmentLogic().fewShotSteps(volume_node, drawing)
+    next(steps)
+    steps.close()
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes
+    np.testing.assert_array_equal(content(drawing, volume_node), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"slices": [99]}, "drawn slice 99"),
+        ({"slices": [1.5]}, "not a whole number"),
+        ({"slices": "some"}, "slices is 'some'"),
+        ({"slices": "all"}, "nothing to find"),
+        ({"slices": [1]}, "nothing is drawn on the listed slices"),
+        ({"slices": []}, "no slice is listed"),
+        ({"segmentIds": ["gone"], "slices": [4]}, "has no segment 'gone'"),
+        ({"axis": "w"}, "axis is 'w'"),
+        ({"settings": {"margins": 1}}, "there is no setting margins"),
+        ({"settings": {"margin": -1}}, "margin"),
+    ],
+)
+def test_few_shot_refuses_bad_input_and_changes_nothing(module, few_shot_engine, volume_node, drawing, options, said):
+    before = content(drawing, volume_node)
+    with pytest.raises(InputError, match=said):
+        module.S3NetSegmentLogic().fewShot(volume_node, drawing, **options)
+    np.testing.assert_array_equal(content(drawing, volume_node), before)
+
+
+def test_few_shot_needs_a_drawing(module, few_shot_engine, volume_node):
+    from S3NetSegmentLib.scene.segments import create_segmentation
+
+    with pytest.raises(InputError, match="no segmentation is given"):
+        module.S3NetSegmentLogic().fewShot(volume_node, None)
+    with pytest.raises(InputError, match="nothing is drawn in 'empty'"):
+        module.S3NetSegmentLogic().fewShot(volume_node, create_segmentation(volume_node, "empty"))
 
 
 # -- the batch script

@@ -12,6 +12,7 @@ from torch import nn
 from ..device import choose_device
 from ..errors import InputError
 from ..progress import drain
+from ..training.model_file import is_model_file, load_encoder_file
 from ..weights import CATALOGUE, DEFAULT_WEIGHTS, WeightsStore, weights_named
 from ..weights.store import file_digest
 
@@ -45,7 +46,7 @@ def load_encoder(
 
     :param name: "auto": the best DINOv2 weights that are on this computer, None if there are none (nothing is ever
         downloaded by itself); "default": None; "dinov2-...": these weights; else the path of a local file: a published
-        DINOv2 backbone.
+        DINOv2 backbone, or a model file that ``s3net pretrain`` or ``finetune`` made.
     :param device: as :func:`~..device.choose_device`; bfloat16 is used where the device computes in it.
     :param store: the user's folder of weights; None: the usual one.
     :raises InputError: unknown name, weights that are not there, or a file that holds none, with the remedy.
@@ -63,6 +64,10 @@ def load_encoder(
             return None
         return FewShotEncoder(found.name, found.sha256, store.load(found.name, precision="auto", device=where))
     path = Path(text).expanduser()
+    if path.is_file() and is_model_file(path):
+        trained = load_encoder_file(path)
+        temperature = trained.network.temperature or FewShotEncoder.temperature
+        return FewShotEncoder(trained.name, trained.sha256, trained.network.to(where), temperature)
     if path.is_file():
         network = store.load(path, precision="auto", device=where)
         return FewShotEncoder(path.name, drain(file_digest(path)), network)

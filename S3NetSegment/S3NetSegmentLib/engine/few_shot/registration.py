@@ -14,7 +14,7 @@ import torch.nn.functional as F
 LEVELS = ((4, 25), (2, 15), (1, 8))  # (shrink factor, iterations), coarse to fine
 _BLUR = 0.7  # pixels, of the image before it is registered
 _UPDATE_BLUR, _FIELD_BLUR = 1.0, 1.3  # pixels: fluid and elastic smoothness
-_PIXELS_AT_ONCE = 60_000  # fits the cache of a processor, and takes about 0.2 s
+_PIXELS_AT_ONCE = 40_000  # fits the cache of a processor, and takes about 0.1 s
 
 
 @dataclass(frozen=True, eq=False)

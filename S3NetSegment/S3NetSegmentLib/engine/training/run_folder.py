@@ -57,7 +57,7 @@ class RunFolder:
     def read_state(self) -> dict:
         """The kept state. Raises InputError if it is damaged or of another kind."""
         path = self.path / STATE
-        content = read_torch_file(path)
+        content = read_torch_file(path, remedy="Begin anew without --resume, or in another folder")
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise InputError(f"{str(path)!r} is no state of a training run; choose another run folder")
         if content.get("version") != _VERSION:

@@ -13,10 +13,16 @@ from ..errors import InputError
 from ..images.files import file_head
 
 
-def read_torch_file(path: str | os.PathLike, *, mapped: bool = False):
+def read_torch_file(
+    path: str | os.PathLike,
+    *,
+    mapped: bool = False,
+    remedy: str = "Get the published file again, e.g. with s3net weights get",
+):
     """The content of a file written by ``torch.save``, on the CPU.
 
     :param mapped: leave the tensors on the disk until they are used (to look at names and shapes only).
+    :param remedy: what the message of an error advises.
     :raises InputError: missing, empty, cut off, damaged, or of another kind.
     """
     name = os.fspath(path)
@@ -30,9 +36,7 @@ def read_torch_file(path: str | os.PathLike, *, mapped: bool = False):
             problem = "holds Python objects besides weights and is not opened, since these could run code"
         else:
             problem = "is no file of weights, or it is damaged or was cut off while it was copied"
-        raise InputError(
-            f"{name!r} {problem} ({os.path.getsize(path):,} bytes). Get the published file again, e.g. with s3net weights get"
-        ) from error
+        raise InputError(f"{name!r} {problem} ({os.path.getsize(path):,} bytes). {remedy}") from error
 
 
 def read_weights(path: str | os.PathLike, *, mapped: bool = False) -> Mapping[str, torch.Tensor]:

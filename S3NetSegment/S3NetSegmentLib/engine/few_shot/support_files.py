@@ -1,6 +1,6 @@
-"""The support of ``s3net few-shot``: the files that the user drew, as segments with names and as drawings for the engine.
+"""The support as files: what the user drew, as segments with names and as drawings for the method.
 
-Inside the engine segments are numbered 1, 2, ...; the label values of the files come back in the result.
+Inside the method segments are numbered 1, 2, ...; the label values of the files come back in the result.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..engine import InputError, Segment, Segmentation, Volume
-from ..engine.few_shot.label_grid import PlacedLabels, placed_labels
-from ..engine.few_shot.support import SupportVolume
-from ..engine.images.reading import read_image
-from ..engine.images.seg_nrrd import read_segmentation
+from ..errors import InputError
+from ..images import Segment, Segmentation, Volume
+from ..images.reading import read_image
+from ..images.seg_nrrd import read_segmentation
+from .label_grid import PlacedLabels, placed_labels
+from .support import SupportVolume
 
 MOST_SEGMENTS = 254
 _NOT_CHOSEN = 255  # drawn, but not among --segments: background, though its slice is a drawn one
@@ -23,7 +24,7 @@ _NOT_CHOSEN = 255  # drawn, but not among --segments: background, though its sli
 
 @dataclass(frozen=True)
 class SupportFile:
-    """One drawing as the command line names it.
+    """One drawing as the user names it.
 
     :param labels: path of the labels.
     :param image: path of the image that they belong to; None: the image that is segmented.
@@ -43,7 +44,7 @@ class SupportFile:
 class Support:
     """Everything that was drawn.
 
-    :param segments: as in the files; segment number n of the engine is ``segments[n - 1]``. Label values are unique.
+    :param segments: as in the files; segment number n of the method is ``segments[n - 1]``. Label values are unique.
     :param drawings: what :meth:`FewShot.set_support` takes.
     :param facts: for each file what the summary says of it.
     :param notes: what the user should know.
@@ -60,18 +61,21 @@ class Support:
         return sorted({z for fact in own for z in fact["drawn"]})
 
     def segmentation(self, numbers: np.ndarray, ijk_to_ras: np.ndarray, tags) -> Segmentation:
-        """The engine's answer with the names, colours, terminology and label values of the files."""
+        """The answer of the method with the names, colours, terminology and label values of the files."""
         values = np.array([0, *(segment.value for segment in self.segments)])
         values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
         segments = [dataclasses.replace(s, tags={**s.tags, **tags}) for s in self.segments]
         return Segmentation([values[numbers]], segments, ijk_to_ras)
 
 
-def read_support(files: list[SupportFile], image: Volume, axis: str, chosen: list[str], complete: bool) -> Support:
+def read_support(
+    files: list[SupportFile], image: Volume, axis: str, chosen: list[str], complete: bool, read=read_image
+) -> Support:
     """Reads ``files`` for the segmentation of ``image``.
 
     :param axis: axis across the drawn slices, or "auto".
     :param chosen: names of the segments wanted; none: all.
+    :param read: path -> Volume, for the images that drawings belong to.
     :raises InputError: files that cannot be read or used, a name that no file has, nothing drawn.
     """
     found = [read_segmentation(file.labels) for file in files]
@@ -84,7 +88,7 @@ def read_support(files: list[SupportFile], image: Volume, axis: str, chosen: lis
             f"{len(support.segments)} segments are drawn, {MOST_SEGMENTS} are possible at once; choose some with --segments"
         )
     for file, segmentation in zip(files, found, strict=True):
-        _add_drawing(support, file, segmentation, image, axis, complete)
+        _add_drawing(support, file, segmentation, read(file.image) if file.image else image, axis, complete)
     _check_drawn(support, image)
     return support
 
@@ -124,10 +128,10 @@ def _add_segments(support: Support, segmentation: Segmentation, names: set[str] 
 
 
 def _add_drawing(
-    support: Support, file: SupportFile, segmentation: Segmentation, image: Volume, axis: str, complete: bool
+    support: Support, file: SupportFile, segmentation: Segmentation, target: Volume, axis: str, complete: bool
 ) -> None:
+    """``target``: the image that the drawing belongs to."""
     numbers = _numbered(support, segmentation, file)
-    target = read_image(file.image) if file.image else image
     try:
         placed = placed_labels(numbers, segmentation.ijk_to_ras, target, axis, file.drawn)
     except InputError as error:
@@ -164,7 +168,7 @@ def _add_drawing(
 
 
 def _numbered(support: Support, segmentation: Segmentation, file: SupportFile) -> np.ndarray:
-    """The segments of a file as one label map of the engine's numbers; of overlapping ones the smaller counts."""
+    """The segments of a file as one label map of the method's numbers; of overlapping ones the smaller counts."""
     number_of = {segment.name: n for n, segment in enumerate(support.segments, 1)}
     out = np.zeros(segmentation.layers[0].shape, np.uint8)
     chosen = []

@@ -1,0 +1,123 @@
+"""A trained model on a volume: segments with the model's names and colours on the volume's own grid, and confidence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..device import choose_device
+from ..errors import InputError
+from ..fallback import BatchFallback
+from ..images import Segment, Segmentation, Volume
+from ..images.intensity import intensity_scale
+from ..progress import Step, Steps
+from ..training.model_file import Model
+from ..training.slice_layout import VolumeSlices, plane_of
+
+_BATCH = {"cpu": 4}  # slices at a time; a graphics device takes more
+_ROOM = 256 << 20  # bytes of probabilities at the volume's own pixels that are held at a time
+
+
+@dataclass(frozen=True, eq=False)
+class ModelAnswer:
+    """What :meth:`ModelSegmenter.segment` found.
+
+    :param labels: uint8 ``[K, J, I]``, 0 background, 1 the model's first class, and so on.
+    :param confidence: float16 ``[K, J, I]``, the probability, 0 to 1, of each voxel's label; None if not asked for.
+    :param notes: sentences that the user should read.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray | None
+    notes: tuple[str, ...]
+    device: str
+
+
+class ModelSegmenter:
+    """A segmenter that is ready for use.
+
+    :param model: of kind "segmenter".
+    :param network: its network, if it is built already (then on its device).
+    :raises InputError: a model of another kind, or weights that do not fit.
+    """
+
+    def __init__(self, model: Model, device: str | torch.device = "auto", network: torch.nn.Module | None = None):
+        if model.kind != "segmenter":
+            raise InputError(f"a model of kind {model.kind} cannot segment; fine-tune it first")
+        self.model = model
+        self._device = device if isinstance(device, torch.device) else choose_device(device)
+        self._network = model.build() if network is None else network
+
+    def segment(self, volume: Volume, *, confidence: bool = False) -> Steps[ModelAnswer]:
+        """Labels of ``volume``. Memory beyond the labels (and the confidence) is bounded, whatever the size of the volume.
+
+        :raises InputError: an image without contrast.
+        :raises ResourceError: the memory does not suffice for a single slice.
+        """
+        notes = self._notes(volume)
+        slices = self.model.layout.of(volume, intensity_scale(volume))
+        labels = np.zeros(volume.array.shape[:3], np.uint8)
+        sureness = np.zeros(labels.shape, np.float16) if confidence else None
+        views = [slices.oriented(a) for a in (labels, sureness) if a is not None]
+        pixels = slices.native[0] * slices.native[1] * (len(self.model.classes) + 1)
+        batch = max(1, min(_BATCH.get(self._device.type, 32), _ROOM // (4 * pixels)))
+        fallback = BatchFallback(self._device, batch, notes, "the model")
+        first = 0
+        while first < slices.count:
+            yield Step(first / slices.count, f"Applying the model: slice {first + 1} of {slices.count}")
+            found = fallback.run(lambda device, size, at=first: self._found(slices, at, at + size, device))
+            for view, part in zip(views, found, strict=False):
+                view[first : first + len(part)] = part
+            first += len(found[0])
+        return ModelAnswer(labels, sureness, tuple(notes), fallback.device.type)
+
+    def _found(
+        self, slices: VolumeSlices, first: int, last: int, device: torch.device
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and their probabilities of some slices at the volume's own pixels, ``[n, rows, columns]`` each."""
+        planes = slices.prepared(first, min(last, slices.count))
+        network = self._network.to(device)
+        with torch.inference_mode():
+            images = torch.from_numpy(planes)[:, None].to(device)
+            probabilities = network(images).float().softmax(1)
+            sure, labels = slices.restored(probabilities).max(1)
+            return labels.to("cpu", torch.uint8).numpy(), sure.cpu().numpy()
+
+    def _notes(self, volume: Volume) -> list[str]:
+        notes, layout = [], self.model.layout
+        slices = layout.of(volume)
+        if plane_of(volume) != layout.plane and slices.count > 1:
+            notes.append(
+                f"the model was trained on {layout.plane} slices, but this image was made in {plane_of(volume)} slices: expect "
+                "a poor result"
+            )
+        if slices.cut_share > 0.01:
+            notes.append(
+                f"the model sees the middle {layout.side * layout.spacing:.0f} mm of a slice; {slices.cut_share:.0%} of this image "
+                "lies outside and is taken as background"
+            )
+        if volume.is_rgb:
+            notes.append("the image is in colour; the model sees its lightness only")
+        return notes
+
+
+def as_segmentation(
+    model: Model, labels: np.ndarray, volume: Volume, tags: Mapping[str, str] | None = None
+) -> Segmentation:
+    """Labels of :class:`ModelAnswer` as segments with the model's names, colours and terminology, also empty ones."""
+    segments = [
+        Segment(c.name, c.color, number, terminology=c.terminology, tags=dict(tags or {}))
+        for number, c in enumerate(model.classes, 1)
+    ]
+    return Segmentation([labels], segments, volume.ijk_to_ras)
+
+
+def with_network(model: Model, network: torch.nn.Module) -> Model:
+    """``model`` with the present weights of ``network``."""
+    from ..nets.architectures import describe_network, network_tensors
+
+    return dataclasses.replace(model, network=describe_network(network), tensors=network_tensors(network))

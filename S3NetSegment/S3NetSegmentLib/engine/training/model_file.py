@@ -1,0 +1,179 @@
+"""The model file: everything that using a trained network needs, in one file that holds data only and no code."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from ..nets.architectures import OneLevel, build_network
+from ..progress import drain
+from ..weights.checkpoint import read_torch_file
+from ..weights.store import file_digest
+from .label_classes import LabelClass
+from .run_folder import write_torch_file
+from .slice_layout import SliceLayout
+
+FORMAT = "S3NetSegment model"
+VERSION = 1
+KINDS = ("segmenter", "encoder")
+_REMEDY = "Copy it again, or train it again"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network and how to use it.
+
+    :param kind: "segmenter" (slices to classes) or "encoder" (slices to features).
+    :param network: its description, see :func:`~..nets.architectures.build_network`.
+    :param tensors: its weights, on the CPU.
+    :param classes: what a segmenter finds, in the order of its output after the background; () for encoders.
+    :param layout: the slices that it takes, grey from 0 to 1 (scaled by :func:`~..images.intensity.intensity_scale`).
+    :param provenance: how it was made, plain values: version, method, settings, seed, steps, counts of cases.
+    :param training_cases: :func:`~.cohort.image_hash` of every image that it was trained on, labelled or not.
+    :param validation: what was measured when its state was chosen, plain values; {} without validation.
+    :param level: the level of an encoder that was trained; :param temperature: see :class:`~..nets.architectures.OneLevel`.
+    """
+
+    kind: str
+    network: Mapping
+    tensors: Mapping[str, torch.Tensor]
+    layout: SliceLayout
+    classes: tuple[LabelClass, ...] = ()
+    provenance: Mapping = field(default_factory=dict)
+    training_cases: tuple[str, ...] = ()
+    validation: Mapping = field(default_factory=dict)
+    level: int = -1
+    temperature: float | None = None
+
+    def build(self) -> nn.Module:
+        """The network, on the CPU, in evaluation mode. Raises InputError if the weights do not fit it."""
+        return build_network(self.network, self.tensors)
+
+    def summary(self) -> dict:
+        """What a person wants to know, plain values."""
+        return {
+            "kind": self.kind, "network": dict(self.network), "classes": [c.as_dict() for c in self.classes],
+            "slices": self.layout.as_dict(), "weights": sum(t.numel() for t in self.tensors.values()),
+            "training_cases": len(self.training_cases), "validation": dict(self.validation),
+            "provenance": dict(self.provenance),
+        }  # fmt: skip
+
+
+def save_model(model: Model, path: str | os.PathLike) -> Path:
+    """Writes ``model``; an older file is replaced only by a whole one. Raises InputError or ResourceError for the place."""
+    write_torch_file(Path(path), {
+        "format": FORMAT, "version": VERSION, "kind": model.kind, "network": dict(model.network),
+        "tensors": dict(model.tensors), "classes": [c.as_dict() for c in model.classes],
+        "slices": model.layout.as_dict(), "provenance": dict(model.provenance),
+        "training_cases": list(model.training_cases), "validation": dict(model.validation), "level": model.level,
+        "temperature": model.temperature,
+    })  # fmt: skip
+    return Path(path)
+
+
+def load_model(path: str | os.PathLike, kind: str | None = None) -> Model:
+    """The model at ``path``.
+
+    :param kind: the kind that is needed, of :data:`KINDS`; None: any.
+    :raises InputError: missing, damaged, of another program or version, or of another kind.
+    """
+    shown = repr(os.fspath(path))
+    content = read_torch_file(path, remedy=_REMEDY)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(
+            f"{shown} is no model file of S3NetSegment{_looks_like(content)}; give the model.pt of a training run"
+        )
+    if content.get("version") != VERSION:
+        raise InputError(
+            f"{shown} is a model file of format {content.get('version')}, and this version of S3NetSegment reads format "
+            f"{VERSION}; update S3NetSegment, or train the model again"
+        )
+    try:
+        model = _from_content(content)
+    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        raise InputError(f"{shown} is damaged ({error}). {_REMEDY}") from None
+    if kind is not None and model.kind != kind:
+        remedy = {
+            "segmenter": "make one of it with 's3net finetune --init'",
+            "encoder": "give a file that 's3net pretrain' made",
+        }[kind]
+        raise InputError(f"{shown} holds a model of kind {model.kind}, but one of kind {kind} is needed; {remedy}")
+    return model
+
+
+def is_model_file(path: str | os.PathLike) -> bool:
+    """Whether ``path`` is a model file of any version; False for anything else that can or cannot be read."""
+    try:
+        content = read_torch_file(path, mapped=True)
+    except InputError:
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+class EncoderFile(NamedTuple):
+    """An encoder of a model file: the network (frozen, one level), the SHA-256 of the file, a name to show."""
+
+    network: OneLevel
+    sha256: str
+    name: str
+
+
+def load_encoder_file(path: str | os.PathLike) -> EncoderFile:
+    """The encoder in the model file at ``path``; of a segmenter its own encoder. Takes grey slices from 0 to 1.
+
+    :raises InputError: as :func:`load_model`.
+    """
+    path = Path(path)
+    model = load_model(path)
+    try:
+        network = model.build()
+    except InputError as error:
+        raise InputError(f"{str(path)!r}: {error}. {_REMEDY}") from None
+    if model.kind == "segmenter":
+        network = network.encoder
+    name = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+    encoder = OneLevel(network, model.level, model.temperature).requires_grad_(False).eval()
+    return EncoderFile(encoder, drain(file_digest(path)), name)
+
+
+def _from_content(content: Mapping) -> Model:
+    if content["kind"] not in KINDS:
+        raise ValueError(f"its kind is {content['kind']!r}")
+    tensors = content["tensors"]
+    if not tensors or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
+        raise ValueError("its weights are missing")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"its weights {name!r} are no finite numbers")
+    classes = tuple(
+        LabelClass(c["name"], int(c["value"]), tuple(map(float, c["color"])), c["terminology"])
+        for c in content["classes"]
+    )
+    if content["kind"] == "segmenter" and not classes:
+        raise ValueError("it has no classes")
+    temperature = content["temperature"]
+    if temperature is not None and not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"its temperature is {temperature}")
+    return Model(
+        content["kind"], dict(content["network"]), tensors, SliceLayout(**content["slices"]), classes,
+        dict(content["provenance"]), tuple(content["training_cases"]), dict(content["validation"]), int(content["level"]),
+        temperature,
+    )  # fmt: skip
+
+
+def _looks_like(content) -> str:
+    """What a file of torch is instead."""
+    if not isinstance(content, Mapping):
+        return ""
+    if content.get("format") == "S3NetSegment training state":
+        return ", but the state of a training run (the model is model.pt beside it)"
+    names: Sequence = [k for k in content if isinstance(k, str)]
+    return f" (it holds {', '.join(names[:3])})" if names else ""

@@ -1,0 +1,142 @@
+"""Few-shot for scripts: what is drawn in, segments out; no widgets, no preview, nothing written before the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..engine import InputError
+from ..engine.few_shot.settings import FewShotSettings
+from ..engine.images import AXES
+from ..engine.progress import Steps
+from ..scene.confidence import doubtful_part, show_overlay
+from ..scene.drawn_slices import other_volume_support, read_drawn, segment_content
+from ..scene.editing_rules import EditingRules
+from ..scene.few_shot_writing import AnsweredSlices, write_few_shot
+from ..scene.provenance import provenance_tags
+from ..scene.support_set import SupportSlice
+from ..scene.volumes import volume_from_node
+
+ALL = "all"
+
+
+def few_shot_steps(
+    volume_node,
+    segmentation_node,
+    segment_ids=None,
+    slices=None,
+    axis: str = "auto",
+    partial: bool = False,
+    other_volume_node=None,
+    other_segmentation_node=None,
+    slice_range: tuple[int, int] | None = None,
+    overlaps: bool = False,
+    settings: dict | None = None,
+    seed: int | None = None,
+    encoder: str = "auto",
+    device: str = "auto",
+    confidence: bool = False,
+) -> Steps:
+    """See ``S3NetSegmentLogic.fewShot``. Returns the segmentation node that holds the answer."""
+    chosen = few_shot_settings(settings, seed)
+    support = drawn_support(volume_node, segmentation_node, segment_ids, slices, axis, partial)
+    elsewhere = other_volume_node is not None and other_volume_node is not volume_node
+    target_node = other_volume_node if elsewhere else volume_node
+    target = volume_from_node(target_node)
+    if elsewhere:
+        item, segments, notes = other_volume_support(segmentation_node, segment_ids, volume_node, support)
+        items, drawn_here, answer_axis = [item], [], "auto"
+    elif not support:
+        raise InputError("every slice counts as drawn, so there is nothing to find; name the drawn slices")
+    else:
+        drawn = read_drawn(segmentation_node, segment_ids, volume_node, support)
+        items, segments, notes = drawn.slices, drawn.segments, drawn.notes
+        drawn_here, answer_axis = support, axis
+    from ..engine.methods.few_shot import FewShot, load_encoder
+
+    network = load_encoder(encoder, device)
+    engine = FewShot(target, chosen, answer_axis, network, device)
+    engine.set_support(items)
+    found = yield from engine.propagate(slice_range)
+    for note in [*notes, *found.notes]:
+        logging.info("S3NetSegment: %s", note)
+    answer = AnsweredSlices(target, drawn_here)
+    answer.take(found.labels, found.axis, slice_range)
+    tags = provenance_tags(
+        "Few-shot",
+        settings=chosen.changed(),
+        seed=chosen.seed,
+        device=device,
+        volume=target.name,
+        drawn=", ".join(f"{s.axis} {s.index}" for s in support) or ALL,
+        drawn_on=volume_node.GetName() if elsewhere else None,
+        encoder="none" if network is None else network.name,
+    )
+    output_node = other_segmentation_node if elsewhere else segmentation_node
+    written = write_few_shot(
+        answer, segments, target_node, output_node, segmentation_node, tags=tags, rules=EditingRules(overlaps=overlaps)
+    )
+    if confidence:
+        name = f"{target.name} few-shot confidence"
+        show_overlay(doubtful_part(found.confidence, found.labels), target, name, target_node)
+    return written.node
+
+
+def few_shot_settings(changes: dict | None, seed: int | None = None) -> FewShotSettings:
+    """The default settings with ``changes`` (name -> value). InputError for unknown names and values out of range."""
+    changes = dict(changes or {})
+    if seed is not None:
+        changes["seed"] = seed
+    known = [field.name for field in dataclasses.fields(FewShotSettings)]
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise InputError(f"there is no setting {', '.join(unknown)}; the settings are: {', '.join(sorted(known))}")
+    return FewShotSettings(**changes)
+
+
+def drawn_support(volume_node, segmentation_node, segment_ids, slices, axis: str, partial: bool) -> list[SupportSlice]:
+    """The drawn slices that a script means.
+
+    :param slices: numbers along ``axis``, or SupportSlices; None: those that hold labels; "all": every slice, given as [].
+    :param axis: "auto": the axis along which the fewest slices hold labels.
+    :raises InputError: nothing is drawn, or an unknown axis.
+    """
+    volume = volume_from_node(volume_node)
+    if segmentation_node is None:
+        raise InputError("no segmentation is given; draw a segment on at least one slice")
+    if isinstance(slices, str):
+        if slices != ALL:
+            raise InputError(f"slices is {slices!r}; give slice numbers, or {ALL!r} if everything is drawn")
+        return []
+    given = None if slices is None else list(slices)
+    if given == []:
+        raise InputError(
+            "no slice is listed as drawn; name the drawn slices, or leave them out for those that hold labels"
+        )
+    if given is not None and all(isinstance(s, SupportSlice) for s in given):
+        return given
+    axis = _drawn_axis(volume_node, segmentation_node, segment_ids) if axis == "auto" else volume.slice_axis(axis)
+    if given is None:
+        given = segment_content(segmentation_node, segment_ids, volume_node, axis)
+        if not given:
+            raise InputError(
+                f"nothing is drawn in {segmentation_node.GetName()!r}; draw a segment on at least one slice"
+            )
+    return [SupportSlice(axis, number, not partial) for number in _whole_numbers(given)]
+
+
+def _drawn_axis(volume_node, segmentation_node, segment_ids) -> str:
+    held = {a: len(segment_content(segmentation_node, segment_ids, volume_node, a)) for a in AXES}
+    return min(AXES[::-1], key=held.get)
+
+
+def _whole_numbers(given: Iterable) -> list[int]:
+    numbers = []
+    for number in given:
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+            raise InputError(f"slice {number!r} is not a whole number; slices are counted from 0")
+        numbers.append(int(number))
+    return sorted(set(numbers))
