@@ -56,7 +56,7 @@ def test_pre_training_finds_places_again_in_volumes_it_has_not_seen(encoder):
 def test_two_labelled_volumes_suffice_to_label_others(bank, encoder):
     weights = encoder[0].state_dict()
     task = IdealFinetuning(len(CLASSES) + 1, finetuning_preset("tiny"), encoder=weights, seed=1)
-    drain(Trainer(task, TwoStreamBatches(bank, 4, 4, 1), TrainerSettings(steps=60, learning_rate=4e-3)).run())
+    drain(Trainer(task, TwoStreamBatches(bank, 4, 4, 1), TrainerSettings(steps=90, learning_rate=4e-3)).run())
     network = task.predictor().eval()
     overlaps = {label: [] for label in CLASSES}
     for seed in range(500, 506):
