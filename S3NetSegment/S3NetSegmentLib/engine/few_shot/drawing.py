@@ -59,7 +59,8 @@ class Drawing:
         voxels: Sequence[DrawnVoxels] = (),
         elsewhere: Sequence[int] = (),
     ):
-        values = sorted({int(v) for s in (*slices, *voxels) for v in np.unique(s.labels)} | set(elsewhere) - {0})
+        drawn = {int(v) for s in (*slices, *voxels) for v in np.unique(s.labels)}
+        values = sorted((drawn | set(elsewhere)) - {0})
         if not values:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
         self.volume, self.values = volume, (0, *values)
