@@ -77,6 +77,9 @@ class EditingRules:
         return may
 
 
+RESPECTFUL = EditingRules()
+
+
 def _is_visible(node, segment_id: str) -> bool:
     display = node.GetDisplayNode()
     return display is None or bool(display.GetSegmentVisibility(segment_id))

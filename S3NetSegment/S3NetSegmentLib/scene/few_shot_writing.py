@@ -10,15 +10,13 @@ import numpy as np
 from ..engine import Extent, InputError, Volume
 from ..engine.images import AXES
 from .accepted_answer import ANSWER_TAG, AcceptedAnswer, answer_name
-from .editing_rules import EditingRules
+from .editing_rules import RESPECTFUL, EditingRules
 from .lattices import LabelBox
 from .segment_edit import segment_edit
 from .segment_slices import SegmentSlices
 from .segments import create_segmentation, find_segment, segment_look
 from .support_set import SupportSlice
 from .volumes import volume_from_node
-
-_RESPECTFUL = EditingRules()
 
 
 class AnsweredSlices:
@@ -100,7 +98,7 @@ def write_few_shot(
     looks_from=None,
     save_undo: Callable[[object], object] | None = None,
     tags: Mapping[str, str] | None = None,
-    rules: EditingRules = _RESPECTFUL,
+    rules: EditingRules = RESPECTFUL,
 ) -> Written:
     """Writes ``answer`` into the user's segments as one undoable action.
 

@@ -19,6 +19,7 @@ from .settings import FewShotSettings
 _HIDDEN_STEPS = 120  # training steps of the appearance while a drawn slice is hidden
 _BEYOND = 3  # slices beyond the wanted ones on which GrowCut may take a detour
 _SLICES_A_STEP = 8
+_MOST_PIXELS = 300_000  # known pixels off the drawn slices that the appearance learns from
 
 
 class Parts:
@@ -174,7 +175,7 @@ class Parts:
         crossing = self.known.copy()
         for z in self.drawn:
             crossing[z] = 0
-        z, y, x = np.nonzero(crossing)
+        z, y, x = (index[:: 1 + len(index) // _MOST_PIXELS] for index in np.nonzero(crossing))
         if len(z):
             height, width = self.frame.work_shape
             rows = y * height // self.frame.box.shape[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,15 +12,30 @@ from ..progress import Step, Steps, within
 from .ballot import Ballot
 from .drawing import Drawing
 from .frame import Box, Frame, slices_first
+from .further import FurtherPart
 from .parts import Kept, Parts
 from .presence import presence
 from .settings import FewShotSettings
-from .vote import COMPACT_MIXES, SCATTERED_MIXES, looks_scattered, normalised, prior_mix, weighted_mix
+from .vote import (
+    COMPACT_MIXES,
+    SCATTERED_MIXES,
+    further_share,
+    looks_scattered,
+    mixed,
+    normalised,
+    prior_mix,
+    weighted_mix,
+)
 
+UNDRAWN_SHARE = 0.6  # of drawings in other volumes, where nothing is drawn in this one
+UNDRAWN_SURE = 0.9  # and the probability above which they count as seeds
 _HIDDEN_SLICES = 6  # at most so many drawn slices are hidden in turn
 
 
 def is_scattered(settings: FewShotSettings, drawing: Drawing) -> bool:
+    """Whether nothing is carried; so it is, too, where all drawings are planes askew to the slices."""
+    if not drawing.slices:
+        return True
     return settings.target == "scattered" or (settings.target == "auto" and drawing.sizes.scattered)
 
 
@@ -46,14 +62,26 @@ class FewShotAnswer:
 
 
 class Propagation:
-    """One run: the parts in one frame and what they agree on."""
+    """One run: the parts in one frame and what they agree on.
 
-    def __init__(self, frame: Frame, kept: Kept, drawing: Drawing, settings: FewShotSettings):
+    :param further: parts of the vote from elsewhere; at least one if nothing is drawn in this volume.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        kept: Kept,
+        drawing: Drawing,
+        settings: FewShotSettings,
+        further: Sequence[FurtherPart] = (),
+    ):
         self.frame, self.drawing, self.settings = frame, drawing, settings
+        self._kept, self._further = kept, further
         self.known = drawing.known_voxels(frame.box)
         self.parts = Parts(frame, drawing, self.known, kept, settings)
-        self.scattered = is_scattered(settings, drawing)
-        self.notes: list[str] = []
+        # Without a slice across the axis there is nothing to carry either.
+        self.scattered = is_scattered(settings, drawing) or not drawing.slices
+        self.notes: list[str] = [note for part in further for note in part.notes]
 
     def run(self, first: int, last: int, quick: bool = False) -> Steps[None]:
         """Computes the answer for slices ``first`` to ``last``.
@@ -61,6 +89,8 @@ class Propagation:
         :param quick: registration and GrowCut on the working grid vote with fixed weights; nothing is learned.
         """
         self.first, self.last = first, last
+        if not self.known.any():
+            yield from within(self._seed_from_elsewhere(), 0.0, 0.05)
         if quick:
             ballot = yield from within(self._quick_ballot(), 0.0, 0.9)
         else:
@@ -85,29 +115,55 @@ class Propagation:
     def _quick_ballot(self) -> Steps[Ballot]:
         first, last = self.first, self.last
         prior = {"grown": 1.0} if self.scattered else {"registered": self.frame.anisotropy, "grown": 1.0}
-        self.mix = normalised(prior)
+        self.mix = self._with_further(normalised(prior), [])
         grown = yield from within(self.parts.grown_on_work(first, last), 0.0, 0.5)
         soft, carried = self.mix["grown"] * grown, None
         if not self.scattered:
             carried = yield from within(self.parts.carried(first, last, None), 0.5, 1.0)
             soft += self.mix["registered"] * carried
+        soft = yield from self._further_added(soft)
         ends = self._ends(carried, lambda z: grown[z - first])
         return Ballot(self.frame, first, last, soft, None, 0.0, 1.0, ends)
 
     def _weights(self) -> Steps[dict[str, float]]:
-        prior = prior_mix(self.scattered, self.frame.anisotropy)
+        prior = prior_mix(self.scattered, self.frame.anisotropy) if self.known.any() else {"grown": 1.0}
         whole = [z for z, drawn in self.drawing.slices.items() if drawn.complete]
         if self.scattered or not self.settings.leave_one_out or len(whole) < 2:
             yield Step(1.0, "Weighing")
-            return normalised(prior)
+            return self._with_further(normalised(prior), [])
         chosen = [whole[i] for i in np.unique(np.linspace(0, len(whole) - 1, _HIDDEN_SLICES).round().astype(int))]
         hidden = []
         for n, z in enumerate(chosen):
             work = self._hidden_slice(z)
             hidden.append((yield from within(work, n / len(chosen), (n + 1) / len(chosen))))
         if self.settings.target == "auto" and looks_scattered(hidden):
-            return weighted_mix(prior_mix(True, 1.0), SCATTERED_MIXES, hidden, self.settings.softness)
-        return weighted_mix(prior, COMPACT_MIXES, hidden, self.settings.softness)
+            mix = weighted_mix(prior_mix(True, 1.0), SCATTERED_MIXES, hidden, self.settings.softness)
+        else:
+            mix = weighted_mix(prior, COMPACT_MIXES, hidden, self.settings.softness)
+        return self._with_further(mix, hidden)
+
+    def _with_further(self, mix: dict[str, float], hidden: list) -> dict[str, float]:
+        """``mix`` with the shares of the further parts."""
+        for part in self._further:
+            prior = part.prior_share if self.known.any() else UNDRAWN_SHARE
+            mix = mixed(mix, part.name, further_share(mix, part.name, prior, hidden))
+        return mix
+
+    def _further_added(self, total: torch.Tensor) -> Steps[torch.Tensor]:
+        for part in self._further:
+            if self.mix.get(part.name, 0) > 0:
+                total += self.mix[part.name] * (yield from part.masks(self.frame, self.first, self.last))
+        return total
+
+    def _seed_from_elsewhere(self) -> Steps[None]:
+        """Where nothing is drawn in this volume, what the first further part is sure of seeds GrowCut and the appearance."""
+        masks = yield from self._further[0].masks(self.frame, 0, self.frame.depth - 1)
+        seeds = np.zeros(self.known.shape, np.uint8)
+        whole = tuple(slice(0, n) for n in self.frame.box.shape)
+        for z in range(len(masks)):
+            best, classes = self.frame.enlarged(masks[z : z + 1], whole)[0].max(0)
+            seeds[z] = np.where((best > UNDRAWN_SURE).numpy(), classes.numpy() + 1, 0)
+        self.parts = Parts(self.frame, self.drawing, seeds, self._kept, self.settings)
 
     def _hidden_slice(self, z: int) -> Steps[tuple[dict, torch.Tensor]]:
         """What the parts say on drawn slice ``z`` when they do not see it, and what is drawn there."""
@@ -118,6 +174,8 @@ class Propagation:
             "registered": (yield from within(self.parts.carried(z, z, None, without=z), 0.7, 0.75))[0],
             "grown": (yield from within(self.parts.grown_on_work(z, z, without=z), 0.75, 1.0))[0],
         }
+        for part in self._further:
+            found[part.name] = (yield from part.masks(self.frame, z, z, without=z))[0]
         return found, self.parts.drawn[z].masks.argmax(0)
 
     def _soft_parts(self, logs, evidence) -> Steps[tuple[torch.Tensor | None, torch.Tensor]]:
@@ -132,7 +190,7 @@ class Propagation:
             total += self.mix["registered"] * (yield from self.parts.carried(first, last, None))
         if self.mix.get("appearance", 0) > 0:
             total += self.mix["appearance"] * logs[first : last + 1].exp()
-        return carried, total
+        return carried, (yield from self._further_added(total))
 
     def _ends(self, carried: torch.Tensor | None, grown_on) -> torch.Tensor:
         """Factor of each class on each slice, ``[n, C]``: how likely it still is there. ``grown_on(z)``: GrowCut's classes

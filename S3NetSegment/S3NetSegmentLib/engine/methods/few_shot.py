@@ -6,18 +6,24 @@ slices on the vote is weighted by how well each part predicts a drawn slice that
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
 
 from ..device import choose_device
 from ..errors import InputError, ResourceError
 from ..few_shot.drawing import Drawing
 from ..few_shot.encoders import FewShotEncoder, load_encoder
-from ..few_shot.frame import Box, Frame, drawn_box, work_shape
+from ..few_shot.frame import Box, Frame, drawn_box, slices_first, work_shape
+from ..few_shot.further import FurtherPart
 from ..few_shot.parts import Kept
 from ..few_shot.planes import DrawnVoxels, on_volume
 from ..few_shot.propagation import FewShotAnswer, Propagation, is_scattered
 from ..few_shot.settings import FewShotSettings
 from ..few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
+from ..few_shot.transfer import Fitted, TransferredPart, fit
 from ..images import AXES, Volume
 from ..images.intensity import intensity_scale
 from ..progress import Steps, within
@@ -57,6 +63,8 @@ class FewShot:
             )
         self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
         self._drawing: Drawing | None = None
+        self._others: list[SupportVolume] = []
+        self._fitted: dict[bytes, Fitted] = {}  # the drawings in other volumes that are in use
         self._frames: dict[tuple, tuple[Frame, Kept]] = {}  # the last used ones, each with GrowCut's answers in it
 
     def set_support(self, items: Sequence[DrawnSlice | DrawnPlane | SupportVolume]) -> None:
@@ -64,16 +72,19 @@ class FewShot:
 
         :raises InputError: nothing is drawn, or a drawing that does not fit the volume; the support stays as it was.
         """
-        slices, voxels = [], []
+        slices, voxels, others = [], [], []
         for item in items:
             if isinstance(item, SupportVolume):
-                raise InputError("a drawing in another volume cannot be used yet")
+                others.append(item.checked())
+                continue
             here = on_volume(item, self.volume, self.settings.partial_ring) if isinstance(item, DrawnPlane) else item
             if isinstance(here, DrawnVoxels):
                 voxels.append(here)
             else:
                 slices.append(here.checked(self.volume))
-        self._drawing = Drawing(self.volume, slices, self._axis, self.settings.partial_ring, voxels)
+        elsewhere = {int(v) for other in others for v in np.unique(other.labels)}
+        self._drawing = Drawing(self.volume, slices, self._axis, self.settings.partial_ring, voxels, elsewhere)
+        self._others = others
 
     def propagate(self, slices: tuple[int, int] | None = None, quick: bool = False) -> Steps[FewShotAnswer]:
         """The segments on ``slices`` (first and last along the axis, included; None: all), as a generator of progress.
@@ -94,10 +105,12 @@ class FewShot:
                 f"to {depth - 1}"
             )
         try:
-            box = self._first_box(drawing)
+            further = yield from self._further_parts(drawing)
+            shown = [*drawing.projections(), *(part.projection(drawing.axis) for part in further)]
+            box = self._first_box(drawing, shown)
             growing = 0 if quick else self.settings.growing
             for attempt in range(growing + 1):
-                run = Propagation(*self._frame_for(drawing, box), drawing, self.settings)
+                run = Propagation(*self._frame_for(drawing, box), drawing, self.settings, further)
                 yield from within(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
                 wider = run.wider_box() if attempt < growing else None
                 if wider is None:
@@ -109,9 +122,31 @@ class FewShot:
                 "and grow_voxels, or close other programs"
             ) from None
 
-    def _first_box(self, drawing: Drawing) -> Box:
+    def _further_parts(self, drawing: Drawing) -> Steps[list[FurtherPart]]:
+        if not self._others:
+            return []
+        fitted = {}
+        for other in self._others:
+            key = blake2b(repr((id(other.volume), other.axis, other.drawn)).encode() + other.labels.tobytes()).digest()
+            fitted[key] = self._fitted.get(key) or (yield from self._fit(other))
+        self._fitted = fitted
+        return [TransferredPart(self.volume, list(fitted.values()), drawing.values)]
+
+    def _fit(self, other: SupportVolume) -> Steps[Fitted]:
+        """``other`` with all its slices filled in, fitted to this volume."""
+        labels = other.labels
+        if other.drawn is not None and len(other.drawn) < other.volume.size[AXES.index(other.axis)]:
+            there = FewShot(other.volume, dataclasses.replace(self.settings, method="default"), other.axis)
+            planes = slices_first(labels, other.axis)
+            there.set_support([DrawnSlice(other.axis, z, planes[z]) for z in other.drawn])
+            labels = (yield from within(there.propagate(), 0.0, 0.4)).labels
+        scale = intensity_scale(other.volume)
+        fitting = fit(self.volume, self._scale, other.volume, scale, labels, other.axis)
+        return (yield from within(fitting, 0.4, 1.0))
+
+    def _first_box(self, drawing: Drawing, shown: list[np.ndarray]) -> Box:
         spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]
-        return drawn_box(drawing.projections(), tuple(spacing), self.settings.margin)
+        return drawn_box(shown, tuple(spacing), self.settings.margin)
 
     def _frame_for(self, drawing: Drawing, box: Box) -> tuple[Frame, Kept]:
         depth = self.volume.size[AXES.index(drawing.axis)]
