@@ -16,7 +16,7 @@ from ..randomness import torch_generator
 
 _SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels
 _CONTEXT = (6, 14)  # pixels to the samples of context
-_HIDDEN, _BATCH = 48, 1024
+_HIDDEN, _BATCH = 48, 2048
 _JITTER, _NOISE = 0.06, 0.1  # of the intensity, and of each standardised feature
 _FEATURES = 25
 _LOOKING = "Looking at the image"
