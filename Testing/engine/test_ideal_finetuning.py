@@ -156,6 +156,12 @@ def test_it_starts_from_a_pre_trained_encoder():
     task = IdealFinetuning(2, TINY, encoder=pretrained.state_dict())
     for network in (task.network, task.average):
         assert torch.equal(network.encoder.levels[1][0].weight, pretrained.levels[1][0].weight)
+    slow = IdealFinetuning(2, dataclasses.replace(TINY, encoder_rate=0.3), encoder=pretrained.state_dict())
+    assert [group["rate"] for group in slow.parameter_groups()] == [0.3, 1.0]
+    fresh = IdealFinetuning(2, dataclasses.replace(TINY, encoder_rate=0.3))
+    assert [group["rate"] for group in fresh.parameter_groups()] == [1.0, 1.0]
+    trained = sum(p.numel() for group in slow.parameter_groups() for p in group["params"])
+    assert trained == sum(p.numel() for p in slow.network.parameters())
     with pytest.raises(InputError, match="another network"):
         IdealFinetuning(2, FinetuningSettings(), encoder=pretrained.state_dict())
 

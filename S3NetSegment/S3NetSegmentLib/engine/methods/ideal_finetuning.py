@@ -69,6 +69,9 @@ class FinetuningSettings(SettingsRecord):
     channel_dropout: bool = setting(
         False, "Whether the streams see complementary halves of the features of strong views."
     )
+    encoder_rate: float = setting(
+        1.0, "Factor of the learning rate of a pre-trained encoder (of a random one it is 1).", 0.0, 1.0
+    )
     average_decay: float = setting(0.99, "Decay of the moving average of the weights.", 0.0, 0.9999)
     rotation: float = setting(25.0, "Largest random rotation, degrees.", 0.0, 180.0)
     scaling: float = setting(0.2, "Largest logarithm of the random scaling.", 0.0, 0.7)
@@ -121,18 +124,20 @@ class IdealFinetuning(nn.Module):
             ),
             seed,
         )
+        self._encoder_rate = 1.0
         if encoder is not None:
             self.network.load_encoder(encoder)
+            self._encoder_rate = s.encoder_rate
         self.average = averaged_copy(self.network)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Mapping, progress: float) -> dict[str, torch.Tensor]:
-        """Losses by name, whose sum is to be minimised: "supervised", and "unlabelled" and "spatial" where they have a
-        weight. "_confident" is a measure: the share of pseudo-labels that count.
+        """Losses by name, whose sum is to be minimised: "supervised"; with unlabelled slices "unlabelled", and "spatial" if
+        it has a weight. "_confident" is a measure: the share of pseudo-labels that count.
 
-        :param batch: "labelled" ``[N, C, H, W]`` and "unlabelled" ``[M, C, H, W]``, 0 to 1; "labels" ``[N, H, W]``, int64,
-            -1 where unknown; if there are such, "valid", bool ``[M, 1, H, W]``, False where an unlabelled slice is padded;
-            "seed", "step" and "rank" for the random numbers.
+        :param batch: "labelled" ``[N, C, H, W]``, 0 to 1, and "labels" ``[N, H, W]``, int64, -1 where unknown; if there are
+            such, "unlabelled" ``[M, C, H, W]`` and "valid", bool ``[M, 1, H, W]``, False where they are padded; "seed",
+            "step" and "rank" for the random numbers.
         :param progress: 0 at the start of the run, 1 at its end.
         """
         s = self.settings
@@ -142,7 +147,7 @@ class IdealFinetuning(nn.Module):
         seen = change_intensities(labelled, WEAK, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
         with torch_random_numbers(dropout_seed, seen.device):
-            if s.unlabelled_weight <= 0 and s.spatial_weight <= 0:
+            if s.unlabelled_weight <= 0 or not len(batch.get("unlabelled", ())):
                 return {"supervised": _supervised(self.network.streams(seen), labels)}
             valid = batch.get("valid")
             if valid is None:
@@ -159,10 +164,9 @@ class IdealFinetuning(nn.Module):
             first, second = first[count:], second[count:]
             if targets is None:
                 targets = [_where_known(pseudo_labels(stream, s.threshold), known) for stream in (first, second)]
-            if s.unlabelled_weight > 0:
-                loss = _confident_loss if s.pseudo_dice else masked_cross_entropy
-                weight = s.unlabelled_weight * ramp(progress, s.ramp_share)
-                losses["unlabelled"] = weight * cross_pseudo_loss(first, second, *targets, loss=loss)
+            loss = _confident_loss if s.pseudo_dice else masked_cross_entropy
+            weight = s.unlabelled_weight * ramp(progress, s.ramp_share)
+            losses["unlabelled"] = weight * cross_pseudo_loss(first, second, *targets, loss=loss)
             if s.spatial_weight > 0:
                 mean = 0.5 * (first.float().softmax(1) + second.float().softmax(1))
                 smooth = spatial_consistency_loss(mean, strong, _PIXELS, _SPATIAL_CONTRAST)
@@ -176,6 +180,13 @@ class IdealFinetuning(nn.Module):
         self.updates += 1
         count = int(self.updates)
         update_average(self.average, self.network, min(self.settings.average_decay, count / (count + 9)))
+
+    def parameter_groups(self) -> list[dict]:
+        """The weights to train, with a factor of the learning rate for each group."""
+        return [
+            {"params": list(self.network.encoder.parameters()), "rate": self._encoder_rate},
+            {"params": list(self.network.decoders.parameters()), "rate": 1.0},
+        ]
 
     def predictor(self) -> TwoStreamUNet:
         """The network with averaged weights, the one to evaluate and to keep."""
