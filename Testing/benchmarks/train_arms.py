@@ -73,7 +73,7 @@ class DataSet:
 
 
 SETS = {
-    "acdc": DataSet("mr_cardiac_acdc", ("RV", "myocardium", "LV"), SliceLayout("axial", 3.0, 80), 10, 5, 3),
+    "acdc": DataSet("mr_cardiac_acdc", ("RV", "myocardium", "LV"), SliceLayout("axial", 3.0, 64), 10, 5, 3),
     "hippocampus": DataSet("mr_hippocampus_msd", ("anterior", "posterior"), SliceLayout("axial", 1.0, 56), 24, 12, 4),
 }
 
@@ -290,7 +290,7 @@ def parsed():
     parser.add_argument(
         "--seeds", type=lambda t: [int(v) for v in t.split(",")], default=[0, 1, 2], help="default 0,1,2"
     )
-    parser.add_argument("--steps", type=int, default=1000, help="fine-tuning steps (default 1000)")
+    parser.add_argument("--steps", type=int, default=900, help="fine-tuning steps (default 900)")
     parser.add_argument("--pretraining-steps", type=int, default=600, help="default 600")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest learning rate (default 0.002)")
     parser.add_argument(
