@@ -205,6 +205,57 @@ def test_a_partial_drawing_says_nothing_of_what_lies_far_from_it(folder, capsys)
     assert dice(undrawn(labels) == 3, undrawn(TRUTH) == 3) > 0.8
 
 
+def test_a_corrected_answer_is_the_next_drawing(folder, capsys):
+    run("ct.nii.gz --support drawn.seg.nrrd -o first.seg.nrrd", capsys)
+    first = read_segmentation("first.seg.nrrd")
+    labels = first.layers[0].copy()
+    labels[7], labels[2] = TRUTH[7], 3  # a corrected slice, and one that is wrong
+    write_segmentation(Segmentation([labels], first.segments, first.ijk_to_ras), "corrected.seg.nrrd")
+    run("ct.nii.gz --support corrected.seg.nrrd --drawn 5,7,9 -o second.seg.nrrd", capsys)
+    second = read_segmentation("second.seg.nrrd")
+    assert np.array_equal(second.layers[0][7], TRUTH[7]) and not (second.layers[0][2] == 3).all()
+    assert [s.tags["S3NetSegment.Support"] for s in second.segments] == ["corrected.seg.nrrd z=5,7,9"] * 2
+
+
+def test_a_drawing_on_planes_alone_is_answered(folder, capsys):
+    matrix = IMAGE.ijk_to_ras.copy()
+    matrix[:3, 1] += 0.3 * matrix[:3, 0]
+    write_labels(only(TRUTH, DRAWN), "sheared.nrrd", matrix)
+    summary = run("ct.nii.gz --support sheared.nrrd -o out.nrrd", capsys)
+    assert summary["support"][0]["drawn_planes"] == 2 and all(s["voxels"] > 50 for s in summary["segments"])
+
+
+def test_a_colour_volume_is_answered_too(folder, capsys):
+    grey = np.clip((IMAGE.array.astype(float) + 50) * 0.6, 0, 255).astype(np.uint8)
+    picture = sitk.GetImageFromArray(np.stack([grey, grey // 2, 255 - grey], -1), isVector=True)
+    picture.CopyInformation(sitk.ReadImage("ct.nii.gz"))
+    sitk.WriteImage(picture, "colour.nrrd")
+    run("colour.nrrd --support drawn.seg.nrrd -o out.nrrd", capsys)
+    labels = read_image(folder / "out.nrrd").array
+    assert dice(undrawn(labels) == 3, undrawn(TRUTH) == 3) > 0.85
+
+
+def test_what_was_hardly_drawn_and_slices_that_hold_no_other_part_are_said(folder, capsys):
+    pixel = np.zeros_like(TRUTH)
+    pixel[5, 17, 25] = 1
+    write_labels(pixel, "pixel.nrrd")
+    summary = run("ct.nii.gz --support pixel.nrrd -o out.nrrd", capsys)
+    assert any("drawn on 1 pixel only" in note for note in summary["notes"])
+    summary = run("ct.nii.gz --support drawn.seg.nrrd --slices 5:5 -o out.nrrd", capsys)
+    assert [s["expected_dice"] for s in summary["segments"]] == [None, None]
+
+
+def test_a_doubtful_axis_is_said(folder):
+    wide = support_of("--support drawn.seg.nrrd --axis x")
+    assert any("on only 2 along z" in note for note in wide.notes)
+    narrow = np.zeros_like(TRUTH)
+    narrow[[4, 7, 10], 16:22, 24:26] = 1  # two pixels wide: fewer slices along x than are drawn along z
+    write_labels(narrow, "narrow.nrrd")
+    support = support_of("--support narrow.nrrd")
+    assert support.facts[0]["axis"] == "x" and any("slice 4, 7, 10 along z, say --axis z" in n for n in support.notes)
+    assert not support_of("--support drawn.seg.nrrd").notes
+
+
 def test_of_overlapping_segments_the_smaller_counts_and_it_is_said(folder):
     inner = np.zeros_like(TRUTH)
     inner[5, 14:20, 22:28] = 1
@@ -318,6 +369,11 @@ BAD_INPUT = {
     "--support broken.nrrd": "broken values",
     "--support twins.seg.nrrd": "two segments named 'twin'",
     "--support cut.seg.nrrd": "cut.seg.nrrd",
+    "--support layer.seg.nrrd": "'layer.seg.nrrd': segment 'Leber' is in layer 5",
+    "--support frames.nrrd": "'frames.nrrd' is 4D",
+    "--support colours.nrrd": "is in colour, not a label map",
+    "--support large.nrrd": "254 are possible at once",
+    "--support drawn.seg.nrrd --encoder drawn.seg.nrrd": "no file of weights",
 }
 
 
@@ -334,6 +390,12 @@ def test_input_that_cannot_be_used_is_refused_with_the_reason(folder, text):
     write_segmentation(Segmentation([only(TRUTH, DRAWN)], twins, IMAGE.ijk_to_ras), "twins.seg.nrrd")
     content = (folder / "drawn.seg.nrrd").read_bytes()
     (folder / "cut.seg.nrrd").write_bytes(content[: len(content) - 100])
+    (folder / "layer.seg.nrrd").write_bytes(content.replace(b"Segment0_Layer:=0", b"Segment0_Layer:=5"))
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack([TRUTH, TRUTH]), isVector=False), "frames.nrrd")
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack([TRUTH] * 3, -1), isVector=True), "colours.nrrd")
+    many = np.zeros(TRUTH.shape, np.uint16)
+    many[5].reshape(-1)[:255] = np.arange(1, 256)
+    write_labels(many, "large.nrrd")
     assert BAD_INPUT[text] in refused(f"ct.nii.gz -o out.seg.nrrd {text}")
 
 

@@ -16,15 +16,15 @@ from ..randomness import torch_generator
 
 _SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels
 _CONTEXT = (6, 14)  # pixels to the samples of context
-_HIDDEN, _BATCH = 48, 1024
+_HIDDEN, _BATCH = 48, 2048
 _JITTER, _NOISE = 0.06, 0.1  # of the intensity, and of each standardised feature
-_FEATURES = 26
+_FEATURES = 25
 _LOOKING = "Looking at the image"
 _HALO = 3.0  # standard deviations that a Gaussian reaches
 
 
 def pixel_features(image: np.ndarray, spacing: Sequence[float]) -> Steps[torch.Tensor]:
-    """Features ``[Z, h, w, 26]`` of ``image`` (float32 ``[Z, h, w]``, about 0 to 1).
+    """Features ``[Z, h, w, 25]`` of ``image`` (float32 ``[Z, h, w]``, about 0 to 1).
 
     Gaussians in the slice and, equal in mm, in 3D; gradient, Laplacian, local deviation; samples of the surroundings.
 

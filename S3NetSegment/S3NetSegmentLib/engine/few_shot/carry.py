@@ -27,6 +27,11 @@ class Drawn:
     masks: torch.Tensor
     known: torch.Tensor
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of the slice is known; up to the rounding of averages over pixels."""
+        return bool(self.known.min() > 1 - 1e-4)
+
 
 def carry(
     frame: Frame,
@@ -70,7 +75,7 @@ def carry(
 
 def _pass(frame, drawn, order, first, last, upwards, evidence, weight, blur):
     """Yields steps of progress and (slice, distance to the last drawn slice, masks ``[C, h, w]``) in one direction."""
-    whole = [z for z in order if bool(drawn[z].known.min() >= 1)]
+    whole = [z for z in order if drawn[z].complete]
     if upwards:
         path = range(max((z for z in whole if z <= first), default=order[0]), last + 1)
     else:

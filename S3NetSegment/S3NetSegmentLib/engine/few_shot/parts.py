@@ -48,9 +48,9 @@ class Parts:
         steps = self._settings.appearance_steps
         steps = steps if without is None else min(steps, _HIDDEN_STEPS)
         classifier = yield from fit_pixels(picked, targets, self._settings.seed, steps)
-        logs = torch.empty(len(features), self.classes, *self.frame.work_shape)
+        logs = torch.zeros(len(features), self.classes, *self.frame.work_shape)
         bias = classifier.frequency.log().view(-1, 1, 1)
-        ratios = torch.empty_like(logs)
+        ratios = torch.zeros_like(logs)
         start, stop = self._between_drawn(first, last, without)
         for n, z in enumerate(range(start, stop + 1)):
             if n % _SLICES_A_STEP == 0:
@@ -143,7 +143,7 @@ class Parts:
         return list(pairwise(edges)) or [(0, 0)]
 
     def _whole(self, without: int | None = None) -> list[int]:
-        return [z for z, drawn in self.slices.items() if drawn.complete and z != without]
+        return [z for z, drawn in self.drawn.items() if drawn.complete and z != without]
 
     def _between_drawn(self, first: int, last: int, without: int | None, beyond: int | None = None) -> tuple[int, int]:
         """From the complete drawn slice at or before ``first`` to that at or after ``last``; where there is none, ``beyond``

@@ -33,6 +33,9 @@ _HIDDEN_SLICES = 6  # at most so many drawn slices are hidden in turn
 
 
 def is_scattered(settings: FewShotSettings, drawing: Drawing) -> bool:
+    """Whether nothing is carried; so it is, too, where all drawings are planes askew to the slices."""
+    if not drawing.slices:
+        return True
     return settings.target == "scattered" or (settings.target == "auto" and drawing.sizes.scattered)
 
 

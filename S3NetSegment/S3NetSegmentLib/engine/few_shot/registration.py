@@ -44,7 +44,7 @@ def registered(moving: torch.Tensor, fixed: torch.Tensor, levels=LEVELS) -> torc
     count, _, height, width = fixed.shape
     field = fixed.new_zeros(count, 2, 1, 1)
     for shrink, iterations in levels:
-        shape = (max(4, height // shrink), max(4, width // shrink))
+        shape = tuple(max(min(4, n), n // shrink) for n in (height, width))
         small = [F.interpolate(x, shape, mode="area") if shrink > 1 else x for x in (moving, fixed)]
         field = F.interpolate(field, shape, mode="bilinear", align_corners=False)
         field = _demons(*small, field, iterations)
