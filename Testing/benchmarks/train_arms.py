@@ -73,7 +73,7 @@ class DataSet:
 
 
 SETS = {
-    "acdc": DataSet("mr_cardiac_acdc", ("RV", "myocardium", "LV"), SliceLayout("axial", 3.0, 80), 10, 5, 3),
+    "acdc": DataSet("mr_cardiac_acdc", ("RV", "myocardium", "LV"), SliceLayout("axial", 3.0, 64), 10, 5, 3),
     "hippocampus": DataSet("mr_hippocampus_msd", ("anterior", "posterior"), SliceLayout("axial", 1.0, 56), 24, 12, 4),
 }
 
@@ -82,44 +82,77 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     data = SETS[options.set]
-    labelled = options.labelled or data.labelled
+    if SHARED_DATA is None or not (SHARED_DATA / data.folder).is_dir():
+        sys.exit(f"the labelled set {data.folder!r} is not here; see Testing/README.md")
+    options.labelled = options.labelled or data.labelled
     if options.speed:
-        print_speed(data, labelled, options)
+        print_speed(data, options)
         return
     print(
-        f"{options.set}: {labelled} labelled of {data.train} training patients, {data.test} test patients; "
+        f"{options.set}: {options.labelled} labelled of {data.train} training patients, {data.test} test patients; "
         f"{options.steps} steps of {2 * BATCH} slices, pre-training {options.pretraining_steps} steps",
         flush=True,
     )
-    scores: dict[str, dict[int, np.ndarray]] = {arm: {} for arm in options.arms}
+    results = Results(options)
     for seed in options.seeds:
-        for arm, (dice, seconds) in seed_results(data, labelled, seed, options).items():
-            scores[arm][seed] = dice
+        missing = [arm for arm in options.arms if not results.has(arm, seed)]
+        for arm, dice, seconds in arm_results(data, missing, seed, options) if missing else ():
+            results.add(arm, seed, dice)
             print(f"seed {seed}, {arm}: {described(dice, data.classes)}; {seconds:.0f} s", flush=True)
-    print_table(scores, data.classes)
-    if options.json:
-        plain = {arm: {seed: dice.tolist() for seed, dice in found.items()} for arm, found in scores.items()}
-        options.json.write_text(json.dumps(plain, indent=1) + "\n")
+    print_table(results.scores, data.classes)
 
 
-def seed_results(data: DataSet, labelled: int, seed: int, options):
-    """For each arm the Dice ``[test volumes, classes]`` (NaN: the structure is absent) and the seconds of training."""
+class Results:
+    """Dice ``[test volumes, classes]`` (NaN: the structure is absent) by arm and seed; kept in a file if one is given."""
+
+    def __init__(self, options):
+        self._file = options.json
+        self._conditions = {
+            name: getattr(options, name)
+            for name in (
+                "set",
+                "labelled",
+                "steps",
+                "pretraining_steps",
+                "learning_rate",
+                "change",
+                "pretraining_change",
+            )
+        }
+        self.scores: dict[str, dict[int, np.ndarray]] = {arm: {} for arm in options.arms}
+        if self._file and self._file.is_file():
+            stored = json.loads(self._file.read_text())
+            if stored["conditions"] != self._conditions:
+                sys.exit(f"{self._file} holds results of other conditions: {stored['conditions']}")
+            for arm, found in stored["scores"].items():
+                self.scores[arm] = {int(seed): np.array(dice, float) for seed, dice in found.items()}
+
+    def has(self, arm: str, seed: int) -> bool:
+        return seed in self.scores[arm]
+
+    def add(self, arm: str, seed: int, dice: np.ndarray) -> None:
+        self.scores[arm][seed] = dice
+        if self._file:
+            plain = {a: {seed: dice.tolist() for seed, dice in found.items()} for a, found in self.scores.items()}
+            self._file.write_text(json.dumps({"conditions": self._conditions, "scores": plain}, indent=1) + "\n")
+
+
+def arm_results(data: DataSet, arms: list[str], seed: int, options):
+    """For each of ``arms`` its name, the Dice ``[test volumes, classes]`` and the seconds of training."""
     with tempfile.TemporaryDirectory() as folder:
-        train, test = drawn_cohorts(data, labelled, seed, Path(folder))
+        train, test = drawn_cohorts(data, options.labelled, seed, Path(folder))
         bank = drain(build_bank(train.cases, train.classes, data.layout))
-        encoder, encoder_seconds, results = None, 0.0, {}
-        for arm in options.arms:
-            if arm == "pretrained":
-                encoder, encoder_seconds = pretrained(bank, seed, options)
-            settings = arm_settings(arm, options)
+        for arm in arms:
+            encoder, before = pretrained(bank, seed, options) if arm == "pretrained" else (None, 0.0)
             unlabelled = 0 if arm == "supervised" else BATCH
             batches = TwoStreamBatches(bank, 2 * BATCH - unlabelled, unlabelled, seed)
-            weights = encoder if arm == "pretrained" else None
-            task = IdealFinetuning(len(data.classes) + 1, settings, encoder=weights, seed=seed)
-            seconds = trained(task, batches, options.steps, options.learning_rate, seed)
-            dice = np.array([volume_dice(task.predictor(), case, data.layout, test) for case in test.cases])
-            results[arm] = dice, seconds + (encoder_seconds if arm == "pretrained" else 0.0)
-    return results
+            task = IdealFinetuning(len(data.classes) + 1, arm_settings(arm, options), encoder=encoder, seed=seed)
+            seconds = before + trained(task, batches, options.steps, options.learning_rate, seed)
+            yield (
+                arm,
+                np.array([volume_dice(task.predictor(), case, data.layout, test) for case in test.cases]),
+                seconds,
+            )
 
 
 def arm_settings(arm: str, options) -> ideal_finetuning.FinetuningSettings:
@@ -212,7 +245,7 @@ def print_table(scores: dict, classes) -> None:
     """Mean and standard deviation over seeds, the difference to supervised-only in every seed, and failures."""
     print(f"\n| arm | Dice | {' | '.join(classes)} | seeds | minus supervised, by seed | failures |")
     print("|---" * (5 + len(classes)) + "|")
-    for arm, found in scores.items():
+    for arm, found in ((arm, found) for arm, found in scores.items() if found):
         means = np.array([100 * np.nanmean(dice) for dice in found.values()])
         each = np.mean([100 * np.nanmean(dice, 0) for dice in found.values()], 0)
         spread = f" ± {means.std(ddof=1):.1f}" if len(means) > 1 else ""
@@ -229,10 +262,10 @@ def print_table(scores: dict, classes) -> None:
         )
 
 
-def print_speed(data: DataSet, labelled: int, options) -> None:
+def print_speed(data: DataSet, options) -> None:
     """CPU milliseconds of a step (which other programs disturb less than seconds), and the part for batches and views."""
     with tempfile.TemporaryDirectory() as folder:
-        train, _ = drawn_cohorts(data, labelled, 0, Path(folder))
+        train, _ = drawn_cohorts(data, options.labelled, 0, Path(folder))
         bank = drain(build_bank(train.cases, train.classes, data.layout))
     spent = [0.0]
 
@@ -290,14 +323,16 @@ def parsed():
     parser.add_argument(
         "--seeds", type=lambda t: [int(v) for v in t.split(",")], default=[0, 1, 2], help="default 0,1,2"
     )
-    parser.add_argument("--steps", type=int, default=1000, help="fine-tuning steps (default 1000)")
+    parser.add_argument("--steps", type=int, default=900, help="fine-tuning steps (default 900)")
     parser.add_argument("--pretraining-steps", type=int, default=600, help="default 600")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest learning rate (default 0.002)")
     parser.add_argument(
         "--change", action="append", default=[], metavar="NAME=VALUE", help="setting of plus and supervised"
     )
     parser.add_argument("--pretraining-change", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--json", type=Path, help="write the Dice of every volume and class to this file")
+    parser.add_argument(
+        "--json", type=Path, help="keep the Dice of every volume and class in this file, and go on from it"
+    )
     parser.add_argument("--speed", action="store_true", help="measure the step instead")
     options = parser.parse_args()
     unknown = set(options.arms) - set(ARMS)

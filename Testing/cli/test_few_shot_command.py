@@ -317,6 +317,33 @@ def test_segments_of_several_drawings_are_one_where_their_names_are(folder):
     assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
 
 
+def test_a_drawing_in_another_image_is_taken_to_this_one(folder, capsys):
+    image, truth = scene(shift=3, seed=9)
+    write_image(image, "next.nii.gz")
+    summary = run("next.nii.gz --support drawn.seg.nrrd --support-image ct.nii.gz -o out.seg.nrrd", capsys)
+    found = read_segmentation("out.seg.nrrd")
+    for segment, value in zip(found.segments, (3, 7), strict=True):
+        assert dice(found.mask(segment), truth == value) > 0.85
+    assert found.segments[0].name == "Leber" and found.segments[0].color == SEGMENTS[0].color
+    assert found.segments[0].tags["S3NetSegment.Support"] == "drawn.seg.nrrd on ct.nii.gz z=5,9"
+    assert summary["support"][0]["image"] == str(folder / "ct.nii.gz")
+
+
+def test_drawings_here_and_in_another_image_go_together(folder):
+    write_labels(TRUTH, "whole.nrrd")
+    write_labels(only(TRUTH, [6]), "one.nrrd")
+    support = support_of("--support whole.nrrd --support-image ct.nii.gz --support one.nrrd")
+    other, here = support.drawings
+    assert other.drawn is None and np.array_equal(other.labels > 0, TRUTH > 0) and not support.notes
+    assert here.index == 6 and [s.name for s in support.segments] == ["Segment 3", "Segment 7"]
+
+
+def test_another_kind_of_image_is_pointed_out(folder, capsys):
+    write_image(Volume((400 - IMAGE.array).astype(np.int16), IMAGE.ijk_to_ras, "inverted"), "inverted.nii.gz")
+    summary = run("inverted.nii.gz --support drawn.seg.nrrd --support-image ct.nii.gz -o out.nrrd", capsys)
+    assert any("little alike" in note for note in summary["notes"])
+
+
 # What is written after "few-shot", what the message must hold.
 BAD_ARGUMENTS = {
     "ct.nii.gz -o out.nrrd": "--support LABELS is missing",
@@ -357,6 +384,11 @@ BAD_INPUT = {
     "--support away.nrrd": "lie outside image 'ct'",
     "--support drawn.seg.nrrd --drawn 5,14": "drawn slice 14 along z does not exist",
     "--support drawn.seg.nrrd --drawn 2,3": "nothing is drawn on slice 2, 3 along z",
+    "--support away.nrrd --support-image ct.nii.gz": "lie outside image 'ct'",
+    "--support drawn.seg.nrrd --support-image flat.nrrd": "is constant",
+    "--support drawn.seg.nrrd --support-image frames.nrrd": "'frames.nrrd' is 4D",
+    "--support drawn.seg.nrrd --support-image missing.nrrd": "no file or folder 'missing.nrrd'",
+    "--support drawn.seg.nrrd --support-image ct.nii.gz --partial": "--partial is for drawings in the image itself",
     "--support drawn.seg.nrrd --slices 3:40": "slices 3 to 40",
     "--support drawn.seg.nrrd --set nonsense=1": "'nonsense=1'",
     "--support drawn.seg.nrrd --set margin=99": "from 0.1 to 10",
@@ -383,6 +415,7 @@ def test_input_that_cannot_be_used_is_refused_with_the_reason(folder, text):
     matrix[:3, 3] += 500
     write_labels(np.zeros_like(TRUTH), "empty.nrrd")
     write_labels(np.maximum(TRUTH, 1), "whole.nrrd")
+    write_labels(np.full_like(TRUTH, 9), "flat.nrrd")
     write_labels(only(TRUTH, DRAWN), "away.nrrd", matrix)
     write_labels(np.where(TRUTH == 3, np.nan, TRUTH), "nan.nrrd")
     write_labels(TRUTH * 0.3, "broken.nrrd")

@@ -90,6 +90,13 @@ def test_without_their_weight_unlabelled_slices_do_not_matter():
     assert torch.equal(task(alone, 1.0)["supervised"], losses["supervised"])
 
 
+def test_spatial_consistency_alone_needs_unlabelled_slices_too():
+    task = IdealFinetuning(2, dataclasses.replace(TINY, unlabelled_weight=0.0, spatial_weight=1.0))
+    losses = task(batch(), 1.0)
+    assert losses["unlabelled"] == 0
+    assert losses["spatial"] > 0
+
+
 def test_no_pseudo_label_counts_below_the_threshold_or_in_the_padding():
     unsure = IdealFinetuning(2, dataclasses.replace(TINY, threshold=1.0, mix="off"))
     losses = unsure(batch(), 1.0)

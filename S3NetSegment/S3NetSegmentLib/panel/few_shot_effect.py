@@ -37,6 +37,7 @@ class FewShotEffectFrame:
 
     def __init__(self, host, make_engine=None, driver=None):
         self._host, self._last_view, self._showing = host, None, False
+        self._notice = ""
         self.active = False
         self.controller = FewShotController(self, lambda node: host.saveStateForUndo(), make_engine, driver)
         self._watch = DrawingWatch(self.show, lambda: None)
@@ -152,7 +153,8 @@ class FewShotEffectFrame:
     def progressed(self, step, seconds_left: float | None) -> None:
         self.progress_bar.value = int(1000 * min(max(step.fraction, 0), 1))
         left = time_left_text(seconds_left)
-        self._say(f"{step.message}, {left}" if left else step.message)
+        self.message.text = f"{step.message}, {left}" if left else step.message
+        self.message.setVisible(True)
 
     def refused(self, text: str) -> None:
         self._say(text[:1].upper() + text[1:])
@@ -233,6 +235,9 @@ class FewShotEffectFrame:
         self.next_button.enabled = place is not None
         name = "" if place is None else f": {slice_name(result.request.volume, *place)}"
         self.next_button.text = f"Next slice to draw{name}"
+        if not running:
+            self.message.text = self._notice or self._answer_state()
+            self.message.setVisible(bool(self.message.text))
 
     def _drawn(self) -> str:
         """Which slices count as drawn, for the user."""
@@ -245,9 +250,19 @@ class FewShotEffectFrame:
         names = [slice_name(volume, *s.place) + (" (corrected)" if s.corrected else "") for s in support.slices]
         return f"Drawn: {', '.join(names)}"
 
+    def _answer_state(self) -> str:
+        """What there is to say about the answer."""
+        result = self.controller.result
+        if result is None or not result.is_open:
+            return ""
+        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in result.notes)
+        qualities = ", ".join(f"{q.name} {100 * q.dice:.0f} % ({q.word})" for q in result.qualities())
+        return "Preview; nothing is written yet." + (f" Expected quality: {qualities}." if qualities else "") + notes
+
     def _say(self, text: str) -> None:
-        self.message.text = text
-        self.message.setVisible(bool(text))
+        """A notice, until the user does something."""
+        self._notice = text
+        self._show_widgets()
 
 
 def _text(layout):

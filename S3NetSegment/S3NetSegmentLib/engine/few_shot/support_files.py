@@ -20,6 +20,7 @@ from .support import SupportVolume, drawn_slices
 
 MOST_SEGMENTS = 254
 _FEW_PIXELS = 8
+_SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then
 _NOT_CHOSEN = 255  # drawn, but not among --segments: background, though its slice is a drawn one
 
 
@@ -234,13 +235,13 @@ def _note_axis(support: Support, file: SupportFile, placed: PlacedLabels, asked:
     count = len(placed.drawn)
     for axis in sorted(set(AXES) - {placed.axis}):
         other = drawn_slices(placed.labels, axis)[1]
-        gaps = len(other) < other[-1] - other[0] + 1
+        sparse = len(other) <= _SPARSE * (other[-1] - other[0] + 1)
         if asked != "auto" and len(other) < count:
             support.notes.append(
                 f"{file.shown} holds labels on {count} slices along {placed.axis}, which all count as drawn, but on only "
                 f"{len(other)} along {axis}; if that is where you drew, leave --axis out"
             )
-        elif asked == "auto" and gaps and count > 1 and count == placed.drawn[-1] - placed.drawn[0] + 1:
+        elif asked == "auto" and sparse and count > 1 and count == placed.drawn[-1] - placed.drawn[0] + 1:
             support.notes.append(
                 f"{file.shown} was taken as drawn on {count} neighbouring slices along {placed.axis}; if you drew on slice "
                 f"{', '.join(map(str, other[:6]))}{' ...' if len(other) > 6 else ''} along {axis}, say --axis {axis}"

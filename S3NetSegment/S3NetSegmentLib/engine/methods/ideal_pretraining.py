@@ -106,8 +106,8 @@ class IdealPretraining(nn.Module):
             the relative height of each slice (only for ``same_height``); "seed", "step" and "rank".
         """
         s = self.settings
-        stream = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
-        generator = torch_generator(int(batch["seed"]), stream)
+        numbers = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
+        generator = torch_generator(int(batch["seed"]), numbers)
         images, valid = self._whole_cells(batch["image"], batch.get("valid"))
         views = [self._view(images, valid, generator) for _ in range(2)]
         directions = (views, views[::-1]) if s.symmetric else (views,)
