@@ -159,7 +159,8 @@ def test_a_correction_after_an_accepted_answer_is_found_marked_and_used(panel, k
 
 def test_a_renamed_segment_is_renamed_in_the_list(panel):
     panel.draw("Liver", square(), "z", 4)
-    panel.segmentation.GetSegmentation().GetSegment("Liver").SetName("Hepar")
+    segmentation = panel.segmentation.GetSegmentation()
+    segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName("Liver")).SetName("Hepar")
     panel.settle(0.2)
     assert panel.rows() == [("axial 4", "Hepar", True)]
 
@@ -171,7 +172,8 @@ def test_an_operation_on_the_volume_is_not_taken_for_drawn_slices(panel):
     accepted(panel)
     volume = volume_from_node(panel.parameters.volume)
     with segment_edit(panel.segmentation, panel.parameters.volume) as edit:  # e.g. smoothing
-        edit.remove("Liver", np.broadcast_to(square(size=3), (12, 36, 40)), volume)
+        liver = panel.segmentation.GetSegmentation().GetSegmentIdBySegmentName("Liver")
+        edit.remove(liver, np.broadcast_to(square(size=3), (12, 36, 40)), volume)
     panel.settle(0.2)
     assert "slices changed at once" in panel.message and len(panel.rows()) == 1
     panel.draw("Liver", square(20, 20), "z", 9)
@@ -194,12 +196,12 @@ def test_a_segmentation_with_a_few_drawn_slices_is_taken_as_drawn(panel, volume_
     assert panel.rows() == [("axial 3", "Liver", True), ("axial 8", "Liver", True)]
 
 
-def test_going_to_another_segmentation_and_back_keeps_the_list(panel, volume_node):
+def test_going_to_another_segmentation_and_back_keeps_the_list(panel, volume_node, views):
     from S3NetSegmentLib.scene.segments import create_segmentation
 
     panel.draw("Liver", square(), "z", 4)
     first = panel.segmentation
-    panel.look_at_slice(slicer.util.getNode("vtkMRMLSliceNodeLeft"), 11)
+    panel.look_at_slice(views.axial, 11)
     panel.click(panel.ui.addSliceButton)
     panel.ui.segmentationSelector.setCurrentNode(create_segmentation(volume_node, "another"))
     assert panel.rows() == []
