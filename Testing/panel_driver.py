@@ -160,9 +160,9 @@ class PanelDriver:
         segmentation = self.segmentation.GetSegmentation()
         return [segmentation.GetSegment(i).GetName() for i in segmentation.GetSegmentIDs()]
 
-    def mask(self, name="Object"):
-        """A segment on the grid of the volume, bool [K, J, I]."""
-        segmentation = self.segmentation
+    def mask(self, name="Object", segmentation=None):
+        """A segment on the grid of the volume, bool [K, J, I]; of the only segmentation, or the given one."""
+        segmentation = segmentation or self.segmentation
         segment_id = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
         return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, self.parameters.volume) > 0
 

@@ -216,6 +216,8 @@ class FewShotSection:
                 self.controller.set_drawing(None, None)
                 self.notify.refused(str(error))
             node.acceptedAnswer = accepted
+            if self.controller.support is None:
+                node.support = ""
         self._watch.watch(node.segmentation if self.active else None)
 
     def _new_segmentation(self) -> None:

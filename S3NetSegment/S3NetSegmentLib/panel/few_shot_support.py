@@ -61,7 +61,8 @@ class SupportKeeper:
         self.slices = [s for s in self.slices if s.place not in gone]
         new = [p for p in changed - known if self._removed.get(p) != self._content_of(p)]
         if len(new) > _MOST_AT_ONCE or _longest_row(new) > _MOST_IN_A_ROW:
-            self._states.append(self._state_now())
+            self._states.append(self._state_now(state.name))
+            self._added.clear()  # from now on nothing tells that they are drawn
             self.note = (
                 f"{len(new)} slices changed at once. They are not taken as drawn; where you have checked a slice, add it "
                 "to the list with Add current slice."
