@@ -49,6 +49,18 @@ class S3NetSegment(ScriptedLoadableModule):
             "Please cite the papers named on the <a href='{homepage}'>home page</a>."
         ).format(homepage=HOMEPAGE)
         slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", register_editor_effect)
+
+
+def register_editor_effect() -> None:
+    """Makes "Few-shot" one of the effects of Slicer's Segment Editor."""
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    source = os.path.join(here, "SegmentEditorFewShotLib", "SegmentEditorFewShotEffect.py")
+    effect = effects.qSlicerSegmentEditorScriptedEffect(None)
+    effect.setPythonSource(source.replace("\\", "/"))
+    effect.self().register()
 
 
 def sample_data_folder() -> str | None:

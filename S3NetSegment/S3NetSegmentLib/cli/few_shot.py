@@ -23,14 +23,15 @@ Carries what you have drawn on one or a few slices to all slices of the volume, 
 
 Draw in 3D Slicer or any other tool, one slice in the middle of what you want and one near each end, and save the drawing.
 Its slices that hold labels are the drawn ones; everything there without a label is background (--partial: only what lies
-near the drawing). Correct a slice of the answer, save it into the drawing, and run it again: it gets better.
+near the drawing). Correct a slice of the answer and run it again with the answer as the drawing and --drawn for the slices
+that are right: it gets better.
 
 IMAGE: NIfTI, NRRD, MetaImage or a folder of DICOM slices. LABELS: .seg.nrrd or a label map, also on another grid. OUT: a
 .seg.nrrd with the names and colours of LABELS, or a label map with its values, on the grid of IMAGE."""
 EXAMPLES = """\
 examples:
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd -o organs.seg.nrrd --overlay organs.png
-  s3net few-shot ct.nii.gz --support drawn.seg.nrrd --drawn 12,30,44,50 -o organs.nii.gz    slice 50 holds nothing, drawn so
+  s3net few-shot ct.nii.gz --support organs.seg.nrrd --drawn 12,30,36,44 -o better.seg.nrrd       36 has been corrected
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd --segments liver,spleen -o out.seg.nrrd --confidence sure.nii.gz
   s3net few-shot next_patient.nii.gz --support organs.seg.nrrd --support-image ct.nii.gz -o next.seg.nrrd"""
 

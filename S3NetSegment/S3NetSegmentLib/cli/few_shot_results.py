@@ -39,8 +39,7 @@ def summary_of(
     times = list(marks.items())
     seconds = {name: round(at - times[n][1], 3) for n, (name, at) in enumerate(times[1:])}
     segments = described(segmentation)
-    for number, (facts, segment) in enumerate(zip(segments, segmentation.segments, strict=True), 1):
-        expected = answer.expected_dice.get(number)
+    for facts, segment, expected in zip(segments, segmentation.segments, outcome.expected_by_segment(), strict=True):
         facts |= {"label_value": segment.value, "expected_dice": None if expected is None else round(expected, 4)}
     return {
         "command": "few-shot",
@@ -82,7 +81,7 @@ def print_summary(summary: dict) -> None:
     width = max(len(segment["name"]) for segment in summary["segments"])
     for segment in summary["segments"]:
         expected = segment["expected_dice"]
-        likely = "" if expected is None else f"   expected Dice {expected:.2f}"
+        likely = "   nothing found beyond the drawing" if expected is None else f"   expected Dice {expected:.2f}"
         print(f"  {segment['name']:<{width}} {segment['volume_ml']:>10,.2f} ml{likely}")
     suggested = [str(entry["slice"]) for entry in summary["next_slices"]]
     if suggested:

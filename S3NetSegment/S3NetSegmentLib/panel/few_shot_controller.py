@@ -12,6 +12,7 @@ import numpy as np
 
 from ..engine import InputError, ResourceError, Step
 from ..engine.progress import within
+from ..scene.editing_rules import RESPECTFUL, EditingRules
 from ..scene.session import watch
 from .few_shot_request import FewShotRequest
 from .few_shot_result import FewShotResult
@@ -235,18 +236,17 @@ class FewShotController:
 
     # -- the answer
 
-    def accept(self, overlaps: bool = False, where: np.ndarray | None = None) -> bool:
+    def accept(self, rules: EditingRules = RESPECTFUL) -> bool:
         """Writes the previewed answer into the segments, as one undo step; returns whether it was done.
 
-        :param overlaps: whether it may lie over other segments.
-        :param where: bool ``[K, J, I]`` of the volume: only these voxels may change.
+        :param rules: what may change, above all in other segments.
         """
         result = self.result
         if result is None or self.running:
             return False
         self.driver.cancel()
         try:
-            accepted = result.accept(self._save_undo, overlaps, where)
+            accepted = result.accept(self._save_undo, rules)
         except Exception as error:
             self._tell(error)
             return False

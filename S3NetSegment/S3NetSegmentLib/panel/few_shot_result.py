@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..engine import InputError
 from ..scene.accepted_answer import AcceptedAnswer
 from ..scene.confidence import doubtful_part, hide_overlay, show_overlay
+from ..scene.editing_rules import RESPECTFUL, EditingRules
 from ..scene.few_shot_preview import FewShotPreview
 from ..scene.provenance import provenance_tags
 from .few_shot_request import FewShotRequest
@@ -75,11 +74,11 @@ class FewShotResult:
             and known.segments == request.segments
         )
 
-    def accept(self, save_undo=None, overlaps: bool = False, where: np.ndarray | None = None) -> AcceptedAnswer:
+    def accept(self, save_undo=None, rules: EditingRules = RESPECTFUL) -> AcceptedAnswer:
         """Writes the answer, see :meth:`FewShotPreview.accept`."""
         if not self.is_open:
             raise InputError("the preview is gone; propagate again")
-        self.accepted = self.preview.accept(save_undo, overlaps, self._tags(), where)
+        self.accepted = self.preview.accept(save_undo, self._tags(), rules)
         return self.accepted
 
     def discard(self) -> None:

@@ -7,6 +7,7 @@ import qt
 from ..engine import InputError
 from ..scene.accepted_answer import AcceptedAnswer
 from ..scene.drawn_slices import slice_of_view
+from ..scene.editing_rules import EditingRules
 from ..scene.segments import create_segmentation
 from ..scene.slice_jump import show_slice
 from ..scene.slices import last_used_slice_node, slice_name
@@ -124,7 +125,8 @@ class FewShotSection:
         """Writes the previewed answer."""
         self.notify.message.hide()
         result = self.controller.result
-        if not self.controller.accept(overlaps=self._editor.allows_overlap) or result.request.is_other_volume:
+        rules = EditingRules(overlaps=self._editor.allows_overlap)
+        if not self.controller.accept(rules) or result.request.is_other_volume:
             return
         self.node.acceptedAnswer = result.state.to_text()
 

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
-from ..images import Segment, Segmentation, Volume
+from ..images import AXES, Segment, Segmentation, Volume
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
 from .label_grid import PlacedLabels, placed_labels
-from .support import SupportVolume
+from .support import SupportVolume, drawn_slices
 
 MOST_SEGMENTS = 254
+_FEW_PIXELS = 8
+_SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then
 _NOT_CHOSEN = 255  # drawn, but not among --segments: background, though its slice is a drawn one
 
 
@@ -78,7 +80,7 @@ def read_support(
     :param read: path -> Volume, for the images that drawings belong to.
     :raises InputError: files that cannot be read or used, a name that no file has, nothing drawn.
     """
-    found = [read_segmentation(file.labels) for file in files]
+    found = [_read(read_segmentation, file.labels) for file in files]
     support = Support()
     names = _chosen_names(found, chosen)
     for file, segmentation in zip(files, found, strict=True):
@@ -88,9 +90,20 @@ def read_support(
             f"{len(support.segments)} segments are drawn, {MOST_SEGMENTS} are possible at once; choose some with --segments"
         )
     for file, segmentation in zip(files, found, strict=True):
-        _add_drawing(support, file, segmentation, read(file.image) if file.image else image, axis, complete)
+        target = _read(read, file.image) if file.image else image
+        _add_drawing(support, file, segmentation, target, axis, complete)
     _check_drawn(support, image)
     return support
+
+
+def _read(reader, path: str):
+    """What ``reader`` finds at ``path``; its errors name the file, and not --frame, which is for the image alone."""
+    try:
+        return reader(path)
+    except InputError as error:
+        if "--frame" in str(error):
+            raise InputError(f"{path!r} is 4D; save the frame that you mean as a 3D file of its own") from None
+        raise error if path in str(error) else InputError(f"{path!r}: {error}") from None
 
 
 def _chosen_names(found: list[Segmentation], chosen: list[str]) -> set[str] | None:
@@ -142,8 +155,10 @@ def _add_drawing(
             "with that image as reference) or name the drawn slices of that image with --drawn"
         )
     _note_place(support, file, target, numbers, placed)
+    if file.drawn is None and not placed.planes:
+        _note_axis(support, file, placed, axis)
     placed = _without_unchosen(placed)
-    slices = target.size["xyz".index(placed.axis)]
+    slices = target.size[AXES.index(placed.axis)]
     if file.image:
         drawn = None if len(placed.drawn) == slices else tuple(placed.drawn)
         if complete or drawn is None:
@@ -152,7 +167,7 @@ def _add_drawing(
             raise InputError(f"--partial is for drawings in the image itself; {file.shown} belongs to {file.image!r}")
     else:
         support.drawings += placed.slices(complete)
-    names = [s.name for n, s in enumerate(support.segments, 1) if _holds(placed, n)]
+    pixels = {s.name: _pixels(placed, n) for n, s in enumerate(support.segments, 1)}
     support.facts.append(
         {
             "labels": os.path.abspath(file.labels),
@@ -162,7 +177,7 @@ def _add_drawing(
             "drawn_planes": len(placed.planes),
             "slices": slices,
             "resampled": placed.moved,
-            "segments": names,
+            "pixels": {name: count for name, count in pixels.items() if count},
         }
     )
 
@@ -213,16 +228,44 @@ def _without_unchosen(placed: PlacedLabels) -> PlacedLabels:
     return dataclasses.replace(placed, labels=labels, planes=planes)
 
 
-def _holds(placed: PlacedLabels, number: int) -> bool:
-    return bool((placed.labels == number).any() or any((plane.labels == number).any() for plane in placed.planes))
+def _note_axis(support: Support, file: SupportFile, placed: PlacedLabels, asked: str) -> None:
+    """Notes signs that the drawing lies on slices across another axis than the one taken."""
+    if placed.moved:
+        return
+    count = len(placed.drawn)
+    for axis in sorted(set(AXES) - {placed.axis}):
+        other = drawn_slices(placed.labels, axis)[1]
+        sparse = len(other) <= _SPARSE * (other[-1] - other[0] + 1)
+        if asked != "auto" and len(other) < count:
+            support.notes.append(
+                f"{file.shown} holds labels on {count} slices along {placed.axis}, which all count as drawn, but on only "
+                f"{len(other)} along {axis}; if that is where you drew, leave --axis out"
+            )
+        elif asked == "auto" and sparse and count > 1 and count == placed.drawn[-1] - placed.drawn[0] + 1:
+            support.notes.append(
+                f"{file.shown} was taken as drawn on {count} neighbouring slices along {placed.axis}; if you drew on slice "
+                f"{', '.join(map(str, other[:6]))}{' ...' if len(other) > 6 else ''} along {axis}, say --axis {axis}"
+            )
+
+
+def _pixels(placed: PlacedLabels, number: int) -> int:
+    return int((placed.labels == number).sum() + sum((plane.labels == number).sum() for plane in placed.planes))
 
 
 def _check_drawn(support: Support, image: Volume) -> None:
     """Refuses a support that leaves nothing to do or holds nothing; notes segments of which nothing is drawn."""
-    drawn = {name for fact in support.facts for name in fact["segments"]}
+    drawn: dict[str, int] = {}
+    for fact in support.facts:
+        for name, count in fact["pixels"].items():
+            drawn[name] = drawn.get(name, 0) + count
     for segment in support.segments:
-        if segment.name not in drawn:
+        count = drawn.get(segment.name, 0)
+        if count == 0:
             support.notes.append(f"of segment {segment.name!r} nothing is drawn on the drawn slices; it stays empty")
+        elif count <= _FEW_PIXELS:
+            support.notes.append(
+                f"segment {segment.name!r} is drawn on {count} pixel{'s' if count > 1 else ''} only; too little to learn from"
+            )
     if not drawn:
         raise InputError("nothing of the chosen segments is drawn on the drawn slices; draw a segment on at least one")
     for fact in support.facts:

@@ -83,17 +83,28 @@ class FewShotOutcome:
 
     def expected_dice(self) -> float | None:
         """Mean expected Dice of the segments on the slices that were not drawn; None if nothing is known."""
-        known = [value for value in self.answer.expected_dice.values() if value is not None and np.isfinite(value)]
+        known = [value for value in self.expected_by_segment() if value is not None and np.isfinite(value)]
         return float(np.mean(known)) if known else None
+
+    def expected_by_segment(self) -> list[float | None]:
+        """Expected Dice of each segment; None where nothing of it was found beyond the drawn slices."""
+        undrawn, expected = self._undrawn(), self.answer.expected_dice
+        found = [bool((undrawn == segment.value).any()) for segment in self.segmentation.segments]
+        return [expected.get(number) if there else None for number, there in enumerate(found, 1)]
 
     def picture(self, size: int) -> np.ndarray:
         """The slice with most of the answer that was not drawn, uint8 ``[H, W, 3]``, ``size`` pixels long."""
-        axis, drawn = self.answer.axis, self.support.drawn_here(self.answer.axis)
-        labels = self.segmentation.layers[0].copy()
-        np.moveaxis(labels, 2 - AXES.index(axis), 0)[drawn] = 0
-        undrawn = Segmentation([labels], self.segmentation.segments, self.volume.ijk_to_ras)
+        axis = self.answer.axis
+        undrawn = Segmentation([self._undrawn()], self.segmentation.segments, self.volume.ijk_to_ras)
         index = best_slice(self.volume, undrawn, axis)
         return draw_overlay(self.volume, self.segmentation, axis=axis, index=index, size=size)
+
+    def _undrawn(self) -> np.ndarray:
+        """The labels without those on the drawn slices."""
+        labels = self.segmentation.layers[0].copy()
+        drawn = self.support.drawn_here(self.answer.axis)
+        np.moveaxis(labels, 2 - AXES.index(self.answer.axis), 0)[drawn] = 0
+        return labels
 
     def next_slices(self) -> list[dict]:
         """The most useful slices to draw next, the best first, no two of them neighbours."""
