@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engine.images import AXES
 from ..scene.accepted_answer import ANSWER_TAG, AcceptedAnswer, slices_changed_since
-from ..scene.drawn_slices import segment_content
+from ..scene.drawn_slices import segment_content, slices_with_labels
 from ..scene.segment_slices import SegmentSlices
 from ..scene.segments import segment_tag
 from ..scene.support_set import SupportSlice, merged_support
@@ -137,10 +137,10 @@ class SupportKeeper:
     def _drawn_before(self) -> list[SupportSlice]:
         """The slices of a segmentation that holds only some drawn slices."""
         size = volume_from_node(self.volume_node).size
-        drawn = {a: segment_content(self.segmentation_node, None, self.volume_node, a) for a in AXES}
-        axis = min(AXES[::-1], key=lambda a: len(drawn[a]))
-        few = len(drawn[axis]) <= max(1, _FEW_DRAWN * size[AXES.index(axis)])
-        return [SupportSlice(axis, index) for index in drawn[axis]] if few else []
+        places = slices_with_labels(self.segmentation_node, None, self.volume_node)
+        count = {a: sum(axis == a for axis, _ in places) for a in AXES}
+        few = all(count[a] <= max(1, _FEW_DRAWN * n) for a, n in zip(AXES, size, strict=True))
+        return [SupportSlice(*place) for place in places] if few else []
 
     def _content_of(self, place: tuple[str, int]) -> bytes:
         slices = SegmentSlices(self.segmentation_node, None, volume_from_node(self.volume_node))
