@@ -78,8 +78,6 @@ class FewShotEffectFrame:
             self._follow_nodes()
             if not self.controller.running:
                 self.controller.look()
-        except InputError as error:  # e.g. a non-linear transform by now
-            self.refused(str(error))
         finally:
             self._showing = False
         self._show_widgets()
