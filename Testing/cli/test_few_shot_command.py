@@ -1,5 +1,6 @@
 """``s3net few-shot`` from the files to the files."""
 
+import hashlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from command_line import s3net, start
 
 from S3NetSegmentLib import __version__
@@ -18,6 +20,7 @@ from S3NetSegmentLib.engine.few_shot.support_files import SupportFile, read_supp
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
+from S3NetSegmentLib.engine.nets import dinov2
 
 TERMINOLOGY = (
     "Segmentation category and type~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~Anatomic codes~^^~^^"
@@ -41,6 +44,7 @@ def scene(shift=0.0, seed=1):
 
 IMAGE, TRUTH = scene()
 DRAWN = (5, 9)
+QUICK = "--set appearance_steps=60 --set work_voxels=20000 --set leave_one_out=false".split()
 
 
 def only(labels, slices, axis=0):
@@ -66,8 +70,8 @@ def write_labels(labels, name, matrix=IMAGE.ijk_to_ras):
 
 def run(text, capsys):
     """The command in this process; its summary."""
-    quick = "--set appearance_steps=60 --set work_voxels=20000 --quiet --json"
-    arguments = main.build_parser().parse_args(["few-shot", *join_coordinates(f"{text} {quick}".split())])
+    texts = ["few-shot", *join_coordinates(text.split()), *QUICK, "--quiet", "--json"]
+    arguments = main.build_parser().parse_args(texts)
     arguments.check(arguments)
     assert main.run(arguments) == 0
     return json.loads(capsys.readouterr().out)
@@ -147,7 +151,7 @@ def test_a_label_map_gives_a_label_map_with_the_same_values_also_large_ones(fold
 
 
 def test_people_read_volumes_expected_dice_and_the_slices_to_draw_next(folder):
-    files = ["ct.nii.gz", "--support", "drawn.seg.nrrd", "-o", "out.seg.nrrd", "--encoder", "default"]
+    files = ["ct.nii.gz", "--support", "drawn.seg.nrrd", "-o", "out.seg.nrrd", "--encoder", "default", *QUICK]
     done = s3net("few-shot", *files, folder=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -240,7 +244,7 @@ def test_what_was_hardly_drawn_and_slices_that_hold_no_other_part_are_said(folde
     pixel[5, 17, 25] = 1
     write_labels(pixel, "pixel.nrrd")
     summary = run("ct.nii.gz --support pixel.nrrd -o out.nrrd", capsys)
-    assert any("drawn on 1 pixel only" in note for note in summary["notes"])
+    assert any("segment 'Segment 1': at most 8 pixels" in note for note in summary["notes"])
     summary = run("ct.nii.gz --support drawn.seg.nrrd --slices 5:5 -o out.nrrd", capsys)
     assert [s["expected_dice"] for s in summary["segments"]] == [None, None]
 
@@ -317,6 +321,48 @@ def test_segments_of_several_drawings_are_one_where_their_names_are(folder):
     assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
 
 
+def test_a_drawing_in_another_image_is_taken_to_this_one(folder, capsys):
+    image, truth = scene(shift=3, seed=9)
+    write_image(image, "next.nii.gz")
+    summary = run("next.nii.gz --support drawn.seg.nrrd --support-image ct.nii.gz -o out.seg.nrrd", capsys)
+    found = read_segmentation("out.seg.nrrd")
+    for segment, value in zip(found.segments, (3, 7), strict=True):
+        assert dice(found.mask(segment), truth == value) > 0.85
+    assert found.segments[0].name == "Leber" and found.segments[0].color == SEGMENTS[0].color
+    assert found.segments[0].tags["S3NetSegment.Support"] == "drawn.seg.nrrd on ct.nii.gz z=5,9"
+    assert summary["support"][0]["image"] == str(folder / "ct.nii.gz")
+
+
+def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypatch):
+    shape = dinov2.Architecture(12, 1, 2, 24)
+    monkeypatch.setattr(dinov2, "ARCHITECTURES", {**dinov2.ARCHITECTURES, "dinov2-tiny14": shape})
+    torch.save(dict(shape.build().initialize(torch.Generator().manual_seed(0)).state_dict()), "tiny.pth")
+    digest = hashlib.sha256((folder / "tiny.pth").read_bytes()).hexdigest()
+    voted = run("ct.nii.gz --support drawn.seg.nrrd -o voted.seg.nrrd --encoder tiny.pth", capsys)
+    alone = run("ct.nii.gz --support drawn.seg.nrrd -o alone.seg.nrrd --encoder tiny.pth --method alpnet", capsys)
+    for summary in (voted, alone):
+        assert summary["encoder"] == {"name": "tiny.pth", "sha256": digest}
+    assert "carried" in voted["mix"] and list(alone["mix"]) == ["prototypes"] and alone["method"] == "alpnet"
+    found = read_segmentation("alone.seg.nrrd")
+    assert found.segments[0].tags["S3NetSegment.Encoder"] == f"tiny.pth sha256 {digest}"
+    assert np.array_equal(found.layers[0][list(DRAWN)], TRUTH[list(DRAWN)])
+
+
+def test_drawings_here_and_in_another_image_go_together(folder):
+    write_labels(TRUTH, "whole.nrrd")
+    write_labels(only(TRUTH, [6]), "one.nrrd")
+    support = support_of("--support whole.nrrd --support-image ct.nii.gz --support one.nrrd")
+    other, here = support.drawings
+    assert other.drawn is None and np.array_equal(other.labels > 0, TRUTH > 0) and not support.notes
+    assert here.index == 6 and [s.name for s in support.segments] == ["Segment 3", "Segment 7"]
+
+
+def test_another_kind_of_image_is_pointed_out(folder, capsys):
+    write_image(Volume((400 - IMAGE.array).astype(np.int16), IMAGE.ijk_to_ras, "inverted"), "inverted.nii.gz")
+    summary = run("inverted.nii.gz --support drawn.seg.nrrd --support-image ct.nii.gz -o out.nrrd", capsys)
+    assert any("little alike" in note for note in summary["notes"])
+
+
 # What is written after "few-shot", what the message must hold.
 BAD_ARGUMENTS = {
     "ct.nii.gz -o out.nrrd": "--support LABELS is missing",
@@ -357,6 +403,11 @@ BAD_INPUT = {
     "--support away.nrrd": "lie outside image 'ct'",
     "--support drawn.seg.nrrd --drawn 5,14": "drawn slice 14 along z does not exist",
     "--support drawn.seg.nrrd --drawn 2,3": "nothing is drawn on slice 2, 3 along z",
+    "--support away.nrrd --support-image ct.nii.gz": "lie outside image 'ct'",
+    "--support drawn.seg.nrrd --support-image flat.nrrd": "is constant",
+    "--support drawn.seg.nrrd --support-image frames.nrrd": "'frames.nrrd' is 4D",
+    "--support drawn.seg.nrrd --support-image missing.nrrd": "no file or folder 'missing.nrrd'",
+    "--support drawn.seg.nrrd --support-image ct.nii.gz --partial": "--partial is for drawings in the image itself",
     "--support drawn.seg.nrrd --slices 3:40": "slices 3 to 40",
     "--support drawn.seg.nrrd --set nonsense=1": "'nonsense=1'",
     "--support drawn.seg.nrrd --set margin=99": "from 0.1 to 10",
@@ -383,6 +434,7 @@ def test_input_that_cannot_be_used_is_refused_with_the_reason(folder, text):
     matrix[:3, 3] += 500
     write_labels(np.zeros_like(TRUTH), "empty.nrrd")
     write_labels(np.maximum(TRUTH, 1), "whole.nrrd")
+    write_labels(np.full_like(TRUTH, 9), "flat.nrrd")
     write_labels(only(TRUTH, DRAWN), "away.nrrd", matrix)
     write_labels(np.where(TRUTH == 3, np.nan, TRUTH), "nan.nrrd")
     write_labels(TRUTH * 0.3, "broken.nrrd")

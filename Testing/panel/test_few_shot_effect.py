@@ -111,9 +111,13 @@ def test_choosing_it_shows_what_is_drawn(effect):
     assert effect.frame.widget.window() is effect.editor.effects["Few-shot"].optionsFrame()
 
 
-def test_propagate_shows_a_preview_and_accept_writes_it_in_one_undo_step(effect):
+def test_propagate_shows_a_preview_and_accept_writes_it_in_one_undo_step(effect, keep_picture):
     before = {name: effect.mask(name) for name in ("Liver", "Spleen")}
     effect.propagate()
+    options = effect.editor.effects["Few-shot"].optionsFrame()
+    options.resize(380, options.heightForWidth(380))
+    keep_picture(options, "few_shot_effect")
+    assert effect.frame.message.text.startswith("Preview; nothing is written yet. Expected quality: Liver 95 %")
     assert preview_node() is not None
     assert all((effect.mask(name) == mask).all() for name, mask in before.items())
     effect.click(effect.frame.accept_button)
@@ -239,6 +243,7 @@ def test_without_a_volume_or_segmentation_it_says_what_to_select(effect):
 
 
 def test_what_cannot_be_done_is_said_and_nothing_changes(effect, engine):
+    engine.seconds = 0.06  # longer than the stepping driver waits: progress is shown
     engine.error = InputError("the image has no contrast; choose another one")
     before = effect.mask("Liver")
     effect.propagate()

@@ -90,8 +90,8 @@ class FewShotController:
         """The volume and segmentation that the user draws in; see :class:`SupportKeeper`. None: there is none."""
         if self.support is not None and (self.support.volume_node, self.support.segmentation_node) == (volume_node, segmentation_node):  # fmt: skip
             return
+        self.support = None  # first: nobody shall show the old one beside the new nodes
         self.let_go()
-        self.support = None
         if volume_node is not None and segmentation_node is not None:
             self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted)
         self._listener.state_changed()

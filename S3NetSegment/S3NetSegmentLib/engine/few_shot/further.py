@@ -14,11 +14,13 @@ class FurtherPart(Protocol):
     """A part of the vote besides carried masks, GrowCut and appearance.
 
     Attributes: ``name``, as it appears in the answer's mix; ``prior_share``, its share of the vote where fewer than two
-    drawn slices tell how good it is; ``notes``, what the user should know.
+    drawn slices tell how good it is; ``undrawn_share``, its share where nothing is drawn in the volume itself; ``notes``,
+    what the user should know.
     """
 
     name: str
     prior_share: float
+    undrawn_share: float
     notes: list[str]
 
     def masks(self, frame: Frame, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from ..progress import Step, Steps, within
 from .ballot import Ballot
@@ -27,8 +28,10 @@ from .vote import (
     weighted_mix,
 )
 
-UNDRAWN_SHARE = 0.6  # of drawings in other volumes, where nothing is drawn in this one
-UNDRAWN_SURE = 0.9  # and the probability above which they count as seeds
+ALPNET_SMOOTHING_MM = 4.0  # standard deviation across the slices of the prototype scores alone
+UNDRAWN_SURE = (
+    0.9  # probability above which a drawing in another volume seeds GrowCut where nothing is drawn in this one
+)
 _HIDDEN_SLICES = 6  # at most so many drawn slices are hidden in turn
 
 
@@ -89,6 +92,10 @@ class Propagation:
         :param quick: registration and GrowCut on the working grid vote with fixed weights; nothing is learned.
         """
         self.first, self.last = first, last
+        if self.settings.method == "alpnet":
+            ballot = yield from within(self._prototype_ballot(), 0.0, 0.9)
+            yield from self._finish(ballot)
+            return
         if not self.known.any():
             yield from within(self._seed_from_elsewhere(), 0.0, 0.05)
         if quick:
@@ -99,8 +106,25 @@ class Propagation:
                 seeds = yield from within(ballot.sure_voxels(self.settings.sure), 0.8, 0.85)
                 again = yield from within(self.parts.grown(first, last, seeds), 0.85, 0.9)
                 ballot.add_second(again, self._regrow_weight())
+        yield from self._finish(ballot)
+
+    def _finish(self, ballot: Ballot) -> Steps[None]:
         self.classes, self.sureness, self._sums = yield from within(ballot.decisions(), 0.9, 1.0)
         self._keep_known()
+
+    def _prototype_ballot(self) -> Steps[Ballot]:
+        """The prototype scores alone, smoothed across the slices."""
+        self.mix = {"prototypes": 1.0}
+        (part,) = (p for p in self._further if p.name == "prototypes")
+        width = float(np.clip(ALPNET_SMOOTHING_MM / self.frame.spacing[0], 0, 1.5))
+        halo = int(np.ceil(3 * width))
+        low, high = max(0, self.first - halo), min(self.frame.depth - 1, self.last + halo)
+        shares = (yield from part.masks(self.frame, low, high)).numpy()
+        if width > 0.05:
+            shares = ndimage.gaussian_filter1d(shares, width, 0, mode="nearest", truncate=3.0)
+        soft = torch.from_numpy(shares[self.first - low : self.last - low + 1])
+        ends = torch.ones(soft.shape[:2])
+        return Ballot(self.frame, self.first, self.last, soft, None, 0.0, 1.0, ends)
 
     def _ballot(self) -> Steps[Ballot]:
         first, last = self.first, self.last
@@ -145,7 +169,7 @@ class Propagation:
     def _with_further(self, mix: dict[str, float], hidden: list) -> dict[str, float]:
         """``mix`` with the shares of the further parts."""
         for part in self._further:
-            prior = part.prior_share if self.known.any() else UNDRAWN_SHARE
+            prior = part.prior_share if self.known.any() else part.undrawn_share
             mix = mixed(mix, part.name, further_share(mix, part.name, prior, hidden))
         return mix
 

@@ -20,6 +20,7 @@ from .support import SupportVolume, drawn_slices
 
 MOST_SEGMENTS = 254
 _FEW_PIXELS = 8
+_SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then
 _NOT_CHOSEN = 255  # drawn, but not among --segments: background, though its slice is a drawn one
 
 
@@ -234,13 +235,13 @@ def _note_axis(support: Support, file: SupportFile, placed: PlacedLabels, asked:
     count = len(placed.drawn)
     for axis in sorted(set(AXES) - {placed.axis}):
         other = drawn_slices(placed.labels, axis)[1]
-        gaps = len(other) < other[-1] - other[0] + 1
+        sparse = len(other) <= _SPARSE * (other[-1] - other[0] + 1)
         if asked != "auto" and len(other) < count:
             support.notes.append(
                 f"{file.shown} holds labels on {count} slices along {placed.axis}, which all count as drawn, but on only "
                 f"{len(other)} along {axis}; if that is where you drew, leave --axis out"
             )
-        elif asked == "auto" and gaps and count > 1 and count == placed.drawn[-1] - placed.drawn[0] + 1:
+        elif asked == "auto" and sparse and count > 1 and count == placed.drawn[-1] - placed.drawn[0] + 1:
             support.notes.append(
                 f"{file.shown} was taken as drawn on {count} neighbouring slices along {placed.axis}; if you drew on slice "
                 f"{', '.join(map(str, other[:6]))}{' ...' if len(other) > 6 else ''} along {axis}, say --axis {axis}"
@@ -257,14 +258,15 @@ def _check_drawn(support: Support, image: Volume) -> None:
     for fact in support.facts:
         for name, count in fact["pixels"].items():
             drawn[name] = drawn.get(name, 0) + count
-    for segment in support.segments:
-        count = drawn.get(segment.name, 0)
-        if count == 0:
-            support.notes.append(f"of segment {segment.name!r} nothing is drawn on the drawn slices; it stays empty")
-        elif count <= _FEW_PIXELS:
-            support.notes.append(
-                f"segment {segment.name!r} is drawn on {count} pixel{'s' if count > 1 else ''} only; too little to learn from"
-            )
+    counts = {segment.name: drawn.get(segment.name, 0) for segment in support.segments}
+    nothing = [name for name, count in counts.items() if count == 0]
+    little = [name for name, count in counts.items() if 0 < count <= _FEW_PIXELS]
+    if nothing:
+        support.notes.append(f"of {_shown_names(nothing)} nothing is drawn on the drawn slices; it stays empty")
+    if little:
+        support.notes.append(
+            f"{_shown_names(little)}: at most {_FEW_PIXELS} pixels are drawn, too little to learn from"
+        )
     if not drawn:
         raise InputError("nothing of the chosen segments is drawn on the drawn slices; draw a segment on at least one")
     for fact in support.facts:
@@ -279,3 +281,8 @@ def _check_drawn(support: Support, image: Volume) -> None:
                 f"{image.name!r}, so nothing is left to find; name the slices to learn from with --drawn, or the image that "
                 "it belongs to with --support-image"
             )
+
+
+def _shown_names(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
+    return f"segment{'s' if len(names) > 1 else ''} {shown}"

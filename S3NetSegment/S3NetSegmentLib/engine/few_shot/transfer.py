@@ -26,7 +26,8 @@ _MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:
 _MARGIN_VOXELS = 1
 _LEAST_VOLUME, _MOST_VOLUME = 0.6, 1.67  # of each segment, after the deformation against before
 _KNOTS = 25  # of the intensity map between both volumes
-_PRIOR_SHARE = 0.3  # in the vote, where no drawn slice says how good it is
+_PRIOR_SHARE = 0.3  # in the vote, where no hidden drawn slice says how good it is
+_UNDRAWN_SHARE = 0.6  # where nothing is drawn in the query volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ class TransferredPart:
     """
 
     name = "transferred"
-    prior_share = _PRIOR_SHARE
+    prior_share, undrawn_share = _PRIOR_SHARE, _UNDRAWN_SHARE
 
     def __init__(self, query: Volume, fitted: Sequence[Fitted], values: Sequence[int]):
         self._query, self._fitted, self._values = query, tuple(fitted), tuple(values)

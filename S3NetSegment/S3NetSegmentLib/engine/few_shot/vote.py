@@ -81,8 +81,9 @@ def further_share(mix: Mix, part: str, prior: float, hidden: list[tuple[dict, to
 
 def mixed(mix: Mix, part: str, share: float) -> dict[str, float]:
     """``mix`` with ``share`` of it given to ``part``."""
-    rest = {name: (1 - share) * own for name, own in normalised(mix).items() if share < 1}
-    return {**rest, part: share} if share > 0 else rest
+    if share == 0:
+        return dict(mix)
+    return {**{name: (1 - share) * own for name, own in normalised(mix).items() if share < 1}, part: share}
 
 
 def normalised(mix: Mix) -> dict[str, float]:

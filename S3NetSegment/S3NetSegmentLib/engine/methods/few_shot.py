@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from hashlib import blake2b
 
 import numpy as np
 
@@ -18,15 +17,16 @@ from ..few_shot.drawing import Drawing
 from ..few_shot.encoders import FewShotEncoder, load_encoder
 from ..few_shot.frame import Box, Frame, drawn_box, slices_first, work_shape
 from ..few_shot.further import FurtherPart
+from ..few_shot.further_parts import FurtherParts
 from ..few_shot.parts import Kept
 from ..few_shot.planes import DrawnVoxels, on_volume
 from ..few_shot.propagation import FewShotAnswer, Propagation, is_scattered
 from ..few_shot.settings import FewShotSettings
 from ..few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
-from ..few_shot.transfer import Fitted, TransferredPart, fit
+from ..few_shot.transfer import TransferredPart
 from ..images import AXES, Volume
 from ..images.intensity import intensity_scale
-from ..progress import Steps, within
+from ..progress import Steps, rising, within
 
 _FRAMES = 2  # regions of the volume whose features and registration are kept
 
@@ -64,7 +64,7 @@ class FewShot:
         self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
         self._drawing: Drawing | None = None
         self._others: list[SupportVolume] = []
-        self._fitted: dict[bytes, Fitted] = {}  # the drawings in other volumes that are in use
+        self._parts = FurtherParts(volume, self._scale, self.settings, encoder, self._device, self._filled_in)
         self._frames: dict[tuple, tuple[Frame, Kept]] = {}  # the last used ones, each with GrowCut's answers in it
 
     def set_support(self, items: Sequence[DrawnSlice | DrawnPlane | SupportVolume]) -> None:
@@ -94,7 +94,7 @@ class FewShot:
         """
         if self._drawing is None:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
-        return self._propagate(self._drawing, slices, quick)
+        return rising(self._propagate(self._drawing, slices, quick))
 
     def _propagate(self, drawing: Drawing, slices, quick: bool) -> Steps[FewShotAnswer]:
         depth = self.volume.size[AXES.index(drawing.axis)]
@@ -105,9 +105,8 @@ class FewShot:
                 f"to {depth - 1}"
             )
         try:
-            further = yield from self._further_parts(drawing)
-            shown = [*drawing.projections(), *(part.projection(drawing.axis) for part in further)]
-            box = self._first_box(drawing, shown)
+            further = yield from self._further(drawing, quick)
+            box = self._first_box(drawing, further)
             growing = 0 if quick else self.settings.growing
             for attempt in range(growing + 1):
                 run = Propagation(*self._frame_for(drawing, box), drawing, self.settings, further)
@@ -122,29 +121,29 @@ class FewShot:
                 "and grow_voxels, or close other programs"
             ) from None
 
-    def _further_parts(self, drawing: Drawing) -> Steps[list[FurtherPart]]:
-        if not self._others:
-            return []
-        fitted = {}
-        for other in self._others:
-            key = blake2b(repr((id(other.volume), other.axis, other.drawn)).encode() + other.labels.tobytes()).digest()
-            fitted[key] = self._fitted.get(key) or (yield from self._fit(other))
-        self._fitted = fitted
-        return [TransferredPart(self.volume, list(fitted.values()), drawing.values)]
+    def _further(self, drawing: Drawing, quick: bool) -> Steps[list[FurtherPart]]:
+        """The parts of the vote from elsewhere than the drawn slices."""
+        alone = self.settings.method == "alpnet"
+        found = []
+        if not alone:
+            found.append((yield from within(self._parts.transferred(drawing, self._others), 0.0, 0.9)))
+        if alone or not quick:
+            found.append((yield from within(self._parts.prototypes(drawing, self._others, quick), 0.9, 1.0)))
+        return [part for part in found if part is not None]
 
-    def _fit(self, other: SupportVolume) -> Steps[Fitted]:
-        """``other`` with all its slices filled in, fitted to this volume."""
-        labels = other.labels
-        if other.drawn is not None and len(other.drawn) < other.volume.size[AXES.index(other.axis)]:
-            there = FewShot(other.volume, dataclasses.replace(self.settings, method="default"), other.axis)
-            planes = slices_first(labels, other.axis)
-            there.set_support([DrawnSlice(other.axis, z, planes[z]) for z in other.drawn])
-            labels = (yield from within(there.propagate(), 0.0, 0.4)).labels
-        scale = intensity_scale(other.volume)
-        fitting = fit(self.volume, self._scale, other.volume, scale, labels, other.axis)
-        return (yield from within(fitting, 0.4, 1.0))
+    def _filled_in(self, other: SupportVolume) -> Steps[np.ndarray]:
+        """The labels of all slices of ``other``, of which only some are drawn."""
+        there = FewShot(other.volume, dataclasses.replace(self.settings, method="default"), other.axis)
+        planes = slices_first(other.labels, other.axis)
+        there.set_support([DrawnSlice(other.axis, z, planes[z]) for z in other.drawn])
+        return (yield from there.propagate()).labels
 
-    def _first_box(self, drawing: Drawing, shown: list[np.ndarray]) -> Box:
+    def _first_box(self, drawing: Drawing, further: Sequence[FurtherPart]) -> Box:
+        height, width = slices_first(self.volume.array, drawing.axis).shape[1:3]
+        if self.settings.method == "alpnet":
+            return Box(0, height, 0, width)
+        shown = drawing.projections()
+        shown += [part.projection(drawing.axis) for part in further if isinstance(part, TransferredPart)]
         spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]
         return drawn_box(shown, tuple(spacing), self.settings.margin)
 
