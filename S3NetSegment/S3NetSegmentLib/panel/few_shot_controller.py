@@ -249,6 +249,9 @@ class FewShotController:
             return False
         self.driver.cancel()
         try:
+            if self.support is not None and not result.request.is_other_volume:
+                self.look()
+                result.preview.protect(self.support.slices)  # also what was drawn since the answer came
             accepted = result.accept(self._save_undo, rules)
         except Exception as error:
             self._tell(error)
