@@ -1,4 +1,6 @@
-"""The Slicer module S3NetSegment: segmentation without drawing. The work is done in ``S3NetSegmentLib``.
+"""The Slicer module S3NetSegment: segmentation without drawing, or from a few drawn slices.
+
+The work is done in ``S3NetSegmentLib``.
 
 Nothing but Slicer itself is imported here; numpy and the engine come with the first use, torch with the first need.
 """
@@ -38,6 +40,8 @@ class S3NetSegment(ScriptedLoadableModule):
         parent.helpText = _(
             "Segments an image without any drawing: press <b>Segment</b> for its regions and main object, or place a "
             "point inside the object that you want. Works on grey and colour images, slices and whole volumes. "
+            "<b>Few-shot</b>: draw segments on one or a few slices and press <b>Propagate</b> for all other slices, or "
+            "for another volume. "
             "No data leave this computer.<p>See the <a href='{homepage}'>tutorial</a>.</p>"
         ).format(homepage=HOMEPAGE)
         parent.acknowledgementText = _(
@@ -45,6 +49,18 @@ class S3NetSegment(ScriptedLoadableModule):
             "Please cite the papers named on the <a href='{homepage}'>home page</a>."
         ).format(homepage=HOMEPAGE)
         slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", register_editor_effect)
+
+
+def register_editor_effect() -> None:
+    """Makes "Few-shot" one of the effects of Slicer's Segment Editor."""
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    source = os.path.join(here, "SegmentEditorFewShotLib", "SegmentEditorFewShotEffect.py")
+    effect = effects.qSlicerSegmentEditorScriptedEffect(None)
+    effect.setPythonSource(source.replace("\\", "/"))
+    effect.self().register()
 
 
 def sample_data_folder() -> str | None:
@@ -117,20 +133,52 @@ class Preset(enum.Enum):
         return {"default": _("Default"), "paper": _("Paper (slow)")}[self.value]
 
 
+class Mode(enum.Enum):
+    """The two uses of the panel."""
+
+    SEGMENT = "segment"
+    FEW_SHOT = "few-shot"
+
+    def label(self):
+        return {"segment": _("Segment"), "few-shot": _("Few-shot")}[self.value]
+
+
+class PropagateTo(enum.Enum):
+    """Where drawn segments are looked for."""
+
+    SLICE = "slice"
+    VOLUME = "volume"
+    OTHER = "other"
+
+    def label(self):
+        texts = {"slice": _("Current slice"), "volume": _("Whole volume"), "other": _("Another volume")}
+        return texts[self.value]
+
+
 @parameterNodeWrapper
 class S3NetSegmentParameterNode:
     """The panel's state, saved with the scene.
 
+    mode - Which use the panel shows.
     volume - The image.
     scope, firstSlice, lastSlice, axis, roi - The part of it that is segmented; slices are counted from 0, both included.
     insidePoints, outsidePoints, radius - Points in and out of the object, its rough radius in mm (0: not given).
-    segmentation, targetSegment - Where the result goes: the node and the id of the object's segment ("": a new one).
+    segmentation, targetSegment - Where the segments are, and the id of the object's segment ("": a new one).
     granularity - Step on the object's ladder, -1: automatic.
     regionCount - Number of regions, 0: the middle one of those prepared.
     preset, settings - The engine's settings: a preset, and what differs from it, as JSON.
     confidence - Whether confidence is computed and shown, too.
+
+    Few-shot:
+    support, acceptedAnswer - The drawn slices, and the segments after the last accepted answer, as texts.
+    propagateTo, otherVolume - Where the drawing is carried to.
+    livePreview - Whether the shown slice is previewed while the user draws.
+    fewShotConfidence - Whether the confidence of the answer is shown.
+    encoder - "auto", "default", the name of published weights or the path of a model file.
+    fewShotSettings - The engine's settings that differ from the defaults, as JSON.
     """
 
+    mode: Mode = Mode.SEGMENT
     volume: slicer.vtkMRMLScalarVolumeNode
     scope: Scope = Scope.SLICE
     firstSlice: Annotated[int, Minimum(0)] = 0
@@ -147,18 +195,26 @@ class S3NetSegmentParameterNode:
     preset: Preset = Preset.DEFAULT
     settings: str = "{}"
     confidence: bool = False
+    support: str = ""
+    acceptedAnswer: str = ""
+    propagateTo: PropagateTo = PropagateTo.VOLUME
+    otherVolume: slicer.vtkMRMLScalarVolumeNode
+    livePreview: bool = False
+    fewShotConfidence: bool = False
+    encoder: str = "auto"
+    fewShotSettings: str = "{}"
 
 
 class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Loads the .ui file and hands it, and the parameter node, to ``SegmentPanel``."""
 
-    def __init__(self, parent=None, findRegions=None):
+    def __init__(self, parent=None, findRegions=None, makeFewShot=None):
         """
-        :param findRegions: engine to use instead of the real one; for tests.
+        :param findRegions, makeFewShot: engines to use instead of the real ones; for tests.
         """
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self._findRegions = findRegions
+        self._findRegions, self._makeFewShot = findRegions, makeFewShot
         self.logic = None
         self.panel = None
         self._parameterNode = None
@@ -173,7 +229,7 @@ class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = S3NetSegmentLogic()
-        self.panel = SegmentPanel(uiWidget, self.ui, self._findRegions)
+        self.panel = SegmentPanel(uiWidget, self.ui, self._findRegions, self._makeFewShot)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)

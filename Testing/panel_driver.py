@@ -71,6 +71,72 @@ class PanelDriver:
         self.click(self.ui.segmentButton)
         self.wait(lambda: not self.panel.controller.running)
 
+    # -- Few-shot
+
+    def open_few_shot(self):
+        """Turns the tab to Few-shot."""
+        self._turn_tab(1)
+
+    def open_segment(self):
+        self._turn_tab(0)
+
+    def _turn_tab(self, number):
+        bar = self.panel.tabs.bar
+        assert bar.enabled
+        QTest.mouseClick(bar, QtCore.Qt.LeftButton, pos=bar.tabRect(number).center())
+        QtWidgets.QApplication.processEvents()
+
+    def look_at(self, slice_node, offset):
+        """Scrolls a view, with the mouse over it."""
+        slice_node.SetSliceOffset(offset)
+        crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+        crosshair.SetCursorPositionXYZ([1.0, 1.0, 0.0], slice_node)
+        self.panel.few_shot.look_at_views()
+
+    def add_segment(self, name, color=None):
+        """What "Add" in the segment editor and a new name do; returns the segment's id."""
+        segmentation = self.parameters.segmentation.GetSegmentation()
+        segment_id = segmentation.AddEmptySegment("", name)
+        if color is not None:
+            segmentation.GetSegment(segment_id).SetColor(*color)
+        return segment_id
+
+    def draw(self, name, mask, axis="z", index=0, erase=False):
+        """A stroke in the segment editor: ``mask`` [rows, columns] on a slice of the volume, one undo state."""
+        from S3NetSegmentLib.scene.segment_edit import segment_edit
+        from S3NetSegmentLib.scene.volumes import volume_from_node
+
+        volume = volume_from_node(self.parameters.volume)
+        extent = type(volume.extent).slab(volume, axis, index, index)
+        grid = volume.cropped(extent)
+        node = self.parameters.segmentation
+        segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(name) or self.add_segment(name)
+        widget = self.panel.editor.widget
+        with segment_edit(node, self.parameters.volume, widget.saveStateForUndo) as edit:
+            (edit.remove if erase else edit.add)(segment_id, mask.reshape(grid.array.shape[:3]), grid)
+        self.settle(0.2)
+
+    def rows(self):
+        """The list of drawn slices as it is shown: (slice, segments, complete)."""
+        table = self.ui.supportTable
+        if not table.isVisible():
+            return []
+        return [
+            (table.item(n, 0).text(), table.item(n, 1).text(), table.item(n, 2).checkState() == QtCore.Qt.Checked)
+            for n in range(table.rowCount)
+        ]
+
+    def choose_row(self, number):
+        """A click on a row of that list."""
+        table = self.ui.supportTable
+        place = table.visualItemRect(table.item(number, 0)).center()
+        QTest.mouseClick(table.viewport(), QtCore.Qt.LeftButton, pos=place)
+
+    def propagate(self, seconds=20):
+        """Presses Propagate and waits for the end."""
+        self.click(self.ui.propagateButton)
+        self.wait(lambda: not self.panel.few_shot.controller.running, seconds)
+
     # -- eyes
 
     @property
@@ -80,8 +146,8 @@ class PanelDriver:
 
     @property
     def segmentation(self):
-        """The only segmentation of the scene, or None."""
-        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        """The only segmentation of the scene, or None; a preview does not count."""
+        nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]
         assert len(nodes) < 2
         return nodes[0] if nodes else None
 

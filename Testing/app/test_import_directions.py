@@ -110,7 +110,6 @@ def test_the_command_line_needs_only_the_standard_library_until_a_command_runs()
         "demo",
         "segment",
         "few_shot",
-        "image_warnings",
         "list_settings",
         "weights",
     }

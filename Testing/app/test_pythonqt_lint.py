@@ -11,7 +11,11 @@ import qt_stand_in
 from paths import MODULE, REPOSITORY
 
 UI_FILE = MODULE / "Resources" / "UI" / "S3NetSegment.ui"
-SOURCES = [MODULE / "S3NetSegment.py", *sorted((MODULE / "S3NetSegmentLib" / "panel").glob("*.py"))]
+SOURCES = [
+    MODULE / "S3NetSegment.py",
+    *sorted((MODULE / "SegmentEditorFewShotLib").glob("*.py")),
+    *sorted((MODULE / "S3NetSegmentLib" / "panel").glob("*.py")),
+]
 spec = importlib.util.spec_from_file_location("pythonqt_lint", REPOSITORY / "Testing" / "app" / "pythonqt_lint.py")
 lint = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lint)
@@ -112,7 +116,7 @@ def test_every_widget_bound_in_the_ui_file_names_a_parameter_that_exists():
 
 
 def test_every_bound_widget_is_of_a_class_that_slicer_can_bind_to_its_parameter():
-    enums = {"Scope", "SliceAxis", "Preset"}
+    enums = {"Scope", "SliceAxis", "Preset", "PropagateTo"}
     for name, (cls, parameter) in ui_widgets().items():
         if not parameter:
             continue
@@ -137,7 +141,7 @@ def test_every_widget_that_the_panel_uses_is_in_the_ui_file():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_only_what_slicer_always_has_is_imported_at_the_top(path):
-    allowed = set(sys.stdlib_module_names) | {"slicer", "vtk", "qt", "ctk", "numpy"}
+    allowed = set(sys.stdlib_module_names) | {"slicer", "vtk", "qt", "ctk", "numpy", "SegmentEditorEffects"}
     for node in ast.parse(path.read_text(encoding="utf8")).body:
         if isinstance(node, ast.Import):
             assert {alias.name.split(".")[0] for alias in node.names} <= allowed

@@ -90,6 +90,13 @@ def test_without_their_weight_unlabelled_slices_do_not_matter():
     assert torch.equal(task(alone, 1.0)["supervised"], losses["supervised"])
 
 
+def test_spatial_consistency_alone_needs_unlabelled_slices_too():
+    task = IdealFinetuning(2, dataclasses.replace(TINY, unlabelled_weight=0.0, spatial_weight=1.0))
+    losses = task(batch(), 1.0)
+    assert losses["unlabelled"] == 0
+    assert losses["spatial"] > 0
+
+
 def test_no_pseudo_label_counts_below_the_threshold_or_in_the_padding():
     unsure = IdealFinetuning(2, dataclasses.replace(TINY, threshold=1.0, mix="off"))
     losses = unsure(batch(), 1.0)
@@ -156,6 +163,12 @@ def test_it_starts_from_a_pre_trained_encoder():
     task = IdealFinetuning(2, TINY, encoder=pretrained.state_dict())
     for network in (task.network, task.average):
         assert torch.equal(network.encoder.levels[1][0].weight, pretrained.levels[1][0].weight)
+    slow = IdealFinetuning(2, dataclasses.replace(TINY, encoder_rate=0.3), encoder=pretrained.state_dict())
+    assert [group["rate"] for group in slow.parameter_groups()] == [0.3, 1.0]
+    fresh = IdealFinetuning(2, dataclasses.replace(TINY, encoder_rate=0.3))
+    assert [group["rate"] for group in fresh.parameter_groups()] == [1.0, 1.0]
+    trained = sum(p.numel() for group in slow.parameter_groups() for p in group["params"])
+    assert trained == sum(p.numel() for p in slow.network.parameters())
     with pytest.raises(InputError, match="another network"):
         IdealFinetuning(2, FinetuningSettings(), encoder=pretrained.state_dict())
 

@@ -60,8 +60,8 @@ if not _MISSING:
         slot_failures.clear()
         application.settings().clear()
 
-        def opener(find_regions=None):
-            module, widget = qt_stand_in.open_module(MODULE / "S3NetSegment.py", find_regions)
+        def opener(find_regions=None, make_few_shot=None):
+            module, widget = qt_stand_in.open_module(MODULE / "S3NetSegment.py", find_regions, make_few_shot)
             opened.append(PanelDriver(module, widget, application, headless))
             return opened[-1]
 

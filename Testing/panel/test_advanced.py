@@ -30,7 +30,7 @@ def advanced(open_panel):
 
 
 def row(panel, name):
-    return panel.panel.advanced._form._rows[name]
+    return panel.panel.advanced.segment.form._rows[name]
 
 
 def test_opening_the_panel_does_not_import_torch(tmp_path):
@@ -100,7 +100,7 @@ def test_a_preset_sets_all_settings(advanced):
 
     advanced.choose(advanced.ui.presetComboBox, "Paper (slow)")
     assert row(advanced, "channels")[1].read() == preset("paper").channels
-    assert advanced.panel.advanced.settings() == preset("paper")
+    assert advanced.panel.advanced.segment.settings() == preset("paper")
 
 
 def test_the_device_is_kept_in_the_application_settings_and_reaches_the_engine(advanced, open_panel):

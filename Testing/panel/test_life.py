@@ -150,7 +150,7 @@ def assert_everything_is_back(panel):
     assert ui.presetComboBox.currentText == "Paper (slow)" and ui.confidenceCheckBox.checked
     assert ui.volumeSelector.currentNode().GetName() == "MR head"
     assert ui.targetComboBox.currentText == "Object" and parameters.granularity == 4
-    assert panel.panel.advanced.settings().seed == 9
+    assert panel.panel.advanced.segment.settings().seed == 9
 
 
 def test_all_choices_survive_a_scene_file(open_panel, tmp_path, monkeypatch):
@@ -184,4 +184,4 @@ def test_all_choices_survive_a_scene_file(open_panel, tmp_path, monkeypatch):
 def test_settings_of_another_version_are_reset_and_reported(open_panel, text):
     panel = open_panel(FakeEngine())
     panel.parameters.settings = text
-    assert panel.panel.advanced.changes() == {} and "are reset" in panel.message
+    assert panel.panel.advanced.segment.changes() == {} and "are reset" in panel.message

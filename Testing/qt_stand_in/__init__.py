@@ -29,12 +29,13 @@ def install(headless):
     global _installed
     if _installed is None:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-        from . import application, ctk_widgets, mrml_widgets, qt_module, slicer_layer
+        from . import application, ctk_widgets, editor_effects, mrml_widgets, qt_module, slicer_layer
 
         qt_module.install()
         ctk_widgets.install()
         mrml_widgets.install()
         slicer_layer.install()
+        editor_effects.install()
         _installed = application.install(headless)
     return _installed
 

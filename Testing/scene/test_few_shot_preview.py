@@ -7,6 +7,7 @@ import slicer
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.scene.accepted_answer import AcceptedAnswer, changed_slices
+from S3NetSegmentLib.scene.editing_rules import EditingRules
 from S3NetSegmentLib.scene.few_shot_preview import FewShotPreview
 from S3NetSegmentLib.scene.segments import create_segmentation, segment_edit, segment_mask, segment_tag
 from S3NetSegmentLib.scene.support_set import SupportSlice
@@ -219,20 +220,11 @@ def test_other_segments_keep_their_voxels_and_are_overlapped_only_if_asked(
         bone_id = edit.add_segment(mrml.segment("Bone"), bone, grid)
     node.GetDisplayNode().SetSegmentVisibility(bone_id, False)
     preview.show(answer, "z")
-    preview.accept(overlaps=overlaps)
+    preview.accept(rules=EditingRules(overlaps=overlaps))
     np.testing.assert_array_equal(segment_mask(node, bone_id, grid), bone)
     liver = segment_mask(node, ids[0], grid)
     expected = (answer == 1) if overlaps else (answer == 1) & ~bone
     np.testing.assert_array_equal(liver[[4, 5, 7]], expected[[4, 5, 7]])
-
-
-def test_an_editors_mask_limits_what_changes(preview, drawing, grid, answer):
-    node, ids = drawing
-    where = np.zeros(SHAPE, bool)
-    where[:, :6] = True
-    preview.show(answer, "z")
-    preview.accept(where=where)
-    np.testing.assert_array_equal(masks(node, grid, ids)[0][4], (answer[4] == 1) & where[4])
 
 
 def test_a_finer_segmentation_changes_only_where_the_answer_differs(app, image, grid, answer):

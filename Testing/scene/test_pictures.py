@@ -7,7 +7,9 @@ import slicer
 from paths import ARTIFACTS
 from slice_pictures import SlicePicture, ThreeDPicture, why_no_pictures
 
+from S3NetSegmentLib.scene.few_shot_preview import FewShotPreview
 from S3NetSegmentLib.scene.segments import create_segmentation, segment_edit
+from S3NetSegmentLib.scene.support_set import SupportSlice
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (40, 60, 60)
@@ -61,3 +63,28 @@ def test_a_3d_view_shows_the_surface(scene_with_result):
     view.close()
     assert before == 0 and after > 0.05
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLViewNode") == 1
+
+
+def test_a_few_shot_preview_is_seen_beside_the_segments_and_follows_a_new_answer(scene_with_result):
+    app, image, node = scene_with_result
+    view = SlicePicture(app, image, "Axial")
+    view.show_slice_at((30, 30, 30))
+    preview = FewShotPreview(node, image, {1: node.GetSegmentation().GetNthSegmentID(0)}, [SupportSlice("z", 10)])
+    before = redness(view.array())
+    answer = np.zeros(SHAPE, np.uint8)
+    answer[:, 5:15, 5:50] = 1
+    preview.show(answer, "z", slices=(20, 20))
+    shown = redness(view.array())
+    ARTIFACTS.mkdir(exist_ok=True)
+    view.save(ARTIFACTS / "scene_few_shot_preview.png")
+    assert shown > before + 0.01
+    answer[:, 5:25, 5:50] = 1
+    preview.show(answer, "z", slices=(20, 20))
+    assert redness(view.array()) > shown + 0.01
+    view.show_slice_at((30, 30, 15))  # the drawn slice shows the drawing alone
+    drawn = redness(view.array())
+    preview.reject()
+    assert redness(view.array()) == drawn
+    view.show_slice_at((30, 30, 30))
+    assert redness(view.array()) == before
+    view.close()

@@ -7,8 +7,11 @@ import slicer
 
 from S3NetSegmentLib import __version__
 from S3NetSegmentLib.engine import SegmentSettings
+from S3NetSegmentLib.scene.accepted_answer import AcceptedAnswer, changed_slices
+from S3NetSegmentLib.scene.few_shot_preview import FewShotPreview
 from S3NetSegmentLib.scene.provenance import provenance_tags
 from S3NetSegmentLib.scene.segments import create_segmentation, find_segment, segment_edit, segment_mask, segment_tag
+from S3NetSegmentLib.scene.support_set import SupportSlice
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (10, 12, 14)
@@ -90,3 +93,27 @@ def test_a_saved_scene_brings_the_result_back(app, result, tmp_path):
     np.testing.assert_array_equal(segment_mask(node, segment_id, volume_from_node(image)), expected)
     assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is image
     assert {name: segment_tag(node, segment_id, name) for name in tags} == tags
+
+
+def test_a_few_shot_preview_is_not_saved_and_what_was_accepted_is_known_after_loading(result, tmp_path):
+    image, node, mask, _ = result
+    segment_id, grid = node.GetSegmentation().GetNthSegmentID(0), volume_from_node(image)
+    preview = FewShotPreview(node, image, {1: segment_id}, [SupportSlice("z", 5)])
+    preview.show(mask.astype(np.uint8), "z")
+    slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+    slicer.mrmlScene.Commit()
+    text = (tmp_path / "scene.mrml").read_text(encoding="utf8")
+    assert node.GetName() in text and "preview" not in text
+    accepted = preview.accept().to_text()
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    slicer.mrmlScene.AddNode(storage)
+    storage.SetFileName(str(tmp_path / "accepted.seg.nrrd"))
+    assert storage.WriteData(node)
+    loaded = slicer.modules.segmentations.logic().LoadSegmentationFromFile(str(tmp_path / "accepted.seg.nrrd"), True)
+    known = AcceptedAnswer.from_text(accepted)
+    assert changed_slices(loaded, image, known) == []
+    extra = np.zeros(SHAPE, bool)
+    extra[8, 2:5, 3:7] = True
+    with segment_edit(loaded, image) as edit:
+        edit.add(segment_id, extra, grid)
+    assert changed_slices(loaded, image, known) == [SupportSlice("z", 8, corrected=True)]

@@ -9,7 +9,6 @@ import time
 
 from .. import __version__
 from .arguments import add_common, add_pictures, check_file_names, device, outputs_of, whole
-from .image_warnings import collected_image_warnings
 from .terminal import ProgressDisplay, shown_path
 
 DESCRIPTION = """\
@@ -49,6 +48,7 @@ def register(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reads, segments, writes, reports. Returns the exit code; errors pass through."""
     from ..engine import Volume, drain
+    from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.overlay import draw_overlay
     from ..engine.images.reading import read_image
     from ..engine.images.writing import write_image, write_png, write_segmentation
@@ -88,7 +88,7 @@ def _check_outputs(arguments: argparse.Namespace, volume=None) -> None:
 
 
 def _report(arguments, model, volume, segmentation, answer, notes: list[str], seconds: float) -> None:
-    from .results import described
+    from ..engine.methods.results import described
 
     segments = described(segmentation)
     if arguments.json:

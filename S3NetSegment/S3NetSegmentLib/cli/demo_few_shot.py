@@ -22,9 +22,9 @@ from ..engine.images.colors import label_colors
 from ..engine.images.overlay import draw_overlay, montage
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_png, write_segmentation
+from ..engine.methods.results import provenance
 from .demo_samples import PANEL, dice
 from .few_shot_pictures import draw_with_truth
-from .results import provenance
 
 SAMPLES = ("ct_abdomen", "mr_spinal_cord")
 DRAWN_AT = (0.2, 0.5, 0.8)  # parts of the way from the first to the last slice with labels

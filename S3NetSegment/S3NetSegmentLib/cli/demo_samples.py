@@ -20,10 +20,10 @@ from ..engine.images.intensity import intensity_scale
 from ..engine.images.overlay import best_slice, draw_overlay, montage
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_png, write_segmentation
+from ..engine.methods.results import embedded, provenance
 from ..engine.methods.segment import find_regions
 from ..engine.progress import within
 from ..engine.regions.clustering import kmeans, nearest_centre
-from .results import embedded, provenance
 
 REGIONS = 4
 PANEL = 300  # pixels of one picture in a row of the report

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 
@@ -17,7 +16,6 @@ from .arguments import (
     slice_range,
     whole,
 )
-from .image_warnings import collected_image_warnings
 from .terminal import ProgressDisplay
 
 DESCRIPTION = """\
@@ -25,14 +23,15 @@ Carries what you have drawn on one or a few slices to all slices of the volume, 
 
 Draw in 3D Slicer or any other tool, one slice in the middle of what you want and one near each end, and save the drawing.
 Its slices that hold labels are the drawn ones; everything there without a label is background (--partial: only what lies
-near the drawing). Correct a slice of the answer, save it into the drawing, and run it again: it gets better.
+near the drawing). Correct a slice of the answer and run it again with the answer as the drawing and --drawn for the slices
+that are right: it gets better.
 
 IMAGE: NIfTI, NRRD, MetaImage or a folder of DICOM slices. LABELS: .seg.nrrd or a label map, also on another grid. OUT: a
 .seg.nrrd with the names and colours of LABELS, or a label map with its values, on the grid of IMAGE."""
 EXAMPLES = """\
 examples:
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd -o organs.seg.nrrd --overlay organs.png
-  s3net few-shot ct.nii.gz --support drawn.seg.nrrd --drawn 12,30,44,50 -o organs.nii.gz    slice 50 holds nothing, drawn so
+  s3net few-shot ct.nii.gz --support organs.seg.nrrd --drawn 12,30,36,44 -o better.seg.nrrd       36 has been corrected
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd --segments liver,spleen -o out.seg.nrrd --confidence sure.nii.gz
   s3net few-shot next_patient.nii.gz --support organs.seg.nrrd --support-image ct.nii.gz -o next.seg.nrrd"""
 
@@ -137,35 +136,30 @@ def _drawings(given: list[tuple], parser: argparse.ArgumentParser) -> list[dict]
 def run(arguments: argparse.Namespace) -> int:
     """Reads, propagates, writes and reports. Returns the exit code; errors pass through."""
     from ..engine import drain
+    from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.reading import read_image
-    from .few_shot_results import Made, print_summary, summary_of, write_answer
-    from .few_shot_support import SupportFile, read_support
+    from ..engine.methods.few_shot_task import carry_drawings, read_drawings
+    from .few_shot_results import print_summary, summary_of, write_answer
     from .writing import check_outputs
 
     clock = time.perf_counter
     marks = {"start": clock()}
     with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
-        settings = settings_of(arguments)
+        task = task_of(arguments)
+        task.settings()  # wrong ones are refused before the image is read
         check_outputs(arguments)
         volume = read_image(arguments.image, frame=arguments.frame)
         check_outputs(arguments, volume)
-        files = [SupportFile(**drawing) for drawing in arguments.support]
-        support = read_support(files, volume, arguments.axis, arguments.segments, complete=not arguments.partial)
+        support = read_drawings(volume, task)
         marks["reading"] = clock()
-        from ..engine.methods.few_shot import FewShot, load_encoder  # late: bad input is refused without torch
-
-        encoder = load_encoder(arguments.encoder, arguments.device)
-        few_shot = FewShot(volume, settings, arguments.axis, encoder, arguments.device)
-        few_shot.set_support(support.drawings)
-        answer = drain(few_shot.propagate(arguments.slices), progress)
+        outcome = drain(carry_drawings(volume, task, support, arguments.device), progress)
         marks["propagating"] = clock()
-        made = Made(volume, support, answer, settings, encoder)
-        segmentation = write_answer(arguments, made)
+        write_answer(arguments, outcome)
         marks["writing"] = clock()
-    notes = list(dict.fromkeys([*warned, *support.notes, *answer.notes]))
-    if encoder is None and arguments.device not in ("auto", "cpu"):
+    notes = list(dict.fromkeys([*warned, *outcome.notes]))
+    if outcome.encoder is None and arguments.device not in ("auto", "cpu"):
         notes.append(f"without an encoder few-shot computes on the CPU; --device {arguments.device} was not needed")
-    summary = summary_of(arguments, made, segmentation, notes, marks)
+    summary = summary_of(arguments, outcome, notes, marks)
     if arguments.json:
         print(json.dumps(summary, indent=2))
     elif not arguments.quiet:
@@ -173,10 +167,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def settings_of(arguments: argparse.Namespace):
-    """The FewShotSettings of ``--set``, ``--method`` and ``--seed``. InputError for what is wrong there."""
-    from ..engine.few_shot.settings import FewShotSettings
+def task_of(arguments: argparse.Namespace):
+    """The FewShotTask that the arguments ask for."""
+    from ..engine.few_shot.support_files import SupportFile
+    from ..engine.methods.few_shot_task import FewShotTask
 
-    settings = FewShotSettings().with_texts(arguments.assignments)
-    given = {"method": arguments.method, "seed": arguments.seed}
-    return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+    return FewShotTask(
+        tuple(SupportFile(**drawing) for drawing in arguments.support), arguments.axis, tuple(arguments.segments),
+        arguments.partial, arguments.slices, arguments.encoder, arguments.method, tuple(arguments.assignments), arguments.seed,
+    )  # fmt: skip

@@ -4,99 +4,42 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
-
-import numpy as np
 
 from .. import __version__
-from ..engine import Segmentation, Volume
-from ..engine.images import AXES
+from ..engine import Volume
 from ..engine.images.files import suffix_of
-from ..engine.images.overlay import best_slice, draw_overlay
 from ..engine.images.writing import write_image, write_png, write_segmentation
+from ..engine.methods.few_shot_task import FewShotOutcome
+from ..engine.methods.results import described
 from .arguments import outputs_of
-from .results import described, provenance
 from .terminal import shown_path
 from .writing import LONG_SIDE
 
-SUGGESTED = 3  # slices to draw next
-_APART = 0.05  # of all slices: suggested ones are at least so far from each other
 
-
-@dataclass(frozen=True, eq=False)
-class Made:
-    """An answer and all that it was made of: Volume, Support, FewShotAnswer, FewShotSettings, FewShotEncoder or None."""
-
-    volume: Volume
-    support: object
-    answer: object
-    settings: object
-    encoder: object
-
-    @property
-    def device(self) -> str:
-        return "cpu" if self.encoder is None else str(self.encoder.device)
-
-    @property
-    def slices(self) -> int:
-        """Number of slices of the image along the axis of the answer."""
-        return self.volume.size[AXES.index(self.answer.axis)]
-
-
-def write_answer(arguments: argparse.Namespace, made: Made) -> Segmentation:
-    """Writes everything asked for, label maps with the label values of the drawing; returns the segmentation."""
-    volume, answer = made.volume, made.answer
-    drawn = "; ".join(map(_support_text, made.support.facts))
-    encoder = "" if made.encoder is None else f"{made.encoder.name} sha256 {made.encoder.digest}"
-    tags = provenance("Few-shot", made.settings, made.device, image=volume.name, support=drawn, encoder=encoder)
-    segmentation = made.support.segmentation(answer.labels, volume.ijk_to_ras, tags)
-    picture = None
-    if arguments.overlay:
-        index = _picture_slice(volume, segmentation, answer.axis, made.support.drawn_here(answer.axis))
-        picture = draw_overlay(volume, segmentation, axis=answer.axis, index=index, size=LONG_SIDE)
+def write_answer(arguments: argparse.Namespace, outcome: FewShotOutcome) -> None:
+    """Writes everything asked for, label maps with the label values of the drawing."""
+    segmentation = outcome.segmentation
+    picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
     if suffix_of(arguments.output) == ".seg.nrrd":
         write_segmentation(segmentation, arguments.output)
     else:
-        write_image(Volume(segmentation.layers[0], volume.ijk_to_ras, "labels"), arguments.output)
+        labels = Volume(segmentation.layers[0], segmentation.ijk_to_ras, "labels")
+        write_image(labels, arguments.output)
     if arguments.confidence:
-        write_image(Volume(answer.confidence, volume.ijk_to_ras, "confidence"), arguments.confidence)
+        write_image(outcome.confidence, arguments.confidence)
     if picture is not None:
         write_png(picture, arguments.overlay)
-    return segmentation
-
-
-def _support_text(fact: dict) -> str:
-    drawn = ",".join(map(str, fact["drawn"])) if len(fact["drawn"]) < fact["slices"] else "all slices"
-    other = f" on {os.path.basename(fact['image'])}" if fact["image"] else ""
-    return f"{os.path.basename(fact['labels'])}{other} {fact['axis']}={drawn or 'planes'}"
-
-
-def _picture_slice(volume: Volume, segmentation: Segmentation, axis: str, drawn: list[int]) -> int:
-    """The slice with most of the answer that was not drawn."""
-    labels = segmentation.layers[0].copy()
-    np.moveaxis(labels, 2 - AXES.index(axis), 0)[drawn] = 0
-    return best_slice(volume, Segmentation([labels], segmentation.segments, volume.ijk_to_ras), axis)
-
-
-def _next_slices(made: Made) -> list[dict]:
-    """The most useful slices to draw next, the best first, no two of them neighbours."""
-    apart, chosen = max(2, round(_APART * made.slices)), []
-    for number, wrong in made.answer.next_slices:
-        if len(chosen) < SUGGESTED and all(abs(number - c["slice"]) >= apart for c in chosen):
-            chosen.append({"slice": number, "expected_wrong_voxels": round(wrong, 1)})
-    return chosen
 
 
 def summary_of(
-    arguments: argparse.Namespace, made: Made, segmentation: Segmentation, notes: list[str], marks: dict[str, float]
+    arguments: argparse.Namespace, outcome: FewShotOutcome, notes: list[str], marks: dict[str, float]
 ) -> dict:
     """What ``--json`` prints. ``marks``: moments in seconds, each named after the work that it ends."""
-    volume, answer, encoder = made.volume, made.answer, made.encoder
+    volume, answer, encoder, segmentation = outcome.volume, outcome.answer, outcome.encoder, outcome.segmentation
     times = list(marks.items())
     seconds = {name: round(at - times[n][1], 3) for n, (name, at) in enumerate(times[1:])}
     segments = described(segmentation)
-    for number, (facts, segment) in enumerate(zip(segments, segmentation.segments, strict=True), 1):
-        expected = answer.expected_dice.get(number)
+    for facts, segment, expected in zip(segments, segmentation.segments, outcome.expected_by_segment(), strict=True):
         facts |= {"label_value": segment.value, "expected_dice": None if expected is None else round(expected, 4)}
     return {
         "command": "few-shot",
@@ -108,18 +51,18 @@ def summary_of(
             "rgb": volume.is_rgb,
             "frame": arguments.frame,
         },
-        "support": made.support.facts,
+        "support": outcome.support.facts,
         "partial": arguments.partial,
         "part": {"axis": answer.axis, "slices": arguments.slices},
         "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()},
         "segments": segments,
-        "next_slices": _next_slices(made),
+        "next_slices": outcome.next_slices(),
         "mix": {part: round(share, 4) for part, share in answer.mix.items()},
-        "method": made.settings.method,
+        "method": outcome.settings.method,
         "encoder": None if encoder is None else {"name": encoder.name, "sha256": encoder.digest},
-        "settings": made.settings.changed(),
-        "seed": made.settings.seed,
-        "device": made.device,
+        "settings": outcome.settings.changed(),
+        "seed": outcome.settings.seed,
+        "device": outcome.device,
         "seconds": {**seconds, "total": round(times[-1][1] - times[0][1], 3)},
         "notes": notes,
     }
@@ -138,7 +81,7 @@ def print_summary(summary: dict) -> None:
     width = max(len(segment["name"]) for segment in summary["segments"])
     for segment in summary["segments"]:
         expected = segment["expected_dice"]
-        likely = "" if expected is None else f"   expected Dice {expected:.2f}"
+        likely = "   nothing found beyond the drawing" if expected is None else f"   expected Dice {expected:.2f}"
         print(f"  {segment['name']:<{width}} {segment['volume_ml']:>10,.2f} ml{likely}")
     suggested = [str(entry["slice"]) for entry in summary["next_slices"]]
     if suggested:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import time
@@ -22,10 +21,7 @@ from .arguments import (
     voxel,
     whole,
 )
-from .image_warnings import collected_image_warnings
 from .terminal import ProgressDisplay, shown_path
-
-DEFAULT_REGIONS = 4
 
 DESCRIPTION = """\
 Segments an image without any drawing.
@@ -58,7 +54,7 @@ def register(commands) -> None:
     group = parser.add_argument_group("regions and further results")
     group.add_argument(
         "--regions", type=whole(2, 16), metavar="N",
-        help=f"number of regions without points, 2 to 16 (default {DEFAULT_REGIONS})",
+        help="number of regions without points, 2 to 16 (default 4)",
     )  # fmt: skip
     group.add_argument("--regions-only", action="store_true", help="leave the automatic object out")
     add_pictures(group)
@@ -113,33 +109,28 @@ def _shown(values) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Reads, segments, writes and reports. Returns the exit code; errors pass through."""
     from ..engine import drain
+    from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.reading import read_image
     from .writing import check_outputs, write_outputs
 
     clock = time.perf_counter
     marks = {"start": clock()}
     with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
-        settings = settings_of(arguments)
+        task = task_of(arguments)
+        task.settings()  # wrong ones are refused before the image is read
         check_outputs(arguments)
         volume = read_image(arguments.image, frame=arguments.frame)
         check_outputs(arguments, volume)
-        extent, axis = part_of(volume, arguments)
-        inside = _voxels(arguments.point, arguments.pixel, volume, extent, axis, arguments)
-        outside = _voxels(arguments.not_point, arguments.not_pixel, volume, extent, axis, arguments)
         marks["reading"] = clock()
-        from ..engine.methods.segment import find_regions  # late: bad input is refused without loading everything
+        from ..engine.methods.segment_task import segment_image  # late: bad input is refused without loading everything
 
-        search = find_regions(volume, extent=extent, axis=axis, settings=settings, device=arguments.device)
-        regions = drain(search, progress)
-        choice = chosen(regions, inside, outside, arguments)
+        outcome = drain(segment_image(volume, task, arguments.device), progress)
         marks["searching"] = clock()
-        count = 0 if inside else _region_count(arguments)
         progress.clear()
         with ProgressDisplay(arguments.quiet) as later:
-            segmentation, notes = write_outputs(arguments, regions, choice, inside, outside, count, later)
+            notes = write_outputs(arguments, outcome, later)
         marks["writing"] = clock()
-    notes = [*warned, *regions.notes, *notes]
-    summary = _summary(arguments, regions, choice, segmentation, inside, outside, notes, marks)
+    summary = _summary(arguments, outcome, [*warned, *notes], marks)
     if arguments.json:
         print(json.dumps(summary, indent=2))
     elif not arguments.quiet:
@@ -147,87 +138,22 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def settings_of(arguments: argparse.Namespace):
-    """The SegmentSettings of ``--preset``, ``--set``, ``--seed`` and ``--regions``. InputError for what is wrong there."""
-    from ..engine.settings import preset
+def task_of(arguments: argparse.Namespace):
+    """The SegmentTask that the arguments ask for."""
+    from ..engine.methods.segment_task import SegmentTask
 
-    settings = preset(arguments.preset).with_texts(arguments.assignments)
-    changes = {}
-    if arguments.seed is not None:
-        changes["seed"] = arguments.seed
-    count = _region_count(arguments)
-    if count not in settings.region_counts and not (arguments.point or arguments.pixel):
-        changes["region_counts"] = (*settings.region_counts, count)
-    return dataclasses.replace(settings, **changes)
+    slices = arguments.slices or (None if arguments.slice is None else (arguments.slice, arguments.slice))
+    return SegmentTask(
+        arguments.axis, slices, tuple(arguments.point), tuple(arguments.not_point), tuple(arguments.pixel),
+        tuple(arguments.not_pixel), arguments.radius, arguments.regions, arguments.regions_only, arguments.step,
+        arguments.alternative, arguments.preset, tuple(arguments.assignments), arguments.seed,
+    )  # fmt: skip
 
 
-def _region_count(arguments: argparse.Namespace) -> int:
-    return arguments.regions or DEFAULT_REGIONS
+def _summary(arguments, outcome, notes, marks) -> dict:
+    from ..engine.methods.results import described, ladder
 
-
-def part_of(volume, arguments: argparse.Namespace):
-    """The extent of ``--slice`` or ``--slices`` (None: everything) and the axis across the slices."""
-    from ..engine import Extent
-
-    axis = volume.slice_axis(arguments.axis)
-    if arguments.slice is None and arguments.slices is None:
-        return None, axis
-    first, last = arguments.slices or (arguments.slice, arguments.slice)
-    return Extent.slab(volume, axis, first, last), axis
-
-
-def _voxels(positions, pixels, volume, extent, axis, arguments) -> list[tuple[int, int, int]]:
-    """Points in mm and pixels as voxels of the volume. Raises InputError for those outside the image or its part."""
-    from ..engine import InputError
-
-    found = [(f"point {_shown(point)} (RAS, mm)", volume.voxel_at(point)) for point in positions]
-    for pixel in pixels:
-        text = _shown(pixel)
-        if len(pixel) == 2:
-            if volume.size[2] > 1 and (arguments.slice is None or axis != "z"):
-                raise InputError(f"pixel {text} names no slice, but the image has {volume.size[2]}; write i,j,k")
-            pixel = (*pixel, 0 if volume.size[2] == 1 else arguments.slice)
-        if not volume.extent.contains(pixel):
-            limits = ", ".join(f"{name} 0 to {size - 1}" for name, size in zip("ijk", volume.size, strict=True))
-            raise InputError(f"pixel {text} is outside image {volume.name!r}, which has {limits}")
-        found.append((f"pixel {text}", pixel))
-    for text, place in found:
-        if extent is not None and not extent.contains(place):
-            number = place["xyz".index(axis)]
-            raise InputError(
-                f"{text} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
-            )
-    return [place for _, place in found]
-
-
-def chosen(regions, inside, outside, arguments):
-    """The object asked for (ObjectChoice), or None where none is wanted or found."""
-    from ..engine import InputError
-
-    if inside:
-        choice = regions.object_at(inside, outside, arguments.radius)
-    elif arguments.regions_only:
-        return None
-    else:
-        choice = regions.main_object()
-    if choice is None:
-        if arguments.step or arguments.alternative:
-            raise InputError(
-                "no main object was found in this image, so there is no other choice; point at one with --point"
-            )
-        return None
-    if arguments.alternative:
-        if arguments.alternative > len(choice.alternatives):
-            raise InputError(
-                f"--alternative {arguments.alternative}: only {len(choice.alternatives)} distinct answer(s) were found here"
-            )
-        return choice.at(choice.alternatives[arguments.alternative - 1])
-    return choice.at(choice.index + arguments.step) if arguments.step else choice
-
-
-def _summary(arguments, regions, choice, segmentation, inside, outside, notes, marks) -> dict:
-    from .results import described, ladder
-
+    regions, choice = outcome.regions, outcome.choice
     volume = regions.volume
     times = list(marks.items())
     seconds = {name: round(at - times[n][1], 3) for n, (name, at) in enumerate(times[1:])}
@@ -242,9 +168,9 @@ def _summary(arguments, regions, choice, segmentation, inside, outside, notes, m
             "frame": arguments.frame,
         },
         "part": {"axis": regions.axis, "first_voxel": regions.extent.start, "voxels": regions.extent.size},
-        "points": {"inside": inside, "outside": outside, "radius_mm": arguments.radius},
+        "points": {"inside": outcome.inside, "outside": outcome.outside, "radius_mm": arguments.radius},
         "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()},
-        "segments": described(segmentation),
+        "segments": described(outcome.segmentation),
         "object": None if choice is None else ladder(choice),
         "preset": arguments.preset,
         "settings": regions.settings.changed(),

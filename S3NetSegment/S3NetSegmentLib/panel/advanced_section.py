@@ -1,15 +1,16 @@
-"""Advanced: device, preset, every setting of the engine, and the truth about torch."""
+"""Advanced: the device and the truth about torch; preset, encoder and every setting of the engine."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import qt
 
+from ..engine import preset
 from ..engine.device import DEVICES
-from .settings_form import SettingsForm
-from .settings_values import settings_from
+from ..engine.few_shot.settings import FewShotSettings
+from .encoder_choice import EncoderChoice
+from .settings_group import SettingsGroup
 from .torch_support import has_torch
 
 DEVICE_KEY = "S3NetSegment/Device"  # application settings: it belongs to the machine, not to the scene
@@ -23,47 +24,47 @@ def device_setting() -> str:
 
 
 class AdvancedSection:
-    """Filled when it is first opened: until then neither the settings nor torch are touched."""
+    """Filled when it is first opened: until then neither the settings nor torch are touched.
+
+    Attributes: ``segment`` and ``few_shot``, the :class:`SettingsGroup` of each use; ``encoder``, what describes the
+    image for Few-shot.
+    """
 
     def __init__(self, ui, on_error: Callable[[str], object]):
-        self._ui, self._on_error = ui, on_error
+        self._ui = ui
         self._node = None
-        self._form = None
+        self._is_few_shot = False
         for device in DEVICES:
             ui.deviceComboBox.addItem(_DEVICE_NAMES[device], device)
         ui.deviceComboBox.currentIndex = DEVICES.index(device_setting())
         ui.deviceComboBox.connect("currentIndexChanged(int)", self._device_chosen)
         ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._folded)
-        ui.resetSettingsButton.connect("clicked()", self._reset)
+        self.segment = SettingsGroup(
+            "settings", lambda node: preset(node.preset.value), ui.resetSettingsButton, on_error, "the preset"
+        )
+        self.few_shot = SettingsGroup(
+            "fewShotSettings", lambda node: FewShotSettings(), ui.resetFewShotButton, on_error
+        )
+        self.encoder = EncoderChoice(ui)
         ui.deviceText.text = ""
 
     def show(self, parameter_node) -> None:
         """Brings the form up to date with the parameter node."""
         self._node = parameter_node
-        changes = self.changes()
-        self._ui.resetSettingsButton.enabled = bool(changes)
-        self._ui.resetSettingsButton.toolTip = (
-            f"Set all settings back to the preset; changed now: {', '.join(changes)}"
-            if changes
-            else "All settings are those of the preset"
-        )
-        if self._form is not None:
-            self._form.show(parameter_node.preset.value, changes)
+        self.segment.show(parameter_node)
+        self.few_shot.show(parameter_node)
+        self.encoder.show(parameter_node)
 
-    def changes(self) -> dict:
-        """The settings that differ from the preset. {} if the scene's are unreadable."""
-        try:
-            changes = json.loads(self._node.settings or "{}")
-            settings_from(self._node.preset.value, changes)
-            return changes
-        except (ValueError, TypeError, AttributeError) as error:  # a scene of another version
-            self._on_error(f"the settings in this scene cannot be used and are reset ({error})")
-            self._node.settings = "{}"
-            return {}
-
-    def settings(self):
-        """The engine's settings."""
-        return settings_from(self._node.preset.value, self.changes())
+    def set_mode(self, few_shot: bool) -> None:
+        """Shows the rows of one use of the panel."""
+        ui, self._is_few_shot = self._ui, few_shot
+        for widget in (ui.presetLabel, ui.presetRow):
+            widget.setVisible(not few_shot)
+        for widget in (ui.encoderLabel, ui.encoderRow):
+            widget.setVisible(few_shot)
+        self.segment.set_visible(not few_shot)
+        self.few_shot.set_visible(few_shot)
+        self._folded(ui.advancedCollapsibleButton.collapsed)
 
     def show_device(self) -> None:
         """Says what torch and the device really are. Imports torch."""
@@ -77,20 +78,11 @@ class AdvancedSection:
     def _folded(self, collapsed: bool) -> None:
         if collapsed or self._node is None:
             return
-        if self._form is None:
-            frame = qt.QWidget()
-            layout = qt.QFormLayout(frame)
-            layout.setContentsMargins(0, 0, 0, 0)
-            self._ui.advancedCollapsibleButton.layout().addWidget(frame)
-            self._form = SettingsForm(layout, self._edited, self._on_error)
-            self.show(self._node)
+        group = self.few_shot if self._is_few_shot else self.segment
+        group.open(self._ui.advancedCollapsibleButton.layout())
+        if self._is_few_shot:
+            self.encoder.look()
         self.show_device()
-
-    def _edited(self, changes: dict) -> None:
-        self._node.settings = json.dumps(changes)
-
-    def _reset(self) -> None:
-        self._node.settings = "{}"
 
     @staticmethod
     def _device_chosen(index: int) -> None:

@@ -1,4 +1,4 @@
-"""Slicer's segment editor, embedded: for corrections by hand, and for its undo history, which all changes here use."""
+"""Slicer's segment editor, embedded: to draw and to correct, and for its undo history, which all changes here use."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _EFFECTS = (
 
 
 class EditorSection:
-    """The embedded editor in the section "Edit result"; :meth:`save_undo` makes a change undoable in it."""
+    """The embedded editor in the section "Draw" or "Edit result"; :meth:`save_undo` makes a change undoable in it."""
 
     def __init__(self, ui):
         self._ui = ui
+        self._for_drawing, self._folds = False, {False: True, True: False}  # whether it is folded, in each place
         self.widget = slicer.qMRMLSegmentEditorWidget()
         self.widget.setMaximumNumberOfUndoStates(_UNDO_STATES)
         self._select_editor_node()  # before the scene: default selections are kept in it
@@ -43,6 +44,24 @@ class EditorSection:
         """Saves the state of ``segmentation_node``, to which Undo comes back."""
         self.show(segmentation_node, volume_node)
         self.widget.saveStateForUndo()
+
+    @property
+    def allows_overlap(self) -> bool:
+        """Whether the user lets segments lie over each other ("Modify other segments: Allow overlap")."""
+        node = self.widget.mrmlSegmentEditorNode()
+        return node.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
+
+    def place(self, few_shot: bool) -> None:
+        """Puts the section where the use of the panel needs it: to draw above, to correct a result below."""
+        button, layout = self._ui.editCollapsibleButton, self._ui.editCollapsibleButton.parent().layout()
+        if few_shot != self._for_drawing:
+            self._folds[self._for_drawing] = button.collapsed
+            layout.removeWidget(button)
+            below = self._ui.sharedForm if few_shot else self._ui.adjustCollapsibleButton
+            layout.insertWidget(layout.indexOf(below) + 1, button)
+            self._for_drawing = few_shot
+            button.text = "Draw" if few_shot else "Edit result"
+            button.collapsed = self._folds[few_shot]
 
     def undo(self) -> None:
         self.widget.undo()

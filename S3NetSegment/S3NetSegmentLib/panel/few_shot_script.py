@@ -14,6 +14,7 @@ from ..engine.images import AXES
 from ..engine.progress import Steps
 from ..scene.confidence import doubtful_part, show_overlay
 from ..scene.drawn_slices import other_volume_support, read_drawn, segment_content
+from ..scene.editing_rules import EditingRules
 from ..scene.few_shot_writing import AnsweredSlices, write_few_shot
 from ..scene.provenance import provenance_tags
 from ..scene.support_set import SupportSlice
@@ -76,7 +77,7 @@ def few_shot_steps(
     )
     output_node = other_segmentation_node if elsewhere else segmentation_node
     written = write_few_shot(
-        answer, segments, target_node, output_node, segmentation_node, overlaps=overlaps, tags=tags
+        answer, segments, target_node, output_node, segmentation_node, tags=tags, rules=EditingRules(overlaps=overlaps)
     )
     if confidence:
         name = f"{target.name} few-shot confidence"

@@ -1,4 +1,4 @@
-"""``SegmentPanel``: brings the sections of the panel, the controller and the parameter node together."""
+"""``SegmentPanel``: brings the sections of the panel, the controllers and the parameter node together."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from .adjust_section import AdjustSection
 from .advanced_section import AdvancedSection, device_setting
 from .controller import SegmentController
 from .editor_section import EditorSection
+from .few_shot_section import FewShotSection
 from .inputs_section import InputsSection
 from .message_row import MessageRow
+from .mode_tabs import ModeTabs
 from .points_section import PointsSection
+from .progress_row import ProgressRow
 from .request import make_request
-from .stepping import time_left_text
 from .target import TargetRow
 from .torch_support import TorchOffer
 
@@ -32,10 +34,10 @@ class SegmentPanel:
     and out of the module, :meth:`cleanup` ends it.
     """
 
-    def __init__(self, panel_widget, ui, find_regions=None, driver=None):
+    def __init__(self, panel_widget, ui, find_regions=None, make_few_shot=None):
         """
         :param panel_widget: the widget that holds everything; the shortcuts work inside it.
-        :param find_regions, driver: for the SegmentController; the tests put their own in.
+        :param find_regions, make_few_shot: the engines; the tests put their own in.
         """
         self.ui = ui
         self.node = None
@@ -48,18 +50,20 @@ class SegmentPanel:
         self._torch_row_closed = False
         ui.torchCloseButton.connect("clicked()", self._torch_closed)
         self.editor = EditorSection(ui)
-        self.controller = SegmentController(self, self._save_undo, find_regions, driver)
+        self.progress = ProgressRow(ui)
+        self.controller = SegmentController(self, self._save_undo, find_regions)
         self.inputs = InputsSection(ui)
         self.points = PointsSection(ui, self._points_changed, self._point_tool_on)
         self.target = TargetRow(ui, self._next_object)
         self.adjust = AdjustSection(ui, self.controller, self.editor, self._pick_tool_on)
         self.advanced = AdvancedSection(ui, self.refused)
+        self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
+        self.tabs = ModeTabs(ui, self._tab_chosen)
         _align_columns(ui)
-        ui.progressRow.setVisible(False)
         ui.segmentButton.connect("clicked()", self.segment_or_cancel)
         ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
         self._shortcuts = []
-        for keys, action in (("Ctrl+Return", self._shortcut_segment), ("Ctrl+Enter", self._shortcut_segment), ("Esc", self.controller.cancel)):  # fmt: skip
+        for keys, action in (("Ctrl+Return", self._shortcut_run), ("Ctrl+Enter", self._shortcut_run), ("Esc", self._shortcut_cancel)):  # fmt: skip
             shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
             shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
             shortcut.connect("activated()", action)
@@ -67,7 +71,7 @@ class SegmentPanel:
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
         self._look_timer.setInterval(_LOOK_EVERY)
-        self._look_timer.connect("timeout()", self._show_button)
+        self._look_timer.connect("timeout()", self._look)
 
     # -- life
 
@@ -79,9 +83,11 @@ class SegmentPanel:
             self.points.tools_off()
             self.points.forget()
             self.target.stop()
+            self.few_shot.show(None)
             self.editor.clear()
             self.state_changed()
             return
+        self._show_mode()
         result = self.controller.result
         if result is not None and (
             parameter_node.volume is not result.answer.request.volume_node
@@ -93,7 +99,10 @@ class SegmentPanel:
         self.points.show(parameter_node)
         self.target.show(parameter_node)
         self.advanced.show(parameter_node)
-        self.editor.show(parameter_node.segmentation, parameter_node.volume, parameter_node.targetSegment)
+        # While drawing, the user chooses the segment in the editor.
+        segment_id = "" if self.is_few_shot else parameter_node.targetSegment
+        self.editor.show(parameter_node.segmentation, parameter_node.volume, segment_id)
+        self.few_shot.show(parameter_node)
         self._show_button()
 
     def start(self) -> None:
@@ -105,6 +114,7 @@ class SegmentPanel:
         self.points.start()
         self.editor.start()
         self._look_timer.start()
+        self._show_mode()
         self.torch_offer.refresh()
         if not self._torch_row_closed:
             self._show_torch_row()
@@ -120,6 +130,7 @@ class SegmentPanel:
         self.points.stop()
         self.adjust.stop()
         self.target.stop()
+        self.few_shot.set_active(False)
         self.editor.stop()
 
     def cleanup(self) -> None:
@@ -127,10 +138,36 @@ class SegmentPanel:
         self.controller.stop()
         self.stop()
         self.target.stop()
+        self.few_shot.cleanup()
         for shortcut in self._shortcuts:
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts = []
+
+    # -- the two uses
+
+    @property
+    def is_few_shot(self) -> bool:
+        """Whether the panel shows Few-shot."""
+        return self.node is not None and self.node.mode.value == "few-shot"
+
+    def _tab_chosen(self, mode: str) -> None:
+        if self.node is not None and mode != self.node.mode.value:
+            self.message.hide()
+            self.node.mode = type(self.node.mode)(mode)
+
+    def _show_mode(self) -> None:
+        few_shot = self.is_few_shot
+        if not self.tabs.show("few-shot" if few_shot else "segment"):
+            if self._started:
+                self.few_shot.set_active(few_shot)
+            return
+        self.points.tools_off()
+        self.adjust.tools_off()
+        self.editor.widget.setActiveEffect(None)
+        self.editor.place(few_shot)
+        self.advanced.set_mode(few_shot)
+        self.few_shot.set_active(few_shot and self._started)
 
     # -- running
 
@@ -157,7 +194,7 @@ class SegmentPanel:
                 inside=inside,
                 outside=outside,
                 radius_mm=radius,
-                settings=self.advanced.settings(),
+                settings=self.advanced.segment.settings(),
                 preset=node.preset.value,
                 device=device_setting(),
             )
@@ -174,9 +211,19 @@ class SegmentPanel:
             confidence=node.confidence,
         )
 
-    def _shortcut_segment(self) -> None:
-        if self.ui.segmentButton.enabled and not self.controller.running:
-            self.segment_or_cancel()
+    def _shortcut_run(self) -> None:
+        button = self.ui.propagateButton if self.is_few_shot else self.ui.segmentButton
+        if button.enabled and not self.running:
+            (self.few_shot.propagate_or_cancel if self.is_few_shot else self.segment_or_cancel)()
+
+    def _shortcut_cancel(self) -> None:
+        self.controller.cancel()
+        self.few_shot.controller.cancel()
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine works for one of the two uses."""
+        return self.controller.running or self.few_shot.controller.running
 
     def _points_changed(self) -> None:
         """Further points change the live object at once."""
@@ -220,13 +267,12 @@ class SegmentPanel:
 
     def state_changed(self) -> None:
         running, result = self.controller.running, self.controller.result
-        self.ui.progressRow.setVisible(running)
         if running:
-            self.ui.progressBar.value = 0
-            self.ui.progressText.text = "Starting"
+            self.progress.begin()
             self.ui.segmentButton.setFocus()  # the inputs are disabled; Esc must still arrive here
-        for widget in (self.ui.inputsCollapsibleButton, self.ui.outputsCollapsibleButton):
-            widget.enabled = not running
+        elif not self.few_shot.controller.running:
+            self.progress.end()
+        self.running_changed()
         if result is not None and self.node is not None:
             answer = result.answer
             with slicer.util.NodeModify(self.node):
@@ -239,10 +285,14 @@ class SegmentPanel:
         self.adjust.show()
         self._show_button()
 
+    def running_changed(self) -> None:
+        """Nothing that a run has read can be chosen anew before it ends."""
+        ui, running = self.ui, self.running
+        for widget in (ui.sharedForm, ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, self.tabs.bar):
+            widget.enabled = not running
+
     def progressed(self, step, seconds_left) -> None:
-        self.ui.progressBar.value = int(1000 * min(max(step.fraction, 0), 1))
-        left = time_left_text(seconds_left)
-        self.ui.progressText.text = f"{step.message}, {left}" if left else step.message
+        self.progress.show(step, seconds_left)
 
     def refused(self, text: str) -> None:
         self.message.show("warning", text)
@@ -250,21 +300,27 @@ class SegmentPanel:
     def informed(self, text: str) -> None:
         self.message.show("information", text)
 
-    def torch_missed(self) -> None:
+    def torch_missed(
+        self, text: str = "this image or these settings need PyTorch, which is not installed; see the top of the panel"
+    ) -> None:
         self._torch_row_closed = False
         self.torch_offer.refresh()
-        self.refused("this image or these settings need PyTorch, which is not installed; see the top of the panel")
+        self.refused(text)
         self._show_torch_row()
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: Exception, what: str = "Segment") -> None:
         details = "".join(traceback.format_exception(error))
         logging.error(details)
         self.message.show("error", f"something unexpected went wrong: {error}. The scene was not changed.")
         slicer.util.errorDisplay(
-            f"Segment failed unexpectedly: {error}\n\nThe scene was not changed.", detailedText=details
+            f"{what} failed unexpectedly: {error}\n\nThe scene was not changed.", detailedText=details
         )
 
     # -- inside
+
+    def _look(self) -> None:
+        self._show_button()
+        self.few_shot.look_at_views()
 
     def _show_button(self) -> None:
         button, running = self.ui.segmentButton, self.controller.running
@@ -305,7 +361,7 @@ def _align_columns(ui) -> None:
     labels = [
         ui.volumeLabel, ui.scopeLabel, ui.partLabel, ui.pointsLabel, ui.radiusLabel,
         ui.segmentationLabel, ui.targetLabel, ui.granularityLabel, ui.answersLabel, ui.pickLabel, ui.deviceLabel,
-        ui.presetLabel,
+        ui.presetLabel, ui.propagateLabel, ui.otherVolumeLabel, ui.encoderLabel,
     ]  # fmt: skip
     width = max(qt.QFontMetrics(label.font).boundingRect(label.text).width() for label in labels)
     for label in labels:

@@ -1,4 +1,4 @@
-"""A form with one row for each field of SegmentSettings, made from the fields themselves."""
+"""A form with one row for each field of a settings record, made from the fields themselves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import qt
 
-from ..engine import InputError, SegmentSettings, preset
-from .settings_values import settings_from
+from ..engine import InputError
+from .settings_values import changed_settings
 
 # field name -> label, where the words of the name alone would not do
 _LABELS = {
@@ -22,28 +22,29 @@ _LABELS = {
 
 
 class SettingsForm:
-    """``on_change(changes)`` is called with what differs from the preset: name -> value. Wrong values are told to
+    """``on_change(changes)`` is called with what differs from the defaults: name -> value. Wrong values are told to
     ``on_error(text)`` and not taken over."""
 
-    def __init__(self, layout, on_change: Callable[[dict], object], on_error: Callable[[str], object]):
+    def __init__(self, layout, defaults, on_change: Callable[[dict], object], on_error: Callable[[str], object]):
         """
         :param layout: a QFormLayout, which gets the rows.
+        :param defaults: a settings record; those shown later are of the same class.
         """
         self._on_change, self._on_error = on_change, on_error
-        self._preset, self._changes, self._showing = "default", {}, False
+        self._defaults, self._changes, self._showing = defaults, {}, False
         self._rows = {}
-        for field in dataclasses.fields(SegmentSettings):
+        for field in dataclasses.fields(defaults):
             label = qt.QLabel(_LABELS.get(field.name, field.name.replace("_", " ").capitalize()) + ":")
             row = _Row(field, self._edited)
             label.toolTip = row.help_text
             layout.addRow(label, row.widget)
             self._rows[field.name] = (label, row)
 
-    def show(self, preset_name: str, changes: dict) -> None:
-        """Shows the settings; those that differ from the preset have a bold label."""
-        self._preset, self._changes, self._showing = preset_name, dict(changes), True
+    def show(self, defaults, changes: dict) -> None:
+        """Shows the settings; those that differ from ``defaults`` have a bold label."""
+        self._defaults, self._changes, self._showing = defaults, dict(changes), True
         try:
-            settings = settings_from(preset_name, changes)
+            settings = changed_settings(defaults, changes)
             for name, (label, row) in self._rows.items():
                 row.write(getattr(settings, name))
                 font = label.font
@@ -58,12 +59,12 @@ class SettingsForm:
         try:
             value = read()
             changes = {**self._changes, name: value}
-            value = getattr(settings_from(self._preset, changes), name)
+            value = getattr(changed_settings(self._defaults, changes), name)
         except (InputError, ValueError) as error:
             self._on_error(str(error))
-            self.show(self._preset, self._changes)
+            self.show(self._defaults, self._changes)
             return
-        if value == getattr(preset(self._preset), name):
+        if value == getattr(self._defaults, name):
             changes.pop(name, None)
         else:
             changes[name] = list(value) if isinstance(value, tuple) else value

@@ -105,11 +105,18 @@ def changed_slices(
     ids = [i for i in ids if i not in accepted.masks or _answer_of(segmentation_node, i) == accepted.name]
     if accepted.name and not any(i in accepted.masks for i in ids):
         return []
-    now = SegmentSlices(segmentation_node, ids, volume_from_node(volume_node))
+    return slices_changed_since(segmentation_node, volume_node, accepted, ids)
+
+
+def slices_changed_since(
+    segmentation_node, volume_node, state: AcceptedAnswer, segment_ids: Iterable[str]
+) -> list[SupportSlice]:
+    """As :func:`changed_slices`, whatever answer the segments hold: the slices on which they differ from ``state``."""
+    now = SegmentSlices(segmentation_node, segment_ids, volume_from_node(volume_node))
     changed = LabelBox.empty()
-    for segment_id in ids:
-        changed = changed.union(_difference(now.box(segment_id), accepted.box(segment_id)))
-    places = _covering(changed.trimmed(), accepted.axis)
+    for segment_id in now.segment_ids:
+        changed = changed.union(_difference(now.box(segment_id), state.box(segment_id)))
+    places = _covering(changed.trimmed(), state.axis)
     return [SupportSlice(axis, index, corrected=True) for axis, index in sorted(places)]
 
 

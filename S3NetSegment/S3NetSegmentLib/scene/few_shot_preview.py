@@ -10,6 +10,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from ..engine import Segment
 from .accepted_answer import AcceptedAnswer
+from .editing_rules import RESPECTFUL, EditingRules
 from .few_shot_writing import AnsweredSlices, write_few_shot
 from .labelmaps import BINARY, oriented_image
 from .lattices import LabelBox
@@ -88,14 +89,13 @@ class FewShotPreview:
     def accept(
         self,
         save_undo: Callable[[object], object] | None = None,
-        overlaps: bool = False,
         tags: Mapping[str, str] | None = None,
-        where: np.ndarray | None = None,
+        rules: EditingRules = RESPECTFUL,
     ) -> AcceptedAnswer:
         """Writes the answer into the user's segments, see :func:`write_few_shot`, and removes the preview."""
         written = write_few_shot(
             self._answer, self._segments, self.volume_node, self.segmentation_node, self._looks_from,
-            save_undo, overlaps, tags, where,
+            save_undo, tags, rules,
         )  # fmt: skip
         self.segmentation_node, self.notes = written.node, written.notes
         self.reject()

@@ -10,6 +10,7 @@ import numpy as np
 from ..engine import Extent, InputError, Volume
 from ..engine.images import AXES
 from .accepted_answer import ANSWER_TAG, AcceptedAnswer, answer_name
+from .editing_rules import RESPECTFUL, EditingRules
 from .lattices import LabelBox
 from .segment_edit import segment_edit
 from .segment_slices import SegmentSlices
@@ -96,23 +97,20 @@ def write_few_shot(
     segmentation_node,
     looks_from=None,
     save_undo: Callable[[object], object] | None = None,
-    overlaps: bool = False,
     tags: Mapping[str, str] | None = None,
-    where: np.ndarray | None = None,
+    rules: EditingRules = RESPECTFUL,
 ) -> Written:
     """Writes ``answer`` into the user's segments as one undoable action.
 
-    Drawn slices and slices without an answer stay, and so do all other segments. Segments that were removed meanwhile are
-    left out, and a note says so.
+    Drawn slices and slices without an answer stay, and so do other segments unless ``rules`` say otherwise. Segments that
+    were removed meanwhile are left out, and a note says so.
 
     :param segments: label value -> segment id in ``looks_from``.
     :param segmentation_node: where to; None makes a new one.
     :param looks_from: the segmentation that was drawn; None: ``segmentation_node`` itself. If it is another one, its
         segments are found by name in ``segmentation_node``, or made there with its names, colours and terminology.
     :param save_undo: called with the segmentation before it is changed.
-    :param overlaps: whether the answer may lie over other segments; otherwise their voxels are left to them.
     :param tags: provenance, e.g. :func:`provenance_tags`.
-    :param where: bool ``[K, J, I]``: only these voxels may change (the editor's mask).
     :raises InputError: the volume or the segmentation was removed, or nothing was answered yet.
     """
     if answer.axis is None:
@@ -122,7 +120,7 @@ def write_few_shot(
             raise InputError(f"the {what} was removed; the answer cannot be written")
     created = segmentation_node is None
     node = create_segmentation(volume_node) if created else segmentation_node
-    writing = _Writing(answer, dict(segments), node, node if looks_from is None else looks_from, overlaps, where)
+    writing = _Writing(answer, dict(segments), node, node if looks_from is None else looks_from, rules)
     name = answer_name(answer.labels)
     undo = None if save_undo is None else lambda: save_undo(node)
     try:
@@ -139,15 +137,17 @@ def write_few_shot(
 class _Writing:
     """The changes that an answer makes to each segment."""
 
-    def __init__(self, answer: AnsweredSlices, segments: dict[int, str], node, looks_from, overlaps: bool, where):
-        self._answer, self._segments, self._looks_from, self._where = answer, segments, looks_from, where
+    def __init__(self, answer: AnsweredSlices, segments: dict[int, str], node, looks_from, rules: EditingRules):
+        self._answer, self._segments, self._looks_from, self._rules = answer, segments, looks_from, rules
         self.notes: list[str] = []
         known = {value: self._target_id(node, segment_id) for value, segment_id in segments.items()}
         self._known = {value: segment_id for value, segment_id in known.items() if segment_id is not None}
         mine = [segment_id for segment_id in self._known.values() if segment_id]
         others = [i for i in node.GetSegmentation().GetSegmentIDs() if i not in mine]
-        self._present = SegmentSlices(node, mine, answer.geometry)
-        self._others = SegmentSlices(node, () if overlaps else others, answer.geometry)
+        self._overwritten = [i for i in others if i in rules.overwritten]
+        self._respected = [] if rules.overlaps else [i for i in others if i not in rules.overwritten]
+        needed = {*mine, *self._overwritten, *self._respected, *(i for i in others if i in rules.segment_ids)}
+        self._present = SegmentSlices(node, needed, answer.geometry)
 
     def stage(self, edit, tags: dict[str, str]) -> list[str]:
         """Puts all changes into ``edit``; returns the ids of the segments that hold the answer."""
@@ -156,27 +156,37 @@ class _Writing:
         for value, segment_id in self._known.items():
             now = self._present.box(segment_id) if segment_id else LabelBox.empty()
             box = _bounds(now, around)
-            mask = may = np.zeros((0, 0, 0), bool)
-            if box is not None:
-                mask = self._answer.labels[box.slices] == value
-                may = self._changing(mask, _filled(now, box), box)
-                grid = self._answer.geometry.cropped(box)
-            if segment_id and may.any():
-                edit.replace(segment_id, mask, grid, where=may)
+            if box is None:
+                gained = changing = np.zeros((0, 0, 0), bool)
+            else:
+                grid, mask = self._answer.geometry.cropped(box), self._answer.labels[box.slices] == value
+                changing = self._changing(segment_id, mask, now, box)
+                gained = mask & changing
+            if segment_id and changing.any():
+                edit.replace(segment_id, mask, grid, where=changing)
             elif not segment_id:
-                if not (mask & may).any():
+                if not gained.any():
                     continue
-                segment_id = edit.add_segment(segment_look(self._looks_from, self._segments[value]), mask & may, grid)
+                segment_id = edit.add_segment(segment_look(self._looks_from, self._segments[value]), gained, grid)
+            if gained.any():
+                for other in self._overwritten:
+                    if self._present.box(other).overlap(LabelBox(gained, box.start)) is not None:
+                        edit.remove(other, gained, grid)
             edit.set_tags(segment_id, tags)
             ids.append(segment_id)
         return ids
 
-    def _changing(self, mask: np.ndarray, now: np.ndarray, box: Extent) -> np.ndarray:
+    def _changing(self, segment_id: str, mask: np.ndarray, now: LabelBox, box: Extent) -> np.ndarray:
         """The voxels of ``box`` at which the segment is to become ``mask`` and is not yet."""
-        may = (mask != now) & self._answer.may_change(box)
-        for other in self._others.segment_ids:
-            may &= ~(mask & _filled(self._others.box(other), box))
-        return may if self._where is None else may & self._where[box.slices]
+        held = LabelBox(np.zeros(mask.shape, bool), box.start)
+        now.paint(held)
+        changing = (mask != held.array) & self._answer.may_change(box)
+        changing &= self._rules.editable(segment_id, box, self._present, self._answer.geometry)
+        for other in self._respected:
+            taken = LabelBox(np.zeros(mask.shape, bool), box.start)
+            self._present.box(other).paint(taken)
+            changing &= ~(mask & taken.array)
+        return changing
 
     def _target_id(self, node, segment_id: str) -> str | None:
         """The segment of ``node`` that takes the answer of a drawn one; "": to be made; None: the drawn one is gone."""
@@ -196,12 +206,3 @@ def _bounds(a: LabelBox, b: LabelBox) -> Extent | None:
     start = np.min([box.start for box in boxes], 0)
     stop = np.max([box.stop for box in boxes], 0)
     return Extent(tuple(int(v) for v in start), tuple(int(v) for v in stop))
-
-
-def _filled(box: LabelBox, extent: Extent) -> np.ndarray:
-    """``box`` as an array of ``extent``."""
-    out = LabelBox(np.zeros(extent.size[::-1], bool), extent.start)
-    common = box.overlap(out)
-    if common is not None:
-        out.part(*common)[...] = box.part(*common)
-    return out.array

@@ -66,6 +66,12 @@ class LabelBox:
         out.part(other.start, other.stop)[...] |= other.array
         return out
 
+    def paint(self, other: LabelBox) -> None:
+        """Sets the voxels of this mask in the array of ``other``, as far as that reaches."""
+        common = self.overlap(other)
+        if common is not None:
+            other.part(*common)[...] |= self.part(*common)
+
     def without(self, other: LabelBox) -> LabelBox:
         """Voxels of this mask that are not in ``other``."""
         common = self.overlap(other)

@@ -16,6 +16,7 @@ from .transforms import array_from_matrix
 from .volumes import volume_from_node
 
 _PARALLEL = np.sin(np.radians(0.1))  # Slicer, too, takes a view within 0.1 degrees of an axis as along it
+_DIRECTIONS = ("sagittal", "coronal", "axial")  # of a normal along R, A, S
 _TIE = 1e-6  # a view exactly between two slices shows the upper one, whatever the rounding error
 
 
@@ -69,7 +70,7 @@ def shown_slice(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRML
     plane = array_from_matrix(slice_node.GetSliceToRAS())
     plane[:3, :3] /= np.linalg.norm(plane[:3, :3], axis=0)
     normal = plane[:3, 2]
-    direction = ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(normal)))]
+    direction = _DIRECTIONS[int(np.argmax(np.abs(normal)))]
     steps = normal @ volume.ijk_to_ras[:3, :3]  # mm along the normal for one voxel along i, j, k
     tilts = np.abs(steps) / volume.spacing
     center = (np.array(volume.size) - 1) / 2
@@ -92,6 +93,12 @@ def shown_slice(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRML
         return sampled
 
     return ShownSlice(None, None, None, direction, sample)
+
+
+def slice_name(volume: Volume, axis: str, index: int) -> str:
+    """For the user, e.g. "axial 12": slice ``index`` across ``axis`` of ``volume``, by the nearest patient direction."""
+    across = np.linalg.inv(volume.ijk_to_ras[:3, :3])[AXES.index(axis)]  # along the normal of these slices
+    return f"{_DIRECTIONS[int(np.argmax(np.abs(across)))]} {index}"
 
 
 def slice_node_of_view_name(name: str) -> slicer.vtkMRMLSliceNode:

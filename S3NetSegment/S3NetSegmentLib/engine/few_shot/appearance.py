@@ -18,42 +18,56 @@ _SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels
 _CONTEXT = (6, 14)  # pixels to the samples of context
 _HIDDEN, _BATCH = 48, 2048
 _JITTER, _NOISE = 0.06, 0.1  # of the intensity, and of each standardised feature
+_FEATURES = 25
+_LOOKING = "Looking at the image"
 _HALO = 3.0  # standard deviations that a Gaussian reaches
 
 
 def pixel_features(image: np.ndarray, spacing: Sequence[float]) -> Steps[torch.Tensor]:
-    """Features ``[Z, h, w, 26]`` of ``image`` (float32 ``[Z, h, w]``, about 0 to 1).
+    """Features ``[Z, h, w, 25]`` of ``image`` (float32 ``[Z, h, w]``, about 0 to 1).
 
     Gaussians in the slice and, equal in mm, in 3D; gradient, Laplacian, local deviation; samples of the surroundings.
 
     :param spacing: mm between slices, rows, columns.
     """
     depth_ratio = spacing[1] / spacing[0]
-    planes, smooth = [image], {}
+    features, smooth = _Features(image.shape), {}
+    features.add(image)
     for sigma in _SCALES:
-        yield Step(len(planes) / 26, "Looking at the image")
         smooth[sigma] = _gauss(image, 0.0, sigma)
+        yield features.add(smooth[sigma])
         deep = sigma * depth_ratio
-        planes += [smooth[sigma], _gauss(smooth[sigma], deep, 0.0) if deep > 0.15 else smooth[sigma]]
+        yield features.add(_gauss(smooth[sigma], deep, 0.0) if deep > 0.15 else smooth[sigma])
     for sigma in _SCALES[:3]:
-        yield Step(len(planes) / 26, "Looking at the image")
         down, right = (_slope(smooth[sigma], axis) for axis in (1, 2))
-        planes.append(np.hypot(down, right) * (2 * sigma))
-        planes.append(ndimage.laplace(smooth[sigma], mode="nearest") * np.float32(sigma * sigma))
+        yield features.add(np.hypot(down, right) * (2 * sigma))
+        yield features.add(ndimage.laplace(smooth[sigma], mode="nearest") * np.float32(sigma * sigma))
     for sigma in (2.0, 5.0):
-        yield Step(len(planes) / 26, "Looking at the image")
         mean = smooth[sigma] if sigma in smooth else _gauss(image, 0.0, sigma)
+        yield Step(features.done, _LOOKING)
         spread = _gauss(image * image, 0.0, sigma) - mean * mean
-        planes.append(2 * np.sqrt(np.clip(spread, 0, None)))
+        yield features.add(2 * np.sqrt(np.clip(spread, 0, None)))
     for reach in _CONTEXT:
         for axis in (1, 2):
-            planes += [_shifted(smooth[2.0], axis, reach), _shifted(smooth[2.0], axis, -reach)]
-    return torch.from_numpy(np.stack(planes, -1))
+            features.add(_shifted(smooth[2.0], axis, reach))
+            yield features.add(_shifted(smooth[2.0], axis, -reach))
+    return torch.from_numpy(features.values)
 
 
-def halo_slices(spacing: Sequence[float]) -> int:
-    """Slices on either side of a slab that its features look at."""
-    return int(np.ceil(_HALO * _SCALES[-1] * spacing[1] / spacing[0]))
+class _Features:
+    """Features that are filled in one after the other; each gives a step of progress."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.values, self._filled = np.empty((*shape, _FEATURES), np.float32), 0
+
+    @property
+    def done(self) -> float:
+        return self._filled / _FEATURES
+
+    def add(self, plane: np.ndarray) -> Step:
+        self.values[..., self._filled] = plane
+        self._filled += 1
+        return Step(self.done, _LOOKING)
 
 
 @dataclass(frozen=True, eq=False)

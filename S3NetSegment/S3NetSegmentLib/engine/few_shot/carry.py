@@ -12,6 +12,7 @@ from .frame import Frame
 from .registration import blurred, carried
 
 _GONE = 0.5  # pixels: less of a segment than this is not carried on
+_SLICES_A_STEP = 8
 _FLOOR = 1e-4  # probability below which no class falls, so that the appearance can bring it back
 
 
@@ -25,6 +26,11 @@ class Drawn:
 
     masks: torch.Tensor
     known: torch.Tensor
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the slice is known; up to the rounding of averages over pixels."""
+        return bool(self.known.min() > 1 - 1e-4)
 
 
 def carry(
@@ -69,7 +75,7 @@ def carry(
 
 def _pass(frame, drawn, order, first, last, upwards, evidence, weight, blur):
     """Yields steps of progress and (slice, distance to the last drawn slice, masks ``[C, h, w]``) in one direction."""
-    whole = [z for z in order if bool(drawn[z].known.min() >= 1)]
+    whole = [z for z in order if drawn[z].complete]
     if upwards:
         path = range(max((z for z in whole if z <= first), default=order[0]), last + 1)
     else:
@@ -77,11 +83,12 @@ def _pass(frame, drawn, order, first, last, upwards, evidence, weight, blur):
     current, distance, gone = None, 0, False
     for z in path:
         if current is not None and not gone:
-            low = min(z, z - 1 if upwards else z)
-            if not frame.is_registered(low):
-                yield from frame.fields(*_ahead(frame, z, path))
-            field = frame.field_onto(z, upwards)
-            current = carried(current[None], field)
+            if frame.is_registered_onto(z, upwards):
+                if z % _SLICES_A_STEP == 0:
+                    yield Step(abs(z - path[0]) / len(path), "Carrying the drawing")
+            else:
+                yield from frame.register(*_ahead(frame, z, path), upwards)
+            current = carried(current[None], frame.field_onto(z, upwards))
             if evidence is not None:
                 current = torch.log(blurred(current, blur).clamp(min=_FLOOR)) + weight * evidence[z : z + 1]
                 current = torch.softmax(current, 1)

@@ -14,6 +14,7 @@ from ..images import AXES, Volume
 from .frame import Box, slices_first
 from .planes import DrawnVoxels
 from .support import DrawnSlice, near_drawing
+from .target import DrawnSizes
 
 UNKNOWN = 0  # in arrays of known voxels; background is 1, class c is c + 1
 
@@ -45,7 +46,8 @@ class Drawing:
     :param axis: "auto": the axis with most drawn slices that hold labels, of equals the volume's own slice axis.
     :param ring: mm around a partial drawing that count as background.
     :param voxels: drawings on planes that are no slices of the volume.
-    :raises InputError: nothing is drawn.
+    :param elsewhere: further label values, which are drawn in other volumes.
+    :raises InputError: nothing is drawn here or elsewhere.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Drawing:
         axis: str,
         ring: float,
         voxels: Sequence[DrawnVoxels] = (),
+        elsewhere: Sequence[int] = (),
     ):
-        values = sorted({int(v) for s in (*slices, *voxels) for v in np.unique(s.labels)} - {0})
+        drawn = {int(v) for s in (*slices, *voxels) for v in np.unique(s.labels)}
+        values = sorted((drawn | set(elsewhere)) - {0})
         if not values:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
         self.volume, self.values = volume, (0, *values)
@@ -73,6 +77,11 @@ class Drawing:
     def classes(self) -> int:
         """Number of classes, the background included."""
         return len(self.values)
+
+    @cached_property
+    def sizes(self) -> DrawnSizes:
+        """How large what is drawn is in the slices, and whether it is scattered."""
+        return DrawnSizes.of(self.projections())
 
     @property
     def digest(self) -> bytes:

@@ -17,12 +17,15 @@ from ..images.intensity import IntensityScale
 from ..progress import Step, Steps
 from .appearance import pixel_features
 from .registration import SliceFields, pairs_at_once, registered, registration_channels
+from .target import DrawnSizes
 
 GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
 _LONGEST = 160  # pixels of the working grid
 _SMALLEST_THICKNESS, _SMALLEST_SIDE = 2.0, 8.0  # pixels of the working grid that a drawn segment should keep
-_FINER = 2.2  # how many times work_voxels may be exceeded for thin segments
+_FINER, _SCATTERED_FINER = 2.2, 10  # how many times work_voxels may be exceeded for thin segments and scattered targets
 _FEATURE_BYTES = 400e6  # features of more than this are not kept
+
+Window = tuple[slice, slice]  # rows and columns of a box
 
 
 @dataclass(frozen=True)
@@ -43,36 +46,14 @@ class Box:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def rounded(self, height: int, width: int) -> Box:
-        """The next larger box on a lattice of 8 pixels, inside a slice of this size: a slightly changed drawing is worked
-        on in the same box."""
+        """The next larger box on a lattice of 8, 16 or 32 pixels, inside a slice of this size: a slightly changed drawing is
+        worked on in the same box."""
+        size = max(self.shape)
+        n = 8 if size < 128 else 16 if size < 256 else 32
         return Box(
-            max(0, int(self.top) // 8 * 8), min(height, -(-int(self.bottom) // 8) * 8),
-            max(0, int(self.left) // 8 * 8), min(width, -(-int(self.right) // 8) * 8),
+            max(0, int(self.top) // n * n), min(height, -(-int(self.bottom) // n) * n),
+            max(0, int(self.left) // n * n), min(width, -(-int(self.right) // n) * n),
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DrawnSizes:
-    """Sizes of what is drawn, in pixels: mean thickness of the thinnest segment (2 area / perimeter) and the square root
-    of the smallest drawn area."""
-
-    thickness: float
-    side: float
-
-    @classmethod
-    def of(cls, slices: list[np.ndarray]) -> DrawnSizes:
-        """Of label images ``[H, W]``; slices without labels do not count."""
-        thickness: dict[int, list[float]] = {}
-        sides = [np.inf]
-        for labels in slices:
-            for value in np.unique(labels[labels > 0]):
-                mask = labels == value
-                edge = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
-                area = np.count_nonzero(mask)
-                thickness.setdefault(int(value), []).append(2 * area / max(1, edge))
-                sides.append(area**0.5)
-        thinnest = min((float(np.mean(t)) for t in thickness.values()), default=np.inf)
-        return cls(thinnest, min(sides))
 
 
 class Frame:
@@ -98,7 +79,7 @@ class Frame:
         self._channels: torch.Tensor | None = None
         shape = (max(0, len(self.work) - 1), *work_shape, 2)
         self._fields = SliceFields(torch.zeros(shape), torch.zeros(shape))
-        self._registered = np.zeros(shape[0], bool)
+        self._registered = {upwards: np.zeros(shape[0], bool) for upwards in (True, False)}
 
     @property
     def depth(self) -> int:
@@ -122,9 +103,9 @@ class Frame:
             self._features = features
         return features
 
-    def is_registered(self, z: int) -> bool:
-        """Whether slices ``z`` and ``z`` + 1 are registered already."""
-        return bool(self._registered[z])
+    def is_registered_onto(self, z: int, upwards: bool) -> bool:
+        """Whether :meth:`field_onto` is known."""
+        return bool(self._registered[upwards][z - 1 if upwards else z])
 
     @property
     def pairs_at_once(self) -> int:
@@ -135,29 +116,32 @@ class Frame:
         """The displacement ``[1, h, w, 2]`` that carries onto slice ``z`` from the slice below (upwards) or above it."""
         return self._fields.up[z - 1 : z] if upwards else self._fields.down[z : z + 1]
 
-    def fields(self, first: int, last: int) -> Steps[None]:
-        """Registers all neighbouring slices from ``first`` to ``last`` (included); what is known is not done again."""
-        missing = np.flatnonzero(~self._registered[first:last]) + first
+    def register(self, first: int, last: int, upwards: bool) -> Steps[None]:
+        """Finds how slices ``first`` to ``last`` (included) are carried, each to the next in this direction; what is known
+        is not done again."""
+        missing = np.flatnonzero(~self._registered[upwards][first:last]) + first
         if missing.size and self._channels is None:
             self._channels = registration_channels(self.work)
         batch = self.pairs_at_once
         for start in range(0, len(missing), batch):
             yield Step(start / len(missing), "Registering slices")
             lower = torch.from_numpy(missing[start : start + batch])
-            a, b = self._channels[lower], self._channels[lower + 1]
-            self._fields.up[lower] = registered(a, b)
-            self._fields.down[lower] = registered(b, a)
-            self._registered[lower.numpy()] = True
+            below, above = self._channels[lower], self._channels[lower + 1]
+            if upwards:
+                self._fields.up[lower] = registered(below, above)
+            else:
+                self._fields.down[lower] = registered(above, below)
+            self._registered[upwards][lower.numpy()] = True
 
     def shrunk_masks(self, masks: np.ndarray) -> torch.Tensor:
         """Masks ``[n, H, W]`` of the box as soft masks ``[n, h, w]`` of the working grid."""
         return _shrunk(masks, self.work_shape)
 
-    def enlarged(self, masks: torch.Tensor) -> torch.Tensor:
-        """Soft masks ``[n, C, h, w]`` of the working grid at the image's resolution ``[n, C, H, W]``."""
-        if tuple(masks.shape[2:]) == self.box.shape:
-            return masks
-        return F.interpolate(masks, self.box.shape, mode="bilinear", align_corners=False)
+    def enlarged(self, masks: torch.Tensor, window: Window) -> torch.Tensor:
+        """Soft masks ``[n, C, h, w]`` of the working grid at the image's resolution inside ``window``, bilinear."""
+        for axis, size, part in zip((2, 3), self.box.shape, window, strict=True):
+            masks = _lerped(masks, axis, size, part)
+        return masks
 
 
 def slices_first(array: np.ndarray, axis: str) -> np.ndarray:
@@ -182,17 +166,29 @@ def drawn_box(slices: list[np.ndarray], spacing: tuple[float, float], margin: fl
     return box.rounded(height, width)
 
 
-def work_shape(box: Box, depth: int, sizes: DrawnSizes, voxels: int) -> tuple[int, int]:
-    """Rows and columns of the working grid: at most ``voxels`` in all, except that thin and small segments are kept."""
+def work_shape(box: Box, depth: int, sizes: DrawnSizes, voxels: int, scattered: bool) -> tuple[int, int]:
+    """Rows and columns of the working grid: at most ``voxels`` in all, more where segments are thin or small. Nothing is
+    carried on the grid of a scattered target, so that it may be finer still."""
     height, width = box.shape
     total = depth * height * width
     factor = min(1.0, _LONGEST / max(height, width), (voxels / total) ** 0.5)
-    finest = min(1.0, (_FINER * voxels / total) ** 0.5)
-    if sizes.thickness * factor < _SMALLEST_THICKNESS:
-        factor = max(factor, min(finest, _SMALLEST_THICKNESS / sizes.thickness))
-    if sizes.side * factor < _SMALLEST_SIDE:
-        factor = max(factor, min(finest, _SMALLEST_SIDE / sizes.side))
+    # In steps, not by the exact size of what is drawn: a slightly changed drawing is worked on on the same grid.
+    if scattered:
+        factor = min(1.0, (_SCATTERED_FINER * voxels / total) ** 0.5)
+    elif sizes.thickness * factor < _SMALLEST_THICKNESS or sizes.side * factor < _SMALLEST_SIDE:
+        factor = max(factor, min(1.0, (_FINER * voxels / total) ** 0.5))
     return tuple(min(n, max(8, round(n * factor))) for n in (height, width))
+
+
+def _lerped(masks: torch.Tensor, axis: int, size: int, part: slice) -> torch.Tensor:
+    """``masks`` with ``axis`` resized to ``size`` by linear interpolation, entries ``part`` of it."""
+    count = masks.shape[axis]
+    if count == size:
+        return masks.narrow(axis, part.start, part.stop - part.start)
+    place = ((torch.arange(part.start, part.stop) + 0.5) * (count / size) - 0.5).clamp(0, count - 1)
+    low = place.long()
+    share = (place - low).view([-1 if a == axis else 1 for a in range(masks.dim())])
+    return torch.lerp(masks.index_select(axis, low), masks.index_select(axis, (low + 1).clamp(max=count - 1)), share)
 
 
 def _intensity_steps(slices: np.ndarray, box: Box, scale: IntensityScale) -> np.ndarray:

@@ -15,9 +15,7 @@ import numpy as np
 from ..progress import Step, Steps
 
 UNREACHED = np.int32(2**30)
-
-
-_VOXELS_A_STEP = 60_000  # voxels settled between two steps of progress, about 0.1 s
+_VOXELS_A_STEP = 25_000  # voxels settled between two steps of progress, about 0.05 s
 
 
 def grow_labels(image: np.ndarray, seeds: np.ndarray, bucket: int = 16) -> Steps[tuple[np.ndarray, np.ndarray]]:
@@ -29,17 +27,36 @@ def grow_labels(image: np.ndarray, seeds: np.ndarray, bucket: int = 16) -> Steps
     :returns: labels (uint8) and distances (int32; :data:`UNREACHED` where there is no seed at all), ``[Z, H, W]``.
         Where two seeds are equally near, either may win.
     """
-    shape = tuple(n + 2 for n in seeds.shape)
+    found, far = seeds.copy(), np.where(seeds > 0, np.int32(0), UNREACHED)
+    box = _open_box(seeds)
+    if box is None:
+        return found, far
+    part = seeds[box]
+    shape = tuple(n + 2 for n in part.shape)
     inner = (slice(1, -1),) * 3
     values = np.zeros(shape, np.int32)
-    values[inner] = image
+    values[inner] = image[box]
     labels = np.zeros(shape, np.uint8)
-    labels[inner] = seeds
+    labels[inner] = part
     distance = np.full(shape, -1, np.int32)  # the rim, which nothing improves on
-    distance[inner] = np.where(seeds > 0, np.int32(0), UNREACHED)
+    distance[inner] = far[box]
     steps = _neighbour_steps(shape)
-    yield from _advance(values.ravel(), labels.ravel(), distance.ravel(), _front(seeds, shape), steps, bucket)
-    return labels[inner].copy(), distance[inner].copy()
+    yield from _advance(values.ravel(), labels.ravel(), distance.ravel(), _front(part, shape), steps, bucket)
+    found[box], far[box] = labels[inner], distance[inner]
+    return found, far
+
+
+def _open_box(seeds: np.ndarray) -> tuple[slice, ...] | None:
+    """The box around all voxels that are no seeds, and their neighbours; None if there are none. Nothing beyond it matters:
+    seeds are settled, and no path through one is shorter than from it."""
+    open_voxels = seeds == 0
+    box = []
+    for axis in range(3):
+        filled = np.flatnonzero(open_voxels.any(tuple(a for a in range(3) if a != axis)))
+        if not filled.size:
+            return None
+        box.append(slice(max(0, int(filled[0]) - 1), int(filled[-1]) + 2))
+    return tuple(box)
 
 
 def _neighbour_steps(shape: tuple[int, ...]) -> list[int]:
@@ -68,45 +85,58 @@ def _advance(values, labels, distance, front, steps, bucket: int) -> Steps[None]
     """Settles all voxels; ``labels`` and ``distance`` (flat, padded) are changed in place."""
     since, settled = 0, 0
     waiting: dict[int, list[np.ndarray]] = {0: [front]} if front.size else {}
-    stamp = np.empty(len(values), np.int32)
     while waiting:
         level = min(waiting)
-        nodes = np.concatenate(waiting.pop(level))
+        nodes = _distinct(np.concatenate(waiting.pop(level)))
         # A voxel that was improved since it was put here has been settled from a lower bucket.
-        nodes = nodes[distance[nodes] // bucket == level]
-        order = np.arange(len(nodes), dtype=np.int32)
-        stamp[nodes] = order
-        nodes = nodes[stamp[nodes] == order]
-        if not nodes.size:
-            continue
-        since, settled = since + nodes.size, settled + nodes.size
-        if since >= _VOXELS_A_STEP:
-            since = 0
-            yield Step(min(1.0, settled / len(values)), "Growing from the drawn slices")
-        own_value, own_distance, own_label = values[nodes], distance[nodes], labels[nodes]
-        reached = []
-        for step in steps:
-            others = nodes + step
-            through = np.abs(values[others] - own_value)
-            through += own_distance
-            better = np.flatnonzero(through < distance[others])
-            if better.size:
-                others = others[better]
-                distance[others] = through[better]
-                labels[others] = own_label[better]
-                reached.append(others)
-        if reached:
-            reached = np.concatenate(reached)
-            _file_by_level(reached, distance[reached] // bucket, waiting)
+        nodes = nodes[distance.take(nodes) // bucket == level]
+        for start in range(0, nodes.size, _VOXELS_A_STEP):
+            part = nodes[start : start + _VOXELS_A_STEP]
+            since, settled = since + part.size, settled + part.size
+            if since > _VOXELS_A_STEP:
+                since = part.size
+                yield Step(min(1.0, settled / len(values)), "Growing from the drawn slices")
+            reached = _relaxed(part, values, labels, distance, steps)
+            if reached.size:
+                _file_by_level(reached, distance.take(reached) // bucket, waiting)
+
+
+def _distinct(nodes: np.ndarray) -> np.ndarray:
+    """``nodes`` once each, in the order of memory."""
+    nodes.sort()
+    first = np.ones(nodes.size, bool)
+    np.not_equal(nodes[1:], nodes[:-1], out=first[1:])
+    return nodes[first]
+
+
+def _relaxed(nodes, values, labels, distance, steps) -> np.ndarray:
+    """Passes ``nodes`` on to their neighbours; those that came nearer."""
+    own_value, own_distance, own_label = values.take(nodes), distance.take(nodes), labels.take(nodes)
+    reached = []
+    for step in steps:
+        others = nodes + step
+        through = values.take(others)
+        through -= own_value
+        np.abs(through, out=through)
+        through += own_distance
+        better = np.flatnonzero(through < distance.take(others))
+        if better.size:
+            others = others[better]
+            distance[others] = through[better]
+            labels[others] = own_label[better]
+            reached.append(others)
+    return np.concatenate(reached) if reached else nodes[:0]
 
 
 def _file_by_level(nodes: np.ndarray, levels: np.ndarray, waiting: dict[int, list[np.ndarray]]) -> None:
-    first = int(levels.min())
-    order = np.argsort(
-        (levels - first).astype(np.uint16, copy=False) if levels.max() - first < 65536 else levels, kind="stable"
-    )
+    """Puts ``nodes`` into the buckets ``levels``."""
+    first, last = int(levels.min()), int(levels.max())
+    if last - first < 2**16:  # whose sort is much faster
+        levels = (levels - first).astype(np.uint16)
+    else:
+        first = 0
+    order = np.argsort(levels, kind="stable")
     nodes, levels = nodes[order], levels[order]
     cuts = np.flatnonzero(levels[1:] != levels[:-1]) + 1
-    starts = np.concatenate(([0], cuts))
-    for start, part in zip(starts, np.split(nodes, cuts), strict=True):
-        waiting.setdefault(int(levels[start]), []).append(part)
+    for start, part in zip((0, *cuts), np.split(nodes, cuts), strict=True):
+        waiting.setdefault(first + int(levels[start]), []).append(part)

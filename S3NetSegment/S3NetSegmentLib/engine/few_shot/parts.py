@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
@@ -11,52 +11,53 @@ import torch
 from ..progress import Step, Steps, within
 from .appearance import fit_pixels
 from .carry import Drawn, carry
-from .drawing import KnownSlice
-from .frame import GREY_STEPS, DrawnSizes, Frame
+from .drawing import Drawing
+from .frame import GREY_STEPS, Frame
 from .growcut import grow_labels
 from .settings import FewShotSettings
 
 _HIDDEN_STEPS = 120  # training steps of the appearance while a drawn slice is hidden
-_BEYOND = 3  # slices beyond a hidden outermost slice on which GrowCut may take a detour
+_BEYOND = 3  # slices beyond the wanted ones on which GrowCut may take a detour
+_SLICES_A_STEP = 8
+_MOST_PIXELS = 300_000  # known pixels off the drawn slices that the appearance learns from
 
 
 class Parts:
     """What one drawing gives in one frame.
 
-    :param drawn: the whole drawn slices, number -> what is known.
     :param known: what is known of all voxels, uint8 ``[Z, H, W]`` (see :mod:`drawing`); holds the drawn slices too.
-    :param classes: number of classes, the background included.
+    :param kept: GrowCut's answers in this frame; it is filled here.
     """
 
-    def __init__(
-        self, frame: Frame, drawn: Mapping[int, KnownSlice], known: np.ndarray, classes: int, settings: FewShotSettings
-    ):
-        self.frame, self.known, self.classes, self._settings = frame, known, classes, settings
-        self.slices = dict(drawn)
-        self.drawn = {z: self._soft(known[z]) for z in drawn}
-        sizes = DrawnSizes.of([k.classes for k in drawn.values()])
+    def __init__(self, frame: Frame, drawing: Drawing, known: np.ndarray, kept: Kept, settings: FewShotSettings):
+        self.frame, self.known, self.classes, self._settings = frame, known, drawing.classes, settings
+        self.slices, self._kept = drawing.slices, kept
+        self.drawn = {z: self._soft(known[z]) for z in self.slices}
+        self.thickness = drawing.sizes.thickness if np.isfinite(drawing.sizes.thickness) else 3.0
         shrink = frame.work_shape[0] / frame.box.shape[0]
-        self.thickness = sizes.thickness if np.isfinite(sizes.thickness) else 3.0
         self._blur = float(np.clip((self.thickness * shrink - 1) / 2.5, 0, 1))
 
-    def appearance(self, without: int | None = None) -> Steps[tuple[torch.Tensor, torch.Tensor]]:
-        """Log-probabilities and log-likelihood ratios of the classes, ``[Z, C, h, w]`` each.
+    def appearance(self, first: int, last: int, without: int | None = None) -> Steps[tuple[torch.Tensor, torch.Tensor]]:
+        """Log-probabilities and log-likelihood ratios of the classes, ``[Z, C, h, w]`` each, on slices ``first`` to ``last``
+        and those from which masks are carried to them; nothing elsewhere.
 
-        :param without: a drawn slice that is hidden; then ratios of the other slices are not needed and the network
-            learns more shortly.
+        :param without: a drawn slice that is hidden.
         """
         features = yield from self.frame.features()
         picked, targets = self._drawn_pixels(features, without)
         steps = self._settings.appearance_steps
         steps = steps if without is None else min(steps, _HIDDEN_STEPS)
         classifier = yield from fit_pixels(picked, targets, self._settings.seed, steps)
-        depth, height, width = features.shape[:3]
-        logs = torch.empty(depth, self.classes, height, width)
-        for z in range(depth):
-            if z % 8 == 0:
-                yield Step(z / depth, "Looking for what looks alike")
+        logs = torch.zeros(len(features), self.classes, *self.frame.work_shape)
+        bias = classifier.frequency.log().view(-1, 1, 1)
+        ratios = torch.zeros_like(logs)
+        start, stop = self._between_drawn(first, last, without)
+        for n, z in enumerate(range(start, stop + 1)):
+            if n % _SLICES_A_STEP == 0:
+                yield Step(n / (stop + 1 - start), "Looking for what looks alike")
             logs[z] = classifier.log_probabilities(features[z]).permute(2, 0, 1)
-        return logs, logs - classifier.frequency.log().view(1, -1, 1, 1)
+            ratios[z] = logs[z] - bias
+        return logs, ratios
 
     def carried(
         self, first: int, last: int, evidence: torch.Tensor | None, without: int | None = None
@@ -66,58 +67,95 @@ class Parts:
         weight = self._settings.appearance_weight
         return (yield from carry(self.frame, drawn, first, last, evidence, weight, self._blur))
 
-    def grown_on_work(self, hidden: int) -> Steps[torch.Tensor]:
-        """GrowCut's classes ``[C, h, w]`` (one-hot) on drawn slice ``hidden`` from the other drawn slices, on the working
-        grid. Complete drawn slices let no path through, so only the gap around it is searched."""
-        others = [z for z in self.drawn if z != hidden]
-        below, above = (
-            max((z for z in others if z < hidden), default=None),
-            min((z for z in others if z > hidden), default=None),
-        )
-        first = max(0, hidden - _BEYOND) if below is None else below
-        last = min(self.frame.depth - 1, hidden + _BEYOND) if above is None else above
-        seeds = np.zeros((last - first + 1, *self.frame.work_shape), np.uint8)
-        for z in others:
-            if first <= z <= last:
-                drawn = self.drawn[z]
-                seeds[z - first] = np.where(drawn.known.numpy() > 0.5, drawn.masks.argmax(0).numpy() + 1, 0)
-        image = (self.frame.work[first : last + 1].numpy() * GREY_STEPS).astype(np.int32)
-        labels, _ = yield from grow_labels(image, seeds)
-        classes = torch.from_numpy(np.maximum(labels[hidden - first], 1).astype(np.int64) - 1)
-        return torch.nn.functional.one_hot(classes, self.classes).permute(2, 0, 1).float()
+    def grown_on_work(self, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
+        """GrowCut's classes on slices ``first`` to ``last`` on the working grid, one-hot ``[n, C, h, w]``.
 
-    def grown(self, first: int, last: int, cache: dict, sure: np.ndarray | None = None) -> Steps[np.ndarray]:
-        """GrowCut's classes on slices ``first`` to ``last`` at the image's resolution, uint8 ``[n, H, W]``.
+        Only the gap between complete drawn slices is searched, since these let no path through; beyond the outermost one,
+        a few slices further than ``last``, where paths may take a detour.
 
-        Gaps between complete drawn slices are searched one by one; their answers are kept in ``cache``, so that a changed
-        slice costs only the gaps beside it.
+        :param without: a drawn slice that is hidden.
+        """
+        start, stop = self._between_drawn(first, last, without, _BEYOND)
+        seeds = np.zeros((stop - start + 1, *self.frame.work_shape), np.uint8)
+        for z in range(start, stop + 1):
+            if z in self.drawn:
+                if z != without:
+                    drawn = self.drawn[z]
+                    seeds[z - start] = np.where(drawn.known.numpy() > 0.5, drawn.masks.argmax(0).numpy() + 1, 0)
+            elif self.known[z].any():
+                seeds[z - start] = _coarser_seeds(self.known[z : z + 1], self.frame.work_shape)[0]
+        key = ("work", start, stop, blake2b(seeds.tobytes(), digest_size=16).digest())
+        labels = self._kept.get(key)
+        if labels is None:
+            image = (self.frame.work[start : stop + 1].numpy() * GREY_STEPS).astype(np.int32)
+            labels, _ = yield from grow_labels(image, seeds)
+            self._kept.add(key, labels)
+        classes = torch.from_numpy(np.maximum(labels[first - start : last - start + 1], 1).astype(np.int64) - 1)
+        return torch.nn.functional.one_hot(classes, self.classes).permute(0, 3, 1, 2).float()
 
-        :param sure: further seeds, in the values of ``known``, ``[Z, H, W]``; with them nothing is kept.
+    def grown(self, first: int, last: int, sure: np.ndarray | None = None) -> Steps[np.ndarray]:
+        """GrowCut's classes on slices ``first`` to ``last`` at the image's resolution (coarser where there are more voxels
+        than ``grow_voxels``), uint8 ``[n, H, W]``.
+
+        Gaps between complete drawn slices are searched one by one and their answers kept, so that a changed slice costs
+        only the gaps beside it.
+
+        :param sure: further seeds, in the values of ``known``, ``[n, H, W]``; with them only these slices are searched.
         """
         out = np.zeros((last - first + 1, *self.frame.box.shape), np.uint8)
         gaps = [gap for gap in self._gaps() if gap[1] >= first and gap[0] <= last]
         for n, (start, stop) in enumerate(gaps):
-            seeds = self.known[start : stop + 1]
             if sure is not None:
-                seeds = np.where(seeds > 0, seeds, sure[start : stop + 1])
-            key = (start, stop, hash(seeds.tobytes())) if sure is None else None
-            labels = cache.get(key) if key else None
-            if labels is None:
-                search = grow_labels(self.frame.native[start : stop + 1], seeds)
-                labels, _ = yield from within(search, n / len(gaps), (n + 1) / len(gaps))
-                labels = np.maximum(labels, 1) - np.uint8(1)
-                if key:
-                    cache[key] = labels
+                start, stop = max(start, first), min(stop, last)
+                known = self.known[start : stop + 1]
+                seeds = np.where(known > 0, known, sure[start - first : stop - first + 1])
+            else:
+                seeds = self.known[start : stop + 1]
+            labels = yield from within(
+                self._grown_gap(start, stop, seeds, sure is None), n / len(gaps), (n + 1) / len(gaps)
+            )
             a, b = max(start, first), min(stop, last)
             out[a - first : b - first + 1] = labels[a - start : b - start + 1]
         return out
 
+    def _grown_gap(self, start: int, stop: int, seeds: np.ndarray, keep: bool) -> Steps[np.ndarray]:
+        """GrowCut's classes on slices ``start`` to ``stop`` from ``seeds``, kept if ``keep``."""
+        key = (start, stop, blake2b(np.ascontiguousarray(seeds).tobytes(), digest_size=16).digest()) if keep else None
+        known = self._kept.get(key) if keep else None
+        if known is not None:
+            return known
+        image, fine = self.frame.native[start : stop + 1], seeds.shape[1:]
+        factor = (self._settings.grow_voxels / self.frame.native.size) ** 0.5
+        if factor < 1:
+            shape = tuple(max(1, round(n * factor)) for n in fine)
+            image, seeds = _nearest(image, shape), _coarser_seeds(seeds, shape)
+        labels, _ = yield from grow_labels(image, seeds)
+        labels = np.maximum(labels, 1) - np.uint8(1)
+        if factor < 1:
+            labels = _nearest(labels, fine)
+        if keep:
+            self._kept.add(key, labels)
+        return labels
+
     def _gaps(self) -> list[tuple[int, int]]:
         """Runs of slices (first, last) that complete drawn slices bound; neighbours share their drawn slice."""
-        whole = [z for z, drawn in self.slices.items() if drawn.complete]
-        edges = [0, *whole, self.frame.depth - 1]
-        gaps = [(a, b) for a, b in pairwise(edges) if b > a]
-        return gaps or [(0, self.frame.depth - 1)]
+        edges = sorted({0, *self._whole(), self.frame.depth - 1})
+        return list(pairwise(edges)) or [(0, 0)]
+
+    def _whole(self, without: int | None = None) -> list[int]:
+        return [z for z, drawn in self.drawn.items() if drawn.complete and z != without]
+
+    def _between_drawn(self, first: int, last: int, without: int | None, beyond: int | None = None) -> tuple[int, int]:
+        """From the complete drawn slice at or before ``first`` to that at or after ``last``; where there is none, ``beyond``
+        slices further, or (None) to the slices that hold any drawing."""
+        whole = self._whole(without)
+        others = [z for z in self.slices if z != without]
+        low = min([first, *others]) if beyond is None else max(0, first - beyond)
+        high = max([last, *others]) if beyond is None else min(self.frame.depth - 1, last + beyond)
+        return (
+            max((z for z in whole if z <= first), default=low),
+            min((z for z in whole if z >= last), default=high),
+        )
 
     def _soft(self, known: np.ndarray) -> Drawn:
         """One slice of known values ``[H, W]`` on the working grid."""
@@ -137,7 +175,7 @@ class Parts:
         crossing = self.known.copy()
         for z in self.drawn:
             crossing[z] = 0
-        z, y, x = np.nonzero(crossing)
+        z, y, x = (index[:: 1 + len(index) // _MOST_PIXELS] for index in np.nonzero(crossing))
         if len(z):
             height, width = self.frame.work_shape
             rows = y * height // self.frame.box.shape[0]
@@ -146,3 +184,39 @@ class Parts:
             classes = torch.from_numpy(crossing[z, y, x].astype(np.int64) - 1)
             targets.append(torch.nn.functional.one_hot(classes, self.classes).float())
         return torch.cat(picked), torch.cat(targets)
+
+
+def _nearest(planes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """``[n, H, W]`` at ``shape``: the pixel in the middle of each new one."""
+    rows, columns = (
+        ((np.arange(m) + 0.5) * n / m).astype(np.intp) for n, m in zip(planes.shape[1:], shape, strict=True)
+    )
+    return planes[:, rows[:, None], columns]
+
+
+def _coarser_seeds(seeds: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """``[n, H, W]`` at the smaller ``shape``, without losing thin lines; segments win over background."""
+    out = np.zeros((len(seeds), *shape), np.uint8)
+    for chosen in (seeds == 1, seeds > 1):
+        z, y, x = np.nonzero(chosen)
+        out[z, y * shape[0] // seeds.shape[1], x * shape[1] // seeds.shape[2]] = seeds[z, y, x]
+    return out
+
+
+class Kept:
+    """The last answers, up to ``size`` bytes of them."""
+
+    def __init__(self, size: int = 300_000_000):
+        self._answers: dict[tuple, np.ndarray] = {}
+        self._size = size
+
+    def get(self, key: tuple) -> np.ndarray | None:
+        if key not in self._answers:
+            return None
+        self._answers[key] = self._answers.pop(key)  # the last used one is the last to go
+        return self._answers[key]
+
+    def add(self, key: tuple, answer: np.ndarray) -> None:
+        self._answers[key] = answer
+        while sum(a.nbytes for a in self._answers.values()) > self._size and len(self._answers) > 1:
+            del self._answers[next(iter(self._answers))]

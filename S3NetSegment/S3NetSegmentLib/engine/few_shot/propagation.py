@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,16 +10,36 @@ import torch
 from scipy import ndimage
 
 from ..progress import Step, Steps, within
+from .ballot import Ballot
 from .drawing import Drawing
 from .frame import Box, Frame, slices_first
-from .parts import Parts
+from .further import FurtherPart
+from .parts import Kept, Parts
 from .presence import presence
 from .settings import FewShotSettings
-from .vote import COMPACT_MIXES, SCATTERED_MIXES, looks_scattered, normalised, prior_mix, weighted_mix
+from .vote import (
+    COMPACT_MIXES,
+    SCATTERED_MIXES,
+    further_share,
+    looks_scattered,
+    mixed,
+    normalised,
+    prior_mix,
+    weighted_mix,
+)
 
-_GROW_BLUR = 0.7  # pixels, of GrowCut's labels and of the vote before its sure voxels are taken
-_VALUES_AT_ONCE = 4_000_000  # voxels times classes of the vote held at once
+ALPNET_SMOOTHING_MM = 4.0  # standard deviation across the slices of the prototype scores alone
+UNDRAWN_SURE = (
+    0.9  # probability above which a drawing in another volume seeds GrowCut where nothing is drawn in this one
+)
 _HIDDEN_SLICES = 6  # at most so many drawn slices are hidden in turn
+
+
+def is_scattered(settings: FewShotSettings, drawing: Drawing) -> bool:
+    """Whether nothing is carried; so it is, too, where all drawings are planes askew to the slices."""
+    if not drawing.slices:
+        return True
+    return settings.target == "scattered" or (settings.target == "auto" and drawing.sizes.scattered)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,170 +65,194 @@ class FewShotAnswer:
 
 
 class Propagation:
-    """One run: the parts in one frame and what they agree on."""
+    """One run: the parts in one frame and what they agree on.
 
-    def __init__(self, frame: Frame, grown_cache: dict, drawing: Drawing, settings: FewShotSettings):
+    :param further: parts of the vote from elsewhere; at least one if nothing is drawn in this volume.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        kept: Kept,
+        drawing: Drawing,
+        settings: FewShotSettings,
+        further: Sequence[FurtherPart] = (),
+    ):
         self.frame, self.drawing, self.settings = frame, drawing, settings
-        self._cache = grown_cache
+        self._kept, self._further = kept, further
         self.known = drawing.known_voxels(frame.box)
-        self.parts = Parts(frame, drawing.slices, self.known, drawing.classes, settings)
-        self.scattered = settings.target == "scattered"
-        self.notes: list[str] = []
+        self.parts = Parts(frame, drawing, self.known, kept, settings)
+        # Without a slice across the axis there is nothing to carry either.
+        self.scattered = is_scattered(settings, drawing) or not drawing.slices
+        self.notes: list[str] = [note for part in further for note in part.notes]
 
-    def run(self, first: int, last: int) -> Steps[None]:
-        """Computes the answer for slices ``first`` to ``last``."""
+    def run(self, first: int, last: int, quick: bool = False) -> Steps[None]:
+        """Computes the answer for slices ``first`` to ``last``.
+
+        :param quick: registration and GrowCut on the working grid vote with fixed weights; nothing is learned.
+        """
         self.first, self.last = first, last
-        logs, evidence = yield from within(self.parts.appearance(), 0.0, 0.15)
-        self.mix = yield from within(self._weights(), 0.15, 0.4)
-        self.soft = yield from within(self._soft_parts(logs, evidence), 0.4, 0.5)
-        self.grown = yield from within(self.parts.grown(first, last, self._cache), 0.5, 0.75)
-        self.ends = self._ends()
-        self.again = None
-        weight = self._regrow_weight()
-        if weight > 0.01:
-            seeds = yield from within(self._sure_voxels(), 0.75, 0.85)
-            self.again = yield from within(self.parts.grown(first, last, {}, seeds), 0.85, 0.9)
-        yield from within(self._decide(weight), 0.9, 1.0)
+        if self.settings.method == "alpnet":
+            ballot = yield from within(self._prototype_ballot(), 0.0, 0.9)
+            yield from self._finish(ballot)
+            return
+        if not self.known.any():
+            yield from within(self._seed_from_elsewhere(), 0.0, 0.05)
+        if quick:
+            ballot = yield from within(self._quick_ballot(), 0.0, 0.9)
+        else:
+            ballot = yield from within(self._ballot(), 0.0, 0.8)
+            if self._regrow_weight() > 0.01:
+                seeds = yield from within(ballot.sure_voxels(self.settings.sure), 0.8, 0.85)
+                again = yield from within(self.parts.grown(first, last, seeds), 0.85, 0.9)
+                ballot.add_second(again, self._regrow_weight())
+        yield from self._finish(ballot)
+
+    def _finish(self, ballot: Ballot) -> Steps[None]:
+        self.classes, self.sureness, self._sums = yield from within(ballot.decisions(), 0.9, 1.0)
+        self._keep_known()
+
+    def _prototype_ballot(self) -> Steps[Ballot]:
+        """The prototype scores alone, smoothed across the slices."""
+        self.mix = {"prototypes": 1.0}
+        (part,) = (p for p in self._further if p.name == "prototypes")
+        width = float(np.clip(ALPNET_SMOOTHING_MM / self.frame.spacing[0], 0, 1.5))
+        halo = int(np.ceil(3 * width))
+        low, high = max(0, self.first - halo), min(self.frame.depth - 1, self.last + halo)
+        shares = (yield from part.masks(self.frame, low, high)).numpy()
+        if width > 0.05:
+            shares = ndimage.gaussian_filter1d(shares, width, 0, mode="nearest", truncate=3.0)
+        soft = torch.from_numpy(shares[self.first - low : self.last - low + 1])
+        ends = torch.ones(soft.shape[:2])
+        return Ballot(self.frame, self.first, self.last, soft, None, 0.0, 1.0, ends)
+
+    def _ballot(self) -> Steps[Ballot]:
+        first, last = self.first, self.last
+        logs, evidence = yield from within(self.parts.appearance(first, last), 0.0, 0.2)
+        self.mix = yield from within(self._weights(), 0.2, 0.5)
+        carried, soft = yield from within(self._soft_parts(logs, evidence), 0.5, 0.65)
+        grown = yield from within(self.parts.grown(first, last), 0.65, 1.0)
+        ends = self._ends(carried, lambda z: self._small(grown[z - first]))
+        blur = float(np.clip(self.parts.thickness / 3, 0.3, 1))
+        return Ballot(self.frame, first, last, soft, grown, self.mix.get("grown", 0.0), blur, ends)
+
+    def _quick_ballot(self) -> Steps[Ballot]:
+        first, last = self.first, self.last
+        prior = {"grown": 1.0} if self.scattered else {"registered": self.frame.anisotropy, "grown": 1.0}
+        self.mix = self._with_further(normalised(prior), [])
+        grown = yield from within(self.parts.grown_on_work(first, last), 0.0, 0.5)
+        soft, carried = self.mix["grown"] * grown, None
+        if not self.scattered:
+            carried = yield from within(self.parts.carried(first, last, None), 0.5, 1.0)
+            soft += self.mix["registered"] * carried
+        soft = yield from self._further_added(soft)
+        ends = self._ends(carried, lambda z: grown[z - first])
+        return Ballot(self.frame, first, last, soft, None, 0.0, 1.0, ends)
 
     def _weights(self) -> Steps[dict[str, float]]:
-        prior = prior_mix(self.scattered, self.frame.anisotropy)
+        prior = prior_mix(self.scattered, self.frame.anisotropy) if self.known.any() else {"grown": 1.0}
         whole = [z for z, drawn in self.drawing.slices.items() if drawn.complete]
-        if not self.settings.leave_one_out or len(whole) < 2:
+        if self.scattered or not self.settings.leave_one_out or len(whole) < 2:
             yield Step(1.0, "Weighing")
-            return normalised(prior)
+            return self._with_further(normalised(prior), [])
         chosen = [whole[i] for i in np.unique(np.linspace(0, len(whole) - 1, _HIDDEN_SLICES).round().astype(int))]
         hidden = []
         for n, z in enumerate(chosen):
             work = self._hidden_slice(z)
             hidden.append((yield from within(work, n / len(chosen), (n + 1) / len(chosen))))
-        if self.settings.target == "auto":
-            self.scattered = looks_scattered(hidden)
-            prior = prior_mix(self.scattered, self.frame.anisotropy)
-        candidates = SCATTERED_MIXES if self.scattered else COMPACT_MIXES
-        return weighted_mix(prior, candidates, hidden, self.settings.softness)
+        if self.settings.target == "auto" and looks_scattered(hidden):
+            mix = weighted_mix(prior_mix(True, 1.0), SCATTERED_MIXES, hidden, self.settings.softness)
+        else:
+            mix = weighted_mix(prior, COMPACT_MIXES, hidden, self.settings.softness)
+        return self._with_further(mix, hidden)
+
+    def _with_further(self, mix: dict[str, float], hidden: list) -> dict[str, float]:
+        """``mix`` with the shares of the further parts."""
+        for part in self._further:
+            prior = part.prior_share if self.known.any() else part.undrawn_share
+            mix = mixed(mix, part.name, further_share(mix, part.name, prior, hidden))
+        return mix
+
+    def _further_added(self, total: torch.Tensor) -> Steps[torch.Tensor]:
+        for part in self._further:
+            if self.mix.get(part.name, 0) > 0:
+                total += self.mix[part.name] * (yield from part.masks(self.frame, self.first, self.last))
+        return total
+
+    def _seed_from_elsewhere(self) -> Steps[None]:
+        """Where nothing is drawn in this volume, what the first further part is sure of seeds GrowCut and the appearance."""
+        masks = yield from self._further[0].masks(self.frame, 0, self.frame.depth - 1)
+        seeds = np.zeros(self.known.shape, np.uint8)
+        whole = tuple(slice(0, n) for n in self.frame.box.shape)
+        for z in range(len(masks)):
+            best, classes = self.frame.enlarged(masks[z : z + 1], whole)[0].max(0)
+            seeds[z] = np.where((best > UNDRAWN_SURE).numpy(), classes.numpy() + 1, 0)
+        self.parts = Parts(self.frame, self.drawing, seeds, self._kept, self.settings)
 
     def _hidden_slice(self, z: int) -> Steps[tuple[dict, torch.Tensor]]:
         """What the parts say on drawn slice ``z`` when they do not see it, and what is drawn there."""
-        logs, evidence = yield from self.parts.appearance(without=z)
+        logs, evidence = yield from within(self.parts.appearance(z, z, without=z), 0.0, 0.6)
         found = {
             "appearance": logs[z].exp(),
-            "carried": (yield from self.parts.carried(z, z, evidence, without=z))[0],
-            "registered": (yield from self.parts.carried(z, z, None, without=z))[0],
-            "grown": (yield from self.parts.grown_on_work(z)),
+            "carried": (yield from within(self.parts.carried(z, z, evidence, without=z), 0.6, 0.7))[0],
+            "registered": (yield from within(self.parts.carried(z, z, None, without=z), 0.7, 0.75))[0],
+            "grown": (yield from within(self.parts.grown_on_work(z, z, without=z), 0.75, 1.0))[0],
         }
+        for part in self._further:
+            found[part.name] = (yield from part.masks(self.frame, z, z, without=z))[0]
         return found, self.parts.drawn[z].masks.argmax(0)
 
-    def _soft_parts(self, logs, evidence) -> Steps[torch.Tensor]:
-        """The parts on the working grid, weighted and summed, ``[n, C, h, w]``; all but GrowCut."""
+    def _soft_parts(self, logs, evidence) -> Steps[tuple[torch.Tensor | None, torch.Tensor]]:
+        """The carried masks (None in a scattered target), and the weighted sum of all parts but GrowCut; ``[n, C, h, w]``."""
         first, last = self.first, self.last
         total = torch.zeros(last - first + 1, *logs.shape[1:])
-        self.carried = None
-        if self.mix.get("carried", 0) > 0 or not self.scattered:
-            self.carried = yield from self.parts.carried(first, last, evidence)
-            total += self.mix.get("carried", 0) * self.carried
+        carried = None
+        if not self.scattered:
+            carried = yield from self.parts.carried(first, last, evidence)
+            total += self.mix.get("carried", 0) * carried
         if self.mix.get("registered", 0) > 0:
             total += self.mix["registered"] * (yield from self.parts.carried(first, last, None))
         if self.mix.get("appearance", 0) > 0:
             total += self.mix["appearance"] * logs[first : last + 1].exp()
-        return total
+        return carried, (yield from self._further_added(total))
 
-    def _ends(self) -> torch.Tensor:
-        """Factor of each class on each slice, ``[n, C]``: how likely it still is there."""
+    def _ends(self, carried: torch.Tensor | None, grown_on) -> torch.Tensor:
+        """Factor of each class on each slice, ``[n, C]``: how likely it still is there. ``grown_on(z)``: GrowCut's classes
+        ``[C, h, w]`` on slice z of the working grid."""
         factors = torch.ones(self.last - self.first + 1, self.drawing.classes)
         drawn = list(self.drawing.slices)
-        if not drawn or self.carried is None or self.settings.presence == 0:
+        if not drawn or carried is None or self.settings.presence == 0:
             return factors
-        small = self._small_grown()
         share = self.frame.anisotropy / (1 + self.frame.anisotropy)
         for edge, beyond in (
             (drawn[0], range(drawn[0] - 1, self.first - 1, -1)),
             (drawn[-1], range(drawn[-1] + 1, self.last + 1)),
         ):
             beyond = [z for z in beyond if self.first <= z <= self.last]
-            if not beyond or abs(beyond[0] - edge) != 1:
+            if not beyond:
                 continue
             index = [z - self.first for z in beyond]
-            found = presence(
-                self.frame, self.parts.drawn[edge].masks, edge, beyond[-1], self.carried[index], small[index], share
-            )
+            grown = torch.stack([grown_on(z) for z in beyond])
+            found = presence(self.frame, self.parts.drawn[edge].masks, edge, beyond, carried[index], grown, share)
             factors[index] = found**self.settings.presence
         return factors
 
-    def _small_grown(self) -> torch.Tensor:
-        planes = [self.frame.shrunk_masks(self.grown == c) for c in range(self.drawing.classes)]
-        return torch.stack(planes, 1)
+    def _small(self, labels: np.ndarray) -> torch.Tensor:
+        """Classes ``[H, W]`` as masks ``[C, h, w]`` on the working grid."""
+        return self.frame.shrunk_masks(np.stack([labels == c for c in range(self.drawing.classes)]))
 
     def _regrow_weight(self) -> float:
         return self.settings.regrow / self.frame.anisotropy**2 if self.mix.get("grown", 0) > 0 else 0.0
 
-    def _sure_voxels(self) -> Steps[np.ndarray]:
-        sure = np.zeros(self.known.shape, np.uint8)
-        for start, stop in self._chunks():
-            yield Step((start - self.first) / (self.last - self.first + 1), "Voting")
-            shares = self._smooth(lambda a, b: self._vote(a, b), start, stop, _GROW_BLUR)
-            best, classes = shares.max(1)
-            limit = self.settings.sure * shares.sum(1)
-            sure[start : stop + 1] = np.where((best > limit).numpy(), classes.numpy() + 1, 0)
-        return sure
-
-    def _vote(self, start: int, stop: int) -> torch.Tensor:
-        """Class shares ``[n, C, H, W]`` of slices ``start`` to ``stop``, without the second GrowCut."""
-        a, b = start - self.first, stop - self.first + 1
-        total = self.frame.enlarged(self.soft[a:b])
-        share = self.mix.get("grown", 0)
-        if share > 0:
-            sigma = _GROW_BLUR * float(np.clip(self.parts.thickness / 3, 0.3, 1))
-            total = total + share * self._smooth(lambda x, y: self._one_hot(self.grown, x, y), start, stop, sigma)
-        total = total * self.ends[a:b, :, None, None]
-        total[:, 0] += (1 - total.sum(1)).clamp(min=0)
-        return total
-
-    def _one_hot(self, labels: np.ndarray, start: int, stop: int) -> torch.Tensor:
-        part = labels[start - self.first : stop - self.first + 1]
-        return torch.from_numpy(np.stack([part == c for c in range(self.drawing.classes)], 1).astype(np.float32))
-
-    def _smooth(self, make, start: int, stop: int, sigma: float) -> torch.Tensor:
-        """``make(start, stop)`` after a Gaussian of ``sigma`` pixels, equal in mm across the slices."""
-        across = sigma * self.frame.spacing[1] / self.frame.spacing[0]
-        halo = int(np.ceil(3 * across)) if across > 0.05 else 0
-        a, b = max(self.first, start - halo), min(self.last, stop + halo)
-        values = make(a, b).numpy()
-        for axis, width in ((0, across), (2, sigma), (3, sigma)):
-            if width > 0.05 and values.shape[axis] > 1:
-                values = ndimage.gaussian_filter1d(values, width, axis, mode="nearest", truncate=3.0)
-        return torch.from_numpy(values[start - a : stop - a + 1])
-
-    def _chunks(self):
-        height, width = self.frame.box.shape
-        size = max(1, _VALUES_AT_ONCE // (height * width * self.drawing.classes))
-        for start in range(self.first, self.last + 1, size):
-            yield start, min(start + size - 1, self.last)
-
-    def _decide(self, weight: float) -> Steps[None]:
-        """Labels and confidence in the box."""
-        count = self.last - self.first + 1
-        self.classes = np.zeros((count, *self.frame.box.shape), np.uint8)
-        self.sureness = np.ones(self.classes.shape, np.float32)
-        self._expected = np.zeros((3, self.drawing.classes))  # both, predicted, probable
-        for start, stop in self._chunks():
-            yield Step((start - self.first) / count, "Deciding")
-            shares = self._vote(start, stop)
-            if self.again is not None:
-                shares = (1 - weight) * shares + weight * self._smooth(
-                    lambda x, y: self._one_hot(self.again, x, y), start, stop, _GROW_BLUR
-                )
-            shares = shares / shares.sum(1, keepdim=True)
-            best, classes = shares.max(1)
-            a, b = start - self.first, stop - self.first + 1
-            known = self.known[start : stop + 1]
-            self.classes[a:b] = np.where(known > 0, known - 1, classes.numpy())
-            self.sureness[a:b] = np.where(known > 0, 1.0, best.numpy())
-            self._expect(shares, classes, torch.from_numpy(known == 0))
-
-    def _expect(self, shares, classes, open_voxels) -> None:
-        for c in range(self.drawing.classes):
-            mine, probable = (classes == c) & open_voxels, shares[:, c] * open_voxels
-            self._expected[:, c] += (float((probable * mine).sum()), float(mine.sum()), float(probable.sum()))
+    def _keep_known(self) -> None:
+        """What is known replaces what was decided, and does not count in what is expected."""
+        known = self.known[self.first : self.last + 1]
+        for n in np.flatnonzero(known.any((1, 2))):
+            there = known[n] > 0
+            if there.all():
+                self._sums[n] = 0
+            np.copyto(self.classes[n], known[n] - 1, where=there)
+            self.sureness[n][there] = 1.0
 
     def wider_box(self) -> Box | None:
         """A larger box, where the answer reaches the border of this one and the slices go on beyond; else None."""
@@ -240,9 +285,9 @@ class Propagation:
         for z, drawn in self.drawing.slices.items():  # also beyond the box
             plane = slices_first(labels, self.frame.axis)[z]
             np.copyto(plane, values[drawn.classes], where=drawn.known > 0)
-        both, predicted, probable = self._expected
+        both, predicted, probable = self._sums.sum(0)
         expected = {
-            int(values[c]): float(2 * both[c] / max(1e-6, predicted[c] + probable[c]))
+            int(values[c]): float(2 * both[c] / (predicted[c] + probable[c]).clamp(min=1e-6))
             for c in range(1, self.drawing.classes)
         }
         return FewShotAnswer(

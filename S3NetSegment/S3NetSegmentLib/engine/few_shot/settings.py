@@ -53,3 +53,8 @@ class FewShotSettings(SettingsRecord):
     partial_ring: float = setting(
         4.0, "Millimetres around a partial drawing that count as drawn background.", 0.0, 100.0
     )
+    # Encoder
+    encoder_side: int = setting(
+        252, "Pixels of the longer side of the slices that a pretrained encoder sees.", 56, 1022
+    )
+    encoder_grid: int = setting(32, "Cells of the grid of its features along that side.", 8, 128)

@@ -26,6 +26,8 @@ SCATTERED_MIXES: tuple[Mix, ...] = (
 )
 _PRIOR_BONUS = 0.01  # Dice by which another mix must be better than the prior one
 _LEAST_SHARE = 0.01
+_FURTHER_SHARES = (0.15, 0.35, 0.6, 1.0)
+_FURTHER_GAIN = 0.01  # Dice that a further part must gain on hidden slices
 
 
 def prior_mix(scattered: bool, anisotropy: float) -> Mix:
@@ -58,9 +60,30 @@ def weighted_mix(
 
 
 def looks_scattered(hidden: list[tuple[dict, torch.Tensor]]) -> bool:
-    """Whether hidden drawn slices are predicted better when nothing is carried."""
+    """Whether hidden drawn slices are predicted clearly better when nothing is carried."""
     best = [max(mean_dice(mix, hidden) for mix in mixes) for mixes in (SCATTERED_MIXES[:2], COMPACT_MIXES)]
-    return best[0] > best[1]
+    return best[0] > best[1] + _PRIOR_BONUS
+
+
+def further_share(mix: Mix, part: str, prior: float, hidden: list[tuple[dict, torch.Tensor]]) -> float:
+    """Share of the vote for a further ``part`` beside ``mix``, 0 to 1: what predicts hidden drawn slices best, and nothing
+    unless it is clearly better; ``prior`` where no slice is hidden.
+
+    :param hidden: as in :func:`weighted_mix`, with ``part`` among the parts.
+    """
+    plain = mean_dice(mix, hidden)
+    if np.isnan(plain):
+        return prior
+    scores = {share: mean_dice(mixed(mix, part, share), hidden) for share in _FURTHER_SHARES}
+    best = max(scores, key=scores.get)
+    return best if scores[best] > plain + _FURTHER_GAIN else 0.0
+
+
+def mixed(mix: Mix, part: str, share: float) -> dict[str, float]:
+    """``mix`` with ``share`` of it given to ``part``."""
+    if share == 0:
+        return dict(mix)
+    return {**{name: (1 - share) * own for name, own in normalised(mix).items() if share < 1}, part: share}
 
 
 def normalised(mix: Mix) -> dict[str, float]:

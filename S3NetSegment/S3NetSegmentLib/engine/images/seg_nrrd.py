@@ -118,7 +118,7 @@ def _described(entry: Mapping[str, str], order: int, layer: int) -> Segment:
     color = tuple(float(c) for c in entry.get("Color", "").split()) or label_colors(order + 1)[order]
     if len(color) != 3 or not all(0 <= c <= 1 for c in color):
         raise ValueError(f"colour {entry['Color']}")
-    name, value = entry.get("Name", f"Segment {order + 1}"), int(entry.get("LabelValue", 1))
+    name, value = entry.get("Name", "").strip() or f"Segment {order + 1}", int(entry.get("LabelValue", 1))
     return Segment(name, color, value, int(entry.get("Layer", layer)), tags.pop(_TERMINOLOGY, ""), tags)
 
 

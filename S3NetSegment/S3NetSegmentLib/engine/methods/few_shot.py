@@ -9,21 +9,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..device import choose_device
 from ..errors import InputError, ResourceError
 from ..few_shot.drawing import Drawing
 from ..few_shot.encoders import FewShotEncoder, load_encoder
-from ..few_shot.frame import Box, DrawnSizes, Frame, drawn_box, work_shape
+from ..few_shot.frame import Box, Frame, drawn_box, slices_first, work_shape
+from ..few_shot.further import FurtherPart
+from ..few_shot.further_parts import FurtherParts
+from ..few_shot.parts import Kept
 from ..few_shot.planes import DrawnVoxels, on_volume
-from ..few_shot.propagation import FewShotAnswer, Propagation
+from ..few_shot.propagation import FewShotAnswer, Propagation, is_scattered
 from ..few_shot.settings import FewShotSettings
 from ..few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
+from ..few_shot.transfer import TransferredPart
 from ..images import AXES, Volume
 from ..images.intensity import intensity_scale
 from ..progress import Steps, within
 
 _FRAMES = 2  # regions of the volume whose features and registration are kept
-_QUICK = {"leave_one_out": False, "regrow": 0.0, "growing": 0}
 
 __all__ = [
     "DrawnPlane", "DrawnSlice", "FewShot", "FewShotAnswer", "FewShotEncoder", "FewShotSettings", "SupportVolume",
@@ -58,35 +63,40 @@ class FewShot:
             )
         self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
         self._drawing: Drawing | None = None
-        self._frames: dict[tuple, tuple[Frame, dict]] = {}  # the last used ones, each with GrowCut's answers in it
+        self._others: list[SupportVolume] = []
+        self._parts = FurtherParts(volume, self._scale, self.settings, encoder, self._device, self._filled_in)
+        self._frames: dict[tuple, tuple[Frame, Kept]] = {}  # the last used ones, each with GrowCut's answers in it
 
     def set_support(self, items: Sequence[DrawnSlice | DrawnPlane | SupportVolume]) -> None:
         """What is drawn, all of it; a later call replaces it.
 
         :raises InputError: nothing is drawn, or a drawing that does not fit the volume; the support stays as it was.
         """
-        slices, voxels = [], []
+        slices, voxels, others = [], [], []
         for item in items:
             if isinstance(item, SupportVolume):
-                raise InputError("a drawing in another volume cannot be used yet")
+                others.append(item.checked())
+                continue
             here = on_volume(item, self.volume, self.settings.partial_ring) if isinstance(item, DrawnPlane) else item
             if isinstance(here, DrawnVoxels):
                 voxels.append(here)
             else:
                 slices.append(here.checked(self.volume))
-        self._drawing = Drawing(self.volume, slices, self._axis, self.settings.partial_ring, voxels)
+        elsewhere = {int(v) for other in others for v in np.unique(other.labels)}
+        self._drawing = Drawing(self.volume, slices, self._axis, self.settings.partial_ring, voxels, elsewhere)
+        self._others = others
 
     def propagate(self, slices: tuple[int, int] | None = None, quick: bool = False) -> Steps[FewShotAnswer]:
         """The segments on ``slices`` (first and last along the axis, included; None: all), as a generator of progress.
 
-        :param quick: a first answer for a few slices, in about a second: the parts vote with fixed weights.
+        :param quick: a first answer for a few slices, in about a second: nothing is learned, registration and GrowCut vote with
+            fixed weights on a coarser grid.
         """
         if self._drawing is None:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
-        settings = dataclasses.replace(self.settings, **_QUICK) if quick else self.settings
-        return self._propagate(self._drawing, settings, slices)
+        return self._propagate(self._drawing, slices, quick)
 
-    def _propagate(self, drawing: Drawing, settings: FewShotSettings, slices) -> Steps[FewShotAnswer]:
+    def _propagate(self, drawing: Drawing, slices, quick: bool) -> Steps[FewShotAnswer]:
         depth = self.volume.size[AXES.index(drawing.axis)]
         first, last = slices or (0, depth - 1)
         if not 0 <= first <= last < depth:
@@ -95,12 +105,14 @@ class FewShot:
                 f"to {depth - 1}"
             )
         try:
-            box = self._first_box(drawing)
-            for attempt in range(settings.growing + 1):
-                run = Propagation(*self._frame_for(drawing, box), drawing, settings)
-                yield from within(run.run(first, last), attempt / (attempt + 1), 1.0)
-                wider = run.wider_box()
-                if wider is None or attempt == settings.growing:
+            further = yield from self._further(drawing, quick)
+            box = self._first_box(drawing, further)
+            growing = 0 if quick else self.settings.growing
+            for attempt in range(growing + 1):
+                run = Propagation(*self._frame_for(drawing, box), drawing, self.settings, further)
+                yield from within(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
+                wider = run.wider_box() if attempt < growing else None
+                if wider is None:
                     return run.answer()
                 box = wider
         except MemoryError:
@@ -109,15 +121,38 @@ class FewShot:
                 "and grow_voxels, or close other programs"
             ) from None
 
-    def _first_box(self, drawing: Drawing) -> Box:
-        spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]
-        return drawn_box(drawing.projections(), tuple(spacing), self.settings.margin)
+    def _further(self, drawing: Drawing, quick: bool) -> Steps[list[FurtherPart]]:
+        """The parts of the vote from elsewhere than the drawn slices."""
+        alone = self.settings.method == "alpnet"
+        found = []
+        if not alone:
+            found.append((yield from within(self._parts.transferred(drawing, self._others), 0.0, 0.9)))
+        if alone or not quick:
+            found.append((yield from within(self._parts.prototypes(drawing, self._others, quick), 0.9, 1.0)))
+        return [part for part in found if part is not None]
 
-    def _frame_for(self, drawing: Drawing, box: Box) -> tuple[Frame, dict]:
+    def _filled_in(self, other: SupportVolume) -> Steps[np.ndarray]:
+        """The labels of all slices of ``other``, of which only some are drawn."""
+        there = FewShot(other.volume, dataclasses.replace(self.settings, method="default"), other.axis)
+        planes = slices_first(other.labels, other.axis)
+        there.set_support([DrawnSlice(other.axis, z, planes[z]) for z in other.drawn])
+        return (yield from there.propagate()).labels
+
+    def _first_box(self, drawing: Drawing, further: Sequence[FurtherPart]) -> Box:
+        height, width = slices_first(self.volume.array, drawing.axis).shape[1:3]
+        if self.settings.method == "alpnet":
+            return Box(0, height, 0, width)
+        shown = drawing.projections()
+        shown += [part.projection(drawing.axis) for part in further if isinstance(part, TransferredPart)]
+        spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]
+        return drawn_box(shown, tuple(spacing), self.settings.margin)
+
+    def _frame_for(self, drawing: Drawing, box: Box) -> tuple[Frame, Kept]:
         depth = self.volume.size[AXES.index(drawing.axis)]
-        shape = work_shape(box, depth, DrawnSizes.of(drawing.projections()), self.settings.work_voxels)
+        scattered = is_scattered(self.settings, drawing)
+        shape = work_shape(box, depth, drawing.sizes, self.settings.work_voxels, scattered)
         key = (drawing.axis, box, shape)
-        found = self._frames.pop(key, None) or (Frame(self.volume, self._scale, drawing.axis, box, shape), {})
+        found = self._frames.pop(key, None) or (Frame(self.volume, self._scale, drawing.axis, box, shape), Kept())
         kept = list(self._frames.items())[-(_FRAMES - 1) :]
         self._frames = {**dict(kept), key: found}
         return found

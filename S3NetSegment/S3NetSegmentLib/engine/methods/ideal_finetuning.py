@@ -56,7 +56,7 @@ class FinetuningSettings(SettingsRecord):
         "Who gives the pseudo-labels: network, or average (the moving average of its weights).",
         choices=("network", "average"),
     )
-    threshold: float = setting(0.9, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
+    threshold: float = setting(0.7, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
     pseudo_dice: bool = setting(
         True, "Whether pseudo-labels are learnt with Dice and cross-entropy, or the latter alone."
     )
@@ -68,6 +68,9 @@ class FinetuningSettings(SettingsRecord):
     box_share: float = setting(0.5, "Largest part of a slice that a box covers.", 0.05, 0.9)
     channel_dropout: bool = setting(
         False, "Whether the streams see complementary halves of the features of strong views."
+    )
+    encoder_rate: float = setting(
+        1.0, "Factor of the learning rate of a pre-trained encoder (of a random one it is 1).", 0.0, 1.0
     )
     average_decay: float = setting(0.99, "Decay of the moving average of the weights.", 0.0, 0.9999)
     rotation: float = setting(25.0, "Largest random rotation, degrees.", 0.0, 180.0)
@@ -121,65 +124,83 @@ class IdealFinetuning(nn.Module):
             ),
             seed,
         )
+        self._encoder_rate = 1.0
         if encoder is not None:
             self.network.load_encoder(encoder)
+            self._encoder_rate = s.encoder_rate
         self.average = averaged_copy(self.network)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self._updates: int | None = None  # the buffer's value, read from the device only when it is not known
 
     def forward(self, batch: Mapping, progress: float) -> dict[str, torch.Tensor]:
-        """Losses by name, whose sum is to be minimised: "supervised", and "unlabelled" and "spatial" where they have a
-        weight. "_confident" is a measure: the share of pseudo-labels that count.
+        """Losses by name, whose sum is to be minimised: "supervised"; with unlabelled slices "unlabelled", and "spatial" if
+        it has a weight. "_confident" is a measure: the share of pseudo-labels that count.
 
-        :param batch: "labelled" ``[N, C, H, W]`` and "unlabelled" ``[M, C, H, W]``, 0 to 1; "labels" ``[N, H, W]``, int64,
-            -1 where unknown; if there are such, "valid", bool ``[M, 1, H, W]``, False where an unlabelled slice is padded;
-            "seed", "step" and "rank" for the random numbers.
+        :param batch: "labelled" ``[N, C, H, W]``, 0 to 1, and "labels" ``[N, H, W]``, int64, -1 where unknown; if there are
+            such, "unlabelled" ``[M, C, H, W]`` and "valid", bool ``[M, 1, H, W]``, False where they are padded; "seed",
+            "step" and "rank" for the random numbers.
         :param progress: 0 at the start of the run, 1 at its end.
         """
         s = self.settings
-        stream = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
-        generator = torch_generator(int(batch["seed"]), stream)
+        numbers = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
+        generator = torch_generator(int(batch["seed"]), numbers)
         labelled, labels = self._moved(batch["labelled"], batch["labels"], generator)
         seen = change_intensities(labelled, WEAK, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
         with torch_random_numbers(dropout_seed, seen.device):
-            if s.unlabelled_weight <= 0 and s.spatial_weight <= 0:
+            if not len(batch.get("unlabelled", ())) or s.unlabelled_weight <= 0 >= s.spatial_weight:
                 return {"supervised": _supervised(self.network.streams(seen), labels)}
-            valid = batch.get("valid")
-            if valid is None:
-                valid = torch.ones_like(batch["unlabelled"][:, :1], dtype=torch.bool)
-            weak, known = self._moved(batch["unlabelled"], valid[:, 0].long() - 1, generator)
-            targets = None
-            strong = change_intensities(weak, WEAK, generator)
-            if s.views == "strong":
-                targets = self._beliefs(strong, known)
-                strong, targets = self._strong_view(weak, targets, labelled, labels, generator)
-            first, second = self._streams(torch.cat((seen, strong)), len(strong), generator)
-            count = len(seen)
-            losses = {"supervised": _supervised((first[:count], second[:count]), labels)}
-            first, second = first[count:], second[count:]
-            if targets is None:
-                targets = [_where_known(pseudo_labels(stream, s.threshold), known) for stream in (first, second)]
-            if s.unlabelled_weight > 0:
-                loss = _confident_loss if s.pseudo_dice else masked_cross_entropy
-                weight = s.unlabelled_weight * ramp(progress, s.ramp_share)
-                losses["unlabelled"] = weight * cross_pseudo_loss(first, second, *targets, loss=loss)
-            if s.spatial_weight > 0:
-                mean = 0.5 * (first.float().softmax(1) + second.float().softmax(1))
-                smooth = spatial_consistency_loss(mean, strong, _PIXELS, _SPATIAL_CONTRAST)
-                losses["spatial"] = s.spatial_weight * smooth
-            counted = [mask.float().mean() for _, mask in targets]
-            losses["_confident"] = 0.5 * (counted[0] + counted[1])
-            return losses
+            return self._semi_supervised(seen, labelled, labels, batch, generator, progress)
 
     def after_step(self, progress: float) -> None:
         """Updates the moving average; in the first steps it is a plain mean, so that it forgets the random start."""
+        if self._updates is None:
+            self._updates = int(self.updates)
         self.updates += 1
-        count = int(self.updates)
-        update_average(self.average, self.network, min(self.settings.average_decay, count / (count + 9)))
+        self._updates += 1
+        share = self._updates / (self._updates + 9)
+        update_average(self.average, self.network, min(self.settings.average_decay, share))
+
+    def parameter_groups(self) -> list[dict]:
+        """The weights to train, with a factor of the learning rate for each group."""
+        return [
+            {"params": list(self.network.encoder.parameters()), "rate": self._encoder_rate},
+            {"params": list(self.network.decoders.parameters()), "rate": 1.0},
+        ]
 
     def predictor(self) -> TwoStreamUNet:
         """The network with averaged weights, the one to evaluate and to keep."""
         return self.average
+
+    def _load_from_state_dict(self, *arguments):
+        super()._load_from_state_dict(*arguments)
+        self._updates = None
+
+    def _semi_supervised(self, seen, labelled, labels, batch, generator, progress) -> dict[str, torch.Tensor]:
+        """The losses with unlabelled slices; ``seen`` are the ``labelled`` ones as the network sees them."""
+        s, count = self.settings, len(seen)
+        valid = batch.get("valid")
+        if valid is None:
+            valid = torch.ones_like(batch["unlabelled"][:, :1], dtype=torch.bool)
+        moved, known = self._moved(batch["unlabelled"], valid[:, 0].long() - 1, generator)
+        shown = change_intensities(moved, WEAK, generator)
+        targets = None
+        if s.views == "strong":
+            targets = self._beliefs(shown, known)
+            shown, targets = self._strong_view(moved, targets, labelled, labels, generator)
+        first, second = self._streams(torch.cat((seen, shown)), len(shown), generator)
+        losses = {"supervised": _supervised((first[:count], second[:count]), labels)}
+        first, second = first[count:], second[count:]
+        if targets is None:
+            targets = [_where_known(pseudo_labels(stream, s.threshold), known) for stream in (first, second)]
+        loss = _confident_loss if s.pseudo_dice else masked_cross_entropy
+        weight = s.unlabelled_weight * ramp(progress, s.ramp_share)
+        losses["unlabelled"] = weight * cross_pseudo_loss(first, second, *targets, loss=loss)
+        if s.spatial_weight > 0:
+            mean = 0.5 * (first.float().softmax(1) + second.float().softmax(1))
+            losses["spatial"] = s.spatial_weight * spatial_consistency_loss(mean, shown, _PIXELS, _SPATIAL_CONTRAST)
+        losses["_confident"] = 0.5 * sum(mask.float().mean() for _, mask in targets)
+        return losses
 
     def _moved(self, images, labels, generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Both under the same random affine transformation; labels become -1 where the slice ends."""

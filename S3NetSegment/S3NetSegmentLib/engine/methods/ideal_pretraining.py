@@ -65,11 +65,12 @@ class PretrainingSettings(SettingsRecord):
 
 
 def pretraining_preset(name: str) -> PretrainingSettings:
-    """Settings by name. ``default``: the U-Net of 1.8 million weights. ``tiny``: for a CPU."""
+    """Settings by name. ``default``: the U-Net of 1.8 million weights. ``tiny``: for a CPU, with
+    a key branch that follows faster since its runs are short."""
     if name == "default":
         return PretrainingSettings()
     if name == "tiny":
-        return PretrainingSettings(network="tiny", embedding=64, last_momentum=0.99)
+        return PretrainingSettings(network="tiny", embedding=64, momentum=0.9, last_momentum=0.99)
     raise InputError(f"preset is {name!r}; it must be default or tiny")
 
 
@@ -91,6 +92,7 @@ class IdealPretraining(nn.Module):
             lambda: UNetEncoder(in_channels, channels, normalization=s.normalization, dropout=False), seed
         )
         self.stride = self.encoder.strides[s.level]
+        self.has_unused_parameters = s.level not in (-1, len(channels) - 1)  # the levels below it learn nothing
         self.head = seeded(lambda: _projection(channels[s.level], s.embedding, s.head_layers), seed + 1)
         self.key_encoder, self.key_head = averaged_copy(self.encoder), averaged_copy(self.head)
 
@@ -104,8 +106,8 @@ class IdealPretraining(nn.Module):
             the relative height of each slice (only for ``same_height``); "seed", "step" and "rank".
         """
         s = self.settings
-        stream = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
-        generator = torch_generator(int(batch["seed"]), stream)
+        numbers = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
+        generator = torch_generator(int(batch["seed"]), numbers)
         images, valid = self._whole_cells(batch["image"], batch.get("valid"))
         views = [self._view(images, valid, generator) for _ in range(2)]
         directions = (views, views[::-1]) if s.symmetric else (views,)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
-import zipfile
 from collections.abc import Mapping
 
 import torch
@@ -31,7 +29,9 @@ def read_torch_file(
     is_archive = file_head(path).startswith(b"PK")  # the older format of torch cannot be mapped
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_archive)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, zipfile.BadZipFile, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # bytes that are no pickle at all raise nearly anything
         if any(sign in str(error).lower() for sign in ("unsupported global", "unsupported class")):
             problem = "holds Python objects besides weights and is not opened, since these could run code"
         else:

@@ -1,6 +1,6 @@
-"""The support of ``s3net few-shot``: the files that the user drew, as segments with names and as drawings for the engine.
+"""The support as files: what the user drew, as segments with names and as drawings for the method.
 
-Inside the engine segments are numbered 1, 2, ...; the label values of the files come back in the result.
+Inside the method segments are numbered 1, 2, ...; the label values of the files come back in the result.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..engine import InputError, Segment, Segmentation, Volume
-from ..engine.few_shot.label_grid import PlacedLabels, placed_labels
-from ..engine.few_shot.support import SupportVolume
-from ..engine.images.reading import read_image
-from ..engine.images.seg_nrrd import read_segmentation
+from ..errors import InputError
+from ..images import AXES, Segment, Segmentation, Volume
+from ..images.reading import read_image
+from ..images.seg_nrrd import read_segmentation
+from .label_grid import PlacedLabels, placed_labels
+from .support import SupportVolume, drawn_slices
 
 MOST_SEGMENTS = 254
+_FEW_PIXELS = 8
+_SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then
 _NOT_CHOSEN = 255  # drawn, but not among --segments: background, though its slice is a drawn one
 
 
 @dataclass(frozen=True)
 class SupportFile:
-    """One drawing as the command line names it.
+    """One drawing as the user names it.
 
     :param labels: path of the labels.
     :param image: path of the image that they belong to; None: the image that is segmented.
@@ -43,7 +46,7 @@ class SupportFile:
 class Support:
     """Everything that was drawn.
 
-    :param segments: as in the files; segment number n of the engine is ``segments[n - 1]``. Label values are unique.
+    :param segments: as in the files; segment number n of the method is ``segments[n - 1]``. Label values are unique.
     :param drawings: what :meth:`FewShot.set_support` takes.
     :param facts: for each file what the summary says of it.
     :param notes: what the user should know.
@@ -60,21 +63,24 @@ class Support:
         return sorted({z for fact in own for z in fact["drawn"]})
 
     def segmentation(self, numbers: np.ndarray, ijk_to_ras: np.ndarray, tags) -> Segmentation:
-        """The engine's answer with the names, colours, terminology and label values of the files."""
+        """The answer of the method with the names, colours, terminology and label values of the files."""
         values = np.array([0, *(segment.value for segment in self.segments)])
         values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
         segments = [dataclasses.replace(s, tags={**s.tags, **tags}) for s in self.segments]
         return Segmentation([values[numbers]], segments, ijk_to_ras)
 
 
-def read_support(files: list[SupportFile], image: Volume, axis: str, chosen: list[str], complete: bool) -> Support:
+def read_support(
+    files: list[SupportFile], image: Volume, axis: str, chosen: list[str], complete: bool, read=read_image
+) -> Support:
     """Reads ``files`` for the segmentation of ``image``.
 
     :param axis: axis across the drawn slices, or "auto".
     :param chosen: names of the segments wanted; none: all.
+    :param read: path -> Volume, for the images that drawings belong to.
     :raises InputError: files that cannot be read or used, a name that no file has, nothing drawn.
     """
-    found = [read_segmentation(file.labels) for file in files]
+    found = [_read(read_segmentation, file.labels) for file in files]
     support = Support()
     names = _chosen_names(found, chosen)
     for file, segmentation in zip(files, found, strict=True):
@@ -84,9 +90,20 @@ def read_support(files: list[SupportFile], image: Volume, axis: str, chosen: lis
             f"{len(support.segments)} segments are drawn, {MOST_SEGMENTS} are possible at once; choose some with --segments"
         )
     for file, segmentation in zip(files, found, strict=True):
-        _add_drawing(support, file, segmentation, image, axis, complete)
+        target = _read(read, file.image) if file.image else image
+        _add_drawing(support, file, segmentation, target, axis, complete)
     _check_drawn(support, image)
     return support
+
+
+def _read(reader, path: str):
+    """What ``reader`` finds at ``path``; its errors name the file, and not --frame, which is for the image alone."""
+    try:
+        return reader(path)
+    except InputError as error:
+        if "--frame" in str(error):
+            raise InputError(f"{path!r} is 4D; save the frame that you mean as a 3D file of its own") from None
+        raise error if path in str(error) else InputError(f"{path!r}: {error}") from None
 
 
 def _chosen_names(found: list[Segmentation], chosen: list[str]) -> set[str] | None:
@@ -124,10 +141,10 @@ def _add_segments(support: Support, segmentation: Segmentation, names: set[str] 
 
 
 def _add_drawing(
-    support: Support, file: SupportFile, segmentation: Segmentation, image: Volume, axis: str, complete: bool
+    support: Support, file: SupportFile, segmentation: Segmentation, target: Volume, axis: str, complete: bool
 ) -> None:
+    """``target``: the image that the drawing belongs to."""
     numbers = _numbered(support, segmentation, file)
-    target = read_image(file.image) if file.image else image
     try:
         placed = placed_labels(numbers, segmentation.ijk_to_ras, target, axis, file.drawn)
     except InputError as error:
@@ -138,8 +155,10 @@ def _add_drawing(
             "with that image as reference) or name the drawn slices of that image with --drawn"
         )
     _note_place(support, file, target, numbers, placed)
+    if file.drawn is None and not placed.planes:
+        _note_axis(support, file, placed, axis)
     placed = _without_unchosen(placed)
-    slices = target.size["xyz".index(placed.axis)]
+    slices = target.size[AXES.index(placed.axis)]
     if file.image:
         drawn = None if len(placed.drawn) == slices else tuple(placed.drawn)
         if complete or drawn is None:
@@ -148,7 +167,7 @@ def _add_drawing(
             raise InputError(f"--partial is for drawings in the image itself; {file.shown} belongs to {file.image!r}")
     else:
         support.drawings += placed.slices(complete)
-    names = [s.name for n, s in enumerate(support.segments, 1) if _holds(placed, n)]
+    pixels = {s.name: _pixels(placed, n) for n, s in enumerate(support.segments, 1)}
     support.facts.append(
         {
             "labels": os.path.abspath(file.labels),
@@ -158,13 +177,13 @@ def _add_drawing(
             "drawn_planes": len(placed.planes),
             "slices": slices,
             "resampled": placed.moved,
-            "segments": names,
+            "pixels": {name: count for name, count in pixels.items() if count},
         }
     )
 
 
 def _numbered(support: Support, segmentation: Segmentation, file: SupportFile) -> np.ndarray:
-    """The segments of a file as one label map of the engine's numbers; of overlapping ones the smaller counts."""
+    """The segments of a file as one label map of the method's numbers; of overlapping ones the smaller counts."""
     number_of = {segment.name: n for n, segment in enumerate(support.segments, 1)}
     out = np.zeros(segmentation.layers[0].shape, np.uint8)
     chosen = []
@@ -209,16 +228,44 @@ def _without_unchosen(placed: PlacedLabels) -> PlacedLabels:
     return dataclasses.replace(placed, labels=labels, planes=planes)
 
 
-def _holds(placed: PlacedLabels, number: int) -> bool:
-    return bool((placed.labels == number).any() or any((plane.labels == number).any() for plane in placed.planes))
+def _note_axis(support: Support, file: SupportFile, placed: PlacedLabels, asked: str) -> None:
+    """Notes signs that the drawing lies on slices across another axis than the one taken."""
+    if placed.moved:
+        return
+    count = len(placed.drawn)
+    for axis in sorted(set(AXES) - {placed.axis}):
+        other = drawn_slices(placed.labels, axis)[1]
+        sparse = len(other) <= _SPARSE * (other[-1] - other[0] + 1)
+        if asked != "auto" and len(other) < count:
+            support.notes.append(
+                f"{file.shown} holds labels on {count} slices along {placed.axis}, which all count as drawn, but on only "
+                f"{len(other)} along {axis}; if that is where you drew, leave --axis out"
+            )
+        elif asked == "auto" and sparse and count > 1 and count == placed.drawn[-1] - placed.drawn[0] + 1:
+            support.notes.append(
+                f"{file.shown} was taken as drawn on {count} neighbouring slices along {placed.axis}; if you drew on slice "
+                f"{', '.join(map(str, other[:6]))}{' ...' if len(other) > 6 else ''} along {axis}, say --axis {axis}"
+            )
+
+
+def _pixels(placed: PlacedLabels, number: int) -> int:
+    return int((placed.labels == number).sum() + sum((plane.labels == number).sum() for plane in placed.planes))
 
 
 def _check_drawn(support: Support, image: Volume) -> None:
     """Refuses a support that leaves nothing to do or holds nothing; notes segments of which nothing is drawn."""
-    drawn = {name for fact in support.facts for name in fact["segments"]}
+    drawn: dict[str, int] = {}
+    for fact in support.facts:
+        for name, count in fact["pixels"].items():
+            drawn[name] = drawn.get(name, 0) + count
     for segment in support.segments:
-        if segment.name not in drawn:
+        count = drawn.get(segment.name, 0)
+        if count == 0:
             support.notes.append(f"of segment {segment.name!r} nothing is drawn on the drawn slices; it stays empty")
+        elif count <= _FEW_PIXELS:
+            support.notes.append(
+                f"segment {segment.name!r} is drawn on {count} pixel{'s' if count > 1 else ''} only; too little to learn from"
+            )
     if not drawn:
         raise InputError("nothing of the chosen segments is drawn on the drawn slices; draw a segment on at least one")
     for fact in support.facts:

@@ -1,4 +1,4 @@
-"""Results as the commands give them: the segmentation of a found object and regions, and its summary."""
+"""Results as files and reports show them: the segmentation of a found object and regions, how it was made, its summary."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .. import __version__
-from ..engine import Segment, Segmentation, Volume
-from ..engine.images.colors import label_colors
+from ... import __version__
+from ..images import Segment, Segmentation, Volume
+from ..images.colors import label_colors
 
 OBJECT_NAME = "Object"
 

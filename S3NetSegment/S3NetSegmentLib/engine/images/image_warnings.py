@@ -1,4 +1,4 @@
-"""What reading and writing images want the user to know, collected for the notes of a command."""
+"""What reading and writing images want the user to know, collected for the notes of a result."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 
+from ..errors import ImageWarning
+
 
 @contextlib.contextmanager
 def collected_image_warnings() -> Iterator[list[str]]:
     """A list that holds the texts of all ImageWarnings when the block has ended, each once."""
-    from ..engine.errors import ImageWarning
-
     notes = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ImageWarning)

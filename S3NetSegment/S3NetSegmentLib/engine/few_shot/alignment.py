@@ -1,0 +1,313 @@
+"""Where a part of one volume lies in another one: an affine map, found by likeness of the images.
+
+A coarse search over all places (masked normalised cross-correlation: Padfield, "Masked object registration in the
+Fourier domain", 2012) gives starts; SimpleITK refines them by Mattes mutual information on one thread with fixed samples:
+the same volumes give the same map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import fft, ndimage
+
+from ..images import AXES, Extent, Volume
+from ..images.intensity import IntensityScale
+from ..images.resample import shrunk_features
+from ..progress import Step, Steps, within
+
+VOXELS = 250_000  # of the pictures that are compared
+_COARSE_CELLS = 20  # cells of the coarse grid along the longest side of the searched part
+_TURNS = (0.0, -15.0, 15.0, -30.0, 30.0)  # degrees in the slice plane
+_SIZES = (1.0, 0.85, 1.18)
+_UNUSUAL = 0.04  # correlation that a turned or resized start must gain over a plain one
+_ELSEWHERE = 0.3  # and one whose place in the field of view is another by half of its diagonal
+_LEAST_OVERLAP = 0.5  # of the searched part, inside the other volume
+_STARTS = 3
+_BINS, _SAMPLES, _SEED = 32, 0.3, 1
+_LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
+_AT_ONCE = 6  # iterations of the optimiser between two steps of progress
+_MARGIN = 0.35  # of the searched part around where a start puts it, in the other volume
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A box of a volume for registration: one intensity per voxel, float32 ``[K, J, I]`` about 0 to 1, and its matrix
+    from voxels (i, j, k, 1) to RAS."""
+
+    array: np.ndarray
+    matrix: np.ndarray
+
+    @property
+    def spacing(self) -> np.ndarray:
+        return np.linalg.norm(self.matrix[:3, :3], axis=0)
+
+    def sampled(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Intensities at voxels ``index`` ``[3, ...]`` (i, j, k; fractional), and whether they are inside."""
+        size = np.array(self.array.shape[::-1]).reshape(3, *(1,) * (index.ndim - 1))
+        inside = ((index >= -0.5) & (index <= size - 0.5)).all(0)
+        return ndimage.map_coordinates(self.array, index[::-1], order=1, mode="nearest"), inside
+
+
+def picture_of(volume: Volume, scale: IntensityScale, extent: Extent, cell: np.ndarray) -> Steps[Picture]:
+    """The part ``extent`` of ``volume`` in voxels of about ``cell`` mm (i, j, k), never finer than its own."""
+    part = volume.cropped(extent)
+    shape = [max(1, round(n * s / max(c, s))) for n, s, c in zip(part.size, part.spacing, cell, strict=True)]
+    array = (yield from shrunk_features(part.array, scale, shape[::-1]))[..., 0]
+    factors = np.array(part.size) / shape
+    matrix = np.array(part.ijk_to_ras)
+    matrix[:3, 3] = part.ras_of((factors - 1) / 2)
+    matrix[:3, :3] *= factors
+    return Picture(np.ascontiguousarray(array), matrix)
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """An affine map between two volumes in patient space.
+
+    :param to_support: 4x4, RAS of the query volume to RAS of the support volume.
+    :param correlation: of the aligned images inside the searched part, -1 to 1: how far the map can be trusted.
+    """
+
+    to_support: np.ndarray
+    correlation: float
+
+
+def align(
+    query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str
+) -> Steps[Alignment]:
+    """Where ``part`` of ``support`` lies in ``query``.
+
+    :param axis: the axis across the slices of ``support``: turns are searched about it.
+    """
+    moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
+    starts = yield from within(_starts(query, query_scale, support, support_scale, part, axis), 0.0, 0.3)
+    best, best_value = None, -np.inf
+    for n, (start, penalty) in enumerate(starts):
+        region = covered(query, start, support, part, _MARGIN)
+        if region is None:
+            continue
+        fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
+        refining = _refined(fixed, moving, start)
+        found = yield from within(refining, 0.3 + 0.7 * n / len(starts), 0.3 + 0.7 * (n + 1) / len(starts))
+        for matrix in (start, found):
+            value = likeness(fixed, moving, matrix)
+            if value - penalty > best_value:
+                best, best_value = Alignment(matrix, value), value - penalty
+    return best or Alignment(np.eye(4), -1.0)
+
+
+def covered(query: Volume, to_support: np.ndarray, support: Volume, part: Extent, margin: float) -> Extent | None:
+    """The box of ``query`` that ``part`` of ``support`` covers, ``margin`` of its size larger; None if it is outside."""
+    corners = np.array(list(product(*zip(np.array(part.start) - 0.5, np.array(part.stop) - 0.5, strict=True))))
+    matrix = np.linalg.inv(query.ijk_to_ras) @ np.linalg.inv(to_support) @ support.ijk_to_ras
+    ijk = corners @ matrix[:3, :3].T + matrix[:3, 3]
+    low, high = ijk.min(0), ijk.max(0)
+    extra = margin * (high - low) + 1
+    start = np.clip(np.floor(low - extra + 0.5), 0, query.size).astype(int)
+    stop = np.clip(np.ceil(high + extra + 0.5), 0, query.size).astype(int)
+    return Extent(tuple(start.tolist()), tuple(stop.tolist())) if (stop > start).all() else None
+
+
+def likeness(fixed: Picture, moving: Picture, to_support: np.ndarray) -> float:
+    """Correlation of both pictures where they overlap under ``to_support`` (RAS to RAS); -1 for hardly any overlap."""
+    values, inside = moved(fixed, moving, to_support)
+    if inside.sum() < 0.3 * moving.array.size * np.prod(moving.spacing) / np.prod(fixed.spacing) or inside.sum() < 50:
+        return -1.0
+    return correlation(values[inside], fixed.array[inside])
+
+
+def moved(fixed: Picture, moving: Picture, to_support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``moving`` on the grid of ``fixed``, and where it reaches."""
+    matrix = np.linalg.inv(moving.matrix) @ to_support @ fixed.matrix
+    grid = np.indices(fixed.array.shape[::-1], np.float32).transpose(0, 3, 2, 1).reshape(3, -1)
+    index = matrix[:3, :3].astype(np.float32) @ grid + matrix[:3, 3:].astype(np.float32)
+    return moving.sampled(index.reshape(3, *fixed.array.shape))
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / np.sqrt(max((a * a).sum() * (b * b).sum(), 1e-12)))
+
+
+def voxel_size(volume: Volume, part: Extent) -> np.ndarray:
+    """Voxel size of a picture of ``part`` with at most VOXELS: the finest axes are shrunk first."""
+    cell = np.array(volume.spacing)
+    sides = np.array(part.size) * cell
+    while np.prod(np.ceil(sides / cell)) > VOXELS:
+        finest = cell <= cell.min() * 1.1
+        cell = np.where(finest, cell.min() * 1.15, cell)
+    return cell
+
+
+# ---- the coarse search ----
+
+
+def _starts(query, query_scale, support, support_scale, part, axis) -> Steps[list[tuple[np.ndarray, float]]]:
+    """Maps (RAS to RAS) worth refining with the correlation that each must gain over a plain one, the likeliest first;
+    the last one lays the middles of the volumes on each other."""
+    step = (np.array(part.size) * support.spacing).max() / _COARSE_CELLS
+    # The finest scale at which neither volume has to be invented.
+    cell = np.maximum(step, query.spacing)
+    target = yield from picture_of(query, query_scale, query.extent, cell)
+    source = yield from picture_of(support, support_scale, part, np.maximum(step, support.spacing) * 0.7)
+    spectrum = None
+    middle = (source.matrix @ (*((np.array(source.array.shape[::-1]) - 1) / 2), 1.0))[:3]
+    normal = support.ijk_to_ras[:3, AXES.index(axis)] / np.linalg.norm(support.ijk_to_ras[:3, AXES.index(axis)])
+    plain = np.eye(4)
+    plain[:3, 3] = support.ras_of((np.array(support.size) - 1) / 2) - query.ras_of((np.array(query.size) - 1) / 2)
+    usual = middle - plain[:3, 3]  # where the part lies if both fields of view show the same
+    reach = np.linalg.norm(np.array(query.size) * query.spacing) / 2
+    found = []
+    hypotheses = list(product(_TURNS, _SIZES))
+    for n, (turn, size) in enumerate(hypotheses):
+        yield Step(n / len(hypotheses), "Looking for the place in this volume")
+        linear = _rotation(normal, np.deg2rad(turn)) / size  # query RAS to support RAS, about the middle
+        patch, weight = _patch(source, target, middle, linear)
+        if spectrum is None:
+            spectrum = _Spectrum(target.array, [int(n * 1.8) + 4 for n in patch.shape])
+        scores = spectrum.correlate(patch, weight)
+        for place in _peaks(scores, 3):
+            ras = (target.matrix @ (*place[::-1], 1.0))[:3]
+            away = np.linalg.norm(ras - usual) / reach
+            penalty = _UNUSUAL * (abs(turn) / 15 + (size != 1)) + _ELSEWHERE * away
+            matrix = np.eye(4)
+            matrix[:3, :3], matrix[:3, 3] = linear, middle - linear @ ras
+            found.append((float(scores[place]) - penalty, penalty, ras, matrix))
+    found.sort(key=lambda entry: -entry[0])
+    chosen = []
+    for entry in found:
+        near = [other for other in chosen if np.linalg.norm(entry[2] - other[2]) < 3 * step]
+        if len(near) < 2 and len(chosen) < _STARTS:
+            chosen.append(entry)
+    return [*((matrix, penalty) for _, penalty, _, matrix in chosen), (plain, 0.0)]
+
+
+def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+    x, y, z = axis
+    cross = np.array(((0, -z, y), (z, 0, -x), (-y, x, 0)))
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+
+
+def _patch(source: Picture, target: Picture, middle: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``source`` on the lattice of ``target``, an odd number of cells around ``middle``, and 1 where it reaches."""
+    to_ras = linear @ target.matrix[:3, :3]
+    corners = np.array(list(product((-0.5, 0.5), repeat=3))) * source.array.shape[::-1]
+    cells = np.abs(corners @ source.matrix[:3, :3].T @ np.linalg.inv(to_ras).T).max(0)
+    half = np.ceil(cells).astype(int)
+    grid = np.stack(np.meshgrid(*(np.arange(-h, h + 1) for h in half[::-1]), indexing="ij")[::-1]).reshape(3, -1)
+    ras = to_ras @ grid + middle[:, None]
+    index = np.linalg.inv(source.matrix)[:3, :3] @ (ras - source.matrix[:3, 3:])
+    values, inside = source.sampled(index)
+    shape = tuple(2 * half[::-1] + 1)
+    return values.reshape(shape), inside.reshape(shape).astype(np.float32)
+
+
+class _Spectrum:
+    """A volume that patches are searched in; its transforms are made once."""
+
+    def __init__(self, image: np.ndarray, largest: list[int]):
+        self._image = image - image.mean()
+        self._shape = [fft.next_fast_len(n + m, real=True) for n, m in zip(image.shape, largest, strict=True)]
+        ones = np.ones_like(image)
+        self._spectra = [fft.rfftn(x, self._shape) for x in (ones, self._image, self._image**2)]
+
+    def correlate(self, patch: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Masked normalised cross-correlation with the middle of ``patch`` on each voxel, shape of the image."""
+        patch = (patch - np.average(patch, weights=weight)) * weight
+        spectra = [np.conj(fft.rfftn(x, self._shape)) for x in (weight, patch, patch**2)]
+        ones, image, squares = self._spectra
+        pairs = ((ones, spectra[0]), (image, spectra[0]), (squares, spectra[0]), (ones, spectra[1]), (ones, spectra[2]),
+                 (image, spectra[1]))  # fmt: skip
+        count, fixed, fixed2, moving, moving2, both = (self._valid(a * b, patch.shape) for a, b in pairs)
+        count = np.maximum(count, 1e-3)
+        above = both - fixed * moving / count
+        below = np.sqrt(np.clip(fixed2 - fixed**2 / count, 0, None) * np.clip(moving2 - moving**2 / count, 0, None))
+        good = (count >= _LEAST_OVERLAP * weight.sum()) & (below > 1e-3 * below.max())
+        return np.where(good, above / np.maximum(below, 1e-9), -1.0)
+
+    def _valid(self, spectrum: np.ndarray, patch: tuple[int, ...]) -> np.ndarray:
+        whole = fft.irfftn(spectrum, self._shape)
+        middle = [-(n // 2) for n in patch]
+        rolled = np.roll(whole, [-m for m in middle], axis=(0, 1, 2))
+        return rolled[tuple(slice(0, n) for n in self._image.shape)]
+
+
+def _peaks(scores: np.ndarray, count: int) -> list[tuple[int, ...]]:
+    top = (ndimage.maximum_filter(scores, 5) == scores) & (scores > -1)
+    places = np.argwhere(top)
+    order = np.argsort(-scores[top], kind="stable")[:count]
+    return [tuple(int(v) for v in places[n]) for n in order]
+
+
+# ---- refinement ----
+
+
+def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.ndarray]:
+    """``start`` (RAS to RAS) after optimising all twelve numbers by mutual information."""
+    a, b = (_itk_image(p) for p in (fixed, moving))
+    frames = [p.matrix @ np.diag((*(1 / p.spacing), 1.0)) for p in (fixed, moving)]  # mm along the axes to RAS
+    matrix = np.linalg.inv(frames[1]) @ start @ frames[0]
+    transform = sitk.AffineTransform(3)
+    centre = (np.array(a.GetSize()) - 1) / 2 * a.GetSpacing()
+    transform.SetCenter(centre.tolist())
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetTranslation((matrix[:3, :3] @ centre + matrix[:3, 3] - centre).tolist())
+    total, done = sum(iterations for _, iterations in _LEVELS), 0
+    for blur, iterations in _LEVELS:
+        rate, left = 1.0, iterations
+        while left > 0:
+            yield Step(done / total, "Aligning the volumes")
+            method = _method(blur, min(left, _AT_ONCE), rate)
+            method.SetInitialTransform(transform, True)
+            try:
+                with _one_itk_thread():
+                    method.Execute(a, b)
+            except RuntimeError:  # the pictures no longer overlap: what was found before counts
+                return start
+            left, done = left - _AT_ONCE, done + _AT_ONCE
+            rate = method.GetOptimizerLearningRate()
+            if method.GetOptimizerIteration() < _AT_ONCE - 1 or rate < 1e-3:
+                done += max(0, left)
+                break
+    found = np.eye(4)
+    found[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
+    centre, shift = np.array(transform.GetCenter()), np.array(transform.GetTranslation())
+    found[:3, 3] = shift + centre - found[:3, :3] @ centre
+    return frames[1] @ found @ np.linalg.inv(frames[0])
+
+
+@contextmanager
+def _one_itk_thread() -> Iterator[None]:
+    """Sums of several threads differ in their last digits from run to run; the metric follows the global number only."""
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
+def _itk_image(picture: Picture) -> sitk.Image:
+    image = sitk.GetImageFromArray(picture.array)
+    image.SetSpacing([float(s) for s in picture.spacing])
+    return image
+
+
+def _method(blur: float, iterations: int, rate: float) -> sitk.ImageRegistrationMethod:
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(_BINS)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(_SAMPLES, _SEED)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(rate, 1e-3, iterations, relaxationFactor=0.6)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([1])
+    method.SetSmoothingSigmasPerLevel([blur])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
+    return method

@@ -1,0 +1,155 @@
+"""Few-shot as one task from an image and files of drawings to a segmentation: what is asked, and what comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..few_shot.settings import FewShotSettings
+from ..few_shot.support_files import Support, SupportFile, read_support
+from ..images import AXES, Segmentation, Volume
+from ..images.overlay import best_slice, draw_overlay
+from ..images.reading import read_image
+from ..progress import Steps
+from .results import provenance
+
+if TYPE_CHECKING:
+    from .few_shot import FewShotAnswer, FewShotEncoder
+
+SUGGESTED = 3  # slices to draw next
+_APART = 0.05  # of all slices: suggested ones are at least so far from each other
+
+
+@dataclass(frozen=True)
+class FewShotTask:
+    """What is asked of one image.
+
+    :param files: the drawings.
+    :param axis: the axis across the drawn slices, or "auto".
+    :param segments: names of the segments wanted; none: all.
+    :param partial: on a drawn slice only what lies near the drawing is background.
+    :param slices: first and last slice to fill, both included; None: all.
+    :param encoder: see :func:`load_encoder`.
+    :param method: of the settings; None: the one in ``assignments``, else the default.
+    :param assignments, seed: the settings, see :meth:`FewShotSettings.with_texts`.
+    """
+
+    files: tuple[SupportFile, ...]
+    axis: str = "auto"
+    segments: tuple[str, ...] = ()
+    partial: bool = False
+    slices: tuple[int, int] | None = None
+    encoder: str = "auto"
+    method: str | None = None
+    assignments: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def settings(self) -> FewShotSettings:
+        """The settings. InputError for what is wrong there."""
+        settings = FewShotSettings().with_texts(list(self.assignments))
+        given = {"method": self.method, "seed": self.seed}
+        return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, eq=False)
+class FewShotOutcome:
+    """What came of a task: the answer and all that it was made of.
+
+    :param segmentation: with the names, colours and label values of the drawing.
+    :param notes: what the user should know.
+    """
+
+    volume: Volume
+    support: Support
+    answer: FewShotAnswer
+    settings: FewShotSettings
+    encoder: FewShotEncoder | None
+    segmentation: Segmentation
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def device(self) -> str:
+        return _device_name(self.encoder)
+
+    @property
+    def confidence(self) -> Volume:
+        """Probability of each voxel's label."""
+        return Volume(self.answer.confidence, self.volume.ijk_to_ras, "confidence")
+
+    def expected_dice(self) -> float | None:
+        """Mean expected Dice of the segments on the slices that were not drawn; None if nothing is known."""
+        known = [value for value in self.expected_by_segment() if value is not None and np.isfinite(value)]
+        return float(np.mean(known)) if known else None
+
+    def expected_by_segment(self) -> list[float | None]:
+        """Expected Dice of each segment; None where nothing of it was found beyond the drawn slices."""
+        undrawn, expected = self._undrawn(), self.answer.expected_dice
+        found = [bool((undrawn == segment.value).any()) for segment in self.segmentation.segments]
+        return [expected.get(number) if there else None for number, there in enumerate(found, 1)]
+
+    def picture(self, size: int) -> np.ndarray:
+        """The slice with most of the answer that was not drawn, uint8 ``[H, W, 3]``, ``size`` pixels long."""
+        axis = self.answer.axis
+        undrawn = Segmentation([self._undrawn()], self.segmentation.segments, self.volume.ijk_to_ras)
+        index = best_slice(self.volume, undrawn, axis)
+        return draw_overlay(self.volume, self.segmentation, axis=axis, index=index, size=size)
+
+    def _undrawn(self) -> np.ndarray:
+        """The labels without those on the drawn slices."""
+        labels = self.segmentation.layers[0].copy()
+        drawn = self.support.drawn_here(self.answer.axis)
+        np.moveaxis(labels, 2 - AXES.index(self.answer.axis), 0)[drawn] = 0
+        return labels
+
+    def next_slices(self) -> list[dict]:
+        """The most useful slices to draw next, the best first, no two of them neighbours."""
+        slices = self.volume.size[AXES.index(self.answer.axis)]
+        apart, chosen = max(2, round(_APART * slices)), []
+        for number, wrong in self.answer.next_slices:
+            if len(chosen) < SUGGESTED and all(abs(number - c["slice"]) >= apart for c in chosen):
+                chosen.append({"slice": number, "expected_wrong_voxels": round(wrong, 1)})
+        return chosen
+
+
+def read_drawings(volume: Volume, task: FewShotTask, read: Callable[[str], Volume] = read_image) -> Support:
+    """The drawings of ``task`` for ``volume``; ``read`` reads the images that drawings belong to."""
+    chosen = list(task.segments)
+    return read_support(list(task.files), volume, task.axis, chosen, complete=not task.partial, read=read)
+
+
+def carry_drawings(volume: Volume, task: FewShotTask, support: Support, device: str = "auto") -> Steps[FewShotOutcome]:
+    """Carries ``support`` through ``volume``, as a generator of progress steps.
+
+    :param support: what :func:`read_drawings` gave.
+    :param device: where an encoder computes, see :func:`~..device.choose_device`.
+    :raises InputError: drawings or settings that cannot be used, an encoder that is not there.
+    :raises ResourceError: the memory of the machine is not enough.
+    """
+    from .few_shot import FewShot, load_encoder  # late: bad input is refused without torch
+
+    settings = task.settings()
+    encoder = load_encoder(task.encoder, device)
+    few_shot = FewShot(volume, settings, task.axis, encoder, device)
+    few_shot.set_support(support.drawings)
+    answer = yield from few_shot.propagate(task.slices)
+    drawn = "; ".join(map(_support_text, support.facts))
+    weights = "" if encoder is None else f"{encoder.name} sha256 {encoder.digest}"
+    tags = provenance("Few-shot", settings, _device_name(encoder), image=volume.name, support=drawn, encoder=weights)
+    segmentation = support.segmentation(answer.labels, volume.ijk_to_ras, tags)
+    notes = list(dict.fromkeys([*support.notes, *answer.notes]))
+    return FewShotOutcome(volume, support, answer, settings, encoder, segmentation, notes)
+
+
+def _device_name(encoder: FewShotEncoder | None) -> str:
+    return "cpu" if encoder is None else str(encoder.device)
+
+
+def _support_text(fact: dict) -> str:
+    drawn = ",".join(map(str, fact["drawn"])) if len(fact["drawn"]) < fact["slices"] else "all slices"
+    other = f" on {os.path.basename(fact['image'])}" if fact["image"] else ""
+    return f"{os.path.basename(fact['labels'])}{other} {fact['axis']}={drawn or 'planes'}"

@@ -1,0 +1,204 @@
+"""Segment as one task from an image to a segmentation: what is asked, in plain values, and what comes of it.
+
+The command line, batches and scripts all go this way; the panel, which asks again and again, uses ``find_regions``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import InputError
+from ..images import AXES, Extent, Segmentation, Volume
+from ..images.overlay import best_slice, draw_overlay
+from ..progress import Steps, within
+from ..settings import SegmentSettings, preset
+from .object_choice import ObjectChoice
+from .results import embedded, object_segmentation, provenance, region_segmentation
+from .segment import Regions, Voxel, find_regions
+
+DEFAULT_REGIONS = 4
+
+
+@dataclass(frozen=True)
+class SegmentTask:
+    """What is asked of one image.
+
+    :param axis: the axis across the slices, see :meth:`Volume.slice_axis`.
+    :param slices: first and last slice, both included; None: all.
+    :param points, not_points: positions in and out of the object, RAS mm.
+    :param pixels, not_pixels: the same as voxels (i, j, k), or (i, j) where there is one slice.
+    :param radius_mm: rough radius of the object.
+    :param regions: number of regions without points; None: :data:`DEFAULT_REGIONS`.
+    :param regions_only: leave the automatic object out.
+    :param step: take the object that many steps larger (smaller) than the automatic choice.
+    :param alternative: take one of the best distinct answers, counted from 1.
+    :param preset, assignments, seed: the settings, see :func:`preset` and :meth:`SegmentSettings.with_texts`.
+    """
+
+    axis: str = "auto"
+    slices: tuple[int, int] | None = None
+    points: tuple[tuple[float, float, float], ...] = ()
+    not_points: tuple[tuple[float, float, float], ...] = ()
+    pixels: tuple[tuple[int, ...], ...] = ()
+    not_pixels: tuple[tuple[int, ...], ...] = ()
+    radius_mm: float | None = None
+    regions: int | None = None
+    regions_only: bool = False
+    step: int = 0
+    alternative: int | None = None
+    preset: str = "default"
+    assignments: tuple[str, ...] = ()
+    seed: int | None = None
+
+    @property
+    def region_count(self) -> int:
+        """How many regions become segments, 0 where points ask for one object alone."""
+        return 0 if self.points or self.pixels else self.regions or DEFAULT_REGIONS
+
+    def settings(self) -> SegmentSettings:
+        """The settings. InputError for what is wrong there."""
+        settings = preset(self.preset).with_texts(list(self.assignments))
+        changes = {} if self.seed is None else {"seed": self.seed}
+        if self.region_count and self.region_count not in settings.region_counts:
+            changes["region_counts"] = (*settings.region_counts, self.region_count)
+        return dataclasses.replace(settings, **changes)
+
+
+@dataclass(eq=False)
+class SegmentOutcome:
+    """What came of a task.
+
+    :param choice: the object, None where none is wanted or found.
+    :param inside, outside: the points as voxels.
+    :param count: number of regions among the segments, 0 for the object alone.
+    :param notes: what the user should know.
+    """
+
+    task: SegmentTask
+    regions: Regions
+    choice: ObjectChoice | None
+    inside: list[Voxel]
+    outside: list[Voxel]
+    segmentation: Segmentation
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return self.task.region_count
+
+    def confidence_steps(self) -> Steps[Volume]:
+        """Each voxel's confidence, float32 0 to 1, on the grid of the image, as a generator of progress steps."""
+        regions = self.regions
+        part = yield from regions.confidence_steps(None if self.count else self.choice, self.count or None)
+        whole = embedded(part.astype(np.float32), regions.volume, regions.extent)
+        return Volume(whole, regions.volume.ijk_to_ras, "confidence")
+
+    def agreement(self) -> float | None:
+        """How unanimous the candidates are about the object, 0 to 1: mean of :meth:`ObjectChoice.unanimity` inside it.
+        None without an object."""
+        chosen = None if self.choice is None else self.choice.working_mask()
+        if chosen is None or not chosen.any():
+            return None
+        return float(self.choice.unanimity()[chosen].mean())
+
+    def picture(self, size: int) -> np.ndarray:
+        """The result on the slice of the first point, else the one with most of the object, else the middle one; uint8
+        ``[H, W, 3]``, ``size`` pixels long."""
+        regions, choice = self.regions, self.choice
+        volume, across = regions.volume, AXES.index(regions.axis)
+        if self.inside:
+            index = self.inside[0][across]
+        elif choice is not None and choice.mask.any():
+            only = Segmentation([self.segmentation.layers[-1]], [], volume.ijk_to_ras)
+            index = best_slice(volume, only, regions.axis)
+        else:
+            index = (regions.extent.start[across] + regions.extent.stop[across] - 1) // 2
+        marks, not_marks = (_positions(points, volume) for points in (self.inside, self.outside))
+        return draw_overlay(
+            volume, self.segmentation, axis=regions.axis, index=index, size=size, points=marks, not_points=not_marks
+        )
+
+
+def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> Steps[SegmentOutcome]:
+    """Does ``task`` on ``volume``, as a generator of progress steps.
+
+    :param device: see :func:`find_regions`.
+    :raises InputError: points or slices outside the image, settings out of range, an image without contrast.
+    :raises ResourceError: the memory of the machine is not enough.
+    """
+    settings = task.settings()
+    axis = volume.slice_axis(task.axis)
+    extent = None if task.slices is None else Extent.slab(volume, axis, *task.slices)
+    inside = _voxels(task.points, task.pixels, volume, extent, axis, task)
+    outside = _voxels(task.not_points, task.not_pixels, volume, extent, axis, task)
+    search = find_regions(volume, extent=extent, axis=axis, settings=settings, device=device)
+    regions = yield from within(search, 0.0, 0.98)
+    choice = _chosen(regions, inside, outside, task)
+    marks = [_positions(points, volume) for points in (inside, outside)]
+    method = "Segment, regions" if task.region_count else "Segment, object at points"
+    tags = provenance(method, settings, regions.device, *marks, image=volume.name, preset=task.preset)
+    if task.region_count:
+        segmentation = region_segmentation(regions, task.region_count, choice, tags)
+    else:
+        segmentation = object_segmentation(regions, choice, tags)
+    notes = list(regions.notes)
+    if not task.region_count and not choice.mask.any():
+        notes.append("the object is empty: the points outside took all of it away")
+    return SegmentOutcome(task, regions, choice, inside, outside, segmentation, notes)
+
+
+def _positions(voxels: list[Voxel], volume: Volume) -> list[tuple[float, ...]]:
+    return [tuple(volume.ras_of(voxel)) for voxel in voxels]
+
+
+def _voxels(positions, pixels, volume: Volume, extent: Extent | None, axis: str, task: SegmentTask) -> list[Voxel]:
+    """Points in mm and pixels as voxels of the volume. Raises InputError for those outside the image or its part."""
+    found = [(f"point {_shown(point)} (RAS, mm)", volume.voxel_at(point)) for point in positions]
+    only = task.slices[0] if task.slices and task.slices[0] == task.slices[1] else None
+    for pixel in pixels:
+        text = _shown(pixel)
+        if len(pixel) == 2:
+            if volume.size[2] > 1 and (only is None or axis != "z"):
+                raise InputError(f"pixel {text} names no slice, but the image has {volume.size[2]}; write i,j,k")
+            pixel = (*pixel, 0 if volume.size[2] == 1 else only)
+        if not volume.extent.contains(pixel):
+            limits = ", ".join(f"{name} 0 to {size - 1}" for name, size in zip("ijk", volume.size, strict=True))
+            raise InputError(f"pixel {text} is outside image {volume.name!r}, which has {limits}")
+        found.append((f"pixel {text}", pixel))
+    for text, place in found:
+        if extent is not None and not extent.contains(place):
+            number = place[AXES.index(axis)]
+            raise InputError(
+                f"{text} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
+            )
+    return [place for _, place in found]
+
+
+def _shown(values) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def _chosen(regions: Regions, inside: list[Voxel], outside: list[Voxel], task: SegmentTask) -> ObjectChoice | None:
+    """The object asked for, or None where none is wanted or found."""
+    if inside:
+        choice = regions.object_at(inside, outside, task.radius_mm)
+    elif task.regions_only:
+        return None
+    else:
+        choice = regions.main_object()
+    if choice is None:
+        if task.step or task.alternative:
+            raise InputError(
+                "no main object was found in this image, so there is no other choice; point at one with a point"
+            )
+        return None
+    if task.alternative:
+        if task.alternative > len(choice.alternatives):
+            raise InputError(
+                f"alternative {task.alternative}: only {len(choice.alternatives)} distinct answer(s) were found here"
+            )
+        return choice.at(choice.alternatives[task.alternative - 1])
+    return choice.at(choice.index + task.step) if task.step else choice

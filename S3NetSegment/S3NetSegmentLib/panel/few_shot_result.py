@@ -1,0 +1,147 @@
+"""``FewShotResult``: an answer of Few-shot, shown as a preview until the user accepts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..engine import InputError
+from ..scene.accepted_answer import AcceptedAnswer
+from ..scene.confidence import doubtful_part, hide_overlay, show_overlay
+from ..scene.editing_rules import RESPECTFUL, EditingRules
+from ..scene.few_shot_preview import FewShotPreview
+from ..scene.provenance import provenance_tags
+from .few_shot_request import FewShotRequest
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good one segment is expected to be: ``dice`` from 0 to 1."""
+
+    name: str
+    color: tuple[float, float, float]
+    dice: float
+
+    @property
+    def word(self) -> str:
+        """For people who do not think in Dice."""
+        if self.dice >= 0.9:
+            return "very good"
+        if self.dice >= 0.8:
+            return "good"
+        return "fair, look it over" if self.dice >= 0.6 else "poor, draw another slice"
+
+
+class FewShotResult:
+    """The answer to ``request`` so far. Making it puts the preview into the scene.
+
+    Attributes: ``request``, ``answer`` (the engine's latest), ``preview``, ``is_partial`` (a quick answer for one slice),
+    ``accepted`` (the answer as it was written, or None), ``state`` (then the content of all segments).
+    """
+
+    def __init__(self, request: FewShotRequest):
+        self.request, self.answer = request, None
+        self.is_partial, self.accepted, self.state = True, None, None
+        segmentation = None if request.is_other_volume else request.segmentation_node
+        self.preview = FewShotPreview(
+            segmentation, request.target_node, request.segments, request.support, request.segmentation_node
+        )
+        self._look = {v: (s.GetName(), tuple(s.GetColor())) for v, s in self._segments()}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a preview to accept or to discard."""
+        return self.preview.is_shown and self.accepted is None
+
+    def show(self, request: FewShotRequest, answer, only: int | None = None, partial: bool = False) -> None:
+        """Shows ``answer`` to ``request``, which may be a later one about the same segments.
+
+        :param only: its only slice along the answer's axis; None: all of them, or the slice that was asked for.
+        """
+        axis, slices = answer.axis, None if only is None else (only, only)
+        if request.only_view_slice:
+            axis, index = request.view_slice
+            slices = (index, index)
+        self.request, self.answer, self.is_partial = request, answer, partial
+        self.preview.show(answer.labels, axis, slices, request.support)
+
+    def fits(self, request: FewShotRequest) -> bool:
+        """Whether an answer to ``request`` can go on in this preview."""
+        known = self.request
+        return (
+            self.is_open
+            and known.target_node is request.target_node
+            and known.segmentation_node is request.segmentation_node
+            and known.segments == request.segments
+        )
+
+    def accept(self, save_undo=None, rules: EditingRules = RESPECTFUL) -> AcceptedAnswer:
+        """Writes the answer, see :meth:`FewShotPreview.accept`."""
+        if not self.is_open:
+            raise InputError("the preview is gone; propagate again")
+        self.accepted = self.preview.accept(save_undo, self._tags(), rules)
+        return self.accepted
+
+    def discard(self) -> None:
+        """Takes the preview and the confidence out of the scene."""
+        self.preview.reject()
+
+    # -- what it says
+
+    def qualities(self) -> list[Quality]:
+        """What to expect of each segment, in their order. Nothing for a quick answer."""
+        if self.answer is None or self.is_partial:
+            return []
+        expected = self.answer.expected_dice
+        return [Quality(*self._look[v], expected[v]) for v in sorted(expected) if v in self._look]
+
+    def next_slice(self) -> tuple[str, int] | None:
+        """Where drawing helps most, as (axis, index); None if nothing is in doubt."""
+        if self.answer is None or self.is_partial:
+            return None
+        drawn = {s.place for s in self.request.support}
+        for index, _wrong in self.answer.next_slices:
+            if (self.answer.axis, index) not in drawn:
+                return self.answer.axis, index
+        return None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know."""
+        return [*self.request.notes, *(self.answer.notes if self.answer is not None else ())]
+
+    def show_confidence(self):
+        """The answer's confidence as a volume node over the image."""
+        request, answer = self.request, self.answer
+        shown = doubtful_part(answer.confidence, answer.labels)
+        return show_overlay(shown, request.volume, self._confidence_name, request.target_node)
+
+    def hide_confidence(self) -> None:
+        hide_overlay(self._confidence_name)
+
+    # -- inside
+
+    @property
+    def _confidence_name(self) -> str:
+        return f"{self.request.target_node.GetName()} few-shot confidence"
+
+    def _segments(self):
+        segmentation = self.request.segmentation_node.GetSegmentation()
+        return [(value, segmentation.GetSegment(i)) for value, i in self.request.segments.items()]
+
+    def _tags(self) -> dict[str, str]:
+        request = self.request
+        if request.is_other_volume:
+            drawn = f"on {request.volume_node.GetName()}"
+        else:
+            drawn = ", ".join(f"{s.axis} {s.index}" for s in request.support)
+        mix = ", ".join(f"{name} {share:.2f}" for name, share in self.answer.mix.items() if share)
+        return provenance_tags(
+            "Few-shot",
+            settings=request.settings.changed(),
+            seed=request.settings.seed,
+            device=request.device,
+            volume=request.target_node.GetName(),
+            drawn=drawn,
+            encoder=request.encoder,
+            mix=mix,
+        )

@@ -1,0 +1,384 @@
+"""The panel's second use: draw segments on one or a few slices, carry them to all others or to another volume."""
+
+from __future__ import annotations
+
+import qt
+
+from ..engine import InputError
+from ..scene.accepted_answer import AcceptedAnswer
+from ..scene.drawn_slices import slice_of_view
+from ..scene.editing_rules import EditingRules
+from ..scene.segments import create_segmentation
+from ..scene.slice_jump import show_slice
+from ..scene.slices import last_used_slice_node, slice_name
+from ..scene.support_set import support_from_text, support_to_text
+from ..scene.volumes import volume_from_node
+from .advanced_section import AdvancedSection, device_setting
+from .drawing_watch import DrawingWatch
+from .editor_section import EditorSection
+from .few_shot_answer_section import FewShotAnswerSection
+from .few_shot_controller import FewShotController
+from .few_shot_request import FewShotRequest, make_few_shot_request
+from .few_shot_table import SupportRow, SupportTable
+from .progress_row import ProgressRow
+
+_LIVE_AFTER = 400  # ms after the last stroke or the last turn of the wheel
+_HELP = "Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first."
+_HINT = "Draw one or more segments on a slice with the tools above: paint all of it that belongs to them. The slice appears here by itself."  # fmt: skip
+
+
+class FewShotSection:
+    """Its widgets in ``ui``, over a :class:`FewShotController`; the SegmentPanel owns it.
+
+    :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
+    """
+
+    def __init__(
+        self, ui, notify, editor: EditorSection, inputs, advanced: AdvancedSection, progress: ProgressRow,
+        make_engine=None, driver=None,
+    ):  # fmt: skip
+        """
+        :param notify: the panel, which shows messages: ``refused``, ``informed``, ``torch_missed``, ``failed``.
+        :param inputs: knows the view that was last used.
+        :param make_engine, driver: for the controller; the tests put their own in.
+        """
+        self.ui, self.notify = ui, notify
+        self._editor, self._inputs, self._advanced, self._progress = editor, inputs, advanced, progress
+        self.node = None
+        self.active = False
+        self._pair = self._ids = None  # the volume and segmentation that are drawn in
+        self._kept: dict[tuple, tuple[str, str]] = {}  # their ids -> support and accepted answer, of earlier ones
+        self._view_slice = None
+        self.problem = ""
+        self.controller = FewShotController(self, self._save_undo, make_engine, driver)
+        self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
+        self.answer = FewShotAnswerSection(ui, self.controller, self.accept, self.go_to, notify.refused)
+        self._watch = DrawingWatch(self._drawn, self._touched)
+        self._live_timer = qt.QTimer()
+        self._live_timer.setSingleShot(True)
+        self._live_timer.setInterval(_LIVE_AFTER)
+        self._live_timer.connect("timeout()", self._preview_live)
+        ui.addSliceButton.connect("clicked()", self._add_current)
+        ui.propagateButton.connect("clicked()", self.propagate_or_cancel)
+        ui.liveCheckBox.connect("clicked(bool)", self._live_clicked)
+
+    # -- life
+
+    def show(self, parameter_node) -> None:
+        """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
+        if parameter_node is None:
+            self._watch.stop()
+            self._live_timer.stop()
+            self.controller.stop()
+            self._forget_node()
+            self.state_changed()
+            return
+        fresh = self.node is None or self.node.parameterNode is not parameter_node.parameterNode
+        self.node = parameter_node
+        if fresh:
+            self._kept.clear()
+            self._pair = None
+        self._follow_drawing()
+        if self.active:
+            self._show_all()
+
+    def set_active(self, active: bool) -> None:
+        """Whether the user sees this use of the panel, in the entered module."""
+        if active == self.active:
+            return
+        self.active = active
+        self.answer.set_active(active)
+        if not active:
+            self._watch.stop()
+            self._live_timer.stop()
+        elif self.node is not None:
+            self._follow_drawing()
+            self.controller.look()
+            self._show_all()
+
+    def cleanup(self) -> None:
+        """The module is unloaded."""
+        self.set_active(False)
+        self.controller.stop()
+        self._forget_node()
+
+    # -- what the user does
+
+    def propagate_or_cancel(self) -> None:
+        """What the big button does."""
+        if self.controller.running:
+            self.controller.cancel()
+            return
+        if self.node is None:
+            return
+        self.notify.message.hide()
+        self.controller.look()
+        try:
+            request = self._request(self.node.propagateTo.value)
+        except InputError as error:
+            self.notify.refused(str(error))
+            return
+        self._editor.widget.setActiveEffect(None)
+        self.controller.start(request)
+
+    def accept(self) -> None:
+        """Writes the previewed answer."""
+        self.notify.message.hide()
+        result = self.controller.result
+        rules = EditingRules(overlaps=self._editor.allows_overlap)
+        if not self.controller.accept(rules) or result.request.is_other_volume:
+            return
+        self.node.acceptedAnswer = result.state.to_text()
+
+    def go_to(self, place: tuple[str, int]) -> None:
+        """Shows a slice."""
+        try:
+            show_slice(self.node.volume, *place, self.node.segmentation, None, self._inputs.last_view)
+        except InputError as error:
+            self.notify.refused(str(error))
+
+    def _add_current(self) -> None:
+        if self._view_slice is not None and self.controller.support is not None:
+            self.controller.support.add(*self._view_slice)
+            self.state_changed()
+            self._live_soon()
+
+    def _remove(self, places: list[tuple[str, int]]) -> None:
+        for place in places:
+            self.controller.support.remove(*place)
+        self.state_changed()
+        self._live_soon()
+
+    def _set_complete(self, place: tuple[str, int], complete: bool) -> None:
+        self.controller.support.set_complete(*place, complete)
+        self.state_changed()
+        self._live_soon()
+
+    def _live_clicked(self, on: bool) -> None:
+        if on:
+            self._live_soon()
+        elif self.controller.is_live:
+            self.controller.cancel()
+
+    # -- what the controller tells (FewShotListener)
+
+    def state_changed(self) -> None:
+        running = self.controller.running
+        if self.node is not None and self.controller.support is not None:
+            text = support_to_text(self.controller.support.slices) if self.controller.support.slices else ""
+            if self.node.support != text:
+                self.node.support = text
+        if self.active:
+            if running:
+                self._progress.begin()
+                self.ui.propagateButton.setFocus()  # Esc must arrive in the panel
+            else:
+                self._progress.end()
+            self._show_all()
+            if not running:
+                self.answer.answer_came()
+        self.notify.running_changed()
+
+    def progressed(self, step, seconds_left: float | None) -> None:
+        self._progress.show(step, seconds_left)
+        self.answer.show(self.node)
+
+    def refused(self, text: str) -> None:
+        self.notify.refused(text)
+
+    def informed(self, text: str) -> None:
+        self.notify.informed(text)
+
+    def torch_missed(self) -> None:
+        self.notify.torch_missed("Few-shot needs PyTorch, which is not installed; see the top of the panel")
+
+    def failed(self, error: Exception) -> None:
+        self.notify.failed(error, "Few-shot")
+
+    # -- the drawing
+
+    def _follow_drawing(self) -> None:
+        """Takes up the drawing of the selected volume and segmentation."""
+        node = self.node
+        removed = self._pair is not None and self._pair[1] is not None and self._pair[1].GetScene() is None
+        if self.active and node.volume is not None and node.segmentation is None and not removed:
+            self._new_segmentation()  # as Slicer's own editor does
+            if node.segmentation is not None:
+                return  # the parameter node was modified: this comes again
+        pair = (node.volume, node.segmentation)
+        if self._pair is None or any(a is not b for a, b in zip(pair, self._pair, strict=True)):
+            support, accepted = node.support, node.acceptedAnswer
+            if self._pair is not None:  # the user went on to another volume or segmentation, and may come back
+                self._kept[self._ids] = (support, accepted)
+                support, accepted = self._kept.get(_ids(pair), ("", ""))
+            self._pair, self._ids = pair, _ids(pair)
+            node.acceptedAnswer = accepted
+            try:
+                self.controller.set_drawing(*pair, support_from_text(support), AcceptedAnswer.from_text(accepted))
+            except InputError as error:
+                self.controller.set_drawing(None, None)
+                self.notify.refused(str(error))
+        self._watch.watch(node.segmentation if self.active else None)
+
+    def _new_segmentation(self) -> None:
+        try:
+            segmentation = create_segmentation(self.node.volume)
+        except InputError:
+            return  # the button says why this volume cannot be used
+        segmentation.GetSegmentation().AddEmptySegment()
+        self.node.segmentation = segmentation
+
+    def _touched(self) -> None:
+        """A stroke: the live preview of the drawing before it is out of date."""
+        if self.controller.is_live:
+            self.controller.cancel()
+        self._live_soon()
+
+    def _drawn(self) -> None:
+        if self.node is None or self.controller.running:
+            return
+        if not self.controller.look():
+            self._show_rows()  # names and colours may have changed
+            self.answer.show(self.node)
+
+    def _save_undo(self, segmentation_node) -> None:
+        self._editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
+
+    # -- live preview
+
+    def _live_soon(self) -> None:
+        if self.active and self.node is not None and self.node.livePreview and not self.controller.running:
+            self._live_timer.start()
+
+    def _preview_live(self) -> None:
+        if not self.active or self.node is None or self.controller.running or not self.node.livePreview:
+            return
+        self.controller.look()
+        try:
+            request = self._request("volume")
+        except InputError:
+            return  # nothing is drawn yet; the Propagate button says it
+        self.controller.preview(request)
+
+    # -- inside
+
+    def _request(self, scope: str) -> FewShotRequest:
+        node, support = self.node, self.controller.support
+        return make_few_shot_request(
+            node.volume,
+            node.segmentation,
+            support.slices if support is not None else (),
+            scope,
+            view_slice=self._view_slice if scope != "other" else None,
+            other_volume=node.otherVolume,
+            settings=self._advanced.few_shot.settings(),
+            encoder=node.encoder,
+            device=device_setting(),
+        )
+
+    def look_at_views(self) -> None:
+        """Views change by themselves: to be called often."""
+        if not self.active or self.node is None:
+            return
+        before = self._view_slice
+        self._view_slice, why_not = self._slice_in_view()
+        self.problem = self._problem()
+        button = self.ui.addSliceButton
+        listed = self.controller.support is not None and self._view_slice in {
+            s.place for s in self.controller.support.slices
+        }
+        tip = why_not or (
+            "This slice is in the list already"
+            if listed
+            else "Count the slice that you look at as drawn, also if none of the segments is there: that, too, is worth "
+            "knowing"
+        )
+        _set(button, "enabled", not why_not and not listed and not self.controller.running)
+        _set(button, "toolTip", tip)
+        self._show_button()
+        if before != self._view_slice:
+            self._live_soon()
+
+    def _slice_in_view(self) -> tuple[tuple[str, int] | None, str]:
+        """The slice that the user looks at, or why there is none."""
+        if self.controller.support is None:
+            return None, "Select a volume first"
+        try:
+            view = last_used_slice_node(self.node.volume, self._inputs.last_view)
+            place = slice_of_view(view, self.node.volume)
+        except InputError as error:
+            return None, str(error)[:1].upper() + str(error)[1:]
+        return place, "" if place else "The view is oblique; turn it to the volume's slices first"
+
+    def _problem(self) -> str:
+        """Why the button cannot be pressed; "" if it can."""
+        node = self.node
+        if node.volume is None:
+            return "Select a volume first. Load one by dropping a file or DICOM folder onto Slicer."
+        try:
+            volume_from_node(node.volume)
+        except InputError as error:
+            return str(error)[:1].upper() + str(error)[1:]
+        if self.controller.support is None or not self.controller.support.slices:
+            removed = node.segmentation is None
+            return (
+                "Choose or create a segmentation above to draw in."
+                if removed
+                else "Draw a segment on at least one slice first."
+            )
+        scope = node.propagateTo.value
+        if scope == "other" and node.otherVolume is None:
+            return "Select the volume that the drawing is taken to."
+        if scope == "other" and node.otherVolume is node.volume:
+            return "The drawing is on that volume itself. Select another one."
+        if scope == "slice" and self._view_slice is None:
+            return self._slice_in_view()[1]
+        return ""
+
+    def _show_all(self) -> None:
+        if self.node is None:
+            self.table.show([], _HINT)
+            self.answer.show(None)
+            self._show_button()
+            return
+        ui, running = self.ui, self.controller.running
+        other = self.node.propagateTo.value == "other"
+        for widget in (ui.otherVolumeLabel, ui.otherVolumeSelector):
+            widget.setVisible(other)
+        for widget in (ui.propagateForm, ui.supportCollapsibleButton, ui.liveCheckBox):
+            widget.enabled = not running
+        self._show_rows()
+        self.answer.show(self.node)
+        self.look_at_views()
+
+    def _show_rows(self) -> None:
+        support = self.controller.support
+        if support is None:
+            self.table.show([], _HINT)
+            return
+        segmentation, volume = self.node.segmentation.GetSegmentation(), volume_from_node(self.node.volume)
+        rows, drawn_on = [], support.drawn_on()
+        for chosen in support.slices:
+            segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]
+            looks = tuple((s.GetName(), tuple(s.GetColor())) for s in segments)
+            rows.append(SupportRow(chosen, slice_name(volume, *chosen.place), looks))
+        self.table.show(rows, _HINT)
+
+    def _show_button(self) -> None:
+        button, running = self.ui.propagateButton, self.controller.running
+        _set(button, "text", "Cancel" if running else "Propagate")
+        _set(button, "enabled", self.node is not None and (running or not self.problem))
+        _set(button, "toolTip", "Stop; the segments stay as they are (Esc)" if running else self.problem or _HELP)
+
+    def _forget_node(self) -> None:
+        self.node = self._pair = self._ids = self._view_slice = None
+        self._kept.clear()
+
+
+def _ids(pair) -> tuple:
+    return tuple(node.GetID() if node is not None else "" for node in pair)
+
+
+def _set(widget, name: str, value) -> None:
+    if getattr(widget, name) != value:
+        setattr(widget, name, value)

@@ -1,0 +1,87 @@
+"""A small engine in place of Few-shot's: carries each drawn slice unchanged to all others, in as many steps as a test wants."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+
+from S3NetSegmentLib.engine import Step
+from S3NetSegmentLib.engine.images import AXES
+
+
+class FakePropagation:
+    """Makes engines for the panel: ``FakePropagation(...)(volume, settings, axis, encoder, device)``.
+
+    Every slice gets the drawing of the nearest drawn slice; a slice whose nearest one is empty gets none.
+
+    :param steps: number of progress steps of a full run, each ``seconds`` long; a quick one takes one step.
+    :param error: raised after half of the steps, if given.
+    """
+
+    def __init__(self, steps=4, seconds=0.002, error=None, notes=()):
+        self.steps, self.seconds, self.error, self.notes = steps, seconds, error, list(notes)
+        self.made, self.runs, self.finished = [], [], 0
+
+    def __call__(self, volume, settings, axis, encoder, device):
+        self.made.append({"volume": volume, "settings": settings, "axis": axis, "encoder": encoder, "device": device})
+        return FakeEngineOfVolume(self, volume, axis)
+
+    @property
+    def quick_runs(self):
+        return [run for run in self.runs if run["quick"]]
+
+    @property
+    def full_runs(self):
+        return [run for run in self.runs if not run["quick"]]
+
+
+class FakeEngineOfVolume:
+    def __init__(self, owner, volume, axis):
+        self.owner, self.volume, self.axis, self.items = owner, volume, axis, []
+
+    def set_support(self, items):
+        self.items = list(items)
+
+    def propagate(self, slices=None, quick=False):
+        self.owner.runs.append({"slices": slices, "quick": quick, "items": self.items})
+        steps = 1 if quick else self.owner.steps
+        for n in range(steps):
+            time.sleep(self.owner.seconds)
+            if self.owner.error is not None and n == steps // 2 and not quick:
+                raise self.owner.error
+            yield Step(n / steps, f"Carrying slice {n + 1} of {steps}")
+        self.owner.finished += 1
+        return self._answer(slices)
+
+    def _answer(self, slices):
+        drawn = {}  # number along the axis -> labels
+        axis = self.items[0].axis if self.axis == "auto" else self.axis
+        for item in self.items:
+            if hasattr(item, "drawn"):  # another volume: the same place, cut to fit
+                plane = np.moveaxis(item.labels, 2 - AXES.index(axis), 0)
+                drawn.update({n: plane[n] for n in (range(len(plane)) if item.drawn is None else item.drawn)})
+            elif item.axis == axis:
+                drawn[item.index] = item.labels
+        labels = np.zeros(self.volume.array.shape[:3], np.uint8)
+        confidence = np.ones(labels.shape, np.float32)
+        planes = np.moveaxis(labels, 2 - AXES.index(axis), 0)
+        first, last = slices or (0, len(planes) - 1)
+        for n in range(first, last + 1):
+            near = drawn[min(drawn, key=lambda d: abs(d - n))]
+            rows, columns = (min(a, b) for a, b in zip(near.shape, planes[n].shape, strict=True))
+            planes[n][:rows, :columns] = near[:rows, :columns]
+            distance = min(abs(d - n) for d in drawn)
+            np.moveaxis(confidence, 2 - AXES.index(axis), 0)[n] = 1 / (1 + 0.1 * distance)
+        far = sorted(set(range(first, last + 1)) - set(drawn), key=lambda n: -min(abs(d - n) for d in drawn))
+        values = [int(v) for v in np.unique(labels) if v]
+        return SimpleNamespace(
+            labels=labels,
+            confidence=confidence,
+            next_slices=[(n, 10.0) for n in far],
+            expected_dice={value: 0.95 - 0.1 * n for n, value in enumerate(values)},
+            axis=axis,
+            mix={"carried": 0.6, "grown": 0.4},
+            notes=self.owner.notes,
+        )
