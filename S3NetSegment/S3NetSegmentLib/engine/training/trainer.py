@@ -95,6 +95,7 @@ class Trainer:
         self._seconds = 0.0
         self._best: tuple[int, float] | None = None
         self._stale = 0
+        self._drawn: float | None = None
         self._is_due = False  # a validation of the present step
         self._model = task
         if self._processes.count > 1:
@@ -365,8 +366,12 @@ class Trainer:
             self._folder.log(entry)
 
     def _draw_curves(self) -> None:
-        if self._folder is None or not self._processes.writes:
+        """Draws the learning curves, not more often than every half minute before the end."""
+        now = self._clock()
+        early = self._drawn is not None and now - self._drawn < 30 and self.step < self.steps
+        if self._folder is None or not self._processes.writes or early:
             return
+        self._drawn = now
         entries = list(self._folder.entries())
         losses = [(e["step"], e["loss"]) for e in entries if "loss" in e and "event" not in e]
         scores = [(e["step"], e["score"]) for e in entries if e.get("event") == "validation"]
