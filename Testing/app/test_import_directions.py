@@ -102,6 +102,7 @@ def test_the_command_line_needs_only_the_standard_library_until_a_command_runs()
         "installing",
         "terminal",
         "apply",
+        "batch",
         "compare",
         "evaluate",
         "finetune",

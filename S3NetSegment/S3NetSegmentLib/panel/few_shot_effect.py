@@ -37,7 +37,7 @@ class FewShotEffectFrame:
 
     def __init__(self, host, make_engine=None, driver=None):
         self._host, self._last_view, self._showing = host, None, False
-        self._notice = ""
+        self._notice, self._actions = "", []
         self.active = False
         self.controller = FewShotController(self, lambda node: host.saveStateForUndo(), make_engine, driver)
         self._watch = DrawingWatch(self.show, lambda: None)
@@ -65,6 +65,9 @@ class FewShotEffectFrame:
         """The editor goes."""
         self.deactivate()
         self.controller.stop()
+        for button, action in self._actions:  # a connection would keep all this alive
+            button.disconnect("clicked()", action)
+        self._actions = []
 
     def show(self) -> None:
         """Brings everything up to date with the editor's nodes and with what is drawn."""
@@ -75,9 +78,9 @@ class FewShotEffectFrame:
             self._follow_nodes()
             if not self.controller.running:
                 self.controller.look()
-            self._show_widgets()
         finally:
             self._showing = False
+        self._show_widgets()
 
     # -- what the user does
 
@@ -178,24 +181,30 @@ class FewShotEffectFrame:
         layout = qt.QVBoxLayout(self.widget)
         layout.setContentsMargins(0, 0, 0, 0)
         self.drawn_text = _text(layout)
-        self.add_button = _button("Add current slice", self.add_current_slice)
+        self.add_button = self._button("Add current slice", self.add_current_slice)
         self.add_button.toolTip = "Count the slice that you look at as drawn, also if none of the segments is there"
-        self.propagate_button = _button("Propagate", self.propagate_or_cancel)
+        self.propagate_button = self._button("Propagate", self.propagate_or_cancel)
         _row(layout, self.add_button, self.propagate_button)
         self.progress_bar = qt.QProgressBar()
         self.progress_bar.maximum = 1000
         self.progress_bar.setTextVisible(False)
         layout.addWidget(self.progress_bar)
         self.message = _text(layout)
-        self.accept_button = _button("Accept", self.accept)
+        self.accept_button = self._button("Accept", self.accept)
         self.accept_button.toolTip = "Write the previewed answer into the segments; drawn slices stay as they are"
-        self.discard_button = _button("Discard", self.controller.discard)
+        self.discard_button = self._button("Discard", self.controller.discard)
         self.discard_button.toolTip = "Take the preview away; the segments stay as they are"
         _row(layout, self.accept_button, self.discard_button)
-        self.next_button = _button("Next slice to draw", self.go_to_next_slice)
+        self.next_button = self._button("Next slice to draw", self.go_to_next_slice)
         self.next_button.toolTip = "Show the slice on which a drawing would help most"
         layout.addWidget(self.next_button)
         self._show_widgets()
+
+    def _button(self, text: str, action):
+        button = qt.QPushButton(text)
+        button.connect("clicked()", action)
+        self._actions.append((button, action))
+        return button
 
     def _follow_nodes(self) -> None:
         """Takes up the drawing of the editor's volume and segmentation."""
@@ -246,7 +255,10 @@ class FewShotEffectFrame:
             return "Select a source volume and a segmentation above."
         if not support.slices:
             return _HINT
-        volume = volume_from_node(support.volume_node)
+        try:
+            volume = volume_from_node(support.volume_node)
+        except InputError:
+            return f"Drawn: {len(support.slices)} slices"
         names = [slice_name(volume, *s.place) + (" (corrected)" if s.corrected else "") for s in support.slices]
         return f"Drawn: {', '.join(names)}"
 
@@ -270,12 +282,6 @@ def _text(layout):
     label.setWordWrap(True)
     layout.addWidget(label)
     return label
-
-
-def _button(text: str, action):
-    button = qt.QPushButton(text)
-    button.connect("clicked()", action)
-    return button
 
 
 def _row(layout, *widgets) -> None:
