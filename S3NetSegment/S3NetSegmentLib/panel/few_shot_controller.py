@@ -100,7 +100,10 @@ class FewShotController:
         """Takes over what the user has drawn since; returns whether other slices count as drawn now."""
         if self.support is None:
             return False
-        changed = self.support.look()
+        try:
+            changed = self.support.look()
+        except InputError:  # e.g. a volume that came under a non-linear transform: whoever asks for an answer is told
+            return False
         if self.support.note:
             self._listener.informed(self.support.note)
         if changed:
