@@ -101,7 +101,10 @@ class FewShotController:
         """Takes over what the user has drawn since; returns whether other slices count as drawn now."""
         if self.support is None:
             return False
-        changed = self.support.look()
+        try:
+            changed = self.support.look()
+        except InputError:  # e.g. a volume that came under a non-linear transform: whoever asks for an answer is told
+            return False
         if self.support.note:
             self._listener.informed(self.support.note)
         if changed:
@@ -246,6 +249,9 @@ class FewShotController:
             return False
         self.driver.cancel()
         try:
+            if self.support is not None and not result.request.is_other_volume:
+                self.look()
+                result.preview.protect(self.support.slices)  # also what was drawn since the answer came
             accepted = result.accept(self._save_undo, rules)
         except Exception as error:
             self._tell(error)

@@ -367,8 +367,12 @@ class FewShotSection:
         if support is None:
             self.table.show([], _HINT)
             return
-        segmentation, volume = support.segmentation_node.GetSegmentation(), volume_from_node(support.volume_node)
-        rows, drawn_on = [], support.drawn_on()
+        segmentation, rows = support.segmentation_node.GetSegmentation(), []
+        try:
+            volume, drawn_on = volume_from_node(support.volume_node), support.drawn_on()
+        except InputError as error:
+            self.table.show([], str(error)[:1].upper() + str(error)[1:])
+            return
         for chosen in support.slices:
             segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]
             looks = tuple((s.GetName(), tuple(s.GetColor())) for s in segments)
