@@ -86,9 +86,13 @@ class PanelDriver:
         QTest.mouseClick(bar, QtCore.Qt.LeftButton, pos=bar.tabRect(number).center())
         QtWidgets.QApplication.processEvents()
 
-    def look_at(self, slice_node, offset):
-        """Scrolls a view, with the mouse over it."""
-        slice_node.SetSliceOffset(offset)
+    def look_at_slice(self, slice_node, number, axis="z"):
+        """Scrolls a view to a slice of the volume, with the mouse over it."""
+        from S3NetSegmentLib.scene.volumes import volume_from_node
+
+        voxel = [0, 0, 0]
+        voxel["xyz".index(axis)] = number
+        slice_node.JumpSliceByOffsetting(*volume_from_node(self.parameters.volume).ras_of(voxel))
         crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
         crosshair.SetCursorPositionXYZ([1.0, 1.0, 0.0], slice_node)
         self.panel.few_shot.look_at_views()
@@ -156,9 +160,9 @@ class PanelDriver:
         segmentation = self.segmentation.GetSegmentation()
         return [segmentation.GetSegment(i).GetName() for i in segmentation.GetSegmentIDs()]
 
-    def mask(self, name="Object"):
-        """A segment on the grid of the volume, bool [K, J, I]."""
-        segmentation = self.segmentation
+    def mask(self, name="Object", segmentation=None):
+        """A segment on the grid of the volume, bool [K, J, I]; of the only segmentation, or the given one."""
+        segmentation = segmentation or self.segmentation
         segment_id = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
         return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, self.parameters.volume) > 0
 

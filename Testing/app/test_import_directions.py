@@ -101,6 +101,7 @@ def test_the_command_line_needs_only_the_standard_library_until_a_command_runs()
         "environment",
         "installing",
         "terminal",
+        "batch",
         "compare",
         "demo",
         "segment",

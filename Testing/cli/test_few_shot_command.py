@@ -1,5 +1,6 @@
 """``s3net few-shot`` from the files to the files."""
 
+import hashlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from command_line import s3net, start
 
 from S3NetSegmentLib import __version__
@@ -18,6 +20,7 @@ from S3NetSegmentLib.engine.few_shot.support_files import SupportFile, read_supp
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
+from S3NetSegmentLib.engine.nets import dinov2
 
 TERMINOLOGY = (
     "Segmentation category and type~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~Anatomic codes~^^~^^"
@@ -41,6 +44,7 @@ def scene(shift=0.0, seed=1):
 
 IMAGE, TRUTH = scene()
 DRAWN = (5, 9)
+QUICK = "--set appearance_steps=60 --set work_voxels=20000 --set leave_one_out=false".split()
 
 
 def only(labels, slices, axis=0):
@@ -66,8 +70,8 @@ def write_labels(labels, name, matrix=IMAGE.ijk_to_ras):
 
 def run(text, capsys):
     """The command in this process; its summary."""
-    quick = "--set appearance_steps=60 --set work_voxels=20000 --quiet --json"
-    arguments = main.build_parser().parse_args(["few-shot", *join_coordinates(f"{text} {quick}".split())])
+    texts = ["few-shot", *join_coordinates(text.split()), *QUICK, "--quiet", "--json"]
+    arguments = main.build_parser().parse_args(texts)
     arguments.check(arguments)
     assert main.run(arguments) == 0
     return json.loads(capsys.readouterr().out)
@@ -147,7 +151,7 @@ def test_a_label_map_gives_a_label_map_with_the_same_values_also_large_ones(fold
 
 
 def test_people_read_volumes_expected_dice_and_the_slices_to_draw_next(folder):
-    files = ["ct.nii.gz", "--support", "drawn.seg.nrrd", "-o", "out.seg.nrrd", "--encoder", "default"]
+    files = ["ct.nii.gz", "--support", "drawn.seg.nrrd", "-o", "out.seg.nrrd", "--encoder", "default", *QUICK]
     done = s3net("few-shot", *files, folder=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -240,7 +244,7 @@ def test_what_was_hardly_drawn_and_slices_that_hold_no_other_part_are_said(folde
     pixel[5, 17, 25] = 1
     write_labels(pixel, "pixel.nrrd")
     summary = run("ct.nii.gz --support pixel.nrrd -o out.nrrd", capsys)
-    assert any("drawn on 1 pixel only" in note for note in summary["notes"])
+    assert any("segment 'Segment 1': at most 8 pixels" in note for note in summary["notes"])
     summary = run("ct.nii.gz --support drawn.seg.nrrd --slices 5:5 -o out.nrrd", capsys)
     assert [s["expected_dice"] for s in summary["segments"]] == [None, None]
 
@@ -327,6 +331,21 @@ def test_a_drawing_in_another_image_is_taken_to_this_one(folder, capsys):
     assert found.segments[0].name == "Leber" and found.segments[0].color == SEGMENTS[0].color
     assert found.segments[0].tags["S3NetSegment.Support"] == "drawn.seg.nrrd on ct.nii.gz z=5,9"
     assert summary["support"][0]["image"] == str(folder / "ct.nii.gz")
+
+
+def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypatch):
+    shape = dinov2.Architecture(12, 1, 2, 24)
+    monkeypatch.setattr(dinov2, "ARCHITECTURES", {**dinov2.ARCHITECTURES, "dinov2-tiny14": shape})
+    torch.save(dict(shape.build().initialize(torch.Generator().manual_seed(0)).state_dict()), "tiny.pth")
+    digest = hashlib.sha256((folder / "tiny.pth").read_bytes()).hexdigest()
+    voted = run("ct.nii.gz --support drawn.seg.nrrd -o voted.seg.nrrd --encoder tiny.pth", capsys)
+    alone = run("ct.nii.gz --support drawn.seg.nrrd -o alone.seg.nrrd --encoder tiny.pth --method alpnet", capsys)
+    for summary in (voted, alone):
+        assert summary["encoder"] == {"name": "tiny.pth", "sha256": digest}
+    assert "carried" in voted["mix"] and list(alone["mix"]) == ["prototypes"] and alone["method"] == "alpnet"
+    found = read_segmentation("alone.seg.nrrd")
+    assert found.segments[0].tags["S3NetSegment.Encoder"] == f"tiny.pth sha256 {digest}"
+    assert np.array_equal(found.layers[0][list(DRAWN)], TRUTH[list(DRAWN)])
 
 
 def test_drawings_here_and_in_another_image_go_together(folder):

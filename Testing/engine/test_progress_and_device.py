@@ -4,7 +4,7 @@ import pytest
 
 from S3NetSegmentLib.engine import InputError, Step, drain
 from S3NetSegmentLib.engine.device import choose_device, describe_device, is_out_of_memory
-from S3NetSegmentLib.engine.progress import within
+from S3NetSegmentLib.engine.progress import rising, within
 
 
 def work(count):
@@ -23,6 +23,17 @@ def test_a_part_of_a_larger_work_keeps_its_share_of_the_progress():
     seen = []
     assert drain(within(work(4), 0.5, 0.9), seen.append) == 40
     assert [round(s.fraction, 3) for s in seen] == [0.5, 0.6, 0.7, 0.8]
+
+
+def test_rising_progress_never_falls_and_keeps_result_and_messages():
+    def uneven():
+        for fraction in (0.1, 0.6, 0.2, 0.7):
+            yield Step(fraction, f"at {fraction}")
+        return "done"
+
+    seen = []
+    assert drain(rising(uneven()), seen.append) == "done"
+    assert [s.fraction for s in seen] == [0.1, 0.6, 0.6, 0.7] and seen[2].message == "at 0.2"
 
 
 def test_a_dropped_work_does_not_go_on():

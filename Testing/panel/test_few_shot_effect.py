@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+import mrml
 import numpy as np
 import pytest
 import slicer
@@ -111,9 +112,13 @@ def test_choosing_it_shows_what_is_drawn(effect):
     assert effect.frame.widget.window() is effect.editor.effects["Few-shot"].optionsFrame()
 
 
-def test_propagate_shows_a_preview_and_accept_writes_it_in_one_undo_step(effect):
+def test_propagate_shows_a_preview_and_accept_writes_it_in_one_undo_step(effect, keep_picture):
     before = {name: effect.mask(name) for name in ("Liver", "Spleen")}
     effect.propagate()
+    options = effect.editor.effects["Few-shot"].optionsFrame()
+    options.resize(380, options.heightForWidth(380))
+    keep_picture(options, "few_shot_effect")
+    assert effect.frame.message.text.startswith("Preview; nothing is written yet. Expected quality: Liver 95 %")
     assert preview_node() is not None
     assert all((effect.mask(name) == mask).all() for name, mask in before.items())
     effect.click(effect.frame.accept_button)
@@ -239,6 +244,7 @@ def test_without_a_volume_or_segmentation_it_says_what_to_select(effect):
 
 
 def test_what_cannot_be_done_is_said_and_nothing_changes(effect, engine):
+    engine.seconds = 0.06  # longer than the stepping driver waits: progress is shown
     engine.error = InputError("the image has no contrast; choose another one")
     before = effect.mask("Liver")
     effect.propagate()
@@ -250,6 +256,17 @@ def test_what_cannot_be_done_is_said_and_nothing_changes(effect, engine):
     effect.propagate()
     assert "PyTorch" in effect.frame.message.text
     assert (effect.mask("Liver") == before).all()
+
+
+def test_a_volume_that_comes_under_a_bent_transform_is_refused_and_works_again_without_it(effect):
+    mrml.put_under(effect.volume_node, mrml.add_bend())
+    effect.editor.choose("Few-shot")
+    assert effect.frame.drawn_text.text == "Drawn: 2 slices"
+    effect.click(effect.frame.propagate_button)
+    assert not effect.frame.controller.running and "harden the transform" in effect.frame.message.text
+    effect.volume_node.SetAndObserveTransformNodeID(None)
+    effect.propagate()
+    assert preview_node() is not None
 
 
 def test_nodes_that_go_or_a_scene_that_closes_end_everything(effect, engine):

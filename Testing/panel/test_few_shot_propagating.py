@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import slicer
 from fake_propagation import FakePropagation
+from PyQt5.QtCore import Qt
 
-SLICES = 12  # of the volume
+from S3NetSegmentLib.engine import InputError, ResourceError
 
 
 def square(top=10, left=12, size=8, shape=(36, 40)):
@@ -50,4 +51,253 @@ def test_propagate_shows_a_preview_and_accept_writes_it(open_drawn, keep_picture
     assert liver.any(axis=(1, 2)).all() and (liver[4] == before["Liver"][4]).all()
     assert (liver[8] == before["Liver"][8]).all() and not panel.mask("Segment_1").any()
     assert "Accepted" in panel.ui.answerText.text and not panel.ui.acceptButton.isVisible()
+    panel.settle(0.1)
     keep_picture(panel.widget.parent, "few_shot_accepted")
+
+
+def test_accept_is_one_undo_step_and_drawn_slices_stay(open_drawn):
+    panel = open_drawn()
+    before = {name: panel.mask(name) for name in panel.names()}
+    saved = panel.panel.editor.widget.saved_states
+    panel.propagate()
+    panel.click(panel.ui.acceptButton)
+    after = {name: panel.mask(name) for name in panel.names()}
+    assert panel.panel.editor.widget.saved_states == saved + 1
+    panel.panel.editor.undo()
+    panel.settle(0.2)
+    assert all((panel.mask(name) == mask).all() for name, mask in before.items())
+    assert panel.ui.answerText.text == "This answer was undone." and len(panel.rows()) == 2
+    panel.panel.editor.redo()
+    panel.settle(0.2)
+    assert all((panel.mask(name) == mask).all() for name, mask in after.items())
+    assert "Accepted" in panel.ui.answerText.text and len(panel.rows()) == 2
+
+
+def test_drawing_goes_on_after_an_undone_answer(open_drawn):
+    panel = open_drawn()
+    panel.propagate()
+    panel.click(panel.ui.acceptButton)
+    panel.panel.editor.undo()
+    panel.draw("Liver", square(), "z", 11)
+    assert [row[0] for row in panel.rows()] == ["axial 4", "axial 8", "axial 11"]
+
+
+def test_discard_takes_the_preview_away_and_changes_nothing(open_drawn):
+    panel = open_drawn()
+    before, nodes = panel.mask("Liver"), slicer.mrmlScene.GetNumberOfNodes()
+    panel.propagate()
+    panel.click(panel.ui.discardButton)
+    assert preview_node() is None and slicer.mrmlScene.GetNumberOfNodes() == nodes
+    assert (panel.mask("Liver") == before).all() and not panel.ui.answerCollapsibleButton.isVisible()
+
+
+def test_other_segments_are_left_alone(open_drawn):
+    """One that is not drawn on the listed slices, and one that is marked as completed."""
+    from S3NetSegmentLib.scene.segment_edit import segment_edit
+    from S3NetSegmentLib.scene.volumes import volume_from_node
+
+    panel = open_drawn()
+    panel.draw("Cyst", square(2, 2, 4), "z", 6)
+    panel.choose_row(1)
+    panel.click(panel.ui.removeSliceButton)
+    logic, segmentation = slicer.vtkSlicerSegmentationsModuleLogic, panel.segmentation.GetSegmentation()
+    done = panel.add_segment("Done")
+    logic.SetSegmentStatus(segmentation.GetSegment(done), logic.Completed)
+    with segment_edit(panel.segmentation, panel.parameters.volume) as edit:
+        mask = np.broadcast_to(square(28, 4, 6), (12, 36, 40))
+        edit.add(done, mask, volume_from_node(panel.parameters.volume))
+    before = {name: panel.mask(name) for name in ("Cyst", "Done")}
+    panel.settle(0.2)
+    panel.propagate()
+    assert panel.ui.answerCollapsibleButton.isVisible(), (panel.message, panel.rows())
+    assert set(panel.panel.few_shot.controller.result.request.segments.values()).isdisjoint({done})
+    panel.click(panel.ui.acceptButton)
+    assert all((panel.mask(name) == mask).all() for name, mask in before.items())
+    assert panel.mask("Liver")[0].any()
+
+
+def test_the_shown_slice_is_previewed_first(open_drawn, views, keep_picture):
+    engine = FakePropagation(steps=200, seconds=0.01)
+    panel = open_drawn(engine)
+    panel.look_at_slice(views.axial, 6)
+    panel.click(panel.ui.propagateButton)
+    panel.wait(lambda: panel.panel.few_shot.controller.result is not None, 5)
+    panel.settle(0.6)
+    controller = panel.panel.few_shot.controller
+    assert controller.running and controller.result.preview.answered == [6]
+    assert panel.ui.propagateButton.text == "Cancel" and panel.ui.progressRow.isVisible()
+    assert "First answer" in panel.ui.answerText.text and not panel.ui.acceptButton.isVisible()
+    assert not panel.ui.volumeSelector.enabled and not panel.panel.tabs.bar.enabled
+    keep_picture(panel.widget.parent, "few_shot_running")
+    panel.wait(lambda: not controller.running)
+    assert len(controller.result.preview.answered) == 10
+    assert [run["slices"] for run in engine.runs] == [(6, 6), None]
+
+
+def test_cancel_leaves_the_scene_untouched(open_drawn, views):
+    engine = FakePropagation(steps=500, seconds=0.01)
+    panel = open_drawn(engine)
+    panel.look_at_slice(views.axial, 6)
+    before, nodes = panel.mask("Liver"), slicer.mrmlScene.GetNumberOfNodes()
+    panel.click(panel.ui.propagateButton)
+    panel.settle(0.3)
+    panel.click(panel.ui.propagateButton)
+    panel.settle(0.2)
+    assert not panel.panel.few_shot.controller.running and not engine.full_runs == [] and preview_node() is None
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes and (panel.mask("Liver") == before).all()
+    assert panel.ui.propagateButton.text == "Propagate" and not panel.ui.progressRow.isVisible()
+    assert panel.ui.volumeSelector.enabled and panel.panel.tabs.bar.enabled
+
+
+def test_ctrl_return_propagates_and_escape_cancels(open_drawn):
+    panel = open_drawn(FakePropagation(steps=500, seconds=0.01))
+    panel.press(Qt.Key_Return, Qt.ControlModifier)
+    assert panel.panel.few_shot.controller.running and not panel.panel.controller.running
+    panel.press(Qt.Key_Return, Qt.ControlModifier)
+    assert panel.panel.few_shot.controller.running
+    panel.press(Qt.Key_Escape)
+    assert not panel.panel.few_shot.controller.running
+
+
+def test_only_the_current_slice_can_be_asked_for(open_drawn, views):
+    panel = open_drawn()
+    panel.choose(panel.ui.propagateComboBox, "Current slice")
+    panel.look_at_slice(views.axial, 6)
+    panel.propagate()
+    panel.click(panel.ui.acceptButton)
+    assert np.flatnonzero(panel.mask("Liver").any((1, 2))).tolist() == [4, 6, 8]
+
+
+def test_the_current_slice_may_run_across_the_drawn_ones(open_drawn, views):
+    panel = open_drawn()
+    panel.choose(panel.ui.propagateComboBox, "Current slice")
+    panel.look_at_slice(views.sagittal, 15, "x")
+    panel.propagate()
+    panel.click(panel.ui.acceptButton)
+    liver = panel.mask("Liver")
+    assert liver[:, :, 15].any(1).all() and np.flatnonzero(liver.any((1, 2))).size == 12
+    assert np.flatnonzero(liver[[0, 6, 11]].any((0, 1))).tolist() == [15]
+
+
+def test_the_drawing_can_be_taken_to_another_volume(open_drawn, keep_picture):
+    panel = open_drawn()
+    before = panel.mask("Liver")
+    other = slicer.util.addVolumeFromArray(np.random.default_rng(3).normal(0, 1, (9, 36, 40)), name="Next patient")
+    assert not panel.ui.otherVolumeSelector.isVisible()
+    panel.choose(panel.ui.propagateComboBox, "Another volume")
+    assert panel.ui.otherVolumeSelector.isVisible() and not panel.ui.propagateButton.enabled
+    assert "Select the volume" in panel.ui.propagateButton.toolTip
+    panel.ui.otherVolumeSelector.setCurrentNode(panel.parameters.volume)
+    assert not panel.ui.propagateButton.enabled
+    panel.ui.otherVolumeSelector.setCurrentNode(other)
+    panel.propagate()
+    panel.settle(0.1)
+    keep_picture(panel.widget.parent, "few_shot_other_volume")
+    panel.click(panel.ui.acceptButton)
+    made = slicer.util.getNode("Next patient segmentation")
+    names = [made.GetSegmentation().GetNthSegment(n).GetName() for n in range(2)]
+    assert names == ["Liver", "Spleen"] and "Next patient" in panel.ui.answerText.text
+    assert (
+        panel.parameters.segmentation is not made
+        and (panel.mask("Liver", panel.parameters.segmentation) == before).all()
+    )
+
+
+def test_quality_and_the_next_slice_are_shown_in_plain_words(open_drawn, views):
+    panel = open_drawn()
+    panel.propagate()
+    text = panel.ui.qualityText.text
+    assert "Liver" in text and "95&nbsp;%" in text and "very good" in text and "85&nbsp;%" in text
+    assert panel.ui.nextSliceButton.text == "Next slice to draw: axial 0"
+    panel.click(panel.ui.nextSliceButton)
+    assert panel.panel.few_shot._slice_in_view()[0] == ("z", 0)
+
+
+def test_names_of_segments_are_shown_as_they_are(open_drawn):
+    panel = open_drawn()
+    segmentation = panel.segmentation.GetSegmentation()
+    segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName("Liver")).SetName("<b>&")
+    panel.propagate()
+    assert "&lt;b&gt;&amp;" in panel.ui.qualityText.text
+
+
+def test_notes_of_the_engine_are_shown(open_drawn):
+    panel = open_drawn(FakePropagation(notes=["the images differ in contrast"]))
+    panel.propagate()
+    assert "The images differ in contrast." in panel.ui.answerText.text
+
+
+def test_the_confidence_is_laid_over_the_image_on_demand(open_drawn, views):
+    panel = open_drawn()
+    panel.propagate()
+    composite = panel.headless.slice_logic(views.axial).GetSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() is None
+    panel.click(panel.ui.fewShotConfidenceCheckBox)
+    node = slicer.util.getNode("MR head few-shot confidence")
+    assert composite.GetForegroundVolumeID() == node.GetID()
+    panel.click(panel.ui.fewShotConfidenceCheckBox)
+    assert composite.GetForegroundVolumeID() is None
+    panel.click(panel.ui.fewShotConfidenceCheckBox)
+    panel.click(panel.ui.discardButton)
+    assert composite.GetForegroundVolumeID() is None
+
+
+def test_one_engine_is_kept_for_one_volume(open_drawn):
+    engine = FakePropagation()
+    panel = open_drawn(engine)
+    panel.propagate()
+    panel.draw("Liver", square(), "z", 11)
+    panel.propagate()
+    assert len(engine.made) == 1 and len(engine.runs[-1]["items"]) == 3
+    slicer.util.arrayFromVolume(panel.parameters.volume)[0] += 1
+    slicer.util.arrayFromVolumeModified(panel.parameters.volume)
+    panel.propagate()
+    assert len(engine.made) == 2
+
+
+def test_settings_encoder_and_device_reach_the_engine(open_drawn, keep_picture):
+    engine = FakePropagation()
+    panel = open_drawn(engine)
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    panel.settle(0.1)
+    _, target = panel.panel.advanced.few_shot.form._rows["target"]
+    assert target.widget.isVisible() and not panel.ui.presetComboBox.isVisible()
+    panel.widget.parent.resize(400, 1500)
+    panel.settle(0.1)
+    keep_picture(panel.widget.parent, "few_shot_advanced")
+    target.widget.currentIndex = target.widget.findText("scattered")
+    panel.choose(panel.ui.encoderComboBox, "None (no weights needed)")
+    panel.propagate()
+    assert engine.made[0]["settings"].target == "scattered" and engine.made[0]["encoder"] == "default"
+    panel.click(panel.ui.resetFewShotButton)
+    assert panel.parameters.fewShotSettings == "{}" and target.read() == "auto"
+    panel.open_segment()
+    assert not target.widget.isVisible() and panel.ui.presetComboBox.isVisible()
+
+
+@pytest.mark.parametrize("error", [InputError("segment 'Liver' is empty; draw it"), ResourceError("the memory is full; choose fewer slices")])  # fmt: skip
+def test_what_the_engine_refuses_is_told_and_nothing_changes(open_drawn, error):
+    panel = open_drawn(FakePropagation(error=error))
+    before, nodes = panel.mask("Liver"), slicer.mrmlScene.GetNumberOfNodes()
+    panel.propagate()
+    assert panel.message == str(error)[0].upper() + str(error)[1:] and panel.panel.message.kind == "warning"
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes and (panel.mask("Liver") == before).all()
+
+
+def test_an_unexpected_error_is_told_with_its_details(open_drawn, caplog):
+    panel = open_drawn(FakePropagation(error=ZeroDivisionError("by zero")))
+    panel.propagate()
+    assert panel.panel.message.kind == "error" and "fake_propagation.py" in caplog.text and preview_node() is None
+
+
+def test_without_torch_the_panel_says_what_is_missing(open_drawn):
+    panel = open_drawn(FakePropagation(error=ModuleNotFoundError("No module named 'torch'", name="torch")))
+    panel.propagate()
+    assert "needs PyTorch" in panel.message
+
+
+def test_overlapping_segments_are_told(open_drawn):
+    panel = open_drawn()
+    panel.draw("Spleen", square(12, 14, 4), "z", 4)
+    panel.propagate()
+    assert "overlap" in panel.ui.answerText.text

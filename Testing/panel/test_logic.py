@@ -236,6 +236,7 @@ def test_few_shot_writes_only_at_the_end(module, few_shot_engine, volume_node, d
         ({"slices": [1.5]}, "not a whole number"),
         ({"slices": "some"}, "slices is 'some'"),
         ({"slices": "all"}, "nothing to find"),
+        ({"slices": range(12), "axis": "z"}, "nothing left to find"),
         ({"slices": [1]}, "nothing is drawn on the listed slices"),
         ({"slices": []}, "no slice is listed"),
         ({"segmentIds": ["gone"], "slices": [4]}, "has no segment 'gone'"),

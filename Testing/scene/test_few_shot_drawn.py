@@ -8,7 +8,13 @@ import pytest
 import slicer
 
 from S3NetSegmentLib.engine import InputError, Volume
-from S3NetSegmentLib.scene.drawn_slices import other_volume_support, read_drawn, segment_content, slice_of_view
+from S3NetSegmentLib.scene.drawn_slices import (
+    other_volume_support,
+    read_drawn,
+    segment_content,
+    slice_of_view,
+    slices_with_labels,
+)
 from S3NetSegmentLib.scene.segments import create_segmentation, segment_edit
 from S3NetSegmentLib.scene.slices import rotate_to_volume_plane
 from S3NetSegmentLib.scene.support_set import SupportSlice, merged_support, support_from_text, support_to_text
@@ -138,6 +144,8 @@ def test_what_cannot_be_read_is_refused_with_a_remedy(liver_and_lesion, image, a
         read_drawn(node, [a_id, "gone"], image, [SupportSlice("z", 4)])
     with pytest.raises(InputError, match="has no segment; add one"):
         read_drawn(create_segmentation(image), None, image, [SupportSlice("z", 4)])
+    with pytest.raises(InputError, match="every slice along z is listed as drawn"):
+        read_drawn(node, None, image, [SupportSlice("z", n) for n in range(10)])
     bend = mrml.add_bend()
     mrml.put_under(node, bend)
     with pytest.raises(InputError, match="harden the transform"):
@@ -164,6 +172,16 @@ def test_a_segment_that_reaches_beyond_the_volume_is_read_inside_it(app, rng):
 
 def image_matrix(image):
     return volume_from_node(image).ijk_to_ras.copy()
+
+
+def test_the_slices_with_labels_are_found_also_along_two_axes(image, grid):
+    drawn = np.zeros(SHAPE, bool)
+    drawn[7, 2:9, 3:12] = True
+    drawn[0:9, 1:11, 6] = True
+    node, *_ = add_segments(image, grid, Liver=drawn)
+    assert slices_with_labels(node, None, image) == [("x", 6), ("z", 7)]
+    assert slices_with_labels(node, ["gone"], image) == []
+    assert slices_with_labels(create_segmentation(image), None, image) == []
 
 
 def test_a_view_tells_its_slice_and_an_oblique_one_none(app, image, grid):

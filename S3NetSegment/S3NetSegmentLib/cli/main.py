@@ -13,7 +13,7 @@ import sys
 import traceback
 
 from .. import __version__
-from . import compare, demo, few_shot, list_settings, segment, weights
+from . import batch, compare, demo, few_shot, list_settings, segment, weights
 from .arguments import Parser, join_coordinates
 from .environment import EnvironmentProblem, enter
 
@@ -21,6 +21,7 @@ COMMANDS = (
     demo,
     segment,
     few_shot,
+    batch,
     compare,
     list_settings,
     weights,

@@ -44,3 +44,15 @@ def within(steps: Steps[T], start: float, stop: float) -> Steps[T]:
         except StopIteration as end:
             return end.value
         yield Step(start + (stop - start) * step.fraction, step.message)
+
+
+def rising(steps: Steps[T]) -> Steps[T]:
+    """Passes ``steps`` on so that their fraction never falls: for work whose parts do not know how long they take."""
+    reached = 0.0
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        reached = max(reached, step.fraction)
+        yield Step(reached, step.message)

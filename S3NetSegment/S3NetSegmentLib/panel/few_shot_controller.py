@@ -90,8 +90,8 @@ class FewShotController:
         """The volume and segmentation that the user draws in; see :class:`SupportKeeper`. None: there is none."""
         if self.support is not None and (self.support.volume_node, self.support.segmentation_node) == (volume_node, segmentation_node):  # fmt: skip
             return
+        self.support = None  # first: nobody shall show the old one beside the new nodes
         self.let_go()
-        self.support = None
         if volume_node is not None and segmentation_node is not None:
             self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted)
         self._listener.state_changed()
@@ -100,7 +100,10 @@ class FewShotController:
         """Takes over what the user has drawn since; returns whether other slices count as drawn now."""
         if self.support is None:
             return False
-        changed = self.support.look()
+        try:
+            changed = self.support.look()
+        except InputError:  # e.g. a volume that came under a non-linear transform: whoever asks for an answer is told
+            return False
         if self.support.note:
             self._listener.informed(self.support.note)
         if changed:

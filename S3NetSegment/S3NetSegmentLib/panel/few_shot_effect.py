@@ -37,6 +37,7 @@ class FewShotEffectFrame:
 
     def __init__(self, host, make_engine=None, driver=None):
         self._host, self._last_view, self._showing = host, None, False
+        self._notice, self._actions = "", []
         self.active = False
         self.controller = FewShotController(self, lambda node: host.saveStateForUndo(), make_engine, driver)
         self._watch = DrawingWatch(self.show, lambda: None)
@@ -64,6 +65,9 @@ class FewShotEffectFrame:
         """The editor goes."""
         self.deactivate()
         self.controller.stop()
+        for button, action in self._actions:  # a connection would keep all this alive
+            button.disconnect("clicked()", action)
+        self._actions = []
 
     def show(self) -> None:
         """Brings everything up to date with the editor's nodes and with what is drawn."""
@@ -74,9 +78,9 @@ class FewShotEffectFrame:
             self._follow_nodes()
             if not self.controller.running:
                 self.controller.look()
-            self._show_widgets()
         finally:
             self._showing = False
+        self._show_widgets()
 
     # -- what the user does
 
@@ -152,7 +156,8 @@ class FewShotEffectFrame:
     def progressed(self, step, seconds_left: float | None) -> None:
         self.progress_bar.value = int(1000 * min(max(step.fraction, 0), 1))
         left = time_left_text(seconds_left)
-        self._say(f"{step.message}, {left}" if left else step.message)
+        self.message.text = f"{step.message}, {left}" if left else step.message
+        self.message.setVisible(True)
 
     def refused(self, text: str) -> None:
         self._say(text[:1].upper() + text[1:])
@@ -176,24 +181,30 @@ class FewShotEffectFrame:
         layout = qt.QVBoxLayout(self.widget)
         layout.setContentsMargins(0, 0, 0, 0)
         self.drawn_text = _text(layout)
-        self.add_button = _button("Add current slice", self.add_current_slice)
+        self.add_button = self._button("Add current slice", self.add_current_slice)
         self.add_button.toolTip = "Count the slice that you look at as drawn, also if none of the segments is there"
-        self.propagate_button = _button("Propagate", self.propagate_or_cancel)
+        self.propagate_button = self._button("Propagate", self.propagate_or_cancel)
         _row(layout, self.add_button, self.propagate_button)
         self.progress_bar = qt.QProgressBar()
         self.progress_bar.maximum = 1000
         self.progress_bar.setTextVisible(False)
         layout.addWidget(self.progress_bar)
         self.message = _text(layout)
-        self.accept_button = _button("Accept", self.accept)
+        self.accept_button = self._button("Accept", self.accept)
         self.accept_button.toolTip = "Write the previewed answer into the segments; drawn slices stay as they are"
-        self.discard_button = _button("Discard", self.controller.discard)
+        self.discard_button = self._button("Discard", self.controller.discard)
         self.discard_button.toolTip = "Take the preview away; the segments stay as they are"
         _row(layout, self.accept_button, self.discard_button)
-        self.next_button = _button("Next slice to draw", self.go_to_next_slice)
+        self.next_button = self._button("Next slice to draw", self.go_to_next_slice)
         self.next_button.toolTip = "Show the slice on which a drawing would help most"
         layout.addWidget(self.next_button)
         self._show_widgets()
+
+    def _button(self, text: str, action):
+        button = qt.QPushButton(text)
+        button.connect("clicked()", action)
+        self._actions.append((button, action))
+        return button
 
     def _follow_nodes(self) -> None:
         """Takes up the drawing of the editor's volume and segmentation."""
@@ -233,6 +244,9 @@ class FewShotEffectFrame:
         self.next_button.enabled = place is not None
         name = "" if place is None else f": {slice_name(result.request.volume, *place)}"
         self.next_button.text = f"Next slice to draw{name}"
+        if not running:
+            self.message.text = self._notice or self._answer_state()
+            self.message.setVisible(bool(self.message.text))
 
     def _drawn(self) -> str:
         """Which slices count as drawn, for the user."""
@@ -241,13 +255,26 @@ class FewShotEffectFrame:
             return "Select a source volume and a segmentation above."
         if not support.slices:
             return _HINT
-        volume = volume_from_node(support.volume_node)
+        try:
+            volume = volume_from_node(support.volume_node)
+        except InputError:
+            return f"Drawn: {len(support.slices)} slices"
         names = [slice_name(volume, *s.place) + (" (corrected)" if s.corrected else "") for s in support.slices]
         return f"Drawn: {', '.join(names)}"
 
+    def _answer_state(self) -> str:
+        """What there is to say about the answer."""
+        result = self.controller.result
+        if result is None or not result.is_open:
+            return ""
+        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in result.notes)
+        qualities = ", ".join(f"{q.name} {100 * q.dice:.0f} % ({q.word})" for q in result.qualities())
+        return "Preview; nothing is written yet." + (f" Expected quality: {qualities}." if qualities else "") + notes
+
     def _say(self, text: str) -> None:
-        self.message.text = text
-        self.message.setVisible(bool(text))
+        """A notice, until the user does something."""
+        self._notice = text
+        self._show_widgets()
 
 
 def _text(layout):
@@ -255,12 +282,6 @@ def _text(layout):
     label.setWordWrap(True)
     layout.addWidget(label)
     return label
-
-
-def _button(text: str, action):
-    button = qt.QPushButton(text)
-    button.connect("clicked()", action)
-    return button
 
 
 def _row(layout, *widgets) -> None:

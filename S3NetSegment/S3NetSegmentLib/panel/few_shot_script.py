@@ -13,7 +13,7 @@ from ..engine.few_shot.settings import FewShotSettings
 from ..engine.images import AXES
 from ..engine.progress import Steps
 from ..scene.confidence import doubtful_part, show_overlay
-from ..scene.drawn_slices import other_volume_support, read_drawn, segment_content
+from ..scene.drawn_slices import other_volume_support, read_drawn, segment_content, slices_with_labels
 from ..scene.editing_rules import EditingRules
 from ..scene.few_shot_writing import AnsweredSlices, write_few_shot
 from ..scene.provenance import provenance_tags
@@ -101,7 +101,7 @@ def drawn_support(volume_node, segmentation_node, segment_ids, slices, axis: str
     """The drawn slices that a script means.
 
     :param slices: numbers along ``axis``, or SupportSlices; None: those that hold labels; "all": every slice, given as [].
-    :param axis: "auto": the axis along which the fewest slices hold labels.
+    :param axis: "auto": that along which the fewest slices hold labels; slices of several axes where that explains more.
     :raises InputError: nothing is drawn, or an unknown axis.
     """
     volume = volume_from_node(volume_node)
@@ -118,17 +118,19 @@ def drawn_support(volume_node, segmentation_node, segment_ids, slices, axis: str
         )
     if given is not None and all(isinstance(s, SupportSlice) for s in given):
         return given
-    axis = _drawn_axis(volume_node, segmentation_node, segment_ids) if axis == "auto" else volume.slice_axis(axis)
-    if given is None:
-        given = segment_content(segmentation_node, segment_ids, volume_node, axis)
-        if not given:
-            raise InputError(
-                f"nothing is drawn in {segmentation_node.GetName()!r}; draw a segment on at least one slice"
-            )
-    return [SupportSlice(axis, number, not partial) for number in _whole_numbers(given)]
+    if given is None and axis == "auto":
+        places = slices_with_labels(segmentation_node, segment_ids, volume_node)
+    else:
+        axis = _drawn_axis(volume_node, segmentation_node, segment_ids) if axis == "auto" else volume.slice_axis(axis)
+        numbers = segment_content(segmentation_node, segment_ids, volume_node, axis) if given is None else given
+        places = [(axis, number) for number in _whole_numbers(numbers)]
+    if not places:
+        raise InputError(f"nothing is drawn in {segmentation_node.GetName()!r}; draw a segment on at least one slice")
+    return [SupportSlice(*place, complete=not partial) for place in places]
 
 
 def _drawn_axis(volume_node, segmentation_node, segment_ids) -> str:
+    """The axis along which the fewest slices hold labels."""
     held = {a: len(segment_content(segmentation_node, segment_ids, volume_node, a)) for a in AXES}
     return min(AXES[::-1], key=held.get)
 

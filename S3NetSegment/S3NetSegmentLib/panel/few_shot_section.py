@@ -212,12 +212,14 @@ class FewShotSection:
                 self._kept[self._ids] = (support, accepted)
                 support, accepted = self._kept.get(_ids(pair), ("", ""))
             self._pair, self._ids = pair, _ids(pair)
-            node.acceptedAnswer = accepted
             try:
                 self.controller.set_drawing(*pair, support_from_text(support), AcceptedAnswer.from_text(accepted))
             except InputError as error:
                 self.controller.set_drawing(None, None)
                 self.notify.refused(str(error))
+            node.acceptedAnswer = accepted
+            if self.controller.support is None:
+                node.support = ""
         self._watch.watch(node.segmentation if self.active else None)
 
     def _new_segmentation(self) -> None:
@@ -356,8 +358,12 @@ class FewShotSection:
         if support is None:
             self.table.show([], _HINT)
             return
-        segmentation, volume = self.node.segmentation.GetSegmentation(), volume_from_node(self.node.volume)
-        rows, drawn_on = [], support.drawn_on()
+        segmentation, rows = support.segmentation_node.GetSegmentation(), []
+        try:
+            volume, drawn_on = volume_from_node(support.volume_node), support.drawn_on()
+        except InputError as error:
+            self.table.show([], str(error)[:1].upper() + str(error)[1:])
+            return
         for chosen in support.slices:
             segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]
             looks = tuple((s.GetName(), tuple(s.GetColor())) for s in segments)

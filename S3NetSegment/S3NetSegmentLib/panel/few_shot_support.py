@@ -10,13 +10,15 @@ import numpy as np
 
 from ..engine.images import AXES
 from ..scene.accepted_answer import ANSWER_TAG, AcceptedAnswer, slices_changed_since
-from ..scene.drawn_slices import segment_content
+from ..scene.drawn_slices import segment_content, slices_with_labels
 from ..scene.segment_slices import SegmentSlices
 from ..scene.segments import segment_tag
 from ..scene.support_set import SupportSlice, merged_support
 from ..scene.volumes import volume_from_node
 
-_MOST_AT_ONCE = 8  # slices; more that change together are no drawing but an operation on the volume
+# Slices that change together are no drawing but an operation on the volume (a ball-shaped brush, smoothing), if they are
+_MOST_AT_ONCE = 8  # more than this,
+_MOST_IN_A_ROW = 2  # or more than this lie side by side.
 _FEW_DRAWN = 0.25  # share of the slices; a segmentation that reaches over fewer is one of single drawn slices
 
 
@@ -58,8 +60,9 @@ class SupportKeeper:
         self._added -= gone
         self.slices = [s for s in self.slices if s.place not in gone]
         new = [p for p in changed - known if self._removed.get(p) != self._content_of(p)]
-        if len(new) > _MOST_AT_ONCE:
-            self._states.append(self._state_now())
+        if len(new) > _MOST_AT_ONCE or _longest_row(new) > _MOST_IN_A_ROW:
+            self._states.append(self._state_now(state.name))
+            self._added.clear()  # from now on nothing tells that they are drawn
             self.note = (
                 f"{len(new)} slices changed at once. They are not taken as drawn; where you have checked a slice, add it "
                 "to the list with Add current slice."
@@ -134,10 +137,10 @@ class SupportKeeper:
     def _drawn_before(self) -> list[SupportSlice]:
         """The slices of a segmentation that holds only some drawn slices."""
         size = volume_from_node(self.volume_node).size
-        drawn = {a: segment_content(self.segmentation_node, None, self.volume_node, a) for a in AXES}
-        axis = min(AXES[::-1], key=lambda a: len(drawn[a]))
-        few = len(drawn[axis]) <= max(1, _FEW_DRAWN * size[AXES.index(axis)])
-        return [SupportSlice(axis, index) for index in drawn[axis]] if few else []
+        places = slices_with_labels(self.segmentation_node, None, self.volume_node)
+        count = {a: sum(axis == a for axis, _ in places) for a in AXES}
+        few = all(count[a] <= max(1, _FEW_DRAWN * n) for a, n in zip(AXES, size, strict=True))
+        return [SupportSlice(*place) for place in places] if few else []
 
     def _content_of(self, place: tuple[str, int]) -> bytes:
         slices = SegmentSlices(self.segmentation_node, None, volume_from_node(self.volume_node))
@@ -145,3 +148,13 @@ class SupportKeeper:
         for segment_id in slices.segment_ids:
             digest.update(segment_id.encode() + np.packbits(slices.plane(segment_id, *place)).tobytes())
         return digest.digest()
+
+
+def _longest_row(places: Sequence[tuple[str, int]]) -> int:
+    """How many of ``places`` at most lie side by side."""
+    longest = length = 0
+    before = None
+    for axis, index in sorted(places):
+        length = length + 1 if before == (axis, index - 1) else 1
+        longest, before = max(longest, length), (axis, index)
+    return longest

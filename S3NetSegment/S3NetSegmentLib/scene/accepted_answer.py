@@ -13,6 +13,7 @@ import numpy as np
 
 from ..engine import Volume
 from ..engine.images import AXES
+from .covering import covering_slices
 from .labelmaps import segment_tag
 from .lattices import LabelBox
 from .provenance import PREFIX
@@ -22,7 +23,6 @@ from .volumes import volume_from_node
 
 ANSWER_TAG = PREFIX + "Answer"  # segment tag that names the answer; an undo takes it away again
 _MOST_TEXT = 1_000_000  # characters; a larger answer is not kept with the scene
-_FEW = 8  # slices that are looked for one by one, each along any axis
 _VERSION = 1
 
 
@@ -93,7 +93,7 @@ def changed_slices(
 ) -> list[SupportSlice]:
     """The slices on which the user has changed the segments since ``accepted`` was written, marked as corrected.
 
-    The fewest slices, along any axis, that hold all changed voxels. An answer that was undone, or replaced by a later one,
+    The fewest slices that hold all changed voxels, see :func:`covering_slices`. An answer that was undone, or replaced by a later one,
     gives none.
 
     :param segment_ids: segments to look at; None: those of the answer. Removed ones are passed over, new ones were empty.
@@ -116,8 +116,7 @@ def slices_changed_since(
     changed = LabelBox.empty()
     for segment_id in now.segment_ids:
         changed = changed.union(_difference(now.box(segment_id), state.box(segment_id)))
-    places = _covering(changed.trimmed(), state.axis)
-    return [SupportSlice(axis, index, corrected=True) for axis, index in sorted(places)]
+    return [SupportSlice(axis, index, corrected=True) for axis, index in covering_slices(changed, state.axis)]
 
 
 def _answer_of(segmentation_node, segment_id: str) -> str:
@@ -127,25 +126,3 @@ def _answer_of(segmentation_node, segment_id: str) -> str:
 
 def _difference(a: LabelBox, b: LabelBox) -> LabelBox:
     return a.without(b).union(b.without(a)).trimmed()
-
-
-def _covering(changed: LabelBox, first_axis: str) -> list[tuple[str, int]]:
-    """The fewest slices that hold all of ``changed``, as (axis, index); of equals those along ``first_axis``."""
-    if changed.array.size == 0:
-        return []
-    axes = sorted(AXES, key=lambda axis: axis != first_axis)
-    left, found = changed.array.copy(), []
-    counts = {axis: _counts(left, axis) for axis in AXES}
-    fewest = min(axes, key=lambda axis: np.count_nonzero(counts[axis]))
-    along_one = [(fewest, int(n) + changed.start[AXES.index(fewest)]) for n in np.flatnonzero(counts[fewest])]
-    while left.any() and len(found) < min(_FEW, len(along_one)):
-        counts = {axis: _counts(left, axis) for axis in AXES}
-        axis = max(axes, key=lambda a: counts[a].max())  # the first of equals
-        index = int(counts[axis].argmax())
-        np.moveaxis(left, 2 - AXES.index(axis), 0)[index] = False
-        found.append((axis, index + changed.start[AXES.index(axis)]))
-    return found if not left.any() and len(found) < len(along_one) else along_one
-
-
-def _counts(array: np.ndarray, axis: str) -> np.ndarray:
-    return array.sum(tuple(d for d in range(3) if d != 2 - AXES.index(axis)))

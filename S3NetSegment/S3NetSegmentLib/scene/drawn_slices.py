@@ -10,6 +10,8 @@ import numpy as np
 from ..engine import InputError, Volume
 from ..engine.few_shot.support import DrawnSlice, SupportVolume
 from ..engine.images import AXES
+from .covering import covering_slices
+from .lattices import LabelBox
 from .segment_slices import SegmentSlices
 from .slices import shown_slice
 from .support_set import SupportSlice
@@ -46,6 +48,19 @@ def segment_content(segmentation_node, segment_ids, volume_node, axis: str) -> d
     return dict(sorted(found.items()))
 
 
+def slices_with_labels(segmentation_node, segment_ids, volume_node) -> list[tuple[str, int]]:
+    """The slices that something was drawn on, as (axis, index): the fewest that hold all labels.
+
+    Segments and errors as in :func:`segment_content`.
+    """
+    volume = volume_from_node(volume_node)
+    slices = SegmentSlices(segmentation_node, _existing(segmentation_node, segment_ids), volume)
+    drawn = LabelBox.empty()
+    for segment_id in slices.segment_ids:
+        drawn = drawn.union(slices.box(segment_id))
+    return covering_slices(drawn, volume.slice_axis())
+
+
 def read_drawn(segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice]) -> Drawn:
     """The slices ``support`` of ``volume_node`` as they are drawn in the segments, hidden ones included.
 
@@ -53,9 +68,20 @@ def read_drawn(segmentation_node, segment_ids, volume_node, support: Sequence[Su
     on that slice counts, and a note says so.
 
     :param segment_ids: None: all segments.
-    :raises InputError: no segmentation, segment or slice, nothing drawn on any of the slices, a slice that is not in the
-        volume, a non-linear parent transform.
+    :raises InputError: no segmentation, segment or slice, nothing drawn on any of the slices, every slice drawn, a slice that
+        is not in the volume, a non-linear parent transform.
     """
+    drawn = _read(segmentation_node, segment_ids, volume_node, support)
+    for axis, count in zip(AXES, volume_from_node(volume_node).size, strict=True):
+        if len({s.index for s in support if s.axis == axis}) == count:
+            raise InputError(
+                f"every slice along {axis} is listed as drawn, so there is nothing left to find; remove the slices that are "
+                "not drawn from the list, or take the drawing to another volume"
+            )
+    return drawn
+
+
+def _read(segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice]) -> Drawn:
     volume = volume_from_node(volume_node)
     if segmentation_node is None:
         raise InputError("no segmentation is selected; create one and draw a segment on at least one slice")
@@ -87,7 +113,7 @@ def other_volume_support(
     volume = volume_from_node(volume_node)
     if support:
         axis, chosen, left_out = _along_one_axis(support)
-        read = read_drawn(segmentation_node, segment_ids, volume_node, chosen)
+        read = _read(segmentation_node, segment_ids, volume_node, chosen)
         labels, notes = np.zeros(volume.array.shape[:3], np.uint8), [*read.notes, *left_out]
         for drawn in read.slices:
             np.moveaxis(labels, 2 - AXES.index(axis), 0)[drawn.index] = drawn.labels

@@ -258,14 +258,15 @@ def _check_drawn(support: Support, image: Volume) -> None:
     for fact in support.facts:
         for name, count in fact["pixels"].items():
             drawn[name] = drawn.get(name, 0) + count
-    for segment in support.segments:
-        count = drawn.get(segment.name, 0)
-        if count == 0:
-            support.notes.append(f"of segment {segment.name!r} nothing is drawn on the drawn slices; it stays empty")
-        elif count <= _FEW_PIXELS:
-            support.notes.append(
-                f"segment {segment.name!r} is drawn on {count} pixel{'s' if count > 1 else ''} only; too little to learn from"
-            )
+    counts = {segment.name: drawn.get(segment.name, 0) for segment in support.segments}
+    nothing = [name for name, count in counts.items() if count == 0]
+    little = [name for name, count in counts.items() if 0 < count <= _FEW_PIXELS]
+    if nothing:
+        support.notes.append(f"of {_shown_names(nothing)} nothing is drawn on the drawn slices; it stays empty")
+    if little:
+        support.notes.append(
+            f"{_shown_names(little)}: at most {_FEW_PIXELS} pixels are drawn, too little to learn from"
+        )
     if not drawn:
         raise InputError("nothing of the chosen segments is drawn on the drawn slices; draw a segment on at least one")
     for fact in support.facts:
@@ -280,3 +281,8 @@ def _check_drawn(support: Support, image: Volume) -> None:
                 f"{image.name!r}, so nothing is left to find; name the slices to learn from with --drawn, or the image that "
                 "it belongs to with --support-image"
             )
+
+
+def _shown_names(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
+    return f"segment{'s' if len(names) > 1 else ''} {shown}"

@@ -26,7 +26,7 @@ from ..few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
 from ..few_shot.transfer import TransferredPart
 from ..images import AXES, Volume
 from ..images.intensity import intensity_scale
-from ..progress import Steps, within
+from ..progress import Steps, rising, within
 
 _FRAMES = 2  # regions of the volume whose features and registration are kept
 
@@ -94,7 +94,7 @@ class FewShot:
         """
         if self._drawing is None:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
-        return self._propagate(self._drawing, slices, quick)
+        return rising(self._propagate(self._drawing, slices, quick))
 
     def _propagate(self, drawing: Drawing, slices, quick: bool) -> Steps[FewShotAnswer]:
         depth = self.volume.size[AXES.index(drawing.axis)]
