@@ -26,7 +26,7 @@ from ..few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
 from ..few_shot.transfer import TransferredPart
 from ..images import AXES, Volume
 from ..images.intensity import intensity_scale
-from ..progress import Steps, rising, within
+from ..progress import Step, Steps, rising, within
 
 _FRAMES = 2  # regions of the volume whose features and registration are kept
 
