@@ -77,6 +77,7 @@ class FewShotController:
         self.is_live = False
         self._engines: dict[tuple, object] = {}
         self._request: FewShotRequest | None = None
+        self._drawn: dict = {}  # what was drawn when the run began
         self._job_watch = self._result_watch = None
 
     @property
@@ -133,6 +134,7 @@ class FewShotController:
 
     def _run(self, request: FewShotRequest, live: bool) -> None:
         self._request, self.is_live = request, live
+        self._drawn = self.support.content() if self.support is not None and not live else {}
         nodes = {id(n): n for n in (request.volume_node, request.segmentation_node, request.target_node)}
         self._job_watch = watch(nodes.values(), self._lost)
         self.driver.start(
@@ -192,6 +194,8 @@ class FewShotController:
 
     def _finish(self, _) -> None:
         live = self._end_run()
+        if self.support is not None:
+            self.support.look()
         self._listener.state_changed()
         if live:
             return
@@ -199,12 +203,8 @@ class FewShotController:
             self._listener.informed(
                 "Nothing was found beyond the drawn slices. Draw a slice farther away, where the segment still is."
             )
-        if self.support is not None and self._drawing_changed():
+        if self.support is not None and self.support.content() != self._drawn:
             self._listener.informed("The drawing was changed meanwhile; propagate again to take that over.")
-
-    def _drawing_changed(self) -> bool:
-        self.support.look()
-        return not self._request.is_other_volume and tuple(self.support.slices) != self._request.support
 
     def _fail(self, error: Exception) -> None:
         live = self._end_run()
