@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import headless_slicer
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -279,6 +280,28 @@ def test_a_drawing_that_was_cropped_and_flipped_keeps_its_place_without_a_note(f
     support = support_of("--support part.nrrd")
     assert not support.notes and not support.facts[0]["resampled"]
     assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
+
+
+@pytest.mark.skipif(not headless_slicer.AVAILABLE, reason=headless_slicer.WHY_NOT)
+def test_a_drawing_that_slicer_saved_and_cropped_is_the_same_drawing(folder):
+    headless_slicer.start().new_scene()
+    import slicer
+
+    def storage(name):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+        node.SetFileName(str(folder / name))
+        return node
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert storage("drawn.seg.nrrd").ReadData(node)
+    writer = storage("slicer.seg.nrrd")
+    writer.SetCropToMinimumExtent(True)
+    assert writer.WriteData(node)
+    assert sitk.ReadImage("slicer.seg.nrrd").GetSize() != IMAGE.size
+    saved, own = support_of("--support slicer.seg.nrrd"), support_of("--support drawn.seg.nrrd")
+    assert contents(saved) == contents(own) and not saved.notes
+    assert [(s.name, s.color) for s in saved.segments] == [(s.name, s.color) for s in own.segments]
+    assert saved.segments[0].terminology == TERMINOLOGY
 
 
 def test_a_drawing_on_a_finer_grid_is_brought_onto_the_images_grid_and_it_is_said(folder):

@@ -210,6 +210,19 @@ def test_slices_drawn_along_another_axis_stay_too(drawing, image, grid, answer):
         np.testing.assert_array_equal(mask[4, 6:], answer[4, 6:] == value)
 
 
+def test_a_slice_that_was_drawn_after_the_answer_came_stays_too(preview, drawing, image, grid, answer):
+    node, ids = drawing
+    preview.show(answer, "z")
+    paint(node, image, grid, ids[0], stroke(5, slice(0, 3), slice(0, 3)))
+    before = masks(node, grid, ids)
+    preview.protect([*DRAWN, SupportSlice("z", 5)])
+    assert not any(mask[5].any() for mask in shown(preview, image))
+    preview.accept()
+    for was, mask in zip(before, masks(node, grid, ids), strict=True):
+        np.testing.assert_array_equal(mask[5], was[5])
+        assert mask[4].any()
+
+
 @pytest.mark.parametrize("overlaps", [False, True])
 def test_other_segments_keep_their_voxels_and_are_overlapped_only_if_asked(
     preview, drawing, image, grid, answer, overlaps
