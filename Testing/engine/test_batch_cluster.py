@@ -18,7 +18,9 @@ from S3NetSegmentLib.engine.batch.workers import InThisProcess
 @pytest.fixture
 def cluster():
     """A cluster of two processes on this machine."""
-    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed (pip install distributed)")
+    distributed = pytest.importorskip(
+        "distributed", reason="dask.distributed is not installed (pip install distributed)"
+    )
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50, memory_limit=0
     ) as cluster:
