@@ -8,7 +8,7 @@
 
 Arms: ``supervised`` sees labelled slices alone; ``paper`` is cross pseudo supervision as published; ``plus`` the default of
 fine-tuning; ``pretrained`` the same from an encoder that was pre-trained on the training patients' images. All take the same
-number of steps with the same number of slices in each (supervised: twice as many labelled ones), so the first three cost
+number of steps with the same number of slices in each (supervised: all of them labelled), so the first three cost
 about the same time; pre-training comes on top.
 
 A seed draws patients: those for training (of which the first are labelled) and those for the test; no image of a test
@@ -56,7 +56,7 @@ from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings  # 
 
 ARMS = ("supervised", "paper", "plus", "pretrained")
 FAILED = 0.1  # Dice below which a structure counts as a failure
-BATCH = 4  # labelled slices in a step, and unlabelled ones
+LABELLED, UNLABELLED = 2, 6  # slices in a step
 PRETRAINING_BATCH = 16
 
 
@@ -73,7 +73,7 @@ class DataSet:
 
 
 SETS = {
-    "acdc": DataSet("mr_cardiac_acdc", ("RV", "myocardium", "LV"), SliceLayout("axial", 3.0, 64), 10, 5, 3),
+    "acdc": DataSet("mr_cardiac_acdc", ("RV", "myocardium", "LV"), SliceLayout("axial", 4.0, 48), 10, 5, 3),
     "hippocampus": DataSet("mr_hippocampus_msd", ("anterior", "posterior"), SliceLayout("axial", 1.0, 56), 24, 12, 4),
 }
 
@@ -90,7 +90,7 @@ def main() -> None:
         return
     print(
         f"{options.set}: {options.labelled} labelled of {data.train} training patients, {data.test} test patients; "
-        f"{options.steps} steps of {2 * BATCH} slices, pre-training {options.pretraining_steps} steps",
+        f"{options.steps} steps of {LABELLED + UNLABELLED} slices, pre-training {options.pretraining_steps} steps",
         flush=True,
     )
     results = Results(options)
@@ -144,8 +144,7 @@ def arm_results(data: DataSet, arms: list[str], seed: int, options):
         bank = drain(build_bank(train.cases, train.classes, data.layout))
         for arm in arms:
             encoder, before = pretrained(bank, seed, options) if arm == "pretrained" else (None, 0.0)
-            unlabelled = 0 if arm == "supervised" else BATCH
-            batches = TwoStreamBatches(bank, 2 * BATCH - unlabelled, unlabelled, seed)
+            batches = arm_batches(arm, bank, seed)
             task = IdealFinetuning(len(data.classes) + 1, arm_settings(arm, options), encoder=encoder, seed=seed)
             seconds = before + trained(task, batches, options.steps, options.learning_rate, seed)
             yield (
@@ -153,6 +152,11 @@ def arm_results(data: DataSet, arms: list[str], seed: int, options):
                 np.array([volume_dice(task.predictor(), case, data.layout, test) for case in test.cases]),
                 seconds,
             )
+
+
+def arm_batches(arm: str, bank: SliceBank, seed: int) -> TwoStreamBatches:
+    labelled, unlabelled = (LABELLED + UNLABELLED, 0) if arm == "supervised" else (LABELLED, UNLABELLED)
+    return TwoStreamBatches(bank, labelled, unlabelled, seed)
 
 
 def arm_settings(arm: str, options) -> ideal_finetuning.FinetuningSettings:
@@ -176,7 +180,7 @@ def pretrained(bank: SliceBank, seed: int, options):
 
 
 def trained(task: torch.nn.Module, batches, steps: int, learning_rate: float, seed: int) -> float:
-    settings = TrainerSettings(seed=seed, steps=steps, learning_rate=learning_rate)
+    settings = TrainerSettings(seed=seed, steps=steps, learning_rate=learning_rate, precision="bf16")
     start = time.perf_counter()
     drain(Trainer(task, batches, settings).run())
     return time.perf_counter() - start
@@ -282,8 +286,7 @@ def print_speed(data: DataSet, options) -> None:
         setattr(ideal_finetuning, name, counted(getattr(ideal_finetuning, name)))
     IdealFinetuning._moved = counted(IdealFinetuning._moved)
     for arm in ("supervised", "plus"):
-        unlabelled = 0 if arm == "supervised" else BATCH
-        batches = counted(TwoStreamBatches(bank, 2 * BATCH - unlabelled, unlabelled, 0))
+        batches = counted(arm_batches(arm, bank, 0))
         task = IdealFinetuning(len(data.classes) + 1, arm_settings(arm, options))
         trained(task, batches, 3, 1e-3, 0)
         spent[0], steps = 0.0, 40
@@ -293,13 +296,13 @@ def print_speed(data: DataSet, options) -> None:
         floor = network_floor(task.network, data.layout.side)
         print(
             f"{arm}: {1000 * step:.0f} ms a step, of which data and augmentation {1000 * spent[0] / steps:.0f} ms "
-            f"({100 * spent[0] / steps / step:.0f} %); forward and backward of the network alone on {2 * BATCH} random "
+            f"({100 * spent[0] / steps / step:.0f} %); forward and backward of the network alone on {LABELLED + UNLABELLED} random "
             f"slices {1000 * floor:.0f} ms (step / floor {step / floor:.2f})"
         )
 
 
 def network_floor(network: torch.nn.Module, side: int, repeats: int = 20) -> float:
-    images, start = torch.rand(2 * BATCH, 1, side, side), 0.0
+    images, start = torch.rand(LABELLED + UNLABELLED, 1, side, side), 0.0
     for repeat in range(repeats + 2):
         if repeat == 2:
             start = time.process_time()
@@ -323,8 +326,8 @@ def parsed():
     parser.add_argument(
         "--seeds", type=lambda t: [int(v) for v in t.split(",")], default=[0, 1, 2], help="default 0,1,2"
     )
-    parser.add_argument("--steps", type=int, default=900, help="fine-tuning steps (default 900)")
-    parser.add_argument("--pretraining-steps", type=int, default=600, help="default 600")
+    parser.add_argument("--steps", type=int, default=600, help="fine-tuning steps (default 600)")
+    parser.add_argument("--pretraining-steps", type=int, default=300, help="default 300")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest learning rate (default 0.002)")
     parser.add_argument(
         "--change", action="append", default=[], metavar="NAME=VALUE", help="setting of plus and supervised"

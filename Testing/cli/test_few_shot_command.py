@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import headless_slicer
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -44,6 +45,7 @@ def scene(shift=0.0, seed=1):
 
 IMAGE, TRUTH = scene()
 DRAWN = (5, 9)
+QUICK = "--set appearance_steps=60 --set work_voxels=20000 --set leave_one_out=false".split()
 
 
 def only(labels, slices, axis=0):
@@ -69,8 +71,8 @@ def write_labels(labels, name, matrix=IMAGE.ijk_to_ras):
 
 def run(text, capsys):
     """The command in this process; its summary."""
-    quick = "--set appearance_steps=60 --set work_voxels=20000 --quiet --json"
-    arguments = main.build_parser().parse_args(["few-shot", *join_coordinates(f"{text} {quick}".split())])
+    texts = ["few-shot", *join_coordinates(text.split()), *QUICK, "--quiet", "--json"]
+    arguments = main.build_parser().parse_args(texts)
     arguments.check(arguments)
     assert main.run(arguments) == 0
     return json.loads(capsys.readouterr().out)
@@ -150,7 +152,7 @@ def test_a_label_map_gives_a_label_map_with_the_same_values_also_large_ones(fold
 
 
 def test_people_read_volumes_expected_dice_and_the_slices_to_draw_next(folder):
-    files = ["ct.nii.gz", "--support", "drawn.seg.nrrd", "-o", "out.seg.nrrd", "--encoder", "default"]
+    files = ["ct.nii.gz", "--support", "drawn.seg.nrrd", "-o", "out.seg.nrrd", "--encoder", "default", *QUICK]
     done = s3net("few-shot", *files, folder=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -243,7 +245,7 @@ def test_what_was_hardly_drawn_and_slices_that_hold_no_other_part_are_said(folde
     pixel[5, 17, 25] = 1
     write_labels(pixel, "pixel.nrrd")
     summary = run("ct.nii.gz --support pixel.nrrd -o out.nrrd", capsys)
-    assert any("drawn on 1 pixel only" in note for note in summary["notes"])
+    assert any("segment 'Segment 1': at most 8 pixels" in note for note in summary["notes"])
     summary = run("ct.nii.gz --support drawn.seg.nrrd --slices 5:5 -o out.nrrd", capsys)
     assert [s["expected_dice"] for s in summary["segments"]] == [None, None]
 
@@ -278,6 +280,28 @@ def test_a_drawing_that_was_cropped_and_flipped_keeps_its_place_without_a_note(f
     support = support_of("--support part.nrrd")
     assert not support.notes and not support.facts[0]["resampled"]
     assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
+
+
+@pytest.mark.skipif(not headless_slicer.AVAILABLE, reason=headless_slicer.WHY_NOT)
+def test_a_drawing_that_slicer_saved_and_cropped_is_the_same_drawing(folder):
+    headless_slicer.start().new_scene()
+    import slicer
+
+    def storage(name):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+        node.SetFileName(str(folder / name))
+        return node
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert storage("drawn.seg.nrrd").ReadData(node)
+    writer = storage("slicer.seg.nrrd")
+    writer.SetCropToMinimumExtent(True)
+    assert writer.WriteData(node)
+    assert sitk.ReadImage("slicer.seg.nrrd").GetSize() != IMAGE.size
+    saved, own = support_of("--support slicer.seg.nrrd"), support_of("--support drawn.seg.nrrd")
+    assert contents(saved) == contents(own) and not saved.notes
+    assert [(s.name, s.color) for s in saved.segments] == [(s.name, s.color) for s in own.segments]
+    assert saved.segments[0].terminology == TERMINOLOGY
 
 
 def test_a_drawing_on_a_finer_grid_is_brought_onto_the_images_grid_and_it_is_said(folder):
@@ -353,6 +377,8 @@ def test_drawings_here_and_in_another_image_go_together(folder):
     support = support_of("--support whole.nrrd --support-image ct.nii.gz --support one.nrrd")
     other, here = support.drawings
     assert other.drawn is None and np.array_equal(other.labels > 0, TRUTH > 0) and not support.notes
+    fully = support_of("--support drawn.seg.nrrd --support-image ct.nii.gz --drawn all").drawings
+    assert [(f.drawn, f.axis) for f in fully] == [(None, "z")]
     assert here.index == 6 and [s.name for s in support.segments] == ["Segment 3", "Segment 7"]
 
 
@@ -398,8 +424,9 @@ def test_bad_arguments_are_refused_before_anything_is_read(text, capsys):
 BAD_INPUT = {
     "--support missing.seg.nrrd": "there is no file or folder 'missing.seg.nrrd'",
     "--support empty.nrrd": "'empty.nrrd' holds nothing of any segment",
-    "--support whole.nrrd": "holds labels on every slice along z",
+    "--support whole.nrrd": "is drawn on every slice along z",
     "--support away.nrrd": "lie outside image 'ct'",
+    "--support drawn.seg.nrrd --drawn all": "is drawn on every slice along z",
     "--support drawn.seg.nrrd --drawn 5,14": "drawn slice 14 along z does not exist",
     "--support drawn.seg.nrrd --drawn 2,3": "nothing is drawn on slice 2, 3 along z",
     "--support away.nrrd --support-image ct.nii.gz": "lie outside image 'ct'",

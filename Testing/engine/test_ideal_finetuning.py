@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from S3NetSegmentLib.engine.errors import InputError
+from S3NetSegmentLib.engine.methods import ideal_finetuning
 from S3NetSegmentLib.engine.methods.ideal_finetuning import (
     FinetuningSettings,
     IdealFinetuning,
@@ -121,6 +122,34 @@ def test_drawn_labels_are_pasted_with_their_slices():
     for mix, counts in (("both", True), ("unlabelled", False)):
         task = IdealFinetuning(2, dataclasses.replace(TINY, threshold=1.0, mix=mix))
         assert bool(task(padded, 1.0)["_confident"] > 0.02) is counts
+
+
+@pytest.mark.parametrize("mix", ["unlabelled", "both"])
+def test_image_pseudo_labels_and_confidence_of_the_mixed_view_belong_together(monkeypatch, mix):
+    """Every slice is as bright as its class, and its class tells whether it is sure; so it must be after mixing."""
+    monkeypatch.setattr(ideal_finetuning, "change_intensities", lambda images, ranges, generator: images)
+    task = IdealFinetuning(6, dataclasses.replace(TINY, mix=mix))
+    unlabelled, drawn = torch.arange(4), torch.tensor([4, 5])
+
+    def slices(values):
+        return values[:, None, None].expand(-1, 32, 32)
+
+    believed = slices(unlabelled)
+    other = (believed + 1) % 4  # the second stream believes something else
+    targets = [(labels, labels % 2 == 0) for labels in (believed, other)]
+    strong, mixed = task._strong_view(
+        believed[:, None].float(),
+        targets,
+        slices(drawn)[:, None].float(),
+        slices(drawn),
+        torch.Generator().manual_seed(1),
+    )
+    seen = strong[:, 0].long()
+    assert (seen != believed).any(dim=(1, 2)).all(), "something is pasted into every slice"
+    assert bool((seen >= 4).any()) is (mix == "both")
+    for (labels, sure), shift in zip(mixed, (0, 1), strict=True):
+        assert torch.equal(labels, torch.where(seen < 4, (seen + shift) % 4, seen))
+        assert torch.equal(sure, torch.where(seen < 4, labels % 2 == 0, True))
 
 
 def test_the_average_answers_and_follows_the_network():

@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 import slicer
 from fake_propagation import FakePropagation
+from few_shot_drawings import preview_node, square
 from PyQt5.QtCore import Qt
 
 from S3NetSegmentLib.engine import InputError, ResourceError
-
-
-def square(top=10, left=12, size=8, shape=(36, 40)):
-    mask = np.zeros(shape, bool)
-    mask[top : top + size, left : left + size] = True
-    return mask
 
 
 @pytest.fixture
@@ -29,11 +24,6 @@ def open_drawn(open_panel, views):
         return panel
 
     return opener
-
-
-def preview_node():
-    nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if "preview" in n.GetName()]
-    return nodes[0] if nodes else None
 
 
 def test_propagate_shows_a_preview_and_accept_writes_it(open_drawn, keep_picture):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import qt
+import slicer
 
 from ..engine import InputError
 from ..scene.accepted_answer import AcceptedAnswer
@@ -47,6 +48,7 @@ class FewShotSection:
         self.node = None
         self.active = False
         self._pair = self._ids = None  # the volume and segmentation that are drawn in
+        self._may_create = True  # whether a segmentation to draw in is made where there is none
         self._kept: dict[tuple, tuple[str, str]] = {}  # their ids -> support and accepted answer, of earlier ones
         self._view_slice = None
         self.problem = ""
@@ -73,11 +75,9 @@ class FewShotSection:
             self._forget_node()
             self.state_changed()
             return
-        fresh = self.node is None or self.node.parameterNode is not parameter_node.parameterNode
         self.node = parameter_node
-        if fresh:
-            self._kept.clear()
-            self._pair = None
+        if slicer.mrmlScene.IsImporting():
+            return  # half of it is there; the end of the import comes here, too
         self._follow_drawing()
         if self.active:
             self._show_all()
@@ -92,6 +92,7 @@ class FewShotSection:
             self._watch.stop()
             self._live_timer.stop()
         elif self.node is not None:
+            self._may_create = True
             self._follow_drawing()
             self.controller.look()
             self._show_all()
@@ -130,10 +131,11 @@ class FewShotSection:
             return
         self.node.acceptedAnswer = result.state.to_text()
 
-    def go_to(self, place: tuple[str, int]) -> None:
-        """Shows a slice."""
+    def go_to(self, place: tuple[str, int], volume_node=None) -> None:
+        """Shows a slice of ``volume_node``; None: of the drawn volume."""
         try:
-            show_slice(self.node.volume, *place, self.node.segmentation, None, self._inputs.last_view)
+            volume_node = volume_node or self.node.volume
+            show_slice(volume_node, *place, self.node.segmentation, None, self._inputs.last_view)
         except InputError as error:
             self.notify.refused(str(error))
 
@@ -200,15 +202,19 @@ class FewShotSection:
     def _follow_drawing(self) -> None:
         """Takes up the drawing of the selected volume and segmentation."""
         node = self.node
-        removed = self._pair is not None and self._pair[1] is not None and self._pair[1].GetScene() is None
-        if self.active and node.volume is not None and node.segmentation is None and not removed:
+        if self._removed_segmentation():
+            self._may_create = False  # what the user has removed shall not come back by itself
+        elif self._pair is not None and self._pair[0] is not node.volume:
+            self._may_create = True
+        if self.active and self._may_create and node.volume is not None and node.segmentation is None:
             self._new_segmentation()  # as Slicer's own editor does
             if node.segmentation is not None:
                 return  # the parameter node was modified: this comes again
         pair = (node.volume, node.segmentation)
         if self._pair is None or any(a is not b for a, b in zip(pair, self._pair, strict=True)):
             support, accepted = node.support, node.acceptedAnswer
-            if self._pair is not None:  # the user went on to another volume or segmentation, and may come back
+            if self._pair is not None and None not in self._pair:
+                # The user went on to another volume or segmentation, and may come back.
                 self._kept[self._ids] = (support, accepted)
                 support, accepted = self._kept.get(_ids(pair), ("", ""))
             self._pair, self._ids = pair, _ids(pair)
@@ -221,6 +227,9 @@ class FewShotSection:
             if self.controller.support is None:
                 node.support = ""
         self._watch.watch(node.segmentation if self.active else None)
+
+    def _removed_segmentation(self) -> bool:
+        return self._pair is not None and self._pair[1] is not None and self._pair[1].GetScene() is None
 
     def _new_segmentation(self) -> None:
         try:
@@ -358,8 +367,12 @@ class FewShotSection:
         if support is None:
             self.table.show([], _HINT)
             return
-        segmentation, volume = support.segmentation_node.GetSegmentation(), volume_from_node(support.volume_node)
-        rows, drawn_on = [], support.drawn_on()
+        segmentation, rows = support.segmentation_node.GetSegmentation(), []
+        try:
+            volume, drawn_on = volume_from_node(support.volume_node), support.drawn_on()
+        except InputError as error:
+            self.table.show([], str(error)[:1].upper() + str(error)[1:])
+            return
         for chosen in support.slices:
             segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]
             looks = tuple((s.GetName(), tuple(s.GetColor())) for s in segments)

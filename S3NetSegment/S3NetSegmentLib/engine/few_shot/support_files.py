@@ -18,6 +18,7 @@ from ..images.seg_nrrd import read_segmentation
 from .label_grid import PlacedLabels, placed_labels
 from .support import SupportVolume, drawn_slices
 
+ALL = "all"
 MOST_SEGMENTS = 254
 _FEW_PIXELS = 8
 _SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then
@@ -30,12 +31,12 @@ class SupportFile:
 
     :param labels: path of the labels.
     :param image: path of the image that they belong to; None: the image that is segmented.
-    :param drawn: drawn slices named by the user; None: those that hold labels.
+    :param drawn: drawn slices named by the user, or "all"; None: those that hold labels.
     """
 
     labels: str
     image: str | None = None
-    drawn: tuple[int, ...] | None = None
+    drawn: tuple[int, ...] | str | None = None
 
     @property
     def shown(self) -> str:
@@ -145,8 +146,12 @@ def _add_drawing(
 ) -> None:
     """``target``: the image that the drawing belongs to."""
     numbers = _numbered(support, segmentation, file)
+    drawn = file.drawn
+    if drawn == ALL:
+        axis = target.slice_axis(axis)
+        drawn = range(target.size[AXES.index(axis)])
     try:
-        placed = placed_labels(numbers, segmentation.ijk_to_ras, target, axis, file.drawn)
+        placed = placed_labels(numbers, segmentation.ijk_to_ras, target, axis, drawn)
     except InputError as error:
         raise InputError(f"{file.shown}: {error}") from None
     if file.image and placed.planes:
@@ -258,14 +263,15 @@ def _check_drawn(support: Support, image: Volume) -> None:
     for fact in support.facts:
         for name, count in fact["pixels"].items():
             drawn[name] = drawn.get(name, 0) + count
-    for segment in support.segments:
-        count = drawn.get(segment.name, 0)
-        if count == 0:
-            support.notes.append(f"of segment {segment.name!r} nothing is drawn on the drawn slices; it stays empty")
-        elif count <= _FEW_PIXELS:
-            support.notes.append(
-                f"segment {segment.name!r} is drawn on {count} pixel{'s' if count > 1 else ''} only; too little to learn from"
-            )
+    counts = {segment.name: drawn.get(segment.name, 0) for segment in support.segments}
+    nothing = [name for name, count in counts.items() if count == 0]
+    little = [name for name, count in counts.items() if 0 < count <= _FEW_PIXELS]
+    if nothing:
+        support.notes.append(f"of {_shown_names(nothing)} nothing is drawn on the drawn slices; it stays empty")
+    if little:
+        support.notes.append(
+            f"{_shown_names(little)}: at most {_FEW_PIXELS} pixels are drawn, too little to learn from"
+        )
     if not drawn:
         raise InputError("nothing of the chosen segments is drawn on the drawn slices; draw a segment on at least one")
     for fact in support.facts:
@@ -276,7 +282,12 @@ def _check_drawn(support: Support, image: Volume) -> None:
                     "image (--support-image)"
                 )
             raise InputError(
-                f"{os.path.basename(fact['labels'])!r} holds labels on every slice along {fact['axis']} of image "
+                f"{os.path.basename(fact['labels'])!r} is drawn on every slice along {fact['axis']} of image "
                 f"{image.name!r}, so nothing is left to find; name the slices to learn from with --drawn, or the image that "
                 "it belongs to with --support-image"
             )
+
+
+def _shown_names(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
+    return f"segment{'s' if len(names) > 1 else ''} {shown}"

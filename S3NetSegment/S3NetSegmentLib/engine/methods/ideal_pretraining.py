@@ -165,7 +165,7 @@ class IdealPretraining(nn.Module):
         """For each asked cell, the key cells of slices at the same height that show the same place: bool ``[Q, N h w]``."""
         shape, cell = asked.shape[1:], (self.stride, self.stride)
         own, other = (
-            torch.from_numpy(view.affine.correspond(Affine2d.identity(), shape, cell)[0]).to(asked.device)
+            torch.from_numpy(view.affine.correspond(Affine2d.identity(), shape, cell)[0]).float().to(asked.device)
             for view in (query, key)
         )
         far = (own[asked][:, None] - other.flatten(0, 2)[None]).abs().amax(2)

@@ -75,7 +75,8 @@ def described(segmentation: Segmentation) -> list[dict]:
     for segment in segmentation.segments:
         voxels = int(segmentation.mask(segment).sum())
         color = "#" + "".join(f"{round(255 * part):02x}" for part in segment.color)
-        facts.append({"name": segment.name, "color": color, "voxels": voxels, "volume_ml": round(voxels * voxel_ml, 6)})
+        volume = round(float(voxels * voxel_ml), 6)
+        facts.append({"name": segment.name, "color": color, "voxels": voxels, "volume_ml": volume})
     return facts
 
 

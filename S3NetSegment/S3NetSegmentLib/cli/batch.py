@@ -1,0 +1,303 @@
+"""``s3net batch``: the methods over many images by one manifest; safe to stop and to go on with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+
+from .. import __version__
+from .arguments import add_common, device, whole
+from .terminal import ProgressDisplay, shown_path
+
+DESCRIPTION = """\
+Runs Segment and Few-shot over many images.
+
+MANIFEST is a CSV file with one row for each image, a JSON file, or a folder of images. Everything in it is checked before
+anything runs; paths in it are relative to its own folder. Each case gives a segmentation, a picture and a record in DIR, which
+appear whole or not at all, and a line in report.html, with what to look at first on top.
+
+Stop it at any moment (Ctrl-C, a power cut); --resume goes on and skips what is finished: same content of the inputs, same
+settings, same version."""
+EXAMPLES = """\
+examples:
+  s3net batch cohort.csv -o results --dry-run
+  s3net batch cohort.csv -o results --jobs 4 --keep-going
+  s3net batch cohort.csv -o results --jobs 4 --keep-going --resume
+  s3net batch scans -o results --pattern '*.nii.gz' --default regions=6 --default regions_only=true
+  s3net batch scans -o results --default method=few-shot --default support=drawn.seg.nrrd --default support_image=a.nii.gz
+  s3net batch cohort.csv -o results --scheduler tcp://node1:8786
+
+manifest, e.g.:
+  image,method,points,support,drawn,output
+  ct1.nii.gz,segment,"-60,10,120",,,liver/ct1
+  ct2.nii.gz,few-shot,,ct2_drawn.seg.nrrd,"12,30,44",organs/ct2"""
+_MOST_PROBLEMS = 50
+
+
+def register(commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "batch", help="many images by a manifest, with a report", description=DESCRIPTION, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("manifest", metavar="MANIFEST", nargs="?", help="a .csv or .json file, or a folder of images")
+    parser.add_argument("-o", "--output", metavar="DIR", help="folder of the results; made if need be")
+    group = parser.add_argument_group("what is done")
+    group.add_argument("--columns", action="store_true", help="list the columns of a manifest and end")
+    group.add_argument("--dry-run", action="store_true", help="check everything, print the plan and end")
+    group.add_argument("--resume", action="store_true", help="skip the cases that are finished")
+    group.add_argument("--keep-going", action="store_true", help="go on after a failed case; otherwise stop there")
+    group.add_argument("--report-only", action="store_true", help="only write the report anew, from the records")
+    group.add_argument("--pattern", metavar="GLOB", help="for a folder: which files, e.g. '*.nii.gz' or '**/*.nrrd'")
+    group.add_argument(
+        "--default", dest="defaults", metavar="COLUMN=VALUE", action="append", default=[],
+        help="for rows that say nothing else; may be repeated; paths relative to the current folder",
+    )  # fmt: skip
+    group = parser.add_argument_group("where it is done")
+    group.add_argument("--jobs", type=whole(1, 1024), metavar="N", default=1, help="processes at once (default 1)")
+    group.add_argument(
+        "--scheduler", metavar="ADDRESS", help="a running dask.distributed scheduler, e.g. tcp://node1:8786"
+    )
+    group.add_argument(
+        "--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}",
+        help="auto (the default) takes CUDA if there is one, else the Apple GPU, else the CPU",
+    )  # fmt: skip
+    add_common(parser)
+    parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
+
+
+def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuses arguments that contradict each other, before anything is read. Exits with code 2."""
+    if arguments.columns:
+        return
+    if not arguments.manifest:
+        parser.error("MANIFEST is missing: a .csv or .json file, or a folder of images")
+    if not arguments.output:
+        parser.error("-o DIR is missing: the folder of the results")
+    if arguments.scheduler is not None and arguments.jobs != 1:
+        parser.error("--jobs is for this machine; with --scheduler the cluster has its own workers: leave one out")
+    if arguments.scheduler is not None and not arguments.scheduler.strip():
+        parser.error("--scheduler needs an address, e.g. tcp://node1:8786")
+    for text in arguments.defaults:
+        if not text.partition("=")[1] or not text.partition("=")[2].strip():
+            parser.error(f"--default {text!r} is not understood; write COLUMN=VALUE, e.g. --default regions=6")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Reads the manifest, runs it, reports. Returns the exit code; errors pass through."""
+    if arguments.columns:
+        return _print_columns(arguments)
+    from ..engine.batch.manifest import ManifestError, read_manifest
+    from ..engine.batch.resume import make_plan
+
+    defaults = {
+        n.strip().lower().replace("-", "_"): v.strip() for n, _, v in (t.partition("=") for t in arguments.defaults)
+    }
+    if os.path.exists(arguments.output) and not os.path.isdir(arguments.output):
+        return _refused([f"output {arguments.output!r} is a file; give a folder"])
+    try:
+        cases = read_manifest(arguments.manifest, arguments.output, pattern=arguments.pattern, defaults=defaults)
+    except ManifestError as error:
+        return _refused(error.problems)
+    if arguments.report_only:
+        return _report_only(arguments, cases)
+    plan = make_plan(cases, arguments.output, arguments.resume)
+    if arguments.dry_run:
+        return _print_plan(arguments, plan)
+    return _run_plan(arguments, plan)
+
+
+def _refused(problems: list[str]) -> int:
+    for problem in problems[:_MOST_PROBLEMS]:
+        print(f"s3net: error: {problem}", file=sys.stderr)
+    if len(problems) > _MOST_PROBLEMS:
+        print(f"s3net: error: and {len(problems) - _MOST_PROBLEMS} more", file=sys.stderr)
+    return 2
+
+
+def _run_plan(arguments: argparse.Namespace, plan) -> int:
+    from ..engine.batch.run import records_of, run_plan
+
+    started, total = time.monotonic(), len(plan.todo)
+    workers = _workers(arguments)
+    display = _Display(arguments.quiet, total)
+    display.say(f"{len(plan.cases)} cases: {total} to do, {len(plan.finished)} finished")
+    for line in _resources(arguments, workers, total):
+        display.say(line)
+    code = 0
+    with _StopSignal() as stopped:
+        try:
+            records = run_plan(plan, arguments.output, workers, keep_going=arguments.keep_going, on_event=display.show)
+        except KeyboardInterrupt:
+            code = stopped.exit_code
+            records = records_of(plan.cases, arguments.output)
+    display.close()
+    counts = _counts(plan, records)
+    code = code or (1 if counts["failed"] or counts["waiting"] else 0)
+    _summarise(arguments, plan, records, counts, code, time.monotonic() - started)
+    return code
+
+
+def _workers(arguments: argparse.Namespace):
+    if arguments.scheduler is not None:
+        from ..engine.batch.cluster import Cluster
+
+        return Cluster(arguments.output, arguments.scheduler, arguments.device)
+    from ..engine.batch.workers import Processes
+
+    return Processes(arguments.output, arguments.jobs, arguments.device)
+
+
+def _resources(arguments: argparse.Namespace, workers, total: int) -> list[str]:
+    if arguments.scheduler is not None:
+        return [workers.describe()]
+    count = min(len(workers.shares), total)
+    if not count:
+        return []
+    share = workers.shares[0]
+    memory = "without a bound on memory" if share.memory_mb is None else f"at most {share.memory_mb:,} MB of memory"
+    card = "" if share.card is None else f", NVIDIA card {share.card} ({share.card_share:.0%} of its memory)"
+    plural = "processes" if count > 1 else "process"
+    return [f"{count} {plural}, each with {share.threads} thread{'s' if share.threads > 1 else ''}, {memory}{card}"]
+
+
+class _StopSignal:
+    """SIGTERM stops like Ctrl-C, but with its own exit code; while stopping, further ones are ignored."""
+
+    def __init__(self):
+        self.exit_code = 130
+
+    def __enter__(self):
+        self._before = signal.getsignal(signal.SIGTERM)
+        if self._before != signal.SIG_IGN:
+            signal.signal(signal.SIGTERM, self._on_term)
+        return self
+
+    def __exit__(self, *_):
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _on_term(self, number, frame):
+        self.exit_code = 143
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+
+class _Display:
+    """A bar over all cases and a line for each finished one, on stderr."""
+
+    def __init__(self, quiet: bool, total: int):
+        self._bar, self._quiet = ProgressDisplay(quiet or not sys.stderr.isatty()), quiet
+        self._total, self._done, self._running = max(total, 1), 0, {}
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            self._bar.clear()
+            print(f"s3net: {text}", file=sys.stderr, flush=True)
+
+    def show(self, event) -> None:
+        """Shows an Event."""
+        name = event.case.name
+        if event.kind in ("started", "step"):
+            self._running[name] = event.step.fraction if event.step else 0.0
+        elif event.kind == "lost":
+            self._running.pop(name, None)
+            self.say(f"{name}: its worker died; it is tried once more")
+        elif event.kind == "finished":
+            from ..engine.batch.report import one_line
+
+            self._running.pop(name, None)
+            self._done += 1
+            self.say(f"[{self._done}/{self._total}] {name}: {one_line(event.record)}")
+        self._bar(_OverallStep((self._done + sum(self._running.values())) / self._total, ", ".join(self._running)))
+
+    def close(self) -> None:
+        self._bar.clear()
+
+
+class _OverallStep:
+    """What ProgressDisplay shows."""
+
+    def __init__(self, fraction: float, message: str):
+        self.fraction, self.message = fraction, message
+
+
+def _counts(plan, records: dict) -> dict[str, int]:
+    from ..engine.batch.report import count_states, report_rows
+
+    return count_states(report_rows(plan.cases, records))
+
+
+def _summarise(arguments, plan, records: dict, counts: dict, code: int, seconds: float) -> None:
+    report = os.path.join(arguments.output, "report.html")
+    if arguments.json:
+        facts = {
+            "command": "batch", "version": __version__, "manifest": os.path.abspath(arguments.manifest),
+            "folder": os.path.abspath(arguments.output), "counts": counts, "computed": len(plan.todo),
+            "skipped": len(plan.finished), "seconds": round(seconds, 3), "report": os.path.abspath(report),
+            "cases": [_facts(case, records.get(case.name)) for case in plan.cases],
+        }  # fmt: skip
+        print(json.dumps(facts, indent=2))
+    elif not arguments.quiet:
+        told = ", ".join(f"{count} {state}" for state, count in counts.items() if count or state == "done")
+        print(f"{told}; {len(plan.finished)} were finished before; {seconds:.1f} s")
+        for case in plan.cases:
+            record = records.get(case.name)
+            if record is not None and record["status"] != "done":
+                print(f"  failed: {case.row}, {case.name}: {' '.join(record['error'].split())}")
+        print(f"wrote {shown_path(report)}")
+    if code in (130, 143):
+        print("s3net: stopped; what is finished is kept, --resume goes on", file=sys.stderr, flush=True)
+
+
+def _facts(case, record: dict | None) -> dict:
+    kept = ("status", "error", "confidence", "segments", "outputs", "seconds", "memory_mb", "notes", "attempt")
+    facts = {"name": case.name, "row": case.row, "image": case.image, "method": case.method}
+    return facts | ({"status": "waiting"} if record is None else {name: record[name] for name in kept})
+
+
+def _report_only(arguments: argparse.Namespace, cases) -> int:
+    from ..engine.batch.report import count_states, write_report
+    from ..engine.batch.run import records_of
+
+    counts = count_states(write_report(arguments.output, cases, records_of(cases, arguments.output)))
+    report = os.path.join(arguments.output, "report.html")
+    if arguments.json:
+        print(json.dumps({"command": "batch", "counts": counts, "report": os.path.abspath(report)}, indent=2))
+    elif not arguments.quiet:
+        print(", ".join(f"{count} {state}" for state, count in counts.items()))
+        print(f"wrote {shown_path(report)}")
+    return 0
+
+
+def _print_plan(arguments: argparse.Namespace, plan) -> int:
+    if arguments.json:
+        cases = [
+            {"row": c.row, "name": c.name, "method": c.method, "image": c.image, "outputs": c.outputs()}
+            | {"to_do": c.name in plan.reasons, "why": plan.reasons.get(c.name, "finished")}
+            for c in plan.cases
+        ]
+        print(json.dumps({"command": "batch", "to_do": len(plan.todo), "cases": cases}, indent=2))
+        return 0
+    for case in plan.cases:
+        print(
+            f"{case.row}: {case.method} {shown_path(case.image)} -> {case.output} ({plan.reasons.get(case.name, 'finished')})"
+        )
+    print(f"{len(plan.cases)} cases: {len(plan.todo)} to do, {len(plan.finished)} finished; nothing was run")
+    return 0
+
+
+def _print_columns(arguments: argparse.Namespace) -> int:
+    from ..engine.batch.columns import COLUMNS
+
+    if arguments.json:
+        print(json.dumps({n: {"help": c.help, "methods": c.methods} for n, c in COLUMNS.items()}, indent=2))
+        return 0
+    width = max(map(len, COLUMNS))
+    for name, column in COLUMNS.items():
+        only = "" if len(column.methods) == 3 else f" ({', '.join(column.methods)})"
+        print(f"{name:<{width}}  {column.help}{only}")
+    return 0

@@ -1,0 +1,269 @@
+"""One case from its files to its files: what every worker does, on this machine, on a cluster and in Slicer.
+
+Results are made in a folder of their own beside their place and put there by renames; the record comes last. So whatever
+stops the process, a case without a record is not finished, and one with a record is whole.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import io
+import os
+import platform
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ... import __version__
+from ..errors import InputError, ResourceError
+from ..images import Segmentation, Volume
+from ..images.encoding import write_png_pixels
+from ..images.files import check_output_path, suffix_of
+from ..images.image_warnings import collected_image_warnings
+from ..images.overlay import draw_overlay
+from ..images.resample import resized
+from ..images.writing import write_image, write_png, write_segmentation
+from ..methods.few_shot_task import carry_drawings, read_drawings
+from ..methods.results import described
+from ..methods.segment_task import segment_image
+from ..progress import Step, drain
+from .case import Case
+from .case_files import CaseFiles
+from .fingerprint import encoder_digest, input_facts, settings_hash
+from .output_names import place_in
+from .records import flush_to_disk, forget, staging_folder, write_record
+from .resume import DONE, FAILED
+
+PICTURE, THUMBNAIL = 512, 176  # pixels of the long side
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass
+class _Result:
+    """What a method made, as the files and the record need it."""
+
+    segmentation: Segmentation
+    confidence: float | None
+    confidence_map: Volume | None
+    picture: np.ndarray
+    device: str
+    seed: int
+    settings: dict
+    notes: list[str]
+
+
+def run_case(
+    case: Case,
+    folder: str | os.PathLike,
+    device: str = "auto",
+    on_step: Callable[[Step], None] | None = None,
+    files: CaseFiles | None = None,
+    attempt: int = 1,
+) -> dict:
+    """Does ``case`` and writes its results and its record into ``folder``; returns the record.
+
+    Never raises for what is wrong with the case: that is in the record (``status`` "failed", ``error``).
+
+    :param attempt: counted from 1; above 1 after a worker was lost.
+    """
+    clock = time.perf_counter()
+    record = new_record(case, attempt)
+    try:
+        with collected_image_warnings() as warned:
+            forget(folder, case.name)  # from here on nothing of an earlier run counts
+            _make(case, folder, device, on_step, files or CaseFiles(), record)
+        record["notes"] = list(dict.fromkeys([*warned, *record["notes"]]))
+        record["status"] = DONE
+    except (InputError, ResourceError) as error:
+        record["error"] = str(error)
+    except MemoryError:
+        record["error"] = "the memory is full; use fewer jobs at once (--jobs), fewer slices or smaller work sizes"
+    except OSError as error:
+        record["error"] = f"{error.filename or case.output}: {error.strerror or error}; check the disk and the network"
+    except Exception as error:
+        record["error"] = f"{type(error).__name__}: {error} (a defect; please report it)"
+        record["traceback"] = traceback.format_exc(limit=-12)
+    record["seconds"]["total"] = round(time.perf_counter() - clock, 3)
+    record["memory_mb"] = peak_memory_mb()
+    record["finished"] = _now()
+    return saved(folder, record)
+
+
+def run_alone(case: dict, folder: str, device: str) -> dict:
+    """:func:`run_case` for the fields of a case, one at a time in this process: workers of a cluster may have several
+    threads, but warnings and the number of torch threads belong to the whole process."""
+    with _ONE_AT_A_TIME:
+        return run_case(Case(**case), folder, device)
+
+
+def new_record(case: Case, attempt: int = 1) -> dict:
+    """A record of ``case`` on which nothing has been done; ``status`` "failed"."""
+    return {
+        "name": case.name, "row": case.row, "status": FAILED, "error": "", "method": case.method, "image": case.image,
+        "version": __version__, "settings_hash": "", "inputs": {}, "outputs": {}, "segments": [], "confidence": None,
+        "settings": list(case.settings), "seed": case.seed, "device": "", "notes": [], "seconds": {}, "memory_mb": None,
+        "attempt": attempt, "host": platform.node(), "started": _now(), "finished": "", "thumbnail": "",
+    }  # fmt: skip
+
+
+def saved(folder: str | os.PathLike, record: dict) -> dict:
+    """Writes ``record``; if that is impossible the returned one says so and is failed."""
+    try:
+        write_record(folder, record)
+    except (InputError, ResourceError) as error:
+        told = f"{record['error']}; and " if record["error"] else ""
+        return {**record, "status": FAILED, "error": f"{told}the record could not be written: {error}"}
+    return record
+
+
+def peak_memory_mb() -> int | None:
+    """Most memory that this process has held at once, None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+
+
+def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: dict) -> None:
+    """The work; fills ``record``."""
+    times = _Times(record["seconds"])
+    before = input_facts(case)
+    record["inputs"], record["settings_hash"] = before, settings_hash(case, encoder_digest(case))
+    times.end("hashing")
+    volume = files.read_image(case.image, case.frame)
+    check_output_path(place_in(folder, case.output), volume=volume)
+    times.end("reading")
+    result = {"segment": _segment, "few-shot": _few_shot, "apply": _apply}[case.method](
+        case, volume, device, on_step, files
+    )
+    times.end("method")
+    record |= {
+        "segments": described(result.segmentation), "confidence": _rounded(result.confidence), "device": result.device,
+        "seed": result.seed, "settings": [f"{n}={v}" for n, v in result.settings.items()], "notes": result.notes,
+        "thumbnail": _thumbnail(result.picture),
+    }  # fmt: skip
+    if input_facts(case, before) != before:
+        raise InputError("an input was changed while it was being used; run the batch again with --resume")
+    record["outputs"] = _written(case, folder, volume, result, files)
+    times.end("writing")
+
+
+class _Times:
+    """Seconds of each part of the work."""
+
+    def __init__(self, seconds: dict):
+        self._seconds, self._since = seconds, time.perf_counter()
+
+    def end(self, name: str) -> None:
+        now = time.perf_counter()
+        self._seconds[name], self._since = round(now - self._since, 3), now
+
+
+def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+    outcome = drain(segment_image(volume, case.segment_task(), device), on_step)
+    sure = drain(outcome.confidence_steps(), on_step) if case.confidence else None
+    regions = outcome.regions
+    return _Result(
+        outcome.segmentation, outcome.agreement(), sure, outcome.picture(PICTURE), regions.device, regions.settings.seed,
+        regions.settings.changed(), list(outcome.notes),
+    )  # fmt: skip
+
+
+def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+    task = case.few_shot_task()
+    support = read_drawings(volume, task, read=lambda path: files.read_image(path, None))
+    outcome = drain(carry_drawings(volume, task, support, device, _encoder), on_step)
+    return _Result(
+        outcome.segmentation, outcome.expected_dice(), outcome.confidence if case.confidence else None,
+        outcome.picture(PICTURE), outcome.device, outcome.settings.seed, outcome.settings.changed(), list(outcome.notes),
+    )  # fmt: skip
+
+
+def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+    from ..methods.apply_model import as_segmentation, model_tags
+
+    segmenter = _segmenter(case.model, os.stat(case.model).st_mtime_ns, device)
+    answer = drain(segmenter.segment(volume, confidence=True), on_step)
+    tags = model_tags(segmenter.model, case.model, answer.device)
+    segmentation = as_segmentation(segmenter.model, answer.labels, volume, tags)
+    found = answer.labels > 0
+    sure = float(answer.confidence[found].mean(dtype=np.float64)) if found.any() else None
+    sure_map = Volume(answer.confidence, volume.ijk_to_ras, "confidence") if case.confidence else None
+    picture = draw_overlay(volume, segmentation, axis="auto", size=PICTURE)
+    return _Result(segmentation, sure, sure_map, picture, answer.device, 0, {}, list(answer.notes))
+
+
+@lru_cache(maxsize=1)  # a worker mostly does one kind of case
+def _segmenter(path: str, changed: int, device: str):
+    from ..methods.apply_model import ModelSegmenter
+    from ..training.model_file import load_model
+
+    return ModelSegmenter(load_model(path, "segmenter"), device)
+
+
+@lru_cache(maxsize=1)
+def _encoder(name: str, device: str):
+    from ..few_shot.encoders import load_encoder
+
+    return load_encoder(name, device)
+
+
+def _written(case: Case, folder, volume: Volume, result: _Result, files: CaseFiles) -> dict:
+    """Writes all results and puts them in their places; what -> name, bytes and time of change."""
+    staging, outputs = staging_folder(folder, case), {}
+    try:
+        made = {what: staging / Path(name).name for what, name in case.outputs().items()}
+        _write_segmentation(case, result.segmentation, made["segmentation"], volume, files)
+        write_png(result.picture, made["overlay"])
+        if result.confidence_map is not None:
+            write_image(result.confidence_map, made["confidence"])
+        for path in made.values():
+            with open(path, "rb+") as file:
+                flush_to_disk(file)
+        for what, name in case.outputs().items():
+            place = place_in(folder, name)  # asked again: a link may have been put there meanwhile
+            os.replace(made[what], place)  # also replaces a link itself instead of following it
+            facts = os.stat(place)
+            outputs[what] = {"name": name, "bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return outputs
+
+
+def _write_segmentation(case: Case, segmentation: Segmentation, path: Path, volume: Volume, files: CaseFiles) -> None:
+    if suffix_of(path) == ".seg.nrrd":
+        files.write_segmentation(segmentation, path, volume)
+    elif case.method == "few-shot":  # label maps keep the values of the drawing
+        write_image(Volume(segmentation.layers[0], segmentation.ijk_to_ras, "labels"), path)
+    else:
+        write_segmentation(segmentation, path)
+
+
+def _thumbnail(picture: np.ndarray) -> str:
+    """A small picture as a data address for the report."""
+    scale = THUMBNAIL / max(picture.shape[:2])
+    shape = [max(round(n * scale), 1) for n in picture.shape[:2]]
+    small = np.rint(np.clip(resized(picture, shape), 0, 255)).astype(np.uint8)
+    small &= 0xF8  # five bits of each colour: a third less to store, and hardly seen at this size
+    file = io.BytesIO()
+    write_png_pixels(file, small)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), 4)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

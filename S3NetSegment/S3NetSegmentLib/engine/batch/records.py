@@ -1,0 +1,92 @@
+"""Records: one JSON file for each case, written last of all its files, from which everything else can be told again."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..images.files import replacing
+from .case import Case
+from .fingerprint import SCHEMA
+from .output_names import RECORDS, place_in
+
+STAGING = ".s3net-"  # begin of the names of folders in which results are made
+_FACTS = {
+    "name": str, "status": str, "settings_hash": str, "inputs": dict, "outputs": dict, "segments": list, "notes": list,
+    "seconds": dict, "error": str, "method": str, "thumbnail": str, "confidence": float | int | None,
+    "memory_mb": int | None,
+}  # fmt: skip
+_SEGMENT = {"name": str, "voxels": int, "volume_ml": float | int}
+
+
+def record_path(folder: str | os.PathLike, name: str) -> Path:
+    """Where the record of the case ``name`` lies."""
+    return place_in(folder, f"{RECORDS}/{name}.json")
+
+
+def read_record(folder: str | os.PathLike, name: str) -> dict | None:
+    """The record of a case; None if there is none, or one that is damaged or of another version of the format."""
+    try:
+        record = json.loads(record_path(folder, name).read_text(encoding="utf-8"))
+        sound = record["schema"] == SCHEMA and _holds(record, _FACTS)
+        sound = sound and all(_holds(segment, _SEGMENT) for segment in record["segments"])
+        sound = sound and all(isinstance(e, dict) for part in ("inputs", "outputs") for e in record[part].values())
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return record if sound and record["name"] == name else None
+
+
+def _holds(facts: dict, kinds: dict) -> bool:
+    return all(isinstance(facts[name], kind) for name, kind in kinds.items())
+
+
+def write_record(folder: str | os.PathLike, record: dict) -> None:
+    """Writes the record of a case, whole or not at all. InputError or ResourceError if it cannot be."""
+    path = record_path(folder, record["name"])
+    if path.is_symlink():
+        path.unlink()  # a link is not followed: it could lead out of the folder
+    with replacing(path) as temporary:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump({"schema": SCHEMA, **record}, file, indent=1, allow_nan=False)
+            flush_to_disk(file)
+
+
+def forget(folder: str | os.PathLike, name: str) -> None:
+    """Removes the record of a case whose results are about to be replaced."""
+    record_path(folder, name).unlink(missing_ok=True)
+
+
+def flush_to_disk(file) -> None:
+    """Returns when what was written to ``file`` is on the disk, so that no later rename can overtake it."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def staging_folder(folder: str | os.PathLike, case: Case) -> Path:
+    """A new folder beside the results of ``case``, so that a rename puts each of them in its place at once."""
+    parent = place_in(folder, case.output).parent
+    path = parent / f"{STAGING}{secrets.token_hex(6)}"
+    path.mkdir(parents=True)
+    return path
+
+
+def remove_leftovers(folder: str | os.PathLike, cases: Iterable[Case]) -> int:
+    """Removes what a killed batch left half made; returns how many things. Only while no other batch runs there."""
+    parents = {place_in(folder, case.output).parent for case in cases}
+    parents |= {record_path(folder, case.name).parent for case in cases}
+    removed = 0
+    for parent in parents:
+        if not parent.is_dir():
+            continue
+        for entry in list(os.scandir(parent)):
+            if entry.name.startswith(STAGING) and entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+                removed += 1
+            elif parent.name == RECORDS and entry.name.startswith(".") and entry.name.endswith(".json"):
+                os.unlink(entry.path)
+                removed += 1
+    return removed

@@ -1,0 +1,197 @@
+"""The report of a batch, as CSV, JSON and a page: one row for each case, the ones to look at first on top."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from ... import __version__
+from ..images.files import replacing
+from .case import Case
+from .output_names import place_in
+from .report_page import page
+from .resume import DONE, FAILED
+
+WAITING = "waiting"
+_UNUSUAL = 3.5  # robust deviations of a volume from those of the other cases
+_FEWEST = 5  # cases with a segment, below which no volume is called unusual
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """What the report says of one case.
+
+    :param look: how much it should be looked at, 0 to 1; ``why`` says for what.
+    :param volume_ml: of the object, or of all segments together where there are several drawn ones; None: nothing done.
+    :param segments: "name volume ml; ...".
+    """
+
+    look: float
+    why: str
+    name: str
+    status: str
+    method: str
+    image: str
+    confidence: float | None
+    volume_ml: float | None
+    segments: str
+    seconds: float | None
+    memory_mb: int | None
+    notes: str
+    error: str
+    output: str
+    overlay: str
+    thumbnail: str
+
+
+def report_rows(cases: Iterable[Case], records: Mapping[str, dict], edited: Iterable[str] = ()) -> list[ReportRow]:
+    """One row for each case, those to look at first on top.
+
+    Looked at first are failed cases, then empty segments, volumes far from those of the other cases (more than
+    3.5 robust deviations of the logarithm), low confidence, and notes.
+    """
+    unusual, changed = _unusual_volumes(records.values()), set(edited)
+    rows = [_row(case, records.get(case.name), unusual.get(case.name, ""), case.name in changed) for case in cases]
+    return sorted(rows, key=lambda row: -row.look)  # stable: equals stay in the order of the manifest
+
+
+def write_report(
+    folder: str | os.PathLike, cases: list[Case], records: Mapping[str, dict], edited: Iterable[str] = ()
+) -> list[ReportRow]:
+    """Writes report.html, report.csv and report.json into ``folder``; returns the rows."""
+    rows = report_rows(cases, records, edited)
+    plain = [{name: value for name, value in asdict(row).items() if name != "thumbnail"} for row in rows]
+    counts = count_states(rows)
+    facts = {"version": __version__, "counts": counts, "cases": plain}
+    _write(folder, "report.json", json.dumps(facts, indent=1))
+    _write(folder, "report.csv", _csv(plain))
+    _write(folder, "report.html", page(rows, counts))
+    return rows
+
+
+def count_states(rows: Iterable[ReportRow]) -> dict[str, int]:
+    """How many cases are done, failed and waiting."""
+    rows = list(rows)
+    return {state: sum(row.status == state for row in rows) for state in (DONE, FAILED, WAITING)}
+
+
+def one_line(record: dict) -> str:
+    """What became of a case, for people who watch."""
+    if record["status"] != DONE:
+        return f"FAILED: {' '.join(record['error'].split())}"
+    volume = main_volume(record["segments"])
+    parts = [] if volume is None else [f"{volume:,.2f} ml"]
+    if record["confidence"] is not None:
+        parts.append(f"confidence {record['confidence']:.2f}")
+    parts.append(f"{record['seconds']['total']:.1f} s")
+    if record["memory_mb"]:
+        parts.append(f"{record['memory_mb']:,} MB")
+    return ", ".join(parts)
+
+
+def _row(case: Case, record: dict | None, unusual: str, edited: bool) -> ReportRow:
+    if record is None:
+        return ReportRow(
+            0.0,
+            "",
+            case.name,
+            WAITING,
+            case.method,
+            case.image,
+            None,
+            None,
+            "",
+            None,
+            None,
+            "",
+            "",
+            case.output,
+            "",
+            "",
+        )
+    segments = record["segments"]
+    look, why = _attention(record, segments, unusual)
+    notes = [*record["notes"], *(["changed by somebody since; kept as it is"] if edited else [])]
+    return ReportRow(
+        look, why, case.name, record["status"], case.method, case.image, record["confidence"], main_volume(segments),
+        "; ".join(f"{s['name']} {s['volume_ml']:.2f} ml" for s in segments), record["seconds"].get("total"),
+        record["memory_mb"], "; ".join(notes), record["error"], case.output,
+        (record["outputs"].get("overlay") or {}).get("name", ""), record["thumbnail"],
+    )  # fmt: skip
+
+
+def main_volume(segments: list[dict]) -> float | None:
+    """The volume of the object, else of all segments that are no regions; None without either."""
+    wanted = [s for s in segments if s["name"] == "Object"] or [
+        s for s in segments if not s["name"].startswith("Region ")
+    ]
+    return round(sum(s["volume_ml"] for s in wanted), 6) if wanted else None
+
+
+def _attention(record: dict, segments: list[dict], unusual: str) -> tuple[float, str]:
+    if record["status"] != DONE:
+        return 1.0, "failed"
+    look, why = 0.0, []
+    empty = [s["name"] for s in segments if not s["voxels"]]
+    if empty:
+        look, why = 0.95, [f"empty: {', '.join(empty)}"]
+    if unusual:
+        look, why = max(look, 0.9), [*why, unusual]
+    sure = record["confidence"]
+    if sure is not None and sure < 0.8:
+        why.append(f"confidence {sure:.2f}")
+    look = max(look, 0.0 if sure is None else 0.89 * (1 - sure))
+    if record["notes"]:
+        why.append(f"{len(record['notes'])} note{'s' if len(record['notes']) > 1 else ''}")
+        look = min(look + 0.01, 0.99)
+    return round(look, 4), "; ".join(why)
+
+
+def _unusual_volumes(records: Iterable[dict]) -> dict[str, str]:
+    """Case -> what is unusual about its volumes, compared with the same segment of the other cases."""
+    volumes: dict[tuple[str, str], dict[str, float]] = {}
+    for record in records:
+        if record["status"] == DONE:
+            for segment in record["segments"]:
+                if segment["voxels"] and not segment["name"].startswith("Region "):
+                    volumes.setdefault((record["method"], segment["name"]), {})[record["name"]] = segment["volume_ml"]
+    found: dict[str, str] = {}
+    for (_, segment), by_case in volumes.items():
+        if len(by_case) < _FEWEST:
+            continue
+        middle = statistics.median(by_case.values())
+        # Relative deviations: small organs vary as large ones do. 5 % at least, so that equal volumes raise no alarm.
+        spread = 1.4826 * statistics.median(abs(v / middle - 1) for v in by_case.values())
+        for name, volume in by_case.items():
+            if abs(volume / middle - 1) > _UNUSUAL * max(spread, 0.05):
+                told = f"{segment}: {volume / middle:.2f} times the usual volume"
+                found[name] = f"{found[name]}; {told}" if name in found else told
+    return found
+
+
+def _csv(rows: list[dict]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    names = [name for name in ReportRow.__dataclass_fields__ if name != "thumbnail"]
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow(["" if row[name] is None else _harmless(row[name]) for name in names])
+    return text.getvalue()
+
+
+def _harmless(value):
+    """A text that spreadsheets would run as a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _write(folder, name: str, text: str) -> None:
+    path = place_in(folder, name)
+    if path.is_symlink():
+        path.unlink()
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="replace", newline="")

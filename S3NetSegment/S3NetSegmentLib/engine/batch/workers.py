@@ -1,0 +1,233 @@
+"""Workers on this machine: processes, each with one case at a time. A worker that dies loses its case, not the batch.
+
+The standard library's process pools end as a whole when one process is killed (for memory, by the user); these do not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing import connection
+
+from ..errors import ResourceError
+from ..progress import Step
+from .case import Case
+from .machine import THREADS, WorkerShare, limit_memory, shares
+from .one_case import CaseFiles, new_record, run_case, saved
+
+ATTEMPTS = 2  # a case whose worker died is tried once more
+_PAUSE = 0.5  # seconds between two messages about the progress of one case
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened to ``case``: "started", "step" (``step``), "lost" (its worker died; it is tried again), or
+    "finished" (``record``)."""
+
+    kind: str
+    case: Case
+    record: dict | None = None
+    step: Step | None = None
+
+
+class InThisProcess:
+    """Does the cases one after the other in this process: for Slicer, and for tests."""
+
+    def __init__(self, folder: str | os.PathLike, device: str = "auto", files: CaseFiles | None = None):
+        self._folder, self._device, self._files = folder, device, files
+        self._stopping = False
+
+    def events(self, cases: Iterable[Case]) -> Iterator[Event]:
+        """Does ``cases``; yields what happens."""
+        for case in cases:
+            if self._stopping:
+                return
+            yield Event("started", case)
+            yield Event("finished", case, run_case(case, self._folder, self._device, files=self._files))
+
+    def stop_giving(self) -> None:
+        """Begins no further case."""
+        self._stopping = True
+
+
+class Processes:
+    """``jobs`` processes on this machine. Closing the iterator of :meth:`events` ends them at once.
+
+    Attributes: shares (the WorkerShare of each).
+    """
+
+    def __init__(self, folder: str | os.PathLike, jobs: int = 1, device: str = "auto"):
+        self._folder, self._device, self._stopping = os.fspath(folder), device, False
+        self.shares = shares(jobs, device)
+
+    def events(self, cases: Iterable[Case]) -> Iterator[Event]:
+        """Does ``cases``; yields what happens.
+
+        :raises ResourceError: processes cannot be started here.
+        """
+        waiting, attempts = deque(cases), {}
+        count = min(len(self.shares), len(waiting))
+        workers: list[_Worker] = []
+        failures = 0  # workers that died before their first case
+        try:
+            workers += [_Worker(self._folder, self._device, share) for share in self.shares[:count]]
+            while True:
+                if self._stopping:
+                    waiting.clear()
+                for worker in workers:
+                    if worker.ready and worker.case is None and waiting:
+                        case = waiting.popleft()
+                        attempts[case.name] = attempts.get(case.name, 0) + 1
+                        worker.give(case, attempts[case.name])
+                        yield Event("started", case)
+                if not waiting and all(worker.case is None for worker in workers):
+                    return
+                for worker in _with_news(workers):
+                    kind, content = worker.news()
+                    if kind == "ready":
+                        failures = 0
+                    elif kind == "step":
+                        yield Event("step", worker.case, step=Step(*content))
+                    elif kind == "finished":
+                        case, worker.case = worker.case, None
+                        yield Event("finished", case, content)
+                    elif kind == "died":
+                        case, why = worker.case, worker.how_it_died()
+                        workers.remove(worker)
+                        worker.end()
+                        failures += not worker.ready
+                        if failures > 2:
+                            raise ResourceError(f"no worker can be started on this machine: {why}")
+                        if case is not None and attempts[case.name] < ATTEMPTS:
+                            waiting.appendleft(case)
+                            yield Event("lost", case)
+                        elif case is not None:
+                            yield Event("finished", case, _lost_record(case, self._folder, attempts[case.name], why))
+                        if waiting:
+                            workers.append(_Worker(self._folder, self._device, worker.share))
+        finally:
+            for worker in workers:
+                worker.end()
+
+    def stop_giving(self) -> None:
+        """Begins no further case; those that are being done are finished."""
+        self._stopping = True
+
+
+def _lost_record(case: Case, folder: str, attempts: int, why: str) -> dict:
+    record = new_record(case, attempts)
+    record["error"] = (
+        f"the worker process {why}, {attempts} times. Often the memory was not enough: use fewer jobs (--jobs), fewer "
+        "slices, or a machine with more memory"
+    )
+    record["finished"] = record["started"]
+    return saved(folder, record)
+
+
+def _with_news(workers: list[_Worker]) -> list[_Worker]:
+    ready = connection.wait([w.pipe for w in workers] + [w.process.sentinel for w in workers])
+    return [w for w in workers if w.pipe in ready or w.process.sentinel in ready]
+
+
+class _Worker:
+    """One process and the pipe to it."""
+
+    def __init__(self, folder: str, device: str, share: WorkerShare):
+        context = multiprocessing.get_context("spawn")  # a forked process would inherit threads and a used card
+        self.share, self.case, self.ready = share, None, False
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(target=_work, args=(other, folder, device, share), daemon=True)
+        with _environment(share):
+            try:
+                self.process.start()
+            except OSError as error:
+                raise ResourceError(f"no worker process can be started: {error.strerror or error}") from None
+        other.close()
+
+    def give(self, case: Case, attempt: int) -> None:
+        self.case = case
+        with contextlib.suppress(OSError):  # it has just died, which is seen next
+            self.pipe.send((case, attempt))
+
+    def news(self) -> tuple[str, object]:
+        try:
+            kind, content = self.pipe.recv() if self.pipe.poll() else ("died", None)
+        except (EOFError, OSError):
+            return "died", None
+        self.ready = self.ready or kind == "ready"
+        return kind, content
+
+    def how_it_died(self) -> str:
+        self.process.join(2)
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            return f"was killed (signal {-code}, {signal.Signals(-code).name})"
+        return f"ended by itself (exit code {code})"
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join(10)
+        self.pipe.close()
+
+
+@contextlib.contextmanager
+def _environment(share: WorkerShare):
+    """The variables that libraries read when a new process loads them."""
+    values = dict.fromkeys(THREADS, str(share.threads))
+    if share.card is not None:
+        values["CUDA_VISIBLE_DEVICES"] = share.card
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+def _work(pipe, folder: str, device: str, share: WorkerShare) -> None:
+    """The life of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the batch decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if share.card is None:
+        limit_memory(share.memory_mb)  # CUDA reserves far more address space than it uses
+    elif share.card_share < 1:
+        _limit_card(share.card_share)
+    last = 0.0
+
+    def tell(step: Step) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _PAUSE:
+            last = now
+            pipe.send(("step", (step.fraction, step.message)))
+
+    pipe.send(("ready", None))
+    while True:
+        try:
+            case, attempt = pipe.recv()
+        except (EOFError, OSError):
+            return
+        record = run_case(case, folder, device, tell, attempt=attempt)
+        pipe.send(("finished", record))
+
+
+def _end_with_parent() -> None:
+    """A batch that was killed can stop nobody; its workers must not go on writing beside the next one."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _limit_card(share: float) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share)
