@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import headless_slicer
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -281,6 +282,28 @@ def test_a_drawing_that_was_cropped_and_flipped_keeps_its_place_without_a_note(f
     assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
 
 
+@pytest.mark.skipif(not headless_slicer.AVAILABLE, reason=headless_slicer.WHY_NOT)
+def test_a_drawing_that_slicer_saved_and_cropped_is_the_same_drawing(folder):
+    headless_slicer.start().new_scene()
+    import slicer
+
+    def storage(name):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+        node.SetFileName(str(folder / name))
+        return node
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert storage("drawn.seg.nrrd").ReadData(node)
+    writer = storage("slicer.seg.nrrd")
+    writer.SetCropToMinimumExtent(True)
+    assert writer.WriteData(node)
+    assert sitk.ReadImage("slicer.seg.nrrd").GetSize() != IMAGE.size
+    saved, own = support_of("--support slicer.seg.nrrd"), support_of("--support drawn.seg.nrrd")
+    assert contents(saved) == contents(own) and not saved.notes
+    assert [(s.name, s.color) for s in saved.segments] == [(s.name, s.color) for s in own.segments]
+    assert saved.segments[0].terminology == TERMINOLOGY
+
+
 def test_a_drawing_on_a_finer_grid_is_brought_onto_the_images_grid_and_it_is_said(folder):
     fine = np.repeat(np.repeat(TRUTH, 2, 1), 2, 2)
     fine = np.stack([np.zeros_like(fine), fine, np.zeros_like(fine)], 1).reshape(-1, *fine.shape[1:])  # 1 mm slices
@@ -354,6 +377,8 @@ def test_drawings_here_and_in_another_image_go_together(folder):
     support = support_of("--support whole.nrrd --support-image ct.nii.gz --support one.nrrd")
     other, here = support.drawings
     assert other.drawn is None and np.array_equal(other.labels > 0, TRUTH > 0) and not support.notes
+    fully = support_of("--support drawn.seg.nrrd --support-image ct.nii.gz --drawn all").drawings
+    assert [(f.drawn, f.axis) for f in fully] == [(None, "z")]
     assert here.index == 6 and [s.name for s in support.segments] == ["Segment 3", "Segment 7"]
 
 
@@ -399,8 +424,9 @@ def test_bad_arguments_are_refused_before_anything_is_read(text, capsys):
 BAD_INPUT = {
     "--support missing.seg.nrrd": "there is no file or folder 'missing.seg.nrrd'",
     "--support empty.nrrd": "'empty.nrrd' holds nothing of any segment",
-    "--support whole.nrrd": "holds labels on every slice along z",
+    "--support whole.nrrd": "is drawn on every slice along z",
     "--support away.nrrd": "lie outside image 'ct'",
+    "--support drawn.seg.nrrd --drawn all": "is drawn on every slice along z",
     "--support drawn.seg.nrrd --drawn 5,14": "drawn slice 14 along z does not exist",
     "--support drawn.seg.nrrd --drawn 2,3": "nothing is drawn on slice 2, 3 along z",
     "--support away.nrrd --support-image ct.nii.gz": "lie outside image 'ct'",

@@ -9,12 +9,15 @@ from torch import nn
 
 from S3NetSegmentLib.engine import InputError, drain
 from S3NetSegmentLib.engine.episodes import ViewRanges, random_episodes, random_view
-from S3NetSegmentLib.engine.methods.alpnet_training import AlpnetSettings, AlpnetTask, alpnet_preset, train_alpnet
+from S3NetSegmentLib.engine.methods.alpnet_training import AlpnetSettings, AlpnetTask, EpisodeBatches, alpnet_preset
 from S3NetSegmentLib.engine.nets.lora import add_lora, lora_state
 from S3NetSegmentLib.engine.nets.vit import VisionTransformer
 from S3NetSegmentLib.engine.superpixels import SuperpixelSlices, body_mask, superpixels
+from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.trainer import Trainer
+from S3NetSegmentLib.engine.training.trainer_settings import rate_factor
 
-SMALL = AlpnetSettings(steps=6, side=56, grid=16, prototype_grid=8, learning_rate=1e-3, smallest_superpixel=2000)
+SMALL = AlpnetSettings(side=56, grid=16, prototype_grid=8, smallest_superpixel=2000)
 STILL = ViewRanges(0, 0, 0, (1, 1), 0, 5, (1, 1))
 
 
@@ -247,8 +250,17 @@ def test_features_finer_than_the_grid_are_averaged_and_coarser_ones_enlarged():
 # ---- training ----
 
 
+def alpnet_trainer(encoder, slices, settings=SMALL, folder=None, steps=6):
+    """A trainer of ``encoder``; ``folder`` is a path."""
+    trainer = dataclasses.replace(alpnet_preset("default")[1], steps=steps, learning_rate=1e-3)
+    run = None if folder is None else RunFolder(folder)
+    identity = dataclasses.asdict(settings)
+    return Trainer(
+        AlpnetTask(encoder, settings), EpisodeBatches(slices, settings, 0), trainer, folder=run, identity=identity
+    )
+
+
 def test_training_lowers_the_loss_on_episodes_that_it_has_not_seen():
-    slices = [slice_with_organs(s) for s in range(3)]
     encoder = Tiny()
     fresh = an_episode(seed=50, count=8)
 
@@ -258,26 +270,24 @@ def test_training_lowers_the_loss_on_episodes_that_it_has_not_seen():
 
     before = loss()
     steps = []
-    result = drain(train_alpnet(encoder, slices, dataclasses.replace(SMALL, steps=120)), steps.append)
+    result = drain(alpnet_trainer(encoder, [slice_with_organs(s) for s in range(3)], steps=120).run(), steps.append)
     assert loss() < 0.8 * before
-    assert result.steps == 120 and result.losses[1] < result.losses[0] and steps[-1].fraction == 1.0
+    assert result.steps == 120 and steps[-1].fraction == 1.0
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
     slices = [slice_with_organs(0)]
-    whole, parts = Tiny(), Tiny()
-    drain(train_alpnet(whole, slices, SMALL))
-    file = tmp_path / "state.pt"
-    steps = train_alpnet(parts, slices, SMALL, checkpoint=file, checkpoint_every=2)
-    for _ in range(5):  # four steps are kept, the fifth is lost
+    whole = Tiny()
+    drain(alpnet_trainer(whole, slices).run())
+    steps = alpnet_trainer(Tiny(), slices, folder=tmp_path).run()
+    for _ in range(4):
         next(steps)
     steps.close()
-    again, seen = Tiny(seed=7), []
-    result = drain(train_alpnet(again, slices, SMALL, checkpoint=file, checkpoint_every=2), seen.append)
-    assert seen[0].message == "Going on from step 4"
+    again = Tiny(seed=7)
+    trainer = alpnet_trainer(again, slices, folder=tmp_path)
+    assert trainer.resume() and trainer.step == 4
+    assert drain(trainer.run()).steps == 6
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
-    assert result.steps == 6
-    assert drain(train_alpnet(Tiny(), slices, SMALL, checkpoint=file)) == result  # done already
 
 
 def test_only_lora_adapters_are_trained_and_kept_where_the_encoder_is_frozen(tmp_path):
@@ -294,47 +304,52 @@ def test_only_lora_adapters_are_trained_and_kept_where_the_encoder_is_frozen(tmp
 
     add_lora(encoder, 2, gen(1))
     before = lora_state(encoder)
-    drain(train_alpnet(Grey(), [slice_with_organs(0)], SMALL, checkpoint=tmp_path / "lora.pt", checkpoint_every=3))
+    drain(alpnet_trainer(Grey(), [slice_with_organs(0)], folder=tmp_path).run())
     after = lora_state(encoder)
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert all(
         torch.equal(p, frozen[n.replace(".base", "")]) for n, p in encoder.named_parameters() if not p.requires_grad
     )
-    assert set(torch.load(tmp_path / "lora.pt", weights_only=True)["tensors"]) == {f"inner.{name}" for name in before}
+    assert set(RunFolder(tmp_path).read_state()["task"]) == {f"encoder.inner.{name}" for name in before}
 
 
-def test_a_checkpoint_of_another_training_is_refused(tmp_path):
-    slices, file = [slice_with_organs(0)], tmp_path / "state.pt"
-    short = dataclasses.replace(SMALL, steps=1)
-    drain(train_alpnet(Tiny(), slices, short, checkpoint=file))
-    with pytest.raises(InputError, match=r"other settings \(.*temperature=20.0"):
-        drain(train_alpnet(Tiny(), slices, dataclasses.replace(short, temperature=30.0), checkpoint=file))
-    wide = nn.Sequential(nn.Conv2d(1, 4, 3))
-    with pytest.raises(InputError, match="another encoder"):
-        drain(train_alpnet(wide, slices, short, checkpoint=file))
-    torch.save({"a": 1}, file)
-    with pytest.raises(InputError, match="no checkpoint of this training"):
-        drain(train_alpnet(Tiny(), slices, short, checkpoint=file))
-    file.write_bytes(b"")
-    with pytest.raises(InputError, match="empty"):
-        drain(train_alpnet(Tiny(), slices, short, checkpoint=file))
+def test_a_state_of_another_training_is_refused(tmp_path):
+    slices = [slice_with_organs(0)]
+    drain(alpnet_trainer(Tiny(), slices, folder=tmp_path, steps=1).run())
+    with pytest.raises(InputError, match=r"other settings \(temperature was 20.0, is 30.0"):
+        alpnet_trainer(Tiny(), slices, dataclasses.replace(SMALL, temperature=30.0), tmp_path, 1).resume()
+    with pytest.raises(InputError, match="another network"):
+        alpnet_trainer(nn.Sequential(nn.Conv2d(1, 4, 3)), slices, folder=tmp_path, steps=1).resume()
 
 
 def test_an_encoder_without_anything_to_train_is_refused():
     with pytest.raises(InputError, match="thaw it or put LoRA"):
-        next(train_alpnet(Tiny().requires_grad_(False), [slice_with_organs(0)], SMALL))
+        alpnet_trainer(Tiny().requires_grad_(False), [slice_with_organs(0)])
 
 
 def test_the_global_random_numbers_are_left_alone():
     state = torch.get_rng_state()
-    drain(train_alpnet(Tiny(), [slice_with_organs(0)], dataclasses.replace(SMALL, steps=1)))
+    drain(alpnet_trainer(Tiny(), [slice_with_organs(0)], steps=1).run())
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_the_learning_rate_falls_by_a_twentieth_every_thousand_steps():
+    trainer = alpnet_preset("paper")[1]
+    assert [rate_factor(trainer, n, trainer.steps) for n in (0, 999, 1000, 2500)] == pytest.approx(
+        [1, 1, 0.95, 0.95**2]
+    )
+
+
 def test_the_paper_preset_holds_the_published_settings():
-    paper = alpnet_preset("paper")
-    assert (paper.steps, paper.optimizer, paper.learning_rate, paper.weight_decay) == (100_100, "sgd", 1e-3, 5e-4)
-    assert (paper.decay, paper.decay_steps, paper.background_weight, paper.alignment_weight) == (0.95, 1000, 0.05, 1.0)
+    paper, trainer = alpnet_preset("paper")
+    assert (trainer.steps, trainer.optimizer, trainer.learning_rate, trainer.weight_decay) == (
+        100_100,
+        "sgd",
+        1e-3,
+        5e-4,
+    )
+    assert (trainer.decay, trainer.decay_steps) == (0.95, 1000)
+    assert (paper.background_weight, paper.alignment_weight) == (0.05, 1.0)
     head = AlpnetTask(Tiny(), paper).head
     assert (head.window, head.fallback_window, head.threshold, head.temperature) == (4, 4, 0.95, 20.0)
     assert (head.foreground, head.background, head.adaptive) == ("gridconv+", "gridconv", False)

@@ -1,16 +1,12 @@
 """Few-shot: the list of drawn slices follows what the user draws, undoes and corrects."""
 
+import mrml
 import numpy as np
 import pytest
 import slicer
 from fake_propagation import FakePropagation
+from few_shot_drawings import square
 from PyQt5.QtCore import Qt
-
-
-def square(top=10, left=12, size=8, shape=(36, 40)):
-    mask = np.zeros(shape, bool)
-    mask[top : top + size, left : left + size] = True
-    return mask
 
 
 @pytest.fixture
@@ -207,3 +203,15 @@ def test_going_to_another_segmentation_and_back_keeps_the_list(panel, volume_nod
     assert panel.rows() == []
     panel.ui.segmentationSelector.setCurrentNode(first)
     assert [row[0] for row in panel.rows()] == ["axial 4", "axial 11"]
+
+
+def test_a_volume_that_comes_under_a_bent_transform_is_said_and_works_again_without_it(panel):
+    panel.draw("Liver", square(), "z", 4)
+    panel.settle(0.2)
+    mrml.put_under(panel.parameters.volume, mrml.add_bend())
+    panel.parameters.segmentation.GetSegmentation().AddEmptySegment("", "Spleen")
+    panel.settle(0.3)
+    assert not panel.ui.propagateButton.isEnabled() and "harden the transform" in panel.ui.propagateButton.toolTip
+    panel.parameters.volume.SetAndObserveTransformNodeID(None)
+    panel.settle(0.3)
+    assert panel.ui.propagateButton.isEnabled()

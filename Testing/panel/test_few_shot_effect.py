@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+import mrml
 import numpy as np
 import pytest
 import slicer
@@ -158,6 +159,15 @@ def test_a_slice_corrected_with_another_effect_is_taken_up_and_the_answer_follow
     assert (effect.mask("Liver")[11] == effect.mask("Liver")[10]).all()
 
 
+def test_what_was_drawn_after_the_answer_came_is_not_overwritten_by_it(effect):
+    effect.propagate()
+    effect.editor.choose("")
+    effect.draw("Liver", disc(2, 2), 10)
+    effect.editor.choose("Few-shot")
+    effect.click(effect.frame.accept_button)
+    assert (effect.mask("Liver")[10] == disc(2, 2)).all() and effect.mask("Liver")[9].any()
+
+
 def test_a_preview_stays_while_the_user_draws_with_another_effect(effect):
     effect.propagate()
     effect.editor.choose("")
@@ -255,6 +265,17 @@ def test_what_cannot_be_done_is_said_and_nothing_changes(effect, engine):
     effect.propagate()
     assert "PyTorch" in effect.frame.message.text
     assert (effect.mask("Liver") == before).all()
+
+
+def test_a_volume_that_comes_under_a_bent_transform_is_refused_and_works_again_without_it(effect):
+    mrml.put_under(effect.volume_node, mrml.add_bend())
+    effect.editor.choose("Few-shot")
+    assert effect.frame.drawn_text.text == "Drawn: 2 slices"
+    effect.click(effect.frame.propagate_button)
+    assert not effect.frame.controller.running and "harden the transform" in effect.frame.message.text
+    effect.volume_node.SetAndObserveTransformNodeID(None)
+    effect.propagate()
+    assert preview_node() is not None
 
 
 def test_nodes_that_go_or_a_scene_that_closes_end_everything(effect, engine):

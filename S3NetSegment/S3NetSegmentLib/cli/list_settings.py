@@ -9,7 +9,7 @@ import textwrap
 
 from .arguments import add_common
 
-COMMANDS = ("segment", "few-shot")
+COMMANDS = ("segment", "few-shot", "pretrain", "finetune")
 
 
 def register(commands) -> None:
@@ -19,10 +19,17 @@ def register(commands) -> None:
         description="Lists all settings that --set NAME=VALUE can change, with their values, ranges and what they do.",
     )  # fmt: skip
     parser.add_argument(
-        "of", nargs="?", choices=COMMANDS, metavar="{segment,few-shot}", help="only those of this command"
+        "of",
+        nargs="?",
+        choices=COMMANDS,
+        metavar="{segment,few-shot,pretrain,finetune}",
+        help="only those of this command",
     )
     parser.add_argument(
-        "--preset", choices=("default", "paper"), default="default", help="whose values of segment to show"
+        "--preset",
+        choices=("default", "paper", "plus", "tiny"),
+        default="default",
+        help="whose values to show, where a command has that preset",
     )
     add_common(parser)
     parser.set_defaults(run=run, check=lambda arguments: None)
@@ -30,19 +37,43 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the settings."""
-    from ..engine.few_shot.settings import FewShotSettings
-    from ..engine.settings import preset
-
-    records = {"segment": preset(arguments.preset), "few-shot": FewShotSettings()}
-    shown = {name: record for name, record in records.items() if arguments.of in (None, name)}
+    records = _records(arguments.preset)
+    shown = {name: found for name, found in records.items() if arguments.of in (None, name.split()[0])}
     if arguments.json:
-        print(json.dumps({name: _facts_of_all(record) for name, record in shown.items()}, indent=2))
+        print(json.dumps({name: _facts_of_all(found) for name, found in shown.items()}, indent=2))
         return 0
-    for number, (name, record) in enumerate(shown.items()):
+    for number, (name, found) in enumerate(shown.items()):
         print(f"{chr(10) if number else ''}s3net {name} --set NAME=VALUE")
-        for name, facts in _facts_of_all(record).items():
+        for name, facts in _facts_of_all(found).items():
             _print(name, facts)
     return 0
+
+
+def _records(preset_name: str) -> dict[str, list]:
+    """The settings records of each command with the values of a preset; the command's own default where it has none of
+    that name."""
+    from ..engine.few_shot.settings import FewShotSettings
+    from ..engine.methods.training_presets import (
+        FINETUNING_PRESETS,
+        PRETRAINING_PRESETS,
+        finetuning_configuration,
+        pretraining_configuration,
+    )
+    from ..engine.settings import preset
+
+    def named(presets) -> str:
+        return preset_name if preset_name in presets else presets[0]
+
+    trained = {
+        f"pretrain --method {method}": pretraining_configuration(method, named(presets))
+        for method, presets in PRETRAINING_PRESETS.items()
+    }
+    trained["finetune"] = finetuning_configuration(named(FINETUNING_PRESETS))
+    return {
+        "segment": [preset(named(("default", "paper")))],
+        "few-shot": [FewShotSettings()],
+        **{name: list(configuration.records.values()) for name, configuration in trained.items()},
+    }
 
 
 def _print(name: str, facts: dict) -> None:
@@ -56,9 +87,10 @@ def _print(name: str, facts: dict) -> None:
     print(textwrap.indent(textwrap.fill(facts["help"], 94), "      "))
 
 
-def _facts_of_all(record) -> dict:
+def _facts_of_all(records) -> dict:
     facts = ("help", "low", "high", "choices")
     return {
         f.name: {"value": getattr(record, f.name), **{k: f.metadata[k] for k in facts}}
+        for record in records
         for f in dataclasses.fields(record)
     }

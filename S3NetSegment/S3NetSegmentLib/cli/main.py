@@ -13,7 +13,7 @@ import sys
 import traceback
 
 from .. import __version__
-from . import batch, compare, demo, few_shot, list_settings, segment, weights
+from . import apply, batch, compare, demo, evaluate, few_shot, finetune, list_settings, pretrain, segment, weights
 from .arguments import Parser, join_coordinates
 from .environment import EnvironmentProblem, enter
 
@@ -22,6 +22,10 @@ COMMANDS = (
     segment,
     few_shot,
     batch,
+    pretrain,
+    finetune,
+    apply,
+    evaluate,
     compare,
     list_settings,
     weights,

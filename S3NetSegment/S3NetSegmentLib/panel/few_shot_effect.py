@@ -78,9 +78,9 @@ class FewShotEffectFrame:
             self._follow_nodes()
             if not self.controller.running:
                 self.controller.look()
-            self._show_widgets()
         finally:
             self._showing = False
+        self._show_widgets()
 
     # -- what the user does
 
@@ -255,7 +255,10 @@ class FewShotEffectFrame:
             return "Select a source volume and a segmentation above."
         if not support.slices:
             return _HINT
-        volume = volume_from_node(support.volume_node)
+        try:
+            volume = volume_from_node(support.volume_node)
+        except InputError:
+            return f"Drawn: {len(support.slices)} slices"
         names = [slice_name(volume, *s.place) + (" (corrected)" if s.corrected else "") for s in support.slices]
         return f"Drawn: {', '.join(names)}"
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from ... import __version__
 from ..device import choose_device
 from ..errors import InputError
 from ..fallback import BatchFallback
 from ..images import Segment, Segmentation, Volume
 from ..images.intensity import intensity_scale
-from ..progress import Step, Steps
+from ..progress import Step, Steps, drain
 from ..training.model_file import Model
 from ..training.slice_layout import VolumeSlices, plane_of
+from ..weights.store import file_digest
 
 _BATCH = {"cpu": 4}  # slices at a time; a graphics device takes more
 _ROOM = 256 << 20  # bytes of probabilities at the volume's own pixels that are held at a time
@@ -116,8 +119,13 @@ def as_segmentation(
     return Segmentation([labels], segments, volume.ijk_to_ras)
 
 
-def with_network(model: Model, network: torch.nn.Module) -> Model:
-    """``model`` with the present weights of ``network``."""
-    from ..nets.architectures import describe_network, network_tensors
-
-    return dataclasses.replace(model, network=describe_network(network), tensors=network_tensors(network))
+def model_tags(model: Model, path: str | os.PathLike, device: str) -> dict[str, str]:
+    """Segment tags that say how a result was made."""
+    made = model.provenance
+    facts = {
+        "Version": __version__, "Method": "Model", "Model": Path(path).name, "ModelSha256": drain(file_digest(Path(path))),
+        "Training": f"{made.get('method', '?')}, preset {made.get('preset', '?')}, {made.get('steps', '?')} steps, "
+        f"{made.get('labelled_cases', '?')} labelled cases, seed {made.get('seed', '?')}",
+        "Device": device,
+    }  # fmt: skip
+    return {f"S3NetSegment.{name}": " ".join(str(text).replace("|", "/").split()) for name, text in facts.items()}

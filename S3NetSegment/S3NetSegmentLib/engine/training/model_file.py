@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ class Model:
     :param layout: the slices that it takes, grey from 0 to 1 (scaled by :func:`~..images.intensity.intensity_scale`).
     :param provenance: how it was made, plain values: version, method, settings, seed, steps, counts of cases.
     :param training_cases: :func:`~.cohort.image_hash` of every image that it was trained on, labelled or not.
+    :param validation_cases: the same of the images that chose its state.
     :param validation: what was measured when its state was chosen, plain values; {} without validation.
     :param level: the level of an encoder that was trained; :param temperature: see :class:`~..nets.architectures.OneLevel`.
     """
@@ -49,6 +51,7 @@ class Model:
     classes: tuple[LabelClass, ...] = ()
     provenance: Mapping = field(default_factory=dict)
     training_cases: tuple[str, ...] = ()
+    validation_cases: tuple[str, ...] = ()
     validation: Mapping = field(default_factory=dict)
     level: int = -1
     temperature: float | None = None
@@ -68,12 +71,14 @@ class Model:
 
 
 def save_model(model: Model, path: str | os.PathLike) -> Path:
-    """Writes ``model``; an older file is replaced only by a whole one. Raises InputError or ResourceError for the place."""
+    """Writes ``model``; an older file is replaced only by a whole one. Raises InputError or ResourceError for the place, and
+    TypeError for provenance or validation that are no plain values."""
+    made, checked = (json.loads(json.dumps(dict(facts))) for facts in (model.provenance, model.validation))
     write_torch_file(Path(path), {
         "format": FORMAT, "version": VERSION, "kind": model.kind, "network": dict(model.network),
         "tensors": dict(model.tensors), "classes": [c.as_dict() for c in model.classes],
-        "slices": model.layout.as_dict(), "provenance": dict(model.provenance),
-        "training_cases": list(model.training_cases), "validation": dict(model.validation), "level": model.level,
+        "slices": model.layout.as_dict(), "provenance": made,
+        "training_cases": list(model.training_cases), "validation_cases": list(model.validation_cases), "validation": checked, "level": model.level,
         "temperature": model.temperature,
     })  # fmt: skip
     return Path(path)
@@ -164,7 +169,7 @@ def _from_content(content: Mapping) -> Model:
         raise ValueError(f"its temperature is {temperature}")
     return Model(
         content["kind"], dict(content["network"]), tensors, SliceLayout(**content["slices"]), classes,
-        dict(content["provenance"]), tuple(content["training_cases"]), dict(content["validation"]), int(content["level"]),
+        dict(content["provenance"]), tuple(content["training_cases"]), tuple(content["validation_cases"]), dict(content["validation"]), int(content["level"]),
         temperature,
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from ..images.files import replacing
 from ..images.writing import write_png
 from ..weights.checkpoint import read_torch_file
 
-STATE, LOG, MODEL, CURVES, PICTURES, BOARD = (
-    "state.pt", "log.jsonl", "model.pt", "curves.png", "pictures", "tensorboard",
+STATE, STATUS, LOG, MODEL, CURVES, PICTURES, BOARD = (
+    "state.pt", "status.json", "log.jsonl", "model.pt", "curves.png", "pictures", "tensorboard",
 )  # fmt: skip
 _FORMAT = "S3NetSegment training state"
 _VERSION = 1
@@ -27,6 +28,7 @@ class RunFolder:
     """A folder of a training run.
 
     - ``state.pt``: everything that going on needs; ``model.pt``: the best model so far.
+    - ``status.json``: which process runs it or how it ended, see :meth:`write_status`.
     - ``log.jsonl``: one JSON object per line: {"step", "seconds", "loss", ...}, {"event": ...}.
     - ``curves.png``, ``pictures/``: learning curves and samples.
     """
@@ -93,12 +95,20 @@ class RunFolder:
         with replacing(self.path / LOG) as temporary:
             temporary.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
 
-    def clear(self) -> None:
-        """Removes the files of an earlier run, and nothing else."""
-        for name in (STATE, LOG, MODEL, CURVES):
-            (self.path / name).unlink(missing_ok=True)
-        for picture in (self.path / PICTURES).glob("step_*.png"):
-            picture.unlink()
+    def write_status(self, status: str, message: str = "", **more) -> None:
+        """Keeps how the run is: "running", "finished", "stopped" or "failed", with a sentence, the number of this process and
+        the name of this machine."""
+        facts = {"status": status, "message": message, "pid": os.getpid(), "host": platform.node(), **more}
+        with replacing(self.path / STATUS) as temporary:
+            temporary.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+
+    def read_status(self) -> dict:
+        """What :meth:`write_status` wrote, {} without it. "running" may be out of date where the process was killed."""
+        try:
+            content = json.loads((self.path / STATUS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def write_picture(self, name: str, picture: np.ndarray) -> None:
         write_png(picture, self.path / name)

@@ -24,7 +24,7 @@ from .processes import Processes
 from .run_folder import CURVES, RunFolder
 from .trainer_settings import CHANGEABLE, TrainerSettings, chosen_precision, make_optimizer, rate_factor
 
-_GO_ON, _SAVE, _STOP = 0, 1, 2
+_GO_ON, _SAVE, _END, _STOP = range(4)
 _MEASURED = 0.05  # part of the minutes after which the number of steps is planned
 _AGREE_EVERY = 10  # steps between two agreements of several CUDA processes, each of which makes them wait
 
@@ -40,7 +40,7 @@ class TrainingError(RuntimeError):
 class TrainingResult:
     """How a run ended.
 
-    :param reason: "finished", "time", "patience".
+    :param reason: "finished", "time" (the minutes are over), "patience" (validation no longer improves) or "stopped".
     :param best_step, best_score: of the best validation; None without validation.
     """
 
@@ -62,6 +62,8 @@ class Trainer:
     :param validate: ``validate(step)`` returns measures by name, of which "score" (higher is better) chooses the best state.
     :param keep_best: called with (step, measures) when the state is the best so far, and at the end without validation.
     :param processes: see :mod:`.processes`.
+    :param stop: asked after each step; the run ends with the reason "stopped" where any process says True. (A single process
+        can as well close the generator.)
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Trainer:
         validate: Validation | None = None,
         keep_best: Callable[[int, dict], None] | None = None,
         processes: Processes | None = None,
+        stop: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.task, self.settings, self.device = task, settings, torch.device(device)
@@ -83,7 +86,7 @@ class Trainer:
         self.step, self.steps = 0, settings.steps
         self._batches, self._folder, self._identity = batches, folder, dict(identity or {})
         self._validate, self._keep_best = validate, keep_best
-        self._processes, self._clock = processes or Processes(), clock
+        self._processes, self._clock, self._stop = processes or Processes(), clock, stop
         self._dtype = chosen_precision(settings, self.device)
         self._optimizer = make_optimizer(task, settings)
         self._scaler = torch.amp.GradScaler("cuda", enabled=self._dtype == torch.float16)
@@ -92,6 +95,7 @@ class Trainer:
         self._seconds = 0.0
         self._best: tuple[int, float] | None = None
         self._stale = 0
+        self._drawn: float | None = None
         self._is_due = False  # a validation of the present step
         self._model = task
         if self._processes.count > 1:
@@ -158,9 +162,10 @@ class Trainer:
                     yield from self._validated()
                     self._seconds = before + self._clock() - began
                 wish = self._wish(last, saved)
-                if wish == _STOP:
+                if wish >= _END:
                     finished = True
                     reason = "finished" if last else "patience" if self._out_of_patience() else "time"
+                    reason = "stopped" if wish == _STOP and not last else reason
                 if wish:
                     self._save()
                     saved = self._clock()
@@ -172,7 +177,7 @@ class Trainer:
             self.task.eval()
             if self._folder is not None and self._processes.writes:
                 self._folder.close()
-        if self._best is None and self._keep_best is not None and self._processes.writes:
+        if self._best is None and self._keep_best is not None and self._processes.writes and reason != "stopped":
             self._keep_best(self.step, {})
         self._log({"event": "end", "step": self.step, "reason": reason})
         best = self._best or (None, None)
@@ -264,7 +269,8 @@ class Trainer:
             )
         values = self._processes.means(values)
         rate = self._optimizer.param_groups[0]["lr"]
-        self._log({"step": self.step, "seconds": round(self._seconds, 3), **values, "learning_rate": rate})
+        facts = {"step": self.step, "steps": self.steps, "seconds": round(self._seconds, 3)}
+        self._log({**facts, "progress": round(self._progress(), 5), **values, "learning_rate": rate})
 
     def _validated(self) -> Steps[None]:
         self.task.eval()
@@ -291,6 +297,8 @@ class Trainer:
         late = s.minutes > 0 and self._seconds >= 60 * s.minutes
         wish = _GO_ON
         if last or late or self._out_of_patience():
+            wish = _END
+        elif self._stop is not None and self._stop():
             wish = _STOP
         elif self._folder is not None and self._clock() - saved >= 60 * s.checkpoint_minutes:
             wish = _SAVE
@@ -358,8 +366,12 @@ class Trainer:
             self._folder.log(entry)
 
     def _draw_curves(self) -> None:
-        if self._folder is None or not self._processes.writes:
+        """Draws the learning curves, not more often than every half minute before the end."""
+        now = self._clock()
+        early = self._drawn is not None and now - self._drawn < 30 and self.step < self.steps
+        if self._folder is None or not self._processes.writes or early:
             return
+        self._drawn = now
         entries = list(self._folder.entries())
         losses = [(e["step"], e["loss"]) for e in entries if "loss" in e and "event" not in e]
         scores = [(e["step"], e["score"]) for e in entries if e.get("event") == "validation"]

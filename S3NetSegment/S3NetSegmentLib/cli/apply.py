@@ -1,0 +1,110 @@
+"""``s3net apply``: a trained model on an image."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+
+from .. import __version__
+from .arguments import add_common, add_pictures, check_file_names, device, outputs_of, whole
+from .terminal import ProgressDisplay, shown_path
+
+DESCRIPTION = """\
+Segments an image with a model that 's3net finetune' has trained.
+
+OUT: .seg.nrrd with the names, colours and terminology that the model learnt, or a label map .nii.gz, .nrrd, .mha, .png with
+values 1, 2, ... in the model's order; always on the image's own grid."""
+EXAMPLES = """\
+examples:
+  s3net apply runs/model/model.pt mr.nii.gz -o heart.seg.nrrd --overlay heart.png
+  s3net apply runs/model/model.pt dicom_folder -o heart.nii.gz --confidence sure.nii.gz --device cpu"""
+LONG_SIDE = 768  # pixels of an overlay
+
+
+def register(commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "apply", help="segment an image with a trained model", description=DESCRIPTION, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("model", metavar="MODEL", help="the model file, model.pt of a run")
+    parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with one DICOM series")
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
+    parser.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
+    add_pictures(parser)
+    parser.add_argument(
+        "--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}",
+        help="auto (the default) takes CUDA if there is one, else the Apple GPU, else the CPU; also cuda:1 and the like",
+    )  # fmt: skip
+    add_common(parser)
+    parser.set_defaults(
+        run=run,
+        check=lambda a: check_file_names(a, parser, {"the input image": a.image, "the model": a.model}),
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Reads, segments, writes, reports. Returns the exit code; errors pass through."""
+    from ..engine import Volume, drain
+    from ..engine.images.image_warnings import collected_image_warnings
+    from ..engine.images.overlay import draw_overlay
+    from ..engine.images.reading import read_image
+    from ..engine.images.writing import write_image, write_png, write_segmentation
+    from ..engine.methods.apply_model import ModelSegmenter, as_segmentation, model_tags
+    from ..engine.training.model_file import load_model
+
+    began = time.perf_counter()
+    with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
+        _check_outputs(arguments)
+        model = load_model(arguments.model, "segmenter")
+        volume = read_image(arguments.image, frame=arguments.frame)
+        _check_outputs(arguments, volume)
+        segmenter = ModelSegmenter(model, arguments.device)
+        answer = drain(segmenter.segment(volume, confidence=bool(arguments.confidence)), progress)
+        tags = model_tags(model, arguments.model, answer.device)
+        segmentation = as_segmentation(model, answer.labels, volume, tags)
+        picture = None
+        if arguments.overlay:
+            picture = draw_overlay(volume, segmentation, axis="auto", size=LONG_SIDE)
+        write_segmentation(segmentation, arguments.output)
+        if arguments.confidence:
+            write_image(Volume(answer.confidence, volume.ijk_to_ras, "confidence"), arguments.confidence)
+        if picture is not None:
+            write_png(picture, arguments.overlay)
+    _report(arguments, model, volume, segmentation, answer, [*warned, *answer.notes], time.perf_counter() - began)
+    return 0
+
+
+def _check_outputs(arguments: argparse.Namespace, volume=None) -> None:
+    from ..engine.images.files import IMAGE_FORMATS, check_output_path
+
+    check_output_path(arguments.output, volume=volume)
+    if arguments.confidence:
+        check_output_path(arguments.confidence, IMAGE_FORMATS, volume=volume)
+    if arguments.overlay:
+        check_output_path(arguments.overlay, (".png",))
+
+
+def _report(arguments, model, volume, segmentation, answer, notes: list[str], seconds: float) -> None:
+    from ..engine.methods.results import described
+
+    segments = described(segmentation)
+    if arguments.json:
+        facts = {
+            "command": "apply", "version": __version__, "model": model.summary(),
+            "image": {"path": os.path.abspath(arguments.image), "size": volume.size, "spacing_mm": volume.spacing},
+            "outputs": {o.lstrip("-"): os.path.abspath(p) for o, p in outputs_of(arguments).items()},
+            "segments": segments, "device": answer.device, "seconds": round(seconds, 3), "notes": notes,
+        }  # fmt: skip
+        print(json.dumps(facts, indent=2))
+    elif not arguments.quiet:
+        print(f"{os.path.basename(arguments.image)}, {seconds:.1f} s on {answer.device}")
+        width = max(len(s["name"]) for s in segments)
+        for segment in segments:
+            print(f"  {segment['name']:<{width}} {segment['volume_ml']:>10,.2f} ml")
+        for note in notes:
+            print(f"note: {note}")
+        for path in outputs_of(arguments).values():
+            print(f"wrote {shown_path(path)}")

@@ -1,0 +1,170 @@
+"""``s3net evaluate``: how good a model is on labelled cases that it has not seen."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+
+from .. import __version__
+from .arguments import add_common, device
+from .terminal import ProgressDisplay, shown_path
+
+DESCRIPTION = """\
+Applies a model to labelled cases of a cohort and compares with the drawing: Dice, HD95 and ASSD in mm, volumes in ml, for each
+case and structure, with means and counts of missed structures. Refuses cases that the model was trained on.
+
+REPORT is a folder: report.json, report.csv, report.md, and pictures of the worst cases (drawn at the left, found at the right)."""
+EXAMPLES = """\
+examples:
+  s3net evaluate runs/model/model.pt cohort -o report
+  s3net evaluate runs/model/model.pt other_hospital --split unseen -o report --json"""
+
+
+def register(commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "evaluate", help="accuracy of a model on labelled cases", description=DESCRIPTION, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("model", metavar="MODEL", help="the model file, model.pt of a run")
+    parser.add_argument("cohort", metavar="COHORT", help="the cohort folder: images/, labels/, optional cohort.json")
+    parser.add_argument("-o", "--output", metavar="REPORT", required=True, help="folder of the report, made if need be")
+    parser.add_argument(
+        "--split", choices=("test", "validation", "train", "unseen", "all"), default="test",
+        help="test (the default), validation, train: as cohort.json lists them, else as the training split the cohort; unseen: "
+        "every labelled case that neither trained the model nor chose its state",
+    )  # fmt: skip
+    parser.add_argument("--seen-cases", action="store_true", help="also score cases that the model was trained on")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out cases that cannot be read, and say so")
+    parser.add_argument(
+        "--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}", help="as for the other commands"
+    )
+    add_common(parser)
+    parser.set_defaults(run=run, check=lambda arguments: None)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluates, writes the report, prints a summary. Returns the exit code; errors pass through."""
+    from ..engine import drain
+    from ..engine.methods.evaluate_model import evaluate
+    from ..engine.training.cohort import read_cohort
+    from ..engine.training.model_file import load_model
+    from ..engine.training.run_folder import RunFolder
+
+    with ProgressDisplay(arguments.quiet) as display:
+        model = load_model(arguments.model, "segmenter")
+        folder = RunFolder(arguments.output)
+        cohort = drain(read_cohort(arguments.cohort, skip_bad=arguments.skip_bad), display)
+        evaluation = drain(
+            evaluate(model, cohort, arguments.split, seen_allowed=arguments.seen_cases, device=arguments.device),
+            display,
+        )
+        folder.make()
+        facts = _facts(arguments, model, evaluation, cohort)
+        files = _write(folder, facts, evaluation)
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+    elif not arguments.quiet:
+        print("\n".join(_table(facts["summary"])))
+        for note in facts["notes"]:
+            print(f"note: {note}")
+        for path in files:
+            print(f"wrote {shown_path(path)}")
+    return 0
+
+
+def _facts(arguments: argparse.Namespace, model, evaluation, cohort) -> dict:
+    return {
+        "command": "evaluate", "version": __version__, "model": os.path.abspath(arguments.model),
+        "cohort": os.path.abspath(arguments.cohort), "split": evaluation.split, "training": dict(model.provenance),
+        "summary": {name or "all": values for name, values in evaluation.summary().items()},
+        "cases": {name: [s.as_dict() for s in scores] for name, scores in evaluation.scores.items()},
+        "worst": list(evaluation.pictures), "notes": [*cohort.notes, *evaluation.notes],
+    }  # fmt: skip
+
+
+def _write(folder, facts: dict, evaluation) -> list[str]:
+    """Writes the four kinds of files; returns their paths."""
+    from ..engine.images.files import replacing
+
+    files = []
+
+    def path(name: str):
+        files.append(str(folder.path / name))
+        return folder.path / name
+
+    with replacing(path("report.json")) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+    with replacing(path("report.csv")) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        rows = [{"case": case, **score} for case, scores in facts["cases"].items() for score in scores]
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    pictures = {case: f"worst_{number}.png" for number, case in enumerate(evaluation.pictures, 1)}
+    with replacing(path("report.md")) as temporary:
+        temporary.write_text(_markdown(facts, pictures), encoding="utf-8")
+    for case, name in pictures.items():
+        folder.write_picture(name, evaluation.pictures[case])
+        files.append(str(folder.path / name))
+    return files
+
+
+def _table(summary: dict) -> list[str]:
+    """The means for the terminal."""
+    width = max(len(name) for name in summary)
+    lines = [f"{'structure':<{max(width, 9)}}  cases  missed  extra  Dice           HD95 mm  ASSD mm  ml off"]
+    for name, v in summary.items():
+        spread = "" if v["dice_sd"] is None else f" ± {v['dice_sd']:.3f}"
+        lines.append(
+            f"{name:<{max(width, 9)}}  {v['cases'] - v['absent']:>5}  {v['missed']:>6}  {v['extra']:>5}  "
+            f"{_number(v['dice'], 3) + spread:<13}  {_number(v['hd95_mm'], 2):>7}  {_number(v['assd_mm'], 2):>7}  "
+            f"{_number(v['difference_ml'], 2):>6}"
+        )
+    return lines
+
+
+def _markdown(facts: dict, pictures: dict[str, str]) -> str:
+    training = facts["training"]
+    how = (
+        f"Model `{os.path.basename(facts['model'])}` ({training.get('method', '?')}, preset {training.get('preset', '?')}, "
+        f"{training.get('labelled_patients', '?')} labelled patients, {training.get('labelled_slices', '?')} labelled slices, "
+        f"seed {training.get('seed', '?')}) on {len(facts['cases'])} cases of split {facts['split']}. "
+        f"S3NetSegment {facts['version']}."
+    )
+    conventions = (
+        "Dice counts missed and extra structures as 0; distances are means over structures that both sides have. HD95 is the "
+        "larger of the two directed 95th percentiles."
+    )
+    lines = ["# Evaluation of a segmentation model", "", how, "", conventions, ""]
+    lines += [
+        "| structure | cases | missed | extra | absent | Dice | SD | HD95 mm | ASSD mm | volume off, ml |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, v in facts["summary"].items():
+        lines.append(
+            f"| {name} | {v['cases'] - v['absent']} | {v['missed']} | {v['extra']} | {v['absent']} | {_number(v['dice'], 3)} | "
+            f"{_number(v['dice_sd'], 3)} | {_number(v['hd95_mm'], 2)} | {_number(v['assd_mm'], 2)} | "
+            f"{_number(v['difference_ml'], 2)} |"
+        )
+    lines += [
+        "",
+        "| case | structure | state | Dice | HD95 mm | ASSD mm | found ml | drawn ml |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for case, scores in facts["cases"].items():
+        for s in scores:
+            lines.append(
+                f"| {case} | {s['name']} | {s['state']} | {_number(s['dice'], 3)} | {_number(s['hd95_mm'], 2)} | "
+                f"{_number(s['assd_mm'], 2)} | {_number(s['found_ml'], 2)} | {_number(s['reference_ml'], 2)} |"
+            )
+    if pictures:
+        lines += ["", "The worst cases, drawn at the left, found at the right:", ""]
+        lines += [f"{case}\n\n![{case}]({name})\n" for case, name in pictures.items()]
+    lines += ["", *(f"- {note}" for note in facts["notes"])]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,66 @@
+"""``s3net finetune``: a segmentation model from a cohort with few labels."""
+
+from __future__ import annotations
+
+import argparse
+
+from .training import add_run_options, configured, refuse_used_folder, run_training
+
+DESCRIPTION = """\
+Trains a model that segments what is drawn in a few cases of a cohort; the cases without labels teach it too.
+
+Folder COHORT: images/<case>.nii.gz (or any other format), labels/<case>.seg.nrrd or label maps for some of them, and, if you
+like, cohort.json with {"patients": {case: patient}, "splits": {"test": [...]}, "classes": [{"name": ..., "value": ...}]}.
+
+plus: two streams teach each other from weak to strong views (the default). paper: cross pseudo supervision as in IDEAL. tiny:
+plus with a small network, for a CPU. Ctrl-C stops after saving; --resume goes on, to the same result as without the stop. On
+several GPUs or machines start it with torchrun."""
+EXAMPLES = """\
+examples:
+  s3net finetune cohort -o runs/model --preset tiny --minutes 10
+  s3net finetune cohort -o runs/model --init runs/encoder/model.pt
+  s3net finetune cohort -o runs/model --resume --minutes 120
+  torchrun --nproc-per-node=4 s3net finetune cohort -o runs/model"""
+
+
+def register(commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "finetune", help="train a segmentation model from few labelled cases", description=DESCRIPTION, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add_run_options(parser, ("plus", "paper", "tiny"), "plus", "see above; default plus")
+    parser.add_argument("--init", metavar="MODEL", help="start from the encoder in this model file of 's3net pretrain'")
+    parser.set_defaults(run=run, check=lambda arguments: None)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains. Returns the exit code; errors pass through."""
+    return run_training(arguments, lambda *run: _steps(arguments, *run))
+
+
+def _steps(arguments: argparse.Namespace, folder, device, processes, stop):
+    from ..engine.methods.finetune import finetune
+    from ..engine.methods.training_presets import finetuning_configuration
+    from ..engine.progress import within
+    from ..engine.training.cohort import read_cohort
+    from ..engine.training.model_file import load_model
+
+    if processes.writes:
+        refuse_used_folder(arguments, folder)
+
+    def configuration(kept):
+        return finetuning_configuration(arguments.preset if kept is None else kept["preset"])
+
+    settings = configured(arguments, configuration, folder)
+    init = load_model(arguments.init) if arguments.init else None
+    cohort = yield from within(read_cohort(arguments.cohort, skip_bad=arguments.skip_bad), 0, 0.01)
+    if processes.writes:
+        folder.make()
+        folder.write_status("running", "s3net finetune")
+    return (
+        yield from finetune(
+            cohort, settings, folder, init=init, resume=arguments.resume, device=device, processes=processes,
+            skip_bad=arguments.skip_bad, stop=stop,
+        )
+    )  # fmt: skip

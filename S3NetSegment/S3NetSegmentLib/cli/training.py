@@ -1,0 +1,195 @@
+"""What the training commands share: their options, and running to the end or to an orderly stop."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+
+from .. import __version__
+from .arguments import add_common, device, whole
+from .terminal import ProgressDisplay, shown_path
+
+
+def add_run_options(parser: argparse.ArgumentParser, presets: tuple[str, ...], default: str, explained: str) -> None:
+    """Options of a training run."""
+    parser.add_argument("cohort", metavar="COHORT", help="the cohort folder: images/, labels/, optional cohort.json")
+    parser.add_argument("-o", "--output", metavar="RUN", required=True, help="folder of the run, made if need be")
+    parser.add_argument("--preset", choices=presets, default=default, help=explained)
+    group = parser.add_argument_group("how long")
+    group.add_argument(
+        "--minutes", type=_minutes, metavar="M", help="time for the whole run; the steps that fit into it are planned"
+    )
+    group.add_argument("--steps", type=whole(1, 100_000_000), metavar="N", help="optimisation steps")
+    group.add_argument(
+        "--resume", action="store_true",
+        help="go on with the run in RUN, with the settings that it was begun with (or begin, if there is none)",
+    )  # fmt: skip
+    group = parser.add_argument_group("computing")
+    group.add_argument(
+        "--set", dest="assignments", metavar="NAME=VALUE", action="append", default=[],
+        help="change a setting, e.g. --set learning_rate=0.002; may be repeated. 's3net settings' lists them all",
+    )  # fmt: skip
+    group.add_argument("--seed", type=whole(0, 2**31 - 1), metavar="S", help="random seed")
+    group.add_argument(
+        "--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}",
+        help="auto (the default) takes CUDA if there is one, else the Apple GPU, else the CPU; also cuda:1 and the like",
+    )  # fmt: skip
+    group.add_argument("--skip-bad", action="store_true", help="leave out cases that cannot be read, and say so")
+    add_common(parser)
+
+
+def configured(arguments: argparse.Namespace, configuration, folder):
+    """``configuration`` with what the run in ``folder`` has kept (--resume) and what the arguments change."""
+    if arguments.resume and folder.has_state:
+        from ..engine import InputError
+
+        state = folder.read_state()
+        kept = {**state["settings"], **state["identity"]}
+        if not str(kept.get("method", "")).startswith(arguments.command):
+            raise InputError(
+                f"{str(folder.path)!r} holds a run of {kept.get('method')!r}; go on with that command, or choose another folder"
+            )
+        configuration = configuration(kept)
+        names = configuration.as_dict()
+        configuration = configuration.with_kept({n: v for n, v in kept.items() if n in names})
+    else:
+        configuration = configuration(None)
+    configuration = configuration.with_texts(arguments.assignments)
+    given = {n: v for n in ("minutes", "steps", "seed") if (v := getattr(arguments, n)) is not None}
+    return configuration.replaced(**given)
+
+
+def refuse_used_folder(arguments: argparse.Namespace, folder) -> None:
+    """Raises InputError if RUN holds a run already and --resume is not given, or another process runs it now."""
+    from ..engine import InputError
+
+    status = folder.read_status()
+    if status.get("status") == "running" and _is_alive(status):
+        raise InputError(f"run {str(folder.path)!r} is running now (process {status['pid']}); stop that one first")
+    if folder.has_state and not arguments.resume:
+        raise InputError(
+            f"{str(folder.path)!r} holds a training run already; go on with it with --resume, or choose another folder"
+        )
+
+
+def run_training(arguments: argparse.Namespace, begin) -> int:
+    """Runs ``begin(folder, device, processes, stop)``, which returns the steps of a training, to the end.
+
+    Ctrl-C or a polite kill ends it after the present step, with its state saved; a second one at once.
+    """
+    from ..engine.device import choose_device
+    from ..engine.training.processes import joined_processes
+    from ..engine.training.run_folder import RunFolder
+
+    folder = RunFolder(arguments.output)
+    with joined_processes(choose_device(arguments.device)) as (processes, where):
+        quiet = arguments.quiet or not processes.writes
+        with _orderly_stop() as asked:
+            steps = begin(folder, where, processes, lambda: processes.count > 1 and bool(asked))
+            try:
+                result = _drained(steps, asked, quiet, processes, folder)
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:
+                if processes.writes and folder.path.is_dir():
+                    folder.write_status("failed", " ".join(str(error).split()))
+                raise
+        if result is None or result.reason == "stopped":
+            return _stopped(folder, processes, quiet)
+        if processes.writes:
+            folder.write_status("finished", f"{result.steps} steps, {result.reason}")
+            _report(arguments, folder, result, where)
+    return 0
+
+
+def _drained(steps, asked: list, quiet: bool, processes, folder):
+    """The result of ``steps``; None if a stop was asked for."""
+    with ProgressDisplay(quiet) as display:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return end.value
+            if processes.writes and asked is not None:
+                display(step)
+            if asked and processes.count == 1:
+                steps.close()  # saves the state of the last whole step
+                return None
+
+
+def _stopped(folder, processes, quiet: bool) -> int:
+    if processes.writes:
+        message = "stopped before training began"
+        if folder.has_state:
+            message = f"stopped; the state of step {folder.read_state()['step']} is kept, go on with --resume"
+            folder.write_status("stopped", message)
+        print(f"\ns3net: {message}", file=sys.stderr, flush=True)
+    return 130
+
+
+def _report(arguments: argparse.Namespace, folder, result, where) -> None:
+    files = [n for n in ("model.pt", "curves.png", "log.jsonl") if (folder.path / n).exists()]
+    facts = {
+        "command": arguments.command, "version": __version__, "run": os.path.abspath(folder.path), "steps": result.steps,
+        "reason": result.reason, "seconds": round(result.seconds, 1), "best_step": result.best_step,
+        "best_score": result.best_score, "device": str(where), "files": files, "notes": list(result.notes),
+    }  # fmt: skip
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+    elif not arguments.quiet:
+        why = {"finished": "all steps done", "time": "the time is over", "patience": "validation no longer improved"}
+        print(f"{result.steps} steps in {result.seconds / 60:.1f} min on {where} ({why[result.reason]})")
+        if result.best_score is not None:
+            print(f"best validation score {result.best_score:.3f} at step {result.best_step}")
+        for note in result.notes:
+            print(f"note: {note}")
+        for name in files:
+            print(f"wrote {shown_path(folder.path / name)}")
+
+
+@contextlib.contextmanager
+def _orderly_stop():
+    """A list that is no longer empty once a stop was asked for (Ctrl-C, SIGTERM). The second time KeyboardInterrupt is
+    raised at once."""
+    asked = []
+
+    def handler(number, frame):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(time.monotonic())
+
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = {n: signal.signal(n, handler) for n in numbers}
+    try:
+        yield asked
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _is_alive(status: dict) -> bool:
+    """Whether the process of a run's status runs on this machine."""
+    import platform
+
+    if status.get("host") != platform.node() or status.get("pid") == os.getpid():
+        return False
+    try:
+        os.kill(int(status["pid"]), 0)
+    except (OSError, KeyError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
+    return value

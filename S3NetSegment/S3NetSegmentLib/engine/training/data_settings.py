@@ -1,0 +1,46 @@
+"""Settings of what is trained on: the slices, the held-out cases, the batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..setting_fields import SettingsRecord, setting
+
+
+@dataclass(frozen=True)
+class CohortSettings(SettingsRecord):
+    """How a cohort becomes slices, and which cases are held out (unless cohort.json lists the splits)."""
+
+    slice_side: int = setting(256, "Largest side of a slice in pixels; smaller where no image needs it.", 16, 2048)
+    slice_spacing: float = setting(
+        0.0,
+        "mm per pixel of a slice; 0: the images' own, made coarser only as far as the largest one needs to fit.",
+        0.0,
+        100.0,
+    )
+    slice_plane: str = setting(
+        "auto", "Plane of the slices; auto: that in which most images were made.",
+        choices=("auto", "axial", "coronal", "sagittal"),
+    )  # fmt: skip
+    validation: float = setting(
+        0.2, "Part of the labelled patients that only chooses the best state (none below four patients).", 0.0, 0.9
+    )
+    test: float = setting(0.0, "Part of the labelled patients that training never sees.", 0.0, 0.9)
+    bank_megabytes: int = setting(
+        2048, "Memory for slices; beyond it they are kept in a file of the run folder.", 1, 1_000_000
+    )
+
+
+@dataclass(frozen=True)
+class BatchSettings(SettingsRecord):
+    """Batches of slices without labels."""
+
+    batch: int = setting(32, "Slices in a step.", 1, 4096)
+
+
+@dataclass(frozen=True)
+class TwoStreamBatchSettings(SettingsRecord):
+    """Batches of labelled and unlabelled slices."""
+
+    batch: int = setting(12, "Labelled slices in a step.", 1, 4096)
+    unlabelled_batch: int = setting(12, "Unlabelled slices in a step.", 1, 4096)

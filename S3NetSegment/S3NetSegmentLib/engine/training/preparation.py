@@ -1,0 +1,92 @@
+"""From a cohort folder to what is trained on: split, slice layout, slices."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..progress import Steps, within
+from .cohort import Cohort
+from .data_settings import CohortSettings
+from .slice_bank import SliceBank, build_bank
+from .slice_layout import SliceLayout, choose_layout
+from .split import Split, split_cohort
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedCohort:
+    """What a training run works on.
+
+    :param train: slices of the training cases; :param held: of the validation cases, None without any.
+    :param notes: sentences that the user should read.
+    """
+
+    cohort: Cohort
+    split: Split
+    layout: SliceLayout
+    train: SliceBank
+    held: SliceBank | None
+    notes: tuple[str, ...]
+
+    @property
+    def identity(self) -> str:
+        """A digest of all images, labels and classes: a run goes on only on the same data."""
+        digest = hashlib.sha256()
+        for bank in (self.train, self.held):
+            if bank is not None:
+                digest.update(repr(sorted(bank.hashes.items())).encode())
+                digest.update(repr((len(bank), bank.labelled.tolist())).encode())
+        digest.update(repr([(c.name, c.value) for c in self.cohort.classes]).encode())
+        return digest.hexdigest()
+
+    def counts(self) -> dict[str, int]:
+        """Numbers of cases and slices, for provenance."""
+        labelled = {self.train.names[c] for c in self.train.case[self.train.labelled]}
+        patients = {c.patient for c in self.split.train if c.name in labelled}
+        return {
+            "training_cases": len(self.train.names), "labelled_cases": len(labelled), "labelled_patients": len(patients),
+            "labelled_slices": len(self.train.labelled), "training_slices": len(self.train),
+            "validation_cases": len(self.held.names) if self.held else 0, "test_cases": len(self.split.test),
+        }  # fmt: skip
+
+
+def prepare_cohort(
+    cohort: Cohort,
+    settings: CohortSettings,
+    *,
+    seed: int,
+    with_labels: bool,
+    layout: SliceLayout | None = None,
+    device: torch.device | str = "cpu",
+    folder: Path | None = None,
+    skip_bad: bool = False,
+) -> Steps[PreparedCohort]:
+    """Splits ``cohort`` and reads its slices.
+
+    :param with_labels: keep labels and the validation cases; False: training images alone.
+    :param layout: of a model that was trained before; None: the one that suits the training images.
+    :param folder: for slices beyond the memory allowed.
+    """
+    split = split_cohort(cohort, seed=seed, validation=settings.validation, test=settings.test)
+    notes = [*cohort.notes, *(split.notes if with_labels else ())]
+    if layout is None:
+        layout, said = choose_layout(
+            [c.grid for c in split.train],
+            side=settings.slice_side,
+            spacing=settings.slice_spacing,
+            plane=settings.slice_plane,
+        )
+        notes += said
+    classes = cohort.classes if with_labels else ()
+    options = {"device": device, "folder": folder, "skip_bad": skip_bad, "limit_bytes": settings.bank_megabytes << 20}
+    share = len(split.train) / (len(split.train) + len(split.validation))
+    train = yield from within(build_bank(split.train, classes, layout, **options), 0, share)
+    held = None
+    if with_labels and split.validation:
+        held = yield from within(build_bank(split.validation, classes, layout, **options), share, 1)
+    for bank in (train, held):
+        notes += bank.notes if bank else []
+    return PreparedCohort(cohort, split, layout, train, held, tuple(notes))

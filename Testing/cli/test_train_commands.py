@@ -1,0 +1,233 @@
+"""Training on the command line: from a folder to a model, its use and its evaluation; stops; bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from cohort_files import drawn, phantom, write_cohort
+from command_line import SCRIPT, environment, s3net_here, start
+
+from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
+from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
+from S3NetSegmentLib.engine.training.run_folder import RunFolder
+
+SMALL = ("--preset", "tiny", "--set", "slice_side=48", "--set", "log_every=1")
+QUICK = (*SMALL, "--set", "batch=2", "--set", "unlabelled_batch=2")
+
+
+def succeeded(done):
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def refused(done, *texts):
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("s3net: error:"), done.stderr
+    assert all(text in done.stderr for text in texts), done.stderr
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As the processes that these tests start: sums do not depend on the number of threads then."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Five labelled and three unlabelled cases; case04 is for the test."""
+    folder = write_cohort(tmp_path_factory.mktemp("cohort"), 5, 3)
+    (folder / "cohort.json").write_text(json.dumps({"splits": {"test": ["case04"], "validation": ["case03"]}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(cohort, tmp_path_factory):
+    """A model that was trained for a moment."""
+    folder = tmp_path_factory.mktemp("run")
+    options = (*QUICK, "--steps", "50", "--set", "validate_every=25")
+    done = succeeded(s3net_here("finetune", cohort, "-o", folder, *options, "--json"))
+    return folder, json.loads(done.stdout)
+
+
+def test_finetune_makes_a_model_with_log_curves_and_pictures(run):
+    folder, summary = run
+    assert summary["reason"] == "finished" and summary["steps"] == 50
+    assert summary["best_score"] > 0.6 and not summary["notes"]
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in entries if "loss" in e] == list(range(1, 51))
+    validations = [e for e in entries if e.get("event") == "validation"]
+    assert [v["step"] for v in validations] == [25, 50] and {"score", "dice Ring", "dice Core"} <= validations[0].keys()
+    assert read_image(folder / "curves.png").is_rgb
+    assert {p.name for p in (folder / "pictures").iterdir()} == {"step_000025.png", "step_000050.png"}
+    assert RunFolder(folder).read_status()["status"] == "finished"
+    content = torch.load(folder / "model.pt", weights_only=True)
+    assert [c["name"] for c in content["classes"]] == ["Ring", "Core"]
+    assert (len(content["training_cases"]), content["provenance"]["labelled_cases"]) == (6, 3)
+    assert b"case0" not in (folder / "model.pt").read_bytes()  # a model that is given away names no patient
+
+
+def test_apply_writes_segments_with_the_names_and_colours_of_the_model(run, tmp_path):
+    volume, labels = phantom(9, size=(36, 40, 5))
+    matrix = np.array([[0, -1.0, 0, 3], [1, 0, 0, 4], [0, 0, 3.0, 5], [0, 0, 0, 1]])
+    turned = type(volume)(volume.array, matrix)
+    write_image(turned, tmp_path / "new.nii.gz")
+    named = {"-o": "new.seg.nrrd", "--confidence": "sure.nrrd", "--overlay": "new.png"}
+    outputs = [text for option, name in named.items() for text in (option, tmp_path / name)]
+    done = succeeded(s3net_here("apply", run[0] / "model.pt", tmp_path / "new.nii.gz", *outputs, "--json"))
+    segmentation = read_segmentation(tmp_path / "new.seg.nrrd")
+    assert [s.name for s in segmentation.segments] == ["Ring", "Core"]
+    assert segmentation.segments[0].color == pytest.approx((0.9, 0.2, 0.1), abs=1e-3)
+    tags = segmentation.segments[0].tags
+    assert tags["S3NetSegment.Model"] == "model.pt" and len(tags["S3NetSegment.ModelSha256"]) == 64
+    core = segmentation.mask(segmentation.segments[1])
+    assert 2 * (core & (labels == 2)).sum() / (core.sum() + (labels == 2).sum()) > 0.6
+    sure = read_image(tmp_path / "sure.nrrd").array
+    assert sure.shape == labels.shape and 0.3 < sure.min() and sure.max() <= 1
+    summary = json.loads(done.stdout)
+    assert summary["model"]["provenance"]["preset"] == "tiny" and summary["segments"][1]["voxels"] == core.sum()
+    assert read_image(tmp_path / "new.png").is_rgb
+
+
+def test_evaluate_reports_on_the_test_cases_and_refuses_those_that_were_trained_on(run, cohort, tmp_path):
+    model = run[0] / "model.pt"
+    done = succeeded(s3net_here("evaluate", model, cohort, "-o", tmp_path / "report", "--json"))
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report == json.loads(done.stdout) and list(report["cases"]) == ["case04"]
+    assert report["summary"]["Core"]["dice"] == pytest.approx(report["cases"]["case04"][1]["dice"])
+    rows = (tmp_path / "report" / "report.csv").read_text().splitlines()
+    assert len(rows) == 3 and rows[0].startswith("case,name,state,dice,hd95_mm")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert (
+        "3 labelled patients" in text
+        and "worst_1.png" in text
+        and read_image(tmp_path / "report" / "worst_1.png").is_rgb
+    )
+    refused(
+        s3net_here("evaluate", model, cohort, "--split", "train", "-o", tmp_path / "no"),
+        "trained on the image of case 'case00'",
+    )
+    assert not (tmp_path / "no").exists()
+    seen = succeeded(s3net_here("evaluate", model, cohort, "--split", "all", "--seen-cases", "-o", tmp_path / "all"))
+    assert "trained on 3 of these 5 cases" in seen.stdout and "1 of these 5 cases chose the state" in seen.stdout
+    unseen = s3net_here("evaluate", model, cohort, "--split", "unseen", "-o", tmp_path / "unseen", "--json")
+    assert list(json.loads(unseen.stdout)["cases"]) == ["case04"]
+
+
+def test_pretraining_is_a_start_for_finetuning_and_its_encoder_serves_few_shot(cohort, tmp_path):
+    succeeded(s3net_here("pretrain", cohort, "-o", tmp_path / "pre", *SMALL, "--set", "batch=6", "--steps", "4", "-q"))
+    entries = list(RunFolder(tmp_path / "pre").entries())
+    assert {"contrast", "_correspondence_accuracy"} <= entries[-2].keys()
+    summary = json.loads(
+        succeeded(
+            s3net_here("finetune", cohort, "-o", tmp_path / "fine", "--init", tmp_path / "pre" / "model.pt", *QUICK, "--steps", "3", "--json")
+        ).stdout
+    )  # fmt: skip
+    assert summary["steps"] == 3
+    content = torch.load(tmp_path / "fine" / "model.pt")
+    assert content["provenance"]["initialised"] and content["slices"]["side"] == 48
+    alpnet = ("--method", "alpnet", *SMALL, "--set", "side=48", "--set", "grid=12", "--set", "smallest_superpixel=2000")
+    succeeded(s3net_here("pretrain", cohort, "-o", tmp_path / "alp", *alpnet, "--steps", "3", "-q"))
+    assert torch.load(tmp_path / "alp" / "model.pt")["temperature"] == 20.0
+    refused(
+        s3net_here(
+            "apply", tmp_path / "alp" / "model.pt", cohort / "images" / "case00.nii.gz", "-o", tmp_path / "x.nii.gz"
+        ),
+        "kind encoder, but one of kind segmenter",
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, number):
+    options = (*QUICK, "--steps", "14", "--set", "validate_every=7", "--set", "checkpoint_minutes=0")
+    process = start("finetune", cohort, "-o", tmp_path / "run", *options)
+    folder = RunFolder(tmp_path / "run")
+    waited = time.monotonic()
+    while not any("loss" in e for e in folder.entries()) or not folder.has_state:
+        assert process.poll() is None and time.monotonic() - waited < 120, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    if number != signal.SIGKILL:
+        assert process.returncode == 130 and "go on with --resume" in err
+        assert folder.read_status()["status"] == "stopped"
+    assert 1 <= folder.read_state()["step"] < 14
+    done = succeeded(s3net_here("finetune", cohort, "-o", tmp_path / "run", "--resume", "--json"))
+    assert json.loads(done.stdout)["steps"] == 14
+    succeeded(s3net_here("finetune", cohort, "-o", tmp_path / "whole", *options))
+    ours, theirs = (torch.load(tmp_path / f / "model.pt")["tensors"] for f in ("run", "whole"))
+    assert all(torch.equal(ours[n], theirs[n]) for n in theirs)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(run, cohort, tmp_path):
+    refused(s3net_here("finetune", cohort, "-o", run[0], *QUICK), "holds a training run already", "--resume")
+    refused(s3net_here("pretrain", cohort, "-o", run[0], *SMALL, "--resume"), "holds a run of 'finetune'")
+    refused(
+        s3net_here("finetune", cohort, "-o", run[0], "--resume", "--set", "learning_rate=0.5"),
+        "learning_rate was 0.002, is 0.5",
+    )
+
+
+def test_bad_cohorts_and_settings_are_refused_in_one_line_and_leave_nothing_behind(cohort, tmp_path):
+    for arguments, text in (
+        ((tmp_path / "nothing",), "is no cohort"),
+        ((cohort, "--set", "colour=blue"), "setting 'colour=blue' is not understood"),
+        ((cohort, "--set", "learning_rate=fast"), "learning_rate is 'fast'"),
+        ((cohort, "--init", tmp_path / "none.pt"), "there is no file"),
+        ((cohort, "--minutes=-3"), "not a number of minutes"),
+    ):
+        refused(s3net_here("finetune", *arguments, "-o", tmp_path / "run"), text)
+        assert not (tmp_path / "run").exists()
+    refused(s3net_here("pretrain", cohort, "--preset", "paper", "-o", tmp_path / "run"), "for --method alpnet")
+    bare = write_cohort(tmp_path / "bare", 0, 2)
+    refused(s3net_here("finetune", bare, "-o", tmp_path / "run", *QUICK), "no case of cohort", "is labelled")
+
+
+def test_one_labelled_case_is_enough_to_train_but_no_accuracy_is_claimed(tmp_path):
+    folder = write_cohort(tmp_path / "cohort", 1, 2)
+    (folder / "images" / "case02.nii.gz").write_bytes(b"broken")
+    refused(s3net_here("finetune", folder, "-o", tmp_path / "run", *QUICK), "case02", "--skip-bad")
+    options = (*QUICK, "--steps", "3", "--skip-bad")
+    done = succeeded(s3net_here("finetune", folder, "-o", tmp_path / "run", *options))
+    assert "no accuracy can be claimed" in done.stdout and "case02" in done.stdout
+    assert (tmp_path / "run" / "model.pt").exists() and list((tmp_path / "run" / "pictures").iterdir())
+    refused(
+        s3net_here("evaluate", tmp_path / "run" / "model.pt", folder, "--skip-bad", "-o", tmp_path / "r"),
+        "has no test cases",
+    )
+
+
+def test_two_processes_of_torchrun_train_one_model(cohort, tmp_path):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0", SCRIPT, "finetune", str(cohort), "-o", str(tmp_path / "run"), *QUICK, "--steps", "4",
+        "--device", "cpu",
+    ]  # fmt: skip
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("4 steps in") == 1
+    assert [e["step"] for e in RunFolder(tmp_path / "run").entries() if "loss" in e] == [1, 2, 3, 4]
+
+
+def test_a_model_with_more_classes_than_the_cohort_says_so(run, tmp_path):
+    volume, labels = phantom(11)
+    write_image(volume, tmp_path / "cohort" / "images" / "new.nii.gz")
+    write_segmentation(drawn(volume, np.minimum(labels, 1), ["Ring"]), tmp_path / "cohort" / "labels" / "new.seg.nrrd")
+    done = s3net_here(
+        "evaluate", run[0] / "model.pt", tmp_path / "cohort", "--split", "unseen", "-o", tmp_path / "report"
+    )
+    assert "only one side knows them: Core" in succeeded(done).stdout
+    write_segmentation(drawn(volume, labels, ["Aorta", "Vein"]), tmp_path / "cohort" / "labels" / "new.seg.nrrd")
+    done = s3net_here(
+        "evaluate", run[0] / "model.pt", tmp_path / "cohort", "--split", "unseen", "-o", tmp_path / "none"
+    )
+    refused(done, "the model finds Ring, Core, but the cohort has Aorta, Vein")
