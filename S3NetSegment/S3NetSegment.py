@@ -460,6 +460,21 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
             confidence,
         )
 
+    def runBatch(self, manifest, folder, resume=False, keepGoing=False, dryRun=False, **options):
+        """Runs a batch one case after the other through the scene, which is emptied; returns 0 if all is done, else 1.
+
+        :param manifest: as for ``s3net batch``: a .csv or .json file, or a folder of images.
+        :param folder: where segmentations, records and report.html go.
+        :param resume: skip the cases that are finished.
+        :param keepGoing: go on after a failed case.
+        :param dryRun: only check and print the plan.
+        :param options: ``pattern``, ``defaults`` (column -> value), ``device``, ``say`` (takes lines of text).
+        :raises ValueError: a manifest that cannot be run; ``problems`` holds everything that is wrong.
+        """
+        from S3NetSegmentLib.scene.batch import run_batch
+
+        return run_batch(manifest, folder, resume=resume, keep_going=keepGoing, dry_run=dryRun, **options)
+
     def _drained(self, steps):
         """The result of ``steps``; their messages are logged."""
         shown = ""

@@ -38,6 +38,8 @@ class FakePropagation:
 
 
 class FakeEngineOfVolume:
+    encoder = None
+
     def __init__(self, owner, volume, axis):
         self.owner, self.volume, self.axis, self.items = owner, volume, axis, []
 

@@ -120,6 +120,10 @@ class PanelDriver:
             (edit.remove if erase else edit.add)(segment_id, mask.reshape(grid.array.shape[:3]), grid)
         self.settle(0.2)
 
+    def draw_in_new_segmentation(self):
+        """Chooses "Create new" in the list of segmentations."""
+        return self.ui.segmentationSelector.addNode()
+
     def rows(self):
         """The list of drawn slices as it is shown: (slice, segments, complete)."""
         table = self.ui.supportTable

@@ -5,13 +5,8 @@ import numpy as np
 import pytest
 import slicer
 from fake_propagation import FakePropagation
+from few_shot_drawings import square
 from PyQt5.QtCore import Qt
-
-
-def square(top=10, left=12, size=8, shape=(36, 40)):
-    mask = np.zeros(shape, bool)
-    mask[top : top + size, left : left + size] = True
-    return mask
 
 
 @pytest.fixture

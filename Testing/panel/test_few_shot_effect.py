@@ -159,6 +159,15 @@ def test_a_slice_corrected_with_another_effect_is_taken_up_and_the_answer_follow
     assert (effect.mask("Liver")[11] == effect.mask("Liver")[10]).all()
 
 
+def test_what_was_drawn_after_the_answer_came_is_not_overwritten_by_it(effect):
+    effect.propagate()
+    effect.editor.choose("")
+    effect.draw("Liver", disc(2, 2), 10)
+    effect.editor.choose("Few-shot")
+    effect.click(effect.frame.accept_button)
+    assert (effect.mask("Liver")[10] == disc(2, 2)).all() and effect.mask("Liver")[9].any()
+
+
 def test_a_preview_stays_while_the_user_draws_with_another_effect(effect):
     effect.propagate()
     effect.editor.choose("")

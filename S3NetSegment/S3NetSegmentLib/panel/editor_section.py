@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import slicer
 
+from .tab_order import move_before
+
 _TAG = "S3NetSegment"
 _UNDO_STATES = 20
 _EFFECTS = (
@@ -62,6 +64,7 @@ class EditorSection:
             self._for_drawing = few_shot
             button.text = "Draw" if few_shot else "Edit result"
             button.collapsed = self._folds[few_shot]
+        move_before(button, self._ui.supportCollapsibleButton if few_shot else self._ui.advancedCollapsibleButton)
 
     def undo(self) -> None:
         self.widget.undo()

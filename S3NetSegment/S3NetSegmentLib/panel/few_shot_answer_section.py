@@ -13,7 +13,8 @@ from .few_shot_controller import FewShotController
 class FewShotAnswerSection:
     """Hidden while there is no answer.
 
-    :param on_accept, on_go: called when the user accepts, or wants to see the slice (axis, index).
+    :param on_accept: called when the user accepts.
+    :param on_go: called with a place (axis, index) that the user wants to see, and its volume node.
     """
 
     def __init__(
@@ -21,7 +22,7 @@ class FewShotAnswerSection:
         ui,
         controller: FewShotController,
         on_accept: Callable[[], object],
-        on_go: Callable[[tuple[str, int]], object],
+        on_go: Callable[[tuple[str, int], object], object],
         on_error: Callable[[str], object],
     ):
         self._ui, self._controller, self._on_go, self._on_error = ui, controller, on_go, on_error
@@ -85,14 +86,17 @@ class FewShotAnswerSection:
                 return "This answer was undone."
             return "Accepted. Correct a slice where it is wrong, then propagate again."
         notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in result.notes)
+        if result.is_partial and result.is_whole:
+            return "Preview. The shown slice is newer than the others; propagate to bring them up to date." + notes
         if result.is_partial:
             return "Preview of the shown slice. Nothing is written yet." + notes
         return "Preview. Nothing is written yet." + notes
 
     def _go(self) -> None:
-        following = self._controller.result.next_slice() if self._controller.result is not None else None
+        result = self._controller.result
+        following = result.next_slice() if result is not None else None
         if following is not None:
-            self._on_go(following)
+            self._on_go(following, result.request.target_node)
 
     def _take_overlay_away(self) -> None:
         if self._overlaid is not None:

@@ -77,6 +77,7 @@ class FewShotController:
         self.is_live = False
         self._engines: dict[tuple, object] = {}
         self._request: FewShotRequest | None = None
+        self._drawn: dict = {}  # what was drawn when the run began
         self._job_watch = self._result_watch = None
 
     @property
@@ -92,6 +93,8 @@ class FewShotController:
             return
         self.support = None  # first: nobody shall show the old one beside the new nodes
         self.let_go()
+        if volume_node is None:
+            self._engines = {}  # they hold the voxels
         if volume_node is not None and segmentation_node is not None:
             self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted)
         self._listener.state_changed()
@@ -133,6 +136,7 @@ class FewShotController:
 
     def _run(self, request: FewShotRequest, live: bool) -> None:
         self._request, self.is_live = request, live
+        self._drawn = self.support.content() if self.support is not None and not live else {}
         nodes = {id(n): n for n in (request.volume_node, request.segmentation_node, request.target_node)}
         self._job_watch = watch(nodes.values(), self._lost)
         self.driver.start(
@@ -152,11 +156,11 @@ class FewShotController:
         if quick is not None:
             done = _QUICK_SHARE
             answer = yield from within(engine.propagate((quick, quick), quick=True), 0.0, done)
-            self._show(request, answer, only=quick, partial=True)
+            self._show(request, engine, answer, only=quick, partial=True)
             yield Step(done, "The shown slice is previewed")
         part = (quick, quick) if request.only_view_slice and quick is not None else None
         answer = yield from within(engine.propagate(part), done, 1.0)
-        self._show(request, answer)
+        self._show(request, engine, answer)
 
     def _live_steps(self, request: FewShotRequest):
         yield Step(0.0, "Preparing the image")
@@ -164,7 +168,7 @@ class FewShotController:
         engine.set_support(request.items)
         quick = request.quick_slice
         answer = yield from engine.propagate((quick, quick), quick=True)
-        self._show(request, answer, only=quick, partial=True)
+        self._show(request, engine, answer, only=quick, partial=True)
 
     def _engine_for(self, request: FewShotRequest):
         """The engine of the request's volume: it keeps what does not depend on the drawing."""
@@ -178,13 +182,13 @@ class FewShotController:
         self._engines = {**dict(kept), key: engine}
         return engine
 
-    def _show(self, request: FewShotRequest, answer, only: int | None = None, partial: bool = False) -> None:
+    def _show(self, request: FewShotRequest, engine, answer, only: int | None = None, partial: bool = False) -> None:
         result = self.result
         if result is None or not result.fits(request):
             self._keep(None)
             result = FewShotResult(request)
             self._keep(result)
-        result.show(request, answer, only, partial)
+        result.show(request, answer, engine.encoder, only, partial)
 
     def _stepped(self, step, seconds_left: float | None) -> None:
         if not self.is_live:
@@ -192,6 +196,8 @@ class FewShotController:
 
     def _finish(self, _) -> None:
         live = self._end_run()
+        if self.support is not None:
+            self.support.look()
         self._listener.state_changed()
         if live:
             return
@@ -199,12 +205,8 @@ class FewShotController:
             self._listener.informed(
                 "Nothing was found beyond the drawn slices. Draw a slice farther away, where the segment still is."
             )
-        if self.support is not None and self._drawing_changed():
+        if self.support is not None and self.support.content() != self._drawn:
             self._listener.informed("The drawing was changed meanwhile; propagate again to take that over.")
-
-    def _drawing_changed(self) -> bool:
-        self.support.look()
-        return not self._request.is_other_volume and tuple(self.support.slices) != self._request.support
 
     def _fail(self, error: Exception) -> None:
         live = self._end_run()
@@ -249,6 +251,9 @@ class FewShotController:
             return False
         self.driver.cancel()
         try:
+            if self.support is not None and not result.request.is_other_volume:
+                self.look()
+                result.preview.protect(self.support.slices)  # also what was drawn since the answer came
             accepted = result.accept(self._save_undo, rules)
         except Exception as error:
             self._tell(error)

@@ -16,7 +16,7 @@ from ..scene.confidence import doubtful_part, show_overlay
 from ..scene.drawn_slices import other_volume_support, read_drawn, segment_content, slices_with_labels
 from ..scene.editing_rules import EditingRules
 from ..scene.few_shot_writing import AnsweredSlices, write_few_shot
-from ..scene.provenance import provenance_tags
+from ..scene.provenance import few_shot_tags
 from ..scene.support_set import SupportSlice
 from ..scene.volumes import volume_from_node
 
@@ -65,16 +65,7 @@ def few_shot_steps(
         logging.info("S3NetSegment: %s", note)
     answer = AnsweredSlices(target, drawn_here)
     answer.take(found.labels, found.axis, slice_range)
-    tags = provenance_tags(
-        "Few-shot",
-        settings=chosen.changed(),
-        seed=chosen.seed,
-        device=device,
-        volume=target.name,
-        drawn=", ".join(f"{s.axis} {s.index}" for s in support) or ALL,
-        drawn_on=volume_node.GetName() if elsewhere else None,
-        encoder="none" if network is None else network.name,
-    )
+    tags = few_shot_tags(chosen, target.name, support, found, network, volume_node.GetName() if elsewhere else "")
     output_node = other_segmentation_node if elsewhere else segmentation_node
     written = write_few_shot(
         answer, segments, target_node, output_node, segmentation_node, tags=tags, rules=EditingRules(overlaps=overlaps)

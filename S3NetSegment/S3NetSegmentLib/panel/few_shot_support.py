@@ -112,6 +112,10 @@ class SupportKeeper:
         }
         return {s.place: list(content[s.axis].get(s.index, ())) for s in self.slices}
 
+    def content(self) -> dict[tuple[str, int], bytes]:
+        """What is drawn on each slice of the list, to be compared."""
+        return {s.place: self._content_of(s.place) for s in self.slices}
+
     # -- inside
 
     def _present_state(self) -> AcceptedAnswer:

@@ -13,6 +13,8 @@ from .pictures import icon_of
 
 _SLICE, _DRAWN, _COMPLETE = range(3)
 _SWATCH = 10  # pixels
+_ROW_HEIGHT = 20
+_ROWS_SEEN = (3, 8)  # least and most without scrolling
 _EMPTY = "nothing here"
 
 
@@ -48,7 +50,7 @@ class SupportTable:
         header.setSectionResizeMode(_SLICE, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(_DRAWN, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(_COMPLETE, qt.QHeaderView.ResizeToContents)
-        table.verticalHeader().setDefaultSectionSize(20)
+        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
         table.connect("cellDoubleClicked(int,int)", self._double_clicked)
         table.connect("cellChanged(int,int)", self._changed)
         table.connect("itemSelectionChanged()", self._show_buttons)
@@ -69,6 +71,8 @@ class SupportTable:
             self._filling = True
             try:
                 table.setRowCount(len(rows))
+                seen = min(max(len(rows), _ROWS_SEEN[0]), _ROWS_SEEN[1])
+                table.setFixedHeight((seen + 1) * _ROW_HEIGHT + 6)  # and the header
                 for number, row in enumerate(rows):
                     self._fill(number, row)
                 table.clearSelection()

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import qt
 
+from .tab_order import move_before
+
 _TABS = (
     ("segment", "Segment", "Find regions and objects without drawing"),
     ("few-shot", "Few-shot", "Draw segments on one or a few slices and carry them to all others"),
@@ -36,6 +38,7 @@ class ModeTabs:
             self.bar.setTabToolTip(number, tip)
         layout = ui.sharedForm.parent().layout()
         layout.insertWidget(layout.indexOf(ui.sharedForm), self.bar)
+        move_before(self.bar, ui.sharedForm)
         self.bar.connect("currentChanged(int)", self._turned)
 
     def show(self, mode: str) -> bool:

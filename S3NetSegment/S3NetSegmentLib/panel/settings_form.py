@@ -18,6 +18,13 @@ _LABELS = {
     "attention": "I-LKA attention",
     "start": "First labels",
     "steps": "Distillation steps",
+    "target": "Kind of target",
+    "growing": "Growth of the region",
+    "softness": "Sharpness of the vote",
+    "regrow": "Second GrowCut",
+    "sure": "Sure from",
+    "presence": "Ends",
+    "partial_ring": "Ring of partial drawings",
 }
 
 

@@ -80,11 +80,12 @@ class FewShotPreview:
     ) -> None:
         """Shows an answer or, with ``slices``, a part of it beside what is shown; see :meth:`AnsweredSlices.take`."""
         self._answer.take(labels, axis, slices, support)
-        if self.is_shown:
-            scalars = self._image.GetPointData().GetScalars()
-            vtk_to_numpy(scalars).reshape(self.labels.shape)[...] = self.labels
-            scalars.Modified()
-            self._image.Modified()
+        self._refresh()
+
+    def protect(self, support: Sequence[SupportSlice]) -> None:
+        """Takes ``support`` for the drawn slices by now; they are neither shown nor changed."""
+        self._answer.protect(support)
+        self._refresh()
 
     def accept(
         self,
@@ -105,12 +106,20 @@ class FewShotPreview:
         """Removes the preview; the user's segments stay as they are."""
         if self.is_shown:
             scene, display = self.node.GetScene(), self.node.GetDisplayNode()
+            self._image.Initialize()  # else Slicer takes the segments out of it one by one, which is slow
             scene.RemoveNode(self.node)
             if display is not None:  # Slicer leaves it behind
                 scene.RemoveNode(display)
         self.node = None
 
     # -- inside
+
+    def _refresh(self) -> None:
+        if self.is_shown:
+            scalars = self._image.GetPointData().GetScalars()
+            vtk_to_numpy(scalars).reshape(self.labels.shape)[...] = self.labels
+            scalars.Modified()
+            self._image.Modified()
 
     def _make_node(self, looks: Iterable[Segment]) -> slicer.vtkMRMLSegmentationNode:
         scene = self.volume_node.GetScene()

@@ -57,8 +57,6 @@ class AnsweredSlices:
             raise InputError(
                 f"an answer of shape {labels.shape} does not fit {self.geometry.name!r}, {self.labels.shape}"
             )
-        if support is not None:
-            self.support = list(support)
         count = self.geometry.size[AXES.index(axis)]
         if axis != self.axis or slices is None:
             self.axis, self._has = axis, np.zeros(count, bool)
@@ -68,6 +66,11 @@ class AnsweredSlices:
         part = [slice(None)] * 3
         part[2 - AXES.index(axis)] = slice(first, last + 1)
         self.labels[tuple(part)] = labels[tuple(part)]
+        self.protect(self.support if support is None else support)
+
+    def protect(self, support: Sequence[SupportSlice]) -> None:
+        """Takes ``support`` for the drawn slices by now."""
+        self.support = list(support)
         for drawn in self.support:
             np.moveaxis(self.labels, 2 - AXES.index(drawn.axis), 0)[drawn.index] = 0
 

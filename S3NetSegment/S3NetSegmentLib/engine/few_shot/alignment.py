@@ -27,7 +27,7 @@ _TURNS = (0.0, -15.0, 15.0, -30.0, 30.0)  # degrees in the slice plane
 _SIZES = (1.0, 0.85, 1.18)
 _UNUSUAL = 0.04  # correlation that a turned or resized start must gain over a plain one
 _ELSEWHERE = 0.3  # and one whose place in the field of view is another by half of its diagonal
-_LEAST_OVERLAP = 0.5  # of the searched part, inside the other volume
+_LEAST_OVERLAP = 0.5  # of the searched part or the other volume, whichever is smaller
 _STARTS = 3
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
@@ -117,7 +117,8 @@ def covered(query: Volume, to_support: np.ndarray, support: Volume, part: Extent
 def likeness(fixed: Picture, moving: Picture, to_support: np.ndarray) -> float:
     """Correlation of both pictures where they overlap under ``to_support`` (RAS to RAS); -1 for hardly any overlap."""
     values, inside = moved(fixed, moving, to_support)
-    if inside.sum() < 0.3 * moving.array.size * np.prod(moving.spacing) / np.prod(fixed.spacing) or inside.sum() < 50:
+    size = moving.array.size * np.prod(moving.spacing) / np.prod(fixed.spacing)  # in voxels of ``fixed``
+    if inside.sum() < max(50, _LEAST_OVERLAP / 2 * min(size, fixed.array.size)):
         return -1.0
     return correlation(values[inside], fixed.array[inside])
 
@@ -228,7 +229,7 @@ class _Spectrum:
         count = np.maximum(count, 1e-3)
         above = both - fixed * moving / count
         below = np.sqrt(np.clip(fixed2 - fixed**2 / count, 0, None) * np.clip(moving2 - moving**2 / count, 0, None))
-        good = (count >= _LEAST_OVERLAP * weight.sum()) & (below > 1e-3 * below.max())
+        good = (count >= _LEAST_OVERLAP * min(weight.sum(), self._image.size)) & (below > 1e-3 * below.max())
         return np.where(good, above / np.maximum(below, 1e-9), -1.0)
 
     def _valid(self, spectrum: np.ndarray, patch: tuple[int, ...]) -> np.ndarray:

@@ -64,6 +64,15 @@ class FewShotAnswer:
     notes: list[str] = field(default_factory=list)
 
 
+def drawn_answer(drawing: Drawing) -> FewShotAnswer:
+    """The answer where every slice is drawn: the drawing."""
+    labels = np.zeros(drawing.volume.array.shape[:3], np.uint8)
+    for z, drawn in drawing.slices.items():
+        slices_first(labels, drawing.axis)[z] = np.array(drawing.values, np.uint8)[drawn.classes]
+    note = "every slice is drawn, so nothing is left to find; the answer is the drawing"
+    return FewShotAnswer(labels, np.ones(labels.shape, np.float32), [], {}, drawing.axis, {}, [note])
+
+
 class Propagation:
     """One run: the parts in one frame and what they agree on.
 
@@ -286,8 +295,9 @@ class Propagation:
             plane = slices_first(labels, self.frame.axis)[z]
             np.copyto(plane, values[drawn.classes], where=drawn.known > 0)
         both, predicted, probable = self._sums.sum(0)
+        trust = 1.0 if self.known.any() else min(part.trust for part in self._further)
         expected = {
-            int(values[c]): float(2 * both[c] / (predicted[c] + probable[c]).clamp(min=1e-6))
+            int(values[c]): trust * float(2 * both[c] / (predicted[c] + probable[c]).clamp(min=1e-6))
             for c in range(1, self.drawing.classes)
         }
         return FewShotAnswer(

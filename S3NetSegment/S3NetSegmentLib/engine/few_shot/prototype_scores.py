@@ -49,6 +49,7 @@ class PrototypePart:
 
     name = "prototypes"
     prior_share = undrawn_share = _PRIOR_SHARE
+    trust = 1.0
 
     def __init__(
         self,

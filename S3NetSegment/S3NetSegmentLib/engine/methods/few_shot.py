@@ -20,13 +20,13 @@ from ..few_shot.further import FurtherPart
 from ..few_shot.further_parts import FurtherParts
 from ..few_shot.parts import Kept
 from ..few_shot.planes import DrawnVoxels, on_volume
-from ..few_shot.propagation import FewShotAnswer, Propagation, is_scattered
+from ..few_shot.propagation import FewShotAnswer, Propagation, drawn_answer, is_scattered
 from ..few_shot.settings import FewShotSettings
 from ..few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
 from ..few_shot.transfer import TransferredPart
 from ..images import AXES, Volume
 from ..images.intensity import intensity_scale
-from ..progress import Steps, rising, within
+from ..progress import Step, Steps, rising, within
 
 _FRAMES = 2  # regions of the volume whose features and registration are kept
 
@@ -104,6 +104,9 @@ class FewShot:
                 f"slices {first} to {last} along {drawing.axis} are not in image {self.volume.name!r}, which has slices 0 "
                 f"to {depth - 1}"
             )
+        if sum(drawn.complete for drawn in drawing.slices.values()) == depth:
+            yield Step(1.0, "Everything is drawn")
+            return drawn_answer(drawing)
         try:
             further = yield from self._further(drawing, quick)
             box = self._first_box(drawing, further)

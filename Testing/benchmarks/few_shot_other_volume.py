@@ -1,0 +1,193 @@
+"""Accuracy of Few-shot where the drawing is in another patient's volume.
+
+    python3 Testing/benchmarks/few_shot_other_volume.py                                   both groups of pairs
+    python3 Testing/benchmarks/few_shot_other_volume.py --groups development --sets hippocampus --drawn 3
+
+Task: patient A is drawn fully, or three slices of A (shares 1/6, 1/2, 5/6 of the labelled extent); the labels of all of
+patient B are wanted, at B's own resolution; nothing is drawn in B. Dice over the volume, mean over the labels.
+Failed: labels with a Dice under .5. Today's tools offer nothing here; beside Few-shot stand its own steps:
+  copy      the labels of A (between drawn slices the nearest one), the middles of both volumes laid on each other;
+  affine    A filled in by Few-shot, laid over B by an affine map;
+  fitted    the same after the deformation, where that is accepted;
+  Few-shot  the answer: the fitted drawing votes with GrowCut in B.
+Likeness is the correlation of the aligned images around the drawing; below .5 the user is asked for one slice in B.
+Seconds are of one thread, from both images in memory to the answer. ``development``: choices were made on these pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
+_testing = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(_testing / "benchmarks"), str(_testing), str(_testing.parent / "S3NetSegment")]
+
+import numpy as np  # noqa: E402
+import SimpleITK as sitk  # noqa: E402
+import torch  # noqa: E402
+from paths import SHARED_DATA  # noqa: E402
+from scipy import ndimage  # noqa: E402
+
+from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
+from S3NetSegmentLib.engine.few_shot.transfer import Fitted, fit  # noqa: E402
+from S3NetSegmentLib.engine.images import Volume  # noqa: E402
+from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
+from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice, FewShot, SupportVolume  # noqa: E402
+from S3NetSegmentLib.engine.progress import drain  # noqa: E402
+
+FAILED = 0.5
+WAYS = ("copy", "affine", "fitted", "Few-shot")
+FOLDERS = {
+    "hippocampus": "mr_hippocampus_msd/hippocampus_",
+    "acdc": "mr_cardiac_acdc/patient",
+    "ct": "ct_abdomen_totalseg/ct",
+}
+PAIRS = {
+    "development": {
+        "hippocampus": (("001", "003"), ("004", "006"), ("007", "008"), ("011", "014"), ("017", "024")),
+        "acdc": (("001_ED", "002_ED"), ("021_ES", "022_ES")),
+        "ct": (),
+    },
+    "confirm": {
+        "hippocampus": (
+            ("019", "020"), ("023", "025"), ("026", "033"), ("034", "035"), ("015", "036"), ("037", "038"),
+        ),
+        "acdc": (("041_ED", "042_ED"), ("061_ED", "062_ED"), ("081_ED", "082_ED"), ("003_ED", "023_ED")),
+        "ct": (("A", "B"), ("B", "A")),
+    },
+}  # fmt: skip
+CT_ORGANS = (1, 5, 6, 52, 79, 63)  # in both scans: spleen, liver, stomach, aorta, spinal cord, vena cava
+DRAWN = {"3": (1 / 6, 1 / 2, 5 / 6), "all": None}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", nargs="+", choices=PAIRS, default=list(PAIRS))
+    parser.add_argument("--sets", nargs="+", choices=FOLDERS, default=list(FOLDERS))
+    parser.add_argument("--drawn", nargs="+", choices=DRAWN, default=list(DRAWN), help="slices drawn in A")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of Few-shot")
+    options = parser.parse_args()
+    if SHARED_DATA is None:
+        raise SystemExit("the labelled data folder is not there: put it at ../shared/data beside the repository")
+    torch.set_num_threads(1)
+    settings = FewShotSettings().with_texts(options.set)
+    for group in options.groups:
+        for set_name in options.sets:
+            for drawn in options.drawn:
+                print_set(group, set_name, drawn, settings)
+
+
+def print_set(group: str, set_name: str, drawn: str, settings: FewShotSettings) -> None:
+    rows = list(measured(PAIRS[group][set_name], set_name, drawn, settings))
+    if not rows:
+        return
+    print(f"\n{set_name}, {group}, drawn in A: {drawn}")
+    print(
+        f"{'pair':18s}" + "".join(f"{way:>10s}" for way in WAYS) + f"{'likeness':>10s}{'expected':>10s}{'seconds':>9s}"
+    )
+    for name, scores, likeness, expected, seconds in rows:
+        means = "".join(f"{100 * np.mean(scores[way]):10.1f}" for way in WAYS)
+        print(f"{name:18s}{means}{likeness:10.2f}{100 * expected:10.1f}{seconds:9.1f}")
+    overall = "".join(f"{100 * np.mean([np.mean(r[1][way]) for r in rows]):10.1f}" for way in WAYS)
+    failed = "".join(f"{sum(d < FAILED for r in rows for d in r[1][way]):10d}" for way in WAYS)
+    print(f"{f'mean of {len(rows)}':18s}{overall}")
+    print(f"{'failed labels':18s}{failed}   of {sum(len(r[1][WAYS[0]]) for r in rows)}", flush=True)
+
+
+def measured(pairs, set_name: str, drawn: str, settings: FewShotSettings) -> Iterator[tuple]:
+    """Name, Dice of each label by each way, likeness, expected Dice and seconds of each pair."""
+    for a, b in pairs:
+        (support, labels), (query, true) = read(set_name, a), read(set_name, b)
+        given, numbers = sketch(labels, drawn)
+        started = time.perf_counter()
+        few_shot = FewShot(query, settings, "z")
+        few_shot.set_support([SupportVolume(support, given, "z", numbers)])
+        answer = drain(few_shot.propagate())
+        seconds = time.perf_counter() - started
+        filled = given if numbers is None else filled_in(support, given, numbers, settings)
+        fitted = drain(fit(query, intensity_scale(query), support, intensity_scale(support), filled, "z"))
+        found = {
+            "copy": copied(support, given, numbers, query),
+            "affine": laid_over(dataclasses.replace(fitted, field=None), query),
+            "fitted": laid_over(fitted, query),
+            "Few-shot": answer.labels,
+        }
+        values = [v for v in np.unique(true) if v]
+        scores = {way: [dice(labels, true, v) for v in values] for way, labels in found.items()}
+        expected = float(np.mean([answer.expected_dice[v] for v in values if v in answer.expected_dice]))
+        yield f"{a} to {b}", scores, fitted.alignment.correlation, expected, seconds
+
+
+def read(set_name: str, name: str) -> tuple[Volume, np.ndarray]:
+    image, labels = (
+        sitk.ReadImage(str(SHARED_DATA / f"{FOLDERS[set_name]}{name}_{part}.nii.gz")) for part in ("image", "label")
+    )
+    values = sitk.GetArrayFromImage(labels).astype(np.uint8)
+    if set_name == "ct":
+        values[~np.isin(values, CT_ORGANS)] = 0
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    return Volume(sitk.GetArrayFromImage(image), np.diag((-1.0, -1.0, 1.0, 1.0)) @ matrix, name), values
+
+
+def sketch(labels: np.ndarray, drawn: str) -> tuple[np.ndarray, tuple[int, ...] | None]:
+    """The labels on the drawn slices only, and their numbers (None: all)."""
+    if DRAWN[drawn] is None:
+        return labels, None
+    filled = np.flatnonzero(labels.any((1, 2)))
+    numbers = tuple(sorted({round(filled[0] + share * (filled[-1] - filled[0])) for share in DRAWN[drawn]}))
+    given = np.zeros_like(labels)
+    given[list(numbers)] = labels[list(numbers)]
+    return given, numbers
+
+
+def filled_in(volume: Volume, given: np.ndarray, numbers: tuple[int, ...], settings: FewShotSettings) -> np.ndarray:
+    few_shot = FewShot(volume, settings, "z")
+    few_shot.set_support([DrawnSlice("z", z, given[z]) for z in numbers])
+    return drain(few_shot.propagate()).labels
+
+
+def copied(support: Volume, given: np.ndarray, numbers: tuple[int, ...] | None, query: Volume) -> np.ndarray:
+    """``given`` with the nearest drawn slice on each of the slices from the first to the last drawn one, on the grid of
+    ``query``."""
+    labels = given.copy()
+    if numbers is not None:
+        for z in range(numbers[0], numbers[-1] + 1):
+            labels[z] = given[min(numbers, key=lambda n: abs(n - z))]
+    shift = np.eye(4)
+    middles = [v.ras_of((np.array(v.size) - 1) / 2) for v in (support, query)]
+    shift[:3, 3] = middles[0] - middles[1]
+    matrix = np.linalg.inv(support.ijk_to_ras) @ shift @ query.ijk_to_ras
+    index = np.indices(query.size).reshape(3, -1)
+    place = matrix[:3, :3] @ index + matrix[:3, 3:]
+    return ndimage.map_coordinates(labels, place[::-1], order=0).reshape(query.size).transpose(2, 1, 0)
+
+
+def laid_over(fitted: Fitted, query: Volume) -> np.ndarray:
+    """The label with the largest share at each voxel of ``query``."""
+    values = [0, *(v for v in np.unique(fitted.labels) if v)]
+    out = np.zeros(query.size[::-1], np.uint8)
+    for k in range(query.size[2]):
+        index = np.indices((*query.size[:2], 1)).reshape(3, -1)
+        index[2] = k
+        shares = fitted.sampled(query, index.astype(float), values[1:])
+        shares = np.concatenate(((1 - shares.sum(0))[None], shares))
+        out[k] = np.array(values, np.uint8)[shares.argmax(0)].reshape(query.size[:2]).T
+    return out
+
+
+def dice(found: np.ndarray, true: np.ndarray, label: int) -> float:
+    a, b = found == label, true == label
+    return float(2 * (a & b).sum() / max(1, a.sum() + b.sum()))
+
+
+if __name__ == "__main__":
+    main()
