@@ -326,7 +326,7 @@ def parsed():
     parser.add_argument(
         "--seeds", type=lambda t: [int(v) for v in t.split(",")], default=[0, 1, 2], help="default 0,1,2"
     )
-    parser.add_argument("--steps", type=int, default=600, help="fine-tuning steps (default 600)")
+    parser.add_argument("--steps", type=int, default=900, help="fine-tuning steps (default 900)")
     parser.add_argument("--pretraining-steps", type=int, default=300, help="default 300")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest learning rate (default 0.002)")
     parser.add_argument(
