@@ -32,7 +32,7 @@ _LEAST_OVERLAP = 0.5  # of what the searched part and the other volume could sha
 _STARTS = 3
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
-_AT_ONCE = 6  # iterations of the optimiser between two steps of progress
+_AT_ONCE = 4  # iterations of the optimiser between two steps of progress
 _MARGIN = 0.35  # of the searched part around where a start puts it, in the other volume
 
 
