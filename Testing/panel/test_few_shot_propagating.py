@@ -147,6 +147,10 @@ def test_ctrl_return_propagates_and_escape_cancels(open_drawn):
     assert panel.panel.few_shot.controller.running
     panel.press(Qt.Key_Escape)
     assert not panel.panel.few_shot.controller.running
+    editor = panel.panel.editor.widget
+    editor.setActiveEffectByName("Paint")
+    panel.press(Qt.Key_Escape)  # between the runs it is the editor's
+    assert editor.activeEffect() is None
 
 
 def test_only_the_current_slice_can_be_asked_for(open_drawn, views):

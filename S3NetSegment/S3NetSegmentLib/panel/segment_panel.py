@@ -63,6 +63,7 @@ class SegmentPanel:
             shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
             shortcut.connect("activated()", action)
             self._shortcuts.append(shortcut)
+        self._shortcuts[-1].enabled = False  # Esc is the editor's key until there is something to cancel
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
         self._look_timer.setInterval(_LOOK_EVERY)
@@ -283,6 +284,9 @@ class SegmentPanel:
         ui, running = self.ui, self.running
         for widget in (ui.sharedForm, ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, self.tabs.bar):
             widget.enabled = not running
+        self.editor.hold_keys(running)
+        for shortcut in self._shortcuts[-1:]:
+            shortcut.enabled = running
 
     def progressed(self, step, seconds_left) -> None:
         self.progress.show(step, seconds_left)
