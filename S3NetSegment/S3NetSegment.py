@@ -425,8 +425,8 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param volumeNode: the volume that is drawn on, under linear transforms or none.
         :param segmentationNode: holds the drawing, and takes the answer unless there is another volume.
         :param segmentIds: the drawn segments; None: all.
-        :param slices: numbers of the drawn slices along ``axis``, from 0, or SupportSlices. None: those that hold labels.
-            "all": everything is drawn (for another volume).
+        :param slices: numbers of the drawn slices along ``axis``, from 0, or slice view nodes that show them, also oblique
+            ones. None: those that hold labels. "all": everything is drawn (for another volume).
         :param otherVolumeNode: the drawing is taken to this volume instead.
         :param axis: direction across the slices: "x", "y", "z", or "auto" for the one along which the fewest hold labels.
         :param partial: only what lies near the drawing is background on a drawn slice, not everything without a label.
@@ -459,6 +459,21 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
             device,
             confidence,
         )
+
+    def runBatch(self, manifest, folder, resume=False, keepGoing=False, dryRun=False, **options):
+        """Runs a batch one case after the other through the scene, which is emptied; returns 0 if all is done, else 1.
+
+        :param manifest: as for ``s3net batch``: a .csv or .json file, or a folder of images.
+        :param folder: where segmentations, records and report.html go.
+        :param resume: skip the cases that are finished.
+        :param keepGoing: go on after a failed case.
+        :param dryRun: only check and print the plan.
+        :param options: ``pattern``, ``defaults`` (column -> value), ``device``, ``say`` (takes lines of text).
+        :raises ValueError: a manifest that cannot be run; ``problems`` holds everything that is wrong.
+        """
+        from S3NetSegmentLib.scene.batch import run_batch
+
+        return run_batch(manifest, folder, resume=resume, keep_going=keepGoing, dry_run=dryRun, **options)
 
     def _drained(self, steps):
         """The result of ``steps``; their messages are logged."""

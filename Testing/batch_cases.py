@@ -14,12 +14,16 @@ QUICK_FEW_SHOT = "appearance_steps=20; work_voxels=20000"
 
 
 def write_disk(path: Path, seed: int = 0) -> np.ndarray:
-    """A grey picture of 56 x 48 pixels with a bright disk around (28, 24); returns the disk's mask."""
+    """A grey image of 56 x 48 pixels with a bright disk around (28, 24), PNG or NRRD; returns the disk's mask."""
     y, x = np.mgrid[:48, :56]
     mask = (y - 24) ** 2 + (x - 28) ** 2 < 10**2
     grey = np.where(mask, 180, 70) + np.random.default_rng(seed).normal(0, 6, mask.shape)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(np.clip(grey, 0, 255).astype(np.uint8), path)
+    pixels = np.clip(grey, 0, 255).astype(np.uint8)
+    if path.suffix == ".png":
+        write_png(pixels, path)
+    else:
+        write_image(Volume(pixels[None], np.diag([-1.0, -1.0, 1.0, 1.0]), path.stem), path)
     return mask
 
 
@@ -30,11 +34,11 @@ def write_manifest(path: Path, images: list[str], extra: str = "") -> Path:
     return path
 
 
-def write_cohort(folder: Path, count: int) -> Path:
+def write_cohort(folder: Path, count: int, ending: str = ".png") -> Path:
     """``count`` pictures in ``folder``/in and their manifest; returns the manifest."""
     for number in range(count):
-        write_disk(folder / "in" / f"d{number}.png", number)
-    return write_manifest(folder / "cohort.csv", [f"in/d{n}.png" for n in range(count)])
+        write_disk(folder / "in" / f"d{number}{ending}", number)
+    return write_manifest(folder / "cohort.csv", [f"in/d{n}{ending}" for n in range(count)])
 
 
 def write_drawn_ball(folder: Path) -> None:

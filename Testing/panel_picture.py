@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the picture of the module in the README: its panel after one point on a shipped image, and the slice view.
+"""Makes the pictures of the module in the README: its panel on a shipped image, and the slice view.
 
-    python3 Testing/panel_picture.py [OUT.png]        (default: Resources/Pictures/panel.png)
+    python3 Testing/panel_picture.py [segment | few-shot] [OUT.png]
+
+    segment     after one point in a tumour                       (default: Resources/Pictures/panel.png)
+    few-shot    the preview after three drawn slices of the CT    (default: Resources/Pictures/panel_few_shot.png)
 
 The panel is the real one over the test stand-in for Slicer's Qt (colours and fonts differ a little from Slicer's own);
 image, segment and slice view come from Slicer's core. Needs slicer-core, PyQt5 and offscreen OpenGL.
@@ -17,13 +20,58 @@ import headless_slicer  # noqa: E402
 import numpy as np  # noqa: E402
 import qt_stand_in  # noqa: E402
 from paths import MODULE, REPOSITORY, SAMPLE_DATA  # noqa: E402
+from scipy import ndimage  # noqa: E402
 from slice_pictures import SlicePicture, why_no_pictures  # noqa: E402
 
-SAMPLE = "mr_brain_tumour"
+PICTURES = REPOSITORY / "Resources" / "Pictures"
 PANEL_SIZE, VIEW_SIZE = (440, 660), (620, 620)
+FEW_SHOT_PANEL_SIZE = (400, 900)
+# name -> label value and colour; the drawn slices of the CT, and the one that the view shows, which nobody drew
+ORGANS = {
+    "Liver": (1, (0.86, 0.52, 0.35)), "Spleen": (2, (0.62, 0.42, 0.78)), "Right kidney": (3, (0.85, 0.78, 0.30)),
+    "Left kidney": (4, (0.45, 0.75, 0.40)), "Aorta": (5, (0.85, 0.25, 0.25)),
+}  # fmt: skip
+DRAWN, SHOWN = (16, 30, 44), 36
 
 
-def main(output: Path) -> int:
+def main(output: Path = PICTURES / "panel.png") -> int:
+    """Segment: one point in a tumour."""
+    image, labels = read_sample("mr_brain_tumour")
+    number = int((labels > 0).sum(axis=(1, 2)).argmax())
+    depth = ndimage.distance_transform_edt(labels[number] > 0)
+    j, i = np.unravel_index(depth.argmax(), depth.shape)
+    center = tuple(float(v) for v in image.ras_of((i, j, number)))
+
+    def use(panel, _view):
+        panel.place("inside", center)
+        panel.segment()
+
+    return take_picture(image, "Brain tumour, T1 MR", center, PANEL_SIZE, use, output)
+
+
+def few_shot(output: Path = PICTURES / "panel_few_shot.png") -> int:
+    """Few-shot: the preview on a slice between drawn ones."""
+    image, labels = read_sample("ct_abdomen")
+
+    def use(panel, view):
+        panel.open_few_shot()
+        segmentation = panel.parameters.segmentation.GetSegmentation()
+        segmentation.RemoveAllSegments()
+        for name, (_, color) in ORGANS.items():
+            panel.add_segment(name, color)
+        for number in DRAWN:
+            for name, (value, _) in ORGANS.items():
+                if (labels[number] == value).any():
+                    panel.draw(name, labels[number] == value, "z", number)
+        panel.look_at_slice(view.node, SHOWN)
+        panel.propagate(seconds=300)
+
+    center = tuple(float(v) for v in image.ras_of((image.size[0] / 2, image.size[1] / 2, SHOWN)))
+    return take_picture(image, "Abdomen, CT", center, FEW_SHOT_PANEL_SIZE, use, output)
+
+
+def take_picture(image, name: str, center, panel_size, use, output: Path) -> int:
+    """Opens the panel on ``image``, lets ``use(panel, view)`` use it, and saves panel and view. Returns an exit code."""
     problem = None if qt_stand_in.AVAILABLE else qt_stand_in.WHY_NOT
     problem = problem or why_no_pictures()
     if problem:
@@ -31,8 +79,8 @@ def main(output: Path) -> int:
         return 1
     headless = headless_slicer.start()
     application = qt_stand_in.install(headless)
-    volume_node, center = load_sample()
-    view = SlicePicture(headless, volume_node, "Axial", size=VIEW_SIZE)
+    headless.new_scene()
+    view = SlicePicture(headless, add_volume(image, name), "Axial", size=VIEW_SIZE)
     view.show_slice_at(center)
     application.layoutManager().show(view.node)
 
@@ -40,9 +88,8 @@ def main(output: Path) -> int:
 
     module, widget = qt_stand_in.open_module(MODULE / "S3NetSegment.py")
     panel = PanelDriver(module, widget, application, headless)
-    widget.parent.resize(*PANEL_SIZE)
-    panel.place("inside", center)
-    panel.segment()
+    widget.parent.resize(*panel_size)
+    use(panel, view)
     if panel.message:
         print(f"no picture can be made: {panel.message}", file=sys.stderr)
         return 1
@@ -54,22 +101,24 @@ def main(output: Path) -> int:
     return 0 if saved else 1
 
 
-def load_sample():
-    """``(volume node, world position inside the largest labelled part)`` of the sample."""
-    import slicer
-    from scipy import ndimage
-
+def read_sample(name: str):
+    """``(image, labels [K, J, I])`` of a shipped sample."""
     from S3NetSegmentLib.engine.images.reading import read_image
+
+    image, labels = (read_image(SAMPLE_DATA / f"{name}{end}.nii.gz") for end in ("", "_labels"))
+    return image, labels.array
+
+
+def add_volume(image, name: str):
+    """``image`` as a node of the scene."""
+    import slicer
+
     from S3NetSegmentLib.scene.transforms import matrix_from_array
 
-    image, labels = (read_image(SAMPLE_DATA / f"{SAMPLE}{end}.nii.gz") for end in ("", "_labels"))
-    number = int((labels.array > 0).sum(axis=(1, 2)).argmax())
-    depth = ndimage.distance_transform_edt(labels.array[number] > 0)
-    j, i = np.unravel_index(depth.argmax(), depth.shape)
-    node = slicer.util.addVolumeFromArray(np.array(image.array), name="Brain tumour, T1 MR")
+    node = slicer.util.addVolumeFromArray(np.array(image.array), name=name)
     node.SetIJKToRASMatrix(matrix_from_array(image.ijk_to_ras))
     node.CreateDefaultDisplayNodes()
-    return node, tuple(float(v) for v in image.ras_of((i, j, number)))
+    return node
 
 
 def save_side_by_side(panel, view, output: Path) -> bool:
@@ -90,4 +139,7 @@ def save_side_by_side(panel, view, output: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "Resources" / "Pictures" / "panel.png"))
+    arguments = sys.argv[1:]
+    take = few_shot if arguments[:1] == ["few-shot"] else main
+    paths = [Path(text) for text in arguments if text not in ("segment", "few-shot")]
+    sys.exit(take(*paths[:1]))

@@ -377,6 +377,8 @@ def test_drawings_here_and_in_another_image_go_together(folder):
     support = support_of("--support whole.nrrd --support-image ct.nii.gz --support one.nrrd")
     other, here = support.drawings
     assert other.drawn is None and np.array_equal(other.labels > 0, TRUTH > 0) and not support.notes
+    fully = support_of("--support drawn.seg.nrrd --support-image ct.nii.gz --drawn all").drawings
+    assert [(f.drawn, f.axis) for f in fully] == [(None, "z")]
     assert here.index == 6 and [s.name for s in support.segments] == ["Segment 3", "Segment 7"]
 
 
@@ -422,8 +424,9 @@ def test_bad_arguments_are_refused_before_anything_is_read(text, capsys):
 BAD_INPUT = {
     "--support missing.seg.nrrd": "there is no file or folder 'missing.seg.nrrd'",
     "--support empty.nrrd": "'empty.nrrd' holds nothing of any segment",
-    "--support whole.nrrd": "holds labels on every slice along z",
+    "--support whole.nrrd": "is drawn on every slice along z",
     "--support away.nrrd": "lie outside image 'ct'",
+    "--support drawn.seg.nrrd --drawn all": "is drawn on every slice along z",
     "--support drawn.seg.nrrd --drawn 5,14": "drawn slice 14 along z does not exist",
     "--support drawn.seg.nrrd --drawn 2,3": "nothing is drawn on slice 2, 3 along z",
     "--support away.nrrd --support-image ct.nii.gz": "lie outside image 'ct'",

@@ -209,11 +209,10 @@ def test_an_input_is_never_replaced(folder):
         read_manifest(folder / "m.csv", folder / "in")
 
 
-def test_apply_is_refused_until_it_is_there(folder):
-    problems = problems_of(
-        folder, json.dumps([{"image": "in/a.png", "method": "apply", "model": "in/b.png"}]), "m.json"
-    )
-    assert any("apply" in problem and "segment or few-shot" in problem for problem in problems)
+def test_apply_needs_a_model_and_takes_no_settings(folder):
+    assert "model: it is missing" in problems_of(folder, "image,method\nin/a.png,apply\n")[0]
+    (problem,) = problems_of(folder, "image,method,model,settings\nin/a.png,apply,in/b.png,steps=3\n")
+    assert "settings: it is for method segment and few-shot" in problem
 
 
 def test_ten_thousand_rows_are_checked_in_seconds(folder):

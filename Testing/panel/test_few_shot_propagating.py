@@ -147,6 +147,10 @@ def test_ctrl_return_propagates_and_escape_cancels(open_drawn):
     assert panel.panel.few_shot.controller.running
     panel.press(Qt.Key_Escape)
     assert not panel.panel.few_shot.controller.running
+    editor = panel.panel.editor.widget
+    editor.setActiveEffectByName("Paint")
+    panel.press(Qt.Key_Escape)  # between the runs it is the editor's
+    assert editor.activeEffect() is None
 
 
 def test_only_the_current_slice_can_be_asked_for(open_drawn, views):
@@ -291,3 +295,24 @@ def test_overlapping_segments_are_told(open_drawn):
     panel.draw("Spleen", square(12, 14, 4), "z", 4)
     panel.propagate()
     assert "overlap" in panel.ui.answerText.text
+
+
+def test_a_drawn_slice_is_not_propagated_to(open_drawn, views):
+    panel = open_drawn()
+    panel.choose(panel.ui.propagateComboBox, "Current slice")
+    panel.look_at_slice(views.axial, 4)
+    panel.propagate()
+    assert "is drawn already" in panel.message and preview_node() is None
+
+
+def test_the_next_slice_of_another_volume_is_shown_in_that_volume(open_drawn, views):
+    panel = open_drawn()
+    other = slicer.util.addVolumeFromArray(np.random.default_rng(3).normal(0, 1, (9, 36, 40)), name="Next patient")
+    panel.choose(panel.ui.propagateComboBox, "Another volume")
+    panel.ui.otherVolumeSelector.setCurrentNode(other)
+    panel.propagate()
+    panel.click(panel.ui.nextSliceButton)
+    assert "No slice view shows 'Next patient'" in panel.message
+    panel.headless.slice_logic(views.coronal).GetSliceCompositeNode().SetBackgroundVolumeID(other.GetID())
+    panel.click(panel.ui.nextSliceButton)
+    assert views.coronal.GetOrientation() == "Axial"

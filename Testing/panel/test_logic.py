@@ -200,6 +200,19 @@ def test_few_shot_takes_named_slices_empty_ones_partial_ones_and_a_range(module,
     assert few_shot_engine.runs[0]["slices"] == (5, 6)
 
 
+def test_few_shot_takes_the_slices_that_views_show(module, few_shot_engine, volume_node, drawing, views):
+    from S3NetSegmentLib.engine.few_shot.support import DrawnPlane
+
+    views.axial.JumpSliceByOffsetting(0, 0, 2 * 8 - 12)
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, slices=[views.axial, 4], axis="z")
+    assert [(i.axis, i.index) for i in few_shot_engine.runs[0]["items"]] == [("z", 8), ("z", 4)]
+    matrix = views.coronal.GetSliceToRAS()
+    matrix.SetElement(2, 2, 0.2)
+    views.coronal.UpdateMatrices()
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, slices=[8, views.coronal], axis="z")
+    assert isinstance(few_shot_engine.runs[1]["items"][1], DrawnPlane)
+
+
 def test_few_shot_in_another_volume_makes_a_segmentation_there(module, few_shot_engine, volume_node, drawing):
     other = slicer.util.addVolumeFromArray(np.zeros((6, 30, 30), np.int16), name="next")
     before = content(drawing, volume_node)
@@ -259,57 +272,3 @@ def test_few_shot_needs_a_drawing(module, few_shot_engine, volume_node):
         module.S3NetSegmentLogic().fewShot(volume_node, None)
     with pytest.raises(InputError, match="nothing is drawn in 'empty'"):
         module.S3NetSegmentLogic().fewShot(volume_node, create_segmentation(volume_node, "empty"))
-
-
-# -- the batch script
-
-
-@pytest.fixture
-def batch(module, monkeypatch, tmp_path):
-    """segment_folder.py with loading and saving played by numpy files; ``batch(*arguments)`` returns the exit code."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("segment_folder", MODULE / "Resources/Scripts/segment_folder.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-
-    def load(path, properties):
-        if "broken" in path:
-            raise ValueError("it cannot be read")
-        return slicer.util.addVolumeFromArray(np.random.default_rng(0).normal(0, 1, (4, 20, 20)), name="image")
-
-    def save(node, path):
-        with open(path, "w") as file:
-            file.write(str(node.GetSegmentation().GetNumberOfSegments()))
-        return True
-
-    monkeypatch.setattr(slicer.util, "loadVolume", load)
-    monkeypatch.setattr(slicer.util, "saveNode", save)
-    (tmp_path / "in").mkdir()
-    for name in ("a.nii.gz", "b.NRRD", "notes.txt", "old.seg.nrrd"):
-        (tmp_path / "in" / name).write_text("")
-    return lambda *arguments: script.main([str(tmp_path / "in"), str(tmp_path / "out"), *arguments])
-
-
-def test_the_batch_script_segments_every_image_of_a_folder(batch, tmp_path, module):
-    assert batch("--regions", "3") == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.seg.nrrd", "b.seg.nrrd"]
-    calls = len(module.engine.calls)
-    assert batch() == 0 and len(module.engine.calls) == calls
-    assert batch("--overwrite") == 0 and len(module.engine.calls) == calls + 2
-
-
-def test_the_batch_script_goes_on_after_a_failure_and_ends_with_1(batch, tmp_path, capsys):
-    (tmp_path / "in" / "aa_broken.mha").write_text("")
-    assert batch() == 1
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.seg.nrrd", "b.seg.nrrd"]
-    assert "cannot be read" in capsys.readouterr().err
-
-
-def test_the_batch_script_ends_with_2_for_wrong_arguments(batch, tmp_path):
-    for path in (tmp_path / "in").iterdir():
-        path.unlink()
-    assert batch() == 2
-    with pytest.raises(SystemExit) as stopped:
-        batch("--preset", "best")
-    assert stopped.value.code == 2

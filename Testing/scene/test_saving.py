@@ -1,5 +1,7 @@
 """Results survive files: .seg.nrrd, a saved scene."""
 
+from types import SimpleNamespace
+
 import mrml
 import numpy as np
 import pytest
@@ -7,9 +9,10 @@ import slicer
 
 from S3NetSegmentLib import __version__
 from S3NetSegmentLib.engine import SegmentSettings
+from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
 from S3NetSegmentLib.scene.accepted_answer import AcceptedAnswer, changed_slices
 from S3NetSegmentLib.scene.few_shot_preview import FewShotPreview
-from S3NetSegmentLib.scene.provenance import provenance_tags
+from S3NetSegmentLib.scene.provenance import few_shot_tags, provenance_tags
 from S3NetSegmentLib.scene.segments import create_segmentation, find_segment, segment_edit, segment_mask, segment_tag
 from S3NetSegmentLib.scene.support_set import SupportSlice
 from S3NetSegmentLib.scene.volumes import volume_from_node
@@ -49,6 +52,26 @@ def test_provenance_says_what_made_the_result(result):
         "S3NetSegment.Device": "cpu",
         "S3NetSegment.Volume": "a/b: c d = e;",
     }
+
+
+def test_few_shot_says_what_was_drawn_and_which_weights_were_used():
+    answer = SimpleNamespace(mix={"carried": 0.75, "grown": 0.25, "appearance": 0.0})
+    support = [SupportSlice("z", 3), SupportSlice("x", 9)]
+    encoder = SimpleNamespace(name="dinov2-vits14", digest="abc", device="cuda:0")
+    tags = few_shot_tags(FewShotSettings(seed=4, margin=0.9), "CT", support, answer, encoder, "CT before")
+    assert tags == {
+        "S3NetSegment.Method": "Few-shot",
+        "S3NetSegment.Version": __version__,
+        "S3NetSegment.Settings": "seed=4; margin=0.9",
+        "S3NetSegment.Seed": "4",
+        "S3NetSegment.Device": "cuda:0",
+        "S3NetSegment.Volume": "CT",
+        "S3NetSegment.Drawn": "z 3, x 9",
+        "S3NetSegment.DrawnOn": "CT before",
+        "S3NetSegment.Encoder": "dinov2-vits14 sha256 abc",
+        "S3NetSegment.Mix": "carried 0.75, grown 0.25",
+    }
+    assert few_shot_tags(FewShotSettings(), "CT", (), answer)["S3NetSegment.Drawn"] == "all"
 
 
 def test_a_seg_nrrd_keeps_voxels_name_colour_and_provenance(result, tmp_path):

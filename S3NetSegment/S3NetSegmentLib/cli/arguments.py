@@ -74,10 +74,12 @@ def voxel(text: str) -> tuple[int, ...]:
     return values
 
 
-def slice_numbers(text: str) -> tuple[int, ...]:
-    """Type of ``--drawn``: K,K,..., each counted from 0, in any order."""
+def slice_numbers(text: str) -> tuple[int, ...] | str:
+    """Type of ``--drawn``: K,K,..., each counted from 0, in any order; or "all"."""
+    if text.strip() == "all":
+        return "all"
     if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} are no slices; write numbers counted from 0, e.g. 12,20,31")
+        raise argparse.ArgumentTypeError(f"{text!r} are no slices; write numbers counted from 0, e.g. 12,20,31, or all")
     return tuple(sorted({int(part) for part in text.split(",")}))
 
 

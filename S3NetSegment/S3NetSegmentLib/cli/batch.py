@@ -207,9 +207,11 @@ class _Display:
             self._running.pop(name, None)
             self.say(f"{name}: its worker died; it is tried once more")
         elif event.kind == "finished":
+            from ..engine.batch.report import one_line
+
             self._running.pop(name, None)
             self._done += 1
-            self.say(f"[{self._done}/{self._total}] {name}: {_one_line(event.record)}")
+            self.say(f"[{self._done}/{self._total}] {name}: {one_line(event.record)}")
         self._bar(_OverallStep((self._done + sum(self._running.values())) / self._total, ", ".join(self._running)))
 
     def close(self) -> None:
@@ -221,21 +223,6 @@ class _OverallStep:
 
     def __init__(self, fraction: float, message: str):
         self.fraction, self.message = fraction, message
-
-
-def _one_line(record: dict) -> str:
-    if record["status"] != "done":
-        return f"FAILED: {' '.join(record['error'].split())}"
-    from ..engine.batch.report import main_volume
-
-    volume = main_volume(record["segments"])
-    parts = [] if volume is None else [f"{volume:,.2f} ml"]
-    if record["confidence"] is not None:
-        parts.append(f"confidence {record['confidence']:.2f}")
-    parts.append(f"{record['seconds']['total']:.1f} s")
-    if record["memory_mb"]:
-        parts.append(f"{record['memory_mb']:,} MB")
-    return ", ".join(parts)
 
 
 def _counts(plan, records: dict) -> dict[str, int]:

@@ -33,7 +33,7 @@ examples:
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd -o organs.seg.nrrd --overlay organs.png
   s3net few-shot ct.nii.gz --support organs.seg.nrrd --drawn 12,30,36,44 -o better.seg.nrrd       36 has been corrected
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd --segments liver,spleen -o out.seg.nrrd --confidence sure.nii.gz
-  s3net few-shot next_patient.nii.gz --support organs.seg.nrrd --support-image ct.nii.gz -o next.seg.nrrd"""
+  s3net few-shot next_patient.nii.gz --support organs.seg.nrrd --support-image ct.nii.gz --drawn all -o next.seg.nrrd"""
 
 
 def register(commands) -> None:
@@ -64,7 +64,7 @@ def _add_drawing(group) -> None:
         help="the drawing before it belongs to this image, not IMAGE",
     )
     group.add_argument(
-        "--drawn", action=_OfDrawing, type=slice_numbers, metavar="K,K,...",
+        "--drawn", action=_OfDrawing, type=slice_numbers, metavar="K,K,...|all",
         help="the drawn slices, counted from 0; also those on which you say that there is nothing",
     )  # fmt: skip
     group.add_argument(

@@ -93,6 +93,8 @@ class FewShotController:
             return
         self.support = None  # first: nobody shall show the old one beside the new nodes
         self.let_go()
+        if volume_node is None:
+            self._engines = {}  # they hold the voxels
         if volume_node is not None and segmentation_node is not None:
             self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted)
         self._listener.state_changed()
@@ -154,11 +156,11 @@ class FewShotController:
         if quick is not None:
             done = _QUICK_SHARE
             answer = yield from within(engine.propagate((quick, quick), quick=True), 0.0, done)
-            self._show(request, answer, only=quick, partial=True)
+            self._show(request, engine, answer, only=quick, partial=True)
             yield Step(done, "The shown slice is previewed")
         part = (quick, quick) if request.only_view_slice and quick is not None else None
         answer = yield from within(engine.propagate(part), done, 1.0)
-        self._show(request, answer)
+        self._show(request, engine, answer)
 
     def _live_steps(self, request: FewShotRequest):
         yield Step(0.0, "Preparing the image")
@@ -166,7 +168,7 @@ class FewShotController:
         engine.set_support(request.items)
         quick = request.quick_slice
         answer = yield from engine.propagate((quick, quick), quick=True)
-        self._show(request, answer, only=quick, partial=True)
+        self._show(request, engine, answer, only=quick, partial=True)
 
     def _engine_for(self, request: FewShotRequest):
         """The engine of the request's volume: it keeps what does not depend on the drawing."""
@@ -180,13 +182,13 @@ class FewShotController:
         self._engines = {**dict(kept), key: engine}
         return engine
 
-    def _show(self, request: FewShotRequest, answer, only: int | None = None, partial: bool = False) -> None:
+    def _show(self, request: FewShotRequest, engine, answer, only: int | None = None, partial: bool = False) -> None:
         result = self.result
         if result is None or not result.fits(request):
             self._keep(None)
             result = FewShotResult(request)
             self._keep(result)
-        result.show(request, answer, only, partial)
+        result.show(request, answer, engine.encoder, only, partial)
 
     def _stepped(self, step, seconds_left: float | None) -> None:
         if not self.is_live:

@@ -9,7 +9,8 @@ from ..scene.accepted_answer import AcceptedAnswer
 from ..scene.confidence import doubtful_part, hide_overlay, show_overlay
 from ..scene.editing_rules import RESPECTFUL, EditingRules
 from ..scene.few_shot_preview import FewShotPreview
-from ..scene.provenance import provenance_tags
+from ..scene.provenance import few_shot_tags
+from ..scene.support_set import SupportSlice
 from .few_shot_request import FewShotRequest
 
 
@@ -34,13 +35,14 @@ class Quality:
 class FewShotResult:
     """The answer to ``request`` so far. Making it puts the preview into the scene.
 
-    Attributes: ``request``, ``answer`` (the engine's latest), ``preview``, ``is_partial`` (a quick answer for one slice),
+    Attributes: ``request``, ``answer`` (the engine's latest), ``preview``, ``is_partial`` (the latest is a quick one for one slice),
+    ``is_whole`` (all that was asked for has been answered),
     ``accepted`` (the answer as it was written, or None), ``state`` (then the content of all segments).
     """
 
     def __init__(self, request: FewShotRequest):
-        self.request, self.answer = request, None
-        self.is_partial, self.accepted, self.state = True, None, None
+        self.request, self.answer, self.encoder = request, None, None
+        self.is_partial, self.is_whole, self.accepted, self.state = True, False, None, None
         segmentation = None if request.is_other_volume else request.segmentation_node
         self.preview = FewShotPreview(
             segmentation, request.target_node, request.segments, request.support, request.segmentation_node
@@ -52,16 +54,20 @@ class FewShotResult:
         """Whether there is a preview to accept or to discard."""
         return self.preview.is_shown and self.accepted is None
 
-    def show(self, request: FewShotRequest, answer, only: int | None = None, partial: bool = False) -> None:
+    def show(
+        self, request: FewShotRequest, answer, encoder=None, only: int | None = None, partial: bool = False
+    ) -> None:
         """Shows ``answer`` to ``request``, which may be a later one about the same segments.
 
+        :param encoder: the engine's encoder that it was made with, or None.
         :param only: its only slice along the answer's axis; None: all of them, or the slice that was asked for.
         """
         axis, slices = answer.axis, None if only is None else (only, only)
         if request.only_view_slice:
             axis, index = request.view_slice
             slices = (index, index)
-        self.request, self.answer, self.is_partial = request, answer, partial
+        self.request, self.answer, self.encoder, self.is_partial = request, answer, encoder, partial
+        self.is_whole = self.is_whole or not partial
         self.preview.show(answer.labels, axis, slices, request.support)
 
     def fits(self, request: FewShotRequest) -> bool:
@@ -130,18 +136,10 @@ class FewShotResult:
 
     def _tags(self) -> dict[str, str]:
         request = self.request
+        support, drawn_on = request.support, ""
         if request.is_other_volume:
-            drawn = f"on {request.volume_node.GetName()}"
-        else:
-            drawn = ", ".join(f"{s.axis} {s.index}" for s in request.support)
-        mix = ", ".join(f"{name} {share:.2f}" for name, share in self.answer.mix.items() if share)
-        return provenance_tags(
-            "Few-shot",
-            settings=request.settings.changed(),
-            seed=request.settings.seed,
-            device=request.device,
-            volume=request.target_node.GetName(),
-            drawn=drawn,
-            encoder=request.encoder,
-            mix=mix,
-        )
+            drawing = request.items[0]
+            support = [SupportSlice(drawing.axis, n) for n in drawing.drawn or ()]
+            drawn_on = request.volume_node.GetName()
+        target = request.target_node.GetName()
+        return few_shot_tags(request.settings, target, support, self.answer, self.encoder, drawn_on)

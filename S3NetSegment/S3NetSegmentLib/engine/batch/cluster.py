@@ -68,7 +68,7 @@ class Cluster:
                 )  # fmt: skip
                 case_of[future.key] = case
                 self._futures[future.key] = future
-            for future in distributed.as_completed(list(self._futures.values())):
+            for future in distributed.as_completed(list(self._futures.values()), loop=self._client.loop):
                 case = case_of[future.key]
                 self._futures.pop(future.key, None)
                 if future.status == "cancelled":

@@ -158,7 +158,7 @@ COLUMNS = {
         "name of the result inside the output folder; without an ending .seg.nrrd; without it the image's", words
     ),
     "frame": Column("frame of a 4D image, counted from 0", whole(0)),
-    "axis": Column("axis across the slices: auto, x, y, z", one_of("auto", *AXES)),
+    "axis": Column("axis across the slices: auto, x, y, z", one_of("auto", *AXES), _BOTH),
     "slices": Column("only these slices: FIRST:LAST or one number, counted from 0", slice_pair, _BOTH),
     "points": Column("inside the object: R,A,S in mm; several separated by ';'", positions, ("segment",)),
     "not_points": Column("outside the object: R,A,S in mm", positions, ("segment",)),
@@ -177,8 +177,8 @@ COLUMNS = {
     "encoder": Column("auto, default (none), dinov2-... or a file of weights", words, ("few-shot",)),
     "model": Column("the model file", words, ("apply",)),
     "preset": Column("default or paper", one_of("default", "paper"), ("segment",)),
-    "settings": Column("NAME=VALUE; several separated by ';' ('s3net settings' lists them)", assignments),
-    "seed": Column("random seed", whole(0)),
+    "settings": Column("NAME=VALUE; several separated by ';' ('s3net settings' lists them)", assignments, _BOTH),
+    "seed": Column("random seed", whole(0), _BOTH),
     "confidence": Column("true: also write NAME_confidence.nii.gz", switch),
 }
 PATH_COLUMNS = ("image", "support", "support_image", "model")

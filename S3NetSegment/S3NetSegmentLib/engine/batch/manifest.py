@@ -301,8 +301,6 @@ def _contradictions(fields: dict, method: str) -> list[str]:
         wrong.append("radius: it needs points or pixels")
     if inside and ("regions" in fields or fields.get("regions_only")):
         wrong.append("regions: they have no meaning with points, which give one object; leave one of them out")
-    if method == "apply":
-        wrong.append("method: apply is not part of this version; use segment or few-shot")
     return wrong
 
 

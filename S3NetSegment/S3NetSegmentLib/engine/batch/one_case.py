@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from ..images import Segmentation, Volume
 from ..images.encoding import write_png_pixels
 from ..images.files import check_output_path, suffix_of
 from ..images.image_warnings import collected_image_warnings
-from ..images.reading import read_image
+from ..images.overlay import draw_overlay
 from ..images.resample import resized
 from ..images.writing import write_image, write_png, write_segmentation
 from ..methods.few_shot_task import carry_drawings, read_drawings
@@ -36,6 +37,7 @@ from ..methods.results import described
 from ..methods.segment_task import segment_image
 from ..progress import Step, drain
 from .case import Case
+from .case_files import CaseFiles
 from .fingerprint import encoder_digest, input_facts, settings_hash
 from .output_names import place_in
 from .records import flush_to_disk, forget, staging_folder, write_record
@@ -43,18 +45,6 @@ from .resume import DONE, FAILED
 
 PICTURE, THUMBNAIL = 512, 176  # pixels of the long side
 _ONE_AT_A_TIME = threading.Lock()
-
-
-@dataclass(frozen=True)
-class CaseFiles:
-    """How images are read and segmentations written; Slicer brings its own.
-
-    :param read_image: (path, frame or None) -> Volume.
-    :param write_segmentation: (Segmentation, path, Volume of the image) -> None.
-    """
-
-    read_image: Callable = read_image
-    write_segmentation: Callable = None
 
 
 @dataclass
@@ -154,10 +144,9 @@ def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: di
     volume = files.read_image(case.image, case.frame)
     check_output_path(place_in(folder, case.output), volume=volume)
     times.end("reading")
-    make = {"segment": _segment, "few-shot": _few_shot}.get(case.method)
-    if make is None:
-        raise InputError(f"method {case.method} is not part of this version; use segment or few-shot")
-    result = make(case, volume, device, on_step, files)
+    result = {"segment": _segment, "few-shot": _few_shot, "apply": _apply}[case.method](
+        case, volume, device, on_step, files
+    )
     times.end("method")
     record |= {
         "segments": described(result.segmentation), "confidence": _rounded(result.confidence), "device": result.device,
@@ -194,11 +183,40 @@ def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles)
 def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
     task = case.few_shot_task()
     support = read_drawings(volume, task, read=lambda path: files.read_image(path, None))
-    outcome = drain(carry_drawings(volume, task, support, device), on_step)
+    outcome = drain(carry_drawings(volume, task, support, device, _encoder), on_step)
     return _Result(
         outcome.segmentation, outcome.expected_dice(), outcome.confidence if case.confidence else None,
         outcome.picture(PICTURE), outcome.device, outcome.settings.seed, outcome.settings.changed(), list(outcome.notes),
     )  # fmt: skip
+
+
+def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+    from ..methods.apply_model import as_segmentation, model_tags
+
+    segmenter = _segmenter(case.model, os.stat(case.model).st_mtime_ns, device)
+    answer = drain(segmenter.segment(volume, confidence=True), on_step)
+    tags = model_tags(segmenter.model, case.model, answer.device)
+    segmentation = as_segmentation(segmenter.model, answer.labels, volume, tags)
+    found = answer.labels > 0
+    sure = float(answer.confidence[found].mean(dtype=np.float64)) if found.any() else None
+    sure_map = Volume(answer.confidence, volume.ijk_to_ras, "confidence") if case.confidence else None
+    picture = draw_overlay(volume, segmentation, axis="auto", size=PICTURE)
+    return _Result(segmentation, sure, sure_map, picture, answer.device, 0, {}, list(answer.notes))
+
+
+@lru_cache(maxsize=1)  # a worker mostly does one kind of case
+def _segmenter(path: str, changed: int, device: str):
+    from ..methods.apply_model import ModelSegmenter
+    from ..training.model_file import load_model
+
+    return ModelSegmenter(load_model(path, "segmenter"), device)
+
+
+@lru_cache(maxsize=1)
+def _encoder(name: str, device: str):
+    from ..few_shot.encoders import load_encoder
+
+    return load_encoder(name, device)
 
 
 def _written(case: Case, folder, volume: Volume, result: _Result, files: CaseFiles) -> dict:
@@ -225,10 +243,7 @@ def _written(case: Case, folder, volume: Volume, result: _Result, files: CaseFil
 
 def _write_segmentation(case: Case, segmentation: Segmentation, path: Path, volume: Volume, files: CaseFiles) -> None:
     if suffix_of(path) == ".seg.nrrd":
-        if files.write_segmentation is None:
-            write_segmentation(segmentation, path)
-        else:
-            files.write_segmentation(segmentation, path, volume)
+        files.write_segmentation(segmentation, path, volume)
     elif case.method == "few-shot":  # label maps keep the values of the drawing
         write_image(Volume(segmentation.layers[0], segmentation.ijk_to_ras, "labels"), path)
     else:

@@ -80,6 +80,20 @@ def count_states(rows: Iterable[ReportRow]) -> dict[str, int]:
     return {state: sum(row.status == state for row in rows) for state in (DONE, FAILED, WAITING)}
 
 
+def one_line(record: dict) -> str:
+    """What became of a case, for people who watch."""
+    if record["status"] != DONE:
+        return f"FAILED: {' '.join(record['error'].split())}"
+    volume = main_volume(record["segments"])
+    parts = [] if volume is None else [f"{volume:,.2f} ml"]
+    if record["confidence"] is not None:
+        parts.append(f"confidence {record['confidence']:.2f}")
+    parts.append(f"{record['seconds']['total']:.1f} s")
+    if record["memory_mb"]:
+        parts.append(f"{record['memory_mb']:,} MB")
+    return ", ".join(parts)
+
+
 def _row(case: Case, record: dict | None, unusual: str, edited: bool) -> ReportRow:
     if record is None:
         return ReportRow(

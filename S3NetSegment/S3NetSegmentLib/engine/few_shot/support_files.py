@@ -18,6 +18,7 @@ from ..images.seg_nrrd import read_segmentation
 from .label_grid import PlacedLabels, placed_labels
 from .support import SupportVolume, drawn_slices
 
+ALL = "all"
 MOST_SEGMENTS = 254
 _FEW_PIXELS = 8
 _SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then
@@ -30,12 +31,12 @@ class SupportFile:
 
     :param labels: path of the labels.
     :param image: path of the image that they belong to; None: the image that is segmented.
-    :param drawn: drawn slices named by the user; None: those that hold labels.
+    :param drawn: drawn slices named by the user, or "all"; None: those that hold labels.
     """
 
     labels: str
     image: str | None = None
-    drawn: tuple[int, ...] | None = None
+    drawn: tuple[int, ...] | str | None = None
 
     @property
     def shown(self) -> str:
@@ -145,8 +146,12 @@ def _add_drawing(
 ) -> None:
     """``target``: the image that the drawing belongs to."""
     numbers = _numbered(support, segmentation, file)
+    drawn = file.drawn
+    if drawn == ALL:
+        axis = target.slice_axis(axis)
+        drawn = range(target.size[AXES.index(axis)])
     try:
-        placed = placed_labels(numbers, segmentation.ijk_to_ras, target, axis, file.drawn)
+        placed = placed_labels(numbers, segmentation.ijk_to_ras, target, axis, drawn)
     except InputError as error:
         raise InputError(f"{file.shown}: {error}") from None
     if file.image and placed.planes:
@@ -277,7 +282,7 @@ def _check_drawn(support: Support, image: Volume) -> None:
                     "image (--support-image)"
                 )
             raise InputError(
-                f"{os.path.basename(fact['labels'])!r} holds labels on every slice along {fact['axis']} of image "
+                f"{os.path.basename(fact['labels'])!r} is drawn on every slice along {fact['axis']} of image "
                 f"{image.name!r}, so nothing is left to find; name the slices to learn from with --drawn, or the image that "
                 "it belongs to with --support-image"
             )

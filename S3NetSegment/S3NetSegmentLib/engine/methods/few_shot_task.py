@@ -122,18 +122,21 @@ def read_drawings(volume: Volume, task: FewShotTask, read: Callable[[str], Volum
     return read_support(list(task.files), volume, task.axis, chosen, complete=not task.partial, read=read)
 
 
-def carry_drawings(volume: Volume, task: FewShotTask, support: Support, device: str = "auto") -> Steps[FewShotOutcome]:
+def carry_drawings(
+    volume: Volume, task: FewShotTask, support: Support, device: str = "auto", load: Callable | None = None
+) -> Steps[FewShotOutcome]:
     """Carries ``support`` through ``volume``, as a generator of progress steps.
 
     :param support: what :func:`read_drawings` gave.
     :param device: where an encoder computes, see :func:`~..device.choose_device`.
+    :param load: (name, device) -> encoder or None, for callers that keep encoders; None: :func:`load_encoder`.
     :raises InputError: drawings or settings that cannot be used, an encoder that is not there.
     :raises ResourceError: the memory of the machine is not enough.
     """
     from .few_shot import FewShot, load_encoder  # late: bad input is refused without torch
 
     settings = task.settings()
-    encoder = load_encoder(task.encoder, device)
+    encoder = (load or load_encoder)(task.encoder, device)
     few_shot = FewShot(volume, settings, task.axis, encoder, device)
     few_shot.set_support(support.drawings)
     answer = yield from few_shot.propagate(task.slices)

@@ -1,0 +1,77 @@
+"""Batches on a dask cluster: the same results as here, a lost worker costs nothing, and a clear word where dask is missing."""
+
+import os
+import signal
+import sys
+
+import pytest
+from batch_cases import write_cohort, write_disk
+
+from S3NetSegmentLib.engine import InputError, ResourceError
+from S3NetSegmentLib.engine.batch.cluster import Cluster
+from S3NetSegmentLib.engine.batch.manifest import read_manifest
+from S3NetSegmentLib.engine.batch.resume import make_plan
+from S3NetSegmentLib.engine.batch.run import run_plan
+from S3NetSegmentLib.engine.batch.workers import InThisProcess
+
+
+@pytest.fixture
+def cluster():
+    """A cluster of two processes on this machine."""
+    distributed = pytest.importorskip(
+        "distributed", reason="dask.distributed is not installed (pip install distributed)"
+    )
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50, memory_limit=0
+    ) as cluster:
+        yield cluster
+
+
+def test_a_cluster_that_loses_a_worker_gives_the_same_files_as_this_machine(tmp_path, cluster):
+    manifest = write_cohort(tmp_path, 4)
+    here, there = tmp_path / "here", tmp_path / "there"
+    run_plan(make_plan(read_manifest(manifest, here), here, False), here, InThisProcess(here, "cpu"))
+    workers = Cluster(there, cluster.scheduler_address, "cpu")
+    assert "2 workers at tcp://" in workers.describe()
+    pids = [nanny.process.process.pid for nanny in cluster.workers.values()]
+    finished = []
+
+    def on_event(event):
+        finished.append(event.kind)
+        if len(finished) == 1:
+            os.kill(pids[0], signal.SIGKILL)
+
+    plan = make_plan(read_manifest(manifest, there), there, False)
+    found = run_plan(plan, there, workers, on_event=on_event)
+    assert {name: record["status"] for name, record in found.items()} == {f"d{n}": "done" for n in range(4)}
+    for n in range(4):
+        assert (here / f"d{n}.seg.nrrd").read_bytes() == (there / f"d{n}.seg.nrrd").read_bytes()
+    assert not make_plan(plan.cases, there, resume=True).todo
+
+
+def test_a_failed_case_on_a_cluster_is_recorded_and_stops_the_others_on_request(tmp_path, cluster):
+    manifest = write_cohort(tmp_path, 3)
+    (tmp_path / "in" / "d0.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    plan = make_plan(read_manifest(manifest, tmp_path / "out"), tmp_path / "out", False)
+    found = run_plan(plan, tmp_path / "out", Cluster(tmp_path / "out", cluster.scheduler_address), keep_going=True)
+    assert [found[f"d{n}"]["status"] for n in range(3)] == ["failed", "done", "done"]
+    write_disk(tmp_path / "in" / "d0.png")
+    again = make_plan(plan.cases, tmp_path / "out", resume=True)
+    assert [case.name for case in again.todo] == ["d0"]
+
+
+def test_without_dask_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match="pip install"):
+        Cluster(tmp_path, "tcp://127.0.0.1:1")
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error_with_its_address(tmp_path, monkeypatch):
+    pytest.importorskip("distributed", reason="dask.distributed is not installed (pip install distributed)")
+    from S3NetSegmentLib.engine.batch import cluster
+
+    monkeypatch.setattr(cluster, "_CONNECTING", 1)
+    with pytest.raises(ResourceError, match=r"tcp://127\.0\.0\.1:1"):
+        Cluster(tmp_path, "tcp://127.0.0.1:1")
+    with pytest.raises(InputError, match="no address"):
+        Cluster(tmp_path, "what://ever")
