@@ -2,6 +2,8 @@
 
 import json
 import signal
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -272,3 +274,22 @@ def test_groups_of_parameters_have_their_own_rates_and_loss_alone_is_minimised_w
     drain(trainer.run())
     changed = {n for n, t in task.net.state_dict().items() if not torch.equal(t, before[n])}
     assert changed == {"4.weight", "4.bias"}
+
+
+def test_numbers_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder, purge_step):
+            written.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            written.append((name, step))
+
+        def close(self):
+            written.append("closed")
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    drain(toy_trainer(tmp_path, steps=2).run())
+    assert written[0] == (str(tmp_path / "tensorboard"), 1) and written[-1] == "closed"
+    assert {("loss", 1), ("match", 2), ("learning_rate", 2)} <= {w for w in written if len(w) == 2}
