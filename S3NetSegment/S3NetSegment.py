@@ -425,8 +425,8 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param volumeNode: the volume that is drawn on, under linear transforms or none.
         :param segmentationNode: holds the drawing, and takes the answer unless there is another volume.
         :param segmentIds: the drawn segments; None: all.
-        :param slices: numbers of the drawn slices along ``axis``, from 0, or SupportSlices. None: those that hold labels.
-            "all": everything is drawn (for another volume).
+        :param slices: numbers of the drawn slices along ``axis``, from 0, or slice view nodes that show them, also oblique
+            ones. None: those that hold labels. "all": everything is drawn (for another volume).
         :param otherVolumeNode: the drawing is taken to this volume instead.
         :param axis: direction across the slices: "x", "y", "z", or "auto" for the one along which the fewest hold labels.
         :param partial: only what lies near the drawing is background on a drawn slice, not everything without a label.

@@ -64,7 +64,7 @@ class FakeEngineOfVolume:
             if hasattr(item, "drawn"):  # another volume: the same place, cut to fit
                 plane = np.moveaxis(item.labels, 2 - AXES.index(axis), 0)
                 drawn.update({n: plane[n] for n in (range(len(plane)) if item.drawn is None else item.drawn)})
-            elif item.axis == axis:
+            elif getattr(item, "axis", "") == axis:  # planes have none
                 drawn[item.index] = item.labels
         labels = np.zeros(self.volume.array.shape[:3], np.uint8)
         confidence = np.ones(labels.shape, np.float32)

@@ -4,7 +4,6 @@
     python3 Testing/benchmarks/train_arms.py --set hippocampus          4 labelled cases of 24
     python3 Testing/benchmarks/train_arms.py --labelled 1 --arms supervised,plus
     python3 Testing/benchmarks/train_arms.py --seeds 100,101 --change threshold=0.7      for choosing settings
-    python3 Testing/benchmarks/train_arms.py --speed                    step time, and its part for data and augmentation
 
 Arms: ``supervised`` sees labelled slices alone; ``paper`` is cross pseudo supervision as published; ``plus`` the default of
 fine-tuning; ``pretrained`` the same from an encoder that was pre-trained on the training patients' images. All take the same
@@ -85,9 +84,6 @@ def main() -> None:
     if SHARED_DATA is None or not (SHARED_DATA / data.folder).is_dir():
         sys.exit(f"the labelled set {data.folder!r} is not here; see Testing/README.md")
     options.labelled = options.labelled or data.labelled
-    if options.speed:
-        print_speed(data, options)
-        return
     print(
         f"{options.set}: {options.labelled} labelled of {data.train} training patients, {data.test} test patients; "
         f"{options.steps} steps of {LABELLED + UNLABELLED} slices, pre-training {options.pretraining_steps} steps",
@@ -266,51 +262,6 @@ def print_table(scores: dict, classes) -> None:
         )
 
 
-def print_speed(data: DataSet, options) -> None:
-    """CPU milliseconds of a step (which other programs disturb less than seconds), and the part for batches and views."""
-    with tempfile.TemporaryDirectory() as folder:
-        train, _ = drawn_cohorts(data, options.labelled, 0, Path(folder))
-        bank = drain(build_bank(train.cases, train.classes, data.layout))
-    spent = [0.0]
-
-    def counted(function):
-        def call(*arguments, **named):
-            start = time.process_time()
-            result = function(*arguments, **named)
-            spent[0] += time.process_time() - start
-            return result
-
-        return call
-
-    for name in ("change_intensities", "random_boxes", "mixed"):
-        setattr(ideal_finetuning, name, counted(getattr(ideal_finetuning, name)))
-    IdealFinetuning._moved = counted(IdealFinetuning._moved)
-    for arm in ("supervised", "plus"):
-        batches = counted(arm_batches(arm, bank, 0))
-        task = IdealFinetuning(len(data.classes) + 1, arm_settings(arm, options))
-        trained(task, batches, 3, 1e-3, 0)
-        spent[0], steps = 0.0, 40
-        start = time.process_time()
-        trained(task, batches, steps, 1e-3, 0)
-        step = (time.process_time() - start) / steps
-        floor = network_floor(task.network, data.layout.side)
-        print(
-            f"{arm}: {1000 * step:.0f} ms a step, of which data and augmentation {1000 * spent[0] / steps:.0f} ms "
-            f"({100 * spent[0] / steps / step:.0f} %); forward and backward of the network alone on {LABELLED + UNLABELLED} random "
-            f"slices {1000 * floor:.0f} ms (step / floor {step / floor:.2f})"
-        )
-
-
-def network_floor(network: torch.nn.Module, side: int, repeats: int = 20) -> float:
-    images, start = torch.rand(LABELLED + UNLABELLED, 1, side, side), 0.0
-    for repeat in range(repeats + 2):
-        if repeat == 2:
-            start = time.process_time()
-        first, second = network.streams(images)
-        (first.mean() + second.mean()).backward()
-    return (time.process_time() - start) / repeats
-
-
 def parsed():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", choices=SETS, default="acdc", help="data set (default acdc)")
@@ -326,7 +277,7 @@ def parsed():
     parser.add_argument(
         "--seeds", type=lambda t: [int(v) for v in t.split(",")], default=[0, 1, 2], help="default 0,1,2"
     )
-    parser.add_argument("--steps", type=int, default=600, help="fine-tuning steps (default 600)")
+    parser.add_argument("--steps", type=int, default=900, help="fine-tuning steps (default 900)")
     parser.add_argument("--pretraining-steps", type=int, default=300, help="default 300")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest learning rate (default 0.002)")
     parser.add_argument(
@@ -336,7 +287,6 @@ def parsed():
     parser.add_argument(
         "--json", type=Path, help="keep the Dice of every volume and class in this file, and go on from it"
     )
-    parser.add_argument("--speed", action="store_true", help="measure the step instead")
     options = parser.parse_args()
     unknown = set(options.arms) - set(ARMS)
     if unknown:

@@ -146,8 +146,8 @@ def test_pretraining_is_a_start_for_finetuning_and_its_encoder_serves_few_shot(c
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, number):
+@pytest.mark.parametrize("way", ["SIGTERM", "SIGKILL", "request"])
+def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, way):
     options = (*QUICK, "--steps", "14", "--set", "validate_every=7", "--set", "checkpoint_minutes=0")
     process = start("finetune", cohort, "-o", tmp_path / "run", *options)
     folder = RunFolder(tmp_path / "run")
@@ -155,9 +155,16 @@ def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, number):
     while not any("loss" in e for e in folder.entries()) or not folder.has_state:
         assert process.poll() is None and time.monotonic() - waited < 120, process.communicate()
         time.sleep(0.05)
-    process.send_signal(number)
+    assert folder.is_running()
+    refused(s3net_here("finetune", cohort, "-o", folder.path, *options, "--resume"), "is running now")
+    assert folder.is_running()
+    if way == "request":
+        folder.ask_to_stop()
+    else:
+        process.send_signal(getattr(signal, way))
     _, err = process.communicate(timeout=60)
-    if number != signal.SIGKILL:
+    assert not folder.is_running()
+    if way != "SIGKILL":
         assert process.returncode == 130 and "go on with --resume" in err
         assert folder.read_status()["status"] == "stopped"
     assert 1 <= folder.read_state()["step"] < 14

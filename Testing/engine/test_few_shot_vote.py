@@ -5,11 +5,14 @@ import torch
 
 from S3NetSegmentLib.engine.few_shot.vote import (
     COMPACT_MIXES,
+    arbitrated,
     class_dice,
+    doubt_of_carrying,
     looks_scattered,
     mean_dice,
     normalised,
     prior_mix,
+    side_with_grown,
     weighted_mix,
 )
 
@@ -61,3 +64,19 @@ def test_dice_is_of_the_drawn_classes_only():
     drawn = torch.tensor([[0, 1, 1, 3]])
     assert class_dice(torch.tensor([[2, 1, 0, 3]]), drawn) == [pytest.approx(2 / 3), 1.0]
     assert mean_dice({"carried": 1}, []) != mean_dice({"carried": 1}, [])  # no slice, no score: NaN
+
+
+def test_appearance_sides_with_the_part_that_it_agrees_with_where_they_differ():
+    carried, grown = square(5, 15).argmax(0)[None], square(3, 17).argmax(0)[None]
+    for seen, expected in ((grown, 1.0), (carried, 0.0)):
+        logs = torch.nn.functional.one_hot(seen, 2).permute(0, 3, 1, 2).float()
+        assert side_with_grown(logs, carried, grown) == expected
+    assert side_with_grown(logs, carried, carried) == 0  # nothing to decide
+
+
+def test_the_more_appearance_sides_with_growcut_the_less_is_carried():
+    prior = prior_mix(False, 3.0)
+    mixes = [arbitrated(prior, doubt_of_carrying(side)) for side in (0.2, 0.41, 0.6)]
+    shares = [mix.get("carried", 0.0) for mix in mixes]
+    assert shares[0] == pytest.approx(0.75) and shares[0] > shares[1] > shares[2] == 0
+    assert all(sum(mix.values()) == pytest.approx(1) for mix in mixes)

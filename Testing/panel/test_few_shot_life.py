@@ -76,6 +76,16 @@ def test_strokes_in_quick_succession_give_one_preview(open_drawn, views):
     assert len(engine.runs) == 1
 
 
+def test_a_live_preview_says_that_the_rest_is_older(open_drawn, views):
+    panel = open_drawn()
+    panel.look_at_slice(views.axial, 6)
+    panel.propagate()
+    panel.click(panel.ui.liveCheckBox)
+    panel.draw("Liver", square(20, 20), "z", 5)
+    panel.wait(lambda: "newer than the others" in panel.ui.answerText.text)
+    assert len(panel.panel.few_shot.controller.result.preview.answered) == 9
+
+
 def test_propagate_replaces_a_live_preview(open_drawn, views):
     engine = FakePropagation()
     panel = open_drawn(engine)
@@ -206,7 +216,7 @@ def test_unloading_the_module_leaves_no_observers_and_no_timers(open_drawn):
     panel.propagate()
     few_shot = panel.panel.few_shot
     panel.close()
-    assert not few_shot._watch.active and not few_shot._live_timer.active and preview_node() is None
+    assert not few_shot._watch.active and not few_shot._live.active and preview_node() is None
     assert few_shot.controller.support is None and few_shot.controller.result is None
 
 

@@ -147,6 +147,10 @@ def test_ctrl_return_propagates_and_escape_cancels(open_drawn):
     assert panel.panel.few_shot.controller.running
     panel.press(Qt.Key_Escape)
     assert not panel.panel.few_shot.controller.running
+    editor = panel.panel.editor.widget
+    editor.setActiveEffectByName("Paint")
+    panel.press(Qt.Key_Escape)  # between the runs it is the editor's
+    assert editor.activeEffect() is None
 
 
 def test_only_the_current_slice_can_be_asked_for(open_drawn, views):
@@ -265,6 +269,29 @@ def test_settings_encoder_and_device_reach_the_engine(open_drawn, keep_picture):
     assert not target.widget.isVisible() and panel.ui.presetComboBox.isVisible()
 
 
+def test_the_encoder_may_be_a_file_or_installed_weights(open_drawn, monkeypatch, tmp_path):
+    import qt
+
+    from S3NetSegmentLib.engine import weights
+
+    monkeypatch.setattr(
+        weights.WeightsStore, "stored", lambda self: [weights.StoredWeights("dinov2-vits14", tmp_path, 1, "0", "")]
+    )
+    engine = FakePropagation()
+    panel = open_drawn(engine)
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    box = panel.ui.encoderComboBox
+    assert [box.itemText(n) for n in range(box.count)][2:] == ["dinov2-vits14", "File..."]
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *_: "")
+    panel.choose(box, "File...")
+    assert panel.parameters.encoder == "auto" and box.currentText == "Automatic"
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *_: str(tmp_path / "mine.pth"))
+    panel.choose(box, "File...")
+    assert panel.parameters.encoder == str(tmp_path / "mine.pth") and box.currentText == "mine.pth"
+    panel.propagate()
+    assert engine.made[0]["encoder"] == str(tmp_path / "mine.pth")
+
+
 @pytest.mark.parametrize("error", [InputError("segment 'Liver' is empty; draw it"), ResourceError("the memory is full; choose fewer slices")])  # fmt: skip
 def test_what_the_engine_refuses_is_told_and_nothing_changes(open_drawn, error):
     panel = open_drawn(FakePropagation(error=error))
@@ -291,3 +318,58 @@ def test_overlapping_segments_are_told(open_drawn):
     panel.draw("Spleen", square(12, 14, 4), "z", 4)
     panel.propagate()
     assert "overlap" in panel.ui.answerText.text
+
+
+def test_a_drawn_slice_is_not_propagated_to(open_drawn, views):
+    panel = open_drawn()
+    panel.choose(panel.ui.propagateComboBox, "Current slice")
+    panel.look_at_slice(views.axial, 4)
+    panel.propagate()
+    assert "is drawn already" in panel.message and preview_node() is None
+
+
+def test_the_next_slice_of_another_volume_is_shown_in_that_volume(open_drawn, views):
+    panel = open_drawn()
+    other = slicer.util.addVolumeFromArray(np.random.default_rng(3).normal(0, 1, (9, 36, 40)), name="Next patient")
+    panel.choose(panel.ui.propagateComboBox, "Another volume")
+    panel.ui.otherVolumeSelector.setCurrentNode(other)
+    panel.propagate()
+    panel.click(panel.ui.nextSliceButton)
+    assert "No slice view shows 'Next patient'" in panel.message
+    panel.headless.slice_logic(views.coronal).GetSliceCompositeNode().SetBackgroundVolumeID(other.GetID())
+    panel.click(panel.ui.nextSliceButton)
+    assert views.coronal.GetOrientation() == "Axial"
+
+
+def test_a_volume_under_a_transform_is_answered_in_its_place(open_panel, volume_node, views):
+    import mrml
+
+    turned = mrml.affine(mrml.rotation(np.random.default_rng(2)), (5, -8, 11))
+    mrml.put_under(volume_node, mrml.add_transform(turned))
+    panel = open_panel(None, FakePropagation())
+    panel.open_few_shot()
+    panel.draw("Liver", square(), "z", 4)
+    assert [row[0].split()[1] for row in panel.rows()] == ["4"]
+    panel.propagate()
+    panel.click(panel.ui.acceptButton)
+    liver = mrml.exported(panel.segmentation, panel.segmentation.GetSegmentation().GetNthSegmentID(1), volume_node)
+    assert all((plane == square()).all() for plane in liver)
+
+
+def test_a_volume_that_cannot_be_used_says_why_and_makes_no_segmentation(open_panel, volume_node, views):
+    import mrml
+
+    mrml.put_under(volume_node, mrml.add_bend())
+    panel = open_panel(None, FakePropagation())
+    panel.open_few_shot()
+    assert panel.segmentation is None and not panel.ui.propagateButton.enabled
+    assert "transform" in panel.ui.propagateButton.toolTip and "harden" in panel.ui.propagateButton.toolTip.lower()
+
+
+def test_without_a_volume_the_panel_says_what_is_missing(open_panel, volume_node):
+    panel = open_panel(None, FakePropagation())
+    slicer.mrmlScene.RemoveNode(volume_node)
+    panel.open_few_shot()
+    panel.settle(0.3)
+    assert not panel.ui.propagateButton.enabled and "Select a volume" in panel.ui.propagateButton.toolTip
+    assert not panel.ui.addSliceButton.enabled and panel.segmentation is None

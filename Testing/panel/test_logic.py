@@ -200,6 +200,19 @@ def test_few_shot_takes_named_slices_empty_ones_partial_ones_and_a_range(module,
     assert few_shot_engine.runs[0]["slices"] == (5, 6)
 
 
+def test_few_shot_takes_the_slices_that_views_show(module, few_shot_engine, volume_node, drawing, views):
+    from S3NetSegmentLib.engine.few_shot.support import DrawnPlane
+
+    views.axial.JumpSliceByOffsetting(0, 0, 2 * 8 - 12)
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, slices=[views.axial, 4], axis="z")
+    assert [(i.axis, i.index) for i in few_shot_engine.runs[0]["items"]] == [("z", 8), ("z", 4)]
+    matrix = views.coronal.GetSliceToRAS()
+    matrix.SetElement(2, 2, 0.2)
+    views.coronal.UpdateMatrices()
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, slices=[8, views.coronal], axis="z")
+    assert isinstance(few_shot_engine.runs[1]["items"][1], DrawnPlane)
+
+
 def test_few_shot_in_another_volume_makes_a_segmentation_there(module, few_shot_engine, volume_node, drawing):
     other = slicer.util.addVolumeFromArray(np.zeros((6, 30, 30), np.int16), name="next")
     before = content(drawing, volume_node)
@@ -210,6 +223,18 @@ def test_few_shot_in_another_volume_makes_a_segmentation_there(module, few_shot_
     again = module.S3NetSegmentLogic().fewShot(volume_node, drawing, slices="all", otherVolumeNode=other, otherSegmentationNode=node)  # fmt: skip
     assert again is node and node.GetSegmentation().GetNumberOfSegments() == 1
     assert few_shot_engine.runs[1]["items"][0].drawn is None
+
+
+def test_few_shot_logs_what_the_user_should_know(module, few_shot_engine, volume_node, drawing, caplog):
+    import logging
+
+    caplog.set_level(logging.INFO)
+    few_shot_engine.notes.append("the image is noisy")
+    other_id = drawing.GetSegmentation().AddEmptySegment("bone", "Bone")
+    everywhere = np.ones((12, 36, 40), np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(everywhere, drawing, other_id, volume_node)
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, segmentIds=["ball"])
+    assert "the image is noisy" in caplog.text and "in other segments, which keep them" in caplog.text
 
 
 def test_few_shot_makes_confidence_on_request(module, few_shot_engine, volume_node, drawing):

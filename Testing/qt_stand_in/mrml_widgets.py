@@ -274,7 +274,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             button.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Fixed)
             effects.addWidget(button, n // 3, n % 3)
         layout.addLayout(effects)
-        self._observed = None
+        self._observed = self._shortcut = None
 
     segmentationNodeSelectorVisible = _plain_property(bool, "segmentation_selector", True)
     sourceVolumeNodeSelectorVisible = _plain_property(bool, "source_selector", True)
@@ -378,10 +378,16 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         pass
 
     def installKeyboardShortcuts(self, parent=None):
-        pass
+        """Of Slicer's keys only Esc; as there, it works in the whole window."""
+        self.uninstallKeyboardShortcuts()
+        self._shortcut = QtWidgets.QShortcut(QtGui.QKeySequence("Esc"), parent)
+        self._shortcut.activated.connect(lambda: self.setActiveEffect(None))
 
     def uninstallKeyboardShortcuts(self):
-        pass
+        if self._shortcut is not None:
+            self._shortcut.setParent(None)
+            self._shortcut.deleteLater()
+        self._shortcut = None
 
 
 WIDGETS = (qMRMLWidget, qSlicerWidget, qMRMLNodeComboBox, qSlicerMarkupsPlaceWidget, qMRMLSegmentEditorWidget)

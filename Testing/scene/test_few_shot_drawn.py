@@ -134,7 +134,7 @@ def test_what_cannot_be_read_is_refused_with_a_remedy(liver_and_lesion, image, a
     node, a_id, *_ = liver_and_lesion
     with pytest.raises(InputError, match="no slice is listed"):
         read_drawn(node, None, image, [])
-    with pytest.raises(InputError, match=r"nothing is drawn on the listed slices \(0 along z\)"):
+    with pytest.raises(InputError, match=r"nothing is drawn on the listed slices \(slice 0 along z\)"):
         read_drawn(node, None, image, [SupportSlice("z", 0)])
     with pytest.raises(InputError, match="drawn slice 10 along z is not in 'image', which has 10 slices"):
         read_drawn(node, None, image, [SupportSlice("z", 4), SupportSlice("z", 10)])

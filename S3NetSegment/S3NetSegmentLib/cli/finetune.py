@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .training import add_run_options, configured, refuse_used_folder, run_training
+from .training import add_run_options, configured, mark_running, refuse_used_folder, run_training
 
 DESCRIPTION = """\
 Trains a model that segments what is drawn in a few cases of a cohort; the cases without labels teach it too.
@@ -56,8 +56,7 @@ def _steps(arguments: argparse.Namespace, folder, device, processes, stop):
     init = load_model(arguments.init) if arguments.init else None
     cohort = yield from within(read_cohort(arguments.cohort, skip_bad=arguments.skip_bad), 0, 0.01)
     if processes.writes:
-        folder.make()
-        folder.write_status("running", "s3net finetune")
+        mark_running(folder, "s3net finetune")
     return (
         yield from finetune(
             cohort, settings, folder, init=init, resume=arguments.resume, device=device, processes=processes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .training import add_run_options, configured, refuse_used_folder, run_training
+from .training import add_run_options, configured, mark_running, refuse_used_folder, run_training
 
 DESCRIPTION = """\
 Trains an encoder on the images of a cohort, without labels. Labels, where there are some, only say which patients are held
@@ -78,8 +78,7 @@ def _steps(arguments: argparse.Namespace, folder, device, processes, stop):
         encoder = WeightsStore().load(arguments.encoder, precision="float32", device=device)
     cohort = yield from within(read_cohort(arguments.cohort, skip_bad=arguments.skip_bad), 0, 0.01)
     if processes.writes:
-        folder.make()
-        folder.write_status("running", f"s3net pretrain --method {method}")
+        mark_running(folder, f"s3net pretrain --method {method}")
     return (
         yield from pretrain(
             cohort, settings, folder, method=method, encoder=encoder, resume=arguments.resume, device=device,

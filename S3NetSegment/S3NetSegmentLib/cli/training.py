@@ -64,13 +64,20 @@ def configured(arguments: argparse.Namespace, configuration, folder):
     return configuration.replaced(**given)
 
 
+def mark_running(folder, command: str) -> None:
+    """Makes the folder of a run that begins now."""
+    folder.make()
+    folder.forget_stop()
+    folder.write_status("running", command)
+
+
 def refuse_used_folder(arguments: argparse.Namespace, folder) -> None:
     """Raises InputError if RUN holds a run already and --resume is not given, or another process runs it now."""
     from ..engine import InputError
 
-    status = folder.read_status()
-    if status.get("status") == "running" and _is_alive(status):
-        raise InputError(f"run {str(folder.path)!r} is running now (process {status['pid']}); stop that one first")
+    if folder.is_running():
+        pid = folder.read_status()["pid"]
+        raise InputError(f"run {str(folder.path)!r} is running now (process {pid}); stop that one first")
     if folder.has_state and not arguments.resume:
         raise InputError(
             f"{str(folder.path)!r} holds a training run already; go on with it with --resume, or choose another folder"
@@ -80,7 +87,8 @@ def refuse_used_folder(arguments: argparse.Namespace, folder) -> None:
 def run_training(arguments: argparse.Namespace, begin) -> int:
     """Runs ``begin(folder, device, processes, stop)``, which returns the steps of a training, to the end.
 
-    Ctrl-C or a polite kill ends it after the present step, with its state saved; a second one at once.
+    Ctrl-C, a polite kill or :meth:`RunFolder.ask_to_stop` ends it after the present step, with its state saved; a second
+    Ctrl-C at once.
     """
     from ..engine.device import choose_device
     from ..engine.training.processes import joined_processes
@@ -90,17 +98,19 @@ def run_training(arguments: argparse.Namespace, begin) -> int:
     with joined_processes(choose_device(arguments.device)) as (processes, where):
         quiet = arguments.quiet or not processes.writes
         with _orderly_stop() as asked:
-            steps = begin(folder, where, processes, lambda: processes.count > 1 and bool(asked))
+            steps = begin(
+                folder, where, processes, lambda: processes.count > 1 and (bool(asked) or folder.stop_is_asked)
+            )
             try:
                 result = _drained(steps, asked, quiet, processes, folder)
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as error:
-                if processes.writes and folder.path.is_dir():
+                if processes.writes and folder.read_status().get("pid") == os.getpid():  # it is this run that failed
                     folder.write_status("failed", " ".join(str(error).split()))
                 raise
         if result is None or result.reason == "stopped":
-            return _stopped(folder, processes, quiet)
+            return _stopped(folder, processes)
         if processes.writes:
             folder.write_status("finished", f"{result.steps} steps, {result.reason}")
             _report(arguments, folder, result, where)
@@ -115,15 +125,15 @@ def _drained(steps, asked: list, quiet: bool, processes, folder):
                 step = next(steps)
             except StopIteration as end:
                 return end.value
-            if processes.writes and asked is not None:
-                display(step)
-            if asked and processes.count == 1:
+            display(step)
+            if processes.count == 1 and (asked or folder.stop_is_asked):
                 steps.close()  # saves the state of the last whole step
                 return None
 
 
-def _stopped(folder, processes, quiet: bool) -> int:
+def _stopped(folder, processes) -> int:
     if processes.writes:
+        folder.forget_stop()
         message = "stopped before training began"
         if folder.has_state:
             message = f"stopped; the state of step {folder.read_state()['step']} is kept, go on with --resume"
@@ -170,19 +180,6 @@ def _orderly_stop():
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-
-
-def _is_alive(status: dict) -> bool:
-    """Whether the process of a run's status runs on this machine."""
-    import platform
-
-    if status.get("host") != platform.node() or status.get("pid") == os.getpid():
-        return False
-    try:
-        os.kill(int(status["pid"]), 0)
-    except (OSError, KeyError, ValueError, TypeError):
-        return False
-    return True
 
 
 def _minutes(text: str) -> float:

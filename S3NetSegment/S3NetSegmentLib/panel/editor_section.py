@@ -19,6 +19,7 @@ class EditorSection:
 
     def __init__(self, ui):
         self._ui = ui
+        self._open = self._held = False
         self._for_drawing, self._folds = False, {False: True, True: False}  # whether it is folded, in each place
         self.widget = slicer.qMRMLSegmentEditorWidget()
         self.widget.setMaximumNumberOfUndoStates(_UNDO_STATES)
@@ -81,8 +82,15 @@ class EditorSection:
     def stop(self) -> None:
         """The panel was left, or the scene closes."""
         self.widget.setActiveEffect(None)
-        self.widget.uninstallKeyboardShortcuts()
+        self._open = False
+        self._show_keys()
         self.widget.removeViewObservations()
+
+    def hold_keys(self, held: bool) -> None:
+        """While a run goes on the Esc key cancels it and does not belong to the editor."""
+        if held != self._held:
+            self._held = held
+            self._show_keys()
 
     def clear(self) -> None:
         """The scene closes: the editor lets go of its nodes."""
@@ -95,7 +103,14 @@ class EditorSection:
             self.stop()
         else:
             self.widget.setupViewObservations()
+            self._open = True
+            self._show_keys()
+
+    def _show_keys(self) -> None:
+        if self._open and not self._held:
             self.widget.installKeyboardShortcuts(self.widget)
+        else:
+            self.widget.uninstallKeyboardShortcuts()
 
     def _select_editor_node(self) -> None:
         node = slicer.mrmlScene.GetSingletonNode(_TAG, "vtkMRMLSegmentEditorNode")

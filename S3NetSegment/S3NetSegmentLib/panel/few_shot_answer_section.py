@@ -86,6 +86,8 @@ class FewShotAnswerSection:
                 return "This answer was undone."
             return "Accepted. Correct a slice where it is wrong, then propagate again."
         notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in result.notes)
+        if result.is_partial and result.is_whole:
+            return "Preview. The shown slice is newer than the others; propagate to bring them up to date." + notes
         if result.is_partial:
             return "Preview of the shown slice. Nothing is written yet." + notes
         return "Preview. Nothing is written yet." + notes

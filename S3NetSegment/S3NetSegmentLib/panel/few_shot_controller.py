@@ -93,6 +93,8 @@ class FewShotController:
             return
         self.support = None  # first: nobody shall show the old one beside the new nodes
         self.let_go()
+        if volume_node is None:
+            self._engines = {}  # they hold the voxels
         if volume_node is not None and segmentation_node is not None:
             self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted)
         self._listener.state_changed()

@@ -116,6 +116,8 @@ def make_few_shot_request(
             "the view that you used last shows no single slice of the volume; turn it to the volume's slices, or "
             "propagate to the whole volume"
         )
+    if scope == "slice" and any(s.place == view_slice and s.complete for s in support):
+        raise InputError("the slice that you look at is drawn already; scroll to another one")
     drawn = read_drawn(segmentation_node, open_segments, volume_node, support)
     segments = _used(drawn.segments, [s.labels for s in drawn.slices])
     return FewShotRequest(

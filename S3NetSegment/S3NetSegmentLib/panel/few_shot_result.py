@@ -35,13 +35,14 @@ class Quality:
 class FewShotResult:
     """The answer to ``request`` so far. Making it puts the preview into the scene.
 
-    Attributes: ``request``, ``answer`` (the engine's latest), ``preview``, ``is_partial`` (a quick answer for one slice),
+    Attributes: ``request``, ``answer`` (the engine's latest), ``preview``, ``is_partial`` (the latest is a quick one for one slice),
+    ``is_whole`` (all that was asked for has been answered),
     ``accepted`` (the answer as it was written, or None), ``state`` (then the content of all segments).
     """
 
     def __init__(self, request: FewShotRequest):
         self.request, self.answer, self.encoder = request, None, None
-        self.is_partial, self.accepted, self.state = True, None, None
+        self.is_partial, self.is_whole, self.accepted, self.state = True, False, None, None
         segmentation = None if request.is_other_volume else request.segmentation_node
         self.preview = FewShotPreview(
             segmentation, request.target_node, request.segments, request.support, request.segmentation_node
@@ -66,6 +67,7 @@ class FewShotResult:
             axis, index = request.view_slice
             slices = (index, index)
         self.request, self.answer, self.encoder, self.is_partial = request, answer, encoder, partial
+        self.is_whole = self.is_whole or not partial
         self.preview.show(answer.labels, axis, slices, request.support)
 
     def fits(self, request: FewShotRequest) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -13,7 +12,14 @@ from ..engine.few_shot.settings import FewShotSettings
 from ..engine.images import AXES
 from ..engine.progress import Steps
 from ..scene.confidence import doubtful_part, show_overlay
-from ..scene.drawn_slices import other_volume_support, read_drawn, segment_content, slices_with_labels
+from ..scene.drawn_planes import SupportPlane
+from ..scene.drawn_slices import (
+    other_volume_support,
+    read_drawn,
+    segment_content,
+    slice_of_view,
+    slices_with_labels,
+)
 from ..scene.editing_rules import EditingRules
 from ..scene.few_shot_writing import AnsweredSlices, write_few_shot
 from ..scene.provenance import few_shot_tags
@@ -61,8 +67,6 @@ def few_shot_steps(
     engine = FewShot(target, chosen, answer_axis, network, device)
     engine.set_support(items)
     found = yield from engine.propagate(slice_range)
-    for note in [*notes, *found.notes]:
-        logging.info("S3NetSegment: %s", note)
     answer = AnsweredSlices(target, drawn_here)
     answer.take(found.labels, found.axis, slice_range)
     tags = few_shot_tags(chosen, target.name, support, found, network, volume_node.GetName() if elsewhere else "")
@@ -70,6 +74,8 @@ def few_shot_steps(
     written = write_few_shot(
         answer, segments, target_node, output_node, segmentation_node, tags=tags, rules=EditingRules(overlaps=overlaps)
     )
+    for note in [*notes, *found.notes, *written.notes]:
+        logging.info("S3NetSegment: %s", note)
     if confidence:
         name = f"{target.name} few-shot confidence"
         show_overlay(doubtful_part(found.confidence, found.labels), target, name, target_node)
@@ -88,10 +94,12 @@ def few_shot_settings(changes: dict | None, seed: int | None = None) -> FewShotS
     return FewShotSettings(**changes)
 
 
-def drawn_support(volume_node, segmentation_node, segment_ids, slices, axis: str, partial: bool) -> list[SupportSlice]:
+def drawn_support(
+    volume_node, segmentation_node, segment_ids, slices, axis: str, partial: bool
+) -> list[SupportSlice | SupportPlane]:
     """The drawn slices that a script means.
 
-    :param slices: numbers along ``axis``, or SupportSlices; None: those that hold labels; "all": every slice, given as [].
+    :param slices: numbers along ``axis``, slice views, also oblique ones, or SupportSlices and SupportPlanes; None: those that hold labels; "all": every slice, given as [].
     :param axis: "auto": that along which the fewest slices hold labels; slices of several axes where that explains more.
     :raises InputError: nothing is drawn, or an unknown axis.
     """
@@ -102,34 +110,50 @@ def drawn_support(volume_node, segmentation_node, segment_ids, slices, axis: str
         if slices != ALL:
             raise InputError(f"slices is {slices!r}; give slice numbers, or {ALL!r} if everything is drawn")
         return []
-    given = None if slices is None else list(slices)
-    if given == []:
-        raise InputError(
-            "no slice is listed as drawn; name the drawn slices, or leave them out for those that hold labels"
-        )
-    if given is not None and all(isinstance(s, SupportSlice) for s in given):
-        return given
-    if given is None and axis == "auto":
-        places = slices_with_labels(segmentation_node, segment_ids, volume_node)
+    if slices is None:
+        given = _those_with_labels(volume_node, segmentation_node, segment_ids, axis)
+        if not given:
+            raise InputError(
+                f"nothing is drawn in {segmentation_node.GetName()!r}; draw a segment on at least one slice"
+            )
     else:
+        given = list(slices)
+        if not given:
+            raise InputError(
+                "no slice is listed as drawn; name the drawn slices, or leave them out for those that hold labels"
+            )
+    if any(_is_number(s) for s in given):
         axis = _drawn_axis(volume_node, segmentation_node, segment_ids) if axis == "auto" else volume.slice_axis(axis)
-        numbers = segment_content(segmentation_node, segment_ids, volume_node, axis) if given is None else given
-        places = [(axis, number) for number in _whole_numbers(numbers)]
-    if not places:
-        raise InputError(f"nothing is drawn in {segmentation_node.GetName()!r}; draw a segment on at least one slice")
-    return [SupportSlice(*place, complete=not partial) for place in places]
+    return list(dict.fromkeys(_as_support(s, axis, volume_node, not partial) for s in given))
+
+
+def _those_with_labels(volume_node, segmentation_node, segment_ids, axis: str) -> list:
+    if axis == "auto":
+        return [SupportSlice(*place) for place in slices_with_labels(segmentation_node, segment_ids, volume_node)]
+    return list(
+        segment_content(segmentation_node, segment_ids, volume_node, volume_from_node(volume_node).slice_axis(axis))
+    )
+
+
+def _as_support(given, axis: str, volume_node, complete: bool) -> SupportSlice | SupportPlane:
+    """One drawn slice that a script names: a number along ``axis``, a view of it, or the thing itself."""
+    if isinstance(given, SupportSlice):
+        return dataclasses.replace(given, complete=complete and given.complete)
+    if isinstance(given, SupportPlane):
+        return given
+    if _is_number(given):
+        return SupportSlice(axis, int(given), complete)
+    if hasattr(given, "IsA") and given.IsA("vtkMRMLSliceNode"):
+        place = slice_of_view(given, volume_node)
+        return SupportPlane.of_view(given, volume_node, complete) if place is None else SupportSlice(*place, complete)
+    raise InputError(f"slice {given!r} is not a whole number; slices are counted from 0")
+
+
+def _is_number(given) -> bool:
+    return isinstance(given, (int, np.integer)) and not isinstance(given, bool)
 
 
 def _drawn_axis(volume_node, segmentation_node, segment_ids) -> str:
     """The axis along which the fewest slices hold labels."""
     held = {a: len(segment_content(segmentation_node, segment_ids, volume_node, a)) for a in AXES}
     return min(AXES[::-1], key=held.get)
-
-
-def _whole_numbers(given: Iterable) -> list[int]:
-    numbers = []
-    for number in given:
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
-            raise InputError(f"slice {number!r} is not a whole number; slices are counted from 0")
-        numbers.append(int(number))
-    return sorted(set(numbers))

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import qt
 import slicer
 
 from ..engine import InputError
-from ..scene.accepted_answer import AcceptedAnswer
 from ..scene.drawn_slices import slice_of_view
 from ..scene.editing_rules import EditingRules
-from ..scene.segments import create_segmentation
 from ..scene.slice_jump import show_slice
 from ..scene.slices import last_used_slice_node, slice_name
-from ..scene.support_set import support_from_text, support_to_text
 from ..scene.volumes import volume_from_node
 from .advanced_section import AdvancedSection, device_setting
+from .drawing_follower import DrawingFollower
 from .drawing_watch import DrawingWatch
 from .editor_section import EditorSection
 from .few_shot_answer_section import FewShotAnswerSection
 from .few_shot_controller import FewShotController
+from .few_shot_live import LivePreview
 from .few_shot_request import FewShotRequest, make_few_shot_request
 from .few_shot_table import SupportRow, SupportTable
 from .progress_row import ProgressRow
 
-_LIVE_AFTER = 400  # ms after the last stroke or the last turn of the wheel
 _HELP = "Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first."
 _HINT = "Draw one or more segments on a slice with the tools above: paint all of it that belongs to them. The slice appears here by itself."  # fmt: skip
 
@@ -47,19 +44,14 @@ class FewShotSection:
         self._editor, self._inputs, self._advanced, self._progress = editor, inputs, advanced, progress
         self.node = None
         self.active = False
-        self._pair = self._ids = None  # the volume and segmentation that are drawn in
-        self._may_create = True  # whether a segmentation to draw in is made where there is none
-        self._kept: dict[tuple, tuple[str, str]] = {}  # their ids -> support and accepted answer, of earlier ones
         self._view_slice = None
         self.problem = ""
         self.controller = FewShotController(self, self._save_undo, make_engine, driver)
         self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
         self.answer = FewShotAnswerSection(ui, self.controller, self.accept, self.go_to, notify.refused)
-        self._watch = DrawingWatch(self._drawn, self._touched)
-        self._live_timer = qt.QTimer()
-        self._live_timer.setSingleShot(True)
-        self._live_timer.setInterval(_LIVE_AFTER)
-        self._live_timer.connect("timeout()", self._preview_live)
+        self._follower = DrawingFollower(self.controller, notify.refused)
+        self._live = LivePreview(self.controller, self._wants_live, lambda: self._request("volume"))
+        self._watch = DrawingWatch(self._drawn, self._live.drawn_on)
         ui.addSliceButton.connect("clicked()", self._add_current)
         ui.propagateButton.connect("clicked()", self.propagate_or_cancel)
         ui.liveCheckBox.connect("clicked(bool)", self._live_clicked)
@@ -70,7 +62,7 @@ class FewShotSection:
         """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
         if parameter_node is None:
             self._watch.stop()
-            self._live_timer.stop()
+            self._live.stop()
             self.controller.stop()
             self._forget_node()
             self.state_changed()
@@ -78,7 +70,7 @@ class FewShotSection:
         self.node = parameter_node
         if slicer.mrmlScene.IsImporting():
             return  # half of it is there; the end of the import comes here, too
-        self._follow_drawing()
+        self._follow()
         if self.active:
             self._show_all()
 
@@ -90,10 +82,10 @@ class FewShotSection:
         self.answer.set_active(active)
         if not active:
             self._watch.stop()
-            self._live_timer.stop()
+            self._live.stop()
         elif self.node is not None:
-            self._may_create = True
-            self._follow_drawing()
+            self._follower.allow_new()
+            self._follow()
             self.controller.look()
             self._show_all()
 
@@ -143,33 +135,27 @@ class FewShotSection:
         if self._view_slice is not None and self.controller.support is not None:
             self.controller.support.add(*self._view_slice)
             self.state_changed()
-            self._live_soon()
+            self._live.soon()
 
     def _remove(self, places: list[tuple[str, int]]) -> None:
         for place in places:
             self.controller.support.remove(*place)
         self.state_changed()
-        self._live_soon()
+        self._live.soon()
 
     def _set_complete(self, place: tuple[str, int], complete: bool) -> None:
         self.controller.support.set_complete(*place, complete)
         self.state_changed()
-        self._live_soon()
+        self._live.soon()
 
     def _live_clicked(self, on: bool) -> None:
-        if on:
-            self._live_soon()
-        elif self.controller.is_live:
-            self.controller.cancel()
+        (self._live.soon if on else self._live.stop)()
 
     # -- what the controller tells (FewShotListener)
 
     def state_changed(self) -> None:
         running = self.controller.running
-        if self.node is not None and self.controller.support is not None:
-            text = support_to_text(self.controller.support.slices) if self.controller.support.slices else ""
-            if self.node.support != text:
-                self.node.support = text
+        self._follower.keep(self.node)
         if self.active:
             if running:
                 self._progress.begin()
@@ -199,51 +185,9 @@ class FewShotSection:
 
     # -- the drawing
 
-    def _follow_drawing(self) -> None:
-        """Takes up the drawing of the selected volume and segmentation."""
-        node = self.node
-        if self._removed_segmentation():
-            self._may_create = False  # what the user has removed shall not come back by itself
-        elif self._pair is not None and self._pair[0] is not node.volume:
-            self._may_create = True
-        if self.active and self._may_create and node.volume is not None and node.segmentation is None:
-            self._new_segmentation()  # as Slicer's own editor does
-            if node.segmentation is not None:
-                return  # the parameter node was modified: this comes again
-        pair = (node.volume, node.segmentation)
-        if self._pair is None or any(a is not b for a, b in zip(pair, self._pair, strict=True)):
-            support, accepted = node.support, node.acceptedAnswer
-            if self._pair is not None and None not in self._pair:
-                # The user went on to another volume or segmentation, and may come back.
-                self._kept[self._ids] = (support, accepted)
-                support, accepted = self._kept.get(_ids(pair), ("", ""))
-            self._pair, self._ids = pair, _ids(pair)
-            try:
-                self.controller.set_drawing(*pair, support_from_text(support), AcceptedAnswer.from_text(accepted))
-            except InputError as error:
-                self.controller.set_drawing(None, None)
-                self.notify.refused(str(error))
-            node.acceptedAnswer = accepted
-            if self.controller.support is None:
-                node.support = ""
-        self._watch.watch(node.segmentation if self.active else None)
-
-    def _removed_segmentation(self) -> bool:
-        return self._pair is not None and self._pair[1] is not None and self._pair[1].GetScene() is None
-
-    def _new_segmentation(self) -> None:
-        try:
-            segmentation = create_segmentation(self.node.volume)
-        except InputError:
-            return  # the button says why this volume cannot be used
-        segmentation.GetSegmentation().AddEmptySegment()
-        self.node.segmentation = segmentation
-
-    def _touched(self) -> None:
-        """A stroke: the live preview of the drawing before it is out of date."""
-        if self.controller.is_live:
-            self.controller.cancel()
-        self._live_soon()
+    def _follow(self) -> None:
+        self._follower.follow(self.node, create=self.active)
+        self._watch.watch(self.node.segmentation if self.active else None)
 
     def _drawn(self) -> None:
         if self.node is None or self.controller.running:
@@ -255,21 +199,8 @@ class FewShotSection:
     def _save_undo(self, segmentation_node) -> None:
         self._editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
 
-    # -- live preview
-
-    def _live_soon(self) -> None:
-        if self.active and self.node is not None and self.node.livePreview and not self.controller.running:
-            self._live_timer.start()
-
-    def _preview_live(self) -> None:
-        if not self.active or self.node is None or self.controller.running or not self.node.livePreview:
-            return
-        self.controller.look()
-        try:
-            request = self._request("volume")
-        except InputError:
-            return  # nothing is drawn yet; the Propagate button says it
-        self.controller.preview(request)
+    def _wants_live(self) -> bool:
+        return self.active and self.node is not None and self.node.livePreview
 
     # -- inside
 
@@ -308,7 +239,7 @@ class FewShotSection:
         _set(button, "toolTip", tip)
         self._show_button()
         if before != self._view_slice:
-            self._live_soon()
+            self._live.soon()
 
     def _slice_in_view(self) -> tuple[tuple[str, int] | None, str]:
         """The slice that the user looks at, or why there is none."""
@@ -386,12 +317,8 @@ class FewShotSection:
         _set(button, "toolTip", "Stop; the segments stay as they are (Esc)" if running else self.problem or _HELP)
 
     def _forget_node(self) -> None:
-        self.node = self._pair = self._ids = self._view_slice = None
-        self._kept.clear()
-
-
-def _ids(pair) -> tuple:
-    return tuple(node.GetID() if node is not None else "" for node in pair)
+        self.node = self._view_slice = None
+        self._follower.forget()
 
 
 def _set(widget, name: str, value) -> None:

@@ -21,7 +21,7 @@ from .points_section import PointsSection
 from .progress_row import ProgressRow
 from .request import make_request
 from .target import TargetRow
-from .torch_support import TorchOffer
+from .torch_row import TorchRow
 
 _LOOK_EVERY = 250  # ms
 _SEGMENT_HELP = "Segment the chosen part of the volume (Ctrl+Return)"
@@ -43,12 +43,7 @@ class SegmentPanel:
         self.node = None
         self._started = False
         self.message = MessageRow(ui.messageFrame, ui.messageIcon, ui.messageText, ui.messageCloseButton)
-        self.torch_row = MessageRow(
-            ui.torchFrame, ui.torchIcon, ui.torchText, ui.torchCloseButton, ui.torchButton, self._accept_torch
-        )
-        self.torch_offer = TorchOffer()
-        self._torch_row_closed = False
-        ui.torchCloseButton.connect("clicked()", self._torch_closed)
+        self.torch_row = TorchRow(ui, self.refused, self._torch_accepted)
         self.editor = EditorSection(ui)
         self.progress = ProgressRow(ui)
         self.controller = SegmentController(self, self._save_undo, find_regions)
@@ -68,6 +63,7 @@ class SegmentPanel:
             shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
             shortcut.connect("activated()", action)
             self._shortcuts.append(shortcut)
+        self._shortcuts[-1].enabled = False  # Esc is the editor's key until there is something to cancel
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
         self._look_timer.setInterval(_LOOK_EVERY)
@@ -115,9 +111,7 @@ class SegmentPanel:
         self.editor.start()
         self._look_timer.start()
         self._show_mode()
-        self.torch_offer.refresh()
-        if not self._torch_row_closed:
-            self._show_torch_row()
+        self.torch_row.look()
         self.state_changed()
 
     def stop(self) -> None:
@@ -290,6 +284,9 @@ class SegmentPanel:
         ui, running = self.ui, self.running
         for widget in (ui.sharedForm, ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, self.tabs.bar):
             widget.enabled = not running
+        self.editor.hold_keys(running)
+        for shortcut in self._shortcuts[-1:]:
+            shortcut.enabled = running
 
     def progressed(self, step, seconds_left) -> None:
         self.progress.show(step, seconds_left)
@@ -303,10 +300,8 @@ class SegmentPanel:
     def torch_missed(
         self, text: str = "this image or these settings need PyTorch, which is not installed; see the top of the panel"
     ) -> None:
-        self._torch_row_closed = False
-        self.torch_offer.refresh()
         self.refused(text)
-        self._show_torch_row()
+        self.torch_row.look(again=True)
 
     def failed(self, error: Exception, what: str = "Segment") -> None:
         details = "".join(traceback.format_exception(error))
@@ -335,22 +330,7 @@ class SegmentPanel:
             if getattr(button, name) != value:
                 setattr(button, name, value)
 
-    def _show_torch_row(self) -> None:
-        if self.torch_offer.text:
-            self.torch_row.show("information", self.torch_offer.text, self.torch_offer.button)
-        else:
-            self.torch_row.hide()
-
-    def _torch_closed(self) -> None:
-        self._torch_row_closed = True
-
-    def _accept_torch(self) -> None:
-        try:
-            said = self.torch_offer.accept()
-        except Exception as error:  # whatever pip or the network come up with
-            self.refused(str(error))
-            return
-        self._show_torch_row()
+    def _torch_accepted(self, said: str) -> None:
         self.advanced.show_device()
         if said:
             self.informed(said)

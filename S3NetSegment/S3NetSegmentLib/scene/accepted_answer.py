@@ -28,7 +28,10 @@ _VERSION = 1
 
 def answer_name(labels: np.ndarray) -> str:
     """A short name of an answer's content."""
-    return blake2b(np.ascontiguousarray(labels).tobytes(), digest_size=8).hexdigest()
+    part = LabelBox(labels).trimmed()
+    digest = blake2b(repr((part.start, part.array.shape)).encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(part.array))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

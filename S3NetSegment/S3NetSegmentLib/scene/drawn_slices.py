@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..engine import InputError, Volume
-from ..engine.few_shot.support import DrawnSlice, SupportVolume
+from ..engine.few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
 from ..engine.images import AXES
 from .covering import covering_slices
+from .drawn_planes import SupportPlane
 from .lattices import LabelBox
 from .segment_slices import SegmentSlices
+from .segments import segment_mask
 from .slices import shown_slice
 from .support_set import SupportSlice
 from .volumes import volume_from_node
@@ -24,12 +26,12 @@ _MOST_SEGMENTS = 254  # label values of a drawn slice
 class Drawn:
     """A drawing.
 
-    :param slices: the drawn slices, for the engine.
+    :param slices: the drawn slices and planes, for the engine.
     :param segments: label value -> segment id. All segments that were asked for, in their order, from 1 on.
     :param notes: what the user should know.
     """
 
-    slices: list[DrawnSlice]
+    slices: list[DrawnSlice | DrawnPlane]
     segments: dict[int, str]
     notes: list[str] = field(default_factory=list)
 
@@ -61,8 +63,8 @@ def slices_with_labels(segmentation_node, segment_ids, volume_node) -> list[tupl
     return covering_slices(drawn, volume.slice_axis())
 
 
-def read_drawn(segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice]) -> Drawn:
-    """The slices ``support`` of ``volume_node`` as they are drawn in the segments, hidden ones included.
+def read_drawn(segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice | SupportPlane]) -> Drawn:
+    """The slices and planes ``support`` of ``volume_node`` as they are drawn in the segments, hidden ones included.
 
     A slice of ``support`` on which nothing is drawn says: this slice holds nothing. Where segments overlap, the smaller one
     on that slice counts, and a note says so.
@@ -73,7 +75,7 @@ def read_drawn(segmentation_node, segment_ids, volume_node, support: Sequence[Su
     """
     drawn = _read(segmentation_node, segment_ids, volume_node, support)
     for axis, count in zip(AXES, volume_from_node(volume_node).size, strict=True):
-        if len({s.index for s in support if s.axis == axis}) == count:
+        if len({s.index for s in support if isinstance(s, SupportSlice) and s.axis == axis}) == count:
             raise InputError(
                 f"every slice along {axis} is listed as drawn, so there is nothing left to find; remove the slices that are "
                 "not drawn from the list, or take the drawing to another volume"
@@ -81,7 +83,7 @@ def read_drawn(segmentation_node, segment_ids, volume_node, support: Sequence[Su
     return drawn
 
 
-def _read(segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice]) -> Drawn:
+def _read(segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice | SupportPlane]) -> Drawn:
     volume = volume_from_node(volume_node)
     if segmentation_node is None:
         raise InputError("no segmentation is selected; create one and draw a segment on at least one slice")
@@ -92,11 +94,17 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
     notes = _grid_notes(segmentation_node, slices)
     drawn = []
     for chosen in support:
-        _require(chosen, volume)
-        labels = _labels(segmentation_node, slices, segments, chosen, notes)
-        drawn.append(DrawnSlice(chosen.axis, chosen.index, labels, chosen.complete))
+        if isinstance(chosen, SupportPlane):
+            masks = {v: segment_mask(segmentation_node, i, chosen.geometry)[0] for v, i in segments.items()}
+            labels = _labels(segmentation_node, segments, masks, chosen.text, notes)
+            drawn.append(DrawnPlane(labels, chosen.matrix, chosen.complete))
+        else:
+            _require(chosen, volume)
+            masks = {value: slices.plane(segment_id, *chosen.place) for value, segment_id in segments.items()}
+            labels = _labels(segmentation_node, segments, masks, chosen.text, notes)
+            drawn.append(DrawnSlice(chosen.axis, chosen.index, labels, chosen.complete))
     if not any(d.labels.any() for d in drawn):
-        listed = ", ".join(f"{s.index} along {s.axis}" for s in support)
+        listed = ", ".join(s.text for s in support)
         raise InputError(f"nothing is drawn on the listed slices ({listed}); draw a segment on at least one of them")
     return Drawn(drawn, segments, notes)
 
@@ -168,20 +176,17 @@ def _require(chosen: SupportSlice, volume: Volume) -> None:
         )
 
 
-def _labels(
-    segmentation_node, slices: SegmentSlices, segments: dict[int, str], chosen: SupportSlice, notes
-) -> np.ndarray:
-    masks = {value: slices.plane(segment_id, *chosen.place) for value, segment_id in segments.items()}
+def _labels(segmentation_node, segments: dict[int, str], masks: dict[int, np.ndarray], where: str, notes) -> np.ndarray:
+    """Label values of the ``masks`` ``[rows, columns]`` of one slice; a note for each pair that overlaps."""
+    labels = np.zeros(next(iter(masks.values())).shape, np.uint8)
     masks = {value: mask for value, mask in masks.items() if mask.any()}
-    shape = tuple(n for a, n in zip(AXES, slices.geometry.size, strict=True) if a != chosen.axis)[::-1]
-    labels = np.zeros(shape, np.uint8)
     for value in sorted(masks, key=lambda v: -np.count_nonzero(masks[v])):  # the smaller one last: it is kept
         below = labels[masks[value]]
         for other in np.unique(below[below > 0]):
             a, b = (segmentation_node.GetSegmentation().GetSegment(segments[v]).GetName() for v in (value, int(other)))
             notes.append(
-                f"{a!r} and {b!r} overlap in {np.count_nonzero(below == other)} voxels of slice {chosen.index} along "
-                f"{chosen.axis}; there {a!r} was taken, the smaller one"
+                f"{a!r} and {b!r} overlap in {np.count_nonzero(below == other)} voxels of {where}; there {a!r} was taken, "
+                "the smaller one"
             )
         labels[masks[value]] = value
     return labels
@@ -196,12 +201,14 @@ def _grid_notes(segmentation_node, slices: SegmentSlices) -> list[str]:
     return [note + "nearest voxel of the segment"]
 
 
-def _along_one_axis(support: Sequence[SupportSlice]) -> tuple[str, list[SupportSlice], list[str]]:
-    count = {axis: sum(s.axis == axis for s in support) for axis in AXES}
+def _along_one_axis(support: Sequence[SupportSlice | SupportPlane]) -> tuple[str, list[SupportSlice], list[str]]:
+    slices = [s for s in support if isinstance(s, SupportSlice)]
+    if not slices:
+        raise InputError(
+            "for another volume only slices along one axis can be used, no oblique planes; draw on a slice"
+        )
+    count = {axis: sum(s.axis == axis for s in slices) for axis in AXES}
     axis = max(AXES[::-1], key=count.get)
-    chosen = sorted((s for s in support if s.axis == axis), key=lambda s: s.index)
-    left = [f"{s.index} along {s.axis}" for s in support if s.axis != axis]
-    notes = (
-        [f"for another volume only the drawn slices along {axis} are used, not slice {', '.join(left)}"] if left else []
-    )
-    return axis, chosen, notes
+    chosen = sorted((s for s in slices if s.axis == axis), key=lambda s: s.index)
+    left = ", ".join(s.text for s in support if s not in chosen)
+    return axis, chosen, [f"for another volume only the drawn slices along {axis} are used, not {left}"] if left else []

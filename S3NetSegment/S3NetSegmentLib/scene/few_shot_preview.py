@@ -106,6 +106,7 @@ class FewShotPreview:
         """Removes the preview; the user's segments stay as they are."""
         if self.is_shown:
             scene, display = self.node.GetScene(), self.node.GetDisplayNode()
+            self._image.Initialize()  # else Slicer takes the segments out of it one by one, which is slow
             scene.RemoveNode(self.node)
             if display is not None:  # Slicer leaves it behind
                 scene.RemoveNode(display)

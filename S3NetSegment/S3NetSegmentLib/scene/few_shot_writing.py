@@ -10,6 +10,7 @@ import numpy as np
 from ..engine import Extent, InputError, Volume
 from ..engine.images import AXES
 from .accepted_answer import ANSWER_TAG, AcceptedAnswer, answer_name
+from .drawn_planes import SupportPlane
 from .editing_rules import RESPECTFUL, EditingRules
 from .lattices import LabelBox
 from .segment_edit import segment_edit
@@ -26,7 +27,7 @@ class AnsweredSlices:
     first answer), ``support`` (the drawn slices).
     """
 
-    def __init__(self, geometry: Volume, support: Sequence[SupportSlice] = ()):
+    def __init__(self, geometry: Volume, support: Sequence[SupportSlice | SupportPlane] = ()):
         self.geometry, self.support = geometry, list(support)
         self.labels = np.zeros(geometry.array.shape[:3], np.uint8)
         self.axis: str | None = None
@@ -35,7 +36,7 @@ class AnsweredSlices:
     @property
     def numbers(self) -> list[int]:
         """The slices along ``axis`` that have an answer, drawn ones left out."""
-        drawn = {s.index for s in self.support if s.axis == self.axis}
+        drawn = {s.index for s in self._drawn_slices if s.axis == self.axis}
         return [int(n) for n in np.flatnonzero(self._has) if int(n) not in drawn]
 
     def take(
@@ -43,7 +44,7 @@ class AnsweredSlices:
         labels: np.ndarray,
         axis: str,
         slices: tuple[int, int] | None = None,
-        support: Sequence[SupportSlice] | None = None,
+        support: Sequence[SupportSlice | SupportPlane] | None = None,
     ) -> None:
         """Takes over an answer, or a part of it.
 
@@ -68,20 +69,33 @@ class AnsweredSlices:
         self.labels[tuple(part)] = labels[tuple(part)]
         self.protect(self.support if support is None else support)
 
-    def protect(self, support: Sequence[SupportSlice]) -> None:
+    def protect(self, support: Sequence[SupportSlice | SupportPlane]) -> None:
         """Takes ``support`` for the drawn slices by now."""
         self.support = list(support)
-        for drawn in self.support:
+        for drawn in self._drawn_slices:
             np.moveaxis(self.labels, 2 - AXES.index(drawn.axis), 0)[drawn.index] = 0
+        for plane in self._drawn_planes:
+            self.labels[plane.voxels(self.geometry, self.geometry.extent)] = 0
 
     def may_change(self, box: Extent) -> np.ndarray:
         """The voxels of ``box`` on answered slices that are not drawn: bool, its shape."""
         free = {axis: np.ones(n, bool) for axis, n in zip(AXES, self.geometry.size, strict=True)}
         free[self.axis] &= self._has
-        for drawn in self.support:
+        for drawn in self._drawn_slices:
             free[drawn.axis][drawn.index] = False
         x, y, z = (free[axis][a:b] for axis, a, b in zip(AXES, box.start, box.stop, strict=True))
-        return z[:, None, None] & y[:, None] & x
+        may = z[:, None, None] & y[:, None] & x
+        for plane in self._drawn_planes:
+            may &= ~plane.voxels(self.geometry, box)
+        return may
+
+    @property
+    def _drawn_slices(self) -> list[SupportSlice]:
+        return [s for s in self.support if isinstance(s, SupportSlice)]
+
+    @property
+    def _drawn_planes(self) -> list[SupportPlane]:
+        return [s for s in self.support if isinstance(s, SupportPlane)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +157,7 @@ class _Writing:
     def __init__(self, answer: AnsweredSlices, segments: dict[int, str], node, looks_from, rules: EditingRules):
         self._answer, self._segments, self._looks_from, self._rules = answer, segments, looks_from, rules
         self.notes: list[str] = []
+        self._not_editable = self._left_to_others = 0  # voxels
         known = {value: self._target_id(node, segment_id) for value, segment_id in segments.items()}
         self._known = {value: segment_id for value, segment_id in known.items() if segment_id is not None}
         mine = [segment_id for segment_id in self._known.values() if segment_id]
@@ -177,6 +192,12 @@ class _Writing:
                         edit.remove(other, gained, grid)
             edit.set_tags(segment_id, tags)
             ids.append(segment_id)
+        if self._not_editable:
+            self.notes.append(
+                f"{self._not_editable} voxels of the answer are outside the editable area or intensity range and stay"
+            )
+        if self._left_to_others:
+            self.notes.append(f"{self._left_to_others} voxels of the answer are in other segments, which keep them")
         return ids
 
     def _changing(self, segment_id: str, mask: np.ndarray, now: LabelBox, box: Extent) -> np.ndarray:
@@ -184,11 +205,15 @@ class _Writing:
         held = LabelBox(np.zeros(mask.shape, bool), box.start)
         now.paint(held)
         changing = (mask != held.array) & self._answer.may_change(box)
+        wanted = np.count_nonzero(changing)
         changing &= self._rules.editable(segment_id, box, self._present, self._answer.geometry)
+        editable = np.count_nonzero(changing)
         for other in self._respected:
             taken = LabelBox(np.zeros(mask.shape, bool), box.start)
             self._present.box(other).paint(taken)
             changing &= ~(mask & taken.array)
+        self._not_editable += wanted - editable
+        self._left_to_others += editable - np.count_nonzero(changing)
         return changing
 
     def _target_id(self, node, segment_id: str) -> str | None:

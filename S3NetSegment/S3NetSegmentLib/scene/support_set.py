@@ -31,6 +31,16 @@ class SupportSlice:
         """What tells slices apart: ``(axis, index)``."""
         return self.axis, self.index
 
+    @property
+    def text(self) -> str:
+        """For messages."""
+        return f"slice {self.index} along {self.axis}"
+
+    @property
+    def short(self) -> str:
+        """For provenance."""
+        return f"{self.axis} {self.index}"
+
 
 def support_to_text(support: Iterable[SupportSlice]) -> str:
     """``support`` as JSON; :func:`support_from_text` reads it."""

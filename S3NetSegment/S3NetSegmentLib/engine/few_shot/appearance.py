@@ -13,10 +13,12 @@ from scipy import ndimage
 
 from ..progress import Step, Steps
 from ..randomness import torch_generator
+from ..threads import one_thread_if
 
 _SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels
 _CONTEXT = (6, 14)  # pixels to the samples of context
 _HIDDEN, _BATCH = 48, 2048
+_STEPS_AT_ONCE = 20  # training steps between two steps of progress, about 0.05 s
 _JITTER, _NOISE = 0.06, 0.1  # of the intensity, and of each standardised feature
 _FEATURES = 25
 _LOOKING = "Looking at the image"
@@ -110,18 +112,19 @@ def fit_pixels(features: torch.Tensor, targets: torch.Tensor, seed: int, steps: 
     parameters = [p.requires_grad_() for layer in layers for p in layer]
     optimizer = torch.optim.AdamW(parameters, 3e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=steps)
-    for step in range(steps):
-        if step % 25 == 0:
-            yield Step(step / steps, "Learning what the segments look like")
-        start = (step * _BATCH) % max(1, len(picked) - _BATCH + 1)
-        index = picked[start : start + _BATCH]
-        batch = x[index] + torch.randn(len(index), 1, generator=generator) * _JITTER / scale
-        batch = batch + torch.randn(batch.shape, generator=generator) * _NOISE
-        loss = -(targets[index] * F.log_softmax(_network(layers, batch), 1)).sum(1).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+    for start in range(0, steps, _STEPS_AT_ONCE):
+        yield Step(start / steps, "Learning what the segments look like")
+        with one_thread_if(True):  # the batches are small
+            for step in range(start, min(start + _STEPS_AT_ONCE, steps)):
+                place = (step * _BATCH) % max(1, len(picked) - _BATCH + 1)
+                index = picked[place : place + _BATCH]
+                batch = x[index] + torch.randn(len(index), 1, generator=generator) * _JITTER / scale
+                batch = batch + torch.randn(batch.shape, generator=generator) * _NOISE
+                loss = -(targets[index] * F.log_softmax(_network(layers, batch), 1)).sum(1).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
     for parameter in parameters:
         parameter.requires_grad_(False)
     # Drawn with frequency^0.5, so half the correction of the prior is owed afterwards.

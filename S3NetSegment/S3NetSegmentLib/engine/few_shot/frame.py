@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from ..images import AXES, Volume
 from ..images.intensity import IntensityScale
 from ..progress import Step, Steps
+from ..threads import one_thread_if
 from .appearance import pixel_features
 from .registration import SliceFields, pairs_at_once, registered, registration_channels
 from .target import DrawnSizes
@@ -23,6 +24,7 @@ GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
 _LONGEST = 160  # pixels of the working grid
 _SMALLEST_THICKNESS, _SMALLEST_SIDE = 2.0, 8.0  # pixels of the working grid that a drawn segment should keep
 _FINER, _SCATTERED_FINER = 2.2, 10  # how many times work_voxels may be exceeded for thin segments and scattered targets
+_SMALL = 200_000  # values with which one thread is as fast as several, and does not wait for others
 _FEATURE_BYTES = 400e6  # features of more than this are not kept
 
 Window = tuple[slice, slice]  # rows and columns of a box
@@ -127,10 +129,11 @@ class Frame:
             yield Step(start / len(missing), "Registering slices")
             lower = torch.from_numpy(missing[start : start + batch])
             below, above = self._channels[lower], self._channels[lower + 1]
-            if upwards:
-                self._fields.up[lower] = registered(below, above)
-            else:
-                self._fields.down[lower] = registered(above, below)
+            with one_thread_if(below.numel() < _SMALL):
+                if upwards:
+                    self._fields.up[lower] = registered(below, above)
+                else:
+                    self._fields.down[lower] = registered(above, below)
             self._registered[upwards][lower.numpy()] = True
 
     def shrunk_masks(self, masks: np.ndarray) -> torch.Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..progress import Step, Steps, within
+from ..threads import one_thread_if
 from .appearance import fit_pixels
 from .carry import Drawn, carry
 from .drawing import Drawing
@@ -19,6 +20,7 @@ from .settings import FewShotSettings
 _HIDDEN_STEPS = 120  # training steps of the appearance while a drawn slice is hidden
 _BEYOND = 3  # slices beyond the wanted ones on which GrowCut may take a detour
 _SLICES_A_STEP = 8
+_SMALL = 200_000  # values with which one thread is as fast as several
 _MOST_PIXELS = 300_000  # known pixels off the drawn slices that the appearance learns from
 
 
@@ -55,8 +57,9 @@ class Parts:
         for n, z in enumerate(range(start, stop + 1)):
             if n % _SLICES_A_STEP == 0:
                 yield Step(n / (stop + 1 - start), "Looking for what looks alike")
-            logs[z] = classifier.log_probabilities(features[z]).permute(2, 0, 1)
-            ratios[z] = logs[z] - bias
+            with one_thread_if(logs[z].numel() < _SMALL):
+                logs[z] = classifier.log_probabilities(features[z]).permute(2, 0, 1)
+                ratios[z] = logs[z] - bias
         return logs, ratios
 
     def carried(

@@ -20,11 +20,14 @@ from .settings import FewShotSettings
 from .vote import (
     COMPACT_MIXES,
     SCATTERED_MIXES,
+    arbitrated,
+    doubt_of_carrying,
     further_share,
     looks_scattered,
     mixed,
     normalised,
     prior_mix,
+    side_with_grown,
     weighted_mix,
 )
 
@@ -139,11 +142,31 @@ class Propagation:
         first, last = self.first, self.last
         logs, evidence = yield from within(self.parts.appearance(first, last), 0.0, 0.2)
         self.mix = yield from within(self._weights(), 0.2, 0.5)
-        carried, soft = yield from within(self._soft_parts(logs, evidence), 0.5, 0.65)
-        grown = yield from within(self.parts.grown(first, last), 0.65, 1.0)
+        carried = None
+        if not self.scattered:
+            carried = yield from within(self.parts.carried(first, last, evidence), 0.5, 0.6)
+        grown = yield from within(self.parts.grown(first, last), 0.6, 0.9)
         ends = self._ends(carried, lambda z: self._small(grown[z - first]))
+        if carried is not None and self.settings.target == "auto" and len(self._whole_slices()) < 2:
+            doubt = self._doubt(logs[first : last + 1], carried, grown, ends)
+            self.mix = self._with_further(arbitrated(prior_mix(False, self.frame.anisotropy), doubt), [])
+            ends = ends ** (1 - doubt)  # which are judged by the carried masks
+        soft = yield from within(self._soft_parts(logs, carried), 0.9, 1.0)
         blur = float(np.clip(self.parts.thickness / 3, 0.3, 1))
         return Ballot(self.frame, first, last, soft, grown, self.mix.get("grown", 0.0), blur, ends)
+
+    def _doubt(self, logs, carried, grown, ends) -> float:
+        """Without two drawn slices to compare, appearance decides between carried masks and GrowCut: doubt of the former."""
+        counted = [
+            n for n in range(len(grown)) if ends[n, 1:].max() > 0.3 and n + self.first not in self.drawing.slices
+        ]
+        if not counted:
+            return 0.0
+        small = torch.stack([self._small(grown[n]).argmax(0) for n in counted])
+        return doubt_of_carrying(side_with_grown(logs[counted], carried[counted].argmax(1), small))
+
+    def _whole_slices(self) -> list[int]:
+        return [z for z, drawn in self.drawing.slices.items() if drawn.complete]
 
     def _quick_ballot(self) -> Steps[Ballot]:
         first, last = self.first, self.last
@@ -160,7 +183,7 @@ class Propagation:
 
     def _weights(self) -> Steps[dict[str, float]]:
         prior = prior_mix(self.scattered, self.frame.anisotropy) if self.known.any() else {"grown": 1.0}
-        whole = [z for z, drawn in self.drawing.slices.items() if drawn.complete]
+        whole = self._whole_slices()
         if self.scattered or not self.settings.leave_one_out or len(whole) < 2:
             yield Step(1.0, "Weighing")
             return self._with_further(normalised(prior), [])
@@ -211,19 +234,17 @@ class Propagation:
             found[part.name] = (yield from part.masks(self.frame, z, z, without=z))[0]
         return found, self.parts.drawn[z].masks.argmax(0)
 
-    def _soft_parts(self, logs, evidence) -> Steps[tuple[torch.Tensor | None, torch.Tensor]]:
-        """The carried masks (None in a scattered target), and the weighted sum of all parts but GrowCut; ``[n, C, h, w]``."""
+    def _soft_parts(self, logs: torch.Tensor, carried: torch.Tensor | None) -> Steps[torch.Tensor]:
+        """The weighted sum of all parts but GrowCut, ``[n, C, h, w]``."""
         first, last = self.first, self.last
         total = torch.zeros(last - first + 1, *logs.shape[1:])
-        carried = None
-        if not self.scattered:
-            carried = yield from self.parts.carried(first, last, evidence)
+        if carried is not None:
             total += self.mix.get("carried", 0) * carried
         if self.mix.get("registered", 0) > 0:
             total += self.mix["registered"] * (yield from self.parts.carried(first, last, None))
         if self.mix.get("appearance", 0) > 0:
             total += self.mix["appearance"] * logs[first : last + 1].exp()
-        return carried, (yield from self._further_added(total))
+        return (yield from self._further_added(total))
 
     def _ends(self, carried: torch.Tensor | None, grown_on) -> torch.Tensor:
         """Factor of each class on each slice, ``[n, C]``: how likely it still is there. ``grown_on(z)``: GrowCut's classes
@@ -251,7 +272,10 @@ class Propagation:
         return self.frame.shrunk_masks(np.stack([labels == c for c in range(self.drawing.classes)]))
 
     def _regrow_weight(self) -> float:
-        return self.settings.regrow / self.frame.anisotropy**2 if self.mix.get("grown", 0) > 0 else 0.0
+        """Of the second GrowCut: less on thick slices, none in scattered targets."""
+        if self.scattered or self.mix.get("grown", 0) == 0:
+            return 0.0
+        return self.settings.regrow / self.frame.anisotropy**2
 
     def _keep_known(self) -> None:
         """What is known replaces what was decided, and does not count in what is expected."""

@@ -26,6 +26,7 @@ SCATTERED_MIXES: tuple[Mix, ...] = (
 )
 _PRIOR_BONUS = 0.01  # Dice by which another mix must be better than the prior one
 _LEAST_SHARE = 0.01
+_SIDE_FROM, _SIDE_TO = 0.38, 0.44  # how often appearance is with GrowCut before, and until, carried masks count no more
 _FURTHER_SHARES = (0.15, 0.35, 0.6, 1.0)
 _FURTHER_GAIN = 0.01  # Dice that a further part must gain on hidden slices
 
@@ -57,6 +58,32 @@ def weighted_mix(
         for part, share in mix.items():
             total[part] = total.get(part, 0.0) + float(weight) * share / sum(mix.values())
     return normalised({part: share for part, share in total.items() if share > _LEAST_SHARE})
+
+
+def side_with_grown(logs: torch.Tensor, carried: torch.Tensor, grown: torch.Tensor) -> float:
+    """Where carried masks and GrowCut disagree and appearance is with one of them: how often it is with GrowCut, 0 to 1.
+
+    :param logs: ``[n, C, h, w]``, log-probabilities of the appearance.
+    :param carried, grown: ``[n, h, w]``, classes.
+    """
+    seen = logs.argmax(1)
+    differ = carried != grown
+    for_grown, for_carried = (int((differ & (seen == part)).sum()) for part in (grown, carried))
+    return for_grown / max(1, for_grown + for_carried)
+
+
+def doubt_of_carrying(side: float) -> float:
+    """How little the carried masks are to be believed, 0 to 1, when appearance sides with GrowCut that often. GrowCut
+    reaches further, so that it has to be with it almost as often as with the carried masks."""
+    return float(np.clip((side - _SIDE_FROM) / (_SIDE_TO - _SIDE_FROM), 0, 1))
+
+
+def arbitrated(prior: Mix, doubt: float) -> dict[str, float]:
+    """The prior mix, and as far as carrying is in doubt that of scattered targets."""
+    total = {part: (1 - doubt) * value for part, value in normalised(prior).items()}
+    for part, value in normalised(prior_mix(True, 1.0)).items():
+        total[part] = total.get(part, 0.0) + doubt * value
+    return {part: value for part, value in total.items() if value > 0}
 
 
 def looks_scattered(hidden: list[tuple[dict, torch.Tensor]]) -> bool:

@@ -143,8 +143,8 @@ class FewShot:
 
     def _first_box(self, drawing: Drawing, further: Sequence[FurtherPart]) -> Box:
         height, width = slices_first(self.volume.array, drawing.axis).shape[1:3]
-        if self.settings.method == "alpnet":
-            return Box(0, height, 0, width)
+        if self.settings.method == "alpnet" or (drawing.slices and is_scattered(self.settings, drawing)):
+            return Box(0, height, 0, width)  # what is scattered may lie anywhere
         shown = drawing.projections()
         shown += [part.projection(drawing.axis) for part in further if isinstance(part, TransferredPart)]
         spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]

@@ -56,7 +56,7 @@ class FinetuningSettings(SettingsRecord):
         "Who gives the pseudo-labels: network, or average (the moving average of its weights).",
         choices=("network", "average"),
     )
-    threshold: float = setting(0.5, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
+    threshold: float = setting(0.7, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
     pseudo_dice: bool = setting(
         True, "Whether pseudo-labels are learnt with Dice and cross-entropy, or the latter alone."
     )

@@ -17,8 +17,8 @@ from ..images.files import replacing
 from ..images.writing import write_png
 from ..weights.checkpoint import read_torch_file
 
-STATE, STATUS, LOG, MODEL, CURVES, PICTURES, BOARD = (
-    "state.pt", "status.json", "log.jsonl", "model.pt", "curves.png", "pictures", "tensorboard",
+STATE, STATUS, STOP, LOG, MODEL, CURVES, PICTURES, BOARD = (
+    "state.pt", "status.json", "stop", "log.jsonl", "model.pt", "curves.png", "pictures", "tensorboard",
 )  # fmt: skip
 _FORMAT = "S3NetSegment training state"
 _VERSION = 1
@@ -95,6 +95,25 @@ class RunFolder:
         with replacing(self.path / LOG) as temporary:
             temporary.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
 
+    def ask_to_stop(self) -> None:
+        """Asks the process that runs it to save its state and end after the present step. Works on every system and from
+        any process, unlike signals."""
+        (self.path / STOP).touch()
+
+    @property
+    def stop_is_asked(self) -> bool:
+        return (self.path / STOP).exists()
+
+    def forget_stop(self) -> None:
+        (self.path / STOP).unlink(missing_ok=True)
+
+    def is_running(self) -> bool:
+        """Whether another process of this machine runs it now, as its status says and the system confirms."""
+        status = self.read_status()
+        if status.get("status") != "running" or status.get("host") != platform.node():
+            return False
+        return status.get("pid") != os.getpid() and _is_alive(status.get("pid"))
+
     def write_status(self, status: str, message: str = "", **more) -> None:
         """Keeps how the run is: "running", "finished", "stopped" or "failed", with a sentence, the number of this process and
         the name of this machine."""
@@ -103,7 +122,8 @@ class RunFolder:
             temporary.write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
     def read_status(self) -> dict:
-        """What :meth:`write_status` wrote, {} without it. "running" may be out of date where the process was killed."""
+        """What :meth:`write_status` wrote, {} without it. "running" is out of date where the process was killed:
+        see :meth:`is_running`."""
         try:
             content = json.loads((self.path / STATUS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -130,6 +150,28 @@ class RunFolder:
             for name, value in entry.items():
                 if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
                     self._board.add_scalar(name, value, entry["step"])
+
+
+def _is_alive(pid) -> bool:
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    if os.name == "nt":  # there os.kill would end the process
+        import ctypes
+
+        synchronize, still_there = 0x00100000, 0x00000102
+        handle = ctypes.windll.kernel32.OpenProcess(synchronize, False, pid)
+        if not handle:
+            return False
+        alive = ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == still_there
+        ctypes.windll.kernel32.CloseHandle(handle)
+        return alive
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it is there, but another user's
+    return True
 
 
 def write_torch_file(path: Path, content: dict) -> None:

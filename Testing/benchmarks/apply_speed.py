@@ -1,0 +1,81 @@
+"""Seconds and memory of a model on a volume of 256 x 256 x 100: ``python3 Testing/benchmarks/apply_speed.py``.
+
+The network of the presets plus and paper (1.8 million weights and a second decoder) with random weights, which take as long as
+trained ones, labels and confidence; the volume is a shipped image resampled to the size. Each row is a process of its own; the
+peak is memory above the loaded volume. On a busy machine the CPU seconds (of all threads) tell more.
+
+    --threads N     CPU threads (default: as many as the machine has)
+    --large         also 512 x 512 x 300
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_testing = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(_testing), str(_testing.parent / "S3NetSegment")]
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from paths import SAMPLE_DATA  # noqa: E402
+
+from S3NetSegmentLib.engine import Volume, drain  # noqa: E402
+from S3NetSegmentLib.engine.device import describe_device  # noqa: E402
+from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
+from S3NetSegmentLib.engine.images.resample import resized  # noqa: E402
+from S3NetSegmentLib.engine.methods.apply_model import ModelSegmenter  # noqa: E402
+from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors  # noqa: E402
+from S3NetSegmentLib.engine.nets.unet import CHANNELS, TwoStreamUNet, seeded  # noqa: E402
+from S3NetSegmentLib.engine.training.label_classes import LabelClass  # noqa: E402
+from S3NetSegmentLib.engine.training.model_file import Model  # noqa: E402
+from S3NetSegmentLib.engine.training.slice_layout import choose_layout  # noqa: E402
+
+SIZES = {"256x256x100": (100, 256, 256), "512x512x300": (300, 512, 512)}
+NETWORKS = ("unet", "tiny")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.one:
+        row(*options.one)
+        return
+    print(
+        f"{describe_device()}\n\n| volume | network | seconds | CPU seconds | peak above the volume, MB |\n|---|---|---|---|---|"
+    )
+    for size in list(SIZES)[: 2 if options.large else 1]:
+        for network in NETWORKS:
+            sys.stdout.flush()
+            command = [sys.executable, __file__, "--threads", str(options.threads), "--one", size, network]
+            subprocess.run(command, check=True)
+
+
+def row(size: str, name: str) -> None:
+    small = read_image(SAMPLE_DATA / "mr_brain_tumour.nii.gz")
+    array = resized(small.array, SIZES[size]).astype(np.int16)
+    volume = Volume(array, np.diag((0.9, 0.9, 1.5, 1.0)))
+    layout, _ = choose_layout([volume])
+    network = seeded(lambda: TwoStreamUNet(4, 1, CHANNELS[name]), 0)
+    classes = tuple(LabelClass(n, v, (1.0, 0, 0)) for v, n in enumerate("abc", 1))
+    model = Model("segmenter", describe_network(network), network_tensors(network), layout, classes)
+    segmenter = ModelSegmenter(model)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter(), time.process_time()
+    drain(segmenter.segment(volume, confidence=True))
+    seconds = time.perf_counter() - began[0], time.process_time() - began[1]
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"| {size} | {name} | {seconds[0]:.1f} | {seconds[1]:.1f} | {peak:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
