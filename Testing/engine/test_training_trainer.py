@@ -244,3 +244,29 @@ def test_bf16_trains_on_the_cpu_too():
     trainer = toy_trainer(precision="bf16")
     drain(trainer.run())
     assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in trainer.task.parameters())
+
+
+def test_a_measure_that_is_no_number_does_not_stop_the_run(tmp_path):
+    class Unsure(ToyTask):
+        def forward(self, batch, progress):
+            return {**super().forward(batch, progress), "_sure": torch.tensor(float("nan"))}
+
+    assert drain(toy_trainer(tmp_path, task=Unsure()).run()).steps == 12
+    assert log(tmp_path)[0]["_sure"] is None
+
+
+def test_groups_of_parameters_have_their_own_rates_and_loss_alone_is_minimised_where_it_is_given():
+    class Grouped(ToyTask):
+        def parameter_groups(self):
+            return [{"params": self.net[0].parameters(), "rate": 0.0}, {"params": self.net[4].parameters()}]
+
+        def forward(self, batch, progress):
+            losses = super().forward(batch, progress)
+            return {"match": 1000 * losses["match"].detach(), "loss": losses["match"]}
+
+    task = Grouped(dropout=0.0)
+    before = {n: t.clone() for n, t in task.net.state_dict().items()}
+    trainer = toy_trainer(task=task)
+    drain(trainer.run())
+    changed = {n for n, t in task.net.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed == {"4.weight", "4.bias"}
