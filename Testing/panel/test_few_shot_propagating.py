@@ -106,6 +106,29 @@ def test_other_segments_are_left_alone(open_drawn):
     assert panel.mask("Liver")[0].any()
 
 
+def test_the_editable_area_of_the_editor_holds_for_the_answer_too(open_drawn):
+    from S3NetSegmentLib.scene.segment_edit import segment_edit
+    from S3NetSegmentLib.scene.volumes import volume_from_node
+
+    panel = open_drawn()
+    body = panel.add_segment("Body")
+    inside = np.zeros((12, 36, 40), bool)
+    inside[:, :, :16] = True
+    with segment_edit(panel.segmentation, panel.parameters.volume) as edit:
+        edit.add(body, inside, volume_from_node(panel.parameters.volume))
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(panel.segmentation.GetSegmentation().GetSegment(body), logic.Completed)
+    editor, modes = panel.panel.editor.widget.mrmlSegmentEditorNode(), slicer.vtkMRMLSegmentationNode
+    editor.SetMaskMode(modes.EditAllowedInsideSingleSegment)
+    editor.SetMaskSegmentID(body)
+    editor.SetOverwriteMode(editor.OverwriteNone)
+    panel.settle(0.2)
+    panel.propagate()
+    panel.click(panel.ui.acceptButton)
+    liver = panel.mask("Liver")
+    assert (liver[0] == (square() & inside[0])).all() and (liver[4] == square()).all()
+
+
 def test_the_shown_slice_is_previewed_first(open_drawn, views, keep_picture):
     engine = FakePropagation(steps=200, seconds=0.01)
     panel = open_drawn(engine)
@@ -269,6 +292,29 @@ def test_settings_encoder_and_device_reach_the_engine(open_drawn, keep_picture):
     assert not target.widget.isVisible() and panel.ui.presetComboBox.isVisible()
 
 
+def test_the_encoder_may_be_a_file_or_installed_weights(open_drawn, monkeypatch, tmp_path):
+    import qt
+
+    from S3NetSegmentLib.engine import weights
+
+    monkeypatch.setattr(
+        weights.WeightsStore, "stored", lambda self: [weights.StoredWeights("dinov2-vits14", tmp_path, 1, "0", "")]
+    )
+    engine = FakePropagation()
+    panel = open_drawn(engine)
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    box = panel.ui.encoderComboBox
+    assert [box.itemText(n) for n in range(box.count)][2:] == ["dinov2-vits14", "File..."]
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *_: "")
+    panel.choose(box, "File...")
+    assert panel.parameters.encoder == "auto" and box.currentText == "Automatic"
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *_: str(tmp_path / "mine.pth"))
+    panel.choose(box, "File...")
+    assert panel.parameters.encoder == str(tmp_path / "mine.pth") and box.currentText == "mine.pth"
+    panel.propagate()
+    assert engine.made[0]["encoder"] == str(tmp_path / "mine.pth")
+
+
 @pytest.mark.parametrize("error", [InputError("segment 'Liver' is empty; draw it"), ResourceError("the memory is full; choose fewer slices")])  # fmt: skip
 def test_what_the_engine_refuses_is_told_and_nothing_changes(open_drawn, error):
     panel = open_drawn(FakePropagation(error=error))
@@ -316,3 +362,37 @@ def test_the_next_slice_of_another_volume_is_shown_in_that_volume(open_drawn, vi
     panel.headless.slice_logic(views.coronal).GetSliceCompositeNode().SetBackgroundVolumeID(other.GetID())
     panel.click(panel.ui.nextSliceButton)
     assert views.coronal.GetOrientation() == "Axial"
+
+
+def test_a_volume_under_a_transform_is_answered_in_its_place(open_panel, volume_node, views):
+    import mrml
+
+    turned = mrml.affine(mrml.rotation(np.random.default_rng(2)), (5, -8, 11))
+    mrml.put_under(volume_node, mrml.add_transform(turned))
+    panel = open_panel(None, FakePropagation())
+    panel.open_few_shot()
+    panel.draw("Liver", square(), "z", 4)
+    assert [row[0].split()[1] for row in panel.rows()] == ["4"]
+    panel.propagate()
+    panel.click(panel.ui.acceptButton)
+    liver = mrml.exported(panel.segmentation, panel.segmentation.GetSegmentation().GetNthSegmentID(1), volume_node)
+    assert all((plane == square()).all() for plane in liver)
+
+
+def test_a_volume_that_cannot_be_used_says_why_and_makes_no_segmentation(open_panel, volume_node, views):
+    import mrml
+
+    mrml.put_under(volume_node, mrml.add_bend())
+    panel = open_panel(None, FakePropagation())
+    panel.open_few_shot()
+    assert panel.segmentation is None and not panel.ui.propagateButton.enabled
+    assert "transform" in panel.ui.propagateButton.toolTip and "harden" in panel.ui.propagateButton.toolTip.lower()
+
+
+def test_without_a_volume_the_panel_says_what_is_missing(open_panel, volume_node):
+    panel = open_panel(None, FakePropagation())
+    slicer.mrmlScene.RemoveNode(volume_node)
+    panel.open_few_shot()
+    panel.settle(0.3)
+    assert not panel.ui.propagateButton.enabled and "Select a volume" in panel.ui.propagateButton.toolTip
+    assert not panel.ui.addSliceButton.enabled and panel.segmentation is None

@@ -225,6 +225,18 @@ def test_few_shot_in_another_volume_makes_a_segmentation_there(module, few_shot_
     assert few_shot_engine.runs[1]["items"][0].drawn is None
 
 
+def test_few_shot_logs_what_the_user_should_know(module, few_shot_engine, volume_node, drawing, caplog):
+    import logging
+
+    caplog.set_level(logging.INFO)
+    few_shot_engine.notes.append("the image is noisy")
+    other_id = drawing.GetSegmentation().AddEmptySegment("bone", "Bone")
+    everywhere = np.ones((12, 36, 40), np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(everywhere, drawing, other_id, volume_node)
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, segmentIds=["ball"])
+    assert "the image is noisy" in caplog.text and "in other segments, which keep them" in caplog.text
+
+
 def test_few_shot_makes_confidence_on_request(module, few_shot_engine, volume_node, drawing):
     module.S3NetSegmentLogic().fewShot(volume_node, drawing, confidence=True)
     assert slicer.util.arrayFromVolume(slicer.util.getNode("MR head few-shot confidence"))[6].max() == np.float32(

@@ -101,4 +101,9 @@ def test_an_accepted_answer_changes_nothing_outside_the_editable_area(scene):
     preview.accept(rules=EditingRules.of_editor(editor.node))
     may = ~before[1] & (grid.array >= 30) & (grid.array <= 90)
     may[4] = False
+    blocked = ((answer == 1) != before[0]) & ~may
+    blocked[4] = False
+    assert preview.notes == [
+        f"{blocked.sum()} voxels of the answer are outside the editable area or intensity range and stay"
+    ]
     np.testing.assert_array_equal(segment_mask(node, ids[0], grid), np.where(may, answer == 1, before[0]))

@@ -237,6 +237,8 @@ def test_other_segments_keep_their_voxels_and_are_overlapped_only_if_asked(
     np.testing.assert_array_equal(segment_mask(node, bone_id, grid), bone)
     liver = segment_mask(node, ids[0], grid)
     expected = (answer == 1) if overlaps else (answer == 1) & ~bone
+    assert overlaps == (preview.notes == [])
+    assert overlaps or "are in other segments, which keep them" in preview.notes[0]
     np.testing.assert_array_equal(liver[[4, 5, 7]], expected[[4, 5, 7]])
 
 

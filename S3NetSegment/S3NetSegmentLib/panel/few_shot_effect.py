@@ -163,7 +163,8 @@ class FewShotEffectFrame:
         self._say(text[:1].upper() + text[1:])
 
     def informed(self, text: str) -> None:
-        self._say(text)
+        if text not in self._notice:
+            self._say(f"{self._notice} {text}".strip())
 
     def torch_missed(self) -> None:
         self._say(

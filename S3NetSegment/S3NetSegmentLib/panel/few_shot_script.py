@@ -67,8 +67,6 @@ def few_shot_steps(
     engine = FewShot(target, chosen, answer_axis, network, device)
     engine.set_support(items)
     found = yield from engine.propagate(slice_range)
-    for note in [*notes, *found.notes]:
-        logging.info("S3NetSegment: %s", note)
     answer = AnsweredSlices(target, drawn_here)
     answer.take(found.labels, found.axis, slice_range)
     tags = few_shot_tags(chosen, target.name, support, found, network, volume_node.GetName() if elsewhere else "")
@@ -76,6 +74,8 @@ def few_shot_steps(
     written = write_few_shot(
         answer, segments, target_node, output_node, segmentation_node, tags=tags, rules=EditingRules(overlaps=overlaps)
     )
+    for note in [*notes, *found.notes, *written.notes]:
+        logging.info("S3NetSegment: %s", note)
     if confidence:
         name = f"{target.name} few-shot confidence"
         show_overlay(doubtful_part(found.confidence, found.labels), target, name, target_node)

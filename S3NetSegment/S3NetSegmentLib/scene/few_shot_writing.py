@@ -157,6 +157,7 @@ class _Writing:
     def __init__(self, answer: AnsweredSlices, segments: dict[int, str], node, looks_from, rules: EditingRules):
         self._answer, self._segments, self._looks_from, self._rules = answer, segments, looks_from, rules
         self.notes: list[str] = []
+        self._not_editable = self._left_to_others = 0  # voxels
         known = {value: self._target_id(node, segment_id) for value, segment_id in segments.items()}
         self._known = {value: segment_id for value, segment_id in known.items() if segment_id is not None}
         mine = [segment_id for segment_id in self._known.values() if segment_id]
@@ -191,6 +192,12 @@ class _Writing:
                         edit.remove(other, gained, grid)
             edit.set_tags(segment_id, tags)
             ids.append(segment_id)
+        if self._not_editable:
+            self.notes.append(
+                f"{self._not_editable} voxels of the answer are outside the editable area or intensity range and stay"
+            )
+        if self._left_to_others:
+            self.notes.append(f"{self._left_to_others} voxels of the answer are in other segments, which keep them")
         return ids
 
     def _changing(self, segment_id: str, mask: np.ndarray, now: LabelBox, box: Extent) -> np.ndarray:
@@ -198,11 +205,15 @@ class _Writing:
         held = LabelBox(np.zeros(mask.shape, bool), box.start)
         now.paint(held)
         changing = (mask != held.array) & self._answer.may_change(box)
+        wanted = np.count_nonzero(changing)
         changing &= self._rules.editable(segment_id, box, self._present, self._answer.geometry)
+        editable = np.count_nonzero(changing)
         for other in self._respected:
             taken = LabelBox(np.zeros(mask.shape, bool), box.start)
             self._present.box(other).paint(taken)
             changing &= ~(mask & taken.array)
+        self._not_editable += wanted - editable
+        self._left_to_others += editable - np.count_nonzero(changing)
         return changing
 
     def _target_id(self, node, segment_id: str) -> str | None:

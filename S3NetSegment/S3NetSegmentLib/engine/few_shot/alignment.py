@@ -27,11 +27,12 @@ _TURNS = (0.0, -15.0, 15.0, -30.0, 30.0)  # degrees in the slice plane
 _SIZES = (1.0, 0.85, 1.18)
 _UNUSUAL = 0.04  # correlation that a turned or resized start must gain over a plain one
 _ELSEWHERE = 0.3  # and one whose place in the field of view is another by half of its diagonal
-_LEAST_OVERLAP = 0.5  # of the searched part or the other volume, whichever is smaller
+_PARTIAL = 0.3  # correlation that a start must gain that shares nothing of what could be shared
+_LEAST_OVERLAP = 0.5  # of what the searched part and the other volume could share
 _STARTS = 3
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
-_AT_ONCE = 6  # iterations of the optimiser between two steps of progress
+_AT_ONCE = 4  # iterations of the optimiser between two steps of progress
 _MARGIN = 0.35  # of the searched part around where a start puts it, in the other volume
 
 
@@ -174,7 +175,7 @@ def _starts(query, query_scale, support, support_scale, part, axis) -> Steps[lis
             spectrum = _Spectrum(target.array, [int(n * 1.8) + 4 for n in patch.shape])
         scores = spectrum.correlate(patch, weight)
         for place in _peaks(scores, 3):
-            ras = (target.matrix @ (*place[::-1], 1.0))[:3]
+            ras = (target.matrix @ (*(p - e for p, e in zip(place[::-1], spectrum.edge[::-1], strict=True)), 1.0))[:3]
             away = np.linalg.norm(ras - usual) / reach
             penalty = _UNUSUAL * (abs(turn) / 15 + (size != 1)) + _ELSEWHERE * away
             matrix = np.eye(4)
@@ -213,14 +214,17 @@ class _Spectrum:
     """A volume that patches are searched in; its transforms are made once."""
 
     def __init__(self, image: np.ndarray, largest: list[int]):
-        self._image = image - image.mean()
+        self.edge = [n // 2 for n in largest]  # voxels that the middle of a patch may lie outside of the image
+        self._image_shape = image.shape
+        self._size = [n + 2 * e for n, e in zip(image.shape, self.edge, strict=True)]
+        # Nothing lies beyond the image, so that a transform of this size already keeps all places apart.
         self._shape = [fft.next_fast_len(n + m, real=True) for n, m in zip(image.shape, largest, strict=True)]
-        ones = np.ones_like(image)
-        self._spectra = [fft.rfftn(x, self._shape) for x in (ones, self._image, self._image**2)]
+        image = (image - image.mean()).astype(np.float32)
+        self._spectra = [fft.rfftn(plane, self._shape) for plane in (np.ones_like(image), image, image**2)]
 
     def correlate(self, patch: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Masked normalised cross-correlation with the middle of ``patch`` on each voxel, shape of the image."""
-        patch = (patch - np.average(patch, weights=weight)) * weight
+        """Masked normalised cross-correlation with the middle of ``patch`` on each voxel of the image and its edge."""
+        patch = ((patch - np.average(patch, weights=weight)) * weight).astype(np.float32)
         spectra = [np.conj(fft.rfftn(x, self._shape)) for x in (weight, patch, patch**2)]
         ones, image, squares = self._spectra
         pairs = ((ones, spectra[0]), (image, spectra[0]), (squares, spectra[0]), (ones, spectra[1]), (ones, spectra[2]),
@@ -229,14 +233,15 @@ class _Spectrum:
         count = np.maximum(count, 1e-3)
         above = both - fixed * moving / count
         below = np.sqrt(np.clip(fixed2 - fixed**2 / count, 0, None) * np.clip(moving2 - moving**2 / count, 0, None))
-        good = (count >= _LEAST_OVERLAP * min(weight.sum(), self._image.size)) & (below > 1e-3 * below.max())
-        return np.where(good, above / np.maximum(below, 1e-9), -1.0)
+        most = weight.mean() * np.prod([min(n, m) for n, m in zip(patch.shape, self._image_shape, strict=True)])
+        good = (count >= _LEAST_OVERLAP * most) & (below > 1e-3 * below.max())
+        partial = np.clip(1 - count / most, 0, 1)
+        return np.where(good, above / np.maximum(below, 1e-9) - _PARTIAL * partial, -1.0)
 
     def _valid(self, spectrum: np.ndarray, patch: tuple[int, ...]) -> np.ndarray:
         whole = fft.irfftn(spectrum, self._shape)
-        middle = [-(n // 2) for n in patch]
-        rolled = np.roll(whole, [-m for m in middle], axis=(0, 1, 2))
-        return rolled[tuple(slice(0, n) for n in self._image.shape)]
+        rolled = np.roll(whole, [e + n // 2 for e, n in zip(self.edge, patch, strict=True)], axis=(0, 1, 2))
+        return rolled[tuple(slice(0, n) for n in self._size)]
 
 
 def _peaks(scores: np.ndarray, count: int) -> list[tuple[int, ...]]:

@@ -10,22 +10,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
-from ..device import is_out_of_memory
-from ..errors import InputError, ResourceError
+from ..errors import InputError
 from ..progress import Step, Steps
 from .curves import draw_curves
+from .optimisation import Optimisation
 from .processes import Processes
 from .run_folder import CURVES, RunFolder
-from .trainer_settings import CHANGEABLE, TrainerSettings, chosen_precision, make_optimizer, rate_factor
+from .trainer_settings import CHANGEABLE, TrainerSettings
 
 _GO_ON, _SAVE, _END, _STOP = range(4)
-_MEASURED = 0.05  # part of the minutes after which the number of steps is planned
+_PLANS = (0.05, 0.25, 0.5, 0.75, 0.9)  # parts of the minutes after which the number of steps is planned
 _AGREE_EVERY = 10  # steps between two agreements of several CUDA processes, each of which makes them wait
 
 Batches = Callable[[int, int, int], dict]
@@ -87,24 +85,13 @@ class Trainer:
         self._batches, self._folder, self._identity = batches, folder, dict(identity or {})
         self._validate, self._keep_best = validate, keep_best
         self._processes, self._clock, self._stop = processes or Processes(), clock, stop
-        self._dtype = chosen_precision(settings, self.device)
-        self._optimizer = make_optimizer(task, settings)
-        self._scaler = torch.amp.GradScaler("cuda", enabled=self._dtype == torch.float16)
-        self._parts = 1
-        self._planned = settings.minutes == 0
+        self._optimisation = Optimisation(task, settings, self.device, self._processes, self.note)
+        self._plan_from = (0, 0.0)  # step and seconds of the last plan
         self._seconds = 0.0
         self._best: tuple[int, float] | None = None
         self._stale = 0
         self._drawn: float | None = None
         self._is_due = False  # a validation of the present step
-        self._model = task
-        if self._processes.count > 1:
-            if self.device.type == "cuda":
-                task = torch.nn.SyncBatchNorm.convert_sync_batchnorm(task)
-            ids = [self.device.index] if self.device.type == "cuda" else None
-            self._model = DistributedDataParallel(
-                task, device_ids=ids, find_unused_parameters=getattr(task, "has_unused_parameters", False)
-            )
 
     def resume(self) -> bool:
         """Takes the state of the folder, if there is one; says whether there was.
@@ -123,15 +110,14 @@ class Trainer:
                 f"the saved state of run {str(self._folder.path)!r} belongs to another network; begin anew in another folder"
             )
         self.task.load_state_dict({**own, **kept})
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
-        self.step, self._seconds, self._parts = state["step"], state["seconds"], state["parts"]
+        self._optimisation.load_state(state["optimisation"])
+        self.step, self._seconds = state["step"], state["seconds"]
         self._best, self._stale = state["best"] and tuple(state["best"]), state["stale"]
         self._is_due = state["validation_due"]
         self.notes[:] = state["notes"]
         same = all(state["settings"][name] == getattr(self.settings, name) for name in ("steps", "minutes"))
         if same:
-            self.steps, self._planned = state["steps"], state["planned"]
+            self.steps, self._plan_from = state["steps"], tuple(state["plan_from"])
         if self._processes.writes:
             self._folder.rewind_log(self.step)
         return True
@@ -150,12 +136,13 @@ class Trainer:
                 yield from self._validated()
             finished, reason = self.step >= self.steps, "finished"
             while not finished:
-                losses = self._optimise()
+                batch = self._batches(self.step, self._processes.rank, self._processes.count)
+                losses = self._optimisation.step(batch, self.step, self.steps)
                 self.step += 1
                 self._seconds = before + self._clock() - began
-                self._plan(before, began)
+                self._plan()
                 last = self.step >= self.steps
-                if self.step % s.log_every == 0 or last or not self._checked(losses):
+                if self.step % s.log_every == 0 or last or not self._is_finite(losses):
                     self._record(losses)
                 self._is_due = self._validate is not None and (self.step % s.validate_every == 0 or last)
                 if self._is_due:
@@ -189,88 +176,28 @@ class Trainer:
             self.notes.append(sentence)
             self._log({"event": "note", "step": self.step, "text": sentence})
 
-    def _optimise(self) -> dict[str, torch.Tensor]:
-        """One step; returns the detached losses. With too little memory the batch is divided."""
-        factor = rate_factor(self.settings, self.step, self.steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * group["rate"] * factor
-        batch = self._batches(self.step, self._processes.rank, self._processes.count)
-        while True:
-            self._optimizer.zero_grad(set_to_none=True)
-            try:
-                losses = self._gradients(batch)
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                problem = error
-            self._divide(problem, _samples(batch))
-            del problem
-        if self.settings.clip > 0:
-            self._scaler.unscale_(self._optimizer)
-            torch.nn.utils.clip_grad_norm_(
-                [p for g in self._optimizer.param_groups for p in g["params"]], self.settings.clip
-            )
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        if hasattr(self.task, "after_step"):
-            self.task.after_step((self.step + 1) / self.steps)
-        return losses
-
-    def _gradients(self, batch: dict) -> dict[str, torch.Tensor]:
-        sums: dict[str, torch.Tensor] = {}
-        parts = _divided(batch, self._parts)
-        for number, (part, share) in enumerate(parts):
-            together = (
-                nullcontext() if number == len(parts) - 1 or self._processes.count == 1 else self._model.no_sync()
-            )
-            with together:
-                with torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
-                    losses = self._model(part, self.step / self.steps)
-                total = (
-                    losses["loss"] if "loss" in losses else sum(v for n, v in losses.items() if not n.startswith("_"))
-                )
-                self._scaler.scale(total.float() * share).backward()
-            for name, value in {**losses, "loss": total}.items():
-                sums[name] = sums.get(name, 0) + value.detach().float() * share
-        return sums
-
-    def _divide(self, error: BaseException, samples: int) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if self._processes.count > 1 or self._parts >= samples:
-            raise ResourceError(
-                f"the memory of the device ({self.device.type}) is not enough for "
-                f"{'one sample' if self._parts >= samples else 'the batch of a process'}: choose a smaller batch, side or network"
-            ) from error
-        self._parts = min(samples, 2 * self._parts)
-        self.note(
-            f"The memory was not enough for a batch of {samples}: it is computed in {self._parts} parts whose gradients are "
-            "added up. Batch normalisation then sees smaller batches."
-        )
-
-    def _checked(self, losses: dict[str, torch.Tensor]) -> bool:
+    def _is_finite(self, losses: dict[str, torch.Tensor]) -> bool:
         """Whether the loss is a number, as far as that is known without waiting for the device."""
         return self.device.type != "cpu" or bool(torch.isfinite(losses["loss"]))
 
     def _record(self, losses: dict[str, torch.Tensor]) -> None:
         """Logs the losses; raises TrainingError if they are no numbers."""
         values = {name: float(v) for name, v in losses.items()}
-        if not all(math.isfinite(v) for v in values.values()):
-            broken = ", ".join(n for n, v in values.items() if n != "loss" and not math.isfinite(v)) or "loss"
+        if not math.isfinite(values["loss"]):
+            named = [n for n, v in values.items() if n != "loss" and not n.startswith("_") and not math.isfinite(v)]
+            broken = ", ".join(named) or "loss"
             self._log({"event": "failed", "step": self.step, "broken": broken})
             kept = "no state was saved before"
             if self._folder is not None and self._folder.has_state:
                 kept = f"the state of step {self._folder.read_state()['step']} is kept"
             raise TrainingError(
                 f"the loss is no number any more at step {self.step} ({broken}; learning rate "
-                f"{self._optimizer.param_groups[0]['lr']:.3g}); {kept}. Try a smaller learning_rate, precision=fp32, or clip=1, and "
+                f"{self._optimisation.rate:.3g}); {kept}. Try a smaller learning_rate, precision=fp32, or clip=1, and "
                 "look at the images for wrong values"
             )
         values = self._processes.means(values)
-        rate = self._optimizer.param_groups[0]["lr"]
         facts = {"step": self.step, "steps": self.steps, "seconds": round(self._seconds, 3)}
-        self._log({**facts, "progress": round(self._progress(), 5), **values, "learning_rate": rate})
+        self._log({**facts, "progress": round(self._progress(), 5), **values, "learning_rate": self._optimisation.rate})
 
     def _validated(self) -> Steps[None]:
         self.task.eval()
@@ -306,14 +233,24 @@ class Trainer:
             return self._processes.agreed(wish)
         return wish if self._processes.count == 1 else _GO_ON
 
-    def _plan(self, before: float, began: float) -> None:
-        """Once enough time has passed, plans as many steps as fit into the minutes; they then are part of the state."""
-        if self._planned or self._seconds < _MEASURED * 60 * self.settings.minutes or self.step < 3:
+    def _plan(self) -> None:
+        """Plans as many steps as fit into the minutes by the speed since the last plan, so that the learning rate comes to
+        its end in time. The plan is part of the state: what follows does not depend on the clock."""
+        budget = 60 * self.settings.minutes
+        step, seconds = self._plan_from
+        waits = self._processes.count > 1 and self.device.type == "cuda" and self.step % _AGREE_EVERY
+        if not budget or self.step < step + 3 or waits:
             return
-        total = int(self.step * 0.97 * 60 * self.settings.minutes / max(self._seconds, 1e-6))
+        due = any(seconds < part * budget <= self._seconds for part in _PLANS)
+        if not self._processes.agreed(int(due)):
+            return
+        speed = (self.step - step) / max(self._seconds - seconds, 1e-6)
+        total = self.step + int(max(0.0, 0.98 * budget - self._seconds) * speed)
+        before = self.steps
         self.steps = self._processes.shared(max(self.step, min(self.settings.steps, total)))
-        self._planned = True
-        self._log({"event": "plan", "step": self.step, "steps": self.steps})
+        self._plan_from = (self.step, self._seconds)
+        if self.steps != before:
+            self._log({"event": "plan", "step": self.step, "steps": self.steps})
 
     def _out_of_patience(self) -> bool:
         return 0 < self.settings.patience <= self._stale
@@ -331,9 +268,9 @@ class Trainer:
             )
         self._folder.write_state({
             "settings": asdict(self.settings), "identity": self._identity, "step": self.step, "steps": self.steps,
-            "planned": self._planned, "seconds": self._seconds, "parts": self._parts, "stale": self._stale,
-            "validation_due": self._is_due, "best": None if self._best is None else list(self._best), "notes": list(self.notes), "task": kept,
-            "optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict(),
+            "plan_from": list(self._plan_from), "seconds": self._seconds, "stale": self._stale, "validation_due": self._is_due,
+            "best": None if self._best is None else list(self._best), "notes": list(self.notes), "task": kept,
+            "optimisation": self._optimisation.state(),
         })  # fmt: skip
         self._draw_curves()
 
@@ -387,27 +324,6 @@ class _caught:
 
     def __iter__(self):
         self.value = yield from self._steps
-
-
-def _samples(batch: dict) -> int:
-    return max(len(v) for v in batch.values() if isinstance(v, torch.Tensor))
-
-
-def _divided(batch: dict, parts: int) -> list[tuple[dict, float]]:
-    """``batch`` in ``parts`` along the samples, each with its share of them and a rank of its own."""
-    if parts == 1:
-        return [(batch, 1.0)]
-    tensors = {n: torch.tensor_split(v, parts) for n, v in batch.items() if isinstance(v, torch.Tensor)}
-    first = next(iter(tensors.values()))
-    divided = []
-    for number in range(parts):
-        part = {n: tensors[n][number] if n in tensors else v for n, v in batch.items()}
-        if "rank" in batch:
-            part |= {"rank": batch["rank"] * parts + number, "processes": batch.get("processes", 1) * parts}
-        share = len(first[number]) / sum(map(len, first))
-        if share > 0:
-            divided.append((part, share))
-    return divided
 
 
 def _short(value) -> str:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-
-from ..errors import InputError
 from ..setting_fields import SettingsRecord, setting
 
 
@@ -59,31 +56,3 @@ def rate_factor(settings: TrainerSettings, step: int, steps: int) -> float:
     if settings.schedule == "stairs":
         return settings.decay ** (step // settings.decay_steps)
     return 1.0
-
-
-def make_optimizer(task: torch.nn.Module, settings: TrainerSettings) -> torch.optim.Optimizer:
-    """The optimiser over what is trained of ``task``. Each group keeps the factor of its learning rate as "rate"."""
-    if hasattr(task, "parameter_groups"):
-        groups = [
-            {"rate": 1.0, **g, "params": [p for p in g["params"] if p.requires_grad]} for g in task.parameter_groups()
-        ]
-        groups = [g for g in groups if g["params"]]
-    else:
-        groups = [{"params": [p for p in task.parameters() if p.requires_grad], "rate": 1.0}]
-    if not any(g["params"] for g in groups):
-        raise InputError("no weight of the network is to be trained; thaw it or put LoRA adapters on it")
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
-
-
-def chosen_precision(settings: TrainerSettings, device: torch.device) -> torch.dtype | None:
-    """The type that the network computes in, None for float32. Raises InputError for what the device cannot do."""
-    name = settings.precision
-    if name == "auto":
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    if name == "fp16" and device.type != "cuda":
-        raise InputError(
-            f"setting precision is 'fp16', which needs a CUDA device; this is {device.type}: use fp32 or bf16"
-        )
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]

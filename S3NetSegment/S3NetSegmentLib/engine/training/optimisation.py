@@ -1,0 +1,169 @@
+"""One optimisation step of any task: precision, learning rate, several processes, and batches that do not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from ..device import is_out_of_memory
+from ..errors import InputError, ResourceError
+from .processes import Processes
+from .trainer_settings import TrainerSettings, rate_factor
+
+
+class Optimisation:
+    """The optimiser of a task and all that a step needs.
+
+    :param task: see :mod:`.task`; on ``device``.
+    :param note: called with a sentence for the user.
+    :raises InputError: nothing to train, or a precision that the device lacks.
+    """
+
+    def __init__(
+        self,
+        task: torch.nn.Module,
+        settings: TrainerSettings,
+        device: torch.device,
+        processes: Processes,
+        note: Callable[[str], None],
+    ):
+        self._task, self._settings, self._device, self._processes, self._note = task, settings, device, processes, note
+        self._dtype = chosen_precision(settings, device)
+        self._optimizer = make_optimizer(task, settings)
+        self._scaler = torch.amp.GradScaler("cuda", enabled=self._dtype == torch.float16)
+        self._parts = 1  # into which a batch is divided
+        self._model = task if processes.count == 1 else _distributed(task, device)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return self._optimizer.param_groups[0]["lr"]
+
+    def step(self, batch: dict, step: int, steps: int) -> dict[str, torch.Tensor]:
+        """Changes the weights by ``batch`` of ``step`` (from 0) of ``steps``; returns the losses and measures by name, and
+        "loss", what was minimised, detached. With too little memory the batch is divided.
+
+        :raises ResourceError: one sample is too much.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._settings.learning_rate * group["rate"] * rate_factor(self._settings, step, steps)
+        while True:
+            self._optimizer.zero_grad(set_to_none=True)
+            try:
+                losses = self._gradients(batch, step / steps)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                problem = error
+            # outside the handler, so that the failed step's tensors are free before the next try
+            self._divide(problem, _samples(batch))
+            del problem
+        if self._settings.clip > 0:
+            self._scaler.unscale_(self._optimizer)
+            weights = [p for group in self._optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(weights, self._settings.clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if hasattr(self._task, "after_step"):
+            self._task.after_step((step + 1) / steps)
+        return losses
+
+    def state(self) -> dict:
+        return {
+            "optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict(), "parts": self._parts
+        }  # fmt: skip
+
+    def load_state(self, state: dict) -> None:
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._parts = state["parts"]
+
+    def _gradients(self, batch: dict, progress: float) -> dict[str, torch.Tensor]:
+        sums: dict[str, torch.Tensor] = {}
+        parts = _divided(batch, self._parts)
+        for number, (part, share) in enumerate(parts):
+            is_last = number == len(parts) - 1
+            # several processes add up their gradients once, with the last part
+            with nullcontext() if is_last or self._processes.count == 1 else self._model.no_sync():
+                with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+                    losses = self._model(part, progress)
+                total = losses.get("loss")
+                if total is None:
+                    total = sum(value for name, value in losses.items() if not name.startswith("_"))
+                self._scaler.scale(total.float() * share).backward()
+            for name, value in {**losses, "loss": total}.items():
+                sums[name] = sums.get(name, 0) + value.detach().float() * share
+        return sums
+
+    def _divide(self, error: BaseException, samples: int) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self._processes.count > 1 or self._parts >= samples:
+            what = "one sample" if self._parts >= samples else "the batch of a process"
+            raise ResourceError(
+                f"the memory of the device ({self._device.type}) is not enough for {what}: choose a smaller batch, side or network"
+            ) from error
+        self._parts = min(samples, 2 * self._parts)
+        self._note(
+            f"The memory was not enough for a batch of {samples}: it is computed in {self._parts} parts whose gradients are "
+            "added up. Batch normalisation then sees smaller batches."
+        )
+
+
+def make_optimizer(task: torch.nn.Module, settings: TrainerSettings) -> torch.optim.Optimizer:
+    """The optimiser over what is trained of ``task``. Each group keeps the factor of its learning rate as "rate"."""
+    groups = [{"params": list(task.parameters())}]
+    if hasattr(task, "parameter_groups"):
+        groups = task.parameter_groups()
+    groups = [{"rate": 1.0, **g, "params": [p for p in g["params"] if p.requires_grad]} for g in groups]
+    groups = [g for g in groups if g["params"]]
+    if not groups:
+        raise InputError("no weight of the network is to be trained; thaw it or put LoRA adapters on it")
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def chosen_precision(settings: TrainerSettings, device: torch.device) -> torch.dtype | None:
+    """The type that the network computes in, None for float32. Raises InputError for what the device cannot do."""
+    name = settings.precision
+    if name == "auto":
+        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if name == "fp16" and device.type != "cuda":
+        raise InputError(
+            f"setting precision is 'fp16', which needs a CUDA device; this is {device.type}: use fp32 or bf16"
+        )
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def _distributed(task: torch.nn.Module, device: torch.device) -> DistributedDataParallel:
+    if device.type == "cuda":
+        task = torch.nn.SyncBatchNorm.convert_sync_batchnorm(task)
+    ids = [device.index] if device.type == "cuda" else None
+    unused = getattr(task, "has_unused_parameters", False)
+    return DistributedDataParallel(task, device_ids=ids, find_unused_parameters=unused)
+
+
+def _samples(batch: dict) -> int:
+    return max(len(v) for v in batch.values() if isinstance(v, torch.Tensor))
+
+
+def _divided(batch: dict, parts: int) -> list[tuple[dict, float]]:
+    """``batch`` in ``parts`` along the samples, each with its share of them and a rank of its own."""
+    if parts == 1:
+        return [(batch, 1.0)]
+    tensors = {n: torch.tensor_split(v, parts) for n, v in batch.items() if isinstance(v, torch.Tensor)}
+    first = next(iter(tensors.values()))
+    divided = []
+    for number in range(parts):
+        part = {n: tensors[n][number] if n in tensors else v for n, v in batch.items()}
+        if "rank" in batch:
+            part |= {"rank": batch["rank"] * parts + number, "processes": batch.get("processes", 1) * parts}
+        share = len(first[number]) / sum(map(len, first))
+        if share > 0:
+            divided.append((part, share))
+    return divided
