@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from batch_cases import QUICK, QUICK_FEW_SHOT, write_disk, write_drawn_ball, write_manifest
 from image_files import write_dicom_series
-from test_model_file import CLASSES, a_model
 
 from S3NetSegmentLib.engine import Volume, drain
 from S3NetSegmentLib.engine.batch import one_case, records
@@ -24,7 +23,11 @@ from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.methods.segment_task import segment_image
-from S3NetSegmentLib.engine.training.model_file import save_model
+from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
+from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
+from S3NetSegmentLib.engine.training.label_classes import LabelClass
+from S3NetSegmentLib.engine.training.model_file import Model, save_model
+from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 
 
 @pytest.fixture
@@ -33,6 +36,14 @@ def disk(tmp_path):
     mask = write_disk(tmp_path / "in" / "a.png")
     (case,) = read_manifest(write_manifest(tmp_path / "m.csv", ["in/a.png"]), tmp_path / "out")
     return case, mask
+
+
+def small_model(**options):
+    """A segmenter of two classes with random weights."""
+    classes = (LabelClass("Ring", 1, (1.0, 0.5, 0.0), ""), LabelClass("Core", 2, (0, 0, 1.0), ""))
+    network = seeded(lambda: TwoStreamUNet(3, 1, (8, 16)), 0)
+    described = describe_network(network), network_tensors(network)
+    return Model("segmenter", *described, SliceLayout("axial", 1.0, 48), classes=classes, **options)
 
 
 def names_in(folder):
@@ -74,16 +85,16 @@ def test_few_shot_cases_keep_names_and_label_values_of_the_drawing(tmp_path):
 
 def test_a_model_is_applied_and_a_changed_model_makes_its_cases_unfinished(tmp_path, monkeypatch):
     write_drawn_ball(tmp_path)
-    save_model(a_model(), tmp_path / "model.pt")
+    save_model(small_model(), tmp_path / "model.pt")
     (tmp_path / "m.csv").write_text("image,method,model,confidence\nball.nii.gz,apply,model.pt,true\n")
     (case,) = read_manifest(tmp_path / "m.csv", tmp_path / "out")
     record = run_case(case, tmp_path / "out", "cpu")
     assert record["status"] == "done", record["error"]
-    assert [s["name"] for s in record["segments"]] == [c.name for c in CLASSES]
+    assert [s["name"] for s in record["segments"]] == ["Ring", "Core"]
     found = read_segmentation(tmp_path / "out" / "ball.seg.nrrd")
     assert found.layers[0].shape == (12, 30, 32) and found.segments[0].tags["S3NetSegment.Model"] == "model.pt"
     assert not make_plan([case], tmp_path / "out", resume=True).todo
-    save_model(dataclasses.replace(a_model(), validation={"score": 0.5}), tmp_path / "model.pt")
+    save_model(small_model(validation={"score": 0.5}), tmp_path / "model.pt")
     assert reason(case, tmp_path / "out") == "an input has changed"
     (tmp_path / "model.pt").write_bytes(b"no model")
     assert "model" in run_case(case, tmp_path / "out", "cpu")["error"]
