@@ -130,7 +130,8 @@ def print_group(group: str, rows: list[dict], methods: list[str], counts: list[i
     cases = {(r["set"], r["case"]) for r in rows}
     print(f"\n== {group}: {len(cases)} cases\n\nDice %, mean over cases\n")
     others = [m for m in methods if m != OURS]
-    print(f"| set (cases) | k | {' | '.join(methods)} | gain |\n|---|---|{'---|' * (len(methods) + 1)}")
+    columns = [*methods, "gain"] if OURS in methods and others else methods
+    print(f"| set (cases) | k | {' | '.join(columns)} |\n|---|---|{'---|' * len(columns)}")
     gains = defaultdict(list)
     for set_name in dict.fromkeys(r["set"] for r in rows):
         count = len({case for s, case in cases if s == set_name})
@@ -139,10 +140,17 @@ def print_group(group: str, rows: list[dict], methods: list[str], counts: list[i
             if not own:
                 continue
             means = {m: 100 * case_mean(r for r in own if r["method"] == m) for m in methods}
-            gain = means[OURS] - max(means[m] for m in others) if OURS in means and others else float("nan")
-            gains[k].append(gain)
-            print(f"| {set_name} ({count}) | {k} | {' | '.join(f'{means[m]:.1f}' for m in methods)} | {gain:+.1f} |")
-    print("\nMean gain over the best of the others: " + ", ".join(f"k={k} {np.mean(g):+.1f}" for k, g in gains.items()))
+            cells = [f"{means[m]:.1f}" for m in methods]
+            if len(columns) > len(methods):
+                gains[k].append(means[OURS] - max(means[m] for m in others))
+                cells.append(f"{gains[k][-1]:+.1f}")
+            print(f"| {set_name} ({count}) | {k} | {' | '.join(cells)} |")
+    if gains:
+        print(
+            "\nMean gain over the best of the others: "
+            + ", ".join(f"k={k} {np.mean(g):+.1f}" for k, g in gains.items())
+        )
+    print()
     for method in methods:
         own = [r for r in rows if r["method"] == method]
         failed = sum(r["dice"] < FAILED for r in own)

@@ -6,6 +6,7 @@ between slices is ITK's morphological contour interpolation (package itk); each 
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import dataclass, field
 from importlib import import_module
 
@@ -73,10 +74,16 @@ def grow(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answ
 
 
 def fill(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:
+    """In a process of its own: the filter of some ITK releases damages the heap."""
+    way = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    with multiprocessing.get_context(way).Pool(1) as pool:
+        return Answer(pool.apply(_filled, (_seeds(case, drawn).astype(np.uint8),)))
+
+
+def _filled(seeds: np.ndarray) -> np.ndarray:
     import itk
 
-    filled = itk.morphological_contour_interpolator(itk.image_from_array(_seeds(case, drawn).astype(np.uint8)), axis=2)
-    return Answer(itk.array_from_image(filled))
+    return itk.array_from_image(itk.morphological_contour_interpolator(itk.image_from_array(seeds), axis=2))
 
 
 def _seeds(case: FewShotCase, drawn: list[int]) -> np.ndarray:

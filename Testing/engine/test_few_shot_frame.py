@@ -103,3 +103,13 @@ def test_slices_are_registered_once_and_in_the_wanted_direction_only():
 def test_thick_slices_have_a_large_anisotropy():
     thin, thick = (Volume(tube().volume.array, np.diag((1.0, 1.0, mm, 1.0))) for mm in (1.0, 6.0))
     assert frame_of(thin).anisotropy == 1 and frame_of(thick).anisotropy == 3
+
+
+def test_a_box_grows_on_the_sides_that_the_answer_reaches():
+    found = np.zeros((5, 30, 40), bool)
+    box = Box(10, 40, 0, 40)
+    assert box.grown_to(found, 60, 90) is None
+    found[:, 5:25, -3:] = True  # right
+    found[:, 10:20, :3] = True  # left, where the slice ends
+    assert box.grown_to(found, 60, 90) == Box(10, 40, 0, 53)
+    assert box.grown_to(found, 60, 40) is None

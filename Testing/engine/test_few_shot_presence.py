@@ -47,7 +47,7 @@ def test_a_class_that_is_not_drawn_on_the_outermost_slice_is_not_judged():
 
 
 def propagated(scene, slices, **settings):
-    product = FewShot(scene.volume, FewShotSettings(appearance_steps=40, **settings), "z")
+    product = FewShot(scene.volume, FewShotSettings(appearance_steps=20, **settings), "z")
     product.set_support(slices)
     return drain(product.propagate()).labels
 

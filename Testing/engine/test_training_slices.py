@@ -94,7 +94,10 @@ def test_the_layout_fits_all_images_and_says_what_differs():
     sagittal, _ = phantom(0, size=(6, 40, 40), spacing=(4, 1, 1))
     assert plane_of(sagittal) == "sagittal"
     _, notes = choose_layout([small, small, sagittal])
-    assert notes[0].startswith("1 of 3 images were not made in axial slices")
+    assert notes[0].startswith("1 of 3 images were made in other than axial slices")
+    cube, _ = phantom(0, size=(40, 40, 40), spacing=(1, 1, 1))
+    assert choose_layout([sagittal, cube])[0].plane == "sagittal" and choose_layout([cube])[0].plane == "axial"
+    assert not [n for n in choose_layout([small, cube])[1] if "slices" in n and "made" in n]
     with pytest.raises(InputError, match="plane is 'oblique'"):
         SliceLayout("oblique", 1, 32)
 

@@ -217,14 +217,14 @@ class _Spectrum:
         self.edge = [n // 2 for n in largest]  # voxels that the middle of a patch may lie outside of the image
         self._image_shape = image.shape
         self._size = [n + 2 * e for n, e in zip(image.shape, self.edge, strict=True)]
-        self._shape = [fft.next_fast_len(n + m, real=True) for n, m in zip(self._size, largest, strict=True)]
-        planes = (np.ones_like(image), image - image.mean(), (image - image.mean()) ** 2)
-        edges = [(e, e) for e in self.edge]
-        self._spectra = [fft.rfftn(np.pad(plane, edges), self._shape) for plane in planes]
+        # Nothing lies beyond the image, so that a transform of this size already keeps all places apart.
+        self._shape = [fft.next_fast_len(n + m, real=True) for n, m in zip(image.shape, largest, strict=True)]
+        image = (image - image.mean()).astype(np.float32)
+        self._spectra = [fft.rfftn(plane, self._shape) for plane in (np.ones_like(image), image, image**2)]
 
     def correlate(self, patch: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Masked normalised cross-correlation with the middle of ``patch`` on each voxel of the image and its edge."""
-        patch = (patch - np.average(patch, weights=weight)) * weight
+        patch = ((patch - np.average(patch, weights=weight)) * weight).astype(np.float32)
         spectra = [np.conj(fft.rfftn(x, self._shape)) for x in (weight, patch, patch**2)]
         ones, image, squares = self._spectra
         pairs = ((ones, spectra[0]), (image, spectra[0]), (squares, spectra[0]), (ones, spectra[1]), (ones, spectra[2]),
@@ -240,8 +240,7 @@ class _Spectrum:
 
     def _valid(self, spectrum: np.ndarray, patch: tuple[int, ...]) -> np.ndarray:
         whole = fft.irfftn(spectrum, self._shape)
-        middle = [-(n // 2) for n in patch]
-        rolled = np.roll(whole, [-m for m in middle], axis=(0, 1, 2))
+        rolled = np.roll(whole, [e + n // 2 for e, n in zip(self.edge, patch, strict=True)], axis=(0, 1, 2))
         return rolled[tuple(slice(0, n) for n in self._size)]
 
 

@@ -47,6 +47,20 @@ class Box:
     def index(self) -> tuple[slice, slice]:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
+    def grown_to(self, found: np.ndarray, height: int, width: int) -> Box | None:
+        """This box made larger on the sides that ``found`` (bool ``[n, H, W]`` in the box) reaches, inside a slice of this
+        size; None if it reaches none."""
+        least = max(10, 0.002 * np.count_nonzero(found))
+        reached = [
+            np.count_nonzero(e) > least for e in (found[:, :2], found[:, -2:], found[:, :, :2], found[:, :, -2:])
+        ]
+        down, right = (max(8, n // 3) for n in self.shape)
+        box = Box(
+            max(0, self.top - down * reached[0]), min(height, self.bottom + down * reached[1]),
+            max(0, self.left - right * reached[2]), min(width, self.right + right * reached[3]),
+        )  # fmt: skip
+        return box if box != self else None
+
     def rounded(self, height: int, width: int) -> Box:
         """The next larger box on a lattice of 8, 16 or 32 pixels, inside a slice of this size: a slightly changed drawing is
         worked on in the same box."""

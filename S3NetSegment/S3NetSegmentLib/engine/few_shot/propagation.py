@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from scipy import ndimage
 
 from ..progress import Step, Steps, within
+from .answer import FewShotAnswer
 from .ballot import Ballot
 from .drawing import Drawing
 from .frame import Box, Frame, slices_first
@@ -43,37 +43,6 @@ def is_scattered(settings: FewShotSettings, drawing: Drawing) -> bool:
     if not drawing.slices:
         return True
     return settings.target == "scattered" or (settings.target == "auto" and drawing.sizes.scattered)
-
-
-@dataclass(frozen=True, eq=False)
-class FewShotAnswer:
-    """The segments of the volume.
-
-    :param labels: uint8 ``[K, J, I]``, the label values that were drawn; 0 outside the slices asked for.
-    :param confidence: float32 ``[K, J, I]``, probability of each voxel's label, 0 to 1.
-    :param next_slices: (number along ``axis``, expected wrong voxels), the most useful slice to draw next first.
-    :param expected_dice: label value -> expected Dice over the undrawn slices asked for.
-    :param axis: the axis across the slices.
-    :param mix: share of each part in the vote.
-    :param notes: what the user should know.
-    """
-
-    labels: np.ndarray
-    confidence: np.ndarray
-    next_slices: list[tuple[int, float]]
-    expected_dice: dict[int, float]
-    axis: str
-    mix: dict[str, float]
-    notes: list[str] = field(default_factory=list)
-
-
-def drawn_answer(drawing: Drawing) -> FewShotAnswer:
-    """The answer where every slice is drawn: the drawing."""
-    labels = np.zeros(drawing.volume.array.shape[:3], np.uint8)
-    for z, drawn in drawing.slices.items():
-        slices_first(labels, drawing.axis)[z] = np.array(drawing.values, np.uint8)[drawn.classes]
-    note = "every slice is drawn, so nothing is left to find; the answer is the drawing"
-    return FewShotAnswer(labels, np.ones(labels.shape, np.float32), [], {}, drawing.axis, {}, [note])
 
 
 class Propagation:
@@ -289,24 +258,9 @@ class Propagation:
 
     def wider_box(self) -> Box | None:
         """A larger box, where the answer reaches the border of this one and the slices go on beyond; else None."""
-        box, found = self.frame.box, self.classes > 0
+        found = self.classes > 0
         found[[z - self.first for z in self.drawing.slices if self.first <= z <= self.last]] = False
-        full = slices_first(self.frame.volume.array, self.frame.axis).shape[1:3]
-        height, width = box.shape
-        down, right = max(8, height // 3), max(8, width // 3)
-        least = max(10, 0.002 * np.count_nonzero(found))
-        sides = {
-            "top": box.top > 0 and np.count_nonzero(found[:, :2]) > least,
-            "bottom": box.bottom < full[0] and np.count_nonzero(found[:, -2:]) > least,
-            "left": box.left > 0 and np.count_nonzero(found[:, :, :2]) > least,
-            "right": box.right < full[1] and np.count_nonzero(found[:, :, -2:]) > least,
-        }
-        if not any(sides.values()):
-            return None
-        return Box(
-            max(0, box.top - down * sides["top"]), min(full[0], box.bottom + down * sides["bottom"]),
-            max(0, box.left - right * sides["left"]), min(full[1], box.right + right * sides["right"]),
-        )  # fmt: skip
+        return self.frame.box.grown_to(found, *slices_first(self.frame.volume.array, self.frame.axis).shape[1:3])
 
     def answer(self) -> FewShotAnswer:
         shape = self.frame.volume.array.shape[:3]

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..device import choose_device
 from ..errors import InputError, ResourceError
+from ..few_shot.answer import FewShotAnswer, drawn_answer
 from ..few_shot.drawing import Drawing
 from ..few_shot.encoders import FewShotEncoder, load_encoder
 from ..few_shot.frame import Box, Frame, drawn_box, slices_first, work_shape
@@ -20,7 +21,7 @@ from ..few_shot.further import FurtherPart
 from ..few_shot.further_parts import FurtherParts
 from ..few_shot.parts import Kept
 from ..few_shot.planes import DrawnVoxels, on_volume
-from ..few_shot.propagation import FewShotAnswer, Propagation, drawn_answer, is_scattered
+from ..few_shot.propagation import Propagation, is_scattered
 from ..few_shot.settings import FewShotSettings
 from ..few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
 from ..few_shot.transfer import TransferredPart
