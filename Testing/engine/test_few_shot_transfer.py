@@ -6,8 +6,9 @@ import torch
 from few_shot_phantoms import dice, organs
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
-from S3NetSegmentLib.engine.few_shot.alignment import align, covered
+from S3NetSegmentLib.engine.few_shot.alignment import align
 from S3NetSegmentLib.engine.few_shot.deformation import deformed, warped
+from S3NetSegmentLib.engine.few_shot.picture import covered
 from S3NetSegmentLib.engine.images import Extent
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice, FewShot, FewShotSettings, SupportVolume
