@@ -461,31 +461,6 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
             confidence,
         )
 
-<<<<<<< HEAD
-    def applyModel(self, volumeNode, model, device="auto"):
-        """Applies a trained model to ``volumeNode`` and returns a new segmentation node with the model's segments.
-
-        :param model: the model file, as ``s3net train`` and its like write it.
-        :param device: "auto", "cpu", "cuda" or "mps".
-        :raises ValueError: a volume or a model that cannot be used (the engine's InputError).
-        """
-        return self._drained(self.applyModelSteps(volumeNode, model, device))
-
-    def applyModelSteps(self, volumeNode, model, device="auto"):
-        """The same as a generator of progress steps; nothing is written to the scene before the end."""
-        from S3NetSegmentLib.engine.methods.apply_model import ModelSegmenter, as_segmentation, model_tags
-        from S3NetSegmentLib.engine.training.model_file import load_model
-        from S3NetSegmentLib.scene.segments import write_segmentation
-        from S3NetSegmentLib.scene.volumes import volume_from_node
-
-        volume = volume_from_node(volumeNode)
-        loaded = load_model(model, "segmenter")
-        answer = yield from ModelSegmenter(loaded, device).segment(volume)
-        for note in answer.notes:
-            logging.info("S3NetSegment: %s", note)
-        segmentation = as_segmentation(loaded, answer.labels, volume, model_tags(loaded, model, answer.device))
-        return write_segmentation(segmentation, volumeNode)[0]
-=======
     def applyModel(self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto"):
         """Segments ``volumeNode`` with a trained model; returns the segmentation node. Raises errors instead of showing them.
 
@@ -517,7 +492,6 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         if confidence:
             show_model_confidence(request, answer)
         return node
->>>>>>> main
 
     def runBatch(self, manifest, folder, resume=False, keepGoing=False, dryRun=False, **options):
         """Runs a batch one case after the other through the scene, which is emptied; returns 0 if all is done, else 1.

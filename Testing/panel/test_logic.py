@@ -284,26 +284,3 @@ def test_few_shot_needs_a_drawing(module, few_shot_engine, volume_node):
         module.S3NetSegmentLogic().fewShot(volume_node, None)
     with pytest.raises(InputError, match="nothing is drawn in 'empty'"):
         module.S3NetSegmentLogic().fewShot(volume_node, create_segmentation(volume_node, "empty"))
-
-
-def test_a_model_is_applied_without_a_widget_and_writes_only_at_the_end(module, volume_node, tmp_path):
-    from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
-    from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
-    from S3NetSegmentLib.engine.training.label_classes import LabelClass
-    from S3NetSegmentLib.engine.training.model_file import Model, save_model
-    from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
-
-    network = seeded(lambda: TwoStreamUNet(2, 1, (4, 8)), 0)
-    described = describe_network(network), network_tensors(network)
-    layout = SliceLayout("axial", 1.0, 48)
-    save_model(Model("segmenter", *described, layout, (LabelClass("Ring", 1, (1.0, 0.5, 0.0), ""),)), tmp_path / "m.pt")
-    before = slicer.mrmlScene.GetNumberOfNodes()
-    steps = module.S3NetSegmentLogic().applyModelSteps(volume_node, tmp_path / "m.pt", "cpu")
-    assert 0 <= next(steps).fraction <= 1
-    steps.close()
-    assert slicer.mrmlScene.GetNumberOfNodes() == before
-    node = module.S3NetSegmentLogic().applyModel(volume_node, tmp_path / "m.pt", device="cpu")
-    segmentation = node.GetSegmentation()
-    assert [segmentation.GetSegment(i).GetName() for i in segmentation.GetSegmentIDs()] == ["Ring"]
-    with pytest.raises(InputError, match=r"gone\.pt"):
-        module.S3NetSegmentLogic().applyModel(volume_node, tmp_path / "gone.pt")
