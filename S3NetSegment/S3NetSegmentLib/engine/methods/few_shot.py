@@ -1,7 +1,8 @@
 """Few-shot: a drawing on one or a few slices becomes the segments of the whole volume.
 
 Drawn masks are carried from slice to slice by registration, corrected by appearance, and vote with GrowCut; from two drawn
-slices on the vote is weighted by how well each part predicts a drawn slice that is hidden from it.
+slices on the vote is weighted by how well each part predicts a drawn slice that is hidden from it, with a single one by
+which of them appearance agrees with where they differ. Scattered targets are not carried.
 """
 
 from __future__ import annotations
