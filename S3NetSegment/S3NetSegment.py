@@ -134,13 +134,14 @@ class Preset(enum.Enum):
 
 
 class Mode(enum.Enum):
-    """The two uses of the panel."""
+    """The uses of the panel."""
 
     SEGMENT = "segment"
     FEW_SHOT = "few-shot"
+    MODELS = "models"
 
     def label(self):
-        return {"segment": _("Segment"), "few-shot": _("Few-shot")}[self.value]
+        return {"segment": _("Segment"), "few-shot": _("Few-shot"), "models": _("Models")}[self.value]
 
 
 class PropagateTo(enum.Enum):
@@ -294,7 +295,7 @@ class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
-    """Segment and Few-shot without a panel: for scripts, batches and tests. Raises errors instead of showing them."""
+    """Segment, Few-shot and trained models without a panel: for scripts, batches and tests. Raises errors instead of showing them."""
 
     def getParameterNode(self):
         return S3NetSegmentParameterNode(super().getParameterNode())
@@ -459,6 +460,38 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
             device,
             confidence,
         )
+
+    def applyModel(self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto"):
+        """Segments ``volumeNode`` with a trained model; returns the segmentation node. Raises errors instead of showing them.
+
+        logic = S3NetSegmentLogic()
+        logic.applyModel(volumeNode, "runs/heart/model.pt")
+
+        :param modelPath: model file of a training run (``model.pt``).
+        :param segmentationNode: where to write; None makes a new node. What a model found there before under the same names
+            is replaced, everything else stays.
+        :param confidence: also make a volume of each voxel's confidence, shown over the image.
+        :param device: "auto", "cpu", "cuda" or "mps".
+        :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
+        """
+        return self._drained(self.applyModelSteps(volumeNode, modelPath, segmentationNode, confidence, device))
+
+    def applyModelSteps(self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto"):
+        """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node.
+
+        Nothing is written to the scene before the end; a dropped generator leaves no trace.
+        """
+        from S3NetSegmentLib.panel.models_controller import apply_model_steps, make_model_request, show_model_confidence
+        from S3NetSegmentLib.scene.model_answer import write_model_answer
+
+        request = make_model_request(os.fspath(modelPath), volumeNode, segmentationNode, confidence, device)
+        answer, segmentation = yield from apply_model_steps(request)
+        for note in answer.notes:
+            logging.info("S3NetSegment: %s", note)
+        node, _ids = write_model_answer(segmentation, volumeNode, segmentationNode)
+        if confidence:
+            show_model_confidence(request, answer)
+        return node
 
     def runBatch(self, manifest, folder, resume=False, keepGoing=False, dryRun=False, **options):
         """Runs a batch one case after the other through the scene, which is emptied; returns 0 if all is done, else 1.

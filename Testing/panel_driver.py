@@ -77,6 +77,9 @@ class PanelDriver:
         """Turns the tab to Few-shot."""
         self._turn_tab(1)
 
+    def open_models(self):
+        self._turn_tab(2)
+
     def open_segment(self):
         self._turn_tab(0)
 

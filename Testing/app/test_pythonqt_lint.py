@@ -10,7 +10,7 @@ import pytest
 import qt_stand_in
 from paths import MODULE, REPOSITORY
 
-UI_FILE = MODULE / "Resources" / "UI" / "S3NetSegment.ui"
+UI_FILES = sorted((MODULE / "Resources" / "UI").glob("*.ui"))
 SOURCES = [
     MODULE / "S3NetSegment.py",
     *sorted((MODULE / "SegmentEditorFewShotLib").glob("*.py")),
@@ -22,10 +22,11 @@ spec.loader.exec_module(lint)
 
 
 def ui_widgets():
-    """Name -> (class, SlicerParameterName or None) of all widgets of the .ui file."""
+    """Name -> (class, SlicerParameterName or None) of all widgets of the .ui files."""
     found = {}
-    for widget in ElementTree.parse(UI_FILE).iter("widget"):
+    for widget in (widget for file in UI_FILES for widget in ElementTree.parse(file).iter("widget")):
         parameter = widget.find("property[@name='SlicerParameterName']/string")
+        assert widget.get("name") not in found, "two widgets of one name"
         found[widget.get("name")] = (widget.get("class"), parameter.text if parameter is not None else None)
     return found
 

@@ -7,6 +7,7 @@ from cohort_files import phantom, write_cohort
 from image_files import random_matrix
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine.images.writing import write_png
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 from S3NetSegmentLib.engine.training.sampling import EpochSampler
 from S3NetSegmentLib.engine.training.slice_bank import SliceBatches, TwoStreamBatches, build_bank
@@ -94,7 +95,10 @@ def test_the_layout_fits_all_images_and_says_what_differs():
     sagittal, _ = phantom(0, size=(6, 40, 40), spacing=(4, 1, 1))
     assert plane_of(sagittal) == "sagittal"
     _, notes = choose_layout([small, small, sagittal])
-    assert notes[0].startswith("1 of 3 images were not made in axial slices")
+    assert notes[0].startswith("1 of 3 images were made in other than axial slices")
+    cube, _ = phantom(0, size=(40, 40, 40), spacing=(1, 1, 1))
+    assert choose_layout([sagittal, cube])[0].plane == "sagittal" and choose_layout([cube])[0].plane == "axial"
+    assert not [n for n in choose_layout([small, cube])[1] if "slices" in n and "made" in n]
     with pytest.raises(InputError, match="plane is 'oblique'"):
         SliceLayout("oblique", 1, 32)
 
@@ -190,3 +194,15 @@ def test_without_unlabelled_cases_the_labelled_ones_serve_as_both_and_without_la
     assert not bare.labelled.size
     with pytest.raises(InputError, match="no training case is labelled"):
         TwoStreamBatches(bare, 2, 4, seed=0)
+
+
+def test_pictures_in_colour_are_used_by_their_lightness_which_is_said(tmp_path):
+    rgb = np.zeros((1, 20, 24, 3), np.uint8)
+    rgb[0, :, 12:] = (250, 240, 230)
+    (tmp_path / "images").mkdir()
+    write_png(rgb[0], tmp_path / "images" / "a.png")
+    cohort = drain(read_cohort(tmp_path))
+    bank = bank_of(cohort)
+    shown = bank.images_at(np.array([0]))[0, 0][bank.valid_at(np.array([0]))[0, 0]].reshape(20, 24)
+    assert shown[:, :11].max() < 0.05 and shown[:, 13:].min() > 0.9
+    assert bank.notes == ["there are images in colour; only their lightness is used"]

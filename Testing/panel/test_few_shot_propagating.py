@@ -106,6 +106,29 @@ def test_other_segments_are_left_alone(open_drawn):
     assert panel.mask("Liver")[0].any()
 
 
+def test_the_editable_area_of_the_editor_holds_for_the_answer_too(open_drawn):
+    from S3NetSegmentLib.scene.segment_edit import segment_edit
+    from S3NetSegmentLib.scene.volumes import volume_from_node
+
+    panel = open_drawn()
+    body = panel.add_segment("Body")
+    inside = np.zeros((12, 36, 40), bool)
+    inside[:, :, :16] = True
+    with segment_edit(panel.segmentation, panel.parameters.volume) as edit:
+        edit.add(body, inside, volume_from_node(panel.parameters.volume))
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(panel.segmentation.GetSegmentation().GetSegment(body), logic.Completed)
+    editor, modes = panel.panel.editor.widget.mrmlSegmentEditorNode(), slicer.vtkMRMLSegmentationNode
+    editor.SetMaskMode(modes.EditAllowedInsideSingleSegment)
+    editor.SetMaskSegmentID(body)
+    editor.SetOverwriteMode(editor.OverwriteNone)
+    panel.settle(0.2)
+    panel.propagate()
+    panel.click(panel.ui.acceptButton)
+    liver = panel.mask("Liver")
+    assert (liver[0] == (square() & inside[0])).all() and (liver[4] == square()).all()
+
+
 def test_the_shown_slice_is_previewed_first(open_drawn, views, keep_picture):
     engine = FakePropagation(steps=200, seconds=0.01)
     panel = open_drawn(engine)

@@ -76,10 +76,9 @@ def change_intensities(images: torch.Tensor, ranges: IntensityRanges, generator:
         noise = torch.randn(images.shape, generator=there, device=images.device, dtype=images.dtype)
         x = x + each(draws[:, 5].abs() * ranges.noise) * noise
     if ranges.cut_out > 0:
-        wanted = (draws[:, 6].abs() * used[:, 6] > 1 - ranges.cut_out / max(ranges.probability, ranges.cut_out)).view(
-            -1
-        )
-        cut = boxes.to(x.device) & wanted.to(x.device).view(count, 1, 1, 1)
+        least = 1 - ranges.cut_out / max(ranges.probability, ranges.cut_out)  # so that cut_out of all images are cut
+        wanted = draws[:, 6].abs() > least
+        cut = (boxes & wanted.view(count, 1, 1, 1)).to(x.device)
         x = torch.where(cut, x.mean((1, 2, 3), keepdim=True), x)
     return x
 

@@ -33,7 +33,7 @@ class AdvancedSection:
     def __init__(self, ui, on_error: Callable[[str], object]):
         self._ui = ui
         self._node = None
-        self._is_few_shot = False
+        self._mode = "segment"
         for device in DEVICES:
             ui.deviceComboBox.addItem(_DEVICE_NAMES[device], device)
         ui.deviceComboBox.currentIndex = DEVICES.index(device_setting())
@@ -55,15 +55,15 @@ class AdvancedSection:
         self.few_shot.show(parameter_node)
         self.encoder.show(parameter_node)
 
-    def set_mode(self, few_shot: bool) -> None:
-        """Shows the rows of one use of the panel."""
-        ui, self._is_few_shot = self._ui, few_shot
+    def set_mode(self, mode: str) -> None:
+        """Shows the rows of one use of the panel; models bring their settings with them."""
+        ui, self._mode = self._ui, mode
         for widget in (ui.presetLabel, ui.presetRow):
-            widget.setVisible(not few_shot)
+            widget.setVisible(mode == "segment")
         for widget in (ui.encoderLabel, ui.encoderRow):
-            widget.setVisible(few_shot)
-        self.segment.set_visible(not few_shot)
-        self.few_shot.set_visible(few_shot)
+            widget.setVisible(mode == "few-shot")
+        self.segment.set_visible(mode == "segment")
+        self.few_shot.set_visible(mode == "few-shot")
         self._folded(ui.advancedCollapsibleButton.collapsed)
 
     def show_device(self) -> None:
@@ -78,9 +78,10 @@ class AdvancedSection:
     def _folded(self, collapsed: bool) -> None:
         if collapsed or self._node is None:
             return
-        group = self.few_shot if self._is_few_shot else self.segment
-        group.open(self._ui.advancedCollapsibleButton.layout())
-        if self._is_few_shot:
+        group = {"segment": self.segment, "few-shot": self.few_shot}.get(self._mode)
+        if group is not None:
+            group.open(self._ui.advancedCollapsibleButton.layout())
+        if self._mode == "few-shot":
             self.encoder.look()
         self.show_device()
 

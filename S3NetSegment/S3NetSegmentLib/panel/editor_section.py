@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import slicer
 
+from ..scene.editing_rules import EditingRules
 from .tab_order import move_before
 
 _TAG = "S3NetSegment"
@@ -48,11 +51,12 @@ class EditorSection:
         self.show(segmentation_node, volume_node)
         self.widget.saveStateForUndo()
 
-    @property
-    def allows_overlap(self) -> bool:
-        """Whether the user lets segments lie over each other ("Modify other segments: Allow overlap")."""
+    def rules(self) -> EditingRules:
+        """What an answer may change: the editor's editable area and intensity range count, and whether overlap is allowed;
+        but other segments never lose voxels to an answer."""
         node = self.widget.mrmlSegmentEditorNode()
-        return node.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
+        overlaps = node.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
+        return dataclasses.replace(EditingRules.of_editor(node), overlaps=overlaps, overwritten=())
 
     def place(self, few_shot: bool) -> None:
         """Puts the section where the use of the panel needs it: to draw above, to correct a result below."""

@@ -118,10 +118,11 @@ class FewShotSection:
         """Writes the previewed answer."""
         self.notify.message.hide()
         result = self.controller.result
-        rules = EditingRules(overlaps=self._editor.allows_overlap)
-        if not self.controller.accept(rules) or result.request.is_other_volume:
+        if result is None:
             return
-        self.node.acceptedAnswer = result.state.to_text()
+        elsewhere = result.request.is_other_volume  # the editor's masks are no matter there
+        if self.controller.accept(EditingRules() if elsewhere else self._editor.rules()) and not elsewhere:
+            self.node.acceptedAnswer = result.state.to_text()
 
     def go_to(self, place: tuple[str, int], volume_node=None) -> None:
         """Shows a slice of ``volume_node``; None: of the drawn volume."""

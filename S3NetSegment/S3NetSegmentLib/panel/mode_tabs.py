@@ -1,8 +1,8 @@
-"""The tabs at the top of the panel: which of its two uses is shown."""
+"""The tabs at the top of the panel: which of its uses is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import qt
 
@@ -11,6 +11,7 @@ from .tab_order import move_before
 _TABS = (
     ("segment", "Segment", "Find regions and objects without drawing"),
     ("few-shot", "Few-shot", "Draw segments on one or a few slices and carry them to all others"),
+    ("models", "Models", "Apply a trained model, save cases to a cohort, train a model"),
 )
 
 
@@ -20,13 +21,17 @@ class ModeTabs:
     Attribute ``bar``: the tab bar.
     """
 
-    def __init__(self, ui, on_choice: Callable[[str], object]):
+    def __init__(self, ui, models: Sequence, on_choice: Callable[[str], object]):
+        """
+        :param models: the widgets of the use "models".
+        """
         self._on_choice, self._mode = on_choice, None
         self._sections = {
             "segment": (
                 ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, ui.segmentButton, ui.adjustCollapsibleButton,
             ),
             "few-shot": (ui.supportCollapsibleButton, ui.propagateFrame),
+            "models": tuple(models),
         }  # fmt: skip
         ui.answerCollapsibleButton.setVisible(False)  # until there is an answer
         self.bar = qt.QTabBar()

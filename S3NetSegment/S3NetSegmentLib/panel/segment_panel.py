@@ -17,6 +17,7 @@ from .few_shot_section import FewShotSection
 from .inputs_section import InputsSection
 from .message_row import MessageRow
 from .mode_tabs import ModeTabs
+from .models_section import ModelsSection
 from .points_section import PointsSection
 from .progress_row import ProgressRow
 from .request import make_request
@@ -24,6 +25,10 @@ from .target import TargetRow
 from .torch_row import TorchRow
 
 _LOOK_EVERY = 250  # ms
+_MODELS_LABELS = (
+    "modelFile", "cohortFolder", "caseName", "patient", "runFolder", "trainingKind", "trainingPreset", "trainingMinutes",
+    "trainingStart", "trainingSettings",
+)  # fmt: skip
 _SEGMENT_HELP = "Segment the chosen part of the volume (Ctrl+Return)"
 
 
@@ -53,8 +58,9 @@ class SegmentPanel:
         self.adjust = AdjustSection(ui, self.controller, self.editor, self._pick_tool_on)
         self.advanced = AdvancedSection(ui, self.refused)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
-        self.tabs = ModeTabs(ui, self._tab_chosen)
-        _align_columns(ui)
+        self.models = ModelsSection(ui, self, self.progress, self._save_undo)
+        self.tabs = ModeTabs(ui, self.models.widgets, self._tab_chosen)
+        _align_columns(ui, self.models.ui)
         ui.segmentButton.connect("clicked()", self.segment_or_cancel)
         ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
         self._shortcuts = []
@@ -80,6 +86,7 @@ class SegmentPanel:
             self.points.forget()
             self.target.stop()
             self.few_shot.show(None)
+            self.models.show(None)
             self.editor.clear()
             self.state_changed()
             return
@@ -99,6 +106,7 @@ class SegmentPanel:
         segment_id = "" if self.is_few_shot else parameter_node.targetSegment
         self.editor.show(parameter_node.segmentation, parameter_node.volume, segment_id)
         self.few_shot.show(parameter_node)
+        self.models.show(parameter_node)
         self._show_button()
 
     def start(self) -> None:
@@ -125,6 +133,7 @@ class SegmentPanel:
         self.adjust.stop()
         self.target.stop()
         self.few_shot.set_active(False)
+        self.models.set_active(False)
         self.editor.stop()
 
     def cleanup(self) -> None:
@@ -133,17 +142,23 @@ class SegmentPanel:
         self.stop()
         self.target.stop()
         self.few_shot.cleanup()
+        self.models.cleanup()
         for shortcut in self._shortcuts:
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts = []
 
-    # -- the two uses
+    # -- the uses
+
+    @property
+    def mode(self) -> str:
+        """Which use the panel shows: "segment", "few-shot" or "models"."""
+        return self.node.mode.value if self.node is not None else "segment"
 
     @property
     def is_few_shot(self) -> bool:
         """Whether the panel shows Few-shot."""
-        return self.node is not None and self.node.mode.value == "few-shot"
+        return self.mode == "few-shot"
 
     def _tab_chosen(self, mode: str) -> None:
         if self.node is not None and mode != self.node.mode.value:
@@ -151,17 +166,21 @@ class SegmentPanel:
             self.node.mode = type(self.node.mode)(mode)
 
     def _show_mode(self) -> None:
-        few_shot = self.is_few_shot
-        if not self.tabs.show("few-shot" if few_shot else "segment"):
+        mode = self.mode
+        if not self.tabs.show(mode):
             if self._started:
-                self.few_shot.set_active(few_shot)
+                self._activate(mode)
             return
         self.points.tools_off()
         self.adjust.tools_off()
         self.editor.widget.setActiveEffect(None)
-        self.editor.place(few_shot)
-        self.advanced.set_mode(few_shot)
-        self.few_shot.set_active(few_shot and self._started)
+        self.editor.place(mode == "few-shot")
+        self.advanced.set_mode(mode)
+        self._activate(mode if self._started else "")
+
+    def _activate(self, mode: str) -> None:
+        self.few_shot.set_active(mode == "few-shot")
+        self.models.set_active(mode == "models")
 
     # -- running
 
@@ -206,18 +225,23 @@ class SegmentPanel:
         )
 
     def _shortcut_run(self) -> None:
-        button = self.ui.propagateButton if self.is_few_shot else self.ui.segmentButton
+        button, run = {
+            "segment": (self.ui.segmentButton, self.segment_or_cancel),
+            "few-shot": (self.ui.propagateButton, self.few_shot.propagate_or_cancel),
+            "models": (self.models.ui.applyModelButton, self.models.apply.apply_or_cancel),
+        }[self.mode]
         if button.enabled and not self.running:
-            (self.few_shot.propagate_or_cancel if self.is_few_shot else self.segment_or_cancel)()
+            run()
 
     def _shortcut_cancel(self) -> None:
         self.controller.cancel()
         self.few_shot.controller.cancel()
+        self.models.cancel()
 
     @property
     def running(self) -> bool:
-        """Whether the engine works for one of the two uses."""
-        return self.controller.running or self.few_shot.controller.running
+        """Whether the engine works for one of the uses."""
+        return self.controller.running or self.few_shot.controller.running or self.models.running
 
     def _points_changed(self) -> None:
         """Further points change the live object at once."""
@@ -264,7 +288,7 @@ class SegmentPanel:
         if running:
             self.progress.begin()
             self.ui.segmentButton.setFocus()  # the inputs are disabled; Esc must still arrive here
-        elif not self.few_shot.controller.running:
+        elif not self.running:
             self.progress.end()
         self.running_changed()
         if result is not None and self.node is not None:
@@ -316,6 +340,7 @@ class SegmentPanel:
     def _look(self) -> None:
         self._show_button()
         self.few_shot.look_at_views()
+        self.models.look()
 
     def _show_button(self) -> None:
         button, running = self.ui.segmentButton, self.controller.running
@@ -336,12 +361,13 @@ class SegmentPanel:
             self.informed(said)
 
 
-def _align_columns(ui) -> None:
+def _align_columns(ui, models_ui) -> None:
     """Gives the labels of all forms one width, so that their fields stand in one column."""
     labels = [
         ui.volumeLabel, ui.scopeLabel, ui.partLabel, ui.pointsLabel, ui.radiusLabel,
         ui.segmentationLabel, ui.targetLabel, ui.granularityLabel, ui.answersLabel, ui.pickLabel, ui.deviceLabel,
         ui.presetLabel, ui.propagateLabel, ui.otherVolumeLabel, ui.encoderLabel,
+        *(getattr(models_ui, f"{name}Label") for name in _MODELS_LABELS),
     ]  # fmt: skip
     width = max(qt.QFontMetrics(label.font).boundingRect(label.text).width() for label in labels)
     for label in labels:

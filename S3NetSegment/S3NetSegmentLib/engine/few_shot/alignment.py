@@ -1,8 +1,7 @@
 """Where a part of one volume lies in another one: an affine map, found by likeness of the images.
 
-A coarse search over all places (masked normalised cross-correlation: Padfield, "Masked object registration in the
-Fourier domain", 2012) gives starts; SimpleITK refines them by Mattes mutual information on one thread with fixed samples:
-the same volumes give the same map.
+Coarse alignments are refined by SimpleITK's Mattes mutual information, on one thread and with fixed samples: the same
+volumes give the same map. A call of SimpleITK is one step of progress, usually of 0.1 to 0.3 s.
 """
 
 from __future__ import annotations
@@ -10,61 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import fft, ndimage
 
-from ..images import AXES, Extent, Volume
+from ..images import Extent, Volume
 from ..images.intensity import IntensityScale
-from ..images.resample import shrunk_features
 from ..progress import Step, Steps, within
+from .coarse_alignment import coarse_alignments
+from .picture import Picture, covered, likeness, picture_of, voxel_size
 
-VOXELS = 250_000  # of the pictures that are compared
-_COARSE_CELLS = 20  # cells of the coarse grid along the longest side of the searched part
-_TURNS = (0.0, -15.0, 15.0, -30.0, 30.0)  # degrees in the slice plane
-_SIZES = (1.0, 0.85, 1.18)
-_UNUSUAL = 0.04  # correlation that a turned or resized start must gain over a plain one
-_ELSEWHERE = 0.3  # and one whose place in the field of view is another by half of its diagonal
-_PARTIAL = 0.3  # correlation that a start must gain that shares nothing of what could be shared
-_LEAST_OVERLAP = 0.5  # of what the searched part and the other volume could share
-_STARTS = 3
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
 _AT_ONCE = 4  # iterations of the optimiser between two steps of progress
 _MARGIN = 0.35  # of the searched part around where a start puts it, in the other volume
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A box of a volume for registration: one intensity per voxel, float32 ``[K, J, I]`` about 0 to 1, and its matrix
-    from voxels (i, j, k, 1) to RAS."""
-
-    array: np.ndarray
-    matrix: np.ndarray
-
-    @property
-    def spacing(self) -> np.ndarray:
-        return np.linalg.norm(self.matrix[:3, :3], axis=0)
-
-    def sampled(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Intensities at voxels ``index`` ``[3, ...]`` (i, j, k; fractional), and whether they are inside."""
-        size = np.array(self.array.shape[::-1]).reshape(3, *(1,) * (index.ndim - 1))
-        inside = ((index >= -0.5) & (index <= size - 0.5)).all(0)
-        return ndimage.map_coordinates(self.array, index[::-1], order=1, mode="nearest"), inside
-
-
-def picture_of(volume: Volume, scale: IntensityScale, extent: Extent, cell: np.ndarray) -> Steps[Picture]:
-    """The part ``extent`` of ``volume`` in voxels of about ``cell`` mm (i, j, k), never finer than its own."""
-    part = volume.cropped(extent)
-    shape = [max(1, round(n * s / max(c, s))) for n, s, c in zip(part.size, part.spacing, cell, strict=True)]
-    array = (yield from shrunk_features(part.array, scale, shape[::-1]))[..., 0]
-    factors = np.array(part.size) / shape
-    matrix = np.array(part.ijk_to_ras)
-    matrix[:3, 3] = part.ras_of((factors - 1) / 2)
-    matrix[:3, :3] *= factors
-    return Picture(np.ascontiguousarray(array), matrix)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +45,7 @@ def align(
     :param axis: the axis across the slices of ``support``: turns are searched about it.
     """
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
-    starts = yield from within(_starts(query, query_scale, support, support_scale, part, axis), 0.0, 0.3)
+    starts = yield from within(coarse_alignments(query, query_scale, support, support_scale, part, axis), 0.0, 0.3)
     best, best_value = None, -np.inf
     for n, (start, penalty) in enumerate(starts):
         region = covered(query, start, support, part, _MARGIN)
@@ -101,158 +59,6 @@ def align(
             if value - penalty > best_value:
                 best, best_value = Alignment(matrix, value), value - penalty
     return best or Alignment(np.eye(4), -1.0)
-
-
-def covered(query: Volume, to_support: np.ndarray, support: Volume, part: Extent, margin: float) -> Extent | None:
-    """The box of ``query`` that ``part`` of ``support`` covers, ``margin`` of its size larger; None if it is outside."""
-    corners = np.array(list(product(*zip(np.array(part.start) - 0.5, np.array(part.stop) - 0.5, strict=True))))
-    matrix = np.linalg.inv(query.ijk_to_ras) @ np.linalg.inv(to_support) @ support.ijk_to_ras
-    ijk = corners @ matrix[:3, :3].T + matrix[:3, 3]
-    low, high = ijk.min(0), ijk.max(0)
-    extra = margin * (high - low) + 1
-    start = np.clip(np.floor(low - extra + 0.5), 0, query.size).astype(int)
-    stop = np.clip(np.ceil(high + extra + 0.5), 0, query.size).astype(int)
-    return Extent(tuple(start.tolist()), tuple(stop.tolist())) if (stop > start).all() else None
-
-
-def likeness(fixed: Picture, moving: Picture, to_support: np.ndarray) -> float:
-    """Correlation of both pictures where they overlap under ``to_support`` (RAS to RAS); -1 for hardly any overlap."""
-    values, inside = moved(fixed, moving, to_support)
-    size = moving.array.size * np.prod(moving.spacing) / np.prod(fixed.spacing)  # in voxels of ``fixed``
-    if inside.sum() < max(50, _LEAST_OVERLAP / 2 * min(size, fixed.array.size)):
-        return -1.0
-    return correlation(values[inside], fixed.array[inside])
-
-
-def moved(fixed: Picture, moving: Picture, to_support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``moving`` on the grid of ``fixed``, and where it reaches."""
-    matrix = np.linalg.inv(moving.matrix) @ to_support @ fixed.matrix
-    grid = np.indices(fixed.array.shape[::-1], np.float32).transpose(0, 3, 2, 1).reshape(3, -1)
-    index = matrix[:3, :3].astype(np.float32) @ grid + matrix[:3, 3:].astype(np.float32)
-    return moving.sampled(index.reshape(3, *fixed.array.shape))
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum() / np.sqrt(max((a * a).sum() * (b * b).sum(), 1e-12)))
-
-
-def voxel_size(volume: Volume, part: Extent) -> np.ndarray:
-    """Voxel size of a picture of ``part`` with at most VOXELS: the finest axes are shrunk first."""
-    cell = np.array(volume.spacing)
-    sides = np.array(part.size) * cell
-    while np.prod(np.ceil(sides / cell)) > VOXELS:
-        finest = cell <= cell.min() * 1.1
-        cell = np.where(finest, cell.min() * 1.15, cell)
-    return cell
-
-
-# ---- the coarse search ----
-
-
-def _starts(query, query_scale, support, support_scale, part, axis) -> Steps[list[tuple[np.ndarray, float]]]:
-    """Maps (RAS to RAS) worth refining with the correlation that each must gain over a plain one, the likeliest first;
-    the last one lays the middles of the volumes on each other."""
-    step = (np.array(part.size) * support.spacing).max() / _COARSE_CELLS
-    # The finest scale at which neither volume has to be invented.
-    cell = np.maximum(step, query.spacing)
-    target = yield from picture_of(query, query_scale, query.extent, cell)
-    source = yield from picture_of(support, support_scale, part, np.maximum(step, support.spacing) * 0.7)
-    spectrum = None
-    middle = (source.matrix @ (*((np.array(source.array.shape[::-1]) - 1) / 2), 1.0))[:3]
-    normal = support.ijk_to_ras[:3, AXES.index(axis)] / np.linalg.norm(support.ijk_to_ras[:3, AXES.index(axis)])
-    plain = np.eye(4)
-    plain[:3, 3] = support.ras_of((np.array(support.size) - 1) / 2) - query.ras_of((np.array(query.size) - 1) / 2)
-    usual = middle - plain[:3, 3]  # where the part lies if both fields of view show the same
-    reach = np.linalg.norm(np.array(query.size) * query.spacing) / 2
-    found = []
-    hypotheses = list(product(_TURNS, _SIZES))
-    for n, (turn, size) in enumerate(hypotheses):
-        yield Step(n / len(hypotheses), "Looking for the place in this volume")
-        linear = _rotation(normal, np.deg2rad(turn)) / size  # query RAS to support RAS, about the middle
-        patch, weight = _patch(source, target, middle, linear)
-        if spectrum is None:
-            spectrum = _Spectrum(target.array, [int(n * 1.8) + 4 for n in patch.shape])
-        scores = spectrum.correlate(patch, weight)
-        for place in _peaks(scores, 3):
-            ras = (target.matrix @ (*(p - e for p, e in zip(place[::-1], spectrum.edge[::-1], strict=True)), 1.0))[:3]
-            away = np.linalg.norm(ras - usual) / reach
-            penalty = _UNUSUAL * (abs(turn) / 15 + (size != 1)) + _ELSEWHERE * away
-            matrix = np.eye(4)
-            matrix[:3, :3], matrix[:3, 3] = linear, middle - linear @ ras
-            found.append((float(scores[place]) - penalty, penalty, ras, matrix))
-    found.sort(key=lambda entry: -entry[0])
-    chosen = []
-    for entry in found:
-        near = [other for other in chosen if np.linalg.norm(entry[2] - other[2]) < 3 * step]
-        if len(near) < 2 and len(chosen) < _STARTS:
-            chosen.append(entry)
-    return [*((matrix, penalty) for _, penalty, _, matrix in chosen), (plain, 0.0)]
-
-
-def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    x, y, z = axis
-    cross = np.array(((0, -z, y), (z, 0, -x), (-y, x, 0)))
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
-
-
-def _patch(source: Picture, target: Picture, middle: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``source`` on the lattice of ``target``, an odd number of cells around ``middle``, and 1 where it reaches."""
-    to_ras = linear @ target.matrix[:3, :3]
-    corners = np.array(list(product((-0.5, 0.5), repeat=3))) * source.array.shape[::-1]
-    cells = np.abs(corners @ source.matrix[:3, :3].T @ np.linalg.inv(to_ras).T).max(0)
-    half = np.ceil(cells).astype(int)
-    grid = np.stack(np.meshgrid(*(np.arange(-h, h + 1) for h in half[::-1]), indexing="ij")[::-1]).reshape(3, -1)
-    ras = to_ras @ grid + middle[:, None]
-    index = np.linalg.inv(source.matrix)[:3, :3] @ (ras - source.matrix[:3, 3:])
-    values, inside = source.sampled(index)
-    shape = tuple(2 * half[::-1] + 1)
-    return values.reshape(shape), inside.reshape(shape).astype(np.float32)
-
-
-class _Spectrum:
-    """A volume that patches are searched in; its transforms are made once."""
-
-    def __init__(self, image: np.ndarray, largest: list[int]):
-        self.edge = [n // 2 for n in largest]  # voxels that the middle of a patch may lie outside of the image
-        self._image_shape = image.shape
-        self._size = [n + 2 * e for n, e in zip(image.shape, self.edge, strict=True)]
-        self._shape = [fft.next_fast_len(n + m, real=True) for n, m in zip(self._size, largest, strict=True)]
-        planes = (np.ones_like(image), image - image.mean(), (image - image.mean()) ** 2)
-        edges = [(e, e) for e in self.edge]
-        self._spectra = [fft.rfftn(np.pad(plane, edges), self._shape) for plane in planes]
-
-    def correlate(self, patch: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Masked normalised cross-correlation with the middle of ``patch`` on each voxel of the image and its edge."""
-        patch = (patch - np.average(patch, weights=weight)) * weight
-        spectra = [np.conj(fft.rfftn(x, self._shape)) for x in (weight, patch, patch**2)]
-        ones, image, squares = self._spectra
-        pairs = ((ones, spectra[0]), (image, spectra[0]), (squares, spectra[0]), (ones, spectra[1]), (ones, spectra[2]),
-                 (image, spectra[1]))  # fmt: skip
-        count, fixed, fixed2, moving, moving2, both = (self._valid(a * b, patch.shape) for a, b in pairs)
-        count = np.maximum(count, 1e-3)
-        above = both - fixed * moving / count
-        below = np.sqrt(np.clip(fixed2 - fixed**2 / count, 0, None) * np.clip(moving2 - moving**2 / count, 0, None))
-        most = weight.mean() * np.prod([min(n, m) for n, m in zip(patch.shape, self._image_shape, strict=True)])
-        good = (count >= _LEAST_OVERLAP * most) & (below > 1e-3 * below.max())
-        partial = np.clip(1 - count / most, 0, 1)
-        return np.where(good, above / np.maximum(below, 1e-9) - _PARTIAL * partial, -1.0)
-
-    def _valid(self, spectrum: np.ndarray, patch: tuple[int, ...]) -> np.ndarray:
-        whole = fft.irfftn(spectrum, self._shape)
-        middle = [-(n // 2) for n in patch]
-        rolled = np.roll(whole, [-m for m in middle], axis=(0, 1, 2))
-        return rolled[tuple(slice(0, n) for n in self._size)]
-
-
-def _peaks(scores: np.ndarray, count: int) -> list[tuple[int, ...]]:
-    top = (ndimage.maximum_filter(scores, 5) == scores) & (scores > -1)
-    places = np.argwhere(top)
-    order = np.argsort(-scores[top], kind="stable")[:count]
-    return [tuple(int(v) for v in places[n]) for n in order]
-
-
-# ---- refinement ----
 
 
 def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.ndarray]:

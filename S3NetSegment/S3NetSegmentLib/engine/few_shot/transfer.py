@@ -17,9 +17,10 @@ from ..images import AXES, Extent, Volume
 from ..images.intensity import IntensityScale
 from ..images.resample import bounding_box
 from ..progress import Step, Steps, within
-from .alignment import Alignment, Picture, align, correlation, covered, moved, picture_of, voxel_size
+from .alignment import Alignment, align
 from .deformation import deformed, warped
 from .frame import Frame
+from .picture import Picture, correlation, covered, moved, picture_of, voxel_size
 
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
 _MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:

@@ -18,7 +18,7 @@ from ..images import Segment, Segmentation, Volume
 from ..images.intensity import intensity_scale
 from ..progress import Step, Steps, drain
 from ..training.model_file import Model
-from ..training.slice_layout import VolumeSlices, plane_of
+from ..training.slice_layout import VolumeSlices, is_made_in_slices, plane_of
 from ..weights.store import file_digest
 
 _BATCH = {"cpu": 4}  # slices at a time; a graphics device takes more
@@ -93,7 +93,7 @@ class ModelSegmenter:
     def _notes(self, volume: Volume) -> list[str]:
         notes, layout = [], self.model.layout
         slices = layout.of(volume)
-        if plane_of(volume) != layout.plane and slices.count > 1:
+        if is_made_in_slices(volume) and plane_of(volume) != layout.plane:
             notes.append(
                 f"the model was trained on {layout.plane} slices, but this image was made in {plane_of(volume)} slices: expect "
                 "a poor result"

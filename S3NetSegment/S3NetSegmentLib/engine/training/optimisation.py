@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..device import is_out_of_memory
 from ..errors import InputError, ResourceError
+from ..nets.vit import is_native_bfloat16
 from .processes import Processes
 from .trainer_settings import TrainerSettings, rate_factor
 
@@ -132,7 +133,7 @@ def chosen_precision(settings: TrainerSettings, device: torch.device) -> torch.d
     """The type that the network computes in, None for float32. Raises InputError for what the device cannot do."""
     name = settings.precision
     if name == "auto":
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        name = "bf16" if is_native_bfloat16(device) else "fp32"
     if name == "fp16" and device.type != "cuda":
         raise InputError(
             f"setting precision is 'fp16', which needs a CUDA device; this is {device.type}: use fp32 or bf16"

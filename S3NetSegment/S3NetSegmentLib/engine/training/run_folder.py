@@ -73,7 +73,7 @@ class RunFolder:
         """Appends a line to the log; numbers also go to TensorBoard where it is installed."""
         with open(self.path / LOG, "a", encoding="utf-8") as file:
             file.write(json.dumps({k: _plain(v) for k, v in entry.items()}, allow_nan=False) + "\n")
-        if "step" in entry:
+        if entry.get("event", "validation") == "validation":
             self._to_board(entry)
 
     def entries(self) -> Iterator[dict]:

@@ -142,10 +142,17 @@ def orientation(ijk_to_ras: np.ndarray) -> tuple[tuple[int, int, int], tuple[boo
 
 
 def plane_of(volume: Volume) -> str:
-    """The plane of :data:`PLANES` in which ``volume`` was made: across its slice axis."""
+    """The plane of :data:`PLANES` across the slice axis of ``volume``."""
     across = "xyz".index(volume.slice_axis())
     axes, _ = orientation(volume.ijk_to_ras)
     return next(name for name, anatomical in PLANES.items() if axes[anatomical] == across)
+
+
+def is_made_in_slices(volume: Volume) -> bool:
+    """Whether ``volume`` is coarser along its slice axis than across it, so that no other plane shows it well."""
+    across = "xyz".index(volume.slice_axis())
+    others = [s for a, s in enumerate(volume.spacing) if a != across]
+    return volume.size[across] == 1 or volume.spacing[across] > 1.5 * max(others)
 
 
 def choose_layout(
@@ -158,13 +165,16 @@ def choose_layout(
         largest volume needs to fit into ``side``.
     :param plane: one of :data:`PLANES`, or "auto": that in which most volumes were made.
     """
-    made = [plane_of(v) for v in volumes]
+    made = [plane_of(v) for v in volumes if is_made_in_slices(v)]
     notes = []
     if plane == "auto":
-        plane = max(PLANES, key=made.count)
+        known = made or [plane_of(v) for v in volumes]
+        plane = max(PLANES, key=known.count)
     others = len(made) - made.count(plane)
     if others:
-        notes.append(f"{others} of {len(made)} images were not made in {plane} slices; they are cut into such slices")
+        notes.append(
+            f"{others} of {len(volumes)} images were made in other than {plane} slices; they are cut into such slices"
+        )
     across = PLANES[plane]
     pixel, extent, turned = [], [], set()
     for volume in volumes:

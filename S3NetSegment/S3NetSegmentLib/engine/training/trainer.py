@@ -23,7 +23,7 @@ from .run_folder import CURVES, RunFolder
 from .trainer_settings import CHANGEABLE, TrainerSettings
 
 _GO_ON, _SAVE, _END, _STOP = range(4)
-_MEASURED = 0.05  # part of the minutes after which the number of steps is planned
+_PLANS = (0.05, 0.25, 0.5, 0.75, 0.9)  # parts of the minutes after which the number of steps is planned
 _AGREE_EVERY = 10  # steps between two agreements of several CUDA processes, each of which makes them wait
 
 Batches = Callable[[int, int, int], dict]
@@ -86,7 +86,7 @@ class Trainer:
         self._validate, self._keep_best = validate, keep_best
         self._processes, self._clock, self._stop = processes or Processes(), clock, stop
         self._optimisation = Optimisation(task, settings, self.device, self._processes, self.note)
-        self._planned = settings.minutes == 0
+        self._plan_from = (0, 0.0)  # step and seconds of the last plan
         self._seconds = 0.0
         self._best: tuple[int, float] | None = None
         self._stale = 0
@@ -117,7 +117,7 @@ class Trainer:
         self.notes[:] = state["notes"]
         same = all(state["settings"][name] == getattr(self.settings, name) for name in ("steps", "minutes"))
         if same:
-            self.steps, self._planned = state["steps"], state["planned"]
+            self.steps, self._plan_from = state["steps"], tuple(state["plan_from"])
         if self._processes.writes:
             self._folder.rewind_log(self.step)
         return True
@@ -234,15 +234,23 @@ class Trainer:
         return wish if self._processes.count == 1 else _GO_ON
 
     def _plan(self) -> None:
-        """Once enough time has passed, plans as many steps as fit into the minutes; they then are part of the state."""
-        if self._planned or self.step < 3:
+        """Plans as many steps as fit into the minutes by the speed since the last plan, so that the learning rate comes to
+        its end in time. The plan is part of the state: what follows does not depend on the clock."""
+        budget = 60 * self.settings.minutes
+        step, seconds = self._plan_from
+        waits = self._processes.count > 1 and self.device.type == "cuda" and self.step % _AGREE_EVERY
+        if not budget or self.step < step + 3 or waits:
             return
-        if not self._processes.agreed(int(self._seconds >= _MEASURED * 60 * self.settings.minutes)):
+        due = any(seconds < part * budget <= self._seconds for part in _PLANS)
+        if not self._processes.agreed(int(due)):
             return
-        total = int(self.step * 0.97 * 60 * self.settings.minutes / max(self._seconds, 1e-6))
+        speed = (self.step - step) / max(self._seconds - seconds, 1e-6)
+        total = self.step + int(max(0.0, 0.98 * budget - self._seconds) * speed)
+        before = self.steps
         self.steps = self._processes.shared(max(self.step, min(self.settings.steps, total)))
-        self._planned = True
-        self._log({"event": "plan", "step": self.step, "steps": self.steps})
+        self._plan_from = (self.step, self._seconds)
+        if self.steps != before:
+            self._log({"event": "plan", "step": self.step, "steps": self.steps})
 
     def _out_of_patience(self) -> bool:
         return 0 < self.settings.patience <= self._stale
@@ -260,7 +268,7 @@ class Trainer:
             )
         self._folder.write_state({
             "settings": asdict(self.settings), "identity": self._identity, "step": self.step, "steps": self.steps,
-            "planned": self._planned, "seconds": self._seconds, "stale": self._stale, "validation_due": self._is_due,
+            "plan_from": list(self._plan_from), "seconds": self._seconds, "stale": self._stale, "validation_due": self._is_due,
             "best": None if self._best is None else list(self._best), "notes": list(self.notes), "task": kept,
             "optimisation": self._optimisation.state(),
         })  # fmt: skip

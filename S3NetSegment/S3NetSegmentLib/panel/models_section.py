@@ -1,0 +1,67 @@
+"""The panel's third use: trained models. Apply one, save cases to a cohort, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import slicer
+
+from .models_apply_section import ApplySection
+from .progress_row import ProgressRow
+from .tab_order import move_before
+
+_UI_FILE = Path(__file__).parents[2] / "Resources" / "UI" / "Models.ui"
+
+
+class ModelsSection:
+    """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it.
+
+    :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
+
+    Attributes: ``ui`` (its widgets), ``widgets`` (those to show and hide with this use), ``apply``.
+    """
+
+    def __init__(self, panel_ui, notify, progress: ProgressRow, save_undo):
+        """
+        :param panel_ui: the widgets of the panel.
+        :param notify: the panel, see :class:`ApplySection`.
+        """
+        self._root = slicer.util.loadUI(str(_UI_FILE))
+        self.ui = slicer.util.childWidgetVariables(self._root)
+        ui, layout = self.ui, panel_ui.sharedForm.parent().layout()
+        above, below = (ui.applyModelFrame,), (ui.cohortCollapsibleButton, ui.trainingCollapsibleButton)
+        self.widgets = (*above, *below)
+        for widget, neighbour in ((above[0], panel_ui.progressRow), *((w, panel_ui.answerCollapsibleButton) for w in below)):  # fmt: skip
+            layout.insertWidget(layout.indexOf(neighbour), widget)
+            widget.setVisible(False)
+            move_before(widget, panel_ui.advancedCollapsibleButton)
+        self.active = False
+        self.apply = ApplySection(ui, notify, progress, save_undo)
+
+    @property
+    def running(self) -> bool:
+        """Whether a model is being applied."""
+        return self.apply.controller.running
+
+    def show(self, parameter_node) -> None:
+        """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
+        self.apply.show(parameter_node)
+
+    def set_active(self, active: bool) -> None:
+        """Whether the user sees this use of the panel, in the entered module."""
+        if active == self.active:
+            return
+        self.active = active
+        self.apply.set_active(active)
+
+    def look(self) -> None:
+        """To be called often while the panel is shown."""
+        self.apply.look()
+
+    def cancel(self) -> None:
+        self.apply.controller.cancel()
+
+    def cleanup(self) -> None:
+        """The module is unloaded."""
+        self.set_active(False)
+        self.apply.controller.stop()

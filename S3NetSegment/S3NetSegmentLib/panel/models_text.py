@@ -1,0 +1,53 @@
+"""What a model file says of itself, as rich text for the panel."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+
+
+def model_text(summary: Mapping) -> str:
+    """The classes, what the model was trained on, and how good it was where its state was chosen.
+
+    :param summary: of ``engine.training.model_file.Model.summary``.
+    """
+    classes = "&nbsp; ".join(
+        f'<span style="color:{_hex(c["color"])}">&#9632;</span>&nbsp;{html.escape(c["name"])}'
+        for c in summary["classes"]
+    )
+    return f"Finds: {classes}<br>{_training(summary)}<br>{_validation(summary)}"
+
+
+def _training(summary: Mapping) -> str:
+    made, slices = summary["provenance"], summary["slices"]
+    method = f"{made.get('method', 'unknown method')}, preset {made.get('preset', '?')}"
+    images = made.get("training_cases", summary["training_cases"])
+    labelled = made.get("labelled_cases")
+    patients = made.get("labelled_patients")
+    drawn = f", {labelled} of them labelled" if labelled is not None else ""
+    drawn += f" ({_counted(patients, 'patient')})" if patients is not None else ""
+    size = f"{slices['plane']} slices, {slices['spacing']:.3g} mm per pixel"
+    steps = f", {made['steps']} steps" if "steps" in made else ""
+    return html.escape(f"Trained on {_counted(images, 'image')}{drawn}; {size}; {method}{steps}.")
+
+
+def _validation(summary: Mapping) -> str:
+    measured = summary["validation"]
+    if not isinstance(measured.get("score"), float):
+        return "Not validated: no labelled case was held out, so nothing is known about how good it is."
+    each = [
+        f"{html.escape(c['name'])} {100 * value:.0f} %"
+        for c in summary["classes"]
+        if isinstance(value := measured.get(f"dice {c['name']}"), float)
+    ]
+    cases = measured.get("cases", summary["provenance"].get("validation_cases"))
+    where = f" on {_counted(cases, 'case')} that chose its state" if cases else ""
+    return f"Validation (Dice){where}: {', '.join(each) or format(measured['score'], '.2f')}."
+
+
+def _counted(number, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _hex(color) -> str:
+    return "#" + "".join(f"{round(255 * c):02x}" for c in color)

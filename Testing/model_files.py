@@ -1,0 +1,41 @@
+"""Model files for tests: quick to make, with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
+from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
+from S3NetSegmentLib.engine.training.label_classes import LabelClass
+from S3NetSegmentLib.engine.training.model_file import Model, save_model
+from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
+
+CLASSES = (
+    LabelClass("Ring", 1, (1.0, 0.5, 0.0), "Segmentation category and type~SCT^85756007^Tissue~SCT^1^Tissue~^^~~^^~^^"),
+    LabelClass("Core", 2, (0.0, 0.2, 1.0)),
+)
+PROVENANCE = {
+    "method": "finetune, IDEAL", "preset": "tiny", "steps": 50, "seed": 4, "training_cases": 6, "labelled_cases": 3,
+    "labelled_patients": 2,
+}  # fmt: skip
+
+
+def write_model(path: Path, **options) -> Path:
+    """A segmenter of :data:`CLASSES` with random weights."""
+    network = seeded(lambda: TwoStreamUNet(len(CLASSES) + 1, 1, (8, 16)), 0).eval()
+    noise = torch.from_numpy(np.random.default_rng(0).random((1, 1, 48, 48), np.float32))
+    with torch.no_grad():  # no class wins everywhere
+        shift = network(noise).mean((0, 2, 3))
+        for decoder in network.decoders:
+            decoder.head.bias -= shift
+    options = {
+        "provenance": PROVENANCE,
+        "validation": {"score": 0.8, "dice Ring": 0.7, "dice Core": 0.9, "cases": 2},
+        **options,
+    }
+    layout = SliceLayout("axial", 1.0, 48)
+    model = Model("segmenter", describe_network(network), network_tensors(network), layout, CLASSES, **options)
+    return save_model(model, path)
