@@ -102,7 +102,10 @@ def missing_package(name: str) -> str | None:
     package = _PACKAGES.get(name)
     try:
         if package:
-            import_module(package)
+            found = import_module(package)
+            if name == FILL:  # which loads its parts when they are first used
+                found.image_from_array(np.zeros((2, 2, 2), np.uint8))
+                found.MorphologicalContourInterpolator  # noqa: B018
     except ImportError:
         return package
     return None

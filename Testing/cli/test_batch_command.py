@@ -246,13 +246,29 @@ def test_two_batches_never_write_into_one_folder(tmp_path):
 # -- disks
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 200 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if os.name == "nt" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here (needs root)")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
 @posix
-@pytest.mark.skipif(os.name != "nt" and os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_refused_before_the_work(tmp_path):
+def test_a_read_only_folder_is_refused_before_the_work(tmp_path, request):
     write_cohort(tmp_path, 1)
-    (tmp_path / "out").mkdir(mode=0o555)
-    done = s3net("batch", "cohort.csv", "-o", "out", folder=tmp_path)
-    assert done.returncode == 2 and "'out'" in done.stderr and "[1/" not in done.stderr
+    out = tmp_path / "out"
+    if os.geteuid() == 0:  # root may write everywhere but on a read-only disk
+        out = request.getfixturevalue("small_disk")
+        subprocess.run(["mount", "-o", "remount,ro", str(out)], check=True)
+    else:
+        out.mkdir(mode=0o555)
+    done = s3net("batch", "cohort.csv", "-o", out, folder=tmp_path)
+    assert done.returncode == 2 and str(out) in done.stderr and "[1/" not in done.stderr, done.stderr
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path):
@@ -260,6 +276,18 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").write_text("x")
     done = s3net("batch", "cohort.csv", "-o", "file/out", folder=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr and "[1/" not in done.stderr
+
+
+def test_a_disk_that_becomes_full_keeps_what_is_whole_and_resume_goes_on(tmp_path, small_disk):
+    write_cohort(tmp_path, 4)
+    done = s3net("batch", "cohort.csv", "-o", small_disk / "out", "--keep-going", folder=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "space" in done.stderr
+    whole = results(small_disk / "out")
+    assert 1 <= len(whole) < 4 and nothing_half_made(small_disk / "out")
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    again = s3net("batch", "cohort.csv", "-o", small_disk / "out", "--resume", "--json", folder=tmp_path)
+    facts = json.loads(succeeded(again).stdout)
+    assert facts["counts"]["done"] == 4 and facts["skipped"] <= len(whole)
 
 
 @posix

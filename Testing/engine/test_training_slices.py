@@ -7,6 +7,7 @@ from cohort_files import phantom, write_cohort
 from image_files import random_matrix
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine.images.writing import write_png
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 from S3NetSegmentLib.engine.training.sampling import EpochSampler
 from S3NetSegmentLib.engine.training.slice_bank import SliceBatches, TwoStreamBatches, build_bank
@@ -193,3 +194,15 @@ def test_without_unlabelled_cases_the_labelled_ones_serve_as_both_and_without_la
     assert not bare.labelled.size
     with pytest.raises(InputError, match="no training case is labelled"):
         TwoStreamBatches(bare, 2, 4, seed=0)
+
+
+def test_pictures_in_colour_are_used_by_their_lightness_which_is_said(tmp_path):
+    rgb = np.zeros((1, 20, 24, 3), np.uint8)
+    rgb[0, :, 12:] = (250, 240, 230)
+    (tmp_path / "images").mkdir()
+    write_png(rgb[0], tmp_path / "images" / "a.png")
+    cohort = drain(read_cohort(tmp_path))
+    bank = bank_of(cohort)
+    shown = bank.images_at(np.array([0]))[0, 0][bank.valid_at(np.array([0]))[0, 0]].reshape(20, 24)
+    assert shown[:, :11].max() < 0.05 and shown[:, 13:].min() > 0.9
+    assert bank.notes == ["there are images in colour; only their lightness is used"]

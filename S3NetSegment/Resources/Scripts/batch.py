@@ -73,6 +73,8 @@ class StopSignals:
 
     def _stop(self, number, frame):
         self.code = 128 + number
+        for other in self._before:
+            signal.signal(other, signal.SIG_IGN)  # nothing disturbs the tidying up
         raise KeyboardInterrupt
 
     def restore(self):

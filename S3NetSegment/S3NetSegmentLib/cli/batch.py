@@ -132,8 +132,10 @@ def _run_plan(arguments: argparse.Namespace, plan) -> int:
     with _StopSignal() as stopped:
         try:
             records = run_plan(plan, arguments.output, workers, keep_going=arguments.keep_going, on_event=display.show)
-        except KeyboardInterrupt:
-            code = stopped.exit_code
+        except BaseException:
+            code = stopped.exit_code  # an interrupt inside an import can surface as another error
+            if not code:
+                raise
             records = records_of(plan.cases, arguments.output)
     display.close()
     counts = _counts(plan, records)
@@ -166,23 +168,28 @@ def _resources(arguments: argparse.Namespace, workers, total: int) -> list[str]:
 
 
 class _StopSignal:
-    """SIGTERM stops like Ctrl-C, but with its own exit code; while stopping, further ones are ignored."""
+    """Ctrl-C and SIGTERM stop the batch, each with its own exit code; while it is stopping, further ones are ignored."""
+
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self):
-        self.exit_code = 130
+        self.exit_code = 0
 
     def __enter__(self):
-        self._before = signal.getsignal(signal.SIGTERM)
-        if self._before != signal.SIG_IGN:
-            signal.signal(signal.SIGTERM, self._on_term)
+        self._before = {number: signal.getsignal(number) for number in self._NUMBERS}
+        for number, handler in self._before.items():
+            if handler != signal.SIG_IGN:  # nohup and background jobs go on ignoring them
+                signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_):
-        signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
-    def _on_term(self, number, frame):
-        self.exit_code = 143
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    def _on_signal(self, number, frame):
+        self.exit_code = 128 + number
+        for other in self._NUMBERS:
+            signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
 
+from ..errors import InputError, ResourceError
 from .case import Case
 from .folder_lock import locked
 from .records import read_record, remove_leftovers
@@ -79,7 +81,8 @@ class _Reporter:
     def renew(self, records: dict[str, dict]) -> None:
         began = time.monotonic()
         if began >= self._next:
-            self.write(records)
+            with contextlib.suppress(InputError, ResourceError):  # the last one says what is wrong
+                self.write(records)
             took = time.monotonic() - began
             self._next = began + took + max(_BETWEEN_REPORTS, _REPORT_SHARE * took)
 

@@ -203,21 +203,26 @@ def _work(pipe, folder: str, device: str, share: WorkerShare) -> None:
         _limit_card(share.card_share)
     last = 0.0
 
+    def send(kind: str, content: object) -> None:
+        try:
+            pipe.send((kind, content))
+        except OSError:  # the batch is gone, and its case with it: no failure of the case
+            os._exit(1)
+
     def tell(step: Step) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= _PAUSE:
             last = now
-            pipe.send(("step", (step.fraction, step.message)))
+            send("step", (step.fraction, step.message))
 
-    pipe.send(("ready", None))
+    send("ready", None)
     while True:
         try:
             case, attempt = pipe.recv()
         except (EOFError, OSError):
             return
-        record = run_case(case, folder, device, tell, attempt=attempt)
-        pipe.send(("finished", record))
+        send("finished", run_case(case, folder, device, tell, attempt=attempt))
 
 
 def _end_with_parent() -> None:

@@ -14,6 +14,7 @@ from scipy import ndimage
 from ..progress import Step, Steps
 from ..randomness import torch_generator
 from ..threads import one_thread_if
+from .one_cycle import OneCycleAdamW
 
 _SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels
 _CONTEXT = (6, 14)  # pixels to the samples of context
@@ -110,8 +111,7 @@ def fit_pixels(features: torch.Tensor, targets: torch.Tensor, seed: int, steps: 
     weights = (targets * (share / count.clamp(min=1e-6))).sum(1)
     picked = _weighted_picks(weights, min(steps * _BATCH, 2**20), generator)
     parameters = [p.requires_grad_() for layer in layers for p in layer]
-    optimizer = torch.optim.AdamW(parameters, 3e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=steps)
+    optimizer = OneCycleAdamW(parameters, 6e-3, 1e-2, steps)
     for start in range(0, steps, _STEPS_AT_ONCE):
         yield Step(start / steps, "Learning what the segments look like")
         with one_thread_if(True):  # the batches are small
@@ -121,10 +121,8 @@ def fit_pixels(features: torch.Tensor, targets: torch.Tensor, seed: int, steps: 
                 batch = x[index] + torch.randn(len(index), 1, generator=generator) * _JITTER / scale
                 batch = batch + torch.randn(batch.shape, generator=generator) * _NOISE
                 loss = -(targets[index] * F.log_softmax(_network(layers, batch), 1)).sum(1).mean()
-                optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                schedule.step()
     for parameter in parameters:
         parameter.requires_grad_(False)
     # Drawn with frequency^0.5, so half the correction of the prior is owed afterwards.

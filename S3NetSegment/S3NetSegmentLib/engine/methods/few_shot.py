@@ -1,8 +1,9 @@
 """Few-shot: a drawing on one or a few slices becomes the segments of the whole volume.
 
 Drawn masks are carried from slice to slice by registration, corrected by appearance, and vote with GrowCut; from two drawn
-slices on the vote is weighted by how well each part predicts a drawn slice that is hidden from it. Drawings in other volumes
-and the prototypes of a pretrained encoder are further parts of that vote.
+slices on the vote is weighted by how well each part predicts a drawn slice that is hidden from it, with a single one by
+which of them appearance agrees with where they differ. Scattered targets are not carried. Drawings in other volumes and the
+prototypes of a pretrained encoder are further parts of that vote.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def read_cohort(folder: str | os.PathLike, *, skip_bad: bool = False) -> Steps[C
             f"label file {labels[extra[0]].name!r}{_more(extra)} of cohort {str(folder)!r} has no image of the same name; add "
             "the image, rename or remove the label file, or leave such files out with --skip-bad"
         )
-    description = _description(folder / DESCRIPTION)
+    description = read_description(folder / DESCRIPTION)
     patients = _patients(description, images)
     wanted = listed_classes(description.get("classes"))
     cases, segments, skipped = [], {}, {labels[name].name: "no image of this name" for name in extra}
@@ -205,7 +205,7 @@ def _read_image(path: Path) -> Volume:
         return read_image(path)
 
 
-def _description(path: Path) -> dict:
+def read_description(path: Path) -> dict:
     """The content of cohort.json, {} without one."""
     if not path.exists():
         return {}

@@ -17,6 +17,8 @@ from .label_classes import LabelClass
 from .sampling import EpochSampler
 from .slice_layout import SliceLayout
 
+_COLOUR = "there are images in colour; only their lightness is used"
+
 
 @dataclass(eq=False)
 class SliceBank:
@@ -155,6 +157,8 @@ def build_bank(
         if truth is not None:
             rows[at:stop] = np.arange(labelled, labelled + slices.count)
             labelled += slices.count
+        if volume.is_rgb and _COLOUR not in notes:
+            notes.append(_COLOUR)
         if slices.cut_share > 0.01:
             cut.append(slices.cut_share)
         names.append(case.name)
