@@ -129,6 +129,14 @@ def test_a_slice_drawn_here_is_kept_as_it_is_and_the_other_volume_only_votes():
     assert 0 < answer.mix["transferred"] < 1
 
 
+def test_one_slice_drawn_here_does_not_outweigh_a_whole_drawing_that_fits():
+    support, drawn = small_organs()
+    query, true = small_organs(shift=(5, -4, 3), turn=0.15, seed=1)
+    both = transferred(query, SupportVolume(support, drawn), drawn=[DrawnSlice("z", 7, true[7])])
+    assert both.mix["transferred"] > both.mix.get("carried", 0)
+    assert min(dice(both.labels, true, c) for c in (1, 2)) > 0.85
+
+
 def test_two_support_volumes_are_combined_and_may_hold_different_segments():
     (first, a), (second, b) = small_organs(), small_organs(shift=(-3, 2, 0), seed=5)
     query, true = small_organs(shift=(5, -4, 3), seed=1)

@@ -32,6 +32,8 @@ from .vote import (
 )
 
 ALPNET_SMOOTHING_MM = 4.0  # standard deviation across the slices of the prototype scores alone
+_TRUSTED = 0.7  # trust in a drawing elsewhere from which on one drawn slice here does not outweigh it
+_TELLS_ENDS = 0.35  # its share of the vote from which on it also tells where segments end
 UNDRAWN_SURE = (
     0.9  # probability above which a drawing in another volume seeds GrowCut where nothing is drawn in this one
 )
@@ -63,8 +65,9 @@ class Propagation:
         self._kept, self._further = kept, further
         self.known = drawing.known_voxels(frame.box)
         self.parts = Parts(frame, drawing, self.known, kept, settings)
-        # Without a slice across the axis there is nothing to carry either.
-        self.scattered = is_scattered(settings, drawing) or not drawing.slices
+        # One drawn slice tells less than a whole drawing in a volume that fits: then that is the base of the vote.
+        self._leaning = not self.known.any() or (len(self._whole_slices()) < 2 and self._trusts_elsewhere())
+        self.scattered = is_scattered(settings, drawing) or self._leaning
         self.notes: list[str] = [note for part in further for note in part.notes]
 
     def run(self, first: int, last: int, quick: bool = False) -> Steps[None]:
@@ -77,7 +80,7 @@ class Propagation:
             ballot = yield from within(self._prototype_ballot(), 0.0, 0.9)
             yield from self._finish(ballot)
             return
-        if not self.known.any():
+        if self._leaning:
             yield from within(self._seed_from_elsewhere(), 0.0, 0.05)
         if quick:
             ballot = yield from within(self._quick_ballot(), 0.0, 0.9)
@@ -134,6 +137,9 @@ class Propagation:
         small = torch.stack([self._small(grown[n]).argmax(0) for n in counted])
         return doubt_of_carrying(side_with_grown(logs[counted], carried[counted].argmax(1), small))
 
+    def _trusts_elsewhere(self) -> bool:
+        return any(part.name == "transferred" and part.trust >= _TRUSTED for part in self._further)
+
     def _whole_slices(self) -> list[int]:
         return [z for z, drawn in self.drawing.slices.items() if drawn.complete]
 
@@ -151,7 +157,7 @@ class Propagation:
         return Ballot(self.frame, first, last, soft, None, 0.0, 1.0, ends)
 
     def _weights(self) -> Steps[dict[str, float]]:
-        prior = prior_mix(self.scattered, self.frame.anisotropy) if self.known.any() else {"grown": 1.0}
+        prior = {"grown": 1.0} if self._leaning else prior_mix(self.scattered, self.frame.anisotropy)
         whole = self._whole_slices()
         if self.scattered or not self.settings.leave_one_out or len(whole) < 2:
             yield Step(1.0, "Weighing")
@@ -170,7 +176,7 @@ class Propagation:
     def _with_further(self, mix: dict[str, float], hidden: list) -> dict[str, float]:
         """``mix`` with the shares of the further parts."""
         for part in self._further:
-            prior = part.prior_share if self.known.any() else part.undrawn_share
+            prior = part.undrawn_share if self._leaning else part.prior_share
             mix = mixed(mix, part.name, further_share(mix, part.name, prior, hidden))
         return mix
 
@@ -181,13 +187,14 @@ class Propagation:
         return total
 
     def _seed_from_elsewhere(self) -> Steps[None]:
-        """Where nothing is drawn in this volume, what the first further part is sure of seeds GrowCut and the appearance."""
+        """What the first further part is sure of seeds GrowCut and the appearance, besides what is known."""
         masks = yield from self._further[0].masks(self.frame, 0, self.frame.depth - 1)
         seeds = np.zeros(self.known.shape, np.uint8)
         whole = tuple(slice(0, n) for n in self.frame.box.shape)
         for z in range(len(masks)):
             best, classes = self.frame.enlarged(masks[z : z + 1], whole)[0].max(0)
             seeds[z] = np.where((best > UNDRAWN_SURE).numpy(), classes.numpy() + 1, 0)
+        np.copyto(seeds, self.known, where=self.known > 0)
         self.parts = Parts(self.frame, self.drawing, seeds, self._kept, self.settings)
 
     def _hidden_slice(self, z: int) -> Steps[tuple[dict, torch.Tensor]]:
@@ -220,7 +227,8 @@ class Propagation:
         ``[C, h, w]`` on slice z of the working grid."""
         factors = torch.ones(self.last - self.first + 1, self.drawing.classes)
         drawn = list(self.drawing.slices)
-        if not drawn or carried is None or self.settings.presence == 0:
+        fits = self.mix.get("transferred", 0) >= _TELLS_ENDS
+        if not drawn or carried is None or fits or self.settings.presence == 0:
             return factors
         share = self.frame.anisotropy / (1 + self.frame.anisotropy)
         for edge, beyond in (
@@ -273,7 +281,7 @@ class Propagation:
             plane = slices_first(labels, self.frame.axis)[z]
             np.copyto(plane, values[drawn.classes], where=drawn.known > 0)
         both, predicted, probable = self._sums.sum(0)
-        trust = 1.0 if self.known.any() else min(part.trust for part in self._further)
+        trust = min(part.trust for part in self._further) if self._leaning else 1.0
         expected = {
             int(values[c]): trust * float(2 * both[c] / (predicted[c] + probable[c]).clamp(min=1e-6))
             for c in range(1, self.drawing.classes)

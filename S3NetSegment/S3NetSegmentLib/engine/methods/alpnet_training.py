@@ -67,6 +67,8 @@ class AlpnetTask(nn.Module):
     :param encoder: any :class:`~..nets.encoder.Encoder`; its first level is used.
     """
 
+    has_unused_parameters = True  # levels of the encoder beyond the one that is compared
+
     def __init__(self, encoder: nn.Module, settings: AlpnetSettings):
         super().__init__()
         self.encoder = encoder

@@ -92,6 +92,7 @@ class IdealPretraining(nn.Module):
             lambda: UNetEncoder(in_channels, channels, normalization=s.normalization, dropout=False), seed
         )
         self.stride = self.encoder.strides[s.level]
+        self.has_unused_parameters = s.level not in (-1, len(channels) - 1)  # the levels below
         self.has_unused_parameters = s.level not in (-1, len(channels) - 1)  # the levels below it learn nothing
         self.head = seeded(lambda: _projection(channels[s.level], s.embedding, s.head_layers), seed + 1)
         self.key_encoder, self.key_head = averaged_copy(self.encoder), averaged_copy(self.head)

@@ -24,6 +24,7 @@ class Task(Protocol):
     - ``parameter_groups()``: a list of ``{"params": [...], "rate": factor of the learning rate}``; else all parameters
       that require a gradient.
     - ``predictor()``: the network of the model file, slices ``[B, C, H, W]`` to logits ``[B, K, H, W]``.
+    - ``has_unused_parameters``: whether some parameters have no part in the losses (asked where several processes train).
     - ``unchanging``: names of entries of the state that training never changes (a frozen backbone) and that need not be kept.
     """
 
