@@ -28,7 +28,7 @@ _PRIOR_BONUS = 0.01  # Dice by which another mix must be better than the prior o
 _LEAST_SHARE = 0.01
 _SIDE_FROM, _SIDE_TO = 0.38, 0.44  # how often appearance is with GrowCut before, and until, carried masks count no more
 _FURTHER_SHARES = (0.15, 0.35, 0.6, 1.0)
-_FURTHER_ALONE = 0.75  # of the Dice of the others that it must reach without them
+_FURTHER_ALONE = 0.9  # of the Dice of the others that it must reach without them
 _FURTHER_GAIN = 0.01  # Dice that a further part must gain on hidden slices
 
 
