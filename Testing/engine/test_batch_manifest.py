@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import types
 
 import pytest
 from batch_cases import write_disk, write_drawn_ball, write_manifest
@@ -213,6 +215,15 @@ def test_apply_needs_a_model_and_takes_no_settings(folder):
     assert "model: it is missing" in problems_of(folder, "image,method\nin/a.png,apply\n")[0]
     (problem,) = problems_of(folder, "image,method,model,settings\nin/a.png,apply,in/b.png,steps=3\n")
     assert "settings: it is for method segment and few-shot" in problem
+
+
+def test_dicom_seg_is_for_dicom_images_and_needs_its_package(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    (problem,) = problems_of(folder, "image,output\nin/a.png,a.dcm\n")
+    assert "pip install highdicom" in problem
+    monkeypatch.setitem(sys.modules, "highdicom", types.ModuleType("highdicom"))
+    (problem,) = problems_of(folder, "image,output\nin/a.png,a.dcm\n")
+    assert "no DICOM" in problem
 
 
 def test_ten_thousand_rows_are_checked_in_seconds(folder):

@@ -155,7 +155,8 @@ COLUMNS = {
     "image": Column("the image: a file, or a folder with one DICOM series", words),
     "method": Column("segment, few-shot or apply; segment without this column", one_of("segment", "few-shot", "apply")),
     "output": Column(
-        "name of the result inside the output folder; without an ending .seg.nrrd; without it the image's", words
+        "name of the result inside the output folder; without an ending .seg.nrrd, with .dcm DICOM SEG; without it the image's",
+        words,
     ),
     "frame": Column("frame of a 4D image, counted from 0", whole(0)),
     "axis": Column("axis across the slices: auto, x, y, z", one_of("auto", *AXES), _BOTH),

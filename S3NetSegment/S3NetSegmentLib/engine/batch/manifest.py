@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import InputError
+from ..images.dicom import is_dicom
+from ..images.dicom_seg import check_dicom_seg
 from ..images.files import file_head, stem_of, suffix_of
 from .case import Case
 from .columns import COLUMNS, PATH_COLUMNS
-from .output_names import checked_output, place_in, same_file_key
+from .output_names import DICOM_SEG, checked_output, place_in, same_file_key
 
 IMAGE_ENDINGS = (
     ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm",
@@ -234,6 +236,8 @@ def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | Non
             fields["output"] = checked_output(fields.get("output") or _default_output(fields["image"]))
         except ValueError as error:
             wrong.append(f"output: {error}")
+    if not wrong and suffix_of(fields["output"]) == DICOM_SEG:
+        wrong += _dicom_seg_problems(fields["image"])
     case = None if wrong else Case(row, **fields)
     if case is not None:
         try:
@@ -247,6 +251,18 @@ def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | Non
             wrong.append(str(error))
     problems += [f"{row}: {text}" for text in wrong]
     return None if wrong else case
+
+
+def _dicom_seg_problems(image: str) -> list[str]:
+    try:
+        check_dicom_seg()
+        if not os.path.isdir(image) and not is_dicom(Path(image), file_head(Path(image))):
+            return [
+                "output: a .dcm output (DICOM SEG) refers to DICOM slices, but the image is no DICOM; choose .seg.nrrd"
+            ]
+    except InputError as error:
+        return [f"output: {error}"]
+    return []
 
 
 def _default_output(image: str) -> str:

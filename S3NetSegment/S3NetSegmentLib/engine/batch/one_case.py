@@ -26,8 +26,9 @@ import numpy as np
 from ... import __version__
 from ..errors import InputError, ResourceError
 from ..images import Segmentation, Volume
+from ..images.dicom_seg import write_dicom_seg
 from ..images.encoding import write_png_pixels
-from ..images.files import check_output_path, suffix_of
+from ..images.files import SEGMENTATION_FORMATS, check_output_path, suffix_of
 from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import draw_overlay
 from ..images.resample import resized
@@ -38,8 +39,8 @@ from ..methods.segment_task import segment_image
 from ..progress import Step, drain
 from .case import Case
 from .case_files import CaseFiles
-from .fingerprint import encoder_digest, input_facts, settings_hash
-from .output_names import place_in
+from .fingerprint import encoder_digest, files_of, input_facts, settings_hash
+from .output_names import DICOM_SEG, place_in
 from .records import flush_to_disk, forget, staging_folder, write_record
 from .resume import DONE, FAILED
 
@@ -142,7 +143,7 @@ def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: di
     record["inputs"], record["settings_hash"] = before, settings_hash(case, encoder_digest(case))
     times.end("hashing")
     volume = files.read_image(case.image, case.frame)
-    check_output_path(place_in(folder, case.output), volume=volume)
+    check_output_path(place_in(folder, case.output), (*SEGMENTATION_FORMATS, DICOM_SEG), volume=volume)
     times.end("reading")
     result = {"segment": _segment, "few-shot": _few_shot, "apply": _apply}[case.method](
         case, volume, device, on_step, files
@@ -244,6 +245,8 @@ def _written(case: Case, folder, volume: Volume, result: _Result, files: CaseFil
 def _write_segmentation(case: Case, segmentation: Segmentation, path: Path, volume: Volume, files: CaseFiles) -> None:
     if suffix_of(path) == ".seg.nrrd":
         files.write_segmentation(segmentation, path, volume)
+    elif suffix_of(path) == DICOM_SEG:
+        write_dicom_seg(segmentation, files_of(case.image), path)
     elif case.method == "few-shot":  # label maps keep the values of the drawing
         write_image(Volume(segmentation.layers[0], segmentation.ijk_to_ras, "labels"), path)
     else:

@@ -11,6 +11,7 @@ from ..images.files import SEGMENTATION_FORMATS, stem_of, suffix_of
 
 RECORDS = "records"  # folder of the cases' records, inside the output folder
 RESERVED = (RECORDS, "report", "report.html", "report.csv", "report.json")
+DICOM_SEG = ".dcm"  # ending of a DICOM SEG
 _WINDOWS = {"con", "prn", "aux", "nul", *(f"{n}{d}" for n in ("com", "lpt") for d in "123456789¹²³")}
 _LONGEST = 150  # bytes of one part; endings and temporary names need some of the 255
 
@@ -25,7 +26,7 @@ def checked_output(text: str) -> str:
     if text.split("/")[0].casefold() in RESERVED or stem_of(text.split("/")[0]).casefold() == "report":
         raise ValueError(f"{text!r} is kept for the records and the report; choose another name")
     suffix = suffix_of(text)
-    if suffix in SEGMENTATION_FORMATS:
+    if suffix in (*SEGMENTATION_FORMATS, DICOM_SEG):
         return text
     return f"{text}.seg.nrrd"  # a dot may be part of the name, e.g. patient.001
 
