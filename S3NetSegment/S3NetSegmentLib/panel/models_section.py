@@ -7,6 +7,8 @@ from pathlib import Path
 import slicer
 
 from .models_apply_section import ApplySection
+from .models_case_section import CaseSection
+from .models_training_section import TrainingSection
 from .progress_row import ProgressRow
 from .tab_order import move_before
 
@@ -18,7 +20,8 @@ class ModelsSection:
 
     :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
 
-    Attributes: ``ui`` (its widgets), ``widgets`` (those to show and hide with this use), ``apply``.
+    Attributes: ``ui`` (its widgets), ``widgets`` (those to show and hide with this use), ``apply``, ``case`` and
+    ``training``.
     """
 
     def __init__(self, panel_ui, notify, progress: ProgressRow, save_undo):
@@ -37,15 +40,18 @@ class ModelsSection:
             move_before(widget, panel_ui.advancedCollapsibleButton)
         self.active = False
         self.apply = ApplySection(ui, notify, progress, save_undo)
+        self.case = CaseSection(ui, notify, progress, lambda: self.training.cohort_chosen())
+        self.training = TrainingSection(ui, notify, lambda: self.case.folder, self.apply.choose)
 
     @property
     def running(self) -> bool:
-        """Whether a model is being applied."""
-        return self.apply.controller.running
+        """Whether a model is being applied or a case saved."""
+        return self.apply.controller.running or self.case.driver.running
 
     def show(self, parameter_node) -> None:
         """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
         self.apply.show(parameter_node)
+        self.case.show(parameter_node)
 
     def set_active(self, active: bool) -> None:
         """Whether the user sees this use of the panel, in the entered module."""
@@ -53,6 +59,7 @@ class ModelsSection:
             return
         self.active = active
         self.apply.set_active(active)
+        self.training.set_active(active)
 
     def look(self) -> None:
         """To be called often while the panel is shown."""
@@ -60,8 +67,10 @@ class ModelsSection:
 
     def cancel(self) -> None:
         self.apply.controller.cancel()
+        self.case.driver.cancel()
 
     def cleanup(self) -> None:
         """The module is unloaded."""
         self.set_active(False)
         self.apply.controller.stop()
+        self.case.driver.cancel()

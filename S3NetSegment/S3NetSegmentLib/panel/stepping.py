@@ -102,11 +102,13 @@ class SteppingDriver:
 
 
 def time_left_text(seconds: float | None) -> str:
-    """``seconds`` for people: "", "a few seconds left", "about 40 s left", "about 3 min left"."""
+    """``seconds`` for people: "", "a few seconds left", "about 40 s left", "about 3 min left", "about 5 h left"."""
     if seconds is None:
         return ""
     if seconds < 5:
         return "a few seconds left"
     if seconds < 90:
         return f"about {round(seconds / 5) * 5} s left"
-    return f"about {round(seconds / 60)} min left"
+    if seconds < 2 * 3600:
+        return f"about {round(seconds / 60)} min left"
+    return f"about {round(seconds / 3600)} h left"

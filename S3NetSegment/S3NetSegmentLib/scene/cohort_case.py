@@ -29,7 +29,11 @@ _PLACE_TOLERANCE = 1e-3  # mm, for the rounding of file headers
 
 
 class NeedsConfirmationError(InputError):
-    """Something that the user must confirm first; the text says what."""
+    """Something that the user must confirm first; the text says what, ``option`` which option of :func:`save_case`."""
+
+    def __init__(self, text: str, option: str):
+        super().__init__(text)
+        self.option = option
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,8 @@ def save_case(
     if in_the_way and not replace:
         raise NeedsConfirmationError(
             f"the cohort has {' and '.join(f'{p.parent.name}/{p.name}' for p in in_the_way)} already; replace "
-            f"{'it' if len(in_the_way) == 1 else 'them'}, or give the case another name"
+            f"{'it' if len(in_the_way) == 1 else 'them'}, or give the case another name",
+            "replace",
         )
     yield Step(0.7, f"Writing {case.name}")
     image = images[0] if same_image else case.image
@@ -206,7 +211,8 @@ def _check_classes(
     if new and not new_classes and not only_this:
         raise NeedsConfirmationError(
             f"{', '.join(new)} would be {'a new class' if len(new) == 1 else 'new classes'} of the cohort, which has {shown}: "
-            "in its other labelled cases they count as absent"
+            "in its other labelled cases they count as absent",
+            "new_classes",
         )
     if lacking:
         notes.append(f"not drawn here and taken as absent: {', '.join(lacking)}")

@@ -10,12 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..errors import InputError
 from ..images.files import replacing
 from ..images.writing import write_png
-from ..weights.checkpoint import read_torch_file
 
 STATE, STATUS, STOP, LOG, MODEL, CURVES, PICTURES, BOARD = (
     "state.pt", "status.json", "stop", "log.jsonl", "model.pt", "curves.png", "pictures", "tensorboard",
@@ -58,6 +56,8 @@ class RunFolder:
 
     def read_state(self) -> dict:
         """The kept state. Raises InputError if it is damaged or of another kind."""
+        from ..weights.checkpoint import read_torch_file  # imports torch, which looking at a run does not need
+
         path = self.path / STATE
         content = read_torch_file(path, remedy="Begin anew without --resume, or in another folder")
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
@@ -177,6 +177,8 @@ def _is_alive(pid) -> bool:
 def write_torch_file(path: Path, content: dict) -> None:
     """Writes ``content`` with ``torch.save``, on the disk before the old file goes. Raises ResourceError when the disk is
     full; the old file is kept then."""
+    import torch
+
     buffer = io.BytesIO()  # torch hides why a write failed; plain writing tells
     torch.save(content, buffer)
     with replacing(path) as temporary, open(temporary, "wb") as file:
