@@ -119,7 +119,7 @@ class TrainingRun:
                 f"{str(self.folder.path)!r} holds a training run already; resume it, or choose another folder"
             )
         if not order.cohort:
-            raise InputError("no cohort folder is chosen; choose it under 'Save this case to the cohort'")
+            raise InputError("no cohort folder is chosen; choose the one to train on")
         if not (Path(order.cohort) / "images").is_dir():
             raise InputError(f"{order.cohort!r} is no cohort: it has no folder 'images'; save cases to it first")
         command = [self._python(), str(_SCRIPT), *order.arguments(self.folder.path, resume)]
