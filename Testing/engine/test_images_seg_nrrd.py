@@ -233,3 +233,15 @@ def test_what_slicer_writes_is_read_back_on_the_grid_of_its_image(slicer, tmp_pa
     size = sitk.ReadImage(str(tmp_path / "slicer.seg.nrrd")).GetSize()
     assert (size != (10, 9, 8)) == crop
     assert_same(read_segmentation(tmp_path / "slicer.seg.nrrd"), wanted)
+
+
+def test_names_and_keys_that_are_not_utf8_are_read_with_a_mark_and_can_be_written_again(tmp_path):
+    labels = np.zeros((2, 4, 5), np.uint8)
+    labels[0, 1, 1] = 1
+    path = tmp_path / "a.seg.nrrd"
+    write_segmentation(Segmentation([labels], [Segment("Leber", (1, 0, 0), 1)], np.eye(4)), path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"Name:=Leber", b"Name:=Le\xffer").replace(b"Segment0_Layer", b"Segment0\xff_Lay"))
+    found = read_segmentation(path)
+    assert found.segments[0].name == "Le\ufffder" and (found.layers[0] == labels).all()
+    write_segmentation(found, tmp_path / "b.seg.nrrd")

@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 
 from ..progress import Step, Steps
+from ..threads import one_thread_if
 from .frame import Frame, Window
 
 _GROW_BLUR = 0.7  # pixels, of GrowCut's labels and of the vote before its sure voxels are taken
@@ -53,9 +54,10 @@ class Ballot:
         sure = np.ones((self.last - self.first + 1, *self._frame.box.shape), np.uint8)
         for start, stop, window in self._parts():
             yield Step((start - self.first) / len(sure), "Voting")
-            shares = self._smooth(lambda a, b, w=window: self._first_vote(a, b, w), start, stop, _GROW_BLUR)
-            best, classes = shares.max(1)
-            known = best > least * shares.sum(1)
+            with one_thread_if(True):  # the parts are small
+                shares = self._smooth(lambda a, b, w=window: self._first_vote(a, b, w), start, stop, _GROW_BLUR)
+                best, classes = shares.max(1)
+                known = best > least * shares.sum(1)
             self._of(sure, start, stop, window)[...] = (torch.where(known, classes + 1, 0)).numpy()
         return sure
 
@@ -67,14 +69,15 @@ class Ballot:
         sums = torch.zeros(shape[0], 3, self._classes)
         for start, stop, window in self._parts():
             yield Step((start - self.first) / shape[0], "Deciding")
-            shares = self._first_vote(start, stop, window)
-            if self._again is not None:
-                again = self._smooth(
-                    lambda a, b, w=window: self._one_hot(self._again, a, b, w), start, stop, _GROW_BLUR
-                )
-                shares = torch.lerp(shares, again, self._again_share)
-            shares = shares / shares.sum(1, keepdim=True)
-            best, winner = shares.max(1)
+            with one_thread_if(True):
+                shares = self._first_vote(start, stop, window)
+                if self._again is not None:
+                    again = self._smooth(
+                        lambda a, b, w=window: self._one_hot(self._again, a, b, w), start, stop, _GROW_BLUR
+                    )
+                    shares = torch.lerp(shares, again, self._again_share)
+                shares = shares / shares.sum(1, keepdim=True)
+                best, winner = shares.max(1)
             self._of(classes, start, stop, window)[...] = winner.numpy()
             self._of(sureness, start, stop, window)[...] = best.numpy()
             rows = sums[start - self.first : stop - self.first + 1]

@@ -19,7 +19,7 @@ from .drawing import Drawing
 from .frame import Box, Frame
 from .slice_features import SliceFeatures
 
-_PRIOR_SHARE = 0.1  # in the vote, where fewer than two drawn slices say how good it is
+_PRIOR_SHARE = 0.05  # in the vote, where fewer than two drawn slices say how good it is
 _NEIGHBOURHOOD = 0.15  # of the view: a prototype of the same volume speaks near its own place, so left stays left
 _REACH_MM = 20.0
 _MOST_SUPPORT = 12  # slices of another volume, or with voxels of crossing planes

@@ -28,6 +28,7 @@ _PRIOR_BONUS = 0.01  # Dice by which another mix must be better than the prior o
 _LEAST_SHARE = 0.01
 _SIDE_FROM, _SIDE_TO = 0.38, 0.44  # how often appearance is with GrowCut before, and until, carried masks count no more
 _FURTHER_SHARES = (0.15, 0.35, 0.6, 1.0)
+_FURTHER_ALONE = 0.9  # of the Dice of the others that it must reach without them
 _FURTHER_GAIN = 0.01  # Dice that a further part must gain on hidden slices
 
 
@@ -103,7 +104,8 @@ def further_share(mix: Mix, part: str, prior: float, hidden: list[tuple[dict, to
         return prior
     scores = {share: mean_dice(mixed(mix, part, share), hidden) for share in _FURTHER_SHARES}
     best = max(scores, key=scores.get)
-    return best if scores[best] > plain + _FURTHER_GAIN else 0.0
+    # Hidden slices lie in gaps twice as wide, where any blurred guess helps: a part must also be worth something alone.
+    return best if scores[best] > plain + _FURTHER_GAIN and scores[1.0] >= _FURTHER_ALONE * plain else 0.0
 
 
 def mixed(mix: Mix, part: str, share: float) -> dict[str, float]:

@@ -76,7 +76,9 @@ def read_segmentation(path: str | os.PathLike) -> Segmentation:
     path = checked_path(path)
     if path.is_file() and path.suffix.lower() in (".nrrd", ".nhdr"):
         reader = opened(path)
-        keys = {k: reader.GetMetaData(k) for k in reader.GetMetaDataKeys() if k.startswith("Segment")}
+        # A key that is not UTF-8 (a damaged file) cannot even be asked for; in a text its wrong bytes are marked.
+        known = [k for k in reader.GetMetaDataKeys() if k.startswith("Segment") and k.isprintable()]
+        keys = {k: reader.GetMetaData(k).encode("utf-8", "surrogateescape").decode("utf-8", "replace") for k in known}
         if any(k.startswith("Segment0_") for k in keys):
             return _from_seg_nrrd(path, keys)
     return _from_label_map(read_image(path), path)
