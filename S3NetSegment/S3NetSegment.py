@@ -42,6 +42,7 @@ class S3NetSegment(ScriptedLoadableModule):
             "point inside the object that you want. Works on grey and colour images, slices and whole volumes. "
             "<b>Few-shot</b>: draw segments on one or a few slices and press <b>Propagate</b> for all other slices, or "
             "for another volume. "
+            "<b>Models</b>: apply a trained model, save cases to a cohort, train a model from few labelled cases. "
             "No data leave this computer.<p>See the <a href='{homepage}'>tutorial</a>.</p>"
         ).format(homepage=HOMEPAGE)
         parent.acknowledgementText = _(

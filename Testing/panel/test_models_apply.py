@@ -78,7 +78,7 @@ def test_the_model_file_is_remembered(open_models, open_panel, model_file):
     assert "Ring" in panel.panel.models.ui.modelText.text
 
 
-def test_applying_makes_segments_with_names_colours_and_terminology(open_models, model_file, volume_node):
+def test_applying_makes_segments_with_names_colours_and_terminology(open_models, model_file, volume_node, keep_picture):
     panel = open_models(model_file)
     apply(panel)
     assert panel.names() == ["Ring", "Core"] and panel.parameters.segmentation is panel.segmentation
@@ -93,7 +93,10 @@ def test_applying_makes_segments_with_names_colours_and_terminology(open_models,
     ids = panel.segmentation.GetSegmentation().GetSegmentIDs()
     assert segment_look(panel.segmentation, ids[0]).terminology == CLASSES[0].terminology
     assert len(segment_tag(panel.segmentation, ids[0], "S3NetSegment.ModelSha256")) == 64
-    assert panel.ui.progressRow.isVisible() is False
+    assert not panel.ui.progressRow.isVisible()
+    panel.panel.models.ui.cohortCollapsibleButton.collapsed = False
+    panel.settle(0.1)
+    keep_picture(panel.widget.parent, "models_apply")
 
 
 def test_one_undo_takes_the_answer_back_and_other_segments_stay(open_models, model_file, volume_node):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -112,6 +113,9 @@ class Application(QtCore.QObject):
         self._qt.setOrganizationName("S3NetSegmentTests")
         self._qt.setApplicationName("S3NetSegmentTests")
         self._headless, self._manager, self._layout = headless, _ModuleManager(), LayoutManager()
+        # Settings of its own: several test runs on one machine would clear each other's.
+        self._settings_folder = tempfile.TemporaryDirectory(prefix="S3NetSegmentTests")
+        QtCore.QSettings.setPath(QtCore.QSettings.NativeFormat, QtCore.QSettings.UserScope, self._settings_folder.name)
         self._settings = QtCore.QSettings()
         self._settings.clear()
         self.applicationName, self.temporaryPath = "Slicer", slicer.app.temporaryPath

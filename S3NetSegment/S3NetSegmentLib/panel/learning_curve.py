@@ -16,8 +16,8 @@ def learning_curve(
 ) -> qt.QPixmap:
     """A picture of :data:`SIZE`.
 
-    :param losses, scores: (step, value), in order.
-    :param steps: planned; the right end of the picture.
+    :param losses, scores: (step, value), in order; the last of them is the right end of the picture.
+    :param steps: planned.
     :param palette: of the widget that shows it, for background and text.
     """
     width, height = SIZE
@@ -25,7 +25,7 @@ def learning_curve(
     pixmap.fill(palette.color(qt.QPalette.Base))
     painter = qt.QPainter(pixmap)
     painter.setRenderHint(qt.QPainter.Antialiasing, True)
-    last = max([steps, 1, *(step for step, _ in (*losses[-1:], *scores[-1:]))])
+    last = max([1, *(step for step, _ in (*losses[-1:], *scores[-1:]))])
     low, high = _range([value for _, value in losses])
 
     def x(step: float) -> float:
@@ -47,7 +47,7 @@ def learning_curve(
         painter.setPen(qt.QColor(*_SCORE))
         painter.drawText(width - _RIGHT + 4, top, _RIGHT - 4, 14, _flags("AlignLeft"), f"{share:g}")
     painter.setPen(text)
-    painter.drawText(_LEFT, height - 15, width - _LEFT - _RIGHT, 14, _flags("AlignRight"), f"{last} steps")
+    painter.drawText(_LEFT, height - 15, width - _LEFT - _RIGHT, 14, _flags("AlignRight"), f"step {last} of {steps}")
     painter.setPen(qt.QColor(*_LOSS))
     painter.drawText(_LEFT, height - 15, 60, 14, _flags("AlignLeft"), "loss")
     painter.setPen(qt.QColor(*_SCORE))

@@ -119,5 +119,5 @@ class CaseSection:
         ui.saveCaseButton.text = "Cancel" if running else "Save case"
         ui.saveCaseButton.enabled = running or there
         ui.saveCaseButton.toolTip = _HELP if there else "Select a volume first."
-        for widget in (ui.cohortFolderRow, ui.caseNameRow, ui.patientEdit):
+        for widget in (ui.caseNameRow, ui.patientEdit):
             widget.enabled = not running

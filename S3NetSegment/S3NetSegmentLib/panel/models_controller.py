@@ -96,7 +96,8 @@ def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
 
     model = (files or ModelFiles()).read(request.path)
     segmenter = ModelSegmenter(model, request.device)
-    answer = yield from within(segmenter.segment(request.volume, confidence=request.confidence), 0.0, 0.98)
+    search = segmenter.segment(request.volume, confidence=request.confidence, short_steps=True)
+    answer = yield from within(search, 0.0, 0.98)
     tags = model_tags(model, request.path, answer.device)
     return answer, as_segmentation(model, answer.labels, request.volume, tags)
 

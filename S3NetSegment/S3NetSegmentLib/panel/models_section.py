@@ -32,7 +32,7 @@ class ModelsSection:
         self._root = slicer.util.loadUI(str(_UI_FILE))
         self.ui = slicer.util.childWidgetVariables(self._root)
         ui, layout = self.ui, panel_ui.sharedForm.parent().layout()
-        above, below = (ui.applyModelFrame,), (ui.cohortCollapsibleButton, ui.trainingCollapsibleButton)
+        above, below = (ui.applyModelFrame,), (ui.cohortForm, ui.cohortCollapsibleButton, ui.trainingCollapsibleButton)
         self.widgets = (*above, *below)
         for widget, neighbour in ((above[0], panel_ui.progressRow), *((w, panel_ui.answerCollapsibleButton) for w in below)):  # fmt: skip
             layout.insertWidget(layout.indexOf(neighbour), widget)
@@ -60,6 +60,12 @@ class ModelsSection:
         self.active = active
         self.apply.set_active(active)
         self.training.set_active(active)
+
+    def running_changed(self) -> None:
+        """One thing at a time: they share the progress row and the nodes. A training process minds neither."""
+        self.ui.applyModelFrame.enabled = not self.case.driver.running
+        self.ui.cohortForm.enabled = not self.running
+        self.ui.cohortCollapsibleButton.enabled = not self.apply.controller.running
 
     def look(self) -> None:
         """To be called often while the panel is shown."""

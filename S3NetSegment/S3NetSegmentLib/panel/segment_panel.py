@@ -308,6 +308,7 @@ class SegmentPanel:
         ui, running = self.ui, self.running
         for widget in (ui.sharedForm, ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, self.tabs.bar):
             widget.enabled = not running
+        self.models.running_changed()
         self.editor.hold_keys(running)
         for shortcut in self._shortcuts[-1:]:
             shortcut.enabled = running

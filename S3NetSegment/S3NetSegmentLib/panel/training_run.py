@@ -119,7 +119,7 @@ class TrainingRun:
                 f"{str(self.folder.path)!r} holds a training run already; resume it, or choose another folder"
             )
         if not order.cohort:
-            raise InputError("no cohort folder is chosen; choose it under 'Save this case to the cohort'")
+            raise InputError("no cohort folder is chosen; choose the one to train on")
         if not (Path(order.cohort) / "images").is_dir():
             raise InputError(f"{order.cohort!r} is no cohort: it has no folder 'images'; save cases to it first")
         command = [self._python(), str(_SCRIPT), *order.arguments(self.folder.path, resume)]
@@ -142,9 +142,9 @@ class TrainingRun:
     def look(self) -> None:
         """Brings state, message and log up to date."""
         ended = self._process.poll() if self._process is not None else None  # also takes an ended process off the list
-        status = self.folder.read_status()
         if self._process is not None and self._status_stamp() != self._stamp:
             self._is_told = True
+        status = self._status()
         self.log.read()
         if self._process is not None and not self._is_told:
             if ended is None:
@@ -162,18 +162,25 @@ class TrainingRun:
         elif not self.is_busy:
             self._wants_stop = False
 
+    def _status(self) -> dict:
+        """The status of the folder; "lost" in place of "running" where the process is gone."""
+        status = self.folder.read_status()
+        if status.get("status") != "running" or status.get("host") != platform.node() or self.folder.is_running():
+            return status
+        status = self.folder.read_status()  # it may have ended in between, and said so
+        return {**status, "status": "lost"} if status.get("status") == "running" else status
+
     def _told(self, status: dict) -> tuple[str, str]:
         """State and message from the run folder alone."""
         told, message = status.get("status", "none"), str(status.get("message", ""))
         if told == "running":
             if status.get("host") != platform.node():
                 return "running", f"It runs on the computer {status.get('host')}, as far as its folder tells."
-            if not self.folder.is_running():
-                words = self._last_words()
-                return "lost", f"Its process ended without a word. {words}".strip()
             if self.folder.stop_is_asked:
                 return "stopping", "Stopping: the present step is finished and the state saved."
             return "running", ""
+        if told == "lost":
+            return told, f"Its process ended without a word. {self._last_words()}".strip()
         if told == "stopped":
             return told, f"{message[:1].upper()}{message[1:]}.".replace("go on with --resume", "resume it to go on")
         if told in ("finished", "failed"):

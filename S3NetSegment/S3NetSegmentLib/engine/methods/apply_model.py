@@ -55,9 +55,10 @@ class ModelSegmenter:
         self._device = device if isinstance(device, torch.device) else choose_device(device)
         self._network = model.build() if network is None else network
 
-    def segment(self, volume: Volume, *, confidence: bool = False) -> Steps[ModelAnswer]:
+    def segment(self, volume: Volume, *, confidence: bool = False, short_steps: bool = False) -> Steps[ModelAnswer]:
         """Labels of ``volume``. Memory beyond the labels (and the confidence) is bounded, whatever the size of the volume.
 
+        :param short_steps: one slice at a time on a CPU, for a window that must stay alive; takes a few percent longer.
         :raises InputError: an image without contrast.
         :raises ResourceError: the memory does not suffice for a single slice.
         """
@@ -68,6 +69,8 @@ class ModelSegmenter:
         views = [slices.oriented(a) for a in (labels, sureness) if a is not None]
         pixels = slices.native[0] * slices.native[1] * (len(self.model.classes) + 1)
         batch = max(1, min(_BATCH.get(self._device.type, 32), _ROOM // (4 * pixels)))
+        if short_steps and self._device.type == "cpu":
+            batch = 1
         fallback = BatchFallback(self._device, batch, notes, "the model")
         first = 0
         while first < slices.count:
