@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from ..engine import InputError, ResourceError
 from ..engine.progress import within
 from ..scene.session import watch
 from .answer import FindRegions, SegmentAnswer, default_count
+from .listener import Listener
 from .request import SegmentRequest
 from .result import SegmentResult
 from .stepping import SteppingDriver
-
-
-class Listener(Protocol):
-    """Who shows what the controller does: the panel."""
-
-    def state_changed(self) -> None:
-        """A run began or ended, or the live result came, changed or went."""
-
-    def progressed(self, step, seconds_left: float | None) -> None: ...
-
-    def refused(self, text: str) -> None:
-        """Something cannot be done; ``text`` says why and what to do."""
-
-    def informed(self, text: str) -> None: ...
-
-    def torch_missed(self) -> None:
-        """The run needs torch, which is not there."""
-
-    def failed(self, error: Exception) -> None:
-        """An unexpected error."""
 
 
 class SegmentController:

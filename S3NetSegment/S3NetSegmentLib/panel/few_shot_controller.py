@@ -17,30 +17,11 @@ from ..scene.session import watch
 from .few_shot_request import FewShotRequest
 from .few_shot_result import FewShotResult
 from .few_shot_support import SupportKeeper
+from .listener import Listener
 from .stepping import SteppingDriver
 
 _ENGINES = 2  # volumes whose engine is kept: the drawn one, and another one that its drawing is taken to
 _QUICK_SHARE = 0.1  # of the progress bar
-
-
-class FewShotListener(Protocol):
-    """Who shows what the controller does: the panel, or the effect."""
-
-    def state_changed(self) -> None:
-        """A run began or ended, the answer came, changed or went, or other slices count as drawn."""
-
-    def progressed(self, step, seconds_left: float | None) -> None: ...
-
-    def refused(self, text: str) -> None:
-        """Something cannot be done; ``text`` says why and what to do."""
-
-    def informed(self, text: str) -> None: ...
-
-    def torch_missed(self) -> None:
-        """The run needs torch, which is not there."""
-
-    def failed(self, error: Exception) -> None:
-        """An unexpected error."""
 
 
 class MakeEngine(Protocol):
@@ -61,7 +42,7 @@ class FewShotController:
 
     def __init__(
         self,
-        listener: FewShotListener,
+        listener: Listener,
         save_undo: Callable[[object], object] | None = None,
         make_engine: MakeEngine | None = None,
         driver: SteppingDriver | None = None,

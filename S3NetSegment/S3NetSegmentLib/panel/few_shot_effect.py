@@ -142,7 +142,7 @@ class FewShotEffectFrame:
         except InputError as error:
             self.refused(str(error))
 
-    # -- what the controller tells (FewShotListener)
+    # -- what the controller tells (Listener)
 
     def state_changed(self) -> None:
         support = self.controller.support

@@ -152,7 +152,7 @@ class FewShotSection:
     def _live_clicked(self, on: bool) -> None:
         (self._live.soon if on else self._live.stop)()
 
-    # -- what the controller tells (FewShotListener)
+    # -- what the controller tells (Listener)
 
     def state_changed(self) -> None:
         running = self.controller.running

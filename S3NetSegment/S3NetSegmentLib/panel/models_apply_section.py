@@ -76,7 +76,7 @@ class ApplySection:
         else:
             self._start(self.controller.start)
 
-    # -- what the controller tells (ModelListener)
+    # -- what the controller tells (Listener)
 
     def state_changed(self) -> None:
         if self.controller.running:

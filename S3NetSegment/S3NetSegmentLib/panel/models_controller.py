@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -15,27 +14,8 @@ from ..scene.confidence import doubtful_part, hide_overlay, show_overlay
 from ..scene.model_answer import write_model_answer
 from ..scene.session import watch
 from ..scene.volumes import volume_from_node
+from .listener import Listener
 from .stepping import SteppingDriver
-
-
-class ModelListener(Protocol):
-    """Who shows what the controller does: the panel."""
-
-    def state_changed(self) -> None:
-        """A run began or ended, or the answer came or went."""
-
-    def progressed(self, step, seconds_left: float | None) -> None: ...
-
-    def refused(self, text: str) -> None:
-        """Something cannot be done; ``text`` says why and what to do."""
-
-    def informed(self, text: str) -> None: ...
-
-    def torch_missed(self) -> None:
-        """The run needs torch, which is not there."""
-
-    def failed(self, error: Exception) -> None:
-        """An unexpected error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +99,7 @@ class ModelController:
 
     def __init__(
         self,
-        listener: ModelListener,
+        listener: Listener,
         save_undo: Callable[[object], object] | None = None,
         steps: Callable | None = None,
         driver: SteppingDriver | None = None,
