@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..engine import InputError, ResourceError
+from ..engine import InputError
 from ..engine.progress import within
 from ..scene.session import watch
 from .answer import FindRegions, SegmentAnswer, default_count
-from .listener import Listener
+from .listener import Listener, tell
 from .request import SegmentRequest
 from .result import SegmentResult
 from .stepping import SteppingDriver
@@ -143,7 +143,7 @@ class SegmentController:
     def _fail(self, error: Exception) -> None:
         self._end_watch()
         self._listener.state_changed()
-        self._tell(error)
+        tell(self._listener, error)
 
     def _stopped(self) -> None:
         self._end_watch()
@@ -168,7 +168,7 @@ class SegmentController:
         try:
             action(self.result)
         except Exception as error:
-            self._tell(error)
+            tell(self._listener, error)
             return False
         self._listener.state_changed()
         return True
@@ -181,7 +181,7 @@ class SegmentController:
         try:
             request = known.with_points(inside, outside, radius_mm)
         except InputError as error:
-            self._tell(error)
+            tell(self._listener, error)
             return False
         if (request.inside, request.outside, request.radius_mm) == (known.inside, known.outside, known.radius_mm):
             return False
@@ -216,11 +216,3 @@ class SegmentController:
         self.result, self._result_watch = result, None
         if result is not None:
             self._result_watch = watch([result.answer.request.volume_node, result.node], lambda reason: self.let_go())
-
-    def _tell(self, error: Exception) -> None:
-        if isinstance(error, (InputError, ResourceError)):
-            self._listener.refused(str(error))
-        elif isinstance(error, ImportError) and (error.name or "").split(".")[0] == "torch":
-            self._listener.torch_missed()
-        else:
-            self._listener.failed(error)

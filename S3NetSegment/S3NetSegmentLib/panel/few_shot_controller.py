@@ -10,14 +10,14 @@ from typing import Protocol
 
 import numpy as np
 
-from ..engine import InputError, ResourceError, Step
+from ..engine import InputError, Step
 from ..engine.progress import within
 from ..scene.editing_rules import RESPECTFUL, EditingRules
 from ..scene.session import watch
 from .few_shot_request import FewShotRequest
 from .few_shot_result import FewShotResult
 from .few_shot_support import SupportKeeper
-from .listener import Listener
+from .listener import Listener, tell
 from .stepping import SteppingDriver
 
 _ENGINES = 2  # volumes whose engine is kept: the drawn one, and another one that its drawing is taken to
@@ -197,7 +197,7 @@ class FewShotController:
         if not live:
             self._keep(None)
         self._listener.state_changed()
-        self._tell(error)
+        tell(self._listener, error)
 
     def _stopped(self) -> None:
         live = self._end_run()
@@ -237,7 +237,7 @@ class FewShotController:
                 result.preview.protect(self.support.slices)  # also what was drawn since the answer came
             accepted = result.accept(self._save_undo, rules)
         except Exception as error:
-            self._tell(error)
+            tell(self._listener, error)
             return False
         if self.support is not None and not result.request.is_other_volume:
             result.state = self.support.answer_accepted(accepted.name)
@@ -283,14 +283,6 @@ class FewShotController:
         self._listener.state_changed()
         if was_open and not self.driver.running:
             self._listener.informed(f"The preview was taken away: {reason}.")
-
-    def _tell(self, error: Exception) -> None:
-        if isinstance(error, (InputError, ResourceError)):
-            self._listener.refused(str(error))
-        elif isinstance(error, ImportError) and (error.name or "").split(".")[0] == "torch":
-            self._listener.torch_missed()
-        else:
-            self._listener.failed(error)
 
 
 def _real_engine(volume, settings, axis: str, encoder: str, device: str):

@@ -1,8 +1,10 @@
-"""``Listener``: what a controller tells whoever shows it."""
+"""``Listener``: what a controller tells whoever shows it, and how an error is told."""
 
 from __future__ import annotations
 
 from typing import Protocol
+
+from ..engine import InputError, ResourceError
 
 
 class Listener(Protocol):
@@ -23,3 +25,13 @@ class Listener(Protocol):
 
     def failed(self, error: Exception) -> None:
         """An unexpected error."""
+
+
+def tell(listener: Listener, error: Exception) -> None:
+    """Tells ``listener`` of an error: what the user can mend is refused in words, missing torch is offered, all else failed."""
+    if isinstance(error, (InputError, ResourceError)):
+        listener.refused(str(error))
+    elif isinstance(error, ImportError) and (error.name or "").split(".")[0] == "torch":
+        listener.torch_missed()
+    else:
+        listener.failed(error)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..engine import InputError, ResourceError, Step, Volume
+from ..engine import InputError, Step, Volume
 from ..engine.progress import within
 from ..scene.confidence import doubtful_part, hide_overlay, show_overlay
 from ..scene.model_answer import write_model_answer
 from ..scene.session import watch
 from ..scene.volumes import volume_from_node
-from .listener import Listener
+from .listener import Listener, tell
 from .stepping import SteppingDriver
 
 
@@ -189,12 +189,7 @@ class ModelController:
     def _failed(self, error: Exception) -> None:
         self._end_watch()
         self._listener.state_changed()
-        if isinstance(error, (InputError, ResourceError)):
-            self._listener.refused(str(error))
-        elif isinstance(error, ImportError) and (error.name or "").split(".")[0] == "torch":
-            self._listener.torch_missed()
-        else:
-            self._listener.failed(error)
+        tell(self._listener, error)
 
     def _stopped(self) -> None:
         self._end_watch()
