@@ -11,7 +11,6 @@ from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 from S3NetSegmentLib.engine.training.cohort import image_hash, read_cohort
-from S3NetSegmentLib.engine.training.cohort_writing import write_case
 from S3NetSegmentLib.engine.training.split import split_cohort
 
 
@@ -179,37 +178,3 @@ def test_the_hash_of_an_image_is_that_of_its_content(tmp_path):
         write_image(volume, tmp_path / name)
         assert image_hash(read_image(tmp_path / name)) == digest
     assert image_hash(phantom(1)[0]) != digest
-
-
-def test_a_case_is_saved_into_a_cohort_and_read_back(tmp_path):
-    volume, labels = phantom(3)
-    write_case(tmp_path, "first", volume, drawn(volume, labels), patient="p1")
-    write_case(tmp_path, "second", volume)
-    cohort = read(tmp_path)
-    assert [(c.name, c.patient, c.label is not None) for c in cohort.cases] == [
-        ("first", "p1", True), ("second", "second", False),
-    ]  # fmt: skip
-    assert np.array_equal(cohort.cases[0].read_labels(cohort.classes), labels)
-    assert np.array_equal(cohort.cases[0].read_volume().array, volume.array)
-    with pytest.raises(InputError, match="has a case 'first' already"):
-        write_case(tmp_path, "first", volume)
-    write_case(tmp_path, "first", volume, drawn(volume, np.minimum(labels, 1), ["Ring"]), replace=True)
-    assert [c.name for c in read(tmp_path).classes] == ["Ring"]
-    write_case(tmp_path, "first", volume, replace=True)
-    assert not read(tmp_path).labelled
-
-
-def test_a_case_that_cannot_be_saved_changes_nothing(tmp_path):
-    volume, labels = phantom(3)
-    other, _ = phantom(3, size=(30, 30, 4))
-    for name, drawing, message in (
-        ("../up", None, "cannot be a file name"), ("", None, "cannot be a file name"),
-        ("empty", drawn(volume, np.zeros_like(labels)), "nothing is drawn"),
-        ("moved", drawn(other, phantom(3, size=(30, 30, 4))[1][:, :, :]), None),
-    ):  # fmt: skip
-        if message is None:
-            drawing.ijk_to_ras = np.diag((2.0, 1, 1, 1))
-            message = "does not lie on the grid"
-        with pytest.raises(InputError, match=message):
-            write_case(tmp_path / "new", name, volume, drawing)
-    assert not (tmp_path / "new").exists()

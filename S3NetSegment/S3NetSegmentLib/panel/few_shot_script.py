@@ -25,6 +25,7 @@ from ..scene.few_shot_writing import AnsweredSlices, write_few_shot
 from ..scene.provenance import few_shot_tags
 from ..scene.support_set import SupportSlice
 from ..scene.volumes import volume_from_node
+from .settings_values import changed_settings
 
 ALL = "all"
 
@@ -87,11 +88,7 @@ def few_shot_settings(changes: dict | None, seed: int | None = None) -> FewShotS
     changes = dict(changes or {})
     if seed is not None:
         changes["seed"] = seed
-    known = [field.name for field in dataclasses.fields(FewShotSettings)]
-    unknown = sorted(set(changes) - set(known))
-    if unknown:
-        raise InputError(f"there is no setting {', '.join(unknown)}; the settings are: {', '.join(sorted(known))}")
-    return FewShotSettings(**changes)
+    return changed_settings(FewShotSettings(), changes)
 
 
 def drawn_support(

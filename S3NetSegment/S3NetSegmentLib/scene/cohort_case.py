@@ -15,7 +15,7 @@ from ..engine.images.files import replacing, stem_of
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_image, write_segmentation
 from ..engine.progress import Step, Steps, within
-from ..engine.training.cohort import DESCRIPTION, IMAGES, LABELS, Cohort, read_cohort
+from ..engine.training.cohort import DESCRIPTION, IMAGES, LABELS, Cohort, read_cohort, read_description
 from .labelmaps import ensure_binary_labelmap
 from .segments import segment_look, segment_mask
 from .volumes import volume_from_node
@@ -120,7 +120,7 @@ def save_case(
         notes.append("no segmentation is selected: the case was saved without labels")
     else:
         labels = _labels(segmentation_node, volume, notes)
-    description = _description(case.folder / DESCRIPTION)
+    description = read_description(case.folder / DESCRIPTION)
     cohort = yield from within(_cohort(case.folder), 0.0, 0.6)
     if labels is not None:
         _check_classes([s.name for s in labels.segments], case, cohort, description, new_classes, notes)
@@ -268,19 +268,6 @@ def _write(case: CohortCase, volume: Volume | None, labels: Segmentation | None)
             write_segmentation(labels, label)
         written = [case.label]
     return tuple(written)
-
-
-def _description(path: Path) -> dict:
-    """cohort.json as it is."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r} is no readable JSON ({error}); correct or remove it") from None
-    if not isinstance(content, dict) or not isinstance(content.get("patients", {}), dict):
-        raise InputError(f"{str(path)!r} must hold an object, and its 'patients' too; correct or remove it")
-    return content
 
 
 def _write_patient(case: CohortCase, description: dict) -> None:
