@@ -44,6 +44,11 @@ class FinetuningSettings(SettingsRecord):
     )
     normalization: str = setting("batch", "Normalisation layers.", choices=("batch", "group"))
     dropout: bool = setting(True, "Dropout in the encoder.")
+    streams: str = setting(
+        "decoders",
+        "What is doubled: decoders (one encoder serves both), or models (two whole networks, at twice the cost).",
+        choices=("decoders", "models"),
+    )
     unlabelled_weight: float = setting(1.0, "Weight of the unlabelled slices; 0: labelled slices alone.", 0.0, 100.0)
     ramp_share: float = setting(0.3, "Part of the run in which that weight rises.", 0.0, 1.0)
     views: str = setting(
@@ -120,7 +125,12 @@ class IdealFinetuning(nn.Module):
         self.settings = s = FinetuningSettings() if settings is None else settings
         self.network = seeded(
             lambda: TwoStreamUNet(
-                classes, in_channels, CHANNELS[s.network], normalization=s.normalization, dropout=s.dropout
+                classes,
+                in_channels,
+                CHANNELS[s.network],
+                normalization=s.normalization,
+                dropout=s.dropout,
+                streams=s.streams,
             ),
             seed,
         )
@@ -164,7 +174,7 @@ class IdealFinetuning(nn.Module):
     def parameter_groups(self) -> list[dict]:
         """The weights to train, with a factor of the learning rate for each group."""
         return [
-            {"params": list(self.network.encoder.parameters()), "rate": self._encoder_rate},
+            {"params": [p for e in self.network.encoders for p in e.parameters()], "rate": self._encoder_rate},
             {"params": list(self.network.decoders.parameters()), "rate": 1.0},
         ]
 
@@ -249,13 +259,12 @@ class IdealFinetuning(nn.Module):
         """Logits of both streams; the last ``unlabelled`` images may lose half of the channels in each."""
         if not self.settings.channel_dropout:
             return self.network.streams(images)
-        maps = self.network.encoder(images)
         halves = [[], []]
-        for level in maps:
-            kept = (torch.rand(unlabelled, level.shape[1], generator=generator) < 0.5).to(level)
-            kept = torch.cat((level.new_full((len(images) - unlabelled, level.shape[1]), 0.5), kept))[:, :, None, None]
-            halves[0].append(2 * kept * level)
-            halves[1].append(2 * (1 - kept) * level)
+        for first, second in zip(*self.network.maps(images), strict=True):
+            kept = (torch.rand(unlabelled, first.shape[1], generator=generator) < 0.5).to(first)
+            kept = torch.cat((first.new_full((len(images) - unlabelled, first.shape[1]), 0.5), kept))[:, :, None, None]
+            halves[0].append(2 * kept * first)
+            halves[1].append(2 * (1 - kept) * second)
         return tuple(decoder(half) for decoder, half in zip(self.network.decoders, halves, strict=True))
 
 

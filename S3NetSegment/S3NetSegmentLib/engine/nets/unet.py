@@ -95,9 +95,10 @@ class UNetDecoder(nn.Module):
 
 
 class TwoStreamUNet(nn.Module):
-    """One encoder with two different decoders; their mean probability is the answer.
+    """One encoder with two different decoders, or two whole networks; the streams' mean probability is the answer.
 
     :param classes: number of classes, the background included.
+    :param streams: "decoders" (they share the encoder) or "models" (each has one of its own: more diverse, twice the work).
     """
 
     def __init__(
@@ -108,8 +109,11 @@ class TwoStreamUNet(nn.Module):
         *,
         normalization: str = "batch",
         dropout: bool = True,
+        streams: str = "decoders",
     ):
         super().__init__()
+        if streams not in ("decoders", "models"):
+            raise InputError(f"streams is {streams!r}; it must be decoders or models")
         if classes < 2:
             raise InputError(f"classes is {classes}; a segmentation needs the background and at least one class")
         self.architecture = {
@@ -118,12 +122,21 @@ class TwoStreamUNet(nn.Module):
             "channels": list(channels),
             "normalization": normalization,
             "dropout": dropout,
+            "streams": streams,
         }
         self.encoder = UNetEncoder(in_channels, channels, normalization=normalization, dropout=dropout)
+        self.second_encoder = None
         self.decoders = nn.ModuleList(
             UNetDecoder(channels, classes, upsampling=way, normalization=normalization)
             for way in ("transposed", "bilinear")
         )
+        if streams == "models":
+            self.second_encoder = UNetEncoder(in_channels, channels, normalization=normalization, dropout=dropout)
+
+    @property
+    def encoders(self) -> tuple[UNetEncoder, ...]:
+        """The one that both streams share, or that of each."""
+        return (self.encoder,) if self.second_encoder is None else (self.encoder, self.second_encoder)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[N, classes, H, W]`` of ``images`` ``[N, in_channels, H, W]``: the logarithm of the two streams' mean
@@ -133,11 +146,17 @@ class TwoStreamUNet(nn.Module):
 
     def streams(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits ``[N, classes, H, W]`` of each decoder."""
-        maps = self.encoder(images)
-        return self.decoders[0](maps), self.decoders[1](maps)
+        first, second = (decoder(maps) for decoder, maps in zip(self.decoders, self.maps(images), strict=True))
+        return first, second
+
+    def maps(self, images: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """What each stream's encoder makes of ``images``; the same maps twice where they share it."""
+        first = self.encoder(images)
+        return first, first if self.second_encoder is None else self.second_encoder(images)
 
     def load_encoder(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Takes pre-trained ``weights`` of a :class:`UNetEncoder`. Raises InputError if they belong to another one."""
+        """Takes pre-trained ``weights`` of a :class:`UNetEncoder`, for both streams. Raises InputError if they belong to
+        another one."""
         own = self.encoder.state_dict()
         wrong = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
         if wrong or len(weights) != len(own):
@@ -146,7 +165,8 @@ class TwoStreamUNet(nn.Module):
                 f"channels, {self.encoder.normalization} normalisation, {self.encoder.in_channels} input channels); "
                 "pre-train and fine-tune with the same network"
             )
-        self.encoder.load_state_dict(weights)
+        for encoder in self.encoders:
+            encoder.load_state_dict(weights)
 
 
 def seeded(make, seed: int) -> nn.Module:
