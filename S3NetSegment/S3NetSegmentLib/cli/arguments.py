@@ -75,12 +75,13 @@ def voxel(text: str) -> tuple[int, ...]:
 
 
 def slice_numbers(text: str) -> tuple[int, ...] | str:
-    """Type of ``--drawn``: K,K,..., each counted from 0, in any order; or "all"."""
-    if text.strip() == "all":
-        return "all"
-    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} are no slices; write numbers counted from 0, e.g. 12,20,31, or all")
-    return tuple(sorted({int(part) for part in text.split(",")}))
+    """Type of ``--drawn``: K,K,... and ranges A-B, each counted from 0, in any order; or "all"."""
+    from ..engine.few_shot.drawn_numbers import drawn_numbers
+
+    try:
+        return drawn_numbers(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def slice_range(text: str) -> tuple[int, int]:

@@ -65,7 +65,7 @@ def _add_drawing(group) -> None:
     )
     group.add_argument(
         "--drawn", action=_OfDrawing, type=slice_numbers, metavar="K,K,...|all",
-        help="the drawn slices, counted from 0; also those on which you say that there is nothing",
+        help="the drawn slices, counted from 0, also ranges A-B; also those on which you say that there is nothing",
     )  # fmt: skip
     group.add_argument(
         "--segments", action="append", metavar="NAME,...", default=[], help="only these segments of the drawing"

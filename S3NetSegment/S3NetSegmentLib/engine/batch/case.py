@@ -21,7 +21,7 @@ class Case:
     :param row: for messages, e.g. "row 3".
     :param slices: first and last slice, both included; None: all.
     :param support, support_image, drawn: for each drawing its labels, its image (None: the case's own) and its drawn
-        slices (None: those with labels); equally long.
+        slices ("all": every one, None: those with labels); equally long.
     The others are as in :class:`SegmentTask` and :class:`FewShotTask`; ``settings`` holds "name=value" texts.
     """
 
@@ -41,7 +41,7 @@ class Case:
     regions_only: bool = False
     support: tuple[str, ...] = ()
     support_image: tuple[str | None, ...] = ()
-    drawn: tuple[tuple[int, ...] | None, ...] = ()
+    drawn: tuple[tuple[int, ...] | str | None, ...] = ()
     segments: tuple[str, ...] = ()
     partial: bool = False
     encoder: str = "auto"

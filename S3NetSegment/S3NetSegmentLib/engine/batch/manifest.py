@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import InputError
+from ..few_shot.drawn_numbers import ALL
 from ..images.dicom import is_dicom
 from ..images.dicom_seg import check_dicom_seg
 from ..images.files import file_head, stem_of, suffix_of
@@ -309,6 +310,11 @@ def _contradictions(fields: dict, method: str) -> list[str]:
     inside = fields.get("points") or fields.get("pixels")
     if method == "few-shot" and not fields.get("support"):
         wrong.append("support: it is missing; name the file with the drawing")
+    if (ALL, None) in zip(fields.get("drawn", ()), fields.get("support_image", ()), strict=False):
+        wrong.append(
+            "drawn: all is for a drawing of another image (support_image); with all slices of the image itself drawn "
+            "nothing is left to find: leave it empty (the slices that hold labels), or name the drawn slices"
+        )
     if method == "apply" and not fields.get("model"):
         wrong.append("model: it is missing; name the model file")
     if (fields.get("not_points") or fields.get("not_pixels")) and not inside:

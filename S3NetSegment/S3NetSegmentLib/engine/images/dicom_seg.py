@@ -63,6 +63,7 @@ def write_dicom_seg(segmentation: Segmentation, sources: Sequence[str | os.PathL
         software_versions=__version__,
         device_serial_number="none",
         series_description="Segmentation, for research",
+        content_creator_name="",  # nobody: made by a program (type 2: there, but empty)
     )
     path = Path(path)
     with replacing(path) as temporary:
