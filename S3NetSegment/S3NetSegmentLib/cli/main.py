@@ -13,7 +13,20 @@ import sys
 import traceback
 
 from .. import __version__
-from . import apply, batch, compare, demo, evaluate, few_shot, finetune, list_settings, pretrain, segment, weights
+from . import (
+    apply,
+    batch,
+    compare,
+    demo,
+    evaluate,
+    few_shot,
+    finetune,
+    list_series,
+    list_settings,
+    pretrain,
+    segment,
+    weights,
+)
 from .arguments import Parser, join_coordinates
 from .environment import EnvironmentProblem, enter
 
@@ -27,6 +40,7 @@ COMMANDS = (
     apply,
     evaluate,
     compare,
+    list_series,
     list_settings,
     weights,
 )  # register(commands) adds the parser and sets its functions: check (arguments), run (returns code)
