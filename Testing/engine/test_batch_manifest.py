@@ -294,3 +294,12 @@ def test_ten_thousand_rows_are_checked_in_seconds(folder):
     began = time.process_time()
     assert len(cases_of(folder, f"image,pixels,output\n{rows}\n")) == 10_000
     assert time.process_time() - began < 10
+
+
+def test_a_series_is_for_dicom_images_and_may_be_a_number(folder):
+    (problem,) = problems_of(folder, "image,series\nin/a.png,4\n")
+    assert "series" in problem and "DICOM" in problem
+    (folder / "study").mkdir()
+    (folder / "m.json").write_text('[{"image": "study", "series": 4}]')
+    (case,) = read_manifest(folder / "m.json", folder / "out")
+    assert case.series == "4"
