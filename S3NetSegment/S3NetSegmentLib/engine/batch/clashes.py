@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import InputError
-from ..images.dicom import is_dicom
+from ..images.dicom.series import is_dicom
 from ..images.files import file_head
 from .case import Case
 from .output_names import place_in, same_file_key

@@ -95,8 +95,8 @@ def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | Non
             wrong.append(f"output: {error}")
     if not wrong and suffix_of(fields["output"]) == DICOM_SEG:
         wrong += _dicom_seg_problems(fields["image"])
-    if not wrong and "series" in fields and not _is_dicom(fields["image"]):
-        wrong.append(f"series: {fields['series']!r} is for DICOM, but the image is none; leave it empty")
+    if not wrong and "series" in fields:
+        wrong += _series_problems(fields["image"], fields["series"])
     case = None if wrong else Case(row, **fields)
     if case is not None:
         try:
@@ -122,6 +122,14 @@ def _dicom_seg_problems(image: str) -> list[str]:
     except InputError as error:
         return [f"output: {error}"]
     return []
+
+
+def _series_problems(image: str, series: str) -> list[str]:
+    try:
+        known = _is_dicom(image)
+    except InputError as error:
+        return [f"image: {error}"]
+    return [] if known else [f"series: {series!r} is for DICOM, but the image is none; leave it empty"]
 
 
 def _is_dicom(image: str) -> bool:

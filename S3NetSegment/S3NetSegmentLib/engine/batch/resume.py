@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError, ResourceError
-from ..images.dicom import is_dicom
+from ..images.dicom.series import is_dicom
 from ..images.files import file_head, suffix_of
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
