@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..images.files import replacing
 from ..images.writing import write_png
+from ..json_file import read_json
 
 STATE, STATUS, STOP, LOG, MODEL, CURVES, PICTURES, BOARD = (
     "state.pt", "status.json", "stop", "log.jsonl", "model.pt", "curves.png", "pictures", "tensorboard",
@@ -84,7 +85,7 @@ class RunFolder:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(entry, dict):
                 yield entry
@@ -125,8 +126,8 @@ class RunFolder:
         """What :meth:`write_status` wrote, {} without it. "running" is out of date where the process was killed:
         see :meth:`is_running`."""
         try:
-            content = json.loads((self.path / STATUS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = read_json(self.path / STATUS)
+        except InputError:
             return {}
         return content if isinstance(content, dict) else {}
 
@@ -167,7 +168,7 @@ def _is_alive(pid) -> bool:
         return alive
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # gone, or a number that no process has
         return False
     except OSError:
         pass  # it is there, but another user's
