@@ -16,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import ImageWarning, InputError
+from .header_claims import check_room, check_size
 from .itk_file import LPS_TO_RAS, opened, quiet, read_itk
 
 _IO = "GDCMImageIO"
@@ -240,7 +241,9 @@ def _check_steps(chosen: list[Slice], normal: np.ndarray, step: np.ndarray, path
 def _voxels(slices: list[Slice]) -> np.ndarray:
     """The voxels of ``slices`` in that order, in a type that holds all of them (rescaled values may differ in type)."""
     planes, out = [], None
+    check_room(2 * sum(s.size[0] * s.size[1] for s in slices), slices[0].path.parent)
     for s in slices:
+        check_size(s.path, s.size, 1)
         try:
             with quiet():
                 image = sitk.ReadImage(os.fspath(s.path), imageIO=_IO)

@@ -241,7 +241,9 @@ def _listed_splits(description: dict, cases: Sequence[Case], known: set[str]) ->
             raise InputError(f"{DESCRIPTION} has a split {split!r}; it may have lists named {', '.join(SPLITS)}")
         wrong = next((n for n in names if not isinstance(n, str)), None)
         if wrong is not None:
-            raise InputError(f"split {split!r} of {DESCRIPTION} lists {wrong!r}; it may list names of cases or patients")
+            raise InputError(
+                f"split {split!r} of {DESCRIPTION} lists {wrong!r}; it may list names of cases or patients"
+            )
         unknown = [n for n in names if n not in known]
         if unknown:
             raise InputError(
