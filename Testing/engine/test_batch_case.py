@@ -100,19 +100,22 @@ def test_a_model_is_applied_and_a_changed_model_makes_its_cases_unfinished(tmp_p
     assert "model" in run_case(case, tmp_path / "out", "cpu")["error"]
 
 
-def test_a_series_can_become_dicom_seg(tmp_path):
+def test_the_chosen_series_can_become_dicom_seg(tmp_path):
     highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed (pip install highdicom)")
     _, j, i = np.mgrid[:4, :30, :32]
     ball = (j - 15) ** 2 + (i - 16) ** 2 < 60
     array = (np.where(ball, 300, 100) + np.random.default_rng(3).normal(0, 8, ball.shape)).astype(np.int16)
     extra = dict.fromkeys(("0010|0030", "0010|0040", "0008|0050", "0008|0020", "0008|0030"), "")
     extra |= {"0010|0020": "P", "0010|0010": "Doe^J", "0020|0052": "1.2.9", "0020|0010": "1"}
-    write_dicom_series(tmp_path / "series", array, np.diag([-1.0, -1.0, 3.0, 1.0]), extra=extra)
-    (tmp_path / "m.csv").write_text('image,pixels,settings,output\nseries,"16,15,2",work_size=64,a.dcm\n')
+    matrix = np.diag([-1.0, -1.0, 3.0, 1.0])
+    write_dicom_series(tmp_path / "study", array, matrix, extra=extra | {"0020|0011": "4"})
+    write_dicom_series(tmp_path / "study", array * 0 + 9, matrix, uid="1.2.3.5", extra=extra | {"0020|0011": "5"})
+    (tmp_path / "m.csv").write_text('image,series,pixels,settings,output\nstudy,4,"16,15,2",work_size=64,a.dcm\n')
     (case,) = read_manifest(tmp_path / "m.csv", tmp_path / "out")
     record = run_case(case, tmp_path / "out", "cpu")
     assert record["status"] == "done", record["error"]
     back = highdicom.seg.segread(tmp_path / "out" / "a.dcm")
+    assert all(uid.startswith("1.2.3.4.") for _, _, uid in back.get_source_image_uids())
     found = back.get_volume(combine_segments=True).array > 0
     assert 2 * (found & ball).sum() / (found.sum() + ball.sum()) > 0.85
     assert found.sum() == record["segments"][0]["voxels"]

@@ -60,6 +60,29 @@ def test_csv_and_json_say_the_same(folder):
     assert second.output == "ball.nii.gz" and second.name == "ball"
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("12,3, 7", (3, 7, 12)), ("4-6", (4, 5, 6)), ("9,4:6,5", (4, 5, 6, 9)), (8, (8,)), ([8, 2], (2, 8)), ("", None), (None, None),
+    ],
+)  # fmt: skip
+def test_drawn_slices_are_numbers_and_ranges(folder, written, meant):
+    row = {"image": "ball.nii.gz", "method": "few-shot", "support": "drawn.seg.nrrd", "drawn": written}
+    (case,) = cases_of(folder, json.dumps([row]), "m.json")
+    assert case.drawn == (meant,)
+
+
+def test_each_drawing_has_its_own_slices_and_all_is_for_one_of_another_image(folder):
+    first, second = cases_of(
+        folder,
+        "image,method,support,support_image,drawn,output\n"
+        "ball.nii.gz,few-shot,drawn.seg.nrrd;drawn.seg.nrrd,;in/a.png,4-5;all,x\n"
+        "ball.nii.gz,few-shot,drawn.seg.nrrd,in/a.png,ALL,y\n",
+    )
+    assert first.drawn == ((4, 5), "all") and second.drawn == ("all",)
+    assert [file.drawn for file in first.few_shot_task().files] == [(4, 5), "all"]
+
+
 def test_defaults_fill_what_a_row_leaves_open(folder, monkeypatch):
     monkeypatch.chdir(folder / "in")
     cases = cases_of(folder, "image,seed\nin/a.png,\nin/b.png,7\n", defaults={"seed": "5", "regions": "3"})
@@ -126,6 +149,12 @@ def test_everything_wrong_is_said_at_once_with_its_row(folder):
         ({"pixels": "1,2", "regions": 3}, "no meaning with points"),
         ({"method": "few-shot", "support": "drawn.seg.nrrd", "settings": "method=alpnet", "encoder": "default"}, "alpnet"),
         ({"method": "few-shot", "support": ["drawn.seg.nrrd"] * 3, "drawn": "1;2"}, "2 entries for 3 drawings"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "all"}, "nothing is left to find"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "20-Oct"}, "write numbers"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "every"}, "'every'"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "9-3"}, "ends before it begins"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "0-2000000000"}, "no slice of an image"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": -2}, "-2"),
         ({"seed": 1.5}, "1.5"),
         ({"seed": True}, "True"),
         ({"points": [[1, 2, float("inf")]]}, "inf"),
@@ -233,3 +262,12 @@ def test_ten_thousand_rows_are_checked_in_seconds(folder):
     began = time.process_time()
     assert len(cases_of(folder, f"image,pixels,output\n{rows}\n")) == 10_000
     assert time.process_time() - began < 10
+
+
+def test_a_series_is_for_dicom_images_and_may_be_a_number(folder):
+    (problem,) = problems_of(folder, "image,series\nin/a.png,4\n")
+    assert "series" in problem and "DICOM" in problem
+    (folder / "study").mkdir()
+    (folder / "m.json").write_text('[{"image": "study", "series": 4}]')
+    (case,) = read_manifest(folder / "m.json", folder / "out")
+    assert case.series == "4"

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import InputError
-from ..images.dicom import is_dicom
-from ..images.dicom_seg import check_dicom_seg
+from ..few_shot.drawn_numbers import ALL
+from ..images.dicom.seg_writing import check_dicom_seg
+from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
 from .case import Case
 from .columns import COLUMNS, PATH_COLUMNS
@@ -238,6 +239,8 @@ def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | Non
             wrong.append(f"output: {error}")
     if not wrong and suffix_of(fields["output"]) == DICOM_SEG:
         wrong += _dicom_seg_problems(fields["image"])
+    if not wrong and "series" in fields and not _is_dicom(fields["image"]):
+        wrong.append(f"series: {fields['series']!r} is for DICOM, but the image is none; leave it empty")
     case = None if wrong else Case(row, **fields)
     if case is not None:
         try:
@@ -256,13 +259,17 @@ def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | Non
 def _dicom_seg_problems(image: str) -> list[str]:
     try:
         check_dicom_seg()
-        if not os.path.isdir(image) and not is_dicom(Path(image), file_head(Path(image))):
+        if not _is_dicom(image):
             return [
                 "output: a .dcm output (DICOM SEG) refers to DICOM slices, but the image is no DICOM; choose .seg.nrrd"
             ]
     except InputError as error:
         return [f"output: {error}"]
     return []
+
+
+def _is_dicom(image: str) -> bool:
+    return os.path.isdir(image) or is_dicom(Path(image), file_head(Path(image)))
 
 
 def _default_output(image: str) -> str:
@@ -309,6 +316,11 @@ def _contradictions(fields: dict, method: str) -> list[str]:
     inside = fields.get("points") or fields.get("pixels")
     if method == "few-shot" and not fields.get("support"):
         wrong.append("support: it is missing; name the file with the drawing")
+    if (ALL, None) in zip(fields.get("drawn", ()), fields.get("support_image", ()), strict=False):
+        wrong.append(
+            "drawn: all is for a drawing of another image (support_image); with all slices of the image itself drawn "
+            "nothing is left to find: leave it empty (the slices that hold labels), or name the drawn slices"
+        )
     if method == "apply" and not fields.get("model"):
         wrong.append("model: it is missing; name the model file")
     if (fields.get("not_points") or fields.get("not_pixels")) and not inside:

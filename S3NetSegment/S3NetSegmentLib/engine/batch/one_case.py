@@ -26,7 +26,7 @@ import numpy as np
 from ... import __version__
 from ..errors import InputError, ResourceError
 from ..images import Segmentation, Volume
-from ..images.dicom_seg import write_dicom_seg
+from ..images.dicom.seg_writing import write_dicom_seg
 from ..images.encoding import write_png_pixels
 from ..images.files import SEGMENTATION_FORMATS, check_output_path, suffix_of
 from ..images.image_warnings import collected_image_warnings
@@ -39,7 +39,7 @@ from ..methods.segment_task import segment_image
 from ..progress import Step, drain
 from .case import Case
 from .case_files import CaseFiles
-from .fingerprint import encoder_digest, files_of, input_facts, settings_hash
+from .fingerprint import encoder_digest, input_facts, settings_hash
 from .output_names import DICOM_SEG, place_in
 from .records import flush_to_disk, forget, staging_folder, write_record
 from .resume import DONE, FAILED
@@ -142,7 +142,7 @@ def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: di
     before = input_facts(case)
     record["inputs"], record["settings_hash"] = before, settings_hash(case, encoder_digest(case))
     times.end("hashing")
-    volume = files.read_image(case.image, case.frame)
+    volume = files.read_image(case.image, case.frame, case.series)
     check_output_path(place_in(folder, case.output), (*SEGMENTATION_FORMATS, DICOM_SEG), volume=volume)
     times.end("reading")
     result = {"segment": _segment, "few-shot": _few_shot, "apply": _apply}[case.method](
@@ -246,7 +246,7 @@ def _write_segmentation(case: Case, segmentation: Segmentation, path: Path, volu
     if suffix_of(path) == ".seg.nrrd":
         files.write_segmentation(segmentation, path, volume)
     elif suffix_of(path) == DICOM_SEG:
-        write_dicom_seg(segmentation, files_of(case.image), path)
+        write_dicom_seg(segmentation, case.image, path, frame=case.frame, series=case.series)
     elif case.method == "few-shot":  # label maps keep the values of the drawing
         write_image(Volume(segmentation.layers[0], segmentation.ijk_to_ras, "labels"), path)
     else:

@@ -97,8 +97,7 @@ def read_components(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
-    bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in sitk.GetPixelIDValueAsString(reader.GetPixelID())), 8)
-    check_size(path, reader.GetSize(), reader.GetNumberOfComponents() * bits // 8)
+    check_claims(reader, path)
     try:
         with quiet():
             array = sitk.GetArrayFromImage(reader.Execute())
@@ -107,6 +106,14 @@ def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
             raise MemoryError from None
         raise InputError(_explained(path, str(error))) from None
     return array[None] if len(reader.GetSize()) == 2 else array
+
+
+def check_claims(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Raises InputError or ResourceError if what the header claims cannot be, or does not fit, see
+    :func:`~.header_claims.check_size`."""
+    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in kind), 8)
+    check_size(path, reader.GetSize(), reader.GetNumberOfComponents() * bits // 8)
 
 
 def header_matrix(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
