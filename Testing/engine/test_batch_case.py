@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -230,12 +231,43 @@ def test_missing_cut_off_and_emptied_results_are_made_again(finished):
     assert "missing or cut off" in reason(case, folder)
 
 
-def test_a_result_that_somebody_has_edited_is_kept_and_said(finished):
+@pytest.mark.parametrize("later", [5, -5000], ids=["by a clock that is right", "by a clock that was set back"])
+def test_a_result_that_somebody_has_edited_is_kept_and_said(finished, later):
     case, folder = finished
-    time.sleep(0.02)
-    (folder / "a.seg.nrrd").write_bytes((folder / "a.seg.nrrd").read_bytes() + b"\n")
+    result = folder / "a.seg.nrrd"
+    result.write_bytes(result.read_bytes() + b"\n")
+    os.utime(result, (time.time() + later,) * 2)
     plan = make_plan([case], folder, resume=True)
     assert not plan.todo and plan.edited == ["a"]
+
+
+def test_a_result_whose_copying_was_broken_off_is_made_again(finished):
+    case, folder = finished
+    result = folder / "a.seg.nrrd"
+    result.write_bytes(result.read_bytes()[: result.stat().st_size // 2])
+    os.utime(result, (time.time() + 5,) * 2)
+    assert "missing or cut off" in reason(case, folder)
+
+
+def test_an_input_that_is_only_touched_while_it_is_used_is_no_failure(tmp_path, disk, monkeypatch):
+    case = disk[0]
+    monkeypatch.setattr(one_case, "_segment", _after(lambda: os.utime(case.image), one_case._segment))
+    assert run_case(case, tmp_path / "out")["status"] == "done"
+
+
+def test_an_input_that_is_replaced_while_it_is_used_is_a_failure(tmp_path, disk, monkeypatch):
+    case = disk[0]
+    monkeypatch.setattr(one_case, "_segment", _after(lambda: write_disk(Path(case.image), 9), one_case._segment))
+    record = run_case(case, tmp_path / "out")
+    assert record["status"] == "failed" and "was changed while" in record["error"]
+
+
+def _after(act, work):
+    def done(*arguments):
+        act()
+        return work(*arguments)
+
+    return done
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 1}', b"\xff\xfe", b"[" * 50_000])
@@ -277,10 +309,13 @@ def test_leftovers_of_a_killed_batch_are_removed_and_nothing_else(finished):
     case, folder = finished
     (folder / ".s3net-abc").mkdir()
     (folder / ".s3net-abc" / "a.seg.nrrd").write_text("half")
-    (folder / "records" / ".123.json").write_text("half")
-    (folder / ".mine").write_text("mine")
-    before = set(names_in(folder)) - {".s3net-abc/a.seg.nrrd", "records/.123.json"}
-    assert records.remove_leftovers(folder, [case]) == 2
+    half = ("records/.0123456789ab.json", ".0123456789ab.html", "records/sub/.ba9876543210.json")
+    (folder / "records" / "sub").mkdir()
+    for name in (*half, ".mine", "records/.mine.json", ".0123456789ab.nrrd"):
+        (folder / name).write_text("half")
+    before = set(names_in(folder)) - {".s3net-abc/a.seg.nrrd", *half}
+    other = dataclasses.replace(case, output="sub/b.seg.nrrd")
+    assert records.remove_leftovers(folder, [case, other]) == 4
     assert set(names_in(folder)) == before
 
 

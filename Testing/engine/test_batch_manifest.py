@@ -5,8 +5,10 @@ import os
 import sys
 import types
 
+import numpy as np
 import pytest
 from batch_cases import write_disk, write_drawn_ball, write_manifest
+from image_files import write_dicom_series
 
 from S3NetSegmentLib.engine.batch.manifest import ManifestError, read_manifest
 from S3NetSegmentLib.engine.batch.output_names import checked_output, place_in
@@ -238,6 +240,36 @@ def test_an_input_is_never_replaced(folder):
     (folder / "m.csv").write_text(text)
     with pytest.raises(ManifestError, match="place of an input"):
         read_manifest(folder / "m.csv", folder / "in")
+
+
+def test_an_input_is_never_replaced_on_a_file_system_that_ignores_case(folder):
+    (folder / "m.csv").write_text("image,output\nin/a.png,A.PNG\n")
+    with pytest.raises(ManifestError, match="place of an input"):
+        read_manifest(folder / "m.csv", folder / "in")
+
+
+def test_no_result_is_put_among_the_slices_of_a_series(folder):
+    write_dicom_series(folder / "series", np.zeros((3, 8, 8), np.int16), np.eye(4))
+    slice_file = sorted((folder / "series").iterdir())[0]
+    (folder / "m.csv").write_text(f"image,output\n{slice_file},x\n")
+    with pytest.raises(ManifestError, match="place of an input"):
+        read_manifest(folder / "m.csv", folder / "series")
+    (folder / "m.csv").write_text(f"image,output\n{slice_file},results/x\n")
+    assert read_manifest(folder / "m.csv", folder / "series")
+
+
+def test_paths_of_windows_and_of_the_home_folder_are_understood(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    first, second = cases_of(folder, "image,output\nin\\a.png,x\n~/in/b.png,y\n")
+    assert (first.image, second.image) == (str(folder / "in" / "a.png"), str(folder / "in" / "b.png"))
+
+
+def test_a_path_that_the_system_cannot_take_is_refused_before_anything_runs(folder, monkeypatch):
+    from S3NetSegmentLib.engine.batch import clashes
+
+    monkeypatch.setattr(clashes, "_LONGEST_PATH", len(str(folder)) + 100)
+    (problem,) = problems_of(folder, f"image,output\nin/a.png,{'x' * 60}\nin/b.png,b\n")
+    assert "row 2" in problem and "too long a path" in problem
 
 
 def test_apply_needs_a_model_and_takes_no_settings(folder):

@@ -148,6 +148,8 @@ def _drawings(folder: Path) -> list[Planned]:
 def _heart_training(folder: Path) -> Path:
     """The ten other patients with their labels, and the test patients' images named as what must not be trained on."""
     training = folder / "training"
+    if training.exists():
+        return training
     for part in ("images", "labels"):
         (training / part).mkdir(parents=True)
     for image in sorted((SHARED_DATA / "mr_cardiac_acdc").glob("*_image.nii.gz")):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from command_line import s3net, start
 
+_AGAIN = "tried once more"  # what a batch says when a worker died
 _FINISHED = re.compile(r"\[(\d+)/\d+\] ")
 
 
@@ -44,13 +45,13 @@ def disturbed_runs(manifest: Path, folder: Path, count: int, jobs: int, seed: in
                 time.sleep(rng.uniform(0, 0.6))
                 workers = _children(process.pid)
                 os.kill(rng.choice(workers) if victim == "worker" else process.pid, signal.SIGKILL)
-            process.stderr.read()
+            again += _AGAIN in process.stderr.read()
         _check_end(story, process.returncode, -signal.SIGKILL, "the killed batch")
         if not _all_end(workers):
             story.failures.append("a worker outlived its batch")
         _check_state(story, manifest, folder, known)
     _finish(story, command, folder, known)
-    story.told = "1 worker and 2 batches killed with SIGKILL"
+    story.told = f"1 worker and 2 batches killed with SIGKILL, {again} case begun anew at once by its batch"
     return story
 
 
@@ -97,7 +98,7 @@ def _wait_for(process: subprocess.Popen, finished: int) -> int:
     """Reads what the batch tells until so many cases are finished; how many were lost and tried again."""
     again = 0
     for line in process.stderr:
-        again += "tried once more" in line
+        again += _AGAIN in line
         found = _FINISHED.search(line)
         if found and int(found[1]) >= finished:
             return again

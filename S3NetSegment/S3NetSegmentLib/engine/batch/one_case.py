@@ -12,7 +12,6 @@ import io
 import os
 import platform
 import shutil
-import sys
 import threading
 import time
 import traceback
@@ -39,7 +38,8 @@ from ..methods.segment_task import segment_image
 from ..progress import Step, drain
 from .case import Case
 from .case_files import CaseFiles
-from .fingerprint import encoder_digest, input_facts, settings_hash
+from .fingerprint import encoder_digest, input_facts, same_content, settings_hash
+from .machine import forget_peak_memory, peak_memory_mb
 from .output_names import DICOM_SEG, place_in
 from .records import flush_to_disk, forget, staging_folder, write_record
 from .resume import DONE, FAILED
@@ -78,6 +78,7 @@ def run_case(
     """
     clock = time.perf_counter()
     record = new_record(case, attempt)
+    forget_peak_memory()
     try:
         with collected_image_warnings() as warned:
             forget(folder, case.name)  # from here on nothing of an earlier run counts
@@ -126,16 +127,6 @@ def saved(folder: str | os.PathLike, record: dict) -> dict:
     return record
 
 
-def peak_memory_mb() -> int | None:
-    """Most memory that this process has held at once, None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
-
-
 def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: dict) -> None:
     """The work; fills ``record``."""
     times = _Times(record["seconds"])
@@ -154,7 +145,7 @@ def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: di
         "seed": result.seed, "settings": [f"{n}={v}" for n, v in result.settings.items()], "notes": result.notes,
         "thumbnail": _thumbnail(result.picture),
     }  # fmt: skip
-    if input_facts(case, before) != before:
+    if not same_content(input_facts(case, before), before):
         raise InputError("an input was changed while it was being used; run the batch again with --resume")
     record["outputs"] = _written(case, folder, volume, result, files)
     times.end("writing")
@@ -213,8 +204,13 @@ def _segmenter(path: str, changed: int, device: str):
     return ModelSegmenter(load_model(path, "segmenter"), device)
 
 
-@lru_cache(maxsize=1)
 def _encoder(name: str, device: str):
+    changed = os.stat(name).st_mtime_ns if os.path.isfile(name) else 0
+    return _loaded_encoder(name, changed, device)
+
+
+@lru_cache(maxsize=1)
+def _loaded_encoder(name: str, changed: int, device: str):
     from ..few_shot.encoders import load_encoder
 
     return load_encoder(name, device)
