@@ -12,7 +12,8 @@ from S3NetSegmentLib.engine.methods.ideal_finetuning import (
     IdealFinetuning,
     finetuning_preset,
 )
-from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining, pretraining_preset
+from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining
+from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import pretraining_preset
 
 TINY = finetuning_preset("tiny")
 PAPER = dataclasses.replace(finetuning_preset("paper"), network="tiny")

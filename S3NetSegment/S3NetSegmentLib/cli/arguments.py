@@ -144,6 +144,15 @@ def add_slice_axis(group, explained: str) -> None:
     )
 
 
+def add_which_image(group) -> None:
+    """Which series of a DICOM folder, and which frame of a 4D image."""
+    group.add_argument(
+        "--series", metavar="NUMBER|UID|TEXT",
+        help="which series of a DICOM folder: its number, UID or description ('s3net series FOLDER' lists them)",
+    )  # fmt: skip
+    group.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
+
+
 def add_pictures(group) -> None:
     """What a command can write besides the segmentation."""
     group.add_argument(

@@ -14,7 +14,20 @@ import sys
 import traceback
 
 from .. import __version__
-from . import apply, batch, compare, demo, evaluate, few_shot, finetune, list_settings, pretrain, segment, weights
+from . import (
+    apply,
+    batch,
+    compare,
+    demo,
+    evaluate,
+    few_shot,
+    finetune,
+    list_series,
+    list_settings,
+    pretrain,
+    segment,
+    weights,
+)
 from .arguments import Parser, join_coordinates
 from .environment import EnvironmentProblem, enter
 
@@ -28,6 +41,7 @@ COMMANDS = (
     apply,
     evaluate,
     compare,
+    list_series,
     list_settings,
     weights,
 )  # register(commands) adds the parser and sets its functions: check (arguments), run (returns code)

@@ -19,6 +19,7 @@ class Case:
     """One image and what is wanted of it. Paths are absolute, ``output`` is relative to the output folder, with "/".
 
     :param row: for messages, e.g. "row 3".
+    :param series: of a DICOM folder, as for :func:`read_image`.
     :param slices: first and last slice, both included; None: all.
     :param support, support_image, drawn: for each drawing its labels, its image (None: the case's own) and its drawn
         slices ("all": every one, None: those with labels); equally long.
@@ -29,6 +30,7 @@ class Case:
     image: str
     output: str
     method: str = "segment"
+    series: str | None = None
     frame: int | None = None
     axis: str = "auto"
     slices: tuple[int, int] | None = None

@@ -40,6 +40,11 @@ def words(value) -> str:
     return value.strip()
 
 
+def label(value) -> str:
+    """A text, or a whole number."""
+    return words(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
+
+
 def texts(value) -> tuple[str, ...]:
     """Texts, in a cell separated by ";"."""
     parts = value.split(";") if isinstance(value, str) else value
@@ -156,7 +161,8 @@ def assignments(value) -> tuple[str, ...]:
 
 
 COLUMNS = {
-    "image": Column("the image: a file, or a folder with one DICOM series", words),
+    "image": Column("the image: a file, or a folder with a DICOM series", words),
+    "series": Column("number, UID or description of the DICOM series, if the folder holds several", label),
     "method": Column("segment, few-shot or apply; segment without this column", one_of("segment", "few-shot", "apply")),
     "output": Column(
         "name of the result inside the output folder; without an ending .seg.nrrd, with .dcm DICOM SEG; without it the image's",

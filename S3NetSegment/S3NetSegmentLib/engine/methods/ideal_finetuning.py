@@ -109,6 +109,7 @@ class IdealFinetuning(nn.Module):
 
     :param classes: number of classes, the background (label 0) included.
     :param encoder: weights of a pre-trained encoder, from :class:`~.ideal_pretraining.IdealPretraining`; random if None.
+    :param decoders: weights of pre-trained decoders, from the same; random if None.
     :param seed: first weights follow from it.
     """
 
@@ -119,6 +120,7 @@ class IdealFinetuning(nn.Module):
         *,
         in_channels: int = 1,
         encoder: Mapping[str, torch.Tensor] | None = None,
+        decoders: Mapping[str, torch.Tensor] | None = None,
         seed: int = 0,
     ):
         super().__init__()
@@ -138,6 +140,8 @@ class IdealFinetuning(nn.Module):
         if encoder is not None:
             self.network.load_encoder(encoder)
             self._encoder_rate = s.encoder_rate
+        if decoders is not None:
+            self.network.load_decoders(decoders)
         self.average = averaged_copy(self.network)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self._updates: int | None = None  # the buffer's value, read from the device only when it is not known
