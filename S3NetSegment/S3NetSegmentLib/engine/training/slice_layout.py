@@ -105,14 +105,18 @@ class VolumeSlices:
         planes = np.ascontiguousarray(self.oriented(labels)[first:last])
         return self._windowed(labels_to_grid(planes, (len(planes), *self.scaled)).astype(np.uint8, copy=False))
 
-    def restored(self, probabilities: torch.Tensor) -> torch.Tensor:
+    def restored(self, probabilities: torch.Tensor, first_class: int = 0) -> torch.Tensor:
         """Probabilities ``[n, classes, side, side]`` (class 0: background) of prepared slices at the volume's own pixels,
-        ``[n, classes, rows, columns]``. Outside the prepared part everything is background."""
+        ``[n, classes, rows, columns]``. Outside the prepared part everything is background.
+
+        :param first_class: which class comes first in ``probabilities``.
+        """
         (top, above, height), (left, before, width) = self._shown
         inside = probabilities[..., top : top + height, left : left + width]
         if (height, width) != self.scaled:
             whole = inside.new_zeros((*inside.shape[:2], *self.scaled))
-            whole[:, 0] = 1.0
+            if first_class == 0:
+                whole[:, 0] = 1.0
             whole[..., above : above + height, before : before + width] = inside
             inside = whole
         down, along = (
