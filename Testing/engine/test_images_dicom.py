@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from image_files import random_matrix, relative_error, write_dicom_series, write_raw_dicom
+from image_files import random_matrix, read_warned, relative_error, write_dicom_series, write_raw_dicom
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.engine.errors import ImageWarning
 from S3NetSegmentLib.engine.images.reading import read_image
 
 
@@ -27,14 +25,6 @@ def right_handed(seed: int) -> np.ndarray:
     if np.linalg.det(np.diag([-1, -1, 1]) @ axes) < 0:
         axes[:, 2] *= -1
     return matrix
-
-
-def read_warned(path, frame=None):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        volume = read_image(path, frame)
-    assert all(c.category is ImageWarning for c in caught)
-    return volume, [str(c.message) for c in caught]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from ...errors import InputError
-from ..itk_file import quiet
+from ..itk_file import check_claims, opened, quiet
 from .elements import DamagedDicom, NotDicom, read_elements
 from .grid import Grid
 
@@ -39,13 +38,14 @@ def check_decodable(path: Path, syntax: str) -> None:
 def voxels_on(grid: Grid) -> np.ndarray:
     """Voxels ``[K, J, I]`` (or RGB) in a type that holds all slices; grid slices between them are interpolated."""
     reader = _Planes()
-    planes = [reader.plane(s.path, s.frame, s.rescale) for s in grid.slices]
+    planes = [reader.plane(s.path, s.frame, s.scale) for s in grid.slices]
     shapes = {plane.shape for plane in planes}
     if len(shapes) > 1:
         raise InputError(
             f"the slices of {str(grid.slices[0].path.parent)!r} mix grey and colour; give one file of one kind"
         )
     dtype = np.result_type(*planes)
+    dtype = np.dtype(np.float32) if dtype.kind == "f" else dtype
     out = np.empty((grid.depth, *planes[0].shape), dtype)
     at = 0
     for k in range(grid.depth):
@@ -74,21 +74,34 @@ class _Planes:
         self._path: Path | None = None
         self._frames: np.ndarray | None = None
 
-    def plane(self, path: Path, frame: int, rescale: tuple[float, float]) -> np.ndarray:
-        """Frame ``frame`` of the file at ``path``, its values rescaled."""
+    def plane(self, path: Path, frame: int, scale: tuple[float, float]) -> np.ndarray:
+        """Frame ``frame`` of the file at ``path``, its values scaled by a factor and an offset."""
         if path != self._path:
             self._frames, self._path = _decoded(path), path
-        return self._frames[frame]
+        if frame >= len(self._frames):
+            raise InputError(
+                f"DICOM file {str(path)!r} has {len(self._frames)} frames, but describes more; export it again"
+            )
+        factor, offset = scale
+        plane = self._frames[frame]
+        return plane if scale == (1.0, 0.0) else (plane * factor + offset).astype(np.float32)
 
 
 def _decoded(path: Path) -> np.ndarray:
     """``[frame, row, column(, color)]``."""
     try:
+        reader = opened(path, IMAGE_IO)
+    except InputError:
+        _explain(path)
+    check_claims(reader, path)
+    try:
         with quiet():
-            image = sitk.ReadImage(os.fspath(path), imageIO=IMAGE_IO)
+            image = reader.Execute()
     except RuntimeError:
         _explain(path)
     array = sitk.GetArrayFromImage(image)
+    if array.dtype == np.float64:  # rescaled whole numbers, which need no more
+        array = array.astype(np.float32)
     return array if image.GetDimension() > 2 else array[None]
 
 

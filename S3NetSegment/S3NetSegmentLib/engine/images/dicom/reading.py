@@ -80,11 +80,16 @@ def _unplaced_frames(series: Series, path: Path, choose_frame: Callable[..., int
         )
     (file,) = series.files
     check_decodable(file.path, file.syntax)
-    if not file.cine:
-        return read_itk(file.path, choose_frame, IMAGE_IO)
-    frame = choose_frame(file.frames, ())
-    array, matrix = read_itk(file.path, lambda count: 0, IMAGE_IO)
-    return array[frame : frame + 1], matrix
+    if file.cine:
+        frame = choose_frame(file.frames, ())
+        array, matrix = read_itk(file.path, lambda count: 0, IMAGE_IO)
+        array = array[frame : frame + 1]
+    else:
+        array, matrix = read_itk(file.path, choose_frame, IMAGE_IO)
+    if np.allclose(np.linalg.norm(matrix[:3, :2], axis=0), 1):  # what GDCM takes where it finds no spacing
+        matrix[:3, :2] *= file.spacing
+        _note_facts([file], lambda text: _warn(path, text))
+    return array, matrix
 
 
 def _grid(series: Series, path: Path, choose_frame: Callable[..., int]) -> Grid:
@@ -165,8 +170,8 @@ def _note_facts(files: list[ImageFile], warn: Callable[[str], None]) -> None:
         )
     if any(f.detector_spacing for f in files):
         warn("the pixel size is that at the detector; objects are smaller by the magnification")
-    if any(f.inverted for f in files):
-        warn("low values are shown bright (MONOCHROME1); the values are kept as they are stored")
+    if len(files) > 1 and any("orientation" in f.unknown for f in files):
+        warn("the files do not state the orientation of their slices, which are taken as axial")
 
 
 def _warn(path: Path, text: str) -> None:

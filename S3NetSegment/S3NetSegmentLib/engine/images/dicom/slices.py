@@ -31,6 +31,7 @@ class Slice:
     :param axes: ``[3, 2]``, directions of column and row index, LPS.
     :param position: LPS of the first pixel, mm; None if not stated.
     :param location: mm along the normal, relative to nothing known (Slice Location); None if not stated.
+    :param scale: factor and offset from the values that the file's decoder gives to those of this slice.
     :param marks: what may tell slices in one place apart: name -> number or text.
     :param order: for slices that nothing else orders.
     """
@@ -43,7 +44,7 @@ class Slice:
     position: np.ndarray | None
     location: float | None
     thickness: float
-    rescale: tuple[float, float]
+    scale: tuple[float, float]
     instance: str
     number: int | None
     marks: dict[str, float | str]
@@ -66,7 +67,8 @@ class ImageFile:
     :param slices: empty for a file of several frames that does not place them (ultrasound, secondary capture, NM).
     :param size: columns, rows.
     :param frames: how many; ``cine`` if they follow each other in time.
-    :param unknown: what the header should say but does not: "voxel size", "place", "orientation".
+    :param spacing: mm from column to column and from row to row. ``detector_spacing``: measured at the detector.
+    :param unknown: what the header should say but does not: "voxel size", "orientation".
     """
 
     path: Path
@@ -80,7 +82,7 @@ class ImageFile:
     size: tuple[int, int]
     frames: int
     cine: bool
-    inverted: bool
+    spacing: tuple[float, float]
     detector_spacing: bool
     unknown: tuple[str, ...] = ()
     slices: tuple[Slice, ...] = field(default=(), repr=False)
@@ -119,17 +121,15 @@ def image_file(elements: DicomFile) -> ImageFile:
         slices = tuple(_enhanced_slices(elements, frames))
     elif frames == 1:
         slices = (_classic_slice(elements, spacing),)
-    unknown = []
-    if slices and frames == 1 and source == "":
-        unknown.append("voxel size")
-    if slices and slices[0].position is None:
-        unknown.append("place")
+    unknown = ["voxel size"] if source == "" and not enhanced else []
+    if slices and slices[0].position is not None and not enhanced and _axes(elements.numbers(0x00200037)) is None:
+        unknown.append("orientation")
     kinds = [t.upper() for t in elements.texts(0x00080008)]
     return ImageFile(
         elements.path, series or stand_in, None if number is None else int(number), description,
         elements.text(0x00080060), elements.text(0x00081030), "LOCALIZER" in kinds[2:], elements.syntax, _size(elements), frames,
         frames > 1 and not enhanced and any(t in _TIME_POINTERS for t in tags),
-        elements.text(0x00280004) == "MONOCHROME1", source == "detector", tuple(unknown), slices,
+        spacing, source == "detector", tuple(unknown), slices,
     )  # fmt: skip
 
 
@@ -150,6 +150,7 @@ def _enhanced_slices(elements: DicomFile, frames: int) -> list[Slice]:
     shared, per_frame = elements.item(_SHARED), elements.items(_PER_FRAME)[:frames]
     size, instance = _size(elements), elements.text(0x00080018)
     found = []
+    first_rescale = None
     for index, own in enumerate(per_frame):
 
         def group(sequence: int, tag: int, own: Elements = own) -> Elements:
@@ -159,8 +160,10 @@ def _enhanced_slices(elements: DicomFile, frames: int) -> list[Slice]:
         spacing = group(0x00289110, 0x00280030).numbers(0x00280030)
         thickness = group(0x00289110, 0x00180088).number(0x00180088) or group(0x00289110, 0x00180050).number(0x00180050)
         axes = _axes(group(0x00209116, 0x00200037).numbers(0x00200037))
-        slope = group(0x00289145, 0x00281053).number(0x00281053)
-        offset = group(0x00289145, 0x00281052).number(0x00281052)
+        slope = group(0x00289145, 0x00281053).number(0x00281053) or 1.0
+        intercept = group(0x00289145, 0x00281052).number(0x00281052) or 0.0
+        first_rescale = first_rescale or (slope, intercept)  # GDCM rescales all frames as the first
+        factor = slope / first_rescale[0]
         found.append(
             Slice(
                 elements.path,
@@ -171,7 +174,7 @@ def _enhanced_slices(elements: DicomFile, frames: int) -> list[Slice]:
                 _position(group(0x00209113, 0x00200032).numbers(0x00200032)),
                 None,
                 _positive(thickness) or 1.0,
-                (1.0 if slope is None else slope, offset or 0.0),
+                (factor, intercept - factor * first_rescale[1]),
                 f"{instance} {index}",
                 index,
                 _enhanced_marks(group),
