@@ -78,7 +78,7 @@ class _Planes:
     def plane(self, path: Path, frame: int, scale: tuple[float, float]) -> np.ndarray:
         """Frame ``frame`` of the file at ``path``, its values scaled by a factor and an offset."""
         if path != self._path:
-            self._frames, self._path = _decoded(path), path
+            self._frames, self._path = decoded(path), path
         if frame >= len(self._frames):
             raise InputError(
                 f"DICOM file {str(path)!r} has {len(self._frames)} frames, but describes more; export it again"
@@ -88,8 +88,8 @@ class _Planes:
         return plane if scale == (1.0, 0.0) else (plane * factor + offset).astype(np.float32)
 
 
-def _decoded(path: Path) -> np.ndarray:
-    """``[frame, row, column(, color)]``."""
+def decoded(path: Path) -> np.ndarray:
+    """All frames of a file, ``[frame, row, column(, color)]``. InputError if they cannot be decoded."""
     try:
         with quiet():
             image = sitk.ReadImage(os.fspath(path), imageIO=IMAGE_IO)
