@@ -93,6 +93,7 @@ def write_dicom_seg(
             omit_empty_frames=bool(pixels.any()),  # nothing found is an answer too, and an object needs a frame
             plane_positions=positions,
         )
+        made.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: names of segments need not fit the texts of the source
         path = Path(path)
         with replacing(path) as temporary:
             made.save_as(temporary)
