@@ -45,12 +45,14 @@ from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation  # noqa: E4
 INHERITED = ("needed to build DICOMDIR", "present in one instance but not the other")
 TOOLS = ("dciodvfy", "dcentvfy", "segimage2itkimage")
 PATIENT = {
-    0x00080005: ("CS", "ISO_IR 100"), 0x00080020: ("DA", "20240229"), 0x00080030: ("TM", "101112"),
+    0x00080005: ("CS", "ISO_IR 192"), 0x00080020: ("DA", "20240229"), 0x00080030: ("TM", "101112"),
     0x00080050: ("SH", "A1"), 0x00080090: ("PN", "House^G"), 0x0008103E: ("LO", "T2 axial"), 0x00081030: ("LO", "Abdomen"),
-    0x00100010: ("PN", "M\xfcller^J"), 0x00100020: ("LO", "P1"), 0x00100030: ("DA", "19500101"), 0x00100040: ("CS", "F"),
+    0x00100010: ("PN", "M\xfcller^J".encode()), 0x00100020: ("LO", "P1"), 0x00100030: ("DA", "19500101"), 0x00100040: ("CS", "F"),
     0x00200010: ("SH", "7"), 0x00200011: ("IS", 4), 0x00200052: ("UI", "1.2.7"), 0x00201040: ("LO", ""),
 }  # fmt: skip
-PLAIN = "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~~^^~^^"
+PLAIN = (
+    "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~~^^~^^"
+)
 RICH = (
     "Segmentation category and type - DICOM master list~SCT^49755003^Morphologically Altered Structure~"
     "SCT^108369006^Neoplasm~SCT^86049000^Primary~Anatomic codes - DICOM master list~SCT^64033007^Kidney~SCT^7771000^Left"
@@ -238,7 +240,9 @@ def check(source: Source, kind: str, tools: dict[str, str], folder: Path) -> lis
 def main() -> int:
     """Checks all; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tools", metavar="FOLDER", default="", help="where dciodvfy, dcentvfy and segimage2itkimage are")
+    parser.add_argument(
+        "--tools", metavar="FOLDER", default="", help="where dciodvfy, dcentvfy and segimage2itkimage are"
+    )
     parser.add_argument("--keep", metavar="FOLDER", help="keep the files here")
     options = parser.parse_args()
     places = os.pathsep.join([options.tools, os.environ.get("PATH", "")])
