@@ -15,6 +15,7 @@ from S3NetSegmentLib.engine.methods.ideal_finetuning import (
 from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining, pretraining_preset
 
 TINY = finetuning_preset("tiny")
+CREDULOUS = dataclasses.replace(TINY, trust=False)  # every pseudo-label counts from the first step
 PAPER = dataclasses.replace(finetuning_preset("paper"), network="tiny")
 
 
@@ -56,6 +57,9 @@ def test_the_same_batch_gives_the_same_losses_whatever_the_global_random_state(s
     [
         {},
         {"views": "same", "teacher": "network", "pseudo_dice": False},
+        {"trust": False},
+        {"swap": False},
+        {"labelled_view": "strong"},
         {"mix": "off"},
         {"mix": "unlabelled"},
         {"teacher": "network"},
@@ -76,7 +80,7 @@ def test_every_option_teaches_the_network_and_not_its_average(changes):
 
 
 def test_the_weight_of_the_unlabelled_slices_rises():
-    settings = dataclasses.replace(TINY, threshold=0.0, ramp_share=0.5)
+    settings = dataclasses.replace(CREDULOUS, threshold=0.0, ramp_share=0.5)
     early, late, end = (IdealFinetuning(2, settings)(batch(), t)["unlabelled"].item() for t in (0.0, 0.5, 1.0))
     assert early == pytest.approx(0.0067379 * late, rel=1e-4)
     assert late == end
@@ -99,12 +103,12 @@ def test_spatial_consistency_alone_needs_unlabelled_slices_too():
 
 
 def test_no_pseudo_label_counts_below_the_threshold_or_in_the_padding():
-    unsure = IdealFinetuning(2, dataclasses.replace(TINY, threshold=1.0, mix="off"))
+    unsure = IdealFinetuning(2, dataclasses.replace(CREDULOUS, threshold=1.0, mix="off"))
     losses = unsure(batch(), 1.0)
     assert losses["unlabelled"] == losses["_confident"] == 0
     padded = batch()
     padded["valid"][:] = False
-    losses = IdealFinetuning(2, dataclasses.replace(TINY, threshold=0.0, mix="off"))(padded, 1.0)
+    losses = IdealFinetuning(2, dataclasses.replace(CREDULOUS, threshold=0.0, mix="off"))(padded, 1.0)
     assert losses["unlabelled"] == losses["_confident"] == 0
 
 
@@ -120,8 +124,32 @@ def test_drawn_labels_are_pasted_with_their_slices():
     padded = batch(labelled=3, unlabelled=8)
     padded["valid"][:] = False
     for mix, counts in (("both", True), ("unlabelled", False)):
-        task = IdealFinetuning(2, dataclasses.replace(TINY, threshold=1.0, mix=mix))
+        task = IdealFinetuning(2, dataclasses.replace(CREDULOUS, threshold=1.0, mix=mix))
         assert bool(task(padded, 1.0)["_confident"] > 0.02) is counts
+
+
+def test_labelled_slices_take_the_place_of_unlabelled_ones_until_the_teacher_is_worth_trust():
+    other = batch()
+    other["unlabelled"] = 1 - other["unlabelled"]
+    for trusted in (False, True):
+        task = IdealFinetuning(2, dataclasses.replace(TINY, threshold=0.0), seed=1).eval()
+        if trusted:
+            task.trust.observe(batch()["labels"], batch()["labels"])
+        first, second = (task(b | {"step": 1}, 1.0) for b in (batch(), other))
+        assert first["_trust"] == float(trusted)
+        assert torch.equal(first["unlabelled"], second["unlabelled"]) is not trusted
+        assert first["_confident"] > 0.5
+
+
+def test_trust_comes_from_what_the_teacher_finds_on_labelled_slices():
+    task = IdealFinetuning(2, TINY, seed=1)
+    task(batch(step=1), 0.0)
+    assert task.trust.total.sum() == 0, "not every step looks"
+    task(batch(step=4), 0.0)
+    pixels = task.trust.total.sum() / 2
+    assert 3 * 32 * 32 / 2 < pixels <= 3 * 32 * 32, (
+        "as many labelled slices as there are unlabelled ones, less their margins"
+    )
 
 
 @pytest.mark.parametrize("mix", ["unlabelled", "both"])

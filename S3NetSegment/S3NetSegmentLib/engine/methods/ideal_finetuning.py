@@ -16,6 +16,7 @@ from torch import nn
 
 from ..affine2d import Affine2d
 from ..augmentation import STRONG, WEAK, change_intensities, mixed, random_boxes
+from ..class_trust import ClassTrust
 from ..errors import InputError
 from ..losses import (
     cross_pseudo_loss,
@@ -33,6 +34,7 @@ from ..setting_fields import SettingsRecord, setting
 _STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
 _PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in pixels
 _SPATIAL_CONTRAST = 0.1
+_OBSERVE_EVERY = 4  # steps between two looks at what the teacher finds on labelled slices
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,15 @@ class FinetuningSettings(SettingsRecord):
         choices=("network", "average"),
     )
     threshold: float = setting(0.7, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
+    trust: bool = setting(
+        True,
+        "Whether pseudo-labels count only as far as the teacher finds their class on labelled slices; until then labelled "
+        "slices take the place of unlabelled ones.",
+    )
+    swap: bool = setting(
+        True, "Whether each stream learns from the pseudo-labels of the other one; else both from their mean."
+    )
+    labelled_view: str = setting("weak", "How labelled slices are changed.", choices=("weak", "strong"))
     pseudo_dice: bool = setting(
         True, "Whether pseudo-labels are learnt with Dice and cross-entropy, or the latter alone."
     )
@@ -94,7 +105,7 @@ def finetuning_preset(name: str) -> FinetuningSettings:
     if name == "paper":
         return FinetuningSettings(
             unlabelled_weight=0.1, ramp_share=1.0, views="same", teacher="network", threshold=0.0, pseudo_dice=False,
-            mix="off",
+            trust=False, mix="off",
         )  # fmt: skip
     raise InputError(f"preset is {name!r}; it must be plus, tiny or paper")
 
@@ -129,6 +140,7 @@ class IdealFinetuning(nn.Module):
             self.network.load_encoder(encoder)
             self._encoder_rate = s.encoder_rate
         self.average = averaged_copy(self.network)
+        self.trust = ClassTrust(classes)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self._updates: int | None = None  # the buffer's value, read from the device only when it is not known
 
@@ -145,7 +157,7 @@ class IdealFinetuning(nn.Module):
         numbers = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
         generator = torch_generator(int(batch["seed"]), numbers)
         labelled, labels = self._moved(batch["labelled"], batch["labels"], generator)
-        seen = change_intensities(labelled, WEAK, generator)
+        seen = change_intensities(labelled, WEAK if s.labelled_view == "weak" else STRONG, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
         with torch_random_numbers(dropout_seed, seen.device):
             if not len(batch.get("unlabelled", ())) or s.unlabelled_weight <= 0 >= s.spatial_weight:
@@ -183,11 +195,13 @@ class IdealFinetuning(nn.Module):
         if valid is None:
             valid = torch.ones_like(batch["unlabelled"][:, :1], dtype=torch.bool)
         moved, known = self._moved(batch["unlabelled"], valid[:, 0].long() - 1, generator)
-        shown = change_intensities(moved, WEAK, generator)
-        targets = None
         if s.views == "strong":
-            targets = self._beliefs(shown, known)
-            shown, targets = self._strong_view(moved, targets, labelled, labels, generator)
+            more = torch.randint(len(labelled), (len(moved),), generator=generator).to(moved.device)
+            drawn = self._moved(batch["labelled"][more], batch["labels"][more], generator)
+            shown, targets = self._taught(moved, known, drawn, batch, generator)
+            shown, targets = self._strong_view(shown, targets, labelled, labels, generator)
+        else:
+            shown, targets = change_intensities(moved, WEAK, generator), None
         first, second = self._streams(torch.cat((seen, shown)), len(shown), generator)
         losses = {"supervised": _supervised((first[:count], second[:count]), labels)}
         first, second = first[count:], second[count:]
@@ -199,6 +213,8 @@ class IdealFinetuning(nn.Module):
         if s.spatial_weight > 0:
             mean = 0.5 * (first.float().softmax(1) + second.float().softmax(1))
             losses["spatial"] = s.spatial_weight * spatial_consistency_loss(mean, shown, _PIXELS, _SPATIAL_CONTRAST)
+        if s.trust:
+            losses["_trust"] = self.trust.weights()[0]
         losses["_confident"] = 0.5 * sum(mask.float().mean() for _, mask in targets)
         return losses
 
@@ -212,14 +228,41 @@ class IdealFinetuning(nn.Module):
         return affine.warp(images, _PIXELS), affine.warp_labels(labels, _PIXELS, outside=-1)
 
     @torch.no_grad()
-    def _beliefs(self, images, known):
-        """Pseudo-labels of both streams, without dropout and with the statistics of past batches."""
+    def _taught(self, moved, known, drawn, batch, generator):
+        """``moved`` unlabelled slices with pseudo-labels of both streams. While the teacher deserves no trust, ``drawn``
+        slices with their labels take the place of some."""
+        s = self.settings
+        weak = change_intensities(moved, WEAK, generator)
+        observed = s.trust and int(batch["step"]) % _OBSERVE_EVERY == 0
+        streams = self._answers(torch.cat((weak, drawn[0])) if observed else weak)
+        if observed:
+            self.trust.observe(sum(p[len(weak) :].softmax(1) for p in streams).argmax(1), drawn[1])
+        streams = [stream[: len(weak)] for stream in streams]
+        if not s.swap:
+            streams = [sum(stream.softmax(1) for stream in streams).log()] * 2
+        targets = [_where_known(pseudo_labels(stream, s.threshold), known) for stream in streams]
+        if not s.trust:
+            return moved, targets
+        weights = self.trust.weights()
+        replaced = torch.rand(len(moved), generator=generator).to(moved.device) >= weights[0]
+        shown = torch.where(replaced[:, None, None, None], drawn[0], moved)
+        replaced = replaced[:, None, None]
+        return shown, [
+            (
+                torch.where(replaced, drawn[1], found),
+                torch.where(replaced, drawn[1] >= 0, sure * weights[found.clamp_min(0)]),
+            )
+            for found, sure in targets
+        ]
+
+    def _answers(self, images):
+        """Logits of both streams of the teacher, without dropout and with the statistics of past batches."""
         network = self.average if self.settings.teacher == "average" else self.network
         training = network.training
         network.eval()
-        streams = network.streams(images)
+        streams = [stream.float() for stream in network.streams(images)]
         network.train(training)
-        return [_where_known(pseudo_labels(stream, self.settings.threshold), known) for stream in streams]
+        return streams
 
     def _strong_view(self, weak, targets, labelled, labels, generator):
         """A strongly changed copy of ``weak`` with boxes of other slices, and the targets mixed with the same boxes."""
