@@ -34,7 +34,7 @@ from ..setting_fields import SettingsRecord, setting
 _STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
 _PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in pixels
 _SPATIAL_CONTRAST = 0.1
-_OBSERVE_EVERY = 4  # steps between two looks at what the teacher finds on labelled slices
+_OBSERVE_EVERY, _OBSERVED = 4, 4  # steps between two looks at the teacher's answers to labelled slices, how many slices
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class FinetuningSettings(SettingsRecord):
     normalization: str = setting("batch", "Normalisation layers.", choices=("batch", "group"))
     dropout: bool = setting(True, "Dropout in the encoder.")
     unlabelled_weight: float = setting(1.0, "Weight of the unlabelled slices; 0: labelled slices alone.", 0.0, 100.0)
-    ramp_share: float = setting(0.3, "Part of the run in which that weight rises.", 0.0, 1.0)
+    ramp_share: float = setting(0.0, "Part of the run in which that weight rises.", 0.0, 1.0)
     views: str = setting(
         "strong",
         "What learns from pseudo-labels: same (the view that they come from) or strong (a strongly changed copy of it).",
@@ -61,8 +61,8 @@ class FinetuningSettings(SettingsRecord):
     threshold: float = setting(0.7, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
     trust: bool = setting(
         True,
-        "Whether pseudo-labels count only as far as the teacher finds their class on labelled slices; until then labelled "
-        "slices take the place of unlabelled ones.",
+        "Whether pseudo-labels count only as far as the teacher finds their class on labelled slices. As it does, unlabelled "
+        "slices take the place of labelled ones; else they come on top.",
     )
     swap: bool = setting(
         True, "Whether each stream learns from the pseudo-labels of the other one; else both from their mean."
@@ -84,7 +84,10 @@ class FinetuningSettings(SettingsRecord):
         1.0, "Factor of the learning rate of a pre-trained encoder (of a random one it is 1).", 0.0, 1.0
     )
     average_decay: float = setting(0.99, "Decay of the moving average of the weights.", 0.0, 0.9999)
-    rotation: float = setting(25.0, "Largest random rotation, degrees.", 0.0, 180.0)
+    rotation: float = setting(90.0, "Largest random rotation, degrees.", 0.0, 180.0)
+    rotation_power: float = setting(
+        3.0, "1: all angles up to the largest are equally likely; more: most are far smaller.", 1.0, 10.0
+    )
     scaling: float = setting(0.2, "Largest logarithm of the random scaling.", 0.0, 0.7)
     shear: float = setting(0.1, "Largest random shear.", 0.0, 0.5)
     shift: float = setting(0.15, "Largest random shift, as a share of half the image.", 0.0, 0.5)
@@ -146,7 +149,8 @@ class IdealFinetuning(nn.Module):
 
     def forward(self, batch: Mapping, progress: float) -> dict[str, torch.Tensor]:
         """Losses by name, whose sum is to be minimised: "supervised"; with unlabelled slices "unlabelled", and "spatial" if
-        it has a weight. "_confident" is a measure: the share of pseudo-labels that count.
+        it has a weight. "_confident" and "_trust" are measures: the share of pseudo-labels that count, and
+        how far pseudo-labels of the background do.
 
         :param batch: "labelled" ``[N, C, H, W]``, 0 to 1, and "labels" ``[N, H, W]``, int64, -1 where unknown; if there are
             such, "unlabelled" ``[M, C, H, W]`` and "valid", bool ``[M, 1, H, W]``, False where they are padded; "seed",
@@ -159,10 +163,17 @@ class IdealFinetuning(nn.Module):
         labelled, labels = self._moved(batch["labelled"], batch["labels"], generator)
         seen = change_intensities(labelled, WEAK if s.labelled_view == "weak" else STRONG, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
+        if s.trust and s.unlabelled_weight > 0 and int(batch["step"]) % _OBSERVE_EVERY == 0:
+            self._observe(seen[:_OBSERVED], labels[:_OBSERVED])
         with torch_random_numbers(dropout_seed, seen.device):
-            if not len(batch.get("unlabelled", ())) or s.unlabelled_weight <= 0 >= s.spatial_weight:
-                return {"supervised": _supervised(self.network.streams(seen), labels)}
-            return self._semi_supervised(seen, labelled, labels, batch, generator, progress)
+            count = self._unlabelled_slices(batch)
+            if count:
+                losses = self._semi_supervised(seen, labelled, labels, batch, count, generator, progress)
+            else:
+                losses = {"supervised": _supervised(self.network.streams(seen), labels)}
+        if s.trust and s.unlabelled_weight > 0:
+            losses["_trust"] = self.trust.weights()[0]
+        return losses
 
     def after_step(self, progress: float) -> None:
         """Updates the moving average; in the first steps it is a plain mean, so that it forgets the random start."""
@@ -188,33 +199,38 @@ class IdealFinetuning(nn.Module):
         super()._load_from_state_dict(*arguments)
         self._updates = None
 
-    def _semi_supervised(self, seen, labelled, labels, batch, generator, progress) -> dict[str, torch.Tensor]:
-        """The losses with unlabelled slices; ``seen`` are the ``labelled`` ones as the network sees them."""
-        s, count = self.settings, len(seen)
+    def _unlabelled_slices(self, batch) -> int:
+        """How many of the unlabelled slices of ``batch`` are to be used."""
+        s, there = self.settings, len(batch.get("unlabelled", ()))
+        if not s.trust or s.spatial_weight > 0:
+            return there if s.unlabelled_weight > 0 or s.spatial_weight > 0 else 0
+        there = min(there, len(batch["labelled"]) - 1)
+        return round(float(self.trust.weights()[0]) * there) if s.unlabelled_weight > 0 else 0
+
+    def _semi_supervised(self, seen, labelled, labels, batch, count, generator, progress) -> dict[str, torch.Tensor]:
+        """The losses with ``count`` unlabelled slices; ``seen`` are the ``labelled`` ones as the network sees them."""
+        s = self.settings
+        kept = max(1, len(seen) - count) if s.trust else len(seen)
         valid = batch.get("valid")
         if valid is None:
             valid = torch.ones_like(batch["unlabelled"][:, :1], dtype=torch.bool)
-        moved, known = self._moved(batch["unlabelled"], valid[:, 0].long() - 1, generator)
+        moved, known = self._moved(batch["unlabelled"][:count], valid[:count, 0].long() - 1, generator)
+        shown = change_intensities(moved, WEAK, generator)
+        targets = None
         if s.views == "strong":
-            more = torch.randint(len(labelled), (len(moved),), generator=generator).to(moved.device)
-            drawn = self._moved(batch["labelled"][more], batch["labels"][more], generator)
-            shown, targets = self._taught(moved, known, drawn, batch, generator)
-            shown, targets = self._strong_view(shown, targets, labelled, labels, generator)
-        else:
-            shown, targets = change_intensities(moved, WEAK, generator), None
-        first, second = self._streams(torch.cat((seen, shown)), len(shown), generator)
-        losses = {"supervised": _supervised((first[:count], second[:count]), labels)}
-        first, second = first[count:], second[count:]
+            targets = self._beliefs(shown, known)
+            shown, targets = self._strong_view(moved, targets, labelled, labels, generator)
+        first, second = self._streams(torch.cat((seen[:kept], shown)), len(shown), generator)
+        losses = {"supervised": _supervised((first[:kept], second[:kept]), labels[:kept])}
+        first, second = first[kept:], second[kept:]
         if targets is None:
-            targets = [_where_known(pseudo_labels(stream, s.threshold), known) for stream in (first, second)]
+            targets = [self._judged(pseudo_labels(stream, s.threshold), known) for stream in (first, second)]
         loss = _confident_loss if s.pseudo_dice else masked_cross_entropy
-        weight = s.unlabelled_weight * ramp(progress, s.ramp_share)
+        weight = s.unlabelled_weight * ramp(progress, s.ramp_share) * count / len(batch["unlabelled"])
         losses["unlabelled"] = weight * cross_pseudo_loss(first, second, *targets, loss=loss)
         if s.spatial_weight > 0:
             mean = 0.5 * (first.float().softmax(1) + second.float().softmax(1))
             losses["spatial"] = s.spatial_weight * spatial_consistency_loss(mean, shown, _PIXELS, _SPATIAL_CONTRAST)
-        if s.trust:
-            losses["_trust"] = self.trust.weights()[0]
         losses["_confident"] = 0.5 * sum(mask.float().mean() for _, mask in targets)
         return losses
 
@@ -224,36 +240,22 @@ class IdealFinetuning(nn.Module):
         affine = Affine2d.random(
             generator, images.shape[-2:], len(images),
             rotation=s.rotation, scaling=s.scaling, shear=s.shear, shift=s.shift, flip=s.flip,
+            rotation_power=s.rotation_power,
         )  # fmt: skip
         return affine.warp(images, _PIXELS), affine.warp_labels(labels, _PIXELS, outside=-1)
 
     @torch.no_grad()
-    def _taught(self, moved, known, drawn, batch, generator):
-        """``moved`` unlabelled slices with pseudo-labels of both streams. While the teacher deserves no trust, ``drawn``
-        slices with their labels take the place of some."""
-        s = self.settings
-        weak = change_intensities(moved, WEAK, generator)
-        observed = s.trust and int(batch["step"]) % _OBSERVE_EVERY == 0
-        streams = self._answers(torch.cat((weak, drawn[0])) if observed else weak)
-        if observed:
-            self.trust.observe(sum(p[len(weak) :].softmax(1) for p in streams).argmax(1), drawn[1])
-        streams = [stream[: len(weak)] for stream in streams]
-        if not s.swap:
+    def _beliefs(self, images, known):
+        """Pseudo-labels of both streams for ``images``, and what each pixel of them counts."""
+        streams = self._answers(images)
+        if not self.settings.swap:
             streams = [sum(stream.softmax(1) for stream in streams).log()] * 2
-        targets = [_where_known(pseudo_labels(stream, s.threshold), known) for stream in streams]
-        if not s.trust:
-            return moved, targets
-        weights = self.trust.weights()
-        replaced = torch.rand(len(moved), generator=generator).to(moved.device) >= weights[0]
-        shown = torch.where(replaced[:, None, None, None], drawn[0], moved)
-        replaced = replaced[:, None, None]
-        return shown, [
-            (
-                torch.where(replaced, drawn[1], found),
-                torch.where(replaced, drawn[1] >= 0, sure * weights[found.clamp_min(0)]),
-            )
-            for found, sure in targets
-        ]
+        return [self._judged(pseudo_labels(stream, self.settings.threshold), known) for stream in streams]
+
+    @torch.no_grad()
+    def _observe(self, images, labels):
+        """Looks at what the teacher finds on labelled slices."""
+        self.trust.observe(sum(stream.softmax(1) for stream in self._answers(images)).argmax(1), labels)
 
     def _answers(self, images):
         """Logits of both streams of the teacher, without dropout and with the statistics of past batches."""
@@ -263,6 +265,14 @@ class IdealFinetuning(nn.Module):
         streams = [stream.float() for stream in network.streams(images)]
         network.train(training)
         return streams
+
+    def _judged(self, target, known):
+        """Pseudo-labels with -1 where the slice is padding, and what they count: as much as their class deserves trust."""
+        labels, sure = target
+        sure = (sure & (known >= 0)).float()
+        if self.settings.trust:
+            sure = sure * self.trust.weights()[labels]
+        return torch.where(known >= 0, labels, -1), sure
 
     def _strong_view(self, weak, targets, labelled, labels, generator):
         """A strongly changed copy of ``weak`` with boxes of other slices, and the targets mixed with the same boxes."""
@@ -310,9 +320,3 @@ def _confident_loss(logits, labels, mask) -> torch.Tensor:
     """Dice and cross-entropy by sure pseudo-labels, weighed by the share of sure pixels."""
     share = mask.float().sum() / (labels >= 0).sum().clamp_min(1)
     return dice_and_cross_entropy_loss(logits, labels, mask) * share
-
-
-def _where_known(target, known):
-    """Pseudo-labels with -1 where the slice is padding."""
-    labels, mask = target
-    return torch.where(known >= 0, labels, -1), mask & (known >= 0)
