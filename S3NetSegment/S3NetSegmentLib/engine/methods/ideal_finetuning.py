@@ -26,7 +26,7 @@ from ..losses import (
     ramp,
     spatial_consistency_loss,
 )
-from ..nets.moving_average import averaged_copy, update_average
+from ..nets.moving_average import averaged_copy, measure_statistics, update_average
 from ..nets.unet import CHANNELS, TwoStreamUNet, seeded
 from ..randomness import torch_generator, torch_random_numbers
 from ..setting_fields import SettingsRecord, setting
@@ -34,7 +34,8 @@ from ..setting_fields import SettingsRecord, setting
 _STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
 _PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in pixels
 _SPATIAL_CONTRAST = 0.1
-_OBSERVE_EVERY, _OBSERVED = 4, 4  # steps between two looks at the teacher's answers to labelled slices, how many slices
+_OBSERVE_EVERY, _OBSERVED = 4, 4  # steps between two looks at the teacher, and of how many slices of each kind
+_STATISTICS_SHARE = 0.1  # by which such a look moves the teacher's normalisation
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,8 @@ class IdealFinetuning(nn.Module):
         labelled, labels = self._moved(batch["labelled"], batch["labels"], generator)
         seen = change_intensities(labelled, WEAK if s.labelled_view == "weak" else STRONG, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
-        if s.trust and s.unlabelled_weight > 0 and int(batch["step"]) % _OBSERVE_EVERY == 0:
-            self._observe(seen[:_OBSERVED], labels[:_OBSERVED])
+        if int(batch["step"]) % _OBSERVE_EVERY == 0:
+            self._observe(batch)
         with torch_random_numbers(dropout_seed, seen.device):
             count = self._unlabelled_slices(batch)
             if count:
@@ -182,7 +183,7 @@ class IdealFinetuning(nn.Module):
         self.updates += 1
         self._updates += 1
         share = self._updates / (self._updates + 9)
-        update_average(self.average, self.network, min(self.settings.average_decay, share))
+        update_average(self.average, self.network, min(self.settings.average_decay, share), statistics=False)
 
     def parameter_groups(self) -> list[dict]:
         """The weights to train, with a factor of the learning rate for each group."""
@@ -214,12 +215,15 @@ class IdealFinetuning(nn.Module):
         valid = batch.get("valid")
         if valid is None:
             valid = torch.ones_like(batch["unlabelled"][:, :1], dtype=torch.bool)
-        moved, known = self._moved(batch["unlabelled"][:count], valid[:count, 0].long() - 1, generator)
-        shown = change_intensities(moved, WEAK, generator)
-        targets = None
+        images, known = batch["unlabelled"][:count], valid[:count, 0].long() - 1
+        affine = self._affine(images, generator)
+        moved, targets = affine.warp(images, _PIXELS), None
         if s.views == "strong":
-            targets = self._beliefs(shown, known)
+            targets = [_moved_target(affine, target) for target in self._beliefs(images, known)]
             shown, targets = self._strong_view(moved, targets, labelled, labels, generator)
+        else:
+            shown = change_intensities(moved, WEAK, generator)
+            known = affine.warp_labels(known, _PIXELS, outside=-1)
         first, second = self._streams(torch.cat((seen[:kept], shown)), len(shown), generator)
         losses = {"supervised": _supervised((first[:kept], second[:kept]), labels[:kept])}
         first, second = first[kept:], second[kept:]
@@ -235,14 +239,17 @@ class IdealFinetuning(nn.Module):
         return losses
 
     def _moved(self, images, labels, generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both under the same random affine transformation; labels become -1 where the slice ends."""
+        """Both under the same random affine transformations; labels become -1 where the slice ends."""
+        affine = self._affine(images, generator)
+        return affine.warp(images, _PIXELS), affine.warp_labels(labels, _PIXELS, outside=-1)
+
+    def _affine(self, images, generator) -> Affine2d:
         s = self.settings
-        affine = Affine2d.random(
+        return Affine2d.random(
             generator, images.shape[-2:], len(images),
             rotation=s.rotation, scaling=s.scaling, shear=s.shear, shift=s.shift, flip=s.flip,
             rotation_power=s.rotation_power,
         )  # fmt: skip
-        return affine.warp(images, _PIXELS), affine.warp_labels(labels, _PIXELS, outside=-1)
 
     @torch.no_grad()
     def _beliefs(self, images, known):
@@ -253,9 +260,15 @@ class IdealFinetuning(nn.Module):
         return [self._judged(pseudo_labels(stream, self.settings.threshold), known) for stream in streams]
 
     @torch.no_grad()
-    def _observe(self, images, labels):
-        """Looks at what the teacher finds on labelled slices."""
-        self.trust.observe(sum(stream.softmax(1) for stream in self._answers(images)).argmax(1), labels)
+    def _observe(self, batch) -> None:
+        """Shows the teacher unchanged slices, for the statistics of its normalisation and to see what it finds."""
+        images, labels = batch["labelled"][:_OBSERVED], batch["labels"][:_OBSERVED]
+        count = len(images)
+        if self.settings.unlabelled_weight > 0 and len(batch.get("unlabelled", ())):
+            images = torch.cat((images, batch["unlabelled"][:_OBSERVED]))
+        share = max(_STATISTICS_SHARE, 1 / (1 + int(batch["step"]) // _OBSERVE_EVERY))
+        streams = measure_statistics(self.average, images, share)
+        self.trust.observe(sum(stream[:count].float().softmax(1) for stream in streams).argmax(1), labels)
 
     def _answers(self, images):
         """Logits of both streams of the teacher, without dropout and with the statistics of past batches."""
@@ -320,3 +333,9 @@ def _confident_loss(logits, labels, mask) -> torch.Tensor:
     """Dice and cross-entropy by sure pseudo-labels, weighed by the share of sure pixels."""
     share = mask.float().sum() / (labels >= 0).sum().clamp_min(1)
     return dice_and_cross_entropy_loss(logits, labels, mask) * share
+
+
+def _moved_target(affine: Affine2d, target):
+    """Pseudo-labels and what they count under ``affine``; nothing where the slice ends."""
+    labels, weights = target
+    return affine.warp_labels(labels, _PIXELS, outside=-1), affine.warp(weights[:, None], _PIXELS, mode="nearest")[:, 0]
