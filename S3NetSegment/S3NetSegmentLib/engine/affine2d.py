@@ -57,7 +57,6 @@ class Affine2d:
         shear: float = 0.15,
         shift: float = 0.1,
         flip: bool = True,
-        rotation_power: float = 1.0,
     ) -> Affine2d:
         """``count`` transformations drawn from ``generator`` (on the CPU), every range symmetric and uniform.
 
@@ -67,11 +66,10 @@ class Affine2d:
         :param shear: largest shear (x moves by shear times y).
         :param shift: largest translation, as a share of half the extent.
         :param flip: whether half of them mirror the image.
-        :param rotation_power: with 3, angles are the largest times the cube of a uniform number: most of them are small.
         """
         draws = torch.rand(count, 6, generator=generator, dtype=torch.float64).numpy()
         angle, log_scale, slant, right, down = (2 * draws[:, :5] - 1).T
-        angle = np.sign(angle) * np.abs(angle) ** rotation_power * math.radians(rotation)
+        angle = angle * math.radians(rotation)
         scale = np.exp(log_scale * scaling)
         mirror = np.where(flip & (draws[:, 5] < 0.5), -1.0, 1.0)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(2, 0, 1)

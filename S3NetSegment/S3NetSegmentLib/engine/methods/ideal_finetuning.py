@@ -86,8 +86,8 @@ class FinetuningSettings(SettingsRecord):
     )
     average_decay: float = setting(0.99, "Decay of the moving average of the weights.", 0.0, 0.9999)
     rotation: float = setting(90.0, "Largest random rotation, degrees.", 0.0, 180.0)
-    rotation_power: float = setting(
-        3.0, "1: all angles up to the largest are equally likely; more: most are far smaller.", 1.0, 10.0
+    rotation_steps: int = setting(
+        600, "Steps in which rotations widen from none to the largest: upright slices are learnt first.", 0, 1_000_000
     )
     scaling: float = setting(0.2, "Largest logarithm of the random scaling.", 0.0, 0.7)
     shear: float = setting(0.1, "Largest random shear.", 0.0, 0.5)
@@ -161,7 +161,7 @@ class IdealFinetuning(nn.Module):
         s = self.settings
         numbers = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
         generator = torch_generator(int(batch["seed"]), numbers)
-        labelled, labels = self._moved(batch["labelled"], batch["labels"], generator)
+        labelled, labels = self._moved(batch["labelled"], batch["labels"], int(batch["step"]), generator)
         seen = change_intensities(labelled, WEAK if s.labelled_view == "weak" else STRONG, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
         if int(batch["step"]) % _OBSERVE_EVERY == 0:
@@ -216,7 +216,7 @@ class IdealFinetuning(nn.Module):
         if valid is None:
             valid = torch.ones_like(batch["unlabelled"][:, :1], dtype=torch.bool)
         images, known = batch["unlabelled"][:count], valid[:count, 0].long() - 1
-        affine = self._affine(images, generator)
+        affine = self._affine(images, int(batch["step"]), generator)
         moved, targets = affine.warp(images, _PIXELS), None
         if s.views == "strong":
             targets = [_moved_target(affine, target) for target in self._beliefs(images, known)]
@@ -238,17 +238,17 @@ class IdealFinetuning(nn.Module):
         losses["_confident"] = 0.5 * sum(mask.float().mean() for _, mask in targets)
         return losses
 
-    def _moved(self, images, labels, generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _moved(self, images, labels, step: int, generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Both under the same random affine transformations; labels become -1 where the slice ends."""
-        affine = self._affine(images, generator)
+        affine = self._affine(images, step, generator)
         return affine.warp(images, _PIXELS), affine.warp_labels(labels, _PIXELS, outside=-1)
 
-    def _affine(self, images, generator) -> Affine2d:
+    def _affine(self, images, step: int, generator) -> Affine2d:
         s = self.settings
         return Affine2d.random(
             generator, images.shape[-2:], len(images),
-            rotation=s.rotation, scaling=s.scaling, shear=s.shear, shift=s.shift, flip=s.flip,
-            rotation_power=s.rotation_power,
+            rotation=s.rotation * min(1.0, (step + 1) / max(1, s.rotation_steps)), scaling=s.scaling, shear=s.shear,
+            shift=s.shift, flip=s.flip,
         )  # fmt: skip
 
     @torch.no_grad()
