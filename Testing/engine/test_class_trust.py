@@ -37,7 +37,7 @@ def test_trust_rises_with_dice():
         trust.observe(found, truth)
         assert trust.dice()[1] == pytest.approx(right / 10)
         weights.append(trust.weights()[1].item())
-    assert weights == pytest.approx([0, 0.25, 0.75, 1, 1], abs=1e-6)
+    assert weights == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-6)
 
 
 def test_a_class_that_was_never_drawn_does_not_forbid_the_others():

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 _DECAY = 0.9  # of the counts, with each observed batch
-_LEAST, _ENOUGH = 0.3, 0.7  # Dice from which a class deserves some trust, and from which all
+_LEAST, _ENOUGH = 0.4, 0.8  # Dice from which a class deserves some trust, and from which all
 
 
 class ClassTrust(nn.Module):
