@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from S3NetSegmentLib.engine.errors import ImageWarning
+from S3NetSegmentLib.engine.images.reading import read_image
+
 NIFTI_TYPES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "c8": 32, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024}
+
+
+def read_warned(path, frame=None):
+    """The image at ``path``, and the texts of the warnings, which are all of images."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        volume = read_image(path, frame)
+    assert all(c.category is ImageWarning for c in caught)
+    return volume, [str(c.message) for c in caught]
 
 
 def random_matrix(rng, *, oblique=True, shear=0.0) -> np.ndarray:

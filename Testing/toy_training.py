@@ -92,7 +92,7 @@ def _run_in_processes(out: str) -> None:
     from S3NetSegmentLib.engine.training.processes import joined_processes
 
     torch.set_num_threads(1)
-    with joined_processes(torch.device("cpu")) as (processes, _):
+    with joined_processes("cpu") as (processes, _):
         trainer = toy_trainer(out, task=ToyTask(dropout=0.0), batch=2, processes=processes, optimizer="sgd")
         drain(trainer.run())
         if processes.writes:

@@ -41,7 +41,8 @@ from paths import SHARED_DATA  # noqa: E402
 
 from S3NetSegmentLib.engine.methods import ideal_finetuning  # noqa: E402
 from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning, finetuning_preset  # noqa: E402
-from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining, pretraining_preset  # noqa: E402
+from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining  # noqa: E402
+from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import pretraining_preset  # noqa: E402
 from S3NetSegmentLib.engine.progress import drain  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort import Case, Cohort, read_cohort  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_bank import (  # noqa: E402

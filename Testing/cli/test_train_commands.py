@@ -165,7 +165,7 @@ def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, way):
     _, err = process.communicate(timeout=60)
     assert not folder.is_running()
     if way != "SIGKILL":
-        assert process.returncode == 130 and "go on with --resume" in err
+        assert process.returncode == {"SIGTERM": 143, "request": 130}[way] and "go on with --resume" in err
         assert folder.read_status()["status"] == "stopped"
     assert 1 <= folder.read_state()["step"] < 14
     done = succeeded(s3net_here("finetune", cohort, "-o", tmp_path / "run", "--resume", "--json"))

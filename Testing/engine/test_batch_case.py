@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,19 +101,22 @@ def test_a_model_is_applied_and_a_changed_model_makes_its_cases_unfinished(tmp_p
     assert "model" in run_case(case, tmp_path / "out", "cpu")["error"]
 
 
-def test_a_series_can_become_dicom_seg(tmp_path):
+def test_the_chosen_series_can_become_dicom_seg(tmp_path):
     highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed (pip install highdicom)")
     _, j, i = np.mgrid[:4, :30, :32]
     ball = (j - 15) ** 2 + (i - 16) ** 2 < 60
     array = (np.where(ball, 300, 100) + np.random.default_rng(3).normal(0, 8, ball.shape)).astype(np.int16)
     extra = dict.fromkeys(("0010|0030", "0010|0040", "0008|0050", "0008|0020", "0008|0030"), "")
     extra |= {"0010|0020": "P", "0010|0010": "Doe^J", "0020|0052": "1.2.9", "0020|0010": "1"}
-    write_dicom_series(tmp_path / "series", array, np.diag([-1.0, -1.0, 3.0, 1.0]), extra=extra)
-    (tmp_path / "m.csv").write_text('image,pixels,settings,output\nseries,"16,15,2",work_size=64,a.dcm\n')
+    matrix = np.diag([-1.0, -1.0, 3.0, 1.0])
+    write_dicom_series(tmp_path / "study", array, matrix, extra=extra | {"0020|0011": "4"})
+    write_dicom_series(tmp_path / "study", array * 0 + 9, matrix, uid="1.2.3.5", extra=extra | {"0020|0011": "5"})
+    (tmp_path / "m.csv").write_text('image,series,pixels,settings,output\nstudy,4,"16,15,2",work_size=64,a.dcm\n')
     (case,) = read_manifest(tmp_path / "m.csv", tmp_path / "out")
     record = run_case(case, tmp_path / "out", "cpu")
     assert record["status"] == "done", record["error"]
     back = highdicom.seg.segread(tmp_path / "out" / "a.dcm")
+    assert all(uid.startswith("1.2.3.4.") for _, _, uid in back.get_source_image_uids())
     found = back.get_volume(combine_segments=True).array > 0
     assert 2 * (found & ball).sum() / (found.sum() + ball.sum()) > 0.85
     assert found.sum() == record["segments"][0]["voxels"]
@@ -227,12 +231,43 @@ def test_missing_cut_off_and_emptied_results_are_made_again(finished):
     assert "missing or cut off" in reason(case, folder)
 
 
-def test_a_result_that_somebody_has_edited_is_kept_and_said(finished):
+@pytest.mark.parametrize("later", [5, -5000], ids=["by a clock that is right", "by a clock that was set back"])
+def test_a_result_that_somebody_has_edited_is_kept_and_said(finished, later):
     case, folder = finished
-    time.sleep(0.02)
-    (folder / "a.seg.nrrd").write_bytes((folder / "a.seg.nrrd").read_bytes() + b"\n")
+    result = folder / "a.seg.nrrd"
+    result.write_bytes(result.read_bytes() + b"\n")
+    os.utime(result, (time.time() + later,) * 2)
     plan = make_plan([case], folder, resume=True)
     assert not plan.todo and plan.edited == ["a"]
+
+
+def test_a_result_whose_copying_was_broken_off_is_made_again(finished):
+    case, folder = finished
+    result = folder / "a.seg.nrrd"
+    result.write_bytes(result.read_bytes()[: result.stat().st_size // 2])
+    os.utime(result, (time.time() + 5,) * 2)
+    assert "missing or cut off" in reason(case, folder)
+
+
+def test_an_input_that_is_only_touched_while_it_is_used_is_no_failure(tmp_path, disk, monkeypatch):
+    case = disk[0]
+    monkeypatch.setattr(one_case, "_segment", _after(lambda: os.utime(case.image), one_case._segment))
+    assert run_case(case, tmp_path / "out")["status"] == "done"
+
+
+def test_an_input_that_is_replaced_while_it_is_used_is_a_failure(tmp_path, disk, monkeypatch):
+    case = disk[0]
+    monkeypatch.setattr(one_case, "_segment", _after(lambda: write_disk(Path(case.image), 9), one_case._segment))
+    record = run_case(case, tmp_path / "out")
+    assert record["status"] == "failed" and "was changed while" in record["error"]
+
+
+def _after(act, work):
+    def done(*arguments):
+        act()
+        return work(*arguments)
+
+    return done
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 1}', b"\xff\xfe", b"[" * 50_000])
@@ -274,10 +309,13 @@ def test_leftovers_of_a_killed_batch_are_removed_and_nothing_else(finished):
     case, folder = finished
     (folder / ".s3net-abc").mkdir()
     (folder / ".s3net-abc" / "a.seg.nrrd").write_text("half")
-    (folder / "records" / ".123.json").write_text("half")
-    (folder / ".mine").write_text("mine")
-    before = set(names_in(folder)) - {".s3net-abc/a.seg.nrrd", "records/.123.json"}
-    assert records.remove_leftovers(folder, [case]) == 2
+    half = ("records/.0123456789ab.json", ".0123456789ab.html", "records/sub/.ba9876543210.json")
+    (folder / "records" / "sub").mkdir()
+    for name in (*half, ".mine", "records/.mine.json", ".0123456789ab.nrrd"):
+        (folder / name).write_text("half")
+    before = set(names_in(folder)) - {".s3net-abc/a.seg.nrrd", *half}
+    other = dataclasses.replace(case, output="sub/b.seg.nrrd")
+    assert records.remove_leftovers(folder, [case, other]) == 4
     assert set(names_in(folder)) == before
 
 

@@ -5,8 +5,10 @@ import os
 import sys
 import types
 
+import numpy as np
 import pytest
 from batch_cases import write_disk, write_drawn_ball, write_manifest
+from image_files import write_dicom_series
 
 from S3NetSegmentLib.engine.batch.manifest import ManifestError, read_manifest
 from S3NetSegmentLib.engine.batch.output_names import checked_output, place_in
@@ -58,6 +60,29 @@ def test_csv_and_json_say_the_same(folder):
     assert first.output == "x/a.seg.nrrd" and first.outputs()["confidence"] == "x/a_confidence.nii.gz"
     assert second.drawn == ((4, 8),) and second.support == (str(folder / "drawn.seg.nrrd"),)
     assert second.output == "ball.nii.gz" and second.name == "ball"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("12,3, 7", (3, 7, 12)), ("4-6", (4, 5, 6)), ("9,4:6,5", (4, 5, 6, 9)), (8, (8,)), ([8, 2], (2, 8)), ("", None), (None, None),
+    ],
+)  # fmt: skip
+def test_drawn_slices_are_numbers_and_ranges(folder, written, meant):
+    row = {"image": "ball.nii.gz", "method": "few-shot", "support": "drawn.seg.nrrd", "drawn": written}
+    (case,) = cases_of(folder, json.dumps([row]), "m.json")
+    assert case.drawn == (meant,)
+
+
+def test_each_drawing_has_its_own_slices_and_all_is_for_one_of_another_image(folder):
+    first, second = cases_of(
+        folder,
+        "image,method,support,support_image,drawn,output\n"
+        "ball.nii.gz,few-shot,drawn.seg.nrrd;drawn.seg.nrrd,;in/a.png,4-5;all,x\n"
+        "ball.nii.gz,few-shot,drawn.seg.nrrd,in/a.png,ALL,y\n",
+    )
+    assert first.drawn == ((4, 5), "all") and second.drawn == ("all",)
+    assert [file.drawn for file in first.few_shot_task().files] == [(4, 5), "all"]
 
 
 def test_defaults_fill_what_a_row_leaves_open(folder, monkeypatch):
@@ -126,6 +151,12 @@ def test_everything_wrong_is_said_at_once_with_its_row(folder):
         ({"pixels": "1,2", "regions": 3}, "no meaning with points"),
         ({"method": "few-shot", "support": "drawn.seg.nrrd", "settings": "method=alpnet", "encoder": "default"}, "alpnet"),
         ({"method": "few-shot", "support": ["drawn.seg.nrrd"] * 3, "drawn": "1;2"}, "2 entries for 3 drawings"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "all"}, "nothing is left to find"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "20-Oct"}, "write numbers"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "every"}, "'every'"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "9-3"}, "ends before it begins"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "0-2000000000"}, "no slice of an image"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": -2}, "-2"),
         ({"seed": 1.5}, "1.5"),
         ({"seed": True}, "True"),
         ({"points": [[1, 2, float("inf")]]}, "inf"),
@@ -211,6 +242,36 @@ def test_an_input_is_never_replaced(folder):
         read_manifest(folder / "m.csv", folder / "in")
 
 
+def test_an_input_is_never_replaced_on_a_file_system_that_ignores_case(folder):
+    (folder / "m.csv").write_text("image,output\nin/a.png,A.PNG\n")
+    with pytest.raises(ManifestError, match="place of an input"):
+        read_manifest(folder / "m.csv", folder / "in")
+
+
+def test_no_result_is_put_among_the_slices_of_a_series(folder):
+    write_dicom_series(folder / "series", np.zeros((3, 8, 8), np.int16), np.eye(4))
+    slice_file = sorted((folder / "series").iterdir())[0]
+    (folder / "m.csv").write_text(f"image,output\n{slice_file},x\n")
+    with pytest.raises(ManifestError, match="place of an input"):
+        read_manifest(folder / "m.csv", folder / "series")
+    (folder / "m.csv").write_text(f"image,output\n{slice_file},results/x\n")
+    assert read_manifest(folder / "m.csv", folder / "series")
+
+
+def test_paths_of_windows_and_of_the_home_folder_are_understood(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    first, second = cases_of(folder, "image,output\nin\\a.png,x\n~/in/b.png,y\n")
+    assert (first.image, second.image) == (str(folder / "in" / "a.png"), str(folder / "in" / "b.png"))
+
+
+def test_a_path_that_the_system_cannot_take_is_refused_before_anything_runs(folder, monkeypatch):
+    from S3NetSegmentLib.engine.batch import clashes
+
+    monkeypatch.setattr(clashes, "_LONGEST_PATH", len(str(folder)) + 100)
+    (problem,) = problems_of(folder, f"image,output\nin/a.png,{'x' * 60}\nin/b.png,b\n")
+    assert "row 2" in problem and "too long a path" in problem
+
+
 def test_apply_needs_a_model_and_takes_no_settings(folder):
     assert "model: it is missing" in problems_of(folder, "image,method\nin/a.png,apply\n")[0]
     (problem,) = problems_of(folder, "image,method,model,settings\nin/a.png,apply,in/b.png,steps=3\n")
@@ -233,3 +294,12 @@ def test_ten_thousand_rows_are_checked_in_seconds(folder):
     began = time.process_time()
     assert len(cases_of(folder, f"image,pixels,output\n{rows}\n")) == 10_000
     assert time.process_time() - began < 10
+
+
+def test_a_series_is_for_dicom_images_and_may_be_a_number(folder):
+    (problem,) = problems_of(folder, "image,series\nin/a.png,4\n")
+    assert "series" in problem and "DICOM" in problem
+    (folder / "study").mkdir()
+    (folder / "m.json").write_text('[{"image": "study", "series": 4}]')
+    (case,) = read_manifest(folder / "m.json", folder / "out")
+    assert case.series == "4"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from S3NetSegmentLib.engine.contrast import dense_info_nce, nearest_cells, sample_cells
+from S3NetSegmentLib.engine.contrast import dense_info_nce, image_info_nce, nearest_cells, sample_cells
 
 
 def features(seed, count=2, width=5, channels=6):
@@ -128,6 +128,53 @@ def test_the_nearest_cell_is_the_one_with_the_same_features():
     keys = torch.eye(20).view(1, 20, 4, 5)
     shuffled = torch.randperm(20, generator=torch.Generator().manual_seed(0))
     queries = torch.eye(20)[shuffled].T.reshape(1, 20, 4, 5)
-    found = nearest_cells(queries, keys)[0].reshape(-1, 2)
+    everywhere = torch.ones(1, 4, 5, dtype=torch.bool)
+    found = nearest_cells(queries, keys, everywhere)[0].reshape(-1, 2)
     assert torch.equal(found, torch.stack((shuffled // 5, shuffled % 5), 1).float())
     assert torch.allclose(sample_cells(keys, found.view(1, 4, 5, 2)), queries)
+
+
+def test_only_what_is_asked_is_looked_for_and_only_where_keys_are_valid():
+    keys = features(1, count=3)
+    asked = torch.zeros(3, 4, 5, dtype=torch.bool)
+    asked[0, 1, 2] = asked[2, 3, 4] = True
+    valid = torch.ones_like(asked)
+    valid[2, 3, 4] = False
+    found = nearest_cells(keys, keys, asked, valid)
+    assert found[0, 1, 2].tolist() == [1, 2]
+    assert found[2, 3, 4].tolist() != [3, 4]
+    assert (found[~asked] == 0).all()
+
+
+def test_negatives_can_be_drawn():
+    """Drawn key cells are the only negatives: the same as all others being invalid."""
+    queries, keys = features(1), features(2)
+    chosen = torch.rand(2, 4, 5, generator=torch.Generator().manual_seed(1)) > 0.5
+    drawn = torch.tensor([39, 3, 20, 21, 11, 7])
+    valid = torch.zeros(40, dtype=torch.bool)
+    valid[drawn] = True
+    excluded = torch.rand(int(chosen.sum()), 40, generator=torch.Generator().manual_seed(2)) > 0.7
+    positions = identity_positions(2, 4, 5)
+    few = dense_info_nce(queries, keys, positions, chosen, drawn=drawn, excluded=excluded[:, drawn])
+    masked = dense_info_nce(queries, keys, positions, chosen, key_valid=valid.view(2, 4, 5), excluded=excluded)
+    assert few.loss.item() == pytest.approx(masked.loss.item(), abs=1e-6)
+    assert few.negative_cosine.item() == pytest.approx(masked.negative_cosine.item(), abs=1e-6)
+    everything = dense_info_nce(queries, keys, positions, chosen, drawn=torch.arange(40).flip(0))
+    assert everything.loss.item() == pytest.approx(
+        dense_info_nce(queries, keys, positions, chosen).loss.item(), abs=1e-6
+    )
+
+
+def test_the_contrast_of_whole_images_equals_a_naive_loop():
+    queries, keys = (torch.randn(5, 7, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    excluded = torch.zeros(5, 5, dtype=torch.bool)
+    excluded[0, 3] = excluded[4, 1] = True
+    q, k = (x / x.norm(dim=1, keepdim=True) for x in (queries, keys))
+    losses = []
+    for i in range(5):
+        positive = math.exp(float(q[i] @ k[i]) / 0.3)
+        others = [math.exp(float(q[i] @ k[j]) / 0.3) for j in range(5) if j != i and not excluded[i, j]]
+        losses.append(-math.log(positive / (positive + sum(others))))
+    found = image_info_nce(queries, keys, temperature=0.3, excluded=excluded)
+    assert found.loss.item() == pytest.approx(sum(losses) / 5, abs=1e-6)
+    assert found.positive_cosine.item() == pytest.approx(float((q * k).sum(1).mean()), abs=1e-6)

@@ -6,7 +6,8 @@ import torch
 from phantoms import CLASSES, phantom, write_phantom_cohort
 
 from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning, finetuning_preset
-from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining, pretraining_preset
+from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining
+from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import pretraining_preset
 from S3NetSegmentLib.engine.progress import drain
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 from S3NetSegmentLib.engine.training.slice_bank import SliceBatches, TwoStreamBatches, build_bank

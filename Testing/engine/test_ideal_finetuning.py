@@ -12,7 +12,8 @@ from S3NetSegmentLib.engine.methods.ideal_finetuning import (
     IdealFinetuning,
     finetuning_preset,
 )
-from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining, pretraining_preset
+from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining
+from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import pretraining_preset
 
 TINY = finetuning_preset("tiny")
 CREDULOUS = dataclasses.replace(TINY, trust=False)  # every pseudo-label counts from the first step
@@ -71,6 +72,8 @@ def test_the_same_batch_gives_the_same_losses_whatever_the_global_random_state(s
         {"mix": "unlabelled"},
         {"teacher": "network"},
         {"channel_dropout": True},
+        {"streams": "models"},
+        {"streams": "models", "channel_dropout": True},
         {"spatial_weight": 0.5},
         {"normalization": "group", "dropout": False, "flip": True},
     ],
@@ -81,7 +84,7 @@ def test_every_option_teaches_the_network_and_not_its_average(changes):
     total(losses).backward()
     assert losses["unlabelled"] > 0
     assert ("spatial" in losses) is ("spatial_weight" in changes)
-    for part in (task.network.encoder, *task.network.decoders):
+    for part in (*task.network.encoders, *task.network.decoders):
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in part.parameters())
     assert all(p.grad is None for p in task.average.parameters())
 
@@ -246,6 +249,11 @@ def test_it_starts_from_a_pre_trained_encoder():
     task = IdealFinetuning(2, TINY, encoder=pretrained.state_dict())
     for network in (task.network, task.average):
         assert torch.equal(network.encoder.levels[1][0].weight, pretrained.levels[1][0].weight)
+    both = IdealFinetuning(2, dataclasses.replace(TINY, streams="models"), encoder=pretrained.state_dict())
+    assert len(both.network.encoders) == 2
+    for encoder in both.network.encoders:
+        assert torch.equal(encoder.levels[1][0].weight, pretrained.levels[1][0].weight)
+    assert len(both.parameter_groups()[0]["params"]) == 2 * len(list(pretrained.parameters()))
     slow = IdealFinetuning(2, dataclasses.replace(TINY, encoder_rate=0.3), encoder=pretrained.state_dict())
     assert [group["rate"] for group in slow.parameter_groups()] == [0.3, 1.0]
     fresh = IdealFinetuning(2, dataclasses.replace(TINY, encoder_rate=0.3))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from image_files import random_matrix, relative_error, write_dicom_series, write_raw_dicom
+from image_files import random_matrix, read_warned, relative_error, write_dicom_series, write_raw_dicom
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.engine.errors import ImageWarning
 from S3NetSegmentLib.engine.images.reading import read_image
 
 
@@ -27,14 +25,6 @@ def right_handed(seed: int) -> np.ndarray:
     if np.linalg.det(np.diag([-1, -1, 1]) @ axes) < 0:
         axes[:, 2] *= -1
     return matrix
-
-
-def read_warned(path, frame=None):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        volume = read_image(path, frame)
-    assert all(c.category is ImageWarning for c in caught)
-    return volume, [str(c.message) for c in caught]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -60,19 +50,24 @@ def test_several_series_are_listed_with_the_way_to_choose(tmp_path, array):
     write_dicom_series(tmp_path, array, right_handed(1), uid="1.2.3.4", description="T2 ax")
     write_dicom_series(tmp_path, array[:3], right_handed(1), uid="1.2.3.5", description="scout", modality="CT")
     with pytest.raises(
-        InputError, match=r"2 DICOM series.*T2 ax \(MR, 7 files.*scout \(CT, 3 files.*one file"
+        InputError, match=r"2 DICOM series.*'T2 ax' \(MR, 7 slices.*'scout' \(CT, 3 slices.*--series.*one file"
     ) as error:
         read_image(tmp_path)
     assert ".dcm" in str(error.value)
 
 
-def test_a_folder_without_dicom_names_its_folders(tmp_path, array):
+def test_a_folder_without_dicom_is_refused_and_one_with_folders_stands_for_all_in_them(tmp_path, array):
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(InputError, match="holds no DICOM images"):
+    (tmp_path / "series 1").mkdir()
+    with pytest.raises(InputError, match=r"holds no DICOM images \(looked in its folders too: series 1"):
         read_image(tmp_path)
-    write_dicom_series(tmp_path / "series 1", array, right_handed(0))
-    with pytest.raises(InputError, match="choose one of its folders: series 1"):
-        read_image(tmp_path)
+    paths = write_dicom_series(tmp_path / "series 1", array, right_handed(0))
+    (tmp_path / "disc 2").mkdir()
+    for path in paths[::2]:  # discs hold a series in several folders
+        path.rename(tmp_path / "disc 2" / path.name)
+    volume, texts = read_warned(tmp_path)
+    np.testing.assert_array_equal(volume.array, array)
+    assert texts == []
 
 
 def test_other_files_beside_a_series_do_not_matter(tmp_path, array):
@@ -84,15 +79,15 @@ def test_other_files_beside_a_series_do_not_matter(tmp_path, array):
     np.testing.assert_array_equal(volume.array, array)
 
 
-def test_a_missing_slice_is_reported_with_its_place(tmp_path, array):
+def test_a_missing_slice_is_reported_and_filled_so_that_all_others_keep_their_place(tmp_path, array):
     matrix = right_handed(3)
     write_dicom_series(tmp_path, array, matrix, skip=(4,))
     volume, texts = read_warned(tmp_path)
-    assert volume.size[2] == 6
     assert len(texts) == 1 and "1 of 7 slices seem to be missing" in texts[0] and "after slice 3" in texts[0]
-    # both ends keep their place
-    last = volume.ijk_to_ras @ (0, 0, 5, 1)
-    np.testing.assert_allclose(last, matrix @ (0, 0, 6, 1), atol=1e-4)
+    assert relative_error(volume.ijk_to_ras, matrix) < 1e-5
+    there = [0, 1, 2, 3, 5, 6]
+    np.testing.assert_array_equal(volume.array[there], array[there])
+    np.testing.assert_array_equal(volume.array[4], np.rint((array[3].astype(float) + array[5]) / 2))
 
 
 def test_uneven_slices_are_reported(tmp_path, array):
@@ -100,7 +95,7 @@ def test_uneven_slices_are_reported(tmp_path, array):
     positions = [(0, 0, 2 * k + (0.4 if k == 3 else 0)) for k in range(7)]
     write_dicom_series(tmp_path, array, np.diag([-1.0, -1, 1, 1]) @ matrix, positions=positions)
     _, texts = read_warned(tmp_path)
-    assert len(texts) == 1 and "1.60 to 2.40 mm apart" in texts[0]
+    assert len(texts) == 1 and "1.60 to 2.40 mm apart" in texts[0] and "0.40 mm off" in texts[0]
 
 
 def test_a_slice_in_the_place_of_another_is_reported_and_left_out(tmp_path, array):
@@ -125,7 +120,7 @@ def test_time_points_of_one_series_are_frames(tmp_path, array):
     matrix = right_handed(0)
     for t in range(3):
         write_dicom_series(tmp_path, array + t, matrix, first_number=1 + 30 * t, trigger_time=40 * (3 - t))
-    with pytest.raises(InputError, match="3 frames"):
+    with pytest.raises(InputError, match=r"3 frames.*0: trigger time 40 ms; 1: trigger time 80 ms"):
         read_image(tmp_path)
     volume, texts = read_warned(tmp_path, 0)
     np.testing.assert_array_equal(volume.array, array + 2)  # the earliest trigger time
@@ -207,3 +202,19 @@ def test_a_file_of_several_frames_is_a_volume_of_its_own(tmp_path, array):
         volume, _ = read_warned(path)
         np.testing.assert_array_equal(volume.array, array.astype(np.uint8))
         np.testing.assert_allclose(volume.spacing[:2], (0.5, 0.6))
+
+
+def test_a_series_is_chosen_by_number_uid_or_description(tmp_path, array):
+    matrix = right_handed(1)
+    for number, text, add in ((4, "T2 ax", 0), (5, "T1 ax", 7), (6, "T1 sag", 9)):
+        write_dicom_series(
+            tmp_path, array + add, matrix, uid=f"1.2.3.{number}", description=text, extra={"0020|0011": str(number)}
+        )
+    for series, add in (("4", 0), ("1.2.3.5", 7), ("t1 SAG", 9), ("sag", 9)):
+        np.testing.assert_array_equal(read_image(tmp_path, series=series).array, array + add)
+    with pytest.raises(InputError, match=r"series is 'T1', which 2 series.*number 5.*1\.2\.3\.5.*number 6"):
+        read_image(tmp_path, series="T1")
+    with pytest.raises(InputError, match=r"series is '7', but .* holds number 4 'T2 ax'.*number 5"):
+        read_image(tmp_path, series="7")
+    with pytest.raises(InputError, match="stands for its own series"):
+        read_image(next(tmp_path.iterdir()), series="4")

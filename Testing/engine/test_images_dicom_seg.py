@@ -7,7 +7,8 @@ import pytest
 from image_files import write_dicom_series
 
 from S3NetSegmentLib.engine import InputError, Segment, Segmentation
-from S3NetSegmentLib.engine.images.dicom_seg import check_dicom_seg, write_dicom_seg
+from S3NetSegmentLib.engine.errors import ImageWarning
+from S3NetSegmentLib.engine.images.dicom.seg_writing import check_dicom_seg, write_dicom_seg
 from S3NetSegmentLib.engine.images.reading import read_image
 
 LIVER = "Segmentation category and type~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~Anatomic codes~^^~^^"
@@ -43,7 +44,7 @@ def test_segments_come_back_where_they_were_with_names_codes_and_references(seri
 
     volume, folder = series
     segmentation = made(volume)
-    write_dicom_seg(segmentation, sorted(folder.iterdir()), tmp_path / "out.dcm")
+    write_dicom_seg(segmentation, folder, tmp_path / "out.dcm")
     back = highdicom.seg.segread(tmp_path / "out.dcm")
     assert [back.get_segment_description(n).segment_label for n in (1, 2)] == ["Leber", "Knoten"]
     liver = back.get_segment_description(1)
@@ -67,15 +68,29 @@ def test_segments_come_back_where_they_were_with_names_codes_and_references(seri
     assert len(referenced) == 5 and all(uid.startswith("1.2.3.4.") for uid in referenced)
 
 
-def test_slices_that_are_missing_and_empty_segmentations_are_refused(series, tmp_path):
+def test_a_segmentation_of_another_grid_is_refused(series, tmp_path):
     volume, folder = series
-    files = sorted(folder.iterdir())
-    with pytest.raises(InputError, match="1 of 5 slices"):
-        write_dicom_seg(made(volume), files[1:], tmp_path / "out.dcm")
-    empty = Segmentation([np.zeros(volume.array.shape, np.uint8)], [Segment("A", (1, 0, 0), 1)], volume.ijk_to_ras)
-    with pytest.raises(InputError, match="empty"):
-        write_dicom_seg(empty, files, tmp_path / "out.dcm")
+    moved = volume.ijk_to_ras.copy()
+    moved[0, 3] += 0.5
+    other = Segmentation(made(volume).layers, made(volume).segments, moved)
+    with pytest.raises(InputError, match="does not lie on the slices"):
+        write_dicom_seg(other, folder, tmp_path / "out.dcm")
     assert not (tmp_path / "out.dcm").exists()
+
+
+def test_interpolated_slices_have_no_frame_and_nothing_found_is_an_answer(series, tmp_path):
+    import highdicom
+
+    _, folder = series
+    sorted(folder.iterdir())[2].unlink()  # now the volume has an interpolated slice there
+    with pytest.warns(ImageWarning, match="1 of 5 slices seem to be missing"):
+        volume = read_image(folder)
+    write_dicom_seg(made(volume), folder, tmp_path / "out.dcm")
+    back = highdicom.seg.segread(tmp_path / "out.dcm")
+    assert len({item[2] for item in back.get_source_image_uids()}) == 4
+    empty = Segmentation([np.zeros(volume.array.shape, np.uint8)], [Segment("A", (1, 0, 0), 1)], volume.ijk_to_ras)
+    write_dicom_seg(empty, folder, tmp_path / "empty.dcm")
+    assert highdicom.seg.segread(tmp_path / "empty.dcm").pixel_array.sum() == 0
 
 
 def test_without_highdicom_the_message_says_what_to_install(monkeypatch):

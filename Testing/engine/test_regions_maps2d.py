@@ -19,10 +19,19 @@ from S3NetSegmentLib.engine.settings import SegmentSettings
         ((10, 12), (0.5, 0.5), (40, 48)),  # but at most four times
         ((1, 1), (3.0, 3.0), (4, 4)),
         ((2, 900), (1.0, 1.0), (1, 256)),
+        ((30, 30), (12.0, 1.0), (360, 30)),  # long pixels: the fine direction is kept
+        ((512, 40), (0.7, 5.0), (256, 143)),  # thick slices cut across: as large as any slice
+        ((30, 30), (1000.0, 1.0), (1024, 1)),  # within reason
     ],
 )
 def test_the_working_grid_has_square_pixels_and_a_bounded_size(shape, spacing, expected):
     assert working_shape(shape, spacing, 256) == expected
+
+
+@pytest.mark.parametrize("ratio", [2, 7, 30])
+def test_long_pixels_never_make_the_grid_larger_than_a_square_one(ratio):
+    rows, columns = working_shape((200, 300), (float(ratio), 1.0), 256)
+    assert rows * columns <= 257**2 and rows * 300 / columns / 200 == pytest.approx(ratio, rel=0.05)
 
 
 def test_the_working_size_bounds_also_the_enlarged():

@@ -191,6 +191,17 @@ def test_a_constant_slice_of_a_good_volume_is_refused_with_advice():
         drain(find_regions(volume, extent=Extent.slab(volume, "z", 2, 2)))
 
 
+@pytest.mark.parametrize("spacing", [(12.0, 1.0), (1.0, 12.0)])
+def test_an_object_of_pixels_much_longer_than_wide_is_found_to_the_pixel(spacing):
+    y, x = np.mgrid[:30, :34]
+    disk = ((y - 14) ** 2 + (x - 18) ** 2 < 7.5**2)[None]
+    array = np.where(disk, 200.0, 60.0) + np.random.default_rng(0).normal(0, 5, disk.shape)
+    regions = drain(find_regions(Volume(array, np.diag((*spacing, 1, 1)), "long pixels"), settings=QUICK))
+    mask = regions.object_at([(18, 14, 0)]).mask
+    assert np.abs(np.argwhere(mask).mean(0) - np.argwhere(disk).mean(0)).max() < 0.25
+    assert dice(mask, disk) > 0.85
+
+
 @pytest.mark.parametrize("spacing", [(0.001, 0.001, 100), (50, 0.1, 0.1), (1, 1, 1000)])
 def test_huge_spacing_ratios_are_survived(spacing):
     array = np.random.default_rng(0).normal(0, 0.1, (6, 30, 30))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from S3NetSegmentLib.engine.errors import InputError
+from S3NetSegmentLib.engine.nets.architectures import build_network, describe_network, network_tensors
 from S3NetSegmentLib.engine.nets.moving_average import averaged_copy, update_average
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, TwoStreamUNet, UNetDecoder, UNetEncoder, seeded
 
@@ -43,6 +44,26 @@ def test_the_answer_is_the_mean_probability_of_two_different_decoders():
     assert torch.allclose(network(image).exp(), (first + second) / 2, atol=1e-6)
 
 
+def test_two_models_share_nothing_and_both_take_a_pre_trained_encoder():
+    network = seeded(lambda: TwoStreamUNet(3, channels=CHANNELS["tiny"], streams="models"), 0).eval()
+    shared = seeded(lambda: TwoStreamUNet(3, channels=CHANNELS["tiny"]), 0)
+    assert weights(network) == weights(shared) + weights(shared.encoder)
+    image = torch.rand(1, 1, 32, 32)
+    first, second = (stream.sum() for stream in network.streams(image))
+    for stream, own, other in ((first, 0, 1), (second, 1, 0)):
+        network.zero_grad()
+        stream.backward()
+        assert all(p.grad is not None for p in network.encoders[own].parameters())
+        for part in (network.encoders[other], network.decoders[other]):
+            assert all(p.grad is None for p in part.parameters())
+    trained = seeded(lambda: UNetEncoder(channels=CHANNELS["tiny"]), 3)
+    network.load_encoder(trained.state_dict())
+    for encoder in network.encoders:
+        assert torch.equal(encoder.levels[3][4].weight, trained.levels[3][4].weight)
+    rebuilt = build_network(describe_network(network), network_tensors(network))
+    assert torch.equal(rebuilt(image), network(image))
+
+
 def test_group_normalisation_treats_each_image_by_itself():
     images = torch.rand(3, 1, 32, 32)
     for normalization, alone in (("group", True), ("batch", False)):
@@ -74,6 +95,8 @@ def test_a_pre_trained_encoder_is_taken_and_another_one_refused():
 def test_impossible_networks_are_refused():
     with pytest.raises(InputError, match="at least one class"):
         TwoStreamUNet(1)
+    with pytest.raises(InputError, match="decoders or models"):
+        TwoStreamUNet(2, streams="three")
     with pytest.raises(InputError, match="batch or group"):
         UNetEncoder(normalization="layer")
     with pytest.raises(InputError, match="transposed or bilinear"):

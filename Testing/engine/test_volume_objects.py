@@ -149,18 +149,17 @@ class TestOneClick:
         point = (20, 22, 38)
         ranked = ball_objects.ranked(point)
         sizes = [np.count_nonzero(mask) for mask in ranked.masks]
-        # Borders are refined after the candidates were sorted, which now and then turns neighbours on the ladder.
-        assert np.corrcoef(np.argsort(np.argsort(sizes)), np.arange(len(sizes)))[0, 1] > 0.95
+        assert np.all(np.diff(sizes) > 0)
         assert sizes[-1] > 5 * sizes[0]
         assert all(mask[point] and mask.dtype == bool for mask in ranked.masks)
-        assert len({mask.tobytes() for mask in ranked.masks}) > 0.7 * len(sizes)
+        assert len({mask.tobytes() for mask in ranked.masks}) == len(sizes)
 
     def test_alternatives_are_clearly_different_and_begin_with_the_choice(self, ball_objects):
         ranked = ball_objects.ranked((20, 22, 16))
         assert ranked.alternatives[0] == ranked.best == int(np.argmax(ranked.scores))
         shown = [ranked.masks[i] for i in ranked.alternatives]
         assert 1 <= len(shown) <= 3
-        assert all(dice(a, b) < 0.95 for n, a in enumerate(shown) for b in shown[:n])
+        assert all(dice(a, b) < 0.9 for n, a in enumerate(shown) for b in shown[:n])
 
     def test_a_radius_moves_the_choice_to_its_size(self):
         shape = (40, 44, 44)

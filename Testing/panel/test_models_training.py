@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from paths import MODULE
 from phantoms import write_phantom_cohort
 
 from S3NetSegmentLib.engine import InputError
@@ -138,9 +139,62 @@ def test_a_run_whose_process_was_killed_is_called_lost(tmp_path):
     (tmp_path / "output.txt").write_text("Killed\n")
     run = TrainingRun(tmp_path)
     assert run.state == "lost" and "Killed" in run.message and not run.is_busy
+    (tmp_path / "status.json").write_text(json.dumps({**status, "pid": os.getppid()}))
+    run.look()
+    assert run.state == "lost"  # another program has got its number
     (tmp_path / "status.json").write_text(json.dumps({**status, "host": "elsewhere"}))
     run.look()
+    assert run.state == "lost" and "elsewhere, which gives no sign of life" in run.message
+    (tmp_path / "heartbeat").touch()
+    run.look()
     assert run.state == "running" and "elsewhere" in run.message
+
+
+DEAF = """
+import sys, time
+from S3NetSegmentLib.engine.training.run_folder import RunFolder
+folder = RunFolder(sys.argv[1])
+folder.take()
+folder.write_status("running")
+print("taken", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_run_that_does_not_answer_to_stop_can_be_killed(tmp_path):
+    import subprocess
+
+    deaf = subprocess.Popen(
+        [sys.executable, "-c", DEAF, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(MODULE)},
+    )
+    deaf.stdout.readline()
+    now = [0.0]
+    run = TrainingRun(tmp_path, clock=lambda: now[0])
+    assert run.state == "running" and not run.can_kill
+    run.stop()
+    assert run.state == "stopping" and not run.can_kill
+    now[0] = 20.0
+    run.look()
+    assert run.can_kill
+    run.kill()
+    assert deaf.wait(timeout=10) == -signal.SIGKILL
+    assert run.state == "stopped" and "no state was saved" in run.message and not run.can_kill
+    assert not run.folder.stop_is_asked
+
+
+def test_a_run_that_is_stopped_while_it_starts_ends_as_stopped(tmp_path, cohort):
+    run = TrainingRun(tmp_path / "run", lambda: sys.executable)
+    run.start(TrainingOrder("finetune", str(cohort), "tiny", settings=TINY))
+    assert run.state == "starting"
+    run.stop()
+    deadline = time.monotonic() + 60
+    while run.is_busy and time.monotonic() < deadline:
+        time.sleep(0.1)
+        run.look()
+    assert run.state == "stopped" and "before training began" in run.message, (run.state, run.message)
+    assert not run.can_resume
 
 
 def test_the_log_is_read_as_it_grows_and_again_when_it_is_rewound(tmp_path):

@@ -8,7 +8,7 @@ import os
 import time
 
 from .. import __version__
-from .arguments import add_common, add_pictures, check_file_names, device, outputs_of, whole
+from .arguments import add_common, add_pictures, add_which_image, check_file_names, device, outputs_of
 from .terminal import ProgressDisplay, shown_path
 
 DESCRIPTION = """\
@@ -20,7 +20,6 @@ EXAMPLES = """\
 examples:
   s3net apply runs/model/model.pt mr.nii.gz -o heart.seg.nrrd --overlay heart.png
   s3net apply runs/model/model.pt dicom_folder -o heart.nii.gz --confidence sure.nii.gz --device cpu"""
-LONG_SIDE = 768  # pixels of an overlay
 
 
 def register(commands) -> None:
@@ -30,9 +29,9 @@ def register(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("model", metavar="MODEL", help="the model file, model.pt of a run")
-    parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with one DICOM series")
+    parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
-    parser.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
+    add_which_image(parser)
     add_pictures(parser)
     parser.add_argument(
         "--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}",
@@ -51,16 +50,17 @@ def run(arguments: argparse.Namespace) -> int:
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.overlay import draw_overlay
     from ..engine.images.reading import read_image
-    from ..engine.images.writing import write_image, write_png, write_segmentation
+    from ..engine.images.writing import write_image, write_png
     from ..engine.methods.apply_model import ModelSegmenter, as_segmentation, model_tags
     from ..engine.training.model_file import load_model
+    from .writing import LONG_SIDE, check_outputs, write_result
 
     began = time.perf_counter()
     with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
-        _check_outputs(arguments)
+        check_outputs(arguments)
         model = load_model(arguments.model, "segmenter")
-        volume = read_image(arguments.image, frame=arguments.frame)
-        _check_outputs(arguments, volume)
+        volume = read_image(arguments.image, arguments.frame, arguments.series)
+        check_outputs(arguments, volume)
         segmenter = ModelSegmenter(model, arguments.device)
         answer = drain(segmenter.segment(volume, confidence=bool(arguments.confidence)), progress)
         tags = model_tags(model, arguments.model, answer.device)
@@ -68,23 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
         picture = None
         if arguments.overlay:
             picture = draw_overlay(volume, segmentation, axis="auto", size=LONG_SIDE)
-        write_segmentation(segmentation, arguments.output)
+        write_result(arguments, segmentation)
         if arguments.confidence:
             write_image(Volume(answer.confidence, volume.ijk_to_ras, "confidence"), arguments.confidence)
         if picture is not None:
             write_png(picture, arguments.overlay)
     _report(arguments, model, volume, segmentation, answer, [*warned, *answer.notes], time.perf_counter() - began)
     return 0
-
-
-def _check_outputs(arguments: argparse.Namespace, volume=None) -> None:
-    from ..engine.images.files import IMAGE_FORMATS, check_output_path
-
-    check_output_path(arguments.output, volume=volume)
-    if arguments.confidence:
-        check_output_path(arguments.confidence, IMAGE_FORMATS, volume=volume)
-    if arguments.overlay:
-        check_output_path(arguments.overlay, (".png",))
 
 
 def _report(arguments, model, volume, segmentation, answer, notes: list[str], seconds: float) -> None:

@@ -75,12 +75,13 @@ def voxel(text: str) -> tuple[int, ...]:
 
 
 def slice_numbers(text: str) -> tuple[int, ...] | str:
-    """Type of ``--drawn``: K,K,..., each counted from 0, in any order; or "all"."""
-    if text.strip() == "all":
-        return "all"
-    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} are no slices; write numbers counted from 0, e.g. 12,20,31, or all")
-    return tuple(sorted({int(part) for part in text.split(",")}))
+    """Type of ``--drawn``: K,K,... and ranges A-B, each counted from 0, in any order; or "all"."""
+    from ..engine.few_shot.drawn_numbers import drawn_numbers
+
+    try:
+        return drawn_numbers(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def slice_range(text: str) -> tuple[int, int]:
@@ -141,6 +142,15 @@ def add_slice_axis(group, explained: str) -> None:
     group.add_argument(
         "--axis", choices=("auto", "x", "y", "z"), default="auto", help=f"the axis across the slices; {explained}"
     )
+
+
+def add_which_image(group) -> None:
+    """Which series of a DICOM folder, and which frame of a 4D image."""
+    group.add_argument(
+        "--series", metavar="NUMBER|UID|TEXT",
+        help="which series of a DICOM folder: its number, UID or description ('s3net series FOLDER' lists them)",
+    )  # fmt: skip
+    group.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
 
 
 def add_pictures(group) -> None:

@@ -11,10 +11,10 @@ from .arguments import (
     add_computing,
     add_pictures,
     add_slice_axis,
+    add_which_image,
     check_file_names,
     slice_numbers,
     slice_range,
-    whole,
 )
 from .terminal import ProgressDisplay
 
@@ -42,12 +42,12 @@ def register(commands) -> None:
         "few-shot", help="a drawing on a few slices becomes the segments of the volume", description=DESCRIPTION,
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with one DICOM series")
+    parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
     _add_drawing(parser.add_argument_group("what is drawn (repeat --support for several drawings)"))
     group = parser.add_argument_group("which part of the image, and further results")
     group.add_argument("--slices", type=slice_range, metavar="A:B", help="only slices A to B, both included")
-    group.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
+    add_which_image(group)
     add_pictures(group)
     _add_method(parser.add_argument_group("how"))
     add_computing(parser, example="target=scattered", presets=False)
@@ -65,7 +65,7 @@ def _add_drawing(group) -> None:
     )
     group.add_argument(
         "--drawn", action=_OfDrawing, type=slice_numbers, metavar="K,K,...|all",
-        help="the drawn slices, counted from 0; also those on which you say that there is nothing",
+        help="the drawn slices, counted from 0, also ranges A-B; also those on which you say that there is nothing",
     )  # fmt: skip
     group.add_argument(
         "--segments", action="append", metavar="NAME,...", default=[], help="only these segments of the drawing"
@@ -148,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
         task = task_of(arguments)
         task.settings()  # wrong ones are refused before the image is read
         check_outputs(arguments)
-        volume = read_image(arguments.image, frame=arguments.frame)
+        volume = read_image(arguments.image, arguments.frame, arguments.series)
         check_outputs(arguments, volume)
         support = read_drawings(volume, task)
         marks["reading"] = clock()

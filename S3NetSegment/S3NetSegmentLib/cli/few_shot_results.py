@@ -8,20 +8,20 @@ import os
 from .. import __version__
 from ..engine import Volume
 from ..engine.images.files import suffix_of
-from ..engine.images.writing import write_image, write_png, write_segmentation
+from ..engine.images.writing import write_image, write_png
 from ..engine.methods.few_shot_task import FewShotOutcome
 from ..engine.methods.results import described
 from .arguments import outputs_of
 from .terminal import shown_path
-from .writing import LONG_SIDE
+from .writing import DICOM_SEG, LONG_SIDE, write_result
 
 
 def write_answer(arguments: argparse.Namespace, outcome: FewShotOutcome) -> None:
     """Writes everything asked for, label maps with the label values of the drawing."""
     segmentation = outcome.segmentation
     picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
-    if suffix_of(arguments.output) == ".seg.nrrd":
-        write_segmentation(segmentation, arguments.output)
+    if suffix_of(arguments.output) in (".seg.nrrd", DICOM_SEG):
+        write_result(arguments, segmentation)
     else:
         labels = Volume(segmentation.layers[0], segmentation.ijk_to_ras, "labels")
         write_image(labels, arguments.output)

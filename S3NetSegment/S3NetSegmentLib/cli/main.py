@@ -1,6 +1,7 @@
 """``s3net``: reads the arguments, runs one command, turns errors into exit codes.
 
-Exit codes: 0 done, 1 failed (the machine, the disk, a defect), 2 bad arguments or bad input, 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 failed (the machine, the disk, a defect), 2 bad arguments or bad input, 130 stopped with Ctrl-C, 143 by a
+polite kill (SIGTERM).
 Standard library only until a command runs.
 """
 
@@ -13,7 +14,20 @@ import sys
 import traceback
 
 from .. import __version__
-from . import apply, batch, compare, demo, evaluate, few_shot, finetune, list_settings, pretrain, segment, weights
+from . import (
+    apply,
+    batch,
+    compare,
+    demo,
+    evaluate,
+    few_shot,
+    finetune,
+    list_series,
+    list_settings,
+    pretrain,
+    segment,
+    weights,
+)
 from .arguments import Parser, join_coordinates
 from .environment import EnvironmentProblem, enter
 
@@ -27,6 +41,7 @@ COMMANDS = (
     apply,
     evaluate,
     compare,
+    list_series,
     list_settings,
     weights,
 )  # register(commands) adds the parser and sets its functions: check (arguments), run (returns code)
@@ -42,7 +57,8 @@ examples:
   s3net segment ct.nii.gz -o liver.seg.nrrd --point -60.5,10,120
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd -o organs.seg.nrrd
 
-'s3net COMMAND --help' explains a command. Exit codes: 0 ok, 1 failed, 2 bad arguments or input, 130 stopped with Ctrl-C."""
+'s3net COMMAND --help' explains a command. Exit codes: 0 ok, 1 failed, 2 bad arguments or input, 130 stopped with Ctrl-C
+(143 by SIGTERM)."""
 
 
 def launch(script: str, texts: list[str]) -> int:
@@ -68,14 +84,14 @@ def launch(script: str, texts: list[str]) -> int:
     except EnvironmentProblem as problem:
         return _failed(str(problem), 1, debug)
     except KeyboardInterrupt:
-        return _stopped()
+        return _stopped(interrupted())
     except BrokenPipeError:
         # Who read our output has gone; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         if interrupted():  # an interrupt inside an import can surface as another error
-            return _stopped()
+            return _stopped(interrupted())
         return _failed(_text_of(error), _code_of(error), debug, expected=_is_expected(error))
 
 
@@ -99,8 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _note_interrupts():
-    """Counts Ctrl-C besides raising KeyboardInterrupt, and treats a polite kill (SIGTERM) alike; returns a function
-    that says whether one came. A process started with SIGINT ignored (nohup, a background job) goes on ignoring it."""
+    """Notes Ctrl-C besides raising KeyboardInterrupt, and treats a polite kill (SIGTERM) alike; returns a function
+    that gives the number of the first signal that came, 0 if none did. A process started with SIGINT ignored (nohup, a background job) goes on ignoring it."""
     seen = []
 
     def handler(number, frame):
@@ -111,7 +127,7 @@ def _note_interrupts():
         signal.signal(signal.SIGINT, handler)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, handler)
-    return lambda: bool(seen)
+    return lambda: seen[0] if seen else 0
 
 
 def _is_expected(error: Exception) -> bool:
@@ -146,8 +162,8 @@ def _failed(text: str, code: int, debug: bool, expected: bool = True) -> int:
     return code
 
 
-def _stopped() -> int:
+def _stopped(number: int) -> int:
     # A second Ctrl-C while leaving would print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("\ns3net: stopped; no file was left half-written", file=sys.stderr, flush=True)
-    return 130
+    return 128 + (number or signal.SIGINT)

@@ -13,6 +13,7 @@ from .arguments import (
     add_computing,
     add_pictures,
     add_slice_axis,
+    add_which_image,
     check_file_names,
     millimetres,
     outputs_of,
@@ -47,7 +48,7 @@ def register(commands) -> None:
         "segment", help="regions of an image, or the object at a point", description=DESCRIPTION, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with one DICOM series")
+    parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
     _add_points(parser.add_argument_group("which object (positions may be repeated, and several follow one option)"))
     _add_part(parser.add_argument_group("which part of the image"))
@@ -85,7 +86,7 @@ def _add_part(group) -> None:
     either.add_argument("--slice", type=whole(0), metavar="K", help="only this slice, counted from 0")
     either.add_argument("--slices", type=slice_range, metavar="A:B", help="only slices A to B, both included")
     add_slice_axis(group, "auto (the default) takes the one with the largest spacing, else z")
-    group.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
+    add_which_image(group)
 
 
 def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -119,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         task = task_of(arguments)
         task.settings()  # wrong ones are refused before the image is read
         check_outputs(arguments)
-        volume = read_image(arguments.image, frame=arguments.frame)
+        volume = read_image(arguments.image, arguments.frame, arguments.series)
         check_outputs(arguments, volume)
         marks["reading"] = clock()
         from ..engine.methods.segment_task import segment_image  # late: bad input is refused without loading everything

@@ -9,10 +9,14 @@ import os
 import signal
 import sys
 import time
+from typing import NamedTuple
 
 from .. import __version__
 from .arguments import add_common, device, whole
 from .terminal import ProgressDisplay, shown_path
+
+_STARTED = time.time()  # what was asked of an earlier process does not concern this one
+_ONE_REQUEST = 2.0  # seconds; a Ctrl-C may reach a process of torchrun twice, from the terminal and from torchrun
 
 
 def add_run_options(parser: argparse.ArgumentParser, presets: tuple[str, ...], default: str, explained: str) -> None:
@@ -65,9 +69,9 @@ def configured(arguments: argparse.Namespace, configuration, folder):
 
 
 def mark_running(folder, command: str) -> None:
-    """Makes the folder of a run that begins now."""
-    folder.make()
-    folder.forget_stop()
+    """Makes the folder of a run that begins now, and takes it for this process. Raises InputError if another one has it."""
+    folder.take()
+    folder.forget_stop(before=_STARTED)
     folder.write_status("running", command)
 
 
@@ -88,36 +92,44 @@ def run_training(arguments: argparse.Namespace, begin) -> int:
     """Runs ``begin(folder, device, processes, stop)``, which returns the steps of a training, to the end.
 
     Ctrl-C, a polite kill or :meth:`RunFolder.ask_to_stop` ends it after the present step, with its state saved; a second
-    Ctrl-C at once.
+    Ctrl-C at once. The exit code is then 128 and the number of the signal (130, 143), 130 where it was asked otherwise.
+    ``torchrun`` passes both signals on to its processes and itself ends with 1 whatever their codes are; they say in the
+    folder how the run ended.
     """
-    from ..engine.device import choose_device
     from ..engine.training.processes import joined_processes
     from ..engine.training.run_folder import RunFolder
 
     folder = RunFolder(arguments.output)
-    with joined_processes(choose_device(arguments.device)) as (processes, where):
+    with joined_processes(arguments.device) as (processes, where):
         quiet = arguments.quiet or not processes.writes
-        with _orderly_stop() as asked:
-            steps = begin(
-                folder, where, processes, lambda: processes.count > 1 and (bool(asked) or folder.stop_is_asked)
-            )
+        with _orderly_stop(patience=_ONE_REQUEST if processes.count > 1 else 0.0) as asked:
+
+            def wishes_stop() -> bool:
+                return bool(asked) or folder.stop_is_asked
+
+            steps = begin(folder, where, processes, lambda: processes.count > 1 and wishes_stop())
             try:
-                result = _drained(steps, asked, quiet, processes, folder)
-            except (KeyboardInterrupt, GeneratorExit):
+                result = _drained(steps, wishes_stop, quiet, processes, folder)
+                if result is None or result.reason == "stopped":
+                    _say_stopped(folder, processes)
+                    return 128 + (asked[0].number if asked else signal.SIGINT)
+                if processes.writes:
+                    folder.write_status("finished", f"{result.steps} steps, {result.reason}")
+            except KeyboardInterrupt:
+                _say_stopped(folder, processes)
                 raise
             except BaseException as error:
-                if processes.writes and folder.read_status().get("pid") == os.getpid():  # it is this run that failed
+                if folder.is_taken:  # it is this run that failed
                     folder.write_status("failed", " ".join(str(error).split()))
                 raise
-        if result is None or result.reason == "stopped":
-            return _stopped(folder, processes)
+            finally:
+                folder.give_back()
         if processes.writes:
-            folder.write_status("finished", f"{result.steps} steps, {result.reason}")
             _report(arguments, folder, result, where)
     return 0
 
 
-def _drained(steps, asked: list, quiet: bool, processes, folder):
+def _drained(steps, wishes_stop, quiet: bool, processes, folder):
     """The result of ``steps``; None if a stop was asked for."""
     with ProgressDisplay(quiet) as display:
         while True:
@@ -126,20 +138,23 @@ def _drained(steps, asked: list, quiet: bool, processes, folder):
             except StopIteration as end:
                 return end.value
             display(step)
-            if processes.count == 1 and (asked or folder.stop_is_asked):
+            folder.beat()
+            if processes.count == 1 and wishes_stop():
                 steps.close()  # saves the state of the last whole step
                 return None
 
 
-def _stopped(folder, processes) -> int:
-    if processes.writes:
+def _say_stopped(folder, processes) -> None:
+    """How far the run came, to the user and in its folder."""
+    if not processes.writes:
+        return
+    message = "stopped before training began"
+    if folder.has_state:
+        message = f"stopped; the state of step {folder.read_state()['step']} is kept, go on with --resume"
+    if folder.is_taken:
         folder.forget_stop()
-        message = "stopped before training began"
-        if folder.has_state:
-            message = f"stopped; the state of step {folder.read_state()['step']} is kept, go on with --resume"
-            folder.write_status("stopped", message)
-        print(f"\ns3net: {message}", file=sys.stderr, flush=True)
-    return 130
+        folder.write_status("stopped", message)
+    print(f"\ns3net: {message}", file=sys.stderr, flush=True)
 
 
 def _report(arguments: argparse.Namespace, folder, result, where) -> None:
@@ -162,16 +177,24 @@ def _report(arguments: argparse.Namespace, folder, result, where) -> None:
             print(f"wrote {shown_path(folder.path / name)}")
 
 
+class _Asked(NamedTuple):
+    """A signal that asked for a stop, and when (seconds, monotonic)."""
+
+    number: int
+    time: float
+
+
 @contextlib.contextmanager
-def _orderly_stop():
+def _orderly_stop(patience: float):
     """A list that is no longer empty once a stop was asked for (Ctrl-C, SIGTERM). The second time KeyboardInterrupt is
-    raised at once."""
-    asked = []
+    raised at once, unless that comes within ``patience`` seconds of the first."""
+    asked: list[_Asked] = []
 
     def handler(number, frame):
-        if asked:
+        if asked and time.monotonic() - asked[0].time >= patience:
             raise KeyboardInterrupt
-        asked.append(time.monotonic())
+        if not asked:
+            asked.append(_Asked(number, time.monotonic()))
 
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
     before = {n: signal.signal(n, handler) for n in numbers}

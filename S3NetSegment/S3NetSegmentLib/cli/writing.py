@@ -1,11 +1,16 @@
-"""What ``s3net segment`` writes: the segmentation, the confidence and the overlay. Each file whole or not at all."""
+"""What commands write: the segmentation, the confidence and the overlay. Each file whole or not at all."""
 
 from __future__ import annotations
 
 import argparse
 
-from ..engine import Volume, drain
-from ..engine.images.files import IMAGE_FORMATS, check_output_path, suffix_of
+from ..engine import Segmentation, Volume, drain
+from ..engine.errors import InputError
+from ..engine.images.dicom.seg_writing import SUFFIX as DICOM_SEG
+from ..engine.images.dicom.seg_writing import check_dicom_seg, write_dicom_seg
+from ..engine.images.dicom.series import is_dicom
+from ..engine.images.files import IMAGE_FORMATS, SEGMENTATION_FORMATS, check_output_path, file_head, suffix_of
+from ..engine.images.reading import checked_path
 from ..engine.images.writing import write_image, write_png, write_segmentation
 
 LONG_SIDE = 768  # pixels of an overlay
@@ -14,11 +19,27 @@ LONG_SIDE = 768  # pixels of an overlay
 def check_outputs(arguments: argparse.Namespace, volume: Volume | None = None) -> None:
     """Raises InputError if a result cannot be written where it should go: before reading, and with ``volume`` again,
     since a flat picture cannot hold a 3D result."""
-    check_output_path(arguments.output, volume=volume)
+    check_output_path(arguments.output, (*SEGMENTATION_FORMATS, DICOM_SEG), volume=volume)
+    if suffix_of(arguments.output) == DICOM_SEG and volume is None:
+        check_dicom_seg()
+        image = checked_path(arguments.image)
+        if not image.is_dir() and not is_dicom(image, file_head(image)):
+            raise InputError(
+                f"output {arguments.output!r} is a DICOM SEG, which refers to DICOM slices, but {arguments.image!r} is no DICOM; "
+                "choose .seg.nrrd"
+            )
     if arguments.confidence:
         check_output_path(arguments.confidence, IMAGE_FORMATS, volume=volume)
     if arguments.overlay:
         check_output_path(arguments.overlay, (".png",))
+
+
+def write_result(arguments: argparse.Namespace, segmentation: Segmentation) -> None:
+    """Writes the segmentation, as what ``--output`` ends with."""
+    if suffix_of(arguments.output) == DICOM_SEG:
+        write_dicom_seg(segmentation, arguments.image, arguments.output, frame=arguments.frame, series=arguments.series)
+    else:
+        write_segmentation(segmentation, arguments.output)
 
 
 def write_outputs(arguments, outcome, progress=None) -> list[str]:
@@ -31,7 +52,7 @@ def write_outputs(arguments, outcome, progress=None) -> list[str]:
     :param progress: called with the steps of the confidence, which can take long.
     """
     segmentation, notes = outcome.segmentation, list(outcome.notes)
-    if len(segmentation.layers) > 1 and suffix_of(arguments.output) != ".seg.nrrd":
+    if len(segmentation.layers) > 1 and suffix_of(arguments.output) not in (".seg.nrrd", DICOM_SEG):
         notes.append(
             f"a label map cannot hold overlapping segments: the object is painted over the regions as value "
             f"{len(segmentation.segments)}; write .seg.nrrd to keep both, or use --regions-only"
@@ -42,7 +63,7 @@ def write_outputs(arguments, outcome, progress=None) -> list[str]:
         )
     confidence = drain(outcome.confidence_steps(), progress) if arguments.confidence else None
     picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
-    write_segmentation(segmentation, arguments.output)
+    write_result(arguments, segmentation)
     if confidence is not None:
         write_image(confidence, arguments.confidence)
     if picture is not None:

@@ -32,6 +32,7 @@ def dense_info_nce(
     temperature: float = 0.2,
     neighbourhood: float = 1.5,
     key_valid: torch.Tensor | None = None,
+    drawn: torch.Tensor | None = None,
     excluded: torch.Tensor | None = None,
 ) -> Contrast:
     """Mean of -log(e^(q.p / t) / (e^(q.p / t) + sum_n e^(q.k_n / t))) over the chosen query cells, in float32.
@@ -44,33 +45,53 @@ def dense_info_nce(
     :param positions: ``[N, h, w, 2]``, where each query cell lies in the key grid of the same image.
     :param chosen: bool ``[N, h, w]``, the query cells that count.
     :param key_valid: bool ``[N, h, w]``, False for key cells that show padding.
-    :param excluded: bool ``[Q, N x h x w]`` with a row for each chosen cell, in the order of ``chosen.nonzero()``.
+    :param drawn: numbers ``[K]`` of the key cells that may be negatives, counted over ``[N, h, w]``; None: all of them.
+    :param excluded: bool ``[Q, K]`` with a row for each chosen cell, in the order of ``chosen.nonzero()``.
     """
     with torch.autocast(queries.device.type, enabled=False):
         q = F.normalize(queries.float(), dim=1)
         k = F.normalize(keys.detach().float(), dim=1)
-        count, _, height, width = k.shape
         place = chosen.nonzero()  # [Q, 3]
         if len(place) == 0:
             return Contrast(queries.sum() * 0.0, q.new_zeros(()), q.new_zeros(()))
-        image = place[:, 0]
         target = positions[chosen].to(q.dtype)  # [Q, 2]
         own = q.permute(0, 2, 3, 1)[chosen]  # [Q, D]
         positive = (own * F.normalize(sample_cells(k, positions).permute(0, 2, 3, 1)[chosen], dim=1)).sum(1)
-        cosine = own @ k.permute(1, 0, 2, 3).flatten(1)  # [Q, N * h * w]
-        left_out = torch.zeros(len(place), count, height * width, dtype=torch.bool, device=q.device)
-        left_out[torch.arange(len(place), device=q.device), image] = _near(target, height, width, neighbourhood)
-        left_out = left_out.flatten(1)
+        count, _, height, width = k.shape
+        cells = torch.arange(count * height * width, device=q.device) if drawn is None else drawn
+        cosine = own @ k.permute(1, 0, 2, 3).flatten(1)[:, cells]  # [Q, K]
+        left_out = _near(cells, place[:, 0], target, height, width, neighbourhood)
         if key_valid is not None:
-            left_out = left_out | ~key_valid.flatten()
+            left_out |= ~key_valid.flatten()[cells]
         if excluded is not None:
-            left_out = left_out | excluded
+            left_out |= excluded
         negatives = (cosine / temperature).masked_fill(left_out, -torch.inf)
         scores = torch.cat((positive[:, None] / temperature, negatives), 1)
         loss = (scores.logsumexp(1) - scores[:, 0]).mean()
         kept = ~left_out
         negative = (cosine.detach() * kept).sum() / kept.sum().clamp_min(1)
         return Contrast(loss, positive.detach().mean(), negative)
+
+
+def image_info_nce(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    *,
+    temperature: float = 0.2,
+    excluded: torch.Tensor | None = None,
+) -> Contrast:
+    """The same contrast of whole images, as in MoCo (He et al., arXiv 1911.05722): each is to be told by its other view
+    from the other images.
+
+    :param queries, keys: features ``[N, D]``; normalised here.
+    :param excluded: bool ``[N, N]``, for each query the images that are no negatives.
+    """
+    nowhere = torch.zeros(len(queries), 1, 1, 2, device=queries.device)
+    everyone = torch.ones(len(queries), 1, 1, dtype=torch.bool, device=queries.device)
+    return dense_info_nce(
+        queries[:, :, None, None], keys[:, :, None, None], nowhere, everyone,
+        temperature=temperature, neighbourhood=0.0, excluded=excluded,
+    )  # fmt: skip
 
 
 def sample_cells(maps: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -81,21 +102,29 @@ def sample_cells(maps: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
 
 
-def nearest_cells(queries: torch.Tensor, keys: torch.Tensor, key_valid: torch.Tensor | None = None) -> torch.Tensor:
-    """Positions ``[N, h, w, 2]`` of the key cell of the same image that is most similar (cosine) to each query cell."""
+def nearest_cells(
+    queries: torch.Tensor, keys: torch.Tensor, chosen: torch.Tensor, key_valid: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Positions ``[N, h, w, 2]`` of the key cell of the same image that is most similar (cosine) to each ``chosen`` query
+    cell; 0 for the others."""
     q, k = (F.normalize(maps.detach().float(), dim=1).flatten(2) for maps in (queries, keys))
-    similarity = q.transpose(1, 2) @ k  # [N, query cells, key cells]
-    if key_valid is not None:
-        similarity = similarity.masked_fill(~key_valid.flatten(1)[:, None], -torch.inf)
-    best = similarity.argmax(2).view(len(q), *queries.shape[-2:])
+    best = torch.zeros(chosen.shape, dtype=torch.int64, device=q.device)
+    for image, here in enumerate(chosen):  # one at a time: all at once would take too much memory on fine grids
+        similarity = q[image, :, here.flatten()].T @ k[image]  # [query cells, key cells]
+        if key_valid is not None:
+            similarity = similarity.masked_fill(~key_valid[image].flatten(), -torch.inf)
+        best[image, here] = similarity.argmax(1)
     width = keys.shape[-1]
     return torch.stack((best // width, best % width), -1).to(torch.float32)
 
 
-def _near(target: torch.Tensor, height: int, width: int, reach: float) -> torch.Tensor:
-    """Which key cells lie within ``reach`` of each ``target`` ``[Q, 2]``: bool ``[Q, height * width]``."""
-    rows = torch.arange(height, device=target.device, dtype=target.dtype)
-    columns = torch.arange(width, device=target.device, dtype=target.dtype)
-    down = (rows[None] - target[:, :1]).abs() <= reach
-    right = (columns[None] - target[:, 1:]).abs() <= reach
-    return (down[:, :, None] & right[:, None, :]).flatten(1)
+def _near(
+    cells: torch.Tensor, image: torch.Tensor, target: torch.Tensor, height: int, width: int, reach: float
+) -> torch.Tensor:
+    """Which key ``cells`` ``[K]`` lie in the same ``image`` ``[Q]`` within ``reach`` of each ``target`` ``[Q, 2]``: bool
+    ``[Q, K]``."""
+    number = cells // (height * width)
+    row, column = cells % (height * width) // width, cells % width
+    down = (row[None] - target[:, :1]).abs() <= reach
+    right = (column[None] - target[:, 1:]).abs() <= reach
+    return (number[None] == image[:, None]) & down & right

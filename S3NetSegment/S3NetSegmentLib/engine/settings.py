@@ -20,7 +20,9 @@ class SegmentSettings(SettingsRecord):
         choices=("auto", "all", "classical", "s3net"),
     )
     region_counts: tuple[int, ...] = setting((2, 3, 4, 5, 6, 8), "Numbers of regions to prepare (2 to 16 each).", 2, 16)
-    work_size: int = setting(256, "Longest side of a slice, in pixels, on which regions are searched.", 32, 1024)
+    work_size: int = setting(
+        256, "Longest side of a slice of square pixels on which regions are searched, in pixels.", 32, 1024
+    )
     # S3-Net: network
     fit_size: int = setting(48, "Longest side of a slice, in pixels, on which S3-Net is fitted.", 16, 512)
     context_channels: bool = setting(

@@ -5,13 +5,16 @@ The process is detached: it goes on when the panel or Slicer ends, and is found 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +31,9 @@ _OUTPUT, _ORDER = "output.txt", "order.json"
 _LAST_WORDS = 4000  # characters at the end of what the process has said
 KINDS = {"finetune": ("plus", "paper", "tiny"), "pretrain": ("default", "tiny")}
 BUSY = ("starting", "running", "stopping")
+KILL_AFTER = 15.0  # seconds after Stop in which the run may still answer
+_LONG_SILENT = 60.0  # seconds without a sign of life that are told
+_STOPPED_CODES = (130, 143)  # of the command line
 
 
 @dataclass(frozen=True)
@@ -66,13 +72,19 @@ class TrainingRun:
     """The run in ``folder``, begun here or elsewhere. Call :meth:`look` now and then.
 
     Attributes: ``state`` ("none", "starting", "running", "stopping", "stopped", "finished", "failed" or "lost": its process
-    ended without a word), ``message`` (about it), ``log`` (what was logged so far).
+    ended without a word, or gives no sign of life from another computer), ``message`` (about it), ``log`` (what was logged).
     """
 
-    def __init__(self, folder: str | os.PathLike, python: Callable[[], str] | None = None):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        python: Callable[[], str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         """
         :param python: gives the Python that runs the command line; Slicer's own by default.
         """
+        self._clock = clock
         self.folder = RunFolder(folder)
         self.log = TrainingLog(self.folder.path / LOG)
         self.state, self.message = "none", ""
@@ -80,7 +92,7 @@ class TrainingRun:
         self._process: subprocess.Popen | None = None
         self._stamp = None  # of the status file when the process was started
         self._is_told = False  # the process has written its status
-        self._wants_stop = False
+        self._stop_asked: float | None = None  # when
         self.look()
 
     @property
@@ -127,7 +139,7 @@ class TrainingRun:
         self.folder.forget_stop()
         with replacing(self.folder.path / _ORDER) as temporary:
             temporary.write_text(json.dumps(asdict(order), indent=2), encoding="utf-8")
-        self._stamp, self._is_told, self._wants_stop = self._status_stamp(), False, False
+        self._stamp, self._is_told, self._stop_asked = self._status_stamp(), False, None
         with open(self.folder.path / _OUTPUT, "wb") as output:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **_detached()
@@ -136,7 +148,31 @@ class TrainingRun:
 
     def stop(self) -> None:
         """Asks the run to save its state and to end after the present step. Works also where it was begun elsewhere."""
-        self._wants_stop = True
+        if self.is_busy and self._stop_asked is None:
+            self._stop_asked = self._clock()
+            self.folder.ask_to_stop()
+        self.look()
+
+    @property
+    def can_kill(self) -> bool:
+        """Whether the run was asked to stop, has not done so for a while, and is a process of this machine."""
+        if self.state != "stopping" or self._clock() - self._stop_asked < KILL_AFTER:
+            return False
+        return self._process is not None or self.folder.read_status().get("host") == platform.node()
+
+    def kill(self) -> None:
+        """Ends the process at once. What it did since its last saved state is lost; nothing else is."""
+        self.look()
+        if not self.is_busy:
+            return
+        if self.folder.is_running():  # then the number in the status is that of the process, and of no other
+            _kill(self.folder.read_status()["pid"])
+        if self._process is not None:
+            _kill_with_children(self._process)
+        kept = "the last saved state is kept, go on with --resume" if self.folder.has_state else "no state was saved"
+        self.folder.write_status("stopped", f"killed; {kept}")
+        self.folder.forget_stop()
+        self._process, self._is_told = None, False
         self.look()
 
     def look(self) -> None:
@@ -149,23 +185,25 @@ class TrainingRun:
         if self._process is not None and not self._is_told:
             if ended is None:
                 self.state, self.message = "starting", "Starting; the images are read next."
+            elif ended in _STOPPED_CODES:
+                self.state, self.message = "stopped", "Stopped before training began."
             else:
                 self.state, self.message = "failed", self._last_words() or f"The process ended with code {ended}."
         else:
             self.state, self.message = self._told(status)
         if ended is not None:
             self._process = self._process if not self._is_told else None
-        if self.is_busy and self._wants_stop:
-            if self.state == "running":
-                self.folder.ask_to_stop()
+        if self.is_busy and (self._stop_asked is not None or self.folder.stop_is_asked):
+            self._stop_asked = self._clock() if self._stop_asked is None else self._stop_asked
+            self.folder.ask_to_stop()
             self.state, self.message = "stopping", "Stopping: the present step is finished and the state saved."
         elif not self.is_busy:
-            self._wants_stop = False
+            self._stop_asked = None
 
     def _status(self) -> dict:
         """The status of the folder; "lost" in place of "running" where the process is gone."""
         status = self.folder.read_status()
-        if status.get("status") != "running" or status.get("host") != platform.node() or self.folder.is_running():
+        if status.get("status") != "running" or self.folder.is_running():
             return status
         status = self.folder.read_status()  # it may have ended in between, and said so
         return {**status, "status": "lost"} if status.get("status") == "running" else status
@@ -173,13 +211,15 @@ class TrainingRun:
     def _told(self, status: dict) -> tuple[str, str]:
         """State and message from the run folder alone."""
         told, message = status.get("status", "none"), str(status.get("message", ""))
+        elsewhere = "" if status.get("host") == platform.node() else f" on the computer {status.get('host')}"
         if told == "running":
-            if status.get("host") != platform.node():
-                return "running", f"It runs on the computer {status.get('host')}, as far as its folder tells."
-            if self.folder.stop_is_asked:
-                return "stopping", "Stopping: the present step is finished and the state saved."
-            return "running", ""
+            silent = self.folder.seconds_silent or 0.0
+            if silent > _LONG_SILENT:
+                return "running", f"Running{elsewhere}, but without a sign of life for {silent / 60:.0f} min."
+            return "running", f"Running{elsewhere}." if elsewhere else ""
         if told == "lost":
+            if elsewhere:
+                return told, f"It was running{elsewhere}, which gives no sign of life any more."
             return told, f"Its process ended without a word. {self._last_words()}".strip()
         if told == "stopped":
             return told, f"{message[:1].upper()}{message[1:]}.".replace("go on with --resume", "resume it to go on")
@@ -203,6 +243,22 @@ class TrainingRun:
         except OSError:
             return None
         return facts.st_mtime_ns, facts.st_ino
+
+
+def _kill(pid: int) -> None:
+    """Ends the process ``pid`` of this machine, if it is still there."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows every signal ends a process at once
+
+
+def _kill_with_children(process: subprocess.Popen) -> None:
+    """Ends a process of :func:`_detached`; PythonSlicer is only the launcher of the real one."""
+    if os.name == "nt":
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
+    else:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def slicer_python() -> str:

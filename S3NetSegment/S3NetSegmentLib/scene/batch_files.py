@@ -10,6 +10,8 @@ import slicer
 
 from ..engine import InputError, ResourceError, Segmentation, Volume
 from ..engine.batch.case_files import CaseFiles
+from ..engine.images.dicom.series import is_dicom
+from ..engine.images.files import file_head
 from ..engine.images.reading import read_image
 from .segments import write_segmentation
 from .transforms import matrix_from_array
@@ -17,7 +19,7 @@ from .volumes import volume_from_node
 
 
 class SceneFiles(CaseFiles):
-    """Reads what Slicer reads, also formats that only Slicer (or one of its extensions) knows. Folders of DICOM slices and
+    """Reads what Slicer reads, also formats that only Slicer (or one of its extensions) knows. DICOM series and
     single frames of 4D images are read as on the command line. The nodes stay in the scene until :meth:`clear`."""
 
     def __init__(self):
@@ -28,9 +30,9 @@ class SceneFiles(CaseFiles):
         self._nodes.clear()
         slicer.mrmlScene.Clear()
 
-    def read_image(self, path: str, frame: int | None = None) -> Volume:
-        if frame is not None or os.path.isdir(path):
-            volume = read_image(path, frame=frame)
+    def read_image(self, path: str, frame: int | None = None, series: str | None = None) -> Volume:
+        if frame is not None or os.path.isdir(path) or _is_dicom(path):
+            volume = read_image(path, frame=frame, series=series)
             node = _node_of(volume)
         else:
             node = _loaded(path)
@@ -43,6 +45,11 @@ class SceneFiles(CaseFiles):
         segmentation_node, _ = write_segmentation(segmentation, node, name=volume.name)
         if not slicer.util.saveNode(segmentation_node, str(path)) or not path.is_file():
             raise ResourceError(f"Slicer could not write {path.name!r}; is the disk full or write-protected?")
+
+
+def _is_dicom(path: str) -> bool:
+    """Whether ``path`` is a DICOM file; of one slice Slicer would read that slice alone."""
+    return os.path.isfile(path) and os.path.getsize(path) > 0 and is_dicom(Path(path), file_head(Path(path)))
 
 
 def _loaded(path: str):

@@ -19,9 +19,10 @@ class Case:
     """One image and what is wanted of it. Paths are absolute, ``output`` is relative to the output folder, with "/".
 
     :param row: for messages, e.g. "row 3".
+    :param series: of a DICOM folder, as for :func:`read_image`.
     :param slices: first and last slice, both included; None: all.
     :param support, support_image, drawn: for each drawing its labels, its image (None: the case's own) and its drawn
-        slices (None: those with labels); equally long.
+        slices ("all": every one, None: those with labels); equally long.
     The others are as in :class:`SegmentTask` and :class:`FewShotTask`; ``settings`` holds "name=value" texts.
     """
 
@@ -29,6 +30,7 @@ class Case:
     image: str
     output: str
     method: str = "segment"
+    series: str | None = None
     frame: int | None = None
     axis: str = "auto"
     slices: tuple[int, int] | None = None
@@ -41,7 +43,7 @@ class Case:
     regions_only: bool = False
     support: tuple[str, ...] = ()
     support_image: tuple[str | None, ...] = ()
-    drawn: tuple[tuple[int, ...] | None, ...] = ()
+    drawn: tuple[tuple[int, ...] | str | None, ...] = ()
     segments: tuple[str, ...] = ()
     partial: bool = False
     encoder: str = "auto"

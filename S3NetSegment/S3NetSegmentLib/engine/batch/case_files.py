@@ -12,9 +12,9 @@ from ..images.writing import write_segmentation
 class CaseFiles:
     """Slicer brings its own, which does the same through its scene."""
 
-    def read_image(self, path: str, frame: int | None = None) -> Volume:
+    def read_image(self, path: str, frame: int | None = None, series: str | None = None) -> Volume:
         """The image at ``path``; raises as :func:`read_image`."""
-        return read_image(path, frame)
+        return read_image(path, frame, series)
 
     def write_segmentation(self, segmentation: Segmentation, path: Path, volume: Volume) -> None:
         """Writes a ``.seg.nrrd`` that belongs to ``volume``; raises as :func:`write_segmentation`."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..few_shot.drawn_numbers import drawn_numbers
 from ..images import AXES
 
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -37,6 +38,11 @@ def words(value) -> str:
     if any(ord(c) < 32 for c in value):
         raise ValueError(f"{_shown(value)} holds control characters; write it anew")
     return value.strip()
+
+
+def label(value) -> str:
+    """A text, or a whole number."""
+    return words(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
 
 
 def texts(value) -> tuple[str, ...]:
@@ -125,18 +131,21 @@ def voxels(value) -> tuple[tuple[int, ...], ...]:
     return tuple(found)
 
 
-def drawn_slices(value) -> tuple[tuple[int, ...] | None, ...]:
-    """ "K,K,...", one list for each drawing, separated by ";"; in JSON also [K, ...] or [[K, ...], null]."""
-    if isinstance(value, list) and all(not isinstance(part, list | str) and part is not None for part in value):
+def drawn_slices(value) -> tuple[tuple[int, ...] | str | None, ...]:
+    """ "K,K,...", ranges "A-B" or "all", one entry for each drawing, separated by ";"; in JSON also [K, ...] or
+    [[K, ...], "all", null]."""
+    if isinstance(value, list) and all(isinstance(part, int) for part in value):
         value = [value]
-    lists = value.split(";") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    entries = value.split(";") if isinstance(value, str) else value if isinstance(value, list) else [value]
     found = []
-    for part in lists:
-        if part is None or (isinstance(part, str) and not part.strip()):
+    for entry in entries:
+        if entry is None or (isinstance(entry, str) and not entry.strip()):
             found.append(None)
-            continue
-        numbers = part.split(",") if isinstance(part, str) else part if isinstance(part, list) else [part]
-        found.append(tuple(sorted({whole(0)(number) for number in numbers})))
+        elif isinstance(entry, str):
+            found.append(drawn_numbers(entry))
+        else:
+            numbers = [whole(0)(part) for part in (entry if isinstance(entry, list) else [entry])]
+            found.append(drawn_numbers(",".join(map(str, numbers))))
     return tuple(found)
 
 
@@ -152,7 +161,8 @@ def assignments(value) -> tuple[str, ...]:
 
 
 COLUMNS = {
-    "image": Column("the image: a file, or a folder with one DICOM series", words),
+    "image": Column("the image: a file, or a folder with a DICOM series", words),
+    "series": Column("number, UID or description of the DICOM series, if the folder holds several", label),
     "method": Column("segment, few-shot or apply; segment without this column", one_of("segment", "few-shot", "apply")),
     "output": Column(
         "name of the result inside the output folder; without an ending .seg.nrrd, with .dcm DICOM SEG; without it the image's",
@@ -172,7 +182,12 @@ COLUMNS = {
     "support_image": Column(
         "the image that the drawing belongs to, if it is another one", optional_texts, ("few-shot",)
     ),
-    "drawn": Column("the drawn slices: K,K,... ; without it those that hold labels", drawn_slices, ("few-shot",)),
+    "drawn": Column(
+        "the drawn slices: numbers and ranges, 12,30-33, or all (also the empty ones); without it those that hold labels; "
+        "one entry for each drawing, separated by ';'",
+        drawn_slices,
+        ("few-shot",),
+    ),
     "segments": Column("only these segments of the drawing, separated by commas", names, ("few-shot",)),
     "partial": Column("true: only what lies near the drawing is background", switch, ("few-shot",)),
     "encoder": Column("auto, default (none), dinov2-... or a file of weights", words, ("few-shot",)),

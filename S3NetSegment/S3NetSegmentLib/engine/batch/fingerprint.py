@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ... import __version__
 from ..errors import InputError, ResourceError
-from ..images.dicom import is_dicom
+from ..images.dicom.series import dicom_files, is_dicom
 from ..images.files import file_head, stem_of, suffix_of
 from .case import Case
 
@@ -65,7 +65,7 @@ def files_of(path: str | os.PathLike) -> list[Path]:
     beside a header, otherwise the file itself."""
     path = Path(path)
     if path.is_dir():
-        return _files_in(path)
+        return dicom_files(path)
     head = file_head(path)
     if is_dicom(path, head):
         return _files_in(path.parent)

@@ -1,9 +1,11 @@
-"""What this machine has: cores, memory, graphics cards; and how workers share them."""
+"""What this machine has: cores, memory, graphics cards; how workers share them; and what a process has needed."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,3 +97,21 @@ def limit_memory(megabytes: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
     except (ImportError, ValueError, OSError, AttributeError):
         pass
+
+
+def forget_peak_memory() -> None:
+    """Lets :func:`peak_memory_mb` count from now on, where the system can (Linux); otherwise from the process's start."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_mb() -> int | None:
+    """Most memory that this process has held at once, None where the system does not tell (Windows)."""
+    with contextlib.suppress(OSError, TypeError):
+        return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))[1]) // 1024
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))

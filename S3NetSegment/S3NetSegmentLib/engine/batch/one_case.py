@@ -12,7 +12,6 @@ import io
 import os
 import platform
 import shutil
-import sys
 import threading
 import time
 import traceback
@@ -26,7 +25,7 @@ import numpy as np
 from ... import __version__
 from ..errors import InputError, ResourceError
 from ..images import Segmentation, Volume
-from ..images.dicom_seg import write_dicom_seg
+from ..images.dicom.seg_writing import write_dicom_seg
 from ..images.encoding import write_png_pixels
 from ..images.files import SEGMENTATION_FORMATS, check_output_path, suffix_of
 from ..images.image_warnings import collected_image_warnings
@@ -39,7 +38,8 @@ from ..methods.segment_task import segment_image
 from ..progress import Step, drain
 from .case import Case
 from .case_files import CaseFiles
-from .fingerprint import encoder_digest, files_of, input_facts, settings_hash
+from .fingerprint import encoder_digest, input_facts, same_content, settings_hash
+from .machine import forget_peak_memory, peak_memory_mb
 from .output_names import DICOM_SEG, place_in
 from .records import flush_to_disk, forget, staging_folder, write_record
 from .resume import DONE, FAILED
@@ -78,6 +78,7 @@ def run_case(
     """
     clock = time.perf_counter()
     record = new_record(case, attempt)
+    forget_peak_memory()
     try:
         with collected_image_warnings() as warned:
             forget(folder, case.name)  # from here on nothing of an earlier run counts
@@ -126,23 +127,13 @@ def saved(folder: str | os.PathLike, record: dict) -> dict:
     return record
 
 
-def peak_memory_mb() -> int | None:
-    """Most memory that this process has held at once, None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
-
-
 def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: dict) -> None:
     """The work; fills ``record``."""
     times = _Times(record["seconds"])
     before = input_facts(case)
     record["inputs"], record["settings_hash"] = before, settings_hash(case, encoder_digest(case))
     times.end("hashing")
-    volume = files.read_image(case.image, case.frame)
+    volume = files.read_image(case.image, case.frame, case.series)
     check_output_path(place_in(folder, case.output), (*SEGMENTATION_FORMATS, DICOM_SEG), volume=volume)
     times.end("reading")
     result = {"segment": _segment, "few-shot": _few_shot, "apply": _apply}[case.method](
@@ -154,7 +145,7 @@ def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: di
         "seed": result.seed, "settings": [f"{n}={v}" for n, v in result.settings.items()], "notes": result.notes,
         "thumbnail": _thumbnail(result.picture),
     }  # fmt: skip
-    if input_facts(case, before) != before:
+    if not same_content(input_facts(case, before), before):
         raise InputError("an input was changed while it was being used; run the batch again with --resume")
     record["outputs"] = _written(case, folder, volume, result, files)
     times.end("writing")
@@ -213,8 +204,13 @@ def _segmenter(path: str, changed: int, device: str):
     return ModelSegmenter(load_model(path, "segmenter"), device)
 
 
-@lru_cache(maxsize=1)
 def _encoder(name: str, device: str):
+    changed = os.stat(name).st_mtime_ns if os.path.isfile(name) else 0
+    return _loaded_encoder(name, changed, device)
+
+
+@lru_cache(maxsize=1)
+def _loaded_encoder(name: str, changed: int, device: str):
     from ..few_shot.encoders import load_encoder
 
     return load_encoder(name, device)
@@ -246,7 +242,7 @@ def _write_segmentation(case: Case, segmentation: Segmentation, path: Path, volu
     if suffix_of(path) == ".seg.nrrd":
         files.write_segmentation(segmentation, path, volume)
     elif suffix_of(path) == DICOM_SEG:
-        write_dicom_seg(segmentation, files_of(case.image), path)
+        write_dicom_seg(segmentation, case.image, path, frame=case.frame, series=case.series)
     elif case.method == "few-shot":  # label maps keep the values of the drawing
         write_image(Volume(segmentation.layers[0], segmentation.ijk_to_ras, "labels"), path)
     else:

@@ -7,11 +7,11 @@ import unicodedata
 from pathlib import Path
 
 from ..errors import InputError
+from ..images.dicom.seg_writing import SUFFIX as DICOM_SEG
 from ..images.files import SEGMENTATION_FORMATS, stem_of, suffix_of
 
 RECORDS = "records"  # folder of the cases' records, inside the output folder
 RESERVED = (RECORDS, "report", "report.html", "report.csv", "report.json")
-DICOM_SEG = ".dcm"  # ending of a DICOM SEG
 _WINDOWS = {"con", "prn", "aux", "nul", *(f"{n}{d}" for n in ("com", "lpt") for d in "123456789¹²³")}
 _LONGEST = 150  # bytes of one part; endings and temporary names need some of the 255
 

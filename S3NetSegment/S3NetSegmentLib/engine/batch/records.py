@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from .fingerprint import SCHEMA
 from .output_names import RECORDS, place_in
 
 STAGING = ".s3net-"  # begin of the names of folders in which results are made
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.(json|csv|html)")  # names that replacing() gives to records and reports
 _FACTS = {
     "name": str, "status": str, "settings_hash": str, "inputs": dict, "outputs": dict, "segments": list, "notes": list,
     "seconds": dict, "error": str, "method": str, "thumbnail": str, "confidence": float | int | None,
@@ -76,17 +78,23 @@ def staging_folder(folder: str | os.PathLike, case: Case) -> Path:
 
 def remove_leftovers(folder: str | os.PathLike, cases: Iterable[Case]) -> int:
     """Removes what a killed batch left half made; returns how many things. Only while no other batch runs there."""
-    parents = {place_in(folder, case.output).parent for case in cases}
-    parents |= {record_path(folder, case.name).parent for case in cases}
-    removed = 0
-    for parent in parents:
-        if not parent.is_dir():
-            continue
-        for entry in list(os.scandir(parent)):
+    cases, removed = list(cases), 0
+    for parent in {place_in(folder, case.output).parent for case in cases}:
+        for entry in _entries(parent):
             if entry.name.startswith(STAGING) and entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
                 removed += 1
-            elif parent.name == RECORDS and entry.name.startswith(".") and entry.name.endswith(".json"):
+    for parent in {place_in(folder, RECORDS).parent, *(record_path(folder, case.name).parent for case in cases)}:
+        for entry in _entries(parent):
+            if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
                 removed += 1
     return removed
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

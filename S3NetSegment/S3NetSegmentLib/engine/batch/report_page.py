@@ -4,126 +4,141 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterable
 from html import escape
 from urllib.parse import quote
 
 from ... import __version__
-
-_STYLE = """
-body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #1c1c1c; background: #fff; }
-h1 { font-size: 1.3rem; margin: 0 0 .3rem; }
-p { margin: 0 0 1rem; color: #555; }
-table { border-collapse: collapse; width: 100%; }
-th, td { padding: .35rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
-th { position: sticky; top: 0; background: #f4f4f4; }
-th button { font: inherit; font-weight: 600; border: 0; padding: 0; background: none; cursor: pointer; }
-th[aria-sort=ascending] button::after { content: " \\25b2"; }
-th[aria-sort=descending] button::after { content: " \\25bc"; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.name { overflow-wrap: anywhere; min-width: 9rem; }
-img { display: block; max-width: 176px; max-height: 176px; background: #eee; }
-.failed td { background: #fdecea; } .waiting td { color: #888; }
-.why { color: #8a4b00; } .error { color: #a01818; } small { color: #666; }
-""".strip()
-
-_SCRIPT = """
-document.querySelectorAll("th button").forEach(function (button) {
-  button.addEventListener("click", function () {
-    var head = button.parentNode, body = document.querySelector("tbody");
-    var column = Array.prototype.indexOf.call(head.parentNode.children, head);
-    var up = head.getAttribute("aria-sort") === "descending" ||
-      (head.getAttribute("aria-sort") === "none" && head.dataset.first === "ascending");
-    document.querySelectorAll("th").forEach(function (other) { other.setAttribute("aria-sort", "none"); });
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    var rows = Array.prototype.slice.call(body.rows).map(function (row, place) {
-      return [row.cells[column].dataset.sort, place, row];
-    });
-    rows.sort(function (a, b) {
-      if (a[0] === "" || b[0] === "") return (a[0] === "") - (b[0] === "") || a[1] - b[1];
-      var x = Number(a[0]), y = Number(b[0]);
-      var order = isNaN(x) || isNaN(y) ? a[0].localeCompare(b[0]) : x - y;
-      return (up ? order : -order) || a[1] - b[1];
-    });
-    rows.forEach(function (row) { body.appendChild(row[2]); });
-  });
-});
-""".strip()
+from .report_style import SCRIPT, STYLE
 
 _EXPLAINED = (
-    "Confidence: Segment, how unanimous the candidates are inside the object; Few-shot, the expected Dice. "
-    "For research, not for diagnosis."
+    "Confidence: Segment, how unanimous the candidates are inside the object; Few-shot, the expected Dice; a model, its mean "
+    "probability inside what it found. For research, not for diagnosis."
 )
+_MOST_SEGMENTS = 6  # more are folded
+_MOST_PICTURES = 2000  # in the page; each has some 15 KB, and a browser must hold them all
 _COLUMNS = (
-    ("Look here first", "descending"),
-    ("Picture", None),
-    ("Case", "ascending"),
-    ("Status", "ascending"),
-    ("Method", "ascending"),
-    ("Confidence", "ascending"),
-    ("Volume, ml", "descending"),
-    ("Seconds", "descending"),
-    ("Segments and remarks", None),
+    # title, how it is sorted first, whether by numbers
+    ("Look here first", "descending", True),
+    ("Picture", None, False),
+    ("Case", "ascending", False),
+    ("Method", "ascending", False),
+    ("Confidence", "ascending", True),
+    ("Volume, ml", "descending", True),
+    ("Seconds", "descending", True),
+    ("Memory, MB", "descending", True),
+    ("Segments and remarks", None, False),
 )
 
 
 def page(rows: Iterable, counts: dict[str, int]) -> str:
     """The page of ``rows`` (:class:`~.report.ReportRow`), in their order."""
-    heads = "".join(
-        _head(title, first, sort="descending" if n == 0 else "none") for n, (title, first) in enumerate(_COLUMNS)
-    )
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    rows = list(rows)
+    heads = "".join(_head(*column, sort="descending" if n == 0 else "none") for n, column in enumerate(_COLUMNS))
+    told = escape(", ".join(f"{count:,} {state}" for state, count in counts.items() if count) or "no cases")
+    shared = _shared_folder([row.image for row in rows])
     # Only this very script and style may act, whatever names of files and segments say.
-    policy = f"default-src 'none'; img-src data:; style-src {_digest(_STYLE)}; script-src {_digest(_SCRIPT)}"
+    policy = f"default-src 'none'; img-src data:; style-src {_digest(STYLE)}; script-src {_digest(SCRIPT)}"
     return "\n".join(
         [
             "<!DOCTYPE html>",
             '<html lang="en"><head><meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>Batch: {escape(told)}</title><style>{_STYLE}</style></head><body>",
-            f"<h1>Batch: {escape(told)}</h1>",
+            f"<title>Batch: {told}</title><style>{STYLE}</style></head><body>",
+            f"<h1>Batch: {told}</h1>",
+            f"<p>{escape(_totals(rows))}{escape(f' Images in {shared}') if shared else ''}</p>",
             f"<p>{_EXPLAINED} S3NetSegment {escape(__version__)}</p>",
+            _form(rows, counts),
             f"<table><thead><tr>{heads}</tr></thead><tbody>",
-            *map(_line, rows),
-            f"</tbody></table><script>{_SCRIPT}</script></body></html>",
+            *(_line(row, shared, number < _MOST_PICTURES) for number, row in enumerate(rows)),
+            f"</tbody></table><script>{SCRIPT}</script></body></html>",
             "",
         ]
     )
 
 
-def _head(title: str, first: str | None, sort: str) -> str:
-    if first is None:
-        return f'<th aria-sort="none">{title}</th>'
-    return f'<th aria-sort="{sort}" data-first="{first}"><button type="button">{title}</button></th>'
-
-
-def _line(row) -> str:
-    picture = (
-        f'<img alt="" src="{escape(row.thumbnail)}">' if row.thumbnail.startswith("data:image/png;base64,") else ""
+def _totals(rows: list) -> str:
+    """What the batch took, in one sentence."""
+    seconds = sum(row.seconds or 0 for row in rows)
+    memory = max((row.memory_mb for row in rows if row.memory_mb), default=None)
+    look = sum(bool(row.why) for row in rows)
+    took = (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
     )
-    if picture and row.overlay:
-        picture = f'<a href="{escape(_address(row.overlay))}">{picture}</a>'
+    most = f", at most {memory:,} MB of memory" if memory else ""
+    return f"{look:,} to look at. All cases together took {took}{most}."
+
+
+def _shared_folder(images: list[str]) -> str:
+    """The folder that all images lie in, "" if there is none that is worth telling once instead of in each line."""
+    try:
+        shared = os.path.commonpath([os.path.dirname(image) for image in images]) if len(images) > 1 else ""
+    except ValueError:  # on several drives
+        return ""
+    return shared if len(shared) > 3 else ""
+
+
+def _form(rows: list, counts: dict[str, int]) -> str:
+    """What filters the lines; shown by the script, so that it is not there where scripts do not run."""
+    states = [("", "all cases"), ("look", "to look at"), *((s, s) for s, count in counts.items() if count)]
+    methods = [("", "all methods"), *((m, m) for m in sorted({row.method for row in rows}))]
+    return (
+        '<form hidden><input type="search" name="search" placeholder="Filter by name or remark" aria-label="Filter">'
+        f"{_select('state', states)}{_select('method', methods)}<output></output></form>"
+    )
+
+
+def _select(name: str, options: list[tuple[str, str]]) -> str:
+    inside = "".join(f'<option value="{escape(value)}">{escape(text)}</option>' for value, text in options)
+    return f'<select name="{name}" aria-label="{name}">{inside}</select>'
+
+
+def _head(title: str, first: str | None, by_number: bool, sort: str) -> str:
+    side = ' class="number"' if by_number and title != _COLUMNS[0][0] else ""
+    if first is None:
+        return f'<th aria-sort="none"{side}>{title}</th>'
+    kind = "number" if by_number else "text"
+    return f'<th aria-sort="{sort}" data-first="{first}" data-kind="{kind}"{side}><button type="button">{title}</button></th>'
+
+
+def _line(row, shared: str, with_picture: bool) -> str:
+    picture = ""
+    if with_picture and row.thumbnail.startswith("data:image/png;base64,"):
+        picture = f'<img alt="" src="{escape(row.thumbnail)}">'
+    if row.overlay:
+        picture = f'<a href="{escape(_address(row.overlay))}">{picture or "picture"}</a>'
     name = escape(row.name)
     if row.status == "done":
         name = f'<a href="{escape(_address(row.output))}">{name}</a>'
+    image = os.path.relpath(row.image, shared) if shared else row.image
     remarks = [
         f'<span class="error">{escape(row.error)}</span>' if row.error else "",
-        escape(row.segments),
+        _folded(escape(row.segments), row.segments.count("; ") + 1),
         f"<small>{escape(row.notes)}</small>" if row.notes else "",
     ]
+    reason = row.why or (row.status if row.status != "done" else "")
     cells = [
-        f'<td class="why" data-sort="{row.look:.4f}">{escape(row.why)}</td>',
-        f"<td data-sort>{picture}</td>",
-        f'<td class="name" data-sort="{escape(row.name)}">{name}<br><small>{escape(row.image)}</small></td>',
-        f'<td data-sort="{escape(row.status)}">{escape(row.status)}</td>',
+        f'<td class="reason{" why" * bool(row.why)}" data-sort="{row.look:.4f}">{escape(reason)}</td>',
+        f'<td class="picture" data-sort>{picture}</td>',
+        f'<td class="name" data-sort="{escape(row.name)}">{name}<br><small>{escape(image)}</small></td>',
         f'<td data-sort="{escape(row.method)}">{escape(row.method)}</td>',
         _number(row.confidence, "{:.2f}"),
         _number(row.volume_ml, "{:,.2f}"),
         _number(row.seconds, "{:,.1f}"),
-        f"<td data-sort>{'<br>'.join(filter(None, remarks))}</td>",
+        _number(row.memory_mb, "{:,}"),
+        f'<td class="remarks" data-sort>{"<br>".join(filter(None, remarks))}</td>',
     ]
-    return f'<tr class="{escape(row.status)}">{"".join(cells)}</tr>'
+    return f'<tr class="{escape(row.status)}" data-method="{escape(row.method)}">{"".join(cells)}</tr>'
+
+
+def _folded(text: str, count: int) -> str:
+    return text if count <= _MOST_SEGMENTS else f"<details><summary>{count} segments</summary>{text}</details>"
 
 
 def _number(value: float | None, form: str) -> str:

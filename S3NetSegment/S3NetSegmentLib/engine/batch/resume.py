@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..errors import InputError, ResourceError
+from ..images.dicom.series import is_dicom
+from ..images.files import file_head, suffix_of
+from ..images.reading import read_image
+from ..images.seg_nrrd import read_segmentation
 from .case import Case
 from .fingerprint import encoder_digest, input_facts, same_content, settings_hash
-from .output_names import place_in
+from .output_names import DICOM_SEG, place_in
 from .records import read_record
 
 DONE, FAILED = "done", "failed"
@@ -79,11 +84,24 @@ def _output_state(record: dict, name: str, folder: str | os.PathLike) -> str:
     """ "whole", "edited" (by somebody, later) or "missing" (also: cut off, or a link that leads away)."""
     known = next((e for e in record["outputs"].values() if isinstance(e, dict) and e.get("name") == name), None)
     try:
-        facts = os.stat(place_in(folder, name))
+        path = place_in(folder, name)
+        facts = os.stat(path)
     except (OSError, InputError):
         return "missing"
     if known is None or not facts.st_size:
         return "missing"
     if facts.st_size == known.get("bytes"):
         return "whole"
-    return "edited" if facts.st_mtime_ns > known.get("mtime_ns", 0) else "missing"
+    # A time of change before that of the record is no proof of damage: clocks are set back.
+    return "edited" if facts.st_mtime_ns != known.get("mtime_ns") and _is_readable(path) else "missing"
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a result is a whole file of its kind; a copy that was broken off is not what somebody has edited."""
+    try:
+        if suffix_of(path) == DICOM_SEG:
+            return is_dicom(path, file_head(path))
+        read_segmentation(path) if suffix_of(path) == ".seg.nrrd" else read_image(path)
+    except (InputError, ResourceError):
+        return False
+    return True

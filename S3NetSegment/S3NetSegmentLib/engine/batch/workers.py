@@ -168,7 +168,8 @@ class _Worker:
         self.process.join(2)
         code = self.process.exitcode
         if code is not None and code < 0:
-            return f"was killed (signal {-code}, {signal.Signals(-code).name})"
+            name = next((s.name for s in signal.Signals if s == -code), "a real-time signal")
+            return f"was killed (signal {-code}, {name})"
         return f"ended by itself (exit code {code})"
 
     def end(self) -> None:

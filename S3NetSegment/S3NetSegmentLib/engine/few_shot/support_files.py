@@ -15,10 +15,10 @@ from ..errors import InputError
 from ..images import AXES, Segment, Segmentation, Volume
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
+from .drawn_numbers import ALL
 from .label_grid import PlacedLabels, placed_labels
 from .support import SupportVolume, drawn_slices
 
-ALL = "all"
 MOST_SEGMENTS = 254
 _FEW_PIXELS = 8
 _SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then

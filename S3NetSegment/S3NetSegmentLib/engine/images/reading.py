@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ImageWarning, InputError, ResourceError
-from .dicom import is_dicom, read_dicom
+from .dicom.reading import read_dicom
+from .dicom.series import is_dicom
 from .files import file_head, stem_of, suffix_of
 from .itk_file import read_itk
 from .nifti import is_nifti, read_nifti
@@ -30,13 +31,14 @@ _PICTURES = {
 }
 
 
-def read_image(path: str | os.PathLike, frame: int | None = None) -> Volume:
+def read_image(path: str | os.PathLike, frame: int | None = None, series: str | None = None) -> Volume:
     """The image at ``path``, in the patient space that Slicer would show it in.
 
-    :param path: a NIfTI, NRRD, MHA/MHD, PNG, JPEG, BMP or TIFF file, a folder with one DICOM series, or a DICOM file
-        (then the series that it belongs to, as far as it lies in the same folder).
+    :param path: a NIfTI, NRRD, MHA/MHD, PNG, JPEG, BMP or TIFF file, a folder with DICOM files (or with folders of them, as
+        on a disc), a DICOMDIR, or a DICOM file (then the series that it belongs to, as far as it lies in the same folder).
     :param frame: which frame of a time series or of a list of images, counted from 0. Must be given if there are
-        several.
+        several; also echoes, b-values, phases and repeated acquisitions of a DICOM series are frames.
+    :param series: number, UID or description of the DICOM series. Must be given if a folder holds several.
     :returns: grey ``[K, J, I]`` or, for colours and vectors of 3, ``[K, J, I, 3]``. A 2D image has K = 1 and lies
         as Slicer lays it: first index to the patient's left, second to posterior. Voxel type as in the file, float
         where the file asks for rescaling.
@@ -51,11 +53,11 @@ def read_image(path: str | os.PathLike, frame: int | None = None) -> Volume:
     if frame is not None and (isinstance(frame, bool) or not isinstance(frame, int | np.integer) or frame < 0):
         raise InputError(f"frame is {frame!r}; it must be a whole number, 0 for the first frame")
 
-    def choose_frame(count: int) -> int:
-        return _chosen_frame(path, frame, count)
+    def choose_frame(count: int, names: tuple[str, ...] = ()) -> int:
+        return _chosen_frame(path, frame, count, names)
 
     try:
-        return Volume(*_read(path, choose_frame))
+        return Volume(*_read(path, choose_frame, series))
     except MemoryError:
         raise ResourceError(
             f"{str(path)!r} does not fit into memory; close other programs, or save a part of the image or one frame"
@@ -77,15 +79,17 @@ def checked_path(path: str | os.PathLike) -> Path:
     return path
 
 
-def _read(path: Path, choose_frame: Callable[[int], int]) -> tuple[np.ndarray, np.ndarray, str]:
+def _read(path: Path, choose_frame: Callable[..., int], series: str | None) -> tuple[np.ndarray, np.ndarray, str]:
     """Voxels, voxel-to-RAS matrix and name of what lies at ``path``, found by its content."""
     if path.is_dir():
-        return read_dicom(path, choose_frame)
+        return read_dicom(path, choose_frame, series)
     head = file_head(path)
+    if is_dicom(path, head):
+        return read_dicom(path, choose_frame, series)
+    if series is not None:
+        raise InputError(f"series is {series!r}, but {str(path)!r} is no DICOM; leave the series out")
     if is_nifti(path, head):
         return *read_nifti(path, choose_frame), stem_of(path)
-    if is_dicom(path, head):
-        return read_dicom(path, choose_frame)
     if head[:2] == b"\x1f\x8b" and suffix_of(path) == ".nii.gz":
         raise InputError(f"{str(path)!r} is not a NIfTI image, or it is cut off; copy or export it again")
     image_io = next((io for start, io in _PICTURES.items() if head.startswith(start)), "")
@@ -93,11 +97,13 @@ def _read(path: Path, choose_frame: Callable[[int], int]) -> tuple[np.ndarray, n
     return *read_itk(path, choose_frame, image_io), stem_of(path)
 
 
-def _chosen_frame(path: Path, frame: int | None, count: int) -> int:
+def _chosen_frame(path: Path, frame: int | None, count: int, names: tuple[str, ...] = ()) -> int:
     if frame is None:
         if count > 1:
+            listed = "; ".join(f"{n}: {name}" for n, name in enumerate(names[:12]) if name)
             raise InputError(
                 f"{str(path)!r} has {count} frames; choose one with --frame T (0 to {count - 1}; in Python frame=T)"
+                + (f": {listed}{'; ...' if count > 12 else ''}" if listed else "")
             )
         return 0
     if frame >= count:

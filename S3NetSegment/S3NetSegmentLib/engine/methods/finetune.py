@@ -9,7 +9,7 @@ import torch
 
 from ..errors import InputError
 from ..nets.architectures import describe_network, network_tensors
-from ..nets.unet import CHANNELS, UNetEncoder
+from ..nets.unet import CHANNELS, UNetEncoder, UNetFeatures
 from ..progress import Steps, within
 from ..training.cohort import Cohort
 from ..training.configuration import Configuration
@@ -42,7 +42,7 @@ def finetune(
     ``model.pt``.
 
     :param configuration: of :func:`~.training_presets.finetuning_configuration`.
-    :param init: a model whose U-Net encoder is the start; its slice layout is kept.
+    :param init: a model whose U-Net encoder, and whose decoders if they are pre-trained, are the start; its slice layout is kept.
     :param stop: see :class:`~..training.trainer.Trainer`.
     :param resume: go on from the state in ``folder``; ``init`` is not needed then.
     :raises InputError: no labelled case, or an ``init`` with another kind of network.
@@ -53,7 +53,7 @@ def finetune(
             "s3net pretrain, which needs no labels"
         )
     kept = folder.read_state()["identity"] if resume and folder.has_state else {}
-    encoder, init_layout, init_cases = _start(init, kept)
+    weights, init_layout, init_cases = _start(init, kept)
     configuration = _same_network(configuration, init, kept)
     settings = configuration["trainer"]
     data = yield from within(
@@ -63,7 +63,7 @@ def finetune(
         ), 0, _PREPARED,
     )  # fmt: skip
     classes = cohort.classes
-    task = IdealFinetuning(len(classes) + 1, configuration["task"], encoder=encoder, seed=settings.seed).to(device)
+    task = IdealFinetuning(len(classes) + 1, configuration["task"], **weights, seed=settings.seed).to(device)
     batches = configuration["batches"]
     unlabelled = batches.unlabelled_batch if configuration["task"].unlabelled_weight > 0 else 0
     if configuration["task"].spatial_weight > 0:
@@ -82,7 +82,7 @@ def finetune(
         network = task.predictor()
         save_model(Model(
             "segmenter", describe_network(network), network_tensors(network), data.layout, classes,
-            provenance("finetune, IDEAL", configuration, data, step, initialised=bool(encoder) or bool(kept.get("init"))),
+            provenance("finetune, IDEAL", configuration, data, step, initialised=bool(weights) or bool(kept.get("init"))),
             tuple(sorted({*data.train.hashes.values(), *init_cases})),
             tuple(sorted(data.held.hashes.values())) if data.held else (),
             {"step": step, "cases": len(data.held.names), **measures} if measures else {},
@@ -107,21 +107,24 @@ def finetune(
 
 
 def _start(init: Model | None, kept: Mapping):
-    """Weights, slice layout and training cases of what the run starts from."""
+    """Weights by the part of the network that they are for, slice layout and training cases of what the run starts from."""
     from ..training.slice_layout import SliceLayout
 
     if kept.get("init"):
-        return None, SliceLayout(**kept["init"]["layout"]), tuple(kept["init"]["cases"])
+        return {}, SliceLayout(**kept["init"]["layout"]), tuple(kept["init"]["cases"])
     if init is None or kept:
-        return None, None, ()
+        return {}, None, ()
     network = init.build()
-    encoder = network.encoder if init.kind == "segmenter" else network
+    encoder = network if isinstance(network, UNetEncoder) else getattr(network, "encoder", None)
     if not isinstance(encoder, UNetEncoder):
         raise InputError(
             f"the model to start from holds a {init.network.get('name')}; fine-tuning starts from a U-Net encoder, as "
             "s3net pretrain makes it"
         )
-    return encoder.state_dict(), init.layout, init.training_cases
+    weights = {"encoder": encoder.state_dict()}
+    if isinstance(network, UNetFeatures):
+        weights["decoders"] = network.decoders.state_dict()
+    return weights, init.layout, init.training_cases
 
 
 def _same_network(configuration: Configuration, init: Model | None, kept: Mapping) -> Configuration:

@@ -48,6 +48,11 @@ class FinetuningSettings(SettingsRecord):
     )
     normalization: str = setting("batch", "Normalisation layers.", choices=("batch", "group"))
     dropout: bool = setting(True, "Dropout in the encoder.")
+    streams: str = setting(
+        "decoders",
+        "What is doubled: decoders (one encoder serves both), or models (two whole networks, at twice the cost).",
+        choices=("decoders", "models"),
+    )
     unlabelled_weight: float = setting(1.0, "Weight of the unlabelled slices; 0: labelled slices alone.", 0.0, 100.0)
     ramp_share: float = setting(0.0, "Part of the run in which that weight rises.", 0.0, 1.0)
     views: str = setting(
@@ -123,6 +128,7 @@ class IdealFinetuning(nn.Module):
 
     :param classes: number of classes, the background (label 0) included.
     :param encoder: weights of a pre-trained encoder, from :class:`~.ideal_pretraining.IdealPretraining`; random if None.
+    :param decoders: weights of pre-trained decoders, from the same; random if None.
     :param seed: first weights follow from it.
     """
 
@@ -133,13 +139,19 @@ class IdealFinetuning(nn.Module):
         *,
         in_channels: int = 1,
         encoder: Mapping[str, torch.Tensor] | None = None,
+        decoders: Mapping[str, torch.Tensor] | None = None,
         seed: int = 0,
     ):
         super().__init__()
         self.settings = s = FinetuningSettings() if settings is None else settings
         self.network = seeded(
             lambda: TwoStreamUNet(
-                classes, in_channels, CHANNELS[s.network], normalization=s.normalization, dropout=s.dropout
+                classes,
+                in_channels,
+                CHANNELS[s.network],
+                normalization=s.normalization,
+                dropout=s.dropout,
+                streams=s.streams,
             ),
             seed,
         )
@@ -147,6 +159,8 @@ class IdealFinetuning(nn.Module):
         if encoder is not None:
             self.network.load_encoder(encoder)
             self._encoder_rate = s.encoder_rate
+        if decoders is not None:
+            self.network.load_decoders(decoders)
         self.average = averaged_copy(self.network)
         self.trust = ClassTrust(classes)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -192,7 +206,7 @@ class IdealFinetuning(nn.Module):
     def parameter_groups(self) -> list[dict]:
         """The weights to train, with a factor of the learning rate for each group."""
         return [
-            {"params": list(self.network.encoder.parameters()), "rate": self._encoder_rate},
+            {"params": [p for e in self.network.encoders for p in e.parameters()], "rate": self._encoder_rate},
             {"params": list(self.network.decoders.parameters()), "rate": 1.0},
         ]
 
@@ -331,13 +345,12 @@ class IdealFinetuning(nn.Module):
         """Logits of both streams; the last ``unlabelled`` images may lose half of the channels in each."""
         if not self.settings.channel_dropout:
             return self.network.streams(images)
-        maps = self.network.encoder(images)
         halves = [[], []]
-        for level in maps:
-            kept = (torch.rand(unlabelled, level.shape[1], generator=generator) < 0.5).to(level)
-            kept = torch.cat((level.new_full((len(images) - unlabelled, level.shape[1]), 0.5), kept))[:, :, None, None]
-            halves[0].append(2 * kept * level)
-            halves[1].append(2 * (1 - kept) * level)
+        for first, second in zip(*self.network.maps(images), strict=True):
+            kept = (torch.rand(unlabelled, first.shape[1], generator=generator) < 0.5).to(first)
+            kept = torch.cat((first.new_full((len(images) - unlabelled, first.shape[1]), 0.5), kept))[:, :, None, None]
+            halves[0].append(2 * kept * first)
+            halves[1].append(2 * (1 - kept) * second)
         return tuple(decoder(half) for decoder, half in zip(self.network.decoders, halves, strict=True))
 
 

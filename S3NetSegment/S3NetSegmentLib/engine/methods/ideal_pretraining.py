@@ -1,9 +1,10 @@
-"""Pre-training without labels: an encoder learns to find each place of a slice again in another view of it.
+"""Pre-training without labels: a network learns to find each place of a slice again in another view of it.
 
 Source: Basak et al., "IDEAL: Improved DEnse locAL Contrastive Learning", arXiv 2210.15075: a convolutional projection head
 on a feature map instead of global pooling, a query and a key branch, contrast of cells. The positives are at the exact
 place that the two affine views give, or as in DenseCL (arXiv 2011.09157) at the most similar cell. The authors published no
-complete code: constants come from DenseCL and from our measurements.
+complete code: constants come from DenseCL and from our measurements. The decoders can be pre-trained with the encoder, as in
+Chaitanya et al., arXiv 2006.10511, and Pix2Rep, arXiv 2407.20395.
 """
 
 from __future__ import annotations
@@ -11,71 +12,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..affine2d import Affine2d
 from ..augmentation import VIEW, change_intensities
-from ..contrast import Contrast, dense_info_nce, nearest_cells, sample_cells
+from ..contrast import Contrast, dense_info_nce, image_info_nce, nearest_cells
 from ..errors import InputError
 from ..nets.moving_average import averaged_copy, update_average
-from ..nets.unet import CHANNELS, UNetEncoder, seeded
+from ..nets.unet import CHANNELS, UNetEncoder, UNetFeatures, seeded
 from ..randomness import torch_generator
-from ..setting_fields import SettingsRecord, setting
+from ..view_pairs import View, correspondences, drawn_cells, near_on_slice
+from .ideal_pretraining_settings import PretrainingSettings
 
 _STREAM = 2 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
 _PIXELS = (1.0, 1.0)
 
 
-@dataclass(frozen=True)
-class PretrainingSettings(SettingsRecord):
-    """Settings of the pre-training; see :func:`pretraining_preset`."""
-
-    network: str = setting(
-        "unet", "Size of the U-Net: unet (1.8 million weights) or tiny (0.12).", choices=("unet", "tiny")
-    )
-    normalization: str = setting("batch", "Normalisation layers.", choices=("batch", "group"))
-    level: int = setting(-1, "Level of the encoder that is contrasted: 0 the finest; -1, -2: from the coarsest.", -5, 4)
-    match: str = setting(
-        "affine",
-        "Where the positive lies: affine (the exact place) or feature (the most similar cell).",
-        choices=("affine", "feature"),
-    )
-    head_layers: int = setting(2, "Convolutions of the projection head.", 1, 2)
-    embedding: int = setting(128, "Channels of the projection.", 8, 1024)
-    temperature: float = setting(0.2, "Temperature of the contrast.", 0.01, 2.0)
-    neighbourhood: float = setting(1.5, "Cells around the positive that are no negatives.", 0.0, 16.0)
-    same_height: float = setting(
-        0.0,
-        "Slices whose relative heights differ by less are no negatives of each other at the same place (0: all are).",
-        0.0,
-        1.0,
-    )
-    queries: int = setting(1024, "Largest number of cells that are asked in a step.", 1, 1_000_000)
-    symmetric: bool = setting(False, "Whether each view is asked for the other, at twice the cost.")
-    momentum: float = setting(0.99, "Decay of the key encoder's moving average at the start.", 0.0, 1.0)
-    last_momentum: float = setting(0.999, "The same at the end of the run.", 0.0, 1.0)
-    rotation: float = setting(30.0, "Largest random rotation, degrees.", 0.0, 180.0)
-    scaling: float = setting(0.22, "Largest logarithm of the random scaling (0.22: 0.8 to 1.25).", 0.0, 0.7)
-    shear: float = setting(0.1, "Largest random shear.", 0.0, 0.5)
-    shift: float = setting(0.15, "Largest random shift, as a share of half the image.", 0.0, 0.5)
-    flip: bool = setting(True, "Whether views may be mirrored at random.")
-
-
-def pretraining_preset(name: str) -> PretrainingSettings:
-    """Settings by name. ``default``: the U-Net of 1.8 million weights. ``tiny``: for a CPU, with
-    a key branch that follows faster since its runs are short."""
-    if name == "default":
-        return PretrainingSettings()
-    if name == "tiny":
-        return PretrainingSettings(network="tiny", embedding=64, momentum=0.9, last_momentum=0.99)
-    raise InputError(f"preset is {name!r}; it must be default or tiny")
-
-
 class IdealPretraining(nn.Module):
-    """A U-Net encoder with the dense local contrastive loss.
+    """A U-Net, or its encoder alone, with the dense local contrastive loss.
 
     :param seed: first weights follow from it.
     """
@@ -83,25 +39,32 @@ class IdealPretraining(nn.Module):
     def __init__(self, settings: PretrainingSettings | None = None, *, in_channels: int = 1, seed: int = 0):
         super().__init__()
         self.settings = s = PretrainingSettings() if settings is None else settings
-        channels = CHANNELS[s.network]
-        if not -len(channels) <= s.level < len(channels):
+        levels = len(CHANNELS[s.network])
+        if not -levels <= s.level < levels:
+            raise InputError(f"setting level is {s.level}; the network {s.network} has the levels 0 to {levels - 1}")
+        if s.decoder_weight > 0 and s.decoder_level > levels - 2:
             raise InputError(
-                f"setting level is {s.level}; the network {s.network} has the levels 0 to {len(channels) - 1}"
+                f"setting decoder_level is {s.decoder_level}; the decoders of the network {s.network} have the levels 0 to "
+                f"{levels - 2}"
             )
-        self.encoder = seeded(
-            lambda: UNetEncoder(in_channels, channels, normalization=s.normalization, dropout=False), seed
-        )
-        self.stride = self.encoder.strides[s.level]
-        self.has_unused_parameters = s.level not in (-1, len(channels) - 1)  # the levels below
-        self.has_unused_parameters = s.level not in (-1, len(channels) - 1)  # the levels below it learn nothing
-        self.head = seeded(lambda: _projection(channels[s.level], s.embedding, s.head_layers), seed + 1)
-        self.key_encoder, self.key_head = averaged_copy(self.encoder), averaged_copy(self.head)
+        self.query = _Branch(s, in_channels, seed)
+        self.key = averaged_copy(self.query)
+        self.stride = max(self.query.strides)
+        deepest = s.level in (-1, levels - 1) or s.decoder_weight > 0 or s.global_weight > 0
+        finest = s.decoder_weight <= 0 or s.decoder_level == 0
+        self.has_unused_parameters = not (deepest and finest)
+
+    @property
+    def encoder(self) -> UNetEncoder:
+        """The encoder that learns."""
+        return self.query.encoder
 
     def forward(self, batch: Mapping, progress: float) -> dict[str, torch.Tensor]:
-        """The "contrast" to be minimised, and measures that show a collapse or success without labels:
-        "_positive_cosine", "_negative_cosine"; "_embedding_std", the standard deviation of the normalised embeddings over
-        cells, 0 if all are equal and 1 if they fill the sphere; "_correspondence_accuracy", the share of cells whose most
-        similar key cell is at most one cell from the true place.
+        """What is to be minimised: "contrast" of the encoder's cells, and where they have a weight "decoder_contrast" and
+        "global_contrast"; and measures that show a collapse or success without labels: "_positive_cosine",
+        "_negative_cosine"; "_embedding_std", the standard deviation of the normalised embeddings over cells, 0 if all are
+        equal and 1 if they fill the sphere; "_correspondence_accuracy", the share of the asked cells whose most similar key
+        cell is at most one cell from the true place. Those of the decoders begin with "_decoder".
 
         :param batch: "image" ``[N, C, H, W]``, 0 to 1; if there is padding, "valid", bool ``[N, 1, H, W]``; "z" ``[N]``,
             the relative height of each slice (only for ``same_height``); "seed", "step" and "rank".
@@ -112,110 +75,150 @@ class IdealPretraining(nn.Module):
         images, valid = self._whole_cells(batch["image"], batch.get("valid"))
         views = [self._view(images, valid, generator) for _ in range(2)]
         directions = (views, views[::-1]) if s.symmetric else (views,)
-        results = [self._contrast(*pair, batch.get("z"), generator) for pair in directions]
+        alike = None  # slices at the same height
+        if s.same_height > 0:
+            heights = batch["z"]
+            alike = (heights[:, None] - heights[None]).abs() < s.same_height
+        results = [self._losses(*pair, alike, generator) for pair in directions]
         return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
 
     def after_step(self, progress: float) -> None:
         """Updates the key branch."""
         s = self.settings
-        decay = s.momentum + (s.last_momentum - s.momentum) * progress
-        update_average(self.key_encoder, self.encoder, decay)
-        update_average(self.key_head, self.head, decay)
+        update_average(self.key, self.query, s.momentum + (s.last_momentum - s.momentum) * progress)
 
-    def predictor(self) -> UNetEncoder:
-        """The encoder, for fine-tuning or as a feature extractor."""
-        return self.encoder
+    def predictor(self) -> UNetEncoder | UNetFeatures:
+        """What was trained, for fine-tuning or as a feature extractor: the encoder, or with decoders the whole network."""
+        branch = self.query if self.settings.init_from == "query" else self.key
+        return branch.network
 
     def _whole_cells(self, images, valid):
-        """Both padded, so that the grid of cells has the image's centre."""
+        """Both padded, so that all grids of cells have the image's centre."""
         if valid is None:
             valid = torch.ones_like(images[:, :1], dtype=torch.bool)
         down, right = (-n % self.stride for n in images.shape[-2:])
         padding = (0, right, 0, down)
         return F.pad(images, padding), F.pad(valid.to(images.dtype), padding)
 
-    def _view(self, images, valid, generator) -> _View:
+    def _view(self, images, valid, generator) -> View:
         s = self.settings
         affine = Affine2d.random(
             generator, images.shape[-2:], len(images),
             rotation=s.rotation, scaling=s.scaling, shear=s.shear, shift=s.shift, flip=s.flip,
         )  # fmt: skip
-        seen = F.avg_pool2d(affine.warp(valid, _PIXELS), self.stride)[:, 0]
-        return _View(affine, change_intensities(affine.warp(images, _PIXELS), VIEW, generator), seen > 0.5)
+        image = change_intensities(affine.warp(images, _PIXELS), VIEW, generator)
+        return View(affine, image, affine.warp(valid, _PIXELS))
 
-    def _contrast(self, query: _View, key: _View, heights, generator) -> dict[str, torch.Tensor]:
+    def _losses(self, query: View, key: View, alike, generator) -> dict[str, torch.Tensor]:
         s = self.settings
-        features = self.encoder(query.image)[s.level]
-        embedded = self.head(features)
+        asked = self.query(query)
         with torch.no_grad():
-            key_features = self.key_encoder(key.image)[s.level]
-            key_embedded = self.key_head(key_features)
-        places, shared = correspondences(query, key, self.stride)
-        asked = _sampled(shared, s.queries, generator)
-        excluded = None
-        if s.same_height > 0:
-            excluded = self._same_places(query, key, asked, heights)
-        positives = places if s.match == "affine" else nearest_cells(features, key_features, key.known)
-        contrast = dense_info_nce(
-            embedded, key_embedded, positives, asked,
-            temperature=s.temperature, neighbourhood=s.neighbourhood, key_valid=key.known, excluded=excluded,
-        )  # fmt: skip
-        return {"contrast": contrast.loss, **_measures(contrast, embedded, key_embedded, places, shared, key.known)}
-
-    def _same_places(self, query: _View, key: _View, asked, heights) -> torch.Tensor:
-        """For each asked cell, the key cells of slices at the same height that show the same place: bool ``[Q, N h w]``."""
-        shape, cell = asked.shape[1:], (self.stride, self.stride)
-        own, other = (
-            torch.from_numpy(view.affine.correspond(Affine2d.identity(), shape, cell)[0]).float().to(asked.device)
-            for view in (query, key)
+            answers = self.key(key)
+        losses = {}
+        if s.global_weight > 0:
+            contrast = image_info_nce(asked.whole, answers.whole, temperature=s.temperature, excluded=alike)
+            losses["global_contrast"] = s.global_weight * contrast.loss
+        first, *decoded = (
+            self._cells(query, key, maps, alike, generator) for maps in zip(asked.cells, answers.cells, strict=True)
         )
-        far = (own[asked][:, None] - other.flatten(0, 2)[None]).abs().amax(2)
-        image = asked.nonzero()[:, 0]
-        apart = (heights[image][:, None] - heights[None]).abs().repeat_interleave(shape[0] * shape[1], 1)
-        return (far <= self.settings.neighbourhood) & (apart < self.settings.same_height)
+        losses["contrast"] = (1 - s.global_weight) * first.pop("loss")
+        losses |= first
+        if decoded:
+            mean = {name: sum(each[name] for each in decoded) / len(decoded) for name in decoded[0]}
+            losses["decoder_contrast"] = s.decoder_weight * mean.pop("loss")
+            losses |= {f"_decoder{name}": value for name, value in mean.items()}
+        return losses
+
+    def _cells(self, query: View, key: View, maps, alike, generator) -> dict[str, torch.Tensor]:
+        """The contrast of one map of cells, "loss", and its measures."""
+        s = self.settings
+        (features, embedded, stride), (key_features, key_embedded, _) = maps
+        places, shared = correspondences(query, key, stride)
+        known = key.known(stride)
+        chosen = drawn_cells(shared, s.queries, generator)
+        drawn = drawn_cells(known, s.negatives, generator).flatten().nonzero()[:, 0]
+        excluded = None
+        if alike is not None:
+            excluded = near_on_slice(query, key, stride, chosen, drawn, s.neighbourhood)
+            excluded &= alike[chosen.nonzero()[:, 0]][:, drawn // known[0].numel()]
+        positives = places if s.match == "affine" else nearest_cells(features, key_features, chosen, known)
+        contrast = dense_info_nce(
+            embedded, key_embedded, positives, chosen,
+            temperature=s.temperature, neighbourhood=s.neighbourhood, drawn=drawn, excluded=excluded,
+        )  # fmt: skip
+        return {"loss": contrast.loss, **_measures(contrast, embedded, key_embedded, places, chosen, known)}
+
+
+class _Branch(nn.Module):
+    """A network with its projection heads: one for the encoder's cells, one for those of each decoder, one for slices."""
+
+    def __init__(self, s: PretrainingSettings, in_channels: int, seed: int):
+        super().__init__()
+        channels, options = CHANNELS[s.network], {"normalization": s.normalization}
+        self.level, self.decoder_level = s.level, s.decoder_level
+        if s.decoder_weight > 0:
+            self.network = seeded(lambda: UNetFeatures(in_channels, channels, **options), seed)
+        else:
+            self.network = seeded(lambda: UNetEncoder(in_channels, channels, dropout=False, **options), seed)
+        self.head = seeded(lambda: _projection(channels[s.level], s.embedding, s.head_layers), seed + 1)
+        finer = range(2 if s.decoder_weight > 0 else 0)
+        self.decoder_heads = nn.ModuleList(
+            seeded(lambda: _projection(channels[s.decoder_level], s.embedding, s.head_layers), seed + 2 + n)
+            for n in finer
+        )
+        self.slice_head = None
+        if s.global_weight > 0:
+            self.slice_head = seeded(lambda: _projection(channels[-1], s.embedding, 2), seed + 4)
+
+    @property
+    def encoder(self) -> UNetEncoder:
+        return self.network.encoder if len(self.decoder_heads) else self.network
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Those of the cells that are contrasted."""
+        own = self.encoder.strides
+        return (own[self.level], *(own[self.decoder_level] for _ in self.decoder_heads))
+
+    def forward(self, view: View) -> _Embedded:
+        maps = self.encoder(view.image)
+        cells = [(maps[self.level], self.head(maps[self.level]), self.strides[0])]
+        for n, head in enumerate(self.decoder_heads):
+            decoded = self.network.decoders[n].features(maps, self.decoder_level)[0]
+            cells.append((decoded, head(decoded), self.strides[1]))
+        whole = None
+        if self.slice_head is not None:
+            whole = self.slice_head(_mean_where_shown(maps[-1], view.shown))[:, :, 0, 0]
+        return _Embedded(cells, whole)
 
 
 @dataclass(frozen=True)
-class _View:
-    """A batch of slices under random transformations; ``known`` ``[N, h, w]``: cells that show the slice and no padding."""
+class _Embedded:
+    """What a branch makes of a view: (features ``[N, C, h, w]``, their projections, stride) of the encoder and of each decoder,
+    and the projections ``[N, D]`` of whole slices if these are contrasted."""
 
-    affine: Affine2d
-    image: torch.Tensor
-    known: torch.Tensor
-
-
-def correspondences(query: _View, key: _View, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each cell of ``query`` lies in the grid of ``key``, ``[N, h, w, 2]`` (row, column), and for which cells that is
-    inside the view and known in both, bool ``[N, h, w]``."""
-    shape = tuple(query.known.shape[1:])
-    positions, inside = query.affine.correspond(key.affine, shape, (float(stride), float(stride)))
-    places = torch.from_numpy(positions.astype(np.float32)).to(query.known.device)
-    known_there = sample_cells(key.known[:, None].float(), places)[:, 0] > 0.5
-    return places, torch.from_numpy(inside).to(query.known.device) & query.known & known_there
+    cells: list[tuple[torch.Tensor, torch.Tensor, int]]
+    whole: torch.Tensor | None
 
 
-def _sampled(cells: torch.Tensor, limit: int, generator: torch.Generator) -> torch.Tensor:
-    """At most ``limit`` of the true ``cells``, drawn without replacement."""
-    lot = torch.rand(cells.shape, generator=generator).to(cells.device)
-    lot = torch.where(cells, lot, 2.0).flatten()
-    if limit >= len(lot):
-        return cells
-    last = lot.kthvalue(limit).values
-    return cells & (lot <= last).view_as(cells)
-
-
-def _measures(contrast: Contrast, embedded, key_embedded, places, shared, key_known) -> dict[str, torch.Tensor]:
+def _measures(contrast: Contrast, embedded, key_embedded, places, chosen, known) -> dict[str, torch.Tensor]:
     with torch.no_grad():
-        unit = F.normalize(embedded.float(), dim=1).permute(0, 2, 3, 1)[shared]
+        unit = F.normalize(embedded.float(), dim=1).permute(0, 2, 3, 1)[chosen]
         spread = unit.std(0, correction=0).square().sum().sqrt() if len(unit) else unit.new_zeros(())
-        off = (nearest_cells(embedded, key_embedded, key_known) - places).abs().amax(3)
-        right = ((off <= 1.0) & shared).sum() / shared.sum().clamp_min(1)
+        off = (nearest_cells(embedded, key_embedded, chosen, known) - places).abs().amax(3)
+        right = ((off <= 1.0) & chosen).sum() / chosen.sum().clamp_min(1)
     return {
         "_positive_cosine": contrast.positive_cosine,
         "_negative_cosine": contrast.negative_cosine,
         "_embedding_std": spread,
         "_correspondence_accuracy": right,
     }
+
+
+def _mean_where_shown(maps: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+    """The mean over the cells ``[N, C, 1, 1]``, weighed by how much of the slice each shows."""
+    weight = F.interpolate(shown, maps.shape[-2:], mode="area").to(maps.dtype)
+    return (maps * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1e-6)
 
 
 def _projection(channels: int, embedding: int, layers: int) -> nn.Sequential:

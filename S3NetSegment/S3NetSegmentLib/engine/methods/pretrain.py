@@ -94,9 +94,9 @@ def _ideal(data: PreparedCohort, configuration: Configuration):
     batches = SliceBatches(data.train, configuration["batches"].batch, seed)
 
     def made() -> Model:
-        return Model(
-            "encoder", describe_network(task.encoder), network_tensors(task.encoder), data.layout, level=settings.level
-        )
+        network = task.predictor()
+        level = settings.level if settings.decoder_weight <= 0 else settings.decoder_level
+        return Model("encoder", describe_network(network), network_tensors(network), data.layout, level=level)
 
     return task, batches, made
 

@@ -12,7 +12,7 @@ from ..training.data_settings import BatchSettings, CohortSettings, TwoStreamBat
 from ..training.trainer_settings import TrainerSettings
 from .alpnet_training import AlpnetSettings, alpnet_preset
 from .ideal_finetuning import finetuning_preset
-from .ideal_pretraining import pretraining_preset
+from .ideal_pretraining_settings import pretraining_preset
 
 METHODS = ("ideal", "alpnet")
 PRETRAINING_PRESETS = {"ideal": ("default", "tiny"), "alpnet": ("default", "paper", "tiny")}

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..errors import InputError
 from .dinov2 import Dinov2Encoder
-from .unet import TwoStreamUNet, UNetEncoder
+from .unet import TwoStreamUNet, UNetEncoder, UNetFeatures
 
 
 class OneLevel(nn.Module):
@@ -33,6 +33,8 @@ def describe_network(network: nn.Module) -> dict:
     """The description from which :func:`build_network` makes ``network`` again."""
     if isinstance(network, TwoStreamUNet):
         return {"name": "two-stream U-Net", **network.architecture}
+    if isinstance(network, UNetFeatures):
+        return {"name": "U-Net features", **network.architecture}
     if isinstance(network, UNetEncoder):
         return {
             "name": "U-Net encoder", "in_channels": network.in_channels, "channels": list(network.channels),
@@ -58,7 +60,7 @@ def build_network(description: Mapping, tensors: Mapping[str, torch.Tensor]) -> 
     name = description.get("name")
     if name == "DINOv2":
         return Dinov2Encoder.from_tensors(tensors, **options)
-    makers = {"two-stream U-Net": TwoStreamUNet, "U-Net encoder": UNetEncoder}
+    makers = {"two-stream U-Net": TwoStreamUNet, "U-Net encoder": UNetEncoder, "U-Net features": UNetFeatures}
     if name not in makers:
         raise InputError(f"it holds a network {name!r}, which this version of S3NetSegment does not know")
     try:

@@ -69,6 +69,7 @@ class UNetDecoder(nn.Module):
     """From the maps of an encoder back to full resolution, with skip connections.
 
     :param channels: those of the encoder.
+    :param classes: channels of the logits; 0: no last layer, for features alone.
     :param upsampling: "transposed" (2x2 transposed convolution) or "bilinear" (1x1 convolution, bilinear enlargement).
     """
 
@@ -85,25 +86,59 @@ class UNetDecoder(nn.Module):
             for coarse, fine in steps
         )
         self.levels = nn.ModuleList(_Block(2 * fine, fine, normalization, 0.0) for _, fine in steps)
-        self.head = nn.Conv2d(channels[0], classes, 3, padding=1)
+        self.head = nn.Conv2d(channels[0], classes, 3, padding=1) if classes else nn.Identity()
         self.to(memory_format=torch.channels_last)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """``maps`` of an encoder, finest first, to logits ``[N, classes, H, W]``."""
-        x = maps[-1]
-        for skip, enlarge, level in zip(maps[-2::-1], self.enlarge, self.levels, strict=True):
-            x = enlarge(x)
+        return self.head(self.features(maps)[0])
+
+    def features(self, maps: Sequence[torch.Tensor], finest: int = 0) -> list[torch.Tensor]:
+        """What is decoded at each level from ``finest`` on, finest first, in the sizes of ``maps``; the coarsest map is the
+        encoder's."""
+        decoded = [maps[-1]]
+        steps = list(zip(maps[-2::-1], self.enlarge, self.levels, strict=True))
+        for skip, enlarge, level in steps[: len(steps) - finest]:
+            x = enlarge(decoded[0])
             size = skip.shape[-2:]
             if self.upsampling == "bilinear":
                 x = F.interpolate(x, (2 * x.shape[-2], 2 * x.shape[-1]), mode="bilinear", align_corners=False)
             x = level(torch.cat((skip, x[..., : size[0], : size[1]]), 1))  # an odd side was rounded up
-        return self.head(x)
+            decoded.insert(0, x)
+        return decoded
+
+
+class UNetFeatures(nn.Module):
+    """An encoder and the two decoders of a :class:`TwoStreamUNet` without their last layers: what can be learnt without
+    classes. As an :class:`~.encoder.Encoder` it gives the maps of both decoders side by side, and the coarsest of the encoder.
+    """
+
+    def __init__(
+        self, in_channels: int = 1, channels: Sequence[int] = CHANNELS["unet"], *, normalization: str = "batch"
+    ):
+        super().__init__()
+        self.architecture = {
+            "in_channels": in_channels,
+            "channels": list(channels),
+            "normalization": normalization,
+        }
+        self.encoder = UNetEncoder(in_channels, channels, normalization=normalization, dropout=False)
+        self.decoders = _decoders(channels, 0, normalization)
+        self.in_channels = in_channels
+        self.channels = (*(2 * n for n in channels[:-1]), channels[-1])
+        self.strides = self.encoder.strides
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        maps = self.encoder(image)
+        pairs = zip(*(decoder.features(maps)[:-1] for decoder in self.decoders), strict=True)
+        return [*(torch.cat(pair, 1) for pair in pairs), maps[-1]]
 
 
 class TwoStreamUNet(nn.Module):
-    """One encoder with two different decoders; their mean probability is the answer.
+    """One encoder with two different decoders, or two whole networks; the streams' mean probability is the answer.
 
     :param classes: number of classes, the background included.
+    :param streams: "decoders" (they share the encoder) or "models" (each has one of its own: more diverse, twice the work).
     """
 
     def __init__(
@@ -114,8 +149,11 @@ class TwoStreamUNet(nn.Module):
         *,
         normalization: str = "batch",
         dropout: bool = True,
+        streams: str = "decoders",
     ):
         super().__init__()
+        if streams not in ("decoders", "models"):
+            raise InputError(f"streams is {streams!r}; it must be decoders or models")
         if classes < 2:
             raise InputError(f"classes is {classes}; a segmentation needs the background and at least one class")
         self.architecture = {
@@ -124,12 +162,18 @@ class TwoStreamUNet(nn.Module):
             "channels": list(channels),
             "normalization": normalization,
             "dropout": dropout,
+            "streams": streams,
         }
         self.encoder = UNetEncoder(in_channels, channels, normalization=normalization, dropout=dropout)
-        self.decoders = nn.ModuleList(
-            UNetDecoder(channels, classes, upsampling=way, normalization=normalization)
-            for way in ("transposed", "bilinear")
-        )
+        self.second_encoder = None
+        self.decoders = _decoders(channels, classes, normalization)
+        if streams == "models":
+            self.second_encoder = UNetEncoder(in_channels, channels, normalization=normalization, dropout=dropout)
+
+    @property
+    def encoders(self) -> tuple[UNetEncoder, ...]:
+        """The one that both streams share, or that of each."""
+        return (self.encoder,) if self.second_encoder is None else (self.encoder, self.second_encoder)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[N, classes, H, W]`` of ``images`` ``[N, in_channels, H, W]``: the logarithm of the two streams' mean
@@ -139,11 +183,17 @@ class TwoStreamUNet(nn.Module):
 
     def streams(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits ``[N, classes, H, W]`` of each decoder."""
-        maps = self.encoder(images)
-        return self.decoders[0](maps), self.decoders[1](maps)
+        first, second = (decoder(maps) for decoder, maps in zip(self.decoders, self.maps(images), strict=True))
+        return first, second
+
+    def maps(self, images: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """What each stream's encoder makes of ``images``; the same maps twice where they share it."""
+        first = self.encoder(images)
+        return first, first if self.second_encoder is None else self.second_encoder(images)
 
     def load_encoder(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Takes pre-trained ``weights`` of a :class:`UNetEncoder`. Raises InputError if they belong to another one."""
+        """Takes pre-trained ``weights`` of a :class:`UNetEncoder`, for both streams. Raises InputError if they belong to
+        another one."""
         own = self.encoder.state_dict()
         wrong = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
         if wrong or len(weights) != len(own):
@@ -152,13 +202,30 @@ class TwoStreamUNet(nn.Module):
                 f"channels, {self.encoder.normalization} normalisation, {self.encoder.in_channels} input channels); "
                 "pre-train and fine-tune with the same network"
             )
-        self.encoder.load_state_dict(weights)
+        for encoder in self.encoders:
+            encoder.load_state_dict(weights)
+
+    def load_decoders(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Takes ``weights`` of the decoders of a :class:`UNetFeatures`; the last layers stay as they are. Raises InputError if
+        they belong to other decoders."""
+        own = {name: t for name, t in self.decoders.state_dict().items() if ".head." not in name}
+        if own.keys() != weights.keys() or any(weights[name].shape != t.shape for name, t in own.items()):
+            raise InputError("the pre-trained decoders are others than these; pre-train and fine-tune the same network")
+        self.decoders.load_state_dict(weights, strict=False)
 
 
 def seeded(make, seed: int) -> nn.Module:
     """The network that ``make()`` builds, with first weights that follow from ``seed`` alone."""
     with torch_random_numbers(seed):
         return make()
+
+
+def _decoders(channels: Sequence[int], classes: int, normalization: str) -> nn.ModuleList:
+    """The two decoders that differ in how they enlarge."""
+    return nn.ModuleList(
+        UNetDecoder(channels, classes, upsampling=way, normalization=normalization)
+        for way in ("transposed", "bilinear")
+    )
 
 
 class _Block(nn.Sequential):

@@ -37,24 +37,29 @@ def rank(
     :param masks: bool ``[n, ...]``, n >= 1, not empty.
     :param scores: float ``[n]``.
     :param overlap: their Dice coefficients ``[n, n]`` if already known.
-    :param certainty: see :func:`rank_sizes`.
+    :param certainty: see :func:`rank_ladder`.
     """
     overlap = dice_matrix(masks) if overlap is None else overlap
     sizes = masks.reshape(len(masks), -1).sum(1)
-    return rank_sizes(sizes, scores, overlap, lambda ladder: [masks[i] for i in ladder], certainty=certainty)
+
+    def by_size(best_first: list[int]) -> tuple[list[int], list[np.ndarray]]:
+        ladder = sorted(best_first, key=lambda i: (sizes[i], i))
+        return ladder, [masks[i] for i in ladder]
+
+    return rank_ladder(scores, overlap, by_size, certainty=certainty)
 
 
-def rank_sizes(
-    sizes: np.ndarray,
+def rank_ladder(
     scores: np.ndarray,
     overlap: np.ndarray,
-    masks_of: Callable[[list[int]], Sequence[np.ndarray]],
+    ladder_of: Callable[[list[int]], tuple[list[int], Sequence[np.ndarray]]],
     *,
     certainty: float | None = None,
 ) -> RankedCandidates:
-    """The same where only the ``sizes`` ``[n]`` of the candidates and their ``overlap`` are known; ``masks_of`` gives
-    the masks of candidates by their numbers.
+    """The same where only the ``overlap`` of the candidates is known, and about.
 
+    :param ladder_of: puts candidates (numbers, best first) in the order of the ladder and gives their masks. It may leave
+        some out, but not the first.
     :param certainty: None: the best scored candidate is chosen. A number: the one with the highest expected Dice, where
         each candidate is the object that is meant with probability softmax(certainty x score); the alternatives are
         those that raise the expected Dice of the best of all that are shown.
@@ -68,19 +73,27 @@ def rank_sizes(
     for i in np.argsort(-worth, kind="stable"):
         if not kept or overlap[i, kept].max() <= NEARLY_EQUAL:
             kept.append(int(i))
-    ladder = sorted(kept, key=lambda i: (sizes[i], i))
+    ladder, masks = ladder_of(kept)
     place = {i: n for n, i in enumerate(ladder)}
-    shown = kept[:1]
+    first, *further = (i for i in kept if i in place)
+    shown = [first]
     while len(shown) < SHOWN:
-        others = [i for i in kept if overlap[i, shown].max() < CLEARLY_DIFFERENT]
+        others = [i for i in further if overlap[i, shown].max() < CLEARLY_DIFFERENT]
         if not others:
             break
         if doubt is None:
-            shown.append(others[0])
+            chosen = others[0]
         else:
             gain = np.maximum(overlap[others], overlap[shown].max(0)) @ doubt
-            shown.append(others[int(gain.argmax())])
-    return RankedCandidates(masks_of(ladder), scores[ladder], place[shown[0]], tuple(place[i] for i in shown))
+            chosen = others[int(gain.argmax())]
+        further.remove(chosen)
+        if all(_dice(masks[place[chosen]], masks[place[i]]) < CLEARLY_DIFFERENT for i in shown):
+            shown.append(chosen)
+    return RankedCandidates(masks, scores[ladder], place[first], tuple(place[i] for i in shown))
+
+
+def _dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * np.count_nonzero(a & b) / max(np.count_nonzero(a) + np.count_nonzero(b), 1)
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

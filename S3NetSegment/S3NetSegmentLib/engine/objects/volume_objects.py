@@ -12,11 +12,12 @@ import numpy as np
 
 from ..progress import drain
 from ..regions.volume_graph import RegionGraph, region_graph
-from .ranked import RankedCandidates, rank_sizes
+from .ranked import RankedCandidates, rank_ladder
 from .ranker import Ranker
 from .volume_candidates import CandidateFinder, VolumeCandidates
 from .volume_features import hand_score, measure, overlap_matrix
-from .volume_masks import LazyMasks, connected_part, object_mask
+from .volume_ladder import volume_ladder
+from .volume_masks import connected_part, object_mask
 
 WEIGHTS = Path(__file__).with_name("volume_ranker.npz")
 # The weight of the hand-made score beside the ranker (which knows synthetic scenes only), chosen on development cases.
@@ -80,12 +81,12 @@ class VolumeObjects:
         if not allowed.any():
             allowed[:] = True
         at = np.flatnonzero(allowed)
-        return rank_sizes(
-            candidates.volume[at],
-            scores[at],
-            measured.overlap[np.ix_(at, at)],
-            lambda ladder: LazyMasks(self.graph, candidates.sets[at[ladder]], [inside], forbidden),
-        )
+
+        def ladder_of(best_first: list[int]):
+            steps, masks = volume_ladder(self.graph, candidates, at[best_first].tolist(), [inside], forbidden)
+            return np.searchsorted(at, steps).tolist(), masks
+
+        return rank_ladder(scores[at], measured.overlap[np.ix_(at, at)], ladder_of)
 
     def main(self) -> RankedCandidates | None:
         """None: a volume holds many organs, and none of them is the main one."""

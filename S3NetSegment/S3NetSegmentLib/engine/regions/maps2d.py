@@ -27,12 +27,15 @@ COARSE_GRAPH_SCALES, COARSE_GRAPH_SMALLEST = (0.5, 1.0, 2.5), (5, 10, 20)
 WATERSHED_LEVELS = (0.05, 0.1, 0.2, 0.4)
 _SMALLEST_SIDE = 160  # longest side up to which small slices are enlarged, pixels
 _LARGEST_ZOOM = 4.0
+_LONGEST = 4
 
 
 def working_shape(shape: tuple[int, int], spacing: tuple[float, float], work_size: int) -> tuple[int, int]:
     """Rows and columns of the grid of (nearly) square pixels on which regions of a slice are searched.
 
     The longest side is brought down to ``work_size``; small slices are enlarged to 160 pixels, but at most four times.
+    Where pixels are much longer than wide, so that the slice is long in mm, it gets more, up to four times that in a grid
+    of at most ``work_size`` squared: the fine direction is not made coarser than the number of its pixels asks for.
 
     :param shape: rows and columns of the slice.
     :param spacing: distance of rows and of columns, mm.
@@ -40,8 +43,10 @@ def working_shape(shape: tuple[int, int], spacing: tuple[float, float], work_siz
     lengths = [n * mm for n, mm in zip(shape, spacing, strict=True)]
     fine = max(lengths) / min(spacing)  # the longest side in pixels of the finer of the two resolutions
     wanted = min(max(max(shape), min(_SMALLEST_SIDE, _LARGEST_ZOOM * fine)), work_size)
-    pixel = max(lengths) / wanted
-    return tuple(max(1, min(work_size, round(length / pixel))) for length in lengths)
+    kept = fine * min(1.0, work_size / max(shape))
+    room = work_size * np.sqrt(max(lengths) / min(lengths))
+    pixel = max(lengths) / max(wanted, min(kept, room, _LONGEST * work_size))
+    return tuple(max(1, round(length / pixel)) for length in lengths)
 
 
 def slice_maps(

@@ -90,7 +90,10 @@ class Optimisation:
             is_last = number == len(parts) - 1
             # several processes add up their gradients once, with the last part
             with nullcontext() if is_last or self._processes.count == 1 else self._model.no_sync():
-                with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+                # without its cache, which in some versions keeps weights cast under no_grad, whose gradient is lost
+                with torch.autocast(
+                    self._device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False
+                ):
                     losses = self._model(part, progress)
                 total = losses.get("loss")
                 if total is None:

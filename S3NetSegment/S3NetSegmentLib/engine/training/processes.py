@@ -6,11 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
+from ..device import choose_device
 from ..errors import InputError
+
+_PATIENCE = timedelta(
+    hours=12
+)  # the others wait while rank 0 validates; a process that dies ends torchrun's others at once
 
 
 @dataclass(frozen=True)
@@ -54,26 +60,47 @@ class Processes:
 
 
 @contextmanager
-def joined_processes(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
-    """Joins the processes of ``torchrun``, if it started this one; gives them and the device of this process (each has a
-    CUDA device of its own, if there are enough)."""
+def joined_processes(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
+    """Joins the processes of ``torchrun``, if it started this one; gives them and the device of this process.
+
+    :param device: see :func:`~..device.choose_device`. Under ``torchrun`` each process has the CUDA device of its local rank
+        (NCCL connects them), or all compute on the CPU (Gloo).
+    :raises InputError: a device that is not usable, or not by several processes.
+    """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-        yield Processes(), device
+        yield Processes(), choose_device(device)
         return
-    if device.type == "cuda":
-        local = int(os.environ.get("LOCAL_RANK", 0))
-        if local >= torch.cuda.device_count():
+    own = _own_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    if own.type == "cuda":
+        dist.init_process_group("nccl", timeout=_PATIENCE, device_id=own)
+    else:
+        dist.init_process_group("gloo", timeout=_PATIENCE)
+    yield Processes(dist.get_rank(), dist.get_world_size()), own
+    dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
+
+
+def _own_device(name: str, local: int) -> torch.device:
+    """The device of process ``local`` of this machine."""
+    kind = str(name).split(":")[0]
+    if str(name) not in ("auto", "cpu", "cuda"):
+        reason = "all processes would share it" if kind == "cuda" else "only CUDA and the CPU serve several processes"
+        raise InputError(
+            f"device is {name!r}, but torchrun started several processes and {reason}; use cuda, cpu or auto"
+        )
+    count = torch.cuda.device_count() if kind != "cpu" else 0
+    if count:
+        if local >= count:
             raise InputError(
-                f"torchrun started process {local + 1} on this machine, but it has {torch.cuda.device_count()} CUDA devices; "
+                f"torchrun started process {local + 1} on this machine, but it has {count} CUDA devices; "
                 "set --nproc-per-node to their number"
             )
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Processes(dist.get_rank(), dist.get_world_size()), device
-    finally:
-        dist.destroy_process_group()
+        torch.cuda.set_device(
+            local
+        )  # first of all: whatever touches CUDA before takes memory of device 0 in every process
+    chosen = choose_device(kind)
+    if chosen.type == "cuda":
+        return torch.device("cuda", local)
+    return torch.device("cpu")
 
 
 def _device_of_backend() -> str:

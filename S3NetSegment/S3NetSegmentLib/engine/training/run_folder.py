@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..images.files import replacing
 from ..images.writing import write_png
+from .heartbeat import Heartbeat
 
 STATE, STATUS, STOP, LOG, MODEL, CURVES, PICTURES, BOARD = (
     "state.pt", "status.json", "stop", "log.jsonl", "model.pt", "curves.png", "pictures", "tensorboard",
@@ -29,10 +30,12 @@ class RunFolder:
     - ``status.json``: which process runs it or how it ended, see :meth:`write_status`.
     - ``log.jsonl``: one JSON object per line: {"step", "seconds", "loss", ...}, {"event": ...}.
     - ``curves.png``, ``pictures/``: learning curves and samples.
+    - ``.running``, ``heartbeat``: who runs it, see :mod:`.heartbeat`; ``stop``: it shall end.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
+        self._heartbeat = Heartbeat(self.path)
         self._board = None
 
     @property
@@ -104,15 +107,59 @@ class RunFolder:
     def stop_is_asked(self) -> bool:
         return (self.path / STOP).exists()
 
-    def forget_stop(self) -> None:
-        (self.path / STOP).unlink(missing_ok=True)
+    def forget_stop(self, before: float = float("inf")) -> None:
+        """Takes back :meth:`ask_to_stop`; only what was asked ``before`` that time (seconds of the epoch), if given."""
+        path = self.path / STOP
+        try:
+            if path.stat().st_mtime < before:
+                path.unlink()
+        except FileNotFoundError:
+            pass
+
+    def take(self) -> None:
+        """Makes the folder, and the run this process's own until :meth:`give_back` or the end of the process, however it ends.
+
+        :raises InputError: another process runs it, or nothing can be written there.
+        """
+        self.make()
+        try:
+            is_mine = self._heartbeat.begin()
+        except OSError as error:
+            raise InputError(
+                f"nothing can be written into run folder {str(self.path)!r} ({error.strerror}); choose another"
+            ) from None
+        if not is_mine:
+            raise InputError(f"run {str(self.path)!r} is running now{self._who()}; stop that one first")
+
+    def beat(self) -> None:
+        """A sign of life of the process that has taken the run; cheap, to be given at each step."""
+        self._heartbeat.beat()
+
+    def give_back(self) -> None:
+        self._heartbeat.end()
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether this object has taken the run."""
+        return self._heartbeat.is_held
 
     def is_running(self) -> bool:
-        """Whether another process of this machine runs it now, as its status says and the system confirms."""
+        """Whether another process runs it now. It is known within a second when that ends, also by kill -9 or with its
+        machine; a process that has got the number of a dead one is not taken for it."""
         status = self.read_status()
-        if status.get("status") != "running" or status.get("host") != platform.node():
+        if status.get("status") != "running":
             return False
-        return status.get("pid") != os.getpid() and _is_alive(status.get("pid"))
+        return self._heartbeat.is_alive(is_here=status.get("host") == platform.node(), pid=status.get("pid"))
+
+    @property
+    def seconds_silent(self) -> float | None:
+        """How long ago the process that runs it last gave a sign of life; None if it never did."""
+        return self._heartbeat.seconds_silent
+
+    def _who(self) -> str:
+        status = self.read_status()
+        where = "" if status.get("host") == platform.node() else f" on {status.get('host')}"
+        return f" (process {status['pid']}{where})" if "pid" in status else ""
 
     def write_status(self, status: str, message: str = "", **more) -> None:
         """Keeps how the run is: "running", "finished", "stopped" or "failed", with a sentence, the number of this process and
@@ -150,28 +197,6 @@ class RunFolder:
             for name, value in entry.items():
                 if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
                     self._board.add_scalar(name, value, entry["step"])
-
-
-def _is_alive(pid) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    if os.name == "nt":  # there os.kill would end the process
-        import ctypes
-
-        synchronize, still_there = 0x00100000, 0x00000102
-        handle = ctypes.windll.kernel32.OpenProcess(synchronize, False, pid)
-        if not handle:
-            return False
-        alive = ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == still_there
-        ctypes.windll.kernel32.CloseHandle(handle)
-        return alive
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # it is there, but another user's
-    return True
 
 
 def write_torch_file(path: Path, content: dict) -> None:

@@ -17,6 +17,7 @@ from .label_classes import LabelClass
 from .sampling import EpochSampler
 from .slice_layout import SliceLayout
 
+_DEVICE_SHARE = 0.3  # of a graphics device's free memory
 _COLOUR = "there are images in colour; only their lightness is used"
 
 
@@ -24,7 +25,8 @@ _COLOUR = "there are images in colour; only their lightness is used"
 class SliceBank:
     """Slices of several cases.
 
-    :param images: uint8 ``[N, side, side]``, 0 to 255 for intensities 0 to 1: a tensor on ``device``, or an array in a file.
+    :param images: uint8 ``[N, side, side]``, 0 to 255 for intensities 0 to 1: a tensor on ``device``, or an array in memory or
+        in a file where the device has no room for it.
     :param labels: the same for the labels, ``[M, side, side]``, 0 background, 1 the first class.
     :param label_rows: for each slice its row in ``labels``, -1 for unlabelled ones.
     :param case: for each slice the number of its case in ``names``.
@@ -50,7 +52,7 @@ class SliceBank:
 
     @property
     def is_streamed(self) -> bool:
-        """Whether the slices lie in a file."""
+        """Whether the slices do not lie on the device and are brought there as they are needed."""
         return not isinstance(self.images, torch.Tensor)
 
     @property
@@ -170,10 +172,16 @@ def build_bank(
         notes.append(
             f"{len(cut)} of {len(names)} images are larger than a slice: up to {max(cut):.0%} of them is cut off"
         )
-    if isinstance(images, np.memmap):
-        images, labels = images[:at], labels[:labelled]
-    else:
-        images, labels = (torch.from_numpy(a).to(device) for a in (images[:at], labels[:labelled]))
+    images, labels = images[:at], labels[:labelled]
+    if not isinstance(images, np.memmap):
+        room = _room_on(device)
+        if images.nbytes + labels.nbytes <= room:
+            images, labels = (torch.from_numpy(a).to(device) for a in (images, labels))
+        else:
+            notes.append(
+                f"the slices need {(images.nbytes + labels.nbytes) / 2**20:,.0f} MB, more than the {room / 2**20:,.0f} that the "
+                "graphics device can spare: they are kept in the computer's memory and brought there as they are needed"
+            )
     return SliceBank(
         device, tuple(names), images, labels, rows[:at], owner[:at], height[:at], boxes[:at], hashes, notes
     )
@@ -230,6 +238,13 @@ class TwoStreamBatches:
             batch["unlabelled"], batch["valid"] = bank.images_at(others), bank.valid_at(others)
             batch["unlabelled_case"], batch["unlabelled_z"] = bank.cases_at(others)
         return batch
+
+
+def _room_on(device: torch.device) -> float:
+    """Bytes that slices may take on ``device``, so that most of it is left for the network."""
+    if device.type != "cuda":
+        return float("inf")  # the memory is the computer's own, which limit_bytes is about
+    return _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def _in_file(shape: tuple[int, int, int], folder: Path | None) -> np.ndarray:

@@ -135,6 +135,8 @@ class Trainer:
             if self._is_due:
                 yield from self._validated()
             finished, reason = self.step >= self.steps, "finished"
+            if self._is_due:
+                finished, reason = True, "stopped"
             while not finished:
                 batch = self._batches(self.step, self._processes.rank, self._processes.count)
                 losses = self._optimisation.step(batch, self.step, self.steps)
@@ -148,11 +150,11 @@ class Trainer:
                 if self._is_due:
                     yield from self._validated()
                     self._seconds = before + self._clock() - began
-                wish = self._wish(last, saved)
+                wish = _STOP if self._is_due else self._wish(last, saved)
                 if wish >= _END:
                     finished = True
                     reason = "finished" if last else "patience" if self._out_of_patience() else "time"
-                    reason = "stopped" if wish == _STOP and not last else reason
+                    reason = "stopped" if wish == _STOP and (self._is_due or not last) else reason
                 if wish:
                     self._save()
                     saved = self._clock()
@@ -177,12 +179,12 @@ class Trainer:
             self._log({"event": "note", "step": self.step, "text": sentence})
 
     def _is_finite(self, losses: dict[str, torch.Tensor]) -> bool:
-        """Whether the loss is a number, as far as that is known without waiting for the device."""
-        return self.device.type != "cpu" or bool(torch.isfinite(losses["loss"]))
+        """Whether the loss is a number, as far as that is known without waiting for the device or other processes."""
+        return self.device.type != "cpu" or self._processes.count > 1 or bool(torch.isfinite(losses["loss"]))
 
     def _record(self, losses: dict[str, torch.Tensor]) -> None:
-        """Logs the losses; raises TrainingError if they are no numbers."""
-        values = {name: float(v) for name, v in losses.items()}
+        """Logs the losses; raises TrainingError, in all processes, if they are no numbers."""
+        values = self._processes.means({name: float(v) for name, v in losses.items()})
         if not math.isfinite(values["loss"]):
             named = [n for n, v in values.items() if n != "loss" and not n.startswith("_") and not math.isfinite(v)]
             broken = ", ".join(named) or "loss"
@@ -195,19 +197,23 @@ class Trainer:
                 f"{self._optimisation.rate:.3g}); {kept}. Try a smaller learning_rate, precision=fp32, or clip=1, and "
                 "look at the images for wrong values"
             )
-        values = self._processes.means(values)
         facts = {"step": self.step, "steps": self.steps, "seconds": round(self._seconds, 3)}
         self._log({**facts, "progress": round(self._progress(), 5), **values, "learning_rate": self._optimisation.rate})
 
     def _validated(self) -> Steps[None]:
+        """Validates; where a stop is asked for meanwhile, the validation stays due."""
         self.task.eval()
         measures = {}
         if self._processes.writes:
             for step in (steps := _caught(self._validate(self.step))):
                 yield Step(self._progress(), f"Validation: {step.message}")
+                if self._stop is not None and self._stop():
+                    break
             measures = steps.value
         self.task.train()
         measures = self._processes.shared(measures)
+        if measures is None:
+            return
         score = float(measures["score"])
         self._log({"event": "validation", "step": self.step, **measures})
         if self._best is None or score > self._best[1]:
@@ -317,10 +323,10 @@ class Trainer:
 
 
 class _caught:
-    """Iterates over a generator and keeps what it returns as ``value``."""
+    """Iterates over a generator and keeps what it returns as ``value``; None before its end."""
 
     def __init__(self, steps):
-        self._steps = steps
+        self._steps, self.value = steps, None
 
     def __iter__(self):
         self.value = yield from self._steps

@@ -12,7 +12,12 @@ from ..setting_fields import SettingsRecord, setting
 class TrainerSettings(SettingsRecord):
     """How any task is trained."""
 
-    seed: int = setting(0, "Random seed. Same cohort, settings, seed and device: same model.", 0, 2**31 - 1)
+    seed: int = setting(
+        0,
+        "Random seed. Same cohort, settings and seed: same model on a CPU, and nearly so on a GPU (it adds in changing order).",
+        0,
+        2**31 - 1,
+    )
     steps: int = setting(6000, "Optimisation steps, if the minutes suffice for them.", 1, 100_000_000)
     minutes: float = setting(
         0.0, "Time for the whole run; the steps that fit are measured and planned. 0: no limit.", 0.0, 1e6

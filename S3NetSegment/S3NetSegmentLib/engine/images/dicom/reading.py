@@ -1,0 +1,178 @@
+"""One DICOM series as a volume, with the geometry that its slices state (Image Position and Orientation, PS3.3 C.7.6.2).
+
+A tilted gantry gives a sheared grid, which a series reader that goes by the first slice would straighten; missing slices
+are filled in instead of moving all others.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ImageWarning, InputError
+from ..itk_file import read_itk
+from .grid import Grid, grid_of, stacked
+from .pixels import IMAGE_IO, check_decodable, voxels_on
+from .series import Series, chosen_series, is_directory_file, series_of
+from .slices import ImageFile, Slice
+from .volumes import SAME_PLACE, check_one_grid, normal_of, volumes_of
+
+_REPEATED = ("temporal position", "trigger time", "frame time", "b value", "echo time")  # marks of images of one place
+
+
+def read_dicom(
+    path: Path, choose_frame: Callable[..., int], series: str | None = None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """A DICOM series as voxels ``[K, J, I]`` (or RGB), 4x4 voxel-to-RAS matrix and description.
+
+    :param path: a folder (also of a whole disc), a DICOMDIR, or any file of the wanted series in its folder.
+    :param choose_frame: called with the number of frames (time points, echoes, b-values, ...) and their names, returns the
+        one to read.
+    :param series: number, UID or description of the series, where a folder holds several.
+    :raises InputError: no DICOM, several series and none chosen, or slices that do not make a volume.
+
+    What is read but should be known (tilt, missing, uneven or doubled slices, damaged files) is an :class:`ImageWarning`.
+    """
+    chosen = _chosen(path, series)
+    name = chosen.description or path.name
+    if chosen.slices:
+        grid = _grid(chosen, path, choose_frame)
+        return voxels_on(grid), grid.ijk_to_ras, name
+    array, matrix = _unplaced_frames(chosen, path, choose_frame)
+    return array, matrix, name
+
+
+def read_grid(path: Path, choose_frame: Callable[..., int], series: str | None = None) -> Grid:
+    """The slices that :func:`read_dicom` reads and where they lie, without their voxels. Raises as it."""
+    chosen = _chosen(path, series)
+    if not chosen.slices:
+        raise InputError(f"the frames of {str(path)!r} do not state where they lie; choose .seg.nrrd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)  # said when the image was read
+        return _grid(chosen, path, choose_frame)
+
+
+def _chosen(path: Path, wanted: str | None) -> Series:
+    """The series that is meant."""
+    if path.is_dir() or is_directory_file(path):
+        series, found = chosen_series(path if path.is_dir() else path.parent, wanted)
+    elif wanted is not None:
+        raise InputError(
+            f"series is {wanted!r}, but {str(path)!r} is a file, which stands for its own series; leave one of the two out"
+        )
+    else:
+        series, found = series_of(path)
+    if found.damaged:
+        names = ", ".join(found.damaged[:4]) + (", ..." if len(found.damaged) > 4 else "")
+        _warn(path, f"{len(found.damaged)} DICOM files are cut off or damaged and were left out: {names}")
+    return series
+
+
+def _unplaced_frames(series: Series, path: Path, choose_frame: Callable[..., int]) -> tuple[np.ndarray, np.ndarray]:
+    """A file of several frames that does not place them: a stack, or a film of which one frame is read."""
+    if len(series.files) > 1:
+        raise InputError(
+            f"the DICOM series in {str(path)!r} has {len(series.files)} files of several frames each; give one of them"
+        )
+    (file,) = series.files
+    check_decodable(file.path, file.syntax)
+    if file.cine:
+        frame = choose_frame(file.frames, ())
+        array, matrix = read_itk(file.path, lambda count: 0, IMAGE_IO)
+        array = array[frame : frame + 1]
+    else:
+        array, matrix = read_itk(file.path, choose_frame, IMAGE_IO)
+    if np.allclose(np.linalg.norm(matrix[:3, :2], axis=0), 1):  # what GDCM takes where it finds no spacing
+        matrix[:3, :2] *= file.spacing
+        _note_facts([file], lambda text: _warn(path, text))
+    return array, matrix
+
+
+def _grid(series: Series, path: Path, choose_frame: Callable[..., int]) -> Grid:
+    """The slices of the chosen frame on their grid."""
+    shown = repr(str(path))
+
+    def warn(text: str) -> None:
+        _warn(path, text)
+
+    files = _without_copies(_without_localizers(series.files, warn), warn)
+    _note_facts(files, warn)
+    for syntax, file in {f.syntax: f for f in files}.items():
+        check_decodable(file.path, syntax)
+    slices = check_one_grid(_placed([s for f in files for s in f.slices], warn), shown)
+    if slices[0].position is None and len(slices) > 1:
+        choose_frame(1, ())
+        return stacked(sorted(slices, key=lambda s: (s.number is None, s.number or 0, s.order, s.path.name, s.frame)))
+    if slices[0].position is None:
+        slices = [replace(slices[0], position=np.zeros(3))]
+    volumes = volumes_of(slices, warn)
+    number = choose_frame(len(volumes), tuple(v.label for v in volumes))
+    return grid_of(volumes[number].slices, shown, warn)
+
+
+def _without_localizers(files: Sequence[ImageFile], warn: Callable[[str], None]) -> list[ImageFile]:
+    rest = [f for f in files if not f.localizer]
+    if rest and len(rest) < len(files):
+        warn(f"{len(files) - len(rest)} localizer images in the series were left out")
+    return rest or list(files)
+
+
+def _without_copies(files: list[ImageFile], warn: Callable[[str], None]) -> list[ImageFile]:
+    """Drops files that are copies of another one: the same instance in the same place. (Bad anonymisers give all slices one
+    instance; those stay.)"""
+    kept: dict[tuple, ImageFile] = {}
+    for file in files:
+        first = file.slices[0]
+        place = None if first.position is None else tuple(np.round(first.position, 3))
+        kept.setdefault((first.instance or file.path, place, first.number, file.frames), file)
+    if len(kept) < len(files):
+        warn(f"{len(files) - len(kept)} of {len(files)} files are copies of other files and were left out")
+    return list(kept.values())
+
+
+def _placed(slices: list[Slice], warn: Callable[[str], None]) -> list[Slice]:
+    """``slices`` with their places, or all without if the files do not tell them."""
+    if len(slices) == 1:
+        return slices
+    placed = [s for s in slices if s.position is not None]
+    if placed and len(placed) < len(slices):
+        names = ", ".join(s.path.name for s in slices if s.position is None)[:80]
+        warn(
+            f"{len(slices) - len(placed)} of {len(slices)} slices do not state where they lie and were left out: {names}"
+        )
+    if placed and (_apart(placed) or any(len({s.marks.get(m) for s in placed}) > 1 for m in _REPEATED)):
+        return placed
+    slices = placed or slices
+    located = {s.location for s in slices}
+    if None not in located and len(located) == len(slices):
+        warn("the files do not state where they lie; they are placed by their slice locations, the origin is unknown")
+        normal = normal_of(slices)
+        return [replace(s, position=normal * s.location) for s in slices]
+    why = "all state the same place" if placed else "do not state where they lie"
+    warn(f"the files {why}; they are stacked in the order of their numbers, {slices[0].thickness:g} mm apart")
+    return [replace(s, position=None) for s in slices]
+
+
+def _apart(slices: list[Slice]) -> bool:
+    positions = np.array([s.position for s in slices])
+    return float(np.ptp(positions, axis=0).max()) >= SAME_PLACE
+
+
+def _note_facts(files: list[ImageFile], warn: Callable[[str], None]) -> None:
+    """Warns of what the headers leave open."""
+    if any("voxel size" in f.unknown for f in files):
+        warn(
+            "the files do not state the size of their pixels, which are taken as 1 mm; lengths and volumes are not real"
+        )
+    if any(f.detector_spacing for f in files):
+        warn("the pixel size is that at the detector; objects are smaller by the magnification")
+    if len(files) > 1 and any("orientation" in f.unknown for f in files):
+        warn("the files do not state the orientation of their slices, which are taken as axial")
+
+
+def _warn(path: Path, text: str) -> None:
+    warnings.warn(f"{str(path)!r}: {text}", ImageWarning, stacklevel=2)

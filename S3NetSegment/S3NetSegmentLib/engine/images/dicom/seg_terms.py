@@ -1,0 +1,108 @@
+"""What a DICOM SEG says of each segment, and how that follows from Slicer's terminology entries and back.
+
+A terminology entry is "context~category~type~type modifier~region context~region~region modifier", each term written as
+"scheme^value^meaning". A segment without one is called "Tissue" (SNOMED CT 85756007), as Slicer calls its new segments.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .... import __version__
+from ..segmentation import Segment
+from .elements import Elements
+
+Term = tuple[str, str, str]  # value, scheme, meaning
+_TISSUE: Term = ("85756007", "SCT", "Tissue")
+_CONTEXT, _REGIONS = "Segmentation category and type - DICOM master list", "Anatomic codes - DICOM master list"
+_CATEGORY, _TYPE, _TYPE_MODIFIER, _REGION, _REGION_MODIFIER = 0x00620003, 0x0062000F, 0x00620011, 0x00082218, 0x00082220
+_TAG = "S3NetSegment."
+_WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
+_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def segment_description(number: int, segment: Segment, algorithm_name: str):
+    """highdicom's description of ``segment``."""
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    def code(term: Term):
+        return highdicom.sr.CodedConcept(*term)
+
+    category, kind, modifier, region, region_modifier = terms_of(segment.terminology)
+    facts = {name.removeprefix(_TAG): text for name, text in segment.tags.items() if name.startswith(_TAG)}
+    by_itself = facts.get("Method", "").startswith("apply") or (
+        "Method" in facts and not {"Points", "Support"} & set(facts)
+    )
+    types = highdicom.seg.SegmentAlgorithmTypeValues
+    made = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=" ".join(segment.name.replace("\\", "/").split())[:64] or f"Segment {number}",
+        segmented_property_category=code(category),
+        segmented_property_type=code(kind),
+        algorithm_type=types.AUTOMATIC if by_itself else types.SEMIAUTOMATIC,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=f"{algorithm_name} {facts.get('Method', '')}".strip()[:64],
+            version=facts.get("Version", __version__)[:64],
+            family=codes.cid7162.ArtificialIntelligence,
+            parameters={k: v for k, v in facts.items() if k not in ("Method", "Version")} or None,
+        ),
+        anatomic_regions=[code(region)] if region else None,
+    )
+    if modifier:
+        made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [code(modifier)]
+    if region and region_modifier:
+        made.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [code(region_modifier)]
+    made.RecommendedDisplayCIELabValue = cielab(segment.color)
+    return made
+
+
+def terms_of(terminology: str) -> tuple[Term, Term, Term | None, Term | None, Term | None]:
+    """Category, type, type modifier, region and region modifier of a terminology entry; tissue without category or type."""
+    parts = [*terminology.split("~"), *[""] * 7]
+    category, kind, modifier, region, region_modifier = (_term(parts[n]) for n in (1, 2, 3, 5, 6))
+    if category is None or kind is None:
+        return _TISSUE, _TISSUE, None, None, None
+    return category, kind, modifier, region, region_modifier
+
+
+def terminology_of(item: Elements) -> str:
+    """The terminology entry of an item of the Segment Sequence."""
+    kind, region = item.item(_TYPE), item.item(_REGION)
+    terms = [_written(e) for e in (item.item(_CATEGORY), kind, kind.item(_TYPE_MODIFIER))]
+    places = [_written(e) for e in (region, region.item(_REGION_MODIFIER))]
+    return "~".join([_CONTEXT, *terms, _REGIONS, *places]) if terms[1] != "^^" else ""
+
+
+def _term(text: str) -> Term | None:
+    scheme, _, rest = text.partition("^")
+    value, _, meaning = rest.partition("^")
+    short = len(value) <= 16 and len(scheme) <= 16  # what a short string of DICOM holds
+    return (value, scheme, meaning[:64]) if scheme and value and meaning and short else None
+
+
+def _written(code: Elements) -> str:
+    value = code.text(0x00080100) or code.text(0x00080119)
+    return f"{code.text(0x00080102)}^{value}^{code.text(0x00080104)}"
+
+
+def cielab(color: tuple[float, float, float]) -> list[int]:
+    """sRGB (0 to 1) as DICOM's scaled CIE L*a*b* (PS3.3 C.10.7.1.1), white point D65."""
+    linear = np.array([c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color])
+    f = [v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in _TO_XYZ @ linear / _WHITE]
+    lightness, a, b = 116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])
+    scaled = (lightness * 65535 / 100, (a + 128) * 65535 / 255, (b + 128) * 65535 / 255)
+    return [int(np.clip(round(v), 0, 65535)) for v in scaled]
+
+
+def srgb(scaled: list[float]) -> tuple[float, float, float] | None:
+    """What :func:`cielab` made a colour of, as sRGB 0 to 1; None if these are not three values."""
+    if len(scaled) != 3:
+        return None
+    lightness, a, b = scaled[0] * 100 / 65535, scaled[1] * 255 / 65535 - 128, scaled[2] * 255 / 65535 - 128
+    middle = (lightness + 16) / 116
+    f = np.array([middle + a / 500, middle, middle - b / 200])
+    xyz = np.where(f > 0.206893, f**3, (f - 16 / 116) / 7.787) * _WHITE
+    linear = np.clip(np.linalg.inv(_TO_XYZ) @ xyz, 0, 1)
+    coded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return tuple(float(round(c, 3)) for c in np.clip(coded, 0, 1))

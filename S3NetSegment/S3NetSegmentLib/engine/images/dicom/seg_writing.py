@@ -1,0 +1,143 @@
+"""DICOM SEG out: a segmentation as a DICOM object that refers to the slices it was made on.
+
+Needs highdicom (and pydicom), which Slicer 5.12 brings along; elsewhere it is optional. Source: DICOM PS3.3 A.51,
+Segmentation IOD.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from .... import __version__
+from ...errors import InputError
+from ..files import replacing
+from ..segmentation import Segmentation
+from .grid import Grid
+from .reading import read_grid
+from .seg_terms import segment_description
+
+NAME = "S3NetSegment"
+SUFFIX = ".dcm"  # of a DICOM SEG
+_SERIES_NUMBERS = 1000  # added to the number of the source's series
+# What every composite object must state, if only as unknown (type 2); bad anonymisers take it away.
+_UNKNOWN = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
+    "ReferringPhysicianName", "StudyID",
+)  # fmt: skip
+
+
+def check_dicom_seg() -> None:
+    """Raises InputError if DICOM SEG cannot be written in this Python."""
+    try:
+        import highdicom  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "a .dcm output (DICOM SEG) needs highdicom, which is not installed here; install it with 'pip install "
+            "highdicom', or choose .seg.nrrd"
+        ) from None
+
+
+def write_dicom_seg(
+    segmentation: Segmentation,
+    image: str | os.PathLike,
+    path: str | os.PathLike,
+    *,
+    frame: int | None = None,
+    series: str | None = None,
+) -> Path:
+    """Writes ``segmentation`` as DICOM SEG: binary, one frame for each slice of a segment that holds anything.
+
+    :param segmentation: on the grid that :func:`~..reading.read_image` gives for the same ``image``, ``frame`` and ``series``.
+        Grid slices that were interpolated, where slices are missing, have no source and are left out.
+    :returns: the path.
+    :raises InputError: no highdicom, or an image that is no DICOM series or not the one that was segmented.
+    """
+    check_dicom_seg()
+    import highdicom
+
+    grid = read_grid(Path(image), lambda count, names=(): frame or 0, series)
+    size = (grid.depth, *grid.slices[0].size[::-1])
+    if segmentation.layers[0].shape != size or not np.allclose(segmentation.ijk_to_ras, grid.ijk_to_ras, atol=1e-3):
+        raise InputError(
+            f"the segmentation does not lie on the slices of {os.fspath(image)!r}, to which a DICOM SEG refers; segment that "
+            "series, or choose .seg.nrrd"
+        )
+    sources, positions = _sources(grid)
+    at = np.rint(grid.places).astype(int)
+    # [frame, row, column, segment]: overlapping segments each have a plane of their own
+    pixels = np.stack([segmentation.mask(s)[at] for s in segmentation.segments], -1).astype(np.uint8)
+    first = sources[0]
+    described = str(first.get("SeriesDescription", "") or "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, of values in the source that break rules
+        made = highdicom.seg.Segmentation(
+            source_images=sources,
+            pixel_array=pixels,
+            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=[segment_description(n, s, NAME) for n, s in enumerate(segmentation.segments, 1)],
+            series_instance_uid=highdicom.UID(),
+            series_number=min(int(first.get("SeriesNumber") or 0) % 2**30 + _SERIES_NUMBERS, 2**31 - 1),
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer=NAME,
+            manufacturer_model_name=NAME,
+            software_versions=__version__,
+            device_serial_number="none",
+            series_description=f"Segmentation of {described}"[:64] if described else "Segmentation",
+            content_description="Made for research",
+            content_creator_name="",  # nobody: made by a program (type 2: there, but empty)
+            omit_empty_frames=bool(pixels.any()),  # nothing found is an answer too, and an object needs a frame
+            plane_positions=positions,
+        )
+        path = Path(path)
+        with replacing(path) as temporary:
+            made.save_as(temporary)
+    return path
+
+
+def _sources(grid: Grid) -> tuple[list, list | None]:
+    """The data sets that hold the slices of ``grid``, in its order, and the places of its frames where one holds several."""
+    import highdicom
+    import pydicom
+
+    paths = list(dict.fromkeys(s.path for s in grid.slices))
+    sources = []
+    for path in paths:
+        data = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        for name in _UNKNOWN:
+            if name not in data:
+                setattr(data, name, "")
+        sources.append(data)
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        known = next((data.get(name) for data in sources if data.get(name)), None) or highdicom.UID()
+        for data in sources:
+            if not data.get(name):
+                setattr(data, name, known)
+    for data, s in zip(sources, grid.slices, strict=False):
+        if len(paths) == len(grid.slices):
+            _complete(data, s)
+    if len(paths) == len(grid.slices):
+        return sources, None
+    if len(paths) > 1:
+        raise InputError(
+            "DICOM SEG refers to one file of several frames, or to files of one slice each; the series has "
+            f"{len(paths)} files of {len(grid.slices)} frames in all: choose .seg.nrrd"
+        )
+    system = highdicom.CoordinateSystemNames.PATIENT
+    return sources, [highdicom.PlanePositionSequence(system, image_position=s.position.tolist()) for s in grid.slices]
+
+
+def _complete(data, s) -> None:
+    """Puts the place and pixel size that was read into the data set, where it states none itself."""
+    if "ImagePositionPatient" not in data:
+        data.ImagePositionPatient = [float(v) for v in s.position]
+    if "ImageOrientationPatient" not in data:
+        data.ImageOrientationPatient = [float(v) for v in s.axes.T.ravel()]
+    if "PixelSpacing" not in data:
+        data.PixelSpacing = [float(v) for v in s.spacing[::-1]]
+    if not data.get("SliceThickness"):
+        data.SliceThickness = s.thickness

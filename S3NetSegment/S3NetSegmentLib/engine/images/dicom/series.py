@@ -1,0 +1,258 @@
+"""The DICOM series below a folder, and the one that is meant."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from ..files import file_head
+from .elements import DamagedDicom, NotDicom, looks_like_dicom, read_elements
+from .slices import DIRECTORY_CLASS, ImageFile, Slice, image_file, kind_of
+
+_MOST_FILES = 200_000
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """The image files of one series, in the order of their names."""
+
+    files: tuple[ImageFile, ...]
+
+    @property
+    def uid(self) -> str:
+        """Series Instance UID, "" where the files have none."""
+        uid = self.files[0].series
+        return "" if uid.startswith("no UID") else uid
+
+    @property
+    def number(self) -> int | None:
+        return self.files[0].number
+
+    @property
+    def description(self) -> str:
+        return self.files[0].description
+
+    @property
+    def modality(self) -> str:
+        return self.files[0].modality
+
+    @property
+    def study(self) -> str:
+        """Description of the study."""
+        return self.files[0].study
+
+    @property
+    def count(self) -> int:
+        """Slices, or frames of files that do not place them."""
+        return sum(file.frames for file in self.files)
+
+    @property
+    def slices(self) -> list[Slice]:
+        return [s for file in self.files for s in file.slices]
+
+    def told(self) -> str:
+        """The series in a line."""
+        number = "without number" if self.number is None else f"number {self.number}"
+        return (
+            f"{number} {self.description or 'without description'!r} ({self.modality or 'unknown modality'}, {self.count} "
+            f"slices, e.g. {self.files[0].path.name})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What lies in a folder: image series, names of damaged files, and the kinds of the other DICOM objects."""
+
+    series: tuple[Series, ...]
+    damaged: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def is_dicom(path: Path, head: bytes) -> bool:
+    """Whether a file with the first bytes ``head`` is DICOM (an image or anything else)."""
+    if head[128:132] == b"DICM":
+        return True
+    if not looks_like_dicom(head):
+        return False
+    try:  # without the mark only content can tell
+        return read_elements(path).pixels is not None
+    except (NotDicom, DamagedDicom, OSError):
+        return False
+
+
+def is_directory_file(path: Path) -> bool:
+    """Whether ``path`` is a DICOMDIR, the table of contents of a disc."""
+    try:
+        return path.name.upper() == "DICOMDIR" or read_elements(path).sop_class == DIRECTORY_CLASS
+    except (NotDicom, DamagedDicom, OSError):
+        return False
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """The files that a folder stands for: those directly in it if one of them is DICOM, else all below it (a disc).
+
+    :raises InputError: the folder cannot be opened, or holds far too many files.
+    """
+    direct = list(_listed(folder, False))
+    if any(_begins_as_dicom(path) for path in direct if path.name.upper() != "DICOMDIR"):
+        return direct
+    return list(_listed(folder, True))
+
+
+def find_series(folder: Path) -> Found:
+    """The series of the files that ``folder`` stands for, by number and description. Raises as :func:`dicom_files`."""
+    return _found(dicom_files(folder))
+
+
+def series_of(path: Path) -> tuple[Series, Found]:
+    """The series of the image file ``path``, as far as its files lie in the same folder and fit it, and what else is there.
+
+    :raises InputError: no image, or damaged.
+    """
+    try:
+        elements = read_elements(path)
+        kind = kind_of(elements)
+    except NotDicom:
+        raise InputError(f"{str(path)!r} is no DICOM file; choose a file of an image series") from None
+    except DamagedDicom as error:
+        raise InputError(f"DICOM file {str(path)!r} holds no image or is cut off: {error}; export it again") from None
+    if kind != "image":
+        raise InputError(f"DICOM file {str(path)!r} holds no image: it is a {kind}; choose a file of an image series")
+    own = image_file(elements)
+    if own.frames > 1:
+        return Series((own,)), Found((), (), ())
+    found = _found(list(_listed(path.parent, False)))
+    files = next((s.files for s in found.series if s.files[0].series == own.series), (own,))
+    slice_ = own.slices[0]
+    alike = tuple(f for f in files if f.frames == 1 and f.slices[0].fits(slice_))
+    return Series(alike if any(f.path == path for f in alike) else (own,)), found
+
+
+def chosen_series(folder: Path, wanted: str | None) -> tuple[Series, Found]:
+    """The series of ``folder`` that ``wanted`` names (number, UID or description), or the only one.
+
+    :raises InputError: none, several, or none of that name; with the list of what is there.
+    """
+    found = find_series(folder)
+    if not found.series:
+        raise InputError(_nothing_found(folder, found))
+    shown = repr(str(folder))
+    listed = "; ".join(series.told() for series in found.series[:12])
+    listed += f"; and {len(found.series) - 12} more" if len(found.series) > 12 else ""
+    if wanted is None:
+        if len(found.series) > 1:
+            raise InputError(
+                f"folder {shown} holds {len(found.series)} DICOM series: {listed}. Choose one with --series NUMBER (or its "
+                "UID or description; column 'series' of a manifest; in Python series=...), or give one file of it"
+            )
+        return found.series[0], found
+    named = matching_series(found.series, wanted)
+    if len(named) == 1:
+        return named[0], found
+    if named:
+        uids = "; ".join(f"{series.told()} UID {series.uid or 'none'}" for series in named[:6])
+        raise InputError(f"series is {wanted!r}, which {len(named)} series of {shown} are called: {uids}. Give the UID")
+    raise InputError(
+        f"series is {wanted!r}, but folder {shown} holds {listed}; give a number, UID or description of these"
+    )
+
+
+def matching_series(series: tuple[Series, ...], wanted: str) -> list[Series]:
+    """Those that ``wanted`` names: by UID, by number, by the whole description, or by a part of it; the first that fits."""
+    text = wanted.strip()
+    tests = (
+        lambda s: s.uid == text,
+        lambda s: str(s.number) == text,
+        lambda s: s.description.casefold() == text.casefold(),
+        lambda s: text.casefold() in s.description.casefold(),
+    )
+    return next((fit for test in tests if text and (fit := [s for s in series if test(s)])), [])
+
+
+def _found(paths: list[Path]) -> Found:
+    series: dict[str, list[ImageFile]] = {}
+    damaged, others = [], []
+    for path in paths:
+        try:
+            elements = read_elements(path)
+            kind = kind_of(elements)
+            if kind == "image":
+                file = image_file(elements)
+                series.setdefault(file.series, []).append(file)
+            elif "DICOMDIR" not in kind:
+                others.append(kind)
+            if kind == "image" and _is_short(elements):
+                series[file.series].pop()
+                raise DamagedDicom("its pixels are cut off")
+        except NotDicom:
+            continue
+        except DamagedDicom:
+            with open(path, "rb") as opened:
+                if opened.read(132)[128:] == b"DICM":  # else hardly DICOM at all
+                    damaged.append(path.name)
+        except OSError as error:
+            raise InputError(f"{str(path)!r} cannot be opened ({error.strerror}); check its permissions") from None
+    whole = [Series(tuple(files)) for files in series.values() if files]
+    whole.sort(key=lambda s: (s.number is None, s.number or 0, s.description, s.uid))
+    return Found(tuple(whole), tuple(damaged), tuple(others))
+
+
+def _is_short(elements) -> bool:
+    """Whether uncompressed pixels end before the file says. Pixels in fragments are checked when they are read."""
+    offset, length = elements.pixels
+    values = [elements.number(tag) for tag in (0x00280010, 0x00280011, 0x00280100)]
+    if length < 0 or None in values or elements.syntax.endswith(".99"):
+        return False
+    rows, columns, bits = values
+    samples, frames = elements.number(0x00280002) or 1, elements.number(0x00280008) or 1
+    if elements.text(0x00280004).startswith(("YBR_FULL_422", "YBR_PARTIAL")):
+        samples = 2
+    return min(length, os.path.getsize(elements.path) - offset) < rows * columns * samples * frames * bits / 8
+
+
+def _listed(folder: Path, below: bool) -> Iterator[Path]:
+    """The visible files of a folder (and, if ``below``, of all folders in it), sorted."""
+    count = 0
+    try:
+        for place, folders, names in os.walk(folder, onerror=_refuse):
+            folders[:] = sorted(name for name in folders if not name.startswith(".")) if below else []
+            for name in sorted(names):
+                if name.startswith("."):
+                    continue
+                count += 1
+                if count > _MOST_FILES:
+                    raise InputError(
+                        f"folder {str(folder)!r} holds more than {_MOST_FILES:,} files; give the folder of the study"
+                    )
+                path = Path(place, name)
+                if path.is_file():
+                    yield path
+    except OSError as error:
+        raise InputError(f"folder {str(folder)!r} cannot be opened ({error.strerror}); check its permissions") from None
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _begins_as_dicom(path: Path) -> bool:
+    try:
+        return looks_like_dicom(file_head(path))
+    except InputError:
+        return False
+
+
+def _nothing_found(folder: Path, found: Found) -> str:
+    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    what = "holds no DICOM images"
+    if found.others:
+        counts = ", ".join(f"{n} x {kind}" for kind, n in Counter(found.others).most_common(4))
+        what += f", only other DICOM objects ({counts})"
+    if found.damaged:
+        what += f"; {len(found.damaged)} DICOM files are cut off or damaged ({', '.join(found.damaged[:3])}): copy them again"
+    hint = f" (looked in its folders too: {', '.join(inside[:8])})" if inside else ""
+    return f"folder {str(folder)!r} {what}{hint}; choose the folder of a series, or give an image file"

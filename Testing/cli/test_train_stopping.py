@@ -1,0 +1,113 @@
+"""How training ends early: what the folder says, the exit codes, and going on; also under torchrun."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from cohort_files import write_cohort
+from command_line import SCRIPT, environment
+
+from S3NetSegmentLib.cli.training import mark_running, run_training
+from S3NetSegmentLib.engine import Step
+from S3NetSegmentLib.engine.training.run_folder import RunFolder
+
+posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+QUICK = (
+    "--preset", "tiny", "--set", "slice_side=48", "--set", "log_every=1", "--set", "batch=2", "--set", "unlabelled_batch=2",
+)  # fmt: skip
+# Keeps the exit code of each process of torchrun, which itself does not tell.
+KEEP_CODE = """
+import os, pathlib, signal, subprocess, sys
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: None)
+code = subprocess.call([sys.executable, *sys.argv[2:]])
+pathlib.Path(sys.argv[1], "code" + os.environ["RANK"]).write_text(str(code))
+sys.exit(code)
+"""
+
+
+def reading(folder, during=None, error=None):
+    """A training that only ever reads images; ``during()`` is called in its third step."""
+
+    def begin(run, device, processes, stop):
+        mark_running(run, "s3net finetune")
+        for number in range(1000):
+            if number == 3 and error is not None:
+                raise error
+            if number == 3:
+                during()
+            yield Step(0.0, "Reading slices")
+
+    arguments = argparse.Namespace(output=folder, device="cpu", quiet=True, json=False, command="finetune")
+    return run_training(arguments, begin)
+
+
+def test_a_stop_before_the_first_saved_state_ends_as_stopped(tmp_path, capsys):
+    folder = RunFolder(tmp_path / "run")
+    assert reading(folder.path, folder.ask_to_stop) == 130
+    assert folder.read_status()["status"] == "stopped" and not folder.stop_is_asked and not folder.is_running()
+    assert "stopped before training began" in capsys.readouterr().err
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_exit_code_names_the_signal(tmp_path, number):
+    assert reading(tmp_path, lambda: os.kill(os.getpid(), number)) == 128 + number
+
+
+@posix
+def test_a_second_ctrl_c_ends_at_once_and_the_folder_knows(tmp_path):
+    def twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        reading(tmp_path, twice)
+    assert RunFolder(tmp_path).read_status()["status"] == "stopped"
+
+
+def test_a_failure_is_kept_with_its_cause(tmp_path):
+    with pytest.raises(ValueError, match="no such"):
+        reading(tmp_path, error=ValueError("no such\n thing"))
+    status = RunFolder(tmp_path).read_status()
+    assert (status["status"], status["message"]) == ("failed", "no such thing")
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_under_torchrun_is_stopped_with_the_code_of_the_signal_and_goes_on(tmp_path, number):
+    cohort = write_cohort(tmp_path / "cohort", 2, 1)
+    (tmp_path / "keep_code.py").write_text(KEEP_CODE)
+    run = RunFolder(tmp_path / "run")
+    launcher = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0", str(tmp_path / "keep_code.py"), str(tmp_path), SCRIPT,
+    ]  # fmt: skip
+    train = ["finetune", str(cohort), "-o", str(run.path), *QUICK, "--device", "cpu"]
+    process = subprocess.Popen(
+        [*launcher, *train, "--steps", "100000"], env=environment(), stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while sum("loss" in e for e in run.entries()) < 3:
+        assert process.poll() is None and time.monotonic() < until, process.communicate()[1]
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert [(tmp_path / f"code{rank}").read_text() for rank in (0, 1)] == [str(128 + number)] * 2, err
+    assert run.read_status()["status"] == "stopped" and "go on with --resume" in err
+    step = run.read_state()["step"]
+    assert step >= 3
+    if number == signal.SIGINT:  # going on is the same after both
+        return
+    done = subprocess.run(
+        [*launcher, *train, "--resume", "--steps", str(step + 2)],
+        env=environment(), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert run.read_status()["status"] == "finished" and run.read_state()["step"] == step + 2
+    assert [e["step"] for e in run.entries() if "loss" in e] == list(range(1, step + 3))

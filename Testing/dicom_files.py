@@ -1,0 +1,139 @@
+"""DICOM files for tests, written element by element: any header, sequences, several frames, any uncompressed encoding."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+CT, MR, PET = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128"
+ENHANCED_CT, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.4.1"
+SECONDARY_CAPTURE, ULTRASOUND = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.6.1"
+ULTRASOUND_FRAMES, X_RAY = "1.2.840.10008.5.1.4.1.1.3.1", "1.2.840.10008.5.1.4.1.1.1.1"
+_LONG = ("OB", "OW", "SQ", "UN", "UT")
+_FORMS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+
+Elements = dict[int, tuple[str, object]]  # tag -> (value representation, value); a sequence is a list of Elements
+
+
+def encoded(elements: Elements, syntax: str = EXPLICIT, undefined_lengths: bool = False) -> bytes:
+    """The bytes of ``elements`` in order of their tags."""
+    order = ">" if syntax == BIG_ENDIAN else "<"
+    parts = []
+    for tag in sorted(elements):
+        kind, value = elements[tag]
+        parts.append(struct.pack(order + "HH", tag >> 16, tag & 0xFFFF))
+        if kind == "SQ":
+            content, length = _items(value, order, syntax, undefined_lengths), None
+        else:
+            content = _bytes(kind, value, order)
+            content += (b"\0" if kind in ("UI", "OB", "OW", "UN") else b" ") * (len(content) % 2)
+            length = len(content)
+        if kind == "SQ" and undefined_lengths:
+            content, length = content + struct.pack(order + "HHI", 0xFFFE, 0xE0DD, 0), 0xFFFFFFFF
+        length = len(content) if length is None else length
+        if syntax == IMPLICIT:
+            parts.append(struct.pack("<I", length))
+        elif kind in _LONG:
+            parts.append(kind.encode() + struct.pack(order + "HI", 0, length))
+        else:
+            parts.append(kind.encode() + struct.pack(order + "H", length))
+        parts.append(content)
+    return b"".join(parts)
+
+
+def _items(items: list[Elements], order: str, syntax: str, undefined: bool) -> bytes:
+    out = b""
+    for item in items:
+        content = encoded(item, syntax, undefined)
+        out += struct.pack(order + "HHI", 0xFFFE, 0xE000, 0xFFFFFFFF if undefined else len(content)) + content
+        out += struct.pack(order + "HHI", 0xFFFE, 0xE00D, 0) if undefined else b""
+    return out
+
+
+def _bytes(kind: str, value, order: str) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if kind in _FORMS:
+        values = value if isinstance(value, list | tuple) else [value]
+        return struct.pack(order + _FORMS[kind] * len(values), *values)
+    if kind == "AT":
+        return struct.pack(order + "HH", value >> 16, value & 0xFFFF)
+    if isinstance(value, list | tuple | np.ndarray):
+        value = "\\".join(v if isinstance(v, str) else f"{v:.10g}" for v in value)
+    return str(value).encode("latin-1")
+
+
+def image_elements(pixels: np.ndarray, sop_class: str = CT, uid: str = "1.2.9.1", series: str = "1.2.9") -> Elements:
+    """What every image has. ``pixels``: [H, W] or [frames, H, W], 8 or 16 bit; or [H, W, 3] uint8, RGB."""
+    color = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
+    bits = 8 * pixels.dtype.itemsize
+    rows, columns = pixels.shape[:2] if color else pixels.shape[-2:]
+    elements: Elements = {
+        0x00080016: ("UI", sop_class), 0x00080018: ("UI", uid), 0x00080060: ("CS", "OT"), 0x0020000D: ("UI", "1.2.8"),
+        0x0020000E: ("UI", series), 0x00280002: ("US", 3 if color else 1),
+        0x00280004: ("CS", "RGB" if color else "MONOCHROME2"), 0x00280010: ("US", rows), 0x00280011: ("US", columns),
+        0x00280100: ("US", bits), 0x00280101: ("US", bits), 0x00280102: ("US", bits - 1),
+        0x00280103: ("US", int(pixels.dtype.kind == "i")), 0x7FE00010: ("OW", pixels.tobytes()),
+    }  # fmt: skip
+    if color:
+        elements[0x00280006] = ("US", 0)
+    elif pixels.ndim == 3:
+        elements[0x00280008] = ("IS", str(len(pixels)))
+    return elements
+
+
+def placed(position, axes=(1, 0, 0, 0, 1, 0), spacing=(1.0, 1.0), thickness=2.0) -> Elements:
+    """Place of a classic slice; ``spacing`` between rows, between columns."""
+    return {
+        0x00200032: ("DS", list(position)), 0x00200037: ("DS", list(axes)), 0x00280030: ("DS", list(spacing)),
+        0x00180050: ("DS", thickness),
+    }  # fmt: skip
+
+
+def write_dicom(
+    path: Path, elements: Elements, syntax: str = EXPLICIT, *, preamble: bool = True, undefined_lengths: bool = False
+) -> Path:
+    """One file of ``elements``. ``preamble``: as files have had since 1998."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = encoded(elements, syntax, undefined_lengths)
+    if syntax == DEFLATED:
+        packer = zlib.compressobj(wbits=-15)
+        body = packer.compress(body) + packer.flush()
+    if not preamble:
+        path.write_bytes(body)
+        return path
+    meta = encoded({
+        0x00020001: ("OB", b"\0\1"), 0x00020002: ("UI", elements.get(0x00080016, ("UI", CT))[1]),
+        0x00020003: ("UI", elements.get(0x00080018, ("UI", "1.2.9.1"))[1]), 0x00020010: ("UI", syntax),
+    })  # fmt: skip
+    head = encoded({0x00020000: ("UL", len(meta))})
+    path.write_bytes(b"\0" * 128 + b"DICM" + head + meta + body)
+    return path
+
+
+def functional_groups(position, marks: Elements | None = None, slope=None, intercept=0.0) -> Elements:
+    """The groups of one frame of an enhanced file: its place, ``marks`` and, if given, its rescaling."""
+    groups: Elements = {0x00209113: ("SQ", [{0x00200032: ("DS", list(position))}])} | (marks or {})
+    if slope is not None:
+        rescale = {0x00281052: ("DS", intercept), 0x00281053: ("DS", slope), 0x00281054: ("LO", "US")}
+        groups[0x00289145] = ("SQ", [rescale])
+    return groups
+
+
+def enhanced_elements(
+    pixels: np.ndarray, frames: list[Elements], sop_class: str = ENHANCED_MR, axes=(1, 0, 0, 0, 1, 0), spacing=(1.0, 1.0),
+    thickness=2.0,
+) -> Elements:  # fmt: skip
+    """An enhanced multi-frame image of ``pixels`` [frames, H, W]."""
+    shared = {
+        0x00209116: ("SQ", [{0x00200037: ("DS", list(axes))}]),
+        0x00289110: ("SQ", [{0x00280030: ("DS", list(spacing)), 0x00180050: ("DS", thickness)}]),
+    }
+    return image_elements(pixels, sop_class) | {
+        0x00280008: ("IS", str(len(pixels))), 0x52009229: ("SQ", [shared]), 0x52009230: ("SQ", frames),
+    }  # fmt: skip

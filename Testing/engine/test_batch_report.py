@@ -1,0 +1,70 @@
+"""The report: what is on top, what is told once instead of in each line, and that large cohorts stay readable."""
+
+import pytest
+
+from S3NetSegmentLib.engine.batch import report_page
+from S3NetSegmentLib.engine.batch.case import Case
+from S3NetSegmentLib.engine.batch.one_case import new_record
+from S3NetSegmentLib.engine.batch.report import write_report
+
+PICTURE = "data:image/png;base64,AAAA"
+
+
+def case(name, folder="/data/cohort"):
+    return Case(row="row 1", image=f"{folder}/{name}.nii.gz", output=f"{name}.seg.nrrd")
+
+
+def record(name, segments=1, **changes):
+    found = [{"name": f"part {n}", "voxels": 10, "volume_ml": 1.5} for n in range(segments)]
+    outputs = {"overlay": {"name": f"{name}_overlay.png"}}
+    facts = {"status": "done", "segments": found, "thumbnail": PICTURE, "outputs": outputs, "seconds": {"total": 2.0}}
+    return {**new_record(case(name)), **facts, "memory_mb": 300, "confidence": 0.95, **changes}
+
+
+def page_of(folder, records, cases=None):
+    cases = cases or [case(name) for name in records]
+    write_report(folder, cases, records)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def lines(page):
+    return [line for line in page.splitlines() if line.startswith("<tr class=")]
+
+
+def test_what_failed_is_on_top_then_what_is_unsure_and_what_waits_is_last(tmp_path):
+    records = {
+        "good": record("good"), "unsure": record("unsure", confidence=0.4), "bad": record("bad", status="failed", error="cut off"),
+    }  # fmt: skip
+    page = page_of(tmp_path, records, [case(name) for name in ("good", "waiting", "unsure", "bad")])
+    order = [line.split('data-sort="')[2].split('"')[0] for line in lines(page)]
+    assert order == ["bad", "unsure", "good", "waiting"]
+    assert "<h1>Batch: 2 done, 1 failed, 1 waiting</h1>" in page
+    assert "2 to look at. All cases together took 6 s, at most 300 MB of memory. Images in /data/cohort" in page
+
+
+def test_the_folder_of_the_images_is_told_once(tmp_path):
+    page = page_of(tmp_path, {}, [case("a", "/data/cohort/x"), case("b", "/data/cohort/y")])
+    assert page.count("/data/cohort") == 1
+    assert all(any(f"<small>{place}</small>" in line for line in lines(page)) for place in ("x/a.nii.gz", "y/b.nii.gz"))
+    alone = page_of(tmp_path, {}, [case("a")])
+    assert "/data/cohort/a.nii.gz" in alone
+
+
+def test_many_segments_are_folded(tmp_path):
+    few, many = lines(page_of(tmp_path, {"few": record("few", 6), "many": record("many", 7)}))
+    if 'data-sort="many"' in few:
+        few, many = many, few
+    assert "<details>" not in few and "<summary>7 segments</summary>" in many
+
+
+def test_a_page_of_very_many_cases_holds_the_pictures_of_those_to_look_at_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(report_page, "_MOST_PICTURES", 2)
+    records = {f"c{n}": record(f"c{n}", confidence=0.9 - n / 10) for n in range(4)}
+    found = lines(page_of(tmp_path, records))
+    assert [PICTURE in line for line in found] == [True, True, False, False]
+    assert all(f'href="./c{n}_overlay.png"' in line for n, line in zip((3, 2, 1, 0), found, strict=True))
+
+
+@pytest.mark.parametrize("needed", ["prefers-color-scheme: dark", "@media print"])
+def test_the_page_is_made_for_the_night_and_for_paper(tmp_path, needed):
+    assert needed in page_of(tmp_path, {"a": record("a")})
