@@ -36,7 +36,7 @@ _PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in p
 _SPATIAL_CONTRAST = 0.1
 _OBSERVE_EVERY, _OBSERVED = 4, 4  # steps between two looks at the teacher, and of how many slices of each kind
 _TURN, _SCALING = 30.0, 0.15  # largest, degrees and logarithm, of the teacher's further views
-_STATISTICS_SHARE = 0.1  # by which such a look moves the teacher's normalisation
+_STATISTICS_SHARES = 0.3, 0.05  # by which such a look moves the teacher's normalisation, at the start and at the end
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class IdealFinetuning(nn.Module):
         seen = change_intensities(labelled, WEAK if s.labelled_view == "weak" else STRONG, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
         if int(batch["step"]) % _OBSERVE_EVERY == 0:
-            self._observe(batch)
+            self._observe(batch, progress)
         with torch_random_numbers(dropout_seed, seen.device):
             count = self._unlabelled_slices(batch)
             if count:
@@ -290,13 +290,14 @@ class IdealFinetuning(nn.Module):
         return [self._judged(pseudo_labels(mean.log(), self.settings.threshold), known) for mean in means]
 
     @torch.no_grad()
-    def _observe(self, batch) -> None:
+    def _observe(self, batch, progress: float) -> None:
         """Shows the teacher unchanged slices, for the statistics of its normalisation and to see what it finds."""
         images, labels = batch["labelled"][:_OBSERVED], batch["labels"][:_OBSERVED]
         count = len(images)
         if self.settings.unlabelled_weight > 0 and len(batch.get("unlabelled", ())):
             images = torch.cat((images, batch["unlabelled"][:_OBSERVED]))
-        share = max(_STATISTICS_SHARE, 1 / (1 + int(batch["step"]) // _OBSERVE_EVERY))
+        first, last = _STATISTICS_SHARES
+        share = 1.0 if int(batch["step"]) == 0 else first + progress * (last - first)
         streams = measure_statistics(self.average, images, share)
         self.trust.observe(sum(stream[:count].float().softmax(1) for stream in streams).argmax(1), labels)
 
