@@ -11,8 +11,12 @@ SUITES = Path(__file__).resolve().parents[1] / "reliability" / "run"
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--suite", "fuzz", "--inputs", "300"), ("--suite", "geometry", "--cases", "12")],
-    ids=["hostile inputs", "geometries"],
+    [
+        ("--suite", "fuzz", "--inputs", "300"),
+        ("--suite", "arguments", "--lists", "70"),
+        ("--suite", "geometry", "--cases", "12"),
+    ],
+    ids=["damaged files", "arguments", "geometries"],
 )
 def test_nothing_is_found_in_the_short_form(arguments):
     done = subprocess.run([sys.executable, SUITES, *arguments], capture_output=True, text=True, check=False)

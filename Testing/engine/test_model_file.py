@@ -9,9 +9,11 @@ from cohort_files import phantom
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.few_shot.encoders import load_encoder
+from S3NetSegmentLib.engine.images.intensity import intensity_scale
+from S3NetSegmentLib.engine.methods import apply_model
 from S3NetSegmentLib.engine.methods.apply_model import ModelSegmenter, as_segmentation
 from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
-from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, UNetEncoder, seeded
+from S3NetSegmentLib.engine.nets.unet import CHANNELS, TwoStreamUNet, UNetEncoder, seeded
 from S3NetSegmentLib.engine.training.label_classes import LabelClass
 from S3NetSegmentLib.engine.training.model_file import Model, is_model_file, load_encoder_file, load_model, save_model
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
@@ -148,6 +150,38 @@ def test_a_model_labels_the_voxels_of_a_turned_volume_in_place(plane):
     assert [s.name for s in segmentation.segments] == ["Ring", "Core"]
     assert segmentation.segments[0].terminology == CLASSES[0].terminology and segmentation.segments[0].tags
     assert np.array_equal(segmentation.ijk_to_ras, matrix)
+
+
+def _back(slices, found):
+    """Slices as they were in the volume."""
+    array = np.zeros((1, *slices.volume.array.shape[1:3]), np.float32)
+    slices.oriented(array)[:] = found.numpy()
+    return array[0]
+
+
+def test_in_short_steps_the_network_goes_layer_by_layer_to_the_same_labels(monkeypatch):
+    volume, _ = phantom(0)
+    monkeypatch.setattr(apply_model, "_RESTORED", 5 * 36 * 40)
+    classes = tuple(LabelClass(f"{n}", n, (1.0, 0, 0)) for n in range(1, 12))  # more than are restored at once
+    network = seeded(lambda: TwoStreamUNet(12, 1, CHANNELS["tiny"]), 0)
+    model = Model(
+        "segmenter", describe_network(network), network_tensors(network), SliceLayout("axial", 0.5, 64), classes
+    )
+    steps, count = ModelSegmenter(model, "cpu").segment(volume, confidence=True, short_steps=True), 0
+    while True:
+        try:
+            fraction, count = next(steps).fraction, count + 1
+        except StopIteration as end:
+            answer = end.value
+            break
+    assert fraction < 1 and count > 60 * volume.size[2]  # layers of each slice
+    alone = Volume(volume.array[3:4], volume.ijk_to_ras)
+    with torch.inference_mode():
+        slices = model.layout.of(alone, intensity_scale(volume))
+        expected = network.eval()(torch.from_numpy(slices.prepared(0, 1))[:, None]).softmax(1)
+        sure, labels = slices.restored(expected).max(1)
+    assert np.array_equal(answer.labels[3], _back(slices, labels))
+    assert np.allclose(answer.confidence[3], _back(slices, sure), atol=1e-3)
 
 
 def test_too_little_memory_makes_the_batches_smaller_and_what_does_not_fit_the_model_is_said():

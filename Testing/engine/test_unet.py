@@ -115,3 +115,21 @@ def test_a_moving_average_follows_weights_and_copies_statistics():
     assert torch.equal(average.levels[0][1].running_mean, network.levels[0][1].running_mean)
     assert average.levels[0][1].running_mean.abs().max() > 0
     assert not any(p.requires_grad for p in average.parameters())
+
+
+@pytest.mark.parametrize("streams", ["decoders", "models"])
+def test_layer_by_layer_it_gives_the_mean_of_its_streams(streams):
+    network = seeded(lambda: TwoStreamUNet(3, 1, (4, 8, 12), streams=streams), 0).eval()
+    image = torch.rand(2, 1, 21, 30, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        layers, count = network.by_layers(image), 0
+        while True:
+            try:
+                next(layers)
+                count += 1
+            except StopIteration as end:
+                result = end.value
+                break
+        mean = sum(stream.softmax(1) for stream in network.streams(image)) / 2
+    assert torch.allclose(result.exp(), mean, atol=1e-6) and count > 40
+    assert torch.equal(result, network(image))

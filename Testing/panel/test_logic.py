@@ -97,13 +97,39 @@ def test_no_volume_raises_an_error(module):
 
 
 def test_the_module_imports_nothing_heavy_at_its_top():
+    """Neither itself nor by those files of its library that it imports at once."""
     import ast
 
-    tree = ast.parse((MODULE / "S3NetSegment.py").read_text(encoding="utf8"))
-    names = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
-    allowed = set(sys.stdlib_module_names) | {"slicer", "vtk"}
-    assert {name.split(".")[0] for name in names} <= allowed
+    allowed = set(sys.stdlib_module_names) | {"slicer", "vtk", "S3NetSegmentLib"}
+    files, checked = {MODULE / "S3NetSegment.py"}, set()
+    while files:
+        file = files.pop()
+        checked.add(file)
+        tree = ast.parse(file.read_text(encoding="utf8"))
+        names = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+        names |= {("." * node.level) + (node.module or "") for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert {name.split(".")[0] for name in names} <= allowed, file
+        for name in (name for name in names if name.startswith("S3NetSegmentLib")):
+            parts = name.split(".")
+            packages = {MODULE.joinpath(*parts[:n], "__init__.py") for n in range(1, len(parts))}
+            files |= ({MODULE.joinpath(*parts).with_suffix(".py")} | packages) - checked
+    assert {"parameter_node.py", "sample_data.py", "effect_registration.py", "__init__.py"} <= {f.name for f in checked}
+
+
+def test_the_module_file_is_a_thin_front_door():
+    assert len((MODULE / "S3NetSegment.py").read_text(encoding="utf8").splitlines()) <= 300
+
+
+def test_the_choices_of_the_parameter_node_are_there_for_scripts(module):
+    node = module.S3NetSegmentLogic().getParameterNode()
+    node.scope, node.mode = module.Scope.ROI, module.Mode.MODELS
+    assert (node.scope.value, node.mode.value) == ("roi", "models")
+    assert module.SliceAxis.AUTO and module.Preset.PAPER and module.PropagateTo.OTHER
+
+
+def test_wrong_options_of_the_script_interface_are_refused_by_name(module, volume_node):
+    with pytest.raises(TypeError, match="sliceranges"):
+        module.S3NetSegmentLogic().segmentSteps(volume_node, sliceranges=(1, 2))
 
 
 def test_the_self_test_passes_with_the_real_engine(scene):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,24 +70,30 @@ class ModelFiles:
 
 
 def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
-    """Steps of applying the model; they return ``(answer, segmentation)``: the engine's ModelAnswer and Segmentation.
-    Writes nothing."""
+    """Steps of applying the model; they return ``(answer, segmentation)``: the engine's ModelAnswer, whose confidence is as it
+    is to be shown, and Segmentation. Writes nothing."""
     yield Step(0.0, "Reading the model")
     from ..engine.methods.apply_model import ModelSegmenter, as_segmentation, model_tags
 
+    yield Step(0.0, "Reading the model")  # torch is loaded now
     model = (files or ModelFiles()).read(request.path)
+    yield Step(0.0, "Building the network")
     segmenter = ModelSegmenter(model, request.device)
     search = segmenter.segment(request.volume, confidence=request.confidence, short_steps=True)
     answer = yield from within(search, 0.0, 0.98)
+    if answer.confidence is not None:
+        yield Step(0.98, "Preparing the confidence")
+        shown = doubtful_part(answer.confidence.astype(np.float32), answer.labels)
+        answer = dataclasses.replace(answer, confidence=shown)
+    yield Step(0.99, "Writing the segments")
     tags = model_tags(model, request.path, answer.device)
     return answer, as_segmentation(model, answer.labels, request.volume, tags)
 
 
 def show_model_confidence(request: ModelRequest, answer) -> str:
-    """Lays the confidence of the engine's ModelAnswer over the image; returns the name of its volume node."""
+    """Lays the confidence of :func:`apply_model_steps` over the image; returns the name of its volume node."""
     name = f"{request.volume_node.GetName()} model confidence"
-    shown = doubtful_part(answer.confidence.astype(np.float32), answer.labels)
-    show_overlay(shown, request.volume, name, request.volume_node)
+    show_overlay(answer.confidence, request.volume, name, request.volume_node)
     return name
 
 

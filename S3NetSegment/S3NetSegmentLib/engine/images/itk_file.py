@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
+from .header_claims import check_size, check_text_header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COLOR_AXES = ("RGB-color", "RGBA-color", "3-color", "4-color")
@@ -46,7 +47,8 @@ def quiet() -> Iterator[None]:
 
 
 def opened(path: Path, image_io: str = "") -> sitk.ImageFileReader:
-    """A reader of ``path`` that has read its header. InputError if ITK cannot make sense of it."""
+    """A reader of ``path`` that has read its header. InputError if ITK cannot make sense of it, or must not."""
+    check_text_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(os.fspath(path))
     reader.SetImageIO(image_io)
@@ -95,12 +97,23 @@ def read_components(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
+    check_claims(reader, path)
     try:
         with quiet():
             array = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise MemoryError from None
         raise InputError(_explained(path, str(error))) from None
     return array[None] if len(reader.GetSize()) == 2 else array
+
+
+def check_claims(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Raises InputError or ResourceError if what the header claims cannot be, or does not fit, see
+    :func:`~.header_claims.check_size`."""
+    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in kind), 8)
+    check_size(path, reader.GetSize(), reader.GetNumberOfComponents() * bits // 8)
 
 
 def header_matrix(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:

@@ -11,17 +11,19 @@ import numpy as np
 import torch
 
 from ... import __version__
-from ..device import choose_device
+from ..device import choose_device, is_out_of_memory
 from ..errors import InputError
 from ..fallback import BatchFallback
 from ..images import Segment, Segmentation, Volume
 from ..images.intensity import intensity_scale
-from ..progress import Step, Steps, drain
+from ..nets.unet import ByLayers, finished
+from ..progress import Step, Steps, T, drain
 from ..training.model_file import Model
 from ..training.slice_layout import VolumeSlices, is_made_in_slices, plane_of
 from ..weights.store import file_digest
 
-_BATCH = {"cpu": 4}  # slices at a time; a graphics device takes more
+_BATCH, _SHORT_BATCH = {"cpu": 4}, {"cpu": 1, "cuda": 4, "mps": 2}  # slices at a time; 32 where nothing is said
+_RESTORED = 1 << 19  # probabilities that are brought to the volume's own pixels at a time
 _ROOM = 256 << 20  # bytes of probabilities at the volume's own pixels that are held at a time
 
 
@@ -58,40 +60,59 @@ class ModelSegmenter:
     def segment(self, volume: Volume, *, confidence: bool = False, short_steps: bool = False) -> Steps[ModelAnswer]:
         """Labels of ``volume``. Memory beyond the labels (and the confidence) is bounded, whatever the size of the volume.
 
-        :param short_steps: one slice at a time on a CPU, for a window that must stay alive; takes a few percent longer.
+        :param short_steps: few slices at a time, and on a CPU one layer of the network at a time, for a window that must stay
+            alive. The labels are the same; it takes a little longer.
         :raises InputError: an image without contrast.
         :raises ResourceError: the memory does not suffice for a single slice.
         """
         notes = self._notes(volume)
+        yield Step(0.0, "Looking at the intensities")
         slices = self.model.layout.of(volume, intensity_scale(volume))
         labels = np.zeros(volume.array.shape[:3], np.uint8)
         sureness = np.zeros(labels.shape, np.float16) if confidence else None
         views = [slices.oriented(a) for a in (labels, sureness) if a is not None]
         pixels = slices.native[0] * slices.native[1] * (len(self.model.classes) + 1)
-        batch = max(1, min(_BATCH.get(self._device.type, 32), _ROOM // (4 * pixels)))
-        if short_steps and self._device.type == "cpu":
-            batch = 1
+        kind = self._device.type
+        batch = max(1, min((_SHORT_BATCH if short_steps else _BATCH).get(kind, 32), _ROOM // (4 * pixels)))
         fallback = BatchFallback(self._device, batch, notes, "the model")
         first = 0
         while first < slices.count:
-            yield Step(first / slices.count, f"Applying the model: slice {first + 1} of {slices.count}")
-            found = fallback.run(lambda device, size, at=first: self._found(slices, at, at + size, device))
+            step = Step(first / slices.count, f"Applying the model: slice {first + 1} of {slices.count}")
+            yield step
+            found = None
+            if short_steps and fallback.device.type == "cpu":
+                found = yield from _steps_while(step, self._found(slices, first, first + 1, fallback.device))
+            if found is None:
+                found = fallback.run(
+                    lambda device, size, at=first: finished(self._found(slices, at, at + size, device))
+                )
             for view, part in zip(views, found, strict=False):
                 view[first : first + len(part)] = part
             first += len(found[0])
         return ModelAnswer(labels, sureness, tuple(notes), fallback.device.type)
 
+    @torch.inference_mode()
     def _found(
         self, slices: VolumeSlices, first: int, last: int, device: torch.device
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> ByLayers[tuple[np.ndarray, np.ndarray]]:
         """Labels and their probabilities of some slices at the volume's own pixels, ``[n, rows, columns]`` each."""
         planes = slices.prepared(first, min(last, slices.count))
+        yield
         network = self._network.to(device)
-        with torch.inference_mode():
-            images = torch.from_numpy(planes)[:, None].to(device)
-            probabilities = network(images).float().softmax(1)
-            sure, labels = slices.restored(probabilities).max(1)
-            return labels.to("cpu", torch.uint8).numpy(), sure.cpu().numpy()
+        logits = yield from _by_layers(network, torch.from_numpy(planes)[:, None].to(device))
+        probabilities = logits.float().softmax(1)
+        at_once = max(1, _RESTORED // (len(planes) * slices.native[0] * slices.native[1]))
+        sure = labels = None
+        for number, part in enumerate(probabilities.split(at_once, 1)):
+            yield
+            best, which = slices.restored(part, number * at_once).max(1)
+            which += number * at_once
+            if sure is not None:
+                better = best > sure
+                best, which = torch.where(better, best, sure), torch.where(better, which, labels)
+            sure, labels = best, which
+        yield
+        return labels.to("cpu", torch.uint8).numpy(), sure.cpu().numpy()
 
     def _notes(self, volume: Volume) -> list[str]:
         notes, layout = [], self.model.layout
@@ -109,6 +130,26 @@ class ModelSegmenter:
         if volume.is_rgb:
             notes.append("the image is in colour; the model sees its lightness only")
         return notes
+
+
+def _by_layers(network: torch.nn.Module, images: torch.Tensor) -> ByLayers[torch.Tensor]:
+    if hasattr(network, "by_layers"):
+        return (yield from network.by_layers(images))
+    return network(images)
+
+
+def _steps_while(step: Step, layers: ByLayers[T]) -> Steps[T | None]:
+    """``step`` again after each of ``layers``, and their result; None if the memory was not enough for them."""
+    try:
+        while True:
+            next(layers)
+            yield step
+    except StopIteration as end:
+        return end.value
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
 
 
 def as_segmentation(

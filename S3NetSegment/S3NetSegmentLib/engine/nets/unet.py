@@ -7,7 +7,8 @@ Source: Ronneberger et al., "U-Net", arXiv 1505.04597; sizes, dropout and LeakyR
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,10 @@ _DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)  # from the finest level to the coarsest
 _LEAST_DROPOUT_OF_SMALL = 0.2  # below it, dropout of a small network costs a seventh of a step on a CPU and does little
 _SLOPE = 0.01
 _GROUPS = 8
+
+T = TypeVar("T")
+# A forward pass that stops after each layer and returns its result in the end: for a window that must stay alive meanwhile.
+ByLayers = Generator[None, None, T]
 
 
 class UNetEncoder(nn.Module):
@@ -59,9 +64,13 @@ class UNetEncoder(nn.Module):
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """``image`` ``[N, in_channels, H, W]`` of any size to maps ``[N, channels[n], ceil(H / 2^n), ceil(W / 2^n)]``."""
-        maps = [self.levels[0](image)]
+        return finished(self.by_layers(image))
+
+    def by_layers(self, image: torch.Tensor) -> ByLayers[list[torch.Tensor]]:
+        """:meth:`forward`, layer by layer."""
+        maps = [(yield from _by_layers(self.levels[0], image))]
         for level in self.levels[1:]:
-            maps.append(level(F.max_pool2d(maps[-1], 2, ceil_mode=True)))
+            maps.append((yield from _by_layers(level, F.max_pool2d(maps[-1], 2, ceil_mode=True))))
         return maps
 
 
@@ -91,20 +100,30 @@ class UNetDecoder(nn.Module):
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """``maps`` of an encoder, finest first, to logits ``[N, classes, H, W]``."""
-        return self.head(self.features(maps)[0])
+        return finished(self.by_layers(maps))
+
+    def by_layers(self, maps: Sequence[torch.Tensor]) -> ByLayers[torch.Tensor]:
+        """:meth:`forward`, layer by layer."""
+        decoded = yield from self._features(maps, 0)
+        return self.head(decoded[0])
 
     def features(self, maps: Sequence[torch.Tensor], finest: int = 0) -> list[torch.Tensor]:
         """What is decoded at each level from ``finest`` on, finest first, in the sizes of ``maps``; the coarsest map is the
         encoder's."""
+        return finished(self._features(maps, finest))
+
+    def _features(self, maps: Sequence[torch.Tensor], finest: int) -> ByLayers[list[torch.Tensor]]:
         decoded = [maps[-1]]
         steps = list(zip(maps[-2::-1], self.enlarge, self.levels, strict=True))
         for skip, enlarge, level in steps[: len(steps) - finest]:
             x = enlarge(decoded[0])
+            yield
             size = skip.shape[-2:]
             if self.upsampling == "bilinear":
                 x = F.interpolate(x, (2 * x.shape[-2], 2 * x.shape[-1]), mode="bilinear", align_corners=False)
-            x = level(torch.cat((skip, x[..., : size[0], : size[1]]), 1))  # an odd side was rounded up
-            decoded.insert(0, x)
+            x = torch.cat((skip, x[..., : size[0], : size[1]]), 1)  # an odd side was rounded up
+            yield
+            decoded.insert(0, (yield from _by_layers(level, x)))
         return decoded
 
 
@@ -178,8 +197,17 @@ class TwoStreamUNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[N, classes, H, W]`` of ``images`` ``[N, in_channels, H, W]``: the logarithm of the two streams' mean
         probability."""
-        first, second = (stream.float().log_softmax(1) for stream in self.streams(images))
-        return torch.logaddexp(first, second) - math.log(2)
+        return finished(self.by_layers(images))
+
+    def by_layers(self, images: torch.Tensor) -> ByLayers[torch.Tensor]:
+        """:meth:`forward`, layer by layer."""
+        first = yield from self.encoder.by_layers(images)
+        second = first if self.second_encoder is None else (yield from self.second_encoder.by_layers(images))
+        streams = []
+        for decoder, maps in zip(self.decoders, (first, second), strict=True):
+            streams.append((yield from decoder.by_layers(maps)).float().log_softmax(1))
+            yield
+        return torch.logaddexp(*streams) - math.log(2)
 
     def streams(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits ``[N, classes, H, W]`` of each decoder."""
@@ -214,10 +242,26 @@ class TwoStreamUNet(nn.Module):
         self.decoders.load_state_dict(weights, strict=False)
 
 
+def finished(layers: ByLayers[T]) -> T:
+    """What a forward pass by layers returns in the end."""
+    while True:
+        try:
+            next(layers)
+        except StopIteration as end:
+            return end.value
+
+
 def seeded(make, seed: int) -> nn.Module:
     """The network that ``make()`` builds, with first weights that follow from ``seed`` alone."""
     with torch_random_numbers(seed):
         return make()
+
+
+def _by_layers(block: nn.Sequential, x: torch.Tensor) -> ByLayers[torch.Tensor]:
+    for layer in block:
+        x = layer(x)
+        yield
+    return x
 
 
 def _decoders(channels: Sequence[int], classes: int, normalization: str) -> nn.ModuleList:

@@ -20,6 +20,7 @@ from ..images import Volume
 from ..images.intensity import IntensityScale, intensity_scale
 from ..images.resample import axis_weights, labels_to_grid, resized
 
+_LARGEST_SIDE = 8192  # pixels
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the anatomical axis (R, A, S) across the slices
 # Where the first, second and third anatomical axis point in a slice: to the left, to posterior, to inferior.
 _FORWARD = np.array([-1.0, -1.0, -1.0])
@@ -41,7 +42,7 @@ class SliceLayout:
     def __post_init__(self):
         if self.plane not in PLANES:
             raise InputError(f"plane is {self.plane!r}; it must be one of {', '.join(PLANES)}")
-        if not (math.isfinite(self.spacing) and self.spacing > 0) or self.side < 8:
+        if not (math.isfinite(self.spacing) and self.spacing > 0) or not 8 <= self.side <= _LARGEST_SIDE:
             raise InputError(f"slices of {self.side} pixels of {self.spacing} mm are not possible")
 
     def as_dict(self) -> dict:
@@ -104,14 +105,18 @@ class VolumeSlices:
         planes = np.ascontiguousarray(self.oriented(labels)[first:last])
         return self._windowed(labels_to_grid(planes, (len(planes), *self.scaled)).astype(np.uint8, copy=False))
 
-    def restored(self, probabilities: torch.Tensor) -> torch.Tensor:
+    def restored(self, probabilities: torch.Tensor, first_class: int = 0) -> torch.Tensor:
         """Probabilities ``[n, classes, side, side]`` (class 0: background) of prepared slices at the volume's own pixels,
-        ``[n, classes, rows, columns]``. Outside the prepared part everything is background."""
+        ``[n, classes, rows, columns]``. Outside the prepared part everything is background.
+
+        :param first_class: which class comes first in ``probabilities``.
+        """
         (top, above, height), (left, before, width) = self._shown
         inside = probabilities[..., top : top + height, left : left + width]
         if (height, width) != self.scaled:
             whole = inside.new_zeros((*inside.shape[:2], *self.scaled))
-            whole[:, 0] = 1.0
+            if first_class == 0:
+                whole[:, 0] = 1.0
             whole[..., above : above + height, before : before + width] = inside
             inside = whole
         down, along = (
