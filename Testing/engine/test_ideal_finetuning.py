@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from S3NetSegmentLib.engine.methods.ideal_finetuning import (
 )
 from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining
 from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import pretraining_preset
+from S3NetSegmentLib.engine.nets.moving_average import measure_statistics
 
 TINY = finetuning_preset("tiny")
 CREDULOUS = dataclasses.replace(TINY, trust=False)  # every pseudo-label counts from the first step
@@ -207,6 +209,37 @@ def test_image_pseudo_labels_and_confidence_of_the_mixed_view_belong_together(mo
     for (labels, sure), shift in zip(mixed, (0, 1), strict=True):
         assert torch.equal(labels, torch.where(seen < 4, (seen + shift) % 4, seen))
         assert torch.equal(sure, torch.where(seen < 4, labels % 2 == 0, True))
+
+
+def test_the_teacher_is_normalised_by_slices_as_they_are():
+    """And not by those that the network learns from, which are turned, shifted and changed in their intensities."""
+    task = IdealFinetuning(2, TINY)
+    shown = batch(labelled=4, unlabelled=4)
+    task(shown, 0.0)
+    first = task.average.encoder.levels[0]
+    unchanged = first[0](torch.cat((shown["labelled"], shown["unlabelled"])))
+    assert torch.allclose(first[1].running_mean, unchanged.mean((0, 2, 3)), atol=1e-5)
+    before = first[1].running_mean.clone()
+    task.after_step(0.0)
+    task(batch(step=1, seed=1), 0.0)
+    assert torch.equal(first[1].running_mean, before), "between two looks they stay"
+    task(batch(step=4, seed=1, labelled=4, unlabelled=4), 0.0)
+    assert not torch.equal(first[1].running_mean, before)
+    images = batch(labelled=4)["labelled"]
+    answers = [measure_statistics(task.average.train(), images, 0.1)[0] for _ in range(2)]
+    assert torch.equal(*answers), "without dropout"
+
+
+def test_rotations_widen_in_the_first_steps():
+    task = IdealFinetuning(2, dataclasses.replace(TINY, rotation=90.0, rotation_steps=100, shear=0.0))
+    images = torch.zeros(64, 1, 32, 32)
+
+    def largest(step):
+        linear = task._affine(images, step, torch.Generator().manual_seed(1)).matrix[:, :, :2]
+        return np.degrees(np.abs(np.arctan2(linear[:, 1, 0], linear[:, 0, 0]))).max()
+
+    assert largest(9) <= 9 + 1e-6
+    assert 80 < largest(99) == largest(5000) <= 90 + 1e-6
 
 
 def test_the_average_answers_and_follows_the_network():

@@ -35,7 +35,6 @@ _STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 
 _PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in pixels
 _SPATIAL_CONTRAST = 0.1
 _OBSERVE_EVERY, _OBSERVED = 4, 4  # steps between two looks at the teacher, and of how many slices of each kind
-_TURN, _SCALING = 30.0, 0.15  # largest, degrees and logarithm, of the teacher's further views
 _STATISTICS_SHARES = 0.3, 0.05  # by which such a look moves the teacher's normalisation, at the start and at the end
 
 
@@ -64,9 +63,6 @@ class FinetuningSettings(SettingsRecord):
         "average",
         "Who gives the pseudo-labels: network, or average (the moving average of its weights).",
         choices=("network", "average"),
-    )
-    teacher_views: int = setting(
-        2, "Views of a slice that the teacher sees, the others turned and scaled a little; their mean counts.", 1, 16
     )
     threshold: float = setting(0.7, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
     trust: bool = setting(
@@ -237,7 +233,7 @@ class IdealFinetuning(nn.Module):
         affine = self._affine(images, int(batch["step"]), generator)
         moved, targets = affine.warp(images, _PIXELS), None
         if s.views == "strong":
-            targets = [_moved_target(affine, target) for target in self._beliefs(images, known, generator)]
+            targets = [_moved_target(affine, target) for target in self._beliefs(images, known)]
             shown, targets = self._strong_view(moved, targets, labelled, labels, generator)
         else:
             shown = change_intensities(moved, WEAK, generator)
@@ -270,24 +266,12 @@ class IdealFinetuning(nn.Module):
         )  # fmt: skip
 
     @torch.no_grad()
-    def _beliefs(self, images, known, generator):
+    def _beliefs(self, images, known):
         """Pseudo-labels of both streams for ``images``, and what each pixel of them counts."""
-        turns = [
-            Affine2d.random(
-                generator, images.shape[-2:], len(images),
-                rotation=_TURN, scaling=_SCALING, shear=0.0, shift=0.0, flip=False,
-            )
-            for _ in range(self.settings.teacher_views - 1)
-        ]  # fmt: skip
-        streams = self._answers(torch.cat((images, *(turn.warp(images, _PIXELS) for turn in turns))))
-        means = []
-        for stream in streams:
-            first, *others = stream.softmax(1).split(len(images))
-            total = first + sum(t.inverse().warp(p, _PIXELS) for t, p in zip(turns, others, strict=True))
-            means.append(total / total.sum(1, keepdim=True))  # at the margins some views show nothing
+        streams = self._answers(images)
         if not self.settings.swap:
-            means = [sum(means) / len(means)] * len(means)
-        return [self._judged(pseudo_labels(mean.log(), self.settings.threshold), known) for mean in means]
+            streams = [sum(stream.softmax(1) for stream in streams).log()] * 2
+        return [self._judged(pseudo_labels(stream, self.settings.threshold), known) for stream in streams]
 
     @torch.no_grad()
     def _observe(self, batch, progress: float) -> None:
