@@ -10,12 +10,11 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..files import file_head
+from ..header_claims import check_size
 from .elements import DEFLATED, DamagedDicom, DicomFile, NotDicom, looks_like_dicom, read_elements
 from .slices import DIRECTORY_CLASS, ImageFile, Slice, image_file, kind_of
 
 _MOST_FILES = 200_000
-_MOST_DECODED = 1 << 30  # bytes
-_STRONGEST_COMPRESSION = 1000  # an empty picture may be smaller yet; that is what _MOST_DECODED is for
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,21 +203,21 @@ def _found(paths: list[Path]) -> Found:
 
 
 def _check_pixels(elements: DicomFile) -> None:
-    """Raises DamagedDicom if the pixels end before the header says. What is compressed is checked when it is decoded, unless
-    the header promises more than such bytes can hold."""
+    """Raises DamagedDicom if the file cannot hold the pixels that its header claims; ResourceError if memory cannot."""
     offset, length = elements.pixels
     rows, columns, bits, samples, frames = (
-        elements.number(tag) or default
+        int(elements.number(tag) or default)
         for tag, default in ((0x00280010, 0), (0x00280011, 0), (0x00280100, 8), (0x00280002, 1), (0x00280008, 1))
     )
+    if length < 0 or elements.syntax == DEFLATED:
+        try:
+            check_size(elements.path, (columns, rows, frames), max(samples * bits // 8, 1))
+        except InputError:
+            raise DamagedDicom("it claims more pixels than it can hold") from None
+        return
     if elements.text(0x00280004).startswith(("YBR_FULL_422", "YBR_PARTIAL")):
         samples = 2
-    needed = rows * columns * samples * frames * bits / 8
-    size = os.path.getsize(elements.path)
-    if length < 0 or elements.syntax == DEFLATED:
-        if needed > max(_MOST_DECODED, size * _STRONGEST_COMPRESSION):
-            raise DamagedDicom(f"it promises {needed / 2**30:.0f} GB of pixels in a file of {size / 2**20:.1f} MB")
-    elif min(length, size - offset) < needed:
+    if min(length, os.path.getsize(elements.path) - offset) < rows * columns * samples * frames * bits / 8:
         raise DamagedDicom("its pixels are cut off")
 
 
