@@ -7,7 +7,8 @@ import pytest
 import torch
 from phantoms import CLASSES, phantom, write_phantom_cohort
 
-from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning, finetuning_preset
+from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning
+from S3NetSegmentLib.engine.methods.ideal_finetuning_settings import finetuning_preset
 from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining
 from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import pretraining_preset
 from S3NetSegmentLib.engine.progress import drain
