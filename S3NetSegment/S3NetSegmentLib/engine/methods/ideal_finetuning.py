@@ -1,10 +1,10 @@
 """Fine-tuning on few labelled and many unlabelled slices: two streams that teach each other.
 
-Sources: Basak et al., "IDEAL", arXiv 2210.15075 (one encoder, two different decoders, cross pseudo supervision); for the
-preset ``plus`` Yang et al., "UniMatch", arXiv 2208.09910 (weak view supervises strong view, CutMix, confidence) and Bai et
-al., "Bidirectional Copy-Paste", arXiv 2305.00673 (labelled slices are mixed in); Tarvainen and Valpola, "Mean teacher", arXiv
-1703.01780; Li et al., "AdaBN", arXiv 1603.04779 (normalisation by statistics of the images to be labelled). The authors of IDEAL published no
-complete code and not all constants: this is the method in their spirit, not a copy of their program.
+Sources: Basak et al., "IDEAL", arXiv 2210.15075 (one encoder, two different decoders, cross pseudo supervision). For the
+preset ``plus`` Yang et al., "UniMatch", arXiv 2208.09910 (weak view supervises strong view, CutMix, confidence); Bai et al.,
+"Bidirectional Copy-Paste", arXiv 2305.00673 (labelled slices are mixed in); Tarvainen and Valpola, "Mean teacher", arXiv
+1703.01780; Li et al., "AdaBN", arXiv 1603.04779 (normalisation by statistics of what is to be labelled). The authors of IDEAL
+published no complete code and not all constants: this is the method in their spirit, not a copy of their program.
 """
 
 from __future__ import annotations
