@@ -81,7 +81,7 @@ def main() -> None:
     recipe = Recipe.of(options)
     print(
         f"{options.set}: {options.labelled} labelled of {data.train} training patients, {data.test} test patients; "
-        f"{recipe.trainer.steps} steps of {recipe.labelled} labelled and {recipe.unlabelled} unlabelled slices, pre-training "
+        f"{recipe.trainer.steps} steps of {recipe.slices} slices, of which up to {recipe.unlabelled} unlabelled, pre-training "
         f"{recipe.pretrainer.steps} steps",
         flush=True,
     )
@@ -102,7 +102,7 @@ class Recipe:
     pretraining: PretrainingSettings
     trainer: TrainerSettings
     pretrainer: TrainerSettings
-    labelled: int
+    slices: int
     unlabelled: int
     pretraining_batch: int
 
@@ -176,8 +176,10 @@ def arm_results(data: DataSet, arms: list[str], seed: int, labelled: int, recipe
 
 def arm_batches(arm: str, bank: SliceBank, seed: int, recipe: Recipe) -> TwoStreamBatches:
     if arm in ("supervised", "ceiling"):
-        return TwoStreamBatches(bank, recipe.labelled + recipe.unlabelled, 0, seed)
-    return TwoStreamBatches(bank, recipe.labelled, recipe.unlabelled, seed)
+        return TwoStreamBatches(bank, recipe.slices, 0, seed)
+    if arm == "paper":
+        return TwoStreamBatches(bank, recipe.slices - recipe.unlabelled, recipe.unlabelled, seed)
+    return TwoStreamBatches(bank, recipe.slices, recipe.unlabelled, seed)  # these take the place of labelled ones
 
 
 def arm_settings(arm: str, recipe: Recipe) -> FinetuningSettings:

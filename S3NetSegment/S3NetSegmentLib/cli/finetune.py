@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .arguments import check_result_folder
 from .training import add_run_options, configured, mark_running, refuse_used_folder, run_training
 
 DESCRIPTION = """\
@@ -31,7 +32,7 @@ def register(commands) -> None:
     )  # fmt: skip
     add_run_options(parser, ("plus", "paper", "tiny"), "plus", "see above; default plus")
     parser.add_argument("--init", metavar="MODEL", help="start from the encoder in this model file of 's3net pretrain'")
-    parser.set_defaults(run=run, check=lambda arguments: None)
+    parser.set_defaults(run=run, check=lambda arguments: check_result_folder(arguments, parser))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .arguments import check_result_folder
 from .training import add_run_options, configured, mark_running, refuse_used_folder, run_training
 
 DESCRIPTION = """\
@@ -42,6 +43,7 @@ def register(commands) -> None:
 
 def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuses arguments that contradict each other. Exits with code 2."""
+    check_result_folder(arguments, parser)
     if arguments.encoder and arguments.method != "alpnet":
         parser.error("--encoder is for --method alpnet; ideal trains its own U-Net")
     if arguments.preset == "paper" and arguments.method != "alpnet":

@@ -23,6 +23,7 @@ import slicer
 
 from ..engine import InputError
 from ..engine.images.files import replacing
+from ..engine.json_file import read_json
 from ..engine.training.run_folder import LOG, MODEL, STATUS, RunFolder
 from .training_log import TrainingLog
 
@@ -113,8 +114,8 @@ class TrainingRun:
     def order(self) -> TrainingOrder | None:
         """What the run was begun with from a panel; None if that is not known."""
         try:
-            return TrainingOrder(**json.loads((self.folder.path / _ORDER).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return TrainingOrder(**read_json(self.folder.path / _ORDER))
+        except (InputError, TypeError):
             return None
 
     def start(self, order: TrainingOrder, resume: bool = False) -> None:
