@@ -51,7 +51,7 @@ def pretraining_configuration(method: str = "ideal", preset: str = "default") ->
     tiny = preset == "tiny"
     cohort = CohortSettings(slice_side=_TINY_SIDE) if tiny else CohortSettings()
     if method == "ideal":
-        trainer = TrainerSettings(steps=800 if tiny else 8000, learning_rate=1e-3, weight_decay=1e-4)
+        trainer = TrainerSettings(steps=1500 if tiny else 8000, learning_rate=1e-3, weight_decay=1e-4)
         return Configuration(
             "pretrain", preset, trainer=trainer, task=pretraining_preset(preset), cohort=cohort,
             batches=BatchSettings(batch=16 if tiny else 32),
