@@ -77,12 +77,20 @@ class SupportVolume:
 
     :param labels: whole numbers 0 to 254, ``[K, J, I]`` of ``volume``.
     :param drawn: numbers of the drawn slices along ``axis``; None: every slice is drawn.
+    :param drawings: what is drawn, where it is more than whole slices along one axis; ``labels`` then show it as voxels.
     """
 
     volume: Volume
     labels: np.ndarray
     axis: str = "z"
     drawn: tuple[int, ...] | None = None
+    drawings: tuple[DrawnSlice | DrawnPlane, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every slice is drawn."""
+        across = AXES.index(self.axis)
+        return not self.drawings and (self.drawn is None or len(self.drawn) == self.volume.size[across])
 
     def checked(self) -> SupportVolume:
         labels = np.asarray(self.labels)
@@ -102,7 +110,7 @@ class SupportVolume:
                     )
         if not labels.any():
             raise InputError(f"nothing is drawn in image {self.volume.name!r}; draw a segment on at least one slice")
-        return SupportVolume(self.volume, labels, self.volume.slice_axis(self.axis), self.drawn)
+        return SupportVolume(self.volume, labels, self.volume.slice_axis(self.axis), self.drawn, self.drawings)
 
 
 def drawn_slices(labels: np.ndarray, axis: str = "auto", drawn: Sequence[int] | None = None) -> tuple[str, list[int]]:
