@@ -394,7 +394,9 @@ def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypat
     assert found.segments[0].tags["S3NetSegment.Encoder"] == f"tiny.pth sha256 {digest}"
     assert np.array_equal(found.layers[0][list(DRAWN)], TRUTH[list(DRAWN)])
     write_askew_drawing("askew.nrrd")
-    elsewhere = "ct.nii.gz --support askew.nrrd --support-image ct.nii.gz -o plane.nrrd --encoder tiny.pth --method alpnet"
+    elsewhere = (
+        "ct.nii.gz --support askew.nrrd --support-image ct.nii.gz -o plane.nrrd --encoder tiny.pth --method alpnet"
+    )
     assert list(run(elsewhere, capsys)["mix"]) == ["prototypes"]
     assert (read_segmentation("plane.nrrd").layers[0] > 0).any()
 

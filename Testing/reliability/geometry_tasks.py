@@ -29,6 +29,7 @@ class GeometryTask:
     :param by_voxel: the point is given as a voxel, not in mm (files only).
     :param axis: of the slices that are drawn or searched.
     :param slices: drawn slices, or the first and last searched one.
+    :param partial: only what lies near the drawing is background.
     :param other: the image that the drawing belongs to, None: the image itself.
     :param model: the model file.
     """
@@ -39,6 +40,7 @@ class GeometryTask:
     by_voxel: bool = False
     axis: str = "auto"
     slices: tuple[int, ...] = ()
+    partial: bool = False
     other: KnownImage | None = None
     model: Path | None = None
 
@@ -76,12 +78,13 @@ def random_task(number: int, rng: np.random.Generator, folder: Path, make_model)
     image = random_image(rng, shape, grid, transformed=bool(rng.random() < 0.5))
     options = {"by_voxel": bool(rng.random() < 0.5), "axis": "xyz"[rng.integers(3)]}
     across = "xyz".index(options["axis"])
-    if method == "other image":
+    if method == "other image" or (method == "planes" and rng.random() < 0.5):
         options["other"], image = image, another_image(image, rng)
     if method in ("few-shot", "other image", "planes"):
         drawn_on = options.get("other", image)
         middle, reach = drawn_on.ellipsoid[0][across], drawn_on.ellipsoid[1][across]
         options["slices"] = tuple(sorted({round(middle + d * reach) for d in (-0.5, 0.4)}))
+        options["partial"] = bool(rng.random() < 0.4)
     elif method == "slice":
         options["slices"] = (image.center[across],) * 2
     elif method == "slices":

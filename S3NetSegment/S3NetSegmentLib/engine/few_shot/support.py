@@ -11,6 +11,8 @@ from scipy import ndimage
 from ..errors import InputError
 from ..images import AXES, Volume
 
+_RING_PIXELS = 1  # of a partial drawing, where the pixels are larger than its ring in mm
+
 
 @dataclass(frozen=True, eq=False)
 class DrawnSlice:
@@ -137,10 +139,13 @@ def drawn_slices(labels: np.ndarray, axis: str = "auto", drawn: Sequence[int] | 
 
 
 def near_drawing(labels: np.ndarray, spacing: tuple[float, float], ring: float) -> np.ndarray:
-    """What a partial drawing tells: the labelled pixels and those within ``ring`` mm of them; bool, shape of ``labels``."""
-    if not (labels > 0).any():
-        return np.zeros(labels.shape, bool)
-    return ndimage.distance_transform_edt(labels == 0, sampling=spacing) <= ring
+    """What a partial drawing tells: the labelled pixels and those within ``ring`` mm of them, or one pixel where that is
+    larger (0 mm: none); bool, shape of ``labels``."""
+    drawn = labels > 0
+    if ring <= 0 or not drawn.any():
+        return drawn
+    near = ndimage.distance_transform_edt(~drawn, sampling=spacing) <= ring
+    return near | ndimage.binary_dilation(drawn, iterations=_RING_PIXELS)
 
 
 def _as_labels(labels: np.ndarray) -> np.ndarray:
