@@ -44,7 +44,6 @@ def print_plan(arguments: argparse.Namespace, plan) -> int:
         memory = f", about {needs[case.name]:,} MB" if case.name in needs else ""
         why = plan.reasons.get(case.name, "finished")
         print(f"{case.row}: {case.method} {shown_path(case.image)} -> {case.output} ({why}{memory})")
-    print(f"{len(plan.cases)} cases: {len(plan.todo)} to do, {len(plan.finished)} finished; nothing was run")
     if needs and arguments.scheduler is None:
         bound = shares(arguments.jobs, arguments.device)[0].memory_mb
         has = "" if bound is None else f"; with --jobs {arguments.jobs} each process may have {bound:,} MB now"
@@ -52,6 +51,7 @@ def print_plan(arguments: argparse.Namespace, plan) -> int:
         note = memory_note(plan.todo, needs, bound, arguments.jobs)
         if note:
             print(f"note: {note}")
+    print(f"{len(plan.cases)} cases: {len(plan.todo)} to do, {len(plan.finished)} finished; nothing was run")
     return 0
 
 
