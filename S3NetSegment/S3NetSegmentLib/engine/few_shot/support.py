@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from ..errors import InputError
 from ..images import AXES, Volume
+from ..images.volume import spans_space
 
 _RING_PIXELS = 1  # of a partial drawing, where the pixels are larger than its ring in mm
 
@@ -68,7 +69,7 @@ class DrawnPlane:
         labels = np.asarray(self.labels)
         if labels.ndim != 2 or 0 in labels.shape:
             raise InputError(f"a drawing on a plane must be [rows, columns]; it has shape {labels.shape}")
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not spans_space(matrix):
             raise InputError(f"a drawn plane has an unusable plane-to-patient matrix: {matrix.tolist()}")
         return DrawnPlane(_as_labels(labels), matrix, bool(self.complete))
 
