@@ -55,3 +55,11 @@ def test_two_basins_of_a_ridge_are_two_watershed_regions():
     (labels,) = watershed_regions(features, (0.1,))
     assert labels[20, 5] != labels[20, 55]
     assert (labels[:, :26] == labels[20, 5]).all() and (labels[:, 34:] == labels[20, 55]).all()
+
+
+def test_a_long_slice_is_not_blurred_as_much_as_it_is_long():
+    features = np.zeros((600, 30, 1), np.float32)
+    features[:, 13:17] = 1
+    settings = SegmentSettings(region_counts=(2,))
+    (labels,) = drain(slice_maps(features, (1.0, 1.0), settings, np.random.default_rng(0)))["kmeans_medium"]
+    assert 4 <= (labels[300] == labels[300, 15]).sum() <= 6

@@ -28,6 +28,7 @@ WATERSHED_LEVELS = (0.05, 0.1, 0.2, 0.4)
 _SMALLEST_SIDE = 160  # longest side up to which small slices are enlarged, pixels
 _LARGEST_ZOOM = 4.0
 _LONGEST = 4
+_LONG_SIDE = 1.5  # of a slice, over the root of its area: what is longer is not blurred more
 
 
 def working_shape(shape: tuple[int, int], spacing: tuple[float, float], work_size: int) -> tuple[int, int]:
@@ -59,7 +60,8 @@ def slice_maps(
     :param spacing: distance of rows and of columns of that grid, mm.
     """
     colour = features.shape[2] == 3
-    length = max(n * mm for n, mm in zip(features.shape, spacing, strict=False))
+    sides = [n * mm for n, mm in zip(features.shape, spacing, strict=False)]
+    length = min(max(sides), _LONG_SIDE * np.sqrt(sides[0] * sides[1]))
     standard = standardised(features)
     maps = {}
     for number, (name, blurs) in enumerate(KMEANS_BLURS.items()):
