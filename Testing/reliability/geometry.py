@@ -92,7 +92,7 @@ class _Suite:
         else:
             found.append(self._in_scene(files.as_read(), rng))
         if task.image.grid != "sheared":  # Slicer's own files cannot hold such grids
-            if not task.image.is_series:
+            if not task.image.is_series and not _looks_flat_to_itk(task, files):
                 self._compared["images read by Slicer's own reader"] += 1
                 self._scene.read_by_slicer(files.image, task.image)
             self._through_slicer(answer, files, folder)
@@ -141,6 +141,11 @@ class _Suite:
         self._worst[task.method] = max(worst[0], shift), min(worst[1], max(dice))
         if shift > 0.5 or max(dice) < task.floor:
             raise AssertionError(f"{where}: {shift:.2f} voxels beside the object, Dice {max(dice):.3f}")
+
+
+def _looks_flat_to_itk(task: GeometryTask, files: Files) -> bool:
+    """A colour NIfTI of one slice, whose orientation ITK, and so Slicer's own reader, loses."""
+    return task.image.is_rgb and len(task.image.mask) == 1 and ".nii" in files.image.name
 
 
 def _write_model(volume, path: Path) -> Path:
