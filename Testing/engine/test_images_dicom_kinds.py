@@ -146,6 +146,15 @@ def test_objects_without_an_image_are_named(tmp_path):
     assert read_warned(tmp_path)[1] == []  # beside an image they do not matter
 
 
+def test_tiled_pictures_are_refused_with_the_way_out(tmp_path):
+    mosaic = image_elements(GREY, dicom.MR) | PLACE | {0x00080008: ("CS", "ORIGINAL\\PRIMARY\\M\\ND\\MOSAIC")}
+    with pytest.raises(InputError, match=r"Siemens mosaic.*dcm2niix"):
+        read_image(write_dicom(tmp_path / "m" / "a", mosaic))
+    slide = image_elements(GREY, "1.2.840.10008.5.1.4.1.1.77.1.6")
+    with pytest.raises(InputError, match="whole slide"):
+        read_image(write_dicom(tmp_path / "s" / "a", slide))
+
+
 def test_texts_in_the_character_set_of_the_file(tmp_path):
     for number, (name, text) in enumerate({"ISO_IR 192": "Schädel", "ISO_IR 100": "crâne", "GB18030": "头部"}.items()):
         codec = {"ISO_IR 192": "utf-8", "ISO_IR 100": "latin-1", "GB18030": "gb18030"}[name]
