@@ -152,6 +152,8 @@ class _Reader:
             if tag in (_ITEM_END, _SEQUENCE_END):
                 return value_at
             if depth == 0 and tag in PIXELS:
+                if length != _UNDEFINED:
+                    self._check(value_at + length)
                 into.pixels = (value_at, -1 if length == _UNDEFINED else length)
                 return value_at
             if length == _UNDEFINED or kind == b"SQ":
