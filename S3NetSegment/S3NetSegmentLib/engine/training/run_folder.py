@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..images.files import replacing
+from ..images.files import TEMPORARY, replacing
 from ..images.writing import write_png
 from ..json_file import read_json
 from .heartbeat import Heartbeat
@@ -139,6 +139,10 @@ class RunFolder:
             ) from None
         if not is_mine:
             raise InputError(f"run {str(self.path)!r} is running now{self._who()}; stop that one first")
+        for folder in (self.path, self.path / PICTURES):  # what a process that was killed had half written
+            for left in folder.iterdir() if folder.is_dir() else ():
+                if TEMPORARY.fullmatch(left.name):
+                    left.unlink(missing_ok=True)
 
     def beat(self) -> None:
         """A sign of life of the process that has taken the run; cheap, to be given at each step."""
