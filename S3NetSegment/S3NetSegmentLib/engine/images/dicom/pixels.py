@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from ...errors import InputError
-from ..itk_file import check_claims, opened, quiet
+from ..header_claims import check_room
+from ..itk_file import quiet
 from .elements import DamagedDicom, NotDicom, read_elements
 from .grid import Grid
 
@@ -38,7 +40,11 @@ def check_decodable(path: Path, syntax: str) -> None:
 def voxels_on(grid: Grid) -> np.ndarray:
     """Voxels ``[K, J, I]`` (or RGB) in a type that holds all slices; grid slices between them are interpolated."""
     reader = _Planes()
-    planes = [reader.plane(s.path, s.frame, s.scale) for s in grid.slices]
+    planes = []
+    for s in grid.slices:
+        planes.append(reader.plane(s.path, s.frame, s.scale))
+        if len(planes) == 1:
+            check_room(planes[0].nbytes * grid.depth, s.path.parent)
     shapes = {plane.shape for plane in planes}
     if len(shapes) > 1:
         raise InputError(
@@ -77,7 +83,7 @@ class _Planes:
     def plane(self, path: Path, frame: int, scale: tuple[float, float]) -> np.ndarray:
         """Frame ``frame`` of the file at ``path``, its values scaled by a factor and an offset."""
         if path != self._path:
-            self._frames, self._path = _decoded(path), path
+            self._frames, self._path = decoded(path), path
         if frame >= len(self._frames):
             raise InputError(
                 f"DICOM file {str(path)!r} has {len(self._frames)} frames, but describes more; export it again"
@@ -87,16 +93,11 @@ class _Planes:
         return plane if scale == (1.0, 0.0) else (plane * factor + offset).astype(np.float32)
 
 
-def _decoded(path: Path) -> np.ndarray:
-    """``[frame, row, column(, color)]``."""
-    try:
-        reader = opened(path, IMAGE_IO)
-    except InputError:
-        _explain(path)
-    check_claims(reader, path)
+def decoded(path: Path) -> np.ndarray:
+    """All frames of a file, ``[frame, row, column(, color)]``. InputError if they cannot be decoded."""
     try:
         with quiet():
-            image = reader.Execute()
+            image = sitk.ReadImage(os.fspath(path), imageIO=IMAGE_IO)
     except RuntimeError:
         _explain(path)
     array = sitk.GetArrayFromImage(image)
