@@ -15,11 +15,12 @@ SUITES = Path(__file__).resolve().parents[1] / "reliability" / "run"
     "arguments",
     [
         ("--suite", "fuzz", "--inputs", "200"),
+        ("--suite", "hostile", "--files", "48"),
         ("--suite", "arguments", "--lists", "45"),
         ("--suite", "faults", "--faults", "6"),
         ("--suite", "geometry", "--cases", "11"),
     ],
-    ids=["damaged files", "arguments", "faults", "geometries"],
+    ids=["damaged files", "hostile files", "arguments", "faults", "geometries"],
 )
 def test_nothing_is_found_in_the_short_form(arguments):
     done = subprocess.run([sys.executable, SUITES, *arguments], capture_output=True, text=True, check=False)
