@@ -239,6 +239,15 @@ def test_tensors_that_claim_more_than_the_file_holds_or_are_of_another_kind_are_
             load_model(model(tensors={**tensors, "more": tensor}))
 
 
+@pytest.mark.parametrize(
+    "name", ["format", "version", "kind", "slices", "classes", "level", "temperature", "provenance"]
+)
+def test_a_tensor_in_the_place_of_a_word_is_refused(model, name):
+    for tensor in (torch.zeros(2), torch.full((2,), float("nan")), torch.zeros(())):
+        with pytest.raises(InputError):
+            load_model(model(**{name: tensor}))
+
+
 def test_collections_that_hold_each_other_are_refused(model):
     nested = ["x"]
     for _ in range(60):

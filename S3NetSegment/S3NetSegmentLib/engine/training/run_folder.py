@@ -65,11 +65,14 @@ class RunFolder:
 
     def read_state(self) -> dict:
         """The kept state. Raises InputError if it is damaged or of another kind."""
-        from ..weights.checkpoint import read_torch_file  # imports torch, which looking at a run does not need
+        from ..weights.checkpoint import (
+            is_described,
+            read_torch_file,
+        )  # imports torch, which looking at a run does not need
 
         path = self.path / STATE
         content = read_torch_file(path, remedy=_BEGIN_ANEW)
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        if not is_described(content, but=("task", "optimisation")) or content["format"] != _FORMAT:
             raise InputError(f"{str(path)!r} is no state of a training run; choose another run folder")
         if content.get("version") != _VERSION:
             raise InputError(
