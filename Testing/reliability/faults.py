@@ -308,7 +308,7 @@ def _in_this_process() -> None:
     from S3NetSegmentLib.engine.batch import workers
 
     class Here(workers.InThisProcess):
-        def __init__(self, folder, jobs=1, device="auto"):
+        def __init__(self, folder, jobs=1, device="auto", **_):
             super().__init__(folder, device)
             self.shares = []
 
