@@ -3,7 +3,7 @@
 import dicom_files as dicom
 import numpy as np
 import pytest
-from dicom_files import Elements, enhanced_elements, functional_groups, write_dicom
+from dicom_files import described_segment, plane_groups, segmentation_elements, write_dicom
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.errors import ImageWarning
@@ -14,10 +14,8 @@ from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.metrics import compare_segmentations
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 
-SEG, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 STEP = 2.5
 MATRIX = np.array([[-0.7, 0, 0, 10], [0, -0.6, 0, 20], [0, 0, STEP, -30], [0, 0, 0, 1]])  # voxel to RAS
-SINGLE_BITS = {0x00280100: ("US", 1), 0x00280101: ("US", 1), 0x00280102: ("US", 0)}
 SHAPE = (8, 7, 9)  # odd, so that frames of single bits do not end at bytes
 
 
@@ -30,41 +28,26 @@ def masks() -> np.ndarray:
     return found
 
 
-def code(value, meaning) -> list[Elements]:
-    return [{0x00080100: ("SH", value), 0x00080102: ("SH", "SCT"), 0x00080104: ("LO", meaning)}]
-
-
-def segment(number, name, value="10200004", meaning="Liver") -> Elements:
-    return {
-        0x00620003: ("SQ", code("123037004", "Anatomical Structure")), 0x00620004: ("US", number),
-        0x00620005: ("LO", name), 0x0062000D: ("US", [34885, 53485, 50171]), 0x0062000F: ("SQ", code(value, meaning)),
-    }  # fmt: skip
-
-
-def write_seg(path, frames, pixels, segments, kind="BINARY", step=STEP, syntax=dicom.EXPLICIT, sop_class=SEG, **more):
-    """A SEG. ``frames``: (segment number, k) of each; ``pixels``: [frame, J, I]."""
-    groups = [
-        functional_groups(
-            (-10, -20, -30 + STEP * k), {0x0062000A: ("SQ", [{0x0062000B: ("US", number)}])} if number else {}
-        )
-        for number, k in frames
-    ]
-    stored = pixels.astype(np.uint8)
-    elements = enhanced_elements(stored, groups, sop_class, spacing=(0.6, 0.7), thickness=STEP)
+def write_seg(path, frames, pixels, segments, kind="BINARY", step=STEP, syntax=dicom.EXPLICIT, more=None):
+    """A SEG. ``frames``: (segment number, k) of each; ``pixels``: [frame, J, I]; ``step``: whether the header states it."""
+    groups = [plane_groups((-10, -20, -30 + STEP * k), number) for number, k in frames]
+    elements = segmentation_elements(pixels, groups, segments, kind, spacing=(0.6, 0.7), thickness=STEP)
     if step:
         elements[0x52009229][1][0][0x00289110][1][0][0x00180088] = ("DS", step)
-    elements |= {0x00080060: ("CS", "SEG"), 0x00620001: ("CS", kind), 0x00620002: ("SQ", segments)}
-    if kind == "BINARY":
-        elements |= SINGLE_BITS
-        elements[0x7FE00010] = ("OB", np.packbits(stored.ravel(), bitorder="little").tobytes())
-    return write_dicom(path, elements | more.get("elements", {}), syntax)
+    return write_dicom(path, elements | (more or {}), syntax)
 
 
 def write_binary(path, **options):
     found = masks()
     frames = [(n + 1, k) for n in range(3) for k in range(SHAPE[0]) if found[n, k].any()]
     pixels = np.stack([found[number - 1, k] for number, k in frames])
-    return write_seg(path, frames, pixels, [segment(1, "Leber"), segment(2, "Knoten"), segment(3, "Punkt")], **options)
+    return write_seg(
+        path,
+        frames,
+        pixels,
+        [described_segment(1, "Leber"), described_segment(2, "Knoten"), described_segment(3, "Punkt")],
+        **options,
+    )
 
 
 def image():
@@ -88,13 +71,13 @@ def test_segments_come_back_with_names_codes_colors_and_overlaps(tmp_path, synta
 
 def test_a_fractional_one_counts_from_half_and_a_label_map_by_its_values(tmp_path):
     shares = np.array([[[0, 99, 100, 200]]], np.uint8)
-    path = write_seg(tmp_path / "f.dcm", [(1, 4)], shares, [segment(1, "A")], "FRACTIONAL",
-                     elements={0x0062000E: ("US", 200)})  # fmt: skip
+    path = write_seg(tmp_path / "f.dcm", [(1, 4)], shares, [described_segment(1, "A")], "FRACTIONAL",
+                     more={0x0062000E: ("US", 200)})  # fmt: skip
     found = read_segmentation(path)
     np.testing.assert_array_equal(found.mask(found.segments[0]), [[[0, 0, 1, 1]]])
     values = np.array([[[0, 5, 2, 5]], [[2, 2, 0, 0]]], np.uint8)
-    path = write_seg(tmp_path / "l.dcm", [(0, 1), (0, 3)], values, [segment(0, "Background"), segment(5, "A"), segment(2, "B")],
-                     "LABELMAP", sop_class=LABEL_MAP)  # fmt: skip
+    path = write_seg(tmp_path / "l.dcm", [(0, 1), (0, 3)], values, [described_segment(0, "Background"), described_segment(5, "A"), described_segment(2, "B")],
+                     "LABELMAP")  # fmt: skip
     found = read_segmentation(path)
     assert [s.name for s in found.segments] == ["A", "B"] and found.layers[0].shape == (3, 1, 4)
     np.testing.assert_array_equal(found.layers[0], [[[0, 1, 2, 1]], [[0, 0, 0, 0]], [[2, 2, 0, 0]]])
@@ -116,7 +99,7 @@ def test_it_is_compared_with_other_files_and_found_in_its_folder(tmp_path):
 def test_it_is_a_drawing_for_few_shot(tmp_path):
     found = masks()[0]
     drawn = [(1, k) for k in (2, 5)]
-    path = write_seg(tmp_path / "drawn.dcm", drawn, found[[2, 5]], [segment(1, "Leber")])
+    path = write_seg(tmp_path / "drawn.dcm", drawn, found[[2, 5]], [described_segment(1, "Leber")])
     support = read_support([SupportFile(str(path))], image(), "auto", [], True)
     assert support.facts[0]["drawn"] == [2, 5] and support.segments[0].name == "Leber"
     np.testing.assert_array_equal(support.drawings[1].labels, found[5])
@@ -145,14 +128,7 @@ def test_it_is_no_image_and_damaged_ones_are_refused(tmp_path):
 
 
 def test_planes_beside_their_grid_are_said(tmp_path):
-    groups = [functional_groups((0, 0, z), {0x0062000A: ("SQ", [{0x0062000B: ("US", 1)}])}) for z in (0, 2, 3.4, 6)]
-    pixels = np.ones((4, 1, 8), np.uint8)
-    elements = enhanced_elements(pixels, groups, SEG) | {
-        0x00620001: ("CS", "BINARY"),
-        0x00620002: ("SQ", [segment(1, "A")]),
-    }
-    elements |= SINGLE_BITS
-    elements[0x7FE00010] = ("OB", b"\xff" * 4)
-    path = write_dicom(tmp_path / "a", elements)
+    groups = [plane_groups((0, 0, z), 1) for z in (0, 2, 3.4, 6)]
+    elements = segmentation_elements(np.ones((4, 1, 8)), groups, [described_segment(1, "A")])
     with pytest.warns(ImageWarning, match="unevenly"):
-        read_segmentation(path)
+        read_segmentation(write_dicom(tmp_path / "a", elements))

@@ -88,7 +88,7 @@ def is_dicom(path: Path, head: bytes) -> bool:
 def is_directory_file(path: Path) -> bool:
     """Whether ``path`` is a DICOMDIR, the table of contents of a disc."""
     try:
-        return path.name.upper() == "DICOMDIR" or read_elements(path).sop_class == DIRECTORY_CLASS
+        return path.name.upper().startswith("DICOMDIR") or read_elements(path).sop_class == DIRECTORY_CLASS
     except (NotDicom, DamagedDicom, OSError):
         return False
 
@@ -99,7 +99,7 @@ def dicom_files(folder: Path) -> list[Path]:
     :raises InputError: the folder cannot be opened, or holds far too many files.
     """
     direct = list(_listed(folder, False))
-    if any(_begins_as_dicom(path) for path in direct if path.name.upper() != "DICOMDIR"):
+    if any(_begins_as_dicom(path) and not is_directory_file(path) for path in direct):
         return direct
     return list(_listed(folder, True))
 
@@ -124,7 +124,7 @@ def series_of(path: Path) -> tuple[Series, Found]:
     except DamagedDicom as error:
         raise InputError(f"DICOM file {str(path)!r} holds no image or is cut off: {error}; export it again") from None
     if kind != "image":
-        raise InputError(f"DICOM file {str(path)!r} holds no image: it is a {kind}; choose a file of an image series")
+        raise InputError(f"DICOM file {str(path)!r} holds no image but a {kind}; choose a file of an image series")
     own = image_file(elements)
     if own.frames > 1:
         return Series((own,)), Found((), (), ())
@@ -142,7 +142,7 @@ def chosen_series(folder: Path, wanted: str | None) -> tuple[Series, Found]:
     """
     found = find_series(folder)
     if not found.series:
-        raise InputError(_nothing_found(folder, found))
+        raise InputError(nothing_found(folder, found))
     shown = repr(str(folder))
     listed = "; ".join(series.told() for series in found.series[:12])
     listed += f"; and {len(found.series) - 12} more" if len(found.series) > 12 else ""
@@ -253,7 +253,8 @@ def _begins_as_dicom(path: Path) -> bool:
         return False
 
 
-def _nothing_found(folder: Path, found: Found) -> str:
+def nothing_found(folder: Path, found: Found) -> str:
+    """What to say of a folder without image series."""
     inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     what = "holds no DICOM images"
     if found.others:
