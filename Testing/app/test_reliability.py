@@ -15,9 +15,9 @@ SUITES = Path(__file__).resolve().parents[1] / "reliability" / "run"
     "arguments",
     [
         ("--suite", "fuzz", "--inputs", "200"),
-        ("--suite", "hostile", "--files", "48"),
-        ("--suite", "arguments", "--lists", "45"),
-        ("--suite", "faults", "--faults", "6"),
+        ("--suite", "hostile", "--files", "16"),
+        ("--suite", "arguments", "--lists", "30"),
+        ("--suite", "faults", "--faults", "4"),
         ("--suite", "geometry", "--cases", "11"),
     ],
     ids=["damaged files", "hostile files", "arguments", "faults", "geometries"],
