@@ -185,8 +185,8 @@ def _disturbed(work: str, fault: str, out: Path, disk: _Disk, seconds: float, rn
 
 def _check_words(end: Ended, fault: str) -> None:
     """A process that could still speak says what happened, in a sentence."""
-    if fault == "killed" or end.code == 0:
-        return
+    if fault == "killed" or end.code == 0 or (end.code in (-signal.SIGTERM, -signal.SIGINT) and not end.said):
+        return  # the last: it had not begun to listen yet
     assert end.code in (1, 2, 130, 143) or (fault == "no memory" and end.code == -signal.SIGKILL), (
         f"it ended with {end.code}: {end.said[-300:]}"
     )
