@@ -117,7 +117,7 @@ def test_after_many_edits_and_a_new_slice_the_answer_is_that_of_a_fresh_start():
     product = few_shot(image, image.drawn(7, 12))
     drain(product.propagate((9, 9), quick=True))
     drain(product.propagate())
-    for number, (drawn, column) in enumerate((((7, 12), 20), ((7, 12), 24), ((7, 10, 12), 24), ((10, 12), 18))):
+    for number, (drawn, column) in enumerate((((7, 12), 20), ((7, 10, 12), 24), ((10, 12), 18))):
         image.truth[drawn[0], :, column : column + 3 + number] = 0
         product.set_support(image.drawn(*drawn))
         again, fresh = drain(product.propagate()), propagated(image, image.drawn(*drawn))

@@ -1,0 +1,242 @@
+"""``s3net few-shot`` from the files to the files."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from command_line import s3net
+from few_shot_command_line import (
+    DRAWN,
+    IMAGE,
+    QUICK,
+    SEGMENTS,
+    TERMINOLOGY,
+    TRUTH,
+    dice,
+    only,
+    refused,
+    run,
+    scene,
+    support_of,
+    undrawn,
+    write_askew_drawing,
+    write_labels,
+)
+
+from S3NetSegmentLib import __version__
+from S3NetSegmentLib.engine import Segmentation, Volume
+from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
+from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
+from S3NetSegmentLib.engine.nets import dinov2
+
+
+def test_two_drawn_slices_become_the_segments_of_the_volume_with_names_colours_and_values(folder, capsys):
+    files = "-o out.seg.nrrd --confidence sure.nii.gz --overlay look.png"
+    summary = run(f"ct.nii.gz --support drawn.seg.nrrd {files} --seed 4", capsys)
+    found = read_segmentation(folder / "out.seg.nrrd")
+    assert [(s.name, s.color, s.value) for s in found.segments] == [(s.name, s.color, s.value) for s in SEGMENTS]
+    assert found.segments[0].terminology == TERMINOLOGY
+    labels = found.layers[0]
+    assert np.allclose(found.ijk_to_ras, IMAGE.ijk_to_ras) and labels.shape == TRUTH.shape
+    assert np.array_equal(labels[list(DRAWN)], TRUTH[list(DRAWN)])
+    for value in (3, 7):
+        assert dice(undrawn(labels) == value, undrawn(TRUTH) == value) > 0.9
+    sure = read_image(folder / "sure.nii.gz").array
+    assert sure.shape == TRUTH.shape and 0 <= sure.min() < sure.max() <= 1 and (sure[list(DRAWN)] == 1).all()
+    picture = sitk.GetArrayFromImage(sitk.ReadImage("look.png"))
+    assert max(picture.shape[:2]) == 768 and np.ptp(picture.astype(int), axis=2).max() > 50
+    tags = found.segments[0].tags
+    assert tags["Segmentation.Status"] == "inprogress" and tags["S3NetSegment.Version"] == __version__
+    assert tags["S3NetSegment.Support"] == "drawn.seg.nrrd z=5,9" and tags["S3NetSegment.Seed"] == "4"
+
+    assert summary["command"] == "few-shot" and summary["part"]["axis"] == "z" and summary["seed"] == 4
+    assert summary["support"][0]["drawn"] == [5, 9] and summary["support"][0]["image"] is None
+    assert [s["label_value"] for s in summary["segments"]] == [3, 7]
+    for segment, value in zip(summary["segments"], (3, 7), strict=True):
+        assert segment["voxels"] == (labels == value).sum()
+        assert segment["volume_ml"] == pytest.approx(segment["voxels"] * 0.003)
+        assert 0.5 < segment["expected_dice"] <= 1
+    assert sum(summary["mix"].values()) == pytest.approx(1, abs=0.01)
+    suggested = [entry["slice"] for entry in summary["next_slices"]]
+    assert 1 <= len(suggested) <= 3 and not set(suggested) & set(DRAWN)
+    assert all(abs(a - b) > 1 for n, a in enumerate(suggested) for b in suggested[:n])
+    assert set(summary["outputs"]) == {"output", "confidence", "overlay"}
+
+
+def test_a_label_map_gives_a_label_map_with_the_same_values_also_large_ones(folder, capsys):
+    labels = only(TRUTH, DRAWN).astype(np.uint16)
+    write_labels(np.where(labels == 7, 1000, labels), "drawn.nrrd")
+    summary = run("ct.nii.gz --support drawn.nrrd -o out.nii.gz", capsys)
+    found = read_image(folder / "out.nii.gz").array
+    assert set(np.unique(found)) == {0, 3, 1000} and dice(undrawn(found) == 1000, undrawn(TRUTH) == 7) > 0.9
+    assert [s["name"] for s in summary["segments"]] == ["Segment 3", "Segment 1000"]
+
+
+def test_people_read_volumes_expected_dice_and_the_slices_to_draw_next(folder):
+    files = ["ct.nii.gz", "--support", "drawn.seg.nrrd", "-o", "out.seg.nrrd", "--encoder", "default", *QUICK]
+    done = s3net("few-shot", *files, folder=folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "40 x 36 x 14" in lines[0] and lines[1] == "drawn: slice 5, 9 along z"
+    assert "Leber" in lines[2] and " ml   expected Dice 0." in lines[2]
+    assert "draw next, most useful first: slice " in done.stdout and lines[-1] == "wrote out.seg.nrrd"
+    assert all(line.startswith("s3net: ") and "%" in line for line in done.stderr.splitlines())
+
+
+def test_the_same_command_twice_writes_the_same_bytes(folder, capsys):
+    for name in ("one", "two"):
+        run(f"ct.nii.gz --support drawn.seg.nrrd -o {name}.seg.nrrd --confidence {name}.nrrd", capsys)
+    for ending in (".seg.nrrd", ".nrrd"):
+        assert (folder / f"one{ending}").read_bytes() == (folder / f"two{ending}").read_bytes()
+
+
+def test_chosen_segments_alone_are_answered_and_the_others_count_as_background(folder, capsys):
+    summary = run("ct.nii.gz --support drawn.seg.nrrd -o out.seg.nrrd --segments leber", capsys)
+    assert [s["name"] for s in summary["segments"]] == ["Leber"]
+    found = read_segmentation(folder / "out.seg.nrrd")
+    assert set(np.unique(found.layers[0])) == {0, 3} and dice(undrawn(found.layers[0]) == 3, undrawn(TRUTH) == 3) > 0.9
+
+
+def test_an_unknown_segment_is_refused_with_the_names_there_are(folder):
+    text = refused("ct.nii.gz --support drawn.seg.nrrd -o out.seg.nrrd --segments Milz")
+    assert "'Milz'" in text and "Leber, tube ü" in text
+
+
+def test_drawn_slices_may_be_named_and_hold_nothing(folder):
+    write_labels(only(TRUTH, (4, 7, 10)), "drawn.nrrd")
+    support = support_of("--support drawn.nrrd --drawn 4,10,13")
+    assert [(s.index, s.labels.any()) for s in support.drawings] == [(4, True), (10, True), (13, False)]
+    assert any("other slices than --drawn" in note for note in support.notes)
+
+
+def test_slices_across_another_axis_are_found_by_themselves(folder):
+    write_labels(only(TRUTH, (20, 25, 30), axis=2), "drawn.nrrd")
+    support = support_of("--support drawn.nrrd")
+    assert [(s.axis, s.index) for s in support.drawings] == [("x", 20), ("x", 25), ("x", 30)]
+    assert (
+        support_of("--support drawn.nrrd --axis z").facts[0]["drawn"]
+        == np.flatnonzero(only(TRUTH, (20, 25, 30), axis=2).any((1, 2))).tolist()
+    )
+
+
+def test_only_the_slices_asked_for_are_answered(folder, capsys):
+    run("ct.nii.gz --support drawn.seg.nrrd --slices 5:7 -o out.nrrd", capsys)
+    labels = read_image(folder / "out.nrrd").array
+    assert labels[6].any() and not labels[:5].any() and not labels[10:].any()
+
+
+def test_a_partial_drawing_says_nothing_of_what_lies_far_from_it(folder, capsys):
+    run("ct.nii.gz --support drawn.seg.nrrd --segments Leber --partial -o out.nrrd", capsys)
+    labels = read_image(folder / "out.nrrd").array
+    assert dice(undrawn(labels) == 3, undrawn(TRUTH) == 3) > 0.8
+
+
+def test_a_corrected_answer_is_the_next_drawing(folder, capsys):
+    run("ct.nii.gz --support drawn.seg.nrrd -o first.seg.nrrd", capsys)
+    first = read_segmentation("first.seg.nrrd")
+    labels = first.layers[0].copy()
+    labels[7], labels[2] = TRUTH[7], 3  # a corrected slice, and one that is wrong
+    write_segmentation(Segmentation([labels], first.segments, first.ijk_to_ras), "corrected.seg.nrrd")
+    run("ct.nii.gz --support corrected.seg.nrrd --drawn 5,7,9 -o second.seg.nrrd", capsys)
+    second = read_segmentation("second.seg.nrrd")
+    assert np.array_equal(second.layers[0][7], TRUTH[7]) and not (second.layers[0][2] == 3).all()
+    assert [s.tags["S3NetSegment.Support"] for s in second.segments] == ["corrected.seg.nrrd z=5,7,9"] * 2
+
+
+def test_a_drawing_on_planes_alone_is_answered(folder, capsys):
+    matrix = IMAGE.ijk_to_ras.copy()
+    matrix[:3, 1] += 0.3 * matrix[:3, 0]
+    write_labels(only(TRUTH, DRAWN), "sheared.nrrd", matrix)
+    summary = run("ct.nii.gz --support sheared.nrrd -o out.nrrd", capsys)
+    assert summary["support"][0]["drawn_planes"] == 2 and all(s["voxels"] > 50 for s in summary["segments"])
+
+
+def test_a_colour_volume_is_answered_too(folder, capsys):
+    grey = np.clip((IMAGE.array.astype(float) + 50) * 0.6, 0, 255).astype(np.uint8)
+    picture = sitk.GetImageFromArray(np.stack([grey, grey // 2, 255 - grey], -1), isVector=True)
+    picture.CopyInformation(sitk.ReadImage("ct.nii.gz"))
+    sitk.WriteImage(picture, "colour.nrrd")
+    run("colour.nrrd --support drawn.seg.nrrd -o out.nrrd", capsys)
+    labels = read_image(folder / "out.nrrd").array
+    assert dice(undrawn(labels) == 3, undrawn(TRUTH) == 3) > 0.85
+
+
+def test_what_was_hardly_drawn_and_slices_that_hold_no_other_part_are_said(folder, capsys):
+    pixel = np.zeros_like(TRUTH)
+    pixel[5, 17, 25] = 1
+    write_labels(pixel, "pixel.nrrd")
+    summary = run("ct.nii.gz --support pixel.nrrd -o out.nrrd", capsys)
+    assert any("segment 'Segment 1': at most 8 pixels" in note for note in summary["notes"])
+    summary = run("ct.nii.gz --support drawn.seg.nrrd --slices 5:5 -o out.nrrd", capsys)
+    assert [s["expected_dice"] for s in summary["segments"]] == [None, None]
+
+
+def test_a_drawing_in_another_image_is_taken_to_this_one(folder, capsys):
+    image, truth = scene(shift=3, seed=9)
+    write_image(image, "next.nii.gz")
+    summary = run("next.nii.gz --support drawn.seg.nrrd --support-image ct.nii.gz -o out.seg.nrrd", capsys)
+    found = read_segmentation("out.seg.nrrd")
+    for segment, value in zip(found.segments, (3, 7), strict=True):
+        assert dice(found.mask(segment), truth == value) > 0.85
+    assert found.segments[0].name == "Leber" and found.segments[0].color == SEGMENTS[0].color
+    assert found.segments[0].tags["S3NetSegment.Support"] == "drawn.seg.nrrd on ct.nii.gz z=5,9"
+    assert summary["support"][0]["image"] == str(folder / "ct.nii.gz")
+
+
+@pytest.mark.parametrize("kind", ["partial", "askew"])
+def test_parts_of_slices_and_oblique_planes_of_another_image_are_taken_to_this_one(folder, capsys, kind):
+    image, truth = scene(shift=3, seed=9)
+    write_image(image, "next.nii.gz")
+    if kind == "partial":
+        arguments = "--support drawn.seg.nrrd --support-image ct.nii.gz --partial"
+    else:
+        write_askew_drawing("askew.nrrd")
+        arguments = "--support askew.nrrd --support-image ct.nii.gz"
+    (other,) = support_of(arguments).drawings
+    assert not other.is_whole and all(d.complete == (kind == "askew") for d in other.drawings)
+    summary = run(f"next.nii.gz {arguments} -o out.nrrd", capsys)
+    found = read_segmentation("out.nrrd").layers[0]
+    for value, drawn_as in ((3, 3), (7, 7)) if kind == "partial" else ((3, 3),):
+        assert dice(found == drawn_as, truth == value) > 0.8
+    assert summary["support"][0]["image"] == str(folder / "ct.nii.gz")
+
+
+def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypatch):
+    shape = dinov2.Architecture(12, 1, 2, 24)
+    monkeypatch.setattr(dinov2, "ARCHITECTURES", {**dinov2.ARCHITECTURES, "dinov2-tiny14": shape})
+    torch.save(dict(shape.build().initialize(torch.Generator().manual_seed(0)).state_dict()), "tiny.pth")
+    digest = hashlib.sha256((folder / "tiny.pth").read_bytes()).hexdigest()
+    voted = run("ct.nii.gz --support drawn.seg.nrrd -o voted.seg.nrrd --encoder tiny.pth", capsys)
+    alone = run("ct.nii.gz --support drawn.seg.nrrd -o alone.seg.nrrd --encoder tiny.pth --method alpnet", capsys)
+    for summary in (voted, alone):
+        assert summary["encoder"] == {"name": "tiny.pth", "sha256": digest}
+    assert "carried" in voted["mix"] and list(alone["mix"]) == ["prototypes"] and alone["method"] == "alpnet"
+    found = read_segmentation("alone.seg.nrrd")
+    assert found.segments[0].tags["S3NetSegment.Encoder"] == f"tiny.pth sha256 {digest}"
+    assert np.array_equal(found.layers[0][list(DRAWN)], TRUTH[list(DRAWN)])
+    write_askew_drawing("askew.nrrd")
+    elsewhere = (
+        "ct.nii.gz --support askew.nrrd --support-image ct.nii.gz -o plane.nrrd --encoder tiny.pth --method alpnet"
+    )
+    assert list(run(elsewhere, capsys)["mix"]) == ["prototypes"]
+    assert (read_segmentation("plane.nrrd").layers[0] > 0).any()
+
+
+def test_drawings_here_and_in_another_image_go_together(folder):
+    write_labels(TRUTH, "whole.nrrd")
+    write_labels(only(TRUTH, [6]), "one.nrrd")
+    support = support_of("--support whole.nrrd --support-image ct.nii.gz --support one.nrrd")
+    other, here = support.drawings
+    assert other.drawn is None and np.array_equal(other.labels > 0, TRUTH > 0) and not support.notes
+    fully = support_of("--support drawn.seg.nrrd --support-image ct.nii.gz --drawn all").drawings
+    assert [(f.drawn, f.axis) for f in fully] == [(None, "z")]
+    assert here.index == 6 and [s.name for s in support.segments] == ["Segment 3", "Segment 7"]
+
+
+def test_another_kind_of_image_is_pointed_out(folder, capsys):
+    write_image(Volume((400 - IMAGE.array).astype(np.int16), IMAGE.ijk_to_ras, "inverted"), "inverted.nii.gz")
+    summary = run("inverted.nii.gz --support drawn.seg.nrrd --support-image ct.nii.gz -o out.nrrd", capsys)
+    assert any("little alike" in note for note in summary["notes"])

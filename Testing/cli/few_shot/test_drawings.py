@@ -1,0 +1,111 @@
+"""Which drawing ``s3net few-shot`` reads out of the files it is given."""
+
+import headless_slicer
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from few_shot_command_line import (
+    DRAWN,
+    IMAGE,
+    SEGMENTS,
+    TERMINOLOGY,
+    TRUTH,
+    contents,
+    dice,
+    only,
+    support_of,
+    write_askew_drawing,
+    write_labels,
+)
+
+from S3NetSegmentLib.engine import Segment, Segmentation
+from S3NetSegmentLib.engine.images.writing import write_segmentation
+
+
+def test_a_doubtful_axis_is_said(folder):
+    wide = support_of("--support drawn.seg.nrrd --axis x")
+    assert any("on only 2 along z" in note for note in wide.notes)
+    narrow = np.zeros_like(TRUTH)
+    narrow[[4, 7, 10], 16:22, 24:26] = 1  # two pixels wide: fewer slices along x than are drawn along z
+    write_labels(narrow, "narrow.nrrd")
+    support = support_of("--support narrow.nrrd")
+    assert support.facts[0]["axis"] == "x" and any("slice 4, 7, 10 along z, say --axis z" in n for n in support.notes)
+    assert not support_of("--support drawn.seg.nrrd").notes
+
+
+def test_of_overlapping_segments_the_smaller_counts_and_it_is_said(folder):
+    inner = np.zeros_like(TRUTH)
+    inner[5, 14:20, 22:28] = 1
+    segments = [SEGMENTS[0], Segment("core", (1, 0, 0), 1, layer=1)]
+    write_segmentation(Segmentation([only(TRUTH, DRAWN), inner], segments, IMAGE.ijk_to_ras), "nested.seg.nrrd")
+    support = support_of("--support nested.seg.nrrd")
+    assert any("'Leber' and 'core' overlap in 36 voxels" in note for note in support.notes)
+    assert np.array_equal(support.drawings[0].labels == 2, inner[5] == 1) and (support.drawings[0].labels == 1).any()
+
+
+def test_a_drawing_that_was_cropped_and_flipped_keeps_its_place_without_a_note(folder):
+    flipped = only(TRUTH, DRAWN)[:, ::-1, 4:38]
+    matrix = IMAGE.ijk_to_ras.copy()
+    matrix[:3, 3] = IMAGE.ras_of((4, TRUTH.shape[1] - 1, 0))
+    matrix[:3, 1] *= -1
+    write_labels(flipped.copy(), "part.nrrd", matrix)
+    support = support_of("--support part.nrrd")
+    assert not support.notes and not support.facts[0]["resampled"]
+    assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
+
+
+@pytest.mark.skipif(not headless_slicer.AVAILABLE, reason=headless_slicer.WHY_NOT)
+def test_a_drawing_that_slicer_saved_and_cropped_is_the_same_drawing(folder):
+    headless_slicer.start().new_scene()
+    import slicer
+
+    def storage(name):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+        node.SetFileName(str(folder / name))
+        return node
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert storage("drawn.seg.nrrd").ReadData(node)
+    writer = storage("slicer.seg.nrrd")
+    writer.SetCropToMinimumExtent(True)
+    assert writer.WriteData(node)
+    assert sitk.ReadImage("slicer.seg.nrrd").GetSize() != IMAGE.size
+    saved, own = support_of("--support slicer.seg.nrrd"), support_of("--support drawn.seg.nrrd")
+    assert contents(saved) == contents(own) and not saved.notes
+    assert [(s.name, s.color) for s in saved.segments] == [(s.name, s.color) for s in own.segments]
+    assert saved.segments[0].terminology == TERMINOLOGY
+
+
+def test_a_drawing_on_a_finer_grid_is_brought_onto_the_images_grid_and_it_is_said(folder):
+    fine = np.repeat(np.repeat(TRUTH, 2, 1), 2, 2)
+    fine = np.stack([np.zeros_like(fine), fine, np.zeros_like(fine)], 1).reshape(-1, *fine.shape[1:])  # 1 mm slices
+    matrix = IMAGE.ijk_to_ras @ np.diag([0.5, 0.5, 1 / 3, 1])
+    matrix[:3, 3] = IMAGE.ras_of((-0.25, -0.25, -1 / 3))
+    write_labels(only(fine, [3 * k + 1 for k in DRAWN]), "fine.nrrd", matrix)
+    support = support_of("--support fine.nrrd")
+    assert any("another grid" in note and "nearest neighbour" in note for note in support.notes)
+    assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
+    named = support_of("--support fine.nrrd --drawn 5,9,12")
+    assert contents(named)[:2] == contents(support) and not named.drawings[2].labels.any()
+
+
+def test_a_drawing_askew_to_the_image_is_used_as_planes(folder):
+    centre = write_askew_drawing("askew.nrrd")
+    support = support_of("--support askew.nrrd")
+    (plane,) = support.drawings
+    assert any("used as planes" in note for note in support.notes) and support.facts[0]["drawn_planes"] == 1
+    assert np.allclose((plane.plane_to_ras @ (25, 17, 0, 1))[:3], centre)
+    assert set(np.unique(plane.labels)) == {0, 1, 2} and plane.labels.shape == TRUTH.shape[1:]
+    named = support_of("--support askew.nrrd --drawn 7")  # the user says that a slice of the image is drawn
+    assert dice(named.drawings[0].labels == 1, TRUTH[7] == 3) > 0.3
+
+
+def test_segments_of_several_drawings_are_one_where_their_names_are(folder):
+    first, second = (only(TRUTH, [k]) for k in DRAWN)
+    write_segmentation(Segmentation([first], SEGMENTS, IMAGE.ijk_to_ras), "first.seg.nrrd")
+    other = [Segment("tube ü", (1, 1, 1), 3), Segment("Leber", (0, 0, 0), 7)]  # the values the other way round
+    swapped = np.where(second == 3, 7, np.where(second == 7, 3, 0)).astype(np.uint8)
+    write_segmentation(Segmentation([swapped], other, IMAGE.ijk_to_ras), "second.seg.nrrd")
+    support = support_of("--support first.seg.nrrd --support second.seg.nrrd")
+    assert [(s.name, s.value) for s in support.segments] == [("Leber", 3), ("tube ü", 7)]
+    assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
