@@ -175,6 +175,20 @@ def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, way):
     assert all(torch.equal(ours[n], theirs[n]) for n in theirs)
 
 
+@pytest.mark.parametrize("command", ["finetune", "pretrain"])
+def test_a_dry_run_says_how_long_it_takes_and_keeps_nothing(cohort, tmp_path, command):
+    before = sorted(cohort.rglob("*"))
+    small = ("--set", "batch=2", "--steps", "500", "--minutes", "0.1", "--dry-run")
+    done = succeeded(s3net_here(command, cohort, *SMALL, *small, "--json"))
+    facts = json.loads(done.stdout)
+    assert facts["steps"] == 500 and 0 < facts["seconds_per_step"] < 30
+    assert facts["seconds"] == pytest.approx(500 * facts["seconds_per_step"], rel=0.01)
+    assert facts["steps_in_time"] == pytest.approx(min(500, 6 / facts["seconds_per_step"]), abs=1.5)
+    assert sorted(cohort.rglob("*")) == before and not list(tmp_path.iterdir())
+    assert s3net_here(command, cohort, "--dry-run", "--resume").returncode == 2
+    assert "-o RUN is missing" in s3net_here(command, cohort).stderr
+
+
 def test_a_folder_with_a_run_is_not_overwritten(run, cohort, tmp_path):
     refused(s3net_here("finetune", cohort, "-o", run[0], *QUICK), "holds a training run already", "--resume")
     refused(s3net_here("pretrain", cohort, "-o", run[0], *SMALL, "--resume"), "holds a run of 'finetune'")

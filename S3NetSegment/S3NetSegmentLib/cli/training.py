@@ -14,6 +14,7 @@ from typing import NamedTuple
 from .. import __version__
 from .arguments import add_common, device, whole
 from .terminal import ProgressDisplay, shown_path
+from .training_trial import logging_each_step, try_training
 
 _STARTED = time.time()  # what was asked of an earlier process does not concern this one
 _ONE_REQUEST = 2.0  # seconds; a Ctrl-C may reach a process of torchrun twice, from the terminal and from torchrun
@@ -22,7 +23,7 @@ _ONE_REQUEST = 2.0  # seconds; a Ctrl-C may reach a process of torchrun twice, f
 def add_run_options(parser: argparse.ArgumentParser, presets: tuple[str, ...], default: str, explained: str) -> None:
     """Options of a training run."""
     parser.add_argument("cohort", metavar="COHORT", help="the cohort folder: images/, labels/, optional cohort.json")
-    parser.add_argument("-o", "--output", metavar="RUN", required=True, help="folder of the run, made if need be")
+    parser.add_argument("-o", "--output", metavar="RUN", help="folder of the run, made if need be")
     parser.add_argument("--preset", choices=presets, default=default, help=explained)
     group = parser.add_argument_group("how long")
     group.add_argument(
@@ -32,6 +33,10 @@ def add_run_options(parser: argparse.ArgumentParser, presets: tuple[str, ...], d
     group.add_argument(
         "--resume", action="store_true",
         help="go on with the run in RUN, with the settings that it was begun with (or begin, if there is none)",
+    )  # fmt: skip
+    group.add_argument(
+        "--dry-run", action="store_true",
+        help="only read the cohort and make a few steps, and say how long the run would take here; nothing is kept",
     )  # fmt: skip
     group = parser.add_argument_group("computing")
     group.add_argument(
@@ -45,6 +50,14 @@ def add_run_options(parser: argparse.ArgumentParser, presets: tuple[str, ...], d
     )  # fmt: skip
     group.add_argument("--skip-bad", action="store_true", help="leave out cases that cannot be read, and say so")
     add_common(parser)
+
+
+def check_run_options(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuses arguments that contradict each other. Exits with code 2."""
+    if arguments.output is None and not arguments.dry_run:
+        parser.error("-o RUN is missing: the folder of the run")
+    if arguments.dry_run and arguments.resume:
+        parser.error("--dry-run measures a new run; leave out --resume")
 
 
 def configured(arguments: argparse.Namespace, configuration, folder):
@@ -88,14 +101,17 @@ def refuse_used_folder(arguments: argparse.Namespace, folder) -> None:
         )
 
 
-def run_training(arguments: argparse.Namespace, begin) -> int:
-    """Runs ``begin(folder, device, processes, stop)``, which returns the steps of a training, to the end.
+def run_training(arguments: argparse.Namespace, begin_with) -> int:
+    """Runs ``begin_with(arguments, folder, device, processes, stop)``, which returns the steps of a training, to the end.
 
     Ctrl-C, a polite kill or :meth:`RunFolder.ask_to_stop` ends it after the present step, with its state saved; a second
     Ctrl-C at once. The exit code is then 128 and the number of the signal (130, 143), 130 where it was asked otherwise.
     ``torchrun`` passes both signals on to its processes and itself ends with 1 whatever their codes are; they say in the
     folder how the run ended.
     """
+    if arguments.dry_run:
+        trial = logging_each_step(arguments)
+        return try_training(arguments, lambda *run: begin_with(trial, *run))
     from ..engine.training.processes import joined_processes
     from ..engine.training.run_folder import RunFolder
 
@@ -107,7 +123,7 @@ def run_training(arguments: argparse.Namespace, begin) -> int:
             def wishes_stop() -> bool:
                 return bool(asked) or folder.stop_is_asked
 
-            steps = begin(folder, where, processes, lambda: processes.count > 1 and wishes_stop())
+            steps = begin_with(arguments, folder, where, processes, lambda: processes.count > 1 and wishes_stop())
             try:
                 result = _drained(steps, wishes_stop, quiet, processes, folder)
                 if result is None or result.reason == "stopped":
