@@ -148,6 +148,7 @@ def run_training(arguments: argparse.Namespace, begin_with) -> int:
 def _drained(steps, wishes_stop, quiet: bool, processes, folder):
     """The result of ``steps``; None if a stop was asked for."""
     with ProgressDisplay(quiet) as display:
+        folder.on_entry = lambda entry: display.note(entry["text"]) if entry.get("event") == "note" else None
         while True:
             try:
                 step = next(steps)
