@@ -55,7 +55,7 @@ def _report(arguments: argparse.Namespace, seconds: float, steps: int, device: s
     total = seconds * steps
     facts = {
         "command": arguments.command, "version": __version__, "device": device, "seconds_per_step": round(seconds, 4),
-        "steps": steps, "seconds": round(total, 1), "notes": notes,
+        "steps": steps, "seconds": round(total, 1), "duration": duration(total), "notes": notes,
     }  # fmt: skip
     if arguments.minutes:
         facts["steps_in_time"] = min(steps, int(60 * arguments.minutes / seconds))
@@ -63,7 +63,7 @@ def _report(arguments: argparse.Namespace, seconds: float, steps: int, device: s
         print(json.dumps(facts, indent=2))
         return
     print(
-        f"{seconds:.2g} s per step on {device}: all {steps} steps take about {duration(total)}, validation not counted"
+        f"{seconds:.2g} s per step on {device}: all {steps} steps take about {facts['duration']}, validation not counted"
     )
     if arguments.minutes:
         print(f"in {arguments.minutes:g} min about {facts['steps_in_time']} steps fit")

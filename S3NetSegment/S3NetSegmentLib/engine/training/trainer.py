@@ -284,7 +284,7 @@ class Trainer:
         if self._folder is None or not self._folder.has_state:
             return f"no state was saved before. Begin anew with {change}"
         step = self._folder.read_state()["step"]
-        return f"the state of step {step} is kept. Go on from there (resume) with {change}"
+        return f"the state of step {step} is kept. Go on from there (resume), or begin anew, with {change}"
 
     def _kept_names(self, tensors: Mapping) -> list[str]:
         unchanging = set(getattr(self.task, "unchanging", ()))
