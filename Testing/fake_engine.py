@@ -53,6 +53,10 @@ class FakeRegions:
                 raise InputError(f"point {voxel} is outside")
         return FakeChoice(self, list(inside), list(outside), 2 if radius_mm is None else 4)
 
+    def object_steps(self, inside, outside=(), radius_mm=None):
+        yield Step(0.5, "Searching objects")
+        return self.object_at(inside, outside, radius_mm)
+
     def main_object(self):
         middle = tuple((a + b) // 2 for a, b in zip(self.extent.start, self.extent.stop, strict=True))
         return FakeChoice(self, [middle], [], 1) if self._main else None

@@ -2,7 +2,8 @@
 
     --pictures      2D pictures and slices on one CPU thread: search, first object, granularity step, further point
     --volumes       whole volumes (256x256x100 and, with --large, 512x512x300), each in a process of its own, with the peak
-                    memory above the loaded volume
+                    memory above the loaded volume and the longest step of progress, in which a window stands still (in
+                    brackets the same in seconds of the processor, which a busy machine changes less)
 
 Without options both are run. Volumes are shipped or shared images resampled to the size, so that their contents are real.
 """
@@ -51,8 +52,10 @@ def main() -> None:
     elif both:  # threads are counted when a process starts
         subprocess.run([sys.executable, __file__, "--pictures"], check=True)
     if options.volumes or both:
-        print("\n| volume | search, s | first object, s | other step, s | further point, s | peak above volume, GB |")
-        print("|---|---|---|---|---|---|")
+        print(
+            "\n| volume | search, s | first object, s | other step, s | further point, s | longest step, ms | peak above volume, GB |"
+        )
+        print("|---|---|---|---|---|---|---|")
         for name in list(VOLUMES)[: 2 if options.large else 1]:
             sys.stdout.flush()
             subprocess.run([sys.executable, __file__, "--one", name], check=True)
@@ -78,18 +81,19 @@ def pictures() -> None:
         ("grey 512x512", big),
     ):
         drain(find_regions(image))  # imports and first use
-        rows = [timed(image) for _ in range(REPEATS)]
+        rows = [timed(image)[0] for _ in range(REPEATS)]
         search, first, step, point = np.median(rows, 0)
         print(f"| {name} | {search:.2f} | {first:.2f} | {1000 * step:.0f} | {1000 * point:.0f} |", flush=True)
 
 
-def timed(image: Volume) -> tuple[float, float, float, float]:
-    """Seconds of the search, of the first object, of another step of granularity and of a further point."""
+def timed(image: Volume) -> tuple[list[float], list]:
+    """Seconds of the search, of the first object, of another step of granularity and of a further point; the longest step
+    of the first two, see :func:`stepped`."""
     i, j, k = (n // 2 for n in image.size)
+    search, regions, *found = stepped(find_regions(image))
+    object_seconds, choice, *chosen = stepped(regions.object_steps([(i, j, k)]))
+    longest = [max(both) for both in zip(found, chosen, strict=True)]
     marks = [time.perf_counter()]
-    regions = drain(find_regions(image))
-    marks.append(time.perf_counter())
-    choice = regions.object_at([(i, j, k)])
     _ = choice.mask
     marks.append(time.perf_counter())
     _ = choice.at(choice.index + 1).mask
@@ -97,7 +101,26 @@ def timed(image: Volume) -> tuple[float, float, float, float]:
     beside = (i + image.size[0] // 5, j + image.size[1] // 7, k)
     _ = regions.object_at([(i, j, k), beside]).mask
     marks.append(time.perf_counter())
-    return tuple(np.diff(marks))
+    first, step, point = np.diff(marks)
+    return [search, object_seconds + first, step, point], longest
+
+
+def stepped(steps) -> tuple[float, object, tuple[float, str], tuple[float, str]]:
+    """Seconds and result of long work; the longest time between two steps of progress and what was being done then, in
+    seconds and in those of the processor."""
+    start = wall = time.perf_counter()
+    busy, message = time.process_time(), "start"
+    longest = busiest = (0.0, "")
+    while True:
+        try:
+            step, result = next(steps), None
+        except StopIteration as stop:
+            step, result = None, stop.value
+        now, used = time.perf_counter(), time.process_time()
+        longest, busiest = max(longest, (now - wall, message)), max(busiest, (used - busy, message))
+        if step is None:
+            return now - start, result, longest, busiest
+        wall, busy, message = now, used, step.message
 
 
 def volume_row(name: str) -> None:
@@ -113,9 +136,13 @@ def volume_row(name: str) -> None:
     array += np.random.default_rng(0).normal(0, 12, shape[1:]).astype(np.int16)
     del small
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    search, first, step, point = timed(Volume(array, matrix))
+    (search, first, step, point), (longest, busiest) = timed(Volume(array, matrix))
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
-    print(f"| {name} | {search:.1f} | {first:.1f} | {step:.2f} | {point:.2f} | {peak:.2f} |", flush=True)
+    print(
+        f"| {name} | {search:.1f} | {first:.1f} | {step:.2f} | {point:.2f} | "
+        f"{1000 * longest[0]:.0f} ({1000 * busiest[0]:.0f}, {busiest[1]}) | {peak:.2f} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

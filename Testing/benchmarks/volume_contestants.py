@@ -12,7 +12,7 @@ from scipy import ndimage
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.resample import mask_to_grid, shrunk_features
-from S3NetSegmentLib.engine.objects.volume_objects import VolumeObjects
+from S3NetSegmentLib.engine.objects import objects_of_volume
 from S3NetSegmentLib.engine.progress import drain
 from S3NetSegmentLib.engine.regions.clustering import kmeans, nearest_centre
 from S3NetSegmentLib.engine.regions.maps3d import volume_maps, volume_working_shape
@@ -31,7 +31,7 @@ class Product:
         self.spacing = tuple(spacing * self.native / self.shape)
         features = drain(shrunk_features(volume.array, intensity_scale(volume), self.shape))
         maps = drain(volume_maps(features, self.spacing, SegmentSettings(seed=seed), np.random.default_rng([seed, 1])))
-        self.objects = VolumeObjects(features, maps, self.spacing, ranker)
+        self.objects = drain(objects_of_volume(features, maps, self.spacing, ranker))
 
     def answers(self, point, radius_mm=None) -> tuple[list[np.ndarray], object]:
         """Native masks of the offered answers, and the ranked candidates."""

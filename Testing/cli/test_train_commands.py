@@ -16,6 +16,7 @@ from command_line import SCRIPT, environment, s3net_here, start
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
+from S3NetSegmentLib.engine.training.model_file import load_encoder_file
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 
 SMALL = ("--preset", "tiny", "--set", "slice_side=48", "--set", "log_every=1")
@@ -145,6 +146,34 @@ def test_pretraining_is_a_start_for_finetuning_and_its_encoder_serves_few_shot(c
     )
 
 
+def test_a_pretrained_network_with_decoders_is_a_start_for_two_models(cohort, tmp_path):
+    """With next to no learning rate the fine-tuned model is what it began with."""
+    options = (
+        "decoder_weight=1",
+        "global_weight=0.5",
+        "negatives_from=slice",
+        "init_from=key",
+        "queries=64",
+        "batch=4",
+    )
+    options = [text for option in options for text in ("--set", option)]
+    succeeded(s3net_here("pretrain", cohort, "-o", tmp_path / "pre", *SMALL, *options, "--steps", "2", "-q"))
+    entries = list(RunFolder(tmp_path / "pre").entries())
+    assert {"contrast", "decoder_contrast", "global_contrast"} <= entries[-2].keys()
+    begun = load_encoder_file(tmp_path / "pre" / "model.pt").network
+    assert begun(torch.rand(1, 1, 48, 48))[0].shape == (1, 32, 24, 24), "both decoders at the contrasted level"
+    still = ("--set", "streams=models", "--set", "learning_rate=1e-8", "--steps", "1", "-q")
+    init = ("--init", tmp_path / "pre" / "model.pt")
+    succeeded(s3net_here("finetune", cohort, "-o", tmp_path / "fine", *init, *QUICK, *still))
+    content = torch.load(tmp_path / "fine" / "model.pt")
+    assert content["network"]["streams"] == "models"
+    for name, tensor in begun.encoder.named_parameters():
+        own = [name, name.replace("encoder.", "second_encoder.", 1)] if name.startswith("encoder.") else [name]
+        assert all(torch.allclose(content["tensors"][n], tensor, atol=1e-6) for n in own), name
+    image = cohort / "images" / "case00.nii.gz"
+    succeeded(s3net_here("apply", tmp_path / "fine" / "model.pt", image, "-o", tmp_path / "labels.nii.gz", "-q"))
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGKILL", "request"])
 def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, way):
@@ -253,6 +282,9 @@ def test_bad_cohorts_and_settings_are_refused_in_one_line_and_leave_nothing_behi
         refused(s3net_here("finetune", *arguments, "-o", tmp_path / "run"), text)
         assert not (tmp_path / "run").exists()
     refused(s3net_here("pretrain", cohort, "--preset", "paper", "-o", tmp_path / "run"), "for --method alpnet")
+    for command in (("finetune",), ("pretrain",), ("evaluate", "model.pt")):
+        refused(s3net_here(*command, cohort, "-o", cohort / "labels" / "run"), "among the labels of the cohort")
+    assert not (cohort / "labels" / "run").exists()
     bare = write_cohort(tmp_path / "bare", 0, 2)
     refused(s3net_here("finetune", bare, "-o", tmp_path / "run", *QUICK), "no case of cohort", "is labelled")
 

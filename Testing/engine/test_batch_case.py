@@ -12,9 +12,10 @@ import pytest
 from batch_cases import QUICK, QUICK_FEW_SHOT, write_disk, write_drawn_ball, write_manifest
 from image_files import write_dicom_series
 
-from S3NetSegmentLib.engine import Volume, drain
+from S3NetSegmentLib.engine import Volume, drain, file_lock
 from S3NetSegmentLib.engine.batch import one_case, records
 from S3NetSegmentLib.engine.batch.case import Case
+from S3NetSegmentLib.engine.batch.folder_lock import announced, is_current
 from S3NetSegmentLib.engine.batch.manifest import read_manifest
 from S3NetSegmentLib.engine.batch.one_case import run_case
 from S3NetSegmentLib.engine.batch.resume import make_plan
@@ -260,6 +261,38 @@ def test_an_input_that_is_replaced_while_it_is_used_is_a_failure(tmp_path, disk,
     monkeypatch.setattr(one_case, "_segment", _after(lambda: write_disk(Path(case.image), 9), one_case._segment))
     record = run_case(case, tmp_path / "out")
     assert record["status"] == "failed" and "was changed while" in record["error"]
+
+
+@pytest.mark.parametrize("asked_until", [0, 1, 2], ids=["at the start", "before writing", "at the end"])
+def test_a_case_that_nobody_wants_any_more_leaves_no_record(tmp_path, disk, asked_until):
+    asked = []
+
+    def wanted():
+        asked.append(1)
+        return len(asked) <= asked_until
+
+    record = run_case(disk[0], tmp_path / "out", wanted=wanted)
+    assert not [n for n in names_in(tmp_path / "out") if n.endswith(".json")] and len(asked) == asked_until + 1
+    assert asked_until == 2 or (
+        record["status"] == "failed" and "has ended" in record["error"] and not names_in(tmp_path / "out")
+    )
+
+
+def test_only_the_last_announced_run_is_current(tmp_path):
+    with announced(tmp_path) as first:
+        assert is_current(tmp_path, first)
+        with announced(tmp_path) as second:
+            assert is_current(tmp_path, second) and not is_current(tmp_path, first)
+        assert not is_current(tmp_path, second)
+    assert not is_current(tmp_path, first) and not names_in(tmp_path)
+
+
+def test_a_folder_without_locks_is_said(tmp_path, disk, monkeypatch):
+    monkeypatch.setattr(file_lock, "_locked", lambda file, shared=False: None)
+    told = []
+    folder = tmp_path / "out"
+    run_plan(make_plan([disk[0]], folder, False), folder, InThisProcess(folder), on_note=told.append)
+    assert len(told) == 1 and "knows no locks" in told[0]
 
 
 def _after(act, work):

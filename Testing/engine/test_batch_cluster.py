@@ -3,9 +3,10 @@
 import os
 import signal
 import sys
+import time
 
 import pytest
-from batch_cases import write_cohort, write_disk
+from batch_cases import QUICK, write_cohort, write_disk
 
 from S3NetSegmentLib.engine import InputError, ResourceError
 from S3NetSegmentLib.engine.batch.cluster import Cluster
@@ -58,6 +59,38 @@ def test_a_failed_case_on_a_cluster_is_recorded_and_stops_the_others_on_request(
     write_disk(tmp_path / "in" / "d0.png")
     again = make_plan(plan.cases, tmp_path / "out", resume=True)
     assert [case.name for case in again.todo] == ["d0"]
+
+
+def test_after_an_interruption_a_worker_that_still_computes_writes_nothing(tmp_path, cluster):
+    manifest = write_cohort(tmp_path, 4)
+    out = tmp_path / "out"
+    lines = manifest.read_text().splitlines()
+    slow = "sources=s3net; fit_size=64; steps=8"
+    manifest.write_text("\n".join([*lines[:2], *(line.replace(QUICK, slow) for line in lines[2:])]) + "\n")
+    plan = make_plan(read_manifest(manifest, out), out, False)
+
+    def interrupt(event):
+        if event.kind == "finished":
+            time.sleep(0.3)  # the workers are in the middle of the other cases
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(plan, out, Cluster(out, cluster.scheduler_address, "cpu"), on_event=interrupt)
+    kept = sorted(path.name for path in out.rglob("*.seg.nrrd"))
+    until = time.monotonic() + 120
+    distributed = pytest.importorskip("distributed")
+    with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+        while any(client.run(_is_computing).values()) and time.monotonic() < until:
+            time.sleep(0.2)
+        assert not any(client.run(_is_computing).values())
+    assert sorted(path.name for path in out.rglob("*.seg.nrrd")) == kept == ["d0.seg.nrrd"]
+    assert sorted(path.name for path in (out / "records").glob("*.json")) == ["d0.json"]
+
+
+def _is_computing():
+    """On a worker: whether a case is being done there."""
+    module = sys.modules.get("S3NetSegmentLib.engine.batch.one_case")
+    return module is not None and module._ONE_AT_A_TIME.locked()
 
 
 def test_without_dask_the_message_says_what_to_install(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,8 +15,10 @@ from S3NetSegmentLib.engine.methods.ideal_finetuning import (
 )
 from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining
 from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import pretraining_preset
+from S3NetSegmentLib.engine.nets.moving_average import measure_statistics
 
 TINY = finetuning_preset("tiny")
+CREDULOUS = dataclasses.replace(TINY, trust=False)  # every pseudo-label counts from the first step
 PAPER = dataclasses.replace(finetuning_preset("paper"), network="tiny")
 
 
@@ -32,6 +35,13 @@ def batch(step=0, seed=0, labelled=2, unlabelled=3, size=32):
         "step": step,
         "rank": 0,
     }
+
+
+def trusted(task):
+    """``task`` whose teacher has found every class on labelled slices."""
+    for _ in range(40):
+        task.trust.observe(batch()["labels"], batch()["labels"])
+    return task
 
 
 def total(losses):
@@ -57,6 +67,9 @@ def test_the_same_batch_gives_the_same_losses_whatever_the_global_random_state(s
     [
         {},
         {"views": "same", "teacher": "network", "pseudo_dice": False},
+        {"trust": False},
+        {"swap": False},
+        {"labelled_view": "strong"},
         {"mix": "off"},
         {"mix": "unlabelled"},
         {"teacher": "network"},
@@ -68,8 +81,8 @@ def test_the_same_batch_gives_the_same_losses_whatever_the_global_random_state(s
     ],
 )
 def test_every_option_teaches_the_network_and_not_its_average(changes):
-    task = IdealFinetuning(2, dataclasses.replace(TINY, threshold=0.0, **changes))
-    losses = task(batch(), 1.0)
+    task = trusted(IdealFinetuning(2, dataclasses.replace(TINY, threshold=0.0, **changes)))
+    losses = task(batch(labelled=4), 1.0)
     total(losses).backward()
     assert losses["unlabelled"] > 0
     assert ("spatial" in losses) is ("spatial_weight" in changes)
@@ -79,7 +92,7 @@ def test_every_option_teaches_the_network_and_not_its_average(changes):
 
 
 def test_the_weight_of_the_unlabelled_slices_rises():
-    settings = dataclasses.replace(TINY, threshold=0.0, ramp_share=0.5)
+    settings = dataclasses.replace(CREDULOUS, threshold=0.0, ramp_share=0.5)
     early, late, end = (IdealFinetuning(2, settings)(batch(), t)["unlabelled"].item() for t in (0.0, 0.5, 1.0))
     assert early == pytest.approx(0.0067379 * late, rel=1e-4)
     assert late == end
@@ -102,12 +115,12 @@ def test_spatial_consistency_alone_needs_unlabelled_slices_too():
 
 
 def test_no_pseudo_label_counts_below_the_threshold_or_in_the_padding():
-    unsure = IdealFinetuning(2, dataclasses.replace(TINY, threshold=1.0, mix="off"))
+    unsure = IdealFinetuning(2, dataclasses.replace(CREDULOUS, threshold=1.0, mix="off"))
     losses = unsure(batch(), 1.0)
     assert losses["unlabelled"] == losses["_confident"] == 0
     padded = batch()
     padded["valid"][:] = False
-    losses = IdealFinetuning(2, dataclasses.replace(TINY, threshold=0.0, mix="off"))(padded, 1.0)
+    losses = IdealFinetuning(2, dataclasses.replace(CREDULOUS, threshold=0.0, mix="off"))(padded, 1.0)
     assert losses["unlabelled"] == losses["_confident"] == 0
 
 
@@ -123,8 +136,51 @@ def test_drawn_labels_are_pasted_with_their_slices():
     padded = batch(labelled=3, unlabelled=8)
     padded["valid"][:] = False
     for mix, counts in (("both", True), ("unlabelled", False)):
-        task = IdealFinetuning(2, dataclasses.replace(TINY, threshold=1.0, mix=mix))
+        task = IdealFinetuning(2, dataclasses.replace(CREDULOUS, threshold=1.0, mix=mix))
         assert bool(task(padded, 1.0)["_confident"] > 0.02) is counts
+
+
+def test_it_is_training_on_labelled_slices_alone_until_the_teacher_deserves_trust():
+    alone = IdealFinetuning(2, dataclasses.replace(TINY, unlabelled_weight=0.0), seed=1)
+    task = IdealFinetuning(2, TINY, seed=1)
+    for step in (1, 2, 3):
+        losses, expected = (t(batch(step, labelled=4), 0.5) for t in (task, alone))
+        assert losses["_trust"] == 0
+        assert "unlabelled" not in losses
+        assert torch.equal(losses["supervised"], expected["supervised"])
+    assert "unlabelled" in trusted(task)(batch(1, labelled=4), 0.5)
+
+
+def test_unlabelled_slices_take_the_place_of_labelled_ones(monkeypatch):
+    task = trusted(IdealFinetuning(2, TINY))
+    sizes = []
+    streams = task.network.streams
+    monkeypatch.setattr(task.network, "streams", lambda images: sizes.append(len(images)) or streams(images))
+    task(batch(step=1, labelled=8, unlabelled=4), 1.0)
+    task.trust.overlap.mul_(0.5)  # half trust
+    task(batch(step=1, labelled=8, unlabelled=4), 1.0)
+    task(batch(step=1, labelled=2, unlabelled=4), 1.0)
+    assert sizes == [8, 8, 2]
+
+
+def test_a_class_that_the_teacher_does_not_find_gives_no_pseudo_labels():
+    task = IdealFinetuning(3, dataclasses.replace(TINY, threshold=0.0))
+    labels = torch.tensor([0, 1, 2]).repeat(10).view(1, 5, 6)
+    task.trust.observe(labels.clamp_max(1), labels)
+    known = torch.zeros_like(labels)
+    found, weights = task._judged((labels, torch.ones_like(labels, dtype=torch.bool)), known)
+    assert torch.equal(found, labels)
+    assert (weights[labels == 1] > 0).all()
+    assert (weights[labels != 1] == 0).all(), "the background may hide the class that is not found"
+
+
+def test_trust_comes_from_what_the_teacher_finds_on_labelled_slices():
+    task = IdealFinetuning(2, TINY, seed=1)
+    task(batch(step=1), 0.0)
+    assert task.trust.total.sum() == 0, "not every step looks"
+    task(batch(step=4), 0.0)
+    pixels = task.trust.total.sum() / 2
+    assert 2 * 32 * 32 / 2 < pixels <= 2 * 32 * 32, "the labelled slices, less their margins"
 
 
 @pytest.mark.parametrize("mix", ["unlabelled", "both"])
@@ -153,6 +209,37 @@ def test_image_pseudo_labels_and_confidence_of_the_mixed_view_belong_together(mo
     for (labels, sure), shift in zip(mixed, (0, 1), strict=True):
         assert torch.equal(labels, torch.where(seen < 4, (seen + shift) % 4, seen))
         assert torch.equal(sure, torch.where(seen < 4, labels % 2 == 0, True))
+
+
+def test_the_teacher_is_normalised_by_slices_as_they_are():
+    """And not by those that the network learns from, which are turned, shifted and changed in their intensities."""
+    task = IdealFinetuning(2, TINY)
+    shown = batch(labelled=4, unlabelled=4)
+    task(shown, 0.0)
+    first = task.average.encoder.levels[0]
+    unchanged = first[0](torch.cat((shown["labelled"], shown["unlabelled"])))
+    assert torch.allclose(first[1].running_mean, unchanged.mean((0, 2, 3)), atol=1e-5)
+    before = first[1].running_mean.clone()
+    task.after_step(0.0)
+    task(batch(step=1, seed=1), 0.0)
+    assert torch.equal(first[1].running_mean, before), "between two looks they stay"
+    task(batch(step=4, seed=1, labelled=4, unlabelled=4), 0.0)
+    assert not torch.equal(first[1].running_mean, before)
+    images = batch(labelled=4)["labelled"]
+    answers = [measure_statistics(task.average.train(), images, 0.1)[0] for _ in range(2)]
+    assert torch.equal(*answers), "without dropout"
+
+
+def test_rotations_widen_in_the_first_steps():
+    task = IdealFinetuning(2, dataclasses.replace(TINY, rotation=90.0, rotation_steps=100, shear=0.0))
+    images = torch.zeros(64, 1, 32, 32)
+
+    def largest(step):
+        linear = task._affine(images, step, torch.Generator().manual_seed(1)).matrix[:, :, :2]
+        return np.degrees(np.abs(np.arctan2(linear[:, 1, 0], linear[:, 0, 0]))).max()
+
+    assert largest(9) <= 9 + 1e-6
+    assert 80 < largest(99) == largest(5000) <= 90 + 1e-6
 
 
 def test_the_average_answers_and_follows_the_network():

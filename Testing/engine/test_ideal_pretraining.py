@@ -45,6 +45,7 @@ def test_the_same_batch_gives_the_same_losses_whatever_the_global_random_state()
         {"level": 2},
         {"queries": 7},
         {"negatives": 9},
+        {"negatives_from": "slice"},
         {"normalization": "group"},
         {"global_weight": 0.5},
         {"global_weight": 0.5, "same_height": 0.5},
@@ -127,6 +128,15 @@ def test_the_model_keeps_the_branch_that_is_asked_for():
         kept = task.predictor().levels[0][0].weight
         assert torch.equal(kept, getattr(task, branch).encoder.levels[0][0].weight)
     assert not torch.equal(task.query.encoder.levels[0][0].weight, task.key.encoder.levels[0][0].weight)
+
+
+def test_other_slices_can_be_left_out_of_the_negatives():
+    near = dataclasses.replace(TINY, neighbourhood=16.0)  # no cell of the same slice is a negative
+    assert IdealPretraining(near)(batch(), 0.0)["contrast"] > 0.5
+    alone = dataclasses.replace(near, negatives_from="slice")
+    assert IdealPretraining(alone)(batch(), 0.0)["contrast"].item() == pytest.approx(0, abs=1e-6)
+    within = dataclasses.replace(TINY, negatives_from="slice")
+    assert 0.5 < IdealPretraining(within)(batch(), 0.0)["contrast"] < IdealPretraining(TINY)(batch(), 0.0)["contrast"]
 
 
 def test_slices_at_the_same_height_are_no_negatives_at_the_same_place():

@@ -8,12 +8,12 @@ from pathlib import Path
 RUN = Path(__file__).resolve().parents[1] / "reliability" / "run"
 
 
-def test_hostile_inputs_are_read_or_refused_and_random_geometries_come_out_in_place():
-    command = [sys.executable, str(RUN), "--inputs", "60", "--cases", "6"]
+def test_hostile_inputs_are_read_or_refused():
+    command = [sys.executable, str(RUN), "--suite", "fuzz", "--suite", "arguments", "--inputs", "60", "--lists", "14"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=280, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert re.search(r"fuzz +60 inputs in .* 0 failures", done.stdout), done.stdout
-    assert re.search(r"geometry +6 cases in .* 0 failures", done.stdout), done.stdout
+    assert re.search(r"arguments +14 lists in .* 0 failures", done.stdout), done.stdout
 
 
 def test_the_fuzzer_itself_sees_a_wrong_error_and_a_file_that_appears(tmp_path):
@@ -27,7 +27,29 @@ def test_the_fuzzer_itself_sees_a_wrong_error_and_a_file_that_appears(tmp_path):
         "found = fuzz.run(2, 0)\n"
         "sys.exit(not (len(found) == 2 and 'KeyError' in found[0] and 'it wrote' in found[1]))"
     )
+    assert _in_suite(code) == 0
+
+
+def test_the_trial_of_arguments_sees_a_wrong_exit_code_a_traceback_and_a_file_in_a_wrong_place():
+    code = (
+        "import sys, arguments; from pathlib import Path; from subprocess import CompletedProcess\n"
+        "ends = iter([(7, ''), (1, 'Traceback (most recent call last)'), (2, ''), (2, 's3net: error: no'), (0, 'write'), (0, '')])\n"
+        "def fake(*given):\n"
+        "    number, text = next(ends)\n"
+        "    if text == 'write': Path('elsewhere').write_text('x')\n"
+        "    return CompletedProcess(given, number, '', text)\n"
+        "arguments.s3net_here = fake\n"
+        "found = arguments.run(6, 0)\n"
+        "signs = ('exit code 7', 'Traceback', 'without a word', 'no remedy', 'it wrote')\n"
+        "sys.exit(not all(any(sign in each for each in found) for sign in signs) or any('list 5' in each for each in found))"
+    )
+    assert _in_suite(code) == 0
+
+
+def _in_suite(code: str) -> int:
+    """The exit code of a Python that runs ``code`` beside the suites."""
     paths = [str(RUN.parent), str(RUN.parents[1]), str(RUN.parents[2] / "S3NetSegment")]
     code = f"import sys; sys.path[:0] = {paths!r}\n{code}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout, done.stderr)
+    return done.returncode

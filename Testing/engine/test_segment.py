@@ -72,6 +72,18 @@ def test_the_ladder_grows_and_the_choice_can_step_along_it():
     assert choice.at(-5).index == 0 and choice.at(10_000).index == choice.steps - 1
 
 
+@pytest.mark.parametrize("make", [picture, ball_volume])
+def test_an_object_is_found_in_steps_and_then_remembered(make):
+    volume, truth = make()
+    regions = drain(find_regions(volume))
+    k, j, i = (int(n) for n in np.argwhere(truth)[truth.sum() // 2])
+    steps = [step.fraction for step in regions.object_steps([(i, j, k)])]
+    assert len(steps) >= (8 if truth.shape[0] > 1 else 1)
+    assert steps == sorted(steps) and 0 <= steps[0] <= steps[-1] <= 1
+    assert not list(regions.object_steps([(i, j, k)]))
+    assert regions.object_at([(i, j, k)]).index == drain(find_regions(volume)).object_at([(i, j, k)]).index
+
+
 def test_further_points_add_and_remove_regions():
     volume, disk = picture()
     regions = drain(find_regions(volume))

@@ -133,7 +133,9 @@ def test_after_a_loss_that_was_no_number_the_run_goes_on_with_the_remedies_that_
             losses = super().forward(batch, progress)
             return losses if self.rate < 0.02 or batch["step"] < 7 else {"match": losses["match"] * float("inf")}
 
-    with pytest.raises(TrainingError, match=r"Go on from there \(resume\), or begin anew, with one of learning_rate=0.013"):
+    with pytest.raises(
+        TrainingError, match=r"Go on from there \(resume\), or begin anew, with one of learning_rate=0.013"
+    ):
         drain(toy_trainer(tmp_path, task=Fragile(), checkpoint_minutes=0.0).run())
     task = Fragile()
     task.rate = 0.0125

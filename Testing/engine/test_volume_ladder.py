@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.engine.objects import VolumeObjects, volume_ladder, volume_masks
+from S3NetSegmentLib.engine.objects import objects_of_volume, volume_ladder, volume_masks
 from S3NetSegmentLib.engine.objects.fitted_size import Sized, fitted
 from S3NetSegmentLib.engine.progress import drain
 from S3NetSegmentLib.engine.regions.maps3d import volume_maps
@@ -26,7 +26,7 @@ def noisy_bodies():
 def objects():
     features, spacing = noisy_bodies(), (1.0, 1.0, 1.0)
     maps = drain(volume_maps(features, spacing, SegmentSettings(), np.random.default_rng(0)))
-    return VolumeObjects(features, maps, spacing)
+    return drain(objects_of_volume(features, maps, spacing))
 
 
 def free_sizes(objects, ranked):

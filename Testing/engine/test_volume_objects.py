@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.engine.objects import VolumeObjects
+from S3NetSegmentLib.engine.objects import objects_of_volume
 from S3NetSegmentLib.engine.progress import drain
 from S3NetSegmentLib.engine.regions.maps3d import volume_maps, volume_working_shape
 from S3NetSegmentLib.engine.settings import SegmentSettings
@@ -28,7 +28,7 @@ def noisy(values, seed=0, noise=0.03):
 
 def objects_of(features, spacing=ISOTROPIC, seed=0):
     maps = drain(volume_maps(features, spacing, SegmentSettings(), np.random.default_rng(seed)))
-    return VolumeObjects(features, maps, spacing)
+    return drain(objects_of_volume(features, maps, spacing))
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,11 @@ class TestMaps:
         maps = ball_maps
         for tree in maps.trees.values():
             assert len(tree.members(tree.path(5)[-1])) == maps.graph.count
+
+    def test_objects_are_prepared_map_by_map(self, two_balls, ball_maps):
+        fractions = [s.fraction for s in objects_of_volume(two_balls[0], ball_maps, ISOTROPIC)]
+        assert len(fractions) == sum(len(found) for source, found in ball_maps.items() if source != "supervoxels")
+        assert np.all(np.diff(fractions) > 0)
 
     def test_work_is_cut_into_many_steps_with_growing_fractions(self, two_balls):
         fractions = [
@@ -254,7 +259,7 @@ class TestSources:
     def test_a_plain_dict_of_label_maps_is_enough(self, two_balls):
         features, large, small = two_balls
         labels = (large + 2 * small).astype(np.uint8)
-        ranked = VolumeObjects(features, {"s3net": [labels]}, ISOTROPIC).ranked((20, 22, 16))
+        ranked = drain(objects_of_volume(features, {"s3net": [labels]}, ISOTROPIC)).ranked((20, 22, 16))
         assert len(ranked.masks) == 1
         assert dice(ranked.masks[0], large) > 0.9
 
@@ -263,9 +268,9 @@ class TestSources:
         half = large.copy()
         half[:, :, 16:] = False  # a cut through uniform matter that no other source sees
         maps = drain(volume_maps(features, ISOTROPIC, SegmentSettings(), np.random.default_rng(0)))
-        before = len(VolumeObjects(features, maps, ISOTROPIC).measured((20, 22, 12)).table)
+        before = len(drain(objects_of_volume(features, maps, ISOTROPIC)).measured((20, 22, 12)).table)
         maps["s3net"] = [half.astype(np.uint8)]
-        objects = VolumeObjects(features, maps, ISOTROPIC)
+        objects = drain(objects_of_volume(features, maps, ISOTROPIC))
         assert len(objects.measured((20, 22, 12)).table) == before + 1
 
 

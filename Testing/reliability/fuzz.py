@@ -81,7 +81,7 @@ class Evil:
 
 def run(count: int, seed: int) -> list[str]:
     """Tries ``count`` inputs; prints how many of which kind; returns what went wrong."""
-    _bound_memory()
+    bound_memory()
     failures: list[str] = []
     tried: Counter = Counter()
     refused: Counter = Counter()
@@ -95,7 +95,7 @@ def run(count: int, seed: int) -> list[str]:
             tried[kind] += 1
             before, started = _names(folder), time.monotonic()
             try:
-                with _time_limit(), warnings.catch_warnings():
+                with time_limit(SECONDS), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     targets[kind](rng)
             except (InputError, ResourceError):
@@ -269,17 +269,17 @@ def _names(folder: Path) -> set[str]:
 
 
 @contextlib.contextmanager
-def _time_limit():
-    """Raises Hang in the block after SECONDS, where the system has alarms."""
+def time_limit(seconds: int):
+    """Raises Hang in the block after ``seconds``, where the system has alarms."""
     if not hasattr(signal, "SIGALRM"):
         yield
         return
 
     def late(*_):
-        raise Hang(f"longer than {SECONDS} s")
+        raise Hang(f"longer than {seconds} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
+    signal.alarm(seconds)
     try:
         yield
     finally:
@@ -287,7 +287,7 @@ def _time_limit():
         signal.signal(signal.SIGALRM, before)
 
 
-def _bound_memory() -> None:
+def bound_memory() -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 

@@ -26,9 +26,9 @@ _testing = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(_testing), str(_testing.parent / "S3NetSegment")]
 
 import numpy as np  # noqa: E402
-from command_line import s3net, s3net_here  # noqa: E402
+from command_line import s3net_here  # noqa: E402
 from night_cohort import Cohort, Planned, sample_cohort, shared_cohort  # noqa: E402
-from night_kills import disturbed_on_cluster, disturbed_runs  # noqa: E402
+from night_kills import disturbed_on_cluster, disturbed_runs, s3net  # noqa: E402
 
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation  # noqa: E402

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from command_line import s3net, start
+from command_line import start
 
 _AGAIN = "tried once more"  # what a batch says when a worker died
 _FINISHED = re.compile(r"\[(\d+)/\d+\] ")
@@ -31,6 +31,13 @@ class Story:
     finished: int = 0
     lost: int = 0
     failures: list[str] = field(default_factory=list)
+
+
+def s3net(*arguments) -> subprocess.CompletedProcess:
+    """Runs s3net to its end, however long that takes."""
+    with start(*arguments) as process:
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def disturbed_runs(manifest: Path, folder: Path, count: int, jobs: int, seed: int) -> Story:

@@ -10,9 +10,9 @@ from queries import Query
 from volume_clicks import innermost_voxel, random_voxel
 from volume_scenes import VolumeScene, volume_scene
 
+from S3NetSegmentLib.engine.objects import objects_of_volume
 from S3NetSegmentLib.engine.objects.ranker import Ranker
 from S3NetSegmentLib.engine.objects.volume_features import NAMES
-from S3NetSegmentLib.engine.objects.volume_objects import VolumeObjects
 from S3NetSegmentLib.engine.progress import drain
 from S3NetSegmentLib.engine.regions.maps3d import volume_maps
 from S3NetSegmentLib.engine.settings import SegmentSettings
@@ -30,7 +30,7 @@ def volume_queries(seed: int, number: int) -> list[Query]:
     rng = np.random.default_rng([seed, number])
     made = volume_scene(rng)
     maps = drain(volume_maps(made.features, made.spacing, SegmentSettings(), rng))
-    objects = VolumeObjects(made.features, maps, made.spacing, UNTRAINED)
+    objects = drain(objects_of_volume(made.features, maps, made.spacing, UNTRAINED))
     out = []
     for mask, weight in chosen_objects(made, rng):
         for point in (innermost_voxel(mask, made.spacing), random_voxel(mask, made.spacing, rng)):

@@ -2,8 +2,8 @@
 
     Slicer --no-splash --no-main-window --python-script batch.py MANIFEST -o DIR [options]
 
-MANIFEST is the one of `s3net batch` (`s3net batch --help` explains it): a .csv or .json file, or a folder of images. Files
-are read and segmentations are written by Slicer itself. Ends with 0 if all went well, 1 if a case failed, 2 for wrong
+MANIFEST is the one of `s3net batch` (`s3net batch --help` explains it): a .csv or .json file, or a folder of images. Images of
+formats that only Slicer or one of its extensions knows are read by it; segmentations are written by Slicer itself. Ends with 0 if all went well, 1 if a case failed, 2 for wrong
 arguments or a wrong manifest, 130 or 143 if it was stopped.
 """
 

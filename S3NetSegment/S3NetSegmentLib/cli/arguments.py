@@ -182,6 +182,15 @@ def check_file_names(arguments: argparse.Namespace, parser: argparse.ArgumentPar
                 parser.error(f"{option} {path!r} is {kind}, which is never replaced; choose another name")
 
 
+def check_result_folder(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuses a folder of results among the images or labels of the cohort, where it would be taken for a case."""
+    output = os.path.realpath(arguments.output)
+    for name in ("images", "labels"):
+        kept = os.path.realpath(os.path.join(arguments.cohort, name))
+        if output == kept or output.startswith(kept + os.sep):
+            parser.error(f"--output {arguments.output!r} lies among the {name} of the cohort; choose another folder")
+
+
 def add_computing(parser: argparse.ArgumentParser, example: str = "sources=s3net", presets: bool = True) -> None:
     """Options of commands that compute: preset, settings (with an ``example``), seed, device."""
     group = parser.add_argument_group("computing")

@@ -131,7 +131,14 @@ def _run_plan(arguments: argparse.Namespace, plan) -> int:
     code = 0
     with _StopSignal() as stopped:
         try:
-            records = run_plan(plan, arguments.output, workers, keep_going=arguments.keep_going, on_event=display.show)
+            records = run_plan(
+                plan,
+                arguments.output,
+                workers,
+                keep_going=arguments.keep_going,
+                on_event=display.show,
+                on_note=display.say,
+            )
         except BaseException:
             code = stopped.exit_code  # an interrupt inside an import can surface as another error
             if not code:

@@ -8,7 +8,7 @@ import json
 import os
 
 from .. import __version__
-from .arguments import add_common, device
+from .arguments import add_common, check_result_folder, device
 from .terminal import ProgressDisplay, shown_path
 
 DESCRIPTION = """\
@@ -42,7 +42,7 @@ def register(commands) -> None:
         "--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}", help="as for the other commands"
     )
     add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: None)
+    parser.set_defaults(run=run, check=lambda arguments: check_result_folder(arguments, parser))
 
 
 def run(arguments: argparse.Namespace) -> int:

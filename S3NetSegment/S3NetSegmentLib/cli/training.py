@@ -12,7 +12,7 @@ import time
 from typing import NamedTuple
 
 from .. import __version__
-from .arguments import add_common, device, whole
+from .arguments import add_common, check_result_folder, device, whole
 from .terminal import ProgressDisplay, shown_path
 from .training_trial import logging_each_step, try_training
 
@@ -58,6 +58,8 @@ def check_run_options(arguments: argparse.Namespace, parser: argparse.ArgumentPa
         parser.error("-o RUN is missing: the folder of the run")
     if arguments.dry_run and arguments.resume:
         parser.error("--dry-run measures a new run; leave out --resume")
+    if arguments.output is not None:
+        check_result_folder(arguments, parser)
 
 
 def configured(arguments: argparse.Namespace, configuration, folder):

@@ -7,6 +7,10 @@ class InputError(ValueError):
     """Input that cannot be used: a file, an image, a point or a setting. Exit code 2 on the command line."""
 
 
+class UnknownFormatError(InputError):
+    """A file whose content is of no image format that the engine reads."""
+
+
 class ResourceError(RuntimeError):
     """The machine could not do it (memory, device, disk), with what was tried and what would help."""
 

@@ -92,11 +92,12 @@ def dice_and_cross_entropy_loss(
     The Dice of a class is 2 sum(p y) / (sum p^2 + sum y^2) over the batch, as in the protocol of SSL4MIS.
 
     :param labels: ``[N, H, W]`` (int64), 0 to K - 1; negative pixels do not count.
-    :param mask: bool ``[N, H, W]``; pixels outside it do not count either. 0 if no pixel counts.
+    :param mask: ``[N, H, W]``, what each pixel counts: bool, or 0 to 1. 0 if no pixel counts.
     """
-    counted = (labels >= 0) if mask is None else (labels >= 0) & mask
     truth = labels.clamp_min(0)
-    weight = counted.to(torch.float32)
+    weight = (labels >= 0).to(torch.float32)
+    if mask is not None:
+        weight = weight * mask
     with torch.autocast(logits.device.type, enabled=False):
         log_probabilities = logits.float().log_softmax(1)
         pixels = weight.sum()
@@ -139,7 +140,7 @@ def cross_pseudo_loss(
 
 
 def masked_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy to ``labels`` ``[N, H, W]``, summed where ``mask`` is true and labels are not negative, and divided by
+    """Cross-entropy to ``labels`` ``[N, H, W]``, weighed by ``mask`` (bool, or 0 to 1), without negative labels, and divided by
     the number of *all* pixels with a label: an unsure batch weighs less."""
     with torch.autocast(logits.device.type, enabled=False):
         each = F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="none")

@@ -109,10 +109,16 @@ class SegmentController:
         search = find_regions(
             request.volume, extent=request.extent, axis=request.axis, settings=request.settings, device=request.device
         )
-        regions = yield from within(search, 0.0, 0.8 if confidence else 1.0)
+        regions = yield from within(search, 0.0, 0.8 if confidence else 0.95)
+        # What follows is remembered by the regions.
+        if request.has_points:
+            inside, outside = request.voxels(request.inside), request.voxels(request.outside)
+            yield from within(
+                regions.object_steps(inside, outside, request.radius_mm), 0.8 if confidence else 0.95, 1.0
+            )
         if confidence:
             count = count if count in regions.counts else default_count(regions.counts)
-            yield from within(regions.confidence_steps(count=count), 0.8, 1.0)  # remembered by the regions
+            yield from within(regions.confidence_steps(count=count), 0.8, 1.0)
         return regions
 
     def _finish(self, request: SegmentRequest, regions) -> None:

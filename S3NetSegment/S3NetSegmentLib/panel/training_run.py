@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..engine import InputError
 from ..engine.images.files import replacing
+from ..engine.json_file import read_json
 from ..engine.training.run_folder import LOG, MODEL, STATUS, RunFolder
 from .training_kinds import KINDS
 from .training_log import TrainingLog
@@ -74,9 +75,9 @@ class TrainingRun:
     def order(self) -> TrainingOrder | None:
         """What the run was begun with from a panel; None if that is not known."""
         try:
-            order = TrainingOrder(**json.loads((self.folder.path / _ORDER).read_text(encoding="utf-8")))
+            order = TrainingOrder(**read_json(self.folder.path / _ORDER))
             return order if order.kind in KINDS else None
-        except (OSError, ValueError, TypeError):
+        except (InputError, TypeError):
             return None
 
     def start(self, order: TrainingOrder, resume: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""How a batch in Slicer reads images and writes segmentations: through Slicer's own readers, nodes and writers."""
+"""How a batch in Slicer reads images and writes segmentations: images become nodes, Slicer writes what they hold."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
 
 from ..engine import InputError, ResourceError, Segmentation, Volume
 from ..engine.batch.case_files import CaseFiles
-from ..engine.images.dicom.series import is_dicom
-from ..engine.images.files import file_head
+from ..engine.errors import UnknownFormatError
 from ..engine.images.reading import read_image
 from .segments import write_segmentation
 from .transforms import matrix_from_array
@@ -19,8 +20,12 @@ from .volumes import volume_from_node
 
 
 class SceneFiles(CaseFiles):
-    """Reads what Slicer reads, also formats that only Slicer (or one of its extensions) knows. DICOM series and
-    single frames of 4D images are read as on the command line. The nodes stay in the scene until :meth:`clear`."""
+    """Reads what ``s3net`` reads as ``s3net`` does, and leaves formats that it does not know to Slicer and its extensions.
+
+    Slicer's own readers would take the first of several frames without asking, straighten tilted grids, and turn the slices
+    of mirrored ones round: the slice numbers and voxels of a manifest would mean others. The nodes stay in the scene until
+    :meth:`clear`.
+    """
 
     def __init__(self):
         self._nodes = []  # (Volume, its node)
@@ -31,10 +36,12 @@ class SceneFiles(CaseFiles):
         slicer.mrmlScene.Clear()
 
     def read_image(self, path: str, frame: int | None = None, series: str | None = None) -> Volume:
-        if frame is not None or os.path.isdir(path) or _is_dicom(path):
+        try:
             volume = read_image(path, frame=frame, series=series)
             node = _node_of(volume)
-        else:
+        except UnknownFormatError:
+            if frame is not None or series is not None:
+                raise
             node = _loaded(path)
             volume = volume_from_node(node)
         self._nodes.append((volume, node))
@@ -45,11 +52,6 @@ class SceneFiles(CaseFiles):
         segmentation_node, _ = write_segmentation(segmentation, node, name=volume.name)
         if not slicer.util.saveNode(segmentation_node, str(path)) or not path.is_file():
             raise ResourceError(f"Slicer could not write {path.name!r}; is the disk full or write-protected?")
-
-
-def _is_dicom(path: str) -> bool:
-    """Whether ``path`` is a DICOM file; of one slice Slicer would read that slice alone."""
-    return os.path.isfile(path) and os.path.getsize(path) > 0 and is_dicom(Path(path), file_head(Path(path)))
 
 
 def _loaded(path: str):
@@ -66,9 +68,14 @@ def _loaded(path: str):
 
 
 def _node_of(volume: Volume):
-    """A node that shows ``volume``."""
+    """A node that shows ``volume``; it shares its voxels, so that a large image is in memory once."""
+    array = np.ascontiguousarray(volume.array)
+    array = array.view(np.uint8) if array.dtype == bool else array
+    image = vtk.vtkImageData()
+    image.SetDimensions(volume.size)
+    image.GetPointData().SetScalars(numpy_to_vtk(array.reshape(-1, 3) if volume.is_rgb else array.reshape(-1)))
     class_name = "vtkMRMLVectorVolumeNode" if volume.is_rgb else "vtkMRMLScalarVolumeNode"
-    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
-    node = slicer.util.addVolumeFromArray(np.ascontiguousarray(array), name=volume.name, nodeClassName=class_name)
+    node = slicer.mrmlScene.AddNewNodeByClass(class_name, volume.name)
+    node.SetAndObserveImageData(image)
     node.SetIJKToRASMatrix(matrix_from_array(volume.ijk_to_ras))
     return node

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ... import __version__
 from ..errors import InputError, ResourceError
 from .case import Case
+from .folder_lock import announced
 from .one_case import new_record, saved
 from .workers import Event
 
@@ -58,29 +58,29 @@ class Cluster:
         """Gives ``cases`` to the scheduler; yields what happens. Closing the iterator cancels what is not finished."""
         import distributed
 
-        run = uuid.uuid4().hex  # results of another batch must not be taken for ours
         case_of = {}
-        try:
-            for number, case in enumerate(cases):
-                future = self._client.submit(
-                    _on_worker(), str(PACKAGES), __version__, _plain(case), self._folder,
-                    self._device, key=f"s3net-{run}-{number}", pure=False, retries=1, priority=-number,
-                )  # fmt: skip
-                case_of[future.key] = case
-                self._futures[future.key] = future
-            for future in distributed.as_completed(list(self._futures.values()), loop=self._client.loop):
-                case = case_of[future.key]
-                self._futures.pop(future.key, None)
-                if future.status == "cancelled":
-                    continue
-                yield Event("finished", case, self._record(future, case))
-                future.release()
-        finally:
-            left, self._futures = list(self._futures.values()), {}
-            with contextlib.suppress(Exception):  # the scheduler may be gone; nothing is left to stop then
-                self._client.cancel(left, force=True)
-            with contextlib.suppress(Exception):
-                self._client.close(timeout=5)
+        with announced(self._folder) as run:  # results of another batch must not be taken for ours
+            try:
+                for number, case in enumerate(cases):
+                    future = self._client.submit(
+                        _on_worker(), str(PACKAGES), __version__, _plain(case), self._folder,
+                        self._device, run, key=f"s3net-{run}-{number}", pure=False, retries=1, priority=-number,
+                    )  # fmt: skip
+                    case_of[future.key] = case
+                    self._futures[future.key] = future
+                for future in distributed.as_completed(list(self._futures.values()), loop=self._client.loop):
+                    case = case_of[future.key]
+                    self._futures.pop(future.key, None)
+                    if future.status == "cancelled":
+                        continue
+                    yield Event("finished", case, self._record(future, case))
+                    future.release()
+            finally:
+                left, self._futures = list(self._futures.values()), {}
+                with contextlib.suppress(Exception):  # the scheduler may be gone; nothing is left to stop then
+                    self._client.cancel(left, force=True)
+                with contextlib.suppress(Exception):
+                    self._client.close(timeout=5)
 
     def stop_giving(self) -> None:
         """Begins no further case; those that are being done are finished."""
@@ -111,7 +111,7 @@ def _plain(case: Case) -> dict:
 def _on_worker():
     """The function that travels to the workers: by its text, since they do not have this package yet."""
 
-    def run(packages: str, version: str, case: dict, folder: str, device: str) -> dict:
+    def run(packages: str, version: str, case: dict, folder: str, device: str, name: str) -> dict:
         import sys
 
         if packages not in sys.path:
@@ -124,7 +124,7 @@ def _on_worker():
             )
         from S3NetSegmentLib.engine.batch.one_case import run_alone
 
-        return run_alone(case, folder, device)
+        return run_alone(case, folder, device, name)
 
     run.__module__ = "__main__"  # cloudpickle sends what belongs to no importable module by value
     return run

@@ -1,4 +1,4 @@
-"""What this machine has: cores, memory, graphics cards; how workers share them; and what a process has needed."""
+"""What this machine has: cores, graphics cards; how workers share them and its memory; and what a process has needed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..memory import available_memory_mb
 
 _KEPT_FREE = 0.9  # of the memory that is available now, workers get this share
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
@@ -52,26 +54,6 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
-
-
-def available_memory_mb() -> int | None:
-    """Memory that can be had now without swapping, bounded by the limit of a container; None if the system does not tell."""
-    found = []
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        found.append(int(re.search(r"MemAvailable:\s+(\d+) kB", text)[1]) // 1024)
-    except (OSError, TypeError, ValueError):
-        pass
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            numbers = [int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")) for name in (limit, used)]
-            found.append((numbers[0] - numbers[1]) >> 20)
-        except (OSError, ValueError):  # no container, or one without a limit ("max")
-            continue
-    return max(0, min(found)) if found else None
 
 
 def nvidia_cards() -> list[str]:

@@ -39,6 +39,7 @@ from ..progress import Step, drain
 from .case import Case
 from .case_files import CaseFiles
 from .fingerprint import encoder_digest, input_facts, same_content, settings_hash
+from .folder_lock import is_current
 from .machine import forget_peak_memory, peak_memory_mb
 from .output_names import DICOM_SEG, place_in
 from .records import flush_to_disk, forget, staging_folder, write_record
@@ -69,22 +70,27 @@ def run_case(
     on_step: Callable[[Step], None] | None = None,
     files: CaseFiles | None = None,
     attempt: int = 1,
+    wanted: Callable[[], bool] | None = None,
 ) -> dict:
     """Does ``case`` and writes its results and its record into ``folder``; returns the record.
 
     Never raises for what is wrong with the case: that is in the record (``status`` "failed", ``error``).
 
     :param attempt: counted from 1; above 1 after a worker was lost.
+    :param wanted: asked before anything is written; if the answer is no, nothing is.
     """
     clock = time.perf_counter()
     record = new_record(case, attempt)
     forget_peak_memory()
     try:
         with collected_image_warnings() as warned:
+            _check_wanted(wanted)
             forget(folder, case.name)  # from here on nothing of an earlier run counts
-            _make(case, folder, device, on_step, files or CaseFiles(), record)
+            _make(case, folder, device, on_step, files or CaseFiles(), record, wanted)
         record["notes"] = list(dict.fromkeys([*warned, *record["notes"]]))
         record["status"] = DONE
+    except _Unwanted as error:
+        return {**record, "error": str(error)}
     except (InputError, ResourceError) as error:
         record["error"] = str(error)
     except MemoryError:
@@ -97,14 +103,17 @@ def run_case(
     record["seconds"]["total"] = round(time.perf_counter() - clock, 3)
     record["memory_mb"] = peak_memory_mb()
     record["finished"] = _now()
-    return saved(folder, record)
+    return saved(folder, record) if wanted is None or wanted() else record
 
 
-def run_alone(case: dict, folder: str, device: str) -> dict:
+def run_alone(case: dict, folder: str, device: str, run: str) -> dict:
     """:func:`run_case` for the fields of a case, one at a time in this process: workers of a cluster may have several
-    threads, but warnings and the number of torch threads belong to the whole process."""
+    threads, but warnings and the number of torch threads belong to the whole process.
+
+    :param run: the batch that asks, see :func:`announced`; once it has ended nothing is written any more.
+    """
     with _ONE_AT_A_TIME:
-        return run_case(Case(**case), folder, device)
+        return run_case(Case(**case), folder, device, wanted=lambda: is_current(folder, run))
 
 
 def new_record(case: Case, attempt: int = 1) -> dict:
@@ -127,7 +136,16 @@ def saved(folder: str | os.PathLike, record: dict) -> dict:
     return record
 
 
-def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: dict) -> None:
+class _Unwanted(Exception):
+    """The batch that asked for a case has ended."""
+
+
+def _check_wanted(wanted: Callable[[], bool] | None) -> None:
+    if wanted is not None and not wanted():
+        raise _Unwanted("the batch that asked for this case has ended; nothing was written")
+
+
+def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: dict, wanted) -> None:
     """The work; fills ``record``."""
     times = _Times(record["seconds"])
     before = input_facts(case)
@@ -147,6 +165,7 @@ def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: di
     }  # fmt: skip
     if not same_content(input_facts(case, before), before):
         raise InputError("an input was changed while it was being used; run the batch again with --resume")
+    _check_wanted(wanted)
     record["outputs"] = _written(case, folder, volume, result, files)
     times.end("writing")
 

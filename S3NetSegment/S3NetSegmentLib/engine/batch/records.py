@@ -10,7 +10,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..errors import InputError
 from ..images.files import replacing
+from ..json_file import read_json
 from .case import Case
 from .fingerprint import SCHEMA
 from .output_names import RECORDS, place_in
@@ -33,11 +35,11 @@ def record_path(folder: str | os.PathLike, name: str) -> Path:
 def read_record(folder: str | os.PathLike, name: str) -> dict | None:
     """The record of a case; None if there is none, or one that is damaged or of another version of the format."""
     try:
-        record = json.loads(record_path(folder, name).read_text(encoding="utf-8"))
+        record = read_json(record_path(folder, name))
         sound = record["schema"] == SCHEMA and _holds(record, _FACTS)
         sound = sound and all(_holds(segment, _SEGMENT) for segment in record["segments"])
         sound = sound and all(isinstance(e, dict) for part in ("inputs", "outputs") for e in record[part].values())
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return None
     return record if sound and record["name"] == name else None
 

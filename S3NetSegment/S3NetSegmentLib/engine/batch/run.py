@@ -25,6 +25,7 @@ def run_plan(
     *,
     keep_going: bool = False,
     on_event: Callable | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> dict[str, dict]:
     """Does ``plan.todo`` and writes the report; returns the records by name, also those that were finished before.
 
@@ -34,9 +35,12 @@ def run_plan(
     :param workers: :class:`~.workers.Processes`, :class:`~.cluster.Cluster` or :class:`~.workers.InThisProcess`.
     :param keep_going: whether other cases go on after a failed one; otherwise no further one is begun.
     :param on_event: called with each :class:`~.workers.Event`.
+    :param on_note: called with what the user should know about this run.
     :raises InputError: another batch is writing into ``folder``, or nothing can be written there.
     """
-    with locked(folder):
+    with locked(folder) as is_certain:
+        if not is_certain and on_note is not None:
+            on_note("the file system of the output folder knows no locks: make sure that no other batch writes there")
         remove_leftovers(folder, plan.cases)
         records, reporter = dict(plan.finished), _Reporter(plan, folder)
         events = workers.events(plan.todo)

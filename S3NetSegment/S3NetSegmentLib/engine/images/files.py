@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ def stem_of(path: str | os.PathLike) -> str:
 def file_head(path: Path) -> bytes:
     """The first bytes of a file that must exist and hold something; InputError otherwise."""
     try:
+        refuse_devices(path)
         with open(path, "rb") as file:
             head = file.read(_SNIFFED)
     except FileNotFoundError:
@@ -42,6 +44,13 @@ def file_head(path: Path) -> bytes:
     if not head:
         raise InputError(f"{str(path)!r} is empty (0 bytes); copy or export it again")
     return head
+
+
+def refuse_devices(path: str | os.PathLike) -> None:
+    """Raises InputError if ``path`` is a pipe, a socket or a device, which may never end; OSError if nothing is there."""
+    kind = os.stat(path).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise InputError(f"{os.fspath(path)!r} is a pipe or a device and no file; save what it gives to a file first")
 
 
 def check_output_path(

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import InputError
+from ..errors import InputError, UnknownFormatError
+from .header_claims import check_size, check_text_header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COLOR_AXES = ("RGB-color", "RGBA-color", "3-color", "4-color")
@@ -46,7 +47,8 @@ def quiet() -> Iterator[None]:
 
 
 def opened(path: Path, image_io: str = "") -> sitk.ImageFileReader:
-    """A reader of ``path`` that has read its header. InputError if ITK cannot make sense of it."""
+    """A reader of ``path`` that has read its header. InputError if ITK cannot make sense of it, or must not."""
+    check_text_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(os.fspath(path))
     reader.SetImageIO(image_io)
@@ -54,7 +56,7 @@ def opened(path: Path, image_io: str = "") -> sitk.ImageFileReader:
         with quiet():
             reader.ReadImageInformation()
     except RuntimeError as error:
-        raise InputError(_explained(path, str(error))) from None
+        raise _explained(path, str(error)) from None
     return reader
 
 
@@ -95,12 +97,23 @@ def read_components(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
+    check_claims(reader, path)
     try:
         with quiet():
             array = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
-        raise InputError(_explained(path, str(error))) from None
+        if "allocate memory" in str(error):
+            raise MemoryError from None
+        raise _explained(path, str(error)) from None
     return array[None] if len(reader.GetSize()) == 2 else array
+
+
+def check_claims(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Raises InputError or ResourceError if what the header claims cannot be, or does not fit, see
+    :func:`~.header_claims.check_size`."""
+    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in kind), 8)
+    check_size(path, reader.GetSize(), reader.GetNumberOfComponents() * bits // 8)
 
 
 def header_matrix(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
@@ -149,19 +162,23 @@ def _channels(reader: sitk.ImageFileReader, components: int, shown: str) -> tupl
     return False, components
 
 
-def _explained(path: Path, text: str) -> str:
+def _explained(path: Path, text: str) -> InputError:
     """What an ITK error text means for the user."""
     shown = repr(os.fspath(path))
     reason = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
     if "Unable to determine ImageIO" in text:
-        return (
+        return UnknownFormatError(
             f"{shown} is not an image of a known format, or it is cut off; use NIfTI, NRRD, MHA, a DICOM folder, PNG, "
             "JPEG, BMP or TIFF"
         )
     if "determinant is 0" in text or "orthonormal" in text:
-        return f"{shown} has axes that do not span space; correct the directions in its header"
+        return InputError(f"{shown} has axes that do not span space; correct the directions in its header")
     if "spacing" in text.lower():
-        return f"{shown} has a voxel size of 0 or none at all; correct its header"
+        return InputError(f"{shown} has a voxel size of 0 or none at all; correct its header")
     if "Unknown PixelType" in text:
-        return f"{shown} has pixels of a kind that cannot be read (grey with transparency?); save it as grey or RGB"
-    return f"{shown} cannot be read: it is cut off, damaged or of an unusual kind ({reason}); copy or export it again"
+        return InputError(
+            f"{shown} has pixels of a kind that cannot be read (grey with transparency?); save it as grey or RGB"
+        )
+    return InputError(
+        f"{shown} cannot be read: it is cut off, damaged or of an unusual kind ({reason}); copy or export it again"
+    )

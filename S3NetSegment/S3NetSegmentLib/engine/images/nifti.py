@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import ImageWarning, InputError
 from .files import stem_of, suffix_of
+from .header_claims import check_room
 
 _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
@@ -27,6 +28,7 @@ _TYPES = {
 }  # fmt: skip
 _CHANNELS = {128: 3, 2304: 4}  # RGB24 and RGBA32
 _COMPLEX = (32, 1792, 2048)
+_MOST_BEHIND = 64 << 20  # bytes behind the voxels
 _UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else is taken as mm
 
 
@@ -192,6 +194,7 @@ def _read_blocks(path: Path, header: _Header, dtype, shape, frames: list[int], c
             # Before memory is taken for what a damaged header says: gzip packs at most about a thousand to one.
             if header.offset + size * count > path.stat().st_size * (1100 if packed else 1):
                 raise EOFError
+            check_room(size * len(frames), path)
             for frame in frames:
                 file.seek(header.offset + frame * size)
                 block = np.empty(voxels, dtype)
@@ -202,13 +205,20 @@ def _read_blocks(path: Path, header: _Header, dtype, shape, frames: list[int], c
                         raise EOFError
                     got += more
                 blocks.append(block.astype(dtype.newbyteorder("="), copy=False).reshape(shape))
-            while packed and frames[-1] == count - 1 and file.read(1 << 20):
-                pass  # the checksum is compared at the very end
+            if packed and frames[-1] == count - 1:
+                _read_to_end(file)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise InputError(
             f"{str(path)!r} is cut off or damaged: voxels are missing or wrong; copy or export it again"
         ) from None
     return blocks
+
+
+def _read_to_end(file: BinaryIO) -> None:
+    """Reads on to where the checksum is compared; gives up where a file goes on and on, as one made to harm would."""
+    for _ in range(_MOST_BEHIND >> 20):
+        if not file.read(1 << 20):
+            return
 
 
 def _scaled(array: np.ndarray, header: _Header) -> np.ndarray:

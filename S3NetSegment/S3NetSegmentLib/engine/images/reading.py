@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import ImageWarning, InputError, ResourceError
 from .dicom.reading import read_dicom
 from .dicom.series import is_dicom
-from .files import file_head, stem_of, suffix_of
+from .files import file_head, refuse_devices, stem_of, suffix_of
 from .itk_file import read_itk
 from .nifti import is_nifti, read_nifti
 from .volume import Volume
@@ -65,13 +65,13 @@ def read_image(path: str | os.PathLike, frame: int | None = None, series: str | 
 
 
 def checked_path(path: str | os.PathLike) -> Path:
-    """``path`` if something lies there; InputError otherwise."""
+    """``path`` if a file or folder lies there; InputError otherwise."""
     text = os.fspath(path)
     if not text or "\0" in text:
         raise InputError(f"image path is {text!r}; give the path of an image file or DICOM folder")
     path = Path(text)
     try:
-        path.stat()
+        refuse_devices(path)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             raise InputError(f"there is no file or folder {text!r}; check the path") from None

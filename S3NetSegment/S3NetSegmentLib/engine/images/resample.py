@@ -53,9 +53,9 @@ def shrunk_features(array: np.ndarray, scale: IntensityScale, shape: Sequence[in
     for first in range(0, count, batch):
         yield Step(first / count, "Reading intensities")
         planes = scale.apply(array[first : first + batch])
-        planes = _along(
-            _along(planes, 1, axis_weights(planes.shape[1], rows)), 2, axis_weights(planes.shape[2], columns)
-        )
+        for axis, size in ((1, rows), (2, columns)):
+            yield Step((first + axis / 3 * len(planes)) / count, "Reading intensities")
+            planes = _along(planes, axis, axis_weights(planes.shape[axis], size))
         weights = across[:, first : first + len(planes)]
         used = np.flatnonzero(weights.any(1))
         if used.size:

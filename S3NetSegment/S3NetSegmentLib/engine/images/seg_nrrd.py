@@ -7,7 +7,9 @@ Overlapping segments lie in several layers, a list axis before the three axes of
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +19,7 @@ import numpy as np
 from ..errors import InputError
 from .colors import label_colors
 from .encoding import write_nrrd
+from .header_claims import MOST_KEYS, check_room
 from .itk_file import opened, read_components
 from .reading import checked_path, read_image
 from .resample import bounding_box
@@ -26,6 +29,7 @@ from .volume import Volume
 _GEOMETRY = "Reference image geometry"
 _TERMINOLOGY = "TerminologyEntry"
 _LARGEST = 65535
+_NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 def encode_segmentation(file: BinaryIO, segmentation: Segmentation) -> None:
@@ -60,6 +64,8 @@ def encode_segmentation(file: BinaryIO, segmentation: Segmentation) -> None:
             f"Segment{number}_Extent": _extent(segmentation.mask(segment)),
             f"Segment{number}_Tags": "".join(f"{_key(k)}:{str(v).replace('|', '/')}|" for k, v in tags.items()),
         }
+    if len(keys) > MOST_KEYS:
+        raise InputError(f"{len(segmentation.segments):,} segments are too many for one .seg.nrrd; write a label map")
     layers = [layer.astype(dtype, copy=False) for layer in segmentation.layers]
     write_nrrd(file, layers, segmentation.ijk_to_ras, keys)
 
@@ -98,10 +104,15 @@ def on_grid_of(segmentation: Segmentation, image: Volume) -> Segmentation:
 def _from_seg_nrrd(path: Path, keys: Mapping[str, str]) -> Segmentation:
     array, matrix = read_components(path)
     layers = [_whole(np.ascontiguousarray(array[..., c]), path) for c in range(array.shape[-1])]
-    numbers = sorted(int(k[7:-3]) for k in keys if k.endswith("_ID") and k[7:-3].isdigit())
+    entries: dict[int, dict[str, str]] = {}
+    for key, value in keys.items():
+        number, _, what = key.removeprefix("Segment").partition("_")
+        if _NUMBER.fullmatch(number):
+            entries.setdefault(int(number), {})[what] = value
     segments = []
-    for order, number in enumerate(numbers):
-        entry = {k.partition("_")[2]: v for k, v in keys.items() if k.startswith(f"Segment{number}_")}
+    for order, (number, entry) in enumerate(
+        sorted(((n, e) for n, e in entries.items() if "ID" in e), key=lambda item: item[0])
+    ):
         try:
             # Files of Slicer before 5 have one layer for each segment and no values.
             segments.append(_described(entry, order, order if len(layers) > 1 else 0))
@@ -111,6 +122,8 @@ def _from_seg_nrrd(path: Path, keys: Mapping[str, str]) -> Segmentation:
             ) from None
     segmentation = Segmentation(layers, segments, matrix)
     reference = _reference(keys.get("Segmentation_ConversionParameters", ""))
+    if reference:
+        check_room(math.prod(reference[0]) * sum(layer.itemsize for layer in layers), path)
     return (reference and _placed(segmentation, *reference)) or segmentation
 
 
@@ -183,7 +196,7 @@ def _reference(parameters: str) -> tuple[tuple[int, ...], np.ndarray] | None:
         return None
     matrix = np.reshape(numbers[:16], (4, 4))
     low, high = np.array(numbers[16::2]), np.array(numbers[17::2])
-    if (high < low).any() or abs(np.linalg.det(matrix)) < 1e-12:
+    if (high < low).any() or np.abs(numbers).max() > 1e9 or abs(np.linalg.det(matrix)) < 1e-12:
         return None
     matrix[:3, 3] += matrix[:3, :3] @ low
     return tuple((high - low + 1).astype(int)[::-1].tolist()), matrix

@@ -30,7 +30,7 @@ class FewShotTask:
     """What is asked of one image.
 
     :param files: the drawings.
-    :param axis: the axis across the drawn slices, or "auto".
+    :param axis: the axis across the drawn slices, of the image that they belong to, or "auto".
     :param segments: names of the segments wanted; none: all.
     :param partial: on a drawn slice only what lies near the drawing is background.
     :param slices: first and last slice to fill, both included; None: all.
@@ -137,7 +137,8 @@ def carry_drawings(
 
     settings = task.settings()
     encoder = (load or load_encoder)(task.encoder, device)
-    few_shot = FewShot(volume, settings, task.axis, encoder, device)
+    drawn_here = any(fact["image"] is None for fact in support.facts)  # else the axis is one of another image
+    few_shot = FewShot(volume, settings, task.axis if drawn_here else "auto", encoder, device)
     few_shot.set_support(support.drawings)
     answer = yield from few_shot.propagate(task.slices)
     drawn = "; ".join(map(_support_text, support.facts))

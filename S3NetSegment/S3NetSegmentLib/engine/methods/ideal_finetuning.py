@@ -16,6 +16,7 @@ from torch import nn
 
 from ..affine2d import Affine2d
 from ..augmentation import STRONG, WEAK, change_intensities, mixed, random_boxes
+from ..class_trust import ClassTrust
 from ..errors import InputError
 from ..losses import (
     cross_pseudo_loss,
@@ -25,7 +26,7 @@ from ..losses import (
     ramp,
     spatial_consistency_loss,
 )
-from ..nets.moving_average import averaged_copy, update_average
+from ..nets.moving_average import averaged_copy, measure_statistics, update_average
 from ..nets.unet import CHANNELS, TwoStreamUNet, seeded
 from ..randomness import torch_generator, torch_random_numbers
 from ..setting_fields import SettingsRecord, setting
@@ -33,6 +34,8 @@ from ..setting_fields import SettingsRecord, setting
 _STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
 _PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in pixels
 _SPATIAL_CONTRAST = 0.1
+_OBSERVE_EVERY, _OBSERVED = 4, 4  # steps between two looks at the teacher, and of how many slices of each kind
+_STATISTICS_SHARES = 0.3, 0.05  # by which such a look moves the teacher's normalisation, at the start and at the end
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class FinetuningSettings(SettingsRecord):
         choices=("decoders", "models"),
     )
     unlabelled_weight: float = setting(1.0, "Weight of the unlabelled slices; 0: labelled slices alone.", 0.0, 100.0)
-    ramp_share: float = setting(0.3, "Part of the run in which that weight rises.", 0.0, 1.0)
+    ramp_share: float = setting(0.0, "Part of the run in which that weight rises.", 0.0, 1.0)
     views: str = setting(
         "strong",
         "What learns from pseudo-labels: same (the view that they come from) or strong (a strongly changed copy of it).",
@@ -62,6 +65,15 @@ class FinetuningSettings(SettingsRecord):
         choices=("network", "average"),
     )
     threshold: float = setting(0.7, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
+    trust: bool = setting(
+        True,
+        "Whether pseudo-labels count only as far as the teacher finds their class on labelled slices. As it does, unlabelled "
+        "slices take the place of labelled ones; else they come on top.",
+    )
+    swap: bool = setting(
+        True, "Whether each stream learns from the pseudo-labels of the other one; else both from their mean."
+    )
+    labelled_view: str = setting("weak", "How labelled slices are changed.", choices=("weak", "strong"))
     pseudo_dice: bool = setting(
         True, "Whether pseudo-labels are learnt with Dice and cross-entropy, or the latter alone."
     )
@@ -78,7 +90,10 @@ class FinetuningSettings(SettingsRecord):
         1.0, "Factor of the learning rate of a pre-trained encoder (of a random one it is 1).", 0.0, 1.0
     )
     average_decay: float = setting(0.99, "Decay of the moving average of the weights.", 0.0, 0.9999)
-    rotation: float = setting(25.0, "Largest random rotation, degrees.", 0.0, 180.0)
+    rotation: float = setting(90.0, "Largest random rotation, degrees.", 0.0, 180.0)
+    rotation_steps: int = setting(
+        600, "Steps in which rotations widen from none to the largest: upright slices are learnt first.", 0, 1_000_000
+    )
     scaling: float = setting(0.2, "Largest logarithm of the random scaling.", 0.0, 0.7)
     shear: float = setting(0.1, "Largest random shear.", 0.0, 0.5)
     shift: float = setting(0.15, "Largest random shift, as a share of half the image.", 0.0, 0.5)
@@ -99,7 +114,7 @@ def finetuning_preset(name: str) -> FinetuningSettings:
     if name == "paper":
         return FinetuningSettings(
             unlabelled_weight=0.1, ramp_share=1.0, views="same", teacher="network", threshold=0.0, pseudo_dice=False,
-            mix="off",
+            trust=False, mix="off",
         )  # fmt: skip
     raise InputError(f"preset is {name!r}; it must be plus, tiny or paper")
 
@@ -143,12 +158,14 @@ class IdealFinetuning(nn.Module):
         if decoders is not None:
             self.network.load_decoders(decoders)
         self.average = averaged_copy(self.network)
+        self.trust = ClassTrust(classes)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self._updates: int | None = None  # the buffer's value, read from the device only when it is not known
 
     def forward(self, batch: Mapping, progress: float) -> dict[str, torch.Tensor]:
         """Losses by name, whose sum is to be minimised: "supervised"; with unlabelled slices "unlabelled", and "spatial" if
-        it has a weight. "_confident" is a measure: the share of pseudo-labels that count.
+        it has a weight. "_confident" and "_trust" are measures: the share of pseudo-labels that count, and
+        how far pseudo-labels of the background do.
 
         :param batch: "labelled" ``[N, C, H, W]``, 0 to 1, and "labels" ``[N, H, W]``, int64, -1 where unknown; if there are
             such, "unlabelled" ``[M, C, H, W]`` and "valid", bool ``[M, 1, H, W]``, False where they are padded; "seed",
@@ -158,13 +175,20 @@ class IdealFinetuning(nn.Module):
         s = self.settings
         numbers = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
         generator = torch_generator(int(batch["seed"]), numbers)
-        labelled, labels = self._moved(batch["labelled"], batch["labels"], generator)
-        seen = change_intensities(labelled, WEAK, generator)
+        labelled, labels = self._moved(batch["labelled"], batch["labels"], int(batch["step"]), generator)
+        seen = change_intensities(labelled, WEAK if s.labelled_view == "weak" else STRONG, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
+        if int(batch["step"]) % _OBSERVE_EVERY == 0:
+            self._observe(batch, progress)
         with torch_random_numbers(dropout_seed, seen.device):
-            if not len(batch.get("unlabelled", ())) or s.unlabelled_weight <= 0 >= s.spatial_weight:
-                return {"supervised": _supervised(self.network.streams(seen), labels)}
-            return self._semi_supervised(seen, labelled, labels, batch, generator, progress)
+            count = self._unlabelled_slices(batch)
+            if count:
+                losses = self._semi_supervised(seen, labelled, labels, batch, count, generator, progress)
+            else:
+                losses = {"supervised": _supervised(self.network.streams(seen), labels)}
+        if s.trust and s.unlabelled_weight > 0:
+            losses["_trust"] = self.trust.weights()[0]
+        return losses
 
     def after_step(self, progress: float) -> None:
         """Updates the moving average; in the first steps it is a plain mean, so that it forgets the random start."""
@@ -173,7 +197,7 @@ class IdealFinetuning(nn.Module):
         self.updates += 1
         self._updates += 1
         share = self._updates / (self._updates + 9)
-        update_average(self.average, self.network, min(self.settings.average_decay, share))
+        update_average(self.average, self.network, min(self.settings.average_decay, share), statistics=False)
 
     def parameter_groups(self) -> list[dict]:
         """The weights to train, with a factor of the learning rate for each group."""
@@ -190,25 +214,37 @@ class IdealFinetuning(nn.Module):
         super()._load_from_state_dict(*arguments)
         self._updates = None
 
-    def _semi_supervised(self, seen, labelled, labels, batch, generator, progress) -> dict[str, torch.Tensor]:
-        """The losses with unlabelled slices; ``seen`` are the ``labelled`` ones as the network sees them."""
-        s, count = self.settings, len(seen)
+    def _unlabelled_slices(self, batch) -> int:
+        """How many of the unlabelled slices of ``batch`` are to be used."""
+        s, there = self.settings, len(batch.get("unlabelled", ()))
+        if not s.trust or s.spatial_weight > 0:
+            return there if s.unlabelled_weight > 0 or s.spatial_weight > 0 else 0
+        there = min(there, len(batch["labelled"]) - 1)
+        return round(float(self.trust.weights()[0]) * there) if s.unlabelled_weight > 0 else 0
+
+    def _semi_supervised(self, seen, labelled, labels, batch, count, generator, progress) -> dict[str, torch.Tensor]:
+        """The losses with ``count`` unlabelled slices; ``seen`` are the ``labelled`` ones as the network sees them."""
+        s = self.settings
+        kept = max(1, len(seen) - count) if s.trust else len(seen)
         valid = batch.get("valid")
         if valid is None:
             valid = torch.ones_like(batch["unlabelled"][:, :1], dtype=torch.bool)
-        moved, known = self._moved(batch["unlabelled"], valid[:, 0].long() - 1, generator)
-        shown = change_intensities(moved, WEAK, generator)
-        targets = None
+        images, known = batch["unlabelled"][:count], valid[:count, 0].long() - 1
+        affine = self._affine(images, int(batch["step"]), generator)
+        moved, targets = affine.warp(images, _PIXELS), None
         if s.views == "strong":
-            targets = self._beliefs(shown, known)
+            targets = [_moved_target(affine, target) for target in self._beliefs(images, known)]
             shown, targets = self._strong_view(moved, targets, labelled, labels, generator)
-        first, second = self._streams(torch.cat((seen, shown)), len(shown), generator)
-        losses = {"supervised": _supervised((first[:count], second[:count]), labels)}
-        first, second = first[count:], second[count:]
+        else:
+            shown = change_intensities(moved, WEAK, generator)
+            known = affine.warp_labels(known, _PIXELS, outside=-1)
+        first, second = self._streams(torch.cat((seen[:kept], shown)), len(shown), generator)
+        losses = {"supervised": _supervised((first[:kept], second[:kept]), labels[:kept])}
+        first, second = first[kept:], second[kept:]
         if targets is None:
-            targets = [_where_known(pseudo_labels(stream, s.threshold), known) for stream in (first, second)]
+            targets = [self._judged(pseudo_labels(stream, s.threshold), known) for stream in (first, second)]
         loss = _confident_loss if s.pseudo_dice else masked_cross_entropy
-        weight = s.unlabelled_weight * ramp(progress, s.ramp_share)
+        weight = s.unlabelled_weight * ramp(progress, s.ramp_share) * count / len(batch["unlabelled"])
         losses["unlabelled"] = weight * cross_pseudo_loss(first, second, *targets, loss=loss)
         if s.spatial_weight > 0:
             mean = 0.5 * (first.float().softmax(1) + second.float().softmax(1))
@@ -216,24 +252,55 @@ class IdealFinetuning(nn.Module):
         losses["_confident"] = 0.5 * sum(mask.float().mean() for _, mask in targets)
         return losses
 
-    def _moved(self, images, labels, generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both under the same random affine transformation; labels become -1 where the slice ends."""
-        s = self.settings
-        affine = Affine2d.random(
-            generator, images.shape[-2:], len(images),
-            rotation=s.rotation, scaling=s.scaling, shear=s.shear, shift=s.shift, flip=s.flip,
-        )  # fmt: skip
+    def _moved(self, images, labels, step: int, generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both under the same random affine transformations; labels become -1 where the slice ends."""
+        affine = self._affine(images, step, generator)
         return affine.warp(images, _PIXELS), affine.warp_labels(labels, _PIXELS, outside=-1)
+
+    def _affine(self, images, step: int, generator) -> Affine2d:
+        s = self.settings
+        return Affine2d.random(
+            generator, images.shape[-2:], len(images),
+            rotation=s.rotation * min(1.0, (step + 1) / max(1, s.rotation_steps)), scaling=s.scaling, shear=s.shear,
+            shift=s.shift, flip=s.flip,
+        )  # fmt: skip
 
     @torch.no_grad()
     def _beliefs(self, images, known):
-        """Pseudo-labels of both streams, without dropout and with the statistics of past batches."""
+        """Pseudo-labels of both streams for ``images``, and what each pixel of them counts."""
+        streams = self._answers(images)
+        if not self.settings.swap:
+            streams = [sum(stream.softmax(1) for stream in streams).log()] * 2
+        return [self._judged(pseudo_labels(stream, self.settings.threshold), known) for stream in streams]
+
+    @torch.no_grad()
+    def _observe(self, batch, progress: float) -> None:
+        """Shows the teacher unchanged slices, for the statistics of its normalisation and to see what it finds."""
+        images, labels = batch["labelled"][:_OBSERVED], batch["labels"][:_OBSERVED]
+        count = len(images)
+        if self.settings.unlabelled_weight > 0 and len(batch.get("unlabelled", ())):
+            images = torch.cat((images, batch["unlabelled"][:_OBSERVED]))
+        first, last = _STATISTICS_SHARES
+        share = 1.0 if int(batch["step"]) == 0 else first + progress * (last - first)
+        streams = measure_statistics(self.average, images, share)
+        self.trust.observe(sum(stream[:count].float().softmax(1) for stream in streams).argmax(1), labels)
+
+    def _answers(self, images):
+        """Logits of both streams of the teacher, without dropout and with the statistics of past batches."""
         network = self.average if self.settings.teacher == "average" else self.network
         training = network.training
         network.eval()
-        streams = network.streams(images)
+        streams = [stream.float() for stream in network.streams(images)]
         network.train(training)
-        return [_where_known(pseudo_labels(stream, self.settings.threshold), known) for stream in streams]
+        return streams
+
+    def _judged(self, target, known):
+        """Pseudo-labels with -1 where the slice is padding, and what they count: as much as their class deserves trust."""
+        labels, sure = target
+        sure = (sure & (known >= 0)).float()
+        if self.settings.trust:
+            sure = sure * self.trust.weights()[labels]
+        return torch.where(known >= 0, labels, -1), sure
 
     def _strong_view(self, weak, targets, labelled, labels, generator):
         """A strongly changed copy of ``weak`` with boxes of other slices, and the targets mixed with the same boxes."""
@@ -282,7 +349,7 @@ def _confident_loss(logits, labels, mask) -> torch.Tensor:
     return dice_and_cross_entropy_loss(logits, labels, mask) * share
 
 
-def _where_known(target, known):
-    """Pseudo-labels with -1 where the slice is padding."""
-    labels, mask = target
-    return torch.where(known >= 0, labels, -1), mask & (known >= 0)
+def _moved_target(affine: Affine2d, target):
+    """Pseudo-labels and what they count under ``affine``; nothing where the slice ends."""
+    labels, weights = target
+    return affine.warp_labels(labels, _PIXELS, outside=-1), affine.warp(weights[:, None], _PIXELS, mode="nearest")[:, 0]

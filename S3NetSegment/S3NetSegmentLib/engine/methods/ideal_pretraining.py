@@ -137,10 +137,13 @@ class IdealPretraining(nn.Module):
         known = key.known(stride)
         chosen = drawn_cells(shared, s.queries, generator)
         drawn = drawn_cells(known, s.negatives, generator).flatten().nonzero()[:, 0]
+        slice_of, slice_of_negative = chosen.nonzero()[:, 0], drawn // known[0].numel()
         excluded = None
-        if alike is not None:
+        if s.negatives_from == "slice":
+            excluded = slice_of[:, None] != slice_of_negative[None]
+        elif alike is not None:
             excluded = near_on_slice(query, key, stride, chosen, drawn, s.neighbourhood)
-            excluded &= alike[chosen.nonzero()[:, 0]][:, drawn // known[0].numel()]
+            excluded &= alike[slice_of][:, slice_of_negative]
         positives = places if s.match == "affine" else nearest_cells(features, key_features, chosen, known)
         contrast = dense_info_nce(
             embedded, key_embedded, positives, chosen,

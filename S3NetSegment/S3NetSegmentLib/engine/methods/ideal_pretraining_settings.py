@@ -38,6 +38,12 @@ class PretrainingSettings(SettingsRecord):
     embedding: int = setting(128, "Channels of the projection.", 8, 1024)
     temperature: float = setting(0.2, "Temperature of the contrast.", 0.01, 2.0)
     neighbourhood: float = setting(1.5, "Cells around the positive that are no negatives.", 0.0, 16.0)
+    negatives_from: str = setting(
+        "batch",
+        "Whose cells are negatives: those of the batch's slices, or of the same slice alone (other slices show the same "
+        "anatomy).",
+        choices=("batch", "slice"),
+    )
     same_height: float = setting(
         0.0,
         "Slices whose relative heights differ by less are no negatives of each other at the same place (0: all are).",

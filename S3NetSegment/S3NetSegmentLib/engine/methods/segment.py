@@ -16,8 +16,7 @@ from ..images import Extent, Segment, Segmentation, Volume
 from ..images.colors import label_colors
 from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
-from ..objects import SliceObjects
-from ..objects.volume_objects import VolumeObjects
+from ..objects import SliceObjects, objects_of_volume
 from ..progress import Step, Steps, drain, within
 from ..regions.cluster_labels import ClusterLabels
 from ..regions.maps2d import slice_maps
@@ -106,6 +105,12 @@ class Regions:
         :param radius_mm: rough radius of the object, if the user gave one.
         :raises InputError: no inside point, a point outside ``extent``, or a radius that is not above 0.
         """
+        return drain(self.object_steps(inside, outside, radius_mm))
+
+    def object_steps(
+        self, inside: Sequence[Voxel], outside: Sequence[Voxel] = (), radius_mm: float | None = None
+    ) -> Steps[ObjectChoice]:
+        """:meth:`object_at` as a generator of progress steps; what it found is remembered, so asking again is quick."""
         if not inside:
             raise InputError("an object needs at least one point inside it; place one, or ask for regions only")
         if radius_mm is not None and not (np.isfinite(radius_mm) and radius_mm > 0):
@@ -117,7 +122,8 @@ class Regions:
             raise InputError(f"point {both.pop()} (voxel i, j, k) is marked inside and outside at once; remove one")
         key = (first, radius_mm)
         if key not in self._ranked:
-            self._ranked = {key: self._objects.ranked(first, radius_mm=radius_mm)}
+            ranked = yield from within(self._objects.ranked_steps(first, radius_mm=radius_mm), 0.0, 1.0)
+            self._ranked = {key: ranked}
         edits = [(p, True) for p in more] + [(p, False) for p in removals if p != first]
         return ObjectChoice(self._ranked[key], self._objects, self._grid, edits, voxel=inside[0])
 
@@ -228,5 +234,8 @@ def _searched(volume: Volume, grid: WorkingGrid, features: np.ndarray, settings,
         labelling = NetworkLabels(fitted, grid)
         maps["s3net"] = [labelling.labels(count) for count in settings.region_counts]
     yield Step(0.95, "Weighing regions")
-    objects = (SliceObjects if grid.flat else VolumeObjects)(features, maps, grid.spacing)
+    if grid.flat:
+        objects = SliceObjects(features, maps, grid.spacing)
+    else:
+        objects = yield from within(objects_of_volume(features, maps, grid.spacing), 0.95, 1.0)
     return Regions(volume, grid, settings, labelling, objects, device, notes)

@@ -136,7 +136,7 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
     outside = _voxels(task.not_points, task.not_pixels, volume, extent, axis, task)
     search = find_regions(volume, extent=extent, axis=axis, settings=settings, device=device)
     regions = yield from within(search, 0.0, 0.98)
-    choice = _chosen(regions, inside, outside, task)
+    choice = yield from within(_chosen(regions, inside, outside, task), 0.98, 1.0)
     marks = [_positions(points, volume) for points in (inside, outside)]
     method = "Segment, regions" if task.region_count else "Segment, object at points"
     tags = provenance(method, settings, regions.device, *marks, image=volume.name, preset=task.preset)
@@ -181,10 +181,12 @@ def _shown(values) -> str:
     return ",".join(f"{value:g}" for value in values)
 
 
-def _chosen(regions: Regions, inside: list[Voxel], outside: list[Voxel], task: SegmentTask) -> ObjectChoice | None:
+def _chosen(
+    regions: Regions, inside: list[Voxel], outside: list[Voxel], task: SegmentTask
+) -> Steps[ObjectChoice | None]:
     """The object asked for, or None where none is wanted or found."""
     if inside:
-        choice = regions.object_at(inside, outside, task.radius_mm)
+        choice = yield from regions.object_steps(inside, outside, task.radius_mm)
     elif task.regions_only:
         return None
     else:

@@ -73,8 +73,9 @@ def finetuning_configuration(preset: str = "plus") -> Configuration:
         trainer = dataclasses.replace(
             trainer, steps=30_000, optimizer="sgd", learning_rate=0.01, schedule="poly", warmup=0.0
         )
+        batches = TwoStreamBatchSettings(batch=12)
     if preset == "tiny":
         trainer = dataclasses.replace(trainer, steps=1000, learning_rate=2e-3, validate_every=100)
         cohort = CohortSettings(slice_side=_TINY_SIDE)
-        batches = TwoStreamBatchSettings(batch=2, unlabelled_batch=6)
+        batches = TwoStreamBatchSettings(batch=8, unlabelled_batch=4)
     return Configuration("finetune", preset, trainer=trainer, task=task, cohort=cohort, batches=batches)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -59,13 +59,20 @@ def build_network(description: Mapping, tensors: Mapping[str, torch.Tensor]) -> 
     options = {k: v for k, v in description.items() if k != "name"}
     name = description.get("name")
     if name == "DINOv2":
-        return Dinov2Encoder.from_tensors(tensors, **options)
+        try:
+            return Dinov2Encoder.from_tensors(tensors, **options)
+        except TypeError as error:
+            raise InputError(f"its weights do not fit its network ({error})") from None
     makers = {"two-stream U-Net": TwoStreamUNet, "U-Net encoder": UNetEncoder, "U-Net features": UNetFeatures}
-    if name not in makers:
+    if not isinstance(name, str) or name not in makers:
         raise InputError(f"it holds a network {name!r}, which this version of S3NetSegment does not know")
     try:
+        if any(len(value) > len(tensors) for value in options.values() if isinstance(value, Sequence)):
+            raise ValueError("it has more levels than tensors")
+        with torch.device("meta"):  # nothing is allocated for what a damaged description says
+            makers[name](**options).load_state_dict(tensors, assign=True)
         network = makers[name](**options)
         network.load_state_dict(tensors)
-    except (TypeError, RuntimeError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, OverflowError) as error:
         raise InputError(f"its weights do not fit its network ({str(error).splitlines()[0]})") from None
     return network.requires_grad_(False).eval()

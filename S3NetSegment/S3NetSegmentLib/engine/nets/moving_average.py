@@ -14,9 +14,28 @@ def averaged_copy(network: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Moves ``average`` by (1 - ``decay``) towards ``network``; statistics of normalisation layers are copied."""
+def update_average(average: nn.Module, network: nn.Module, decay: float, *, statistics: bool = True) -> None:
+    """Moves ``average`` by (1 - ``decay``) towards ``network``.
+
+    :param statistics: whether those of normalisation layers are copied; else see :func:`measure_statistics`.
+    """
     old, new = list(average.parameters()), [p.detach() for p in network.parameters()]
     torch._foreach_lerp_(old, new, 1.0 - decay)
-    for kept, current in zip(average.buffers(), network.buffers(), strict=True):
-        kept.copy_(current)
+    if statistics:
+        for kept, current in zip(average.buffers(), network.buffers(), strict=True):
+            kept.copy_(current)
+
+
+@torch.no_grad()
+def measure_statistics(network: nn.Module, images: torch.Tensor, share: float):
+    """What ``network.streams`` answers to ``images`` normalised by their own statistics, without dropout; by ``share`` the
+    running statistics of its batch normalisation move towards these."""
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    training = network.training
+    network.eval()
+    for layer in layers:
+        layer.train()
+        layer.momentum = share
+    answers = network.streams(images)
+    network.train(training)
+    return answers

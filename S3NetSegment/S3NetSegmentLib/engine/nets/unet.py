@@ -19,6 +19,7 @@ from ..randomness import torch_random_numbers
 
 CHANNELS = {"unet": (16, 32, 64, 128, 256), "tiny": (8, 16, 32, 64)}
 _DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)  # from the finest level to the coarsest
+_LEAST_DROPOUT_OF_SMALL = 0.2  # below it, dropout of a small network costs a seventh of a step on a CPU and does little
 _SLOPE = 0.01
 _GROUPS = 8
 
@@ -48,7 +49,12 @@ class UNetEncoder(nn.Module):
         self.channels = tuple(channels)
         self.strides = tuple(2**n for n in range(len(self.channels)))
         self.normalization = normalization
-        rates = _DROPOUT[: len(self.channels) - 1] + _DROPOUT[-1:] if dropout else (0.0,) * len(self.channels)
+        rates = _DROPOUT
+        if len(self.channels) < len(_DROPOUT):
+            rates = _DROPOUT[: len(self.channels) - 1] + _DROPOUT[-1:]
+            rates = [rate if rate >= _LEAST_DROPOUT_OF_SMALL else 0.0 for rate in rates]
+        if not dropout:
+            rates = (0.0,) * len(self.channels)
         inputs = (in_channels, *self.channels[:-1])
         self.levels = nn.ModuleList(
             _Block(before, after, normalization, rate)

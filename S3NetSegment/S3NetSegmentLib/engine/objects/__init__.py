@@ -2,6 +2,6 @@
 
 from .ranked import RankedCandidates
 from .slice_objects import SliceObjects
-from .volume_objects import VolumeObjects
+from .volume_objects import VolumeObjects, objects_of_volume
 
-__all__ = ["RankedCandidates", "SliceObjects", "VolumeObjects"]
+__all__ = ["RankedCandidates", "SliceObjects", "VolumeObjects", "objects_of_volume"]

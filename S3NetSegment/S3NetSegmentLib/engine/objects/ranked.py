@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,42 +41,44 @@ def rank(
     """
     overlap = dice_matrix(masks) if overlap is None else overlap
     sizes = masks.reshape(len(masks), -1).sum(1)
-
-    def by_size(best_first: list[int]) -> tuple[list[int], list[np.ndarray]]:
-        ladder = sorted(best_first, key=lambda i: (sizes[i], i))
-        return ladder, [masks[i] for i in ladder]
-
-    return rank_ladder(scores, overlap, by_size, certainty=certainty)
+    order = best_first(scores, overlap, certainty)
+    ladder = sorted(order, key=lambda i: (sizes[i], i))
+    return rank_ladder(ladder, [masks[i] for i in ladder], order, scores, overlap, certainty)
 
 
-def rank_ladder(
-    scores: np.ndarray,
-    overlap: np.ndarray,
-    ladder_of: Callable[[list[int]], tuple[list[int], Sequence[np.ndarray]]],
-    *,
-    certainty: float | None = None,
-) -> RankedCandidates:
-    """The same where only the ``overlap`` of the candidates is known, and about.
+def best_first(scores: np.ndarray, overlap: np.ndarray, certainty: float | None = None) -> list[int]:
+    """Numbers of the candidates, the best first; of nearly equal ones only the best.
 
-    :param ladder_of: puts candidates (numbers, best first) in the order of the ladder and gives their masks. It may leave
-        some out, but not the first.
-    :param certainty: None: the best scored candidate is chosen. A number: the one with the highest expected Dice, where
-        each candidate is the object that is meant with probability softmax(certainty x score); the alternatives are
-        those that raise the expected Dice of the best of all that are shown.
+    :param overlap: Dice coefficients ``[n, n]``. ``certainty``: see :func:`rank_ladder`.
     """
-    if certainty is None:
-        worth, doubt = scores, None
-    else:
-        chance = _softmax(certainty * scores)
-        worth, doubt = overlap @ chance, np.sqrt(chance) / np.sqrt(chance).sum()
+    worth = scores if certainty is None else overlap @ _softmax(certainty * scores)
     kept: list[int] = []
     for i in np.argsort(-worth, kind="stable"):
         if not kept or overlap[i, kept].max() <= NEARLY_EQUAL:
             kept.append(int(i))
-    ladder, masks = ladder_of(kept)
+    return kept
+
+
+def rank_ladder(
+    ladder: list[int],
+    masks: Sequence[np.ndarray],
+    order: list[int],
+    scores: np.ndarray,
+    overlap: np.ndarray,
+    certainty: float | None = None,
+) -> RankedCandidates:
+    """The same where the ladder is known: its candidates from small to large, and their masks.
+
+    :param order: :func:`best_first`; the first of them is on the ladder.
+    :param scores, overlap: of all candidates ``[n]``, ``[n, n]``; the masks of the answers are compared once more.
+    :param certainty: None: the best scored candidate is chosen. A number: the one with the highest expected Dice, where
+        each candidate is the object that is meant with probability softmax(certainty x score); the alternatives are
+        those that raise the expected Dice of the best of all that are shown.
+    """
     place = {i: n for n, i in enumerate(ladder)}
-    first, *further = (i for i in kept if i in place)
+    first, *further = (i for i in order if i in place)
     shown = [first]
+    doubt = None if certainty is None else np.sqrt(_softmax(certainty * scores))
     while len(shown) < SHOWN:
         others = [i for i in further if overlap[i, shown].max() < CLEARLY_DIFFERENT]
         if not others:
@@ -84,7 +86,7 @@ def rank_ladder(
         if doubt is None:
             chosen = others[0]
         else:
-            gain = np.maximum(overlap[others], overlap[shown].max(0)) @ doubt
+            gain = np.maximum(overlap[others], overlap[shown].max(0)) @ (doubt / doubt.sum())
             chosen = others[int(gain.argmax())]
         further.remove(chosen)
         if all(_dice(masks[place[chosen]], masks[place[i]]) < CLEARLY_DIFFERENT for i in shown):

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import logsumexp
 
+from ..progress import Step, Steps
 from ..regions.maps2d import fine_graph_maps, standardised
 from .candidates import Candidates, candidates_at, central_candidates
 from .editing import edited_mask
@@ -17,7 +18,7 @@ from .ranker import Ranker, default_ranker
 from .slice_features import COLUMN, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
 
 # Chosen on development images: the weight of the hand-made score beside the ranker, which knows synthetic scenes only,
-# and how much to trust their sum (see ``ranked.rank_sizes``).
+# and how much to trust their sum (see ``ranked.rank_ladder``).
 HAND_WEIGHT = {"grey": 1.0, "colour": 1.0}
 CERTAINTY = {"grey": 1.0, "colour": 4.0}
 _MAIN_FRAME = 0.15  # share of the frame that the main object of a picture may touch
@@ -76,6 +77,11 @@ class SliceObjects:
             allowed[:] = True
         overlap = measured.overlap[np.ix_(allowed, allowed)]
         return rank(masks[allowed], scores[allowed], overlap=overlap, certainty=self._certainty)
+
+    def ranked_steps(self, inside, forbidden=(), radius_mm=None) -> Steps[RankedCandidates]:
+        """:meth:`ranked` as a generator of progress steps."""
+        yield Step(0.0, "Searching objects")
+        return self.ranked(inside, forbidden, radius_mm)
 
     def main(self) -> RankedCandidates | None:
         """The main object of a picture that has one; None where no candidate is plausible.

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
 
+from ..progress import Step, Steps
 from ..regions.volume_graph import Columns, RegionGraph, union_sums
 from ..regions.volume_merging import MergeTree
 
@@ -44,31 +45,52 @@ class VolumeCandidates:
         return self.sums[:, Columns.VOLUME]
 
 
+def candidate_finder(
+    graph: RegionGraph, trees: dict[str, MergeTree], maps: dict[str, list[np.ndarray]]
+) -> Steps[CandidateFinder]:
+    """A :class:`CandidateFinder`, made in progress steps.
+
+    :param maps: label maps ``[k, j, i]`` by source; the map of the supervoxels themselves is left out.
+    """
+    parts: dict[str, list[np.ndarray]] = {s: [] for s in maps if s != "supervoxels"}
+    todo = [(source, labels) for source in parts for labels in maps[source]]
+    for number, (source, labels) in enumerate(todo):
+        yield Step(number / len(todo), "Weighing regions")
+        parts[source].append(_parts(graph, labels))
+    return CandidateFinder(graph, trees, parts)
+
+
 class CandidateFinder:
     """Finds the candidates of any point of a volume.
 
     :param trees: merge trees by kind; without any, growth is not offered either.
-    :param maps: label maps ``[k, j, i]`` by source; the map of the supervoxels themselves is left out.
+    :param parts: by source, for each of its label maps the number of the connected part of each supervoxel, ``[n]``.
     """
 
-    def __init__(self, graph: RegionGraph, trees: dict[str, MergeTree], maps: dict[str, list[np.ndarray]]):
-        self.graph, self.trees = graph, trees
-        self.parts = {s: [_parts(graph, m) for m in found] for s, found in maps.items() if s != "supervoxels"}
+    def __init__(self, graph: RegionGraph, trees: dict[str, MergeTree], parts: dict[str, list[np.ndarray]]):
+        self.graph, self.trees, self.parts = graph, trees, parts
         self.growth = GROWTH if trees else ()
         self.sources = (*trees, *(f"growth_{g}" for g in self.growth), *self.parts)
 
-    def at(self, point: tuple[int, int, int]) -> VolumeCandidates:
-        """The candidates that hold ``point`` (k, j, i)."""
+    def at(self, point: tuple[int, int, int]) -> Steps[VolumeCandidates]:
+        """The candidates that hold ``point`` (k, j, i), as a generator of progress steps."""
         region = int(self.graph.labels[point])
         found = _Collected(self.graph, len(self.sources))
         source = 0
+
+        def step() -> Step:
+            return Step(source / len(self.sources), "Searching objects")
+
         for tree in self.trees.values():
+            yield step()
             self._add_ancestors(found, source, tree, region)
             source += 1
         for kind in self.growth:
+            yield step()
             self._add_growth(found, source, kind, region)
             source += 1
         for maps in self.parts.values():
+            yield step()
             for parts in maps:
                 found.add_set(parts == parts[region], source)
             source += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..progress import Step, Steps
 from ..regions.volume_graph import Columns, RegionGraph
 from .volume_candidates import VolumeCandidates
 
@@ -25,17 +26,27 @@ NAMES = (
 )  # fmt: skip
 COLUMN = {name: i for i, name in enumerate(NAMES)}
 ALIKE = 0.8  # candidates of a higher Dice coefficient count as the same opinion
+_AT_ONCE = 64  # candidates compared with all others in one step
 _RAYS = np.array([(z, y, x) for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1) if (z, y, x) != (0, 0, 0)])
 _RAY_STEPS = 96
 _PER_RADIUS = 0.7  # the step of a ray in units of the smallest voxel side
 
 
-def overlap_matrix(candidates: VolumeCandidates, graph: RegionGraph) -> np.ndarray:
-    """Dice coefficients ``[n, n]`` (float32) between the candidates."""
-    sets = candidates.sets.astype(np.float32)
-    shared = (sets * graph.volume.astype(np.float32)) @ sets.T
-    volume = candidates.volume.astype(np.float32)
-    return 2 * shared / (volume[:, None] + volume[None])
+def overlap_matrix(candidates: VolumeCandidates, graph: RegionGraph) -> Steps[np.ndarray]:
+    """Dice coefficients ``[n, n]`` (float32) between the candidates, as a generator of progress steps."""
+    # Most supervoxels lie in the same candidates as others: such a group counts as one.
+    columns = np.ascontiguousarray(np.packbits(candidates.sets, axis=0).T)
+    patterns, group = np.unique(columns.view(f"V{columns.shape[1]}").ravel(), return_inverse=True)
+    bits = patterns.view(np.uint8).reshape(len(patterns), -1)
+    sets = np.unpackbits(bits, axis=1, count=len(candidates.sets)).T.astype(np.float32)
+    voxels = np.rint(graph.volume / float(np.prod(graph.spacing)))  # whole numbers: their sums are exact
+    weighted = sets * np.bincount(group, voxels).astype(np.float32)
+    shared = np.empty((len(sets), len(sets)), np.float32)
+    for first in range(0, len(sets), _AT_ONCE):
+        yield Step(first / len(sets), "Comparing objects")
+        shared[first : first + _AT_ONCE] = sets[first : first + _AT_ONCE] @ weighted.T
+    size = np.diag(shared)
+    return 2 * shared / (size[:, None] + size[None])
 
 
 def measure(

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..progress import drain
+from ..progress import Step, Steps, drain, within
 from ..regions.volume_graph import RegionGraph, region_graph
-from .ranked import RankedCandidates, rank_ladder
+from .ranked import RankedCandidates, best_first, rank_ladder
 from .ranker import Ranker
-from .volume_candidates import CandidateFinder, VolumeCandidates
+from .volume_candidates import CandidateFinder, VolumeCandidates, candidate_finder
 from .volume_features import hand_score, measure, overlap_matrix
 from .volume_ladder import volume_ladder
 from .volume_masks import connected_part, object_mask
@@ -37,8 +37,13 @@ class MeasuredVolume:
     overlap: np.ndarray
 
 
-class VolumeObjects:
-    """Objects of one volume made of the regions in ``maps``; every question is answered without new regions.
+def objects_of_volume(
+    features: np.ndarray,
+    maps: dict[str, list[np.ndarray]],
+    spacing: tuple[float, float, float],
+    ranker: Ranker | None = None,
+) -> Steps[VolumeObjects]:
+    """Objects of one volume made of the regions in ``maps``, as a generator of progress steps.
 
     :param features: float32 ``[k, j, i]`` or ``[k, j, i, C]``, see ``IntensityScale.apply``, on the working grid.
     :param maps: what ``volume_maps`` found, with or without further label maps ``[k, j, i]`` by source. A plain dict of
@@ -46,20 +51,20 @@ class VolumeObjects:
     :param spacing: mm between voxels along k, j, i.
     :param ranker: None: the one that ships with the engine.
     """
+    graph, searched = getattr(maps, "graph", None), 0.0
+    if graph is None:
+        searched = 0.8
+        features = features if features.ndim == 4 else features[..., None]
+        graph = yield from within(region_graph(features, tuple(spacing)), 0.0, searched)
+    finder = yield from within(candidate_finder(graph, getattr(maps, "trees", {}), maps), searched, 1.0)
+    return VolumeObjects(graph, finder, ranker if ranker is not None else default_volume_ranker())
 
-    def __init__(
-        self,
-        features: np.ndarray,
-        maps: dict[str, list[np.ndarray]],
-        spacing: tuple[float, float, float],
-        ranker: Ranker | None = None,
-    ):
-        graph = getattr(maps, "graph", None)
-        if graph is None:
-            graph = drain(region_graph(features if features.ndim == 4 else features[..., None], tuple(spacing)))
-        self.graph: RegionGraph = graph
-        self._finder = CandidateFinder(graph, getattr(maps, "trees", {}), maps)
-        self._ranker = ranker if ranker is not None else default_volume_ranker()
+
+class VolumeObjects:
+    """Objects of one volume; every question is answered without new regions. Made by :func:`objects_of_volume`."""
+
+    def __init__(self, graph: RegionGraph, finder: CandidateFinder, ranker: Ranker):
+        self.graph, self._finder, self._ranker = graph, finder, ranker
         self._measured: OrderedDict[tuple[int, int, int], MeasuredVolume] = OrderedDict()
 
     def ranked(
@@ -73,20 +78,23 @@ class VolumeObjects:
         :param forbidden: points outside the object; candidates that hold one are left out if any other is left.
         :param radius_mm: rough radius of the object.
         """
-        measured = self.measured(inside)
+        return drain(self.ranked_steps(inside, forbidden, radius_mm))
+
+    def ranked_steps(self, inside, forbidden=(), radius_mm=None) -> Steps[RankedCandidates]:
+        """:meth:`ranked` as a generator of progress steps."""
+        measured = yield from within(self.measured_steps(inside), 0.0, 0.6)
         candidates, scores = measured.candidates, self._scores(measured, radius_mm)
         allowed = np.ones(len(scores), bool)
         for point in forbidden:
             allowed &= ~candidates.sets[:, self.graph.labels[tuple(point)]]
-        if not allowed.any():
-            allowed[:] = True
-        at = np.flatnonzero(allowed)
-
-        def ladder_of(best_first: list[int]):
-            steps, masks = volume_ladder(self.graph, candidates, at[best_first].tolist(), [inside], forbidden)
-            return np.searchsorted(at, steps).tolist(), masks
-
-        return rank_ladder(scores[at], measured.overlap[np.ix_(at, at)], ladder_of)
+        if allowed.any():
+            scores = np.where(allowed, scores, -np.inf)
+        order = best_first(scores, measured.overlap)
+        order = [i for i in order if np.isfinite(scores[i])]
+        steps = volume_ladder(self.graph, candidates, order, [inside], forbidden)
+        ladder, masks = yield from within(steps, 0.6, 0.9)
+        yield Step(0.9, "Comparing answers")
+        return rank_ladder(ladder, masks, order, scores, measured.overlap)
 
     def main(self) -> RankedCandidates | None:
         """None: a volume holds many organs, and none of them is the main one."""
@@ -124,12 +132,17 @@ class VolumeObjects:
 
     def measured(self, point: tuple[int, int, int]) -> MeasuredVolume:
         """The candidates at ``point`` and their features; the last few points are remembered."""
+        return drain(self.measured_steps(point))
+
+    def measured_steps(self, point: tuple[int, int, int]) -> Steps[MeasuredVolume]:
+        """:meth:`measured` as a generator of progress steps."""
         point = tuple(int(v) for v in point)
         if point in self._measured:
             self._measured.move_to_end(point)
             return self._measured[point]
-        candidates = self._finder.at(point)
-        overlap = overlap_matrix(candidates, self.graph)
+        candidates = yield from within(self._finder.at(point), 0.0, 0.7)
+        overlap = yield from within(overlap_matrix(candidates, self.graph), 0.7, 0.9)
+        yield Step(0.9, "Measuring objects")
         measured = MeasuredVolume(candidates, measure(candidates, self.graph, overlap, point), overlap)
         self._measured[point] = measured
         if len(self._measured) > _REMEMBERED_POINTS:

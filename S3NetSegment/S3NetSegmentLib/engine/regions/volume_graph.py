@@ -173,6 +173,7 @@ def _measured(
     inside[:, Columns.VOLUME] = np.bincount(names, minlength=count) * voxel
     for number, channel in enumerate(np.moveaxis(standard, -1, 0)):
         inside[:, columns.sums.start + number] = np.bincount(names, channel.ravel(), minlength=count) * voxel
+    yield Step(0.05, "Measuring regions")
     inside[:, Columns.SQUARES] = np.bincount(names, np.square(standard).sum(-1).ravel(), minlength=count) * voxel
     yield Step(0.1, "Measuring regions")
     place, low, high = yield from within(_places(labels, names, count, spacing), 0.1, 0.4)
@@ -182,9 +183,9 @@ def _measured(
         inside[:, Columns.FACES.start + axis] = np.bincount(ends.ravel(), minlength=count) * (voxel / spacing[axis])
     edges = []
     for axis in range(3):
-        yield Step(0.4 + 0.15 * axis, "Measuring borders")
         if labels.shape[axis] > 1:
-            edges.append(_borders_along(labels, standard, gradient, axis, voxel / spacing[axis], mean_gradient, count))
+            found = _borders_along(labels, standard, gradient, axis, voxel / spacing[axis], mean_gradient, count)
+            edges.append((yield from within(found, 0.4 + 0.15 * axis, 0.55 + 0.15 * axis)))
     yield Step(0.85, "Measuring borders")
     keys = np.concatenate([k for k, _ in edges] or [np.zeros(0, np.int64)])
     found = np.concatenate([c for _, c in edges] or [np.zeros((0, 4 + channels))])
@@ -219,9 +220,11 @@ def _places(labels, names, count, spacing):
         yield Step(axis / 6, "Measuring regions")
         sums[:, axis] = np.bincount(names, coordinates[axis].ravel(), minlength=count)
         sums[:, 3 + axis] = np.bincount(names, np.square(coordinates[axis]).ravel(), minlength=count)
+        yield Step((axis + 0.3) / 6, "Measuring regions")
         planes = np.moveaxis(labels, axis, 0)
         for index in range(len(planes)):
             high[planes[index].ravel(), axis] = index
+        yield Step((axis + 0.6) / 6, "Measuring regions")
         for index in range(len(planes) - 1, -1, -1):
             low[planes[index].ravel(), axis] = index
     for column, (a, b) in enumerate(((0, 1), (0, 2), (1, 2)), 6):
@@ -233,21 +236,26 @@ def _places(labels, names, count, spacing):
 def _borders_along(labels, standard, gradient, axis, area, mean_gradient, count):
     """Borders between neighbours along one axis: key first * count + second; area, integrals of the gradient, of the
     step's length and of weak area, and of the step from first to second."""
+    yield Step(0.0, "Measuring borders")
     names, slopes, values = np.moveaxis(labels, axis, 0), np.moveaxis(gradient, axis, 0), np.moveaxis(standard, axis, 0)
     at = np.nonzero(names[:-1] != names[1:])
     beyond = (at[0] + 1, *at[1:])
     a, b = names[at].astype(np.int64), names[beyond].astype(np.int64)
+    yield Step(0.25, "Measuring borders")
     slope = np.maximum(slopes[at], slopes[beyond])
     # The step is taken over three voxels, since a border is blurred by about one.
     further = (np.minimum(at[0] + 2, len(names) - 1), *at[1:])
     nearer = (np.maximum(at[0] - 1, 0), *at[1:])
     step = values[further] - values[nearer]
+    yield Step(0.5, "Measuring borders")
     length = np.sqrt(np.square(step).sum(-1))
     step[a > b] *= -1
     columns = np.concatenate(
         (np.stack((np.ones_like(slope), slope, length, slope < _WEAK * mean_gradient), 1), step), 1
     )
-    return _summed(np.minimum(a, b) * count + np.maximum(a, b), columns * np.float32(area))
+    columns *= np.float32(area)
+    yield Step(0.75, "Measuring borders")
+    return _summed(np.minimum(a, b) * count + np.maximum(a, b), columns)
 
 
 def _summed(keys: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

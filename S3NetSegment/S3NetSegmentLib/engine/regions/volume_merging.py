@@ -74,7 +74,7 @@ def merge_tree(graph, kind: str) -> Steps[MergeTree]:
     low, high = graph.low.copy(), graph.high.copy()
     kept = [[inside.copy()], [inner.copy()], [low.copy()], [high.copy()]]
     while a.size:
-        yield Step(1 - left / count, "Merging regions")
+        yield Step(0.98 * (1 - left / count), "Merging regions")
         chosen = _mutual_best(_costs(kind, graph.columns, a, b, border, inside, inner), a, b, count)
         one, other = a[chosen], b[chosen]
         parent[node[one]] = parent[node[other]] = node[one] = made + np.arange(chosen.size)
@@ -86,11 +86,14 @@ def merge_tree(graph, kind: str) -> Steps[MergeTree]:
         high[one] = np.maximum(high[one], high[other])
         for rows, array in zip(kept, (inside, inner, low, high), strict=True):
             rows.append(array[one])
+        yield Step(0.98 * (1 - left / count), "Merging regions")
         renamed = np.arange(count)
         renamed[other] = one
         a, b, border = _joined(renamed[a], renamed[b], border, count)
-    parent = parent[:made]
-    return MergeTree(count, parent, *(np.concatenate(rows) for rows in kept), *_ranges(parent, count))
+    yield Step(0.98, "Merging regions")
+    parent, columns = parent[:made], [np.concatenate(rows) for rows in kept]
+    yield Step(0.99, "Merging regions")
+    return MergeTree(count, parent, *columns, *_ranges(parent, count))
 
 
 def _costs(kind: str, columns, a, b, border, inside, inner) -> np.ndarray:

@@ -9,7 +9,6 @@ cohort.json              optional: {"patients": {case: patient}, "splits": {"tra
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,8 +21,9 @@ from ..errors import ImageWarning, InputError
 from ..images import Segmentation, Volume
 from ..images.files import stem_of, suffix_of
 from ..images.itk_file import header_matrix, opened
-from ..images.reading import read_image
+from ..images.reading import checked_path, read_image
 from ..images.seg_nrrd import on_grid_of, read_segmentation
+from ..json_file import read_json
 from ..progress import Step, Steps
 from .label_classes import LabelClass, class_values, common_classes, listed_classes
 
@@ -201,7 +201,7 @@ def _files_by_case(folder: Path, notes: list[str]) -> dict[str, Path]:
 def _grid(path: Path) -> Volume:
     """An empty volume on the grid that the header of ``path`` tells; the image is read whole where that is not possible."""
     try:
-        reader = opened(path)
+        reader = opened(checked_path(path))
         size, components = reader.GetSize(), reader.GetNumberOfComponents()
         if len(size) in (2, 3) and components == 1:
             shape = (*((1,) if len(size) == 2 else ()), *size[::-1])
@@ -222,11 +222,7 @@ def read_description(path: Path) -> dict:
     """The content of cohort.json, {} without one."""
     if not path.exists():
         return {}
-    shown = repr(str(path))
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{shown} is no readable JSON ({error}); correct or remove it") from None
+    shown, content = repr(str(path)), read_json(path)
     known = {"patients": dict, "splits": dict, "classes": list}
     if not isinstance(content, dict):
         raise InputError(f"{shown} must hold an object with some of: {', '.join(known)}")
@@ -256,13 +252,19 @@ def _listed_splits(description: dict, cases: Sequence[Case], known: set[str]) ->
     for split, names in listed.items():
         if split not in SPLITS or not isinstance(names, list):
             raise InputError(f"{DESCRIPTION} has a split {split!r}; it may have lists named {', '.join(SPLITS)}")
+        wrong = next((n for n in names if not isinstance(n, str)), None)
+        if wrong is not None:
+            raise InputError(
+                f"split {split!r} of {DESCRIPTION} lists {wrong!r}; it may list names of cases or patients"
+            )
         unknown = [n for n in names if n not in known]
         if unknown:
             raise InputError(
                 f"split {split!r} of {DESCRIPTION} names {unknown[0]!r}, which is neither case nor patient"
             )
     splits, owner = {}, {}
-    for split, names in listed.items():
+    for split, listed_names in listed.items():
+        names = set(listed_names)
         chosen = [c for c in cases if c.name in names or c.patient in names]
         for case in chosen:
             other = owner.setdefault(case.patient, split)

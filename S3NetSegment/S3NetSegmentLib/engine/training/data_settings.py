@@ -42,5 +42,7 @@ class BatchSettings(SettingsRecord):
 class TwoStreamBatchSettings(SettingsRecord):
     """Batches of labelled and unlabelled slices."""
 
-    batch: int = setting(12, "Labelled slices in a step.", 1, 4096)
-    unlabelled_batch: int = setting(12, "Unlabelled slices in a step.", 1, 4096)
+    batch: int = setting(24, "Labelled slices in a step.", 1, 4096)
+    unlabelled_batch: int = setting(
+        12, "Unlabelled slices in a step; with the setting trust they take the place of labelled ones.", 1, 4096
+    )

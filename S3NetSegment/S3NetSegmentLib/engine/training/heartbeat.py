@@ -105,7 +105,7 @@ def process_exists(pid: int | None) -> bool:
         return alive
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # gone, or a number that no process has
         return False
     except OSError:
         pass  # it is there, but another user's

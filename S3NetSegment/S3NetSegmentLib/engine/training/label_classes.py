@@ -33,6 +33,8 @@ class LabelClass:
 
 def listed_classes(entries: list | None) -> tuple[LabelClass, ...]:
     """The classes that cohort.json lists; () if it does not. Raises InputError for wrong entries."""
+    if entries and len(entries) > 254:
+        raise InputError(f"cohort.json lists {len(entries):,} classes; 254 are possible")
     classes: list[LabelClass] = []
     colors = label_colors(len(entries or ()))
     for number, entry in enumerate(entries or (), 1):
@@ -49,8 +51,6 @@ def listed_classes(entries: list | None) -> tuple[LabelClass, ...]:
         twice = next((v for v in values if values.count(v) > 1), None)
         if twice is not None:
             raise InputError(f"two classes of cohort.json have the {what} {twice!r}; make them differ")
-    if len(classes) > 254:
-        raise InputError(f"cohort.json lists {len(classes)} classes; 254 are possible")
     return tuple(classes)
 
 

@@ -103,7 +103,7 @@ def load_model(path: str | os.PathLike, kind: str | None = None) -> Model:
         )
     try:
         model = _from_content(content)
-    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, InputError) as error:
         raise InputError(f"{shown} is damaged ({error}). {_REMEDY}") from None
     if kind is not None and model.kind != kind:
         remedy = {
@@ -145,6 +145,8 @@ def load_encoder_file(path: str | os.PathLike) -> EncoderFile:
     if model.kind == "segmenter":
         network = network.encoder
     name = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+    if not -len(network.channels) <= model.level < len(network.channels):
+        raise InputError(f"{str(path)!r} is damaged (its encoder has no level {model.level}). {_REMEDY}")
     encoder = OneLevel(network, model.level, model.temperature).requires_grad_(False).eval()
     return EncoderFile(encoder, drain(file_digest(path)), name)
 
@@ -153,7 +155,11 @@ def _from_content(content: Mapping) -> Model:
     if content["kind"] not in KINDS:
         raise ValueError(f"its kind is {content['kind']!r}")
     tensors = content["tensors"]
-    if not tensors or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
+    if (
+        not isinstance(tensors, Mapping)
+        or not tensors
+        or not all(isinstance(t, torch.Tensor) for t in tensors.values())
+    ):
         raise ValueError("its weights are missing")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -162,8 +168,8 @@ def _from_content(content: Mapping) -> Model:
         LabelClass(c["name"], int(c["value"]), tuple(map(float, c["color"])), c["terminology"])
         for c in content["classes"]
     )
-    if content["kind"] == "segmenter" and not classes:
-        raise ValueError("it has no classes")
+    if content["kind"] == "segmenter" and not 1 <= len(classes) <= 254:
+        raise ValueError(f"it has {len(classes) or 'no'} classes")
     temperature = content["temperature"]
     if temperature is not None and not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"its temperature is {temperature}")

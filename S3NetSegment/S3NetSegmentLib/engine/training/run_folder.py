@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..images.files import replacing
 from ..images.writing import write_png
+from ..json_file import read_json
 from .heartbeat import Heartbeat
 
 STATE, STATUS, STOP, LOG, MODEL, CURVES, PICTURES, BOARD = (
@@ -21,6 +22,11 @@ STATE, STATUS, STOP, LOG, MODEL, CURVES, PICTURES, BOARD = (
 )  # fmt: skip
 _FORMAT = "S3NetSegment training state"
 _VERSION = 1
+_STATE_PARTS = {
+    "settings": dict, "identity": dict, "step": int, "steps": int, "plan_from": list, "seconds": float, "stale": int,
+    "validation_due": bool, "best": list | None, "notes": list, "task": dict, "optimisation": dict,
+}  # fmt: skip
+_BEGIN_ANEW = "Begin anew without --resume, or in another folder"
 
 
 class RunFolder:
@@ -64,7 +70,7 @@ class RunFolder:
         from ..weights.checkpoint import read_torch_file  # imports torch, which looking at a run does not need
 
         path = self.path / STATE
-        content = read_torch_file(path, remedy="Begin anew without --resume, or in another folder")
+        content = read_torch_file(path, remedy=_BEGIN_ANEW)
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise InputError(f"{str(path)!r} is no state of a training run; choose another run folder")
         if content.get("version") != _VERSION:
@@ -72,6 +78,9 @@ class RunFolder:
                 f"{str(path)!r} was written by another version of S3NetSegment (format {content.get('version')}, here "
                 f"{_VERSION}); go on with that version or begin anew"
             )
+        wrong = [n for n, kind in _STATE_PARTS.items() if not isinstance(content.get(n), kind)]
+        if wrong:
+            raise InputError(f"{str(path)!r} is damaged ({wrong[0]!r} is wrong or missing). {_BEGIN_ANEW}")
         return content
 
     def log(self, entry: dict) -> None:
@@ -91,7 +100,7 @@ class RunFolder:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(entry, dict):
                 yield entry
@@ -176,8 +185,8 @@ class RunFolder:
         """What :meth:`write_status` wrote, {} without it. "running" is out of date where the process was killed:
         see :meth:`is_running`."""
         try:
-            content = json.loads((self.path / STATUS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = read_json(self.path / STATUS)
+        except InputError:
             return {}
         return content if isinstance(content, dict) else {}
 

@@ -20,6 +20,7 @@ from ..images import Volume
 from ..images.intensity import IntensityScale, intensity_scale
 from ..images.resample import axis_weights, labels_to_grid, resized
 
+_LARGEST_SIDE = 8192  # pixels
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the anatomical axis (R, A, S) across the slices
 # Where the first, second and third anatomical axis point in a slice: to the left, to posterior, to inferior.
 _FORWARD = np.array([-1.0, -1.0, -1.0])
@@ -41,7 +42,7 @@ class SliceLayout:
     def __post_init__(self):
         if self.plane not in PLANES:
             raise InputError(f"plane is {self.plane!r}; it must be one of {', '.join(PLANES)}")
-        if not (math.isfinite(self.spacing) and self.spacing > 0) or self.side < 8:
+        if not (math.isfinite(self.spacing) and self.spacing > 0) or not 8 <= self.side <= _LARGEST_SIDE:
             raise InputError(f"slices of {self.side} pixels of {self.spacing} mm are not possible")
 
     def as_dict(self) -> dict:

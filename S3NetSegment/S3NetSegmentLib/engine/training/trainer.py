@@ -103,6 +103,24 @@ class Trainer:
             return False
         state = self._folder.read_state()
         self._check_same(state)
+        try:
+            self._take(state)
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            told = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"the saved state of run {str(self._folder.path)!r} is damaged ({told}); begin anew in another folder"
+            ) from None
+        if self._processes.writes:
+            self._folder.rewind_log(self.step)
+        for name in REMEDIES:
+            then, now = state["settings"][name], getattr(self.settings, name)
+            if then != now:
+                self.note(f"From step {self.step} on with {name} {now} instead of {then}.")
+        return True
+
+    def _take(self, state: dict) -> None:
         own = self.task.state_dict()
         kept = state["task"]
         wrong = [n for n in self._kept_names(own) if n not in kept or kept[n].shape != own[n].shape]
@@ -119,13 +137,6 @@ class Trainer:
         same = all(state["settings"][name] == getattr(self.settings, name) for name in ("steps", "minutes"))
         if same:
             self.steps, self._plan_from = state["steps"], tuple(state["plan_from"])
-        if self._processes.writes:
-            self._folder.rewind_log(self.step)
-        for name in REMEDIES:
-            then, now = state["settings"][name], getattr(self.settings, name)
-            if then != now:
-                self.note(f"From step {self.step} on with {name} {now} instead of {then}.")
-        return True
 
     def run(self) -> Steps[TrainingResult]:
         """Trains to the end. Closed before that, it saves the state of the last whole step.

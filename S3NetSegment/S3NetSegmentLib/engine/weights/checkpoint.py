@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Mapping
 
 import torch
 
 from ..errors import InputError
 from ..images.files import file_head
+
+_MOST_PACKED = 64 << 20  # bytes that an archive may unpack to beyond its own size
+_LARGEST_LIST = 8 << 20  # bytes of the part that tells what is in the file
+_MOST_PARTS = 2_000_000  # numbers, texts, tensors and collections in a file
 
 
 def read_torch_file(
@@ -28,7 +33,11 @@ def read_torch_file(
         raise InputError(f"{name!r} is a folder; name a file of weights in it")
     is_archive = file_head(path).startswith(b"PK")  # the older format of torch cannot be mapped
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_archive)
+        if is_archive:
+            _check_archive(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_archive)
+        _check_content(content)
+        return content
     except MemoryError:
         raise
     except Exception as error:  # bytes that are no pickle at all raise nearly anything
@@ -37,6 +46,36 @@ def read_torch_file(
         else:
             problem = "is no file of weights, or it is damaged or was cut off while it was copied"
         raise InputError(f"{name!r} {problem} ({os.path.getsize(path):,} bytes). {remedy}") from error
+
+
+def _check_archive(path: str | os.PathLike) -> None:
+    """Refuses an archive that would unpack to far more than it is: torch itself never compresses."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        largest = max((m.file_size for m in archive.infolist() if m.filename.endswith(".pkl")), default=0)
+    if largest > _LARGEST_LIST:
+        raise ValueError(f"its list of contents has {largest:,} bytes")
+    if size > os.path.getsize(path) + _MOST_PACKED:
+        raise ValueError(f"it unpacks to {size:,} bytes")
+
+
+def _check_content(content) -> None:
+    """Refuses tensors that are no plain numbers in memory or claim more of it than the file gave them, and collections that
+    hold each other again and again: walking through them would never end."""
+    waiting, left = [content], _MOST_PARTS
+    while waiting:
+        part = waiting.pop()
+        left -= 1
+        if left < 0:
+            raise ValueError(f"it holds more than {_MOST_PARTS:,} parts")
+        if isinstance(part, torch.Tensor):
+            plain = part.layout == torch.strided and part.device.type == "cpu" and not part.is_quantized
+            if not plain or part.is_complex() or part.numel() * part.element_size() > part.untyped_storage().nbytes():
+                raise ValueError(f"it holds a tensor of another kind than weights ({part.dtype}, {tuple(part.shape)})")
+        elif isinstance(part, Mapping):
+            waiting += [*part.keys(), *part.values()]
+        elif isinstance(part, list | tuple | set | frozenset):
+            waiting += part
 
 
 def read_weights(path: str | os.PathLike, *, mapped: bool = False) -> Mapping[str, torch.Tensor]:

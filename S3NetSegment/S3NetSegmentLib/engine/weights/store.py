@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import InputError, ResourceError
 from ..images.files import replacing
+from ..json_file import read_json
 from ..progress import Step, Steps, drain
 from .catalogue import CATALOGUE, WeightsFile, weights_named
 
@@ -193,10 +194,11 @@ class WeightsStore:
     @staticmethod
     def _read_note(path: Path) -> dict | None:
         try:
-            note = json.loads(note_path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            note = read_json(note_path(path))
+        except InputError:
             return None
-        return note if isinstance(note, dict) and {"sha256", "source"} <= note.keys() else None
+        sound = isinstance(note, dict) and all(isinstance(note.get(name), str) for name in ("sha256", "source"))
+        return note if sound else None
 
 
 def file_digest(path: Path) -> Steps[str]:

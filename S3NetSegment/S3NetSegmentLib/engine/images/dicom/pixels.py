@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from ...errors import InputError
-from ..itk_file import quiet
+from ..itk_file import check_claims, opened, quiet
 from .elements import DamagedDicom, NotDicom, read_elements
 from .grid import Grid
 
@@ -91,8 +90,13 @@ class _Planes:
 def _decoded(path: Path) -> np.ndarray:
     """``[frame, row, column(, color)]``."""
     try:
+        reader = opened(path, IMAGE_IO)
+    except InputError:
+        _explain(path)
+    check_claims(reader, path)
+    try:
         with quiet():
-            image = sitk.ReadImage(os.fspath(path), imageIO=IMAGE_IO)
+            image = reader.Execute()
     except RuntimeError:
         _explain(path)
     array = sitk.GetArrayFromImage(image)
