@@ -104,6 +104,8 @@ def test_a_run_is_started_watched_stopped_found_again_and_resumed(open_training,
     panel.wait(lambda: run_of(panel).state == "finished", seconds=60)
     steps = [s for s, _ in run_of(panel).log.losses]
     assert steps == list(range(1, stopped_at + 4))
+    panel.settle(0.1)
+    assert ui.startTrainingButton.text == "Train longer" and "all steps done" in ui.trainingStateText.text
     panel.click(ui.useModelButton)
     panel.settle(0.2)
     assert "crescent" in ui.modelText.text or "Segment 1" in ui.modelText.text
@@ -139,6 +141,7 @@ def test_every_kind_is_offered_with_its_presets_and_what_it_can_start_from(open_
     panel = open_training(run_folder)
     ui = panel.panel.models.ui
     assert "3 drawn cases and 1 other" in ui.trainingHintText.text
+    assert not ui.trainingProgressBar.isVisible() and not ui.trainingLog.isVisible()  # at once when it is unfolded
     panel.choose(ui.trainingKindBox, "Encoder for Few-shot (ALPNet)")
     assert ui.trainingPresetBox.count == 3 and "4 images without drawings" in ui.trainingHintText.text
     assert ui.trainingStartLabel.text == "Encoder:" and ui.trainingStartRow.isVisible()
@@ -156,7 +159,7 @@ def test_how_long_it_takes_is_tried_and_nothing_is_kept(open_training, run_folde
     assert models.ui.tryTrainingButton.text == "Cancel" and "Trying" in models.ui.trainingStateText.text
     panel.wait(lambda: not models.training.trial.is_running, seconds=90)
     panel.wait(lambda: "All 40000 steps would take about" in models.ui.trainingStateText.text, seconds=3)
-    assert "on cpu" in models.ui.trainingStateText.text and not run_folder.exists()
+    assert "on the CPU" in models.ui.trainingStateText.text and not run_folder.exists()
     models.ui.trainingSettingsEdit.text = "no_such_setting=3"
     panel.click(models.ui.tryTrainingButton)
     panel.wait(lambda: "no_such_setting" in models.ui.trainingStateText.text, seconds=60)

@@ -17,6 +17,7 @@ from .terminal import ProgressDisplay, shown_path
 from .training_trial import logging_each_step, try_training
 
 _STARTED = time.time()  # what was asked of an earlier process does not concern this one
+_WHY = {"finished": "all steps done", "time": "the time is over", "patience": "validation no longer improved"}
 _ONE_REQUEST = 2.0  # seconds; a Ctrl-C may reach a process of torchrun twice, from the terminal and from torchrun
 
 
@@ -132,7 +133,7 @@ def run_training(arguments: argparse.Namespace, begin_with) -> int:
                     _say_stopped(folder, processes)
                     return 128 + (asked[0].number if asked else signal.SIGINT)
                 if processes.writes:
-                    folder.write_status("finished", f"{result.steps} steps, {result.reason}")
+                    folder.write_status("finished", _told(result))
             except KeyboardInterrupt:
                 _say_stopped(folder, processes)
                 raise
@@ -176,6 +177,14 @@ def _say_stopped(folder, processes) -> None:
     print(f"\ns3net: {message}", file=sys.stderr, flush=True)
 
 
+def _told(result) -> str:
+    """How a run ended, in words."""
+    text = f"{result.steps} steps in {result.seconds / 60:.1f} min, {_WHY[result.reason]}"
+    if result.best_score is not None:
+        text += f"; best validation score {result.best_score:.3f} at step {result.best_step}"
+    return text
+
+
 def _report(arguments: argparse.Namespace, folder, result, where) -> None:
     files = [n for n in ("model.pt", "curves.png", "log.jsonl") if (folder.path / n).exists()]
     facts = {
@@ -186,8 +195,7 @@ def _report(arguments: argparse.Namespace, folder, result, where) -> None:
     if arguments.json:
         print(json.dumps(facts, indent=2))
     elif not arguments.quiet:
-        why = {"finished": "all steps done", "time": "the time is over", "patience": "validation no longer improved"}
-        print(f"{result.steps} steps in {result.seconds / 60:.1f} min on {where} ({why[result.reason]})")
+        print(f"{result.steps} steps in {result.seconds / 60:.1f} min on {where} ({_WHY[result.reason]})")
         if result.best_score is not None:
             print(f"best validation score {result.best_score:.3f} at step {result.best_step}")
         for note in result.notes:

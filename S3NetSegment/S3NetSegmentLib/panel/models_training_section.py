@@ -21,7 +21,8 @@ _LOOK_EVERY = 1000  # ms
 _SHOWN_LINES = 40
 _HELP = {
     "start": "Train in a process of its own. It goes on when this panel or Slicer is closed, and is found again here.",
-    "resume": "Go on where the run was stopped, to the same result as without the stop.",
+    "resume": "Go on where the run was stopped, to the same result as without the stop. For another run choose another folder.",
+    "longer": "Go on from its end, with more time (or steps=... among the settings). For another run choose another folder.",
     "stop": "Finish the present step, save the state, and end. The run can be resumed.",
 }
 
@@ -47,6 +48,7 @@ class TrainingSection:
         ui.tryTrainingButton.connect("clicked()", self._try_or_stop)
         ui.killTrainingButton.connect("clicked()", self._kill)
         ui.useModelButton.connect("clicked()", self._use)
+        ui.trainingCollapsibleButton.connect("contentsCollapsed(bool)", lambda _: self._show())
         self._timer = qt.QTimer()
         self._timer.setInterval(_LOOK_EVERY)
         self._timer.connect("timeout()", self.look)
@@ -159,7 +161,8 @@ class TrainingSection:
         ui, run = self._ui, self.run
         busy = run is not None and run.is_busy
         what = "stop" if busy else "resume" if run is not None and run.can_resume else "start"
-        text = {"start": "Start training", "resume": "Resume", "stop": "Stop"}[what]
+        what = "longer" if what == "resume" and run.state == "finished" else what
+        text = {"start": "Start training", "resume": "Resume", "longer": "Train longer", "stop": "Stop"}[what]
         stopping = busy and run.state == "stopping"
         for widget, name, value in (
             (ui.startTrainingButton, "text", "Stopping..." if stopping else text),

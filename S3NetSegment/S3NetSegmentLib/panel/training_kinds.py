@@ -51,7 +51,7 @@ KINDS = {
         "Encoder for Few-shot (ALPNet)",
         ("pretrain", "--method", "alpnet"),
         {"default": "default: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
-        "--encoder", "Encoder:", "a U-Net (optional: a file of DINOv2 weights)",
+        "--encoder", "Encoder:", "a U-Net (or DINOv2 weights)",
         "Its model does not segment: choose it in Few-shot under Advanced, Encoder.",
     ),
 }  # fmt: skip

@@ -185,7 +185,8 @@ class TrainingRun:
         if told == "stopped":
             return told, f"{message[:1].upper()}{message[1:]}.".replace("go on with --resume", "resume it to go on")
         if told in ("finished", "failed"):
-            return told, f"{told.capitalize()}: {message}."
+            where = " Values like these are set among the settings, above." if "learning_rate=" in message else ""
+            return told, f"{told.capitalize()}: {message}.{where}"
         return "none", ""
 
     def _status_stamp(self):

@@ -68,7 +68,8 @@ class TrainingTrial:
 
 
 def _sentence(facts: dict) -> str:
-    text = f"All {facts['steps']} steps would take about {facts['duration']} on {facts['device']}"
+    device = {"cpu": "CPU", "mps": "Apple GPU"}.get(facts["device"], f"GPU ({facts['device']})")
+    text = f"All {facts['steps']} steps would take about {facts['duration']} on the {device}"
     if "steps_in_time" in facts and facts["steps_in_time"] < facts["steps"]:
         text += f"; in the chosen time about {facts['steps_in_time']} fit"
     notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in facts["notes"])
