@@ -100,6 +100,21 @@ def _run_in_processes(out: str) -> None:
         torch.save(trainer.task.state_dict(), Path(out) / f"rank{processes.rank}.pt")
 
 
+def _run_into_nothing(out: str) -> None:
+    """For ``torchrun``: the loss of one process alone becomes NaN; each keeps what it was told."""
+    from S3NetSegmentLib.engine.progress import drain
+    from S3NetSegmentLib.engine.training.processes import joined_processes
+    from S3NetSegmentLib.engine.training.trainer import TrainingError
+
+    torch.set_num_threads(1)
+    with joined_processes("cpu") as (processes, _):
+        task = ToyTask(poison=5 if processes.rank == 1 else None)
+        try:
+            drain(toy_trainer(out, task=task, batch=2, processes=processes, checkpoint_minutes=0.0).run())
+        except TrainingError as error:
+            (Path(out) / f"told{processes.rank}.txt").write_text(str(error))
+
+
 def _run_slowly(out: str) -> None:
     """Trains for long, saving after each step; stops orderly on SIGTERM and SIGINT."""
     import signal
@@ -118,4 +133,4 @@ def _run_slowly(out: str) -> None:
 
 
 if __name__ == "__main__":
-    {"processes": _run_in_processes, "slow": _run_slowly}[sys.argv[1]](sys.argv[2])
+    {"processes": _run_in_processes, "nothing": _run_into_nothing, "slow": _run_slowly}[sys.argv[1]](sys.argv[2])
