@@ -222,6 +222,31 @@ def test_a_stop_during_validation_does_it_again(tmp_path):
     assert drain(again.run()).best_step == 3
 
 
+@pytest.mark.parametrize("steps", [3, 12])
+def test_a_wish_to_stop_that_comes_during_validation_is_heard_at_once_and_the_validation_stays_due(tmp_path, steps):
+    wishes = []
+
+    def long_validation(step):
+        for number in range(1000):
+            wishes.append(number)
+            yield Step(number / 1000, "looking")
+        raise AssertionError("nobody waits so long")
+
+    trainer = toy_trainer(
+        tmp_path, validate=long_validation, validate_every=3, stop=lambda: len(wishes) > 5, steps=steps
+    )
+    assert drain(trainer.run()).reason == "stopped" and len(wishes) < 10
+    state = RunFolder(tmp_path).read_state()
+    assert state["step"] == 3 and state["validation_due"]
+    stuck = toy_trainer(tmp_path, validate=long_validation, validate_every=3, stop=lambda: True, steps=steps)
+    stuck.resume()
+    assert drain(stuck.run()).reason == "stopped"
+    again = toy_trainer(tmp_path, validate=scores([0.7, 0.6, 0.5, 0.4]), validate_every=3, steps=steps)
+    again.resume()
+    result = drain(again.run())
+    assert (result.best_step, result.steps, result.reason) == (3, steps, "finished")
+
+
 def test_without_validation_the_last_state_is_kept():
     kept = []
     drain(toy_trainer(keep_best=lambda *a: kept.append(a)).run())
