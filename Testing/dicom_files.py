@@ -13,6 +13,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 CT, MR, PET = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128"
 ENHANCED_CT, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.4.1"
 SECONDARY_CAPTURE, ULTRASOUND = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.6.1"
+SEG, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 ULTRASOUND_FRAMES, X_RAY = "1.2.840.10008.5.1.4.1.1.3.1", "1.2.840.10008.5.1.4.1.1.1.1"
 _LONG = ("OB", "OW", "SQ", "UN", "UT")
 _FORMS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
@@ -136,4 +137,36 @@ def enhanced_elements(
     }
     return image_elements(pixels, sop_class) | {
         0x00280008: ("IS", str(len(pixels))), 0x52009229: ("SQ", [shared]), 0x52009230: ("SQ", frames),
+    }  # fmt: skip
+
+
+def segmentation_elements(
+    planes: np.ndarray, groups: list[Elements], segments: list[Elements], kind: str = "BINARY", **more
+) -> Elements:  # fmt: skip
+    """A DICOM SEG of ``planes`` [frame, H, W], each described by its ``groups`` and ``segments`` by the Segment Sequence;
+    ``more`` as for :func:`enhanced_elements`."""
+    stored = planes.astype(np.uint8)
+    elements = enhanced_elements(stored, groups, LABEL_MAP if kind == "LABELMAP" else SEG, **more)
+    elements |= {0x00080060: ("CS", "SEG"), 0x00620001: ("CS", kind), 0x00620002: ("SQ", segments)}
+    if kind == "BINARY":  # single bits, without gaps between frames
+        elements |= {0x00280100: ("US", 1), 0x00280101: ("US", 1), 0x00280102: ("US", 0)}
+        elements[0x7FE00010] = ("OB", np.packbits(stored.ravel(), bitorder="little").tobytes())
+    return elements
+
+
+def plane_groups(position, segment: int = 0) -> Elements:
+    """The functional groups of a plane of a DICOM SEG; ``segment``: its number, 0 in label maps."""
+    identification = {0x0062000A: ("SQ", [{0x0062000B: ("US", segment)}])} if segment else {}
+    return functional_groups(position, identification)
+
+
+def described_segment(number: int, name: str) -> Elements:
+    """An item of the Segment Sequence: a red liver."""
+
+    def code(value: str, meaning: str) -> list[Elements]:
+        return [{0x00080100: ("SH", value), 0x00080102: ("SH", "SCT"), 0x00080104: ("LO", meaning)}]
+
+    return {
+        0x00620003: ("SQ", code("123037004", "Anatomical Structure")), 0x00620004: ("US", number),
+        0x00620005: ("LO", name), 0x0062000D: ("US", [34885, 53485, 50171]), 0x0062000F: ("SQ", code("10200004", "Liver")),
     }  # fmt: skip

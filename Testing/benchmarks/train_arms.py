@@ -9,8 +9,9 @@
 Arms: ``supervised`` sees labelled slices alone; ``paper`` is cross pseudo supervision as published; ``plus`` is the default of
 fine-tuning; ``pretrained`` the same from a network that was pre-trained on the training patients' images; ``ceiling`` is
 ``supervised`` with labels of all training patients. Steps, learning rate and slices in a step are those of the preset
-``tiny`` of ``s3net finetune`` and ``s3net pretrain``; ``supervised`` has as many slices in a step, all of them labelled. So
-all arms cost about the same time; pre-training comes on top.
+``tiny`` of ``s3net finetune`` and ``s3net pretrain``; all arms have as many slices in a step, of which half are unlabelled in
+``paper`` and, once the teacher deserves trust, in ``plus``. The teacher's answers take a third of a step more; pre-training
+comes on top.
 
 A seed draws patients: those for training (of which the first are labelled) and those for the test; no image of a test
 patient is seen before. Nothing is chosen by the test: the last moving average of the weights answers. Scored on the volumes'
@@ -43,11 +44,8 @@ import torch  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 from train_cases import SETS, DataSet, drawn_cohorts, volume_dice  # noqa: E402
 
-from S3NetSegmentLib.engine.methods.ideal_finetuning import (  # noqa: E402
-    FinetuningSettings,
-    IdealFinetuning,
-    finetuning_preset,
-)
+from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning  # noqa: E402
+from S3NetSegmentLib.engine.methods.ideal_finetuning_settings import FinetuningSettings, finetuning_preset  # noqa: E402
 from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining  # noqa: E402
 from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import PretrainingSettings  # noqa: E402
 from S3NetSegmentLib.engine.methods.training_presets import (  # noqa: E402

@@ -75,10 +75,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     assert launch(SCRIPT, ["batch", "cohort.csv", "-o", "out", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "row 2: segment in/d0.png -> d0.seg.nrrd (asked for)" and "2 to do" in lines[-1]
+    assert lines[0].startswith("row 2: segment in/d0.png -> d0.seg.nrrd (asked for, about ") and "2 to do" in lines[-1]
+    assert lines[0].endswith(" MB)") and lines[2].startswith("the largest case may need ")
     assert not (tmp_path / "out").exists()
     launch(SCRIPT, ["batch", "cohort.csv", "-o", "out", "--dry-run", "--json"])
     plan = json.loads(capsys.readouterr().out)
+    assert plan["cases"][0]["memory_mb"] > 100
     assert plan["to_do"] == 2 and plan["cases"][1]["outputs"]["overlay"] == "d1_overlay.png"
 
 

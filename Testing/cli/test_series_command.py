@@ -39,7 +39,7 @@ def test_the_series_of_a_disc_are_listed(study):
 
 def test_a_folder_without_series_ends_with_code_2(tmp_path):
     answer = s3net_here("series", tmp_path)
-    assert answer.returncode == 2 and "no DICOM images" in answer.stderr
+    assert answer.returncode == 2 and "holds no DICOM images" in answer.stderr
 
 
 def test_a_series_must_be_chosen_and_is_then_segmented(study, tmp_path):

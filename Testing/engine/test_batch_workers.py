@@ -14,7 +14,7 @@ from S3NetSegmentLib.engine.batch.machine import WorkerShare, shares
 from S3NetSegmentLib.engine.batch.manifest import read_manifest
 from S3NetSegmentLib.engine.batch.resume import make_plan
 from S3NetSegmentLib.engine.batch.run import run_plan
-from S3NetSegmentLib.engine.batch.workers import InThisProcess, Processes
+from S3NetSegmentLib.engine.batch.workers import InThisProcess, Processes, own_device
 from S3NetSegmentLib.engine.images.writing import write_image
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of another kind on Windows")
@@ -97,3 +97,68 @@ def test_the_cards_that_the_environment_hides_are_not_used(monkeypatch):
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert machine.nvidia_cards() == []
+
+
+def test_where_cases_name_their_card_every_worker_sees_all_and_takes_its_own_by_default(monkeypatch):
+    monkeypatch.setattr(machine, "nvidia_cards", lambda: ["2", "5"])
+    found = shares(3, "auto", all_cards=True)
+    assert [(s.card, s.device, s.card_share) for s in found] == [
+        (None, "cuda:0", 0.5), (None, "cuda:1", 1.0), (None, "cuda:0", 0.5)
+    ]  # fmt: skip
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert [own_device(asked, found[1]) for asked in ("auto", "cuda", "cuda:0", "cpu")] == [
+        "cuda:1",
+        "cuda:1",
+        "cuda:0",
+        "cpu",
+    ]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert own_device("auto", found[1]) == "auto" and own_device("cuda", WorkerShare(1)) == "cuda"
+
+
+def test_cards_without_device_files_are_asked_of_the_tool_of_their_driver(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(machine.Path, "glob", lambda self, pattern: iter(()))
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(machine.shutil, "which", lambda name: str(tool))
+    assert machine.nvidia_cards() == (["0", "1"] if os.name != "nt" else [])
+    tool.write_text("#!/bin/sh\necho 'no devices were found'; exit 9\n")
+    assert machine.nvidia_cards() == []
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
+    assert machine.nvidia_cards() == []
+
+
+def test_a_case_is_computed_on_the_device_that_its_row_names(tmp_path):
+    write_disk(tmp_path / "d.png")
+    (tmp_path / "m.csv").write_text(
+        "image,output,settings,device\nd.png,here,work_size=64,cpu\nd.png,there,sources=s3net,cuda:7\n"
+    )
+    plan = planned(tmp_path, tmp_path / "m.csv")
+    found = run_plan(plan, tmp_path / "out", Processes(tmp_path / "out", 1, all_cards=True), keep_going=True)
+    assert found["here"]["status"] == "done" and found["here"]["device"] == "cpu"
+    assert found["there"]["status"] == "failed" and "cuda" in found["there"]["error"]
+
+
+def test_the_device_does_not_make_a_finished_case_unfinished(tmp_path):
+    write_disk(tmp_path / "d.png")
+    for line in ("d.png,work_size=64,\n", "d.png,work_size=64,cpu\n"):
+        (tmp_path / "m.csv").write_text(f"image,settings,device\n{line}")
+        plan = make_plan(read_manifest(tmp_path / "m.csv", tmp_path / "out"), tmp_path / "out", resume=True)
+        run_plan(plan, tmp_path / "out", InThisProcess(tmp_path / "out", "cpu"))
+    assert not plan.todo
+
+
+@posix
+def test_a_worker_that_is_killed_by_a_signal_without_a_name_is_told(tmp_path):
+    plan, told = planned(tmp_path, write_cohort(tmp_path, 1)), []
+
+    def on_event(event):
+        told.append(event.kind)
+        if event.kind == "started":
+            (worker,) = multiprocessing.active_children()
+            os.kill(worker.pid, signal.SIGRTMIN + 3)
+
+    found = run_plan(plan, tmp_path / "out", Processes(tmp_path / "out", 1), keep_going=True, on_event=on_event)
+    assert f"signal {signal.SIGRTMIN + 3}" in found["d0"]["error"] and told.count("lost") == 1

@@ -7,7 +7,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
 from S3NetSegmentLib.engine import drain
-from S3NetSegmentLib.engine.few_shot.growcut import UNREACHED, grow_labels
+from S3NetSegmentLib.engine.few_shot.growcut import UNREACHED, grow_labels, labels_of, nearest_seeds
 from S3NetSegmentLib.engine.images.reading import read_image
 
 
@@ -124,3 +124,24 @@ def test_large_work_gives_many_steps_of_progress():
     seeds[0, 50, 50] = 1
     steps = list(grow_labels(image, seeds))
     assert len(steps) >= 4 and all(0 <= s.fraction <= 1 for s in steps)
+
+
+def test_other_labels_of_the_same_seeds_need_no_new_search():
+    rng = np.random.default_rng(6)
+    image = rng.integers(0, 30, (7, 24, 24)).astype(np.int16)  # many ties
+    seeds = np.zeros(image.shape, np.uint8)
+    seeds[[0, 6]] = rng.integers(1, 4, (2, 24, 24))
+    seeds[3, 10:14, 5] = 2
+    nearest, distances = drain(nearest_seeds(image, seeds > 0))
+    edited = np.where(seeds > 0, 5 - seeds, 0).astype(np.uint8)
+    for labels in (seeds, edited):
+        expected, expected_distances = drain(grow_labels(image, labels))
+        assert np.array_equal(labels_of(nearest, labels), expected) and np.array_equal(distances, expected_distances)
+    assert (labels_of(nearest, edited) != labels_of(nearest, seeds)).any()
+
+
+def test_without_seeds_there_is_nothing_to_label():
+    image = np.zeros((2, 3, 4), np.int16)
+    nearest, distances = drain(nearest_seeds(image, np.zeros(image.shape, bool)))
+    assert (nearest == -1).all() and (distances == UNREACHED).all()
+    assert not labels_of(nearest, np.ones(image.shape, np.uint8)).any()

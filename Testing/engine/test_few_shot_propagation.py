@@ -11,6 +11,7 @@ from few_shot_scenes import Scene, egg, scene, tube, twins
 from paths import SAMPLE_DATA
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine.few_shot import frame, parts
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice, FewShot, FewShotSettings
 
@@ -78,6 +79,49 @@ def test_a_changed_slice_gives_the_answer_of_a_fresh_start_and_costs_less():
     fresh = propagated(image, image.drawn(3, 10, 16))
     assert np.array_equal(again.labels, fresh.labels) and np.array_equal(again.confidence, fresh.confidence)
     assert changed - start < time.process_time() - changed
+
+
+@pytest.mark.parametrize("changed", [3, 10, 16])
+def test_an_edit_searches_no_way_through_the_image_again_and_learns_only_what_it_touched(monkeypatch, changed):
+    image = tube(depth=20)
+    product = few_shot(image, image.drawn(3, 10, 16))
+    first = drain(product.propagate())
+    image.truth[changed, 22:] = 0
+    product.set_support(image.drawn(3, 10, 16))
+    counts = {"nearest_seeds": 0, "fit_pixels": 0, "registered": 0}
+
+    def counted(module, name):
+        plain = getattr(module, name)
+
+        def call(*arguments):
+            counts[name] += 1
+            return plain(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(parts, "nearest_seeds")
+    counted(parts, "fit_pixels")
+    counted(frame, "registered")
+    again = drain(product.propagate())
+    # The appearance of all slices, and that without each of the two others.
+    assert counts == {"nearest_seeds": 0, "fit_pixels": 3, "registered": 0}
+    monkeypatch.undo()
+    fresh = propagated(image, image.drawn(3, 10, 16))
+    assert np.array_equal(again.labels, fresh.labels) and np.array_equal(again.confidence, fresh.confidence)
+    assert again.mix == fresh.mix and again.expected_dice == fresh.expected_dice
+    assert not np.array_equal(again.labels, first.labels)
+
+
+def test_after_many_edits_and_a_new_slice_the_answer_is_that_of_a_fresh_start():
+    image = egg()
+    product = few_shot(image, image.drawn(7, 12))
+    drain(product.propagate((9, 9), quick=True))
+    drain(product.propagate())
+    for number, (drawn, column) in enumerate((((7, 12), 20), ((7, 12), 24), ((7, 10, 12), 24), ((10, 12), 18))):
+        image.truth[drawn[0], :, column : column + 3 + number] = 0
+        product.set_support(image.drawn(*drawn))
+        again, fresh = drain(product.propagate()), propagated(image, image.drawn(*drawn))
+        assert np.array_equal(again.labels, fresh.labels) and np.array_equal(again.confidence, fresh.confidence)
 
 
 def test_a_dropped_run_leaves_the_object_as_it_was():

@@ -8,11 +8,8 @@ import torch
 
 from S3NetSegmentLib.engine.errors import InputError
 from S3NetSegmentLib.engine.methods import ideal_finetuning
-from S3NetSegmentLib.engine.methods.ideal_finetuning import (
-    FinetuningSettings,
-    IdealFinetuning,
-    finetuning_preset,
-)
+from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning
+from S3NetSegmentLib.engine.methods.ideal_finetuning_settings import FinetuningSettings, finetuning_preset
 from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining
 from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import pretraining_preset
 from S3NetSegmentLib.engine.nets.moving_average import measure_statistics
@@ -68,8 +65,6 @@ def test_the_same_batch_gives_the_same_losses_whatever_the_global_random_state(s
         {},
         {"views": "same", "teacher": "network", "pseudo_dice": False},
         {"trust": False},
-        {"swap": False},
-        {"labelled_view": "strong"},
         {"mix": "off"},
         {"mix": "unlabelled"},
         {"teacher": "network"},

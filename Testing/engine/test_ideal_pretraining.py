@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from S3NetSegmentLib.engine.errors import InputError
-from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning, finetuning_preset
+from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning
+from S3NetSegmentLib.engine.methods.ideal_finetuning_settings import finetuning_preset
 from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining
 from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import pretraining_preset
 from S3NetSegmentLib.engine.nets.architectures import build_network, describe_network, network_tensors
 from S3NetSegmentLib.engine.nets.unet import UNetFeatures
 
-TINY = pretraining_preset("tiny")
+TINY = dataclasses.replace(pretraining_preset("tiny"), negatives_from="batch")
 
 
 def batch(count=4, size=(32, 40), step=0, seed=0, padded=0):

@@ -370,6 +370,15 @@ def test_a_redirect_to_plain_http_is_not_followed(folder, published):
             download(server, folder)
 
 
-def test_a_redirect_to_an_allowed_address_is_followed(folder, published):
+def test_a_redirect_within_the_host_that_was_asked_is_followed(folder, published):
     with WeightsServer(published) as there, WeightsServer(b"", redirect=there.url) as server:
         assert download(server, folder).is_published
+
+
+def test_a_redirect_to_another_host_is_not_followed_and_told(folder, published):
+    with WeightsServer(published) as there:
+        for elsewhere in (there.url.replace("127.0.0.1", "localhost"), "https://example.org/w.pth"):
+            with WeightsServer(b"", redirect=elsewhere) as server:
+                with pytest.raises(InputError, match=r"127\.0\.0\.1 sends on to another host.*--url"):
+                    download(server, folder)
+        assert there.asked == [] and not names_in(folder)

@@ -149,6 +149,15 @@ def test_voxels_and_slices_of_a_manifest_are_those_of_the_file_also_on_a_mirrore
     assert part[4:7].any() and not part[:4].any() and not part[7:].any()
 
 
+def test_the_node_of_an_image_shares_its_voxels(scene, tmp_path):
+    write_drawn_ball(tmp_path)
+    files = batch_files.SceneFiles()
+    volume = files.read_image(str(tmp_path / "ball.nii.gz"))
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    assert np.shares_memory(slicer.util.arrayFromVolume(node), volume.array)
+    files.clear()
+
+
 def test_a_time_series_asks_for_a_frame_and_gets_that_one(batch, tmp_path):
     mask = write_disk(tmp_path / "a.nrrd")
     frames = [

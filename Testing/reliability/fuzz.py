@@ -18,6 +18,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from batch_cases import write_disk, write_drawn_ball
+from dicom_files import (
+    described_segment,
+    enhanced_elements,
+    functional_groups,
+    plane_groups,
+    segmentation_elements,
+    write_dicom,
+)
 from image_files import write_dicom_series
 
 from S3NetSegmentLib.engine import InputError, ResourceError
@@ -132,9 +140,9 @@ def _targets(folder: Path) -> dict[str, Callable]:
 
     targets = {
         kind: file_target(kind, read_image)
-        for kind in ("nifti", "nifti_gz", "nrrd", "mha", "png", "jpeg", "bmp", "dicom")
+        for kind in ("nifti", "nifti_gz", "nrrd", "mha", "png", "jpeg", "bmp", "dicom", "dicom_frames")
     }
-    targets |= {"seg_nrrd": file_target("seg_nrrd", read_segmentation)}
+    targets |= {kind: file_target(kind, read_segmentation) for kind in ("seg_nrrd", "dicom_seg")}
     targets |= {
         kind: file_target(kind, lambda p: _checked_manifest(p, folder)) for kind in ("manifest_csv", "manifest_json")
     }
@@ -219,6 +227,13 @@ def _sound_files(folder: Path) -> dict[str, Path]:
     for name in ("a.jpg", "a.bmp"):
         sitk.WriteImage(grey, str(sound / name))
     series = write_dicom_series(sound / "series", np.zeros((1, 8, 8), np.int16), np.eye(4))
+    voxels = np.random.default_rng(0).integers(0, 2, (4, 6, 7))
+    frames = [
+        functional_groups((0, 0, 2 * k), {0x00209111: ("SQ", [{0x00209128: ("UL", 1)}])}, slope=k + 1) for k in range(4)
+    ]
+    write_dicom(sound / "frames.dcm", enhanced_elements(voxels.astype(np.uint16), frames))
+    planes = [plane_groups((0, 0, 2 * k), 1) for k in range(4)]
+    write_dicom(sound / "seg.dcm", segmentation_elements(voxels, planes, [described_segment(1, "Liver")]))
     rows = [{"image": "../sound/a.png", "pixels": [[28, 24]], "output": "x/a", "settings": {"work_size": 64}}]
     (sound / "m.json").write_text(json.dumps(rows))
     (sound / "m.csv").write_text(
@@ -244,6 +259,7 @@ def _sound_files(folder: Path) -> dict[str, Path]:
     files = {
         "nifti": "b.nii", "nifti_gz": "ball.nii.gz", "nrrd": "b.nrrd", "mha": "b.mha", "png": "a.png", "jpeg": "a.jpg",
         "bmp": "a.bmp", "seg_nrrd": "drawn.seg.nrrd", "manifest_json": "m.json", "manifest_csv": "m.csv", "record": "r.json",
+        "dicom_frames": "frames.dcm", "dicom_seg": "seg.dcm",
     }  # fmt: skip
     found = {kind: sound / name for kind, name in files.items()} | {"dicom": series[0]}
     with contextlib.suppress(ImportError):

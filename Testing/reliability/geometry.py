@@ -52,24 +52,19 @@ class _Suite:
         task = random_task(number, rng, folder, _write_model)
         shape, method = TRIED[number % len(TRIED)]
         self._tried[f"{shape}: {method}"] += 1
-        found = []
-        if task.method != "planes":  # drawings in oblique views exist in Slicer only
-            files = Files(task, folder, rng)
-            found += self._by_files(task, files, folder, rng)
-            task = files.as_read()
-        if self._scene is not None:
-            labels = self._scene.answer(task, rng)
-            self._check(task, labels, "in the scene")
-            found.append(labels)
-            if number % _BENT == 0 and task.method not in ("few-shot", "other image", "planes", "model"):
-                self._compared["non-linear transforms refused"] += 1
-                if not self._scene.refuses_a_bend(task):
-                    raise AssertionError("a non-linear transform was not refused as it should be")
+        if task.method == "planes":  # drawings in oblique views exist in Slicer only
+            found = [self._in_scene(task, rng)] if self._scene else []
+        else:
+            found = self._by_files(task, Files(task, folder, rng), folder, rng)
         for other in found[1:]:
             self._compared["answers of two front ends compared"] += 1
             different = int((found[0] != other).sum())
             if different:
                 raise AssertionError(f"the front ends differ in {different} voxels of {int((other > 0).sum())}")
+        if self._scene and number % _BENT == 0:
+            self._compared["non-linear transforms refused"] += 1
+            if not self._scene.refuses_a_bend(task):
+                raise AssertionError("a non-linear transform was not refused as it should be")
 
     def told(self) -> list[str]:
         """What was done, and the worst that came of it."""
@@ -82,29 +77,31 @@ class _Suite:
         return lines
 
     def _by_files(self, task: GeometryTask, files: Files, folder: Path, rng) -> list[np.ndarray]:
+        """The answer of the command or of a batch, and that of a script or of a batch in Slicer."""
         in_batch = rng.random() < 0.4
         answer = files.by_batch() if in_batch else files.by_command()
-        image = task.image.volume()
-        self._check_grid(answer.ijk_to_ras, task, files.image)
+        self._check_grid(answer.ijk_to_ras, task, files)
         found = [labels_of(answer, files.output)]
         self._check(task, found[0], "from files")
         if self._scene is None:
             return found
         if in_batch:
-            from slicer_files import as_in_slicer
-
-            from S3NetSegmentLib.scene.batch_files import SceneFiles
-
-            with as_in_slicer():
-                scene_answer = files.by_batch(SceneFiles())
-            self._check_grid(scene_answer.ijk_to_ras, task, files.image)
-            found.append(labels_of(on_grid_of(scene_answer, image), files.output))
+            there = self._scene.batch(files)
+            self._check_grid(there.ijk_to_ras, task, files)
+            found.append(labels_of(on_grid_of(there, task.image.volume()), files.output))
+        else:
+            found.append(self._in_scene(files.as_read(), rng))
         if task.image.grid != "sheared":  # Slicer's own files cannot hold such grids
-            self._compared["images read by Slicer's own reader"] += not task.image.is_series
             if not task.image.is_series:
+                self._compared["images read by Slicer's own reader"] += 1
                 self._scene.read_by_slicer(files.image, task.image)
             self._through_slicer(answer, files, folder)
         return found
+
+    def _in_scene(self, task: GeometryTask, rng) -> np.ndarray:
+        labels = self._scene.answer(task, rng)
+        self._check(task, labels, "in the scene")
+        return labels
 
     def _through_slicer(self, answer, files: Files, folder: Path) -> None:
         if not files.output.endswith(".seg.nrrd"):
@@ -119,14 +116,12 @@ class _Suite:
         if not np.array_equal(back.flattened(), answer.flattened()):
             raise AssertionError("a segmentation came back changed from Slicer")
 
-    def _check_grid(self, matrix: np.ndarray, task: GeometryTask, path: Path) -> None:
-        """The result lies on the grid of the image, to 1e-6 of a voxel's step or what 32 bit numbers of NIfTI keep."""
-        wanted = task.image.ijk_to_ras
-        scale = np.abs(wanted[:3, :3]).max()
-        error = np.abs(matrix - wanted)
-        kept = 1e-5 if path.name.endswith((".nii", ".nii.gz")) else 1e-6
-        kept = 1e-5
-        if error[:3, :3].max() > kept * scale or error[:3, 3].max() > kept * scale + 1e-6 * np.abs(wanted[:3, 3]).max():
+    def _check_grid(self, matrix: np.ndarray, task: GeometryTask, files: Files) -> None:
+        """The result lies on the grid of the image, to a millionth of a voxel, or as well as the 32 bit numbers of NIfTI tell."""
+        wanted, in_nifti = task.image.ijk_to_ras, ".nii" in f"{files.image.name} {files.output}"
+        error, step = np.abs(matrix - wanted), np.abs(wanted[:3, :3]).max()
+        axes, place = (1e-5, 1.2e-7) if in_nifti else (1e-6, 1e-12)
+        if error[:3, :3].max() > axes * step or error[:3, 3].max() > axes * step + place * np.abs(wanted[:3, 3]).max():
             raise AssertionError(f"the result lies elsewhere than the image: {matrix.tolist()}, not {wanted.tolist()}")
 
     def _check(self, task: GeometryTask, labels: np.ndarray, where: str) -> None:

@@ -18,10 +18,14 @@ from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 
-FEW_SHOT = ("appearance_steps=20", "work_voxels=20000")  # quick
 NETWORK = ("sources=all", "steps=4", "restarts=1")
 CLASSICAL = ("sources=classical",)
 ENDINGS = (".nii.gz", ".nrrd", ".mha")
+
+
+def few_shot_settings(task: GeometryTask) -> tuple[str, ...]:
+    """Quick ones, with the whole vote in every second case."""
+    return ("appearance_steps=20", "work_voxels=20000", f"leave_one_out={'on' if task.seed % 2 else 'off'}")
 
 
 class Files:
@@ -47,7 +51,7 @@ class Files:
             self._run("apply", task.model, *common)
         elif self.drawing is not None:
             of_other = ["--support-image", self.other] if self.other else []
-            settings = [word for text in FEW_SHOT for word in ("--set", text)]
+            settings = [word for text in few_shot_settings(task) for word in ("--set", text)]
             drawing = ["--support", self.drawing, *of_other]
             self._run("few-shot", *common, *drawing, "--axis", task.axis, "--encoder", "default", *settings)
         else:
@@ -122,7 +126,11 @@ class Files:
             return row | {"method": "apply", "model": str(task.model)}
         if self.drawing is not None:
             row |= {"method": "few-shot", "support": str(self.drawing), "axis": task.axis, "encoder": "default"}
-            return row | {"settings": list(FEW_SHOT)} | ({"support_image": str(self.other)} if self.other else {})
+            return (
+                row
+                | {"settings": list(few_shot_settings(task))}
+                | ({"support_image": str(self.other)} if self.other else {})
+            )
         if task.method == "regions":
             return row | {"regions": 3}
         row |= {"pixels": [list(task.image.center)]} if task.by_voxel else {"points": [self._point()]}

@@ -7,9 +7,11 @@ from pathlib import Path
 import headless_slicer
 import numpy as np
 import qt_stand_in
-from geometry_files import CLASSICAL, FEW_SHOT, NETWORK
+from geometry_files import CLASSICAL, NETWORK, Files, few_shot_settings
 from geometry_images import KnownImage, random_transform
 from geometry_tasks import NAME, GeometryTask
+
+from S3NetSegmentLib.engine import Segmentation
 
 MISSING = [part.WHY_NOT for part in (headless_slicer, qt_stand_in) if not part.AVAILABLE]
 _COMPONENT_CLASS = {False: "vtkMRMLScalarVolumeNode", True: "vtkMRMLVectorVolumeNode"}
@@ -36,6 +38,16 @@ class Scene:
         else:
             node = self._segment(task, volume, rng)
         return self._exported(node, volume)
+
+    def batch(self, files: Files) -> Segmentation:
+        """The task as a case of a batch in Slicer, from files to files."""
+        from slicer_files import as_in_slicer
+
+        from S3NetSegmentLib.scene.batch_files import SceneFiles
+
+        self._app.new_scene()
+        with as_in_slicer():
+            return files.by_batch(SceneFiles())
 
     def refuses_a_bend(self, task: GeometryTask) -> bool:
         """Whether a non-linear parent transform is refused with a reason, and nothing is left in the scene."""
@@ -139,7 +151,12 @@ class Scene:
 
     def _few_shot(self, task: GeometryTask, volume, rng):
         drawn_on = volume if task.other is None else self._volume(task.other, rng)
-        options = {"settings": _values(FEW_SHOT), "encoder": "default", "device": "cpu", "axis": task.axis}
+        options = {
+            "settings": _values(few_shot_settings(task)),
+            "encoder": "default",
+            "device": "cpu",
+            "axis": task.axis,
+        }
         if task.method == "planes":
             view = self._oblique_view(task, volume)
             options |= {"slices": [*task.slices, view]}
@@ -221,4 +238,5 @@ class Scene:
 
 def _values(assignments: tuple[str, ...]) -> dict:
     """Settings as the logic takes them."""
-    return {n: int(v) if v.isdigit() else v for n, v in (text.split("=") for text in assignments)}
+    pairs = (text.split("=") for text in assignments)
+    return {n: int(v) if v.isdigit() else v == "on" if v in ("on", "off") else v for n, v in pairs}

@@ -72,3 +72,9 @@ def test_only_wanted_labels_are_kept():
     np.testing.assert_array_equal(kept_values(labels, [2, 300]), [[[0, 0, 2, 300, 0, 0]]])
     assert kept_values(labels, [2, 300]).dtype == np.int16 and kept_values(labels, [2]).dtype == np.uint8
     np.testing.assert_array_equal(kept_values(labels > 0, [1, 9]), [[[0, 1, 1, 1, 1, 0]]])
+
+
+def test_labels_that_hold_nothing_else_are_taken_without_a_copy():
+    labels = np.array([[[0, 1, 2]]], np.uint8)
+    assert kept_values(labels, [1, 2, 3]) is labels
+    assert kept_values(labels, [1]) is not labels

@@ -11,6 +11,7 @@ import time
 
 from .. import __version__
 from .arguments import add_common, device, whole
+from .batch_plan import print_columns, print_plan, resources
 from .terminal import ProgressDisplay, shown_path
 
 DESCRIPTION = """\
@@ -90,7 +91,7 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
 def run(arguments: argparse.Namespace) -> int:
     """Reads the manifest, runs it, reports. Returns the exit code; errors pass through."""
     if arguments.columns:
-        return _print_columns(arguments)
+        return print_columns(arguments)
     from ..engine.batch.manifest import ManifestError, read_manifest
     from ..engine.batch.resume import make_plan
 
@@ -107,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _report_only(arguments, cases)
     plan = make_plan(cases, arguments.output, arguments.resume)
     if arguments.dry_run:
-        return _print_plan(arguments, plan)
+        return print_plan(arguments, plan)
     return _run_plan(arguments, plan)
 
 
@@ -123,10 +124,10 @@ def _run_plan(arguments: argparse.Namespace, plan) -> int:
     from ..engine.batch.run import records_of, run_plan
 
     started, total = time.monotonic(), len(plan.todo)
-    workers = _workers(arguments)
+    workers = _workers(arguments, plan.todo)
     display = _Display(arguments.quiet, total)
     display.say(f"{len(plan.cases)} cases: {total} to do, {len(plan.finished)} finished")
-    for line in _resources(arguments, workers, total):
+    for line in resources(arguments, workers, plan.todo):
         display.say(line)
     code = 0
     with _StopSignal() as stopped:
@@ -151,27 +152,15 @@ def _run_plan(arguments: argparse.Namespace, plan) -> int:
     return code
 
 
-def _workers(arguments: argparse.Namespace):
+def _workers(arguments: argparse.Namespace, cases: list):
     if arguments.scheduler is not None:
         from ..engine.batch.cluster import Cluster
 
         return Cluster(arguments.output, arguments.scheduler, arguments.device)
     from ..engine.batch.workers import Processes
 
-    return Processes(arguments.output, arguments.jobs, arguments.device)
-
-
-def _resources(arguments: argparse.Namespace, workers, total: int) -> list[str]:
-    if arguments.scheduler is not None:
-        return [workers.describe()]
-    count = min(len(workers.shares), total)
-    if not count:
-        return []
-    share = workers.shares[0]
-    memory = "without a bound on memory" if share.memory_mb is None else f"at most {share.memory_mb:,} MB of memory"
-    card = "" if share.card is None else f", NVIDIA card {share.card} ({share.card_share:.0%} of its memory)"
-    plural = "processes" if count > 1 else "process"
-    return [f"{count} {plural}, each with {share.threads} thread{'s' if share.threads > 1 else ''}, {memory}{card}"]
+    named = any((case.device or "").startswith("cuda:") for case in cases)
+    return Processes(arguments.output, arguments.jobs, arguments.device, all_cards=named)
 
 
 class _StopSignal:
@@ -284,34 +273,4 @@ def _report_only(arguments: argparse.Namespace, cases) -> int:
     elif not arguments.quiet:
         print(", ".join(f"{count} {state}" for state, count in counts.items()))
         print(f"wrote {shown_path(report)}")
-    return 0
-
-
-def _print_plan(arguments: argparse.Namespace, plan) -> int:
-    if arguments.json:
-        cases = [
-            {"row": c.row, "name": c.name, "method": c.method, "image": c.image, "outputs": c.outputs()}
-            | {"to_do": c.name in plan.reasons, "why": plan.reasons.get(c.name, "finished")}
-            for c in plan.cases
-        ]
-        print(json.dumps({"command": "batch", "to_do": len(plan.todo), "cases": cases}, indent=2))
-        return 0
-    for case in plan.cases:
-        print(
-            f"{case.row}: {case.method} {shown_path(case.image)} -> {case.output} ({plan.reasons.get(case.name, 'finished')})"
-        )
-    print(f"{len(plan.cases)} cases: {len(plan.todo)} to do, {len(plan.finished)} finished; nothing was run")
-    return 0
-
-
-def _print_columns(arguments: argparse.Namespace) -> int:
-    from ..engine.batch.columns import COLUMNS
-
-    if arguments.json:
-        print(json.dumps({n: {"help": c.help, "methods": c.methods} for n, c in COLUMNS.items()}, indent=2))
-        return 0
-    width = max(map(len, COLUMNS))
-    for name, column in COLUMNS.items():
-        only = "" if len(column.methods) == 3 else f" ({', '.join(column.methods)})"
-        print(f"{name:<{width}}  {column.help}{only}")
     return 0

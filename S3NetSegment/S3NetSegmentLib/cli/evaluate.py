@@ -87,6 +87,7 @@ def _facts(arguments: argparse.Namespace, model, evaluation, cohort) -> dict:
 
 def _write(folder, facts: dict, evaluation) -> list[str]:
     """Writes the four kinds of files; returns their paths."""
+    from ..engine.harmless_text import spreadsheet_cell
     from ..engine.images.files import replacing
 
     files = []
@@ -99,6 +100,7 @@ def _write(folder, facts: dict, evaluation) -> list[str]:
         temporary.write_text(json.dumps(facts, indent=2), encoding="utf-8")
     with replacing(path("report.csv")) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         rows = [{"case": case, **score} for case, scores in facts["cases"].items() for score in scores]
+        rows = [{name: spreadsheet_cell(value) for name, value in row.items()} for row in rows]
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -126,7 +128,9 @@ def _table(summary: dict) -> list[str]:
 
 
 def _markdown(facts: dict, pictures: dict[str, str]) -> str:
-    training = facts["training"]
+    from ..engine.harmless_text import markdown_cell
+
+    training = {name: markdown_cell(str(value)) for name, value in facts["training"].items()}
     how = (
         f"Model `{os.path.basename(facts['model'])}` ({training.get('method', '?')}, preset {training.get('preset', '?')}, "
         f"{training.get('labelled_patients', '?')} labelled patients, {training.get('labelled_slices', '?')} labelled slices, "
@@ -144,7 +148,7 @@ def _markdown(facts: dict, pictures: dict[str, str]) -> str:
     ]
     for name, v in facts["summary"].items():
         lines.append(
-            f"| {name} | {v['cases'] - v['absent']} | {v['missed']} | {v['extra']} | {v['absent']} | {_number(v['dice'], 3)} | "
+            f"| {markdown_cell(name)} | {v['cases'] - v['absent']} | {v['missed']} | {v['extra']} | {v['absent']} | {_number(v['dice'], 3)} | "
             f"{_number(v['dice_sd'], 3)} | {_number(v['hd95_mm'], 2)} | {_number(v['assd_mm'], 2)} | "
             f"{_number(v['difference_ml'], 2)} |"
         )
@@ -156,13 +160,15 @@ def _markdown(facts: dict, pictures: dict[str, str]) -> str:
     for case, scores in facts["cases"].items():
         for s in scores:
             lines.append(
-                f"| {case} | {s['name']} | {s['state']} | {_number(s['dice'], 3)} | {_number(s['hd95_mm'], 2)} | "
+                f"| {markdown_cell(case)} | {markdown_cell(s['name'])} | {s['state']} | {_number(s['dice'], 3)} | {_number(s['hd95_mm'], 2)} | "
                 f"{_number(s['assd_mm'], 2)} | {_number(s['found_ml'], 2)} | {_number(s['reference_ml'], 2)} |"
             )
     if pictures:
         lines += ["", "The worst cases, drawn at the left, found at the right:", ""]
-        lines += [f"{case}\n\n![{case}]({name})\n" for case, name in pictures.items()]
-    lines += ["", *(f"- {note}" for note in facts["notes"])]
+        lines += [
+            f"{shown}\n\n![{shown}]({name})\n" for shown, name in ((markdown_cell(c), n) for c, n in pictures.items())
+        ]
+    lines += ["", *(f"- {markdown_cell(note)}" for note in facts["notes"])]
     return "\n".join(lines) + "\n"
 
 

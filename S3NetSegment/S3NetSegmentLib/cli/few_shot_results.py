@@ -49,6 +49,7 @@ def summary_of(
             "size": volume.size,
             "spacing_mm": [round(s, 6) for s in volume.spacing],
             "rgb": volume.is_rgb,
+            "series": arguments.series,
             "frame": arguments.frame,
         },
         "support": outcome.support.facts,

@@ -33,7 +33,7 @@ def register(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reads all headers and prints the list. Returns the exit code; errors pass through."""
     from ..engine.errors import InputError
-    from ..engine.images.dicom.series import find_series
+    from ..engine.images.dicom.series import find_series, nothing_found
     from ..engine.images.reading import checked_path
 
     folder = checked_path(arguments.folder)
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(_facts(folder, found), indent=2))
         return 0
     if not found.series:
-        raise InputError(f"there are no DICOM images in {str(folder)!r} and the folders in it; give another folder")
+        raise InputError(nothing_found(folder, found))
     if not arguments.quiet:
         _print(found)
     return 0

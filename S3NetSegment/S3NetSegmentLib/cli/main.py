@@ -140,7 +140,9 @@ def _is_expected(error: Exception) -> bool:
 
 
 def _code_of(error: Exception) -> int:
-    return 2 if type(error).__name__ == "InputError" and _is_expected(error) else 1
+    # By name: the engine may not be importable where this runs.
+    is_input = any(kind.__name__ == "InputError" for kind in type(error).__mro__)
+    return 2 if is_input and _is_expected(error) else 1
 
 
 def _text_of(error: Exception) -> str:

@@ -166,6 +166,7 @@ def _summary(arguments, outcome, notes, marks) -> dict:
             "size": volume.size,
             "spacing_mm": [round(s, 6) for s in volume.spacing],
             "rgb": volume.is_rgb,
+            "series": arguments.series,
             "frame": arguments.frame,
         },
         "part": {"axis": regions.axis, "first_voxel": regions.extent.start, "voxels": regions.extent.size},

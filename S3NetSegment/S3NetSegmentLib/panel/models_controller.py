@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..engine import InputError, Step, Volume
 from ..engine.progress import within
 from ..scene.confidence import doubtful_part, hide_overlay, show_overlay
@@ -83,7 +81,7 @@ def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
     answer = yield from within(search, 0.0, 0.98)
     if answer.confidence is not None:
         yield Step(0.98, "Preparing the confidence")
-        shown = doubtful_part(answer.confidence.astype(np.float32), answer.labels)
+        shown = doubtful_part(answer.confidence, answer.labels)
         answer = dataclasses.replace(answer, confidence=shown)
     yield Step(0.99, "Writing the segments")
     tags = model_tags(model, request.path, answer.device)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
+import vtk
 
 from ..engine import InputError, Volume
+from .labelmaps import vtk_copy
 from .transforms import matrix_from_array, world_from_parent
 from .volumes import place_beside
 
@@ -35,7 +37,10 @@ def show_confidence(array: np.ndarray, geometry: Volume, name: str, volume_node=
         if volume_node is not None:
             place_beside(node, volume_node)
         local = np.linalg.inv(world_from_parent(node)) @ geometry.ijk_to_ras
-        slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array, np.float32))
+        image = vtk.vtkImageData()
+        image.SetDimensions(array.shape[::-1])
+        image.GetPointData().SetScalars(vtk_copy(array, np.float32))
+        node.SetAndObserveImageData(image)
         node.SetIJKToRASMatrix(matrix_from_array(local))
     return node
 
@@ -61,9 +66,12 @@ def hide_overlay(name: str, scene=None) -> None:
 def doubtful_part(confidence: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """``confidence`` (0 to 1) on the segments and where the background is doubtful; 0, which is clear, elsewhere.
 
-    For the overlay of an answer of Few-shot. Both arrays ``[K, J, I]``.
+    For the overlay of an answer of Few-shot. Both arrays ``[K, J, I]``; the result is float32.
     """
-    return np.where((labels > 0) | (confidence < _SURE_BACKGROUND), np.maximum(confidence, _LOWEST_SHOWN), 0)
+    shown = np.zeros(labels.shape, np.float32)
+    for out, sure, plane in zip(shown, confidence, labels, strict=True):  # whole volumes of masks would be large
+        np.maximum(sure, _LOWEST_SHOWN, out=out, where=(plane > 0) | (sure < _SURE_BACKGROUND), casting="same_kind")
+    return shown
 
 
 def _composite_nodes(scene):

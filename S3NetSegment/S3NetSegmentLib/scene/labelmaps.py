@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from ..engine import InputError
 from .lattices import LabelBox
@@ -87,9 +87,17 @@ def oriented_image(box: LabelBox, lattice: np.ndarray) -> slicer.vtkOrientedImag
     (i0, j0, k0), (i1, j1, k1) = box.start, box.stop
     image = slicer.vtkOrientedImageData()
     image.SetExtent(i0, i1 - 1, j0, j1 - 1, k0, k1 - 1)
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).reshape(-1), deep=True))
+    image.GetPointData().SetScalars(vtk_copy(array))
     image.SetGeometryFromImageToWorldMatrix(matrix_from_array(lattice))
     return image
+
+
+def vtk_copy(array: np.ndarray, dtype: np.dtype | type | None = None) -> vtk.vtkDataArray:
+    """The values of ``array`` (any strides), one after the other, as ``dtype`` (None: their own): one copy, no other one."""
+    copy = vtk.vtkDataArray.CreateDataArray(get_vtk_array_type(np.dtype(dtype or array.dtype)))
+    copy.SetNumberOfTuples(array.size)
+    vtk_to_numpy(copy).reshape(array.shape)[...] = array
+    return copy
 
 
 def write_segment(segmentation_node, segment_id: str, image: slicer.vtkOrientedImageData | None) -> None:

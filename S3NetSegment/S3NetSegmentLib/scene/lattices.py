@@ -155,9 +155,12 @@ class LabelBox:
 
 
 def kept_values(labels: np.ndarray, values: list[int]) -> np.ndarray:
-    """``labels`` (whole numbers) with everything but ``values`` (1 to 32767) set to 0; uint8 if that holds them."""
+    """``labels`` ``[K, J, I]`` (whole numbers) with everything but ``values`` (1 to 32767) set to 0; uint8 if that holds them.
+    The array itself, not a copy, if that is what it is already."""
     if labels.dtype == bool:
         labels = labels.view(np.uint8)
+    if labels.dtype == np.uint8 and not _others(labels, values):
+        return labels
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high > HIGHEST_LABEL:
         labels = np.where((labels < 0) | (labels > HIGHEST_LABEL), 0, labels).astype(np.int16)
@@ -165,3 +168,10 @@ def kept_values(labels: np.ndarray, values: list[int]) -> np.ndarray:
     table = np.zeros(max([high, *values]) + 1, np.uint8 if max(values, default=0) < 256 else np.int16)
     table[values] = values
     return table[labels]
+
+
+def _others(labels: np.ndarray, values: list[int]) -> bool:
+    """Whether ``labels`` (uint8) hold more than 0 and ``values``."""
+    unwanted = np.ones(256, bool)
+    unwanted[[0, *(v for v in values if v < 256)]] = False
+    return any(unwanted[plane].any() for plane in labels)

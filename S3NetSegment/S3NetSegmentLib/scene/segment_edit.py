@@ -100,7 +100,8 @@ class SegmentEdit:
     def add_layer(self, segments: Sequence[Segment], labels: np.ndarray, geometry: Volume) -> list[str]:
         """Adds new segments that share one label array ``[K, J, I]``: the voxels equal to each ``segment.value``.
 
-        Quicker and smaller than one mask for each. Values without a segment are left out. Returns the ids.
+        Quicker and smaller than one mask for each. Values without a segment are left out. ``labels`` may be kept without a
+        copy until :meth:`commit`. Returns the ids.
         """
         self._check(labels, geometry)
         values = [segment.value for segment in segments]

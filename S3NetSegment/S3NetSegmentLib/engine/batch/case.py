@@ -23,6 +23,7 @@ class Case:
     :param slices: first and last slice, both included; None: all.
     :param support, support_image, drawn: for each drawing its labels, its image (None: the case's own) and its drawn
         slices ("all": every one, None: those with labels); equally long.
+    :param device: None: what the batch says.
     The others are as in :class:`SegmentTask` and :class:`FewShotTask`; ``settings`` holds "name=value" texts.
     """
 
@@ -52,6 +53,7 @@ class Case:
     settings: tuple[str, ...] = ()
     seed: int | None = None
     confidence: bool = False
+    device: str | None = None
 
     @property
     def name(self) -> str:
@@ -87,8 +89,8 @@ class Case:
         )  # fmt: skip
 
     def what_counts(self) -> dict:
-        """Everything but the inputs' places that the result depends on."""
+        """Everything but the inputs' places, and where it is computed, that the result depends on."""
         facts = dataclasses.asdict(self)
-        for name in ("row", "image", "support", "support_image", "model"):
+        for name in ("row", "device", "image", "support", "support_image", "model"):
             del facts[name]
         return facts

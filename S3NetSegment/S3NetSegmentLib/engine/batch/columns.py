@@ -106,6 +106,14 @@ def one_of(*choices: str) -> Callable:
     return read
 
 
+def device_name(value) -> str:
+    """Where it is computed."""
+    text = str(value).strip()
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?|mps", text):
+        raise ValueError(f"{_shown(value)} is no device; write auto, cpu, cuda, cuda:0 (the first card) or mps")
+    return text
+
+
 def slice_pair(value) -> tuple[int, int]:
     """ "A:B", both included, or one slice "K"; in JSON also [A, B] or K."""
     parts = value.split(":") if isinstance(value, str) else value if isinstance(value, list) else [value]
@@ -195,6 +203,7 @@ COLUMNS = {
     "preset": Column("default or paper", one_of("default", "paper"), ("segment",)),
     "settings": Column("NAME=VALUE; several separated by ';' ('s3net settings' lists them)", assignments, _BOTH),
     "seed": Column("random seed", whole(0), _BOTH),
+    "device": Column("auto, cpu, cuda, cuda:N or mps; without it what --device says", device_name),
     "confidence": Column("true: also write NAME_confidence.nii.gz", switch),
 }
 PATH_COLUMNS = ("image", "support", "support_image", "model")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +24,23 @@ class WorkerShare:
     :param memory_mb: most memory for its data; None: no bound can be set on this system.
     :param card: which NVIDIA card it sees, None: all (or none).
     :param card_share: part of that card's memory, 0 to 1.
+    :param device: where it sees all cards, what "auto" and "cuda" mean for it.
     """
 
     threads: int
     memory_mb: int | None = None
     card: str | None = None
     card_share: float = 1.0
+    device: str | None = None
 
 
-def shares(jobs: int, device: str = "auto") -> list[WorkerShare]:
+def shares(jobs: int, device: str = "auto", all_cards: bool = False) -> list[WorkerShare]:
     """The share of each of ``jobs`` workers: threads = cores / jobs (fewer where OMP_NUM_THREADS says so), memory = what is
-    available / jobs, cards in turn."""
+    available / jobs, cards in turn.
+
+    :param all_cards: every worker must see all cards, since cases name theirs; otherwise each sees its own alone, which
+        also holds for libraries that take the first one they see.
+    """
     threads = max(1, cores() // jobs)
     named = os.environ.get("OMP_NUM_THREADS", "")
     if named.isdigit() and int(named) > 0:
@@ -43,9 +51,12 @@ def shares(jobs: int, device: str = "auto") -> list[WorkerShare]:
     if not cards:
         return [WorkerShare(threads, memory)] * jobs
     on_card = [len(range(n, jobs, len(cards))) for n in range(len(cards))]
-    return [
-        WorkerShare(threads, memory, cards[n % len(cards)], 1.0 / max(1, on_card[n % len(cards)])) for n in range(jobs)
-    ]
+    found = []
+    for n in range(jobs):
+        number = n % len(cards)
+        card, own = (None, f"cuda:{number}") if all_cards else (cards[number], None)
+        found.append(WorkerShare(threads, memory, card, 1.0 / max(1, on_card[number]), own))
+    return found
 
 
 def cores() -> int:
@@ -61,8 +72,21 @@ def nvidia_cards() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
-    devices = Path("/dev").glob("nvidia[0-9]*") if os.name != "nt" else ()
-    return sorted((path.name.removeprefix("nvidia") for path in devices), key=int)
+    names = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+    return sorted((name for name in names if name.isdigit()), key=int) or _listed_cards()
+
+
+def _listed_cards() -> list[str]:
+    """The cards as NVIDIA's tool lists them: on Windows and in its Linux there are no device files."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        command = [tool, "--query-gpu=index", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.strip().isdigit()] if done.returncode == 0 else []
 
 
 def limit_memory(megabytes: int | None) -> None:

@@ -80,7 +80,7 @@ def run_case(
     :param wanted: asked before anything is written; if the answer is no, nothing is.
     """
     clock = time.perf_counter()
-    record = new_record(case, attempt)
+    record, device = new_record(case, attempt), case.device or device
     forget_peak_memory()
     try:
         with collected_image_warnings() as warned:

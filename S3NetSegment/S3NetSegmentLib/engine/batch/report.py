@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from ... import __version__
+from ..harmless_text import spreadsheet_cell
 from ..images.files import replacing
 from .case import Case
 from .output_names import place_in
@@ -180,13 +181,8 @@ def _csv(rows: list[dict]) -> str:
     names = [name for name in ReportRow.__dataclass_fields__ if name != "thumbnail"]
     writer.writerow(names)
     for row in rows:
-        writer.writerow(["" if row[name] is None else _harmless(row[name]) for name in names])
+        writer.writerow(["" if row[name] is None else spreadsheet_cell(row[name]) for name in names])
     return text.getvalue()
-
-
-def _harmless(value):
-    """A text that spreadsheets would run as a formula gets an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _write(folder, name: str, text: str) -> None:

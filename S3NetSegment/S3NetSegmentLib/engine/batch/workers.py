@@ -6,6 +6,7 @@ The standard library's process pools end as a whole when one process is killed (
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,7 @@ from .machine import THREADS, WorkerShare, limit_memory, shares
 from .one_case import CaseFiles, new_record, run_case, saved
 
 ATTEMPTS = 2  # a case whose worker died is tried once more
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _PAUSE = 0.5  # seconds between two messages about the progress of one case
 
 
@@ -60,12 +62,14 @@ class InThisProcess:
 class Processes:
     """``jobs`` processes on this machine. Closing the iterator of :meth:`events` ends them at once.
 
+    :param all_cards: see :func:`~.machine.shares`; needed where a case names one of several graphics cards.
+
     Attributes: shares (the WorkerShare of each).
     """
 
-    def __init__(self, folder: str | os.PathLike, jobs: int = 1, device: str = "auto"):
+    def __init__(self, folder: str | os.PathLike, jobs: int = 1, device: str = "auto", all_cards: bool = False):
         self._folder, self._device, self._stopping = os.fspath(folder), device, False
-        self.shares = shares(jobs, device)
+        self.shares = shares(jobs, device, all_cards)
 
     def events(self, cases: Iterable[Case]) -> Iterator[Event]:
         """Does ``cases``; yields what happens.
@@ -198,10 +202,11 @@ def _work(pipe, folder: str, device: str, share: WorkerShare) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the batch decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if share.card is None:
+    _end_with_parent_at_once()
+    if share.card is None and share.device is None and not device.startswith("cuda"):
         limit_memory(share.memory_mb)  # CUDA reserves far more address space than it uses
     elif share.card_share < 1:
-        _limit_card(share.card_share)
+        _limit_card(share)
     last = 0.0
 
     def send(kind: str, content: object) -> None:
@@ -223,7 +228,24 @@ def _work(pipe, folder: str, device: str, share: WorkerShare) -> None:
             case, attempt = pipe.recv()
         except (EOFError, OSError):
             return
-        send("finished", run_case(case, folder, device, tell, attempt=attempt))
+        send("finished", run_case(case, folder, own_device(case.device or device, share), tell, attempt=attempt))
+
+
+def own_device(asked: str, share: WorkerShare) -> str:
+    """Which device ``asked`` means for a worker with ``share``."""
+    if share.device is None or asked not in ("auto", "cuda"):
+        return asked
+    if asked == "auto":
+        import torch
+
+        return share.device if torch.cuda.is_available() else asked
+    return share.device
+
+
+def _end_with_parent_at_once() -> None:
+    """On Linux the system itself kills the worker when the batch dies, also in the middle of a long call into a library."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_parent() -> None:
@@ -232,8 +254,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _limit_card(share: float) -> None:
+def _limit_card(share: WorkerShare) -> None:
     import torch
 
     if torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(share)
+        torch.cuda.set_per_process_memory_fraction(share.card_share, torch.device(share.device or "cuda:0"))

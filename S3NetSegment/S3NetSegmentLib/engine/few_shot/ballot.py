@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from ..threads import one_thread_if
 from .frame import Frame, Window
 
 _GROW_BLUR = 0.7  # pixels, of GrowCut's labels and of the vote before its sure voxels are taken
-_VALUES_AT_ONCE = 600_000  # voxels times classes held at once; about 0.05 s
+_VALUES_AT_ONCE = 600_000  # voxels times classes decided in one step, about 0.05 s
+_VALUES_KEPT = 60_000_000  # voxels times classes of a vote that is not made a second time
 _NOTHING = 0.02  # share of all segments together, below which a voxel is background
 _MARGIN = 5  # pixels around everything else
 
@@ -44,118 +45,146 @@ class Ballot:
         self._grown, self._share, self._blur = grown, grown_share, _GROW_BLUR * grown_blur
         self._again: np.ndarray | None = None
         self._again_share = 0.0
+        self._count = last - first + 1
+        self._window = self._window_of_votes()
+        self._votes: dict[int, torch.Tensor] = {}
+        self._grown_blurred = self._blurred(lambda n: self._one_hot(self._grown, n), self._blur)
 
     def add_second(self, labels: np.ndarray, share: float) -> None:
         """Mixes the classes ``[n, H, W]`` of a second GrowCut in with weight ``share``."""
         self._again, self._again_share = labels, share
+        window = _union(self._window, _filled(labels > 0))
+        if window != self._window:
+            self._window, self._votes = window, {}
 
     def sure_voxels(self, least: float) -> Steps[np.ndarray]:
         """Class + 1 where the blurred vote is surer than ``least``, else 0; uint8 ``[n, H, W]``."""
-        sure = np.ones((self.last - self.first + 1, *self._frame.box.shape), np.uint8)
-        for start, stop, window in self._parts():
-            yield Step((start - self.first) / len(sure), "Voting")
-            with one_thread_if(True):  # the parts are small
-                shares = self._smooth(lambda a, b, w=window: self._first_vote(a, b, w), start, stop, _GROW_BLUR)
-                best, classes = shares.max(1)
-                known = best > least * shares.sum(1)
-            self._of(sure, start, stop, window)[...] = (torch.where(known, classes + 1, 0)).numpy()
+        sure = np.ones((self._count, *self._frame.box.shape), np.uint8)
+        votes = self._blurred(self._vote, _GROW_BLUR)
+        for n in self._slices():
+            if n % self._at_once == 0:
+                yield Step(n / self._count, "Voting")
+            with one_thread_if(True):  # the slices are small
+                shares = votes.at(n)
+                best, classes = shares.max(0)
+                known = best > least * shares.sum(0)
+            sure[(n, *self._window)] = torch.where(known, classes + 1, 0).numpy()
         return sure
 
     def decisions(self) -> Steps[tuple[np.ndarray, np.ndarray, torch.Tensor]]:
         """Classes (uint8), their probabilities (float32), ``[n, H, W]``, and the sums of both ``[2, C]`` in each slice,
         ``[n, 3, C]``: probability inside the class, voxels of the class, probability anywhere."""
-        shape = (self.last - self.first + 1, *self._frame.box.shape)
+        shape = (self._count, *self._frame.box.shape)
         classes, sureness = np.zeros(shape, np.uint8), np.ones(shape, np.float32)
         sums = torch.zeros(shape[0], 3, self._classes)
-        for start, stop, window in self._parts():
-            yield Step((start - self.first) / shape[0], "Deciding")
+        again = self._blurred(lambda n: self._one_hot(self._again, n), _GROW_BLUR)
+        for n in self._slices():
+            if n % self._at_once == 0:
+                yield Step(n / self._count, "Deciding")
             with one_thread_if(True):
-                shares = self._first_vote(start, stop, window)
+                shares = self._vote(n)
                 if self._again is not None:
-                    again = self._smooth(
-                        lambda a, b, w=window: self._one_hot(self._again, a, b, w), start, stop, _GROW_BLUR
-                    )
-                    shares = torch.lerp(shares, again, self._again_share)
-                shares = shares / shares.sum(1, keepdim=True)
-                best, winner = shares.max(1)
-            self._of(classes, start, stop, window)[...] = winner.numpy()
-            self._of(sureness, start, stop, window)[...] = best.numpy()
-            rows = sums[start - self.first : stop - self.first + 1]
-            rows[:, 2] = shares.sum((2, 3))
-            for c in range(self._classes):
-                mine = winner == c
-                rows[:, 0, c], rows[:, 1, c] = (shares[:, c] * mine).sum((1, 2)), mine.sum((1, 2))
+                    shares = torch.lerp(shares, again.at(n), self._again_share)
+                shares = shares / shares.sum(0)
+                best, winner = shares.max(0)
+                sums[n, 2] = shares.sum((1, 2))
+                for c in range(self._classes):
+                    mine = winner == c
+                    sums[n, 0, c], sums[n, 1, c] = (shares[c] * mine).sum(), mine.sum()
+            classes[(n, *self._window)], sureness[(n, *self._window)] = winner.numpy(), best.numpy()
         return classes, sureness, sums
 
-    def _parts(self) -> Iterator[tuple[int, int, Window]]:
-        """First and last slice and the window of what has to be decided, a few slices at a time."""
-        start = self.first
-        while start <= self.last:
-            window = self._window(start, start)
-            stop = start
-            while stop < self.last:
-                wider = _union(window, self._window(stop + 1, stop + 1))
-                size = (wider[0].stop - wider[0].start) * (wider[1].stop - wider[1].start)
-                if size * (stop + 2 - start) * self._classes > _VALUES_AT_ONCE:
-                    break
-                window, stop = wider, stop + 1
-            if window[0].stop > window[0].start:
-                yield start, stop, window
-            start = stop + 1
+    @property
+    def _at_once(self) -> int:
+        """Slices between two steps of progress."""
+        size = (self._window[0].stop - self._window[0].start) * (self._window[1].stop - self._window[1].start)
+        return max(1, _VALUES_AT_ONCE // max(1, size * self._classes))
 
-    def _window(self, start: int, stop: int) -> Window:
-        """Rows and columns outside of which slices ``start`` to ``stop`` and their neighbours are background."""
-        a, b = max(0, start - self.first - 1), stop - self.first + 2
-        found = (self._soft[a:b, 1:].sum(1) > _NOTHING).any(0).numpy()
-        spans = [
-            _scaled(_span(found.any(1 - axis)), n / m, n)
-            for axis, (n, m) in enumerate(zip(self._frame.box.shape, found.shape, strict=True))
-        ]
-        window = tuple(spans)
+    def _slices(self) -> list[int]:
+        """The slices on which, or on whose neighbours, there is something to decide."""
+        filled = (self._soft[:, 1:].sum(1) > _NOTHING).any((1, 2)).numpy()
         for labels in (self._grown, self._again):
             if labels is not None:
-                filled = (labels[a:b] > 0).any(0)
-                window = _union(window, tuple(_span(filled.any(1 - axis)) for axis in (0, 1)))
+                filled |= (labels > 0).any((1, 2))
+        near = filled.copy()
+        near[1:] |= filled[:-1]
+        near[:-1] |= filled[1:]
+        return np.flatnonzero(near).tolist()
+
+    def _window_of_votes(self) -> Window:
+        """Rows and columns outside of which all slices are background."""
+        found = (self._soft[:, 1:].sum(1) > _NOTHING).any(0).numpy()
+        sizes = zip(self._frame.box.shape, found.shape, strict=True)
+        window = tuple(_scaled(_span(found.any(1 - axis)), n / m, n) for axis, (n, m) in enumerate(sizes))
+        if self._grown is not None:
+            window = _union(window, _filled(self._grown > 0))
         return tuple(
             slice(max(0, s.start - _MARGIN), min(n, s.stop + _MARGIN)) if s.stop > s.start else s
             for s, n in zip(window, self._frame.box.shape, strict=True)
         )
 
-    def _first_vote(self, start: int, stop: int, window: Window) -> torch.Tensor:
-        """Class shares ``[m, C, H', W']`` without the second GrowCut."""
-        a, b = start - self.first, stop - self.first + 1
-        total = self._frame.enlarged(self._soft[a:b], window)
+    def _vote(self, n: int) -> torch.Tensor:
+        """Class shares ``[C, H', W']`` on slice ``n`` without the second GrowCut; asked for twice, so they are kept where
+        memory allows it."""
+        if n in self._votes:
+            return self._votes[n]
+        total = self._frame.enlarged(self._soft[n : n + 1], self._window)[0]
         if self._grown is not None and self._share > 0:
-            total = total + self._share * self._smooth(
-                lambda x, y: self._one_hot(self._grown, x, y, window), start, stop, self._blur
-            )
-        total = total * self._ends[a:b, :, None, None]
-        total[:, 0] += (1 - total.sum(1)).clamp(min=0)
+            total = total + self._share * self._grown_blurred.at(n)
+        total = total * self._ends[n, :, None, None]
+        total[0] += (1 - total.sum(0)).clamp(min=0)
+        if total.numel() * self._count <= _VALUES_KEPT:
+            self._votes[n] = total
         return total
 
-    def _one_hot(self, labels: np.ndarray, start: int, stop: int, window: Window) -> torch.Tensor:
-        part = torch.from_numpy(self._of(labels, start, stop, window))
-        return torch.stack([(part == c).float() for c in range(self._classes)], 1)
+    def _one_hot(self, labels: np.ndarray, n: int) -> torch.Tensor:
+        part = torch.from_numpy(labels[(n, *self._window)])
+        return torch.stack([(part == c).float() for c in range(self._classes)])
 
-    def _of(self, array: np.ndarray, start: int, stop: int, window: Window) -> np.ndarray:
-        return array[(slice(start - self.first, stop - self.first + 1), *window)]
-
-    def _smooth(self, make, start: int, stop: int, sigma: float) -> torch.Tensor:
-        """``make(start, stop)`` after a Gaussian of ``sigma`` pixels, equal in mm across the slices."""
+    def _blurred(self, make: Callable[[int], torch.Tensor], sigma: float) -> _BlurredSlices:
         across = sigma * self._frame.spacing[1] / self._frame.spacing[0]
-        halo = int(np.ceil(3 * across)) if across > 0.05 else 0
-        a, b = max(self.first, start - halo), min(self.last, stop + halo)
-        values = make(a, b).numpy()
-        for axis, width in ((0, across), (2, sigma), (3, sigma)):
-            if width > 0.05 and values.shape[axis] > 1:
-                values = ndimage.gaussian_filter1d(values, width, axis, mode="nearest", truncate=3.0)
-        return torch.from_numpy(values[start - a : stop - a + 1])
+        return _BlurredSlices(make, self._count, sigma, across)
+
+
+class _BlurredSlices:
+    """Slices ``make(n)`` ``[C, H, W]``, n from 0 to ``count`` - 1, after a Gaussian of ``sigma`` pixels in the slice and
+    ``across`` slices; edges are repeated. Asked for one after the other, each is made and blurred in itself only once."""
+
+    def __init__(self, make: Callable[[int], torch.Tensor], count: int, sigma: float, across: float):
+        self._make, self._count, self._sigma = make, count, sigma
+        reach = np.arange(-int(3 * across + 0.5), int(3 * across + 0.5) + 1) if across > 0.05 else np.zeros(1, int)
+        share = np.exp(-0.5 * (reach / max(across, 1e-6)) ** 2)
+        self._shares = list(zip(reach.tolist(), (share / share.sum()).tolist(), strict=True))
+        self._near: dict[int, torch.Tensor] = {}
+
+    def at(self, n: int) -> torch.Tensor:
+        total = None
+        for offset, share in self._shares:
+            plane = self._plane(min(max(n + offset, 0), self._count - 1))
+            total = plane * share if total is None else total.add_(plane, alpha=share)
+        self._near = {z: plane for z, plane in self._near.items() if z >= n + self._shares[0][0]}
+        return total
+
+    def _plane(self, n: int) -> torch.Tensor:
+        if n not in self._near:
+            values = self._make(n).numpy()
+            for axis in (1, 2):
+                if self._sigma > 0.05 and values.shape[axis] > 1:
+                    values = ndimage.gaussian_filter1d(values, self._sigma, axis, mode="nearest", truncate=3.0)
+            self._near[n] = torch.from_numpy(values)
+        return self._near[n]
 
 
 def _span(filled: np.ndarray) -> slice:
     """From the first to the last of ``filled``; empty if there is none."""
     index = np.flatnonzero(filled)
     return slice(int(index[0]), int(index[-1]) + 1) if index.size else slice(0, 0)
+
+
+def _filled(found: np.ndarray) -> Window:
+    """Rows and columns of ``found`` (bool ``[n, H, W]``) that hold anything."""
+    plane = found.any(0)
+    return tuple(_span(plane.any(1 - axis)) for axis in (0, 1))
 
 
 def _scaled(span: slice, factor: float, size: int) -> slice:

@@ -27,29 +27,49 @@ def grow_labels(image: np.ndarray, seeds: np.ndarray, bucket: int = 16) -> Steps
     :returns: labels (uint8) and distances (int32; :data:`UNREACHED` where there is no seed at all), ``[Z, H, W]``.
         Where two seeds are equally near, either may win.
     """
-    found, far = seeds.copy(), np.where(seeds > 0, np.int32(0), UNREACHED)
-    box = _open_box(seeds)
+    nearest, far = yield from nearest_seeds(image, seeds > 0, bucket)
+    return labels_of(nearest, seeds), far
+
+
+def labels_of(nearest: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The labels (uint8 ``[Z, H, W]``) that ``seeds`` give to the voxels whose :func:`nearest_seeds` they are."""
+    return np.where(nearest >= 0, seeds.ravel().take(nearest, mode="clip"), np.uint8(0))
+
+
+def nearest_seeds(image: np.ndarray, known: np.ndarray, bucket: int = 16) -> Steps[tuple[np.ndarray, np.ndarray]]:
+    """Which seed each voxel is nearest to, and how far: what does not depend on the labels of the seeds.
+
+    :param known: bool ``[Z, H, W]``, where seeds are. ``image``, ``bucket``: see :func:`grow_labels`.
+    :returns: flat index of the seed in ``[Z, H, W]`` (-1 where none is reached) and distance, int32 ``[Z, H, W]``.
+    """
+    box = _open_box(known)
     if box is None:
-        return found, far
-    part = seeds[box]
+        return _places(known.shape), np.zeros(known.shape, np.int32)
+    part = known[box]
     shape = tuple(n + 2 for n in part.shape)
     inner = (slice(1, -1),) * 3
-    values = np.zeros(shape, np.int32)
+    values, roots = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
     values[inner] = image[box]
-    labels = np.zeros(shape, np.uint8)
-    labels[inner] = part
+    np.copyto(roots[inner], _places(known.shape)[box], where=part)
     distance = np.full(shape, -1, np.int32)  # the rim, which nothing improves on
-    distance[inner] = far[box]
+    distance[inner] = np.where(part, np.int32(0), UNREACHED)
     steps = _neighbour_steps(shape)
-    yield from _advance(values.ravel(), labels.ravel(), distance.ravel(), _front(part, shape), steps, bucket)
-    found[box], far[box] = labels[inner], distance[inner]
-    return found, far
+    yield from _advance(values.ravel(), roots.ravel(), distance.ravel(), _front(part, shape), steps, bucket)
+    del values
+    nearest, far = _places(known.shape), np.zeros(known.shape, np.int32)  # beyond the box everything is known
+    nearest[box], far[box] = roots[inner], distance[inner]
+    return nearest, far
 
 
-def _open_box(seeds: np.ndarray) -> tuple[slice, ...] | None:
+def _places(shape: tuple[int, ...]) -> np.ndarray:
+    """The flat index of each voxel."""
+    return np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+
+
+def _open_box(known: np.ndarray) -> tuple[slice, ...] | None:
     """The box around all voxels that are no seeds, and their neighbours; None if there are none. Nothing beyond it matters:
     seeds are settled, and no path through one is shorter than from it."""
-    open_voxels = seeds == 0
+    open_voxels = ~known
     box = []
     for axis in range(3):
         filled = np.flatnonzero(open_voxels.any(tuple(a for a in range(3) if a != axis)))
@@ -64,10 +84,10 @@ def _neighbour_steps(shape: tuple[int, ...]) -> list[int]:
     return [int(np.dot(offset, strides)) for offset in product((-1, 0, 1), repeat=3) if any(offset)]
 
 
-def _front(seeds: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _front(known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Flat indices (of the padded array) of seeds with a neighbour that is none."""
     open_voxels = np.zeros(shape, bool)
-    open_voxels[1:-1, 1:-1, 1:-1] = seeds == 0
+    open_voxels[1:-1, 1:-1, 1:-1] = ~known
     near = open_voxels
     for axis in range(3):
         spread = near.copy()
@@ -76,13 +96,13 @@ def _front(seeds: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         spread[tuple(ahead)] |= near[tuple(behind)]
         spread[tuple(behind)] |= near[tuple(ahead)]
         near = spread
-    near[1:-1, 1:-1, 1:-1] &= seeds > 0
+    near[1:-1, 1:-1, 1:-1] &= known
     near[[0, -1]] = near[:, [0, -1]] = near[:, :, [0, -1]] = False
     return np.flatnonzero(near)
 
 
-def _advance(values, labels, distance, front, steps, bucket: int) -> Steps[None]:
-    """Settles all voxels; ``labels`` and ``distance`` (flat, padded) are changed in place."""
+def _advance(values, roots, distance, front, steps, bucket: int) -> Steps[None]:
+    """Settles all voxels; ``roots`` and ``distance`` (flat, padded) are changed in place."""
     since, settled = 0, 0
     waiting: dict[int, list[np.ndarray]] = {0: [front]} if front.size else {}
     while waiting:
@@ -96,7 +116,7 @@ def _advance(values, labels, distance, front, steps, bucket: int) -> Steps[None]
             if since > _VOXELS_A_STEP:
                 since = part.size
                 yield Step(min(1.0, settled / len(values)), "Growing from the drawn slices")
-            reached = _relaxed(part, values, labels, distance, steps)
+            reached = _relaxed(part, values, roots, distance, steps)
             if reached.size:
                 _file_by_level(reached, distance.take(reached) // bucket, waiting)
 
@@ -109,9 +129,9 @@ def _distinct(nodes: np.ndarray) -> np.ndarray:
     return nodes[first]
 
 
-def _relaxed(nodes, values, labels, distance, steps) -> np.ndarray:
+def _relaxed(nodes, values, roots, distance, steps) -> np.ndarray:
     """Passes ``nodes`` on to their neighbours; those that came nearer."""
-    own_value, own_distance, own_label = values.take(nodes), distance.take(nodes), labels.take(nodes)
+    own_value, own_distance, own_root = values.take(nodes), distance.take(nodes), roots.take(nodes)
     reached = []
     for step in steps:
         others = nodes + step
@@ -123,7 +143,7 @@ def _relaxed(nodes, values, labels, distance, steps) -> np.ndarray:
         if better.size:
             others = others[better]
             distance[others] = through[better]
-            labels[others] = own_label[better]
+            roots[others] = own_root[better]
             reached.append(others)
     return np.concatenate(reached) if reached else nodes[:0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -10,11 +11,11 @@ import torch
 
 from ..progress import Step, Steps, within
 from ..threads import one_thread_if
-from .appearance import fit_pixels
+from .appearance import PixelClassifier, fit_pixels
 from .carry import Drawn, carry
 from .drawing import Drawing
 from .frame import GREY_STEPS, Frame
-from .growcut import grow_labels
+from .growcut import grow_labels, labels_of, nearest_seeds
 from .settings import FewShotSettings
 
 _HIDDEN_STEPS = 120  # training steps of the appearance while a drawn slice is hidden
@@ -28,7 +29,7 @@ class Parts:
     """What one drawing gives in one frame.
 
     :param known: what is known of all voxels, uint8 ``[Z, H, W]`` (see :mod:`drawing`); holds the drawn slices too.
-    :param kept: GrowCut's answers in this frame; it is filled here.
+    :param kept: what earlier answers in this frame left; it is filled here.
     """
 
     def __init__(self, frame: Frame, drawing: Drawing, known: np.ndarray, kept: Kept, settings: FewShotSettings):
@@ -46,10 +47,7 @@ class Parts:
         :param without: a drawn slice that is hidden.
         """
         features = yield from self.frame.features()
-        picked, targets = self._drawn_pixels(features, without)
-        steps = self._settings.appearance_steps
-        steps = steps if without is None else min(steps, _HIDDEN_STEPS)
-        classifier = yield from fit_pixels(picked, targets, self._settings.seed, steps)
+        classifier = yield from self._classifier(features, without)
         logs = torch.zeros(len(features), self.classes, *self.frame.work_shape)
         bias = classifier.frequency.log().view(-1, 1, 1)
         ratios = torch.zeros_like(logs)
@@ -61,6 +59,23 @@ class Parts:
                 logs[z] = classifier.log_probabilities(features[z]).permute(2, 0, 1)
                 ratios[z] = logs[z] - bias
         return logs, ratios
+
+    def _classifier(self, features: torch.Tensor, without: int | None) -> Steps[PixelClassifier]:
+        """What the appearance has learned from all that is known but slice ``without``; kept, since an edit of that slice
+        does not change it."""
+        steps = self._settings.appearance_steps
+        steps = steps if without is None else min(steps, _HIDDEN_STEPS)
+        content = blake2b(digest_size=16)
+        for z, plane in enumerate(self.known):
+            if z != without:
+                content.update(np.ascontiguousarray(plane))
+        key = ("appearance", without, steps, self.classes, tuple(self.drawn), content.digest())
+        classifier = self._kept.get(key)
+        if classifier is None:
+            picked, targets = self._drawn_pixels(features, without)
+            classifier = yield from fit_pixels(picked, targets, self._settings.seed, steps)
+            self._kept.add(key, classifier, sum(t.numel() * 4 for layer in classifier.layers for t in layer))
+        return classifier
 
     def carried(
         self, first: int, last: int, evidence: torch.Tensor | None, without: int | None = None
@@ -87,12 +102,10 @@ class Parts:
                     seeds[z - start] = np.where(drawn.known.numpy() > 0.5, drawn.masks.argmax(0).numpy() + 1, 0)
             elif self.known[z].any():
                 seeds[z - start] = _coarser_seeds(self.known[z : z + 1], self.frame.work_shape)[0]
-        key = ("work", start, stop, blake2b(seeds.tobytes(), digest_size=16).digest())
-        labels = self._kept.get(key)
-        if labels is None:
-            image = (self.frame.work[start : stop + 1].numpy() * GREY_STEPS).astype(np.int32)
-            labels, _ = yield from grow_labels(image, seeds)
-            self._kept.add(key, labels)
+        image = self.frame.work[start : stop + 1]
+        labels = yield from self._grown_from(
+            ("work", start, stop), lambda: (image.numpy() * GREY_STEPS).astype(np.int32), seeds, True
+        )
         classes = torch.from_numpy(np.maximum(labels[first - start : last - start + 1], 1).astype(np.int64) - 1)
         return torch.nn.functional.one_hot(classes, self.classes).permute(0, 3, 1, 2).float()
 
@@ -100,8 +113,8 @@ class Parts:
         """GrowCut's classes on slices ``first`` to ``last`` at the image's resolution (coarser where there are more voxels
         than ``grow_voxels``), uint8 ``[n, H, W]``.
 
-        Gaps between complete drawn slices are searched one by one and their answers kept, so that a changed slice costs
-        only the gaps beside it.
+        Gaps between complete drawn slices are searched one by one and the ways through them kept, so that a changed slice
+        costs none of them again, and a new one only the gap that it divides.
 
         :param sure: further seeds, in the values of ``known``, ``[n, H, W]``; with them only these slices are searched.
         """
@@ -122,23 +135,34 @@ class Parts:
         return out
 
     def _grown_gap(self, start: int, stop: int, seeds: np.ndarray, keep: bool) -> Steps[np.ndarray]:
-        """GrowCut's classes on slices ``start`` to ``stop`` from ``seeds``, kept if ``keep``."""
-        key = (start, stop, blake2b(np.ascontiguousarray(seeds).tobytes(), digest_size=16).digest()) if keep else None
-        known = self._kept.get(key) if keep else None
-        if known is not None:
-            return known
-        image, fine = self.frame.native[start : stop + 1], seeds.shape[1:]
+        """GrowCut's classes on slices ``start`` to ``stop`` from ``seeds``; what can serve other labels is kept if
+        ``keep``."""
+        fine = seeds.shape[1:]
         factor = (self._settings.grow_voxels / self.frame.native.size) ** 0.5
+        shape = tuple(max(1, round(n * factor)) for n in fine) if factor < 1 else fine
         if factor < 1:
-            shape = tuple(max(1, round(n * factor)) for n in fine)
-            image, seeds = _nearest(image, shape), _coarser_seeds(seeds, shape)
-        labels, _ = yield from grow_labels(image, seeds)
+            seeds = _coarser_seeds(seeds, shape)
+        image = self.frame.native[start : stop + 1]
+        labels = yield from self._grown_from(
+            ("native", start, stop), lambda: _nearest(image, shape) if factor < 1 else image, seeds, keep
+        )
         labels = np.maximum(labels, 1) - np.uint8(1)
-        if factor < 1:
-            labels = _nearest(labels, fine)
-        if keep:
-            self._kept.add(key, labels)
-        return labels
+        return _nearest(labels, fine) if factor < 1 else labels
+
+    def _grown_from(
+        self, part: tuple, image: Callable[[], np.ndarray], seeds: np.ndarray, keep: bool
+    ) -> Steps[np.ndarray]:
+        """GrowCut's labels from ``seeds`` in a part of the frame. The ways through the image do not depend on the labels of
+        the seeds: after an edit of a complete slice, which is all seeds before and after, only labels are exchanged."""
+        if not keep:
+            return (yield from grow_labels(image(), seeds))[0]
+        known = seeds > 0
+        key = (*part, blake2b(np.packbits(known).tobytes(), digest_size=16).digest())
+        nearest = self._kept.get(key)
+        if nearest is None:
+            nearest, _ = yield from nearest_seeds(image(), known)
+            self._kept.add(key, nearest, nearest.nbytes)
+        return labels_of(nearest, seeds)
 
     def _gaps(self) -> list[tuple[int, int]]:
         """Runs of slices (first, last) that complete drawn slices bound; neighbours share their drawn slice."""
@@ -207,19 +231,21 @@ def _coarser_seeds(seeds: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 class Kept:
-    """The last answers, up to ``size`` bytes of them."""
+    """What the last answers were made of and the next ones may need, up to ``size`` bytes of it."""
 
     def __init__(self, size: int = 300_000_000):
-        self._answers: dict[tuple, np.ndarray] = {}
+        self._found: dict[tuple, tuple[object, int]] = {}
         self._size = size
 
-    def get(self, key: tuple) -> np.ndarray | None:
-        if key not in self._answers:
+    def get(self, key: tuple):
+        """What was kept under ``key``, or None."""
+        if key not in self._found:
             return None
-        self._answers[key] = self._answers.pop(key)  # the last used one is the last to go
-        return self._answers[key]
+        self._found[key] = self._found.pop(key)  # the last used one is the last to go
+        return self._found[key][0]
 
-    def add(self, key: tuple, answer: np.ndarray) -> None:
-        self._answers[key] = answer
-        while sum(a.nbytes for a in self._answers.values()) > self._size and len(self._answers) > 1:
-            del self._answers[next(iter(self._answers))]
+    def add(self, key: tuple, found, size: int) -> None:
+        """Keeps ``found``, of ``size`` bytes."""
+        self._found[key] = found, size
+        while sum(size for _, size in self._found.values()) > self._size and len(self._found) > 1:
+            del self._found[next(iter(self._found))]

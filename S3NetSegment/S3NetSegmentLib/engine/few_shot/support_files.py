@@ -104,6 +104,10 @@ def _read(reader, path: str):
     except InputError as error:
         if "--frame" in str(error):
             raise InputError(f"{path!r} is 4D; save the frame that you mean as a 3D file of its own") from None
+        if "--series" in str(error):
+            raise InputError(
+                f"{path!r} holds several DICOM series; give one file of the series that you mean"
+            ) from None
         raise error if path in str(error) else InputError(f"{path!r}: {error}") from None
 
 

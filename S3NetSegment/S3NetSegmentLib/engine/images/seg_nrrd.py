@@ -1,4 +1,4 @@
-"""Segmentations in files: Slicer's ``.seg.nrrd`` and plain label maps.
+"""Segmentations in files: Slicer's ``.seg.nrrd``, plain label maps and, read only, DICOM SEG.
 
 ``.seg.nrrd`` is a NRRD file whose key/value pairs describe the segments (vtkMRMLSegmentationStorageNode of Slicer 5):
 ``SegmentN_Name``, ``_Color``, ``_LabelValue``, ``_Layer``, ``_Extent``, ``_Tags`` ("key:value|key:value|") and so on.
@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import InputError
 from .colors import label_colors
+from .dicom.seg_reading import find_dicom_seg, is_dicom_seg, read_dicom_seg
 from .encoding import write_nrrd
 from .header_claims import MOST_KEYS, check_room
 from .itk_file import opened, read_components
@@ -71,7 +72,8 @@ def encode_segmentation(file: BinaryIO, segmentation: Segmentation) -> None:
 
 
 def read_segmentation(path: str | os.PathLike) -> Segmentation:
-    """The segmentation at ``path``: a ``.seg.nrrd`` (from here or from Slicer) or a label map in any image format.
+    """The segmentation at ``path``: a ``.seg.nrrd`` (from here or from Slicer), a label map in any image format, or a DICOM
+    SEG (the file, or a folder that holds one).
 
     A ``.seg.nrrd`` that Slicer cropped is put back onto the grid of its image where the file tells that grid. A label
     map gives one segment "Segment V" for each value V above 0 that occurs. Label maps of floats are read if all their
@@ -80,6 +82,9 @@ def read_segmentation(path: str | os.PathLike) -> Segmentation:
     :raises InputError: as :func:`reading.read_image`; colours, negative, broken or too large label values.
     """
     path = checked_path(path)
+    dicom_seg = find_dicom_seg(path) if path.is_dir() else path if is_dicom_seg(path) else None
+    if dicom_seg is not None:
+        return read_dicom_seg(dicom_seg)
     if path.is_file() and path.suffix.lower() in (".nrrd", ".nhdr"):
         reader = opened(path)
         # A key that is not UTF-8 (a damaged file) cannot even be asked for; in a text its wrong bytes are marked.

@@ -1,15 +1,15 @@
 """Fine-tuning on few labelled and many unlabelled slices: two streams that teach each other.
 
-Sources: Basak et al., "IDEAL", arXiv 2210.15075 (one encoder, two different decoders, cross pseudo supervision); for the
-preset ``plus`` Yang et al., "UniMatch", arXiv 2208.09910 (weak view supervises strong view, CutMix, confidence) and Bai et
-al., "Bidirectional Copy-Paste", arXiv 2305.00673 (labelled slices are mixed in). The authors of IDEAL published no
-complete code and not all constants: this is the method in their spirit, not a copy of their program.
+Sources: Basak et al., "IDEAL", arXiv 2210.15075 (one encoder, two different decoders, cross pseudo supervision). For the
+preset ``plus`` Yang et al., "UniMatch", arXiv 2208.09910 (weak view supervises strong view, CutMix, confidence); Bai et al.,
+"Bidirectional Copy-Paste", arXiv 2305.00673 (labelled slices are mixed in); Tarvainen and Valpola, "Mean teacher", arXiv
+1703.01780; Li et al., "AdaBN", arXiv 1603.04779 (normalisation by statistics of what is to be labelled). The authors of IDEAL
+published no complete code and not all constants: this is the method in their spirit, not a copy of their program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -17,7 +17,6 @@ from torch import nn
 from ..affine2d import Affine2d
 from ..augmentation import STRONG, WEAK, change_intensities, mixed, random_boxes
 from ..class_trust import ClassTrust
-from ..errors import InputError
 from ..losses import (
     cross_pseudo_loss,
     dice_and_cross_entropy_loss,
@@ -29,94 +28,13 @@ from ..losses import (
 from ..nets.moving_average import averaged_copy, measure_statistics, update_average
 from ..nets.unet import CHANNELS, TwoStreamUNet, seeded
 from ..randomness import torch_generator, torch_random_numbers
-from ..setting_fields import SettingsRecord, setting
+from .ideal_finetuning_settings import FinetuningSettings
 
 _STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
 _PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in pixels
 _SPATIAL_CONTRAST = 0.1
 _OBSERVE_EVERY, _OBSERVED = 4, 4  # steps between two looks at the teacher, and of how many slices of each kind
 _STATISTICS_SHARES = 0.3, 0.05  # by which such a look moves the teacher's normalisation, at the start and at the end
-
-
-@dataclass(frozen=True)
-class FinetuningSettings(SettingsRecord):
-    """Settings of the fine-tuning; see :func:`finetuning_preset`. The defaults are the preset ``plus``."""
-
-    network: str = setting(
-        "unet", "Size of the U-Net: unet (1.8 million weights) or tiny (0.12).", choices=("unet", "tiny")
-    )
-    normalization: str = setting("batch", "Normalisation layers.", choices=("batch", "group"))
-    dropout: bool = setting(True, "Dropout in the encoder.")
-    streams: str = setting(
-        "decoders",
-        "What is doubled: decoders (one encoder serves both), or models (two whole networks, at twice the cost).",
-        choices=("decoders", "models"),
-    )
-    unlabelled_weight: float = setting(1.0, "Weight of the unlabelled slices; 0: labelled slices alone.", 0.0, 100.0)
-    ramp_share: float = setting(0.0, "Part of the run in which that weight rises.", 0.0, 1.0)
-    views: str = setting(
-        "strong",
-        "What learns from pseudo-labels: same (the view that they come from) or strong (a strongly changed copy of it).",
-        choices=("same", "strong"),
-    )
-    teacher: str = setting(
-        "average",
-        "Who gives the pseudo-labels: network, or average (the moving average of its weights).",
-        choices=("network", "average"),
-    )
-    threshold: float = setting(0.7, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
-    trust: bool = setting(
-        True,
-        "Whether pseudo-labels count only as far as the teacher finds their class on labelled slices. As it does, unlabelled "
-        "slices take the place of labelled ones; else they come on top.",
-    )
-    swap: bool = setting(
-        True, "Whether each stream learns from the pseudo-labels of the other one; else both from their mean."
-    )
-    labelled_view: str = setting("weak", "How labelled slices are changed.", choices=("weak", "strong"))
-    pseudo_dice: bool = setting(
-        True, "Whether pseudo-labels are learnt with Dice and cross-entropy, or the latter alone."
-    )
-    mix: str = setting(
-        "both",
-        "Boxes of other slices pasted into the strong view: off, unlabelled, or both (labelled ones too).",
-        choices=("off", "unlabelled", "both"),
-    )
-    box_share: float = setting(0.5, "Largest part of a slice that a box covers.", 0.05, 0.9)
-    channel_dropout: bool = setting(
-        False, "Whether the streams see complementary halves of the features of strong views."
-    )
-    encoder_rate: float = setting(
-        1.0, "Factor of the learning rate of a pre-trained encoder (of a random one it is 1).", 0.0, 1.0
-    )
-    average_decay: float = setting(0.99, "Decay of the moving average of the weights.", 0.0, 0.9999)
-    rotation: float = setting(90.0, "Largest random rotation, degrees.", 0.0, 180.0)
-    rotation_steps: int = setting(
-        600, "Steps in which rotations widen from none to the largest: upright slices are learnt first.", 0, 1_000_000
-    )
-    scaling: float = setting(0.2, "Largest logarithm of the random scaling.", 0.0, 0.7)
-    shear: float = setting(0.1, "Largest random shear.", 0.0, 0.5)
-    shift: float = setting(0.15, "Largest random shift, as a share of half the image.", 0.0, 0.5)
-    flip: bool = setting(False, "Whether slices may be mirrored at random.")
-    spatial_weight: float = setting(
-        0.0, "Weight of the edge-aware spatial consistency of unlabelled slices.", 0.0, 10.0
-    )
-
-
-def finetuning_preset(name: str) -> FinetuningSettings:
-    """Settings by name. ``plus``: the best measured recipe. ``tiny``: the same with a small network, for a CPU. ``paper``:
-    cross pseudo supervision as published, with the constants of SSL4MIS where the paper gives none (weight 0.1 that rises
-    over the whole run, every pseudo-label counts)."""
-    if name == "plus":
-        return FinetuningSettings()
-    if name == "tiny":
-        return FinetuningSettings(network="tiny")
-    if name == "paper":
-        return FinetuningSettings(
-            unlabelled_weight=0.1, ramp_share=1.0, views="same", teacher="network", threshold=0.0, pseudo_dice=False,
-            trust=False, mix="off",
-        )  # fmt: skip
-    raise InputError(f"preset is {name!r}; it must be plus, tiny or paper")
 
 
 class IdealFinetuning(nn.Module):
@@ -176,7 +94,7 @@ class IdealFinetuning(nn.Module):
         numbers = _STREAM + (int(batch["step"]) << 16) + int(batch.get("rank", 0))
         generator = torch_generator(int(batch["seed"]), numbers)
         labelled, labels = self._moved(batch["labelled"], batch["labels"], int(batch["step"]), generator)
-        seen = change_intensities(labelled, WEAK if s.labelled_view == "weak" else STRONG, generator)
+        seen = change_intensities(labelled, WEAK, generator)
         dropout_seed = int(torch.randint(2**62, (1,), generator=generator))
         if int(batch["step"]) % _OBSERVE_EVERY == 0:
             self._observe(batch, progress)
@@ -269,8 +187,6 @@ class IdealFinetuning(nn.Module):
     def _beliefs(self, images, known):
         """Pseudo-labels of both streams for ``images``, and what each pixel of them counts."""
         streams = self._answers(images)
-        if not self.settings.swap:
-            streams = [sum(stream.softmax(1) for stream in streams).log()] * 2
         return [self._judged(pseudo_labels(stream, self.settings.threshold), known) for stream in streams]
 
     @torch.no_grad()

@@ -36,6 +36,7 @@ class ObjectChoice:
         self._ranked, self._objects, self._grid, self._edits, self._voxel = ranked, objects, grid, tuple(edits), voxel
         self.index = ranked.best if index is None else int(np.clip(index, 0, len(ranked.masks) - 1))
         self._mask: np.ndarray | None = None
+        self._unanimity: np.ndarray | None = None
 
     @property
     def steps(self) -> int:
@@ -72,7 +73,12 @@ class ObjectChoice:
     def unanimity(self) -> np.ndarray:
         """How unanimous the candidates are about each sample of the working grid, float32 0 to 1: |2 v - 1|, where v is
         the share of candidates that hold it, weighted by softmax of their scores; 0 where that speaks against the
-        chosen object."""
+        chosen object. Takes seconds in a volume, the first time."""
+        if self._unanimity is None:
+            self._unanimity = self._weighed()
+        return self._unanimity
+
+    def _weighed(self) -> np.ndarray:
         scores = np.asarray(self._ranked.scores, dtype=np.float64)
         weights = np.exp(scores - scores.max())
         weights[weights < 0.01] = 0  # far worse candidates would only cost time

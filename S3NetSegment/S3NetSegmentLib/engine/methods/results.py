@@ -62,7 +62,9 @@ def region_segmentation(regions, count: int, choice, tags: Mapping[str, str]) ->
 
 
 def embedded(part: np.ndarray, volume: Volume, extent) -> np.ndarray:
-    """``part`` [K, J, I] of ``extent`` in an array of the whole volume, 0 elsewhere."""
+    """``part`` [K, J, I] of ``extent`` in an array of the whole volume, 0 elsewhere; ``part`` itself if it is the whole."""
+    if extent == volume.extent:
+        return part
     whole = np.zeros(volume.array.shape[:3], part.dtype)
     whole[extent.slices] = part
     return whole

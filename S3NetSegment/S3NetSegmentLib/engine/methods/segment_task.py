@@ -93,7 +93,7 @@ class SegmentOutcome:
         """Each voxel's confidence, float32 0 to 1, on the grid of the image, as a generator of progress steps."""
         regions = self.regions
         part = yield from regions.confidence_steps(None if self.count else self.choice, self.count or None)
-        whole = embedded(part.astype(np.float32), regions.volume, regions.extent)
+        whole = embedded(part.astype(np.float32, copy=False), regions.volume, regions.extent)
         return Volume(whole, regions.volume.ijk_to_ras, "confidence")
 
     def agreement(self) -> float | None:

@@ -11,7 +11,7 @@ from ..training.configuration import Configuration
 from ..training.data_settings import BatchSettings, CohortSettings, TwoStreamBatchSettings
 from ..training.trainer_settings import TrainerSettings
 from .alpnet_training import AlpnetSettings, alpnet_preset
-from .ideal_finetuning import finetuning_preset
+from .ideal_finetuning_settings import finetuning_preset
 from .ideal_pretraining_settings import pretraining_preset
 
 METHODS = ("ideal", "alpnet")
@@ -51,7 +51,7 @@ def pretraining_configuration(method: str = "ideal", preset: str = "default") ->
     tiny = preset == "tiny"
     cohort = CohortSettings(slice_side=_TINY_SIDE) if tiny else CohortSettings()
     if method == "ideal":
-        trainer = TrainerSettings(steps=800 if tiny else 8000, learning_rate=1e-3, weight_decay=1e-4)
+        trainer = TrainerSettings(steps=1500 if tiny else 8000, learning_rate=1e-3, weight_decay=1e-4)
         return Configuration(
             "pretrain", preset, trainer=trainer, task=pretraining_preset(preset), cohort=cohort,
             batches=BatchSettings(batch=16 if tiny else 32),
@@ -75,7 +75,7 @@ def finetuning_configuration(preset: str = "plus") -> Configuration:
         )
         batches = TwoStreamBatchSettings(batch=12)
     if preset == "tiny":
-        trainer = dataclasses.replace(trainer, steps=1000, learning_rate=2e-3, validate_every=100)
+        trainer = dataclasses.replace(trainer, steps=2000, learning_rate=2e-3, validate_every=200)
         cohort = CohortSettings(slice_side=_TINY_SIDE)
         batches = TwoStreamBatchSettings(batch=8, unlabelled_batch=4)
     return Configuration("finetune", preset, trainer=trainer, task=task, cohort=cohort, batches=batches)

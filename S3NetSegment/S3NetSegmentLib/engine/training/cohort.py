@@ -1,7 +1,8 @@
 """A cohort: a folder of images, label files for some of them, and who belongs to whom.
 
 images/<case>.*          any image format, or a folder of DICOM files
-labels/<case>.seg.nrrd   or a label map (.nii.gz, .nrrd, .mha, .png) on the grid of its image; same stem, same case
+labels/<case>.seg.nrrd   or a label map (.nii.gz, .nrrd, .mha, .png) or DICOM SEG (.dcm) on the grid of its image; same stem,
+                         same case
 cohort.json              optional: {"patients": {case: patient}, "splits": {"train": [...], "validation": [...],
                          "test": [...]} (of cases or patients), "classes": [{"name", "value", "color"}, ...]}
 """
@@ -19,7 +20,8 @@ import numpy as np
 
 from ..errors import ImageWarning, InputError
 from ..images import Segmentation, Volume
-from ..images.files import stem_of, suffix_of
+from ..images.dicom.series import is_dicom
+from ..images.files import file_head, stem_of, suffix_of
 from ..images.itk_file import header_matrix, opened
 from ..images.reading import checked_path, read_image
 from ..images.seg_nrrd import on_grid_of, read_segmentation
@@ -201,7 +203,9 @@ def _files_by_case(folder: Path, notes: list[str]) -> dict[str, Path]:
 def _grid(path: Path) -> Volume:
     """An empty volume on the grid that the header of ``path`` tells; the image is read whole where that is not possible."""
     try:
-        reader = opened(checked_path(path))
+        if checked_path(path).is_dir() or is_dicom(path, file_head(path)):
+            raise InputError("the grid of a DICOM series is in no single header")
+        reader = opened(path)
         size, components = reader.GetSize(), reader.GetNumberOfComponents()
         if len(size) in (2, 3) and components == 1:
             shape = (*((1,) if len(size) == 2 else ()), *size[::-1])

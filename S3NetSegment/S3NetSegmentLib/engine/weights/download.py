@@ -170,13 +170,19 @@ class _Connection:
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to https only."""
+    """Follows redirects within the host that was asked, and over https only."""
 
     def __init__(self, allow_plain_http: bool):
         self._allow_plain_http = allow_plain_http
 
     def redirect_request(self, request, file, code, message, headers, new_url):
         _check_address(new_url, self._allow_plain_http)
+        asked, sent = urlsplit(request.full_url).hostname, urlsplit(new_url).hostname
+        if sent != asked:
+            raise InputError(
+                f"{asked} sends on to another host, {sent}, which is not asked by itself; if you trust that address, name it: "
+                f"--url {new_url}"
+            )
         return super().redirect_request(request, file, code, message, headers, new_url)
 
 

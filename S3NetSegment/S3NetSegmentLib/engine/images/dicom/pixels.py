@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from ...errors import InputError
-from ..itk_file import check_claims, opened, quiet
+from ..header_claims import check_room
+from ..itk_file import quiet
 from .elements import DamagedDicom, NotDicom, read_elements
 from .grid import Grid
 
 IMAGE_IO = "GDCMImageIO"
+_ON = 1e-6  # of a step: a slice this near a grid slice is that slice
 # Transfer syntaxes (PS3.6 A) that GDCM does not decode.
 _UNDECODED = {
     "1.2.840.10008.1.2.4.100": "MPEG2 video", "1.2.840.10008.1.2.4.101": "MPEG2 video",
@@ -37,28 +40,24 @@ def check_decodable(path: Path, syntax: str) -> None:
 
 def voxels_on(grid: Grid) -> np.ndarray:
     """Voxels ``[K, J, I]`` (or RGB) in a type that holds all slices; grid slices between them are interpolated."""
-    reader = _Planes()
-    planes = [reader.plane(s.path, s.frame, s.scale) for s in grid.slices]
-    shapes = {plane.shape for plane in planes}
-    if len(shapes) > 1:
-        raise InputError(
-            f"the slices of {str(grid.slices[0].path.parent)!r} mix grey and colour; give one file of one kind"
-        )
-    dtype = np.result_type(*planes)
-    dtype = np.dtype(np.float32) if dtype.kind == "f" else dtype
-    out = np.empty((grid.depth, *planes[0].shape), dtype)
-    at = 0
-    for k in range(grid.depth):
-        while at < len(planes) - 2 and grid.places[at + 1] <= k:
-            planes[at], at = None, at + 1  # frees each plane that is done with
-        if abs(grid.places[at] - k) < 1e-6 or len(planes) == 1:
-            out[k] = planes[at]
-        elif abs(grid.places[at + 1] - k) < 1e-6:
-            out[k] = planes[at + 1]
-        else:
-            out[k] = _between(
-                planes[at], planes[at + 1], (k - grid.places[at]) / (grid.places[at + 1] - grid.places[at]), dtype
-            )
+    reader, out, before = _Planes(), None, None
+    for n, (s, place) in enumerate(zip(grid.slices, grid.places, strict=True)):
+        plane = reader.plane(s.path, s.frame, s.scale)
+        if out is None:
+            check_room(plane.nbytes * grid.depth, s.path.parent)
+            out = np.empty((grid.depth, *plane.shape), plane.dtype)
+        elif plane.shape != out.shape[1:]:
+            raise InputError(f"the slices of {str(s.path.parent)!r} mix grey and colour; give one file of one kind")
+        elif plane.dtype != out.dtype:
+            dtype = np.result_type(plane, out)
+            out = out.astype(np.float32 if dtype.kind == "f" else dtype, copy=False)
+        if n:
+            last = grid.places[n - 1]
+            for k in range(int(np.floor(last + _ON)) + 1, int(np.ceil(place - _ON))):
+                out[k] = _between(before, plane, (k - last) / (place - last), out.dtype)
+        if abs(place - round(place)) < _ON:
+            out[round(place)] = plane
+        before = plane
     return out[..., :3] if out.ndim == 4 else out
 
 
@@ -77,7 +76,7 @@ class _Planes:
     def plane(self, path: Path, frame: int, scale: tuple[float, float]) -> np.ndarray:
         """Frame ``frame`` of the file at ``path``, its values scaled by a factor and an offset."""
         if path != self._path:
-            self._frames, self._path = _decoded(path), path
+            self._frames, self._path = decoded(path), path
         if frame >= len(self._frames):
             raise InputError(
                 f"DICOM file {str(path)!r} has {len(self._frames)} frames, but describes more; export it again"
@@ -87,16 +86,11 @@ class _Planes:
         return plane if scale == (1.0, 0.0) else (plane * factor + offset).astype(np.float32)
 
 
-def _decoded(path: Path) -> np.ndarray:
-    """``[frame, row, column(, color)]``."""
-    try:
-        reader = opened(path, IMAGE_IO)
-    except InputError:
-        _explain(path)
-    check_claims(reader, path)
+def decoded(path: Path) -> np.ndarray:
+    """All frames of a file, ``[frame, row, column(, color)]``. InputError if they cannot be decoded."""
     try:
         with quiet():
-            image = reader.Execute()
+            image = sitk.ReadImage(os.fspath(path), imageIO=IMAGE_IO)
     except RuntimeError:
         _explain(path)
     array = sitk.GetArrayFromImage(image)
@@ -113,5 +107,5 @@ def _explain(path: Path) -> None:
         syntax = ""
     check_decodable(path, syntax)
     raise InputError(
-        f"DICOM file {str(path)!r} is cut off or damaged (transfer syntax {syntax}); copy or export it again"
+        f"DICOM file {str(path)!r} cannot be decoded: it is damaged or of an unusual kind (transfer syntax {syntax}); copy or export it again"
     ) from None

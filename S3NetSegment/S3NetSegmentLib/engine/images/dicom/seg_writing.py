@@ -93,10 +93,39 @@ def write_dicom_seg(
             omit_empty_frames=bool(pixels.any()),  # nothing found is an answer too, and an object needs a frame
             plane_positions=positions,
         )
+        if positions is not None:
+            _refer_to_frames(made, grid)
+        if not _fits(first.get("SpecificCharacterSet"), segmentation):
+            made.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
         path = Path(path)
         with replacing(path) as temporary:
             made.save_as(temporary)
     return path
+
+
+def _refer_to_frames(made, grid: Grid) -> None:
+    """Names the frame that each plane was made on: highdicom takes the first in its place, whatever its time or echo."""
+    places = np.array([s.position for s in grid.slices])
+    for plane in made.PerFrameFunctionalGroupsSequence:
+        position = np.array(plane.PlanePositionSequence[0].ImagePositionPatient, float)
+        nearest = grid.slices[int(np.linalg.norm(places - position, axis=1).argmin())]
+        for derivation in plane.get("DerivationImageSequence", ()):
+            derivation.SourceImageSequence[0].ReferencedFrameNumber = nearest.frame + 1
+
+
+def _fits(character_set, segmentation: Segmentation) -> bool:
+    """Whether the character set of the source holds the texts of the segments. (It is kept where it does: some archives
+    compare names of patients byte by byte.)"""
+    from pydicom.charset import python_encoding
+
+    texts = [t for s in segmentation.segments for t in (s.name, s.terminology, *s.tags.values())]
+    codec = python_encoding.get(character_set or "ISO_IR 6") if isinstance(character_set, str | None) else None
+    try:
+        return codec is not None and all(
+            "".join(t.split()).encode(codec if character_set else "ascii") for t in texts if t
+        )
+    except UnicodeEncodeError:
+        return False
 
 
 def _sources(grid: Grid) -> tuple[list, list | None]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..files import file_head
-from .elements import DamagedDicom, NotDicom, looks_like_dicom, read_elements
+from ..header_claims import check_size
+from .elements import DEFLATED, DamagedDicom, DicomFile, NotDicom, looks_like_dicom, read_elements
 from .slices import DIRECTORY_CLASS, ImageFile, Slice, image_file, kind_of
 
 _MOST_FILES = 200_000
@@ -87,7 +88,7 @@ def is_dicom(path: Path, head: bytes) -> bool:
 def is_directory_file(path: Path) -> bool:
     """Whether ``path`` is a DICOMDIR, the table of contents of a disc."""
     try:
-        return path.name.upper() == "DICOMDIR" or read_elements(path).sop_class == DIRECTORY_CLASS
+        return path.name.upper().startswith("DICOMDIR") or read_elements(path).sop_class == DIRECTORY_CLASS
     except (NotDicom, DamagedDicom, OSError):
         return False
 
@@ -98,7 +99,7 @@ def dicom_files(folder: Path) -> list[Path]:
     :raises InputError: the folder cannot be opened, or holds far too many files.
     """
     direct = list(_listed(folder, False))
-    if any(_begins_as_dicom(path) for path in direct if path.name.upper() != "DICOMDIR"):
+    if any(_begins_as_dicom(path) and not is_directory_file(path) for path in direct):
         return direct
     return list(_listed(folder, True))
 
@@ -116,12 +117,14 @@ def series_of(path: Path) -> tuple[Series, Found]:
     try:
         elements = read_elements(path)
         kind = kind_of(elements)
+        if kind == "image":
+            _check_pixels(elements)
     except NotDicom:
         raise InputError(f"{str(path)!r} is no DICOM file; choose a file of an image series") from None
     except DamagedDicom as error:
         raise InputError(f"DICOM file {str(path)!r} holds no image or is cut off: {error}; export it again") from None
     if kind != "image":
-        raise InputError(f"DICOM file {str(path)!r} holds no image: it is a {kind}; choose a file of an image series")
+        raise InputError(f"DICOM file {str(path)!r} holds no image but a {kind}; choose a file of an image series")
     own = image_file(elements)
     if own.frames > 1:
         return Series((own,)), Found((), (), ())
@@ -139,7 +142,7 @@ def chosen_series(folder: Path, wanted: str | None) -> tuple[Series, Found]:
     """
     found = find_series(folder)
     if not found.series:
-        raise InputError(_nothing_found(folder, found))
+        raise InputError(nothing_found(folder, found))
     shown = repr(str(folder))
     listed = "; ".join(series.told() for series in found.series[:12])
     listed += f"; and {len(found.series) - 12} more" if len(found.series) > 12 else ""
@@ -181,13 +184,11 @@ def _found(paths: list[Path]) -> Found:
             elements = read_elements(path)
             kind = kind_of(elements)
             if kind == "image":
+                _check_pixels(elements)
                 file = image_file(elements)
                 series.setdefault(file.series, []).append(file)
             elif "DICOMDIR" not in kind:
                 others.append(kind)
-            if kind == "image" and _is_short(elements):
-                series[file.series].pop()
-                raise DamagedDicom("its pixels are cut off")
         except NotDicom:
             continue
         except DamagedDicom:
@@ -201,17 +202,23 @@ def _found(paths: list[Path]) -> Found:
     return Found(tuple(whole), tuple(damaged), tuple(others))
 
 
-def _is_short(elements) -> bool:
-    """Whether uncompressed pixels end before the file says. Pixels in fragments are checked when they are read."""
+def _check_pixels(elements: DicomFile) -> None:
+    """Raises DamagedDicom if the file cannot hold the pixels that its header claims; ResourceError if memory cannot."""
     offset, length = elements.pixels
-    values = [elements.number(tag) for tag in (0x00280010, 0x00280011, 0x00280100)]
-    if length < 0 or None in values or elements.syntax.endswith(".99"):
-        return False
-    rows, columns, bits = values
-    samples, frames = elements.number(0x00280002) or 1, elements.number(0x00280008) or 1
+    rows, columns, bits, samples, frames = (
+        int(elements.number(tag) or default)
+        for tag, default in ((0x00280010, 0), (0x00280011, 0), (0x00280100, 8), (0x00280002, 1), (0x00280008, 1))
+    )
+    if length < 0 or elements.syntax == DEFLATED:
+        try:
+            check_size(elements.path, (columns, rows, frames), max(samples * bits // 8, 1))
+        except InputError:
+            raise DamagedDicom("it claims more pixels than it can hold") from None
+        return
     if elements.text(0x00280004).startswith(("YBR_FULL_422", "YBR_PARTIAL")):
         samples = 2
-    return min(length, os.path.getsize(elements.path) - offset) < rows * columns * samples * frames * bits / 8
+    if min(length, os.path.getsize(elements.path) - offset) < rows * columns * samples * frames * bits / 8:
+        raise DamagedDicom("its pixels are cut off")
 
 
 def _listed(folder: Path, below: bool) -> Iterator[Path]:
@@ -246,7 +253,8 @@ def _begins_as_dicom(path: Path) -> bool:
         return False
 
 
-def _nothing_found(folder: Path, found: Found) -> str:
+def nothing_found(folder: Path, found: Found) -> str:
+    """What to say of a folder without image series."""
     inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     what = "holds no DICOM images"
     if found.others:

@@ -101,7 +101,7 @@ def kind_of(elements: DicomFile) -> str:
     if elements.pixels is None or not rows or not columns:
         names = {"SR": "structured report (SR)", "PR": "presentation state (PR)", "KO": "selection of images (KO)",
                  "RTSTRUCT": "set of contours (RTSTRUCT)", "RTPLAN": "treatment plan (RTPLAN)", "DOC": "document"}  # fmt: skip
-        return names.get(modality, f"object without an image ({modality or 'unknown kind'})")
+        return names.get(modality, f"DICOM object of another kind ({modality or 'unknown'})")
     return "image"
 
 

@@ -89,7 +89,7 @@ def check_one_grid(slices: list[Slice], shown: str) -> list[Slice]:
         return slices
     kinds.sort(key=len, reverse=True)
     listed = "; ".join(
-        f"{len(k)} of {k[0].size[0]} x {k[0].size[1]} pixels across {_facing(k)}, e.g. {k[0].path.name}"
+        f"{len(k)} of {k[0].size[0]} x {k[0].size[1]} pixels across {_facing(k)}, e.g. {k[0].path.parent.name}/{k[0].path.name}"
         for k in kinds[:6]
     )
     listed += f"; and {len(kinds) - 6} more" if len(kinds) > 6 else ""
