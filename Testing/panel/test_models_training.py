@@ -134,7 +134,7 @@ def test_what_a_training_needs_is_said():
     few = training_hint(KINDS["finetune"], 5, 1)
     assert "1 drawn case and 4 others" in few and "fewer than four" in few
     assert "fewer than four" not in training_hint(KINDS["finetune"], 9, 4)
-    assert "5 images without drawings" in training_hint(KINDS["alpnet"], 5, 0)
+    assert "5 images; drawings are not needed" in training_hint(KINDS["alpnet"], 5, 0)
 
 
 def test_every_kind_is_offered_with_its_presets_and_what_it_can_start_from(open_training, run_folder):
@@ -143,7 +143,7 @@ def test_every_kind_is_offered_with_its_presets_and_what_it_can_start_from(open_
     assert "3 drawn cases and 1 other" in ui.trainingHintText.text
     assert not ui.trainingProgressBar.isVisible() and not ui.trainingLog.isVisible()  # at once when it is unfolded
     panel.choose(ui.trainingKindBox, "Encoder for Few-shot (ALPNet)")
-    assert ui.trainingPresetBox.count == 3 and "4 images without drawings" in ui.trainingHintText.text
+    assert ui.trainingPresetBox.count == 3 and "4 images; drawings are not needed" in ui.trainingHintText.text
     assert ui.trainingStartLabel.text == "Encoder:" and ui.trainingStartRow.isVisible()
     panel.choose(ui.trainingDeviceBox, "CPU")
     order = panel.panel.models.training.form.order()

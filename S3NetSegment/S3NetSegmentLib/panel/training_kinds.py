@@ -66,7 +66,7 @@ def training_hint(kind: TrainingKind, images: int, labelled: int) -> str:
         need = "images, and a drawing of some of them" if kind.needs_labels else "images; drawings are not needed"
         return f"Needs {need}: choose a cohort above, or save cases to one. {kind.gives}"
     if not kind.needs_labels:
-        return f"Learns from {_counted(images, 'image')} without drawings. {kind.gives}"
+        return f"The cohort holds {_counted(images, 'image')}; drawings are not needed. {kind.gives}"
     if not labelled:
         return (
             f"None of the {_counted(images, 'image')} of the cohort is drawn. Draw at least one and save it as a case."
