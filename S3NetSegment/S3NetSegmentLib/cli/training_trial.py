@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
+import secrets
+import shutil
 import tempfile
 import time
 
@@ -21,26 +24,34 @@ def try_training(arguments: argparse.Namespace, begin) -> int:
     from ..engine.training.processes import joined_processes
     from ..engine.training.run_folder import RunFolder
 
-    with tempfile.TemporaryDirectory(prefix="s3net") as place, joined_processes(arguments.device) as (processes, where):
-        if processes.count > 1:
-            from ..engine import InputError
+    folder = RunFolder(os.path.join(tempfile.gettempdir(), f"s3net-{secrets.token_hex(6)}"))  # made when the run begins
+    try:
+        with joined_processes(arguments.device) as (processes, where):
+            if processes.count > 1:
+                from ..engine import InputError
 
-            raise InputError("--dry-run is for one process; leave torchrun out")
-        folder = RunFolder(place)
-        steps = begin(folder, where, processes, lambda: False)
-        began = time.monotonic()
-        with ProgressDisplay(arguments.quiet) as display:
-            for step in steps:
-                display(step)
-                made = [e for e in folder.entries() if "loss" in e and "event" not in e]
-                if len(made) >= _STEPS or (len(made) > 1 and time.monotonic() - began > _SECONDS):
-                    break
-        steps.close()
+                raise InputError("--dry-run is for one process; leave torchrun out")
+            made = _first_steps(begin(folder, where, processes, lambda: False), folder, arguments.quiet)
+            notes = [e["text"] for e in folder.entries() if e.get("event") == "note"]
+    finally:
         folder.give_back()
-        notes = [e["text"] for e in folder.entries() if e.get("event") == "note"]
+        shutil.rmtree(folder.path, ignore_errors=True)
     seconds = (made[-1]["seconds"] - made[0]["seconds"]) / (len(made) - 1) if len(made) > 1 else made[-1]["seconds"]
     _report(arguments, seconds, made[-1]["steps"], str(where), notes)
     return 0
+
+
+def _first_steps(steps, folder, quiet: bool) -> list[dict]:
+    """What the log says of the first few of ``steps``."""
+    began, made = time.monotonic(), []
+    with ProgressDisplay(quiet) as display:
+        for step in steps:
+            display(step)
+            made = [e for e in folder.entries() if "loss" in e and "event" not in e]
+            if len(made) >= _STEPS or (len(made) > 1 and time.monotonic() - began > _SECONDS):
+                break
+    steps.close()
+    return made
 
 
 def logging_each_step(arguments: argparse.Namespace) -> argparse.Namespace:

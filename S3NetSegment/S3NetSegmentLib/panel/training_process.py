@@ -35,12 +35,19 @@ def slicer_python() -> str:
     return found
 
 
-def start_s3net(python: str, arguments: Sequence[str], output: Path, errors: Path | None = None) -> subprocess.Popen:
-    """Starts ``s3net`` with ``arguments``; what it says goes to the file ``output``, or its errors to another one."""
+def start_s3net(
+    python: str, arguments: Sequence[str], output: Path, errors: Path | None = None, temporary: Path | None = None
+) -> subprocess.Popen:
+    """Starts ``s3net`` with ``arguments``; what it says goes to the file ``output``, or its errors to another one.
+
+    :param temporary: folder for its temporary files; it may be killed before it removes them.
+    """
+    places = {name: str(temporary) for name in ("TMPDIR", "TEMP", "TMP")} if temporary else {}
     with open(output, "wb") as said, open(errors or os.devnull, "wb") as wrong:
         return subprocess.Popen(
             [python, str(_SCRIPT), *arguments],
-            stdin=subprocess.DEVNULL, stdout=said, stderr=wrong if errors else said, **_detached(),
+            stdin=subprocess.DEVNULL, stdout=said, stderr=wrong if errors else said,
+            env={**os.environ, **places}, **_detached(),
         )  # fmt: skip
 
 

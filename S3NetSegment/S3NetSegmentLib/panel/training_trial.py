@@ -36,7 +36,7 @@ class TrainingTrial:
         self._place = tempfile.TemporaryDirectory(prefix="s3net")
         folder = Path(self._place.name)
         self._process = start_s3net(
-            (self._python or slicer_python)(), arguments, folder / "facts.json", folder / "errors.txt"
+            (self._python or slicer_python)(), arguments, folder / "facts.json", folder / "errors.txt", folder
         )
 
     def look(self) -> bool:
