@@ -2,7 +2,7 @@
 """Makes the pictures of the README from the shipped samples: ``python3 Testing/make_pictures.py``.
 
 ``answers.png``: answers of Segment on four samples, without a point and with one. ``few_shot.png``: three drawn slices of
-the CT and what Few-shot makes of them elsewhere. ``panel.png`` and ``panel_few_shot.png``: the module's panel beside a
+the CT and what Few-shot makes of them elsewhere. ``panel.png``, ``panel_few_shot.png`` and ``panel_models.png``: the module's panel beside a
 slice view, see ``panel_picture.py``.
 """
 
@@ -46,7 +46,7 @@ def main() -> int:
 
     import panel_picture
 
-    return panel_picture.main() or panel_picture.few_shot()
+    return panel_picture.main() or panel_picture.few_shot() or panel_picture.models()
 
 
 def answer_picture(name: str, value: int | None, axis: str) -> np.ndarray:

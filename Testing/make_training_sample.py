@@ -27,7 +27,12 @@ DRAWN, TEST = (2, 6), (0, 4)  # numbers of the blocks, from the lowest
 def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit(__doc__.splitlines()[0])
-    folder = Path(sys.argv[1])
+    write_cohort(Path(sys.argv[1]))
+    print(f"wrote {sys.argv[1]}")
+
+
+def write_cohort(folder: Path) -> None:
+    """Writes the cohort into ``folder``."""
     volume, labels = (read_image(SAMPLE_DATA / f"mr_spinal_cord{part}.nii.gz") for part in ("", "_labels"))
     up = int(np.argmax(np.abs(volume.ijk_to_ras[2, :3])))  # the voxel axis along the body becomes the third one
     order = [*(a for a in range(3) if a != up), up]
@@ -45,7 +50,6 @@ def main() -> None:
             write_segmentation(cord, folder / "labels" / f"{name}.seg.nrrd")
     description = {"splits": {"test": [f"block{n}" for n in TEST]}}
     (folder / "cohort.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
-    print(f"wrote {folder}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """Makes the pictures of the module in the README: its panel on a shipped image, and the slice view.
 
-    python3 Testing/panel_picture.py [segment | few-shot] [OUT.png]
+    python3 Testing/panel_picture.py [segment | few-shot | models] [OUT.png]
 
     segment     after one point in a tumour                       (default: Resources/Pictures/panel.png)
     few-shot    the preview after three drawn slices of the CT    (default: Resources/Pictures/panel_few_shot.png)
+    models      a model that was trained for a minute, applied    (default: Resources/Pictures/panel_models.png)
 
 The panel is the real one over the test stand-in for Slicer's Qt (colours and fonts differ a little from Slicer's own);
 image, segment and slice view come from Slicer's core. Needs slicer-core, PyQt5 and offscreen OpenGL.
 """
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 TESTING = Path(__file__).resolve().parent
@@ -25,7 +28,7 @@ from slice_pictures import SlicePicture, why_no_pictures  # noqa: E402
 
 PICTURES = REPOSITORY / "Resources" / "Pictures"
 PANEL_SIZE, VIEW_SIZE = (440, 660), (620, 620)
-FEW_SHOT_PANEL_SIZE = (400, 900)
+FEW_SHOT_PANEL_SIZE, MODELS_PANEL_SIZE = (400, 900), (400, 1000)
 # name -> label value and colour; the drawn slices of the CT, and the one that the view shows, which nobody drew
 ORGANS = {
     "Liver": (1, (0.86, 0.52, 0.35)), "Spleen": (2, (0.62, 0.42, 0.78)), "Right kidney": (3, (0.85, 0.78, 0.30)),
@@ -68,6 +71,38 @@ def few_shot(output: Path = PICTURES / "panel_few_shot.png") -> int:
 
     center = tuple(float(v) for v in image.ras_of((image.size[0] / 2, image.size[1] / 2, SHOWN)))
     return take_picture(image, "Abdomen, CT", center, FEW_SHOT_PANEL_SIZE, use, output)
+
+
+def models(output: Path = PICTURES / "panel_models.png") -> int:
+    """Models: a run on a small cohort of the spinal cord has ended, and its model is applied."""
+    import make_training_sample
+
+    image, labels = read_sample("mr_spinal_cord")
+    place = Path(tempfile.gettempdir()) / "spine"
+    shutil.rmtree(place, ignore_errors=True)
+    make_training_sample.write_cohort(place / "cohort")
+
+    def use(panel, _view):
+        panel.open_models()
+        ui, section = panel.panel.models.ui, panel.panel.models.training
+        for edit, path in ((ui.cohortFolderEdit, place / "cohort"), (ui.runFolderEdit, place / "model")):
+            edit.text = str(path)
+            edit.editingFinished.emit()
+        ui.trainingCollapsibleButton.collapsed = False
+        panel.choose(ui.trainingPresetBox, "tiny: small, for a CPU")
+        ui.trainingMinutesBox.value = 1.0
+        panel.click(ui.startTrainingButton)
+        panel.wait(lambda: not section.run.is_busy, seconds=400)
+        panel.click(ui.useModelButton)
+        panel.settle(0.5)
+        panel.click(ui.applyModelButton)
+        panel.wait(lambda: not panel.panel.models.running, seconds=200)
+
+    middle = np.argwhere(labels > 0)
+    center = tuple(float(v) for v in image.ras_of(middle[len(middle) // 2][::-1]))
+    done = take_picture(image, "Spinal cord, T2 MR", center, MODELS_PANEL_SIZE, use, output)
+    shutil.rmtree(place, ignore_errors=True)
+    return done
 
 
 def take_picture(image, name: str, center, panel_size, use, output: Path) -> int:
@@ -140,6 +175,6 @@ def save_side_by_side(panel, view, output: Path) -> bool:
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    take = few_shot if arguments[:1] == ["few-shot"] else main
-    paths = [Path(text) for text in arguments if text not in ("segment", "few-shot")]
-    sys.exit(take(*paths[:1]))
+    uses = {"segment": main, "few-shot": few_shot, "models": models}
+    paths = [Path(text) for text in arguments if text not in uses]
+    sys.exit(uses.get((arguments or ["segment"])[0], main)(*paths[:1]))

@@ -73,7 +73,7 @@ SMALL = {"steps": 12, "learning_rate": 0.05, "precision": "fp32", "log_every": 1
 
 
 def toy_trainer(
-    folder=None, *, task=None, batch=4, processes=None, validate=None, keep_best=None, clock=None, **settings
+    folder=None, *, task=None, batch=4, processes=None, validate=None, keep_best=None, clock=None, stop=None, **settings
 ):
     """A trainer of the toy task; ``folder`` is a path."""
     more = {} if clock is None else {"clock": clock}
@@ -82,7 +82,7 @@ def toy_trainer(
         run.make()
     return Trainer(
         task or ToyTask(), ToyBatches(batch), TrainerSettings(**{**SMALL, **settings}), folder=run,
-        processes=processes, validate=validate, keep_best=keep_best, **more,
+        processes=processes, validate=validate, keep_best=keep_best, stop=stop, **more,
     )  # fmt: skip
 
 
@@ -98,6 +98,21 @@ def _run_in_processes(out: str) -> None:
         if processes.writes:
             torch.save(trainer.task.state_dict(), Path(out) / "weights.pt")
         torch.save(trainer.task.state_dict(), Path(out) / f"rank{processes.rank}.pt")
+
+
+def _run_into_nothing(out: str) -> None:
+    """For ``torchrun``: the loss of one process alone becomes NaN; each keeps what it was told."""
+    from S3NetSegmentLib.engine.progress import drain
+    from S3NetSegmentLib.engine.training.processes import joined_processes
+    from S3NetSegmentLib.engine.training.trainer import TrainingError
+
+    torch.set_num_threads(1)
+    with joined_processes("cpu") as (processes, _):
+        task = ToyTask(poison=5 if processes.rank == 1 else None)
+        try:
+            drain(toy_trainer(out, task=task, batch=2, processes=processes, checkpoint_minutes=0.0).run())
+        except TrainingError as error:
+            (Path(out) / f"told{processes.rank}.txt").write_text(str(error))
 
 
 def _run_slowly(out: str) -> None:
@@ -118,4 +133,4 @@ def _run_slowly(out: str) -> None:
 
 
 if __name__ == "__main__":
-    {"processes": _run_in_processes, "slow": _run_slowly}[sys.argv[1]](sys.argv[2])
+    {"processes": _run_in_processes, "nothing": _run_into_nothing, "slow": _run_slowly}[sys.argv[1]](sys.argv[2])

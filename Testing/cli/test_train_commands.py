@@ -204,12 +204,70 @@ def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, way):
     assert all(torch.equal(ours[n], theirs[n]) for n in theirs)
 
 
+def test_a_loss_that_is_no_number_names_the_cause_and_what_to_do_which_works(cohort, tmp_path, monkeypatch):
+    from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning
+
+    forward, broken = IdealFinetuning.forward, [True]
+
+    def breaking(self, batch, progress):
+        losses = forward(self, batch, progress)
+        return (
+            {**losses, "supervised": losses["supervised"] * float("nan")} if broken and batch["step"] == 4 else losses
+        )
+
+    monkeypatch.setattr(IdealFinetuning, "forward", breaking)
+    options = (*QUICK, "--steps", "8", "--set", "checkpoint_minutes=0")
+    done = s3net_here("finetune", cohort, "-o", tmp_path, *options)
+    assert done.returncode == 1 and done.stderr.count("\n") < 12 and "Traceback" not in done.stderr
+    assert "no number any more at step 5 (supervised; learning rate" in done.stderr
+    assert "the state of step 4 is kept" in done.stderr and "learning_rate=0.0005" in done.stderr
+    status = RunFolder(tmp_path).read_status()
+    assert status["status"] == "failed" and "the state of step 4 is kept" in status["message"]
+    broken.clear()
+    succeeded(s3net_here("finetune", cohort, "-o", tmp_path, "--resume", "--set", "learning_rate=0.0005"))
+    assert RunFolder(tmp_path).read_state()["step"] == 8
+
+
+def test_too_little_memory_is_said_while_the_run_goes_on_in_smaller_parts(cohort, tmp_path, monkeypatch):
+    from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning
+
+    forward = IdealFinetuning.forward
+
+    def greedy(self, batch, progress):
+        if len(batch["labelled"]) > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return forward(self, batch, progress)
+
+    monkeypatch.setattr(IdealFinetuning, "forward", greedy)
+    done = s3net_here(
+        "finetune", cohort, "-o", tmp_path, *SMALL, "--set", "batch=4", "--set", "unlabelled_batch=4", "--steps", "3"
+    )
+    note = "The memory was not enough for a batch of 4: it is computed in 2 parts"
+    assert note in succeeded(done).stderr  # at once
+    assert f"note: {note}" in done.stdout  # and in the end
+    assert any(note in e.get("text", "") for e in RunFolder(tmp_path).entries())
+
+
+@pytest.mark.parametrize("command", ["finetune", "pretrain"])
+def test_a_dry_run_says_how_long_it_takes_and_keeps_nothing(cohort, tmp_path, command):
+    before = sorted(cohort.rglob("*"))
+    small = ("--set", "batch=2", "--steps", "500", "--minutes", "0.1", "--dry-run")
+    done = succeeded(s3net_here(command, cohort, *SMALL, *small, "--json"))
+    facts = json.loads(done.stdout)
+    assert facts["steps"] == 500 and 0 < facts["seconds_per_step"] < 30
+    assert facts["seconds"] == pytest.approx(500 * facts["seconds_per_step"], rel=0.01)
+    assert facts["steps_in_time"] == pytest.approx(min(500, 6 / facts["seconds_per_step"]), abs=1.5)
+    assert sorted(cohort.rglob("*")) == before and not list(tmp_path.iterdir())
+    assert s3net_here(command, cohort, "--dry-run", "--resume").returncode == 2
+    assert "-o RUN is missing" in s3net_here(command, cohort).stderr
+
+
 def test_a_folder_with_a_run_is_not_overwritten(run, cohort, tmp_path):
     refused(s3net_here("finetune", cohort, "-o", run[0], *QUICK), "holds a training run already", "--resume")
     refused(s3net_here("pretrain", cohort, "-o", run[0], *SMALL, "--resume"), "holds a run of 'finetune'")
     refused(
-        s3net_here("finetune", cohort, "-o", run[0], "--resume", "--set", "learning_rate=0.5"),
-        "learning_rate was 0.002, is 0.5",
+        s3net_here("finetune", cohort, "-o", run[0], "--resume", "--set", "weight_decay=0.5"),
+        "weight_decay was 0.0001, is 0.5",
     )
 
 

@@ -42,8 +42,10 @@ def reading(folder, during=None, error=None):
                 during()
             yield Step(0.0, "Reading slices")
 
-    arguments = argparse.Namespace(output=folder, device="cpu", quiet=True, json=False, command="finetune")
-    return run_training(arguments, begin)
+    arguments = argparse.Namespace(
+        output=folder, device="cpu", quiet=True, json=False, command="finetune", dry_run=False
+    )
+    return run_training(arguments, lambda _, *run: begin(*run))
 
 
 def test_a_stop_before_the_first_saved_state_ends_as_stopped(tmp_path, capsys):

@@ -8,38 +8,127 @@ import time
 
 import pytest
 import torch
+from ideal_processes import BATCH, ideal_trainer
 from paths import REPOSITORY
 from toy_training import ToyTask, toy_trainer
 
-from S3NetSegmentLib.engine import drain
+from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine.training import processes as training_processes
+from S3NetSegmentLib.engine.training.processes import joined_processes
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 
-TOY = REPOSITORY / "Testing" / "toy_training.py"
+TOY, IDEAL = (REPOSITORY / "Testing" / name for name in ("toy_training.py", "ideal_processes.py"))
 
 
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
 
 
-def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
-    code = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node=2",
-        "--master-port=0",
-        "--rdzv-backend=c10d",
-    ]
+def torchrun(*arguments):
+    """Runs a script in two processes; raises if one fails."""
+    code = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOY.parent.parent / "S3NetSegment")}
-    command = [*code, "--rdzv-endpoint=localhost:0", str(TOY), "processes", str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    command = [*code, "--rdzv-endpoint=localhost:0", *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
+    torchrun(TOY, "processes", tmp_path)
     one = toy_trainer(task=ToyTask(dropout=0.0), batch=4, optimizer="sgd")
     drain(one.run())
     both = [torch.load(tmp_path / f"rank{r}.pt") for r in (0, 1)]
     assert equal(both[0], both[1])
     assert all(torch.allclose(both[0][n], t, atol=1e-6) for n, t in one.task.state_dict().items())
     assert [e["step"] for e in RunFolder(tmp_path).entries() if "loss" in e] == list(range(1, 13))  # one process wrote
+
+
+@pytest.mark.parametrize("kind", ["finetune", "pretrain"])
+def test_ideal_in_two_processes_equals_one_that_computes_the_batch_in_two_parts(tmp_path, kind):
+    torchrun(IDEAL, kind, tmp_path)
+    one = ideal_trainer(kind, 2 * BATCH)
+    one._optimisation._parts = 2  # as for lack of memory
+    before = {n: t.clone() for n, t in one.task.state_dict().items()}
+    drain(one.run())
+    both = [torch.load(tmp_path / f"rank{r}.pt") for r in (0, 1)]
+    assert equal(both[0], both[1])
+    # how far the teacher is to be trusted is counted on the slices of the first process alone
+    after = {n: t for n, t in one.task.state_dict().items() if not n.startswith("trust.")}
+    assert all(torch.allclose(both[0][n], t, atol=2e-5) for n, t in after.items())
+    assert max((after[n] - t).abs().max().item() for n, t in before.items() if n in after) > 1e-3  # it has learnt
+
+
+@pytest.mark.parametrize("kind", ["finetune", "pretrain"])
+def test_ideal_in_bfloat16_follows_float32(kind):
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        trainer = ideal_trainer(kind, precision=precision)
+        seen = losses[precision] = []
+        trainer._record = lambda values, seen=seen: seen.append(float(values["loss"]))
+        drain(trainer.run())
+        assert all(torch.isfinite(t).all() for t in trainer.task.state_dict().values() if t.is_floating_point())
+        assert all(p.dtype == torch.float32 for p in trainer.task.parameters())
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.03)
+    assert losses["bf16"] != losses["fp32"]
+
+
+def test_a_loss_that_is_no_number_in_one_process_is_told_by_all(tmp_path):
+    torchrun(TOY, "nothing", tmp_path)
+    told = [(tmp_path / f"told{rank}.txt").read_text() for rank in (0, 1)]
+    assert all(
+        "no number any more at step 6 (match;" in text and "the state of step 5 is kept" in text for text in told
+    )
+
+
+# ---- devices
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with two CUDA devices, started by torchrun as its second process; returns what is done in order."""
+    done = []
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(("set", device)))
+    chosen = lambda name: done.append(("choose", name)) or torch.device("cpu" if name == "cpu" else "cuda")  # noqa: E731
+    monkeypatch.setattr(training_processes, "choose_device", chosen)
+    dist = training_processes.dist
+    monkeypatch.setattr(
+        dist, "init_process_group", lambda backend, **more: done.append((backend, more.get("device_id")))
+    )
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: done.append("left"))
+    return done
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_each_process_takes_its_own_cuda_device_before_anything_touches_cuda(machine, name):
+    with joined_processes(name) as (processes, device):
+        assert (processes.rank, processes.count, device) == (1, 2, torch.device("cuda", 1))
+    assert machine == [("set", 1), ("choose", name), ("nccl", torch.device("cuda", 1)), "left"]
+
+
+def test_processes_without_cuda_compute_on_the_cpu(machine, monkeypatch):
+    with joined_processes("cpu") as (_, device):
+        assert device == torch.device("cpu")
+    assert machine == [("choose", "cpu"), ("gloo", None), "left"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(training_processes, "choose_device", lambda name: torch.device("mps"))
+    with joined_processes("auto") as (_, device):
+        assert device == torch.device("cpu")  # several processes cannot share an Apple GPU
+
+
+@pytest.mark.parametrize(
+    ("name", "local", "said"),
+    [("cuda:1", 0, "all processes would share it"), ("mps", 0, "only CUDA and the CPU"), ("cuda", 2, "it has 2 CUDA devices")],
+)  # fmt: skip
+def test_devices_that_several_processes_cannot_have_are_refused(machine, monkeypatch, name, local, said):
+    monkeypatch.setenv("LOCAL_RANK", str(local))
+    with pytest.raises(InputError, match=said), joined_processes(name):
+        pass
+    assert not machine
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

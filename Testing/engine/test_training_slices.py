@@ -8,6 +8,7 @@ from image_files import random_matrix
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.images.writing import write_png
+from S3NetSegmentLib.engine.training import slice_bank
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 from S3NetSegmentLib.engine.training.sampling import EpochSampler
 from S3NetSegmentLib.engine.training.slice_bank import SliceBatches, TwoStreamBatches, build_bank
@@ -159,6 +160,22 @@ def test_slices_beyond_the_limit_are_streamed_from_a_file_and_are_the_same(cohor
     assert torch.equal(whole.labels_at(slices[1:]), streamed.labels_at(slices[1:]))
     assert whole.hashes == streamed.hashes and len(set(whole.hashes.values())) == 4
     assert not [p for p in tmp_path.iterdir() if p.is_file()]  # nothing is left behind, even by a killed process
+
+
+def test_slices_for_which_the_device_has_no_room_stay_in_memory_and_are_the_same(cohort, monkeypatch):
+    whole = bank_of(cohort)
+    monkeypatch.setattr(slice_bank, "_room_on", lambda device: 10_000.0)
+    brought = bank_of(cohort)
+    assert brought.is_streamed and "kept in the computer's memory" in brought.notes[0]
+    slices = np.array([23, 0, 7])
+    assert torch.equal(whole.images_at(slices), brought.images_at(slices))
+    assert torch.equal(whole.labels_at(slices[1:]), brought.labels_at(slices[1:]))
+
+
+def test_the_room_for_slices_is_a_part_of_the_free_memory_of_a_graphics_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 4000))
+    assert slice_bank._room_on(torch.device("cuda", 0)) == pytest.approx(300)
+    assert slice_bank._room_on(torch.device("cpu")) == float("inf")
 
 
 def test_an_image_that_cannot_be_read_or_has_no_contrast_is_named_and_skipped_on_request(cohort, tmp_path):

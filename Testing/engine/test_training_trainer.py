@@ -76,8 +76,8 @@ def test_what_was_logged_after_the_kept_state_is_not_logged_twice(tmp_path):
 
 def test_other_settings_another_network_and_damaged_states_are_refused(tmp_path):
     drain(toy_trainer(tmp_path, steps=2).run())
-    with pytest.raises(InputError, match=r"other settings \(learning_rate was 0.05, is 0.1\)"):
-        toy_trainer(tmp_path, steps=2, learning_rate=0.1).resume()
+    with pytest.raises(InputError, match=r"other settings \(weight_decay was 0.0001, is 0.1\)"):
+        toy_trainer(tmp_path, steps=2, weight_decay=0.1).resume()
     longer = toy_trainer(tmp_path, steps=4)
     assert longer.resume() and drain(longer.run()).steps == 4
     wide = ToyTask()
@@ -123,6 +123,27 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_state_and_the_cause(t
         drain(trainer.run())
     assert RunFolder(tmp_path).read_state()["step"] == 7
     assert log(tmp_path)[-1] == {"event": "failed", "step": 8, "broken": "match"}
+
+
+def test_after_a_loss_that_was_no_number_the_run_goes_on_with_the_remedies_that_are_named(tmp_path):
+    class Fragile(ToyTask):
+        rate = 1.0
+
+        def forward(self, batch, progress):
+            losses = super().forward(batch, progress)
+            return losses if self.rate < 0.02 or batch["step"] < 7 else {"match": losses["match"] * float("inf")}
+
+    with pytest.raises(
+        TrainingError, match=r"Go on from there \(resume\), or begin anew, with one of learning_rate=0.013"
+    ):
+        drain(toy_trainer(tmp_path, task=Fragile(), checkpoint_minutes=0.0).run())
+    task = Fragile()
+    task.rate = 0.0125
+    again = toy_trainer(tmp_path, task=task, learning_rate=0.0125, precision="bf16", clip=1.0)
+    assert again.resume() and again.step == 7
+    result = drain(again.run())
+    assert result.steps == 12 and "From step 7 on with learning_rate 0.0125 instead of 0.05." in result.notes
+    assert [e["step"] for e in log(tmp_path) if "loss" in e] == list(range(1, 13))
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
@@ -199,6 +220,31 @@ def test_a_stop_during_validation_does_it_again(tmp_path):
     again.resume()
     assert again.step == 3
     assert drain(again.run()).best_step == 3
+
+
+@pytest.mark.parametrize("steps", [3, 12])
+def test_a_wish_to_stop_that_comes_during_validation_is_heard_at_once_and_the_validation_stays_due(tmp_path, steps):
+    wishes = []
+
+    def long_validation(step):
+        for number in range(1000):
+            wishes.append(number)
+            yield Step(number / 1000, "looking")
+        raise AssertionError("nobody waits so long")
+
+    trainer = toy_trainer(
+        tmp_path, validate=long_validation, validate_every=3, stop=lambda: len(wishes) > 5, steps=steps
+    )
+    assert drain(trainer.run()).reason == "stopped" and len(wishes) < 10
+    state = RunFolder(tmp_path).read_state()
+    assert state["step"] == 3 and state["validation_due"]
+    stuck = toy_trainer(tmp_path, validate=long_validation, validate_every=3, stop=lambda: True, steps=steps)
+    stuck.resume()
+    assert drain(stuck.run()).reason == "stopped"
+    again = toy_trainer(tmp_path, validate=scores([0.7, 0.6, 0.5, 0.4]), validate_every=3, steps=steps)
+    again.resume()
+    result = drain(again.run())
+    assert (result.best_step, result.steps, result.reason) == (3, steps, "finished")
 
 
 def test_without_validation_the_last_state_is_kept():

@@ -64,7 +64,7 @@ def test_the_tab_shows_what_the_model_is(open_models, model_file):
     panel = open_models(model_file)
     text = panel.panel.models.ui.modelText.text
     assert "Ring" in text and "#ff8000" in text and "6 images, 3 of them labelled (2 patients)" in text
-    assert "Ring 70 %, Core 90 %" in text and "2 cases" in text
+    assert "Ring&nbsp;70&nbsp;%, Core&nbsp;90&nbsp;%" in text and "2 cases" in text
     assert not panel.ui.segmentButton.isVisible() and not panel.ui.propagateButton.isVisible()
     panel.open_segment()
     assert panel.ui.segmentButton.isVisible() and not panel.panel.models.ui.applyModelButton.isVisible()

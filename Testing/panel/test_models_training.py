@@ -14,9 +14,12 @@ from paths import MODULE
 from phantoms import write_phantom_cohort
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.panel import training_run
+from S3NetSegmentLib.engine.methods.training_presets import FINETUNING_PRESETS, PRETRAINING_PRESETS
+from S3NetSegmentLib.panel import training_process, training_run, training_trial
+from S3NetSegmentLib.panel.training_kinds import KINDS, training_hint
 from S3NetSegmentLib.panel.training_log import TrainingLog
-from S3NetSegmentLib.panel.training_run import TrainingOrder, TrainingRun
+from S3NetSegmentLib.panel.training_order import TrainingOrder
+from S3NetSegmentLib.panel.training_run import TrainingRun
 
 TINY = "slice_side=48 batch=2 unlabelled_batch=2 log_every=1 validate_every=5"
 
@@ -32,7 +35,8 @@ def cohort(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def python(monkeypatch):
     """This Python in place of Slicer's."""
-    monkeypatch.setattr(training_run, "slicer_python", lambda: sys.executable)
+    for module in (training_process, training_run, training_trial):
+        monkeypatch.setattr(module, "slicer_python", lambda: sys.executable)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
@@ -58,7 +62,7 @@ def open_training(open_panel, views, cohort):
             edit.text = str(path)
             edit.editingFinished.emit()
         ui.trainingCollapsibleButton.collapsed = False
-        panel.choose(ui.trainingPresetBox, "tiny")
+        panel.choose(ui.trainingPresetBox, "tiny: small, for a CPU")
         ui.trainingMinutesBox.value = 0
         ui.trainingSettingsEdit.text = settings
         return panel
@@ -87,7 +91,7 @@ def test_a_run_is_started_watched_stopped_found_again_and_resumed(open_training,
     panel.open_models()
     ui = panel.panel.models.ui
     steps = run_of(panel).log.losses[-1][0]
-    assert run_of(panel).state == "running" and ui.trainingPresetBox.currentText == "tiny"
+    assert run_of(panel).state == "running" and ui.trainingPresetBox.currentText.startswith("tiny")
     panel.wait(lambda: run_of(panel).log.losses[-1][0] > steps, seconds=30)
     panel.click(ui.startTrainingButton)
     assert run_of(panel).state == "stopping" and not ui.startTrainingButton.enabled
@@ -100,9 +104,124 @@ def test_a_run_is_started_watched_stopped_found_again_and_resumed(open_training,
     panel.wait(lambda: run_of(panel).state == "finished", seconds=60)
     steps = [s for s, _ in run_of(panel).log.losses]
     assert steps == list(range(1, stopped_at + 4))
+    panel.settle(0.1)
+    assert ui.startTrainingButton.text == "Train longer" and "all steps done" in ui.trainingStateText.text
     panel.click(ui.useModelButton)
     panel.settle(0.2)
     assert "crescent" in ui.modelText.text or "Segment 1" in ui.modelText.text
+
+
+def test_the_kinds_and_presets_are_those_of_the_command_line():
+    assert tuple(KINDS["finetune"].presets) == FINETUNING_PRESETS
+    for method, presets in PRETRAINING_PRESETS.items():
+        assert tuple(KINDS[method].presets) == presets
+    from S3NetSegmentLib.cli.main import build_parser
+
+    for key, kind in KINDS.items():
+        for preset in kind.presets:
+            start = "file.pt" if kind.start_option else ""
+            order = TrainingOrder(key, "cohort", preset, 2.5, start, "batch=4 steps=10", "cpu")
+            arguments = build_parser().parse_args([*order.arguments(), "-o", "run"])
+            arguments.check(arguments)
+            assert (arguments.preset, arguments.minutes, arguments.device) == (preset, 2.5, "cpu")
+            assert arguments.assignments == ["batch=4", "steps=10"]
+
+
+def test_what_a_training_needs_is_said():
+    assert "Needs images, and a drawing" in training_hint(KINDS["finetune"], 0, 0)
+    assert "drawings are not needed" in training_hint(KINDS["ideal"], 0, 0)
+    assert "None of the 5 images of the cohort is drawn" in training_hint(KINDS["finetune"], 5, 0)
+    few = training_hint(KINDS["finetune"], 5, 1)
+    assert "1 drawn case and 4 others" in few and "fewer than four" in few
+    assert "fewer than four" not in training_hint(KINDS["finetune"], 9, 4)
+    assert "5 images; drawings are not needed" in training_hint(KINDS["alpnet"], 5, 0)
+
+
+def test_every_kind_is_offered_with_its_presets_and_what_it_can_start_from(open_training, run_folder):
+    panel = open_training(run_folder)
+    ui = panel.panel.models.ui
+    assert "3 drawn cases and 1 other" in ui.trainingHintText.text
+    assert not ui.trainingProgressBar.isVisible() and not ui.trainingLog.isVisible()  # at once when it is unfolded
+    panel.choose(ui.trainingKindBox, "Encoder for Few-shot (ALPNet)")
+    assert ui.trainingPresetBox.count == 3 and "4 images; drawings are not needed" in ui.trainingHintText.text
+    assert ui.trainingStartLabel.text == "Encoder:" and ui.trainingStartRow.isVisible()
+    panel.choose(ui.trainingDeviceBox, "CPU")
+    order = panel.panel.models.training.form.order()
+    assert order.arguments()[:4] == ["pretrain", order.cohort, "--method", "alpnet"] and order.device == "cpu"
+    panel.choose(ui.trainingKindBox, "Encoder for a segmentation model (IDEAL)")
+    assert not ui.trainingStartRow.isVisible() and ui.trainingPresetBox.count == 2
+
+
+def test_how_long_it_takes_is_tried_and_nothing_is_kept(open_training, run_folder):
+    panel = open_training(run_folder, f"{TINY} steps=40000")
+    models = panel.panel.models
+    panel.click(models.ui.tryTrainingButton)
+    assert models.ui.tryTrainingButton.text == "Cancel" and "Trying" in models.ui.trainingStateText.text
+    panel.wait(lambda: not models.training.trial.is_running, seconds=90)
+    panel.wait(lambda: "All 40000 steps would take about" in models.ui.trainingStateText.text, seconds=3)
+    assert "on the CPU" in models.ui.trainingStateText.text and not run_folder.exists()
+    models.ui.trainingSettingsEdit.text = "no_such_setting=3"
+    panel.click(models.ui.tryTrainingButton)
+    panel.wait(lambda: "no_such_setting" in models.ui.trainingStateText.text, seconds=60)
+    panel.click(models.ui.tryTrainingButton)
+    panel.click(models.ui.tryTrainingButton)  # cancelled
+    assert not models.training.trial.is_running and "Trying" not in models.ui.trainingStateText.text
+
+
+def test_the_run_folder_is_kept_in_the_scene_and_on_this_machine(open_training, open_panel, run_folder, tmp_path):
+    import slicer
+
+    panel = open_training(run_folder)
+    assert panel.parameters.runFolder == str(run_folder)
+    scene = tmp_path / "scene.mrml"
+    slicer.mrmlScene.SetRootDirectory(str(tmp_path))
+    assert slicer.mrmlScene.Commit(str(scene))
+    ui = panel.panel.models.ui
+    ui.runFolderEdit.text = str(tmp_path / "another")
+    ui.runFolderEdit.editingFinished.emit()
+    panel.close()
+    panel = open_panel()
+    panel.open_models()
+    assert panel.panel.models.ui.runFolderEdit.text == str(tmp_path / "another")  # of this machine
+    slicer.mrmlScene.Clear()
+    slicer.mrmlScene.SetURL(str(scene))
+    assert slicer.mrmlScene.Connect()
+    panel.widget.initializeParameterNode()
+    assert panel.panel.models.ui.runFolderEdit.text == str(run_folder) and panel.parameters.runFolder == str(run_folder)
+    assert str(run_of(panel).folder.path) == str(run_folder)
+
+
+def test_a_failure_and_its_remedy_are_shown(open_training, run_folder):
+    panel = open_training(
+        run_folder, f"{TINY} optimizer=sgd learning_rate=10 warmup=0 precision=fp32 checkpoint_minutes=0"
+    )
+    ui = panel.panel.models.ui
+    panel.click(ui.startTrainingButton)
+    panel.wait(lambda: run_of(panel).state == "failed", seconds=90)
+    panel.settle(0.1)
+    assert "no number" in ui.trainingStateText.text and "learning_rate=2.5" in ui.trainingStateText.text
+    assert ui.trainingLog.isVisible() and "loss" in ui.trainingLog.plainText
+    assert ui.startTrainingButton.text == ("Resume" if (run_folder / "state.pt").exists() else "Start training")
+
+
+def test_a_run_that_does_not_answer_can_be_killed_from_the_panel(open_training, run_folder, monkeypatch):
+    import slicer
+
+    panel = open_training(run_folder, f"{TINY} steps=100000")
+    ui = panel.panel.models.ui
+    panel.click(ui.startTrainingButton)
+    panel.wait(lambda: run_of(panel).state == "running", seconds=60)
+    os.kill(run_of(panel).folder.read_status()["pid"], signal.SIGSTOP)  # it hangs
+    panel.click(ui.startTrainingButton)
+    panel.settle(0.1)
+    assert ui.startTrainingButton.text == "Stopping..." and not ui.killTrainingButton.isVisible()
+    monkeypatch.setattr(training_run, "KILL_AFTER", 0.0)
+    panel.wait(lambda: ui.killTrainingButton.isVisible(), seconds=5)
+    asked = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *texts: asked.append(texts) or True)
+    panel.click(ui.killTrainingButton)
+    assert asked and run_of(panel).state == "stopped" and not run_of(panel).folder.is_running()
+    assert "killed" in ui.trainingStateText.text.lower() and not ui.killTrainingButton.isVisible()
 
 
 def test_what_the_command_line_refuses_is_told(tmp_path, cohort):

@@ -90,6 +90,8 @@ def _tried(
     seconds = time.monotonic() - started
     wrong, told = _complaints(done, arguments)
     allowed = [os.path.realpath(sandbox / value) for value in _named_outputs(arguments)]
+    if "--dry-run" in arguments:
+        allowed.append(os.path.realpath(tempfile.gettempdir()))  # a run that is thrown away
     wrong += [f"it wrote {path}" for path in watch.seen if not _lies_in(path, allowed)]
     after = _state(sandbox)
     for path in sorted(before.keys() | after.keys()):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import check_result_folder
-from .training import add_run_options, configured, mark_running, refuse_used_folder, run_training
+from .training import add_run_options, check_run_options, configured, mark_running, refuse_used_folder, run_training
 
 DESCRIPTION = """\
 Trains a model that segments what is drawn in a few cases of a cohort; the cases without labels teach it too.
@@ -21,6 +20,7 @@ examples:
   s3net finetune cohort -o runs/model --preset tiny --minutes 10
   s3net finetune cohort -o runs/model --init runs/encoder/model.pt
   s3net finetune cohort -o runs/model --resume --minutes 120
+  s3net finetune cohort --preset tiny --dry-run              how long would it take here?
   torchrun --nproc-per-node=4 s3net finetune cohort -o runs/model"""
 
 
@@ -32,12 +32,12 @@ def register(commands) -> None:
     )  # fmt: skip
     add_run_options(parser, ("plus", "paper", "tiny"), "plus", "see above; default plus")
     parser.add_argument("--init", metavar="MODEL", help="start from the encoder in this model file of 's3net pretrain'")
-    parser.set_defaults(run=run, check=lambda arguments: check_result_folder(arguments, parser))
+    parser.set_defaults(run=run, check=lambda arguments: check_run_options(arguments, parser))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains. Returns the exit code; errors pass through."""
-    return run_training(arguments, lambda *run: _steps(arguments, *run))
+    return run_training(arguments, _steps)
 
 
 def _steps(arguments: argparse.Namespace, folder, device, processes, stop):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import check_result_folder
-from .training import add_run_options, configured, mark_running, refuse_used_folder, run_training
+from .training import add_run_options, check_run_options, configured, mark_running, refuse_used_folder, run_training
 
 DESCRIPTION = """\
 Trains an encoder on the images of a cohort, without labels. Labels, where there are some, only say which patients are held
@@ -43,7 +42,7 @@ def register(commands) -> None:
 
 def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuses arguments that contradict each other. Exits with code 2."""
-    check_result_folder(arguments, parser)
+    check_run_options(arguments, parser)
     if arguments.encoder and arguments.method != "alpnet":
         parser.error("--encoder is for --method alpnet; ideal trains its own U-Net")
     if arguments.preset == "paper" and arguments.method != "alpnet":
@@ -52,7 +51,7 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains. Returns the exit code; errors pass through."""
-    return run_training(arguments, lambda *run: _steps(arguments, *run))
+    return run_training(arguments, _steps)
 
 
 def _steps(arguments: argparse.Namespace, folder, device, processes, stop):

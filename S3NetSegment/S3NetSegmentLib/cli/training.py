@@ -12,17 +12,19 @@ import time
 from typing import NamedTuple
 
 from .. import __version__
-from .arguments import add_common, device, whole
+from .arguments import add_common, check_result_folder, device, whole
 from .terminal import ProgressDisplay, shown_path
+from .training_trial import logging_each_step, try_training
 
 _STARTED = time.time()  # what was asked of an earlier process does not concern this one
+_WHY = {"finished": "all steps done", "time": "the time is over", "patience": "validation no longer improved"}
 _ONE_REQUEST = 2.0  # seconds; a Ctrl-C may reach a process of torchrun twice, from the terminal and from torchrun
 
 
 def add_run_options(parser: argparse.ArgumentParser, presets: tuple[str, ...], default: str, explained: str) -> None:
     """Options of a training run."""
     parser.add_argument("cohort", metavar="COHORT", help="the cohort folder: images/, labels/, optional cohort.json")
-    parser.add_argument("-o", "--output", metavar="RUN", required=True, help="folder of the run, made if need be")
+    parser.add_argument("-o", "--output", metavar="RUN", help="folder of the run, made if need be")
     parser.add_argument("--preset", choices=presets, default=default, help=explained)
     group = parser.add_argument_group("how long")
     group.add_argument(
@@ -32,6 +34,10 @@ def add_run_options(parser: argparse.ArgumentParser, presets: tuple[str, ...], d
     group.add_argument(
         "--resume", action="store_true",
         help="go on with the run in RUN, with the settings that it was begun with (or begin, if there is none)",
+    )  # fmt: skip
+    group.add_argument(
+        "--dry-run", action="store_true",
+        help="only read the cohort and make a few steps, and say how long the run would take here; nothing is kept",
     )  # fmt: skip
     group = parser.add_argument_group("computing")
     group.add_argument(
@@ -45,6 +51,16 @@ def add_run_options(parser: argparse.ArgumentParser, presets: tuple[str, ...], d
     )  # fmt: skip
     group.add_argument("--skip-bad", action="store_true", help="leave out cases that cannot be read, and say so")
     add_common(parser)
+
+
+def check_run_options(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuses arguments that contradict each other. Exits with code 2."""
+    if arguments.output is None and not arguments.dry_run:
+        parser.error("-o RUN is missing: the folder of the run")
+    if arguments.dry_run and arguments.resume:
+        parser.error("--dry-run measures a new run; leave out --resume")
+    if arguments.output is not None:
+        check_result_folder(arguments, parser)
 
 
 def configured(arguments: argparse.Namespace, configuration, folder):
@@ -88,14 +104,17 @@ def refuse_used_folder(arguments: argparse.Namespace, folder) -> None:
         )
 
 
-def run_training(arguments: argparse.Namespace, begin) -> int:
-    """Runs ``begin(folder, device, processes, stop)``, which returns the steps of a training, to the end.
+def run_training(arguments: argparse.Namespace, begin_with) -> int:
+    """Runs ``begin_with(arguments, folder, device, processes, stop)``, which returns the steps of a training, to the end.
 
     Ctrl-C, a polite kill or :meth:`RunFolder.ask_to_stop` ends it after the present step, with its state saved; a second
     Ctrl-C at once. The exit code is then 128 and the number of the signal (130, 143), 130 where it was asked otherwise.
     ``torchrun`` passes both signals on to its processes and itself ends with 1 whatever their codes are; they say in the
     folder how the run ended.
     """
+    if arguments.dry_run:
+        trial = logging_each_step(arguments)
+        return try_training(arguments, lambda *run: begin_with(trial, *run))
     from ..engine.training.processes import joined_processes
     from ..engine.training.run_folder import RunFolder
 
@@ -107,14 +126,14 @@ def run_training(arguments: argparse.Namespace, begin) -> int:
             def wishes_stop() -> bool:
                 return bool(asked) or folder.stop_is_asked
 
-            steps = begin(folder, where, processes, lambda: processes.count > 1 and wishes_stop())
+            steps = begin_with(arguments, folder, where, processes, lambda: processes.count > 1 and wishes_stop())
             try:
                 result = _drained(steps, wishes_stop, quiet, processes, folder)
                 if result is None or result.reason == "stopped":
                     _say_stopped(folder, processes)
                     return 128 + (asked[0].number if asked else signal.SIGINT)
                 if processes.writes:
-                    folder.write_status("finished", f"{result.steps} steps, {result.reason}")
+                    folder.write_status("finished", _told(result))
             except KeyboardInterrupt:
                 _say_stopped(folder, processes)
                 raise
@@ -132,6 +151,7 @@ def run_training(arguments: argparse.Namespace, begin) -> int:
 def _drained(steps, wishes_stop, quiet: bool, processes, folder):
     """The result of ``steps``; None if a stop was asked for."""
     with ProgressDisplay(quiet) as display:
+        folder.on_entry = lambda entry: display.note(entry["text"]) if entry.get("event") == "note" else None
         while True:
             try:
                 step = next(steps)
@@ -157,6 +177,14 @@ def _say_stopped(folder, processes) -> None:
     print(f"\ns3net: {message}", file=sys.stderr, flush=True)
 
 
+def _told(result) -> str:
+    """How a run ended, in words."""
+    text = f"{result.steps} steps in {result.seconds / 60:.1f} min, {_WHY[result.reason]}"
+    if result.best_score is not None:
+        text += f"; best validation score {result.best_score:.3f} at step {result.best_step}"
+    return text
+
+
 def _report(arguments: argparse.Namespace, folder, result, where) -> None:
     files = [n for n in ("model.pt", "curves.png", "log.jsonl") if (folder.path / n).exists()]
     facts = {
@@ -167,8 +195,7 @@ def _report(arguments: argparse.Namespace, folder, result, where) -> None:
     if arguments.json:
         print(json.dumps(facts, indent=2))
     elif not arguments.quiet:
-        why = {"finished": "all steps done", "time": "the time is over", "patience": "validation no longer improved"}
-        print(f"{result.steps} steps in {result.seconds / 60:.1f} min on {where} ({why[result.reason]})")
+        print(f"{result.steps} steps in {result.seconds / 60:.1f} min on {where} ({_WHY[result.reason]})")
         if result.best_score is not None:
             print(f"best validation score {result.best_score:.3f} at step {result.best_step}")
         for note in result.notes:

@@ -74,4 +74,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    signs = ("out of memory", "can't allocate memory", "alloc_failed")  # the last: of cuBLAS and cuDNN
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)

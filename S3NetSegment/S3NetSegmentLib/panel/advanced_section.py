@@ -14,7 +14,7 @@ from .settings_group import SettingsGroup
 from .torch_support import has_torch
 
 DEVICE_KEY = "S3NetSegment/Device"  # application settings: it belongs to the machine, not to the scene
-_DEVICE_NAMES = {"auto": "Automatic", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"}
+DEVICE_NAMES = {"auto": "Automatic", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"}
 
 
 def device_setting() -> str:
@@ -35,7 +35,7 @@ class AdvancedSection:
         self._node = None
         self._mode = "segment"
         for device in DEVICES:
-            ui.deviceComboBox.addItem(_DEVICE_NAMES[device], device)
+            ui.deviceComboBox.addItem(DEVICE_NAMES[device], device)
         ui.deviceComboBox.currentIndex = DEVICES.index(device_setting())
         ui.deviceComboBox.connect("currentIndexChanged(int)", self._device_chosen)
         ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._folded)

@@ -44,14 +44,17 @@ def learning_curve(
         top = int(y(share)) - 7
         painter.setPen(qt.QColor(*_LOSS))
         painter.drawText(0, top, _LEFT - 4, 14, _flags("AlignRight"), f"{low + share * (high - low):.3g}")
+        if not scores:
+            continue
         painter.setPen(qt.QColor(*_SCORE))
         painter.drawText(width - _RIGHT + 4, top, _RIGHT - 4, 14, _flags("AlignLeft"), f"{share:g}")
     painter.setPen(text)
     painter.drawText(_LEFT, height - 15, width - _LEFT - _RIGHT, 14, _flags("AlignRight"), f"step {last} of {steps}")
     painter.setPen(qt.QColor(*_LOSS))
     painter.drawText(_LEFT, height - 15, 60, 14, _flags("AlignLeft"), "loss")
-    painter.setPen(qt.QColor(*_SCORE))
-    painter.drawText(_LEFT + 40, height - 15, 120, 14, _flags("AlignLeft"), "validation")
+    if scores:
+        painter.setPen(qt.QColor(*_SCORE))
+        painter.drawText(_LEFT + 40, height - 15, 120, 14, _flags("AlignLeft"), "validation")
     painter.end()
     return pixmap
 

@@ -52,6 +52,7 @@ class ModelsSection:
         """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
         self.apply.show(parameter_node)
         self.case.show(parameter_node)
+        self.training.show(parameter_node)
 
     def set_active(self, active: bool) -> None:
         """Whether the user sees this use of the panel, in the entered module."""
@@ -80,3 +81,4 @@ class ModelsSection:
         self.set_active(False)
         self.apply.controller.stop()
         self.case.driver.cancel()
+        self.training.trial.stop()

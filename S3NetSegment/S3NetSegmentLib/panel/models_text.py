@@ -36,7 +36,7 @@ def _validation(summary: Mapping) -> str:
     if not isinstance(measured.get("score"), float):
         return "Not validated: no labelled case was held out, so nothing is known about how good it is."
     each = [
-        f"{html.escape(c['name'])} {100 * value:.0f} %"
+        f"{html.escape(c['name'])}&nbsp;{100 * value:.0f}&nbsp;%"
         for c in summary["classes"]
         if isinstance(value := measured.get(f"dice {c['name']}"), float)
     ]

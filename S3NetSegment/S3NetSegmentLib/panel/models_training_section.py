@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import qt
+import slicer
 
 from ..engine import InputError
-from .advanced_section import device_setting
 from .learning_curve import learning_curve
 from .path_row import PathRow
 from .stepping import time_left_text
 from .torch_support import has_torch
-from .training_run import KINDS, TrainingOrder, TrainingRun
+from .training_form import TrainingForm
+from .training_run import TrainingRun
+from .training_trial import TrainingTrial
 
 RUN_KEY = "S3NetSegment/RunFolder"
 _LOOK_EVERY = 1000  # ms
 _SHOWN_LINES = 40
-_KIND_NAMES = {"finetune": "Segmentation model", "pretrain": "Encoder, without labels"}
 _HELP = {
     "start": "Train in a process of its own. It goes on when this panel or Slicer is closed, and is found again here.",
-    "resume": "Go on where the run was stopped, to the same result as without the stop.",
+    "resume": "Go on where the run was stopped, to the same result as without the stop. For another run choose another folder.",
+    "longer": "Go on from its end, with more time (or steps=... among the settings). For another run choose another folder.",
     "stop": "Finish the present step, save the state, and end. The run can be resumed.",
 }
 
 
 class TrainingSection:
-    """The run is found by its folder, which is remembered on this machine.
+    """The run is found by its folder, which is kept in the scene and remembered on this machine.
 
     :param notify: the panel, which shows messages.
     :param cohort: gives the folder of the cohort.
@@ -36,22 +38,26 @@ class TrainingSection:
     def __init__(self, ui, notify, cohort: Callable[[], str], use_model: Callable[[str], object]):
         self._ui, self._notify, self._cohort, self._use_model = ui, notify, cohort, use_model
         self.run: TrainingRun | None = None
-        self._active, self._shown = False, None
-        for kind in KINDS:
-            ui.trainingKindBox.addItem(_KIND_NAMES[kind])
-        self._fill_presets()
+        self.trial = TrainingTrial()
+        self.form = TrainingForm(ui, cohort)
+        self._node, self._active, self._shown = None, False, None
         self._folder = PathRow(
-            ui.runFolderEdit, ui.runFolderButton, "Folder of the training run", RUN_KEY, "folder", on_change=self._found
+            ui.runFolderEdit, ui.runFolderButton, "Folder of the training run", RUN_KEY, "folder", on_change=self._chosen
         )  # fmt: skip
-        self._start_from = PathRow(
-            ui.trainingStartEdit, ui.trainingStartButton, "Trained encoder", "", "file", "Models (*.pt);;All files (*)"
-        )
-        ui.trainingKindBox.connect("currentIndexChanged(int)", lambda _: self._fill_presets())
         ui.startTrainingButton.connect("clicked()", self._start_or_stop)
+        ui.tryTrainingButton.connect("clicked()", self._try_or_stop)
+        ui.killTrainingButton.connect("clicked()", self._kill)
         ui.useModelButton.connect("clicked()", self._use)
+        ui.trainingCollapsibleButton.connect("contentsCollapsed(bool)", lambda _: self._show())
         self._timer = qt.QTimer()
         self._timer.setInterval(_LOOK_EVERY)
         self._timer.connect("timeout()", self.look)
+
+    def show(self, parameter_node) -> None:
+        """Follows the parameter node: the run folder of a scene is that of its run. None: the scene closes."""
+        self._node = parameter_node
+        if parameter_node is not None and parameter_node.runFolder not in ("", self._folder.path):
+            self._folder.set(parameter_node.runFolder)
 
     def set_active(self, active: bool) -> None:
         """Whether the user sees the section. The process does not mind."""
@@ -61,14 +67,17 @@ class TrainingSection:
             self._timer.start()
         else:
             self._timer.stop()
+            self.trial.stop()
 
     def cohort_chosen(self) -> None:
         """Proposes a folder for the run of another cohort."""
         if not self._folder.path and self._cohort():
             self._folder.set(self._cohort() + "_model")
+        self._show()
 
     def look(self) -> None:
         """Brings everything up to date with the run folder."""
+        self.trial.look()
         if self.run is not None:
             try:
                 self.run.look()
@@ -79,9 +88,11 @@ class TrainingSection:
 
     # -- inside
 
-    @property
-    def _kind(self) -> str:
-        return list(KINDS)[self._ui.trainingKindBox.currentIndex]
+    def _chosen(self) -> None:
+        """Another run folder is chosen, here or by the scene."""
+        if self._node is not None and self._node.runFolder != self._folder.path:
+            self._node.runFolder = self._folder.path
+        self._found()
 
     def _found(self) -> None:
         """Another run folder is chosen, or the section is shown again."""
@@ -89,38 +100,10 @@ class TrainingSection:
         if self.run is None or str(self.run.folder.path) != path:
             self.run = TrainingRun(path) if path else None
             order = self.run.order() if self.run is not None else None
-            if order is not None and order.kind in KINDS:
-                self._fill(order)
+            if order is not None:
+                self.form.fill(order)
                 self._ui.trainingCollapsibleButton.collapsed = False
         self.look()
-
-    def _fill(self, order: TrainingOrder) -> None:
-        ui = self._ui
-        ui.trainingKindBox.currentIndex = list(KINDS).index(order.kind)
-        self._fill_presets()
-        if order.preset in KINDS[order.kind]:
-            ui.trainingPresetBox.currentIndex = KINDS[order.kind].index(order.preset)
-        ui.trainingMinutesBox.value = order.minutes
-        ui.trainingSettingsEdit.text = order.settings
-        self._start_from.set(order.start_from)
-
-    def _fill_presets(self) -> None:
-        box, presets = self._ui.trainingPresetBox, KINDS[self._kind]
-        if [box.itemText(n) for n in range(box.count)] != list(presets):
-            box.clear()
-            box.addItems(list(presets))
-        for widget in (self._ui.trainingStartLabel, self._ui.trainingStartRow):
-            widget.setVisible(self._kind == "finetune")
-
-    def _order(self) -> TrainingOrder:
-        ui = self._ui
-        cohort = self._cohort()
-        if not cohort and self.run is not None and self.run.order() is not None:
-            cohort = self.run.order().cohort
-        return TrainingOrder(
-            self._kind, cohort, ui.trainingPresetBox.currentText, float(ui.trainingMinutesBox.value),
-            self._start_from.path, ui.trainingSettingsEdit.text.strip(), device_setting(),
-        )  # fmt: skip
 
     def _start_or_stop(self) -> None:
         self._notify.message.hide()
@@ -133,48 +116,92 @@ class TrainingSection:
             elif not has_torch():
                 self._notify.torch_missed("Training needs PyTorch, which is not installed; see the top of the panel")
             else:
+                self.trial.stop()
                 self.run.start(self._order(), resume=self.run.can_resume)
+                if self._node is not None:
+                    self._node.runFolder = self._folder.path
         except (InputError, OSError, ValueError) as error:  # a process that cannot be started, quotes that do not close
             self._notify.refused(str(error))
+        self._show()
+
+    def _order(self):
+        began = self.run.order() if self.run is not None else None
+        return self.form.order(began.cohort if began is not None else "")
+
+    def _try_or_stop(self) -> None:
+        self._notify.message.hide()
+        try:
+            if self.trial.is_running:
+                self.trial.stop()
+            elif not has_torch():
+                self._notify.torch_missed("Training needs PyTorch, which is not installed; see the top of the panel")
+            else:
+                self.trial.start(self._order())
+        except (InputError, OSError, ValueError) as error:
+            self._notify.refused(str(error))
+        self._show()
+
+    def _kill(self) -> None:
+        text = "The run does not answer. End its process now? What it did since its last saved state is lost."
+        if self.run is not None and slicer.util.confirmOkCancelDisplay(text, "Kill the training run"):
+            self.run.kill()
         self._show()
 
     def _use(self) -> None:
         model = self.run.model if self.run is not None else None
         if model is None:
             return
-        if self._kind == "finetune":
+        if self.form.kind.needs_labels:
             self._use_model(str(model))
         else:  # an encoder is a start for a segmentation model
-            self._ui.trainingKindBox.currentIndex = list(KINDS).index("finetune")
-            self._start_from.set(str(model))
+            self.form.start_a_model_from(str(model))
             self._folder.set("")
 
     def _show(self) -> None:
         ui, run = self._ui, self.run
         busy = run is not None and run.is_busy
         what = "stop" if busy else "resume" if run is not None and run.can_resume else "start"
-        text = {"start": "Start training", "resume": "Resume", "stop": "Stop"}[what]
+        what = "longer" if what == "resume" and run.state == "finished" else what
+        text = {"start": "Start training", "resume": "Resume", "longer": "Train longer", "stop": "Stop"}[what]
         stopping = busy and run.state == "stopping"
-        log = run.log if run is not None else None
-        left = time_left_text(log.seconds_left) if busy and log.lines else ""
-        words = run.message if run is not None else "Choose a folder for the run."
-        if run is not None and run.state == "running" and not words:
-            words = f"Running: step {log.losses[-1][0]} of {log.steps}" if log.losses else "Running: reading the images"
         for widget, name, value in (
             (ui.startTrainingButton, "text", "Stopping..." if stopping else text),
             (ui.startTrainingButton, "enabled", not stopping),
             (ui.startTrainingButton, "toolTip", _HELP[what]),
-            (ui.trainingStateText, "text", f"{words.rstrip('.')}, {left}." if left and not stopping else words),
-            (ui.trainingProgressBar, "value", int(1000 * min(max(log.progress, 0), 1)) if log is not None else 0),
+            (ui.tryTrainingButton, "text", "Cancel" if self.trial.is_running else "How long?"),
+            (ui.trainingStateText, "text", self._words(stopping)),
+            (ui.trainingProgressBar, "value", int(1000 * min(max(run.log.progress, 0), 1)) if run is not None else 0),
         ):
             if getattr(widget, name) != value:
                 setattr(widget, name, value)
-        ui.useModelButton.setVisible(run is not None and run.model is not None)
-        ui.useModelButton.text = "Use its model" if self._kind == "finetune" else "Start a model from it"
-        for widget in (ui.trainingKindBox, ui.trainingPresetBox, ui.trainingMinutesBox, ui.trainingStartRow, ui.trainingSettingsEdit):  # fmt: skip
-            widget.enabled = not busy
+        ui.tryTrainingButton.setVisible(not busy)
+        ui.killTrainingButton.setVisible(busy and run.can_kill)
+        ui.useModelButton.setVisible(run is not None and run.model is not None and self._can_use)
+        ui.useModelButton.text = "Use its model" if self.form.kind.needs_labels else "Start a model from it"
+        self.form.set_enabled(not busy)
+        self.form.show_hint()
         ui.trainingProgressBar.setVisible(busy)
-        self._show_log(log)
+        self._show_log(run.log if run is not None else None)
+
+    @property
+    def _can_use(self) -> bool:
+        """Whether its model is good for anything here; encoders of ALPNet are chosen in Few-shot."""
+        return "alpnet" not in self.form.kind.command
+
+    def _words(self, stopping: bool) -> str:
+        """How the run is, or what a trial found."""
+        run = self.run
+        if self.trial.is_running:
+            return "Trying a few steps; the images are read first."
+        if self.trial.text and not (run is not None and run.is_busy):
+            return self.trial.text
+        if run is None:
+            return "Choose a folder for the run."
+        words, log = run.message, run.log
+        if run.state == "running" and not words:
+            words = f"Running: step {log.losses[-1][0]} of {log.steps}" if log.losses else "Running: reading the images"
+        left = time_left_text(log.seconds_left) if run.is_busy and log.lines else ""
+        return f"{words.rstrip('.')}, {left}." if left and not stopping else words
 
     def _show_log(self, log) -> None:
         ui = self._ui

@@ -88,6 +88,9 @@ class S3NetSegmentParameterNode:
     fewShotConfidence - Whether the confidence of the answer is shown.
     encoder - "auto", "default", the name of published weights or the path of a model file.
     fewShotSettings - The engine's settings that differ from the defaults, as JSON.
+
+    Models:
+    runFolder - The folder of the training run that belongs to the scene; "": none.
     """
 
     mode: Mode = Mode.SEGMENT
@@ -115,3 +118,4 @@ class S3NetSegmentParameterNode:
     fewShotConfidence: bool = False
     encoder: str = "auto"
     fewShotSettings: str = "{}"
+    runFolder: str = ""

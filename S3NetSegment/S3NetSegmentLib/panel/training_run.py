@@ -5,68 +5,29 @@ The process is detached: it goes on when the panel or Slicer ends, and is found 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
-import shlex
-import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-
-import slicer
 
 from ..engine import InputError
 from ..engine.images.files import replacing
 from ..engine.json_file import read_json
 from ..engine.training.run_folder import LOG, MODEL, STATUS, RunFolder
+from .training_kinds import KINDS
 from .training_log import TrainingLog
+from .training_order import TrainingOrder
+from .training_process import kill_process, kill_with_children, last_words, slicer_python, start_s3net
 
-_SCRIPT = Path(__file__).parents[2] / "s3net"
 _OUTPUT, _ORDER = "output.txt", "order.json"
-_LAST_WORDS = 4000  # characters at the end of what the process has said
-KINDS = {"finetune": ("plus", "paper", "tiny"), "pretrain": ("default", "tiny")}
 BUSY = ("starting", "running", "stopping")
 KILL_AFTER = 15.0  # seconds after Stop in which the run may still answer
 _LONG_SILENT = 60.0  # seconds without a sign of life that are told
 _STOPPED_CODES = (130, 143)  # of the command line
-
-
-@dataclass(frozen=True)
-class TrainingOrder:
-    """What is to be trained.
-
-    :param kind: "finetune" (a segmentation model) or "pretrain" (an encoder).
-    :param minutes: time for the whole run; 0: as long as the preset says.
-    :param start_from: model file of an encoder, "": none; of "finetune" only.
-    :param settings: "name=value name=value" that differ from the preset.
-    """
-
-    kind: str
-    cohort: str
-    preset: str
-    minutes: float = 0.0
-    start_from: str = ""
-    settings: str = ""
-    device: str = "auto"
-
-    def arguments(self, run_folder: str | os.PathLike, resume: bool = False) -> list[str]:
-        """The arguments of ``s3net``. Raises InputError for settings that are none."""
-        texts = [self.kind, self.cohort, "-o", os.fspath(run_folder), "--preset", self.preset, "--device", self.device]
-        if self.minutes > 0:
-            texts += ["--minutes", f"{self.minutes:g}"]
-        if self.start_from and self.kind == "finetune":
-            texts += ["--init", self.start_from]
-        for setting in shlex.split(self.settings):
-            if "=" not in setting:
-                raise InputError(f"setting {setting!r} is not of the form name=value, e.g. batch=4")
-            texts += ["--set", setting]
-        return [*texts, *(["--resume"] if resume else []), "--quiet"]
 
 
 class TrainingRun:
@@ -89,7 +50,7 @@ class TrainingRun:
         self.folder = RunFolder(folder)
         self.log = TrainingLog(self.folder.path / LOG)
         self.state, self.message = "none", ""
-        self._python = python or slicer_python
+        self._python = python
         self._process: subprocess.Popen | None = None
         self._stamp = None  # of the status file when the process was started
         self._is_told = False  # the process has written its status
@@ -114,7 +75,8 @@ class TrainingRun:
     def order(self) -> TrainingOrder | None:
         """What the run was begun with from a panel; None if that is not known."""
         try:
-            return TrainingOrder(**read_json(self.folder.path / _ORDER))
+            order = TrainingOrder(**read_json(self.folder.path / _ORDER))
+            return order if order.kind in KINDS else None
         except (InputError, TypeError):
             return None
 
@@ -131,20 +93,15 @@ class TrainingRun:
             raise InputError(
                 f"{str(self.folder.path)!r} holds a training run already; resume it, or choose another folder"
             )
-        if not order.cohort:
-            raise InputError("no cohort folder is chosen; choose the one to train on")
-        if not (Path(order.cohort) / "images").is_dir():
-            raise InputError(f"{order.cohort!r} is no cohort: it has no folder 'images'; save cases to it first")
-        command = [self._python(), str(_SCRIPT), *order.arguments(self.folder.path, resume)]
+        order.check()
+        arguments = [*order.arguments(), "-o", str(self.folder.path), *(["--resume"] if resume else []), "--quiet"]
+        python = (self._python or slicer_python)()
         self.folder.make()
         self.folder.forget_stop()
         with replacing(self.folder.path / _ORDER) as temporary:
             temporary.write_text(json.dumps(asdict(order), indent=2), encoding="utf-8")
         self._stamp, self._is_told, self._stop_asked = self._status_stamp(), False, None
-        with open(self.folder.path / _OUTPUT, "wb") as output:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **_detached()
-            )
+        self._process = start_s3net(python, arguments, self.folder.path / _OUTPUT)
         self.look()
 
     def stop(self) -> None:
@@ -167,9 +124,9 @@ class TrainingRun:
         if not self.is_busy:
             return
         if self.folder.is_running():  # then the number in the status is that of the process, and of no other
-            _kill(self.folder.read_status()["pid"])
+            kill_process(self.folder.read_status()["pid"])
         if self._process is not None:
-            _kill_with_children(self._process)
+            kill_with_children(self._process)
         kept = "the last saved state is kept, go on with --resume" if self.folder.has_state else "no state was saved"
         self.folder.write_status("stopped", f"killed; {kept}")
         self.folder.forget_stop()
@@ -189,7 +146,10 @@ class TrainingRun:
             elif ended in _STOPPED_CODES:
                 self.state, self.message = "stopped", "Stopped before training began."
             else:
-                self.state, self.message = "failed", self._last_words() or f"The process ended with code {ended}."
+                self.state, self.message = (
+                    "failed",
+                    last_words(self.folder.path / _OUTPUT) or f"The process ended with code {ended}.",
+                )
         else:
             self.state, self.message = self._told(status)
         if ended is not None:
@@ -221,22 +181,13 @@ class TrainingRun:
         if told == "lost":
             if elsewhere:
                 return told, f"It was running{elsewhere}, which gives no sign of life any more."
-            return told, f"Its process ended without a word. {self._last_words()}".strip()
+            return told, f"Its process ended without a word. {last_words(self.folder.path / _OUTPUT)}".strip()
         if told == "stopped":
             return told, f"{message[:1].upper()}{message[1:]}.".replace("go on with --resume", "resume it to go on")
         if told in ("finished", "failed"):
-            return told, f"{told.capitalize()}: {message}."
+            where = " Values like these are set among the settings, above." if "learning_rate=" in message else ""
+            return told, f"{told.capitalize()}: {message}.{where}"
         return "none", ""
-
-    def _last_words(self) -> str:
-        """The end of what the process said: its error."""
-        try:
-            text = (self.folder.path / _OUTPUT).read_text(encoding="utf-8", errors="replace")[-_LAST_WORDS:]
-        except OSError:
-            return ""
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        errors = [line.removeprefix("s3net: error: ") for line in lines if line.startswith("s3net: error: ")]
-        return (errors or lines or [""])[-1]
 
     def _status_stamp(self):
         try:
@@ -244,42 +195,3 @@ class TrainingRun:
         except OSError:
             return None
         return facts.st_mtime_ns, facts.st_ino
-
-
-def _kill(pid: int) -> None:
-    """Ends the process ``pid`` of this machine, if it is still there."""
-    with contextlib.suppress(OSError):
-        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows every signal ends a process at once
-
-
-def _kill_with_children(process: subprocess.Popen) -> None:
-    """Ends a process of :func:`_detached`; PythonSlicer is only the launcher of the real one."""
-    if os.name == "nt":
-        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
-    else:
-        with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def slicer_python() -> str:
-    """Slicer's own Python. Raises InputError if it is not found."""
-    found = shutil.which("PythonSlicer")
-    if found is None:
-        name = "PythonSlicer.exe" if os.name == "nt" else "PythonSlicer"
-        beside = os.path.join(getattr(slicer.app, "slicerHome", ""), "bin", name)
-        found = beside if os.path.isfile(beside) else None
-    if found is None and Path(sys.executable).name.lower().startswith("python"):
-        found = sys.executable
-    if found is None:
-        raise InputError(
-            "PythonSlicer, which belongs to Slicer, is not found; train with the command line s3net instead"
-        )
-    return found
-
-
-def _detached() -> dict:
-    """Options of Popen: the process goes on without us."""
-    if os.name == "nt":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW, "close_fds": True}
-    return {"start_new_session": True, "close_fds": True}

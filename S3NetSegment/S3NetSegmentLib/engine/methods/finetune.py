@@ -23,7 +23,9 @@ from ..training.validation import sample_picture, validate
 from .ideal_finetuning import IdealFinetuning
 from .training_provenance import provenance
 
-_PREPARED = 0.05  # part of the progress that reading the slices is shown as
+_PREPARED = (
+    0.01  # part of the progress that reading the slices is shown as: little, since the time left is told from it
+)
 
 
 def finetune(

@@ -29,7 +29,9 @@ from .ideal_pretraining import IdealPretraining
 from .training_provenance import provenance
 
 _LORA_STREAM = 6_000_000
-_PREPARED = 0.05  # part of the progress that reading the slices is shown as
+_PREPARED = (
+    0.01  # part of the progress that reading the slices is shown as: little, since the time left is told from it
+)
 
 
 def pretrain(

@@ -109,6 +109,19 @@ class Cohort:
         return tuple(c for c in self.cases if c.name in wanted)
 
 
+def count_cases(folder: str | os.PathLike) -> tuple[int, int]:
+    """How many cases ``folder`` holds, and how many of them have a label file, by the names of the files alone. (0, 0) where
+    it is no cohort."""
+    names = []
+    for place in (Path(folder) / IMAGES, Path(folder) / LABELS):
+        try:
+            names.append(set(_files_by_case(place, [])))
+        except (OSError, InputError):
+            names.append(set())
+    images, labels = names
+    return len(images), len(images & labels)
+
+
 def read_cohort(folder: str | os.PathLike, *, skip_bad: bool = False) -> Steps[Cohort]:
     """The cohort in ``folder``: headers of all images, label files whole.
 

@@ -80,7 +80,8 @@ class Optimisation:
 
     def load_state(self, state: dict) -> None:
         self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and self._scaler.is_enabled():  # the precision may be another now
+            self._scaler.load_state_dict(state["scaler"])
         self._parts = state["parts"]
 
     def _gradients(self, batch: dict, progress: float) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,9 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike):
+        """Attribute ``on_entry``: called with each entry of the log that this object writes."""
         self.path = Path(path)
+        self.on_entry: Callable[[dict], object] | None = None
         self._heartbeat = Heartbeat(self.path)
         self._board = None
 
@@ -90,6 +92,8 @@ class RunFolder:
             file.write(json.dumps({k: _plain(v) for k, v in entry.items()}, allow_nan=False) + "\n")
         if entry.get("event", "validation") == "validation":
             self._to_board(entry)
+        if self.on_entry is not None:
+            self.on_entry(entry)
 
     def entries(self) -> Iterator[dict]:
         """The lines of the log; a line that was cut off by a crash is left out."""

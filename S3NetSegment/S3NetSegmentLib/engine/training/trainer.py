@@ -20,7 +20,7 @@ from .curves import draw_curves
 from .optimisation import Optimisation
 from .processes import Processes
 from .run_folder import CURVES, RunFolder
-from .trainer_settings import CHANGEABLE, TrainerSettings
+from .trainer_settings import CHANGEABLE, REMEDIES, TrainerSettings
 
 _GO_ON, _SAVE, _END, _STOP = range(4)
 _PLANS = (0.05, 0.25, 0.5, 0.75, 0.9)  # parts of the minutes after which the number of steps is planned
@@ -94,7 +94,8 @@ class Trainer:
         self._is_due = False  # a validation of the present step
 
     def resume(self) -> bool:
-        """Takes the state of the folder, if there is one; says whether there was.
+        """Takes the state of the folder, if there is one; says whether there was. It goes on bit for bit as if it had not been
+        stopped, unless one of :data:`~.trainer_settings.REMEDIES` is another now.
 
         :raises InputError: a damaged state, or one of a run with other settings.
         """
@@ -113,6 +114,10 @@ class Trainer:
             ) from None
         if self._processes.writes:
             self._folder.rewind_log(self.step)
+        for name in REMEDIES:
+            then, now = state["settings"][name], getattr(self.settings, name)
+            if then != now:
+                self.note(f"From step {self.step} on with {name} {now} instead of {then}.")
         return True
 
     def _take(self, state: dict) -> None:
@@ -200,13 +205,9 @@ class Trainer:
             named = [n for n, v in values.items() if n != "loss" and not n.startswith("_") and not math.isfinite(v)]
             broken = ", ".join(named) or "loss"
             self._log({"event": "failed", "step": self.step, "broken": broken})
-            kept = "no state was saved before"
-            if self._folder is not None and self._folder.has_state:
-                kept = f"the state of step {self._folder.read_state()['step']} is kept"
             raise TrainingError(
-                f"the loss is no number any more at step {self.step} ({broken}; learning rate "
-                f"{self._optimisation.rate:.3g}); {kept}. Try a smaller learning_rate, precision=fp32, or clip=1, and "
-                "look at the images for wrong values"
+                f"the loss is no number any more at step {self.step} ({broken}; learning rate {self._optimisation.rate:.3g}); "
+                f"{self._way_on()}. If that does not help, look at the images for wrong values"
             )
         facts = {"step": self.step, "steps": self.steps, "seconds": round(self._seconds, 3)}
         self._log({**facts, "progress": round(self._progress(), 5), **values, "learning_rate": self._optimisation.rate})
@@ -279,10 +280,7 @@ class Trainer:
         kept = {name: tensors[name].detach().cpu() for name in self._kept_names(tensors)}
         broken = next((n for n, t in kept.items() if t.is_floating_point() and not torch.isfinite(t).all()), None)
         if broken is not None:
-            raise TrainingError(
-                f"the weights {broken!r} are no numbers any more at step {self.step}; the state before it is kept. Try a smaller "
-                "learning_rate, precision=fp32, or clip=1"
-            )
+            raise TrainingError(f"the weights {broken!r} are no numbers any more at step {self.step}; {self._way_on()}")
         self._folder.write_state({
             "settings": asdict(self.settings), "identity": self._identity, "step": self.step, "steps": self.steps,
             "plan_from": list(self._plan_from), "seconds": self._seconds, "stale": self._stale, "validation_due": self._is_due,
@@ -290,6 +288,14 @@ class Trainer:
             "optimisation": self._optimisation.state(),
         })  # fmt: skip
         self._draw_curves()
+
+    def _way_on(self) -> str:
+        """What is kept after a failure, and what to change."""
+        change = f"one of learning_rate={self.settings.learning_rate / 4:.2g}, precision=fp32, clip=1"
+        if self._folder is None or not self._folder.has_state:
+            return f"no state was saved before. Begin anew with {change}"
+        step = self._folder.read_state()["step"]
+        return f"the state of step {step} is kept. Go on from there (resume), or begin anew, with {change}"
 
     def _kept_names(self, tensors: Mapping) -> list[str]:
         unchanging = set(getattr(self.task, "unchanging", ()))

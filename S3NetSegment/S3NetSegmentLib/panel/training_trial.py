@@ -1,0 +1,76 @@
+"""How long a training would take on this machine: a dry run of the command line. No widgets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from .training_order import TrainingOrder
+from .training_process import kill_with_children, last_words, slicer_python, start_s3net
+
+
+class TrainingTrial:
+    """One trial at a time. Call :meth:`look` now and then.
+
+    Attributes: ``text``, what it found, or why it failed; "" before.
+    """
+
+    def __init__(self, python: Callable[[], str] | None = None):
+        self.text = ""
+        self._python = python
+        self._process: subprocess.Popen | None = None
+        self._place: tempfile.TemporaryDirectory | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
+    def start(self, order: TrainingOrder) -> None:
+        """Raises InputError for what can be seen to be wrong at once."""
+        self.stop()
+        order.check()
+        arguments = [*order.arguments(), "--dry-run", "--json", "--quiet"]
+        self._place = tempfile.TemporaryDirectory(prefix="s3net")
+        folder = Path(self._place.name)
+        self._process = start_s3net(
+            (self._python or slicer_python)(), arguments, folder / "facts.json", folder / "errors.txt", folder
+        )
+
+    def look(self) -> bool:
+        """Whether it has ended since the last look."""
+        if self._process is None or self._process.poll() is None:
+            return False
+        folder = Path(self._place.name)
+        try:
+            self.text = _sentence(json.loads((folder / "facts.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError):
+            said = last_words(folder / "errors.txt") or f"the trial ended with code {self._process.returncode}"
+            self.text = f"It cannot be trained: {said}."
+        self._end()
+        return True
+
+    def stop(self) -> None:
+        """Drops the present trial."""
+        if self._process is not None:
+            kill_with_children(self._process)
+            self._end()
+        self.text = ""
+
+    def _end(self) -> None:
+        self._process = None
+        try:
+            self._place.cleanup()
+        except OSError:  # Windows may still hold a file
+            pass
+
+
+def _sentence(facts: dict) -> str:
+    device = {"cpu": "CPU", "mps": "Apple GPU"}.get(facts["device"], f"GPU ({facts['device']})")
+    text = f"All {facts['steps']} steps would take about {facts['duration']} on the {device}"
+    if "steps_in_time" in facts and facts["steps_in_time"] < facts["steps"]:
+        text += f"; in the chosen time about {facts['steps_in_time']} fit"
+    notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in facts["notes"])
+    return f"{text}.{notes}"

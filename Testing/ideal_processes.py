@@ -1,0 +1,71 @@
+"""IDEAL's real tasks in several processes, and in one that computes the same batches in parts.
+
+torchrun --nproc-per-node=2 Testing/ideal_processes.py finetune|pretrain OUT        keeps each process's weights in OUT
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "S3NetSegment"))
+
+import numpy as np
+import torch
+
+from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning
+from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining
+from S3NetSegmentLib.engine.methods.training_presets import finetuning_configuration, pretraining_configuration
+from S3NetSegmentLib.engine.progress import drain
+from S3NetSegmentLib.engine.training.processes import Processes, joined_processes
+from S3NetSegmentLib.engine.training.slice_bank import SliceBank, SliceBatches, TwoStreamBatches
+from S3NetSegmentLib.engine.training.trainer import Trainer
+
+BATCH, STEPS, SIDE, SLICES = 3, 4, 32, 24
+
+
+def ideal_trainer(kind: str, batch: int = BATCH, processes: Processes | None = None, **changes) -> Trainer:
+    """A trainer of the tiny preset on noisy slices with a bright disc, the first half of them labelled.
+
+    With group normalisation nothing is shared by the slices of a batch but the losses, so that the parts of a batch are the
+    same whoever computes them.
+    """
+    settings = {"steps": STEPS, "precision": "fp32", "log_every": 1, "normalization": "group"}
+    settings = {**settings, "optimizer": "sgd", "learning_rate": 0.05, **changes}
+    if kind == "finetune":
+        configuration = finetuning_configuration("tiny").replaced(batch=batch, unlabelled_batch=batch, **settings)
+        batches = TwoStreamBatches(_bank(), batch, batch, 0)
+        task = IdealFinetuning(2, configuration["task"], seed=0)
+    else:
+        configuration = pretraining_configuration("ideal", "tiny").replaced(batch=batch, **settings)
+        batches = SliceBatches(_bank(), batch, 0)
+        task = IdealPretraining(configuration["task"], seed=0)
+    return Trainer(task, batches, configuration["trainer"], processes=processes)
+
+
+def _bank() -> SliceBank:
+    rng = np.random.default_rng(0)
+    row, column = np.mgrid[:SIDE, :SIDE]
+    centres = rng.integers(10, SIDE - 10, (SLICES, 2))
+    discs = np.stack([(row - r) ** 2 + (column - c) ** 2 < 40 for r, c in centres])
+    images = (60 + 120 * discs + rng.normal(0, 12, discs.shape)).clip(0, 255).astype(np.uint8)
+    half = SLICES // 2
+    rows = np.where(np.arange(SLICES) < half, np.arange(SLICES), -1)
+    return SliceBank(
+        torch.device("cpu"), ("a", "b"), torch.from_numpy(images), torch.from_numpy(discs[:half].astype(np.uint8)), rows,
+        (np.arange(SLICES) >= half).astype(np.int64), np.linspace(0, 1, SLICES).astype(np.float32),
+        np.tile([0, 0, SIDE, SIDE], (SLICES, 1)), {"a": "1", "b": "2"},
+    )  # fmt: skip
+
+
+def main(kind: str, out: str) -> None:
+    torch.set_num_threads(1)
+    with joined_processes("cpu") as (processes, _):
+        trainer = ideal_trainer(kind, processes=processes)
+        drain(trainer.run())
+        torch.save(trainer.task.state_dict(), Path(out) / f"rank{processes.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])
