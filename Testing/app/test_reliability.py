@@ -17,8 +17,9 @@ SUITES = Path(__file__).resolve().parents[1] / "reliability" / "run"
         ("--suite", "fuzz", "--inputs", "300"),
         ("--suite", "arguments", "--lists", "70"),
         ("--suite", "geometry", "--cases", "11"),
+        ("--suite", "night", "--nights", "1"),
     ],
-    ids=["damaged files", "arguments", "geometries"],
+    ids=["damaged files", "arguments", "geometries", "killed batches"],
 )
 def test_nothing_is_found_in_the_short_form(arguments):
     done = subprocess.run([sys.executable, SUITES, *arguments], capture_output=True, text=True, check=False)
