@@ -18,6 +18,7 @@ ROOMS = {
     "cli": ({"engine"}, SLICER | {"torch"}),
     "panel": ({"scene", "engine"}, {"torch"}),
 }
+EVERYBODYS = {"__version__", "user_cache"}  # beside the rooms, standard library only
 FORBIDDEN_ANYWHERE = {"skimage", "sklearn", "PIL", "matplotlib", "tqdm", "torchvision", "pandas", "cv2", "monai"}
 
 
@@ -73,9 +74,19 @@ def problems(room, is_wrong):
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_rooms_below_it(room):
-    allowed = ROOMS[room][0] | {room, "__version__"}
+    allowed = ROOMS[room][0] | EVERYBODYS | {room}
     assert files_of(room)
     assert not problems(room, lambda found: found.room is not None and found.room not in allowed)
+
+
+def test_what_every_room_may_import_needs_only_the_standard_library():
+    for name in EVERYBODYS - {"__version__"}:
+        assert {found.name.split(".")[0] for found in imports_of(PACKAGE / f"{name}.py")} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("words", ["LOCALAPPDATA", '"|", "/"'])
+def test_rules_for_folders_and_tags_stand_in_one_place(words):
+    assert len([file for file in PACKAGE.rglob("*.py") if words in file.read_text(encoding="utf-8")]) == 1
 
 
 @pytest.mark.parametrize("room", ROOMS)

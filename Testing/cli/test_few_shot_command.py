@@ -317,13 +317,19 @@ def test_a_drawing_on_a_finer_grid_is_brought_onto_the_images_grid_and_it_is_sai
     assert contents(named)[:2] == contents(support) and not named.drawings[2].labels.any()
 
 
-def test_a_drawing_askew_to_the_image_is_used_as_planes(folder):
+def write_askew_drawing(path):
+    """The ball's middle slice as if it had been drawn on a plane that leans by 0.2; returns its centre."""
     turn = np.array([[np.cos(0.2), 0, np.sin(0.2)], [0, 1, 0], [-np.sin(0.2), 0, np.cos(0.2)]])
     matrix = IMAGE.ijk_to_ras.copy()
     matrix[:3, :3] = turn @ matrix[:3, :3]
     centre = IMAGE.ras_of((25, 17, 7))
     matrix[:3, 3] = centre - matrix[:3, :3] @ (25, 17, 7)
-    write_labels(only(TRUTH, (7,)), "askew.nrrd", matrix)
+    write_labels(only(TRUTH, (7,)), path, matrix)
+    return centre
+
+
+def test_a_drawing_askew_to_the_image_is_used_as_planes(folder):
+    centre = write_askew_drawing("askew.nrrd")
     support = support_of("--support askew.nrrd")
     (plane,) = support.drawings
     assert any("used as planes" in note for note in support.notes) and support.facts[0]["drawn_planes"] == 1
@@ -356,6 +362,24 @@ def test_a_drawing_in_another_image_is_taken_to_this_one(folder, capsys):
     assert summary["support"][0]["image"] == str(folder / "ct.nii.gz")
 
 
+@pytest.mark.parametrize("kind", ["partial", "askew"])
+def test_parts_of_slices_and_oblique_planes_of_another_image_are_taken_to_this_one(folder, capsys, kind):
+    image, truth = scene(shift=3, seed=9)
+    write_image(image, "next.nii.gz")
+    if kind == "partial":
+        arguments = "--support drawn.seg.nrrd --support-image ct.nii.gz --partial"
+    else:
+        write_askew_drawing("askew.nrrd")
+        arguments = "--support askew.nrrd --support-image ct.nii.gz"
+    (other,) = support_of(arguments).drawings
+    assert not other.is_whole and all(d.complete == (kind == "askew") for d in other.drawings)
+    summary = run(f"next.nii.gz {arguments} -o out.nrrd", capsys)
+    found = read_segmentation("out.nrrd").layers[0]
+    for value, drawn_as in ((3, 3), (7, 7)) if kind == "partial" else ((3, 3),):
+        assert dice(found == drawn_as, truth == value) > 0.8
+    assert summary["support"][0]["image"] == str(folder / "ct.nii.gz")
+
+
 def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypatch):
     shape = dinov2.Architecture(12, 1, 2, 24)
     monkeypatch.setattr(dinov2, "ARCHITECTURES", {**dinov2.ARCHITECTURES, "dinov2-tiny14": shape})
@@ -369,6 +393,12 @@ def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypat
     found = read_segmentation("alone.seg.nrrd")
     assert found.segments[0].tags["S3NetSegment.Encoder"] == f"tiny.pth sha256 {digest}"
     assert np.array_equal(found.layers[0][list(DRAWN)], TRUTH[list(DRAWN)])
+    write_askew_drawing("askew.nrrd")
+    elsewhere = (
+        "ct.nii.gz --support askew.nrrd --support-image ct.nii.gz -o plane.nrrd --encoder tiny.pth --method alpnet"
+    )
+    assert list(run(elsewhere, capsys)["mix"]) == ["prototypes"]
+    assert (read_segmentation("plane.nrrd").layers[0] > 0).any()
 
 
 def test_drawings_here_and_in_another_image_go_together(folder):
@@ -433,7 +463,6 @@ BAD_INPUT = {
     "--support drawn.seg.nrrd --support-image flat.nrrd": "is constant",
     "--support drawn.seg.nrrd --support-image frames.nrrd": "'frames.nrrd' is 4D",
     "--support drawn.seg.nrrd --support-image missing.nrrd": "no file or folder 'missing.nrrd'",
-    "--support drawn.seg.nrrd --support-image ct.nii.gz --partial": "--partial is for drawings in the image itself",
     "--support drawn.seg.nrrd --slices 3:40": "slices 3 to 40",
     "--support drawn.seg.nrrd --set nonsense=1": "'nonsense=1'",
     "--support drawn.seg.nrrd --set margin=99": "from 0.1 to 10",

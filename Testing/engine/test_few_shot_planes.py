@@ -98,6 +98,12 @@ def test_a_partial_plane_tells_only_what_is_near_its_drawing():
     assert 0 < (partial.labels == 0).sum() < (whole.labels == 0).sum() / 3
 
 
+def test_a_plane_of_tiny_pixels_is_a_plane():
+    tiny, labels = np.diag((1e-5, 1e-5, 1e-5, 1.0)), np.ones((4, 4), np.uint8)
+    found = on_volume(DrawnPlane(labels, tiny), Volume(np.zeros((3, 4, 4), np.int16), tiny, "cells"), 4.0)
+    assert (found.axis, found.index) == ("z", 0) and found.labels.all()
+
+
 @pytest.mark.parametrize(
     ("labels", "matrix", "said"),
     [

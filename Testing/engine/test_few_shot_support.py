@@ -36,6 +36,14 @@ def test_near_the_drawing_is_measured_in_mm():
     assert not near_drawing(np.zeros((9, 9)), (1, 1), 5.0).any()
 
 
+def test_around_a_drawing_of_large_pixels_some_background_is_known_too():
+    labels = np.zeros((9, 9), np.uint8)
+    labels[4, 4] = 1
+    near = near_drawing(labels, (5000.0, 8.0), 4.0)
+    assert near.sum() == 5 and near[4, 3:6].all() and near[3:6, 4].all()
+    assert np.array_equal(near_drawing(labels, (1.0, 1.0), 0.0), labels > 0)
+
+
 @pytest.mark.parametrize(
     ("drawn", "said"),
     [

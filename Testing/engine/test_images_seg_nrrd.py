@@ -235,6 +235,18 @@ def test_what_slicer_writes_is_read_back_on_the_grid_of_its_image(slicer, tmp_pa
     assert_same(read_segmentation(tmp_path / "slicer.seg.nrrd"), wanted)
 
 
+def test_a_segmentation_of_tiny_voxels_that_slicer_cropped_is_put_back_onto_its_image(slicer, tmp_path):
+    wanted = overlapping(2)
+    wanted = Segmentation(wanted.layers, wanted.segments, np.diag((1e-5, 1e-5, 1e-5, 1.0)) @ wanted.ijk_to_ras)
+    write_segmentation(wanted, tmp_path / "ours.seg.nrrd")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    storage(slicer, tmp_path / "ours.seg.nrrd").ReadData(node)
+    writer = storage(slicer, tmp_path / "slicer.seg.nrrd")
+    writer.SetCropToMinimumExtent(True)
+    assert writer.WriteData(node)
+    assert read_segmentation(tmp_path / "slicer.seg.nrrd").layers[0].shape == wanted.layers[0].shape
+
+
 def test_names_and_keys_that_are_not_utf8_are_read_with_a_mark_and_can_be_written_again(tmp_path):
     labels = np.zeros((2, 4, 5), np.uint8)
     labels[0, 1, 1] = 1

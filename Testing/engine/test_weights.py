@@ -11,6 +11,7 @@ import pytest
 import torch
 from weights_server import WeightsServer
 
+from S3NetSegmentLib import user_cache
 from S3NetSegmentLib.engine import InputError, ResourceError, drain
 from S3NetSegmentLib.engine.nets import dinov2
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture
@@ -106,8 +107,9 @@ def test_the_folder_is_where_the_system_wants_it(monkeypatch, name, platform, va
     system = System()
     system.name = name
     monkeypatch.setattr(store, "os", system)
-    monkeypatch.setattr(store.sys, "platform", platform)
-    monkeypatch.setattr(store.Path, "home", lambda: Path(variables["HOME"]))
+    monkeypatch.setattr(user_cache, "os", system)
+    monkeypatch.setattr(user_cache.sys, "platform", platform)
+    monkeypatch.setattr(user_cache.Path, "home", lambda: Path(variables["HOME"]))
     assert weights_folder().as_posix() == expected
 
 

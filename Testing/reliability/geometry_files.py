@@ -52,7 +52,7 @@ class Files:
         elif self.drawing is not None:
             of_other = ["--support-image", self.other] if self.other else []
             settings = [word for text in few_shot_settings(task) for word in ("--set", text)]
-            drawing = ["--support", self.drawing, *of_other]
+            drawing = ["--support", self.drawing, *of_other, *(["--partial"] if task.partial else [])]
             self._run("few-shot", *common, *drawing, "--axis", task.axis, "--encoder", "default", *settings)
         else:
             self._run("segment", *common, *self._segment_options())
@@ -126,6 +126,7 @@ class Files:
             return row | {"method": "apply", "model": str(task.model)}
         if self.drawing is not None:
             row |= {"method": "few-shot", "support": str(self.drawing), "axis": task.axis, "encoder": "default"}
+            row |= {"partial": task.partial}
             return (
                 row
                 | {"settings": list(few_shot_settings(task))}

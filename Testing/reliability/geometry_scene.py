@@ -157,14 +157,14 @@ class Scene:
             "device": "cpu",
             "axis": task.axis,
         }
+        options["partial"] = task.partial
         if task.method == "planes":
-            view = self._oblique_view(task, volume)
-            options |= {"slices": [*task.slices, view]}
-        elif task.other is not None:
+            options["slices"] = [*task.slices, self._oblique_view(task.drawn_on, drawn_on)]
+        if task.other is not None:
             options["otherVolumeNode"] = volume
         return self._logic.fewShot(drawn_on, self._drawn(task, drawn_on, rng), **options)
 
-    def _oblique_view(self, task: GeometryTask, volume):
+    def _oblique_view(self, image: KnownImage, volume):
         """A slice view turned by 20 degrees out of the slices, through the centre of the object."""
         from S3NetSegmentLib.scene.slices import rotate_to_volume_plane
         from S3NetSegmentLib.scene.transforms import array_from_matrix, matrix_from_array
@@ -176,7 +176,7 @@ class Scene:
         tilt[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
         view.GetSliceToRAS().DeepCopy(matrix_from_array(array_from_matrix(view.GetSliceToRAS()) @ tilt))
         view.UpdateMatrices()
-        view.JumpSliceByOffsetting(*task.image.volume().ras_of(task.image.center))
+        view.JumpSliceByOffsetting(*image.volume().ras_of(image.center))
         return view
 
     def _drawn(self, task: GeometryTask, volume, rng):
@@ -202,8 +202,8 @@ class Scene:
             from S3NetSegmentLib.scene.drawn_planes import SupportPlane
 
             view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
-            grid = Volume(drawing, task.image.ijk_to_ras)
-            drawing[task.image.mask & SupportPlane.of_view(view, volume).voxels(grid, grid.extent)] = 1
+            grid = Volume(drawing, task.drawn_on.ijk_to_ras)
+            drawing[task.drawn_on.mask & SupportPlane.of_view(view, volume).voxels(grid, grid.extent)] = 1
         image = slicer.vtkOrientedImageData()
         k, j, i = drawing.shape
         image.SetDimensions(i, j, k)

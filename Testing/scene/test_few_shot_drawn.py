@@ -202,11 +202,13 @@ def test_a_drawing_for_another_volume_holds_the_drawn_slices_alone(liver_and_les
     support = [SupportSlice("z", 5), SupportSlice("z", 3), SupportSlice("x", 6)]
     found, segments, notes = other_volume_support(node, None, image, support)
     assert segments == {1: a_id, 2: b_id} and (found.axis, found.drawn) == ("z", (3, 5))
+    assert [(d.axis, d.index) for d in found.drawings] == [("z", 5), ("z", 3), ("x", 6)]
     expected = np.zeros(SHAPE, np.uint8)
-    expected[[3, 5]] = (a + 2 * b)[[3, 5]]
+    expected[[3, 5]], expected[:, :, 6] = (a + 2 * b)[[3, 5]], (a + 2 * b)[:, :, 6]
     np.testing.assert_array_equal(found.labels, expected)
-    assert "not slice 6 along x" in notes[0]
     found.checked()
+    along_z, _, _ = other_volume_support(node, None, image, support[:2])
+    assert along_z.drawn == (3, 5) and along_z.drawings == () and not along_z.labels[[0, 1, 2, 4]].any()
     whole, _, notes = other_volume_support(node, None, image)
     np.testing.assert_array_equal(whole.labels, a + 2 * b)
     assert whole.drawn is None and notes == []

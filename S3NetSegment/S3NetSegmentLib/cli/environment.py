@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ..user_cache import user_cache
+
 MODULE = Path(__file__).resolve().parents[2]
 REPOSITORY = MODULE.parent
 RUNTIME = MODULE / "Resources" / "requirements.txt"
@@ -136,17 +138,6 @@ def own_folder() -> Path:
     if is_checkout and os.access(local if local.exists() else REPOSITORY, os.W_OK) and not is_foreign(local):
         return local
     return user_cache() / f"venv-{sys.version_info[0]}.{sys.version_info[1]}"
-
-
-def user_cache() -> Path:
-    """The user's cache folder for this software, as the system wants it."""
-    if os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "S3NetSegment"
 
 
 def python_in(folder: Path) -> Path:

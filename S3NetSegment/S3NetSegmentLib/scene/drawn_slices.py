@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..engine import InputError, Volume
+from ..engine.few_shot.elsewhere import support_volume
 from ..engine.few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
 from ..engine.images import AXES
 from .covering import covering_slices
@@ -110,22 +111,18 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
 
 
 def other_volume_support(
-    segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice] = ()
+    segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice | SupportPlane] = ()
 ) -> tuple[SupportVolume, dict[int, str], list[str]]:
     """A drawing in ``volume_node`` for use in another volume.
 
-    :param support: the drawn slices; empty: every slice counts as drawn.
+    :param support: the drawn slices and planes; empty: every slice counts as drawn.
     :returns: the engine's support, label value -> segment id, and what the user should know.
     :raises InputError: as :func:`read_drawn`.
     """
     volume = volume_from_node(volume_node)
     if support:
-        axis, chosen, left_out = _along_one_axis(support)
-        read = _read(segmentation_node, segment_ids, volume_node, chosen)
-        labels, notes = np.zeros(volume.array.shape[:3], np.uint8), [*read.notes, *left_out]
-        for drawn in read.slices:
-            np.moveaxis(labels, 2 - AXES.index(axis), 0)[drawn.index] = drawn.labels
-        return SupportVolume(volume, labels, axis, tuple(s.index for s in chosen)), read.segments, notes
+        read = _read(segmentation_node, segment_ids, volume_node, support)
+        return support_volume(volume, read.slices), read.segments, read.notes
     slices = SegmentSlices(segmentation_node, segment_ids, volume)
     segments, notes = _values(segmentation_node, slices.segment_ids), _grid_notes(segmentation_node, slices)
     labels = np.zeros(volume.array.shape[:3], np.uint8)
@@ -199,16 +196,3 @@ def _grid_notes(segmentation_node, slices: SegmentSlices) -> list[str]:
     names = ", ".join(repr(segmentation.GetSegment(segment_id).GetName()) for segment_id in slices.resampled)
     note = f"{names} has another grid or place than {slices.geometry.name!r}; each voxel of the image took the label of the "
     return [note + "nearest voxel of the segment"]
-
-
-def _along_one_axis(support: Sequence[SupportSlice | SupportPlane]) -> tuple[str, list[SupportSlice], list[str]]:
-    slices = [s for s in support if isinstance(s, SupportSlice)]
-    if not slices:
-        raise InputError(
-            "for another volume only slices along one axis can be used, no oblique planes; draw on a slice"
-        )
-    count = {axis: sum(s.axis == axis for s in slices) for axis in AXES}
-    axis = max(AXES[::-1], key=count.get)
-    chosen = sorted((s for s in slices if s.axis == axis), key=lambda s: s.index)
-    left = ", ".join(s.text for s in support if s not in chosen)
-    return axis, chosen, [f"for another volume only the drawn slices along {axis} are used, not {left}"] if left else []

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ..progress import Step, Steps
 from ..randomness import torch_generator
-from ..threads import one_thread_if
+from ..threads import one_threaded
 from .one_cycle import OneCycleAdamW
 
 _SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels
@@ -94,6 +94,7 @@ class PixelClassifier:
         return out.view(*features.shape[:-1], -1)
 
 
+@one_threaded
 def fit_pixels(features: torch.Tensor, targets: torch.Tensor, seed: int, steps: int) -> Steps[PixelClassifier]:
     """A classifier fitted to drawn pixels.
 
@@ -114,15 +115,14 @@ def fit_pixels(features: torch.Tensor, targets: torch.Tensor, seed: int, steps: 
     optimizer = OneCycleAdamW(parameters, 6e-3, 1e-2, steps)
     for start in range(0, steps, _STEPS_AT_ONCE):
         yield Step(start / steps, "Learning what the segments look like")
-        with one_thread_if(True):  # the batches are small
-            for step in range(start, min(start + _STEPS_AT_ONCE, steps)):
-                place = (step * _BATCH) % max(1, len(picked) - _BATCH + 1)
-                index = picked[place : place + _BATCH]
-                batch = x[index] + torch.randn(len(index), 1, generator=generator) * _JITTER / scale
-                batch = batch + torch.randn(batch.shape, generator=generator) * _NOISE
-                loss = -(targets[index] * F.log_softmax(_network(layers, batch), 1)).sum(1).mean()
-                loss.backward()
-                optimizer.step()
+        for step in range(start, min(start + _STEPS_AT_ONCE, steps)):
+            place = (step * _BATCH) % max(1, len(picked) - _BATCH + 1)
+            index = picked[place : place + _BATCH]
+            batch = x[index] + torch.randn(len(index), 1, generator=generator) * _JITTER / scale
+            batch = batch + torch.randn(batch.shape, generator=generator) * _NOISE
+            loss = -(targets[index] * F.log_softmax(_network(layers, batch), 1)).sum(1).mean()
+            loss.backward()
+            optimizer.step()
     for parameter in parameters:
         parameter.requires_grad_(False)
     # Drawn with frequency^0.5, so half the correction of the prior is owed afterwards.

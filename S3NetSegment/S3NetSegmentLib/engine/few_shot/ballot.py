@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 
 from ..progress import Step, Steps
-from ..threads import one_thread_if
+from ..threads import one_threaded
 from .frame import Frame, Window
 
 _GROW_BLUR = 0.7  # pixels, of GrowCut's labels and of the vote before its sure voxels are taken
@@ -57,6 +57,7 @@ class Ballot:
         if window != self._window:
             self._window, self._votes = window, {}
 
+    @one_threaded
     def sure_voxels(self, least: float) -> Steps[np.ndarray]:
         """Class + 1 where the blurred vote is surer than ``least``, else 0; uint8 ``[n, H, W]``."""
         sure = np.ones((self._count, *self._frame.box.shape), np.uint8)
@@ -64,13 +65,13 @@ class Ballot:
         for n in self._slices():
             if n % self._at_once == 0:
                 yield Step(n / self._count, "Voting")
-            with one_thread_if(True):  # the slices are small
-                shares = votes.at(n)
-                best, classes = shares.max(0)
-                known = best > least * shares.sum(0)
+            shares = votes.at(n)
+            best, classes = shares.max(0)
+            known = best > least * shares.sum(0)
             sure[(n, *self._window)] = torch.where(known, classes + 1, 0).numpy()
         return sure
 
+    @one_threaded
     def decisions(self) -> Steps[tuple[np.ndarray, np.ndarray, torch.Tensor]]:
         """Classes (uint8), their probabilities (float32), ``[n, H, W]``, and the sums of both ``[2, C]`` in each slice,
         ``[n, 3, C]``: probability inside the class, voxels of the class, probability anywhere."""
@@ -81,16 +82,15 @@ class Ballot:
         for n in self._slices():
             if n % self._at_once == 0:
                 yield Step(n / self._count, "Deciding")
-            with one_thread_if(True):
-                shares = self._vote(n)
-                if self._again is not None:
-                    shares = torch.lerp(shares, again.at(n), self._again_share)
-                shares = shares / shares.sum(0)
-                best, winner = shares.max(0)
-                sums[n, 2] = shares.sum((1, 2))
-                for c in range(self._classes):
-                    mine = winner == c
-                    sums[n, 0, c], sums[n, 1, c] = (shares[c] * mine).sum(), mine.sum()
+            shares = self._vote(n)
+            if self._again is not None:
+                shares = torch.lerp(shares, again.at(n), self._again_share)
+            shares = shares / shares.sum(0)
+            best, winner = shares.max(0)
+            sums[n, 2] = shares.sum((1, 2))
+            for c in range(self._classes):
+                mine = winner == c
+                sums[n, 0, c], sums[n, 1, c] = (shares[c] * mine).sum(), mine.sum()
             classes[(n, *self._window)], sureness[(n, *self._window)] = winner.numpy(), best.numpy()
         return classes, sureness, sums
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from ..progress import Step, Steps
-from ..threads import one_thread_if
 from .frame import Frame
 from .registration import blurred, carried
 
 _GONE = 0.5  # pixels: less of a segment than this is not carried on
 _SLICES_A_STEP = 8
-_SMALL = 200_000  # values with which one thread is as fast as several
 _FLOOR = 1e-4  # probability below which no class falls, so that the appearance can bring it back
 
 
@@ -90,12 +88,11 @@ def _pass(frame, drawn, order, first, last, upwards, evidence, weight, blur):
                     yield Step(abs(z - path[0]) / len(path), "Carrying the drawing")
             else:
                 yield from frame.register(*_ahead(frame, z, path), upwards)
-            with one_thread_if(current.numel() < _SMALL):
-                current = carried(current[None], frame.field_onto(z, upwards))
-                if evidence is not None:
-                    current = torch.log(blurred(current, blur).clamp(min=_FLOOR)) + weight * evidence[z : z + 1]
-                    current = torch.softmax(current, 1)
-                current = current[0]
+            current = carried(current[None], frame.field_onto(z, upwards))
+            if evidence is not None:
+                current = torch.log(blurred(current, blur).clamp(min=_FLOOR)) + weight * evidence[z : z + 1]
+                current = torch.softmax(current, 1)
+            current = current[0]
         distance += 1
         if z in drawn:
             here = drawn[z]

@@ -12,8 +12,8 @@ import numpy as np
 from ..errors import InputError
 from ..images import AXES, Volume
 from .frame import Box, slices_first
-from .planes import DrawnVoxels
-from .support import DrawnSlice, near_drawing
+from .planes import DrawnVoxels, on_volume
+from .support import DrawnPlane, DrawnSlice, near_drawing
 from .target import DrawnSizes
 
 UNKNOWN = 0  # in arrays of known voxels; background is 1, class c is c + 1
@@ -95,12 +95,17 @@ class Drawing:
             content.update(np.ascontiguousarray(index).tobytes() + known.tobytes())
         return content.digest()
 
+    @property
+    def whole(self) -> Box:
+        """The box of whole slices."""
+        height, width = slices_first(self.volume.array, self.axis).shape[1:3]
+        return Box(0, height, 0, width)
+
     def projections(self) -> list[np.ndarray]:
         """Labelled pixels as class images ``[H, W]`` along the axis: one for each drawn slice, one for all other drawings."""
         images = [drawn.classes for drawn in self.slices.values()]
         if self.crossing or self._voxels:
-            shape = slices_first(self.volume.array, self.axis).shape[1:3]
-            images.append(self.known_voxels(Box(0, shape[0], 0, shape[1]), crossing_only=True).max(0))
+            images.append(self.known_voxels(self.whole, crossing_only=True).max(0))
             images[-1] = np.maximum(images[-1], 1) - 1
         return images
 
@@ -130,6 +135,25 @@ class Drawing:
             spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawn.axis]
             known[~near_drawing(drawn.labels, tuple(spacing), self._ring)] = UNKNOWN
         return KnownSlice(known, drawn.complete)
+
+
+def drawing_of(
+    volume: Volume,
+    drawings: Sequence[DrawnSlice | DrawnPlane],
+    axis: str = "auto",
+    ring: float = 0.0,
+    elsewhere: Sequence[int] = (),
+) -> Drawing:
+    """``drawings`` on slices and planes of ``volume`` as its :class:`Drawing`; parameters and errors as there, and InputError
+    for a drawing that does not fit ``volume``."""
+    slices, voxels = [], []
+    for drawn in drawings:
+        here = on_volume(drawn, volume, ring) if isinstance(drawn, DrawnPlane) else drawn
+        if isinstance(here, DrawnVoxels):
+            voxels.append(here)
+        else:
+            slices.append(here.checked(volume))
+    return Drawing(volume, slices, axis, ring, voxels, elsewhere)
 
 
 def _main_axis(volume: Volume, slices: Sequence[DrawnSlice | DrawnVoxels]) -> str:

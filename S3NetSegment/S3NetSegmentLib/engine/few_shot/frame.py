@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from ..images import AXES, Volume
 from ..images.intensity import IntensityScale
 from ..progress import Step, Steps
-from ..threads import one_thread_if
+from ..threads import one_threaded
 from .appearance import pixel_features
 from .registration import SliceFields, pairs_at_once, registered, registration_channels
 from .target import DrawnSizes
@@ -24,7 +24,6 @@ GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
 _LONGEST = 160  # pixels of the working grid
 _SMALLEST_THICKNESS, _SMALLEST_SIDE = 2.0, 8.0  # pixels of the working grid that a drawn segment should keep
 _FINER, _SCATTERED_FINER = 2.2, 10  # how many times work_voxels may be exceeded for thin segments and scattered targets
-_SMALL = 200_000  # values with which one thread is as fast as several, and does not wait for others
 _FEATURE_BYTES = 400e6  # features of more than this are not kept
 
 Window = tuple[slice, slice]  # rows and columns of a box
@@ -110,6 +109,7 @@ class Frame:
         """Slice spacing over twice the pixel size of the working grid, 1 to 4: how little neighbouring slices overlap."""
         return float(np.clip(self.work_spacing[0] / self.work_spacing[1] / 2, 1, 4))
 
+    @one_threaded
     def features(self) -> Steps[torch.Tensor]:
         """Appearance features ``[Z, h, w, F]`` of the working grid."""
         if self._features is not None:
@@ -132,6 +132,7 @@ class Frame:
         """The displacement ``[1, h, w, 2]`` that carries onto slice ``z`` from the slice below (upwards) or above it."""
         return self._fields.up[z - 1 : z] if upwards else self._fields.down[z : z + 1]
 
+    @one_threaded
     def register(self, first: int, last: int, upwards: bool) -> Steps[None]:
         """Finds how slices ``first`` to ``last`` (included) are carried, each to the next in this direction; what is known
         is not done again."""
@@ -143,11 +144,10 @@ class Frame:
             yield Step(start / len(missing), "Registering slices")
             lower = torch.from_numpy(missing[start : start + batch])
             below, above = self._channels[lower], self._channels[lower + 1]
-            with one_thread_if(below.numel() < _SMALL):
-                if upwards:
-                    self._fields.up[lower] = registered(below, above)
-                else:
-                    self._fields.down[lower] = registered(above, below)
+            if upwards:
+                self._fields.up[lower] = registered(below, above)
+            else:
+                self._fields.down[lower] = registered(above, below)
             self._registered[upwards][lower.numpy()] = True
 
     def shrunk_masks(self, masks: np.ndarray) -> torch.Tensor:

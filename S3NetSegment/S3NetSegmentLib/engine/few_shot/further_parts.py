@@ -8,16 +8,16 @@ from hashlib import blake2b
 import numpy as np
 import torch
 
-from ..images import AXES, Volume
+from ..images import Volume
 from ..images.intensity import IntensityScale, intensity_scale
 from ..progress import Steps, within
-from .drawing import Drawing
+from .drawing import Drawing, drawing_of
 from .encoders import FewShotEncoder
 from .frame import slices_first
-from .prototype_scores import ElsewhereSlices, PrototypePart, chosen_elsewhere
+from .prototype_scores import ElsewhereSlices, PrototypePart, chosen_elsewhere, known_slices
 from .settings import FewShotSettings
 from .slice_features import SliceFeatures, content_digest
-from .support import SupportVolume
+from .support import DrawnPlane, SupportVolume
 from .transfer import Fitted, TransferredPart, fit
 
 
@@ -50,7 +50,7 @@ class FurtherParts:
             return None
         fitted = {}
         for n, other in enumerate(others):
-            key = blake2b(repr((id(other.volume), other.axis, other.drawn)).encode() + other.labels.tobytes()).digest()
+            key = _digest(other)
             if key in self._fitted:
                 fitted[key] = self._fitted[key]
             else:
@@ -69,7 +69,11 @@ class FurtherParts:
         for other in others:
             scale, pitch = intensity_scale(other.volume), self._features[axis].pitch
             features = yield from self._features_of(other.volume, scale, other.axis, pitch)
-            known = chosen_elsewhere(slices_first(other.labels, other.axis), other.drawn, drawing.values)
+            if other.drawings:
+                ring = self._settings.partial_ring
+                known = known_slices(drawing_of(other.volume, other.drawings, other.axis, ring, drawing.values))
+            else:
+                known = chosen_elsewhere(slices_first(other.labels, other.axis), other.drawn, drawing.values)
             elsewhere.append(ElsewhereSlices(features, known))
         former = self._prototypes.get(axis)
         part = PrototypePart(
@@ -81,7 +85,7 @@ class FurtherParts:
 
     def _fit(self, other: SupportVolume) -> Steps[Fitted]:
         labels, start = other.labels, 0.0
-        if other.drawn is not None and len(other.drawn) < other.volume.size[AXES.index(other.axis)]:
+        if not other.is_whole:
             labels, start = (yield from within(self._fill_in(other), 0.0, 0.4)), 0.4
         scale = intensity_scale(other.volume)
         fitting = fit(self._volume, self._scale, other.volume, scale, labels, other.axis)
@@ -94,3 +98,12 @@ class FurtherParts:
         return SliceFeatures(
             volume, scale, axis, self._encoder, digest, settings.encoder_side, settings.encoder_grid, pitch
         )
+
+
+def _digest(other: SupportVolume) -> bytes:
+    """Names what is drawn in ``other``, and where."""
+    content = blake2b(repr((id(other.volume), other.axis, other.drawn)).encode() + other.labels.tobytes())
+    for drawn in other.drawings:
+        place = drawn.plane_to_ras if isinstance(drawn, DrawnPlane) else (drawn.axis, drawn.index)
+        content.update(repr((drawn.complete, np.asarray(place).tolist())).encode() + drawn.labels.tobytes())
+    return content.digest()

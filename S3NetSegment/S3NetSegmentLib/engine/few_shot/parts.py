@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..progress import Step, Steps, within
-from ..threads import one_thread_if
+from ..threads import one_threaded
 from .appearance import PixelClassifier, fit_pixels
 from .carry import Drawn, carry
 from .drawing import Drawing
@@ -21,7 +21,6 @@ from .settings import FewShotSettings
 _HIDDEN_STEPS = 120  # training steps of the appearance while a drawn slice is hidden
 _BEYOND = 3  # slices beyond the wanted ones on which GrowCut may take a detour
 _SLICES_A_STEP = 8
-_SMALL = 200_000  # values with which one thread is as fast as several
 _MOST_PIXELS = 300_000  # known pixels off the drawn slices that the appearance learns from
 
 
@@ -40,6 +39,7 @@ class Parts:
         shrink = frame.work_shape[0] / frame.box.shape[0]
         self._blur = float(np.clip((self.thickness * shrink - 1) / 2.5, 0, 1))
 
+    @one_threaded
     def appearance(self, first: int, last: int, without: int | None = None) -> Steps[tuple[torch.Tensor, torch.Tensor]]:
         """Log-probabilities and log-likelihood ratios of the classes, ``[Z, C, h, w]`` each, on slices ``first`` to ``last``
         and those from which masks are carried to them; nothing elsewhere.
@@ -55,9 +55,8 @@ class Parts:
         for n, z in enumerate(range(start, stop + 1)):
             if n % _SLICES_A_STEP == 0:
                 yield Step(n / (stop + 1 - start), "Looking for what looks alike")
-            with one_thread_if(logs[z].numel() < _SMALL):
-                logs[z] = classifier.log_probabilities(features[z]).permute(2, 0, 1)
-                ratios[z] = logs[z] - bias
+            logs[z] = classifier.log_probabilities(features[z]).permute(2, 0, 1)
+            ratios[z] = logs[z] - bias
         return logs, ratios
 
     def _classifier(self, features: torch.Tensor, without: int | None) -> Steps[PixelClassifier]:
@@ -77,6 +76,7 @@ class Parts:
             self._kept.add(key, classifier, sum(t.numel() * 4 for layer in classifier.layers for t in layer))
         return classifier
 
+    @one_threaded
     def carried(
         self, first: int, last: int, evidence: torch.Tensor | None, without: int | None = None
     ) -> Steps[torch.Tensor]:
@@ -85,6 +85,7 @@ class Parts:
         weight = self._settings.appearance_weight
         return (yield from carry(self.frame, drawn, first, last, evidence, weight, self._blur))
 
+    @one_threaded
     def grown_on_work(self, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
         """GrowCut's classes on slices ``first`` to ``last`` on the working grid, one-hot ``[n, C, h, w]``.
 

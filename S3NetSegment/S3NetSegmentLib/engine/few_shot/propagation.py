@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 
 from ..progress import Step, Steps, within
+from ..threads import one_thread_if
 from .answer import FewShotAnswer
 from .ballot import Ballot
 from .drawing import Drawing
@@ -118,7 +119,8 @@ class Propagation:
         if not self.scattered:
             carried = yield from within(self.parts.carried(first, last, evidence), 0.5, 0.6)
         grown = yield from within(self.parts.grown(first, last), 0.6, 0.9)
-        ends = self._ends(carried, lambda z: self._small(grown[z - first]))
+        with one_thread_if(True):
+            ends = self._ends(carried, lambda z: self._small(grown[z - first]))
         if carried is not None and self.settings.target == "auto" and len(self._whole_slices()) < 2:
             doubt = self._doubt(logs[first : last + 1], carried, grown, ends)
             self.mix = self._with_further(arbitrated(prior_mix(False, self.frame.anisotropy), doubt), [])
@@ -167,11 +169,12 @@ class Propagation:
         for n, z in enumerate(chosen):
             work = self._hidden_slice(z)
             hidden.append((yield from within(work, n / len(chosen), (n + 1) / len(chosen))))
-        if self.settings.target == "auto" and looks_scattered(hidden):
-            mix = weighted_mix(prior_mix(True, 1.0), SCATTERED_MIXES, hidden, self.settings.softness)
-        else:
-            mix = weighted_mix(prior, COMPACT_MIXES, hidden, self.settings.softness)
-        return self._with_further(mix, hidden)
+        with one_thread_if(True):  # many small operations
+            if self.settings.target == "auto" and looks_scattered(hidden):
+                mix = weighted_mix(prior_mix(True, 1.0), SCATTERED_MIXES, hidden, self.settings.softness)
+            else:
+                mix = weighted_mix(prior, COMPACT_MIXES, hidden, self.settings.softness)
+            return self._with_further(mix, hidden)
 
     def _with_further(self, mix: dict[str, float], hidden: list) -> dict[str, float]:
         """``mix`` with the shares of the further parts."""

@@ -16,7 +16,7 @@ from ..progress import Step, Steps, within
 from ..prototype_choice import choose_settings
 from ..prototypes import HeadSettings, PrototypeHead, SupportSlice
 from .drawing import Drawing
-from .frame import Box, Frame
+from .frame import Frame
 from .slice_features import SliceFeatures
 
 _PRIOR_SHARE = 0.05  # in the vote, where fewer than two drawn slices say how good it is
@@ -107,7 +107,7 @@ class PrototypePart:
             return torch.stack(heads).mean(0).cpu()
 
     def _prepare(self) -> Steps[None]:
-        known = self._own_slices()
+        known = known_slices(self._drawing)
         if known:
             self._numbers = list(known)
             self._names = [_named(plane, number) for number, plane in known.items()]
@@ -153,17 +153,14 @@ class PrototypePart:
         coverage = area_average(masks, of.view.grid)
         return SupportSlice(features.to(self._device, torch.float32), coverage.to(self._device))
 
-    def _own_slices(self) -> dict[int, np.ndarray]:
-        """What is known of the slices that serve as support; whole planes ``[H, W]``."""
-        if self._drawing.slices:
-            return {z: drawn.known for z, drawn in self._drawing.slices.items()}
-        shape = self._drawing.volume.array.shape[:3]
-        height, width = np.delete(shape, "zyx".index(self._drawing.axis))
-        known = self._drawing.known_voxels(Box(0, int(height), 0, int(width)))
-        filled = np.flatnonzero((known > 1).any((1, 2)))
-        if not filled.size:
-            return {}
-        return {int(z): known[z] for z in filled[_spread(len(filled), _MOST_SUPPORT)]}
+
+def known_slices(drawing: Drawing) -> dict[int, np.ndarray]:
+    """What is known of the slices of a drawing that serve as support: number -> whole plane ``[H, W]``."""
+    if drawing.slices:
+        return {z: drawn.known for z, drawn in drawing.slices.items()}
+    known = drawing.known_voxels(drawing.whole)
+    filled = np.flatnonzero((known > 1).any((1, 2)))
+    return {int(filled[n]): known[filled[n]] for n in _spread(len(filled), _MOST_SUPPORT)}
 
 
 def chosen_elsewhere(labels: np.ndarray, drawn: Sequence[int] | None, values: Sequence[int]) -> dict[int, np.ndarray]:

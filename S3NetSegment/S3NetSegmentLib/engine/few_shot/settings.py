@@ -51,7 +51,10 @@ class FewShotSettings(SettingsRecord):
         5.0,
     )
     partial_ring: float = setting(
-        4.0, "Millimetres around a partial drawing that count as drawn background.", 0.0, 100.0
+        4.0,
+        "Millimetres (one pixel, if that is larger) around a partial drawing that count as drawn background; 0: none.",
+        0.0,
+        100.0,
     )
     # Encoder
     encoder_side: int = setting(

@@ -10,6 +10,9 @@ from scipy import ndimage
 
 from ..errors import InputError
 from ..images import AXES, Volume
+from ..images.volume import spans_space
+
+_RING_PIXELS = 1  # of a partial drawing, where the pixels are larger than its ring in mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ class DrawnPlane:
         labels = np.asarray(self.labels)
         if labels.ndim != 2 or 0 in labels.shape:
             raise InputError(f"a drawing on a plane must be [rows, columns]; it has shape {labels.shape}")
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not spans_space(matrix):
             raise InputError(f"a drawn plane has an unusable plane-to-patient matrix: {matrix.tolist()}")
         return DrawnPlane(_as_labels(labels), matrix, bool(self.complete))
 
@@ -77,12 +80,20 @@ class SupportVolume:
 
     :param labels: whole numbers 0 to 254, ``[K, J, I]`` of ``volume``.
     :param drawn: numbers of the drawn slices along ``axis``; None: every slice is drawn.
+    :param drawings: what is drawn, where it is more than whole slices along one axis; ``labels`` then show it as voxels.
     """
 
     volume: Volume
     labels: np.ndarray
     axis: str = "z"
     drawn: tuple[int, ...] | None = None
+    drawings: tuple[DrawnSlice | DrawnPlane, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every slice is drawn."""
+        across = AXES.index(self.axis)
+        return not self.drawings and (self.drawn is None or len(self.drawn) == self.volume.size[across])
 
     def checked(self) -> SupportVolume:
         labels = np.asarray(self.labels)
@@ -102,7 +113,7 @@ class SupportVolume:
                     )
         if not labels.any():
             raise InputError(f"nothing is drawn in image {self.volume.name!r}; draw a segment on at least one slice")
-        return SupportVolume(self.volume, labels, self.volume.slice_axis(self.axis), self.drawn)
+        return SupportVolume(self.volume, labels, self.volume.slice_axis(self.axis), self.drawn, self.drawings)
 
 
 def drawn_slices(labels: np.ndarray, axis: str = "auto", drawn: Sequence[int] | None = None) -> tuple[str, list[int]]:
@@ -129,10 +140,13 @@ def drawn_slices(labels: np.ndarray, axis: str = "auto", drawn: Sequence[int] | 
 
 
 def near_drawing(labels: np.ndarray, spacing: tuple[float, float], ring: float) -> np.ndarray:
-    """What a partial drawing tells: the labelled pixels and those within ``ring`` mm of them; bool, shape of ``labels``."""
-    if not (labels > 0).any():
-        return np.zeros(labels.shape, bool)
-    return ndimage.distance_transform_edt(labels == 0, sampling=spacing) <= ring
+    """What a partial drawing tells: the labelled pixels and those within ``ring`` mm of them, or one pixel where that is
+    larger (0 mm: none); bool, shape of ``labels``."""
+    drawn = labels > 0
+    if ring <= 0 or not drawn.any():
+        return drawn
+    near = ndimage.distance_transform_edt(~drawn, sampling=spacing) <= ring
+    return near | ndimage.binary_dilation(drawn, iterations=_RING_PIXELS)
 
 
 def _as_labels(labels: np.ndarray) -> np.ndarray:

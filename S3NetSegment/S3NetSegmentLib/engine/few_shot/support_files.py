@@ -16,6 +16,7 @@ from ..images import AXES, Segment, Segmentation, Volume
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
 from .drawn_numbers import ALL
+from .elsewhere import support_volume
 from .label_grid import PlacedLabels, placed_labels
 from .support import SupportVolume, drawn_slices
 
@@ -158,22 +159,16 @@ def _add_drawing(
         placed = placed_labels(numbers, segmentation.ijk_to_ras, target, axis, drawn)
     except InputError as error:
         raise InputError(f"{file.shown}: {error}") from None
-    if file.image and placed.planes:
-        raise InputError(
-            f"{file.shown} is askew to its image {file.image!r}; resample it to that image (in Slicer: export as label map "
-            "with that image as reference) or name the drawn slices of that image with --drawn"
-        )
     _note_place(support, file, target, numbers, placed)
     if file.drawn is None and not placed.planes:
         _note_axis(support, file, placed, axis)
     placed = _without_unchosen(placed)
     slices = target.size[AXES.index(placed.axis)]
     if file.image:
-        drawn = None if len(placed.drawn) == slices else tuple(placed.drawn)
-        if complete or drawn is None:
-            support.drawings.append(SupportVolume(target, placed.labels, placed.axis, drawn))
+        if len(placed.drawn) == slices:
+            support.drawings.append(SupportVolume(target, placed.labels, placed.axis))
         else:
-            raise InputError(f"--partial is for drawings in the image itself; {file.shown} belongs to {file.image!r}")
+            support.drawings.append(support_volume(target, placed.slices(complete)))
     else:
         support.drawings += placed.slices(complete)
     pixels = {s.name: _pixels(placed, n) for n, s in enumerate(support.segments, 1)}

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError, UnknownFormatError
 from .header_claims import check_size, check_text_header
+from .volume import spans_space
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COLOR_AXES = ("RGB-color", "RGBA-color", "3-color", "4-color")
@@ -133,7 +134,7 @@ def header_matrix(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
     matrix[:used, 3] = reader.GetOrigin()[:used]
     if not np.isfinite(matrix).all() or (spacing == 0).any():
         raise InputError(f"{shown} has voxel sizes of {spacing.tolist()} mm; correct its header")
-    if abs(np.linalg.det(matrix[:3, :3] / spacing)) < 1e-6:
+    if not spans_space(matrix):
         raise InputError(f"{shown} has axes that do not span space: {matrix[:3, :3].tolist()}; correct its header")
     return LPS_TO_RAS @ matrix
 

@@ -25,7 +25,7 @@ from .itk_file import opened, read_components
 from .reading import checked_path, read_image
 from .resample import bounding_box
 from .segmentation import Segment, Segmentation
-from .volume import Volume
+from .volume import Volume, spans_space
 
 _GEOMETRY = "Reference image geometry"
 _TERMINOLOGY = "TerminologyEntry"
@@ -201,7 +201,7 @@ def _reference(parameters: str) -> tuple[tuple[int, ...], np.ndarray] | None:
         return None
     matrix = np.reshape(numbers[:16], (4, 4))
     low, high = np.array(numbers[16::2]), np.array(numbers[17::2])
-    if (high < low).any() or np.abs(numbers).max() > 1e9 or abs(np.linalg.det(matrix)) < 1e-12:
+    if (high < low).any() or np.abs(numbers).max() > 1e9 or not spans_space(matrix):
         return None
     matrix[:3, 3] += matrix[:3, :3] @ low
     return tuple((high - low + 1).astype(int)[::-1].tolist()), matrix

@@ -84,7 +84,7 @@ class Volume:
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
             raise InputError(f"image {self.name!r} has an unusable voxel-to-patient matrix: {matrix.tolist()}")
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-        if (spacing <= 0).any() or abs(np.linalg.det(matrix[:3, :3] / spacing)) < 1e-6:
+        if not spans_space(matrix):
             raise InputError(
                 f"image {self.name!r} has a voxel-to-patient matrix that cannot be inverted; its voxel sizes are "
                 f"{spacing.tolist()} mm: correct the image header"
@@ -147,3 +147,10 @@ class Volume:
             return thin[-1]
         order = np.argsort(self.spacing)
         return AXES[order[2]] if self.spacing[order[2]] > 1.5 * self.spacing[order[1]] else "z"
+
+
+def spans_space(matrix: np.ndarray) -> bool:
+    """Whether the first three axes (columns) of ``matrix`` (4, 4) span space, whatever their length."""
+    axes = np.asarray(matrix, np.float64)[:3, :3]
+    lengths = np.linalg.norm(axes, axis=0)
+    return bool((lengths > 0).all() and abs(np.linalg.det(axes / lengths)) >= 1e-6)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ... import __version__
 from ..device import choose_device, is_out_of_memory
 from ..errors import InputError
 from ..fallback import BatchFallback
@@ -18,6 +17,7 @@ from ..images import Segment, Segmentation, Volume
 from ..images.intensity import intensity_scale
 from ..nets.unet import ByLayers, finished
 from ..progress import Step, Steps, T, drain
+from ..provenance import provenance_tags
 from ..training.model_file import Model
 from ..training.slice_layout import VolumeSlices, is_made_in_slices, plane_of
 from ..weights.store import file_digest
@@ -166,10 +166,9 @@ def as_segmentation(
 def model_tags(model: Model, path: str | os.PathLike, device: str) -> dict[str, str]:
     """Segment tags that say how a result was made."""
     made = model.provenance
-    facts = {
-        "Version": __version__, "Method": "Model", "Model": Path(path).name, "ModelSha256": drain(file_digest(Path(path))),
-        "Training": f"{made.get('method', '?')}, preset {made.get('preset', '?')}, {made.get('steps', '?')} steps, "
-        f"{made.get('labelled_cases', '?')} labelled cases, seed {made.get('seed', '?')}",
-        "Device": device,
-    }  # fmt: skip
-    return {f"S3NetSegment.{name}": " ".join(str(text).replace("|", "/").split()) for name, text in facts.items()}
+    training = (
+        f"{made.get('method', '?')}, preset {made.get('preset', '?')}, {made.get('steps', '?')} steps, "
+        f"{made.get('labelled_cases', '?')} labelled cases, seed {made.get('seed', '?')}"
+    )
+    digest = drain(file_digest(Path(path)))
+    return provenance_tags("Model", model=Path(path).name, model_sha256=digest, training=training, device=device)

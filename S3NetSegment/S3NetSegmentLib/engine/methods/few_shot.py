@@ -16,13 +16,12 @@ import numpy as np
 from ..device import choose_device
 from ..errors import InputError, ResourceError
 from ..few_shot.answer import FewShotAnswer, drawn_answer
-from ..few_shot.drawing import Drawing
+from ..few_shot.drawing import Drawing, drawing_of
 from ..few_shot.encoders import FewShotEncoder, load_encoder
 from ..few_shot.frame import Box, Frame, drawn_box, slices_first, work_shape
 from ..few_shot.further import FurtherPart
 from ..few_shot.further_parts import FurtherParts
 from ..few_shot.parts import Kept
-from ..few_shot.planes import DrawnVoxels, on_volume
 from ..few_shot.propagation import Propagation, is_scattered
 from ..few_shot.settings import FewShotSettings
 from ..few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
@@ -75,18 +74,10 @@ class FewShot:
 
         :raises InputError: nothing is drawn, or a drawing that does not fit the volume; the support stays as it was.
         """
-        slices, voxels, others = [], [], []
-        for item in items:
-            if isinstance(item, SupportVolume):
-                others.append(item.checked())
-                continue
-            here = on_volume(item, self.volume, self.settings.partial_ring) if isinstance(item, DrawnPlane) else item
-            if isinstance(here, DrawnVoxels):
-                voxels.append(here)
-            else:
-                slices.append(here.checked(self.volume))
+        others = [item.checked() for item in items if isinstance(item, SupportVolume)]
+        here = [item for item in items if not isinstance(item, SupportVolume)]
         elsewhere = {int(v) for other in others for v in np.unique(other.labels)}
-        self._drawing = Drawing(self.volume, slices, self._axis, self.settings.partial_ring, voxels, elsewhere)
+        self._drawing = drawing_of(self.volume, here, self._axis, self.settings.partial_ring, elsewhere)
         self._others = others
 
     def propagate(self, slices: tuple[int, int] | None = None, quick: bool = False) -> Steps[FewShotAnswer]:
@@ -141,7 +132,7 @@ class FewShot:
         """The labels of all slices of ``other``, of which only some are drawn."""
         there = FewShot(other.volume, dataclasses.replace(self.settings, method="default"), other.axis)
         planes = slices_first(other.labels, other.axis)
-        there.set_support([DrawnSlice(other.axis, z, planes[z]) for z in other.drawn])
+        there.set_support(other.drawings or [DrawnSlice(other.axis, z, planes[z]) for z in other.drawn])
         return (yield from there.propagate()).labels
 
     def _first_box(self, drawing: Drawing, further: Sequence[FurtherPart]) -> Box:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ... import __version__
 from ..images import Segment, Segmentation, Volume
 from ..images.colors import label_colors
+from ..provenance import provenance_tags
 
 OBJECT_NAME = "Object"
 
@@ -17,29 +17,18 @@ OBJECT_NAME = "Object"
 def provenance(
     method: str, settings, device: str, points: Sequence = (), outside: Sequence = (), **more: str
 ) -> dict[str, str]:
-    """Segment tags that say how a result was made: version, method, settings, seed, points (RAS mm), device and
-    what ``more`` names (image, preset, support).
-
-    Tag texts hold no "|" and no line break, which would end a tag in ``.seg.nrrd``.
-    """
-    changed = "; ".join(f"{name}={_text(value)}" for name, value in settings.changed().items() if name != "seed")
-    facts = {
-        "Version": __version__,
-        "Method": method,
-        "Settings": changed or "default",
-        "Seed": str(settings.seed),
-        "Points": " / ".join(map(_text, points)),
-        "OutsidePoints": " / ".join(map(_text, outside)),
-        "Device": device,
-        **{name.capitalize(): text for name, text in more.items()},
-    }
-    return {f"S3NetSegment.{name}": " ".join(text.replace("|", "/").split()) for name, text in facts.items() if text}
-
-
-def _text(value) -> str:
-    if isinstance(value, (tuple, list)):
-        return ",".join(map(_text, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """Segment tags of the command line's and the scripts' results: version, method, settings, seed, points (RAS mm),
+    device and what ``more`` names (image, preset, support). See :func:`provenance_tags`."""
+    changed = {name: value for name, value in settings.changed().items() if name != "seed"}
+    return provenance_tags(
+        method,
+        settings=changed or "default",
+        seed=settings.seed,
+        points=points,
+        device=device,
+        outside_points=outside,
+        **more,
+    )
 
 
 def object_segmentation(regions, choice, tags: Mapping[str, str]) -> Segmentation:

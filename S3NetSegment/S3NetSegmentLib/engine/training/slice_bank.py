@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ..errors import InputError, ResourceError
-from ..progress import Step, Steps
+from ..images import Volume
+from ..progress import Step, Steps, within
 from .cohort import Case, image_hash
 from .label_classes import LabelClass
 from .sampling import EpochSampler
@@ -110,81 +111,121 @@ def build_bank(
     :raises InputError: an unreadable or constant image, labels that do not fit.
     :raises ResourceError: no space for the file.
     """
-    device = torch.device(device)
-    counts = [layout.of(case.grid).count for case in cases]
-    total, side = sum(counts), layout.side
-    drawn = sum(n for n, c in zip(counts, cases, strict=True) if classes and c.label is not None)
-    if not total:
-        raise InputError("there is no slice to train on")
-    notes: list[str] = []
-    if (total + drawn) * side * side > limit_bytes:
-        images, labels = (_in_file((n, side, side), folder) for n in (total, drawn))
-        notes.append(
-            f"the {total} slices need {(total + drawn) * side * side / 2**20:,.0f} MB, more than the {limit_bytes / 2**20:,.0f} "
-            "allowed: they are kept in a file and read as they are needed"
-        )
-    else:
-        images, labels = (np.zeros((n, side, side), np.uint8) for n in (total, drawn))
-    rows = np.full(total, -1, np.int64)
-    owner, height, boxes = np.zeros(total, np.int64), np.zeros(total, np.float32), np.zeros((total, 4), np.int64)
-    names, hashes, at, labelled, cut = [], {}, 0, 0, []
+    filling = _Filling(cases, classes, layout, limit_bytes, folder)
     for number, case in enumerate(cases):
         yield Step(number / len(cases), f"Reading slices: {case.name}")
         try:
-            volume = case.read_volume()
-            slices = layout.of(volume)
-            drawn_here = classes and case.label is not None
-            truth = case.read_labels(classes, volume) if drawn_here else None
-            digest = image_hash(volume)
-            stop = at + slices.count
-            if stop > total:
-                raise InputError(f"{str(case.image)!r} has changed while it was read; start again")
-            for first, last in slices.chunks():
-                images[at + first : at + last] = np.rint(slices.prepared(first, last) * 255)
-                if truth is not None:
-                    labels[labelled + first : labelled + last] = slices.prepared_labels(truth, first, last)
-                yield Step((number + last / slices.count) / len(cases), f"Reading slices: {case.name}")
+            yield from within(filling.read(case), number / len(cases), (number + 1) / len(cases))
         except InputError as error:
             if not skip_bad:
                 raise InputError(f"case {case.name!r}: {error}; or leave such cases out with --skip-bad") from None
-            notes.append(f"case {case.name!r} was left out: {error}")
-            continue
+            filling.notes.append(f"case {case.name!r} was left out: {error}")
         except OSError as error:
             raise ResourceError(
                 f"the slices could not be kept in {str(folder)!r} ({error.strerror}); free some space"
             ) from error
-        owner[at:stop] = len(names)
-        height[at:stop] = np.linspace(0, 1, slices.count) if slices.count > 1 else 0.5
-        boxes[at:stop] = slices.box
-        if truth is not None:
-            rows[at:stop] = np.arange(labelled, labelled + slices.count)
-            labelled += slices.count
-        if volume.is_rgb and _COLOUR not in notes:
-            notes.append(_COLOUR)
-        if slices.cut_share > 0.01:
-            cut.append(slices.cut_share)
-        names.append(case.name)
-        hashes[case.name] = digest
-        at = stop
-    if not at:
-        raise InputError("none of the images can be used: " + "; ".join(notes))
-    if cut:
-        notes.append(
-            f"{len(cut)} of {len(names)} images are larger than a slice: up to {max(cut):.0%} of them is cut off"
+    return filling.bank(torch.device(device))
+
+
+class _Filling:
+    """A bank while it is filled, case by case; what could not be read of a case leaves no trace.
+
+    Attributes: ``notes``, what the user should know.
+    """
+
+    def __init__(self, cases: Sequence[Case], classes, layout: SliceLayout, limit_bytes: int, folder: Path | None):
+        self._classes, self._layout = classes, layout
+        self.notes: list[str] = []
+        counts = [layout.of(case.grid).count for case in cases]
+        total = sum(counts)
+        drawn = sum(n for n, case in zip(counts, cases, strict=True) if self._is_drawn(case))
+        if not total:
+            raise InputError("there is no slice to train on")
+        self._images, self._labels = self._shelves(total, drawn, limit_bytes, folder)
+        self._rows = np.full(total, -1, np.int64)
+        self._owner, self._height = np.zeros(total, np.int64), np.zeros(total, np.float32)
+        self._boxes = np.zeros((total, 4), np.int64)
+        self._names: list[str] = []
+        self._hashes: dict[str, str] = {}
+        self._filled = self._labelled = 0
+        self._cut: list[float] = []
+
+    def _shelves(self, total: int, drawn: int, limit_bytes: int, folder: Path | None) -> list[np.ndarray]:
+        """Room for images and labels, in memory or in a file."""
+        side = self._layout.side
+        need = (total + drawn) * side * side
+        if need <= limit_bytes:
+            return [np.zeros((n, side, side), np.uint8) for n in (total, drawn)]
+        self.notes.append(
+            f"the {total} slices need {need / 2**20:,.0f} MB, more than the {limit_bytes / 2**20:,.0f} allowed: they are kept "
+            "in a file and read as they are needed"
         )
-    images, labels = images[:at], labels[:labelled]
-    if not isinstance(images, np.memmap):
-        room = _room_on(device)
-        if images.nbytes + labels.nbytes <= room:
-            images, labels = (torch.from_numpy(a).to(device) for a in (images, labels))
-        else:
-            notes.append(
-                f"the slices need {(images.nbytes + labels.nbytes) / 2**20:,.0f} MB, more than the {room / 2**20:,.0f} that the "
-                "graphics device can spare: they are kept in the computer's memory and brought there as they are needed"
+        return [_in_file((n, side, side), folder) for n in (total, drawn)]
+
+    def _is_drawn(self, case: Case) -> bool:
+        return bool(self._classes) and case.label is not None
+
+    def read(self, case: Case) -> Steps[None]:
+        """Reads ``case`` in."""
+        volume = case.read_volume()
+        slices = self._layout.of(volume)
+        truth = case.read_labels(self._classes, volume) if self._is_drawn(case) else None
+        digest = image_hash(volume)
+        at, labelled = self._filled, self._labelled
+        if at + slices.count > len(self._rows):
+            raise InputError(f"{str(case.image)!r} has changed while it was read; start again")
+        for first, last in slices.chunks():
+            self._images[at + first : at + last] = np.rint(slices.prepared(first, last) * 255)
+            if truth is not None:
+                self._labels[labelled + first : labelled + last] = slices.prepared_labels(truth, first, last)
+            yield Step(last / slices.count, f"Reading slices: {case.name}")
+        self._keep(case, volume, slices, truth is not None, digest)
+
+    def _keep(self, case: Case, volume: Volume, slices, is_drawn: bool, digest: str) -> None:
+        """Counts the slices that were just read in."""
+        here = slice(self._filled, self._filled + slices.count)
+        self._owner[here] = len(self._names)
+        self._height[here] = np.linspace(0, 1, slices.count) if slices.count > 1 else 0.5
+        self._boxes[here] = slices.box
+        if is_drawn:
+            self._rows[here] = np.arange(self._labelled, self._labelled + slices.count)
+            self._labelled += slices.count
+        self._filled = here.stop
+        self._names.append(case.name)
+        self._hashes[case.name] = digest
+        if volume.is_rgb and _COLOUR not in self.notes:
+            self.notes.append(_COLOUR)
+        if slices.cut_share > 0.01:
+            self._cut.append(slices.cut_share)
+
+    def bank(self, device: torch.device) -> SliceBank:
+        """What was filled, on ``device`` if there is room."""
+        if not self._filled:
+            raise InputError("none of the images can be used: " + "; ".join(self.notes))
+        if self._cut:
+            self.notes.append(
+                f"{len(self._cut)} of {len(self._names)} images are larger than a slice: up to {max(self._cut):.0%} of them is "
+                "cut off"
             )
-    return SliceBank(
-        device, tuple(names), images, labels, rows[:at], owner[:at], height[:at], boxes[:at], hashes, notes
-    )
+        n = self._filled
+        images, labels = self._on(device, self._images[:n], self._labels[: self._labelled])
+        return SliceBank(
+            device, tuple(self._names), images, labels, self._rows[:n], self._owner[:n], self._height[:n],
+            self._boxes[:n], self._hashes, self.notes,
+        )  # fmt: skip
+
+    def _on(self, device: torch.device, images: np.ndarray, labels: np.ndarray):
+        """Both as tensors on ``device``; as they are where they lie in a file or do not fit."""
+        if isinstance(images, np.memmap):
+            return images, labels
+        need, room = images.nbytes + labels.nbytes, _room_on(device)
+        if need <= room:
+            return tuple(torch.from_numpy(a).to(device) for a in (images, labels))
+        self.notes.append(
+            f"the slices need {need / 2**20:,.0f} MB, more than the {room / 2**20:,.0f} that the graphics device can spare: they "
+            "are kept in the computer's memory and brought there as they are needed"
+        )
+        return images, labels
 
 
 class SliceBatches:

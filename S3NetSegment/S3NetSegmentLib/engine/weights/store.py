@@ -7,11 +7,11 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...user_cache import user_cache
 from ..errors import InputError, ResourceError
 from ..images.files import replacing
 from ..json_file import read_json
@@ -27,13 +27,7 @@ def weights_folder() -> Path:
     named = os.environ.get("S3NET_WEIGHTS")
     if named:
         return Path(named).expanduser().absolute()
-    if os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "S3NetSegment" / "weights"
+    return user_cache() / "weights"
 
 
 @dataclass(frozen=True)
