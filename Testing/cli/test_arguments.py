@@ -174,3 +174,18 @@ def test_an_old_python_is_told_which_one_is_needed(capsys, monkeypatch):
     exec(code, space)
     assert space["main"]() == 1
     assert "Python 3.11 or newer is needed; this is Python 3.8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", ["could not create a primitive", "DefaultCPUAllocator: can't allocate memory: you tried"]
+)
+def test_a_shortage_of_memory_inside_torch_is_called_that_and_no_defect(monkeypatch, capsys, text):
+    from S3NetSegmentLib.cli import list_settings, main
+
+    def short(arguments):
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(list_settings, "run", short)
+    assert main.launch("s3net", ["settings"]) == 1
+    told = capsys.readouterr().err
+    assert "the memory of this machine is full" in told and "defect" not in told

@@ -7,6 +7,10 @@ import pytest
 from command_line import s3net_here
 from image_files import write_dicom_series
 
+from S3NetSegmentLib.engine import Segment, Segmentation
+from S3NetSegmentLib.engine.images.dicom.seg_writing import write_dicom_seg
+from S3NetSegmentLib.engine.images.reading import read_image
+
 POINT = ("--pixel", "16,15,2", "--set", "work_size=64", "--device", "cpu")
 
 
@@ -61,3 +65,30 @@ def test_a_dicom_seg_refers_to_the_chosen_series(study, tmp_path):
     assert back.SeriesNumber == 1002 and back.SeriesDescription == "Segmentation of T1 ax"
     picture = s3net_here("segment", tmp_path / "out.dcm", "-o", tmp_path / "again.dcm")
     assert picture.returncode == 2 and "segmentation (SEG)" in picture.stderr
+
+
+def test_a_drawing_as_dicom_seg_becomes_the_segments_as_dicom_seg(tmp_path):
+    pytest.importorskip("highdicom", reason="highdicom is not installed (pip install highdicom)")
+    k, j, i = np.mgrid[:9, :32, :32]
+    ball = ((k - 4) * 3) ** 2 + (j - 16) ** 2 + (i - 15) ** 2 < 11**2
+    array = (np.where(ball, 300, 100) + np.random.default_rng(0).normal(0, 15, ball.shape)).astype(np.int16)
+    write_dicom_series(tmp_path / "s", array, np.diag([-1.0, -1.0, 3.0, 1.0]), extra={"0020|0052": "1.2.9"})
+    volume = read_image(tmp_path / "s")
+    for name, drawn in (("drawn", (2, 4, 6)), ("whole", range(9))):
+        labels = (ball & np.isin(k, drawn)).astype(np.uint8)
+        segmentation = Segmentation([labels], [Segment("Ball", (1, 0, 0), 1)], volume.ijk_to_ras)
+        write_dicom_seg(segmentation, tmp_path / "s", tmp_path / f"{name}.dcm")
+    done = s3net_here(
+        "few-shot",
+        tmp_path / "s",
+        "--support",
+        tmp_path / "drawn.dcm",
+        "-o",
+        tmp_path / "out.dcm",
+        "--encoder",
+        "default",
+        "-q",
+    )
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(s3net_here("compare", tmp_path / "out.dcm", tmp_path / "whole.dcm", "--json").stdout)
+    assert scores["segments"][0]["name"] == "Ball" and scores["segments"][0]["dice"] > 0.95

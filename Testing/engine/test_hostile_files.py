@@ -110,6 +110,41 @@ def test_headers_that_claim_more_than_their_file_can_hold_take_no_memory(tmp_pat
         read_image(meta(tmp_path / "d.mha", "4 4 4", dimensions=999999999))
 
 
+@pytest.mark.parametrize(("kind", "order"), [(42, "<"), (42, ">"), (43, "<")])
+def test_a_tiff_file_whose_pages_follow_each_other_in_a_circle_is_refused(tmp_path, kind, order):
+    entries = [
+        (256, 4, 1, 4),
+        (257, 4, 1, 4),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, 400),
+        (279, 4, 1, 16),
+    ]
+    mark = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "H", kind)
+    for following, found in ((0, None), (16, "pages have no end")):
+        if kind == 42:
+            pages = struct.pack(order + "H", len(entries))
+            pages += b"".join(
+                struct.pack(order + "HHI", *e[:3]) + struct.pack(order + ("I" if e[1] == 4 else "H2x"), e[3])
+                for e in entries
+            )
+            data = mark + struct.pack(order + "I8x", 16) + pages + struct.pack(order + "I", following)
+        else:
+            pages = struct.pack(order + "Q", len(entries))
+            pages += b"".join(
+                struct.pack(order + "HHQ", *e[:3]) + struct.pack(order + ("I4x" if e[1] == 4 else "H6x"), e[3])
+                for e in entries
+            )
+            data = mark + struct.pack(order + "HHQ", 8, 0, 16) + pages + struct.pack(order + "Q", following)
+        (tmp_path / "a.tif").write_bytes(data.ljust(400, b"\0") + bytes(range(16)))
+        if found is None:
+            assert read_image(tmp_path / "a.tif").array.ravel().tolist() == list(range(16))
+        else:
+            with pytest.raises(InputError, match=found):
+                read_image(tmp_path / "a.tif")
+
+
 def test_an_image_that_does_not_fit_into_the_free_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     size = 2000
 
@@ -202,6 +237,15 @@ def test_tensors_that_claim_more_than_the_file_holds_or_are_of_another_kind_are_
     ):
         with pytest.raises(InputError, match="damaged"):
             load_model(model(tensors={**tensors, "more": tensor}))
+
+
+@pytest.mark.parametrize(
+    "name", ["format", "version", "kind", "slices", "classes", "level", "temperature", "provenance"]
+)
+def test_a_tensor_in_the_place_of_a_word_is_refused(model, name):
+    for tensor in (torch.zeros(2), torch.full((2,), float("nan")), torch.zeros(())):
+        with pytest.raises(InputError):
+            load_model(model(**{name: tensor}))
 
 
 def test_collections_that_hold_each_other_are_refused(model):

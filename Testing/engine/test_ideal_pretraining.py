@@ -91,7 +91,8 @@ def test_the_parts_of_the_loss_have_their_weights():
 
 @pytest.mark.parametrize("level", [0, 1])
 def test_decoders_are_pre_trained_as_far_as_the_contrasted_level_and_serve_fine_tuning(level):
-    task = IdealPretraining(dataclasses.replace(TINY, decoder_weight=1.0, decoder_level=level), seed=3)
+    few = {"queries": 64, "negatives": 256}
+    task = IdealPretraining(dataclasses.replace(TINY, decoder_weight=1.0, decoder_level=level, **few), seed=3)
     before = {name: t.clone() for name, t in task.query.network.decoders.state_dict().items()}
     optimizer = torch.optim.SGD(task.query.parameters(), lr=0.1)
     losses = task(batch(), 0.0)

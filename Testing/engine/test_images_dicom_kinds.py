@@ -1,10 +1,12 @@
 """DICOM files of every kind of pixels and encoding: what SimpleITK's reader makes of them, or a refusal that says why."""
 
+import zlib
+
 import dicom_files as dicom
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dicom_files import image_elements, placed, write_dicom
+from dicom_files import encoded, image_elements, placed, write_dicom
 from image_files import read_warned
 
 from S3NetSegmentLib.engine import InputError
@@ -144,6 +146,26 @@ def test_objects_without_an_image_are_named(tmp_path):
         read_image(tmp_path)
     write_dicom(tmp_path / "IM01", image_elements(GREY) | PLACE)
     assert read_warned(tmp_path)[1] == []  # beside an image they do not matter
+
+
+def test_tiled_pictures_are_refused_with_the_way_out(tmp_path):
+    mosaic = image_elements(GREY, dicom.MR) | PLACE | {0x00080008: ("CS", "ORIGINAL\\PRIMARY\\M\\ND\\MOSAIC")}
+    with pytest.raises(InputError, match=r"Siemens mosaic.*dcm2niix"):
+        read_image(write_dicom(tmp_path / "m" / "a", mosaic))
+    slide = image_elements(GREY, "1.2.840.10008.5.1.4.1.1.77.1.6")
+    with pytest.raises(InputError, match="whole slide"):
+        read_image(write_dicom(tmp_path / "s" / "a", slide))
+
+
+def test_more_pixels_than_the_file_has_are_refused_before_they_are_decoded(tmp_path):
+    elements = image_elements(GREY) | PLACE
+    content = encoded(elements).replace(b"OW\0\0\x60\0\0\0", b"OW\0\0\0\0\0\x70")  # 96 bytes, called 1.9 GB
+    path = write_dicom(tmp_path / "a", {0x00080016: ("UI", dicom.CT)}, dicom.DEFLATED)
+    packer = zlib.compressobj(wbits=-15)
+    head = path.read_bytes()[: path.read_bytes().index(dicom.DEFLATED.encode()) + 22]
+    path.write_bytes(head + packer.compress(content) + packer.flush())
+    with pytest.raises(InputError, match="cut off"):
+        read_image(path)
 
 
 def test_texts_in_the_character_set_of_the_file(tmp_path):

@@ -130,11 +130,22 @@ def _note_interrupts():
     return lambda: seen[0] if seen else 0
 
 
+def _is_memory(error: Exception) -> bool:
+    """Whether the memory was not enough; torch says that with errors of other kinds."""
+    told = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(sign in told for sign in ("could not create a primitive", "allocate memory"))
+    )
+
+
 def _is_expected(error: Exception) -> bool:
-    """Whether the error's text was written for the user."""
+    """Whether the error's text was written for the user, or is replaced by one that was."""
+    if _is_memory(error):
+        return True
     if isinstance(error, ImportError):
         return not (error.name or "").startswith("S3NetSegmentLib")
-    if isinstance(error, (OSError, MemoryError)):
+    if isinstance(error, OSError):
         return True
     return type(error).__module__.startswith("S3NetSegmentLib.")
 
@@ -146,7 +157,7 @@ def _code_of(error: Exception) -> int:
 
 
 def _text_of(error: Exception) -> str:
-    if isinstance(error, MemoryError):
+    if _is_memory(error) and not type(error).__module__.startswith("S3NetSegmentLib."):
         return "the memory of this machine is full; use fewer slices (--slices A:B) or smaller work sizes ('s3net settings')"
     if isinstance(error, ImportError) and _is_expected(error):
         return (

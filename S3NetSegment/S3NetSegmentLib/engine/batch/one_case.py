@@ -27,7 +27,7 @@ from ..errors import InputError, ResourceError
 from ..images import Segmentation, Volume
 from ..images.dicom.seg_writing import write_dicom_seg
 from ..images.encoding import write_png_pixels
-from ..images.files import SEGMENTATION_FORMATS, check_output_path, suffix_of
+from ..images.files import SEGMENTATION_FORMATS, check_output_path, rename_over, suffix_of
 from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import draw_overlay
 from ..images.resample import resized
@@ -204,7 +204,8 @@ def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles
 def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
     from ..methods.apply_model import as_segmentation, model_tags
 
-    segmenter = _segmenter(case.model, os.stat(case.model).st_mtime_ns, device)
+    facts = os.stat(case.model)  # a copy can keep the time of the file that it replaces, but not all of these
+    segmenter = _segmenter(case.model, (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns), device)
     answer = drain(segmenter.segment(volume, confidence=True), on_step)
     tags = model_tags(segmenter.model, case.model, answer.device)
     segmentation = as_segmentation(segmenter.model, answer.labels, volume, tags)
@@ -216,7 +217,7 @@ def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -
 
 
 @lru_cache(maxsize=1)  # a worker mostly does one kind of case
-def _segmenter(path: str, changed: int, device: str):
+def _segmenter(path: str, facts: tuple, device: str):
     from ..methods.apply_model import ModelSegmenter
     from ..training.model_file import load_model
 
@@ -249,7 +250,7 @@ def _written(case: Case, folder, volume: Volume, result: _Result, files: CaseFil
                 flush_to_disk(file)
         for what, name in case.outputs().items():
             place = place_in(folder, name)  # asked again: a link may have been put there meanwhile
-            os.replace(made[what], place)  # also replaces a link itself instead of following it
+            rename_over(made[what], place)  # also replaces a link itself instead of following it
             facts = os.stat(place)
             outputs[what] = {"name": name, "bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns}
     finally:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,9 @@ SEGMENTATION_FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 IMAGE_FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 _DOUBLE_SUFFIXES = (".seg.nrrd", ".nii.gz", ".img.gz", ".hdr.gz")
 _SNIFFED = 4096
+_BUSY = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY)
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4)  # seconds
+TEMPORARY = re.compile(r"\.[0-9a-f]{12}(\.[a-z]+)*")  # names of what :func:`replacing` leaves behind when it is killed
 
 
 def suffix_of(path: str | os.PathLike) -> str:
@@ -108,11 +113,24 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, target)
+        rename_over(temporary, target)
     except OSError as error:
         raise _write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True) if target.parent.is_dir() else None
+
+
+def rename_over(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Renames ``source`` to ``target``, which may exist. Where another program holds ``target`` open for a moment (a virus
+    scanner on Windows, a client of a network share) it is tried again for a second. Raises OSError after that."""
+    for pause in _PAUSES:
+        try:
+            return os.replace(source, target)
+        except OSError as error:
+            if error.errno not in _BUSY:
+                raise
+        time.sleep(pause)
+    return os.replace(source, target)
 
 
 def _write_error(path: str | os.PathLike, error: OSError) -> Exception:

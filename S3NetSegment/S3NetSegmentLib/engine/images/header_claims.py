@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,15 +19,18 @@ _MOST_DIMENSIONS = 10
 MOST_KEYS = (
     20_000  # key/value pairs of a NRRD header, about nine for a segment; reading takes the square of their number
 )
+_MOST_PAGES = 65_535  # of a TIFF file
 _META = (".mha", ".mhd")
 _FIELD = re.compile(rb"^[ \t]*(data ?file|ElementDataFile|NDims)[ \t]*[:=](?!=)[ \t]*(.*?)[ \t\r]*$", re.I | re.M)
 # Deflate packs at most 1,032 to one, LZW about 2,500; what stands in a few lines may always be as large as a slice.
 _DENSEST, _ALWAYS = 3000, 64 << 20
 
 
-def check_text_header(path: Path) -> None:
+def check_header(path: Path) -> None:
     """Raises InputError if the NRRD or MetaImage header in ``path`` says that the voxels come from a pipe or a device, which
-    would be waited for without end, or has more dimensions or entries than any image. Other files pass."""
+    would be waited for without end, or has more dimensions or entries than any image; or if the pages of a TIFF file follow
+    each other in a circle. Other files pass."""
+    _check_pages(path)
     header = _text_header(path)
     if header.count(b":=") > MOST_KEYS:
         raise InputError(
@@ -79,6 +83,29 @@ def check_room(size: int, path: Path) -> None:
             f"{str(path)!r} does not fit into memory: it needs {size >> 20:,} MB, and {available:,} MB are free; close other "
             "programs, or save a part of the image or one frame"
         )
+
+
+def _check_pages(path: Path) -> None:
+    """Each page of a TIFF file names the place of the next; the library follows them to the end, which a circle has not."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        kind = struct.unpack_from(order + "H", head, 2)[0] if order and len(head) == 16 else 0
+        if kind not in (42, 43):
+            return
+        at, seen = struct.unpack_from(order + ("I" if kind == 42 else "4xQ"), head, 4)[0], set()
+        count_form, place_form, entry = (order + "H", order + "I", 12) if kind == 42 else (order + "Q", order + "Q", 20)
+        while at:
+            if at in seen or len(seen) > _MOST_PAGES:
+                raise InputError(f"{str(path)!r} is damaged: its pages have no end; save it again")
+            seen.add(at)
+            try:
+                file.seek(at)
+                count = struct.unpack(count_form, file.read(struct.calcsize(count_form)))[0]
+                file.seek(at + struct.calcsize(count_form) + count * entry)
+                at = struct.unpack(place_form, file.read(struct.calcsize(place_form)))[0]
+            except (struct.error, OSError, OverflowError, ValueError):
+                return  # it ends too early, which the library says
 
 
 def _bytes_behind(path: Path) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError, UnknownFormatError
-from .header_claims import check_size, check_text_header
+from .header_claims import check_header, check_size
 from .volume import spans_space
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -49,7 +49,7 @@ def quiet() -> Iterator[None]:
 
 def opened(path: Path, image_io: str = "") -> sitk.ImageFileReader:
     """A reader of ``path`` that has read its header. InputError if ITK cannot make sense of it, or must not."""
-    check_text_header(path)
+    check_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(os.fspath(path))
     reader.SetImageIO(image_io)

@@ -46,7 +46,8 @@ class PretrainingSettings(SettingsRecord):
     )
     same_height: float = setting(
         0.0,
-        "Slices whose relative heights differ by less are no negatives of each other at the same place (0: all are).",
+        "Slices whose relative heights differ by less are no negatives of each other at the same place (0: all are); with "
+        "negatives_from=slice it concerns the contrast of whole slices only.",
         0.0,
         1.0,
     )

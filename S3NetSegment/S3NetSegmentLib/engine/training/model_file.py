@@ -16,7 +16,7 @@ from torch import nn
 from ..errors import InputError
 from ..nets.architectures import OneLevel, build_network
 from ..progress import drain
-from ..weights.checkpoint import read_torch_file
+from ..weights.checkpoint import is_described, read_torch_file
 from ..weights.store import file_digest
 from .label_classes import LabelClass
 from .run_folder import write_torch_file
@@ -92,7 +92,7 @@ def load_model(path: str | os.PathLike, kind: str | None = None) -> Model:
     """
     shown = repr(os.fspath(path))
     content = read_torch_file(path, remedy=_REMEDY)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not is_described(content, but=("tensors",)) or content["format"] != FORMAT:
         raise InputError(
             f"{shown} is no model file of S3NetSegment{_looks_like(content)}; give the model.pt of a training run"
         )
@@ -120,7 +120,7 @@ def is_model_file(path: str | os.PathLike) -> bool:
         content = read_torch_file(path, mapped=True)
     except InputError:
         return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
+    return is_described(content, but=("tensors",)) and content["format"] == FORMAT
 
 
 class EncoderFile(NamedTuple):

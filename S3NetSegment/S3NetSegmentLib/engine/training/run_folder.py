@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..images.files import replacing
+from ..images.files import TEMPORARY, replacing
 from ..images.writing import write_png
 from ..json_file import read_json
 from .heartbeat import Heartbeat
@@ -65,11 +65,14 @@ class RunFolder:
 
     def read_state(self) -> dict:
         """The kept state. Raises InputError if it is damaged or of another kind."""
-        from ..weights.checkpoint import read_torch_file  # imports torch, which looking at a run does not need
+        from ..weights.checkpoint import (
+            is_described,
+            read_torch_file,
+        )  # imports torch, which looking at a run does not need
 
         path = self.path / STATE
         content = read_torch_file(path, remedy=_BEGIN_ANEW)
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        if not is_described(content, but=("task", "optimisation")) or content["format"] != _FORMAT:
             raise InputError(f"{str(path)!r} is no state of a training run; choose another run folder")
         if content.get("version") != _VERSION:
             raise InputError(
@@ -139,6 +142,10 @@ class RunFolder:
             ) from None
         if not is_mine:
             raise InputError(f"run {str(self.path)!r} is running now{self._who()}; stop that one first")
+        for folder in (self.path, self.path / PICTURES):  # what a process that was killed had half written
+            for left in folder.iterdir() if folder.is_dir() else ():
+                if TEMPORARY.fullmatch(left.name):
+                    left.unlink(missing_ok=True)
 
     def beat(self) -> None:
         """A sign of life of the process that has taken the run; cheap, to be given at each step."""

@@ -48,6 +48,23 @@ def read_torch_file(
         raise InputError(f"{name!r} {problem} ({os.path.getsize(path):,} bytes). {remedy}") from error
 
 
+def is_described(content, but: tuple[str, ...]) -> bool:
+    """Whether ``content`` is a collection with a "format", and without tensors outside its entries ``but``: where words and
+    numbers are expected, a comparison with a tensor is no yes or no."""
+    if not isinstance(content, dict) or not isinstance(content.get("format"), str):
+        return False
+    waiting = [value for name, value in content.items() if name not in but]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, torch.Tensor):
+            return False
+        if isinstance(part, Mapping):
+            waiting += part.values()
+        elif isinstance(part, list | tuple | set | frozenset):
+            waiting += part
+    return True
+
+
 def _check_archive(path: str | os.PathLike) -> None:
     """Refuses an archive that would unpack to far more than it is: torch itself never compresses."""
     with zipfile.ZipFile(path) as archive:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import queue
 import threading
 import urllib.error
@@ -14,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import InputError, ResourceError
+from ..images.files import rename_over
 from ..progress import Step, Steps, within
 from .catalogue import WeightsFile, weights_named
 from .checkpoint import recognise_file
@@ -56,7 +56,7 @@ def download_weights(
         _check_received(entry, url, partial, digest)
         yield Step(0.99, "Checking the weights")
         _check_model(entry, partial)
-        os.replace(partial, target)
+        rename_over(partial, target)
     except OSError as error:
         raise _disk_error(error, partial) from error
     return store.settle(StoredWeights(entry.name, target, target.stat().st_size, digest, url))

@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from ...errors import InputError
 from ..header_claims import check_room
 from ..itk_file import quiet
-from .elements import DamagedDicom, NotDicom, read_elements
 from .grid import Grid
+from .parsing import DamagedDicom, NotDicom, read_elements
 
 IMAGE_IO = "GDCMImageIO"
 _ON = 1e-6  # of a step: a slice this near a grid slice is that slice

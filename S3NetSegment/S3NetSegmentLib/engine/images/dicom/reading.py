@@ -66,6 +66,9 @@ def _chosen(path: Path, wanted: str | None) -> Series:
         )
     else:
         series, found = series_of(path)
+    tiled = next((file for file in series.files if file.tiled), None)
+    if tiled is not None:
+        raise InputError(f"DICOM file {str(tiled.path)!r} holds pictures that are tiled from {tiled.tiled}")
     if found.damaged:
         names = ", ".join(found.damaged[:4]) + (", ..." if len(found.damaged) > 4 else "")
         _warn(path, f"{len(found.damaged)} DICOM files are cut off or damaged and were left out: {names}")

@@ -17,7 +17,8 @@ from ...errors import ImageWarning, InputError, ResourceError
 from ..colors import label_colors
 from ..itk_file import LPS_TO_RAS
 from ..segmentation import Segment, Segmentation
-from .elements import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, DicomFile, Elements, NotDicom, read_elements
+from .elements import DicomFile, Elements
+from .parsing import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, NotDicom, read_elements, stored_bytes
 from .pixels import decoded
 from .seg_terms import srgb, terminology_of
 from .series import dicom_files
@@ -177,7 +178,7 @@ class _Planes:
                     f"DICOM SEG {shown} has {len(self._decoded)} frames, but describes {count}; export it again"
                 )
             return
-        self._decoded, self._content = None, np.frombuffer(elements.stored_bytes(), np.uint8)
+        self._decoded, self._content = None, np.frombuffer(stored_bytes(elements), np.uint8)
         if 8 * self._content.size < count * self._rows * self._columns * self._bits:
             raise InputError(f"DICOM SEG {shown} is cut off: frames are missing; copy or export it again")
 

@@ -68,8 +68,7 @@ def write_dicom_seg(
         )
     sources, positions = _sources(grid)
     at = np.rint(grid.places).astype(int)
-    # [frame, row, column, segment]: overlapping segments each have a plane of their own
-    pixels = np.stack([segmentation.mask(s)[at] for s in segmentation.segments], -1).astype(np.uint8)
+    pixels = _pixels(segmentation, at)
     first = sources[0]
     described = str(first.get("SeriesDescription", "") or "")
     with warnings.catch_warnings():
@@ -101,6 +100,18 @@ def write_dicom_seg(
         with replacing(path) as temporary:
             made.save_as(temporary)
     return path
+
+
+def _pixels(segmentation: Segmentation, at: np.ndarray) -> np.ndarray:
+    """The slices ``at`` of the segments: a label map ``[frame, row, column]`` of their numbers or, where they overlap, a plane
+    of its own for each, ``[frame, row, column, segment]``, which takes far more memory."""
+    labels = np.zeros((len(at), *segmentation.layers[0].shape[1:]), np.min_scalar_type(len(segmentation.segments)))
+    for number, segment in enumerate(segmentation.segments, 1):
+        mask = segmentation.mask(segment)[at]
+        if labels[mask].any():
+            return np.stack([segmentation.mask(s)[at] for s in segmentation.segments], -1).astype(np.uint8)
+        labels[mask] = number
+    return labels
 
 
 def _refer_to_frames(made, grid: Grid) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from ...errors import InputError
 from ..files import file_head
 from ..header_claims import check_size
-from .elements import DEFLATED, DamagedDicom, DicomFile, NotDicom, looks_like_dicom, read_elements
+from .elements import DicomFile
+from .parsing import DEFLATED, DamagedDicom, NotDicom, looks_like_dicom, read_elements
 from .slices import DIRECTORY_CLASS, ImageFile, Slice, image_file, kind_of
 
 _MOST_FILES = 200_000

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .elements import DamagedDicom, DicomFile, Elements
+from .elements import DicomFile, Elements
+from .marks import classic_marks, enhanced_marks
+from .parsing import DamagedDicom
 
 SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_WHOLE_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _SHARED, _PER_FRAME = 0x52009229, 0x52009230
 _TIME_POINTERS = (0x00181063, 0x00181065)  # Frame Time, Frame Time Vector
 _CENTIMETRES = 3
@@ -69,6 +72,7 @@ class ImageFile:
     :param frames: how many; ``cine`` if they follow each other in time.
     :param spacing: mm from column to column and from row to row. ``detector_spacing``: measured at the detector.
     :param unknown: what the header should say but does not: "voxel size", "orientation".
+    :param tiled: what its pictures are tiled from, and the way out, in words; "" if they are not.
     """
 
     path: Path
@@ -86,6 +90,7 @@ class ImageFile:
     detector_spacing: bool
     unknown: tuple[str, ...] = ()
     slices: tuple[Slice, ...] = field(default=(), repr=False)
+    tiled: str = ""
 
 
 def kind_of(elements: DicomFile) -> str:
@@ -129,8 +134,16 @@ def image_file(elements: DicomFile) -> ImageFile:
         elements.path, series or stand_in, None if number is None else int(number), description,
         elements.text(0x00080060), elements.text(0x00081030), "LOCALIZER" in kinds[2:], elements.syntax, _size(elements), frames,
         frames > 1 and not enhanced and any(t in _TIME_POINTERS for t in tags),
-        spacing, source == "detector", tuple(unknown), slices,
+        spacing, source == "detector", tuple(unknown), slices, _tiles(elements, kinds),
     )  # fmt: skip
+
+
+def _tiles(elements: DicomFile, kinds: Sequence[str]) -> str:
+    if "MOSAIC" in kinds:
+        return "slices (a Siemens mosaic); convert it to NIfTI, e.g. with dcm2niix"
+    if elements.sop_class == _WHOLE_SLIDE_CLASS:
+        return "parts of a whole slide; export the part that you want as a picture"
+    return ""
 
 
 def _classic_slice(elements: DicomFile, spacing: tuple[float, float]) -> Slice:
@@ -140,7 +153,7 @@ def _classic_slice(elements: DicomFile, spacing: tuple[float, float]) -> Slice:
         elements.path, 0, _size(elements), spacing, _DEFAULT_AXES if axes is None else axes,
         _position(elements.numbers(0x00200032)), elements.number(0x00201041),
         _positive(elements.number(0x00180088)) or _positive(elements.number(0x00180050)) or 1.0,
-        (1.0, 0.0), elements.text(0x00080018), None if number is None else int(number), _classic_marks(elements),
+        (1.0, 0.0), elements.text(0x00080018), None if number is None else int(number), classic_marks(elements),
         (_seconds(elements.text(0x00080032)), _seconds(elements.text(0x00080033)), number or 0.0),
     )  # fmt: skip
 
@@ -177,59 +190,11 @@ def _enhanced_slices(elements: DicomFile, frames: int) -> list[Slice]:
                 (factor, intercept - factor * first_rescale[1]),
                 f"{instance} {index}",
                 index,
-                _enhanced_marks(group),
+                enhanced_marks(group),
                 (float(index),),
             )
         )
     return found
-
-
-def _classic_marks(elements: Elements) -> dict[str, float | str]:
-    marks: dict[str, float | str | None] = {
-        "temporal position": elements.number(0x00200100),
-        "b value": _b_value(elements),
-        "echo time": elements.number(0x00180081),
-        "inversion time": elements.number(0x00180082),
-        "image type": _kind_text(elements.texts(0x00080008)),
-        "tube voltage": elements.number(0x00180060),
-        "kernel": elements.text(0x00181210),
-        "frame time": elements.number(0x00541300),
-        "trigger time": elements.number(0x00181060),
-        "acquisition": elements.number(0x00200012),
-        "gradient": _direction(elements.numbers(0x00189089)),
-    }
-    return {name: _rounded(value) for name, value in marks.items() if value not in (None, "")}
-
-
-def _enhanced_marks(group) -> dict[str, float | str]:
-    diffusion, gradient = group(0x00189117, 0x00189087), group(0x00189117, 0x00189076)
-    marks = {
-        "temporal position": group(0x00209111, 0x00209128).number(0x00209128),
-        "b value": diffusion.number(0x00189087),
-        "echo time": group(0x00189114, 0x00189082).number(0x00189082),
-        "inversion time": group(0x00189115, 0x00189079).number(0x00189079),
-        "image type": next(
-            (t for s in (0x00189226, 0x00189329) if (t := _kind_text(group(s, 0x00089007).texts(0x00089007)))), ""
-        ),
-        "trigger time": group(0x00189118, 0x00209153).number(0x00209153),
-        "stack": group(0x00209111, 0x00209056).text(0x00209056),
-        "acquisition": group(0x00209111, 0x00209156).number(0x00209156),
-        "gradient": _direction(gradient.item(0x00189076).numbers(0x00189089)),
-    }
-    return {name: _rounded(value) for name, value in marks.items() if value not in (None, "")}
-
-
-def _b_value(elements: Elements) -> float | None:
-    """The diffusion b-value in s/mm2, also where Siemens, GE and Philips keep it in private elements."""
-    value = elements.number(0x00189087)
-    if value is None and elements.text(0x00190010).startswith("SIEMENS MR"):
-        value = _text_number(elements.raw(0x0019100C))
-    if value is None and elements.text(0x00430010).startswith("GEMS_PARM"):
-        value = _text_number(elements.raw(0x00431039))
-        value = value if value is None else value % 1e9  # GE adds a flag of 1e9
-    if value is None and elements.text(0x20010010).startswith("Philips Imaging"):
-        value = elements.number(0x20011003)
-    return value
 
 
 def _pixel_spacing(elements: Elements) -> tuple[tuple[float, float], str]:
@@ -270,27 +235,8 @@ def _position(values: Sequence[float]) -> np.ndarray | None:
     return np.array(values[:3]) if len(values) >= 3 and max(map(abs, values[:3])) < 1e7 else None
 
 
-def _direction(values: Sequence[float]) -> str:
-    return ",".join(f"{v:.2f}" for v in values[:3]) if len(values) >= 3 else ""
-
-
-def _kind_text(values: Sequence[str]) -> str:
-    return "/".join(values[2:])
-
-
-def _rounded(value: float | str) -> float | str:
-    return value if isinstance(value, str) else round(value, 2)
-
-
 def _positive(value: float | None) -> float | None:
     return abs(value) if value and 1e-6 < abs(value) < 1e4 else None
-
-
-def _text_number(raw: bytes) -> float | None:
-    try:
-        return float(raw.decode("latin-1").strip(" \0").split("\\")[0])
-    except ValueError:
-        return None
 
 
 def _seconds(text: str) -> float:
