@@ -19,8 +19,9 @@ SUITES = Path(__file__).resolve().parents[1] / "reliability" / "run"
         ("--suite", "arguments", "--lists", "30"),
         ("--suite", "faults", "--faults", "4"),
         ("--suite", "geometry", "--cases", "11"),
+        ("--suite", "night", "--nights", "1"),
     ],
-    ids=["damaged files", "hostile files", "arguments", "faults", "geometries"],
+    ids=["damaged files", "hostile files", "arguments", "faults", "geometries", "killed batches"],
 )
 def test_nothing_is_found_in_the_short_form(arguments):
     done = subprocess.run([sys.executable, SUITES, *arguments], capture_output=True, text=True, check=False)

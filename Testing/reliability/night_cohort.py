@@ -24,8 +24,8 @@ from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image
 
 ACDC = {"Right ventricle": 1, "Myocardium": 2, "Left ventricle": 3}
-TEST_PATIENTS = ("062", "063", "081", "082", "083")  # of the heart; the model is trained on the other ten
-TEST_FRAMES = {"062": ("ED", "ES"), "081": ("ED", "ES")}  # otherwise ED only
+HIPPOCAMPUS = {"Anterior": 1, "Posterior": 2}
+TESTED = 7  # hippocampi, the last ones; the model is trained on the other 33
 ORGANS = {"Spleen": 1, "Right kidney": 2, "Left kidney": 3, "Liver": 5}
 
 
@@ -95,13 +95,13 @@ def shared_cohort(folder: Path, minutes: float) -> Cohort:
             "the labelled data folder is not there: put it at ../shared/data beside the repository, or leave --data out"
         )
     rows = [*_points(), *_drawings(folder)]
-    for patient in TEST_PATIENTS:
-        for frame in TEST_FRAMES.get(patient, ("ED",)):
-            image, labels = _pair("mr_cardiac_acdc", f"patient{patient}_{frame}")
-            row = _row("apply", image, f"heart by model/patient {patient} {frame}", {})
-            rows.append(Planned(row, labels, {name: (value,) for name, value in ACDC.items()}))
+    for image in _hippocampi()[-TESTED:]:
+        name = image.name.removesuffix("_image.nii.gz")
+        row = _row("apply", image, f"by model/{name}", {})
+        labels = image.with_name(f"{name}_label.nii.gz")
+        rows.append(Planned(row, labels, {part: (value,) for part, value in HIPPOCAMPUS.items()}))
     rows.append(_damaged(_pair("mr_cardiac_acdc", "patient001_ED")[0], folder))
-    return Cohort(rows, _heart_training(folder), ("--preset", "tiny", "--minutes", str(minutes)))
+    return Cohort(rows, _training(folder), ("--preset", "tiny", "--minutes", str(minutes)))
 
 
 def _points() -> list[Planned]:
@@ -128,9 +128,9 @@ def _points() -> list[Planned]:
 
 def _drawings(folder: Path) -> list[Planned]:
     """Few-shot: three drawn slices, or all of another patient."""
-    hippocampus, rows = {"Anterior": 1, "Posterior": 2}, []
+    rows = []
     for sets, names, values in (
-        ("mr_hippocampus_msd", ("hippocampus_003", "hippocampus_004", "hippocampus_011", "hippocampus_014"), hippocampus),
+        ("mr_hippocampus_msd", ("hippocampus_003", "hippocampus_004", "hippocampus_011", "hippocampus_014"), HIPPOCAMPUS),
         ("mr_cardiac_acdc", ("patient001_ED", "patient022_ES", "patient041_ED"), ACDC),
         ("ct_abdomen_totalseg", ("ctA",), ORGANS),
         ("mr_spinalcord_sct", ("t2",), {"Cord": 1}),
@@ -141,30 +141,32 @@ def _drawings(folder: Path) -> list[Planned]:
     (image, labels), (other, drawn) = (_pair("mr_hippocampus_msd", f"hippocampus_{n}") for n in ("015", "017"))
     row = _row("few-shot", image, "from another patient/hippocampus_015", {})
     row |= {"support": str(drawn), "support_image": str(other), "drawn": "all"}
-    rows.append(Planned(row, labels, {f"Segment {v}": (v,) for v in hippocampus.values()}))
+    rows.append(Planned(row, labels, {f"Segment {v}": (v,) for v in HIPPOCAMPUS.values()}))
     return rows
 
 
-def _heart_training(folder: Path) -> Path:
-    """The ten other patients with their labels, and the test patients' images named as what must not be trained on."""
+def _training(folder: Path) -> Path:
+    """All hippocampi, those to be tested named as what must not be trained on."""
     training = folder / "training"
     if training.exists():
         return training
     for part in ("images", "labels"):
         (training / part).mkdir(parents=True)
-    for image in sorted((SHARED_DATA / "mr_cardiac_acdc").glob("*_image.nii.gz")):
-        case = image.name.removesuffix("_image.nii.gz")
-        labels = image.with_name(f"{case}_label.nii.gz")
-        for source, part in ((image, "images"), (labels, "labels")):
-            os.symlink(source, training / part / f"{case}.nii.gz")
-    cases = sorted(path.name.removesuffix(".nii.gz") for path in (training / "images").iterdir())
+    cases = [image.name.removesuffix("_image.nii.gz") for image in _hippocampi()]
+    for case, image in zip(cases, _hippocampi(), strict=True):
+        os.symlink(image, training / "images" / f"{case}.nii.gz")
+        os.symlink(image.with_name(f"{case}_label.nii.gz"), training / "labels" / f"{case}.nii.gz")
     description = {
-        "patients": {case: case.split("_")[0] for case in cases},
-        "splits": {"test": [f"patient{number}" for number in TEST_PATIENTS]},
-        "classes": [{"name": name, "value": value} for name, value in ACDC.items()],
+        "patients": {case: case for case in cases},
+        "splits": {"test": cases[-TESTED:]},
+        "classes": [{"name": name, "value": value} for name, value in HIPPOCAMPUS.items()],
     }
     (training / "cohort.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
     return training
+
+
+def _hippocampi() -> list[Path]:
+    return sorted((SHARED_DATA / "mr_hippocampus_msd").glob("*_image.nii.gz"))
 
 
 def _pair(folder: str, name: str) -> tuple[Path, Path]:

@@ -20,7 +20,7 @@ from ..images.itk_file import opened
 from .case import Case
 
 # What a process holds before its image, MB; bytes for each voxel of the image; more of them where confidence is written.
-_NEEDS = {"segment": (640, 12, 5), "few-shot": (640, 26, 1), "apply": (440, 7, 2)}
+_NEEDS = {"segment": (640, 7, 4), "few-shot": (640, 26, 1), "apply": (440, 7, 2)}
 _DICOM_VOXEL = 2  # bytes, where only the size of the files is looked at
 
 

@@ -23,7 +23,7 @@ th[aria-sort=descending] button::after { content: " \\25bc"; }
 td.number { white-space: nowrap; }
 td.why { color: var(--why); }
 td.reason { min-width: 7rem; max-width: 14rem; overflow-wrap: anywhere; }
-td.name { min-width: 10rem; max-width: 22rem; overflow-wrap: anywhere; }
+td.name { min-width: 13rem; max-width: 22rem; overflow-wrap: anywhere; }
 td.remarks { min-width: 17rem; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
 td.picture { width: 120px; }
