@@ -155,11 +155,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         """
         return self._drained(self.segmentSteps(volumeNode, points, notPoints, **options))
 
-    def segmentSteps(
-        self, volumeNode, points=None, notPoints=None, radius=None, scope="volume", sliceRange=None,
-        axis="auto", sliceNode=None, roiNode=None, segmentationNode=None, segmentId="", regions=None,
-        granularity=None, settings=None, preset="default", seed=None, device="auto", confidence=False,
-    ):  # fmt: skip
+    def segmentSteps(self, volumeNode, points=None, notPoints=None, **options):
         """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node.
 
         Nothing is written to the scene before the end; a dropped generator leaves no trace.
@@ -174,6 +170,9 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param segmentationNode: where to write; None makes a new node.
         :param segmentId: segment that takes the object; "" makes a new one.
         :param regions: number of regions; None: the middle one of those prepared.
+        :param regionsOnly: leave the automatic object out.
+        :param pixels: like ``points``, as voxels (i, j, k) counted from 0. ``notPixels``: like ``notPoints``.
+        :param step: take the object that many steps larger (smaller). ``alternative``: one of the best answers, from 1.
         :param granularity: step of the object's ladder from 0; None: automatic.
         :param settings: name -> value of engine settings that differ from the preset.
         :param preset: "default" or "paper".
@@ -184,10 +183,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         """
         from S3NetSegmentLib.panel.segment_script import segment_steps
 
-        return segment_steps(
-            volumeNode, points, notPoints, radius, scope, sliceRange, axis, sliceNode, roiNode, segmentationNode, segmentId,
-            regions, granularity, settings, preset, seed, device, confidence,
-        )  # fmt: skip
+        return segment_steps(volumeNode, {"points": points, "notPoints": notPoints, **options})
 
     def fewShot(self, volumeNode, segmentationNode, segmentIds=None, slices=None, otherVolumeNode=None, **options):
         """Carries what is drawn on a few slices of ``segmentationNode`` to all others; returns the segmentation node that

@@ -11,7 +11,7 @@ import pytest
 from S3NetSegmentLib.cli import main
 from S3NetSegmentLib.cli.arguments import join_coordinates
 from S3NetSegmentLib.engine import InputError, Segment, Volume
-from S3NetSegmentLib.engine.few_shot.support_files import SupportFile, read_support
+from S3NetSegmentLib.engine.few_shot.support_files import read_support
 from S3NetSegmentLib.engine.images.writing import write_image
 
 TERMINOLOGY = (
@@ -69,8 +69,8 @@ def support_of(text):
     """The support that the command would use."""
     arguments = main.build_parser().parse_args(["few-shot", "ct.nii.gz", "-o", "out.nrrd", *text.split()])
     arguments.check(arguments)
-    files = [SupportFile(**drawing) for drawing in arguments.support]
-    return read_support(files, IMAGE, arguments.axis, arguments.segments, complete=not arguments.partial)
+    task = arguments.task
+    return read_support(list(task.files), IMAGE, task.axis, list(task.segments), complete=not task.partial)
 
 
 def contents(support):

@@ -16,7 +16,9 @@ CORD = str(SAMPLE_DATA / "mr_spinal_cord.nii.gz")
 
 
 def parsed(text):
-    return main.build_parser().parse_args(join_coordinates(text.split()))
+    arguments = main.build_parser().parse_args(join_coordinates(text.split()))
+    arguments.check(arguments)
+    return arguments
 
 
 @pytest.mark.parametrize("options", [(), ("-S",)], ids=["with packages", "without any package"])
@@ -36,15 +38,15 @@ def test_the_help_shows_examples_and_exit_codes():
 
 def test_points_with_minus_signs_and_several_after_one_option_are_read():
     arguments = parsed("segment --point -12.5,30,4 -1e1,.5,-3 image.png -o out.seg.nrrd --not-point 1,2,3")
-    assert arguments.point == [(-12.5, 30, 4), (-10, 0.5, -3)]
-    assert arguments.not_point == [(1, 2, 3)]
+    assert arguments.task.points == ((-12.5, 30, 4), (-10, 0.5, -3))
+    assert arguments.task.not_points == ((1, 2, 3),)
     assert arguments.image == "image.png"
 
 
 def test_options_with_points_may_be_repeated_and_joined_by_an_equals_sign():
     arguments = parsed("segment image.png -o out.png --pixel=3,4 --pixel 5,6,7 8,9 --step -2")
-    assert arguments.pixel == [(3, 4), (5, 6, 7), (8, 9)]
-    assert arguments.step == -2
+    assert arguments.task.pixels == ((3, 4), (5, 6, 7), (8, 9))
+    assert arguments.task.step == -2
 
 
 def test_a_file_after_a_point_is_the_image_even_if_its_name_starts_with_a_digit():
@@ -66,8 +68,8 @@ BAD = {
     "segment {skin} -o out.png --pixel -1,2": "'-1,2' is outside",
     "segment {skin} -o out.png --pixel 999,2": "pixel 999,2 is outside image",
     "segment {skin} -o out.png --point 5000,0,0": "point 5000,0,0 (RAS, mm) is outside image",
-    "segment {skin} -o out.png --not-pixel 1,2": "1,2 needs a --point",
-    "segment {skin} -o out.png --radius 5": "--radius 5 needs a --point",
+    "segment {skin} -o out.png --not-pixel 1,2": "--not-pixel 1,2: points outside need --point or --pixel",
+    "segment {skin} -o out.png --radius 5": "--radius 5 needs --point or --pixel",
     "segment {skin} -o out.png --pixel 1,2 --radius -5": "'-5' is not a length",
     "segment {skin} -o out.png --pixel 1,2 --radius inf": "'inf' is not a length",
     "segment {skin} -o out.png --pixel 1,2 --regions 3": "--regions 3 has no meaning with points",
@@ -80,9 +82,9 @@ BAD = {
     "segment {skin} -o out.png --slice 3 --slices 1:4": "--slices",
     "segment {cord} -o out.nrrd --slice 900": "slice 900 along",
     "segment {cord} -o out.nrrd --slice -1": "'-1'",
-    "segment {cord} -o out.nrrd --slices 5": "'5' is not a range",
+    "segment {cord} -o out.nrrd --slices 900": "slice 900 along",
     "segment {cord} -o out.nrrd --slices 9:5": "'9:5' ends before it begins",
-    "segment {cord} -o out.nrrd --slices -3:5": "'-3:5' is not a range",
+    "segment {cord} -o out.nrrd --slices -3:5": "'-3:5' are not slices",
     "segment {cord} -o out.nrrd --slices 50:70": "slices 50 to 70",
     "segment {cord} -o out.nrrd --axis w": "'w'",
     "segment {cord} -o out.nrrd --frame 2": "frame is 2",
@@ -98,7 +100,7 @@ BAD = {
     "segment {skin} -o {skin}": "is the input image",
     "segment missing.png -o out.png": "'missing.png'",
     "segment {skin} -o out.png --preset best": "'best'",
-    "segment {skin} -o out.png --set channels": "'channels' is not understood",
+    "segment {skin} -o out.png --set channels": "'channels' is not a setting; write NAME=VALUE",
     "segment {skin} -o out.png --set colour=3": "'colour=3' is not understood",
     "segment {skin} -o out.png --set channels=1000": "channels is 1000",
     "segment {skin} -o out.png --set channels=many": "'many'",

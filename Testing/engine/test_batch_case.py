@@ -27,6 +27,8 @@ from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.methods.segment_task import segment_image
 from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
 from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
+from S3NetSegmentLib.engine.tasks.few_shot import FewShotTask
+from S3NetSegmentLib.engine.tasks.segment import SegmentTask
 from S3NetSegmentLib.engine.training.label_classes import LabelClass
 from S3NetSegmentLib.engine.training.model_file import Model, save_model
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
@@ -61,7 +63,7 @@ def test_a_case_leaves_its_results_and_a_record_that_describes_them(tmp_path, di
     found = read_segmentation(tmp_path / "out" / "a.seg.nrrd")
     object_mask = found.mask(found.segments[0])[0]
     assert 2 * (object_mask & mask).sum() / (object_mask.sum() + mask.sum()) > 0.9
-    alone = drain(segment_image(read_image(case.image), case.segment_task()))
+    alone = drain(segment_image(read_image(case.image), case.task))
     assert (alone.segmentation.layers[0][0] == object_mask).all()
     (segment,) = record["segments"]
     assert segment["name"] == "Object" and segment["volume_ml"] == pytest.approx(object_mask.sum() / 1000)
@@ -193,8 +195,10 @@ def test_a_finished_case_is_skipped_only_on_request(finished):
 
 def test_other_settings_make_a_case_unfinished(finished):
     case, folder = finished
-    for change in ({"settings": ("work_size=96",)}, {"seed": 4}, {"pixels": ((1, 1),)}, {"method": "few-shot"}):
-        assert reason(dataclasses.replace(case, **change), folder) == "other settings or version"
+    for change in ({"settings": ("work_size=96",)}, {"seed": 4}, {"pixels": ((1, 1),)}):
+        other = dataclasses.replace(case, task=dataclasses.replace(case.task, **change))
+        assert reason(other, folder) == "other settings or version"
+    assert reason(dataclasses.replace(case, task=FewShotTask()), folder) == "other settings or version"
     assert reason(dataclasses.replace(case, row="row 77"), folder) == "finished"
 
 
@@ -355,7 +359,9 @@ def test_leftovers_of_a_killed_batch_are_removed_and_nothing_else(finished):
 def test_a_finished_case_of_a_large_volume_is_recognised_without_reading_it(tmp_path, monkeypatch):
     array = np.random.default_rng(0).normal(100, 20, (3, 24, 24)).astype(np.int16)
     write_image(Volume(array, np.eye(4), "v"), tmp_path / "v.nii.gz")
-    case = Case("row 2", str(tmp_path / "v.nii.gz"), "v.seg.nrrd", settings=(QUICK,), regions=2, regions_only=True)
+    case = Case(
+        "row 2", str(tmp_path / "v.nii.gz"), "v.seg.nrrd", SegmentTask(settings=(QUICK,), regions=2, regions_only=True)
+    )
     assert run_case(case, tmp_path / "out")["status"] == "done"
     from S3NetSegmentLib.engine.batch import fingerprint
 

@@ -55,10 +55,10 @@ def test_csv_and_json_say_the_same(folder):
     from_json = cases_of(folder, json.dumps(plain), "m.json")
     assert [c.what_counts() for c in from_csv] == [c.what_counts() for c in from_json]
     first, second = from_csv
-    assert first.points == ((-28, -24, 0), (-20, -24, 0)) and first.radius == 12 and first.seed == 3
+    assert first.task.points == ((-28, -24, 0), (-20, -24, 0)) and first.task.radius == 12 and first.task.seed == 3
     assert first.image == str(folder / "in" / "a.png")
     assert first.output == "x/a.seg.nrrd" and first.outputs()["confidence"] == "x/a_confidence.nii.gz"
-    assert second.drawn == ((4, 8),) and second.support == (str(folder / "drawn.seg.nrrd"),)
+    assert second.task.drawn == ((4, 8),) and second.task.support == (str(folder / "drawn.seg.nrrd"),)
     assert second.output == "ball.nii.gz" and second.name == "ball"
 
 
@@ -71,7 +71,7 @@ def test_csv_and_json_say_the_same(folder):
 def test_drawn_slices_are_numbers_and_ranges(folder, written, meant):
     row = {"image": "ball.nii.gz", "method": "few-shot", "support": "drawn.seg.nrrd", "drawn": written}
     (case,) = cases_of(folder, json.dumps([row]), "m.json")
-    assert case.drawn == (meant,)
+    assert case.task.drawn == (meant,)
 
 
 def test_each_drawing_has_its_own_slices_and_all_is_for_one_of_another_image(folder):
@@ -81,25 +81,25 @@ def test_each_drawing_has_its_own_slices_and_all_is_for_one_of_another_image(fol
         "ball.nii.gz,few-shot,drawn.seg.nrrd;drawn.seg.nrrd,;in/a.png,4-5;all,x\n"
         "ball.nii.gz,few-shot,drawn.seg.nrrd,in/a.png,ALL,y\n",
     )
-    assert first.drawn == ((4, 5), "all") and second.drawn == ("all",)
-    assert [file.drawn for file in first.few_shot_task().files] == [(4, 5), "all"]
+    assert first.task.drawn == ((4, 5), "all") and second.task.drawn == ("all",)
+    assert [file.drawn for file in first.task.files] == [(4, 5), "all"]
 
 
 def test_defaults_fill_what_a_row_leaves_open(folder, monkeypatch):
     monkeypatch.chdir(folder / "in")
     cases = cases_of(folder, "image,seed\nin/a.png,\nin/b.png,7\n", defaults={"seed": "5", "regions": "3"})
-    assert [(c.seed, c.regions) for c in cases] == [(5, 3), (7, 3)]
+    assert [(c.task.seed, c.task.regions) for c in cases] == [(5, 3), (7, 3)]
     few = {"method": "few-shot", "support": "../drawn.seg.nrrd"}
     (case,) = cases_of(folder, "image\nball.nii.gz\n", defaults=few)
-    assert case.support == (str(folder / "drawn.seg.nrrd"),)
+    assert case.task.support == (str(folder / "drawn.seg.nrrd"),)
     shared = {"defaults": {"regions": 3}, "cases": [{"image": "in/a.png"}, {"image": "in/b.png", "regions": 5}]}
-    assert [c.regions for c in cases_of(folder, json.dumps(shared), "m.json")] == [3, 5]
+    assert [c.task.regions for c in cases_of(folder, json.dumps(shared), "m.json")] == [3, 5]
 
 
 def test_tables_of_other_programs_are_read(folder):
     semicolons = '\ufeffImage;Method;Pixels\r\nin/a.png;segment;"28,24"\r\n;;\r\nin/b.png;segment;28,24\r\n'
     cases = cases_of(folder, semicolons)
-    assert [c.pixels for c in cases] == [((28, 24),)] * 2 and cases[1].row == "row 4"
+    assert [c.task.pixels for c in cases] == [((28, 24),)] * 2 and cases[1].row == "row 4"
     assert len(cases_of(folder, "image\tregions\nin/a.png\t3\n", "m.tsv")) == 1
 
 
@@ -108,7 +108,7 @@ def test_a_folder_is_a_manifest_of_its_images(folder):
     write_disk(folder / "in" / "deep" / "c.png")
     assert [c.output for c in read_manifest(folder / "in", folder / "out")] == ["a.seg.nrrd", "b.seg.nrrd"]
     found = read_manifest(folder / "in", folder / "out", pattern="**/*.png", defaults={"regions": "3"})
-    assert [c.output for c in found] == ["a.seg.nrrd", "b.seg.nrrd", "deep/c.seg.nrrd"] and found[0].regions == 3
+    assert [c.output for c in found] == ["a.seg.nrrd", "b.seg.nrrd", "deep/c.seg.nrrd"] and found[0].task.regions == 3
 
 
 def test_results_of_an_earlier_batch_are_not_taken_for_images(folder):
@@ -163,7 +163,7 @@ def test_everything_wrong_is_said_at_once_with_its_row(folder):
         ({"slices": "9:3"}, "ends before it begins"),
         ({"confidence": "perhaps"}, "neither true nor false"),
         ({"settings": "work_size"}, "NAME=VALUE"),
-        ({"image": ["a", "b"]}, "is no text"),
+        ({"image": ["a", "b"]}, "is not a text"),
     ],
 )  # fmt: skip
 def test_contradictions_and_wrong_values_are_refused(folder, row, told):

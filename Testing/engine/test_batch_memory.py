@@ -13,6 +13,7 @@ from S3NetSegmentLib.engine.batch.resume import make_plan
 from S3NetSegmentLib.engine.batch.run import run_plan
 from S3NetSegmentLib.engine.batch.workers import Processes
 from S3NetSegmentLib.engine.images.writing import write_image
+from S3NetSegmentLib.engine.tasks.segment import SegmentTask
 
 
 def case_of(folder, shape=(6, 128, 128), name="v", **options):
@@ -23,7 +24,11 @@ def case_of(folder, shape=(6, 128, 128), name="v", **options):
         noise = np.random.default_rng(0).normal(0, 10, shape)
         write_image(Volume((100 + 200 * ball + noise).astype(np.int16), np.eye(4), name), path)
     return Case(
-        f"row {name}", str(path), f"{name}.seg.nrrd", pixels=((60, 60, shape[0] // 2),), settings=(QUICK,), **options
+        f"row {name}",
+        str(path),
+        f"{name}.seg.nrrd",
+        SegmentTask(pixels=((60, 60, shape[0] // 2),), settings=(QUICK,)),
+        **options,
     )
 
 

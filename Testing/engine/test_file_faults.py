@@ -14,6 +14,7 @@ from S3NetSegmentLib.engine.batch.case import Case
 from S3NetSegmentLib.engine.batch.one_case import run_case
 from S3NetSegmentLib.engine.images import files
 from S3NetSegmentLib.engine.images.writing import write_image
+from S3NetSegmentLib.engine.tasks.apply import ApplyTask
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 
 
@@ -72,7 +73,7 @@ def test_another_model_with_the_same_time_in_the_place_of_the_first_is_not_taken
     write_image(Volume(np.random.default_rng(0).random((4, 48, 48), np.float32), np.eye(4), "v"), tmp_path / "v.nii.gz")
     model = write_model(tmp_path / "model.pt", provenance={"method": "first"})
     facts = os.stat(model)
-    case = Case("row 2", str(tmp_path / "v.nii.gz"), "a.seg.nrrd", method="apply", model=str(model))
+    case = Case("row 2", str(tmp_path / "v.nii.gz"), "a.seg.nrrd", ApplyTask(str(model)))
     assert run_case(case, tmp_path / "out", "cpu")["status"] == "done"
     first = (tmp_path / "out" / "a.seg.nrrd").read_bytes()
     time.sleep(0.02)

@@ -7,11 +7,12 @@ from dicom_files import described_segment, plane_groups, segmentation_elements, 
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.errors import ImageWarning
-from S3NetSegmentLib.engine.few_shot.support_files import SupportFile, read_support
+from S3NetSegmentLib.engine.few_shot.support_files import read_support
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import on_grid_of, read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.metrics import compare_segmentations
+from S3NetSegmentLib.engine.tasks.few_shot import SupportFile
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 
 STEP = 2.5

@@ -57,16 +57,16 @@ def _image(make: Callable, name: str) -> Callable:
 
 
 def _segmentation(work: Path, rng, ball):
-    from S3NetSegmentLib.engine.few_shot.support_files import SupportFile
     from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
-    from S3NetSegmentLib.engine.methods.few_shot_task import FewShotTask, read_drawings
+    from S3NetSegmentLib.engine.methods.few_shot_task import read_drawings
+    from S3NetSegmentLib.engine.tasks.few_shot import FewShotTask
 
     path = work / "a.seg.nrrd"
     hostile_images.seg_nrrd(path, rng)
 
     def read():
         read_segmentation(path)
-        read_drawings(ball, FewShotTask((SupportFile(str(path), None, None),)))
+        read_drawings(ball, FewShotTask((str(path),)))
 
     return read
 

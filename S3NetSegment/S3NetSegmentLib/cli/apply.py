@@ -8,7 +8,7 @@ import os
 import time
 
 from .. import __version__
-from .arguments import add_common, add_pictures, add_which_image, check_file_names, device, outputs_of
+from .arguments import add_common, add_device, add_pictures, add_which_image, check_file_names, outputs_of
 from .terminal import ProgressDisplay, shown_path
 
 DESCRIPTION = """\
@@ -33,10 +33,7 @@ def register(commands) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
     add_which_image(parser)
     add_pictures(parser)
-    parser.add_argument(
-        "--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}",
-        help="auto (the default) takes CUDA if there is one, else the Apple GPU, else the CPU; also cuda:1 and the like",
-    )  # fmt: skip
+    add_device(parser)
     add_common(parser)
     parser.set_defaults(
         run=run,

@@ -10,7 +10,7 @@ import sys
 import time
 
 from .. import __version__
-from .arguments import add_common, device, whole
+from .arguments import add_common, add_device, whole
 from .batch_plan import print_columns, print_plan, resources
 from .terminal import ProgressDisplay, shown_path
 
@@ -63,10 +63,7 @@ def register(commands) -> None:
     group.add_argument(
         "--scheduler", metavar="ADDRESS", help="a running dask.distributed scheduler, e.g. tcp://node1:8786"
     )
-    group.add_argument(
-        "--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}",
-        help="auto (the default) takes CUDA if there is one, else the Apple GPU, else the CPU",
-    )  # fmt: skip
+    add_device(group)
     add_common(parser)
     parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
 

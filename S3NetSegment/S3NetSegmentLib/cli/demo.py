@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from .. import __version__
-from .arguments import add_common, device
+from .arguments import add_common, add_device
 from .environment import REPOSITORY
 from .terminal import ProgressDisplay, shown_path
 
@@ -32,7 +32,7 @@ def register(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("-o", "--output", metavar="DIR", default=DEFAULT_FOLDER, help="where the results go")
-    parser.add_argument("--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}", help="as for segment")
+    add_device(parser)
     add_common(parser)
     parser.set_defaults(run=run, check=lambda arguments: None)
 

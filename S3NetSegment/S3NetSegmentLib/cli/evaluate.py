@@ -8,7 +8,7 @@ import json
 import os
 
 from .. import __version__
-from .arguments import add_common, check_result_folder, device
+from .arguments import add_common, add_device, check_result_folder
 from .terminal import ProgressDisplay, shown_path
 
 DESCRIPTION = """\
@@ -38,9 +38,7 @@ def register(commands) -> None:
     )  # fmt: skip
     parser.add_argument("--seen-cases", action="store_true", help="also score cases that the model was trained on")
     parser.add_argument("--skip-bad", action="store_true", help="leave out cases that cannot be read, and say so")
-    parser.add_argument(
-        "--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}", help="as for the other commands"
-    )
+    add_device(parser)
     add_common(parser)
     parser.set_defaults(run=run, check=lambda arguments: check_result_folder(arguments, parser))
 

@@ -6,16 +6,10 @@ import argparse
 import json
 import time
 
-from .arguments import (
-    add_common,
-    add_computing,
-    add_pictures,
-    add_slice_axis,
-    add_which_image,
-    check_file_names,
-    slice_numbers,
-    slice_range,
-)
+from ..engine.tasks.drawn_numbers import drawn_numbers
+from ..engine.tasks.few_shot import COMPUTING, DRAWING, FEW_SHOT_PART, FewShotTask
+from .arguments import add_common, add_device, add_pictures, add_which_image, check_file_names
+from .options import add_task_options, argument_type, refuse_contradictions, task_from
 from .terminal import ProgressDisplay
 
 DESCRIPTION = """\
@@ -44,13 +38,12 @@ def register(commands) -> None:
     )  # fmt: skip
     parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
-    _add_drawing(parser.add_argument_group("what is drawn (repeat --support for several drawings)"))
-    group = parser.add_argument_group("which part of the image, and further results")
-    group.add_argument("--slices", type=slice_range, metavar="A:B", help="only slices A to B, both included")
-    add_which_image(group)
-    add_pictures(group)
-    _add_method(parser.add_argument_group("how"))
-    add_computing(parser, example="target=scattered", presets=False)
+    groups = {DRAWING: parser.add_argument_group(DRAWING)}
+    _add_drawing(groups[DRAWING])
+    add_task_options(parser, FewShotTask, groups)
+    add_which_image(groups[FEW_SHOT_PART])
+    add_pictures(groups[FEW_SHOT_PART])
+    add_device(groups[COMPUTING])
     add_common(parser)
     parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
 
@@ -64,28 +57,12 @@ def _add_drawing(group) -> None:
         help="the drawing before it belongs to this image, not IMAGE",
     )
     group.add_argument(
-        "--drawn", action=_OfDrawing, type=slice_numbers, metavar="K,K,...|all",
+        "--drawn", action=_OfDrawing, type=argument_type(drawn_numbers), metavar="K,K,...|all",
         help="the drawn slices, counted from 0, also ranges A-B; also those on which you say that there is nothing",
     )  # fmt: skip
-    group.add_argument(
-        "--segments", action="append", metavar="NAME,...", default=[], help="only these segments of the drawing"
-    )
-    group.add_argument(
-        "--partial", action="store_true", help="only what lies near the drawing is background on a drawn slice"
-    )
-    add_slice_axis(group, "auto (the default) takes the one along which the fewest hold labels")
 
 
-def _add_method(group) -> None:
-    group.add_argument(
-        "--method", choices=("default", "alpnet"),
-        help="default: drawn masks are carried, corrected and voted on; alpnet: prototypes of an encoder alone",
-    )  # fmt: skip
-    group.add_argument(
-        "--encoder", metavar="NAME|FILE", default="auto",
-        help="pretrained features: auto (the default) takes DINOv2 weights if 's3net weights' has put some here, default takes "
-        "none, else dinov2-... or a file",
-    )  # fmt: skip
+_FIELDS = {"support": "labels", "support_image": "image", "drawn": "drawn"}
 
 
 class _OfDrawing(argparse.Action):
@@ -105,11 +82,9 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
                 parser.error("--support and --support-image need the name of a file")
         inputs |= {f"the drawing {drawing['labels']!r}": drawing["labels"]}
         inputs |= {f"the image {drawing['image']!r}": drawing["image"]} if drawing["image"] else {}
-    for text in arguments.segments:
-        if not text.strip(" ,"):
-            parser.error(f"--segments {text!r} names no segment; write names as in the drawing, e.g. liver,spleen")
-    if arguments.method == "alpnet" and arguments.encoder == "default":
-        parser.error("--method alpnet needs an encoder; name one, e.g. --encoder dinov2-vits14-reg4")
+    given = {name: tuple(drawing[key] for drawing in arguments.support) for name, key in _FIELDS.items()}
+    arguments.task = task_from(FewShotTask, arguments, **given)
+    refuse_contradictions(arguments.task, parser)
     check_file_names(arguments, parser, inputs)
 
 
@@ -145,8 +120,8 @@ def run(arguments: argparse.Namespace) -> int:
     clock = time.perf_counter
     marks = {"start": clock()}
     with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
-        task = task_of(arguments)
-        task.settings()  # wrong ones are refused before the image is read
+        task = arguments.task
+        task.engine_settings()  # wrong ones are refused before the image is read
         check_outputs(arguments)
         volume = read_image(arguments.image, arguments.frame, arguments.series)
         check_outputs(arguments, volume)
@@ -165,14 +140,3 @@ def run(arguments: argparse.Namespace) -> int:
     elif not arguments.quiet:
         print_summary(summary)
     return 0
-
-
-def task_of(arguments: argparse.Namespace):
-    """The FewShotTask that the arguments ask for."""
-    from ..engine.few_shot.support_files import SupportFile
-    from ..engine.methods.few_shot_task import FewShotTask
-
-    return FewShotTask(
-        tuple(SupportFile(**drawing) for drawing in arguments.support), arguments.axis, tuple(arguments.segments),
-        arguments.partial, arguments.slices, arguments.encoder, arguments.method, tuple(arguments.assignments), arguments.seed,
-    )  # fmt: skip

@@ -8,20 +8,10 @@ import os
 import time
 
 from .. import __version__
-from .arguments import (
-    add_common,
-    add_computing,
-    add_pictures,
-    add_slice_axis,
-    add_which_image,
-    check_file_names,
-    millimetres,
-    outputs_of,
-    position,
-    slice_range,
-    voxel,
-    whole,
-)
+from ..engine.tasks.segment import COMPUTING, SEGMENT_PART, SEGMENT_RESULTS, SegmentTask
+from .arguments import add_common, add_device, add_pictures, add_which_image, check_file_names, outputs_of
+from .explaining import write_explanation
+from .options import add_task_options, refuse_contradictions, task_from
 from .terminal import ProgressDisplay, shown_path
 
 DESCRIPTION = """\
@@ -39,6 +29,7 @@ examples:
   s3net segment skin.jpg -o lesion.png --pixel 120,80 --step 2
   s3net segment ct.nii.gz -o liver.seg.nrrd --point -60.5,10,120 --not-point -20,30,120
   s3net segment ct.nii.gz -o slice.seg.nrrd --slice 40 --regions 6 --json
+  s3net segment ct.nii.gz -o liver.seg.nrrd --pixel 50,60,40 --explain why.png
   s3net segment dicom_folder -o regions.nii.gz --slices 20:60 --device cuda"""
 
 
@@ -50,61 +41,24 @@ def register(commands) -> None:
     )  # fmt: skip
     parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
-    _add_points(parser.add_argument_group("which object (positions may be repeated, and several follow one option)"))
-    _add_part(parser.add_argument_group("which part of the image"))
-    group = parser.add_argument_group("regions and further results")
-    group.add_argument(
-        "--regions", type=whole(2, 16), metavar="N",
-        help="number of regions without points, 2 to 16 (default 4)",
+    groups = add_task_options(parser, SegmentTask, {})
+    add_which_image(groups[SEGMENT_PART])
+    add_pictures(groups[SEGMENT_RESULTS])
+    groups[SEGMENT_RESULTS].add_argument(
+        "--explain", metavar="FILE.png",
+        help="also show why the object was chosen: pictures of the candidates there, and all that was measured of them in "
+        "FILE.csv",
     )  # fmt: skip
-    group.add_argument("--regions-only", action="store_true", help="leave the automatic object out")
-    add_pictures(group)
-    add_computing(parser)
+    add_device(groups[COMPUTING])
     add_common(parser)
     parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
 
 
-def _add_points(group) -> None:
-    several = {"action": "append", "default": []}
-    group.add_argument("--point", type=position, metavar="R,A,S", help="inside the object, patient mm", **several)
-    group.add_argument("--not-point", type=position, metavar="R,A,S", help="outside the object, patient mm", **several)
-    group.add_argument("--pixel", type=voxel, metavar="i,j[,k]", help="inside, as a voxel counted from 0", **several)
-    group.add_argument("--not-pixel", type=voxel, metavar="i,j[,k]", help="outside, as a voxel", **several)
-    group.add_argument("--radius", type=millimetres, metavar="MM", help="rough radius of the object")
-    either = group.add_mutually_exclusive_group()
-    either.add_argument(
-        "--step", type=whole(-1000, 1000), metavar="N", default=0,
-        help="take the Nth larger candidate than the automatic choice; smaller with a minus",
-    )  # fmt: skip
-    either.add_argument(
-        "--alternative", type=whole(1, 3), metavar="{1,2,3}", help="take one of the three best distinct answers"
-    )
-
-
-def _add_part(group) -> None:
-    either = group.add_mutually_exclusive_group()
-    either.add_argument("--slice", type=whole(0), metavar="K", help="only this slice, counted from 0")
-    either.add_argument("--slices", type=slice_range, metavar="A:B", help="only slices A to B, both included")
-    add_slice_axis(group, "auto (the default) takes the one with the largest spacing, else z")
-    add_which_image(group)
-
-
 def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuses arguments that contradict each other, before anything is read. Exits with code 2."""
-    inside, outside = arguments.point or arguments.pixel, arguments.not_point or arguments.not_pixel
-    if outside and not inside:
-        parser.error(f"--not-point or --not-pixel {_shown(outside[0])} needs a --point or --pixel inside the object")
-    if arguments.radius is not None and not inside:
-        parser.error(f"--radius {arguments.radius:g} needs a --point or --pixel")
-    if arguments.regions is not None and inside:
-        parser.error(f"--regions {arguments.regions} has no meaning with points, which give one object; leave one out")
-    if arguments.regions_only and (inside or arguments.step or arguments.alternative):
-        parser.error("--regions-only leaves the object out; it cannot go with points, --step or --alternative")
+    arguments.task = task_from(SegmentTask, arguments)
+    refuse_contradictions(arguments.task, parser)
     check_file_names(arguments, parser, {"the input image": arguments.image})
-
-
-def _shown(values) -> str:
-    return ",".join(f"{value:g}" for value in values)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -117,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     clock = time.perf_counter
     marks = {"start": clock()}
     with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
-        task = task_of(arguments)
-        task.settings()  # wrong ones are refused before the image is read
+        task = arguments.task
+        task.engine_settings()  # wrong ones are refused before the image is read
         check_outputs(arguments)
         volume = read_image(arguments.image, arguments.frame, arguments.series)
         check_outputs(arguments, volume)
@@ -130,25 +84,14 @@ def run(arguments: argparse.Namespace) -> int:
         progress.clear()
         with ProgressDisplay(arguments.quiet) as later:
             notes = write_outputs(arguments, outcome, later)
+            explained = write_explanation(arguments, outcome) if arguments.explain else []
         marks["writing"] = clock()
-    summary = _summary(arguments, outcome, [*warned, *notes], marks)
+    summary = _summary(arguments, outcome, [*warned, *notes], marks) | ({"explanation": explained} if explained else {})
     if arguments.json:
         print(json.dumps(summary, indent=2))
     elif not arguments.quiet:
         _print(summary)
     return 0
-
-
-def task_of(arguments: argparse.Namespace):
-    """The SegmentTask that the arguments ask for."""
-    from ..engine.methods.segment_task import SegmentTask
-
-    slices = arguments.slices or (None if arguments.slice is None else (arguments.slice, arguments.slice))
-    return SegmentTask(
-        arguments.axis, slices, tuple(arguments.point), tuple(arguments.not_point), tuple(arguments.pixel),
-        tuple(arguments.not_pixel), arguments.radius, arguments.regions, arguments.regions_only, arguments.step,
-        arguments.alternative, arguments.preset, tuple(arguments.assignments), arguments.seed,
-    )  # fmt: skip
 
 
 def _summary(arguments, outcome, notes, marks) -> dict:
@@ -170,11 +113,11 @@ def _summary(arguments, outcome, notes, marks) -> dict:
             "frame": arguments.frame,
         },
         "part": {"axis": regions.axis, "first_voxel": regions.extent.start, "voxels": regions.extent.size},
-        "points": {"inside": outcome.inside, "outside": outcome.outside, "radius_mm": arguments.radius},
+        "points": {"inside": outcome.inside, "outside": outcome.outside, "radius_mm": outcome.task.radius},
         "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()},
         "segments": described(outcome.segmentation),
         "object": None if choice is None else ladder(choice),
-        "preset": arguments.preset,
+        "preset": outcome.task.preset,
         "settings": regions.settings.changed(),
         "seed": regions.settings.seed,
         "device": regions.device,
@@ -203,6 +146,8 @@ def _print(summary: dict) -> None:
         )
     elif not summary["points"]["inside"]:
         print("no main object was singled out; point at one with --point R,A,S or --pixel i,j[,k]")
+    for line in summary.get("explanation", ()):
+        print(f"  {line}")
     for note in summary["notes"]:
         print(f"note: {note}")
     for path in summary["outputs"].values():

@@ -12,7 +12,7 @@ import time
 from typing import NamedTuple
 
 from .. import __version__
-from .arguments import add_common, check_result_folder, device, whole
+from .arguments import add_common, add_device, check_result_folder, whole
 from .terminal import ProgressDisplay, shown_path
 from .training_trial import logging_each_step, try_training
 
@@ -45,10 +45,7 @@ def add_run_options(parser: argparse.ArgumentParser, presets: tuple[str, ...], d
         help="change a setting, e.g. --set learning_rate=0.002; may be repeated. 's3net settings' lists them all",
     )  # fmt: skip
     group.add_argument("--seed", type=whole(0, 2**31 - 1), metavar="S", help="random seed")
-    group.add_argument(
-        "--device", type=device, default="auto", metavar="{auto,cpu,cuda,mps}",
-        help="auto (the default) takes CUDA if there is one, else the Apple GPU, else the CPU; also cuda:1 and the like",
-    )  # fmt: skip
+    add_device(group)
     group.add_argument("--skip-bad", action="store_true", help="leave out cases that cannot be read, and say so")
     add_common(parser)
 

@@ -12,6 +12,7 @@ from ..engine.images.dicom.series import is_dicom
 from ..engine.images.files import IMAGE_FORMATS, SEGMENTATION_FORMATS, check_output_path, file_head, suffix_of
 from ..engine.images.reading import checked_path
 from ..engine.images.writing import write_image, write_png, write_segmentation
+from .explaining import table_of
 
 LONG_SIDE = 768  # pixels of an overlay
 
@@ -32,6 +33,9 @@ def check_outputs(arguments: argparse.Namespace, volume: Volume | None = None) -
         check_output_path(arguments.confidence, IMAGE_FORMATS, volume=volume)
     if arguments.overlay:
         check_output_path(arguments.overlay, (".png",))
+    if explained := getattr(arguments, "explain", None):
+        check_output_path(explained, (".png",))
+        check_output_path(table_of(explained), (".csv",))
 
 
 def write_result(arguments: argparse.Namespace, segmentation: Segmentation) -> None:

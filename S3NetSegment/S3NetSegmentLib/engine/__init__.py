@@ -1,14 +1,20 @@
 """The engine: images in, segmentations out. Knows nothing of Slicer, Qt or MRML.
 
-Importing it does not import torch; the methods do, when they are first used.
+Importing it imports nothing else; what is named here is loaded when it is first used, so that the command line can read its
+arguments (``engine.tasks``) on a machine that has only Python. No torch before a method needs it.
 """
 
-from .errors import InputError, ResourceError
-from .images import Extent, Segment, Segmentation, Volume
-from .progress import Step, Steps, drain
-from .settings import SegmentSettings, preset
+import importlib
 
-__all__ = [
-    "Extent", "InputError", "ResourceError", "Segment", "SegmentSettings", "Segmentation", "Step", "Steps", "Volume",
-    "drain", "preset",
-]  # fmt: skip
+_PLACES = {
+    "InputError": "errors", "ResourceError": "errors", "Extent": "images", "Segment": "images", "Segmentation": "images",
+    "Volume": "images", "Step": "progress", "Steps": "progress", "drain": "progress", "SegmentSettings": "settings",
+    "preset": "settings",
+}  # fmt: skip
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str):
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)

@@ -3,63 +3,91 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from typing import Any
 
+from ..engine import InputError
 from ..engine.progress import Steps
+from ..engine.tasks.fields import camel_case, from_script
+from ..engine.tasks.segment import SegmentTask
+from ..scene.points import points_from_markups
+from ..scene.volumes import volume_from_node
 from .answer import SegmentAnswer
 from .request import make_request
 from .result import SegmentResult
-from .settings_values import settings_from
 
 
-def segment_steps(
-    volume_node,
-    points=None,
-    not_points=None,
-    radius: float | None = None,
-    scope: str = "volume",
-    slice_range: tuple[int, int] | None = None,
-    axis: str = "auto",
-    slice_node=None,
-    roi_node=None,
-    segmentation_node=None,
-    segment_id: str = "",
-    regions: int | None = None,
-    granularity: int | None = None,
-    settings: dict | None = None,
-    preset: str = "default",
-    seed: int | None = None,
-    device: str = "auto",
-    confidence: bool = False,
-) -> Steps:
-    """See ``S3NetSegmentLogic.segmentSteps``. Returns the segmentation node."""
+@dataclass(frozen=True)
+class Where:
+    """What a script says of the scene: which part of the volume, and where the answer goes. See
+    ``S3NetSegmentLogic.segmentSteps``."""
+
+    scope: str = "volume"
+    sliceNode: Any = None
+    roiNode: Any = None
+    segmentationNode: Any = None
+    segmentId: str = ""
+    granularity: int | None = None
+    device: str = "auto"
+    confidence: bool = False
+
+
+def segment_steps(volume_node, options: dict) -> Steps:
+    """What ``S3NetSegmentLogic.segmentSteps`` does: steps that return the segmentation node.
+
+    :param options: fields of :class:`Where`; the others are those of :class:`SegmentTask`.
+    :raises TypeError: an option that there is not. :raises InputError: a value that cannot be used.
+    """
+    where = Where(**{name: options.pop(name) for name in list(options) if name in Where.__dataclass_fields__})
+    for name in ("points", "notPoints"):
+        if hasattr(options.get(name), "GetNumberOfControlPoints"):
+            options[name] = points_from_markups(options[name])
+        if name in options and options[name] is not None and not len(options[name]):
+            options[name] = None
+    if "sliceRange" in options:
+        options["slices"] = options.pop("sliceRange")
+    task = from_script(SegmentTask, options)
+    for text in task.contradictions(camel_case):
+        raise InputError(text)
+    return _steps(volume_node, where, task)
+
+
+def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
     from ..engine.methods.segment import find_regions
+    from ..engine.methods.segment_task import asked_voxels
 
-    changes = dict(settings or {})
-    if seed is not None:
-        changes["seed"] = seed
+    volume = volume_from_node(volume_node)
+    inside, outside = (
+        [*positions, *map(volume.ras_of, asked_voxels((), pixels, volume, None, task.axis, task.slices))]
+        for positions, pixels in ((task.points, task.pixels), (task.not_points, task.not_pixels))
+    )
     request = make_request(
         volume_node,
-        scope,
-        slice_node=slice_node,
-        slice_range=slice_range,
-        axis=axis,
-        roi_node=roi_node,
-        inside=points,
-        outside=not_points,
-        radius_mm=radius,
-        settings=settings_from(preset, changes),
-        preset=preset,
-        device=device,
+        where.scope,
+        slice_node=where.sliceNode,
+        slice_range=task.slices,
+        axis=task.axis,
+        roi_node=where.roiNode,
+        inside=inside,
+        outside=outside,
+        radius_mm=task.radius,
+        settings=task.engine_settings(),
+        preset=task.preset,
+        device=where.device,
     )
-    if regions is not None and "region_counts" not in changes and regions not in request.settings.region_counts:
-        changes["region_counts"] = (*request.settings.region_counts, regions)
-        request = request.with_settings(settings_from(preset, changes))
     found = yield from find_regions(
-        request.volume, extent=request.extent, axis=request.axis, settings=request.settings, device=device
+        request.volume, extent=request.extent, axis=request.axis, settings=request.settings, device=where.device
     )
     for note in found.notes:
         logging.info("S3NetSegment: %s", note)
-    result = SegmentResult(SegmentAnswer(request, found, regions, granularity), segmentation_node, segment_id)
-    if confidence:
+    answer = SegmentAnswer(request, found, task.regions, where.granularity)
+    if task.regions_only:
+        answer.choice = None
+    if task.step:
+        answer.granularity += task.step
+    if task.alternative:
+        answer.choose_alternative(task.alternative - 1)
+    result = SegmentResult(answer, where.segmentationNode, where.segmentId)
+    if where.confidence:
         result.show_confidence()
     return result.node

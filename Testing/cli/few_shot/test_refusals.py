@@ -17,6 +17,7 @@ from S3NetSegmentLib.engine.images.writing import write_image, write_segmentatio
 
 # What is written after "few-shot", what the message must hold.
 BAD_ARGUMENTS = {
+    "ct.nii.gz --support d.nrrd --drawn all -o a.nrrd": "--drawn: all is for a drawing of another image (--support-image)",
     "ct.nii.gz -o out.nrrd": "--support LABELS is missing",
     "ct.nii.gz -o out.nrrd --support": "--support",
     "ct.nii.gz --support drawn.seg.nrrd": "--output",
@@ -25,7 +26,7 @@ BAD_ARGUMENTS = {
     "ct.nii.gz --support d.nrrd --support-image o.nrrd -o o.nrrd": "is the image 'o.nrrd'",
     "ct.nii.gz --support d.nrrd -o a.nrrd --confidence a.nrrd": "are the same file",
     "ct.nii.gz --support d.nrrd -o a.nrrd --overlay a.jpg": "must end in .png",
-    "ct.nii.gz --support d.nrrd --drawn 3,x -o a.nrrd": "'3,x' are no slices",
+    "ct.nii.gz --support d.nrrd --drawn 3,x -o a.nrrd": "'3,x' are not slices",
     "ct.nii.gz --support d.nrrd --drawn -3 -o a.nrrd": "--drawn",
     "ct.nii.gz --support d.nrrd --drawn 3 --drawn 4 -o a.nrrd": "--drawn is given twice",
     "ct.nii.gz --drawn 3 --support d.nrrd --support e.nrrd -o a.nrrd": "must follow the --support",
@@ -53,7 +54,6 @@ BAD_INPUT = {
     "--support empty.nrrd": "'empty.nrrd' holds nothing of any segment",
     "--support whole.nrrd": "is drawn on every slice along z",
     "--support away.nrrd": "lie outside image 'ct'",
-    "--support drawn.seg.nrrd --drawn all": "is drawn on every slice along z",
     "--support drawn.seg.nrrd --drawn 5,14": "drawn slice 14 along z does not exist",
     "--support drawn.seg.nrrd --drawn 2,3": "nothing is drawn on slice 2, 3 along z",
     "--support away.nrrd --support-image ct.nii.gz": "lie outside image 'ct'",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from ..few_shot.support_files import SupportFile
 from ..images.files import stem_of
-from ..methods.few_shot_task import FewShotTask
-from ..methods.segment_task import SegmentTask
-
-METHODS = ("segment", "few-shot", "apply")
+from ..tasks.apply import ApplyTask
+from ..tasks.few_shot import FewShotTask
+from ..tasks.segment import SegmentTask
+from .columns import TASKS
 
 
 @dataclass(frozen=True)
@@ -19,47 +18,35 @@ class Case:
     """One image and what is wanted of it. Paths are absolute, ``output`` is relative to the output folder, with "/".
 
     :param row: for messages, e.g. "row 3".
+    :param task: what is asked.
     :param series: of a DICOM folder, as for :func:`read_image`.
-    :param slices: first and last slice, both included; None: all.
-    :param support, support_image, drawn: for each drawing its labels, its image (None: the case's own) and its drawn
-        slices ("all": every one, None: those with labels); equally long.
     :param device: None: what the batch says.
-    The others are as in :class:`SegmentTask` and :class:`FewShotTask`; ``settings`` holds "name=value" texts.
     """
 
     row: str
     image: str
     output: str
-    method: str = "segment"
+    task: SegmentTask | FewShotTask | ApplyTask = field(default_factory=SegmentTask)
     series: str | None = None
     frame: int | None = None
-    axis: str = "auto"
-    slices: tuple[int, int] | None = None
-    points: tuple[tuple[float, ...], ...] = ()
-    not_points: tuple[tuple[float, ...], ...] = ()
-    pixels: tuple[tuple[int, ...], ...] = ()
-    not_pixels: tuple[tuple[int, ...], ...] = ()
-    radius: float | None = None
-    regions: int | None = None
-    regions_only: bool = False
-    support: tuple[str, ...] = ()
-    support_image: tuple[str | None, ...] = ()
-    drawn: tuple[tuple[int, ...] | str | None, ...] = ()
-    segments: tuple[str, ...] = ()
-    partial: bool = False
-    encoder: str = "auto"
-    model: str | None = None
-    preset: str = "default"
-    settings: tuple[str, ...] = ()
-    seed: int | None = None
     confidence: bool = False
     device: str | None = None
+
+    @property
+    def method(self) -> str:
+        """ "segment", "few-shot" or "apply"."""
+        return next(name for name, task_class in TASKS.items() if isinstance(self.task, task_class))
 
     @property
     def name(self) -> str:
         """The output without its format part: the name of the case in records and reports."""
         path = PurePosixPath(self.output)
         return str(path.with_name(stem_of(path.name)))
+
+    @property
+    def encoder(self) -> str:
+        """The encoder that Few-shot is to use; "default" (none) for the other methods."""
+        return self.task.encoder if isinstance(self.task, FewShotTask) else "default"
 
     def outputs(self) -> dict[str, str]:
         """The files that the case writes, relative to the output folder: what -> name."""
@@ -69,28 +56,27 @@ class Case:
     def inputs(self) -> dict[str, str]:
         """The files and folders that the case reads: role -> path."""
         found = {"image": self.image}
-        for number, (labels, image) in enumerate(zip(self.support, self.support_image, strict=True), 1):
-            found[f"support {number}"] = labels
-            found |= {f"support image {number}": image} if image else {}
-        return found | ({"model": self.model} if self.model else {})
+        if isinstance(self.task, FewShotTask):
+            for number, file in enumerate(self.task.files, 1):
+                found[f"support {number}"] = file.labels
+                found |= {f"support image {number}": file.image} if file.image else {}
+        return found | ({"model": self.task.model} if isinstance(self.task, ApplyTask) else {})
 
-    def segment_task(self) -> SegmentTask:
-        """The case as a task of Segment."""
-        return SegmentTask(
-            self.axis, self.slices, self.points, self.not_points, self.pixels, self.not_pixels, self.radius, self.regions,
-            self.regions_only, preset=self.preset, assignments=self.settings, seed=self.seed,
-        )  # fmt: skip
+    def as_plain(self) -> dict:
+        """The case in plain values, for a worker that does not have this package yet."""
+        return {"method": self.method, **dataclasses.asdict(self)}
 
-    def few_shot_task(self) -> FewShotTask:
-        """The case as a task of Few-shot."""
-        files = tuple(map(SupportFile, self.support, self.support_image, self.drawn))
-        return FewShotTask(
-            files, self.axis, self.segments, self.partial, self.slices, self.encoder, assignments=self.settings, seed=self.seed
-        )  # fmt: skip
+    @classmethod
+    def from_plain(cls, facts: dict) -> Case:
+        """The inverse of :meth:`as_plain`."""
+        others = {name: value for name, value in facts.items() if name not in ("method", "task")}
+        return cls(task=TASKS[facts["method"]](**facts["task"]), **others)
 
     def what_counts(self) -> dict:
         """Everything but the inputs' places, and where it is computed, that the result depends on."""
-        facts = dataclasses.asdict(self)
-        for name in ("row", "device", "image", "support", "support_image", "model"):
+        facts = self.as_plain()
+        for name in ("row", "device", "image"):
             del facts[name]
+        for name in ("support", "support_image", "model"):
+            facts["task"].pop(name, None)
         return facts

@@ -63,7 +63,7 @@ class Cluster:
             try:
                 for number, case in enumerate(cases):
                     future = self._client.submit(
-                        _on_worker(), str(PACKAGES), __version__, _plain(case), self._folder,
+                        _on_worker(), str(PACKAGES), __version__, case.as_plain(), self._folder,
                         self._device, run, key=f"s3net-{run}-{number}", pure=False, retries=1, priority=-number,
                     )  # fmt: skip
                     case_of[future.key] = case
@@ -102,10 +102,6 @@ class Cluster:
             record["error"] = f"the cluster could not do it: {type(error).__name__}: {error}"
         record["finished"] = record["started"]
         return saved(self._folder, record)
-
-
-def _plain(case: Case) -> dict:
-    return {name: getattr(case, name) for name in case.__dataclass_fields__}
 
 
 def _on_worker():

@@ -18,7 +18,7 @@ from ..images.dicom.series import dicom_files, is_dicom
 from ..images.files import file_head, stem_of, suffix_of
 from .case import Case
 
-SCHEMA = 1
+SCHEMA = 2
 _BLOCK = 1 << 20
 _HEADERS = (".nhdr", ".mhd", ".hdr", ".img")  # formats whose voxels lie in another file
 _NAMED = re.compile(rb"^\s*(?:data ?file|ElementDataFile)\s*[:=]\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -49,7 +49,7 @@ def settings_hash(case: Case, encoder: str = "") -> str:
 
 def encoder_digest(case: Case) -> str:
     """What names the weights that ``case`` would use now, "" for none."""
-    if case.method != "few-shot" or case.encoder == "default":
+    if case.encoder == "default":
         return ""
     if os.path.isfile(case.encoder):
         return _file_hash(Path(case.encoder))

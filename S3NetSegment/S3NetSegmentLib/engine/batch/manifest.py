@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
-from ..few_shot.drawn_numbers import ALL
 from ..images.dicom.seg_writing import check_dicom_seg
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
 from .case import Case
 from .clashes import clashes
-from .columns import COLUMNS, PATH_COLUMNS
+from .columns import COLUMNS, METHODS, PATH_COLUMNS, TASKS
 from .manifest_rows import ManifestError, file_rows, folder_rows, name_problem
 from .output_names import DICOM_SEG, checked_output
 
@@ -78,7 +78,7 @@ def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | Non
             fields[name] = COLUMNS[name].read(value)
         except ValueError as error:
             wrong.append(f"{name}: {error}")
-    method = fields.get("method", "segment")
+    method = fields.pop("method", METHODS[0])
     for name in fields:
         if method not in COLUMNS[name].methods:
             others = " and ".join(COLUMNS[name].methods)
@@ -87,7 +87,10 @@ def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | Non
         wrong.append("image: it is missing; name the image file or DICOM folder")
     if not wrong:
         wrong += _paths(fields, base)
-        wrong += _contradictions(fields, method)
+    if not wrong:
+        known = [f.name for f in dataclasses.fields(TASKS[method]) if f.name in fields]
+        task = TASKS[method](**{name: fields.pop(name) for name in known})
+        wrong += _contradictions(task)
     if not wrong:
         try:
             fields["output"] = checked_output(fields.get("output") or _default_output(fields["image"]))
@@ -97,19 +100,19 @@ def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | Non
         wrong += _dicom_seg_problems(fields["image"])
     if not wrong and "series" in fields:
         wrong += _series_problems(fields["image"], fields["series"])
-    case = None if wrong else Case(row, **fields)
-    if case is not None:
-        try:
-            if method == "segment":
-                case.segment_task().settings()
-            elif method == "few-shot":
-                settings = case.few_shot_task().settings()
-                if settings.method == "alpnet" and case.encoder == "default":
-                    wrong.append("encoder: method alpnet needs one; name it, e.g. dinov2-vits14-reg4")
-        except InputError as error:
-            wrong.append(str(error))
     problems += [f"{row}: {text}" for text in wrong]
-    return None if wrong else case
+    return None if wrong else Case(row, task=task, **fields)
+
+
+def _contradictions(task) -> list[str]:
+    """What is wrong with the task as a whole, in the words of the columns."""
+    try:
+        wrong = task.contradictions(lambda name: name)
+        if not wrong and hasattr(task, "engine_settings"):
+            task.engine_settings()
+    except InputError as error:
+        return [str(error)]
+    return wrong
 
 
 def _dicom_seg_problems(image: str) -> list[str]:
@@ -157,16 +160,8 @@ def _paths(fields: dict, base: Path) -> list[str]:
         if name in fields:
             fields[name] = place(name, fields[name])
     if "support" in fields:
-        count = len(fields["support"])
-        for name in ("support_image", "drawn"):
-            values = fields.get(name, (None,))
-            if len(values) not in (1, count):
-                wrong.append(
-                    f"{name}: {len(values)} entries for {count} drawings; write one for each, separated by ';'"
-                )
-                return wrong
-            fields[name] = tuple(values) * (count if len(values) == 1 else 1)
         fields["support"] = tuple(place("support", text) for text in fields["support"])
+    if "support_image" in fields:
         fields["support_image"] = tuple(t and place("support_image", t) for t in fields["support_image"])
     encoder = fields.get("encoder", "auto")
     if os.path.dirname(encoder) or Path(encoder).suffix:
@@ -179,24 +174,3 @@ def _exists(path: str) -> bool:
         return os.path.isabs(path) and os.path.exists(path)
     except (OSError, ValueError):
         return False
-
-
-def _contradictions(fields: dict, method: str) -> list[str]:
-    wrong = []
-    inside = fields.get("points") or fields.get("pixels")
-    if method == "few-shot" and not fields.get("support"):
-        wrong.append("support: it is missing; name the file with the drawing")
-    if (ALL, None) in zip(fields.get("drawn", ()), fields.get("support_image", ()), strict=False):
-        wrong.append(
-            "drawn: all is for a drawing of another image (support_image); with all slices of the image itself drawn "
-            "nothing is left to find: leave it empty (the slices that hold labels), or name the drawn slices"
-        )
-    if method == "apply" and not fields.get("model"):
-        wrong.append("model: it is missing; name the model file")
-    if (fields.get("not_points") or fields.get("not_pixels")) and not inside:
-        wrong.append("not_points: points outside need points or pixels inside the object")
-    if "radius" in fields and not inside:
-        wrong.append("radius: it needs points or pixels")
-    if inside and ("regions" in fields or fields.get("regions_only")):
-        wrong.append("regions: they have no meaning with points, which give one object; leave one of them out")
-    return wrong

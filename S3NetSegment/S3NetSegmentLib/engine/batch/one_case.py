@@ -107,13 +107,13 @@ def run_case(
 
 
 def run_alone(case: dict, folder: str, device: str, run: str) -> dict:
-    """:func:`run_case` for the fields of a case, one at a time in this process: workers of a cluster may have several
+    """:func:`run_case` for what :meth:`Case.as_plain` gave, one at a time in this process: workers of a cluster may have several
     threads, but warnings and the number of torch threads belong to the whole process.
 
     :param run: the batch that asks, see :func:`announced`; once it has ended nothing is written any more.
     """
     with _ONE_AT_A_TIME:
-        return run_case(Case(**case), folder, device, wanted=lambda: is_current(folder, run))
+        return run_case(Case.from_plain(case), folder, device, wanted=lambda: is_current(folder, run))
 
 
 def new_record(case: Case, attempt: int = 1) -> dict:
@@ -121,7 +121,7 @@ def new_record(case: Case, attempt: int = 1) -> dict:
     return {
         "name": case.name, "row": case.row, "status": FAILED, "error": "", "method": case.method, "image": case.image,
         "version": __version__, "settings_hash": "", "inputs": {}, "outputs": {}, "segments": [], "confidence": None,
-        "settings": list(case.settings), "seed": case.seed, "device": "", "notes": [], "seconds": {}, "memory_mb": None,
+        "settings": list(getattr(case.task, "settings", ())), "seed": getattr(case.task, "seed", None), "device": "", "notes": [], "seconds": {}, "memory_mb": None,
         "attempt": attempt, "host": platform.node(), "started": _now(), "finished": "", "thumbnail": "",
     }  # fmt: skip
 
@@ -182,7 +182,7 @@ class _Times:
 
 
 def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
-    outcome = drain(segment_image(volume, case.segment_task(), device), on_step)
+    outcome = drain(segment_image(volume, case.task, device), on_step)
     sure = drain(outcome.confidence_steps(), on_step) if case.confidence else None
     regions = outcome.regions
     return _Result(
@@ -192,9 +192,8 @@ def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles)
 
 
 def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
-    task = case.few_shot_task()
-    support = read_drawings(volume, task, read=lambda path: files.read_image(path, None))
-    outcome = drain(carry_drawings(volume, task, support, device, _encoder), on_step)
+    support = read_drawings(volume, case.task, read=lambda path: files.read_image(path, None))
+    outcome = drain(carry_drawings(volume, case.task, support, device, _encoder), on_step)
     return _Result(
         outcome.segmentation, outcome.expected_dice(), outcome.confidence if case.confidence else None,
         outcome.picture(PICTURE), outcome.device, outcome.settings.seed, outcome.settings.changed(), list(outcome.notes),
@@ -204,10 +203,11 @@ def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles
 def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
     from ..methods.apply_model import as_segmentation, model_tags
 
-    facts = os.stat(case.model)  # a copy can keep the time of the file that it replaces, but not all of these
-    segmenter = _segmenter(case.model, (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns), device)
+    model = case.task.model
+    facts = os.stat(model)  # a copy can keep the time of the file that it replaces, but not all of these
+    segmenter = _segmenter(model, (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns), device)
     answer = drain(segmenter.segment(volume, confidence=True), on_step)
-    tags = model_tags(segmenter.model, case.model, answer.device)
+    tags = model_tags(segmenter.model, model, answer.device)
     segmentation = as_segmentation(segmenter.model, answer.labels, volume, tags)
     found = answer.labels > 0
     sure = float(answer.confidence[found].mean(dtype=np.float64)) if found.any() else None

@@ -15,7 +15,8 @@ from ..errors import InputError
 from ..images import AXES, Segment, Segmentation, Volume
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
-from .drawn_numbers import ALL
+from ..tasks.drawn_numbers import ALL
+from ..tasks.few_shot import SupportFile
 from .elsewhere import support_volume
 from .label_grid import PlacedLabels, placed_labels
 from .support import SupportVolume, drawn_slices
@@ -24,24 +25,6 @@ MOST_SEGMENTS = 254
 _FEW_PIXELS = 8
 _SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then
 _NOT_CHOSEN = 255  # drawn, but not among --segments: background, though its slice is a drawn one
-
-
-@dataclass(frozen=True)
-class SupportFile:
-    """One drawing as the user names it.
-
-    :param labels: path of the labels.
-    :param image: path of the image that they belong to; None: the image that is segmented.
-    :param drawn: drawn slices named by the user, or "all"; None: those that hold labels.
-    """
-
-    labels: str
-    image: str | None = None
-    drawn: tuple[int, ...] | str | None = None
-
-    @property
-    def shown(self) -> str:
-        return repr(os.path.basename(self.labels))
 
 
 @dataclass(eq=False)

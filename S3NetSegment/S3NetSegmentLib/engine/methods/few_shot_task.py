@@ -1,8 +1,7 @@
-"""Few-shot as one task from an image and files of drawings to a segmentation: what is asked, and what comes of it."""
+"""Few-shot as one task from an image and files of drawings to a segmentation, and what comes of it."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..few_shot.settings import FewShotSettings
-from ..few_shot.support_files import Support, SupportFile, read_support
+from ..few_shot.support_files import Support, read_support
 from ..images import AXES, Segmentation, Volume
 from ..images.overlay import best_slice, draw_overlay
 from ..images.reading import read_image
 from ..progress import Steps
+from ..tasks.few_shot import FewShotTask
 from .results import provenance
 
 if TYPE_CHECKING:
@@ -23,37 +23,6 @@ if TYPE_CHECKING:
 
 SUGGESTED = 3  # slices to draw next
 _APART = 0.05  # of all slices: suggested ones are at least so far from each other
-
-
-@dataclass(frozen=True)
-class FewShotTask:
-    """What is asked of one image.
-
-    :param files: the drawings.
-    :param axis: the axis across the drawn slices, of the image that they belong to, or "auto".
-    :param segments: names of the segments wanted; none: all.
-    :param partial: on a drawn slice only what lies near the drawing is background.
-    :param slices: first and last slice to fill, both included; None: all.
-    :param encoder: see :func:`load_encoder`.
-    :param method: of the settings; None: the one in ``assignments``, else the default.
-    :param assignments, seed: the settings, see :meth:`FewShotSettings.with_texts`.
-    """
-
-    files: tuple[SupportFile, ...]
-    axis: str = "auto"
-    segments: tuple[str, ...] = ()
-    partial: bool = False
-    slices: tuple[int, int] | None = None
-    encoder: str = "auto"
-    method: str | None = None
-    assignments: tuple[str, ...] = ()
-    seed: int | None = None
-
-    def settings(self) -> FewShotSettings:
-        """The settings. InputError for what is wrong there."""
-        settings = FewShotSettings().with_texts(list(self.assignments))
-        given = {"method": self.method, "seed": self.seed}
-        return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +104,7 @@ def carry_drawings(
     """
     from .few_shot import FewShot, load_encoder  # late: bad input is refused without torch
 
-    settings = task.settings()
+    settings = task.engine_settings()
     encoder = (load or load_encoder)(task.encoder, device)
     drawn_here = any(fact["image"] is None for fact in support.facts)  # else the axis is one of another image
     few_shot = FewShot(volume, settings, task.axis if drawn_here else "auto", encoder, device)

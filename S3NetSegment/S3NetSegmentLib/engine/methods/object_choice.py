@@ -55,6 +55,19 @@ class ObjectChoice:
                 self._mask[self._grid.native_index(self._voxel)] = True
         return self._mask
 
+    @property
+    def ranked(self):
+        """The candidates of the first point, on the working grid (``objects.RankedCandidates``)."""
+        return self._ranked
+
+    def opinions(self):
+        """What speaks for each of all candidates at the first point (``objects.ranked.Opinions``)."""
+        return self._objects.opinions(self._ranked.point)
+
+    def step_mask(self, index: int) -> np.ndarray:
+        """Step ``index`` of the ladder without corrections by further points, bool [K, J, I] over the extent."""
+        return self._grid.to_native(np.asarray(self._ranked.masks[index], dtype=bool), mask_to_grid)
+
     def at(self, index: int) -> ObjectChoice:
         """The same choice at another step of the ladder (clipped to its ends)."""
         return ObjectChoice(self._ranked, self._objects, self._grid, self._edits, self._voxel, index)

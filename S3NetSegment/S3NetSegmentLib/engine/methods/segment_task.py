@@ -1,11 +1,10 @@
-"""Segment as one task from an image to a segmentation: what is asked, in plain values, and what comes of it.
+"""Segment as one task from an image to a segmentation, and what comes of it.
 
 The command line, batches and scripts all go this way; the panel, which asks again and again, uses ``find_regions``.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,57 +13,10 @@ from ..errors import InputError
 from ..images import AXES, Extent, Segmentation, Volume
 from ..images.overlay import best_slice, draw_overlay
 from ..progress import Steps, within
-from ..settings import SegmentSettings, preset
+from ..tasks.segment import SegmentTask
 from .object_choice import ObjectChoice
 from .results import embedded, object_segmentation, provenance, region_segmentation
 from .segment import Regions, Voxel, find_regions
-
-DEFAULT_REGIONS = 4
-
-
-@dataclass(frozen=True)
-class SegmentTask:
-    """What is asked of one image.
-
-    :param axis: the axis across the slices, see :meth:`Volume.slice_axis`.
-    :param slices: first and last slice, both included; None: all.
-    :param points, not_points: positions in and out of the object, RAS mm.
-    :param pixels, not_pixels: the same as voxels (i, j, k), or (i, j) where there is one slice.
-    :param radius_mm: rough radius of the object.
-    :param regions: number of regions without points; None: :data:`DEFAULT_REGIONS`.
-    :param regions_only: leave the automatic object out.
-    :param step: take the object that many steps larger (smaller) than the automatic choice.
-    :param alternative: take one of the best distinct answers, counted from 1.
-    :param preset, assignments, seed: the settings, see :func:`preset` and :meth:`SegmentSettings.with_texts`.
-    """
-
-    axis: str = "auto"
-    slices: tuple[int, int] | None = None
-    points: tuple[tuple[float, float, float], ...] = ()
-    not_points: tuple[tuple[float, float, float], ...] = ()
-    pixels: tuple[tuple[int, ...], ...] = ()
-    not_pixels: tuple[tuple[int, ...], ...] = ()
-    radius_mm: float | None = None
-    regions: int | None = None
-    regions_only: bool = False
-    step: int = 0
-    alternative: int | None = None
-    preset: str = "default"
-    assignments: tuple[str, ...] = ()
-    seed: int | None = None
-
-    @property
-    def region_count(self) -> int:
-        """How many regions become segments, 0 where points ask for one object alone."""
-        return 0 if self.points or self.pixels else self.regions or DEFAULT_REGIONS
-
-    def settings(self) -> SegmentSettings:
-        """The settings. InputError for what is wrong there."""
-        settings = preset(self.preset).with_texts(list(self.assignments))
-        changes = {} if self.seed is None else {"seed": self.seed}
-        if self.region_count and self.region_count not in settings.region_counts:
-            changes["region_counts"] = (*settings.region_counts, self.region_count)
-        return dataclasses.replace(settings, **changes)
 
 
 @dataclass(eq=False)
@@ -104,18 +56,21 @@ class SegmentOutcome:
             return None
         return float(self.choice.unanimity()[chosen].mean())
 
-    def picture(self, size: int) -> np.ndarray:
-        """The result on the slice of the first point, else the one with most of the object, else the middle one; uint8
-        ``[H, W, 3]``, ``size`` pixels long."""
+    def shown_slice(self) -> int:
+        """The slice of the first point, else the one with most of the object, else the middle one."""
         regions, choice = self.regions, self.choice
-        volume, across = regions.volume, AXES.index(regions.axis)
+        across = AXES.index(regions.axis)
         if self.inside:
-            index = self.inside[0][across]
-        elif choice is not None and choice.mask.any():
-            only = Segmentation([self.segmentation.layers[-1]], [], volume.ijk_to_ras)
-            index = best_slice(volume, only, regions.axis)
-        else:
-            index = (regions.extent.start[across] + regions.extent.stop[across] - 1) // 2
+            return self.inside[0][across]
+        if choice is not None and choice.mask.any():
+            only = Segmentation([self.segmentation.layers[-1]], [], regions.volume.ijk_to_ras)
+            return best_slice(regions.volume, only, regions.axis)
+        return (regions.extent.start[across] + regions.extent.stop[across] - 1) // 2
+
+    def picture(self, size: int) -> np.ndarray:
+        """The result on :meth:`shown_slice`, uint8 ``[H, W, 3]``, ``size`` pixels long."""
+        regions, index = self.regions, self.shown_slice()
+        volume = regions.volume
         marks, not_marks = (_positions(points, volume) for points in (self.inside, self.outside))
         return draw_overlay(
             volume, self.segmentation, axis=regions.axis, index=index, size=size, points=marks, not_points=not_marks
@@ -129,11 +84,11 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
     :raises InputError: points or slices outside the image, settings out of range, an image without contrast.
     :raises ResourceError: the memory of the machine is not enough.
     """
-    settings = task.settings()
+    settings = task.engine_settings()
     axis = volume.slice_axis(task.axis)
     extent = None if task.slices is None else Extent.slab(volume, axis, *task.slices)
-    inside = _voxels(task.points, task.pixels, volume, extent, axis, task)
-    outside = _voxels(task.not_points, task.not_pixels, volume, extent, axis, task)
+    inside = asked_voxels(task.points, task.pixels, volume, extent, axis, task.slices)
+    outside = asked_voxels(task.not_points, task.not_pixels, volume, extent, axis, task.slices)
     search = find_regions(volume, extent=extent, axis=axis, settings=settings, device=device)
     regions = yield from within(search, 0.0, 0.98)
     choice = yield from within(_chosen(regions, inside, outside, task), 0.98, 1.0)
@@ -154,10 +109,15 @@ def _positions(voxels: list[Voxel], volume: Volume) -> list[tuple[float, ...]]:
     return [tuple(volume.ras_of(voxel)) for voxel in voxels]
 
 
-def _voxels(positions, pixels, volume: Volume, extent: Extent | None, axis: str, task: SegmentTask) -> list[Voxel]:
-    """Points in mm and pixels as voxels of the volume. Raises InputError for those outside the image or its part."""
+def asked_voxels(
+    positions, pixels, volume: Volume, extent: Extent | None, axis: str, slices: tuple[int, int] | None
+) -> list[Voxel]:
+    """Points in mm and pixels as voxels of the volume. Raises InputError for those outside the image or its part.
+
+    :param slices: the chosen slices; a pixel (i, j) lies in the only one.
+    """
     found = [(f"point {_shown(point)} (RAS, mm)", volume.voxel_at(point)) for point in positions]
-    only = task.slices[0] if task.slices and task.slices[0] == task.slices[1] else None
+    only = slices[0] if slices and slices[0] == slices[1] else None
     for pixel in pixels:
         text = _shown(pixel)
         if len(pixel) == 2:
@@ -186,7 +146,7 @@ def _chosen(
 ) -> Steps[ObjectChoice | None]:
     """The object asked for, or None where none is wanted or found."""
     if inside:
-        choice = yield from regions.object_steps(inside, outside, task.radius_mm)
+        choice = yield from regions.object_steps(inside, outside, task.radius)
     elif task.regions_only:
         return None
     else:

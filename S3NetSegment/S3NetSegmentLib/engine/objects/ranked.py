@@ -21,12 +21,37 @@ class RankedCandidates:
     :param scores: float ``[len(masks)]``; higher is better, their differences read like differences of log-probability.
     :param best: index of the chosen candidate.
     :param alternatives: indices of at most three clearly different candidates, best first; the first is ``best``.
+    :param numbers: for each mask its number among all candidates at the point (rows of what was measured of them).
+    :param worth: for each mask what the choice goes by: the score, or the expected Dice where that decides.
+    :param point: the sample of the working grid that was asked at.
     """
 
     masks: Sequence[np.ndarray]
     scores: np.ndarray
     best: int
     alternatives: tuple[int, ...]
+    numbers: tuple[int, ...] = ()
+    worth: tuple[float, ...] = ()
+    point: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What speaks for each of ``n`` candidates.
+
+    :param names: of the features. ``table``: their values ``[n, F]``.
+    :param learned, hand: the two parts of the score ``[n]``: the ranker's and the hand-made one with its weight.
+    :param sources: where candidates come from. ``votes``: how often each source proposed each, ``[n, sources]``.
+    :param certainty: see :func:`rank_ladder`.
+    """
+
+    names: tuple[str, ...]
+    table: np.ndarray
+    learned: np.ndarray
+    hand: np.ndarray
+    sources: tuple[str, ...]
+    votes: np.ndarray
+    certainty: float | None
 
 
 def rank(
@@ -51,12 +76,17 @@ def best_first(scores: np.ndarray, overlap: np.ndarray, certainty: float | None 
 
     :param overlap: Dice coefficients ``[n, n]``. ``certainty``: see :func:`rank_ladder`.
     """
-    worth = scores if certainty is None else overlap @ _softmax(certainty * scores)
+    worth = worth_of(scores, overlap, certainty)
     kept: list[int] = []
     for i in np.argsort(-worth, kind="stable"):
         if not kept or overlap[i, kept].max() <= NEARLY_EQUAL:
             kept.append(int(i))
     return kept
+
+
+def worth_of(scores: np.ndarray, overlap: np.ndarray, certainty: float | None) -> np.ndarray:
+    """What the choice goes by, ``[n]``: the scores, or with ``certainty`` the expected Dice; see :func:`rank_ladder`."""
+    return scores if certainty is None else overlap @ _softmax(certainty * scores)
 
 
 def rank_ladder(
@@ -91,7 +121,10 @@ def rank_ladder(
         further.remove(chosen)
         if all(_dice(masks[place[chosen]], masks[place[i]]) < CLEARLY_DIFFERENT for i in shown):
             shown.append(chosen)
-    return RankedCandidates(masks, scores[ladder], place[first], tuple(place[i] for i in shown))
+    worth = worth_of(scores, overlap, certainty)[ladder]
+    return RankedCandidates(
+        masks, scores[ladder], place[first], tuple(place[i] for i in shown), tuple(map(int, ladder)), tuple(map(float, worth))
+    )  # fmt: skip
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -13,9 +14,9 @@ from ..progress import Step, Steps
 from ..regions.maps2d import fine_graph_maps, standardised
 from .candidates import Candidates, candidates_at, central_candidates
 from .editing import edited_mask
-from .ranked import RankedCandidates, dice_matrix, rank
+from .ranked import Opinions, RankedCandidates, dice_matrix, rank
 from .ranker import Ranker, default_ranker
-from .slice_features import COLUMN, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
+from .slice_features import COLUMN, NAMES, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
 
 # Chosen on development images: the weight of the hand-made score beside the ranker, which knows synthetic scenes only,
 # and how much to trust their sum (see ``ranked.rank_ladder``).
@@ -76,7 +77,17 @@ class SliceObjects:
         if not allowed.any():
             allowed[:] = True
         overlap = measured.overlap[np.ix_(allowed, allowed)]
-        return rank(masks[allowed], scores[allowed], overlap=overlap, certainty=self._certainty)
+        ranked = rank(masks[allowed], scores[allowed], overlap=overlap, certainty=self._certainty)
+        kept = np.flatnonzero(allowed)
+        return dataclasses.replace(ranked, point=tuple(inside), numbers=tuple(int(kept[n]) for n in ranked.numbers))
+
+    def opinions(self, point: tuple[int, int]) -> Opinions:
+        """What speaks for each candidate at ``point``."""
+        measured = self.measured(point)
+        learned, hand = self._ranker.score(measured.table), self._hand_weight * hand_score(measured.table)
+        return Opinions(
+            NAMES, measured.table, learned, hand, tuple(self._maps), measured.candidates.votes, self._certainty
+        )
 
     def ranked_steps(self, inside, forbidden=(), radius_mm=None) -> Steps[RankedCandidates]:
         """:meth:`ranked` as a generator of progress steps."""

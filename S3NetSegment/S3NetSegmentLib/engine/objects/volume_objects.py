@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ import numpy as np
 
 from ..progress import Step, Steps, drain, within
 from ..regions.volume_graph import RegionGraph, region_graph
-from .ranked import RankedCandidates, best_first, rank_ladder
+from .ranked import Opinions, RankedCandidates, best_first, rank_ladder
 from .ranker import Ranker
 from .volume_candidates import CandidateFinder, VolumeCandidates, candidate_finder
-from .volume_features import hand_score, measure, overlap_matrix
+from .volume_features import NAMES, hand_score, measure, overlap_matrix
 from .volume_ladder import volume_ladder
 from .volume_masks import connected_part, object_mask
 
@@ -94,7 +95,16 @@ class VolumeObjects:
         steps = volume_ladder(self.graph, candidates, order, [inside], forbidden)
         ladder, masks = yield from within(steps, 0.6, 0.9)
         yield Step(0.9, "Comparing answers")
-        return rank_ladder(ladder, masks, order, scores, measured.overlap)
+        ranked = rank_ladder(ladder, masks, order, scores, measured.overlap)
+        return dataclasses.replace(ranked, point=tuple(inside))
+
+    def opinions(self, point: tuple[int, int, int]) -> Opinions:
+        """What speaks for each candidate at ``point``."""
+        measured = self.measured(point)
+        learned, hand = self._ranker.score(measured.table), HAND_WEIGHT * hand_score(measured.table)
+        return Opinions(
+            NAMES, measured.table, learned, hand, tuple(self._finder.sources), measured.candidates.votes, None
+        )
 
     def main(self) -> RankedCandidates | None:
         """None: a volume holds many organs, and none of them is the main one."""

@@ -21,7 +21,7 @@ def drawn_numbers(text: str) -> tuple[int, ...] | str:
         found = _PART.fullmatch(part)
         if not found or len(part) > 60:
             raise ValueError(
-                f"{_shown(text)} are no slices; write numbers counted from 0, e.g. 12,20,31, or a range, 10-20, or all"
+                f"{_shown(text)} are not slices; write numbers counted from 0, e.g. 12,20,31, or a range, 10-20, or all"
             )
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:

@@ -1,0 +1,140 @@
+"""``FewShotTask``: what is asked of Few-shot for one image and files of drawings."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..few_shot.settings import FewShotSettings
+from .drawn_numbers import ALL
+from .fields import asked
+from .forms import (
+    AXIS,
+    COMPUTING,
+    NAMES,
+    SEED,
+    SETTINGS,
+    SLICES,
+    SWITCH,
+    TEXT,
+    Form,
+    choice,
+    drawn_slices,
+    optional_texts,
+    texts,
+)
+
+DRAWING, FEW_SHOT_PART, _HOW = (
+    "what is drawn (repeat --support for several drawings)",
+    "which part of the image, and further results",
+    "how",
+)
+
+
+@dataclass(frozen=True)
+class SupportFile:
+    """One drawing as the user names it.
+
+    :param labels: path of the labels.
+    :param image: path of the image that they belong to; None: the image that is segmented.
+    :param drawn: drawn slices named by the user, or "all"; None: those that hold labels.
+    """
+
+    labels: str
+    image: str | None = None
+    drawn: tuple[int, ...] | str | None = None
+
+    @property
+    def shown(self) -> str:
+        return repr(os.path.basename(self.labels))
+
+
+@dataclass(frozen=True)
+class FewShotTask:
+    """What is asked of one image.
+
+    :param support, support_image, drawn: for each drawing its labels, its image (None: the one that is segmented) and its
+        drawn slices ("all": every one, None: those with labels); equally long.
+    """
+
+    # The command line makes the first three itself, since each belongs to the --support before it.
+    support: tuple[str, ...] = asked((), "the drawing; several files separated by ';'", Form(texts), option="")
+    support_image: tuple[str | None, ...] = asked(
+        (), "the image that the drawing belongs to, if it is another one", Form(optional_texts), option=""
+    )
+    drawn: tuple[tuple[int, ...] | str | None, ...] = asked(
+        (), "the drawn slices: numbers and ranges, 12,30-33, or all (also the empty ones); without it those that hold labels; "
+        "one entry for each drawing, separated by ';'", Form(drawn_slices), option="",
+    )  # fmt: skip
+    segments: tuple[str, ...] = asked((), "only these segments of the drawing", NAMES, group=DRAWING)
+    partial: bool = asked(
+        False, "only what lies near the drawing is background on a drawn slice", SWITCH, group=DRAWING
+    )
+    axis: str = asked(
+        "auto", "the axis across the slices; auto (the default) takes the one along which the fewest hold labels", AXIS,
+        group=DRAWING,
+    )  # fmt: skip
+    slices: tuple[int, int] | None = asked(
+        None, "only slices A to B, both included, or one slice K, counted from 0", SLICES, group=FEW_SHOT_PART
+    )
+    method: str | None = asked(
+        None, "default: drawn masks are carried, corrected and voted on; alpnet: prototypes of an encoder alone",
+        choice("default", "alpnet"), column="", group=_HOW,
+    )  # fmt: skip
+    encoder: str = asked(
+        "auto", "pretrained features: auto (the default) takes DINOv2 weights if 's3net weights' has put some here, default "
+        "takes none, else dinov2-... or a file", dataclasses.replace(TEXT, metavar="NAME|FILE"), group=_HOW,
+    )  # fmt: skip
+    settings: tuple[str, ...] = asked(
+        (), "change a setting, e.g. target=scattered; may be repeated. 's3net settings' lists them all", SETTINGS,
+        option="--set", group=COMPUTING,
+    )  # fmt: skip
+    seed: int | None = asked(None, "random seed; same image, seed and device: same result", SEED, group=COMPUTING)
+
+    def __post_init__(self):
+        for name in ("support_image", "drawn"):  # one entry serves all drawings
+            given = getattr(self, name) or (None,)
+            if len(given) == 1:
+                object.__setattr__(self, name, given * len(self.support))
+
+    @property
+    def files(self) -> tuple[SupportFile, ...]:
+        """The drawings."""
+        return tuple(map(SupportFile, self.support, self.support_image, self.drawn))
+
+    @property
+    def wants_prototypes(self) -> bool:
+        """Whether ALPNet's prototypes are to answer alone."""
+        return self.method == "alpnet" or "method=alpnet" in [text.replace(" ", "") for text in self.settings]
+
+    def engine_settings(self) -> FewShotSettings:
+        """The settings. InputError for what is wrong there."""
+        settings = FewShotSettings().with_texts(list(self.settings))
+        given = {"method": self.method, "seed": self.seed}
+        return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+    def contradictions(self, called: Callable[[str], str]) -> list[str]:
+        """What cannot be asked together, one text each; see :meth:`SegmentTask.contradictions`."""
+        wrong = []
+        if not self.support:
+            wrong.append(f"{called('support')}: it is missing; name the file with the drawing")
+        for name in ("support_image", "drawn"):
+            if len(getattr(self, name)) != len(self.support):
+                wrong.append(
+                    f"{called(name)}: {len(getattr(self, name))} entries for {len(self.support)} drawings; write one for "
+                    "each, separated by ';'"
+                )
+                return wrong
+        if (ALL, None) in zip(self.drawn, self.support_image, strict=True):
+            wrong.append(
+                f"{called('drawn')}: all is for a drawing of another image ({called('support_image')}); with all slices of "
+                "the image itself drawn nothing is left to find: leave it empty (the slices that hold labels), or name the "
+                "drawn slices"
+            )
+        if self.wants_prototypes and self.encoder == "default":
+            wrong.append(
+                f"{called('method')} alpnet needs an encoder; name one, e.g. {called('encoder')} dinov2-vits14-reg4"
+            )
+        return wrong

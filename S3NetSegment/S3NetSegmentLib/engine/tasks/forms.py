@@ -1,0 +1,265 @@
+"""The forms in which people write the values of tasks: on the command line, in a cell of a manifest, in JSON, in a script.
+
+A value is a text or what JSON can hold; both are read by the same functions, which raise ValueError with what is wrong and
+the remedy.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .drawn_numbers import drawn_numbers
+
+COMPUTING = "computing"  # heading of the options that every method has
+AXES = ("x", "y", "z")
+_MOST = 2**31 - 1
+_YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def words(value) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{_shown(value)} is not a text")
+    if any(ord(c) < 32 for c in value):
+        raise ValueError(f"{_shown(value)} holds control characters; write it anew")
+    return value.strip()
+
+
+def label(value) -> str:
+    """A text, or a whole number."""
+    return words(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
+
+
+def texts(value) -> tuple[str, ...]:
+    """Texts, in a cell separated by ";"."""
+    parts = value.split(";") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not parts:
+        raise ValueError(f"{_shown(value)} is not a list of texts")
+    return tuple(words(part) for part in parts)
+
+
+def optional_texts(value) -> tuple[str | None, ...]:
+    """Texts, in a cell separated by ";", of which some may be empty (null)."""
+    parts = value.split(";") if isinstance(value, str) else value
+    if not isinstance(parts, list):
+        raise ValueError(f"{_shown(value)} is not a list of texts")
+    return tuple(None if part is None or part == "" or str(part).isspace() else words(part) for part in parts)
+
+
+def name_list(value) -> str:
+    """Names separated by commas."""
+    if not (text := words(value)).strip(" ,"):
+        raise ValueError(f"{_shown(value)} names no segment; write names as in the drawing, e.g. liver,spleen")
+    return text
+
+
+def names(value) -> tuple[str, ...]:
+    """Names, in a cell separated by commas; a list in JSON."""
+    return texts(value) if isinstance(value, list) else (name_list(value),)
+
+
+def switch(value) -> bool:
+    """true or false."""
+    text = str(value).strip().lower()
+    if text not in _YES + _NO:
+        raise ValueError(f"{_shown(value)} is neither true nor false")
+    return text in _YES
+
+
+def whole(low: int, high: int = _MOST) -> Callable:
+    """A whole number from ``low`` to ``high``."""
+
+    def read(value) -> int:
+        number = _number(value)
+        if number != int(number) or not low <= number <= high:
+            limits = f"from {low} to {high}" if high < _MOST or number > high else f"of {low} or more"
+            raise ValueError(f"{_shown(value)} is not a whole number {limits}")
+        return int(number)
+
+    return read
+
+
+def length(value) -> float:
+    """Millimetres above 0."""
+    try:
+        number = _number(value)
+    except ValueError:
+        number = 0.0
+    if number <= 0:
+        raise ValueError(f"{_shown(value)} is not a length in mm above 0")
+    return number
+
+
+def one_of(*choices: str) -> Callable:
+    """One of ``choices``."""
+
+    def read(value) -> str:
+        text = str(value).strip()
+        if text not in choices:
+            raise ValueError(f"{_shown(value)} is not one of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def device_name(value) -> str:
+    """Where it is computed."""
+    text = str(value).strip()
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?|mps", text):
+        raise ValueError(f"{_shown(value)} is not a device; write auto, cpu, cuda, cuda:0 (the first card) or mps")
+    return text
+
+
+def slice_pair(value) -> tuple[int, int]:
+    """ "A:B", both included, or one slice "K"; in JSON also [A, B] or K."""
+    parts = value.split(":") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    try:
+        first, last = (whole(0)(part) for part in (parts * 2 if len(parts) == 1 else parts))
+    except ValueError:
+        raise ValueError(
+            f"{_shown(value)} are not slices; write FIRST:LAST or one number, counted from 0, e.g. 20:45"
+        ) from None
+    if first > last:
+        raise ValueError(f"{_shown(value)} ends before it begins; write FIRST:LAST")
+    return first, last
+
+
+def position(value) -> tuple[float, ...]:
+    """R,A,S in patient mm; in JSON also [R, A, S]."""
+    return _numbers(value, (3,), "a position", "R,A,S in mm, e.g. -12.5,30,4")
+
+
+def positions(value) -> tuple[tuple[float, ...], ...]:
+    """ "R,A,S; R,A,S; ..." in patient mm; in JSON also [[R, A, S], ...]."""
+    return tuple(map(position, _several(value)))
+
+
+def voxel(value) -> tuple[int, ...]:
+    """i,j,k or i,j, counted from 0; in JSON also [i, j, k]."""
+    written = "i,j or i,j,k, whole numbers from 0, e.g. 120,80,14"
+    numbers = _numbers(value, (2, 3), "a pixel", written)
+    if any(number != int(number) for number in numbers):
+        raise ValueError(f"{_shown(value)} is not a pixel; write {written}")
+    if min(numbers) < 0:
+        raise ValueError(f"{_shown(value)} is outside the image; pixels are counted from 0")
+    return tuple(map(int, numbers))
+
+
+def voxels(value) -> tuple[tuple[int, ...], ...]:
+    """ "i,j,k; ..." or "i,j; ...", counted from 0; in JSON also [[i, j, k], ...]."""
+    return tuple(map(voxel, _several(value)))
+
+
+def drawn_slices(value) -> tuple[tuple[int, ...] | str | None, ...]:
+    """ "K,K,...", ranges "A-B" or "all", one entry for each drawing, separated by ";"; in JSON also [K, ...] or
+    [[K, ...], "all", null]."""
+    if isinstance(value, list) and all(isinstance(part, int) for part in value):
+        value = [value]
+    entries = value.split(";") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    found = []
+    for entry in entries:
+        if entry is None or (isinstance(entry, str) and not entry.strip()):
+            found.append(None)
+        elif isinstance(entry, str):
+            found.append(drawn_numbers(entry))
+        else:
+            numbers = [whole(0)(part) for part in (entry if isinstance(entry, list) else [entry])]
+            found.append(drawn_numbers(",".join(map(str, numbers))))
+    return tuple(found)
+
+
+def assignments(value) -> tuple[str, ...]:
+    """ "name=value; name=value"; in JSON also {"name": value}."""
+    if isinstance(value, dict):
+        value = [f"{name}={_setting_text(entry)}" for name, entry in value.items()]
+    return tuple(map(assignment, texts(value)))
+
+
+def assignment(value) -> str:
+    """ "name=value"."""
+    if "=" not in (text := words(value)):
+        raise ValueError(f"{text!r} is not a setting; write NAME=VALUE, e.g. work_size=128")
+    return text
+
+
+def _number(value) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{_shown(value)} is not a number")
+    return number
+
+
+def _numbers(value, counts: tuple[int, ...], what: str, form: str) -> tuple[float, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        numbers = tuple(_number(part) for part in parts)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) not in counts:
+        raise ValueError(f"{_shown(value)} is not {what}; write {form}")
+    return numbers
+
+
+def _several(value) -> list:
+    if isinstance(value, str):
+        return [part for part in re.split(r"\s*;\s*", value.strip()) if part]
+    if isinstance(value, list) and value and not any(isinstance(part, list | str) for part in value):
+        return [value]
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{_shown(value)} is not a list of positions")
+    return value
+
+
+def _setting_text(value) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_setting_text, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _shown(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a value is written.
+
+    :param read: text or JSON value -> value of the field; ValueError says what is wrong and what to write.
+    :param metavar: for the help of the command line.
+    :param one: for a form that holds several: reads one of them; the option may then be repeated.
+    :param choices: what may be written, where that is a short list.
+    """
+
+    read: Callable
+    metavar: str = ""
+    one: Callable | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def is_switch(self) -> bool:
+        return self.read is switch
+
+
+def choice(*choices: str) -> Form:
+    """One of a few words."""
+    return Form(one_of(*choices), "{" + ",".join(choices) + "}", choices=choices)
+
+
+TEXT = Form(words, "TEXT")
+SWITCH = Form(switch)
+POSITIONS = Form(positions, "R,A,S", one=position)
+VOXELS = Form(voxels, "i,j[,k]", one=voxel)
+SLICES = Form(slice_pair, "A:B")
+LENGTH = Form(length, "MM")
+SETTINGS = Form(assignments, "NAME=VALUE", one=assignment)
+SEED = Form(whole(0, 2**31 - 1), "S")
+NAMES = Form(names, "NAME,...", one=name_list)
+AXIS = choice("auto", *AXES)
+DEVICE = Form(device_name, "{auto,cpu,cuda,mps}")

@@ -1,0 +1,110 @@
+"""``SegmentTask``: what is asked of Segment for one image."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..settings import SegmentSettings, preset
+from .fields import asked
+from .forms import AXIS, COMPUTING, LENGTH, POSITIONS, SEED, SETTINGS, SLICES, SWITCH, VOXELS, Form, choice, whole
+
+DEFAULT_REGIONS = 4
+_OBJECT, SEGMENT_PART, SEGMENT_RESULTS = (
+    "which object (positions may be repeated, and several follow one option)",
+    "which part of the image",
+    "regions and further results",
+)
+
+
+@dataclass(frozen=True)
+class SegmentTask:
+    """What is asked of one image. Positions are RAS mm; pixels are (i, j, k), or (i, j) where there is one slice."""
+
+    points: tuple[tuple[float, ...], ...] = asked(
+        (), "inside the object, patient mm", POSITIONS, option="--point", group=_OBJECT
+    )
+    not_points: tuple[tuple[float, ...], ...] = asked(
+        (), "outside the object, patient mm", POSITIONS, option="--not-point", group=_OBJECT
+    )
+    pixels: tuple[tuple[int, ...], ...] = asked(
+        (), "inside the object, as a voxel counted from 0", VOXELS, option="--pixel", group=_OBJECT
+    )
+    not_pixels: tuple[tuple[int, ...], ...] = asked(
+        (), "outside the object, as a voxel", VOXELS, option="--not-pixel", group=_OBJECT
+    )
+    radius: float | None = asked(None, "rough radius of the object in mm", LENGTH, group=_OBJECT)
+    step: int = asked(
+        0, "take the Nth larger candidate than the automatic choice; smaller with a minus", Form(whole(-1000, 1000), "N"),
+        group=_OBJECT,
+    )  # fmt: skip
+    alternative: int | None = asked(
+        None, "take one of the three best distinct answers", Form(whole(1, 3), "{1,2,3}"), group=_OBJECT
+    )
+    slices: tuple[int, int] | None = asked(
+        None, "only slices A to B, both included, or one slice K, counted from 0", SLICES, option="--slices --slice", group=SEGMENT_PART
+    )  # fmt: skip
+    axis: str = asked(
+        "auto", "the axis across the slices; auto (the default) takes the one with the largest spacing, else z", AXIS, group=SEGMENT_PART
+    )  # fmt: skip
+    regions: int | None = asked(
+        None, f"number of regions without points, 2 to 16 (default {DEFAULT_REGIONS})", Form(whole(2, 16), "N"), group=SEGMENT_RESULTS
+    )  # fmt: skip
+    regions_only: bool = asked(False, "leave the automatic object out", SWITCH, group=SEGMENT_RESULTS)
+    preset: str = asked(
+        "default", "default: the best measured recipe. paper: S3-Net as published, with its defects cured; slow",
+        choice("default", "paper"), group=COMPUTING,
+    )  # fmt: skip
+    settings: tuple[str, ...] = asked(
+        (), "change a setting, e.g. sources=s3net; may be repeated. 's3net settings' lists them all", SETTINGS,
+        option="--set", group=COMPUTING,
+    )  # fmt: skip
+    seed: int | None = asked(
+        None, "random seed; same image, seed and device: same result", SEED, group=COMPUTING
+    )  # fmt: skip
+
+    @property
+    def has_points(self) -> bool:
+        """Whether points ask for one object alone."""
+        return bool(self.points or self.pixels)
+
+    @property
+    def region_count(self) -> int:
+        """How many regions become segments, 0 where points ask for one object alone."""
+        return 0 if self.has_points else self.regions or DEFAULT_REGIONS
+
+    def engine_settings(self) -> SegmentSettings:
+        """The settings. InputError for what is wrong there."""
+        settings = preset(self.preset).with_texts(list(self.settings))
+        changes = {} if self.seed is None else {"seed": self.seed}
+        if self.region_count and self.region_count not in settings.region_counts:
+            changes["region_counts"] = (*settings.region_counts, self.region_count)
+        return dataclasses.replace(settings, **changes)
+
+    def contradictions(self, called: Callable[[str], str]) -> list[str]:
+        """What cannot be asked together, one text each.
+
+        :param called: field -> how the user knows it (an option, a column).
+        """
+        wrong = []
+        if (self.not_points or self.not_pixels) and not self.has_points:
+            name = "not_points" if self.not_points else "not_pixels"
+            shown = ",".join(f"{value:g}" for value in (self.not_points or self.not_pixels)[0])
+            wrong.append(
+                f"{called(name)} {shown}: points outside need {called('points')} or {called('pixels')} inside the object"
+            )
+        if self.radius is not None and not self.has_points:
+            wrong.append(f"{called('radius')} {self.radius:g} needs {called('points')} or {called('pixels')}")
+        if self.regions is not None and self.has_points:
+            wrong.append(
+                f"{called('regions')} {self.regions} has no meaning with points, which give one object; leave one out"
+            )
+        if self.regions_only and (self.has_points or self.step or self.alternative):
+            wrong.append(
+                f"{called('regions_only')} leaves the object out; it cannot go with points, {called('step')} or "
+                f"{called('alternative')}"
+            )
+        if self.step and self.alternative:
+            wrong.append(f"{called('step')} and {called('alternative')} both choose an answer; leave one out")
+        return wrong
