@@ -83,6 +83,10 @@ def test_the_installed_demo_says_where_its_samples_are(installed):
     assert done.returncode == 1 and "run the demo from a clone" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_who_cites_it_names_this_version():
+    assert f'version: "{__version__}"' in (REPOSITORY / ".github" / "CITATION.cff").read_text(encoding="utf-8")
+
+
 def test_ruff_finds_the_same_settings_in_every_folder():
     own = tomllib.loads((REPOSITORY / ".ruff.toml").read_text(encoding="utf-8"))
     assert own["extend"] == "S3NetSegment/pyproject.toml" and "lint" not in own
