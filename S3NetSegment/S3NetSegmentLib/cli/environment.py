@@ -171,7 +171,10 @@ def make(folder: Path, files: tuple[Path, ...], quiet: bool) -> None:
     if without_cuda:
         options = ["--no-deps", "--index-url", CPU_INDEX, "--timeout", "5", "--retries", "0", "torch"]
         if not install(python, [*options, *(text for file in files for text in ("-c", str(file)))], quiet):
-            _say("that was PyTorch's index for CPUs; taking the default one, which may download 3 GB", quiet)
+            _say(
+                "no harm done: PyTorch's index for CPUs had nothing for us; taking the default one, which may download 3 GB",
+                quiet,
+            )
     lists = [text for file in files for text in ("-r", str(file))]
     if not install(python, lists, quiet):
         _note(folder, before)  # pip changes nothing when it fails, so what was complete still is
