@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the pictures of the README from the shipped samples: ``python3 Testing/make_pictures.py``.
+"""Makes the pictures of the documentation from the shipped samples: ``python3 Testing/make_pictures.py``.
 
 ``answers.png``: answers of Segment on four samples, without a point and with one. ``few_shot.png``: three drawn slices of
 the CT and what Few-shot makes of them elsewhere. ``panel.png``, ``panel_few_shot.png`` and ``panel_models.png``: the module's panel beside a

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the pictures of the module in the README: its panel on a shipped image, and the slice view.
+"""Makes the pictures of the module in the documentation: its panel on a shipped image, and the slice view.
 
     python3 Testing/panel_picture.py [segment | few-shot | models] [OUT.png]
 

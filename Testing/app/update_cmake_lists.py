@@ -12,13 +12,16 @@ from pathlib import Path
 
 MODULE = Path(__file__).resolve().parents[2] / "S3NetSegment"
 CMAKE_FILE = MODULE / "CMakeLists.txt"
+# The package for Python outside Slicer, and what building it leaves in the tree.
+NOT_FOR_SLICER = {"CMakeLists.txt", "pyproject.toml", "build", "S3NetSegment.egg-info"}
 SCRIPTS, RESOURCES = "MODULE_PYTHON_SCRIPTS", "MODULE_PYTHON_RESOURCES"
 
 
 def shipped_files() -> list[str]:
     """All files of the module that belong into the package, sorted, relative to it."""
-    files = (path for path in MODULE.rglob("*") if path.is_file() and path != CMAKE_FILE)
+    files = (path for path in MODULE.rglob("*") if path.is_file())
     names = (path.relative_to(MODULE) for path in files if path.suffix not in (".pyc", ".pyo"))
+    names = (name for name in names if name.parts[0] not in NOT_FOR_SLICER)
     return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
 
 

@@ -1,61 +1,82 @@
 """The launcher: when it needs an environment of its own, how it makes one, and what it says when that fails."""
 
-import io
+import json
 import os
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
 import pytest
 from command_line import environment as shell
 from command_line import s3net
-from paths import MODULE
+from paths import MODULE, REPOSITORY
 
-from S3NetSegmentLib.cli import environment, installing
-from S3NetSegmentLib.cli.environment import EnvironmentProblem, numbers, read_requirements
-
-SILENT = installing.Newsline(quiet=True)
+from S3NetSegmentLib.cli import environment
+from S3NetSegmentLib.cli.environment import EnvironmentProblem
+from S3NetSegmentLib.file_lock import FileLock
 
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A folder for an environment, whose making is only pretended: it leaves a file named python."""
+    """A folder for an environment whose making is only pretended: its Python is an empty file, pip notes what it was told."""
     folder = tmp_path / "venv"
     made = []
 
     def create(place):
         made.append("create")
-        installing.write_marker(place, "making", [])
+        environment._note(place, [])
         python = environment.python_in(place)
         python.parent.mkdir(parents=True, exist_ok=True)
         python.write_text("")
 
+    def install(python, options, quiet):
+        made.append("install")
+        return True
+
     monkeypatch.setenv("S3NET_VENV", str(folder))
     monkeypatch.setattr(environment, "REPOSITORY", tmp_path / "elsewhere")
-    monkeypatch.setattr(installing, "create", create)
-    monkeypatch.setattr(installing, "install", lambda python, files, news: made.append("install"))
-    monkeypatch.setattr(installing, "check_imports", lambda python: None)
+    monkeypatch.setattr(environment, "has_nvidia_driver", lambda: True)
+    monkeypatch.setattr(environment, "create", create)
+    monkeypatch.setattr(environment, "install", install)
     return folder, made
 
 
-def prepare(requirements=(environment.RUNTIME,)):
-    return installing.prepare(tuple(requirements), quiet=True)
+def prepare(*further):
+    return environment.prepare((environment.RUNTIME, *further), quiet=True)
 
 
-def test_the_runtime_requirements_are_pinned_one_version_each():
-    pinned = read_requirements(environment.RUNTIME)
-    assert set(pinned) == {"numpy", "scipy", "simpleitk", "torch"}
-    assert all(numbers(version) for version in pinned.values())
+def requirements(folder, text):
+    file = folder / "requirements.txt"
+    file.write_text(text)
+    return file
 
 
-def test_requirements_for_another_python_are_left_out(tmp_path):
-    file = tmp_path / "requirements.txt"
-    file.write_text(
-        'a==1.0  # note\nb==2; python_version < "3.12"\nb==3; python_version >= "3.12"\n\n# only a comment\n'
-    )
-    assert read_requirements(file, (3, 11)) == {"a": "1.0", "b": "2"}
-    assert read_requirements(file, (3, 12)) == {"a": "1.0", "b": "3"}
+def is_complete(folder):
+    return environment._is_ready(folder, (environment.RUNTIME,))
+
+
+def test_the_runtime_needs_ranges_and_the_tests_exact_versions():
+    from packaging.requirements import Requirement
+
+    def read(file):
+        lines = (line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
+        return [Requirement(line) for line in lines if line]
+
+    runtime, tests = read(environment.RUNTIME), read(REPOSITORY / "Testing" / "requirements.txt")
+    assert {r.name for r in runtime} >= {"numpy", "scipy", "SimpleITK", "torch"}
+    assert all(">=" in str(r.specifier) and "==" not in str(r.specifier) for r in runtime)
+    assert all(str(r.specifier).startswith("==") for r in tests)
+    assert {r.name for r in runtime} <= {r.name for r in tests}, "what the tests run with is not exact"
+    for pinned in tests:
+        for wanted in runtime:
+            if wanted.name == pinned.name and (
+                wanted.marker is None or wanted.marker.evaluate({"sys_platform": "linux"})
+            ):
+                assert str(pinned.specifier).removeprefix("==") in wanted.specifier
+    on_windows = [r for r in runtime if r.name == "torch" and r.marker.evaluate({"sys_platform": "win32"})]
+    assert [("2.12.1" in r.specifier, "2.13.0" in r.specifier) for r in on_windows] == [(True, False)]
 
 
 def test_this_interpreter_needs_no_other_one():
@@ -63,26 +84,36 @@ def test_this_interpreter_needs_no_other_one():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
-    [("no-such-package==1.0", "no-such-package is missing"), ("numpy==1.2.3", "not 1.2.3")],
+    ("text", "reported"),
+    [
+        ("no-such-package==1.0", ["no-such-package is missing"]),
+        ("numpy==1.2.3", ["not ==1.2.3"]),
+        ("numpy>=99.1  # far away", ["not >=99.1"]),
+        ("numpy>=1.9,<99\n# numpy==1\n\ntorch", []),
+        ('numpy==1.2.3; python_version < "3"\nnumpy>=2.0; python_version >= "3"', []),
+    ],
 )
-def test_what_is_missing_or_of_another_version_is_told(tmp_path, text, told):
-    file = tmp_path / "requirements.txt"
-    file.write_text(text)
-    (lack,) = environment.shortcomings((file,))
-    assert told in lack
+def test_what_is_missing_or_of_another_version_is_reported(tmp_path, text, reported):
+    lacks = environment.shortcomings((requirements(tmp_path, text),))
+    assert len(lacks) == len(reported) and all(part in lack for part, lack in zip(reported, lacks, strict=True))
 
 
-def test_a_folder_with_the_name_of_a_package_is_no_package(tmp_path, monkeypatch):
+def test_a_folder_with_the_name_of_a_package_is_not_a_package(tmp_path, monkeypatch):
     (tmp_path / "imaginary").mkdir()
-    (tmp_path / "requirements.txt").write_text("imaginary==1.0")
     monkeypatch.syspath_prepend(tmp_path)
-    assert environment.shortcomings((tmp_path / "requirements.txt",)) == ["imaginary is missing"]
+    assert environment.shortcomings((requirements(tmp_path, "imaginary==1.0"),)) == ["imaginary is missing"]
 
 
-def test_too_old_a_numpy_is_not_taken(monkeypatch):
+def test_a_package_without_metadata_counts_as_slicer_builds_some_itself(tmp_path, monkeypatch):
+    (tmp_path / "imaginary.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert environment.shortcomings((requirements(tmp_path, "imaginary>=1.0"),)) == []
+
+
+def test_a_numpy_that_is_too_old_is_not_accepted(monkeypatch):
     monkeypatch.setattr(environment.importlib.metadata, "version", lambda name: "1.26.4" if name == "numpy" else "99.0")
-    assert environment.shortcomings() == ["numpy 1.26.4 is too old"]
+    (lack,) = environment.shortcomings((environment.RUNTIME,))[:1]
+    assert "numpy is 1.26.4" in lack
 
 
 def test_the_environment_is_made_once_and_then_used(own):
@@ -92,26 +123,24 @@ def test_the_environment_is_made_once_and_then_used(own):
     assert made == ["create", "install"]
 
 
-def test_a_half_made_environment_is_made_anew(own, monkeypatch):
+def test_an_interrupted_installation_is_noticed_and_made_anew(own, monkeypatch):
     folder, made = own
     with monkeypatch.context() as broken:
-        broken.setattr(installing, "install", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr(environment, "install", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prepare()
-    assert not environment.is_ready(folder, (environment.RUNTIME,))
+    assert not is_complete(folder)
     prepare()
-    assert made == ["create", "create", "install"]
+    assert made == ["create", "create", "install"] and is_complete(folder)
 
 
-def test_leftovers_of_a_half_made_environment_are_removed(tmp_path, monkeypatch):
+def test_leftovers_of_an_interrupted_installation_are_removed(tmp_path, monkeypatch):
     folder = tmp_path / "venv"
     (folder / "lib").mkdir(parents=True)
     (folder / "lib" / "half.py").write_text("x")
-    installing.write_marker(folder, "making", [])
-    monkeypatch.setattr(
-        installing.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, "", "")
-    )
-    installing.create(folder)
+    environment._note(folder, [])
+    monkeypatch.setattr(environment.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
+    environment.create(folder)
     assert [path.name for path in folder.iterdir()] == [environment.MARKER]
 
 
@@ -125,18 +154,37 @@ def test_an_environment_whose_python_is_gone_is_made_anew(own):
 
 def test_changed_requirements_are_installed_into_the_same_environment(own, tmp_path):
     _, made = own
-    more = tmp_path / "more.txt"
-    more.write_text("a==1.0\n")
+    more = requirements(tmp_path, "a==1.0\n")
     prepare()
-    prepare((environment.RUNTIME, more))
+    prepare(more)
     prepare()  # the smaller set is part of the larger one
     assert made == ["create", "install", "install"]
-    more.write_text("# a comment\na==1.0\n")
-    prepare((environment.RUNTIME, more))
-    assert len(made) == 3
     more.write_text("a==1.1\n")
-    prepare((environment.RUNTIME, more))
+    prepare(more)
     assert made == ["create", "install", "install", "install"]
+    more.write_text("a==1.0\n")  # back again: what is there is 1.1
+    prepare(more)
+    assert made == ["create", *["install"] * 4]
+
+
+def test_an_update_that_fails_leaves_the_environment_in_use(own, tmp_path, monkeypatch):
+    folder, made = own
+    prepare()
+    with monkeypatch.context() as broken:
+        broken.setattr(environment, "install", lambda *_: False)
+        with pytest.raises(EnvironmentProblem, match="pip says why above"):
+            prepare(requirements(tmp_path, "a==1.0"))
+    prepare()
+    assert made == ["create", "install"] and is_complete(folder)
+
+
+def test_an_environment_of_an_earlier_version_is_updated_and_not_made_anew(own):
+    folder, made = own
+    prepare()
+    earlier = {"state": "ready", "installed": ["another digest"], "python": "3.11.7"}
+    (folder / environment.MARKER).write_text(json.dumps(earlier))
+    prepare()
+    assert made == ["create", "install", "install"]
 
 
 def test_a_folder_of_somebody_else_is_never_touched(own):
@@ -145,7 +193,7 @@ def test_a_folder_of_somebody_else_is_never_touched(own):
     (folder / "thesis.txt").write_text("important")
     with pytest.raises(EnvironmentProblem, match="did not make"):
         prepare()
-    assert (folder / "thesis.txt").read_text() == "important" and not made
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"] and not made
 
 
 def test_somebodys_own_venv_in_the_repository_makes_us_go_to_the_users_cache(tmp_path, monkeypatch):
@@ -158,67 +206,67 @@ def test_somebodys_own_venv_in_the_repository_makes_us_go_to_the_users_cache(tmp
     assert environment.own_folder().is_relative_to(environment.user_cache())
 
 
-def test_a_second_start_waits_for_the_first_and_then_uses_its_environment(own, monkeypatch):
+def test_a_second_start_waits_for_the_first_and_then_uses_its_environment(own, capsys):
     folder, made = own
-    tries = []
+    folder.mkdir()
+    first = FileLock(folder / environment.LOCK)
+    assert first.take()
+    second = threading.Thread(target=lambda: environment.prepare((environment.RUNTIME,)))
+    second.start()
+    second.join(0.2)
+    assert second.is_alive()
+    environment.make(folder, (environment.RUNTIME,), quiet=True)
+    made.clear()
+    first.give_back()
+    second.join(20)
+    assert not second.is_alive() and made == []
+    assert "waiting" in capsys.readouterr().err
 
-    def busy_twice(file):
-        tries.append(1)
-        if len(tries) == 3:  # meanwhile the other start has finished
-            installing.create(folder)
-            installing.write_marker(folder, "ready", [environment.digest(environment.RUNTIME)])
-            made.clear()
-        return len(tries) >= 3
 
-    monkeypatch.setattr(installing, "_try_lock", busy_twice)
-    monkeypatch.setattr(installing.time, "sleep", lambda seconds: None)
+@pytest.mark.parametrize("reachable", [True, False])
+def test_without_an_nvidia_driver_torch_comes_from_the_cpu_index_if_that_can_be_reached(
+    own, monkeypatch, capsys, reachable
+):
+    calls = []
+
+    def install(python, options, quiet):
+        calls.append(options)
+        return "--index-url" not in options or reachable
+
+    monkeypatch.setattr(environment, "install", install)
+    monkeypatch.setattr(environment, "has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(environment.sys, "platform", "linux")
+    environment.prepare((environment.RUNTIME,))
+    first, second = calls
+    assert first[first.index("--index-url") + 1] == environment.CPU_INDEX and "torch" in first and "--no-deps" in first
+    assert first[first.index("-c") + 1] == str(environment.RUNTIME), "another version than the one wanted could come"
+    assert int(first[first.index("--timeout") + 1]) <= 5 and first[first.index("--retries") + 1] == "0"
+    assert second == ["-r", str(environment.RUNTIME)]
+    said = capsys.readouterr().err
+    assert "0.3 GB, with PyTorch for CPUs" in said
+    assert ("taking the default one" in said) == (not reachable)
+    assert is_complete(own[0])
+
+
+@pytest.mark.parametrize(("system", "driver"), [("linux", True), ("darwin", False), ("win32", False)])
+def test_with_a_driver_and_on_other_systems_the_default_index_is_right(own, monkeypatch, system, driver):
+    _, made = own
+    monkeypatch.setattr(environment, "has_nvidia_driver", lambda: driver)
+    monkeypatch.setattr(environment.sys, "platform", system)
     prepare()
-    assert len(tries) == 3 and made == []
-
-
-@pytest.mark.skipif(os.name == "nt", reason="locks of another kind on Windows; tried by hand there")
-def test_the_lock_is_held_against_others_and_given_back(tmp_path):
-    with installing.locked(tmp_path, SILENT), open(tmp_path / installing.LOCK, "a+b") as other:
-        assert not installing._try_lock(other)
-    with open(tmp_path / installing.LOCK, "a+b") as other:
-        assert installing._try_lock(other)
+    assert made == ["create", "install"]
 
 
 def test_slicers_python_without_torch_is_told_about_the_extension(tmp_path, monkeypatch):
-    (tmp_path / "requirements.txt").write_text("no-such-package==1")
     monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/PythonSlicer")
-    with pytest.raises(EnvironmentProblem, match="PyTorch extension"):
-        environment.enter("s3net", [], (tmp_path / "requirements.txt",))
+    with pytest.raises(EnvironmentProblem, match=r"PyTorch extension.*PythonSlicer -m pip install"):
+        environment.enter("s3net", [], (requirements(tmp_path, "no-such-package==1"),))
 
 
 def test_an_environment_that_lacks_something_is_not_entered_again_and_again(tmp_path, monkeypatch):
-    (tmp_path / "requirements.txt").write_text("no-such-package==1")
     monkeypatch.setenv(environment.REENTERED, "1")
     with pytest.raises(EnvironmentProblem, match="delete that folder"):
-        environment.enter("s3net", [], (tmp_path / "requirements.txt",))
-
-
-@pytest.mark.parametrize(
-    ("line", "advice"),
-    [
-        ("WARNING: Retrying ... NewConnectionError: Failed to establish a new connection", "PIP_FIND_LINKS=wheels"),
-        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
-        ("ERROR: No matching distribution found for torch==2.13.0", "torch==2.13.0 was not found for Python"),
-        ("ERROR: something else", "something else"),
-    ],
-)
-def test_a_failure_of_pip_says_what_to_do(line, advice):
-    assert advice in installing.reason_of_failure(["Collecting torch", line], [environment.RUNTIME])
-
-
-def test_the_setup_says_on_stderr_what_it_does_and_nothing_when_quiet():
-    for quiet in (False, True):
-        stream = io.StringIO()
-        news = installing.Newsline(quiet, stream)
-        news.say("torch: downloading", keep=True)
-        news.LOG_SECONDS = 0
-        news.tick()
-        assert stream.getvalue().count("s3net: torch: downloading") == (0 if quiet else 2)
+        environment.enter("s3net", [], (requirements(tmp_path, "no-such-package==1"),))
 
 
 def wheel(folder, name, version):
@@ -262,19 +310,27 @@ def test_two_first_starts_without_packages_make_one_environment_from_a_folder_of
         assert out.strip() == f"{tmp_path / 'venv'}|2.13.0|--point=-1,2,3|two words"
     said = [err.count("making an environment in") for _, err in texts]
     assert sorted(said) == [0, 1], texts
+    assert any("Successfully installed" in err for _, err in texts), "pip is not heard"
 
 
-def test_a_first_use_without_internet_fails_clearly_and_leaves_nothing_that_counts_as_ready(tmp_path):
+def test_a_first_use_without_internet_fails_clearly_and_leaves_nothing_that_counts_as_complete(tmp_path):
     (tmp_path / "wheels").mkdir()
     variables = offline(tmp_path / "wheels", S3NET_VENV=str(tmp_path / "venv"))
     done = s3net("settings", options=("-S",), **variables)
     assert done.returncode == 1
-    assert "s3net: error: " in done.stderr and "was not found for Python" in done.stderr
+    assert "No matching distribution found for" in done.stderr, "pip's own reason"
+    assert "s3net: error: the packages could not be installed" in done.stderr and "PIP_FIND_LINKS=wheels" in done.stderr
     assert "Traceback" not in done.stderr and not done.stdout
-    assert not environment.is_ready(tmp_path / "venv", (environment.RUNTIME,))
+    assert not is_complete(tmp_path / "venv")
 
 
-def test_the_launcher_names_no_package_host():
-    for file in (MODULE / "s3net", Path(environment.__file__), Path(installing.__file__), environment.RUNTIME):
-        text = file.read_text(encoding="utf-8")
-        assert "index-url" not in text and "http" not in text.replace("HTTPS_PROXY", "")
+def test_the_launcher_names_no_package_host_but_that_of_pytorch():
+    for file in (MODULE / "s3net", Path(environment.__file__), environment.RUNTIME):
+        text = file.read_text(encoding="utf-8").replace("HTTPS_PROXY", "")
+        assert "http" not in text.replace(environment.CPU_INDEX, "")
+    assert environment.CPU_INDEX.startswith("https://download.pytorch.org/")
+
+
+def test_help_comes_before_anything_is_looked_up_or_installed(tmp_path):
+    done = s3net("--help", options=("-S",), S3NET_VENV=str(tmp_path / "venv"))
+    assert done.returncode == 0 and "COMMAND" in done.stdout and not (tmp_path / "venv").exists()

@@ -12,7 +12,8 @@ import pytest
 from batch_cases import QUICK, QUICK_FEW_SHOT, write_disk, write_drawn_ball, write_manifest
 from image_files import write_dicom_series
 
-from S3NetSegmentLib.engine import Volume, drain, file_lock
+from S3NetSegmentLib import file_lock
+from S3NetSegmentLib.engine import Volume, drain
 from S3NetSegmentLib.engine.batch import one_case, records
 from S3NetSegmentLib.engine.batch.case import Case
 from S3NetSegmentLib.engine.batch.folder_lock import announced, is_current

@@ -10,7 +10,8 @@ import time
 import pytest
 from paths import MODULE
 
-from S3NetSegmentLib.engine import InputError, file_lock
+from S3NetSegmentLib import file_lock
+from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.training import heartbeat
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 

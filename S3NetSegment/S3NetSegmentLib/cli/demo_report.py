@@ -13,7 +13,7 @@ EXPLANATION = (
     "Dice: overlap with the drawing that comes with the sample, 0 (none) to 1 (the same). The point is the innermost voxel "
     "of that drawing, the rough radius a guess as by dragging from it; everything else is automatic. k-means: the simple method beside it, 2 clusters for colour and 3 for "
     "grey images, from the same point. The organs of the CT were drawn by a network, not by a person. A few images show "
-    "that the software works, not how well: the README has the measured table."
+    "that the software works, not how well: the measured tables are in Resources/Documentation/benchmarks.md."
 )
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:1560px;margin:2em auto;padding:0 1em;color:#222}"

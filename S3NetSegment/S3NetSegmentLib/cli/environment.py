@@ -1,6 +1,7 @@
-"""Which Python environment runs the command: the present one if it has the packages, otherwise an own one.
+"""Which Python environment runs the command: the present one if it has the packages, otherwise one that venv and pip make.
 
-Standard library only, since this runs before anything is installed. :mod:`.installing` makes the environment.
+Standard library only, since this runs before anything is installed. pip speaks for itself, and its own settings (index,
+proxy, ``PIP_FIND_LINKS`` folder of wheels) are used as they are.
 """
 
 from __future__ import annotations
@@ -11,127 +12,99 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+from ..file_lock import FileLock
 from ..user_cache import user_cache
 
 MODULE = Path(__file__).resolve().parents[2]
 REPOSITORY = MODULE.parent
-RUNTIME = MODULE / "Resources" / "requirements.txt"
-# Older than these is known not to work; newer is accepted, so that Slicer's own packages are used as they are.
-OLDEST = {"numpy": (2, 0), "scipy": (1, 13), "simpleitk": (2, 3), "torch": (2, 3)}
-IMPORT_NAMES = {"simpleitk": "SimpleITK", "slicer-core": "slicer", "pyqt5": "PyQt5"}
-MARKER = "s3net.json"  # in an environment made by us: its state and what was installed
+RUNTIME = MODULE / "requirements.txt"
+MARKER, LOCK = "s3net.json", "s3net.lock"  # in an environment that we made: its state, and who is at work on it
 REENTERED = "S3NET_IN_ENVIRONMENT"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own; the default index has CUDA's 3 GB with it on Linux
 
 
 class EnvironmentProblem(RuntimeError):
-    """No environment could be had; the text says why and what to do."""
+    """There is no environment to run in; the text says why and what to do."""
 
 
 def enter(script: str, arguments: list[str], requirements: tuple[Path, ...] = (RUNTIME,), quiet: bool = False) -> None:
     """Returns if this interpreter can run the command; otherwise runs ``script`` in an environment that can.
 
-    In the second case it does not return: on Linux and macOS the process becomes the other Python, on Windows the other
-    one is waited for and its exit code passed on. The environment is made if need be, which can take minutes.
+    In the second case it does not return: on Linux and macOS the process becomes the other Python, on Windows it waits for
+    the other one and passes its exit code on. Making the environment can take minutes.
 
-    :param requirements: pinned requirement files that must be satisfied.
-    :raises EnvironmentProblem: it could not be made.
+    :param requirements: requirement files of pip that must be satisfied.
+    :raises EnvironmentProblem: the environment could not be made.
     """
-    lacks = shortcomings(requirements)
+    lacks = "; ".join(shortcomings(requirements))
     if not lacks:
         return
     if os.environ.get(REENTERED):
         raise EnvironmentProblem(
-            f"the environment {sys.prefix} is not complete ({'; '.join(lacks)}); delete that folder and start again"
+            f"the environment {sys.prefix} is not complete ({lacks}); delete that folder, start again"
         )
     if Path(sys.executable).name.lower().startswith(("pythonslicer", "python-real")):
         raise EnvironmentProblem(
-            f"this is Slicer's Python and it lacks something ({'; '.join(lacks)}). Install torch in Slicer with the PyTorch "
-            "extension, or start s3net with an ordinary Python 3.11 or newer, which makes its own environment"
+            f"this is Slicer's Python and it lacks something ({lacks}). Install torch in Slicer with the PyTorch extension and "
+            f"other packages with '{Path(sys.executable).name} -m pip install', or start s3net with an ordinary Python 3.11 "
+            "or newer, which makes its own environment"
         )
-    from .installing import prepare
-
     python = prepare(requirements, quiet)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"} | {REENTERED: "1"}
     command = [str(python), script, *arguments]
+    variables = _variables() | {REENTERED: "1"}
     if os.name == "nt":
-        sys.exit(_wait_for(command, environment))
+        with subprocess.Popen(command, env=variables) as process:
+            while True:
+                try:
+                    sys.exit(process.wait())
+                except KeyboardInterrupt:  # Ctrl-C reaches the child, too, which decides how to stop
+                    continue
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(command[0], command, environment)
-
-
-def _wait_for(command: list[str], environment: dict[str, str]) -> int:
-    """Runs ``command`` to its end. Ctrl-C reaches the child too, which decides how to stop."""
-    with subprocess.Popen(command, env=environment) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue
+    os.execve(command[0], command, variables)
 
 
 def shortcomings(requirements: tuple[Path, ...] = (RUNTIME,)) -> list[str]:
     """What this interpreter lacks, one text for each package; [] if the command can run here.
 
-    Packages of the runtime file may be of any version from :data:`OLDEST` on; those of other files (the tests') must have
-    the pinned version, since formatting and test results depend on it.
+    A first look, so that Slicer's or your own packages are used as they are: names, ``>=`` and ``==`` count. Lines with one
+    name are alternatives (for other systems or versions of Python); pip, which installs, reads all of it.
     """
     lacks = []
     for file in requirements:
-        for name, pinned in read_requirements(file).items():
-            spec = importlib.util.find_spec(IMPORT_NAMES.get(name, name))
-            if spec is None or spec.origin is None:  # no origin: a folder of that name, not a package
-                lacks.append(f"{name} is missing")
-                continue
+        alternatives: dict[str, list] = {}
+        for name, sign, version in re.findall(r"(?m)^([\w.-]+)\s*(?:(>=|==)\s*([\d.]+))?", file.read_text("utf-8")):
+            alternatives.setdefault(name, []).append((sign, version))
+        for name, versions in alternatives.items():
             try:
-                version = importlib.metadata.version(name)
+                present = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
+                spec = importlib.util.find_spec(name.partition(".")[0])  # a package that Slicer built has no metadata
+                if spec is None or spec.origin is None:  # no origin: a folder of that name, not a package
+                    lacks.append(f"{name} is missing")
                 continue
-            if file == RUNTIME and numbers(version) < OLDEST.get(name, ()):
-                lacks.append(f"{name} {version} is too old")
-            if file != RUNTIME and version.split("+")[0] != pinned:
-                lacks.append(f"{name} is {version}, not {pinned}")
+            if not any(_fits(present, sign, version) for sign, version in versions):
+                lacks.append(f"{name} is {present}, not {' or '.join(map(''.join, versions))}")
     return lacks
 
 
-def read_requirements(file: Path, python: tuple[int, int] = sys.version_info[:2]) -> dict[str, str]:
-    """Name (lower case) -> pinned version of a requirements file, for Python version ``python``.
-
-    Understands what our files use: ``name==version``, comments and ``; python_version < "3.12"`` (or ``>=``).
-    """
-    pinned = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        text, _, condition = line.partition("#")[0].partition(";")
-        if not text.strip():
-            continue
-        name, _, version = text.strip().partition("==")
-        rule = re.fullmatch(r'\s*python_version\s*(<|>=)\s*"(\d+)\.(\d+)"\s*', condition) if condition else None
-        if rule:
-            below = python < (int(rule[2]), int(rule[3]))
-            if below != (rule[1] == "<"):
-                continue
-        pinned[name.strip().lower()] = version.strip()
-    return pinned
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version text: "2.13.0+cpu" -> (2, 13, 0)."""
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
+def _fits(present: str, sign: str, wanted: str) -> bool:
+    if sign == "==":
+        return present.partition("+")[0] == wanted  # 2.13.0+cpu is 2.13.0
+    numbers = [[int(part) for part in re.findall(r"\d+", text)[:3]] for text in (present, wanted)]
+    return numbers[0] >= numbers[1]
 
 
 def own_folder() -> Path:
-    """Where an environment of our own belongs: ``.venv`` at the root of the repository, or where that cannot be (an
-    installed extension, a read-only disk, somebody's own ``.venv``) a folder in the user's cache.
-
-    The environment variable S3NET_VENV names another folder.
-    """
-    named = os.environ.get("S3NET_VENV")
-    if named:
+    """Where our environment belongs: the folder that S3NET_VENV names; else ``.venv`` in a checkout; where that cannot be (an
+    installed extension, a read-only disk, somebody's own ``.venv``) a folder in the user's cache."""
+    if named := os.environ.get("S3NET_VENV"):
         return Path(named).expanduser().absolute()
     local = REPOSITORY / ".venv"
     is_checkout = (REPOSITORY / "Testing").is_dir()
@@ -140,53 +113,138 @@ def own_folder() -> Path:
     return user_cache() / f"venv-{sys.version_info[0]}.{sys.version_info[1]}"
 
 
+def is_foreign(folder: Path) -> bool:
+    """Whether ``folder`` holds an environment (or anything else) that we did not make, which is never changed."""
+    if not folder.exists() or (folder / MARKER).exists():
+        return False
+    return any(not entry.name.startswith("s3net.") for entry in folder.iterdir())
+
+
 def python_in(folder: Path) -> Path:
     """The interpreter of the environment in ``folder``."""
     return folder / "Scripts" / "python.exe" if os.name == "nt" else folder / "bin" / "python"
 
 
-def is_foreign(folder: Path) -> bool:
-    """Whether ``folder`` holds an environment (or anything else) that we did not make, which is never changed."""
-    if not folder.exists() or (folder / MARKER).exists():
-        return False
-    return any(not entry.name.startswith("s3net.") for entry in folder.iterdir())  # s3net.*: another start, just begun
+def prepare(requirements: tuple[Path, ...], quiet: bool = False) -> Path:
+    """The interpreter of an environment that satisfies ``requirements``, made or brought up to date if need be.
+
+    Two starts at once do not collide: the second waits for the first. A half-made environment is made anew.
+
+    :raises EnvironmentProblem: it could not be made.
+    """
+    folder = own_folder()
+    files = tuple(dict.fromkeys((RUNTIME, *requirements)))
+    if not _is_ready(folder, files):
+        if is_foreign(folder):
+            raise EnvironmentProblem(
+                f"{folder} holds something that s3net did not make; name another folder in S3NET_VENV"
+            )
+        lock = FileLock(folder / LOCK)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not lock.take():
+                _say("waiting: another s3net is making the environment", quiet)
+                while not lock.take():
+                    time.sleep(0.5)
+            if not _is_ready(folder, files):  # another start may have finished it meanwhile
+                make(folder, files, quiet)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"the environment {folder} cannot be made: {error}; make room there or name another folder in S3NET_VENV"
+            ) from None
+        finally:
+            lock.give_back()
+    return python_in(folder)
 
 
-def suits(python: Path, requirements: tuple[Path, ...]) -> bool:
-    """Whether another interpreter has what is needed."""
-    check = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
-        "from S3NetSegmentLib.cli.environment import shortcomings; "
-        "sys.exit(sys.version_info < (3, 11) or bool(shortcomings(tuple(map(Path, sys.argv[2:])))))"
-    )
-    command = [str(python), "-c", check, str(MODULE), *map(str, requirements)]
+def make(folder: Path, files: tuple[Path, ...], quiet: bool) -> None:
+    """Makes the environment in ``folder``, or installs what is new into a complete one. The caller holds the lock."""
+    python, before = python_in(folder), _installed(folder)
+    without_cuda = sys.platform == "linux" and not has_nvidia_driver()
+    if before and python.exists():
+        _say(f"bringing the environment {folder} up to date", quiet)
+        _note(folder, [])
+    else:
+        size = "0.3 GB, with PyTorch for CPUs since there is no NVIDIA driver" if without_cuda else "up to 3 GB"
+        _say(f"first use: making an environment in {folder}, once (downloads {size})", quiet)
+        create(folder)
+    if without_cuda:
+        options = ["--no-deps", "--index-url", CPU_INDEX, "--timeout", "5", "--retries", "0", "torch"]
+        if not install(python, [*options, *(text for file in files for text in ("-c", str(file)))], quiet):
+            _say(
+                "no harm done: PyTorch's index for CPUs had nothing for us; taking the default one, which may download 3 GB",
+                quiet,
+            )
+    lists = [text for file in files for text in ("-r", str(file))]
+    if not install(python, lists, quiet):
+        _note(folder, before)  # pip changes nothing when it fails, so what was complete still is
+        raise EnvironmentProblem(
+            "the packages could not be installed; pip says why above. No internet: behind a proxy set HTTPS_PROXY, or run "
+            f"'pip download {' '.join(lists)} -d wheels' on another computer of the same kind, copy the folder, and start "
+            "with PIP_NO_INDEX=1 PIP_FIND_LINKS=wheels. Disk full: name a folder on another disk in S3NET_VENV. No package "
+            f"for Python {sys.version_info[0]}.{sys.version_info[1]}: start with 3.11 or 3.12 (64 bit)"
+        )
+    _note(folder, [*map(_digest, files)])
+
+
+def has_nvidia_driver() -> bool:
+    """Whether PyTorch could use an NVIDIA card here."""
+    return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia/version").exists()
+
+
+def create(folder: Path) -> None:
+    """An empty virtual environment with pip in ``folder``; what a broken start left there is removed first."""
+    _note(folder, [])
+    for entry in folder.iterdir():
+        if entry.name not in (LOCK, MARKER):
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    command = [sys.executable, "-m", "venv", str(folder)]
+    if subprocess.run(command, env=_variables(), stdout=2, check=False).returncode != 0:
+        raise EnvironmentProblem(f"a virtual environment could not be made in {folder}; Python says why above")
+
+
+def install(python: Path, options: list[str], quiet: bool) -> bool:
+    """Runs ``pip install`` with its own progress on stderr; whether it succeeded. Only wheels, so nothing is compiled."""
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+    ]
+    command += [*["--quiet"] * quiet, *options]
+    return subprocess.run(command, env=_variables() | {"PIP_USER": "0"}, stdout=2, check=False).returncode == 0
+
+
+def _variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
+
+
+def _is_ready(folder: Path, files: tuple[Path, ...]) -> bool:
+    return set(map(_digest, files)) <= set(_installed(folder)) and python_in(folder).exists()
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _installed(folder: Path) -> list[str]:
+    """Digests of the requirement files whose packages are in ``folder``; [] if it is not complete."""
     try:
-        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+        return list(json.loads((folder / MARKER).read_text(encoding="utf-8"))["installed"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
-def read_marker(folder: Path) -> dict:
-    """State of our environment in ``folder``: {"state": "making" | "updating" | "ready", "installed": [digests]}; {} if
-    there is none or it cannot be read."""
-    try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        return marker if isinstance(marker, dict) else {}
-    except (OSError, ValueError):
-        return {}
+def _note(folder: Path, installed: list[str]) -> None:
+    temporary = folder / f"{MARKER}.new"
+    temporary.write_text(json.dumps({"installed": installed}), encoding="utf-8")
+    temporary.replace(folder / MARKER)
 
 
-def is_ready(folder: Path, requirements: tuple[Path, ...]) -> bool:
-    """Whether our environment in ``folder`` is complete, up to date for ``requirements`` and its Python still exists."""
-    marker = read_marker(folder)
-    return (
-        marker.get("state") == "ready"
-        and set(map(digest, requirements)) <= set(marker.get("installed", ()))
-        and python_in(folder).exists()
-    )
-
-
-def digest(file: Path) -> str:
-    """Changes when the requirements in ``file`` change."""
-    lines = (line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
-    return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()
+def _say(text: str, quiet: bool) -> None:
+    if not quiet:
+        print(f"s3net: {text}", file=sys.stderr, flush=True)

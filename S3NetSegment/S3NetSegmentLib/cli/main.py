@@ -61,10 +61,15 @@ examples:
 (143 by SIGTERM)."""
 
 
-def launch(script: str, texts: list[str]) -> int:
+def main() -> int:
+    """The program ``s3net`` of the installed package, whose packages pip has seen to; returns the exit code."""
+    return launch(None, sys.argv[1:])
+
+
+def launch(script: str | None, texts: list[str]) -> int:
     """Runs the command line ``texts`` (without the program's name), in an environment made for it if need be.
 
-    :param script: the file to start again inside that environment.
+    :param script: the file to start again inside that environment; None to run in the present one.
     :returns: the exit code.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -77,7 +82,8 @@ def launch(script: str, texts: list[str]) -> int:
         arguments = build_parser().parse_args(join_coordinates(texts))
         arguments.check(arguments)
         debug = debug or arguments.debug
-        enter(script, texts, quiet=arguments.quiet)
+        if script is not None:
+            enter(script, texts, quiet=arguments.quiet)
         return run(arguments)
     except SystemExit as stop:  # argparse: 0 after help, 2 after a bad argument
         return stop.code if isinstance(stop.code, int) else 1

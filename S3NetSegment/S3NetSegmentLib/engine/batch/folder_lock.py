@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...file_lock import FileLock
 from ..errors import InputError
-from ..file_lock import FileLock
 from ..images.files import replacing
 from .output_names import RECORDS, place_in
 

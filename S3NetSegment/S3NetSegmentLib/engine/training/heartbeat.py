@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from ..file_lock import FileLock
+from ...file_lock import FileLock
 
 LOCK, BEAT = ".running", "heartbeat"
 BEAT_EVERY = 1.0  # seconds
