@@ -62,9 +62,14 @@ def _bank() -> SliceBank:
 def main(kind: str, out: str) -> None:
     torch.set_num_threads(1)
     with joined_processes("cpu") as (processes, _):
-        trainer = ideal_trainer(kind, processes=processes)
-        drain(trainer.run())
-        torch.save(trainer.task.state_dict(), Path(out) / f"rank{processes.rank}.pt")
+        weights = _trained(kind, processes)
+        torch.save(weights, Path(out) / f"rank{processes.rank}.pt")
+
+
+def _trained(kind: str, processes: Processes) -> dict:
+    trainer = ideal_trainer(kind, processes=processes)
+    drain(trainer.run())
+    return trainer.task.state_dict()
 
 
 if __name__ == "__main__":

@@ -86,6 +86,11 @@ def toy_trainer(
     )  # fmt: skip
 
 
+def names_of_threads():
+    """Of the threads of this process, those of libraries too; empty where the system does not tell."""
+    return [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+
+
 def _run_in_processes(out: str) -> None:
     """For ``torchrun``: trains without dropout and keeps the weights of rank 0."""
     from S3NetSegmentLib.engine.progress import drain
@@ -93,11 +98,10 @@ def _run_in_processes(out: str) -> None:
 
     torch.set_num_threads(1)
     with joined_processes("cpu") as (processes, _):
-        trainer = toy_trainer(out, task=ToyTask(dropout=0.0), batch=2, processes=processes, optimizer="sgd")
-        drain(trainer.run())
-        if processes.writes:
-            torch.save(trainer.task.state_dict(), Path(out) / "weights.pt")
-        torch.save(trainer.task.state_dict(), Path(out) / f"rank{processes.rank}.pt")
+        task = ToyTask(dropout=0.0)
+        drain(toy_trainer(out, task=task, batch=2, processes=processes, optimizer="sgd").run())
+        torch.save(task.state_dict(), Path(out) / f"rank{processes.rank}.pt")
+    (Path(out) / f"threads{processes.rank}.txt").write_text(" ".join(names_of_threads()))
 
 
 def _run_into_nothing(out: str) -> None:

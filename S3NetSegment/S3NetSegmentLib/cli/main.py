@@ -72,6 +72,14 @@ def launch(script: str | None, texts: list[str]) -> int:
     :param script: the file to start again inside that environment; None to run in the present one.
     :returns: the exit code.
     """
+    code = _code_of_launch(script, texts)
+    processes = sys.modules.get("S3NetSegmentLib.engine.training.processes")
+    if processes is not None:
+        processes.end_at_once_if_joined(code)
+    return code
+
+
+def _code_of_launch(script: str, texts: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a file name that the terminal cannot show is no reason to fail

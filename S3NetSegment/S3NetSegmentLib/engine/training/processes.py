@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 
 import torch
 import torch.distributed as dist
@@ -65,18 +68,38 @@ def joined_processes(device: str = "auto") -> Iterator[tuple[Processes, torch.de
 
     :param device: see :func:`~..device.choose_device`. Under ``torchrun`` each process has the CUDA device of its local rank
         (NCCL connects them), or all compute on the CPU (Gloo).
+    The group is destroyed at the end, and with it the threads of Gloo: one that gives back a tensor while Python is being torn
+    down aborts the process. So nothing outside the block may keep the network that was trained there in several processes.
+    After an error the group stays, see :func:`end_at_once_if_joined`.
+
     :raises InputError: a device that is not usable, or not by several processes.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Processes(), choose_device(device)
         return
+    # Before there is a group: its functions keep the one that exists at their import as a default value, so that it would never
+    # be destroyed. DistributedDataParallel imports it later.
+    import_module("torch.distributed.nn.functional")
     own = _own_device(device, int(os.environ.get("LOCAL_RANK", 0)))
     if own.type == "cuda":
         dist.init_process_group("nccl", timeout=_PATIENCE, device_id=own)
     else:
         dist.init_process_group("gloo", timeout=_PATIENCE)
     yield Processes(dist.get_rank(), dist.get_world_size()), own
-    dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
+    gc.collect()  # the distributed network is part of cycles, and keeps the group
+    dist.destroy_process_group()
+
+
+def end_at_once_if_joined(code: int) -> None:
+    """Ends this process with the exit code ``code`` if it is still joined with others, as after an error.
+
+    Then an exchange may be under way in a thread. To wait for it could take for ever (the others may be waiting for this
+    process), and a tidy end of Python would abort where the exchange ends meanwhile.
+    """
+    if dist.is_available() and dist.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _own_device(name: str, local: int) -> torch.device:

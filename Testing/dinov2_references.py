@@ -1,0 +1,122 @@
+"""What DINOv2 of the package transformers answers, kept in engine/dinov2_references.npz: a reference that is not our own code.
+
+    python3 Testing/dinov2_references.py         makes the file anew; needs "pip install transformers", made with 5.24.0
+
+The weights and images are random numbers of numpy, which are the same on every machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "S3NetSegment"))
+
+import numpy as np
+import torch
+
+from S3NetSegmentLib.engine.nets import vit
+from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Architecture
+
+FILE = Path(__file__).with_name("engine") / "dinov2_references.npz"
+EVERY = 61  # values between two that are kept; prime, so that all columns of all parts of the image are met
+SIZES = [(224, 224), (252, 252), (448, 336), (518, 518)]
+REFERENCED = {
+    "plain": Architecture(96, 2, 3, 384),
+    "registers": Architecture(96, 2, 3, 384, registers=4),
+    "gated": Architecture(96, 2, 3, 256, gated=True),
+    "gated, registers": Architecture(96, 2, 3, 256, gated=True, registers=4),
+    "ViT-S with registers": ARCHITECTURES["dinov2-vits14-reg4"],
+    "ViT-S": ARCHITECTURES["dinov2-vits14"],
+}
+# the whole ViT-S at two sizes only, to be quick
+CASES = [(kind, size) for kind in REFERENCED for size in (SIZES[1::2] if "ViT" in kind else SIZES)]
+
+
+def model_and_image(kind: str, size: tuple[int, int]):
+    """Our model of ``kind`` with random weights, and a random image."""
+    architecture = REFERENCED[kind]
+    model = architecture.build((-1,))
+    numbers = np.random.default_rng(len(kind))
+    spread = 0.05 if architecture.depth > 2 else 0.15  # large enough for every part to show in the tokens
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            is_scale = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
+            values = numbers.standard_normal(tuple(parameter.shape)) * spread + 0.7 * is_scale
+            parameter.copy_(torch.from_numpy(values))
+        model.pos_embed.mul_(3)
+    return model.eval(), torch.from_numpy(numbers.standard_normal((1, 3, *size)).astype(np.float32))
+
+
+def kept(tokens: torch.Tensor) -> np.ndarray:
+    """The part of ``tokens`` that is in the file."""
+    return tokens.numpy().ravel()[::EVERY]
+
+
+def _renamed(model) -> dict:
+    """The state dict of ``model`` under the names of transformers 5 (see its conversion mapping)."""
+    names = {
+        "cls_token": "embeddings.cls_token", "mask_token": "embeddings.mask_token",
+        "register_tokens": "embeddings.register_tokens", "pos_embed": "embeddings.position_embeddings",
+        "patch_embed.proj": "embeddings.patch_embeddings.projection", "norm": "layernorm",
+    }  # fmt: skip
+    result = {}
+    for name, tensor in model.state_dict().items():
+        stem, _, kind = name.rpartition(".")
+        if not name.startswith("blocks."):
+            result[names[name] if name in names else f"{names[stem]}.{kind}"] = tensor
+            continue
+        _, i, rest = name.split(".", 2)
+        at = f"encoder.layer.{i}"
+        part = rest.removesuffix(f".{kind}")
+        if part == "attn.qkv":
+            for piece, letter in zip(tensor.chunk(3), "qkv", strict=True):
+                result[f"{at}.attention.{letter}_proj.{kind}"] = piece
+        elif part == "attn.proj":
+            result[f"{at}.attention.o_proj.{kind}"] = tensor
+        elif part in ("ls1", "ls2"):
+            result[f"{at}.layer_scale{part[2]}.lambda1"] = tensor
+        elif part == "mlp.w12":
+            for piece, letter in zip(tensor.chunk(2), ("gate", "up"), strict=True):
+                result[f"{at}.mlp.{letter}_proj.{kind}"] = piece
+        elif part == "mlp.w3":
+            result[f"{at}.mlp.down_proj.{kind}"] = tensor
+        else:
+            result[f"{at}.{part}.{kind}"] = tensor
+    return result
+
+
+def _of_transformers(model, architecture):
+    """The model of transformers with the weights of ``model``."""
+    import transformers
+
+    options = {
+        "hidden_size": architecture.width, "num_hidden_layers": architecture.depth,
+        "num_attention_heads": architecture.heads, "image_size": 518, "patch_size": 14, "layer_norm_eps": 1e-6,
+        "use_swiglu_ffn": architecture.gated, "mlp_ratio": 4,
+    }  # fmt: skip
+    if architecture.registers:
+        config = transformers.Dinov2WithRegistersConfig(num_register_tokens=4, **options)
+        other = transformers.Dinov2WithRegistersModel(config)
+    else:
+        other = transformers.Dinov2Model(transformers.Dinov2Config(**options))
+    other.load_state_dict(_renamed(model), strict=True)
+    return other.eval()
+
+
+def main() -> None:
+    vit.SCALE_OFFSET = 0.0  # see the test
+    kept_values = {}
+    for kind, size in CASES:
+        model, image = model_and_image(kind, size)
+        with torch.no_grad():
+            expected = _of_transformers(model, REFERENCED[kind])(pixel_values=image).last_hidden_state
+            difference = (model.tokens(image)[0] - expected).abs().max().item()
+        print(f"{kind}, {size}: {difference:.1e} from ours")
+        kept_values[f"{kind} {size}"] = kept(expected)
+    np.savez_compressed(FILE, **kept_values)
+
+
+if __name__ == "__main__":
+    main()
