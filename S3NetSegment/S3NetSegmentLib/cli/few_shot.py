@@ -16,7 +16,7 @@ from .arguments import (
     slice_numbers,
     slice_range,
 )
-from .terminal import ProgressDisplay
+from .terminal import ProgressDisplay, tell_notes
 
 DESCRIPTION = """\
 Carries what you have drawn on one or a few slices to all slices of the volume, several segments at once.
@@ -164,6 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(summary, indent=2))
     elif not arguments.quiet:
         print_summary(summary)
+    tell_notes(notes)
     return 0
 
 

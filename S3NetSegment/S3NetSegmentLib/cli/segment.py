@@ -22,7 +22,7 @@ from .arguments import (
     voxel,
     whole,
 )
-from .terminal import ProgressDisplay, shown_path
+from .terminal import ProgressDisplay, print_written, tell_notes
 
 DESCRIPTION = """\
 Segments an image without any drawing.
@@ -131,11 +131,13 @@ def run(arguments: argparse.Namespace) -> int:
         with ProgressDisplay(arguments.quiet) as later:
             notes = write_outputs(arguments, outcome, later)
         marks["writing"] = clock()
-    summary = _summary(arguments, outcome, [*warned, *notes], marks)
+    notes = list(dict.fromkeys([*warned, *notes]))
+    summary = _summary(arguments, outcome, notes, marks)
     if arguments.json:
         print(json.dumps(summary, indent=2))
     elif not arguments.quiet:
         _print(summary)
+    tell_notes(notes)
     return 0
 
 
@@ -185,15 +187,13 @@ def _summary(arguments, outcome, notes, marks) -> dict:
 
 def _print(summary: dict) -> None:
     """The summary for people."""
+    from ..engine.images.segment_size import size_table
+
     size = " x ".join(str(n) for n in summary["image"]["size"] if n > 1) or "1"
-    flat = 1 in summary["image"]["size"]
     print(
         f"{os.path.basename(summary['image']['path'])} ({size}), {summary['seconds']['total']:.1f} s on {summary['device']}"
     )
-    width = max(len(segment["name"]) for segment in summary["segments"])
-    for segment in summary["segments"]:
-        amount = f"{segment['voxels']:>10,} pixels" if flat else f"{segment['volume_ml']:>10,.2f} ml"
-        print(f"  {segment['name']:<{width}} {amount}")
+    print("\n".join(size_table(summary["segments"])))
     place = summary["object"]
     if place:
         others = [str(n) for n, step in enumerate(place["alternatives"], 1) if step != place["step"]]
@@ -203,7 +203,4 @@ def _print(summary: dict) -> None:
         )
     elif not summary["points"]["inside"]:
         print("no main object was singled out; point at one with --point R,A,S or --pixel i,j[,k]")
-    for note in summary["notes"]:
-        print(f"note: {note}")
-    for path in summary["outputs"].values():
-        print(f"wrote {shown_path(path)}")
+    print_written(summary["outputs"])
