@@ -12,6 +12,11 @@ from pathlib import Path
 TESTING = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTING), str(TESTING.parent / "S3NetSegment")]
 
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment(for_tests=True)
+
 import numpy as np  # noqa: E402
 from paths import REPOSITORY, SAMPLE_DATA  # noqa: E402
 from scipy import ndimage  # noqa: E402

@@ -7,10 +7,20 @@ never changed except for the one 8-bit picture, and the places in the patient st
 """
 
 import shutil
+import sys
+from pathlib import Path
 
-import numpy as np
-import SimpleITK as sitk
-from paths import SAMPLE_DATA, SHARED_DATA
+_testing = Path(__file__).resolve().parent
+sys.path[:0] = [str(_testing), str(_testing.parent / "S3NetSegment")]
+
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment()
+
+import numpy as np  # noqa: E402
+import SimpleITK as sitk  # noqa: E402
+from paths import SAMPLE_DATA, SHARED_DATA  # noqa: E402
 
 DERMOSCOPY = {"skin_lesion_1": 181, "skin_lesion_2": 131, "skin_lesion_3": 86}  # easy; hairs; faint, with a pen mark
 CT_ORGANS = {

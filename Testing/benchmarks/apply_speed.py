@@ -23,6 +23,11 @@ from pathlib import Path
 _testing = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(_testing), str(_testing.parent / "S3NetSegment")]
 
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment()
+
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from paths import SAMPLE_DATA  # noqa: E402

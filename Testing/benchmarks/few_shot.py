@@ -25,6 +25,11 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 _testing = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(_testing / "benchmarks"), str(_testing), str(_testing.parent / "S3NetSegment")]
 
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment(for_tests=True)
+
 import numpy as np  # noqa: E402
 from few_shot_cases import DRAWN_AT, FOLDERS, GROUPS, FewShotCase, few_shot_cases  # noqa: E402
 from few_shot_contestants import CONTESTANTS, OURS, Answer, missing_package  # noqa: E402

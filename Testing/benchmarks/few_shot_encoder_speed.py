@@ -24,6 +24,11 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "S3NetSegment")]
 
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment()
+
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 import torch  # noqa: E402

@@ -20,6 +20,11 @@ from pathlib import Path
 _testing = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(_testing), str(_testing.parent / "S3NetSegment")]
 
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment()
+
 SEGMENTS = {"small": (3, 4, 5), "large": (1, 2, 3)}
 SHAPE = (100, 256, 256)
 DRAWN = 3

@@ -25,6 +25,11 @@ _testing = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(_testing), str(_testing.parent / "S3NetSegment")]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment(for_tests=True)
+
 import headless_slicer  # noqa: E402
 import numpy as np  # noqa: E402
 

@@ -24,6 +24,11 @@ if "--pictures" in sys.argv:
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(threads, "1")
 
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment()
+
 import numpy as np  # noqa: E402
 from paths import SAMPLE_DATA  # noqa: E402
 

@@ -51,7 +51,7 @@ def test_a_cohort_is_segmented_and_reported_and_resume_does_nothing_more(tmp_pat
     assert "1 process, each with 1 thread, at most" in done.stderr and "MB of memory" in done.stderr
     assert done.stderr.count("confidence") == 3
     rows = report(tmp_path / "out")
-    assert all(r["status"] == "done" and r["volume_ml"] > 0.2 and r["seconds"] > 0 for r in rows.values())
+    assert all(r["status"] == "done" and r["voxels"] > 200 and r["seconds"] > 0 for r in rows.values())
     again = succeeded(s3net("batch", "cohort.csv", "-o", "out", "--resume", "--json", folder=tmp_path))
     facts = json.loads(again.stdout)
     assert facts["counts"] == {"done": 3, "failed": 0, "waiting": 0}

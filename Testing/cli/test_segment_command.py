@@ -69,7 +69,14 @@ def test_a_pixel_gives_the_object_there_as_a_label_map(tmp_path, disk):
     labels = read(tmp_path / "out.png")
     assert labels.shape == disk.shape and set(np.unique(labels)) == {0, 1}
     assert dice(labels == 1, disk) > 0.95
-    assert "Object" in done.stdout and "wrote out.png" in done.stdout
+    assert "Object" in done.stdout and f"{(labels == 1).sum():,} pixels" in done.stdout and " ml" not in done.stdout
+    assert "wrote out.png (label values 0, 1, 2, ..., black in a viewer" in done.stdout
+
+
+def test_where_a_picture_is_drawn_too_nothing_is_said_of_black_label_maps(tmp_path, disk):
+    arguments = ["disk.png", "-o", "out.png", "--pixel", "60,36", "--overlay", "picture.png"]
+    done = succeeded(s3net("segment", *arguments, folder=tmp_path))
+    assert "black" not in done.stdout + done.stderr and "wrote out.png\n" in done.stdout
 
 
 def test_json_tells_what_was_done_and_agrees_with_the_files(tmp_path, disk):
@@ -82,7 +89,7 @@ def test_json_tells_what_was_done_and_agrees_with_the_files(tmp_path, disk):
     assert summary["outputs"] == {"output": str(tmp_path / "out.nrrd")}
     (segment,) = summary["segments"]
     assert segment["name"] == "Object" and segment["voxels"] == (read(tmp_path / "out.nrrd") == 1).sum()
-    assert segment["volume_ml"] == pytest.approx(segment["voxels"] / 1000)
+    assert segment["volume_ml"] is None and segment["area_mm2"] is None  # a photograph tells no size of its pixels
     assert segment["color"].startswith("#") and len(segment["color"]) == 7
     place = summary["object"]
     assert 1 <= place["step"] <= place["steps"] and place["step"] == place["automatic_step"] == place["alternatives"][0]
@@ -116,7 +123,8 @@ def test_the_segments_carry_how_they_were_made(tmp_path, disk):
 
 def test_a_label_map_holds_the_object_painted_over_the_regions_and_says_so(tmp_path, disk):
     done = succeeded(s3net("segment", "disk.png", "-o", "out.nrrd", "--regions", "2", folder=tmp_path))
-    assert "painted over the regions as value 3" in done.stdout
+    assert "s3net: note: a label map cannot hold overlapping segments" in done.stderr
+    assert "painted over the regions as value 3" in done.stderr and "painted" not in done.stdout
     assert (
         dice(
             read(tmp_path / "out.nrrd")[0] == 3
@@ -129,7 +137,7 @@ def test_a_label_map_holds_the_object_painted_over_the_regions_and_says_so(tmp_p
     done = succeeded(
         s3net("segment", "disk.png", "-o", "only.nrrd", "--regions", "2", "--regions-only", folder=tmp_path)
     )
-    assert "painted" not in done.stdout and set(np.unique(read(tmp_path / "only.nrrd"))) == {1, 2}
+    assert "painted" not in done.stderr and set(np.unique(read(tmp_path / "only.nrrd"))) == {1, 2}
 
 
 def test_a_number_of_regions_that_is_not_among_the_prepared_ones_works_too(tmp_path, disk):
@@ -212,7 +220,10 @@ def test_steps_and_alternatives_choose_other_candidates(tmp_path):
     assert sizes["-"] <= sizes["0"] <= sizes["+"] and sizes["2"] != sizes["0"]
 
 
-def test_quiet_says_nothing_and_quiet_json_only_json(tmp_path, disk):
+def test_quiet_says_nothing_but_what_the_user_must_know_and_quiet_json_only_json(tmp_path, disk):
+    done = succeeded(s3net("segment", "disk.png", "-o", "a.nrrd", "--quiet", folder=tmp_path))
+    assert done.stdout == "" and done.stderr.startswith("s3net: note: a label map cannot hold overlapping")
+    assert done.stderr.count("\n") == 1
     done = succeeded(s3net("segment", "disk.png", "-o", "a.png", "--pixel", "60,36", "--quiet", folder=tmp_path))
     assert done.stdout == done.stderr == ""
     done = succeeded(s3net("segment", "disk.png", "-o", "a.png", "--pixel", "60,36", "-q", "--json", folder=tmp_path))

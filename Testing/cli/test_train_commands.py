@@ -118,7 +118,7 @@ def test_evaluate_reports_on_the_test_cases_and_refuses_those_that_were_trained_
     )
     assert not (tmp_path / "no").exists()
     seen = succeeded(s3net_here("evaluate", model, cohort, "--split", "all", "--seen-cases", "-o", tmp_path / "all"))
-    assert "trained on 3 of these 5 cases" in seen.stdout and "1 of these 5 cases chose the state" in seen.stdout
+    assert "trained on 3 of these 5 cases" in seen.stderr and "1 of these 5 cases chose the state" in seen.stderr
     unseen = s3net_here("evaluate", model, cohort, "--split", "unseen", "-o", tmp_path / "unseen", "--json")
     assert list(json.loads(unseen.stdout)["cases"]) == ["case04"]
 
@@ -303,6 +303,32 @@ def test_one_labelled_case_is_enough_to_train_but_no_accuracy_is_claimed(tmp_pat
     )
 
 
+def test_a_model_that_learnt_nothing_is_written_with_a_warning(cohort, tmp_path):
+    options = (*QUICK, "--steps", "1", "--set", "learning_rate=1e-6")
+    done = succeeded(s3net_here("finetune", cohort, "-o", tmp_path / "run", *options))
+    assert "by a Dice of only 0." in done.stdout and "cannot be relied on" in done.stderr
+    assert any("cannot be relied on" in e.get("text", "") for e in RunFolder(tmp_path / "run").entries())
+    write_image(phantom(9)[0], tmp_path / "new.nii.gz")
+    done = succeeded(s3net_here("apply", tmp_path / "run/model.pt", tmp_path / "new.nii.gz", "-o", tmp_path / "o.nrrd"))
+    assert "s3net: note: on its validation cases the model agreed" in done.stderr
+
+
+def test_label_maps_without_names_are_evaluated_by_value_and_it_is_said(run, tmp_path):
+    for number in (11, 12):
+        volume, labels = phantom(number)
+        write_image(volume, tmp_path / "cohort" / "images" / f"new{number}.nii.gz")
+        write_image(type(volume)(labels, volume.ijk_to_ras), tmp_path / "cohort" / "labels" / f"new{number}.nii.gz")
+    arguments = ("evaluate", run[0] / "model.pt", tmp_path / "cohort", "--split", "unseen", "-o", tmp_path / "report")
+    done = succeeded(s3net_here(*arguments, "--json"))
+    report = json.loads(done.stdout)
+    assert [s["name"] for s in report["cases"]["new11"]] == ["Ring", "Core"]
+    assert report["summary"]["Core"]["dice"] > 0.6
+    assert (
+        "s3net: note: the labels of one side have no names, so they were paired by value: 1 = Ring, 2 = Core"
+        in done.stderr
+    )
+
+
 def test_two_processes_of_torchrun_train_one_model(cohort, tmp_path):
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
@@ -322,7 +348,7 @@ def test_a_model_with_more_classes_than_the_cohort_says_so(run, tmp_path):
     done = s3net_here(
         "evaluate", run[0] / "model.pt", tmp_path / "cohort", "--split", "unseen", "-o", tmp_path / "report"
     )
-    assert "only one side knows them: Core" in succeeded(done).stdout
+    assert "only one side knows them: Core" in succeeded(done).stderr
     write_segmentation(drawn(volume, labels, ["Aorta", "Vein"]), tmp_path / "cohort" / "labels" / "new.seg.nrrd")
     done = s3net_here(
         "evaluate", run[0] / "model.pt", tmp_path / "cohort", "--split", "unseen", "-o", tmp_path / "none"

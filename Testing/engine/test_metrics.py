@@ -7,7 +7,7 @@ import pytest
 from image_files import random_matrix
 
 from S3NetSegmentLib.engine import InputError, Segment, Segmentation
-from S3NetSegmentLib.engine.metrics import compare_segmentations, score_masks, summarise
+from S3NetSegmentLib.engine.metrics import compare_segmentations, pairing_notes, score_masks, summarise
 
 UNIT = np.eye(4)
 
@@ -46,7 +46,9 @@ def test_scores_equal_brute_force_on_any_grid(seed):
     score = score_masks("x", a, b, matrix)
     dice, hd95, assd = brute_force(a, b, matrix)
     assert (score.dice, score.hd95_mm, score.assd_mm) == pytest.approx((dice, hd95, assd), rel=1e-9)
-    assert score.found_ml == pytest.approx(a.sum() * abs(np.linalg.det(matrix[:3, :3])) / 1000)
+    volume = math.nan if 1 in shape else a.sum() * abs(np.linalg.det(matrix[:3, :3])) / 1000  # a picture has none
+    assert score.found_ml == pytest.approx(volume, nan_ok=True)
+    assert (score.found_voxels, score.difference_voxels) == (a.sum(), int(a.sum()) - int(b.sum()))
 
 
 def test_distances_are_millimetres_along_each_axis():
@@ -86,7 +88,7 @@ def labels(names, values=None, shape=(3, 8, 8), matrix=UNIT, at=0):
     layer = np.zeros(shape, np.uint8)
     segments = []
     for n, (name, value) in enumerate(zip(names, values, strict=True)):
-        layer[1, 1 + 2 * n, 1 + at : 4 + at] = value
+        layer[min(1, shape[0] - 1), 1 + 2 * n, 1 + at : 4 + at] = value
         segments.append(Segment(name, (1, 0, 0), value))
     return Segmentation([layer], segments, matrix)
 
@@ -96,9 +98,30 @@ def test_segments_are_paired_by_name_and_otherwise_by_value():
     by_name = {s.name: s.dice for s in compare_segmentations(found, reference)}
     assert list(by_name) == ["spleen", "liver "] and set(by_name.values()) == {0.0}  # drawn in each other's rows
     by_value = compare_segmentations(found, labels(["Segment 1", "Segment 2"]))
-    assert [(s.name, s.dice) for s in by_value] == [("Segment 1", 1.0), ("Segment 2", 1.0)]
+    assert [(s.name, s.dice) for s in by_value] == [("Liver", 1.0), ("Spleen", 1.0)]  # not "Segment 1"
+    by_value = compare_segmentations(labels(["Segment 1", "Segment 2"]), found)
+    assert [(s.name, s.dice) for s in by_value] == [("Liver", 1.0), ("Spleen", 1.0)]
     more = compare_segmentations(labels(["a", "b", "c"]), labels(["a", "b"]))
     assert [s.state for s in more] == ["scored", "scored", "extra"]
+
+
+def test_how_segments_were_paired_is_told_where_it_is_not_plain():
+    named, bare, other = labels(["Liver"]), labels(["Segment 1"]), labels(["Segment 255"], values=[255])
+    assert pairing_notes(named, named) == pairing_notes(bare, bare) == []
+    assert pairing_notes(named, bare) == ["the two share no name of a segment; they were paired by label value"]
+    assert "'Liver' was compared with 'Segment 255'" in pairing_notes(named, other)[0]
+    assert [(s.name, s.dice) for s in compare_segmentations(named, other)] == [("Liver", 1.0)]
+
+
+def test_of_pictures_pixels_are_told_and_no_volumes():
+    flat = labels(["Lesion"], shape=(1, 8, 8))
+    (score,) = compare_segmentations(flat, flat)
+    assert score.as_dict()["found_ml"] is None and score.as_dict()["found_voxels"] == 3
+    assert "pixels, not mm" in pairing_notes(flat, flat)[0]
+    fine = Segmentation(flat.layers, flat.segments, np.diag((0.5, 0.5, 3, 1.0)))
+    assert pairing_notes(fine, fine) == []
+    means = summarise([score])
+    assert means["difference_ml"] is None and means["difference_voxels"] == 0
 
 
 def test_cropped_segmentations_of_one_image_are_compared_in_their_places():

@@ -90,6 +90,38 @@ def test_files_that_are_no_model_or_damaged_or_newer_are_refused_with_what_to_do
         load_model(file)
 
 
+@pytest.mark.parametrize(
+    ("validation", "told"),
+    [
+        (
+            {"score": 0.0, "dice Ring": 0.0, "dice Core": 0.0, "cases": 2},
+            "by a Dice of only 0.000: its answers cannot be",
+        ),
+        ({"score": 0.45, "dice Ring": 0.9, "dice Core": 0.0}, "did not find Core (Dice 0.000): do not rely on that"),
+        ({"score": 0.8, "dice Ring": 0.7, "dice Core": 0.9}, None),
+        ({}, None),
+        ({"score": "high", "dice Ring": None}, None),
+    ],
+)
+def test_a_model_that_failed_its_validation_says_so_wherever_it_is_used(validation, told):
+    model = a_model(validation=validation)
+    notes = drain(ModelSegmenter(model, "cpu").segment(phantom(3)[0])).notes
+    assert model.summary()["doubts"] == model.doubts()
+    assert [note for note in notes if "validation" in note] == model.doubts()
+    assert len(model.doubts()) == (told is not None) and (told is None or told in notes[0])
+
+
+def test_a_model_that_finds_nothing_at_all_says_so():
+    network = seeded(lambda: TwoStreamUNet(3, 1, (8, 16)), 0)
+    with torch.no_grad():
+        for decoder in network.decoders:
+            decoder.head.bias[0] += 1000  # background everywhere
+    answer = drain(ModelSegmenter(a_model(network), "cpu").segment(phantom(3)[0]))
+    assert not answer.labels.any() and answer.notes == (
+        "the model found nothing in image 'phantom3': all segments are empty",
+    )
+
+
 def test_a_model_of_the_wrong_kind_or_with_foreign_weights_is_refused(tmp_path):
     save_model(a_model(an_encoder(), kind="encoder", classes=()), tmp_path / "encoder.pt")
     with pytest.raises(InputError, match=r"of kind encoder, but one of kind segmenter .*s3net finetune --init"):

@@ -5,6 +5,7 @@ import pytest
 
 from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, drain
 from S3NetSegmentLib.engine.methods.segment import find_regions
+from S3NetSegmentLib.engine.methods.segment_task import SegmentTask, segment_image
 
 QUICK = SegmentSettings(steps=3, restarts=1)
 
@@ -162,6 +163,40 @@ def test_region_segments_lie_on_the_grid_of_the_whole_image():
     assert segmentation.layers[0].shape == volume.array.shape
     assert not segmentation.layers[0][:3].any() and segmentation.layers[0][3:9, 5:50, 10:60].all()
     assert [s.name for s in segmentation.segments] == ["Region 1", "Region 2", "Region 3"]
+
+
+@pytest.mark.parametrize(
+    ("array", "count"),
+    [
+        (np.array([[[0, 1, 5]]], np.uint8), 2),
+        (np.where(np.arange(16) < 8, 10, 200).astype(np.uint8).reshape(1, 1, 16).repeat(16, 1).repeat(8, 0), 2),
+        (np.random.default_rng(0).integers(0, 255, (1, 4, 4)).astype(np.uint8), None),
+    ],
+)
+def test_an_image_with_fewer_regions_than_asked_for_gets_no_empty_ones(array, count):
+    outcome = drain(segment_image(Volume(array, np.eye(4)), SegmentTask(regions=8, regions_only=True)))
+    found = outcome.segmentation
+    voxels = [int(found.mask(s).sum()) for s in found.segments]
+    assert all(voxels) and sum(voxels) == array.size and len(voxels) == (count or len(voxels)) < 8
+    assert [(s.name, s.value) for s in found.segments] == [(f"Region {n}", n) for n in range(1, len(voxels) + 1)]
+    assert outcome.notes == [
+        f"only {len(voxels)} of 8 regions can be told apart in this image; the others are left out"
+    ]
+
+
+def test_an_object_that_slips_through_the_working_grid_is_no_main_object():
+    halves = np.where(np.arange(64) < 32, 10, 200).astype(np.uint8).reshape(1, 1, 64).repeat(64, 1)
+    outcome = drain(segment_image(Volume(halves, np.eye(4)), SegmentTask()))
+    assert outcome.choice is None
+    assert all(outcome.segmentation.mask(s).any() for s in outcome.segmentation.segments)
+
+
+@pytest.mark.parametrize("step", [500, -500])
+def test_a_step_beyond_the_candidates_takes_the_last_one_and_says_so(step):
+    volume = Volume(np.random.default_rng(0).integers(0, 200, (1, 40, 40)).astype(np.uint8), np.eye(4))
+    outcome = drain(segment_image(volume, SegmentTask(pixels=((20, 20),), step=step)))
+    assert outcome.choice.index == (outcome.choice.steps - 1 if step > 0 else 0)
+    assert any(f"step {step:+d} goes beyond the candidates" in note for note in outcome.notes)
 
 
 @pytest.mark.parametrize(

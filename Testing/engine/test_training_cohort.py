@@ -164,6 +164,35 @@ def test_a_listed_split_is_used_and_checked(tmp_path):
         read(tmp_path)
 
 
+def test_splits_that_the_description_does_not_list_are_made_by_the_settings(tmp_path):
+    write_cohort(tmp_path, 8, 2)
+    describe(tmp_path, splits={"test": ["case00", "case01"]})
+    cohort = read(tmp_path)
+    split = split_cohort(cohort, seed=1, validation=0.3)
+    assert split.names()["test"] == ["case00", "case01"] and len(split.validation) == 2 and not split.notes
+    assert not {c.name for c in split.validation} & {"case00", "case01"}
+    assert len(split.train) == 6 and len(split.labelled) == 4
+    off = split_cohort(cohort, seed=1, validation=0.0)
+    assert not off.validation and "the setting validation is 0" in off.notes[0]
+    assert "the setting test has no effect" in split_cohort(cohort, test=0.2).notes[-1]
+    describe(tmp_path, splits={"validation": ["case02"]})
+    split = split_cohort(read(tmp_path), seed=1, validation=0.5, test=0.3)
+    assert split.names()["validation"] == ["case02"] and len(split.test) == 2 and not split.notes
+
+
+def test_a_validation_that_cannot_be_is_told_with_the_reason(tmp_path):
+    write_cohort(tmp_path, 5)
+    describe(tmp_path, splits={"test": ["case00", "case01"]})
+    split = split_cohort(read(tmp_path), validation=0.3)
+    assert not split.validation and "takes at least four labelled patients beside the test" in split.notes[0]
+    describe(tmp_path, splits={"test": ["case00"], "train": ["case01", "case02"]})
+    (note,) = split_cohort(read(tmp_path), validation=0.3).notes
+    assert "lists the training cases and none for it, so the setting validation has no effect" in note
+    describe(tmp_path, splits={"test": ["case00"], "validation": []})
+    (note,) = split_cohort(read(tmp_path), validation=0.3).notes
+    assert "cohort.json lists none" in note
+
+
 def test_with_one_labelled_case_no_accuracy_can_be_claimed(tmp_path):
     split = split_cohort(read(write_cohort(tmp_path, 1, 3)), validation=0.5, test=0.5)
     assert len(split.labelled) == 1 and not split.validation and not split.test

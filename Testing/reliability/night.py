@@ -25,6 +25,11 @@ from pathlib import Path
 _testing = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(_testing), str(_testing.parent / "S3NetSegment")]
 
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment()
+
 import numpy as np  # noqa: E402
 from command_line import s3net_here  # noqa: E402
 from night_cohort import Cohort, Planned, sample_cohort, shared_cohort  # noqa: E402

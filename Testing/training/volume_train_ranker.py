@@ -18,6 +18,11 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 _testing = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(_testing / "training"), str(_testing), str(_testing.parent / "S3NetSegment")]
 
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment()
+
 from multiprocessing import get_context  # noqa: E402
 
 import numpy as np  # noqa: E402

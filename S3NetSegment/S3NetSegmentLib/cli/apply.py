@@ -9,7 +9,7 @@ import time
 
 from .. import __version__
 from .arguments import add_common, add_device, add_pictures, add_which_image, check_file_names, outputs_of
-from .terminal import ProgressDisplay, shown_path
+from .terminal import ProgressDisplay, print_written, tell_notes
 
 DESCRIPTION = """\
 Segments an image with a model that 's3net finetune' has trained.
@@ -70,28 +70,26 @@ def run(arguments: argparse.Namespace) -> int:
             write_image(Volume(answer.confidence, volume.ijk_to_ras, "confidence"), arguments.confidence)
         if picture is not None:
             write_png(picture, arguments.overlay)
-    _report(arguments, model, volume, segmentation, answer, [*warned, *answer.notes], time.perf_counter() - began)
+    notes = list(dict.fromkeys([*warned, *answer.notes]))
+    _report(arguments, model, volume, segmentation, answer, notes, time.perf_counter() - began)
+    tell_notes(notes)
     return 0
 
 
 def _report(arguments, model, volume, segmentation, answer, notes: list[str], seconds: float) -> None:
+    from ..engine.images.segment_size import size_table
     from ..engine.methods.results import described
 
     segments = described(segmentation)
+    facts = {
+        "command": "apply", "version": __version__, "model": model.summary(),
+        "image": {"path": os.path.abspath(arguments.image), "size": volume.size, "spacing_mm": volume.spacing},
+        "outputs": {o.lstrip("-"): os.path.abspath(p) for o, p in outputs_of(arguments).items()},
+        "segments": segments, "device": answer.device, "seconds": round(seconds, 3), "notes": notes,
+    }  # fmt: skip
     if arguments.json:
-        facts = {
-            "command": "apply", "version": __version__, "model": model.summary(),
-            "image": {"path": os.path.abspath(arguments.image), "size": volume.size, "spacing_mm": volume.spacing},
-            "outputs": {o.lstrip("-"): os.path.abspath(p) for o, p in outputs_of(arguments).items()},
-            "segments": segments, "device": answer.device, "seconds": round(seconds, 3), "notes": notes,
-        }  # fmt: skip
         print(json.dumps(facts, indent=2))
     elif not arguments.quiet:
         print(f"{os.path.basename(arguments.image)}, {seconds:.1f} s on {answer.device}")
-        width = max(len(s["name"]) for s in segments)
-        for segment in segments:
-            print(f"  {segment['name']:<{width}} {segment['volume_ml']:>10,.2f} ml")
-        for note in notes:
-            print(f"note: {note}")
-        for path in outputs_of(arguments).values():
-            print(f"wrote {shown_path(path)}")
+        print("\n".join(size_table(segments)))
+        print_written(facts["outputs"])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 
 from .. import __version__
 from .arguments import add_common
+from .terminal import tell_notes
 
 DESCRIPTION = """\
-Compares a segmentation with a reference, segment by segment: Dice, HD95 and ASSD in mm, volumes in ml.
+Compares a segmentation with a reference, segment by segment: Dice, HD95 and ASSD in mm, volumes in ml (of
+pictures: pixels).
 
-Segments are paired by name, or by label value where no name is shared. A segment that only the reference has is "missed"
+Segments are paired by name, or by label value where no name is shared; two that are alone on their sides are a pair. A segment that only the reference has is "missed"
 and one that only FOUND has is "extra": Dice 0 and no distance. HD95 is the larger of the two directed 95th percentiles."""
 EXAMPLES = """\
 examples:
@@ -34,18 +37,24 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads both, compares, prints. Returns the exit code; errors pass through."""
+    from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.seg_nrrd import read_segmentation
-    from ..engine.metrics import compare_segmentations
+    from ..engine.metrics import compare_segmentations, pairing_notes
 
-    scores = compare_segmentations(read_segmentation(arguments.found), read_segmentation(arguments.reference))
+    with collected_image_warnings() as warned:
+        found, reference = (read_segmentation(path) for path in (arguments.found, arguments.reference))
+        scores = compare_segmentations(found, reference)
+    notes = [*warned, *pairing_notes(found, reference)]
     if arguments.json:
         facts = {
             "command": "compare", "version": __version__, "found": os.path.abspath(arguments.found),
             "reference": os.path.abspath(arguments.reference), "segments": [s.as_dict() for s in scores],
+            "notes": notes,
         }  # fmt: skip
         print(json.dumps(facts, indent=2))
     elif not arguments.quiet:
         print("\n".join(score_table(scores)))
+    tell_notes(notes)
     return 0
 
 
@@ -54,7 +63,9 @@ def score_table(scores) -> list[str]:
     if not scores:
         return ["neither segmentation has a segment"]
     width = max(7, *(len(s.name) for s in scores))
-    lines = [f"{'segment':<{width}}  Dice   HD95 mm  ASSD mm   found ml  reference ml"]
+    flat = any(math.isnan(s.found_ml) for s in scores)  # a picture: areas in pixels instead of volumes
+    unit = "pixels" if flat else "ml"
+    lines = [f"{'segment':<{width}}  Dice   HD95 mm  ASSD mm  {f'found {unit}':>12}  {f'reference {unit}':>16}"]
     for s in scores:
         if s.state == "scored":
             middle = f"{s.dice:.3f}  {s.hd95_mm:7.2f}  {s.assd_mm:7.2f}"
@@ -62,5 +73,9 @@ def score_table(scores) -> list[str]:
             middle = f"{'-':<5}  {'-':>7}  {'-':>7}"
         else:
             middle = f"{s.dice:.3f}  {s.state:>7}  {'-':>7}"
-        lines.append(f"{s.name:<{width}}  {middle}  {s.found_ml:9.3f}  {s.reference_ml:12.3f}")
+        if flat:
+            sizes = f"{s.found_voxels:>12,}  {s.reference_voxels:>16,}"
+        else:
+            sizes = f"{s.found_ml:12,.3f}  {s.reference_ml:16,.3f}"
+        lines.append(f"{s.name:<{width}}  {middle}  {sizes}")
     return lines

@@ -9,11 +9,12 @@ import os
 
 from .. import __version__
 from .arguments import add_common, add_device, check_result_folder
-from .terminal import ProgressDisplay, shown_path
+from .terminal import ProgressDisplay, shown_path, tell_notes
 
 DESCRIPTION = """\
-Applies a model to labelled cases of a cohort and compares with the drawing: Dice, HD95 and ASSD in mm, volumes in ml, for each
-case and structure, with means and counts of missed structures. Refuses cases that the model was trained on.
+Applies a model to labelled cases of a cohort and compares with the drawing: Dice, HD95 and ASSD in mm, sizes in ml (of
+pictures: pixels), for each case and structure, with means and counts of missed structures. Refuses cases that the model was
+trained on. Structures are paired by name; label maps without names by value.
 
 REPORT is a folder: report.json, report.csv, report.md, and pictures of the worst cases (drawn at the left, found at the right)."""
 EXAMPLES = """\
@@ -66,10 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2))
     elif not arguments.quiet:
         print("\n".join(_table(facts["summary"])))
-        for note in facts["notes"]:
-            print(f"note: {note}")
         for path in files:
             print(f"wrote {shown_path(path)}")
+    tell_notes(facts["notes"])
     return 0
 
 
@@ -114,20 +114,30 @@ def _write(folder, facts: dict, evaluation) -> list[str]:
 def _table(summary: dict) -> list[str]:
     """The means for the terminal."""
     width = max(len(name) for name in summary)
-    lines = [f"{'structure':<{max(width, 9)}}  cases  missed  extra  Dice           HD95 mm  ASSD mm  ml off"]
+    off, unit = _difference(summary)
+    head = f"{unit} off"
+    lines = [f"{'structure':<{max(width, 9)}}  cases  missed  extra  Dice           HD95 mm  ASSD mm  {head}"]
     for name, v in summary.items():
         spread = "" if v["dice_sd"] is None else f" ± {v['dice_sd']:.3f}"
         lines.append(
             f"{name:<{max(width, 9)}}  {v['cases'] - v['absent']:>5}  {v['missed']:>6}  {v['extra']:>5}  "
             f"{_number(v['dice'], 3) + spread:<13}  {_number(v['hd95_mm'], 2):>7}  {_number(v['assd_mm'], 2):>7}  "
-            f"{_number(v['difference_ml'], 2):>6}"
+            f"{_number(v[off], 2):>{len(head)}}"
         )
     return lines
+
+
+def _difference(summary: dict) -> tuple[str, str]:
+    """The entry of the summary that tells how far sizes are off, and its unit: pixels where all cases are pictures."""
+    pictures = summary["all"]["difference_ml"] is None and summary["all"]["difference_voxels"] is not None
+    return ("difference_voxels", "pixels") if pictures else ("difference_ml", "ml")
 
 
 def _markdown(facts: dict, pictures: dict[str, str]) -> str:
     from ..engine.harmless_text import markdown_cell
 
+    off, unit = _difference(facts["summary"])
+    kind, digits = ("ml", 2) if unit == "ml" else ("voxels", 0)
     training = {name: markdown_cell(str(value)) for name, value in facts["training"].items()}
     how = (
         f"Model `{os.path.basename(facts['model'])}` ({training.get('method', '?')}, preset {training.get('preset', '?')}, "
@@ -141,25 +151,25 @@ def _markdown(facts: dict, pictures: dict[str, str]) -> str:
     )
     lines = ["# Evaluation of a segmentation model", "", how, "", conventions, ""]
     lines += [
-        "| structure | cases | missed | extra | absent | Dice | SD | HD95 mm | ASSD mm | volume off, ml |",
+        f"| structure | cases | missed | extra | absent | Dice | SD | HD95 mm | ASSD mm | {unit} off |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, v in facts["summary"].items():
         lines.append(
             f"| {markdown_cell(name)} | {v['cases'] - v['absent']} | {v['missed']} | {v['extra']} | {v['absent']} | {_number(v['dice'], 3)} | "
             f"{_number(v['dice_sd'], 3)} | {_number(v['hd95_mm'], 2)} | {_number(v['assd_mm'], 2)} | "
-            f"{_number(v['difference_ml'], 2)} |"
+            f"{_number(v[off], 2)} |"
         )
     lines += [
         "",
-        "| case | structure | state | Dice | HD95 mm | ASSD mm | found ml | drawn ml |",
+        f"| case | structure | state | Dice | HD95 mm | ASSD mm | found {unit} | drawn {unit} |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for case, scores in facts["cases"].items():
         for s in scores:
             lines.append(
                 f"| {markdown_cell(case)} | {markdown_cell(s['name'])} | {s['state']} | {_number(s['dice'], 3)} | {_number(s['hd95_mm'], 2)} | "
-                f"{_number(s['assd_mm'], 2)} | {_number(s['found_ml'], 2)} | {_number(s['reference_ml'], 2)} |"
+                f"{_number(s['assd_mm'], 2)} | {_number(s[f'found_{kind}'], digits)} | {_number(s[f'reference_{kind}'], digits)} |"
             )
     if pictures:
         lines += ["", "The worst cases, drawn at the left, found at the right:", ""]

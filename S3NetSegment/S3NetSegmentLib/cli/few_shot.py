@@ -10,7 +10,7 @@ from ..engine.tasks.drawn_numbers import drawn_numbers
 from ..engine.tasks.few_shot import COMPUTING, DRAWING, FEW_SHOT_PART, FewShotTask
 from .arguments import add_common, add_device, add_pictures, add_which_image, check_file_names
 from .options import add_task_options, argument_type, refuse_contradictions, task_from
-from .terminal import ProgressDisplay
+from .terminal import ProgressDisplay, tell_notes
 
 DESCRIPTION = """\
 Carries what you have drawn on one or a few slices to all slices of the volume, several segments at once.
@@ -139,4 +139,5 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(summary, indent=2))
     elif not arguments.quiet:
         print_summary(summary)
+    tell_notes(notes)
     return 0

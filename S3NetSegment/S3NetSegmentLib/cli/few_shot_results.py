@@ -8,11 +8,12 @@ import os
 from .. import __version__
 from ..engine import Volume
 from ..engine.images.files import suffix_of
+from ..engine.images.segment_size import size_table
 from ..engine.images.writing import write_image, write_png
 from ..engine.methods.few_shot_task import FewShotOutcome
 from ..engine.methods.results import described
 from .arguments import outputs_of
-from .terminal import shown_path
+from .terminal import print_written
 from .writing import DICOM_SEG, LONG_SIDE, write_result
 
 
@@ -79,18 +80,14 @@ def print_summary(summary: dict) -> None:
         print(f"encoder: {summary['encoder']['name']}")
     for fact in summary["support"]:
         print(f"drawn: {_shown_support(fact)}")
-    width = max(len(segment["name"]) for segment in summary["segments"])
-    for segment in summary["segments"]:
+    for segment, line in zip(summary["segments"], size_table(summary["segments"]), strict=True):
         expected = segment["expected_dice"]
         likely = "   nothing found beyond the drawing" if expected is None else f"   expected Dice {expected:.2f}"
-        print(f"  {segment['name']:<{width}} {segment['volume_ml']:>10,.2f} ml{likely}")
+        print(f"{line}{likely}")
     suggested = [str(entry["slice"]) for entry in summary["next_slices"]]
     if suggested:
         print(f"draw next, most useful first: slice {', '.join(suggested)} along {summary['part']['axis']}")
-    for note in summary["notes"]:
-        print(f"note: {note}")
-    for path in summary["outputs"].values():
-        print(f"wrote {shown_path(path)}")
+    print_written(summary["outputs"])
 
 
 def _shown_support(fact: dict) -> str:

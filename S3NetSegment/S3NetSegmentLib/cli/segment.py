@@ -12,7 +12,7 @@ from ..engine.tasks.segment import COMPUTING, SEGMENT_PART, SEGMENT_RESULTS, Seg
 from .arguments import add_common, add_device, add_pictures, add_which_image, check_file_names, outputs_of
 from .explaining import write_explanation
 from .options import add_task_options, refuse_contradictions, task_from
-from .terminal import ProgressDisplay, shown_path
+from .terminal import ProgressDisplay, print_written, tell_notes
 
 DESCRIPTION = """\
 Segments an image without any drawing.
@@ -86,11 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
             notes = write_outputs(arguments, outcome, later)
             explained = write_explanation(arguments, outcome) if arguments.explain else []
         marks["writing"] = clock()
-    summary = _summary(arguments, outcome, [*warned, *notes], marks) | ({"explanation": explained} if explained else {})
+    notes = list(dict.fromkeys([*warned, *notes]))
+    summary = _summary(arguments, outcome, notes, marks) | ({"explanation": explained} if explained else {})
     if arguments.json:
         print(json.dumps(summary, indent=2))
     elif not arguments.quiet:
         _print(summary)
+    tell_notes(notes)
     return 0
 
 
@@ -128,15 +130,13 @@ def _summary(arguments, outcome, notes, marks) -> dict:
 
 def _print(summary: dict) -> None:
     """The summary for people."""
+    from ..engine.images.segment_size import size_table
+
     size = " x ".join(str(n) for n in summary["image"]["size"] if n > 1) or "1"
-    flat = 1 in summary["image"]["size"]
     print(
         f"{os.path.basename(summary['image']['path'])} ({size}), {summary['seconds']['total']:.1f} s on {summary['device']}"
     )
-    width = max(len(segment["name"]) for segment in summary["segments"])
-    for segment in summary["segments"]:
-        amount = f"{segment['voxels']:>10,} pixels" if flat else f"{segment['volume_ml']:>10,.2f} ml"
-        print(f"  {segment['name']:<{width}} {amount}")
+    print("\n".join(size_table(summary["segments"])))
     place = summary["object"]
     if place:
         others = [str(n) for n, step in enumerate(place["alternatives"], 1) if step != place["step"]]
@@ -148,7 +148,4 @@ def _print(summary: dict) -> None:
         print("no main object was singled out; point at one with --point R,A,S or --pixel i,j[,k]")
     for line in summary.get("explanation", ()):
         print(f"  {line}")
-    for note in summary["notes"]:
-        print(f"note: {note}")
-    for path in summary["outputs"].values():
-        print(f"wrote {shown_path(path)}")
+    print_written(summary["outputs"])

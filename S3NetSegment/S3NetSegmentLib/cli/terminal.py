@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable, Mapping
 
 
 class ProgressDisplay:
@@ -54,10 +55,9 @@ class ProgressDisplay:
         self._open = True
 
     def note(self, text: str) -> None:
-        """A line for the user, above the bar."""
-        if not self._quiet:
-            self.clear()
-            print(f"s3net: {text}", file=self._stream, flush=True)
+        """A line that the user should read, above the bar, also where it is quiet."""
+        self.clear()
+        print(f"s3net: {text}", file=self._stream, flush=True)
 
     def clear(self) -> None:
         """Takes the bar away."""
@@ -73,6 +73,20 @@ class ProgressDisplay:
             return ""  # too early to tell
         seconds = elapsed * (1 - fraction) / fraction
         return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"
+
+
+def tell_notes(notes: Iterable[str]) -> None:
+    """What the user should know of a result, on stderr: also with --quiet and --json, and where stdout goes to a file."""
+    for note in notes:
+        print(f"s3net: note: {note}", file=sys.stderr, flush=True)
+
+
+def print_written(outputs: Mapping[str, str]) -> None:
+    """Says which files were written: what ("output", "overlay", ...) -> path."""
+    for what, path in outputs.items():
+        black = what == "output" and path.lower().endswith(".png") and "overlay" not in outputs
+        hint = " (label values 0, 1, 2, ..., black in a viewer; --overlay draws a picture)" if black else ""
+        print(f"wrote {shown_path(path)}{hint}")
 
 
 def shown_path(path: str | os.PathLike) -> str:

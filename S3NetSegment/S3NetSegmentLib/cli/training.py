@@ -148,7 +148,7 @@ def run_training(arguments: argparse.Namespace, begin_with) -> int:
 def _drained(steps, wishes_stop, quiet: bool, processes, folder):
     """The result of ``steps``; None if a stop was asked for."""
     with ProgressDisplay(quiet) as display:
-        folder.on_entry = lambda entry: display.note(entry["text"]) if entry.get("event") == "note" else None
+        folder.on_entry = lambda entry: display.note(f"note: {entry['text']}") if entry.get("event") == "note" else None
         while True:
             try:
                 step = next(steps)
@@ -195,7 +195,7 @@ def _report(arguments: argparse.Namespace, folder, result, where) -> None:
         print(f"{result.steps} steps in {result.seconds / 60:.1f} min on {where} ({_WHY[result.reason]})")
         if result.best_score is not None:
             print(f"best validation score {result.best_score:.3f} at step {result.best_step}")
-        for note in result.notes:
+        for note in result.notes:  # again: they stood above a bar that ran for hours
             print(f"note: {note}")
         for name in files:
             print(f"wrote {shown_path(folder.path / name)}")

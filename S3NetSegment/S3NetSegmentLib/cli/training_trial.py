@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from .. import __version__
-from .terminal import ProgressDisplay
+from .terminal import ProgressDisplay, tell_notes
 
 _STEPS = 6  # the first one, in which much is made ready, does not count
 _SECONDS = 45.0  # after which fewer do
@@ -72,14 +72,13 @@ def _report(arguments: argparse.Namespace, seconds: float, steps: int, device: s
         facts["steps_in_time"] = min(steps, int(60 * arguments.minutes / seconds))
     if arguments.json:
         print(json.dumps(facts, indent=2))
-        return
+        return tell_notes(notes)
     print(
         f"{seconds:.2g} s per step on {device}: all {steps} steps take about {facts['duration']}, validation not counted"
     )
     if arguments.minutes:
         print(f"in {arguments.minutes:g} min about {facts['steps_in_time']} steps fit")
-    for note in notes:
-        print(f"note: {note}")
+    return tell_notes(notes)
 
 
 def duration(seconds: float) -> str:

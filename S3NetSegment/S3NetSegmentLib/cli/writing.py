@@ -61,10 +61,6 @@ def write_outputs(arguments, outcome, progress=None) -> list[str]:
             f"a label map cannot hold overlapping segments: the object is painted over the regions as value "
             f"{len(segmentation.segments)}; write .seg.nrrd to keep both, or use --regions-only"
         )
-    if suffix_of(arguments.output) == ".png":
-        notes.append(
-            "a .png label map holds the values 0, 1, 2, ... and looks black in a viewer; --overlay draws a picture"
-        )
     confidence = drain(outcome.confidence_steps(), progress) if arguments.confidence else None
     picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
     write_result(arguments, segmentation)

@@ -1,4 +1,4 @@
-"""How well a segmentation agrees with a reference: Dice, HD95 and ASSD in mm, volumes in ml.
+"""How well a segmentation agrees with a reference: Dice, HD95 and ASSD in mm, volumes in ml (in pictures: pixels).
 
 Conventions, since results of different programs differ by them:
 
@@ -21,8 +21,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from .errors import InputError
-from .images import Segmentation
+from .images import Segment, Segmentation
 from .images.resample import bounding_box
+from .images.segment_size import is_picture, is_without_pixel_size
 
 STATES = ("scored", "missed", "extra", "absent")
 
@@ -34,7 +35,8 @@ class SegmentScore:
     :param state: one of :data:`STATES`, see the head of this file.
     :param dice: 0 to 1; NaN if absent.
     :param hd95_mm, assd_mm: NaN unless scored.
-    :param found_ml, reference_ml: volumes.
+    :param found_ml, reference_ml: volumes; NaN in pictures, which have none.
+    :param found_voxels, reference_voxels: the same in voxels (pixels).
     """
 
     name: str
@@ -44,15 +46,22 @@ class SegmentScore:
     assd_mm: float
     found_ml: float
     reference_ml: float
+    found_voxels: int = 0
+    reference_voxels: int = 0
 
     @property
     def difference_ml(self) -> float:
         """Found minus reference."""
         return self.found_ml - self.reference_ml
 
+    @property
+    def difference_voxels(self) -> int:
+        """Found minus reference."""
+        return self.found_voxels - self.reference_voxels
+
     def as_dict(self) -> dict:
         """For JSON: NaN becomes None."""
-        values = asdict(self) | {"difference_ml": self.difference_ml}
+        values = asdict(self) | {"difference_ml": self.difference_ml, "difference_voxels": self.difference_voxels}
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
 
 
@@ -60,17 +69,17 @@ def score_masks(name: str, found: np.ndarray, reference: np.ndarray, ijk_to_ras:
     """Agreement of two masks, bool ``[K, J, I]``, on a grid with the voxel-to-RAS matrix ``ijk_to_ras`` (4x4)."""
     if found.shape != reference.shape or found.ndim != 3:
         raise InputError(f"masks of {name!r} have shapes {found.shape} and {reference.shape}; they must share one grid")
-    voxel_ml = abs(np.linalg.det(np.asarray(ijk_to_ras)[:3, :3])) / 1000
+    voxel_ml = math.nan if is_picture(found.shape) else abs(np.linalg.det(np.asarray(ijk_to_ras)[:3, :3])) / 1000
     counts = int(np.count_nonzero(found)), int(np.count_nonzero(reference))
-    volumes = counts[0] * voxel_ml, counts[1] * voxel_ml
+    sizes = counts[0] * voxel_ml, counts[1] * voxel_ml, *counts
     if not all(counts):
         state = "extra" if counts[0] else "missed" if counts[1] else "absent"
-        return SegmentScore(name, state, 0.0 if any(counts) else math.nan, math.nan, math.nan, *volumes)
+        return SegmentScore(name, state, 0.0 if any(counts) else math.nan, math.nan, math.nan, *sizes)
     dice = 2 * int(np.count_nonzero(found & reference)) / sum(counts)
     there, back = surface_distances(found, reference, ijk_to_ras)
     hd95 = float(max(np.percentile(there, 95), np.percentile(back, 95)))
     assd = float((there.sum() + back.sum()) / (len(there) + len(back)))
-    return SegmentScore(name, "scored", dice, hd95, assd, *volumes)
+    return SegmentScore(name, "scored", dice, hd95, assd, *sizes)
 
 
 def surface_distances(a: np.ndarray, b: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +106,8 @@ def compare_segmentations(found: Segmentation, reference: Segmentation) -> list[
     """Scores of all segments of either side, in the reference's order, then those that only ``found`` has.
 
     Segments are paired by name (upper and lower case alike) where the two share a name, otherwise by label value, as for
-    label maps without names.
+    label maps without names; two that are alone on their sides are one pair. A score has the name that one of the two
+    sides gives, the reference's before the other's.
 
     :raises InputError: the two do not lie on voxels of one grid, or names occur twice.
     """
@@ -106,7 +116,8 @@ def compare_segmentations(found: Segmentation, reference: Segmentation) -> list[
     left, right = ({key(s): s for s in seg.segments} for seg in (ours, theirs))
     scores = []
     for each in dict.fromkeys([*right, *left]):
-        shown = (right.get(each) or left[each]).name
+        sides = [side[each] for side in (right, left) if each in side]
+        shown = next((s for s in sides if not s.is_unnamed), sides[0]).name
         masks = [
             seg.mask(side[each]) if each in side else np.zeros(seg.layers[0].shape, bool)
             for seg, side in ((ours, left), (theirs, right))
@@ -118,12 +129,13 @@ def compare_segmentations(found: Segmentation, reference: Segmentation) -> list[
 def summarise(scores: Iterable[SegmentScore]) -> dict:
     """Means over several scores of one structure, with the counts that show what the means leave out.
 
-    "dice" includes missed and extra segments as 0; distances are over scored ones only; absent ones are left out.
+    "dice" includes missed and extra segments as 0; distances are over scored ones only, volumes over those that are no pictures; absent ones are left out.
     """
     scores = list(scores)
     count = {state: sum(s.state == state for s in scores) for state in STATES}
     present = [s for s in scores if s.state != "absent"]
     scored = [s for s in scores if s.state == "scored"]
+    deep = [s for s in present if not math.isnan(s.difference_ml)]
     return {
         "cases": len(scores),
         **count,
@@ -131,8 +143,9 @@ def summarise(scores: Iterable[SegmentScore]) -> dict:
         "dice_sd": _deviation([s.dice for s in present]),
         "hd95_mm": _mean(s.hd95_mm for s in scored),
         "assd_mm": _mean(s.assd_mm for s in scored),
-        "difference_ml": _mean(s.difference_ml for s in present),
-        "absolute_difference_ml": _mean(abs(s.difference_ml) for s in present),
+        "difference_ml": _mean(s.difference_ml for s in deep),
+        "absolute_difference_ml": _mean(abs(s.difference_ml) for s in deep),
+        "difference_voxels": _mean(s.difference_voxels for s in present),
     }
 
 
@@ -145,16 +158,45 @@ def _deviation(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
+def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
+    """What the user should know of how :func:`compare_segmentations` pairs segments and of its units."""
+    notes = []
+    by = _paired_by(found, reference)
+    if by == "alone":
+        names = [seg.segments[0].name for seg in (found, reference)]
+        notes.append(f"each side has one segment, so {names[0]!r} was compared with {names[1]!r}")
+    elif by == "value" and any(not s.is_unnamed for seg in (found, reference) for s in seg.segments):
+        notes.append("the two share no name of a segment; they were paired by label value")
+    if is_without_pixel_size(found.layers[0].shape, found.ijk_to_ras):
+        notes.append("the files do not tell how large a pixel is: the distances are in pixels, not mm")
+    return notes
+
+
+def _paired_by(found: Segmentation, reference: Segmentation) -> str:
+    """How segments of the two are paired: "name", "value", or "alone" where each side has one segment only."""
+    names = [{_folded(s) for s in seg.segments} for seg in (found, reference)]
+    if names[0] & names[1]:
+        return "name"
+    values = [{(s.layer, s.value) for s in seg.segments} for seg in (found, reference)]
+    alone = len(found.segments) == len(reference.segments) == 1
+    return "alone" if alone and not values[0] & values[1] else "value"
+
+
 def _pairing(found: Segmentation, reference: Segmentation):
     """The key by which segments of the two are paired: a function of a segment."""
-    names = [[s.name.strip().casefold() for s in seg.segments] for seg in (found, reference)]
-    if set(names[0]) & set(names[1]):
-        for side in names:
-            twice = next((n for n in side if side.count(n) > 1), None)
+    by = _paired_by(found, reference)
+    if by == "name":
+        for side in (found, reference):
+            names = [_folded(s) for s in side.segments]
+            twice = next((n for n in names if names.count(n) > 1), None)
             if twice is not None:
                 raise InputError(f"segment name {twice!r} occurs twice in one segmentation; rename one of them")
-        return lambda segment: segment.name.strip().casefold()
-    return lambda segment: (segment.layer, segment.value)
+        return _folded
+    return (lambda segment: 0) if by == "alone" else (lambda segment: (segment.layer, segment.value))
+
+
+def _folded(segment: Segment) -> str:
+    return segment.name.strip().casefold()
 
 
 def _on_one_grid(a: Segmentation, b: Segmentation) -> tuple[Segmentation, Segmentation, np.ndarray]:

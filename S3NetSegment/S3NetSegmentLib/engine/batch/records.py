@@ -24,7 +24,7 @@ _FACTS = {
     "seconds": dict, "error": str, "method": str, "thumbnail": str, "confidence": float | int | None,
     "memory_mb": int | None,
 }  # fmt: skip
-_SEGMENT = {"name": str, "voxels": int, "volume_ml": float | int}
+_SEGMENT = {"name": str, "voxels": int, "volume_ml": float | int | None, "area_mm2": float | int | None}
 
 
 def record_path(folder: str | os.PathLike, name: str) -> Path:
@@ -37,7 +37,7 @@ def read_record(folder: str | os.PathLike, name: str) -> dict | None:
     try:
         record = read_json(record_path(folder, name))
         sound = record["schema"] == SCHEMA and _holds(record, _FACTS)
-        sound = sound and all(_holds(segment, _SEGMENT) for segment in record["segments"])
+        sound = sound and all(_holds({"area_mm2": None, **segment}, _SEGMENT) for segment in record["segments"])
         sound = sound and all(isinstance(e, dict) for part in ("inputs", "outputs") for e in record[part].values())
     except (InputError, KeyError, TypeError, AttributeError):
         return None

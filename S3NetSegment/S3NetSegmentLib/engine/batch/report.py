@@ -13,14 +13,15 @@ from dataclasses import asdict, dataclass
 from ... import __version__
 from ..harmless_text import spreadsheet_cell
 from ..images.files import replacing
+from ..images.segment_size import shown_size
 from .case import Case
 from .output_names import place_in
 from .report_page import page
 from .resume import DONE, FAILED
 
 WAITING = "waiting"
-_UNUSUAL = 3.5  # robust deviations of a volume from those of the other cases
-_FEWEST = 5  # cases with a segment, below which no volume is called unusual
+_UNUSUAL = 3.5  # robust deviations of a size from those of the other cases
+_FEWEST = 5  # cases with a segment, below which no size is called unusual
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class ReportRow:
     """What the report says of one case.
 
     :param look: how much it should be looked at, 0 to 1; ``why`` says for what.
-    :param volume_ml: of the object, or of all segments together where there are several drawn ones; None: nothing done.
-    :param segments: "name volume ml; ...".
+    :param voxels, volume_ml, area_mm2: size of the object, or of all segments together where there are several drawn ones,
+        see :func:`~..images.segment_size.segment_size`; None: nothing done.
+    :param segments: "name size; ...".
     """
 
     look: float
@@ -39,7 +41,9 @@ class ReportRow:
     method: str
     image: str
     confidence: float | None
+    voxels: int | None
     volume_ml: float | None
+    area_mm2: float | None
     segments: str
     seconds: float | None
     memory_mb: int | None
@@ -53,10 +57,10 @@ class ReportRow:
 def report_rows(cases: Iterable[Case], records: Mapping[str, dict], edited: Iterable[str] = ()) -> list[ReportRow]:
     """One row for each case, those to look at first on top.
 
-    Looked at first are failed cases, then empty segments, volumes far from those of the other cases (more than
-    3.5 robust deviations of the logarithm), low confidence, and notes.
+    Looked at first are failed cases, then empty segments, sizes far from those of the other cases (more than
+    3.5 robust deviations), low confidence, and notes.
     """
-    unusual, changed = _unusual_volumes(records.values()), set(edited)
+    unusual, changed = _unusual_sizes(records.values()), set(edited)
     rows = [_row(case, records.get(case.name), unusual.get(case.name, ""), case.name in changed) for case in cases]
     return sorted(rows, key=lambda row: -row.look)  # stable: equals stay in the order of the manifest
 
@@ -85,8 +89,8 @@ def one_line(record: dict) -> str:
     """What became of a case, for people who watch."""
     if record["status"] != DONE:
         return f"FAILED: {' '.join(record['error'].split())}"
-    volume = main_volume(record["segments"])
-    parts = [] if volume is None else [f"{volume:,.2f} ml"]
+    size = main_size(record["segments"])
+    parts = [] if size is None else [shown_size(size)]
     if record["confidence"] is not None:
         parts.append(f"confidence {record['confidence']:.2f}")
     parts.append(f"{record['seconds']['total']:.1f} s")
@@ -97,41 +101,32 @@ def one_line(record: dict) -> str:
 
 def _row(case: Case, record: dict | None, unusual: str, edited: bool) -> ReportRow:
     if record is None:
+        unknown = dict.fromkeys(("confidence", "voxels", "volume_ml", "area_mm2", "seconds", "memory_mb"))
+        empty = dict.fromkeys(("why", "segments", "notes", "error", "overlay", "thumbnail"), "")
         return ReportRow(
-            0.0,
-            "",
-            case.name,
-            WAITING,
-            case.method,
-            case.image,
-            None,
-            None,
-            "",
-            None,
-            None,
-            "",
-            "",
-            case.output,
-            "",
-            "",
-        )
+            look=0.0, name=case.name, status=WAITING, method=case.method, image=case.image, output=case.output, **unknown, **empty
+        )  # fmt: skip
     segments = record["segments"]
     look, why = _attention(record, segments, unusual)
     notes = [*record["notes"], *(["changed by somebody since; kept as it is"] if edited else [])]
+    size = main_size(segments) or dict.fromkeys(("voxels", "volume_ml", "area_mm2"))
     return ReportRow(
-        look, why, case.name, record["status"], case.method, case.image, record["confidence"], main_volume(segments),
-        "; ".join(f"{s['name']} {s['volume_ml']:.2f} ml" for s in segments), record["seconds"].get("total"),
-        record["memory_mb"], "; ".join(notes), record["error"], case.output,
-        (record["outputs"].get("overlay") or {}).get("name", ""), record["thumbnail"],
+        look, why, case.name, record["status"], case.method, case.image, record["confidence"], **size,
+        segments="; ".join(f"{s['name']} {shown_size(s)}" for s in segments), seconds=record["seconds"].get("total"),
+        memory_mb=record["memory_mb"], notes="; ".join(notes), error=record["error"], output=case.output,
+        overlay=(record["outputs"].get("overlay") or {}).get("name", ""), thumbnail=record["thumbnail"],
     )  # fmt: skip
 
 
-def main_volume(segments: list[dict]) -> float | None:
-    """The volume of the object, else of all segments that are no regions; None without either."""
+def main_size(segments: list[dict]) -> dict | None:
+    """The size of the object, else of all segments that are no regions together; None without either."""
     wanted = [s for s in segments if s["name"] == "Object"] or [
         s for s in segments if not s["name"].startswith("Region ")
     ]
-    return round(sum(s["volume_ml"] for s in wanted), 6) if wanted else None
+    if not wanted:
+        return None
+    values = {name: [s.get(name) for s in wanted] for name in ("voxels", "volume_ml", "area_mm2")}
+    return {name: None if None in found else round(sum(found), 6) for name, found in values.items()}
 
 
 def _attention(record: dict, segments: list[dict], unusual: str) -> tuple[float, str]:
@@ -153,24 +148,26 @@ def _attention(record: dict, segments: list[dict], unusual: str) -> tuple[float,
     return round(look, 4), "; ".join(why)
 
 
-def _unusual_volumes(records: Iterable[dict]) -> dict[str, str]:
-    """Case -> what is unusual about its volumes, compared with the same segment of the other cases."""
-    volumes: dict[tuple[str, str], dict[str, float]] = {}
+def _unusual_sizes(records: Iterable[dict]) -> dict[str, str]:
+    """Case -> what is unusual about its sizes, compared with the same segment of the other cases."""
+    known: dict[tuple[str, str, str], dict[str, float]] = {}
     for record in records:
         if record["status"] == DONE:
             for segment in record["segments"]:
                 if segment["voxels"] and not segment["name"].startswith("Region "):
-                    volumes.setdefault((record["method"], segment["name"]), {})[record["name"]] = segment["volume_ml"]
+                    unit = next(u for u in ("volume_ml", "area_mm2", "voxels") if segment.get(u) is not None)
+                    known.setdefault((record["method"], segment["name"], unit), {})[record["name"]] = segment[unit]
     found: dict[str, str] = {}
-    for (_, segment), by_case in volumes.items():
+    for (_, segment, unit), by_case in known.items():
         if len(by_case) < _FEWEST:
             continue
         middle = statistics.median(by_case.values())
-        # Relative deviations: small organs vary as large ones do. 5 % at least, so that equal volumes raise no alarm.
+        # Relative deviations: small organs vary as large ones do. 5 % at least, so that equal sizes raise no alarm.
         spread = 1.4826 * statistics.median(abs(v / middle - 1) for v in by_case.values())
-        for name, volume in by_case.items():
-            if abs(volume / middle - 1) > _UNUSUAL * max(spread, 0.05):
-                told = f"{segment}: {volume / middle:.2f} times the usual volume"
+        for name, size in by_case.items():
+            if abs(size / middle - 1) > _UNUSUAL * max(spread, 0.05):
+                what = {"volume_ml": "volume", "area_mm2": "area", "voxels": "number of pixels"}[unit]
+                told = f"{segment}: {size / middle:.2f} times the usual {what}"
                 found[name] = f"{found[name]}; {told}" if name in found else told
     return found
 

@@ -10,6 +10,7 @@ from html import escape
 from urllib.parse import quote
 
 from ... import __version__
+from ..images.segment_size import shown_size
 from .report_style import SCRIPT, STYLE
 
 _EXPLAINED = (
@@ -25,7 +26,7 @@ _COLUMNS = (
     ("Case", "ascending", False),
     ("Method", "ascending", False),
     ("Confidence", "ascending", True),
-    ("Volume, ml", "descending", True),
+    ("Size", "descending", True),
     ("Seconds", "descending", True),
     ("Memory, MB", "descending", True),
     ("Segments and remarks", None, False),
@@ -129,7 +130,7 @@ def _line(row, shared: str, with_picture: bool) -> str:
         f'<td class="name" data-sort="{escape(row.name)}">{name}<br><small>{escape(image)}</small></td>',
         f'<td data-sort="{escape(row.method)}">{escape(row.method)}</td>',
         _number(row.confidence, "{:.2f}"),
-        _number(row.volume_ml, "{:,.2f}"),
+        _size(row),
         _number(row.seconds, "{:,.1f}"),
         _number(row.memory_mb, "{:,}"),
         f'<td class="remarks" data-sort>{"<br>".join(filter(None, remarks))}</td>',
@@ -145,6 +146,15 @@ def _number(value: float | None, form: str) -> str:
     if value is None:
         return '<td class="number" data-sort=""></td>'
     return f'<td class="number" data-sort="{value:.6g}">{form.format(value)}</td>'
+
+
+def _size(row) -> str:
+    """The size in its unit; sorted by the volume, or by what stands for it in pictures."""
+    if row.voxels is None:
+        return _number(None, "")
+    value = next(v for v in (row.volume_ml, row.area_mm2, row.voxels) if v is not None)
+    size = {name: getattr(row, name) for name in ("voxels", "volume_ml", "area_mm2")}
+    return f'<td class="number" data-sort="{value:.6g}">{escape(shown_size(size))}</td>'
 
 
 def _address(name: str) -> str:

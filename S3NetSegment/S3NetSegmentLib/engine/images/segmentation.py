@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..errors import InputError
+
+_UNNAMED = re.compile(r"Segment \d+")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class Segment:
     layer: int = 0
     terminology: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_unnamed(self) -> bool:
+        """Whether the name is only what reading a label map gives: "Segment 3"."""
+        return _UNNAMED.fullmatch(self.name) is not None
 
 
 @dataclass(eq=False)

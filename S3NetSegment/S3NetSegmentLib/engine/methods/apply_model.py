@@ -89,6 +89,8 @@ class ModelSegmenter:
             for view, part in zip(views, found, strict=False):
                 view[first : first + len(part)] = part
             first += len(found[0])
+        if not labels.any():
+            notes.append(f"the model found nothing in image {volume.name!r}: all segments are empty")
         return ModelAnswer(labels, sureness, tuple(notes), fallback.device.type)
 
     @torch.inference_mode()
@@ -115,7 +117,7 @@ class ModelSegmenter:
         return labels.to("cpu", torch.uint8).numpy(), sure.cpu().numpy()
 
     def _notes(self, volume: Volume) -> list[str]:
-        notes, layout = [], self.model.layout
+        notes, layout = self.model.doubts(), self.model.layout
         slices = layout.of(volume)
         if is_made_in_slices(volume) and plane_of(volume) != layout.plane:
             notes.append(

@@ -126,17 +126,32 @@ def _cases_of(model: Model, cohort: Cohort, split: str) -> tuple[Case, ...]:
 
 
 def _common_classes(model: Model, cohort: Cohort) -> tuple[dict[int, tuple[LabelClass, int]], list[str]]:
-    """For each of the model's labels its class and its number in the cohort; and what is not common."""
-    ours = {_key(c.name): n for n, c in enumerate(cohort.classes, 1)}
-    pairs = {n: (c, ours[_key(c.name)]) for n, c in enumerate(model.classes, 1) if _key(c.name) in ours}
+    """For each of the model's labels its class and its number in the cohort; and what the user should know of it.
+
+    Classes are paired by name, and by label value where one side has no names: labels of a plain label map.
+    """
+    by_name = {_key(c.name): n for n, c in enumerate(cohort.classes, 1)}
+    pairs = {n: (c, by_name[_key(c.name)]) for n, c in enumerate(model.classes, 1) if _key(c.name) in by_name}
+    notes = []
+    if any(all(c.is_unnamed for c in side) for side in (model.classes, cohort.classes)):
+        by_value = {c.value: n for n, c in enumerate(cohort.classes, 1)}
+        pairs = {n: (c, by_value[c.value]) for n, c in enumerate(model.classes, 1) if c.value in by_value}
+        told = [
+            f"{c.value} = {(c if not c.is_unnamed else cohort.classes[number - 1]).name}"
+            for c, number in pairs.values()
+        ]
+        if not all(c.is_unnamed for c in (*model.classes, *cohort.classes)):
+            notes.append(f"the labels of one side have no names, so they were paired by value: {', '.join(told)}")
+        pairs = {n: (cohort.classes[number - 1] if c.is_unnamed else c, number) for n, (c, number) in pairs.items()}
     if not pairs:
+        sides = [", ".join(c.name for c in side) for side in (model.classes, cohort.classes)]
         raise InputError(
-            f"the model finds {', '.join(c.name for c in model.classes)}, but the cohort has "
-            f"{', '.join(c.name for c in cohort.classes)}; name the classes alike in cohort.json"
+            f"the model finds {sides[0]}, but the cohort has {sides[1]}; name the classes alike in cohort.json, or give label "
+            "maps their names with --labels"
         )
     others = [c.name for n, c in enumerate(model.classes, 1) if n not in pairs]
     others += [c.name for n, c in enumerate(cohort.classes, 1) if n not in {number for _, number in pairs.values()}]
-    return pairs, [f"not scored, since only one side knows them: {', '.join(others)}"] if others else []
+    return pairs, [*notes, *([f"not scored, since only one side knows them: {', '.join(others)}"] if others else [])]
 
 
 def _pair(volume: Volume, truth: np.ndarray, labels: np.ndarray, pairs) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ..nets.unet import CHANNELS, UNetEncoder, UNetFeatures
 from ..progress import Steps, within
 from ..training.cohort import Cohort
 from ..training.configuration import Configuration
-from ..training.model_file import Model, save_model
+from ..training.model_file import Model, load_model, save_model
 from ..training.preparation import PreparedCohort, prepare_cohort
 from ..training.processes import Processes
 from ..training.run_folder import MODEL, PICTURES, RunFolder
@@ -105,7 +106,18 @@ def finetune(
         trainer.resume()
     for sentence in (*data.notes, *_leaks(data, init_cases)):
         trainer.note(sentence)
-    return (yield from within(trainer.run(), _PREPARED, 1))
+    result = yield from within(trainer.run(), _PREPARED, 1)
+    if processes is None or processes.writes:
+        _doubt(result, folder, trainer)
+    return dataclasses.replace(result, notes=tuple(trainer.notes))
+
+
+def _doubt(result: TrainingResult, folder: RunFolder, trainer: Trainer) -> None:
+    """Notes in the log of the run where the model that it leaves did badly."""
+    path = Path(folder.path) / MODEL
+    if result.reason != "stopped" and result.best_score is not None and path.exists():
+        for sentence in load_model(path).doubts():
+            trainer.note(sentence)
 
 
 def _start(init: Model | None, kept: Mapping):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..images import Segment, Segmentation, Volume
 from ..images.colors import label_colors
+from ..images.segment_size import sizes
 from ..provenance import provenance_tags
 
 OBJECT_NAME = "Object"
@@ -60,14 +61,11 @@ def embedded(part: np.ndarray, volume: Volume, extent) -> np.ndarray:
 
 
 def described(segmentation: Segmentation) -> list[dict]:
-    """What the summary says of each segment: name, colour "#rrggbb", number of voxels and their volume in ml."""
-    voxel_ml = abs(np.linalg.det(segmentation.ijk_to_ras[:3, :3])) / 1000
+    """What the summary says of each segment: name, colour "#rrggbb", and its size, see :func:`segment_size`."""
     facts = []
-    for segment in segmentation.segments:
-        voxels = int(segmentation.mask(segment).sum())
+    for segment, size in zip(segmentation.segments, sizes(segmentation), strict=True):
         color = "#" + "".join(f"{round(255 * part):02x}" for part in segment.color)
-        volume = round(float(voxels * voxel_ml), 6)
-        facts.append({"name": segment.name, "color": color, "voxels": voxels, "volume_ml": volume})
+        facts.append({"name": segment.name, "color": color, **size})
     return facts
 
 

@@ -130,7 +130,9 @@ class Regions:
     def main_object(self) -> ObjectChoice | None:
         """The main object of a picture that has one (component, border contact, centrality, size), or None."""
         ranked = self._objects.main()
-        return None if ranked is None else ObjectChoice(ranked, self._objects, self._grid, ())
+        choice = None if ranked is None else ObjectChoice(ranked, self._objects, self._grid, ())
+        # An object finer than the working grid can slip through it: an empty one is none.
+        return choice if choice is not None and choice.mask.any() else None
 
     def region_at(self, voxel: Voxel, count: int) -> np.ndarray:
         """Mask of the connected part of region ``labels(count)`` that holds ``voxel``."""
@@ -160,11 +162,16 @@ class Regions:
         return self._grid.to_native(np.clip(margin * self._stability[count], 0, 1), resized)
 
     def region_segmentation(self, count: int) -> Segmentation:
-        """Regions as segments "Region 1" ... on the grid of the whole volume."""
+        """Regions as segments "Region 1" ... on the grid of the whole volume. Where the image has fewer regions than asked
+        for, there are fewer segments: none is empty."""
+        labels = self.labels(count)
+        there = np.flatnonzero(np.bincount(labels.ravel(), minlength=count + 1)[1:]) + 1
+        numbers = np.zeros(count + 1, np.uint8)
+        numbers[there] = np.arange(1, len(there) + 1)
         whole = np.zeros(self.volume.array.shape[:3], np.uint8)
-        whole[self.extent.slices] = self.labels(count)
+        whole[self.extent.slices] = numbers[labels]
         colors = label_colors(count)
-        segments = [Segment(f"Region {n}", colors[n - 1], n) for n in range(1, count + 1)]
+        segments = [Segment(f"Region {n}", colors[n - 1], n) for n in range(1, len(there) + 1)]
         return Segmentation([whole], segments, self.volume.ijk_to_ras)
 
     def _check_count(self, count: int) -> None:

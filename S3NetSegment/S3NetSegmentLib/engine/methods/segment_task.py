@@ -95,14 +95,31 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
     marks = [_positions(points, volume) for points in (inside, outside)]
     method = "Segment, regions" if task.region_count else "Segment, object at points"
     tags = provenance(method, settings, regions.device, *marks, image=volume.name, preset=task.preset)
+    notes = list(regions.notes)
     if task.region_count:
         segmentation = region_segmentation(regions, task.region_count, choice, tags)
+        found = len(segmentation.segments) - (choice is not None)
+        if found < task.region_count:
+            notes.append(
+                f"only {found} of {task.region_count} regions can be told apart in this image; the others are left out"
+            )
     else:
         segmentation = object_segmentation(regions, choice, tags)
-    notes = list(regions.notes)
+    notes += _clipped(choice, task)
     if not task.region_count and not choice.mask.any():
         notes.append("the object is empty: the points outside took all of it away")
     return SegmentOutcome(task, regions, choice, inside, outside, segmentation, notes)
+
+
+def _clipped(choice: ObjectChoice | None, task: SegmentTask) -> list[str]:
+    """What the user should know of a step beyond an end of the ladder, which takes the last candidate there."""
+    if choice is None or not task.step or not choice.alternatives:
+        return []
+    wanted = choice.alternatives[0] + task.step
+    if 0 <= wanted < choice.steps:
+        return []
+    end = f"the {'largest' if task.step > 0 else 'smallest'} of {choice.steps} candidates was taken"
+    return [f"step {task.step:+d} goes beyond the candidates found here; {end}"]
 
 
 def _positions(voxels: list[Voxel], volume: Volume) -> list[tuple[float, ...]]:

@@ -9,7 +9,7 @@ from ..setting_fields import SettingsRecord, setting
 
 @dataclass(frozen=True)
 class CohortSettings(SettingsRecord):
-    """How a cohort becomes slices, and which cases are held out (unless cohort.json lists the splits)."""
+    """How a cohort becomes slices, and which cases are held out where cohort.json does not list them."""
 
     slice_side: int = setting(256, "Largest side of a slice in pixels; smaller where no image needs it.", 16, 2048)
     slice_spacing: float = setting(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ..errors import InputError
 from ..images import Segment
 from ..images.colors import label_colors
-
-_UNNAMED = re.compile(r"Segment \d+")  # what reading a label map calls its segments
 
 
 @dataclass(frozen=True)
@@ -26,6 +23,11 @@ class LabelClass:
     value: int
     color: tuple[float, float, float]
     terminology: str = ""
+
+    @property
+    def is_unnamed(self) -> bool:
+        """Whether it is only a value of label maps without names, see :attr:`Segment.is_unnamed`."""
+        return Segment(self.name, self.color, self.value).is_unnamed
 
     def as_dict(self) -> dict:
         return asdict(self) | {"color": list(self.color)}
@@ -95,7 +97,7 @@ def class_values(segments: Sequence[Segment], classes: Sequence[LabelClass], cas
 
 
 def _told_by_files(segments: Mapping[str, Sequence[Segment]]) -> tuple[LabelClass, ...]:
-    named = {case: found for case, found in segments.items() if not all(map(_is_unnamed, found))}
+    named = {case: found for case, found in segments.items() if not all(s.is_unnamed for s in found)}
     if not named:
         values = sorted({s.value for found in segments.values() for s in found})
         classes = [LabelClass(f"Segment {v}", v, c) for v, c in zip(values, label_colors(len(values)), strict=True)]
@@ -138,13 +140,9 @@ def _classes_of(segments: Sequence[Segment], classes: Sequence[LabelClass]) -> s
 
 def _class_of(segment: Segment, classes: Sequence[LabelClass]) -> LabelClass | None:
     by_name = next((c for c in classes if _key(c.name) == _key(segment.name)), None)
-    if by_name is None and _is_unnamed(segment):
+    if by_name is None and segment.is_unnamed:
         return next((c for c in classes if c.value == segment.value), None)
     return by_name
-
-
-def _is_unnamed(segment: Segment) -> bool:
-    return _UNNAMED.fullmatch(segment.name) is not None
 
 
 def _key(name: str) -> str:

@@ -25,6 +25,7 @@ from .slice_layout import SliceLayout
 FORMAT = "S3NetSegment model"
 VERSION = 1
 KINDS = ("segmenter", "encoder")
+_POOR, _FAILED = 0.3, 0.1  # Dice in the validation below which a model, and one of its structures, is doubted
 _REMEDY = "Copy it again, or train it again"
 
 
@@ -60,13 +61,31 @@ class Model:
         """The network, on the CPU, in evaluation mode. Raises InputError if the weights do not fit it."""
         return build_network(self.network, self.tensors)
 
+    def doubts(self) -> list[str]:
+        """Sentences for the user of a model that did badly on the cases that chose its state; [] without validation."""
+        score = _number(self.validation.get("score"))
+        if score is not None and score < _POOR:
+            sentence = (
+                f"on its validation cases the model agreed with the drawing by a Dice of only {score:.3f}: its answers cannot be "
+                "relied on. Train it longer, or draw more cases"
+            )
+            return [sentence]
+        each = {c.name: _number(self.validation.get(f"dice {c.name}")) for c in self.classes}
+        failed = [f"{name} (Dice {dice:.3f})" for name, dice in each.items() if dice is not None and dice < _FAILED]
+        if not failed:
+            return []
+        names = ", ".join(failed)
+        return [
+            f"on its validation cases the model did not find {names}: do not rely on that. Train it longer, or draw more"
+        ]
+
     def summary(self) -> dict:
         """What a person wants to know, plain values."""
         return {
             "kind": self.kind, "network": dict(self.network), "classes": [c.as_dict() for c in self.classes],
             "slices": self.layout.as_dict(), "weights": sum(t.numel() for t in self.tensors.values()),
             "training_cases": len(self.training_cases), "validation": dict(self.validation),
-            "provenance": dict(self.provenance),
+            "provenance": dict(self.provenance), "doubts": self.doubts(),
         }  # fmt: skip
 
 
@@ -178,6 +197,10 @@ def _from_content(content: Mapping) -> Model:
         dict(content["provenance"]), tuple(content["training_cases"]), tuple(content["validation_cases"]), dict(content["validation"]), int(content["level"]),
         temperature,
     )  # fmt: skip
+
+
+def _number(value) -> float | None:
+    return float(value) if isinstance(value, float | int) and math.isfinite(value) else None
 
 
 def _looks_like(content) -> str:

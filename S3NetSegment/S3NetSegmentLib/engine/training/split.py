@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -34,29 +34,36 @@ class Split:
 
 
 def split_cohort(cohort: Cohort, *, seed: int = 0, validation: float = 0.2, test: float = 0.0) -> Split:
-    """The split that cohort.json lists, else one by ``seed``.
+    """The split that cohort.json lists; what it does not list is held out of the other labelled patients by ``seed``.
 
-    :param validation, test: parts of the labelled patients, 0 to 1, rounded; with fewer than four labelled patients there
-        is no validation. One labelled patient at least is trained on. A listed split needs neither.
+    :param validation, test: parts of these labelled patients, 0 to 1, rounded; with fewer than four of them there is no
+        validation. One labelled patient at least is trained on. Neither counts for a split that cohort.json lists (also as
+        an empty list), nor where it lists the training cases.
     :raises InputError: no patient is left for training.
     """
-    if cohort.listed_splits:
-        names = {split: set(cohort.listed_splits.get(split, ())) for split in SPLITS}
-        held = names["validation"] | names["test"]
-        chosen = _by_patients(cohort, {c.patient for c in cohort.cases if c.name in held}, names)
-        if "train" in cohort.listed_splits:
-            chosen["train"] = tuple(c for c in chosen["train"] if c.name in names["train"])
-    else:
-        patients = sorted({c.patient for c in cohort.labelled})
+    listed = cohort.listed_splits
+    members = {split: set(listed.get(split, ())) for split in SPLITS}
+    taken = {c.patient for c in cohort.cases if c.name in members["validation"] | members["test"]}
+    patients = sorted({c.patient for c in cohort.labelled} - taken)
+    if "train" not in listed:
         order = numpy_generator(seed, _STREAM).permutation(len(patients))
-        counts = _held_out(len(patients), validation, test)
+        checked, tested = _held_out(
+            len(patients), 0 if "validation" in listed else validation, 0 if "test" in listed else test
+        )
         shuffled = [patients[i] for i in order]
-        held = {"test": set(shuffled[: counts[1]]), "validation": set(shuffled[counts[1] : sum(counts)])}
-        members = {split: {c.name for c in cohort.labelled if c.patient in held[split]} for split in held}
-        chosen = _by_patients(cohort, held["test"] | held["validation"], members)
-    if not chosen["train"]:
+        chosen = {"test": set(shuffled[:tested]), "validation": set(shuffled[tested : tested + checked])}
+        for split, drawn in chosen.items():
+            members[split] |= {c.name for c in cohort.labelled if c.patient in drawn}
+            taken |= drawn
+    parts = _by_patients(cohort, taken, members)
+    if "train" in listed:
+        parts["train"] = tuple(c for c in parts["train"] if c.name in members["train"])
+    if not parts["train"]:
         raise InputError("no case is left for training; hold out fewer, or list training cases in cohort.json")
-    return Split(**chosen, notes=tuple(_notes(chosen)))
+    notes = _notes(parts, _why_no_validation(listed, validation))
+    if test > 0 and {"train", "test"} & listed.keys():
+        notes.append("cohort.json lists the split, so the setting test has no effect; leave one of the two out")
+    return Split(**parts, notes=tuple(notes))
 
 
 def _by_patients(cohort: Cohort, held: set[str], names: dict[str, set[str]]) -> dict[str, tuple[Case, ...]]:
@@ -75,7 +82,18 @@ def _held_out(patients: int, validation: float, test: float) -> tuple[int, int]:
     return checked, tested
 
 
-def _notes(chosen: dict[str, Sequence[Case]]) -> list[str]:
+def _why_no_validation(listed: Mapping[str, Sequence[str]], validation: float) -> str:
+    if "validation" in listed:
+        return "cohort.json lists none"
+    if "train" in listed:
+        return "cohort.json lists the training cases and none for it, so the setting validation has no effect"
+    return (
+        "it takes at least four labelled patients beside the test" if validation > 0 else "the setting validation is 0"
+    )
+
+
+def _notes(chosen: dict[str, Sequence[Case]], why: str) -> list[str]:
+    """``why``: there is no validation, if there is none."""
     drawn = sorted({c.patient for c in chosen["train"] if c.label is not None})
     held = [*chosen["validation"], *chosen["test"]]
     notes = []
@@ -86,5 +104,7 @@ def _notes(chosen: dict[str, Sequence[Case]]) -> list[str]:
             "and hold them out"
         )
     elif drawn and not chosen["validation"]:
-        notes.append("no labelled case is left for validation: training cannot stop early, and its last state is kept")
+        notes.append(
+            f"no labelled case is held out for validation ({why}): training cannot stop early, and its last state is kept"
+        )
     return notes
