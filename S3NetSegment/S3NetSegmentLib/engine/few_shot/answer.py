@@ -9,7 +9,7 @@ import numpy as np
 
 from .drawing import Drawing
 from .frame import slices_first
-from .overlaps import Pairs, separated
+from .overlaps import Pairs, flattened, separated
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +38,6 @@ class FewShotAnswer:
     def labels(self) -> np.ndarray:
         """All layers as one label map; where segments overlap, it shows that of the later layer."""
         return flattened(self.layers)
-
-
-def flattened(layers: Sequence[np.ndarray]) -> np.ndarray:
-    """``layers`` as one label map, later ones over earlier ones; the layer itself if there is only one."""
-    if len(layers) == 1:
-        return layers[0]
-    out = layers[0].copy()
-    for layer in layers[1:]:
-        np.copyto(out, layer, where=layer > 0)
-    return out
 
 
 def united(answers: Sequence[FewShotAnswer], homes: Mapping[int, int], overlap: Pairs) -> FewShotAnswer:

@@ -65,9 +65,9 @@ class Layers:
             members.append(frozenset(inside))
         return cls(homes, tuple(members))
 
-    def label_maps(self, masks: Mapping[int, np.ndarray]) -> list[np.ndarray]:
-        """The ``masks`` (label value -> bool array) as one label map for each layer, uint8. Each member of a layer is whole in it."""
-        shape = next(iter(masks.values())).shape
+    def label_maps(self, masks: Mapping[int, np.ndarray], shape: tuple[int, ...]) -> list[np.ndarray]:
+        """The ``masks`` (label value -> bool array of ``shape``) as one label map for each layer, uint8. Each member of a layer
+        is whole in it."""
         maps = [np.zeros(shape, np.uint8) for _ in self.members]
         for value, mask in masks.items():
             for labels, members in zip(maps, self.members, strict=True):
@@ -102,3 +102,13 @@ def separated(layers: Sequence[np.ndarray], confidences: Sequence[np.ndarray], o
         keeps = confidences[n].ravel()[both] >= confidences[m].ravel()[both]
         other[both[keeps]] = 0
         one[both[~keeps]] = 0
+
+
+def flattened(layers: Sequence[np.ndarray]) -> np.ndarray:
+    """``layers`` as one label map, later ones over earlier ones; the layer itself if there is only one."""
+    if len(layers) == 1:
+        return layers[0]
+    out = layers[0].copy()
+    for layer in layers[1:]:
+        np.copyto(out, layer, where=layer > 0)
+    return out
