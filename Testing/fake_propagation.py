@@ -80,6 +80,7 @@ class FakeEngineOfVolume:
         values = [int(v) for v in np.unique(labels) if v]
         return SimpleNamespace(
             labels=labels,
+            layers=[labels],
             confidence=confidence,
             next_slices=[(n, 10.0) for n in far],
             expected_dice={value: 0.95 - 0.1 * n for n, value in enumerate(values)},

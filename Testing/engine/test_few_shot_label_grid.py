@@ -88,8 +88,7 @@ def test_named_slices_count_as_drawn_also_where_they_are_empty():
     volume = image()
     labels = labels_on(volume, (2, 4, 6))
     placed = placed_labels(labels, volume.ijk_to_ras, volume, "z", (2, 6, 8))
-    assert placed.drawn == [2, 6, 8] and [s.index for s in placed.slices()] == [2, 6, 8]
-    assert not placed.labels[4].any() and not placed.slices()[2].labels.any()
+    assert placed.drawn == [2, 6, 8] and not placed.labels[[4, 8]].any()
 
 
 def test_labels_askew_to_the_image_become_planes_through_the_same_points():

@@ -119,15 +119,30 @@ def test_a_segmentation_on_another_grid_and_under_transforms_is_read_where_it_li
         assert segment_content(node, None, image, axis)[index] == {segment_id: int(expected.sum())}
 
 
-def test_where_segments_overlap_the_smaller_one_counts_and_a_note_names_them_and_the_slice(image, grid):
+def test_segments_that_overlap_stay_whole_in_layers_and_a_note_names_them(image, grid):
     big, small = mrml.ball(SHAPE, (5, 6, 7), 4), mrml.ball(SHAPE, (5, 6, 7), 2)
-    node, _, _, small_id, _ = add_segments(image, grid, Liver=big, Lesion=small)
+    other = mrml.ball(SHAPE, (5, 1, 1), 1)
+    node, *_ = add_segments(image, grid, Liver=big, Lesion=small, Bone=other)
     drawn = read_drawn(node, None, image, [SupportSlice("z", 5), SupportSlice("z", 1)])
-    np.testing.assert_array_equal(drawn.slices[0].labels, np.where(small[5], 2, big[5]))
-    assert drawn.segments[2] == small_id
-    assert len(drawn.notes) == 1
-    for part in ("'Lesion' and 'Liver' overlap", f"{small[5].sum()} voxels", "slice 5 along z"):
-        assert part in drawn.notes[0]
+    assert [(s.index, s.layer) for s in drawn.slices] == [(5, 0), (5, 1), (1, 0), (1, 1)]
+    np.testing.assert_array_equal(drawn.slices[0].labels, big[5] + 3 * other[5])
+    np.testing.assert_array_equal(drawn.slices[1].labels, 2 * small[5] + 3 * other[5])  # the bone is no lesion
+    assert drawn.layers == {1: 0, 2: 1, 3: 0}
+    assert drawn.notes == [
+        f"'Liver' and 'Lesion' overlap in {small[5].sum()} drawn voxels; each is answered on its own and stays whole"
+    ]
+    elsewhere = read_drawn(node, None, image, [SupportSlice("z", 1)])  # where only the liver is drawn
+    assert [s.layer for s in elsewhere.slices] == [0] and elsewhere.notes == []
+
+
+def test_segments_that_overlap_are_whole_for_another_volume_too(image, grid):
+    big, small = mrml.ball(SHAPE, (5, 6, 7), 4), mrml.ball(SHAPE, (5, 6, 7), 2)
+    node, *_ = add_segments(image, grid, Liver=big, Lesion=small)
+    for support, slices in (((), slice(None)), ([SupportSlice("z", 5)], [5])):
+        drawing = other_volume_support(node, None, image, support)
+        for volume, value, mask in zip(drawing.volumes, (1, 2), (big, small), strict=True):
+            np.testing.assert_array_equal(volume.labels[slices], value * mask[slices])
+        assert "overlap" in drawing.notes[0] and [v.layer for v in drawing.volumes] == [0, 1]
 
 
 def test_what_cannot_be_read_is_refused_with_a_remedy(liver_and_lesion, image, app):
@@ -200,18 +215,20 @@ def test_a_view_tells_its_slice_and_an_oblique_one_none(app, image, grid):
 def test_a_drawing_for_another_volume_holds_the_drawn_slices_alone(liver_and_lesion, image):
     node, a_id, a, b_id, b = liver_and_lesion
     support = [SupportSlice("z", 5), SupportSlice("z", 3), SupportSlice("x", 6)]
-    found, segments, notes = other_volume_support(node, None, image, support)
-    assert segments == {1: a_id, 2: b_id} and (found.axis, found.drawn) == ("z", (3, 5))
+    drawing = other_volume_support(node, None, image, support)
+    (found,) = drawing.volumes
+    assert drawing.segments == {1: a_id, 2: b_id} and (found.axis, found.drawn) == ("z", (3, 5))
     assert [(d.axis, d.index) for d in found.drawings] == [("z", 5), ("z", 3), ("x", 6)]
     expected = np.zeros(SHAPE, np.uint8)
     expected[[3, 5]], expected[:, :, 6] = (a + 2 * b)[[3, 5]], (a + 2 * b)[:, :, 6]
     np.testing.assert_array_equal(found.labels, expected)
     found.checked()
-    along_z, _, _ = other_volume_support(node, None, image, support[:2])
+    (along_z,) = other_volume_support(node, None, image, support[:2]).volumes
     assert along_z.drawn == (3, 5) and along_z.drawings == () and not along_z.labels[[0, 1, 2, 4]].any()
-    whole, _, notes = other_volume_support(node, None, image)
+    drawing = other_volume_support(node, None, image)
+    (whole,) = drawing.volumes
     np.testing.assert_array_equal(whole.labels, a + 2 * b)
-    assert whole.drawn is None and notes == []
+    assert whole.drawn is None and drawing.notes == []
 
 
 def test_the_support_set_survives_as_text_and_damaged_text_is_empty():

@@ -100,8 +100,9 @@ def test_an_accepted_answer_leaves_the_drawn_plane_as_it_is(oblique):
 def test_an_oblique_plane_can_be_drawn_for_another_volume(oblique):
     image, _, plane, ball = oblique
     node, grid = drawn_on_plane(image, plane, ball), volume_from_node(image)
-    found, segments, notes = other_volume_support(node, None, image, [plane, SupportSlice("z", 10)])
-    assert len(segments) == 1 and notes == [] and not found.is_whole
+    drawing = other_volume_support(node, None, image, [plane, SupportSlice("z", 10)])
+    (found,) = drawing.volumes
+    assert len(drawing.segments) == 1 and drawing.notes == [] and not found.is_whole
     assert isinstance(found.drawings[0], DrawnPlane) and (found.drawings[1].axis, found.drawings[1].index) == ("z", 10)
     labelled = found.checked().labels > 0
     assert labelled.sum() > 0.8 * (ball & plane.voxels(grid, grid.extent)).sum()

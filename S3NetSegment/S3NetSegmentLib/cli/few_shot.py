@@ -129,9 +129,9 @@ def run(arguments: argparse.Namespace) -> int:
         marks["reading"] = clock()
         outcome = drain(carry_drawings(volume, task, support, arguments.device), progress)
         marks["propagating"] = clock()
-        write_answer(arguments, outcome)
+        told = write_answer(arguments, outcome)
         marks["writing"] = clock()
-    notes = list(dict.fromkeys([*warned, *outcome.notes]))
+    notes = list(dict.fromkeys([*warned, *outcome.notes, *told]))
     if outcome.encoder is None and arguments.device not in ("auto", "cpu"):
         notes.append(f"without an encoder few-shot computes on the CPU; --device {arguments.device} was not needed")
     summary = summary_of(arguments, outcome, notes, marks)

@@ -17,19 +17,20 @@ from .terminal import print_written
 from .writing import DICOM_SEG, LONG_SIDE, write_result
 
 
-def write_answer(arguments: argparse.Namespace, outcome: FewShotOutcome) -> None:
-    """Writes everything asked for, label maps with the label values of the drawing."""
-    segmentation = outcome.segmentation
+def write_answer(arguments: argparse.Namespace, outcome: FewShotOutcome) -> list[str]:
+    """Writes everything asked for, label maps with the label values of the drawing; returns what the user should know."""
+    segmentation, notes = outcome.segmentation, []
     picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
     if suffix_of(arguments.output) in (".seg.nrrd", DICOM_SEG):
         write_result(arguments, segmentation)
     else:
-        labels = Volume(segmentation.layers[0], segmentation.ijk_to_ras, "labels")
-        write_image(labels, arguments.output)
+        flat, notes = outcome.label_map()
+        write_image(Volume(flat.layers[0], flat.ijk_to_ras, "labels"), arguments.output)
     if arguments.confidence:
         write_image(outcome.confidence, arguments.confidence)
     if picture is not None:
         write_png(picture, arguments.overlay)
+    return notes
 
 
 def summary_of(

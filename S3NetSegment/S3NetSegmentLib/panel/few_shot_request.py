@@ -27,6 +27,7 @@ class FewShotRequest:
     :param volume: the target in world RAS.
     :param items: the drawing, for the engine.
     :param segments: label value -> segment id of what is drawn.
+    :param layers: label value -> layer of the answer; several where segments overlap.
     :param support: the drawn slices of the target; () in another volume.
     :param axis: the axis across the slices of the answer; "auto" in another volume.
     :param view_slice: (axis, index) of the slice that the user looks at, or None.
@@ -40,6 +41,7 @@ class FewShotRequest:
     volume: Volume
     items: list
     segments: dict[int, str]
+    layers: dict[int, int]
     support: tuple[SupportSlice, ...]
     axis: str
     view_slice: tuple[str, int] | None
@@ -104,12 +106,12 @@ def make_few_shot_request(
             )
         if not support:
             raise InputError("no slice is listed as drawn; draw a segment on a slice, or add a slice to the list")
-        drawing, segments, notes = other_volume_support(segmentation_node, open_segments, volume_node, support)
+        other = other_volume_support(segmentation_node, open_segments, volume_node, support)
         target = volume_from_node(other_volume)
-        segments = _used(segments, [drawing.labels])
+        segments = _used(other.segments, [v.labels for v in other.volumes])
         return FewShotRequest(
-            volume_node, segmentation_node, other_volume, target, [drawing], segments, (), "auto",
-            view_slice, False, settings, encoder, device, notes,
+            volume_node, segmentation_node, other_volume, target, other.volumes, segments, other.layers, (), "auto",
+            view_slice, False, settings, encoder, device, other.notes,
         )  # fmt: skip
     if scope == "slice" and view_slice is None:
         raise InputError(
@@ -121,7 +123,7 @@ def make_few_shot_request(
     drawn = read_drawn(segmentation_node, open_segments, volume_node, support)
     segments = _used(drawn.segments, [s.labels for s in drawn.slices])
     return FewShotRequest(
-        volume_node, segmentation_node, volume_node, volume, drawn.slices, segments, tuple(support),
+        volume_node, segmentation_node, volume_node, volume, drawn.slices, segments, drawn.layers, tuple(support),
         _main_axis(volume, drawn.slices), view_slice, scope == "slice", settings, encoder, device, drawn.notes,
     )  # fmt: skip
 

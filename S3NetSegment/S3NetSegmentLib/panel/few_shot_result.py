@@ -45,7 +45,12 @@ class FewShotResult:
         self.is_partial, self.is_whole, self.accepted, self.state = True, False, None, None
         segmentation = None if request.is_other_volume else request.segmentation_node
         self.preview = FewShotPreview(
-            segmentation, request.target_node, request.segments, request.support, request.segmentation_node
+            segmentation,
+            request.target_node,
+            request.segments,
+            request.support,
+            request.segmentation_node,
+            request.layers,
         )
         self._look = {v: (s.GetName(), tuple(s.GetColor())) for v, s in self._segments()}
 
@@ -68,7 +73,7 @@ class FewShotResult:
             slices = (index, index)
         self.request, self.answer, self.encoder, self.is_partial = request, answer, encoder, partial
         self.is_whole = self.is_whole or not partial
-        self.preview.show(answer.labels, axis, slices, request.support)
+        self.preview.show(answer.layers, axis, slices, request.support)
 
     def fits(self, request: FewShotRequest) -> bool:
         """Whether an answer to ``request`` can go on in this preview."""
@@ -78,6 +83,7 @@ class FewShotResult:
             and known.target_node is request.target_node
             and known.segmentation_node is request.segmentation_node
             and known.segments == request.segments
+            and known.layers == request.layers
         )
 
     def accept(self, save_undo=None, rules: EditingRules = RESPECTFUL) -> AcceptedAnswer:

@@ -54,8 +54,9 @@ def few_shot_steps(
     target_node = other_volume_node if elsewhere else volume_node
     target = volume_from_node(target_node)
     if elsewhere:
-        item, segments, notes = other_volume_support(segmentation_node, segment_ids, volume_node, support)
-        items, drawn_here, answer_axis = [item], [], "auto"
+        other = other_volume_support(segmentation_node, segment_ids, volume_node, support)
+        items, segments, notes = other.volumes, other.segments, other.notes
+        drawn_here, answer_axis = [], "auto"
     elif not support:
         raise InputError("every slice counts as drawn, so there is nothing to find; name the drawn slices")
     else:
@@ -68,8 +69,8 @@ def few_shot_steps(
     engine = FewShot(target, chosen, answer_axis, network, device)
     engine.set_support(items)
     found = yield from engine.propagate(slice_range)
-    answer = AnsweredSlices(target, drawn_here)
-    answer.take(found.labels, found.axis, slice_range)
+    answer = AnsweredSlices(target, drawn_here, len(found.layers))
+    answer.take(found.layers, found.axis, slice_range)
     tags = few_shot_tags(chosen, target.name, support, found, network, volume_node.GetName() if elsewhere else "")
     output_node = other_segmentation_node if elsewhere else segmentation_node
     written = write_few_shot(

@@ -26,11 +26,13 @@ _MOST_TEXT = 1_000_000  # characters; a larger answer is not kept with the scene
 _VERSION = 1
 
 
-def answer_name(labels: np.ndarray) -> str:
-    """A short name of an answer's content."""
-    part = LabelBox(labels).trimmed()
-    digest = blake2b(repr((part.start, part.array.shape)).encode(), digest_size=8)
-    digest.update(np.ascontiguousarray(part.array))
+def answer_name(*layers: np.ndarray) -> str:
+    """A short name of the content of an answer, which has one or several ``layers``."""
+    digest = blake2b(digest_size=8)
+    for labels in layers:
+        part = LabelBox(labels).trimmed()
+        digest.update(repr((part.start, part.array.shape)).encode())
+        digest.update(np.ascontiguousarray(part.array))
     return digest.hexdigest()
 
 

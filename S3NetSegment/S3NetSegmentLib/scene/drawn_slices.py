@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
 from ..engine import InputError, Volume
-from ..engine.few_shot.elsewhere import support_volume
+from ..engine.few_shot.elsewhere import support_volumes
+from ..engine.few_shot.overlaps import Layers, overlapping
 from ..engine.few_shot.support import DrawnPlane, DrawnSlice, SupportVolume
 from ..engine.images import AXES
 from .covering import covering_slices
@@ -27,13 +29,15 @@ _MOST_SEGMENTS = 254  # label values of a drawn slice
 class Drawn:
     """A drawing.
 
-    :param slices: the drawn slices and planes, for the engine.
+    :param slices: the drawn slices and planes, for the engine. Where segments overlap there are several layers of each.
     :param segments: label value -> segment id. All segments that were asked for, in their order, from 1 on.
+    :param layers: label value -> the layer that it is answered in.
     :param notes: what the user should know.
     """
 
     slices: list[DrawnSlice | DrawnPlane]
     segments: dict[int, str]
+    layers: dict[int, int]
     notes: list[str] = field(default_factory=list)
 
 
@@ -67,8 +71,8 @@ def slices_with_labels(segmentation_node, segment_ids, volume_node) -> list[tupl
 def read_drawn(segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice | SupportPlane]) -> Drawn:
     """The slices and planes ``support`` of ``volume_node`` as they are drawn in the segments, hidden ones included.
 
-    A slice of ``support`` on which nothing is drawn says: this slice holds nothing. Where segments overlap, the smaller one
-    on that slice counts, and a note says so.
+    A slice of ``support`` on which nothing is drawn says: this slice holds nothing. Segments that overlap on any of them stay
+    whole, each in a layer of its own, and a note says so.
 
     :param segment_ids: None: all segments.
     :raises InputError: no segmentation, segment or slice, nothing drawn on any of the slices, every slice drawn, a slice that
@@ -97,47 +101,65 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
     for chosen in support:
         if isinstance(chosen, SupportPlane):
             masks = {v: segment_mask(segmentation_node, i, chosen.geometry)[0] for v, i in segments.items()}
-            labels = _labels(segmentation_node, segments, masks, chosen.text, notes)
-            drawn.append(DrawnPlane(labels, chosen.matrix, chosen.complete))
         else:
             _require(chosen, volume)
             masks = {value: slices.plane(segment_id, *chosen.place) for value, segment_id in segments.items()}
-            labels = _labels(segmentation_node, segments, masks, chosen.text, notes)
-            drawn.append(DrawnSlice(chosen.axis, chosen.index, labels, chosen.complete))
-    if not any(d.labels.any() for d in drawn):
+        shape = next(iter(masks.values())).shape
+        drawn.append((chosen, shape, {value: mask for value, mask in masks.items() if mask.any()}))
+    if not any(masks for _, _, masks in drawn):
         listed = ", ".join(s.text for s in support)
         raise InputError(f"nothing is drawn on the listed slices ({listed}); draw a segment on at least one of them")
-    return Drawn(drawn, segments, notes)
+    layers = _layers(segmentation_node, segments, [masks for *_, masks in drawn], notes)
+    items = []
+    for chosen, shape, masks in drawn:
+        for layer, labels in enumerate(layers.label_maps(masks, shape)):
+            if isinstance(chosen, SupportPlane):
+                items.append(DrawnPlane(labels, chosen.matrix, chosen.complete, layer))
+            else:
+                items.append(DrawnSlice(chosen.axis, chosen.index, labels, chosen.complete, layer))
+    return Drawn(items, segments, dict(layers.homes), notes)
+
+
+@dataclass(frozen=True, eq=False)
+class OtherDrawing:
+    """A drawing in one volume for use in another: as :class:`Drawn`, with ``volumes`` (one for each layer) for the engine."""
+
+    volumes: list[SupportVolume]
+    segments: dict[int, str]
+    layers: dict[int, int]
+    notes: list[str] = field(default_factory=list)
 
 
 def other_volume_support(
     segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice | SupportPlane] = ()
-) -> tuple[SupportVolume, dict[int, str], list[str]]:
+) -> OtherDrawing:
     """A drawing in ``volume_node`` for use in another volume.
 
     :param support: the drawn slices and planes; empty: every slice counts as drawn.
-    :returns: the engine's support, label value -> segment id, and what the user should know.
     :raises InputError: as :func:`read_drawn`.
     """
     volume = volume_from_node(volume_node)
     if support:
         read = _read(segmentation_node, segment_ids, volume_node, support)
-        return support_volume(volume, read.slices), read.segments, read.notes
+        return OtherDrawing(support_volumes(volume, read.slices), read.segments, read.layers, read.notes)
     slices = SegmentSlices(segmentation_node, segment_ids, volume)
     segments, notes = _values(segmentation_node, slices.segment_ids), _grid_notes(segmentation_node, slices)
-    labels = np.zeros(volume.array.shape[:3], np.uint8)
     boxes = {value: slices.box(segment_id) for value, segment_id in segments.items()}
-    overlap = 0
-    for value, box in sorted(boxes.items(), key=lambda entry: -np.count_nonzero(entry[1].array)):
-        if box.array.size:
-            part = labels[tuple(slice(a, b) for a, b in zip(box.start[::-1], box.stop[::-1], strict=True))]
-            overlap += int(np.count_nonzero(part[box.array]))
-            part[box.array] = value
-    if overlap:
-        notes.append(f"segments overlap in {overlap} voxels; there the smaller segment was taken")
-    if not labels.any():
+    if not any(box.array.any() for box in boxes.values()):
         raise InputError(f"nothing is drawn in {segmentation_node.GetName()!r}; draw a segment on at least one slice")
-    return SupportVolume(volume, labels, volume.slice_axis(), None), segments, notes
+    pairs = {(a, b): count for a, b in combinations(boxes, 2) if (count := _common(boxes[a], boxes[b]))}
+    layers, items = _noted_layers(segmentation_node, segments, pairs, notes), []
+    for number, members in enumerate(layers.members):
+        labels = np.zeros(volume.array.shape[:3], np.uint8)
+        for value in sorted(members):
+            box = boxes[value]
+            if box.array.size:
+                labels[tuple(slice(a, b) for a, b in zip(box.start[::-1], box.stop[::-1], strict=True))][box.array] = (
+                    value
+                )
+        if labels.any():
+            items.append(SupportVolume(volume, labels, volume.slice_axis(), None, layer=number))
+    return OtherDrawing(items, segments, dict(layers.homes), notes)
 
 
 def slice_of_view(slice_node, volume_node) -> tuple[str, int] | None:
@@ -173,20 +195,29 @@ def _require(chosen: SupportSlice, volume: Volume) -> None:
         )
 
 
-def _labels(segmentation_node, segments: dict[int, str], masks: dict[int, np.ndarray], where: str, notes) -> np.ndarray:
-    """Label values of the ``masks`` ``[rows, columns]`` of one slice; a note for each pair that overlaps."""
-    labels = np.zeros(next(iter(masks.values())).shape, np.uint8)
-    masks = {value: mask for value, mask in masks.items() if mask.any()}
-    for value in sorted(masks, key=lambda v: -np.count_nonzero(masks[v])):  # the smaller one last: it is kept
-        below = labels[masks[value]]
-        for other in np.unique(below[below > 0]):
-            a, b = (segmentation_node.GetSegmentation().GetSegment(segments[v]).GetName() for v in (value, int(other)))
-            notes.append(
-                f"{a!r} and {b!r} overlap in {np.count_nonzero(below == other)} voxels of {where}; there {a!r} was taken, "
-                "the smaller one"
-            )
-        labels[masks[value]] = value
-    return labels
+def _layers(
+    segmentation_node, segments: dict[int, str], drawn: list[dict[int, np.ndarray]], notes: list[str]
+) -> Layers:
+    """The layers of ``segments``, of which ``drawn`` are the masks on each slice."""
+    pairs: dict[tuple[int, int], int] = {}
+    for masks in drawn:
+        for pair, count in overlapping(masks).items():
+            pairs[pair] = pairs.get(pair, 0) + count
+    return _noted_layers(segmentation_node, segments, pairs, notes)
+
+
+def _noted_layers(segmentation_node, segments: dict[int, str], pairs: dict[tuple[int, int], int], notes) -> Layers:
+    segmentation = segmentation_node.GetSegmentation()
+    for pair, count in sorted(pairs.items()):
+        a, b = (repr(segmentation.GetSegment(segments[value]).GetName()) for value in pair)
+        notes.append(f"{a} and {b} overlap in {count:,} drawn voxels; each is answered on its own and stays whole")
+    return Layers.of(list(segments), pairs)
+
+
+def _common(a: LabelBox, b: LabelBox) -> int:
+    """Number of voxels that both hold."""
+    common = a.overlap(b)
+    return 0 if common is None else int(np.count_nonzero(a.part(*common) & b.part(*common)))
 
 
 def _grid_notes(segmentation_node, slices: SegmentSlices) -> list[str]:

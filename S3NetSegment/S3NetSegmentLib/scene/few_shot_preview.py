@@ -32,6 +32,7 @@ class FewShotPreview:
     :param segments: label value -> segment id in ``looks_from``, from which names, colours and terminology are copied.
     :param support: the drawn slices of ``volume_node``; they are not shown and never changed.
     :param looks_from: the segmentation that was drawn, see :func:`write_few_shot`; None: ``segmentation_node``.
+    :param layers: label value -> layer of the answer that it is in; values that are not there are in layer 0.
     :raises InputError: a volume that cannot be segmented, a segment that is not there.
     """
 
@@ -42,11 +43,13 @@ class FewShotPreview:
         segments: Mapping[int, str],
         support: Sequence[SupportSlice] = (),
         looks_from=None,
+        layers: Mapping[int, int] | None = None,
     ):
         self.segmentation_node, self.volume_node = segmentation_node, volume_node
         self._looks_from = segmentation_node if looks_from is None else looks_from
         self._segments = dict(segments)
-        self._answer = AnsweredSlices(volume_from_node(volume_node), support)
+        self._layers = dict(layers or {})
+        self._answer = AnsweredSlices(volume_from_node(volume_node), support, 1 + max(self._layers.values(), default=0))
         self.notes: list[str] = []
         looks = [segment_look(self._looks_from, segment_id, value) for value, segment_id in self._segments.items()]
         self.node = self._make_node(looks)
@@ -58,7 +61,7 @@ class FewShotPreview:
 
     @property
     def labels(self) -> np.ndarray:
-        """The answer so far, uint8 ``[K, J, I]``, 0 on the drawn slices."""
+        """The answer so far as one label map, see :attr:`AnsweredSlices.labels`; uint8 ``[K, J, I]``, 0 on the drawn slices."""
         return self._answer.labels
 
     @property
@@ -73,13 +76,13 @@ class FewShotPreview:
 
     def show(
         self,
-        labels: np.ndarray,
+        layers: np.ndarray | Sequence[np.ndarray],
         axis: str,
         slices: tuple[int, int] | None = None,
         support: Sequence[SupportSlice] | None = None,
     ) -> None:
         """Shows an answer or, with ``slices``, a part of it beside what is shown; see :meth:`AnsweredSlices.take`."""
-        self._answer.take(labels, axis, slices, support)
+        self._answer.take(layers, axis, slices, support)
         self._refresh()
 
     def protect(self, support: Sequence[SupportSlice]) -> None:
@@ -106,7 +109,8 @@ class FewShotPreview:
         """Removes the preview; the user's segments stay as they are."""
         if self.is_shown:
             scene, display = self.node.GetScene(), self.node.GetDisplayNode()
-            self._image.Initialize()  # else Slicer takes the segments out of it one by one, which is slow
+            for image in self._images:
+                image.Initialize()  # else Slicer takes the segments out of it one by one, which is slow
             scene.RemoveNode(self.node)
             if display is not None:  # Slicer leaves it behind
                 scene.RemoveNode(display)
@@ -116,10 +120,11 @@ class FewShotPreview:
 
     def _refresh(self) -> None:
         if self.is_shown:
-            scalars = self._image.GetPointData().GetScalars()
-            vtk_to_numpy(scalars).reshape(self.labels.shape)[...] = self.labels
-            scalars.Modified()
-            self._image.Modified()
+            for image, labels in zip(self._images, self._answer.layers, strict=True):
+                scalars = image.GetPointData().GetScalars()
+                vtk_to_numpy(scalars).reshape(labels.shape)[...] = labels
+                scalars.Modified()
+                image.Modified()
 
     def _make_node(self, looks: Iterable[Segment]) -> slicer.vtkMRMLSegmentationNode:
         scene = self.volume_node.GetScene()
@@ -138,8 +143,8 @@ class FewShotPreview:
         segmentation.SetSourceRepresentationName(BINARY)
         node.SetReferenceImageGeometryParameterFromVolumeNode(self.volume_node)
         lattice = np.linalg.inv(world_from_parent(node)) @ self._answer.geometry.ijk_to_ras
-        # All segments share one image with a label value each, so a new answer is one write.
-        self._image = oriented_image(LabelBox(self.labels), lattice)
+        # The segments of a layer share one image with a label value each, so a new answer is one write.
+        self._images = [oriented_image(LabelBox(labels), lattice) for labels in self._answer.layers]
         for look in looks:
             segment = slicer.vtkSegment()
             segment.SetName(look.name)
@@ -147,6 +152,6 @@ class FewShotPreview:
             segment.SetLabelValue(look.value)
             if look.terminology:
                 segment.SetTag(segment.GetTerminologyEntryTagName(), look.terminology)
-            segment.AddRepresentation(BINARY, self._image)
+            segment.AddRepresentation(BINARY, self._images[self._layers.get(look.value, 0)])
             segmentation.AddSegment(segment, self._segments[look.value])
         return node

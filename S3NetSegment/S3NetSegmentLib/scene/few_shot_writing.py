@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..engine import Extent, InputError, Volume
+from ..engine.few_shot.overlaps import flattened
 from ..engine.images import AXES
 from .accepted_answer import ANSWER_TAG, AcceptedAnswer, answer_name
 from .drawn_planes import SupportPlane
@@ -23,13 +24,15 @@ from .volumes import volume_from_node
 class AnsweredSlices:
     """The answer so far on the grid of ``geometry``, and for which slices there is one.
 
-    Attributes: ``labels`` (uint8 ``[K, J, I]``, 0 on the drawn slices), ``axis`` (across the answered slices, None before the
-    first answer), ``support`` (the drawn slices).
+    Attributes: ``layers`` (uint8 ``[K, J, I]`` each, 0 on the drawn slices; segments of different ones may overlap), ``axis``
+    (across the answered slices, None before the first answer), ``support`` (the drawn slices).
+
+    :param layers: how many an answer has.
     """
 
-    def __init__(self, geometry: Volume, support: Sequence[SupportSlice | SupportPlane] = ()):
+    def __init__(self, geometry: Volume, support: Sequence[SupportSlice | SupportPlane] = (), layers: int = 1):
         self.geometry, self.support = geometry, list(support)
-        self.labels = np.zeros(geometry.array.shape[:3], np.uint8)
+        self.layers = [np.zeros(geometry.array.shape[:3], np.uint8) for _ in range(layers)]
         self.axis: str | None = None
         self._has = np.zeros(0, bool)
 
@@ -39,43 +42,61 @@ class AnsweredSlices:
         drawn = {s.index for s in self._drawn_slices if s.axis == self.axis}
         return [int(n) for n in np.flatnonzero(self._has) if int(n) not in drawn]
 
+    @property
+    def labels(self) -> np.ndarray:
+        """All layers as one label map; where segments overlap, it shows that of the later layer."""
+        return flattened(self.layers)
+
+    def mask(self, value: int, part=...) -> np.ndarray:
+        """Where the answer is ``value``: bool, in ``part`` of the volume."""
+        return np.logical_or.reduce([layer[part] == value for layer in self.layers])
+
     def take(
         self,
-        labels: np.ndarray,
+        layers: np.ndarray | Sequence[np.ndarray],
         axis: str,
         slices: tuple[int, int] | None = None,
         support: Sequence[SupportSlice | SupportPlane] | None = None,
     ) -> None:
         """Takes over an answer, or a part of it.
 
-        :param labels: ``[K, J, I]``, 0 = nothing.
+        :param layers: label maps ``[K, J, I]``, 0 = nothing, or one of them; no more than there are.
         :param axis: the axis across the slices.
         :param slices: first and last slice to take over, the others stay as they are; None: all.
         :param support: the drawn slices by now; None: as before.
         :raises InputError: labels of another shape.
         """
-        if labels.shape != self.labels.shape:
+        layers = [layers] if isinstance(layers, np.ndarray) else list(layers)
+        shape = self.layers[0].shape
+        for layer in layers:
+            if layer.shape != shape:
+                raise InputError(f"an answer of shape {layer.shape} does not fit {self.geometry.name!r}, {shape}")
+        if len(layers) > len(self.layers):
             raise InputError(
-                f"an answer of shape {labels.shape} does not fit {self.geometry.name!r}, {self.labels.shape}"
+                f"an answer of {len(layers)} layers came where {len(self.layers)} were drawn; propagate again"
             )
         count = self.geometry.size[AXES.index(axis)]
         if axis != self.axis or slices is None:
             self.axis, self._has = axis, np.zeros(count, bool)
-            self.labels[...] = 0
+            for own in self.layers:
+                own[...] = 0
         first, last = slices or (0, count - 1)
         self._has[first : last + 1] = True
         part = [slice(None)] * 3
         part[2 - AXES.index(axis)] = slice(first, last + 1)
-        self.labels[tuple(part)] = labels[tuple(part)]
+        for n, own in enumerate(self.layers):
+            own[tuple(part)] = layers[n][tuple(part)] if n < len(layers) else 0
         self.protect(self.support if support is None else support)
 
     def protect(self, support: Sequence[SupportSlice | SupportPlane]) -> None:
         """Takes ``support`` for the drawn slices by now."""
         self.support = list(support)
-        for drawn in self._drawn_slices:
-            np.moveaxis(self.labels, 2 - AXES.index(drawn.axis), 0)[drawn.index] = 0
-        for plane in self._drawn_planes:
-            self.labels[plane.voxels(self.geometry, self.geometry.extent)] = 0
+        planes = [plane.voxels(self.geometry, self.geometry.extent) for plane in self._drawn_planes]
+        for own in self.layers:
+            for drawn in self._drawn_slices:
+                np.moveaxis(own, 2 - AXES.index(drawn.axis), 0)[drawn.index] = 0
+            for voxels in planes:
+                own[voxels] = 0
 
     def may_change(self, box: Extent) -> np.ndarray:
         """The voxels of ``box`` on answered slices that are not drawn: bool, its shape."""
@@ -138,7 +159,7 @@ def write_few_shot(
     created = segmentation_node is None
     node = create_segmentation(volume_node) if created else segmentation_node
     writing = _Writing(answer, dict(segments), node, node if looks_from is None else looks_from, rules)
-    name = answer_name(answer.labels)
+    name = answer_name(*answer.layers)
     undo = None if save_undo is None else lambda: save_undo(node)
     try:
         with segment_edit(node, volume_node, undo) as edit:
@@ -170,14 +191,14 @@ class _Writing:
     def stage(self, edit, tags: dict[str, str]) -> list[str]:
         """Puts all changes into ``edit``; returns the ids of the segments that hold the answer."""
         ids = []
-        around = LabelBox(self._answer.labels).trimmed()
+        around = LabelBox(np.any([layer > 0 for layer in self._answer.layers], 0)).trimmed()
         for value, segment_id in self._known.items():
             now = self._present.box(segment_id) if segment_id else LabelBox.empty()
             box = _bounds(now, around)
             if box is None:
                 gained = changing = np.zeros((0, 0, 0), bool)
             else:
-                grid, mask = self._answer.geometry.cropped(box), self._answer.labels[box.slices] == value
+                grid, mask = self._answer.geometry.cropped(box), self._answer.mask(value, box.slices)
                 changing = self._changing(segment_id, mask, now, box)
                 gained = mask & changing
             if segment_id and changing.any():

@@ -26,7 +26,7 @@ from few_shot_command_line import (
 )
 
 from S3NetSegmentLib import __version__
-from S3NetSegmentLib.engine import Segmentation, Volume
+from S3NetSegmentLib.engine import Segment, Segmentation, Volume
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
@@ -73,6 +73,43 @@ def test_a_label_map_gives_a_label_map_with_the_same_values_also_large_ones(fold
     found = read_image(folder / "out.nii.gz").array
     assert set(np.unique(found)) == {0, 3, 1000} and dice(undrawn(found) == 1000, undrawn(TRUTH) == 7) > 0.9
     assert [s["name"] for s in summary["segments"]] == ["Segment 3", "Segment 1000"]
+
+
+@pytest.fixture
+def nested(folder):
+    """A drawing of the ball, its core and the tube on two slices, the core in a layer of its own; the truth of each."""
+    k, j, i = np.mgrid[:14, :36, :40]
+    masks = [TRUTH == 3, TRUTH == 7, ((k - 7) * 3.0) ** 2 + (j - 17) ** 2 + (i - 25) ** 2 < 7.5**2]
+    image = IMAGE.array + np.where(masks[2], 150, 0)
+    write_image(Volume(image.astype(np.int16), IMAGE.ijk_to_ras, "scene"), folder / "nested.nii.gz")
+    segments = [*SEGMENTS, Segment("core", (1, 0, 0), 3, layer=1)]
+    layers = [only(TRUTH, DRAWN), only(np.where(masks[2], 3, 0).astype(np.uint8), DRAWN)]
+    write_segmentation(Segmentation(layers, segments, IMAGE.ijk_to_ras), folder / "nested.seg.nrrd")
+    return masks
+
+
+def test_segments_that_overlap_are_answered_and_written_whole_with_their_numbers(nested, folder, capsys):
+    summary = run("nested.nii.gz --support nested.seg.nrrd -o out.seg.nrrd --overlay look.png", capsys)
+    found = read_segmentation("out.seg.nrrd")
+    assert [(s.name, s.value) for s in found.segments] == [("Leber", 3), ("tube ü", 7), ("core", 3)]
+    for segment, facts, truth in zip(found.segments, summary["segments"], nested, strict=True):
+        mask = found.mask(segment)
+        assert np.array_equal(mask[list(DRAWN)], truth[list(DRAWN)])
+        assert dice(undrawn(mask), undrawn(truth)) > 0.85
+        assert facts["voxels"] == mask.sum() and facts["volume_ml"] == pytest.approx(mask.sum() * 0.003)
+        assert abs(facts["expected_dice"] - dice(undrawn(mask), undrawn(truth))) < 0.25
+    picture = sitk.GetArrayFromImage(sitk.ReadImage("look.png")).astype(int)
+    for colour in ((255, 128, 0), (255, 0, 0)):  # both outlines are seen
+        assert (np.abs(picture - colour).max(-1) < 10).sum() > 20
+
+
+def test_a_label_map_of_segments_that_overlap_shows_the_smaller_and_says_what_is_lost(nested, folder, capsys):
+    summary = run("nested.nii.gz --support nested.seg.nrrd -o out.nii.gz", capsys)
+    labels = read_image("out.nii.gz").array
+    assert set(np.unique(labels)) == {0, 1, 3, 7} and np.array_equal(labels[5] == 1, nested[2][5])
+    lost = summary["segments"][0]["voxels"] - (labels == 3).sum()
+    assert any(f"lose voxels: 'Leber' {lost:,}; write .seg.nrrd" in note for note in summary["notes"])
+    assert any("in the label map it is 1 for 'core'" in note for note in summary["notes"])
 
 
 def test_people_read_volumes_expected_dice_and_the_slices_to_draw_next(folder):

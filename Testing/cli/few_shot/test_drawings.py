@@ -33,14 +33,47 @@ def test_a_doubtful_axis_is_said(folder):
     assert not support_of("--support drawn.seg.nrrd").notes
 
 
-def test_of_overlapping_segments_the_smaller_counts_and_it_is_said(folder):
+def test_segments_that_overlap_are_read_whole_in_layers_and_it_is_said(folder):
     inner = np.zeros_like(TRUTH)
-    inner[5, 14:20, 22:28] = 1
-    segments = [SEGMENTS[0], Segment("core", (1, 0, 0), 1, layer=1)]
+    inner[5, 14:20, 22:28] = 3
+    segments = [*SEGMENTS, Segment("core", (1, 0, 0), 3, layer=1)]
     write_segmentation(Segmentation([only(TRUTH, DRAWN), inner], segments, IMAGE.ijk_to_ras), "nested.seg.nrrd")
     support = support_of("--support nested.seg.nrrd")
-    assert any("'Leber' and 'core' overlap in 36 voxels" in note for note in support.notes)
-    assert np.array_equal(support.drawings[0].labels == 2, inner[5] == 1) and (support.drawings[0].labels == 1).any()
+    assert support.notes == [
+        "'Leber' and 'core' overlap in 36 drawn voxels; each is answered on its own and stays whole"
+    ]
+    assert [(d.index, d.layer) for d in support.drawings] == [(5, 0), (9, 0), (5, 1), (9, 1)]
+    assert np.array_equal(support.drawings[0].labels == 1, TRUTH[5] == 3)
+    assert np.array_equal(support.drawings[2].labels == 3, inner[5] == 3)
+    assert (support.drawings[3].labels != 3).all() and support.facts[0]["drawn"] == [5, 9]  # no core on slice 9
+    assert [s.value for s in support.segments] == [3, 7, 3] and support.facts[0]["pixels"]["core"] == 36
+    alone = support_of("--support nested.seg.nrrd --segments Leber")
+    assert not alone.notes and [d.layer for d in alone.drawings] == [0, 0]
+
+
+def test_a_slice_drawn_in_two_files_has_the_segments_of_both(folder):
+    core = np.zeros_like(TRUTH)
+    core[5, 14:20, 22:28] = 1
+    write_segmentation(Segmentation([core], [Segment("core", (1, 0, 0), 1)], IMAGE.ijk_to_ras), "core.seg.nrrd")
+    both = support_of("--support drawn.seg.nrrd --support core.seg.nrrd")
+    for value, expected in ((1, TRUTH[5] == 3), (2, TRUTH[5] == 7), (3, core[5] == 1)):
+        assert any(np.array_equal(d.labels == value, expected) for d in both.drawings if d.index == 5)
+    assert [note for note in both.notes if "overlap" in note] and not [
+        note for note in both.notes if "both tell" in note
+    ]
+
+
+def test_of_a_segment_that_two_files_draw_on_one_slice_the_later_file_counts_and_it_is_said(folder):
+    corrected = only(TRUTH, (5,))
+    corrected[5, :17] = 0
+    write_segmentation(Segmentation([corrected], SEGMENTS, IMAGE.ijk_to_ras), "corrected.seg.nrrd")
+    support = support_of("--support drawn.seg.nrrd --support corrected.seg.nrrd")
+    (five,) = (d for d in support.drawings if d.index == 5)
+    assert np.array_equal(five.labels == 1, corrected[5] == 3) and sorted(d.index for d in support.drawings) == [5, 9]
+    assert (
+        "both tell of slice 5 along z; there segments 'Leber', 'tube ü' are taken from 'corrected.seg.nrrd'"
+        in support.notes[0]
+    )
 
 
 def test_a_drawing_that_was_cropped_and_flipped_keeps_its_place_without_a_note(folder):
@@ -83,7 +116,8 @@ def test_a_drawing_on_a_finer_grid_is_brought_onto_the_images_grid_and_it_is_sai
     matrix[:3, 3] = IMAGE.ras_of((-0.25, -0.25, -1 / 3))
     write_labels(only(fine, [3 * k + 1 for k in DRAWN]), "fine.nrrd", matrix)
     support = support_of("--support fine.nrrd")
-    assert any("another grid" in note and "nearest neighbour" in note for note in support.notes)
+    (note,) = support.notes
+    assert "its voxels are 0.5 x 0.5 x 1 mm, those of the image 1 x 1 x 3 mm" in note and "nearest neighbour" in note
     assert contents(support) == contents(support_of("--support drawn.seg.nrrd"))
     named = support_of("--support fine.nrrd --drawn 5,9,12")
     assert contents(named)[:2] == contents(support) and not named.drawings[2].labels.any()
@@ -93,11 +127,46 @@ def test_a_drawing_askew_to_the_image_is_used_as_planes(folder):
     centre = write_askew_drawing("askew.nrrd")
     support = support_of("--support askew.nrrd")
     (plane,) = support.drawings
-    assert any("used as planes" in note for note in support.notes) and support.facts[0]["drawn_planes"] == 1
+    assert (
+        any("turned by 11 degrees" in note and "used as planes" in note for note in support.notes)
+        and support.facts[0]["drawn_planes"] == 1
+    )
     assert np.allclose((plane.plane_to_ras @ (25, 17, 0, 1))[:3], centre)
     assert set(np.unique(plane.labels)) == {0, 1, 2} and plane.labels.shape == TRUTH.shape[1:]
     named = support_of("--support askew.nrrd --drawn 7")  # the user says that a slice of the image is drawn
     assert dice(named.drawings[0].labels == 1, TRUTH[7] == 3) > 0.3
+
+
+@pytest.mark.parametrize(
+    ("voxels", "said"),
+    [
+        (
+            (6, -4, 1),
+            "it lies 7.81 mm (R -6, A 4, S 3) beside it, though it has the same size",
+        ),  # as another reader puts it
+        ((0.004, 0, 0), ""),
+        ((0.05, 0, 0), "it lies 0.05 mm (R -0.05, A 0, S 0) beside it"),
+        ((0.3, 0, 0), "it lies 0.3 mm (R -0.3, A 0, S 0) beside it"),
+    ],
+)
+def test_a_drawing_beside_its_image_is_told_in_millimetres(folder, voxels, said):
+    matrix = IMAGE.ijk_to_ras.copy()
+    matrix[:3, 3] = IMAGE.ras_of(voxels)
+    write_labels(only(TRUTH, DRAWN), "beside.nii.gz", matrix)
+    notes = [note for note in support_of("--support beside.nii.gz").notes if "outside" not in note]
+    assert len(notes) == bool(said) and said in "".join(notes)
+    assert not said or "name that image with --support-image" in notes[0]
+    other = support_of("--support beside.nii.gz --support-image ct.nii.gz").notes
+    assert any(said in note and "--support-image" not in note for note in other) or not said
+
+
+def test_a_drawing_of_a_larger_image_is_told_and_a_part_of_the_image_is_not(folder):
+    larger, matrix = np.pad(only(TRUTH, DRAWN), ((0, 0), (0, 9), (0, 3))), IMAGE.ijk_to_ras
+    write_labels(larger, "larger.nrrd", matrix)
+    (note,) = support_of("--support larger.nrrd").notes
+    assert "it has 43 x 45 x 14 voxels and reaches beyond the image with 40 x 36 x 14" in note
+    write_labels(only(TRUTH, DRAWN)[:, :30].copy(), "part.nrrd", matrix)
+    assert not support_of("--support part.nrrd").notes
 
 
 def test_segments_of_several_drawings_are_one_where_their_names_are(folder):

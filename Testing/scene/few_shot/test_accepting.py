@@ -88,6 +88,33 @@ def test_other_segments_keep_their_voxels_and_are_overlapped_only_if_asked(
     np.testing.assert_array_equal(liver[[4, 5, 7]], expected[[4, 5, 7]])
 
 
+@pytest.mark.parametrize("overwrites", [False, True])
+def test_segments_of_an_answer_that_overlap_are_shown_and_written_whole(drawing, image, grid, answer, overwrites):
+    """Also where the editor lets no segments overlap: that is about other segments."""
+    node, ids = drawing
+    inner = mrml.ball(SHAPE, (5, 5, 5), 2)
+    with segment_edit(node, image) as edit:
+        bone_id = edit.add_segment(mrml.segment("Bone"), answer == 2, grid)
+    before = masks(node, grid, ids)
+    preview = FewShotPreview(node, image, {1: ids[0], 2: ids[1]}, DRAWN, layers={1: 0, 2: 1})
+    preview.show([(answer > 0).astype(np.uint8), 2 * inner.astype(np.uint8)], "z")
+    free = [n for n in range(SHAPE[0]) if n not in (3, 6)]
+    for mask, expected in zip(shown(preview, image), (answer > 0, inner), strict=True):
+        np.testing.assert_array_equal(mask[free], expected[free])
+        assert not mask[[3, 6]].any()
+    preview.accept(rules=EditingRules(overwritten=(bone_id,) if overwrites else ()))
+    kept = (answer == 2) & (not overwrites)
+    for mask, was, expected in zip(masks(node, grid, ids), before, (answer > 0, inner), strict=True):
+        np.testing.assert_array_equal(mask[[3, 6]], was[[3, 6]])
+        np.testing.assert_array_equal(mask[free], (expected & ~kept)[free])
+    assert segment_mask(node, bone_id, grid)[free].any() != overwrites
+
+
+def test_an_answer_with_more_layers_than_were_drawn_is_refused(preview, answer):
+    with pytest.raises(InputError, match="2 layers came where 1 were drawn"):
+        preview.show([answer, answer], "z")
+
+
 def test_a_finer_segmentation_changes_only_where_the_answer_differs(app, image, grid, answer):
     """Half the voxel size: the user's fine border stays where the answer agrees with it."""
     fine = Volume(np.zeros([2 * n for n in SHAPE], np.uint8), grid.ijk_to_ras @ mrml.affine(np.eye(3) / 2, [-0.25] * 3))

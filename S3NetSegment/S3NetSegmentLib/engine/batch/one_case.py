@@ -51,7 +51,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass
 class _Result:
-    """What a method made, as the files and the record need it."""
+    """What a method made, as the files and the record need it.
+
+    :param label_map: the segmentation in one layer, for label maps; None: as it is.
+    """
 
     segmentation: Segmentation
     confidence: float | None
@@ -61,6 +64,7 @@ class _Result:
     seed: int
     settings: dict
     notes: list[str]
+    label_map: Segmentation | None = None
 
 
 def run_case(
@@ -194,9 +198,11 @@ def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles)
 def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
     support = read_drawings(volume, case.task, read=lambda path: files.read_image(path, None))
     outcome = drain(carry_drawings(volume, case.task, support, device, _encoder), on_step)
+    flat, told = (None, []) if suffix_of(case.output) in (".seg.nrrd", DICOM_SEG) else outcome.label_map()
     return _Result(
         outcome.segmentation, outcome.expected_dice(), outcome.confidence if case.confidence else None,
-        outcome.picture(PICTURE), outcome.device, outcome.settings.seed, outcome.settings.changed(), list(outcome.notes),
+        outcome.picture(PICTURE), outcome.device, outcome.settings.seed, outcome.settings.changed(), [*outcome.notes, *told],
+        flat,
     )  # fmt: skip
 
 
@@ -241,7 +247,7 @@ def _written(case: Case, folder, volume: Volume, result: _Result, files: CaseFil
     staging, outputs = staging_folder(folder, case), {}
     try:
         made = {what: staging / Path(name).name for what, name in case.outputs().items()}
-        _write_segmentation(case, result.segmentation, made["segmentation"], volume, files)
+        _write_segmentation(case, result.label_map or result.segmentation, made["segmentation"], volume, files)
         write_png(result.picture, made["overlay"])
         if result.confidence_map is not None:
             write_image(result.confidence_map, made["confidence"])

@@ -20,6 +20,8 @@ from .slice_features import SliceFeatures, content_digest
 from .support import DrawnPlane, SupportVolume
 from .transfer import Fitted, TransferredPart, fit
 
+_DRAWINGS = 4  # whose prototypes are kept: layers of one support
+
 
 class FurtherParts:
     """The further parts for one query volume.
@@ -42,7 +44,7 @@ class FurtherParts:
         self._fitted: dict[bytes, Fitted] = {}  # of the drawings in other volumes that are in use
         self._digests: dict[int, tuple[Volume, bytes]] = {}
         self._features: dict[str, SliceFeatures] = {}
-        self._prototypes: dict[str, PrototypePart] = {}
+        self._prototypes: dict[tuple, PrototypePart] = {}  # (axis, label values)
 
     def transferred(self, drawing: Drawing, others: Sequence[SupportVolume]) -> Steps[TransferredPart | None]:
         """The drawings in ``others`` laid over this volume; None if there are none."""
@@ -51,12 +53,15 @@ class FurtherParts:
         fitted = {}
         for n, other in enumerate(others):
             key = _digest(other)
-            if key in self._fitted:
-                fitted[key] = self._fitted[key]
-            else:
-                fitted[key] = yield from within(self._fit(other), n / len(others), (n + 1) / len(others))
-        self._fitted = fitted
+            if key not in self._fitted:
+                self._fitted[key] = yield from within(self._fit(other), n / len(others), (n + 1) / len(others))
+            fitted[key] = self._fitted[key]
         return TransferredPart(self._volume, list(fitted.values()), drawing.values)
+
+    def forget_all_but(self, others: Sequence[SupportVolume]) -> None:
+        """Keeps of the fitted drawings in other volumes only ``others``."""
+        names = {_digest(other) for other in others} if self._fitted else set()
+        self._fitted = {name: found for name, found in self._fitted.items() if name in names}
 
     def prototypes(self, drawing: Drawing, others: Sequence[SupportVolume], quick: bool) -> Steps[PrototypePart | None]:
         """The prototype scores of the encoder; None without one."""
@@ -75,12 +80,13 @@ class FurtherParts:
             else:
                 known = chosen_elsewhere(slices_first(other.labels, other.axis), other.drawn, drawing.values)
             elsewhere.append(ElsewhereSlices(features, known))
-        former = self._prototypes.get(axis)
+        former = self._prototypes.get((axis, drawing.values))
         part = PrototypePart(
             self._features[axis], drawing, self._encoder.temperature, self._device, elsewhere, former, not quick
         )
         if not quick:
-            self._prototypes[axis] = part
+            others = [(key, old) for key, old in self._prototypes.items() if key != (axis, drawing.values)]
+            self._prototypes = {**dict(others[-_DRAWINGS + 1 :]), (axis, drawing.values): part}
         return part
 
     def _fit(self, other: SupportVolume) -> Steps[Fitted]:

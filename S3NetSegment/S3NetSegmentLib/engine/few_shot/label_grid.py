@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..images import AXES, Volume
-from .support import DrawnPlane, DrawnSlice, drawn_slices
+from .support import DrawnPlane, drawn_slices
 
 _EXACT = 0.1  # voxels by which a grid may be off and still count as the image's own
 _STRAIGHT = 0.5  # voxels by which a grid may run askew over its length and still count as parallel to the image
@@ -19,7 +19,7 @@ _STRAIGHT = 0.5  # voxels by which a grid may run askew over its length and stil
 class PlacedLabels:
     """Labels in an image.
 
-    :param labels: uint8 ``[K, J, I]`` on the image's grid. Where the grids differ only the drawn slices are filled.
+    :param labels: ``[K, J, I]`` on the image's grid, of the type that they came in. Where the grids differ only the drawn slices are filled.
     :param axis: the axis of the image across the drawn slices.
     :param drawn: their numbers, ascending; none where the labels are askew to the image.
     :param planes: the drawn slices as planes, where the labels are askew to the image.
@@ -34,12 +34,6 @@ class PlacedLabels:
     moved: bool = False
     outside: float = 0.0
 
-    def slices(self, complete: bool = True) -> list[DrawnSlice | DrawnPlane]:
-        """What :meth:`FewShot.set_support` takes for a drawing in the image itself."""
-        planes = np.moveaxis(self.labels, 2 - AXES.index(self.axis), 0)
-        drawn = [DrawnSlice(self.axis, z, planes[z], complete) for z in self.drawn]
-        return drawn + [DrawnPlane(p.labels, p.plane_to_ras, complete) for p in self.planes]
-
 
 def placed_labels(
     labels: np.ndarray, ijk_to_ras: np.ndarray, image: Volume, axis: str = "auto", drawn: Sequence[int] | None = None
@@ -49,7 +43,7 @@ def placed_labels(
     Where the labels lie on a grid parallel to the image's, each drawn slice goes to the nearest slice of the image. Where
     they are askew and nobody names the drawn slices, they become planes.
 
-    :param labels: uint8 ``[K, J, I]``, 0 = nothing.
+    :param labels: ``[K, J, I]``, whole numbers above 0; 0 = nothing.
     :param ijk_to_ras: 4x4, voxel of the labels to patient mm.
     :param axis: axis of the image across the drawn slices; "auto": that along which the fewest hold labels.
     :param drawn: numbers of drawn slices of the image, also empty ones; None: the slices that hold labels.
@@ -58,7 +52,7 @@ def placed_labels(
     if not labels.any():
         raise InputError("nothing is drawn: the labels are empty; draw a segment on at least one slice")
     to_image = np.linalg.solve(image.ijk_to_ras, np.asarray(ijk_to_ras, float))
-    order, skew = _axes(to_image, labels.shape[::-1], image.size)
+    order, skew = along_axes(to_image, labels.shape[::-1], image.size)
     if skew < _STRAIGHT:
         placed = _parallel(labels, to_image, order, skew < _EXACT, image, axis, drawn)
     else:
@@ -77,7 +71,7 @@ def placed_labels(
     return placed
 
 
-def _axes(to_image: np.ndarray, size: Sequence[int], image_size: Sequence[int]) -> tuple[list[int], float]:
+def along_axes(to_image: np.ndarray, size: Sequence[int], image_size: Sequence[int]) -> tuple[list[int], float]:
     """For each axis of the image the axis of the labels that runs along it, and the voxels by which it leaves it."""
     linear = to_image[:3, :3]
     order = [int(a) for a in np.argmax(np.abs(linear) / np.linalg.norm(linear, axis=0), axis=1)]
@@ -123,8 +117,8 @@ def _parallel(labels, to_image, order, straight: bool, image: Volume, axis: str,
 
 
 def _taken(oriented: np.ndarray, sources: list[np.ndarray], image: Volume) -> np.ndarray:
-    """``oriented[sources]`` along each axis (x, y, z), 0 where a source lies outside; uint8 ``[K, J, I]``."""
-    out = np.zeros(image.array.shape[:3], np.uint8)
+    """``oriented[sources]`` along each axis (x, y, z), 0 where a source lies outside; ``[K, J, I]``."""
+    out = np.zeros(image.array.shape[:3], oriented.dtype)
     valid = [(s >= 0) & (s < n) for s, n in zip(sources[::-1], oriented.shape, strict=True)]
     out[np.ix_(*valid)] = oriented[np.ix_(*[s[v] for s, v in zip(sources[::-1], valid, strict=True)])]
     return out
@@ -151,15 +145,15 @@ def _askew(labels, ijk_to_ras, to_image, image: Volume, axis: str, drawn) -> Pla
         matrix[:3, 3] += k * matrix[:3, 2]
         planes.append(DrawnPlane(np.take(labels, k, 2 - across), matrix))
     outside = _outside(labels, to_image, image)
-    nothing = np.zeros(image.array.shape[:3], np.uint8)
+    nothing = np.zeros(image.array.shape[:3], labels.dtype)
     across_image = AXES[int(np.argmax(np.abs(to_image[:3, across])))]
     return PlacedLabels(nothing, across_image, [], planes if outside < 1 else [], moved=True, outside=outside)
 
 
 def resampled_labels(labels: np.ndarray, ijk_to_ras: np.ndarray, image: Volume) -> np.ndarray:
-    """All of ``labels`` on the grid of ``image``, each voxel from the nearest one; uint8 ``[K, J, I]``."""
+    """All of ``labels`` on the grid of ``image``, each voxel from the nearest one; ``[K, J, I]``."""
     to_labels = np.linalg.solve(np.asarray(ijk_to_ras, float), image.ijk_to_ras)
-    out = np.zeros(image.array.shape[:3], np.uint8)
+    out = np.zeros(image.array.shape[:3], labels.dtype)
     rows, columns = np.mgrid[: out.shape[1], : out.shape[2]]
     in_plane = (
         to_labels[:3, 0, None, None] * columns + to_labels[:3, 1, None, None] * rows + to_labels[:3, 3, None, None]

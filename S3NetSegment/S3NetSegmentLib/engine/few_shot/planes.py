@@ -50,7 +50,7 @@ def on_volume(plane: DrawnPlane, volume: Volume, ring: float) -> DrawnSlice | Dr
     if lean <= _LEAN and len(voxels) == shape[0] * shape[1] and np.ptp(voxels[:, 2 - axis]) == 0:
         whole = np.zeros(shape, np.uint8)
         whole[tuple(np.delete(voxels, 2 - axis, 1).T)] = labels
-        return DrawnSlice(AXES[axis], int(voxels[0, 2 - axis]), whole, plane.complete)
+        return DrawnSlice(AXES[axis], int(voxels[0, 2 - axis]), whole, plane.complete, plane.layer)
     if not plane.complete:
         spacing = np.linalg.norm(plane.plane_to_ras[:3, 1::-1], axis=0)
         near = near_drawing(plane.labels, tuple(spacing), ring)[rows, columns]

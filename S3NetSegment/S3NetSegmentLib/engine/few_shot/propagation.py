@@ -290,7 +290,7 @@ class Propagation:
             for c in range(1, self.drawing.classes)
         }
         return FewShotAnswer(
-            labels, confidence, self._next_slices(), expected, self.frame.axis, dict(self.mix), self.notes
+            [labels], confidence, self._next_slices(), expected, self.frame.axis, dict(self.mix), self.notes
         )
 
     def _next_slices(self) -> list[tuple[int, float]]:

@@ -24,12 +24,14 @@ class DrawnSlice:
     :param labels: whole numbers 0 to 254, ``[rows, columns]``: ``array[K, J, I]`` of the volume at this index. All zero: the
         user says that this slice holds nothing.
     :param complete: everything unlabelled is background; False: only what lies near the drawing is.
+    :param layer: drawings of different layers may overlap; each layer is answered on its own, see :mod:`overlaps`.
     """
 
     axis: str
     index: int
     labels: np.ndarray
     complete: bool = True
+    layer: int = 0
 
     def checked(self, volume: Volume) -> DrawnSlice:
         """This slice with labels as uint8. Raises InputError if it does not fit ``volume``."""
@@ -47,14 +49,14 @@ class DrawnSlice:
             raise InputError(
                 f"the drawing on slice {self.index} along {self.axis} has shape {labels.shape}; the slice has {shape}"
             )
-        return DrawnSlice(self.axis, int(self.index), _as_labels(labels), bool(self.complete))
+        return DrawnSlice(self.axis, int(self.index), _as_labels(labels), bool(self.complete), self.layer)
 
 
 @dataclass(frozen=True, eq=False)
 class DrawnPlane:
     """A drawing on a plane of any orientation.
 
-    :param labels: as in :class:`DrawnSlice`, ``[rows, columns]``.
+    :param labels, layer: as in :class:`DrawnSlice`, ``[rows, columns]``.
     :param plane_to_ras: 4x4; pixel (column, row, 0, 1) to patient millimetres; the third column is the normal times the
         thickness of the drawing in mm.
     """
@@ -62,6 +64,7 @@ class DrawnPlane:
     labels: np.ndarray
     plane_to_ras: np.ndarray
     complete: bool = True
+    layer: int = 0
 
     def checked(self) -> DrawnPlane:
         """This plane with labels as uint8 and a float matrix. Raises InputError for an unusable one."""
@@ -71,7 +74,7 @@ class DrawnPlane:
             raise InputError(f"a drawing on a plane must be [rows, columns]; it has shape {labels.shape}")
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not spans_space(matrix):
             raise InputError(f"a drawn plane has an unusable plane-to-patient matrix: {matrix.tolist()}")
-        return DrawnPlane(_as_labels(labels), matrix, bool(self.complete))
+        return DrawnPlane(_as_labels(labels), matrix, bool(self.complete), self.layer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,7 @@ class SupportVolume:
     :param labels: whole numbers 0 to 254, ``[K, J, I]`` of ``volume``.
     :param drawn: numbers of the drawn slices along ``axis``; None: every slice is drawn.
     :param drawings: what is drawn, where it is more than whole slices along one axis; ``labels`` then show it as voxels.
+    :param layer: as in :class:`DrawnSlice`.
     """
 
     volume: Volume
@@ -88,6 +92,7 @@ class SupportVolume:
     axis: str = "z"
     drawn: tuple[int, ...] | None = None
     drawings: tuple[DrawnSlice | DrawnPlane, ...] = ()
+    layer: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -113,7 +118,8 @@ class SupportVolume:
                     )
         if not labels.any():
             raise InputError(f"nothing is drawn in image {self.volume.name!r}; draw a segment on at least one slice")
-        return SupportVolume(self.volume, labels, self.volume.slice_axis(self.axis), self.drawn, self.drawings)
+        axis = self.volume.slice_axis(self.axis)
+        return SupportVolume(self.volume, labels, axis, self.drawn, self.drawings, self.layer)
 
 
 def drawn_slices(labels: np.ndarray, axis: str = "auto", drawn: Sequence[int] | None = None) -> tuple[str, list[int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,27 +18,31 @@ from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
 from ..tasks.drawn_numbers import ALL
 from ..tasks.few_shot import SupportFile
+from .coded_labels import OTHER, CodedLabels
 from .elsewhere import support_volume
+from .grid_difference import grid_difference
 from .label_grid import PlacedLabels, placed_labels
-from .support import SupportVolume, drawn_slices
+from .overlaps import Layers
+from .support import DrawnPlane, DrawnSlice, SupportVolume
+from .support_notes import check_drawn, note_axis, note_place, note_shared
 
 MOST_SEGMENTS = 254
-_FEW_PIXELS = 8
-_SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then
-_NOT_CHOSEN = 255  # drawn, but not among --segments: background, though its slice is a drawn one
 
 
 @dataclass(eq=False)
 class Support:
     """Everything that was drawn.
 
-    :param segments: as in the files; segment number n of the method is ``segments[n - 1]``. Label values are unique.
+    :param segments: as in the files; segment number n of the method is ``segments[n - 1]``. Label values are unique in each
+        layer.
+    :param layers: of the numbers of the segments; several if segments overlap.
     :param drawings: what :meth:`FewShot.set_support` takes.
     :param facts: for each file what the summary says of it.
     :param notes: what the user should know.
     """
 
     segments: list[Segment] = field(default_factory=list)
+    layers: Layers = field(default_factory=lambda: Layers.of((), ()))
     drawings: list = field(default_factory=list)
     facts: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -47,12 +52,20 @@ class Support:
         own = [f for f in self.facts if f["image"] is None and f["axis"] == axis]
         return sorted({z for fact in own for z in fact["drawn"]})
 
-    def segmentation(self, numbers: np.ndarray, ijk_to_ras: np.ndarray, tags) -> Segmentation:
-        """The answer of the method with the names, colours, terminology and label values of the files."""
+    def segmentation(self, layers: Sequence[np.ndarray], ijk_to_ras: np.ndarray, tags) -> Segmentation:
+        """The answer of the method with the names, colours, terminology and label values of the files.
+
+        :param layers: :attr:`FewShotAnswer.layers`.
+        """
         values = np.array([0, *(segment.value for segment in self.segments)])
         values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
+        found = []
+        for home in range(len(self.layers.members)):
+            own = np.array([n > 0 and self.layers.homes[n] == home for n in range(len(values))])
+            table = np.where(own, values, 0).astype(values.dtype)
+            found.append(np.maximum.reduce([table[layer] for layer in layers]))
         segments = [dataclasses.replace(s, tags={**s.tags, **tags}) for s in self.segments]
-        return Segmentation([values[numbers]], segments, ijk_to_ras)
+        return Segmentation(found, segments, ijk_to_ras)
 
 
 def read_support(
@@ -74,10 +87,15 @@ def read_support(
         raise InputError(
             f"{len(support.segments)} segments are drawn, {MOST_SEGMENTS} are possible at once; choose some with --segments"
         )
+    drawn = []
     for file, segmentation in zip(files, found, strict=True):
         target = _read(read, file.image) if file.image else image
-        _add_drawing(support, file, segmentation, target, axis, complete)
-    _check_drawn(support, image)
+        drawn.append(_placed(support, file, segmentation, target, axis))
+    sheets = _combined(support, drawn, image)
+    _spread(support, [sheet for own in sheets for sheet in own])
+    for one, own in zip(drawn, sheets, strict=True):
+        _add_drawing(support, one, own, complete)
+    check_drawn(support, image)
     return support
 
 
@@ -112,7 +130,7 @@ def _chosen_names(found: list[Segmentation], chosen: list[str]) -> set[str] | No
 
 def _add_segments(support: Support, segmentation: Segmentation, names: set[str] | None, file: SupportFile) -> None:
     """Adds the segments of a file that are not there yet; same name, same segment."""
-    known, taken = {s.name for s in support.segments}, {s.value for s in support.segments}
+    known = {s.name for s in support.segments}
     own: set[str] = set()
     for segment in segmentation.segments:
         if segment.name in own:
@@ -120,41 +138,139 @@ def _add_segments(support: Support, segmentation: Segmentation, names: set[str] 
         own.add(segment.name)
         if segment.name in known or (names is not None and segment.name not in names):
             continue
-        value = segment.value
-        if value in taken:
-            value = next(v for v in range(1, 65536) if v not in taken)
-            if not any("label value" in note for note in support.notes):
-                support.notes.append("segments share a label value in the support; later ones got new values")
-        taken.add(value)
-        support.segments.append(dataclasses.replace(segment, value=value, layer=0))
+        support.segments.append(segment)
 
 
-def _add_drawing(
-    support: Support, file: SupportFile, segmentation: Segmentation, target: Volume, axis: str, complete: bool
-) -> None:
-    """``target``: the image that the drawing belongs to."""
-    numbers = _numbered(support, segmentation, file)
+@dataclass(eq=False)
+class _Drawn:
+    """What one file tells of its image, before the segments are spread over layers.
+
+    :param target: the image that it belongs to.
+    :param known: numbers of the segments that the file has.
+    :param labels: what the codes in ``placed`` stand for.
+    """
+
+    file: SupportFile
+    target: Volume
+    known: frozenset[int]
+    placed: PlacedLabels
+    labels: CodedLabels
+
+    @property
+    def sheets(self) -> list[tuple[object, CodedLabels]]:
+        """The drawn slices (number along the axis) and planes with what is drawn there."""
+        slices = np.moveaxis(self.placed.labels, 2 - AXES.index(self.placed.axis), 0)
+        found: list[tuple[object, CodedLabels]] = [(z, self.labels.with_codes(slices[z])) for z in self.placed.drawn]
+        return found + [(plane, self.labels.with_codes(plane.labels)) for plane in self.placed.planes]
+
+    def counts(self) -> dict[int, int]:
+        total: dict[int, int] = {}
+        for _, sheet in self.sheets:
+            for number, count in sheet.counts().items():
+                total[number] = total.get(number, 0) + count
+        return total
+
+
+def _placed(support: Support, file: SupportFile, segmentation: Segmentation, target: Volume, axis: str) -> _Drawn:
+    """``segmentation`` on the grid of ``target``, the image that it belongs to; notes what is odd about its place."""
+    labels = _coded(support, segmentation, file)
     drawn = file.drawn
     if drawn == ALL:
         axis = target.slice_axis(axis)
         drawn = range(target.size[AXES.index(axis)])
     try:
-        placed = placed_labels(numbers, segmentation.ijk_to_ras, target, axis, drawn)
+        placed = placed_labels(labels.codes, segmentation.ijk_to_ras, target, axis, drawn)
     except InputError as error:
         raise InputError(f"{file.shown}: {error}") from None
-    _note_place(support, file, target, numbers, placed)
+    difference = grid_difference(labels.codes.shape, segmentation.ijk_to_ras, target)
+    note_place(support.notes, file, target, labels.codes, placed, difference)
     if file.drawn is None and not placed.planes:
-        _note_axis(support, file, placed, axis)
-    placed = _without_unchosen(placed)
+        note_axis(support.notes, file, placed, axis)
+    names = {segment.name for segment in segmentation.segments}
+    known = frozenset(n for n, segment in enumerate(support.segments, 1) if segment.name in names)
+    return _Drawn(file, target, known, placed, labels)
+
+
+def _coded(support: Support, segmentation: Segmentation, file: SupportFile) -> CodedLabels:
+    """The segments of a file by the method's numbers."""
+    number_of = {segment.name: n for n, segment in enumerate(support.segments, 1)}
+    maps = [np.zeros(layer.shape, np.uint8) for layer in segmentation.layers]
+    for segment in segmentation.segments:
+        maps[segment.layer][segmentation.mask(segment)] = number_of.get(segment.name, OTHER)
+    used = {segment.layer for segment in segmentation.segments} or {0}
+    labels = CodedLabels.of([maps[n] for n in sorted(used)])
+    if not labels.counts():
+        what = "the chosen segments" if labels.codes.any() else "any segment"
+        raise InputError(f"{file.shown} holds nothing of {what}; draw a segment on at least one slice")
+    return labels
+
+
+def _combined(support: Support, found: list[_Drawn], image: Volume) -> list[list[tuple[object, CodedLabels]]]:
+    """The sheets of each file. A slice that is drawn in several files is taken from the last of them, with the segments of
+    the earlier ones that it does not have."""
+    sheets = [drawn.sheets for drawn in found]
+    for later in range(1, len(found)):
+        for earlier in range(later):
+            one, other = found[earlier], found[later]
+            if one.target is not image or other.target is not image or one.placed.axis != other.placed.axis:
+                continue
+            shared = {z for z, _ in sheets[earlier] if isinstance(z, int)} & {z for z, _ in sheets[later]}
+            if not shared:
+                continue
+            below = {z: labels for z, labels in sheets[earlier] if z in shared}
+            sheets[earlier] = [(z, labels) for z, labels in sheets[earlier] if z not in shared]
+            sheets[later] = [
+                (z, labels.over(below[z], other.known)) if z in shared else (z, labels) for z, labels in sheets[later]
+            ]
+            note_shared(support.notes, one, other, sorted(shared), support.segments)
+    return sheets
+
+
+def _spread(support: Support, sheets: list[tuple[object, CodedLabels]]) -> None:
+    """Finds the layers of the segments; notes those that overlap, and gives new label values where two of a layer share one."""
+    pairs: dict[tuple[int, int], int] = {}
+    for _, labels in sheets:
+        for pair, count in labels.overlaps().items():
+            pairs[pair] = pairs.get(pair, 0) + count
+    support.layers = Layers.of(range(1, len(support.segments) + 1), pairs)
+    for (a, b), count in sorted(pairs.items()):
+        names = " and ".join(repr(support.segments[n - 1].name) for n in (a, b))
+        support.notes.append(f"{names} overlap in {count:,} drawn voxels; each is answered on its own and stays whole")
+    taken: dict[int, set[int]] = {}
+    for number, segment in enumerate(support.segments, 1):
+        used = taken.setdefault(support.layers.homes[number], set())
+        value = segment.value
+        if value in used:
+            value = next(v for v in range(1, 65536) if v not in used)
+            if not any("label value" in note for note in support.notes):
+                support.notes.append("segments share a label value in the support; later ones got new values")
+        used.add(value)
+        home = support.layers.homes[number]
+        support.segments[number - 1] = dataclasses.replace(segment, value=value, layer=home)
+
+
+def _add_drawing(support: Support, drawn: _Drawn, sheets: list[tuple[object, CodedLabels]], complete: bool) -> None:
+    """Adds what the method takes, and what the summary says of the file."""
+    file, target, placed = drawn.file, drawn.target, drawn.placed
     slices = target.size[AXES.index(placed.axis)]
-    if file.image:
-        if len(placed.drawn) == slices:
-            support.drawings.append(SupportVolume(target, placed.labels, placed.axis))
-        else:
-            support.drawings.append(support_volume(target, placed.slices(complete)))
-    else:
-        support.drawings += placed.slices(complete)
-    pixels = {s.name: _pixels(placed, n) for n, s in enumerate(support.segments, 1)}
+    for layer, members in enumerate(support.layers.members):
+        if file.image and len(placed.drawn) == slices:
+            labels = drawn.labels.with_codes(placed.labels).label_map(members)
+            if labels.any():
+                support.drawings.append(SupportVolume(target, labels, placed.axis, layer=layer))
+            continue
+        items = []
+        for place, sheet in sheets:
+            labels = sheet.label_map(members)
+            if isinstance(place, DrawnPlane):
+                items.append(DrawnPlane(labels, place.plane_to_ras, complete, layer))
+            else:
+                items.append(DrawnSlice(placed.axis, place, labels, complete, layer))
+        if not file.image:
+            support.drawings += items
+        elif any(item.labels.any() for item in items):
+            support.drawings.append(support_volume(target, items))
+    pixels = {support.segments[n - 1].name: count for n, count in sorted(drawn.counts().items())}
     support.facts.append(
         {
             "labels": os.path.abspath(file.labels),
@@ -164,112 +280,6 @@ def _add_drawing(
             "drawn_planes": len(placed.planes),
             "slices": slices,
             "resampled": placed.moved,
-            "pixels": {name: count for name, count in pixels.items() if count},
+            "pixels": pixels,
         }
     )
-
-
-def _numbered(support: Support, segmentation: Segmentation, file: SupportFile) -> np.ndarray:
-    """The segments of a file as one label map of the method's numbers; of overlapping ones the smaller counts."""
-    number_of = {segment.name: n for n, segment in enumerate(support.segments, 1)}
-    out = np.zeros(segmentation.layers[0].shape, np.uint8)
-    chosen = []
-    for segment in segmentation.segments:
-        mask = segmentation.mask(segment)
-        if segment.name in number_of:
-            chosen.append((int(mask.sum()), segment.name, mask))
-        else:
-            out[mask] = _NOT_CHOSEN
-    for _, name, mask in sorted(chosen, key=lambda part: -part[0]):
-        covered = out[mask]
-        for number in np.unique(covered[(covered > 0) & (covered != _NOT_CHOSEN)]):
-            support.notes.append(
-                f"segments {support.segments[number - 1].name!r} and {name!r} overlap in "
-                f"{int((covered == number).sum()):,} voxels of {file.shown}; they count for {name!r}, the smaller one"
-            )
-        out[mask] = number_of[name]
-    if not any(size for size, _, _ in chosen):
-        what = "the chosen segments" if out.any() else "any segment"
-        raise InputError(f"{file.shown} holds nothing of {what}; draw a segment on at least one slice")
-    return out
-
-
-def _note_place(support: Support, file: SupportFile, target: Volume, numbers: np.ndarray, placed: PlacedLabels) -> None:
-    if placed.moved:
-        how = "its drawn slices are used as planes" if placed.planes else "brought onto it by nearest neighbour"
-        support.notes.append(f"{file.shown} lies on another grid than image {target.name!r}: {how}")
-    if placed.outside > 0.0005:
-        support.notes.append(
-            f"{placed.outside:.1%} of what is drawn in {file.shown} lies outside image {target.name!r}"
-        )
-    elif file.drawn is not None and not placed.moved and np.count_nonzero(numbers) > np.count_nonzero(placed.labels):
-        support.notes.append(f"{file.shown} holds labels on other slices than --drawn names; they are not used")
-
-
-def _without_unchosen(placed: PlacedLabels) -> PlacedLabels:
-    labels = np.where(placed.labels == _NOT_CHOSEN, 0, placed.labels).astype(np.uint8)
-    planes = [
-        dataclasses.replace(p, labels=np.where(p.labels == _NOT_CHOSEN, 0, p.labels).astype(np.uint8))
-        for p in placed.planes
-    ]
-    return dataclasses.replace(placed, labels=labels, planes=planes)
-
-
-def _note_axis(support: Support, file: SupportFile, placed: PlacedLabels, asked: str) -> None:
-    """Notes signs that the drawing lies on slices across another axis than the one taken."""
-    if placed.moved:
-        return
-    count = len(placed.drawn)
-    for axis in sorted(set(AXES) - {placed.axis}):
-        other = drawn_slices(placed.labels, axis)[1]
-        sparse = len(other) <= _SPARSE * (other[-1] - other[0] + 1)
-        if asked != "auto" and len(other) < count:
-            support.notes.append(
-                f"{file.shown} holds labels on {count} slices along {placed.axis}, which all count as drawn, but on only "
-                f"{len(other)} along {axis}; if that is where you drew, leave --axis out"
-            )
-        elif asked == "auto" and sparse and count > 1 and count == placed.drawn[-1] - placed.drawn[0] + 1:
-            support.notes.append(
-                f"{file.shown} was taken as drawn on {count} neighbouring slices along {placed.axis}; if you drew on slice "
-                f"{', '.join(map(str, other[:6]))}{' ...' if len(other) > 6 else ''} along {axis}, say --axis {axis}"
-            )
-
-
-def _pixels(placed: PlacedLabels, number: int) -> int:
-    return int((placed.labels == number).sum() + sum((plane.labels == number).sum() for plane in placed.planes))
-
-
-def _check_drawn(support: Support, image: Volume) -> None:
-    """Refuses a support that leaves nothing to do or holds nothing; notes segments of which nothing is drawn."""
-    drawn: dict[str, int] = {}
-    for fact in support.facts:
-        for name, count in fact["pixels"].items():
-            drawn[name] = drawn.get(name, 0) + count
-    counts = {segment.name: drawn.get(segment.name, 0) for segment in support.segments}
-    nothing = [name for name, count in counts.items() if count == 0]
-    little = [name for name, count in counts.items() if 0 < count <= _FEW_PIXELS]
-    if nothing:
-        support.notes.append(f"of {_shown_names(nothing)} nothing is drawn on the drawn slices; it stays empty")
-    if little:
-        support.notes.append(
-            f"{_shown_names(little)}: at most {_FEW_PIXELS} pixels are drawn, too little to learn from"
-        )
-    if not drawn:
-        raise InputError("nothing of the chosen segments is drawn on the drawn slices; draw a segment on at least one")
-    for fact in support.facts:
-        if fact["image"] is None and len(fact["drawn"]) == fact["slices"]:
-            if fact["slices"] == 1:
-                raise InputError(
-                    f"image {image.name!r} has one slice, and that is drawn; few-shot needs a volume, or a drawing of another "
-                    "image (--support-image)"
-                )
-            raise InputError(
-                f"{os.path.basename(fact['labels'])!r} is drawn on every slice along {fact['axis']} of image "
-                f"{image.name!r}, so nothing is left to find; name the slices to learn from with --drawn, or the image that "
-                "it belongs to with --support-image"
-            )
-
-
-def _shown_names(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
-    return f"segment{'s' if len(names) > 1 else ''} {shown}"

@@ -15,12 +15,13 @@ import numpy as np
 
 from ..device import choose_device
 from ..errors import InputError, ResourceError
-from ..few_shot.answer import FewShotAnswer, drawn_answer
-from ..few_shot.drawing import Drawing, drawing_of
+from ..few_shot.answer import FewShotAnswer, drawn_answer, united
+from ..few_shot.drawing import Drawing
 from ..few_shot.encoders import FewShotEncoder, load_encoder
 from ..few_shot.frame import Box, Frame, drawn_box, slices_first, work_shape
 from ..few_shot.further import FurtherPart
 from ..few_shot.further_parts import FurtherParts
+from ..few_shot.layered_support import LayeredSupport, SupportLayer
 from ..few_shot.parts import Kept
 from ..few_shot.propagation import Propagation, is_scattered
 from ..few_shot.settings import FewShotSettings
@@ -64,21 +65,17 @@ class FewShot:
                 "file of weights, or choose method default"
             )
         self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
-        self._drawing: Drawing | None = None
-        self._others: list[SupportVolume] = []
+        self._support: LayeredSupport | None = None
         self._parts = FurtherParts(volume, self._scale, self.settings, encoder, self._device, self._filled_in)
         self._frames: dict[tuple, tuple[Frame, Kept]] = {}  # the last used ones, each with GrowCut's answers in it
 
     def set_support(self, items: Sequence[DrawnSlice | DrawnPlane | SupportVolume]) -> None:
-        """What is drawn, all of it; a later call replaces it.
+        """What is drawn, all of it; a later call replaces it. Segments of different layers of ``items`` may overlap.
 
         :raises InputError: nothing is drawn, or a drawing that does not fit the volume; the support stays as it was.
         """
-        others = [item.checked() for item in items if isinstance(item, SupportVolume)]
-        here = [item for item in items if not isinstance(item, SupportVolume)]
-        elsewhere = {int(v) for other in others for v in np.unique(other.labels)}
-        self._drawing = drawing_of(self.volume, here, self._axis, self.settings.partial_ring, elsewhere)
-        self._others = others
+        self._support = LayeredSupport.of(self.volume, items, self._axis, self.settings.partial_ring)
+        self._parts.forget_all_but(self._support.others)
 
     def propagate(self, slices: tuple[int, int] | None = None, quick: bool = False) -> Steps[FewShotAnswer]:
         """The segments on ``slices`` (first and last along the axis, included; None: all), as a generator of progress.
@@ -86,46 +83,59 @@ class FewShot:
         :param quick: a first answer for a few slices, in about a second: nothing is learned, registration and GrowCut vote with
             fixed weights on a coarser grid.
         """
-        if self._drawing is None:
+        if self._support is None:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
-        return rising(self._propagate(self._drawing, slices, quick))
+        return rising(self._propagate(self._support, slices, quick))
 
-    def _propagate(self, drawing: Drawing, slices, quick: bool) -> Steps[FewShotAnswer]:
-        depth = self.volume.size[AXES.index(drawing.axis)]
+    def _propagate(self, support: LayeredSupport, slices, quick: bool) -> Steps[FewShotAnswer]:
+        axis, answers, count = support.layers[0].drawing.axis, [], len(support.layers)
+        depth = self.volume.size[AXES.index(axis)]
         first, last = slices or (0, depth - 1)
         if not 0 <= first <= last < depth:
             raise InputError(
-                f"slices {first} to {last} along {drawing.axis} are not in image {self.volume.name!r}, which has slices 0 "
+                f"slices {first} to {last} along {axis} are not in image {self.volume.name!r}, which has slices 0 "
                 f"to {depth - 1}"
             )
-        if sum(drawn.complete for drawn in drawing.slices.values()) == depth:
-            yield Step(1.0, "Everything is drawn")
-            return drawn_answer(drawing)
         try:
-            further = yield from self._further(drawing, quick)
-            box = self._first_box(drawing, further)
-            growing = 0 if quick else self.settings.growing
-            for attempt in range(growing + 1):
-                run = Propagation(*self._frame_for(drawing, box), drawing, self.settings, further)
-                yield from within(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
-                wider = run.wider_box() if attempt < growing else None
-                if wider is None:
-                    return run.answer()
-                box = wider
+            for n, layer in enumerate(support.layers):
+                work = self._answered(support, layer, first, last, quick)
+                answers.append((yield from within(work, n / count, (n + 1) / count)))
         except MemoryError:
             raise ResourceError(
                 "the memory of this machine is not enough for this volume; choose fewer slices, set smaller work_voxels "
                 "and grow_voxels, or close other programs"
             ) from None
+        return united(answers, support.homes, support.overlap)
 
-    def _further(self, drawing: Drawing, quick: bool) -> Steps[list[FurtherPart]]:
+    def _answered(
+        self, support: LayeredSupport, layer: SupportLayer, first: int, last: int, quick: bool
+    ) -> Steps[FewShotAnswer]:
+        """The answer to one layer. All layers are worked on in the same box and on the same grid where they can be, so that
+        features, registration and the ways through the image are found once."""
+        drawing = layer.drawing
+        if sum(drawn.complete for drawn in drawing.slices.values()) == self.volume.size[AXES.index(drawing.axis)]:
+            yield Step(1.0, "Everything is drawn")
+            return drawn_answer(drawing)
+        further = yield from self._further(layer, quick)
+        box = self._first_box(support, drawing, further)
+        growing = 0 if quick else self.settings.growing
+        for attempt in range(growing + 1):
+            frame, kept = self._frame_for(support, drawing, box)
+            run = Propagation(frame, kept, drawing, self.settings, further)
+            yield from within(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
+            wider = run.wider_box() if attempt < growing else None
+            if wider is None:
+                return run.answer()
+            box = wider
+
+    def _further(self, layer: SupportLayer, quick: bool) -> Steps[list[FurtherPart]]:
         """The parts of the vote from elsewhere than the drawn slices."""
         alone = self.settings.method == "alpnet"
         found = []
         if not alone:
-            found.append((yield from within(self._parts.transferred(drawing, self._others), 0.0, 0.9)))
+            found.append((yield from within(self._parts.transferred(layer.drawing, layer.others), 0.0, 0.9)))
         if alone or not quick:
-            found.append((yield from within(self._parts.prototypes(drawing, self._others, quick), 0.9, 1.0)))
+            found.append((yield from within(self._parts.prototypes(layer.drawing, layer.others, quick), 0.9, 1.0)))
         return [part for part in found if part is not None]
 
     def _filled_in(self, other: SupportVolume) -> Steps[np.ndarray]:
@@ -135,19 +145,19 @@ class FewShot:
         there.set_support(other.drawings or [DrawnSlice(other.axis, z, planes[z]) for z in other.drawn])
         return (yield from there.propagate()).labels
 
-    def _first_box(self, drawing: Drawing, further: Sequence[FurtherPart]) -> Box:
+    def _first_box(self, support: LayeredSupport, drawing: Drawing, further: Sequence[FurtherPart]) -> Box:
         height, width = slices_first(self.volume.array, drawing.axis).shape[1:3]
         if self.settings.method == "alpnet" or (drawing.slices and is_scattered(self.settings, drawing)):
             return Box(0, height, 0, width)  # what is scattered may lie anywhere
-        shown = drawing.projections()
+        shown = list(support.projections)
         shown += [part.projection(drawing.axis) for part in further if isinstance(part, TransferredPart)]
         spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]
         return drawn_box(shown, tuple(spacing), self.settings.margin)
 
-    def _frame_for(self, drawing: Drawing, box: Box) -> tuple[Frame, Kept]:
+    def _frame_for(self, support: LayeredSupport, drawing: Drawing, box: Box) -> tuple[Frame, Kept]:
         depth = self.volume.size[AXES.index(drawing.axis)]
         scattered = is_scattered(self.settings, drawing)
-        shape = work_shape(box, depth, drawing.sizes, self.settings.work_voxels, scattered)
+        shape = work_shape(box, depth, support.sizes, self.settings.work_voxels, scattered)
         key = (drawing.axis, box, shape)
         found = self._frames.pop(key, None) or (Frame(self.volume, self._scale, drawing.axis, box, shape), Kept())
         kept = list(self._frames.items())[-(_FRAMES - 1) :]

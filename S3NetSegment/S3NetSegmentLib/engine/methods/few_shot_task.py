@@ -58,22 +58,51 @@ class FewShotOutcome:
     def expected_by_segment(self) -> list[float | None]:
         """Expected Dice of each segment; None where nothing of it was found beyond the drawn slices."""
         undrawn, expected = self._undrawn(), self.answer.expected_dice
-        found = [bool((undrawn == segment.value).any()) for segment in self.segmentation.segments]
+        found = [bool(undrawn.mask(segment).any()) for segment in undrawn.segments]
         return [expected.get(number) if there else None for number, there in enumerate(found, 1)]
+
+    def label_map(self) -> tuple[Segmentation, list[str]]:
+        """The segmentation in one layer for formats that hold no more, with a value for each segment, and what the user
+        should know about that. Where segments overlap the smaller one is shown."""
+        whole = self.segmentation
+        if len(whole.layers) == 1:
+            return whole, []
+        out, taken, segments = np.zeros(whole.layers[0].shape, np.uint16), set(), []
+        for segment in whole.segments:
+            free = segment.value if segment.value not in taken else next(v for v in range(1, 65536) if v not in taken)
+            taken.add(free)
+            segments.append(dataclasses.replace(segment, value=free, layer=0))
+        masks = [whole.mask(segment) for segment in whole.segments]
+        sizes = [np.count_nonzero(mask) for mask in masks]
+        for n in sorted(range(len(masks)), key=lambda n: -sizes[n]):
+            out[masks[n]] = segments[n].value
+        left = [np.count_nonzero(out == segment.value) for segment in segments]
+        less = [f"{s.name!r} {size - now:,}" for s, size, now in zip(segments, sizes, left, strict=True) if now < size]
+        new = [f"{s.value} for {s.name!r}" for s, o in zip(segments, whole.segments, strict=True) if s.value != o.value]
+        notes = []
+        if less:
+            notes.append(
+                "a label map cannot hold segments that overlap; where they do it has the smaller one, and these lose voxels: "
+                f"{', '.join(less)}; write .seg.nrrd or a DICOM SEG to keep them whole"
+            )
+        if new:
+            notes.append(f"segments share a label value in the drawing; in the label map it is {', '.join(new)}")
+        out = out.astype(np.uint8) if max(taken) < 256 else out
+        return Segmentation([out], segments, whole.ijk_to_ras), notes
 
     def picture(self, size: int) -> np.ndarray:
         """The slice with most of the answer that was not drawn, uint8 ``[H, W, 3]``, ``size`` pixels long."""
         axis = self.answer.axis
-        undrawn = Segmentation([self._undrawn()], self.segmentation.segments, self.volume.ijk_to_ras)
-        index = best_slice(self.volume, undrawn, axis)
+        index = best_slice(self.volume, self._undrawn(), axis)
         return draw_overlay(self.volume, self.segmentation, axis=axis, index=index, size=size)
 
-    def _undrawn(self) -> np.ndarray:
-        """The labels without those on the drawn slices."""
-        labels = self.segmentation.layers[0].copy()
+    def _undrawn(self) -> Segmentation:
+        """The segmentation without what is on the drawn slices."""
+        layers = [layer.copy() for layer in self.segmentation.layers]
         drawn = self.support.drawn_here(self.answer.axis)
-        np.moveaxis(labels, 2 - AXES.index(self.answer.axis), 0)[drawn] = 0
-        return labels
+        for layer in layers:
+            np.moveaxis(layer, 2 - AXES.index(self.answer.axis), 0)[drawn] = 0
+        return Segmentation(layers, self.segmentation.segments, self.volume.ijk_to_ras)
 
     def next_slices(self) -> list[dict]:
         """The most useful slices to draw next, the best first, no two of them neighbours."""
@@ -113,7 +142,7 @@ def carry_drawings(
     drawn = "; ".join(map(_support_text, support.facts))
     weights = "" if encoder is None else f"{encoder.name} sha256 {encoder.digest}"
     tags = provenance("Few-shot", settings, _device_name(encoder), image=volume.name, support=drawn, encoder=weights)
-    segmentation = support.segmentation(answer.labels, volume.ijk_to_ras, tags)
+    segmentation = support.segmentation(answer.layers, volume.ijk_to_ras, tags)
     notes = list(dict.fromkeys([*support.notes, *answer.notes]))
     return FewShotOutcome(volume, support, answer, settings, encoder, segmentation, notes)
 
