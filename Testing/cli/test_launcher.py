@@ -45,7 +45,7 @@ def prepare(requirements=(environment.RUNTIME,)):
 
 def test_the_runtime_requirements_are_pinned_one_version_each():
     pinned = read_requirements(environment.RUNTIME)
-    assert set(pinned) == {"numpy", "scipy", "simpleitk", "torch"}
+    assert set(pinned) == {"numpy", "scipy", "simpleitk", "torch", "tifffile", "pillow"}
     assert all(numbers(version) for version in pinned.values())
 
 
@@ -244,7 +244,8 @@ def offline(folder, **more):
 def test_two_first_starts_without_packages_make_one_environment_from_a_folder_of_wheels(tmp_path):
     wheels = tmp_path / "wheels"
     wheels.mkdir()
-    for name, version in (("numpy", "2.4.6"), ("scipy", "1.17.1"), ("SimpleITK", "2.5.7"), ("torch", "2.13.0")):
+    versions = {"numpy": "2.4.6", "scipy": "1.17.1", "SimpleITK": "2.5.7", "torch": "2.13.0"}
+    for name, version in (versions | {"tifffile": "2026.3.3", "pillow": "13.0.0"}).items():
         wheel(wheels, name, version)
     script = tmp_path / "probe.py"
     script.write_text(

@@ -22,7 +22,9 @@ REPOSITORY = MODULE.parent
 RUNTIME = MODULE / "Resources" / "requirements.txt"
 # Older than these is known not to work; newer is accepted, so that Slicer's own packages are used as they are.
 OLDEST = {"numpy": (2, 0), "scipy": (1, 13), "simpleitk": (2, 3), "torch": (2, 3)}
-IMPORT_NAMES = {"simpleitk": "SimpleITK", "slicer-core": "slicer", "pyqt5": "PyQt5"}
+# What Slicer's Python may lack: only some files need it, and they say so.
+LATE_IN_SLICER = {"tifffile"}
+IMPORT_NAMES = {"simpleitk": "SimpleITK", "slicer-core": "slicer", "pyqt5": "PyQt5", "pillow": "PIL", "pynrrd": "nrrd"}
 MARKER = "s3net.json"  # in an environment made by us: its state and what was installed
 REENTERED = "S3NET_IN_ENVIRONMENT"
 
@@ -47,7 +49,7 @@ def enter(script: str, arguments: list[str], requirements: tuple[Path, ...] = (R
         raise EnvironmentProblem(
             f"the environment {sys.prefix} is not complete ({'; '.join(lacks)}); delete that folder and start again"
         )
-    if Path(sys.executable).name.lower().startswith(("pythonslicer", "python-real")):
+    if in_slicer():
         raise EnvironmentProblem(
             f"this is Slicer's Python and it lacks something ({'; '.join(lacks)}). Install torch in Slicer with the PyTorch "
             "extension, or start s3net with an ordinary Python 3.11 or newer, which makes its own environment"
@@ -62,6 +64,11 @@ def enter(script: str, arguments: list[str], requirements: tuple[Path, ...] = (R
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(command[0], command, environment)
+
+
+def in_slicer() -> bool:
+    """Whether this is Slicer's Python, which brings its own packages along."""
+    return Path(sys.executable).name.lower().startswith(("pythonslicer", "python-real"))
 
 
 def _wait_for(command: list[str], environment: dict[str, str]) -> int:
@@ -84,6 +91,8 @@ def shortcomings(requirements: tuple[Path, ...] = (RUNTIME,)) -> list[str]:
     for file in requirements:
         for name, pinned in read_requirements(file).items():
             spec = importlib.util.find_spec(IMPORT_NAMES.get(name, name))
+            if spec is None and file == RUNTIME and name in LATE_IN_SLICER and in_slicer():
+                continue
             if spec is None or spec.origin is None:  # no origin: a folder of that name, not a package
                 lacks.append(f"{name} is missing")
                 continue

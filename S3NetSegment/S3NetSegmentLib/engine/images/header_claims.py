@@ -29,7 +29,7 @@ _DENSEST, _ALWAYS = 3000, 64 << 20
 def check_header(path: Path) -> None:
     """Raises InputError if the NRRD or MetaImage header in ``path`` says that the voxels come from a pipe or a device, which
     would be waited for without end, or has more dimensions or entries than any image; or if the pages of a TIFF file follow
-    each other in a circle. Other files pass."""
+    each other in a circle or lie behind its end. Other files pass."""
     _check_pages(path)
     header = _text_header(path)
     if header.count(b":=") > MOST_KEYS:
@@ -105,7 +105,9 @@ def _check_pages(path: Path) -> None:
                 file.seek(at + struct.calcsize(count_form) + count * entry)
                 at = struct.unpack(place_form, file.read(struct.calcsize(place_form)))[0]
             except (struct.error, OSError, OverflowError, ValueError):
-                return  # it ends too early, which the library says
+                raise InputError(
+                    f"{str(path)!r} is cut off or damaged: pages are missing; copy or export it again"
+                ) from None
 
 
 def _bytes_behind(path: Path) -> int:

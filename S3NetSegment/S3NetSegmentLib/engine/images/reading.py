@@ -15,6 +15,7 @@ from .dicom.series import is_dicom
 from .files import file_head, refuse_devices, stem_of, suffix_of
 from .itk_file import read_itk
 from .nifti import is_nifti, read_nifti
+from .tiff import is_tiff, read_tiff
 from .volume import Volume
 
 __all__ = ["ImageWarning", "checked_path", "read_image"]
@@ -24,9 +25,6 @@ _PICTURES = {
     b"\x89PNG\r\n\x1a\n": "PNGImageIO",
     b"\xff\xd8\xff": "JPEGImageIO",
     b"BM": "BMPImageIO",
-    b"II*\0": "TIFFImageIO",
-    b"MM\0*": "TIFFImageIO",
-    b"II+\0": "TIFFImageIO",
     b"NRRD": "NrrdImageIO",
 }
 
@@ -49,6 +47,16 @@ def read_image(path: str | os.PathLike, frame: int | None = None, series: str | 
     What is usable but should be known (tilted, missing or doubled DICOM slices, odd NIfTI matrices) is issued as a
     Python warning of class :class:`ImageWarning`.
     """
+    return _read_checked(path, frame, series, numbers=False)
+
+
+def read_label_map(path: str | os.PathLike) -> Volume:
+    """As :func:`read_image`, for files of labels: a picture with a palette gives its places in the palette and no colours, and
+    a TIFF that shows 0 as white the numbers that are stored."""
+    return _read_checked(path, None, None, numbers=True)
+
+
+def _read_checked(path: str | os.PathLike, frame: int | None, series: str | None, numbers: bool) -> Volume:
     path = checked_path(path)
     if frame is not None and (isinstance(frame, bool) or not isinstance(frame, int | np.integer) or frame < 0):
         raise InputError(f"frame is {frame!r}; it must be a whole number, 0 for the first frame")
@@ -57,7 +65,7 @@ def read_image(path: str | os.PathLike, frame: int | None = None, series: str | 
         return _chosen_frame(path, frame, count, names)
 
     try:
-        return Volume(*_read(path, choose_frame, series))
+        return Volume(*_read(path, choose_frame, series, numbers))
     except MemoryError:
         raise ResourceError(
             f"{str(path)!r} does not fit into memory; close other programs, or save a part of the image or one frame"
@@ -79,7 +87,9 @@ def checked_path(path: str | os.PathLike) -> Path:
     return path
 
 
-def _read(path: Path, choose_frame: Callable[..., int], series: str | None) -> tuple[np.ndarray, np.ndarray, str]:
+def _read(
+    path: Path, choose_frame: Callable[..., int], series: str | None, numbers: bool
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Voxels, voxel-to-RAS matrix and name of what lies at ``path``, found by its content."""
     if path.is_dir():
         return read_dicom(path, choose_frame, series)
@@ -92,6 +102,8 @@ def _read(path: Path, choose_frame: Callable[..., int], series: str | None) -> t
         return *read_nifti(path, choose_frame), stem_of(path)
     if head[:2] == b"\x1f\x8b" and suffix_of(path) == ".nii.gz":
         raise InputError(f"{str(path)!r} is not a NIfTI image, or it is cut off; copy or export it again")
+    if is_tiff(head):
+        return *read_tiff(path, choose_frame, numbers), stem_of(path)
     image_io = next((io for start, io in _PICTURES.items() if head.startswith(start)), "")
     _check_whole(path, image_io)
     return *read_itk(path, choose_frame, image_io), stem_of(path)

@@ -22,7 +22,7 @@ from .dicom.seg_reading import find_dicom_seg, is_dicom_seg, read_dicom_seg
 from .encoding import write_nrrd
 from .header_claims import MOST_KEYS, check_room
 from .itk_file import opened, read_components
-from .reading import checked_path, read_image
+from .reading import checked_path, read_label_map
 from .resample import bounding_box
 from .segmentation import Segment, Segmentation
 from .volume import Volume, spans_space
@@ -92,7 +92,7 @@ def read_segmentation(path: str | os.PathLike) -> Segmentation:
         keys = {k: reader.GetMetaData(k).encode("utf-8", "surrogateescape").decode("utf-8", "replace") for k in known}
         if any(k.startswith("Segment0_") for k in keys):
             return _from_seg_nrrd(path, keys)
-    return _from_label_map(read_image(path), path)
+    return _from_label_map(read_label_map(path), path)
 
 
 def on_grid_of(segmentation: Segmentation, image: Volume) -> Segmentation:

@@ -25,6 +25,7 @@ from ..images.files import file_head, stem_of, suffix_of
 from ..images.itk_file import header_matrix, opened
 from ..images.reading import checked_path, read_image
 from ..images.seg_nrrd import on_grid_of, read_segmentation
+from ..images.tiff import is_tiff
 from ..json_file import read_json
 from ..progress import Step, Steps
 from .label_classes import LabelClass, class_values, common_classes, listed_classes
@@ -203,8 +204,8 @@ def _files_by_case(folder: Path, notes: list[str]) -> dict[str, Path]:
 def _grid(path: Path) -> Volume:
     """An empty volume on the grid that the header of ``path`` tells; the image is read whole where that is not possible."""
     try:
-        if checked_path(path).is_dir() or is_dicom(path, file_head(path)):
-            raise InputError("the grid of a DICOM series is in no single header")
+        if checked_path(path).is_dir() or is_dicom(path, head := file_head(path)) or is_tiff(head):
+            raise InputError("the grid of a DICOM series or a TIFF stack is in no single header")
         reader = opened(path)
         size, components = reader.GetSize(), reader.GetNumberOfComponents()
         if len(size) in (2, 3) and components == 1:
