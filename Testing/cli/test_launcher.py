@@ -224,7 +224,7 @@ def test_the_setup_says_on_stderr_what_it_does_and_nothing_when_quiet():
 def wheel(folder, name, version):
     """An empty package as a wheel."""
     files = {
-        f"{name}.py": f"__version__ = {version!r}\n",
+        f"{environment.IMPORT_NAMES.get(name.lower(), name)}.py": f"__version__ = {version!r}\n",
         f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }

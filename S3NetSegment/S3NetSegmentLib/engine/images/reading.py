@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,18 +14,11 @@ from .dicom.series import is_dicom
 from .files import file_head, refuse_devices, stem_of, suffix_of
 from .itk_file import read_itk
 from .nifti import is_nifti, read_nifti
+from .pictures import picture_format, read_picture
 from .tiff import is_tiff, read_tiff
 from .volume import Volume
 
 __all__ = ["ImageWarning", "checked_path", "read_image"]
-
-# First bytes of the picture formats, with SimpleITK's names for them: the content counts, not the file name.
-_PICTURES = {
-    b"\x89PNG\r\n\x1a\n": "PNGImageIO",
-    b"\xff\xd8\xff": "JPEGImageIO",
-    b"BM": "BMPImageIO",
-    b"NRRD": "NrrdImageIO",
-}
 
 
 def read_image(path: str | os.PathLike, frame: int | None = None, series: str | None = None) -> Volume:
@@ -104,9 +96,9 @@ def _read(
         raise InputError(f"{str(path)!r} is not a NIfTI image, or it is cut off; copy or export it again")
     if is_tiff(head):
         return *read_tiff(path, choose_frame, numbers), stem_of(path)
-    image_io = next((io for start, io in _PICTURES.items() if head.startswith(start)), "")
-    _check_whole(path, image_io)
-    return *read_itk(path, choose_frame, image_io), stem_of(path)
+    if image_io := picture_format(head):
+        return *read_picture(path, choose_frame, image_io, numbers), stem_of(path)
+    return *read_itk(path, choose_frame, "NrrdImageIO" if head.startswith(b"NRRD") else ""), stem_of(path)
 
 
 def _chosen_frame(path: Path, frame: int | None, count: int, names: tuple[str, ...] = ()) -> int:
@@ -122,20 +114,3 @@ def _chosen_frame(path: Path, frame: int | None, count: int, names: tuple[str, .
         has = f"{count} frames, 0 to {count - 1}" if count > 1 else "one frame, 0"
         raise InputError(f"frame is {frame}, but {str(path)!r} has {has}")
     return int(frame)
-
-
-def _check_whole(path: Path, image_io: str) -> None:
-    """Refuses JPEG and BMP files that are cut off: ITK fills up what is missing and says nothing."""
-    whole = True
-    if image_io == "JPEGImageIO":
-        content = path.read_bytes()
-        # In the compressed data ff is always followed by 00 or a restart mark, so both marks are real ones.
-        whole = content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda") > 0
-    elif image_io == "BMPImageIO":
-        head = file_head(path)[:54]
-        if whole := len(head) == 54:
-            offset, _, width, height, _, bits, packing = struct.unpack_from("<iiiihhi", head, 10)
-            row = (abs(width) * bits + 31) // 32 * 4
-            whole = packing != 0 or os.path.getsize(path) >= offset + row * abs(height)
-    if not whole:
-        raise InputError(f"{str(path)!r} is cut off: part of the picture is missing; copy or export it again")
