@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from image_files import (
     itk_image,
     random_matrix,
+    read_warned,
     relative_error,
     write_raw_nifti,
     write_raw_nrrd,
@@ -83,7 +84,9 @@ def test_the_nifti_matrix_is_the_one_that_itk_and_so_slicer_takes(tmp_path, qfor
     matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.eye(4)
     matrix[:3, :3] = np.diag([-1, -1, 1]) @ np.reshape(wanted.GetDirection(), (3, 3)) * wanted.GetSpacing()
     matrix[:3, 3] = np.array([-1, -1, 1]) * wanted.GetOrigin()
-    np.testing.assert_allclose(read_image(path).ijk_to_ras, matrix, atol=1e-5)
+    volume, said = read_warned(path)
+    np.testing.assert_allclose(volume.ijk_to_ras, matrix, atol=1e-5)
+    assert ["tells two places" in text for text in said] == [True] * (qform_code > 0 and sform_code > 0)
 
 
 def test_nifti_half_turns_and_mirrored_quaternions_agree_with_itk(tmp_path):

@@ -35,9 +35,11 @@ def register(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reads both, compares, prints. Returns the exit code; errors pass through."""
     from ..engine.images.seg_nrrd import read_segmentation
+    from ..engine.images.two_matrices import on_voxels_of
     from ..engine.metrics import compare_segmentations
 
-    scores = compare_segmentations(read_segmentation(arguments.found), read_segmentation(arguments.reference))
+    found = read_segmentation(arguments.found)
+    scores = compare_segmentations(found, on_voxels_of(read_segmentation(arguments.reference), found))
     if arguments.json:
         facts = {
             "command": "compare", "version": __version__, "found": os.path.abspath(arguments.found),

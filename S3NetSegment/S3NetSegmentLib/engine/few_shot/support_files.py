@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..images import AXES, Segment, Segmentation, Volume
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
+from ..images.two_matrices import on_voxels_of
 from .drawn_numbers import ALL
 from .elsewhere import support_volume
 from .label_grid import PlacedLabels, placed_labels
@@ -150,6 +151,7 @@ def _add_drawing(
     support: Support, file: SupportFile, segmentation: Segmentation, target: Volume, axis: str, complete: bool
 ) -> None:
     """``target``: the image that the drawing belongs to."""
+    segmentation = on_voxels_of(segmentation, target)
     numbers = _numbered(support, segmentation, file)
     drawn = file.drawn
     if drawn == ALL:

@@ -57,7 +57,7 @@ def _read_checked(path: str | os.PathLike, frame: int | None, series: str | None
         return _chosen_frame(path, frame, count, names)
 
     try:
-        return Volume(*_read(path, choose_frame, series, numbers))
+        return _read(path, choose_frame, series, numbers)
     except MemoryError:
         raise ResourceError(
             f"{str(path)!r} does not fit into memory; close other programs, or save a part of the image or one frame"
@@ -79,26 +79,26 @@ def checked_path(path: str | os.PathLike) -> Path:
     return path
 
 
-def _read(
-    path: Path, choose_frame: Callable[..., int], series: str | None, numbers: bool
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Voxels, voxel-to-RAS matrix and name of what lies at ``path``, found by its content."""
+def _read(path: Path, choose_frame: Callable[..., int], series: str | None, numbers: bool) -> Volume:
+    """What lies at ``path``, found by its content."""
     if path.is_dir():
-        return read_dicom(path, choose_frame, series)
+        return Volume(*read_dicom(path, choose_frame, series))
     head = file_head(path)
     if is_dicom(path, head):
-        return read_dicom(path, choose_frame, series)
+        return Volume(*read_dicom(path, choose_frame, series))
+    name = stem_of(path)
     if series is not None:
         raise InputError(f"series is {series!r}, but {str(path)!r} is no DICOM; leave the series out")
     if is_nifti(path, head):
-        return *read_nifti(path, choose_frame), stem_of(path)
+        array, matrix, others = read_nifti(path, choose_frame)
+        return Volume(array, matrix, name, other_matrices=others)
     if head[:2] == b"\x1f\x8b" and suffix_of(path) == ".nii.gz":
         raise InputError(f"{str(path)!r} is not a NIfTI image, or it is cut off; copy or export it again")
     if is_tiff(head):
-        return *read_tiff(path, choose_frame, numbers), stem_of(path)
+        return Volume(*read_tiff(path, choose_frame, numbers), name)
     if image_io := picture_format(head):
-        return *read_picture(path, choose_frame, image_io, numbers), stem_of(path)
-    return *read_itk(path, choose_frame, "NrrdImageIO" if head.startswith(b"NRRD") else ""), stem_of(path)
+        return Volume(*read_picture(path, choose_frame, image_io, numbers), name)
+    return Volume(*read_itk(path, choose_frame, "NrrdImageIO" if head.startswith(b"NRRD") else ""), name)
 
 
 def _chosen_frame(path: Path, frame: int | None, count: int, names: tuple[str, ...] = ()) -> int:

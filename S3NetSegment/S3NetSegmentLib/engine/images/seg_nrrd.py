@@ -27,6 +27,7 @@ from .reading import checked_path, read_label_map
 from .resample import bounding_box
 from .segment_keys import TERMINOLOGY, described_segments, describes_segments
 from .segmentation import Segment, Segmentation
+from .two_matrices import on_voxels_of
 from .volume import Volume, spans_space
 
 _GEOMETRY = "Reference image geometry"
@@ -103,6 +104,7 @@ def read_segmentation(path: str | os.PathLike) -> Segmentation:
 
 def on_grid_of(segmentation: Segmentation, image: Volume) -> Segmentation:
     """``segmentation`` on the whole grid of ``image``. InputError if it does not lie on that grid."""
+    segmentation = on_voxels_of(segmentation, image)
     placed = _placed(segmentation, image.array.shape[:3], image.ijk_to_ras)
     if placed is None:
         raise InputError(
@@ -131,7 +133,7 @@ def _from_label_map(volume: Volume, path: Path) -> Segmentation:
     values = np.flatnonzero(counts[1:]) + 1
     colors = label_colors(len(values))
     segments = [Segment(f"Segment {v}", c, int(v)) for v, c in zip(values, colors, strict=True)]
-    return Segmentation([labels], segments, volume.ijk_to_ras)
+    return Segmentation([labels], segments, volume.ijk_to_ras, other_matrices=volume.other_matrices)
 
 
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:
