@@ -19,7 +19,14 @@ ROOMS = {
     "panel": ({"scene", "engine"}, {"torch"}),
 }
 EVERYBODYS = {"__version__", "file_lock", "user_cache"}  # beside the rooms, standard library only
-FORBIDDEN_ANYWHERE = {"skimage", "sklearn", "PIL", "matplotlib", "tqdm", "torchvision", "pandas", "cv2", "monai"}
+DEPENDENCIES = MODULE / "dependencies.txt"
+
+
+def dependencies() -> dict[str, list[str]]:
+    """Import name -> where it comes from and why, of what the product may import."""
+    lines = DEPENDENCIES.read_text(encoding="utf-8").splitlines()
+    parts = [[part.strip() for part in line.split("|")] for line in lines if line and not line.startswith("#")]
+    return {name: facts for name, *facts in parts}
 
 
 class Import:
@@ -91,8 +98,20 @@ def test_rules_for_folders_and_tags_stand_in_one_place(words):
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_no_package_that_belongs_elsewhere(room):
-    forbidden = ROOMS[room][1] | FORBIDDEN_ANYWHERE
-    assert not problems(room, lambda found: found.name.split(".")[0] in forbidden)
+    assert not problems(room, lambda found: found.name.split(".")[0] in ROOMS[room][1])
+
+
+def test_only_listed_packages_are_imported_and_each_has_a_source_and_a_reason():
+    listed = dependencies()
+    assert all(len(facts) == 2 and all(facts) for facts in listed.values())
+    imported = {}
+    for file in MODULE.rglob("*.py"):
+        for found in imports_of(file):
+            imported.setdefault(found.name.split(".")[0], f"{file.relative_to(MODULE)}:{found.line}")
+    own = {"S3NetSegmentLib", "S3NetSegment", "SegmentEditorFewShotLib"}
+    outside = {name: where for name, where in imported.items() if name not in sys.stdlib_module_names | own | {""}}
+    assert not {name: where for name, where in outside.items() if name not in listed}
+    assert not set(listed) - set(outside)  # nothing is listed that nobody needs
 
 
 def test_the_panel_imports_what_computes_late():

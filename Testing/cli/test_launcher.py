@@ -65,7 +65,7 @@ def test_the_runtime_needs_ranges_and_the_tests_exact_versions():
         return [Requirement(line) for line in lines if line]
 
     runtime, tests = read(environment.RUNTIME), read(REPOSITORY / "Testing" / "requirements.txt")
-    assert {r.name for r in runtime} >= {"numpy", "scipy", "SimpleITK", "torch"}
+    assert {r.name for r in runtime} >= {"numpy", "scipy", "SimpleITK", "torch", "tifffile", "pillow"}
     assert all(">=" in str(r.specifier) and "==" not in str(r.specifier) for r in runtime)
     assert all(str(r.specifier).startswith("==") for r in tests)
     assert {r.name for r in runtime} <= {r.name for r in tests}, "what the tests run with is not exact"
@@ -272,7 +272,7 @@ def test_an_environment_that_lacks_something_is_not_entered_again_and_again(tmp_
 def wheel(folder, name, version):
     """An empty package as a wheel."""
     files = {
-        f"{name}.py": f"__version__ = {version!r}\n",
+        f"{environment.IMPORT_NAMES.get(name.lower(), name)}.py": f"__version__ = {version!r}\n",
         f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
@@ -292,7 +292,8 @@ def offline(folder, **more):
 def test_two_first_starts_without_packages_make_one_environment_from_a_folder_of_wheels(tmp_path):
     wheels = tmp_path / "wheels"
     wheels.mkdir()
-    for name, version in (("numpy", "2.4.6"), ("scipy", "1.17.1"), ("SimpleITK", "2.5.7"), ("torch", "2.13.0")):
+    versions = {"numpy": "2.4.6", "scipy": "1.17.1", "SimpleITK": "2.5.7", "torch": "2.13.0"}
+    for name, version in (versions | {"tifffile": "2026.3.3", "pillow": "13.0.0"}).items():
         wheel(wheels, name, version)
     script = tmp_path / "probe.py"
     script.write_text(

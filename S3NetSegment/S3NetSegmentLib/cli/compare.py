@@ -39,10 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Reads both, compares, prints. Returns the exit code; errors pass through."""
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.seg_nrrd import read_segmentation
+    from ..engine.images.two_matrices import on_voxels_of
     from ..engine.metrics import compare_segmentations, pairing_notes
 
     with collected_image_warnings() as warned:
         found, reference = (read_segmentation(path) for path in (arguments.found, arguments.reference))
+        reference = on_voxels_of(reference, found)
         scores = compare_segmentations(found, reference)
     notes = [*warned, *pairing_notes(found, reference)]
     if arguments.json:

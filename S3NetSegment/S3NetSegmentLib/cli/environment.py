@@ -24,6 +24,8 @@ from ..user_cache import user_cache
 MODULE = Path(__file__).resolve().parents[2]
 REPOSITORY = MODULE.parent
 RUNTIME = MODULE / "requirements.txt"
+LATE_IN_SLICER = {"tifffile"}  # what Slicer's Python may lack: only some files need it, and they say so
+_IMPORT_NAMES = {"pillow": "PIL"}
 MARKER, LOCK = "s3net.json", "s3net.lock"  # in an environment that we made: its state, and who is at work on it
 REENTERED = "S3NET_IN_ENVIRONMENT"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own; the default index has CUDA's 3 GB with it on Linux
@@ -49,7 +51,7 @@ def enter(script: str, arguments: list[str], requirements: tuple[Path, ...] = (R
         raise EnvironmentProblem(
             f"the environment {sys.prefix} is not complete ({lacks}); delete that folder, start again"
         )
-    if Path(sys.executable).name.lower().startswith(("pythonslicer", "python-real")):
+    if in_slicer():
         raise EnvironmentProblem(
             f"this is Slicer's Python and it lacks something ({lacks}). Install torch in Slicer with the PyTorch extension and "
             f"other packages with '{Path(sys.executable).name} -m pip install', or start s3net with an ordinary Python 3.11 "
@@ -70,6 +72,11 @@ def enter(script: str, arguments: list[str], requirements: tuple[Path, ...] = (R
     os.execve(command[0], command, variables)
 
 
+def in_slicer() -> bool:
+    """Whether this is Slicer's Python, which brings its own packages along."""
+    return Path(sys.executable).name.lower().startswith(("pythonslicer", "python-real"))
+
+
 def shortcomings(requirements: tuple[Path, ...] = (RUNTIME,)) -> list[str]:
     """What this interpreter lacks, one text for each package; [] if the command can run here.
 
@@ -80,12 +87,15 @@ def shortcomings(requirements: tuple[Path, ...] = (RUNTIME,)) -> list[str]:
     for file in requirements:
         alternatives: dict[str, list] = {}
         for name, sign, version in re.findall(r"(?m)^([\w.-]+)\s*(?:(>=|==)\s*([\d.]+))?", file.read_text("utf-8")):
-            alternatives.setdefault(name, []).append((sign, version))
+            if not (file == RUNTIME and name in LATE_IN_SLICER and in_slicer()):
+                alternatives.setdefault(name, []).append((sign, version))
         for name, versions in alternatives.items():
             try:
                 present = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
-                spec = importlib.util.find_spec(name.partition(".")[0])  # a package that Slicer built has no metadata
+                spec = importlib.util.find_spec(
+                    _IMPORT_NAMES.get(name, name.partition(".")[0])
+                )  # a package that Slicer built has no metadata
                 if spec is None or spec.origin is None:  # no origin: a folder of that name, not a package
                     lacks.append(f"{name} is missing")
                 continue

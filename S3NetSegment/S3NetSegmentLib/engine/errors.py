@@ -11,6 +11,14 @@ class UnknownFormatError(InputError):
     """A file whose content is of no image format that the engine reads."""
 
 
+class MissingPackageError(InputError):
+    """Input that only an optional Python package can read; ``package`` is its name for pip."""
+
+    def __init__(self, text: str, package: str):
+        super().__init__(text)
+        self.package = package
+
+
 class ResourceError(RuntimeError):
     """The machine could not do it (memory, device, disk), with what was tried and what would help."""
 

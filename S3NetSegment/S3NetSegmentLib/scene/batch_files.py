@@ -14,6 +14,7 @@ from ..engine import InputError, ResourceError, Segmentation, Volume
 from ..engine.batch.case_files import CaseFiles
 from ..engine.errors import UnknownFormatError
 from ..engine.images.reading import read_image
+from .packages import with_packages
 from .segments import write_segmentation
 from .transforms import matrix_from_array
 from .volumes import volume_from_node
@@ -37,7 +38,7 @@ class SceneFiles(CaseFiles):
 
     def read_image(self, path: str, frame: int | None = None, series: str | None = None) -> Volume:
         try:
-            volume = read_image(path, frame=frame, series=series)
+            volume = with_packages(lambda: read_image(path, frame=frame, series=series))
             node = _node_of(volume)
         except UnknownFormatError:
             if frame is not None or series is not None:

@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..images import AXES, Segment, Segmentation, Volume
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
+from ..images.two_matrices import on_voxels_of
 from ..tasks.drawn_numbers import ALL
 from ..tasks.few_shot import SupportFile
 from .coded_labels import OTHER, CodedLabels
@@ -173,6 +174,7 @@ class _Drawn:
 
 def _placed(support: Support, file: SupportFile, segmentation: Segmentation, target: Volume, axis: str) -> _Drawn:
     """``segmentation`` on the grid of ``target``, the image that it belongs to; notes what is odd about its place."""
+    segmentation = on_voxels_of(segmentation, target)
     labels = _coded(support, segmentation, file)
     drawn = file.drawn
     if drawn == ALL:

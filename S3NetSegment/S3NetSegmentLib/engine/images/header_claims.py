@@ -29,9 +29,9 @@ _DENSEST, _ALWAYS = 3000, 64 << 20
 def check_header(path: Path) -> None:
     """Raises InputError if the NRRD or MetaImage header in ``path`` says that the voxels come from a pipe or a device, which
     would be waited for without end, or has more dimensions or entries than any image; or if the pages of a TIFF file follow
-    each other in a circle. Other files pass."""
+    each other in a circle or lie behind its end. Other files pass."""
     _check_pages(path)
-    header = _text_header(path)
+    header = text_header(path)
     if header.count(b":=") > MOST_KEYS:
         raise InputError(
             f"{str(path)!r} describes {header.count(b':='):,} things in its header, more than the {MOST_KEYS:,} that can be read; "
@@ -105,17 +105,19 @@ def _check_pages(path: Path) -> None:
                 file.seek(at + struct.calcsize(count_form) + count * entry)
                 at = struct.unpack(place_form, file.read(struct.calcsize(place_form)))[0]
             except (struct.error, OSError, OverflowError, ValueError):
-                return  # it ends too early, which the library says
+                raise InputError(
+                    f"{str(path)!r} is cut off or damaged: pages are missing; copy or export it again"
+                ) from None
 
 
 def _bytes_behind(path: Path) -> int:
     """The size of ``path``; of all files of its folder where it is a header whose voxels lie beside it."""
-    if suffix_of(path) in (".mhd", ".nhdr", ".hdr", ".img") or b"data file" in _text_header(path).lower():
+    if suffix_of(path) in (".mhd", ".nhdr", ".hdr", ".img") or b"data file" in text_header(path).lower():
         return sum(entry.stat().st_size for entry in os.scandir(path.parent) if entry.is_file())
     return os.path.getsize(path)
 
 
-def _text_header(path: Path) -> bytes:
+def text_header(path: Path) -> bytes:
     """The header of an NRRD or MetaImage file, with the list of files that it ends with; b"" for other files."""
     with open(path, "rb") as file:
         is_nrrd = file.read(4) == b"NRRD"

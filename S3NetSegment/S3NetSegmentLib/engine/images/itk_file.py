@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import re
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,45 +16,78 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import InputError, UnknownFormatError
+from ..errors import ImageWarning, InputError, UnknownFormatError
 from .header_claims import check_header, check_size
+from .header_notes import note_header
 from .volume import spans_space
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COLOR_AXES = ("RGB-color", "RGBA-color", "3-color", "4-color")
-_ALPHA_FORMATS = ("PNGImageIO", "TIFFImageIO", "BMPImageIO")
+_INTERNAL = re.compile(
+    r"\b(?:s?itk::)?\w*(?:IO|Reader|Filter|Factory|Object)?\s*\(0x[0-9a-f]+\):?"  # a class and where it lies in memory
+    r"|\b(?:ITK|itk|sitk)(?:::)? ?(?:ERROR|WARNING):?|\bs?itk::\w+(?:::\w+)*:?|\b0x[0-9a-f]+"
+    r"|\S+\.(?:cxx|hxx|h|txx):\d+:?|\[nrrd\]|\b_?(?:nrrd|air|biff|METAIO)\w*:|\bRead(?:ImageInformation)?:"
+)
+_DAMAGED = ("fail", "corrupt", "premature", "truncat")  # in what the libraries print and do not raise
+_MOST_SAID = 4096  # bytes of it
+_ALPHA_FORMATS = ("PNGImageIO", "BMPImageIO")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet(*, both: bool = False) -> Iterator[list[str]]:
     """Keeps what ITK and its file libraries print to stderr off the screen; their errors are still raised.
 
-    The libraries print from C, so the file descriptor itself is turned away for the moment.
+    The libraries print from C, so the file descriptor itself is turned away for the moment. What they printed stands in the
+    list that it gives, once the block has ended.
+
+    :param both: also stdout, where the JPEG library complains.
     """
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    saved = sink = None
+    said: list[str] = []
+    saved: dict[int, int] = {}
+    sink = None
     try:
-        try:
-            if sys.stderr is not None:
-                sys.stderr.flush()
-            saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-            os.dup2(sink, 2)
-        except OSError:
-            pass  # no stderr at all, as in a windowed application
-        yield
+        with contextlib.suppress(OSError):  # no stderr at all, as in a windowed application
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+            sink = _sink()
+            for number in (1, 2) if both else (2,):
+                saved[number] = os.dup(number)
+                os.dup2(sink.fileno(), number)
+        yield said
     finally:
-        if saved is not None:
-            os.dup2(saved, 2)
-        for descriptor in (saved, sink):
-            if descriptor is not None:
-                os.close(descriptor)
+        if both:
+            _flush_c_streams()
+        for number, descriptor in saved.items():
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        if sink is not None:
+            with contextlib.suppress(OSError):  # nothing can be read back where nothing could be kept
+                sink.seek(0)
+                said.append(sink.read(_MOST_SAID).decode("utf-8", "replace"))
+            sink.close()
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _flush_c_streams() -> None:
+    """C keeps what goes to a file or pipe in a buffer of its own."""
+    with contextlib.suppress(Exception):  # where there is no such function to be found
+        ctypes.CDLL(None).fflush(None)
+
+
+def _sink():
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # no room for it
+        return open(os.devnull, "w+b")
 
 
 def opened(path: Path, image_io: str = "") -> sitk.ImageFileReader:
     """A reader of ``path`` that has read its header. InputError if ITK cannot make sense of it, or must not."""
     check_header(path)
+    note_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(os.fspath(path))
     reader.SetImageIO(image_io)
@@ -83,6 +121,9 @@ def read_itk(path: Path, choose_frame: Callable[[int], int], image_io: str = "")
         reader.SetExtractSize([*size[:3], *([0] * (len(size) - 3))])
         reader.SetExtractIndex([0, 0, 0, *(frame if n > 1 else 0 for n in size[3:])])
     array = _voxels(reader, path)
+    opacity = components > 3 and color and reader.GetImageIO() != "BMPImageIO"  # there it is padding
+    if opacity and array[..., 3].min() != array[..., 3].max():
+        warnings.warn(f"{shown} is transparent in places; its transparency is left out", ImageWarning, 3)
     if components > 1:
         array = array[..., :3] if color else np.ascontiguousarray(array[..., frame])
     return array, matrix
@@ -100,12 +141,14 @@ def read_components(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
     check_claims(reader, path)
     try:
-        with quiet():
+        with quiet(both=reader.GetImageIO() == "JPEGImageIO") as said:
             array = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         if "allocate memory" in str(error):
             raise MemoryError from None
         raise _explained(path, str(error)) from None
+    if any(word in text.lower() for text in said for word in _DAMAGED):
+        raise InputError(f"{str(path)!r} is cut off or damaged: voxels are missing or wrong; copy or export it again")
     return array[None] if len(reader.GetSize()) == 2 else array
 
 
@@ -149,6 +192,8 @@ def _channels(reader: sitk.ImageFileReader, components: int, shown: str) -> tupl
     if components == 4 and reader.GetImageIO() == "JPEGImageIO":
         raise InputError(f"{shown} has print colours (CMYK); save it as RGB")
     bytes_of_alpha = components == 4 and reader.GetPixelID() == sitk.sitkVectorUInt8
+    if kind.endswith("-color") and kind not in _COLOR_AXES:
+        raise InputError(f"{shown} has colours of kind {kind.removesuffix('-color')}; save it as RGB")
     if (
         components == 3
         or kind in _COLOR_AXES
@@ -166,7 +211,7 @@ def _channels(reader: sitk.ImageFileReader, components: int, shown: str) -> tupl
 def _explained(path: Path, text: str) -> InputError:
     """What an ITK error text means for the user."""
     shown = repr(os.fspath(path))
-    reason = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    reason = plain_reason(text)
     if "Unable to determine ImageIO" in text:
         return UnknownFormatError(
             f"{shown} is not an image of a known format, or it is cut off; use NIfTI, NRRD, MHA, a DICOM folder, PNG, "
@@ -181,5 +226,15 @@ def _explained(path: Path, text: str) -> InputError:
             f"{shown} has pixels of a kind that cannot be read (grey with transparency?); save it as grey or RGB"
         )
     return InputError(
-        f"{shown} cannot be read: it is cut off, damaged or of an unusual kind ({reason}); copy or export it again"
+        f"{shown} cannot be read: it is cut off, damaged or of an unusual kind{reason and f' ({reason})'}; copy or export it again"
     )
+
+
+def plain_reason(text: str) -> str:
+    """What a text of an ITK error says, without ITK's classes, addresses in memory and places in its source; "" if nothing."""
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [
+        _INTERNAL.sub("", line).strip(" :.") for line in lines if not line.startswith(("Reason:", "Exception thrown"))
+    ]
+    reason = next((line for line in reversed(lines) if line), "")
+    return "" if "cannot be read" in reason or "Error while reading" in reason else reason

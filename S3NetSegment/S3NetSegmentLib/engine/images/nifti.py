@@ -21,6 +21,8 @@ import numpy as np
 from ..errors import ImageWarning, InputError
 from .files import stem_of, suffix_of
 from .header_claims import check_room
+from .two_matrices import are_apart, farthest
+from .volume import Volume, spans_space
 
 _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
@@ -56,8 +58,9 @@ def is_nifti(path: Path, head: bytes) -> bool:
     return _layout(_start(path) if head[:2] == b"\x1f\x8b" else head) is not None
 
 
-def read_nifti(path: Path, choose_frame) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels ``[K, J, I]`` or ``[K, J, I, 3]`` and the 4x4 voxel-to-RAS matrix of a NIfTI file.
+def read_nifti(path: Path, choose_frame) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
+    """Voxels ``[K, J, I]`` or ``[K, J, I, 3]`` of a NIfTI file, the 4x4 voxel-to-RAS matrix, and those by which other programs
+    put it elsewhere.
 
     :param choose_frame: called with the number of frames, returns the one to read.
     :raises InputError: cut off, complex voxels, no usable voxel sizes.
@@ -81,7 +84,18 @@ def read_nifti(path: Path, choose_frame) -> tuple[np.ndarray, np.ndarray]:
     blocks = _read_blocks(_data_path(header_path, header), header, dtype, (*volume_shape, channels), parts, count)
     array = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, -1)
     array = array[..., 0] if array.shape[-1] == 1 else array[..., :3]
-    return _scaled(array, header), _matrix(header, shown)
+    return _scaled(array, header), *_matrices(header, volume_shape, shown)
+
+
+def nifti_grid(path: Path) -> Volume:
+    """An empty volume on the grid of a NIfTI file of one grey frame. InputError for others."""
+    header = _parsed(_header_path(path))
+    sizes = [max(1, n) for n in header.dim[1 : header.dim[0] + 1]] + [1] * 7
+    if max(sizes[3:7]) > 1 or header.datatype not in _TYPES or header.datatype in _CHANNELS:
+        raise InputError(f"{str(path)!r} holds more than one grey image")
+    matrix, others = _matrices(header, sizes[2::-1], repr(str(path)))
+    empty = np.broadcast_to(np.uint8(0), sizes[2::-1])
+    return Volume(empty, matrix, stem_of(path), other_matrices=others)
 
 
 def write_nifti(file: BinaryIO, array: np.ndarray, ijk_to_ras: np.ndarray, *, compressed: bool) -> None:
@@ -222,12 +236,61 @@ def _read_to_end(file: BinaryIO) -> None:
 
 
 def _scaled(array: np.ndarray, header: _Header) -> np.ndarray:
-    slope = header.slope if np.isfinite(header.slope) and header.slope != 0 else 1.0
-    intercept = header.intercept if np.isfinite(header.intercept) else 0.0
+    slope, intercept = header.slope, header.intercept if np.isfinite(header.intercept) else 0.0
+    if not np.isfinite(slope) or slope == 0:  # then nothing is scaled, whatever the intercept, says the format
+        return array
     if (slope, intercept) == (1.0, 0.0) or header.datatype in _CHANNELS:
         return array
     real = np.float64 if array.dtype.itemsize == 8 else np.float32
     return array.astype(real) * real(slope) + real(intercept)
+
+
+def _matrices(header: _Header, shape, shown: str) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """The voxel-to-RAS matrix of an image of ``shape`` (K, J, I) and those that other programs take, where they are others.
+    Warns where both matrices of the header are valid and disagree."""
+    matrix = _matrix(header, shown)
+    others = {
+        "sform": _sform(header) if header.sform_code > 0 else None,
+        "qform": _qform(header) if header.qform_code > 0 else None,
+        "none": _centred(header, shape) if header.sform_code <= 0 and header.qform_code <= 0 else None,
+    }
+    usable = {name: m for name, m in others.items() if m is not None and np.isfinite(m).all() and spans_space(m)}
+    distance = {name: farthest(matrix, m, shape) for name, m in usable.items()}
+    apart = [name for name in usable if are_apart(distance[name], matrix)]
+    if len(usable) == 2 and apart:
+        used = next((name for name in usable if name not in apart), "sform")
+        other = apart[-1]
+        warnings.warn(
+            f"{shown}: its header tells two places, which differ by up to {distance[other]:.3g} mm; that of the {used} is used, as "
+            f"Slicer does. Other programs may go by the {other}, and what was drawn with them lies elsewhere",
+            ImageWarning,
+            6,
+        )
+    without_unit = matrix.copy()
+    without_unit[:3] /= header.unit
+    found = [usable[name] for name in apart] + ([without_unit] if header.unit != 1 else [])
+    return matrix, tuple(found)
+
+
+def _sform(header: _Header) -> np.ndarray:
+    return np.vstack([header.sform * header.unit, (0, 0, 0, 1)])
+
+
+def _qform(header: _Header) -> np.ndarray:
+    matrix = np.eye(4)
+    sizes = np.where(np.arange(1, 4) <= header.dim[0], np.abs(header.pixdim[1:4]), 1.0)
+    matrix[:3, :3] = _rotation(header.quaternion[:3], -1.0 if header.pixdim[0] < 0 else 1.0) * sizes
+    matrix[:3, 3] = header.quaternion[3:]
+    matrix[:3] *= header.unit
+    return matrix
+
+
+def _centred(header: _Header, shape) -> np.ndarray:
+    """Where nibabel puts an image without a matrix: its middle at 0, its first axis to the left."""
+    sizes = np.abs(header.pixdim[1:4]) * (-1, 1, 1)
+    matrix = np.diag([*sizes, 1.0])
+    matrix[:3, 3] = -sizes * (np.array(shape[::-1]) - 1) / 2
+    return matrix
 
 
 def _matrix(header: _Header, shown: str) -> np.ndarray:
@@ -236,32 +299,27 @@ def _matrix(header: _Header, shown: str) -> np.ndarray:
     used = np.arange(1, 4) <= header.dim[0]
     sizes = np.where(used, np.abs(header.pixdim[1:4]), 1.0)
     usable = np.isfinite(sizes) & (sizes > 0)
-    matrix = np.eye(4)
     lengths = np.linalg.norm(header.sform[:, :3], axis=0)
     full = header.sform_code > 0 and bool((lengths > 0).all()) and bool(np.isfinite(header.sform).all())
     square = full and _is_square(header.sform[:, :3] / lengths)
     if full and (header.qform_code <= 0 or (header.sform_code == 1 and square)):
-        matrix[:3] = header.sform
+        matrix = _sform(header)
         if not square:
-            warnings.warn(f"{shown}: its axes are not at right angles; they are kept as they are", ImageWarning, 4)
+            warnings.warn(f"{shown}: its axes are not at right angles; they are kept as they are", ImageWarning, 5)
         elif usable[used].all() and not np.allclose(sizes[used], lengths[used], rtol=0.01):
             warnings.warn(
                 f"{shown}: its header gives voxel sizes of {_mm(sizes)} and of {_mm(lengths)} mm; the first are used, "
                 "as Slicer does",
                 ImageWarning,
-                4,
+                5,
             )
             matrix[:3, :3] *= np.where(used, sizes, lengths) / lengths
-    else:
-        if not usable.all():
-            raise InputError(f"{shown} has voxel sizes of {_mm(sizes)} mm; correct pixdim in its header")
-        if header.qform_code > 0:
-            matrix[:3, :3] = _rotation(header.quaternion[:3], -1.0 if header.pixdim[0] < 0 else 1.0) * sizes
-            matrix[:3, 3] = header.quaternion[3:]
-        else:
-            matrix[:3, :3] = np.diag([-1.0, -1.0, 1.0]) * sizes
-    matrix[:3] *= header.unit
-    return matrix
+        return matrix
+    if not usable.all():
+        raise InputError(f"{shown} has voxel sizes of {_mm(sizes)} mm; correct pixdim in its header")
+    if header.qform_code > 0:
+        return _qform(header)
+    return np.diag([*(np.array([-1.0, -1.0, 1.0]) * sizes * header.unit), 1.0])
 
 
 def _mm(sizes) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,20 +14,11 @@ from .dicom.series import is_dicom
 from .files import file_head, refuse_devices, stem_of, suffix_of
 from .itk_file import read_itk
 from .nifti import is_nifti, read_nifti
+from .pictures import picture_format, read_picture
+from .tiff import is_tiff, read_tiff
 from .volume import Volume
 
 __all__ = ["ImageWarning", "checked_path", "read_image"]
-
-# First bytes of the picture formats, with SimpleITK's names for them: the content counts, not the file name.
-_PICTURES = {
-    b"\x89PNG\r\n\x1a\n": "PNGImageIO",
-    b"\xff\xd8\xff": "JPEGImageIO",
-    b"BM": "BMPImageIO",
-    b"II*\0": "TIFFImageIO",
-    b"MM\0*": "TIFFImageIO",
-    b"II+\0": "TIFFImageIO",
-    b"NRRD": "NrrdImageIO",
-}
 
 
 def read_image(path: str | os.PathLike, frame: int | None = None, series: str | None = None) -> Volume:
@@ -49,6 +39,16 @@ def read_image(path: str | os.PathLike, frame: int | None = None, series: str | 
     What is usable but should be known (tilted, missing or doubled DICOM slices, odd NIfTI matrices) is issued as a
     Python warning of class :class:`ImageWarning`.
     """
+    return _read_checked(path, frame, series, numbers=False)
+
+
+def read_label_map(path: str | os.PathLike) -> Volume:
+    """As :func:`read_image`, for files of labels: a picture with a palette gives its places in the palette and no colours, and
+    a TIFF that shows 0 as white the numbers that are stored."""
+    return _read_checked(path, None, None, numbers=True)
+
+
+def _read_checked(path: str | os.PathLike, frame: int | None, series: str | None, numbers: bool) -> Volume:
     path = checked_path(path)
     if frame is not None and (isinstance(frame, bool) or not isinstance(frame, int | np.integer) or frame < 0):
         raise InputError(f"frame is {frame!r}; it must be a whole number, 0 for the first frame")
@@ -57,7 +57,7 @@ def read_image(path: str | os.PathLike, frame: int | None = None, series: str | 
         return _chosen_frame(path, frame, count, names)
 
     try:
-        return Volume(*_read(path, choose_frame, series))
+        return _read(path, choose_frame, series, numbers)
     except MemoryError:
         raise ResourceError(
             f"{str(path)!r} does not fit into memory; close other programs, or save a part of the image or one frame"
@@ -79,22 +79,26 @@ def checked_path(path: str | os.PathLike) -> Path:
     return path
 
 
-def _read(path: Path, choose_frame: Callable[..., int], series: str | None) -> tuple[np.ndarray, np.ndarray, str]:
-    """Voxels, voxel-to-RAS matrix and name of what lies at ``path``, found by its content."""
+def _read(path: Path, choose_frame: Callable[..., int], series: str | None, numbers: bool) -> Volume:
+    """What lies at ``path``, found by its content."""
     if path.is_dir():
-        return read_dicom(path, choose_frame, series)
+        return Volume(*read_dicom(path, choose_frame, series))
     head = file_head(path)
     if is_dicom(path, head):
-        return read_dicom(path, choose_frame, series)
+        return Volume(*read_dicom(path, choose_frame, series))
+    name = stem_of(path)
     if series is not None:
         raise InputError(f"series is {series!r}, but {str(path)!r} is no DICOM; leave the series out")
     if is_nifti(path, head):
-        return *read_nifti(path, choose_frame), stem_of(path)
+        array, matrix, others = read_nifti(path, choose_frame)
+        return Volume(array, matrix, name, other_matrices=others)
     if head[:2] == b"\x1f\x8b" and suffix_of(path) == ".nii.gz":
         raise InputError(f"{str(path)!r} is not a NIfTI image, or it is cut off; copy or export it again")
-    image_io = next((io for start, io in _PICTURES.items() if head.startswith(start)), "")
-    _check_whole(path, image_io)
-    return *read_itk(path, choose_frame, image_io), stem_of(path)
+    if is_tiff(head):
+        return Volume(*read_tiff(path, choose_frame, numbers), name)
+    if image_io := picture_format(head):
+        return Volume(*read_picture(path, choose_frame, image_io, numbers), name)
+    return Volume(*read_itk(path, choose_frame, "NrrdImageIO" if head.startswith(b"NRRD") else ""), name)
 
 
 def _chosen_frame(path: Path, frame: int | None, count: int, names: tuple[str, ...] = ()) -> int:
@@ -110,20 +114,3 @@ def _chosen_frame(path: Path, frame: int | None, count: int, names: tuple[str, .
         has = f"{count} frames, 0 to {count - 1}" if count > 1 else "one frame, 0"
         raise InputError(f"frame is {frame}, but {str(path)!r} has {has}")
     return int(frame)
-
-
-def _check_whole(path: Path, image_io: str) -> None:
-    """Refuses JPEG and BMP files that are cut off: ITK fills up what is missing and says nothing."""
-    whole = True
-    if image_io == "JPEGImageIO":
-        content = path.read_bytes()
-        # In the compressed data ff is always followed by 00 or a restart mark, so both marks are real ones.
-        whole = content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda") > 0
-    elif image_io == "BMPImageIO":
-        head = file_head(path)[:54]
-        if whole := len(head) == 54:
-            offset, _, width, height, _, bits, packing = struct.unpack_from("<iiiihhi", head, 10)
-            row = (abs(width) * bits + 31) // 32 * 4
-            whole = packing != 0 or os.path.getsize(path) >= offset + row * abs(height)
-    if not whole:
-        raise InputError(f"{str(path)!r} is cut off: part of the picture is missing; copy or export it again")

@@ -9,28 +9,29 @@ from __future__ import annotations
 
 import math
 import os
-import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import ImageWarning, InputError
 from .colors import label_colors
 from .dicom.seg_reading import find_dicom_seg, is_dicom_seg, read_dicom_seg
 from .encoding import write_nrrd
+from .files import suffix_of
 from .header_claims import MOST_KEYS, check_room
 from .itk_file import opened, read_components
-from .reading import checked_path, read_image
+from .reading import checked_path, read_label_map
 from .resample import bounding_box
+from .segment_keys import TERMINOLOGY, described_segments, describes_segments
 from .segmentation import Segment, Segmentation
+from .two_matrices import on_voxels_of
 from .volume import Volume, spans_space
 
 _GEOMETRY = "Reference image geometry"
-_TERMINOLOGY = "TerminologyEntry"
 _LARGEST = 65535
-_NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 def encode_segmentation(file: BinaryIO, segmentation: Segmentation) -> None:
@@ -53,7 +54,7 @@ def encode_segmentation(file: BinaryIO, segmentation: Segmentation) -> None:
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
     for number, segment in enumerate(segmentation.segments):
-        tags = {**({_TERMINOLOGY: segment.terminology} if segment.terminology else {}), **segment.tags}
+        tags = {**({TERMINOLOGY: segment.terminology} if segment.terminology else {}), **segment.tags}
         keys |= {
             f"Segment{number}_ID": f"Segment_{number + 1}",
             f"Segment{number}_Name": " ".join(segment.name.split("\n")),
@@ -90,13 +91,20 @@ def read_segmentation(path: str | os.PathLike) -> Segmentation:
         # A key that is not UTF-8 (a damaged file) cannot even be asked for; in a text its wrong bytes are marked.
         known = [k for k in reader.GetMetaDataKeys() if k.startswith("Segment") and k.isprintable()]
         keys = {k: reader.GetMetaData(k).encode("utf-8", "surrogateescape").decode("utf-8", "replace") for k in known}
-        if any(k.startswith("Segment0_") for k in keys):
+        if describes_segments(keys):
             return _from_seg_nrrd(path, keys)
-    return _from_label_map(read_image(path), path)
+        if suffix_of(path) == ".seg.nrrd":
+            warnings.warn(
+                f"{str(path)!r} names no segments in its header; each of its label values is taken as one",
+                ImageWarning,
+                2,
+            )
+    return _from_label_map(read_label_map(path), path)
 
 
 def on_grid_of(segmentation: Segmentation, image: Volume) -> Segmentation:
     """``segmentation`` on the whole grid of ``image``. InputError if it does not lie on that grid."""
+    segmentation = on_voxels_of(segmentation, image)
     placed = _placed(segmentation, image.array.shape[:3], image.ijk_to_ras)
     if placed is None:
         raise InputError(
@@ -109,37 +117,12 @@ def on_grid_of(segmentation: Segmentation, image: Volume) -> Segmentation:
 def _from_seg_nrrd(path: Path, keys: Mapping[str, str]) -> Segmentation:
     array, matrix = read_components(path)
     layers = [_whole(np.ascontiguousarray(array[..., c]), path) for c in range(array.shape[-1])]
-    entries: dict[int, dict[str, str]] = {}
-    for key, value in keys.items():
-        number, _, what = key.removeprefix("Segment").partition("_")
-        if _NUMBER.fullmatch(number):
-            entries.setdefault(int(number), {})[what] = value
-    segments = []
-    for order, (number, entry) in enumerate(
-        sorted(((n, e) for n, e in entries.items() if "ID" in e), key=lambda item: item[0])
-    ):
-        try:
-            # Files of Slicer before 5 have one layer for each segment and no values.
-            segments.append(_described(entry, order, order if len(layers) > 1 else 0))
-        except ValueError as error:
-            raise InputError(
-                f"{str(path)!r} describes its segment number {number} wrongly ({error}); save it again from Slicer"
-            ) from None
+    segments = described_segments(keys, layers, repr(str(path)))
     segmentation = Segmentation(layers, segments, matrix)
     reference = _reference(keys.get("Segmentation_ConversionParameters", ""))
     if reference:
         check_room(math.prod(reference[0]) * sum(layer.itemsize for layer in layers), path)
     return (reference and _placed(segmentation, *reference)) or segmentation
-
-
-def _described(entry: Mapping[str, str], order: int, layer: int) -> Segment:
-    """The segment that the keys ``entry`` describe; ``order`` and ``layer`` stand in for what is not said."""
-    tags = dict(t.partition(":")[::2] for t in entry.get("Tags", "").split("|") if t)
-    color = tuple(float(c) for c in entry.get("Color", "").split()) or label_colors(order + 1)[order]
-    if len(color) != 3 or not all(0 <= c <= 1 for c in color):
-        raise ValueError(f"colour {entry['Color']}")
-    name, value = entry.get("Name", "").strip() or f"Segment {order + 1}", int(entry.get("LabelValue", 1))
-    return Segment(name, color, value, int(entry.get("Layer", layer)), tags.pop(_TERMINOLOGY, ""), tags)
 
 
 def _from_label_map(volume: Volume, path: Path) -> Segmentation:
@@ -150,7 +133,7 @@ def _from_label_map(volume: Volume, path: Path) -> Segmentation:
     values = np.flatnonzero(counts[1:]) + 1
     colors = label_colors(len(values))
     segments = [Segment(f"Segment {v}", c, int(v)) for v, c in zip(values, colors, strict=True)]
-    return Segmentation([labels], segments, volume.ijk_to_ras)
+    return Segmentation([labels], segments, volume.ijk_to_ras, other_matrices=volume.other_matrices)
 
 
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:

@@ -42,11 +42,13 @@ class Segmentation:
     :param layers: label arrays ``[K, J, I]``, integers, 0 = nothing. Segments of one layer cannot overlap.
     :param segments: in the order shown to the user.
     :param ijk_to_ras: 4x4, as in :class:`Volume`.
+    :param other_matrices: as in :class:`Volume`.
     """
 
     layers: list[np.ndarray]
     segments: list[Segment]
     ijk_to_ras: np.ndarray
+    other_matrices: tuple[np.ndarray, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self):
         shapes = {layer.shape for layer in self.layers}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -62,11 +62,13 @@ class Volume:
     :param ijk_to_ras: 4x4 matrix, voxel index (i, j, k, 1) to patient millimetres (right, anterior, superior, 1). Any
         rotation, flip, shear and spacing that can be inverted.
     :param name: shown to the user and used for the names of results.
+    :param other_matrices: where other programs put the same voxels: what a NIfTI header tells beside ``ijk_to_ras``.
     """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     name: str = "image"
+    other_matrices: tuple[np.ndarray, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self):
         array = np.asarray(self.array)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +23,10 @@ from ..images import Segmentation, Volume
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
 from ..images.itk_file import header_matrix, opened
+from ..images.nifti import is_nifti, nifti_grid
 from ..images.reading import checked_path, read_image
 from ..images.seg_nrrd import on_grid_of, read_segmentation
+from ..images.tiff import is_tiff
 from ..json_file import read_json
 from ..progress import Step, Steps
 from .label_classes import LabelClass, class_values, common_classes, listed_classes
@@ -51,7 +53,7 @@ class Case:
 
     def read_volume(self) -> Volume:
         """The image. Raises InputError as :func:`~..images.reading.read_image`."""
-        return _read_image(self.image)
+        return _silent(read_image, self.image)
 
     def read_labels(self, classes: Sequence[LabelClass], image: Volume | None = None) -> np.ndarray:
         """The classes as 1, 2, ... in their order, 0 elsewhere, uint8 ``[K, J, I]`` on the grid of the image.
@@ -203,8 +205,10 @@ def _files_by_case(folder: Path, notes: list[str]) -> dict[str, Path]:
 def _grid(path: Path) -> Volume:
     """An empty volume on the grid that the header of ``path`` tells; the image is read whole where that is not possible."""
     try:
-        if checked_path(path).is_dir() or is_dicom(path, file_head(path)):
-            raise InputError("the grid of a DICOM series is in no single header")
+        if checked_path(path).is_dir() or is_dicom(path, head := file_head(path)) or is_tiff(head):
+            raise InputError("the grid of a DICOM series or a TIFF stack is in no single header")
+        if is_nifti(path, head):
+            return _silent(nifti_grid, path)
         reader = opened(path)
         size, components = reader.GetSize(), reader.GetNumberOfComponents()
         if len(size) in (2, 3) and components == 1:
@@ -212,14 +216,14 @@ def _grid(path: Path) -> Volume:
             return Volume(np.broadcast_to(np.uint8(0), shape), header_matrix(reader, path), stem_of(path))
     except InputError:
         pass
-    volume = _read_image(path)
+    volume = _silent(read_image, path)
     return Volume(np.broadcast_to(np.uint8(0), volume.array.shape[:3]), volume.ijk_to_ras, volume.name)
 
 
-def _read_image(path: Path) -> Volume:
+def _silent(read: Callable[[Path], Volume], path: Path) -> Volume:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # of hundreds of images: nobody reads them
-        return read_image(path)
+        return read(path)
 
 
 def read_description(path: Path) -> dict:
