@@ -211,7 +211,7 @@ def test_few_shot_finds_the_drawn_slices_and_fills_the_others(module, few_shot_e
     from S3NetSegmentLib.scene.segments import segment_tag
 
     assert segment_tag(node, "ball", "S3NetSegment.Method") == "Few-shot"
-    assert segment_tag(node, "ball", "S3NetSegment.Drawn") == "z 4, z 8"
+    assert segment_tag(node, "ball", "S3NetSegment.Support") == f"{drawing.GetName()} z=4,8"
 
 
 def test_few_shot_takes_named_slices_empty_ones_partial_ones_and_a_range(module, few_shot_engine, volume_node, drawing):

@@ -101,7 +101,7 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
             drawn.append(DrawnPlane(labels, chosen.matrix, chosen.complete))
         else:
             _require(chosen, volume)
-            masks = {value: slices.plane(segment_id, *chosen.place) for value, segment_id in segments.items()}
+            masks = {v: slices.plane(i, *chosen.place) & chosen.counts(i) for v, i in segments.items()}
             labels = _labels(segmentation_node, segments, masks, chosen.text, notes)
             drawn.append(DrawnSlice(chosen.axis, chosen.index, labels, chosen.complete))
     if not any(d.labels.any() for d in drawn):

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..images import AXES, Segment, Segmentation, Volume
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
+from ..provenance import PREFIX
 from .drawn_numbers import ALL
 from .elsewhere import support_volume
 from .label_grid import PlacedLabels, placed_labels
@@ -68,7 +69,10 @@ class Support:
         """The answer of the method with the names, colours, terminology and label values of the files."""
         values = np.array([0, *(segment.value for segment in self.segments)])
         values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
-        segments = [dataclasses.replace(s, tags={**s.tags, **tags}) for s in self.segments]
+        segments = [
+            dataclasses.replace(s, tags={**{n: t for n, t in s.tags.items() if not n.startswith(PREFIX)}, **tags})
+            for s in self.segments  # what made the drawing did not make the answer
+        ]
         return Segmentation([values[numbers]], segments, ijk_to_ras)
 
 
