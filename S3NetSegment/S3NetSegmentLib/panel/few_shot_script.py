@@ -25,6 +25,7 @@ from ..scene.few_shot_writing import AnsweredSlices, write_few_shot
 from ..scene.provenance import few_shot_tags, made_by
 from ..scene.support_set import SupportSlice, missing_between
 from ..scene.volumes import volume_from_node
+from .few_shot_request import used_segments
 from .settings_values import changed_settings
 
 ALL = "all"
@@ -61,7 +62,8 @@ def few_shot_steps(
         raise InputError("every slice counts as drawn, so there is nothing to find; name the drawn slices")
     else:
         drawn = read_drawn(segmentation_node, segment_ids, volume_node, support)
-        items, segments, notes = drawn.slices, drawn.segments, drawn.notes
+        items, notes = drawn.slices, drawn.notes
+        segments = used_segments(drawn.segments, [s.labels for s in drawn.slices])  # the others are not asked about
         drawn_here, answer_axis = support, axis
     from ..engine.methods.few_shot import FewShot, load_encoder
 

@@ -154,6 +154,8 @@ class SupportKeeper:
         for s in self.slices:
             before = self._on.get(s.place, {})
             new = {i for i in written if i not in before or not (s.added or before[i] == now[s.place].get(i))}
+            if written & set(before) - new:
+                self._added.discard(s.place)  # no longer told by a change, but by what is there
             without = tuple(i for i in self._not_drawn_on(s.place) if i in s.without or i in new)
             slices.append(dataclasses.replace(s, without=without))
         self.slices = slices
