@@ -26,6 +26,7 @@ from ..scene.provenance import few_shot_tags, made_by
 from ..scene.support_set import SupportSlice, missing_between
 from ..scene.volumes import volume_from_node
 from .few_shot_request import used_segments
+from .segment_script import warn_of_other_grid
 from .settings_values import changed_settings
 
 ALL = "all"
@@ -83,6 +84,7 @@ def few_shot_steps(
         logging.info("S3NetSegment: %s", note)
     for doubt in doubts:
         logging.warning("S3NetSegment: %s", doubt)
+    warn_of_other_grid(other_segmentation_node if elsewhere else segmentation_node, target_node)
     if confidence:
         name = f"{target.name} few-shot confidence"
         show_overlay(doubtful_part(found.confidence, found.labels), target, name, target_node)

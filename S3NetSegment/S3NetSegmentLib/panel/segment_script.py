@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..engine.progress import Steps
+from ..scene.belonging import other_grid_text
 from .answer import SegmentAnswer
 from .request import make_request
 from .result import SegmentResult
@@ -59,7 +60,15 @@ def segment_steps(
     )
     for note in found.notes:
         logging.info("S3NetSegment: %s", note)
+    warn_of_other_grid(segmentation_node, volume_node)
     result = SegmentResult(SegmentAnswer(request, found, regions, granularity), segmentation_node, segment_id)
     if confidence:
         result.show_confidence()
     return result.node
+
+
+def warn_of_other_grid(segmentation_node, volume_node) -> None:
+    """A script says where its result goes; it is warned where that is made for another image."""
+    text = other_grid_text(segmentation_node, volume_node) if segmentation_node is not None else ""
+    if text:
+        logging.warning("S3NetSegment: %s; each voxel of it took the nearest voxel of the result", text)
