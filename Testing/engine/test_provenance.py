@@ -4,9 +4,16 @@ import pytest
 
 from S3NetSegmentLib import __version__
 from S3NetSegmentLib.engine import SegmentSettings
-from S3NetSegmentLib.engine.methods.results import provenance
-from S3NetSegmentLib.engine.provenance import PREFIX, provenance_tags
-from S3NetSegmentLib.scene.provenance import provenance_tags as tags_of_the_scene
+from S3NetSegmentLib.engine.provenance import (
+    PREFIX,
+    OutcomeFacts,
+    TaskFacts,
+    facts_of,
+    method_of,
+    provenance,
+    provenance_tags,
+    support_text,
+)
 
 
 def test_facts_become_tags_and_empty_ones_are_left_out():
@@ -23,11 +30,34 @@ def test_no_text_ends_its_tag(text):
     assert "|" not in value and "\n" not in value and value.startswith("a") and value.endswith("b")
 
 
-def test_the_command_line_and_the_panel_write_points_and_settings_alike():
+def test_a_result_says_what_was_asked_and_what_came_of_it():
     settings = SegmentSettings(work_size=128, seed=5)
     points = [(1.25, -2.0, 3.0), (4.0, 5.0, 6.1234567)]
-    line = provenance("Segment", settings, "cpu", points, image="CT")
-    panel = tags_of_the_scene("Segment", settings={"work_size": 128}, seed=5, points=points, device="cpu", image="CT")
-    assert line == panel
-    assert line[f"{PREFIX}Points"] == "1.25,-2,3 / 4,5,6.12346"
-    assert provenance("Segment", SegmentSettings(), "cpu")[f"{PREFIX}Settings"] == "default"
+    tags = provenance(TaskFacts("Segment", "CT", settings, points), OutcomeFacts("cpu", "object"))
+    assert tags == {
+        f"{PREFIX}Method": "Segment", f"{PREFIX}Version": __version__, f"{PREFIX}Image": "CT", f"{PREFIX}Device": "cpu",
+        f"{PREFIX}Settings": "work_size=128", f"{PREFIX}Seed": "5", f"{PREFIX}Role": "object",
+        f"{PREFIX}Points": "1.25,-2,3 / 4,5,6.12346",
+    }  # fmt: skip
+    plain = provenance(TaskFacts("Segment", "CT", SegmentSettings()), OutcomeFacts())
+    assert plain[f"{PREFIX}Settings"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "more", "text"),
+    [
+        ({"z": [4, 8], "y": []}, {}, "a.seg.nrrd z=4,8"),
+        ({"z": [4], "x": [9]}, {"image": "CT before"}, "a.seg.nrrd on CT before z=4 x=9"),
+        (None, {}, "a.seg.nrrd all slices"),
+        ({"z": []}, {"planes": 2}, "a.seg.nrrd 2 oblique planes"),
+    ],
+)
+def test_what_was_drawn_is_one_text(drawn, more, text):
+    assert support_text("a.seg.nrrd", drawn, **more) == text
+
+
+def test_tags_of_earlier_versions_say_the_same():
+    earlier = {f"{PREFIX}Method": "Few-shot", f"{PREFIX}Volume": "CT", f"{PREFIX}Drawn": "z 3", "Other": "x"}
+    assert facts_of(earlier) == {"Method": "Few-shot", "Image": "CT", "Support": "z 3"}
+    texts = ("Segment", "Segment, object at points", "few-shot", "Model", "apply model", "", None, "By hand")
+    assert [method_of(t) for t in texts] == ["Segment", "Segment", "Few-shot", "Model", "Model", "", "", ""]

@@ -62,7 +62,7 @@ def test_a_manifest_of_both_methods_runs_through_the_scene(batch, tmp_path, caps
     found = read_segmentation(tmp_path / "out" / "a.seg.nrrd")
     here = found.mask(found.segments[0])[0]
     assert here.shape == mask.shape and 2 * (here & mask).sum() / (here.sum() + mask.sum()) > 0.9
-    assert found.segments[0].tags["S3NetSegment.Method"] == "Segment, object at points"
+    assert found.segments[0].tags["S3NetSegment.Method"] == "Segment"
     ball = read_segmentation(tmp_path / "out" / "ball.seg.nrrd")
     assert ball.segments[0].name == "Ball" and ball.layers[0].shape == (12, 30, 32) and ball.layers[0][6].any()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == 0

@@ -97,6 +97,19 @@ def preview_node():
     return nodes[0] if nodes else None
 
 
+def test_results_of_segment_are_not_drawn_and_missing_segments_are_named(effect):
+    found = np.zeros(SHAPE, bool)
+    found[6] = disc(20, 20, 6)
+    tags = {"S3NetSegment.Method": "Segment"}
+    with segment_edit(effect.segmentation_node, effect.volume_node) as edit:
+        edit.add_segment(mrml.segment("Object", tags=tags), found, volume_from_node(effect.volume_node))
+    slicer.app.wait(lambda: False, 0.3)
+    assert effect.frame.drawn_text.text == "Drawn: axial 4, axial 8"
+    effect.draw("Bone", disc(2, 2, 4), 6)
+    slicer.app.wait(lambda: False, 0.3)
+    assert "axial 6: Liver is drawn before and behind" in effect.frame.drawn_text.text
+
+
 def test_the_effect_registers_as_slicers_own_do_and_each_editor_gets_its_own(registered):
     assert registered.title == "Few-shot" and not registered.perSegment and registered.requireSegments
     clone = registered.self().clone()

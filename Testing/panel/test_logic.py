@@ -211,7 +211,7 @@ def test_few_shot_finds_the_drawn_slices_and_fills_the_others(module, few_shot_e
     from S3NetSegmentLib.scene.segments import segment_tag
 
     assert segment_tag(node, "ball", "S3NetSegment.Method") == "Few-shot"
-    assert segment_tag(node, "ball", "S3NetSegment.Drawn") == "z 4, z 8"
+    assert segment_tag(node, "ball", "S3NetSegment.Support") == f"{drawing.GetName()} z=4,8"
 
 
 def test_few_shot_takes_named_slices_empty_ones_partial_ones_and_a_range(module, few_shot_engine, volume_node, drawing):
@@ -301,6 +301,57 @@ def test_few_shot_refuses_bad_input_and_changes_nothing(module, few_shot_engine,
     with pytest.raises(InputError, match=said):
         module.S3NetSegmentLogic().fewShot(volume_node, drawing, **options)
     np.testing.assert_array_equal(content(drawing, volume_node), before)
+
+
+def add_result(node, volume_node, index, name="Found", method="Segment"):
+    """A segment on one slice that carries the tags of a result; returns its id."""
+    import mrml
+
+    from S3NetSegmentLib.scene.segments import segment_edit
+    from S3NetSegmentLib.scene.volumes import volume_from_node
+
+    mask = np.zeros((12, 36, 40), bool)
+    mask[index, 2:6, 2:6] = True
+    with segment_edit(node, volume_node) as edit:
+        made = mrml.segment(name, tags={"S3NetSegment.Method": method})
+        return edit.add_segment(made, mask, volume_from_node(volume_node))
+
+
+@pytest.mark.parametrize("method", ["Segment", "Model", "Few-shot"])
+def test_results_are_not_drawn_where_a_script_names_nothing(
+    module, few_shot_engine, volume_node, drawing, caplog, method
+):
+    add_result(drawing, volume_node, 6, method=method)
+    before = content(drawing, volume_node, "Found")
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing)
+    assert [(s.axis, s.index) for s in few_shot_engine.runs[0]["items"]] == [("z", 4), ("z", 8)]
+    np.testing.assert_array_equal(content(drawing, volume_node, "Found"), before)
+    assert "'Found' come from" in caplog.text
+
+
+def test_results_alone_are_refused_unless_a_script_names_them(module, few_shot_engine, volume_node):
+    from S3NetSegmentLib.scene.segments import create_segmentation
+
+    node = create_segmentation(volume_node, "results")
+    found = add_result(node, volume_node, 6)
+    with pytest.raises(InputError, match=r"nothing is drawn by hand in 'results': 'Found' .*segmentIds, slices"):
+        module.S3NetSegmentLogic().fewShot(volume_node, node)
+    module.S3NetSegmentLogic().fewShot(volume_node, node, slices=[6])
+    assert content(node, volume_node, "Found")[3].any()
+    other = create_segmentation(volume_node, "others")
+    module.S3NetSegmentLogic().fewShot(volume_node, other, segmentIds=[add_result(other, volume_node, 2)])
+    assert found and content(other, volume_node, "Found")[9].any()
+
+
+def test_few_shot_warns_of_a_complete_slice_that_lacks_what_is_drawn_around_it(
+    module, few_shot_engine, volume_node, drawing, caplog
+):
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, slices=[4, 6, 8], axis="z")
+    (warning,) = (r for r in caplog.records if r.levelname == "WARNING")
+    assert "'Ball': drawn before and behind slice 6 along z" in warning.getMessage()
+    caplog.clear()
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, slices=[4, 6, 8], axis="z", partial=True)
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
 
 
 def test_few_shot_needs_a_drawing(module, few_shot_engine, volume_node):

@@ -185,4 +185,4 @@ def test_provenance_says_how_the_object_was_made(open_panel):
     segment_id = panel.segmentation.GetSegmentation().GetNthSegmentID(0)
     tag = lambda name: segment_tag(panel.segmentation, segment_id, f"S3NetSegment.{name}")  # noqa: E731
     assert tag("Points") == "0,0,0"
-    assert (tag("Place"), tag("Preset"), tag("Volume"), tag("Seed")) == ("whole volume", "default", "MR head", "0")
+    assert (tag("Place"), tag("Preset"), tag("Image"), tag("Seed")) == ("whole volume", "default", "MR head", "0")

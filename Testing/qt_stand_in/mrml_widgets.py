@@ -95,7 +95,7 @@ class qMRMLNodeComboBox(qMRMLWidget):
             self._scene.RemoveObserver(tag)
         super().setMRMLScene(scene)
         events = (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent, slicer.vtkMRMLScene.EndCloseEvent, slicer.vtkMRMLScene.EndImportEvent)  # fmt: skip
-        self._tags = [scene.AddObserver(event, lambda *_: self._refill()) for event in events] if scene else []
+        self._tags = [scene.AddObserver(event, lambda *_: self._scene_changed()) for event in events] if scene else []
         self._refill()
 
     def currentNode(self):
@@ -128,6 +128,10 @@ class qMRMLNodeComboBox(qMRMLWidget):
                 if not hidden and (self._child_types or node.GetClassName() == cls):
                     nodes.append(node)
         return nodes
+
+    def _scene_changed(self):
+        if not self._scene.IsBatchProcessing():  # a scene that is loaded is looked at when all of it is there
+            self._refill()
 
     def _refill(self):
         self._filling = True

@@ -58,20 +58,19 @@ def test_few_shot_says_what_was_drawn_and_which_weights_were_used():
     answer = SimpleNamespace(mix={"carried": 0.75, "grown": 0.25, "appearance": 0.0})
     support = [SupportSlice("z", 3), SupportSlice("x", 9)]
     encoder = SimpleNamespace(name="dinov2-vits14", digest="abc", device="cuda:0")
-    tags = few_shot_tags(FewShotSettings(seed=4, margin=0.9), "CT", support, answer, encoder, "CT before")
+    tags = few_shot_tags(FewShotSettings(seed=4, margin=0.9), "CT", support, answer, encoder, "drawing", "CT before")
     assert tags == {
         "S3NetSegment.Method": "Few-shot",
         "S3NetSegment.Version": __version__,
-        "S3NetSegment.Settings": "seed=4; margin=0.9",
+        "S3NetSegment.Settings": "margin=0.9",
         "S3NetSegment.Seed": "4",
         "S3NetSegment.Device": "cuda:0",
-        "S3NetSegment.Volume": "CT",
-        "S3NetSegment.Drawn": "z 3, x 9",
-        "S3NetSegment.DrawnOn": "CT before",
+        "S3NetSegment.Image": "CT",
+        "S3NetSegment.Support": "drawing on CT before z=3 x=9",
         "S3NetSegment.Encoder": "dinov2-vits14 sha256 abc",
         "S3NetSegment.Mix": "carried 0.75, grown 0.25",
     }
-    assert few_shot_tags(FewShotSettings(), "CT", (), answer)["S3NetSegment.Drawn"] == "all"
+    assert few_shot_tags(FewShotSettings(), "CT", (), answer)["S3NetSegment.Support"] == "all slices"
 
 
 def test_a_seg_nrrd_keeps_voxels_name_colour_and_provenance(result, tmp_path):

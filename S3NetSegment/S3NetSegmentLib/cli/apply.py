@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_outputs(arguments, volume)
         segmenter = ModelSegmenter(model, arguments.device)
         answer = drain(segmenter.segment(volume, confidence=bool(arguments.confidence)), progress)
-        tags = model_tags(model, arguments.model, answer.device)
+        tags = model_tags(model, arguments.model, answer.device, volume.name)
         segmentation = as_segmentation(model, answer.labels, volume, tags)
         picture = None
         if arguments.overlay:

@@ -22,7 +22,7 @@ from ..engine.images.colors import label_colors
 from ..engine.images.overlay import draw_overlay, montage
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_png, write_segmentation
-from ..engine.methods.results import provenance
+from ..engine.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, provenance, support_text
 from .demo_samples import PANEL, dice
 from .few_shot_pictures import draw_with_truth
 
@@ -90,11 +90,13 @@ def _run_sample(sample: dict, samples: Path, folder: Path) -> Steps[FewShotResul
 
     yield Step(1.0, "pictures")
     nearest = nearest_slice(truth, axis, drawn)
-    tags = provenance("Few-shot, demo", FewShotSettings(), "cpu", image=volume.name)
+    support = support_text(f"{sample['name']}_drawn.seg.nrrd", {axis: drawn})
+    tags = provenance(TaskFacts(FEW_SHOT, volume.name, FewShotSettings(), support=support), OutcomeFacts("cpu"))
     drawing = np.zeros_like(truth)
     _planes(drawing, axis)[drawn] = _planes(truth, axis)[drawn]
     drawing, found, copied = (
-        _segmentation(volume, array, sample["values"], tags) for array in (drawing, answer.labels, nearest)
+        _segmentation(volume, array, sample["values"], made)
+        for array, made in ((drawing, {}), (answer.labels, tags), (nearest, {}))
     )
     files = [f"{sample['name']}_{kind}" for kind in ("drawn.seg.nrrd", "few_shot.seg.nrrd", "few_shot.png")]
     picture, panels = _picture(volume, truth, axis, drawn, drawing, found, copied)

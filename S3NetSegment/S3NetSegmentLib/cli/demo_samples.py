@@ -20,9 +20,10 @@ from ..engine.images.intensity import intensity_scale
 from ..engine.images.overlay import best_slice, draw_overlay, montage
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_png, write_segmentation
-from ..engine.methods.results import embedded, provenance
+from ..engine.methods.results import embedded
 from ..engine.methods.segment import find_regions
 from ..engine.progress import within
+from ..engine.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
 from ..engine.regions.clustering import kmeans, nearest_centre
 
 REGIONS = 4
@@ -196,7 +197,9 @@ def _segmentation(regions, objects, answers) -> Segmentation:
     colors = label_colors(REGIONS + len(objects))[REGIONS:]
     for (task, mask), answer, color in zip(objects, answers, colors, strict=True):
         points = [tuple(regions.volume.ras_of(answer.point))] if answer.point else []
-        tags = provenance("Segment, demo", regions.settings, regions.device, points, image=regions.volume.name)
+        tags = provenance(
+            TaskFacts(SEGMENT, regions.volume.name, regions.settings, points), OutcomeFacts(regions.device)
+        )
         segmentation.segments.append(Segment(task, color, 1, len(segmentation.layers), tags=tags))
         segmentation.layers.append(embedded(mask.astype(np.uint8), regions.volume, regions.extent))
     return segmentation

@@ -11,10 +11,9 @@ from ..engine import InputError, Segment, Segmentation, Volume
 from ..engine.images.colors import label_colors
 from ..engine.images.overlay import draw_overlay
 from ..engine.images.volume import AXES
-from ..scene.provenance import provenance_tags
+from ..engine.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
 from .request import SegmentRequest
 
-ROLE = "S3NetSegment.Role"  # segment tag: "object" or "region"
 _MARGIN = 0.6  # of the object's size, around it in a thumbnail
 
 
@@ -144,21 +143,11 @@ class SegmentAnswer:
         """Provenance of the result as segment tags."""
         request, choice = self.request, self.choice
         step = f"{choice.index + 1} of {choice.steps}" if role == "object" and choice is not None else None
-        return provenance_tags(
-            "Segment",
-            settings=request.settings.changed(),
-            seed=request.settings.seed,
-            points=request.inside,
-            device=self.regions.device,
-            outside_points=request.outside or None,
-            radius_mm=request.radius_mm,
-            preset=request.preset,
-            volume=request.volume.name,
-            place=request.place,
-            granularity=step,
-            regions=self.count if role == "region" else None,
-            role=role,
-        )
+        task = TaskFacts(
+            SEGMENT, request.volume.name, request.settings, request.inside, request.outside, request.radius_mm,
+            request.preset, request.place,
+        )  # fmt: skip
+        return provenance(task, OutcomeFacts(self.regions.device, role, step, self.count if role == "region" else None))
 
     # -- pictures
 

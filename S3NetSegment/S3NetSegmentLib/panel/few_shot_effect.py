@@ -19,6 +19,7 @@ from .advanced_section import device_setting
 from .drawing_watch import DrawingWatch
 from .few_shot_controller import FewShotController
 from .few_shot_request import make_few_shot_request
+from .few_shot_table import missing_text
 from .stepping import time_left_text
 
 _HINT = "Draw a segment on at least one slice with Paint or Draw, all of it that belongs to the segment."
@@ -261,7 +262,12 @@ class FewShotEffectFrame:
         except InputError:
             return f"Drawn: {len(support.slices)} slices"
         names = [slice_name(volume, *s.place) + (" (corrected)" if s.corrected else "") for s in support.slices]
-        return f"Drawn: {', '.join(names)}"
+        segmentation = support.segmentation_node.GetSegmentation()
+        doubts = [
+            f" {slice_name(volume, *place)}: {missing_text([segmentation.GetSegment(i).GetName() for i in ids])}"
+            for place, ids in support.missing().items()
+        ]
+        return f"Drawn: {', '.join(names)}.{''.join(doubts)}" if doubts else f"Drawn: {', '.join(names)}"
 
     def _answer_state(self) -> str:
         """What there is to say about the answer."""

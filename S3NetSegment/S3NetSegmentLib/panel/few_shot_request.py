@@ -108,7 +108,7 @@ def make_few_shot_request(
             raise InputError("no slice is listed as drawn; draw a segment on a slice, or add a slice to the list")
         other = other_volume_support(segmentation_node, open_segments, volume_node, support)
         target = volume_from_node(other_volume)
-        segments = _used(other.segments, [v.labels for v in other.volumes])
+        segments = used_segments(other.segments, [v.labels for v in other.volumes])
         return FewShotRequest(
             volume_node, segmentation_node, other_volume, target, other.volumes, segments, other.layers, (), "auto",
             view_slice, False, settings, encoder, device, other.notes,
@@ -121,7 +121,7 @@ def make_few_shot_request(
     if scope == "slice" and any(s.place == view_slice and s.complete for s in support):
         raise InputError("the slice that you look at is drawn already; scroll to another one")
     drawn = read_drawn(segmentation_node, open_segments, volume_node, support)
-    segments = _used(drawn.segments, [s.labels for s in drawn.slices])
+    segments = used_segments(drawn.segments, [s.labels for s in drawn.slices])
     return FewShotRequest(
         volume_node, segmentation_node, volume_node, volume, drawn.slices, segments, drawn.layers, tuple(support),
         _main_axis(volume, drawn.slices), view_slice, scope == "slice", settings, encoder, device, drawn.notes,
@@ -140,7 +140,8 @@ def unfinished_segments(segmentation_node) -> list[str]:
     ]
 
 
-def _used(segments: dict[int, str], drawings: list[np.ndarray]) -> dict[int, str]:
+def used_segments(segments: dict[int, str], drawings: list[np.ndarray]) -> dict[int, str]:
+    """Those of ``segments`` (label value -> id) that have voxels in any of ``drawings``."""
     values = set().union(*(np.unique(labels).tolist() for labels in drawings))
     return {value: segment_id for value, segment_id in segments.items() if value in values}
 

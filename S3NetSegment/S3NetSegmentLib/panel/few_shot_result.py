@@ -147,5 +147,5 @@ class FewShotResult:
             drawing = request.items[0]
             support = [SupportSlice(drawing.axis, n) for n in drawing.drawn or ()]
             drawn_on = request.volume_node.GetName()
-        target = request.target_node.GetName()
-        return few_shot_tags(request.settings, target, support, self.answer, self.encoder, drawn_on)
+        target, drawing = request.target_node.GetName(), request.segmentation_node.GetName()
+        return few_shot_tags(request.settings, target, support, self.answer, self.encoder, drawing, drawn_on)

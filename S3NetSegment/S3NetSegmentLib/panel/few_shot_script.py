@@ -22,9 +22,11 @@ from ..scene.drawn_slices import (
 )
 from ..scene.editing_rules import EditingRules
 from ..scene.few_shot_writing import AnsweredSlices, write_few_shot
-from ..scene.provenance import few_shot_tags
-from ..scene.support_set import SupportSlice
+from ..scene.provenance import few_shot_tags, made_by
+from ..scene.support_set import SupportSlice, missing_between
 from ..scene.volumes import volume_from_node
+from .few_shot_request import used_segments
+from .segment_script import warn_of_other_grid
 from .settings_values import changed_settings
 
 ALL = "all"
@@ -50,6 +52,7 @@ def few_shot_steps(
     """See ``S3NetSegmentLogic.fewShot``. Returns the segmentation node that holds the answer."""
     chosen = few_shot_settings(settings, seed)
     support = drawn_support(volume_node, segmentation_node, segment_ids, slices, axis, partial)
+    doubts = [*_left_out(segmentation_node, support), *_missing(volume_node, segmentation_node, segment_ids, support)]
     elsewhere = other_volume_node is not None and other_volume_node is not volume_node
     target_node = other_volume_node if elsewhere else volume_node
     target = volume_from_node(target_node)
@@ -61,7 +64,8 @@ def few_shot_steps(
         raise InputError("every slice counts as drawn, so there is nothing to find; name the drawn slices")
     else:
         drawn = read_drawn(segmentation_node, segment_ids, volume_node, support)
-        items, segments, notes = drawn.slices, drawn.segments, drawn.notes
+        items, notes = drawn.slices, drawn.notes
+        segments = used_segments(drawn.segments, [s.labels for s in drawn.slices])  # the others are not asked about
         drawn_here, answer_axis = support, axis
     from ..engine.methods.few_shot import FewShot, load_encoder
 
@@ -71,13 +75,17 @@ def few_shot_steps(
     found = yield from engine.propagate(slice_range)
     answer = AnsweredSlices(target, drawn_here, len(found.layers))
     answer.take(found.layers, found.axis, slice_range)
-    tags = few_shot_tags(chosen, target.name, support, found, network, volume_node.GetName() if elsewhere else "")
+    drawn_on = volume_node.GetName() if elsewhere else ""
+    tags = few_shot_tags(chosen, target.name, support, found, network, segmentation_node.GetName(), drawn_on)
     output_node = other_segmentation_node if elsewhere else segmentation_node
     written = write_few_shot(
         answer, segments, target_node, output_node, segmentation_node, tags=tags, rules=EditingRules(overlaps=overlaps)
     )
     for note in [*notes, *found.notes, *written.notes]:
         logging.info("S3NetSegment: %s", note)
+    for doubt in doubts:
+        logging.warning("S3NetSegment: %s", doubt)
+    warn_of_other_grid(other_segmentation_node if elsewhere else segmentation_node, target_node)
     if confidence:
         name = f"{target.name} few-shot confidence"
         show_overlay(doubtful_part(found.confidence, found.labels), target, name, target_node)
@@ -109,25 +117,72 @@ def drawn_support(
             raise InputError(f"slices is {slices!r}; give slice numbers, or {ALL!r} if everything is drawn")
         return []
     if slices is None:
-        given = _those_with_labels(volume_node, segmentation_node, segment_ids, axis)
+        by_hand, made = _by_hand(segmentation_node, segment_ids)
+        given = _those_with_labels(volume_node, segmentation_node, by_hand, axis)
+        if not given and made:
+            raise InputError(
+                f"nothing is drawn by hand in {segmentation_node.GetName()!r}: {_names(segmentation_node, made)} come from "
+                "Segment, Few-shot or a model. Name the segments or the slices that count as drawn (segmentIds, slices), or "
+                "draw a segment on at least one slice"
+            )
         if not given:
             raise InputError(
                 f"nothing is drawn in {segmentation_node.GetName()!r}; draw a segment on at least one slice"
             )
-    else:
-        given = list(slices)
-        if not given:
-            raise InputError(
-                "no slice is listed as drawn; name the drawn slices, or leave them out for those that hold labels"
-            )
+        if axis == "auto":
+            return [SupportSlice(*place, complete=not partial, without=made) for place in given]
+        return [SupportSlice(volume.slice_axis(axis), n, complete=not partial, without=made) for n in given]
+    given = list(slices)
+    if not given:
+        raise InputError(
+            "no slice is listed as drawn; name the drawn slices, or leave them out for those that hold labels"
+        )
     if any(_is_number(s) for s in given):
         axis = _drawn_axis(volume_node, segmentation_node, segment_ids) if axis == "auto" else volume.slice_axis(axis)
     return list(dict.fromkeys(_as_support(s, axis, volume_node, not partial) for s in given))
 
 
+def _by_hand(segmentation_node, segment_ids) -> tuple[list[str], tuple[str, ...]]:
+    """The segments that count as drawn, and those that do not: Segment, Few-shot or a model has written them. A script that
+    names segments says what it means."""
+    if segment_ids is not None:
+        return list(segment_ids), ()
+    ids = list(segmentation_node.GetSegmentation().GetSegmentIDs())
+    made = tuple(i for i in ids if made_by(segmentation_node, i))
+    return [i for i in ids if i not in made], made
+
+
+def _names(segmentation_node, segment_ids) -> str:
+    segmentation = segmentation_node.GetSegmentation()
+    return ", ".join(repr(segmentation.GetSegment(i).GetName()) for i in segment_ids)
+
+
+def _left_out(segmentation_node, support) -> list[str]:
+    """What a script should know of the segments that do not count as drawn."""
+    made = next((s.without for s in support if isinstance(s, SupportSlice) and s.without), ())
+    if not made:
+        return []
+    names = _names(segmentation_node, made)
+    return [
+        f"{names} come from Segment, Few-shot or a model and do not count as drawn; name them in segmentIds if they do"
+    ]
+
+
+def _missing(volume_node, segmentation_node, segment_ids, support) -> list[str]:
+    """Complete slices that lie between slices with a segment that they do not have."""
+    slices = [s for s in support if isinstance(s, SupportSlice)]
+    content = {a: segment_content(segmentation_node, segment_ids, volume_node, a) for a in {s.axis for s in slices}}
+    drawn = {s: [i for i in content[s.axis].get(s.index, ()) if s.counts(i)] for s in slices}
+    return [
+        f"{_names(segmentation_node, ids)}: drawn before and behind slice {index} along {axis}, but not on it, and it counts "
+        "as complete; if that is not so, draw there or leave the slice out"
+        for (axis, index), ids in missing_between(drawn).items()
+    ]
+
+
 def _those_with_labels(volume_node, segmentation_node, segment_ids, axis: str) -> list:
     if axis == "auto":
-        return [SupportSlice(*place) for place in slices_with_labels(segmentation_node, segment_ids, volume_node)]
+        return slices_with_labels(segmentation_node, segment_ids, volume_node)
     return list(
         segment_content(segmentation_node, segment_ids, volume_node, volume_from_node(volume_node).slice_axis(axis))
     )

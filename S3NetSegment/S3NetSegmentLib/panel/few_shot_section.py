@@ -302,13 +302,15 @@ class FewShotSection:
         segmentation, rows = support.segmentation_node.GetSegmentation(), []
         try:
             volume, drawn_on = volume_from_node(support.volume_node), support.drawn_on()
+            missing = support.missing()
         except InputError as error:
             self.table.show([], str(error)[:1].upper() + str(error)[1:])
             return
         for chosen in support.slices:
             segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]
             looks = tuple((s.GetName(), tuple(s.GetColor())) for s in segments)
-            rows.append(SupportRow(chosen, slice_name(volume, *chosen.place), looks))
+            lacking = tuple(segmentation.GetSegment(i).GetName() for i in missing.get(chosen.place, ()))
+            rows.append(SupportRow(chosen, slice_name(volume, *chosen.place), looks, lacking))
         self.table.show(rows, _HINT)
 
     def _show_button(self) -> None:

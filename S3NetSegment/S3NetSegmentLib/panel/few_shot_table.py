@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,15 +20,22 @@ _EMPTY = "nothing here"
 
 @dataclass(frozen=True)
 class SupportRow:
-    """One row: a drawn slice, its name, and name and colour of each segment on it."""
+    """One row: a drawn slice, its name, name and colour of each segment on it, and the names of those that seem to be missing."""
 
     slice: SupportSlice
     name: str
     segments: tuple[tuple[str, tuple[float, float, float]], ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        return ", ".join(name for name, _ in self.segments) or _EMPTY
+        drawn = ", ".join(name for name, _ in self.segments) or _EMPTY
+        return f"{drawn}; no {', '.join(self.missing)}?" if self.missing else drawn
+
+    @property
+    def doubt(self) -> str:
+        """What the user should check; "" for nothing."""
+        return missing_text(self.missing) if self.missing else ""
 
 
 class SupportTable:
@@ -110,10 +117,13 @@ class SupportTable:
             drawn.setFont(font)
             drawn.setToolTip("None of the segments is on this slice; that is known now")
         complete = qt.QTableWidgetItem("")
+        if row.doubt:
+            complete.setIcon(self._ui.supportTable.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
+            drawn.setToolTip(row.doubt)
         complete.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
         complete.setCheckState(qt.Qt.Checked if row.slice.complete else qt.Qt.Unchecked)
         complete.setToolTip(
-            "Everything is drawn on this slice. Uncheck it if only a part is."
+            row.doubt or "Everything is drawn on this slice. Uncheck it if only a part is."
             if row.slice.complete
             else "Only a part is drawn here; what lies farther away is left open."
         )
@@ -146,6 +156,16 @@ class SupportTable:
     def _remove(self) -> None:
         if self.selected():
             self._on_remove(self.selected())
+
+
+def missing_text(names: Sequence[str]) -> str:
+    """What is doubtful about a complete slice without ``names``, which are drawn before and behind it."""
+    several = len(names) > 1
+    return (
+        f"{', '.join(names)} {'are' if several else 'is'} drawn before and behind this slice, but not here, and the slice "
+        f"counts as complete. If {'they are' if several else 'it is'} only not drawn yet, uncheck Complete or draw "
+        f"{'them' if several else 'it'}."
+    )
 
 
 def _swatches(colors: list[tuple[float, float, float]]) -> np.ndarray:

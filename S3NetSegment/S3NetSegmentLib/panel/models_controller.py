@@ -84,7 +84,7 @@ def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
         shown = doubtful_part(answer.confidence, answer.labels)
         answer = dataclasses.replace(answer, confidence=shown)
     yield Step(0.99, "Writing the segments")
-    tags = model_tags(model, request.path, answer.device)
+    tags = model_tags(model, request.path, answer.device, request.volume.name)
     return answer, as_segmentation(model, answer.labels, request.volume, tags)
 
 

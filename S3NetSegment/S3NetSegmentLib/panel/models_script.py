@@ -8,6 +8,7 @@ import os
 from ..engine.progress import Steps
 from ..scene.model_answer import write_model_answer
 from .models_controller import apply_model_steps, make_model_request, show_model_confidence
+from .segment_script import warn_of_other_grid
 
 
 def model_steps(
@@ -18,6 +19,7 @@ def model_steps(
     answer, segmentation = yield from apply_model_steps(request)
     for note in answer.notes:
         logging.info("S3NetSegment: %s", note)
+    warn_of_other_grid(segmentation_node, volume_node)
     node, _ids = write_model_answer(segmentation, volume_node, segmentation_node)
     if confidence:
         show_model_confidence(request, answer)

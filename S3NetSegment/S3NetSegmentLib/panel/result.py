@@ -7,13 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from ..engine import InputError
+from ..engine.provenance import facts_of
 from ..scene.confidence import hide_overlay, show_overlay
+from ..scene.provenance import segment_fact
 from ..scene.segment_edit import SegmentEdit, segment_edit
-from ..scene.segments import create_segmentation, segment_tag
-from .answer import ROLE, SegmentAnswer
-
-_POINTS = "S3NetSegment.Points"
-_VOLUME = "S3NetSegment.Volume"
+from ..scene.segments import create_segmentation
+from .answer import SegmentAnswer
 
 
 class SegmentResult:
@@ -84,6 +83,7 @@ class SegmentResult:
         with self._edit() as edit:
             if self._has_object():
                 (edit.remove if drop else edit.add)(self.object_id, mask, self.answer.geometry)
+                edit.set_tags(self.object_id, self.answer.tags("object"))
             elif drop:
                 raise InputError(
                     "there is no object yet to remove a region from; click without Ctrl or Shift to add one"
@@ -140,14 +140,16 @@ class SegmentResult:
             return False
         if self.answer.is_object:
             return True
-        return segment_tag(self.node, segment_id, ROLE) == "object" and not segment_tag(self.node, segment_id, _POINTS)
+        role, points = (segment_fact(self.node, segment_id, fact) for fact in ("Role", "Points"))
+        return role == "object" and not points
 
     def _earlier_regions(self) -> list[str]:
         segmentation, found = self.node.GetSegmentation(), []
+        image = facts_of(self.answer.tags("region"))["Image"]
         for segment_id in segmentation.GetSegmentIDs():
             if (
-                segment_tag(self.node, segment_id, ROLE) == "region"
-                and segment_tag(self.node, segment_id, _VOLUME) == self.answer.tags("region")[_VOLUME]
+                segment_fact(self.node, segment_id, "Role") == "region"
+                and segment_fact(self.node, segment_id, "Image") == image
                 and segmentation.GetSegment(segment_id).GetName() == f"Region {len(found) + 1}"
             ):
                 found.append(segment_id)

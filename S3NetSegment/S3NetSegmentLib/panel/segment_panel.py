@@ -21,6 +21,7 @@ from .models_section import ModelsSection
 from .points_section import PointsSection
 from .progress_row import ProgressRow
 from .request import make_request
+from .segmentation_choice import SegmentationChoice
 from .target import TargetRow
 from .torch_row import TorchRow
 
@@ -59,6 +60,7 @@ class SegmentPanel:
         self.advanced = AdvancedSection(ui, self.refused)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
+        self.choice = SegmentationChoice(self.informed)
         self.tabs = ModeTabs(ui, self.models.widgets, self._tab_chosen)
         _align_columns(ui, self.models.ui)
         ui.segmentButton.connect("clicked()", self.segment_or_cancel)
@@ -88,8 +90,11 @@ class SegmentPanel:
             self.few_shot.show(None)
             self.models.show(None)
             self.editor.clear()
+            self.choice.forget()
             self.state_changed()
+            self.message.hide()  # it is about what was in the scene
             return
+        self.choice.follow(parameter_node)
         self._show_mode()
         result = self.controller.result
         if result is not None and (

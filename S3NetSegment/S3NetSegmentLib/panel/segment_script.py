@@ -10,6 +10,7 @@ from ..engine import InputError
 from ..engine.progress import Steps
 from ..engine.tasks.fields import camel_case, from_script
 from ..engine.tasks.segment import SegmentTask
+from ..scene.belonging import other_grid_text
 from ..scene.points import points_from_markups
 from ..scene.volumes import volume_from_node
 from .answer import SegmentAnswer
@@ -87,7 +88,15 @@ def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
         answer.granularity += task.step
     if task.alternative:
         answer.choose_alternative(task.alternative - 1)
+    warn_of_other_grid(where.segmentationNode, volume_node)
     result = SegmentResult(answer, where.segmentationNode, where.segmentId)
     if where.confidence:
         result.show_confidence()
     return result.node
+
+
+def warn_of_other_grid(segmentation_node, volume_node) -> None:
+    """A script says where its result goes; it is warned where that is made for another image."""
+    text = other_grid_text(segmentation_node, volume_node) if segmentation_node is not None else ""
+    if text:
+        logging.warning("S3NetSegment: %s; each voxel of it took the nearest voxel of the result", text)

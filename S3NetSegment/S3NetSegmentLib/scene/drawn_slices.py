@@ -103,7 +103,7 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
             masks = {v: segment_mask(segmentation_node, i, chosen.geometry)[0] for v, i in segments.items()}
         else:
             _require(chosen, volume)
-            masks = {value: slices.plane(segment_id, *chosen.place) for value, segment_id in segments.items()}
+            masks = {v: slices.plane(i, *chosen.place) & chosen.counts(i) for v, i in segments.items()}
         shape = next(iter(masks.values())).shape
         drawn.append((chosen, shape, {value: mask for value, mask in masks.items() if mask.any()}))
     if not any(masks for _, _, masks in drawn):

@@ -50,6 +50,13 @@ class LabelBox:
         slices = tuple(slice(a, b) for a, b in reversed(ranges))
         return LabelBox(self.array[slices], tuple(s + a for s, (a, _) in zip(self.start, ranges, strict=True)))
 
+    def reaches(self, axis: str, index: int) -> bool:
+        """Whether there is any label on the slice ``index`` along ``axis`` ("x", "y" or "z")."""
+        across = "xyz".index(axis)
+        number = index - self.start[across]
+        inside = 0 <= number < self.array.shape[2 - across]
+        return inside and bool(np.take(self.array, number, 2 - across).any())
+
     def equals(self, other: LabelBox) -> bool:
         """Whether both hold the same labels in the same voxels."""
         a, b = self.trimmed(), other.trimmed()

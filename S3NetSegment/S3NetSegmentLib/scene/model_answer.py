@@ -7,12 +7,12 @@ from collections.abc import Callable
 import slicer
 
 from ..engine import Segmentation, Volume
-from .provenance import PREFIX
+from ..engine.provenance import MODEL
+from .provenance import PREFIX, made_by, segment_fact
 from .segment_edit import segment_edit
-from .segments import create_segmentation, segment_tag
+from .segments import create_segmentation
 
-METHOD = "Model"
-_METHOD_TAG, _VOLUME_TAG = PREFIX + "Method", PREFIX + "Volume"
+_IMAGE_TAG = PREFIX + "Image"
 
 
 def write_model_answer(
@@ -44,12 +44,12 @@ def write_model_answer(
                     new.append(number)
                     continue
                 edit.replace(earlier, labels == segment.value, grid)
-                edit.set_tags(earlier, {**segment.tags, _VOLUME_TAG: volume_name})
+                edit.set_tags(earlier, {**segment.tags, _IMAGE_TAG: volume_name})
                 ids[number] = earlier
             if new:
                 added = edit.add_layer([segmentation.segments[n] for n in new], labels, grid)
                 for number, segment_id in zip(new, added, strict=True):
-                    edit.set_tags(segment_id, {_VOLUME_TAG: volume_name})
+                    edit.set_tags(segment_id, {_IMAGE_TAG: volume_name})
                     ids[number] = segment_id
     except BaseException:
         if created:
@@ -66,8 +66,8 @@ def _earlier(node, name: str, volume_name: str) -> str | None:
         segment = segmentation.GetSegment(segment_id)
         if (
             segment.GetName() == name
-            and segment_tag(node, segment_id, _METHOD_TAG) == METHOD
-            and segment_tag(node, segment_id, _VOLUME_TAG) == volume_name
+            and made_by(node, segment_id) == MODEL
+            and segment_fact(node, segment_id, "Image") == volume_name
             and logic.GetSegmentStatus(segment) != logic.Completed
         ):
             return segment_id

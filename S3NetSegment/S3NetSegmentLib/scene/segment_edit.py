@@ -15,6 +15,7 @@ import slicer
 import vtk
 
 from ..engine import InputError, Segment, Volume
+from ..engine.provenance import all_tag_names
 from .labelmaps import (
     BINARY,
     SURFACE,
@@ -26,6 +27,7 @@ from .labelmaps import (
     write_segment,
 )
 from .lattices import HIGHEST_LABEL, LabelBox, kept_values
+from .provenance import CONTENT_TAG, METHOD_TAG, content_name
 from .transforms import world_from_parent
 from .volumes import volume_from_node
 
@@ -161,12 +163,16 @@ class SegmentEdit:
             self._changes[segment_id] = _Change(deleted=True)
 
     def set_tags(self, segment_id: str, tags: Mapping[str, str]) -> None:
-        """Sets segment tags, e.g. :func:`provenance_tags`; other tags stay."""
+        """Sets segment tags; other tags stay. Those of a result (:func:`provenance`) replace the ones of an earlier result,
+        and the content that they speak of is noted in :data:`CONTENT_TAG`."""
         self._current(segment_id)
         self._changes.setdefault(segment_id, _Change()).tags.update(tags)
 
     def commit(self) -> bool:
         """Writes all changes as one step; returns whether there was any. After an error everything is as before."""
+        for segment_id, change in self._changes.items():
+            if METHOD_TAG in change.tags and not change.deleted:
+                change.tags[CONTENT_TAG] = content_name(self._current(segment_id))
         changes = {segment_id: change for segment_id, change in self._changes.items() if self._differs(segment_id, change)}  # fmt: skip
         self._changes = {}
         if not changes:
@@ -288,6 +294,9 @@ class SegmentEdit:
         elif change.box is not None:
             write_segment(self.node, segment_id, image)
         segment = self._segmentation.GetSegment(segment_id)
+        if METHOD_TAG in change.tags:
+            for name in all_tag_names() - set(change.tags):
+                segment.RemoveTag(name)
         for name, value in change.tags.items():
             segment.SetTag(name, value)
         if logic.GetSegmentStatus(segment) == logic.NotStarted and image is not None:

@@ -10,13 +10,12 @@ import slicer
 from ..engine import Extent, InputError, Segment, Segmentation, Volume
 from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_tag
 from .lattices import LabelBox
-from .provenance import provenance_tags
 from .segment_edit import SegmentEdit, segment_edit
 from .transforms import world_from_parent
 from .volumes import place_beside, volume_from_node
 
 __all__ = [
-    "SegmentEdit", "create_segmentation", "ensure_binary_labelmap", "find_segment", "provenance_tags", "segment_edit",
+    "SegmentEdit", "create_segmentation", "ensure_binary_labelmap", "find_segment", "segment_edit",
     "segment_look", "segment_mask", "segment_tag", "write_segmentation",
 ]  # fmt: skip
 

@@ -213,7 +213,7 @@ def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -
     facts = os.stat(model)  # a copy can keep the time of the file that it replaces, but not all of these
     segmenter = _segmenter(model, (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns), device)
     answer = drain(segmenter.segment(volume, confidence=True), on_step)
-    tags = model_tags(segmenter.model, model, answer.device)
+    tags = model_tags(segmenter.model, model, answer.device, volume.name)
     segmentation = as_segmentation(segmenter.model, answer.labels, volume, tags)
     found = answer.labels > 0
     sure = float(answer.confidence[found].mean(dtype=np.float64)) if found.any() else None

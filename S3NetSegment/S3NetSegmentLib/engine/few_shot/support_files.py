@@ -17,6 +17,7 @@ from ..images import AXES, Segment, Segmentation, Volume
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
 from ..images.two_matrices import on_voxels_of
+from ..provenance import PREFIX
 from ..tasks.drawn_numbers import ALL
 from ..tasks.few_shot import SupportFile
 from .coded_labels import OTHER, CodedLabels
@@ -65,7 +66,10 @@ class Support:
             own = np.array([n > 0 and self.layers.homes[n] == home for n in range(len(values))])
             table = np.where(own, values, 0).astype(values.dtype)
             found.append(np.maximum.reduce([table[layer] for layer in layers]))
-        segments = [dataclasses.replace(s, tags={**s.tags, **tags}) for s in self.segments]
+        segments = [
+            dataclasses.replace(s, tags={**{n: t for n, t in s.tags.items() if not n.startswith(PREFIX)}, **tags})
+            for s in self.segments  # what made the drawing did not make the answer
+        ]
         return Segmentation(found, segments, ijk_to_ras)
 
 

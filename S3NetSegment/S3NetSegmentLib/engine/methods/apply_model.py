@@ -17,7 +17,7 @@ from ..images import Segment, Segmentation, Volume
 from ..images.intensity import intensity_scale
 from ..nets.unet import ByLayers, finished
 from ..progress import Step, Steps, T, drain
-from ..provenance import provenance_tags
+from ..provenance import MODEL, OutcomeFacts, TaskFacts, provenance
 from ..training.model_file import Model
 from ..training.slice_layout import VolumeSlices, is_made_in_slices, plane_of
 from ..weights.store import file_digest
@@ -165,7 +165,7 @@ def as_segmentation(
     return Segmentation([labels], segments, volume.ijk_to_ras)
 
 
-def model_tags(model: Model, path: str | os.PathLike, device: str) -> dict[str, str]:
+def model_tags(model: Model, path: str | os.PathLike, device: str, image: str = "") -> dict[str, str]:
     """Segment tags that say how a result was made."""
     made = model.provenance
     training = (
@@ -173,4 +173,5 @@ def model_tags(model: Model, path: str | os.PathLike, device: str) -> dict[str, 
         f"{made.get('labelled_cases', '?')} labelled cases, seed {made.get('seed', '?')}"
     )
     digest = drain(file_digest(Path(path)))
-    return provenance_tags("Model", model=Path(path).name, model_sha256=digest, training=training, device=device)
+    task = TaskFacts(MODEL, image, model=Path(path).name, model_sha256=digest, training=training)
+    return provenance(task, OutcomeFacts(device))

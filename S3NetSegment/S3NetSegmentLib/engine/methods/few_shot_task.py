@@ -16,8 +16,8 @@ from ..images import AXES, Segmentation, Volume
 from ..images.overlay import best_slice, draw_overlay
 from ..images.reading import read_image
 from ..progress import Steps
+from ..provenance import FEW_SHOT, OutcomeFacts, TaskFacts, encoder_text, mix_text, provenance, support_text
 from ..tasks.few_shot import FewShotTask
-from .results import provenance
 
 if TYPE_CHECKING:
     from .few_shot import FewShotAnswer, FewShotEncoder
@@ -141,8 +141,9 @@ def carry_drawings(
     few_shot.set_support(support.drawings)
     answer = yield from few_shot.propagate(task.slices)
     drawn = "; ".join(map(_support_text, support.facts))
-    weights = "" if encoder is None else f"{encoder.name} sha256 {encoder.digest}"
-    tags = provenance("Few-shot", settings, _device_name(encoder), image=volume.name, support=drawn, encoder=weights)
+    asked = TaskFacts(FEW_SHOT, volume.name, settings, support=drawn)
+    found = OutcomeFacts(_device_name(encoder), encoder=encoder_text(encoder), mix=mix_text(answer.mix))
+    tags = provenance(asked, found)
     segmentation = support.segmentation(answer.layers, volume.ijk_to_ras, tags)
     notes = list(dict.fromkeys([*support.notes, *answer.notes]))
     return FewShotOutcome(volume, support, answer, settings, encoder, segmentation, notes)
@@ -153,6 +154,6 @@ def _device_name(encoder: FewShotEncoder | None) -> str:
 
 
 def _support_text(fact: dict) -> str:
-    drawn = ",".join(map(str, fact["drawn"])) if len(fact["drawn"]) < fact["slices"] else "all slices"
-    other = f" on {os.path.basename(fact['image'])}" if fact["image"] else ""
-    return f"{os.path.basename(fact['labels'])}{other} {fact['axis']}={drawn or 'planes'}"
+    drawn = {fact["axis"]: fact["drawn"]} if len(fact["drawn"]) < fact["slices"] else None
+    image = os.path.basename(fact["image"]) if fact["image"] else ""
+    return support_text(os.path.basename(fact["labels"]), drawn, fact["drawn_planes"], image)

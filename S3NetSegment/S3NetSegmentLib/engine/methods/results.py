@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from ..images import Segment, Segmentation, Volume
 from ..images.colors import label_colors
 from ..images.segment_size import sizes
-from ..provenance import provenance_tags
 
 OBJECT_NAME = "Object"
-
-
-def provenance(
-    method: str, settings, device: str, points: Sequence = (), outside: Sequence = (), **more: str
-) -> dict[str, str]:
-    """Segment tags of the command line's and the scripts' results: version, method, settings, seed, points (RAS mm),
-    device and what ``more`` names (image, preset, support). See :func:`provenance_tags`."""
-    changed = {name: value for name, value in settings.changed().items() if name != "seed"}
-    return provenance_tags(
-        method,
-        settings=changed or "default",
-        seed=settings.seed,
-        points=points,
-        device=device,
-        outside_points=outside,
-        **more,
-    )
 
 
 def object_segmentation(regions, choice, tags: Mapping[str, str]) -> Segmentation:
@@ -39,13 +21,15 @@ def object_segmentation(regions, choice, tags: Mapping[str, str]) -> Segmentatio
     return Segmentation([layer], [segment], regions.volume.ijk_to_ras)
 
 
-def region_segmentation(regions, count: int, choice, tags: Mapping[str, str]) -> Segmentation:
+def region_segmentation(
+    regions, count: int, choice, tags: Mapping[str, str], object_tags: Mapping[str, str]
+) -> Segmentation:
     """``count`` regions in canonical order, and the object of ``choice`` (None: none) in a layer of its own."""
     found = regions.region_segmentation(count)
     segments = [dataclasses.replace(segment, tags={**segment.tags, **tags}) for segment in found.segments]
     layers = list(found.layers)
     if choice is not None:
-        only = object_segmentation(regions, choice, tags)
+        only = object_segmentation(regions, choice, object_tags)
         segments.append(dataclasses.replace(only.segments[0], layer=len(layers), color=label_colors(count + 1)[-1]))
         layers.append(only.layers[0])
     return Segmentation(layers, segments, found.ijk_to_ras)

@@ -13,9 +13,10 @@ from ..errors import InputError
 from ..images import AXES, Extent, Segmentation, Volume
 from ..images.overlay import best_slice, draw_overlay
 from ..progress import Steps, within
+from ..provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
 from ..tasks.segment import SegmentTask
 from .object_choice import ObjectChoice
-from .results import embedded, object_segmentation, provenance, region_segmentation
+from .results import embedded, ladder, object_segmentation, region_segmentation
 from .segment import Regions, Voxel, find_regions
 
 
@@ -93,11 +94,13 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
     regions = yield from within(search, 0.0, 0.98)
     choice = yield from within(_chosen(regions, inside, outside, task), 0.98, 1.0)
     marks = [_positions(points, volume) for points in (inside, outside)]
-    method = "Segment, regions" if task.region_count else "Segment, object at points"
-    tags = provenance(method, settings, regions.device, *marks, image=volume.name, preset=task.preset)
+    asked = TaskFacts(SEGMENT, volume.name, settings, *marks, radius_mm=task.radius, preset=task.preset)
+    step = "{step} of {steps}".format(**ladder(choice)) if choice is not None else None
+    tags = provenance(asked, OutcomeFacts(regions.device, "object", step))
     notes = list(regions.notes)
     if task.region_count:
-        segmentation = region_segmentation(regions, task.region_count, choice, tags)
+        of_regions = provenance(asked, OutcomeFacts(regions.device, "region", regions=task.region_count))
+        segmentation = region_segmentation(regions, task.region_count, choice, of_regions, tags)
         found = len(segmentation.segments) - (choice is not None)
         if found < task.region_count:
             notes.append(

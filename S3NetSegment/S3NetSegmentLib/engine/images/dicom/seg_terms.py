@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .... import __version__
+from ...provenance import facts_of
 from ..segmentation import Segment
 from .elements import Elements
 
@@ -16,7 +17,6 @@ Term = tuple[str, str, str]  # value, scheme, meaning
 _TISSUE: Term = ("85756007", "SCT", "Tissue")
 _CONTEXT, _REGIONS = "Segmentation category and type - DICOM master list", "Anatomic codes - DICOM master list"
 _CATEGORY, _TYPE, _TYPE_MODIFIER, _REGION, _REGION_MODIFIER = 0x00620003, 0x0062000F, 0x00620011, 0x00082218, 0x00082220
-_TAG = "S3NetSegment."
 _WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
 _TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
@@ -30,10 +30,8 @@ def segment_description(number: int, segment: Segment, algorithm_name: str):
         return highdicom.sr.CodedConcept(*term)
 
     category, kind, modifier, region, region_modifier = terms_of(segment.terminology)
-    facts = {name.removeprefix(_TAG): text for name, text in segment.tags.items() if name.startswith(_TAG)}
-    by_itself = facts.get("Method", "").startswith("apply") or (
-        "Method" in facts and not {"Points", "Support"} & set(facts)
-    )
+    facts = facts_of(segment.tags)
+    by_itself = "Method" in facts and not {"Points", "Support"} & set(facts)
     types = highdicom.seg.SegmentAlgorithmTypeValues
     made = highdicom.seg.SegmentDescription(
         segment_number=number,

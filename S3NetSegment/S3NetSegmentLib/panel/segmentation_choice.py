@@ -1,0 +1,54 @@
+"""``SegmentationChoice``: results of one volume do not go into the segmentation of another one unawares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import slicer
+
+from ..scene.belonging import foreign_text
+
+_NOT_SEEN = object()
+
+
+class SegmentationChoice:
+    """Selects another segmentation when the user goes to another volume, and says so with ``on_change(text)``: the one last
+    used with that volume, else a new one. What the user selects afterwards stays."""
+
+    def __init__(self, on_change: Callable[[str], object]):
+        self._on_change = on_change
+        self.forget()
+
+    def forget(self) -> None:
+        """The scene closes."""
+        self._volume = self._segmentation = _NOT_SEEN
+        self._last: dict[str, str] = {}  # id of a volume -> id of the segmentation last used with it, "" for a new one
+
+    def follow(self, node) -> bool:
+        """Looks at the parameter node, which was modified; returns whether another segmentation was selected."""
+        if slicer.mrmlScene.IsImporting():
+            return False
+        volume, segmentation = node.volume, node.segmentation
+        went_on = self._volume is not _NOT_SEEN and self._volume is not volume and self._segmentation is segmentation
+        self._volume, self._segmentation = volume, segmentation
+        if volume is None:
+            return False
+        if went_on:
+            last = slicer.mrmlScene.GetNodeByID(self._last.get(volume.GetID()) or "")
+            why = foreign_text(segmentation, volume) if segmentation is not None and segmentation is not last else ""
+            if why or (segmentation is None and last is not None):
+                self._select(node, last, why)
+                return True
+        self._last[volume.GetID()] = segmentation.GetID() if segmentation is not None else ""
+        return False
+
+    def _select(self, node, segmentation, why: str) -> None:
+        before, self._segmentation = self._segmentation, segmentation
+        with slicer.util.NodeModify(node):
+            node.segmentation = segmentation
+            node.targetSegment = ""
+        if segmentation is not None:
+            text = f"{segmentation.GetName()!r} is selected again, the segmentation last used with {node.volume.GetName()!r}"
+        else:
+            text = f"{why}: results go into a new segmentation. Select {before.GetName()!r} again to go on in it"
+        self._on_change(f"{text}.")
