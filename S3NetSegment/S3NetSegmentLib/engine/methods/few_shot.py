@@ -88,7 +88,12 @@ class FewShot:
         """
         if self._drawing is None:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
-        return rising(self._propagate(self._drawing, slices, quick))
+        return self._told(rising(self._propagate(self._drawing, slices, quick)))
+
+    def _told(self, steps: Steps[FewShotAnswer]) -> Steps[FewShotAnswer]:
+        """``steps``, whose answer also says what the user should know of the intensities."""
+        answer = yield from steps
+        return dataclasses.replace(answer, notes=[*self._scale.notes, *answer.notes])
 
     def _propagate(self, drawing: Drawing, slices, quick: bool) -> Steps[FewShotAnswer]:
         depth = self.volume.size[AXES.index(drawing.axis)]
