@@ -9,12 +9,13 @@ _OFFSET = 1024.0  # of CT that is kept without a sign
 _LOWEST, _HIGHEST = -1100.0, 3200.0  # of what is measured; below lies padding, above metal
 
 
-def hounsfield_offset(values: np.ndarray, modality: str = "") -> float | None:
+def hounsfield_offset(values: np.ndarray, modality: str = "", masked: bool = False) -> float | None:
     """What must be subtracted from ``values`` so that they are Hounsfield units (0 or 1024); None if they are none.
 
     :param values: float64, sorted, without padding.
     :param modality: of DICOM, "" if unknown. Other than CT: never Hounsfield units. CT: always, if the values can be such
         units. Unknown: where the distribution has the shape of a CT's.
+    :param masked: whether there was padding of a value that is none of air or beyond.
     """
     modality = modality.strip().upper()
     if modality != "CT" and modality not in _UNKNOWN:
@@ -23,18 +24,18 @@ def hounsfield_offset(values: np.ndarray, modality: str = "") -> float | None:
         return 0.0
     if values[0] >= 0 and _looks_like_ct(values - _OFFSET, strict=True):
         return _OFFSET
-    return 0.0 if modality == "CT" and _possible(values) else None
+    return 0.0 if modality == "CT" and _possible(values, masked) else None
 
 
-def _possible(values: np.ndarray) -> bool:
+def _possible(values: np.ndarray, masked: bool) -> bool:
     """Whether values of a CT can be Hounsfield units: not a window of it (0 to 255, 0 to 1), nor raw values."""
     low, middle, high = values[[len(values) // 100, len(values) // 2, -1 - len(values) // 100]]
     if low < _LOWEST or middle > _HIGHEST or high - low < 20:
         return False
     if low < -5:
         return True
-    cut_off = np.searchsorted(values, values[0], "right") > 0.01 * len(values)  # a window, or a mask
-    return bool(middle < 300 and not cut_off)
+    cut_off = np.searchsorted(values, values[0], "right") > 0.01 * len(values)  # at the end of a window
+    return bool(middle < 300 and not cut_off and not masked)
 
 
 def _looks_like_ct(values: np.ndarray, strict: bool = False) -> bool:

@@ -22,6 +22,8 @@ CT_VALUES = (0.0, 0.12, 0.88, 1.0)
 _AIR = (-1100.0, -900.0)  # Hounsfield units: outside a scanner's circle these are what is measured there
 _SAMPLES = 2_000_000  # voxels looked at to find the scale
 _FULL_SCALES = (1.0, 255.0, 4095.0, 65535.0)  # of colours
+_APART = 0.5  # of the range of the image: padding so far away is reported
+_VERY_FAR = 3.0  # of the same: padding above
 _FINE = 1 << 10  # values so much larger than their range lose contrast as float32
 _HUGE = 1e18  # ranges beyond this, or below its inverse, are not for float32
 
@@ -111,7 +113,8 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     range_ = real_range(values, _relative(rim, sample[len(sample) // 2]), int(np.prod(volume.array.shape[:3])))
     real = sample[range_.first : range_.last]
     absolute = _relative(real, 0)
-    offset = hounsfield_offset(absolute, volume.modality)
+    masked = range_.below is not None and range_.below[2] and float(sample[range_.below[0]]) > _AIR[1]
+    offset = hounsfield_offset(absolute, volume.modality, masked)
     if offset is None:
         return _grey_scale(sample, real, range_, invalid)
     low, high = CT_KNOTS[0], CT_KNOTS[-1]
@@ -119,8 +122,8 @@ def intensity_scale(volume: Volume) -> IntensityScale:
         "ct", low, high, invalid, offset, 1.0,
         bottom=-math.inf if range_.below is None else low,
         top=math.inf if range_.above is None else float(absolute[-1] - offset),
-        padding=_padding_above(sample, range_),
-        notes=_notes(sample, range_, tuple(v + offset for v in _AIR)),
+        padding=_dark_padding(sample, range_, high - low),
+        notes=_notes(sample, range_, tuple(v + offset for v in _AIR), 0.0),
     )  # fmt: skip
 
 
@@ -144,8 +147,8 @@ def _grey_scale(sample: np.ndarray, real: np.ndarray, range_: RealRange, invalid
         "grey", low, high, invalid, offset, unit,
         bottom=low if range_.below else float(ends[0]) if bounded else -math.inf,
         top=high if range_.above else float(ends[1]) if bounded else math.inf,
-        padding=_padding_above(sample, range_),
-        notes=_notes(sample, range_, (0, 0)),
+        padding=_dark_padding(sample, range_, spread),
+        notes=_notes(sample, range_, (0, 0), _APART * spread),
     )  # fmt: skip
 
 
@@ -165,18 +168,25 @@ def _colour_scale(sample: np.ndarray, dtype: np.dtype, invalid: bool) -> Intensi
     return IntensityScale("rgb", 0.0, full, invalid, top=full)
 
 
-def _padding_above(sample: np.ndarray, range_: RealRange) -> float | int | None:
-    return sample[range_.last].item() if range_.above is not None and range_.above[2] else None
+def _dark_padding(sample: np.ndarray, range_: RealRange, spread: float) -> float | int | None:
+    """The lowest value of padding above the image, which is shown as dark as that below. Where it is not very far it could be
+    what is brightest in an image of few values, and stays bright."""
+    if range_.above is None or not range_.above[2]:
+        return None
+    lowest = sample[range_.last].item()
+    return lowest if float(lowest) - float(sample[range_.last - 1]) > _VERY_FAR * spread else None
 
 
-def _notes(sample: np.ndarray, range_: RealRange, usual: tuple[float, float]) -> tuple[str, ...]:
-    """A sentence on the padding at each end. Not on that with a ``usual`` value: the air around a patient, 0 around a mask."""
+def _notes(sample: np.ndarray, range_: RealRange, usual: tuple[float, float], apart: float) -> tuple[str, ...]:
+    """A sentence on the padding at each end. Not on what is to be expected at the low end, the air around a patient or 0
+    around a mask (between the two ``usual`` values), nor on the background of masks that is less than ``apart`` away."""
     told = []
-    for end, side in ((range_.below, "below"), (range_.above, "above")):
+    for end, side, next_ in ((range_.below, "below", range_.first), (range_.above, "above", range_.last - 1)):
         if end is None or not end[2]:
             continue
         value, share = sample[end[0]].item(), end[1] / len(sample)
-        if side == "above" or not usual[0] <= value <= usual[1]:
+        away = abs(float(value) - float(sample[next_]))
+        if away > apart and (side == "above" or not usual[0] <= value <= usual[1]):
             told.append(
                 f"{share:.0%} of the voxels have the value {value:.10g}, far {side} all others: it is taken as padding, and the "
                 "intensities are scaled without it"

@@ -13,10 +13,14 @@ import numpy as np
 _COMMON = 0.01  # of all voxels with one value: what padding has at least
 _TIED = 0.9  # of the voxels beyond the gap: so many have common values where it is padding
 _TIES = 0.0025  # of all voxels: one value counts for no more than this when the spread of the image is judged
-_FEW, _LONE, _LONE_VOXELS = 0.005, 0.03, 100  # of all voxels: extremes; in a small image 100 voxels, but not more than 3 %
+_FEW, _LONE, _LONE_VOXELS = (
+    0.005,
+    0.03,
+    100,
+)  # of all voxels: extremes; in a small image 100 voxels, but not more than 3 %
 _LEVELS = 8  # different values in the middle of an image; with fewer its spread is not known
-_FAR, _NEAR = 10.0, 0.15  # gap over the spread: padding wherever it lies; padding if it lies at the rim, too
-_BLENDED = 0.25  # of the padding: voxels that interpolation made of padding and image
+_FAR, _NEAR = 10.0, 0.05  # gap over the spread: padding wherever it lies; padding if it lies at the rim, too
+_BLENDED = 0.5  # of the padding: voxels that interpolation made of padding and image
 
 
 @dataclass(frozen=True)
@@ -77,17 +81,25 @@ def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int)
     few |= (voxels <= min(_LONE, _LONE_VOXELS / whole) * total) & (gaps > _FAR * spread)
     padding = tied & (gaps > _FAR * spread)
     inside = np.diff(levels[low : high + 1]).max()
-    for at in np.flatnonzero(tied & (gaps > max(_NEAR * spread, 3 * inside)) & ~padding):
+    for at in np.flatnonzero(tied & (gaps > max(_NEAR * spread, 1.5 * inside)) & ~padding):
         padding[at] = _at_the_rim(levels[at], voxels[at] / total, rim)
     found = np.flatnonzero(few | padding)
-    if found.size:
-        return int(found[-1]) + 1
-    # Interpolation fills the gap with few voxels of values between the padding and the image.
-    cut = int(np.searchsorted(levels, levels[low] - spread))
-    rest = int(counts[1:cut].sum())
-    if common[0] and levels[0] < levels[low] - 3 * spread and rest <= _BLENDED * counts[0]:
-        return cut
-    return None
+    apart = int(found[-1]) + 1 if found.size else 0
+    return max(apart, _blended(levels, counts, weights, rim) if common[0] else 0) or None
+
+
+def _blended(levels: np.ndarray, counts: np.ndarray, weights: np.ndarray, rim: np.ndarray) -> int:
+    """The same (0: none) where interpolation has filled the gap with few voxels of values between the padding and the image."""
+    low, high = levels[np.searchsorted(weights, np.array((0.25, 0.75)) * weights[-1])]
+    spread = 3 * (high - low)
+    cut = int(np.searchsorted(levels, low - spread))
+    between, further = (
+        counts[1:cut].sum(),
+        counts[1 : int(np.searchsorted(levels, (levels[0] + low - spread) / 2))].sum(),
+    )
+    even = 0.25 * between < further <= between <= _BLENDED * counts[0]  # of all mixtures, no tail of the image
+    far = levels[0] < low - 2 * spread and _at_the_rim(levels[0], counts[0] / counts.sum(), rim)
+    return cut if even and far else 0
 
 
 def _of_few_levels(levels: np.ndarray, counts: np.ndarray, common: np.ndarray, rim: np.ndarray) -> int | None:
