@@ -150,7 +150,7 @@ def test_another_kind_of_image_is_noticed():
     query, _ = small_organs(shift=(5, -4, 3), seed=1, inverted=True)
     answer = transferred(query, SupportVolume(support, drawn))
     assert any("little alike" in note and "draw one slice" in note for note in answer.notes)
-    as_ct = Volume((support.array.astype(np.int16) * 2 - 1000), support.ijk_to_ras, "CT")
+    as_ct = Volume((support.array.astype(np.int16) * 2 - 1000), support.ijk_to_ras, "it", "CT")
     answer = transferred(small_organs(shift=(5, -4, 3), seed=1)[0], SupportVolume(as_ct, drawn))
     assert any("is CT" in note for note in answer.notes)
 

@@ -173,7 +173,7 @@ def test_ct_is_shown_in_a_soft_tissue_window():
     rng = np.random.default_rng(0)
     array = rng.integers(-1000, 1500, (1, 32, 32)).astype(np.int16)
     array[0, 8:16, 8:16], array[0, 16:24, 8:16] = -160, 240
-    picture = draw_overlay(Volume(array, np.diag([-1.0, -1, 1, 1])), size=320)
+    picture = draw_overlay(Volume(array, np.diag([-1.0, -1, 1, 1]), modality="CT"), size=320)
     assert picture[120, 120, 0] == 0
     assert picture[200, 120, 0] == 255
 

@@ -17,9 +17,9 @@ def test_lab_of_known_colours():
     assert np.allclose(lab_from_rgb(colours), expected, atol=0.05)
 
 
-def test_hounsfield_units_are_recognised_and_keep_their_order():
+def test_hounsfield_units_keep_their_order_and_soft_tissue_gets_most_of_the_range():
     values = np.linspace(-1000, 1500, 5 * 6 * 7).reshape(5, 6, 7).round().astype(np.int16)
-    scale = intensity_scale(volume_of(values))
+    scale = intensity_scale(Volume(values, np.eye(4), modality="CT"))
     assert scale.kind == "ct"
     features = scale.apply(values)[..., 0]
     assert features.min() >= 0 and features.max() <= 1

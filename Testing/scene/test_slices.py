@@ -115,7 +115,7 @@ def test_an_oblique_plane_samples_the_volume_in_its_place(app, case):
                 assert plane.array[0, j, i] == pytest.approx(100 + ras[0] + 2 * ras[1] - 3 * ras[2], abs=1e-6)
                 checked += 1
             elif not inside:
-                assert plane.array[0, j, i] == volume.array.min()
+                assert plane.array[0, j, i] == pytest.approx(np.percentile(volume.array, 0.5))
     assert checked > 5
     # The plane is the one that the view shows, and as thick as a voxel is across it.
     to_ras = np.array([view.GetSliceToRAS().GetElement(r, c) for r in range(4) for c in range(4)]).reshape(4, 4)

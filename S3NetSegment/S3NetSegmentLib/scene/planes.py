@@ -6,7 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from ..engine import Volume
+from ..engine import InputError, Volume
+from ..engine.images.intensity import intensity_scale
 
 _LONGEST = 2048  # pixels along a side; finer sampling of a very long cut would only cost time
 
@@ -48,10 +49,11 @@ def sampled_plane(volume: Volume, plane: np.ndarray, distance: float) -> tuple[V
     valid = ((index >= -0.5) & (index < size - 0.5)).all(0)
     if not valid.any():
         return None
-    pixels = np.full((valid.size, *volume.array.shape[3:]), _minimum(volume.array), volume.array.dtype)
+    pixels = np.full((valid.size, *volume.array.shape[3:]), _darkest(volume), volume.array.dtype)
     pixels[valid] = _linear(volume.array, index[:, valid])
     shape = (1, *i.shape)
-    return Volume(pixels.reshape(*shape, *pixels.shape[1:]), matrix, volume.name), valid.reshape(shape)
+    plane = Volume(pixels.reshape(*shape, *pixels.shape[1:]), matrix, volume.name, volume.modality)
+    return plane, valid.reshape(shape)
 
 
 def _foot(volume: Volume, normal: np.ndarray, distance: float) -> np.ndarray:
@@ -88,6 +90,9 @@ def _linear(array: np.ndarray, index: np.ndarray) -> np.ndarray:
     return np.round(total).astype(array.dtype) if array.dtype.kind in "iu" else total.astype(array.dtype)
 
 
-def _minimum(array: np.ndarray):
-    lowest = array.min()
-    return np.nanmin(array) if array.dtype.kind == "f" and np.isnan(lowest) and not np.isnan(array).all() else lowest
+def _darkest(volume: Volume):
+    """A value as dark as the image gets, whatever its padding and its lone voxels are."""
+    try:
+        return intensity_scale(volume).darkest(volume.array.dtype)
+    except InputError:  # constant, or nothing finite: refused where it is used
+        return volume.array.flat[0]

@@ -9,6 +9,8 @@ from vtk.util.numpy_support import vtk_to_numpy
 from ..engine import InputError, Volume
 from .transforms import array_from_matrix, world_from_parent
 
+_MODALITY = "DICOM.Modality"  # what the DICOM module calls the attribute
+
 
 def volume_from_node(volume_node: slicer.vtkMRMLVolumeNode) -> Volume:
     """``volume_node`` as Volume in world RAS, linear parent transforms included.
@@ -45,7 +47,15 @@ def volume_from_node(volume_node: slicer.vtkMRMLVolumeNode) -> Volume:
     world = world_from_parent(volume_node) @ array_from_matrix(matrix)
     extent = image.GetExtent()
     world[:3, 3] = (world @ (*extent[::2], 1.0))[:3]  # voxel indices start at the extent, mostly 0
-    return Volume(array[..., :3] if channels == 4 else array, world, name)
+    return Volume(array[..., :3] if channels == 4 else array, world, name, _modality(volume_node))
+
+
+def _modality(volume_node: slicer.vtkMRMLVolumeNode) -> str:
+    """DICOM's modality of a volume, where Slicer keeps it: on the node, or on its item of the subject hierarchy; else ""."""
+    own = volume_node.GetAttribute(_MODALITY)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume_node.GetScene())
+    item = hierarchy.GetItemByDataNode(volume_node) if not own and hierarchy is not None else 0
+    return own or (hierarchy.GetItemAttribute(item, _MODALITY) if item else "")
 
 
 def sequence_frame(volume_node: slicer.vtkMRMLVolumeNode) -> tuple[slicer.vtkMRMLNode, int] | None:

@@ -223,11 +223,10 @@ def _intensity_steps(slices: np.ndarray, box: Box, scale: IntensityScale) -> np.
 
 
 def _grey(array: np.ndarray, scale: IntensityScale) -> np.ndarray:
-    """One intensity for each voxel: grey values as they are, the lightness of colours; float32."""
+    """One intensity for each voxel: grey values (Hounsfield units of a CT), the lightness of colours; float32."""
     if scale.kind == "rgb":
         return scale.apply(array)[..., 0]
-    values = array.astype(np.float32)
-    return np.nan_to_num(values, nan=scale.low, posinf=scale.high, neginf=scale.low) if scale.has_invalid else values
+    return scale.relative(array)
 
 
 def _shrunk(planes: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:

@@ -113,7 +113,7 @@ class SliceFeatures:
         pixels = tuple(min(_MOST_PIXELS, max(14, round(n / self.pitch))) for n in lengths)
         grid = tuple(max(1, round(n * cells / side)) for n in pixels)
         self.view = View(rows, columns, pixels, grid)
-        self._key = (digest, axis, encoder.name, encoder.digest, self.view)
+        self._key = (digest, scale, axis, encoder.name, encoder.digest, self.view)
 
     def of(self, numbers: Sequence[int]) -> Steps[torch.Tensor]:
         """Features ``[n, C, h, w]`` (float16, on the CPU) of the slices ``numbers``; those that are kept cost nothing."""

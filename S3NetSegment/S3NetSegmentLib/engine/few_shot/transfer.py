@@ -191,7 +191,8 @@ def _keeps_volumes(query: Volume, region: Extent, before: Fitted, after: Fitted)
 
 
 def _notes(support, alignment: Alignment, query_scale: IntensityScale, support_scale: IntensityScale) -> list[str]:
-    notes, names = [], {"ct": "CT", "grey": "a grey image that is no CT", "rgb": "a colour image"}
+    notes = [f"in {support.name!r}, {note}" for note in support_scale.notes]
+    names = {"ct": "CT", "grey": "a grey image that is no CT", "rgb": "a colour image"}
     if query_scale.kind != support_scale.kind:
         notes.append(
             f"{support.name!r}, in which was drawn, is {names[support_scale.kind]}, and this volume is "

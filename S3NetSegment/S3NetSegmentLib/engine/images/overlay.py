@@ -166,8 +166,7 @@ def _shown(volume: Volume, plane: np.ndarray) -> np.ndarray:
     except InputError:  # constant, or nothing finite: a flat grey
         return np.full((*plane.shape[:2], 3), 0.5, np.float32)
     low, high = _SOFT_TISSUE if scale.kind == "ct" else (scale.low, scale.high)
-    values = np.nan_to_num(plane.astype(np.float32), nan=low, posinf=high, neginf=low)
-    shown = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    shown = np.clip((scale.relative(plane) - np.float32(low)) / np.float32(high - low), 0, 1)
     return shown if volume.is_rgb else np.repeat(shown[..., None], 3, -1)
 
 

@@ -63,11 +63,13 @@ class Volume:
         rotation, flip, shear and spacing that can be inverted.
     :param name: shown to the user and used for the names of results.
     :param other_matrices: where other programs put the same voxels: what a NIfTI header tells beside ``ijk_to_ras``.
+    :param modality: DICOM's word for what made the image ("CT", "MR", "PT", ...); "" if it is not known.
     """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     name: str = "image"
+    modality: str = ""
     other_matrices: tuple[np.ndarray, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self):
@@ -118,7 +120,7 @@ class Volume:
         """The part of this volume in ``extent``, in its place in the patient; a view, not a copy."""
         matrix = self.ijk_to_ras.copy()
         matrix[:3, 3] = (self.ijk_to_ras @ (*extent.start, 1.0))[:3]
-        return Volume(self.array[extent.slices], matrix, self.name)
+        return Volume(self.array[extent.slices], matrix, self.name, self.modality)
 
     def ras_of(self, ijk) -> np.ndarray:
         """Patient position (mm, RAS) of voxel index ``ijk`` (may be fractional)."""

@@ -67,7 +67,9 @@ class ModelSegmenter:
         """
         notes = self._notes(volume)
         yield Step(0.0, "Looking at the intensities")
-        slices = self.model.layout.of(volume, intensity_scale(volume))
+        scale = intensity_scale(volume)
+        notes += scale.notes
+        slices = self.model.layout.of(volume, scale)
         labels = np.zeros(volume.array.shape[:3], np.uint8)
         sureness = np.zeros(labels.shape, np.float16) if confidence else None
         views = [slices.oriented(a) for a in (labels, sureness) if a is not None]

@@ -85,7 +85,12 @@ class FewShot:
         """
         if self._support is None:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
-        return rising(self._propagate(self._support, slices, quick))
+        return self._told(rising(self._propagate(self._support, slices, quick)))
+
+    def _told(self, steps: Steps[FewShotAnswer]) -> Steps[FewShotAnswer]:
+        """``steps``, whose answer also says what the user should know of the intensities."""
+        answer = yield from steps
+        return dataclasses.replace(answer, notes=[*self._scale.notes, *answer.notes])
 
     def _propagate(self, support: LayeredSupport, slices, quick: bool) -> Steps[FewShotAnswer]:
         axis, answers, count = support.layers[0].drawing.axis, [], len(support.layers)

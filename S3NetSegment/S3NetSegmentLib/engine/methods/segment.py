@@ -65,7 +65,9 @@ def find_regions(
                 f"the chosen part of image {volume.name!r} is constant; there is nothing to tell apart. "
                 "Choose another slice or a larger part"
             )
-        return (yield from within(_searched(volume, grid, features, settings, network_device), 0.1, 1.0))
+        found = yield from within(_searched(volume, grid, features, settings, network_device), 0.1, 1.0)
+        found.notes[:0] = scale.notes
+        return found
     except MemoryError:
         raise ResourceError(
             "the memory of this machine is not enough for this part of the image; choose fewer slices or a region of "

@@ -26,8 +26,8 @@ _REPEATED = ("temporal position", "trigger time", "frame time", "b value", "echo
 
 def read_dicom(
     path: Path, choose_frame: Callable[..., int], series: str | None = None
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """A DICOM series as voxels ``[K, J, I]`` (or RGB), 4x4 voxel-to-RAS matrix and description.
+) -> tuple[np.ndarray, np.ndarray, str, str]:
+    """A DICOM series as voxels ``[K, J, I]`` (or RGB), 4x4 voxel-to-RAS matrix, description and modality.
 
     :param path: a folder (also of a whole disc), a DICOMDIR, or any file of the wanted series in its folder.
     :param choose_frame: called with the number of frames (time points, echoes, b-values, ...) and their names, returns the
@@ -41,9 +41,9 @@ def read_dicom(
     name = chosen.description or path.name
     if chosen.slices:
         grid = _grid(chosen, path, choose_frame)
-        return voxels_on(grid), grid.ijk_to_ras, name
+        return voxels_on(grid), grid.ijk_to_ras, name, chosen.modality
     array, matrix = _unplaced_frames(chosen, path, choose_frame)
-    return array, matrix, name
+    return array, matrix, name, chosen.modality
 
 
 def read_grid(path: Path, choose_frame: Callable[..., int], series: str | None = None) -> Grid:

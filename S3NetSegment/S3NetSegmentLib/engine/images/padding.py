@@ -1,0 +1,117 @@
+"""Which values of an image belong to what it shows, and which are padding or lone extremes at the ends of its values.
+
+Padding (outside a scanner's circle, a mask or a registered field of view) is one value, or a few, on many voxels, apart from
+all others. Extremes are few voxels of any values, still further away. Neither says anything about the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_COMMON = 0.01  # of all voxels with one value: what padding has at least
+_TIED = 0.9  # of the voxels beyond the gap: so many have common values where it is padding
+_TIES = 0.0025  # of all voxels: one value counts for no more than this when the spread of the image is judged
+_FEW, _LONE, _LONE_VOXELS = (
+    0.005,
+    0.03,
+    100,
+)  # of all voxels: extremes; in a small image 100 voxels, but not more than 3 %
+_LEVELS = 8  # different values in the middle of an image; with fewer its spread is not known
+_FAR, _NEAR = 10.0, 0.05  # gap over the spread: padding wherever it lies; padding if it lies at the rim, too
+_BLENDED = 0.5  # of the padding: voxels that interpolation made of padding and image
+
+
+@dataclass(frozen=True)
+class RealRange:
+    """The values of an image without padding and extremes, which are sorted voxels ``first`` to ``last`` (excluded).
+
+    :param below, above: the commonest of the values beyond each end, as (its place among the sorted voxels, how many voxels
+        have it, whether it is padding); None if there is nothing beyond.
+    """
+
+    first: int
+    last: int
+    below: tuple[int, int, bool] | None = None
+    above: tuple[int, int, bool] | None = None
+
+
+def real_range(values: np.ndarray, rim: np.ndarray, whole: int) -> RealRange:
+    """Where the values of the image lie among ``values``.
+
+    :param values: float64, sorted, of all voxels or of a sample of them.
+    :param rim: float64, sorted, those of them at the border of the volume.
+    :param whole: how many voxels the volume has.
+    """
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+    counts = np.diff(np.r_[starts, len(values)])
+    levels = values[starts]
+    below = _beyond(levels, counts, rim, whole)
+    above = _beyond(-levels[::-1], counts[::-1], -rim[::-1], whole)
+    first = 0 if below is None else int(starts[below])
+    last = len(values) if above is None else len(values) - int(counts[::-1][:above].sum())
+    return RealRange(
+        first, last,
+        None if below is None else _commonest(starts, counts, slice(0, below)),
+        None if above is None else _commonest(starts, counts, slice(len(levels) - above, len(levels))),
+    )  # fmt: skip
+
+
+def _commonest(starts: np.ndarray, counts: np.ndarray, part: slice) -> tuple[int, int, bool]:
+    at = part.start + int(counts[part].argmax())
+    return int(starts[at]), int(counts[at]), bool(counts[at] >= _COMMON * counts.sum())
+
+
+def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int) -> int | None:
+    """How many of ``levels`` (ascending, with the number of voxels of each) are no image at the low end; None: none."""
+    if len(levels) < 3:
+        return None
+    total = int(counts.sum())
+    weights = np.cumsum(np.minimum(counts, max(1.0, _TIES * total)))
+    low, high = np.searchsorted(weights, np.array((0.1, 0.9)) * weights[-1])
+    common = counts >= _COMMON * total
+    if high - low < _LEVELS:
+        return _of_few_levels(levels, counts, common, rim)
+    spread = 1.5 * (levels[high] - levels[low])
+    gaps = np.diff(levels[: low + 1])
+    voxels = np.cumsum(counts[:low])
+    tied = np.cumsum(np.where(common, counts, 0)[:low]) >= _TIED * voxels
+    few = (voxels <= _FEW * total) & (gaps > spread)
+    few |= (voxels <= min(_LONE, _LONE_VOXELS / whole) * total) & (gaps > _FAR * spread)
+    padding = tied & (gaps > _FAR * spread)
+    inside = np.diff(levels[low : high + 1]).max()
+    for at in np.flatnonzero(tied & (gaps > max(_NEAR * spread, 1.5 * inside)) & ~padding):
+        padding[at] = _at_the_rim(levels[at], voxels[at] / total, rim)
+    found = np.flatnonzero(few | padding)
+    apart = int(found[-1]) + 1 if found.size else 0
+    return max(apart, _blended(levels, counts, weights, rim) if common[0] else 0) or None
+
+
+def _blended(levels: np.ndarray, counts: np.ndarray, weights: np.ndarray, rim: np.ndarray) -> int:
+    """The same (0: none) where interpolation has filled the gap with few voxels of values between the padding and the image."""
+    low, high = levels[np.searchsorted(weights, np.array((0.25, 0.75)) * weights[-1])]
+    spread = 3 * (high - low)
+    cut = int(np.searchsorted(levels, low - spread))
+    between, further = (
+        counts[1:cut].sum(),
+        counts[1 : int(np.searchsorted(levels, (levels[0] + low - spread) / 2))].sum(),
+    )
+    even = 0.25 * between < further <= between <= _BLENDED * counts[0]  # of all mixtures, no tail of the image
+    far = levels[0] < low - 2 * spread and _at_the_rim(levels[0], counts[0] / counts.sum(), rim)
+    return cut if even and far else 0
+
+
+def _of_few_levels(levels: np.ndarray, counts: np.ndarray, common: np.ndarray, rim: np.ndarray) -> int | None:
+    """The same for images of few values, made without noise: one value that is very far from all others."""
+    total = counts.sum()
+    far = levels[1] - levels[0] > _FAR * (levels[-1] - levels[1])
+    if far and (not common[0] or _at_the_rim(levels[0], counts[0] / total, rim)):
+        return 1
+    return None
+
+
+def _at_the_rim(value: float, share: float, rim: np.ndarray) -> bool:
+    """Whether values up to ``value`` are about as common at the border of the volume as anywhere: an object that is
+    constant, but no padding, lies inside."""
+    return bool(np.searchsorted(rim, value, "right") >= 0.5 * share * len(rim) > 0)
