@@ -79,8 +79,8 @@ def checked_path(path: str | os.PathLike) -> Path:
     return path
 
 
-def _read(path: Path, choose_frame: Callable[..., int], series: str | None) -> tuple[np.ndarray, np.ndarray, str]:
-    """Voxels, voxel-to-RAS matrix and name of what lies at ``path``, found by its content."""
+def _read(path: Path, choose_frame: Callable[..., int], series: str | None) -> tuple:
+    """Voxels, voxel-to-RAS matrix and name (and, of DICOM, the modality) of what lies at ``path``, found by its content."""
     if path.is_dir():
         return read_dicom(path, choose_frame, series)
     head = file_head(path)

@@ -62,11 +62,13 @@ class Volume:
     :param ijk_to_ras: 4x4 matrix, voxel index (i, j, k, 1) to patient millimetres (right, anterior, superior, 1). Any
         rotation, flip, shear and spacing that can be inverted.
     :param name: shown to the user and used for the names of results.
+    :param modality: "CT", "MR" and so on, as DICOM says it; None if not known.
     """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     name: str = "image"
+    modality: str | None = None
 
     def __post_init__(self):
         array = np.asarray(self.array)
@@ -116,7 +118,7 @@ class Volume:
         """The part of this volume in ``extent``, in its place in the patient; a view, not a copy."""
         matrix = self.ijk_to_ras.copy()
         matrix[:3, 3] = (self.ijk_to_ras @ (*extent.start, 1.0))[:3]
-        return Volume(self.array[extent.slices], matrix, self.name)
+        return Volume(self.array[extent.slices], matrix, self.name, self.modality)
 
     def ras_of(self, ijk) -> np.ndarray:
         """Patient position (mm, RAS) of voxel index ``ijk`` (may be fractional)."""
