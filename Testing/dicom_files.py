@@ -15,7 +15,9 @@ ENHANCED_CT, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1
 SECONDARY_CAPTURE, ULTRASOUND = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.6.1"
 SEG, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 ULTRASOUND_FRAMES, X_RAY = "1.2.840.10008.5.1.4.1.1.3.1", "1.2.840.10008.5.1.4.1.1.1.1"
-_LONG = ("OB", "OW", "SQ", "UN", "UT")
+RUN_LENGTH, JPEG, JPEG_LOSSLESS = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70"
+JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
+_LONG = ("OB", "OD", "OF", "OW", "SQ", "UN", "UT")
 _FORMS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 
 Elements = dict[int, tuple[str, object]]  # tag -> (value representation, value); a sequence is a list of Elements
@@ -63,17 +65,18 @@ def _bytes(kind: str, value, order: str) -> bytes:
         values = value if isinstance(value, list | tuple) else [value]
         return struct.pack(order + _FORMS[kind] * len(values), *values)
     if kind == "AT":
-        return struct.pack(order + "HH", value >> 16, value & 0xFFFF)
+        tags = value if isinstance(value, list) else [value]
+        return b"".join(struct.pack(order + "HH", tag >> 16, tag & 0xFFFF) for tag in tags)
     if isinstance(value, list | tuple | np.ndarray):
         value = "\\".join(v if isinstance(v, str) else f"{v:.10g}" for v in value)
     return str(value).encode("latin-1")
 
 
 def image_elements(pixels: np.ndarray, sop_class: str = CT, uid: str = "1.2.9.1", series: str = "1.2.9") -> Elements:
-    """What every image has. ``pixels``: [H, W] or [frames, H, W], 8 or 16 bit; or [H, W, 3] uint8, RGB."""
-    color = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
+    """What every image has. ``pixels``: [H, W] or [frames, H, W], whole numbers; or [H, W, 3] or [frames, H, W, 3], RGB."""
+    color = pixels.ndim > 2 and pixels.shape[-1] == 3
     bits = 8 * pixels.dtype.itemsize
-    rows, columns = pixels.shape[:2] if color else pixels.shape[-2:]
+    rows, columns = pixels.shape[-3:-1] if color else pixels.shape[-2:]
     elements: Elements = {
         0x00080016: ("UI", sop_class), 0x00080018: ("UI", uid), 0x00080060: ("CS", "OT"), 0x0020000D: ("UI", "1.2.8"),
         0x0020000E: ("UI", series), 0x00280002: ("US", 3 if color else 1),
@@ -83,7 +86,7 @@ def image_elements(pixels: np.ndarray, sop_class: str = CT, uid: str = "1.2.9.1"
     }  # fmt: skip
     if color:
         elements[0x00280006] = ("US", 0)
-    elif pixels.ndim == 3:
+    if pixels.ndim == (4 if color else 3):
         elements[0x00280008] = ("IS", str(len(pixels)))
     return elements
 
@@ -115,6 +118,33 @@ def write_dicom(
     head = encoded({0x00020000: ("UL", len(meta))})
     path.write_bytes(b"\0" * 128 + b"DICM" + head + meta + body)
     return path
+
+
+def write_compressed(path: Path, elements: Elements, frames: list[bytes], syntax: str) -> Path:
+    """One file of ``elements`` with ``frames`` as its pixel data, each in a fragment."""
+
+    def item(content: bytes) -> bytes:
+        content += b"\0" * (len(content) % 2)
+        return struct.pack("<HHI", 0xFFFE, 0xE000, len(content)) + content
+
+    write_dicom(path, {tag: value for tag, value in elements.items() if tag != 0x7FE00010}, syntax)
+    with open(path, "ab") as file:
+        file.write(struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + item(b""))
+        file.write(b"".join(map(item, frames)) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
+    return path
+
+
+def run_length(frame: np.ndarray) -> bytes:
+    """``frame`` [H, W] or [H, W, 3] in literal runs: a segment for each byte of each colour, the highest byte first (PS3.5 G)."""
+    planes = [frame] if frame.ndim == 2 else list(np.moveaxis(frame, 2, 0))
+    segments = []
+    for plane in planes:
+        in_bytes = np.ascontiguousarray(plane).view(np.uint8).reshape(*plane.shape, plane.itemsize)
+        for byte in range(plane.itemsize - 1, -1, -1):
+            runs = b"".join(bytes([len(row) - 1]) + row.tobytes() for row in in_bytes[..., byte])
+            segments.append(runs + b"\0" * (len(runs) % 2))
+    places = np.cumsum([64, *map(len, segments[:-1])])
+    return np.array([len(segments), *places, *[0] * (15 - len(segments))], "<u4").tobytes() + b"".join(segments)
 
 
 def functional_groups(position, marks: Elements | None = None, slope=None, intercept=0.0) -> Elements:

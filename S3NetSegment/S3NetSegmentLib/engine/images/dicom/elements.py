@@ -12,14 +12,15 @@ KNOWN = {
     tag: kind
     for kind, tags in {
         b"US": (0x00280002, 0x00280006, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103, 0x00186024,
-                0x00620004, 0x0062000B, 0x0062000D),
+                0x00620004, 0x0062000B, 0x0062000D, 0x0019100A, 0x00540010, 0x00540020, 0x00540030, 0x00540050, 0x00540060,
+                0x00540070, 0x00540080, 0x00540090, 0x00540100),
         b"UL": (0x00209128, 0x00209156, 0x00209157),
-        b"FD": (0x00189079, 0x00189082, 0x00189087, 0x00189089, 0x00209153, 0x0018602C, 0x0018602E),
+        b"FD": (0x00189079, 0x00189082, 0x00189087, 0x00189089, 0x00209153, 0x00651009, 0x0018602C, 0x0018602E),
         b"FL": (0x20011003,),
         b"AT": (0x00280009,),
         b"SQ": (0x52009229, 0x52009230, 0x00209111, 0x00209113, 0x00209116, 0x00289110, 0x00289145, 0x00189076, 0x00189114,
                 0x00189115, 0x00189117, 0x00189118, 0x00189226, 0x00189329, 0x00186011, 0x00620002, 0x00620003, 0x0062000A,
-                0x0062000F, 0x00620011, 0x00082218, 0x00082220),
+                0x0062000F, 0x00620011, 0x00082218, 0x00082220, 0x00651051),
     }.items()
     for tag in tags
 }  # fmt: skip
@@ -103,13 +104,14 @@ class DicomFile(Elements):
     """A file without its pixels.
 
     ``syntax``: UID of its transfer syntax; ``pixels``: where its pixel data begin and how many bytes they have (-1 where
-    they come in fragments), None without any.
+    they come in fragments), None without any. ``floats``: they are numbers with a fraction (Float Pixel Data).
     """
 
     def __init__(self, path: Path, little: bool, syntax: str):
         super().__init__(little)
         self.path, self.syntax = path, syntax
         self.pixels: tuple[int, int] | None = None
+        self.floats = False
 
     @property
     def sop_class(self) -> str:

@@ -9,8 +9,7 @@ import numpy as np
 
 from ...errors import InputError
 from ..itk_file import LPS_TO_RAS
-from .slices import Slice
-from .volumes import normal_of
+from .slices import Slice, normal_of
 
 _TILT = 0.2  # degrees: less is rounding
 _EVEN = 0.01  # of a step: slices this near their grid place lie on it

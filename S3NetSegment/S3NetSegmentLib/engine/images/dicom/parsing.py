@@ -154,6 +154,7 @@ class _Reader:
             if depth == 0 and tag in PIXELS:
                 if length != _UNDEFINED:
                     self._check(value_at + length)
+                into.floats = tag != PIXELS[-1]
                 into.pixels = (value_at, -1 if length == _UNDEFINED else length)
                 return value_at
             if length == _UNDEFINED or kind == b"SQ":

@@ -14,20 +14,29 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ImageWarning, InputError
-from ..itk_file import read_itk
+from .decoding import check_decodable
+from .frames import VECTORS
 from .grid import Grid, grid_of, stacked
-from .pixels import IMAGE_IO, check_decodable, voxels_on
+from .pixels import voxels_on
 from .series import Series, chosen_series, is_directory_file, series_of
-from .slices import ImageFile, Slice
-from .volumes import SAME_PLACE, check_one_grid, normal_of, volumes_of
+from .slices import ImageFile, Slice, normal_of
+from .volumes import SAME_PLACE, check_one_grid, places_of, volumes_of
 
-_REPEATED = ("temporal position", "trigger time", "frame time", "b value", "echo time")  # marks of images of one place
+_REPEATED = (
+    "temporal position",
+    "trigger time",
+    "frame time",
+    "frame",
+    "b value",
+    "echo time",
+    *VECTORS.values(),
+)  # marks of images of one place
 
 
 def read_dicom(
     path: Path, choose_frame: Callable[..., int], series: str | None = None
 ) -> tuple[np.ndarray, np.ndarray, str, str]:
-    """A DICOM series as voxels ``[K, J, I]`` (or RGB), 4x4 voxel-to-RAS matrix, description and modality.
+    """A DICOM series as voxels ``[K, J, I]`` (or RGB), 4x4 voxel-to-RAS matrix, description and modality ("CT", "MR", ...).
 
     :param path: a folder (also of a whole disc), a DICOMDIR, or any file of the wanted series in its folder.
     :param choose_frame: called with the number of frames (time points, echoes, b-values, ...) and their names, returns the
@@ -39,18 +48,19 @@ def read_dicom(
     """
     chosen = _chosen(path, series)
     name = chosen.description or path.name
-    if chosen.slices:
-        grid = _grid(chosen, path, choose_frame)
-        return voxels_on(grid), grid.ijk_to_ras, name, chosen.modality
-    array, matrix = _unplaced_frames(chosen, path, choose_frame)
-    return array, matrix, name, chosen.modality
+    grid = _grid(chosen, path, choose_frame)
+    return voxels_on(grid), grid.ijk_to_ras, name, chosen.modality
 
 
 def read_grid(path: Path, choose_frame: Callable[..., int], series: str | None = None) -> Grid:
     """The slices that :func:`read_dicom` reads and where they lie, without their voxels. Raises as it."""
     chosen = _chosen(path, series)
-    if not chosen.slices:
+    if any(file.stacked for file in chosen.files):
         raise InputError(f"the frames of {str(path)!r} do not state where they lie; choose .seg.nrrd")
+    if any(s.tile is not None for s in chosen.slices):
+        raise InputError(
+            f"the slices of {str(path)!r} are tiled into pictures, and a DICOM SEG cannot refer to a part of one; choose .seg.nrrd"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # said when the image was read
         return _grid(chosen, path, choose_frame)
@@ -67,32 +77,32 @@ def _chosen(path: Path, wanted: str | None) -> Series:
     else:
         series, found = series_of(path)
     tiled = next((file for file in series.files if file.tiled), None)
-    if tiled is not None:
+    if tiled is not None and not _placed_one_by_one(series):
         raise InputError(f"DICOM file {str(tiled.path)!r} holds pictures that are tiled from {tiled.tiled}")
+    stacks = sum(file.stacked for file in series.files)
+    if stacks and len(series.files) > 1:
+        beside = "" if stacks == len(series.files) else f" beside {len(series.files) - stacks} others"
+        raise InputError(
+            f"the DICOM series in {str(path)!r} has {stacks} files of several frames each{beside}; give one of them"
+        )
     if found.damaged:
         names = ", ".join(found.damaged[:4]) + (", ..." if len(found.damaged) > 4 else "")
         _warn(path, f"{len(found.damaged)} DICOM files are cut off or damaged and were left out: {names}")
+    if found.left_out:
+        _warn(path, f"left out beside the series: {', '.join(found.left_out)}")
     return series
 
 
-def _unplaced_frames(series: Series, path: Path, choose_frame: Callable[..., int]) -> tuple[np.ndarray, np.ndarray]:
-    """A file of several frames that does not place them: a stack, or a film of which one frame is read."""
-    if len(series.files) > 1:
-        raise InputError(
-            f"the DICOM series in {str(path)!r} has {len(series.files)} files of several frames each; give one of them"
-        )
-    (file,) = series.files
-    check_decodable(file.path, file.syntax)
-    if file.cine:
-        frame = choose_frame(file.frames, ())
-        array, matrix = read_itk(file.path, lambda count: 0, IMAGE_IO)
-        array = array[frame : frame + 1]
-    else:
-        array, matrix = read_itk(file.path, choose_frame, IMAGE_IO)
-    if np.allclose(np.linalg.norm(matrix[:3, :2], axis=0), 1):  # what GDCM takes where it finds no spacing
-        matrix[:3, :2] *= file.spacing
-        _note_facts([file], lambda text: _warn(path, text))
-    return array, matrix
+def _placed_one_by_one(series: Series) -> bool:
+    """Whether files that are called tiled, and say nothing else of tiles, are single slices: each has a place of its own, at least
+    half a slice from the next. (The places of true tiles differ by what the head moved between two pictures.)"""
+    slices = series.slices
+    if not all(file.only_called_tiled or not file.tiled for file in series.files) or len(slices) < 2:
+        return False
+    if any(s.position is None or not s.fits(slices[0]) for s in slices):
+        return False
+    along = np.array([place[0].position for place in places_of(slices)]) @ normal_of(slices)
+    return len(along) > 1 and float(np.diff(along).min()) >= 0.5 * min(s.thickness for s in slices)
 
 
 def _grid(series: Series, path: Path, choose_frame: Callable[..., int]) -> Grid:
@@ -143,7 +153,7 @@ def _placed(slices: list[Slice], warn: Callable[[str], None]) -> list[Slice]:
         return slices
     placed = [s for s in slices if s.position is not None]
     if placed and len(placed) < len(slices):
-        names = ", ".join(s.path.name for s in slices if s.position is None)[:80]
+        names = ", ".join(_name_of(s) for s in slices if s.position is None)[:80]
         warn(
             f"{len(slices) - len(placed)} of {len(slices)} slices do not state where they lie and were left out: {names}"
         )
@@ -160,6 +170,15 @@ def _placed(slices: list[Slice], warn: Callable[[str], None]) -> list[Slice]:
     return [replace(s, position=None) for s in slices]
 
 
+def _name_of(s: Slice) -> str:
+    """The file, and the frame in it if it holds several."""
+    return (
+        s.path.name
+        if s.number != s.frame or not s.instance.endswith(f" {s.frame}")
+        else f"frame {s.frame} of {s.path.name}"
+    )
+
+
 def _apart(slices: list[Slice]) -> bool:
     positions = np.array([s.position for s in slices])
     return float(np.ptp(positions, axis=0).max()) >= SAME_PLACE
@@ -173,7 +192,9 @@ def _note_facts(files: list[ImageFile], warn: Callable[[str], None]) -> None:
         )
     if any(f.detector_spacing for f in files):
         warn("the pixel size is that at the detector; objects are smaller by the magnification")
-    if len(files) > 1 and any("orientation" in f.unknown for f in files):
+    for note in dict.fromkeys(note for f in files for note in f.notes):
+        warn(note)
+    if sum(len(f.slices) for f in files) > 1 and any("orientation" in f.unknown for f in files):
         warn("the files do not state the orientation of their slices, which are taken as axial")
 
 

@@ -17,12 +17,14 @@ from ...errors import ImageWarning, InputError, ResourceError
 from ..colors import label_colors
 from ..itk_file import LPS_TO_RAS
 from ..segmentation import Segment, Segmentation
+from .decoding import decoded
 from .elements import DicomFile, Elements
+from .headers import image_file
+from .kinds import SEG_CLASSES
 from .parsing import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, NotDicom, read_elements, stored_bytes
-from .pixels import decoded
 from .seg_terms import srgb, terminology_of
 from .series import dicom_files
-from .slices import SEG_CLASSES, Slice, image_file
+from .slices import Slice
 
 _SEGMENTS, _NUMBER, _LABEL, _COLOR = 0x00620002, 0x00620004, 0x00620005, 0x0062000D
 _IDENTIFICATION, _REFERENCED = 0x0062000A, 0x0062000B
@@ -103,8 +105,13 @@ def _frames(elements: DicomFile) -> list[_Frame]:
     if elements.pixels is None:
         raise DamagedDicom("it has no pixels")
     places = image_file(elements).slices
-    if any(s.position is None for s in places) or not places or not all(places[0].fits(s) for s in places):
-        raise DamagedDicom("its frames do not state where they lie, or do not lie in parallel")
+    if all(s.position is None for s in places):
+        raise InputError(
+            f"DICOM SEG {str(elements.path)!r} is the segmentation of a 2D picture, or of another image without places: its frames "
+            "do not state where they lie; save it on the picture as .seg.nrrd or as a label map (PNG), e.g. with Slicer"
+        )
+    if any(s.position is None for s in places) or not all(places[0].fits(s) for s in places):
+        raise DamagedDicom("its frames do not all state where they lie, or do not lie in parallel")
     shared = elements.item(_SHARED)
 
     def number(own: Elements) -> int:
@@ -112,6 +119,8 @@ def _frames(elements: DicomFile) -> list[_Frame]:
         return int(group.item(_IDENTIFICATION).number(_REFERENCED) or 0)
 
     groups = elements.items(_PER_FRAME)[: len(places)]
+    if len(groups) < len(places):
+        raise DamagedDicom(f"it describes {len(groups)} of its {len(places)} frames")
     return [_Frame(place, number(own)) for place, own in zip(places, groups, strict=True)]
 
 

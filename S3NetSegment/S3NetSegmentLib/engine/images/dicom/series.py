@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import InputError
 from ..files import file_head
 from ..header_claims import check_size
 from .elements import DicomFile
+from .headers import image_file
+from .kinds import DIRECTORY, IMAGE, kind_of, way_out
 from .parsing import DEFLATED, DamagedDicom, NotDicom, looks_like_dicom, read_elements
-from .slices import DIRECTORY_CLASS, ImageFile, Slice, image_file, kind_of
+from .slices import ImageFile, Slice
+from .volumes import facing, named_marks
 
 _MOST_FILES = 200_000
 
@@ -49,29 +52,39 @@ class Series:
 
     @property
     def count(self) -> int:
-        """Slices, or frames of files that do not place them."""
-        return sum(file.frames for file in self.files)
+        """How many slices."""
+        return sum(len(file.slices) for file in self.files)
 
     @property
     def slices(self) -> list[Slice]:
         return [s for file in self.files for s in file.slices]
 
-    def told(self) -> str:
-        """The series in a line."""
+    @property
+    def is_pictures(self) -> bool:
+        """Whether all its files are screenshots or scans of documents."""
+        return all(file.picture for file in self.files)
+
+    def told(self, more: str = "") -> str:
+        """The series in a line; ``more``: what is added about its slices."""
         number = "without number" if self.number is None else f"number {self.number}"
+        slices = "1 slice" if self.count == 1 else f"{self.count} slices"
         return (
-            f"{number} {self.description or 'without description'!r} ({self.modality or 'unknown modality'}, {self.count} "
-            f"slices, e.g. {self.files[0].path.name})"
+            f"{number} {self.description or 'without description'!r} ({self.modality or 'unknown modality'}, {slices}{more}, "
+            f"e.g. {self.files[0].path.name})"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What lies in a folder: image series, names of damaged files, and the kinds of the other DICOM objects."""
+    """What lies in a folder: image series, names of damaged files, and the kinds of the other DICOM objects.
+
+    :param left_out: what lies in a study beside the series that was chosen, in words.
+    """
 
     series: tuple[Series, ...]
     damaged: tuple[str, ...]
     others: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def is_dicom(path: Path, head: bytes) -> bool:
@@ -89,25 +102,31 @@ def is_dicom(path: Path, head: bytes) -> bool:
 def is_directory_file(path: Path) -> bool:
     """Whether ``path`` is a DICOMDIR, the table of contents of a disc."""
     try:
-        return path.name.upper().startswith("DICOMDIR") or read_elements(path).sop_class == DIRECTORY_CLASS
+        return path.name.upper().startswith("DICOMDIR") or kind_of(read_elements(path)) == DIRECTORY
     except (NotDicom, DamagedDicom, OSError):
         return False
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """The files that a folder stands for: those directly in it if one of them is DICOM, else all below it (a disc).
+    """The files that a folder stands for: those directly in it if one of them is an image of a scanner, else all below it (a disc,
+    or a study with a report, a screenshot or a damaged file beside the folders of its series).
 
     :raises InputError: the folder cannot be opened, or holds far too many files.
     """
     direct = list(_listed(folder, False))
-    if any(_begins_as_dicom(path) and not is_directory_file(path) for path in direct):
+    if any(_is_scanned(path) for path in direct):
         return direct
     return list(_listed(folder, True))
 
 
 def find_series(folder: Path) -> Found:
     """The series of the files that ``folder`` stands for, by number and description. Raises as :func:`dicom_files`."""
-    return _found(dicom_files(folder))
+    paths = dicom_files(folder)
+    found = _found(paths)
+    if all(path.parent == folder for path in paths):
+        return found
+    kinds = Counter(found.others).most_common()
+    return replace(found, left_out=tuple(f"{n} x {kind}" for kind, n in kinds))
 
 
 def series_of(path: Path) -> tuple[Series, Found]:
@@ -118,15 +137,15 @@ def series_of(path: Path) -> tuple[Series, Found]:
     try:
         elements = read_elements(path)
         kind = kind_of(elements)
-        if kind == "image":
+        if kind == IMAGE:
             _check_pixels(elements)
+            own = image_file(elements)
     except NotDicom:
         raise InputError(f"{str(path)!r} is no DICOM file; choose a file of an image series") from None
     except DamagedDicom as error:
         raise InputError(f"DICOM file {str(path)!r} holds no image or is cut off: {error}; export it again") from None
-    if kind != "image":
-        raise InputError(f"DICOM file {str(path)!r} holds no image but a {kind}; choose a file of an image series")
-    own = image_file(elements)
+    if kind != IMAGE:
+        raise InputError(f"DICOM file {str(path)!r} holds no image but a {kind}; {way_out(kind)}")
     if own.frames > 1:
         return Series((own,)), Found((), (), ())
     found = _found(list(_listed(path.parent, False)))
@@ -145,9 +164,14 @@ def chosen_series(folder: Path, wanted: str | None) -> tuple[Series, Found]:
     if not found.series:
         raise InputError(nothing_found(folder, found))
     shown = repr(str(folder))
-    listed = "; ".join(series.told() for series in found.series[:12])
+    listed = "; ".join(_told_apart(found.series)[:12])
     listed += f"; and {len(found.series) - 12} more" if len(found.series) > 12 else ""
     if wanted is None:
+        pictures = [series for series in found.series if series.is_pictures]
+        if len(pictures) == len(found.series) - 1:
+            (only,) = (series for series in found.series if not series.is_pictures)
+            texts = tuple(f"screenshots or scans: {series.told()}" for series in pictures)
+            return only, replace(found, left_out=(*found.left_out, *texts))
         if len(found.series) > 1:
             raise InputError(
                 f"folder {shown} holds {len(found.series)} DICOM series: {listed}. Choose one with --series NUMBER (or its "
@@ -163,6 +187,19 @@ def chosen_series(folder: Path, wanted: str | None) -> tuple[Series, Found]:
     raise InputError(
         f"series is {wanted!r}, but folder {shown} holds {listed}; give a number, UID or description of these"
     )
+
+
+def _told_apart(series: Sequence[Series]) -> list[str]:
+    """A line for each series; those of one number and description with what else distinguishes them."""
+    named = Counter((s.number, s.description, s.modality, s.count) for s in series)
+    lines = []
+    for s in series:
+        first = s.files[0].slices[0]
+        same = named[s.number, s.description, s.modality, s.count] > 1
+        marks = named_marks(first) if same else ""
+        more = f" of {first.size[0]} x {first.size[1]} pixels, {facing([first])}{marks}"
+        lines.append(s.told(more) + (f" UID {s.uid}" if same and s.uid else ""))
+    return lines
 
 
 def matching_series(series: tuple[Series, ...], wanted: str) -> list[Series]:
@@ -184,11 +221,13 @@ def _found(paths: list[Path]) -> Found:
         try:
             elements = read_elements(path)
             kind = kind_of(elements)
-            if kind == "image":
+            if kind == IMAGE:
                 _check_pixels(elements)
                 file = image_file(elements)
                 series.setdefault(file.series, []).append(file)
-            elif "DICOMDIR" not in kind:
+            elif not (
+                kind == DIRECTORY and path.name.upper().startswith("DICOMDIR")
+            ):  # a table of contents lacks nothing
                 others.append(kind)
         except NotDicom:
             continue
@@ -247,21 +286,30 @@ def _refuse(error: OSError) -> None:
     raise error
 
 
-def _begins_as_dicom(path: Path) -> bool:
+def _is_scanned(path: Path) -> bool:
+    """Whether ``path`` is an image, and no screenshot."""
     try:
-        return looks_like_dicom(file_head(path))
-    except InputError:
+        if not looks_like_dicom(file_head(path)):
+            return False
+        elements = read_elements(path)
+        return kind_of(elements) == IMAGE and not image_file(elements).picture
+    except (InputError, NotDicom, DamagedDicom, OSError):
         return False
 
 
 def nothing_found(folder: Path, found: Found) -> str:
     """What to say of a folder without image series."""
-    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     what = "holds no DICOM images"
     if found.others:
         counts = ", ".join(f"{n} x {kind}" for kind, n in Counter(found.others).most_common(4))
         what += f", only other DICOM objects ({counts})"
     if found.damaged:
         what += f"; {len(found.damaged)} DICOM files are cut off or damaged ({', '.join(found.damaged[:3])}): copy them again"
-    hint = f" (looked in its folders too: {', '.join(inside[:8])})" if inside else ""
-    return f"folder {str(folder)!r} {what}{hint}; choose the folder of a series, or give an image file"
+    if len(set(found.others)) == 1 and not found.damaged:
+        return f"folder {str(folder)!r} {what}{_looked(folder)}; {way_out(found.others[0])}"
+    return f"folder {str(folder)!r} {what}{_looked(folder)}; choose the folder of a series, or give an image file"
+
+
+def _looked(folder: Path) -> str:
+    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return f" (looked in its folders too: {', '.join(inside[:8])})" if inside else ""

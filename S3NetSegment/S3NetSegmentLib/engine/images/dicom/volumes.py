@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import InputError
-from .slices import Slice
+from .slices import Slice, normal_of
 
 SAME_PLACE = 1e-2  # mm: slices nearer than this lie in one place
 _UNEVEN = 0.05  # of the usual step
@@ -68,11 +68,6 @@ def places_of(slices: list[Slice]) -> list[list[Slice]]:
     return [sorted(place, key=_age) for place in places]
 
 
-def normal_of(slices: list[Slice]) -> np.ndarray:
-    """The direction across the slices, LPS."""
-    return np.cross(slices[0].axes[:, 0], slices[0].axes[:, 1])
-
-
 def check_one_grid(slices: list[Slice], shown: str) -> list[Slice]:
     """``slices`` if all are of one size and orientation.
 
@@ -89,7 +84,7 @@ def check_one_grid(slices: list[Slice], shown: str) -> list[Slice]:
         return slices
     kinds.sort(key=len, reverse=True)
     listed = "; ".join(
-        f"{len(k)} of {k[0].size[0]} x {k[0].size[1]} pixels across {_facing(k)}, e.g. {k[0].path.parent.name}/{k[0].path.name}"
+        f"{len(k)} of {k[0].size[0]} x {k[0].size[1]} pixels across {facing(k)}, e.g. {k[0].path.parent.name}/{k[0].path.name}"
         for k in kinds[:6]
     )
     listed += f"; and {len(kinds) - 6} more" if len(kinds) > 6 else ""
@@ -100,10 +95,16 @@ def check_one_grid(slices: list[Slice], shown: str) -> list[Slice]:
     )
 
 
-def _facing(slices: list[Slice]) -> str:
+def facing(slices: list[Slice]) -> str:
+    """Which way the slices lie: "axial", "oblique coronal" and so on."""
     normal = np.abs(normal_of(slices))
     name = ("sagittal", "coronal", "axial")[int(normal.argmax())]
     return name if normal.max() > 0.99 else f"oblique {name}"
+
+
+def named_marks(s: Slice) -> str:
+    """What the slice says of time, echo, b-value and the like, in words after a comma; "" for nothing."""
+    return "".join(f", {_named(name, value)}" for name, value in s.marks.items() if name in _SEPARATING and value != "")
 
 
 def _split(volume: SliceVolume, name: str) -> list[SliceVolume]:

@@ -1,0 +1,186 @@
+"""The pixels of a DICOM file, decoded: by GDCM (in SimpleITK), or by pydicom for the pixel formats that GDCM gets wrong.
+
+Both were compared on every format that they read (``Testing/engine/test_images_dicom_formats.py``). GDCM scrambles run-length
+encoded colours of more than 8 bits, whole numbers of 32 bits, and single bits in odd sizes; and it goes by the colours that the header claims, where the
+compressed picture knows better.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ...errors import ImageWarning, InputError
+from ..itk_file import quiet
+from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, is_transformed, jpeg_colors
+from .elements import DicomFile
+from .headers import first_rescale
+from .parsing import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, NotDicom, read_elements
+
+_GDCM = "GDCMImageIO"
+_RUN_LENGTH = "1.2.840.10008.1.2.5"
+_PLAIN = (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, _RUN_LENGTH)  # what pydicom decodes without another package
+# Transfer syntaxes (PS3.6 A) that are not decoded at all.
+_UNDECODED = {
+    "1.2.840.10008.1.2.4.100": "MPEG2 video", "1.2.840.10008.1.2.4.101": "MPEG2 video",
+    "1.2.840.10008.1.2.4.102": "MPEG-4 video", "1.2.840.10008.1.2.4.103": "MPEG-4 video",
+    "1.2.840.10008.1.2.4.104": "MPEG-4 video", "1.2.840.10008.1.2.4.105": "MPEG-4 video",
+    "1.2.840.10008.1.2.4.106": "MPEG-4 video", "1.2.840.10008.1.2.4.107": "HEVC video",
+    "1.2.840.10008.1.2.4.108": "HEVC video", "1.2.840.10008.1.2.4.110": "JPEG XL", "1.2.840.10008.1.2.4.111": "JPEG XL",
+    "1.2.840.10008.1.2.4.112": "JPEG XL", "1.2.840.10008.1.2.4.201": "High-Throughput JPEG 2000",
+    "1.2.840.10008.1.2.4.202": "High-Throughput JPEG 2000", "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
+    "1.2.840.10008.1.2.4.94": "JPIP (pixels on a server)", "1.2.840.10008.1.2.4.95": "JPIP (pixels on a server)",
+}  # fmt: skip
+_WAY = "export it uncompressed or as JPEG 2000 (most archives offer that), or convert it with a DICOM tool"
+
+
+def check_decodable(path: Path, syntax: str) -> None:
+    """Refuses pixels in an encoding that cannot be decoded, with its name and the way out."""
+    if syntax in _UNDECODED:
+        raise InputError(
+            f"DICOM file {str(path)!r} has its pixels as {_UNDECODED[syntax]} ({syntax}), which cannot be decoded here; {_WAY}"
+        )
+
+
+def decoded(path: Path) -> np.ndarray:
+    """All frames of a file, ``[frame, row, column(, color)]``, rescaled as its first frame asks for; colours are RGB, and bright is
+    high.
+
+    :raises InputError: they cannot be decoded, or only wrongly.
+    """
+    try:
+        elements = read_elements(path)
+    except (NotDicom, DamagedDicom, OSError):
+        raise _undecodable(path, "") from None
+    check_decodable(path, elements.syntax)
+    if _gdcm_is_wrong(elements):
+        return _by_pydicom(elements)
+    stated = elements.text(0x00280004).upper()
+    true = _true_colors(elements, stated)
+    if true == stated:
+        return _by_gdcm(path, elements.syntax)
+    import pydicom
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, of values that break rules
+        dataset = pydicom.dcmread(path)
+        dataset.PhotometricInterpretation = true
+        corrected = Path(folder, "corrected.dcm")
+        dataset.save_as(corrected)
+        return _by_gdcm(corrected, elements.syntax, path)
+
+
+def _gdcm_is_wrong(elements: DicomFile) -> bool:
+    """Whether GDCM decodes pixels of this format wrongly, or not at all though they are sound."""
+    allocated, stored, samples = (int(elements.number(tag) or 0) for tag in (0x00280100, 0x00280101, 0x00280002))
+    if elements.floats or allocated >= 32:
+        return True
+    if elements.syntax in _PLAIN:
+        colors = elements.text(0x00280004)
+        signed = elements.number(0x00280103) == 1
+        if allocated == 1 or (colors == "MONOCHROME1" and signed and stored < allocated):
+            return True
+        if elements.syntax == _RUN_LENGTH and samples > 1:
+            return allocated > 8 or colors.startswith(("YBR_FULL_422", "YBR_PARTIAL"))
+    planes, frames = elements.number(0x00280006) == 1, elements.number(0x00280008) or 1
+    return elements.syntax in JPEG_LS and samples > 1 and planes and frames > 1
+
+
+def _true_colors(elements: DicomFile, stated: str) -> str:
+    """The photometric interpretation that the compressed picture has, whatever is ``stated``. What cannot be told is warned of."""
+    if elements.number(0x00280002) != 3:
+        return stated
+    if elements.syntax in JPEG:
+        colors = jpeg_colors(first_picture(elements))
+        if colors == "YBR" and stated == "RGB" and elements.syntax not in JPEG_LOSSY:
+            _warn(elements, "its header says RGB, its lossless JPEG says YCbCr; RGB is taken")
+        elif colors == "YBR":
+            return stated if stated in ("YBR_FULL", "YBR_FULL_422") else "YBR_FULL_422"
+        elif colors == "RGB":
+            return "RGB"
+    if elements.syntax in JPEG_2000:
+        transformed = is_transformed(first_picture(elements))
+        if transformed and stated.startswith(("YBR_FULL", "YBR_PARTIAL")):
+            return "RGB"  # what its decoder gives
+        if transformed is False and stated in ("YBR_RCT", "YBR_ICT"):
+            _warn(
+                elements, f"its header says {stated}, its JPEG 2000 has no transformed colours; they are taken as RGB"
+            )
+    return stated
+
+
+def _warn(elements: DicomFile, text: str) -> None:
+    warnings.warn(f"{str(elements.path)!r}: {text}; check that they are right", ImageWarning, stacklevel=5)
+
+
+def _by_gdcm(path: Path, syntax: str, shown: Path | None = None) -> np.ndarray:
+    try:
+        with quiet():
+            image = sitk.ReadImage(os.fspath(path), imageIO=_GDCM)
+    except RuntimeError:
+        raise _undecodable(shown or path, syntax) from None
+    array = sitk.GetArrayFromImage(image)
+    if array.dtype == np.float64:  # rescaled whole numbers, which need no more
+        array = array.astype(np.float32)
+    return array if image.GetDimension() > 2 else array[None]
+
+
+def _by_pydicom(elements: DicomFile) -> np.ndarray:
+    """As :func:`decoded`, for what GDCM gets wrong."""
+    import pydicom
+
+    bits, frames = int(elements.number(0x00280100) or 0), max(int(elements.number(0x00280008) or 1), 1)
+    if elements.syntax not in _PLAIN and (bits > 16 or elements.syntax not in JPEG_LS):
+        raise InputError(
+            f"DICOM file {str(elements.path)!r} has pixels of {bits} bits in a compression that no decoder here reads rightly "
+            f"({elements.syntax}); {_WAY}"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values that break rules
+            dataset = pydicom.dcmread(elements.path, force=True)
+            array = dataset.pixel_array
+    except MemoryError:
+        raise
+    except Exception as error:  # pydicom's handlers raise what they like
+        if elements.syntax not in _PLAIN:
+            raise InputError(
+                f"DICOM file {str(elements.path)!r} has colours as planes in JPEG-LS, which needs pylibjpeg and pylibjpeg-libjpeg; "
+                f"'pip install' these, or {_WAY}"
+            ) from None
+        raise _undecodable(elements.path, elements.syntax) from error
+    color = elements.number(0x00280002) == 3
+    array = array.reshape(-1, *array.shape[-3 if color else -2 :])[:frames]
+    return _rescaled(_stored_bits(array, elements), elements)
+
+
+def _stored_bits(array: np.ndarray, elements: DicomFile) -> np.ndarray:
+    """``array`` without what lies in the unused upper bits, and bright is high."""
+    allocated, stored = (int(elements.number(tag) or 0) for tag in (0x00280100, 0x00280101))
+    if array.dtype.kind == "f":
+        return array
+    unused = allocated - stored if 0 < stored <= allocated else 0
+    if unused:
+        array = array << unused >> unused  # keeps the sign
+    if elements.text(0x00280004) == "MONOCHROME1":
+        array = ~array if array.dtype.kind == "i" else (array.dtype.type(2 ** (allocated - unused) - 1) - array)
+    return array
+
+
+def _rescaled(array: np.ndarray, elements: DicomFile) -> np.ndarray:
+    slope, intercept = first_rescale(elements)
+    if (slope, intercept) == (1.0, 0.0):
+        return array.astype(np.float32) if array.dtype == np.float64 else array
+    return (array * slope + intercept).astype(np.float32)
+
+
+def _undecodable(path: Path, syntax: str) -> InputError:
+    kind = f" (transfer syntax {syntax})" if syntax else ""
+    return InputError(
+        f"DICOM file {str(path)!r} cannot be decoded: it is damaged or of an unusual kind{kind}; copy or export it again"
+    )

@@ -1,0 +1,123 @@
+"""Pictures that are tiled from the slices of a volume: Siemens' mosaics and United Imaging's grids (VFRAME).
+
+The tiles are read as slices where the header says how many there are, which way they go and how far apart they are;
+otherwise the file is refused: as one large slice it would be wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .elements import DicomFile, Elements
+from .slices import Slice, axes_of, distance_of, normal_of, position_of
+from .vendors import private_tag, siemens_csa
+
+_WORDS = ("MOSAIC", "VFRAME", "GRID")  # in Image Type
+_MOST_TILES = 4096
+_WAY = "convert it to NIfTI, e.g. with dcm2niix"
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The slices of a file: the whole picture, or its tiles.
+
+    :param refused: why its tiles cannot be taken apart, in words; "" if they were, or if there are none.
+    :param only_called: only a word says that there are tiles.
+    :param notes: what was assumed.
+    """
+
+    slices: tuple[Slice, ...]
+    refused: str = ""
+    only_called: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def tiles_of(elements: DicomFile, kinds: Sequence[str], whole: Slice) -> Tiles:
+    """The slices in the one frame of a file, which ``whole`` describes. ``kinds``: the words of its Image Type."""
+    called = next((word for word in _WORDS if word in kinds[2:]), "")
+    uih = elements.items(private_tag(elements, 0x0065, "Image Private Header", 0x51))
+    csa = siemens_csa(elements, "NumberOfImagesInMosaic", "SliceNormalVector")
+    siemens = elements.number(private_tag(elements, 0x0019, "SIEMENS MR HEADER", 0x0A))
+    siemens = siemens or next(iter(csa.get("NumberOfImagesInMosaic", ())), None)
+    if len(uih) > 1:
+        return _grid(elements, whole, uih)
+    if siemens is not None and siemens > 1:
+        return _mosaic(elements, whole, int(siemens), csa.get("SliceNormalVector", []))
+    if siemens == 1 or not called:
+        return Tiles((whole,))
+    kind = "a Siemens mosaic" if called == "MOSAIC" else f"called {called}"
+    return Tiles((whole,), f"slices ({kind}), and does not say how many and where they lie; {_WAY}", True)
+
+
+def _grid(elements: DicomFile, whole: Slice, frames: Sequence[Elements]) -> Tiles:
+    """United Imaging's grid: as many columns as the square root of the number of slices, and as many rows as these fill; each
+    slice has an item with its place."""
+    stated = elements.number(private_tag(elements, 0x0065, "Image Private Header", 0x50))
+    positions = [position_of(item.numbers(0x00200032)) for item in frames]
+    count, columns = len(frames), math.ceil(math.sqrt(len(frames)))
+    refused = f"{count} slices (a grid of United Imaging)"
+    if stated is not None and int(stated) != count:
+        return Tiles((whole,), f"{int(stated)} slices (a grid of United Imaging), but places {count}; {_WAY}")
+    if any(p is None for p in positions):
+        return Tiles((whole,), f"{refused}, and does not say where each lies; {_WAY}")
+    tiles = _taken_apart(whole, count, columns, -(-count // columns))
+    if not tiles:
+        return Tiles(
+            (whole,), f"{refused}, which its {whole.size[0]} x {whole.size[1]} pixels cannot be divided into; {_WAY}"
+        )
+    axes = [axes_of(item.numbers(0x00200037)) for item in frames]
+    found = [
+        replace(t, position=p, axes=t.axes if a is None else a) for t, p, a in zip(tiles, positions, axes, strict=True)
+    ]
+    return Tiles(tuple(found))
+
+
+def _mosaic(elements: DicomFile, whole: Slice, count: int, normal: Sequence[float]) -> Tiles:
+    """Siemens' mosaic: a square of tiles, the last of which may be empty. Its place is that of a single slice of the size of the
+    whole picture about the same centre; the slices follow each other along the normal that the CSA header states."""
+    kind = f"{count} slices (a Siemens mosaic)"
+    step, notes = distance_of(elements.number(0x00180088)), ()
+    across = normal_of([whole])
+    along = float(across @ normal) if len(normal) == 3 else 0.0
+    if whole.position is None or abs(abs(along) - 1) > 0.05:
+        return Tiles((whole,), f"{kind}, and does not say which way they follow each other; {_WAY}")
+    if step is None:
+        step = distance_of(elements.number(0x00180050))
+        notes = (f"the distance of the slices is not stated; their thickness, {step:g} mm, is taken",) if step else ()
+    if step is None:
+        return Tiles((whole,), f"{kind}, and does not say how far they lie apart; {_WAY}")
+    side = math.ceil(math.sqrt(count))
+    tiles = _taken_apart(whole, count, side, side)
+    if not tiles:
+        return Tiles(
+            (whole,), f"{kind}, which its {whole.size[0]} x {whole.size[1]} pixels cannot be divided into; {_WAY}"
+        )
+    beside = (np.array(whole.size) - tiles[0].size) / 2 * whole.spacing  # mm along columns and rows
+    first = whole.position + whole.axes @ beside
+    return Tiles(
+        tuple(
+            replace(t, position=first + n * step * math.copysign(1, along) * across, thickness=step)
+            for n, t in enumerate(tiles)
+        ),
+        notes=notes,
+    )
+
+
+def _taken_apart(whole: Slice, count: int, columns: int, rows: int) -> list[Slice]:
+    """``count`` tiles row by row, each still in the place of ``whole``; [] if its pixels cannot be divided."""
+    if count > _MOST_TILES or whole.size[0] % columns or whole.size[1] % rows:
+        return []
+    size = whole.size[0] // columns, whole.size[1] // rows
+    if 0 in size:
+        return []
+    return [
+        replace(
+            whole, size=size, tile=(n // columns * size[1], n % columns * size[0]), instance=f"{whole.instance} {n}",
+            order=(*whole.order, n),
+        )
+        for n in range(count)
+    ]  # fmt: skip
