@@ -181,7 +181,7 @@ def test_an_update_that_fails_leaves_the_environment_in_use(own, tmp_path, monke
 def test_an_environment_of_an_earlier_version_is_updated_and_not_made_anew(own):
     folder, made = own
     prepare()
-    earlier = {"state": "ready", "installed": ["another digest"], "python": "3.11.7"}
+    earlier = {"state": "ready", "installed": ["0" * 64], "python": "3.11.7"}
     (folder / environment.MARKER).write_text(json.dumps(earlier))
     prepare()
     assert made == ["create", "install", "install"]

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..file_lock import FileLock
@@ -184,7 +185,7 @@ def make(folder: Path, files: tuple[Path, ...], quiet: bool) -> None:
             "with PIP_NO_INDEX=1 PIP_FIND_LINKS=wheels. Disk full: name a folder on another disk in S3NET_VENV. No package "
             f"for Python {sys.version_info[0]}.{sys.version_info[1]}: start with 3.11 or 3.12 (64 bit)"
         )
-    _note(folder, [*map(_digest, files)])
+    _note(folder, map(_digest, files))
 
 
 def has_nvidia_driver() -> bool:
@@ -224,25 +225,21 @@ def _variables() -> dict[str, str]:
 
 
 def _is_ready(folder: Path, files: tuple[Path, ...]) -> bool:
-    return set(map(_digest, files)) <= set(_installed(folder)) and python_in(folder).exists()
+    return set(map(_digest, files)) <= _installed(folder) and python_in(folder).exists()
 
 
 def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _installed(folder: Path) -> list[str]:
-    """Digests of the requirement files whose packages are in ``folder``; [] if it is not complete."""
-    try:
-        return list(json.loads((folder / MARKER).read_text(encoding="utf-8"))["installed"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
+def _installed(folder: Path) -> set[str]:
+    """Digests of the requirement files whose packages are in ``folder``; none if it is not complete."""
+    marker = folder / MARKER
+    return set(re.findall("[0-9a-f]{64}", marker.read_text("utf-8", "replace"))) if marker.is_file() else set()
 
 
-def _note(folder: Path, installed: list[str]) -> None:
-    temporary = folder / f"{MARKER}.new"
-    temporary.write_text(json.dumps({"installed": installed}), encoding="utf-8")
-    temporary.replace(folder / MARKER)
+def _note(folder: Path, installed: Iterable[str]) -> None:
+    (folder / MARKER).write_text(json.dumps({"installed": sorted(installed)}), encoding="utf-8")
 
 
 def _say(text: str, quiet: bool) -> None:
