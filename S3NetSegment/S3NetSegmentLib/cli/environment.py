@@ -47,9 +47,7 @@ def enter(script: str, arguments: list[str], requirements: tuple[Path, ...] = (R
     if not lacks:
         return
     if os.environ.get(REENTERED):
-        raise EnvironmentProblem(
-            f"the environment {sys.prefix} is not complete ({lacks}); delete that folder, start again"
-        )
+        raise EnvironmentProblem(f"the environment {sys.prefix} is not complete ({lacks}); delete that folder")
     if Path(sys.executable).name.lower().startswith(("pythonslicer", "python-real")):
         raise EnvironmentProblem(
             f"this is Slicer's Python and it lacks something ({lacks}). Install torch in Slicer with the PyTorch extension and "
@@ -79,27 +77,24 @@ def shortcomings(requirements: tuple[Path, ...] = (RUNTIME,)) -> list[str]:
     """
     lacks = []
     for file in requirements:
-        alternatives: dict[str, list] = {}
-        for name, sign, version in re.findall(r"(?m)^([\w.-]+)\s*(?:(>=|==)\s*([\d.]+))?", file.read_text("utf-8")):
-            alternatives.setdefault(name, []).append((sign, version))
-        for name, versions in alternatives.items():
+        lines = re.findall(r"(?m)^([\w.-]+)\s*((?:>=|==)\s*[\d.]+)?", file.read_text("utf-8"))
+        for name in dict(lines):
             try:
                 present = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
-                spec = importlib.util.find_spec(name.partition(".")[0])  # a package that Slicer built has no metadata
+                spec = importlib.util.find_spec(name)  # a package that Slicer built has no metadata
                 if spec is None or spec.origin is None:  # no origin: a folder of that name, not a package
                     lacks.append(f"{name} is missing")
                 continue
-            if not any(_fits(present, sign, version) for sign, version in versions):
-                lacks.append(f"{name} is {present}, not {' or '.join(map(''.join, versions))}")
+            wanted = [rule for other, rule in lines if other == name]
+            if not any(_fits(present, rule) for rule in wanted):
+                lacks.append(f"{name} is {present}, not {' or '.join(wanted)}")
     return lacks
 
 
-def _fits(present: str, sign: str, wanted: str) -> bool:
-    if sign == "==":
-        return present.partition("+")[0] == wanted  # 2.13.0+cpu is 2.13.0
-    numbers = [[int(part) for part in re.findall(r"\d+", text)[:3]] for text in (present, wanted)]
-    return numbers[0] >= numbers[1]
+def _fits(present: str, rule: str) -> bool:
+    here, wanted = ([int(n) for n in re.findall(r"\d+", text.partition("+")[0])[:3]] for text in (present, rule))
+    return here == wanted if rule.startswith("==") else here >= wanted  # 2.13.0+cpu is 2.13.0
 
 
 def own_folder() -> Path:
@@ -137,9 +132,7 @@ def prepare(requirements: tuple[Path, ...], quiet: bool = False) -> Path:
     files = tuple(dict.fromkeys((RUNTIME, *requirements)))
     if not _is_ready(folder, files):
         if is_foreign(folder):
-            raise EnvironmentProblem(
-                f"{folder} holds something that s3net did not make; name another folder in S3NET_VENV"
-            )
+            raise EnvironmentProblem(f"s3net did not make what is in {folder}; name another folder in S3NET_VENV")
         lock = FileLock(folder / LOCK)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -150,9 +143,8 @@ def prepare(requirements: tuple[Path, ...], quiet: bool = False) -> Path:
             if not _is_ready(folder, files):  # another start may have finished it meanwhile
                 make(folder, files, quiet)
         except OSError as error:
-            raise EnvironmentProblem(
-                f"the environment {folder} cannot be made: {error}; make room there or name another folder in S3NET_VENV"
-            ) from None
+            remedy = "make room there or name another folder in S3NET_VENV"
+            raise EnvironmentProblem(f"the environment {folder} cannot be made: {error}; {remedy}") from None
         finally:
             lock.give_back()
     return python_in(folder)
@@ -168,14 +160,12 @@ def make(folder: Path, files: tuple[Path, ...], quiet: bool) -> None:
     else:
         size = "0.3 GB, with PyTorch for CPUs since there is no NVIDIA driver" if without_cuda else "up to 3 GB"
         _say(f"first use: making an environment in {folder}, once (downloads {size})", quiet)
+        before = set()
         create(folder)
     if without_cuda:
         options = ["--no-deps", "--index-url", CPU_INDEX, "--timeout", "5", "--retries", "0", "torch"]
         if not install(python, [*options, *(text for file in files for text in ("-c", str(file)))], quiet):
-            _say(
-                "no harm done: PyTorch's index for CPUs had nothing for us; taking the default one, which may download 3 GB",
-                quiet,
-            )
+            _say("no harm done: PyTorch's index for CPUs gave nothing; the default one may download 3 GB", quiet)
     lists = [text for file in files for text in ("-r", str(file))]
     if not install(python, lists, quiet):
         _note(folder, before)  # pip changes nothing when it fails, so what was complete still is
@@ -206,18 +196,9 @@ def create(folder: Path) -> None:
 
 def install(python: Path, options: list[str], quiet: bool) -> bool:
     """Runs ``pip install`` with its own progress on stderr; whether it succeeded. Only wheels, so nothing is compiled."""
-    command = [
-        str(python),
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--only-binary",
-        ":all:",
-    ]
-    command += [*["--quiet"] * quiet, *options]
-    return subprocess.run(command, env=_variables() | {"PIP_USER": "0"}, stdout=2, check=False).returncode == 0
+    command = [str(python), "-m", "pip", "install", *["--quiet"] * quiet, *options]
+    own = {"PIP_ONLY_BINARY": ":all:", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_USER": "0"}
+    return subprocess.run(command, env=_variables() | own, stdout=2, check=False).returncode == 0
 
 
 def _variables() -> dict[str, str]:
