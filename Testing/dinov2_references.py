@@ -10,13 +10,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+_testing = Path(__file__).resolve().parent
+sys.path[:0] = [str(_testing), str(_testing.parent / "S3NetSegment")]
+
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "S3NetSegment"))
+    from script_environment import enter_environment
 
-import numpy as np
-import torch
+    enter_environment()
 
-from S3NetSegmentLib.engine.nets import vit
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from S3NetSegmentLib.engine.nets import vit  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Architecture
 
 FILE = Path(__file__).with_name("engine") / "dinov2_references.npz"

@@ -19,6 +19,8 @@ FOLDERS = (
 )
 DOCUMENTS = sorted(file for folder in FOLDERS for file in folder.glob("*.md"))
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]*src=\"([^\"]+)\"")
+PACKAGE = REPOSITORY / "S3NetSegment" / "S3NetSegmentLib"
+MODULE_FILE = re.compile(r"(?<![\w/])((?:engine|scene|panel|cli)/[\w/]+\.(?:py|npz))")  # as developers' pages name them
 SCRIPT = re.compile(r"\b((?:Testing|S3NetSegment|Resources)/[\w./-]*\w)")
 
 
@@ -59,9 +61,10 @@ def test_every_link_and_picture_leads_somewhere(file):
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
 def test_every_file_of_the_repository_that_is_named_exists(file):
-    named = {name.rstrip(".") for name in SCRIPT.findall(file.read_text(encoding="utf-8"))}
-    made_by_us = {"Testing/artifacts"}
-    assert [name for name in sorted(named - made_by_us) if not (REPOSITORY / name).exists()] == []
+    text = file.read_text(encoding="utf-8")
+    named = {REPOSITORY / name for name in SCRIPT.findall(text)} - {REPOSITORY / "Testing" / "artifacts"}
+    named |= {PACKAGE / name for name in MODULE_FILE.findall(text)}
+    assert [str(path.relative_to(REPOSITORY)) for path in sorted(named) if not path.exists()] == []
 
 
 def test_the_check_itself_sees_a_broken_link_a_broken_anchor_and_a_missing_picture(tmp_path):

@@ -63,9 +63,9 @@ def bare_start(script: str, *arguments: str, folder: Path) -> subprocess.Complet
     (stand_in / "bin" / "python").chmod(0o755)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
-        "from S3NetSegmentLib.cli import environment, installing; "
+        "from S3NetSegmentLib.cli import environment; "
         "files = [environment.RUNTIME, Path(sys.argv[2])]; "
-        "installing.write_marker(Path(sys.argv[3]), 'ready', [environment.digest(f) for f in files])"
+        "environment._note(Path(sys.argv[3]), [environment._digest(f) for f in files])"
     )
     requirements = TESTING / "requirements.txt"
     subprocess.run([sys.executable, "-c", code, str(MODULE), str(requirements), str(stand_in)], check=True)

@@ -178,10 +178,20 @@ def test_an_update_that_fails_leaves_the_environment_in_use(own, tmp_path, monke
     assert made == ["create", "install"] and is_complete(folder)
 
 
+def test_a_failure_after_the_python_was_gone_leaves_nothing_that_counts_as_complete(own, monkeypatch):
+    folder, _ = own
+    prepare()
+    environment.python_in(folder).unlink()
+    monkeypatch.setattr(environment, "install", lambda *_: False)
+    with pytest.raises(EnvironmentProblem):
+        prepare()
+    assert environment.python_in(folder).exists() and not is_complete(folder)
+
+
 def test_an_environment_of_an_earlier_version_is_updated_and_not_made_anew(own):
     folder, made = own
     prepare()
-    earlier = {"state": "ready", "installed": ["another digest"], "python": "3.11.7"}
+    earlier = {"state": "ready", "installed": ["0" * 64], "python": "3.11.7"}
     (folder / environment.MARKER).write_text(json.dumps(earlier))
     prepare()
     assert made == ["create", "install", "install"]
@@ -244,7 +254,7 @@ def test_without_an_nvidia_driver_torch_comes_from_the_cpu_index_if_that_can_be_
     assert second == ["-r", str(environment.RUNTIME)]
     said = capsys.readouterr().err
     assert "0.3 GB, with PyTorch for CPUs" in said
-    assert ("taking the default one" in said) == (not reachable)
+    assert ("the default one may download 3 GB" in said) == (not reachable)
     assert is_complete(own[0])
 
 

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..file_lock import FileLock
@@ -48,9 +49,7 @@ def enter(script: str, arguments: list[str], requirements: tuple[Path, ...] = (R
     if not lacks:
         return
     if os.environ.get(REENTERED):
-        raise EnvironmentProblem(
-            f"the environment {sys.prefix} is not complete ({lacks}); delete that folder, start again"
-        )
+        raise EnvironmentProblem(f"the environment {sys.prefix} is not complete ({lacks}); delete that folder")
     if in_slicer():
         raise EnvironmentProblem(
             f"this is Slicer's Python and it lacks something ({lacks}). Install torch in Slicer with the PyTorch extension and "
@@ -85,30 +84,26 @@ def shortcomings(requirements: tuple[Path, ...] = (RUNTIME,)) -> list[str]:
     """
     lacks = []
     for file in requirements:
-        alternatives: dict[str, list] = {}
-        for name, sign, version in re.findall(r"(?m)^([\w.-]+)\s*(?:(>=|==)\s*([\d.]+))?", file.read_text("utf-8")):
-            if not (file == RUNTIME and name in LATE_IN_SLICER and in_slicer()):
-                alternatives.setdefault(name, []).append((sign, version))
-        for name, versions in alternatives.items():
+        lines = re.findall(r"(?m)^([\w.-]+)\s*((?:>=|==)\s*[\d.]+)?", file.read_text("utf-8"))
+        for name in dict(lines):
+            if file == RUNTIME and name in LATE_IN_SLICER and in_slicer():
+                continue
             try:
                 present = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
-                spec = importlib.util.find_spec(
-                    _IMPORT_NAMES.get(name, name.partition(".")[0])
-                )  # a package that Slicer built has no metadata
+                spec = importlib.util.find_spec(_IMPORT_NAMES.get(name, name))  # Slicer's own builds have no metadata
                 if spec is None or spec.origin is None:  # no origin: a folder of that name, not a package
                     lacks.append(f"{name} is missing")
                 continue
-            if not any(_fits(present, sign, version) for sign, version in versions):
-                lacks.append(f"{name} is {present}, not {' or '.join(map(''.join, versions))}")
+            wanted = [rule for other, rule in lines if other == name]
+            if not any(_fits(present, rule) for rule in wanted):
+                lacks.append(f"{name} is {present}, not {' or '.join(wanted)}")
     return lacks
 
 
-def _fits(present: str, sign: str, wanted: str) -> bool:
-    if sign == "==":
-        return present.partition("+")[0] == wanted  # 2.13.0+cpu is 2.13.0
-    numbers = [[int(part) for part in re.findall(r"\d+", text)[:3]] for text in (present, wanted)]
-    return numbers[0] >= numbers[1]
+def _fits(present: str, rule: str) -> bool:
+    here, wanted = ([int(n) for n in re.findall(r"\d+", text.partition("+")[0])[:3]] for text in (present, rule))
+    return here == wanted if rule.startswith("==") else here >= wanted  # 2.13.0+cpu is 2.13.0
 
 
 def own_folder() -> Path:
@@ -146,9 +141,7 @@ def prepare(requirements: tuple[Path, ...], quiet: bool = False) -> Path:
     files = tuple(dict.fromkeys((RUNTIME, *requirements)))
     if not _is_ready(folder, files):
         if is_foreign(folder):
-            raise EnvironmentProblem(
-                f"{folder} holds something that s3net did not make; name another folder in S3NET_VENV"
-            )
+            raise EnvironmentProblem(f"s3net did not make what is in {folder}; name another folder in S3NET_VENV")
         lock = FileLock(folder / LOCK)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -159,9 +152,8 @@ def prepare(requirements: tuple[Path, ...], quiet: bool = False) -> Path:
             if not _is_ready(folder, files):  # another start may have finished it meanwhile
                 make(folder, files, quiet)
         except OSError as error:
-            raise EnvironmentProblem(
-                f"the environment {folder} cannot be made: {error}; make room there or name another folder in S3NET_VENV"
-            ) from None
+            remedy = "make room there or name another folder in S3NET_VENV"
+            raise EnvironmentProblem(f"the environment {folder} cannot be made: {error}; {remedy}") from None
         finally:
             lock.give_back()
     return python_in(folder)
@@ -177,14 +169,12 @@ def make(folder: Path, files: tuple[Path, ...], quiet: bool) -> None:
     else:
         size = "0.3 GB, with PyTorch for CPUs since there is no NVIDIA driver" if without_cuda else "up to 3 GB"
         _say(f"first use: making an environment in {folder}, once (downloads {size})", quiet)
+        before = set()
         create(folder)
     if without_cuda:
         options = ["--no-deps", "--index-url", CPU_INDEX, "--timeout", "5", "--retries", "0", "torch"]
         if not install(python, [*options, *(text for file in files for text in ("-c", str(file)))], quiet):
-            _say(
-                "no harm done: PyTorch's index for CPUs had nothing for us; taking the default one, which may download 3 GB",
-                quiet,
-            )
+            _say("no harm done: PyTorch's index for CPUs gave nothing; the default one may download 3 GB", quiet)
     lists = [text for file in files for text in ("-r", str(file))]
     if not install(python, lists, quiet):
         _note(folder, before)  # pip changes nothing when it fails, so what was complete still is
@@ -194,7 +184,7 @@ def make(folder: Path, files: tuple[Path, ...], quiet: bool) -> None:
             "with PIP_NO_INDEX=1 PIP_FIND_LINKS=wheels. Disk full: name a folder on another disk in S3NET_VENV. No package "
             f"for Python {sys.version_info[0]}.{sys.version_info[1]}: start with 3.11 or 3.12 (64 bit)"
         )
-    _note(folder, [*map(_digest, files)])
+    _note(folder, map(_digest, files))
 
 
 def has_nvidia_driver() -> bool:
@@ -215,18 +205,9 @@ def create(folder: Path) -> None:
 
 def install(python: Path, options: list[str], quiet: bool) -> bool:
     """Runs ``pip install`` with its own progress on stderr; whether it succeeded. Only wheels, so nothing is compiled."""
-    command = [
-        str(python),
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--only-binary",
-        ":all:",
-    ]
-    command += [*["--quiet"] * quiet, *options]
-    return subprocess.run(command, env=_variables() | {"PIP_USER": "0"}, stdout=2, check=False).returncode == 0
+    command = [str(python), "-m", "pip", "install", *["--quiet"] * quiet, *options]
+    own = {"PIP_ONLY_BINARY": ":all:", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_USER": "0"}
+    return subprocess.run(command, env=_variables() | own, stdout=2, check=False).returncode == 0
 
 
 def _variables() -> dict[str, str]:
@@ -234,25 +215,21 @@ def _variables() -> dict[str, str]:
 
 
 def _is_ready(folder: Path, files: tuple[Path, ...]) -> bool:
-    return set(map(_digest, files)) <= set(_installed(folder)) and python_in(folder).exists()
+    return set(map(_digest, files)) <= _installed(folder) and python_in(folder).exists()
 
 
 def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _installed(folder: Path) -> list[str]:
-    """Digests of the requirement files whose packages are in ``folder``; [] if it is not complete."""
-    try:
-        return list(json.loads((folder / MARKER).read_text(encoding="utf-8"))["installed"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
+def _installed(folder: Path) -> set[str]:
+    """Digests of the requirement files whose packages are in ``folder``; none if it is not complete."""
+    marker = folder / MARKER
+    return set(re.findall("[0-9a-f]{64}", marker.read_text("utf-8", "replace"))) if marker.is_file() else set()
 
 
-def _note(folder: Path, installed: list[str]) -> None:
-    temporary = folder / f"{MARKER}.new"
-    temporary.write_text(json.dumps({"installed": installed}), encoding="utf-8")
-    temporary.replace(folder / MARKER)
+def _note(folder: Path, installed: Iterable[str]) -> None:
+    (folder / MARKER).write_text(json.dumps({"installed": sorted(installed)}), encoding="utf-8")
 
 
 def _say(text: str, quiet: bool) -> None:
