@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from S3NetSegmentLib.engine.nets import vit  # noqa: E402
-from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Architecture
+from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Architecture  # noqa: E402
 
 FILE = Path(__file__).with_name("engine") / "dinov2_references.npz"
 EVERY = 61  # values between two that are kept; prime, so that all columns of all parts of the image are met

@@ -282,7 +282,7 @@ def test_an_environment_that_lacks_something_is_not_entered_again_and_again(tmp_
 def wheel(folder, name, version):
     """An empty package as a wheel."""
     files = {
-        f"{environment.IMPORT_NAMES.get(name.lower(), name)}.py": f"__version__ = {version!r}\n",
+        f"{environment._IMPORT_NAMES.get(name, name)}.py": f"__version__ = {version!r}\n",
         f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
@@ -303,7 +303,7 @@ def test_two_first_starts_without_packages_make_one_environment_from_a_folder_of
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     versions = {"numpy": "2.4.6", "scipy": "1.17.1", "SimpleITK": "2.5.7", "torch": "2.13.0"}
-    for name, version in (versions | {"tifffile": "2026.3.3", "pillow": "13.0.0"}).items():
+    for name, version in (versions | {"tifffile": "2026.3.3", "pillow": "13.0.0", "pydicom": "3.0.2"}).items():
         wheel(wheels, name, version)
     script = tmp_path / "probe.py"
     script.write_text(

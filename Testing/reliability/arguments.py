@@ -43,7 +43,7 @@ _SHORT = {
     "pretrain": ["--preset", "tiny", "--steps", "1", "--set", "batch=2", "--set", "slice_side=32"],
     "demo": ["-o", "text.txt"],
 }
-_OUTPUTS = ("output", "confidence", "overlay")
+_OUTPUTS = ("output", "confidence", "overlay", "explain")
 
 
 def run(count: int, seed: int) -> list[str]:
@@ -228,13 +228,14 @@ def _usual(command: str, action: argparse.Action) -> tuple[str, ...]:
 
 def _named_outputs(arguments: list[str]) -> list[str]:
     """Every text that could be the name of an output."""
-    options = ("-o", "--output", "--confidence", "--overlay")
+    options = ("-o", "--output", "--confidence", "--overlay", "--explain")
     found = [b for a, b in itertools.pairwise(arguments) if a in options]
     found += [a.partition("=")[2] for a in arguments if a.partition("=")[0] in options]
     found += [a[2:] for a in arguments if a.startswith("-o") and len(a) > 2]
     if arguments[0] == "weights":
         found.append("weights")  # the folder of the store
-    return [name for name in found if name]
+    found = [name for name in found if name]
+    return found + [str(Path(name).with_suffix(".csv")) for name in found if Path(name).name]  # the table of --explain
 
 
 # -- the folder in which all happens

@@ -79,6 +79,8 @@ def _flush_c_streams() -> None:
 
 def _sink():
     try:
+        if hasattr(os, "memfd_create"):
+            return open(os.memfd_create("itk"), "w+b")  # in memory: reading an image writes nowhere
         return tempfile.TemporaryFile()
     except OSError:  # no room for it
         return open(os.devnull, "w+b")
