@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 
 from .. import __version__
@@ -81,6 +82,8 @@ def _report(arguments, model, volume, segmentation, answer, notes: list[str], se
     from ..engine.methods.results import described
 
     segments = described(segmentation)
+    for note in notes:  # also with --quiet: an answer that is in doubt is never given in silence
+        print(f"s3net: note: {note}", file=sys.stderr, flush=True)
     if arguments.json:
         facts = {
             "command": "apply", "version": __version__, "model": model.summary(),
@@ -94,7 +97,5 @@ def _report(arguments, model, volume, segmentation, answer, notes: list[str], se
         width = max(len(s["name"]) for s in segments)
         for segment in segments:
             print(f"  {segment['name']:<{width}} {segment['volume_ml']:>10,.2f} ml")
-        for note in notes:
-            print(f"note: {note}")
         for path in outputs_of(arguments).values():
             print(f"wrote {shown_path(path)}")

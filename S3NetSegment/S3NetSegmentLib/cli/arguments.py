@@ -132,7 +132,9 @@ def device(text: str) -> str:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Options that every command has."""
     group = parser.add_argument_group("output on the terminal")
-    group.add_argument("--quiet", "-q", action="store_true", help="no progress, only errors (and --json)")
+    group.add_argument(
+        "--quiet", "-q", action="store_true", help="no progress and no report, only errors and warnings (and --json)"
+    )
     group.add_argument("--json", action="store_true", help="summary on standard output as JSON, for programs")
     group.add_argument("--debug", action="store_true", help="show where an error arose (also with S3NET_DEBUG=1)")
 

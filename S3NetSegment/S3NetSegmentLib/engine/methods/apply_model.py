@@ -18,6 +18,7 @@ from ..images.intensity import intensity_scale
 from ..nets.unet import ByLayers, finished
 from ..progress import Step, Steps, T, drain
 from ..provenance import provenance_tags
+from ..training.likeness import look_of
 from ..training.model_file import Model
 from ..training.slice_layout import VolumeSlices, is_made_in_slices, plane_of
 from ..weights.store import file_digest
@@ -68,8 +69,9 @@ class ModelSegmenter:
         notes = self._notes(volume)
         yield Step(0.0, "Looking at the intensities")
         scale = intensity_scale(volume)
-        notes += scale.notes
         slices = self.model.layout.of(volume, scale)
+        unlike = None if self.model.looks is None else self.model.looks.warning(look_of(slices, scale))
+        notes += [*([unlike] if unlike else ()), *scale.notes]
         labels = np.zeros(volume.array.shape[:3], np.uint8)
         sureness = np.zeros(labels.shape, np.float16) if confidence else None
         views = [slices.oriented(a) for a in (labels, sureness) if a is not None]
@@ -91,6 +93,8 @@ class ModelSegmenter:
             for view, part in zip(views, found, strict=False):
                 view[first : first + len(part)] = part
             first += len(found[0])
+        if not labels.any():
+            notes.append("nothing was found: the model takes all of this image for background")
         return ModelAnswer(labels, sureness, tuple(notes), fallback.device.type)
 
     @torch.inference_mode()
