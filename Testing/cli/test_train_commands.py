@@ -73,6 +73,8 @@ def test_finetune_makes_a_model_with_log_curves_and_pictures(run):
     content = torch.load(folder / "model.pt", weights_only=True)
     assert [c["name"] for c in content["classes"]] == ["Ring", "Core"]
     assert (len(content["training_cases"]), content["provenance"]["labelled_cases"]) == (6, 3)
+    looks = content["looks"]
+    assert looks["images"] == 6 and looks["kinds"] == {"grey": 6} and looks["pixel"] == [1, 1]
     assert b"case0" not in (folder / "model.pt").read_bytes()  # a model that is given away names no patient
 
 
@@ -96,6 +98,18 @@ def test_apply_writes_segments_with_the_names_and_colours_of_the_model(run, tmp_
     summary = json.loads(done.stdout)
     assert summary["model"]["provenance"]["preset"] == "tiny" and summary["segments"][1]["voxels"] == core.sum()
     assert read_image(tmp_path / "new.png").is_rgb
+
+
+def test_apply_warns_of_an_image_unlike_those_of_the_training_also_when_it_is_quiet(run, tmp_path):
+    volume, _ = phantom(9)
+    write_image(type(volume)(volume.array, np.diag((4.0, 4, 4, 1))), tmp_path / "coarse.nii.gz")
+    for quiet in ((), ("-q",), ("--json",)):
+        done = succeeded(
+            s3net_here("apply", run[0] / "model.pt", tmp_path / "coarse.nii.gz", "-o", tmp_path / "x.nrrd", *quiet)
+        )
+        assert "s3net: note: this image is unlike the 6 images that the model was trained on" in done.stderr
+        assert "its pixels are 4 mm wide, theirs 1" in done.stderr
+    assert "unlike" in " ".join(json.loads(done.stdout)["notes"])
 
 
 def test_evaluate_reports_on_the_test_cases_and_refuses_those_that_were_trained_on(run, cohort, tmp_path):

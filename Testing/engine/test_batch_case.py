@@ -31,6 +31,7 @@ from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
 from S3NetSegmentLib.engine.tasks.few_shot import FewShotTask
 from S3NetSegmentLib.engine.tasks.segment import SegmentTask
 from S3NetSegmentLib.engine.training.label_classes import LabelClass
+from S3NetSegmentLib.engine.training.likeness import ImageLook, TrainingLook
 from S3NetSegmentLib.engine.training.model_file import Model, save_model
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 
@@ -99,7 +100,12 @@ def test_a_model_is_applied_and_a_changed_model_makes_its_cases_unfinished(tmp_p
     assert [s["name"] for s in record["segments"]] == ["Ring", "Core"]
     found = read_segmentation(tmp_path / "out" / "ball.seg.nrrd")
     assert found.layers[0].shape == (12, 30, 32) and found.segments[0].tags["S3NetSegment.Model"] == "model.pt"
+    assert not any("unlike" in note for note in record["notes"])
     assert not make_plan([case], tmp_path / "out", resume=True).todo
+    cord = ImageLook("grey", 0.3, 1.0, 60.0, 40.0, (0, 0.1, 0.2, 0.3, 0.5))
+    save_model(small_model(looks=TrainingLook.of([cord])), tmp_path / "model.pt")
+    (note,) = [n for n in run_case(case, tmp_path / "out", "cpu")["notes"] if "unlike" in n]
+    assert "unlike the image that the model was trained on: its pixels are" in note
     save_model(small_model(validation={"score": 0.5}), tmp_path / "model.pt")
     assert reason(case, tmp_path / "out") == "an input has changed"
     (tmp_path / "model.pt").write_bytes(b"no model")

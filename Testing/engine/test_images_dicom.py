@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from image_files import random_matrix, read_warned, relative_error, write_dicom_series, write_raw_dicom
 
 from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.reading import read_image
 
 
@@ -36,6 +37,15 @@ def test_an_oblique_series_in_shuffled_files_is_put_in_order(tmp_path, array, se
     assert relative_error(volume.ijk_to_ras, matrix) < 1e-5
     assert volume.name == "T2 axial"
     assert texts == []
+
+
+@pytest.mark.parametrize("modality, kind", [("CT", "ct"), ("MR", "grey"), ("PT", "grey")])
+def test_the_modality_of_the_series_decides_whether_values_are_hounsfield_units(tmp_path, array, modality, kind):
+    soft = (array % 200 - 100).astype(np.int16)  # no air, no bone: its distribution alone would not tell
+    write_dicom_series(tmp_path / "s", soft, right_handed(1), modality=modality)
+    volume = read_image(tmp_path / "s")
+    assert volume.modality == volume.cropped(volume.extent).modality == modality
+    assert intensity_scale(volume).kind == kind
 
 
 def test_one_file_stands_for_its_own_series(tmp_path, array):

@@ -124,8 +124,8 @@ def test_extremes_beside_padding_at_both_ends_give_the_same_features():
 
 
 def test_padding_blended_with_the_image_by_resampling_is_left_out():
-    array, _there = padded(mr(), -3024, 0.2)
-    blended = (array[:, :, 1:] + array[:, :, :-1]) / 2
+    array, _ = padded(mr(), -3024, 0.2)
+    blended = 0.7 * array[:, :, 1:] + 0.3 * array[:, :, :-1]
     scale = intensity_scale(volume_of(blended))
     assert scale.low > 200 and "-3024" in " ".join(scale.notes)
 
@@ -277,3 +277,28 @@ def test_a_lone_value_between_the_sampled_voxels_is_no_constant_image():
     array = np.zeros((150, 150, 150), np.uint8)
     array[1, 1, 1] = 1
     assert intensity_scale(volume_of(array)).high == 1
+
+
+@pytest.mark.parametrize("value", [-32768, -3024, -2000, 4095, 65535])
+@pytest.mark.parametrize("lone", [(), (-1e5, 1e5)], ids=["", "with extremes"])
+def test_padding_of_an_image_of_few_values_gives_the_same_features(value, lone):
+    plain = np.where(BALL, 200.0, np.where(mr() > 300, 100, 0))
+    array, there = padded(plain, value, 0.1)
+    array.flat[: len(lone)] = lone
+    there.flat[: len(lone)] = True
+    assert np.array_equal(features_of(array)[~there], features_of(plain)[~there])
+
+
+def test_a_bright_constant_object_inside_is_no_padding():
+    array = np.where(BALL, 800.0, mr())
+    features = features_of(array)
+    assert features[BALL].min() == 1 and features[~BALL].max() < 0.5 and not intensity_scale(volume_of(array)).notes
+
+
+def test_few_shot_and_segment_tell_of_padding():
+    volume = volume_of(padded(mr(), -3024, 0.11)[0])
+    (note,) = drain(find_regions(volume, extent=Extent.slab(volume, "z", 7, 7))).notes
+    assert "have the value -3024" in note
+    few_shot = FewShot(volume, QUICK)
+    few_shot.set_support([DrawnSlice("z", 7, BALL[7].astype(np.uint8))])
+    assert note in drain(few_shot.propagate((6, 6), quick=True)).notes

@@ -12,6 +12,7 @@ from model_files import CLASSES, write_model
 
 from S3NetSegmentLib.engine import InputError, drain
 from S3NetSegmentLib.engine.methods.apply_model import ModelSegmenter
+from S3NetSegmentLib.engine.training.likeness import ImageLook, TrainingLook
 from S3NetSegmentLib.engine.training.model_file import load_model
 from S3NetSegmentLib.panel.models_controller import apply_model_steps
 from S3NetSegmentLib.scene.volumes import volume_from_node
@@ -97,6 +98,13 @@ def test_applying_makes_segments_with_names_colours_and_terminology(open_models,
     panel.panel.models.ui.cohortCollapsibleButton.collapsed = False
     panel.settle(0.1)
     keep_picture(panel.widget.parent, "models_apply")
+
+
+def test_an_image_unlike_those_of_the_training_is_told_in_the_message_row(open_models, tmp_path, volume_node):
+    other = ImageLook("ct", 0.1, 1.0, 900.0, 40.0, (0, 0.1, 0.2, 0.3, 0.5))
+    panel = open_models(write_model(tmp_path / "model.pt", looks=TrainingLook.of([other, other])))
+    apply(panel)
+    assert "This image is unlike the 2 images that the model was trained on: it is" in panel.message
 
 
 def test_one_undo_takes_the_answer_back_and_other_segments_stay(open_models, model_file, volume_node):

@@ -203,3 +203,16 @@ def test_views_are_found_by_name(app):
     assert slice_node_of_view_name("Yellow+") is view
     with pytest.raises(InputError, match=r"no slice view 'Pink'; the views are: Yellow\+"):
         slice_node_of_view_name("Pink")
+
+
+def test_beyond_the_volume_an_oblique_plane_is_as_dark_as_the_image_and_not_as_its_padding(app):
+    node = linear_volume(mrml.random_grid(np.random.default_rng(0)))
+    array = slicer.util.arrayFromVolume(node)
+    low = np.percentile(array, 0.5)
+    array[0, 0, :3] = -9000.0
+    slicer.util.arrayFromVolumeModified(node)
+    node.SetAttribute("DICOM.Modality", "MR")
+    shown = shown_slice(app.add_slice_view("Red", ORIENTATIONS[0], node), node)
+    outside = shown.plane.array[~shown.valid]
+    assert outside.size and outside.min() == outside.max() == pytest.approx(low, abs=0.02 * np.ptp(array[1:]))
+    assert shown.plane.modality == "MR"

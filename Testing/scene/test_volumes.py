@@ -30,6 +30,17 @@ def test_voxels_lie_in_world_ras_under_nested_transforms(app, case):
     np.testing.assert_allclose(volume_from_node(node).ijk_to_ras, outer @ inner @ grid, atol=1e-9)
 
 
+def test_the_modality_is_that_of_the_node_or_of_its_item_in_the_hierarchy(app):
+    node = mrml.add_volume(np.zeros((2, 3, 4), np.int16))
+    assert volume_from_node(node).modality == ""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+    hierarchy.SetItemAttribute(item, "DICOM.Modality", "CT")
+    assert volume_from_node(node).modality == "CT"
+    node.SetAttribute("DICOM.Modality", "MR")
+    assert volume_from_node(node).modality == "MR"
+
+
 def test_colour_volumes_come_as_rgb_and_alpha_is_left_out(app, rng):
     for channels in (3, 4):
         array = rng.integers(0, 255, (1, 5, 6, channels)).astype(np.uint8)

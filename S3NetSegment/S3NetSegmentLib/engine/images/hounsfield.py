@@ -56,7 +56,7 @@ def _looks_like_ct(values: np.ndarray, strict: bool = False) -> bool:
         return False
     # of each, per Hounsfield unit
     valley, tissue, air = between / 400, soft / 350, near_air / 250
-    if valley > 0.5 * tissue or (gas > 0.1 * measured and valley > 0.5 * air):
+    if valley > 0.5 * tissue or (gas > 0.1 * measured and valley > 0.75 * air):
         return False
     return not strict or _has_air_and_bone(count, body, soft, valley, tissue, measured)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _COMMON = 0.01  # of all voxels with one value: what padding has at least
-_TIED = 0.9  # of the voxels beyond the gap: so many have common values where it is padding
+_TIED = 0.75  # of the voxels beyond the gap: so many have common values where it is padding
 _TIES = 0.0025  # of all voxels: one value counts for no more than this when the spread of the image is judged
 _FEW, _LONE, _LONE_VOXELS = (
     0.005,
@@ -19,7 +19,9 @@ _FEW, _LONE, _LONE_VOXELS = (
     100,
 )  # of all voxels: extremes; in a small image 100 voxels, but not more than 3 %
 _LEVELS = 8  # different values in the middle of an image; with fewer its spread is not known
-_FAR, _NEAR = 10.0, 0.05  # gap over the spread: padding wherever it lies; padding if it lies at the rim, too
+_FAR, _NEAR = 30.0, 0.05  # gap over the spread: padding wherever it lies; padding if it lies at the rim, too
+_LONE_FAR = 10.0  # the same: extremes that are not few in a small image
+_FEW_LEVELS_APART = 5.0  # gap over the range of an image of few values
 _BLENDED = 0.5  # of the padding: voxels that interpolation made of padding and image
 
 
@@ -78,7 +80,7 @@ def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int)
     voxels = np.cumsum(counts[:low])
     tied = np.cumsum(np.where(common, counts, 0)[:low]) >= _TIED * voxels
     few = (voxels <= _FEW * total) & (gaps > spread)
-    few |= (voxels <= min(_LONE, _LONE_VOXELS / whole) * total) & (gaps > _FAR * spread)
+    few |= (voxels <= min(_LONE, _LONE_VOXELS / whole) * total) & (gaps > _LONE_FAR * spread)
     padding = tied & (gaps > _FAR * spread)
     inside = np.diff(levels[low : high + 1]).max()
     for at in np.flatnonzero(tied & (gaps > max(_NEAR * spread, 1.5 * inside)) & ~padding):
@@ -103,12 +105,18 @@ def _blended(levels: np.ndarray, counts: np.ndarray, weights: np.ndarray, rim: n
 
 
 def _of_few_levels(levels: np.ndarray, counts: np.ndarray, common: np.ndarray, rim: np.ndarray) -> int | None:
-    """The same for images of few values, made without noise: one value that is very far from all others."""
-    total = counts.sum()
-    far = levels[1] - levels[0] > _FAR * (levels[-1] - levels[1])
-    if far and (not common[0] or _at_the_rim(levels[0], counts[0] / total, rim)):
-        return 1
-    return None
+    """The same for images of few values, made without noise: what is very far from the common values, and one of those that is
+    very far from all others."""
+    usual = np.flatnonzero(common)
+    if len(usual) < 2:
+        return None
+    first, last = usual[0], usual[-1]
+    if len(usual) > 2:
+        far = levels[usual[1]] - levels[first] > _FEW_LEVELS_APART * (levels[last] - levels[usual[1]])
+        if far and _at_the_rim(levels[first], counts[: first + 1].sum() / counts.sum(), rim):
+            return int(first) + 1
+    lone = np.flatnonzero(levels[first] - levels[:first] > levels[last] - levels[first])
+    return int(lone[-1]) + 1 if lone.size else None
 
 
 def _at_the_rim(value: float, share: float, rim: np.ndarray) -> bool:

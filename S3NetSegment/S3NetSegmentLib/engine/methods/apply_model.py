@@ -18,6 +18,7 @@ from ..images.intensity import intensity_scale
 from ..nets.unet import ByLayers, finished
 from ..progress import Step, Steps, T, drain
 from ..provenance import MODEL, OutcomeFacts, TaskFacts, provenance
+from ..training.likeness import look_of
 from ..training.model_file import Model
 from ..training.slice_layout import VolumeSlices, is_made_in_slices, plane_of
 from ..weights.store import file_digest
@@ -68,8 +69,9 @@ class ModelSegmenter:
         notes = self._notes(volume)
         yield Step(0.0, "Looking at the intensities")
         scale = intensity_scale(volume)
-        notes += scale.notes
         slices = self.model.layout.of(volume, scale)
+        unlike = None if self.model.looks is None else self.model.looks.warning(look_of(slices, scale))
+        notes += [*([unlike] if unlike else ()), *scale.notes]
         labels = np.zeros(volume.array.shape[:3], np.uint8)
         sureness = np.zeros(labels.shape, np.float16) if confidence else None
         views = [slices.oriented(a) for a in (labels, sureness) if a is not None]

@@ -14,6 +14,7 @@ from ..nets.unet import CHANNELS, UNetEncoder, UNetFeatures
 from ..progress import Steps, within
 from ..training.cohort import Cohort
 from ..training.configuration import Configuration
+from ..training.likeness import TrainingLook
 from ..training.model_file import Model, load_model, save_model
 from ..training.preparation import PreparedCohort, prepare_cohort
 from ..training.processes import Processes
@@ -89,6 +90,7 @@ def finetune(
             tuple(sorted({*data.train.hashes.values(), *init_cases})),
             tuple(sorted(data.held.hashes.values())) if data.held else (),
             {"step": step, "cases": len(data.held.names), **measures} if measures else {},
+            looks=TrainingLook.of(data.train.looks),
         ), folder.path / MODEL)  # fmt: skip
         if not measures:
             _draw(step)

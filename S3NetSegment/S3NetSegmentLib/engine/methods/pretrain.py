@@ -18,6 +18,7 @@ from ..progress import Steps, within
 from ..randomness import torch_generator
 from ..training.cohort import Cohort
 from ..training.configuration import Configuration
+from ..training.likeness import TrainingLook
 from ..training.model_file import Model, save_model
 from ..training.preparation import PreparedCohort, prepare_cohort
 from ..training.processes import Processes
@@ -72,7 +73,7 @@ def pretrain(
         save_model(
             dataclasses.replace(
                 made(), layout=data.layout, training_cases=tuple(sorted(data.train.hashes.values())),
-                provenance=provenance(f"pretrain, {method}", configuration, data, step),
+                provenance=provenance(f"pretrain, {method}", configuration, data, step), looks=TrainingLook.of(data.train.looks),
             ), folder.path / MODEL,
         )  # fmt: skip
 

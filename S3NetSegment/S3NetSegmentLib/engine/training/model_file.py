@@ -19,6 +19,7 @@ from ..progress import drain
 from ..weights.checkpoint import is_described, read_torch_file
 from ..weights.store import file_digest
 from .label_classes import LabelClass
+from .likeness import TrainingLook
 from .run_folder import write_torch_file
 from .slice_layout import SliceLayout
 
@@ -42,6 +43,7 @@ class Model:
     :param training_cases: :func:`~.cohort.image_hash` of every image that it was trained on, labelled or not.
     :param validation_cases: the same of the images that chose its state.
     :param validation: what was measured when its state was chosen, plain values; {} without validation.
+    :param looks: what the images that it was trained on looked like; None: not known (made by an older version).
     :param level: the level of an encoder that was trained; :param temperature: see :class:`~..nets.architectures.OneLevel`.
     """
 
@@ -56,6 +58,7 @@ class Model:
     validation: Mapping = field(default_factory=dict)
     level: int = -1
     temperature: float | None = None
+    looks: TrainingLook | None = None
 
     def build(self) -> nn.Module:
         """The network, on the CPU, in evaluation mode. Raises InputError if the weights do not fit it."""
@@ -86,6 +89,7 @@ class Model:
             "slices": self.layout.as_dict(), "weights": sum(t.numel() for t in self.tensors.values()),
             "training_cases": len(self.training_cases), "validation": dict(self.validation),
             "provenance": dict(self.provenance), "doubts": self.doubts(),
+            "looks": None if self.looks is None else self.looks.as_dict(),
         }  # fmt: skip
 
 
@@ -98,7 +102,7 @@ def save_model(model: Model, path: str | os.PathLike) -> Path:
         "tensors": dict(model.tensors), "classes": [c.as_dict() for c in model.classes],
         "slices": model.layout.as_dict(), "provenance": made,
         "training_cases": list(model.training_cases), "validation_cases": list(model.validation_cases), "validation": checked, "level": model.level,
-        "temperature": model.temperature,
+        "temperature": model.temperature, "looks": None if model.looks is None else model.looks.as_dict(),
     })  # fmt: skip
     return Path(path)
 
@@ -192,10 +196,11 @@ def _from_content(content: Mapping) -> Model:
     temperature = content["temperature"]
     if temperature is not None and not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"its temperature is {temperature}")
+    looks = content.get("looks")  # not in files of older versions
     return Model(
         content["kind"], dict(content["network"]), tensors, SliceLayout(**content["slices"]), classes,
         dict(content["provenance"]), tuple(content["training_cases"]), tuple(content["validation_cases"]), dict(content["validation"]), int(content["level"]),
-        temperature,
+        temperature, None if looks is None else TrainingLook.from_dict(looks),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from ..images import Volume
 from ..progress import Step, Steps, within
 from .cohort import Case, image_hash
 from .label_classes import LabelClass
+from .likeness import ImageLook, look_of
 from .sampling import EpochSampler
 from .slice_layout import SliceLayout
 
@@ -35,6 +36,7 @@ class SliceBank:
     :param boxes: for each slice the part (top, left, height, width) that shows the volume and not padding.
     :param hashes: :func:`~.cohort.image_hash` of each case by name.
     :param notes: sentences that the user should read.
+    :param looks: what the images look like, one for each case.
     """
 
     device: torch.device
@@ -47,6 +49,7 @@ class SliceBank:
     boxes: np.ndarray
     hashes: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    looks: list[ImageLook] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.case)
@@ -149,6 +152,8 @@ class _Filling:
         self._hashes: dict[str, str] = {}
         self._filled = self._labelled = 0
         self._cut: list[float] = []
+        self._looks: list[ImageLook] = []
+        self._padded: list[str] = []  # what was said of padding
 
     def _shelves(self, total: int, drawn: int, limit_bytes: int, folder: Path | None) -> list[np.ndarray]:
         """Room for images and labels, in memory or in a file."""
@@ -193,6 +198,8 @@ class _Filling:
         self._filled = here.stop
         self._names.append(case.name)
         self._hashes[case.name] = digest
+        self._looks.append(look_of(slices, slices.scale))
+        self._padded += [f"{case.name}: {note}" for note in slices.scale.notes]
         if volume.is_rgb and _COLOUR not in self.notes:
             self.notes.append(_COLOUR)
         if slices.cut_share > 0.01:
@@ -207,11 +214,14 @@ class _Filling:
                 f"{len(self._cut)} of {len(self._names)} images are larger than a slice: up to {max(self._cut):.0%} of them is "
                 "cut off"
             )
+        if self._padded:
+            more = f" (and {len(self._padded) - 1} more of this kind)" if len(self._padded) > 1 else ""
+            self.notes.append(f"{self._padded[0]}{more}")
         n = self._filled
         images, labels = self._on(device, self._images[:n], self._labels[: self._labelled])
         return SliceBank(
             device, tuple(self._names), images, labels, self._rows[:n], self._owner[:n], self._height[:n],
-            self._boxes[:n], self._hashes, self.notes,
+            self._boxes[:n], self._hashes, self.notes, self._looks,
         )  # fmt: skip
 
     def _on(self, device: torch.device, images: np.ndarray, labels: np.ndarray):

@@ -56,7 +56,8 @@ class SliceLayout:
 class VolumeSlices:
     """The slices of one volume in a :class:`SliceLayout`.
 
-    Attributes: ``count`` slices; ``native``, rows and columns of a slice of the volume; ``scaled``, the same at the
+    Attributes: ``count`` slices; ``spacing``, mm across the slices, their rows and their columns, and ``thickness``, the
+    first of them; ``native``, rows and columns of a slice of the volume; ``scaled``, the same at the
     layout's spacing; ``box``, the rows and columns (top, left, height, width) of a prepared slice that show the volume.
     """
 
@@ -71,7 +72,7 @@ class VolumeSlices:
         self._flips = [not flips[across], flips[down], flips[along]]  # slices run upwards, against _FORWARD
         spacing = [volume.spacing[axes[a]] for a in (across, down, along)]
         shape = self.oriented(volume.array).shape
-        self.count, self.native, self.thickness = shape[0], shape[1:3], spacing[0]
+        self.count, self.native, self.thickness, self.spacing = shape[0], shape[1:3], spacing[0], tuple(spacing)
         self.scaled = tuple(
             max(1, round(n * s / layout.spacing)) for n, s in zip(self.native, spacing[1:], strict=True)
         )
@@ -79,6 +80,13 @@ class VolumeSlices:
             _middle(n, layout.side) for n in self.scaled
         ]  # (place in the slice, place in the scaled, length)
         self.box = (self._shown[0][0], self._shown[1][0], self._shown[0][2], self._shown[1][2])
+
+    @property
+    def scale(self) -> IntensityScale:
+        """The intensity scale of the volume."""
+        if self._scale is None:
+            self._scale = intensity_scale(self.volume)
+        return self._scale
 
     @property
     def cut_share(self) -> float:
@@ -93,9 +101,7 @@ class VolumeSlices:
     def prepared(self, first: int, last: int) -> np.ndarray:
         """Slices ``first`` to ``last`` (excluded), float32 ``[n, side, side]``, 0 to 1, 0 outside the volume. Colours
         become their lightness."""
-        if self._scale is None:
-            self._scale = intensity_scale(self.volume)
-        planes = self._scale.apply(self.oriented(self.volume.array)[first:last])[..., 0]
+        planes = self.scale.apply(self.oriented(self.volume.array)[first:last])[..., 0]
         planes = np.clip(np.moveaxis(resized(np.moveaxis(planes, 0, -1), self.scaled), -1, 0), 0.0, 1.0)
         return self._windowed(planes)
 
