@@ -9,6 +9,7 @@ import time
 from .arguments import (
     add_common,
     add_computing,
+    add_label_names,
     add_pictures,
     add_slice_axis,
     add_which_image,
@@ -67,6 +68,7 @@ def _add_drawing(group) -> None:
         "--drawn", action=_OfDrawing, type=slice_numbers, metavar="K,K,...|all",
         help="the drawn slices, counted from 0, also ranges A-B; also those on which you say that there is nothing",
     )  # fmt: skip
+    add_label_names(group, "the label maps among the drawings")
     group.add_argument(
         "--segments", action="append", metavar="NAME,...", default=[], help="only these segments of the drawing"
     )
@@ -110,6 +112,7 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
             parser.error(f"--segments {text!r} names no segment; write names as in the drawing, e.g. liver,spleen")
     if arguments.method == "alpnet" and arguments.encoder == "default":
         parser.error("--method alpnet needs an encoder; name one, e.g. --encoder dinov2-vits14-reg4")
+    inputs |= {f"the names of labels {arguments.labels!r}": arguments.labels} if arguments.labels else {}
     check_file_names(arguments, parser, inputs)
 
 
@@ -174,6 +177,6 @@ def task_of(arguments: argparse.Namespace):
     from ..engine.methods.few_shot_task import FewShotTask
 
     return FewShotTask(
-        tuple(SupportFile(**drawing) for drawing in arguments.support), arguments.axis, tuple(arguments.segments),
+        tuple(SupportFile(**drawing, names=arguments.labels) for drawing in arguments.support), arguments.axis, tuple(arguments.segments),
         arguments.partial, arguments.slices, arguments.encoder, arguments.method, tuple(arguments.assignments), arguments.seed,
     )  # fmt: skip

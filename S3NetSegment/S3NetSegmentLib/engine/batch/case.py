@@ -23,6 +23,7 @@ class Case:
     :param slices: first and last slice, both included; None: all.
     :param support, support_image, drawn: for each drawing its labels, its image (None: the case's own) and its drawn
         slices ("all": every one, None: those with labels); equally long.
+    :param labels: file with the names of the values of drawings that are label maps.
     :param device: None: what the batch says.
     The others are as in :class:`SegmentTask` and :class:`FewShotTask`; ``settings`` holds "name=value" texts.
     """
@@ -45,6 +46,7 @@ class Case:
     support: tuple[str, ...] = ()
     support_image: tuple[str | None, ...] = ()
     drawn: tuple[tuple[int, ...] | str | None, ...] = ()
+    labels: str | None = None
     segments: tuple[str, ...] = ()
     partial: bool = False
     encoder: str = "auto"
@@ -72,6 +74,7 @@ class Case:
         for number, (labels, image) in enumerate(zip(self.support, self.support_image, strict=True), 1):
             found[f"support {number}"] = labels
             found |= {f"support image {number}": image} if image else {}
+        found |= {"labels": self.labels} if self.labels else {}
         return found | ({"model": self.model} if self.model else {})
 
     def segment_task(self) -> SegmentTask:
@@ -83,7 +86,8 @@ class Case:
 
     def few_shot_task(self) -> FewShotTask:
         """The case as a task of Few-shot."""
-        files = tuple(map(SupportFile, self.support, self.support_image, self.drawn))
+        drawings = zip(self.support, self.support_image, self.drawn, strict=True)
+        files = tuple(SupportFile(*drawing, names=self.labels) for drawing in drawings)
         return FewShotTask(
             files, self.axis, self.segments, self.partial, self.slices, self.encoder, assignments=self.settings, seed=self.seed
         )  # fmt: skip
@@ -91,6 +95,6 @@ class Case:
     def what_counts(self) -> dict:
         """Everything but the inputs' places, and where it is computed, that the result depends on."""
         facts = dataclasses.asdict(self)
-        for name in ("row", "device", "image", "support", "support_image", "model"):
+        for name in ("row", "device", "image", "support", "support_image", "labels", "model"):
             del facts[name]
         return facts

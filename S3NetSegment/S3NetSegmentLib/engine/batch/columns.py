@@ -196,6 +196,11 @@ COLUMNS = {
         drawn_slices,
         ("few-shot",),
     ),
+    "labels": Column(
+        "names of the values of a drawing that is a plain label map: a file with lines VALUE,NAME (see s3net few-shot --help)",
+        words,
+        ("few-shot",),
+    ),
     "segments": Column("only these segments of the drawing, separated by commas", names, ("few-shot",)),
     "partial": Column("true: only what lies near the drawing is background", switch, ("few-shot",)),
     "encoder": Column("auto, default (none), dinov2-... or a file of weights", words, ("few-shot",)),
@@ -206,7 +211,7 @@ COLUMNS = {
     "device": Column("auto, cpu, cuda, cuda:N or mps; without it what --device says", device_name),
     "confidence": Column("true: also write NAME_confidence.nii.gz", switch),
 }
-PATH_COLUMNS = ("image", "support", "support_image", "model")
+PATH_COLUMNS = ("image", "support", "support_image", "labels", "model")
 
 
 def _number(value) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import InputError
@@ -11,6 +12,7 @@ from ..few_shot.drawn_numbers import ALL
 from ..images.dicom.seg_writing import check_dicom_seg
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
+from ..images.label_names import read_label_names
 from .case import Case
 from .clashes import clashes
 from .columns import COLUMNS, PATH_COLUMNS
@@ -88,6 +90,9 @@ def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | Non
     if not wrong:
         wrong += _paths(fields, base)
         wrong += _contradictions(fields, method)
+    if not wrong and "labels" in fields:
+        facts = os.stat(fields["labels"])
+        wrong += _label_names_problems(fields["labels"], facts.st_mtime_ns, facts.st_size)
     if not wrong:
         try:
             fields["output"] = checked_output(fields.get("output") or _default_output(fields["image"]))
@@ -132,6 +137,15 @@ def _series_problems(image: str, series: str) -> list[str]:
     return [] if known else [f"series: {series!r} is for DICOM, but the image is none; leave it empty"]
 
 
+@lru_cache(maxsize=64)  # mostly one file for all rows
+def _label_names_problems(path: str, *changed: int) -> list[str]:
+    try:
+        read_label_names(path)
+    except InputError as error:
+        return [f"labels: {error}"]
+    return []
+
+
 def _is_dicom(image: str) -> bool:
     return os.path.isdir(image) or is_dicom(Path(image), file_head(Path(image)))
 
@@ -153,7 +167,7 @@ def _paths(fields: dict, base: Path) -> list[str]:
             wrong.append(f"{name}: there is no file or folder {text!r} (looked for {full!r}); check the path")
         return found or full
 
-    for name in ("image", "model"):
+    for name in ("image", "labels", "model"):
         if name in fields:
             fields[name] = place(name, fields[name])
     if "support" in fields:

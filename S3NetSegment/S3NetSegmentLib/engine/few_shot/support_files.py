@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..images import AXES, Segment, Segmentation, Volume
+from ..images.label_names import all_named
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
 from .drawn_numbers import ALL
@@ -33,11 +34,13 @@ class SupportFile:
     :param labels: path of the labels.
     :param image: path of the image that they belong to; None: the image that is segmented.
     :param drawn: drawn slices named by the user, or "all"; None: those that hold labels.
+    :param names: path of a file with names for the values of a plain label map, see :mod:`~..images.label_names`.
     """
 
     labels: str
     image: str | None = None
     drawn: tuple[int, ...] | str | None = None
+    names: str | None = None
 
     @property
     def shown(self) -> str:
@@ -83,6 +86,7 @@ def read_support(
     :raises InputError: files that cannot be read or used, a name that no file has, nothing drawn.
     """
     found = [_read(read_segmentation, file.labels) for file in files]
+    found = all_named(found, [file.labels for file in files], next((file.names for file in files if file.names), None))
     support = Support()
     names = _chosen_names(found, chosen)
     for file, segmentation in zip(files, found, strict=True):

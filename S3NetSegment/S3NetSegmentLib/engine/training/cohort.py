@@ -23,11 +23,12 @@ from ..images import Segmentation, Volume
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
 from ..images.itk_file import header_matrix, opened
+from ..images.label_names import read_label_names
 from ..images.reading import checked_path, read_image
 from ..images.seg_nrrd import on_grid_of, read_segmentation
 from ..json_file import read_json
 from ..progress import Step, Steps
-from .label_classes import LabelClass, class_values, common_classes, listed_classes
+from .label_classes import LabelClass, class_values, common_classes, listed_classes, named_classes
 
 IMAGES, LABELS, DESCRIPTION = "images", "labels", "cohort.json"
 SPLITS = ("train", "validation", "test")
@@ -122,9 +123,13 @@ def count_cases(folder: str | os.PathLike) -> tuple[int, int]:
     return len(images), len(images & labels)
 
 
-def read_cohort(folder: str | os.PathLike, *, skip_bad: bool = False) -> Steps[Cohort]:
+def read_cohort(
+    folder: str | os.PathLike, *, skip_bad: bool = False, names_file: str | os.PathLike | None = None
+) -> Steps[Cohort]:
     """The cohort in ``folder``: headers of all images, label files whole.
 
+    :param names_file: file with the names of the values of label maps, see :mod:`~..images.label_names`; instead of classes in
+        cohort.json.
     :param skip_bad: leave out cases that cannot be read, and label files without an image, instead of refusing the cohort.
     :raises InputError: no cohort, no image, two files for one case, an unreadable file, labels on another grid or without
         an image, class names that differ between cases, a wrong cohort.json; with the name of the file and the remedy.
@@ -149,6 +154,11 @@ def read_cohort(folder: str | os.PathLike, *, skip_bad: bool = False) -> Steps[C
     description = read_description(folder / DESCRIPTION)
     patients = _patients(description, images)
     wanted = listed_classes(description.get("classes"))
+    names = {} if names_file is None else read_label_names(names_file)
+    if names and wanted:
+        raise InputError(
+            f"both {DESCRIPTION} and {os.fspath(names_file)!r} name the classes of the cohort; leave one of them out"
+        )
     cases, segments, skipped = [], {}, {labels[name].name: "no image of this name" for name in extra}
     for number, (name, path) in enumerate(images.items()):
         yield Step(number / len(images), f"Reading the cohort: {name}")
@@ -165,6 +175,8 @@ def read_cohort(folder: str | os.PathLike, *, skip_bad: bool = False) -> Steps[C
         raise InputError(f"no case of cohort {str(folder)!r} can be read: {next(iter(skipped.values()))}")
     if skipped:
         notes.append(f"{len(skipped)} left out since they cannot be used: {', '.join(skipped)}")
+    if names:
+        wanted = named_classes(names, segments, os.fspath(names_file))
     classes = common_classes(segments, wanted, notes)
     splits = _listed_splits(description, cases, set(images) | set(patients.values()))
     return Cohort(folder, tuple(cases), classes, tuple(notes), skipped, splits)
