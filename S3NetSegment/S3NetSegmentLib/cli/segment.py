@@ -37,7 +37,8 @@ EXAMPLES = """\
 examples:
   s3net segment skin.jpg -o lesion.seg.nrrd --overlay lesion.png
   s3net segment skin.jpg -o lesion.png --pixel 120,80 --step 2
-  s3net segment ct.nii.gz -o liver.seg.nrrd --point -60.5,10,120 --not-point -20,30,120
+  s3net segment ct.nii.gz -o liver.seg.nrrd --pixel 82,36,44 --not-pixel 49,36,44           voxels i,j,k, counted from 0
+  s3net segment ct.nii.gz -o liver.seg.nrrd --point 80,150,400 --not-point -20,150,400      the same in patient mm, R,A,S
   s3net segment ct.nii.gz -o slice.seg.nrrd --slice 40 --regions 6 --json
   s3net segment dicom_folder -o regions.nii.gz --slices 20:60 --device cuda"""
 
@@ -66,7 +67,13 @@ def register(commands) -> None:
 
 def _add_points(group) -> None:
     several = {"action": "append", "default": []}
-    group.add_argument("--point", type=position, metavar="R,A,S", help="inside the object, patient mm", **several)
+    group.add_argument(
+        "--point",
+        type=position,
+        metavar="R,A,S",
+        help="inside the object, patient mm (right, anterior, superior)",
+        **several,
+    )
     group.add_argument("--not-point", type=position, metavar="R,A,S", help="outside the object, patient mm", **several)
     group.add_argument("--pixel", type=voxel, metavar="i,j[,k]", help="inside, as a voxel counted from 0", **several)
     group.add_argument("--not-pixel", type=voxel, metavar="i,j[,k]", help="outside, as a voxel", **several)
@@ -173,6 +180,7 @@ def _summary(arguments, outcome, notes, marks) -> dict:
         },
         "part": {"axis": regions.axis, "first_voxel": regions.extent.start, "voxels": regions.extent.size},
         "points": {"inside": outcome.inside, "outside": outcome.outside, "radius_mm": arguments.radius},
+        "regions_only": arguments.regions_only,
         "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()},
         "segments": described(outcome.segmentation),
         "object": None if choice is None else ladder(choice),
@@ -201,6 +209,6 @@ def _print(summary: dict) -> None:
         print(
             f"object: candidate {place['step']} of {place['steps']} by size (--step N for larger, -N for smaller){offer}"
         )
-    elif not summary["points"]["inside"]:
+    elif not summary["points"]["inside"] and not summary["regions_only"]:
         print("no main object was singled out; point at one with --point R,A,S or --pixel i,j[,k]")
     print_written(summary["outputs"])

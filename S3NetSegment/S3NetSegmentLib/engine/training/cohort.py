@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ImageWarning, InputError
+from ..errors import InputError
 from ..images import Segmentation, Volume
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
+from ..images.image_warnings import collected_image_warnings, grouped_warnings
 from ..images.itk_file import header_matrix, opened
 from ..images.label_names import read_label_names
 from ..images.reading import checked_path, read_image
@@ -50,9 +50,14 @@ class Case:
     patient: str
     grid: Volume
 
-    def read_volume(self) -> Volume:
-        """The image. Raises InputError as :func:`~..images.reading.read_image`."""
-        return _read_image(self.image)
+    def read_volume(self, warned: list[str] | None = None) -> Volume:
+        """The image; what the user should know of it is added to ``warned``. Raises InputError as
+        :func:`~..images.reading.read_image`."""
+        with collected_image_warnings() as found:
+            volume = read_image(self.image)
+        if warned is not None:
+            warned += found
+        return volume
 
     def read_labels(self, classes: Sequence[LabelClass], image: Volume | None = None) -> np.ndarray:
         """The classes as 1, 2, ... in their order, 0 elsewhere, uint8 ``[K, J, I]`` on the grid of the image.
@@ -60,7 +65,8 @@ class Case:
         :param image: the image itself, where it has been read already.
         :raises InputError: unreadable, on another grid, or with segments that are no class.
         """
-        segmentation = self._placed(read_segmentation(self.label), image)
+        with collected_image_warnings():  # said when the cohort was read
+            segmentation = self._placed(read_segmentation(self.label), image)
         out = np.zeros(segmentation.layers[0].shape, np.uint8)
         for segment, value in zip(
             segmentation.segments, class_values(segmentation.segments, classes, self.name), strict=True
@@ -160,12 +166,15 @@ def read_cohort(
             f"both {DESCRIPTION} and {os.fspath(names_file)!r} name the classes of the cohort; leave one of them out"
         )
     cases, segments, skipped = [], {}, {labels[name].name: "no image of this name" for name in extra}
+    warned: list[str] = []
     for number, (name, path) in enumerate(images.items()):
         yield Step(number / len(images), f"Reading the cohort: {name}")
         try:
             case = Case(name, path, labels.get(name), patients.get(name, name), _grid(path))
             if case.label is not None:
-                segments[name] = case._placed(read_segmentation(case.label), None).segments
+                with collected_image_warnings() as found:
+                    segments[name] = case._placed(read_segmentation(case.label), None).segments
+                warned += found
             cases.append(case)
         except InputError as error:
             if not skip_bad:
@@ -173,6 +182,7 @@ def read_cohort(
             skipped[name] = str(error)
     if not cases:
         raise InputError(f"no case of cohort {str(folder)!r} can be read: {next(iter(skipped.values()))}")
+    notes += grouped_warnings(warned)
     if skipped:
         notes.append(f"{len(skipped)} left out since they cannot be used: {', '.join(skipped)}")
     if names:
@@ -224,14 +234,9 @@ def _grid(path: Path) -> Volume:
             return Volume(np.broadcast_to(np.uint8(0), shape), header_matrix(reader, path), stem_of(path))
     except InputError:
         pass
-    volume = _read_image(path)
+    with collected_image_warnings():  # said when the image itself is used
+        volume = read_image(path)
     return Volume(np.broadcast_to(np.uint8(0), volume.array.shape[:3]), volume.ijk_to_ras, volume.name)
-
-
-def _read_image(path: Path) -> Volume:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImageWarning)  # of hundreds of images: nobody reads them
-        return read_image(path)
 
 
 def read_description(path: Path) -> dict:
