@@ -9,11 +9,13 @@ import sys
 import time
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from batch_cases import QUICK_FEW_SHOT, write_cohort, write_disk, write_drawn_ball, write_manifest
 from command_line import SCRIPT, environment, s3net, start
 
 from S3NetSegmentLib.cli.main import launch
+from S3NetSegmentLib.engine.images.writing import write_png
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of another kind on Windows")
 SLOW = "sources=s3net; fit_size=128; steps=400"  # a case of many seconds
@@ -56,6 +58,24 @@ def test_a_cohort_is_segmented_and_reported_and_resume_does_nothing_more(tmp_pat
     facts = json.loads(again.stdout)
     assert facts["counts"] == {"done": 3, "failed": 0, "waiting": 0}
     assert (facts["computed"], facts["skipped"]) == (0, 3) and facts["cases"][0]["segments"][0]["name"] == "Object"
+
+
+def test_notes_of_the_cases_reach_stderr_once_each_and_the_report(tmp_path):
+    halves = np.where(np.arange(48) < 24, 10, 200).astype(np.uint8).reshape(1, 48).repeat(40, 0)
+    for name in ("a", "b"):
+        write_png(halves, tmp_path / f"{name}.png")
+    (tmp_path / "m.csv").write_text("image,regions,regions_only\na.png,8,true\nb.png,8,true\n")
+    done = succeeded(s3net("batch", "m.csv", "-o", "out", "--quiet", folder=tmp_path))
+    lines = done.stderr.splitlines()
+    assert lines and all(line.startswith("s3net: note: ") for line in lines) and done.stdout == ""
+    (few,) = [line for line in lines if "regions can be told apart" in line]
+    assert few.startswith("s3net: note: a, b (2 cases): only ")
+    rows = report(tmp_path / "out")
+    assert all("regions can be told apart" in row["notes"] and "empty" not in row["why"] for row in rows.values())
+    assert all("Region 1" in row["segments"] and "pixels" in row["segments"] for row in rows.values())
+    assert " 0 pixels" not in (tmp_path / "out" / "report.html").read_text()
+    again = succeeded(s3net("batch", "m.csv", "-o", "out", "--resume", "--quiet", folder=tmp_path))
+    assert again.stderr == ""  # told when it was done
 
 
 def test_all_methods_in_one_manifest_with_two_processes(tmp_path):

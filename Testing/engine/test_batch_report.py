@@ -5,7 +5,7 @@ import pytest
 from S3NetSegmentLib.engine.batch import report_page
 from S3NetSegmentLib.engine.batch.case import Case
 from S3NetSegmentLib.engine.batch.one_case import new_record
-from S3NetSegmentLib.engine.batch.report import write_report
+from S3NetSegmentLib.engine.batch.report import one_line, write_report
 
 PICTURE = "data:image/png;base64,AAAA"
 
@@ -15,7 +15,9 @@ def case(name, folder="/data/cohort"):
 
 
 def record(name, segments=1, **changes):
-    found = [{"name": f"part {n}", "voxels": 10, "volume_ml": 1.5} for n in range(segments)]
+    found = segments
+    if isinstance(segments, int):
+        found = [{"name": f"part {n}", "voxels": 10, "volume_ml": 1.5} for n in range(segments)]
     outputs = {"overlay": {"name": f"{name}_overlay.png"}}
     facts = {"status": "done", "segments": found, "thumbnail": PICTURE, "outputs": outputs, "seconds": {"total": 2.0}}
     return {**new_record(case(name)), **facts, "memory_mb": 300, "confidence": 0.95, **changes}
@@ -68,3 +70,35 @@ def test_a_page_of_very_many_cases_holds_the_pictures_of_those_to_look_at_first(
 @pytest.mark.parametrize("needed", ["prefers-color-scheme: dark", "@media print"])
 def test_the_page_is_made_for_the_night_and_for_paper(tmp_path, needed):
     assert needed in page_of(tmp_path, {"a": record("a")})
+
+
+def test_sizes_are_told_in_the_unit_of_the_image(tmp_path):
+    sizes = {
+        "ct": {"voxels": 12_000, "volume_ml": 12.0, "area_mm2": None},
+        "slice": {"voxels": 1200, "volume_ml": None, "area_mm2": 300.0},
+        "photograph": {"voxels": 3224, "volume_ml": None, "area_mm2": None},
+    }
+    records = {name: record(name, segments=[{"name": "Object", **size}]) for name, size in sizes.items()}
+    rows = {row.name: row for row in write_report(tmp_path, [case(name) for name in records], records)}
+    assert [one_line(r).split(", conf")[0] for r in records.values()] == [
+        "12.00 ml",
+        "1,200 pixels (300 mm²)",
+        "3,224 pixels",
+    ]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for name, text in (("ct", "12.00 ml"), ("slice", "1,200 pixels (300 mm²)"), ("photograph", "3,224 pixels")):
+        assert f">{text}</td>" in page and rows[name].segments == f"Object {text}"
+    assert "Volume, ml" not in page and rows["photograph"].volume_ml is None and rows["ct"].volume_ml == 12
+
+
+def test_an_unusual_size_of_a_picture_is_found_among_pictures_only(tmp_path):
+    found = {f"p{n}": 1000 + 10 * n for n in range(6)} | {"large": 9000}
+    records = {
+        name: record(name, segments=[{"name": "Object", "voxels": count, "volume_ml": None, "area_mm2": None}])
+        for name, count in found.items()
+    }
+    volume = {"name": "Object", "voxels": 10, "volume_ml": 500.0, "area_mm2": None}
+    records["volume"] = record("volume", segments=[volume])
+    rows = {row.name: row.why for row in write_report(tmp_path, [case(name) for name in records], records)}
+    assert rows["large"] == "Object: 8.74 times the usual number of pixels"
+    assert not any(why for name, why in rows.items() if name != "large")

@@ -179,7 +179,7 @@ def test_an_image_with_fewer_regions_than_asked_for_gets_no_empty_ones(array, co
     voxels = [int(found.mask(s).sum()) for s in found.segments]
     assert all(voxels) and sum(voxels) == array.size and len(voxels) == (count or len(voxels)) < 8
     assert [(s.name, s.value) for s in found.segments] == [(f"Region {n}", n) for n in range(1, len(voxels) + 1)]
-    assert outcome.notes == [
+    assert outcome.notes[-1:] == [
         f"only {len(voxels)} of 8 regions can be told apart in this image; the others are left out"
     ]
 
@@ -189,6 +189,41 @@ def test_an_object_that_slips_through_the_working_grid_is_no_main_object():
     outcome = drain(segment_image(Volume(halves, np.eye(4)), SegmentTask()))
     assert outcome.choice is None
     assert all(outcome.segmentation.mask(s).any() for s in outcome.segmentation.segments)
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ((-20.0, -10.0, 10.0), "if it was given as LPS, write 20,10,10"),
+        ((34.0, 28.0, 12.0), "if it is a voxel i,j,k, say so: a pixel 34,28,12"),
+        ((500.0, 0.0, 0.0), None),
+    ],
+)
+def test_a_point_outside_is_refused_with_what_it_may_be_instead(point, told):
+    volume = Volume(
+        ball_volume()[0].array, np.diag((1, 1, 2.5, 1)) if told is None or "LPS" in told else np.diag((-1, -1, 2.5, 1))
+    )
+    with pytest.raises(InputError, match="is outside image") as error:
+        drain(segment_image(volume, SegmentTask(points=(point,))))
+    assert str(error.value).endswith(told) if told else "; if it" not in str(error.value)
+
+
+def test_a_radius_larger_than_the_image_is_told():
+    volume, _ = picture()
+    outcome = drain(segment_image(volume, SegmentTask(pixels=((70, 40),), radius_mm=500)))
+    assert "a radius of 500 mm is more than the image holds, whose diagonal has 75 mm" in outcome.notes
+    assert not drain(segment_image(volume, SegmentTask(pixels=((70, 40),), radius_mm=10))).notes
+
+
+@pytest.mark.parametrize("kind", ["volume", "picture"])
+def test_a_label_map_in_the_place_of_the_image_is_noticed(kind):
+    volume, mask = ball_volume() if kind == "volume" else picture()
+    labels = Volume(mask.astype(np.uint8) * 3, volume.ijk_to_ras, "labels")
+    regions = drain(find_regions(labels, settings=QUICK))
+    assert regions.notes == [
+        "image 'labels' holds only 2 different values, as label maps do; if it is one, give the image itself"
+    ]
+    assert not drain(find_regions(volume, settings=QUICK)).notes
 
 
 @pytest.mark.parametrize("step", [500, -500])

@@ -74,6 +74,14 @@ def add_which_image(group) -> None:
     group.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
 
 
+def add_label_names(group, of: str) -> None:
+    """``--labels``: what the values of plain label maps mean; ``of`` says which label maps."""
+    group.add_argument(
+        "--labels", metavar="FILE",
+        help=f"names of the values of {of}: lines VALUE,NAME[,R,G,B] (CSV), a .ctbl of Slicer, a label file of ITK-SNAP, or JSON",
+    )  # fmt: skip
+
+
 def add_pictures(group) -> None:
     """What a command can write besides the segmentation."""
     group.add_argument(

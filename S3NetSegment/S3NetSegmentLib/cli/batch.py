@@ -12,7 +12,7 @@ import time
 from .. import __version__
 from .arguments import add_common, add_device, whole
 from .batch_plan import print_columns, print_plan, resources
-from .terminal import ProgressDisplay, shown_path
+from .terminal import ProgressDisplay, shown_path, tell_notes
 
 DESCRIPTION = """\
 Runs Segment and Few-shot over many images.
@@ -34,9 +34,10 @@ examples:
 
 manifest, e.g.:
   image,method,points,support,drawn,output
-  ct1.nii.gz,segment,"-60,10,120",,,liver/ct1
+  ct1.nii.gz,segment,"80,150,400",,,liver/ct1
   ct2.nii.gz,few-shot,,ct2_drawn.seg.nrrd,"12,30,44",organs/ct2"""
 _MOST_PROBLEMS = 50
+_MOST_NOTES = 30
 
 
 def register(commands) -> None:
@@ -249,8 +250,23 @@ def _summarise(arguments, plan, records: dict, counts: dict, code: int, seconds:
             if record is not None and record["status"] != "done":
                 print(f"  failed: {case.row}, {case.name}: {' '.join(record['error'].split())}")
         print(f"wrote {shown_path(report)}")
+    tell_notes(_notes_of(plan, records))
     if code in (130, 143):
         print("s3net: stopped; what is finished is kept, --resume goes on", file=sys.stderr, flush=True)
+
+
+def _notes_of(plan, records: dict) -> list[str]:
+    """What the cases of this run have to tell, each sentence once, with the cases that it is about."""
+    cases_of: dict[str, list[str]] = {}
+    for case in plan.todo:
+        for note in (records.get(case.name) or {}).get("notes", ()):
+            cases_of.setdefault(note, []).append(case.name)
+    told = []
+    for note, names in cases_of.items():
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        told.append(f"{shown}{f' ({len(names)} cases)' if len(names) > 1 else ''}: {note}")
+    more = len(told) - _MOST_NOTES
+    return told if more <= 0 else [*told[:_MOST_NOTES], f"{more} further notes, see the report"]
 
 
 def _facts(case, record: dict | None) -> dict:

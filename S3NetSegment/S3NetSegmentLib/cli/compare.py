@@ -8,7 +8,7 @@ import math
 import os
 
 from .. import __version__
-from .arguments import add_common
+from .arguments import add_common, add_label_names
 from .terminal import tell_notes
 
 DESCRIPTION = """\
@@ -20,6 +20,7 @@ and one that only FOUND has is "extra": Dice 0 and no distance. HD95 is the larg
 EXAMPLES = """\
 examples:
   s3net compare automatic.seg.nrrd drawn.seg.nrrd
+  s3net compare labels.nii.gz reference.nii.gz --labels names.csv
   s3net compare labels.nii.gz reference.nii.gz --json"""
 
 
@@ -31,6 +32,7 @@ def register(commands) -> None:
     )  # fmt: skip
     parser.add_argument("found", metavar="FOUND", help="the segmentation to judge (.seg.nrrd or a label map)")
     parser.add_argument("reference", metavar="REFERENCE", help="what it should be")
+    add_label_names(parser, "the label maps that have no names")
     add_common(parser)
     parser.set_defaults(run=run, check=lambda arguments: None)
 
@@ -38,12 +40,14 @@ def register(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reads both, compares, prints. Returns the exit code; errors pass through."""
     from ..engine.images.image_warnings import collected_image_warnings
+    from ..engine.images.label_names import all_named
     from ..engine.images.seg_nrrd import read_segmentation
     from ..engine.images.two_matrices import on_voxels_of
     from ..engine.metrics import compare_segmentations, pairing_notes
 
     with collected_image_warnings() as warned:
-        found, reference = (read_segmentation(path) for path in (arguments.found, arguments.reference))
+        paths = (arguments.found, arguments.reference)
+        found, reference = all_named([read_segmentation(path) for path in paths], paths, arguments.labels)
         reference = on_voxels_of(reference, found)
         scores = compare_segmentations(found, reference)
     notes = [*warned, *pairing_notes(found, reference)]

@@ -8,7 +8,7 @@ import json
 import os
 
 from .. import __version__
-from .arguments import add_common, add_device, check_result_folder
+from .arguments import add_common, add_device, add_label_names, check_result_folder
 from .terminal import ProgressDisplay, shown_path, tell_notes
 
 DESCRIPTION = """\
@@ -37,6 +37,7 @@ def register(commands) -> None:
         help="test (the default), validation, train: as cohort.json lists them, else as the training split the cohort; unseen: "
         "every labelled case that neither trained the model nor chose its state",
     )  # fmt: skip
+    add_label_names(parser, "the cohort's label maps")
     parser.add_argument("--seen-cases", action="store_true", help="also score cases that the model was trained on")
     parser.add_argument("--skip-bad", action="store_true", help="leave out cases that cannot be read, and say so")
     add_device(parser)
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ProgressDisplay(arguments.quiet) as display:
         model = load_model(arguments.model, "segmenter")
         folder = RunFolder(arguments.output)
-        cohort = drain(read_cohort(arguments.cohort, skip_bad=arguments.skip_bad), display)
+        cohort = drain(read_cohort(arguments.cohort, skip_bad=arguments.skip_bad, names_file=arguments.labels), display)
         evaluation = drain(
             evaluate(model, cohort, arguments.split, seen_allowed=arguments.seen_cases, device=arguments.device),
             display,

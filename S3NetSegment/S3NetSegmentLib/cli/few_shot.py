@@ -85,6 +85,8 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
     given = {name: tuple(drawing[key] for drawing in arguments.support) for name, key in _FIELDS.items()}
     arguments.task = task_from(FewShotTask, arguments, **given)
     refuse_contradictions(arguments.task, parser)
+    if arguments.task.labels:
+        inputs[f"the names of labels {arguments.task.labels!r}"] = arguments.task.labels
     check_file_names(arguments, parser, inputs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .arguments import add_label_names
 from .training import add_run_options, check_run_options, configured, mark_running, refuse_used_folder, run_training
 
 DESCRIPTION = """\
@@ -32,6 +33,7 @@ def register(commands) -> None:
     )  # fmt: skip
     add_run_options(parser, ("plus", "paper", "tiny"), "plus", "see above; default plus")
     parser.add_argument("--init", metavar="MODEL", help="start from the encoder in this model file of 's3net pretrain'")
+    add_label_names(parser, "the cohort's label maps, instead of classes in cohort.json")
     parser.set_defaults(run=run, check=lambda arguments: check_run_options(arguments, parser))
 
 
@@ -55,7 +57,8 @@ def _steps(arguments: argparse.Namespace, folder, device, processes, stop):
 
     settings = configured(arguments, configuration, folder)
     init = load_model(arguments.init) if arguments.init else None
-    cohort = yield from within(read_cohort(arguments.cohort, skip_bad=arguments.skip_bad), 0, 0.01)
+    reading = read_cohort(arguments.cohort, skip_bad=arguments.skip_bad, names_file=arguments.labels)
+    cohort = yield from within(reading, 0, 0.01)
     if processes.writes:
         mark_running(folder, "s3net finetune")
     return (

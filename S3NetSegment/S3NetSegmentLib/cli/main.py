@@ -54,7 +54,8 @@ EXAMPLES = """\
 examples:
   s3net demo                                    try it on the samples that come with it
   s3net segment skin.jpg -o lesion.seg.nrrd --overlay lesion.png
-  s3net segment ct.nii.gz -o liver.seg.nrrd --point -60.5,10,120
+  s3net segment ct.nii.gz -o liver.seg.nrrd --pixel 82,36,44    the organ at a voxel i,j,k
+  s3net segment ct.nii.gz -o liver.seg.nrrd --point 80,150,400  the same in patient mm: right, anterior, superior
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd -o organs.seg.nrrd
 
 's3net COMMAND --help' explains a command. Exit codes: 0 ok, 1 failed, 2 bad arguments or input, 130 stopped with Ctrl-C

@@ -27,7 +27,8 @@ EXAMPLES = """\
 examples:
   s3net segment skin.jpg -o lesion.seg.nrrd --overlay lesion.png
   s3net segment skin.jpg -o lesion.png --pixel 120,80 --step 2
-  s3net segment ct.nii.gz -o liver.seg.nrrd --point -60.5,10,120 --not-point -20,30,120
+  s3net segment ct.nii.gz -o liver.seg.nrrd --pixel 82,36,44 --not-pixel 49,36,44           voxels i,j,k, counted from 0
+  s3net segment ct.nii.gz -o liver.seg.nrrd --point 80,150,400 --not-point -20,150,400      the same in patient mm, R,A,S
   s3net segment ct.nii.gz -o slice.seg.nrrd --slice 40 --regions 6 --json
   s3net segment ct.nii.gz -o liver.seg.nrrd --pixel 50,60,40 --explain why.png
   s3net segment dicom_folder -o regions.nii.gz --slices 20:60 --device cuda"""
@@ -116,6 +117,7 @@ def _summary(arguments, outcome, notes, marks) -> dict:
         },
         "part": {"axis": regions.axis, "first_voxel": regions.extent.start, "voxels": regions.extent.size},
         "points": {"inside": outcome.inside, "outside": outcome.outside, "radius_mm": outcome.task.radius},
+        "regions_only": outcome.task.regions_only,
         "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()},
         "segments": described(outcome.segmentation),
         "object": None if choice is None else ladder(choice),
@@ -144,7 +146,7 @@ def _print(summary: dict) -> None:
         print(
             f"object: candidate {place['step']} of {place['steps']} by size (--step N for larger, -N for smaller){offer}"
         )
-    elif not summary["points"]["inside"]:
+    elif not summary["points"]["inside"] and not summary["regions_only"]:
         print("no main object was singled out; point at one with --point R,A,S or --pixel i,j[,k]")
     for line in summary.get("explanation", ()):
         print(f"  {line}")

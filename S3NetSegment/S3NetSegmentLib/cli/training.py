@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .. import __version__
 from .arguments import add_common, add_device, check_result_folder, whole
 from .terminal import ProgressDisplay, shown_path
-from .training_trial import logging_each_step, try_training
+from .training_trial import duration, logging_each_step, try_training
 
 _STARTED = time.time()  # what was asked of an earlier process does not concern this one
 _WHY = {"finished": "all steps done", "time": "the time is over", "patience": "validation no longer improved"}
@@ -176,7 +176,7 @@ def _say_stopped(folder, processes) -> None:
 
 def _told(result) -> str:
     """How a run ended, in words."""
-    text = f"{result.steps} steps in {result.seconds / 60:.1f} min, {_WHY[result.reason]}"
+    text = f"{result.steps} steps in {duration(result.seconds)}, {_WHY[result.reason]}"
     if result.best_score is not None:
         text += f"; best validation score {result.best_score:.3f} at step {result.best_step}"
     return text
@@ -192,7 +192,7 @@ def _report(arguments: argparse.Namespace, folder, result, where) -> None:
     if arguments.json:
         print(json.dumps(facts, indent=2))
     elif not arguments.quiet:
-        print(f"{result.steps} steps in {result.seconds / 60:.1f} min on {where} ({_WHY[result.reason]})")
+        print(f"{result.steps} steps in {duration(result.seconds)} on {where} ({_WHY[result.reason]})")
         if result.best_score is not None:
             print(f"best validation score {result.best_score:.3f} at step {result.best_step}")
         for note in result.notes:  # again: they stood above a bar that ran for hours

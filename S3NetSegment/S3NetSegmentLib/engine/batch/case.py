@@ -60,6 +60,7 @@ class Case:
             for number, file in enumerate(self.task.files, 1):
                 found[f"support {number}"] = file.labels
                 found |= {f"support image {number}": file.image} if file.image else {}
+            found |= {"labels": self.task.labels} if self.task.labels else {}
         return found | ({"model": self.task.model} if isinstance(self.task, ApplyTask) else {})
 
     def as_plain(self) -> dict:
@@ -77,6 +78,6 @@ class Case:
         facts = self.as_plain()
         for name in ("row", "device", "image"):
             del facts[name]
-        for name in ("support", "support_image", "model"):
+        for name in ("support", "support_image", "labels", "model"):
             facts["task"].pop(name, None)
         return facts

@@ -50,4 +50,4 @@ COLUMNS = {
     "device": Column("auto, cpu, cuda, cuda:N or mps; without it what --device says", DEVICE.read),
     "confidence": Column("true: also write NAME_confidence.nii.gz", switch),
 }
-PATH_COLUMNS = ("image", "support", "support_image", "model")
+PATH_COLUMNS = ("image", "support", "support_image", "labels", "model")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import InputError
 from ..images.dicom.seg_writing import check_dicom_seg
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
+from ..images.label_names import read_label_names
 from .case import Case
 from .clashes import clashes
 from .columns import COLUMNS, METHODS, PATH_COLUMNS, TASKS
@@ -91,6 +93,9 @@ def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | Non
         known = [f.name for f in dataclasses.fields(TASKS[method]) if f.name in fields]
         task = TASKS[method](**{name: fields.pop(name) for name in known})
         wrong += _contradictions(task)
+    if not wrong and getattr(task, "labels", None):
+        facts = os.stat(task.labels)
+        wrong += _label_names_problems(task.labels, facts.st_mtime_ns, facts.st_size)
     if not wrong:
         try:
             fields["output"] = checked_output(fields.get("output") or _default_output(fields["image"]))
@@ -135,6 +140,15 @@ def _series_problems(image: str, series: str) -> list[str]:
     return [] if known else [f"series: {series!r} is for DICOM, but the image is none; leave it empty"]
 
 
+@lru_cache(maxsize=64)  # mostly one file for all rows
+def _label_names_problems(path: str, *changed: int) -> list[str]:
+    try:
+        read_label_names(path)
+    except InputError as error:
+        return [f"labels: {error}"]
+    return []
+
+
 def _is_dicom(image: str) -> bool:
     return os.path.isdir(image) or is_dicom(Path(image), file_head(Path(image)))
 
@@ -156,7 +170,7 @@ def _paths(fields: dict, base: Path) -> list[str]:
             wrong.append(f"{name}: there is no file or folder {text!r} (looked for {full!r}); check the path")
         return found or full
 
-    for name in ("image", "model"):
+    for name in ("image", "labels", "model"):
         if name in fields:
             fields[name] = place(name, fields[name])
     if "support" in fields:

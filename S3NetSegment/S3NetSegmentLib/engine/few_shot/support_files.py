@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..images import AXES, Segment, Segmentation, Volume
+from ..images.label_names import all_named
 from ..images.reading import read_image
 from ..images.seg_nrrd import read_segmentation
 from ..images.two_matrices import on_voxels_of
@@ -84,6 +85,7 @@ def read_support(
     :raises InputError: files that cannot be read or used, a name that no file has, nothing drawn.
     """
     found = [_read(read_segmentation, file.labels) for file in files]
+    found = all_named(found, [file.labels for file in files], next((file.names for file in files if file.names), None))
     support = Support()
     names = _chosen_names(found, chosen)
     for file, segmentation in zip(files, found, strict=True):

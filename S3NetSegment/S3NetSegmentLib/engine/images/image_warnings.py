@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from ..errors import ImageWarning
+from .volume import Volume
+
+_LARGE, _FEW_VALUES = 1000, 8  # voxels above which so few values are looked at with suspicion
+_NAMED, _MOST = 3, 10  # files that a sentence names, and sentences, at most
+
+
+def label_map_notes(volume: Volume) -> list[str]:
+    """A sentence for the user of an image that may be a label map by mistake: hardly any different values, all whole."""
+    array = volume.array
+    if volume.is_rgb or array.size < _LARGE:
+        return []
+    values = np.unique(array[tuple(slice(None, None, max(1, n // 64)) for n in array.shape)])
+    if len(values) > _FEW_VALUES or not np.isfinite(values).all() or (values != np.rint(values)).any():
+        return []
+    return [
+        f"image {volume.name!r} holds only {len(values)} different values, as label maps do; if it is one, give the image itself"
+    ]
 
 
 @contextlib.contextmanager
@@ -17,3 +37,20 @@ def collected_image_warnings() -> Iterator[list[str]]:
         warnings.simplefilter("always", ImageWarning)
         yield notes
         notes += dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, ImageWarning))
+
+
+def grouped_warnings(texts: Sequence[str]) -> list[str]:
+    """Warnings of many images as few sentences: what several files have in common is said once, with how many they are.
+
+    :param texts: of ImageWarnings, "'path': what is so".
+    """
+    files: dict[str, list[str]] = {}
+    for text in dict.fromkeys(texts):
+        path, found, rest = text.partition("': ")
+        files.setdefault(rest if found else text, []).append(os.path.basename(path.strip("'")) if found else "")
+    sentences = []
+    for rest, names in files.items():
+        shown = ", ".join(filter(None, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
+        sentences.append(f"{f'{len(names)} files ({shown})' if len(names) > 1 else shown}: {rest}" if shown else rest)
+    more = len(sentences) - _MOST
+    return sentences if more <= 0 else [*sentences[:_MOST], f"{more} further warnings of this kind about other files"]

@@ -29,11 +29,9 @@ class Extent:
         a = AXES.index(axis)
         size = volume.size[a]
         if not 0 <= first <= last < size:
-            named = f"slice {first}" if first == last else f"slices {first} to {last}"
-            raise InputError(
-                f"{named} along {axis} is not in the image, which has slices 0 to {size - 1} along {axis}; "
-                "choose within that range"
-            )
+            named = f"slice {first} along {axis} is" if first == last else f"slices {first} to {last} along {axis} are"
+            there = f"slices 0 to {size - 1}" if size > 1 else "only slice 0"
+            raise InputError(f"{named} not in the image, which has {there} along {axis}; choose among these")
         start, stop = [0, 0, 0], list(volume.size)
         start[a], stop[a] = first, last + 1
         return cls(tuple(start), tuple(stop))

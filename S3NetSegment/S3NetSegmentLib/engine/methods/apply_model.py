@@ -14,6 +14,7 @@ from ..device import choose_device, is_out_of_memory
 from ..errors import InputError
 from ..fallback import BatchFallback
 from ..images import Segment, Segmentation, Volume
+from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
 from ..nets.unet import ByLayers, finished
 from ..progress import Step, Steps, T, drain
@@ -133,6 +134,7 @@ class ModelSegmenter:
                 f"the model sees the middle {layout.side * layout.spacing:.0f} mm of a slice; {slices.cut_share:.0%} of this image "
                 "lies outside and is taken as background"
             )
+        notes += label_map_notes(volume)
         if volume.is_rgb:
             notes.append("the image is in colour; the model sees its lightness only")
         return notes

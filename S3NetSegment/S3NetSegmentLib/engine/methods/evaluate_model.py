@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..images.image_warnings import grouped_warnings
 from ..images.overlay import best_slice, draw_overlay, montage
 from ..images.segmentation import Segment, Segmentation
 from ..images.volume import Volume
@@ -67,9 +68,9 @@ def evaluate(
     cases = _cases_of(model, cohort, split)
     segmenter = ModelSegmenter(model, device)
     trained, checked = set(model.training_cases), set(model.validation_cases)
-    scores, worst, seen, choosing = {}, [], [], []
+    scores, worst, seen, choosing, warned = {}, [], [], [], []
     for number, case in enumerate(cases):
-        volume = case.read_volume()
+        volume = case.read_volume(warned)
         digest = image_hash(volume)
         if split == "unseen" and digest in trained | checked:
             continue
@@ -96,6 +97,7 @@ def evaluate(
         raise InputError(
             f"all {len(cases)} labelled cases of cohort {str(cohort.folder)!r} trained the model or chose its state: nothing is left to judge it by"
         )
+    notes += grouped_warnings(warned)
     if choosing:
         notes.insert(
             0,

@@ -14,6 +14,7 @@ from scipy import ndimage
 from ..errors import InputError, ResourceError
 from ..images import Extent, Segment, Segmentation, Volume
 from ..images.colors import label_colors
+from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
 from ..objects import SliceObjects, objects_of_volume
@@ -221,7 +222,7 @@ def _network_device(name: str, settings: SegmentSettings, volume: Volume):
 def _searched(volume: Volume, grid: WorkingGrid, features: np.ndarray, settings, network_device) -> Steps[Regions]:
     """Label maps from all sources of ``settings`` and what makes objects of them."""
     rng = np.random.default_rng([settings.seed, 1])
-    notes, device, classical = [], "cpu", settings.sources != "s3net"
+    notes, device, classical = label_map_notes(volume), "cpu", settings.sources != "s3net"
     share = 0.95 if network_device is None else 0.4 if classical else 0.2
     if classical:
         search = (slice_maps if grid.flat else volume_maps)(features, grid.spacing, settings, rng)

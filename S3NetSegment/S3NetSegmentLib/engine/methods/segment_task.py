@@ -109,6 +109,11 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
     else:
         segmentation = object_segmentation(regions, choice, tags)
     notes += _clipped(choice, task)
+    longest = float(np.linalg.norm(np.multiply(volume.spacing, volume.size)))
+    if task.radius_mm is not None and 2 * task.radius_mm > longest:
+        notes.append(
+            f"a radius of {task.radius_mm:g} mm is more than the image holds, whose diagonal has {longest:.0f} mm"
+        )
     if not task.region_count and not choice.mask.any():
         notes.append("the object is empty: the points outside took all of it away")
     return SegmentOutcome(task, regions, choice, inside, outside, segmentation, notes)
@@ -136,7 +141,7 @@ def asked_voxels(
 
     :param slices: the chosen slices; a pixel (i, j) lies in the only one.
     """
-    found = [(f"point {_shown(point)} (RAS, mm)", volume.voxel_at(point)) for point in positions]
+    found = [(f"point {_shown(point)} (RAS, mm)", _voxel_at(point, volume)) for point in positions]
     only = slices[0] if slices and slices[0] == slices[1] else None
     for pixel in pixels:
         text = _shown(pixel)
@@ -155,6 +160,23 @@ def asked_voxels(
                 f"{text} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
             )
     return [place for _, place in found]
+
+
+def _voxel_at(point: tuple[float, ...], volume: Volume) -> Voxel:
+    """The voxel at a position in mm. InputError if that is outside, with what the position may be instead."""
+    try:
+        return volume.voxel_at(point)
+    except InputError as error:
+        hints = []
+        mirrored = (-point[0], -point[1], point[2])
+        index = np.floor(np.linalg.solve(volume.ijk_to_ras, (*mirrored, 1.0))[:3] + 0.5)
+        if volume.extent.contains(tuple(int(v) for v in index)):
+            hints.append(f"if it was given as LPS, write {_shown(mirrored)}")
+        if all(v == int(v) for v in point) and volume.extent.contains(tuple(int(v) for v in point)):
+            hints.append(f"if it is a voxel i,j,k, say so: a pixel {_shown(point)}")
+        if not hints:
+            raise
+        raise InputError(f"{error}; {'; '.join(hints)}") from None
 
 
 def _shown(values) -> str:

@@ -40,11 +40,13 @@ class SupportFile:
     :param labels: path of the labels.
     :param image: path of the image that they belong to; None: the image that is segmented.
     :param drawn: drawn slices named by the user, or "all"; None: those that hold labels.
+    :param names: path of a file with names for the values of a plain label map, see :mod:`~..images.label_names`.
     """
 
     labels: str
     image: str | None = None
     drawn: tuple[int, ...] | str | None = None
+    names: str | None = None
 
     @property
     def shown(self) -> str:
@@ -67,6 +69,10 @@ class FewShotTask:
     drawn: tuple[tuple[int, ...] | str | None, ...] = asked(
         (), "the drawn slices: numbers and ranges, 12,30-33, or all (also the empty ones); without it those that hold labels; "
         "one entry for each drawing, separated by ';'", Form(drawn_slices), option="",
+    )  # fmt: skip
+    labels: str | None = asked(
+        None, "names of the values of drawings that are plain label maps: lines VALUE,NAME[,R,G,B] (CSV), a .ctbl of Slicer, a "
+        "label file of ITK-SNAP, or JSON", dataclasses.replace(TEXT, metavar="FILE"), group=DRAWING,
     )  # fmt: skip
     segments: tuple[str, ...] = asked((), "only these segments of the drawing", NAMES, group=DRAWING)
     partial: bool = asked(
@@ -102,7 +108,8 @@ class FewShotTask:
     @property
     def files(self) -> tuple[SupportFile, ...]:
         """The drawings."""
-        return tuple(map(SupportFile, self.support, self.support_image, self.drawn))
+        drawings = zip(self.support, self.support_image, self.drawn, strict=True)
+        return tuple(SupportFile(*drawing, names=self.labels) for drawing in drawings)
 
     @property
     def wants_prototypes(self) -> bool:

@@ -23,7 +23,7 @@ class SegmentTask:
     """What is asked of one image. Positions are RAS mm; pixels are (i, j, k), or (i, j) where there is one slice."""
 
     points: tuple[tuple[float, ...], ...] = asked(
-        (), "inside the object, patient mm", POSITIONS, option="--point", group=_OBJECT
+        (), "inside the object, patient mm (right, anterior, superior)", POSITIONS, option="--point", group=_OBJECT
     )
     not_points: tuple[tuple[float, ...], ...] = asked(
         (), "outside the object, patient mm", POSITIONS, option="--not-point", group=_OBJECT

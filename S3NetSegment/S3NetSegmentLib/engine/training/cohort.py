@@ -11,25 +11,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ImageWarning, InputError
+from ..errors import InputError
 from ..images import Segmentation, Volume
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
+from ..images.image_warnings import collected_image_warnings, grouped_warnings
 from ..images.itk_file import header_matrix, opened
+from ..images.label_names import read_label_names
 from ..images.nifti import is_nifti, nifti_grid
 from ..images.reading import checked_path, read_image
 from ..images.seg_nrrd import on_grid_of, read_segmentation
 from ..images.tiff import is_tiff
 from ..json_file import read_json
 from ..progress import Step, Steps
-from .label_classes import LabelClass, class_values, common_classes, listed_classes
+from .label_classes import LabelClass, class_values, common_classes, listed_classes, named_classes
 
 IMAGES, LABELS, DESCRIPTION = "images", "labels", "cohort.json"
 SPLITS = ("train", "validation", "test")
@@ -51,9 +52,14 @@ class Case:
     patient: str
     grid: Volume
 
-    def read_volume(self) -> Volume:
-        """The image. Raises InputError as :func:`~..images.reading.read_image`."""
-        return _silent(read_image, self.image)
+    def read_volume(self, warned: list[str] | None = None) -> Volume:
+        """The image; what the user should know of it is added to ``warned``. Raises InputError as
+        :func:`~..images.reading.read_image`."""
+        with collected_image_warnings() as found:
+            volume = read_image(self.image)
+        if warned is not None:
+            warned += found
+        return volume
 
     def read_labels(self, classes: Sequence[LabelClass], image: Volume | None = None) -> np.ndarray:
         """The classes as 1, 2, ... in their order, 0 elsewhere, uint8 ``[K, J, I]`` on the grid of the image.
@@ -61,7 +67,8 @@ class Case:
         :param image: the image itself, where it has been read already.
         :raises InputError: unreadable, on another grid, or with segments that are no class.
         """
-        segmentation = self._placed(read_segmentation(self.label), image)
+        with collected_image_warnings():  # said when the cohort was read
+            segmentation = self._placed(read_segmentation(self.label), image)
         out = np.zeros(segmentation.layers[0].shape, np.uint8)
         for segment, value in zip(
             segmentation.segments, class_values(segmentation.segments, classes, self.name), strict=True
@@ -124,9 +131,13 @@ def count_cases(folder: str | os.PathLike) -> tuple[int, int]:
     return len(images), len(images & labels)
 
 
-def read_cohort(folder: str | os.PathLike, *, skip_bad: bool = False) -> Steps[Cohort]:
+def read_cohort(
+    folder: str | os.PathLike, *, skip_bad: bool = False, names_file: str | os.PathLike | None = None
+) -> Steps[Cohort]:
     """The cohort in ``folder``: headers of all images, label files whole.
 
+    :param names_file: file with the names of the values of label maps, see :mod:`~..images.label_names`; instead of classes in
+        cohort.json.
     :param skip_bad: leave out cases that cannot be read, and label files without an image, instead of refusing the cohort.
     :raises InputError: no cohort, no image, two files for one case, an unreadable file, labels on another grid or without
         an image, class names that differ between cases, a wrong cohort.json; with the name of the file and the remedy.
@@ -151,13 +162,21 @@ def read_cohort(folder: str | os.PathLike, *, skip_bad: bool = False) -> Steps[C
     description = read_description(folder / DESCRIPTION)
     patients = _patients(description, images)
     wanted = listed_classes(description.get("classes"))
+    names = {} if names_file is None else read_label_names(names_file)
+    if names and wanted:
+        raise InputError(
+            f"both {DESCRIPTION} and {os.fspath(names_file)!r} name the classes of the cohort; leave one of them out"
+        )
     cases, segments, skipped = [], {}, {labels[name].name: "no image of this name" for name in extra}
+    warned: list[str] = []
     for number, (name, path) in enumerate(images.items()):
         yield Step(number / len(images), f"Reading the cohort: {name}")
         try:
             case = Case(name, path, labels.get(name), patients.get(name, name), _grid(path))
             if case.label is not None:
-                segments[name] = case._placed(read_segmentation(case.label), None).segments
+                with collected_image_warnings() as found:
+                    segments[name] = case._placed(read_segmentation(case.label), None).segments
+                warned += found
             cases.append(case)
         except InputError as error:
             if not skip_bad:
@@ -165,8 +184,11 @@ def read_cohort(folder: str | os.PathLike, *, skip_bad: bool = False) -> Steps[C
             skipped[name] = str(error)
     if not cases:
         raise InputError(f"no case of cohort {str(folder)!r} can be read: {next(iter(skipped.values()))}")
+    notes += grouped_warnings(warned)
     if skipped:
         notes.append(f"{len(skipped)} left out since they cannot be used: {', '.join(skipped)}")
+    if names:
+        wanted = named_classes(names, segments, os.fspath(names_file))
     classes = common_classes(segments, wanted, notes)
     splits = _listed_splits(description, cases, set(images) | set(patients.values()))
     return Cohort(folder, tuple(cases), classes, tuple(notes), skipped, splits)
@@ -208,7 +230,8 @@ def _grid(path: Path) -> Volume:
         if checked_path(path).is_dir() or is_dicom(path, head := file_head(path)) or is_tiff(head):
             raise InputError("the grid of a DICOM series or a TIFF stack is in no single header")
         if is_nifti(path, head):
-            return _silent(nifti_grid, path)
+            with collected_image_warnings():
+                return nifti_grid(path)
         reader = opened(path)
         size, components = reader.GetSize(), reader.GetNumberOfComponents()
         if len(size) in (2, 3) and components == 1:
@@ -216,14 +239,9 @@ def _grid(path: Path) -> Volume:
             return Volume(np.broadcast_to(np.uint8(0), shape), header_matrix(reader, path), stem_of(path))
     except InputError:
         pass
-    volume = _silent(read_image, path)
+    with collected_image_warnings():  # said when the image itself is used
+        volume = read_image(path)
     return Volume(np.broadcast_to(np.uint8(0), volume.array.shape[:3]), volume.ijk_to_ras, volume.name)
-
-
-def _silent(read: Callable[[Path], Volume], path: Path) -> Volume:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImageWarning)  # of hundreds of images: nobody reads them
-        return read(path)
 
 
 def read_description(path: Path) -> dict:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from ..errors import InputError
 from ..images import Segment
 from ..images.colors import label_colors
+from ..images.label_names import LabelName
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,32 @@ def listed_classes(entries: list | None) -> tuple[LabelClass, ...]:
         if twice is not None:
             raise InputError(f"two classes of cohort.json have the {what} {twice!r}; make them differ")
     return tuple(classes)
+
+
+def named_classes(
+    names: Mapping[int, LabelName], segments: Mapping[str, Sequence[Segment]], names_file: str
+) -> tuple[LabelClass, ...]:
+    """The classes of label maps with these ``segments`` (by case), as ``names`` calls their values; () without segments.
+
+    :raises InputError: segments with names of their own, or a value that ``names`` does not have.
+    """
+    for case, found in segments.items():
+        for segment in found:
+            if not segment.is_unnamed:
+                raise InputError(
+                    f"the label file of case {case!r} has names of its own ({segment.name}, ...), and {names_file!r} is for label "
+                    "maps without; leave it out"
+                )
+            if segment.value not in names:
+                raise InputError(
+                    f"the label file of case {case!r} has the label {segment.value}, which {names_file!r} does not name; add it there"
+                )
+    values = {s.value for found in segments.values() for s in found}
+    chosen = [(value, entry) for value, entry in names.items() if value in values]
+    return tuple(
+        LabelClass(entry.name, value, entry.color or color)
+        for (value, entry), color in zip(chosen, label_colors(len(chosen)), strict=True)
+    )
 
 
 def common_classes(

@@ -12,6 +12,7 @@ import torch
 
 from ..errors import InputError, ResourceError
 from ..images import Volume
+from ..images.image_warnings import grouped_warnings
 from ..progress import Step, Steps, within
 from .cohort import Case, image_hash
 from .label_classes import LabelClass
@@ -139,6 +140,7 @@ class _Filling:
     def __init__(self, cases: Sequence[Case], classes, layout: SliceLayout, limit_bytes: int, folder: Path | None):
         self._classes, self._layout = classes, layout
         self.notes: list[str] = []
+        self._warned: list[str] = []
         counts = [layout.of(case.grid).count for case in cases]
         total = sum(counts)
         drawn = sum(n for n, case in zip(counts, cases, strict=True) if self._is_drawn(case))
@@ -172,7 +174,7 @@ class _Filling:
 
     def read(self, case: Case) -> Steps[None]:
         """Reads ``case`` in."""
-        volume = case.read_volume()
+        volume = case.read_volume(self._warned)
         slices = self._layout.of(volume)
         truth = case.read_labels(self._classes, volume) if self._is_drawn(case) else None
         digest = image_hash(volume)
@@ -217,6 +219,7 @@ class _Filling:
         if self._padded:
             more = f" (and {len(self._padded) - 1} more of this kind)" if len(self._padded) > 1 else ""
             self.notes.append(f"{self._padded[0]}{more}")
+        self.notes += grouped_warnings(self._warned)
         n = self._filled
         images, labels = self._on(device, self._images[:n], self._labels[: self._labelled])
         return SliceBank(
