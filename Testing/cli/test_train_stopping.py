@@ -9,7 +9,7 @@ import time
 
 import pytest
 from cohort_files import write_cohort
-from command_line import SCRIPT, environment
+from command_line import PATIENCE, SCRIPT, environment
 
 from S3NetSegmentLib.cli.training import mark_running, run_training
 from S3NetSegmentLib.engine import Step
@@ -39,7 +39,6 @@ atexit.register(keep)
 sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-PATIENCE = 600  # seconds for what takes a few on a quiet machine
 
 
 def reading(folder, during=None, error=None):

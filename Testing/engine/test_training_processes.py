@@ -29,7 +29,7 @@ def torchrun(*arguments):
     code = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOY.parent.parent / "S3NetSegment")}
     command = [*code, "--rdzv-endpoint=localhost:0", *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -149,7 +149,7 @@ def test_a_process_that_is_killed_or_stopped_leaves_a_state_to_go_on_from(tmp_pa
             process.send_signal(getattr(signal, number))
             break
     rest = process.stdout.read().splitlines()
-    process.wait(timeout=30)
+    process.wait(timeout=600)
     seen = max([seen, *(int(line.split()[2]) for line in rest if line.count(" ") >= 4)])
     state = RunFolder(tmp_path).read_state()
     assert seen - 1 <= state["step"] <= seen + 1
