@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 from paths import MODULE
 
 SCRIPT = str(MODULE / "s3net")
+PATIENCE = 1200  # seconds for whatever takes a few on a quiet machine
 
 
 def _default_interrupt():
@@ -31,10 +34,29 @@ def start(*arguments, folder=None, options=(), **changes):
     )  # fmt: skip
 
 
+def let_compute(process, seconds):
+    """Waits until ``process`` has computed for ``seconds`` more of processor time (real time where the system does not tell),
+    or has ended."""
+    began, until = (
+        _processor_seconds(process),
+        time.monotonic() + (PATIENCE if Path("/proc/self/stat").exists() else seconds),
+    )
+    while process.poll() is None and _processor_seconds(process) - began < seconds and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def _processor_seconds(process):
+    try:
+        numbers = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def s3net(*arguments, folder=None, options=(), **changes):
     """Runs s3net to its end; has ``returncode``, ``stdout``, ``stderr``."""
     with start(*arguments, folder=folder, options=options, **changes) as process:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=PATIENCE)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 

@@ -59,8 +59,10 @@ class PanelDriver:
         """The slice view, to click in."""
         return self.application.layoutManager().view(slice_node)
 
-    def wait(self, condition, seconds=20):
-        assert self.application.wait(condition, seconds), "it did not happen in time"
+    def wait(self, condition, seconds=0):
+        """Runs the event loop until ``condition()`` is true. A test that fails waits for minutes, so that one on a busy machine
+        does not: ``seconds`` only ever makes that longer."""
+        assert self.application.wait(condition, max(seconds, 600)), "it did not happen in time"
 
     def settle(self, seconds=0.4):
         """Lets timers do their work."""

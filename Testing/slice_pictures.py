@@ -45,7 +45,7 @@ def why_no_pictures() -> str | None:
     if not headless_slicer.AVAILABLE:
         return headless_slicer.WHY_NOT
     try:
-        done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=600)
     except subprocess.TimeoutExpired:
         return "offscreen rendering hangs on this machine"
     return None if done.returncode == 0 else "no offscreen OpenGL (install libegl1, libegl-mesa0 and libgl1-mesa-dri)"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
+from keep_threads import threads_of_gloo
 from torch import nn
 
 if __name__ == "__main__":
@@ -86,11 +87,6 @@ def toy_trainer(
     )  # fmt: skip
 
 
-def names_of_threads():
-    """Of the threads of this process, those of libraries too; empty where the system does not tell."""
-    return [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
-
-
 def _run_in_processes(out: str) -> None:
     """For ``torchrun``: trains without dropout and keeps the weights of rank 0."""
     from S3NetSegmentLib.engine.progress import drain
@@ -101,7 +97,7 @@ def _run_in_processes(out: str) -> None:
         task = ToyTask(dropout=0.0)
         drain(toy_trainer(out, task=task, batch=2, processes=processes, optimizer="sgd").run())
         torch.save(task.state_dict(), Path(out) / f"rank{processes.rank}.pt")
-    (Path(out) / f"threads{processes.rank}.txt").write_text(" ".join(names_of_threads()))
+    (Path(out) / f"threads{processes.rank}.txt").write_text(" ".join(threads_of_gloo()))
 
 
 def _run_into_nothing(out: str) -> None:

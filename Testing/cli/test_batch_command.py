@@ -12,13 +12,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from batch_cases import QUICK_FEW_SHOT, write_cohort, write_disk, write_drawn_ball, write_manifest
-from command_line import SCRIPT, environment, s3net, start
+from command_line import PATIENCE, SCRIPT, environment, s3net, start
 
 from S3NetSegmentLib.cli.main import launch
 from S3NetSegmentLib.engine.images.writing import write_png
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of another kind on Windows")
-SLOW = "sources=s3net; fit_size=128; steps=400"  # a case of many seconds
+SLOW = "sources=s3net; fit_size=128; steps=2000"  # a case that a test never waits for
 
 
 def succeeded(done):
@@ -187,8 +187,7 @@ def slow_cohort(folder, count=3):
 def until_first_is_done(process):
     for line in process.stderr:
         if "[1/" in line:
-            time.sleep(0.5)  # into the second case
-            return
+            return  # the second case is being done
     raise AssertionError("no case was finished")
 
 
@@ -208,7 +207,7 @@ def is_running(pid):
         return False
 
 
-def all_end(pids, seconds=15):
+def all_end(pids, seconds=PATIENCE):
     until = time.monotonic() + seconds
     while any(map(is_running, pids)) and time.monotonic() < until:
         time.sleep(0.1)
@@ -223,7 +222,7 @@ def test_a_stopped_batch_keeps_what_is_finished_and_leaves_no_process(tmp_path, 
         until_first_is_done(process)
         workers = workers_of(process)
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, err
     assert "stopped" in err and "Traceback" not in err
     assert workers and all_end(workers)
@@ -239,7 +238,7 @@ def test_a_killed_batch_goes_on_with_resume_and_its_workers_end(tmp_path):
         until_first_is_done(process)
         workers = workers_of(process)
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
     assert workers and all_end(workers)
     first = (tmp_path / "out" / "d0.seg.nrrd").stat()
     (tmp_path / "out" / ".s3net-left").mkdir()  # what a worker in the middle of writing leaves
@@ -261,7 +260,7 @@ def test_two_batches_never_write_into_one_folder(tmp_path):
         until_first_is_done(process)
         done = s3net("batch", "cohort.csv", "-o", "out", "--resume", folder=tmp_path)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
     assert done.returncode == 2 and "another batch is writing" in done.stderr
 
 

@@ -315,7 +315,7 @@ def test_two_first_starts_without_packages_make_one_environment_from_a_folder_of
     command = [sys.executable, "-S", str(script), "--point=-1,2,3", "two words"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     both = [subprocess.Popen(command, env=variables, **pipes) for _ in range(2)]
-    texts = [process.communicate(timeout=200) for process in both]
+    texts = [process.communicate(timeout=1200) for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
     for out, _ in texts:
         assert out.strip() == f"{tmp_path / 'venv'}|2.13.0|--point=-1,2,3|two words"

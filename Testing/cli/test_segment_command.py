@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from command_line import SCRIPT, environment, s3net, start
+from command_line import PATIENCE, SCRIPT, environment, let_compute, s3net, start
 from paths import SAMPLE_DATA
 
 from S3NetSegmentLib import __version__
@@ -298,9 +297,9 @@ def test_ctrl_c_stops_cleanly_and_leaves_no_file(tmp_path, number):
     with start(*arguments, folder=tmp_path) as process:
         first = process.stderr.readline()
         assert "%" in first, first
-        time.sleep(1.0)  # into the work
+        let_compute(process, 1.0)  # into the work
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number
     assert "stopped" in err and "Traceback" not in err and not out
     assert list(tmp_path.iterdir()) == []
@@ -308,11 +307,11 @@ def test_ctrl_c_stops_cleanly_and_leaves_no_file(tmp_path, number):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of another kind on Windows")
 def test_ctrl_c_at_the_very_start_stops_cleanly_too(tmp_path):
-    for delay in (0.2, 0.5, 1.0):  # while interpreter, packages and image are being loaded
+    for delay in (0.1, 0.4, 0.8):  # while interpreter, packages and image are being loaded
         with start("segment", CT, "-o", "out.seg.nrrd", folder=tmp_path) as process:
-            time.sleep(delay)
+            let_compute(process, delay)
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode in (130, -signal.SIGINT), err  # before our first line Python itself answers
         assert list(tmp_path.iterdir()) == [] and not out
 

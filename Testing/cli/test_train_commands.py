@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 from cohort_files import drawn, phantom, write_cohort
-from command_line import SCRIPT, environment, s3net_here, start
+from command_line import PATIENCE, SCRIPT, environment, s3net_here, start
 
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
@@ -188,16 +187,31 @@ def test_a_pretrained_network_with_decoders_is_a_start_for_two_models(cohort, tm
     succeeded(s3net_here("apply", tmp_path / "fine" / "model.pt", image, "-o", tmp_path / "labels.nii.gz", "-q"))
 
 
+# Runs a script of training, which stands still once it has computed a step and kept its state.
+HOLD = """
+import os, runpy, signal, sys
+del sys.argv[0]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+from S3NetSegmentLib.engine.training.run_folder import RunFolder
+def beat(self, held=[], real=RunFolder.beat):
+    real(self)
+    if not held and self.has_state and any("loss" in entry for entry in self.entries()):
+        held.append(True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+RunFolder.beat = beat
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGKILL", "request"])
 def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, way):
     options = (*QUICK, "--steps", "14", "--set", "validate_every=7", "--set", "checkpoint_minutes=0")
-    process = start("finetune", cohort, "-o", tmp_path / "run", *options)
+    (tmp_path / "hold.py").write_text(HOLD)
+    process = start("finetune", cohort, "-o", tmp_path / "run", *options, options=[str(tmp_path / "hold.py")])
     folder = RunFolder(tmp_path / "run")
-    waited = time.monotonic()
-    while not any("loss" in e for e in folder.entries()) or not folder.has_state:
-        assert process.poll() is None and time.monotonic() - waited < 120, process.communicate()
-        time.sleep(0.05)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), process.communicate()
     assert folder.is_running()
     refused(s3net_here("finetune", cohort, "-o", folder.path, *options, "--resume"), "is running now")
     assert folder.is_running()
@@ -205,7 +219,8 @@ def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, way):
         folder.ask_to_stop()
     else:
         process.send_signal(getattr(signal, way))
-    _, err = process.communicate(timeout=60)
+    process.send_signal(signal.SIGCONT)
+    _, err = process.communicate(timeout=PATIENCE)
     assert not folder.is_running()
     if way != "SIGKILL":
         assert process.returncode == {"SIGTERM": 143, "request": 130}[way] and "go on with --resume" in err
@@ -349,7 +364,7 @@ def test_two_processes_of_torchrun_train_one_model(cohort, tmp_path):
         "--rdzv-endpoint=localhost:0", SCRIPT, "finetune", str(cohort), "-o", str(tmp_path / "run"), *QUICK, "--steps", "4",
         "--device", "cpu",
     ]  # fmt: skip
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("4 steps in") == 1
     assert [e["step"] for e in RunFolder(tmp_path / "run").entries() if "loss" in e] == [1, 2, 3, 4]

@@ -62,6 +62,7 @@ def test_a_failed_case_on_a_cluster_is_recorded_and_stops_the_others_on_request(
 
 
 def test_after_an_interruption_a_worker_that_still_computes_writes_nothing(tmp_path, cluster):
+    distributed = pytest.importorskip("distributed")
     manifest = write_cohort(tmp_path, 4)
     out = tmp_path / "out"
     lines = manifest.read_text().splitlines()
@@ -71,20 +72,25 @@ def test_after_an_interruption_a_worker_that_still_computes_writes_nothing(tmp_p
 
     def interrupt(event):
         if event.kind == "finished":
-            time.sleep(0.3)  # the workers are in the middle of the other cases
+            with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+                until_workers(client, busy=True)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_plan(plan, out, Cluster(out, cluster.scheduler_address, "cpu"), on_event=interrupt)
     kept = sorted(path.name for path in out.rglob("*.seg.nrrd"))
-    until = time.monotonic() + 120
-    distributed = pytest.importorskip("distributed")
     with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
-        while any(client.run(_is_computing).values()) and time.monotonic() < until:
-            time.sleep(0.2)
-        assert not any(client.run(_is_computing).values())
+        until_workers(client, busy=False)
     assert sorted(path.name for path in out.rglob("*.seg.nrrd")) == kept == ["d0.seg.nrrd"]
     assert sorted(path.name for path in (out / "records").glob("*.json")) == ["d0.json"]
+
+
+def until_workers(client, busy):
+    """Waits until a worker does a case, or until none does."""
+    until = time.monotonic() + 600
+    while any(client.run(_is_computing).values()) != busy:
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def _is_computing():

@@ -101,11 +101,11 @@ def test_headers_that_claim_more_than_their_file_can_hold_take_no_memory(tmp_pat
         nrrd(tmp_path / "b.nrrd", (4000, 4000, 1000), encoding="raw"),
         meta(tmp_path / "c.mha", "4000 4000 1000"),
     ]
-    began = time.monotonic()
+    began = time.process_time()
     for file in files:
         with pytest.raises(InputError, match=r"its header tells of 4000 x 4000 x 1000 voxels.*cannot hold"):
             read_image(file)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     with pytest.raises(InputError, match="999999999 dimensions"):
         read_image(meta(tmp_path / "d.mha", "4 4 4", dimensions=999999999))
 

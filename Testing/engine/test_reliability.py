@@ -59,6 +59,6 @@ def _in_suite(code: str) -> int:
     """The exit code of a Python that runs ``code`` beside the suites."""
     paths = [str(RUN.parent), str(RUN.parents[1]), str(RUN.parents[2] / "S3NetSegment")]
     code = f"import sys; sys.path[:0] = {paths!r}\n{code}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=1200, check=False)
     print(done.stdout, done.stderr)
     return done.returncode

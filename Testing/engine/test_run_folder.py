@@ -49,7 +49,7 @@ def write_running(folder, pid, host=None):
 
 def test_a_killed_process_is_known_to_be_gone_at_once(tmp_path, holder):
     folder = RunFolder(tmp_path)
-    assert folder.is_running() and folder.seconds_silent < 5
+    assert folder.is_running() and folder.seconds_silent < heartbeat.SILENT_AFTER
     with pytest.raises(InputError, match=rf"is running now \(process {holder.pid}\)"):
         folder.take()
     holder.kill()

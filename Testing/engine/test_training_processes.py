@@ -29,7 +29,7 @@ def torchrun(*arguments):
     code = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOY.parent.parent / "S3NetSegment")}
     command = [*code, "--rdzv-endpoint=localhost:0", *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -42,7 +42,7 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
     assert all(torch.allclose(both[0][n], t, atol=1e-6) for n, t in one.task.state_dict().items())
     assert [e["step"] for e in RunFolder(tmp_path).entries() if "loss" in e] == list(range(1, 13))  # one process wrote
     # a thread of Gloo that outlives the group aborts the process where it meets the end of Python
-    assert not [t for r in (0, 1) for t in (tmp_path / f"threads{r}.txt").read_text().split() if "gloo" in t]
+    assert [(tmp_path / f"threads{rank}.txt").read_text() for rank in (0, 1)] == ["", ""]
 
 
 @pytest.mark.parametrize("kind", ["finetune", "pretrain"])
@@ -149,7 +149,7 @@ def test_a_process_that_is_killed_or_stopped_leaves_a_state_to_go_on_from(tmp_pa
             process.send_signal(getattr(signal, number))
             break
     rest = process.stdout.read().splitlines()
-    process.wait(timeout=30)
+    process.wait(timeout=600)
     seen = max([seen, *(int(line.split()[2]) for line in rest if line.count(" ") >= 4)])
     state = RunFolder(tmp_path).read_state()
     assert seen - 1 <= state["step"] <= seen + 1

@@ -47,7 +47,7 @@ qt_stand_in.install(headless_slicer.start())
 module, widget = qt_stand_in.open_module({str(MODULE / "S3NetSegment.py")!r})
 assert "torch" not in sys.modules
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=1200, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

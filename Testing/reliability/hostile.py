@@ -70,7 +70,7 @@ def _in_a_process(read: Callable) -> dict:
         ended, before = "read", _peak()
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(SECONDS)
+            signal.alarm(10 * SECONDS)
             warnings.simplefilter("ignore")
             read()
         except (InputError, ResourceError):
@@ -86,7 +86,7 @@ def _in_a_process(read: Callable) -> dict:
     seconds = time.monotonic() - began
     if not told:
         number = os.waitstatus_to_exitcode(status)
-        why = f"longer than {SECONDS} s" if number == -signal.SIGALRM else f"its process ended with {number}"
+        why = f"longer than {10 * SECONDS} s" if number == -signal.SIGALRM else f"its process ended with {number}"
         return {"end": why, "megabytes": 0.0, "seconds": seconds}
     return {**json.loads(told), "seconds": seconds}
 

@@ -158,7 +158,7 @@ def _children(pid: int) -> list[int]:
     return [child for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-def _all_end(pids: list[int], seconds: float = 20) -> bool:
+def _all_end(pids: list[int], seconds: float = 600) -> bool:
     until = time.monotonic() + seconds
     while any(map(_is_running, pids)) and time.monotonic() < until:
         time.sleep(0.1)

@@ -2,12 +2,11 @@
 
 import os
 import signal
-import time
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from command_line import s3net, start
+from command_line import PATIENCE, let_compute, s3net, start
 from few_shot_command_line import DRAWN, IMAGE, TRUTH, only, refused, write_labels
 
 from S3NetSegmentLib.cli import main
@@ -119,9 +118,9 @@ def test_ctrl_c_stops_cleanly_and_leaves_no_file(tmp_path):
     with start("few-shot", "n.nrrd", *files, "--set", "appearance_steps=5000", folder=tmp_path) as process:
         first = process.stderr.readline()
         assert "%" in first, first
-        time.sleep(0.5)
+        let_compute(process, 0.5)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "stopped" in err and "Traceback" not in err and not out
     assert {path.name for path in tmp_path.iterdir()} == {"n.nrrd", "l.nrrd"}
