@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..few_shot.outlook import is_empty, reason
+from ..few_shot.outlook import notes as outlook_notes
 from ..few_shot.settings import FewShotSettings
 from ..few_shot.support_files import Support, SupportFile, read_support
 from ..images import AXES, Segmentation, Volume
@@ -136,12 +138,15 @@ class FewShotOutcome:
         return Segmentation(layers, self.segmentation.segments, self.volume.ijk_to_ras)
 
     def next_slices(self) -> list[dict]:
-        """The most useful slices to draw next, the best first, no two of them neighbours."""
+        """The most useful slices to draw next, the best first, no two of them neighbours: number, expected wrong voxels, why,
+        and whether it is expected to show none of the segments."""
         slices = self.volume.size[AXES.index(self.answer.axis)]
-        apart, chosen = max(2, round(_APART * slices)), []
+        apart, chosen, outlook = max(2, round(_APART * slices)), [], self.answer.outlook
         for number, wrong in self.answer.next_slices:
             if len(chosen) < SUGGESTED and all(abs(number - c["slice"]) >= apart for c in chosen):
-                chosen.append({"slice": number, "expected_wrong_voxels": round(wrong, 1)})
+                facts = {"slice": number, "expected_wrong_voxels": round(wrong, 1)}
+                why = reason(outlook, number, self.support.names)
+                chosen.append({**facts, "reason": why, "expected_empty": is_empty(outlook, number)})
         return chosen
 
 
@@ -174,7 +179,7 @@ def carry_drawings(
     weights = "" if encoder is None else f"{encoder.name} sha256 {encoder.digest}"
     tags = provenance("Few-shot", settings, _device_name(encoder), image=volume.name, support=drawn, encoder=weights)
     segmentation = support.segmentation(answer.layers, volume.ijk_to_ras, tags)
-    notes = list(dict.fromkeys([*support.notes, *answer.notes]))
+    notes = list(dict.fromkeys([*support.notes, *answer.notes, *outlook_notes(answer.outlook, support.names)]))
     return FewShotOutcome(volume, support, answer, settings, encoder, segmentation, notes)
 
 
