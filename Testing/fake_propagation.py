@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from S3NetSegmentLib.engine import Step
+from S3NetSegmentLib.engine.few_shot.outlook import SegmentOutlook
 from S3NetSegmentLib.engine.images import AXES
 
 
@@ -23,6 +24,7 @@ class FakePropagation:
     def __init__(self, steps=4, seconds=0.002, error=None, notes=()):
         self.steps, self.seconds, self.error, self.notes = steps, seconds, error, list(notes)
         self.made, self.runs, self.finished = [], [], 0
+        self.outlook = lambda value, far: SegmentOutlook(0.9, wrong=dict.fromkeys(far, 10.0))
 
     def __call__(self, volume, settings, axis, encoder, device):
         self.made.append({"volume": volume, "settings": settings, "axis": axis, "encoder": encoder, "device": device})
@@ -83,6 +85,7 @@ class FakeEngineOfVolume:
             layers=[labels],
             confidence=confidence,
             next_slices=[(n, 10.0) for n in far],
+            outlook={value: self.owner.outlook(value, far) for value in values},
             expected_dice={value: 0.95 - 0.1 * n for n, value in enumerate(values)},
             axis=axis,
             mix={"carried": 0.6, "grown": 0.4},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..engine.few_shot.encoder_share import encoder_record
 from ..engine.provenance import PREFIX, provenance_tags
 
 __all__ = ["PREFIX", "few_shot_tags", "provenance_tags"]
@@ -24,6 +25,6 @@ def few_shot_tags(settings, volume_name: str, support, answer, encoder=None, dra
         volume=volume_name,
         drawn=", ".join(s.short for s in support) or "all",
         drawn_on=drawn_on or None,
-        encoder=None if encoder is None else f"{encoder.name} sha256 {encoder.digest}",
+        encoder=encoder_record(encoder, answer.mix) or None,
         mix=", ".join(f"{name} {share:.2f}" for name, share in answer.mix.items() if share),
     )

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from .frame import Frame
 
-_FLAT = 0.2  # third over second semi-axis of what is drawn, below which it lies in one plane
+_FLAT = 2.0  # voxels across the plane that fits best, within which all that is drawn lies in that plane
 # Distance in radii of the drawn section at which a segment is there or not, and how sharply. Compact organs are found within
 # 1.5 (CT, development: liver .52 -> .84, spleen .54 -> .93), long ones reach further (stomach .82 -> .52); 2 lies between.
 MIDDLE, _WIDTH = 2.0, 0.2
@@ -27,9 +27,10 @@ def flat_classes(known: np.ndarray, spacing: tuple[float, float, float], classes
         if len(place) < 3:
             continue
         place = place[:: 1 + len(place) // _MOST_VOXELS] * np.array(spacing)
-        third, second, first = 2 * np.sqrt(np.clip(np.linalg.eigvalsh(np.cov(place.T)), 0, None))
-        if second > 0 and third < _FLAT * second + max(spacing):
-            found[c] = float(np.sqrt(first * second))
+        values, vectors = np.linalg.eigh(np.cov(place.T))
+        normal = vectors[:, 0]
+        if np.ptp(place @ normal) <= _FLAT * (np.abs(normal) * spacing).sum() and values[1] > 0:
+            found[c] = float(2 * (values[1] * values[2]) ** 0.25)  # semi-axes of an ellipse are 2 standard deviations
     return found
 
 

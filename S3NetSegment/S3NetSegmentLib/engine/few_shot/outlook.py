@@ -15,7 +15,7 @@ _ONE_PLANE_TRUST = 0.9  # factor of the expected Dice where one plane does not s
 _RUNS_PAST = 0.05  # share of what was found that is expected to lie past the end, from which on it is said
 _MAIN = 0.25  # share of the expected wrong voxels of a slice, from which on a segment is a reason to draw it
 _PROBABLY_ENDS, _MAY_END = 0.5, 0.9  # probability of presence below which a segment does so
-_WAY_OUT = "draw the last slice that shows it, or say of the next one that it holds nothing"
+_WAY_OUT = "draw the last slice there, or say of the one after it that it holds nothing"
 
 
 @dataclass(frozen=True)
@@ -120,22 +120,34 @@ def reason(outlooks: Mapping[int, SegmentOutlook], number: int, names: Mapping[i
 
 def notes(outlooks: Mapping[int, SegmentOutlook], names: Mapping[int, str]) -> list[str]:
     """What the user should know of segments whose ends the drawing does not show."""
+    known = {value: outlook for value, outlook in outlooks.items() if value in names}
     found = []
-    for value, outlook in outlooks.items():
-        if value not in names:
-            continue
-        if outlook.one_plane is not None:
-            found.append(
-                f"{names[value]!r} is drawn on one plane askew to the slices, which does not show how far it reaches: the answer "
-                f"was cut off about {outlook.one_plane:.0f} mm from it; draw a second plane that crosses this one"
-            )
+    cut = {value: outlook.one_plane for value, outlook in known.items() if outlook.one_plane is not None}
+    if cut:
+        several = len(cut) > 1
+        found.append(
+            f"{_and([repr(names[v]) for v in cut])} {'are' if several else 'is'} drawn on one plane askew to the slices, which does "
+            f"not show how far {'they reach' if several else 'it reaches'}: the answer was cut off about "
+            f"{_and([f'{mm:.0f}' for mm in cut.values()])} mm from it; draw a second plane that crosses this one"
+        )
+    past: dict[str, list[str]] = {}
+    for value, outlook in known.items():
         if outlook.past >= _RUNS_PAST:
-            first, last = outlook.shown
-            where = {"before": f"before slice {first}", "after": f"after slice {last}"}
-            sides = " and ".join(where[side] for side in ("before", "after") if side in outlook.sides)
-            found.append(f"{names[value]!r} may run past its end {sides}; {_WAY_OUT}")
+            past.setdefault(_where(outlook), []).append(repr(names[value]))
+    for where, own in past.items():
+        ends = "their ends" if len(own) > 1 else "its end"
+        found.append(f"{_and(own)} may run past {ends} {where}; {_WAY_OUT}")
     return found
 
 
+def _where(outlook: SegmentOutlook) -> str:
+    """Beyond which drawn slices, e.g. "before slice 5 and after slice 9"."""
+    first, last = outlook.shown
+    if first == last and len(outlook.sides) == 2:
+        return f"on both sides of slice {first}"
+    where = {"before": f"before slice {first}", "after": f"after slice {last}"}
+    return " and ".join(where[side] for side in ("before", "after") if side in outlook.sides)
+
+
 def _and(names: Sequence[str]) -> str:
-    return " and ".join(names)
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

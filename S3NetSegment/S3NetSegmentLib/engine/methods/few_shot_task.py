@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..few_shot.encoder_share import encoder_record
 from ..few_shot.outlook import is_empty, reason
 from ..few_shot.outlook import notes as outlook_notes
 from ..few_shot.settings import FewShotSettings
@@ -176,7 +177,7 @@ def carry_drawings(
     few_shot.set_support(support.drawings)
     answer = yield from few_shot.propagate(task.slices)
     drawn = "; ".join(map(_support_text, support.facts))
-    weights = "" if encoder is None else f"{encoder.name} sha256 {encoder.digest}"
+    weights = encoder_record(encoder, answer.mix)
     tags = provenance("Few-shot", settings, _device_name(encoder), image=volume.name, support=drawn, encoder=weights)
     segmentation = support.segmentation(answer.layers, volume.ijk_to_ras, tags)
     notes = list(dict.fromkeys([*support.notes, *answer.notes, *outlook_notes(answer.outlook, support.names)]))
