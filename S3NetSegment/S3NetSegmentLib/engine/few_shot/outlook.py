@@ -10,7 +10,7 @@ import numpy as np
 
 # On thick slices a segment ends between two of them without a sign: log-odds of presence beyond the outermost drawn slice
 # lose this times the log of the anisotropy. Fitted on hearts and tumours (few_shot_cases.py, development).
-_THICK = 0.6
+_THICK = 0.9
 _ONE_PLANE_TRUST = 0.9  # factor of the expected Dice where one plane does not show how far a segment reaches
 _RUNS_PAST = 0.05  # share of what was found that is expected to lie past the end, from which on it is said
 _MAIN = 0.25  # share of the expected wrong voxels of a slice, from which on a segment is a reason to draw it
@@ -39,6 +39,11 @@ class SegmentOutlook:
     past: float = 0.0
     sides: tuple[str, ...] = ()
     one_plane: float | None = None
+
+    @property
+    def runs_past(self) -> bool:
+        """Whether so much may lie past an end that no drawn slice shows that the user should know."""
+        return self.past >= _RUNS_PAST
 
 
 def segment_outlook(
@@ -132,7 +137,7 @@ def notes(outlooks: Mapping[int, SegmentOutlook], names: Mapping[int, str]) -> l
         )
     past: dict[str, list[str]] = {}
     for value, outlook in known.items():
-        if outlook.past >= _RUNS_PAST:
+        if outlook.runs_past:
             past.setdefault(_where(outlook), []).append(repr(names[value]))
     for where, own in past.items():
         ends = "their ends" if len(own) > 1 else "its end"
