@@ -24,8 +24,10 @@ from few_shot_command_line import (
     write_askew_drawing,
     write_labels,
 )
+from image_files import write_dicom_series
 
 from S3NetSegmentLib import __version__
+from S3NetSegmentLib.cli.few_shot_results import print_summary
 from S3NetSegmentLib.engine import Segment, Segmentation, Volume
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
@@ -313,6 +315,34 @@ def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypat
     )
     assert list(run(elsewhere, capsys)["mix"]) == ["prototypes"]
     assert (read_segmentation("plane.nrrd").layers[0] > 0).any()
+
+
+def test_an_encoder_to_which_the_vote_gives_nothing_is_told_and_recorded_so(folder, capsys, monkeypatch):
+    from S3NetSegmentLib.engine.few_shot import propagation
+
+    shape = dinov2.Architecture(12, 1, 2, 24)
+    monkeypatch.setattr(dinov2, "ARCHITECTURES", {**dinov2.ARCHITECTURES, "dinov2-tiny14": shape})
+    torch.save(dict(shape.build().initialize(torch.Generator().manual_seed(0)).state_dict()), "tiny.pth")
+    some = run("ct.nii.gz --support drawn.seg.nrrd -o out.seg.nrrd --encoder tiny.pth", capsys)
+    print_summary(some)
+    assert "encoder: tiny.pth, 5 % of the vote\n" in capsys.readouterr().out
+    monkeypatch.setattr(propagation, "further_share", lambda *arguments: 0.0)
+    none = run("ct.nii.gz --support drawn.seg.nrrd -o out.seg.nrrd --encoder tiny.pth", capsys)
+    print_summary(none)
+    assert (
+        "encoder: tiny.pth took no part, since drawn slices" in capsys.readouterr().out
+        and none["encoder"]["share"] == 0
+    )
+    assert read_segmentation("out.seg.nrrd").segments[0].tags["S3NetSegment.Encoder"].endswith(", took no part")
+
+
+def test_segments_that_overlap_are_whole_in_a_dicom_seg(nested, folder, capsys):
+    write_dicom_series(folder / "series", read_image("nested.nii.gz").array, IMAGE.ijk_to_ras)
+    summary = run("series --support nested.seg.nrrd -o out.dcm", capsys)
+    found = read_segmentation("out.dcm")
+    for facts, truth in zip(summary["segments"], nested, strict=True):
+        (segment,) = (s for s in found.segments if s.name == facts["name"])
+        assert found.mask(segment).sum() == facts["voxels"] > truth[list(DRAWN)].sum()
 
 
 def test_drawings_here_and_in_another_image_go_together(folder):
