@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from S3NetSegmentLib.engine import Step
+from S3NetSegmentLib.engine.few_shot.outlook import SegmentOutlook
+from S3NetSegmentLib.engine.few_shot.overlaps import flattened
 from S3NetSegmentLib.engine.images import AXES
 
 
@@ -23,6 +25,7 @@ class FakePropagation:
     def __init__(self, steps=4, seconds=0.002, error=None, notes=()):
         self.steps, self.seconds, self.error, self.notes = steps, seconds, error, list(notes)
         self.made, self.runs, self.finished = [], [], 0
+        self.outlook = lambda value, far: SegmentOutlook(0.9, wrong=dict.fromkeys(far, 10.0))
 
     def __call__(self, volume, settings, axis, encoder, device):
         self.made.append({"volume": volume, "settings": settings, "axis": axis, "encoder": encoder, "device": device})
@@ -58,9 +61,30 @@ class FakeEngineOfVolume:
         return self._answer(slices)
 
     def _answer(self, slices):
-        drawn = {}  # number along the axis -> labels
         axis = self.items[0].axis if self.axis == "auto" else self.axis
-        for item in self.items:
+        layers, known = [], set()
+        for layer in sorted({getattr(item, "layer", 0) for item in self.items}):
+            labels, far, near = self._carried([item for item in self.items if item.layer == layer], axis, slices)
+            labels[np.isin(labels, list(known))] = 0  # of an earlier layer
+            known |= {int(v) for v in np.unique(labels) if v}
+            layers.append(labels)
+        values = sorted(known)
+        return SimpleNamespace(
+            layers=layers,
+            labels=flattened(layers),
+            confidence=near,
+            next_slices=[(n, 10.0) for n in far],
+            outlook={value: self.owner.outlook(value, far) for value in values},
+            expected_dice={value: 0.95 - 0.1 * n for n, value in enumerate(values)},
+            axis=axis,
+            mix={"carried": 0.6, "grown": 0.4},
+            notes=self.owner.notes,
+        )
+
+    def _carried(self, items, axis, slices):
+        """Labels, the slices in the order of their distance from drawn ones, and the confidence."""
+        drawn = {}  # number along the axis -> labels
+        for item in items:
             if hasattr(item, "drawn"):  # another volume: the same place, cut to fit
                 plane = np.moveaxis(item.labels, 2 - AXES.index(axis), 0)
                 drawn.update({n: plane[n] for n in (range(len(plane)) if item.drawn is None else item.drawn)})
@@ -77,14 +101,4 @@ class FakeEngineOfVolume:
             distance = min(abs(d - n) for d in drawn)
             np.moveaxis(confidence, 2 - AXES.index(axis), 0)[n] = 1 / (1 + 0.1 * distance)
         far = sorted(set(range(first, last + 1)) - set(drawn), key=lambda n: -min(abs(d - n) for d in drawn))
-        values = [int(v) for v in np.unique(labels) if v]
-        return SimpleNamespace(
-            labels=labels,
-            layers=[labels],
-            confidence=confidence,
-            next_slices=[(n, 10.0) for n in far],
-            expected_dice={value: 0.95 - 0.1 * n for n, value in enumerate(values)},
-            axis=axis,
-            mix={"carried": 0.6, "grown": 0.4},
-            notes=self.owner.notes,
-        )
+        return labels, far, confidence

@@ -3,11 +3,14 @@
     python3 Testing/benchmarks/few_shot.py                                     both groups of cases, 1, 3 and 5 drawn slices
     python3 Testing/benchmarks/few_shot.py --groups development --sets acdc ms --k 3 --limit 1
     python3 Testing/benchmarks/few_shot.py --methods Few-shot --set regrow=0   other settings
+    python3 Testing/benchmarks/few_shot.py --methods Few-shot --k 1 3 --placings spread middle --limit 1    expected Dice and ends
 
 Task: k slices are drawn fully (shares 1/2; 1/6, 1/2, 5/6; .1, .3, .5, .7, .9 of the labelled extent), every other slice is
 wanted, at the image's own resolution. Dice over the volume without the drawn slices, mean over the labels that were drawn,
 mean over cases. Failed: labels with a Dice under .5. Seconds are of one thread, from the image in memory to the answer.
-Confidence: how well the Dice that Few-shot expects agrees with the true one.
+Confidence: how well the Dice that Few-shot expects agrees with the true one, also where slices are drawn in the middle of the
+labelled extent alone. Ends: how many of the labels with a tenth or more of
+the answer past their end are named as such, and how many of the named ones are.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import os
 import sys
 import time
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -31,7 +35,7 @@ if __name__ == "__main__":
     enter_environment(for_tests=True)
 
 import numpy as np  # noqa: E402
-from few_shot_cases import DRAWN_AT, FOLDERS, GROUPS, FewShotCase, few_shot_cases  # noqa: E402
+from few_shot_cases import DRAWN_AT, FOLDERS, GROUPS, PLACINGS, FewShotCase, few_shot_cases  # noqa: E402
 from few_shot_contestants import CONTESTANTS, OURS, Answer, missing_package  # noqa: E402
 from scipy.stats import spearmanr  # noqa: E402
 
@@ -39,7 +43,10 @@ from S3NetSegmentLib.engine.few_shot.frame import slices_first  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
 
 FAILED = 0.5
-COLUMNS = ("group", "set", "case", "k", "method", "seed", "label", "dice", "expected", "seconds", "remark")
+PAST = 0.1  # share of an answer past the end of the label
+COLUMNS = (
+    "group", "set", "case", "placing", "k", "method", "seed", "label", "dice", "expected", "past", "named", "seconds", "remark",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -67,6 +74,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--sets", nargs="+", choices=FOLDERS, default=list(FOLDERS))
     parser.add_argument("--k", nargs="+", type=int, choices=DRAWN_AT, default=list(DRAWN_AT), help="drawn slices")
+    parser.add_argument(
+        "--placings", nargs="+", choices=PLACINGS, default=["spread"], help="where the drawn slices lie"
+    )
     parser.add_argument("--methods", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--limit", type=int, help="cases of each set and group")
     parser.add_argument("--seeds", type=int, default=1, help="seeds of Few-shot (default %(default)s)")
@@ -79,8 +89,8 @@ def measured(case: FewShotCase, group: str, methods: list[str], options) -> list
     """A row for each k, method, seed and label."""
     rows = []
     truth = slices_first(case.labels, case.axis)
-    for k in options.k:
-        drawn = case.drawn(k)
+    for placing, k in product(options.placings, options.k):
+        drawn = case.drawn(k, placing)
         for method in methods:
             for seed in range(options.seeds if method == OURS else 1):
                 settings = FewShotSettings(seed=seed).with_texts(options.set)
@@ -90,11 +100,11 @@ def measured(case: FewShotCase, group: str, methods: list[str], options) -> list
                 scores = label_dice(answer.labels, truth, drawn)
                 for label, dice in scores.items():
                     values = (
-                        group, case.set_name, case.name, k, method, seed, label, dice,
-                        answer.expected.get(label, ""), seconds, answer.remark,
+                        group, case.set_name, case.name, placing, k, method, seed, label, dice, answer.expected.get(label, ""),
+                        past_end(answer.labels == label, truth == label, drawn), label in answer.named, seconds, answer.remark,
                     )  # fmt: skip
                     rows.append(dict(zip(COLUMNS, values, strict=True)))
-                report(case, k, method, seed, scores, answer, seconds)
+                report(case, f"{k} ({placing})", method, seed, scores, answer, seconds)
     return rows
 
 
@@ -111,7 +121,13 @@ def label_dice(found: np.ndarray, truth: np.ndarray, drawn: list[int]) -> dict[i
     return scores
 
 
-def report(case, k: int, method: str, seed: int, scores: dict, answer: Answer, seconds: float) -> None:
+def past_end(found: np.ndarray, truth: np.ndarray, drawn: list[int]) -> float:
+    """Share of ``found`` on undrawn slices that lies on slices without the label."""
+    areas, there = np.delete(found.sum((1, 2)), drawn), np.delete(truth.any((1, 2)), drawn)
+    return float(areas[~there].sum() / max(1, areas.sum()))
+
+
+def report(case, k: str, method: str, seed: int, scores: dict, answer: Answer, seconds: float) -> None:
     each = " ".join(
         f"{label}: {100 * dice:.1f}" + (f" ({100 * answer.expected[label]:.0f})" if label in answer.expected else "")
         for label, dice in scores.items()
@@ -140,8 +156,8 @@ def print_group(group: str, rows: list[dict], methods: list[str], counts: list[i
     gains = defaultdict(list)
     for set_name in dict.fromkeys(r["set"] for r in rows):
         count = len({case for s, case in cases if s == set_name})
-        for k in counts:
-            own = [r for r in rows if r["set"] == set_name and r["k"] == k]
+        for k, placing in product(counts, dict.fromkeys(r["placing"] for r in rows)):
+            own = [r for r in rows if r["set"] == set_name and r["k"] == k and r["placing"] == placing]
             if not own:
                 continue
             means = {m: 100 * case_mean(r for r in own if r["method"] == m) for m in methods}
@@ -149,7 +165,7 @@ def print_group(group: str, rows: list[dict], methods: list[str], counts: list[i
             if len(columns) > len(methods):
                 gains[k].append(means[OURS] - max(means[m] for m in others))
                 cells.append(f"{gains[k][-1]:+.1f}")
-            print(f"| {set_name} ({count}) | {k} | {' | '.join(cells)} |")
+            print(f"| {set_name} ({count}) | {k}{'' if placing == 'spread' else f' {placing}'} | {' | '.join(cells)} |")
     if gains:
         print(
             "\nMean gain over the best of the others: "
@@ -164,14 +180,25 @@ def print_group(group: str, rows: list[dict], methods: list[str], counts: list[i
             f"{method}: {failed} of {len(own)} labels failed; seconds median {np.median(seconds):.1f}, "
             f"longest {seconds.max():.1f}"
         )
-    for k in counts:
-        pairs = np.array([(r["expected"], r["dice"]) for r in rows if r["method"] == OURS and r["k"] == k])
+    print_expected([r for r in rows if r["method"] == OURS])
+
+
+def print_expected(rows: list[dict]) -> None:
+    """How well the expected Dice agrees with the true one, and how well ends that are run past are named."""
+    for placing, k in dict.fromkeys((r["placing"], r["k"]) for r in rows):
+        pairs = np.array([(r["expected"], r["dice"]) for r in rows if (r["placing"], r["k"]) == (placing, k)], float)
         if len(pairs) > 2:
             error = pairs[:, 0] - pairs[:, 1]
             print(
-                f"Expected Dice, k={k}, {len(pairs)} labels: Spearman {spearmanr(*pairs.T)[0]:.2f}, mean absolute error "
-                f"{np.abs(error).mean():.3f}, bias {error.mean():+.3f}"
+                f"Expected Dice, k={k} ({placing}), {len(pairs)} labels: Spearman {spearmanr(*pairs.T)[0]:.2f}, mean absolute "
+                f"error {np.abs(error).mean():.3f}, bias {error.mean():+.3f}"
             )
+    past, named = (np.array([r[name] for r in rows], float) for name in ("past", "named"))
+    if len(rows):
+        print(
+            f"Ends: {int((past >= PAST).sum())} of {len(rows)} labels have {PAST:.0%} or more of the answer past their end, "
+            f"{int(((past >= PAST) & (named > 0)).sum())} of these are named; {int(named.sum())} are named in all"
+        )
 
 
 def case_mean(rows) -> float:

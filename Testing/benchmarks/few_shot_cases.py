@@ -18,6 +18,8 @@ from S3NetSegmentLib.engine.images import AXES, Volume
 
 GROUPS = ("development", "confirm")
 DRAWN_AT = {1: (1 / 2,), 3: (1 / 6, 1 / 2, 5 / 6), 5: (0.1, 0.3, 0.5, 0.7, 0.9)}  # shares of the labelled extent
+MIDDLE_AT = {1: (0.3,), 3: (0.4, 0.5, 0.6), 5: (0.4, 0.45, 0.5, 0.55, 0.6)}  # nothing near the ends
+PLACINGS = {"spread": DRAWN_AT, "middle": MIDDLE_AT}
 FOLDERS = {
     "ct": "ct_abdomen_totalseg",
     "acdc": "mr_cardiac_acdc",
@@ -56,11 +58,11 @@ class FewShotCase:
     labels: np.ndarray
     axis: str
 
-    def drawn(self, count: int) -> list[int]:
-        """Numbers of ``count`` drawn slices, spread over the labelled extent."""
+    def drawn(self, count: int, placing: str = "spread") -> list[int]:
+        """Numbers of at most ``count`` drawn slices, spread over the labelled extent, or in its middle."""
         filled = np.flatnonzero(slices_first(self.labels, self.axis).any((1, 2)))
         first, last = int(filled[0]), int(filled[-1])
-        return sorted({round(first + share * (last - first)) for share in DRAWN_AT[count]})
+        return sorted({round(first + share * (last - first)) for share in PLACINGS[placing][count]})
 
 
 def case_names(group: str, set_name: str) -> list[str]:

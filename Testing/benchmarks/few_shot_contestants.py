@@ -23,11 +23,13 @@ OURS, NEAREST, GROW, FILL = "Few-shot", "nearest slice", "Grow from seeds", "Fil
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Labels ``[Z, H, W]``, slices first; what the method expects of each label's Dice, if it says so; remarks."""
+    """Labels ``[Z, H, W]``, slices first; what the method expects of each label's Dice, if it says so; remarks; labels of
+    which it says that they may run past their ends."""
 
     labels: np.ndarray
     expected: dict[int, float] = field(default_factory=dict)
     remark: str = ""
+    named: frozenset[int] = frozenset()
 
 
 def few_shot(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:
@@ -36,7 +38,8 @@ def few_shot(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> 
     product.set_support([DrawnSlice(case.axis, z, labels[z]) for z in drawn])
     answer = drain(product.propagate())
     mix = ", ".join(f"{part} {share:.2f}" for part, share in answer.mix.items())
-    return Answer(slices_first(answer.labels, case.axis), answer.expected_dice, mix)
+    named = frozenset(value for value, outlook in answer.outlook.items() if outlook.runs_past)
+    return Answer(slices_first(answer.labels, case.axis), answer.expected_dice, mix, named)
 
 
 def nearest(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:

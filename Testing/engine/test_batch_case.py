@@ -13,7 +13,7 @@ from batch_cases import QUICK, QUICK_FEW_SHOT, write_disk, write_drawn_ball, wri
 from image_files import write_dicom_series
 
 from S3NetSegmentLib import file_lock
-from S3NetSegmentLib.engine import Volume, drain
+from S3NetSegmentLib.engine import Segment, Segmentation, Volume, drain
 from S3NetSegmentLib.engine.batch import one_case, records
 from S3NetSegmentLib.engine.batch.case import Case
 from S3NetSegmentLib.engine.batch.folder_lock import announced, is_current
@@ -24,7 +24,7 @@ from S3NetSegmentLib.engine.batch.run import run_plan
 from S3NetSegmentLib.engine.batch.workers import InThisProcess
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
-from S3NetSegmentLib.engine.images.writing import write_image
+from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 from S3NetSegmentLib.engine.methods.segment_task import segment_image
 from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
 from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
@@ -75,6 +75,34 @@ def test_a_case_leaves_its_results_and_a_record_that_describes_them(tmp_path, di
     assert {k: v for k, v in records.read_record(tmp_path / "out", "a").items() if k != "schema"} == record
     sure = read_image(tmp_path / "out" / "a_confidence.nii.gz").array
     assert 0 <= sure.min() and sure.max() <= 1 and sure.max() > 0.5
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz"])
+def test_few_shot_cases_keep_segments_that_overlap_whole_and_a_label_map_says_what_it_loses(tmp_path, ending):
+    write_drawn_ball(tmp_path)
+    drawn = read_segmentation(tmp_path / "drawn.seg.nrrd")
+    core = drawn.layers[0] * np.roll(drawn.layers[0], 4, 2)
+    segments = [*drawn.segments, Segment("Core", (0, 1, 0), 1, layer=1)]
+    write_segmentation(Segmentation([drawn.layers[0], core], segments, drawn.ijk_to_ras), tmp_path / "drawn.seg.nrrd")
+    text = f'image,method,support,settings,output\nball.nii.gz,few-shot,drawn.seg.nrrd,"{QUICK_FEW_SHOT}",r{ending}\n'
+    (tmp_path / "m.csv").write_text(text)
+    (case,) = read_manifest(tmp_path / "m.csv", tmp_path / "out")
+    record = run_case(case, tmp_path / "out", "cpu")
+    assert record["status"] == "done", record["error"]
+    assert [s["name"] for s in record["segments"]] == ["Ball", "Core"]
+    ball, inner = (s["voxels"] for s in record["segments"])
+    assert ball > inner > core.sum()
+    if ending == ".nii.gz":
+        labels = read_image(tmp_path / "out" / "r.nii.gz").array
+        assert (labels == 2).sum() == inner and any(
+            f"'Ball' {ball - (labels == 1).sum():,};" in n for n in record["notes"]
+        )
+    else:
+        found = read_segmentation(tmp_path / "out" / "r.seg.nrrd")
+        assert [int(found.mask(s)[[4, 8]].sum()) for s in found.segments] == [
+            int(drawn.layers[0].sum()),
+            int(core.sum()),
+        ]
 
 
 def test_few_shot_cases_keep_names_and_label_values_of_the_drawing(tmp_path):

@@ -8,6 +8,7 @@ from few_shot_drawings import preview_node, square
 from PyQt5.QtCore import Qt
 
 from S3NetSegmentLib.engine import InputError, ResourceError
+from S3NetSegmentLib.engine.few_shot.outlook import SegmentOutlook
 
 
 @pytest.fixture
@@ -336,11 +337,33 @@ def test_without_torch_the_panel_says_what_is_missing(open_drawn):
     assert "needs PyTorch" in panel.message
 
 
-def test_overlapping_segments_are_told(open_drawn):
+def test_overlapping_segments_are_told_previewed_and_accepted_whole(open_drawn):
     panel = open_drawn()
-    panel.draw("Spleen", square(12, 14, 4), "z", 4)
+    inner = square(12, 14, 4)
+    panel.draw("Spleen", inner, "z", 4)
+    before = {name: panel.mask(name) for name in ("Liver", "Spleen")}
+    assert (before["Liver"][4] & before["Spleen"][4]).any()
     panel.propagate()
-    assert "overlap" in panel.ui.answerText.text
+    assert "'Liver' and 'Spleen' overlap in" in panel.ui.answerText.text and "stays whole" in panel.ui.answerText.text
+    panel.click(panel.ui.acceptButton)
+    for name, mask in before.items():
+        np.testing.assert_array_equal(panel.mask(name)[[4, 8]], mask[[4, 8]])
+        np.testing.assert_array_equal(panel.mask(name)[5], mask[4])  # the fake carries each drawing to its neighbours
+
+
+def test_a_next_slice_that_is_probably_empty_is_named_so_with_the_reason(open_drawn):
+    engine = FakePropagation()
+    engine.outlook = lambda value, far: SegmentOutlook(
+        0.7, dict.fromkeys(far, 9.0), dict.fromkeys(far, 0.2), (4, 8), 0.3, ("before",)
+    )
+    panel = open_drawn(engine)
+    panel.propagate()
+    assert panel.ui.nextSliceButton.text == "Next slice to draw: axial 0 (probably empty)"
+    assert (
+        "'Liver' and 'Spleen' probably end before it; draw it, or say that there is nothing"
+        in panel.ui.nextSliceButton.toolTip
+    )
+    assert "'Liver' and 'Spleen' may run past their ends before slice 4" in panel.ui.answerText.text
 
 
 def test_a_drawn_slice_is_not_propagated_to(open_drawn, views):

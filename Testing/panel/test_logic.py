@@ -5,6 +5,7 @@ import sys
 import types
 import unittest
 
+import mrml
 import numpy as np
 import pytest
 import slicer
@@ -212,6 +213,22 @@ def test_few_shot_finds_the_drawn_slices_and_fills_the_others(module, few_shot_e
 
     assert segment_tag(node, "ball", "S3NetSegment.Method") == "Few-shot"
     assert segment_tag(node, "ball", "S3NetSegment.Support") == f"{drawing.GetName()} z=4,8"
+
+
+def test_few_shot_by_a_script_keeps_segments_that_overlap_whole(module, few_shot_engine, volume_node, drawing):
+    from S3NetSegmentLib.scene.segments import segment_edit
+    from S3NetSegmentLib.scene.volumes import volume_from_node
+
+    ball = content(drawing, volume_node)
+    inner = ball & np.roll(ball, 2, 2)
+    with segment_edit(drawing, volume_node) as edit:
+        edit.add_segment(mrml.segment("Inner"), inner, volume_from_node(volume_node))
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, seed=5)
+    assert [(s.index, s.layer) for s in few_shot_engine.runs[0]["items"]] == [(4, 0), (4, 1), (8, 0), (8, 1)]
+    for name, mask in (("Ball", ball), ("Inner", inner)):
+        after = content(drawing, volume_node, name)
+        np.testing.assert_array_equal(after[[4, 8]], mask[[4, 8]])
+        np.testing.assert_array_equal(after[[3, 5, 11]], mask[[4, 4, 8]])
 
 
 def test_few_shot_takes_named_slices_empty_ones_partial_ones_and_a_range(module, few_shot_engine, volume_node, drawing):

@@ -7,6 +7,7 @@ import os
 
 from .. import __version__
 from ..engine import Volume
+from ..engine.few_shot.encoder_share import encoder_share, encoder_text
 from ..engine.images.files import suffix_of
 from ..engine.images.segment_size import size_table
 from ..engine.images.writing import write_image, write_png
@@ -43,6 +44,9 @@ def summary_of(
     segments = described(segmentation)
     for facts, segment, expected in zip(segments, segmentation.segments, outcome.expected_by_segment(), strict=True):
         facts |= {"label_value": segment.value, "expected_dice": None if expected is None else round(expected, 4)}
+    for number, facts in enumerate(segments, 1):
+        outlook = answer.outlook.get(number)
+        facts["expected_past_end"] = None if outlook is None or outlook.shown is None else round(outlook.past, 4)
     return {
         "command": "few-shot",
         "version": __version__,
@@ -62,7 +66,7 @@ def summary_of(
         "next_slices": outcome.next_slices(),
         "mix": {part: round(share, 4) for part, share in answer.mix.items()},
         "method": outcome.settings.method,
-        "encoder": None if encoder is None else {"name": encoder.name, "sha256": encoder.digest},
+        "encoder": None if encoder is None else _encoder_facts(encoder, answer.mix),
         "settings": outcome.settings.changed(),
         "seed": outcome.settings.seed,
         "device": outcome.device,
@@ -78,27 +82,38 @@ def print_summary(summary: dict) -> None:
         f"{os.path.basename(summary['image']['path'])} ({size}), {summary['seconds']['total']:.1f} s on {summary['device']}"
     )
     if summary["encoder"]:
-        print(f"encoder: {summary['encoder']['name']}")
+        print(f"encoder: {encoder_text(summary['encoder']['name'], summary['encoder']['share'])}")
     for fact in summary["support"]:
         print(f"drawn: {_shown_support(fact)}")
     for segment, line in zip(summary["segments"], size_table(summary["segments"]), strict=True):
         expected = segment["expected_dice"]
         likely = "   nothing found beyond the drawing" if expected is None else f"   expected Dice {expected:.2f}"
         print(f"{line}{likely}")
-    suggested = [str(entry["slice"]) for entry in summary["next_slices"]]
-    if suggested:
-        print(f"draw next, most useful first: slice {', '.join(suggested)} along {summary['part']['axis']}")
+    if summary["next_slices"]:
+        print(f"draw next along {summary['part']['axis']}, most useful first:")
+        for entry in summary["next_slices"]:
+            print(f"  slice {entry['slice']}: {entry['reason']}")
     print_written(summary["outputs"])
+
+
+def _encoder_facts(encoder, mix: dict[str, float]) -> dict:
+    return {"name": encoder.name, "sha256": encoder.digest, "share": round(encoder_share(mix), 4)}
 
 
 def _shown_support(fact: dict) -> str:
     where = f" of {os.path.basename(fact['image'])}" if fact["image"] else ""
-    if fact["drawn_planes"]:
-        return f"{fact['drawn_planes']} planes{where}"
-    count = len(fact["drawn"])
+    planes, count = fact["drawn_planes"], len(fact["drawn"])
+    if planes:
+        return f"{planes} plane{'s' if planes > 1 else ''}{where}, askew to the slices"
+    if fact["slices"] == 1:
+        return f"picture{where.removeprefix(' of')}"
     if count == fact["slices"]:
         return f"every slice{where} along {fact['axis']}"
-    numbers = (
-        ", ".join(map(str, fact["drawn"])) if count <= 12 else f"{fact['drawn'][0]} to {fact['drawn'][-1]} ({count})"
-    )
-    return f"slice {numbers}{where} along {fact['axis']}"
+    first, last = fact["drawn"][0], fact["drawn"][-1]
+    if count <= 12:
+        slices = f"slice{'s' if count > 1 else ''} {', '.join(map(str, fact['drawn']))}"
+    elif count == last - first + 1:
+        slices = f"slices {first} to {last}"
+    else:
+        slices = f"{count} slices from {first} to {last}"
+    return f"{slices}{where} along {fact['axis']}"

@@ -75,11 +75,6 @@ def provenance(task: TaskFacts, outcome: OutcomeFacts) -> dict[str, str]:
     return provenance_tags(facts.pop("method"), **facts)
 
 
-def encoder_text(encoder) -> str | None:
-    """An encoder of Few-shot (None: none) as a fact."""
-    return None if encoder is None else f"{encoder.name} sha256 {encoder.digest}"
-
-
 def mix_text(mix: Mapping[str, float]) -> str:
     """The shares of the methods in an answer of Few-shot as a fact."""
     return ", ".join(f"{name} {share:.2f}" for name, share in mix.items() if share)

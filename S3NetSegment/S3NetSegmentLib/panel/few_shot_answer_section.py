@@ -55,8 +55,10 @@ class FewShotAnswerSection:
         following = result.next_slice()
         ui.nextSliceButton.setVisible(following is not None and not running)
         if following is not None:
-            ui.nextSliceButton.text = f"Next slice to draw: {slice_name(result.request.volume, *following)}"
-            ui.nextSliceButton.toolTip = "Show the slice on which a drawing would help most"
+            empty = " (probably empty)" if result.is_expected_empty(following[1]) else ""
+            why = result.reason(following[1])
+            ui.nextSliceButton.text = f"Next slice to draw: {slice_name(result.request.volume, *following)}{empty}"
+            ui.nextSliceButton.toolTip = "Show the slice on which a drawing would help most" + f": {why}" * bool(why)
         ui.fewShotConfidenceCheckBox.setVisible(not running)
 
     def show_confidence(self, on: bool) -> None:

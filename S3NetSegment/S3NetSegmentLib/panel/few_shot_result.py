@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..engine import InputError
+from ..engine.few_shot.outlook import is_empty, reason
+from ..engine.few_shot.outlook import notes as outlook_notes
 from ..scene.accepted_answer import AcceptedAnswer
 from ..scene.confidence import doubtful_part, hide_overlay, show_overlay
 from ..scene.editing_rules import RESPECTFUL, EditingRules
@@ -116,10 +118,25 @@ class FewShotResult:
                 return self.answer.axis, index
         return None
 
+    def reason(self, index: int) -> str:
+        """Why slice ``index`` along the answer's axis is the one to draw; "" where nothing is known."""
+        return reason(self.answer.outlook, index, self._names)
+
+    def is_expected_empty(self, index: int) -> bool:
+        """Whether slice ``index`` along the answer's axis is expected to show none of the segments."""
+        return is_empty(self.answer.outlook, index)
+
     @property
     def notes(self) -> list[str]:
         """What the user should know."""
-        return [*self.request.notes, *(self.answer.notes if self.answer is not None else ())]
+        if self.answer is None:
+            return list(self.request.notes)
+        ends = [] if self.is_partial else outlook_notes(self.answer.outlook, self._names)
+        return [*self.request.notes, *self.answer.notes, *ends]
+
+    @property
+    def _names(self) -> dict[int, str]:
+        return {value: name for value, (name, _) in self._look.items()}
 
     def show_confidence(self):
         """The answer's confidence as a volume node over the image."""

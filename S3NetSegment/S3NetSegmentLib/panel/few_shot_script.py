@@ -8,6 +8,7 @@ import logging
 import numpy as np
 
 from ..engine import InputError
+from ..engine.few_shot.outlook import notes as outlook_notes
 from ..engine.few_shot.settings import FewShotSettings
 from ..engine.images import AXES
 from ..engine.progress import Steps
@@ -81,7 +82,9 @@ def few_shot_steps(
     written = write_few_shot(
         answer, segments, target_node, output_node, segmentation_node, tags=tags, rules=EditingRules(overlaps=overlaps)
     )
-    for note in [*notes, *found.notes, *written.notes]:
+    looks = segmentation_node.GetSegmentation()
+    names = {value: looks.GetSegment(segment_id).GetName() for value, segment_id in segments.items()}
+    for note in [*notes, *found.notes, *outlook_notes(found.outlook, names), *written.notes]:
         logging.info("S3NetSegment: %s", note)
     for doubt in doubts:
         logging.warning("S3NetSegment: %s", doubt)

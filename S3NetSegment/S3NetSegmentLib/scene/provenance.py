@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from ..engine.few_shot.encoder_share import encoder_record
 from ..engine.images import AXES
 from ..engine.provenance import (
     FEW_SHOT,
@@ -15,7 +16,6 @@ from ..engine.provenance import (
     SEGMENT,
     OutcomeFacts,
     TaskFacts,
-    encoder_text,
     method_of,
     mix_text,
     provenance,
@@ -81,4 +81,6 @@ def few_shot_tags(
         FEW_SHOT, image=volume_name, settings=settings, support=support_text(drawing, drawn, planes, drawn_on)
     )
     device = "cpu" if encoder is None else str(encoder.device)
-    return provenance(task, OutcomeFacts(device, encoder=encoder_text(encoder), mix=mix_text(answer.mix)))
+    return provenance(
+        task, OutcomeFacts(device, encoder=encoder_record(encoder, answer.mix) or None, mix=mix_text(answer.mix))
+    )

@@ -24,8 +24,10 @@ from few_shot_command_line import (
     write_askew_drawing,
     write_labels,
 )
+from image_files import write_dicom_series
 
 from S3NetSegmentLib import __version__
+from S3NetSegmentLib.cli.few_shot_results import print_summary
 from S3NetSegmentLib.engine import Segment, Segmentation, Volume
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
@@ -117,9 +119,11 @@ def test_people_read_volumes_expected_dice_and_the_slices_to_draw_next(folder):
     done = s3net("few-shot", *files, folder=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert "40 x 36 x 14" in lines[0] and lines[1] == "drawn: slice 5, 9 along z"
+    assert "40 x 36 x 14" in lines[0] and lines[1] == "drawn: slices 5, 9 along z"
     assert "Leber" in lines[2] and " ml   expected Dice 0." in lines[2]
-    assert "draw next, most useful first: slice " in done.stdout and lines[-1] == "wrote out.seg.nrrd"
+    at = lines.index("draw next along z, most useful first:")
+    assert all(line.startswith("  slice ") and ("doubtful" in line or "end" in line) for line in lines[at + 1 : at + 4])
+    assert lines[-1] == "wrote out.seg.nrrd"
     assert all(line.startswith("s3net: ") and "%" in line for line in done.stderr.splitlines())
 
 
@@ -188,7 +192,57 @@ def test_a_drawing_on_planes_alone_is_answered(folder, capsys):
     matrix[:3, 1] += 0.3 * matrix[:3, 0]
     write_labels(only(TRUTH, DRAWN), "sheared.nrrd", matrix)
     summary = run("ct.nii.gz --support sheared.nrrd -o out.nrrd", capsys)
+    assert not any("one plane askew" in note for note in summary["notes"])
     assert summary["support"][0]["drawn_planes"] == 2 and all(s["voxels"] > 50 for s in summary["segments"])
+
+
+def test_one_oblique_plane_is_told_by_its_segments_and_how_it_was_drawn(folder):
+    write_askew_drawing("askew.nrrd")
+    done = s3net(
+        "few-shot",
+        "ct.nii.gz",
+        "--support",
+        "askew.nrrd",
+        "-o",
+        "out.nrrd",
+        "--encoder",
+        "default",
+        *QUICK,
+        folder=folder,
+    )
+    assert "drawn: 1 plane, askew to the slices\n" in done.stdout
+    assert "note: 'Segment 3' and 'Segment 7' are drawn on one plane askew to the slices" in done.stdout
+
+
+def test_a_picture_is_told_in_pixels_and_has_no_next_slice(folder):
+    for name, k in (("one", 6), ("two", 7)):
+        write_image(Volume(IMAGE.array[k : k + 1].copy(), IMAGE.ijk_to_ras, name), f"{name}.nii.gz")
+    write_labels(TRUTH[6:7].copy(), "drawn.nrrd")
+    files = [
+        "two.nii.gz",
+        "--support",
+        "drawn.nrrd",
+        "--support-image",
+        "one.nii.gz",
+        "-o",
+        "out.nrrd",
+        "--encoder",
+        "default",
+    ]
+    done = s3net("few-shot", *files, *QUICK, folder=folder)
+    assert "drawn: picture one.nii.gz\n" in done.stdout and " pixels   expected Dice 0." in done.stdout
+    assert "draw next" not in done.stdout and " ml" not in done.stdout
+
+
+def test_a_slice_past_the_end_is_suggested_as_an_empty_one(folder, capsys):
+    """The ball ends between slices 3 and 10; where the tube is left out, slices beyond hold nothing."""
+    write_labels(np.where(only(TRUTH, [6]) == 3, 3, 0).astype(np.uint8), "six.nrrd")
+    summary = run("ct.nii.gz --support six.nrrd -o out.nrrd", capsys)
+    for entry in summary["next_slices"]:
+        empty = not (TRUTH[entry["slice"]] == 3).any()
+        assert entry["expected_empty"] == ("probably ends before it" in entry["reason"])
+        assert empty or not entry["expected_empty"]
+    assert 0 <= summary["segments"][0]["expected_past_end"] < 0.5
 
 
 def test_a_colour_volume_is_answered_too(folder, capsys):
@@ -249,7 +303,8 @@ def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypat
     voted = run("ct.nii.gz --support drawn.seg.nrrd -o voted.seg.nrrd --encoder tiny.pth", capsys)
     alone = run("ct.nii.gz --support drawn.seg.nrrd -o alone.seg.nrrd --encoder tiny.pth --method alpnet", capsys)
     for summary in (voted, alone):
-        assert summary["encoder"] == {"name": "tiny.pth", "sha256": digest}
+        share = summary["mix"].get("prototypes", 0)
+        assert summary["encoder"] == {"name": "tiny.pth", "sha256": digest, "share": share}
     assert "carried" in voted["mix"] and list(alone["mix"]) == ["prototypes"] and alone["method"] == "alpnet"
     found = read_segmentation("alone.seg.nrrd")
     assert found.segments[0].tags["S3NetSegment.Encoder"] == f"tiny.pth sha256 {digest}"
@@ -260,6 +315,34 @@ def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypat
     )
     assert list(run(elsewhere, capsys)["mix"]) == ["prototypes"]
     assert (read_segmentation("plane.nrrd").layers[0] > 0).any()
+
+
+def test_an_encoder_to_which_the_vote_gives_nothing_is_told_and_recorded_so(folder, capsys, monkeypatch):
+    from S3NetSegmentLib.engine.few_shot import propagation
+
+    shape = dinov2.Architecture(12, 1, 2, 24)
+    monkeypatch.setattr(dinov2, "ARCHITECTURES", {**dinov2.ARCHITECTURES, "dinov2-tiny14": shape})
+    torch.save(dict(shape.build().initialize(torch.Generator().manual_seed(0)).state_dict()), "tiny.pth")
+    some = run("ct.nii.gz --support drawn.seg.nrrd -o out.seg.nrrd --encoder tiny.pth", capsys)
+    print_summary(some)
+    assert "encoder: tiny.pth, 5 % of the vote\n" in capsys.readouterr().out
+    monkeypatch.setattr(propagation, "further_share", lambda *arguments: 0.0)
+    none = run("ct.nii.gz --support drawn.seg.nrrd -o out.seg.nrrd --encoder tiny.pth", capsys)
+    print_summary(none)
+    assert (
+        "encoder: tiny.pth took no part, since drawn slices" in capsys.readouterr().out
+        and none["encoder"]["share"] == 0
+    )
+    assert read_segmentation("out.seg.nrrd").segments[0].tags["S3NetSegment.Encoder"].endswith(", took no part")
+
+
+def test_segments_that_overlap_are_whole_in_a_dicom_seg(nested, folder, capsys):
+    write_dicom_series(folder / "series", read_image("nested.nii.gz").array, IMAGE.ijk_to_ras)
+    summary = run("series --support nested.seg.nrrd -o out.dcm", capsys)
+    found = read_segmentation("out.dcm")
+    for facts, truth in zip(summary["segments"], nested, strict=True):
+        (segment,) = (s for s in found.segments if s.name == facts["name"])
+        assert found.mask(segment).sum() == facts["voxels"] > truth[list(DRAWN)].sum()
 
 
 def test_drawings_here_and_in_another_image_go_together(folder):

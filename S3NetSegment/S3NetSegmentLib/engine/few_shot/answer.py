@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..images import AXES
 from .drawing import Drawing
 from .frame import slices_first
+from .outlook import SegmentOutlook, next_slices
 from .overlaps import Pairs, flattened, separated
 
 
@@ -19,8 +21,7 @@ class FewShotAnswer:
     :param layers: uint8 ``[K, J, I]`` each, the label values that were drawn; 0 outside the slices asked for. One, unless
         segments that overlap are drawn; each value is in one of them.
     :param confidence: float32 ``[K, J, I]``, probability of each voxel's label, 0 to 1; of several layers the least one.
-    :param next_slices: (number along ``axis``, expected wrong voxels), the most useful slice to draw next first.
-    :param expected_dice: label value -> expected Dice over the undrawn slices asked for.
+    :param outlook: label value -> what is to be expected of that segment.
     :param axis: the axis across the slices.
     :param mix: share of each part in the vote; mean over the layers.
     :param notes: what the user should know.
@@ -28,11 +29,22 @@ class FewShotAnswer:
 
     layers: list[np.ndarray]
     confidence: np.ndarray
-    next_slices: list[tuple[int, float]]
-    expected_dice: dict[int, float]
+    outlook: dict[int, SegmentOutlook]
     axis: str
     mix: dict[str, float]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def expected_dice(self) -> dict[int, float]:
+        """Label value -> expected Dice over the undrawn slices asked for."""
+        return {value: outlook.dice for value, outlook in self.outlook.items()}
+
+    @property
+    def next_slices(self) -> list[tuple[int, float]]:
+        """(Number along ``axis``, expected wrong voxels), the most useful slice to draw next first; none in a picture, of which
+        the only slice is the answer."""
+        one = self.layers[0].shape[2 - AXES.index(self.axis)] == 1
+        return [] if one else next_slices(self.outlook)
 
     @property
     def labels(self) -> np.ndarray:
@@ -55,18 +67,14 @@ def united(answers: Sequence[FewShotAnswer], homes: Mapping[int, int], overlap: 
         own[values] = values
         layers.append(own[answer.layers[0]])
     separated(layers, [answer.confidence for answer in answers], overlap)
-    wrong: dict[int, float] = {}
     mix: dict[str, float] = {}
     for answer in answers:
-        for z, count in answer.next_slices:
-            wrong[z] = wrong.get(z, 0.0) + count
         for part, share in answer.mix.items():
             mix[part] = mix.get(part, 0.0) + share / len(answers)
     return FewShotAnswer(
         layers,
         np.minimum.reduce([answer.confidence for answer in answers]),
-        sorted(wrong.items(), key=lambda item: -item[1]),
-        {v: answers[home].expected_dice[v] for v, home in homes.items() if v in answers[home].expected_dice},
+        {v: answers[home].outlook[v] for v, home in sorted(homes.items()) if v in answers[home].outlook},
         answers[0].axis,
         mix,
         list(dict.fromkeys(note for answer in answers for note in answer.notes)),
@@ -79,4 +87,4 @@ def drawn_answer(drawing: Drawing) -> FewShotAnswer:
     for z, drawn in drawing.slices.items():
         slices_first(labels, drawing.axis)[z] = np.array(drawing.values, np.uint8)[drawn.classes]
     note = "every slice is drawn, so nothing is left to find; the answer is the drawing"
-    return FewShotAnswer([labels], np.ones(labels.shape, np.float32), [], {}, drawing.axis, {}, [note])
+    return FewShotAnswer([labels], np.ones(labels.shape, np.float32), {}, drawing.axis, {}, [note])

@@ -27,6 +27,7 @@ class Ballot:
     :param grown_share: weight of ``grown`` in the vote.
     :param grown_blur: factor of the blur of GrowCut's labels, less than 1 for thin segments.
     :param ends: ``[n, C]``, factor of each class on each slice.
+    :param reach: ``[n, C, h, w]``, factor of each class on the working grid; None: 1.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class Ballot:
         grown_share: float,
         grown_blur: float,
         ends: torch.Tensor,
+        reach: torch.Tensor | None = None,
     ):
         self._frame, self.first, self.last = frame, first, last
-        self._soft, self._ends, self._classes = soft, ends, soft.shape[1]
+        self._soft, self._ends, self._reach, self._classes = soft, ends, reach, soft.shape[1]
         self._grown, self._share, self._blur = grown, grown_share, _GROW_BLUR * grown_blur
         self._again: np.ndarray | None = None
         self._again_share = 0.0
@@ -73,11 +75,11 @@ class Ballot:
 
     @one_threaded
     def decisions(self) -> Steps[tuple[np.ndarray, np.ndarray, torch.Tensor]]:
-        """Classes (uint8), their probabilities (float32), ``[n, H, W]``, and the sums of both ``[2, C]`` in each slice,
-        ``[n, 3, C]``: probability inside the class, voxels of the class, probability anywhere."""
+        """Classes (uint8), their probabilities (float32), ``[n, H, W]``, and the sums of both in each slice,
+        ``[n, 4, C]``: probability inside the class, voxels of the class, probability anywhere; and the largest probability."""
         shape = (self._count, *self._frame.box.shape)
         classes, sureness = np.zeros(shape, np.uint8), np.ones(shape, np.float32)
-        sums = torch.zeros(shape[0], 3, self._classes)
+        sums = torch.zeros(shape[0], 4, self._classes)
         again = self._blurred(lambda n: self._one_hot(self._again, n), _GROW_BLUR)
         for n in self._slices():
             if n % self._at_once == 0:
@@ -87,7 +89,7 @@ class Ballot:
                 shares = torch.lerp(shares, again.at(n), self._again_share)
             shares = shares / shares.sum(0)
             best, winner = shares.max(0)
-            sums[n, 2] = shares.sum((1, 2))
+            sums[n, 2], sums[n, 3] = shares.sum((1, 2)), shares.amax((1, 2))
             for c in range(self._classes):
                 mine = winner == c
                 sums[n, 0, c], sums[n, 1, c] = (shares[c] * mine).sum(), mine.sum()
@@ -132,6 +134,8 @@ class Ballot:
         if self._grown is not None and self._share > 0:
             total = total + self._share * self._grown_blurred.at(n)
         total = total * self._ends[n, :, None, None]
+        if self._reach is not None:
+            total *= self._frame.enlarged(self._reach[n : n + 1], self._window)[0]
         total[0] += (1 - total.sum(0)).clamp(min=0)
         if total.numel() * self._count <= _VALUES_KEPT:
             self._votes[n] = total

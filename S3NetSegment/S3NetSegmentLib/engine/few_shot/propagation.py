@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from .ballot import Ballot
 from .drawing import Drawing
 from .frame import Box, Frame, slices_first
 from .further import FurtherPart
+from .one_plane import MIDDLE, flat_classes, reach
+from .outlook import SegmentOutlook, segment_outlook
 from .parts import Kept, Parts
 from .presence import presence
 from .settings import FewShotSettings
@@ -69,6 +72,8 @@ class Propagation:
         # One drawn slice tells less than a whole drawing in a volume that fits: then that is the base of the vote.
         self._leaning = not self.known.any() or (len(self._whole_slices()) < 2 and self._trusts_elsewhere())
         self.scattered = is_scattered(settings, drawing) or self._leaning
+        askew = not drawing.slices and not self._leaning
+        self.flat = flat_classes(self.known, frame.spacing, drawing.classes) if askew else {}
         self.notes: list[str] = [note for part in further for note in part.notes]
 
     def run(self, first: int, last: int, quick: bool = False) -> Steps[None]:
@@ -127,7 +132,14 @@ class Propagation:
             ends = ends ** (1 - doubt)  # which are judged by the carried masks
         soft = yield from within(self._soft_parts(logs, carried), 0.9, 1.0)
         blur = float(np.clip(self.parts.thickness / 3, 0.3, 1))
-        return Ballot(self.frame, first, last, soft, grown, self.mix.get("grown", 0.0), blur, ends)
+        share, near = self.mix.get("grown", 0.0), self._reach()
+        return Ballot(self.frame, first, last, soft, grown, share, blur, ends, near)
+
+    def _reach(self) -> torch.Tensor | None:
+        """How far segments may reach that are drawn on one plane askew to the slices; None where there are none."""
+        if self.flat:
+            return reach(self.frame, self.known, self.drawing.classes, self.flat, self.first, self.last)
+        return None
 
     def _doubt(self, logs, carried, grown, ends) -> float:
         """Without two drawn slices to compare, appearance decides between carried masks and GrowCut: doubt of the former."""
@@ -156,7 +168,7 @@ class Propagation:
             soft += self.mix["registered"] * carried
         soft = yield from self._further_added(soft)
         ends = self._ends(carried, lambda z: grown[z - first])
-        return Ballot(self.frame, first, last, soft, None, 0.0, 1.0, ends)
+        return Ballot(self.frame, first, last, soft, None, 0.0, 1.0, ends, self._reach())
 
     def _weights(self) -> Steps[dict[str, float]]:
         prior = {"grown": 1.0} if self._leaning else prior_mix(self.scattered, self.frame.anisotropy)
@@ -283,17 +295,15 @@ class Propagation:
         for z, drawn in self.drawing.slices.items():  # also beyond the box
             plane = slices_first(labels, self.frame.axis)[z]
             np.copyto(plane, values[drawn.classes], where=drawn.known > 0)
-        both, predicted, probable = self._sums.sum(0)
-        trust = min(part.trust for part in self._further) if self._leaning else 1.0
-        expected = {
-            int(values[c]): trust * float(2 * both[c] / (predicted[c] + probable[c]).clamp(min=1e-6))
-            for c in range(1, self.drawing.classes)
-        }
-        return FewShotAnswer(
-            [labels], confidence, self._next_slices(), expected, self.frame.axis, dict(self.mix), self.notes
-        )
+        return FewShotAnswer([labels], confidence, self._outlook(), self.frame.axis, dict(self.mix), self.notes)
 
-    def _next_slices(self) -> list[tuple[int, float]]:
-        wrong = (1 - self.sureness).sum((1, 2))
-        order = [int(n) for n in np.argsort(-wrong, kind="stable") if wrong[n] > 0]
-        return [(n + self.first, float(wrong[n])) for n in order if n + self.first not in self.drawing.slices]
+    def _outlook(self) -> dict[int, SegmentOutlook]:
+        """What is to be expected of each segment."""
+        sums, trust = self._sums.numpy(), min(part.trust for part in self._further) if self._leaning else 1.0
+        found = {}
+        for c, value in list(enumerate(self.drawing.values))[1:]:
+            drawn = {z: bool((d.classes == c).any()) for z, d in self.drawing.slices.items() if d.complete}
+            cut = MIDDLE * self.flat[c] if c in self.flat else None
+            one = segment_outlook(sums[:, :, c], self.first, drawn, self.frame.anisotropy, cut)
+            found[int(value)] = dataclasses.replace(one, dice=trust * one.dice)
+        return found

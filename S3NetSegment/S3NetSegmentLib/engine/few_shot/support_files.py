@@ -50,6 +50,11 @@ class Support:
     facts: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the segments by their numbers."""
+        return {number: segment.name for number, segment in enumerate(self.segments, 1)}
+
     def drawn_here(self, axis: str) -> list[int]:
         """Drawn slices of the image itself along ``axis``."""
         own = [f for f in self.facts if f["image"] is None and f["axis"] == axis]

@@ -36,7 +36,7 @@ def note_place(
                 else "it was brought onto it by nearest neighbour"
             )
             text += f"; {how}"
-        if file.image is None:
+        if file.image is None and not placed.planes:  # nobody gets an oblique grid by mistake
             text += "; if it was drawn on another image, name that image with --support-image"
         notes.append(text)
     if placed.outside > 0.0005:

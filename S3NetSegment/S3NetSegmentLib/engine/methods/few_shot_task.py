@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..few_shot.encoder_share import encoder_record
+from ..few_shot.outlook import is_empty, reason
+from ..few_shot.outlook import notes as outlook_notes
 from ..few_shot.settings import FewShotSettings
 from ..few_shot.support_files import Support, read_support
 from ..images import AXES, Segmentation, Volume
 from ..images.overlay import best_slice, draw_overlay
 from ..images.reading import read_image
 from ..progress import Steps
-from ..provenance import FEW_SHOT, OutcomeFacts, TaskFacts, encoder_text, mix_text, provenance, support_text
+from ..provenance import FEW_SHOT, OutcomeFacts, TaskFacts, mix_text, provenance, support_text
 from ..tasks.few_shot import FewShotTask
 
 if TYPE_CHECKING:
@@ -106,12 +109,15 @@ class FewShotOutcome:
         return Segmentation(layers, self.segmentation.segments, self.volume.ijk_to_ras)
 
     def next_slices(self) -> list[dict]:
-        """The most useful slices to draw next, the best first, no two of them neighbours."""
+        """The most useful slices to draw next, the best first, no two of them neighbours: number, expected wrong voxels, why,
+        and whether it is expected to show none of the segments."""
         slices = self.volume.size[AXES.index(self.answer.axis)]
-        apart, chosen = max(2, round(_APART * slices)), []
+        apart, chosen, outlook = max(2, round(_APART * slices)), [], self.answer.outlook
         for number, wrong in self.answer.next_slices:
             if len(chosen) < SUGGESTED and all(abs(number - c["slice"]) >= apart for c in chosen):
-                chosen.append({"slice": number, "expected_wrong_voxels": round(wrong, 1)})
+                facts = {"slice": number, "expected_wrong_voxels": round(wrong, 1)}
+                why = reason(outlook, number, self.support.names)
+                chosen.append({**facts, "reason": why, "expected_empty": is_empty(outlook, number)})
         return chosen
 
 
@@ -142,10 +148,12 @@ def carry_drawings(
     answer = yield from few_shot.propagate(task.slices)
     drawn = "; ".join(map(_support_text, support.facts))
     asked = TaskFacts(FEW_SHOT, volume.name, settings, support=drawn)
-    found = OutcomeFacts(_device_name(encoder), encoder=encoder_text(encoder), mix=mix_text(answer.mix))
+    found = OutcomeFacts(
+        _device_name(encoder), encoder=encoder_record(encoder, answer.mix) or None, mix=mix_text(answer.mix)
+    )
     tags = provenance(asked, found)
     segmentation = support.segmentation(answer.layers, volume.ijk_to_ras, tags)
-    notes = list(dict.fromkeys([*support.notes, *answer.notes]))
+    notes = list(dict.fromkeys([*support.notes, *answer.notes, *outlook_notes(answer.outlook, support.names)]))
     return FewShotOutcome(volume, support, answer, settings, encoder, segmentation, notes)
 
 

@@ -1,0 +1,158 @@
+"""What is to be expected of an answer, slice by slice: one estimate for the expected Dice, for the slices to draw next, and for
+where segments end; and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# On thick slices a segment ends between two of them without a sign: log-odds of presence beyond the outermost drawn slice
+# lose this times the log of the anisotropy. Fitted on hearts and tumours (few_shot_cases.py, development).
+_THICK = 0.9
+_ONE_PLANE_TRUST = 0.9  # factor of the expected Dice where one plane does not show how far a segment reaches
+_RUNS_PAST = 0.05  # share of what was found that is expected to lie past the end, from which on it is said
+_MAIN = 0.25  # share of the expected wrong voxels of a slice, from which on a segment is a reason to draw it
+_PROBABLY_ENDS, _MAY_END = 0.5, 0.9  # probability of presence below which a segment does so
+_WAY_OUT = "draw the last slice there, or say of the one after it that it holds nothing"
+
+
+@dataclass(frozen=True)
+class SegmentOutlook:
+    """What is to be expected of one segment.
+
+    :param dice: expected Dice over the undrawn slices asked for.
+    :param wrong: expected wrong voxels of each undrawn slice.
+    :param present: probability that it is there on each undrawn slice beyond the outermost drawn ones that show it.
+    :param shown: the outermost drawn slices that show it; None: no slice along the axis of the answer does.
+    :param past: share of what was found that is expected to lie past the end, 0 to 1; of ends that no drawn slice shows.
+    :param sides: of ``shown``, where the answer goes on and no drawn slice shows an end: some of "before" and "after".
+    :param one_plane: mm from the drawing at which the answer was cut off, since that is on one plane askew to the slices,
+        which does not show how far the segment reaches; None: it is not.
+    """
+
+    dice: float
+    wrong: Mapping[int, float] = field(default_factory=dict)
+    present: Mapping[int, float] = field(default_factory=dict)
+    shown: tuple[int, int] | None = None
+    past: float = 0.0
+    sides: tuple[str, ...] = ()
+    one_plane: float | None = None
+
+    @property
+    def runs_past(self) -> bool:
+        """Whether so much may lie past an end that no drawn slice shows that the user should know."""
+        return self.past >= _RUNS_PAST
+
+
+def segment_outlook(
+    sums: np.ndarray, first: int, drawn: Mapping[int, bool], anisotropy: float, one_plane: float | None = None
+) -> SegmentOutlook:
+    """The outlook of one segment.
+
+    :param sums: ``[n, 4]`` on slices from ``first`` on: probability inside the segment, its voxels, probability anywhere,
+        largest probability. 0 on completely drawn slices.
+    :param drawn: completely drawn slices -> whether they show the segment.
+    :param anisotropy: of the working grid, 1 to 4.
+    """
+    inside, found, anywhere, peak = sums.astype(float).T
+    showing = [z for z, shows in drawn.items() if shows]
+    shown = (min(showing), max(showing)) if showing else None
+    present, sides, past = {}, [], 0.0
+    if shown is not None:
+        ends = {"before": all(z >= shown[0] for z in drawn), "after": all(z <= shown[1] for z in drawn)}
+        for n in range(len(sums)):
+            z = first + n
+            if z in drawn or shown[0] <= z <= shown[1]:
+                continue
+            side = "before" if z < shown[0] else "after"
+            likely = float(np.clip(peak[n], 0, 1))
+            if ends[side] and found[n] > 0:
+                lower = likely / (likely + (1 - likely) * anisotropy**_THICK)
+                inside[n] *= lower / likely
+                anywhere[n] *= lower / likely
+                likely = lower
+                past += (1 - likely) * found[n]
+                sides += [side] * (side not in sides)
+            present[z] = likely
+    wrong = found + anywhere - 2 * inside
+    total = (found + anywhere).sum()
+    dice = 2 * inside.sum() / max(total, 1e-6) * (1.0 if one_plane is None else _ONE_PLANE_TRUST)
+    errors = {first + n: float(w) for n, w in enumerate(wrong) if w > 0 and first + n not in drawn}
+    return SegmentOutlook(
+        float(dice), errors, present, shown, float(past / max(found.sum(), 1e-6)), tuple(sides), one_plane
+    )
+
+
+def next_slices(outlooks: Mapping[int, SegmentOutlook]) -> list[tuple[int, float]]:
+    """(slice, expected wrong voxels of all segments), the most useful slice to draw first."""
+    wrong: dict[int, float] = {}
+    for outlook in outlooks.values():
+        for z, count in outlook.wrong.items():
+            wrong[z] = wrong.get(z, 0.0) + count
+    return sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
+
+
+def is_empty(outlooks: Mapping[int, SegmentOutlook], number: int) -> bool:
+    """Whether a slice is expected to show none of the segments."""
+    known = [outlook.present.get(number) for outlook in outlooks.values()]
+    return bool(known) and all(p is not None and p < _PROBABLY_ENDS for p in known)
+
+
+def reason(outlooks: Mapping[int, SegmentOutlook], number: int, names: Mapping[int, str]) -> str:
+    """Why a slice is the one to draw, e.g. "'liver' probably ends before it; draw it, or say that there is nothing".
+
+    :param names: of the segments, by label value.
+    """
+    wrong = {value: outlook.wrong.get(number, 0.0) for value, outlook in outlooks.items() if value in names}
+    main = sorted((v for v in wrong if wrong[v] >= _MAIN * sum(wrong.values())), key=lambda v: -wrong[v])[:2]
+    parts = {"probably": [], "may": [], "unsure": []}
+    for value in main:
+        present = outlooks[value].present.get(number, 1.0)
+        kind = "probably" if present < _PROBABLY_ENDS else "may" if present < _MAY_END else "unsure"
+        parts[kind].append(repr(names[value]))
+    texts = []
+    if parts["probably"]:
+        texts.append(f"{_and(parts['probably'])} probably end{'s' * (len(parts['probably']) == 1)} before it")
+    if parts["may"]:
+        texts.append(f"{_and(parts['may'])} may end before it")
+    if parts["unsure"]:
+        texts.append(f"the answer for {_and(parts['unsure'])} is doubtful there")
+    empty = "; draw it, or say that there is nothing" if parts["probably"] or parts["may"] else ""
+    return ", and ".join(texts) + empty
+
+
+def notes(outlooks: Mapping[int, SegmentOutlook], names: Mapping[int, str]) -> list[str]:
+    """What the user should know of segments whose ends the drawing does not show."""
+    known = {value: outlook for value, outlook in outlooks.items() if value in names}
+    found = []
+    cut = {value: outlook.one_plane for value, outlook in known.items() if outlook.one_plane is not None}
+    if cut:
+        several = len(cut) > 1
+        found.append(
+            f"{_and([repr(names[v]) for v in cut])} {'are' if several else 'is'} drawn on one plane askew to the slices, which does "
+            f"not show how far {'they reach' if several else 'it reaches'}: the answer was cut off about "
+            f"{_and([f'{mm:.0f}' for mm in cut.values()])} mm from it; draw a second plane that crosses this one"
+        )
+    past: dict[str, list[str]] = {}
+    for value, outlook in known.items():
+        if outlook.runs_past:
+            past.setdefault(_where(outlook), []).append(repr(names[value]))
+    for where, own in past.items():
+        ends = "their ends" if len(own) > 1 else "its end"
+        found.append(f"{_and(own)} may run past {ends} {where}; {_WAY_OUT}")
+    return found
+
+
+def _where(outlook: SegmentOutlook) -> str:
+    """Beyond which drawn slices, e.g. "before slice 5 and after slice 9"."""
+    first, last = outlook.shown
+    if first == last and len(outlook.sides) == 2:
+        return f"on both sides of slice {first}"
+    where = {"before": f"before slice {first}", "after": f"after slice {last}"}
+    return " and ".join(where[side] for side in ("before", "after") if side in outlook.sides)
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
