@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -286,7 +287,8 @@ def test_without_imagecodecs_itk_decodes_what_it_decodes_rightly_and_the_rest_is
         "from S3NetSegmentLib.engine.images.reading import read_image\n"
         "for name in ('grey', 'stack', 'rgb'):\n"
         "    np.testing.assert_array_equal(np.squeeze(read_image(f'{name}.tif').array), np.load(f'{name}.npy'))\n"
-        "try:\n    read_image('tiles.tif')\nexcept InputError as error:\n    print(error)\n"
+        "for name in ('tiles', 'bomb'):\n"
+        "    try:\n        read_image(f'{name}.tif')\n    except InputError as error:\n        print(error)\n"
     )
     for name, array, how in (
         ("grey", GREY, {"compression": "lzw"}), ("stack", DEEP, {"compression": "lzw", "photometric": "minisblack"}),
@@ -295,6 +297,13 @@ def test_without_imagecodecs_itk_decodes_what_it_decodes_rightly_and_the_rest_is
         tifffile.imwrite(tmp_path / f"{name}.tif", array, **how)
         np.save(tmp_path / f"{name}.npy", array)
         np.testing.assert_array_equal(np.squeeze(pixels(tmp_path / f"{name}.tif")), array)
+    tifffile.imwrite(tmp_path / "bomb.tif", np.zeros((8, 8), np.uint8), compression="zlib")
+    many = zlib.compress(bytes(1 << 20), 9)
+    content = (tmp_path / "bomb.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "bomb.tif", mode="r+") as file:
+        file.pages[0].tags["StripOffsets"].overwrite(len(content))
+        file.pages[0].tags["StripByteCounts"].overwrite(len(many))
+    (tmp_path / "bomb.tif").write_bytes((tmp_path / "bomb.tif").read_bytes() + many)
     done = subprocess.run(
         [sys.executable, "-c", script, str(MODULE)], capture_output=True, text=True, check=False, cwd=tmp_path
     )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import lzma
 import math
 import os
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +28,9 @@ _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _COLOURS = {5: "print colours (CMYK)", 8: "CIELab colours", 32803: "the raw pixels of a camera"}
 _TO_RGB = (6, 7, 33007, 34892, 50001)  # JPEG and WebP, whose decoders turn YCbCr into RGB
+_LZMA = 34925
+_UNBOUNDED = (8, 32946, 50013, _LZMA)  # compressions by zlib and lzma
+_SOME = 1 << 16  # bytes
 _ALPHA = (1, 2)  # kinds of extra samples; 0 is "anything"
 _SLICES = "ZIQ"  # names that tifffile gives to axes of slices; all others beside Y, X and S are frames
 _AXIS_NAMES = {"T": "time", "C": "channel", "P": "position", "R": "region", "L": "wavelength", "A": "angle"}
@@ -187,6 +192,8 @@ def _check_pages(file, series, path: Path) -> None:
 def _decoded(file, series, path: Path) -> np.ndarray:
     """The voxels in the shape and type that the tags tell; by ITK where tifffile lacks a decoder and ITK agrees."""
     shown, page = repr(os.fspath(path)), series.keyframe
+    if page.compression in _UNBOUNDED and not _has_imagecodecs():
+        _check_unpacked(file, series, shown)
     if page.photometric == _YCBCR and page.compression not in _TO_RGB:
         array = _by_itk(file, series, path)
         if array is None:
@@ -212,6 +219,28 @@ def _decoded(file, series, path: Path) -> np.ndarray:
             f"{' x '.join(map(str, array.shape))} of {array.dtype}; save it again"
         )
     return array
+
+
+def _has_imagecodecs() -> bool:
+    try:
+        import imagecodecs  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _check_unpacked(file, series, shown: str) -> None:
+    """Refuses parts that unpack to far more than they should: without imagecodecs tifffile takes memory for all of it."""
+    page = series.keyframe
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    most = 2 * rows * columns * max(1, page.tiledepth) * samples * page.dtype.itemsize + _SOME
+    unpacker = lzma.LZMADecompressor if page.compression == _LZMA else zlib.decompressobj
+    for one in series.pages:
+        for offset, count in zip(one.dataoffsets, one.databytecounts, strict=True):
+            file.filehandle.seek(offset)
+            if len(unpacker().decompress(file.filehandle.read(count), most)) >= most:
+                raise InputError(f"{shown} is damaged: its parts unpack to more than its picture; save it again")
 
 
 def _by_itk(file, series, path: Path) -> np.ndarray | None:
