@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from ..errors import ImageWarning, InputError
 from ..images import Segmentation, Volume
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
+from ..images.image_warnings import collected_image_warnings
 from ..images.itk_file import header_matrix, opened
 from ..images.nifti import is_nifti, nifti_grid
 from ..images.reading import checked_path, read_image
@@ -32,6 +34,8 @@ from ..progress import Step, Steps
 from .label_classes import LabelClass, class_values, common_classes, listed_classes
 
 IMAGES, LABELS, DESCRIPTION = "images", "labels", "cohort.json"
+_MOST_TOLD = 5
+_Read = TypeVar("_Read", Volume, Segmentation)
 SPLITS = ("train", "validation", "test")
 _IGNORED = {".json", ".txt", ".md", ".csv", ".tsv", ".xml", ".log", ".db", ".ini"}
 
@@ -61,7 +65,9 @@ class Case:
         :param image: the image itself, where it has been read already.
         :raises InputError: unreadable, on another grid, or with segments that are no class.
         """
-        segmentation = self._placed(read_segmentation(self.label), image)
+        segmentation = _silent(
+            lambda label: self._placed(read_segmentation(label), image), self.label
+        )  # told on reading
         out = np.zeros(segmentation.layers[0].shape, np.uint8)
         for segment, value in zip(
             segmentation.segments, class_values(segmentation.segments, classes, self.name), strict=True
@@ -151,13 +157,16 @@ def read_cohort(folder: str | os.PathLike, *, skip_bad: bool = False) -> Steps[C
     description = read_description(folder / DESCRIPTION)
     patients = _patients(description, images)
     wanted = listed_classes(description.get("classes"))
+    told: list[str] = []  # of label files
     cases, segments, skipped = [], {}, {labels[name].name: "no image of this name" for name in extra}
     for number, (name, path) in enumerate(images.items()):
         yield Step(number / len(images), f"Reading the cohort: {name}")
         try:
             case = Case(name, path, labels.get(name), patients.get(name, name), _grid(path))
             if case.label is not None:
-                segments[name] = case._placed(read_segmentation(case.label), None).segments
+                with collected_image_warnings() as warned:
+                    segments[name] = case._placed(read_segmentation(case.label), None).segments
+                told += warned
             cases.append(case)
         except InputError as error:
             if not skip_bad:
@@ -167,6 +176,9 @@ def read_cohort(folder: str | os.PathLike, *, skip_bad: bool = False) -> Steps[C
         raise InputError(f"no case of cohort {str(folder)!r} can be read: {next(iter(skipped.values()))}")
     if skipped:
         notes.append(f"{len(skipped)} left out since they cannot be used: {', '.join(skipped)}")
+    notes += told[:_MOST_TOLD]
+    if len(told) > _MOST_TOLD:
+        notes.append(f"so in {len(told) - _MOST_TOLD} more label files")
     classes = common_classes(segments, wanted, notes)
     splits = _listed_splits(description, cases, set(images) | set(patients.values()))
     return Cohort(folder, tuple(cases), classes, tuple(notes), skipped, splits)
@@ -220,7 +232,7 @@ def _grid(path: Path) -> Volume:
     return Volume(np.broadcast_to(np.uint8(0), volume.array.shape[:3]), volume.ijk_to_ras, volume.name)
 
 
-def _silent(read: Callable[[Path], Volume], path: Path) -> Volume:
+def _silent(read: Callable[[Path], _Read], path: Path) -> _Read:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)  # of hundreds of images: nobody reads them
         return read(path)
