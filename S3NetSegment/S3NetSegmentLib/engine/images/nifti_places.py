@@ -43,7 +43,7 @@ def matrices(header: NiftiHeader, shape, shown: str) -> tuple[np.ndarray, tuple[
     }
     usable = {name: m for name, m in others.items() if m is not None and np.isfinite(m).all() and spans_space(m)}
     distance = {name: farthest(matrix, m, shape) for name, m in usable.items()}
-    apart = [name for name in usable if are_apart(distance[name], matrix)]
+    apart = [name for name in usable if are_apart(distance[name], matrix, shape)]
     if len(usable) == 2 and apart:
         used = next((name for name in usable if name not in apart), "sform")
         other = apart[-1]
