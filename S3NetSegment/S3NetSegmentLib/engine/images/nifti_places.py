@@ -36,11 +36,12 @@ def matrices(header: NiftiHeader, shape, shown: str) -> tuple[np.ndarray, tuple[
     """The voxel-to-RAS matrix of an image of ``shape`` (K, J, I) and those that other programs take, where they are others.
     Warns where both matrices of the header are valid and disagree."""
     matrix = _matrix(header, shown)
-    others = {
-        "sform": _sform(header) if header.sform_code > 0 else None,
-        "qform": _qform(header) if header.qform_code > 0 else None,
-        "none": _centred(header, shape) if header.sform_code <= 0 and header.qform_code <= 0 else None,
-    }
+    with np.errstate(all="ignore"):  # one that is not used may hold anything
+        others = {
+            "sform": _sform(header) if header.sform_code > 0 else None,
+            "qform": _qform(header) if header.qform_code > 0 else None,
+            "none": _centred(header, shape) if header.sform_code <= 0 and header.qform_code <= 0 else None,
+        }
     usable = {name: m for name, m in others.items() if m is not None and np.isfinite(m).all() and spans_space(m)}
     distance = {name: farthest(matrix, m, shape) for name, m in usable.items()}
     apart = [name for name in usable if are_apart(distance[name], matrix, shape)]
@@ -53,9 +54,9 @@ def matrices(header: NiftiHeader, shape, shown: str) -> tuple[np.ndarray, tuple[
             ImageWarning,
             6,
         )
-    without_unit = matrix.copy()
-    without_unit[:3] /= header.unit
-    found = [usable[name] for name in apart] + ([without_unit] if header.unit != 1 else [])
+    found = [usable[name] for name in apart]
+    if header.unit != 1:  # there are programs that take every number as mm
+        found.append(np.diag([1 / header.unit] * 3 + [1.0]) @ matrix)
     return matrix, tuple(found)
 
 
