@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -286,7 +288,8 @@ def test_without_imagecodecs_itk_decodes_what_it_decodes_rightly_and_the_rest_is
         "from S3NetSegmentLib.engine.images.reading import read_image\n"
         "for name in ('grey', 'stack', 'rgb'):\n"
         "    np.testing.assert_array_equal(np.squeeze(read_image(f'{name}.tif').array), np.load(f'{name}.npy'))\n"
-        "try:\n    read_image('tiles.tif')\nexcept InputError as error:\n    print(error)\n"
+        "for name in ('tiles', 'bomb'):\n"
+        "    try:\n        read_image(f'{name}.tif')\n    except InputError as error:\n        print(error)\n"
     )
     for name, array, how in (
         ("grey", GREY, {"compression": "lzw"}), ("stack", DEEP, {"compression": "lzw", "photometric": "minisblack"}),
@@ -295,6 +298,13 @@ def test_without_imagecodecs_itk_decodes_what_it_decodes_rightly_and_the_rest_is
         tifffile.imwrite(tmp_path / f"{name}.tif", array, **how)
         np.save(tmp_path / f"{name}.npy", array)
         np.testing.assert_array_equal(np.squeeze(pixels(tmp_path / f"{name}.tif")), array)
+    tifffile.imwrite(tmp_path / "bomb.tif", np.zeros((8, 8), np.uint8), compression="zlib")
+    many = zlib.compress(bytes(1 << 20), 9)
+    content = (tmp_path / "bomb.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "bomb.tif", mode="r+") as file:
+        file.pages[0].tags["StripOffsets"].overwrite(len(content))
+        file.pages[0].tags["StripByteCounts"].overwrite(len(many))
+    (tmp_path / "bomb.tif").write_bytes((tmp_path / "bomb.tif").read_bytes() + many)
     done = subprocess.run(
         [sys.executable, "-c", script, str(MODULE)], capture_output=True, text=True, check=False, cwd=tmp_path
     )
@@ -302,3 +312,21 @@ def test_without_imagecodecs_itk_decodes_what_it_decodes_rightly_and_the_rest_is
     assert (
         "packed by LZW with 8 bits, which needs imagecodecs; install it with 'pip install imagecodecs'" in done.stdout
     )
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 12])
+def test_packed_bits_are_unpacked(tmp_path, bits):
+    values = DEEP[0] % 2**bits
+    rows = b"".join(
+        int("".join(f"{v:0{bits}b}" for v in row).ljust(-(-50 * bits // 8) * 8, "0"), 2).to_bytes(
+            -(-50 * bits // 8), "big"
+        )
+        for row in values
+    )
+    tags = [(256, 50), (257, 40), (258, bits), (259, 1), (262, 1), (273, 200), (277, 1), (278, 40), (279, len(rows))]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    content = b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<I", 0)
+    (tmp_path / "a.tif").write_bytes(content.ljust(200, b"\0") + rows)
+    found = pixels(tmp_path / "a.tif")
+    assert found.dtype == (np.uint16 if bits > 8 else np.uint8)
+    np.testing.assert_array_equal(found[0], values)

@@ -12,6 +12,8 @@ from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import on_grid_of, read_segmentation
 from S3NetSegmentLib.engine.images.two_matrices import on_voxels_of
+from S3NetSegmentLib.engine.images.volume import Volume
+from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.metrics import compare_segmentations
 
 RNG = np.random.default_rng(0)
@@ -57,6 +59,15 @@ def test_two_places_that_disagree_are_told_with_the_millimetres_and_slicers_is_t
     volume, said = read_warned(path)
     np.testing.assert_allclose(volume.ijk_to_ras[:3, 3], itk_origin(path), atol=1e-5)
     assert "that of the sform is used" in said[0] and "may go by the qform" in said[0]
+
+
+def test_axes_that_are_nearly_at_right_angles_are_written_without_a_disagreement(tmp_path):
+    matrix = np.diag([-1.0, -1.0, 2.0, 1.0])
+    matrix[0, 1] = 4e-5  # as after a registration; a quaternion cannot tell it
+    write_image(Volume(np.zeros((100, 400, 300), np.uint8), matrix), tmp_path / "a.nii.gz")
+    volume, said = read_warned(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(volume.ijk_to_ras, matrix, atol=1e-7)
+    assert not said
 
 
 def test_rounding_between_the_two_is_no_disagreement(tmp_path):

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from image_files import itk_image, random_matrix, relative_error
 
 from S3NetSegmentLib.engine import Extent, InputError, ResourceError, Segment, Segmentation, Volume
-from S3NetSegmentLib.engine.images import files, nifti, writing
+from S3NetSegmentLib.engine.images import files, nifti_places, writing
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import (
@@ -98,9 +98,9 @@ def test_images_of_every_voxel_type_come_back(tmp_path, suffix, dtype):
 def test_the_nifti_quaternion_of_any_rotation_gives_that_rotation(seed):
     rng = np.random.default_rng(seed)
     axes = np.linalg.qr(rng.normal(size=(3, 3)))[0] if seed > 7 else np.diag([(-1.0) ** (seed >> d) for d in range(3)])
-    quaternion, handed, square = nifti._quaternion(axes)
+    quaternion, handed, square = nifti_places.quaternion_of(axes)
     assert square
-    np.testing.assert_allclose(nifti._rotation(quaternion, handed), axes, atol=1e-7)
+    np.testing.assert_allclose(nifti_places.rotation_of(quaternion, handed), axes, atol=1e-7)
 
 
 def test_a_picture_gets_its_labels_as_a_png_of_8_or_16_bits(tmp_path):

@@ -3,8 +3,10 @@
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from cohort_files import drawn, phantom, write_cohort
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
@@ -207,3 +209,22 @@ def test_the_hash_of_an_image_is_that_of_its_content(tmp_path):
         write_image(volume, tmp_path / name)
         assert image_hash(read_image(tmp_path / name)) == digest
     assert image_hash(phantom(1)[0]) != digest
+
+
+def test_tiff_stacks_and_drawings_by_the_other_of_two_matrices_are_cases_and_what_was_odd_is_noted(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    voxels = np.random.default_rng(0).integers(0, 4000, (6, 36, 40), dtype=np.uint16)
+    labels = (voxels > 2000).astype(np.uint8)
+    for folder, array in (("images", voxels), ("labels", labels)):
+        tifffile.imwrite(tmp_path / folder / "stack.tif", array, tile=(16, 16), photometric="minisblack")
+    image = nib.Nifti1Image(voxels.T, np.diag([-1.0, -1, 3, 1]))
+    image.set_qform(image.affine, 1)
+    image.set_sform(image.affine + np.eye(4, 4, 3) * 5, 2)
+    nib.save(image, tmp_path / "images" / "two.nii.gz")
+    nib.save(nib.Nifti1Image(labels.T, image.affine), tmp_path / "labels" / "two.nii.gz")
+    cohort = read(tmp_path)
+    assert [c.grid.size for c in cohort.cases] == [(40, 36, 6)] * 2
+    for case in cohort.cases:
+        assert np.array_equal(case.read_labels(cohort.classes), labels)
+    assert any("taken voxel for voxel" in note for note in cohort.notes)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import tifffile
 from batch_cases import write_disk, write_drawn_ball
 from dicom_files import (
     described_segment,
@@ -140,7 +141,7 @@ def _targets(folder: Path) -> dict[str, Callable]:
 
     targets = {
         kind: file_target(kind, read_image)
-        for kind in ("nifti", "nifti_gz", "nrrd", "mha", "png", "jpeg", "bmp", "dicom", "dicom_frames")
+        for kind in ("nifti", "nifti_gz", "nrrd", "mha", "png", "jpeg", "bmp", "tiff", "dicom", "dicom_frames")
     }
     targets |= {kind: file_target(kind, read_segmentation) for kind in ("seg_nrrd", "dicom_seg")}
     targets |= {
@@ -226,6 +227,9 @@ def _sound_files(folder: Path) -> dict[str, Path]:
     grey = sitk.ReadImage(str(sound / "a.png"))
     for name in ("a.jpg", "a.bmp"):
         sitk.WriteImage(grey, str(sound / name))
+    tifffile.imwrite(
+        sound / "a.tif", np.zeros((3, 40, 50), np.uint16), tile=(16, 16), photometric="minisblack", compression="zlib"
+    )
     series = write_dicom_series(sound / "series", np.zeros((1, 8, 8), np.int16), np.eye(4))
     voxels = np.random.default_rng(0).integers(0, 2, (4, 6, 7))
     frames = [
@@ -258,7 +262,7 @@ def _sound_files(folder: Path) -> dict[str, Path]:
     (sound / "r.json").write_text(json.dumps(facts | {"thumbnail": "", "confidence": 0.5, "memory_mb": 1}))
     files = {
         "nifti": "b.nii", "nifti_gz": "ball.nii.gz", "nrrd": "b.nrrd", "mha": "b.mha", "png": "a.png", "jpeg": "a.jpg",
-        "bmp": "a.bmp", "seg_nrrd": "drawn.seg.nrrd", "manifest_json": "m.json", "manifest_csv": "m.csv", "record": "r.json",
+        "bmp": "a.bmp", "tiff": "a.tif", "seg_nrrd": "drawn.seg.nrrd", "manifest_json": "m.json", "manifest_csv": "m.csv", "record": "r.json",
         "dicom_frames": "frames.dcm", "dicom_seg": "seg.dcm",
     }  # fmt: skip
     found = {kind: sound / name for kind, name in files.items()} | {"dicom": series[0]}

@@ -16,6 +16,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from ..errors import InputError
+from ..images.image_warnings import collected_image_warnings
 from ..images.itk_file import opened
 from .case import Case
 
@@ -69,7 +70,8 @@ def _voxels(image: str) -> tuple[int, int]:
         if os.path.isdir(image):
             with os.scandir(image) as entries:
                 return sum(e.stat().st_size for e in entries if e.is_file()) // _DICOM_VOXEL, _DICOM_VOXEL
-        reader = opened(Path(image))
+        with collected_image_warnings():  # they are told when the image is read
+            reader = opened(Path(image))
     except (InputError, OSError):
         return 0, 0
     bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelIDValue()))

@@ -1,14 +1,12 @@
-"""Image file formats as bytes: NRRD, MHA and PNG, written by Python itself.
+"""Image file formats as bytes: NRRD and MHA, written by Python itself, and PNG by Pillow.
 
-SimpleITK's writers leave a full disk unnoticed (NIfTI, PNG) and bend axes that are not at right angles; here every
-byte goes through Python's file object, so that what could not be written is an error. Sources: the NRRD format
-definition (teem), MetaIO's tag list, and the PNG specification (ISO/IEC 15948).
+Every byte goes through Python's file object, so that what could not be written is an error, and the voxels go slice by
+slice, so that nothing is in memory twice. Sources: the NRRD format definition (teem), MetaIO's tag list.
 """
 
 from __future__ import annotations
 
 import gzip
-import struct
 import zlib
 from collections.abc import Mapping
 from typing import BinaryIO
@@ -88,22 +86,10 @@ def write_mha(file: BinaryIO, array: np.ndarray, ijk_to_ras: np.ndarray) -> None
 
 
 def write_png_pixels(file: BinaryIO, pixels: np.ndarray) -> None:
-    """Writes pixels ``[H, W]`` (uint8 or uint16 grey) or ``[H, W, 3]`` (uint8 or uint16 RGB) as PNG into an open file."""
-    height, width = pixels.shape[:2]
-    color = 2 if pixels.ndim == 3 else 0
-    rows = (
-        np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">"), copy=False))
-        .reshape(height, -1)
-        .view(np.uint8)
-    )
-    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
-    filtered[:, 0] = 2  # each row as its difference to the row above
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    file.write(b"\x89PNG\r\n\x1a\n")
-    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.dtype.itemsize, color, 0, 0, 0)
-    for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(filtered, 6)), (b"IEND", b"")):
-        file.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content)))
+    """Writes pixels ``[H, W]`` (uint8 or uint16 grey) or ``[H, W, 3]`` (uint8 RGB) as PNG into an open file."""
+    import PIL.Image
+
+    PIL.Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
 
 
 def _numbers(values) -> str:

@@ -78,6 +78,9 @@ def _flush_c_streams() -> None:
 
 
 def _sink():
+    """A file in memory where the system has such; reading an image leaves nothing on the disk."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("said"), "w+b")
     try:
         if hasattr(os, "memfd_create"):
             return open(os.memfd_create("itk"), "w+b")  # in memory: reading an image writes nowhere

@@ -10,19 +10,17 @@ from __future__ import annotations
 import gzip
 import math
 import struct
-import warnings
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from ..errors import ImageWarning, InputError
+from ..errors import InputError
 from .files import stem_of, suffix_of
 from .header_claims import check_room
-from .two_matrices import are_apart, farthest
-from .volume import Volume, spans_space
+from .nifti_places import NiftiHeader, matrices, quaternion_of
+from .volume import Volume
 
 _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
@@ -32,23 +30,6 @@ _CHANNELS = {128: 3, 2304: 4}  # RGB24 and RGBA32
 _COMPLEX = (32, 1792, 2048)
 _MOST_BEHIND = 64 << 20  # bytes behind the voxels
 _UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else is taken as mm
-
-
-@dataclass(frozen=True)
-class _Header:
-    order: str  # "<" or ">"
-    datatype: int
-    dim: tuple[int, ...]
-    pixdim: tuple[float, ...]
-    offset: int
-    slope: float
-    intercept: float
-    qform_code: int
-    sform_code: int
-    quaternion: tuple[float, ...]  # b, c, d, then the shift x, y, z
-    sform: np.ndarray  # 3x4
-    unit: float
-    paired: bool  # voxels in a separate .img file
 
 
 def is_nifti(path: Path, head: bytes) -> bool:
@@ -84,7 +65,7 @@ def read_nifti(path: Path, choose_frame) -> tuple[np.ndarray, np.ndarray, tuple[
     blocks = _read_blocks(_data_path(header_path, header), header, dtype, (*volume_shape, channels), parts, count)
     array = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, -1)
     array = array[..., 0] if array.shape[-1] == 1 else array[..., :3]
-    return _scaled(array, header), *_matrices(header, volume_shape, shown)
+    return _scaled(array, header), *matrices(header, volume_shape, shown)
 
 
 def nifti_grid(path: Path) -> Volume:
@@ -93,7 +74,7 @@ def nifti_grid(path: Path) -> Volume:
     sizes = [max(1, n) for n in header.dim[1 : header.dim[0] + 1]] + [1] * 7
     if max(sizes[3:7]) > 1 or header.datatype not in _TYPES or header.datatype in _CHANNELS:
         raise InputError(f"{str(path)!r} holds more than one grey image")
-    matrix, others = _matrices(header, sizes[2::-1], repr(str(path)))
+    matrix, others = matrices(header, sizes[2::-1], repr(str(path)))
     empty = np.broadcast_to(np.uint8(0), sizes[2::-1])
     return Volume(empty, matrix, stem_of(path), other_matrices=others)
 
@@ -109,7 +90,7 @@ def write_nifti(file: BinaryIO, array: np.ndarray, ijk_to_ras: np.ndarray, *, co
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, *array.shape[::-1], 1, 1, 1, 1)
     struct.pack_into("<2h", header, 70, codes[array.dtype.str[1:]], 8 * array.dtype.itemsize)
-    quaternion, handed, square = _quaternion(matrix[:3, :3] / spacing)
+    quaternion, handed, square = quaternion_of(matrix[:3, :3] / spacing)
     struct.pack_into("<8f", header, 76, handed, *spacing, 1, 1, 1, 1)
     struct.pack_into("<3f", header, 108, 352, 1, 0)
     header[123] = 2  # mm
@@ -133,7 +114,7 @@ def _header_path(path: Path) -> Path:
     return plain if plain.exists() else path.with_name(stem_of(path) + ".hdr.gz")
 
 
-def _data_path(header_path: Path, header: _Header) -> Path:
+def _data_path(header_path: Path, header: NiftiHeader) -> Path:
     if not header.paired:
         return header_path
     for suffix in (".img", ".img.gz"):
@@ -169,7 +150,7 @@ def _layout(start: bytes) -> tuple[str, int] | None:
     return None
 
 
-def _parsed(path: Path) -> _Header:
+def _parsed(path: Path) -> NiftiHeader:
     start = _start(path)
     order, version = _layout(start)
 
@@ -190,13 +171,13 @@ def _parsed(path: Path) -> _Header:
         raise InputError(f"{str(path)!r} has a damaged NIfTI header ({dim[0]} dimensions); copy or export it again")
     paired = magic[1:2] == b"i"
     smallest = 0 if paired else (352 if version == 1 else 544)
-    return _Header(
+    return NiftiHeader(
         order, datatype, dim, pixdim, max(int(offset), smallest), slope, intercept, *codes, quaternion,
         np.array(sform, float).reshape(3, 4), _UNIT.get(unit & 7, 1.0), paired,
     )  # fmt: skip
 
 
-def _read_blocks(path: Path, header: _Header, dtype, shape, frames: list[int], count: int) -> list[np.ndarray]:
+def _read_blocks(path: Path, header: NiftiHeader, dtype, shape, frames: list[int], count: int) -> list[np.ndarray]:
     """The wanted ``frames`` of the ``count`` in a file, each ``shape`` in native byte order. InputError if the file is
     too short or its checksum does not fit."""
     blocks = []
@@ -235,7 +216,7 @@ def _read_to_end(file: BinaryIO) -> None:
             return
 
 
-def _scaled(array: np.ndarray, header: _Header) -> np.ndarray:
+def _scaled(array: np.ndarray, header: NiftiHeader) -> np.ndarray:
     slope, intercept = header.slope, header.intercept if np.isfinite(header.intercept) else 0.0
     if not np.isfinite(slope) or slope == 0:  # then nothing is scaled, whatever the intercept, says the format
         return array
@@ -243,127 +224,3 @@ def _scaled(array: np.ndarray, header: _Header) -> np.ndarray:
         return array
     real = np.float64 if array.dtype.itemsize == 8 else np.float32
     return array.astype(real) * real(slope) + real(intercept)
-
-
-def _matrices(header: _Header, shape, shown: str) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """The voxel-to-RAS matrix of an image of ``shape`` (K, J, I) and those that other programs take, where they are others.
-    Warns where both matrices of the header are valid and disagree."""
-    matrix = _matrix(header, shown)
-    others = {
-        "sform": _sform(header) if header.sform_code > 0 else None,
-        "qform": _qform(header) if header.qform_code > 0 else None,
-        "none": _centred(header, shape) if header.sform_code <= 0 and header.qform_code <= 0 else None,
-    }
-    usable = {name: m for name, m in others.items() if m is not None and np.isfinite(m).all() and spans_space(m)}
-    distance = {name: farthest(matrix, m, shape) for name, m in usable.items()}
-    apart = [name for name in usable if are_apart(distance[name], matrix)]
-    if len(usable) == 2 and apart:
-        used = next((name for name in usable if name not in apart), "sform")
-        other = apart[-1]
-        warnings.warn(
-            f"{shown}: its header tells two places, which differ by up to {distance[other]:.3g} mm; that of the {used} is used, as "
-            f"Slicer does. Other programs may go by the {other}, and what was drawn with them lies elsewhere",
-            ImageWarning,
-            6,
-        )
-    without_unit = matrix.copy()
-    without_unit[:3] /= header.unit
-    found = [usable[name] for name in apart] + ([without_unit] if header.unit != 1 else [])
-    return matrix, tuple(found)
-
-
-def _sform(header: _Header) -> np.ndarray:
-    return np.vstack([header.sform * header.unit, (0, 0, 0, 1)])
-
-
-def _qform(header: _Header) -> np.ndarray:
-    matrix = np.eye(4)
-    sizes = np.where(np.arange(1, 4) <= header.dim[0], np.abs(header.pixdim[1:4]), 1.0)
-    matrix[:3, :3] = _rotation(header.quaternion[:3], -1.0 if header.pixdim[0] < 0 else 1.0) * sizes
-    matrix[:3, 3] = header.quaternion[3:]
-    matrix[:3] *= header.unit
-    return matrix
-
-
-def _centred(header: _Header, shape) -> np.ndarray:
-    """Where nibabel puts an image without a matrix: its middle at 0, its first axis to the left."""
-    sizes = np.abs(header.pixdim[1:4]) * (-1, 1, 1)
-    matrix = np.diag([*sizes, 1.0])
-    matrix[:3, 3] = -sizes * (np.array(shape[::-1]) - 1) / 2
-    return matrix
-
-
-def _matrix(header: _Header, shown: str) -> np.ndarray:
-    """Voxel-to-RAS matrix by ITK's rule: the sform if there is no qform or if it is the scanner's, else the qform, with
-    the voxel sizes of ``pixdim``; without both, axes along left, posterior, superior."""
-    used = np.arange(1, 4) <= header.dim[0]
-    sizes = np.where(used, np.abs(header.pixdim[1:4]), 1.0)
-    usable = np.isfinite(sizes) & (sizes > 0)
-    lengths = np.linalg.norm(header.sform[:, :3], axis=0)
-    full = header.sform_code > 0 and bool((lengths > 0).all()) and bool(np.isfinite(header.sform).all())
-    square = full and _is_square(header.sform[:, :3] / lengths)
-    if full and (header.qform_code <= 0 or (header.sform_code == 1 and square)):
-        matrix = _sform(header)
-        if not square:
-            warnings.warn(f"{shown}: its axes are not at right angles; they are kept as they are", ImageWarning, 5)
-        elif usable[used].all() and not np.allclose(sizes[used], lengths[used], rtol=0.01):
-            warnings.warn(
-                f"{shown}: its header gives voxel sizes of {_mm(sizes)} and of {_mm(lengths)} mm; the first are used, "
-                "as Slicer does",
-                ImageWarning,
-                5,
-            )
-            matrix[:3, :3] *= np.where(used, sizes, lengths) / lengths
-        return matrix
-    if not usable.all():
-        raise InputError(f"{shown} has voxel sizes of {_mm(sizes)} mm; correct pixdim in its header")
-    if header.qform_code > 0:
-        return _qform(header)
-    return np.diag([*(np.array([-1.0, -1.0, 1.0]) * sizes * header.unit), 1.0])
-
-
-def _mm(sizes) -> str:
-    return " x ".join(f"{s:g}" for s in sizes)
-
-
-def _is_square(axes: np.ndarray) -> bool:
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() < 1e-3)
-
-
-def _rotation(bcd, handed: float) -> np.ndarray:
-    """3x3 rotation of a unit quaternion given by its last three parts; ``handed`` -1 mirrors the third axis."""
-    b, c, d = (float(v) for v in bcd)
-    rest = 1.0 - (b * b + c * c + d * d)
-    if rest < 1e-7:  # a half turn: rounding may leave less than nothing for the first part
-        b, c, d = np.array([b, c, d]) / np.linalg.norm([b, c, d])
-        rest = 0.0
-    a = np.sqrt(rest)
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-    return rotation * (1.0, 1.0, handed)
-
-
-def _quaternion(axes: np.ndarray) -> tuple[np.ndarray, float, bool]:
-    """Last three parts of the unit quaternion of orthonormal ``axes``, their handedness, and whether they are
-    orthonormal at all (otherwise the quaternion is that of no rotation)."""
-    if not np.abs(axes.T @ axes - np.eye(3)).max() < 1e-4:
-        return np.zeros(3), 1.0, False
-    handed = 1.0 if np.linalg.det(axes) > 0 else -1.0
-    m = axes * (1.0, 1.0, handed)
-    # Four times the products of the parts; the row of the largest one is the quaternion without loss of digits.
-    products = np.array(
-        [
-            [1 + m[0, 0] + m[1, 1] + m[2, 2], m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]],
-            [m[2, 1] - m[1, 2], 1 + m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0]],
-            [m[0, 2] - m[2, 0], m[0, 1] + m[1, 0], 1 - m[0, 0] + m[1, 1] - m[2, 2], m[1, 2] + m[2, 1]],
-            [m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 - m[0, 0] - m[1, 1] + m[2, 2]],
-        ]
-    )
-    part = products[np.argmax(np.diag(products))]
-    part = part / np.linalg.norm(part)
-    return (part if part[0] >= 0 else -part)[1:], handed, True

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import lzma
 import math
 import os
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,14 +23,14 @@ from ..errors import ImageWarning, InputError, MissingPackageError
 from .header_claims import check_header, check_size
 from .itk_file import LPS_TO_RAS, quiet
 from .tiff_sizes import pixel_sizes
+from .tiff_values import MIN_IS_BLACK, MIN_IS_WHITE, PALETTE, RGB, YCBCR, arranged, as_values, calibrated, turned
 
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _COLOURS = {5: "print colours (CMYK)", 8: "CIELab colours", 32803: "the raw pixels of a camera"}
 _TO_RGB = (6, 7, 33007, 34892, 50001)  # JPEG and WebP, whose decoders turn YCbCr into RGB
-_ALPHA = (1, 2)  # kinds of extra samples; 0 is "anything"
-_SLICES = "ZIQ"  # names that tifffile gives to axes of slices; all others beside Y, X and S are frames
-_AXIS_NAMES = {"T": "time", "C": "channel", "P": "position", "R": "region", "L": "wavelength", "A": "angle"}
+_LZMA = 34925
+_UNBOUNDED = (8, 32946, 50013, _LZMA)  # compressions by zlib and lzma
+_SOME = 1 << 16  # bytes
 
 
 def is_tiff(head: bytes) -> bool:
@@ -60,10 +62,10 @@ def read_tiff(path: Path, choose_frame: Callable[..., int], numbers: bool = Fals
         _check_pages(file, series, path)
         array = _decoded(file, series, path)
         sizes = pixel_sizes(file, series, shown)
-        array, names = _arranged(array, series.axes)  # [frame, K, J, I, sample]
-        array = _turned(array, series.keyframe)
-        array, names = _as_values(array, names, series.keyframe, shown, numbers)
-        array = array if numbers else _calibrated(array, file)
+        array, names = arranged(array, series.axes)  # [frame, K, J, I, sample]
+        array = turned(array, series.keyframe)
+        array, names = as_values(array, names, series.keyframe, shown, numbers)
+        array = array if numbers else calibrated(array, file)
     frame = choose_frame(len(array), names)
     array = np.ascontiguousarray(array[frame], array.dtype.newbyteorder("="))
     return array[..., 0] if array.shape[-1] == 1 else array, LPS_TO_RAS @ np.diag([*sizes, 1.0])
@@ -145,11 +147,11 @@ def _check_pixels(page, shown: str) -> None:
     if page.dtype.kind == "c":
         raise InputError(f"{shown} holds complex numbers, which cannot be segmented; save its magnitude")
     kind = int(page.photometric)
-    if kind not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR):
+    if kind not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, YCBCR):
         raise InputError(f"{shown} has {_COLOURS.get(kind, 'colours of an unusual kind')}; save it as grey or RGB")
-    if kind == _MIN_IS_WHITE and page.dtype.kind not in "bu":
+    if kind == MIN_IS_WHITE and page.dtype.kind not in "bu":
         raise InputError(f"{shown} counts its lightness from white with numbers that have no end; save it as grey")
-    if kind == _RGB and page.samplesperpixel < 3:
+    if kind == RGB and page.samplesperpixel < 3:
         raise InputError(f"{shown} claims to be RGB with {page.samplesperpixel} samples; save it as grey or RGB")
 
 
@@ -187,7 +189,9 @@ def _check_pages(file, series, path: Path) -> None:
 def _decoded(file, series, path: Path) -> np.ndarray:
     """The voxels in the shape and type that the tags tell; by ITK where tifffile lacks a decoder and ITK agrees."""
     shown, page = repr(os.fspath(path)), series.keyframe
-    if page.photometric == _YCBCR and page.compression not in _TO_RGB:
+    if page.compression in _UNBOUNDED and not _has_imagecodecs():
+        _check_unpacked(file, series, shown)
+    if page.photometric == YCBCR and page.compression not in _TO_RGB:
         array = _by_itk(file, series, path)
         if array is None:
             raise InputError(f"{shown} has colours as luma and chroma (YCbCr); save it as RGB")
@@ -214,13 +218,35 @@ def _decoded(file, series, path: Path) -> np.ndarray:
     return array
 
 
+def _has_imagecodecs() -> bool:
+    try:
+        import imagecodecs  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _check_unpacked(file, series, shown: str) -> None:
+    """Refuses parts that unpack to far more than they should: without imagecodecs tifffile takes memory for all of it."""
+    page = series.keyframe
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    most = 2 * rows * columns * max(1, page.tiledepth) * samples * page.dtype.itemsize + _SOME
+    unpacker = lzma.LZMADecompressor if page.compression == _LZMA else zlib.decompressobj
+    for one in series.pages:
+        for offset, count in zip(one.dataoffsets, one.databytecounts, strict=True):
+            file.filehandle.seek(offset)
+            if len(unpacker().decompress(file.filehandle.read(count), most)) >= most:
+                raise InputError(f"{shown} is damaged: its parts unpack to more than its picture; save it again")
+
+
 def _by_itk(file, series, path: Path) -> np.ndarray | None:
     """What ITK reads, if it is sure to be what the tags tell, else None."""
     page = series.keyframe
     if (
         page.is_tiled
         or page.planarconfig != 1
-        or page.photometric not in (_MIN_IS_BLACK, _RGB, _YCBCR)
+        or page.photometric not in (MIN_IS_BLACK, RGB, YCBCR)
         or page.predictor not in (1, 2)
         or page.bitspersample not in (8, 16)
         or int(page.tags.valueof("Orientation", 1)) != 1
@@ -236,112 +262,3 @@ def _by_itk(file, series, path: Path) -> np.ndarray | None:
     if shape[-1] == 3 and array.shape == (*shape[:-1], 4) and (array[..., 3] == 255).all():
         array = array[..., :3]  # ITK adds an opacity to colours that it converts
     return array if array.shape == shape and array.dtype == page.dtype.newbyteorder("=") else None
-
-
-def _arranged(array: np.ndarray, axes: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """``array`` as [frame, K, J, I, sample], and the names of the frames."""
-    axes = axes.upper()
-    places = {name: axes.rindex(name) for name in "YXS" if name in axes}
-    rest = [n for n in range(len(axes)) if n not in places.values()]
-    slices = [n for n in rest if axes[n] in _SLICES]
-    depth = next((n for n in slices if axes[n] == "Z"), slices[-1] if slices else None)
-    frames = [n for n in rest if n != depth]
-    order = [
-        *frames,
-        *([depth] if depth is not None else []),
-        places["Y"],
-        places["X"],
-        *[places[s] for s in "S" if s in places],
-    ]
-    array = array.transpose(order)
-    counts = array.shape[: len(frames)]
-    array = array.reshape(
-        math.prod(counts),
-        array.shape[len(frames)] if depth is not None else 1,
-        array.shape[len(frames) + (depth is not None)],
-        array.shape[len(frames) + (depth is not None) + 1],
-        -1,
-    )
-    words = [_AXIS_NAMES.get(axes[n], "image") for n in frames]
-    names = [
-        ", ".join(f"{word} {n}" for word, n, count in zip(words, place, counts, strict=True) if count > 1)
-        for place in np.ndindex(*counts)
-    ]
-    return array, tuple(names)
-
-
-def _turned(array: np.ndarray, page) -> np.ndarray:
-    """``array`` [frame, K, J, I, sample] upright, as the tag Orientation tells."""
-    orientation = int(page.tags.valueof("Orientation", 1))
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(2, 3)
-    rows, columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
-    return array[:, :, :: -1 if rows else 1, :: -1 if columns else 1]
-
-
-def _as_values(
-    array: np.ndarray, names: tuple[str, ...], page, shown: str, numbers: bool
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """``array`` [frame, K, J, I, sample] as grey values or colours; samples that are neither become frames."""
-    kind, extra = int(page.photometric), [int(e) for e in page.extrasamples]
-    if array.shape[-1] > 1 and extra and extra[-1] in _ALPHA:
-        array = _without_alpha(array, shown)
-    if kind in (_RGB, _YCBCR):
-        _note_samples(page, array.shape[-1], shown)
-        return array[..., :3], names
-    if array.shape[-1] == 2:
-        raise InputError(f"{shown} holds vectors of 2 numbers; save one of the two components as an image of its own")
-    if array.dtype.kind == "b":
-        array = array.astype(np.uint8)
-    if array.dtype == np.float16:
-        array = array.astype(np.float32)
-    if kind == _PALETTE and array.shape[-1] == 1:
-        if not numbers:
-            return _coloured(array[..., 0], page.colormap), names
-        warnings.warn(f"{shown}: the places in its palette are taken as labels", ImageWarning, 5)
-    if kind == _MIN_IS_WHITE:
-        if not numbers:
-            array = np.subtract(2**page.bitspersample - 1, array, dtype=array.dtype)
-        else:
-            warnings.warn(f"{shown} shows 0 as white; its numbers are taken as labels, 0 for nothing", ImageWarning, 5)
-    if array.shape[-1] > 1:  # neither grey nor colours: images on top of each other
-        names = tuple(", ".join(filter(None, (n, f"sample {s}"))) for n in names for s in range(array.shape[-1]))
-        array = np.moveaxis(array, -1, 1).reshape(len(names), *array.shape[1:4], 1)
-    return array, names
-
-
-def _without_alpha(array: np.ndarray, shown: str) -> np.ndarray:
-    alpha = array[..., -1]
-    if alpha.min() != alpha.max():
-        warnings.warn(f"{shown} is transparent in places; its transparency is left out", ImageWarning, 6)
-    return array[..., :-1]
-
-
-def _note_samples(page, count: int, shown: str) -> None:
-    """Tells of samples beside the three colours, and of colours that may be none: tifffile calls three slices of 8 or 16 bits
-    red, green and blue where nobody says what they are."""
-    if count > 3:
-        warnings.warn(f"{shown} has {count - 3} samples beside red, green and blue; they are left out", ImageWarning, 6)
-    if page.planarconfig == 2 and str(page.software).startswith("tifffile"):
-        warnings.warn(
-            f"{shown} calls its three planes red, green and blue; if they are slices, save them with photometric='minisblack'",
-            ImageWarning,
-            6,
-        )
-
-
-def _calibrated(array: np.ndarray, file) -> np.ndarray:
-    """The values that ImageJ shows for ``array``: a straight line of what is stored, in whole numbers where it is whole."""
-    facts = file.imagej_metadata if file.is_imagej else None
-    start, step = (facts or {}).get("c0"), (facts or {}).get("c1")
-    if not facts or facts.get("cf") != 0 or not all(isinstance(v, int | float) for v in (start, step)):
-        return array
-    if array.dtype.kind in "iu" and array.dtype.itemsize <= 2 and start == int(start) and step == int(step):
-        return array.astype(np.int32) * int(step) + int(start)
-    return (array * np.float64(step) + start).astype(np.float32)
-
-
-def _coloured(places: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """RGB, 8 bits, of ``places`` in the ``palette`` [3, n] of 16 bits (some programs write 8 bits there)."""
-    palette = np.asarray(palette)
-    return (palette if palette.max() < 256 else palette >> 8).astype(np.uint8).T[places]

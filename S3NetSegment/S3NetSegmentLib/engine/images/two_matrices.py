@@ -12,7 +12,10 @@ from ..errors import ImageWarning
 from .segmentation import Segmentation
 from .volume import Volume
 
-_APART = 0.01  # mm between two matrices, or a tenth of a voxel if that is less: rounding in headers stays below
+_APART = 0.01  # mm between two matrices, or a tenth of a voxel if that is less
+_ROUNDING = (
+    1e-4  # parts of the image's diagonal: axes may be that far from right angles, which a quaternion cannot tell
+)
 _ALIKE = 0.01  # parts of the smallest voxel
 
 
@@ -22,9 +25,11 @@ def farthest(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
     return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
 
 
-def are_apart(distance: float, matrix: np.ndarray) -> bool:
-    """Whether a ``distance`` in mm between two matrices of an image, one of them ``matrix``, is more than rounding."""
-    return distance > min(_APART, 0.1 * _smallest(matrix))
+def are_apart(distance: float, matrix: np.ndarray, shape: Sequence[int]) -> bool:
+    """Whether a ``distance`` in mm between two matrices of an image of ``shape`` (K, J, I), one of them ``matrix``, is more than
+    the rounding of a header."""
+    diagonal = float(np.linalg.norm(matrix[:3, :3] @ (np.array(shape[::-1], float) - 1)))
+    return distance > max(min(_APART, 0.1 * _smallest(matrix)), _ROUNDING * diagonal)
 
 
 def on_voxels_of(segmentation: Segmentation, image: Volume | Segmentation) -> Segmentation:
