@@ -83,11 +83,17 @@ class FewShotSection:
         if not active:
             self._watch.stop()
             self._live.stop()
+            if not self.controller.running and self.controller.result is None:
+                self.tidy()
         elif self.node is not None:
             self._follower.allow_new()
             self._follow()
             self.controller.look()
             self._show_all()
+
+    def tidy(self) -> None:
+        """Takes back what was made to be drawn in and is untouched."""
+        self._follower.tidy()
 
     def cleanup(self) -> None:
         """The module is unloaded."""
@@ -105,6 +111,7 @@ class FewShotSection:
         if self.node is None:
             return
         self.notify.message.hide()
+        self._follower.tidy(whole=False)
         self.controller.look()
         try:
             request = self._request(self.node.propagateTo.value)

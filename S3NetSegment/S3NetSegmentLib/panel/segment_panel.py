@@ -94,6 +94,8 @@ class SegmentPanel:
             self.state_changed()
             self.message.hide()  # it is about what was in the scene
             return
+        if self.choice.leaves(parameter_node):
+            self.few_shot.tidy()  # what was only made to be drawn in
         self.choice.follow(parameter_node)
         self._show_mode()
         result = self.controller.result
@@ -148,6 +150,7 @@ class SegmentPanel:
         self.target.stop()
         self.few_shot.cleanup()
         self.models.cleanup()
+        self.editor.cleanup()
         for shortcut in self._shortcuts:
             shortcut.setParent(None)
             shortcut.deleteLater()
