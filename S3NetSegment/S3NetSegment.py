@@ -80,7 +80,10 @@ class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
-        self.initializeParameterNode()
+        if getattr(self.parent, "isEntered", False):
+            self.enter()  # Slicer's Reload makes the panel anew while the user is in the module, and does not call it
+        else:
+            self.initializeParameterNode()
 
     def cleanup(self):
         self.setParameterNode(None)

@@ -48,9 +48,7 @@ class SegmentEditorFewShotEffect(AbstractScriptedSegmentEditorEffect):
         self.scriptedEffect.addOptionsWidget(self._place)
 
     def setMRMLDefaults(self):
-        self.scriptedEffect.setParameterDefault("Support", "")
-        self.scriptedEffect.setParameterDefault("Accepted", "")
-        self.scriptedEffect.setParameterDefault("DrawnOn", "")
+        """Parameters that were never set are empty."""
 
     def activate(self):
         if self.frame is None:

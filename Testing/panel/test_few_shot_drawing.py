@@ -190,6 +190,12 @@ def test_a_segmentation_with_a_few_drawn_slices_is_taken_as_drawn(panel, volume_
         edit.add_segment(segment("Liver"), mask, volume_from_node(volume_node))
     panel.ui.segmentationSelector.setCurrentNode(node)
     assert panel.rows() == [("axial 3", "Liver", True), ("axial 8", "Liver", True)]
+    mask[3] = False
+    with segment_edit(node, volume_node) as edit:
+        liver = node.GetSegmentation().GetSegmentIdBySegmentName("Liver")
+        edit.remove(liver, mask, volume_from_node(volume_node))
+    panel.settle(0.2)
+    assert panel.rows() == [("axial 3", "Liver", True)]
 
 
 def test_going_to_another_segmentation_and_back_keeps_the_list(panel, volume_node, views):

@@ -205,6 +205,26 @@ def test_what_does_not_count_stays_so_in_a_saved_scene(panel, views, volume_node
     assert panel.rows()[1] == ("axial 6", "Bone; no Liver?", True)
 
 
+@pytest.mark.parametrize("opened_before", [True, False])
+def test_what_was_drawn_by_hand_counts_although_segment_adds_to_it(open_panel, views, opened_before):
+    from S3NetSegmentLib.scene.segments import create_segmentation
+
+    panel = open_panel(FakeEngine(), FakePropagation())
+    panel.parameters.segmentation = create_segmentation(panel.parameters.volume)
+    if opened_before:
+        panel.open_few_shot()
+    panel.draw("Liver", square(), "z", 4)
+    panel.draw("Liver", square(), "z", 8)
+    panel.open_segment()
+    panel.choose(panel.ui.targetComboBox, "Liver")
+    panel.place("inside", (0.0, 0.0, 0.0))
+    panel.segment()
+    assert panel.names() == ["Liver"] and panel.mask("Liver")[6].any()
+    panel.draw("Liver", square(), "z", 10)
+    panel.open_few_shot()
+    assert [row[0] for row in panel.rows()] == ["axial 4", "axial 8", "axial 10"]
+
+
 def test_a_result_that_is_written_again_leaves_what_the_user_drew_on_it(panel):
     panel.draw("Object", square(), "z", 9)
     panel.open_segment()

@@ -219,11 +219,29 @@ def open_module(path, *widget_arguments):
     frame = qMRMLWidget()
     frame.setLayout(QtWidgets.QVBoxLayout())
     frame.setMRMLScene(slicer.mrmlScene)
-    frame.isEntered = True
+    frame.isEntered = False
     widget = getattr(module, path.stem + "Widget")(frame, *widget_arguments)
     widget.setup()
     frame.resize(450, 760)
     frame.show()
+    frame.isEntered = True
     widget.enter()
     QtWidgets.QApplication.processEvents()
     return module, widget
+
+
+def reload_module(widget, *widget_arguments):
+    """What Slicer's Reload does with an entered module: the panel is made anew in the same frame and set up, not entered."""
+    frame = widget.parent
+    widget.cleanup()
+    slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", widget._onModuleAboutToBeUnloaded)
+    for child in frame.findChildren(qMRMLWidget):
+        child.setMRMLScene(None)  # what Slicer's widgets do when they are deleted
+    for child in frame.children():
+        if child.isWidgetType():
+            child.setParent(None)
+            child.deleteLater()
+    new = type(widget)(frame, *widget_arguments)
+    new.setup()
+    QtWidgets.QApplication.processEvents()
+    return new

@@ -50,13 +50,17 @@ class ScriptedEffect:
         return self._editor.node if self._editor is not None else None
 
     def parameter(self, name):
-        return self.parameterSetNode().GetAttribute(f"{self.name}.{name}") or ""
+        value = self.parameterSetNode().GetAttribute(f"{self.name}.{name}")
+        if value is None:  # Slicer prints this as an error, in red
+            raise KeyError(f"Parameter named {name} cannot be found for effect {self.name}")
+        return value
 
     def parameterDefined(self, name):
         return self.parameterSetNode().GetAttribute(f"{self.name}.{name}") is not None
 
     def setParameter(self, name, value):
-        self.parameterSetNode().SetAttribute(f"{self.name}.{name}", str(value))
+        """As in Slicer an empty value is not stored."""
+        self.parameterSetNode().SetAttribute(f"{self.name}.{name}", str(value) or None)
         if self._editor.active is self:
             self._effect.updateGUIFromMRML()
 

@@ -250,6 +250,9 @@ class qSlicerMarkupsPlaceWidget(qSlicerWidget):
             self._node.RemoveAllControlPoints()
 
 
+_EDITOR_WIDTH = {None: 355, "Paint": 512}  # pixels that Slicer's editor needs at least; with the options of Paint more
+
+
 class qMRMLSegmentEditorWidget(qMRMLWidget):
     """The segment editor: a list of segments, and Slicer's real undo history."""
 
@@ -278,7 +281,23 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             button.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Fixed)
             effects.addWidget(button, n // 3, n % 3)
         layout.addLayout(effects)
+        self._options = QtWidgets.QFrame()
+        self._options.setFixedHeight(1)
+        layout.addWidget(self._options)
+        self._add_popups()
         self._observed = self._shortcut = None
+        self._show_options()
+
+    def _add_popups(self):
+        """As in Slicer's editor: a button with a menu, and options in a popup, which are windows inside the editor."""
+        self._menu = QtWidgets.QMenu("Show 3D", self)
+        self._menu.addAction("Smoothing")
+        self._popup = QtWidgets.QFrame(self, QtCore.Qt.Popup)
+        QtWidgets.QVBoxLayout(self._popup).addWidget(QtWidgets.QSlider())
+
+    def _show_options(self):
+        name = self._effect if isinstance(self._effect, str) else None
+        self._options.setMinimumWidth(_EDITOR_WIDTH.get(name, _EDITOR_WIDTH[None]))
 
     segmentationNodeSelectorVisible = _plain_property(bool, "segmentation_selector", True)
     sourceVolumeNodeSelectorVisible = _plain_property(bool, "source_selector", True)
@@ -371,9 +390,11 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     def setActiveEffect(self, effect):
         self._effect = effect
+        self._show_options()
 
     def setActiveEffectByName(self, name):
         self._effect = name
+        self._show_options()
 
     def setupViewObservations(self):
         pass

@@ -10,7 +10,7 @@ from .controller import SegmentController
 from .pictures import icon_of
 from .slice_mouse import MouseAction, SliceMouse
 
-PICTURE_SIZE = 92
+PICTURE_SIZE = 68  # three of them in a panel of 400 pixels
 _NOTHING_YET = "Press Segment first"
 _PICK_HELP = "Click in a slice view: adds the region under the cursor to the object. Ctrl or Shift + click removes it."
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..engine import InputError
 from ..scene.accepted_answer import AcceptedAnswer
+from ..scene.labelmaps import read_segment
 from ..scene.segments import create_segmentation
 from ..scene.support_set import support_from_text, support_to_text
 from .few_shot_controller import FewShotController
@@ -20,6 +21,32 @@ class DrawingFollower:
         self._pair = self._ids = None  # the volume and segmentation that are drawn in, and their ids
         self._kept: dict[tuple, tuple[str, str]] = {}  # ids of earlier ones -> support and accepted answer
         self._may_create = True
+        self._tidying = False
+        self._made = None  # (segmentation, id, name) of the segment that was made to be drawn in
+
+    def tidy(self, whole: bool = True) -> None:
+        """Takes the segment that was made to be drawn in away again if nobody has touched it, and the segmentation with it
+        (``whole``) if there is nothing else in it."""
+        made = self._made
+        if made is None or (not whole and made[0].GetSegmentation().GetNumberOfSegments() == 1):
+            return
+        node, segment_id, name = made
+        if node.GetScene() is None:
+            self._made = None
+            return
+        segmentation = node.GetSegmentation()
+        segment = segmentation.GetSegment(segment_id)
+        if segment is not None and segment.GetName() == name and read_segment(node, segment_id)[0].is_empty:
+            segmentation.RemoveSegment(segment_id)
+            if whole and segmentation.GetNumberOfSegments() == 0:
+                self._made, self._tidying = None, True  # the parameter node is modified by it
+                scene, display = node.GetScene(), node.GetDisplayNode()
+                if self._pair is not None and self._pair[1] is node:
+                    self._pair = (self._pair[0], None)  # not removed by the user
+                scene.RemoveNode(node)
+                self._tidying = False
+                if display is not None:  # Slicer leaves it behind
+                    scene.RemoveNode(display)
 
     def allow_new(self) -> None:
         """A segmentation to draw in may be made where there is none, as Slicer's own editor does."""
@@ -30,6 +57,10 @@ class DrawingFollower:
 
         :param create: make a segmentation if none is selected; one that the user has removed does not come back by itself.
         """
+        if self._tidying:
+            return
+        if self._made is not None and node.segmentation is not self._made[0]:
+            self.tidy()  # the user has selected another one
         if self._removed():
             self._may_create = False
         elif self._pair is not None and self._pair[0] is not node.volume:
@@ -69,6 +100,7 @@ class DrawingFollower:
         """The scene closes."""
         self._pair = self._ids = None
         self._kept.clear()
+        self._made = None
         self._may_create = True
 
     def _removed(self) -> bool:
@@ -79,7 +111,8 @@ class DrawingFollower:
             segmentation = create_segmentation(node.volume)
         except InputError:
             return  # the Propagate button says why this volume cannot be used
-        segmentation.GetSegmentation().AddEmptySegment()
+        segment_id = segmentation.GetSegmentation().AddEmptySegment()
+        self._made = segmentation, segment_id, segmentation.GetSegmentation().GetSegment(segment_id).GetName()
         node.segmentation = segmentation
 
 

@@ -8,6 +8,7 @@ import slicer
 
 from ..scene.editing_rules import EditingRules
 from .tab_order import move_before
+from .wide_area import WideArea
 
 _TAG = "S3NetSegment"
 _UNDO_STATES = 20
@@ -33,7 +34,8 @@ class EditorSection:
         self.widget.switchToSegmentationsButtonVisible = False
         self.widget.setEffectNameOrder(list(_EFFECTS))
         self.widget.unorderedEffectsVisible = False
-        ui.editCollapsibleButton.layout().addWidget(self.widget)
+        self._room = WideArea(self.widget)  # with Paint it needs 512 pixels
+        ui.editCollapsibleButton.layout().addWidget(self._room.area)
         ui.editCollapsibleButton.connect("contentsCollapsed(bool)", self._folded)
 
     def show(self, segmentation_node, volume_node, segment_id: str = "") -> None:
@@ -89,6 +91,10 @@ class EditorSection:
         self._open = False
         self._show_keys()
         self.widget.removeViewObservations()
+
+    def cleanup(self) -> None:
+        """The panel is unloaded."""
+        self._room.stop()
 
     def hold_keys(self, held: bool) -> None:
         """While a run goes on the Esc key cancels it and does not belong to the editor."""

@@ -5,6 +5,7 @@ The panel and the Segment Editor effect are its two users.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -93,6 +94,12 @@ class FewShotController:
         if changed:
             self._listener.state_changed()
         return changed
+
+    def take_up(self) -> None:
+        """Takes over what the user has drawn, without a word: before and after segments are written by others."""
+        if self.support is not None:
+            with contextlib.suppress(InputError):
+                self.support.look()
 
     # -- a run
 

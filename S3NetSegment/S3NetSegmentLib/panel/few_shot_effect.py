@@ -150,7 +150,7 @@ class FewShotEffectFrame:
         if support is not None:
             text = support_to_text(support.slices) if support.slices else ""
             for name, value in ((_SUPPORT, text), (_DRAWN_ON, support.segmentation_node.GetID() or "")):
-                if self._host.parameter(name) != value:
+                if self._parameter(name) != value:
                     self._host.setParameter(name, value)
         self._show_widgets()
 
@@ -215,16 +215,21 @@ class FewShotEffectFrame:
         segmentation = editor_node.GetSegmentationNode() if editor_node is not None else None
         known = self.controller.support
         if known is None or known.volume_node is not volume or known.segmentation_node is not segmentation:
+            self._notice = ""  # it was about the nodes before
             slices, accepted = (), None
-            if segmentation is not None and self._host.parameter(_DRAWN_ON) == segmentation.GetID():
-                slices = support_from_text(self._host.parameter(_SUPPORT))
-                accepted = AcceptedAnswer.from_text(self._host.parameter(_ACCEPTED))
+            if segmentation is not None and self._parameter(_DRAWN_ON) == segmentation.GetID():
+                slices = support_from_text(self._parameter(_SUPPORT))
+                accepted = AcceptedAnswer.from_text(self._parameter(_ACCEPTED))
             try:
                 self.controller.set_drawing(volume, segmentation, slices, accepted)
             except InputError as error:
                 self.controller.set_drawing(None, None)
                 self.refused(str(error))
         self._watch.watch(segmentation if self.controller.support is not None else None)
+
+    def _parameter(self, name: str) -> str:
+        """A parameter of the effect; Slicer stores no empty ones and complains when asked for one that is not there."""
+        return self._host.parameter(name) if self._host.parameterDefined(name) else ""
 
     def _slice_in_view(self) -> tuple[str, int] | None:
         volume_node = self.controller.support.volume_node

@@ -7,8 +7,10 @@ import slicer
 from ..engine import InputError
 from ..scene.drawn_slices import slice_of_view
 from ..scene.editing_rules import EditingRules
+from ..scene.session import volume_state
 from ..scene.slice_jump import show_slice
 from ..scene.slices import last_used_slice_node, slice_name
+from ..scene.transforms import parent_key
 from ..scene.volumes import volume_from_node
 from .advanced_section import AdvancedSection, device_setting
 from .drawing_follower import DrawingFollower
@@ -44,7 +46,7 @@ class FewShotSection:
         self._editor, self._inputs, self._advanced, self._progress = editor, inputs, advanced, progress
         self.node = None
         self.active = False
-        self._view_slice = None
+        self._view_slice = self._places = None
         self.problem = ""
         self.controller = FewShotController(self, self._save_undo, make_engine, driver)
         self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
@@ -83,11 +85,17 @@ class FewShotSection:
         if not active:
             self._watch.stop()
             self._live.stop()
+            if not self.controller.running and self.controller.result is None:
+                self.tidy()
         elif self.node is not None:
             self._follower.allow_new()
             self._follow()
             self.controller.look()
             self._show_all()
+
+    def tidy(self) -> None:
+        """Takes back what was made to be drawn in and is untouched."""
+        self._follower.tidy()
 
     def cleanup(self) -> None:
         """The module is unloaded."""
@@ -105,6 +113,7 @@ class FewShotSection:
         if self.node is None:
             return
         self.notify.message.hide()
+        self._follower.tidy(whole=False)
         self.controller.look()
         try:
             request = self._request(self.node.propagateTo.value)
@@ -223,6 +232,7 @@ class FewShotSection:
         """Views change by themselves: to be called often."""
         if not self.active or self.node is None:
             return
+        self._look_at_places()
         before = self._view_slice
         self._view_slice, why_not = self._slice_in_view()
         self.problem = self._problem()
@@ -241,6 +251,14 @@ class FewShotSection:
         self._show_button()
         if before != self._view_slice:
             self._live.soon()
+
+    def _look_at_places(self) -> None:
+        """A transform moves the drawing over the volume without a change of either."""
+        volume = self.node.volume
+        places = (volume_state(volume) if volume is not None else None, parent_key(self.node.segmentation))
+        if places != self._places:
+            self._places = places
+            self._drawn()
 
     def _slice_in_view(self) -> tuple[tuple[str, int] | None, str]:
         """The slice that the user looks at, or why there is none."""
@@ -320,7 +338,7 @@ class FewShotSection:
         _set(button, "toolTip", "Stop; the segments stay as they are (Esc)" if running else self.problem or _HELP)
 
     def _forget_node(self) -> None:
-        self.node = self._view_slice = None
+        self.node = self._view_slice = self._places = None
         self._follower.forget()
 
 

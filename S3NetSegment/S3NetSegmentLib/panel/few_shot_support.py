@@ -69,6 +69,9 @@ class SupportKeeper:
         self._drop_undone(changed | set(on_found), bool(state.name))
         known = {s.place for s in self.slices}
         new = [p for p in (changed | set(on_found)) - known if self._removed.get(p) != self._content_of(p)]
+        if not state.name:  # only in an answer it is a correction that nothing is left
+            on = segments_on(self.segmentation_node, self.volume_node, new, ids)
+            new = [p for p in new if set(on[p]).difference(self._not_drawn_on(p))]
         if len(new) > _MOST_AT_ONCE or _longest_row(new) > _MOST_IN_A_ROW:
             self._states.append(self._state_now(state.name))
             self._found.take_over()

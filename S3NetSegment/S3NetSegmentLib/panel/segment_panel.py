@@ -48,6 +48,7 @@ class SegmentPanel:
         self.ui = ui
         self.node = None
         self._started = False
+        self._known_result = None
         self.message = MessageRow(ui.messageFrame, ui.messageIcon, ui.messageText, ui.messageCloseButton)
         self.torch_row = TorchRow(ui, self.refused, self._torch_accepted)
         self.editor = EditorSection(ui)
@@ -94,6 +95,8 @@ class SegmentPanel:
             self.state_changed()
             self.message.hide()  # it is about what was in the scene
             return
+        if self.choice.leaves(parameter_node):
+            self.few_shot.tidy()  # what was only made to be drawn in
         self.choice.follow(parameter_node)
         self._show_mode()
         result = self.controller.result
@@ -148,6 +151,7 @@ class SegmentPanel:
         self.target.stop()
         self.few_shot.cleanup()
         self.models.cleanup()
+        self.editor.cleanup()
         for shortcut in self._shortcuts:
             shortcut.setParent(None)
             shortcut.deleteLater()
@@ -275,6 +279,7 @@ class SegmentPanel:
             self.controller.change(lambda result: result.hide_confidence())
 
     def _save_undo(self, segmentation_node) -> None:
+        self.few_shot.controller.take_up()  # what was drawn by hand, before a result joins it
         self.editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
 
     def _point_tool_on(self) -> None:
@@ -290,6 +295,9 @@ class SegmentPanel:
 
     def state_changed(self) -> None:
         running, result = self.controller.running, self.controller.result
+        if result is not self._known_result:
+            self._known_result = result
+            self.few_shot.controller.take_up()  # what is painted on it from now on is drawn
         if running:
             self.progress.begin()
             self.ui.segmentButton.setFocus()  # the inputs are disabled; Esc must still arrive here

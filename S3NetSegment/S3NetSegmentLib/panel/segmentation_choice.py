@@ -24,23 +24,30 @@ class SegmentationChoice:
         self._volume = self._segmentation = _NOT_SEEN
         self._last: dict[str, str] = {}  # id of a volume -> id of the segmentation last used with it, "" for a new one
 
-    def follow(self, node) -> bool:
-        """Looks at the parameter node, which was modified; returns whether another segmentation was selected."""
-        if slicer.mrmlScene.IsImporting():
+    def leaves(self, node) -> bool:
+        """Whether the parameter node has another volume than at the last look, and nobody has chosen a segmentation for it."""
+        known, segmentation = self._segmentation, node.segmentation
+        if self._volume is _NOT_SEEN or self._volume is node.volume or slicer.mrmlScene.IsImporting():
             return False
+        removed = segmentation is None and known is not None and known.GetScene() is None
+        return known is segmentation or removed
+
+    def follow(self, node) -> None:
+        """Looks at the parameter node, which was modified."""
+        if slicer.mrmlScene.IsImporting():
+            return
         volume, segmentation = node.volume, node.segmentation
-        went_on = self._volume is not _NOT_SEEN and self._volume is not volume and self._segmentation is segmentation
+        went_on = self.leaves(node)
         self._volume, self._segmentation = volume, segmentation
         if volume is None:
-            return False
+            return
         if went_on:
             last = slicer.mrmlScene.GetNodeByID(self._last.get(volume.GetID()) or "")
             why = foreign_text(segmentation, volume) if segmentation is not None and segmentation is not last else ""
             if why or (segmentation is None and last is not None):
                 self._select(node, last, why)
-                return True
+                segmentation = last
         self._last[volume.GetID()] = segmentation.GetID() if segmentation is not None else ""
-        return False
 
     def _select(self, node, segmentation, why: str) -> None:
         before, self._segmentation = self._segmentation, segmentation

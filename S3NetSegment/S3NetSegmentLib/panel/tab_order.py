@@ -6,9 +6,15 @@ import qt
 
 
 def move_before(widget, anchor) -> None:
-    """Lets the keyboard focus come to ``widget`` and all that is in it just before ``anchor``."""
+    """Lets the keyboard focus come to ``widget`` and all that is in it just before ``anchor``. Menus and other popups, which are
+    windows of their own, are left out."""
     before = anchor.previousInFocusChain()
-    while before.focusPolicy == qt.Qt.NoFocus or before == widget or widget.isAncestorOf(before):
+    while (
+        before.focusPolicy == qt.Qt.NoFocus
+        or before.window() != anchor.window()
+        or before == widget
+        or widget.isAncestorOf(before)
+    ):
         before = before.previousInFocusChain()
     for part in _focusable(widget):
         qt.QWidget.setTabOrder(before, part)
@@ -19,5 +25,5 @@ def _focusable(widget):
     if widget.focusPolicy != qt.Qt.NoFocus:
         yield widget
     for child in widget.children():
-        if child.isWidgetType():
+        if child.isWidgetType() and not child.isWindow():
             yield from _focusable(child)

@@ -27,7 +27,10 @@ def create_segmentation(volume_node, name: str | None = None) -> slicer.vtkMRMLS
     """
     volume_from_node(volume_node)
     scene = volume_node.GetScene()
-    name = name or scene.GenerateUniqueName(f"{volume_node.GetName()} segmentation")
+    if not name:
+        name = f"{volume_node.GetName()} segmentation"
+        if scene.GetFirstNodeByName(name) is not None:  # else Slicer numbers it after one that was removed
+            name = scene.GenerateUniqueName(name)
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     node.GetSegmentation().SetSourceRepresentationName(BINARY)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 import slicer
 import vtk
 
-from ..engine import InputError
-from .transforms import world_from_parent
+from .transforms import parent_key
 
 
 def watch(nodes: Iterable[slicer.vtkMRMLNode | None], callback: Callable[[str], object]) -> SceneWatch:
@@ -27,7 +26,7 @@ class SceneWatch:
         self._callback = callback
         self._observers: list[tuple[vtk.vtkObject, int]] = []
         self._nodes = [node for node in nodes if node is not None]
-        self._states = {node.GetID(): _state(node) for node in self._nodes if node.IsA("vtkMRMLVolumeNode")}
+        self._states = {node.GetID(): volume_state(node) for node in self._nodes if node.IsA("vtkMRMLVolumeNode")}
         scenes = {node.GetScene().GetAddressAsString(""): node.GetScene() for node in self._nodes}
         for scene in scenes.values() or [slicer.mrmlScene]:
             self._observe(scene, slicer.vtkMRMLScene.StartCloseEvent, self._on_close)
@@ -72,25 +71,21 @@ class SceneWatch:
             self._tell(f"{removed.GetName()!r} was removed")
 
     def _on_modified(self, node, event) -> None:
-        if node.GetID() in self._states and _state(node) != self._states[node.GetID()]:
+        if node.GetID() in self._states and volume_state(node) != self._states[node.GetID()]:
             self._tell(f"volume {node.GetName()!r} was changed")
 
 
-def _state(volume_node) -> tuple:
+def volume_state(volume_node) -> tuple:
     """What makes the volume the one that the job was started on."""
     image = volume_node.GetImageData()
     scalars = image.GetPointData().GetScalars() if image is not None else None
     matrix = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     own = [matrix.GetElement(row, column) for row in range(3) for column in range(4)]
-    try:
-        parent = world_from_parent(volume_node).tolist()
-    except InputError:
-        parent = "non-linear"
     return (
         image.GetAddressAsString("") if image else "",
         scalars.GetMTime() if scalars is not None else 0,
         image.GetMTime() if image else 0,
         own,
-        parent,
+        parent_key(volume_node),
     )

@@ -37,3 +37,11 @@ def world_from_parent(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     transform.GetMatrixTransformToWorld(matrix)
     return array_from_matrix(matrix)
+
+
+def parent_key(node: slicer.vtkMRMLTransformableNode | None) -> str:
+    """Tells whether ``node`` is under another transform than before, or the transform is another one by now."""
+    try:
+        return "" if node is None else repr(world_from_parent(node).tolist())
+    except InputError:
+        return "non-linear"
