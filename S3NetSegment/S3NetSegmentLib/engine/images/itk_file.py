@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ from .header_claims import check_header, check_size
 from .volume import spans_space
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_INNER = re.compile(
+    r"^(?:\w*itk::)?(?:ITK )?(?:ERROR|Error)\s*:\s*|\b\w+\((?:this )?0x[0-9a-f]+\)\s*:\s*", re.IGNORECASE
+)
+_JARGON = re.compile(r"itk|gdcm|imageio|0x[0-9a-f]{4}|::|exception|\.[ch]xx", re.IGNORECASE)
 _COLOR_AXES = ("RGB-color", "RGBA-color", "3-color", "4-color")
 _ALPHA_FORMATS = ("PNGImageIO", "TIFFImageIO", "BMPImageIO")
 
@@ -180,6 +185,13 @@ def _explained(path: Path, text: str) -> InputError:
         return InputError(
             f"{shown} has pixels of a kind that cannot be read (grey with transparency?); save it as grey or RGB"
         )
+    why = _plain(reason, path)
     return InputError(
-        f"{shown} cannot be read: it is cut off, damaged or of an unusual kind ({reason}); copy or export it again"
+        f"{shown} cannot be read: it is cut off, damaged or of an unusual kind{why and f' ({why})'}; copy or export it again"
     )
+
+
+def _plain(reason: str, path: Path) -> str:
+    """``reason`` without what only ITK's programmers understand; "" if nothing else is left."""
+    text = _INNER.sub("", reason.replace(os.fspath(path), "it")).strip(" .:")
+    return "" if _JARGON.search(text) else text

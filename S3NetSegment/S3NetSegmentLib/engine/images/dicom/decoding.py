@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from ...errors import ImageWarning, InputError
 from ..itk_file import quiet
-from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, is_transformed, jpeg_colors
+from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, has_segments, is_transformed, jpeg_colors
 from .elements import DicomFile
 from .headers import first_rescale
 from .parsing import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, NotDicom, read_elements
@@ -25,6 +25,7 @@ from .parsing import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, Not
 _GDCM = "GDCMImageIO"
 _RUN_LENGTH = "1.2.840.10008.1.2.5"
 _PLAIN = (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, _RUN_LENGTH)  # what pydicom decodes without another package
+_DEPTHS = (1, 8, 12, 16, 24, 32, 64)  # bits of a pixel in its place; 12 and 24 in files of the last century
 # Transfer syntaxes (PS3.6 A) that are not decoded at all.
 _UNDECODED = {
     "1.2.840.10008.1.2.4.100": "MPEG2 video", "1.2.840.10008.1.2.4.101": "MPEG2 video",
@@ -58,6 +59,17 @@ def decoded(path: Path) -> np.ndarray:
     except (NotDicom, DamagedDicom, OSError):
         raise _undecodable(path, "") from None
     check_decodable(path, elements.syntax)
+    if elements.pixels is None:
+        raise _undecodable(path, elements.syntax)
+    bits = int(elements.number(0x00280100) or 0)
+    if bits not in _DEPTHS:  # GDCM divides by what is left of the bytes, which ends the program
+        raise InputError(
+            f"DICOM file {str(path)!r} claims pixels of {bits} bits, which cannot be; copy or export it again"
+        )
+    if elements.syntax == _RUN_LENGTH and not has_segments(
+        elements, int(elements.number(0x00280002) or 0) * -(-bits // 8)
+    ):
+        raise _undecodable(path, elements.syntax)  # none at all would end the program, too
     if _gdcm_is_wrong(elements):
         return _by_pydicom(elements)
     stated = elements.text(0x00280004).upper()
@@ -78,6 +90,7 @@ def decoded(path: Path) -> np.ndarray:
 def _gdcm_is_wrong(elements: DicomFile) -> bool:
     """Whether GDCM decodes pixels of this format wrongly, or not at all though they are sound."""
     allocated, stored, samples = (int(elements.number(tag) or 0) for tag in (0x00280100, 0x00280101, 0x00280002))
+    frames = elements.number(0x00280008) or 1
     if elements.floats or allocated >= 32:
         return True
     if elements.syntax in _PLAIN:
@@ -85,10 +98,11 @@ def _gdcm_is_wrong(elements: DicomFile) -> bool:
         signed = elements.number(0x00280103) == 1
         if allocated == 1 or (colors == "MONOCHROME1" and signed and stored < allocated):
             return True
+        if frames > 1 and elements.number(0x00180088) == 0:  # it refuses a distance of 0 between frames
+            return True
         if elements.syntax == _RUN_LENGTH and samples > 1:
             return allocated > 8 or colors.startswith(("YBR_FULL_422", "YBR_PARTIAL"))
-    planes, frames = elements.number(0x00280006) == 1, elements.number(0x00280008) or 1
-    return elements.syntax in JPEG_LS and samples > 1 and planes and frames > 1
+    return elements.syntax in JPEG_LS and samples > 1 and elements.number(0x00280006) == 1 and frames > 1
 
 
 def _true_colors(elements: DicomFile, stated: str) -> str:
@@ -173,9 +187,13 @@ def _stored_bits(array: np.ndarray, elements: DicomFile) -> np.ndarray:
 
 
 def _rescaled(array: np.ndarray, elements: DicomFile) -> np.ndarray:
+    """``array`` by slope and intercept; whole numbers stay whole where these are, as GDCM does it."""
     slope, intercept = first_rescale(elements)
     if (slope, intercept) == (1.0, 0.0):
         return array.astype(np.float32) if array.dtype == np.float64 else array
+    if array.dtype.kind in "iu" and array.dtype.itemsize < 8 and slope == int(slope) and intercept == int(intercept):
+        scaled = array.astype(np.int64) * int(slope) + int(intercept)
+        return scaled if np.abs(scaled).max() > np.iinfo(np.int32).max else scaled.astype(np.int32)
     return (array * slope + intercept).astype(np.float32)
 
 

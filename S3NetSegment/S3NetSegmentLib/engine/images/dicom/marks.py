@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .elements import Elements
+from .vendors import private_tag, siemens_csa
 
 
 def classic_marks(elements: Elements) -> dict[str, float | str]:
@@ -45,15 +46,19 @@ def enhanced_marks(group: Callable[[int, int], Elements]) -> dict[str, float | s
 
 
 def _b_value(elements: Elements) -> float | None:
-    """The diffusion b-value in s/mm2, also where Siemens, GE and Philips keep it in private elements."""
+    """The diffusion b-value in s/mm2, also where Siemens, GE, Philips and United Imaging keep it in private elements."""
     value = elements.number(0x00189087)
-    if value is None and elements.text(0x00190010).startswith("SIEMENS MR"):
-        value = _text_number(elements.raw(0x0019100C))
-    if value is None and elements.text(0x00430010).startswith("GEMS_PARM"):
-        value = _text_number(elements.raw(0x00431039))
+    if value is None:
+        value = _text_number(elements.raw(private_tag(elements, 0x0019, "SIEMENS MR HEADER", 0x0C)))
+    if value is None:
+        value = next(iter(siemens_csa(elements, "B_value").get("B_value", ())), None)
+    if value is None:
+        value = _text_number(elements.raw(private_tag(elements, 0x0043, "GEMS_PARM", 0x39)))
         value = value if value is None else value % 1e9  # GE adds a flag of 1e9
-    if value is None and elements.text(0x20010010).startswith("Philips Imaging"):
-        value = elements.number(0x20011003)
+    if value is None:
+        value = elements.number(private_tag(elements, 0x2001, "Philips Imaging", 0x03))
+    if value is None:
+        value = elements.number(private_tag(elements, 0x0065, "Image Private Header", 0x09))  # United Imaging
     return value
 
 

@@ -13,7 +13,7 @@ _CSA_START = b"SV10"
 def private_tag(elements: Elements, group: int, creator: str, number: int) -> int:
     """The tag of the private element ``number`` of ``creator``, whatever block of ``group`` that reserved; 0 without one."""
     for block in range(0x10, 0x100):
-        if elements.text(group << 16 | block).startswith(creator):
+        if (tag := group << 16 | block) in elements and elements.text(tag).startswith(creator):
             return group << 16 | block << 8 | number
     return 0
 

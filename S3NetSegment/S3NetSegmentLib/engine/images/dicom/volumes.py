@@ -50,7 +50,18 @@ def volumes_of(slices: list[Slice], warn: Callable[[str], None]) -> list[SliceVo
         whole[n] = SliceVolume(first, volume.label)
     if left + unclear:
         warn(f"{left + unclear} slices lie in the place of another one; the first of each place is used")
-    return whole if len(whole) > 1 else [SliceVolume(whole[0].slices, "")]
+    return _with_b_values(whole) if len(whole) > 1 else [SliceVolume(whole[0].slices, "")]
+
+
+def _with_b_values(volumes: list[SliceVolume]) -> list[SliceVolume]:
+    """``volumes`` with their b-values in their labels, also where something else told them apart."""
+    values = [{s.marks.get("b value") for s in v.slices} for v in volumes]
+    if any(len(v) > 1 for v in values) or len(set.union(*values)) < 2:
+        return volumes
+    return [
+        v if "b value" in v.label else SliceVolume(v.slices, f"{_named('b value', *value)}, {v.label}".rstrip(", "))
+        for v, value in zip(volumes, values, strict=True)
+    ]
 
 
 def places_of(slices: list[Slice]) -> list[list[Slice]]:
