@@ -19,6 +19,9 @@ ROOMS = {
     "panel": ({"scene", "engine"}, {"torch"}),
 }
 EVERYBODYS = {"__version__", "user_cache"}  # beside the rooms, standard library only
+# Packages that only some files need: they come with Slicer, or with S3NetSegment/Resources/requirements.txt, and take a third of a
+# second to import. pydicom knows the names of the elements of DICOM, and decodes the pixels that GDCM gets wrong; highdicom writes SEG.
+LATE_ANYWHERE = {"pydicom", "highdicom"}
 FORBIDDEN_ANYWHERE = {"skimage", "sklearn", "PIL", "matplotlib", "tqdm", "torchvision", "pandas", "cv2", "monai"}
 
 
@@ -93,6 +96,25 @@ def test_rules_for_folders_and_tags_stand_in_one_place(words):
 def test_a_room_imports_no_package_that_belongs_elsewhere(room):
     forbidden = ROOMS[room][1] | FORBIDDEN_ANYWHERE
     assert not problems(room, lambda found: found.name.split(".")[0] in forbidden)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_only_dicom_needs_is_imported_when_a_dicom_file_is_read(room):
+    assert not problems(room, lambda found: found.at_import and found.name.split(".")[0] in LATE_ANYWHERE)
+
+
+def test_an_image_that_is_no_dicom_is_read_without_pydicom(tmp_path):
+    (tmp_path / "a.nrrd").write_bytes(
+        b"NRRD0004\ntype: uint8\ndimension: 2\nsizes: 2 2\nencoding: raw\nspacings: 1 1\n\n\0\1\2\3"
+    )
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from S3NetSegmentLib.engine.images.reading import read_image; "
+        "from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation; read_image(sys.argv[2]); "
+        "read_segmentation(sys.argv[2]); sys.exit('pydicom was imported' if 'pydicom' in sys.modules else 0)"
+    )
+    command = [sys.executable, "-c", code, str(MODULE), str(tmp_path / "a.nrrd")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_panel_imports_what_computes_late():
