@@ -20,6 +20,8 @@ ROOMS = {
 }
 EVERYBODYS = {"__version__", "file_lock", "user_cache"}  # beside the rooms, standard library only
 DEPENDENCIES = MODULE / "dependencies.txt"
+# Packages that only some files need, and that take a third of a second to import.
+LATE_ANYWHERE = {"pydicom", "highdicom"}
 
 
 def dependencies() -> dict[str, list[str]]:
@@ -112,6 +114,25 @@ def test_only_listed_packages_are_imported_and_each_has_a_source_and_a_reason():
     outside = {name: where for name, where in imported.items() if name not in sys.stdlib_module_names | own | {""}}
     assert not {name: where for name, where in outside.items() if name not in listed}
     assert not set(listed) - set(outside)  # nothing is listed that nobody needs
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_only_dicom_needs_is_imported_when_a_dicom_file_is_read(room):
+    assert not problems(room, lambda found: found.at_import and found.name.split(".")[0] in LATE_ANYWHERE)
+
+
+def test_an_image_that_is_no_dicom_is_read_without_pydicom(tmp_path):
+    (tmp_path / "a.nrrd").write_bytes(
+        b"NRRD0004\ntype: uint8\ndimension: 2\nsizes: 2 2\nencoding: raw\nspacings: 1 1\n\n\0\1\2\3"
+    )
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from S3NetSegmentLib.engine.images.reading import read_image; "
+        "from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation; read_image(sys.argv[2]); "
+        "read_segmentation(sys.argv[2]); sys.exit('pydicom was imported' if 'pydicom' in sys.modules else 0)"
+    )
+    command = [sys.executable, "-c", code, str(MODULE), str(tmp_path / "a.nrrd")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_panel_imports_what_computes_late():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
+from collections.abc import Iterator
 
 from .elements import DicomFile
 
@@ -17,18 +17,28 @@ _ITEM = b"\xfe\xff\x00\xe0"
 
 def first_picture(elements: DicomFile) -> bytes:
     """The beginning of the first picture in the pixel data of ``elements``; b"" if that does not come in fragments."""
+    return next(_fragments(elements, _HEAD), b"")
+
+
+def has_segments(elements: DicomFile, count: int) -> bool:
+    """Whether each picture of a run-length encoded file has ``count`` segments: one for each byte of a pixel (PS3.5 G)."""
+    heads = list(_fragments(elements, 4))
+    return bool(heads) and all(head == struct.pack("<I", count) for head in heads)
+
+
+def _fragments(elements: DicomFile, most: int) -> Iterator[bytes]:
+    """The first ``most`` bytes of each fragment of the pixel data after the table of offsets."""
     if elements.pixels is None or elements.pixels[1] != -1:
-        return b""
-    with open(Path(elements.path), "rb") as file:
+        return
+    with open(elements.path, "rb") as file:
         file.seek(elements.pixels[0])
-        for number in range(2):  # the table of offsets, then the picture
-            head = file.read(8)
-            if len(head) < 8 or head[:4] != _ITEM:
-                return b""
-            length = struct.unpack("<I", head[4:])[0]
-            if number == 0:
-                file.seek(length, 1)
-        return file.read(min(length, _HEAD))
+        number = 0
+        while len(head := file.read(8)) == 8 and head[:4] == _ITEM:
+            length, start = struct.unpack("<I", head[4:])[0], file.tell()
+            if number:
+                yield file.read(min(length, most))
+            file.seek(start + length)
+            number += 1
 
 
 def jpeg_colors(picture: bytes) -> str:

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from ...errors import ImageWarning, InputError
 from ..itk_file import quiet
-from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, is_transformed, jpeg_colors
+from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, has_segments, is_transformed, jpeg_colors
 from .elements import DicomFile
 from .headers import first_rescale
 from .parsing import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, NotDicom, read_elements
@@ -25,6 +25,7 @@ from .parsing import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, Not
 _GDCM = "GDCMImageIO"
 _RUN_LENGTH = "1.2.840.10008.1.2.5"
 _PLAIN = (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, _RUN_LENGTH)  # what pydicom decodes without another package
+_DEPTHS = (1, 8, 12, 16, 24, 32, 64)  # bits of a pixel in its place; 12 and 24 in files of the last century
 # Transfer syntaxes (PS3.6 A) that are not decoded at all.
 _UNDECODED = {
     "1.2.840.10008.1.2.4.100": "MPEG2 video", "1.2.840.10008.1.2.4.101": "MPEG2 video",
@@ -58,9 +59,20 @@ def decoded(path: Path) -> np.ndarray:
     except (NotDicom, DamagedDicom, OSError):
         raise _undecodable(path, "") from None
     check_decodable(path, elements.syntax)
+    if elements.pixels is None:
+        raise _undecodable(path, elements.syntax)
+    bits = int(elements.number("BitsAllocated") or 0)
+    if bits not in _DEPTHS:  # GDCM divides by what is left of the bytes, which ends the program
+        raise InputError(
+            f"DICOM file {str(path)!r} claims pixels of {bits} bits, which cannot be; copy or export it again"
+        )
+    if elements.syntax == _RUN_LENGTH and not has_segments(
+        elements, int(elements.number("SamplesPerPixel") or 0) * -(-bits // 8)
+    ):
+        raise _undecodable(path, elements.syntax)  # none at all would end the program, too
     if _gdcm_is_wrong(elements):
         return _by_pydicom(elements)
-    stated = elements.text(0x00280004).upper()
+    stated = elements.text("PhotometricInterpretation").upper()
     true = _true_colors(elements, stated)
     if true == stated:
         return _by_gdcm(path, elements.syntax)
@@ -77,23 +89,27 @@ def decoded(path: Path) -> np.ndarray:
 
 def _gdcm_is_wrong(elements: DicomFile) -> bool:
     """Whether GDCM decodes pixels of this format wrongly, or not at all though they are sound."""
-    allocated, stored, samples = (int(elements.number(tag) or 0) for tag in (0x00280100, 0x00280101, 0x00280002))
+    allocated, stored, samples = (
+        int(elements.number(tag) or 0) for tag in ("BitsAllocated", "BitsStored", "SamplesPerPixel")
+    )
+    frames = elements.number("NumberOfFrames") or 1
     if elements.floats or allocated >= 32:
         return True
     if elements.syntax in _PLAIN:
-        colors = elements.text(0x00280004)
-        signed = elements.number(0x00280103) == 1
+        colors = elements.text("PhotometricInterpretation")
+        signed = elements.number("PixelRepresentation") == 1
         if allocated == 1 or (colors == "MONOCHROME1" and signed and stored < allocated):
+            return True
+        if frames > 1 and elements.number("SpacingBetweenSlices") == 0:  # it refuses a distance of 0 between frames
             return True
         if elements.syntax == _RUN_LENGTH and samples > 1:
             return allocated > 8 or colors.startswith(("YBR_FULL_422", "YBR_PARTIAL"))
-    planes, frames = elements.number(0x00280006) == 1, elements.number(0x00280008) or 1
-    return elements.syntax in JPEG_LS and samples > 1 and planes and frames > 1
+    return elements.syntax in JPEG_LS and samples > 1 and elements.number("PlanarConfiguration") == 1 and frames > 1
 
 
 def _true_colors(elements: DicomFile, stated: str) -> str:
     """The photometric interpretation that the compressed picture has, whatever is ``stated``. What cannot be told is warned of."""
-    if elements.number(0x00280002) != 3:
+    if elements.number("SamplesPerPixel") != 3:
         return stated
     if elements.syntax in JPEG:
         colors = jpeg_colors(first_picture(elements))
@@ -134,7 +150,7 @@ def _by_pydicom(elements: DicomFile) -> np.ndarray:
     """As :func:`decoded`, for what GDCM gets wrong."""
     import pydicom
 
-    bits, frames = int(elements.number(0x00280100) or 0), max(int(elements.number(0x00280008) or 1), 1)
+    bits, frames = int(elements.number("BitsAllocated") or 0), max(int(elements.number("NumberOfFrames") or 1), 1)
     if elements.syntax not in _PLAIN and (bits > 16 or elements.syntax not in JPEG_LS):
         raise InputError(
             f"DICOM file {str(elements.path)!r} has pixels of {bits} bits in a compression that no decoder here reads rightly "
@@ -154,28 +170,32 @@ def _by_pydicom(elements: DicomFile) -> np.ndarray:
                 f"'pip install' these, or {_WAY}"
             ) from None
         raise _undecodable(elements.path, elements.syntax) from error
-    color = elements.number(0x00280002) == 3
+    color = elements.number("SamplesPerPixel") == 3
     array = array.reshape(-1, *array.shape[-3 if color else -2 :])[:frames]
     return _rescaled(_stored_bits(array, elements), elements)
 
 
 def _stored_bits(array: np.ndarray, elements: DicomFile) -> np.ndarray:
     """``array`` without what lies in the unused upper bits, and bright is high."""
-    allocated, stored = (int(elements.number(tag) or 0) for tag in (0x00280100, 0x00280101))
+    allocated, stored = (int(elements.number(tag) or 0) for tag in ("BitsAllocated", "BitsStored"))
     if array.dtype.kind == "f":
         return array
     unused = allocated - stored if 0 < stored <= allocated else 0
     if unused:
         array = array << unused >> unused  # keeps the sign
-    if elements.text(0x00280004) == "MONOCHROME1":
+    if elements.text("PhotometricInterpretation") == "MONOCHROME1":
         array = ~array if array.dtype.kind == "i" else (array.dtype.type(2 ** (allocated - unused) - 1) - array)
     return array
 
 
 def _rescaled(array: np.ndarray, elements: DicomFile) -> np.ndarray:
+    """``array`` by slope and intercept; whole numbers stay whole where these are, as GDCM does it."""
     slope, intercept = first_rescale(elements)
     if (slope, intercept) == (1.0, 0.0):
         return array.astype(np.float32) if array.dtype == np.float64 else array
+    if array.dtype.kind in "iu" and array.dtype.itemsize < 8 and slope == int(slope) and intercept == int(intercept):
+        scaled = array.astype(np.int64) * int(slope) + int(intercept)
+        return scaled if np.abs(scaled).max() > np.iinfo(np.int32).max else scaled.astype(np.int32)
     return (array * slope + intercept).astype(np.float32)
 
 

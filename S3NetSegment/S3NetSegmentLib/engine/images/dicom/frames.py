@@ -9,12 +9,12 @@ import numpy as np
 from .elements import Elements
 from .slices import Slice, distance_of, normal_of
 
-_FRAME_TIME, _FRAME_TIMES = 0x00181063, 0x00181065
-_SLICE_VECTOR = 0x00540080
+_FRAME_TIME, _FRAME_TIMES = "FrameTime", "FrameTimeVector"
+_SLICE_VECTOR = "SliceVector"
 # What tells the frames of nuclear medicine apart beside the slice, each a number for every frame.
 VECTORS = {
-    0x00540010: "energy window", 0x00540020: "detector", 0x00540030: "phase", 0x00540050: "rotation",
-    0x00540060: "R-R interval", 0x00540070: "time slot", 0x00540090: "angular view", 0x00540100: "time slice",
+    "EnergyWindowVector": "energy window", "DetectorVector": "detector", "PhaseVector": "phase", "RotationVector": "rotation",
+    "RRIntervalVector": "R-R interval", "TimeSlotVector": "time slot", "AngularViewVector": "angular view", "TimeSliceVector": "time slice",
 }  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def slices_of_frames(elements: Elements, frames: int, first: Slice) -> tuple[tup
 
 def _offsets(elements: Elements, frames: int) -> tuple[np.ndarray, str]:
     """How far each frame lies from the first along the normal, mm, and what was assumed of that."""
-    for tag in (0x3004000C, 0x00182005):  # Grid Frame Offset Vector, Slice Location Vector
+    for tag in ("GridFrameOffsetVector", "SliceLocationVector"):  # Grid Frame Offset Vector, Slice Location Vector
         stated = np.array(elements.numbers(tag))
         if len(stated) == frames and np.ptp(stated) > 1e-3 and np.abs(stated).max() < 1e7:
             return stated - stated[0], ""
@@ -44,10 +44,10 @@ def _offsets(elements: Elements, frames: int) -> tuple[np.ndarray, str]:
     numbers = elements.numbers(_SLICE_VECTOR)
     if len(numbers) == frames:
         index = np.array(numbers) - numbers[0]
-    step = elements.number(0x00180088)
+    step = elements.number("SpacingBetweenSlices")
     if distance_of(step):
         return index * distance_of(step), ""
-    thickness = distance_of(elements.number(0x00180050))
+    thickness = distance_of(elements.number("SliceThickness"))
     if thickness:
         return (
             index * thickness,
@@ -56,10 +56,12 @@ def _offsets(elements: Elements, frames: int) -> tuple[np.ndarray, str]:
     return index, "the distance of the frames is not stated and taken as 1 mm; lengths and volumes are not real"
 
 
-def _pointers(elements: Elements) -> set[int]:
-    """The tags that Frame Increment Pointer names."""
-    numbers = elements.numbers(0x00280009)
-    return {int(a) << 16 | int(b) for a, b in zip(numbers[::2], numbers[1::2], strict=False)}
+def _pointers(elements: Elements) -> set[str]:
+    """The keywords of the elements that Frame Increment Pointer names."""
+    from pydicom.datadict import keyword_for_tag
+
+    numbers = elements.numbers("FrameIncrementPointer")
+    return {keyword_for_tag(int(a) << 16 | int(b)) for a, b in zip(numbers[::2], numbers[1::2], strict=False)}
 
 
 def _marks(elements: Elements, frames: int) -> tuple[list[dict[str, float]], bool]:

@@ -36,12 +36,12 @@ _WAYS_OUT = {
 
 def kind_of(elements: DicomFile) -> str:
     """What a file is, in words: "image", or why it is none. DamagedDicom if an image has lost its pixels."""
-    modality = elements.text(0x00080060)
+    modality = elements.text("Modality")
     if elements.sop_class in SEG_CLASSES:
         return SEGMENTATION
-    if elements.sop_class == DIRECTORY_CLASS or 0x00041220 in elements:
+    if elements.sop_class == DIRECTORY_CLASS or "DirectoryRecordSequence" in elements:
         return DIRECTORY
-    rows, columns = elements.number(0x00280010), elements.number(0x00280011)
+    rows, columns = elements.number("Rows"), elements.number("Columns")
     if elements.pixels is None and ((rows and columns) or not (modality or elements.sop_class)):
         raise DamagedDicom("it is cut off before its pixels")
     if elements.pixels is None or not rows or not columns:

@@ -5,55 +5,65 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .elements import Elements
+from .vendors import private_tag, siemens_csa
 
 
 def classic_marks(elements: Elements) -> dict[str, float | str]:
     """The marks of a classic slice."""
     marks: dict[str, float | str | None] = {
-        "temporal position": elements.number(0x00200100),
+        "temporal position": elements.number("TemporalPositionIdentifier"),
         "b value": _b_value(elements),
-        "echo time": elements.number(0x00180081),
-        "inversion time": elements.number(0x00180082),
-        "image type": _kind_text(elements.texts(0x00080008)),
-        "tube voltage": elements.number(0x00180060),
-        "kernel": elements.text(0x00181210),
-        "frame time": elements.number(0x00541300),
-        "trigger time": elements.number(0x00181060),
-        "acquisition": elements.number(0x00200012),
-        "gradient": _direction(elements.numbers(0x00189089)),
+        "echo time": elements.number("EchoTime"),
+        "inversion time": elements.number("InversionTime"),
+        "image type": _kind_text(elements.texts("ImageType")),
+        "tube voltage": elements.number("KVP"),
+        "kernel": elements.text("ConvolutionKernel"),
+        "frame time": elements.number("FrameReferenceTime"),
+        "trigger time": elements.number("TriggerTime"),
+        "acquisition": elements.number("AcquisitionNumber"),
+        "gradient": _direction(elements.numbers("DiffusionGradientOrientation")),
     }
     return {name: _rounded(value) for name, value in marks.items() if value not in (None, "")}
 
 
-def enhanced_marks(group: Callable[[int, int], Elements]) -> dict[str, float | str]:
-    """The marks of a frame of an enhanced file. ``group``: sequence and tag -> the group of that sequence with that tag."""
-    diffusion, gradient = group(0x00189117, 0x00189087), group(0x00189117, 0x00189076)
+def enhanced_marks(group: Callable[[str, str], Elements]) -> dict[str, float | str]:
+    """The marks of a frame of an enhanced file. ``group``: the functional group of a sequence that has a keyword."""
+
+    def number(sequence: str, keyword: str) -> float | None:
+        return group(sequence, keyword).number(keyword)
+
+    gradient = group("MRDiffusionSequence", "DiffusionGradientDirectionSequence").item(
+        "DiffusionGradientDirectionSequence"
+    )
+    types = (_kind_text(group(f"{m}ImageFrameTypeSequence", "FrameType").texts("FrameType")) for m in ("MR", "CT"))
     marks = {
-        "temporal position": group(0x00209111, 0x00209128).number(0x00209128),
-        "b value": diffusion.number(0x00189087),
-        "echo time": group(0x00189114, 0x00189082).number(0x00189082),
-        "inversion time": group(0x00189115, 0x00189079).number(0x00189079),
-        "image type": next(
-            (t for s in (0x00189226, 0x00189329) if (t := _kind_text(group(s, 0x00089007).texts(0x00089007)))), ""
-        ),
-        "trigger time": group(0x00189118, 0x00209153).number(0x00209153),
-        "stack": group(0x00209111, 0x00209056).text(0x00209056),
-        "acquisition": group(0x00209111, 0x00209156).number(0x00209156),
-        "gradient": _direction(gradient.item(0x00189076).numbers(0x00189089)),
+        "temporal position": number("FrameContentSequence", "TemporalPositionIndex"),
+        "b value": number("MRDiffusionSequence", "DiffusionBValue"),
+        "echo time": number("MREchoSequence", "EffectiveEchoTime"),
+        "inversion time": number("MRModifierSequence", "InversionTimes"),
+        "image type": next(filter(None, types), ""),
+        "trigger time": number("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+        "stack": group("FrameContentSequence", "StackID").text("StackID"),
+        "acquisition": number("FrameContentSequence", "FrameAcquisitionNumber"),
+        "gradient": _direction(gradient.numbers("DiffusionGradientOrientation")),
     }
     return {name: _rounded(value) for name, value in marks.items() if value not in (None, "")}
 
 
 def _b_value(elements: Elements) -> float | None:
-    """The diffusion b-value in s/mm2, also where Siemens, GE and Philips keep it in private elements."""
-    value = elements.number(0x00189087)
-    if value is None and elements.text(0x00190010).startswith("SIEMENS MR"):
-        value = _text_number(elements.raw(0x0019100C))
-    if value is None and elements.text(0x00430010).startswith("GEMS_PARM"):
-        value = _text_number(elements.raw(0x00431039))
+    """The diffusion b-value in s/mm2, also where Siemens, GE, Philips and United Imaging keep it in private elements."""
+    value = elements.number("DiffusionBValue")
+    if value is None:
+        value = _text_number(elements.raw(private_tag(elements, 0x0019, "SIEMENS MR HEADER", 0x0C)))
+    if value is None:
+        value = next(iter(siemens_csa(elements, "B_value").get("B_value", ())), None)
+    if value is None:
+        value = _text_number(elements.raw(private_tag(elements, 0x0043, "GEMS_PARM", 0x39)))
         value = value if value is None else value % 1e9  # GE adds a flag of 1e9
-    if value is None and elements.text(0x20010010).startswith("Philips Imaging"):
-        value = elements.number(0x20011003)
+    if value is None:
+        value = elements.number(private_tag(elements, 0x2001, "Philips Imaging", 0x03))
+    if value is None:
+        value = elements.number(private_tag(elements, 0x0065, "Image Private Header", 0x09))  # United Imaging
     return value
 
 

@@ -26,10 +26,10 @@ from .seg_terms import srgb, terminology_of
 from .series import dicom_files
 from .slices import Slice
 
-_SEGMENTS, _NUMBER, _LABEL, _COLOR = 0x00620002, 0x00620004, 0x00620005, 0x0062000D
-_IDENTIFICATION, _REFERENCED = 0x0062000A, 0x0062000B
-_MEASURES, _STEP = 0x00289110, 0x00180088
-_SHARED, _PER_FRAME = 0x52009229, 0x52009230
+_SEGMENTS, _NUMBER, _LABEL, _COLOR = "SegmentSequence", "SegmentNumber", "SegmentLabel", "RecommendedDisplayCIELabValue"
+_IDENTIFICATION, _REFERENCED = "SegmentIdentificationSequence", "ReferencedSegmentNumber"
+_MEASURES, _STEP = "PixelMeasuresSequence", "SpacingBetweenSlices"
+_SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _OFF_GRID = 0.1  # of a step
 _MOST_PLANES = 20_000  # of a grid; no scanner makes more
 _MOST_VOXELS = 1 << 33
@@ -66,7 +66,7 @@ def read_dicom_seg(path: Path) -> Segmentation:
         raise InputError(f"DICOM SEG {str(path)!r} is damaged: {error}; copy or export it again") from None
     items = elements.items(_SEGMENTS)
     numbers = [int(item.number(_NUMBER) or 0) for item in items]
-    is_label_map = elements.text(0x00620001) == "LABELMAP"
+    is_label_map = elements.text("SegmentationType") == "LABELMAP"
     if is_label_map:  # there a segment 0 may describe the background
         items = [item for item, n in zip(items, numbers, strict=True) if n > 0]
         numbers = [n for n in numbers if n > 0]
@@ -171,9 +171,13 @@ class _Planes:
     """The frames of a SEG as masks."""
 
     def __init__(self, elements: DicomFile, count: int):
-        self._rows, self._columns = (int(elements.number(tag) or 0) for tag in (0x00280010, 0x00280011))
-        self._bits = int(elements.number(0x00280100) or 1)
-        self._half = (elements.number(0x0062000E) or 255) / 2 if elements.text(0x00620001) == "FRACTIONAL" else None
+        self._rows, self._columns = (int(elements.number(tag) or 0) for tag in ("Rows", "Columns"))
+        self._bits = int(elements.number("BitsAllocated") or 1)
+        self._half = (
+            (elements.number("MaximumFractionalValue") or 255) / 2
+            if elements.text("SegmentationType") == "FRACTIONAL"
+            else None
+        )
         shown = repr(str(elements.path))
         if elements.pixels[1] < 0 or elements.syntax not in (IMPLICIT, EXPLICIT, DEFLATED):
             if self._bits == 1:

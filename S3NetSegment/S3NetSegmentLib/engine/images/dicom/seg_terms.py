@@ -16,7 +16,13 @@ from .elements import Elements
 Term = tuple[str, str, str]  # value, scheme, meaning
 _TISSUE: Term = ("85756007", "SCT", "Tissue")
 _CONTEXT, _REGIONS = "Segmentation category and type - DICOM master list", "Anatomic codes - DICOM master list"
-_CATEGORY, _TYPE, _TYPE_MODIFIER, _REGION, _REGION_MODIFIER = 0x00620003, 0x0062000F, 0x00620011, 0x00082218, 0x00082220
+_CATEGORY, _TYPE, _TYPE_MODIFIER, _REGION, _REGION_MODIFIER = (
+    "SegmentedPropertyCategoryCodeSequence",
+    "SegmentedPropertyTypeCodeSequence",
+    "SegmentedPropertyTypeModifierCodeSequence",
+    "AnatomicRegionSequence",
+    "AnatomicRegionModifierSequence",
+)
 _WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
 _TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
@@ -80,8 +86,8 @@ def _term(text: str) -> Term | None:
 
 
 def _written(code: Elements) -> str:
-    value = code.text(0x00080100) or code.text(0x00080119)
-    return f"{code.text(0x00080102)}^{value}^{code.text(0x00080104)}"
+    value = code.text("CodeValue") or code.text("LongCodeValue")
+    return f"{code.text('CodingSchemeDesignator')}^{value}^{code.text('CodeMeaning')}"
 
 
 def cielab(color: tuple[float, float, float]) -> list[int]:

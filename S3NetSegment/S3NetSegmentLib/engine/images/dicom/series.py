@@ -247,7 +247,13 @@ def _check_pixels(elements: DicomFile) -> None:
     offset, length = elements.pixels
     rows, columns, bits, samples, frames = (
         int(elements.number(tag) or default)
-        for tag, default in ((0x00280010, 0), (0x00280011, 0), (0x00280100, 8), (0x00280002, 1), (0x00280008, 1))
+        for tag, default in (
+            ("Rows", 0),
+            ("Columns", 0),
+            ("BitsAllocated", 8),
+            ("SamplesPerPixel", 1),
+            ("NumberOfFrames", 1),
+        )
     )
     if length < 0 or elements.syntax == DEFLATED:
         try:
@@ -255,7 +261,7 @@ def _check_pixels(elements: DicomFile) -> None:
         except InputError:
             raise DamagedDicom("it claims more pixels than it can hold") from None
         return
-    if elements.text(0x00280004).startswith(("YBR_FULL_422", "YBR_PARTIAL")):
+    if elements.text("PhotometricInterpretation").startswith(("YBR_FULL_422", "YBR_PARTIAL")):
         samples = 2
     if min(length, os.path.getsize(elements.path) - offset) < rows * columns * samples * frames * bits / 8:
         raise DamagedDicom("its pixels are cut off")

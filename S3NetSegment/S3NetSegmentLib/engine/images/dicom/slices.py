@@ -97,7 +97,7 @@ def normal_of(slices: Sequence[Slice]) -> np.ndarray:
 
 def size_of(elements: Elements) -> tuple[int, int]:
     """Columns and rows."""
-    return int(elements.number(0x00280011) or 0), int(elements.number(0x00280010) or 0)
+    return int(elements.number("Columns") or 0), int(elements.number("Rows") or 0)
 
 
 def usable_spacing(spacing: Sequence[float]) -> bool:

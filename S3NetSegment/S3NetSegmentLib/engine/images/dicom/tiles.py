@@ -57,7 +57,7 @@ def _grid(elements: DicomFile, whole: Slice, frames: Sequence[Elements]) -> Tile
     """United Imaging's grid: as many columns as the square root of the number of slices, and as many rows as these fill; each
     slice has an item with its place."""
     stated = elements.number(private_tag(elements, 0x0065, "Image Private Header", 0x50))
-    positions = [position_of(item.numbers(0x00200032)) for item in frames]
+    positions = [position_of(item.numbers("ImagePositionPatient")) for item in frames]
     count, columns = len(frames), math.ceil(math.sqrt(len(frames)))
     refused = f"{count} slices (a grid of United Imaging)"
     if stated is not None and int(stated) != count:
@@ -69,7 +69,7 @@ def _grid(elements: DicomFile, whole: Slice, frames: Sequence[Elements]) -> Tile
         return Tiles(
             (whole,), f"{refused}, which its {whole.size[0]} x {whole.size[1]} pixels cannot be divided into; {_WAY}"
         )
-    axes = [axes_of(item.numbers(0x00200037)) for item in frames]
+    axes = [axes_of(item.numbers("ImageOrientationPatient")) for item in frames]
     found = [
         replace(t, position=p, axes=t.axes if a is None else a) for t, p, a in zip(tiles, positions, axes, strict=True)
     ]
@@ -80,13 +80,13 @@ def _mosaic(elements: DicomFile, whole: Slice, count: int, normal: Sequence[floa
     """Siemens' mosaic: a square of tiles, the last of which may be empty. Its place is that of a single slice of the size of the
     whole picture about the same centre; the slices follow each other along the normal that the CSA header states."""
     kind = f"{count} slices (a Siemens mosaic)"
-    step, notes = distance_of(elements.number(0x00180088)), ()
+    step, notes = distance_of(elements.number("SpacingBetweenSlices")), ()
     across = normal_of([whole])
     along = float(across @ normal) if len(normal) == 3 else 0.0
     if whole.position is None or abs(abs(along) - 1) > 0.05:
         return Tiles((whole,), f"{kind}, and does not say which way they follow each other; {_WAY}")
     if step is None:
-        step = distance_of(elements.number(0x00180050))
+        step = distance_of(elements.number("SliceThickness"))
         notes = (f"the distance of the slices is not stated; their thickness, {step:g} mm, is taken",) if step else ()
     if step is None:
         return Tiles((whole,), f"{kind}, and does not say how far they lie apart; {_WAY}")

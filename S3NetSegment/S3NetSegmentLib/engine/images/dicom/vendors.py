@@ -12,10 +12,8 @@ _CSA_START = b"SV10"
 
 def private_tag(elements: Elements, group: int, creator: str, number: int) -> int:
     """The tag of the private element ``number`` of ``creator``, whatever block of ``group`` that reserved; 0 without one."""
-    for block in range(0x10, 0x100):
-        if elements.text(group << 16 | block).startswith(creator):
-            return group << 16 | block << 8 | number
-    return 0
+    blocks = (tag & 0xFF for tag in elements.creators if tag >> 16 == group and elements.text(tag).startswith(creator))
+    return next((group << 16 | block << 8 | number for block in blocks), 0)
 
 
 def siemens_csa(elements: Elements, *names: str) -> dict[str, list[float]]:

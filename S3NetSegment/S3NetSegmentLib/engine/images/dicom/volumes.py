@@ -50,11 +50,24 @@ def volumes_of(slices: list[Slice], warn: Callable[[str], None]) -> list[SliceVo
         whole[n] = SliceVolume(first, volume.label)
     if left + unclear:
         warn(f"{left + unclear} slices lie in the place of another one; the first of each place is used")
-    return whole if len(whole) > 1 else [SliceVolume(whole[0].slices, "")]
+    return _with_b_values(whole) if len(whole) > 1 else [SliceVolume(whole[0].slices, "")]
+
+
+def _with_b_values(volumes: list[SliceVolume]) -> list[SliceVolume]:
+    """``volumes`` with their b-values in their labels, also where something else told them apart."""
+    values = [{s.marks.get("b value") for s in v.slices} for v in volumes]
+    if any(len(v) > 1 for v in values) or len(set.union(*values)) < 2:
+        return volumes
+    return [
+        v if "b value" in v.label else SliceVolume(v.slices, f"{_named('b value', *value)}, {v.label}".rstrip(", "))
+        for v, value in zip(volumes, values, strict=True)
+    ]
 
 
 def places_of(slices: list[Slice]) -> list[list[Slice]]:
     """Slices grouped by place along their normal, in that order; in one place by time and number."""
+    if len(slices) == 1:
+        return [slices]
     normal = normal_of(slices)
     ordered = sorted(((float(s.position @ normal), n) for n, s in enumerate(slices)))
     places: list[list[Slice]] = []
@@ -109,6 +122,8 @@ def named_marks(s: Slice) -> str:
 
 def _split(volume: SliceVolume, name: str) -> list[SliceVolume]:
     """``volume`` by the mark ``name``, if that tells slices in one place apart."""
+    if len(volume.slices) == 1:
+        return [volume]
     places = places_of(volume.slices)
     most = max(map(len, places))
     values = {s.marks.get(name) for s in volume.slices}
@@ -118,21 +133,18 @@ def _split(volume: SliceVolume, name: str) -> list[SliceVolume]:
         # Nothing lies in one place; yet two interleaved stacks, each even, are no single volume if together they are not.
         if name not in _SEPARATING or len(values) * 2 > len(places) or _even(volume.slices):
             return [volume]
-        parts = _parts(volume, name, values)
+        parts = _parts(volume, name)
         return parts if all(len(p.slices) > 1 and _even(p.slices) for p in parts) else [volume]
     tells = any(len({s.marks.get(name) for s in place}) > 1 for place in places)
-    return _parts(volume, name, values) if tells and len(values) <= most else [volume]
+    return _parts(volume, name) if tells and len(values) <= most else [volume]
 
 
-def _parts(volume: SliceVolume, name: str, values: set) -> list[SliceVolume]:
-    ordered = sorted(values, key=lambda v: (v is None, isinstance(v, str), v if v is not None else 0))
-    return [
-        SliceVolume(
-            [s for s in volume.slices if s.marks.get(name) == value],
-            f"{volume.label}, {_named(name, value)}".lstrip(", "),
-        )
-        for value in ordered
-    ]
+def _parts(volume: SliceVolume, name: str) -> list[SliceVolume]:
+    by_value: dict[float | str | None, list[Slice]] = {}
+    for s in volume.slices:
+        by_value.setdefault(s.marks.get(name), []).append(s)
+    ordered = sorted(by_value, key=lambda v: (v is None, isinstance(v, str), v if v is not None else 0))
+    return [SliceVolume(by_value[value], f"{volume.label}, {_named(name, value)}".lstrip(", ")) for value in ordered]
 
 
 def _by_rank(volume: SliceVolume) -> list[SliceVolume]:
