@@ -12,7 +12,7 @@ import numpy as np
 # lose this times the log of the anisotropy. Fitted on hearts and tumours (few_shot_cases.py, development).
 _THICK = 0.9
 _ONE_PLANE_TRUST = 0.9  # factor of the expected Dice where one plane does not show how far a segment reaches
-_RUNS_PAST = 0.05  # share of what was found that is expected to lie past the end, from which on it is said
+_RUNS_PAST = 0.07  # share of what was found that is expected to lie past the end, from which on it is said; on development as above
 _MAIN = 0.25  # share of the expected wrong voxels of a slice, from which on a segment is a reason to draw it
 _PROBABLY_ENDS, _MAY_END = 0.5, 0.9  # probability of presence below which a segment does so
 _WAY_OUT = "draw the last slice there, or say of the one after it that it holds nothing"
