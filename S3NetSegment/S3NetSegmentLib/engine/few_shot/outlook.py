@@ -47,13 +47,13 @@ class SegmentOutlook:
 
 
 def segment_outlook(
-    sums: np.ndarray, first: int, drawn: Mapping[int, bool], anisotropy: float, one_plane: float | None = None
+    sums: np.ndarray, first: int, drawn: Mapping[int, bool | None], anisotropy: float, one_plane: float | None = None
 ) -> SegmentOutlook:
     """The outlook of one segment.
 
     :param sums: ``[n, 4]`` on slices from ``first`` on: probability inside the segment, its voxels, probability anywhere,
         largest probability. 0 on completely drawn slices.
-    :param drawn: completely drawn slices -> whether they show the segment.
+    :param drawn: drawn slices -> whether they show the segment; None: a partial drawing, which does not tell.
     :param anisotropy: of the working grid, 1 to 4.
     """
     inside, found, anywhere, peak = sums.astype(float).T
@@ -61,14 +61,15 @@ def segment_outlook(
     shown = (min(showing), max(showing)) if showing else None
     present, sides, past = {}, [], 0.0
     if shown is not None:
-        ends = {"before": all(z >= shown[0] for z in drawn), "after": all(z <= shown[1] for z in drawn)}
+        without = [z for z, shows in drawn.items() if shows is False]
+        open_ends = {"before": all(z > shown[0] for z in without), "after": all(z < shown[1] for z in without)}
         for n in range(len(sums)):
             z = first + n
             if z in drawn or shown[0] <= z <= shown[1]:
                 continue
             side = "before" if z < shown[0] else "after"
             likely = float(np.clip(peak[n], 0, 1))
-            if ends[side] and found[n] > 0:
+            if open_ends[side] and found[n] > 0:
                 lower = likely / (likely + (1 - likely) * anisotropy**_THICK)
                 inside[n] *= lower / likely
                 anywhere[n] *= lower / likely
