@@ -44,6 +44,16 @@ def test_an_end_that_no_drawn_slice_shows_lowers_what_is_expected_on_thick_slice
     assert shown.past == 0 and shown.sides == () and shown.dice > thick.dice
 
 
+def test_a_partial_drawing_shows_a_segment_but_no_end_and_is_not_drawn_again():
+    found = segment_outlook(sums(HALF, HALF, DRAWN, HALF, HALF), 0, {1: None, 2: True, 4: None}, 1.0)
+    assert found.shown == (2, 2) and found.sides == ("before", "after") and not {1, 2, 4} & set(found.wrong)
+    body = egg()
+    few_shot = FewShot(body.volume, FAST)
+    few_shot.set_support(body.drawn(9, 12, complete=False))
+    answer = drain(few_shot.propagate())
+    assert answer.outlook[1].shown == (9, 12) and not {z for z, _ in answer.next_slices} & {9, 12}
+
+
 def test_the_reason_names_who_ends_and_the_way_out():
     ends = SegmentOutlook(0.8, {5: 40.0, 7: 9.0}, {5: 0.2, 7: 0.7}, (1, 3))
     inside = SegmentOutlook(0.9, {5: 2.0, 2: 30.0}, {}, (0, 9))

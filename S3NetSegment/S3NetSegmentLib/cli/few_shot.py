@@ -17,8 +17,10 @@ Carries what you have drawn on one or a few slices to all slices of the volume, 
 
 Draw in 3D Slicer or any other tool, one slice in the middle of what you want and one near each end, and save the drawing.
 Its slices that hold labels are the drawn ones; everything there without a label is background (--partial: only what lies
-near the drawing). Correct a slice of the answer and run it again with the answer as the drawing and --drawn for the slices
-that are right: it gets better.
+near the drawing). Segments that overlap, such as an organ and a lesion inside it, stay whole (.seg.nrrd and DICOM SEG).
+
+Correct a slice of the answer and run it again with the answer as the drawing and --drawn for the slices that are right: it
+gets better. Where a segment runs past its end, name an empty slice there in --drawn.
 
 IMAGE: NIfTI, NRRD, MetaImage or a folder of DICOM slices. LABELS: .seg.nrrd or a label map, also on another grid. OUT: a
 .seg.nrrd with the names and colours of LABELS, or a label map with its values, on the grid of IMAGE."""

@@ -39,7 +39,8 @@ class CodedLabels:
 
     @cached_property
     def _counts(self) -> dict[int, int]:
-        counts = np.bincount(self.codes.ravel(), minlength=1)
+        planes = self.codes if self.codes.ndim == 3 else self.codes[None]  # one by one: it makes 64 bits of each code
+        counts = sum(np.bincount(plane.ravel(), minlength=len(self.members)) for plane in planes)
         return {code: int(counts[code]) for code in np.flatnonzero(counts).tolist() if code}
 
     def counts(self) -> dict[int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 # lose this times the log of the anisotropy. Fitted on hearts and tumours (few_shot_cases.py, development).
 _THICK = 0.9
 _ONE_PLANE_TRUST = 0.9  # factor of the expected Dice where one plane does not show how far a segment reaches
-_RUNS_PAST = 0.05  # share of what was found that is expected to lie past the end, from which on it is said
+_RUNS_PAST = 0.07  # share of what was found that is expected to lie past the end, from which on it is said; on development as above
 _MAIN = 0.25  # share of the expected wrong voxels of a slice, from which on a segment is a reason to draw it
 _PROBABLY_ENDS, _MAY_END = 0.5, 0.9  # probability of presence below which a segment does so
 _WAY_OUT = "draw the last slice there, or say of the one after it that it holds nothing"
@@ -47,13 +47,13 @@ class SegmentOutlook:
 
 
 def segment_outlook(
-    sums: np.ndarray, first: int, drawn: Mapping[int, bool], anisotropy: float, one_plane: float | None = None
+    sums: np.ndarray, first: int, drawn: Mapping[int, bool | None], anisotropy: float, one_plane: float | None = None
 ) -> SegmentOutlook:
     """The outlook of one segment.
 
     :param sums: ``[n, 4]`` on slices from ``first`` on: probability inside the segment, its voxels, probability anywhere,
         largest probability. 0 on completely drawn slices.
-    :param drawn: completely drawn slices -> whether they show the segment.
+    :param drawn: drawn slices -> whether they show the segment; None: a partial drawing, which does not tell.
     :param anisotropy: of the working grid, 1 to 4.
     """
     inside, found, anywhere, peak = sums.astype(float).T
@@ -61,14 +61,15 @@ def segment_outlook(
     shown = (min(showing), max(showing)) if showing else None
     present, sides, past = {}, [], 0.0
     if shown is not None:
-        ends = {"before": all(z >= shown[0] for z in drawn), "after": all(z <= shown[1] for z in drawn)}
+        without = [z for z, shows in drawn.items() if shows is False]
+        open_ends = {"before": all(z > shown[0] for z in without), "after": all(z < shown[1] for z in without)}
         for n in range(len(sums)):
             z = first + n
             if z in drawn or shown[0] <= z <= shown[1]:
                 continue
             side = "before" if z < shown[0] else "after"
             likely = float(np.clip(peak[n], 0, 1))
-            if ends[side] and found[n] > 0:
+            if open_ends[side] and found[n] > 0:
                 lower = likely / (likely + (1 - likely) * anisotropy**_THICK)
                 inside[n] *= lower / likely
                 anywhere[n] *= lower / likely

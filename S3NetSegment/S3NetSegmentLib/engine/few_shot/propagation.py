@@ -302,7 +302,10 @@ class Propagation:
         sums, trust = self._sums.numpy(), min(part.trust for part in self._further) if self._leaning else 1.0
         found = {}
         for c, value in list(enumerate(self.drawing.values))[1:]:
-            drawn = {z: bool((d.classes == c).any()) for z, d in self.drawing.slices.items() if d.complete}
+            drawn = {
+                z: True if (d.classes == c).any() else False if d.complete else None
+                for z, d in self.drawing.slices.items()
+            }
             cut = MIDDLE * self.flat[c] if c in self.flat else None
             one = segment_outlook(sums[:, :, c], self.first, drawn, self.frame.anisotropy, cut)
             found[int(value)] = dataclasses.replace(one, dice=trust * one.dice)
