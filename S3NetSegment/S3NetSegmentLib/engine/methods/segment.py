@@ -78,13 +78,15 @@ class Regions:
     """What was found in ``extent`` of ``volume``. All label arrays and masks are [K, J, I] over ``extent``.
 
     Attributes: volume, extent, axis ("x", "y", "z"), settings, device (str), notes (list of str: what the user should
-    know, e.g. that memory ran out and the CPU took over), counts (tuple of available region numbers, ascending).
+    know, e.g. that memory ran out and the CPU took over), counts (tuple of available region numbers, ascending),
+    uses_network (bool: S3-Net took part).
     """
 
     def __init__(self, volume, grid: WorkingGrid, settings, labelling, objects, device: str, notes: list[str]):
         self.volume, self.extent, self.axis, self.settings = volume, grid.extent, grid.axis, settings
         self.device, self.notes, self.counts = device, notes, settings.region_counts
         self._grid, self._labelling, self._objects = grid, labelling, objects
+        self.uses_network = _uses_network(settings, volume)
         # Only the last answers are kept: a label map of a large volume is large.
         self._labels: dict[int, np.ndarray] = {}
         self._stability: dict[int, np.ndarray] = {}
