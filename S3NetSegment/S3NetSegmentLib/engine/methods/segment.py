@@ -168,11 +168,12 @@ class Regions:
         """Regions as segments "Region 1" ... on the grid of the whole volume. Where the image has fewer regions than asked
         for, there are fewer segments: none is empty."""
         labels = self.labels(count)
-        there = np.flatnonzero(np.bincount(labels.ravel(), minlength=count + 1)[1:]) + 1
+        voxels = sum(np.bincount(plane.ravel(), minlength=count + 1) for plane in labels)  # by slices: bincount copies
+        there = np.flatnonzero(voxels[1:]) + 1
         numbers = np.zeros(count + 1, np.uint8)
         numbers[there] = np.arange(1, len(there) + 1)
         whole = np.zeros(self.volume.array.shape[:3], np.uint8)
-        whole[self.extent.slices] = numbers[labels]
+        whole[self.extent.slices] = labels if len(there) == count else numbers[labels]
         colors = label_colors(count)
         segments = [Segment(f"Region {n}", colors[n - 1], n) for n in range(1, len(there) + 1)]
         return Segmentation([whole], segments, self.volume.ijk_to_ras)
