@@ -53,7 +53,7 @@ def test_label_maps_take_their_names_from_a_file_and_the_answer_keeps_its_own(tm
     for pair in ((tmp_path / "a.seg.nrrd", LABELS), (LABELS, tmp_path / "a.seg.nrrd")):
         done = s3net("compare", *pair)
         assert all(f"Part {v} " in done.stdout for v in values) and "Segment 1" not in done.stdout
-        assert "s3net: note: the two share no name of a segment; they were paired by label value" in done.stderr
+        assert "s3net: note: one side has no names of segments; they were paired by label value" in done.stderr
     named = s3net("compare", tmp_path / "a.seg.nrrd", LABELS, "--labels", tmp_path / "names.csv")
     assert named.returncode == 0 and "note" not in named.stderr  # now they share their names
     (tmp_path / "names.csv").write_text("1,a\n1,b\n")

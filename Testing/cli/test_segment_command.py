@@ -69,7 +69,7 @@ def test_a_pixel_gives_the_object_there_as_a_label_map(tmp_path, disk):
     assert labels.shape == disk.shape and set(np.unique(labels)) == {0, 1}
     assert dice(labels == 1, disk) > 0.95
     assert "Object" in done.stdout and f"{(labels == 1).sum():,} pixels" in done.stdout and " ml" not in done.stdout
-    assert "wrote out.png (label values 0, 1, 2, ..., black in a viewer" in done.stdout
+    assert "wrote out.png (label values, nearly black in a viewer" in done.stdout
 
 
 def test_where_a_picture_is_drawn_too_nothing_is_said_of_black_label_maps(tmp_path, disk):

@@ -329,6 +329,7 @@ def test_one_labelled_case_is_enough_to_train_but_no_accuracy_is_claimed(tmp_pat
     refused(
         s3net_here("evaluate", tmp_path / "run" / "model.pt", folder, "--skip-bad", "-o", tmp_path / "r"),
         "has no test cases",
+        "train with --set test=0.2",
     )
 
 

@@ -108,7 +108,9 @@ def test_segments_are_paired_by_name_and_otherwise_by_value():
 def test_how_segments_were_paired_is_told_where_it_is_not_plain():
     named, bare, other = labels(["Liver"]), labels(["Segment 1"]), labels(["Segment 255"], values=[255])
     assert pairing_notes(named, named) == pairing_notes(bare, bare) == []
-    assert pairing_notes(named, bare) == ["the two share no name of a segment; they were paired by label value"]
+    assert pairing_notes(named, bare) == ["one side has no names of segments; they were paired by label value"]
+    (note,) = pairing_notes(named, labels(["Spleen", "Vein"]))
+    assert note.endswith("share no name of a segment, so they were paired by label value: 'Liver' with 'Spleen'")
     assert "'Liver' was compared with 'Segment 255'" in pairing_notes(named, other)[0]
     assert [(s.name, s.dice) for s in compare_segmentations(named, other)] == [("Liver", 1.0)]
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, drain
 from S3NetSegmentLib.engine.methods.segment import find_regions
@@ -206,6 +207,12 @@ def test_a_point_outside_is_refused_with_what_it_may_be_instead(point, told):
     with pytest.raises(InputError, match="is outside image") as error:
         drain(segment_image(volume, SegmentTask(points=(point,))))
     assert str(error.value).endswith(told) if told else "; if it" not in str(error.value)
+
+
+def test_a_device_that_nothing_is_computed_on_is_told(monkeypatch):
+    monkeypatch.setattr("S3NetSegmentLib.engine.device.choose_device", torch.device)
+    outcome = drain(segment_image(picture()[0], SegmentTask(pixels=((70, 40),)), "cuda"))
+    assert outcome.notes == ["this image was segmented without the network, on the CPU; device cuda was not needed"]
 
 
 def test_a_radius_larger_than_the_image_is_told():

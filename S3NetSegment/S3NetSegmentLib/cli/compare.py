@@ -12,11 +12,11 @@ from .arguments import add_common, add_label_names
 from .terminal import tell_notes
 
 DESCRIPTION = """\
-Compares a segmentation with a reference, segment by segment: Dice, HD95 and ASSD in mm, volumes in ml (of
-pictures: pixels).
+Compares a segmentation with a reference, segment by segment: Dice, HD95 and ASSD in mm, volumes in ml (of pictures: pixels).
 
-Segments are paired by name, or by label value where no name is shared; two that are alone on their sides are a pair. A segment that only the reference has is "missed"
-and one that only FOUND has is "extra": Dice 0 and no distance. HD95 is the larger of the two directed 95th percentiles."""
+Segments are paired by name, or by label value where no name is shared; two that are alone on their sides are a pair. A
+segment that only the reference has is "missed" and one that only FOUND has is "extra": Dice 0 and no distance. HD95 is the
+larger of the two directed 95th percentiles."""
 EXAMPLES = """\
 examples:
   s3net compare automatic.seg.nrrd drawn.seg.nrrd

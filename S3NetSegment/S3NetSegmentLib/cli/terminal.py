@@ -85,7 +85,7 @@ def print_written(outputs: Mapping[str, str]) -> None:
     """Says which files were written: what ("output", "overlay", ...) -> path."""
     for what, path in outputs.items():
         black = what == "output" and path.lower().endswith(".png") and "overlay" not in outputs
-        hint = " (label values 0, 1, 2, ..., black in a viewer; --overlay draws a picture)" if black else ""
+        hint = " (label values, nearly black in a viewer; --overlay draws a picture)" if black else ""
         print(f"wrote {shown_path(path)}{hint}")
 
 

@@ -165,8 +165,15 @@ def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
     if by == "alone":
         names = [seg.segments[0].name for seg in (found, reference)]
         notes.append(f"each side has one segment, so {names[0]!r} was compared with {names[1]!r}")
-    elif by == "value" and any(not s.is_unnamed for seg in (found, reference) for s in seg.segments):
-        notes.append("the two share no name of a segment; they were paired by label value")
+    elif by == "value":
+        bare = [all(s.is_unnamed for s in seg.segments) for seg in (found, reference)]
+        if not any(bare):
+            theirs = {(s.layer, s.value): s.name for s in reference.segments}
+            pairs = [(s.name, theirs[s.layer, s.value]) for s in found.segments if (s.layer, s.value) in theirs]
+            told = ", ".join(f"{a!r} with {b!r}" for a, b in pairs[:4]) + (", ..." if len(pairs) > 4 else "")
+            notes.append(f"the two share no name of a segment, so they were paired by label value: {told or 'none'}")
+        elif not all(bare):
+            notes.append("one side has no names of segments; they were paired by label value")
     if is_without_pixel_size(found.layers[0].shape, found.ijk_to_ras):
         notes.append("the files do not tell how large a pixel is: the distances are in pixels, not mm")
     return notes

@@ -97,7 +97,8 @@ def read_support(
         _add_segments(support, segmentation, names, file)
     if len(support.segments) > MOST_SEGMENTS:
         raise InputError(
-            f"{len(support.segments)} segments are drawn, {MOST_SEGMENTS} are possible at once; choose some with --segments"
+            f"{len(support.segments)} segments are drawn, {MOST_SEGMENTS} are possible at once; choose some with --segments, "
+            "or give the drawing if this is the image itself"
         )
     drawn = []
     for file, segmentation in zip(files, found, strict=True):

@@ -120,9 +120,10 @@ def _cases_of(model: Model, cohort: Cohort, split: str) -> tuple[Case, ...]:
     )  # fmt: skip
     cases = tuple(c for c in getattr(parts, split) if c.label is not None)
     if not cases:
+        again = "" if split == "train" else f", train with --set {split}=0.2"
         raise InputError(
-            f"cohort {str(cohort.folder)!r} has no {split} cases; list them in cohort.json, train with --set test=0.2, or evaluate "
-            "all labelled cases that the model has not seen with --split unseen"
+            f"cohort {str(cohort.folder)!r} has no {split} cases; list them in cohort.json{again}, or evaluate all labelled cases "
+            "that the model has not seen with --split unseen"
         )
     return cases
 

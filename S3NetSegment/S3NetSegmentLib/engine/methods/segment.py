@@ -80,13 +80,15 @@ class Regions:
     """What was found in ``extent`` of ``volume``. All label arrays and masks are [K, J, I] over ``extent``.
 
     Attributes: volume, extent, axis ("x", "y", "z"), settings, device (str), notes (list of str: what the user should
-    know, e.g. that memory ran out and the CPU took over), counts (tuple of available region numbers, ascending).
+    know, e.g. that memory ran out and the CPU took over), counts (tuple of available region numbers, ascending),
+    uses_network (bool: S3-Net took part).
     """
 
     def __init__(self, volume, grid: WorkingGrid, settings, labelling, objects, device: str, notes: list[str]):
         self.volume, self.extent, self.axis, self.settings = volume, grid.extent, grid.axis, settings
         self.device, self.notes, self.counts = device, notes, settings.region_counts
         self._grid, self._labelling, self._objects = grid, labelling, objects
+        self.uses_network = _uses_network(settings, volume)
         # Only the last answers are kept: a label map of a large volume is large.
         self._labels: dict[int, np.ndarray] = {}
         self._stability: dict[int, np.ndarray] = {}
@@ -168,11 +170,12 @@ class Regions:
         """Regions as segments "Region 1" ... on the grid of the whole volume. Where the image has fewer regions than asked
         for, there are fewer segments: none is empty."""
         labels = self.labels(count)
-        there = np.flatnonzero(np.bincount(labels.ravel(), minlength=count + 1)[1:]) + 1
+        voxels = sum(np.bincount(plane.ravel(), minlength=count + 1) for plane in labels)  # by slices: bincount copies
+        there = np.flatnonzero(voxels[1:]) + 1
         numbers = np.zeros(count + 1, np.uint8)
         numbers[there] = np.arange(1, len(there) + 1)
         whole = np.zeros(self.volume.array.shape[:3], np.uint8)
-        whole[self.extent.slices] = numbers[labels]
+        whole[self.extent.slices] = labels if len(there) == count else numbers[labels]
         colors = label_colors(count)
         segments = [Segment(f"Region {n}", colors[n - 1], n) for n in range(1, len(there) + 1)]
         return Segmentation([whole], segments, self.volume.ijk_to_ras)

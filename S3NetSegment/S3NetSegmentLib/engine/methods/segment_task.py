@@ -108,6 +108,8 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
             )
     else:
         segmentation = object_segmentation(regions, choice, tags)
+    if device not in ("auto", "cpu") and regions.device == "cpu" and not regions.uses_network:
+        notes.append(f"this image was segmented without the network, on the CPU; device {device} was not needed")
     notes += _clipped(choice, task)
     longest = float(np.linalg.norm(np.multiply(volume.spacing, volume.size)))
     if task.radius_mm is not None and 2 * task.radius_mm > longest:
