@@ -16,7 +16,7 @@ from command_line import PATIENCE, SCRIPT, environment, s3net, start
 from S3NetSegmentLib.cli.main import launch
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of another kind on Windows")
-SLOW = "sources=s3net; fit_size=128; steps=2000"  # a case that a test never waits for
+SLOW = "sources=s3net; fit_size=256; steps=1000"  # a case that a test never waits for
 
 
 def succeeded(done):
