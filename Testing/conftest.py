@@ -13,3 +13,19 @@ for folder in (TESTING, TESTING.parent / "S3NetSegment"):
 # A shell starts what it runs in the background with Ctrl-C ignored, and what it starts inherits that. Tests of Ctrl-C need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What takes longest, by file. Where several processes share the tests these begin first, so that all end together.
+LONGEST = (
+    "app/test_reliability.py", "cli/test_batch_command.py", "cli/test_train_commands.py", "panel/test_models_training.py",
+    "cli/test_train_stopping.py", "engine/test_training_processes.py", "cli/test_demo_command.py",
+    "engine/test_ideal_end_to_end.py", "cli/test_segment_command.py", "engine/test_batch_workers.py",
+    "engine/test_batch_cluster.py", "engine/test_volume_objects.py", "engine/test_segment.py", "engine/test_s3net_fit.py",
+    "cli/few_shot/test_answers.py", "panel/test_few_shot_real_engine.py", "panel/test_logic.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("dist", "no") == "no":
+        return
+    places = {TESTING / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))

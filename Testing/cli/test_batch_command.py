@@ -18,7 +18,7 @@ from S3NetSegmentLib.cli.main import launch
 from S3NetSegmentLib.engine.images.writing import write_png
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of another kind on Windows")
-SLOW = "sources=s3net; fit_size=128; steps=2000"  # a case that a test never waits for
+SLOW = "sources=s3net; fit_size=256; steps=1000"  # a case that a test never waits for
 
 
 def succeeded(done):
