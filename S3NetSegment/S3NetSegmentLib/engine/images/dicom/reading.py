@@ -80,10 +80,14 @@ def _chosen(path: Path, wanted: str | None) -> Series:
     if tiled is not None and not _placed_one_by_one(series):
         raise InputError(f"DICOM file {str(tiled.path)!r} holds pictures that are tiled from {tiled.tiled}")
     stacks = sum(file.stacked for file in series.files)
-    if stacks and len(series.files) > 1:
-        beside = "" if stacks == len(series.files) else f" beside {len(series.files) - stacks} others"
+    if 0 < stacks < len(series.files):
         raise InputError(
-            f"the DICOM series in {str(path)!r} has {stacks} files of several frames each{beside}; give one of them"
+            f"the DICOM series in {str(path)!r} mixes files of several frames ({stacks}) with single slices "
+            f"({len(series.files) - stacks}); give one of its files"
+        )
+    if stacks > 1:
+        raise InputError(
+            f"the DICOM series in {str(path)!r} has {stacks} files of several frames each; give one of them"
         )
     if found.damaged:
         names = ", ".join(found.damaged[:4]) + (", ..." if len(found.damaged) > 4 else "")
@@ -153,7 +157,9 @@ def _placed(slices: list[Slice], warn: Callable[[str], None]) -> list[Slice]:
         return slices
     placed = [s for s in slices if s.position is not None]
     if placed and len(placed) < len(slices):
-        names = ", ".join(_name_of(s) for s in slices if s.position is None)[:80]
+        several = len({s.path for s in slices}) < len(slices)
+        lost = (s for s in slices if s.position is None)
+        names = ", ".join(f"frame {s.frame} of {s.path.name}" if several else s.path.name for s in lost)[:80]
         warn(
             f"{len(slices) - len(placed)} of {len(slices)} slices do not state where they lie and were left out: {names}"
         )
@@ -168,15 +174,6 @@ def _placed(slices: list[Slice], warn: Callable[[str], None]) -> list[Slice]:
     why = "all state the same place" if placed else "do not state where they lie"
     warn(f"the files {why}; they are stacked in the order of their numbers, {slices[0].thickness:g} mm apart")
     return [replace(s, position=None) for s in slices]
-
-
-def _name_of(s: Slice) -> str:
-    """The file, and the frame in it if it holds several."""
-    return (
-        s.path.name
-        if s.number != s.frame or not s.instance.endswith(f" {s.frame}")
-        else f"frame {s.frame} of {s.path.name}"
-    )
 
 
 def _apart(slices: list[Slice]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +12,12 @@ from ...errors import InputError
 from ..files import file_head
 from ..header_claims import check_size
 from .elements import DicomFile
+from .folders import files_in
 from .headers import image_file
 from .kinds import DIRECTORY, IMAGE, kind_of, way_out
 from .parsing import DEFLATED, DamagedDicom, NotDicom, looks_like_dicom, read_elements
 from .slices import ImageFile, Slice
 from .volumes import facing, named_marks
-
-_MOST_FILES = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +112,10 @@ def dicom_files(folder: Path) -> list[Path]:
 
     :raises InputError: the folder cannot be opened, or holds far too many files.
     """
-    direct = list(_listed(folder, False))
+    direct = list(files_in(folder, False))
     if any(_is_scanned(path) for path in direct):
         return direct
-    return list(_listed(folder, True))
+    return list(files_in(folder, True))
 
 
 def find_series(folder: Path) -> Found:
@@ -148,7 +147,7 @@ def series_of(path: Path) -> tuple[Series, Found]:
         raise InputError(f"DICOM file {str(path)!r} holds no image but a {kind}; {way_out(kind)}")
     if own.frames > 1:
         return Series((own,)), Found((), (), ())
-    found = _found(list(_listed(path.parent, False)))
+    found = _found(list(files_in(path.parent, False)))
     files = next((s.files for s in found.series if s.files[0].series == own.series), (own,))
     slice_ = own.slices[0]
     alike = tuple(f for f in files if f.frames == 1 and f.slices[0].fits(slice_))
@@ -265,31 +264,6 @@ def _check_pixels(elements: DicomFile) -> None:
         samples = 2
     if min(length, os.path.getsize(elements.path) - offset) < rows * columns * samples * frames * bits / 8:
         raise DamagedDicom("its pixels are cut off")
-
-
-def _listed(folder: Path, below: bool) -> Iterator[Path]:
-    """The visible files of a folder (and, if ``below``, of all folders in it), sorted."""
-    count = 0
-    try:
-        for place, folders, names in os.walk(folder, onerror=_refuse):
-            folders[:] = sorted(name for name in folders if not name.startswith(".")) if below else []
-            for name in sorted(names):
-                if name.startswith("."):
-                    continue
-                count += 1
-                if count > _MOST_FILES:
-                    raise InputError(
-                        f"folder {str(folder)!r} holds more than {_MOST_FILES:,} files; give the folder of the study"
-                    )
-                path = Path(place, name)
-                if path.is_file():
-                    yield path
-    except OSError as error:
-        raise InputError(f"folder {str(folder)!r} cannot be opened ({error.strerror}); check its permissions") from None
-
-
-def _refuse(error: OSError) -> None:
-    raise error
 
 
 def _is_scanned(path: Path) -> bool:
