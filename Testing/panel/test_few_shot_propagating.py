@@ -398,7 +398,7 @@ def test_a_volume_under_a_transform_is_answered_in_its_place(open_panel, volume_
     assert [row[0].split()[1] for row in panel.rows()] == ["4"]
     panel.propagate()
     panel.click(panel.ui.acceptButton)
-    liver = mrml.exported(panel.segmentation, panel.segmentation.GetSegmentation().GetNthSegmentID(1), volume_node)
+    liver = mrml.exported(panel.segmentation, panel.segmentation.GetSegmentation().GetNthSegmentID(0), volume_node)
     assert all((plane == square()).all() for plane in liver)
 
 
