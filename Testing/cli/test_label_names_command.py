@@ -47,8 +47,9 @@ def test_few_shot_gives_the_segments_of_a_label_map_their_names_and_colours(fold
 def test_a_manifest_names_label_maps_in_a_column_and_a_wrong_list_is_refused_by_row(folder):
     (folder / "m.csv").write_text("image,method,support,labels\nball.nii.gz,few-shot,drawn.nii.gz,names.csv\n")
     (case,) = read_manifest(folder / "m.csv", folder / "out")
-    assert case.labels == str(folder / "names.csv") and case.few_shot_task().files[0].names == case.labels
-    assert case.inputs()["labels"] == case.labels and "labels" in input_facts(case)  # another list: done anew
+    named = str(folder / "names.csv")
+    assert case.task.labels == named and case.task.files[0].names == named
+    assert case.inputs()["labels"] == named and "labels" in input_facts(case)  # another list: done anew
     (folder / "names.csv").write_text("3\n")
     with pytest.raises(ManifestError, match=r"row 2: labels: .*names.csv', line 1: .* is no value with a name"):
         read_manifest(folder / "m.csv", folder / "out2")

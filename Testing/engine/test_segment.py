@@ -217,9 +217,9 @@ def test_a_device_that_nothing_is_computed_on_is_told(monkeypatch):
 
 def test_a_radius_larger_than_the_image_is_told():
     volume, _ = picture()
-    outcome = drain(segment_image(volume, SegmentTask(pixels=((70, 40),), radius_mm=500)))
+    outcome = drain(segment_image(volume, SegmentTask(pixels=((70, 40),), radius=500)))
     assert "a radius of 500 mm is more than the image holds, whose diagonal has 75 mm" in outcome.notes
-    assert not drain(segment_image(volume, SegmentTask(pixels=((70, 40),), radius_mm=10))).notes
+    assert not drain(segment_image(volume, SegmentTask(pixels=((70, 40),), radius=10))).notes
 
 
 @pytest.mark.parametrize("kind", ["volume", "picture"])

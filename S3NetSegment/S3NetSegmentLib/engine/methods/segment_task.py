@@ -112,9 +112,9 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
         notes.append(f"this image was segmented without the network, on the CPU; device {device} was not needed")
     notes += _clipped(choice, task)
     longest = float(np.linalg.norm(np.multiply(volume.spacing, volume.size)))
-    if task.radius_mm is not None and 2 * task.radius_mm > longest:
+    if task.radius is not None and 2 * task.radius > longest:
         notes.append(
-            f"a radius of {task.radius_mm:g} mm is more than the image holds, whose diagonal has {longest:.0f} mm"
+            f"a radius of {task.radius:g} mm is more than the image holds, whose diagonal has {longest:.0f} mm"
         )
     if not task.region_count and not choice.mask.any():
         notes.append("the object is empty: the points outside took all of it away")
