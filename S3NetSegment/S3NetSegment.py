@@ -56,9 +56,7 @@ class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Loads the .ui file and hands it, and the parameter node, to ``SegmentPanel``."""
 
     def __init__(self, parent=None, findRegions=None, makeFewShot=None):
-        """
-        :param findRegions, makeFewShot: engines to use instead of the real ones; for tests.
-        """
+        """``findRegions`` and ``makeFewShot``: engines to use instead of the real ones; for tests."""
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self._findRegions, self._makeFewShot = findRegions, makeFewShot
@@ -80,10 +78,9 @@ class S3NetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
-        if getattr(self.parent, "isEntered", False):
-            self.enter()  # Slicer's Reload makes the panel anew while the user is in the module, and does not call it
-        else:
-            self.initializeParameterNode()
+        self.initializeParameterNode()
+        if getattr(self.parent, "isEntered", False):  # Slicer's Reload makes the panel anew and does not enter it
+            self.panel.start()
 
     def cleanup(self):
         self.setParameterNode(None)
@@ -213,7 +210,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param segmentationNode: holds the drawing, and takes the answer unless there is another volume.
         :param segmentIds: the drawn segments; None: all.
         :param slices: numbers of the drawn slices along ``axis``, from 0, or slice view nodes that show them, also oblique
-            ones. None: those that hold labels. "all": everything is drawn (for another volume).
+            ones. None: those drawn by hand; results count if named. "all": everything is drawn (for another volume).
         :param otherVolumeNode: the drawing is taken to this volume instead.
         :param axis: direction across the slices: "x", "y", "z", or "auto" for the one along which the fewest hold labels.
         :param partial: only what lies near the drawing is background on a drawn slice, not everything without a label.
