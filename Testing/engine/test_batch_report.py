@@ -1,11 +1,17 @@
 """The report: what is on top, what is told once instead of in each line, and that large cohorts stay readable."""
 
+import re
+import sys
+
 import pytest
 
 from S3NetSegmentLib.engine.batch import report_page
 from S3NetSegmentLib.engine.batch.case import Case
 from S3NetSegmentLib.engine.batch.one_case import new_record
-from S3NetSegmentLib.engine.batch.report import write_report
+from S3NetSegmentLib.engine.batch.report import ReportRow, write_report
+from S3NetSegmentLib.engine.batch.resume import Plan
+from S3NetSegmentLib.engine.batch.run import run_plan
+from S3NetSegmentLib.engine.errors import MissingPackageError
 
 PICTURE = "data:image/png;base64,AAAA"
 
@@ -28,7 +34,7 @@ def page_of(folder, records, cases=None):
 
 
 def lines(page):
-    return [line for line in page.splitlines() if line.startswith("<tr class=")]
+    return re.findall("<tr class=.*?</tr>", page, re.DOTALL)
 
 
 def test_what_failed_is_on_top_then_what_is_unsure_and_what_waits_is_last(tmp_path):
@@ -68,3 +74,27 @@ def test_a_page_of_very_many_cases_holds_the_pictures_of_those_to_look_at_first(
 @pytest.mark.parametrize("needed", ["prefers-color-scheme: dark", "@media print"])
 def test_the_page_is_made_for_the_night_and_for_paper(tmp_path, needed):
     assert needed in page_of(tmp_path, {"a": record("a")})
+
+
+@pytest.fixture
+def without_jinja2(monkeypatch):
+    report_page.template.cache_clear()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    yield
+    report_page.template.cache_clear()
+
+
+def test_without_jinja2_nothing_is_begun_and_the_way_out_is_told(tmp_path, without_jinja2):
+    with pytest.raises(MissingPackageError, match="needs jinja2; install it with 'pip install jinja2'") as error:
+        run_plan(Plan([case("a")], [case("a")]), tmp_path, workers=None)
+    assert error.value.package == "jinja2" and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("field", ["name", "error", "notes", "segments", "image", "why"])
+def test_nothing_that_a_row_says_becomes_part_of_the_page(field):
+    facts = dict.fromkeys(ReportRow.__dataclass_fields__, "") | dict.fromkeys(
+        ("voxels", "confidence", "seconds", "memory_mb")
+    )
+    row = ReportRow(**{**facts, "look": 0.0, "status": "failed", field: "<b>\"'&"})
+    (line,) = lines(report_page.page([row], {"failed": 1}))
+    assert "<b>" not in line and "&lt;b&gt;" in line
