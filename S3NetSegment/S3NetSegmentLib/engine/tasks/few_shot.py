@@ -60,9 +60,11 @@ class FewShotTask:
     """
 
     # The command line makes the first three itself, since each belongs to the --support before it.
-    support: tuple[str, ...] = asked((), "the drawing; several files separated by ';'", Form(texts), option="")
+    support: tuple[str, ...] = asked(
+        (), "the drawing; several files separated by ';'", Form(texts, is_path=True), option=""
+    )
     support_image: tuple[str | None, ...] = asked(
-        (), "the image that the drawing belongs to, if it is another one", Form(optional_texts), option=""
+        (), "the image that the drawing belongs to, if it is another one", Form(optional_texts, is_path=True), option=""
     )
     drawn: tuple[tuple[int, ...] | str | None, ...] = asked(
         (), "the drawn slices: numbers and ranges, 12,30-33, or all (also the empty ones); without it those that hold labels; "
