@@ -77,11 +77,12 @@ def test_the_documentation_shows_every_way_of_calling_it():
 def positions(command: str):
     """The image of a segment example that is shipped, and its points and pixels."""
     arguments = parsed(command)
-    if getattr(arguments, "image", None) is None or not hasattr(arguments, "point"):
+    if getattr(arguments, "image", None) is None or not hasattr(getattr(arguments, "task", None), "points"):
         return None
     name = arguments.image.rpartition("/")[2]
     shipped = SAMPLE_DATA / (name if "SampleData/" in arguments.image else SHIPPED.get(name, ""))
-    points, pixels = arguments.point + arguments.not_point, arguments.pixel + arguments.not_pixel
+    task = arguments.task
+    points, pixels = task.points + task.not_points, task.pixels + task.not_pixels
     return (shipped, points, pixels) if shipped.is_file() and points + pixels else None
 
 

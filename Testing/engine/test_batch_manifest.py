@@ -117,6 +117,14 @@ def test_results_of_an_earlier_batch_are_not_taken_for_images(folder):
     assert [c.name for c in found] == ["a", "b"]
 
 
+def test_the_result_of_an_image_without_a_name_is_a_seg_nrrd_whatever_else_the_image_is_called(folder):
+    write_disk(folder / "in" / "a.nii.png")
+    (folder / "study.dcm").mkdir()
+    (folder / "study.dcm" / "x").write_bytes(b"x")
+    first, second = cases_of(folder, "image\nin/a.nii.png\nstudy.dcm\n")
+    assert (first.output, second.output) == ("a.nii.seg.nrrd", "study.dcm.seg.nrrd")
+
+
 def test_an_unknown_column_is_refused_with_the_nearest_name(folder):
     (problem,) = problems_of(folder, "image,suport\nin/a.png,x\n")
     assert "'suport'" in problem and "'support'" in problem

@@ -1,11 +1,18 @@
 """The report: what is on top, what is told once instead of in each line, and that large cohorts stay readable."""
 
+import dataclasses
+import re
+import sys
+
 import pytest
 
 from S3NetSegmentLib.engine.batch import report_page
 from S3NetSegmentLib.engine.batch.case import Case
 from S3NetSegmentLib.engine.batch.one_case import new_record
-from S3NetSegmentLib.engine.batch.report import one_line, write_report
+from S3NetSegmentLib.engine.batch.report import ReportRow, one_line, write_report
+from S3NetSegmentLib.engine.batch.resume import Plan
+from S3NetSegmentLib.engine.batch.run import run_plan
+from S3NetSegmentLib.engine.errors import MissingPackageError
 
 PICTURE = "data:image/png;base64,AAAA"
 
@@ -30,7 +37,7 @@ def page_of(folder, records, cases=None):
 
 
 def lines(page):
-    return [line for line in page.splitlines() if line.startswith("<tr class=")]
+    return re.findall("<tr class=.*?</tr>", page, re.DOTALL)
 
 
 def test_what_failed_is_on_top_then_what_is_unsure_and_what_waits_is_last(tmp_path):
@@ -102,3 +109,24 @@ def test_an_unusual_size_of_a_picture_is_found_among_pictures_only(tmp_path):
     rows = {row.name: row.why for row in write_report(tmp_path, [case(name) for name in records], records)}
     assert rows["large"] == "Object: 8.74 times the usual number of pixels"
     assert not any(why for name, why in rows.items() if name != "large")
+
+
+@pytest.fixture
+def without_jinja2(monkeypatch):
+    report_page.template.cache_clear()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    yield
+    report_page.template.cache_clear()
+
+
+def test_without_jinja2_nothing_is_begun_and_the_way_out_is_told(tmp_path, without_jinja2):
+    with pytest.raises(MissingPackageError, match="needs jinja2; install it with 'pip install jinja2'") as error:
+        run_plan(Plan([case("a")], [case("a")]), tmp_path, workers=None)
+    assert error.value.package == "jinja2" and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("field", ["name", "error", "notes", "segments", "image", "why"])
+def test_nothing_that_a_row_says_becomes_part_of_the_page(field):
+    row = dataclasses.replace(ReportRow(0.0, "", "a", "failed", "segment", "/a.png"), **{field: "<b>\"'&"})
+    (line,) = lines(report_page.page([row], {"failed": 1}))
+    assert "<b>" not in line and "&lt;b&gt;" in line

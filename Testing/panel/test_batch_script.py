@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import signal
+import sys
 
 import mrml
 import numpy as np
@@ -83,6 +84,23 @@ def test_slicer_and_the_command_line_find_the_same_voxels_and_share_their_record
         assert np.array_equal(one.mask(one.segments[0]), two.mask(two.segments[0]))
         assert np.allclose(one.ijk_to_ras, two.ijk_to_ras)
     assert not make_plan(plan.cases, "out", resume=True).todo
+
+
+def test_what_the_report_lacks_in_slicer_is_asked_for_before_the_first_case(batch, tmp_path, monkeypatch, capsys):
+    from S3NetSegmentLib.engine.batch import report_page
+    from S3NetSegmentLib.scene import packages
+
+    asked, manifest = [], str(write_cohort(tmp_path, 1, ".nrrd"))
+
+    def install(error):
+        asked.append((error.package, (tmp_path / "out").exists()))
+        monkeypatch.delitem(sys.modules, "jinja2")
+
+    report_page.template.cache_clear()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setattr(packages, "_install", install)
+    assert batch([manifest, "-o", "out"]) == 0
+    assert asked == [("jinja2", False)] and capsys.readouterr().out.count("[1/1] d0:") == 1
 
 
 def test_resume_skips_what_is_finished_and_a_dry_run_does_nothing(batch, tmp_path, capsys):

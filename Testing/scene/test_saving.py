@@ -55,7 +55,7 @@ def test_provenance_says_what_made_the_result(result):
 
 
 def test_few_shot_says_what_was_drawn_and_which_weights_were_used():
-    answer = SimpleNamespace(mix={"carried": 0.75, "grown": 0.25, "appearance": 0.0})
+    answer = SimpleNamespace(mix={"carried": 0.75, "prototypes": 0.25, "appearance": 0.0})
     support = [SupportSlice("z", 3), SupportSlice("x", 9)]
     encoder = SimpleNamespace(name="dinov2-vits14", digest="abc", device="cuda:0")
     tags = few_shot_tags(FewShotSettings(seed=4, margin=0.9), "CT", support, answer, encoder, "drawing", "CT before")
@@ -68,7 +68,7 @@ def test_few_shot_says_what_was_drawn_and_which_weights_were_used():
         "S3NetSegment.Image": "CT",
         "S3NetSegment.Support": "drawing on CT before z=3 x=9",
         "S3NetSegment.Encoder": "dinov2-vits14 sha256 abc",
-        "S3NetSegment.Mix": "carried 0.75, grown 0.25",
+        "S3NetSegment.Mix": "carried 0.75, prototypes 0.25",
     }
     assert few_shot_tags(FewShotSettings(), "CT", (), answer)["S3NetSegment.Support"] == "all slices"
 

@@ -90,12 +90,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Reads the manifest, runs it, reports. Returns the exit code; errors pass through."""
     if arguments.columns:
         return print_columns(arguments)
+    from ..engine.batch.columns import column_name
     from ..engine.batch.manifest import ManifestError, read_manifest
     from ..engine.batch.resume import make_plan
 
-    defaults = {
-        n.strip().lower().replace("-", "_"): v.strip() for n, _, v in (t.partition("=") for t in arguments.defaults)
-    }
+    defaults = {column_name(name): value.strip() for name, _, value in (t.partition("=") for t in arguments.defaults)}
     if os.path.exists(arguments.output) and not os.path.isdir(arguments.output):
         return _refused([f"output {arguments.output!r} is a file; give a folder"])
     try:
@@ -201,6 +200,8 @@ class _Display:
 
     def show(self, event) -> None:
         """Shows an Event."""
+        from ..engine.progress import Step
+
         name = event.case.name
         if event.kind in ("started", "step"):
             self._running[name] = event.step.fraction if event.step else 0.0
@@ -213,17 +214,10 @@ class _Display:
             self._running.pop(name, None)
             self._done += 1
             self.say(f"[{self._done}/{self._total}] {name}: {one_line(event.record)}")
-        self._bar(_OverallStep((self._done + sum(self._running.values())) / self._total, ", ".join(self._running)))
+        self._bar(Step((self._done + sum(self._running.values())) / self._total, ", ".join(self._running)))
 
     def close(self) -> None:
         self._bar.clear()
-
-
-class _OverallStep:
-    """What ProgressDisplay shows."""
-
-    def __init__(self, fraction: float, message: str):
-        self.fraction, self.message = fraction, message
 
 
 def _counts(plan, records: dict) -> dict[str, int]:

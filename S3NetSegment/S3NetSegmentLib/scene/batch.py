@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from .batch_files import SceneFiles
+from .packages import with_packages
 
 
 def run_batch(
@@ -47,7 +48,7 @@ def run_batch(
 
     workers = InThisProcess(folder, device, files)
     try:
-        records = run_plan(plan, folder, workers, keep_going=keep_going, on_event=on_event)
+        records = with_packages(lambda: run_plan(plan, folder, workers, keep_going=keep_going, on_event=on_event))
     finally:
         files.clear()
     return 0 if all(records.get(c.name, {}).get("status") == DONE for c in plan.cases) else 1

@@ -53,7 +53,8 @@ def volume_from_node(volume_node: slicer.vtkMRMLVolumeNode) -> Volume:
 def _modality(volume_node: slicer.vtkMRMLVolumeNode) -> str:
     """DICOM's modality of a volume, where Slicer keeps it: on the node, or on its item of the subject hierarchy; else ""."""
     own = volume_node.GetAttribute(_MODALITY)
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume_node.GetScene())
+    # Only looked for: GetSubjectHierarchyNode would add one to a scene that has none.
+    hierarchy = volume_node.GetScene().GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
     item = hierarchy.GetItemByDataNode(volume_node) if not own and hierarchy is not None else 0
     return own or (hierarchy.GetItemAttribute(item, _MODALITY) if item else "")
 

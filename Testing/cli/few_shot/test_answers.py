@@ -124,7 +124,7 @@ def test_people_read_volumes_expected_dice_and_the_slices_to_draw_next(folder):
     at = lines.index("draw next along z, most useful first:")
     assert all(line.startswith("  slice ") and ("doubtful" in line or "end" in line) for line in lines[at + 1 : at + 4])
     assert lines[-1] == "wrote out.seg.nrrd"
-    assert all(line.startswith("s3net: ") and "%" in line for line in done.stderr.splitlines())
+    assert all(line.startswith("s3net: ") and ("%" in line or "note: " in line) for line in done.stderr.splitlines())
 
 
 def test_the_same_command_twice_writes_the_same_bytes(folder, capsys):
@@ -211,7 +211,7 @@ def test_one_oblique_plane_is_told_by_its_segments_and_how_it_was_drawn(folder):
         folder=folder,
     )
     assert "drawn: 1 plane, askew to the slices\n" in done.stdout
-    assert "note: 'Segment 3' and 'Segment 7' are drawn on one plane askew to the slices" in done.stdout
+    assert "note: 'Segment 3' and 'Segment 7' are drawn on one plane askew to the slices" in done.stderr
 
 
 def test_a_picture_is_told_in_pixels_and_has_no_next_slice(folder):
@@ -230,7 +230,7 @@ def test_a_picture_is_told_in_pixels_and_has_no_next_slice(folder):
         "default",
     ]
     done = s3net("few-shot", *files, *QUICK, folder=folder)
-    assert "drawn: picture one.nii.gz\n" in done.stdout and " pixels   expected Dice 0." in done.stdout
+    assert "drawn: picture one.nii.gz\n" in done.stdout and " pixels (369 mm²)   expected Dice 0." in done.stdout
     assert "draw next" not in done.stdout and " ml" not in done.stdout
 
 

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from ..images.files import stem_of
 from ..tasks.apply import ApplyTask
 from ..tasks.few_shot import FewShotTask
+from ..tasks.fields import asked_fields
 from ..tasks.segment import SegmentTask
 from .columns import TASKS
 
@@ -78,6 +79,7 @@ class Case:
         facts = self.as_plain()
         for name in ("row", "device", "image"):
             del facts[name]
-        for name in ("support", "support_image", "labels", "model"):
-            facts["task"].pop(name, None)
+        for name, one in asked_fields(type(self.task)).items():
+            if one.form.is_path:
+                del facts["task"][name]
         return facts

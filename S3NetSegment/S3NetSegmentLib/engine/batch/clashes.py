@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
 from ..images.dicom.series import is_dicom
@@ -20,37 +20,31 @@ def clashes(cases: Iterable[Case], folder: str | os.PathLike) -> list[str]:
     """Results of two cases in one file, in the place of an input, or outside the folder."""
     problems, owner, folders = [], {}, {}
     inputs = _Inputs(path for case in cases for path in case.inputs().values())
+
+    def problem_of(case: Case, name: str) -> str | None:
+        key = same_file_key(name)
+        other = owner.setdefault(key, case.row)
+        if other != case.row or key in folders:
+            return f"{name!r} is also written by {folders.get(key, other)}; give them different outputs"
+        try:
+            target = str(place_in(folder, name))
+        except InputError as error:
+            return str(error)
+        if len(os.fsencode(target)) + _ROOM > _LONGEST_PATH:
+            return f"{target[:60]!r}... is too long a path for this system; choose a shorter output folder or name"
+        return (
+            f"{name!r} lies in the place of an input; choose another folder or name" if inputs.are_at(target) else None
+        )
+
     for case in cases:
-        for name in case.outputs().values():
-            key = same_file_key(name)
-            other = owner.setdefault(key, case.row)
-            if other != case.row or key in folders:
-                other = folders.get(key, other)
-                problems.append(f"{case.row}: output: {name!r} is also written by {other}; give them different outputs")
-                break
-            try:
-                target = str(place_in(folder, name))
-            except InputError as error:
-                problems.append(f"{case.row}: output: {error}")
-                break
-            if len(os.fsencode(target)) + _ROOM > _LONGEST_PATH:
-                problems.append(
-                    f"{case.row}: output: {target[:60]!r}... is too long a path for this system; choose a shorter output "
-                    "folder or name"
-                )
-                break
-            if inputs.are_at(target):
-                problems.append(
-                    f"{case.row}: output: {name!r} lies in the place of an input; choose another folder or name"
-                )
-                break
-        else:
-            parts = same_file_key(case.output).split("/")
-            for n in range(1, len(parts)):
-                above = "/".join(parts[:n])
+        found = next(filter(None, (problem_of(case, name) for name in case.outputs().values())), None)
+        if found is None:
+            for above in map(str, PurePosixPath(same_file_key(case.output)).parents):
                 folders.setdefault(above, case.row)
                 if above in owner:
-                    problems.append(f"{case.row}: output: {above!r} is a file of {owner[above]}; choose another folder")
+                    found = f"{above!r} is a file of {owner[above]}; choose another folder"
+        if found:
+            problems.append(f"{case.row}: output: {found}")
     return problems
 
 

@@ -16,7 +16,7 @@ from ... import __version__
 from ..errors import InputError, ResourceError
 from .case import Case
 from .folder_lock import announced
-from .one_case import new_record, saved
+from .one_case import lost_record
 from .workers import Event
 
 PACKAGES = Path(__file__).resolve().parents[3]  # the folder that holds S3NetSegmentLib
@@ -92,16 +92,13 @@ class Cluster:
         error = future.exception()
         if error is None:
             return future.result()
-        record = new_record(case)
+        told = f"the cluster could not do it: {type(error).__name__}: {error}"
         if type(error).__name__ == "KilledWorker":
-            record["error"] = (
+            told = (
                 "the workers that had this case were lost again and again; often their memory was not enough: use workers "
                 "with more memory"
             )
-        else:
-            record["error"] = f"the cluster could not do it: {type(error).__name__}: {error}"
-        record["finished"] = record["started"]
-        return saved(self._folder, record)
+        return lost_record(case, self._folder, told)
 
 
 def _on_worker():

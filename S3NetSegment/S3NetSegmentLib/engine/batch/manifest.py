@@ -15,7 +15,7 @@ from ..images.files import file_head, stem_of, suffix_of
 from ..images.label_names import read_label_names
 from .case import Case
 from .clashes import clashes
-from .columns import COLUMNS, METHODS, PATH_COLUMNS, TASKS
+from .columns import COLUMNS, METHODS, TASKS
 from .manifest_rows import ManifestError, file_rows, folder_rows, name_problem
 from .output_names import DICOM_SEG, checked_output
 
@@ -65,118 +65,57 @@ def _checked_defaults(path: Path, defaults: Mapping[str, str]) -> dict:
     if problems:
         raise ManifestError(path, [f"defaults: {p}" for p in problems])
     found = dict(defaults)
-    for name in PATH_COLUMNS:
-        if isinstance(found.get(name), str):
-            parts = [p.strip() for p in found[name].split(";")]
-            found[name] = ";".join(os.path.abspath(p) if p else "" for p in parts)
+    for name, text in defaults.items():
+        if COLUMNS[name].form.is_path and isinstance(text, str):
+            found[name] = ";".join(part.strip() and os.path.abspath(part.strip()) for part in text.split(";"))
     return found
 
 
 def _case(row: str, values: dict, base: Path, problems: list[str]) -> Case | None:
     """The case of one row; what is wrong is added to ``problems``."""
-    wrong, fields = [], {}
+    fields, wrong = _fields(values)
+    for check in (_placed, _task, _output, _dicom):
+        wrong = wrong or check(fields, base)
+    problems += [f"{row}: {text}" for text in wrong]
+    return None if wrong else Case(row, **fields)
+
+
+def _fields(values: dict) -> tuple[dict, list[str]]:
+    """What the cells of a row mean, each by itself; and what is wrong with them."""
+    fields, wrong = {"method": METHODS[0]}, []
     for name, value in values.items():
         try:
-            fields[name] = COLUMNS[name].read(value)
+            fields[name] = COLUMNS[name].form.read(value)
         except ValueError as error:
             wrong.append(f"{name}: {error}")
-    method = fields.pop("method", METHODS[0])
     for name in fields:
-        if method not in COLUMNS[name].methods:
+        if fields["method"] not in COLUMNS[name].methods:
             others = " and ".join(COLUMNS[name].methods)
-            wrong.append(f"{name}: it is for method {others}, but this row's method is {method}; leave it empty")
+            wrong.append(
+                f"{name}: it is for method {others}, but this row's method is {fields['method']}; leave it empty"
+            )
     if "image" not in values:
         wrong.append("image: it is missing; name the image file or DICOM folder")
-    if not wrong:
-        wrong += _paths(fields, base)
-    if not wrong:
-        known = [f.name for f in dataclasses.fields(TASKS[method]) if f.name in fields]
-        task = TASKS[method](**{name: fields.pop(name) for name in known})
-        wrong += _contradictions(task)
-    if not wrong and getattr(task, "labels", None):
-        facts = os.stat(task.labels)
-        wrong += _label_names_problems(task.labels, facts.st_mtime_ns, facts.st_size)
-    if not wrong:
-        try:
-            fields["output"] = checked_output(fields.get("output") or _default_output(fields["image"]))
-        except ValueError as error:
-            wrong.append(f"output: {error}")
-    if not wrong and suffix_of(fields["output"]) == DICOM_SEG:
-        wrong += _dicom_seg_problems(fields["image"])
-    if not wrong and "series" in fields:
-        wrong += _series_problems(fields["image"], fields["series"])
-    problems += [f"{row}: {text}" for text in wrong]
-    return None if wrong else Case(row, task=task, **fields)
+    return fields, wrong
 
 
-def _contradictions(task) -> list[str]:
-    """What is wrong with the task as a whole, in the words of the columns."""
-    try:
-        wrong = task.contradictions(lambda name: name)
-        if not wrong and hasattr(task, "engine_settings"):
-            task.engine_settings()
-    except InputError as error:
-        return [str(error)]
-    return wrong
-
-
-def _dicom_seg_problems(image: str) -> list[str]:
-    try:
-        check_dicom_seg()
-        if not _is_dicom(image):
-            return [
-                "output: a .dcm output (DICOM SEG) refers to DICOM slices, but the image is no DICOM; choose .seg.nrrd"
-            ]
-    except InputError as error:
-        return [f"output: {error}"]
-    return []
-
-
-def _series_problems(image: str, series: str) -> list[str]:
-    try:
-        known = _is_dicom(image)
-    except InputError as error:
-        return [f"image: {error}"]
-    return [] if known else [f"series: {series!r} is for DICOM, but the image is none; leave it empty"]
-
-
-@lru_cache(maxsize=64)  # mostly one file for all rows
-def _label_names_problems(path: str, *changed: int) -> list[str]:
-    try:
-        read_label_names(path)
-    except InputError as error:
-        return [f"labels: {error}"]
-    return []
-
-
-def _is_dicom(image: str) -> bool:
-    return os.path.isdir(image) or is_dicom(Path(image), file_head(Path(image)))
-
-
-def _default_output(image: str) -> str:
-    return f"{stem_of(image) if not os.path.isdir(image) else Path(image).name}.seg.nrrd"
-
-
-def _paths(fields: dict, base: Path) -> list[str]:
+def _placed(fields: dict, base: Path) -> list[str]:
     """Makes the paths of ``fields`` absolute; says which are not there."""
     wrong = []
 
-    def place(name: str, text: str) -> str:
-        full = os.path.abspath(base / text)
+    def place(name: str, text: str | None) -> str | None:
+        if text is None:
+            return None
         # A manifest that was written on Windows, or with the shell's ~, may be meant for this place as well.
-        others = (os.path.abspath(base / text.replace("\\", "/")), os.path.expanduser(text))
-        found = next((path for path in (full, *others) if _exists(path)), None)
+        places = [*(os.path.abspath(base / t) for t in (text, text.replace("\\", "/"))), os.path.expanduser(text)]
+        found = next(filter(_exists, places), None)
         if found is None:
-            wrong.append(f"{name}: there is no file or folder {text!r} (looked for {full!r}); check the path")
-        return found or full
+            wrong.append(f"{name}: there is no file or folder {text!r} (looked for {places[0]!r}); check the path")
+        return found
 
-    for name in ("image", "labels", "model"):
-        if name in fields:
-            fields[name] = place(name, fields[name])
-    if "support" in fields:
-        fields["support"] = tuple(place("support", text) for text in fields["support"])
-    if "support_image" in fields:
-        fields["support_image"] = tuple(t and place("support_image", t) for t in fields["support_image"])
+    for name, value in fields.items():
+        if COLUMNS[name].form.is_path:
+            fields[name] = tuple(place(name, t) for t in value) if isinstance(value, tuple) else place(name, value)
     encoder = fields.get("encoder", "auto")
     if os.path.dirname(encoder) or Path(encoder).suffix:
         fields["encoder"] = place("encoder", encoder)
@@ -188,3 +127,57 @@ def _exists(path: str) -> bool:
         return os.path.isabs(path) and os.path.exists(path)
     except (OSError, ValueError):
         return False
+
+
+def _task(fields: dict, base: Path) -> list[str]:
+    """Puts the task in the place of its fields; says what is wrong with it as a whole, in the words of the columns."""
+    task_class = TASKS[fields.pop("method")]
+    known = [f.name for f in dataclasses.fields(task_class) if f.name in fields]
+    task = fields["task"] = task_class(**{name: fields.pop(name) for name in known})
+    try:
+        wrong = task.contradictions(lambda name: name)
+        if not wrong and hasattr(task, "engine_settings"):
+            task.engine_settings()
+    except InputError as error:
+        return [str(error)]
+    if not wrong and getattr(task, "labels", None):
+        facts = os.stat(task.labels)
+        return _label_names_problems(task.labels, facts.st_mtime_ns, facts.st_size)
+    return wrong
+
+
+@lru_cache(maxsize=64)  # mostly one file for all rows
+def _label_names_problems(path: str, *changed: int) -> list[str]:
+    try:
+        read_label_names(path)
+    except InputError as error:
+        return [f"labels: {error}"]
+    return []
+
+
+def _output(fields: dict, base: Path) -> list[str]:
+    image = Path(fields["image"])
+    default = f"{image.name if image.is_dir() else stem_of(image)}.seg.nrrd"
+    try:
+        fields["output"] = checked_output(fields.get("output", default))
+    except ValueError as error:
+        return [f"output: {error}"]
+    return []
+
+
+def _dicom(fields: dict, base: Path) -> list[str]:
+    """What only DICOM images can be asked for."""
+    is_seg, series = suffix_of(fields["output"]) == DICOM_SEG, fields.get("series")
+    if not is_seg and series is None:
+        return []
+    image = Path(fields["image"])
+    try:
+        if is_seg:
+            check_dicom_seg()
+        if image.is_dir() or is_dicom(image, file_head(image)):
+            return []
+    except InputError as error:
+        return [f"{'output' if is_seg else 'image'}: {error}"]
+    if is_seg:
+        return ["output: a .dcm output (DICOM SEG) refers to DICOM slices, but the image is no DICOM; choose .seg.nrrd"]
+    return [f"series: {series!r} is for DICOM, but the image is none; leave it empty"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..images.files import file_head, suffix_of
-from .columns import COLUMNS
+from .columns import COLUMNS, column_name
 
 IMAGE_ENDINGS = (
     ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm",
@@ -61,7 +61,7 @@ def _csv_rows(path: Path, text: str) -> list[tuple[str, dict]]:
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
-                header = [cell.strip().lower().replace("-", "_").replace(" ", "_") for cell in cells]
+                header = [column_name(cell) for cell in cells]
                 _check_header(path, header)
             elif len(cells) > len(header):
                 problems.append(
@@ -107,11 +107,8 @@ def _json_rows(path: Path, text: str) -> list[tuple[str, dict]]:
     except ValueError as error:
         raise ManifestError(path, [f"it is not JSON: {error}"]) from None
     shared = {}
-    if isinstance(content, dict):
-        unknown = sorted(set(content) - {"defaults", "cases"})
-        if unknown or "cases" not in content:
-            raise ManifestError(path, ['it must be a list of objects, or {"defaults": {...}, "cases": [...]}'])
-        shared, content = content.get("defaults", {}), content["cases"]
+    if isinstance(content, dict) and set(content) <= {"defaults", "cases"}:
+        shared, content = content.get("defaults", {}), content.get("cases")
     if not isinstance(content, list) or not isinstance(shared, dict):
         raise ManifestError(path, ['it must be a list of objects, or {"defaults": {...}, "cases": [...]}'])
     rows, problems = [], []
@@ -120,7 +117,7 @@ def _json_rows(path: Path, text: str) -> list[tuple[str, dict]]:
         if not isinstance(entry, dict):
             problems.append(f"{row}: it is no object with names and values")
             continue
-        values = {name.strip().lower().replace("-", "_"): v for name, v in {**shared, **entry}.items()}
+        values = {column_name(name): v for name, v in {**shared, **entry}.items()}
         wrong = [p for name in values if (p := name_problem(name))]
         problems += [f"{row}: {p}" for p in wrong]
         rows.append((row, {n: v for n, v in values.items() if v is not None and v != ""}))

@@ -140,6 +140,12 @@ def saved(folder: str | os.PathLike, record: dict) -> dict:
     return record
 
 
+def lost_record(case: Case, folder: str | os.PathLike, error: str, attempt: int = 1) -> dict:
+    """The record, written, of a case whose worker is gone, so that somebody else has to say what became of it."""
+    record = new_record(case, attempt)
+    return saved(folder, {**record, "error": error, "finished": record["started"]})
+
+
 class _Unwanted(Exception):
     """The batch that asked for a case has ended."""
 

@@ -40,18 +40,18 @@ class ReportRow:
     status: str
     method: str
     image: str
-    confidence: float | None
-    voxels: int | None
-    volume_ml: float | None
-    area_mm2: float | None
-    segments: str
-    seconds: float | None
-    memory_mb: int | None
-    notes: str
-    error: str
-    output: str
-    overlay: str
-    thumbnail: str
+    confidence: float | None = None
+    voxels: int | None = None
+    volume_ml: float | None = None
+    area_mm2: float | None = None
+    segments: str = ""
+    seconds: float | None = None
+    memory_mb: int | None = None
+    notes: str = ""
+    error: str = ""
+    output: str = ""
+    overlay: str = ""
+    thumbnail: str = ""
 
 
 def report_rows(cases: Iterable[Case], records: Mapping[str, dict], edited: Iterable[str] = ()) -> list[ReportRow]:
@@ -101,17 +101,12 @@ def one_line(record: dict) -> str:
 
 def _row(case: Case, record: dict | None, unusual: str, edited: bool) -> ReportRow:
     if record is None:
-        unknown = dict.fromkeys(("confidence", "voxels", "volume_ml", "area_mm2", "seconds", "memory_mb"))
-        empty = dict.fromkeys(("why", "segments", "notes", "error", "overlay", "thumbnail"), "")
-        return ReportRow(
-            look=0.0, name=case.name, status=WAITING, method=case.method, image=case.image, output=case.output, **unknown, **empty
-        )  # fmt: skip
+        return ReportRow(0.0, "", case.name, WAITING, case.method, case.image, output=case.output)
     segments = record["segments"]
     look, why = _attention(record, segments, unusual)
     notes = [*record["notes"], *(["changed by somebody since; kept as it is"] if edited else [])]
-    size = main_size(segments) or dict.fromkeys(("voxels", "volume_ml", "area_mm2"))
     return ReportRow(
-        look, why, case.name, record["status"], case.method, case.image, record["confidence"], **size,
+        look, why, case.name, record["status"], case.method, case.image, record["confidence"], **main_size(segments) or {},
         segments="; ".join(f"{s['name']} {shown_size(s)}" for s in segments), seconds=record["seconds"].get("total"),
         memory_mb=record["memory_mb"], notes="; ".join(notes), error=record["error"], output=case.output,
         overlay=(record["outputs"].get("overlay") or {}).get("name", ""), thumbnail=record["thumbnail"],

@@ -12,6 +12,7 @@ from .case import Case
 from .folder_lock import locked
 from .records import read_record, remove_leftovers
 from .report import write_report
+from .report_page import template
 from .resume import DONE, Plan
 
 _BETWEEN_REPORTS = 10.0  # seconds, and at least this many times as long as writing one took:
@@ -36,8 +37,9 @@ def run_plan(
     :param keep_going: whether other cases go on after a failed one; otherwise no further one is begun.
     :param on_event: called with each :class:`~.workers.Event`.
     :param on_note: called with what the user should know about this run.
-    :raises InputError: another batch is writing into ``folder``, or nothing can be written there.
+    :raises InputError: another batch is writing into ``folder``, nothing can be written there, or jinja2 is not installed.
     """
+    template()  # what the report lacks is said before the first case, not after the last
     with locked(folder) as is_certain:
         if not is_certain and on_note is not None:
             on_note("the file system of the output folder knows no locks: make sure that no other batch writes there")

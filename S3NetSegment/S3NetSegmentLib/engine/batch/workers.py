@@ -1,6 +1,8 @@
 """Workers on this machine: processes, each with one case at a time. A worker that dies loses its case, not the batch.
 
-The standard library's process pools end as a whole when one process is killed (for memory, by the user); these do not.
+The pools of the standard library and of loky end as a whole when one process is killed (for memory, by the user), and so does
+pebble's if the process has no case yet. None of them gives each process a share of its own (cores, card, memory) or says how far
+a case has come; built on pebble this file was hardly shorter.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ from ..errors import ResourceError
 from ..progress import Step
 from .case import Case
 from .machine import THREADS, WorkerShare, limit_memory, shares
-from .one_case import CaseFiles, new_record, run_case, saved
+from .one_case import CaseFiles, lost_record, run_case
 
 ATTEMPTS = 2  # a case whose worker died is tried once more
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _PAUSE = 0.5  # seconds between two messages about the progress of one case
+_LOST = (
+    "the worker process {why}, {attempts} times. Often the memory was not enough: use fewer jobs (--jobs), fewer slices, or a "
+    "machine with more memory"
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,8 @@ class Processes:
                             waiting.appendleft(case)
                             yield Event("lost", case)
                         elif case is not None:
-                            yield Event("finished", case, _lost_record(case, self._folder, attempts[case.name], why))
+                            error = _LOST.format(why=why, attempts=attempts[case.name])
+                            yield Event("finished", case, lost_record(case, self._folder, error, attempts[case.name]))
                         if waiting:
                             workers.append(_Worker(self._folder, self._device, worker.share))
         finally:
@@ -123,16 +130,6 @@ class Processes:
     def stop_giving(self) -> None:
         """Begins no further case; those that are being done are finished."""
         self._stopping = True
-
-
-def _lost_record(case: Case, folder: str, attempts: int, why: str) -> dict:
-    record = new_record(case, attempts)
-    record["error"] = (
-        f"the worker process {why}, {attempts} times. Often the memory was not enough: use fewer jobs (--jobs), fewer "
-        "slices, or a machine with more memory"
-    )
-    record["finished"] = record["started"]
-    return saved(folder, record)
 
 
 def _with_news(workers: list[_Worker]) -> list[_Worker]:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .fields import asked
-from .forms import TEXT
+from .forms import PATH
 
 
 @dataclass(frozen=True)
 class ApplyTask:
     """Which model is applied to an image."""
 
-    model: str = asked("", "the model file", TEXT, option="")
+    model: str = asked("", "the model file", PATH, option="")
 
     def contradictions(self, called: Callable[[str], str]) -> list[str]:
         """What is missing; see :meth:`SegmentTask.contradictions`."""

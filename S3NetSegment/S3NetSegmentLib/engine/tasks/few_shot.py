@@ -14,6 +14,7 @@ from .forms import (
     AXIS,
     COMPUTING,
     NAMES,
+    PATH,
     SEED,
     SETTINGS,
     SLICES,
@@ -62,9 +63,11 @@ class FewShotTask:
     """
 
     # The command line makes the first three itself, since each belongs to the --support before it.
-    support: tuple[str, ...] = asked((), "the drawing; several files separated by ';'", Form(texts), option="")
+    support: tuple[str, ...] = asked(
+        (), "the drawing; several files separated by ';'", Form(texts, is_path=True), option=""
+    )
     support_image: tuple[str | None, ...] = asked(
-        (), "the image that the drawing belongs to, if it is another one", Form(optional_texts), option=""
+        (), "the image that the drawing belongs to, if it is another one", Form(optional_texts, is_path=True), option=""
     )
     drawn: tuple[tuple[int, ...] | str | None, ...] = asked(
         (), "the drawn slices: numbers and ranges, 12,30-33, or all (also the empty ones); without it those that hold labels; "
@@ -72,7 +75,7 @@ class FewShotTask:
     )  # fmt: skip
     labels: str | None = asked(
         None, "names of the values of drawings that are plain label maps: lines VALUE,NAME[,R,G,B] (CSV), a .ctbl of Slicer, a "
-        "label file of ITK-SNAP, or JSON", dataclasses.replace(TEXT, metavar="FILE"), group=DRAWING,
+        "label file of ITK-SNAP, or JSON", PATH, group=DRAWING,
     )  # fmt: skip
     segments: tuple[str, ...] = asked((), "only these segments of the drawing", NAMES, group=DRAWING)
     partial: bool = asked(

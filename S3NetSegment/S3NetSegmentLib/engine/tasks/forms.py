@@ -235,12 +235,14 @@ class Form:
     :param metavar: for the help of the command line.
     :param one: for a form that holds several: reads one of them; the option may then be repeated.
     :param choices: what may be written, where that is a short list.
+    :param is_path: whether it names files or folders; in a manifest they are relative to its own folder.
     """
 
     read: Callable
     metavar: str = ""
     one: Callable | None = None
     choices: tuple[str, ...] = ()
+    is_path: bool = False
 
     @property
     def is_switch(self) -> bool:
@@ -253,6 +255,7 @@ def choice(*choices: str) -> Form:
 
 
 TEXT = Form(words, "TEXT")
+PATH = Form(words, "FILE", is_path=True)
 SWITCH = Form(switch)
 POSITIONS = Form(positions, "R,A,S", one=position)
 VOXELS = Form(voxels, "i,j[,k]", one=voxel)

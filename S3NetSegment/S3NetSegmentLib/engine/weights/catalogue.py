@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from ..errors import InputError
 
 PUBLISHER = "https://dl.fbaipublicfiles.com/dinov2"
-LICENCE = "Apache License 2.0"
 
 
 @dataclass(frozen=True)

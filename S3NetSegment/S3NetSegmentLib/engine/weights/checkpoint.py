@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -53,16 +53,20 @@ def is_described(content, but: tuple[str, ...]) -> bool:
     numbers are expected, a comparison with a tensor is no yes or no."""
     if not isinstance(content, dict) or not isinstance(content.get("format"), str):
         return False
-    waiting = [value for name, value in content.items() if name not in but]
+    others = [value for name, value in content.items() if name not in but]
+    return not any(isinstance(part, torch.Tensor) for part in _parts_of(others))
+
+
+def _parts_of(content) -> Iterator:
+    """``content`` and everything that it holds; without end if collections hold each other."""
+    waiting = [content]
     while waiting:
         part = waiting.pop()
-        if isinstance(part, torch.Tensor):
-            return False
+        yield part
         if isinstance(part, Mapping):
-            waiting += part.values()
+            waiting += [*part.keys(), *part.values()]
         elif isinstance(part, list | tuple | set | frozenset):
             waiting += part
-    return True
 
 
 def _check_archive(path: str | os.PathLike) -> None:
@@ -79,20 +83,13 @@ def _check_archive(path: str | os.PathLike) -> None:
 def _check_content(content) -> None:
     """Refuses tensors that are no plain numbers in memory or claim more of it than the file gave them, and collections that
     hold each other again and again: walking through them would never end."""
-    waiting, left = [content], _MOST_PARTS
-    while waiting:
-        part = waiting.pop()
-        left -= 1
-        if left < 0:
+    for number, part in enumerate(_parts_of(content)):
+        if number == _MOST_PARTS:
             raise ValueError(f"it holds more than {_MOST_PARTS:,} parts")
         if isinstance(part, torch.Tensor):
             plain = part.layout == torch.strided and part.device.type == "cpu" and not part.is_quantized
             if not plain or part.is_complex() or part.numel() * part.element_size() > part.untyped_storage().nbytes():
                 raise ValueError(f"it holds a tensor of another kind than weights ({part.dtype}, {tuple(part.shape)})")
-        elif isinstance(part, Mapping):
-            waiting += [*part.keys(), *part.values()]
-        elif isinstance(part, list | tuple | set | frozenset):
-            waiting += part
 
 
 def read_weights(path: str | os.PathLike, *, mapped: bool = False) -> Mapping[str, torch.Tensor]:

@@ -1,10 +1,12 @@
-"""Downloading published weights, only when the user asks for it: resumable, cancelable, checked before it is used."""
+"""Downloading published weights, only when the user asks for it: resumable, cancelable, checked before it is used.
+
+With the standard library: requests trusts its own list of certificates only, so that it refuses what a hospital's proxy signs
+(unless told by a variable of its own), and pooch cannot go on from a part.
+"""
 
 from __future__ import annotations
 
 import errno
-import queue
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,7 +23,6 @@ from .store import StoredWeights, WeightsStore, file_digest, partial_path
 
 _CHUNK = 256 << 10
 _TIMEOUT = 30.0  # seconds without a byte after which the connection counts as lost
-_PATIENCE = 0.1  # seconds between two steps while the network is silent
 _AGENT = "S3NetSegment (weights)"
 
 
@@ -69,104 +70,55 @@ def _receive(entry: WeightsFile, url: str, partial: Path, allow_plain_http: bool
         return  # only the check was missing
     if entry.size and start > entry.size:
         start = 0
-    with closing(_Connection(url, start, allow_plain_http)) as connection:
-        yield Step(0.0, f"Connecting to {urlsplit(url).hostname}")
-        for answer in connection.answers():
-            if answer is None:
-                yield Step(0.0, f"Waiting for {urlsplit(url).hostname}")
-            else:
-                break
-        start, total = answer
+    yield Step(0.0, f"Connecting to {urlsplit(url).hostname}")
+    with closing(_answer(url, start, allow_plain_http)) as answer:
+        done, total = next(answer)
         total = total or entry.about_bytes
-        with open(partial, "r+b" if start else "wb") as file:
-            file.truncate(start)
-            file.seek(start)
-            done, shown = start, f"of {total / 1e6:,.0f} MB of {entry.name}"
-            for chunk in connection.answers():
-                if chunk is not None:
-                    file.write(chunk)
-                    done += len(chunk)
-                yield Step(min(1.0, done / max(total, 1)), f"Received {done / 1e6:,.1f} {shown}")
+        with open(partial, "r+b" if done else "wb") as file:
+            file.truncate(done)
+            file.seek(done)
+            for chunk in answer:
+                file.write(chunk)
+                done += len(chunk)
+                shown = f"Received {done / 1e6:,.1f} of {total / 1e6:,.0f} MB of {entry.name}"
+                yield Step(min(1.0, done / max(total, 1)), shown)
 
 
-class _Connection:
-    """A thread that reads from the network, since reading cannot be done in small steps: a silent server would halt the
-    window. It touches nothing but its socket and the queue."""
+def _answer(url: str, start: int, allow_plain_http: bool) -> Iterator:
+    """First (position of the first byte, size of the whole file or None), then the bytes in order, as they come."""
+    received = start
+    try:
+        response = _opened(url, start, allow_plain_http)
+        if response is None:  # the part on the disk is the whole file; its digest will tell
+            yield start, start
+            return
+        with response:
+            received = start if response.status == 206 else 0
+            total = _total_size(response, received)
+            yield received, total
+            while chunk := response.read1(_CHUNK):
+                received += len(chunk)
+                yield chunk
+        if total is not None and received < total:
+            raise EOFError("the server ended the connection early")
+    except (InputError, ResourceError):
+        raise
+    except Exception as error:
+        raise _network_error(error, url, received) from error
 
-    def __init__(self, url: str, start: int, allow_plain_http: bool):
-        self._url = url
-        self._start = start
-        self._allow_plain_http = allow_plain_http
-        self._queue: queue.Queue = queue.Queue(maxsize=16)
-        self._closed = threading.Event()
-        threading.Thread(target=self._read, daemon=True, name="weights download").start()
 
-    def close(self) -> None:
-        self._closed.set()
-
-    def answers(self) -> Iterator:
-        """First (position of the first byte, size of the whole file or None), then the bytes in order, and None whenever
-        nothing has come for a moment. Ends at the end of the file; raises what went wrong."""
-        while True:
-            try:
-                kind, content = self._queue.get(timeout=_PATIENCE)
-            except queue.Empty:
-                yield None
-                continue
-            if kind == "error":
-                raise content
-            if kind == "end":
-                return
-            yield content
-
-    def _put(self, kind: str, content=None) -> bool:
-        while not self._closed.is_set():
-            try:
-                self._queue.put((kind, content), timeout=_PATIENCE)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def _read(self) -> None:
-        received = self._start
-        try:
-            response = self._open()
-            if response is None:  # the part on the disk is the whole file; its digest will tell
-                self._put("data", (received, received))
-                self._put("end")
-                return
-            with response:
-                received = self._start if response.status == 206 else 0
-                total = _total_size(response, received)
-                if not self._put("data", (received, total)):
-                    return
-                while chunk := response.read1(_CHUNK):
-                    received += len(chunk)
-                    if not self._put("data", chunk):
-                        return
-            if total is not None and received < total:
-                raise EOFError("the server ended the connection early")
-            self._put("end")
-        except (InputError, ResourceError) as error:
-            self._put("error", error)
-        except Exception as error:
-            self._put("error", _network_error(error, self._url, received))
-
-    def _open(self):
-        headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity"}
-        if self._start:
-            headers["Range"] = f"bytes={self._start}-"
-        opener = urllib.request.build_opener(_CheckedRedirects(self._allow_plain_http))
-        try:
-            return opener.open(urllib.request.Request(self._url, headers=headers), timeout=_TIMEOUT)
-        except urllib.error.HTTPError as error:
-            if error.code != 416 or not self._start:
-                raise
-            if (error.headers.get("Content-Range") or "").removeprefix("bytes */") == str(self._start):
-                return None
-        self._start = 0  # the part on the disk is longer than the file: from the beginning
-        return self._open()
+def _opened(url: str, start: int, allow_plain_http: bool):
+    """The answer of the server from byte ``start`` on; None if the file ends there."""
+    headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    opener = urllib.request.build_opener(_CheckedRedirects(allow_plain_http))
+    try:
+        return opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not start:
+            raise
+        if (error.headers.get("Content-Range") or "").removeprefix("bytes */") == str(start):
+            return None
+    return _opened(url, 0, allow_plain_http)  # the part on the disk is longer than the file: from the beginning
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
