@@ -30,7 +30,7 @@ examples:
   s3net segment ct.nii.gz -o liver.seg.nrrd --pixel 82,36,44 --not-pixel 49,36,44           voxels i,j,k, counted from 0
   s3net segment ct.nii.gz -o liver.seg.nrrd --point 80,150,400 --not-point -20,150,400      the same in patient mm, R,A,S
   s3net segment ct.nii.gz -o slice.seg.nrrd --slice 40 --regions 6 --json
-  s3net segment ct.nii.gz -o liver.seg.nrrd --pixel 50,60,40 --explain why.png
+  s3net segment ct.nii.gz -o liver.seg.nrrd --pixel 82,36,44 --explain why.png
   s3net segment dicom_folder -o regions.nii.gz --slices 20:60 --device cuda"""
 
 

@@ -71,7 +71,7 @@ BAD_INPUT = {
     "--support broken.nrrd": "broken values",
     "--support twins.seg.nrrd": "two segments named 'twin'",
     "--support cut.seg.nrrd": "cut.seg.nrrd",
-    "--support layer.seg.nrrd": "'layer.seg.nrrd': segment 'Leber' is in layer 5",
+    "--support layer.seg.nrrd": "'layer.seg.nrrd' says Segment0_Layer:=5, and has 1 layers, 0 to 0",
     "--support frames.nrrd": "'frames.nrrd' is 4D",
     "--support colours.nrrd": "is in colour, not a label map",
     "--support large.nrrd": "254 are possible at once",
