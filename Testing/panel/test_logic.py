@@ -48,6 +48,27 @@ def test_the_logic_takes_points_from_markups_and_writes_to_a_given_segment(modul
     assert slicer.util.arrayFromSegmentBinaryLabelmap(mine, segment_id, volume_node).any()
 
 
+def test_a_script_asks_for_other_steps_and_answers_as_the_command_line_does(module, volume_node, monkeypatch):
+    logic, sizes = module.S3NetSegmentLogic(), []
+    for options in ({}, {"step": 1}, {"step": -1}, {"alternative": 2}):
+        node = logic.segment(volume_node, points=[(0, 0, 0)], **options)
+        segment_id = node.GetSegmentation().GetNthSegmentID(0)
+        sizes.append(int(slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume_node).sum()))
+    usual, larger, smaller, other = sizes
+    assert smaller < usual < larger and other != usual
+    monkeypatch.setattr("fake_engine.FakeChoice.alternatives", (2, 4))
+    for options, told in (({"alternative": 3}, "distinct answer"), ({"step": 1, "alternative": 2}, "leave one out")):
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        with pytest.raises(ValueError, match=told):
+            logic.segment(volume_node, points=[(0, 0, 0)], **options)
+        assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def test_the_numbers_of_regions_that_a_script_prepares_are_kept_as_they_are(module, volume_node):
+    module.S3NetSegmentLogic().segment(volume_node, settings={"region_counts": [2, 3]})
+    assert module.engine.calls[-1]["settings"].region_counts == (2, 3)
+
+
 def test_the_steps_write_only_at_the_end(module, volume_node):
     before = slicer.mrmlScene.GetNumberOfNodes()
     steps = module.S3NetSegmentLogic().segmentSteps(volume_node)

@@ -1,6 +1,6 @@
-"""Arguments that several commands share: points, voxels, slices, and how they are checked while parsing.
+"""Options that several commands share, how coordinates are told from options, and which files may be written.
 
-Standard library only. What needs the image (is the point inside it?) is checked later by the command.
+Standard library only. What a task is asked comes from its record, see :mod:`.options`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..engine.tasks.fields import asked_fields, option_name
+from ..engine.tasks.fields import asked_fields
 
 _DEST = "task_{}"  # so that no field clashes with an option of the command
 
@@ -44,8 +44,8 @@ def refuse_contradictions(task, parser: argparse.ArgumentParser) -> None:
 
 def called(task_class, name: str) -> str:
     """How the command line calls a field of the task."""
-    found = option_name(task_class, name)
-    return found if found.startswith("-") else "--" + name.replace("_", "-")
+    options = asked_fields(task_class)[name].options
+    return options[0] if options else "--" + name.replace("_", "-")
 
 
 def argument_type(read):

@@ -55,7 +55,7 @@ def segment_steps(volume_node, options: dict) -> Steps:
 
 def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
     from ..engine.methods.segment import find_regions
-    from ..engine.methods.segment_task import asked_voxels
+    from ..engine.methods.segment_task import asked_voxels, at_asked_step, clipped_notes
 
     volume = volume_from_node(volume_node)
     inside, outside = (
@@ -72,22 +72,20 @@ def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
         inside=inside,
         outside=outside,
         radius_mm=task.radius,
-        settings=task.engine_settings(),
+        settings=task.settings_with(task.regions),  # without a number the middle one of those prepared is shown
         preset=task.preset,
         device=where.device,
     )
     found = yield from find_regions(
         request.volume, extent=request.extent, axis=request.axis, settings=request.settings, device=where.device
     )
-    for note in found.notes:
-        logging.info("S3NetSegment: %s", note)
     answer = SegmentAnswer(request, found, task.regions, where.granularity)
     if task.regions_only:
         answer.choice = None
-    if task.step:
-        answer.granularity += task.step
-    if task.alternative:
-        answer.choose_alternative(task.alternative - 1)
+    elif task.step or task.alternative:
+        answer.choice = at_asked_step(answer.choice, task)
+    for note in [*found.notes, *clipped_notes(answer.choice, task)]:
+        logging.info("S3NetSegment: %s", note)
     warn_of_other_grid(where.segmentationNode, volume_node)
     result = SegmentResult(answer, where.segmentationNode, where.segmentId)
     if where.confidence:

@@ -98,11 +98,7 @@ def finetune(
     trainer = Trainer(
         task, TwoStreamBatches(data.train, batches.batch, unlabelled, settings.seed), settings, device=device, folder=folder,
         processes=processes, stop=stop, validate=check if data.held else None, keep_best=keep_best,
-        identity={
-            **{n: v for n, v in configuration.as_dict().items() if not hasattr(settings, n)},
-            "method": "finetune", "preset": configuration.preset, "cohort": data.identity,
-            "init": None if init_layout is None else {"layout": init_layout.as_dict(), "cases": sorted(init_cases)},
-        },
+        identity=_identity(configuration, data, None if init_layout is None else (init_layout, init_cases)),
     )  # fmt: skip
     if resume:
         trainer.resume()
@@ -112,6 +108,19 @@ def finetune(
     if processes is None or processes.writes:
         _doubt(result, folder, trainer)
     return dataclasses.replace(result, notes=tuple(trainer.notes))
+
+
+def _identity(configuration: Configuration, data: PreparedCohort, init) -> dict:
+    """What makes a run this one: a state of any other is not gone on from.
+
+    :param init: layout and cases of the model that it starts from; None: none.
+    """
+    trainer = configuration["trainer"]
+    return {
+        **{n: v for n, v in configuration.as_dict().items() if not hasattr(trainer, n)},
+        "method": "finetune", "preset": configuration.preset, "cohort": data.identity,
+        "init": None if init is None else {"layout": init[0].as_dict(), "cases": sorted(init[1])},
+    }  # fmt: skip
 
 
 def _doubt(result: TrainingResult, folder: RunFolder, trainer: Trainer) -> None:

@@ -110,7 +110,7 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
         segmentation = object_segmentation(regions, choice, tags)
     if device not in ("auto", "cpu") and regions.device == "cpu" and not regions.uses_network:
         notes.append(f"this image was segmented without the network, on the CPU; device {device} was not needed")
-    notes += _clipped(choice, task)
+    notes += clipped_notes(choice, task)
     longest = float(np.linalg.norm(np.multiply(volume.spacing, volume.size)))
     if task.radius is not None and 2 * task.radius > longest:
         notes.append(
@@ -121,7 +121,7 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
     return SegmentOutcome(task, regions, choice, inside, outside, segmentation, notes)
 
 
-def _clipped(choice: ObjectChoice | None, task: SegmentTask) -> list[str]:
+def clipped_notes(choice: ObjectChoice | None, task: SegmentTask) -> list[str]:
     """What the user should know of a step beyond an end of the ladder, which takes the last candidate there."""
     if choice is None or not task.step or not choice.alternatives:
         return []
@@ -195,6 +195,11 @@ def _chosen(
         return None
     else:
         choice = regions.main_object()
+    return at_asked_step(choice, task)
+
+
+def at_asked_step(choice: ObjectChoice | None, task: SegmentTask) -> ObjectChoice | None:
+    """``choice`` at the step or the alternative that ``task`` asks for. InputError if there is none."""
     if choice is None:
         if task.step or task.alternative:
             raise InputError(

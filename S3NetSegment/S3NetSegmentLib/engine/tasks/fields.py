@@ -58,12 +58,6 @@ def asked_fields(task_class) -> dict[str, Asked]:
     return found
 
 
-def option_name(task_class, name: str) -> str:
-    """How the command line calls the field ``name``."""
-    options = asked_fields(task_class)[name].options
-    return options[0] if options else name
-
-
 def columns_of(task_class) -> dict[str, Asked]:
     """Column of a manifest -> the field that it fills."""
     return {one.column: one for one in asked_fields(task_class).values() if one.column}

@@ -75,11 +75,15 @@ class SegmentTask:
         return 0 if self.has_points else self.regions or DEFAULT_REGIONS
 
     def engine_settings(self) -> SegmentSettings:
-        """The settings. InputError for what is wrong there."""
+        """The settings, with :attr:`region_count` regions prepared. InputError for what is wrong there."""
+        return self.settings_with(self.region_count)
+
+    def settings_with(self, regions: int | None) -> SegmentSettings:
+        """The settings; ``regions`` (None or 0: no certain number) are prepared, too. InputError for what is wrong there."""
         settings = preset(self.preset).with_texts(list(self.settings))
         changes = {} if self.seed is None else {"seed": self.seed}
-        if self.region_count and self.region_count not in settings.region_counts:
-            changes["region_counts"] = (*settings.region_counts, self.region_count)
+        if regions and regions not in settings.region_counts:
+            changes["region_counts"] = (*settings.region_counts, regions)
         return dataclasses.replace(settings, **changes)
 
     def contradictions(self, called: Callable[[str], str]) -> list[str]:
