@@ -11,11 +11,15 @@ The panel is the real one over the test stand-in for Slicer's Qt (colours and fo
 image, segment and slice view come from Slicer's core. Needs slicer-core, PyQt5 and offscreen OpenGL.
 """
 
+import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # the event loop keeps a core busy, beside which threads of torch wait for one another
 TESTING = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTING), str(TESTING.parent / "S3NetSegment")]
 
@@ -79,13 +83,18 @@ def few_shot(output: Path = PICTURES / "panel_few_shot.png") -> int:
 
 
 def models(output: Path = PICTURES / "panel_models.png") -> int:
-    """Models: a run on a small cohort of the spinal cord has ended, and its model is applied."""
+    """Models: a run on a small cohort of the spinal cord has ended, and its model is applied to a case that is for testing."""
     import make_training_sample
 
-    image, labels = read_sample("mr_spinal_cord")
+    from S3NetSegmentLib.engine.images.reading import read_image
+    from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
+
     place = Path(tempfile.gettempdir()) / "spine"
     shutil.rmtree(place, ignore_errors=True)
     make_training_sample.write_cohort(place / "cohort")
+    case = f"block{make_training_sample.TEST[-1]}"
+    image = read_image(place / "cohort" / "images" / f"{case}.nii.gz")
+    labels = read_segmentation(place / "cohort" / "labels" / f"{case}.seg.nrrd").layers[0]
 
     def use(panel, _view):
         panel.open_models()
