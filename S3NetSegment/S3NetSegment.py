@@ -181,7 +181,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param confidence: also make a volume of each voxel's confidence, shown over the image.
         :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
         """
-        from S3NetSegmentLib.panel.segment_script import segment_steps
+        from S3NetSegmentLib.panel.segment.script import segment_steps
 
         return segment_steps(volumeNode, {"points": points, "notPoints": notPoints, **options})
 
@@ -224,7 +224,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param confidence: also make a volume of each voxel's confidence, shown over the image.
         :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
         """
-        from S3NetSegmentLib.panel.few_shot_script import few_shot_steps
+        from S3NetSegmentLib.panel.few_shot.script import few_shot_steps
 
         return few_shot_steps(
             volumeNode, segmentationNode, segmentIds, slices, axis, partial, otherVolumeNode, otherSegmentationNode,
@@ -251,7 +251,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
 
         Nothing is written to the scene before the end; a dropped generator leaves no trace.
         """
-        from S3NetSegmentLib.panel.models_script import model_steps
+        from S3NetSegmentLib.panel.models.script import model_steps
 
         return model_steps(volumeNode, modelPath, segmentationNode, confidence, device)
 

@@ -16,11 +16,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
 
 # What takes longest, by file. Where several processes share the tests these begin first, so that all end together.
 LONGEST = (
-    "app/test_reliability.py", "cli/test_batch_command.py", "cli/test_train_commands.py", "panel/test_models_training.py",
-    "cli/test_train_stopping.py", "engine/test_training_processes.py", "cli/test_demo_command.py",
-    "engine/test_ideal_end_to_end.py", "cli/test_segment_command.py", "engine/test_batch_workers.py",
-    "engine/test_batch_cluster.py", "engine/test_volume_objects.py", "engine/test_segment.py", "engine/test_s3net_fit.py",
-    "cli/few_shot/test_answers.py", "panel/test_few_shot_real_engine.py", "panel/test_logic.py",
+    "app/test_reliability.py", "cli/test_batch_command.py", "cli/test_train_commands.py", "panel/models/test_training.py",
+    "cli/test_train_stopping.py", "engine/training/test_training_processes.py", "cli/test_demo_command.py",
+    "engine/training/test_ideal_end_to_end.py", "cli/test_segment_command.py", "engine/batch/test_workers.py",
+    "engine/batch/test_cluster.py", "engine/segment/test_volume_objects.py", "engine/segment/test_segment.py", "engine/segment/test_s3net_fit.py",
+    "cli/few_shot/test_answers.py", "panel/few_shot/test_real_engine.py", "panel/test_logic.py",
 )  # fmt: skip
 
 

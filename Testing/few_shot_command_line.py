@@ -11,7 +11,7 @@ import pytest
 from S3NetSegmentLib.cli import main
 from S3NetSegmentLib.cli.arguments import join_coordinates
 from S3NetSegmentLib.engine import InputError, Segment, Volume
-from S3NetSegmentLib.engine.few_shot.support_files import read_support
+from S3NetSegmentLib.engine.few_shot.drawings.support_files import read_support
 from S3NetSegmentLib.engine.images.writing import write_image
 
 TERMINOLOGY = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from S3NetSegmentLib.engine.few_shot.encoders import FewShotEncoder
+from S3NetSegmentLib.engine.few_shot.voters.encoders import FewShotEncoder
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture, Dinov2Encoder
 
 

@@ -6,8 +6,8 @@ import mrml
 import numpy as np
 import slicer
 
-from S3NetSegmentLib.scene.segments import segment_edit, segment_mask
-from S3NetSegmentLib.scene.support_set import SupportSlice
+from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
+from S3NetSegmentLib.scene.segmentation.reading import segment_edit, segment_mask
 
 SHAPE = (10, 12, 14)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from S3NetSegmentLib.engine import Volume
-from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice
+from S3NetSegmentLib.engine.few_shot.method import DrawnSlice
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,10 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning
-from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining
-from S3NetSegmentLib.engine.methods.training_presets import finetuning_configuration, pretraining_configuration
-from S3NetSegmentLib.engine.progress import drain
+from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
+from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
+from S3NetSegmentLib.engine.training.presets import finetuning_configuration, pretraining_configuration
 from S3NetSegmentLib.engine.training.processes import Processes, joined_processes
 from S3NetSegmentLib.engine.training.slice_bank import SliceBank, SliceBatches, TwoStreamBatches
 from S3NetSegmentLib.engine.training.trainer import Trainer

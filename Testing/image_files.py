@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from S3NetSegmentLib.engine.errors import ImageWarning
+from S3NetSegmentLib.engine.common.errors import ImageWarning
 from S3NetSegmentLib.engine.images.reading import read_image
 
 NIFTI_TYPES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "c8": 32, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024}

@@ -24,12 +24,12 @@ from scipy import ndimage  # noqa: E402
 from S3NetSegmentLib.cli.demo_few_shot import slices_to_draw  # noqa: E402
 from S3NetSegmentLib.cli.few_shot_pictures import draw_with_truth  # noqa: E402
 from S3NetSegmentLib.engine import Segment, Segmentation, drain  # noqa: E402
+from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot  # noqa: E402
 from S3NetSegmentLib.engine.images.colors import label_colors  # noqa: E402
 from S3NetSegmentLib.engine.images.overlay import draw_overlay, montage  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.writing import write_png  # noqa: E402
-from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice, FewShot  # noqa: E402
-from S3NetSegmentLib.engine.methods.segment import find_regions  # noqa: E402
+from S3NetSegmentLib.engine.segment.find_regions import find_regions  # noqa: E402
 
 PICTURES = REPOSITORY / "Resources" / "Pictures"
 # sample, label value of the object clicked at (None: no click), axis of the picture

@@ -112,7 +112,7 @@ class PanelDriver:
 
     def draw(self, name, mask, axis="z", index=0, erase=False):
         """A stroke in the segment editor: ``mask`` [rows, columns] on a slice of the volume, one undo state."""
-        from S3NetSegmentLib.scene.segment_edit import segment_edit
+        from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
         from S3NetSegmentLib.scene.volumes import volume_from_node
 
         volume = volume_from_node(self.parameters.volume)

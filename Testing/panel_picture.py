@@ -86,8 +86,8 @@ def models(output: Path = PICTURES / "panel_models.png") -> int:
     """Models: a run on a small cohort of the spinal cord has ended, and its model is applied to a case that is for testing."""
     import make_training_sample
 
+    from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
     from S3NetSegmentLib.engine.images.reading import read_image
-    from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 
     place = Path(tempfile.gettempdir()) / "spine"
     shutil.rmtree(place, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from S3NetSegmentLib.scene.segments import segment_mask
+from S3NetSegmentLib.scene.segmentation.reading import segment_mask
 
 SHAPE = (14, 16, 18)
 

@@ -12,7 +12,7 @@ from torch import nn
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "S3NetSegment"))
 
-from S3NetSegmentLib.engine.randomness import torch_generator, torch_random_numbers
+from S3NetSegmentLib.engine.common.randomness import torch_generator, torch_random_numbers
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 from S3NetSegmentLib.engine.training.trainer import Trainer
 from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings
@@ -89,7 +89,7 @@ def toy_trainer(
 
 def _run_in_processes(out: str) -> None:
     """For ``torchrun``: trains without dropout and keeps the weights of rank 0."""
-    from S3NetSegmentLib.engine.progress import drain
+    from S3NetSegmentLib.engine.common.progress import drain
     from S3NetSegmentLib.engine.training.processes import joined_processes
 
     torch.set_num_threads(1)
@@ -102,7 +102,7 @@ def _run_in_processes(out: str) -> None:
 
 def _run_into_nothing(out: str) -> None:
     """For ``torchrun``: the loss of one process alone becomes NaN; each keeps what it was told."""
-    from S3NetSegmentLib.engine.progress import drain
+    from S3NetSegmentLib.engine.common.progress import drain
     from S3NetSegmentLib.engine.training.processes import joined_processes
     from S3NetSegmentLib.engine.training.trainer import TrainingError
 

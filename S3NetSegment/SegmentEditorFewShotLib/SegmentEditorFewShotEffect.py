@@ -1,7 +1,7 @@
 """The Segment Editor effect "Few-shot", as Slicer wants it: named after its file, in a folder of its own.
 
 Slicer makes a module of this folder's name from this file, so nothing can be imported relative to it. The work is done in
-``S3NetSegmentLib.panel.few_shot_effect``, which is imported when the effect is first chosen.
+``S3NetSegmentLib.panel.few_shot.effect``, which is imported when the effect is first chosen.
 """
 
 import os
@@ -52,7 +52,7 @@ class SegmentEditorFewShotEffect(AbstractScriptedSegmentEditorEffect):
 
     def activate(self):
         if self.frame is None:
-            from S3NetSegmentLib.panel.few_shot_effect import FewShotEffectFrame
+            from S3NetSegmentLib.panel.few_shot.effect import FewShotEffectFrame
 
             self.frame = FewShotEffectFrame(self.scriptedEffect)
             self._place.addWidget(self.frame.widget)

@@ -127,7 +127,7 @@ def test_an_image_that_is_no_dicom_is_read_without_pydicom(tmp_path):
     )
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from S3NetSegmentLib.engine.images.reading import read_image; "
-        "from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation; read_image(sys.argv[2]); "
+        "from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation; read_image(sys.argv[2]); "
         "read_segmentation(sys.argv[2]); sys.exit('pydicom was imported' if 'pydicom' in sys.modules else 0)"
     )
     command = [sys.executable, "-c", code, str(MODULE), str(tmp_path / "a.nrrd")]
@@ -165,7 +165,7 @@ def test_the_command_line_needs_only_the_standard_library_until_a_command_runs()
         "weights",
     }
     allowed = set(sys.stdlib_module_names) | {"S3NetSegmentLib"}
-    plain = ("S3NetSegmentLib.engine.tasks.", "S3NetSegmentLib.engine.errors.")  # see the test of them below
+    plain = ("S3NetSegmentLib.engine.tasks.", "S3NetSegmentLib.engine.common.errors.")  # see the test of them below
 
     def is_wrong(found):
         heavy = found.room == "engine" and not found.name.startswith(plain)
@@ -190,7 +190,7 @@ def test_the_slicer_module_imports_neither_the_engine_nor_torch_when_it_is_loade
 
 def test_torch_is_not_imported_with_the_engine_or_the_segment_method():
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import S3NetSegmentLib.engine, S3NetSegmentLib.engine.methods.segment; "
+        "import sys; sys.path.insert(0, sys.argv[1]); import S3NetSegmentLib.engine, S3NetSegmentLib.engine.segment.find_regions; "
         "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(MODULE)], capture_output=True, text=True, check=False)
@@ -201,8 +201,12 @@ def test_the_check_itself_sees_relative_late_and_type_checking_imports(tmp_path,
     file = tmp_path / "S3NetSegmentLib" / "engine" / "sample.py"
     file.parent.mkdir(parents=True)
     file.write_text(
-        "from ..scene import volumes\nimport torch.nn\nif TYPE_CHECKING:\n    import vtk\ndef f():\n    from . import errors\n"
+        "from ..scene import volumes\nimport torch.nn\nif TYPE_CHECKING:\n    import vtk\ndef f():\n    from .common import errors\n"
     )
     monkeypatch.setitem(globals(), "PACKAGE", tmp_path / "S3NetSegmentLib")
     found = {entry.name: entry.at_import for entry in imports_of(file)}
-    assert found == {"S3NetSegmentLib.scene.volumes": True, "torch.nn": True, "S3NetSegmentLib.engine.errors": False}
+    assert found == {
+        "S3NetSegmentLib.scene.volumes": True,
+        "torch.nn": True,
+        "S3NetSegmentLib.engine.common.errors": False,
+    }

@@ -14,7 +14,7 @@ UI_FILES = sorted((MODULE / "Resources" / "UI").glob("*.ui"))
 SOURCES = [
     MODULE / "S3NetSegment.py",
     *sorted((MODULE / "SegmentEditorFewShotLib").glob("*.py")),
-    *sorted((MODULE / "S3NetSegmentLib" / "panel").glob("*.py")),
+    *sorted((MODULE / "S3NetSegmentLib" / "panel").rglob("*.py")),
 ]
 spec = importlib.util.spec_from_file_location("pythonqt_lint", REPOSITORY / "Testing" / "app" / "pythonqt_lint.py")
 lint = importlib.util.module_from_spec(spec)

@@ -23,7 +23,7 @@ _NETWORK = {
     "httpx",
     "aiohttp",
 }
-_ALONE = {"urllib.request": ["engine/weights/download.py"], "distributed": ["engine/batch/cluster.py"]}
+_ALONE = {"urllib.request": ["engine/nets/weights/download.py"], "distributed": ["engine/batch/cluster.py"]}
 
 
 def offences(text: str, place: str = "") -> list[str]:
@@ -95,7 +95,7 @@ def test_the_rules_let_pass_what_is_safe():
 
 
 def test_the_catalogue_names_https_addresses_of_one_host_only():
-    from S3NetSegmentLib.engine.weights import CATALOGUE
+    from S3NetSegmentLib.engine.nets.weights import CATALOGUE
 
     assert {entry.url.split("/")[2] for entry in CATALOGUE.values()} == {"dl.fbaipublicfiles.com"}
     assert all(entry.url.startswith("https://") and len(entry.sha256) == 64 for entry in CATALOGUE.values())

@@ -33,10 +33,10 @@ import torch  # noqa: E402
 from paths import SAMPLE_DATA  # noqa: E402
 
 from S3NetSegmentLib.engine import Volume, drain  # noqa: E402
-from S3NetSegmentLib.engine.device import describe_device  # noqa: E402
+from S3NetSegmentLib.engine.apply import ModelSegmenter  # noqa: E402
+from S3NetSegmentLib.engine.common.device import describe_device  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.resample import resized  # noqa: E402
-from S3NetSegmentLib.engine.methods.apply_model import ModelSegmenter  # noqa: E402
 from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, TwoStreamUNet, seeded  # noqa: E402
 from S3NetSegmentLib.engine.training.label_classes import LabelClass  # noqa: E402

@@ -12,9 +12,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from S3NetSegmentLib.engine.regions.clustering import kmeans, nearest_centre
-from S3NetSegmentLib.engine.regions.graph import graph_regions
-from S3NetSegmentLib.engine.regions.maps2d import standardised
+from S3NetSegmentLib.engine.segment.regions.clustering import kmeans, nearest_centre
+from S3NetSegmentLib.engine.segment.regions.graph import graph_regions
+from S3NetSegmentLib.engine.segment.regions.maps2d import standardised
 
 try:
     from skimage.segmentation import felzenszwalb as skimage_felzenszwalb

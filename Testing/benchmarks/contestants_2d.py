@@ -10,16 +10,16 @@ import baselines
 import numpy as np
 from data_sets import Case
 
+from S3NetSegmentLib.engine.common.progress import drain
 from S3NetSegmentLib.engine.images import Extent
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.resample import labels_to_grid, mask_to_grid
-from S3NetSegmentLib.engine.methods.segment import find_regions
-from S3NetSegmentLib.engine.methods.working_grid import WorkingGrid
-from S3NetSegmentLib.engine.objects import SliceObjects
-from S3NetSegmentLib.engine.objects.slice_features import COLUMN
-from S3NetSegmentLib.engine.progress import drain
-from S3NetSegmentLib.engine.regions import slice_maps
-from S3NetSegmentLib.engine.settings import SegmentSettings
+from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.segment.objects import SliceObjects
+from S3NetSegmentLib.engine.segment.objects.slice_features import COLUMN
+from S3NetSegmentLib.engine.segment.regions import slice_maps
+from S3NetSegmentLib.engine.segment.settings import SegmentSettings
+from S3NetSegmentLib.engine.segment.working_grid import WorkingGrid
 
 Point = tuple[int, int]  # row, column in the slice
 MERGED_LABELS = 8

@@ -13,10 +13,10 @@ from importlib import import_module
 import numpy as np
 from few_shot_cases import FewShotCase
 
+from S3NetSegmentLib.engine.common.progress import drain
 from S3NetSegmentLib.engine.few_shot.frame import slices_first
+from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
-from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice, FewShot
-from S3NetSegmentLib.engine.progress import drain
 
 OURS, NEAREST, GROW, FILL = "Few-shot", "nearest slice", "Grow from seeds", "Fill between slices"
 

@@ -40,12 +40,12 @@ import torch  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
+from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, SupportVolume  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
-from S3NetSegmentLib.engine.few_shot.transfer import Fitted, fit  # noqa: E402
+from S3NetSegmentLib.engine.few_shot.voters.transfer import Fitted, fit  # noqa: E402
 from S3NetSegmentLib.engine.images import Volume  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
-from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice, FewShot, SupportVolume  # noqa: E402
-from S3NetSegmentLib.engine.progress import drain  # noqa: E402
 
 FAILED = 0.5
 WAYS = ("copy", "affine", "fitted", "Few-shot")

@@ -53,7 +53,7 @@ def main() -> None:
 def measure(name: str) -> None:
     import torch
 
-    from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice, FewShot
+    from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 
     volume, labels = volume_and_labels(SEGMENTS[name])
     warm_up()
@@ -122,9 +122,9 @@ def warm_up() -> None:
     """Imports and first use, on a volume of a few voxels."""
     import numpy as np
 
+    from S3NetSegmentLib.engine.common.progress import drain
+    from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
     from S3NetSegmentLib.engine.images import Volume
-    from S3NetSegmentLib.engine.methods.few_shot import DrawnSlice, FewShot
-    from S3NetSegmentLib.engine.progress import drain
 
     array = np.zeros((4, 16, 16), np.float32)
     array[:, 4:10, 4:10] = 1

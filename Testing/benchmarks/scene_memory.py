@@ -85,11 +85,16 @@ class _Meter:
 def _bridge(meter: _Meter, app, shape: tuple[int, int, int], folder: Path) -> None:
     import slicer
 
+    from S3NetSegmentLib.scene.answers.confidence import show_overlay
     from S3NetSegmentLib.scene.batch_files import SceneFiles
-    from S3NetSegmentLib.scene.confidence import show_overlay
-    from S3NetSegmentLib.scene.drawn_slices import read_drawn, segment_content
-    from S3NetSegmentLib.scene.segments import create_segmentation, segment_edit, segment_mask, write_segmentation
-    from S3NetSegmentLib.scene.support_set import SupportSlice
+    from S3NetSegmentLib.scene.drawings.drawn_slices import read_drawn, segment_content
+    from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
+    from S3NetSegmentLib.scene.segmentation.reading import (
+        create_segmentation,
+        segment_edit,
+        segment_mask,
+        write_segmentation,
+    )
     from S3NetSegmentLib.scene.volumes import volume_from_node
 
     app.new_scene()

@@ -35,7 +35,7 @@ from paths import SAMPLE_DATA  # noqa: E402
 from S3NetSegmentLib.engine import Volume, drain  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.resample import resized  # noqa: E402
-from S3NetSegmentLib.engine.methods.segment import find_regions  # noqa: E402
+from S3NetSegmentLib.engine.segment.find_regions import find_regions  # noqa: E402
 
 REPEATS = 5
 VOLUMES = {"256x256x100": (100, 256, 256), "512x512x300": (300, 512, 512)}

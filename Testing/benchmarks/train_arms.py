@@ -49,22 +49,14 @@ import torch  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 from train_cases import SETS, DataSet, drawn_cohorts, volume_dice  # noqa: E402
 
-from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning  # noqa: E402
-from S3NetSegmentLib.engine.methods.ideal_finetuning_settings import FinetuningSettings, finetuning_preset  # noqa: E402
-from S3NetSegmentLib.engine.methods.ideal_pretraining import IdealPretraining  # noqa: E402
-from S3NetSegmentLib.engine.methods.ideal_pretraining_settings import PretrainingSettings  # noqa: E402
-from S3NetSegmentLib.engine.methods.training_presets import (  # noqa: E402
-    finetuning_configuration,
-    pretraining_configuration,
-)
+from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import UNetFeatures  # noqa: E402
-from S3NetSegmentLib.engine.progress import drain  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_bank import (  # noqa: E402
-    SliceBank,
-    SliceBatches,
-    TwoStreamBatches,
-    build_bank,
-)
+from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
+from S3NetSegmentLib.engine.training.ideal.finetuning_settings import FinetuningSettings, finetuning_preset  # noqa: E402
+from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining  # noqa: E402
+from S3NetSegmentLib.engine.training.ideal.pretraining_settings import PretrainingSettings  # noqa: E402
+from S3NetSegmentLib.engine.training.presets import finetuning_configuration, pretraining_configuration  # noqa: E402
+from S3NetSegmentLib.engine.training.slice_bank import SliceBank, SliceBatches, TwoStreamBatches, build_bank  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer import Trainer  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings  # noqa: E402
 

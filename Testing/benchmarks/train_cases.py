@@ -14,7 +14,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 
-from S3NetSegmentLib.engine.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort import Case, Cohort, read_cohort  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout  # noqa: E402
 

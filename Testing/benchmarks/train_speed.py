@@ -31,11 +31,11 @@ if __name__ == "__main__":
 import torch  # noqa: E402
 from phantoms import CLASSES, write_phantom_cohort  # noqa: E402
 
-from S3NetSegmentLib.engine.methods import ideal_finetuning  # noqa: E402
-from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning  # noqa: E402
-from S3NetSegmentLib.engine.methods.ideal_finetuning_settings import finetuning_preset  # noqa: E402
-from S3NetSegmentLib.engine.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort import read_cohort  # noqa: E402
+from S3NetSegmentLib.engine.training.ideal import finetuning as ideal_finetuning  # noqa: E402
+from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
+from S3NetSegmentLib.engine.training.ideal.finetuning_settings import finetuning_preset  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_bank import SliceBank, TwoStreamBatches, build_bank  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer import Trainer  # noqa: E402

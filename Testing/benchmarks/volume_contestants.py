@@ -9,14 +9,14 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from S3NetSegmentLib.engine.common.progress import drain
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.resample import mask_to_grid, shrunk_features
-from S3NetSegmentLib.engine.objects import objects_of_volume
-from S3NetSegmentLib.engine.progress import drain
-from S3NetSegmentLib.engine.regions.clustering import kmeans, nearest_centre
-from S3NetSegmentLib.engine.regions.maps3d import volume_maps, volume_working_shape
-from S3NetSegmentLib.engine.settings import SegmentSettings
+from S3NetSegmentLib.engine.segment.objects import objects_of_volume
+from S3NetSegmentLib.engine.segment.regions.clustering import kmeans, nearest_centre
+from S3NetSegmentLib.engine.segment.regions.maps3d import volume_maps, volume_working_shape
+from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 COUNTS = (2, 3, 4, 5, 6, 8)
 

@@ -9,8 +9,8 @@ from command_line import s3net
 from paths import SAMPLE_DATA
 
 from S3NetSegmentLib.cli.demo_samples import dice, innermost_voxel, kmeans_object
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
-from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 
 SAMPLES = json.loads((SAMPLE_DATA / "samples.json").read_text())
 

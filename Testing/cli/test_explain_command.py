@@ -12,9 +12,9 @@ from S3NetSegmentLib.cli.arguments import join_coordinates
 from S3NetSegmentLib.engine import InputError, drain
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.writing import write_image
-from S3NetSegmentLib.engine.methods.explanation import explain
-from S3NetSegmentLib.engine.methods.segment import find_regions
-from S3NetSegmentLib.engine.settings import SegmentSettings
+from S3NetSegmentLib.engine.segment.explanation import explain
+from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 QUICK = ["--set", "work_size=96", "--quiet", "--json"]
 

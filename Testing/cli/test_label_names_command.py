@@ -12,8 +12,8 @@ from model_files import write_model
 from S3NetSegmentLib.engine import Volume, drain
 from S3NetSegmentLib.engine.batch.fingerprint import input_facts
 from S3NetSegmentLib.engine.batch.manifest import ManifestError, read_manifest
-from S3NetSegmentLib.engine.errors import InputError
-from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
+from S3NetSegmentLib.engine.common.errors import InputError
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 

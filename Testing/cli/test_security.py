@@ -17,7 +17,7 @@ from command_line import SCRIPT, environment, s3net_here
 from model_files import write_model
 from paths import MODULE
 
-from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_segmentation
 
 TRAINING = ("--preset", "tiny", "--steps", "2", "--set", "slice_side=32", "--set", "batch=2")

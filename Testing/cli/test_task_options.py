@@ -8,7 +8,7 @@ import pytest
 from S3NetSegmentLib.cli.arguments import Parser, join_coordinates
 from S3NetSegmentLib.cli.options import add_task_options, refuse_contradictions, task_from
 from S3NetSegmentLib.engine.batch.columns import COLUMNS, TASKS
-from S3NetSegmentLib.engine.errors import InputError
+from S3NetSegmentLib.engine.common.errors import InputError
 from S3NetSegmentLib.engine.tasks.fields import asked, asked_fields, columns_of, from_script
 from S3NetSegmentLib.engine.tasks.forms import LENGTH, SWITCH
 from S3NetSegmentLib.engine.tasks.segment import SegmentTask

@@ -12,8 +12,8 @@ import torch
 from cohort_files import drawn, phantom, write_cohort
 from command_line import PATIENCE, SCRIPT, environment, s3net_here, start
 
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
-from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 from S3NetSegmentLib.engine.training.model_file import load_encoder_file
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
@@ -234,7 +234,7 @@ def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, way):
 
 
 def test_a_loss_that_is_no_number_names_the_cause_and_what_to_do_which_works(cohort, tmp_path, monkeypatch):
-    from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning
+    from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 
     forward, broken = IdealFinetuning.forward, [True]
 
@@ -258,7 +258,7 @@ def test_a_loss_that_is_no_number_names_the_cause_and_what_to_do_which_works(coh
 
 
 def test_too_little_memory_is_said_while_the_run_goes_on_in_smaller_parts(cohort, tmp_path, monkeypatch):
-    from S3NetSegmentLib.engine.methods.ideal_finetuning import IdealFinetuning
+    from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 
     forward = IdealFinetuning.forward
 

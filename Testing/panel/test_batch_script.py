@@ -15,8 +15,8 @@ from image_files import itk_image, random_matrix, write_dicom_series
 from paths import MODULE
 from slicer_files import as_in_slicer
 
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
-from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.scene import batch_files
 
 SCRIPT = MODULE / "Resources/Scripts/batch.py"

@@ -21,7 +21,7 @@ def module(scene, monkeypatch):
     """S3NetSegment.py as a script imports it; the engine is a small one."""
     import importlib
 
-    import S3NetSegmentLib.engine.methods.segment as real
+    import S3NetSegmentLib.engine.segment.find_regions as real
 
     engine = FakeEngine()
     monkeypatch.setattr(real, "find_regions", engine)
@@ -37,7 +37,7 @@ def test_the_logic_segments_without_a_widget(module, volume_node):
 
 
 def test_the_logic_takes_points_from_markups_and_writes_to_a_given_segment(module, volume_node):
-    from S3NetSegmentLib.scene.segments import create_segmentation
+    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
 
     points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
     points.AddControlPointWorld(0, 0, 0)
@@ -195,7 +195,7 @@ def test_the_shipped_samples_are_registered_as_local_files(module, monkeypatch):
 @pytest.fixture
 def drawing(volume_node):
     """A segmentation whose segment "Ball" is drawn on slices 4 and 8, from another hand than the image's own ball."""
-    from S3NetSegmentLib.scene.segments import create_segmentation
+    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
 
     node = create_segmentation(volume_node, "drawn")
     segment_id = node.GetSegmentation().AddEmptySegment("ball", "Ball")
@@ -207,7 +207,7 @@ def drawing(volume_node):
 
 @pytest.fixture
 def few_shot_engine(module, monkeypatch):
-    import S3NetSegmentLib.engine.methods.few_shot as real
+    import S3NetSegmentLib.engine.few_shot.method as real
 
     engine = FakePropagation()
     monkeypatch.setattr(real, "FewShot", engine)
@@ -230,14 +230,14 @@ def test_few_shot_finds_the_drawn_slices_and_fills_the_others(module, few_shot_e
     after = content(drawing, volume_node)
     np.testing.assert_array_equal(after[[4, 8]], before[[4, 8]])
     np.testing.assert_array_equal(after[[3, 5, 11]], before[[4, 4, 8]])
-    from S3NetSegmentLib.scene.segments import segment_tag
+    from S3NetSegmentLib.scene.segmentation.reading import segment_tag
 
     assert segment_tag(node, "ball", "S3NetSegment.Method") == "Few-shot"
     assert segment_tag(node, "ball", "S3NetSegment.Support") == f"{drawing.GetName()} z=4,8"
 
 
 def test_few_shot_by_a_script_keeps_segments_that_overlap_whole(module, few_shot_engine, volume_node, drawing):
-    from S3NetSegmentLib.scene.segments import segment_edit
+    from S3NetSegmentLib.scene.segmentation.reading import segment_edit
     from S3NetSegmentLib.scene.volumes import volume_from_node
 
     ball = content(drawing, volume_node)
@@ -265,7 +265,7 @@ def test_few_shot_takes_named_slices_empty_ones_partial_ones_and_a_range(module,
 
 
 def test_few_shot_takes_the_slices_that_views_show(module, few_shot_engine, volume_node, drawing, views):
-    from S3NetSegmentLib.engine.few_shot.support import DrawnPlane
+    from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnPlane
 
     views.axial.JumpSliceByOffsetting(0, 0, 2 * 8 - 12)
     module.S3NetSegmentLogic().fewShot(volume_node, drawing, slices=[views.axial, 4], axis="z")
@@ -345,7 +345,7 @@ def add_result(node, volume_node, index, name="Found", method="Segment"):
     """A segment on one slice that carries the tags of a result; returns its id."""
     import mrml
 
-    from S3NetSegmentLib.scene.segments import segment_edit
+    from S3NetSegmentLib.scene.segmentation.reading import segment_edit
     from S3NetSegmentLib.scene.volumes import volume_from_node
 
     mask = np.zeros((12, 36, 40), bool)
@@ -368,7 +368,7 @@ def test_results_are_not_drawn_where_a_script_names_nothing(
 
 
 def test_results_alone_are_refused_unless_a_script_names_them(module, few_shot_engine, volume_node):
-    from S3NetSegmentLib.scene.segments import create_segmentation
+    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
 
     node = create_segmentation(volume_node, "results")
     found = add_result(node, volume_node, 6)
@@ -393,7 +393,7 @@ def test_few_shot_warns_of_a_complete_slice_that_lacks_what_is_drawn_around_it(
 
 
 def test_few_shot_needs_a_drawing(module, few_shot_engine, volume_node):
-    from S3NetSegmentLib.scene.segments import create_segmentation
+    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
 
     with pytest.raises(InputError, match="no segmentation is given"):
         module.S3NetSegmentLogic().fewShot(volume_node, None)

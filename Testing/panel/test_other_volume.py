@@ -137,8 +137,8 @@ def test_the_pair_of_a_saved_scene_is_kept(panel, other, tmp_path):
 def test_a_script_is_warned_when_its_segmentation_has_another_grid(open_panel, volume_node, other, twin, caplog, monkeypatch):  # fmt: skip
     import importlib
 
-    import S3NetSegmentLib.engine.methods.segment as real
-    from S3NetSegmentLib.scene.segments import create_segmentation
+    import S3NetSegmentLib.engine.segment.find_regions as real
+    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
 
     monkeypatch.setattr(real, "find_regions", FakeEngine())
     logic = importlib.import_module("S3NetSegment").S3NetSegmentLogic()

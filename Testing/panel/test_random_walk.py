@@ -8,9 +8,9 @@ from fake_engine import FakeEngine
 from fake_propagation import FakePropagation
 from few_shot_drawings import square
 
-from S3NetSegmentLib.scene.provenance import made_by
-from S3NetSegmentLib.scene.segment_edit import segment_edit
-from S3NetSegmentLib.scene.segments import segment_mask
+from S3NetSegmentLib.scene.answers.provenance import made_by
+from S3NetSegmentLib.scene.segmentation.reading import segment_mask
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 STEPS = 100
@@ -242,7 +242,7 @@ ANYTHING = (
 
 @pytest.fixture
 def walk(open_panel, views, monkeypatch):
-    monkeypatch.setattr("S3NetSegmentLib.panel.drawing_watch._CALM", 1)
+    monkeypatch.setattr("S3NetSegmentLib.panel.few_shot.drawing_watch._CALM", 1)
     other = slicer.util.addVolumeFromArray(np.random.default_rng(2).normal(0, 9, (12, 30, 32)), name="CT")
     other.SetSpacing(1, 1, 3)
     moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")

@@ -43,8 +43,8 @@ from dicom_files import enhanced_elements, functional_groups, image_elements, pl
 
 from S3NetSegmentLib.engine import Segment, Segmentation, Volume  # noqa: E402
 from S3NetSegmentLib.engine.images.dicom.seg_writing import write_dicom_seg  # noqa: E402
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
-from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation  # noqa: E402
 
 # What a checking program says of a source that lacks attributes, whatever is made of it.
 INHERITED = ("needed to build DICOMDIR", "present in one instance but not the other")

@@ -62,10 +62,10 @@ def prepare(folder: Path) -> None:
 
     import S3NetSegmentLib.cli.main
     import S3NetSegmentLib.engine.batch.one_case
-    import S3NetSegmentLib.engine.methods.finetune
-    import S3NetSegmentLib.engine.methods.pretrain  # noqa: F401
+    import S3NetSegmentLib.engine.training.finetune
+    import S3NetSegmentLib.engine.training.pretrain  # noqa: F401
     from S3NetSegmentLib.engine.nets import dinov2
-    from S3NetSegmentLib.engine.weights import CATALOGUE, WeightsFile
+    from S3NetSegmentLib.engine.nets.weights import CATALOGUE, WeightsFile
 
     torch.set_num_threads(1)
     write_pictures(folder, 5)

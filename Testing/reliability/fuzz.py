@@ -33,8 +33,8 @@ from S3NetSegmentLib.engine import InputError, ResourceError
 from S3NetSegmentLib.engine.batch.manifest import read_manifest
 from S3NetSegmentLib.engine.batch.output_names import checked_output, place_in
 from S3NetSegmentLib.engine.batch.records import read_record
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
-from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 
 SECONDS = 20  # for one input
 MEMORY = 3 << 30  # bytes of data of the whole process

@@ -15,7 +15,7 @@ from geometry_images import GRIDS
 from geometry_scene import MISSING, Scene
 from geometry_tasks import TRIED, GeometryTask, random_task
 
-from S3NetSegmentLib.engine.images.seg_nrrd import on_grid_of, read_segmentation
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
 
 _BENT = 23  # every so many cases the image is also put under a transform that is not linear
 

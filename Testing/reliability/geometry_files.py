@@ -14,8 +14,8 @@ from geometry_tasks import NAME, GeometryTask
 from image_files import itk_image, write_raw_nifti
 
 from S3NetSegmentLib.engine import Segment, Segmentation, Volume
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
-from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 
 NETWORK = ("sources=all", "steps=4", "restarts=1")

@@ -199,7 +199,7 @@ class Scene:
         drawing = task.drawing()
         if task.method == "planes":  # painted in the view: where its plane cuts the object
             from S3NetSegmentLib.engine import Volume
-            from S3NetSegmentLib.scene.drawn_planes import SupportPlane
+            from S3NetSegmentLib.scene.drawings.drawn_planes import SupportPlane
 
             view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
             grid = Volume(drawing, task.drawn_on.ijk_to_ras)
@@ -218,7 +218,7 @@ class Scene:
     def _exported(self, node, volume) -> np.ndarray:
         from mrml import exported
 
-        from S3NetSegmentLib.scene.segments import segment_mask
+        from S3NetSegmentLib.scene.segmentation.reading import segment_mask
         from S3NetSegmentLib.scene.volumes import volume_from_node
 
         segmentation, geometry = node.GetSegmentation(), volume_from_node(volume)

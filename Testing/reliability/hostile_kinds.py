@@ -57,8 +57,8 @@ def _image(make: Callable, name: str) -> Callable:
 
 
 def _segmentation(work: Path, rng, ball):
-    from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
-    from S3NetSegmentLib.engine.methods.few_shot_task import read_drawings
+    from S3NetSegmentLib.engine.few_shot.run import read_drawings
+    from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
     from S3NetSegmentLib.engine.tasks.few_shot import FewShotTask
 
     path = work / "a.seg.nrrd"
@@ -93,7 +93,7 @@ def _model(work: Path, rng, content: dict):
 def _weights(work: Path, rng):
     import torch
 
-    from S3NetSegmentLib.engine.weights.checkpoint import recognise_file
+    from S3NetSegmentLib.engine.nets.weights.checkpoint import recognise_file
 
     path = work / "w.pth"
     tensors = {"pos_embed": torch.zeros(1).expand(1, 1370, int(rng.choice([384, 10**9])))}

@@ -35,8 +35,8 @@ from command_line import s3net_here  # noqa: E402
 from night_cohort import Cohort, Planned, sample_cohort, shared_cohort  # noqa: E402
 from night_kills import disturbed_on_cluster, disturbed_runs, s3net  # noqa: E402
 
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
-from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation  # noqa: E402
 
 METHODS = ("segment", "few-shot", "apply")
 

@@ -11,8 +11,8 @@ from S3NetSegmentLib.engine import InputError, drain
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 from S3NetSegmentLib.scene.cohort_case import NeedsConfirmationError, make_cohort_case, save_case
-from S3NetSegmentLib.scene.segment_edit import segment_edit
-from S3NetSegmentLib.scene.segments import create_segmentation
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
+from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (5, 12, 10)

@@ -10,7 +10,7 @@ import pytest
 import slicer
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.engine.errors import MissingPackageError
+from S3NetSegmentLib.engine.common.errors import MissingPackageError
 from S3NetSegmentLib.scene import packages
 
 

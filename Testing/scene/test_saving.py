@@ -10,11 +10,17 @@ import slicer
 from S3NetSegmentLib import __version__
 from S3NetSegmentLib.engine import SegmentSettings
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
-from S3NetSegmentLib.scene.accepted_answer import AcceptedAnswer, changed_slices
-from S3NetSegmentLib.scene.few_shot_preview import FewShotPreview
-from S3NetSegmentLib.scene.provenance import few_shot_tags, provenance_tags
-from S3NetSegmentLib.scene.segments import create_segmentation, find_segment, segment_edit, segment_mask, segment_tag
-from S3NetSegmentLib.scene.support_set import SupportSlice
+from S3NetSegmentLib.scene.answers.accepted_answer import AcceptedAnswer, changed_slices
+from S3NetSegmentLib.scene.answers.few_shot_preview import FewShotPreview
+from S3NetSegmentLib.scene.answers.provenance import few_shot_tags, provenance_tags
+from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
+from S3NetSegmentLib.scene.segmentation.reading import (
+    create_segmentation,
+    find_segment,
+    segment_edit,
+    segment_mask,
+    segment_tag,
+)
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (10, 12, 14)

@@ -10,8 +10,8 @@ import slicer
 import vtk
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.scene.confidence import show_confidence
-from S3NetSegmentLib.scene.segments import create_segmentation
+from S3NetSegmentLib.scene.answers.confidence import show_confidence
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
 from S3NetSegmentLib.scene.session import watch
 from S3NetSegmentLib.scene.volumes import volume_from_node
 

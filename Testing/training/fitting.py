@@ -7,8 +7,8 @@ import torch
 from queries import Query
 from torch.nn import functional
 
-from S3NetSegmentLib.engine.objects.ranker import Ranker
-from S3NetSegmentLib.engine.objects.slice_features import NAMES
+from S3NetSegmentLib.engine.segment.objects.ranker import Ranker
+from S3NetSegmentLib.engine.segment.objects.slice_features import NAMES
 
 HIDDEN = 32
 LEARNING_RATE, WEIGHT_DECAY, DROPOUT, INPUT_NOISE = 4e-3, 3e-3, 0.1, 0.05

@@ -11,13 +11,13 @@ import numpy as np
 from scenes import scene
 from simulated_clicks import innermost_point, random_point
 
+from S3NetSegmentLib.engine.common.progress import drain
 from S3NetSegmentLib.engine.images.intensity import lab_from_rgb
-from S3NetSegmentLib.engine.objects.ranker import Ranker
-from S3NetSegmentLib.engine.objects.slice_features import NAMES
-from S3NetSegmentLib.engine.objects.slice_objects import SliceObjects
-from S3NetSegmentLib.engine.progress import drain
-from S3NetSegmentLib.engine.regions.maps2d import slice_maps
-from S3NetSegmentLib.engine.settings import SegmentSettings
+from S3NetSegmentLib.engine.segment.objects.ranker import Ranker
+from S3NetSegmentLib.engine.segment.objects.slice_features import NAMES
+from S3NetSegmentLib.engine.segment.objects.slice_objects import SliceObjects
+from S3NetSegmentLib.engine.segment.regions.maps2d import slice_maps
+from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 OBJECTS_PER_SCENE = 3
 # Scores nothing: candidates are only measured here.

@@ -10,12 +10,12 @@ from queries import Query
 from volume_clicks import innermost_voxel, random_voxel
 from volume_scenes import VolumeScene, volume_scene
 
-from S3NetSegmentLib.engine.objects import objects_of_volume
-from S3NetSegmentLib.engine.objects.ranker import Ranker
-from S3NetSegmentLib.engine.objects.volume_features import NAMES
-from S3NetSegmentLib.engine.progress import drain
-from S3NetSegmentLib.engine.regions.maps3d import volume_maps
-from S3NetSegmentLib.engine.settings import SegmentSettings
+from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.segment.objects import objects_of_volume
+from S3NetSegmentLib.engine.segment.objects.ranker import Ranker
+from S3NetSegmentLib.engine.segment.objects.volume_features import NAMES
+from S3NetSegmentLib.engine.segment.regions.maps3d import volume_maps
+from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 OBJECTS_PER_SCENE = 5
 # Scores nothing: candidates are only measured here.

@@ -30,8 +30,8 @@ from fitting import fit_ranker  # noqa: E402
 from queries import Query  # noqa: E402
 from volume_queries import volume_queries  # noqa: E402
 
-from S3NetSegmentLib.engine.objects.volume_features import COLUMN, NAMES  # noqa: E402
-from S3NetSegmentLib.engine.objects.volume_objects import WEIGHTS  # noqa: E402
+from S3NetSegmentLib.engine.segment.objects.volume_features import COLUMN, NAMES  # noqa: E402
+from S3NetSegmentLib.engine.segment.objects.volume_objects import WEIGHTS  # noqa: E402
 
 
 def main() -> None:

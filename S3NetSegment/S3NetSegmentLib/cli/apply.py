@@ -44,11 +44,11 @@ def register(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reads, segments, writes, reports. Returns the exit code; errors pass through."""
     from ..engine import Volume, drain
+    from ..engine.apply import ModelSegmenter, as_segmentation, model_tags
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.overlay import draw_overlay
     from ..engine.images.reading import read_image
     from ..engine.images.writing import write_image, write_png
-    from ..engine.methods.apply_model import ModelSegmenter, as_segmentation, model_tags
     from ..engine.training.model_file import load_model
     from .writing import LONG_SIDE, check_outputs, write_result
 
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _report(arguments, model, volume, segmentation, answer, notes: list[str], seconds: float) -> None:
     from ..engine.images.segment_size import size_table
-    from ..engine.methods.results import described
+    from ..engine.results import described
 
     segments = described(segmentation)
     facts = {

@@ -200,7 +200,7 @@ class _Display:
 
     def show(self, event) -> None:
         """Shows an Event."""
-        from ..engine.progress import Step
+        from ..engine.common.progress import Step
 
         name = event.case.name
         if event.kind in ("started", "step"):

@@ -40,8 +40,8 @@ def register(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs all samples, writes the report, says where it is."""
     from ..engine import InputError, drain
+    from ..engine.common.progress import within
     from ..engine.images.files import check_output_path
-    from ..engine.progress import within
 
     started = time.perf_counter()
     folder = Path(arguments.output)

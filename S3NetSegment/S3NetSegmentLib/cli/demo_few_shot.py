@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from ..engine import Segment, Segmentation, Step, Steps, Volume
+from ..engine.common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, provenance, support_text
+from ..engine.few_shot.drawings.support import DrawnSlice
 from ..engine.few_shot.settings import FewShotSettings
-from ..engine.few_shot.support import DrawnSlice
 from ..engine.images import AXES
 from ..engine.images.colors import label_colors
 from ..engine.images.overlay import draw_overlay, montage
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_png, write_segmentation
-from ..engine.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, provenance, support_text
 from .demo_samples import PANEL, dice
 from .few_shot_pictures import draw_with_truth
 
@@ -76,7 +76,7 @@ def run_few_shot(samples: Path, folder: Path) -> Steps[list[FewShotResult]]:
 
 
 def _run_sample(sample: dict, samples: Path, folder: Path) -> Steps[FewShotResult]:
-    from ..engine.methods.few_shot import FewShot
+    from ..engine.few_shot.method import FewShot
 
     volume = read_image(samples / sample["image"])
     truth = read_image(samples / sample["labels"]).array.astype(np.uint8)

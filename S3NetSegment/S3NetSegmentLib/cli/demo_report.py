@@ -6,7 +6,7 @@ import html
 from pathlib import Path
 
 from .. import __version__
-from ..engine.device import describe_device
+from ..engine.common.device import describe_device
 from ..engine.images.files import replacing
 
 EXPLANATION = (

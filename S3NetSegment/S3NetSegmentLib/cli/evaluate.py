@@ -48,7 +48,7 @@ def register(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates, writes the report, prints a summary. Returns the exit code; errors pass through."""
     from ..engine import drain
-    from ..engine.methods.evaluate_model import evaluate
+    from ..engine.evaluate import evaluate
     from ..engine.training.cohort import read_cohort
     from ..engine.training.model_file import load_model
     from ..engine.training.run_folder import RunFolder
@@ -86,7 +86,7 @@ def _facts(arguments: argparse.Namespace, model, evaluation, cohort) -> dict:
 
 def _write(folder, facts: dict, evaluation) -> list[str]:
     """Writes the four kinds of files; returns their paths."""
-    from ..engine.harmless_text import spreadsheet_cell
+    from ..engine.common.harmless_text import spreadsheet_cell
     from ..engine.images.files import replacing
 
     files = []
@@ -135,7 +135,7 @@ def _difference(summary: dict) -> tuple[str, str]:
 
 
 def _markdown(facts: dict, pictures: dict[str, str]) -> str:
-    from ..engine.harmless_text import markdown_cell
+    from ..engine.common.harmless_text import markdown_cell
 
     off, unit = _difference(facts["summary"])
     kind, digits = ("ml", 2) if unit == "ml" else ("voxels", 0)

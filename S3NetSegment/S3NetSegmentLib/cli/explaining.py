@@ -19,10 +19,10 @@ def write_explanation(arguments: argparse.Namespace, outcome) -> list[str]:
     :param outcome: a SegmentOutcome.
     :raises InputError: there is no object to explain.
     """
-    from ..engine.errors import InputError
+    from ..engine.common.errors import InputError
     from ..engine.images.files import replacing
     from ..engine.images.writing import write_png
-    from ..engine.methods.explanation import contact_sheet, explain
+    from ..engine.segment.explanation import contact_sheet, explain
 
     if outcome.choice is None:
         raise InputError(

@@ -115,9 +115,9 @@ def _drawings(given: list[tuple], parser: argparse.ArgumentParser) -> list[dict]
 def run(arguments: argparse.Namespace) -> int:
     """Reads, propagates, writes and reports. Returns the exit code; errors pass through."""
     from ..engine import drain
+    from ..engine.few_shot.run import carry_drawings, read_drawings
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.reading import read_image
-    from ..engine.methods.few_shot_task import carry_drawings, read_drawings
     from .few_shot_results import print_summary, summary_of, write_answer
     from .writing import check_outputs
 

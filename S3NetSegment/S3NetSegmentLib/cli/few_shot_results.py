@@ -7,12 +7,12 @@ import os
 
 from .. import __version__
 from ..engine import Volume
-from ..engine.few_shot.encoder_share import encoder_share, encoder_text
+from ..engine.few_shot.run import FewShotOutcome
+from ..engine.few_shot.vote.encoder_share import encoder_share, encoder_text
 from ..engine.images.files import suffix_of
 from ..engine.images.segment_size import size_table
 from ..engine.images.writing import write_image, write_png
-from ..engine.methods.few_shot_task import FewShotOutcome
-from ..engine.methods.results import described
+from ..engine.results import described
 from .arguments import outputs_of
 from .terminal import print_written
 from .writing import DICOM_SEG, LONG_SIDE, write_result

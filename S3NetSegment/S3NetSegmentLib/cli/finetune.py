@@ -43,11 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _steps(arguments: argparse.Namespace, folder, device, processes, stop):
-    from ..engine.methods.finetune import finetune
-    from ..engine.methods.training_presets import finetuning_configuration
-    from ..engine.progress import within
+    from ..engine.common.progress import within
     from ..engine.training.cohort import read_cohort
+    from ..engine.training.finetune import finetune
     from ..engine.training.model_file import load_model
+    from ..engine.training.presets import finetuning_configuration
 
     if processes.writes:
         refuse_used_folder(arguments, folder)

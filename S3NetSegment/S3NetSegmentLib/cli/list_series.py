@@ -32,7 +32,7 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads all headers and prints the list. Returns the exit code; errors pass through."""
-    from ..engine.errors import InputError
+    from ..engine.common.errors import InputError
     from ..engine.images.dicom.series import find_series, nothing_found
     from ..engine.images.reading import checked_path
 

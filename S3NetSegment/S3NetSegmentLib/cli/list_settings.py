@@ -53,13 +53,13 @@ def _records(preset_name: str) -> dict[str, list]:
     """The settings records of each command with the values of a preset; the command's own default where it has none of
     that name."""
     from ..engine.few_shot.settings import FewShotSettings
-    from ..engine.methods.training_presets import (
+    from ..engine.segment.settings import preset
+    from ..engine.training.presets import (
         FINETUNING_PRESETS,
         PRETRAINING_PRESETS,
         finetuning_configuration,
         pretraining_configuration,
     )
-    from ..engine.settings import preset
 
     def named(presets) -> str:
         return preset_name if preset_name in presets else presets[0]

@@ -55,10 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _steps(arguments: argparse.Namespace, folder, device, processes, stop):
-    from ..engine.methods.pretrain import pretrain
-    from ..engine.methods.training_presets import pretraining_configuration
-    from ..engine.progress import within
+    from ..engine.common.progress import within
     from ..engine.training.cohort import read_cohort
+    from ..engine.training.presets import pretraining_configuration
+    from ..engine.training.pretrain import pretrain
 
     if processes.writes:
         refuse_used_folder(arguments, folder)
@@ -74,7 +74,7 @@ def _steps(arguments: argparse.Namespace, folder, device, processes, stop):
     settings = configured(arguments, configuration, folder)
     encoder = None
     if arguments.encoder:
-        from ..engine.weights import WeightsStore
+        from ..engine.nets.weights import WeightsStore
 
         encoder = WeightsStore().load(arguments.encoder, precision="float32", device=device)
     cohort = yield from within(read_cohort(arguments.cohort, skip_bad=arguments.skip_bad), 0, 0.01)

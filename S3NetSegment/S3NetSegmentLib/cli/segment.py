@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         volume = read_image(arguments.image, arguments.frame, arguments.series)
         check_outputs(arguments, volume)
         marks["reading"] = clock()
-        from ..engine.methods.segment_task import segment_image  # late: bad input is refused without loading everything
+        from ..engine.segment.run import segment_image  # late: bad input is refused without loading everything
 
         outcome = drain(segment_image(volume, task, arguments.device), progress)
         marks["searching"] = clock()
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _summary(arguments, outcome, notes, marks) -> dict:
-    from ..engine.methods.results import described, ladder
+    from ..engine.results import described, ladder
 
     regions, choice = outcome.regions, outcome.choice
     volume = regions.volume

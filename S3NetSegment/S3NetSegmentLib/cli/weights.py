@@ -46,7 +46,7 @@ def _add(actions, name: str, run, text: str) -> argparse.ArgumentParser:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from ..engine.weights import CATALOGUE, DEFAULT_WEIGHTS, WeightsStore
+    from ..engine.nets.weights import CATALOGUE, DEFAULT_WEIGHTS, WeightsStore
 
     store = WeightsStore()
     here = {stored.name: stored for stored in store.stored()}
@@ -72,13 +72,13 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    from ..engine.weights.download import download_weights
+    from ..engine.nets.weights.download import download_weights
 
     return _put(arguments, download_weights(arguments.name, url=arguments.url))
 
 
 def _add_file(arguments: argparse.Namespace) -> int:
-    from ..engine.weights import WeightsStore
+    from ..engine.nets.weights import WeightsStore
 
     return _put(arguments, WeightsStore().add(arguments.file))
 
@@ -99,7 +99,7 @@ def _put(arguments: argparse.Namespace, steps) -> int:
 
 
 def _clear(arguments: argparse.Namespace) -> int:
-    from ..engine.weights import WeightsStore
+    from ..engine.nets.weights import WeightsStore
 
     store = WeightsStore()
     freed = store.clear(arguments.name)

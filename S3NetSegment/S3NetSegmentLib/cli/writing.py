@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..engine import Segmentation, Volume, drain
-from ..engine.errors import InputError
+from ..engine.common.errors import InputError
 from ..engine.images.dicom.seg_writing import SUFFIX as DICOM_SEG
 from ..engine.images.dicom.seg_writing import check_dicom_seg, write_dicom_seg
 from ..engine.images.dicom.series import is_dicom

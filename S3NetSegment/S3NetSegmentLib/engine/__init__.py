@@ -7,9 +7,9 @@ arguments (``engine.tasks``) on a machine that has only Python. No torch before 
 import importlib
 
 _PLACES = {
-    "InputError": "errors", "ResourceError": "errors", "Extent": "images", "Segment": "images", "Segmentation": "images",
-    "Volume": "images", "Step": "progress", "Steps": "progress", "drain": "progress", "SegmentSettings": "settings",
-    "preset": "settings",
+    "InputError": "common.errors", "ResourceError": "common.errors", "Extent": "images", "Segment": "images", "Segmentation": "images",
+    "Volume": "images", "Step": "common.progress", "Steps": "common.progress", "drain": "common.progress", "SegmentSettings": "segment.settings",
+    "preset": "segment.settings",
 }  # fmt: skip
 __all__ = list(_PLACES)
 

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from .errors import InputError
+from .common.errors import InputError
 from .images import Segment, Segmentation
 from .images.resample import bounding_box
 from .images.segment_size import is_picture, is_without_pixel_size

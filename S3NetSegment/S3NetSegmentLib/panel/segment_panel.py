@@ -9,21 +9,21 @@ import qt
 import slicer
 
 from ..engine import InputError
-from .adjust_section import AdjustSection
-from .advanced_section import AdvancedSection, device_setting
-from .controller import SegmentController
-from .editor_section import EditorSection
-from .few_shot_section import FewShotSection
-from .inputs_section import InputsSection
-from .message_row import MessageRow
-from .mode_tabs import ModeTabs
-from .models_section import ModelsSection
-from .points_section import PointsSection
-from .progress_row import ProgressRow
-from .request import make_request
+from .few_shot.editor_section import EditorSection
+from .few_shot.section import FewShotSection
+from .models.section import ModelsSection
+from .segment.adjust_section import AdjustSection
+from .segment.advanced_section import AdvancedSection, device_setting
+from .segment.controller import SegmentController
+from .segment.inputs_section import InputsSection
+from .segment.points_section import PointsSection
+from .segment.request import make_request
+from .segment.target import TargetRow
 from .segmentation_choice import SegmentationChoice
-from .target import TargetRow
-from .torch_row import TorchRow
+from .widgets.message_row import MessageRow
+from .widgets.mode_tabs import ModeTabs
+from .widgets.progress_row import ProgressRow
+from .widgets.torch_row import TorchRow
 
 _LOOK_EVERY = 250  # ms
 _MODELS_LABELS = (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import slicer
 
-from ..scene.belonging import foreign_text
+from ..scene.answers.belonging import foreign_text
 
 _NOT_SEEN = object()
 

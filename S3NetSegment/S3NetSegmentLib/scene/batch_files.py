@@ -12,10 +12,10 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from ..engine import InputError, ResourceError, Segmentation, Volume
 from ..engine.batch.case_files import CaseFiles
-from ..engine.errors import UnknownFormatError
+from ..engine.common.errors import UnknownFormatError
 from ..engine.images.reading import read_image
 from .packages import with_packages
-from .segments import write_segmentation
+from .segmentation.reading import write_segmentation
 from .transforms import matrix_from_array
 from .volumes import volume_from_node
 

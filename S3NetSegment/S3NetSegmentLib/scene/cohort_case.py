@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from ..engine import InputError, Segmentation, Volume
+from ..engine.common.progress import Step, Steps, within
 from ..engine.images.files import replacing, stem_of
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_image, write_segmentation
-from ..engine.progress import Step, Steps, within
 from ..engine.training.cohort import DESCRIPTION, IMAGES, LABELS, Cohort, read_cohort, read_description
-from .labelmaps import ensure_binary_labelmap
-from .segments import segment_look, segment_mask
+from .segmentation.labelmaps import ensure_binary_labelmap
+from .segmentation.reading import segment_look, segment_mask
 from .volumes import volume_from_node
 
 FORMATS = (".nii.gz", ".nrrd")

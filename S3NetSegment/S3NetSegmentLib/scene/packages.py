@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import slicer
 
-from ..engine.errors import InputError, MissingPackageError
+from ..engine.common.errors import InputError, MissingPackageError
 
 _WANTED = Path(__file__).resolve().parents[2] / "Resources" / "requirements_in_slicer.txt"
 _Answer = TypeVar("_Answer")

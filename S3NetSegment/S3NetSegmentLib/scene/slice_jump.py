@@ -7,7 +7,7 @@ import slicer
 
 from ..engine import InputError, Volume
 from ..engine.images import AXES
-from .segment_slices import SegmentSlices
+from .segmentation.segment_slices import SegmentSlices
 from .slices import LastSliceView, last_used_slice_node, shows_volume, slice_nodes
 from .transforms import array_from_matrix, matrix_from_array
 from .volumes import volume_from_node

@@ -29,8 +29,8 @@ from image_files import write_dicom_series
 from S3NetSegmentLib import __version__
 from S3NetSegmentLib.cli.few_shot_results import print_summary
 from S3NetSegmentLib.engine import Segment, Segmentation, Volume
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
-from S3NetSegmentLib.engine.images.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 from S3NetSegmentLib.engine.nets import dinov2
 

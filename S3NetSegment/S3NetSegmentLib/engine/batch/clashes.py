@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from ..errors import InputError
+from ..common.errors import InputError
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head
 from .case import Case

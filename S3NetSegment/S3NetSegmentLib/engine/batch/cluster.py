@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ... import __version__
-from ..errors import InputError, ResourceError
+from ..common.errors import InputError, ResourceError
 from .case import Case
 from .folder_lock import announced
 from .one_case import lost_record
@@ -115,7 +115,7 @@ def _on_worker():
             raise RuntimeError(
                 f"the worker has S3NetSegment {S3NetSegmentLib.__version__}, the batch {version}; restart the workers"
             )
-        from S3NetSegmentLib.engine.batch.one_case import run_alone
+        from .one_case import run_alone
 
         return run_alone(case, folder, device, name)
 

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from ... import __version__
-from ..errors import InputError, ResourceError
+from ..common.errors import InputError, ResourceError
 from ..images.dicom.series import dicom_files, is_dicom
 from ..images.files import file_head, stem_of, suffix_of
 from .case import Case
@@ -53,7 +53,7 @@ def encoder_digest(case: Case) -> str:
         return ""
     if os.path.isfile(case.encoder):
         return _file_hash(Path(case.encoder))
-    from ..weights import CATALOGUE, DEFAULT_WEIGHTS, WeightsStore
+    from ..nets.weights import CATALOGUE, DEFAULT_WEIGHTS, WeightsStore
 
     store = WeightsStore()
     names = [DEFAULT_WEIGHTS, *CATALOGUE] if case.encoder == "auto" else [n for n in CATALOGUE if n == case.encoder]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...file_lock import FileLock
-from ..errors import InputError
+from ..common.errors import InputError
 from ..images.files import replacing
 from .output_names import RECORDS, place_in
 

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..memory import available_memory_mb
+from ..common.memory import available_memory_mb
 
 _KEPT_FREE = 0.9  # of the memory that is available now, workers get this share
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from ..errors import InputError
+from ..common.errors import InputError
 from ..images.dicom.seg_writing import check_dicom_seg
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of

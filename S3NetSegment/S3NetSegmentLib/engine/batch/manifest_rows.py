@@ -9,7 +9,7 @@ import json
 import os
 from pathlib import Path
 
-from ..errors import InputError
+from ..common.errors import InputError
 from ..images.files import file_head, suffix_of
 from .columns import COLUMNS, column_name
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from ..errors import InputError
+from ..common.errors import InputError
+from ..images.formats.itk_file import opened
 from ..images.image_warnings import collected_image_warnings
-from ..images.itk_file import opened
 from .case import Case
 
 # What a process holds before its image, MB; bytes for each voxel of the image; more of them where confidence is written.

@@ -23,19 +23,19 @@ from pathlib import Path
 import numpy as np
 
 from ... import __version__
-from ..errors import InputError, ResourceError
+from ..common.errors import InputError, ResourceError
+from ..common.progress import Step, drain
+from ..few_shot.run import carry_drawings, read_drawings
 from ..images import Segmentation, Volume
 from ..images.dicom.seg_writing import write_dicom_seg
-from ..images.encoding import write_png_pixels
 from ..images.files import SEGMENTATION_FORMATS, check_output_path, rename_over, suffix_of
+from ..images.formats.encoding import write_png_pixels
 from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import draw_overlay
 from ..images.resample import resized
 from ..images.writing import write_image, write_png, write_segmentation
-from ..methods.few_shot_task import carry_drawings, read_drawings
-from ..methods.results import described
-from ..methods.segment_task import segment_image
-from ..progress import Step, drain
+from ..results import described
+from ..segment.run import segment_image
 from .case import Case
 from .case_files import CaseFiles
 from .fingerprint import encoder_digest, input_facts, same_content, settings_hash
@@ -213,7 +213,7 @@ def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles
 
 
 def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
-    from ..methods.apply_model import as_segmentation, model_tags
+    from ..apply import as_segmentation, model_tags
 
     model = case.task.model
     facts = os.stat(model)  # a copy can keep the time of the file that it replaces, but not all of these
@@ -230,7 +230,7 @@ def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -
 
 @lru_cache(maxsize=1)  # a worker mostly does one kind of case
 def _segmenter(path: str, facts: tuple, device: str):
-    from ..methods.apply_model import ModelSegmenter
+    from ..apply import ModelSegmenter
     from ..training.model_file import load_model
 
     return ModelSegmenter(load_model(path, "segmenter"), device)
@@ -243,7 +243,7 @@ def _encoder(name: str, device: str):
 
 @lru_cache(maxsize=1)
 def _loaded_encoder(name: str, changed: int, device: str):
-    from ..few_shot.encoders import load_encoder
+    from ..few_shot.voters.encoders import load_encoder
 
     return load_encoder(name, device)
 

@@ -6,7 +6,7 @@ import os
 import unicodedata
 from pathlib import Path
 
-from ..errors import InputError
+from ..common.errors import InputError
 from ..images.dicom.seg_writing import SUFFIX as DICOM_SEG
 from ..images.files import SEGMENTATION_FORMATS, stem_of, suffix_of
 

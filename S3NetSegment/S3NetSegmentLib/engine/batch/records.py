@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import InputError
+from ..common.errors import InputError
+from ..common.json_file import read_json
 from ..images.files import replacing
-from ..json_file import read_json
 from .case import Case
 from .fingerprint import SCHEMA
 from .output_names import RECORDS, place_in

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from ... import __version__
-from ..harmless_text import spreadsheet_cell
+from ..common.harmless_text import spreadsheet_cell
 from ..images.files import replacing
 from ..images.segment_size import shown_size
 from .case import Case

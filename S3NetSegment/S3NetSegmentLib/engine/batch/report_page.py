@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ... import __version__
-from ..errors import MissingPackageError
+from ..common.errors import MissingPackageError
 from ..images.segment_size import shown_size
 
 _MOST_SEGMENTS = 6  # more are folded

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InputError, ResourceError
+from ..common.errors import InputError, ResourceError
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, suffix_of
+from ..images.formats.seg_nrrd import read_segmentation
 from ..images.reading import read_image
-from ..images.seg_nrrd import read_segmentation
 from .case import Case
 from .fingerprint import encoder_digest, input_facts, same_content, settings_hash
 from .output_names import DICOM_SEG, place_in

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
-from ..errors import InputError, ResourceError
+from ..common.errors import InputError, ResourceError
 from .case import Case
 from .folder_lock import locked
 from .records import read_record, remove_leftovers

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
 
-from ..errors import ResourceError
-from ..progress import Step
+from ..common.errors import ResourceError
+from ..common.progress import Step
 from .case import Case
 from .machine import THREADS, WorkerShare, limit_memory, shares
 from .one_case import CaseFiles, lost_record, run_case

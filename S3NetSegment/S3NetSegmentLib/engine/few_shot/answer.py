@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..images import AXES
-from .drawing import Drawing
+from .drawings.drawing import Drawing
+from .drawings.overlaps import Pairs, flattened, separated
 from .frame import slices_first
-from .outlook import SegmentOutlook, next_slices
-from .overlaps import Pairs, flattened, separated
+from .vote.outlook import SegmentOutlook, next_slices
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..common.progress import Step, Steps
+from ..common.threads import one_threaded
 from ..images import AXES, Volume
 from ..images.intensity import IntensityScale
-from ..progress import Step, Steps
-from ..threads import one_threaded
-from .appearance import pixel_features
-from .registration import SliceFields, pairs_at_once, registered, registration_channels
-from .target import DrawnSizes
+from .drawings.target import DrawnSizes
+from .registration.neighbours import SliceFields, pairs_at_once, registered, registration_channels
+from .voters.appearance import pixel_features
 
 GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
 _LONGEST = 160  # pixels of the working grid

@@ -9,19 +9,16 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ..progress import Step, Steps, within
-from ..threads import one_thread_if
+from ..common.progress import Step, Steps, within
+from ..common.threads import one_thread_if
 from .answer import FewShotAnswer
-from .ballot import Ballot
-from .drawing import Drawing
+from .drawings.drawing import Drawing
 from .frame import Box, Frame, slices_first
-from .further import FurtherPart
-from .one_plane import MIDDLE, flat_classes, reach
-from .outlook import SegmentOutlook, segment_outlook
-from .parts import Kept, Parts
-from .presence import presence
 from .settings import FewShotSettings
-from .vote import (
+from .vote.ballot import Ballot
+from .vote.outlook import SegmentOutlook, segment_outlook
+from .vote.presence import presence
+from .vote.weights import (
     COMPACT_MIXES,
     SCATTERED_MIXES,
     arbitrated,
@@ -34,6 +31,9 @@ from .vote import (
     side_with_grown,
     weighted_mix,
 )
+from .voters.further import FurtherPart
+from .voters.one_plane import MIDDLE, flat_classes, reach
+from .voters.parts import Kept, Parts
 
 ALPNET_SMOOTHING_MM = 4.0  # standard deviation across the slices of the prototype scores alone
 _TRUSTED = 0.7  # trust in a drawing elsewhere from which on one drawn slice here does not outweigh it

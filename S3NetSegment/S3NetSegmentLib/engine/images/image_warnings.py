@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..errors import ImageWarning
+from ..common.errors import ImageWarning
 from .volume import Volume
 
 _LARGE, _FEW_VALUES = 1000, 8  # voxels above which so few values are looked at with suspicion

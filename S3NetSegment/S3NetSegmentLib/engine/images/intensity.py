@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError
+from ..common.errors import InputError
 from .hounsfield import hounsfield_offset
 from .padding import RealRange, real_range
 from .volume import Volume

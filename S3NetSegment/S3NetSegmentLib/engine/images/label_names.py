@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
-from ..json_file import read_json
+from ..common.errors import InputError
+from ..common.json_file import read_json
 from .files import file_head
 from .segmentation import Segmentation
 

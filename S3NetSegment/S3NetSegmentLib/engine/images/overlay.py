@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 from scipy import ndimage
 
-from ..errors import InputError
+from ..common.errors import InputError
 from .colors import label_colors
 from .intensity import intensity_scale
 from .resample import resized

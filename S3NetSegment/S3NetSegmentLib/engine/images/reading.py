@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ImageWarning, InputError, ResourceError
+from ..common.errors import ImageWarning, InputError, ResourceError
 from .dicom.reading import read_dicom
 from .dicom.series import is_dicom
 from .files import file_head, refuse_devices, stem_of, suffix_of
-from .itk_file import read_itk
-from .nifti import is_nifti, read_nifti
-from .pictures import picture_format, read_picture
-from .tiff import is_tiff, read_tiff
+from .formats.itk_file import read_itk
+from .formats.nifti import is_nifti, read_nifti
+from .formats.pictures import picture_format, read_picture
+from .formats.tiff import is_tiff, read_tiff
 from .volume import Volume
 
 __all__ = ["ImageWarning", "checked_path", "read_image"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..progress import Step, Steps
+from ..common.progress import Step, Steps
 from .intensity import IntensityScale
 
 

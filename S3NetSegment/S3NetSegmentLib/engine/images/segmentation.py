@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import InputError
+from ..common.errors import InputError
 
 _UNNAMED = re.compile(r"Segment \d+")
 

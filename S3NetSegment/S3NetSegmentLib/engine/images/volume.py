@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import InputError
+from ..common.errors import InputError
 
 AXES = ("x", "y", "z")  # the first (I), second (J) and third (K) index of a voxel
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from .encoding import write_mha, write_nrrd, write_png_pixels
+from ..common.errors import InputError
 from .files import IMAGE_FORMATS, SEGMENTATION_FORMATS, check_output_path, replacing, suffix_of
-from .nifti import write_nifti
-from .seg_nrrd import encode_segmentation, on_grid_of
+from .formats.encoding import write_mha, write_nrrd, write_png_pixels
+from .formats.nifti import write_nifti
+from .formats.seg_nrrd import encode_segmentation, on_grid_of
 from .segmentation import Segmentation
 from .volume import Volume
 

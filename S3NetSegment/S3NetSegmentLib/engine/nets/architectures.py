@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from ..errors import InputError
+from ..common.errors import InputError
 from .dinov2 import Dinov2Encoder
 from .unet import TwoStreamUNet, UNetEncoder, UNetFeatures
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import InputError
+from ..common.errors import InputError
 
 _CHUNK_VALUES = 1 << 21  # sampled values held at once: 8 MB in float32
 

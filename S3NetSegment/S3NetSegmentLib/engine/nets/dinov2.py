@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..errors import InputError
-from ..progress import Step, Steps
+from ..common.errors import InputError
+from ..common.progress import Step, Steps
 from .vit import PATCH, VisionTransformer, is_native_bfloat16, patches_for
 
 _MEAN = (0.485, 0.456, 0.406)  # of the RGB values of ImageNet, with which DINOv2 was trained

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..errors import InputError
+from ..common.errors import InputError
 
 _KIND = "S3NetSegment LoRA"
 
@@ -121,7 +121,7 @@ def save_lora(encoder: nn.Module, path: str | os.PathLike) -> Path:
 
 def load_lora(encoder: nn.Module, path: str | os.PathLike) -> None:
     """Reads what :func:`save_lora` wrote. Raises InputError for another or a damaged file or another encoder."""
-    from ..weights.checkpoint import read_torch_file
+    from .weights.checkpoint import read_torch_file
 
     content = read_torch_file(path)
     if not isinstance(content, dict) or content.get("kind") != _KIND:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..errors import InputError
+from ..common.errors import InputError
 
 PATCH = 14  # pixels
 GRID = 37  # patches along each side of the 518 px images that the position embeddings were trained on

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..settings import SegmentSettings, preset
+from ..segment.settings import SegmentSettings, preset
 from .fields import asked
 from .forms import AXIS, COMPUTING, LENGTH, POSITIONS, SEED, SETTINGS, SLICES, SWITCH, VOXELS, Form, choice, whole
 

@@ -17,19 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..common.errors import InputError
+from ..common.json_file import read_json
+from ..common.progress import Step, Steps
 from ..images import Segmentation, Volume
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
+from ..images.formats.itk_file import header_matrix, opened
+from ..images.formats.nifti import is_nifti, nifti_grid
+from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
+from ..images.formats.tiff import is_tiff
 from ..images.image_warnings import collected_image_warnings, grouped_warnings
-from ..images.itk_file import header_matrix, opened
 from ..images.label_names import read_label_names
-from ..images.nifti import is_nifti, nifti_grid
 from ..images.reading import checked_path, read_image
-from ..images.seg_nrrd import on_grid_of, read_segmentation
-from ..images.tiff import is_tiff
-from ..json_file import read_json
-from ..progress import Step, Steps
 from .label_classes import LabelClass, class_values, common_classes, listed_classes, named_classes
 
 IMAGES, LABELS, DESCRIPTION = "images", "labels", "cohort.json"

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Self
 
-from ..errors import InputError
-from ..setting_fields import SettingsRecord
+from ..common.errors import InputError
+from ..common.settings_record import SettingsRecord
 
 
 class Configuration:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from ..errors import InputError
+from ..common.errors import InputError
 from ..images import Segment
 from ..images.colors import label_colors
 from ..images.label_names import LabelName

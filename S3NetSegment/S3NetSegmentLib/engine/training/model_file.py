@@ -13,11 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..errors import InputError
+from ..common.errors import InputError
+from ..common.progress import drain
 from ..nets.architectures import OneLevel, build_network
-from ..progress import drain
-from ..weights.checkpoint import is_described, read_torch_file
-from ..weights.store import file_digest
+from ..nets.weights.checkpoint import is_described, read_torch_file
+from ..nets.weights.store import file_digest
 from .label_classes import LabelClass
 from .likeness import TrainingLook
 from .run_folder import write_torch_file

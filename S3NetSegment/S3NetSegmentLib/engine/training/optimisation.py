@@ -8,8 +8,8 @@ from contextlib import nullcontext
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from ..device import is_out_of_memory
-from ..errors import InputError, ResourceError
+from ..common.device import is_out_of_memory
+from ..common.errors import InputError, ResourceError
 from ..nets.vit import is_native_bfloat16
 from .processes import Processes
 from .trainer_settings import TrainerSettings, rate_factor

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..progress import Steps, within
+from ..common.progress import Steps, within
 from .cohort import Cohort
 from .data_settings import CohortSettings
 from .slice_bank import SliceBank, build_bank

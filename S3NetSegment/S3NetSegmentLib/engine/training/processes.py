@@ -14,8 +14,8 @@ from importlib import import_module
 import torch
 import torch.distributed as dist
 
-from ..device import choose_device
-from ..errors import InputError
+from ..common.device import choose_device
+from ..common.errors import InputError
 
 _PATIENCE = timedelta(
     hours=12

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..common.errors import InputError
+from ..common.json_file import read_json
 from ..images.files import TEMPORARY, replacing
 from ..images.writing import write_png
-from ..json_file import read_json
 from .heartbeat import Heartbeat
 
 STATE, STATUS, STOP, LOG, MODEL, CURVES, PICTURES, BOARD = (
@@ -67,10 +67,10 @@ class RunFolder:
 
     def read_state(self) -> dict:
         """The kept state. Raises InputError if it is damaged or of another kind."""
-        from ..weights.checkpoint import (
+        from ..nets.weights.checkpoint import (  # imports torch, which looking at a run does not need
             is_described,
             read_torch_file,
-        )  # imports torch, which looking at a run does not need
+        )
 
         path = self.path / STATE
         content = read_torch_file(path, remedy=_BEGIN_ANEW)

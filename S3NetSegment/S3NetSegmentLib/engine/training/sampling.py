@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import InputError
-from ..randomness import numpy_generator
+from ..common.errors import InputError
+from ..common.randomness import numpy_generator
 
 _STREAM = 5_000_000_000
 

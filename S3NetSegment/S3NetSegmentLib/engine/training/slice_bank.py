@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import InputError, ResourceError
+from ..common.errors import InputError, ResourceError
+from ..common.progress import Step, Steps, within
 from ..images import Volume
 from ..images.image_warnings import grouped_warnings
-from ..progress import Step, Steps, within
 from .cohort import Case, image_hash
 from .label_classes import LabelClass
 from .likeness import ImageLook, look_of

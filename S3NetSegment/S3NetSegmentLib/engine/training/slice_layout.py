@@ -15,7 +15,7 @@ from itertools import permutations
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..common.errors import InputError
 from ..images import Volume
 from ..images.intensity import IntensityScale, intensity_scale
 from ..images.resample import axis_weights, labels_to_grid, resized

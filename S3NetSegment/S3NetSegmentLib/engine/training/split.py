@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import InputError
-from ..randomness import numpy_generator
+from ..common.errors import InputError
+from ..common.randomness import numpy_generator
 from .cohort import SPLITS, Case, Cohort
 
 _STREAM = 4_000_000

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from ..errors import InputError
-from ..progress import Step, Steps
+from ..common.errors import InputError
+from ..common.progress import Step, Steps
 from .curves import draw_curves
 from .optimisation import Optimisation
 from .processes import Processes

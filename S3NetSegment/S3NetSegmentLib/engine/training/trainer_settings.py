@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..setting_fields import SettingsRecord, setting
+from ..common.settings_record import SettingsRecord, setting
 
 
 @dataclass(frozen=True)

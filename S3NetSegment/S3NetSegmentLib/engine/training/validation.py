@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..common.progress import Step, Steps
 from ..images.overlay import draw_overlay, montage
 from ..images.segmentation import Segment, Segmentation
 from ..images.volume import Volume
-from ..progress import Step, Steps
 from .label_classes import LabelClass
 from .slice_bank import SliceBank
 

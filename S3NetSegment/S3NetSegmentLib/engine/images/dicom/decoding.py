@@ -1,6 +1,6 @@
 """The pixels of a DICOM file, decoded: by GDCM (in SimpleITK), or by pydicom for the pixel formats that GDCM gets wrong.
 
-Both were compared on every format that they read (``Testing/engine/test_images_dicom_formats.py``). GDCM scrambles run-length
+Both were compared on every format that they read (``Testing/engine/images/dicom/test_formats.py``). GDCM scrambles run-length
 encoded colours of more than 8 bits, whole numbers of 32 bits, and single bits in odd sizes; and it goes by the colours that the header claims, where the
 compressed picture knows better.
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ...errors import ImageWarning, InputError
-from ..itk_file import quiet
+from ...common.errors import ImageWarning, InputError
+from ..formats.itk_file import quiet
 from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, has_segments, is_transformed, jpeg_colors
 from .elements import DicomFile
 from .headers import first_rescale

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...errors import InputError
+from ...common.errors import InputError
 
 _MOST_FILES = 200_000
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import InputError
-from ..itk_file import LPS_TO_RAS
+from ...common.errors import InputError
+from ..formats.itk_file import LPS_TO_RAS
 from .slices import Slice, normal_of
 
 _TILT = 0.2  # degrees: less is rounding

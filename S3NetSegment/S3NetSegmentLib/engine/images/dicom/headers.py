@@ -13,16 +13,7 @@ from .elements import DicomFile, Elements
 from .frames import slices_of_frames
 from .marks import classic_marks, enhanced_marks
 from .parsing import DamagedDicom
-from .slices import (
-    DEFAULT_AXES,
-    ImageFile,
-    Slice,
-    axes_of,
-    distance_of,
-    position_of,
-    size_of,
-    usable_spacing,
-)
+from .slices import DEFAULT_AXES, ImageFile, Slice, axes_of, distance_of, position_of, size_of, usable_spacing
 from .tiles import tiles_of
 
 _WHOLE_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"

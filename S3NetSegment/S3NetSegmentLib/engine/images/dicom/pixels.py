@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError
-from ..header_claims import check_room
+from ...common.errors import InputError
+from ..formats.header_claims import check_room
 from .decoding import decoded
 from .grid import Grid
 from .slices import Slice

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ImageWarning, InputError
+from ...common.errors import ImageWarning, InputError
 from .decoding import check_decodable
 from .frames import VECTORS
 from .grid import Grid, grid_of, stacked

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ImageWarning, InputError, ResourceError
+from ...common.errors import ImageWarning, InputError, ResourceError
 from ..colors import label_colors
-from ..itk_file import LPS_TO_RAS
+from ..formats.itk_file import LPS_TO_RAS
 from ..segmentation import Segment, Segmentation
 from .decoding import decoded
 from .elements import DicomFile, Elements

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .... import __version__
-from ...provenance import facts_of
+from ...common.provenance import facts_of
 from ..segmentation import Segment
 from .elements import Elements
 

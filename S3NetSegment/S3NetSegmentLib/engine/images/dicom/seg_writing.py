@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .... import __version__
-from ...errors import InputError
+from ...common.errors import InputError
 from ..files import replacing
 from ..segmentation import Segmentation
 from .grid import Grid

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...errors import InputError
+from ...common.errors import InputError
 from ..files import file_head
-from ..header_claims import check_size
+from ..formats.header_claims import check_size
 from .elements import DicomFile
 from .folders import files_in
 from .headers import image_file

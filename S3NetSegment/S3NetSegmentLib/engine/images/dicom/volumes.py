@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import InputError
+from ...common.errors import InputError
 from .slices import Slice, normal_of
 
 SAME_PLACE = 1e-2  # mm: slices nearer than this lie in one place

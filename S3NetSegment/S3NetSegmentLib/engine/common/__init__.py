@@ -1,0 +1,1 @@
+"""What every part of the engine uses: errors, progress, settings, devices, memory, provenance."""

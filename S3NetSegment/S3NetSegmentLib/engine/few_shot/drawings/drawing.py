@@ -1,0 +1,162 @@
+"""All that is drawn in one volume, as seen along one axis: whole slices, and single voxels known from other planes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+
+from ...common.errors import InputError
+from ...images import AXES, Volume
+from ..frame import Box, slices_first
+from .planes import DrawnVoxels, on_volume
+from .support import DrawnPlane, DrawnSlice, near_drawing
+from .target import DrawnSizes
+
+UNKNOWN = 0  # in arrays of known voxels; background is 1, class c is c + 1
+
+
+@dataclass(frozen=True, eq=False)
+class KnownSlice:
+    """What is known of one slice: uint8 ``[H, W]``, 0 unknown, 1 background, c + 1 class c; ``digest`` names the content."""
+
+    known: np.ndarray
+    complete: bool
+
+    @cached_property
+    def digest(self) -> bytes:
+        return blake2b(np.ascontiguousarray(self.known).tobytes(), digest_size=12).digest()
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Class of each pixel; unknown ones count as background."""
+        return np.maximum(self.known, 1) - 1
+
+
+class Drawing:
+    """The drawn slices of ``volume``, seen along ``axis``.
+
+    Attributes: ``axis``, ``values`` (label value of each class, ``values[0]`` = 0 for the background), ``slices`` (number
+    along the axis -> KnownSlice, ascending), ``crossing`` (drawn slices along the other axes), ``notes``.
+
+    :param slices: checked drawn slices. Where two drawings of one slice are given, the later one counts.
+    :param axis: "auto": the axis with most drawn slices that hold labels, of equals the volume's own slice axis.
+    :param ring: mm around a partial drawing that count as background.
+    :param voxels: drawings on planes that are no slices of the volume.
+    :param elsewhere: further label values, which are drawn in other volumes.
+    :raises InputError: nothing is drawn here or elsewhere.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        slices: Sequence[DrawnSlice],
+        axis: str,
+        ring: float,
+        voxels: Sequence[DrawnVoxels] = (),
+        elsewhere: Sequence[int] = (),
+    ):
+        drawn = {int(v) for s in (*slices, *voxels) for v in np.unique(s.labels)}
+        values = sorted((drawn | set(elsewhere)) - {0})
+        if not values:
+            raise InputError("nothing is drawn; draw at least one segment on at least one slice")
+        self.volume, self.values = volume, (0, *values)
+        self.axis = _main_axis(volume, [*slices, *voxels]) if axis == "auto" else volume.slice_axis(axis)
+        self._lut = np.zeros(256, np.uint8)
+        self._lut[list(self.values)] = np.arange(len(self.values), dtype=np.uint8)
+        self._ring = ring
+        along = {s.index: self._known(s) for s in slices if s.axis == self.axis}
+        self.slices = dict(sorted(along.items()))
+        self.crossing = [(s.axis, s.index, self._known(s)) for s in slices if s.axis != self.axis]
+        self._voxels = [(tuple(v.index.T), self._lut[v.labels] + np.uint8(1)) for v in voxels]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, the background included."""
+        return len(self.values)
+
+    @cached_property
+    def sizes(self) -> DrawnSizes:
+        """How large what is drawn is in the slices, and whether it is scattered."""
+        return DrawnSizes.of(self.projections())
+
+    @property
+    def digest(self) -> bytes:
+        """Names the content: equal for equal drawings."""
+        content = blake2b(repr((self.axis, self.values)).encode(), digest_size=12)
+        for z, drawn in self.slices.items():
+            content.update(repr((z, drawn.complete)).encode() + drawn.digest)
+        for axis, index, drawn in self.crossing:
+            content.update(repr((axis, index)).encode() + drawn.digest)
+        for index, known in self._voxels:
+            content.update(np.ascontiguousarray(index).tobytes() + known.tobytes())
+        return content.digest()
+
+    @property
+    def whole(self) -> Box:
+        """The box of whole slices."""
+        height, width = slices_first(self.volume.array, self.axis).shape[1:3]
+        return Box(0, height, 0, width)
+
+    def projections(self) -> list[np.ndarray]:
+        """Labelled pixels as class images ``[H, W]`` along the axis: one for each drawn slice, one for all other drawings."""
+        images = [drawn.classes for drawn in self.slices.values()]
+        if self.crossing or self._voxels:
+            images.append(self.known_voxels(self.whole, crossing_only=True).max(0))
+            images[-1] = np.maximum(images[-1], 1) - 1
+        return images
+
+    def known_voxels(self, box: Box, crossing_only: bool = False) -> np.ndarray:
+        """What is known inside ``box``: uint8 ``[Z, H, W]`` in the values of :class:`KnownSlice`."""
+        shape = self.volume.array.shape[:3]
+        whole = np.zeros(shape, np.uint8) if self.crossing or self._voxels else None
+        for index, known in self._voxels:
+            whole[index] = known
+        for axis, index, drawn in self.crossing:
+            plane = slices_first(whole, axis)[index]
+            np.copyto(plane, drawn.known, where=drawn.known > 0)
+        if whole is None:
+            depth = shape[2 - AXES.index(self.axis)]
+            known = np.zeros((depth, *box.shape), np.uint8)
+        else:
+            known = slices_first(whole, self.axis)[(slice(None), *box.index)].copy()
+        if not crossing_only:
+            for z, drawn in self.slices.items():
+                part = drawn.known[box.index]
+                np.copyto(known[z], part, where=part > 0)
+        return known
+
+    def _known(self, drawn: DrawnSlice) -> KnownSlice:
+        known = self._lut[drawn.labels] + np.uint8(1)
+        if not drawn.complete:
+            spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawn.axis]
+            known[~near_drawing(drawn.labels, tuple(spacing), self._ring)] = UNKNOWN
+        return KnownSlice(known, drawn.complete)
+
+
+def drawing_of(
+    volume: Volume,
+    drawings: Sequence[DrawnSlice | DrawnPlane],
+    axis: str = "auto",
+    ring: float = 0.0,
+    elsewhere: Sequence[int] = (),
+) -> Drawing:
+    """``drawings`` on slices and planes of ``volume`` as its :class:`Drawing`; parameters and errors as there, and InputError
+    for a drawing that does not fit ``volume``."""
+    slices, voxels = [], []
+    for drawn in drawings:
+        here = on_volume(drawn, volume, ring) if isinstance(drawn, DrawnPlane) else drawn
+        if isinstance(here, DrawnVoxels):
+            voxels.append(here)
+        else:
+            slices.append(here.checked(volume))
+    return Drawing(volume, slices, axis, ring, voxels, elsewhere)
+
+
+def _main_axis(volume: Volume, slices: Sequence[DrawnSlice | DrawnVoxels]) -> str:
+    count = {a: sum(1 for s in slices if s.axis == a and s.labels.any()) for a in AXES}
+    usual = volume.slice_axis()
+    return max(AXES, key=lambda a: (count[a], a == usual, a))

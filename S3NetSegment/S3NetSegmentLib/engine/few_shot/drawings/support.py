@@ -1,0 +1,165 @@
+"""Support: what the user drew, and on which slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ...common.errors import InputError
+from ...images import AXES, Volume
+from ...images.volume import spans_space
+
+_RING_PIXELS = 1  # of a partial drawing, where the pixels are larger than its ring in mm
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnSlice:
+    """One drawn slice of the volume itself.
+
+    :param axis: the axis across the slice, "x", "y" or "z".
+    :param index: its number along that axis, from 0.
+    :param labels: whole numbers 0 to 254, ``[rows, columns]``: ``array[K, J, I]`` of the volume at this index. All zero: the
+        user says that this slice holds nothing.
+    :param complete: everything unlabelled is background; False: only what lies near the drawing is.
+    :param layer: drawings of different layers may overlap; each layer is answered on its own, see :mod:`overlaps`.
+    """
+
+    axis: str
+    index: int
+    labels: np.ndarray
+    complete: bool = True
+    layer: int = 0
+
+    def checked(self, volume: Volume) -> DrawnSlice:
+        """This slice with labels as uint8. Raises InputError if it does not fit ``volume``."""
+        if self.axis not in AXES:
+            raise InputError(f"a drawn slice has axis {self.axis!r}; it must be one of {', '.join(AXES)}")
+        across = AXES.index(self.axis)
+        if not 0 <= self.index < volume.size[across]:
+            raise InputError(
+                f"drawn slice {self.index} along {self.axis} is not in image {volume.name!r}, which has slices 0 to "
+                f"{volume.size[across] - 1}"
+            )
+        shape = tuple(n for a, n in enumerate(volume.array.shape[:3]) if a != 2 - across)
+        labels = np.asarray(self.labels)
+        if labels.shape != shape:
+            raise InputError(
+                f"the drawing on slice {self.index} along {self.axis} has shape {labels.shape}; the slice has {shape}"
+            )
+        return DrawnSlice(self.axis, int(self.index), _as_labels(labels), bool(self.complete), self.layer)
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnPlane:
+    """A drawing on a plane of any orientation.
+
+    :param labels, layer: as in :class:`DrawnSlice`, ``[rows, columns]``.
+    :param plane_to_ras: 4x4; pixel (column, row, 0, 1) to patient millimetres; the third column is the normal times the
+        thickness of the drawing in mm.
+    """
+
+    labels: np.ndarray
+    plane_to_ras: np.ndarray
+    complete: bool = True
+    layer: int = 0
+
+    def checked(self) -> DrawnPlane:
+        """This plane with labels as uint8 and a float matrix. Raises InputError for an unusable one."""
+        matrix = np.asarray(self.plane_to_ras, dtype=np.float64)
+        labels = np.asarray(self.labels)
+        if labels.ndim != 2 or 0 in labels.shape:
+            raise InputError(f"a drawing on a plane must be [rows, columns]; it has shape {labels.shape}")
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not spans_space(matrix):
+            raise InputError(f"a drawn plane has an unusable plane-to-patient matrix: {matrix.tolist()}")
+        return DrawnPlane(_as_labels(labels), matrix, bool(self.complete), self.layer)
+
+
+@dataclass(frozen=True, eq=False)
+class SupportVolume:
+    """Drawings in another volume, on its own grid.
+
+    :param labels: whole numbers 0 to 254, ``[K, J, I]`` of ``volume``.
+    :param drawn: numbers of the drawn slices along ``axis``; None: every slice is drawn.
+    :param drawings: what is drawn, where it is more than whole slices along one axis; ``labels`` then show it as voxels.
+    :param layer: as in :class:`DrawnSlice`.
+    """
+
+    volume: Volume
+    labels: np.ndarray
+    axis: str = "z"
+    drawn: tuple[int, ...] | None = None
+    drawings: tuple[DrawnSlice | DrawnPlane, ...] = ()
+    layer: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every slice is drawn."""
+        across = AXES.index(self.axis)
+        return not self.drawings and (self.drawn is None or len(self.drawn) == self.volume.size[across])
+
+    def checked(self) -> SupportVolume:
+        labels = np.asarray(self.labels)
+        if labels.shape != self.volume.array.shape[:3]:
+            raise InputError(
+                f"the drawing in image {self.volume.name!r} has shape {labels.shape}; the image has "
+                f"{self.volume.array.shape[:3]}"
+            )
+        labels = _as_labels(labels)
+        if self.drawn is not None:
+            for index in self.drawn:
+                across = AXES.index(self.volume.slice_axis(self.axis))
+                if not 0 <= index < self.volume.size[across]:
+                    raise InputError(
+                        f"drawn slice {index} along {self.axis} is not in image {self.volume.name!r}, which has slices 0 "
+                        f"to {self.volume.size[across] - 1}"
+                    )
+        if not labels.any():
+            raise InputError(f"nothing is drawn in image {self.volume.name!r}; draw a segment on at least one slice")
+        axis = self.volume.slice_axis(self.axis)
+        return SupportVolume(self.volume, labels, axis, self.drawn, self.drawings, self.layer)
+
+
+def drawn_slices(labels: np.ndarray, axis: str = "auto", drawn: Sequence[int] | None = None) -> tuple[str, list[int]]:
+    """Which slices of a label volume are the drawn ones.
+
+    :param labels: ``[K, J, I]``, 0 = nothing.
+    :param axis: "auto": the axis along which the fewest slices hold labels (of equals the later of x, y, z).
+    :param drawn: their numbers, where some of them are empty; None: the slices that hold labels.
+    :returns: the axis and the numbers in ascending order.
+    :raises InputError: nothing is drawn at all, or a number outside the volume.
+    """
+    filled = {a: np.flatnonzero(labels.any(tuple(d for d in range(3) if d != 2 - n))) for n, a in enumerate(AXES)}
+    if axis == "auto":
+        axis = min(AXES[::-1], key=lambda a: len(filled[a]))
+    if drawn is None:
+        drawn = filled[axis].tolist()
+        if not drawn:
+            raise InputError("nothing is drawn: the labels are empty; draw a segment on at least one slice")
+    count = labels.shape[2 - AXES.index(axis)]
+    for index in drawn:
+        if not 0 <= index < count:
+            raise InputError(f"drawn slice {index} along {axis} does not exist; there are slices 0 to {count - 1}")
+    return axis, sorted(set(map(int, drawn)))
+
+
+def near_drawing(labels: np.ndarray, spacing: tuple[float, float], ring: float) -> np.ndarray:
+    """What a partial drawing tells: the labelled pixels and those within ``ring`` mm of them, or one pixel where that is
+    larger (0 mm: none); bool, shape of ``labels``."""
+    drawn = labels > 0
+    if ring <= 0 or not drawn.any():
+        return drawn
+    near = ndimage.distance_transform_edt(~drawn, sampling=spacing) <= ring
+    return near | ndimage.binary_dilation(drawn, iterations=_RING_PIXELS)
+
+
+def _as_labels(labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
+        raise InputError("a drawing holds values that are no whole numbers; labels are 0, 1, 2, ...")
+    if labels.dtype.kind not in "biuf":
+        raise InputError(f"a drawing has values of type {labels.dtype}; labels are whole numbers")
+    if labels.size and (labels.min() < 0 or labels.max() > 254):
+        raise InputError(f"a drawing has labels from {labels.min()} to {labels.max()}; they must be 0 to 254")
+    return labels.astype(np.uint8)

@@ -1,0 +1,299 @@
+"""The support as files: what the user drew, as segments with names and as drawings for the method.
+
+Inside the method segments are numbered 1, 2, ...; the label values of the files come back in the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...common.errors import InputError
+from ...common.provenance import PREFIX
+from ...images import AXES, Segment, Segmentation, Volume
+from ...images.formats.seg_nrrd import read_segmentation
+from ...images.formats.two_matrices import on_voxels_of
+from ...images.label_names import all_named
+from ...images.reading import read_image
+from ...tasks.drawn_numbers import ALL
+from ...tasks.few_shot import SupportFile
+from .coded_labels import OTHER, CodedLabels
+from .grid_difference import grid_difference
+from .label_grid import PlacedLabels, placed_labels
+from .other_volume import support_volume
+from .overlaps import Layers
+from .support import DrawnPlane, DrawnSlice, SupportVolume
+from .support_notes import check_drawn, note_axis, note_place, note_shared
+
+MOST_SEGMENTS = 254
+
+
+@dataclass(eq=False)
+class Support:
+    """Everything that was drawn.
+
+    :param segments: as in the files; segment number n of the method is ``segments[n - 1]``. Label values are unique in each
+        layer.
+    :param layers: of the numbers of the segments; several if segments overlap.
+    :param drawings: what :meth:`FewShot.set_support` takes.
+    :param facts: for each file what the summary says of it.
+    :param notes: what the user should know.
+    """
+
+    segments: list[Segment] = field(default_factory=list)
+    layers: Layers = field(default_factory=lambda: Layers.of((), ()))
+    drawings: list = field(default_factory=list)
+    facts: list[dict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the segments by their numbers."""
+        return {number: segment.name for number, segment in enumerate(self.segments, 1)}
+
+    def drawn_here(self, axis: str) -> list[int]:
+        """Drawn slices of the image itself along ``axis``."""
+        own = [f for f in self.facts if f["image"] is None and f["axis"] == axis]
+        return sorted({z for fact in own for z in fact["drawn"]})
+
+    def segmentation(self, layers: Sequence[np.ndarray], ijk_to_ras: np.ndarray, tags) -> Segmentation:
+        """The answer of the method with the names, colours, terminology and label values of the files.
+
+        :param layers: :attr:`FewShotAnswer.layers`.
+        """
+        values = np.array([0, *(segment.value for segment in self.segments)])
+        values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
+        found = []
+        for home in range(len(self.layers.members)):
+            own = np.array([n > 0 and self.layers.homes[n] == home for n in range(len(values))])
+            table = np.where(own, values, 0).astype(values.dtype)
+            found.append(np.maximum.reduce([table[layer] for layer in layers]))
+        segments = [
+            dataclasses.replace(s, tags={**{n: t for n, t in s.tags.items() if not n.startswith(PREFIX)}, **tags})
+            for s in self.segments  # what made the drawing did not make the answer
+        ]
+        return Segmentation(found, segments, ijk_to_ras)
+
+
+def read_support(
+    files: list[SupportFile], image: Volume, axis: str, chosen: list[str], complete: bool, read=read_image
+) -> Support:
+    """Reads ``files`` for the segmentation of ``image``.
+
+    :param axis: axis across the drawn slices, or "auto".
+    :param chosen: names of the segments wanted; none: all.
+    :param read: path -> Volume, for the images that drawings belong to.
+    :raises InputError: files that cannot be read or used, a name that no file has, nothing drawn.
+    """
+    found = [_read(read_segmentation, file.labels) for file in files]
+    found = all_named(found, [file.labels for file in files], next((file.names for file in files if file.names), None))
+    support = Support()
+    names = _chosen_names(found, chosen)
+    for file, segmentation in zip(files, found, strict=True):
+        _add_segments(support, segmentation, names, file)
+    if len(support.segments) > MOST_SEGMENTS:
+        raise InputError(
+            f"{len(support.segments)} segments are drawn, {MOST_SEGMENTS} are possible at once; choose some with --segments, "
+            "or give the drawing if this is the image itself"
+        )
+    drawn = []
+    for file, segmentation in zip(files, found, strict=True):
+        target = _read(read, file.image) if file.image else image
+        drawn.append(_placed(support, file, segmentation, target, axis))
+    sheets = _combined(support, drawn, image)
+    _spread(support, [sheet for own in sheets for sheet in own])
+    for one, own in zip(drawn, sheets, strict=True):
+        _add_drawing(support, one, own, complete)
+    check_drawn(support, image)
+    return support
+
+
+def _read(reader, path: str):
+    """What ``reader`` finds at ``path``; its errors name the file, and not --frame, which is for the image alone."""
+    try:
+        return reader(path)
+    except InputError as error:
+        if "--frame" in str(error):
+            raise InputError(f"{path!r} is 4D; save the frame that you mean as a 3D file of its own") from None
+        if "--series" in str(error):
+            raise InputError(
+                f"{path!r} holds several DICOM series; give one file of the series that you mean"
+            ) from None
+        raise error if path in str(error) else InputError(f"{path!r}: {error}") from None
+
+
+def _chosen_names(found: list[Segmentation], chosen: list[str]) -> set[str] | None:
+    """Names of the segments that ``chosen`` (names, or lists of names with commas) means; None for all."""
+    if not chosen:
+        return None
+    names = list(dict.fromkeys(segment.name for segmentation in found for segment in segmentation.segments))
+    wanted = set()
+    for text in chosen:
+        for part in [text] if text in names else [p.strip() for p in text.split(",") if p.strip()]:
+            folded = [n for n in names if n.casefold() == part.casefold() or n == f"Segment {part}"]
+            if not folded:
+                raise InputError(f"there is no segment {part!r} in the support; it has {', '.join(names) or 'none'}")
+            wanted.update([part] if part in names else folded)
+    return wanted
+
+
+def _add_segments(support: Support, segmentation: Segmentation, names: set[str] | None, file: SupportFile) -> None:
+    """Adds the segments of a file that are not there yet; same name, same segment."""
+    known = {s.name for s in support.segments}
+    own: set[str] = set()
+    for segment in segmentation.segments:
+        if segment.name in own:
+            raise InputError(f"{file.shown} has two segments named {segment.name!r}; rename one of them")
+        own.add(segment.name)
+        if segment.name in known or (names is not None and segment.name not in names):
+            continue
+        support.segments.append(segment)
+
+
+@dataclass(eq=False)
+class _Drawn:
+    """What one file tells of its image, before the segments are spread over layers.
+
+    :param target: the image that it belongs to.
+    :param known: numbers of the segments that the file has.
+    :param labels: what the codes in ``placed`` stand for.
+    """
+
+    file: SupportFile
+    target: Volume
+    known: frozenset[int]
+    placed: PlacedLabels
+    labels: CodedLabels
+
+    @property
+    def sheets(self) -> list[tuple[object, CodedLabels]]:
+        """The drawn slices (number along the axis) and planes with what is drawn there."""
+        slices = np.moveaxis(self.placed.labels, 2 - AXES.index(self.placed.axis), 0)
+        found: list[tuple[object, CodedLabels]] = [(z, self.labels.with_codes(slices[z])) for z in self.placed.drawn]
+        return found + [(plane, self.labels.with_codes(plane.labels)) for plane in self.placed.planes]
+
+    def counts(self) -> dict[int, int]:
+        total: dict[int, int] = {}
+        for _, sheet in self.sheets:
+            for number, count in sheet.counts().items():
+                total[number] = total.get(number, 0) + count
+        return total
+
+
+def _placed(support: Support, file: SupportFile, segmentation: Segmentation, target: Volume, axis: str) -> _Drawn:
+    """``segmentation`` on the grid of ``target``, the image that it belongs to; notes what is odd about its place."""
+    segmentation = on_voxels_of(segmentation, target)
+    labels = _coded(support, segmentation, file)
+    drawn = file.drawn
+    if drawn == ALL:
+        axis = target.slice_axis(axis)
+        drawn = range(target.size[AXES.index(axis)])
+    try:
+        placed = placed_labels(labels.codes, segmentation.ijk_to_ras, target, axis, drawn)
+    except InputError as error:
+        raise InputError(f"{file.shown}: {error}") from None
+    difference = grid_difference(labels.codes.shape, segmentation.ijk_to_ras, target)
+    note_place(support.notes, file, target, labels.codes, placed, difference)
+    if file.drawn is None and not placed.planes:
+        note_axis(support.notes, file, placed, axis)
+    names = {segment.name for segment in segmentation.segments}
+    known = frozenset(n for n, segment in enumerate(support.segments, 1) if segment.name in names)
+    return _Drawn(file, target, known, placed, labels)
+
+
+def _coded(support: Support, segmentation: Segmentation, file: SupportFile) -> CodedLabels:
+    """The segments of a file by the method's numbers."""
+    number_of = {segment.name: n for n, segment in enumerate(support.segments, 1)}
+    maps = [np.zeros(layer.shape, np.uint8) for layer in segmentation.layers]
+    for segment in segmentation.segments:
+        maps[segment.layer][segmentation.mask(segment)] = number_of.get(segment.name, OTHER)
+    used = {segment.layer for segment in segmentation.segments} or {0}
+    labels = CodedLabels.of([maps[n] for n in sorted(used)])
+    if not labels.counts():
+        what = "the chosen segments" if labels.codes.any() else "any segment"
+        raise InputError(f"{file.shown} holds nothing of {what}; draw a segment on at least one slice")
+    return labels
+
+
+def _combined(support: Support, found: list[_Drawn], image: Volume) -> list[list[tuple[object, CodedLabels]]]:
+    """The sheets of each file. A slice that is drawn in several files is taken from the last of them, with the segments of
+    the earlier ones that it does not have."""
+    sheets = [drawn.sheets for drawn in found]
+    for later in range(1, len(found)):
+        for earlier in range(later):
+            one, other = found[earlier], found[later]
+            if one.target is not image or other.target is not image or one.placed.axis != other.placed.axis:
+                continue
+            shared = {z for z, _ in sheets[earlier] if isinstance(z, int)} & {z for z, _ in sheets[later]}
+            if not shared:
+                continue
+            below = {z: labels for z, labels in sheets[earlier] if z in shared}
+            sheets[earlier] = [(z, labels) for z, labels in sheets[earlier] if z not in shared]
+            sheets[later] = [
+                (z, labels.over(below[z], other.known)) if z in shared else (z, labels) for z, labels in sheets[later]
+            ]
+            note_shared(support.notes, one, other, sorted(shared), support.segments)
+    return sheets
+
+
+def _spread(support: Support, sheets: list[tuple[object, CodedLabels]]) -> None:
+    """Finds the layers of the segments; notes those that overlap, and gives new label values where two of a layer share one."""
+    pairs: dict[tuple[int, int], int] = {}
+    for _, labels in sheets:
+        for pair, count in labels.overlaps().items():
+            pairs[pair] = pairs.get(pair, 0) + count
+    support.layers = Layers.of(range(1, len(support.segments) + 1), pairs)
+    for (a, b), count in sorted(pairs.items()):
+        names = " and ".join(repr(support.segments[n - 1].name) for n in (a, b))
+        support.notes.append(f"{names} overlap in {count:,} drawn voxels; each is answered on its own and stays whole")
+    taken: dict[int, set[int]] = {}
+    for number, segment in enumerate(support.segments, 1):
+        used = taken.setdefault(support.layers.homes[number], set())
+        value = segment.value
+        if value in used:
+            value = next(v for v in range(1, 65536) if v not in used)
+            if not any("label value" in note for note in support.notes):
+                support.notes.append("segments share a label value in the support; later ones got new values")
+        used.add(value)
+        home = support.layers.homes[number]
+        support.segments[number - 1] = dataclasses.replace(segment, value=value, layer=home)
+
+
+def _add_drawing(support: Support, drawn: _Drawn, sheets: list[tuple[object, CodedLabels]], complete: bool) -> None:
+    """Adds what the method takes, and what the summary says of the file."""
+    file, target, placed = drawn.file, drawn.target, drawn.placed
+    slices = target.size[AXES.index(placed.axis)]
+    for layer, members in enumerate(support.layers.members):
+        if file.image and len(placed.drawn) == slices:
+            labels = drawn.labels.with_codes(placed.labels).label_map(members)
+            if labels.any():
+                support.drawings.append(SupportVolume(target, labels, placed.axis, layer=layer))
+            continue
+        items = []
+        for place, sheet in sheets:
+            labels = sheet.label_map(members)
+            if isinstance(place, DrawnPlane):
+                items.append(DrawnPlane(labels, place.plane_to_ras, complete, layer))
+            else:
+                items.append(DrawnSlice(placed.axis, place, labels, complete, layer))
+        if not file.image:
+            support.drawings += items
+        elif any(item.labels.any() for item in items):
+            support.drawings.append(support_volume(target, items))
+    pixels = {support.segments[n - 1].name: count for n, count in sorted(drawn.counts().items())}
+    support.facts.append(
+        {
+            "labels": os.path.abspath(file.labels),
+            "image": os.path.abspath(file.image) if file.image else None,
+            "axis": placed.axis,
+            "drawn": placed.drawn,
+            "drawn_planes": len(placed.planes),
+            "slices": slices,
+            "resampled": placed.moved,
+            "pixels": pixels,
+        }
+    )

@@ -1,0 +1,170 @@
+"""Few-shot: a drawing on one or a few slices becomes the segments of the whole volume.
+
+Drawn masks are carried from slice to slice by registration, corrected by appearance, and vote with GrowCut; from two drawn
+slices on the vote is weighted by how well each part predicts a drawn slice that is hidden from it, with a single one by
+which of them appearance agrees with where they differ. Scattered targets are not carried. Drawings in other volumes and the
+prototypes of a pretrained encoder are further parts of that vote.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..common.device import choose_device
+from ..common.errors import InputError, ResourceError
+from ..common.progress import Step, Steps, rising, within
+from ..images import AXES, Volume
+from ..images.intensity import intensity_scale
+from .answer import FewShotAnswer, drawn_answer, united
+from .drawings.drawing import Drawing
+from .drawings.layered_support import LayeredSupport, SupportLayer
+from .drawings.support import DrawnPlane, DrawnSlice, SupportVolume
+from .frame import Box, Frame, drawn_box, slices_first, work_shape
+from .propagation import Propagation, is_scattered
+from .settings import FewShotSettings
+from .voters.encoders import FewShotEncoder, load_encoder
+from .voters.further import FurtherPart
+from .voters.further_parts import FurtherParts
+from .voters.parts import Kept
+from .voters.transfer import TransferredPart
+
+_FRAMES = 2  # regions of the volume whose features and registration are kept
+
+__all__ = [
+    "DrawnPlane", "DrawnSlice", "FewShot", "FewShotAnswer", "FewShotEncoder", "FewShotSettings", "SupportVolume",
+    "load_encoder",
+]  # fmt: skip
+
+
+class FewShot:
+    """Few-shot in one volume. Keeps what depends only on the image, and what a changed drawing leaves as it is.
+
+    :param axis: the axis across the slices, "x", "y", "z", or "auto": that of most drawn slices.
+    :param encoder: a pretrained encoder (:func:`load_encoder`); None: none is used.
+    :param device: where the prototypes are compared, see :func:`~..device.choose_device`.
+    :raises InputError: an image without contrast, or ``settings.method`` "alpnet" without an encoder.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        settings: FewShotSettings | None = None,
+        axis: str = "auto",
+        encoder: FewShotEncoder | None = None,
+        device: str = "auto",
+    ):
+        self.volume, self.settings, self.encoder = volume, settings or FewShotSettings(), encoder
+        if axis != "auto":
+            volume.slice_axis(axis)
+        if self.settings.method == "alpnet" and encoder is None:
+            raise InputError(
+                "method alpnet needs a pretrained encoder; get weights with 's3net weights get dinov2-vits14-reg4', name a "
+                "file of weights, or choose method default"
+            )
+        self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
+        self._support: LayeredSupport | None = None
+        self._parts = FurtherParts(volume, self._scale, self.settings, encoder, self._device, self._filled_in)
+        self._frames: dict[tuple, tuple[Frame, Kept]] = {}  # the last used ones, each with GrowCut's answers in it
+
+    def set_support(self, items: Sequence[DrawnSlice | DrawnPlane | SupportVolume]) -> None:
+        """What is drawn, all of it; a later call replaces it. Segments of different layers of ``items`` may overlap.
+
+        :raises InputError: nothing is drawn, or a drawing that does not fit the volume; the support stays as it was.
+        """
+        self._support = LayeredSupport.of(self.volume, items, self._axis, self.settings.partial_ring)
+        self._parts.forget_all_but(self._support.others)
+
+    def propagate(self, slices: tuple[int, int] | None = None, quick: bool = False) -> Steps[FewShotAnswer]:
+        """The segments on ``slices`` (first and last along the axis, included; None: all), as a generator of progress.
+
+        :param quick: a first answer for a few slices, in about a second: nothing is learned, registration and GrowCut vote with
+            fixed weights on a coarser grid.
+        """
+        if self._support is None:
+            raise InputError("nothing is drawn; draw at least one segment on at least one slice")
+        return self._told(rising(self._propagate(self._support, slices, quick)))
+
+    def _told(self, steps: Steps[FewShotAnswer]) -> Steps[FewShotAnswer]:
+        """``steps``, whose answer also says what the user should know of the intensities."""
+        answer = yield from steps
+        return dataclasses.replace(answer, notes=[*self._scale.notes, *answer.notes])
+
+    def _propagate(self, support: LayeredSupport, slices, quick: bool) -> Steps[FewShotAnswer]:
+        axis, answers, count = support.layers[0].drawing.axis, [], len(support.layers)
+        depth = self.volume.size[AXES.index(axis)]
+        first, last = slices or (0, depth - 1)
+        if not 0 <= first <= last < depth:
+            raise InputError(
+                f"slices {first} to {last} along {axis} are not in image {self.volume.name!r}, which has slices 0 "
+                f"to {depth - 1}"
+            )
+        try:
+            for n, layer in enumerate(support.layers):
+                work = self._answered(support, layer, first, last, quick)
+                answers.append((yield from within(work, n / count, (n + 1) / count)))
+        except MemoryError:
+            raise ResourceError(
+                "the memory of this machine is not enough for this volume; choose fewer slices, set smaller work_voxels "
+                "and grow_voxels, or close other programs"
+            ) from None
+        return united(answers, support.homes, support.overlap)
+
+    def _answered(
+        self, support: LayeredSupport, layer: SupportLayer, first: int, last: int, quick: bool
+    ) -> Steps[FewShotAnswer]:
+        """The answer to one layer. All layers are worked on in the same box and on the same grid where they can be, so that
+        features, registration and the ways through the image are found once."""
+        drawing = layer.drawing
+        if sum(drawn.complete for drawn in drawing.slices.values()) == self.volume.size[AXES.index(drawing.axis)]:
+            yield Step(1.0, "Everything is drawn")
+            return drawn_answer(drawing)
+        further = yield from self._further(layer, quick)
+        box = self._first_box(support, drawing, further)
+        growing = 0 if quick else self.settings.growing
+        for attempt in range(growing + 1):
+            frame, kept = self._frame_for(support, drawing, box)
+            run = Propagation(frame, kept, drawing, self.settings, further)
+            yield from within(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
+            wider = run.wider_box() if attempt < growing else None
+            if wider is None:
+                return run.answer()
+            box = wider
+
+    def _further(self, layer: SupportLayer, quick: bool) -> Steps[list[FurtherPart]]:
+        """The parts of the vote from elsewhere than the drawn slices."""
+        alone = self.settings.method == "alpnet"
+        found = []
+        if not alone:
+            found.append((yield from within(self._parts.transferred(layer.drawing, layer.others), 0.0, 0.9)))
+        if alone or not quick:
+            found.append((yield from within(self._parts.prototypes(layer.drawing, layer.others, quick), 0.9, 1.0)))
+        return [part for part in found if part is not None]
+
+    def _filled_in(self, other: SupportVolume) -> Steps[np.ndarray]:
+        """The labels of all slices of ``other``, of which only some are drawn."""
+        there = FewShot(other.volume, dataclasses.replace(self.settings, method="default"), other.axis)
+        planes = slices_first(other.labels, other.axis)
+        there.set_support(other.drawings or [DrawnSlice(other.axis, z, planes[z]) for z in other.drawn])
+        return (yield from there.propagate()).labels
+
+    def _first_box(self, support: LayeredSupport, drawing: Drawing, further: Sequence[FurtherPart]) -> Box:
+        height, width = slices_first(self.volume.array, drawing.axis).shape[1:3]
+        if self.settings.method == "alpnet" or (drawing.slices and is_scattered(self.settings, drawing)):
+            return Box(0, height, 0, width)  # what is scattered may lie anywhere
+        shown = list(support.projections)
+        shown += [part.projection(drawing.axis) for part in further if isinstance(part, TransferredPart)]
+        spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]
+        return drawn_box(shown, tuple(spacing), self.settings.margin)
+
+    def _frame_for(self, support: LayeredSupport, drawing: Drawing, box: Box) -> tuple[Frame, Kept]:
+        depth = self.volume.size[AXES.index(drawing.axis)]
+        scattered = is_scattered(self.settings, drawing)
+        shape = work_shape(box, depth, support.sizes, self.settings.work_voxels, scattered)
+        key = (drawing.axis, box, shape)
+        found = self._frames.pop(key, None) or (Frame(self.volume, self._scale, drawing.axis, box, shape), Kept())
+        kept = list(self._frames.items())[-(_FRAMES - 1) :]
+        self._frames = {**dict(kept), key: found}
+        return found

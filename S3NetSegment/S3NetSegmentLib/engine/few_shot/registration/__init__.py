@@ -1,0 +1,1 @@
+"""Registration of slices and volumes: alignment first, then deformation."""

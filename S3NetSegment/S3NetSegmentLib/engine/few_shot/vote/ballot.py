@@ -1,0 +1,203 @@
+"""The vote at the image's own resolution, made a few slices at a time and only where there is something to decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from ...common.progress import Step, Steps
+from ...common.threads import one_threaded
+from ..frame import Frame, Window
+
+_GROW_BLUR = 0.7  # pixels, of GrowCut's labels and of the vote before its sure voxels are taken
+_VALUES_AT_ONCE = 600_000  # voxels times classes decided in one step, about 0.05 s
+_VALUES_KEPT = 60_000_000  # voxels times classes of a vote that is not made a second time
+_NOTHING = 0.02  # share of all segments together, below which a voxel is background
+_MARGIN = 5  # pixels around everything else
+
+
+class Ballot:
+    """Shares of the classes on slices ``first`` to ``last`` of ``frame``.
+
+    :param soft: ``[n, C, h, w]``, weighted sum of the parts on the working grid.
+    :param grown: uint8 ``[n, H, W]``, GrowCut's classes; None: not used.
+    :param grown_share: weight of ``grown`` in the vote.
+    :param grown_blur: factor of the blur of GrowCut's labels, less than 1 for thin segments.
+    :param ends: ``[n, C]``, factor of each class on each slice.
+    :param reach: ``[n, C, h, w]``, factor of each class on the working grid; None: 1.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        first: int,
+        last: int,
+        soft: torch.Tensor,
+        grown: np.ndarray | None,
+        grown_share: float,
+        grown_blur: float,
+        ends: torch.Tensor,
+        reach: torch.Tensor | None = None,
+    ):
+        self._frame, self.first, self.last = frame, first, last
+        self._soft, self._ends, self._reach, self._classes = soft, ends, reach, soft.shape[1]
+        self._grown, self._share, self._blur = grown, grown_share, _GROW_BLUR * grown_blur
+        self._again: np.ndarray | None = None
+        self._again_share = 0.0
+        self._count = last - first + 1
+        self._window = self._window_of_votes()
+        self._votes: dict[int, torch.Tensor] = {}
+        self._grown_blurred = self._blurred(lambda n: self._one_hot(self._grown, n), self._blur)
+
+    def add_second(self, labels: np.ndarray, share: float) -> None:
+        """Mixes the classes ``[n, H, W]`` of a second GrowCut in with weight ``share``."""
+        self._again, self._again_share = labels, share
+        window = _union(self._window, _filled(labels > 0))
+        if window != self._window:
+            self._window, self._votes = window, {}
+
+    @one_threaded
+    def sure_voxels(self, least: float) -> Steps[np.ndarray]:
+        """Class + 1 where the blurred vote is surer than ``least``, else 0; uint8 ``[n, H, W]``."""
+        sure = np.ones((self._count, *self._frame.box.shape), np.uint8)
+        votes = self._blurred(self._vote, _GROW_BLUR)
+        for n in self._slices():
+            if n % self._at_once == 0:
+                yield Step(n / self._count, "Voting")
+            shares = votes.at(n)
+            best, classes = shares.max(0)
+            known = best > least * shares.sum(0)
+            sure[(n, *self._window)] = torch.where(known, classes + 1, 0).numpy()
+        return sure
+
+    @one_threaded
+    def decisions(self) -> Steps[tuple[np.ndarray, np.ndarray, torch.Tensor]]:
+        """Classes (uint8), their probabilities (float32), ``[n, H, W]``, and the sums of both in each slice,
+        ``[n, 4, C]``: probability inside the class, voxels of the class, probability anywhere; and the largest probability."""
+        shape = (self._count, *self._frame.box.shape)
+        classes, sureness = np.zeros(shape, np.uint8), np.ones(shape, np.float32)
+        sums = torch.zeros(shape[0], 4, self._classes)
+        again = self._blurred(lambda n: self._one_hot(self._again, n), _GROW_BLUR)
+        for n in self._slices():
+            if n % self._at_once == 0:
+                yield Step(n / self._count, "Deciding")
+            shares = self._vote(n)
+            if self._again is not None:
+                shares = torch.lerp(shares, again.at(n), self._again_share)
+            shares = shares / shares.sum(0)
+            best, winner = shares.max(0)
+            sums[n, 2], sums[n, 3] = shares.sum((1, 2)), shares.amax((1, 2))
+            for c in range(self._classes):
+                mine = winner == c
+                sums[n, 0, c], sums[n, 1, c] = (shares[c] * mine).sum(), mine.sum()
+            classes[(n, *self._window)], sureness[(n, *self._window)] = winner.numpy(), best.numpy()
+        return classes, sureness, sums
+
+    @property
+    def _at_once(self) -> int:
+        """Slices between two steps of progress."""
+        size = (self._window[0].stop - self._window[0].start) * (self._window[1].stop - self._window[1].start)
+        return max(1, _VALUES_AT_ONCE // max(1, size * self._classes))
+
+    def _slices(self) -> list[int]:
+        """The slices on which, or on whose neighbours, there is something to decide."""
+        filled = (self._soft[:, 1:].sum(1) > _NOTHING).any((1, 2)).numpy()
+        for labels in (self._grown, self._again):
+            if labels is not None:
+                filled |= (labels > 0).any((1, 2))
+        near = filled.copy()
+        near[1:] |= filled[:-1]
+        near[:-1] |= filled[1:]
+        return np.flatnonzero(near).tolist()
+
+    def _window_of_votes(self) -> Window:
+        """Rows and columns outside of which all slices are background."""
+        found = (self._soft[:, 1:].sum(1) > _NOTHING).any(0).numpy()
+        sizes = zip(self._frame.box.shape, found.shape, strict=True)
+        window = tuple(_scaled(_span(found.any(1 - axis)), n / m, n) for axis, (n, m) in enumerate(sizes))
+        if self._grown is not None:
+            window = _union(window, _filled(self._grown > 0))
+        return tuple(
+            slice(max(0, s.start - _MARGIN), min(n, s.stop + _MARGIN)) if s.stop > s.start else s
+            for s, n in zip(window, self._frame.box.shape, strict=True)
+        )
+
+    def _vote(self, n: int) -> torch.Tensor:
+        """Class shares ``[C, H', W']`` on slice ``n`` without the second GrowCut; asked for twice, so they are kept where
+        memory allows it."""
+        if n in self._votes:
+            return self._votes[n]
+        total = self._frame.enlarged(self._soft[n : n + 1], self._window)[0]
+        if self._grown is not None and self._share > 0:
+            total = total + self._share * self._grown_blurred.at(n)
+        total = total * self._ends[n, :, None, None]
+        if self._reach is not None:
+            total *= self._frame.enlarged(self._reach[n : n + 1], self._window)[0]
+        total[0] += (1 - total.sum(0)).clamp(min=0)
+        if total.numel() * self._count <= _VALUES_KEPT:
+            self._votes[n] = total
+        return total
+
+    def _one_hot(self, labels: np.ndarray, n: int) -> torch.Tensor:
+        part = torch.from_numpy(labels[(n, *self._window)])
+        return torch.stack([(part == c).float() for c in range(self._classes)])
+
+    def _blurred(self, make: Callable[[int], torch.Tensor], sigma: float) -> _BlurredSlices:
+        across = sigma * self._frame.spacing[1] / self._frame.spacing[0]
+        return _BlurredSlices(make, self._count, sigma, across)
+
+
+class _BlurredSlices:
+    """Slices ``make(n)`` ``[C, H, W]``, n from 0 to ``count`` - 1, after a Gaussian of ``sigma`` pixels in the slice and
+    ``across`` slices; edges are repeated. Asked for one after the other, each is made and blurred in itself only once."""
+
+    def __init__(self, make: Callable[[int], torch.Tensor], count: int, sigma: float, across: float):
+        self._make, self._count, self._sigma = make, count, sigma
+        reach = np.arange(-int(3 * across + 0.5), int(3 * across + 0.5) + 1) if across > 0.05 else np.zeros(1, int)
+        share = np.exp(-0.5 * (reach / max(across, 1e-6)) ** 2)
+        self._shares = list(zip(reach.tolist(), (share / share.sum()).tolist(), strict=True))
+        self._near: dict[int, torch.Tensor] = {}
+
+    def at(self, n: int) -> torch.Tensor:
+        total = None
+        for offset, share in self._shares:
+            plane = self._plane(min(max(n + offset, 0), self._count - 1))
+            total = plane * share if total is None else total.add_(plane, alpha=share)
+        self._near = {z: plane for z, plane in self._near.items() if z >= n + self._shares[0][0]}
+        return total
+
+    def _plane(self, n: int) -> torch.Tensor:
+        if n not in self._near:
+            values = self._make(n).numpy()
+            for axis in (1, 2):
+                if self._sigma > 0.05 and values.shape[axis] > 1:
+                    values = ndimage.gaussian_filter1d(values, self._sigma, axis, mode="nearest", truncate=3.0)
+            self._near[n] = torch.from_numpy(values)
+        return self._near[n]
+
+
+def _span(filled: np.ndarray) -> slice:
+    """From the first to the last of ``filled``; empty if there is none."""
+    index = np.flatnonzero(filled)
+    return slice(int(index[0]), int(index[-1]) + 1) if index.size else slice(0, 0)
+
+
+def _filled(found: np.ndarray) -> Window:
+    """Rows and columns of ``found`` (bool ``[n, H, W]``) that hold anything."""
+    plane = found.any(0)
+    return tuple(_span(plane.any(1 - axis)) for axis in (0, 1))
+
+
+def _scaled(span: slice, factor: float, size: int) -> slice:
+    return slice(int(span.start * factor), min(size, int(np.ceil(span.stop * factor))))
+
+
+def _union(a: Window, b: Window) -> Window:
+    if a[0].stop <= a[0].start:
+        return b
+    if b[0].stop <= b[0].start:
+        return a
+    return tuple(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))

@@ -1,0 +1,162 @@
+"""GrowCut: every voxel takes the label of the seed that is nearest along the path of least intensity change.
+
+The labelling of Slicer's "Grow from seeds" (Zhu et al., "An effective interactive medical image segmentation method
+using fast GrowCut", 2014): the distance between neighbours (26 in 3D) is the absolute difference of their intensities,
+a path costs the sum of its steps. Found with Dijkstra's order in buckets of distance (delta-stepping, Meyer and
+Sanders, 2003), so that whole fronts of voxels are advanced by array operations.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from ...common.progress import Step, Steps
+
+UNREACHED = np.int32(2**30)
+_VOXELS_A_STEP = 25_000  # voxels settled between two steps of progress, about 0.05 s
+
+
+def grow_labels(image: np.ndarray, seeds: np.ndarray, bucket: int = 16) -> Steps[tuple[np.ndarray, np.ndarray]]:
+    """Labels of all voxels that any seed can reach, and their distances, as a generator of progress steps.
+
+    :param image: int16 or int32 ``[Z, H, W]``.
+    :param seeds: uint8 ``[Z, H, W]``, 0 = unknown. Seeds keep their labels.
+    :param bucket: width of a bucket in intensity steps; changes the time, not the distances.
+    :returns: labels (uint8) and distances (int32; :data:`UNREACHED` where there is no seed at all), ``[Z, H, W]``.
+        Where two seeds are equally near, either may win.
+    """
+    nearest, far = yield from nearest_seeds(image, seeds > 0, bucket)
+    return labels_of(nearest, seeds), far
+
+
+def labels_of(nearest: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The labels (uint8 ``[Z, H, W]``) that ``seeds`` give to the voxels whose :func:`nearest_seeds` they are."""
+    return np.where(nearest >= 0, seeds.ravel().take(nearest, mode="clip"), np.uint8(0))
+
+
+def nearest_seeds(image: np.ndarray, known: np.ndarray, bucket: int = 16) -> Steps[tuple[np.ndarray, np.ndarray]]:
+    """Which seed each voxel is nearest to, and how far: what does not depend on the labels of the seeds.
+
+    :param known: bool ``[Z, H, W]``, where seeds are. ``image``, ``bucket``: see :func:`grow_labels`.
+    :returns: flat index of the seed in ``[Z, H, W]`` (-1 where none is reached) and distance, int32 ``[Z, H, W]``.
+    """
+    box = _open_box(known)
+    if box is None:
+        return _places(known.shape), np.zeros(known.shape, np.int32)
+    part = known[box]
+    shape = tuple(n + 2 for n in part.shape)
+    inner = (slice(1, -1),) * 3
+    values, roots = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
+    values[inner] = image[box]
+    np.copyto(roots[inner], _places(known.shape)[box], where=part)
+    distance = np.full(shape, -1, np.int32)  # the rim, which nothing improves on
+    distance[inner] = np.where(part, np.int32(0), UNREACHED)
+    steps = _neighbour_steps(shape)
+    yield from _advance(values.ravel(), roots.ravel(), distance.ravel(), _front(part, shape), steps, bucket)
+    del values
+    nearest, far = _places(known.shape), np.zeros(known.shape, np.int32)  # beyond the box everything is known
+    nearest[box], far[box] = roots[inner], distance[inner]
+    return nearest, far
+
+
+def _places(shape: tuple[int, ...]) -> np.ndarray:
+    """The flat index of each voxel."""
+    return np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+
+
+def _open_box(known: np.ndarray) -> tuple[slice, ...] | None:
+    """The box around all voxels that are no seeds, and their neighbours; None if there are none. Nothing beyond it matters:
+    seeds are settled, and no path through one is shorter than from it."""
+    open_voxels = ~known
+    box = []
+    for axis in range(3):
+        filled = np.flatnonzero(open_voxels.any(tuple(a for a in range(3) if a != axis)))
+        if not filled.size:
+            return None
+        box.append(slice(max(0, int(filled[0]) - 1), int(filled[-1]) + 2))
+    return tuple(box)
+
+
+def _neighbour_steps(shape: tuple[int, ...]) -> list[int]:
+    strides = (shape[1] * shape[2], shape[2], 1)
+    return [int(np.dot(offset, strides)) for offset in product((-1, 0, 1), repeat=3) if any(offset)]
+
+
+def _front(known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Flat indices (of the padded array) of seeds with a neighbour that is none."""
+    open_voxels = np.zeros(shape, bool)
+    open_voxels[1:-1, 1:-1, 1:-1] = ~known
+    near = open_voxels
+    for axis in range(3):
+        spread = near.copy()
+        ahead, behind = [slice(None)] * 3, [slice(None)] * 3
+        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
+        spread[tuple(ahead)] |= near[tuple(behind)]
+        spread[tuple(behind)] |= near[tuple(ahead)]
+        near = spread
+    near[1:-1, 1:-1, 1:-1] &= known
+    near[[0, -1]] = near[:, [0, -1]] = near[:, :, [0, -1]] = False
+    return np.flatnonzero(near)
+
+
+def _advance(values, roots, distance, front, steps, bucket: int) -> Steps[None]:
+    """Settles all voxels; ``roots`` and ``distance`` (flat, padded) are changed in place."""
+    since, settled = 0, 0
+    waiting: dict[int, list[np.ndarray]] = {0: [front]} if front.size else {}
+    while waiting:
+        level = min(waiting)
+        nodes = _distinct(np.concatenate(waiting.pop(level)))
+        # A voxel that was improved since it was put here has been settled from a lower bucket.
+        nodes = nodes[distance.take(nodes) // bucket == level]
+        for start in range(0, nodes.size, _VOXELS_A_STEP):
+            part = nodes[start : start + _VOXELS_A_STEP]
+            since, settled = since + part.size, settled + part.size
+            if since > _VOXELS_A_STEP:
+                since = part.size
+                yield Step(min(1.0, settled / len(values)), "Growing from the drawn slices")
+            reached = _relaxed(part, values, roots, distance, steps)
+            if reached.size:
+                _file_by_level(reached, distance.take(reached) // bucket, waiting)
+
+
+def _distinct(nodes: np.ndarray) -> np.ndarray:
+    """``nodes`` once each, in the order of memory."""
+    nodes.sort()
+    first = np.ones(nodes.size, bool)
+    np.not_equal(nodes[1:], nodes[:-1], out=first[1:])
+    return nodes[first]
+
+
+def _relaxed(nodes, values, roots, distance, steps) -> np.ndarray:
+    """Passes ``nodes`` on to their neighbours; those that came nearer."""
+    own_value, own_distance, own_root = values.take(nodes), distance.take(nodes), roots.take(nodes)
+    reached = []
+    for step in steps:
+        others = nodes + step
+        through = values.take(others)
+        through -= own_value
+        np.abs(through, out=through)
+        through += own_distance
+        better = np.flatnonzero(through < distance.take(others))
+        if better.size:
+            others = others[better]
+            distance[others] = through[better]
+            roots[others] = own_root[better]
+            reached.append(others)
+    return np.concatenate(reached) if reached else nodes[:0]
+
+
+def _file_by_level(nodes: np.ndarray, levels: np.ndarray, waiting: dict[int, list[np.ndarray]]) -> None:
+    """Puts ``nodes`` into the buckets ``levels``."""
+    first, last = int(levels.min()), int(levels.max())
+    if last - first < 2**16:  # whose sort is much faster
+        levels = (levels - first).astype(np.uint16)
+    else:
+        first = 0
+    order = np.argsort(levels, kind="stable")
+    nodes, levels = nodes[order], levels[order]
+    cuts = np.flatnonzero(levels[1:] != levels[:-1]) + 1
+    for start, part in zip((0, *cuts), np.split(nodes, cuts), strict=True):
+        waiting.setdefault(first + int(levels[start]), []).append(part)

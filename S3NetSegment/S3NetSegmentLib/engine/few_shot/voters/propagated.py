@@ -1,0 +1,115 @@
+"""Drawn masks carried outwards slice by slice, and what they become between and beyond the drawn slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ...common.progress import Step, Steps
+from ..frame import Frame
+from ..registration.neighbours import blurred, carried
+
+_GONE = 0.5  # pixels: less of a segment than this is not carried on
+_SLICES_A_STEP = 8
+_FLOOR = 1e-4  # probability below which no class falls, so that the appearance can bring it back
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What is drawn on one slice of the working grid.
+
+    :param masks: ``[C, h, w]``, class memberships; the background where nothing is known.
+    :param known: ``[h, w]``, 0 to 1; 1 everywhere for a complete drawing.
+    """
+
+    masks: torch.Tensor
+    known: torch.Tensor
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the slice is known; up to the rounding of averages over pixels."""
+        return bool(self.known.min() > 1 - 1e-4)
+
+
+def carry(
+    frame: Frame,
+    drawn: Mapping[int, Drawn],
+    first: int,
+    last: int,
+    evidence: torch.Tensor | None,
+    weight: float,
+    blur: float,
+) -> Steps[torch.Tensor]:
+    """Masks on slices ``first`` to ``last`` (included), ``[n, C, h, w]``.
+
+    From every drawn slice outwards m(z + 1) = softmax(log(blur(warp(m(z)))) + weight * evidence(z + 1)); between two drawn
+    slices the mean of both directions, weighted by 1 / distance.
+
+    :param drawn: slice number -> what is drawn there; at least one, any of them may lie outside ``first`` to ``last``.
+    :param evidence: ``[Z, C, h, w]``, log-likelihood ratios of the appearance; None: pure registration.
+    :param blur: pixels, how far an uncertain edge spreads at each step.
+    """
+    order = sorted(drawn)
+    like = drawn[order[0]].masks
+    total = like.new_zeros(last - first + 1, *like.shape)
+    weights = like.new_zeros(last - first + 1)
+    for upwards in (True, False):
+        passing = _pass(frame, drawn, order, first, last, upwards, evidence, weight, blur)
+        while True:
+            try:
+                item = next(passing)
+            except StopIteration:
+                break
+            if isinstance(item, Step):
+                yield item
+                continue
+            z, distance, masks = item
+            if first <= z <= last:
+                share = 1.0 / (distance + 1e-3)
+                total[z - first] += share * masks
+                weights[z - first] += share
+    return total / weights.view(-1, 1, 1, 1)
+
+
+def _pass(frame, drawn, order, first, last, upwards, evidence, weight, blur):
+    """Yields steps of progress and (slice, distance to the last drawn slice, masks ``[C, h, w]``) in one direction."""
+    whole = [z for z in order if drawn[z].complete]
+    if upwards:
+        path = range(max((z for z in whole if z <= first), default=order[0]), last + 1)
+    else:
+        path = range(min((z for z in whole if z >= last), default=order[-1]), first - 1, -1)
+    current, distance, gone = None, 0, False
+    for z in path:
+        if current is not None and not gone:
+            if frame.is_registered_onto(z, upwards):
+                if z % _SLICES_A_STEP == 0:
+                    yield Step(abs(z - path[0]) / len(path), "Carrying the drawing")
+            else:
+                yield from frame.register(*_ahead(frame, z, path), upwards)
+            current = carried(current[None], frame.field_onto(z, upwards))
+            if evidence is not None:
+                current = torch.log(blurred(current, blur).clamp(min=_FLOOR)) + weight * evidence[z : z + 1]
+                current = torch.softmax(current, 1)
+            current = current[0]
+        distance += 1
+        if z in drawn:
+            here = drawn[z]
+            current = here.masks if current is None else here.known * here.masks + (1 - here.known) * current
+            distance = 0
+        if current is None:
+            continue
+        gone = bool(current[1:].sum() < _GONE)
+        if gone and z not in drawn:
+            current = torch.zeros_like(current)
+            current[0] = 1
+        yield z, distance, current
+
+
+def _ahead(frame: Frame, z: int, path: range) -> tuple[int, int]:
+    """The slices whose registration is worth one batch, from ``z`` on along ``path``: (lowest, highest)."""
+    reach = frame.pairs_at_once
+    if path.step > 0:
+        return z - 1, min(z - 1 + reach, path[-1])
+    return max(z + 1 - reach, path[-1]), z + 1

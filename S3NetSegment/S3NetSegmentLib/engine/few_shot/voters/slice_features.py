@@ -1,0 +1,158 @@
+"""Features of slices by a pretrained encoder: computed once per volume and orientation, and kept within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...common.progress import Step, Steps, within
+from ...images import AXES, Volume
+from ...images.intensity import IntensityScale
+from ...nets.dinov2 import encode_slices
+from ..frame import slices_first
+from .encoders import FewShotEncoder
+
+_DARK = 0.15  # scaled intensity below which a pixel counts as outside of the body
+_LEAST_FILLED = 0.02  # share of a row or column that must be brighter for it to be encoded
+_LOOKED_AT = 24  # slices in which the body is looked for
+_MOST_PIXELS = 1022  # longest side that is encoded
+_BYTES = 600_000_000
+
+
+class FeatureCache:
+    """Features of slices in memory, at most ``size`` bytes; the volumes that were not used for longest go first."""
+
+    def __init__(self, size: int = _BYTES):
+        self.size = size
+        self._kept: dict[tuple, dict[int, torch.Tensor]] = {}
+
+    def get(self, key: tuple, number: int) -> torch.Tensor | None:
+        """Features of slice ``number`` under ``key``, or None."""
+        if key not in self._kept:
+            return None
+        self._kept[key] = self._kept.pop(key)
+        return self._kept[key].get(number)
+
+    def add(self, key: tuple, number: int, features: torch.Tensor) -> None:
+        """Keeps ``features``, and forgets others where they would be too many."""
+        self._kept[key] = self._kept.pop(key, {})
+        self._kept[key][number] = features
+        while self.bytes > self.size and (len(self._kept) > 1 or len(self._kept[key]) > 1):
+            oldest = next(iter(self._kept))
+            slices = self._kept[oldest]
+            del slices[next(iter(slices))]
+            if not slices:
+                del self._kept[oldest]
+
+    @property
+    def bytes(self) -> int:
+        return sum(f.numel() * f.element_size() for slices in self._kept.values() for f in slices.values())
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+SHARED = FeatureCache()  # of this process: a volume that is opened again is not encoded again
+
+
+@dataclass(frozen=True)
+class View:
+    """Rows and columns of the slices that are encoded, and the grid of their features.
+
+    :param rows, columns: first (included) and last (excluded).
+    :param pixels: height and width of the encoded image; its pixels are square in mm.
+    :param grid: rows and columns of the features.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    pixels: tuple[int, int]
+    grid: tuple[int, int]
+
+    @property
+    def index(self) -> tuple[slice, slice]:
+        return slice(*self.rows), slice(*self.columns)
+
+
+class SliceFeatures:
+    """Features of the slices of ``volume`` across ``axis``.
+
+    :param pitch: mm per encoded pixel; None: such that the longer side of the body has ``side`` pixels. Support and
+        query must have the same.
+    :param side: see ``pitch``; :param cells: of the grid of features along the longer side of ``side`` pixels.
+    :param digest: names the content of the volume (:func:`content_digest`).
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        scale: IntensityScale,
+        axis: str,
+        encoder: FewShotEncoder,
+        digest: bytes,
+        side: int,
+        cells: int,
+        pitch: float | None = None,
+        cache: FeatureCache = SHARED,
+    ):
+        self._slices, self._scale, self._encoder, self._cache = slices_first(volume.array, axis), scale, encoder, cache
+        across = 2 - AXES.index(axis)
+        spacing = volume.spacing[::-1]
+        self.slice_spacing = spacing[across]
+        rows, columns = self._body()
+        lengths = [
+            (last - first) * s
+            for (first, last), s in zip((rows, columns), np.delete(spacing, across).tolist(), strict=True)
+        ]
+        self.pitch = pitch or max(lengths) / side
+        pixels = tuple(min(_MOST_PIXELS, max(14, round(n / self.pitch))) for n in lengths)
+        grid = tuple(max(1, round(n * cells / side)) for n in pixels)
+        self.view = View(rows, columns, pixels, grid)
+        self._key = (digest, scale, axis, encoder.name, encoder.digest, self.view)
+
+    def of(self, numbers: Sequence[int]) -> Steps[torch.Tensor]:
+        """Features ``[n, C, h, w]`` (float16, on the CPU) of the slices ``numbers``; those that are kept cost nothing."""
+        found = {number: self._cache.get(self._key, number) for number in numbers}
+        missing = [number for number, features in found.items() if features is None]
+        for n, number in enumerate(missing):
+            encoding = encode_slices(
+                self._encoder.network, self._image(number), side=max(self.view.pixels), grid=max(self.view.grid)
+            )
+            features = (yield from within(encoding, n / len(missing), (n + 1) / len(missing)))[0]
+            if tuple(features.shape[1:]) != self.view.grid:
+                resized = F.interpolate(features[None].float(), self.view.grid, mode="bilinear", align_corners=False)
+                features = resized[0].half()
+            found[number] = features
+            self._cache.add(self._key, number, features)
+        return torch.stack([found[number] for number in numbers])
+
+    def _image(self, number: int) -> torch.Tensor:
+        """Slice ``number`` as the encoder takes it, ``[1, 1, H, W]``, 0 to 1."""
+        plane = torch.from_numpy(self._scale.apply(self._slices[number][self.view.index])[..., 0].copy())[None, None]
+        smaller = any(a < b for a, b in zip(self.view.pixels, plane.shape[2:], strict=True))
+        return F.interpolate(plane, self.view.pixels, mode="bilinear", align_corners=False, antialias=smaller)
+
+    def _body(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns (first, last + 1) with more than a little that is brighter than air."""
+        chosen = np.unique(np.linspace(0, len(self._slices) - 1, _LOOKED_AT).round().astype(int))
+        bright = np.stack([self._scale.apply(self._slices[n])[..., 0] > _DARK for n in chosen])
+        spans = []
+        for axis in (2, 1):
+            filled = np.flatnonzero((bright.mean(axis) > _LEAST_FILLED).any(0))
+            spans.append((int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, bright.shape[3 - axis]))
+        return spans[0], spans[1]
+
+
+def content_digest(volume: Volume) -> Steps[bytes]:
+    """Names the intensities and the voxel size of ``volume``."""
+    content = blake2b(repr((volume.array.dtype.str, volume.array.shape, volume.spacing)).encode(), digest_size=16)
+    for k, plane in enumerate(volume.array):
+        if k % 16 == 0:
+            yield Step(k / len(volume.array), "Recognising the volume")
+        content.update(np.ascontiguousarray(plane))
+    return content.digest()

@@ -1,0 +1,1 @@
+"""File formats other than DICOM, each read by what its own header says."""

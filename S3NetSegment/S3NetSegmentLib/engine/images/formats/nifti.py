@@ -1,0 +1,226 @@
+"""NIfTI files (.nii, .nii.gz, .hdr/.img): reading with exact geometry and a check for cut-off files, and writing.
+
+SimpleITK reads a cut-off NIfTI file as zeros without a word, refuses matrices that are not at right angles and bends
+them when writing; here they are kept. Which of a file's two matrices counts follows ITK and so Slicer. Source: the
+NIfTI-1 and NIfTI-2 header definitions (nifti1.h, nifti2.h).
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ...common.errors import InputError
+from ..files import stem_of, suffix_of
+from ..volume import Volume
+from .header_claims import check_room
+from .nifti_places import NiftiHeader, matrices, quaternion_of
+
+_TYPES = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
+    128: "u1", 2304: "u1",
+}  # fmt: skip
+_CHANNELS = {128: 3, 2304: 4}  # RGB24 and RGBA32
+_COMPLEX = (32, 1792, 2048)
+_MOST_BEHIND = 64 << 20  # bytes behind the voxels
+_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else is taken as mm
+
+
+def is_nifti(path: Path, head: bytes) -> bool:
+    """Whether ``path`` with the first bytes ``head`` is a NIfTI file (and not ANALYZE, which is left to ITK)."""
+    if suffix_of(path) in (".img", ".img.gz"):
+        return _header_path(path).exists() and is_nifti(_header_path(path), _start(_header_path(path)))
+    return _layout(_start(path) if head[:2] == b"\x1f\x8b" else head) is not None
+
+
+def read_nifti(path: Path, choose_frame) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
+    """Voxels ``[K, J, I]`` or ``[K, J, I, 3]`` of a NIfTI file, the 4x4 voxel-to-RAS matrix, and those by which other programs
+    put it elsewhere.
+
+    :param choose_frame: called with the number of frames, returns the one to read.
+    :raises InputError: cut off, complex voxels, no usable voxel sizes.
+    """
+    header_path = _header_path(path)
+    header = _parsed(header_path)
+    shown = repr(str(path))
+    if header.datatype not in _TYPES:
+        what = "complex numbers" if header.datatype in _COMPLEX else f"voxels of NIfTI type {header.datatype}"
+        raise InputError(f"{shown} holds {what}, which cannot be segmented; save its magnitude as real numbers")
+    sizes = [max(1, n) for n in header.dim[1 : header.dim[0] + 1]] + [1] * 7
+    volume_shape, frames, vector, rest = sizes[2::-1], sizes[3], sizes[4], sizes[5:7]
+    if (frames > 1 and vector > 1) or max(rest) > 1:
+        raise InputError(f"{shown} has {header.dim[0]} dimensions {sizes[: header.dim[0]]}; save one 3D or 4D image")
+    channels = _CHANNELS.get(header.datatype, 1)
+    if vector == 2:
+        raise InputError(f"{shown} holds vectors of 2 numbers; save one of the two components as an image of its own")
+    count = max(frames, vector)
+    parts = [0, 1, 2] if vector == 3 and channels == 1 else [choose_frame(count)]
+    dtype = np.dtype(header.order + _TYPES[header.datatype])
+    blocks = _read_blocks(_data_path(header_path, header), header, dtype, (*volume_shape, channels), parts, count)
+    array = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, -1)
+    array = array[..., 0] if array.shape[-1] == 1 else array[..., :3]
+    return _scaled(array, header), *matrices(header, volume_shape, shown)
+
+
+def nifti_grid(path: Path) -> Volume:
+    """An empty volume on the grid of a NIfTI file of one grey frame. InputError for others."""
+    header = _parsed(_header_path(path))
+    sizes = [max(1, n) for n in header.dim[1 : header.dim[0] + 1]] + [1] * 7
+    if max(sizes[3:7]) > 1 or header.datatype not in _TYPES or header.datatype in _CHANNELS:
+        raise InputError(f"{str(path)!r} holds more than one grey image")
+    matrix, others = matrices(header, sizes[2::-1], repr(str(path)))
+    empty = np.broadcast_to(np.uint8(0), sizes[2::-1])
+    return Volume(empty, matrix, stem_of(path), other_matrices=others)
+
+
+def write_nifti(file: BinaryIO, array: np.ndarray, ijk_to_ras: np.ndarray, *, compressed: bool) -> None:
+    """Writes a scalar array ``[K, J, I]`` as NIfTI-1 into an open file."""
+    if max(array.shape) > 32767:
+        raise InputError(f"an image of {array.shape[::-1]} voxels is too large for NIfTI; choose .nrrd or .mha")
+    codes = {kind: code for code, kind in _TYPES.items() if code not in _CHANNELS}
+    matrix = np.asarray(ijk_to_ras, float)
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *array.shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<2h", header, 70, codes[array.dtype.str[1:]], 8 * array.dtype.itemsize)
+    quaternion, handed, square = quaternion_of(matrix[:3, :3] / spacing)
+    struct.pack_into("<8f", header, 76, handed, *spacing, 1, 1, 1, 1)
+    struct.pack_into("<3f", header, 108, 352, 1, 0)
+    header[123] = 2  # mm
+    # A matrix that is not at right angles has no quaternion; then only the full matrix is valid.
+    struct.pack_into("<2h", header, 252, 1 if square else 0, 1)
+    struct.pack_into("<6f", header, 256, *quaternion, *matrix[:3, 3])
+    struct.pack_into("<12f", header, 280, *matrix[:3].ravel())
+    header[344:348] = b"n+1\0"
+    out = gzip.GzipFile("", "wb", 1, file, mtime=0) if compressed else file
+    out.write(header)
+    for plane in array:
+        out.write(np.ascontiguousarray(plane, array.dtype.newbyteorder("<")).data)
+    if compressed:
+        out.close()
+
+
+def _header_path(path: Path) -> Path:
+    if suffix_of(path) not in (".img", ".img.gz"):
+        return path
+    plain = path.with_name(stem_of(path) + ".hdr")
+    return plain if plain.exists() else path.with_name(stem_of(path) + ".hdr.gz")
+
+
+def _data_path(header_path: Path, header: NiftiHeader) -> Path:
+    if not header.paired:
+        return header_path
+    for suffix in (".img", ".img.gz"):
+        if (data := header_path.with_name(stem_of(header_path) + suffix)).exists():
+            return data
+    raise InputError(f"{str(header_path)!r} needs its file of voxels ({stem_of(header_path)}.img); put it beside it")
+
+
+def _open(path: Path) -> BinaryIO:
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if packed else open(path, "rb")
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with _open(path) as file:
+            return file.read(544)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def _layout(start: bytes) -> tuple[str, int] | None:
+    """Byte order and NIfTI version of a header, None if it is not one."""
+    if len(start) < 348:
+        return None
+    for order in "<>":
+        size = struct.unpack_from(order + "i", start)[0]
+        if size == 348 and start[344:347] in (b"n+1", b"ni1"):
+            return order, 1
+        if size == 540 and start[4:7] in (b"n+2", b"ni2") and len(start) >= 540:
+            return order, 2
+    return None
+
+
+def _parsed(path: Path) -> NiftiHeader:
+    start = _start(path)
+    order, version = _layout(start)
+
+    def get(form: str, at: int):
+        return struct.unpack_from(order + form, start, at)
+
+    if version == 1:
+        (datatype,), dim, pixdim = get("h", 70), get("8h", 40), get("8f", 76)
+        offset, slope, intercept = get("3f", 108)
+        codes, quaternion, sform, unit = get("2h", 252), get("6f", 256), get("12f", 280), start[123]
+        magic = start[344:347]
+    else:
+        (datatype,), dim, pixdim = get("h", 12), get("8q", 16), get("8d", 104)
+        offset, slope, intercept = get("q2d", 168)
+        codes, quaternion, sform, unit = get("2i", 344), get("6d", 352), get("12d", 400), get("i", 500)[0]
+        magic = start[4:7]
+    if not 1 <= dim[0] <= 7:
+        raise InputError(f"{str(path)!r} has a damaged NIfTI header ({dim[0]} dimensions); copy or export it again")
+    paired = magic[1:2] == b"i"
+    smallest = 0 if paired else (352 if version == 1 else 544)
+    return NiftiHeader(
+        order, datatype, dim, pixdim, max(int(offset), smallest), slope, intercept, *codes, quaternion,
+        np.array(sform, float).reshape(3, 4), _UNIT.get(unit & 7, 1.0), paired,
+    )  # fmt: skip
+
+
+def _read_blocks(path: Path, header: NiftiHeader, dtype, shape, frames: list[int], count: int) -> list[np.ndarray]:
+    """The wanted ``frames`` of the ``count`` in a file, each ``shape`` in native byte order. InputError if the file is
+    too short or its checksum does not fit."""
+    blocks = []
+    voxels = math.prod(shape)
+    size = voxels * dtype.itemsize
+    try:
+        with _open(path) as file:
+            packed = isinstance(file, gzip.GzipFile)
+            # Before memory is taken for what a damaged header says: gzip packs at most about a thousand to one.
+            if header.offset + size * count > path.stat().st_size * (1100 if packed else 1):
+                raise EOFError
+            check_room(size * len(frames), path)
+            for frame in frames:
+                file.seek(header.offset + frame * size)
+                block = np.empty(voxels, dtype)
+                view = memoryview(block).cast("B")
+                got = 0
+                while got < size:
+                    if not (more := file.readinto(view[got:])):
+                        raise EOFError
+                    got += more
+                blocks.append(block.astype(dtype.newbyteorder("="), copy=False).reshape(shape))
+            if packed and frames[-1] == count - 1:
+                _read_to_end(file)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise InputError(
+            f"{str(path)!r} is cut off or damaged: voxels are missing or wrong; copy or export it again"
+        ) from None
+    return blocks
+
+
+def _read_to_end(file: BinaryIO) -> None:
+    """Reads on to where the checksum is compared; gives up where a file goes on and on, as one made to harm would."""
+    for _ in range(_MOST_BEHIND >> 20):
+        if not file.read(1 << 20):
+            return
+
+
+def _scaled(array: np.ndarray, header: NiftiHeader) -> np.ndarray:
+    slope, intercept = header.slope, header.intercept if np.isfinite(header.intercept) else 0.0
+    if not np.isfinite(slope) or slope == 0:  # then nothing is scaled, whatever the intercept, says the format
+        return array
+    if (slope, intercept) == (1.0, 0.0) or header.datatype in _CHANNELS:
+        return array
+    real = np.float64 if array.dtype.itemsize == 8 else np.float32
+    return array.astype(real) * real(slope) + real(intercept)

@@ -1,0 +1,157 @@
+"""Where a NIfTI image lies: its two matrices (qform, sform), which of them counts for ITK and so for Slicer, and quaternions.
+Source: the NIfTI-1 and NIfTI-2 header definitions (nifti1.h, nifti2.h)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...common.errors import ImageWarning, InputError
+from ..volume import spans_space
+from .two_matrices import are_apart, farthest
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What the header of a NIfTI file tells, as it stands there."""
+
+    order: str  # "<" or ">"
+    datatype: int
+    dim: tuple[int, ...]
+    pixdim: tuple[float, ...]
+    offset: int
+    slope: float
+    intercept: float
+    qform_code: int
+    sform_code: int
+    quaternion: tuple[float, ...]  # b, c, d, then the shift x, y, z
+    sform: np.ndarray  # 3x4
+    unit: float
+    paired: bool  # voxels in a separate .img file
+
+
+def matrices(header: NiftiHeader, shape, shown: str) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """The voxel-to-RAS matrix of an image of ``shape`` (K, J, I) and those that other programs take, where they are others.
+    Warns where both matrices of the header are valid and disagree."""
+    matrix = _matrix(header, shown)
+    with np.errstate(all="ignore"):  # one that is not used may hold anything
+        others = {
+            "sform": _sform(header) if header.sform_code > 0 else None,
+            "qform": _qform(header) if header.qform_code > 0 else None,
+            "none": _centred(header, shape) if header.sform_code <= 0 and header.qform_code <= 0 else None,
+        }
+    usable = {name: m for name, m in others.items() if m is not None and np.isfinite(m).all() and spans_space(m)}
+    distance = {name: farthest(matrix, m, shape) for name, m in usable.items()}
+    apart = [name for name in usable if are_apart(distance[name], matrix, shape)]
+    if len(usable) == 2 and apart:
+        used = next((name for name in usable if name not in apart), "sform")
+        other = apart[-1]
+        warnings.warn(
+            f"{shown}: its header tells two places, which differ by up to {distance[other]:.3g} mm; that of the {used} is used, as "
+            f"Slicer does. Other programs may go by the {other}, and what was drawn with them lies elsewhere",
+            ImageWarning,
+            6,
+        )
+    found = [usable[name] for name in apart]
+    if header.unit != 1:  # there are programs that take every number as mm
+        found.append(np.diag([1 / header.unit] * 3 + [1.0]) @ matrix)
+    return matrix, tuple(found)
+
+
+def _sform(header: NiftiHeader) -> np.ndarray:
+    return np.vstack([header.sform * header.unit, (0, 0, 0, 1)])
+
+
+def _qform(header: NiftiHeader) -> np.ndarray:
+    matrix = np.eye(4)
+    sizes = np.where(np.arange(1, 4) <= header.dim[0], np.abs(header.pixdim[1:4]), 1.0)
+    matrix[:3, :3] = rotation_of(header.quaternion[:3], -1.0 if header.pixdim[0] < 0 else 1.0) * sizes
+    matrix[:3, 3] = header.quaternion[3:]
+    matrix[:3] *= header.unit
+    return matrix
+
+
+def _centred(header: NiftiHeader, shape) -> np.ndarray:
+    """Where nibabel puts an image without a matrix: its middle at 0, its first axis to the left."""
+    sizes = np.abs(header.pixdim[1:4]) * (-1, 1, 1)
+    matrix = np.diag([*sizes, 1.0])
+    matrix[:3, 3] = -sizes * (np.array(shape[::-1]) - 1) / 2
+    return matrix
+
+
+def _matrix(header: NiftiHeader, shown: str) -> np.ndarray:
+    """Voxel-to-RAS matrix by ITK's rule: the sform if there is no qform or if it is the scanner's, else the qform, with
+    the voxel sizes of ``pixdim``; without both, axes along left, posterior, superior."""
+    used = np.arange(1, 4) <= header.dim[0]
+    sizes = np.where(used, np.abs(header.pixdim[1:4]), 1.0)
+    usable = np.isfinite(sizes) & (sizes > 0)
+    lengths = np.linalg.norm(header.sform[:, :3], axis=0)
+    full = header.sform_code > 0 and bool((lengths > 0).all()) and bool(np.isfinite(header.sform).all())
+    square = full and _is_square(header.sform[:, :3] / lengths)
+    if full and (header.qform_code <= 0 or (header.sform_code == 1 and square)):
+        matrix = _sform(header)
+        if not square:
+            warnings.warn(f"{shown}: its axes are not at right angles; they are kept as they are", ImageWarning, 5)
+        elif usable[used].all() and not np.allclose(sizes[used], lengths[used], rtol=0.01):
+            warnings.warn(
+                f"{shown}: its header gives voxel sizes of {_mm(sizes)} and of {_mm(lengths)} mm; the first are used, "
+                "as Slicer does",
+                ImageWarning,
+                5,
+            )
+            matrix[:3, :3] *= np.where(used, sizes, lengths) / lengths
+        return matrix
+    if not usable.all():
+        raise InputError(f"{shown} has voxel sizes of {_mm(sizes)} mm; correct pixdim in its header")
+    if header.qform_code > 0:
+        return _qform(header)
+    return np.diag([*(np.array([-1.0, -1.0, 1.0]) * sizes * header.unit), 1.0])
+
+
+def _mm(sizes) -> str:
+    return " x ".join(f"{s:g}" for s in sizes)
+
+
+def _is_square(axes: np.ndarray) -> bool:
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() < 1e-3)
+
+
+def rotation_of(bcd, handed: float) -> np.ndarray:
+    """3x3 rotation of a unit quaternion given by its last three parts; ``handed`` -1 mirrors the third axis."""
+    b, c, d = (float(v) for v in bcd)
+    rest = 1.0 - (b * b + c * c + d * d)
+    if rest < 1e-7:  # a half turn: rounding may leave less than nothing for the first part
+        b, c, d = np.array([b, c, d]) / np.linalg.norm([b, c, d])
+        rest = 0.0
+    a = np.sqrt(rest)
+    rotation = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    return rotation * (1.0, 1.0, handed)
+
+
+def quaternion_of(axes: np.ndarray) -> tuple[np.ndarray, float, bool]:
+    """Last three parts of the unit quaternion of orthonormal ``axes``, their handedness, and whether they are
+    orthonormal at all (otherwise the quaternion is that of no rotation)."""
+    if not np.abs(axes.T @ axes - np.eye(3)).max() < 1e-4:
+        return np.zeros(3), 1.0, False
+    handed = 1.0 if np.linalg.det(axes) > 0 else -1.0
+    m = axes * (1.0, 1.0, handed)
+    # Four times the products of the parts; the row of the largest one is the quaternion without loss of digits.
+    products = np.array(
+        [
+            [1 + m[0, 0] + m[1, 1] + m[2, 2], m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]],
+            [m[2, 1] - m[1, 2], 1 + m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0]],
+            [m[0, 2] - m[2, 0], m[0, 1] + m[1, 0], 1 - m[0, 0] + m[1, 1] - m[2, 2], m[1, 2] + m[2, 1]],
+            [m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 - m[0, 0] - m[1, 1] + m[2, 2]],
+        ]
+    )
+    part = products[np.argmax(np.diag(products))]
+    part = part / np.linalg.norm(part)
+    return (part if part[0] >= 0 else -part)[1:], handed, True

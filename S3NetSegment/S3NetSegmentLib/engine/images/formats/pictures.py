@@ -1,0 +1,128 @@
+"""PNG, JPEG and BMP pictures: what ITK would fill up, turn into colours or pass over is refused, read by Pillow, or told."""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ...common.errors import ImageWarning, InputError
+from ..files import file_head
+from .itk_file import check_claims, header_matrix, opened, read_itk
+
+# First bytes of the picture formats, with SimpleITK's names for them: the content counts, not the file name.
+_STARTS = {
+    b"\x89PNG\r\n\x1a\n": "PNGImageIO",
+    b"\xff\xd8\xff": "JPEGImageIO",
+    b"BM": "BMPImageIO",
+}
+_EXIF_ORIENTATION, _UPRIGHT = 274, 1
+
+
+def picture_format(head: bytes) -> str:
+    """SimpleITK's name of the picture format of a file that starts with ``head``; "" if it is none."""
+    return next((name for start, name in _STARTS.items() if head.startswith(start)), "")
+
+
+def read_picture(
+    path: Path, choose_frame: Callable[..., int], image_io: str, numbers: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels ``[1, J, I]`` or ``[1, J, I, 3]`` and the 4x4 voxel-to-RAS matrix of a picture.
+
+    :param numbers: give the places in a palette, as a label map needs them, and no colours.
+    :raises InputError: cut off or damaged, or of a kind that cannot be read rightly.
+    """
+    shown = repr(os.fspath(path))
+    _check_whole(path, image_io)
+    partial = image_io == "PNGImageIO" and _uses_part_of_its_bits(path)
+    if not (partial or numbers) or image_io == "JPEGImageIO":
+        array, matrix = read_itk(path, choose_frame, image_io)
+        _note_turn(path, shown)
+        return array, matrix
+    reader = opened(path, image_io)
+    check_claims(reader, path)
+    array = _by_pillow(path, partial)
+    if array is None:
+        return read_itk(path, choose_frame, image_io)
+    choose_frame(1)
+    if not partial:
+        warnings.warn(f"{shown}: the places in its palette are taken as labels", ImageWarning, 4)
+    return array[None], header_matrix(reader, path)
+
+
+def _by_pillow(path: Path, partial: bool) -> np.ndarray | None:
+    """The places in the palette, or the grey values as they are stored; None for a picture with neither."""
+    import PIL.Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its size was checked
+        try:
+            with PIL.Image.open(path) as picture:
+                if picture.mode == "P" or (partial and picture.mode in ("L", "I;16")):
+                    return np.array(picture)
+        except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
+            raise InputError(
+                f"{str(path)!r} cannot be read: it is cut off, damaged or too large; copy or export it again"
+            ) from None
+    if partial:
+        raise InputError(
+            f"{str(path)!r} says that only a part of its bits counts (sBIT), which is read wrongly in colours; save it again "
+            "without that"
+        )
+    return None
+
+
+def _uses_part_of_its_bits(path: Path) -> bool:
+    """Whether a PNG file has a chunk sBIT that tells of fewer bits than are stored: ITK shifts the others out."""
+    with open(path, "rb") as file:
+        depth, at = 0, 8
+        while True:
+            file.seek(at)
+            head = file.read(8)
+            length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"IDAT")
+            if kind in (b"IDAT", b"IEND"):
+                return False
+            if kind == b"IHDR":
+                depth = file.read(9)[8:9]
+            if kind == b"sBIT":
+                return any(bits < (depth or b"\0")[0] for bits in file.read(min(length, 4)))
+            at += 12 + length
+
+
+def _note_turn(path: Path, shown: str) -> None:
+    import PIL.Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its size, of its EXIF
+        try:
+            with PIL.Image.open(path) as picture:
+                turned = picture.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) != _UPRIGHT
+        except Exception:  # of any kind: a damaged EXIF is no reason not to read the picture
+            return
+    if turned:
+        warnings.warn(
+            f"{shown} says that it is to be turned (EXIF); it is read as it lies in the file, as Slicer shows it",
+            ImageWarning,
+            4,
+        )
+
+
+def _check_whole(path: Path, image_io: str) -> None:
+    """Refuses JPEG and BMP files that are cut off: ITK fills up what is missing and says nothing."""
+    whole = True
+    if image_io == "JPEGImageIO":
+        content = path.read_bytes()
+        # In the compressed data ff is always followed by 00 or a restart mark, so both marks are real ones.
+        whole = content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda") > 0
+    elif image_io == "BMPImageIO":
+        head = file_head(path)[:54]
+        if whole := len(head) == 54:
+            offset, _, width, height, _, bits, packing = struct.unpack_from("<iiiihhi", head, 10)
+            row = (abs(width) * bits + 31) // 32 * 4
+            whole = packing != 0 or os.path.getsize(path) >= offset + row * abs(height)
+    if not whole:
+        raise InputError(f"{str(path)!r} is cut off: part of the picture is missing; copy or export it again")

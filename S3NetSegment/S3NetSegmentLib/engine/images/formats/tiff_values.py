@@ -1,0 +1,124 @@
+"""The numbers of a TIFF file as voxels: axes in order, upright, lightness from black, palettes, transparency, calibration."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+
+from ...common.errors import ImageWarning, InputError
+
+MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6  # PhotometricInterpretation
+_ALPHA = (1, 2)  # kinds of extra samples; 0 is "anything"
+_SLICES = "ZIQ"  # names that tifffile gives to axes of slices; all others beside Y, X and S are frames
+_AXIS_NAMES = {"T": "time", "C": "channel", "P": "position", "R": "region", "L": "wavelength", "A": "angle"}
+
+
+def arranged(array: np.ndarray, axes: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """``array`` as [frame, K, J, I, sample], and the names of the frames."""
+    axes = axes.upper()
+    places = {name: axes.rindex(name) for name in "YXS" if name in axes}
+    rest = [n for n in range(len(axes)) if n not in places.values()]
+    slices = [n for n in rest if axes[n] in _SLICES]
+    depth = next((n for n in slices if axes[n] == "Z"), slices[-1] if slices else None)
+    frames = [n for n in rest if n != depth]
+    order = [
+        *frames,
+        *([depth] if depth is not None else []),
+        places["Y"],
+        places["X"],
+        *[places[s] for s in "S" if s in places],
+    ]
+    array = array.transpose(order)
+    counts = array.shape[: len(frames)]
+    array = array.reshape(
+        math.prod(counts),
+        array.shape[len(frames)] if depth is not None else 1,
+        array.shape[len(frames) + (depth is not None)],
+        array.shape[len(frames) + (depth is not None) + 1],
+        -1,
+    )
+    words = [_AXIS_NAMES.get(axes[n], "image") for n in frames]
+    names = [
+        ", ".join(f"{word} {n}" for word, n, count in zip(words, place, counts, strict=True) if count > 1)
+        for place in np.ndindex(*counts)
+    ]
+    return array, tuple(names)
+
+
+def turned(array: np.ndarray, page) -> np.ndarray:
+    """``array`` [frame, K, J, I, sample] upright, as the tag Orientation tells."""
+    orientation = int(page.tags.valueof("Orientation", 1))
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(2, 3)
+    rows, columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return array[:, :, :: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def as_values(
+    array: np.ndarray, names: tuple[str, ...], page, shown: str, numbers: bool
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """``array`` [frame, K, J, I, sample] as grey values or colours; samples that are neither become frames."""
+    kind, extra = int(page.photometric), [int(e) for e in page.extrasamples]
+    if array.shape[-1] > 1 and extra and extra[-1] in _ALPHA:
+        array = _without_alpha(array, shown)
+    if kind in (RGB, YCBCR):
+        _note_samples(page, array.shape[-1], shown)
+        return array[..., :3], names
+    if array.shape[-1] == 2:
+        raise InputError(f"{shown} holds vectors of 2 numbers; save one of the two components as an image of its own")
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    if kind == PALETTE and array.shape[-1] == 1:
+        if not numbers:
+            return _coloured(array[..., 0], page.colormap), names
+        warnings.warn(f"{shown}: the places in its palette are taken as labels", ImageWarning, 5)
+    if kind == MIN_IS_WHITE:
+        if not numbers:
+            array = np.subtract(2**page.bitspersample - 1, array, dtype=array.dtype)
+        else:
+            warnings.warn(f"{shown} shows 0 as white; its numbers are taken as labels, 0 for nothing", ImageWarning, 5)
+    if array.shape[-1] > 1:  # neither grey nor colours: images on top of each other
+        names = tuple(", ".join(filter(None, (n, f"sample {s}"))) for n in names for s in range(array.shape[-1]))
+        array = np.moveaxis(array, -1, 1).reshape(len(names), *array.shape[1:4], 1)
+    return array, names
+
+
+def _without_alpha(array: np.ndarray, shown: str) -> np.ndarray:
+    alpha = array[..., -1]
+    if alpha.min() != alpha.max():
+        warnings.warn(f"{shown} is transparent in places; its transparency is left out", ImageWarning, 6)
+    return array[..., :-1]
+
+
+def _note_samples(page, count: int, shown: str) -> None:
+    """Tells of samples beside the three colours, and of colours that may be none: tifffile calls three slices of 8 or 16 bits
+    red, green and blue where nobody says what they are."""
+    if count > 3:
+        warnings.warn(f"{shown} has {count - 3} samples beside red, green and blue; they are left out", ImageWarning, 6)
+    if page.planarconfig == 2 and str(page.software).startswith("tifffile"):
+        warnings.warn(
+            f"{shown} calls its three planes red, green and blue; if they are slices, save them with photometric='minisblack'",
+            ImageWarning,
+            6,
+        )
+
+
+def calibrated(array: np.ndarray, file) -> np.ndarray:
+    """The values that ImageJ shows for ``array``: a straight line of what is stored, in whole numbers where it is whole."""
+    facts = file.imagej_metadata if file.is_imagej else None
+    start, step = (facts or {}).get("c0"), (facts or {}).get("c1")
+    if not facts or facts.get("cf") != 0 or not all(isinstance(v, int | float) for v in (start, step)):
+        return array
+    if array.dtype.kind in "iu" and array.dtype.itemsize <= 2 and start == int(start) and step == int(step):
+        return array.astype(np.int32) * int(step) + int(start)
+    return (array * np.float64(step) + start).astype(np.float32)
+
+
+def _coloured(places: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """RGB, 8 bits, of ``places`` in the ``palette`` [3, n] of 16 bits (some programs write 8 bits there)."""
+    palette = np.asarray(palette)
+    return (palette if palette.max() < 256 else palette >> 8).astype(np.uint8).T[places]

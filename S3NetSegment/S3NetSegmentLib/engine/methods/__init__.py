@@ -1,1 +1,0 @@
-"""The methods, one module each: ``segment`` (S3-Net regions and objects from points)."""

@@ -1,0 +1,219 @@
+"""The user's folder of weights: what is in it, adding a local file, taking files away, loading an encoder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ....user_cache import user_cache
+from ...common.errors import InputError, ResourceError
+from ...common.json_file import read_json
+from ...common.progress import Step, Steps, drain
+from ...images.files import replacing
+from .catalogue import CATALOGUE, WeightsFile, weights_named
+
+_BLOCK = 4 << 20
+PARTIAL = ".part"
+
+
+def weights_folder() -> Path:
+    """Where this user's weights are kept: the environment variable S3NET_WEIGHTS, or the cache folder of the system."""
+    named = os.environ.get("S3NET_WEIGHTS")
+    if named:
+        return Path(named).expanduser().absolute()
+    return user_cache() / "weights"
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Weights that are there.
+
+    :param name: which model (a name of the catalogue).
+    :param sha256: digest of the file; results that depend on the weights are keyed with it.
+    :param source: where the file came from, an address or a path.
+    """
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+    source: str
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is byte for byte the published file; if not, weights of the same shape (fine-tuned or saved anew)."""
+        return self.sha256 == CATALOGUE[self.name].sha256
+
+
+class WeightsStore:
+    """The folder of weights of one user (or, for tests, any ``folder``)."""
+
+    def __init__(self, folder: str | os.PathLike | None = None):
+        self.folder = Path(folder) if folder is not None else weights_folder()
+
+    def path_of(self, entry: WeightsFile) -> Path:
+        return self.folder / entry.file_name
+
+    def find(self, name: str) -> StoredWeights | None:
+        """The weights named ``name``, or None if they are not there. Raises InputError for an unknown name."""
+        entry = weights_named(name)
+        path = self.path_of(entry)
+        try:
+            facts = path.stat()
+        except OSError:
+            return None
+        note = self._read_note(path)
+        if note is None or (note.get("size"), note.get("modified")) != (facts.st_size, facts.st_mtime_ns):
+            # somebody put or changed the file by hand: it is looked at as if it were new
+            stored = StoredWeights(entry.name, path, facts.st_size, drain(file_digest(path)), "found in the folder")
+            with contextlib.suppress(InputError, ResourceError):  # a shared folder may be read-only
+                self.settle(stored)
+            return stored
+        return StoredWeights(entry.name, path, facts.st_size, note["sha256"], note["source"])
+
+    def stored(self) -> list[StoredWeights]:
+        """Everything that is there, in the order of the catalogue."""
+        return [found for name in CATALOGUE if (found := self.find(name))]
+
+    def partials(self) -> list[Path]:
+        """Downloads that were stopped and can go on."""
+        return sorted(self.folder.glob(f"*{PARTIAL}")) if self.folder.is_dir() else []
+
+    def add(self, path: str | os.PathLike) -> Steps[StoredWeights]:
+        """Copies a local file of weights into the folder, after a strict check of all its tensors; what was stored for
+        that model is replaced.
+
+        :raises InputError: not exactly the weights of one of the models (missing, cut off, wrong file), with the remedy.
+        :raises ResourceError: no space.
+        """
+        from .checkpoint import recognise_file
+
+        path = Path(path).expanduser()
+        yield Step(0.0, "Checking the file")
+        name = recognise_file(path)
+        size = path.stat().st_size
+        self.check_space(size, path.name)
+        target = self.path_of(CATALOGUE[name])
+        if target.exists() and os.path.samefile(path, target):
+            return self.find(name)
+        digest = hashlib.sha256()
+        with replacing(target) as temporary:
+            with open(path, "rb") as source, open(temporary, "wb") as copy:
+                for block in _blocks(source):
+                    copy.write(block)
+                    digest.update(block)
+                    yield Step(0.05 + 0.9 * min(1.0, copy.tell() / max(size, 1)), f"Copying {path.name}")
+            recognise_file(temporary)  # the copy is what will be used
+        return self.settle(StoredWeights(name, target, size, digest.hexdigest(), str(path.absolute())))
+
+    def settle(self, stored: StoredWeights) -> StoredWeights:
+        """Notes the digest and source of a file that has been put in its place, so that nothing reads it all again."""
+        note = {
+            "name": stored.name,
+            "size": stored.size,
+            "modified": stored.path.stat().st_mtime_ns,
+            "sha256": stored.sha256,
+            "source": stored.source,
+        }
+        with replacing(note_path(stored.path)) as temporary:
+            temporary.write_text(json.dumps(note), encoding="utf-8")
+        return stored
+
+    def clear(self, name: str | None = None) -> int:
+        """Removes the weights named ``name``, or all, with stopped downloads of them; returns the bytes set free.
+
+        Only files that this store made or knows by name are touched. Raises ResourceError if one is in use.
+        """
+        entries = list(CATALOGUE.values()) if name is None else [weights_named(name)]
+        freed = 0
+        for entry in entries:
+            path = self.path_of(entry)
+            for file in (path, note_path(path), partial_path(path), note_path(partial_path(path))):
+                try:
+                    size = file.stat().st_size
+                    file.unlink()
+                    freed += size
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise ResourceError(
+                        f"{str(file)!r} could not be removed ({error.strerror}); close programs that use it and try again"
+                    ) from error
+        return freed
+
+    def load(self, name_or_path: str | os.PathLike, *, levels: Sequence[int] = (-1,), **options):
+        """A frozen :class:`~..nets.dinov2.Dinov2Encoder` with weights from this store, or from a file anywhere.
+
+        :param options: input_scale, precision and device of the encoder.
+        :raises InputError: unknown name, weights that are not there (with how to get them), or a file that is not theirs.
+        """
+        from ..dinov2 import Dinov2Encoder
+        from .checkpoint import read_weights
+
+        path = Path(name_or_path)
+        if not path.is_file():
+            if path.suffix in (".pth", ".pt") or len(path.parts) > 1:
+                raise InputError(f"there is no file {str(name_or_path)!r}; check the path, or give the name of a model")
+            stored = self.find(os.fspath(name_or_path))
+            if stored is None:
+                entry = weights_named(os.fspath(name_or_path))
+                raise InputError(
+                    f"the weights {entry.name} are not on this computer; get them with 's3net weights get {entry.name}' "
+                    f"({entry.about_bytes / 1e6:,.0f} MB), or add a file with 's3net weights add {entry.file_name}'"
+                )
+            path = stored.path
+        try:
+            return Dinov2Encoder.from_tensors(read_weights(path), levels=levels, **options)
+        except InputError as error:
+            raise error if str(path) in str(error) else InputError(f"{str(path)!r}: {error}") from None
+
+    def check_space(self, size: int, what: str) -> None:
+        """Raises ResourceError if the disk of the folder has no room for ``size`` bytes."""
+        folder = self.folder
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
+        if free < size + _BLOCK:
+            raise ResourceError(
+                f"{what} needs {size / 1e6:,.0f} MB, but the disk of {str(self.folder)!r} has {free / 1e6:,.0f} MB free; "
+                "free some space or set S3NET_WEIGHTS to a folder on another disk"
+            )
+
+    @staticmethod
+    def _read_note(path: Path) -> dict | None:
+        try:
+            note = read_json(note_path(path))
+        except InputError:
+            return None
+        sound = isinstance(note, dict) and all(isinstance(note.get(name), str) for name in ("sha256", "source"))
+        return note if sound else None
+
+
+def file_digest(path: Path) -> Steps[str]:
+    """SHA-256 of a file, with a step per few megabytes."""
+    digest, size = hashlib.sha256(), max(1, path.stat().st_size)
+    with open(path, "rb") as file:
+        for block in _blocks(file):
+            digest.update(block)
+            yield Step(min(1.0, file.tell() / size), f"Checking {path.name}")
+    return digest.hexdigest()
+
+
+def _blocks(file) -> Iterator[bytes]:
+    while block := file.read(_BLOCK):
+        yield block
+
+
+def partial_path(path: Path) -> Path:
+    """Where a download that is not complete lies."""
+    return path.with_name(path.name + PARTIAL)
+
+
+def note_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")

@@ -1,0 +1,1 @@
+"""Segment: regions of an image without any label, and objects made of them by points. The order of the story: ``find_regions`` (``s3net``, ``regions``), ``objects``, ``run`` (a task from image to segmentation)."""

@@ -1,0 +1,254 @@
+"""Segment: regions of an image without any label, and objects made of them by points or by themselves.
+
+``find_regions`` does the long work once; the ``Regions`` it returns answer every further question (another number of
+regions, a point, another granularity) in milliseconds, without fitting again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from ..common.errors import InputError, ResourceError
+from ..common.progress import Step, Steps, drain, within
+from ..images import Extent, Segment, Segmentation, Volume
+from ..images.colors import label_colors
+from ..images.image_warnings import label_map_notes
+from ..images.intensity import intensity_scale
+from ..images.resample import labels_to_grid, resized
+from .object_choice import ObjectChoice
+from .objects import SliceObjects, objects_of_volume
+from .regions.cluster_labels import ClusterLabels
+from .regions.maps2d import slice_maps
+from .regions.maps3d import VolumeMaps, volume_maps
+from .regions.volume_graph import region_graph
+from .settings import SegmentSettings
+from .working_grid import WorkingGrid
+
+Voxel = tuple[int, int, int]  # (i, j, k) in the whole volume
+
+
+def find_regions(
+    volume: Volume,
+    *,
+    extent: Extent | None = None,
+    axis: str = "auto",
+    settings: SegmentSettings | None = None,
+    device: str = "auto",
+) -> Steps[Regions]:
+    """Searches the regions of ``volume`` inside ``extent`` (None: everywhere), as a generator of progress steps.
+
+    Intensities are normalised from the whole volume, so neighbouring slices treated one by one agree. An extent of one
+    slice is treated as a picture; a thicker one as a volume, with one set of regions for all its slices.
+
+    :param axis: the axis across the slices, see :meth:`Volume.slice_axis`.
+    :param device: where S3-Net computes, see ``engine.device``; k-means and graph regions always use the CPU.
+    :raises InputError: an image without contrast or with nothing finite, bad settings, an unusable device.
+    :raises ResourceError: the memory of the machine is not enough.
+    """
+    settings = settings or SegmentSettings()
+    extent = extent or volume.extent
+    if not all(0 <= a < b <= n for a, b, n in zip(extent.start, extent.stop, volume.size, strict=True)):
+        raise InputError(
+            f"the part {extent.start} to {extent.stop} (i, j, k) does not lie in image {volume.name!r}, whose size is "
+            f"{volume.size}; choose slices or a region of interest inside the image"
+        )
+    volume.slice_axis(axis)  # a wrong name is refused before anything is computed
+    network_device = _network_device(device, settings, volume)
+    try:
+        scale = intensity_scale(volume)
+        grid = WorkingGrid(volume, extent, axis, settings.work_size)
+        features = yield from within(grid.features_of(volume, scale), 0.0, 0.1)
+        if not features.max() - features.min() > 1e-6:
+            raise InputError(
+                f"the chosen part of image {volume.name!r} is constant; there is nothing to tell apart. "
+                "Choose another slice or a larger part"
+            )
+        found = yield from within(_searched(volume, grid, features, settings, network_device), 0.1, 1.0)
+        found.notes[:0] = scale.notes
+        return found
+    except MemoryError:
+        raise ResourceError(
+            "the memory of this machine is not enough for this part of the image; choose fewer slices or a region of "
+            "interest, or close other programs"
+        ) from None
+
+
+class Regions:
+    """What was found in ``extent`` of ``volume``. All label arrays and masks are [K, J, I] over ``extent``.
+
+    Attributes: volume, extent, axis ("x", "y", "z"), settings, device (str), notes (list of str: what the user should
+    know, e.g. that memory ran out and the CPU took over), counts (tuple of available region numbers, ascending),
+    uses_network (bool: S3-Net took part).
+    """
+
+    def __init__(self, volume, grid: WorkingGrid, settings, labelling, objects, device: str, notes: list[str]):
+        self.volume, self.extent, self.axis, self.settings = volume, grid.extent, grid.axis, settings
+        self.device, self.notes, self.counts = device, notes, settings.region_counts
+        self._grid, self._labelling, self._objects = grid, labelling, objects
+        self.uses_network = _uses_network(settings, volume)
+        # Only the last answers are kept: a label map of a large volume is large.
+        self._labels: dict[int, np.ndarray] = {}
+        self._stability: dict[int, np.ndarray] = {}
+        self._ranked: dict = {}
+
+    def labels(self, count: int) -> np.ndarray:
+        """Regions 1 to ``count`` (uint8), canonical order: mean intensity ascending. InputError if not in counts."""
+        self._check_count(count)
+        if count not in self._labels:
+            working = self._labelling.labels(count) + np.uint8(1)
+            self._labels = {count: self._grid.to_native(working, labels_to_grid)}
+        return self._labels[count]
+
+    def object_at(
+        self, inside: Sequence[Voxel], outside: Sequence[Voxel] = (), radius_mm: float | None = None
+    ) -> ObjectChoice:
+        """The object at the first ``inside`` point; each further point adds (inside) or removes (outside) a region.
+
+        :param radius_mm: rough radius of the object, if the user gave one.
+        :raises InputError: no inside point, a point outside ``extent``, or a radius that is not above 0.
+        """
+        return drain(self.object_steps(inside, outside, radius_mm))
+
+    def object_steps(
+        self, inside: Sequence[Voxel], outside: Sequence[Voxel] = (), radius_mm: float | None = None
+    ) -> Steps[ObjectChoice]:
+        """:meth:`object_at` as a generator of progress steps; what it found is remembered, so asking again is quick."""
+        if not inside:
+            raise InputError("an object needs at least one point inside it; place one, or ask for regions only")
+        if radius_mm is not None and not (np.isfinite(radius_mm) and radius_mm > 0):
+            raise InputError(f"radius is {radius_mm} mm; it must be above 0")
+        first, *more = [self._grid.to_work(p) for p in inside]
+        removals = [self._grid.to_work(p) for p in outside]
+        both = set(map(tuple, inside)) & set(map(tuple, outside))
+        if both:
+            raise InputError(f"point {both.pop()} (voxel i, j, k) is marked inside and outside at once; remove one")
+        key = (first, radius_mm)
+        if key not in self._ranked:
+            ranked = yield from within(self._objects.ranked_steps(first, radius_mm=radius_mm), 0.0, 1.0)
+            self._ranked = {key: ranked}
+        edits = [(p, True) for p in more] + [(p, False) for p in removals if p != first]
+        return ObjectChoice(self._ranked[key], self._objects, self._grid, edits, voxel=inside[0])
+
+    def main_object(self) -> ObjectChoice | None:
+        """The main object of a picture that has one (component, border contact, centrality, size), or None."""
+        ranked = self._objects.main()
+        choice = None if ranked is None else ObjectChoice(ranked, self._objects, self._grid, ())
+        # An object finer than the working grid can slip through it: an empty one is none.
+        return choice if choice is not None and choice.mask.any() else None
+
+    def region_at(self, voxel: Voxel, count: int) -> np.ndarray:
+        """Mask of the connected part of region ``labels(count)`` that holds ``voxel``."""
+        self._grid.to_work(voxel)
+        labels, index = self.labels(count), self._grid.native_index(voxel)
+        parts, _ = ndimage.label(labels == labels[index])
+        return parts == parts[index]
+
+    def confidence(self, choice: ObjectChoice | None = None, count: int | None = None) -> np.ndarray:
+        """Confidence of each voxel's assignment, float32 0 to 1: margin x stability under random affine views.
+
+        With ``choice`` the assignment to that object or its surroundings (margin: how unanimous the candidates are,
+        weighted by their scores); otherwise to its region in ``labels(count)``.
+        """
+        return drain(self.confidence_steps(choice, count))
+
+    def confidence_steps(self, choice: ObjectChoice | None = None, count: int | None = None) -> Steps[np.ndarray]:
+        """:meth:`confidence` as a generator of progress steps."""
+        count = self.counts[len(self.counts) // 2] if count is None else count
+        self._check_count(count)
+        if count not in self._stability:
+            rng = np.random.default_rng([self.settings.seed, 3])
+            stability = yield from within(self._labelling.stability(count, rng), 0.0, 0.9)
+            self._stability = {count: stability}
+        yield Step(0.9, "Weighing the confidence")
+        margin = self._labelling.margin(count) if choice is None else choice.unanimity()
+        return self._grid.to_native(np.clip(margin * self._stability[count], 0, 1), resized)
+
+    def region_segmentation(self, count: int) -> Segmentation:
+        """Regions as segments "Region 1" ... on the grid of the whole volume. Where the image has fewer regions than asked
+        for, there are fewer segments: none is empty."""
+        labels = self.labels(count)
+        voxels = sum(np.bincount(plane.ravel(), minlength=count + 1) for plane in labels)  # by slices: bincount copies
+        there = np.flatnonzero(voxels[1:]) + 1
+        numbers = np.zeros(count + 1, np.uint8)
+        numbers[there] = np.arange(1, len(there) + 1)
+        whole = np.zeros(self.volume.array.shape[:3], np.uint8)
+        whole[self.extent.slices] = labels if len(there) == count else numbers[labels]
+        colors = label_colors(count)
+        segments = [Segment(f"Region {n}", colors[n - 1], n) for n in range(1, len(there) + 1)]
+        return Segmentation([whole], segments, self.volume.ijk_to_ras)
+
+    def _check_count(self, count: int) -> None:
+        if count not in self.counts:
+            raise InputError(
+                f"{count} regions were not prepared; choose one of {', '.join(map(str, self.counts))}, or set "
+                "region_counts before searching"
+            )
+
+
+class NetworkLabels:
+    """The labels of a fitted S3-Net on the working grid, with the interface of :class:`ClusterLabels`."""
+
+    def __init__(self, fitted, grid: WorkingGrid):
+        self._fitted, self._grid = fitted, grid
+
+    def labels(self, count: int) -> np.ndarray:
+        return self._grid.slices_back(self._fitted.label_maps()[count])
+
+    def margin(self, count: int) -> np.ndarray:
+        return self._grid.slices_back(self._fitted.margin(count))
+
+    def stability(self, count: int, rng: np.random.Generator) -> Steps[np.ndarray]:
+        parts = []
+        for z in range(len(self._grid.slices_first(np.empty(self._grid.shape, bool)))):
+            yield Step(z / (z + 10), "Weighing the confidence")
+            parts.append(self._fitted.stability(count, z, z + 1))
+        return self._grid.slices_back(np.concatenate(parts))
+
+
+def _uses_network(settings: SegmentSettings, volume: Volume) -> bool:
+    return settings.sources in ("all", "s3net") or (settings.sources == "auto" and volume.is_rgb)
+
+
+def _network_device(name: str, settings: SegmentSettings, volume: Volume):
+    """The torch device for S3-Net, or None where no network is used: then torch is not even imported."""
+    if not _uses_network(settings, volume) and name in ("auto", "cpu"):
+        return None
+    from ..common.device import choose_device
+
+    device = choose_device(name)
+    return device if _uses_network(settings, volume) else None
+
+
+def _searched(volume: Volume, grid: WorkingGrid, features: np.ndarray, settings, network_device) -> Steps[Regions]:
+    """Label maps from all sources of ``settings`` and what makes objects of them."""
+    rng = np.random.default_rng([settings.seed, 1])
+    notes, device, classical = label_map_notes(volume), "cpu", settings.sources != "s3net"
+    share = 0.95 if network_device is None else 0.4 if classical else 0.2
+    if classical:
+        search = (slice_maps if grid.flat else volume_maps)(features, grid.spacing, settings, rng)
+        maps = yield from within(search, 0.0, 0.9 * share)
+        labelling = ClusterLabels(features, grid.spacing, settings.region_counts, rng)
+    elif grid.flat:
+        maps = {}
+    else:  # objects of a volume are made of its supervoxels, whatever source the candidates come from
+        maps = VolumeMaps()
+        maps.graph = yield from within(region_graph(features, grid.spacing), 0.0, share)
+    if network_device is not None:
+        from .s3net.fit import fit_s3net
+
+        stack = np.ascontiguousarray(grid.slices_first(features))
+        fit = fit_s3net(stack, grid.slice_spacing, settings, network_device)
+        fitted = yield from within(fit, share, 0.95)
+        notes += fitted.notes
+        device = str(fitted.device)
+        labelling = NetworkLabels(fitted, grid)
+        maps["s3net"] = [labelling.labels(count) for count in settings.region_counts]
+    yield Step(0.95, "Weighing regions")
+    if grid.flat:
+        objects = SliceObjects(features, maps, grid.spacing)
+    else:
+        objects = yield from within(objects_of_volume(features, maps, grid.spacing), 0.95, 1.0)
+    return Regions(volume, grid, settings, labelling, objects, device, notes)

@@ -1,0 +1,150 @@
+"""``SliceObjects``: from the regions of one slice to an object, by a point or by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import logsumexp
+
+from ...common.progress import Step, Steps
+from ..regions.maps2d import fine_graph_maps, standardised
+from .candidates import Candidates, candidates_at, central_candidates
+from .editing import edited_mask
+from .ranked import Opinions, RankedCandidates, dice_matrix, rank
+from .ranker import Ranker, default_ranker
+from .slice_features import COLUMN, NAMES, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
+
+# Chosen on development images: the weight of the hand-made score beside the ranker, which knows synthetic scenes only,
+# and how much to trust their sum (see ``ranked.rank_ladder``).
+HAND_WEIGHT = {"grey": 1.0, "colour": 1.0}
+CERTAINTY = {"grey": 1.0, "colour": 4.0}
+_MAIN_FRAME = 0.15  # share of the frame that the main object of a picture may touch
+_REMEMBERED_POINTS = 8
+_RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The candidates at one point, what was measured of them and how they overlap (Dice ``[n, n]``)."""
+
+    candidates: Candidates
+    table: np.ndarray
+    overlap: np.ndarray
+
+
+class SliceObjects:
+    """Objects of one slice made of the regions in ``maps``; every question is answered without new regions.
+
+    :param features: float32 ``[h, w, C]``, see ``IntensityScale.apply``.
+    :param maps: label maps ``[h, w]`` by source, see ``slice_maps``.
+    :param spacing: distance of rows and columns, mm.
+    :param ranker: None: the one that ships with the engine.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        maps: dict[str, list[np.ndarray]],
+        spacing: tuple[float, float] = (1.0, 1.0),
+        ranker: Ranker | None = None,
+    ):
+        self._maps = {source: list(labels) for source, labels in maps.items() if len(labels)}
+        self._pixel_mm = float(np.sqrt(spacing[0] * spacing[1]))
+        standard = standardised(features)
+        graph = self._maps.get("graph") or fine_graph_maps(standard)
+        self._statistics = SliceStatistics(standard, graph[min(1, len(graph) - 1)])
+        kind = "colour" if features.shape[2] == 3 else "grey"
+        self._ranker = default_ranker(kind) if ranker is None else ranker
+        self._hand_weight, self._certainty = HAND_WEIGHT[kind], CERTAINTY[kind]
+        self._measured: OrderedDict[tuple[int, int], Measured] = OrderedDict()
+
+    def ranked(
+        self, inside: tuple[int, int], forbidden: list[tuple[int, int]] = (), radius_mm: float | None = None
+    ) -> RankedCandidates:
+        """The candidates for the object at ``inside`` (row, column), ranked.
+
+        :param forbidden: points outside the object; candidates that hold one are left out if any other is left.
+        :param radius_mm: rough radius of the object.
+        """
+        measured = self.measured(inside)
+        masks = measured.candidates.masks
+        scores = self._scores(measured, radius_mm)
+        allowed = ~np.any([masks[:, y, x] for y, x in forbidden], 0) if len(forbidden) else np.ones(len(masks), bool)
+        if not allowed.any():
+            allowed[:] = True
+        overlap = measured.overlap[np.ix_(allowed, allowed)]
+        ranked = rank(masks[allowed], scores[allowed], overlap=overlap, certainty=self._certainty)
+        kept = np.flatnonzero(allowed)
+        return dataclasses.replace(ranked, point=tuple(inside), numbers=tuple(int(kept[n]) for n in ranked.numbers))
+
+    def opinions(self, point: tuple[int, int]) -> Opinions:
+        """What speaks for each candidate at ``point``."""
+        measured = self.measured(point)
+        learned, hand = self._ranker.score(measured.table), self._hand_weight * hand_score(measured.table)
+        return Opinions(
+            NAMES, measured.table, learned, hand, tuple(self._maps), measured.candidates.votes, self._certainty
+        )
+
+    def ranked_steps(self, inside, forbidden=(), radius_mm=None) -> Steps[RankedCandidates]:
+        """:meth:`ranked` as a generator of progress steps."""
+        yield Step(0.0, "Searching objects")
+        return self.ranked(inside, forbidden, radius_mm)
+
+    def main(self) -> RankedCandidates | None:
+        """The main object of a picture that has one; None where no candidate is plausible.
+
+        The best of the central components of all maps by contrast, compactness, size and agreement says where the object
+        is; what it is, is then answered as after a click in its middle.
+        """
+        candidates = central_candidates(self._maps)
+        if candidates is None:
+            return None
+        table = measure(candidates, self._statistics, dice_matrix(candidates.masks), None, _MAIN_FRAME)
+        area = np.exp(table[:, COLUMN["log_area"]])
+        plausible = (area >= PLAUSIBLE_AREA[0]) & (area <= PLAUSIBLE_AREA[1])
+        plausible &= table[:, COLUMN["frame_share"]] <= _MAIN_FRAME
+        if not plausible.any():
+            return None
+        best = candidates.masks[np.where(plausible, hand_score(table), -np.inf).argmax()]
+        depth = ndimage.distance_transform_edt(np.pad(best, 1))[1:-1, 1:-1]
+        return self.ranked(np.unravel_index(depth.argmax(), depth.shape))
+
+    def edited(
+        self, mask: np.ndarray, point: tuple[int, int], add: bool, protected: list[tuple[int, int]] = ()
+    ) -> np.ndarray:
+        """``mask`` with the region that ``point`` most likely stands for added or removed; bool ``[h, w]``.
+
+        :param protected: points that the change must not touch.
+        """
+        if bool(mask[point]) == add:
+            return mask.copy()
+        measured = self.measured(point)
+        scores = self._scores(measured, None)
+        return edited_mask(mask, point, add, measured.candidates.masks, scores - logsumexp(scores), protected)
+
+    def measured(self, point: tuple[int, int]) -> Measured:
+        """The candidates at ``point`` and their features; the last few points are remembered."""
+        point = (int(point[0]), int(point[1]))
+        if point in self._measured:
+            self._measured.move_to_end(point)
+            return self._measured[point]
+        candidates = candidates_at(self._maps, point)
+        overlap = dice_matrix(candidates.masks)
+        measured = Measured(candidates, measure(candidates, self._statistics, overlap, point), overlap)
+        self._measured[point] = measured
+        if len(self._measured) > _REMEMBERED_POINTS:
+            self._measured.popitem(last=False)
+        return measured
+
+    def _scores(self, measured: Measured, radius_mm: float | None) -> np.ndarray:
+        scores = self._ranker.score(measured.table) + self._hand_weight * hand_score(measured.table)
+        if radius_mm is not None:
+            height, width = self._statistics.shape
+            wanted = np.log(np.pi * (radius_mm / self._pixel_mm) ** 2 / (height * width))
+            off = (measured.table[:, COLUMN["log_area"]] - wanted) / (2 * _RADIUS_DEVIATION)
+            scores = scores - off**2
+        return scores

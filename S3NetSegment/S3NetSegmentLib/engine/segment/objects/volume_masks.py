@@ -1,0 +1,144 @@
+"""Masks of sets of supervoxels, made when they are asked for, with their borders laid along the image's own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from ...images.resample import bounding_box
+from ..regions.volume_graph import RegionGraph, blur_in_voxels
+from .fitted_size import Sized, fitted
+
+MARGIN = 3  # voxels around an object that may become part of it
+_SMALL_HOLE = 0.05  # share of the object
+_WINDOW = 2.0  # the levels inside and outside are those within so many of the smallest voxel sides
+_STAY = 1.0  # how much a voxel's present side counts against its intensity
+_CONTRAST = 0.05  # squared difference of levels (standard deviations) below which intensities say little
+_SMOOTHING = 0.7  # of the new border, in smallest voxel sides
+_REMEMBERED = 4  # masks: the offered answers and the step that is looked at
+
+
+class LazyMasks(Sequence):
+    """Masks, bool ``[k, j, i]``, of sets of supervoxels ``[n, regions]``; only the last few are kept, as bits.
+
+    :param rooms: ``[n, 2]`` smallest and largest number of voxels that each mask may have, see :func:`object_mask`.
+    :param inside, outside: points (k, j, i) that each mask holds, or does not.
+    """
+
+    def __init__(self, graph: RegionGraph, sets: np.ndarray, rooms: np.ndarray, inside=(), outside=()):
+        self._graph, self._sets, self._rooms = graph, sets, rooms
+        self._inside, self._outside = tuple(inside), tuple(outside)
+        self._made: OrderedDict[int, tuple[tuple[slice, ...], tuple[int, ...], np.ndarray]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return LazyMasks(self._graph, self._sets[index], self._rooms[index], self._inside, self._outside)
+        index = range(len(self))[index]
+        if index not in self._made:
+            box, part = object_part(self._graph, self._sets[index], self._inside, self._outside, self._rooms[index])
+            self._made[index] = box, part.shape, np.packbits(part)
+            if len(self._made) > _REMEMBERED:
+                self._made.popitem(last=False)
+        self._made.move_to_end(index)
+        box, shape, bits = self._made[index]
+        mask = np.zeros(self._graph.labels.shape, bool)
+        mask[box] = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).view(bool)
+        return mask
+
+
+def object_mask(graph: RegionGraph, members: np.ndarray, inside=(), outside=()) -> np.ndarray:
+    """The voxels of ``members``, bool ``[k, j, i]``: border refined, only the part that holds the first of ``inside``
+    kept, holes filled that are below 5 % of it each."""
+    mask = np.zeros(graph.labels.shape, bool)
+    box, part = object_part(graph, members, inside, outside)
+    mask[box] = part
+    return mask
+
+
+def object_part(
+    graph: RegionGraph, members: np.ndarray, inside=(), outside=(), room: tuple[int, int] | None = None
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """The same as a box of the volume and the mask inside it.
+
+    :param room: smallest and largest number of voxels; where the refined border would leave it, the border is moved as
+        little as that needs.
+    """
+    low, high = graph.low[members].min(0) - MARGIN, graph.high[members].max(0) + 1 + MARGIN
+    box = tuple(slice(max(0, int(a)), min(int(b), n)) for a, b, n in zip(low, high, graph.labels.shape, strict=True))
+    plain = members[graph.labels[box]]
+    border, belongs = border_sides(plain, graph.standard[box], graph.spacing)
+    kept, left = (_inside_box(points, box) for points in (inside, outside))
+
+    def above(level: float) -> np.ndarray:
+        part = np.where(border, belongs > level, plain)
+        for point in kept:
+            part[point] = True
+        part = _whole(part, kept[0] if kept else None)
+        for point in left:
+            part[point] = False
+        return part
+
+    if room is None:
+        return box, above(0.0)
+    return box, fitted(Sized(above, border, belongs, tuple(left)), int(room[0]), int(room[1]))
+
+
+def border_sides(
+    mask: np.ndarray, standard: np.ndarray, spacing: tuple[float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which voxels lie near the border of ``mask`` (bool ``[k, j, i]``), and how much each belongs inside (float; above 0:
+    rather inside), smoothed.
+
+    One step of region competition with local levels, as in S. Lankton and A. Tannenbaum, "Localizing region-based active
+    contours", IEEE TIP 17(11), 2008.
+
+    :param standard: ``[k, j, i, C]``. Where nothing or everything is inside there is no border.
+    """
+    if mask.all() or not mask.any():
+        return np.zeros(mask.shape, bool), np.zeros(mask.shape, np.float32)
+    size = [1 + 2 * int(_WINDOW * min(spacing) / s + 0.1) for s in spacing]
+    inside = mask.astype(np.float32)
+    share = ndimage.uniform_filter(inside, size)
+    squares = [0.0, 0.0, 0.0]  # distance to the level outside, inside; between them
+    for values in np.moveaxis(standard, -1, 0):
+        held = ndimage.uniform_filter(values * inside, size)
+        level_in = held / (share + 1e-4)
+        level_out = (ndimage.uniform_filter(values, size) - held) / (1 - share + 1e-4)
+        for n, difference in enumerate((values - level_out, values - level_in, level_in - level_out)):
+            squares[n] = squares[n] + np.square(difference)
+    belongs = np.clip((squares[0] - squares[1]) / (squares[2] + _CONTRAST), -1, 1) + _STAY * (2 * inside - 1)
+    belongs = ndimage.gaussian_filter(belongs, blur_in_voxels(_SMOOTHING, spacing))
+    return (share > 0.05) & (share < 0.95), belongs
+
+
+def _inside_box(points, box: tuple[slice, ...]) -> list[tuple[int, ...]]:
+    """``points`` of the volume as indices of ``box``, those beyond it left out."""
+    within = [p for p in points if all(b.start <= v < b.stop for v, b in zip(p, box, strict=True))]
+    return [tuple(int(v) - b.start for v, b in zip(point, box, strict=True)) for point in within]
+
+
+def _whole(mask: np.ndarray, point: tuple[int, int, int] | None) -> np.ndarray:
+    """The part of ``mask`` at ``point`` (without one: all of it) with its small holes filled."""
+    if point is not None:
+        mask = connected_part(mask, point)
+    box = bounding_box(mask)
+    inside = np.pad(mask[box], 1)
+    holes, count = ndimage.label(~inside)
+    if count > 1:
+        small = np.bincount(holes.ravel()) <= _SMALL_HOLE * np.count_nonzero(inside)
+        small[:2] = False  # the object itself, and what lies around it (numbered first)
+        mask = mask.copy()
+        mask[box] |= small[holes][1:-1, 1:-1, 1:-1]
+    return mask
+
+
+def connected_part(mask: np.ndarray, point: tuple[int, int, int]) -> np.ndarray:
+    """The part of ``mask`` (bool ``[k, j, i]``) that hangs together with ``point``, which lies in it."""
+    parts, count = ndimage.label(mask)
+    return parts == parts[tuple(point)] if count > 1 else mask

@@ -1,0 +1,183 @@
+"""``VolumeObjects``: from the regions of a volume to a three-dimensional object by a point."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ...common.progress import Step, Steps, drain, within
+from ..regions.volume_graph import RegionGraph, region_graph
+from .ranked import Opinions, RankedCandidates, best_first, rank_ladder
+from .ranker import Ranker
+from .volume_candidates import CandidateFinder, VolumeCandidates, candidate_finder
+from .volume_features import NAMES, hand_score, measure, overlap_matrix
+from .volume_ladder import volume_ladder
+from .volume_masks import connected_part, object_mask
+
+WEIGHTS = Path(__file__).with_name("volume_ranker.npz")
+# The weight of the hand-made score beside the ranker (which knows synthetic scenes only), chosen on development cases.
+HAND_WEIGHT = 0.3
+_REMEMBERED_POINTS = 8
+_RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
+_LARGEST_ADDITION, _LARGEST_REMOVAL = 1.5, 0.7  # shares of the object that one further point may add or remove
+_SPOT_RADIUS = 4.0  # smallest voxel sides, where no region fits a further point
+
+
+@dataclass(frozen=True)
+class MeasuredVolume:
+    """The candidates at one point, what was measured of them and how they overlap (Dice ``[n, n]``)."""
+
+    candidates: VolumeCandidates
+    table: np.ndarray
+    overlap: np.ndarray
+
+
+def objects_of_volume(
+    features: np.ndarray,
+    maps: dict[str, list[np.ndarray]],
+    spacing: tuple[float, float, float],
+    ranker: Ranker | None = None,
+) -> Steps[VolumeObjects]:
+    """Objects of one volume made of the regions in ``maps``, as a generator of progress steps.
+
+    :param features: float32 ``[k, j, i]`` or ``[k, j, i, C]``, see ``IntensityScale.apply``, on the working grid.
+    :param maps: what ``volume_maps`` found, with or without further label maps ``[k, j, i]`` by source. A plain dict of
+        label maps serves too: then the supervoxels are searched here, and candidates come from these maps alone.
+    :param spacing: mm between voxels along k, j, i.
+    :param ranker: None: the one that ships with the engine.
+    """
+    graph, searched = getattr(maps, "graph", None), 0.0
+    if graph is None:
+        searched = 0.8
+        features = features if features.ndim == 4 else features[..., None]
+        graph = yield from within(region_graph(features, tuple(spacing)), 0.0, searched)
+    finder = yield from within(candidate_finder(graph, getattr(maps, "trees", {}), maps), searched, 1.0)
+    return VolumeObjects(graph, finder, ranker if ranker is not None else default_volume_ranker())
+
+
+class VolumeObjects:
+    """Objects of one volume; every question is answered without new regions. Made by :func:`objects_of_volume`."""
+
+    def __init__(self, graph: RegionGraph, finder: CandidateFinder, ranker: Ranker):
+        self.graph, self._finder, self._ranker = graph, finder, ranker
+        self._measured: OrderedDict[tuple[int, int, int], MeasuredVolume] = OrderedDict()
+
+    def ranked(
+        self,
+        inside: tuple[int, int, int],
+        forbidden: Sequence[tuple[int, int, int]] = (),
+        radius_mm: float | None = None,
+    ) -> RankedCandidates:
+        """The candidates for the object at ``inside`` (k, j, i), ranked; their masks are made when asked for.
+
+        :param forbidden: points outside the object; candidates that hold one are left out if any other is left.
+        :param radius_mm: rough radius of the object.
+        """
+        return drain(self.ranked_steps(inside, forbidden, radius_mm))
+
+    def ranked_steps(self, inside, forbidden=(), radius_mm=None) -> Steps[RankedCandidates]:
+        """:meth:`ranked` as a generator of progress steps."""
+        measured = yield from within(self.measured_steps(inside), 0.0, 0.6)
+        candidates, scores = measured.candidates, self._scores(measured, radius_mm)
+        allowed = np.ones(len(scores), bool)
+        for point in forbidden:
+            allowed &= ~candidates.sets[:, self.graph.labels[tuple(point)]]
+        if allowed.any():
+            scores = np.where(allowed, scores, -np.inf)
+        order = best_first(scores, measured.overlap)
+        order = [i for i in order if np.isfinite(scores[i])]
+        steps = volume_ladder(self.graph, candidates, order, [inside], forbidden)
+        ladder, masks = yield from within(steps, 0.6, 0.9)
+        yield Step(0.9, "Comparing answers")
+        ranked = rank_ladder(ladder, masks, order, scores, measured.overlap)
+        return dataclasses.replace(ranked, point=tuple(inside))
+
+    def opinions(self, point: tuple[int, int, int]) -> Opinions:
+        """What speaks for each candidate at ``point``."""
+        measured = self.measured(point)
+        learned, hand = self._ranker.score(measured.table), HAND_WEIGHT * hand_score(measured.table)
+        return Opinions(
+            NAMES, measured.table, learned, hand, tuple(self._finder.sources), measured.candidates.votes, None
+        )
+
+    def main(self) -> RankedCandidates | None:
+        """None: a volume holds many organs, and none of them is the main one."""
+        return None
+
+    def edited(
+        self, mask: np.ndarray, point: tuple[int, int, int], add: bool, protected: Sequence[tuple[int, int, int]] = ()
+    ) -> np.ndarray:
+        """``mask`` with the best region at ``point`` added or removed, as far as it hangs together there; bool ``[k, j, i]``.
+
+        A region that holds a ``protected`` point, or would change too much of the mask, is not used; where none is
+        left, a small ball is.
+        """
+        point = tuple(int(v) for v in point)
+        if bool(mask[point]) == add:
+            return mask.copy()
+        measured = self.measured(point)
+        sets, volume = measured.candidates.sets, measured.candidates.volume
+        held = np.bincount(self.graph.labels[mask], minlength=self.graph.count) * float(np.prod(self.graph.spacing))
+        shared = sets @ held
+        change = (volume - shared if add else shared) / max(held.sum(), 1e-9)
+        usable = change <= (_LARGEST_ADDITION if add else _LARGEST_REMOVAL)
+        for other in protected:
+            usable &= ~sets[:, self.graph.labels[tuple(other)]]
+        if usable.any():
+            scores = np.where(usable, self._scores(measured, None), -np.inf)
+            region = object_mask(self.graph, sets[int(scores.argmax())], [point], protected)
+        else:
+            region = self._spot(point)
+            for other in protected:
+                region[tuple(other)] = False
+        # What the region would change elsewhere was not asked for: it may be a ring around the object.
+        change = connected_part(region & ~mask if add else region & mask, point)
+        return mask | change if add else mask & ~change
+
+    def measured(self, point: tuple[int, int, int]) -> MeasuredVolume:
+        """The candidates at ``point`` and their features; the last few points are remembered."""
+        return drain(self.measured_steps(point))
+
+    def measured_steps(self, point: tuple[int, int, int]) -> Steps[MeasuredVolume]:
+        """:meth:`measured` as a generator of progress steps."""
+        point = tuple(int(v) for v in point)
+        if point in self._measured:
+            self._measured.move_to_end(point)
+            return self._measured[point]
+        candidates = yield from within(self._finder.at(point), 0.0, 0.7)
+        overlap = yield from within(overlap_matrix(candidates, self.graph), 0.7, 0.9)
+        yield Step(0.9, "Measuring objects")
+        measured = MeasuredVolume(candidates, measure(candidates, self.graph, overlap, point), overlap)
+        self._measured[point] = measured
+        if len(self._measured) > _REMEMBERED_POINTS:
+            self._measured.popitem(last=False)
+        return measured
+
+    def dice_with(self, candidates: VolumeCandidates, mask: np.ndarray) -> np.ndarray:
+        """Dice coefficients ``[n]`` of candidates with ``mask``, bool ``[k, j, i]``."""
+        held = np.bincount(self.graph.labels[mask], minlength=self.graph.count) * float(np.prod(self.graph.spacing))
+        return (2 * (candidates.sets @ held) / (candidates.volume + held.sum())).astype(np.float32)
+
+    def _scores(self, measured: MeasuredVolume, radius_mm: float | None) -> np.ndarray:
+        scores = self._ranker.score(measured.table) + HAND_WEIGHT * hand_score(measured.table)
+        if radius_mm is not None:
+            wanted = np.log(4 / 3 * np.pi * radius_mm**3)
+            scores = scores - ((np.log(measured.candidates.volume) - wanted) / (3 * _RADIUS_DEVIATION)) ** 2
+        return scores
+
+    def _spot(self, point: tuple[int, int, int]) -> np.ndarray:
+        grids = np.ogrid[tuple(slice(0, n) for n in self.graph.labels.shape)]
+        square = sum(((g - p) * s) ** 2 for g, p, s in zip(grids, point, self.graph.spacing, strict=True))
+        return square <= (_SPOT_RADIUS * min(self.graph.spacing)) ** 2
+
+
+@lru_cache(maxsize=1)
+def default_volume_ranker() -> Ranker:
+    """The ranker for volumes that ships with the engine."""
+    return Ranker.load(WEIGHTS)

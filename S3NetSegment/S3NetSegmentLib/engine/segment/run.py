@@ -1,0 +1,215 @@
+"""Segment as one task from an image to a segmentation, and what comes of it.
+
+The command line, batches and scripts all go this way; the panel, which asks again and again, uses ``find_regions``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..common.progress import Steps, within
+from ..common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
+from ..images import AXES, Extent, Segmentation, Volume
+from ..images.overlay import best_slice, draw_overlay
+from ..results import embedded, ladder, object_segmentation, region_segmentation
+from ..tasks.segment import SegmentTask
+from .find_regions import Regions, Voxel, find_regions
+from .object_choice import ObjectChoice
+
+
+@dataclass(eq=False)
+class SegmentOutcome:
+    """What came of a task.
+
+    :param choice: the object, None where none is wanted or found.
+    :param inside, outside: the points as voxels.
+    :param count: number of regions among the segments, 0 for the object alone.
+    :param notes: what the user should know.
+    """
+
+    task: SegmentTask
+    regions: Regions
+    choice: ObjectChoice | None
+    inside: list[Voxel]
+    outside: list[Voxel]
+    segmentation: Segmentation
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return self.task.region_count
+
+    def confidence_steps(self) -> Steps[Volume]:
+        """Each voxel's confidence, float32 0 to 1, on the grid of the image, as a generator of progress steps."""
+        regions = self.regions
+        part = yield from regions.confidence_steps(None if self.count else self.choice, self.count or None)
+        whole = embedded(part.astype(np.float32, copy=False), regions.volume, regions.extent)
+        return Volume(whole, regions.volume.ijk_to_ras, "confidence")
+
+    def agreement(self) -> float | None:
+        """How unanimous the candidates are about the object, 0 to 1: mean of :meth:`ObjectChoice.unanimity` inside it.
+        None without an object."""
+        chosen = None if self.choice is None else self.choice.working_mask()
+        if chosen is None or not chosen.any():
+            return None
+        return float(self.choice.unanimity()[chosen].mean())
+
+    def shown_slice(self) -> int:
+        """The slice of the first point, else the one with most of the object, else the middle one."""
+        regions, choice = self.regions, self.choice
+        across = AXES.index(regions.axis)
+        if self.inside:
+            return self.inside[0][across]
+        if choice is not None and choice.mask.any():
+            only = Segmentation([self.segmentation.layers[-1]], [], regions.volume.ijk_to_ras)
+            return best_slice(regions.volume, only, regions.axis)
+        return (regions.extent.start[across] + regions.extent.stop[across] - 1) // 2
+
+    def picture(self, size: int) -> np.ndarray:
+        """The result on :meth:`shown_slice`, uint8 ``[H, W, 3]``, ``size`` pixels long."""
+        regions, index = self.regions, self.shown_slice()
+        volume = regions.volume
+        marks, not_marks = (_positions(points, volume) for points in (self.inside, self.outside))
+        return draw_overlay(
+            volume, self.segmentation, axis=regions.axis, index=index, size=size, points=marks, not_points=not_marks
+        )
+
+
+def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> Steps[SegmentOutcome]:
+    """Does ``task`` on ``volume``, as a generator of progress steps.
+
+    :param device: see :func:`find_regions`.
+    :raises InputError: points or slices outside the image, settings out of range, an image without contrast.
+    :raises ResourceError: the memory of the machine is not enough.
+    """
+    settings = task.engine_settings()
+    axis = volume.slice_axis(task.axis)
+    extent = None if task.slices is None else Extent.slab(volume, axis, *task.slices)
+    inside = asked_voxels(task.points, task.pixels, volume, extent, axis, task.slices)
+    outside = asked_voxels(task.not_points, task.not_pixels, volume, extent, axis, task.slices)
+    search = find_regions(volume, extent=extent, axis=axis, settings=settings, device=device)
+    regions = yield from within(search, 0.0, 0.98)
+    choice = yield from within(_chosen(regions, inside, outside, task), 0.98, 1.0)
+    marks = [_positions(points, volume) for points in (inside, outside)]
+    asked = TaskFacts(SEGMENT, volume.name, settings, *marks, radius_mm=task.radius, preset=task.preset)
+    step = "{step} of {steps}".format(**ladder(choice)) if choice is not None else None
+    tags = provenance(asked, OutcomeFacts(regions.device, "object", step))
+    notes = list(regions.notes)
+    if task.region_count:
+        of_regions = provenance(asked, OutcomeFacts(regions.device, "region", regions=task.region_count))
+        segmentation = region_segmentation(regions, task.region_count, choice, of_regions, tags)
+        found = len(segmentation.segments) - (choice is not None)
+        if found < task.region_count:
+            notes.append(
+                f"only {found} of {task.region_count} regions can be told apart in this image; the others are left out"
+            )
+    else:
+        segmentation = object_segmentation(regions, choice, tags)
+    if device not in ("auto", "cpu") and regions.device == "cpu" and not regions.uses_network:
+        notes.append(f"this image was segmented without the network, on the CPU; device {device} was not needed")
+    notes += clipped_notes(choice, task)
+    longest = float(np.linalg.norm(np.multiply(volume.spacing, volume.size)))
+    if task.radius is not None and 2 * task.radius > longest:
+        notes.append(
+            f"a radius of {task.radius:g} mm is more than the image holds, whose diagonal has {longest:.0f} mm"
+        )
+    if not task.region_count and not choice.mask.any():
+        notes.append("the object is empty: the points outside took all of it away")
+    return SegmentOutcome(task, regions, choice, inside, outside, segmentation, notes)
+
+
+def clipped_notes(choice: ObjectChoice | None, task: SegmentTask) -> list[str]:
+    """What the user should know of a step beyond an end of the ladder, which takes the last candidate there."""
+    if choice is None or not task.step or not choice.alternatives:
+        return []
+    wanted = choice.alternatives[0] + task.step
+    if 0 <= wanted < choice.steps:
+        return []
+    end = f"the {'largest' if task.step > 0 else 'smallest'} of {choice.steps} candidates was taken"
+    return [f"step {task.step:+d} goes beyond the candidates found here; {end}"]
+
+
+def _positions(voxels: list[Voxel], volume: Volume) -> list[tuple[float, ...]]:
+    return [tuple(volume.ras_of(voxel)) for voxel in voxels]
+
+
+def asked_voxels(
+    positions, pixels, volume: Volume, extent: Extent | None, axis: str, slices: tuple[int, int] | None
+) -> list[Voxel]:
+    """Points in mm and pixels as voxels of the volume. Raises InputError for those outside the image or its part.
+
+    :param slices: the chosen slices; a pixel (i, j) lies in the only one.
+    """
+    found = [(f"point {_shown(point)} (RAS, mm)", _voxel_at(point, volume)) for point in positions]
+    only = slices[0] if slices and slices[0] == slices[1] else None
+    for pixel in pixels:
+        text = _shown(pixel)
+        if len(pixel) == 2:
+            if volume.size[2] > 1 and (only is None or axis != "z"):
+                raise InputError(f"pixel {text} names no slice, but the image has {volume.size[2]}; write i,j,k")
+            pixel = (*pixel, 0 if volume.size[2] == 1 else only)
+        if not volume.extent.contains(pixel):
+            limits = ", ".join(f"{name} 0 to {size - 1}" for name, size in zip("ijk", volume.size, strict=True))
+            raise InputError(f"pixel {text} is outside image {volume.name!r}, which has {limits}")
+        found.append((f"pixel {text}", pixel))
+    for text, place in found:
+        if extent is not None and not extent.contains(place):
+            number = place[AXES.index(axis)]
+            raise InputError(
+                f"{text} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
+            )
+    return [place for _, place in found]
+
+
+def _voxel_at(point: tuple[float, ...], volume: Volume) -> Voxel:
+    """The voxel at a position in mm. InputError if that is outside, with what the position may be instead."""
+    try:
+        return volume.voxel_at(point)
+    except InputError as error:
+        hints = []
+        mirrored = (-point[0], -point[1], point[2])
+        index = np.floor(np.linalg.solve(volume.ijk_to_ras, (*mirrored, 1.0))[:3] + 0.5)
+        if volume.extent.contains(tuple(int(v) for v in index)):
+            hints.append(f"if it was given as LPS, write {_shown(mirrored)}")
+        if all(v == int(v) for v in point) and volume.extent.contains(tuple(int(v) for v in point)):
+            hints.append(f"if it is a voxel i,j,k, say so: a pixel {_shown(point)}")
+        if not hints:
+            raise
+        raise InputError(f"{error}; {'; '.join(hints)}") from None
+
+
+def _shown(values) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def _chosen(
+    regions: Regions, inside: list[Voxel], outside: list[Voxel], task: SegmentTask
+) -> Steps[ObjectChoice | None]:
+    """The object asked for, or None where none is wanted or found."""
+    if inside:
+        choice = yield from regions.object_steps(inside, outside, task.radius)
+    elif task.regions_only:
+        return None
+    else:
+        choice = regions.main_object()
+    return at_asked_step(choice, task)
+
+
+def at_asked_step(choice: ObjectChoice | None, task: SegmentTask) -> ObjectChoice | None:
+    """``choice`` at the step or the alternative that ``task`` asks for. InputError if there is none."""
+    if choice is None:
+        if task.step or task.alternative:
+            raise InputError(
+                "no main object was found in this image, so there is no other choice; point at one with a point"
+            )
+        return None
+    if task.alternative:
+        if task.alternative > len(choice.alternatives):
+            raise InputError(
+                f"alternative {task.alternative}: only {len(choice.alternatives)} distinct answer(s) were found here"
+            )
+        return choice.at(choice.alternatives[task.alternative - 1])
+    return choice.at(choice.index + task.step) if task.step else choice

@@ -1,0 +1,1 @@
+"""Training of ALPNet's encoder by episodes on superpixels."""

@@ -1,0 +1,125 @@
+"""Episodes without annotation: one superpixel of a slice, seen twice, is the object to find.
+
+Source: Ouyang et al., ECCV 2020 (arXiv 2007.09886), section 3.2 and its code's augmentation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from ...common.errors import InputError
+from .superpixels import SuperpixelSlices
+
+
+@dataclass(frozen=True)
+class ViewRanges:
+    """How much two views of a slice may differ; the defaults are the published ones.
+
+    :param rotation, shear: largest angles, degrees. :param shift: largest shift, pixels of a slice of 256.
+    :param scale: smallest and largest magnification, uniform.
+    :param elastic, elastic_sigma: amplitude and smoothing of the random displacements, pixels of a slice of 256.
+    :param gamma: smallest and largest exponent of the grey values.
+    """
+
+    rotation: float = 5.0
+    shear: float = 5.0
+    shift: float = 5.0
+    scale: tuple[float, float] = (0.9, 1.2)
+    elastic: float = 10.0
+    elastic_sigma: float = 5.0
+    gamma: tuple[float, float] = (0.5, 1.5)
+
+
+def random_view(
+    image: torch.Tensor, mask: torch.Tensor, ranges: ViewRanges, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random affine and elastic view of ``image`` ``[C, H, W]`` and of its ``mask`` ``[H, W]`` (bool), with random gamma.
+
+    Both transformations are one resampling here (published: one after the other).
+    """
+    height, width = image.shape[-2:]
+    grid = _sampling_grid(height, width, ranges, generator)
+    moved = F.grid_sample(image[None], grid, padding_mode="border", align_corners=False)[0]
+    seen = F.grid_sample(mask[None, None].to(image), grid, padding_mode="zeros", align_corners=False)[0, 0] > 0.5
+    low, high = moved.amin(), moved.amax()
+    exponent = ranges.gamma[0] + (ranges.gamma[1] - ranges.gamma[0]) * _uniform(generator, 1)[0]
+    extent = (high - low).clamp_min(1e-6)
+    return ((moved - low) / extent) ** float(exponent) * extent + low, seen
+
+
+def _sampling_grid(height: int, width: int, ranges: ViewRanges, generator: torch.Generator) -> torch.Tensor:
+    """Where each pixel of the view comes from, ``[1, H, W, 2]`` as ``grid_sample`` wants it."""
+    angle, slant, right, down, size = _uniform(generator, 5).tolist()
+    unit = max(height, width) / 256
+    turn = math.radians((2 * angle - 1) * ranges.rotation)
+    lean = math.tan(math.radians((2 * slant - 1) * ranges.shear))
+    factor = 1 / (ranges.scale[0] + (ranges.scale[1] - ranges.scale[0]) * size)
+    rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    matrix = factor * rotation @ np.array([[1.0, lean], [0.0, 1.0]])
+    offset = np.array([2 * right - 1, 2 * down - 1]) * ranges.shift * unit
+    columns, rows = np.meshgrid(np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2)
+    points = np.stack((columns, rows), -1)
+    if ranges.elastic > 0:
+        field = 2 * torch.rand(2, height, width, generator=generator, dtype=torch.float64).numpy() - 1
+        smooth = [ndimage.gaussian_filter(f, ranges.elastic_sigma * unit, mode="reflect") for f in field]
+        points = points + np.stack(smooth, -1) * ranges.elastic * unit
+    source = (points @ matrix.T + offset) / (np.array([width, height]) / 2)
+    return torch.from_numpy(source)[None].float()
+
+
+def _uniform(generator: torch.Generator, count: int) -> torch.Tensor:
+    return torch.rand(count, generator=generator, dtype=torch.float64)
+
+
+def random_episodes(
+    slices: SuperpixelSlices, count: int, ranges: ViewRanges, side: int, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """``count`` episodes: a random superpixel of a random slice in two views of that slice.
+
+    :param side: views are squares of so many pixels; longer slices are padded to squares with their lowest value first.
+    :return: ``support_image`` and ``query_image`` float32 ``[count, 1, side, side]``, ``support_mask`` and ``query_mask``
+        int64 ``[count, side, side]``, 0 and 1.
+    :raises InputError: no slice has a superpixel.
+    """
+    views = {"support_image": [], "support_mask": [], "query_image": [], "query_mask": []}
+    for _ in range(count):
+        image, labels = _drawn_slice(slices, generator)
+        wanted = 1 + int(torch.randint(int(labels.max()), (1,), generator=generator))
+        image, mask = _as_square(torch.from_numpy(image)[None], torch.from_numpy(labels == wanted), side)
+        for role in ("support", "query"):
+            shown, seen = random_view(image, mask, ranges, generator)
+            views[f"{role}_image"].append(shown)
+            views[f"{role}_mask"].append(seen.long())
+    return {name: torch.stack(tensors) for name, tensors in views.items()}
+
+
+def _drawn_slice(slices: SuperpixelSlices, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A random slice that has superpixels."""
+    order = torch.randperm(len(slices), generator=generator)
+    for index in order.tolist():
+        image, labels = slices[index]
+        if labels.max() > 0:
+            return image, labels
+    raise InputError(
+        f"none of the {len(slices)} slices holds anything above the body threshold; check the intensities or lower it"
+    )
+
+
+def _as_square(image: torch.Tensor, mask: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """``image`` ``[1, H, W]`` and ``mask`` padded to squares and resized to ``side``."""
+    height, width = mask.shape
+    longest = max(height, width)
+    down, along = (longest - height) // 2, (longest - width) // 2
+    pads = (along, longest - width - along, down, longest - height - down)
+    image = F.pad(image, pads, value=float(image.min()))
+    mask = F.pad(mask.float(), pads)
+    size = (side, side)
+    image = F.interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=longest > side)[0]
+    mask = F.interpolate(mask[None, None], size, mode="bilinear", align_corners=False, antialias=longest > side)[0, 0]
+    return image, mask > 0.5

@@ -1,0 +1,85 @@
+"""Settings of IDEAL's fine-tuning, and its presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...common.errors import InputError
+from ...common.settings_record import SettingsRecord, setting
+
+
+@dataclass(frozen=True)
+class FinetuningSettings(SettingsRecord):
+    """Settings of the fine-tuning; see :func:`finetuning_preset`. The defaults are the preset ``plus``."""
+
+    network: str = setting(
+        "unet", "Size of the U-Net: unet (1.8 million weights) or tiny (0.12).", choices=("unet", "tiny")
+    )
+    normalization: str = setting("batch", "Normalisation layers.", choices=("batch", "group"))
+    dropout: bool = setting(True, "Dropout in the encoder.")
+    streams: str = setting(
+        "decoders",
+        "What is doubled: decoders (one encoder serves both), or models (two whole networks, at twice the cost).",
+        choices=("decoders", "models"),
+    )
+    unlabelled_weight: float = setting(1.0, "Weight of the unlabelled slices; 0: labelled slices alone.", 0.0, 100.0)
+    ramp_share: float = setting(0.0, "Part of the run in which that weight rises.", 0.0, 1.0)
+    views: str = setting(
+        "strong",
+        "What learns from pseudo-labels: same (the view that they come from) or strong (a strongly changed copy of it).",
+        choices=("same", "strong"),
+    )
+    teacher: str = setting(
+        "average",
+        "Who gives the pseudo-labels: network, or average (the moving average of its weights).",
+        choices=("network", "average"),
+    )
+    threshold: float = setting(0.7, "Least probability of a pseudo-label that counts.", 0.0, 1.0)
+    trust: bool = setting(
+        True,
+        "Whether pseudo-labels count only as far as the teacher finds their class on labelled slices. As it does, unlabelled "
+        "slices take the place of labelled ones; else they come on top.",
+    )
+    pseudo_dice: bool = setting(
+        True, "Whether pseudo-labels are learnt with Dice and cross-entropy, or the latter alone."
+    )
+    mix: str = setting(
+        "both",
+        "Boxes of other slices pasted into the strong view: off, unlabelled, or both (labelled ones too).",
+        choices=("off", "unlabelled", "both"),
+    )
+    box_share: float = setting(0.5, "Largest part of a slice that a box covers.", 0.05, 0.9)
+    channel_dropout: bool = setting(
+        False, "Whether the streams see complementary halves of the features of strong views."
+    )
+    encoder_rate: float = setting(
+        1.0, "Factor of the learning rate of a pre-trained encoder (of a random one it is 1).", 0.0, 1.0
+    )
+    average_decay: float = setting(0.99, "Decay of the moving average of the weights.", 0.0, 0.9999)
+    rotation: float = setting(90.0, "Largest random rotation, degrees.", 0.0, 180.0)
+    rotation_steps: int = setting(
+        600, "Steps in which rotations widen from none to the largest: upright slices are learnt first.", 0, 1_000_000
+    )
+    scaling: float = setting(0.2, "Largest logarithm of the random scaling.", 0.0, 0.7)
+    shear: float = setting(0.1, "Largest random shear.", 0.0, 0.5)
+    shift: float = setting(0.15, "Largest random shift, as a share of half the image.", 0.0, 0.5)
+    flip: bool = setting(False, "Whether slices may be mirrored at random.")
+    spatial_weight: float = setting(
+        0.0, "Weight of the edge-aware spatial consistency of unlabelled slices.", 0.0, 10.0
+    )
+
+
+def finetuning_preset(name: str) -> FinetuningSettings:
+    """Settings by name. ``plus``: the best measured recipe. ``tiny``: the same with a small network, for a CPU. ``paper``:
+    cross pseudo supervision as published, with the constants of SSL4MIS where the paper gives none (weight 0.1 that rises
+    over the whole run, every pseudo-label counts)."""
+    if name == "plus":
+        return FinetuningSettings()
+    if name == "tiny":
+        return FinetuningSettings(network="tiny")
+    if name == "paper":
+        return FinetuningSettings(
+            unlabelled_weight=0.1, ramp_share=1.0, views="same", teacher="network", threshold=0.0, pseudo_dice=False,
+            trust=False, mix="off",
+        )  # fmt: skip
+    raise InputError(f"preset is {name!r}; it must be plus, tiny or paper")

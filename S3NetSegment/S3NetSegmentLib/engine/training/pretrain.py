@@ -1,0 +1,152 @@
+"""Pre-training on a cohort, without labels: IDEAL's dense contrast, or ALPNet's episodes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..common.errors import InputError
+from ..common.progress import Steps, within
+from ..common.randomness import torch_generator
+from ..nets.architectures import OneLevel, describe_network, network_tensors
+from ..nets.dinov2 import Dinov2Encoder
+from ..nets.lora import add_lora, remove_lora
+from ..nets.unet import CHANNELS, UNetEncoder, seeded
+from .alpnet.training import AlpnetTask, EpisodeBatches
+from .cohort import Cohort
+from .configuration import Configuration
+from .ideal.pretraining import IdealPretraining
+from .likeness import TrainingLook
+from .model_file import Model, save_model
+from .preparation import PreparedCohort, prepare_cohort
+from .processes import Processes
+from .provenance import provenance
+from .run_folder import MODEL, RunFolder
+from .slice_bank import SliceBank, SliceBatches
+from .trainer import Trainer, TrainingResult
+
+_LORA_STREAM = 6_000_000
+_PREPARED = (
+    0.01  # part of the progress that reading the slices is shown as: little, since the time left is told from it
+)
+
+
+def pretrain(
+    cohort: Cohort,
+    configuration: Configuration,
+    folder: RunFolder,
+    *,
+    method: str = "ideal",
+    encoder: nn.Module | None = None,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    processes: Processes | None = None,
+    skip_bad: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Steps[TrainingResult]:
+    """Trains an encoder on all training images of ``cohort`` and writes it to ``folder`` as ``model.pt``.
+
+    :param configuration: of :func:`~.training_presets.pretraining_configuration`, for the same ``method``.
+    :param encoder: for ALPNet: a DINOv2 encoder in float32 to train instead of a U-Net.
+    :param stop: see :class:`~..training.trainer.Trainer`.
+    :param resume: go on from the state in ``folder``.
+    """
+    trainer_settings = configuration["trainer"]
+    data = yield from within(
+        prepare_cohort(
+            cohort, configuration["cohort"], seed=trainer_settings.seed, with_labels=False, device=device,
+            folder=Path(folder.path), skip_bad=skip_bad,
+        ), 0, _PREPARED,
+    )  # fmt: skip
+    if method == "alpnet":
+        task, batches, made = _alpnet(data, configuration, encoder, device)
+    elif encoder is not None:
+        raise InputError("an encoder can be given for the method alpnet only; ideal trains its U-Net")
+    else:
+        task, batches, made = _ideal(data, configuration)
+
+    def keep_best(step: int, measures: dict) -> None:
+        save_model(
+            dataclasses.replace(
+                made(), layout=data.layout, training_cases=tuple(sorted(data.train.hashes.values())),
+                provenance=provenance(f"pretrain, {method}", configuration, data, step), looks=TrainingLook.of(data.train.looks),
+            ), folder.path / MODEL,
+        )  # fmt: skip
+
+    trainer = Trainer(
+        task.to(device), batches, trainer_settings, device=device, folder=folder, processes=processes, stop=stop, keep_best=keep_best,
+        identity={
+            **{n: v for n, v in configuration.as_dict().items() if not hasattr(trainer_settings, n)},
+            "method": f"pretrain {method}", "preset": configuration.preset, "cohort": data.identity,
+        },
+    )  # fmt: skip
+    if resume:
+        trainer.resume()
+    for sentence in data.notes:
+        trainer.note(sentence)
+    return (yield from within(trainer.run(), _PREPARED, 1))
+
+
+def _ideal(data: PreparedCohort, configuration: Configuration):
+    settings, seed = configuration["task"], configuration["trainer"].seed
+    task = IdealPretraining(settings, seed=seed)
+    batches = SliceBatches(data.train, configuration["batches"].batch, seed)
+
+    def made() -> Model:
+        network = task.predictor()
+        level = settings.level if settings.decoder_weight <= 0 else settings.decoder_level
+        return Model("encoder", describe_network(network), network_tensors(network), data.layout, level=level)
+
+    return task, batches, made
+
+
+def _alpnet(data: PreparedCohort, configuration: Configuration, encoder: nn.Module | None, device):
+    settings, chosen, seed = configuration["task"], configuration["encoder"], configuration["trainer"].seed
+    level = -1
+    if encoder is None:
+        level = chosen.level
+        channels = CHANNELS[chosen.network]
+        if not -len(channels) <= level < len(channels):
+            raise InputError(
+                f"setting level is {level}; the network {chosen.network} has the levels 0 to {len(channels) - 1}"
+            )
+        network = seeded(lambda: UNetEncoder(1, channels, dropout=False), seed)
+        trained = OneLevel(network, level)
+    else:
+        network = trained = encoder
+        if chosen.lora:
+            add_lora(encoder, chosen.lora, torch_generator(seed, _LORA_STREAM))
+        else:
+            encoder.requires_grad_(True)
+    task = AlpnetTask(trained, settings)
+    batches = EpisodeBatches(_bare_slices(data.train), settings, seed, device)
+
+    def made() -> Model:
+        if isinstance(network, Dinov2Encoder) and chosen.lora:
+            remove_lora(network, merge=True)  # training is over: the adapters become part of the weights
+        return Model(
+            "encoder", describe_network(network), network_tensors(network), data.layout, level=level,
+            temperature=settings.temperature,
+        )  # fmt: skip
+
+    return task, batches, made
+
+
+class _bare_slices:
+    """The slices of a bank without their padding, grey 0 to 1, as they are asked for."""
+
+    def __init__(self, bank: SliceBank):
+        self._bank = bank
+
+    def __len__(self) -> int:
+        return len(self._bank)
+
+    def __getitem__(self, index: int):
+        top, left, height, width = self._bank.boxes[index]
+        plane = self._bank.images[index]
+        plane = plane.cpu().numpy() if isinstance(plane, torch.Tensor) else plane
+        return plane[top : top + height, left : left + width].astype("float32") / 255

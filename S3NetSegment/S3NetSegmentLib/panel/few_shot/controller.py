@@ -1,0 +1,298 @@
+"""``FewShotController``: runs Few-shot step by step and keeps drawn slices and answer; knows no widgets.
+
+The panel and the Segment Editor effect are its two users.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from ...engine import InputError, Step
+from ...engine.common.progress import within
+from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
+from ...scene.session import watch
+from ..listener import Listener, tell
+from ..stepping import SteppingDriver
+from .request import FewShotRequest
+from .result import FewShotResult
+from .support import SupportKeeper
+
+_ENGINES = 2  # volumes whose engine is kept: the drawn one, and another one that its drawing is taken to
+_QUICK_SHARE = 0.1  # of the progress bar
+
+
+class MakeEngine(Protocol):
+    """Makes ``engine.few_shot.method.FewShot`` for a request, or what a test puts in its place."""
+
+    def __call__(self, volume, settings, axis: str, encoder: str, device: str): ...
+
+
+class FewShotController:
+    """Starts, cancels and finishes runs; keeps the drawn slices and the answer, a preview until it is accepted.
+
+    The user's segments are changed by :meth:`accept` alone. A run is dropped when one of its nodes goes, its volume
+    changes or the scene closes; so is a preview.
+
+    Attributes: ``support`` (a :class:`SupportKeeper`, None without volume and segmentation), ``result`` (the latest
+    :class:`FewShotResult` or None), ``is_live`` (the present run is a live preview).
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        save_undo: Callable[[object], object] | None = None,
+        make_engine: MakeEngine | None = None,
+        driver: SteppingDriver | None = None,
+    ):
+        """
+        :param save_undo: called with the segmentation node before an answer is written to it.
+        :param make_engine: the real engine by default, imported at the first run.
+        """
+        self._listener, self._save_undo, self._make_engine = listener, save_undo, make_engine or _real_engine
+        self.driver = driver or SteppingDriver()
+        self.support: SupportKeeper | None = None
+        self.result: FewShotResult | None = None
+        self.is_live = False
+        self._engines: dict[tuple, object] = {}
+        self._request: FewShotRequest | None = None
+        self._drawn: dict = {}  # what was drawn when the run began
+        self._job_watch = self._result_watch = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a run that the user asked for is going on."""
+        return self.driver.running and not self.is_live
+
+    # -- what is drawn
+
+    def set_drawing(self, volume_node, segmentation_node, slices=(), accepted=None) -> None:
+        """The volume and segmentation that the user draws in; see :class:`SupportKeeper`. None: there is none."""
+        if self.support is not None and (self.support.volume_node, self.support.segmentation_node) == (volume_node, segmentation_node):  # fmt: skip
+            return
+        self.support = None  # first: nobody shall show the old one beside the new nodes
+        self.let_go()
+        if volume_node is None:
+            self._engines = {}  # they hold the voxels
+        if volume_node is not None and segmentation_node is not None:
+            self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted)
+        self._listener.state_changed()
+
+    def look(self) -> bool:
+        """Takes over what the user has drawn since; returns whether other slices count as drawn now."""
+        if self.support is None:
+            return False
+        try:
+            changed = self.support.look()
+        except InputError:  # e.g. a volume that came under a non-linear transform: whoever asks for an answer is told
+            return False
+        if self.support.note:
+            self._listener.informed(self.support.note)
+        if changed:
+            self._listener.state_changed()
+        return changed
+
+    def take_up(self) -> None:
+        """Takes over what the user has drawn, without a word: before and after segments are written by others."""
+        if self.support is not None:
+            with contextlib.suppress(InputError):
+                self.support.look()
+
+    # -- a run
+
+    def start(self, request: FewShotRequest) -> None:
+        """Runs ``request``: its quick slice is previewed first, then everything."""
+        if self.running:
+            return
+        self.let_go()
+        self._run(request, live=False)
+
+    def preview(self, request: FewShotRequest) -> None:
+        """Previews the quick slice of ``request`` alone, in the present preview if there is one. A newer call, a start or
+        a cancel ends it; nothing is said if there is nothing to preview."""
+        if self.running or request.quick_slice is None:
+            return
+        self.driver.cancel()
+        self._run(request, live=True)
+
+    def cancel(self) -> None:
+        """Drops the run and its preview; the segments stay as they were."""
+        self.driver.cancel()
+
+    def _run(self, request: FewShotRequest, live: bool) -> None:
+        self._request, self.is_live = request, live
+        self._drawn = self.support.content() if self.support is not None and not live else {}
+        nodes = {id(n): n for n in (request.volume_node, request.segmentation_node, request.target_node)}
+        self._job_watch = watch(nodes.values(), self._lost)
+        self.driver.start(
+            self._live_steps(request) if live else self._steps(request),
+            on_step=self._stepped,
+            on_done=self._finish,
+            on_error=self._fail,
+            on_cancel=self._stopped,
+        )
+        self._listener.state_changed()
+
+    def _steps(self, request: FewShotRequest):
+        yield Step(0.0, "Preparing the image")
+        engine = self._engine_for(request)
+        engine.set_support(request.items)
+        done, quick = 0.0, request.quick_slice
+        if quick is not None:
+            done = _QUICK_SHARE
+            answer = yield from within(engine.propagate((quick, quick), quick=True), 0.0, done)
+            self._show(request, engine, answer, only=quick, partial=True)
+            yield Step(done, "The shown slice is previewed")
+        part = (quick, quick) if request.only_view_slice and quick is not None else None
+        answer = yield from within(engine.propagate(part), done, 1.0)
+        self._show(request, engine, answer)
+
+    def _live_steps(self, request: FewShotRequest):
+        yield Step(0.0, "Preparing the image")
+        engine = self._engine_for(request)
+        engine.set_support(request.items)
+        quick = request.quick_slice
+        answer = yield from engine.propagate((quick, quick), quick=True)
+        self._show(request, engine, answer, only=quick, partial=True)
+
+    def _engine_for(self, request: FewShotRequest):
+        """The engine of the request's volume: it keeps what does not depend on the drawing."""
+        key = request.engine_key
+        engine = self._engines.pop(key, None)
+        if engine is None:
+            # Not two engines of one volume: other voxels or settings replace the old one.
+            self._engines = {k: e for k, e in self._engines.items() if k[0] != key[0]}
+            engine = self._make_engine(request.volume, request.settings, request.axis, request.encoder, request.device)
+        kept = list(self._engines.items())[-(_ENGINES - 1) :]
+        self._engines = {**dict(kept), key: engine}
+        return engine
+
+    def _show(self, request: FewShotRequest, engine, answer, only: int | None = None, partial: bool = False) -> None:
+        result = self.result
+        if result is None or not result.fits(request):
+            self._keep(None)
+            result = FewShotResult(request)
+            self._keep(result)
+        result.show(request, answer, engine.encoder, only, partial)
+
+    def _stepped(self, step, seconds_left: float | None) -> None:
+        if not self.is_live:
+            self._listener.progressed(step, seconds_left)
+
+    def _finish(self, _) -> None:
+        live = self._end_run()
+        if self.support is not None:
+            self.support.look()
+        self._listener.state_changed()
+        if live:
+            return
+        if not np.any(self.result.preview.labels):
+            self._listener.informed(
+                "Nothing was found beyond the drawn slices. Draw a slice farther away, where the segment still is."
+            )
+        if self.support is not None and self.support.content() != self._drawn:
+            self._listener.informed("The drawing was changed meanwhile; propagate again to take that over.")
+
+    def _fail(self, error: Exception) -> None:
+        live = self._end_run()
+        if live and isinstance(error, InputError):
+            self._listener.state_changed()  # the user is in the middle of drawing; Propagate would say it
+            return
+        if not live:
+            self._keep(None)
+        self._listener.state_changed()
+        tell(self._listener, error)
+
+    def _stopped(self) -> None:
+        live = self._end_run()
+        if not live:
+            self._keep(None)
+        self._listener.state_changed()
+
+    def _lost(self, reason: str) -> None:
+        """A node of the run is gone."""
+        live = self.is_live
+        self.driver.cancel()
+        if not live:
+            self._listener.informed(f"Propagate was stopped: {reason}.")
+
+    def _end_run(self) -> bool:
+        """Returns whether it was a live preview."""
+        if self._job_watch is not None:
+            self._job_watch.stop()
+        self._job_watch = None
+        live, self.is_live = self.is_live, False
+        return live
+
+    # -- the answer
+
+    def accept(self, rules: EditingRules = RESPECTFUL) -> bool:
+        """Writes the previewed answer into the segments, as one undo step; returns whether it was done.
+
+        :param rules: what may change, above all in other segments.
+        """
+        result = self.result
+        if result is None or self.running:
+            return False
+        self.driver.cancel()
+        try:
+            if self.support is not None and not result.request.is_other_volume:
+                self.look()
+                result.preview.protect(self.support.slices)  # also what was drawn since the answer came
+            accepted = result.accept(self._save_undo, rules)
+        except Exception as error:
+            tell(self._listener, error)
+            return False
+        if self.support is not None and not result.request.is_other_volume:
+            result.state = self.support.answer_accepted(accepted.name)
+        self._listener.state_changed()
+        for note in result.preview.notes:
+            self._listener.informed(note)
+        return True
+
+    def discard(self) -> None:
+        """Takes the preview away; the segments stay as they are."""
+        if not self.running:
+            self.driver.cancel()
+            self._keep(None)
+            self._listener.state_changed()
+
+    def let_go(self) -> None:
+        """Ends the run and forgets the answer; what was accepted stays."""
+        self.driver.cancel()
+        self._keep(None)
+        self._listener.state_changed()
+
+    def stop(self) -> None:
+        """Ends everything; for the end of the panel or a closing scene."""
+        self.driver.cancel()
+        self._keep(None)
+        self.support = None
+        self._engines = {}
+
+    def _keep(self, result: FewShotResult | None) -> None:
+        if self._result_watch is not None:
+            self._result_watch.stop()
+        if self.result is not None and result is not self.result:
+            self.result.discard()
+        self.result, self._result_watch = result, None
+        if result is not None:
+            request = result.request
+            nodes = {id(n): n for n in (request.volume_node, request.segmentation_node, request.target_node)}
+            self._result_watch = watch(nodes.values(), self._answer_lost)
+
+    def _answer_lost(self, reason: str) -> None:
+        was_open = self.result is not None and self.result.is_open
+        self._keep(None)
+        self._listener.state_changed()
+        if was_open and not self.driver.running:
+            self._listener.informed(f"The preview was taken away: {reason}.")
+
+
+def _real_engine(volume, settings, axis: str, encoder: str, device: str):
+    from ...engine.few_shot.method import FewShot, load_encoder
+
+    return FewShot(volume, settings, axis, load_encoder(encoder, device), device)

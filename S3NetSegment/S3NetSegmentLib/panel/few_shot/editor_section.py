@@ -1,0 +1,133 @@
+"""Slicer's segment editor, embedded: to draw and to correct, and for its undo history, which all changes here use."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import slicer
+
+from ...scene.segmentation.editing_rules import EditingRules
+from ..wide_area import WideArea
+from ..widgets.tab_order import move_before
+
+_TAG = "S3NetSegment"
+_UNDO_STATES = 20
+_EFFECTS = (
+    "Paint", "Draw", "Erase", "Scissors", "Islands", "Smoothing", "Threshold", "Grow from seeds", "Margin", "Hollow",
+    "Logical operators", "Level tracing",
+)  # fmt: skip
+
+
+class EditorSection:
+    """The embedded editor in the section "Draw" or "Edit result"; :meth:`save_undo` makes a change undoable in it."""
+
+    def __init__(self, ui):
+        self._ui = ui
+        self._open = self._held = False
+        self._for_drawing, self._folds = False, {False: True, True: False}  # whether it is folded, in each place
+        self.widget = slicer.qMRMLSegmentEditorWidget()
+        self.widget.setMaximumNumberOfUndoStates(_UNDO_STATES)
+        self._select_editor_node()  # before the scene: default selections are kept in it
+        self.widget.setMRMLScene(slicer.mrmlScene)
+        self.widget.segmentationNodeSelectorVisible = False
+        self.widget.sourceVolumeNodeSelectorVisible = False
+        self.widget.switchToSegmentationsButtonVisible = False
+        self.widget.setEffectNameOrder(list(_EFFECTS))
+        self.widget.unorderedEffectsVisible = False
+        self._room = WideArea(self.widget)  # with Paint it needs 512 pixels
+        ui.editCollapsibleButton.layout().addWidget(self._room.area)
+        ui.editCollapsibleButton.connect("contentsCollapsed(bool)", self._folded)
+
+    def show(self, segmentation_node, volume_node, segment_id: str = "") -> None:
+        """Edits ``segmentation_node`` over ``volume_node``. None: nothing."""
+        self._select_editor_node()
+        if self.widget.segmentationNode() is not segmentation_node:
+            self.widget.setSegmentationNode(segmentation_node)  # before the volume, or the editor complains
+        if segmentation_node is not None and self.widget.sourceVolumeNode() is not volume_node:
+            self.widget.setSourceVolumeNode(volume_node)
+        if segment_id and self.widget.currentSegmentID() != segment_id:
+            self.widget.setCurrentSegmentID(segment_id)
+
+    def save_undo(self, segmentation_node, volume_node) -> None:
+        """Saves the state of ``segmentation_node``, to which Undo comes back."""
+        self.show(segmentation_node, volume_node)
+        self.widget.saveStateForUndo()
+
+    def rules(self) -> EditingRules:
+        """What an answer may change: the editor's editable area and intensity range count, and whether overlap is allowed;
+        but other segments never lose voxels to an answer."""
+        node = self.widget.mrmlSegmentEditorNode()
+        overlaps = node.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
+        return dataclasses.replace(EditingRules.of_editor(node), overlaps=overlaps, overwritten=())
+
+    def place(self, few_shot: bool) -> None:
+        """Puts the section where the use of the panel needs it: to draw above, to correct a result below."""
+        button, layout = self._ui.editCollapsibleButton, self._ui.editCollapsibleButton.parent().layout()
+        if few_shot != self._for_drawing:
+            self._folds[self._for_drawing] = button.collapsed
+            layout.removeWidget(button)
+            below = self._ui.sharedForm if few_shot else self._ui.adjustCollapsibleButton
+            layout.insertWidget(layout.indexOf(below) + 1, button)
+            self._for_drawing = few_shot
+            button.text = "Draw" if few_shot else "Edit result"
+            button.collapsed = self._folds[few_shot]
+        move_before(button, self._ui.supportCollapsibleButton if few_shot else self._ui.advancedCollapsibleButton)
+
+    def undo(self) -> None:
+        self.widget.undo()
+
+    def redo(self) -> None:
+        self.widget.redo()
+
+    def start(self) -> None:
+        """The panel was entered."""
+        self._select_editor_node()
+        self.widget.updateWidgetFromMRML()
+        self._folded(self._ui.editCollapsibleButton.collapsed)
+
+    def stop(self) -> None:
+        """The panel was left, or the scene closes."""
+        self.widget.setActiveEffect(None)
+        self._open = False
+        self._show_keys()
+        self.widget.removeViewObservations()
+
+    def cleanup(self) -> None:
+        """The panel is unloaded."""
+        self._room.stop()
+
+    def hold_keys(self, held: bool) -> None:
+        """While a run goes on the Esc key cancels it and does not belong to the editor."""
+        if held != self._held:
+            self._held = held
+            self._show_keys()
+
+    def clear(self) -> None:
+        """The scene closes: the editor lets go of its nodes."""
+        self.stop()
+        self.widget.setSegmentationNode(None)
+
+    def _folded(self, collapsed: bool) -> None:
+        """The editor's single-key shortcuts and its effects work only while it can be seen."""
+        if collapsed:
+            self.stop()
+        else:
+            self.widget.setupViewObservations()
+            self._open = True
+            self._show_keys()
+
+    def _show_keys(self) -> None:
+        if self._open and not self._held:
+            self.widget.installKeyboardShortcuts(self.widget)
+        else:
+            self.widget.uninstallKeyboardShortcuts()
+
+    def _select_editor_node(self) -> None:
+        node = slicer.mrmlScene.GetSingletonNode(_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(_TAG)
+            node = slicer.mrmlScene.AddNode(node)
+        if self.widget.mrmlSegmentEditorNode() is not node:
+            self.widget.setMRMLSegmentEditorNode(node)

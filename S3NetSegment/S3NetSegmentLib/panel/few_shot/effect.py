@@ -1,0 +1,303 @@
+"""Few-shot inside the Segment Editor: the options of its effect, over the same controller as the panel."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+import qt
+
+from ...engine import InputError
+from ...scene.answers.accepted_answer import AcceptedAnswer
+from ...scene.drawings.drawn_slices import slice_of_view
+from ...scene.drawings.support_set import support_from_text, support_to_text
+from ...scene.segmentation.editing_rules import EditingRules
+from ...scene.slice_jump import show_slice
+from ...scene.slices import LastSliceView, last_used_slice_node, slice_name
+from ...scene.volumes import volume_from_node
+from ..segment.advanced_section import device_setting
+from ..stepping import time_left_text
+from .controller import FewShotController
+from .drawing_watch import DrawingWatch
+from .request import make_few_shot_request
+from .table import missing_text
+
+_HINT = "Draw a segment on at least one slice with Paint or Draw, all of it that belongs to the segment."
+_PROPAGATE_HELP = "Carry the drawn segments to all slices. The answer is shown as a preview first."
+_SUPPORT, _ACCEPTED, _DRAWN_ON = "Support", "Accepted", "DrawnOn"  # parameters of the effect, saved with the scene
+
+
+class FewShotEffectFrame:
+    """The options of the effect. Volume, segmentation and masks are those of the editor that ``host`` belongs to.
+
+    A run and its preview go on while the user draws with other effects.
+
+    :param host: Slicer's ``scriptedEffect``: parameters, parameter node and undo.
+    :param make_engine, driver: for the controller; the tests put their own in.
+    """
+
+    def __init__(self, host, make_engine=None, driver=None):
+        self._host, self._last_view, self._showing = host, None, False
+        self._notice, self._actions = "", []
+        self.active = False
+        self.controller = FewShotController(self, lambda node: host.saveStateForUndo(), make_engine, driver)
+        self._watch = DrawingWatch(self.show, lambda: None)
+        self._make_widgets()
+
+    # -- life
+
+    def activate(self) -> None:
+        """The user chose the effect."""
+        self.active = True
+        if self._last_view is None:
+            self._last_view = LastSliceView()
+        self._say("")
+        self.show()
+
+    def deactivate(self) -> None:
+        """The user chose another effect, or none."""
+        self.active = False
+        self._watch.stop()
+        if self._last_view is not None:
+            self._last_view.stop()
+        self._last_view = None
+
+    def cleanup(self) -> None:
+        """The editor goes."""
+        self.deactivate()
+        self.controller.stop()
+        for button, action in self._actions:  # a connection would keep all this alive
+            button.disconnect("clicked()", action)
+        self._actions = []
+
+    def show(self) -> None:
+        """Brings everything up to date with the editor's nodes and with what is drawn."""
+        if self._showing or not self.active:
+            return
+        self._showing = True  # parameters that are set on the way come back here
+        try:
+            self._follow_nodes()
+            if not self.controller.running:
+                self.controller.look()
+        finally:
+            self._showing = False
+        self._show_widgets()
+
+    # -- what the user does
+
+    def propagate_or_cancel(self) -> None:
+        if self.controller.running:
+            self.controller.cancel()
+            return
+        self._say("")
+        self.show()
+        support = self.controller.support
+        if support is None:
+            return
+        try:
+            view_slice = self._slice_in_view()
+        except InputError:
+            view_slice = None  # no view shows the volume: no slice is answered first
+        try:
+            request = make_few_shot_request(
+                support.volume_node,
+                support.segmentation_node,
+                support.slices,
+                view_slice=view_slice,
+                device=device_setting(),
+            )
+        except InputError as error:
+            self.refused(str(error))
+            return
+        self.controller.start(request)
+
+    def accept(self) -> None:
+        self._say("")
+        result = self.controller.result
+        if self.controller.accept(EditingRules.of_editor(self._host.parameterSetNode())):
+            self._host.setParameter(_ACCEPTED, result.state.to_text())
+
+    def add_current_slice(self) -> None:
+        """Counts the slice that the user looks at as drawn, also an empty one."""
+        if self.controller.support is None:
+            return
+        try:
+            place = self._slice_in_view()
+            if place is None:
+                raise InputError("the view is oblique; turn it to the volume's slices first")
+        except InputError as error:
+            self.refused(str(error))
+            return
+        self._say("")
+        self.controller.support.add(*place)
+        self.state_changed()
+
+    def go_to_next_slice(self) -> None:
+        """Shows the slice on which a drawing would help most."""
+        result = self.controller.result
+        place = result.next_slice() if result is not None else None
+        if place is None:
+            return
+        try:
+            show_slice(result.request.volume_node, *place, result.request.segmentation_node, None, self._last_view)
+        except InputError as error:
+            self.refused(str(error))
+
+    # -- what the controller tells (Listener)
+
+    def state_changed(self) -> None:
+        support = self.controller.support
+        if support is not None:
+            text = support_to_text(support.slices) if support.slices else ""
+            for name, value in ((_SUPPORT, text), (_DRAWN_ON, support.segmentation_node.GetID() or "")):
+                if self._parameter(name) != value:
+                    self._host.setParameter(name, value)
+        self._show_widgets()
+
+    def progressed(self, step, seconds_left: float | None) -> None:
+        self.progress_bar.value = int(1000 * min(max(step.fraction, 0), 1))
+        left = time_left_text(seconds_left)
+        self.message.text = f"{step.message}, {left}" if left else step.message
+        self.message.setVisible(True)
+
+    def refused(self, text: str) -> None:
+        self._say(text[:1].upper() + text[1:])
+
+    def informed(self, text: str) -> None:
+        if text not in self._notice:
+            self._say(f"{self._notice} {text}".strip())
+
+    def torch_missed(self) -> None:
+        self._say(
+            "Few-shot needs PyTorch, which is not installed. Open the module S3Net Segment: it offers to install it."
+        )
+
+    def failed(self, error: Exception) -> None:
+        logging.error("".join(traceback.format_exception(error)))
+        self._say(f"Something unexpected went wrong: {error}. The segments were not changed.")
+
+    # -- inside
+
+    def _make_widgets(self) -> None:
+        self.widget = qt.QWidget()
+        layout = qt.QVBoxLayout(self.widget)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.drawn_text = _text(layout)
+        self.add_button = self._button("Add current slice", self.add_current_slice)
+        self.add_button.toolTip = "Count the slice that you look at as drawn, also if none of the segments is there"
+        self.propagate_button = self._button("Propagate", self.propagate_or_cancel)
+        _row(layout, self.add_button, self.propagate_button)
+        self.progress_bar = qt.QProgressBar()
+        self.progress_bar.maximum = 1000
+        self.progress_bar.setTextVisible(False)
+        layout.addWidget(self.progress_bar)
+        self.message = _text(layout)
+        self.accept_button = self._button("Accept", self.accept)
+        self.accept_button.toolTip = "Write the previewed answer into the segments; drawn slices stay as they are"
+        self.discard_button = self._button("Discard", self.controller.discard)
+        self.discard_button.toolTip = "Take the preview away; the segments stay as they are"
+        _row(layout, self.accept_button, self.discard_button)
+        self.next_button = self._button("Next slice to draw", self.go_to_next_slice)
+        self.next_button.toolTip = "Show the slice on which a drawing would help most"
+        layout.addWidget(self.next_button)
+        self._show_widgets()
+
+    def _button(self, text: str, action):
+        button = qt.QPushButton(text)
+        button.connect("clicked()", action)
+        self._actions.append((button, action))
+        return button
+
+    def _follow_nodes(self) -> None:
+        """Takes up the drawing of the editor's volume and segmentation."""
+        editor_node = self._host.parameterSetNode()
+        volume = editor_node.GetSourceVolumeNode() if editor_node is not None else None
+        segmentation = editor_node.GetSegmentationNode() if editor_node is not None else None
+        known = self.controller.support
+        if known is None or known.volume_node is not volume or known.segmentation_node is not segmentation:
+            self._notice = ""  # it was about the nodes before
+            slices, accepted = (), None
+            if segmentation is not None and self._parameter(_DRAWN_ON) == segmentation.GetID():
+                slices = support_from_text(self._parameter(_SUPPORT))
+                accepted = AcceptedAnswer.from_text(self._parameter(_ACCEPTED))
+            try:
+                self.controller.set_drawing(volume, segmentation, slices, accepted)
+            except InputError as error:
+                self.controller.set_drawing(None, None)
+                self.refused(str(error))
+        self._watch.watch(segmentation if self.controller.support is not None else None)
+
+    def _parameter(self, name: str) -> str:
+        """A parameter of the effect; Slicer stores no empty ones and complains when asked for one that is not there."""
+        return self._host.parameter(name) if self._host.parameterDefined(name) else ""
+
+    def _slice_in_view(self) -> tuple[str, int] | None:
+        volume_node = self.controller.support.volume_node
+        return slice_of_view(last_used_slice_node(volume_node, self._last_view), volume_node)
+
+    def _show_widgets(self) -> None:
+        support, running, result = self.controller.support, self.controller.running, self.controller.result
+        self.drawn_text.text = self._drawn()
+        self.add_button.enabled = support is not None and not running
+        self.propagate_button.text = "Cancel" if running else "Propagate"
+        self.propagate_button.enabled = running or bool(support is not None and support.slices)
+        self.propagate_button.toolTip = "Stop; the segments stay as they are" if running else _PROPAGATE_HELP
+        self.progress_bar.setVisible(running)
+        if running and result is None:
+            self.progress_bar.value = 0
+        is_open = result is not None and result.is_open and not running
+        self.accept_button.enabled = self.discard_button.enabled = is_open
+        place = result.next_slice() if result is not None and not running else None
+        self.next_button.enabled = place is not None
+        name = "" if place is None else f": {slice_name(result.request.volume, *place)}"
+        self.next_button.text = f"Next slice to draw{name}"
+        if not running:
+            self.message.text = self._notice or self._answer_state()
+            self.message.setVisible(bool(self.message.text))
+
+    def _drawn(self) -> str:
+        """Which slices count as drawn, for the user."""
+        support = self.controller.support
+        if support is None:
+            return "Select a source volume and a segmentation above."
+        if not support.slices:
+            return _HINT
+        try:
+            volume = volume_from_node(support.volume_node)
+        except InputError:
+            return f"Drawn: {len(support.slices)} slices"
+        names = [slice_name(volume, *s.place) + (" (corrected)" if s.corrected else "") for s in support.slices]
+        segmentation = support.segmentation_node.GetSegmentation()
+        doubts = [
+            f" {slice_name(volume, *place)}: {missing_text([segmentation.GetSegment(i).GetName() for i in ids])}"
+            for place, ids in support.missing().items()
+        ]
+        return f"Drawn: {', '.join(names)}.{''.join(doubts)}" if doubts else f"Drawn: {', '.join(names)}"
+
+    def _answer_state(self) -> str:
+        """What there is to say about the answer."""
+        result = self.controller.result
+        if result is None or not result.is_open:
+            return ""
+        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in result.notes)
+        qualities = ", ".join(f"{q.name} {100 * q.dice:.0f} % ({q.word})" for q in result.qualities())
+        return "Preview; nothing is written yet." + (f" Expected quality: {qualities}." if qualities else "") + notes
+
+    def _say(self, text: str) -> None:
+        """A notice, until the user does something."""
+        self._notice = text
+        self._show_widgets()
+
+
+def _text(layout):
+    label = qt.QLabel()
+    label.setWordWrap(True)
+    layout.addWidget(label)
+    return label
+
+
+def _row(layout, *widgets) -> None:
+    row = qt.QHBoxLayout()
+    for widget in widgets:
+        row.addWidget(widget)
+    layout.addLayout(row)

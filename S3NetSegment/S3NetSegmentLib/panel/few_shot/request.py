@@ -1,0 +1,153 @@
+"""``FewShotRequest``: what is drawn and where it is to be carried, read from the scene once and then independent of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import slicer
+
+from ...engine import InputError, Volume
+from ...engine.few_shot.settings import FewShotSettings
+from ...engine.images import AXES
+from ...scene.drawings.drawn_slices import other_volume_support, read_drawn
+from ...scene.drawings.support_set import SupportSlice
+from ...scene.volumes import volume_from_node
+
+SCOPES = ("slice", "volume", "other")
+
+
+@dataclass(frozen=True, eq=False)
+class FewShotRequest:
+    """One run of Few-shot.
+
+    :param volume_node, segmentation_node: the drawn image and its drawing.
+    :param target_node: the volume that is answered: ``volume_node``, or another one.
+    :param volume: the target in world RAS.
+    :param items: the drawing, for the engine.
+    :param segments: label value -> segment id of what is drawn.
+    :param layers: label value -> layer of the answer; several where segments overlap.
+    :param support: the drawn slices of the target; () in another volume.
+    :param axis: the axis across the slices of the answer; "auto" in another volume.
+    :param view_slice: (axis, index) of the slice that the user looks at, or None.
+    :param only_view_slice: the answer is that slice alone.
+    :param notes: what the user should know about the drawing.
+    """
+
+    volume_node: object
+    segmentation_node: object
+    target_node: object
+    volume: Volume
+    items: list
+    segments: dict[int, str]
+    layers: dict[int, int]
+    support: tuple[SupportSlice, ...]
+    axis: str
+    view_slice: tuple[str, int] | None
+    only_view_slice: bool
+    settings: FewShotSettings
+    encoder: str = "auto"
+    device: str = "auto"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_other_volume(self) -> bool:
+        return self.target_node is not self.volume_node
+
+    @property
+    def quick_slice(self) -> int | None:
+        """The slice along ``axis`` that is answered first; None if the view shows none that needs an answer."""
+        if self.view_slice is None or self.view_slice[0] != self.axis:
+            return None
+        known = any(s.place == self.view_slice and s.complete for s in self.support)
+        return None if known else self.view_slice[1]
+
+    @property
+    def engine_key(self) -> tuple:
+        """Requests with equal keys can share one engine, whatever is drawn."""
+        image = self.target_node.GetImageData()
+        matrix = tuple(np.round(self.volume.ijk_to_ras, 6).ravel())
+        state = (self.target_node.GetID(), image.GetPointData().GetScalars().GetMTime(), self.volume.size, matrix)
+        return (*state, self.axis, self.settings, self.encoder, self.device)
+
+
+def make_few_shot_request(
+    volume_node,
+    segmentation_node,
+    support: Sequence[SupportSlice],
+    scope: str = "volume",
+    *,
+    view_slice: tuple[str, int] | None = None,
+    other_volume=None,
+    settings: FewShotSettings | None = None,
+    encoder: str = "auto",
+    device: str = "auto",
+) -> FewShotRequest:
+    """The request for the drawing ``support`` on ``volume_node`` in ``segmentation_node``.
+
+    Segments with the status "Completed" are left alone: they are neither carried on nor written to.
+
+    :param scope: "slice" (``view_slice`` alone), "volume", or "other" (the whole of ``other_volume``).
+    :param view_slice: the slice of the target that the user looks at; it is answered first.
+    :raises InputError: nothing is drawn, or something is missing or does not fit, with the remedy.
+    """
+    if scope not in SCOPES:
+        raise InputError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}")
+    volume = volume_from_node(volume_node)
+    settings = settings or FewShotSettings()
+    open_segments = unfinished_segments(segmentation_node)
+    if scope == "other":
+        if other_volume is None:
+            raise InputError("select the volume that the drawing is taken to")
+        if other_volume is volume_node:
+            raise InputError(
+                "the drawing is on this volume itself; select another one, or propagate to the whole volume"
+            )
+        if not support:
+            raise InputError("no slice is listed as drawn; draw a segment on a slice, or add a slice to the list")
+        other = other_volume_support(segmentation_node, open_segments, volume_node, support)
+        target = volume_from_node(other_volume)
+        segments = used_segments(other.segments, [v.labels for v in other.volumes])
+        return FewShotRequest(
+            volume_node, segmentation_node, other_volume, target, other.volumes, segments, other.layers, (), "auto",
+            view_slice, False, settings, encoder, device, other.notes,
+        )  # fmt: skip
+    if scope == "slice" and view_slice is None:
+        raise InputError(
+            "the view that you used last shows no single slice of the volume; turn it to the volume's slices, or "
+            "propagate to the whole volume"
+        )
+    if scope == "slice" and any(s.place == view_slice and s.complete for s in support):
+        raise InputError("the slice that you look at is drawn already; scroll to another one")
+    drawn = read_drawn(segmentation_node, open_segments, volume_node, support)
+    segments = used_segments(drawn.segments, [s.labels for s in drawn.slices])
+    return FewShotRequest(
+        volume_node, segmentation_node, volume_node, volume, drawn.slices, segments, drawn.layers, tuple(support),
+        _main_axis(volume, drawn.slices), view_slice, scope == "slice", settings, encoder, device, drawn.notes,
+    )  # fmt: skip
+
+
+def unfinished_segments(segmentation_node) -> list[str]:
+    """The ids of all segments whose status is not "Completed"."""
+    if segmentation_node is None:
+        raise InputError("no segmentation is selected; create one and draw a segment on at least one slice")
+    logic, segmentation = slicer.vtkSlicerSegmentationsModuleLogic, segmentation_node.GetSegmentation()
+    return [
+        segment_id
+        for segment_id in segmentation.GetSegmentIDs()
+        if logic.GetSegmentStatus(segmentation.GetSegment(segment_id)) != logic.Completed
+    ]
+
+
+def used_segments(segments: dict[int, str], drawings: list[np.ndarray]) -> dict[int, str]:
+    """Those of ``segments`` (label value -> id) that have voxels in any of ``drawings``."""
+    values = set().union(*(np.unique(labels).tolist() for labels in drawings))
+    return {value: segment_id for value, segment_id in segments.items() if value in values}
+
+
+def _main_axis(volume: Volume, drawn) -> str:
+    """The axis with most drawn slices that hold something, of equals the volume's own slice axis."""
+    count = {a: sum(s.axis == a and bool(s.labels.any()) for s in drawn) for a in AXES}
+    usual = volume.slice_axis()
+    return max(AXES, key=lambda a: (count[a], a == usual, a))

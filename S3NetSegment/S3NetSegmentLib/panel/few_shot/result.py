@@ -1,0 +1,168 @@
+"""``FewShotResult``: an answer of Few-shot, shown as a preview until the user accepts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...engine import InputError
+from ...engine.few_shot.vote.outlook import is_empty, reason
+from ...engine.few_shot.vote.outlook import notes as outlook_notes
+from ...scene.answers.accepted_answer import AcceptedAnswer
+from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
+from ...scene.answers.few_shot_preview import FewShotPreview
+from ...scene.answers.provenance import few_shot_tags
+from ...scene.drawings.support_set import SupportSlice
+from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
+from .request import FewShotRequest
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good one segment is expected to be: ``dice`` from 0 to 1."""
+
+    name: str
+    color: tuple[float, float, float]
+    dice: float
+
+    @property
+    def word(self) -> str:
+        """For people who do not think in Dice."""
+        if self.dice >= 0.9:
+            return "very good"
+        if self.dice >= 0.8:
+            return "good"
+        return "fair, look it over" if self.dice >= 0.6 else "poor, draw another slice"
+
+
+class FewShotResult:
+    """The answer to ``request`` so far. Making it puts the preview into the scene.
+
+    Attributes: ``request``, ``answer`` (the engine's latest), ``preview``, ``is_partial`` (the latest is a quick one for one slice),
+    ``is_whole`` (all that was asked for has been answered),
+    ``accepted`` (the answer as it was written, or None), ``state`` (then the content of all segments).
+    """
+
+    def __init__(self, request: FewShotRequest):
+        self.request, self.answer, self.encoder = request, None, None
+        self.is_partial, self.is_whole, self.accepted, self.state = True, False, None, None
+        segmentation = None if request.is_other_volume else request.segmentation_node
+        self.preview = FewShotPreview(
+            segmentation,
+            request.target_node,
+            request.segments,
+            request.support,
+            request.segmentation_node,
+            request.layers,
+        )
+        self._look = {v: (s.GetName(), tuple(s.GetColor())) for v, s in self._segments()}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a preview to accept or to discard."""
+        return self.preview.is_shown and self.accepted is None
+
+    def show(
+        self, request: FewShotRequest, answer, encoder=None, only: int | None = None, partial: bool = False
+    ) -> None:
+        """Shows ``answer`` to ``request``, which may be a later one about the same segments.
+
+        :param encoder: the engine's encoder that it was made with, or None.
+        :param only: its only slice along the answer's axis; None: all of them, or the slice that was asked for.
+        """
+        axis, slices = answer.axis, None if only is None else (only, only)
+        if request.only_view_slice:
+            axis, index = request.view_slice
+            slices = (index, index)
+        self.request, self.answer, self.encoder, self.is_partial = request, answer, encoder, partial
+        self.is_whole = self.is_whole or not partial
+        self.preview.show(answer.layers, axis, slices, request.support)
+
+    def fits(self, request: FewShotRequest) -> bool:
+        """Whether an answer to ``request`` can go on in this preview."""
+        known = self.request
+        return (
+            self.is_open
+            and known.target_node is request.target_node
+            and known.segmentation_node is request.segmentation_node
+            and known.segments == request.segments
+            and known.layers == request.layers
+        )
+
+    def accept(self, save_undo=None, rules: EditingRules = RESPECTFUL) -> AcceptedAnswer:
+        """Writes the answer, see :meth:`FewShotPreview.accept`."""
+        if not self.is_open:
+            raise InputError("the preview is gone; propagate again")
+        self.accepted = self.preview.accept(save_undo, self._tags(), rules)
+        return self.accepted
+
+    def discard(self) -> None:
+        """Takes the preview and the confidence out of the scene."""
+        self.preview.reject()
+
+    # -- what it says
+
+    def qualities(self) -> list[Quality]:
+        """What to expect of each segment, in their order. Nothing for a quick answer."""
+        if self.answer is None or self.is_partial:
+            return []
+        expected = self.answer.expected_dice
+        return [Quality(*self._look[v], expected[v]) for v in sorted(expected) if v in self._look]
+
+    def next_slice(self) -> tuple[str, int] | None:
+        """Where drawing helps most, as (axis, index); None if nothing is in doubt."""
+        if self.answer is None or self.is_partial:
+            return None
+        drawn = {s.place for s in self.request.support}
+        for index, _wrong in self.answer.next_slices:
+            if (self.answer.axis, index) not in drawn:
+                return self.answer.axis, index
+        return None
+
+    def reason(self, index: int) -> str:
+        """Why slice ``index`` along the answer's axis is the one to draw; "" where nothing is known."""
+        return reason(self.answer.outlook, index, self._names)
+
+    def is_expected_empty(self, index: int) -> bool:
+        """Whether slice ``index`` along the answer's axis is expected to show none of the segments."""
+        return is_empty(self.answer.outlook, index)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know."""
+        if self.answer is None:
+            return list(self.request.notes)
+        ends = [] if self.is_partial else outlook_notes(self.answer.outlook, self._names)
+        return [*self.request.notes, *self.answer.notes, *ends]
+
+    @property
+    def _names(self) -> dict[int, str]:
+        return {value: name for value, (name, _) in self._look.items()}
+
+    def show_confidence(self):
+        """The answer's confidence as a volume node over the image."""
+        request, answer = self.request, self.answer
+        shown = doubtful_part(answer.confidence, answer.labels)
+        return show_overlay(shown, request.volume, self._confidence_name, request.target_node)
+
+    def hide_confidence(self) -> None:
+        hide_overlay(self._confidence_name)
+
+    # -- inside
+
+    @property
+    def _confidence_name(self) -> str:
+        return f"{self.request.target_node.GetName()} few-shot confidence"
+
+    def _segments(self):
+        segmentation = self.request.segmentation_node.GetSegmentation()
+        return [(value, segmentation.GetSegment(i)) for value, i in self.request.segments.items()]
+
+    def _tags(self) -> dict[str, str]:
+        request = self.request
+        support, drawn_on = request.support, ""
+        if request.is_other_volume:
+            drawing = request.items[0]
+            support = [SupportSlice(drawing.axis, n) for n in drawing.drawn or ()]
+            drawn_on = request.volume_node.GetName()
+        target, drawing = request.target_node.GetName(), request.segmentation_node.GetName()
+        return few_shot_tags(request.settings, target, support, self.answer, self.encoder, drawing, drawn_on)

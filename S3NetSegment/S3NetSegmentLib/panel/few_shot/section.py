@@ -1,0 +1,347 @@
+"""The panel's second use: draw segments on one or a few slices, carry them to all others or to another volume."""
+
+from __future__ import annotations
+
+import slicer
+
+from ...engine import InputError
+from ...scene.drawings.drawn_slices import slice_of_view
+from ...scene.segmentation.editing_rules import EditingRules
+from ...scene.session import volume_state
+from ...scene.slice_jump import show_slice
+from ...scene.slices import last_used_slice_node, slice_name
+from ...scene.transforms import parent_key
+from ...scene.volumes import volume_from_node
+from ..segment.advanced_section import AdvancedSection, device_setting
+from ..widgets.progress_row import ProgressRow
+from .answer_section import FewShotAnswerSection
+from .controller import FewShotController
+from .drawing_follower import DrawingFollower
+from .drawing_watch import DrawingWatch
+from .editor_section import EditorSection
+from .live import LivePreview
+from .request import FewShotRequest, make_few_shot_request
+from .table import SupportRow, SupportTable
+
+_HELP = "Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first."
+_HINT = "Draw one or more segments on a slice with the tools above: paint all of it that belongs to them. The slice appears here by itself."  # fmt: skip
+
+
+class FewShotSection:
+    """Its widgets in ``ui``, over a :class:`FewShotController`; the SegmentPanel owns it.
+
+    :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
+    """
+
+    def __init__(
+        self, ui, notify, editor: EditorSection, inputs, advanced: AdvancedSection, progress: ProgressRow,
+        make_engine=None, driver=None,
+    ):  # fmt: skip
+        """
+        :param notify: the panel, which shows messages: ``refused``, ``informed``, ``torch_missed``, ``failed``.
+        :param inputs: knows the view that was last used.
+        :param make_engine, driver: for the controller; the tests put their own in.
+        """
+        self.ui, self.notify = ui, notify
+        self._editor, self._inputs, self._advanced, self._progress = editor, inputs, advanced, progress
+        self.node = None
+        self.active = False
+        self._view_slice = self._places = None
+        self.problem = ""
+        self.controller = FewShotController(self, self._save_undo, make_engine, driver)
+        self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
+        self.answer = FewShotAnswerSection(ui, self.controller, self.accept, self.go_to, notify.refused)
+        self._follower = DrawingFollower(self.controller, notify.refused)
+        self._live = LivePreview(self.controller, self._wants_live, lambda: self._request("volume"))
+        self._watch = DrawingWatch(self._drawn, self._live.drawn_on)
+        ui.addSliceButton.connect("clicked()", self._add_current)
+        ui.propagateButton.connect("clicked()", self.propagate_or_cancel)
+        ui.liveCheckBox.connect("clicked(bool)", self._live_clicked)
+
+    # -- life
+
+    def show(self, parameter_node) -> None:
+        """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
+        if parameter_node is None:
+            self._watch.stop()
+            self._live.stop()
+            self.controller.stop()
+            self._forget_node()
+            self.state_changed()
+            return
+        self.node = parameter_node
+        if slicer.mrmlScene.IsImporting():
+            return  # half of it is there; the end of the import comes here, too
+        self._follow()
+        if self.active:
+            self._show_all()
+
+    def set_active(self, active: bool) -> None:
+        """Whether the user sees this use of the panel, in the entered module."""
+        if active == self.active:
+            return
+        self.active = active
+        self.answer.set_active(active)
+        if not active:
+            self._watch.stop()
+            self._live.stop()
+            if not self.controller.running and self.controller.result is None:
+                self.tidy()
+        elif self.node is not None:
+            self._follower.allow_new()
+            self._follow()
+            self.controller.look()
+            self._show_all()
+
+    def tidy(self) -> None:
+        """Takes back what was made to be drawn in and is untouched."""
+        self._follower.tidy()
+
+    def cleanup(self) -> None:
+        """The module is unloaded."""
+        self.set_active(False)
+        self.controller.stop()
+        self._forget_node()
+
+    # -- what the user does
+
+    def propagate_or_cancel(self) -> None:
+        """What the big button does."""
+        if self.controller.running:
+            self.controller.cancel()
+            return
+        if self.node is None:
+            return
+        self.notify.message.hide()
+        self._follower.tidy(whole=False)
+        self.controller.look()
+        try:
+            request = self._request(self.node.propagateTo.value)
+        except InputError as error:
+            self.notify.refused(str(error))
+            return
+        self._editor.widget.setActiveEffect(None)
+        self.controller.start(request)
+
+    def accept(self) -> None:
+        """Writes the previewed answer."""
+        self.notify.message.hide()
+        result = self.controller.result
+        if result is None:
+            return
+        elsewhere = result.request.is_other_volume  # the editor's masks are no matter there
+        if self.controller.accept(EditingRules() if elsewhere else self._editor.rules()) and not elsewhere:
+            self.node.acceptedAnswer = result.state.to_text()
+
+    def go_to(self, place: tuple[str, int], volume_node=None) -> None:
+        """Shows a slice of ``volume_node``; None: of the drawn volume."""
+        try:
+            volume_node = volume_node or self.node.volume
+            show_slice(volume_node, *place, self.node.segmentation, None, self._inputs.last_view)
+        except InputError as error:
+            self.notify.refused(str(error))
+
+    def _add_current(self) -> None:
+        if self._view_slice is not None and self.controller.support is not None:
+            self.controller.support.add(*self._view_slice)
+            self.state_changed()
+            self._live.soon()
+
+    def _remove(self, places: list[tuple[str, int]]) -> None:
+        for place in places:
+            self.controller.support.remove(*place)
+        self.state_changed()
+        self._live.soon()
+
+    def _set_complete(self, place: tuple[str, int], complete: bool) -> None:
+        self.controller.support.set_complete(*place, complete)
+        self.state_changed()
+        self._live.soon()
+
+    def _live_clicked(self, on: bool) -> None:
+        (self._live.soon if on else self._live.stop)()
+
+    # -- what the controller tells (Listener)
+
+    def state_changed(self) -> None:
+        running = self.controller.running
+        self._follower.keep(self.node)
+        if self.active:
+            if running:
+                self._progress.begin()
+                self.ui.propagateButton.setFocus()  # Esc must arrive in the panel
+            else:
+                self._progress.end()
+            self._show_all()
+            if not running:
+                self.answer.answer_came()
+        self.notify.running_changed()
+
+    def progressed(self, step, seconds_left: float | None) -> None:
+        self._progress.show(step, seconds_left)
+        self.answer.show(self.node)
+
+    def refused(self, text: str) -> None:
+        self.notify.refused(text)
+
+    def informed(self, text: str) -> None:
+        self.notify.informed(text)
+
+    def torch_missed(self) -> None:
+        self.notify.torch_missed("Few-shot needs PyTorch, which is not installed; see the top of the panel")
+
+    def failed(self, error: Exception) -> None:
+        self.notify.failed(error, "Few-shot")
+
+    # -- the drawing
+
+    def _follow(self) -> None:
+        self._follower.follow(self.node, create=self.active)
+        self._watch.watch(self.node.segmentation if self.active else None)
+
+    def _drawn(self) -> None:
+        if self.node is None or self.controller.running:
+            return
+        if not self.controller.look():
+            self._show_rows()  # names and colours may have changed
+            self.answer.show(self.node)
+
+    def _save_undo(self, segmentation_node) -> None:
+        self._editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
+
+    def _wants_live(self) -> bool:
+        return self.active and self.node is not None and self.node.livePreview
+
+    # -- inside
+
+    def _request(self, scope: str) -> FewShotRequest:
+        node, support = self.node, self.controller.support
+        return make_few_shot_request(
+            node.volume,
+            node.segmentation,
+            support.slices if support is not None else (),
+            scope,
+            view_slice=self._view_slice if scope != "other" else None,
+            other_volume=node.otherVolume,
+            settings=self._advanced.few_shot.settings(),
+            encoder=node.encoder,
+            device=device_setting(),
+        )
+
+    def look_at_views(self) -> None:
+        """Views change by themselves: to be called often."""
+        if not self.active or self.node is None:
+            return
+        self._look_at_places()
+        before = self._view_slice
+        self._view_slice, why_not = self._slice_in_view()
+        self.problem = self._problem()
+        button = self.ui.addSliceButton
+        listed = self.controller.support is not None and self._view_slice in {
+            s.place for s in self.controller.support.slices
+        }
+        tip = why_not or (
+            "This slice is in the list already"
+            if listed
+            else "Count the slice that you look at as drawn, also if none of the segments is there: that, too, is worth "
+            "knowing"
+        )
+        _set(button, "enabled", not why_not and not listed and not self.controller.running)
+        _set(button, "toolTip", tip)
+        self._show_button()
+        if before != self._view_slice:
+            self._live.soon()
+
+    def _look_at_places(self) -> None:
+        """A transform moves the drawing over the volume without a change of either."""
+        volume = self.node.volume
+        places = (volume_state(volume) if volume is not None else None, parent_key(self.node.segmentation))
+        if places != self._places:
+            self._places = places
+            self._drawn()
+
+    def _slice_in_view(self) -> tuple[tuple[str, int] | None, str]:
+        """The slice that the user looks at, or why there is none."""
+        if self.controller.support is None:
+            return None, "Select a volume first"
+        try:
+            view = last_used_slice_node(self.node.volume, self._inputs.last_view)
+            place = slice_of_view(view, self.node.volume)
+        except InputError as error:
+            return None, str(error)[:1].upper() + str(error)[1:]
+        return place, "" if place else "The view is oblique; turn it to the volume's slices first"
+
+    def _problem(self) -> str:
+        """Why the button cannot be pressed; "" if it can."""
+        node = self.node
+        if node.volume is None:
+            return "Select a volume first. Load one by dropping a file or DICOM folder onto Slicer."
+        try:
+            volume_from_node(node.volume)
+        except InputError as error:
+            return str(error)[:1].upper() + str(error)[1:]
+        if self.controller.support is None or not self.controller.support.slices:
+            removed = node.segmentation is None
+            return (
+                "Choose or create a segmentation above to draw in."
+                if removed
+                else "Draw a segment on at least one slice first."
+            )
+        scope = node.propagateTo.value
+        if scope == "other" and node.otherVolume is None:
+            return "Select the volume that the drawing is taken to."
+        if scope == "other" and node.otherVolume is node.volume:
+            return "The drawing is on that volume itself. Select another one."
+        if scope == "slice" and self._view_slice is None:
+            return self._slice_in_view()[1]
+        return ""
+
+    def _show_all(self) -> None:
+        if self.node is None:
+            self.table.show([], _HINT)
+            self.answer.show(None)
+            self._show_button()
+            return
+        ui, running = self.ui, self.controller.running
+        other = self.node.propagateTo.value == "other"
+        for widget in (ui.otherVolumeLabel, ui.otherVolumeSelector):
+            widget.setVisible(other)
+        for widget in (ui.propagateForm, ui.supportCollapsibleButton, ui.liveCheckBox):
+            widget.enabled = not running
+        self._show_rows()
+        self.answer.show(self.node)
+        self.look_at_views()
+
+    def _show_rows(self) -> None:
+        support = self.controller.support
+        if support is None:
+            self.table.show([], _HINT)
+            return
+        segmentation, rows = support.segmentation_node.GetSegmentation(), []
+        try:
+            volume, drawn_on = volume_from_node(support.volume_node), support.drawn_on()
+            missing = support.missing()
+        except InputError as error:
+            self.table.show([], str(error)[:1].upper() + str(error)[1:])
+            return
+        for chosen in support.slices:
+            segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]
+            looks = tuple((s.GetName(), tuple(s.GetColor())) for s in segments)
+            lacking = tuple(segmentation.GetSegment(i).GetName() for i in missing.get(chosen.place, ()))
+            rows.append(SupportRow(chosen, slice_name(volume, *chosen.place), looks, lacking))
+        self.table.show(rows, _HINT)
+
+    def _show_button(self) -> None:
+        button, running = self.ui.propagateButton, self.controller.running
+        _set(button, "text", "Cancel" if running else "Propagate")
+        _set(button, "enabled", self.node is not None and (running or not self.problem))
+        _set(button, "toolTip", "Stop; the segments stay as they are (Esc)" if running else self.problem or _HELP)
+
+    def _forget_node(self) -> None:
+        self.node = self._view_slice = self._places = None
+        self._follower.forget()
+
+
+def _set(widget, name: str, value) -> None:
+    if getattr(widget, name) != value:
+        setattr(widget, name, value)

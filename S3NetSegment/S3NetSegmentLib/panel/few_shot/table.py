@@ -1,0 +1,178 @@
+"""The list of drawn slices: what is drawn where, whether all of it, and which slices were corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import qt
+
+from ...scene.drawings.support_set import SupportSlice
+from ..widgets.pictures import icon_of
+
+_SLICE, _DRAWN, _COMPLETE = range(3)
+_SWATCH = 10  # pixels
+_ROW_HEIGHT = 20
+_ROWS_SEEN = (3, 8)  # least and most without scrolling
+_EMPTY = "nothing here"
+
+
+@dataclass(frozen=True)
+class SupportRow:
+    """One row: a drawn slice, its name, name and colour of each segment on it, and the names of those that seem to be missing."""
+
+    slice: SupportSlice
+    name: str
+    segments: tuple[tuple[str, tuple[float, float, float]], ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        drawn = ", ".join(name for name, _ in self.segments) or _EMPTY
+        return f"{drawn}; no {', '.join(self.missing)}?" if self.missing else drawn
+
+    @property
+    def doubt(self) -> str:
+        """What the user should check; "" for nothing."""
+        return missing_text(self.missing) if self.missing else ""
+
+
+class SupportTable:
+    """The table and its buttons. The callbacks get places: (axis, index)."""
+
+    def __init__(
+        self,
+        ui,
+        on_go: Callable[[tuple[str, int]], object],
+        on_remove: Callable[[list[tuple[str, int]]], object],
+        on_complete: Callable[[tuple[str, int], bool], object],
+    ):
+        self._ui, self._on_go, self._on_remove, self._on_complete = ui, on_go, on_remove, on_complete
+        self.rows: list[SupportRow] = []
+        self._filling = False
+        table = ui.supportTable
+        table.setIconSize(qt.QSize(5 * _SWATCH, _SWATCH))
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(_SLICE, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(_DRAWN, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(_COMPLETE, qt.QHeaderView.ResizeToContents)
+        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
+        table.connect("cellDoubleClicked(int,int)", self._double_clicked)
+        table.connect("cellChanged(int,int)", self._changed)
+        table.connect("itemSelectionChanged()", self._show_buttons)
+        ui.goToSliceButton.connect("clicked()", self._go)
+        ui.removeSliceButton.connect("clicked()", self._remove)
+        self._delete = qt.QShortcut(qt.QKeySequence("Del"), table)
+        self._delete.setContext(qt.Qt.WidgetShortcut)
+        self._delete.connect("activated()", self._remove)
+
+    def show(self, rows: list[SupportRow], hint: str) -> None:
+        """Shows ``rows``, or ``hint`` if there are none. The selection stays where it can."""
+        table = self._ui.supportTable
+        table.setVisible(bool(rows))
+        self._ui.supportHint.setVisible(not rows)
+        self._ui.supportHint.text = hint
+        if rows != self.rows:
+            chosen = self.selected()
+            self._filling = True
+            try:
+                table.setRowCount(len(rows))
+                seen = min(max(len(rows), _ROWS_SEEN[0]), _ROWS_SEEN[1])
+                table.setFixedHeight((seen + 1) * _ROW_HEIGHT + 6)  # and the header
+                for number, row in enumerate(rows):
+                    self._fill(number, row)
+                table.clearSelection()
+                self.rows = list(rows)
+                for number, row in enumerate(rows):
+                    if row.slice.place in chosen:
+                        for column in range(table.columnCount):
+                            table.item(number, column).setSelected(True)
+            finally:
+                self._filling = False
+        self._show_buttons()
+
+    def selected(self) -> list[tuple[str, int]]:
+        """The places of the selected rows."""
+        table = self._ui.supportTable
+        return [
+            row.slice.place
+            for number, row in enumerate(self.rows)
+            if table.item(number, _SLICE) is not None and table.item(number, _SLICE).isSelected()
+        ]
+
+    # -- inside
+
+    def _fill(self, number: int, row: SupportRow) -> None:
+        table = self._ui.supportTable
+        name = qt.QTableWidgetItem(row.name + (" (corrected)" if row.slice.corrected else ""))
+        name.setToolTip("Corrected after the last accepted answer" if row.slice.corrected else "Drawn")
+        drawn = qt.QTableWidgetItem(row.text)
+        drawn.setToolTip(row.text)
+        if row.segments:
+            drawn.setIcon(icon_of(_swatches([color for _, color in row.segments])))
+        else:
+            font = table.font
+            font.setItalic(True)
+            drawn.setFont(font)
+            drawn.setToolTip("None of the segments is on this slice; that is known now")
+        complete = qt.QTableWidgetItem("")
+        if row.doubt:
+            complete.setIcon(self._ui.supportTable.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
+            drawn.setToolTip(row.doubt)
+        complete.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+        complete.setCheckState(qt.Qt.Checked if row.slice.complete else qt.Qt.Unchecked)
+        complete.setToolTip(
+            row.doubt or "Everything is drawn on this slice. Uncheck it if only a part is."
+            if row.slice.complete
+            else "Only a part is drawn here; what lies farther away is left open."
+        )
+        for column, item in enumerate((name, drawn, complete)):
+            table.setItem(number, column, item)
+
+    def _show_buttons(self) -> None:
+        count = len(self.selected())
+        go, remove = self._ui.goToSliceButton, self._ui.removeSliceButton
+        go.enabled, remove.enabled = count == 1, count > 0
+        go.toolTip = "Show the selected slice in its view" if count == 1 else "Select one slice in the list first"
+        remove.toolTip = (
+            "Take the selected slices out of the list; the drawing itself stays"
+            if count
+            else "Select slices in the list first"
+        )
+
+    def _double_clicked(self, row: int, column: int) -> None:
+        if column != _COMPLETE and row < len(self.rows):
+            self._on_go(self.rows[row].slice.place)
+
+    def _changed(self, row: int, column: int) -> None:
+        if not self._filling and column == _COMPLETE:
+            complete = self._ui.supportTable.item(row, column).checkState() == qt.Qt.Checked
+            self._on_complete(self.rows[row].slice.place, complete)
+
+    def _go(self) -> None:
+        self._on_go(self.selected()[0])
+
+    def _remove(self) -> None:
+        if self.selected():
+            self._on_remove(self.selected())
+
+
+def missing_text(names: Sequence[str]) -> str:
+    """What is doubtful about a complete slice without ``names``, which are drawn before and behind it."""
+    several = len(names) > 1
+    return (
+        f"{', '.join(names)} {'are' if several else 'is'} drawn before and behind this slice, but not here, and the slice "
+        f"counts as complete. If {'they are' if several else 'it is'} only not drawn yet, uncheck Complete or draw "
+        f"{'them' if several else 'it'}."
+    )
+
+
+def _swatches(colors: list[tuple[float, float, float]]) -> np.ndarray:
+    """One square for each colour, at most five, on white: uint8 ``[H, W, 3]``."""
+    colors = colors[:5]
+    picture = np.full((_SWATCH, len(colors) * _SWATCH, 3), 255, np.uint8)
+    for number, color in enumerate(colors):
+        start = number * _SWATCH
+        picture[1:-1, start + 1 : start + _SWATCH - 1] = np.round(255 * np.array(color)).astype(np.uint8)
+    return picture

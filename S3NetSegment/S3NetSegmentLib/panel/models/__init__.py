@@ -1,0 +1,1 @@
+"""The tab Models: training, its progress, and applying a model."""

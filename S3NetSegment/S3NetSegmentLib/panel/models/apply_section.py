@@ -1,0 +1,190 @@
+"""Applying a model in the panel: choose its file, read what it is, press Apply."""
+
+from __future__ import annotations
+
+import html
+import os
+
+import qt
+
+from ...engine import InputError
+from ...scene.volumes import volume_from_node
+from ..segment.advanced_section import device_setting
+from ..widgets.path_row import PathRow
+from ..widgets.progress_row import ProgressRow
+from ..widgets.torch_support import has_torch
+from .controller import ModelController, make_model_request
+from .text import model_text
+
+MODEL_KEY = "S3NetSegment/ModelFile"
+_HELP = "Segment the volume with this model (Ctrl+Return)"
+
+
+class ApplySection:
+    """The widgets over a :class:`ModelController`.
+
+    :param notify: the panel, which shows messages: ``refused``, ``informed``, ``torch_missed``, ``failed``, and hears
+        ``running_changed``.
+    :param save_undo: called with the segmentation before it is changed.
+    """
+
+    def __init__(self, ui, notify, progress: ProgressRow, save_undo):
+        self._ui, self._notify, self._progress = ui, notify, progress
+        self.controller = ModelController(self, save_undo)
+        self._node, self._active, self._described = None, False, ""  # the path that the text is about
+        self._path = PathRow(
+            ui.modelFileEdit, ui.modelFileButton, "Model", MODEL_KEY, "file", "Models (*.pt);;All files (*)", self._chosen
+        )  # fmt: skip
+        # Reading a model imports torch: not in the turn in which the tab is shown.
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self._read)
+        ui.applyModelButton.connect("clicked()", self.apply_or_cancel)
+        ui.modelConfidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
+        self._show()
+
+    def show(self, parameter_node) -> None:
+        """Follows the parameter node. None: the scene closes."""
+        if parameter_node is None:
+            self.controller.stop()
+        self._node = parameter_node
+        self._show()
+
+    def set_active(self, active: bool) -> None:
+        """Whether the user sees the section."""
+        self._active = active
+        if active:
+            self._described = ""  # the file may be another one by now
+            self._show()
+            self._timer.start()
+        else:
+            self._timer.stop()
+            self.controller.hide_confidence()
+            self._ui.modelConfidenceCheckBox.checked = False
+
+    def choose(self, path: str) -> None:
+        """Takes another model file."""
+        self._path.set(path)
+        if self._described != path:
+            self._timer.start()
+
+    def apply_or_cancel(self) -> None:
+        """What the big button does."""
+        if self.controller.running:
+            self.controller.cancel()
+        else:
+            self._start(self.controller.start)
+
+    # -- what the controller tells (Listener)
+
+    def state_changed(self) -> None:
+        if self.controller.running:
+            self._progress.begin()
+            self._ui.applyModelButton.setFocus()  # Esc must arrive in the panel
+        else:
+            self._progress.end()
+            if self.controller.node is not None and self._node is not None:
+                self._node.segmentation = self.controller.node
+                self.controller.node = None
+        self._show()
+        self._notify.running_changed()
+
+    def progressed(self, step, seconds_left: float | None) -> None:
+        self._progress.show(step, seconds_left)
+
+    def refused(self, text: str) -> None:
+        self._ui.modelConfidenceCheckBox.checked = False
+        self._notify.refused(text)
+
+    def informed(self, text: str) -> None:
+        self._notify.informed(text)
+
+    def torch_missed(self) -> None:
+        self._notify.torch_missed("Models need PyTorch, which is not installed; see the top of the panel")
+
+    def failed(self, error: Exception) -> None:
+        self._ui.modelConfidenceCheckBox.checked = False
+        self._notify.failed(error, "Applying the model")
+
+    # -- inside
+
+    def look(self) -> None:
+        """The volume changes without the parameter node: to be called often."""
+        if self._active:
+            self._show()
+
+    def _start(self, begin) -> None:
+        if self._node is None:
+            return
+        self._notify.message.hide()
+        node = self._node
+        try:
+            request = make_model_request(
+                self._path.path, node.volume, node.segmentation, bool(self._ui.modelConfidenceCheckBox.checked),
+                device_setting(),
+            )  # fmt: skip
+        except InputError as error:
+            self.refused(str(error))
+            return
+        begin(request)
+
+    def _confidence_clicked(self, on: bool) -> None:
+        if not on:
+            self.controller.hide_confidence()
+        elif self._problem():
+            self.refused(self._problem())
+        else:
+            self._start(self.controller.show_confidence)
+
+    def _chosen(self) -> None:
+        self._notify.message.hide()
+        self._described = ""
+        self._show()
+        if self._active:
+            self._timer.start()
+
+    def _read(self) -> None:
+        """Says what the model is, or why it is none."""
+        path = self._path.path
+        self._described = path
+        if not path:
+            text = "Choose the model.pt of a training run. Train one below, or get one from somebody who has."
+        elif not has_torch():
+            text = "PyTorch, which models need, is not installed."
+        else:
+            try:
+                text = model_text(self.controller.files.read(path).summary())
+            except InputError as error:
+                text = html.escape(str(error)[:1].upper() + str(error)[1:] + ".")
+            except Exception as error:  # a torch that cannot be imported
+                text = html.escape(f"The model cannot be read: {error}")
+        self._ui.modelText.text = text
+
+    def _problem(self) -> str:
+        """Why the button cannot be pressed; "" if it can."""
+        if self._node is None or self._node.volume is None:
+            return "Select a volume first. Load one by dropping a file or DICOM folder onto Slicer."
+        if not self._path.path:
+            return "Choose a model file first."
+        try:
+            volume_from_node(self._node.volume)
+        except InputError as error:
+            return str(error)[:1].upper() + str(error)[1:]
+        return ""
+
+    def _show(self) -> None:
+        ui, running = self._ui, self.controller.running
+        problem = "" if running else self._problem()
+        if self._described != self._path.path:
+            name = html.escape(os.path.basename(self._path.path))
+            ui.modelText.text = f"Reading {name}..." if name else ""
+        for widget, name, value in (
+            (ui.applyModelButton, "text", "Cancel" if running else "Apply"),
+            (ui.applyModelButton, "enabled", self._node is not None and not problem),
+            (ui.applyModelButton, "toolTip", "Stop; the scene stays as it is (Esc)" if running else problem or _HELP),
+            (ui.applyModelForm, "enabled", not running),
+            (ui.modelConfidenceCheckBox, "enabled", not running),
+        ):
+            if getattr(widget, name) != value:
+                setattr(widget, name, value)

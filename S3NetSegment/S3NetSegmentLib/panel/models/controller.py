@@ -1,0 +1,212 @@
+"""``ModelController``: applies a model file to a volume, step by step; knows no widgets."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...engine import InputError, Step, Volume
+from ...engine.common.progress import within
+from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
+from ...scene.answers.model_answer import write_model_answer
+from ...scene.session import watch
+from ...scene.volumes import volume_from_node
+from ..listener import Listener, tell
+from ..stepping import SteppingDriver
+
+
+@dataclass(frozen=True, eq=False)
+class ModelRequest:
+    """What is to be done: the model in the file ``path`` on a volume.
+
+    :param segmentation_node: where the segments go; None: a new segmentation.
+    :param confidence: also show how sure each voxel is.
+    """
+
+    path: str
+    volume_node: object
+    volume: Volume
+    segmentation_node: object = None
+    confidence: bool = False
+    device: str = "auto"
+
+
+def make_model_request(
+    path: str, volume_node, segmentation_node=None, confidence: bool = False, device: str = "auto"
+) -> ModelRequest:
+    """Raises InputError if there is no file name or the volume cannot be segmented."""
+    if not path:
+        raise InputError("no model file is chosen; choose the model.pt of a training run")
+    volume = volume_from_node(volume_node)
+    return ModelRequest(str(path), volume_node, volume, segmentation_node, confidence, device)
+
+
+class ModelFiles:
+    """Reads model files, and keeps the last one as long as its file is the same."""
+
+    def __init__(self):
+        self._key = self._model = None
+
+    def read(self, path: str):
+        """The segmenter (``engine.training.model_file.Model``) in the file. Imports torch.
+
+        :raises InputError: missing, damaged, of another program or version, or no segmenter.
+        """
+        from ...engine.training.model_file import load_model
+
+        try:
+            facts = os.stat(path)
+            key = (os.path.realpath(path), facts.st_mtime_ns, facts.st_size)
+        except OSError:
+            key = None
+        if key is None or key != self._key:
+            self._model = load_model(path, "segmenter")
+            self._key = key
+        return self._model
+
+
+def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
+    """Steps of applying the model; they return ``(answer, segmentation)``: the engine's ModelAnswer, whose confidence is as it
+    is to be shown, and Segmentation. Writes nothing."""
+    yield Step(0.0, "Reading the model")
+    from ...engine.apply import ModelSegmenter, as_segmentation, model_tags
+
+    yield Step(0.0, "Reading the model")  # torch is loaded now
+    model = (files or ModelFiles()).read(request.path)
+    yield Step(0.0, "Building the network")
+    segmenter = ModelSegmenter(model, request.device)
+    search = segmenter.segment(request.volume, confidence=request.confidence, short_steps=True)
+    answer = yield from within(search, 0.0, 0.98)
+    if answer.confidence is not None:
+        yield Step(0.98, "Preparing the confidence")
+        shown = doubtful_part(answer.confidence, answer.labels)
+        answer = dataclasses.replace(answer, confidence=shown)
+    yield Step(0.99, "Writing the segments")
+    tags = model_tags(model, request.path, answer.device, request.volume.name)
+    return answer, as_segmentation(model, answer.labels, request.volume, tags)
+
+
+def show_model_confidence(request: ModelRequest, answer) -> str:
+    """Lays the confidence of :func:`apply_model_steps` over the image; returns the name of its volume node."""
+    name = f"{request.volume_node.GetName()} model confidence"
+    show_overlay(answer.confidence, request.volume, name, request.volume_node)
+    return name
+
+
+class ModelController:
+    """Starts, cancels and finishes runs. The scene is written once, at the end; a run is dropped when its volume goes or
+    changes or the scene closes.
+
+    Attributes: ``node`` (the segmentation that holds the last answer, or None), ``files`` (the models read).
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        save_undo: Callable[[object], object] | None = None,
+        steps: Callable | None = None,
+        driver: SteppingDriver | None = None,
+    ):
+        """
+        :param steps: ``steps(request, files)``, :func:`apply_model_steps` by default; the tests put their own in.
+        """
+        self._listener, self._save_undo, self._steps = listener, save_undo, steps or apply_model_steps
+        self.driver = driver or SteppingDriver()
+        self.files = ModelFiles()
+        self.node = None
+        self._request: ModelRequest | None = None
+        self._overlaid = ""
+        self._watch = None
+
+    @property
+    def running(self) -> bool:
+        return self.driver.running
+
+    def start(self, request: ModelRequest) -> None:
+        """Applies the model and writes its segments."""
+        self._run(request, self._finish)
+
+    def show_confidence(self, request: ModelRequest) -> None:
+        """Computes how sure each voxel is and lays it over the image; the segments stay as they are."""
+        self._run(request, self._confidence_known)
+
+    def hide_confidence(self) -> None:
+        """Takes the confidence out of the views."""
+        if self._overlaid:
+            hide_overlay(self._overlaid)
+        self._overlaid = ""
+
+    def cancel(self) -> None:
+        """Drops the run; the scene stays as it was."""
+        self.driver.cancel()
+
+    def stop(self) -> None:
+        """Ends everything; for the end of the panel or a closing scene."""
+        self.driver.cancel()
+        self.node, self._overlaid = None, ""
+
+    def _run(self, request: ModelRequest, finish: Callable) -> None:
+        if self.running:
+            return
+        self._request = request
+        self._watch = watch([request.volume_node], self._lost)
+        self.driver.start(
+            self._steps(request, self.files),
+            on_step=self._listener.progressed,
+            on_done=lambda found: self._done(finish, found),
+            on_error=self._failed,
+            on_cancel=self._stopped,
+        )
+        self._listener.state_changed()
+
+    def _done(self, finish: Callable, found) -> None:
+        self._end_watch()
+        answer, segmentation = found
+        try:
+            finish(answer, segmentation)
+        except Exception as error:
+            self._failed(error)
+            return
+        self._listener.state_changed()
+        notes = [*answer.notes, *self._missing(segmentation)] if finish == self._finish else answer.notes
+        if notes:
+            self._listener.informed(" ".join(f"{note[:1].upper()}{note[1:]}." for note in notes))
+
+    def _finish(self, answer, segmentation) -> None:
+        request, node = self._request, self._request.segmentation_node
+        if node is not None and node.GetScene() is None:
+            node = None  # removed meanwhile
+        self.node, _ = write_model_answer(segmentation, request.volume_node, node, self._save_undo)
+        self.hide_confidence()
+        if answer.confidence is not None:
+            self._confidence_known(answer, segmentation)
+
+    def _confidence_known(self, answer, _) -> None:
+        self._overlaid = show_model_confidence(self._request, answer)
+
+    @staticmethod
+    def _missing(segmentation) -> list[str]:
+        lacking = [s.name for s in segmentation.segments if not (segmentation.layers[0] == s.value).any()]
+        some = 0 < len(lacking) < len(segmentation.segments)  # of none at all the answer's notes tell
+        return [f"not found in this image: {', '.join(lacking)}"] if some else []
+
+    def _failed(self, error: Exception) -> None:
+        self._end_watch()
+        self._listener.state_changed()
+        tell(self._listener, error)
+
+    def _stopped(self) -> None:
+        self._end_watch()
+        self._listener.state_changed()
+
+    def _lost(self, reason: str) -> None:
+        """The volume of the run is gone."""
+        self.driver.cancel()
+        self._listener.informed(f"Applying the model was stopped: {reason}.")
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+        self._watch = None

@@ -1,0 +1,85 @@
+"""Processes of the command line that the panel starts: with Slicer's own Python, and not bound to Slicer's life."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import slicer
+
+from ...engine import InputError
+
+_SCRIPT = Path(__file__).parents[3] / "s3net"
+_LAST_WORDS = 4000  # characters at the end of what a process has said
+
+
+def slicer_python() -> str:
+    """Slicer's own Python. Raises InputError if it is not found."""
+    found = shutil.which("PythonSlicer")
+    if found is None:
+        name = "PythonSlicer.exe" if os.name == "nt" else "PythonSlicer"
+        beside = os.path.join(getattr(slicer.app, "slicerHome", ""), "bin", name)
+        found = beside if os.path.isfile(beside) else None
+    if found is None and Path(sys.executable).name.lower().startswith("python"):
+        found = sys.executable
+    if found is None:
+        raise InputError(
+            "PythonSlicer, which belongs to Slicer, is not found; train with the command line s3net instead"
+        )
+    return found
+
+
+def start_s3net(
+    python: str, arguments: Sequence[str], output: Path, errors: Path | None = None, temporary: Path | None = None
+) -> subprocess.Popen:
+    """Starts ``s3net`` with ``arguments``; what it says goes to the file ``output``, or its errors to another one.
+
+    :param temporary: folder for its temporary files; it may be killed before it removes them.
+    """
+    places = {name: str(temporary) for name in ("TMPDIR", "TEMP", "TMP")} if temporary else {}
+    with open(output, "wb") as said, open(errors or os.devnull, "wb") as wrong:
+        return subprocess.Popen(
+            [python, str(_SCRIPT), *arguments],
+            stdin=subprocess.DEVNULL, stdout=said, stderr=wrong if errors else said,
+            env={**os.environ, **places}, **_detached(),
+        )  # fmt: skip
+
+
+def kill_process(pid: int) -> None:
+    """Ends the process ``pid`` of this machine, if it is still there."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows every signal ends a process at once
+
+
+def kill_with_children(process: subprocess.Popen) -> None:
+    """Ends a process of :func:`start_s3net`; PythonSlicer is only the launcher of the real one."""
+    if os.name == "nt":
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
+    else:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def last_words(path: Path) -> str:
+    """The error at the end of what a process said into the file ``path``, else its last line; "" without any."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")[-_LAST_WORDS:]
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line.removeprefix("s3net: error: ") for line in lines if line.startswith("s3net: error: ")]
+    return (errors or lines or [""])[-1]
+
+
+def _detached() -> dict:
+    """Options of Popen: the process goes on without us."""
+    if os.name == "nt":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW, "close_fds": True}
+    return {"start_new_session": True, "close_fds": True}

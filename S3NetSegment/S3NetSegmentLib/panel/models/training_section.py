@@ -1,0 +1,221 @@
+"""Training in the panel: start, stop and resume a run, and watch how it goes. The work is done by another process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+import slicer
+
+from ...engine import InputError
+from ..stepping import time_left_text
+from ..widgets.path_row import PathRow
+from ..widgets.torch_support import has_torch
+from .learning_curve import learning_curve
+from .training_form import TrainingForm
+from .training_run import TrainingRun
+from .training_trial import TrainingTrial
+
+RUN_KEY = "S3NetSegment/RunFolder"
+_LOOK_EVERY = 1000  # ms
+_SHOWN_LINES = 40
+_HELP = {
+    "start": "Train in a process of its own. It goes on when this panel or Slicer is closed, and is found again here.",
+    "resume": "Go on where the run was stopped, to the same result as without the stop. For another run choose another folder.",
+    "longer": "Go on from its end, with more time (or steps=... among the settings). For another run choose another folder.",
+    "stop": "Finish the present step, save the state, and end. The run can be resumed.",
+}
+
+
+class TrainingSection:
+    """The run is found by its folder, which is kept in the scene and remembered on this machine.
+
+    :param notify: the panel, which shows messages.
+    :param cohort: gives the folder of the cohort.
+    :param use_model: called with the path of a model to apply.
+    """
+
+    def __init__(self, ui, notify, cohort: Callable[[], str], use_model: Callable[[str], object]):
+        self._ui, self._notify, self._cohort, self._use_model = ui, notify, cohort, use_model
+        self.run: TrainingRun | None = None
+        self.trial = TrainingTrial()
+        self.form = TrainingForm(ui, cohort)
+        self._node, self._active, self._shown = None, False, None
+        self._folder = PathRow(
+            ui.runFolderEdit, ui.runFolderButton, "Folder of the training run", RUN_KEY, "folder", on_change=self._chosen
+        )  # fmt: skip
+        ui.startTrainingButton.connect("clicked()", self._start_or_stop)
+        ui.tryTrainingButton.connect("clicked()", self._try_or_stop)
+        ui.killTrainingButton.connect("clicked()", self._kill)
+        ui.useModelButton.connect("clicked()", self._use)
+        ui.trainingCollapsibleButton.connect("contentsCollapsed(bool)", lambda _: self._show())
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_LOOK_EVERY)
+        self._timer.connect("timeout()", self.look)
+
+    def show(self, parameter_node) -> None:
+        """Follows the parameter node: the run folder of a scene is that of its run. None: the scene closes."""
+        self._node = parameter_node
+        if parameter_node is not None and parameter_node.runFolder not in ("", self._folder.path):
+            self._folder.set(parameter_node.runFolder)
+
+    def set_active(self, active: bool) -> None:
+        """Whether the user sees the section. The process does not mind."""
+        self._active = active
+        if active:
+            self._found()
+            self._timer.start()
+        else:
+            self._timer.stop()
+            self.trial.stop()
+
+    def cohort_chosen(self) -> None:
+        """Proposes a folder for the run of another cohort."""
+        if not self._folder.path and self._cohort():
+            self._folder.set(self._cohort() + "_model")
+        self._show()
+
+    def look(self) -> None:
+        """Brings everything up to date with the run folder."""
+        self.trial.look()
+        if self.run is not None:
+            try:
+                self.run.look()
+            except InputError as error:
+                self._notify.refused(str(error))
+                return
+        self._show()
+
+    # -- inside
+
+    def _chosen(self) -> None:
+        """Another run folder is chosen, here or by the scene."""
+        if self._node is not None and self._node.runFolder != self._folder.path:
+            self._node.runFolder = self._folder.path
+        self._found()
+
+    def _found(self) -> None:
+        """Another run folder is chosen, or the section is shown again."""
+        path = self._folder.path
+        if self.run is None or str(self.run.folder.path) != path:
+            self.run = TrainingRun(path) if path else None
+            order = self.run.order() if self.run is not None else None
+            if order is not None:
+                self.form.fill(order)
+                self._ui.trainingCollapsibleButton.collapsed = False
+        self.look()
+
+    def _start_or_stop(self) -> None:
+        self._notify.message.hide()
+        try:
+            if self.run is None:
+                raise InputError("no folder for the run is chosen; choose or make one")
+            self.run.look()
+            if self.run.is_busy:
+                self.run.stop()
+            elif not has_torch():
+                self._notify.torch_missed("Training needs PyTorch, which is not installed; see the top of the panel")
+            else:
+                self.trial.stop()
+                self.run.start(self._order(), resume=self.run.can_resume)
+                if self._node is not None:
+                    self._node.runFolder = self._folder.path
+        except (InputError, OSError, ValueError) as error:  # a process that cannot be started, quotes that do not close
+            self._notify.refused(str(error))
+        self._show()
+
+    def _order(self):
+        began = self.run.order() if self.run is not None else None
+        return self.form.order(began.cohort if began is not None else "")
+
+    def _try_or_stop(self) -> None:
+        self._notify.message.hide()
+        try:
+            if self.trial.is_running:
+                self.trial.stop()
+            elif not has_torch():
+                self._notify.torch_missed("Training needs PyTorch, which is not installed; see the top of the panel")
+            else:
+                self.trial.start(self._order())
+        except (InputError, OSError, ValueError) as error:
+            self._notify.refused(str(error))
+        self._show()
+
+    def _kill(self) -> None:
+        text = "The run does not answer. End its process now? What it did since its last saved state is lost."
+        if self.run is not None and slicer.util.confirmOkCancelDisplay(text, "Kill the training run"):
+            self.run.kill()
+        self._show()
+
+    def _use(self) -> None:
+        model = self.run.model if self.run is not None else None
+        if model is None:
+            return
+        if self.form.kind.needs_labels:
+            self._use_model(str(model))
+        else:  # an encoder is a start for a segmentation model
+            self.form.start_a_model_from(str(model))
+            self._folder.set("")
+
+    def _show(self) -> None:
+        ui, run = self._ui, self.run
+        busy = run is not None and run.is_busy
+        what = "stop" if busy else "resume" if run is not None and run.can_resume else "start"
+        what = "longer" if what == "resume" and run.state == "finished" else what
+        text = {"start": "Start training", "resume": "Resume", "longer": "Train longer", "stop": "Stop"}[what]
+        stopping = busy and run.state == "stopping"
+        for widget, name, value in (
+            (ui.startTrainingButton, "text", "Stopping..." if stopping else text),
+            (ui.startTrainingButton, "enabled", not stopping),
+            (ui.startTrainingButton, "toolTip", _HELP[what]),
+            (ui.tryTrainingButton, "text", "Cancel" if self.trial.is_running else "How long?"),
+            (ui.trainingStateText, "text", self._words(stopping)),
+            (ui.trainingProgressBar, "value", int(1000 * min(max(run.log.progress, 0), 1)) if run is not None else 0),
+        ):
+            if getattr(widget, name) != value:
+                setattr(widget, name, value)
+        ui.tryTrainingButton.setVisible(not busy)
+        ui.killTrainingButton.setVisible(busy and run.can_kill)
+        ui.useModelButton.setVisible(run is not None and run.model is not None and self._can_use)
+        ui.useModelButton.text = "Use its model" if self.form.kind.needs_labels else "Start a model from it"
+        self.form.set_enabled(not busy)
+        self.form.show_hint()
+        ui.trainingProgressBar.setVisible(busy)
+        self._show_log(run.log if run is not None else None)
+
+    @property
+    def _can_use(self) -> bool:
+        """Whether its model is good for anything here; encoders of ALPNet are chosen in Few-shot."""
+        return "alpnet" not in self.form.kind.command
+
+    def _words(self, stopping: bool) -> str:
+        """How the run is, or what a trial found."""
+        run = self.run
+        if self.trial.is_running:
+            return "Trying a few steps; the images are read first."
+        if self.trial.text and not (run is not None and run.is_busy):
+            return self.trial.text
+        if run is None:
+            return "Choose a folder for the run."
+        words, log = run.message, run.log
+        if run.state == "running" and not words:
+            words = f"Running: step {log.losses[-1][0]} of {log.steps}" if log.losses else "Running: reading the images"
+        left = time_left_text(log.seconds_left) if run.is_busy and log.lines else ""
+        return f"{words.rstrip('.')}, {left}." if left and not stopping else words
+
+    def _show_log(self, log) -> None:
+        ui = self._ui
+        is_there = log is not None and bool(log.lines)
+        ui.trainingCurve.setVisible(is_there and bool(log.losses or log.scores))
+        ui.trainingLog.setVisible(is_there)
+        if not is_there:
+            self._shown = None
+            return
+        key = (id(log), len(log.losses), len(log.scores), len(log.lines), log.lines[-1])
+        if key == self._shown:
+            return
+        self._shown = key
+        ui.trainingCurve.setPixmap(learning_curve(log.losses, log.scores, log.steps, ui.trainingCurve.palette))
+        ui.trainingLog.setPlainText("\n".join(log.lines[-_SHOWN_LINES:]))
+        bar = ui.trainingLog.verticalScrollBar()
+        bar.value = bar.maximum

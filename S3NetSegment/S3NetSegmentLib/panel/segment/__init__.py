@@ -1,0 +1,1 @@
+"""The tab Segment: points, the search, and the answer with its steps."""

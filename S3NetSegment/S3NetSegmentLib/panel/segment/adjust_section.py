@@ -1,0 +1,197 @@
+"""Adjusting a live result: granularity, best answers, picking regions, undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+
+from ..widgets.pictures import icon_of
+from ..widgets.slice_mouse import MouseAction, SliceMouse
+from .controller import SegmentController
+
+PICTURE_SIZE = 68  # three of them in a panel of 400 pixels
+_NOTHING_YET = "Press Segment first"
+_PICK_HELP = "Click in a slice view: adds the region under the cursor to the object. Ctrl or Shift + click removes it."
+
+
+class AdjustSection:
+    """Slider, thumbnails and pick tool over the controller's live result."""
+
+    def __init__(self, ui, controller: SegmentController, editor, on_tool: Callable[[], object]):
+        """
+        :param editor: the EditorSection, whose undo history is used.
+        :param on_tool: called when picking is switched on, so that other mouse tools can be switched off.
+        """
+        self._ui, self._controller, self._editor, self._on_tool = ui, controller, editor, on_tool
+        self._buttons = (ui.answer1Button, ui.answer2Button, ui.answer3Button)
+        self._mouse = SliceMouse(self._clicked)
+        self._showing = False
+        self._gesture = None  # None: no drag; False: drag without a change yet; True: its undo state is saved
+        self._pictured = None  # what the thumbnails were drawn for
+        self._shown = None  # the section unfolds with each new result
+        ui.granularitySlider.connect("valueChanged(int)", self._slid)
+        ui.granularitySlider.connect("sliderPressed()", self._slide_begins)
+        ui.granularitySlider.connect("sliderReleased()", self._slide_ends)
+        for button, chosen in zip(
+            self._buttons, (self._choose_first, self._choose_second, self._choose_third), strict=True
+        ):
+            button.connect("clicked()", chosen)
+        ui.regionCountComboBox.connect("activated(int)", self._count_chosen)
+        ui.pickButton.connect("toggled(bool)", self._pick_toggled)
+        ui.undoButton.connect("clicked()", editor.undo)
+        ui.redoButton.connect("clicked()", editor.redo)
+
+    # -- showing
+
+    def show(self) -> None:
+        """Brings all controls up to date with the live result."""
+        self._showing = True
+        try:
+            self._show()
+        finally:
+            self._showing = False
+
+    def _show(self) -> None:
+        ui, result, running = self._ui, self._controller.result, self._controller.running
+        live = result is not None and not running
+        why_not = "Wait until the run has ended" if running else _NOTHING_YET
+        for widget, help_text in (
+            (ui.granularitySlider, self._slider_help(result)),
+            (ui.pickButton, _PICK_HELP),
+            (
+                ui.regionCountComboBox,
+                "How many kinds of regions the image is divided into: more kinds, smaller regions",
+            ),
+            (ui.undoButton, "Undo the last change of the segmentation (also those made with the editor below)"),
+            (ui.redoButton, "Do the undone change again"),
+        ):
+            widget.enabled = live
+            widget.toolTip = help_text if live else why_not
+        if not live:
+            if not running:
+                self.tools_off()
+            if result is None:
+                ui.granularitySlider.setRange(0, 0)
+                ui.granularityText.text = ""
+                ui.regionCountComboBox.clear()
+                self._show_pictures([])
+            return
+        if result is not self._shown:
+            self._shown = result
+            ui.adjustCollapsibleButton.collapsed = False
+        answer = result.answer
+        ui.granularityLabel.text = "Granularity:" if answer.is_object else "Regions:"
+        ui.pickLabel.text = "Regions:" if answer.is_object else "Object:"
+        ui.granularitySlider.setRange(0, answer.granularity_steps - 1)
+        ui.granularitySlider.value = answer.granularity
+        if answer.granularity_steps < 2:
+            ui.granularitySlider.enabled = False
+            ui.granularitySlider.toolTip = "There is only one answer to choose from"
+        ui.granularityText.text = (
+            f"{answer.granularity + 1} of {answer.granularity_steps}" if answer.is_object else f"{answer.count} regions"
+        )
+        counts = answer.regions.counts
+        ui.regionCountComboBox.clear()
+        for count in counts:
+            ui.regionCountComboBox.addItem(f"{count} kinds")
+        ui.regionCountComboBox.currentIndex = counts.index(answer.count)
+        self._refresh_pictures(answer)
+
+    @staticmethod
+    def _slider_help(result) -> str:
+        if result is None or result.answer.is_object:
+            return "From a small part to the whole object; the segment follows at once"
+        return "From few to many regions; the segments follow at once"
+
+    def _refresh_pictures(self, answer) -> None:
+        chosen = answer.choice.index if answer.choice is not None else answer.count
+        # The pictures stay while only the granularity changes; their marks follow.
+        key = (id(answer), answer.request.inside, answer.request.outside, answer.request.radius_mm)
+        if self._pictured is None or self._pictured[0] != key:
+            self._show_pictures(answer.alternatives(PICTURE_SIZE))
+            self._pictured = (key, answer.alternative_keys())
+        for button, alternative in zip(self._buttons, self._pictured[1], strict=False):
+            button.setChecked(alternative == chosen)
+
+    def _show_pictures(self, alternatives) -> None:
+        self._pictured = None
+        for number, button in enumerate(self._buttons):
+            there = number < len(alternatives)
+            # Without a result one empty frame keeps the place, so that the panel does not jump.
+            button.setVisible(there or not alternatives)
+            button.enabled = there
+            button.setIcon(icon_of(alternatives[number].picture) if there else qt.QIcon())
+            button.setChecked(there and alternatives[number].chosen)
+            button.toolTip = f"Take this answer ({alternatives[number].text})" if there else _NOTHING_YET
+
+    def tools_off(self) -> None:
+        """Ends picking."""
+        self._ui.pickButton.setChecked(False)
+
+    def stop(self) -> None:
+        """The panel was left."""
+        self.tools_off()
+        self._mouse.stop()
+
+    # -- granularity
+
+    def _slide_begins(self) -> None:
+        self._gesture = False
+
+    def _slide_ends(self) -> None:
+        self._gesture = None
+
+    def _slid(self, value: int) -> None:
+        if self._showing:
+            return
+        undoable = not self._gesture  # one undo step for the whole drag
+        if self._gesture is not None:
+            self._gesture = True
+
+        def action(result):
+            result.answer.granularity = value
+            result.update(undoable)
+
+        self._controller.change(action)
+
+    def _choose_first(self) -> None:
+        self._choose(0)
+
+    def _choose_second(self) -> None:
+        self._choose(1)
+
+    def _choose_third(self) -> None:
+        self._choose(2)
+
+    def _choose(self, number: int) -> None:
+        def action(result):
+            result.answer.choose_alternative(number)
+            result.update()
+
+        self._controller.change(action)
+        self.show()
+
+    # -- regions
+
+    def _count_chosen(self, index: int) -> None:
+        def action(result):
+            result.answer.set_count(result.answer.regions.counts[index])
+            if not result.answer.is_object:
+                result.update()
+
+        self._controller.change(action)
+
+    def _pick_toggled(self, on: bool) -> None:
+        if on:
+            self._on_tool()
+            self._mouse.start()
+        else:
+            self._mouse.stop()
+
+    def _clicked(self, action: MouseAction) -> bool:
+        if self._controller.result is None or self._controller.running:
+            return False
+        if action.kind == "press":
+            self._controller.change(lambda result: result.pick(action.ras, drop=action.modified))
+        return action.kind != "move"

@@ -1,0 +1,90 @@
+"""Advanced: the device and the truth about torch; preset, encoder and every setting of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+
+from ...engine import preset
+from ...engine.common.device import DEVICES
+from ...engine.few_shot.settings import FewShotSettings
+from ..few_shot.encoder_choice import EncoderChoice
+from ..widgets.settings_group import SettingsGroup
+from ..widgets.torch_support import has_torch
+
+DEVICE_KEY = "S3NetSegment/Device"  # application settings: it belongs to the machine, not to the scene
+DEVICE_NAMES = {"auto": "Automatic", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"}
+
+
+def device_setting() -> str:
+    """The device that the user chose on this machine."""
+    value = qt.QSettings().value(DEVICE_KEY, "auto")
+    return value if value in DEVICES else "auto"
+
+
+class AdvancedSection:
+    """Filled when it is first opened: until then neither the settings nor torch are touched.
+
+    Attributes: ``segment`` and ``few_shot``, the :class:`SettingsGroup` of each use; ``encoder``, what describes the
+    image for Few-shot.
+    """
+
+    def __init__(self, ui, on_error: Callable[[str], object]):
+        self._ui = ui
+        self._node = None
+        self._mode = "segment"
+        for device in DEVICES:
+            ui.deviceComboBox.addItem(DEVICE_NAMES[device], device)
+        ui.deviceComboBox.currentIndex = DEVICES.index(device_setting())
+        ui.deviceComboBox.connect("currentIndexChanged(int)", self._device_chosen)
+        ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._folded)
+        self.segment = SettingsGroup(
+            "settings", lambda node: preset(node.preset.value), ui.resetSettingsButton, on_error, "the preset"
+        )
+        self.few_shot = SettingsGroup(
+            "fewShotSettings", lambda node: FewShotSettings(), ui.resetFewShotButton, on_error
+        )
+        self.encoder = EncoderChoice(ui)
+        ui.deviceText.text = ""
+
+    def show(self, parameter_node) -> None:
+        """Brings the form up to date with the parameter node."""
+        self._node = parameter_node
+        self.segment.show(parameter_node)
+        self.few_shot.show(parameter_node)
+        self.encoder.show(parameter_node)
+
+    def set_mode(self, mode: str) -> None:
+        """Shows the rows of one use of the panel; models bring their settings with them."""
+        ui, self._mode = self._ui, mode
+        for widget in (ui.presetLabel, ui.presetRow):
+            widget.setVisible(mode == "segment")
+        for widget in (ui.encoderLabel, ui.encoderRow):
+            widget.setVisible(mode == "few-shot")
+        self.segment.set_visible(mode == "segment")
+        self.few_shot.set_visible(mode == "few-shot")
+        self._folded(ui.advancedCollapsibleButton.collapsed)
+
+    def show_device(self) -> None:
+        """Says what torch and the device really are. Imports torch."""
+        if not has_torch():
+            self._ui.deviceText.text = "PyTorch is not installed"
+            return
+        from ...engine.common.device import describe_device
+
+        self._ui.deviceText.text = describe_device()
+
+    def _folded(self, collapsed: bool) -> None:
+        if collapsed or self._node is None:
+            return
+        group = {"segment": self.segment, "few-shot": self.few_shot}.get(self._mode)
+        if group is not None:
+            group.open(self._ui.advancedCollapsibleButton.layout())
+        if self._mode == "few-shot":
+            self.encoder.look()
+        self.show_device()
+
+    @staticmethod
+    def _device_chosen(index: int) -> None:
+        qt.QSettings().setValue(DEVICE_KEY, DEVICES[index])

@@ -1,0 +1,219 @@
+"""``SegmentAnswer``: the regions that were found and the object chosen from them; every change takes milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ...engine import InputError, Segment, Segmentation, Volume
+from ...engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
+from ...engine.images.colors import label_colors
+from ...engine.images.overlay import draw_overlay
+from ...engine.images.volume import AXES
+from .request import SegmentRequest
+
+_MARGIN = 0.6  # of the object's size, around it in a thumbnail
+
+
+class FindRegions(Protocol):
+    """``engine.segment.find_regions.find_regions``, or what a test puts in its place."""
+
+    def __call__(self, volume, *, extent, axis, settings, device): ...
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One of the best answers: a picture uint8 ``[H, W, 3]`` and what it is, for the tooltip."""
+
+    picture: np.ndarray
+    text: str
+    chosen: bool
+
+
+def default_count(counts: tuple[int, ...]) -> int:
+    """The number of regions shown at first: the middle one of those prepared."""
+    return counts[(len(counts) - 1) // 2]
+
+
+class SegmentAnswer:
+    """What was found for ``request``. With points it is one object, otherwise regions and perhaps a main object.
+
+    Attributes: ``request``, ``regions`` (the engine's), ``choice`` (the engine's ObjectChoice, or None), ``count`` (number of
+    regions), ``geometry`` (the searched part in world RAS; all masks are on its grid).
+    """
+
+    def __init__(self, request: SegmentRequest, regions, count: int | None = None, granularity: int | None = None):
+        """
+        :param count: number of regions; None: the middle one of those prepared.
+        :param granularity: step of the object's ladder; None: the automatic choice.
+        :raises InputError: points that cannot be used, or a number of regions that was not prepared.
+        """
+        self.request, self.regions = request, regions
+        self.geometry: Volume = request.volume.cropped(request.extent)
+        self.count = default_count(regions.counts)
+        self._granularity = granularity
+        self.choice = self._choose(request)
+        if count is not None:
+            self.set_count(count)
+
+    # -- what can be changed
+
+    def set_request(self, request: SegmentRequest) -> None:
+        """Other points or radius for the same regions; a granularity set by hand is kept while the first point stays."""
+        if (request.radius_mm, request.inside[:1]) != (self.request.radius_mm, self.request.inside[:1]):
+            self._granularity = None
+        self.choice, self.request = self._choose(request), request
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the answer is one object at points (otherwise regions)."""
+        return self.request.has_points
+
+    @property
+    def granularity_steps(self) -> int:
+        return self.choice.steps if self.is_object else len(self.regions.counts)
+
+    @property
+    def granularity(self) -> int:
+        """Step on the object's ladder, or which of the prepared numbers of regions; from 0."""
+        return self.choice.index if self.is_object else self.regions.counts.index(self.count)
+
+    @granularity.setter
+    def granularity(self, step: int) -> None:
+        step = int(np.clip(step, 0, self.granularity_steps - 1))
+        if self.is_object:
+            self._granularity = step
+            self.choice = self.choice.at(step)
+        else:
+            self.count = self.regions.counts[step]
+
+    def set_count(self, count: int) -> None:
+        """Sets the number of regions. InputError if it was not prepared."""
+        if count not in self.regions.counts:
+            counts = ", ".join(map(str, self.regions.counts))
+            raise InputError(f"{count} regions were not prepared; choose one of {counts}, or change region_counts")
+        self.count = count
+
+    def choose_alternative(self, number: int) -> None:
+        """Takes alternative ``number`` of :meth:`alternatives`."""
+        if self.choice is not None:
+            index = self.choice.alternatives[number]
+            if self.is_object:
+                self._granularity = index
+            self.choice = self.choice.at(index)
+        else:
+            self.count = self._count_alternatives()[number]
+
+    # -- what it is
+
+    def object_mask(self) -> np.ndarray | None:
+        """The object, bool ``[K, J, I]`` on ``geometry``; None without one."""
+        return None if self.choice is None else self._inside(self.choice.mask)
+
+    def region_labels(self) -> np.ndarray:
+        """Regions 1 to ``count`` on ``geometry``; 0 outside the image (oblique planes)."""
+        labels = self.regions.labels(self.count)
+        return labels if self.request.valid is None else np.where(self.request.valid, labels, 0).astype(labels.dtype)
+
+    def region_at(self, ras) -> np.ndarray:
+        """The connected region at world position ``ras``. InputError if it is outside the searched part."""
+        voxel = self.request.volume.voxel_at(ras)
+        if not self.request.extent.contains(voxel):
+            raise InputError(f"this place is outside {self.request.place}; click inside the part that was segmented")
+        return self._inside(self.regions.region_at(voxel, self.count))
+
+    def confidence(self) -> np.ndarray:
+        """Confidence of each voxel, float32 0 to 1, on ``geometry``."""
+        confidence = self.regions.confidence(self.choice if self.is_object else None, self.count)
+        return confidence if self.request.valid is None else np.where(self.request.valid, confidence, 0)
+
+    def object_segment(self) -> Segment:
+        """Name, colour and tags of the object's segment."""
+        return Segment("Object", label_colors(1)[0], 1, tags=self.tags("object"))
+
+    def region_segments(self) -> list[Segment]:
+        """Names, colours, label values and tags of the regions' segments."""
+        # The first colour is the object's.
+        colors, tags = label_colors(self.count + 1)[1:], self.tags("region")
+        return [Segment(f"Region {n}", colors[n - 1], n, tags=tags) for n in range(1, self.count + 1)]
+
+    def tags(self, role: str) -> dict[str, str]:
+        """Provenance of the result as segment tags."""
+        request, choice = self.request, self.choice
+        step = f"{choice.index + 1} of {choice.steps}" if role == "object" and choice is not None else None
+        task = TaskFacts(
+            SEGMENT, request.volume.name, request.settings, request.inside, request.outside, request.radius_mm,
+            request.preset, request.place,
+        )  # fmt: skip
+        return provenance(task, OutcomeFacts(self.regions.device, role, step, self.count if role == "region" else None))
+
+    # -- pictures
+
+    def alternatives(self, size: int) -> list[Alternative]:
+        """The best clearly different answers, at most three, best first, with pictures of about ``size`` pixels."""
+        if self.choice is None:
+            return self._count_pictures(size)
+        masks = {index: self._inside(self.choice.at(index).mask) for index in self.choice.alternatives}
+        box = self._view(list(masks.values()))
+        color = label_colors(1)[0]
+        out = []
+        for index, mask in masks.items():
+            labels = mask[box].astype(np.uint8)
+            picture = self._picture(labels, [Segment("Object", color, 1)], box, size)
+            volume = float(mask.sum()) * abs(np.linalg.det(self.geometry.ijk_to_ras[:3, :3])) / 1000
+            out.append(Alternative(picture, f"Step {index + 1} of {self.choice.steps}, {volume:.3g} mL", index == self.choice.index))  # fmt: skip
+        return out
+
+    def alternative_keys(self) -> list[int]:
+        """What :meth:`alternatives` are, in their order: steps of the ladder, or numbers of regions."""
+        return list(self.choice.alternatives) if self.choice is not None else self._count_alternatives()
+
+    def _count_pictures(self, size: int) -> list[Alternative]:
+        box = self._view([])
+        out = []
+        for count in self._count_alternatives():
+            labels = self.regions.labels(count)[box]
+            colors = label_colors(count + 1)[1:]
+            segments = [Segment(str(n), colors[n - 1], n) for n in range(1, count + 1)]
+            out.append(Alternative(self._picture(labels, segments, box, size), f"{count} regions", count == self.count))
+        return out
+
+    def _count_alternatives(self) -> list[int]:
+        counts = self.regions.counts
+        return [counts[n] for n in sorted({0, (len(counts) - 1) // 2, len(counts) - 1})]
+
+    def _view(self, masks: list[np.ndarray]) -> tuple[slice, slice, slice]:
+        """The box of the slice that shows the largest part of the first mask, cut to the surroundings of all masks."""
+        across = 2 - AXES.index(self.request.axis)
+        shape = self.geometry.array.shape[:3]
+        box = [slice(0, n) for n in shape]
+        number = shape[across] // 2
+        if masks and masks[0].any():
+            others = tuple(a for a in range(3) if a != across)
+            number = int(np.argmax(masks[0].sum(axis=others)))
+            shown = np.any([np.take(mask, [number], across) for mask in masks], axis=0)
+            for a in others:
+                used = np.flatnonzero(shown.any(axis=tuple(b for b in range(3) if b != a)))
+                margin = max(int(_MARGIN * (used[-1] - used[0] + 1)), shape[a] // 12, 4)
+                box[a] = slice(max(int(used[0]) - margin, 0), min(int(used[-1]) + margin + 1, shape[a]))
+        box[across] = slice(number, number + 1)
+        return tuple(box)
+
+    def _picture(self, labels: np.ndarray, segments: list[Segment], box, size: int) -> np.ndarray:
+        volume = Volume(self.geometry.array[box], self.geometry.ijk_to_ras, self.geometry.name)
+        segmentation = Segmentation([labels], segments, volume.ijk_to_ras)
+        return draw_overlay(volume, segmentation, axis=self.request.axis, index=0, size=size, outline=1, fill=0.35)
+
+    # -- inside
+
+    def _choose(self, request: SegmentRequest):
+        if not request.has_points:
+            return self.regions.main_object()
+        inside, outside = request.voxels(request.inside), request.voxels(request.outside)
+        choice = self.regions.object_at(inside, outside, request.radius_mm)
+        return choice if self._granularity is None else choice.at(self._granularity)
+
+    def _inside(self, mask: np.ndarray) -> np.ndarray:
+        return mask if self.request.valid is None else mask & self.request.valid

@@ -1,0 +1,138 @@
+"""A form with one row for each field of a settings record, made from the fields themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import qt
+
+from ...engine import InputError
+from .settings_values import changed_settings
+
+# field name -> label, where the words of the name alone would not do
+_LABELS = {
+    "sources": "Regions from",
+    "region_counts": "Numbers of regions",
+    "deformable": "Deformable convolution",
+    "attention": "I-LKA attention",
+    "start": "First labels",
+    "steps": "Distillation steps",
+    "target": "Kind of target",
+    "growing": "Growth of the region",
+    "softness": "Sharpness of the vote",
+    "regrow": "Second GrowCut",
+    "sure": "Sure from",
+    "presence": "Ends",
+    "partial_ring": "Ring of partial drawings",
+}
+
+
+class SettingsForm:
+    """``on_change(changes)`` is called with what differs from the defaults: name -> value. Wrong values are told to
+    ``on_error(text)`` and not taken over."""
+
+    def __init__(self, layout, defaults, on_change: Callable[[dict], object], on_error: Callable[[str], object]):
+        """
+        :param layout: a QFormLayout, which gets the rows.
+        :param defaults: a settings record; those shown later are of the same class.
+        """
+        self._on_change, self._on_error = on_change, on_error
+        self._defaults, self._changes, self._showing = defaults, {}, False
+        self._rows = {}
+        for field in dataclasses.fields(defaults):
+            label = qt.QLabel(_LABELS.get(field.name, field.name.replace("_", " ").capitalize()) + ":")
+            row = _Row(field, self._edited)
+            label.toolTip = row.help_text
+            layout.addRow(label, row.widget)
+            self._rows[field.name] = (label, row)
+
+    def show(self, defaults, changes: dict) -> None:
+        """Shows the settings; those that differ from ``defaults`` have a bold label."""
+        self._defaults, self._changes, self._showing = defaults, dict(changes), True
+        try:
+            settings = changed_settings(defaults, changes)
+            for name, (label, row) in self._rows.items():
+                row.write(getattr(settings, name))
+                font = label.font
+                font.setBold(name in changes)
+                label.font = font
+        finally:
+            self._showing = False
+
+    def _edited(self, name: str, read: Callable[[], object]) -> None:
+        if self._showing:
+            return
+        try:
+            value = read()
+            changes = {**self._changes, name: value}
+            value = getattr(changed_settings(self._defaults, changes), name)
+        except (InputError, ValueError) as error:
+            self._on_error(str(error))
+            self.show(self._defaults, self._changes)
+            return
+        if value == getattr(self._defaults, name):
+            changes.pop(name, None)
+        else:
+            changes[name] = list(value) if isinstance(value, tuple) else value
+        if changes != self._changes:
+            self._on_change(changes)
+
+
+class _Row:
+    """The widget of one field, by its type."""
+
+    def __init__(self, field, edited: Callable):
+        low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+        self.help_text = field.metadata["help"]
+
+        def changed(*_):
+            edited(field.name, self.read)
+
+        if choices is not None:
+            self.widget = qt.QComboBox()
+            self.widget.addItems(list(choices))
+            self.read = lambda: choices[self.widget.currentIndex]
+            self.write = lambda value: self.widget.setCurrentIndex(choices.index(value))
+            self.widget.connect("currentIndexChanged(int)", changed)
+        elif isinstance(field.default, bool):
+            self.widget = qt.QCheckBox()
+            self.read = lambda: bool(self.widget.checked)
+            self.write = self.widget.setChecked
+            self.widget.connect("toggled(bool)", changed)
+        elif isinstance(field.default, tuple):
+            self.widget = qt.QLineEdit()
+            self.read = lambda: tuple(_whole(part, field.name) for part in self.widget.text.split(","))
+            self.write = lambda value: self.widget.setText(", ".join(map(str, value)))
+            self.widget.connect("editingFinished()", changed)
+            self.help_text += " Separate them by commas."
+        elif isinstance(field.default, int):
+            self.widget = qt.QSpinBox()
+            self.widget.setRange(low, high)
+            self.read = lambda: int(self.widget.value)
+            self.write = self.widget.setValue
+            self.widget.setKeyboardTracking(False)
+            self.widget.connect("valueChanged(int)", changed)
+        else:
+            self.widget = qt.QDoubleSpinBox()
+            decimals = 4 if low and low < 0.01 else 2
+            self.widget.setDecimals(decimals)
+            self.widget.setRange(low, high)
+            self.widget.setSingleStep(0.1 if high <= 10 else 5.0)
+            self.read = lambda: float(self.widget.value)
+            self.write = self.widget.setValue
+            self.widget.setKeyboardTracking(False)
+            self.widget.connect("valueChanged(double)", changed)
+        if low is not None:
+            self.help_text += f" ({low:g} to {high:g})"
+        self.widget.toolTip = self.help_text
+        # The wheel scrolls the panel; it must not change settings on its way.
+        self.widget.setFocusPolicy(qt.Qt.StrongFocus)
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        label = _LABELS.get(name, name)
+        raise InputError(f"{label} has the entry {text.strip()!r}; give whole numbers, e.g. 2, 4, 8") from None

@@ -1,0 +1,27 @@
+"""Settings as defaults and what differs from them; needs no widgets."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ...engine import InputError, SegmentSettings, preset
+
+
+def settings_from(preset_name: str, changes: dict) -> SegmentSettings:
+    """Preset ``preset_name`` with ``changes`` applied, see :func:`changed_settings`."""
+    return changed_settings(preset(preset_name), changes)
+
+
+def changed_settings(defaults, changes: dict):
+    """The settings record ``defaults`` with ``changes`` (name -> value; tuples may be lists, as JSON has them) applied.
+
+    :raises InputError: unknown names or values out of range.
+    """
+    known = {field.name for field in dataclasses.fields(defaults)}
+    unknown = set(changes) - known
+    if unknown:
+        raise InputError(
+            f"there is no setting {', '.join(sorted(unknown))}; the settings are: {', '.join(sorted(known))}"
+        )
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    return dataclasses.replace(defaults, **values)

@@ -1,0 +1,133 @@
+"""What the user's segments were when an answer was accepted, and on which slices the user has changed them since."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from ...engine import Volume
+from ...engine.images import AXES
+from ..drawings.covering import covering_slices
+from ..drawings.lattices import LabelBox
+from ..drawings.support_set import SupportSlice
+from ..segmentation.labelmaps import segment_tag
+from ..segmentation.segment_slices import SegmentSlices
+from ..volumes import volume_from_node
+from .provenance import PREFIX
+
+ANSWER_TAG = PREFIX + "Answer"  # segment tag that names the answer; an undo takes it away again
+_MOST_TEXT = 1_000_000  # characters; a larger answer is not kept with the scene
+_VERSION = 1
+
+
+def answer_name(*layers: np.ndarray) -> str:
+    """A short name of the content of an answer, which has one or several ``layers``."""
+    digest = blake2b(digest_size=8)
+    for labels in layers:
+        part = LabelBox(labels).trimmed()
+        digest.update(repr((part.start, part.array.shape)).encode())
+        digest.update(np.ascontiguousarray(part.array))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class AcceptedAnswer:
+    """The content of segments right after an answer was accepted, or before there was any, compressed.
+
+    :param name: of the answer, see :func:`answer_name`; "" before there was any.
+    :param axis: the axis across the answered slices.
+    :param masks: segment id -> (start (i, j, k), shape ``[K, J, I]``, compressed bits).
+    """
+
+    name: str
+    axis: str
+    masks: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], bytes]]
+
+    @classmethod
+    def of(
+        cls, segmentation_node, segment_ids: Sequence[str], geometry: Volume, axis: str, name: str
+    ) -> AcceptedAnswer:
+        """The content of ``segment_ids`` now, on the grid of ``geometry``."""
+        slices, masks = SegmentSlices(segmentation_node, segment_ids, geometry), {}
+        for segment_id in slices.segment_ids:
+            box = slices.box(segment_id).trimmed()
+            masks[segment_id] = box.start, box.array.shape, zlib.compress(np.packbits(box.array).tobytes(), 1)
+        return cls(name, axis, masks)
+
+    def box(self, segment_id: str) -> LabelBox:
+        """The accepted content of a segment; empty for one that was not there."""
+        if segment_id not in self.masks:
+            return LabelBox.empty()
+        start, shape, packed = self.masks[segment_id]
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=int(np.prod(shape)))
+        return LabelBox(bits.view(bool).reshape(shape), start)
+
+    def to_text(self) -> str:
+        """As JSON, to be kept with the scene; "" if it is too large for that."""
+        masks = {i: [s, shape, base64.b64encode(bits).decode()] for i, (s, shape, bits) in self.masks.items()}
+        text = json.dumps({"version": _VERSION, "name": self.name, "axis": self.axis, "masks": masks})
+        return text if len(text) <= _MOST_TEXT else ""
+
+    @classmethod
+    def from_text(cls, text: str) -> AcceptedAnswer | None:
+        """The answer in the text of :meth:`to_text`; None for "" and for text that is damaged or of a later version."""
+        try:
+            content = json.loads(text)
+            if content["version"] != _VERSION or content["axis"] not in AXES:
+                return None
+            masks = {
+                i: (tuple(map(int, start)), tuple(map(int, shape)), base64.b64decode(bits, validate=True))
+                for i, (start, shape, bits) in content["masks"].items()
+            }
+            answer = cls(str(content["name"]), content["axis"], masks)
+            for segment_id in masks:
+                answer.box(segment_id)
+        except (ValueError, TypeError, KeyError, AttributeError, zlib.error):
+            return None
+        return answer
+
+
+def changed_slices(
+    segmentation_node, volume_node, accepted: AcceptedAnswer | None, segment_ids: Iterable[str] | None = None
+) -> list[SupportSlice]:
+    """The slices on which the user has changed the segments since ``accepted`` was written, marked as corrected.
+
+    The fewest slices that hold all changed voxels, see :func:`covering_slices`. An answer that was undone, or replaced by a later one,
+    gives none.
+
+    :param segment_ids: segments to look at; None: those of the answer. Removed ones are passed over, new ones were empty.
+    """
+    if accepted is None or segmentation_node is None or segmentation_node.GetScene() is None:
+        return []
+    present = segmentation_node.GetSegmentation().GetSegmentIDs()
+    ids = [i for i in (accepted.masks if segment_ids is None else segment_ids) if i in present]
+    ids = [i for i in ids if i not in accepted.masks or _answer_of(segmentation_node, i) == accepted.name]
+    if accepted.name and not any(i in accepted.masks for i in ids):
+        return []
+    return slices_changed_since(segmentation_node, volume_node, accepted, ids)
+
+
+def slices_changed_since(
+    segmentation_node, volume_node, state: AcceptedAnswer, segment_ids: Iterable[str]
+) -> list[SupportSlice]:
+    """As :func:`changed_slices`, whatever answer the segments hold: the slices on which they differ from ``state``."""
+    now = SegmentSlices(segmentation_node, segment_ids, volume_from_node(volume_node))
+    changed = LabelBox.empty()
+    for segment_id in now.segment_ids:
+        changed = changed.union(_difference(now.box(segment_id), state.box(segment_id)))
+    return [SupportSlice(axis, index, corrected=True) for axis, index in covering_slices(changed, state.axis)]
+
+
+def _answer_of(segmentation_node, segment_id: str) -> str:
+    """The name of the answer that a segment holds, "" for none."""
+    return segment_tag(segmentation_node, segment_id, ANSWER_TAG) or ""
+
+
+def _difference(a: LabelBox, b: LabelBox) -> LabelBox:
+    return a.without(b).union(b.without(a)).trimmed()

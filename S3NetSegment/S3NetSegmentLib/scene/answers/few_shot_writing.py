@@ -1,0 +1,257 @@
+"""An answer of Few-shot written into the user's segments: drawn slices and other segments stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...engine import Extent, InputError, Volume
+from ...engine.few_shot.drawings.overlaps import flattened
+from ...engine.images import AXES
+from ..drawings.drawn_planes import SupportPlane
+from ..drawings.lattices import LabelBox
+from ..drawings.support_set import SupportSlice
+from ..segmentation.editing_rules import RESPECTFUL, EditingRules
+from ..segmentation.reading import create_segmentation, find_segment, segment_look
+from ..segmentation.segment_edit import segment_edit
+from ..segmentation.segment_slices import SegmentSlices
+from ..volumes import volume_from_node
+from .accepted_answer import ANSWER_TAG, AcceptedAnswer, answer_name
+
+
+class AnsweredSlices:
+    """The answer so far on the grid of ``geometry``, and for which slices there is one.
+
+    Attributes: ``layers`` (uint8 ``[K, J, I]`` each, 0 on the drawn slices; segments of different ones may overlap), ``axis``
+    (across the answered slices, None before the first answer), ``support`` (the drawn slices).
+
+    :param layers: how many an answer has.
+    """
+
+    def __init__(self, geometry: Volume, support: Sequence[SupportSlice | SupportPlane] = (), layers: int = 1):
+        self.geometry, self.support = geometry, list(support)
+        self.layers = [np.zeros(geometry.array.shape[:3], np.uint8) for _ in range(layers)]
+        self.axis: str | None = None
+        self._has = np.zeros(0, bool)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The slices along ``axis`` that have an answer, drawn ones left out."""
+        drawn = {s.index for s in self._drawn_slices if s.axis == self.axis}
+        return [int(n) for n in np.flatnonzero(self._has) if int(n) not in drawn]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """All layers as one label map; where segments overlap, it shows that of the later layer."""
+        return flattened(self.layers)
+
+    def mask(self, value: int, part=...) -> np.ndarray:
+        """Where the answer is ``value``: bool, in ``part`` of the volume."""
+        return np.logical_or.reduce([layer[part] == value for layer in self.layers])
+
+    def take(
+        self,
+        layers: np.ndarray | Sequence[np.ndarray],
+        axis: str,
+        slices: tuple[int, int] | None = None,
+        support: Sequence[SupportSlice | SupportPlane] | None = None,
+    ) -> None:
+        """Takes over an answer, or a part of it.
+
+        :param layers: label maps ``[K, J, I]``, 0 = nothing, or one of them; no more than there are.
+        :param axis: the axis across the slices.
+        :param slices: first and last slice to take over, the others stay as they are; None: all.
+        :param support: the drawn slices by now; None: as before.
+        :raises InputError: labels of another shape.
+        """
+        layers = [layers] if isinstance(layers, np.ndarray) else list(layers)
+        shape = self.layers[0].shape
+        for layer in layers:
+            if layer.shape != shape:
+                raise InputError(f"an answer of shape {layer.shape} does not fit {self.geometry.name!r}, {shape}")
+        if len(layers) > len(self.layers):
+            raise InputError(
+                f"an answer of {len(layers)} layers came where {len(self.layers)} were drawn; propagate again"
+            )
+        count = self.geometry.size[AXES.index(axis)]
+        if axis != self.axis or slices is None:
+            self.axis, self._has = axis, np.zeros(count, bool)
+            for own in self.layers:
+                own[...] = 0
+        first, last = slices or (0, count - 1)
+        self._has[first : last + 1] = True
+        part = [slice(None)] * 3
+        part[2 - AXES.index(axis)] = slice(first, last + 1)
+        for n, own in enumerate(self.layers):
+            own[tuple(part)] = layers[n][tuple(part)] if n < len(layers) else 0
+        self.protect(self.support if support is None else support)
+
+    def protect(self, support: Sequence[SupportSlice | SupportPlane]) -> None:
+        """Takes ``support`` for the drawn slices by now."""
+        self.support = list(support)
+        planes = [plane.voxels(self.geometry, self.geometry.extent) for plane in self._drawn_planes]
+        for own in self.layers:
+            for drawn in self._drawn_slices:
+                np.moveaxis(own, 2 - AXES.index(drawn.axis), 0)[drawn.index] = 0
+            for voxels in planes:
+                own[voxels] = 0
+
+    def may_change(self, box: Extent) -> np.ndarray:
+        """The voxels of ``box`` on answered slices that are not drawn: bool, its shape."""
+        free = {axis: np.ones(n, bool) for axis, n in zip(AXES, self.geometry.size, strict=True)}
+        free[self.axis] &= self._has
+        for drawn in self._drawn_slices:
+            free[drawn.axis][drawn.index] = False
+        x, y, z = (free[axis][a:b] for axis, a, b in zip(AXES, box.start, box.stop, strict=True))
+        may = z[:, None, None] & y[:, None] & x
+        for plane in self._drawn_planes:
+            may &= ~plane.voxels(self.geometry, box)
+        return may
+
+    @property
+    def _drawn_slices(self) -> list[SupportSlice]:
+        return [s for s in self.support if isinstance(s, SupportSlice)]
+
+    @property
+    def _drawn_planes(self) -> list[SupportPlane]:
+        return [s for s in self.support if isinstance(s, SupportPlane)]
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What :func:`write_few_shot` did: the segmentation, its content now, and what the user should know."""
+
+    node: object
+    accepted: AcceptedAnswer
+    notes: list[str] = field(default_factory=list)
+
+
+def write_few_shot(
+    answer: AnsweredSlices,
+    segments: Mapping[int, str],
+    volume_node,
+    segmentation_node,
+    looks_from=None,
+    save_undo: Callable[[object], object] | None = None,
+    tags: Mapping[str, str] | None = None,
+    rules: EditingRules = RESPECTFUL,
+) -> Written:
+    """Writes ``answer`` into the user's segments as one undoable action.
+
+    Drawn slices and slices without an answer stay, and so do other segments unless ``rules`` say otherwise. Segments that
+    were removed meanwhile are left out, and a note says so.
+
+    :param segments: label value -> segment id in ``looks_from``.
+    :param segmentation_node: where to; None makes a new one.
+    :param looks_from: the segmentation that was drawn; None: ``segmentation_node`` itself. If it is another one, its
+        segments are found by name in ``segmentation_node``, or made there with its names, colours and terminology.
+    :param save_undo: called with the segmentation before it is changed.
+    :param tags: provenance, e.g. :func:`provenance_tags`.
+    :raises InputError: the volume or the segmentation was removed, or nothing was answered yet.
+    """
+    if answer.axis is None:
+        raise InputError("there is no answer yet to accept; propagate first")
+    for node, what in ((volume_node, "volume"), (segmentation_node, "segmentation")):
+        if node is not None and node.GetScene() is None:
+            raise InputError(f"the {what} was removed; the answer cannot be written")
+    created = segmentation_node is None
+    node = create_segmentation(volume_node) if created else segmentation_node
+    writing = _Writing(answer, dict(segments), node, node if looks_from is None else looks_from, rules)
+    name = answer_name(*answer.layers)
+    undo = None if save_undo is None else lambda: save_undo(node)
+    try:
+        with segment_edit(node, volume_node, undo) as edit:
+            ids = writing.stage(edit, {**(tags or {}), ANSWER_TAG: name})
+    except BaseException:
+        if created:
+            node.GetScene().RemoveNode(node)
+        raise
+    accepted = AcceptedAnswer.of(node, ids, volume_from_node(volume_node), answer.axis, name)
+    return Written(node, accepted, writing.notes)
+
+
+class _Writing:
+    """The changes that an answer makes to each segment."""
+
+    def __init__(self, answer: AnsweredSlices, segments: dict[int, str], node, looks_from, rules: EditingRules):
+        self._answer, self._segments, self._looks_from, self._rules = answer, segments, looks_from, rules
+        self.notes: list[str] = []
+        self._not_editable = self._left_to_others = 0  # voxels
+        known = {value: self._target_id(node, segment_id) for value, segment_id in segments.items()}
+        self._known = {value: segment_id for value, segment_id in known.items() if segment_id is not None}
+        mine = [segment_id for segment_id in self._known.values() if segment_id]
+        others = [i for i in node.GetSegmentation().GetSegmentIDs() if i not in mine]
+        self._overwritten = [i for i in others if i in rules.overwritten]
+        self._respected = [] if rules.overlaps else [i for i in others if i not in rules.overwritten]
+        needed = {*mine, *self._overwritten, *self._respected, *(i for i in others if i in rules.segment_ids)}
+        self._present = SegmentSlices(node, needed, answer.geometry)
+
+    def stage(self, edit, tags: dict[str, str]) -> list[str]:
+        """Puts all changes into ``edit``; returns the ids of the segments that hold the answer."""
+        ids = []
+        around = LabelBox(np.any([layer > 0 for layer in self._answer.layers], 0)).trimmed()
+        for value, segment_id in self._known.items():
+            now = self._present.box(segment_id) if segment_id else LabelBox.empty()
+            box = _bounds(now, around)
+            if box is None:
+                gained = changing = np.zeros((0, 0, 0), bool)
+            else:
+                grid, mask = self._answer.geometry.cropped(box), self._answer.mask(value, box.slices)
+                changing = self._changing(segment_id, mask, now, box)
+                gained = mask & changing
+            if segment_id and changing.any():
+                edit.replace(segment_id, mask, grid, where=changing)
+            elif not segment_id:
+                if not gained.any():
+                    continue
+                segment_id = edit.add_segment(segment_look(self._looks_from, self._segments[value]), gained, grid)
+            if gained.any():
+                for other in self._overwritten:
+                    if self._present.box(other).overlap(LabelBox(gained, box.start)) is not None:
+                        edit.remove(other, gained, grid)
+            edit.set_tags(segment_id, tags)
+            ids.append(segment_id)
+        if self._not_editable:
+            self.notes.append(
+                f"{self._not_editable} voxels of the answer are outside the editable area or intensity range and stay"
+            )
+        if self._left_to_others:
+            self.notes.append(f"{self._left_to_others} voxels of the answer are in other segments, which keep them")
+        return ids
+
+    def _changing(self, segment_id: str, mask: np.ndarray, now: LabelBox, box: Extent) -> np.ndarray:
+        """The voxels of ``box`` at which the segment is to become ``mask`` and is not yet."""
+        held = LabelBox(np.zeros(mask.shape, bool), box.start)
+        now.paint(held)
+        changing = (mask != held.array) & self._answer.may_change(box)
+        wanted = np.count_nonzero(changing)
+        changing &= self._rules.editable(segment_id, box, self._present, self._answer.geometry)
+        editable = np.count_nonzero(changing)
+        for other in self._respected:
+            taken = LabelBox(np.zeros(mask.shape, bool), box.start)
+            self._present.box(other).paint(taken)
+            changing &= ~(mask & taken.array)
+        self._not_editable += wanted - editable
+        self._left_to_others += editable - np.count_nonzero(changing)
+        return changing
+
+    def _target_id(self, node, segment_id: str) -> str | None:
+        """The segment of ``node`` that takes the answer of a drawn one; "": to be made; None: the drawn one is gone."""
+        if self._looks_from.GetSegmentation().GetSegment(segment_id) is None:
+            self.notes.append(f"segment {segment_id!r} was removed meanwhile; its part of the answer was left out")
+            return None
+        if node is self._looks_from:
+            return segment_id
+        return find_segment(node, segment_look(self._looks_from, segment_id).name) or ""
+
+
+def _bounds(a: LabelBox, b: LabelBox) -> Extent | None:
+    """The box around both."""
+    boxes = [box for box in (a, b) if box.array.size]
+    if not boxes:
+        return None
+    start = np.min([box.start for box in boxes], 0)
+    stop = np.max([box.stop for box in boxes], 0)
+    return Extent(tuple(int(v) for v in start), tuple(int(v) for v in stop))

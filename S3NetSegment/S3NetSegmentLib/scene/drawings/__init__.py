@@ -1,0 +1,1 @@
+"""What the user has drawn, as the engine takes it."""

@@ -1,0 +1,1 @@
+"""Segmentation nodes: reading segments, and every change of one as one undoable step."""

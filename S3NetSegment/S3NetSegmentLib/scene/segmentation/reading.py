@@ -1,0 +1,107 @@
+"""Segmentation nodes: making them, reading their segments, writing whole results. Edits: :func:`segment_edit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import slicer
+
+from ...engine import Extent, InputError, Segment, Segmentation, Volume
+from ..drawings.lattices import LabelBox
+from ..transforms import world_from_parent
+from ..volumes import place_beside, volume_from_node
+from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_tag
+from .segment_edit import SegmentEdit, segment_edit
+
+__all__ = [
+    "SegmentEdit", "create_segmentation", "ensure_binary_labelmap", "find_segment", "segment_edit",
+    "segment_look", "segment_mask", "segment_tag", "write_segmentation",
+]  # fmt: skip
+
+
+def create_segmentation(volume_node, name: str | None = None) -> slicer.vtkMRMLSegmentationNode:
+    """A new empty segmentation for ``volume_node``: on its grid, under its transform, beside it in the hierarchy.
+
+    :raises InputError: a volume that cannot be segmented, see :func:`volume_from_node`.
+    """
+    volume_from_node(volume_node)
+    scene = volume_node.GetScene()
+    if not name:
+        name = f"{volume_node.GetName()} segmentation"
+        if scene.GetFirstNodeByName(name) is not None:  # else Slicer numbers it after one that was removed
+            name = scene.GenerateUniqueName(name)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.GetSegmentation().SetSourceRepresentationName(BINARY)
+    place_beside(node, volume_node)  # before the geometry, which is stored relative to the parent transform
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    return node
+
+
+def find_segment(segmentation_node, name: str) -> str | None:
+    """The id of the first segment called ``name``, or None."""
+    return segmentation_node.GetSegmentation().GetSegmentIdBySegmentName(name) or None
+
+
+def segment_look(segmentation_node, segment_id: str, value: int = 1) -> Segment:
+    """Name, colour and terminology of a segment; ``value`` becomes its label value. InputError if there is none."""
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    if segment is None:
+        raise InputError(
+            f"segmentation {segmentation_node.GetName()!r} has no segment {segment_id!r}; it may have been removed"
+        )
+    terminology = segment_tag(segmentation_node, segment_id, segment.GetTerminologyEntryTagName()) or ""
+    return Segment(segment.GetName(), tuple(segment.GetColor()), value, terminology=terminology)
+
+
+def segment_mask(segmentation_node, segment_id: str, geometry: Volume) -> np.ndarray:
+    """A segment on the grid of ``geometry`` (world RAS, any orientation), bool ``[K, J, I]``, by nearest neighbour.
+
+    :raises InputError: no such segment, or a non-linear parent transform.
+    """
+    out = np.zeros(geometry.array.shape[:3], bool)
+    box, lattice = read_segment(segmentation_node, segment_id)
+    if box.array.size == 0:
+        return out
+    world = world_from_parent(segmentation_node) @ lattice
+    bounds = ((0, 0, 0), geometry.size)
+    box = box.trimmed().moved(np.linalg.inv(geometry.ijk_to_ras) @ world, bounds)
+    common = box.overlap(LabelBox(out))
+    if common is not None:
+        LabelBox(out).part(*common)[...] = box.part(*common)
+    return out
+
+
+def write_segmentation(
+    segmentation: Segmentation,
+    volume_node,
+    segmentation_node=None,
+    extent: Extent | None = None,
+    save_undo: Callable[[], object] | None = None,
+    name: str | None = None,
+) -> tuple[slicer.vtkMRMLSegmentationNode, list[str]]:
+    """All segments of ``segmentation`` as new segments of a node, in one undoable action.
+
+    :param segmentation: on any grid in world RAS, usually the whole volume's.
+    :param segmentation_node: where to; None makes a new node called ``name``.
+    :param extent: only the voxels in this box of the grid of ``segmentation``.
+    :returns: the node and the segment ids in the order of ``segmentation.segments``.
+    """
+    created = segmentation_node is None
+    node = create_segmentation(volume_node, name) if created else segmentation_node
+    try:
+        with segment_edit(node, volume_node, save_undo) as edit:
+            ids = {}
+            for number, labels in enumerate(segmentation.layers):
+                grid = Volume(labels, segmentation.ijk_to_ras)
+                if extent is not None:
+                    grid = grid.cropped(extent)
+                chosen = [n for n, segment in enumerate(segmentation.segments) if segment.layer == number]
+                layer_ids = edit.add_layer([segmentation.segments[n] for n in chosen], grid.array, grid)
+                ids.update(zip(chosen, layer_ids, strict=True))
+    except BaseException:
+        if created:
+            node.GetScene().RemoveNode(node)
+        raise
+    return node, [ids[n] for n in range(len(segmentation.segments))]

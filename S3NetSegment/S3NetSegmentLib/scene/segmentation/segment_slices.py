@@ -1,0 +1,83 @@
+"""``SegmentSlices``: segments of a node as slices of a volume, whatever grids and linear transforms they are on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ...engine import Volume
+from ...engine.images import AXES
+from ..drawings.lattices import LabelBox
+from ..transforms import world_from_parent
+from .labelmaps import read_segment
+
+
+class SegmentSlices:
+    """Segments on the grid of ``geometry`` (world RAS); only what they cover is read and moved, never a whole volume.
+
+    :param segment_ids: None: all segments.
+    :raises InputError: no such segment, no binary labelmap, or a non-linear parent transform.
+    """
+
+    def __init__(self, segmentation_node, segment_ids: Iterable[str] | None, geometry: Volume):
+        if segment_ids is None:
+            segment_ids = segmentation_node.GetSegmentation().GetSegmentIDs()
+        self.geometry = geometry
+        self.segment_ids = list(dict.fromkeys(segment_ids))
+        self.resampled: list[str] = []  # ids of segments on another grid than the volume's
+        self._bounds = ((0, 0, 0), geometry.size)
+        self._boxes: dict[str, tuple[LabelBox, np.ndarray]] = {}  # box on its own lattice, and the way to the grid
+        self._moved: dict[str, LabelBox] = {}
+        index_from_parent = np.linalg.inv(geometry.ijk_to_ras) @ world_from_parent(segmentation_node)
+        for segment_id in self.segment_ids:
+            box, lattice = read_segment(segmentation_node, segment_id)
+            to_grid = np.eye(4) if lattice is None else index_from_parent @ lattice
+            self._boxes[segment_id] = box, to_grid
+            if box.array.size and box.shift_onto(to_grid) is None:
+                self.resampled.append(segment_id)
+            else:
+                self._moved[segment_id] = box.moved(to_grid)
+
+    def box(self, segment_id: str) -> LabelBox:
+        """The segment on the grid, bool, cut off at the borders of the volume."""
+        if segment_id not in self._moved:
+            box, to_grid = self._boxes[segment_id]
+            self._moved[segment_id] = box.trimmed().moved(to_grid, self._bounds)
+        return _cut(self._moved[segment_id], self._bounds)
+
+    def plane(self, segment_id: str, axis: str, index: int) -> np.ndarray:
+        """The segment on one slice, bool ``[rows, columns]``: ``array[K, J, I]`` at ``index`` along ``axis``."""
+        across = AXES.index(axis)
+        start, stop = [0, 0, 0], list(self.geometry.size)
+        start[across], stop[across] = index, index + 1
+        bounds = tuple(start), tuple(stop)
+        box = self._moved.get(segment_id)
+        if box is None:
+            box, to_grid = self._boxes[segment_id]
+            box = box.moved(to_grid, bounds)
+        out = LabelBox(np.zeros([b - a for a, b in zip(start, stop, strict=True)][::-1], bool), bounds[0])
+        common = box.overlap(out)
+        if common is not None:
+            out.part(*common)[...] = box.part(*common)
+        return np.squeeze(out.array, 2 - across)
+
+    def profile(self, segment_id: str, axis: str) -> dict[int, int]:
+        """Slice along ``axis`` -> number of the segment's voxels there; slices without any are left out."""
+        box, across = self.box(segment_id), AXES.index(axis)
+        if box.array.size == 0:
+            return {}
+        if axis == "z":
+            counts = [np.count_nonzero(plane) for plane in box.array]
+        else:  # down to a plane first, row by row, which is quick
+            plane = box.array.view(np.uint8).sum(0, dtype=np.uint32)
+            counts = plane.sum(0 if axis == "x" else 1)
+        return {n + box.start[across]: int(count) for n, count in enumerate(counts) if count}
+
+
+def _cut(box: LabelBox, bounds) -> LabelBox:
+    """The part of ``box`` in ``bounds``; a view."""
+    start, stop = np.maximum(box.start, bounds[0]), np.minimum(box.stop, bounds[1])
+    if box.array.size == 0 or (start >= stop).any():
+        return LabelBox.empty()
+    return LabelBox(box.part(start, stop), tuple(int(v) for v in start))

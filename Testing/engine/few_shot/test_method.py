@@ -1,0 +1,172 @@
+"""Few-shot as a whole: what it keeps, what it refuses, and that it can be stopped and repeated."""
+
+import numpy as np
+import pytest
+from few_shot_phantoms import dice, organs
+
+from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine.few_shot.method import DrawnPlane, DrawnSlice, FewShot, FewShotSettings
+
+QUICK = FewShotSettings(appearance_steps=60)
+DRAWN = (7, 12)
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return organs(size=(36, 34, 16), spacing=(1.6, 1.6, 3.5))
+
+
+def drawn_on(labels, *numbers, axis="z", complete=True):
+    planes = np.moveaxis(labels, "zyx".index(axis), 0)
+    return [DrawnSlice(axis, n, planes[n], complete) for n in numbers]
+
+
+def answer_of(volume, items, slices=None, quick=False, axis="auto"):
+    tool = FewShot(volume, QUICK, axis)
+    tool.set_support(items)
+    return drain(tool.propagate(slices, quick))
+
+
+# ---- what it gives ----
+
+
+def test_two_drawn_slices_give_the_organs_and_stay_as_they_were_drawn(phantom):
+    volume, labels = phantom
+    answer = answer_of(volume, drawn_on(labels, *DRAWN))
+    assert min(dice(answer.labels, labels, c) for c in (1, 2)) > 0.85
+    assert all(np.array_equal(answer.labels[z], labels[z]) for z in DRAWN)
+    assert answer.axis == "z" and not {z for z, _ in answer.next_slices} & set(DRAWN)
+    assert ((answer.confidence >= 0) & (answer.confidence <= 1)).all()
+    assert set(answer.expected_dice) == {1, 2} and all(0 < d <= 1 for d in answer.expected_dice.values())
+
+
+def test_a_slice_drawn_empty_stays_empty(phantom):
+    volume, labels = phantom
+    answer = answer_of(volume, [*drawn_on(labels, 7), DrawnSlice("z", 10, np.zeros_like(labels[0]))])
+    assert not answer.labels[10].any() and answer.labels[8].any()
+
+
+def test_the_quick_answer_fills_the_asked_slice_only(phantom):
+    volume, labels = phantom
+    answer = answer_of(volume, drawn_on(labels, *DRAWN), (9, 9), quick=True)
+    assert dice(answer.labels[9], labels[9], 1) > 0.8
+    undrawn = [z for z in range(16) if z not in (9, *DRAWN)]
+    assert not answer.labels[undrawn].any()
+
+
+def test_slices_drawn_across_another_axis_are_used_and_kept(phantom):
+    volume, labels = phantom
+    answer = answer_of(volume, drawn_on(labels, 12, 24, axis="x"), axis="z")
+    assert answer.axis == "z" and dice(answer.labels, labels, 1) > 0.6
+    assert np.array_equal(answer.labels[:, :, 12], labels[:, :, 12])
+
+
+@pytest.mark.parametrize("degrees", [0.0, 25.0])
+def test_a_drawing_on_an_oblique_plane_is_kept_where_the_plane_passes(phantom, degrees):
+    volume, labels = phantom
+    angle, matrix = np.deg2rad(degrees), np.eye(4)
+    matrix[:3, 1], matrix[:3, 2] = (0, np.cos(angle), np.sin(angle)), (0, -np.sin(angle), np.cos(angle))
+    matrix[:3, 3] = np.array((0, 16.5 * 1.6, 7 * 3.5)) - 40 * matrix[:3, 1]
+    rows, columns = np.mgrid[0:81, 0:58]
+    place = matrix[:3, 3:] + matrix[:3, :2] @ np.stack((columns.ravel(), rows.ravel()))
+    ijk = np.rint(place / np.array(volume.spacing)[:, None]).astype(int)
+    inside = ((ijk >= 0) & (ijk < np.array(volume.size)[:, None])).all(0)
+    plane = np.zeros(rows.size, np.uint8)
+    plane[inside] = labels[tuple(ijk[::-1, inside])]
+    answer = answer_of(volume, [DrawnPlane(plane.reshape(rows.shape), matrix)])
+    assert min(dice(answer.labels, labels, c) for c in (1, 2)) > 0.6
+    middle = ijk[:, inside][:, (place[1, inside] > 26) & (place[1, inside] < 27)]
+    assert np.array_equal(answer.labels[tuple(middle[::-1])], labels[tuple(middle[::-1])])
+
+
+# ---- odd drawings ----
+
+
+def test_a_segment_of_one_pixel_is_carried_without_an_error(phantom):
+    volume, labels = phantom
+    plane = np.zeros_like(labels[0])
+    plane[17, 11] = 3
+    answer = answer_of(volume, [DrawnSlice("z", 8, plane)])
+    assert answer.labels[8, 17, 11] == 3 and np.count_nonzero(answer.labels[8]) == 1
+    assert np.isfinite(answer.confidence).all()
+
+
+def test_a_segment_that_fills_the_slice_is_carried_without_an_error(phantom):
+    volume, labels = phantom
+    answer = answer_of(volume, [DrawnSlice("z", 8, np.ones_like(labels[0]))])
+    assert (answer.labels[8] == 1).all() and np.isfinite(answer.confidence).all()
+
+
+def test_where_every_slice_is_drawn_the_drawing_is_the_answer(phantom):
+    volume, labels = phantom
+    answer = answer_of(volume, drawn_on(labels, *range(16)))
+    assert np.array_equal(answer.labels, labels) and not answer.next_slices
+    assert any("every slice is drawn" in note for note in answer.notes)
+
+
+def test_a_picture_of_one_slice_that_is_drawn_is_its_own_answer():
+    volume, labels = organs(size=(36, 34, 1))
+    answer = answer_of(volume, drawn_on(labels, 0))
+    assert np.array_equal(answer.labels, labels)
+
+
+# ---- what it refuses ----
+
+
+@pytest.mark.parametrize("items", [[], [DrawnSlice("z", 3, np.zeros((34, 36)))]])
+def test_nothing_drawn_is_refused(phantom, items):
+    with pytest.raises(InputError, match="nothing is drawn; draw at least one segment"):
+        FewShot(phantom[0], QUICK).set_support(items)
+
+
+def test_propagating_before_anything_is_drawn_is_refused(phantom):
+    with pytest.raises(InputError, match="nothing is drawn"):
+        FewShot(phantom[0], QUICK).propagate()
+
+
+@pytest.mark.parametrize("slices", [(0, 16), (5, 3), (-1, 2)])
+def test_slices_that_do_not_exist_are_refused(phantom, slices):
+    volume, labels = phantom
+    with pytest.raises(InputError, match="which has slices 0 to 15"):
+        answer_of(volume, drawn_on(labels, 7), slices)
+
+
+def test_an_image_without_contrast_is_refused():
+    with pytest.raises(InputError, match="is constant"):
+        FewShot(Volume(np.zeros((4, 5, 6)), np.eye(4)))
+
+
+# ---- repeating and stopping ----
+
+
+def test_a_stopped_run_changes_nothing_and_the_same_drawing_gives_the_same_answer(phantom):
+    volume, labels = phantom
+    tool = FewShot(volume, QUICK)
+    tool.set_support(drawn_on(labels, *DRAWN))
+    stopped = tool.propagate()
+    for _ in range(12):
+        next(stopped)
+    stopped.close()
+    first, fresh = drain(tool.propagate()), answer_of(volume, drawn_on(labels, *DRAWN))
+    assert np.array_equal(first.labels, fresh.labels) and np.array_equal(first.confidence, fresh.confidence)
+
+
+def test_after_an_edit_the_answer_is_that_of_a_new_tool(phantom):
+    volume, labels = phantom
+    edited = labels[12].copy()
+    edited[:, :16] = 0
+    drawing = [*drawn_on(labels, 7), DrawnSlice("z", 12, edited)]
+    tool = FewShot(volume, QUICK)
+    tool.set_support(drawn_on(labels, *DRAWN))
+    drain(tool.propagate())
+    tool.set_support(drawing)
+    assert np.array_equal(drain(tool.propagate()).labels, answer_of(volume, drawing).labels)
+
+
+def test_each_step_of_progress_is_a_share_of_the_whole(phantom):
+    volume, labels = phantom
+    tool = FewShot(volume, QUICK)
+    tool.set_support(drawn_on(labels, *DRAWN))
+    seen = []
+    drain(tool.propagate(), lambda step: seen.append(step.fraction))
+    assert len(seen) > 10 and all(0 <= f <= 1 for f in seen)

@@ -1,0 +1,80 @@
+"""Registration of neighbouring slices finds how the body moved."""
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from S3NetSegmentLib.engine.few_shot.registration.neighbours import (
+    blurred,
+    carried,
+    registered,
+    registration_channels,
+)
+
+
+def textured(height=48, width=64, seed=0):
+    noise = np.random.default_rng(seed).normal(size=(height, width))
+    smooth = ndimage.gaussian_filter(noise, 3)
+    return torch.from_numpy(((smooth - smooth.min()) / np.ptp(smooth)).astype(np.float32))
+
+
+def warped(image, rows, columns):
+    """``image`` at (row + rows, column + columns) of each pixel."""
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    values = ndimage.map_coordinates(image.numpy(), (y + rows, x + columns), order=1, mode="nearest")
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def found_pixels(moving, fixed):
+    """The displacement (rows, columns) in pixels that is found between two slices."""
+    channels = registration_channels(torch.stack((moving, fixed)))
+    field = registered(channels[:1], channels[1:])
+    height, width = moving.shape
+    return field[0, ..., 1] * height / 2, field[0, ..., 0] * width / 2
+
+
+def test_a_shift_of_three_pixels_is_recovered():
+    image = textured()
+    rows, columns = found_pixels(image, warped(image, 3.0, -2.0))
+    inner = (slice(8, -8), slice(8, -8))
+    assert abs(rows[inner].median() - 3.0) < 0.3 and abs(columns[inner].median() + 2.0) < 0.3
+
+
+def test_a_smooth_warp_is_recovered_to_half_a_pixel():
+    image = textured(seed=3)
+    y, x = np.mgrid[:48, :64]
+    rows, columns = 2.0 * np.sin(x / 12), 1.5 * np.cos(y / 10)
+    found = found_pixels(image, warped(image, rows, columns))
+    inner = (slice(6, -6), slice(6, -6))
+    for mine, true in zip(found, (rows, columns), strict=True):
+        assert np.abs(mine.numpy() - true)[inner].mean() < 0.5
+
+
+def test_masks_are_carried_where_the_image_moved():
+    image = textured(seed=5)
+    mask = torch.zeros(48, 64)
+    mask[18:30, 22:40] = 1
+    moved = warped(image, -2.0, 3.0)
+    channels = registration_channels(torch.stack((image, moved)))
+    found = carried(mask[None, None], registered(channels[:1], channels[1:]))[0, 0] > 0.5
+    expected = warped(mask, -2.0, 3.0) > 0.5
+    assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.93
+
+
+def test_equal_slices_are_not_moved_and_a_batch_equals_its_single_pairs():
+    a, b = textured(seed=1), textured(seed=2)
+    channels = registration_channels(torch.stack((a, b, warped(b, 1.0, 1.0))))
+    assert registered(channels[:1], channels[:1]).abs().max() < 1e-6
+    both = registered(channels[:2], channels[1:])
+    for n in range(2):
+        assert torch.allclose(both[n : n + 1], registered(channels[n : n + 1], channels[n + 1 : n + 2]), atol=1e-5)
+
+
+def test_slices_of_a_few_pixels_are_registered_too():
+    small = torch.rand(2, 1, 3, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.isfinite(registered(small[:1], small[1:])).all()
+
+
+def test_blur_keeps_the_sum_of_class_memberships():
+    masks = torch.softmax(torch.randn(2, 4, 9, 11, generator=torch.Generator().manual_seed(1)), 1)
+    assert torch.allclose(blurred(masks, 1.2).sum(1), torch.ones(2, 9, 11), atol=1e-5)

@@ -1,0 +1,304 @@
+"""Number formats, padding and lone extreme voxels change neither the scale nor any answer."""
+
+import numpy as np
+import pytest
+import torch
+from intensity_phantoms import BALL, CENTRE, EXTREMES, FORMATS, PADDING, SEED, ct, mr, padded, scattered, spoiled
+from model_files import write_model
+
+from S3NetSegmentLib.engine import Extent, Volume, drain
+from S3NetSegmentLib.engine.apply import ModelSegmenter
+from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnSlice
+from S3NetSegmentLib.engine.few_shot.method import FewShot
+from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
+from S3NetSegmentLib.engine.images.intensity import intensity_scale
+from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.training.model_file import load_model
+
+SLICES = (3, 7, 11)  # drawn ones
+QUICK = FewShotSettings(appearance_steps=60)
+
+
+def volume_of(array, modality=""):
+    return Volume(np.asarray(array), np.diag([-1.0, -1, 1, 1]), "it", modality)
+
+
+def dice(a, b):
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def features_of(array, modality=""):
+    return intensity_scale(volume_of(array, modality)).apply(array)[..., 0]
+
+
+class Brighter(torch.nn.Module):
+    """A network that finds what is brighter than a value."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, images):
+        bright = 100 * (images - self.value)
+        return torch.cat((torch.zeros_like(bright), bright, torch.full_like(bright, -99.0)), 1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(write_model(tmp_path_factory.mktemp("model") / "model.pt"))
+
+
+def answers(array, model, modality=""):
+    """What a click in the volume and in a slice, three drawn slices and a model find, bool masks by name."""
+    volume = volume_of(array, modality)
+    there = drain(find_regions(volume)).object_at([SEED]).mask
+    here = drain(find_regions(volume, extent=Extent.slab(volume, "z", CENTRE[0], CENTRE[0]))).object_at([SEED]).mask
+    few_shot = FewShot(volume, QUICK)
+    few_shot.set_support([DrawnSlice("z", k, BALL[k].astype(np.uint8)) for k in SLICES])
+    carried = drain(few_shot.propagate()).labels
+    value = 0.62 if intensity_scale(volume).kind == "ct" else float(features_of(mr())[BALL].mean()) - 0.15
+    found = drain(ModelSegmenter(model, "cpu", Brighter(value)).segment(volume)).labels
+    return {"Segment": there, "Segment, slice": here, "Few-shot": carried > 0, "apply": found == 1}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model):
+    found = {"mr": answers(mr(), model), "ct": answers(ct().astype(np.int16), model)}
+    for image, masks in found.items():
+        for name, mask in masks.items():
+            truth = BALL[[CENTRE[0]]] if name == "Segment, slice" else BALL
+            if (image, name) != ("ct", "apply"):  # bone is brighter, too
+                assert dice(mask, truth) > 0.9, (image, name)
+    return found
+
+
+def check_same(array, expected, model, but=None, modality=""):
+    """The answers of ``array`` are those expected, apart from the voxels ``but``."""
+    kept = np.ones(BALL.shape, bool) if but is None else ~but
+    for name, mask in answers(array, model, modality).items():
+        there = kept[[CENTRE[0]]] if name == "Segment, slice" else kept
+        assert dice(mask & there, expected[name] & there) >= 0.97, name
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_voxel_types_scales_and_offsets_give_the_same_features(name):
+    array = FORMATS[name](mr())
+    assert intensity_scale(volume_of(array)).kind == "grey"
+    assert np.abs(features_of(array) - features_of(mr())).max() < 0.03
+
+
+@pytest.mark.parametrize("share", [0.02, 0.11, 0.4])
+@pytest.mark.parametrize("spread", [padded, scattered])
+@pytest.mark.parametrize("value", PADDING)
+def test_padding_of_any_value_gives_the_same_features(value, spread, share):
+    array, there = spread(mr(), value, share)
+    features = features_of(array.astype(np.float32))
+    assert np.abs(features - features_of(mr()))[~there].max() < 0.08
+    assert np.ptp(features[there]) == 0 and features[there][0] == (1 if value == 420 else 0)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3])
+@pytest.mark.parametrize("name", ["int64 + 2^53", "uint32 + 4e9", "float64 + 1e12", "int8"])
+def test_padding_of_zero_beside_a_large_offset_keeps_the_contrast(name, share):
+    array, there = padded(mr(), np.nan, share)
+    array = np.where(there, FORMATS[name](mr()).dtype.type(-128 if name == "int8" else 0), FORMATS[name](mr()))
+    assert np.abs(features_of(array) - features_of(mr()))[~there].max() < 0.08
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+@pytest.mark.parametrize("count", [1, 40, 100])
+def test_lone_extreme_voxels_give_the_same_features(name, count):
+    array, there = spoiled(mr(), EXTREMES[name], count)
+    scale = intensity_scale(volume_of(array))
+    assert scale.kind == "grey"
+    assert np.abs(scale.apply(array)[..., 0] - features_of(mr()))[~there].max() < 0.05
+
+
+def test_extremes_beside_padding_at_both_ends_give_the_same_features():
+    array, there = padded(mr(), -3024, 0.1)
+    array[~there & (np.arange(array.size).reshape(array.shape) % 9 == 0) & ~BALL] = 32767
+    array[0, 0, 0], array[0, 0, 1] = -9999, 65535
+    features = features_of(array)
+    image = (array > 0) & (array < 1000)
+    assert np.abs(features - features_of(mr()))[image].max() < 0.08
+
+
+def test_padding_blended_with_the_image_by_resampling_is_left_out():
+    array, _ = padded(mr(), -3024, 0.2)
+    blended = 0.7 * array[:, :, 1:] + 0.3 * array[:, :, :-1]
+    scale = intensity_scale(volume_of(blended))
+    assert scale.low > 200 and "-3024" in " ".join(scale.notes)
+
+
+def test_the_value_and_the_share_of_padding_are_told_once():
+    array, there = padded(mr(), -3024, 0.11)
+    (note,) = intensity_scale(volume_of(array)).notes
+    assert f"{there.mean():.0%} of the voxels have the value -3024, far below all others" in note
+    array, there = padded(mr(), 65535, 0.4)
+    (note,) = intensity_scale(volume_of(array.astype(np.uint16))).notes
+    assert f"{there.mean():.0%} of the voxels have the value 65535, far above" in note
+    below = padded(mr(), -2000, 0.3)[0]
+    below[padded(mr(), 0, 0.1)[1]] = 4095
+    assert ["-2000" in n for n in intensity_scale(volume_of(below)).notes] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["mr", "masked with 0", "ct", "ct in a circle of -1024", "extremes"])
+def test_of_what_is_usual_nothing_is_told(name):
+    array = {
+        "mr": mr, "masked with 0": lambda: padded(mr(), 0, 0.4)[0], "ct": ct, "extremes": lambda: spoiled(mr(), (1e6,), 80)[0],
+        "ct in a circle of -1024": lambda: padded(ct(), -1024, 0.1)[0],
+    }[name]()  # fmt: skip
+    assert intensity_scale(volume_of(array)).notes == ()
+
+
+CT_FORMS = {
+    "whole": lambda v: v.astype(np.int16),
+    "resampled, + 0.3": lambda v: (v + 0.3).astype(np.float32),
+    "unsigned, + 1024": lambda v: (v + 1024).clip(0).astype(np.uint16),
+    "float64": lambda v: v + 1e-3,
+    "-1024 outside the circle": lambda v: padded(v, -1024, 0.12)[0].astype(np.int16),
+    "-3024 outside the circle": lambda v: padded(v, -3024, 0.12)[0].astype(np.int16),
+    "-2000 on much": lambda v: padded(v, -2000, 0.3)[0],
+    "-8192": lambda v: padded(v, -8192, 0.02)[0],
+    "-32768": lambda v: padded(v, -32768, 0.2)[0].astype(np.int16),
+    "32767": lambda v: padded(v, 32767, 0.2)[0].astype(np.int16),
+    "4095": lambda v: padded(v, 4095, 0.1)[0].astype(np.int16),
+    "65535": lambda v: padded(v + 1024, 65535, 0.3)[0].clip(0).astype(np.uint16),
+    "metal and streaks": lambda v: spoiled(v, (30000, -3000, 9000), 60)[0],
+}
+
+
+@pytest.mark.parametrize("name", CT_FORMS)
+@pytest.mark.parametrize("modality", ["", "CT"])
+def test_a_ct_is_a_ct_in_any_form(name, modality):
+    array = CT_FORMS[name](ct())
+    scale = intensity_scale(volume_of(array, modality))
+    assert scale.kind == "ct" and scale.offset == (1024 if array.dtype == np.uint16 else 0)
+    features = scale.apply(array)[..., 0]
+    same = np.isclose(scale.relative(array), ct(), atol=0.5)
+    assert same[BALL].all() and np.abs(features - features_of(ct(), "CT"))[same].max() < 2e-3
+    beyond = array.astype(float) - scale.offset > 31000
+    if np.count_nonzero(beyond) > 100:  # padding above is dark, as that below
+        assert features[beyond].max() == 0
+
+
+@pytest.mark.parametrize("modality", ["MR", "PT", "US", "mr", "NM", "DX"])
+def test_what_is_known_to_be_no_ct_is_none(modality):
+    assert intensity_scale(volume_of(ct(), modality)).kind == "grey"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.round(4 * mr()).astype(np.int16), spoiled(np.round(4 * mr()), (-600,), 1)[0],
+        np.random.default_rng(0).integers(-4096, 4096, (4, 30, 30)),  # a phase image
+        np.random.default_rng(0).normal(0, 300, (4, 30, 30)).round(), np.linspace(-1000, 1500, 8000).reshape(8, 10, 100),
+        np.where(BALL, 1100, 1000) + np.random.default_rng(0).normal(0, 60, BALL.shape),
+    ],
+    ids=["mr", "mr with -600", "phase", "difference", "evenly spread", "about 1000"],
+)  # fmt: skip
+def test_what_is_not_distributed_like_a_ct_is_none(array):
+    assert intensity_scale(volume_of(array)).kind == "grey"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda v: ((v + 160) / 400 * 255).clip(0, 255).astype(np.uint8), lambda v: ((v + 160) / 400).clip(0, 1),
+        lambda v: v / 1000, lambda v: v * 8 + 20000,
+    ],
+    ids=["window of 8 bit", "0 to 1", "over 1000", "raw values"],
+)  # fmt: skip
+def test_a_ct_whose_values_are_no_hounsfield_units_is_scaled_as_grey(form):
+    scale = intensity_scale(volume_of(form(ct()), "CT"))
+    assert scale.kind == "grey" and scale.high > scale.low
+
+
+@pytest.mark.parametrize("name", ["uint8", "int64 + 2^53", "uint32 + 4e9", "float32 * 1e-6", "+ 0.3", "float64 * 1e40"])
+def test_answers_are_the_same_in_other_number_formats(name, undisturbed, model):
+    check_same(FORMATS[name](mr()), undisturbed["mr"], model)
+
+
+@pytest.mark.parametrize(
+    "value, share", [(-3024, 0.11), (-32768, 0.02), (0, 0.4), (4095, 0.11), (32767, 0.4), (420, 0.2)]
+)
+def test_answers_are_the_same_beside_padding(value, share, undisturbed, model):
+    array, there = padded(mr(), value, share)
+    check_same(array.astype(np.float32), undisturbed["mr"], model, there)
+
+
+@pytest.mark.parametrize("name", ["hot", "cold", "both", "-600"])
+def test_answers_are_the_same_beside_extreme_voxels(name, undisturbed, model):
+    array, there = spoiled(mr(), EXTREMES[name])
+    check_same(array, undisturbed["mr"], model, there)
+
+
+@pytest.mark.parametrize("name", ["resampled, + 0.3", "unsigned, + 1024", "-3024 outside the circle", "32767"])
+def test_answers_are_the_same_in_other_forms_of_a_ct(name, undisturbed, model):
+    array = CT_FORMS[name](ct())
+    check_same(array, undisturbed["ct"], model, ~np.isclose(array % 1024, ct() % 1024, atol=0.5))
+
+
+def colours(dtype=np.uint8):
+    return np.random.default_rng(0).integers(20, 200, (1, 40, 40, 3)).astype(dtype)
+
+
+COLOURS = {
+    "16 bit": (colours() * np.uint16(257)).astype(np.uint16),
+    "16 bit, one hot channel": None,
+    "float": colours() / 255.0,
+    "float, one hot voxel": None,
+    "8 bit as int32": colours(np.int32),
+    "8 bit as float": colours(np.float32),
+}
+COLOURS["16 bit, one hot channel"] = COLOURS["16 bit"].copy()
+COLOURS["16 bit, one hot channel"][0, 0, 0, 0] = 65535
+COLOURS["float, one hot voxel"] = COLOURS["float"].copy()
+COLOURS["float, one hot voxel"][0, 0, 0] = 1e6
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_the_full_scale_of_colours_hangs_on_their_format_and_not_on_the_brightest_voxel(name):
+    array = COLOURS[name]
+    assert np.abs(features_of_colours(array) - features_of_colours(colours()))[0, 1:].max() < 0.01
+
+
+def features_of_colours(array):
+    return intensity_scale(volume_of(array)).apply(array)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.float16])
+def test_small_voxel_types_keep_their_contrast(dtype):
+    features = features_of(BALL.astype(dtype))
+    assert features[BALL].min() == 1 and features[~BALL].max() == 0
+
+
+def test_a_lone_value_between_the_sampled_voxels_is_no_constant_image():
+    array = np.zeros((150, 150, 150), np.uint8)
+    array[1, 1, 1] = 1
+    assert intensity_scale(volume_of(array)).high == 1
+
+
+@pytest.mark.parametrize("value", [-32768, -3024, -2000, 4095, 65535])
+@pytest.mark.parametrize("lone", [(), (-1e5, 1e5)], ids=["", "with extremes"])
+def test_padding_of_an_image_of_few_values_gives_the_same_features(value, lone):
+    plain = np.where(BALL, 200.0, np.where(mr() > 300, 100, 0))
+    array, there = padded(plain, value, 0.1)
+    array.flat[: len(lone)] = lone
+    there.flat[: len(lone)] = True
+    assert np.array_equal(features_of(array)[~there], features_of(plain)[~there])
+
+
+def test_a_bright_constant_object_inside_is_no_padding():
+    array = np.where(BALL, 800.0, mr())
+    features = features_of(array)
+    assert features[BALL].min() == 1 and features[~BALL].max() < 0.5 and not intensity_scale(volume_of(array)).notes
+
+
+def test_few_shot_and_segment_tell_of_padding():
+    volume = volume_of(padded(mr(), -3024, 0.11)[0])
+    (note,) = drain(find_regions(volume, extent=Extent.slab(volume, "z", 7, 7))).notes
+    assert "have the value -3024" in note
+    few_shot = FewShot(volume, QUICK)
+    few_shot.set_support([DrawnSlice("z", 7, BALL[7].astype(np.uint8))])
+    assert note in drain(few_shot.propagate((6, 6), quick=True)).notes

@@ -1,0 +1,402 @@
+"""Weights: the catalogue, the user's folder, local files, and downloads from a server on this machine."""
+
+import hashlib
+import io
+import os
+import pickle
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from weights_server import WeightsServer
+
+from S3NetSegmentLib import user_cache
+from S3NetSegmentLib.engine import InputError, ResourceError, drain
+from S3NetSegmentLib.engine.nets import dinov2
+from S3NetSegmentLib.engine.nets.dinov2 import Architecture
+from S3NetSegmentLib.engine.nets.weights import (
+    CATALOGUE,
+    WeightsFile,
+    WeightsStore,
+    store,
+    weights_folder,
+    weights_named,
+)
+from S3NetSegmentLib.engine.nets.weights.checkpoint import read_weights
+from S3NetSegmentLib.engine.nets.weights.download import download_weights
+
+TINY = "dinov2-tiny14"
+
+
+@pytest.fixture(scope="module")
+def published():
+    """The bytes of a file as the publisher would make it, of a tiny model."""
+    model = Architecture(12, 1, 2, 24).build().initialize(torch.Generator().manual_seed(0))
+    buffer = io.BytesIO()
+    torch.save(dict(model.state_dict()), buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch, published):
+    """The tiny model in the catalogue, its digest known."""
+    entry = WeightsFile(TINY, 17_000, hashlib.sha256(published).hexdigest(), len(published))
+    monkeypatch.setattr(dinov2, "ARCHITECTURES", {**dinov2.ARCHITECTURES, TINY: Architecture(12, 1, 2, 24)})
+    monkeypatch.setitem(CATALOGUE, TINY, entry)
+    return entry
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return WeightsStore(tmp_path / "weights")
+
+
+@pytest.fixture
+def local(tmp_path, published):
+    path = tmp_path / "from a stick.pth"
+    path.write_bytes(published)
+    return path
+
+
+def download(server, folder, name=TINY, on_step=None):
+    return drain(download_weights(name, folder, url=server.url, allow_plain_http=True), on_step)
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.folder.iterdir())
+
+
+# ---- the catalogue ----
+
+
+def test_the_catalogue_names_the_eight_published_files_with_address_and_digest(monkeypatch):
+    monkeypatch.undo()  # without the tiny one
+    assert len(CATALOGUE) == 8 and set(CATALOGUE) == set(dinov2.ARCHITECTURES)
+    entry = CATALOGUE["dinov2-vitb14-reg4"]
+    assert entry.url == "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_reg4_pretrain.pth"
+    for entry in CATALOGUE.values():
+        assert len(bytes.fromhex(entry.sha256)) == 32
+        expected = sum(torch.Size(shape).numel() for shape in dinov2.ARCHITECTURES[entry.name].shapes().values())
+        assert entry.parameters == expected and 0 < entry.about_bytes - 4 * expected < 200_000
+    assert len({entry.sha256 for entry in CATALOGUE.values()}) == 8
+
+
+@pytest.mark.parametrize(
+    "text", ["dinov2_vits14_reg", "DINOv2-ViTS14-reg4", "dinov2_vits14_reg4_pretrain.pth", " dinov2-vits14-reg4 "]
+)
+def test_the_publishers_spellings_are_understood(text):
+    assert weights_named(text).name == "dinov2-vits14-reg4"
+
+
+def test_an_unknown_name_is_answered_with_those_that_exist():
+    with pytest.raises(InputError, match=r"'resnet'.*dinov2-vits14, dinov2-vits14-reg4"):
+        weights_named("resnet")
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "variables", "expected"),
+    [
+        ("posix", "linux", {"XDG_CACHE_HOME": "/c"}, "/c/S3NetSegment/weights"),
+        ("posix", "linux", {"HOME": "/h"}, "/h/.cache/S3NetSegment/weights"),
+        ("posix", "darwin", {"HOME": "/h"}, "/h/Library/Caches/S3NetSegment/weights"),
+        ("nt", "win32", {"LOCALAPPDATA": "/l"}, "/l/S3NetSegment/weights"),
+        ("posix", "linux", {"S3NET_WEIGHTS": "/own"}, "/own"),
+    ],
+)
+def test_the_folder_is_where_the_system_wants_it(monkeypatch, name, platform, variables, expected):
+    class System:
+        environ = variables
+
+        def __getattr__(self, attribute):
+            return getattr(os, attribute)
+
+    system = System()
+    system.name = name
+    monkeypatch.setattr(store, "os", system)
+    monkeypatch.setattr(user_cache, "os", system)
+    monkeypatch.setattr(user_cache.sys, "platform", platform)
+    monkeypatch.setattr(user_cache.Path, "home", lambda: Path(variables["HOME"]))
+    assert weights_folder().as_posix() == expected
+
+
+# ---- local files ----
+
+
+def test_a_local_file_is_copied_checked_and_found_again(folder, local, published, tiny):
+    steps = []
+    stored = drain(folder.add(local), steps.append)
+    assert stored.path.read_bytes() == published and stored.path.name == tiny.file_name
+    assert stored.is_published and stored.sha256 == tiny.sha256 and stored.source == str(local)
+    assert steps[-1].fraction <= 1 and "Copying" in steps[-1].message
+    assert WeightsStore(folder.folder).stored() == [stored]
+    assert names_in(folder) == [tiny.file_name, f"{tiny.file_name}.json"]
+
+
+def test_weights_of_the_same_shape_are_kept_and_called_not_published(folder, tmp_path):
+    model = Architecture(12, 1, 2, 24).build().initialize(torch.Generator().manual_seed(9))
+    torch.save(dict(model.state_dict()), tmp_path / "tuned.pth")
+    stored = drain(folder.add(tmp_path / "tuned.pth"))
+    assert stored.name == TINY and not stored.is_published
+
+
+def test_adding_what_is_stored_already_changes_nothing(folder, local):
+    stored = drain(folder.add(local))
+    assert drain(folder.add(stored.path)) == stored
+
+
+@pytest.mark.parametrize("keep", [0, 10, 2000, -1000])
+def test_a_truncated_file_is_refused_and_nothing_is_stored(folder, local, published, keep):
+    local.write_bytes(published[:keep])
+    with pytest.raises(InputError, match=r"empty \(0 bytes\)|cut off.*s3net weights get"):
+        drain(folder.add(local))
+    assert not folder.folder.exists() or not names_in(folder)
+
+
+def _snapshot(path):
+    torch.save({"model": {"w": torch.zeros(3)}, "epoch": 3}, path)
+
+
+def _head(path):
+    torch.save({"weight": torch.zeros(1000, 384), "bias": torch.zeros(1000)}, path)
+
+
+class _Evil:
+    def __reduce__(self):
+        return (os.mkdir, ("was-executed",))
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (lambda p: p.write_text("not weights at all"), "no file of weights"),
+        (_head, "not those of a DINOv2 backbone"),
+        (_snapshot, "not a training snapshot"),
+        (lambda p: p.write_bytes(pickle.dumps(_Evil(), protocol=2)), "could run code"),
+        (lambda p: torch.save({"a": _Evil()}, p), "could run code"),
+        (lambda p: p.mkdir(), "is a folder"),
+        (lambda p: None, "no file or folder"),
+    ],
+    ids=["text", "linear head", "snapshot", "pickle", "code", "folder", "missing"],
+)
+def test_a_wrong_file_is_refused_with_the_reason(folder, tmp_path, monkeypatch, write, told):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "wrong.pth"
+    write(path)
+    with pytest.raises(InputError, match=told):
+        drain(folder.add(path))
+    assert not (tmp_path / "was-executed").exists()
+    assert not folder.folder.exists() or not names_in(folder)
+
+
+def test_a_refused_file_leaves_the_stored_one_in_place(folder, local, published):
+    stored = drain(folder.add(local))
+    local.write_bytes(published[:-50])
+    with pytest.raises(InputError):
+        drain(folder.add(local))
+    assert folder.find(TINY) == stored and stored.path.read_bytes() == published
+
+
+def test_a_cancelled_copy_leaves_nothing(folder, local):
+    steps = folder.add(local)
+    for _ in range(2):
+        next(steps)
+    steps.close()
+    assert not names_in(folder)
+
+
+def test_a_file_put_into_the_folder_by_hand_is_found_and_a_changed_one_is_looked_at_again(folder, published, tiny):
+    folder.folder.mkdir()
+    path = folder.path_of(tiny)
+    path.write_bytes(published)
+    assert folder.find(TINY).is_published
+    path.write_bytes(published[:-1] + b"x")
+    assert not folder.find(TINY).is_published
+
+
+def test_clear_removes_weights_and_stopped_downloads_but_no_foreign_file(folder, local, tiny):
+    drain(folder.add(local))
+    (folder.folder / f"{CATALOGUE['dinov2-vits14'].file_name}.part").write_bytes(b"12345")
+    (folder.folder / "notes.txt").write_text("mine")
+    assert [p.name for p in folder.partials()] == ["dinov2_vits14_pretrain.pth.part"]
+    assert folder.clear("dinov2-vits14") == 5 and folder.find(TINY)
+    assert folder.clear() > tiny.size
+    assert names_in(folder) == ["notes.txt"] and folder.clear() == 0
+
+
+def test_a_full_disk_is_told_before_anything_is_copied(folder, local, monkeypatch):
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(ResourceError, match="S3NET_WEIGHTS"):
+        drain(folder.add(local))
+    with pytest.raises(ResourceError, match="free some space"):
+        drain(download_weights("dinov2-vits14", folder))  # refused before the network is asked
+    assert not folder.folder.exists()
+
+
+def test_stored_weights_become_a_frozen_encoder(folder, local):
+    drain(folder.add(local))
+    encoder = folder.load(TINY)
+    expected = read_weights(local)
+    assert all(torch.equal(t, expected[name]) for name, t in encoder.transformer.state_dict().items())
+    assert not any(p.requires_grad for p in encoder.parameters()) and not encoder.transformer.training
+    image = torch.rand(1, 1, 28, 42, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(encoder(image)[0], folder.load(local)(image)[0])
+
+
+def test_missing_weights_are_answered_with_how_to_get_them(folder, tmp_path):
+    with pytest.raises(InputError, match=r"not on this computer.*s3net weights get dinov2-vits14-reg4.*88 MB"):
+        folder.load("dinov2_vits14_reg")
+    with pytest.raises(InputError, match="no file"):
+        folder.load(tmp_path / "gone.pth")
+    with pytest.raises(InputError, match="no weights named"):
+        folder.load("resnet50")
+
+
+# ---- downloads ----
+
+
+def test_a_download_is_stored_under_its_name_after_its_digest_was_checked(folder, published, tiny):
+    steps = []
+    with WeightsServer(published) as server:
+        stored = download(server, folder, on_step=steps.append)
+        assert download(server, folder) == stored and len(server.asked) == 1  # it is there: nothing is asked again
+    assert stored.is_published and stored.path.read_bytes() == published and stored.source == server.url
+    assert names_in(folder) == [tiny.file_name, f"{tiny.file_name}.json"]
+    fractions = [step.fraction for step in steps]
+    assert fractions == sorted(fractions) and "Received" in " ".join(step.message for step in steps)
+
+
+def test_a_broken_connection_is_told_and_the_next_call_goes_on_from_there(folder, published):
+    with WeightsServer(published, stop_after=30_000) as server:
+        with pytest.raises(ResourceError, match=r"connection to 127.0.0.1 failed.*goes on from there"):
+            download(server, folder)
+        assert names_in(folder) == [f"{CATALOGUE[TINY].file_name}.part"]
+        assert folder.find(TINY) is None
+        assert download(server, folder).path.read_bytes() == published
+    assert server.asked == [None, "bytes=30000-"]
+
+
+def test_a_server_that_sends_no_parts_is_read_from_the_beginning(folder, published):
+    with WeightsServer(published, stop_after=30_000, ranges=False) as server:
+        with pytest.raises(ResourceError):
+            download(server, folder)
+        assert download(server, folder).path.read_bytes() == published
+    assert server.asked == [None, "bytes=30000-"]
+
+
+@pytest.mark.parametrize("size_is_known", [True, False])
+def test_a_part_that_is_complete_is_only_checked(folder, published, tiny, monkeypatch, size_is_known):
+    if not size_is_known:
+        monkeypatch.setitem(CATALOGUE, TINY, WeightsFile(TINY, 17_000, tiny.sha256))
+    folder.folder.mkdir()
+    store.partial_path(folder.path_of(tiny)).write_bytes(published)
+    with WeightsServer(published) as server:
+        assert download(server, folder).path.read_bytes() == published
+    assert server.asked == ([] if size_is_known else [f"bytes={len(published)}-"])
+
+
+@pytest.mark.parametrize("size_is_known", [True, False])
+def test_a_part_that_is_longer_than_the_file_is_thrown_away(folder, published, tiny, monkeypatch, size_is_known):
+    if not size_is_known:
+        monkeypatch.setitem(CATALOGUE, TINY, WeightsFile(TINY, 17_000, tiny.sha256))
+    folder.folder.mkdir()
+    store.partial_path(folder.path_of(tiny)).write_bytes(published + b"more")
+    with WeightsServer(published) as server:
+        assert download(server, folder).path.read_bytes() == published
+
+
+def test_a_file_with_another_digest_is_deleted_and_told(folder, published):
+    changed = bytearray(published)
+    changed[len(changed) // 2] ^= 1
+    with (
+        WeightsServer(bytes(changed)) as server,
+        pytest.raises(InputError, match=r"SHA-256.*It was deleted.*weights add"),
+    ):
+        download(server, folder)
+    assert not names_in(folder)
+
+
+def test_a_spoiled_part_is_found_by_the_digest_and_the_next_download_is_whole(folder, published, tiny):
+    folder.folder.mkdir()
+    store.partial_path(folder.path_of(tiny)).write_bytes(b"x" * 1000)
+    with WeightsServer(published) as server:
+        with pytest.raises(InputError, match="deleted"):
+            download(server, folder)
+        assert download(server, folder).is_published
+
+
+def test_a_file_of_another_model_with_the_right_digest_is_refused(folder, tiny, monkeypatch):
+    other = b"PK not weights"
+    monkeypatch.setitem(CATALOGUE, TINY, WeightsFile(TINY, 17_000, hashlib.sha256(other).hexdigest(), len(other)))
+    with WeightsServer(other) as server, pytest.raises(InputError, match="no file of weights"):
+        download(server, folder)
+    assert folder.find(TINY) is None
+
+
+def test_a_dropped_download_keeps_its_part_and_can_go_on(folder, published):
+    pause = threading.Event()
+    with WeightsServer(published, pause=pause) as server:
+        steps = download_weights(TINY, folder, url=server.url, allow_plain_http=True)
+        while next(steps).fraction < 0.95 * 0.5 * 0.99:
+            pass
+        steps.close()
+        pause.set()
+        part = store.partial_path(folder.path_of(CATALOGUE[TINY]))
+        assert 0 < part.stat().st_size < len(published)
+        assert download(server, folder).path.read_bytes() == published
+    assert server.asked[1].startswith("bytes=")
+
+
+def test_a_server_that_falls_silent_is_given_up_and_what_came_is_kept(folder, published, monkeypatch):
+    monkeypatch.setattr("S3NetSegmentLib.engine.nets.weights.download._TIMEOUT", 0.3)
+    pause = threading.Event()
+    with WeightsServer(published, pause=pause) as server:
+        with pytest.raises(ResourceError, match=r"failed \(timed out\) after 0\.\d MB; what was received is kept"):
+            download(server, folder)
+        pause.set()
+        assert store.partial_path(folder.path_of(CATALOGUE[TINY])).stat().st_size == len(published) // 2
+        assert download(server, folder).path.read_bytes() == published
+    assert server.asked[1] == f"bytes={len(published) // 2}-"
+
+
+def test_an_answer_that_is_no_file_is_told(folder, published):
+    with WeightsServer(published, status=404) as server, pytest.raises(ResourceError, match="answered 404"):
+        download(server, folder)
+    with pytest.raises(ResourceError, match=r"connection to 127\.0\.0\.1 failed"):
+        download(server, folder)  # the server is gone by now
+    assert not names_in(folder)
+
+
+@pytest.mark.parametrize("url", ["http://example.org/w.pth", "ftp://example.org/w.pth", "file:///etc/passwd", "w.pth"])
+def test_only_https_is_asked(folder, url):
+    with pytest.raises(InputError, match="https only"):
+        next(download_weights(TINY, folder, url=url))
+    with pytest.raises(InputError, match="https only"):
+        next(download_weights(TINY, folder, url=url, allow_plain_http=True))  # only for a server on this machine
+    assert not folder.folder.exists()
+
+
+def test_plain_http_on_this_machine_is_only_for_tests_that_say_so(folder, published):
+    with WeightsServer(published) as server, pytest.raises(InputError, match="https only"):
+        drain(download_weights(TINY, folder, url=server.url))
+    assert server.asked == []
+
+
+def test_a_redirect_to_plain_http_is_not_followed(folder, published):
+    with WeightsServer(published, redirect="http://example.org/w.pth") as server:
+        with pytest.raises(InputError, match=r"https only.*example.org"):
+            download(server, folder)
+
+
+def test_a_redirect_within_the_host_that_was_asked_is_followed(folder, published):
+    with WeightsServer(published) as there, WeightsServer(b"", redirect=there.url) as server:
+        assert download(server, folder).is_published
+
+
+def test_a_redirect_to_another_host_is_not_followed_and_told(folder, published):
+    with WeightsServer(published) as there:
+        for elsewhere in (there.url.replace("127.0.0.1", "localhost"), "https://example.org/w.pth"):
+            with WeightsServer(b"", redirect=elsewhere) as server:
+                with pytest.raises(InputError, match=r"127\.0\.0\.1 sends on to another host.*--url"):
+                    download(server, folder)
+        assert there.asked == [] and not names_in(folder)

@@ -1,0 +1,148 @@
+"""From the regions of a slice to an object: clicks, further points, the main object, odd slices."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.segment.objects import SliceObjects
+from S3NetSegmentLib.engine.segment.objects.editing import edited_mask
+from S3NetSegmentLib.engine.segment.regions import slice_maps
+from S3NetSegmentLib.engine.segment.settings import SegmentSettings
+
+
+def disk(centre, radius, shape=(96, 128)):
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
+
+
+BIG, SMALL = disk((48, 60), 24), disk((20, 110), 7)
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["grey", "colour"])
+def features(request):
+    """Two disks on a noisy ground."""
+    rng = np.random.default_rng(0)
+    picture = np.full((96, 128, request.param), 0.3, np.float32)
+    picture[BIG], picture[SMALL] = 0.6, 0.7
+    picture = ndimage.gaussian_filter(picture, (1, 1, 0))
+    return (picture + 0.02 * rng.standard_normal(picture.shape)).astype(np.float32)
+
+
+def objects_of(features, spacing=(1.0, 1.0), seed=0):
+    maps = drain(slice_maps(features, spacing, SegmentSettings(), np.random.default_rng(seed)))
+    return SliceObjects(features, maps, spacing)
+
+
+@pytest.fixture(scope="module")
+def objects(features):
+    return objects_of(features)
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.parametrize(("point", "truth"), [((48, 60), BIG), ((55, 75), BIG), ((20, 110), SMALL)])
+def test_a_click_finds_the_object_under_it(objects, point, truth):
+    ranked = objects.ranked(point)
+    assert dice(ranked.masks[ranked.best], truth) > 0.93
+
+
+def test_every_step_of_the_ladder_holds_the_click_and_sizes_ascend(objects):
+    ranked = objects.ranked((48, 60))
+    assert all(mask[48, 60] for mask in ranked.masks)
+    sizes = [mask.sum() for mask in ranked.masks]
+    assert sizes == sorted(sizes) and len(ranked.scores) == len(sizes)
+    assert 1 <= len(ranked.alternatives) <= 3 and ranked.alternatives[0] == ranked.best
+
+
+def test_a_click_on_the_background_gives_something(objects):
+    ranked = objects.ranked((5, 5))
+    assert ranked.masks[ranked.best][5, 5]
+
+
+def test_candidates_with_a_forbidden_point_are_left_out(objects):
+    ranked = objects.ranked((5, 5), forbidden=[(90, 5)])
+    free = [mask for mask in ranked.masks if not mask[90, 5]]
+    assert len(free) in (0, len(ranked.masks))
+    ranked = objects.ranked((48, 60), forbidden=[(5, 5)])
+    assert not any(mask[5, 5] for mask in ranked.masks)
+
+
+def test_a_radius_in_millimetres_moves_the_choice(features):
+    objects = objects_of(features, spacing=(2.0, 2.0))
+
+    def area(radius_mm):
+        ranked = objects.ranked((5, 5), radius_mm=radius_mm)
+        return ranked.masks[ranked.best].sum()
+
+    assert area(4.0) < area(100.0)
+
+
+def test_adding_a_point_takes_in_its_object_and_keeps_the_rest(objects):
+    edited = objects.edited(BIG, (20, 110), True, [(5, 5)])
+    assert dice(edited, BIG | SMALL) > 0.93 and not edited[5, 5]
+
+
+def test_removing_a_point_takes_its_object_away_and_keeps_the_protected(objects):
+    edited = objects.edited(BIG | SMALL, (20, 110), False, [(48, 60)])
+    assert dice(edited, BIG) > 0.93 and edited[48, 60]
+
+
+def test_a_point_that_is_right_already_changes_nothing(objects):
+    assert np.array_equal(objects.edited(BIG, (48, 60), True), BIG)
+    assert np.array_equal(objects.edited(BIG, (5, 5), False), BIG)
+
+
+def test_a_change_always_reaches_its_point_and_never_a_protected_one():
+    mask, regions = disk((48, 60), 20), np.stack([disk((48, 100), 15), np.ones((96, 128), bool)])
+    scores = np.log([0.9, 0.1])
+    for add, point, protected in ((True, (48, 100), [(48, 98)]), (False, (48, 62), [(48, 60)])):
+        edited = edited_mask(mask, point, add, regions, scores, protected)
+        assert edited[point] == add
+        assert all(edited[p] == mask[p] for p in protected)
+
+
+def test_a_point_far_from_the_middle_of_a_region_changes_only_its_surroundings():
+    mask, region = disk((48, 40), 20), disk((48, 80), 22)
+    middle = edited_mask(mask, (48, 80), True, region[None], np.zeros(1), [])
+    rim = edited_mask(mask, (48, 101), True, region[None], np.zeros(1), [])
+    assert np.array_equal(middle, mask | region)
+    assert 0 < rim.sum() - mask.sum() < 100
+
+
+def test_the_main_object_is_the_large_one_in_the_middle(objects):
+    ranked = objects.main()
+    assert dice(ranked.masks[ranked.best], BIG) > 0.93
+
+
+def test_where_every_region_touches_the_frame_there_is_no_main_object():
+    features = np.zeros((64, 64, 1), np.float32)
+    features[:, 32:] = 1
+    halves = (features[..., 0] > 0.5).astype(np.uint16)
+    assert SliceObjects(features, {"kmeans_fine": [halves]}).main() is None
+
+
+def test_the_same_seed_gives_the_same_answer(features):
+    first, second = (objects_of(features, seed=3).ranked((48, 60)) for _ in range(2))
+    assert first.best == second.best and np.array_equal(first.scores, second.scores)
+    assert all(np.array_equal(a, b) for a, b in zip(first.masks, second.masks, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 2), (40, 40)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiny_and_constant_slices_answer_with_a_mask(shape, channels):
+    objects = objects_of(np.full((*shape, channels), 0.5, np.float32))
+    point = (shape[0] // 2, shape[1] // 2)
+    ranked = objects.ranked(point)
+    assert ranked.masks[ranked.best][point]
+    assert objects.main() is None or objects.main().masks
+    assert not objects.edited(np.ones(shape, bool), point, False).all()
+
+
+def test_any_set_of_sources_will_do(features):
+    maps = drain(slice_maps(features, (1.0, 1.0), SegmentSettings(), np.random.default_rng(0)))
+    for source in maps:
+        ranked = SliceObjects(features, {source: maps[source]}).ranked((48, 60))
+        assert ranked.masks[ranked.best][48, 60]

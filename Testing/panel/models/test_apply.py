@@ -1,0 +1,187 @@
+"""The tab Models: a model file is shown for what it is, and applied to the volume."""
+
+import time
+
+import numpy as np
+import pytest
+import slicer
+
+pytest.importorskip("torch")
+
+from model_files import CLASSES, write_model
+
+from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine.apply import ModelSegmenter
+from S3NetSegmentLib.engine.training.likeness import ImageLook, TrainingLook
+from S3NetSegmentLib.engine.training.model_file import load_model
+from S3NetSegmentLib.panel.models.controller import apply_model_steps
+from S3NetSegmentLib.scene.volumes import volume_from_node
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("models") / "model.pt")
+
+
+@pytest.fixture
+def open_models(open_panel):
+    """Opens the panel at the tab Models with a model file chosen."""
+
+    def opener(path):
+        panel = open_panel()
+        panel.open_models()
+        type_path(panel, path)
+        return panel
+
+    return opener
+
+
+def type_path(panel, path):
+    edit = panel.panel.models.ui.modelFileEdit
+    edit.text = str(path)
+    edit.editingFinished.emit()
+    panel.settle(0.1)
+
+
+def apply(panel):
+    panel.click(panel.panel.models.ui.applyModelButton)
+    panel.wait(lambda: not panel.panel.models.running)
+
+
+def expected(model_file, volume_node):
+    return drain(ModelSegmenter(load_model(model_file), "cpu").segment(volume_from_node(volume_node))).labels
+
+
+def slowly(request, files):
+    """The real steps, as many as a large volume has."""
+    for step in apply_model_steps(request, files):
+        for _ in range(1000):
+            time.sleep(0.005)
+            yield step
+    raise AssertionError("nobody waits so long")
+
+
+def test_the_tab_shows_what_the_model_is(open_models, model_file):
+    panel = open_models(model_file)
+    text = panel.panel.models.ui.modelText.text
+    assert "Ring" in text and "#ff8000" in text and "6 images, 3 of them labelled (2 patients)" in text
+    assert "Ring&nbsp;70&nbsp;%, Core&nbsp;90&nbsp;%" in text and "2 cases" in text
+    assert not panel.ui.segmentButton.isVisible() and not panel.ui.propagateButton.isVisible()
+    panel.open_segment()
+    assert panel.ui.segmentButton.isVisible() and not panel.panel.models.ui.applyModelButton.isVisible()
+
+
+def test_the_model_file_is_remembered(open_models, open_panel, model_file):
+    open_models(model_file).close()
+    panel = open_panel()  # its fixture clears the settings once, before the first panel
+    panel.open_models()
+    panel.settle(0.1)
+    assert "Ring" in panel.panel.models.ui.modelText.text
+
+
+def test_applying_makes_segments_with_names_colours_and_terminology(open_models, model_file, volume_node, keep_picture):
+    panel = open_models(model_file)
+    apply(panel)
+    assert panel.names() == ["Ring", "Core"] and panel.parameters.segmentation is panel.segmentation
+    labels = expected(model_file, volume_node)
+    assert (labels > 0).any()
+    for number, c in enumerate(CLASSES, 1):
+        assert (panel.mask(c.name) == (labels == number)).all()
+        segment = panel.segmentation.GetSegmentation().GetNthSegment(number - 1)
+        assert segment.GetColor() == pytest.approx(c.color)
+    from S3NetSegmentLib.scene.segmentation.reading import segment_look, segment_tag
+
+    ids = panel.segmentation.GetSegmentation().GetSegmentIDs()
+    assert segment_look(panel.segmentation, ids[0]).terminology == CLASSES[0].terminology
+    assert len(segment_tag(panel.segmentation, ids[0], "S3NetSegment.ModelSha256")) == 64
+    assert not panel.ui.progressRow.isVisible()
+    panel.panel.models.ui.cohortCollapsibleButton.collapsed = False
+    panel.settle(0.1)
+    keep_picture(panel.widget.parent, "models_apply")
+
+
+def test_an_image_unlike_those_of_the_training_is_told_in_the_message_row(open_models, tmp_path, volume_node):
+    other = ImageLook("ct", 0.1, 1.0, 900.0, 40.0, (0, 0.1, 0.2, 0.3, 0.5))
+    panel = open_models(write_model(tmp_path / "model.pt", looks=TrainingLook.of([other, other])))
+    apply(panel)
+    assert "This image is unlike the 2 images that the model was trained on: it is" in panel.message
+
+
+def test_one_undo_takes_the_answer_back_and_other_segments_stay(open_models, model_file, volume_node):
+    panel = open_models(model_file)
+    node = panel.draw_in_new_segmentation()
+    square = np.zeros((36, 40), bool)
+    square[5:20, 5:20] = True
+    panel.draw("Core", square, "z", 4)
+    mine = panel.mask("Core")
+    apply(panel)
+    assert panel.segmentation is node and panel.names() == ["Core", "Ring", "Core 2"]
+    assert (panel.mask("Core") == mine).all()
+    panel.panel.editor.undo()
+    assert panel.names() == ["Core"] and (panel.mask("Core") == mine).all()
+    panel.panel.editor.redo()
+    assert panel.names() == ["Core", "Ring", "Core 2"]
+
+
+def test_confidence_is_laid_over_the_image_on_demand(open_models, model_file):
+    panel = open_models(model_file)
+    apply(panel)
+    assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")[1:]
+    panel.click(panel.panel.models.ui.modelConfidenceCheckBox)
+    panel.wait(lambda: not panel.panel.models.running)
+    node = slicer.util.getNode("MR head model confidence")
+    array = slicer.util.arrayFromVolume(node)
+    assert array.max() <= 1 and (array[panel.mask("Ring") | panel.mask("Core")] > 0.3).all()
+    assert panel.names() == ["Ring", "Core"]
+    view = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+    assert view.GetForegroundVolumeID() == node.GetID()
+    panel.click(panel.panel.models.ui.modelConfidenceCheckBox)
+    assert view.GetForegroundVolumeID() is None
+
+
+def test_cancel_and_a_removed_volume_leave_the_scene_as_it_was(open_models, model_file, volume_node):
+    panel = open_models(model_file)
+    models = panel.panel.models
+    models.apply.controller._steps = slowly
+    panel.click(models.ui.applyModelButton)
+    panel.settle(0.1)
+    assert models.running and models.ui.applyModelButton.text == "Cancel" and not panel.ui.sharedForm.enabled
+    panel.click(models.ui.applyModelButton)
+    assert not models.running and panel.segmentation is None and panel.ui.sharedForm.enabled
+    panel.click(models.ui.applyModelButton)
+    panel.settle(0.1)
+    slicer.mrmlScene.RemoveNode(volume_node)
+    assert not models.running and "'MR head' was removed" in panel.message
+    panel.settle(0.3)
+    assert not models.ui.applyModelButton.enabled and "Select a volume" in models.ui.applyModelButton.toolTip
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "empty"), (b"no model at all", "damaged"), (None, "no file"), ("foreign", "no model file of S3NetSegment")],
+)
+def test_damaged_and_foreign_files_are_refused_with_the_reason(open_models, tmp_path, content, said):
+    import torch
+
+    path = tmp_path / "model.pt"
+    if content == "foreign":
+        torch.save({"weight": torch.zeros(2)}, path)
+    elif content is not None:
+        path.write_bytes(content)
+    panel = open_models(path)
+    assert said in panel.panel.models.ui.modelText.text
+    apply(panel)
+    assert said in panel.message and panel.segmentation is None
+
+
+def test_the_logic_applies_a_model_without_the_panel_and_raises(open_panel, model_file, volume_node, tmp_path):
+    logic = open_panel().module.S3NetSegmentLogic()
+    node = logic.applyModel(volume_node, model_file, device="cpu")
+    assert node.GetSegmentation().GetNumberOfSegments() == 2
+    again = logic.applyModel(volume_node, model_file, node, confidence=True, device="cpu")
+    assert again is node and node.GetSegmentation().GetNumberOfSegments() == 2
+    assert slicer.util.getNode("MR head model confidence") is not None
+    with pytest.raises(InputError, match="no file"):
+        logic.applyModel(volume_node, tmp_path / "none.pt")
+    with pytest.raises(InputError, match="no volume"):
+        logic.applyModel(None, model_file)

@@ -1,0 +1,342 @@
+"""Training from the panel with the real command line: start, stop, found again, resume; what is said when it fails."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("torch")
+
+from paths import MODULE
+from phantoms import write_phantom_cohort
+
+from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.engine.training.presets import FINETUNING_PRESETS, PRETRAINING_PRESETS
+from S3NetSegmentLib.panel.models import training_process, training_run, training_trial
+from S3NetSegmentLib.panel.models.training_kinds import KINDS, training_hint
+from S3NetSegmentLib.panel.models.training_log import TrainingLog
+from S3NetSegmentLib.panel.models.training_order import TrainingOrder
+from S3NetSegmentLib.panel.models.training_run import TrainingRun
+
+TINY = "slice_side=48 batch=2 unlabelled_batch=2 log_every=1 validate_every=5"
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort")
+    names = write_phantom_cohort(folder, 3, 1, shape=(3, 48, 48))
+    (folder / "cohort.json").write_text(json.dumps({"splits": {"validation": names[2:3]}}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def python(monkeypatch):
+    """This Python in place of Slicer's."""
+    for module in (training_process, training_run, training_trial):
+        monkeypatch.setattr(module, "slicer_python", lambda: sys.executable)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """The folder of a run, which is ended with the test whatever happens."""
+    folder = tmp_path / "run"
+    yield folder
+    run = TrainingRun(folder)
+    if run.is_busy:
+        os.kill(run.folder.read_status()["pid"], signal.SIGKILL)
+
+
+@pytest.fixture
+def open_training(open_panel, views, cohort):
+    """Opens the section with a cohort and a run folder."""
+
+    def opener(run_folder, settings=TINY):
+        panel = open_panel()
+        panel.open_models()
+        ui = panel.panel.models.ui
+        for edit, path in ((ui.cohortFolderEdit, cohort), (ui.runFolderEdit, run_folder)):
+            edit.text = str(path)
+            edit.editingFinished.emit()
+        ui.trainingCollapsibleButton.collapsed = False
+        panel.choose(ui.trainingPresetBox, "tiny: small, for a CPU")
+        ui.trainingMinutesBox.value = 0
+        ui.trainingSettingsEdit.text = settings
+        return panel
+
+    return opener
+
+
+def run_of(panel):
+    return panel.panel.models.training.run
+
+
+def test_a_run_is_started_watched_stopped_found_again_and_resumed(open_training, open_panel, run_folder, keep_picture):
+    panel = open_training(run_folder, f"{TINY} steps=100000")
+    ui = panel.panel.models.ui
+    panel.click(ui.startTrainingButton)
+    assert run_of(panel).state == "starting" and ui.startTrainingButton.text == "Stop"
+    panel.wait(lambda: len(run_of(panel).log.scores) >= 1, seconds=60)
+    assert run_of(panel).state == "running" and "of 100000" in ui.trainingStateText.text
+    assert ui.trainingCurve.isVisible() and "loss" in ui.trainingLog.plainText
+    panel.widget.parent.resize(430, 1000)
+    panel.settle(0.2)
+    keep_picture(panel.widget.parent, "models_training")
+    panel.close()  # the process goes on
+
+    panel = open_panel()
+    panel.open_models()
+    ui = panel.panel.models.ui
+    steps = run_of(panel).log.losses[-1][0]
+    assert run_of(panel).state == "running" and ui.trainingPresetBox.currentText.startswith("tiny")
+    panel.wait(lambda: run_of(panel).log.losses[-1][0] > steps, seconds=30)
+    panel.click(ui.startTrainingButton)
+    assert run_of(panel).state == "stopping" and not ui.startTrainingButton.enabled
+    panel.wait(lambda: run_of(panel).state == "stopped", seconds=30)
+    stopped_at = run_of(panel).log.losses[-1][0]
+    assert ui.startTrainingButton.text == "Resume" and (run_folder / "state.pt").exists()
+
+    ui.trainingSettingsEdit.text = f"{TINY} steps={stopped_at + 3}"
+    panel.click(ui.startTrainingButton)
+    panel.wait(lambda: run_of(panel).state == "finished", seconds=60)
+    steps = [s for s, _ in run_of(panel).log.losses]
+    assert steps == list(range(1, stopped_at + 4))
+    panel.settle(0.1)
+    assert ui.startTrainingButton.text == "Train longer" and "all steps done" in ui.trainingStateText.text
+    panel.click(ui.useModelButton)
+    panel.settle(0.2)
+    assert "crescent" in ui.modelText.text or "Segment 1" in ui.modelText.text
+
+
+def test_the_kinds_and_presets_are_those_of_the_command_line():
+    assert tuple(KINDS["finetune"].presets) == FINETUNING_PRESETS
+    for method, presets in PRETRAINING_PRESETS.items():
+        assert tuple(KINDS[method].presets) == presets
+    from S3NetSegmentLib.cli.main import build_parser
+
+    for key, kind in KINDS.items():
+        for preset in kind.presets:
+            start = "file.pt" if kind.start_option else ""
+            order = TrainingOrder(key, "cohort", preset, 2.5, start, "batch=4 steps=10", "cpu")
+            arguments = build_parser().parse_args([*order.arguments(), "-o", "run"])
+            arguments.check(arguments)
+            assert (arguments.preset, arguments.minutes, arguments.device) == (preset, 2.5, "cpu")
+            assert arguments.assignments == ["batch=4", "steps=10"]
+
+
+def test_what_a_training_needs_is_said():
+    assert "Needs images, and a drawing" in training_hint(KINDS["finetune"], 0, 0)
+    assert "drawings are not needed" in training_hint(KINDS["ideal"], 0, 0)
+    assert "None of the 5 images of the cohort is drawn" in training_hint(KINDS["finetune"], 5, 0)
+    few = training_hint(KINDS["finetune"], 5, 1)
+    assert "1 drawn case and 4 others" in few and "fewer than four" in few
+    assert "fewer than four" not in training_hint(KINDS["finetune"], 9, 4)
+    assert "5 images; drawings are not needed" in training_hint(KINDS["alpnet"], 5, 0)
+
+
+def test_every_kind_is_offered_with_its_presets_and_what_it_can_start_from(open_training, run_folder):
+    panel = open_training(run_folder)
+    ui = panel.panel.models.ui
+    assert "3 drawn cases and 1 other" in ui.trainingHintText.text
+    assert not ui.trainingProgressBar.isVisible() and not ui.trainingLog.isVisible()  # at once when it is unfolded
+    panel.choose(ui.trainingKindBox, "Encoder for Few-shot (ALPNet)")
+    assert ui.trainingPresetBox.count == 3 and "4 images; drawings are not needed" in ui.trainingHintText.text
+    assert ui.trainingStartLabel.text == "Encoder:" and ui.trainingStartRow.isVisible()
+    panel.choose(ui.trainingDeviceBox, "CPU")
+    order = panel.panel.models.training.form.order()
+    assert order.arguments()[:4] == ["pretrain", order.cohort, "--method", "alpnet"] and order.device == "cpu"
+    panel.choose(ui.trainingKindBox, "Encoder for a segmentation model (IDEAL)")
+    assert not ui.trainingStartRow.isVisible() and ui.trainingPresetBox.count == 2
+
+
+def test_how_long_it_takes_is_tried_and_nothing_is_kept(open_training, run_folder):
+    panel = open_training(run_folder, f"{TINY} steps=40000")
+    models = panel.panel.models
+    panel.click(models.ui.tryTrainingButton)
+    assert models.ui.tryTrainingButton.text == "Cancel" and "Trying" in models.ui.trainingStateText.text
+    panel.wait(lambda: not models.training.trial.is_running, seconds=90)
+    panel.wait(lambda: "All 40000 steps would take about" in models.ui.trainingStateText.text, seconds=3)
+    assert "on the CPU" in models.ui.trainingStateText.text and not run_folder.exists()
+    models.ui.trainingSettingsEdit.text = "no_such_setting=3"
+    panel.click(models.ui.tryTrainingButton)
+    panel.wait(lambda: "no_such_setting" in models.ui.trainingStateText.text, seconds=60)
+    panel.click(models.ui.tryTrainingButton)
+    panel.click(models.ui.tryTrainingButton)  # cancelled
+    assert not models.training.trial.is_running and "Trying" not in models.ui.trainingStateText.text
+
+
+def test_the_run_folder_is_kept_in_the_scene_and_on_this_machine(open_training, open_panel, run_folder, tmp_path):
+    import slicer
+
+    panel = open_training(run_folder)
+    assert panel.parameters.runFolder == str(run_folder)
+    scene = tmp_path / "scene.mrml"
+    slicer.mrmlScene.SetRootDirectory(str(tmp_path))
+    assert slicer.mrmlScene.Commit(str(scene))
+    ui = panel.panel.models.ui
+    ui.runFolderEdit.text = str(tmp_path / "another")
+    ui.runFolderEdit.editingFinished.emit()
+    panel.close()
+    panel = open_panel()
+    panel.open_models()
+    assert panel.panel.models.ui.runFolderEdit.text == str(tmp_path / "another")  # of this machine
+    slicer.mrmlScene.Clear()
+    slicer.mrmlScene.SetURL(str(scene))
+    assert slicer.mrmlScene.Connect()
+    panel.widget.initializeParameterNode()
+    assert panel.panel.models.ui.runFolderEdit.text == str(run_folder) and panel.parameters.runFolder == str(run_folder)
+    assert str(run_of(panel).folder.path) == str(run_folder)
+
+
+def test_a_failure_and_its_remedy_are_shown(open_training, run_folder):
+    panel = open_training(
+        run_folder, f"{TINY} optimizer=sgd learning_rate=10 warmup=0 precision=fp32 checkpoint_minutes=0"
+    )
+    ui = panel.panel.models.ui
+    panel.click(ui.startTrainingButton)
+    panel.wait(lambda: run_of(panel).state == "failed", seconds=90)
+    panel.settle(0.1)
+    assert "no number" in ui.trainingStateText.text and "learning_rate=2.5" in ui.trainingStateText.text
+    assert ui.trainingLog.isVisible() and "loss" in ui.trainingLog.plainText
+    assert ui.startTrainingButton.text == ("Resume" if (run_folder / "state.pt").exists() else "Start training")
+
+
+def test_a_run_that_does_not_answer_can_be_killed_from_the_panel(open_training, run_folder, monkeypatch):
+    import slicer
+
+    panel = open_training(run_folder, f"{TINY} steps=100000")
+    ui = panel.panel.models.ui
+    panel.click(ui.startTrainingButton)
+    panel.wait(lambda: run_of(panel).state == "running", seconds=60)
+    os.kill(run_of(panel).folder.read_status()["pid"], signal.SIGSTOP)  # it hangs
+    panel.click(ui.startTrainingButton)
+    panel.settle(0.1)
+    assert ui.startTrainingButton.text == "Stopping..." and not ui.killTrainingButton.isVisible()
+    monkeypatch.setattr(training_run, "KILL_AFTER", 0.0)
+    panel.wait(lambda: ui.killTrainingButton.isVisible(), seconds=5)
+    asked = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *texts: asked.append(texts) or True)
+    panel.click(ui.killTrainingButton)
+    assert asked and run_of(panel).state == "stopped" and not run_of(panel).folder.is_running()
+    assert "killed" in ui.trainingStateText.text.lower() and not ui.killTrainingButton.isVisible()
+
+
+def test_what_the_command_line_refuses_is_told(tmp_path, cohort):
+    run = TrainingRun(tmp_path / "run", lambda: sys.executable)
+    run.start(TrainingOrder("finetune", str(cohort), "tiny", settings="no_such_setting=3"))
+    deadline = time.monotonic() + 6000
+    while run.is_busy and time.monotonic() < deadline:
+        time.sleep(0.1)
+        run.look()
+    assert run.state == "failed" and "no_such_setting" in run.message and not run.can_resume
+
+
+def test_orders_that_cannot_work_are_refused_before_a_process_is_started(tmp_path, cohort):
+    run = TrainingRun(tmp_path / "run", lambda: sys.executable)
+    with pytest.raises(InputError, match="no folder 'images'"):
+        run.start(TrainingOrder("finetune", str(tmp_path), "tiny"))
+    with pytest.raises(InputError, match="name=value"):
+        run.start(TrainingOrder("finetune", str(cohort), "tiny", settings="batch"))
+    assert not (tmp_path / "run").exists() and run.state == "none"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state.pt").write_bytes(b"x")
+    with pytest.raises(InputError, match="holds a training run already"):
+        run.start(TrainingOrder("finetune", str(cohort), "tiny"))
+
+
+def test_a_run_whose_process_was_killed_is_called_lost(tmp_path):
+    import platform
+    import subprocess
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    status = {"status": "running", "pid": gone.pid, "host": platform.node(), "message": ""}
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    (tmp_path / "output.txt").write_text("Killed\n")
+    run = TrainingRun(tmp_path)
+    assert run.state == "lost" and "Killed" in run.message and not run.is_busy
+    (tmp_path / "status.json").write_text(json.dumps({**status, "pid": os.getppid()}))
+    run.look()
+    assert run.state == "lost"  # another program has got its number
+    (tmp_path / "status.json").write_text(json.dumps({**status, "host": "elsewhere"}))
+    run.look()
+    assert run.state == "lost" and "elsewhere, which gives no sign of life" in run.message
+    (tmp_path / "heartbeat").touch()
+    run.look()
+    assert run.state == "running" and "elsewhere" in run.message
+
+
+DEAF = """
+import sys, time
+from S3NetSegmentLib.engine.training.run_folder import RunFolder
+folder = RunFolder(sys.argv[1])
+folder.take()
+folder.write_status("running")
+print("taken", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_run_that_does_not_answer_to_stop_can_be_killed(tmp_path):
+    import subprocess
+
+    deaf = subprocess.Popen(
+        [sys.executable, "-c", DEAF, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(MODULE)},
+    )
+    deaf.stdout.readline()
+    now = [0.0]
+    run = TrainingRun(tmp_path, clock=lambda: now[0])
+    assert run.state == "running" and not run.can_kill
+    run.stop()
+    assert run.state == "stopping" and not run.can_kill
+    now[0] = 20.0
+    run.look()
+    assert run.can_kill
+    run.kill()
+    assert deaf.wait(timeout=600) == -signal.SIGKILL
+    assert run.state == "stopped" and "no state was saved" in run.message and not run.can_kill
+    assert not run.folder.stop_is_asked
+
+
+def test_a_run_that_is_stopped_while_it_starts_ends_as_stopped(tmp_path, cohort):
+    run = TrainingRun(tmp_path / "run", lambda: sys.executable)
+    run.start(TrainingOrder("finetune", str(cohort), "tiny", settings=TINY))
+    assert run.state == "starting"
+    run.stop()
+    deadline = time.monotonic() + 600
+    while run.is_busy and time.monotonic() < deadline:
+        time.sleep(0.1)
+        run.look()
+    assert run.state == "stopped" and "before training began" in run.message, (run.state, run.message)
+    assert not run.can_resume
+
+
+def test_the_log_is_read_as_it_grows_and_again_when_it_is_rewound(tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = TrainingLog(path)
+    assert not log.read()
+    path.write_text('{"step": 1, "steps": 4, "loss": 2.0, "seconds": 10, "progress": 0.25}\n{"step": 2, "lo')
+    assert log.read() and log.losses == [(1, 2.0)] and log.seconds_left == pytest.approx(30)
+    with open(path, "a") as file:
+        file.write(
+            'ss": 1.0, "steps": 4, "seconds": 20, "progress": 0.5}\n{"event": "validation", "step": 2, "score": 0.4}\n'
+        )
+    assert log.read() and log.losses == [(1, 2.0), (2, 1.0)] and log.scores == [(2, 0.4)] and not log.read()
+    other = tmp_path / "new"
+    other.write_text('{"step": 1, "steps": 4, "loss": 2.0, "seconds": 10, "progress": 0.25}\n')
+    os.replace(other, path)
+    assert log.read() and log.losses == [(1, 2.0)] and log.scores == []
+
+
+def test_a_panel_without_a_cohort_says_what_to_choose(open_panel, views):
+    panel = open_panel()
+    panel.open_models()
+    ui = panel.panel.models.ui
+    ui.trainingCollapsibleButton.collapsed = False
+    panel.click(ui.startTrainingButton)
+    assert "folder for the run" in panel.message

@@ -1,0 +1,262 @@
+"""Changing a live result: granularity, best answers, regions by clicks, further points, undo."""
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+
+CENTER = (0.0, 0.0, 0.0)
+
+
+@pytest.fixture
+def with_object(open_panel):
+    """The panel after Segment in the whole volume with one point."""
+    panel = open_panel(FakeEngine())
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    panel.place("inside", CENTER)
+    panel.segment()
+    return panel
+
+
+@pytest.fixture
+def with_regions(open_panel):
+    panel = open_panel(FakeEngine(main=False))
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    panel.segment()
+    return panel
+
+
+def drag(slider, *values):
+    slider.sliderPressed.emit()
+    for value in values:
+        slider.value = value
+    slider.sliderReleased.emit()
+
+
+def test_the_slider_changes_the_segment_at_once(with_object):
+    panel = with_object
+    before = panel.mask().sum()
+    assert panel.ui.granularityText.text == "3 of 6"
+    panel.ui.granularitySlider.value = 5
+    assert panel.mask().sum() > before
+    assert panel.ui.granularityText.text == "6 of 6"
+    assert panel.parameters.granularity == 5
+
+
+def test_dragging_the_slider_is_one_undo_step(with_object):
+    panel = with_object
+    before, saved = panel.mask(), panel.panel.editor.widget.saved_states
+    drag(panel.ui.granularitySlider, 3, 4, 5)
+    assert panel.panel.editor.widget.saved_states == saved + 1
+    assert panel.mask().sum() > before.sum()
+    panel.click(panel.ui.undoButton)
+    assert (panel.mask() == before).all()
+    panel.click(panel.ui.redoButton)
+    assert panel.mask().sum() > before.sum()
+
+
+def test_each_click_on_the_slider_is_an_undo_step_of_its_own(with_object):
+    panel = with_object
+    saved = panel.panel.editor.widget.saved_states
+    panel.ui.granularitySlider.value = 3
+    panel.ui.granularitySlider.value = 4
+    assert panel.panel.editor.widget.saved_states == saved + 2
+
+
+def test_undo_takes_the_whole_first_result_back(with_object):
+    panel = with_object
+    panel.click(panel.ui.undoButton)
+    assert panel.segmentation.GetSegmentation().GetNumberOfSegments() == 0
+
+
+def test_the_best_answers_are_pictures_and_a_click_takes_one(with_object):
+    panel = with_object
+    buttons = [panel.ui.answer1Button, panel.ui.answer2Button, panel.ui.answer3Button]
+    assert all(button.isVisible() and not button.icon.isNull() for button in buttons)
+    assert [button.checked for button in buttons] == [True, False, False]
+    saved = panel.panel.editor.widget.saved_states
+    panel.click(buttons[2])
+    assert [button.checked for button in buttons] == [False, False, True]
+    assert panel.ui.granularitySlider.value == 0
+    assert panel.mask().sum() == panel.panel.controller.result.answer.object_mask().sum() < 200
+    assert panel.panel.editor.widget.saved_states == saved + 1
+
+
+def test_the_pictures_show_the_object_upright_and_in_its_colour(with_object):
+    answers = with_object.panel.controller.result.answer.alternatives(92)
+    for answer in answers:
+        assert answer.picture.dtype == np.uint8 and max(answer.picture.shape[:2]) == 92
+        orange = (answer.picture[..., 0] > answer.picture[..., 2] + 40).any(axis=-1)
+        assert orange.any()
+    assert "mL" in answers[0].text
+
+
+def test_without_points_the_slider_sets_the_number_of_regions(with_regions):
+    panel = with_regions
+    assert panel.ui.granularityLabel.text == "Regions:"
+    panel.ui.granularitySlider.value = 3
+    assert len(panel.names()) == 6 and panel.ui.granularityText.text == "6 regions"
+    panel.ui.granularitySlider.value = 0
+    assert panel.names() == ["Region 1", "Region 2"]
+    union = panel.mask("Region 1") | panel.mask("Region 2")
+    assert union.all()
+
+
+def test_without_an_object_the_pictures_are_numbers_of_regions(with_regions):
+    panel = with_regions
+    panel.click(panel.ui.answer3Button)
+    assert len(panel.names()) == 6
+
+
+def test_a_region_that_the_user_renamed_is_left_alone(with_regions):
+    panel = with_regions
+    segmentation = panel.segmentation.GetSegmentation()
+    segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName("Region 3")).SetName("Tumour")
+    kept = panel.mask("Tumour")
+    panel.segment()
+    assert panel.names() == ["Region 1", "Region 2", "Tumour", "Region 3"]
+    assert (panel.mask("Tumour") == kept).all()
+
+
+def test_clicking_in_a_view_picks_a_region_and_control_click_drops_it(with_object, views):
+    panel = with_object
+    panel.click(panel.ui.pickButton)
+    background = (-15.0, -12.0, 0.0)
+    before = panel.mask()
+    panel.view(views.axial).click(background)
+    picked = panel.mask()
+    assert picked[6, 6, 5] and picked.sum() > before.sum()
+    panel.view(views.coronal).click(CENTER, control=True)
+    assert not panel.mask()[6, 18, 20] and panel.mask()[6, 6, 5]
+    panel.click(panel.ui.undoButton)
+    assert (panel.mask() == picked).all()
+
+
+def test_picking_keeps_the_click_from_slicer_and_nothing_listens_after_it(with_object, views):
+    panel = with_object
+    heard = []
+    interactor = panel.view(views.axial).interactor()
+    tag = interactor.AddObserver("LeftButtonPressEvent", lambda *_: heard.append(1))
+    panel.click(panel.ui.pickButton)
+    panel.view(views.axial).click(CENTER)
+    assert not heard
+    panel.click(panel.ui.pickButton)
+    panel.view(views.axial).click(CENTER)
+    assert heard
+    interactor.RemoveObserver(tag)
+
+
+def test_picking_outside_of_the_searched_part_says_so(open_panel, views):
+    panel = open_panel(FakeEngine())
+    panel.choose(panel.ui.scopeComboBox, "Current slice")
+    panel.segment()
+    panel.click(panel.ui.pickButton)
+    panel.view(views.sagittal).click((0.0, 0.0, 8.0))
+    assert "outside" in panel.message.lower()
+
+
+def test_picking_goes_on_in_a_new_layout(with_object, views):
+    panel = with_object
+    panel.click(panel.ui.pickButton)
+    other = panel.headless.add_slice_view("Slice4", "Axial", panel.parameters.volume)
+    panel.application.layoutManager().show(other)
+    before = panel.mask().sum()
+    panel.view(other).click((-15.0, -12.0, 0.0))
+    assert panel.mask().sum() > before
+
+
+def test_further_points_change_the_object_at_once(with_object):
+    panel = with_object
+    panel.place("inside", (-14.0, -12.0, 0.0))
+    panel.wait(lambda: panel.mask()[6, 6, 6])
+    panel.place("outside", CENTER)
+    panel.wait(lambda: not panel.mask()[6, 18, 20])
+    assert panel.mask()[6, 6, 6]
+    assert panel.ui.insideButton.text == "Inside (2)" and panel.ui.outsideButton.text == "Outside (1)"
+
+
+def test_a_further_point_keeps_what_was_painted_by_hand(with_object):
+    from S3NetSegmentLib.scene.segmentation.reading import segment_edit
+    from S3NetSegmentLib.scene.volumes import volume_from_node
+
+    panel = with_object
+    painted = np.zeros((12, 36, 40), bool)
+    painted[0:2, 30:34, 30:34] = True
+    volume = panel.parameters.volume
+    segment_id = panel.segmentation.GetSegmentation().GetNthSegmentID(0)
+    with segment_edit(panel.segmentation, volume) as edit:  # as a brush would
+        edit.add(segment_id, painted, volume_from_node(volume))
+    panel.place("inside", (-14.0, -12.0, 0.0))
+    panel.wait(lambda: panel.mask()[6, 6, 6])
+    assert panel.mask()[painted].all()
+
+
+def test_moving_the_first_point_waits_for_the_button(with_object):
+    panel = with_object
+    before = panel.mask()
+    panel.parameters.insidePoints.SetNthControlPointPositionWorld(0, -10.0, -8.0, 0.0)
+    panel.settle()
+    assert (panel.mask() == before).all()
+    panel.segment()
+    assert panel.mask()[6, 10, 10] and not panel.mask()[6, 18, 30]
+
+
+def test_dragging_in_a_view_sets_point_and_radius(open_panel, views):
+    import slicer
+
+    panel = open_panel(FakeEngine())
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    panel.click(panel.ui.dragButton)
+    view = panel.view(views.axial)
+    view.mouse("LeftButtonPressEvent", CENTER)
+    view.mouse("MouseMoveEvent", (5.0, 0.0, 0.0))
+    assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
+    view.mouse("LeftButtonReleaseEvent", (8.0, 0.0, 0.0))
+    assert not slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
+    assert abs(panel.ui.radiusSpinBox.value - 8) < 0.3 and panel.ui.insideButton.text == "Inside (1)"
+    assert not panel.ui.dragButton.checked
+    panel.segment()
+    assert panel.panel.controller.result.answer.request.radius_mm == panel.parameters.radius
+    assert panel.ui.granularitySlider.value == 4  # what the fake engine answers to a radius
+
+
+def test_only_one_mouse_tool_is_on(with_object):
+    panel = with_object
+    panel.click(panel.ui.pickButton)
+    panel.click(panel.ui.insideButton)
+    assert not panel.ui.pickButton.checked
+    panel.click(panel.ui.outsideButton)
+    assert not panel.ui.insideButton.checked and panel.ui.outsideButton.checked
+    panel.click(panel.ui.dragButton)
+    assert not panel.ui.outsideButton.checked
+    interaction = panel.application.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    panel.click(panel.ui.pickButton)
+    assert not panel.ui.dragButton.checked
+
+
+def test_ending_place_mode_elsewhere_releases_the_button(open_panel):
+    panel = open_panel(FakeEngine())
+    panel.click(panel.ui.insideButton)
+    interaction = panel.application.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    assert not panel.ui.insideButton.checked
+
+
+def test_deleting_all_points_needs_some_and_empties_both_lists(open_panel):
+    panel = open_panel(FakeEngine())
+    assert not panel.ui.deletePointsButton.enabled and "no points" in panel.ui.deletePointsButton.toolTip
+    panel.place("inside", CENTER)
+    panel.place("outside", (5.0, 5.0, 0.0))
+    panel.click(panel.ui.deletePointsButton)
+    assert panel.ui.insideButton.text == "Inside" and panel.ui.outsideButton.text == "Outside"
+
+
+def test_the_embedded_editor_edits_the_object(with_object, keep_picture):
+    panel = with_object
+    editor = panel.panel.editor.widget
+    assert editor.segmentationNode() is panel.segmentation
+    assert editor.sourceVolumeNode() is panel.parameters.volume
+    assert editor.currentSegmentID() == panel.parameters.targetSegment
+    panel.ui.editCollapsibleButton.collapsed = False
+    panel.settle(0.1)
+    keep_picture(panel.widget.parent, "panel_editor")

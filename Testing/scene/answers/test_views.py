@@ -1,0 +1,78 @@
+"""Going to a slice of a volume in a slice view, and the confidence of an answer over its image."""
+
+import mrml
+import numpy as np
+import pytest
+
+from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
+from S3NetSegmentLib.scene.drawings.drawn_slices import slice_of_view
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
+from S3NetSegmentLib.scene.slice_jump import show_slice
+from S3NetSegmentLib.scene.transforms import array_from_matrix
+from S3NetSegmentLib.scene.volumes import volume_from_node
+
+SHAPE = (10, 12, 14)
+
+
+@pytest.mark.parametrize("case", range(12))
+def test_any_slice_comes_into_a_view_along_its_axis(app, case):
+    rng = np.random.default_rng(case)
+    image = mrml.add_volume(rng.integers(0, 9, SHAPE).astype(np.int16), mrml.random_grid(rng, oblique=case % 2 == 1))
+    if case % 3 == 0:
+        mrml.put_under(image, mrml.add_transform(mrml.affine(mrml.rotation(rng), rng.uniform(-9, 9, 3))))
+    views = [app.add_slice_view(n, n, image) for n in ("Axial", "Sagittal", "Coronal")]
+    for axis in "xyz":
+        index = int(rng.integers(volume_from_node(image).size["xyz".index(axis)]))
+        view = show_slice(image, axis, index)
+        assert view in views and slice_of_view(view, image) == (axis, index)
+
+
+def test_the_only_view_is_turned_to_the_slice(app, rng):
+    image = mrml.add_volume(np.zeros(SHAPE, np.int16))
+    view = app.add_slice_view("Only", "Axial", image)
+    assert show_slice(image, "x", 3) is view
+    assert slice_of_view(view, image) == ("x", 3)
+
+
+def test_the_view_is_centred_on_the_segments(app, rng):
+    image = mrml.add_volume(np.zeros(SHAPE, np.int16), mrml.random_grid(rng, oblique=False))
+    app.add_slice_view("Axial", "Axial", image)
+    grid, node = volume_from_node(image), create_segmentation(image)
+    mask = np.zeros(SHAPE, bool)
+    mask[4, 2:7, 9:12] = True
+    with segment_edit(node, image) as edit:
+        edit.add_segment(mrml.segment(), mask, grid)
+    view = show_slice(image, "z", 6, node)
+    middle = array_from_matrix(view.GetSliceToRAS())[:3, 3]
+    np.testing.assert_allclose(middle, grid.ras_of((10, 4, 6)), atol=1e-6)
+    view = show_slice(image, "z", 7, create_segmentation(image))  # nothing in it: only scrolled
+    across = view.GetSliceToRAS()
+    moved = grid.ras_of((10, 4, 7)) - array_from_matrix(across)[:3, 3]
+    assert abs(moved @ array_from_matrix(across)[:3, 2]) < 1e-6
+
+
+def test_a_slice_that_does_not_exist_or_is_shown_nowhere_is_refused(app):
+    image = mrml.add_volume(np.zeros(SHAPE, np.int16))
+    with pytest.raises(InputError, match="no slice view shows"):
+        show_slice(image, "z", 3)
+    app.add_slice_view("Axial", "Axial", image)
+    with pytest.raises(InputError, match="slice 10 along z is not in 'image'"):
+        show_slice(image, "z", 10)
+
+
+def test_confidence_lies_over_the_image_and_leaves_sure_background_clear(app, rng):
+    image = mrml.add_volume(np.zeros(SHAPE, np.int16), mrml.random_grid(rng))
+    view = app.add_slice_view("Axial", "Axial", image)
+    confidence, labels = np.ones(SHAPE, np.float32), np.zeros(SHAPE, np.uint8)
+    labels[4], confidence[4], confidence[5], confidence[6, 0] = 1, 0.9, 0.6, 0.0
+    node = show_overlay(doubtful_part(confidence, labels), volume_from_node(image), "sure", image)
+    shown = volume_from_node(node).array
+    assert (shown[4] == np.float32(0.9)).all() and (shown[5] == np.float32(0.6)).all()
+    assert (shown[6, 0] > 0).all() and not shown[7:].any()
+    composite = app.slice_logic(view).GetSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == node.GetID() and composite.GetForegroundOpacity() == 0.5
+    hide_overlay("never shown")
+    assert composite.GetForegroundVolumeID() == node.GetID()
+    hide_overlay("sure")
+    assert composite.GetForegroundVolumeID() is None
