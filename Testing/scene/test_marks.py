@@ -6,7 +6,7 @@ import pytest
 import slicer
 
 from S3NetSegmentLib.engine import Extent, InputError
-from S3NetSegmentLib.scene.points import add_point, points_from_markups, radius_from_markups
+from S3NetSegmentLib.scene.points import add_point, points_from_markups
 from S3NetSegmentLib.scene.regions_of_interest import extent_from_roi
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
@@ -79,14 +79,3 @@ def test_points_being_placed_or_missing_are_left_out(app):
     points.SetNthControlPointPositionMissing(2)
     np.testing.assert_allclose(points_from_markups(points), [(1, 1, 1), (3, 3, 3)])
     assert points_from_markups(None) == []
-
-
-def test_a_line_from_centre_to_edge_gives_the_radius(app):
-    line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode")
-    assert radius_from_markups(line) is None and radius_from_markups(None) is None
-    add_point(line, (1, 2, 3))
-    assert radius_from_markups(line) is None
-    add_point(line, (4, 6, 3))
-    assert radius_from_markups(line) == pytest.approx(5)
-    mrml.put_under(line, mrml.add_transform(mrml.affine(np.eye(3) * 2)))
-    assert radius_from_markups(line) == pytest.approx(10)

@@ -12,7 +12,6 @@ from S3NetSegmentLib.scene.slices import (
     last_used_slice_node,
     rotate_to_volume_plane,
     shown_slice,
-    slice_node_of_view_name,
 )
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
@@ -196,13 +195,6 @@ def test_views_of_the_layout_come_before_hidden_ones(app):
     visible = app.add_slice_view("Visible", "Axial", node)
     visible.SetMappedInLayout(1)
     assert last_used_slice_node(node) is visible
-
-
-def test_views_are_found_by_name(app):
-    view = app.add_slice_view("Yellow+", "Axial")
-    assert slice_node_of_view_name("Yellow+") is view
-    with pytest.raises(InputError, match=r"no slice view 'Pink'; the views are: Yellow\+"):
-        slice_node_of_view_name("Pink")
 
 
 def test_beyond_the_volume_an_oblique_plane_is_as_dark_as_the_image_and_not_as_its_padding(app):

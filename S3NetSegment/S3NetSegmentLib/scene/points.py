@@ -25,9 +25,3 @@ def points_from_markups(markups_node: slicer.vtkMRMLMarkupsNode | None) -> list[
 def add_point(markups_node: slicer.vtkMRMLMarkupsNode, ras: Sequence[float], label: str = "") -> int:
     """Adds a control point at ``ras`` (world, mm); returns its index."""
     return markups_node.AddControlPointWorld(vtk.vtkVector3d(*(float(v) for v in ras)), label)
-
-
-def radius_from_markups(markups_node: slicer.vtkMRMLMarkupsNode | None) -> float | None:
-    """The rough radius (mm) that a line from the centre to the edge of an object gives, or None without two points."""
-    points = points_from_markups(markups_node)
-    return float(np.linalg.norm(points[1] - points[0])) if len(points) >= 2 else None

@@ -101,16 +101,6 @@ def slice_name(volume: Volume, axis: str, index: int) -> str:
     return f"{_DIRECTIONS[int(np.argmax(np.abs(across)))]} {index}"
 
 
-def slice_node_of_view_name(name: str) -> slicer.vtkMRMLSliceNode:
-    """The slice node of the view called ``name`` ("Red", ...). InputError if the scene has none."""
-    nodes = slice_nodes()
-    for node in nodes:
-        if name in (node.GetLayoutName(), node.GetName()):
-            return node
-    names = ", ".join(node.GetLayoutName() for node in nodes) or "none"
-    raise InputError(f"there is no slice view {name!r}; the views are: {names}")
-
-
 def shows_volume(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRMLVolumeNode) -> bool:
     """Whether the view has ``volume_node`` as its background or foreground."""
     composite = _composite_node(slice_node)

@@ -16,7 +16,7 @@ def volume_from_node(volume_node: slicer.vtkMRMLVolumeNode) -> Volume:
     """``volume_node`` as Volume in world RAS, linear parent transforms included.
 
     The array is a live view of the node's voxels, ``[K, J, I]``, or ``[K, J, I, 3]`` for colour (an alpha channel is
-    left out). The proxy volume of a sequence gives its current frame; see :func:`sequence_frame`.
+    left out). The proxy volume of a sequence gives its current frame.
 
     :raises InputError: no node, no voxels, a label map, a number of components other than 1, 3 or 4, a non-linear
         parent transform, a matrix that cannot be inverted.
@@ -57,16 +57,6 @@ def _modality(volume_node: slicer.vtkMRMLVolumeNode) -> str:
     hierarchy = volume_node.GetScene().GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
     item = hierarchy.GetItemByDataNode(volume_node) if not own and hierarchy is not None else 0
     return own or (hierarchy.GetItemAttribute(item, _MODALITY) if item else "")
-
-
-def sequence_frame(volume_node: slicer.vtkMRMLVolumeNode) -> tuple[slicer.vtkMRMLNode, int] | None:
-    """``(browser node, frame index)`` if ``volume_node`` shows one frame of a sequence, otherwise None."""
-    scene = volume_node.GetScene()
-    for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode")):
-        browser = scene.GetNthNodeByClass(n, "vtkMRMLSequenceBrowserNode")
-        if browser.IsProxyNodeID(volume_node.GetID()):
-            return browser, browser.GetSelectedItemNumber()
-    return None
 
 
 def place_beside(node: slicer.vtkMRMLNode, volume_node: slicer.vtkMRMLVolumeNode) -> None:

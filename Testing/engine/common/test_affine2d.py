@@ -43,11 +43,14 @@ def test_a_rotation_is_one_in_millimetres_also_on_anisotropic_pixels():
     assert (row, abs(column - 20)) == (10, 20)  # 10 mm beside it: 20 columns of 0.5 mm
 
 
-def test_an_inverse_undoes_and_a_composition_is_one_after_the_other():
+def test_an_inverse_undoes_and_warping_twice_is_warping_with_the_product():
     first, then = drawn(1, 3), drawn(2, 3)
-    assert np.allclose(first.compose(first.inverse()).matrix, Affine2d.identity().matrix, atol=1e-12)
+    whole = [
+        np.concatenate((t.matrix, np.tile([[[0.0, 0.0, 1.0]]], (3, 1, 1))), 1) for t in (first, then, first.inverse())
+    ]
+    assert np.allclose(whole[0] @ whole[2], np.eye(3), atol=1e-12)
     ramp = coordinate_ramp().expand(3, -1, -1, -1)
-    both = first.compose(then)
+    both = Affine2d((whole[0] @ whole[1])[:, :2])
     ones = torch.ones(3, 1, *SHAPE, dtype=torch.float64)
     untouched = first.warp(ones, SPACING) > 1 - 1e-9  # stricter than validity(): not even a hundredth from outside
     valid = (then.warp(untouched.double(), SPACING) > 1 - 1e-9).expand_as(ramp)

@@ -86,12 +86,6 @@ class Affine2d:
         linear = np.linalg.inv(self.matrix[:, :, :2])
         return Affine2d(np.concatenate((linear, -linear @ self.matrix[:, :, 2:]), 2))
 
-    def compose(self, then: Affine2d) -> Affine2d:
-        """These first, ``then`` afterwards: warping with the result equals warping with the one and then the other."""
-        linear = self.matrix[:, :, :2] @ then.matrix[:, :, :2]
-        offset = self.matrix[:, :, :2] @ then.matrix[:, :, 2:] + self.matrix[:, :, 2:]
-        return Affine2d(np.concatenate((linear, offset), 2))
-
     def warp(
         self, images: torch.Tensor, spacing: Spacing, *, padding: str = "zeros", mode: str = "bilinear"
     ) -> torch.Tensor:

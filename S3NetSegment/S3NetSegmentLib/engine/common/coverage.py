@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from .errors import InputError
 
@@ -61,12 +60,3 @@ def area_coverage(
             raise InputError(f"known is {tuple(known.shape)}, but the drawn slice is {tuple(labels.shape)}")
         background &= known
     return area_average(torch.cat((background[None], drawn)), shape)
-
-
-def surroundings(labels: np.ndarray, reach_mm: float, spacing_mm: tuple[float, float]) -> np.ndarray:
-    """Where the background of a partly drawn slice may be believed: bool ``[H, W]``, within ``reach_mm`` of the drawing
-    (the drawing included). All False where nothing is drawn."""
-    drawn = np.asarray(labels) != 0
-    if not drawn.any():
-        return np.zeros(drawn.shape, bool)
-    return ndimage.distance_transform_edt(~drawn, sampling=spacing_mm) <= reach_mm

@@ -7,16 +7,12 @@ changes before training.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..common.errors import InputError
-
-_KIND = "S3NetSegment LoRA"
 
 
 class AdaptedLinear(nn.Module):
@@ -108,25 +104,6 @@ def load_lora_state(encoder: nn.Module, state: Mapping[str, torch.Tensor]) -> No
         for path, adapter in _adapters(encoder).items():
             adapter.down.copy_(state[f"{path}.down"])
             adapter.up.copy_(state[f"{path}.up"])
-
-
-def save_lora(encoder: nn.Module, path: str | os.PathLike) -> Path:
-    """Writes the adapters, without the frozen weights, whole or not at all. Errors as :func:`..images.files.replacing`."""
-    from ..images.files import replacing
-
-    with replacing(path) as temporary:
-        torch.save({"kind": _KIND, "tensors": lora_state(encoder)}, temporary)
-    return Path(path)
-
-
-def load_lora(encoder: nn.Module, path: str | os.PathLike) -> None:
-    """Reads what :func:`save_lora` wrote. Raises InputError for another or a damaged file or another encoder."""
-    from .weights.checkpoint import read_torch_file
-
-    content = read_torch_file(path)
-    if not isinstance(content, dict) or content.get("kind") != _KIND:
-        raise InputError(f"{os.fspath(path)!r} holds no LoRA adapters; choose a file that this software wrote")
-    load_lora_state(encoder, content["tensors"])
 
 
 def _adapters(encoder: nn.Module) -> dict[str, AdaptedLinear]:
