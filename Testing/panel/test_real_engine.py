@@ -80,3 +80,20 @@ def test_the_slice_of_a_picture_is_divided_into_regions_without_a_point(panel):
     assert len(regions) == len(set(regions)) >= 2
     panel.ui.granularitySlider.value = panel.ui.granularitySlider.maximum
     assert len(panel.names()) > len(regions)
+
+
+def test_the_panel_says_why_it_answered_so_and_forgets_it_with_the_next_answer(panel, keep_picture):
+    button, why = panel.ui.whyButton, panel.panel.why
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    assert not button.enabled and "Segment an object first" in button.toolTip
+    panel.place("inside", panel.center)
+    panel.segment()
+    assert button.enabled and "scores" in button.toolTip
+    button.click()
+    panel.wait(lambda: why.window is not None)
+    steps = panel.panel.controller.result.answer.granularity_steps
+    assert "chosen" in why.text and f"of {steps}" in why.text and "proposed by" in why.text
+    keep_picture(why.window, "panel_why")
+    panel.ui.granularitySlider.value = 0 if panel.panel.node.granularity else 1
+    panel.settle(0.1)
+    assert why.window is None

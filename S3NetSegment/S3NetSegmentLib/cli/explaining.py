@@ -20,6 +20,7 @@ def write_explanation(arguments: argparse.Namespace, outcome) -> list[str]:
     :raises InputError: there is no object to explain.
     """
     from ..engine.common.errors import InputError
+    from ..engine.common.progress import drain
     from ..engine.images.files import replacing
     from ..engine.images.writing import write_png
     from ..engine.segment.explanation import contact_sheet, explain
@@ -29,7 +30,8 @@ def write_explanation(arguments: argparse.Namespace, outcome) -> list[str]:
             "there is no object to explain: no point was given and no main object was found; point at one with --point or --pixel"
         )
     explanation = explain(outcome.choice)
-    write_png(contact_sheet(outcome.choice, explanation, outcome.regions, outcome.shown_slice()), arguments.explain)
+    sheet = contact_sheet(outcome.choice, explanation, outcome.regions, outcome.shown_slice())
+    write_png(drain(sheet), arguments.explain)
     with replacing(table_of(arguments.explain)) as part:
         part.write_text(explanation.as_csv(), encoding="utf-8")
     return explanation.lines()

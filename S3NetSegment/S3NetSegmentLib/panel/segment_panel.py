@@ -19,6 +19,7 @@ from .segment.inputs_section import InputsSection
 from .segment.points_section import PointsSection
 from .segment.request import make_request
 from .segment.target import TargetRow
+from .segment.why_dialog import WhyDialog
 from .segmentation_choice import SegmentationChoice
 from .widgets.message_row import MessageRow
 from .widgets.mode_tabs import ModeTabs
@@ -59,6 +60,7 @@ class SegmentPanel:
         self.target = TargetRow(ui, self._next_object)
         self.adjust = AdjustSection(ui, self.controller, self.editor, self._pick_tool_on)
         self.advanced = AdvancedSection(ui, self.refused)
+        self.why = WhyDialog(ui, self.controller)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
         self.choice = SegmentationChoice(self.informed)
@@ -147,6 +149,7 @@ class SegmentPanel:
     def cleanup(self) -> None:
         """The module is unloaded."""
         self.controller.stop()
+        self.why.close()
         self.stop()
         self.target.stop()
         self.few_shot.cleanup()
@@ -314,6 +317,7 @@ class SegmentPanel:
                 if answer.is_object:
                     self.node.granularity = answer.granularity
         self.adjust.show()
+        self.why.show()
         self._show_button()
 
     def running_changed(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.progress import Step, Steps
 from ..images import Segment, Segmentation
 from ..images.colors import label_colors
 from ..images.overlay import draw_overlay, montage
@@ -105,16 +106,25 @@ def explain(choice: ObjectChoice) -> Explanation:
     return Explanation(rows, _reason(best, rows, choice, opinions.certainty))
 
 
-def contact_sheet(choice: ObjectChoice, explanation: Explanation, regions: Regions, index: int) -> np.ndarray:
-    """Pictures of the best candidates on slice ``index`` of the volume of ``regions``, the best first, uint8 ``[H, W, 3]``: the chosen one in the
-    first colour, the other offered answers in the second, the rest in the third."""
+def contact_sheet(
+    choice: ObjectChoice,
+    explanation: Explanation,
+    regions: Regions,
+    index: int,
+    shown: int = SHOWN,
+    columns: int = _COLUMNS,
+) -> Steps[np.ndarray]:
+    """Pictures of the ``shown`` best candidates on slice ``index`` of the volume of ``regions``, the best first, as a generator of
+    progress steps that returns uint8 ``[H, W, 3]``: the chosen one in the first colour, the other offered answers in the second,
+    the rest in the third."""
     volume, pictures = regions.volume, []
-    for c in explanation.candidates[:SHOWN]:
+    for number, c in enumerate(explanation.candidates[:shown]):
+        yield Step(number / shown, "Drawing the candidates")
         whole = embedded(choice.step_mask(c.step - 1).astype(np.uint8), volume, regions.extent)
         colour = _CHOSEN if c.offered == 1 else _OFFERED if c.offered else _OTHER
         segmentation = Segmentation([whole], [Segment(f"step {c.step}", colour, 1)], volume.ijk_to_ras)
         pictures.append(draw_overlay(volume, segmentation, axis=regions.axis, index=index, size=176))
-    return montage(pictures, _COLUMNS)
+    return montage(pictures, columns)
 
 
 def _reason(best: ExplainedCandidate, rows: list[ExplainedCandidate], choice: ObjectChoice, certainty) -> str:

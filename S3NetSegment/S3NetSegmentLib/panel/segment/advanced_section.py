@@ -58,7 +58,7 @@ class AdvancedSection:
     def set_mode(self, mode: str) -> None:
         """Shows the rows of one use of the panel; models bring their settings with them."""
         ui, self._mode = self._ui, mode
-        for widget in (ui.presetLabel, ui.presetRow):
+        for widget in (ui.presetLabel, ui.presetRow, ui.whyButton):
             widget.setVisible(mode == "segment")
         for widget in (ui.encoderLabel, ui.encoderRow):
             widget.setVisible(mode == "few-shot")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...engine import InputError
-from ...engine.common.progress import within
+from ...engine.common.progress import Steps, within
 from ...scene.session import watch
 from ..listener import Listener, tell
 from ..stepping import SteppingDriver
@@ -81,20 +81,26 @@ class SegmentController:
         if self.result is None or self.running:
             return
         answer = self.result.answer
-        self._job_watch = watch([answer.request.volume_node], self._lost)
-        self.driver.start(
+        self.work_on(
             answer.regions.confidence_steps(count=answer.count),
-            on_step=self._listener.progressed,
-            on_done=lambda _: self._confidence_known(),
-            on_error=self._fail,
-            on_cancel=self._stopped,
+            lambda _: self.change(lambda result: result.show_confidence()),
+        )
+
+    def work_on(self, steps: Steps, then: Callable[[object], object]) -> None:
+        """Does ``steps`` for the live result, which does not change meanwhile, and gives what they return to ``then``."""
+        if self.result is None or self.running:
+            return
+
+        def done(found) -> None:
+            self._end_watch()
+            self._listener.state_changed()
+            then(found)
+
+        self._job_watch = watch([self.result.answer.request.volume_node], self._lost)
+        self.driver.start(
+            steps, on_step=self._listener.progressed, on_done=done, on_error=self._fail, on_cancel=self._stopped
         )
         self._listener.state_changed()
-
-    def _confidence_known(self) -> None:
-        self._end_watch()
-        self._listener.state_changed()
-        self.change(lambda result: result.show_confidence())
 
     def cancel(self) -> None:
         """Drops the run; the scene stays as it was."""
