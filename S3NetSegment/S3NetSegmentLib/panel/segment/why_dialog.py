@@ -90,7 +90,7 @@ def _window(picture: np.ndarray, reason: str, rows: str, parent) -> qt.QDialog:
     layout.addWidget(legend)
     pictures = qt.QLabel()
     pictures.setPixmap(pixmap_of(picture))
-    pictures.adjustSize()
+    pictures.setFixedSize(picture.shape[1], picture.shape[0])
     area = qt.QScrollArea()
     area.setWidget(pictures)
     layout.addWidget(area, 3)
