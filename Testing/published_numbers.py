@@ -60,20 +60,50 @@ class Table:
 
 
 S3NET = (
+    Row("colour", "fit_input", "plain", "all input channels count alike; standardised Lab in `paper`, whose sides keep their ratio"),
     Row("sides of the image, pixels", "fit_size", 256),
+    Row("way to that size", "", "cv2, bicubic, in BGR",
+        "the image comes in Lab on a grid of square pixels of at most 256; from there it goes to BGR",
+        here="area average in Lab to 256, then (`published`) bicubic in BGR to the square"),
     Row("channels", "channels", 64),
     Row("attention blocks", "blocks", 2),
     Row("inception large-kernel attention", "attention", True),
     Row("surroundings as further channels", "context_channels", False),
     Row("deformable convolution", "deformable", True),
+    Row("its offsets and masks", "", "free tensors of fixed size, 94 % of all weights, random start",
+        "the published ones move by less than 0.005 pixels in a fit and shift the map by half a pixel",
+        here="predicted from the features, zero at the start"),
+    Row("largest offset, pixels", "deformable_reach", NOT_STATED, "keeps a predicted offset in sight of its pixel"),
+    Row("labels are read from", "head", "features", "in `paper` the image itself, too: its edges come back at full size"),
+    Row("branch for colours", "", "softmax over a batch of one", "its output is 1 everywhere, so it does nothing", here="none"),
+    Row("second head for the affine loss", "", "1x1 convolution on the blocks",
+        "the loss then never reaches the layers that answer", here="none, the loss is that of the head that answers"),
     Row("labels at the start", "start", "random"),
     Row("steps that learn given labels", "steps", 0),
     Row("largest number of iterations", "self_training_steps", 50),
+    Row("ends when so few labels are left", "stop_labels", 3,
+        "`paper` ends when labels stand still: the published rule ends at two or three labels whatever the image holds"),
     Row("networks", "restarts", 1),
+    Row("random seed", "seed", "none", "the same image gives the same answer"),
     Row("learning rate (SGD, momentum 0.9)", "learning_rate", 0.2),
     Row("weight of the clustering loss", "clustering_weight", 3.5),
     Row("weight of the affine loss", "affine_weight", 0.2),
-    Row("weight of the spatial loss", "spatial_weight", 4.0,),
+    Row("transformation", "transformation", "quarter", "one turn teaches one turn; `paper` draws one anew in each step"),
+    Row("what is transformed", "", "both outputs", "the loss is then the same with and without the transformation",
+        here="the input, and the labels with it"),
+    Row("affine loss", "consistency", "labels", "a divergence also tells how sure both views are"),
+    Row("largest rotation, degrees", "rotation", "90, always", "for `transformation=random`"),
+    Row("weight of the spatial loss", "spatial_weight", 4.0),
+    Row("spatial loss", "", "Sobel filters of label colours", "the published one has no gradient, and its value hangs on random "
+        "colours; the weight is thus on another scale", here="differences of the probabilities of neighbours, their mean"),
+    Row("contrast at which it halts, deviations", "edge_contrast", "never",
+        "`published`: of values from 0 to 1, so never; `paper` lets labels change at edges"),
+    Row("weight against collapse", "entropy_weight", 0.0, "without it self-training has one label as its optimum"),
+    Row("regions out of clusters", "merging", "labels", "probabilities of merged clusters add up"),
+    Row("number of regions", "", "what is left, two or three", "the tool lets people choose",
+        here="merged to the number asked for; where fewer are left, that is said"),
+    Row("several slices", "", "each by itself", "labels must mean the same in every slice",
+        here="one network for all, which also sees the slices below and above"),
     Row("guided filter on the labels, pixels", "guided_radius", 0),
 )  # fmt: skip
 
@@ -122,9 +152,9 @@ ALPNET_TRAINING = (
 
 def tables() -> tuple[Table, ...]:
     """All tables, in the order of the document."""
-    paper = vars(preset("paper"))
     return (
-        Table("s3net", "S3-Net: `s3net segment --preset paper`", {"`paper`": paper}, S3NET, vars(preset("default")),
+        Table("s3net", "S3-Net: `s3net segment --preset published` and `--preset paper`",
+              {f"`{name}`": vars(preset(name)) for name in ("published", "paper")}, S3NET, vars(preset("default")),
               frozenset({"sources"})),
         Table("alpnet-training", "ALPNet, training: `s3net pretrain --method alpnet --preset paper`",
               {"`paper`": pretraining_configuration("alpnet", "paper").as_dict()}, ALPNET_TRAINING,
