@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import HeadSettings
+from S3NetSegmentLib.engine.few_shot.settings import few_shot_preset
+from S3NetSegmentLib.engine.few_shot.voters.further_parts import published_head
 from S3NetSegmentLib.engine.segment.settings import preset
 from S3NetSegmentLib.engine.training.presets import finetuning_configuration, pretraining_configuration
 
@@ -107,6 +110,49 @@ S3NET = (
     Row("guided filter on the labels, pixels", "guided_radius", 0),
 )  # fmt: skip
 
+ALPNET_INFERENCE = (
+    Row("pixels of a slice, longer side", "encoder_side", 252, ""),
+    Row("tokens of DINOv2", "", "18 x 18, of 14 pixels", here="18 x 18, of 14 pixels", why=""),
+    Row("what of a slice is encoded", "encoder_view", "slice"),
+    Row("shape of a slice", "", "stretched to a square", "pixels stay square in mm; slices of most scanners are",
+        here="its own: fewer tokens along the shorter side"),
+    Row("cells of the grid along the longer side", "encoder_grid", 32),
+    Row("intensities", "encoder_input", "zscore"),
+    Row("scale before that", "", "CT: window -125 to 275; MR: highest 0.5 % clipped",
+        "one scale for all images, made without asking what they are",
+        here="the tool's own scale for the volume; mean and deviation of 24 slices"),
+    Row("slices of one input", "", "1, or 3 neighbours (option)", "the option was off in the published script", here="1"),
+    Row("adapters", "", "rank 4, trained", "`s3net pretrain --method alpnet` trains them; a published file has none",
+        here="what the encoder's file holds"),
+    Row("prototypes", "prototypes", "published"),
+    Row("window, cells", "prototype_window", 2),
+    Row("least share of a window", "prototype_threshold", 0.95),
+    Row("factor of the cosine similarity", "prototype_temperature", 20.0),
+    Row("prototypes of a segment", "foreground", "gridconv+"),
+    Row("prototypes of the background", "background", "gridconv"),
+    Row("window without which the mean alone counts, cells", "of the head: fallback_window", 4),
+    Row("place in the slice", "of the head: neighbourhood", 0.0),
+    Row("weights of drawn slices", "of the head: weighting", "none"),
+    Row("windows that miss the least share", "of the head: adaptive", False),
+    Row("joined prototypes", "of the head: most_prototypes", 0),
+    Row("several drawn slices", "shots", "max", ""),
+    Row("mask on the grid", "", "nearest cell", "thin segments would vanish", here="area average"),
+    Row("drawn slices asked", "", "one of three, by the true place of the slice in the organ",
+        "the true place is not known", here="all that are drawn"),
+    Row("segments", "", "one by one against the rest", "one answer for each voxel", here="all at once"),
+    Row("enlarged", "", "scores", "what parts of the vote have in common; argmax differs at borders only",
+        here="probabilities"),
+    Row("smoothing across slices, mm", "slice_smoothing", 0.0),
+    Row("one part of a segment in a slice (CCA)", "largest_component", True),
+    Row("the part that stays", "", "largest sum of probabilities, over the predicted area",
+        "the area is the same for all parts", here="largest sum of probabilities"),
+    Row("training at test time (TTT)", "", "100 steps on each slice's own answer",
+        "its reset did nothing in the published program, so what it gains is unknown; it needs a training per slice",
+        here="not there"),
+    Row("slices that are scored", "", "those that truly hold the organ", "that is not known", here="all"),
+    Row("method", "method", "alpnet"),
+)  # fmt: skip
+
 IDEAL_FINETUNING = (
     Row("weight of unlabelled slices", "unlabelled_weight", 0.1),
     Row("rise of that weight, part of the run", "ramp_share", 1.0),
@@ -150,12 +196,22 @@ ALPNET_TRAINING = (
 )
 
 
+def _inference(name: str) -> dict[str, object]:
+    """The settings of Few-shot by name, and what its prototypes do besides."""
+    settings = few_shot_preset(name)
+    head = vars(published_head(settings) or HeadSettings())
+    further = [name for name in head if not hasattr(settings, name) and not hasattr(settings, f"prototype_{name}")]
+    return vars(settings) | {f"of the head: {name}": head[name] for name in further}
+
+
 def tables() -> tuple[Table, ...]:
     """All tables, in the order of the document."""
     return (
         Table("s3net", "S3-Net: `s3net segment --preset published` and `--preset paper`",
               {f"`{name}`": vars(preset(name)) for name in ("published", "paper")}, S3NET, vars(preset("default")),
               frozenset({"sources"})),
+        Table("alpnet", "ALPNet with DINOv2, answering: `s3net few-shot --preset published`",
+              {"`published`": _inference("published")}, ALPNET_INFERENCE, _inference("default")),
         Table("alpnet-training", "ALPNet, training: `s3net pretrain --method alpnet --preset paper`",
               {"`paper`": pretraining_configuration("alpnet", "paper").as_dict()}, ALPNET_TRAINING,
               pretraining_configuration("alpnet").as_dict(), frozenset({"validate_every"})),

@@ -42,7 +42,7 @@ def as_markdown(table: Table) -> str:
     lines = [f"#### {table.title}", "", f"| | published | {' | '.join(table.presets)} | why |"]
     lines.append("|---" * (3 + len(table.presets)) + "|")
     for row in table.rows:
-        name = f"{row.what} (`{row.setting}`)" if row.setting else row.what
+        name = f"{row.what} (`{row.setting}`)" if row.setting.isidentifier() else row.what
         cells = [name, as_text(row.published), *map(as_text, table.here(row)), row.why]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

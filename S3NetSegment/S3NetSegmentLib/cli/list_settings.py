@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _records(preset_name: str) -> dict[str, list]:
     """The settings records of each command with the values of a preset; the command's own default where it has none of
     that name."""
-    from ..engine.few_shot.settings import FewShotSettings
+    from ..engine.few_shot.settings import PRESETS as FEW_SHOT_PRESETS
+    from ..engine.few_shot.settings import few_shot_preset
     from ..engine.segment.settings import PRESETS, preset
     from ..engine.training.presets import (
         FINETUNING_PRESETS,
@@ -71,7 +72,7 @@ def _records(preset_name: str) -> dict[str, list]:
     trained["finetune"] = finetuning_configuration(named(FINETUNING_PRESETS))
     return {
         "segment": [preset(named(PRESETS))],
-        "few-shot": [FewShotSettings()],
+        "few-shot": [few_shot_preset(named(FEW_SHOT_PRESETS))],
         **{name: list(configuration.records.values()) for name, configuration in trained.items()},
     }
 
