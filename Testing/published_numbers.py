@@ -153,6 +153,41 @@ ALPNET_INFERENCE = (
     Row("method", "method", "alpnet"),
 )  # fmt: skip
 
+IDEAL_PRETRAINING = (
+    Row("what is trained", "network", "the encoder of a U-Net", "that of SSL4MIS, 16 to 256 channels: the paper gives no sizes"),
+    Row("level that is contrasted", "level", "the encoder's last", "counted from the end"),
+    Row("contrast of whole slices", "global_weight", 0.0),
+    Row("contrast in decoders", "decoder_weight", 0.0),
+    Row("convolutions of the head (the paper's figure)", "head_layers", 1),
+    Row("channels of the projection (DenseCL)", "embedding", 128),
+    Row("where the positive lies (DenseCL)", "match", "feature"),
+    Row("temperature (DenseCL)", "temperature", 0.2),
+    Row("momentum of the key branch, start (DenseCL)", "momentum", 0.999),
+    Row("the same, end", "last_momentum", 0.999),
+    Row("negatives (DenseCL)", "negatives_from", "queue of 65,536 means of other images",
+        "a batch holds thousands of cells, and old keys of a network that still learns fast are no good"),
+    Row("cells near the positive that are no negatives", "neighbourhood", 0.0),
+    Row("cells that ask, at most", "queries", "all", "bounds the memory; those asked are drawn anew in each step"),
+    Row("negatives, at most", "negatives", 65_536, "as many as a batch of 12 has at 256 pixels are far fewer"),
+    Row("largest rotation, degrees", "rotation", NOT_STATED, "as in the preset `default`"),
+    Row("largest logarithm of the scaling", "scaling", NOT_STATED, "as in the preset `default`"),
+    Row("largest shear", "shear", NOT_STATED, "as in the preset `default`"),
+    Row("largest shift", "shift", NOT_STATED, "as in the preset `default`"),
+    Row("mirroring (DenseCL)", "flip", True),
+    Row("sides of a slice, pixels (Chaitanya)", "slice_side", 192, "that of the fine-tuning; smaller where no image needs it"),
+    Row("mm of a pixel (Chaitanya, ACDC)", "slice_spacing", 1.367, "0: the images' own, since the cohort is the user's"),
+    Row("optimiser (Chaitanya)", "optimizer", "adam", "AdamW without weight decay is Adam"),
+    Row("weight decay (Chaitanya)", "weight_decay", 0.0),
+    Row("learning rate (Chaitanya)", "learning_rate", 1e-3),
+    Row("fall of the learning rate (Chaitanya)", "schedule", "constant"),
+    Row("warm-up", "warmup", 0.0),
+    Row("steps (Chaitanya)", "steps", 10_001),
+    Row("slices in a step (Chaitanya)", "batch", 12),
+)  # fmt: skip
+
+_TURNS = (
+    "the parent turns half of the slices by multiples of 90 degrees and mirrors them, and others by up to 20 degrees"
+)
 IDEAL_FINETUNING = (
     Row("weight of unlabelled slices", "unlabelled_weight", 0.1),
     Row("rise of that weight, part of the run", "ramp_share", 1.0),
@@ -171,8 +206,22 @@ IDEAL_FINETUNING = (
     Row("steps", "steps", 30_000),
     Row("labelled slices in a step", "batch", 12),
     Row("unlabelled slices in a step", "unlabelled_batch", 12),
+    Row("steps between validations", "validate_every", 200),
     Row("sides of a slice, pixels", "slice_side", 256),
-)
+    Row("whole frames to that size", "slice_spacing", "stretched", "0: the images' own mm per pixel, padded: shapes stay as they are"),
+    Row("largest rotation, degrees", "rotation", "20, or multiples of 90", _TURNS),
+    Row("steps in which rotations widen", "rotation_steps", 0),
+    Row("mirroring", "flip", True),
+    Row("largest scaling", "scaling", 0.0),
+    Row("largest shear", "shear", 0.0),
+    Row("largest shift", "shift", 0.0),
+    Row("moving average of the weights", "average_decay", 0.0),
+    Row("statistics of the normalisation", "", "of training batches, running mean",
+        "unchanged slices are what is segmented later", here="measured anew on unchanged slices, every fourth step"),
+    Row("sizes of the U-Net", "network", NOT_STATED, "that of SSL4MIS, 16 to 256 channels"),
+    Row("dropout in the encoder", "dropout", True),
+    Row("learning rate of a pre-trained encoder, factor", "encoder_rate", 1.0),
+)  # fmt: skip
 
 ALPNET_TRAINING = (
     Row("side of the views, pixels", "side", 256),
@@ -214,8 +263,11 @@ def tables() -> tuple[Table, ...]:
               {"`published`": _inference("published")}, ALPNET_INFERENCE, _inference("default")),
         Table("alpnet-training", "ALPNet, training: `s3net pretrain --method alpnet --preset paper`",
               {"`paper`": pretraining_configuration("alpnet", "paper").as_dict()}, ALPNET_TRAINING,
-              pretraining_configuration("alpnet").as_dict(), frozenset({"validate_every"})),
+              pretraining_configuration("alpnet").as_dict()),
+        Table("ideal-pretraining", "IDEAL, pre-training: `s3net pretrain --preset paper`",
+              {"`paper`": pretraining_configuration("ideal", "paper").as_dict()}, IDEAL_PRETRAINING,
+              pretraining_configuration("ideal").as_dict()),
         Table("ideal-finetuning", "IDEAL, fine-tuning: `s3net finetune --preset paper`",
               {"`paper`": finetuning_configuration("paper").as_dict()}, IDEAL_FINETUNING,
-              finetuning_configuration().as_dict(), frozenset({"validate_every"})),
+              finetuning_configuration().as_dict()),
     )  # fmt: skip
