@@ -152,7 +152,7 @@ class FewShotTask:
                 "drawn slices"
             )
         if self.wants_prototypes and self.encoder == "default":
-            wrong.append(
-                f"{called('method')} alpnet needs an encoder; name one, e.g. {called('encoder')} dinov2-vits14-reg4"
-            )
+            by_preset = self.method is None and self.preset == "published"
+            asked = f"{called('preset')} published" if by_preset else f"{called('method')} alpnet"
+            wrong.append(f"{asked} needs an encoder; name one, e.g. {called('encoder')} dinov2-vits14-reg4")
         return wrong
