@@ -175,7 +175,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param step: take the object that many steps larger (smaller). ``alternative``: one of the best answers, from 1.
         :param granularity: step of the object's ladder from 0; None: automatic.
         :param settings: name -> value of engine settings that differ from the preset.
-        :param preset: "default" or "paper".
+        :param preset: "default", "paper" or "published".
         :param seed: random seed; None: that of the settings.
         :param device: "auto", "cpu", "cuda" or "mps".
         :param confidence: also make a volume of each voxel's confidence, shown over the image.

@@ -1,13 +1,16 @@
-"""What DINOv2 of the package transformers answers, kept in engine/dinov2_references.npz: a reference that is not our own code.
+"""What DINOv2 of the package transformers answers, kept in engine/dinov2_references.npz, and under which names it saves its
+weights, kept in engine/dinov2_names.json: references that are not our own code.
 
-    python3 Testing/dinov2_references.py         makes the file anew; needs "pip install transformers", made with 5.24.0
+    python3 Testing/dinov2_references.py         makes the files anew; needs "pip install transformers", made with 5.24.0
 
 The weights and images are random numbers of numpy, which are the same on every machine.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
 from pathlib import Path
 
 _testing = Path(__file__).resolve().parent
@@ -23,7 +26,10 @@ import torch  # noqa: E402
 
 from S3NetSegmentLib.engine.nets import vit  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Architecture  # noqa: E402
+from S3NetSegmentLib.engine.nets.weights.checkpoint import read_weights  # noqa: E402
+from S3NetSegmentLib.engine.nets.weights.safetensors import read_safetensors  # noqa: E402
 
+NAMES = Path(__file__).with_name("engine") / "dinov2_names.json"
 FILE = Path(__file__).with_name("engine") / "dinov2_references.npz"
 EVERY = 61  # values between two that are kept; prime, so that all columns of all parts of the image are met
 SIZES = [(224, 224), (252, 252), (448, 336), (518, 518)]
@@ -59,7 +65,7 @@ def kept(tokens: torch.Tensor) -> np.ndarray:
     return tokens.numpy().ravel()[::EVERY]
 
 
-def _renamed(model) -> dict:
+def in_transformers(model) -> dict:
     """The state dict of ``model`` under the names of transformers 5 (see its conversion mapping)."""
     names = {
         "cls_token": "embeddings.cls_token", "mask_token": "embeddings.mask_token",
@@ -106,11 +112,25 @@ def _of_transformers(model, architecture):
         other = transformers.Dinov2WithRegistersModel(config)
     else:
         other = transformers.Dinov2Model(transformers.Dinov2Config(**options))
-    other.load_state_dict(_renamed(model), strict=True)
+    other.load_state_dict(in_transformers(model), strict=True)
     return other.eval()
 
 
+def saved_names(kind: str) -> dict[str, list[int]]:
+    """Name -> shape of the tensors in the model.safetensors that transformers writes, after a check that our reader finds in it
+    the very weights."""
+    model, _ = model_and_image(kind, (14, 14))
+    with tempfile.TemporaryDirectory() as folder:
+        _of_transformers(model, REFERENCED[kind]).save_pretrained(folder)
+        file = Path(folder) / "model.safetensors"
+        found, ours = read_weights(file), model.state_dict()
+        assert found.keys() == ours.keys() and all(torch.equal(found[name], ours[name]) for name in ours), kind
+        return {name: list(tensor.shape) for name, tensor in sorted(read_safetensors(file, shapes_only=True).items())}
+
+
 def main() -> None:
+    names = {kind: saved_names(kind) for kind in REFERENCED if "ViT" not in kind}
+    NAMES.write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
     vit.SCALE_OFFSET = 0.0  # see the test
     kept_values = {}
     for kind, size in CASES:

@@ -1,6 +1,7 @@
 """How long S3-Net takes: the default fit beside the published configuration, in the same run, on one CPU thread.
 
     python Testing/benchmarks/s3net_speed.py [--images N] [--iterations 6] [--threads 1] [--published N]
+    python Testing/benchmarks/s3net_speed.py --presets published,paper    whole fits by presets of Segment on one picture
 
 Prints, per image and as medians, the seconds of
   default      the default recipe: fit and labels for every number of regions;
@@ -81,6 +82,22 @@ def seconds(stack: np.ndarray, settings: SegmentSettings) -> tuple[float, float]
     return time.perf_counter() - start, longest
 
 
+def print_presets(names: list[str], name: str, stack: np.ndarray) -> None:
+    """Iterations and seconds of the whole fit of one picture by each preset, and the processor's seconds, which a busy machine
+    changes less."""
+    print(f"{name}, {stack.shape[1]}x{stack.shape[2]}, {torch.get_num_threads()} CPU thread(s)")
+    for chosen in names:
+        iterations, start, busy = 0, time.perf_counter(), time.process_time()
+
+        def on_step(step):
+            nonlocal iterations
+            iterations += step.message.startswith("Fitting")
+
+        drain(fit_s3net(stack, (1.0, 1.0, 1.0), preset(chosen), torch.device("cpu")), on_step)
+        wall, busy = time.perf_counter() - start, time.process_time() - busy
+        print(f"{chosen:<10} {iterations} iterations, {wall:.0f} s, of the processor {busy:.0f} s", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=8, help="pictures for the default recipe (default 8)")
@@ -89,8 +106,14 @@ def main() -> None:
         "--iterations", type=int, default=6, help="iterations of the published configuration (default 6)"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument(
+        "--presets", type=lambda t: t.split(","), help="time whole fits by these presets, and nothing else"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.presets:
+        print_presets(arguments.presets, *pictures(1)[0])
+        return
     cured = dataclasses.replace(preset("paper"), self_training_steps=arguments.iterations)
     published = dataclasses.replace(cured, affine_weight=0.0)
     images = pictures(max(arguments.images, arguments.published))

@@ -6,11 +6,13 @@
     python3 Testing/benchmarks/train_arms.py --json acdc3.json          keeps each arm and seed, and goes on from there
     python3 Testing/benchmarks/train_arms.py --seeds 101,102,103 --change spatial_weight=0.1      for choosing settings
 
-Arms: ``supervised`` sees labelled slices alone; ``paper`` is cross pseudo supervision as published; ``plus`` is the default of
-fine-tuning; ``pretrained`` the same from a network that was pre-trained on the training patients' images; ``ceiling`` is
-``supervised`` with labels of all training patients. Steps, learning rate and slices in a step are those of the preset
-``tiny`` of ``s3net finetune`` and ``s3net pretrain``; all arms have as many slices in a step, of which half are unlabelled in
-``paper`` and, once the teacher deserves trust, in ``plus``. The teacher's answers take a third of a step more; pre-training
+Arms: ``supervised`` sees labelled slices alone; ``paper`` is the preset ``paper`` of fine-tuning: cross pseudo supervision with the
+published optimiser, learning rate, schedule and transformations, which takes part of its 30,000 steps (``--paper-steps``; all
+are days on a CPU); ``cross`` has its losses with the optimiser, schedule and transformations of the other arms; ``plus`` is the
+default of fine-tuning; ``pretrained`` the same from a network that was pre-trained on the training patients' images; ``ceiling`` is
+``supervised`` with labels of all training patients. Steps, learning rate and slices in a step are, but for ``paper``, those of the
+preset ``tiny`` of ``s3net finetune`` and ``s3net pretrain``; all arms have as many slices in a step, of which half are unlabelled in
+``paper`` and ``cross`` and, once the teacher deserves trust, in ``plus``. The teacher's answers take a third of a step more; pre-training
 comes on top.
 
 A seed draws patients: those for training (of which the first are labelled) and those for the test; no image of a test
@@ -60,7 +62,8 @@ from S3NetSegmentLib.engine.training.slice_bank import SliceBank, SliceBatches, 
 from S3NetSegmentLib.engine.training.trainer import Trainer  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings  # noqa: E402
 
-ARMS = ("supervised", "paper", "plus", "pretrained", "ceiling")
+ARMS = ("supervised", "paper", "cross", "plus", "pretrained", "ceiling")
+LOSSES_OF_PAPER = ("unlabelled_weight", "ramp_share", "views", "teacher", "threshold", "pseudo_dice", "trust", "mix")
 FAILED = 0.5  # Dice below which a structure counts as a failure
 
 
@@ -97,6 +100,7 @@ class Recipe:
     pretraining: PretrainingSettings
     trainer: TrainerSettings
     pretrainer: TrainerSettings
+    paper_trainer: TrainerSettings
     slices: int
     unlabelled: int
     pretraining_batch: int
@@ -109,10 +113,11 @@ class Recipe:
             fine = fine.replaced(steps=options.steps)
         if options.pretraining_steps:
             before = before.replaced(steps=options.pretraining_steps)
-        batches = fine["batches"]
+        batches, paper = fine["batches"], finetuning_configuration("paper")["trainer"]
+        paper = dataclasses.replace(paper, steps=options.paper_steps or fine["trainer"].steps, precision="bf16")
         return cls(
             fine["task"], before["task"], dataclasses.replace(fine["trainer"], precision="bf16"),
-            dataclasses.replace(before["trainer"], precision="bf16"), batches.batch, batches.unlabelled_batch,
+            dataclasses.replace(before["trainer"], precision="bf16"), paper, batches.batch, batches.unlabelled_batch,
             before["batches"].batch,
         )  # fmt: skip
 
@@ -164,7 +169,8 @@ def arm_results(data: DataSet, arms: list[str], seed: int, labelled: int, recipe
             for arm in members:
                 before, seconds = pretrained(bank, seed, recipe) if arm == "pretrained" else ({}, 0.0)
                 task = IdealFinetuning(len(data.classes) + 1, arm_settings(arm, recipe), seed=seed, **before)
-                seconds += trained(task, arm_batches(arm, bank, seed, recipe), recipe.trainer, seed)
+                trainer = recipe.paper_trainer if arm == "paper" else recipe.trainer
+                seconds += trained(task, arm_batches(arm, bank, seed, recipe), trainer, seed)
                 dice = [volume_dice(task.predictor(), case, data.layout, test) for case in test.cases]
                 yield arm, np.array(dice), seconds
 
@@ -172,7 +178,7 @@ def arm_results(data: DataSet, arms: list[str], seed: int, labelled: int, recipe
 def arm_batches(arm: str, bank: SliceBank, seed: int, recipe: Recipe) -> TwoStreamBatches:
     if arm in ("supervised", "ceiling"):
         return TwoStreamBatches(bank, recipe.slices, 0, seed)
-    if arm == "paper":
+    if arm in ("paper", "cross"):
         return TwoStreamBatches(bank, recipe.slices - recipe.unlabelled, recipe.unlabelled, seed)
     return TwoStreamBatches(bank, recipe.slices, recipe.unlabelled, seed)  # these take the place of labelled ones
 
@@ -180,6 +186,11 @@ def arm_batches(arm: str, bank: SliceBank, seed: int, recipe: Recipe) -> TwoStre
 def arm_settings(arm: str, recipe: Recipe) -> FinetuningSettings:
     if arm == "paper":
         return dataclasses.replace(finetuning_preset("paper"), network="tiny")
+    if arm == "cross":
+        paper = finetuning_preset("paper")
+        return dataclasses.replace(
+            FinetuningSettings(network="tiny"), **{name: getattr(paper, name) for name in LOSSES_OF_PAPER}
+        )
     if arm in ("supervised", "ceiling"):
         return dataclasses.replace(recipe.finetuning, unlabelled_weight=0.0)
     return recipe.finetuning
@@ -260,11 +271,14 @@ def parsed():
     parser.add_argument("--steps", type=int, help="fine-tuning steps (default: the preset's)")
     parser.add_argument("--pretraining-steps", type=int, help="the same for pre-training")
     parser.add_argument(
+        "--paper-steps", type=int, help="the same for the arm paper (published: 30000; default: as the others)"
+    )
+    parser.add_argument(
         "--change",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="setting of fine-tuning, in all arms but paper",
+        help="setting of fine-tuning, in all arms but paper and cross",
     )
     parser.add_argument("--pretraining-change", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument(

@@ -168,6 +168,13 @@ def test_all_settings_are_listed_with_their_ranges():
     assert list(few_shot) == ["few-shot"] and few_shot["few-shot"]["margin"]["low"] == 0.1
 
 
+def test_the_published_presets_are_listed_with_their_values():
+    facts = json.loads(s3net("settings", "--preset", "published", "--json").stdout)
+    assert (facts["segment"]["stop_labels"]["value"], facts["segment"]["fit_input"]["value"]) == (3, "plain")
+    assert (facts["few-shot"]["method"]["value"], facts["few-shot"]["encoder_input"]["value"]) == ("alpnet", "zscore")
+    assert facts["finetune"]["unlabelled_weight"]["value"] == 1.0  # which has no preset of that name: its own default
+
+
 def test_an_old_python_is_told_which_one_is_needed(capsys, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 8, 10))
     monkeypatch.setattr(sys, "argv", ["s3net"])

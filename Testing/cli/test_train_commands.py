@@ -310,7 +310,6 @@ def test_bad_cohorts_and_settings_are_refused_in_one_line_and_leave_nothing_behi
     ):
         refused(s3net_here("finetune", *arguments, "-o", tmp_path / "run"), text)
         assert not (tmp_path / "run").exists()
-    refused(s3net_here("pretrain", cohort, "--preset", "paper", "-o", tmp_path / "run"), "for --method alpnet")
     for command in (("finetune",), ("pretrain",), ("evaluate", "model.pt")):
         refused(s3net_here(*command, cohort, "-o", cohort / "labels" / "run"), "among the labels of the cohort")
     assert not (cohort / "labels" / "run").exists()

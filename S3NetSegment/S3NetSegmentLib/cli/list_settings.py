@@ -27,7 +27,7 @@ def register(commands) -> None:
     )
     parser.add_argument(
         "--preset",
-        choices=("default", "paper", "plus", "tiny"),
+        choices=("default", "paper", "published", "plus", "tiny"),
         default="default",
         help="whose values to show, where a command has that preset",
     )
@@ -52,8 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _records(preset_name: str) -> dict[str, list]:
     """The settings records of each command with the values of a preset; the command's own default where it has none of
     that name."""
-    from ..engine.few_shot.settings import FewShotSettings
-    from ..engine.segment.settings import preset
+    from ..engine.few_shot.settings import PRESETS as FEW_SHOT_PRESETS
+    from ..engine.few_shot.settings import few_shot_preset
+    from ..engine.segment.settings import PRESETS, preset
     from ..engine.training.presets import (
         FINETUNING_PRESETS,
         PRETRAINING_PRESETS,
@@ -70,8 +71,8 @@ def _records(preset_name: str) -> dict[str, list]:
     }
     trained["finetune"] = finetuning_configuration(named(FINETUNING_PRESETS))
     return {
-        "segment": [preset(named(("default", "paper")))],
-        "few-shot": [FewShotSettings()],
+        "segment": [preset(named(PRESETS))],
+        "few-shot": [few_shot_preset(named(FEW_SHOT_PRESETS))],
         **{name: list(configuration.records.values()) for name, configuration in trained.items()},
     }
 

@@ -31,7 +31,7 @@ def register(commands) -> None:
     )  # fmt: skip
     add_run_options(
         parser, ("default", "paper", "tiny"), "default",
-        "default; tiny: a small network, for a CPU; paper (alpnet only): as published",
+        "default; tiny: a small network, for a CPU; paper: as published",
     )  # fmt: skip
     parser.add_argument("--method", choices=("ideal", "alpnet"), default="ideal", help="see above; default ideal")
     parser.add_argument(
@@ -45,8 +45,6 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
     check_run_options(arguments, parser)
     if arguments.encoder and arguments.method != "alpnet":
         parser.error("--encoder is for --method alpnet; ideal trains its own U-Net")
-    if arguments.preset == "paper" and arguments.method != "alpnet":
-        parser.error("--preset paper is for --method alpnet; ideal has default and tiny")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ examples:
   s3net weights list                       what exists, and what is here
   s3net weights get dinov2-vits14-reg4     download (Ctrl-C stops; the same command goes on from there)
   s3net weights add dinov2_vitb14_pretrain.pth
+  s3net weights add model.safetensors      the same model as the Hugging Face hub has it
   s3net weights clear                      remove everything that get and add have put here
 
 S3NET_WEIGHTS names another folder; HTTPS_PROXY a proxy."""
@@ -33,7 +34,11 @@ def register(commands) -> None:
     get.add_argument("name", metavar="NAME", help="its name in the list, e.g. dinov2-vits14-reg4")
     get.add_argument("--url", metavar="URL", help="another https address of the same file, e.g. a mirror")
     add = _add(actions, "add", _add_file, "copy a file that is on this computer already")
-    add.add_argument("file", metavar="FILE", help="a published file, dinov2_vit..._pretrain.pth")
+    add.add_argument(
+        "file",
+        metavar="FILE",
+        help="a published file, dinov2_vit..._pretrain.pth, or model.safetensors from the Hugging Face hub",
+    )
     clear = _add(actions, "clear", _clear, "remove weights, and downloads that were stopped")
     clear.add_argument("name", metavar="NAME", nargs="?", help="only these; without a name all")
 

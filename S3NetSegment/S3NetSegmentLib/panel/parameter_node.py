@@ -39,9 +39,10 @@ class Preset(enum.Enum):
 
     DEFAULT = "default"
     PAPER = "paper"
+    PUBLISHED = "published"
 
     def label(self):
-        return {"default": _("Default"), "paper": _("Paper (slow)")}[self.value]
+        return {"default": _("Default"), "paper": _("Paper (slow)"), "published": _("Published (slow)")}[self.value]
 
 
 class Mode(enum.Enum):

@@ -317,6 +317,19 @@ def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypat
     assert (read_segmentation("plane.nrrd").layers[0] > 0).any()
 
 
+def test_the_published_preset_answers_by_prototypes_alone_and_is_recorded(folder, capsys, monkeypatch):
+    shape = dinov2.Architecture(12, 1, 2, 24)
+    monkeypatch.setattr(dinov2, "ARCHITECTURES", {**dinov2.ARCHITECTURES, "dinov2-tiny14": shape})
+    torch.save(dict(shape.build().initialize(torch.Generator().manual_seed(0)).state_dict()), "tiny.pth")
+    asked = "ct.nii.gz --support drawn.seg.nrrd -o out.seg.nrrd --encoder tiny.pth --preset published"
+    summary = run(f"{asked} --set encoder_side=84", capsys)
+    assert list(summary["mix"]) == ["prototypes"] and summary["method"] == "alpnet"
+    found = read_segmentation("out.seg.nrrd")
+    tags = found.segments[0].tags
+    assert tags["S3NetSegment.Preset"] == "published" and "encoder_input" in "".join(tags.values())
+    assert np.array_equal(found.layers[0][list(DRAWN)], TRUTH[list(DRAWN)])
+
+
 def test_an_encoder_to_which_the_vote_gives_nothing_is_told_and_recorded_so(folder, capsys, monkeypatch):
     from S3NetSegmentLib.engine.few_shot import propagation
 

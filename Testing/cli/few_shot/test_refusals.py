@@ -35,6 +35,7 @@ BAD_ARGUMENTS = {
     "ct.nii.gz --support d.nrrd --device gpu -o a.nrrd": "'gpu' is not a device",
     "ct.nii.gz --support d.nrrd --preset paper -o a.nrrd": "--preset",
     "ct.nii.gz --support d.nrrd --method alpnet --encoder default -o a.nrrd": "--method alpnet needs an encoder",
+    "ct.nii.gz --support d.nrrd --preset published --encoder default -o a.nrrd": "--preset published needs an encoder",
 }
 
 

@@ -292,6 +292,23 @@ def test_it_starts_from_a_pre_trained_encoder():
         IdealFinetuning(2, FinetuningSettings(), encoder=pretrained.state_dict())
 
 
+def test_the_published_way_keeps_the_weights_themselves_and_turns_and_mirrors_slices_alone(monkeypatch):
+    task, drawn = IdealFinetuning(2, PAPER, seed=3), []
+    draw = ideal_finetuning.Affine2d.random.__func__
+    record = classmethod(lambda cls, *given, **ranges: drawn.append(ranges) or draw(cls, *given, **ranges))
+    monkeypatch.setattr(ideal_finetuning.Affine2d, "random", record)
+    task(batch(), 0.0)
+    assert drawn and all(
+        ranges == {"rotation": 20.0, "scaling": 0.0, "shear": 0.0, "shift": 0.0, "flip": True} for ranges in drawn
+    )
+    with torch.no_grad():
+        for parameter in task.network.parameters():
+            parameter.add_(0.1)
+    task.after_step(0.5)
+    kept = zip(task.network.parameters(), task.predictor().parameters(), strict=True)
+    assert all(torch.allclose(now, saved) for now, saved in kept)
+
+
 def test_presets_are_named():
     assert finetuning_preset("plus") == FinetuningSettings()
     assert finetuning_preset("paper").views == "same"

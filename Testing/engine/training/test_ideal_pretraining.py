@@ -167,10 +167,24 @@ def test_the_key_branch_follows_slowly():
     assert torch.allclose(task.key.encoder.levels[0][0].weight, start + 0.1, atol=1e-6)
 
 
+def test_the_published_way_asks_the_most_similar_cell_with_a_head_of_one_layer_and_moves_keys_slowly():
+    task = IdealPretraining(dataclasses.replace(pretraining_preset("paper"), network="tiny"), seed=3)
+    assert [type(layer).__name__ for layer in task.query.head] == ["Conv2d"]
+    found = task(batch(), 0.0)
+    exact = IdealPretraining(dataclasses.replace(pretraining_preset("paper"), network="tiny", match="affine"), seed=3)
+    assert not torch.equal(found["contrast"], exact(batch(), 0.0)["contrast"])
+    with torch.no_grad():
+        for parameter in task.query.parameters():
+            parameter.add_(1.0)
+    before = next(task.key.parameters()).clone()
+    task.after_step(0.0)
+    assert torch.allclose(next(task.key.parameters()), before + 0.001, atol=1e-6)
+
+
 def test_impossible_levels_and_presets_are_refused():
     with pytest.raises(InputError, match="levels 0 to 3"):
         IdealPretraining(dataclasses.replace(TINY, level=4))
     with pytest.raises(InputError, match="levels 0 to 2"):
         IdealPretraining(dataclasses.replace(TINY, decoder_weight=1.0, decoder_level=3))
-    with pytest.raises(InputError, match="default or tiny"):
+    with pytest.raises(InputError, match="default, paper or tiny"):
         pretraining_preset("large")

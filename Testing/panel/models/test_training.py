@@ -149,7 +149,7 @@ def test_every_kind_is_offered_with_its_presets_and_what_it_can_start_from(open_
     order = panel.panel.models.training.form.order()
     assert order.arguments()[:4] == ["pretrain", order.cohort, "--method", "alpnet"] and order.device == "cpu"
     panel.choose(ui.trainingKindBox, "Encoder for a segmentation model (IDEAL)")
-    assert not ui.trainingStartRow.isVisible() and ui.trainingPresetBox.count == 2
+    assert not ui.trainingStartRow.isVisible() and ui.trainingPresetBox.count == 3
 
 
 def test_how_long_it_takes_is_tried_and_nothing_is_kept(open_training, run_folder):

@@ -46,6 +46,11 @@ class Affine2d:
         return cls(np.eye(2, 3))
 
     @classmethod
+    def quarter_turn(cls) -> Affine2d:
+        """A turn by 90 degrees: on a square of square pixels each pixel of the result is one of the image."""
+        return cls(np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]))
+
+    @classmethod
     def random(
         cls,
         generator: torch.Generator,

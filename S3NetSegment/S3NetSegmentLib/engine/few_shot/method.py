@@ -64,6 +64,8 @@ class FewShot:
                 "method alpnet needs a pretrained encoder; get weights with 's3net weights get dinov2-vits14-reg4', name a "
                 "file of weights, or choose method default"
             )
+        if encoder is not None and self.settings.encoder_input == "zscore":
+            self.encoder = encoder = encoder.with_zscores()
         self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
         self._support: LayeredSupport | None = None
         self._parts = FurtherParts(volume, self._scale, self.settings, encoder, self._device, self._filled_in)

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from ..common.progress import Step, Steps, within
 from ..common.threads import one_thread_if
+from .alpnet.one_part import keep_one_part
 from .answer import FewShotAnswer
 from .drawings.drawing import Drawing
 from .frame import Box, Frame, slices_first
@@ -35,7 +36,6 @@ from .voters.further import FurtherPart
 from .voters.one_plane import MIDDLE, flat_classes, reach
 from .voters.parts import Kept, Parts
 
-ALPNET_SMOOTHING_MM = 4.0  # standard deviation across the slices of the prototype scores alone
 _TRUSTED = 0.7  # trust in a drawing elsewhere from which on one drawn slice here does not outweigh it
 _TELLS_ENDS = 0.35  # its share of the vote from which on it also tells where segments end
 UNDRAWN_SURE = (
@@ -100,13 +100,15 @@ class Propagation:
 
     def _finish(self, ballot: Ballot) -> Steps[None]:
         self.classes, self.sureness, self._sums = yield from within(ballot.decisions(), 0.9, 1.0)
+        if self.settings.largest_component:
+            keep_one_part(self.classes, self.sureness, self._sums)
         self._keep_known()
 
     def _prototype_ballot(self) -> Steps[Ballot]:
-        """The prototype scores alone, smoothed across the slices."""
+        """The prototype scores alone, smoothed across the slices by ``slice_smoothing``."""
         self.mix = {"prototypes": 1.0}
         (part,) = (p for p in self._further if p.name == "prototypes")
-        width = float(np.clip(ALPNET_SMOOTHING_MM / self.frame.spacing[0], 0, 1.5))
+        width = float(np.clip(self.settings.slice_smoothing / self.frame.spacing[0], 0, 1.5))
         halo = int(np.ceil(3 * width))
         low, high = max(0, self.first - halo), min(self.frame.depth - 1, self.last + halo)
         shares = (yield from part.masks(self.frame, low, high)).numpy()

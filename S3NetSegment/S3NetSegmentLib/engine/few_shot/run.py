@@ -147,7 +147,7 @@ def carry_drawings(
     few_shot.set_support(support.drawings)
     answer = yield from few_shot.propagate(task.slices)
     drawn = "; ".join(map(_support_text, support.facts))
-    asked = TaskFacts(FEW_SHOT, volume.name, settings, support=drawn)
+    asked = TaskFacts(FEW_SHOT, volume.name, settings, support=drawn, preset=task.preset)
     found = OutcomeFacts(
         _device_name(encoder), encoder=encoder_record(encoder, answer.mix) or None, mix=mix_text(answer.mix)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..common.errors import InputError
 from ..common.settings_record import SettingsRecord, setting
 
 
@@ -61,3 +62,60 @@ class FewShotSettings(SettingsRecord):
         252, "Pixels of the longer side of the slices that a pretrained encoder sees.", 56, 1022
     )
     encoder_grid: int = setting(32, "Cells of the grid of its features along that side.", 8, 128)
+    encoder_view: str = setting(
+        "body", "What of a slice the encoder sees: body (what is brighter than air) or slice (all of it, as published).",
+        choices=("body", "slice"),
+    )  # fmt: skip
+    encoder_input: str = setting(
+        "encoder",
+        "Scale of the intensities that DINOv2 sees: encoder (its own, that of ImageNet) or zscore (mean 0 and deviation 1 over the "
+        "volume, as published). An encoder that was trained here keeps the scale of its training.",
+        choices=("encoder", "zscore"),
+    )
+    # Prototypes
+    prototypes: str = setting(
+        "chosen",
+        "How prototypes are made and compared: chosen (window and temperature by leaving drawn slices out; near ones count more) "
+        "or published (the arithmetic of ALPNet, with the settings below).",
+        choices=("chosen", "published"),
+    )
+    prototype_window: int = setting(2, "Published prototypes: side of the windows, cells.", 1, 32)
+    prototype_threshold: float = setting(
+        0.95, "Published prototypes: least share of a window that a class covers.", 0.0, 1.0
+    )
+    prototype_temperature: float = setting(20.0, "Published prototypes: factor of the cosine similarity.", 0.1, 1000.0)
+    foreground: str = setting(
+        "gridconv+",
+        "Published prototypes of a segment: mask (one mean), gridconv (windows), gridconv+ (both).",
+        choices=("mask", "gridconv", "gridconv+"),
+    )
+    background: str = setting("gridconv", "The same for what is not drawn.", choices=("mask", "gridconv", "gridconv+"))
+    shots: str = setting(
+        "max",
+        "Published prototypes of several drawn slices: max (the best score of a segment over slices) or pooled (all in one pool).",
+        choices=("max", "pooled"),
+    )
+    slice_smoothing: float = setting(
+        4.0, "Millimetres by which scores are smoothed across slices where prototypes answer alone; 0: not.", 0.0, 100.0
+    )
+    largest_component: bool = setting(
+        False,
+        "Whether of each segment only one connected part is kept in each slice that is not drawn: that with the largest sum of "
+        "probabilities (CCA). For segments that are one part in every slice.",
+    )
+
+
+PRESETS = ("default", "published")
+
+
+def few_shot_preset(name: str) -> FewShotSettings:
+    """Settings by name. ``default``: the best measured recipe. ``published``: ALPNet's prototypes alone, as the released program of
+    DINOv2 with ALPNet computes them."""
+    if name == "default":
+        return FewShotSettings()
+    if name == "published":
+        return FewShotSettings(
+            method="alpnet", prototypes="published", encoder_view="slice", encoder_input="zscore", slice_smoothing=0.0,
+            largest_component=True,
+        )  # fmt: skip
+    raise InputError(f"preset is {name!r}; it must be default or published")

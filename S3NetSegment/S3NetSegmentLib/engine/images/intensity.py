@@ -252,19 +252,33 @@ def _less(array: np.ndarray, offset, ends) -> np.ndarray:
     return array - array.dtype.type(offset)
 
 
+_XYZ_FROM_RGB = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
+    np.float32,
+)
+_WHITE = np.array([0.95047, 1.0, 1.08883], np.float32)  # D65
+
+
 def lab_from_rgb(rgb: np.ndarray) -> np.ndarray:
     """sRGB 0 to 1 ``[..., 3]`` to CIE L*a*b* (D65), L 0 to 100. Source: IEC 61966-2-1 and CIE 15."""
     rgb = np.asarray(rgb, dtype=np.float32)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    matrix = np.array(
-        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
-        np.float32,
-    )
-    xyz = linear @ matrix.T / np.array([0.95047, 1.0, 1.08883], np.float32)
+    xyz = linear @ _XYZ_FROM_RGB.T / _WHITE
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), xyz * np.float32(24389 / 27 / 116) + np.float32(16 / 116))
     return np.stack((116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])), -1).astype(
         np.float32
     )
+
+
+def rgb_from_lab(lab: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* (D65), L 0 to 100, ``[..., 3]`` to sRGB 0 to 1: the inverse of :func:`lab_from_rgb`; colours that no screen
+    shows are clipped."""
+    lightness, a, b = np.moveaxis(np.asarray(lab, dtype=np.float32), -1, 0)
+    y = (lightness + 16) / 116
+    f = np.stack((y + a / 500, y, y - b / 200), -1)
+    xyz = np.where(f > 6 / 29, f**3, (f - np.float32(16 / 116)) * np.float32(116 * 27 / 24389))
+    linear = np.clip(xyz * _WHITE @ np.linalg.inv(_XYZ_FROM_RGB).T, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 def _all_finite(array: np.ndarray) -> bool:

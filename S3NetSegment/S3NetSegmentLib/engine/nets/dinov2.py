@@ -73,7 +73,8 @@ def recognise(tensors: Mapping[str, torch.Tensor]) -> str:
     if not candidates:
         raise InputError(
             f"the file holds {len(shapes)} tensors ({_few(shapes)}), but not those of a DINOv2 backbone; take one of the "
-            "published files dinov2_vit{s,b,l,g}14[_reg4]_pretrain.pth (not a linear head, not another library's format)"
+            "published files dinov2_vit{s,b,l,g}14[_reg4]_pretrain.pth or the model.safetensors of transformers' DINOv2 (not a linear "
+            "head, not another library's format)"
         )
     expected = ARCHITECTURES[candidates[0]].shapes()
     missing, extra = expected.keys() - shapes.keys(), shapes.keys() - expected.keys()

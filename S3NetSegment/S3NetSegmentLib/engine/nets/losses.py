@@ -63,6 +63,16 @@ def affine_consistency_loss(
     return loss
 
 
+def affine_label_loss(
+    log_probabilities: torch.Tensor, log_probabilities_of_view: torch.Tensor, affine: Affine2d, spacing: Spacing
+) -> torch.Tensor:
+    """Cross-entropy of the view's labels to the most probable labels of the image, moved with it; as
+    :func:`affine_consistency_loss`, but as the authors of S3-Net wrote it: one way, and to labels."""
+    labels = affine.warp_labels(log_probabilities.detach().argmax(1), spacing, outside=-1)
+    each = F.nll_loss(log_probabilities_of_view, labels, ignore_index=-1, reduction="sum")
+    return each / (labels >= 0).sum().clamp_min(1)
+
+
 def spatial_consistency_loss(
     probabilities: torch.Tensor, image: torch.Tensor, spacing: Spacing, contrast: float
 ) -> torch.Tensor:

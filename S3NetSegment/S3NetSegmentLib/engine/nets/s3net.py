@@ -22,6 +22,7 @@ class S3Net(nn.Module):
 
     :param attention: False replaces the attention by plain 3x3 convolutions.
     :param deformable_reach: largest offset in pixels of the last convolution; None makes it an ordinary one.
+    :param activated: whether GELU follows the last normalisation (published: no).
     """
 
     strides = (1,)
@@ -34,6 +35,7 @@ class S3Net(nn.Module):
         blocks: int = 2,
         attention: bool = True,
         deformable_reach: float | None = None,
+        activated: bool = True,
     ):
         super().__init__()
         self.in_channels = in_channels
@@ -48,14 +50,16 @@ class S3Net(nn.Module):
             else DeformableConv2d(channels, channels, reach=deformable_reach, bias=False)
         )
         self.last_norm = FrozenBatchNorm2d(channels)
+        self._activated = activated
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         x = self.blocks(self.stem_norm(self.stem(image)))
-        return [F.gelu(self.last_norm(self.last(x)))]
+        x = self.last_norm(self.last(x))
+        return [F.gelu(x) if self._activated else x]
 
 
 class RegionNetwork(nn.Module):
-    """An encoder and one linear head per number of regions, over [features, input channels].
+    """An encoder and one linear head per number of regions, over [features, input channels], or the features alone.
 
     The input channels are a skip connection: the features may be computed on a small image and enlarged, and the labels
     still follow the full-resolution image (see :meth:`heads`).
@@ -63,15 +67,20 @@ class RegionNetwork(nn.Module):
     :param responses: the number of labels of each head.
     :param balanced: normalise the responses over the batch before the labels are read off, as in Kanezaki 2018: no
         label can then be the largest everywhere. For a random start; heads that learn given labels do without.
+    :param sees_image: whether the heads see the input channels, too (published: no).
     """
 
-    def __init__(self, encoder: nn.Module, responses: tuple[int, ...], *, balanced: bool = False):
+    def __init__(
+        self, encoder: nn.Module, responses: tuple[int, ...], *, balanced: bool = False, sees_image: bool = True
+    ):
         super().__init__()
         self.encoder = encoder
         self.responses = tuple(responses)
         self.features = encoder.channels[0]
         total = sum(self.responses)
-        self.head = nn.Conv2d(self.features + encoder.in_channels, total, 1, bias=not balanced)
+        self._sees_image = sees_image
+        seen = self.features + (encoder.in_channels if sees_image else 0)
+        self.head = nn.Conv2d(seen, total, 1, bias=not balanced)
         self.balance = FrozenBatchNorm2d(total) if balanced else nn.Identity()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -85,7 +94,8 @@ class RegionNetwork(nn.Module):
         scores = _weighted(weight[:, : self.features], features)
         if features.shape[-2:] != image.shape[-2:]:
             scores = F.interpolate(scores, image.shape[-2:], mode="bilinear", align_corners=False)
-        scores = scores + _weighted(weight[:, self.features :], image)
+        if self._sees_image:
+            scores = scores + _weighted(weight[:, self.features :], image)
         if self.head.bias is not None:
             scores = scores + self.head.bias[:, None, None]
         return torch.cat([part.log_softmax(1) for part in self.balance(scores).split(self.responses, 1)], 1)

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..few_shot.settings import FewShotSettings
+from ..common.errors import InputError
+from ..few_shot.settings import PRESETS, FewShotSettings, few_shot_preset
 from .drawn_numbers import ALL
 from .fields import asked
 from .forms import (
@@ -88,6 +89,10 @@ class FewShotTask:
     slices: tuple[int, int] | None = asked(
         None, "only slices A to B, both included, or one slice K, counted from 0", SLICES, group=FEW_SHOT_PART
     )
+    preset: str = asked(
+        "default", "default: the best measured recipe. published: prototypes of DINOv2 alone (ALPNet), as near to the published program "
+        "as can be", choice(*PRESETS), column="", group=_HOW,
+    )  # fmt: skip
     method: str | None = asked(
         None, "default: drawn masks are carried, corrected and voted on; alpnet: prototypes of an encoder alone",
         choice("default", "alpnet"), column="", group=_HOW,
@@ -117,11 +122,14 @@ class FewShotTask:
     @property
     def wants_prototypes(self) -> bool:
         """Whether ALPNet's prototypes are to answer alone."""
-        return self.method == "alpnet" or "method=alpnet" in [text.replace(" ", "") for text in self.settings]
+        try:
+            return self.engine_settings().method == "alpnet"
+        except InputError:  # which is told where the settings are used
+            return False
 
     def engine_settings(self) -> FewShotSettings:
         """The settings. InputError for what is wrong there."""
-        settings = FewShotSettings().with_texts(list(self.settings))
+        settings = few_shot_preset(self.preset).with_texts(list(self.settings))
         given = {"method": self.method, "seed": self.seed}
         return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
 
@@ -144,7 +152,7 @@ class FewShotTask:
                 "drawn slices"
             )
         if self.wants_prototypes and self.encoder == "default":
-            wrong.append(
-                f"{called('method')} alpnet needs an encoder; name one, e.g. {called('encoder')} dinov2-vits14-reg4"
-            )
+            by_preset = self.method is None and self.preset == "published"
+            asked = f"{called('preset')} published" if by_preset else f"{called('method')} alpnet"
+            wrong.append(f"{asked} needs an encoder; name one, e.g. {called('encoder')} dinov2-vits14-reg4")
         return wrong

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..segment.settings import SegmentSettings, preset
+from ..segment.settings import PRESETS, SegmentSettings, preset
 from .fields import asked
 from .forms import AXIS, COMPUTING, LENGTH, POSITIONS, SEED, SETTINGS, SLICES, SWITCH, VOXELS, Form, choice, whole
 
@@ -53,8 +53,8 @@ class SegmentTask:
     )  # fmt: skip
     regions_only: bool = asked(False, "leave the automatic object out", SWITCH, group=SEGMENT_RESULTS)
     preset: str = asked(
-        "default", "default: the best measured recipe. paper: S3-Net as published, with its defects cured; slow",
-        choice("default", "paper"), group=COMPUTING,
+        "default", "default: the best measured recipe. paper: S3-Net in its published size, with its defects cured; published: as near "
+        "to the published program as can be; both slow", choice(*PRESETS), group=COMPUTING,
     )  # fmt: skip
     settings: tuple[str, ...] = asked(
         (), "change a setting, e.g. sources=s3net; may be repeated. 's3net settings' lists them all", SETTINGS,

@@ -50,7 +50,7 @@ class EncoderChoice:
             self._node.encoder = self._entries[index][1]
             return
         path = qt.QFileDialog.getOpenFileName(
-            self._box.window(), "Model for Few-shot", "", "Models (*.pth *.pt);;All files (*)"
+            self._box.window(), "Model for Few-shot", "", "Models (*.pth *.pt *.safetensors);;All files (*)"
         )
         path = path if type(path) is str else path[0]  # PythonQt gives the name, other bindings a pair
         if path:

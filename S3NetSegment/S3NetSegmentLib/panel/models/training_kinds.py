@@ -43,7 +43,7 @@ KINDS = {
     "ideal": TrainingKind(
         "Encoder for a segmentation model (IDEAL)",
         ("pretrain", "--method", "ideal"),
-        {"default": "default: full size, for a GPU", "tiny": _TINY},
+        {"default": "default: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
         "", "", "",
         "Its model does not segment: it is a start for a segmentation model on the same images.",
     ),

@@ -20,6 +20,7 @@ from .prototype_making import LEAST_NORM, chosen_prototypes, prototypes_of, reje
 
 MODES = ("mask", "gridconv", "gridconv+")
 WEIGHTINGS = ("none", "similarity", "distance", "both")
+SHOTS = ("pooled", "max")
 _SIMILARITY_TEMPERATURE = 0.07
 
 
@@ -38,6 +39,8 @@ class HeadSettings:
         (published: 4). None: never.
     :param weighting: how slices of support share the say for each query slice. "none": all prototypes of a class in one
         pool (published). "similarity": by how well the slice explains the query. "distance": by distance. "both".
+    :param shots: with weighting "none": "pooled", or "max", where each slice has a pool of its own for the classes that are drawn,
+        and the best of their scores counts (the background stays one pool; published with DINOv2).
     :param reach_mm: distance at which the weight of a slice has fallen to 1/e ("distance", "both").
     :param neighbourhood: how far in the plane a prototype speaks, as a share of the view (standard deviation); 0:
         everywhere (published). Only for support in the same frame: it tells left from right.
@@ -52,12 +55,18 @@ class HeadSettings:
     adaptive: bool = True
     fallback_window: int | None = None
     weighting: str = "none"
+    shots: str = "pooled"
     reach_mm: float = 20.0
     neighbourhood: float = 0.0
     most_prototypes: int = 64
 
     def __post_init__(self):
-        for name, allowed in (("foreground", MODES), ("background", MODES), ("weighting", WEIGHTINGS)):
+        for name, allowed in (
+            ("foreground", MODES),
+            ("background", MODES),
+            ("weighting", WEIGHTINGS),
+            ("shots", SHOTS),
+        ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
         if self.window < 1 or not 0 <= self.threshold <= 1 or not self.temperature > 0 or not self.reach_mm > 0:
@@ -153,15 +162,23 @@ class PrototypeHead:
         if self.settings.neighbourhood > 0:
             sharp = sharp - self._penalty(height, width).to(sharp)
         found = []
-        for groups, absent in zip(self._groups, self._absent, strict=True):
+        for c, (groups, absent) in enumerate(zip(self._groups, self._absent, strict=True)):
             if not groups:
                 found.append(sharp.new_full((count, height * width), absent))
                 continue
             each = torch.stack([_smooth_maximum(sharp[:, start:stop]) for _, start, stop in groups], 1)
+            if c and self._takes_best:
+                found.append(each.amax(1))
+                continue
             share = weights[:, [number for number, _, _ in groups]]
             share = share / share.sum(1, keepdim=True).clamp_min(1e-12)
             found.append((each * share[:, :, None]).sum(1))
         return torch.stack(found, 1).unflatten(2, (height, width))
+
+    @property
+    def _takes_best(self) -> bool:
+        """Whether the best slice counts for each class that is drawn."""
+        return self.settings.weighting == "none" and self.settings.shots == "max"
 
     def _assemble(self) -> None:
         """Puts all prototypes into one bank, group by group: ``_groups[class]`` lists (slice, first, last + 1)."""
@@ -173,7 +190,8 @@ class PrototypeHead:
             widest = max((p.widest for _, p in own), default=0.0)
             if c and mode != "mask" and self.settings.fallback_window and widest < self.settings.threshold:
                 mode = "mask"
-            groups = [own] if pooled and own else [[entry] for entry in own]
+            together = pooled and not (c and self._takes_best)
+            groups = [own] if together and own else [[entry] for entry in own]
             self._groups.append([])
             for group in groups:
                 rows, where, shown = chosen_prototypes([p for _, p in group], mode)

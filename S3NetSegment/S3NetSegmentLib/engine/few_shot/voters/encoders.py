@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch import nn
 from ...common.device import choose_device
 from ...common.errors import InputError
 from ...common.progress import drain
+from ...nets.dinov2 import Dinov2Encoder
 from ...nets.weights import CATALOGUE, DEFAULT_WEIGHTS, WeightsStore, weights_named
 from ...nets.weights.store import file_digest
 from ...training.model_file import is_model_file, load_encoder_file
@@ -33,6 +36,20 @@ class FewShotEncoder:
     digest: str
     network: nn.Module
     temperature: float = 60.0
+
+    @property
+    def is_zscored(self) -> bool:
+        """Whether it takes intensities of mean 0 and deviation 1 over the volume, and not from 0 to 1."""
+        return getattr(self.network, "input_scale", None) == "zscore"
+
+    def with_zscores(self) -> FewShotEncoder:
+        """The same weights, not copied, for intensities of mean 0 and deviation 1. Networks other than DINOv2 stay as they are:
+        they were trained here, on their own scale."""
+        if not isinstance(self.network, Dinov2Encoder) or self.is_zscored:
+            return self
+        network = copy.copy(self.network)
+        network.input_scale = "zscore"
+        return dataclasses.replace(self, network=network)
 
     @property
     def device(self) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
@@ -11,6 +12,7 @@ import torch
 from ...common.progress import Steps, within
 from ...images import Volume
 from ...images.intensity import IntensityScale, intensity_scale
+from ..alpnet.prototypes import PUBLISHED, HeadSettings
 from ..drawings.drawing import Drawing, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
 from ..frame import slices_first
@@ -82,8 +84,9 @@ class FurtherParts:
             elsewhere.append(ElsewhereSlices(features, known))
         former = self._prototypes.get((axis, drawing.values))
         part = PrototypePart(
-            self._features[axis], drawing, self._encoder.temperature, self._device, elsewhere, former, not quick
-        )
+            self._features[axis], drawing, self._encoder.temperature, self._device, elsewhere, former, not quick,
+            published_head(self._settings),
+        )  # fmt: skip
         if not quick:
             others = [(key, old) for key, old in self._prototypes.items() if key != (axis, drawing.values)]
             self._prototypes = {**dict(others[-_DRAWINGS + 1 :]), (axis, drawing.values): part}
@@ -102,8 +105,19 @@ class FurtherParts:
             self._digests[id(volume)] = volume, (yield from content_digest(volume))
         digest, settings = self._digests[id(volume)][1], self._settings
         return SliceFeatures(
-            volume, scale, axis, self._encoder, digest, settings.encoder_side, settings.encoder_grid, pitch
-        )
+            volume, scale, axis, self._encoder, digest, settings.encoder_side, settings.encoder_grid, pitch,
+            whole=settings.encoder_view == "slice",
+        )  # fmt: skip
+
+
+def published_head(settings: FewShotSettings) -> HeadSettings | None:
+    """How prototypes are made and compared as published; None: as found best here."""
+    if settings.prototypes != "published":
+        return None
+    return dataclasses.replace(
+        PUBLISHED, foreground=settings.foreground, background=settings.background, window=settings.prototype_window,
+        threshold=settings.prototype_threshold, temperature=settings.prototype_temperature, shots=settings.shots,
+    )  # fmt: skip
 
 
 def _digest(other: SupportVolume) -> bytes:

@@ -45,6 +45,7 @@ class PrototypePart:
     :param elsewhere: drawn slices of other volumes; they count where a slice resembles them.
     :param former: the part made of the drawing before this one: prototypes of unchanged slices are taken from it.
     :param choose: find temperature and window by leaving out each drawn slice in turn.
+    :param published: how prototypes are made and compared instead, for all slices alike; nothing is chosen then.
     """
 
     name = "prototypes"
@@ -60,9 +61,11 @@ class PrototypePart:
         elsewhere: Sequence[ElsewhereSlices] = (),
         former: PrototypePart | None = None,
         choose: bool = True,
+        published: HeadSettings | None = None,
     ):
         self.notes: list[str] = []
         self._features, self._drawing, self._device, self._choose = features, drawing, device, choose
+        self._published = published
         self._elsewhere, self._former = tuple(elsewhere), former
         self._temperature = temperature
         self._numbers: list[int] = []
@@ -120,8 +123,8 @@ class PrototypePart:
             for f, plane in zip(features, one.known.values(), strict=True):
                 other.append(self._support(f, plane, one.features))
         if other:
-            settings = HeadSettings(temperature=self._temperature, weighting="similarity")
-            if self._choose:
+            settings = self._published or HeadSettings(temperature=self._temperature, weighting="similarity")
+            if self._choose and self._published is None:
                 settings = choose_settings([other[n] for n in _spread(len(other), _MOST_LEFT_OUT)], settings).settings
             self._other_head = PrototypeHead(other, settings)
         self._former = None
@@ -139,10 +142,10 @@ class PrototypePart:
         return self._chosen([self._support(*s, self._features) for s in slices], None)
 
     def _chosen(self, support: list[SupportSlice], head: PrototypeHead | None) -> PrototypeHead:
-        base = HeadSettings(
+        base = self._published or HeadSettings(
             temperature=self._temperature, neighbourhood=_NEIGHBOURHOOD, weighting="distance", reach_mm=_REACH_MM
         )
-        if self._choose and len(support) > 1:
+        if self._choose and self._published is None and len(support) > 1:
             place = torch.tensor(self._numbers, dtype=torch.float32, device=self._device) * self._features.slice_spacing
             base = choose_settings(support, base, distances_mm=(place[:, None] - place[None]).abs()).settings
         return head if head is not None and head.settings == base else PrototypeHead(support, base)

@@ -19,7 +19,8 @@ from .encoders import FewShotEncoder
 
 _DARK = 0.15  # scaled intensity below which a pixel counts as outside of the body
 _LEAST_FILLED = 0.02  # share of a row or column that must be brighter for it to be encoded
-_LOOKED_AT = 24  # slices in which the body is looked for
+_LOOKED_AT = 24  # slices in which the body is looked for, and whose intensities stand for the volume's
+_LEAST_DEVIATION = 1e-6
 _MOST_PIXELS = 1022  # longest side that is encoded
 _BYTES = 600_000_000
 
@@ -86,6 +87,7 @@ class SliceFeatures:
         query must have the same.
     :param side: see ``pitch``; :param cells: of the grid of features along the longer side of ``side`` pixels.
     :param digest: names the content of the volume (:func:`content_digest`).
+    :param whole: encode the whole slices, also where they show nothing.
     """
 
     def __init__(
@@ -99,12 +101,14 @@ class SliceFeatures:
         cells: int,
         pitch: float | None = None,
         cache: FeatureCache = SHARED,
+        whole: bool = False,
     ):
         self._slices, self._scale, self._encoder, self._cache = slices_first(volume.array, axis), scale, encoder, cache
         across = 2 - AXES.index(axis)
         spacing = volume.spacing[::-1]
         self.slice_spacing = spacing[across]
-        rows, columns = self._body()
+        height, width = self._slices.shape[1:3]
+        rows, columns = ((0, height), (0, width)) if whole else self._body()
         lengths = [
             (last - first) * s
             for (first, last), s in zip((rows, columns), np.delete(spacing, across).tolist(), strict=True)
@@ -113,7 +117,8 @@ class SliceFeatures:
         pixels = tuple(min(_MOST_PIXELS, max(14, round(n / self.pitch))) for n in lengths)
         grid = tuple(max(1, round(n * cells / side)) for n in pixels)
         self.view = View(rows, columns, pixels, grid)
-        self._key = (digest, scale, axis, encoder.name, encoder.digest, self.view)
+        self._key = (digest, scale, axis, encoder.name, encoder.digest, encoder.is_zscored, self.view)
+        self._standard = self._mean_and_deviation() if encoder.is_zscored else None
 
     def of(self, numbers: Sequence[int]) -> Steps[torch.Tensor]:
         """Features ``[n, C, h, w]`` (float16, on the CPU) of the slices ``numbers``; those that are kept cost nothing."""
@@ -132,20 +137,29 @@ class SliceFeatures:
         return torch.stack([found[number] for number in numbers])
 
     def _image(self, number: int) -> torch.Tensor:
-        """Slice ``number`` as the encoder takes it, ``[1, 1, H, W]``, 0 to 1."""
+        """Slice ``number`` as the encoder takes it, ``[1, 1, H, W]``: 0 to 1, or mean 0 and deviation 1 over the volume."""
         plane = torch.from_numpy(self._scale.apply(self._slices[number][self.view.index])[..., 0].copy())[None, None]
+        if self._standard is not None:
+            plane = (plane - self._standard[0]) / self._standard[1]
         smaller = any(a < b for a, b in zip(self.view.pixels, plane.shape[2:], strict=True))
         return F.interpolate(plane, self.view.pixels, mode="bilinear", align_corners=False, antialias=smaller)
 
     def _body(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Rows and columns (first, last + 1) with more than a little that is brighter than air."""
-        chosen = np.unique(np.linspace(0, len(self._slices) - 1, _LOOKED_AT).round().astype(int))
-        bright = np.stack([self._scale.apply(self._slices[n])[..., 0] > _DARK for n in chosen])
+        bright = np.stack([self._scale.apply(self._slices[n])[..., 0] > _DARK for n in self._looked_at()])
         spans = []
         for axis in (2, 1):
             filled = np.flatnonzero((bright.mean(axis) > _LEAST_FILLED).any(0))
             spans.append((int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, bright.shape[3 - axis]))
         return spans[0], spans[1]
+
+    def _mean_and_deviation(self) -> tuple[float, float]:
+        """Of the scaled intensities of slices all over the volume."""
+        seen = np.stack([self._scale.apply(self._slices[n])[..., 0] for n in self._looked_at()])
+        return float(seen.mean(dtype=np.float64)), max(float(seen.std(dtype=np.float64)), _LEAST_DEVIATION)
+
+    def _looked_at(self) -> list[int]:
+        return np.unique(np.linspace(0, len(self._slices) - 1, _LOOKED_AT).round().astype(int)).tolist()
 
 
 def content_digest(volume: Volume) -> Steps[bytes]:

@@ -10,6 +10,8 @@ import torch
 
 from ...common.errors import InputError
 from ...images.files import file_head
+from .hugging_face import is_of_transformers, published_names
+from .safetensors import is_safetensors, read_safetensors
 
 _MOST_PACKED = 64 << 20  # bytes that an archive may unpack to beyond its own size
 _LARGEST_LIST = 8 << 20  # bytes of the part that tells what is in the file
@@ -93,9 +95,15 @@ def _check_content(content) -> None:
 
 
 def read_weights(path: str | os.PathLike, *, mapped: bool = False) -> Mapping[str, torch.Tensor]:
-    """The tensors of a checkpoint by name. Raises InputError as :func:`read_torch_file`, and if it is not a plain
-    collection of named tensors."""
-    content = read_torch_file(path, mapped=mapped)
+    """The tensors of a checkpoint by name, those of transformers under the published names. Raises InputError as
+    :func:`read_torch_file` or :func:`~.safetensors.read_safetensors`, and if it is not a plain collection of named tensors.
+
+    :param mapped: to look at names and shapes only: the tensors may have no content.
+    """
+    if is_safetensors(path):
+        content = read_safetensors(path, shapes_only=mapped)
+    else:
+        content = read_torch_file(path, mapped=mapped)
     if (
         not isinstance(content, Mapping)
         or not content
@@ -106,7 +114,7 @@ def read_weights(path: str | os.PathLike, *, mapped: bool = False) -> Mapping[st
             f"{os.fspath(path)!r} is no plain collection of weights{inside}; take the backbone file as it is published, "
             "dinov2_vit..._pretrain.pth, not a training snapshot"
         )
-    return content
+    return published_names(content) if is_of_transformers(content) else content
 
 
 def recognise_file(path: str | os.PathLike) -> str:

@@ -155,10 +155,11 @@ class WeightsStore:
         """
         from ..dinov2 import Dinov2Encoder
         from .checkpoint import read_weights
+        from .safetensors import SUFFIX
 
         path = Path(name_or_path)
         if not path.is_file():
-            if path.suffix in (".pth", ".pt") or len(path.parts) > 1:
+            if path.suffix in (".pth", ".pt", SUFFIX) or len(path.parts) > 1:
                 raise InputError(f"there is no file {str(name_or_path)!r}; check the path, or give the name of a model")
             stored = self.find(os.fspath(name_or_path))
             if stored is None:

@@ -19,14 +19,20 @@ from ...common.fallback import BatchFallback
 from ...common.progress import Step, Steps, within
 from ...common.randomness import numpy_generator, torch_generator
 from ...common.threads import one_thread_if
-from ...nets.losses import affine_consistency_loss, clustering_loss, entropy_floor_loss, spatial_consistency_loss
+from ...nets.losses import (
+    affine_consistency_loss,
+    affine_label_loss,
+    clustering_loss,
+    entropy_floor_loss,
+    spatial_consistency_loss,
+)
 from ...nets.normalization import freeze_statistics
 from ...nets.s3net import RegionNetwork, S3Net
 from ..regions.clustering import kmeans, nearest_centre
 from ..regions.merging import merge_clusters
 from ..settings import SegmentSettings
 from .input import SliceChannels
-from .regions import FittedS3Net
+from .regions import FittedS3Net, most_probable
 
 _MOMENTUM = 0.9
 _STEP_BYTES = 1 << 30  # what one step may keep for its backward pass; slices per step follow from it
@@ -121,12 +127,15 @@ def _new_network(channels: SliceChannels, centres, settings: SegmentSettings, ge
             blocks=settings.blocks,
             attention=settings.attention,
             deformable_reach=reach,
+            activated=settings.head == "image",
         )
         responses = settings.region_counts if settings.start == "kmeans" else (settings.channels,)
-        network = RegionNetwork(encoder, responses, balanced=settings.start != "kmeans")
+        network = RegionNetwork(
+            encoder, responses, balanced=settings.start != "kmeans", sees_image=settings.head == "image"
+        )
     network.initialize(generator)
     wanted = {"on": True, "off": False, "auto": channels.intensities == 1}[settings.prototypes]
-    if centres is not None and settings.context_channels and wanted:
+    if centres is not None and settings.context_channels and settings.head == "image" and wanted:
         network.set_prototypes(centres, channels.blurred.start, _PROTOTYPE_TEMPERATURE)
     return network.to(memory_format=torch.channels_last)
 
@@ -140,11 +149,14 @@ def _fit_network(channels: SliceChannels, centres, targets, settings: SegmentSet
     ranges = {name: getattr(settings, name) for name in ("rotation", "scaling", "shear", "shift", "flip")}
     distil = settings.steps if targets is not None else 0
     steps = distil + settings.self_training_steps
-    watch = _LabelWatch(channels)
+    watch = _LabelWatch(settings.stop_labels)
     value = float("inf")
     for step in range(steps):
         slices = torch.randperm(channels.depth, generator=generator)[: fallback.batch].sort().values
-        affine = Affine2d.random(generator, extent, **ranges) if settings.affine_weight > 0 else None
+        affine = None
+        if settings.affine_weight > 0:
+            quarter = settings.transformation == "quarter"
+            affine = Affine2d.quarter_turn() if quarter else Affine2d.random(generator, extent, **ranges)
 
         def work(device, batch, slices=slices, affine=affine, own=step >= distil):
             network.to(device)
@@ -201,15 +213,23 @@ def _loss(network, channels: SliceChannels, picked, given, own: bool, affine, se
         roughness = spatial_consistency_loss(log_probabilities.exp(), intensities, spacing, settings.edge_contrast)
         loss = loss + settings.spatial_weight * roughness
     if affine is not None:
-        consistency = affine_consistency_loss(log_probabilities, of_view, affine, spacing)
+        if settings.consistency == "labels":
+            parts = zip(log_probabilities.split(network.responses, 1), of_view.split(network.responses, 1), strict=True)
+            consistency = sum(affine_label_loss(part, seen, affine, spacing) for part, seen in parts)
+        else:
+            consistency = affine_consistency_loss(log_probabilities, of_view, affine, spacing)
         loss = loss + settings.affine_weight * consistency
     return loss / heads, log_probabilities
 
 
 class _LabelWatch:
-    """Whether the labels have stopped changing: under 0.1 % in three steps in a row, after at least five steps."""
+    """Whether the labels have stopped changing: under 0.1 % in three steps in a row, after at least five steps.
 
-    def __init__(self, channels: SliceChannels):
+    :param few: end instead when at most so many labels are left, after at least six steps; 0: do not.
+    """
+
+    def __init__(self, few: int = 0):
+        self._few = few
         self._seen: dict[int, torch.Tensor] = {}
         self._steps = self._still = 0
 
@@ -218,13 +238,16 @@ class _LabelWatch:
         labels = torch.stack([part.argmax(1) for part in log_probabilities.split(responses, 1)], 1).to(
             "cpu", torch.uint8
         )
+        self._steps += 1
+        if self._few:
+            left = max(len(labels[:, head].unique()) for head in range(labels.shape[1]))
+            return self._steps > _LEAST_STEPS and left <= self._few
         changed, known = 0.0, 0
         for z, now in zip(picked.tolist(), labels, strict=True):
             if z in self._seen:
                 changed += float((self._seen[z] != now).float().mean())
                 known += 1
             self._seen[z] = now
-        self._steps += 1
         if known:  # slices seen for the first time say nothing
             self._still = self._still + 1 if changed / known < _STILL_SHARE else 0
         return self._steps >= _LEAST_STEPS and self._still >= _STILL_STEPS
@@ -239,7 +262,8 @@ def _grouping(channels: SliceChannels, network: RegionNetwork, settings: Segment
         def one(device, batch):
             image = channels.fit[first : first + batch].to(device)
             with torch.inference_mode():
-                soft = network.to(device)(image).exp_().flatten(2)
+                soft = network.to(device)(image).exp_()
+                soft = (most_probable(soft) if settings.merging == "labels" else soft).flatten(2)
                 values = image[:, : channels.intensities].flatten(2)
                 size, mass = soft.sum((0, 2)), torch.einsum("nrp,ncp->rc", soft, values)
             return len(image), size.double().cpu(), mass.double().cpu()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ...images.intensity import rgb_from_lab
 from ..regions.filters import gaussian, gradient_magnitude
 from ..settings import SegmentSettings
 
@@ -17,6 +18,8 @@ class SliceChannels:
     """Input channels of the slices of a stack, at the size of the fit and at the stack's own size.
 
     Intensities are standardised by the mean and standard deviation of the whole stack, so all slices are treated alike.
+    With ``fit_input`` "plain" they are
+    left as they are (0 to 1, colour as BGR) and brought to a square, whose pixels count as 1 mm: as published.
     Channels: intensities (1 or 3); with ``context_channels`` also the intensities blurred and the gradient of the first;
     in a volume also the intensities one (small) pixel size below and above, interpolated between the slices, so that
     the network looks equally far in every direction whatever the slice distance.
@@ -33,8 +36,11 @@ class SliceChannels:
         self._stack = stack
         self.depth, height, width, self.intensities = stack.shape
         self.size = (height, width)
+        self._plain = settings.fit_input == "plain"
         scale = min(1.0, settings.fit_size / max(height, width))
         h, w = max(1, round(height * scale)), max(1, round(width * scale))
+        if self._plain:
+            h = w = settings.fit_size
         self.fit_size = (h, w)
         self.fit_spacing = (spacing_mm[1] * height / h, spacing_mm[2] * width / w)
         self._shrink = max(height / h, width / w)
@@ -46,6 +52,9 @@ class SliceChannels:
         spread, mean = torch.var_mean(small.double(), (0, 2, 3), correction=0, keepdim=True)
         self.contrast = bool((spread > 1e-12).any()) and self.depth * h * w > 1
         self._mean, self._scale = mean.float(), 1 / (spread.sqrt() + _FLOOR).float()
+        if self._plain:
+            self._mean, self._scale = torch.zeros_like(self._mean), torch.ones_like(self._scale)
+            self.fit_spacing = (1.0, 1.0)
         small = (small - self._mean) * self._scale
         self._small_gradient = None
         if self._context:
@@ -82,10 +91,16 @@ class SliceChannels:
 
     def _reduced(self, first: int) -> torch.Tensor:
         part = self._images(range(first, min(first + _SLICES, self.depth)))
-        return part if part.shape[-2:] == self.fit_size else F.interpolate(part, self.fit_size, mode="area")
+        if part.shape[-2:] == self.fit_size:
+            return part
+        if self._plain:  # bicubic and not antialiased
+            return F.interpolate(part, self.fit_size, mode="bicubic", align_corners=False)
+        return F.interpolate(part, self.fit_size, mode="area")
 
     def _images(self, slices) -> torch.Tensor:
         picked = self._stack[slices.start : slices.stop] if isinstance(slices, range) else self._stack[slices]
+        if self._plain and self.intensities == 3:
+            picked = rgb_from_lab(100 * picked)[..., ::-1]
         return torch.from_numpy(np.ascontiguousarray(picked.transpose(0, 3, 1, 2), dtype=np.float32))
 
     def _standardised(self, slices, device: torch.device) -> torch.Tensor:

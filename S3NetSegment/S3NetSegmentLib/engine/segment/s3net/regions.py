@@ -192,10 +192,17 @@ class FittedS3Net:
     def _part(self, probabilities: torch.Tensor, count: int | None) -> torch.Tensor:
         """From responses ``[n, responses, H, W]`` to the regions of ``count``, or of all counts side by side."""
         if self._grouping is not None:
+            if self._settings.merging == "labels":
+                probabilities = most_probable(probabilities)
             probabilities = torch.einsum("nrhw,rk->nkhw", probabilities, self._grouping.to(probabilities))
         if count is None:
             return probabilities
         return probabilities.split(self.counts, 1)[self.counts.index(count)]
+
+
+def most_probable(probabilities: torch.Tensor) -> torch.Tensor:
+    """1 for the largest of the responses ``[n, responses, H, W]`` of each pixel, 0 for the others."""
+    return torch.zeros_like(probabilities).scatter_(1, probabilities.argmax(1, keepdim=True), 1.0)
 
 
 def _rescaled(soft: torch.Tensor) -> torch.Tensor:

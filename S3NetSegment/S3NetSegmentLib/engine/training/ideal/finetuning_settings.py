@@ -72,7 +72,7 @@ class FinetuningSettings(SettingsRecord):
 def finetuning_preset(name: str) -> FinetuningSettings:
     """Settings by name. ``plus``: the best measured recipe. ``tiny``: the same with a small network, for a CPU. ``paper``:
     cross pseudo supervision as published, with the constants of SSL4MIS where the paper gives none (weight 0.1 that rises
-    over the whole run, every pseudo-label counts)."""
+    over the whole run, every pseudo-label counts, turns and mirroring alone, no average of weights)."""
     if name == "plus":
         return FinetuningSettings()
     if name == "tiny":
@@ -80,6 +80,6 @@ def finetuning_preset(name: str) -> FinetuningSettings:
     if name == "paper":
         return FinetuningSettings(
             unlabelled_weight=0.1, ramp_share=1.0, views="same", teacher="network", threshold=0.0, pseudo_dice=False,
-            trust=False, mix="off",
+            trust=False, mix="off", average_decay=0.0, rotation=20.0, rotation_steps=0, scaling=0.0, shear=0.0, shift=0.0, flip=True,
         )  # fmt: skip
     raise InputError(f"preset is {name!r}; it must be plus, tiny or paper")

@@ -69,7 +69,9 @@ class PretrainingSettings(SettingsRecord):
 
 
 def pretraining_preset(name: str) -> PretrainingSettings:
-    """Settings by name. ``default``: the U-Net of 1.8 million weights, as specified by the paper and its parents. ``tiny``: for
+    """Settings by name. ``default``: the U-Net of 1.8 million weights, with positives at the exact place. ``paper``: as the paper
+    draws it, with the constants of DenseCL where it gives none: one convolution as head, the positive is the most similar cell,
+    a slow key branch. ``tiny``: for
     a CPU, as measured best: a key branch that follows faster since its runs are short, negatives of the same slice alone (as
     in Chaitanya et al.), and views as far turned as those of fine-tuning."""
     if name == "default":
@@ -78,4 +80,8 @@ def pretraining_preset(name: str) -> PretrainingSettings:
         return PretrainingSettings(
             network="tiny", embedding=64, momentum=0.9, last_momentum=0.99, negatives_from="slice", rotation=90.0
         )
-    raise InputError(f"preset is {name!r}; it must be default or tiny")
+    if name == "paper":
+        return PretrainingSettings(
+            match="feature", head_layers=1, momentum=0.999, last_momentum=0.999, neighbourhood=0.0
+        )
+    raise InputError(f"preset is {name!r}; it must be default, paper or tiny")
