@@ -1,0 +1,201 @@
+"""What a user points at: points, boxes and strokes, all in voxels of the whole volume."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..common.errors import InputError
+from ..images import AXES, Extent
+
+Voxel = tuple[int, int, int]  # (i, j, k) in the whole volume
+Stroke = tuple[Voxel, ...]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box around an object: ``low`` and ``high`` are its corners, both included, ``low <= high`` on each axis.
+
+    A box that is one voxel thick on exactly one axis is a rectangle in a slice; any other is a box in the volume.
+    """
+
+    low: Voxel
+    high: Voxel
+
+    def __post_init__(self):
+        if any(a > b for a, b in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"box {self}: the lower corner lies above the upper one; see Box.between")
+
+    @classmethod
+    def between(cls, one: Sequence[int], other: Sequence[int]) -> Box:
+        """The box of any two opposite corners (i, j, k)."""
+        corners = list(zip(map(int, one), map(int, other), strict=True))
+        return cls(tuple(map(min, corners)), tuple(map(max, corners)))
+
+    def __str__(self) -> str:
+        return ",".join(map(str, (*self.low, *self.high)))
+
+    @property
+    def flat_axis(self) -> str | None:
+        """The axis across the slice that the box lies in ("x", "y", "z"); None for a box in the volume."""
+        thin = [axis for axis, a, b in zip(AXES, self.low, self.high, strict=True) if a == b]
+        return thin[0] if len(thin) == 1 else None
+
+    @property
+    def size(self) -> Voxel:
+        """Number of voxels along (i, j, k)."""
+        return tuple(b - a + 1 for a, b in zip(self.low, self.high, strict=True))
+
+    @property
+    def centre(self) -> Voxel:
+        """The voxel in the middle."""
+        return tuple((a + b) // 2 for a, b in zip(self.low, self.high, strict=True))
+
+    def slice_index(self) -> int:
+        """The slice that a flat box lies in. ValueError for a box in the volume."""
+        if self.flat_axis is None:
+            raise ValueError(f"box {self} lies in no single slice")
+        return self.low[AXES.index(self.flat_axis)]
+
+    def contains(self, voxel: Voxel) -> bool:
+        return all(a <= v <= b for a, v, b in zip(self.low, voxel, self.high, strict=True))
+
+    def covers(self, extent: Extent) -> bool:
+        """Whether every voxel of ``extent`` lies in the box."""
+        return self.contains(extent.start) and self.contains(tuple(n - 1 for n in extent.stop))
+
+    def clipped(self, extent: Extent) -> Box:
+        """The part of the box that lies in ``extent``.
+
+        :raises InputError: nothing of it lies there, or it is only a line or a point.
+        """
+        last = tuple(n - 1 for n in extent.stop)
+        low = tuple(map(max, self.low, extent.start))
+        high = tuple(map(min, self.high, last))
+        shown = f"box {self} (voxels i,j,k,i,j,k, both corners included)"
+        if any(a > b for a, b in zip(low, high, strict=True)):
+            raise InputError(
+                f"{shown} lies outside the searched part, which is {extent.start} to {last}; draw it inside, or search a "
+                "larger part"
+            )
+        if sum(a == b for a, b in zip(low, high, strict=True)) > 1:
+            only = (
+                "" if (low, high) == (self.low, self.high) else f" within the searched part, {extent.start} to {last},"
+            )
+            raise InputError(
+                f"{shown}{only} has no area: it must be at least two voxels long on two axes. Draw it around the object, or "
+                "place a point inside"
+            )
+        return Box(low, high)
+
+    def on_slice(self, axis: str, index: int) -> Box | None:
+        """The flat box that slice ``index`` across ``axis`` cuts out; None where it misses the box or meets only a line."""
+        a = AXES.index(axis)
+        if not self.low[a] <= index <= self.high[a] or self.flat_axis not in (None, axis):
+            return None
+        low, high = list(self.low), list(self.high)
+        low[a] = high[a] = index
+        return Box(tuple(low), tuple(high))
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """All that was pointed at for one object.
+
+    :param inside, outside: points in and out of the object.
+    :param boxes: each holds the object, or one part of it.
+    :param strokes, outside_strokes: lines through the object, and through what does not belong to it.
+    """
+
+    inside: tuple[Voxel, ...] = ()
+    outside: tuple[Voxel, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    strokes: tuple[Stroke, ...] = ()
+    outside_strokes: tuple[Stroke, ...] = ()
+
+    @property
+    def find_something(self) -> bool:
+        """Whether they say where the object is: points, boxes or strokes that are not only outside."""
+        return bool(self.inside or self.boxes or self.strokes)
+
+    @property
+    def inside_voxels(self) -> tuple[Voxel, ...]:
+        """The voxels that belong to the object: points and strokes."""
+        return (*self.inside, *itertools.chain.from_iterable(self.strokes))
+
+    @property
+    def outside_voxels(self) -> tuple[Voxel, ...]:
+        """The voxels that do not: points and strokes outside."""
+        return (*self.outside, *itertools.chain.from_iterable(self.outside_strokes))
+
+    def checked(self, extent: Extent) -> Prompts:
+        """The same with strokes of one voxel as points, and the boxes clipped to ``extent``.
+
+        :raises InputError: nothing says where the object is, something lies outside ``extent``, or the same voxel is
+            marked inside and outside.
+        """
+        if not self.find_something:
+            raise InputError(
+                "an object needs at least one point, box or stroke that says where it is; add one, or ask for regions only"
+            )
+        inside, strokes = _lines_alone(self.inside, self.strokes)
+        outside, outside_strokes = _lines_alone(self.outside, self.outside_strokes)
+        prompts = Prompts(inside, outside, tuple(b.clipped(extent) for b in self.boxes), strokes, outside_strokes)
+        last = tuple(n - 1 for n in extent.stop)
+        for voxel in (*prompts.inside_voxels, *prompts.outside_voxels):
+            if not extent.contains(voxel):
+                raise InputError(
+                    f"point {tuple(voxel)} (voxel i, j, k) is outside the searched part, which is {extent.start} to "
+                    f"{last}; place it inside, or search a larger part"
+                )
+        both = set(prompts.inside_voxels) & set(prompts.outside_voxels)
+        if both:
+            raise InputError(f"point {min(both)} (voxel i, j, k) is marked inside and outside at once; remove one")
+        return prompts
+
+    def on_slice(self, axis: str, index: int) -> Prompts:
+        """Those that lie on slice ``index`` across ``axis``: of a stroke its voxels there, of a box in the volume the
+        rectangle that the slice cuts out."""
+        a = AXES.index(axis)
+
+        def there(voxels: Sequence[Voxel]) -> tuple[Voxel, ...]:
+            return tuple(v for v in voxels if v[a] == index)
+
+        def strokes_there(strokes: Sequence[Stroke]) -> tuple[Stroke, ...]:
+            return tuple(part for part in map(there, strokes) if part)
+
+        boxes = (box.on_slice(axis, index) for box in self.boxes)
+        return Prompts(
+            there(self.inside), there(self.outside), tuple(b for b in boxes if b is not None),
+            strokes_there(self.strokes), strokes_there(self.outside_strokes),
+        )  # fmt: skip
+
+    def slices(self, axis: str = "z") -> dict[tuple[str, int], Prompts]:
+        """(axis, index) -> the prompts on that slice, for every slice that a prompt was drawn on. A box in the volume is
+        drawn on none.
+
+        :param axis: across the slices of what has none of its own: points, and strokes. What lies outside the object
+            founds no slice.
+        """
+        found = [(box.flat_axis, box.slice_index()) for box in self.boxes if box.flat_axis]
+        a = AXES.index(axis)
+        found += [(axis, voxel[a]) for voxel in self.inside_voxels]
+        return {key: self.on_slice(*key) for key in dict.fromkeys(found)}
+
+
+def line_through(corners: Sequence[Voxel]) -> Stroke:
+    """The voxels of straight lines from each corner to the next."""
+    voxels = list(corners[:1])
+    for start, end in itertools.pairwise(corners):
+        count = max(abs(b - a) for a, b in zip(start, end, strict=True))
+        voxels += [
+            tuple(round(a + (b - a) * n / count) for a, b in zip(start, end, strict=True)) for n in range(1, count + 1)
+        ]
+    return tuple(voxels)
+
+
+def _lines_alone(points: Sequence[Voxel], strokes: Sequence[Stroke]) -> tuple[tuple[Voxel, ...], tuple[Stroke, ...]]:
+    """Points and strokes, where strokes of one voxel have become points and empty ones are gone."""
+    single = [stroke[0] for stroke in strokes if stroke and len(set(stroke)) == 1]
+    return tuple(dict.fromkeys((*points, *single))), tuple(s for s in strokes if len(set(s)) > 1)
