@@ -16,11 +16,15 @@ class TestBounds:
         assert allowed_voxels([AXIAL], Extent((0, 0, 0), (30, 30, 30))) is None
 
     def test_boxes_in_two_views_hold_the_object_in_all_directions(self):
-        assert box_hulls([AXIAL, CORONAL]) == [Box((4, 5, 3), (22, 25, 17))]
+        assert box_hulls([AXIAL, CORONAL], room=0) == [Box((4, 5, 3), (22, 25, 17))]
 
     def test_a_box_in_the_volume_holds_it_alone(self):
         box = Box((1, 2, 3), (7, 8, 9))
         assert box_hulls([box]) == [box]
+
+    def test_sections_leave_room_and_boxes_in_the_volume_leave_none(self):
+        assert box_hulls([AXIAL, CORONAL], room=0.2) == [Box((0, 1, 0), (26, 29, 20))]
+        assert box_hulls([Box((4, 5, 3), (20, 25, 9))], room=0.2) == [Box((4, 5, 3), (20, 25, 9))]
 
     def test_two_views_that_do_not_cross_show_two_things_and_bound_neither(self):
         assert box_hulls([AXIAL, Box((5, 28, 3), (22, 28, 17))]) == []
@@ -32,7 +36,7 @@ class TestBounds:
 
     def test_several_slices_of_one_view_and_one_of_another_are_one_object(self):
         hull = Box((3, 5, 3), (22, 26, 17))
-        assert box_hulls([AXIAL, Box((3, 6, 14), (18, 26, 14)), CORONAL]) == [hull]
+        assert box_hulls([AXIAL, Box((3, 6, 14), (18, 26, 14)), CORONAL], room=0) == [hull]
 
     def test_allowed_voxels_are_those_of_the_extent(self):
         allowed = allowed_voxels([Box((2, 3, 4), (5, 6, 7))], Extent((1, 1, 5), (9, 9, 9)))

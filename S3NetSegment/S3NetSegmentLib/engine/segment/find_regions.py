@@ -6,7 +6,8 @@ regions, a point, another granularity) in milliseconds, without fitting again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 
 import numpy as np
 from scipy import ndimage
@@ -20,14 +21,13 @@ from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
 from .object_choice import ObjectChoice
 from .objects import SliceObjects, objects_of_volume
+from .prompts import Box, Prompts, Stroke, Voxel
 from .regions.cluster_labels import ClusterLabels
 from .regions.maps2d import slice_maps
 from .regions.maps3d import VolumeMaps, volume_maps
 from .regions.volume_graph import region_graph
 from .settings import SegmentSettings
 from .working_grid import WorkingGrid
-
-Voxel = tuple[int, int, int]  # (i, j, k) in the whole volume
 
 
 def find_regions(
@@ -103,23 +103,40 @@ class Regions:
         return self._labels[count]
 
     def object_at(
-        self, inside: Sequence[Voxel], outside: Sequence[Voxel] = (), radius_mm: float | None = None
+        self, inside: Sequence[Voxel] = (), outside: Sequence[Voxel] = (), radius_mm: float | None = None, **prompts
     ) -> ObjectChoice:
-        """The object at the first ``inside`` point; each further point adds (inside) or removes (outside) a region.
-
-        :param radius_mm: rough radius of the object, if the user gave one.
-        :raises InputError: no inside point, a point outside ``extent``, or a radius that is not above 0.
-        """
-        return drain(self.object_steps(inside, outside, radius_mm))
+        """The object that is pointed at; see :meth:`object_steps`, whose other parameters may be given by name."""
+        return drain(self.object_steps(inside, outside, radius_mm, **prompts))
 
     def object_steps(
-        self, inside: Sequence[Voxel], outside: Sequence[Voxel] = (), radius_mm: float | None = None
+        self,
+        inside: Sequence[Voxel] = (),
+        outside: Sequence[Voxel] = (),
+        radius_mm: float | None = None,
+        *,
+        boxes: Sequence[Box] = (),
+        strokes: Sequence[Stroke] = (),
+        outside_strokes: Sequence[Stroke] = (),
+        excluded: np.ndarray | None = None,
+        slices_so_far: Mapping[tuple[str, int], np.ndarray] | None = None,
     ) -> Steps[ObjectChoice]:
-        """:meth:`object_at` as a generator of progress steps; what it found is remembered, so asking again is quick."""
-        if not inside:
-            raise InputError("an object needs at least one point inside it; place one, or ask for regions only")
+        """:meth:`object_at` as a generator of progress steps; what it found is remembered, so asking again is quick.
+
+        Points alone: the object at the first ``inside`` point; each further point adds (inside) or removes (outside) a region.
+        Boxes and strokes in a volume: the object in their slices, carried from there (:mod:`carried_choice`).
+
+        :param radius_mm: rough radius of the object, if the user gave one.
+        :param excluded: voxels of other segments, never part of the object, bool ``[K, J, I]`` over the extent.
+        :param slices_so_far: in a volume, see :func:`carry.draw_prompts`.
+        :raises InputError: nothing says where the object is, something outside ``extent``, or a radius that is not above 0.
+        """
         if radius_mm is not None and not (np.isfinite(radius_mm) and radius_mm > 0):
             raise InputError(f"radius is {radius_mm} mm; it must be above 0")
+        if (boxes or strokes) and not self._grid.flat:
+            found = Prompts(*map(tuple, (inside, outside, boxes, strokes, outside_strokes)))
+            return (yield from self._prompted(found, radius_mm, excluded, slices_so_far))
+        if not inside:
+            raise InputError("an object needs at least one point inside it; place one, or ask for regions only")
         first, *more = [self._grid.to_work(p) for p in inside]
         removals = [self._grid.to_work(p) for p in outside]
         both = set(map(tuple, inside)) & set(map(tuple, outside))
@@ -131,6 +148,22 @@ class Regions:
             self._ranked = {key: ranked}
         edits = [(p, True) for p in more] + [(p, False) for p in removals if p != first]
         return ObjectChoice(self._ranked[key], self._objects, self._grid, edits, voxel=inside[0])
+
+    def _prompted(self, prompts: Prompts, radius_mm, excluded, slices_so_far) -> Steps[ObjectChoice]:
+        from .carried_choice import prompted_choice
+
+        content = blake2b(digest_size=16)
+        for key, mask in (("excluded", excluded), *(slices_so_far or {}).items()):
+            content.update(repr(key).encode() + (b"" if mask is None else np.packbits(mask).tobytes()))
+        key = (prompts, radius_mm, content.digest())
+        if key not in self._ranked:
+            steps = prompted_choice(
+                self.volume, self._grid, self._objects, prompts, settings=self.settings, device=self.device,
+                radius_mm=radius_mm, excluded=excluded, slices_so_far=slices_so_far,
+            )  # fmt: skip
+            choice = yield from within(steps, 0.0, 1.0)
+            self._ranked = {key: choice}
+        return self._ranked[key]
 
     def main_object(self) -> ObjectChoice | None:
         """The main object of a picture that has one (component, border contact, centrality, size), or None."""
