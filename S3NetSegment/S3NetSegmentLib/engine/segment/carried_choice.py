@@ -73,12 +73,14 @@ class CarriedChoice(ObjectChoice):
     """An :class:`ObjectChoice` one step of which is the carried object, at the image's own resolution; all others are candidates
     of the direct search, each with the slices as they were answered.
 
-    Attributes: ``carried`` (:class:`CarriedObject`), ``carried_step`` (its step on the ladder).
+    Attributes: ``carried`` (:class:`CarriedObject`), ``carried_step`` (its step on the ladder), ``candidate_step`` (that of the best
+    candidate).
     """
 
     def __init__(self, ladder: _Ladder, objects, grid: WorkingGrid, edits, index: int | None = None):
         super().__init__(ladder.ranked, objects, grid, edits, None, index)
-        self._ladder, self.carried, self.carried_step = ladder, ladder.carried, ladder.place
+        self._ladder, self.carried = ladder, ladder.carried
+        self.carried_step, self.candidate_step = ladder.place, ladder.candidate_step
 
     @property
     def mask(self) -> np.ndarray:
@@ -162,7 +164,7 @@ class _Ladder:
     """Candidates from small to large with the carried object among them.
 
     Attributes: ``ranked`` (what is left of each step on the working grid), ``place`` (step of the carried object), ``carried``,
-    ``candidate`` (the best candidate, on the working grid, bool).
+    ``candidate`` (the best candidate, on the working grid, bool), ``candidate_step`` (its step).
 
     :param found: the candidates. ``kept``: what of a mask over the extent may stay. ``left``: the same on the working grid, bool.
     """
@@ -181,6 +183,7 @@ class _Ladder:
         self.place = bisect_left(steps, size, key=lambda number: np.count_nonzero(masks[number]))
         self._steps: list[int | None] = [*steps[: self.place], None, *steps[self.place :]]  # None: the carried object
         self._masks = _Inserted(masks, self._steps, self._carried_work)
+        self.candidate_step = self._steps.index(found.best)
         self._rows = len(sets)
 
     def choose(self, agreement: float, expected: float) -> None:
@@ -188,8 +191,8 @@ class _Ladder:
 
         :param agreement: of the best candidate with the slices, 0 to 1. ``expected``: size of the object, voxels of the image.
         """
-        found, other = self._found, self._steps.index(self._found.best)
-        first, second = other, self.place
+        found = self._found
+        first, second = self.candidate_step, self.place
         if self._carried_is_better(agreement, expected):
             first, second = second, first
         shown = [first]
