@@ -242,3 +242,32 @@ class TestChoice:
         steps.close()
         again = regions.object_at(boxes=[box_around(first, "z", 9)], slices_so_far=drawn(first, ("z", 9)))
         assert again is before
+
+
+class TestFirstSight:
+    def test_the_slice_is_answered_before_anything_is_carried(self, body):
+        volume, first, _, _ = body
+        prompts = Prompts(boxes=(box_around(first, "z", MIDDLE),))
+        there = drain(draw_prompts(volume, prompts))
+        assert list(there) == [("z", MIDDLE)]
+        assert dice(there["z", MIDDLE], first[MIDDLE]) > 0.85
+        told = []
+        found = drain(carry_prompts(volume, prompts), lambda step: told.append(step.message))
+        carrying = told.index("Carrying the object through the volume")
+        assert "Searching objects" in told[:carrying]
+        assert "Searching objects" not in told[carrying:]
+        assert (found.drawn["z", MIDDLE] == there["z", MIDDLE]).all()
+
+    def test_a_box_alone_gives_the_organ_in_the_volume(self, body, regions):
+        _, first, second, column = body
+        found = regions.object_at(boxes=[box_around(first, "z", MIDDLE)])
+        assert dice(found.mask, first) > 0.8
+        assert not (found.mask & (second | column)).any()
+
+    def test_other_segments_stay_out_of_the_slice_as_well(self, body):
+        volume, first, _, _ = body
+        excluded = first.copy()
+        excluded[:, :, : int(np.argwhere(first)[:, 2].mean())] = False
+        there = drain(draw_prompts(volume, Prompts(boxes=(box_around(first, "z", MIDDLE),)), excluded=excluded))
+        assert there["z", MIDDLE].any()
+        assert not (there["z", MIDDLE] & excluded[MIDDLE]).any()
