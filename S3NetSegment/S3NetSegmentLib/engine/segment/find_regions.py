@@ -6,7 +6,7 @@ regions, a point, another granularity) in milliseconds, without fitting again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -20,7 +20,7 @@ from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
 from .object_choice import Finish, ObjectChoice
 from .objects import SliceObjects, objects_of_volume
-from .prompted import chosen, refuse_excluded, slice_candidates, volume_candidates
+from .prompted import chosen, refuse_excluded, slice_candidates
 from .prompts import Box, Prompts, Stroke, Voxel
 from .regions.cluster_labels import ClusterLabels
 from .regions.maps2d import slice_maps
@@ -131,15 +131,18 @@ class Regions:
         strokes: Sequence[Stroke] = (),
         outside_strokes: Sequence[Stroke] = (),
         excluded: np.ndarray | None = None,
+        slices_so_far: Mapping[tuple[str, int], np.ndarray] | None = None,
     ) -> Steps[ObjectChoice]:
         """The object that points, boxes and strokes ask for, as a generator of progress steps. What it found is
         remembered, so asking again is quick.
 
         Without boxes and strokes it is the object at the first ``inside`` point; each further point adds (inside) or removes
-        (outside) a region. Several boxes hold one part of the object each. Strokes belong to it as a whole.
+        (outside) a region. Several boxes hold one part of the object each. Strokes belong to it as a whole. With boxes or strokes
+        in a volume it is the object in their slices, carried from there (:mod:`carried_choice`).
 
         :param radius_mm: rough radius of the object, if the user gave one; it matters to points.
         :param excluded: bool [K, J, I] over the extent, what is never part of the object (other segments).
+        :param slices_so_far: in a volume, what holds in these slices, see :func:`carry.draw_prompts`.
         :raises InputError: nothing says where the object is, prompts outside ``extent``, a box without area, the same voxel
             inside and outside, a point inside in ``excluded``, or a radius that is not above 0.
         """
@@ -148,6 +151,8 @@ class Regions:
         prompts = Prompts(*map(tuple, (inside, outside, boxes, strokes, outside_strokes))).checked(self.extent)
         refuse_excluded(prompts, excluded, self._grid)
         by_point = not prompts.boxes and not prompts.strokes
+        if not by_point and not self._grid.flat:
+            return (yield from self._carried(prompts, radius_mm, excluded, slices_so_far))
         key = (prompts.inside[0], radius_mm) if by_point else (prompts, radius_mm, _digest(excluded))
         if key not in self._ranked:
             self._ranked = {key: (yield from within(self._candidates(prompts, radius_mm, excluded), 0.0, 1.0))}
@@ -164,8 +169,6 @@ class Regions:
         if not prompts.boxes and not prompts.strokes:
             first = self._grid.to_work(prompts.inside[0])
             return (yield from self._objects.ranked_steps(first, radius_mm=radius_mm)), None
-        if not self._grid.flat:
-            return (yield from volume_candidates(self._objects, self._grid, prompts, radius_mm))
         yield Step(0.0, "Searching objects")
         return slice_candidates(self._objects, self._grid, prompts, excluded), None
 
@@ -175,6 +178,19 @@ class Regions:
             return None
         plane = np.squeeze(self.volume.array[self.extent.slices], 2 - AXES.index(self.axis))
         return lambda part: self._scale.apply(plane[part])
+
+    def _carried(self, prompts: Prompts, radius_mm, excluded, slices_so_far) -> Steps[ObjectChoice]:
+        from .carried_choice import prompted_choice
+
+        known = [(key, _digest(mask)) for key, mask in sorted((slices_so_far or {}).items())]
+        key = (prompts, radius_mm, _digest(excluded), *known)
+        if key not in self._ranked:
+            steps = prompted_choice(
+                self.volume, self._grid, self._objects, prompts, settings=self.settings, device=self.device,
+                radius_mm=radius_mm, excluded=excluded, slices_so_far=slices_so_far,
+            )  # fmt: skip
+            self._ranked = {key: (yield from within(steps, 0.0, 1.0))}
+        return self._ranked[key]
 
     def main_object(self) -> ObjectChoice | None:
         """The main object of a picture that has one (component, border contact, centrality, size), or None."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.progress import Step, Steps, within
 from ..images import AXES
 from ..images.resample import mask_to_grid
 from .object_choice import Finish, ObjectChoice
@@ -40,56 +39,6 @@ def slice_candidates(objects, grid: WorkingGrid, prompts: Prompts, excluded: np.
         return objects.ranked_along(inside, outside)
     working = None if excluded is None else mask_to_grid(np.squeeze(excluded, 2 - AXES.index(grid.axis)), grid.shape)
     return objects.ranked_in([grid.edges_of(box) for box in prompts.boxes], inside, working)
-
-
-def volume_candidates(objects, grid: WorkingGrid, prompts: Prompts, radius_mm: float | None) -> Steps:
-    """The candidates in a volume for boxes and strokes, and where the answer may lie (bool on the working grid, or None).
-
-    They are those at the first point, else in the middle of the first box or stroke; of their ladder the step whose extent
-    fits the box best. A box in a slice bounds the object only along that slice.
-    """
-    first = (*prompts.inside, *(s[len(s) // 2] for s in prompts.strokes), *(box.centre for box in prompts.boxes))[0]
-    ranked = yield from within(objects.ranked_steps(grid.to_work(first), radius_mm=radius_mm), 0.0, 0.9)
-    if not prompts.boxes:
-        return ranked, None
-    allowed = np.zeros(grid.shape, bool)
-    for box in prompts.boxes:
-        allowed[_samples_of(box, grid, unbounded=True)] = True
-    box = prompts.boxes[0]
-    edges, fits = np.reshape(grid.edges_of(box), (3, 2)), []
-    there = _samples_of(box, grid, unbounded=False)
-    for number in range(len(ranked.masks)):
-        yield Step(0.9 + 0.1 * number / len(ranked.masks), "Fitting the box")
-        mask = np.asarray(ranked.masks[number], bool)
-        if box.flat_axis:
-            kept = np.zeros_like(mask)
-            across = tuple(s if a == 2 - AXES.index(box.flat_axis) else slice(None) for a, s in enumerate(there))
-            kept[across] = mask[across]
-            mask = kept
-        fits.append(_fit(mask, edges))
-    return ranked.at_best(int(np.argmax(fits))), allowed
-
-
-def _samples_of(box, grid: WorkingGrid, unbounded: bool) -> tuple[slice, ...]:
-    """The samples of the working grid that a box covers, ``unbounded`` across the slice of a flat one."""
-    edges = np.reshape(grid.edges_of(box), (3, 2))
-    found = [slice(int(low), max(int(np.ceil(high)), int(low) + 1)) for low, high in edges]
-    if unbounded and box.flat_axis:
-        found[2 - AXES.index(box.flat_axis)] = slice(None)
-    return tuple(found)
-
-
-def _fit(mask: np.ndarray, edges: np.ndarray) -> float:
-    """Common volume of the mask's bounding box and the box over the volume that either covers."""
-    if not mask.any():
-        return 0.0
-    common = own = asked = 1.0
-    for axis, (low, high) in enumerate(edges):
-        filled = np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis)))
-        first, last = filled[0], filled[-1] + 1
-        common *= max(0.0, min(last, high) - max(first, low))
-        own, asked = own * (last - first), asked * (high - low)
-    return common / (own + asked - common)
 
 
 def chosen(ranked, objects, grid: WorkingGrid, prompts: Prompts, finish: Finish) -> ObjectChoice:

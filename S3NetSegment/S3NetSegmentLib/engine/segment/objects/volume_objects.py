@@ -23,6 +23,7 @@ from .volume_masks import connected_part, object_mask
 WEIGHTS = Path(__file__).with_name("volume_ranker.npz")
 # The weight of the hand-made score beside the ranker (which knows synthetic scenes only), chosen on development cases.
 HAND_WEIGHT = 0.3
+AGREEMENT_WEIGHT = 6.0  # of what prompts say, beside half the score; chosen on development cases
 _REMEMBERED_POINTS = 8
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
 _LARGEST_ADDITION, _LARGEST_REMOVAL = 1.5, 0.7  # shares of the object that one further point may add or remove
@@ -81,10 +82,16 @@ class VolumeObjects:
         """
         return drain(self.ranked_steps(inside, forbidden, radius_mm))
 
-    def ranked_steps(self, inside, forbidden=(), radius_mm=None) -> Steps[RankedCandidates]:
-        """:meth:`ranked` as a generator of progress steps."""
+    def ranked_steps(self, inside, forbidden=(), radius_mm=None, agreement=None) -> Steps[RankedCandidates]:
+        """:meth:`ranked` as a generator of progress steps.
+
+        :param agreement: how well candidates, bool ``[n, regions]``, agree with what else is known of the object: a function
+            that returns 0 to 1 for each. It then counts more than the scores.
+        """
         measured = yield from within(self.measured_steps(inside), 0.0, 0.6)
         candidates, scores = measured.candidates, self._scores(measured, radius_mm)
+        if agreement is not None:
+            scores = scores / 2 + AGREEMENT_WEIGHT * agreement(candidates.sets)
         allowed = np.ones(len(scores), bool)
         for point in forbidden:
             allowed &= ~candidates.sets[:, self.graph.labels[tuple(point)]]

@@ -1,0 +1,289 @@
+"""The choice between what is carried from prompted slices and what the direct search of the volume finds there.
+
+Both are asked: candidates made of supervoxels, at a point deep inside the slice answer, and the carried object. A candidate is
+judged by how well it agrees with what is known, the slices; where the best one and the carried object contradict each other, the
+one counts whose size is nearer to what the slices let expect.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from ..common.progress import Step, Steps, within
+from ..images import AXES
+from ..images.resample import mask_to_grid, resized
+from .carry import CarriedObject, DrawnSlices, carry_prompts, kept_near_drawn
+from .object_choice import ObjectChoice
+from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates
+from .prompt_bounds import allowed_voxels, box_hulls
+from .prompts import Prompts
+from .working_grid import WorkingGrid
+
+# All chosen on development volumes, see Testing/benchmarks/volume_prompts.py.
+_SEARCHED = 0.5  # mean Dice of the best candidate with the slice answers, below which the carried object is chosen
+_CONTRADICTION = 0.5  # Dice of both, below which their sizes decide
+_SMALLEST_STEP = 1.02  # ratio of the sizes of neighbouring steps, at least
+
+
+def prompted_choice(
+    volume,
+    grid: WorkingGrid,
+    objects,
+    prompts: Prompts,
+    *,
+    settings,
+    device="auto",
+    radius_mm=None,
+    excluded=None,
+    slices_so_far=None,
+) -> Steps[CarriedChoice]:
+    """The object in the volume that ``prompts`` show, as a generator of progress steps.
+
+    :param objects: the :class:`VolumeObjects` on ``grid``. Other parameters and errors: see :func:`carry_prompts`.
+    """
+    extent = grid.extent
+    prompts = prompts.checked(extent)
+    steps = carry_prompts(
+        volume, prompts, extent=extent, axis=grid.axis, settings=settings, device=device,
+        slices_so_far=slices_so_far, excluded=excluded,
+    )  # fmt: skip
+    carried = yield from within(steps, 0.0, 0.7)
+    slices = _Slices(carried.drawn, grid, objects.graph)
+    steps = objects.ranked_steps(slices.point, radius_mm=radius_mm, agreement=slices.agreement)
+    ranked = yield from within(steps, 0.7, 0.9)
+    yield Step(0.9, "Comparing answers")
+    allowed = allowed_voxels(prompts.boxes, extent)
+
+    def kept(mask: np.ndarray) -> np.ndarray:
+        return kept_near_drawn(mask, carried.drawn, prompts, extent, allowed, excluded)
+
+    ladder = _Ladder(objects, ranked, carried, grid, kept, _left_on_grid(grid, allowed, excluded))
+    expected = _expected_voxels(carried.drawn, prompts, volume.spacing)
+    ladder.choose(slices.dice(ladder.candidate), expected)
+    elsewhere = [v for v in prompts.outside_voxels if not any((a, v[n]) in carried.drawn for n, a in enumerate(AXES))]
+    return CarriedChoice(ladder, objects, grid, [(grid.to_work(v), False) for v in elsewhere])
+
+
+class CarriedChoice(ObjectChoice):
+    """An :class:`ObjectChoice` one step of which is the carried object, at the image's own resolution; all others are candidates
+    of the direct search, each with the slices as they were answered.
+
+    Attributes: ``carried`` (:class:`CarriedObject`), ``carried_step`` (its step on the ladder), ``candidate_step`` (that of the best
+    candidate).
+    """
+
+    def __init__(self, ladder: _Ladder, objects, grid: WorkingGrid, edits, index: int | None = None):
+        super().__init__(ladder.ranked, objects, grid, edits, None, index)
+        self._ladder, self.carried = ladder, ladder.carried
+        self.carried_step, self.candidate_step = ladder.place, ladder.candidate_step
+
+    @property
+    def mask(self) -> np.ndarray:
+        if self._mask is None:
+            self._mask = self.step_mask(self.index)
+            before = np.asarray(self._ranked.masks[self.index], bool)
+            removed = before & ~self.working_mask()
+            if removed.any():
+                self._mask = self._ladder.kept(self._mask & ~self._grid.to_native(removed, mask_to_grid))
+        return self._mask
+
+    def step_mask(self, index: int) -> np.ndarray:
+        return self._ladder.native(index)
+
+    def at(self, index: int) -> CarriedChoice:
+        return CarriedChoice(self._ladder, self._objects, self._grid, self._edits, index)
+
+    def opinions(self) -> Opinions:
+        """Those of the candidates, and as the last row the carried object, of which nothing is measured."""
+        found = super().opinions()
+        empty = np.full((1, found.table.shape[1]), np.nan, found.table.dtype)
+        votes = np.zeros((len(found.votes) + 1, found.votes.shape[1] + 1), found.votes.dtype)
+        votes[:-1, :-1], votes[-1, -1] = found.votes, 1
+        return replace(
+            found, table=np.concatenate((found.table, empty)), votes=votes, sources=(*found.sources, "carried"),
+            learned=np.append(found.learned, np.nan), hand=np.append(found.hand, np.nan),
+        )  # fmt: skip
+
+    def _weighed(self) -> np.ndarray:
+        """Half of the vote is that of the candidates, half the probability of the carried object."""
+        scores = np.array(self._ranked.scores, np.float64)
+        scores[self.carried_step] = -np.inf
+        weights = np.exp(scores - scores.max()) if np.isfinite(scores).any() else np.zeros(len(scores))
+        weights[weights < 0.01] = 0
+        likely = np.where(self.carried.mask, self.carried.confidence, 1 - self.carried.confidence)
+        vote = resized(likely, self._grid.shape)
+        if weights.any():
+            vote *= 0.5
+            for number in np.flatnonzero(weights):
+                vote += np.float32(0.5 * weights[number] / weights.sum()) * self._ranked.masks[int(number)]
+        chosen = self.working_mask()
+        return np.clip(np.where(chosen, 2 * vote - 1, 1 - 2 * vote), 0, 1)
+
+
+class _Slices:
+    """The slice answers as seen from the working grid."""
+
+    def __init__(self, drawn: DrawnSlices, grid: WorkingGrid, graph):
+        self._grid, self._graph = grid, graph
+        self._drawn = {key: plane for key, plane in drawn.items() if plane.any()}
+        key, plane = max(self._drawn.items(), key=lambda item: np.count_nonzero(item[1]))
+        depth = ndimage.distance_transform_edt(np.pad(plane, 1))[1:-1, 1:-1]
+        self.point = tuple(
+            int(v[np.unravel_index(depth.argmax(), depth.shape)]) for v in self._places(key, plane.shape)
+        )
+
+    def agreement(self, sets: np.ndarray) -> np.ndarray:
+        """Mean Dice ``[n]`` of candidates, as sets of supervoxels ``[n, regions]``, with the slice answers."""
+        found = []
+        for key, plane in self._drawn.items():
+            labels = self._graph.labels[self._places(key, plane.shape)]
+            inside, there = (np.bincount(v, minlength=self._graph.count) for v in (labels[plane], labels.ravel()))
+            found.append(2 * (sets @ inside) / (sets @ there + np.count_nonzero(plane)))
+        return np.mean(found, 0)
+
+    def dice(self, mask: np.ndarray) -> float:
+        """The same of one mask on the working grid."""
+        cuts = [(mask[self._places(key, plane.shape)], plane) for key, plane in self._drawn.items()]
+        return float(np.mean([_dice(cut, plane) for cut, plane in cuts]))
+
+    def _places(self, key, shape) -> tuple[np.ndarray, ...]:
+        """Samples of the working grid at the voxels of a slice, one index array for each axis."""
+        across = 2 - AXES.index(key[0])
+        index = list(np.indices(shape))
+        index.insert(across, np.full(shape, key[1] - self._grid.extent.start[AXES.index(key[0])]))
+        sizes = zip(index, self._grid.native, self._grid.shape, strict=True)
+        return tuple(((places + 0.5) * m / n).astype(int) for places, n, m in sizes)
+
+
+class _Ladder:
+    """Candidates from small to large with the carried object among them.
+
+    Attributes: ``ranked`` (what is left of each step on the working grid), ``place`` (step of the carried object), ``carried``,
+    ``candidate`` (the best candidate, on the working grid, bool), ``candidate_step`` (its step).
+
+    :param found: the candidates. ``kept``: what of a mask over the extent may stay. ``left``: the same on the working grid, bool.
+    """
+
+    def __init__(self, objects, found: RankedCandidates, carried: CarriedObject, grid: WorkingGrid, kept, left):
+        self.carried, self.kept, self._found, self._grid = carried, kept, found, grid
+        masks = _Left(found.masks, left)
+        self.candidate = masks[found.best]
+        self._carried_work = mask_to_grid(carried.mask, grid.shape)
+        sets = objects.measured(found.point).candidates.sets
+        steps = list(range(len(found.masks)))
+        if left is not None:  # which makes some of them alike
+            held = np.bincount(objects.graph.labels[left], minlength=objects.graph.count)
+            steps = _clearly_larger(sets[list(found.numbers)] @ held, found.best)
+        size = np.count_nonzero(self._carried_work)
+        self.place = bisect_left(steps, size, key=lambda number: np.count_nonzero(masks[number]))
+        self._steps: list[int | None] = [*steps[: self.place], None, *steps[self.place :]]  # None: the carried object
+        self._masks = _Inserted(masks, self._steps, self._carried_work)
+        self.candidate_step = self._steps.index(found.best)
+        self._rows = len(sets)
+
+    def choose(self, agreement: float, expected: float) -> None:
+        """Makes ``ranked``.
+
+        :param agreement: of the best candidate with the slices, 0 to 1. ``expected``: size of the object, voxels of the image.
+        """
+        found = self._found
+        first, second = self.candidate_step, self.place
+        if self._carried_is_better(agreement, expected):
+            first, second = second, first
+        shown = [first]
+        for step in (second, *(self._steps.index(n) for n in found.alternatives[1:] if n in self._steps)):
+            if len(shown) < SHOWN and all(_dice(self._masks[step], self._masks[n]) < CLEARLY_DIFFERENT for n in shown):
+                shown.append(step)
+        # The carried object has no score of its own: it counts as about as good as the best candidate.
+        own = found.scores[found.best] + (1e-3 if first == self.place else -1e-3)
+        scores = np.array([own if n is None else found.scores[n] for n in self._steps])
+        numbers = tuple(self._rows if n is None else found.numbers[n] for n in self._steps)
+        worth = tuple(map(float, scores))
+        self.ranked = RankedCandidates(self._masks, scores, first, tuple(shown), numbers, worth, found.point)
+
+    def native(self, step: int) -> np.ndarray:
+        """The mask of a step over the extent, bool ``[K, J, I]``."""
+        number = self._steps[step]
+        if number is None:
+            return self.carried.mask
+        return self.kept(self._grid.to_native(np.asarray(self._found.masks[number], bool), mask_to_grid))
+
+    def _carried_is_better(self, agreement: float, expected: float) -> bool:
+        if agreement < _SEARCHED:
+            return True
+        if _dice(self.candidate, self._carried_work) >= _CONTRADICTION:
+            return False
+        voxels = self.carried.mask.size / self.candidate.size  # of the image in one sample of the grid
+        size, carried = np.count_nonzero(self.candidate) * voxels, np.count_nonzero(self.carried.mask)
+        return _off(carried, expected) < _off(size, expected)
+
+
+class _Left(Sequence):
+    """Masks without what must not be part of them."""
+
+    def __init__(self, masks: Sequence[np.ndarray], left: np.ndarray | None):
+        self._masks, self._left = masks, left
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        mask = np.asarray(self._masks[index], bool)
+        return mask if self._left is None else mask & self._left
+
+
+class _Inserted(Sequence):
+    """The masks of ``steps``, numbers in ``masks``; None: ``own``."""
+
+    def __init__(self, masks: Sequence[np.ndarray], steps: Sequence[int | None], own: np.ndarray):
+        self._masks, self._steps, self._own = masks, steps, own
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        number = self._steps[index]
+        return self._own.copy() if number is None else self._masks[number]
+
+
+def _clearly_larger(sizes: np.ndarray, always: int) -> list[int]:
+    """Numbers of those ``sizes`` that are clearly larger than all before; ``always`` is one of them."""
+    chosen: list[int] = []
+    for number, size in enumerate(sizes.tolist()):
+        if size > (_SMALLEST_STEP * sizes[chosen[-1]] if chosen else 0):
+            chosen.append(number)
+        elif number == always:
+            chosen = [n for n in chosen if sizes[n] * _SMALLEST_STEP < size] + [number]
+    return chosen
+
+
+def _left_on_grid(grid: WorkingGrid, allowed: np.ndarray | None, excluded: np.ndarray | None) -> np.ndarray | None:
+    """What may be part of the object, on the working grid; None: everything."""
+    left = allowed
+    if excluded is not None:
+        left = ~excluded if left is None else left & ~excluded
+    return None if left is None else mask_to_grid(left, grid.shape)
+
+
+def _expected_voxels(drawn: DrawnSlices, prompts: Prompts, spacing) -> float:
+    """How many voxels an ellipsoid has that fills the boxes, or a ball whose section is as large as the largest slice answer."""
+    hulls = box_hulls(prompts.boxes, room=0)
+    if hulls:
+        return sum(float(np.pi / 6 * np.prod(hull.size)) for hull in hulls)
+    (axis, _), plane = max(drawn.items(), key=lambda item: np.count_nonzero(item[1]))
+    voxel = float(np.prod(spacing))
+    area = np.count_nonzero(plane) * voxel / spacing[AXES.index(axis)]
+    return 4 / 3 * np.pi * (area / np.pi) ** 1.5 / voxel
+
+
+def _off(size: float, expected: float) -> float:
+    return abs(float(np.log(max(size, 1) / max(expected, 1))))
+
+
+def _dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * np.count_nonzero(a & b) / max(1, np.count_nonzero(a) + np.count_nonzero(b))

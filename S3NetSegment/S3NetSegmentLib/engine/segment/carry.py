@@ -1,0 +1,211 @@
+"""Slice first, then carried: prompts on slices are answered there, and these answers are drawings for Few-shot, which carries
+them through the volume.
+
+Each further slice with prompts is a further drawing. What boxes leave no room for, points outside and voxels of other segments
+are never part of the object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from ..common.errors import InputError
+from ..common.progress import Step, Steps, within
+from ..few_shot.frame import slices_first
+from ..images import AXES, Extent, Volume
+from .prompt_bounds import allowed_voxels, prompted_slices
+from .prompts import Prompts
+from .settings import SegmentSettings
+
+SliceKey = tuple[str, int]  # axis across the slice, and its number in the whole volume
+DrawnSlices = dict[SliceKey, np.ndarray]  # bool [rows, columns] over the extent, in the order of its array axes
+
+
+@dataclass(frozen=True, eq=False)
+class CarriedObject:
+    """An object carried from its slices.
+
+    :param drawn: the answer in each slice with prompts.
+    :param mask: bool ``[K, J, I]`` over the extent.
+    :param confidence: probability of each voxel's side, float32 ``[K, J, I]`` over the extent, 0 to 1.
+    :param notes: what the user should know.
+    """
+
+    drawn: DrawnSlices
+    mask: np.ndarray
+    confidence: np.ndarray
+    notes: list[str] = field(default_factory=list)
+
+
+def draw_prompts(
+    volume: Volume,
+    prompts: Prompts,
+    *,
+    extent: Extent | None = None,
+    axis: str = "auto",
+    settings: SegmentSettings | None = None,
+    device: str = "auto",
+    slices_so_far: Mapping[SliceKey, np.ndarray] | None = None,
+    excluded: np.ndarray | None = None,
+) -> Steps[DrawnSlices]:
+    """The first sight: the object in each slice on which prompts lie, as a generator of progress steps.
+
+    :param axis: across the slices of points that no box or stroke has a slice for.
+    :param slices_so_far: answers that still hold, e.g. corrected by hand; they are taken as they are.
+    :param excluded: voxels of other segments, bool ``[K, J, I]`` over ``extent``.
+    :raises InputError: prompts that cannot be meant, see :meth:`Prompts.checked`; nothing is left of the object in any slice.
+    """
+    from .find_regions import find_regions
+
+    extent = extent or volume.extent
+    prompts, excluded = _checked(prompts, extent, excluded)
+    todo, drawn = prompted_slices(prompts, volume.slice_axis(axis)), {}
+    for number, (key, own) in enumerate(todo.items()):
+        if slices_so_far is not None and key in slices_so_far:
+            drawn[key] = np.asarray(slices_so_far[key], bool)
+            continue
+        done, share = number / len(todo), 1 / len(todo)
+        slab = _slab(extent, *key)
+        search = find_regions(volume, extent=slab, axis=key[0], settings=settings, device=device)
+        regions = yield from within(search, done, done + 0.8 * share)
+        there = None if excluded is None else slices_first(excluded, key[0])[_local(key, extent)]
+        steps = regions.object_steps(
+            own.inside, own.outside, boxes=own.boxes, strokes=own.strokes, outside_strokes=own.outside_strokes,
+            excluded=None if there is None else np.expand_dims(there, 2 - AXES.index(key[0])),
+        )  # fmt: skip
+        choice = yield from within(steps, done + 0.8 * share, done + share)
+        drawn[key] = slices_first(choice.mask, key[0])[0] & (True if there is None else ~there)
+    if not any(mask.any() for mask in drawn.values()):
+        raise InputError(
+            "nothing is left of the object in the slices that were pointed at: points outside or other segments take all of it; "
+            "remove some of these, or allow overlaps"
+        )
+    return drawn
+
+
+def carry_prompts(
+    volume: Volume,
+    prompts: Prompts,
+    *,
+    extent: Extent | None = None,
+    axis: str = "auto",
+    settings: SegmentSettings | None = None,
+    device: str = "auto",
+    slices_so_far: Mapping[SliceKey, np.ndarray] | None = None,
+    excluded: np.ndarray | None = None,
+) -> Steps[CarriedObject]:
+    """The object that ``prompts`` show, carried from their slices through ``extent``, as a generator of progress steps.
+
+    Parameters and errors are those of :func:`draw_prompts`, whose answer given as ``slices_so_far`` is not made again.
+    """
+    extent = extent or volume.extent
+    prompts, excluded = _checked(prompts, extent, excluded)
+    drawn = yield from within(
+        draw_prompts(
+            volume, prompts, extent=extent, axis=axis, settings=settings, device=device,
+            slices_so_far=slices_so_far, excluded=excluded,
+        ),
+        0.0, 0.3,
+    )  # fmt: skip
+    allowed = allowed_voxels(prompts.boxes, extent)
+    carried = yield from within(_carried(volume, drawn, extent, allowed, settings, device), 0.3, 1.0)
+    mask = kept_near_drawn(carried.mask, drawn, prompts, extent, allowed, excluded)
+    return dataclasses.replace(carried, mask=mask)
+
+
+def kept_near_drawn(
+    mask: np.ndarray,
+    drawn: DrawnSlices,
+    prompts: Prompts,
+    extent: Extent,
+    allowed: np.ndarray | None,
+    excluded: np.ndarray | None,
+) -> np.ndarray:
+    """``mask`` (bool ``[K, J, I]`` over ``extent``) with the slices as they were answered, without what it must not hold, and of
+    the rest the parts that hang together with the slices.
+
+    :param allowed: see :func:`allowed_voxels`.
+    """
+    mask = mask.copy()
+    for key, plane in drawn.items():
+        slices_first(mask, key[0])[_local(key, extent)] = plane
+    for key, plane in drawn.items():  # where slices cross, each keeps what any of them shows
+        slices_first(mask, key[0])[_local(key, extent)] |= plane
+    if allowed is not None:
+        mask &= allowed
+    for voxel in prompts.inside_voxels:
+        mask[_index(voxel, extent)] = True
+    for voxel in prompts.outside_voxels:
+        mask[_index(voxel, extent)] = False
+    if excluded is not None:
+        mask &= ~excluded
+    return _joined(mask, drawn, extent)
+
+
+def _joined(mask: np.ndarray, drawn: DrawnSlices, extent: Extent) -> np.ndarray:
+    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    if count < 2:
+        return mask
+    shown = np.zeros(count + 1, bool)
+    for key, plane in drawn.items():
+        shown[slices_first(parts, key[0])[_local(key, extent)][plane]] = True
+    shown[0] = False
+    return shown[parts]
+
+
+def _carried(volume: Volume, drawn, extent: Extent, allowed, settings, device: str) -> Steps[CarriedObject]:
+    """What Few-shot makes of the drawn slices, from the first to the last slice that boxes leave."""
+    from ..few_shot.method import DrawnSlice, FewShot
+    from ..few_shot.settings import FewShotSettings
+
+    yield Step(0.0, "Carrying the object through the volume")
+    part = volume if extent == volume.extent else volume.cropped(extent)
+    shown = {key: plane for key, plane in drawn.items() if plane.any()}
+    across = _main_axis(shown, volume.slice_axis())
+    few_shot = FewShot(part, FewShotSettings(seed=(settings or SegmentSettings()).seed), across, device=device)
+    few_shot.set_support([DrawnSlice(key[0], _local(key, extent), p.astype(np.uint8)) for key, p in shown.items()])
+    answer = yield from few_shot.propagate(None if allowed is None else _span(allowed, across))
+    mask = answer.labels > 0
+    notes = [f"in slice {index} along {axis} nothing was found" for (axis, index), p in drawn.items() if not p.any()]
+    return CarriedObject(drawn, mask, answer.confidence, [*notes, *answer.notes])
+
+
+def _main_axis(drawn, usual: str) -> str:
+    """The axis that most of the slices lie across; of equals the usual one of the volume, else that of the first slice."""
+    axes = [axis for axis, _ in drawn]
+    return max(dict.fromkeys(axes), key=lambda axis: (axes.count(axis), axis == usual))
+
+
+def _span(allowed: np.ndarray, axis: str) -> tuple[int, int]:
+    """First and last slice across ``axis`` with anything allowed."""
+    filled = np.flatnonzero(slices_first(allowed, axis).any((1, 2)))
+    return int(filled[0]), int(filled[-1])
+
+
+def _checked(prompts: Prompts, extent: Extent, excluded) -> tuple[Prompts, np.ndarray | None]:
+    if excluded is not None:
+        excluded = np.asarray(excluded, bool)
+        if excluded.shape != extent.size[::-1]:
+            raise InputError(
+                f"the voxels of other segments have shape {excluded.shape}; the searched part has {extent.size[::-1]}"
+            )
+    return prompts.checked(extent), excluded
+
+
+def _slab(extent: Extent, axis: str, index: int) -> Extent:
+    a, start, stop = AXES.index(axis), list(extent.start), list(extent.stop)
+    start[a], stop[a] = index, index + 1
+    return Extent(tuple(start), tuple(stop))
+
+
+def _local(key: SliceKey, extent: Extent) -> int:
+    return key[1] - extent.start[AXES.index(key[0])]
+
+
+def _index(voxel, extent: Extent) -> tuple[int, int, int]:
+    return tuple(v - a for v, a in zip(voxel[::-1], extent.start[::-1], strict=True))

@@ -1,0 +1,273 @@
+"""Slice first, then carried: from the answer in a slice to the object in the volume."""
+
+import numpy as np
+import pytest
+from few_shot_phantoms import organs
+
+from S3NetSegmentLib.engine import Extent, InputError, Volume
+from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.segment.carry import carry_prompts, draw_prompts, kept_near_drawn
+from S3NetSegmentLib.engine.segment.explanation import explain
+from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.segment.prompt_bounds import prompted_slices
+from S3NetSegmentLib.engine.segment.prompts import Box, Prompts
+
+AXES = "xyz"
+MIDDLE = 10  # the slice of the first organ's middle
+
+
+def dice(a, b):
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def plane_of(mask, axis, index):
+    return np.take(mask, index, 2 - AXES.index(axis))
+
+
+def box_around(mask, axis, index):
+    """The flat box around ``mask`` on a slice."""
+    flat = np.zeros_like(mask)
+    at = [slice(None)] * 3
+    at[2 - AXES.index(axis)] = index
+    flat[tuple(at)] = mask[tuple(at)]
+    places = np.argwhere(flat)[:, ::-1]
+    return Box(tuple(places.min(0).tolist()), tuple(places.max(0).tolist()))
+
+
+def drawn(mask, *keys):
+    return {key: plane_of(mask, *key) for key in keys}
+
+
+def carried(volume, mask, *keys, **more):
+    prompts = Prompts(boxes=tuple(box_around(mask, *key) for key in keys))
+    return drain(carry_prompts(volume, prompts, slices_so_far=drawn(mask, *keys), **more))
+
+
+@pytest.fixture(scope="module")
+def body():
+    """A body with two organs, masks of both, and of a column that runs through all slices."""
+    volume, labels = organs()
+    _, j, i = np.indices(labels.shape)
+    column = ((i - 19.5) * 1.5 - 2) ** 2 + ((j - 17.5) * 1.5 - 15) ** 2 < 10
+    return volume, labels == 1, labels == 2, column
+
+
+@pytest.fixture(scope="module")
+def regions(body):
+    return drain(find_regions(body[0]))
+
+
+@pytest.fixture(scope="module")
+def choice(body, regions):
+    first = body[1]
+    return regions.object_at(boxes=[box_around(first, "z", MIDDLE)], slices_so_far=drawn(first, ("z", MIDDLE)))
+
+
+class TestCarrying:
+    def test_one_slice_gives_the_whole_organ_and_only_that_one(self, body):
+        volume, first, second, column = body
+        found = carried(volume, first, ("z", MIDDLE))
+        assert dice(found.mask, first) > 0.9
+        assert not (found.mask & (second | column)).any()
+        assert found.confidence.shape == found.mask.shape
+        assert 0 <= found.confidence.min() <= found.confidence.max() <= 1
+
+    def test_a_slice_of_another_view_serves_as_well(self, body):
+        volume, first, _, _ = body
+        found = carried(volume, first, ("x", int(np.argwhere(first)[:, 2].mean())))
+        assert dice(found.mask, first) > 0.85
+
+    def test_a_box_in_a_second_view_cuts_both_ends(self, body):
+        volume, _, _, column = body
+        along = column.copy()
+        along[:6] = along[14:] = False
+        views = ("z", MIDDLE), ("y", int(np.argwhere(column)[:, 1].mean()))
+        one, two = carried(volume, along, views[0]), carried(volume, along, *views)
+        assert np.flatnonzero(one.mask.any((1, 2))).tolist() == list(range(20))
+        filled = np.flatnonzero(two.mask.any((1, 2)))
+        assert filled[0] >= 4 and filled[-1] <= 15  # with the room that a section leaves
+
+    def test_a_box_in_the_volume_is_never_left(self, body):
+        volume, _, _, column = body
+        at = np.argwhere(column)[:, ::-1]
+        box = Box((*map(int, at.min(0)[:2]), 7), (*map(int, at.max(0)[:2]), 12))
+        prompts = Prompts(boxes=(box,))
+        middle = drawn(column, *prompted_slices(prompts, "z"))
+        found = drain(carry_prompts(volume, prompts, slices_so_far=middle))
+        assert np.flatnonzero(found.mask.any((1, 2))).tolist() == list(range(7, 13))
+
+    def test_the_slices_stay_as_they_were_answered(self, body):
+        volume, first, _, _ = body
+        found = carried(volume, first, ("z", 6), ("z", 13))
+        for key in (("z", 6), ("z", 13)):
+            assert (plane_of(found.mask, *key) == plane_of(first, *key)).all()
+
+    def test_voxels_of_other_segments_and_points_outside_stay_out(self, body):
+        volume, first, _, _ = body
+        excluded = first.copy()
+        excluded[:, :, : int(np.argwhere(first)[:, 2].mean())] = False
+        outside = tuple(int(v) for v in np.argwhere(first & ~excluded)[0][::-1])
+        prompts = Prompts(boxes=(box_around(first, "z", MIDDLE),), outside=(outside,))
+        there = {("z", MIDDLE): plane_of(first & ~excluded, "z", MIDDLE)}
+        found = drain(carry_prompts(volume, prompts, slices_so_far=there, excluded=excluded))
+        assert found.mask.any()
+        assert not (found.mask & excluded).any()
+        assert not found.mask[outside[::-1]]
+
+    def test_a_part_of_the_volume_is_answered_in_its_own_indices(self, body):
+        volume, first, _, _ = body
+        extent = Extent((2, 3, 4), (38, 34, 18))
+        part = first[extent.slices]
+        prompts = Prompts(boxes=(box_around(first, "z", MIDDLE),))
+        found = drain(carry_prompts(volume, prompts, extent=extent, slices_so_far={("z", MIDDLE): part[MIDDLE - 4]}))
+        assert found.mask.shape == part.shape
+        assert dice(found.mask, part) > 0.9
+
+    def test_parts_that_hang_on_no_slice_are_left_out(self):
+        mask = np.zeros((6, 8, 8), bool)
+        mask[1:4, 1:4, 1:4] = mask[2:5, 6:, 6:] = True
+        shown = {("z", 2): mask[2] & (np.arange(8) < 5)}
+        kept = kept_near_drawn(mask, shown, Prompts(), Extent((0, 0, 0), (8, 8, 6)), None, None)
+        assert kept[:, 1:4, 1:4].sum() == 27
+        assert kept.sum() == 27
+
+    def test_an_empty_slice_answer_is_said(self, body):
+        volume, first, _, _ = body
+        keys = ("z", MIDDLE), ("z", 0)
+        prompts = Prompts(boxes=(box_around(first, *keys[0]), Box((1, 1, 0), (4, 4, 0))))
+        found = drain(carry_prompts(volume, prompts, slices_so_far=drawn(first, *keys)))
+        assert "in slice 0 along z nothing was found" in found.notes
+        assert not found.mask[0].any()
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("prompts", "told"),
+        [
+            (Prompts(), "at least one point, box or stroke"),
+            (Prompts(boxes=(Box((50, 50, 3), (60, 60, 3)),)), "outside the searched part"),
+            (Prompts(boxes=(Box((5, 5, 3), (5, 9, 3)),)), "has no area"),
+            (Prompts(inside=((3, 3, 3),), outside=((3, 3, 3),)), "inside and outside at once"),
+        ],
+    )
+    def test_prompts_that_cannot_be_meant(self, body, prompts, told):
+        with pytest.raises(InputError, match=told):
+            drain(carry_prompts(body[0], prompts))
+
+    def test_other_segments_of_another_shape(self, body):
+        with pytest.raises(InputError, match="other segments have shape"):
+            drain(draw_prompts(body[0], Prompts(inside=((3, 3, 3),)), excluded=np.zeros((2, 2, 2), bool)))
+
+    def test_nothing_left_of_the_object(self, body):
+        empty = {("z", MIDDLE): np.zeros((36, 40), bool)}
+        with pytest.raises(InputError, match="nothing is left of the object"):
+            drain(carry_prompts(body[0], Prompts(inside=((9, 9, MIDDLE),)), slices_so_far=empty))
+
+
+class TestChoice:
+    def test_the_object_of_the_box_is_found_in_the_volume(self, body, choice):
+        _, first, second, column = body
+        assert dice(choice.mask, first) > 0.9
+        assert not (choice.mask & (second | column)).any()
+
+    def test_the_ladder_holds_candidates_and_the_carried_object(self, body, choice):
+        sizes = [np.count_nonzero(choice.at(n).working_mask()) for n in range(choice.steps)]
+        assert sizes == sorted(sizes)
+        assert (choice.at(choice.carried_step).mask == choice.carried.mask).all()
+        assert choice.alternatives[0] == choice.index
+        assert all(0 <= n < choice.steps for n in choice.alternatives)
+
+    def test_every_step_shows_the_slice_as_it_was_answered(self, body, choice):
+        _, first, _, _ = body
+        for step in range(0, choice.steps, 7):
+            assert (choice.at(step).mask[MIDDLE] == first[MIDDLE]).all()
+
+    def test_no_step_holds_other_segments(self, body, regions):
+        _, first, second, column = body
+        excluded = second | column
+        found = regions.object_at(
+            boxes=[box_around(first, "z", MIDDLE)], slices_so_far=drawn(first, ("z", MIDDLE)), excluded=excluded
+        )
+        assert not any((found.at(step).mask & excluded).any() for step in range(found.steps))
+
+    def test_what_leaks_out_of_the_slice_is_not_chosen(self):
+        """Two equal blocks one above the other, joined by a bridge: the candidates hold both, or the size decides."""
+        k, j, i = np.indices((40, 30, 30))
+        tube = (j - 15) ** 2 + (i - 15) ** 2 < 49
+        image = 100 * tube + np.random.default_rng(0).normal(0, 3, tube.shape)
+        ball = tube & (abs(k - 20) < 7)
+        image[(abs(k - 20) == 7) & tube] = 60  # a faint end plate
+        volume = Volume(image.astype(np.int16), np.eye(4))
+        views = ("z", 20), ("y", 15)
+        found = drain(find_regions(volume)).object_at(
+            boxes=[box_around(ball, *view) for view in views], slices_so_far=drawn(ball, *views)
+        )
+        assert dice(found.mask, ball) > 0.7
+        assert found.mask[:8].sum() == found.mask[33:].sum() == 0
+
+    def test_a_point_outside_on_another_slice_is_left_out(self, body, regions):
+        _, first, _, _ = body
+        point = (*map(int, np.argwhere(first[MIDDLE - 3]).mean(0)[::-1]), MIDDLE - 3)
+        found = regions.object_at(
+            outside=[point], boxes=[box_around(first, "z", MIDDLE)], slices_so_far=drawn(first, ("z", MIDDLE))
+        )
+        assert not found.mask[point[::-1]]
+        assert (found.mask[MIDDLE] == first[MIDDLE]).all()
+
+    def test_it_says_what_spoke_for_it(self, choice):
+        rows = explain(choice).candidates
+        assert len(rows) == choice.steps
+        assert [row.step - 1 for row in rows if "carried" in row.sources] == [choice.carried_step]
+
+    def test_confidence_is_that_of_both_opinions(self, body, regions, choice):
+        _, first, _, _ = body
+        confidence = regions.confidence(choice)
+        assert confidence.shape == first.shape
+        assert confidence[first].mean() > 0.5
+
+    def test_asking_again_costs_nothing_and_other_segments_ask_anew(self, body, regions):
+        _, first, second, _ = body
+        asked = {"boxes": [box_around(first, "z", MIDDLE)], "slices_so_far": drawn(first, ("z", MIDDLE))}
+        once = regions.object_at(**asked)
+        assert regions.object_at(**asked) is once
+        assert regions.object_at(**asked, excluded=second) is not once
+
+    def test_cancel_half_way_leaves_nothing(self, body, regions):
+        _, first, second, _ = body
+        before = regions.object_at(boxes=[box_around(first, "z", 9)], slices_so_far=drawn(first, ("z", 9)))
+        key = ("z", int(np.argwhere(second)[:, 0].mean()))
+        steps = regions.object_steps(boxes=[box_around(second, *key)], slices_so_far=drawn(second, key))
+        for _ in range(5):
+            next(steps)
+        steps.close()
+        again = regions.object_at(boxes=[box_around(first, "z", 9)], slices_so_far=drawn(first, ("z", 9)))
+        assert again is before
+
+
+class TestFirstSight:
+    def test_the_slice_is_answered_before_anything_is_carried(self, body):
+        volume, first, _, _ = body
+        prompts = Prompts(boxes=(box_around(first, "z", MIDDLE),))
+        there = drain(draw_prompts(volume, prompts))
+        assert list(there) == [("z", MIDDLE)]
+        assert dice(there["z", MIDDLE], first[MIDDLE]) > 0.85
+        told = []
+        found = drain(carry_prompts(volume, prompts), lambda step: told.append(step.message))
+        carrying = told.index("Carrying the object through the volume")
+        assert "Searching objects" in told[:carrying]
+        assert "Searching objects" not in told[carrying:]
+        assert (found.drawn["z", MIDDLE] == there["z", MIDDLE]).all()
+
+    def test_a_box_alone_gives_the_organ_in_the_volume(self, body, regions):
+        _, first, second, column = body
+        found = regions.object_at(boxes=[box_around(first, "z", MIDDLE)])
+        assert dice(found.mask, first) > 0.8
+        assert not (found.mask & (second | column)).any()
+
+    def test_other_segments_stay_out_of_the_slice_as_well(self, body):
+        volume, first, _, _ = body
+        excluded = first.copy()
+        excluded[:, :, : int(np.argwhere(first)[:, 2].mean())] = False
+        there = drain(draw_prompts(volume, Prompts(boxes=(box_around(first, "z", MIDDLE),)), excluded=excluded))
+        assert there["z", MIDDLE].any()
+        assert not (there["z", MIDDLE] & excluded[MIDDLE]).any()
