@@ -101,6 +101,11 @@ def slice_name(volume: Volume, axis: str, index: int) -> str:
     return f"{_DIRECTIONS[int(np.argmax(np.abs(across)))]} {index}"
 
 
+def slice_place(volume: Volume, axis: str, index: int) -> str:
+    """For the user, e.g. "axial slice 12"."""
+    return " slice ".join(slice_name(volume, axis, index).split())
+
+
 def slice_node_of_view_name(name: str) -> slicer.vtkMRMLSliceNode:
     """The slice node of the view called ``name`` ("Red", ...). InputError if the scene has none."""
     nodes = slice_nodes()
