@@ -135,10 +135,10 @@ def change_everything(panel):
     panel.choose(panel.ui.scopeComboBox, "Slice range")
     panel.ui.firstSliceSpinBox.value, panel.ui.lastSliceSpinBox.value = 2, 9
     panel.place("inside", (1.0, 2.0, 0.0))
+    panel.ui.radiusSpinBox.value = 7.5
     panel.drag(panel.axial, (-8.0, -8.0, 0.0), (8.0, 8.0, 0.0))
     panel.wait(lambda: not panel.panel.controller.running)
     panel.click(panel.ui.keepOutCheckBox)
-    panel.ui.radiusSpinBox.value = 7.5
     panel.ui.advancedCollapsibleButton.collapsed = False
     panel.choose(panel.ui.presetComboBox, "Paper (slow)")
     panel.click(panel.ui.confidenceCheckBox)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import slicer
@@ -68,7 +68,7 @@ def make_prompt(kind: str, volume_node=None):
     """A new markups node of ``kind`` for ``volume_node``; it is still empty."""
     class_name, name = _CLASSES[kind]
     lists = kind in (INSIDE, OUTSIDE)
-    node = slicer.mrmlScene.AddNewNodeByClass(class_name, name if lists else slicer.mrmlScene.GenerateUniqueName(name))
+    node = slicer.mrmlScene.AddNewNodeByClass(class_name, name if lists else _free_name(name))
     node.SetAttribute(ATTRIBUTE, kind)
     if volume_node is not None:
         node.SetNodeReferenceID(_VOLUME, volume_node.GetID())
@@ -78,6 +78,12 @@ def make_prompt(kind: str, volume_node=None):
         node.SetCurveTypeToLinear()
     _show(node.GetDisplayNode(), kind)
     return node
+
+
+def _free_name(name: str) -> str:
+    """ "Box", "Box 2", ...: the first that no other box has. Slicer would go on counting after what was removed."""
+    taken = {node.GetName() for node in prompt_nodes()}
+    return next(n for n in itertools.chain((name,), (f"{name} {m}" for m in itertools.count(2))) if n not in taken)
 
 
 def _show(display, kind: str) -> None:
@@ -200,17 +206,15 @@ class PromptsState:
 
     points: tuple[tuple[str, tuple], ...]  # (node id, positions) of the two lists
     drawn: tuple[tuple, ...]  # (node id, kind, volume id, what _content tells)
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.drawn and not any(positions for _, positions in self.points)
+    names: tuple[str, ...] = field(default=(), compare=False)  # of what is drawn
 
 
 def prompts_state() -> PromptsState:
     """The state of all prompts now."""
     return PromptsState(
-        tuple((node.GetID(), _positions(node)) for node in prompt_nodes(INSIDE, OUTSIDE)),
+        tuple((node.GetID(), _positions(node)) for node in prompt_nodes(INSIDE, OUTSIDE) if _positions(node)),
         tuple((n.GetID(), kind_of(n), _id(volume_of(n)), _content(n)) for n in prompt_nodes()),
+        tuple(n.GetName() for n in prompt_nodes()),
     )
 
 
@@ -224,10 +228,11 @@ def restore_prompts(state: PromptsState) -> None:
     for node in prompt_nodes():
         if node.GetID() not in known:
             scene.RemoveNode(node)
-    for node_id, kind, volume_id, content in state.drawn:
+    for (node_id, kind, volume_id, content), name in zip(state.drawn, state.names, strict=True):
         node = scene.GetNodeByID(node_id)
         if node is None or kind_of(node) != kind:
             node = make_prompt(kind, scene.GetNodeByID(volume_id) if volume_id else None)
+            node.SetName(name)
         if _content(node) != content:
             if kind == BOX:
                 set_box(node, np.array(content[0]).reshape(4, 4), content[1])

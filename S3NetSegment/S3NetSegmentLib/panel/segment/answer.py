@@ -250,6 +250,7 @@ def object_steps(regions, request: SegmentRequest):
     """Asks ``regions`` for the object that ``request`` points at, as steps that return the engine's ObjectChoice."""
     prompts = request.prompts
     more = {"boxes": prompts.boxes, "strokes": prompts.strokes, "outside_strokes": prompts.outside_strokes}
+    more = {name: drawn for name, drawn in more.items() if drawn}
     if request.excluded is not None:
         more["excluded"] = request.excluded
     return regions.object_steps(prompts.inside, prompts.outside, request.radius_mm, **more)

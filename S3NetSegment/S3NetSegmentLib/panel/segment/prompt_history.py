@@ -10,12 +10,20 @@ from ...scene.prompts import PromptsState, prompts_state, restore_prompts
 
 @dataclass(frozen=True)
 class _Step:
-    """One change of the prompts, and the name of what the object's segment held before and after its answer."""
+    """One change of the prompts, and the name of what the object's segment held before and after its answer.
+
+    :param saved: whether the editor saved a state for it; a change of tags alone is one, too.
+    """
 
     earlier: PromptsState
     later: PromptsState
     before: str
     after: str
+    saved: bool
+
+    def alone(self, content: str) -> bool:
+        """Whether its answer changed nothing, so that the editor's history cannot tell it."""
+        return self.before == self.after == content
 
 
 class PromptHistory:
@@ -50,28 +58,26 @@ class PromptHistory:
         if state == self._state:
             return
         now = self._content()
-        self._done.append(_Step(self._state, state, now if before is None else before, now))
+        self._done.append(_Step(self._state, state, now if before is None else before, now, before is not None))
         self._undone.clear()
         self._state = state
 
     def undo(self) -> None:
         step, now = self._done[-1] if self._done else None, self._content()
-        if step is not None and step.before == step.after == now:
-            back = True
-        else:
+        alone = step is not None and step.alone(now)
+        if not alone or step.saved:
             self._editor.undo()
-            back = step is not None and now == step.after and self._content() == step.before
+        back = alone or (step is not None and now == step.after and self._content() == step.before)
         if back:
             self._undone.append(self._done.pop())
             self._restore(step.earlier)
 
     def redo(self) -> None:
         step, now = self._undone[-1] if self._undone else None, self._content()
-        if step is not None and step.before == step.after == now:
-            again = True
-        else:
+        alone = step is not None and step.alone(now)
+        if not alone or step.saved:
             self._editor.redo()
-            again = step is not None and now == step.before and self._content() == step.after
+        again = alone or (step is not None and now == step.before and self._content() == step.after)
         if again:
             self._done.append(self._undone.pop())
             self._restore(step.later)

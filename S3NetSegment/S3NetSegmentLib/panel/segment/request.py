@@ -26,7 +26,7 @@ class Pointed:
 
     :param inside, outside: markups nodes, or sequences of world RAS positions.
     :param boxes: ROI nodes; boxes of the engine, or six numbers i,j,k,i,j,k, in voxels of the volume.
-    :param strokes, outside_strokes: sequences of world RAS positions, one for each stroke.
+    :param strokes, outside_strokes: curve nodes, or sequences of world RAS positions, one for each stroke.
     :param radius_mm: rough radius of the object; None or 0: not given.
     """
 
@@ -213,10 +213,7 @@ def _boxes(request: SegmentRequest, boxes: Sequence) -> tuple[Box, ...]:
             continue
         drawn_on = volume_of(box)
         if drawn_on is not None and drawn_on is not request.volume_node:
-            raise InputError(
-                f"{box.GetName()!r} was drawn on {drawn_on.GetName()!r}, not on {request.volume_node.GetName()!r}; select "
-                f"{drawn_on.GetName()!r}, or draw a box on this volume"
-            )
+            raise InputError(drawn_elsewhere(box, request.volume_node))
         on_plane = request.valid is not None
         try:
             found.append(box_of(box, request.volume))
@@ -224,6 +221,15 @@ def _boxes(request: SegmentRequest, boxes: Sequence) -> tuple[Box, ...]:
             if not on_plane:  # of planes there are many: the box may lie on another one
                 raise
     return tuple(box for box in found if box is not None)
+
+
+def drawn_elsewhere(box, volume_node) -> str:
+    """Why a box cannot be used with this volume."""
+    other = volume_of(box).GetName()
+    return (
+        f"{box.GetName()!r} was drawn on {other!r}, not on {volume_node.GetName()!r}; select {other!r}, or draw a box on "
+        "this volume"
+    )
 
 
 def _taken(what: str) -> str:
