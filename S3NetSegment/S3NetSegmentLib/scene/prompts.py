@@ -25,7 +25,7 @@ from .volumes import volume_from_node
 ATTRIBUTE = "S3NetSegment.Prompt"
 INSIDE, OUTSIDE, BOX, STROKE, OUTSIDE_STROKE = "inside points", "outside points", "box", "stroke", "outside stroke"
 _VOLUME = "S3NetSegment.PromptVolume"  # role of the node reference
-_COLORS = {INSIDE: (0.1, 0.8, 0.2), OUTSIDE: (0.9, 0.2, 0.2), BOX: (1.0, 0.8, 0.1), STROKE: (0.1, 0.8, 0.2), OUTSIDE_STROKE: (0.9, 0.2, 0.2)}  # fmt: skip
+_COLORS = {INSIDE: (0.1, 0.8, 0.2), OUTSIDE: (0.9, 0.2, 0.2), BOX: (0.2, 0.8, 1.0), STROKE: (0.1, 0.8, 0.2), OUTSIDE_STROKE: (0.9, 0.2, 0.2)}  # fmt: skip
 _CLASSES = {
     INSIDE: ("vtkMRMLMarkupsFiducialNode", "Inside points"),
     OUTSIDE: ("vtkMRMLMarkupsFiducialNode", "Outside points"),

@@ -217,6 +217,8 @@ def test_where_the_cursor_is_on_a_side_of_a_box_slicer_drags_it(pointing, views)
     panel.drag(views.axial, (8.0, 0.0, 0.0), (4.0, 0.0, 0.0))
     interactor.RemoveObserver(tag)
     assert heard and len(prompt_nodes(BOX)) == 1 and not panel.parameters.insidePoints
+    drag(panel, views.axial, (8.0, 0.0, 0.0), (4.0, 0.0, 0.0), shift=True)
+    assert [what for what, _ in panel.prompts()] == ["Box", "Stroke"]
 
 
 def test_what_is_pointed_at_during_a_run_is_answered_after_it(open_panel, views):
@@ -237,6 +239,20 @@ def test_leaving_the_module_while_a_box_is_drawn_leaves_no_half_of_it(pointing, 
     view.mouse("MouseMoveEvent", CORNERS[1])
     panel.widget.exit()
     assert not prompt_nodes()
+
+
+def test_the_tool_leaves_views_of_other_volumes_and_the_placing_of_markups_to_slicer(pointing, views):
+    panel = pointing
+    composite = panel.headless.slice_logic(views.axial).GetSliceCompositeNode()
+    composite.SetBackgroundVolumeID(None)
+    panel.drag(views.axial, *CORNERS)
+    assert not prompt_nodes()
+    composite.SetBackgroundVolumeID(panel.parameters.volume.GetID())
+    interaction = panel.application.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.Place)
+    panel.drag(views.axial, *CORNERS)
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    assert not prompt_nodes() and not panel.engine.calls
 
 
 def test_one_point_whose_answers_differ_much_says_what_a_box_would_tell(pointing, views):

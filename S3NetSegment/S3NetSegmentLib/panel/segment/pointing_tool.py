@@ -99,7 +99,7 @@ class PointingTool:
     def _pressed(self, action: MouseAction) -> bool:
         self._drop()  # a release that never came, e.g. because a dialog appeared
         volume_node = self._volume()
-        if volume_node is None or _slicer_wants_it() or not shows_volume(action.slice_node, volume_node):
+        if volume_node is None or _slicer_wants_it(action) or not shows_volume(action.slice_node, volume_node):
             return False
         try:
             plane = view_plane(action.slice_node, volume_node)
@@ -159,15 +159,15 @@ def _require_use(gesture: _Gesture) -> None:
         box_of(gesture.node, grid).clipped(grid.extent)
 
 
-def _slicer_wants_it() -> bool:
-    """Whether Slicer itself has a use for the press: a point is being placed, or the cursor is on the side of a box or on a
-    point, which can be dragged."""
+def _slicer_wants_it(action: MouseAction) -> bool:
+    """Whether Slicer itself has a use for the press: a point is being placed, or the cursor is on the side or the middle of a
+    box or on a point, which can be dragged. With Ctrl or Shift it is a prompt there, too."""
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     if interaction is not None and interaction.GetCurrentInteractionMode() == interaction.Place:
         return True
     displays = slicer.util.getNodesByClass("vtkMRMLMarkupsDisplayNode")
     idle = (slicer.vtkMRMLMarkupsDisplayNode.ComponentNone, slicer.vtkMRMLMarkupsDisplayNode.ComponentLine)
-    return any(display.GetActiveComponentType() not in idle for display in displays)
+    return not action.modified and any(display.GetActiveComponentType() not in idle for display in displays)
 
 
 def _distance(one, other) -> float:
