@@ -68,7 +68,7 @@ BAD = {
     "segment {skin} -o out.png --pixel -1,2": "'-1,2' is outside",
     "segment {skin} -o out.png --pixel 999,2": "pixel 999,2 is outside image",
     "segment {skin} -o out.png --point 5000,0,0": "point 5000,0,0 (RAS, mm) is outside image",
-    "segment {skin} -o out.png --not-pixel 1,2": "--not-pixel 1,2: points outside need --point or --pixel",
+    "segment {skin} -o out.png --not-pixel 1,2": "--not-pixel 1,2: points outside need --point, --pixel, --box or --stroke",
     "segment {skin} -o out.png --radius 5": "--radius 5 needs --point or --pixel",
     "segment {skin} -o out.png --pixel 1,2 --radius -5": "'-5' is not a length",
     "segment {skin} -o out.png --pixel 1,2 --radius inf": "'inf' is not a length",

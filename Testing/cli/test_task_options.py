@@ -83,10 +83,10 @@ def test_options_that_may_be_repeated_keep_their_order():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"not_points": ((1, 2, 3),)}, "notPoints 1,2,3: points outside need points or pixels"),
+        ({"not_points": ((1, 2, 3),)}, "notPoints 1,2,3: points outside need points, pixels, boxes or strokes"),
         ({"radius": 5.0}, "radius 5 needs points or pixels"),
         ({"pixels": ((1, 2),), "regions": 3}, "regions 3 has no meaning with points"),
-        ({"regions_only": True, "step": 1}, "cannot go with points, step or alternative"),
+        ({"regions_only": True, "step": 1}, "cannot go with points, boxes, strokes, step or alternative"),
         ({"pixels": ((1, 2),), "step": 1, "alternative": 2}, "step and alternative both choose"),
     ],
 )

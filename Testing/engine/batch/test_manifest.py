@@ -154,7 +154,7 @@ def test_everything_wrong_is_said_at_once_with_its_row(folder):
         ({"method": "few-shot"}, "support: it is missing"),
         ({"method": "few-shot", "support": "drawn.seg.nrrd", "points": "1,2,3"}, "points: it is for method segment"),
         ({"support": "drawn.seg.nrrd"}, "support: it is for method few-shot"),
-        ({"not_points": "1,2,3"}, "need points"),
+        ({"not_points": "1,2,3"}, "points outside need points"),
         ({"radius": 3}, "needs points"),
         ({"pixels": "1,2", "regions": 3}, "no meaning with points"),
         ({"method": "few-shot", "support": "drawn.seg.nrrd", "settings": "method=alpnet", "encoder": "default"}, "alpnet"),

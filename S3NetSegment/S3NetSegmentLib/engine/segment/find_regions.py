@@ -13,21 +13,21 @@ from scipy import ndimage
 
 from ..common.errors import InputError, ResourceError
 from ..common.progress import Step, Steps, drain, within
-from ..images import Extent, Segment, Segmentation, Volume
+from ..images import AXES, Extent, Segment, Segmentation, Volume
 from ..images.colors import label_colors
 from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
-from .object_choice import ObjectChoice
+from .object_choice import Finish, ObjectChoice
 from .objects import SliceObjects, objects_of_volume
+from .prompted import chosen, refuse_excluded, slice_candidates, volume_candidates
+from .prompts import Box, Prompts, Stroke, Voxel
 from .regions.cluster_labels import ClusterLabels
 from .regions.maps2d import slice_maps
 from .regions.maps3d import VolumeMaps, volume_maps
 from .regions.volume_graph import region_graph
 from .settings import SegmentSettings
 from .working_grid import WorkingGrid
-
-Voxel = tuple[int, int, int]  # (i, j, k) in the whole volume
 
 
 def find_regions(
@@ -66,7 +66,7 @@ def find_regions(
                 f"the chosen part of image {volume.name!r} is constant; there is nothing to tell apart. "
                 "Choose another slice or a larger part"
             )
-        found = yield from within(_searched(volume, grid, features, settings, network_device), 0.1, 1.0)
+        found = yield from within(_searched(volume, grid, features, scale, settings, network_device), 0.1, 1.0)
         found.notes[:0] = scale.notes
         return found
     except MemoryError:
@@ -84,10 +84,23 @@ class Regions:
     uses_network (bool: S3-Net took part).
     """
 
-    def __init__(self, volume, grid: WorkingGrid, settings, labelling, objects, device: str, notes: list[str]):
+    def __init__(
+        self,
+        volume,
+        grid: WorkingGrid,
+        settings,
+        labelling,
+        objects,
+        device: str,
+        notes: list[str],
+        scale,
+        features=None,
+    ):
+        """:param scale: of the intensities. ``features``: of a slice, on the working grid."""
         self.volume, self.extent, self.axis, self.settings = volume, grid.extent, grid.axis, settings
         self.device, self.notes, self.counts = device, notes, settings.region_counts
         self._grid, self._labelling, self._objects = grid, labelling, objects
+        self._scale, self._features = scale, features
         self.uses_network = _uses_network(settings, volume)
         # Only the last answers are kept: a label map of a large volume is large.
         self._labels: dict[int, np.ndarray] = {}
@@ -103,39 +116,71 @@ class Regions:
         return self._labels[count]
 
     def object_at(
-        self, inside: Sequence[Voxel], outside: Sequence[Voxel] = (), radius_mm: float | None = None
+        self, inside: Sequence[Voxel] = (), outside: Sequence[Voxel] = (), radius_mm=None, **more
     ) -> ObjectChoice:
-        """The object at the first ``inside`` point; each further point adds (inside) or removes (outside) a region.
-
-        :param radius_mm: rough radius of the object, if the user gave one.
-        :raises InputError: no inside point, a point outside ``extent``, or a radius that is not above 0.
-        """
-        return drain(self.object_steps(inside, outside, radius_mm))
+        """The object that points, boxes and strokes ask for, see :meth:`object_steps`."""
+        return drain(self.object_steps(inside, outside, radius_mm, **more))
 
     def object_steps(
-        self, inside: Sequence[Voxel], outside: Sequence[Voxel] = (), radius_mm: float | None = None
+        self,
+        inside: Sequence[Voxel] = (),
+        outside: Sequence[Voxel] = (),
+        radius_mm: float | None = None,
+        *,
+        boxes: Sequence[Box] = (),
+        strokes: Sequence[Stroke] = (),
+        outside_strokes: Sequence[Stroke] = (),
+        excluded: np.ndarray | None = None,
     ) -> Steps[ObjectChoice]:
-        """:meth:`object_at` as a generator of progress steps; what it found is remembered, so asking again is quick."""
-        if not inside:
-            raise InputError("an object needs at least one point inside it; place one, or ask for regions only")
+        """The object that points, boxes and strokes ask for, as a generator of progress steps. What it found is
+        remembered, so asking again is quick.
+
+        Without boxes and strokes it is the object at the first ``inside`` point; each further point adds (inside) or removes
+        (outside) a region. Several boxes hold one part of the object each. Strokes belong to it as a whole.
+
+        :param radius_mm: rough radius of the object, if the user gave one; it matters to points.
+        :param excluded: bool [K, J, I] over the extent, what is never part of the object (other segments).
+        :raises InputError: nothing says where the object is, prompts outside ``extent``, a box without area, the same voxel
+            inside and outside, a point inside in ``excluded``, or a radius that is not above 0.
+        """
         if radius_mm is not None and not (np.isfinite(radius_mm) and radius_mm > 0):
             raise InputError(f"radius is {radius_mm} mm; it must be above 0")
-        first, *more = [self._grid.to_work(p) for p in inside]
-        removals = [self._grid.to_work(p) for p in outside]
-        both = set(map(tuple, inside)) & set(map(tuple, outside))
-        if both:
-            raise InputError(f"point {both.pop()} (voxel i, j, k) is marked inside and outside at once; remove one")
-        key = (first, radius_mm)
+        prompts = Prompts(*map(tuple, (inside, outside, boxes, strokes, outside_strokes))).checked(self.extent)
+        refuse_excluded(prompts, excluded, self._grid)
+        by_point = not prompts.boxes and not prompts.strokes
+        key = (prompts.inside[0], radius_mm) if by_point else (prompts, radius_mm, _digest(excluded))
         if key not in self._ranked:
-            ranked = yield from within(self._objects.ranked_steps(first, radius_mm=radius_mm), 0.0, 1.0)
-            self._ranked = {key: ranked}
-        edits = [(p, True) for p in more] + [(p, False) for p in removals if p != first]
-        return ObjectChoice(self._ranked[key], self._objects, self._grid, edits, voxel=inside[0])
+            self._ranked = {key: (yield from within(self._candidates(prompts, radius_mm, excluded), 0.0, 1.0))}
+        ranked, allowed = self._ranked[key]
+        finish = Finish(
+            drawn=[v for stroke in prompts.strokes for v in stroke],
+            erased=[v for stroke in prompts.outside_strokes for v in stroke],
+            excluded=excluded, allowed=allowed, features=self._features, native_features=self._native_features(),
+        )  # fmt: skip
+        return chosen(ranked, self._objects, self._grid, prompts, finish)
+
+    def _candidates(self, prompts: Prompts, radius_mm: float | None, excluded: np.ndarray | None) -> Steps[tuple]:
+        """The ranked candidates, and where the answer may lie (None: everywhere)."""
+        if not prompts.boxes and not prompts.strokes:
+            first = self._grid.to_work(prompts.inside[0])
+            return (yield from self._objects.ranked_steps(first, radius_mm=radius_mm)), None
+        if not self._grid.flat:
+            return (yield from volume_candidates(self._objects, self._grid, prompts, radius_mm))
+        yield Step(0.0, "Searching objects")
+        return slice_candidates(self._objects, self._grid, prompts, excluded), None
+
+    def _native_features(self):
+        """Rows and columns of a slice -> the scaled intensities there; None for a volume."""
+        if not self._grid.flat:
+            return None
+        plane = np.squeeze(self.volume.array[self.extent.slices], 2 - AXES.index(self.axis))
+        return lambda part: self._scale.apply(plane[part])
 
     def main_object(self) -> ObjectChoice | None:
         """The main object of a picture that has one (component, border contact, centrality, size), or None."""
         ranked = self._objects.main()
-        choice = None if ranked is None else ObjectChoice(ranked, self._objects, self._grid, ())
+        finish = Finish(features=self._features, native_features=self._native_features())
+        choice = None if ranked is None else ObjectChoice(ranked, self._objects, self._grid, (), finish=finish)
         # An object finer than the working grid can slip through it: an empty one is none.
         return choice if choice is not None and choice.mask.any() else None
 
@@ -222,7 +267,9 @@ def _network_device(name: str, settings: SegmentSettings, volume: Volume):
     return device if _uses_network(settings, volume) else None
 
 
-def _searched(volume: Volume, grid: WorkingGrid, features: np.ndarray, settings, network_device) -> Steps[Regions]:
+def _searched(
+    volume: Volume, grid: WorkingGrid, features: np.ndarray, scale, settings, network_device
+) -> Steps[Regions]:
     """Label maps from all sources of ``settings`` and what makes objects of them."""
     rng = np.random.default_rng([settings.seed, 1])
     notes, device, classical = label_map_notes(volume), "cpu", settings.sources != "s3net"
@@ -251,4 +298,9 @@ def _searched(volume: Volume, grid: WorkingGrid, features: np.ndarray, settings,
         objects = SliceObjects(features, maps, grid.spacing)
     else:
         objects = yield from within(objects_of_volume(features, maps, grid.spacing), 0.95, 1.0)
-    return Regions(volume, grid, settings, labelling, objects, device, notes)
+    kept = features if grid.flat else None
+    return Regions(volume, grid, settings, labelling, objects, device, notes, scale, kept)
+
+
+def _digest(excluded: np.ndarray | None) -> int | None:
+    return None if excluded is None else hash(np.packbits(excluded).tobytes())

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..images.resample import mask_to_grid
+from .border import refined
+from .prompts import Voxel
 from .working_grid import WorkingGrid
+
+
+@dataclass(frozen=True, eq=False)
+class Finish:
+    """What is done to an answer on its way to the image's own voxels.
+
+    :param drawn, erased: voxels (i, j, k) that belong to the object, and that do not.
+    :param excluded: bool [K, J, I] over the extent, what is never part of it; None: nothing.
+    :param allowed: bool on the working grid, where it may lie; None: everywhere.
+    :param features: of a slice on the working grid, and ``native_features``: rows and columns of the image -> the same
+        there; None: the border is as fine as the working grid.
+    """
+
+    drawn: Sequence[Voxel] = ()
+    erased: Sequence[Voxel] = ()
+    excluded: np.ndarray | None = None
+    allowed: np.ndarray | None = None
+    features: np.ndarray | None = None
+    native_features: Callable[[tuple[slice, slice]], np.ndarray] | None = None
+
+    def native(self, mask: np.ndarray, grid: WorkingGrid) -> np.ndarray:
+        """``mask`` on the image's own voxels, bool [K, J, I]."""
+        if self.native_features is None or mask.shape == grid.native:
+            found = grid.to_native(mask, mask_to_grid)
+        else:
+            found = grid.to_native(mask, lambda own, shape: refined(own, self.features, shape, self.native_features))
+        for voxels, value in ((self.drawn, True), (self.erased, False)):
+            if voxels:
+                found[tuple(np.transpose([grid.native_index(v) for v in voxels]))] = value
+        if self.excluded is not None:
+            found &= ~self.excluded
+        return found
 
 
 class ObjectChoice:
@@ -27,13 +62,16 @@ class ObjectChoice:
         edits: Sequence[tuple[tuple[int, ...], bool]],
         voxel: Sequence[int] | None = None,
         index: int | None = None,
+        finish: Finish | None = None,
     ):
         """
         :param ranked: candidates of the first point (``objects.RankedCandidates``), on the working grid.
         :param edits: further points, (working sample, whether to add there), applied in order to every step.
         :param voxel: the first point, (i, j, k); always part of the object.
+        :param finish: what makes the answer on the image's own voxels; None: nothing but another grid.
         """
         self._ranked, self._objects, self._grid, self._edits, self._voxel = ranked, objects, grid, tuple(edits), voxel
+        self._finish = finish or Finish()
         self.index = ranked.best if index is None else int(np.clip(index, 0, len(ranked.masks) - 1))
         self._mask: np.ndarray | None = None
         self._unanimity: np.ndarray | None = None
@@ -50,7 +88,7 @@ class ObjectChoice:
     def mask(self) -> np.ndarray:
         """The chosen object, bool [K, J, I] over the extent."""
         if self._mask is None:
-            self._mask = self._grid.to_native(self.working_mask(), mask_to_grid)
+            self._mask = self._finish.native(self.working_mask(), self._grid)
             if self._voxel is not None:  # an object finer than the working grid can slip through it
                 self._mask[self._grid.native_index(self._voxel)] = True
         return self._mask
@@ -62,15 +100,15 @@ class ObjectChoice:
 
     def opinions(self):
         """What speaks for each of all candidates at the first point (``objects.ranked.Opinions``)."""
-        return self._objects.opinions(self._ranked.point)
+        return self._ranked.told or self._objects.opinions(self._ranked.point)
 
     def step_mask(self, index: int) -> np.ndarray:
         """Step ``index`` of the ladder without corrections by further points, bool [K, J, I] over the extent."""
-        return self._grid.to_native(np.asarray(self._ranked.masks[index], dtype=bool), mask_to_grid)
+        return self._finish.native(np.asarray(self._ranked.masks[index], dtype=bool), self._grid)
 
     def at(self, index: int) -> ObjectChoice:
         """The same choice at another step of the ladder (clipped to its ends)."""
-        return ObjectChoice(self._ranked, self._objects, self._grid, self._edits, self._voxel, index)
+        return ObjectChoice(self._ranked, self._objects, self._grid, self._edits, self._voxel, index, self._finish)
 
     def working_mask(self) -> np.ndarray:
         """The chosen object on the working grid, bool."""
@@ -81,7 +119,7 @@ class ObjectChoice:
                 if not add and self._voxel is not None:
                     opposing.append(self._grid.to_work(self._voxel))
                 mask = self._objects.edited(mask, point, add, opposing)
-        return mask
+        return mask if self._finish.allowed is None else mask & self._finish.allowed
 
     def unanimity(self) -> np.ndarray:
         """How unanimous the candidates are about each sample of the working grid, float32 0 to 1: |2 v - 1|, where v is

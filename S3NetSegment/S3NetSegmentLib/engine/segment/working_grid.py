@@ -11,6 +11,7 @@ from ..common.progress import Steps
 from ..images import AXES, Extent, Volume
 from ..images.intensity import IntensityScale
 from ..images.resample import resized, shrunk_features
+from .prompts import Box
 from .regions.maps2d import working_shape
 from .regions.maps3d import volume_working_shape
 
@@ -56,6 +57,12 @@ class WorkingGrid:
             )
         index = self._index(voxel)
         return tuple(int((v + 0.5) * m / n) for v, n, m in zip(index, self.native, self.shape, strict=True))
+
+    def edges_of(self, box: Box) -> tuple[float, ...]:
+        """First and last edge along each axis of this grid of a box of voxels, in samples, counted from the outer corner."""
+        low, high = self._index(box.low), self._index(box.high)
+        scales = [m / n for n, m in zip(self.native, self.shape, strict=True)]
+        return tuple(edge * f for a, b, f in zip(low, high, scales, strict=True) for edge in (a, b + 1))
 
     def to_native(self, array: np.ndarray, convert: Callable[[np.ndarray, tuple[int, ...]], np.ndarray]) -> np.ndarray:
         """An array on this grid brought to the extent's voxels [K, J, I] by ``convert(array, shape)``."""

@@ -153,6 +153,52 @@ def voxels(value) -> tuple[tuple[int, ...], ...]:
     return tuple(map(voxel, _several(value)))
 
 
+def box(value) -> tuple[int, ...]:
+    """Two opposite corners, both included: i,j,k,i,j,k, or i,j,i,j where there is one slice; in JSON also [i, j, k, i, j, k].
+    What reaches beyond the image is cut off later, so numbers below 0 are corners, too."""
+    written = "two corners, i,j,k,i,j,k (or i,j,i,j in a picture), whole numbers, e.g. 80,60,14,130,110,14"
+    numbers = _numbers(value, (4, 6), "a box", written)
+    if any(number != int(number) or abs(number) > _MOST for number in numbers):
+        raise ValueError(f"{_shown(value)} is not a box; write {written}")
+    return tuple(map(int, numbers))
+
+
+def boxes(value) -> tuple[tuple[int, ...], ...]:
+    """ "i,j,k,i,j,k; ..."; in JSON also [[i, j, k, i, j, k], ...]."""
+    return tuple(map(box, _several(value)))
+
+
+def box_mm(value) -> tuple[float, ...]:
+    """R,A,S,R,A,S in patient mm: two opposite corners; in JSON also [R, A, S, R, A, S]."""
+    return _numbers(value, (6,), "a box", "two corners, R,A,S,R,A,S in mm, e.g. -40,10,32,25,60,32")
+
+
+def boxes_mm(value) -> tuple[tuple[float, ...], ...]:
+    """ "R,A,S,R,A,S; ..." in patient mm; in JSON also [[R, A, S, R, A, S], ...]."""
+    return tuple(map(box_mm, _several(value)))
+
+
+def stroke(value) -> tuple[tuple[int, ...], ...]:
+    """ "i,j,k;i,j,k;..." (or i,j): the corners of a line; in JSON also [[i, j, k], ...]."""
+    found = voxels(value)
+    if not found:
+        raise ValueError(f"{_shown(value)} is not a stroke; write its points, i,j,k;i,j,k;..., e.g. 90,70,14;110,85,14")
+    if len({len(point) for point in found}) > 1:
+        raise ValueError(f"{_shown(value)} mixes i,j and i,j,k; write all points of a stroke alike")
+    return found
+
+
+def strokes(value) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """ "i,j,k;i,j,k | i,j,k;i,j,k": strokes separated by "|"; in JSON also [[[i, j, k], ...], ...]."""
+    if isinstance(value, str):
+        value = [part for part in value.split("|") if part.strip()]
+    elif isinstance(value, list) and all(isinstance(part, list) for part in value):
+        value = value if any(isinstance(entry, list | str) for part in value for entry in part) else [value]
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{_shown(value)} is not a list of strokes")
+    return tuple(map(stroke, value))
+
+
 def drawn_slices(value) -> tuple[tuple[int, ...] | str | None, ...]:
     """ "K,K,...", ranges "A-B" or "all", one entry for each drawing, separated by ";"; in JSON also [K, ...] or
     [[K, ...], "all", null]."""
@@ -259,6 +305,9 @@ PATH = Form(words, "FILE", is_path=True)
 SWITCH = Form(switch)
 POSITIONS = Form(positions, "R,A,S", one=position)
 VOXELS = Form(voxels, "i,j[,k]", one=voxel)
+BOXES = Form(boxes, "i,j,k,i,j,k", one=box)
+BOXES_MM = Form(boxes_mm, "R,A,S,R,A,S", one=box_mm)
+STROKES = Form(strokes, "'i,j,k;i,j,k;...'", one=stroke)
 SLICES = Form(slice_pair, "A:B")
 LENGTH = Form(length, "MM")
 SETTINGS = Form(assignments, "NAME=VALUE", one=assignment)

@@ -8,7 +8,23 @@ from dataclasses import dataclass
 
 from ..segment.settings import SegmentSettings, preset
 from .fields import asked
-from .forms import AXIS, COMPUTING, LENGTH, POSITIONS, SEED, SETTINGS, SLICES, SWITCH, VOXELS, Form, choice, whole
+from .forms import (
+    AXIS,
+    BOXES,
+    BOXES_MM,
+    COMPUTING,
+    LENGTH,
+    POSITIONS,
+    SEED,
+    SETTINGS,
+    SLICES,
+    STROKES,
+    SWITCH,
+    VOXELS,
+    Form,
+    choice,
+    whole,
+)  # fmt: skip
 
 DEFAULT_REGIONS = 4
 _OBJECT, SEGMENT_PART, SEGMENT_RESULTS = (
@@ -20,7 +36,10 @@ _OBJECT, SEGMENT_PART, SEGMENT_RESULTS = (
 
 @dataclass(frozen=True)
 class SegmentTask:
-    """What is asked of one image. Positions are RAS mm; pixels are (i, j, k), or (i, j) where there is one slice."""
+    """What is asked of one image. Positions are RAS mm; pixels are (i, j, k), or (i, j) where there is one slice.
+
+    A box is two opposite corners, both included; a stroke is the corners of a line.
+    """
 
     points: tuple[tuple[float, ...], ...] = asked(
         (), "inside the object, patient mm (right, anterior, superior)", POSITIONS, option="--point", group=_OBJECT
@@ -33,6 +52,19 @@ class SegmentTask:
     )
     not_pixels: tuple[tuple[int, ...], ...] = asked(
         (), "outside the object, as a voxel", VOXELS, option="--not-pixel", group=_OBJECT
+    )
+    boxes: tuple[tuple[int, ...], ...] = asked(
+        (), "a box around the object: two corners as voxels, both included; flat on one axis it lies in that slice, else it holds the object in "
+        "the volume. Several boxes hold one part each", BOXES, option="--box", group=_OBJECT,
+    )  # fmt: skip
+    boxes_mm: tuple[tuple[float, ...], ...] = asked(
+        (), "the same with corners in patient mm", BOXES_MM, option="--box-mm", group=_OBJECT
+    )
+    strokes: tuple[tuple[tuple[int, ...], ...], ...] = asked(
+        (), "a line through the object: its corners as voxels|, in quotes because of the semicolons", STROKES, option="--stroke", group=_OBJECT
+    )  # fmt: skip
+    not_strokes: tuple[tuple[tuple[int, ...], ...], ...] = asked(
+        (), "a line through what does not belong to the object", STROKES, option="--not-stroke", group=_OBJECT
     )
     radius: float | None = asked(None, "rough radius of the object in mm", LENGTH, group=_OBJECT)
     step: int = asked(
@@ -65,14 +97,14 @@ class SegmentTask:
     )  # fmt: skip
 
     @property
-    def has_points(self) -> bool:
-        """Whether points ask for one object alone."""
-        return bool(self.points or self.pixels)
+    def has_prompts(self) -> bool:
+        """Whether points, boxes or strokes ask for one object alone."""
+        return bool(self.points or self.pixels or self.boxes or self.boxes_mm or self.strokes)
 
     @property
     def region_count(self) -> int:
-        """How many regions become segments, 0 where points ask for one object alone."""
-        return 0 if self.has_points else self.regions or DEFAULT_REGIONS
+        """How many regions become segments, 0 where prompts ask for one object alone."""
+        return 0 if self.has_prompts else self.regions or DEFAULT_REGIONS
 
     def engine_settings(self) -> SegmentSettings:
         """The settings, with :attr:`region_count` regions prepared. InputError for what is wrong there."""
@@ -92,22 +124,25 @@ class SegmentTask:
         :param called: field -> how the user knows it (an option, a column).
         """
         wrong = []
-        if (self.not_points or self.not_pixels) and not self.has_points:
-            name = "not_points" if self.not_points else "not_pixels"
-            shown = ",".join(f"{value:g}" for value in (self.not_points or self.not_pixels)[0])
-            wrong.append(
-                f"{called(name)} {shown}: points outside need {called('points')} or {called('pixels')} inside the object"
-            )
-        if self.radius is not None and not self.has_points:
+        places = ", ".join(map(called, ("points", "pixels", "boxes"))) + f" or {called('strokes')}"
+        for name in ("not_points", "not_pixels", "not_strokes"):
+            given = getattr(self, name)
+            if given and not self.has_prompts:
+                first = given[0][0] if name == "not_strokes" else given[0]
+                shown = ",".join(f"{value:g}" for value in first)
+                kind = "strokes" if name == "not_strokes" else "points"
+                wrong.append(f"{called(name)} {shown}: {kind} outside need {places} inside the object")
+        if self.radius is not None and not (self.points or self.pixels):
             wrong.append(f"{called('radius')} {self.radius:g} needs {called('points')} or {called('pixels')}")
-        if self.regions is not None and self.has_points:
+        if self.regions is not None and self.has_prompts:
             wrong.append(
-                f"{called('regions')} {self.regions} has no meaning with points, which give one object; leave one out"
+                f"{called('regions')} {self.regions} has no meaning with points, boxes or strokes, which give one object; "
+                "leave one out"
             )
-        if self.regions_only and (self.has_points or self.step or self.alternative):
+        if self.regions_only and (self.has_prompts or self.step or self.alternative):
             wrong.append(
-                f"{called('regions_only')} leaves the object out; it cannot go with points, {called('step')} or "
-                f"{called('alternative')}"
+                f"{called('regions_only')} leaves the object out; it cannot go with points, boxes, strokes, {called('step')} "
+                f"or {called('alternative')}"
             )
         if self.step and self.alternative:
             wrong.append(f"{called('step')} and {called('alternative')} both choose an answer; leave one out")

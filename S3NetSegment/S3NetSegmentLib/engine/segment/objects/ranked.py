@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,8 @@ class RankedCandidates:
     :param alternatives: indices of at most three clearly different candidates, best first; the first is ``best``.
     :param numbers: for each mask its number among all candidates at the point (rows of what was measured of them).
     :param worth: for each mask what the choice goes by: the score, or the expected Dice where that decides.
-    :param point: the sample of the working grid that was asked at.
+    :param point: the sample of the working grid that was asked at, of a box its middle.
+    :param told: what speaks for each candidate in a box; of a point it is measured anew when asked for.
     """
 
     masks: Sequence[np.ndarray]
@@ -33,6 +35,16 @@ class RankedCandidates:
     numbers: tuple[int, ...] = ()
     worth: tuple[float, ...] = ()
     point: tuple[int, ...] = ()
+    told: Opinions | None = None
+
+    def at_best(self, best: int) -> RankedCandidates:
+        """The same with another candidate as the automatic choice."""
+        others = tuple(n for n in self.alternatives if n != best)
+        return dataclasses.replace(self, best=best, alternatives=(best, *others)[:SHOWN])
+
+    def told_by(self, opinions: Opinions, point: tuple[int, ...]) -> RankedCandidates:
+        """The same with what speaks for each candidate, and the sample that it was asked at."""
+        return dataclasses.replace(self, told=opinions, point=point)
 
 
 @dataclass(frozen=True)
@@ -124,6 +136,27 @@ def rank_ladder(
     worth = worth_of(scores, overlap, certainty)[ladder]
     return RankedCandidates(
         masks, scores[ladder], place[first], tuple(place[i] for i in shown), tuple(map(int, ladder)), tuple(map(float, worth))
+    )  # fmt: skip
+
+
+def united(answers: Sequence[RankedCandidates]) -> RankedCandidates:
+    """Several parts of one object as one: each step takes all parts larger or smaller by as many steps."""
+    first, *others = answers
+    if not others:
+        return first
+    ladders = [a.masks for a in answers]
+    starts = [a.best for a in answers]
+    offsets = range(-max(starts), max(len(m) - s for m, s in zip(ladders, starts, strict=True)))
+    masks = [
+        np.any([m[min(max(s + offset, 0), len(m) - 1)] for m, s in zip(ladders, starts, strict=True)], 0)
+        for offset in offsets
+    ]
+    own = [min(max(first.best + offset, 0), len(first.masks) - 1) for offset in offsets]
+    place = {offset: n for n, offset in enumerate(offsets)}
+    alternatives = tuple(place[n - first.best] for n in first.alternatives)
+    return dataclasses.replace(
+        first, masks=masks, scores=first.scores[own], best=place[0], alternatives=alternatives,
+        numbers=tuple(first.numbers[n] for n in own), worth=tuple(first.worth[n] for n in own),
     )  # fmt: skip
 
 

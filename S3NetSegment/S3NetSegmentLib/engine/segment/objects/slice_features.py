@@ -54,6 +54,15 @@ class SliceStatistics:
         self.partition = partition.astype(np.int32)
         self.partition_sizes = np.bincount(self.partition.ravel())
 
+    def part(self, rows: slice, columns: slice) -> SliceStatistics:
+        """The same of some rows and columns alone."""
+        part = object.__new__(SliceStatistics)
+        part.smooth, part.channels, part.mean_gradient = self.smooth[rows, columns], self.channels, self.mean_gradient
+        part.moments = np.ascontiguousarray(self.moments[:, rows, columns])
+        part.partition = np.ascontiguousarray(self.partition[rows, columns])
+        part.partition_sizes = np.bincount(part.partition.ravel())
+        return part
+
     @property
     def shape(self) -> tuple[int, int]:
         return self.smooth.shape[:2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,13 @@ from scipy.special import logsumexp
 
 from ...common.progress import Step, Steps
 from ..regions.maps2d import fine_graph_maps, standardised
+from .box_choice import ranked_in_box
 from .candidates import Candidates, candidates_at, central_candidates
 from .editing import edited_mask
-from .ranked import Opinions, RankedCandidates, dice_matrix, rank
+from .ranked import Opinions, RankedCandidates, dice_matrix, rank, united
 from .ranker import Ranker, default_ranker
 from .slice_features import COLUMN, NAMES, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
+from .stroke_choice import ranked_along, spread_points
 
 # Chosen on development images: the weight of the hand-made score beside the ranker, which knows synthetic scenes only,
 # and how much to trust their sum (see ``ranked.rank_ladder``).
@@ -24,6 +27,7 @@ HAND_WEIGHT = {"grey": 1.0, "colour": 1.0}
 CERTAINTY = {"grey": 1.0, "colour": 4.0}
 _MAIN_FRAME = 0.15  # share of the frame that the main object of a picture may touch
 _REMEMBERED_POINTS = 8
+_MOST_MARKS = 6  # points in a box that are looked at
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
 
 
@@ -80,6 +84,35 @@ class SliceObjects:
         ranked = rank(masks[allowed], scores[allowed], overlap=overlap, certainty=self._certainty)
         kept = np.flatnonzero(allowed)
         return dataclasses.replace(ranked, point=tuple(inside), numbers=tuple(int(kept[n]) for n in ranked.numbers))
+
+    def ranked_in(
+        self,
+        boxes: Sequence[Sequence[float]],
+        inside: Sequence[tuple[int, int]] = (),
+        excluded: np.ndarray | None = None,
+    ) -> RankedCandidates:
+        """The candidates for the object that ``boxes`` hold, one part in each.
+
+        :param boxes: top, bottom, left and right in pixels, counted from the outer corner of the slice.
+        :param inside: points (row, column) of the object; those that lie in no box do not matter here.
+        :param excluded: bool ``[h, w]``, what the object must not hold.
+        """
+        answers = []
+        for top, bottom, left, right in boxes:
+            own = [(y, x) for y, x in inside if top <= y + 0.5 <= bottom and left <= x + 0.5 <= right]
+            marked = spread_points(own, _MOST_MARKS)
+            answers.append(
+                ranked_in_box(
+                    self._maps, self._statistics, (top, bottom, left, right), inside=marked, excluded=excluded
+                )
+            )
+        return united(answers)
+
+    def ranked_along(
+        self, stroke: Sequence[tuple[int, int]], outside: Sequence[tuple[int, int]] = ()
+    ) -> RankedCandidates:
+        """The candidates for the object that a stroke runs through: points (row, column), one after the other."""
+        return ranked_along(self, stroke, outside)
 
     def opinions(self, point: tuple[int, int]) -> Opinions:
         """What speaks for each candidate at ``point``."""

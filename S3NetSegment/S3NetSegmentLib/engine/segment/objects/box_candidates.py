@@ -1,0 +1,206 @@
+"""The candidates for the object in a box: parts of regions at several points of it, clipped to the box, the split by colour
+and the ellipse; and what is measured of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from .candidates import EIGHT, Candidates
+from .colour_split import colour_split, elliptic_radius
+from .ranked import dice_matrix
+from .slice_features import COLUMN, SliceStatistics, measure
+
+Point = tuple[int, int]  # row, column
+MADE_SOURCES = ("colours", "ellipse")  # beside the label maps
+NAMES = (
+    "box_overlap",
+    "leak",
+    "log_fill",
+    "colours_dice",
+    "ellipse_dice",
+    "contrast_inside",
+    "held_points",
+)
+_SURROUNDINGS = 0.35  # of the box that are looked at, as a share of its sides
+_LEAST_SURROUNDINGS = 4.0  # pixels
+_LARGEST_PART = 112  # samples along a side; a larger part is thinned out
+_PROBES = ((0, 0), (-0.25, 0), (0.25, 0), (0, -0.25), (0, 0.25))  # from the middle of the box, in shares of its sides
+_LEAST_SAMPLES = 4
+_SMALL_HOLES = 0.05  # share of the object
+
+
+@dataclass(frozen=True)
+class BoxPart:
+    """The part of a slice around a box, thinned out where it is large.
+
+    :param rows, columns: of the slice. ``step``: only every so many of them are looked at.
+    :param edges: top, bottom, left and right of the box in samples of the part, counted from the outer corner.
+    :param box: bool ``[h, w]``, the samples in the box that may belong to the object. ``radius``: see ``elliptic_radius``.
+    """
+
+    rows: slice
+    columns: slice
+    step: int
+    edges: np.ndarray
+    box: np.ndarray
+    radius: np.ndarray
+
+    @classmethod
+    def around(cls, shape: tuple[int, int], edges: Sequence[float], excluded: np.ndarray | None = None) -> BoxPart:
+        """:param edges: of the box in pixels of the slice. ``excluded``: bool ``shape``, what the object must not hold."""
+        edges = np.asarray(edges, float)
+        ranges, lengths = [], []
+        for (low, high), size in zip(edges.reshape(2, 2), shape, strict=True):
+            margin = max(_LEAST_SURROUNDINGS, _SURROUNDINGS * (high - low))
+            ranges.append((max(0, int(np.floor(low - margin))), min(size, int(np.ceil(high + margin)))))
+            lengths.append(ranges[-1][1] - ranges[-1][0])
+        step = -(-max(lengths) // _LARGEST_PART)
+        rows, columns = (slice(first, last, step) for first, last in ranges)
+        own = (edges - np.repeat([rows.start, columns.start], 2)) / step
+        size = tuple(len(range(s.start, s.stop, step)) for s in (rows, columns))
+        box = np.zeros(size, bool)
+        (top, left), (bottom, right) = np.floor(own[[0, 2]] + 0.5).astype(int), np.ceil(own[[1, 3]] - 0.5).astype(int)
+        top, left = min(max(top, 0), size[0] - 1), min(max(left, 0), size[1] - 1)
+        box[top : max(bottom, top + 1), left : max(right, left + 1)] = True
+        if excluded is not None:
+            box &= ~excluded[rows, columns]
+        return cls(rows, columns, step, own, box, elliptic_radius(size, own))
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        return array[self.rows, self.columns]
+
+    def sample(self, point: Point) -> Point:
+        """The sample of this part nearest to a pixel of the slice."""
+        places = ((p - s.start) // self.step for p, s in zip(point, (self.rows, self.columns), strict=True))
+        return tuple(int(np.clip(p, 0, n - 1)) for p, n in zip(places, self.box.shape, strict=True))
+
+    def probes(self) -> list[Point]:
+        """The middle of the box and four samples around it, those that may belong to the object."""
+        top, bottom, left, right = self.edges
+        places = (
+            ((top + bottom) / 2 + down * (bottom - top), (left + right) / 2 + across * (right - left))
+            for down, across in _PROBES
+        )
+        height, width = self.box.shape
+        found = [(int(np.clip(y, 0, height - 1)), int(np.clip(x, 0, width - 1))) for y, x in places]
+        return [p for p in dict.fromkeys(found) if self.box[p]]
+
+    def whole(self, soft: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """``soft`` (0 to 1, ``[h, w]`` of this part) cut at a half on the slice, bool ``shape``."""
+        out = np.zeros(shape, bool)
+        values = soft.astype(np.float32)
+        for axis, place in enumerate((self.rows, self.columns)):
+            at = np.arange(place.stop - place.start) / self.step
+            first = np.minimum(at.astype(int), values.shape[axis] - 1)
+            second = np.minimum(first + 1, values.shape[axis] - 1)
+            share = np.expand_dims((at - first).astype(np.float32), 1 - axis)
+            values = (1 - share) * np.take(values, first, axis) + share * np.take(values, second, axis)
+        out[self.rows.start : self.rows.stop, self.columns.start : self.columns.stop] = values > 0.5
+        return out
+
+
+@dataclass(frozen=True)
+class BoxCandidates:
+    """Candidates in a box. ``masks`` bool ``[n, h, w]`` on the part, ``votes`` ``[n, sources]`` (the sources of the label
+    maps, then :data:`MADE_SOURCES`), ``table`` ``[n, len(NAMES)]``, ``overlap`` Dice ``[n, n]``."""
+
+    masks: np.ndarray
+    votes: np.ndarray
+    table: np.ndarray
+    overlap: np.ndarray
+
+    def column(self, name: str) -> np.ndarray:
+        return self.table[:, NAMES.index(name)]
+
+
+def box_candidates(
+    maps: dict[str, list[np.ndarray]],
+    statistics: SliceStatistics,
+    part: BoxPart,
+    inside: Sequence[Point] = (),
+) -> BoxCandidates:
+    """All candidates in the box of ``part``.
+
+    :param statistics: of the whole slice. ``inside``: samples of the part that belong to the object.
+    """
+    found = _Found(len(maps) + len(MADE_SOURCES))
+    probes = list(dict.fromkeys([*part.probes(), *inside]))
+    for source, of_source in enumerate(maps.values()):
+        for labels in of_source:
+            _add_regions(found, part.of(labels), part.box, probes, source)
+    own = statistics.part(part.rows, part.columns)
+    _, split = colour_split(own.smooth, part.box, part.radius)
+    ellipse = part.box & (part.radius <= 1)
+    ellipse = ellipse if ellipse.any() else part.box
+    for source, mask in ((-2, split), (-2, ndimage.binary_fill_holes(split) & part.box), (-1, ellipse)):
+        found.add(mask, 0.0, source)
+    masks, votes = np.stack(found.masks), np.stack(found.votes)
+    overlap = dice_matrix(masks)
+    usual = measure(Candidates(masks, votes, np.zeros(len(masks), bool)), own, overlap, None)
+    columns = {
+        "box_overlap": [_overlap(_edges(mask), part.edges) for mask in masks],
+        "leak": [np.mean(leaks) for leaks in found.leaks],
+        "log_fill": np.log(masks.sum((1, 2)) / max(1, np.count_nonzero(part.box))),
+        "colours_dice": overlap[:, found.place[split.tobytes()]],
+        "ellipse_dice": overlap[:, found.place[ellipse.tobytes()]],
+        "contrast_inside": usual[:, COLUMN["contrast_inside"]],
+        "held_points": _share_held(masks, inside),
+    }
+    return BoxCandidates(masks, votes, np.stack([np.asarray(columns[n], float) for n in NAMES], 1), overlap)
+
+
+class _Found:
+    """Masks as they come in, equal ones once, with how much of each lay outside the box before it was clipped."""
+
+    def __init__(self, sources: int):
+        self.place: dict[bytes, int] = {}
+        self.masks, self.leaks, self.votes, self._sources = [], [], [], sources
+
+    def add(self, mask: np.ndarray, leak: float, source: int) -> None:
+        place = self.place.setdefault(mask.tobytes(), len(self.masks))
+        if place == len(self.masks):
+            self.masks.append(mask)
+            self.leaks.append([])
+            self.votes.append(np.zeros(self._sources, np.int32))
+        self.leaks[place].append(leak)
+        self.votes[place][source] += 1
+
+
+def _add_regions(found: _Found, labels: np.ndarray, box: np.ndarray, probes: list[Point], source: int) -> None:
+    """The connected parts of ``labels`` at the probes, clipped, and with their holes filled."""
+    seen = np.zeros(labels.shape, bool)
+    for probe in probes:
+        if seen[probe]:
+            continue
+        parts, _ = ndimage.label(labels == labels[probe], EIGHT)
+        region = parts == parts[probe]
+        seen |= region
+        clipped = region & box
+        inside = np.count_nonzero(clipped)
+        if inside < _LEAST_SAMPLES:
+            continue
+        filled = ndimage.binary_fill_holes(clipped) & box
+        leak = 1 - inside / np.count_nonzero(region)
+        found.add(filled, leak, source)
+        if np.count_nonzero(filled) > (1 + _SMALL_HOLES) * inside:  # a ring, or an object with a ring's hole filled
+            found.add(clipped, leak, source)
+
+
+def _edges(mask: np.ndarray) -> np.ndarray:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1], float)
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Common area of two rectangles over the area that either covers."""
+    height, width = (max(0.0, min(one[n + 1], other[n + 1]) - max(one[n], other[n])) for n in (0, 2))
+    areas = sum((r[1] - r[0]) * (r[3] - r[2]) for r in (one, other))
+    return height * width / (areas - height * width)
+
+
+def _share_held(masks: np.ndarray, points: Sequence[Point]) -> np.ndarray:
+    return np.mean([masks[:, y, x] for y, x in points], 0) if points else np.zeros(len(masks))

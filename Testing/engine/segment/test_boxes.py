@@ -1,0 +1,196 @@
+"""An object asked for by a box, a stroke, or both with points, in one slice and in a volume."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, drain
+from S3NetSegmentLib.engine.segment.explanation import explain
+from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.segment.prompts import Box
+
+QUICK = SegmentSettings(sources="classical")
+DISK_BOX = Box((51, 22, 0), (89, 58, 0))
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / max(1, a.sum() + b.sum())
+
+
+def slice_with_two_disks(scale=1):
+    """A bright and a dim disk that touch, on a noisy ground; the ground holds a third one of the bright kind far away."""
+    j, i = np.mgrid[: 90 * scale, : 120 * scale] / scale
+    bright = np.hypot(j - 40, i - 70) < 18
+    dim = (np.hypot(j - 40, i - 38) < 16) & ~bright
+    far = np.hypot(j - 75, i - 15) < 9
+    grey = 60 + 110.0 * (bright | far) + 55 * dim + np.random.default_rng(0).normal(0, 6, j.shape)
+    return Volume(grey[None].astype(np.float32), np.eye(4), "disks"), bright[None], dim[None], far[None]
+
+
+@pytest.fixture(scope="module")
+def regions():
+    return drain(find_regions(slice_with_two_disks()[0], settings=QUICK))
+
+
+@pytest.fixture(scope="module")
+def disks():
+    return slice_with_two_disks()[1:]
+
+
+def test_a_rough_box_gives_the_object_in_it_and_nothing_outside(regions, disks):
+    bright, *_ = disks
+    choice = regions.object_at(boxes=[DISK_BOX])
+    assert dice(choice.mask, bright) > 0.95
+    outside = choice.mask.copy()
+    outside[0, 22:59, 51:90] = False
+    assert not outside.any()
+    assert choice.alternatives[0] == choice.index and len(choice.alternatives) <= 3
+
+
+def test_the_box_says_which_object_is_meant_where_a_point_cannot(regions, disks):
+    bright, dim, _ = disks
+    both = regions.object_at(boxes=[Box((21, 22, 0), (88, 58, 0))]).mask
+    one = regions.object_at(boxes=[Box((21, 23, 0), (53, 57, 0))]).mask
+    assert dice(both, bright | dim) > 0.9 and dice(one, dim) > 0.85
+
+
+def test_steps_of_a_box_go_from_small_to_large_inside_it(regions):
+    choice = regions.object_at(boxes=[DISK_BOX])
+    sizes = [choice.at(n).mask.sum() for n in range(choice.steps)]
+    assert choice.steps > 2 and all(a <= b + 20 for a, b in pairwise(sizes))
+    assert sizes[-1] <= 39 * 37
+
+
+def test_several_boxes_give_all_their_objects_as_one(regions, disks):
+    bright, _, far = disks
+    choice = regions.object_at(boxes=[DISK_BOX, Box((5, 65, 0), (25, 85, 0))])
+    assert dice(choice.mask, bright | far) > 0.93
+    assert choice.at(choice.steps - 1).mask.sum() >= choice.mask.sum() >= choice.at(0).mask.sum()
+
+
+def test_a_point_outside_removes_a_part_of_the_box_and_a_point_inside_adds_one(regions, disks):
+    bright, _, far = disks
+    both = Box((21, 22, 0), (88, 58, 0))
+    without = regions.object_at([], [(34, 40, 0)], boxes=[both]).mask
+    assert not without[0, 40, 34] and dice(without, bright) > 0.9
+    more = regions.object_at([(15, 75, 0)], boxes=[DISK_BOX]).mask
+    assert dice(more, bright | far) > 0.9
+
+
+def test_a_stroke_gives_the_object_that_it_runs_through_and_every_voxel_of_it(regions, disks):
+    bright, dim, _ = disks
+    stroke = tuple((i, 40, 0) for i in range(30, 85))
+    mask = regions.object_at(strokes=[stroke]).mask
+    assert all(mask[k, j, i] for i, j, k in stroke)
+    assert dice(mask, bright | dim) > 0.85
+    inner = tuple((i, 40, 0) for i in range(60, 80))
+    assert dice(regions.object_at(strokes=[inner]).mask, bright) > 0.9
+
+
+def test_a_stroke_outside_takes_its_voxels_and_their_region_away(regions, disks):
+    bright, *_ = disks
+    away = tuple((i, 40, 0) for i in range(28, 45))
+    mask = regions.object_at(boxes=[Box((21, 22, 0), (88, 58, 0))], outside_strokes=[away]).mask
+    assert not any(mask[k, j, i] for i, j, k in away)
+    assert dice(mask, bright) > 0.85
+
+
+def test_a_stroke_of_one_voxel_answers_as_the_point(regions):
+    assert np.array_equal(regions.object_at(strokes=[((70, 40, 0),)]).mask, regions.object_at([(70, 40, 0)]).mask)
+
+
+def test_voxels_of_other_segments_are_never_part_of_the_answer(regions, disks):
+    bright, *_ = disks
+    taken = np.zeros(bright.shape, bool)
+    taken[:, :, :70] = True
+    for more in ({"boxes": [DISK_BOX]}, {"strokes": [((75, 40, 0), (80, 40, 0))]}, {"inside": [(75, 40, 0)]}):
+        choice = regions.object_at(excluded=taken, **more)
+        assert choice.mask.any() and not (choice.mask & taken).any()
+        assert not (choice.step_mask(choice.steps - 1) & taken).any()
+    with pytest.raises(InputError, match=r"\(60, 40, 0\).*lies in another segment"):
+        regions.object_at([(60, 40, 0)], boxes=[DISK_BOX], excluded=taken)
+    with pytest.raises(InputError, match="all of the box belongs to other segments"):
+        regions.object_at(boxes=[DISK_BOX], excluded=np.ones(bright.shape, bool))
+    with pytest.raises(InputError, match="excluded has"):
+        regions.object_at(boxes=[DISK_BOX], excluded=taken[:, 1:])
+
+
+def test_a_ring_in_a_box_keeps_its_hole():
+    j, i = np.mgrid[:80, :80]
+    ring = (np.hypot(j - 40, i - 40) < 22) & (np.hypot(j - 40, i - 40) > 9)
+    grey = 40 + 100.0 * ring + np.random.default_rng(0).normal(0, 5, ring.shape)
+    found = drain(find_regions(Volume(grey[None], np.eye(4)), settings=QUICK))
+    choice = found.object_at(boxes=[Box((18, 18, 0), (62, 62, 0))])
+    assert max(dice(choice.at(n).mask[0], ring) for n in range(choice.steps)) > 0.9
+
+
+def test_the_same_box_is_answered_alike_and_from_memory(regions):
+    one = regions.object_at(boxes=[DISK_BOX]).mask
+    assert not list(regions.object_steps(boxes=[DISK_BOX]))
+    again = drain(find_regions(slice_with_two_disks()[0], settings=QUICK)).object_at(boxes=[DISK_BOX]).mask
+    assert np.array_equal(one, again)
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_a_box_in_a_slice_along_any_axis_is_answered_in_its_place(axis):
+    plane, bright, *_ = slice_with_two_disks()
+    order = {"z": (0, 1, 2), "y": (1, 0, 2), "x": (1, 2, 0)}[axis]
+    array = np.transpose(np.repeat(plane.array, 3, 0), order)
+    volume = Volume(array, np.eye(4))
+    found = drain(find_regions(volume, extent=Extent.slab(volume, axis, 1, 1), axis=axis, settings=QUICK))
+    corners = [(1, 22, 51), (1, 58, 89)]  # as [slice, row, column] of the plane
+    low, high = (tuple(np.transpose(np.empty(c), order).shape[::-1]) for c in corners)
+    mask = found.object_at(boxes=[Box(low, high)]).mask
+    assert dice(mask, np.transpose(bright, order)) > 0.93
+
+
+def test_the_border_is_as_fine_as_the_image_where_the_search_was_coarser():
+    volume, bright, *_ = slice_with_two_disks(scale=3)
+    found = drain(find_regions(volume, settings=SegmentSettings(sources="classical", work_size=96)))
+    box = Box((153, 66, 0), (267, 174, 0))
+    mask = found.object_at(boxes=[box]).mask
+    assert dice(mask, bright) > 0.97
+    rows = np.flatnonzero(mask[0].any(1))
+    lengths = [np.count_nonzero(mask[0, row]) for row in rows]
+    equal = max(np.diff(np.flatnonzero(np.diff([0, *lengths, 0]))))  # rows of the same length one after the other
+    assert equal < 3 * 3.75
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_box_in_a_volume_bounds_the_object(flat):
+    k, j, i = np.mgrid[:20, :48, :52]
+    ball = (k - 10) ** 2 + (j - 22) ** 2 + (i - 26) ** 2 < 8**2
+    array = 40 + 110.0 * ball + np.random.default_rng(0).normal(0, 6, ball.shape)
+    found = drain(find_regions(Volume(array, np.eye(4)), settings=QUICK))
+    box = Box((17, 13, 10 if flat else 2), (35, 31, 10 if flat else 18))
+    mask = found.object_at(boxes=[box]).mask
+    assert dice(mask, ball) > 0.85
+    outside = mask.copy()
+    outside[:, 11:34, 15:38] = False
+    assert not outside.any()
+
+
+def test_what_speaks_for_the_answer_in_a_box_is_told(regions):
+    explanation = explain(regions.object_at(boxes=[DISK_BOX]))
+    first = explanation.candidates[0]
+    assert first.offered == 1 and first.sources == {"vote": 1}
+    assert all(c.score == pytest.approx(c.learned + c.hand) for c in explanation.candidates)
+    assert "box_overlap" in explanation.candidates[1].features
+    along = explain(regions.object_at(strokes=[((60, 40, 0), (70, 40, 0), (80, 40, 0))]))
+    assert along.candidates[0].sources and along.candidates[0].features["compactness"]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "said"),
+    [
+        ({"boxes": [Box((200, 0, 0), (240, 20, 0))]}, "lies outside the searched part"),
+        ({"boxes": [Box((5, 5, 0), (5, 5, 0))]}, "has no area"),
+        ({"inside": [(70, 40, 0)], "outside": [(70, 40, 0)], "boxes": [DISK_BOX]}, "inside and outside at once"),
+        ({"strokes": [((70, 40, 0), (500, 40, 0))]}, "outside the searched part"),
+        ({"outside_strokes": [((70, 40, 0), (72, 40, 0))]}, "at least one point, box or stroke"),
+    ],
+)  # fmt: skip
+def test_prompts_that_cannot_be_meant_are_refused(regions, prompts, said):
+    with pytest.raises(InputError, match=said):
+        regions.object_at(**prompts)
