@@ -1,16 +1,8 @@
 """The panel with the real engine behind it: a shipped image, a click, a segment that fits the expert's."""
 
-import inspect
-
 import pytest
 import slicer
 from paths import SAMPLE_DATA
-
-from S3NetSegmentLib.engine.segment.find_regions import Regions
-
-answers_boxes = pytest.mark.skipif(
-    "boxes" not in inspect.signature(Regions.object_steps).parameters, reason="the engine does not answer boxes yet"
-)
 
 
 def dice(a, b):
@@ -120,7 +112,6 @@ def abdomen(scene, open_panel, views):
     return panel
 
 
-@answers_boxes
 def test_a_box_dragged_around_the_liver_finds_it_in_the_slice(abdomen, keep_picture):
     panel = abdomen
     panel.drag(panel.axial, *panel.corners)

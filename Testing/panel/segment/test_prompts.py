@@ -6,6 +6,7 @@ import slicer
 from fake_engine import FakeEngine
 
 from S3NetSegmentLib.engine.segment.prompts import Box
+from S3NetSegmentLib.scene.answers.provenance import segment_fact
 from S3NetSegmentLib.scene.prompts import ATTRIBUTE, BOX, STROKE, prompt_nodes
 from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
@@ -95,6 +96,17 @@ def test_go_to_shows_a_box_in_all_views(pointing, views):
     assert views.axial.GetSliceOffset() == 6.0
     places = [view.GetSliceToRAS().GetElement(row, 3) for view, row in ((views.sagittal, 0), (views.coronal, 1))]
     np.testing.assert_allclose(places, (-5.0, -3.0), atol=0.1)
+
+
+def test_a_run_without_prompts_leaves_the_object_of_a_box_alone(pointing, views):
+    panel = pointing
+    drag(panel, views.axial, *CORNERS)
+    before, target = panel.mask(), panel.parameters.targetSegment
+    assert segment_fact(panel.segmentation, target, "Boxes") == "12,12,6,28,24,6"
+    panel.click(panel.ui.deletePromptsButton)
+    rest(panel)
+    panel.segment()
+    assert "Object 2" in panel.names() and (panel.mask() == before).all()
 
 
 # -- undo

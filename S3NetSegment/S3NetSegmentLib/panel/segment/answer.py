@@ -158,7 +158,8 @@ class SegmentAnswer:
         step = f"{choice.index + 1} of {choice.steps}" if role == "object" and choice is not None else None
         task = TaskFacts(
             SEGMENT, request.volume.name, request.settings, request.inside, request.outside, request.radius_mm,
-            request.preset, request.place,
+            request.preset, request.place, boxes=[str(box) for box in request.prompts.boxes],
+            strokes=[_stroke_text(stroke) for stroke in request.prompts.strokes],
         )  # fmt: skip
         return provenance(task, OutcomeFacts(self.regions.device, role, step, self.count if role == "region" else None))
 
@@ -259,3 +260,8 @@ def object_steps(regions, request: SegmentRequest):
 def _first_of(request: SegmentRequest) -> tuple:
     """What the ladder of sizes depends on."""
     return request.radius_mm, request.inside[:1], request.prompts.boxes, request.prompts.strokes
+
+
+def _stroke_text(stroke) -> str:
+    first, last = (",".join(map(str, stroke[n])) for n in (0, -1))
+    return f"{first} to {last} ({len(stroke)} voxels)"

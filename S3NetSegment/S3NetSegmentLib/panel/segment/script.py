@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ...engine import InputError, Volume
 from ...engine.common.progress import Steps
@@ -15,10 +15,11 @@ from ...engine.tasks.fields import camel_case, from_script
 from ...engine.tasks.segment import SegmentTask
 from ...scene.answers.belonging import other_grid_text
 from ...scene.points import points_from_markups
+from ...scene.prompts import box_of, stroke_voxels, volume_of
 from ...scene.segmentation.other_segments import other_segments
 from ...scene.volumes import volume_from_node
 from .answer import SegmentAnswer, object_steps
-from .request import Pointed, make_request
+from .request import Pointed, drawn_elsewhere, make_request
 from .result import SegmentResult
 
 
@@ -38,23 +39,6 @@ class Where:
     keepOut: bool = True
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Boxes and strokes of a script.
-
-    :param boxes: ROI nodes, or two opposite corners (i, j, k, i, j, k), both included.
-    :param strokes, notStrokes: curve nodes, or lists of voxels (i, j, k), through the object and through what is outside.
-    """
-
-    boxes: Sequence = ()
-    strokes: Sequence = ()
-    notStrokes: Sequence = ()
-
-    @property
-    def find_something(self) -> bool:
-        return bool(len(self.boxes) or len(self.strokes))
-
-
 def segment_steps(volume_node, options: dict) -> Steps:
     """What ``S3NetSegmentLogic.segmentSteps`` does: steps that return the segmentation node.
 
@@ -62,7 +46,9 @@ def segment_steps(volume_node, options: dict) -> Steps:
     :raises TypeError: an option that there is not. :raises InputError: a value that cannot be used.
     """
     where = Where(**{name: options.pop(name) for name in list(options) if name in Where.__dataclass_fields__})
-    drawn = Drawn(**{name: options.pop(name) or () for name in list(options) if name in Drawn.__dataclass_fields__})
+    for name, voxels_of in (("boxes", _box_of_node), ("strokes", _stroke_of_node), ("notStrokes", _stroke_of_node)):
+        if isinstance(options.get(name), (list, tuple)):
+            options[name] = [voxels_of(drawn, volume_node) for drawn in options[name]] or None
     for name in ("points", "notPoints"):
         if hasattr(options.get(name), "GetNumberOfControlPoints"):
             options[name] = points_from_markups(options[name])
@@ -71,18 +57,12 @@ def segment_steps(volume_node, options: dict) -> Steps:
     if "sliceRange" in options:
         options["slices"] = options.pop("sliceRange")
     task = from_script(SegmentTask, options)
-    if drawn.find_something and (task.regions is not None or task.regions_only):
-        raise InputError(
-            "regions and regionsOnly have no meaning with boxes or strokes, which give one object; leave them out"
-        )
-    # Boxes and strokes say where the object is; what lies outside needs no further point then.
-    asked = dataclasses.replace(task, not_points=(), not_pixels=()) if drawn.find_something else task
-    for text in asked.contradictions(camel_case):
+    for text in task.contradictions(camel_case):
         raise InputError(text)
-    return _steps(volume_node, where, task, drawn)
+    return _steps(volume_node, where, task)
 
 
-def _steps(volume_node, where: Where, task: SegmentTask, drawn: Drawn) -> Steps:
+def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
     from ...engine.segment.find_regions import find_regions
     from ...engine.segment.run import at_asked_step, clipped_notes
 
@@ -94,7 +74,7 @@ def _steps(volume_node, where: Where, task: SegmentTask, drawn: Drawn) -> Steps:
         slice_range=task.slices,
         axis=task.axis,
         roi_node=where.roiNode,
-        pointed=_pointed(task, drawn, volume),
+        pointed=_pointed(task, volume),
         settings=task.settings_with(task.regions),  # without a number the middle one of those prepared is shown
         preset=task.preset,
         device=where.device,
@@ -120,50 +100,60 @@ def _steps(volume_node, where: Where, task: SegmentTask, drawn: Drawn) -> Steps:
     return result.node
 
 
-def _pointed(task: SegmentTask, drawn: Drawn, volume: Volume) -> Pointed:
+def _box_of_node(box, volume_node):
+    """The corners of an ROI node in voxels; what is no node stays as it is."""
+    if not hasattr(box, "GetObjectToNodeMatrix"):
+        return box
+    drawn_on = volume_of(box)
+    if drawn_on is not None and drawn_on is not volume_node:
+        raise InputError(drawn_elsewhere(box, volume_node))
+    found = box_of(box, volume_from_node(volume_node))
+    if found is None:
+        raise InputError(
+            f"{box.GetName()!r} was drawn on an oblique view, so its sides say nothing of the slices of "
+            f"{volume_node.GetName()!r}; give a box along its axes"
+        )
+    return [*found.low, *found.high]
+
+
+def _stroke_of_node(stroke, volume_node):
+    """The voxels of a curve node; what is no node stays as it is."""
+    if not hasattr(stroke, "GetNumberOfControlPoints"):
+        return stroke
+    voxels = stroke_voxels(points_from_markups(stroke), volume_from_node(volume_node))
+    if not voxels:
+        raise InputError(f"{stroke.GetName()!r} lies beside {volume_node.GetName()!r}; draw it on the image")
+    return list(voxels)
+
+
+def _pointed(task: SegmentTask, volume: Volume) -> Pointed:
     from ...engine.segment.run import asked_voxels
 
-    inside, outside = (
-        [*positions, *map(volume.ras_of, asked_voxels((), pixels, volume, None, task.axis, task.slices))]
-        for positions, pixels in ((task.points, task.pixels), (task.not_points, task.not_pixels))
-    )
-    boxes = [box if hasattr(box, "GetObjectToNodeMatrix") else _box(box) for box in drawn.boxes]
-    strokes, outside_strokes = (
-        [_stroke(stroke, volume) for stroke in strokes] for strokes in (drawn.strokes, drawn.notStrokes)
-    )
-    return Pointed(inside, outside, boxes, strokes, outside_strokes, task.radius)
+    def places(pixels):
+        return [tuple(volume.ras_of(v)) for v in asked_voxels((), pixels, volume, None, task.axis, task.slices)]
+
+    def corner(numbers):  # what reaches beyond the image is cut off later
+        if len(numbers) == 3:
+            return numbers
+        if volume.size[2] > 1:
+            shown = ",".join(map(str, numbers))
+            raise InputError(
+                f"box corner {shown} names no slice, but the image has {volume.size[2]}; write i,j,k,i,j,k"
+            )
+        return (*numbers, 0)
+
+    boxes = [Box.between(*(corner(part) for part in _halves(box))) for box in task.boxes]
+    for box in task.boxes_mm:
+        index = [np.linalg.solve(volume.ijk_to_ras, (*part, 1.0))[:3] for part in _halves(box)]
+        boxes.append(Box.between(*(np.floor(part + 0.5).astype(int) for part in index)))
+    inside, outside = [*task.points, *places(task.pixels)], [*task.not_points, *places(task.not_pixels)]
+    strokes, not_strokes = ([places(stroke) for stroke in drawn] for drawn in (task.strokes, task.not_strokes))
+    return Pointed(inside, outside, boxes, strokes, not_strokes, task.radius)
 
 
-def _box(box) -> Box:
-    """Six numbers as a box. InputError for others."""
-    if not isinstance(box, Box):
-        numbers = _whole(box, "box", "an ROI node or two corners (i, j, k, i, j, k)")
-        if len(numbers) != 6:
-            raise InputError(f"box {tuple(box)} has {len(numbers)} numbers; give two corners (i, j, k, i, j, k)")
-        box = Box.between(numbers[:3], numbers[3:])
-    return box
-
-
-def _stroke(stroke, volume: Volume):
-    """A stroke as world positions. InputError for what is none."""
-    if hasattr(stroke, "GetNumberOfControlPoints"):
-        return stroke
-    voxels = [_whole(voxel, "voxel", "(i, j, k)") for voxel in stroke]
-    for voxel in voxels:
-        if len(voxel) != 3 or not volume.extent.contains(voxel):
-            raise InputError(f"voxel {voxel} of a stroke is not in {volume.name!r}, whose size is {volume.size}")
-    return [tuple(volume.ras_of(voxel)) for voxel in voxels]
-
-
-def _whole(numbers, what: str, wanted: str) -> tuple[int, ...]:
-    try:
-        found = tuple(int(number) for number in numbers)
-        exact = all(number == given for number, given in zip(found, numbers, strict=True))
-    except (TypeError, ValueError, OverflowError):
-        exact = False
-    if not exact:
-        raise InputError(f"{what} {numbers!r} cannot be used; give {wanted}, whole numbers")
-    return found
+def _halves(numbers):
+    middle = len(numbers) // 2
+    return numbers[:middle], numbers[middle:]
 
 
 def warn_of_other_grid(segmentation_node, volume_node) -> None:
