@@ -151,6 +151,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
 
         logic = S3NetSegmentLogic()
         logic.segment(volumeNode)                                  # regions and the main object
+        logic.segment(volumeNode, boxes=[roiNode])                 # the object in a box
         logic.segment(volumeNode, points=[(12.5, -30.0, 48.0)])    # the object at a point (RAS, mm)
         """
         return self._drained(self.segmentSteps(volumeNode, points, notPoints, **options))
@@ -163,6 +164,9 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param volumeNode: scalar or vector volume, under linear transforms or none.
         :param points: markups node or positions (world RAS, mm) inside the object. None: regions and the main object.
         :param notPoints: the same for points outside it.
+        :param boxes: ROI nodes around the object, or two opposite voxels (i, j, k, i, j, k), both included.
+        :param strokes: curve nodes or lists of voxels through the object. ``notStrokes``: through what is outside it.
+        :param keepOut: voxels of other visible segments of ``segmentationNode`` are no part of the object.
         :param radius: rough radius of the object in mm.
         :param scope: "volume", "range" (``sliceRange``), "slice" (of ``sliceNode``, or of the view last used) or "roi".
         :param sliceRange: first and last slice, counted from 0, both included.

@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 
-from S3NetSegmentLib.engine import InputError, Step
+from S3NetSegmentLib.engine import InputError, Step, drain
+from S3NetSegmentLib.engine.segment.prompts import Prompts
 
 
 class FakeEngine:
@@ -18,7 +19,7 @@ class FakeEngine:
 
     def __init__(self, steps=5, seconds=0.002, error=None, notes=(), main=True):
         self.steps, self.seconds, self.error, self.notes, self.main = steps, seconds, error, list(notes), main
-        self.calls, self.finished = [], 0
+        self.calls, self.finished, self.asked = [], 0, []
 
     def __call__(self, volume, *, extent, axis, settings, device):
         self.calls.append({"volume": volume, "extent": extent, "axis": axis, "settings": settings, "device": device})
@@ -28,7 +29,9 @@ class FakeEngine:
                 raise self.error
             yield Step(n / self.steps, f"Working on part {n + 1} of {self.steps}")
         self.finished += 1
-        return FakeRegions(volume, extent, axis, settings, device, self.notes, self.main)
+        regions = FakeRegions(volume, extent, axis, settings, device, self.notes, self.main)
+        regions.asked = self.asked  # what objects were asked for, of any regions
+        return regions
 
 
 class FakeRegions:
@@ -47,19 +50,22 @@ class FakeRegions:
         low, high = self._array.min(), self._array.max()
         return np.clip(((self._array - low) / (high - low + 1e-9) * count).astype(np.uint8), 0, count - 1) + np.uint8(1)
 
-    def object_at(self, inside, outside=(), radius_mm=None):
-        for voxel in (*inside, *outside):
-            if not self.extent.contains(voxel):
-                raise InputError(f"point {voxel} is outside")
-        return FakeChoice(self, list(inside), list(outside), 2 if radius_mm is None else 4)
+    def object_at(self, inside, outside=(), radius_mm=None, **further):
+        return drain(self.object_steps(inside, outside, radius_mm, **further))
 
-    def object_steps(self, inside, outside=(), radius_mm=None):
+    def object_steps(
+        self, inside, outside=(), radius_mm=None, *, boxes=(), strokes=(), outside_strokes=(), excluded=None
+    ):
+        self.asked.append({"inside": tuple(inside), "outside": tuple(outside), "boxes": tuple(boxes), "strokes": tuple(strokes),
+                           "outside_strokes": tuple(outside_strokes), "excluded": excluded})  # fmt: skip
+        prompts = Prompts(tuple(inside), tuple(outside), tuple(boxes), tuple(strokes), tuple(outside_strokes))
+        prompts = prompts.checked(self.extent)
         yield Step(0.5, "Searching objects")
-        return self.object_at(inside, outside, radius_mm)
+        return FakeChoice(self, prompts, 2 if radius_mm is None else 4, excluded)
 
     def main_object(self):
         middle = tuple((a + b) // 2 for a, b in zip(self.extent.start, self.extent.stop, strict=True))
-        return FakeChoice(self, [middle], [], 1) if self._main else None
+        return FakeChoice(self, Prompts((middle,)), 1) if self._main else None
 
     def region_at(self, voxel, count):
         labels = self.labels(count)
@@ -73,6 +79,13 @@ class FakeRegions:
     def confidence(self, choice=None, count=None):
         return np.full(self._array.shape, 0.5, np.float32)
 
+    def rectangle(self, box):
+        k, j, i = np.ogrid[
+            tuple(slice(s, e) for s, e in zip(self.extent.start[::-1], self.extent.stop[::-1], strict=True))
+        ]
+        (i0, j0, k0), (i1, j1, k1) = box.low, box.high
+        return (i >= i0) & (i <= i1) & (j >= j0) & (j <= j1) & (k >= k0) & (k <= k1)
+
     def ball(self, voxel, radius):
         k, j, i = np.ogrid[
             tuple(slice(s, e) for s, e in zip(self.extent.start[::-1], self.extent.stop[::-1], strict=True))
@@ -84,17 +97,20 @@ class FakeChoice:
     steps = 6
     alternatives = (2, 4, 0)
 
-    def __init__(self, regions, inside, outside, index):
-        self._regions, self._inside, self._outside, self.index = regions, inside, outside, index
+    def __init__(self, regions, prompts, index, excluded=None):
+        self._regions, self._prompts, self.index, self._excluded = regions, prompts, index, excluded
 
     @property
     def mask(self):
-        mask = self._regions.ball(self._inside[0], 3 + 2 * self.index)
-        for voxel in self._inside[1:]:
-            mask = mask | self._regions.ball(voxel, 3)
-        for voxel in self._outside:
-            mask = mask & ~self._regions.ball(voxel, 3)
-        return mask
+        prompts, ball = self._prompts, self._regions.ball
+        mask = np.zeros(self._regions.labels(2).shape, bool)
+        for box in prompts.boxes:
+            mask |= self._regions.rectangle(box)
+        for number, voxel in enumerate(prompts.inside_voxels):
+            mask |= ball(voxel, 3 if number or prompts.boxes else 3 + 2 * self.index)
+        for voxel in prompts.outside_voxels:
+            mask &= ~ball(voxel, 3)
+        return mask if self._excluded is None else mask & ~self._excluded
 
     def at(self, index):
-        return FakeChoice(self._regions, self._inside, self._outside, int(np.clip(index, 0, self.steps - 1)))
+        return FakeChoice(self._regions, self._prompts, int(np.clip(index, 0, self.steps - 1)), self._excluded)

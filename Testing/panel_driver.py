@@ -43,17 +43,33 @@ class PanelDriver:
         QtWidgets.QApplication.processEvents()
 
     def place(self, kind, *positions):
-        """Points as placed by clicks in the views: with the place button, then into the active markups node."""
-        button = {"inside": self.ui.insideButton, "outside": self.ui.outsideButton}[kind]
-        self.click(button)
-        logic = self.application.applicationLogic()
-        interaction = logic.GetInteractionNode()
-        assert interaction.GetCurrentInteractionMode() == interaction.Place
-        node = slicer.mrmlScene.GetNodeByID(logic.GetSelectionNode().GetActivePlaceNodeID())
+        """Points in the panel's lists, as placed with Slicer's own tools for markups."""
+        node = self.panel.prompts.points_node({"inside": "inside points", "outside": "outside points"}[kind])
         for position in positions:
             node.AddControlPointWorld(*position)
-        self.click(button)
         return node
+
+    def drag(self, slice_node, *positions, **modifiers):
+        """A drag in a slice view through world positions, with the tool "Point at it"."""
+        view = self.view(slice_node)
+        view.mouse("LeftButtonPressEvent", positions[0], **modifiers)
+        for position in positions[1:]:
+            view.mouse("MouseMoveEvent", position, **modifiers)
+        view.mouse("LeftButtonReleaseEvent", positions[-1], **modifiers)
+
+    def prompts(self):
+        """The list of what was pointed at: (what, where)."""
+        table = self.ui.promptTable
+        if not table.isVisible():
+            return []
+        return [(table.item(n, 0).text(), table.item(n, 1).text()) for n in range(table.rowCount)]
+
+    def choose_prompts(self, *numbers):
+        """Selects lines of that list."""
+        self.ui.promptTable.clearSelection()
+        for number in numbers:
+            for column in range(2):
+                self.ui.promptTable.item(number, column).setSelected(True)
 
     def view(self, slice_node):
         """The slice view, to click in."""

@@ -3,7 +3,7 @@
 
     python3 Testing/panel_picture.py [segment | few-shot | models] [OUT.png]
 
-    segment     after one point in a tumour                       (default: Resources/Pictures/panel.png)
+    segment     after a box was dragged around the liver          (default: Resources/Pictures/panel.png)
     few-shot    the preview after three drawn slices of the CT    (default: Resources/Pictures/panel_few_shot.png)
     models      a model that was trained for a minute, applied    (default: Resources/Pictures/panel_models.png)
 
@@ -32,11 +32,10 @@ import headless_slicer  # noqa: E402
 import numpy as np  # noqa: E402
 import qt_stand_in  # noqa: E402
 from paths import MODULE, REPOSITORY, SAMPLE_DATA  # noqa: E402
-from scipy import ndimage  # noqa: E402
 from slice_pictures import SlicePicture, why_no_pictures  # noqa: E402
 
 PICTURES = REPOSITORY / "Resources" / "Pictures"
-PANEL_SIZE, VIEW_SIZE = (440, 660), (620, 620)
+PANEL_SIZE, VIEW_SIZE = (440, 760), (620, 620)
 FEW_SHOT_PANEL_SIZE, MODELS_PANEL_SIZE = (400, 900), (400, 1000)
 # name -> label value and colour; the drawn slices of the CT, and the one that the view shows, which nobody drew
 ORGANS = {
@@ -47,18 +46,19 @@ DRAWN, SHOWN = (16, 30, 44), 36
 
 
 def main(output: Path = PICTURES / "panel.png") -> int:
-    """Segment: one point in a tumour."""
-    image, labels = read_sample("mr_brain_tumour")
-    number = int((labels > 0).sum(axis=(1, 2)).argmax())
-    depth = ndimage.distance_transform_edt(labels[number] > 0)
-    j, i = np.unravel_index(depth.argmax(), depth.shape)
-    center = tuple(float(v) for v in image.ras_of((i, j, number)))
+    """Segment: a box dragged around the liver."""
+    image, labels = read_sample("ct_abdomen")
+    liver = labels == ORGANS["Liver"][0]
+    number = int(liver.sum(axis=(1, 2)).argmax())
+    rows, columns = np.nonzero(liver[number])
+    low, high = (image.ras_of((f(columns), f(rows), number)) for f in (np.min, np.max))
 
-    def use(panel, _view):
-        panel.place("inside", center)
-        panel.segment()
+    def use(panel, view):
+        panel.drag(view.node, low, (low + high) / 2, high)
+        panel.wait(lambda: not panel.panel.controller.running)
 
-    return take_picture(image, "Brain tumour, T1 MR", center, PANEL_SIZE, use, output)
+    center = image.ras_of((image.size[0] / 2, image.size[1] / 2, number))
+    return take_picture(image, "Abdomen, CT", center, PANEL_SIZE, use, output)
 
 
 def few_shot(output: Path = PICTURES / "panel_few_shot.png") -> int:

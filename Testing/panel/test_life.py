@@ -92,13 +92,15 @@ def test_a_run_goes_on_after_the_module_is_left_and_its_result_is_there_on_retur
 
 def test_leaving_the_module_switches_all_tools_off(open_panel, views):
     panel = open_panel(FakeEngine())
-    panel.click(panel.ui.insideButton)
+    assert panel.ui.pointButton.checked
+    interactor = panel.view(views.axial).interactor()
+    assert interactor.HasObserver("LeftButtonPressEvent")
     panel.widget.exit()
-    interaction = panel.application.applicationLogic().GetInteractionNode()
-    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    assert not panel.ui.pointButton.checked and not interactor.HasObserver("LeftButtonPressEvent")
     panel.widget.enter()
     panel.widget.exit()
     panel.widget.enter()
+    assert panel.ui.pointButton.checked
     panel.choose(panel.ui.scopeComboBox, "Whole volume")
     panel.segment()
     assert "Region 1" in panel.names()
@@ -112,8 +114,8 @@ def test_unloading_the_module_leaves_no_observers_and_no_timers(open_panel, view
     panel.click(panel.ui.pickButton)
     inner = panel.panel
     panel.close()
-    assert not inner._look_timer.active and not inner.points._settle.active
-    assert inner.inputs.last_view is None and not inner.points._observed and inner.target._observed is None
+    assert not inner._look_timer.active and not inner.prompts._settle.active
+    assert inner.inputs.last_view is None and not inner.prompts._observed and inner.target._observed is None
     assert not inner.adjust._mouse.active and inner.controller.result is None
     assert not panel.widget.Observations
     for slice_node in (views.axial, views.sagittal):
@@ -134,6 +136,9 @@ def change_everything(panel):
     panel.ui.firstSliceSpinBox.value, panel.ui.lastSliceSpinBox.value = 2, 9
     panel.place("inside", (1.0, 2.0, 0.0))
     panel.ui.radiusSpinBox.value = 7.5
+    panel.drag(panel.axial, (-8.0, -8.0, 0.0), (8.0, 8.0, 0.0))
+    panel.wait(lambda: not panel.panel.controller.running)
+    panel.click(panel.ui.keepOutCheckBox)
     panel.ui.advancedCollapsibleButton.collapsed = False
     panel.choose(panel.ui.presetComboBox, "Paper (slow)")
     panel.click(panel.ui.confidenceCheckBox)
@@ -146,22 +151,29 @@ def assert_everything_is_back(panel):
     ui, parameters = panel.ui, panel.parameters
     assert ui.scopeComboBox.currentText == "Slice range"
     assert (ui.firstSliceSpinBox.value, ui.lastSliceSpinBox.value) == (2, 9)
-    assert ui.insideButton.text == "Inside (1)" and ui.radiusSpinBox.value == 7.5
+    assert [what for what, _ in panel.prompts()] == ["Box", "Point inside 1"] and ui.radiusSpinBox.value == 7.5
+    assert not ui.keepOutCheckBox.checked
     assert ui.presetComboBox.currentText == "Paper (slow)" and ui.confidenceCheckBox.checked
     assert ui.volumeSelector.currentNode().GetName() == "MR head"
     assert ui.targetComboBox.currentText == "Object" and parameters.granularity == 4
     assert panel.panel.advanced.segment.settings().seed == 9
 
 
-def test_all_choices_survive_a_scene_file(open_panel, tmp_path, monkeypatch):
+def test_all_choices_survive_a_scene_file(open_panel, views, tmp_path, monkeypatch):
     panel = open_panel(FakeEngine())
+    panel.axial = views.axial
     change_everything(panel)
     slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
     for node in slicer.util.getNodesByClass("vtkMRMLStorableNode"):
         if node.GetStorageNode() is not None and node.GetStorageNode().GetFileName():
             node.GetStorageNode().SetFileName(None)
     kept = {node.GetID(): node for node in slicer.util.getNodesByClass("vtkMRMLStorableNode")}
-    for name, ending in (("MR head", "nrrd"), ("MR head segmentation", "seg.nrrd"), ("Inside points", "mrk.json")):
+    for name, ending in (
+        ("MR head", "nrrd"),
+        ("MR head segmentation", "seg.nrrd"),
+        ("Inside points", "mrk.json"),
+        ("Box", "mrk.json"),
+    ):
         node = slicer.util.getNode(name)
         if node.GetStorageNode() is None:
             node.AddDefaultStorageNode()

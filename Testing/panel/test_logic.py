@@ -48,6 +48,44 @@ def test_the_logic_takes_points_from_markups_and_writes_to_a_given_segment(modul
     assert slicer.util.arrayFromSegmentBinaryLabelmap(mine, segment_id, volume_node).any()
 
 
+def test_a_script_gives_boxes_as_roi_nodes_or_corners_and_strokes_as_voxels(module, volume_node):
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "mine")
+    roi.SetCenter(0, 0, 0)
+    roi.SetSize(17, 13, 10)
+    logic = module.S3NetSegmentLogic()
+    logic.segment(volume_node, boxes=[roi, (28, 24, 6, 12, 12, 6)])
+    first, second = module.engine.asked[-1]["boxes"]
+    assert (first.low, first.high) == ((12, 12, 4), (28, 24, 8)) and first.flat_axis is None
+    assert (second.low, second.high, second.flat_axis) == ((12, 12, 6), (28, 24, 6), "z")
+    node = logic.segment(
+        volume_node,
+        strokes=[[(15, 18, 6), (25, 18, 6)]],
+        notStrokes=[[(15, 25, 6), (25, 25, 6)]],
+        notPoints=[(15, 15, 0)],
+    )
+    asked = module.engine.asked[-1]
+    assert asked["strokes"] == (tuple((i, 18, 6) for i in range(15, 26)),) and len(asked["outside_strokes"][0]) == 11
+    assert node.GetSegmentation().GetNumberOfSegments() == 1
+
+
+def test_a_script_keeps_out_of_other_segments_unless_it_says_otherwise(module, volume_node):
+    logic = module.S3NetSegmentLogic()
+    node = logic.segment(volume_node, boxes=[(12, 12, 6, 28, 24, 6)])
+    logic.segment(volume_node, boxes=[(20, 8, 6, 36, 28, 6)], segmentationNode=node)
+    assert module.engine.asked[-1]["excluded"].sum() == 17 * 13
+    logic.segment(volume_node, boxes=[(20, 8, 6, 36, 28, 6)], segmentationNode=node, keepOut=False)
+    assert module.engine.asked[-1]["excluded"] is None
+
+
+def test_a_box_that_was_drawn_on_another_volume_is_refused(module, volume_node):
+    from S3NetSegmentLib.scene.prompts import BOX, make_prompt
+
+    other = slicer.util.addVolumeFromArray(np.zeros((12, 36, 40)), name="CT")
+    box = make_prompt(BOX, other)
+    with pytest.raises(InputError, match="drawn on 'CT', not on 'MR head'"):
+        module.S3NetSegmentLogic().segment(volume_node, boxes=[box])
+
+
 def test_a_script_asks_for_other_steps_and_answers_as_the_command_line_does(module, volume_node, monkeypatch):
     logic, sizes = module.S3NetSegmentLogic(), []
     for options in ({}, {"step": 1}, {"step": -1}, {"alternative": 2}):
@@ -103,6 +141,14 @@ def test_confidence_is_made_on_request(module, volume_node):
         {"points": [(0, 0, float("nan"))]},
         {"points": [(900, 0, 0)]},
         {"notPoints": [(0, 0, 0)]},
+        {"boxes": [(50, 50, 6, 60, 60, 6)]},
+        {"boxes": [(10, 10, 6, 10, 20, 6)]},
+        {"boxes": [(1, 2, 3)]},
+        {"boxes": ["box"]},
+        {"boxes": [(1, 1, 1, 9, 9, 9)], "regions": 3},
+        {"strokes": [[(15, 18, 60), (20, 18, 60)]]},
+        {"notStrokes": [[(15, 18, 6), (20, 18, 6)]]},
+        {"boxes": [(1, 1, 1, 9, 9, 9)], "pixels": [(5, 5, 5)], "notPixels": [(5, 5, 5)]},
     ],
 )
 def test_bad_input_raises_an_error_that_says_what_and_leaves_no_node(module, volume_node, options):

@@ -82,6 +82,48 @@ def test_the_slice_of_a_picture_is_divided_into_regions_without_a_point(panel):
     assert len(panel.names()) > len(regions)
 
 
+@pytest.fixture
+def abdomen(scene, open_panel, views):
+    """The panel on the shipped CT, its view on a slice with much liver; ``corners`` of the box around the liver there."""
+    import numpy as np
+
+    from S3NetSegmentLib.engine.images.reading import read_image
+    from S3NetSegmentLib.scene.transforms import matrix_from_array
+    from S3NetSegmentLib.scene.volumes import volume_from_node
+
+    image, labels = (read_image(SAMPLE_DATA / f"ct_abdomen{end}.nii.gz") for end in ("", "_labels"))
+    node = slicer.util.addVolumeFromArray(np.array(image.array), name="CT abdomen")
+    node.SetIJKToRASMatrix(matrix_from_array(image.ijk_to_ras))
+    panel = open_panel()
+    panel.ui.volumeSelector.setCurrentNode(node)
+    panel.headless.slice_logic(views.axial).GetSliceCompositeNode().SetBackgroundVolumeID(node.GetID())
+    panel.headless.slice_logic(views.axial).FitSliceToBackground()
+    liver = labels.array == 1
+    panel.number = int(liver.sum(axis=(1, 2)).argmax())
+    panel.liver = liver[panel.number]
+    rows, columns = np.nonzero(panel.liver)
+    volume = volume_from_node(node)
+    panel.corners = [
+        tuple(float(v) for v in volume.ras_of((i, j, panel.number)))
+        for i, j in ((columns.min(), rows.min()), (columns.max(), rows.max()))
+    ]
+    views.axial.JumpSliceByOffsetting(*panel.corners[0])
+    panel.axial = views.axial
+    return panel
+
+
+def test_a_box_dragged_around_the_liver_finds_it_in_the_slice(abdomen, keep_picture):
+    panel = abdomen
+    panel.drag(panel.axial, *panel.corners)
+    panel.wait(lambda: not panel.panel.controller.running)
+    assert panel.names() == ["Object"], panel.message
+    mask = panel.mask()
+    assert dice(mask[panel.number], panel.liver) > 0.8
+    assert mask.any(axis=(1, 2)).sum() == 1 and panel.prompts() == [("Box", f"axial {panel.number}")]
+    panel.settle(0.1)
+    keep_picture(panel.widget.parent, "panel_real_box")
+
+
 def test_the_panel_says_why_it_answered_so_and_forgets_it_with_the_next_answer(panel, keep_picture):
     button, why = panel.ui.whyButton, panel.panel.why
     panel.ui.advancedCollapsibleButton.collapsed = False

@@ -50,11 +50,18 @@ class SliceView:
 
     def mouse(self, event, ras, control=False, shift=False):
         """Tests: a mouse event ("LeftButtonPressEvent", ...) at world position ``ras``."""
+        self.mouse_at(event, *self.position(ras), control, shift)
+
+    def mouse_at(self, event, x, y, control=False, shift=False):
+        """Tests: a mouse event at a pixel of the view."""
+        self._interactor.SetEventInformation(x, y, int(control), int(shift), chr(0), 0, None)
+        self._interactor.InvokeEvent(event)
+
+    def position(self, ras):
+        """Tests: the pixel at world position ``ras``."""
         inverse = vtk.vtkMatrix4x4()
         vtk.vtkMatrix4x4.Invert(self._node.GetXYToRAS(), inverse)
-        x, y = inverse.MultiplyPoint((*ras, 1.0))[:2]
-        self._interactor.SetEventInformation(round(x), round(y), int(control), int(shift), chr(0), 0, None)
-        self._interactor.InvokeEvent(event)
+        return tuple(round(value) for value in inverse.MultiplyPoint((*ras, 1.0))[:2])
 
     def click(self, ras, **modifiers):
         """Tests: press and release at ``ras``."""

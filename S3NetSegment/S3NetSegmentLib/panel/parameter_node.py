@@ -76,6 +76,7 @@ class S3NetSegmentParameterNode:
     volume - The image.
     scope, firstSlice, lastSlice, axis, roi - The part of it that is segmented; slices are counted from 0, both included.
     insidePoints, outsidePoints, radius - Points in and out of the object, its rough radius in mm (0: not given).
+    keepOut - Whether the object keeps out of other visible segments.
     segmentation, targetSegment - Where the segments are, and the id of the object's segment ("": a new one).
     granularity - Step on the object's ladder, -1: automatic.
     regionCount - Number of regions, 0: the middle one of those prepared.
@@ -104,6 +105,7 @@ class S3NetSegmentParameterNode:
     insidePoints: slicer.vtkMRMLMarkupsFiducialNode
     outsidePoints: slicer.vtkMRMLMarkupsFiducialNode
     radius: Annotated[float, WithinRange(0, 500)] = 0.0
+    keepOut: bool = True
     segmentation: slicer.vtkMRMLSegmentationNode
     targetSegment: str = ""
     granularity: int = -1

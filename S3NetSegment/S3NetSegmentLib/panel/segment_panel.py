@@ -9,6 +9,11 @@ import qt
 import slicer
 
 from ..engine import InputError
+from ..scene.answers.provenance import content_name
+from ..scene.prompts import box_of
+from ..scene.segmentation.labelmaps import read_segment
+from ..scene.segmentation.other_segments import other_segments
+from ..scene.volumes import volume_from_node
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
 from .models.section import ModelsSection
@@ -16,8 +21,9 @@ from .segment.adjust_section import AdjustSection
 from .segment.advanced_section import AdvancedSection, device_setting
 from .segment.controller import SegmentController
 from .segment.inputs_section import InputsSection
-from .segment.points_section import PointsSection
-from .segment.request import make_request
+from .segment.prompt_history import PromptHistory
+from .segment.prompts_section import PromptsSection
+from .segment.request import SegmentRequest, make_request
 from .segment.target import TargetRow
 from .segment.why_dialog import WhyDialog
 from .segmentation_choice import SegmentationChoice
@@ -50,15 +56,17 @@ class SegmentPanel:
         self.node = None
         self._started = False
         self._known_result = None
+        self._waiting = None  # the view of a gesture that came while a run went on
         self.message = MessageRow(ui.messageFrame, ui.messageIcon, ui.messageText, ui.messageCloseButton)
         self.torch_row = TorchRow(ui, self.refused, self._torch_accepted)
         self.editor = EditorSection(ui)
         self.progress = ProgressRow(ui)
         self.controller = SegmentController(self, self._save_undo, find_regions)
         self.inputs = InputsSection(ui)
-        self.points = PointsSection(ui, self._points_changed, self._point_tool_on)
+        self.prompts = PromptsSection(ui, self._gesture, self._prompts_changed, self._point_tool_on, self.refused)
+        self.history = PromptHistory(self.editor, self._object_content, self._prompts_restored)
         self.target = TargetRow(ui, self._next_object)
-        self.adjust = AdjustSection(ui, self.controller, self.editor, self._pick_tool_on)
+        self.adjust = AdjustSection(ui, self.controller, self.history, self._pick_tool_on)
         self.advanced = AdvancedSection(ui, self.refused)
         self.why = WhyDialog(ui, self.controller)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
@@ -68,6 +76,7 @@ class SegmentPanel:
         _align_columns(ui, self.models.ui)
         ui.segmentButton.connect("clicked()", self.segment_or_cancel)
         ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
+        ui.keepOutCheckBox.connect("clicked()", self._prompts_changed)
         self._shortcuts = []
         for keys, action in (("Ctrl+Return", self._shortcut_run), ("Ctrl+Enter", self._shortcut_run), ("Esc", self._shortcut_cancel)):  # fmt: skip
             shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
@@ -84,11 +93,13 @@ class SegmentPanel:
 
     def show(self, parameter_node) -> None:
         """Shows ``parameter_node``; called again whenever it is modified. None: the scene closes."""
+        if self.node is not parameter_node:
+            self.history.forget()
         self.node = parameter_node
         if parameter_node is None:
             self.controller.stop()
-            self.points.tools_off()
-            self.points.forget()
+            self.prompts.tools_off()
+            self.prompts.forget()
             self.target.stop()
             self.few_shot.show(None)
             self.models.show(None)
@@ -109,7 +120,7 @@ class SegmentPanel:
             self.controller.let_go()  # the user went on to another volume or segmentation
             return
         self.inputs.show(parameter_node)
-        self.points.show(parameter_node)
+        self.prompts.show(parameter_node)
         self.target.show(parameter_node)
         self.advanced.show(parameter_node)
         # While drawing, the user chooses the segment in the editor.
@@ -125,7 +136,9 @@ class SegmentPanel:
             return
         self._started = True
         self.inputs.start()
-        self.points.start()
+        self.prompts.start()
+        if self.node is not None:
+            self.prompts.show(self.node)
         self.editor.start()
         self._look_timer.start()
         self._show_mode()
@@ -139,7 +152,7 @@ class SegmentPanel:
         self._started = False
         self._look_timer.stop()
         self.inputs.stop()
-        self.points.stop()
+        self.prompts.stop()
         self.adjust.stop()
         self.target.stop()
         self.few_shot.set_active(False)
@@ -183,7 +196,7 @@ class SegmentPanel:
             if self._started:
                 self._activate(mode)
             return
-        self.points.tools_off()
+        self.prompts.activate(mode == "segment" and self._started)
         self.adjust.tools_off()
         self.editor.widget.setActiveEffect(None)
         self.editor.place(mode == "few-shot")
@@ -199,34 +212,51 @@ class SegmentPanel:
     def segment_or_cancel(self) -> None:
         """What the big button does."""
         if self.controller.running:
+            self._waiting = None
             self.controller.cancel()
             return
         if self.node is None:
             return
         self.message.hide()
-        self.points.tools_off()
         self.adjust.tools_off()
-        node = self.node
         try:
-            inside, outside, radius = self.points.positions()
-            request = make_request(
-                node.volume,
-                node.scope.value,
-                last_view=self.inputs.last_view,
-                slice_range=(node.firstSlice, node.lastSlice),
-                axis=node.axis.value if node.scope.value == "range" else "auto",
-                roi_node=node.roi,
-                inside=inside,
-                outside=outside,
-                radius_mm=radius,
-                settings=self.advanced.segment.settings(),
-                preset=node.preset.value,
-                device=device_setting(),
-            )
+            request = self._request()
         except InputError as error:
             self.refused(str(error))
             return
-        granularity = node.granularity if request.has_points and node.granularity >= 0 else None
+        granularity = self.node.granularity if request.has_prompts and self.node.granularity >= 0 else None
+        self._start(request, granularity)
+
+    def _request(self, slice_node=None, plane=None) -> SegmentRequest:
+        """What the panel asks for now. InputError for what cannot be asked.
+
+        :param slice_node, plane: the view, or (axis, index) of the slice, where only one slice is searched; None: the view
+            last used.
+        """
+        node = self.node
+        request = make_request(
+            node.volume,
+            node.scope.value,
+            slice_node=slice_node,
+            last_view=self.inputs.last_view,
+            plane=plane,
+            slice_range=(node.firstSlice, node.lastSlice),
+            axis=node.axis.value if node.scope.value == "range" else "auto",
+            roi_node=node.roi,
+            pointed=self.prompts.pointed(),
+            settings=self.advanced.segment.settings(),
+            preset=node.preset.value,
+            device=device_setting(),
+        )
+        return request.keeping_out(self._excluded(request))
+
+    def _excluded(self, request: SegmentRequest):
+        if not self.node.keepOut or not request.has_prompts:
+            return None
+        return other_segments(self.node.segmentation, self.target.segment_id, request.geometry)
+
+    def _start(self, request: SegmentRequest, granularity: int | None = None) -> None:
+        node = self.node
         self.controller.start(
             request,
             node.segmentation,
@@ -246,6 +276,7 @@ class SegmentPanel:
             run()
 
     def _shortcut_cancel(self) -> None:
+        self._waiting = None
         self.controller.cancel()
         self.few_shot.controller.cancel()
         self.models.cancel()
@@ -255,24 +286,88 @@ class SegmentPanel:
         """Whether the engine works for one of the uses."""
         return self.controller.running or self.few_shot.controller.running or self.models.running
 
-    def _points_changed(self) -> None:
-        """Further points change the live object at once."""
-        result = self.controller.result
-        if self.node is None or result is None or not result.answer.is_object:
+    # -- pointing
+
+    def _gesture(self, slice_node) -> None:
+        """Something was pointed at in a view: the object follows at once."""
+        self.message.hide()
+        if self.controller.running:
+            self._waiting = slice_node  # answered when the run has ended
+        else:
+            self._ask(slice_node)
+
+    def _prompts_changed(self, box=None) -> None:
+        """A side of ``box`` was dragged, or a point moved, or something was removed: the live object follows."""
+        if self.node is None or self.mode != "segment" or self.controller.running:
             return
-        inside, outside, radius = self.points.positions()
-        known = result.answer.request
-        # After the first point was moved or all were deleted it is a new question: the user asks it with the button.
-        if inside and known.inside[0] in inside and self.controller.change_points(inside, outside, radius):
-            self.message.hide()
+        plane = self._slice_of(box)
+        result = self.controller.result
+        if plane is not None:
+            self._ask(plane=plane)
+        elif result is not None and result.answer.is_object:
+            pointed = self.prompts.pointed()
+            if any((pointed.inside, pointed.boxes, pointed.strokes)):
+                if self.controller.change_prompts(pointed, self._excluded):
+                    self.message.hide()
+        self._note_prompts()
+
+    def _ask(self, slice_node=None, plane=None) -> None:
+        try:
+            request = self._request(slice_node, plane)
+        except InputError as error:
+            self.refused(str(error))
+            self._note_prompts()
+            return
+        result = self.controller.result
+        if (
+            result is not None
+            and result.answer.is_object
+            and result.answer.request.key == request.key
+            and result.object_id == self.target.segment_id
+        ):
+            self.controller.change_prompts(self.prompts.pointed(), self._excluded)
+        else:
+            self._start(request)
+        self._note_prompts()
+
+    def _slice_of(self, box) -> tuple[str, int] | None:
+        """The slice that a flat box lies in, where single slices are searched."""
+        if box is None or self.node.scope.value != "slice" or self.node.volume is None:
+            return None
+        try:
+            drawn = box_of(box, volume_from_node(self.node.volume))
+        except InputError:
+            return None
+        return (drawn.flat_axis, drawn.slice_index()) if drawn is not None and drawn.flat_axis else None
+
+    def _note_prompts(self) -> None:
+        if not self.controller.running:
+            self.history.note()
+
+    def _object_content(self) -> str:
+        """Names what the object's segment holds, "" for nothing."""
+        segmentation = self.node.segmentation if self.node is not None else None
+        segment_id = self.node.targetSegment if segmentation is not None else ""
+        if not segment_id or segmentation.GetSegmentation().GetSegment(segment_id) is None:
+            return ""
+        box, _ = read_segment(segmentation, segment_id)
+        return content_name(box) if box.array.any() else ""
+
+    def _prompts_restored(self) -> None:
+        """Undo or redo has brought back prompts, and their answer."""
+        self.prompts.rest()
+        self.controller.follow_prompts(self.prompts.pointed())
+        self.adjust.show()
 
     def _next_object(self) -> None:
         """Keeps the object and begins another one."""
         self.controller.finish_object()
-        self.points.delete_all()
+        self.prompts.delete_all()
+        self.prompts.rest()
         with slicer.util.NodeModify(self.node):
             self.node.targetSegment = ""
             self.node.granularity = -1
+        self.history.forget()
         self.message.hide()
 
     def _confidence_clicked(self, on: bool) -> None:
@@ -283,6 +378,7 @@ class SegmentPanel:
 
     def _save_undo(self, segmentation_node) -> None:
         self.few_shot.controller.take_up()  # what was drawn by hand, before a result joins it
+        self.history.saving()
         self.editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
 
     def _point_tool_on(self) -> None:
@@ -291,7 +387,7 @@ class SegmentPanel:
         self.editor.widget.setActiveEffect(None)
 
     def _pick_tool_on(self) -> None:
-        self.points.tools_off()
+        self.prompts.tools_off()
         self.editor.widget.setActiveEffect(None)
 
     # -- what the controller tells (Listener)
@@ -318,7 +414,13 @@ class SegmentPanel:
                     self.node.granularity = answer.granularity
         self.adjust.show()
         self.why.show()
+        self.prompts.say(result.answer.doubt() if result is not None and not running else "")
         self._show_button()
+        if not running and self.node is not None:
+            self.history.note()
+            if self._waiting is not None:
+                slice_node, self._waiting = self._waiting, None
+                self._ask(slice_node)
 
     def running_changed(self) -> None:
         """Nothing that a run has read can be chosen anew before it ends."""
@@ -357,6 +459,9 @@ class SegmentPanel:
 
     def _look(self) -> None:
         self._show_button()
+        self.prompts.look()
+        if self.ui.pointButton.checked and self.editor.widget.activeEffect() is not None:
+            self.prompts.tools_off()  # the editor has the mouse now
         self.few_shot.look_at_views()
         self.models.look()
 
@@ -382,7 +487,7 @@ class SegmentPanel:
 def _align_columns(ui, models_ui) -> None:
     """Gives the labels of all forms one width, so that their fields stand in one column."""
     labels = [
-        ui.volumeLabel, ui.scopeLabel, ui.partLabel, ui.pointsLabel, ui.radiusLabel,
+        ui.volumeLabel, ui.scopeLabel, ui.partLabel, ui.promptsLabel, ui.radiusLabel,
         ui.segmentationLabel, ui.targetLabel, ui.granularityLabel, ui.answersLabel, ui.pickLabel, ui.deviceLabel,
         ui.presetLabel, ui.propagateLabel, ui.otherVolumeLabel, ui.encoderLabel,
         *(getattr(models_ui, f"{name}Label") for name in _MODELS_LABELS),

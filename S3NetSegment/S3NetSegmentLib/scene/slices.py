@@ -101,6 +101,11 @@ def slice_name(volume: Volume, axis: str, index: int) -> str:
     return f"{_DIRECTIONS[int(np.argmax(np.abs(across)))]} {index}"
 
 
+def slice_place(volume: Volume, axis: str, index: int) -> str:
+    """For the user, e.g. "axial slice 12"."""
+    return " slice ".join(slice_name(volume, axis, index).split())
+
+
 def shows_volume(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRMLVolumeNode) -> bool:
     """Whether the view has ``volume_node`` as its background or foreground."""
     composite = _composite_node(slice_node)

@@ -65,6 +65,7 @@ def test_a_later_result_does_not_join_the_slices_of_the_list(panel, views):
     panel.open_segment()
     panel.click(panel.ui.nextObjectButton)
     panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    panel.click(panel.ui.keepOutCheckBox)  # the new object lies over the first one
     panel.place("inside", (0.0, 0.0, 0.0))
     panel.segment()
     panel.ui.granularitySlider.value = 5

@@ -123,7 +123,7 @@ def test_points_of_other_slices_do_not_count_but_one_must_be_here(open_panel, vi
     panel = open_panel(FakeEngine())
     panel.place("inside", (0.0, 0.0, 8.0))
     panel.segment()
-    assert "no inside point lies in" in panel.message.lower() and "axial slice 6" in panel.message
+    assert "no point, box or stroke lies in" in panel.message.lower() and "axial slice 6" in panel.message
     panel.place("inside", (0.0, 0.0, 0.0))
     panel.segment()
     assert panel.names() == ["Object"] and set(np.nonzero(panel.mask())[0]) == {6}
@@ -165,8 +165,8 @@ def test_a_non_linear_transform_is_refused_with_the_remedy(open_panel, volume_no
     assert "harden the transform" in panel.ui.segmentButton.toolTip.lower()
 
 
-@pytest.mark.parametrize("name", ["volumeSelector", "scopeComboBox", "insideButton", "outsideButton", "radiusSpinBox",
-    "dragButton", "segmentationSelector", "targetComboBox", "confidenceCheckBox", "segmentButton", "granularitySlider",
+@pytest.mark.parametrize("name", ["volumeSelector", "scopeComboBox", "pointButton", "deletePromptsButton", "radiusSpinBox",
+    "keepOutCheckBox", "goToPromptButton", "removePromptButton", "promptTable", "segmentationSelector", "targetComboBox", "confidenceCheckBox", "segmentButton", "granularitySlider",
     "pickButton", "undoButton", "redoButton", "deviceComboBox", "presetComboBox", "resetSettingsButton"])  # fmt: skip
 def test_every_control_has_a_tooltip(open_panel, name):
     assert len(getattr(open_panel(FakeEngine()).ui, name).toolTip) > 10

@@ -7,13 +7,14 @@ from typing import Protocol
 
 import numpy as np
 
-from ...engine import InputError, Segment, Segmentation, Volume
+from ...engine import InputError, Segment, Segmentation, Volume, drain
 from ...engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
 from ...engine.images.colors import label_colors
 from ...engine.images.overlay import draw_overlay
 from ...engine.images.volume import AXES
 from .request import SegmentRequest
 
+_FAR_APART = 2.0  # times the size: answers that differ by more are different objects
 _MARGIN = 0.6  # of the object's size, around it in a thumbnail
 
 
@@ -44,32 +45,44 @@ class SegmentAnswer:
     regions), ``geometry`` (the searched part in world RAS; all masks are on its grid).
     """
 
-    def __init__(self, request: SegmentRequest, regions, count: int | None = None, granularity: int | None = None):
+    def __init__(
+        self,
+        request: SegmentRequest,
+        regions,
+        count: int | None = None,
+        granularity: int | None = None,
+        choice=None,
+    ):
         """
         :param count: number of regions; None: the middle one of those prepared.
         :param granularity: step of the object's ladder; None: the automatic choice.
-        :raises InputError: points that cannot be used, or a number of regions that was not prepared.
+        :param choice: what :func:`object_steps` found for the request, if it was asked already.
+        :raises InputError: prompts that cannot be used, or a number of regions that was not prepared.
         """
         self.request, self.regions = request, regions
-        self.geometry: Volume = request.volume.cropped(request.extent)
+        self.geometry: Volume = request.geometry
+        self._sizes: list[float] = []  # of the pictured alternatives, mL
         self.count = default_count(regions.counts)
         self._granularity = granularity
-        self.choice = self._choose(request)
+        self.choice = self._choose(request, choice)
         if count is not None:
             self.set_count(count)
 
     # -- what can be changed
 
-    def set_request(self, request: SegmentRequest) -> None:
-        """Other points or radius for the same regions; a granularity set by hand is kept while the first point stays."""
-        if (request.radius_mm, request.inside[:1]) != (self.request.radius_mm, self.request.inside[:1]):
+    def set_request(self, request: SegmentRequest, choice=None) -> None:
+        """Other prompts or radius for the same regions; a granularity set by hand is kept while only points are added.
+
+        :param choice: what :func:`object_steps` found for it, if it was asked already.
+        """
+        if _first_of(request) != _first_of(self.request):
             self._granularity = None
-        self.choice, self.request = self._choose(request), request
+        self.choice, self.request = self._choose(request, choice), request
 
     @property
     def is_object(self) -> bool:
-        """Whether the answer is one object at points (otherwise regions)."""
-        return self.request.has_points
+        """Whether the answer is one object that was pointed at (otherwise regions)."""
+        return self.request.has_prompts
 
     @property
     def granularity_steps(self) -> int:
@@ -145,7 +158,8 @@ class SegmentAnswer:
         step = f"{choice.index + 1} of {choice.steps}" if role == "object" and choice is not None else None
         task = TaskFacts(
             SEGMENT, request.volume.name, request.settings, request.inside, request.outside, request.radius_mm,
-            request.preset, request.place,
+            request.preset, request.place, boxes=[str(box) for box in request.prompts.boxes],
+            strokes=[_stroke_text(stroke) for stroke in request.prompts.strokes],
         )  # fmt: skip
         return provenance(task, OutcomeFacts(self.regions.device, role, step, self.count if role == "region" else None))
 
@@ -158,17 +172,31 @@ class SegmentAnswer:
         masks = {index: self._inside(self.choice.at(index).mask) for index in self.choice.alternatives}
         box = self._view(list(masks.values()))
         color = label_colors(1)[0]
-        out = []
+        out, self._sizes = [], []
         for index, mask in masks.items():
             labels = mask[box].astype(np.uint8)
             picture = self._picture(labels, [Segment("Object", color, 1)], box, size)
             volume = float(mask.sum()) * abs(np.linalg.det(self.geometry.ijk_to_ras[:3, :3])) / 1000
+            self._sizes.append(volume)
             out.append(Alternative(picture, f"Step {index + 1} of {self.choice.steps}, {volume:.3g} mL", index == self.choice.index))  # fmt: skip
         return out
 
     def alternative_keys(self) -> list[int]:
         """What :meth:`alternatives` are, in their order: steps of the ladder, or numbers of regions."""
         return list(self.choice.alternatives) if self.choice is not None else self._count_alternatives()
+
+    def doubt(self) -> str:
+        """What the user should know of an answer to one point alone that could as well be far larger or smaller; else "".
+        Known once :meth:`alternatives` were made."""
+        prompts = self.request.prompts
+        alone = len(prompts.inside) == 1 and not (prompts.boxes or prompts.strokes or prompts.outside_voxels)
+        sizes = [size for size in self._sizes if size]
+        if not alone or self.request.radius_mm or len(sizes) < 2 or max(sizes) < _FAR_APART * min(sizes):
+            return ""
+        return (
+            f"One point leaves the size open: {min(sizes):.2g} to {max(sizes):.2g} mL. Drag a box around the object, and it "
+            "is known."
+        )
 
     def _count_pictures(self, size: int) -> list[Alternative]:
         box = self._view([])
@@ -208,12 +236,32 @@ class SegmentAnswer:
 
     # -- inside
 
-    def _choose(self, request: SegmentRequest):
-        if not request.has_points:
+    def _choose(self, request: SegmentRequest, choice=None):
+        if not request.has_prompts:
             return self.regions.main_object()
-        inside, outside = request.voxels(request.inside), request.voxels(request.outside)
-        choice = self.regions.object_at(inside, outside, request.radius_mm)
+        if choice is None:
+            choice = drain(object_steps(self.regions, request))
         return choice if self._granularity is None else choice.at(self._granularity)
 
     def _inside(self, mask: np.ndarray) -> np.ndarray:
         return mask if self.request.valid is None else mask & self.request.valid
+
+
+def object_steps(regions, request: SegmentRequest):
+    """Asks ``regions`` for the object that ``request`` points at, as steps that return the engine's ObjectChoice."""
+    prompts = request.prompts
+    more = {"boxes": prompts.boxes, "strokes": prompts.strokes, "outside_strokes": prompts.outside_strokes}
+    more = {name: drawn for name, drawn in more.items() if drawn}
+    if request.excluded is not None:
+        more["excluded"] = request.excluded
+    return regions.object_steps(prompts.inside, prompts.outside, request.radius_mm, **more)
+
+
+def _first_of(request: SegmentRequest) -> tuple:
+    """What the ladder of sizes depends on."""
+    return request.radius_mm, request.inside[:1], request.prompts.boxes, request.prompts.strokes
+
+
+def _stroke_text(stroke) -> str:
+    first, last = (",".join(map(str, stroke[n])) for n in (0, -1))
+    return f"{first} to {last} ({len(stroke)} voxels)"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from ...engine import InputError
 from ...engine.common.progress import Steps, within
 from ...scene.session import watch
 from ..listener import Listener, tell
 from ..stepping import SteppingDriver
-from .answer import FindRegions, SegmentAnswer, default_count
-from .request import SegmentRequest
+from .answer import FindRegions, SegmentAnswer, default_count, object_steps
+from .request import Pointed, SegmentRequest
 from .result import SegmentResult
 
 
@@ -62,17 +64,16 @@ class SegmentController:
         if self.running:
             return
         self._target = (node, object_id, count, granularity, confidence)
-        if self._cached is not None and self._cached[0] == request.key:
-            self._finish(request, self._cached[1])
+        known = self._cached[1] if self._cached is not None and self._cached[0] == request.key else None
+        if known is not None and not _takes_long(request):
+            self._finish(request, known)
             return
-        steps = self._steps(request)
+        self._run(request, self._steps(request, known), lambda found: self._finish(request, *found))
+
+    def _run(self, request: SegmentRequest, steps, on_done) -> None:
         self._job_watch = watch([request.volume_node], self._lost)
         self.driver.start(
-            steps,
-            on_step=self._listener.progressed,
-            on_done=lambda regions: self._finish(request, regions),
-            on_error=self._fail,
-            on_cancel=self._stopped,
+            steps, on_step=self._listener.progressed, on_done=on_done, on_error=self._fail, on_cancel=self._stopped
         )
         self._listener.state_changed()
 
@@ -96,45 +97,46 @@ class SegmentController:
             self._listener.state_changed()
             then(found)
 
-        self._job_watch = watch([self.result.answer.request.volume_node], self._lost)
-        self.driver.start(
-            steps, on_step=self._listener.progressed, on_done=done, on_error=self._fail, on_cancel=self._stopped
-        )
-        self._listener.state_changed()
+        self._run(self.result.answer.request, steps, done)
 
     def cancel(self) -> None:
         """Drops the run; the scene stays as it was."""
         self.driver.cancel()
 
-    def _steps(self, request: SegmentRequest):
+    def _steps(self, request: SegmentRequest, regions=None):
+        """``(regions, object or None)``; ``regions``: those that are known already."""
         # Inside the generator: importing the engine is the first step of the work, not of the click.
         find_regions = self._find_regions
         if find_regions is None:
             from ...engine.segment.find_regions import find_regions
         _, _, count, _, confidence = self._target
-        search = find_regions(
-            request.volume, extent=request.extent, axis=request.axis, settings=request.settings, device=request.device
-        )
-        regions = yield from within(search, 0.0, 0.8 if confidence else 0.95)
-        # What follows is remembered by the regions.
-        if request.has_points:
-            inside, outside = request.voxels(request.inside), request.voxels(request.outside)
-            yield from within(
-                regions.object_steps(inside, outside, request.radius_mm), 0.8 if confidence else 0.95, 1.0
+        # The object of boxes and strokes in a volume takes as long as its regions.
+        share = (0.0 if regions is not None else 0.5) if _takes_long(request) else 0.8 if confidence else 0.95
+        if regions is None:
+            search = find_regions(
+                request.volume,
+                extent=request.extent,
+                axis=request.axis,
+                settings=request.settings,
+                device=request.device,
             )
+            regions = yield from within(search, 0.0, share)
+        choice = None
+        if request.has_prompts:
+            choice = yield from within(object_steps(regions, request), share, 0.95 if confidence else 1.0)
         if confidence:
             count = count if count in regions.counts else default_count(regions.counts)
-            yield from within(regions.confidence_steps(count=count), 0.8, 1.0)
-        return regions
+            yield from within(regions.confidence_steps(count=count), 0.95, 1.0)  # remembered by the regions
+        return regions, choice
 
-    def _finish(self, request: SegmentRequest, regions) -> None:
+    def _finish(self, request: SegmentRequest, regions, choice=None) -> None:
         self._end_watch()
         node, object_id, count, granularity, confidence = self._target
         try:
             if node is not None and (node.GetScene() is None):
                 node, object_id = None, ""  # removed meanwhile
             count = count if count in regions.counts else None
-            answer = SegmentAnswer(request, regions, count, granularity)
+            answer = SegmentAnswer(request, regions, count, granularity, choice)
             result = SegmentResult(answer, node, object_id, self._save_undo)
             if confidence:
                 result.show_confidence()
@@ -148,8 +150,8 @@ class SegmentController:
             self._listener.informed(note)
         if not answer.is_object and answer.choice is None:
             self._listener.informed(
-                f"{answer.count} regions were found, and no single main object. Place a point inside the object that "
-                "you want, or pick regions by clicking."
+                f"{answer.count} regions were found, and no single main object. Point at the object that you want, or pick "
+                "regions by clicking."
             )
 
     def _fail(self, error: Exception) -> None:
@@ -185,22 +187,52 @@ class SegmentController:
         self._listener.state_changed()
         return True
 
-    def change_points(self, inside, outside, radius_mm: float | None) -> bool:
-        """Brings other points or another radius into the live object. Returns whether that changed it."""
+    def change_prompts(self, pointed: Pointed, excluded=None) -> bool:
+        """Brings other prompts or another radius into the live object. Returns whether that changes it; a change that takes
+        long is a run, which ends later.
+
+        :param excluded: ``excluded(request)``: what belongs to other segments, or None.
+        """
         if self.result is None or not self.result.answer.is_object or self.running:
             return False
         known = self.result.answer.request
         try:
-            request = known.with_points(inside, outside, radius_mm)
+            request = known.with_prompts(pointed)
+            if excluded is not None:
+                request = request.keeping_out(excluded(request))
+            if _asked(request) == _asked(known) and _same(request.excluded, known.excluded):
+                return False
         except InputError as error:
             tell(self._listener, error)
             return False
-        if (request.inside, request.outside, request.radius_mm) == (known.inside, known.outside, known.radius_mm):
-            return False
+        if _takes_long(request, known):
+            self._run(request, self._object_steps(request), lambda choice: self._changed(request, choice))
+            return True
+        return self._write(request)
 
+    def follow_prompts(self, pointed: Pointed) -> None:
+        """Takes it as answered that other prompts are there: undo has brought back both, them and their answer."""
+        if self.result is None or not self.result.answer.is_object or self.running:
+            return
+        answer = self.result.answer
+        try:
+            request = answer.request.with_prompts(pointed)
+        except InputError:
+            return  # on another slice, or none
+        if request.has_prompts and not _takes_long(request, answer.request):
+            answer.set_request(request)
+
+    def _object_steps(self, request: SegmentRequest):
+        return object_steps(self.result.answer.regions, request)
+
+    def _changed(self, request: SegmentRequest, choice) -> None:
+        self._end_watch()
+        self._write(request, choice)
+
+    def _write(self, request: SegmentRequest, choice=None) -> bool:
         def action(result: SegmentResult):
             before = result.answer.object_mask()
-            result.answer.set_request(request)
+            result.answer.set_request(request, choice)
             result.update_points(before)
 
         return self.change(action)
@@ -228,3 +260,21 @@ class SegmentController:
         self.result, self._result_watch = result, None
         if result is not None:
             self._result_watch = watch([result.answer.request.volume_node, result.node], lambda reason: self.let_go())
+
+
+def _takes_long(request: SegmentRequest, known: SegmentRequest | None = None) -> bool:
+    """Whether the object is not answered at once, but searched for in a volume: always but for further points.
+
+    :param known: what is answered already.
+    """
+    prompts = request.prompts
+    further = known is not None and prompts.inside[:1] == known.prompts.inside[:1]
+    return not request.flat and request.has_prompts and bool(prompts.boxes or prompts.strokes or not further)
+
+
+def _same(one, other) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+
+
+def _asked(request: SegmentRequest) -> tuple:
+    return request.prompts, request.inside, request.outside, request.radius_mm

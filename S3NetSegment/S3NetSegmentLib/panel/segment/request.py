@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ...engine import Extent, InputError, SegmentSettings, Volume
 from ...engine.images import AXES
+from ...engine.segment.prompts import Box, Prompts
 from ...scene.points import points_from_markups
+from ...scene.prompts import box_of, stroke_voxels, volume_of
 from ...scene.regions_of_interest import extent_from_roi
-from ...scene.slices import last_used_slice_node, shown_slice
+from ...scene.slices import last_used_slice_node, shown_slice, slice_place
 from ...scene.volumes import volume_from_node
 
 SCOPES = ("slice", "range", "volume", "roi")
 Position = tuple[float, float, float]  # world RAS, mm
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """What the user points at, in the scene.
+
+    :param inside, outside: markups nodes, or sequences of world RAS positions.
+    :param boxes: ROI nodes; boxes of the engine, or six numbers i,j,k,i,j,k, in voxels of the volume.
+    :param strokes, outside_strokes: curve nodes, or sequences of world RAS positions, one for each stroke.
+    :param radius_mm: rough radius of the object; None or 0: not given.
+    """
+
+    inside: object = ()
+    outside: object = ()
+    boxes: Sequence = ()
+    strokes: Sequence = ()
+    outside_strokes: Sequence = ()
+    radius_mm: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +47,9 @@ class SegmentRequest:
     :param extent: the part of ``volume`` that is searched.
     :param place: for the user and the provenance, e.g. "Red: axial slice 12".
     :param inside, outside: points in world RAS, mm.
+    :param prompts: all that was pointed at, in voxels of ``volume``.
     :param valid: pixels of an oblique plane that lie inside the image, ``[1, J, I]``; None: all.
+    :param excluded: bool ``[K, J, I]`` over the extent: what belongs to other segments; None: nothing.
     """
 
     volume_node: object
@@ -41,11 +63,19 @@ class SegmentRequest:
     inside: tuple[Position, ...] = ()
     outside: tuple[Position, ...] = ()
     radius_mm: float | None = None
+    prompts: Prompts = field(default_factory=Prompts)
     valid: np.ndarray | None = None
+    excluded: np.ndarray | None = None
 
     @property
-    def has_points(self) -> bool:
-        return bool(self.inside)
+    def has_prompts(self) -> bool:
+        """Whether one object is asked for, by a point, a box or a stroke."""
+        return self.prompts.find_something
+
+    @property
+    def geometry(self) -> Volume:
+        """The searched part, in world RAS."""
+        return self.volume.cropped(self.extent)
 
     @property
     def key(self) -> tuple:
@@ -55,18 +85,62 @@ class SegmentRequest:
         image = (self.volume_node.GetID(), scalars.GetMTime(), self.volume.size, matrix)
         return (*image, self.extent, self.axis, self.settings, self.device)
 
-    def voxels(self, points: Sequence[Position]) -> list[tuple[int, int, int]]:
-        """``points`` as voxels of ``volume``. Raises InputError for points outside it."""
-        return [self.volume.voxel_at(point) for point in points]
-
     def with_settings(self, settings: SegmentSettings) -> SegmentRequest:
         """The same request with other settings."""
         return replace(self, settings=settings)
 
-    def with_points(self, inside: Sequence, outside: Sequence, radius_mm: float | None) -> SegmentRequest:
-        """The same request with other points; those that do not lie in a single slice are left out, see ``_on_slice``."""
-        inside, outside = _on_slice(self, _positions(inside), _positions(outside))
-        return replace(self, inside=inside, outside=outside, radius_mm=radius_mm or None)
+    def with_prompts(self, pointed: Pointed) -> SegmentRequest:
+        """The same request with other points, boxes and strokes. In a single slice those of other slices do not count.
+
+        :raises InputError: what cannot be used, saying why.
+        """
+        inside, outside = _positions(pointed.inside), _positions(pointed.outside)
+        boxes, strokes = (
+            _boxes(self, pointed.boxes),
+            [
+                tuple(stroke_voxels(_positions(stroke), self.volume) for stroke in strokes)
+                for strokes in (pointed.strokes, pointed.outside_strokes)
+            ],
+        )
+        for stroke in (s for kind in strokes for s in kind):
+            if not stroke:
+                raise InputError(f"a stroke lies beside image {self.volume.name!r}; draw it on the image or remove it")
+        drawn = Prompts(boxes=boxes, strokes=strokes[0], outside_strokes=strokes[1])
+        if self.flat:
+            drawn = drawn.on_slice(self.axis, self.extent.start[AXES.index(self.axis)])
+        asked = any((inside, pointed.boxes, pointed.strokes))
+        inside, outside = _on_slice(self, inside, outside, asked, drawn)
+        prompts = replace(drawn, inside=self._voxels(inside), outside=self._voxels(outside))
+        if prompts.find_something:
+            prompts = prompts.checked(self.extent)  # before a long search
+        return replace(self, inside=inside, outside=outside, prompts=prompts, radius_mm=pointed.radius_mm or None)
+
+    @property
+    def flat(self) -> bool:
+        """Whether a single slice is searched."""
+        return self.extent.size[AXES.index(self.axis)] == 1
+
+    def keeping_out(self, excluded: np.ndarray | None) -> SegmentRequest:
+        """The same request, where ``excluded`` (see the class) is no part of the answer.
+
+        :raises InputError: all that a point, box or stroke marks lies in there.
+        """
+        if excluded is None or not excluded.any() or not self.has_prompts:
+            return replace(self, excluded=None)
+        start = np.array(self.extent.start)
+        marks = [("point", (voxel,)) for voxel in self.prompts.inside] + [("stroke", s) for s in self.prompts.strokes]
+        for what, voxels in marks:
+            i, j, k = (np.array(voxels) - start).T
+            if excluded[k, j, i].all():
+                raise InputError(_taken(what))
+        for box in self.prompts.boxes:
+            low, high = np.array(box.low) - start, np.array(box.high) - start + 1
+            if excluded[tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))].all():
+                raise InputError(_taken("box"))
+        return replace(self, excluded=excluded)
+
+    def _voxels(self, points: Sequence[Position]) -> tuple[tuple[int, int, int], ...]:
+        return tuple(self.volume.voxel_at(point) for point in points)
 
 
 def make_request(
@@ -75,26 +149,29 @@ def make_request(
     *,
     slice_node=None,
     last_view=None,
+    plane: tuple[str, int] | None = None,
     slice_range: tuple[int, int] | None = None,
     axis: str = "auto",
     roi_node=None,
-    inside=(),
-    outside=(),
-    radius_mm: float | None = None,
+    pointed: Pointed | None = None,
     settings: SegmentSettings | None = None,
     preset: str = "default",
     device: str = "auto",
 ) -> SegmentRequest:
     """The request for ``volume_node``; see the logic's ``segment`` for the parameters.
 
-    :param inside, outside: markups nodes, or sequences of world RAS positions.
+    :param plane: axis and index of a slice of the volume, for scope "slice"; None: what ``slice_node`` shows.
+    :param pointed: what the user points at; None: nothing.
     :raises InputError: no volume, an unknown scope, slices or a box outside the image, points that cannot be used.
     """
     volume = volume_from_node(volume_node)
     if scope not in SCOPES:
         raise InputError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}")
     valid = None
-    if scope == "slice":
+    if scope == "slice" and plane is not None:
+        axis, index = plane
+        extent, place = Extent.slab(volume, axis, index, index), slice_place(volume, axis, index)
+    elif scope == "slice":
         node = slice_node if slice_node is not None else last_used_slice_node(volume_node, last_view)
         shown = shown_slice(node, volume_node)
         place = f"{node.GetLayoutName()}: {shown.describe()}"
@@ -114,7 +191,7 @@ def make_request(
         extent, place = volume.extent, "whole volume"
     axis = volume.slice_axis(axis)
     request = SegmentRequest(volume_node, volume, extent, axis, place, settings or SegmentSettings(), preset, device, valid=valid)  # fmt: skip
-    return request.with_points(inside, outside, radius_mm)
+    return request.with_prompts(pointed or Pointed())
 
 
 def _positions(points) -> list[Position]:
@@ -127,26 +204,67 @@ def _positions(points) -> list[Position]:
     return positions
 
 
-def _on_slice(request: SegmentRequest, inside: list[Position], outside: list[Position]) -> tuple[tuple, tuple]:
+def _boxes(request: SegmentRequest, boxes: Sequence) -> tuple[Box, ...]:
+    """Boxes in voxels of the request's volume; those that were drawn on oblique planes count there alone."""
+    found = []
+    for box in boxes:
+        if not hasattr(box, "GetObjectToNodeMatrix"):
+            found.append(box if isinstance(box, Box) else Box.between(box[:3], box[3:]))
+            continue
+        drawn_on = volume_of(box)
+        if drawn_on is not None and drawn_on is not request.volume_node:
+            raise InputError(drawn_elsewhere(box, request.volume_node))
+        on_plane = request.valid is not None
+        try:
+            found.append(box_of(box, request.volume))
+        except InputError:
+            if not on_plane:  # of planes there are many: the box may lie on another one
+                raise
+    return tuple(box for box in found if box is not None)
+
+
+def drawn_elsewhere(box, volume_node) -> str:
+    """Why a box cannot be used with this volume."""
+    other = volume_of(box).GetName()
+    return (
+        f"{box.GetName()!r} was drawn on {other!r}, not on {volume_node.GetName()!r}; select {other!r}, or draw a box on "
+        "this volume"
+    )
+
+
+def _taken(what: str) -> str:
+    return (
+        f"the {what} lies in another visible segment, which keeps its voxels; hide that segment, or switch off 'Keep out of "
+        "other segments'"
+    )
+
+
+def _on_slice(
+    request: SegmentRequest, inside: list[Position], outside: list[Position], asked: bool, drawn: Prompts
+) -> tuple[tuple, tuple]:
     """The points that can be used. In a single slice those of other slices do not count: the user scrolls on and keeps
-    them; but some inside point must be here if there is any, and outside points need one."""
-    across = AXES.index(request.axis)
-    if request.extent.size[across] == 1:
+    them; but something that says where the object is must be here if there is any, and what lies outside needs it.
+
+    :param asked: whether anything says where the object is, here or elsewhere.
+    :param drawn: boxes and strokes that are here.
+    """
+    if request.flat:
+        across = AXES.index(request.axis)
         number = request.extent.start[across]
 
         def here(point):
             index = np.linalg.solve(request.volume.ijk_to_ras, (*point, 1.0))
             return number - 0.5 <= index[across] < number + 0.5
 
-        found = tuple(p for p in inside if here(p))
-        if inside and not found:
-            raise InputError(
-                f"no inside point lies in {request.place}; scroll to a slice with a point, place one here, or delete the "
-                "points to search regions without them"
-            )
-        inside, outside = found, tuple(p for p in outside if here(p))
-    if outside and not inside:
-        raise InputError("there are only outside points; place at least one point inside the object")
+        inside, outside = ([p for p in points if here(p)] for points in (inside, outside))
+    found = bool(inside) or drawn.find_something
+    if asked and not found:
+        raise InputError(
+            f"no point, box or stroke lies in {request.place}; scroll to a slice with one, draw one here, or remove them "
+            "to search regions without them"
+        )
+    if (outside or drawn.outside_strokes) and not found:
+        raise InputError("there are only outside points; place at least one point or box where the object is")
     for point in (*inside, *outside):
         voxel = request.volume.voxel_at(point)
         if not request.extent.contains(voxel):

@@ -135,13 +135,13 @@ class SegmentResult:
         return bool(self.object_id) and self.node.GetSegmentation().GetSegment(self.object_id) is not None
 
     def _may_hold_object(self, segment_id: str) -> bool:
-        """An object found without points must not overwrite what points or the user's hand have made."""
+        """An object found without prompts must not overwrite what prompts or the user's hand have made."""
         if not segment_id or self.node.GetSegmentation().GetSegment(segment_id) is None:
             return False
         if self.answer.is_object:
             return True
-        role, points = (segment_fact(self.node, segment_id, fact) for fact in ("Role", "Points"))
-        return role == "object" and not points
+        role, *prompts = (segment_fact(self.node, segment_id, fact) for fact in ("Role", "Points", "Boxes", "Strokes"))
+        return role == "object" and not any(prompts)
 
     def _earlier_regions(self) -> list[str]:
         segmentation, found = self.node.GetSegmentation(), []

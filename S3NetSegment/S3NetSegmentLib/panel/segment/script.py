@@ -6,15 +6,20 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from ...engine import InputError
+import numpy as np
+
+from ...engine import InputError, Volume
 from ...engine.common.progress import Steps
+from ...engine.segment.prompts import Box
 from ...engine.tasks.fields import camel_case, from_script
 from ...engine.tasks.segment import SegmentTask
 from ...scene.answers.belonging import other_grid_text
 from ...scene.points import points_from_markups
+from ...scene.prompts import box_of, stroke_voxels, volume_of
+from ...scene.segmentation.other_segments import other_segments
 from ...scene.volumes import volume_from_node
-from .answer import SegmentAnswer
-from .request import make_request
+from .answer import SegmentAnswer, object_steps
+from .request import Pointed, drawn_elsewhere, make_request
 from .result import SegmentResult
 
 
@@ -31,6 +36,7 @@ class Where:
     granularity: int | None = None
     device: str = "auto"
     confidence: bool = False
+    keepOut: bool = True
 
 
 def segment_steps(volume_node, options: dict) -> Steps:
@@ -40,6 +46,9 @@ def segment_steps(volume_node, options: dict) -> Steps:
     :raises TypeError: an option that there is not. :raises InputError: a value that cannot be used.
     """
     where = Where(**{name: options.pop(name) for name in list(options) if name in Where.__dataclass_fields__})
+    for name, voxels_of in (("boxes", _box_of_node), ("strokes", _stroke_of_node), ("notStrokes", _stroke_of_node)):
+        if isinstance(options.get(name), (list, tuple)):
+            options[name] = [voxels_of(drawn, volume_node) for drawn in options[name]] or None
     for name in ("points", "notPoints"):
         if hasattr(options.get(name), "GetNumberOfControlPoints"):
             options[name] = points_from_markups(options[name])
@@ -55,13 +64,9 @@ def segment_steps(volume_node, options: dict) -> Steps:
 
 def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
     from ...engine.segment.find_regions import find_regions
-    from ...engine.segment.run import asked_voxels, at_asked_step, clipped_notes
+    from ...engine.segment.run import at_asked_step, clipped_notes
 
     volume = volume_from_node(volume_node)
-    inside, outside = (
-        [*positions, *map(volume.ras_of, asked_voxels((), pixels, volume, None, task.axis, task.slices))]
-        for positions, pixels in ((task.points, task.pixels), (task.not_points, task.not_pixels))
-    )
     request = make_request(
         volume_node,
         where.scope,
@@ -69,17 +74,19 @@ def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
         slice_range=task.slices,
         axis=task.axis,
         roi_node=where.roiNode,
-        inside=inside,
-        outside=outside,
-        radius_mm=task.radius,
+        pointed=_pointed(task, volume),
         settings=task.settings_with(task.regions),  # without a number the middle one of those prepared is shown
         preset=task.preset,
         device=where.device,
     )
+    if where.keepOut and request.has_prompts:
+        others = other_segments(where.segmentationNode, where.segmentId, request.geometry)
+        request = request.keeping_out(others)
     found = yield from find_regions(
         request.volume, extent=request.extent, axis=request.axis, settings=request.settings, device=where.device
     )
-    answer = SegmentAnswer(request, found, task.regions, where.granularity)
+    choice = (yield from object_steps(found, request)) if request.has_prompts else None
+    answer = SegmentAnswer(request, found, task.regions, where.granularity, choice)
     if task.regions_only:
         answer.choice = None
     elif task.step or task.alternative:
@@ -91,6 +98,62 @@ def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
     if where.confidence:
         result.show_confidence()
     return result.node
+
+
+def _box_of_node(box, volume_node):
+    """The corners of an ROI node in voxels; what is no node stays as it is."""
+    if not hasattr(box, "GetObjectToNodeMatrix"):
+        return box
+    drawn_on = volume_of(box)
+    if drawn_on is not None and drawn_on is not volume_node:
+        raise InputError(drawn_elsewhere(box, volume_node))
+    found = box_of(box, volume_from_node(volume_node))
+    if found is None:
+        raise InputError(
+            f"{box.GetName()!r} was drawn on an oblique view, so its sides say nothing of the slices of "
+            f"{volume_node.GetName()!r}; give a box along its axes"
+        )
+    return [*found.low, *found.high]
+
+
+def _stroke_of_node(stroke, volume_node):
+    """The voxels of a curve node; what is no node stays as it is."""
+    if not hasattr(stroke, "GetNumberOfControlPoints"):
+        return stroke
+    voxels = stroke_voxels(points_from_markups(stroke), volume_from_node(volume_node))
+    if not voxels:
+        raise InputError(f"{stroke.GetName()!r} lies beside {volume_node.GetName()!r}; draw it on the image")
+    return list(voxels)
+
+
+def _pointed(task: SegmentTask, volume: Volume) -> Pointed:
+    from ...engine.segment.run import asked_voxels
+
+    def places(pixels):
+        return [tuple(volume.ras_of(v)) for v in asked_voxels((), pixels, volume, None, task.axis, task.slices)]
+
+    def corner(numbers):  # what reaches beyond the image is cut off later
+        if len(numbers) == 3:
+            return numbers
+        if volume.size[2] > 1:
+            shown = ",".join(map(str, numbers))
+            raise InputError(
+                f"box corner {shown} names no slice, but the image has {volume.size[2]}; write i,j,k,i,j,k"
+            )
+        return (*numbers, 0)
+
+    boxes = [Box.between(*(corner(part) for part in _halves(box))) for box in task.boxes]
+    for box in task.boxes_mm:
+        index = [np.linalg.solve(volume.ijk_to_ras, (*part, 1.0))[:3] for part in _halves(box)]
+        boxes.append(Box.between(*(np.floor(part + 0.5).astype(int) for part in index)))
+    inside, outside = [*task.points, *places(task.pixels)], [*task.not_points, *places(task.not_pixels)]
+    strokes, not_strokes = ([places(stroke) for stroke in drawn] for drawn in (task.strokes, task.not_strokes))
+    return Pointed(inside, outside, boxes, strokes, not_strokes, task.radius)
+
+
+def _halves(numbers):
+    middle = len(numbers) // 2
+    return numbers[:middle], numbers[middle:]
 
 
 def warn_of_other_grid(segmentation_node, volume_node) -> None:

@@ -13,12 +13,20 @@ _PRIORITY = 10.0  # before Slicer's own handlers
 
 @dataclass(frozen=True)
 class MouseAction:
-    """``kind``: "press", "move" or "release"; ``ras``: world position in mm; ``modified``: with Ctrl or Shift."""
+    """``kind``: "press", "move" or "release"; ``ras``: world position in mm; ``xy``: position in the view in pixels;
+    ``control``, ``shift``: the keys that are held."""
 
     kind: str
     ras: tuple[float, float, float]
     slice_node: object
-    modified: bool
+    xy: tuple[int, int] = (0, 0)
+    control: bool = False
+    shift: bool = False
+
+    @property
+    def modified(self) -> bool:
+        """Whether Ctrl or Shift is held."""
+        return self.control or self.shift
 
 
 class SliceMouse:
@@ -72,10 +80,10 @@ class SliceMouse:
         kind = {"LeftButtonPressEvent": "press", "MouseMoveEvent": "move", "LeftButtonReleaseEvent": "release"}[event]
 
         def called(interactor, _event):
-            xyz = view.convertDeviceToXYZ(list(interactor.GetEventPosition()))
-            ras = tuple(view.convertXYZToRAS(xyz))
-            modified = bool(interactor.GetControlKey() or interactor.GetShiftKey())
-            if self._handler(MouseAction(kind, ras, view.mrmlSliceNode(), modified)):
+            xy = tuple(interactor.GetEventPosition())
+            ras = tuple(view.convertXYZToRAS(view.convertDeviceToXYZ(list(xy))))
+            keys = bool(interactor.GetControlKey()), bool(interactor.GetShiftKey())
+            if self._handler(MouseAction(kind, ras, view.mrmlSliceNode(), xy, *keys)):
                 for observed, tag in self._observers:
                     command = observed.GetCommand(tag)
                     if observed is interactor and command is not None:

@@ -1,0 +1,174 @@
+"""The mouse tool *Point at it*: a click is a point, a drag a box, a drag with Shift a stroke; with Ctrl what is outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import slicer
+
+from ...engine import InputError
+from ...scene.points import add_point
+from ...scene.prompts import (
+    BOX,
+    INSIDE,
+    OUTSIDE,
+    OUTSIDE_STROKE,
+    STROKE,
+    ViewPlane,
+    box_of,
+    make_prompt,
+    stretch_box,
+    stroke_voxels,
+    view_plane,
+)
+from ...scene.slices import shows_volume
+from ..widgets.slice_mouse import MouseAction, SliceMouse
+
+_CLICK = 4  # pixels: a shorter drag is a click
+_STROKE_STEP = 3  # pixels between the places of a stroke
+
+
+@dataclass
+class _Gesture:
+    """A button that is held down: where it was pressed, and what has come of it so far."""
+
+    plane: ViewPlane
+    xy: tuple[int, int]
+    slice_node: object
+    control: bool
+    shift: bool
+    places: list[tuple[float, float, float]] = field(default_factory=list)  # world RAS; the first is where it began
+    node: object = None  # the box or stroke, once it is more than a click
+
+    @property
+    def is_stroke(self) -> bool:
+        return self.shift or self.control
+
+
+class PointingTool:
+    """Turns the mouse into points, boxes and strokes in all slice views while it is on.
+
+    :param volume: the volume to point at, or None.
+    :param points_node: the list of points of a kind ("inside points", "outside points").
+    :param on_done: called with the slice node when a point, box or stroke is there.
+    :param on_refused: called with a sentence when one cannot be.
+    """
+
+    def __init__(
+        self,
+        volume: Callable[[], object],
+        points_node: Callable[[str], object],
+        on_done: Callable[[object], object],
+        on_refused: Callable[[str], object],
+    ):
+        self._volume, self._points_node, self._on_done, self._on_refused = volume, points_node, on_done, on_refused
+        self._mouse = SliceMouse(self._handle)
+        self._gesture: _Gesture | None = None
+
+    @property
+    def active(self) -> bool:
+        return self._mouse.active
+
+    @property
+    def drawing(self) -> bool:
+        """Whether a box or stroke is being drawn right now."""
+        return self._gesture is not None
+
+    def start(self) -> None:
+        self._mouse.start()
+
+    def stop(self) -> None:
+        """Switches the tool off; a box that is half drawn goes."""
+        self._mouse.stop()
+        self._drop()
+
+    # -- inside
+
+    def _handle(self, action: MouseAction) -> bool:
+        if action.kind == "press":
+            return self._pressed(action)
+        if self._gesture is None or action.slice_node is not self._gesture.slice_node:
+            return False
+        if action.kind == "move":
+            self._moved(action)
+        else:
+            self._released(action)
+        return True
+
+    def _pressed(self, action: MouseAction) -> bool:
+        self._drop()  # a release that never came, e.g. because a dialog appeared
+        volume_node = self._volume()
+        if volume_node is None or _slicer_wants_it(action) or not shows_volume(action.slice_node, volume_node):
+            return False
+        try:
+            plane = view_plane(action.slice_node, volume_node)
+        except InputError as error:
+            self._on_refused(str(error))
+            return True
+        start = plane.project(action.ras)
+        self._gesture = _Gesture(plane, action.xy, action.slice_node, action.control, action.shift, [start])
+        return True
+
+    def _moved(self, action: MouseAction) -> None:
+        gesture = self._gesture
+        if gesture.node is None:
+            if _distance(gesture.xy, action.xy) < _CLICK:
+                return
+            kind = (OUTSIDE_STROKE if gesture.control else STROKE) if gesture.is_stroke else BOX
+            gesture.node = make_prompt(kind, self._volume())
+            if gesture.is_stroke:
+                add_point(gesture.node, gesture.places[0])
+        place = gesture.plane.project(action.ras)
+        if not gesture.is_stroke:
+            stretch_box(gesture.node, gesture.plane, gesture.places[0], place)
+        elif len(gesture.places) == 1 or _distance(gesture.xy, action.xy) >= _STROKE_STEP or action.kind == "release":
+            gesture.places.append(place)
+            gesture.xy = action.xy
+            add_point(gesture.node, place)
+
+    def _released(self, action: MouseAction) -> None:
+        self._moved(action)
+        gesture, self._gesture = self._gesture, None
+        try:
+            if gesture.node is None:
+                gesture.plane.grid.voxel_at(gesture.places[0])  # beside the image: refused
+                add_point(self._points_node(OUTSIDE if gesture.control else INSIDE), gesture.places[0])
+            else:
+                _require_use(gesture)
+        except InputError as error:
+            if gesture.node is not None:
+                slicer.mrmlScene.RemoveNode(gesture.node)
+            self._on_refused(str(error))
+            return
+        self._on_done(gesture.slice_node)
+
+    def _drop(self) -> None:
+        gesture, self._gesture = self._gesture, None
+        if gesture is not None and gesture.node is not None:
+            slicer.mrmlScene.RemoveNode(gesture.node)
+
+
+def _require_use(gesture: _Gesture) -> None:
+    """InputError for a box without an area and a stroke beside the image."""
+    grid = gesture.plane.grid
+    if gesture.is_stroke:
+        if not stroke_voxels(gesture.places, grid):
+            raise InputError(f"the stroke lies beside {grid.name!r}; draw it on the image")
+    else:
+        box_of(gesture.node, grid).clipped(grid.extent)
+
+
+def _slicer_wants_it(action: MouseAction) -> bool:
+    """Whether Slicer itself has a use for the press: a point is being placed, or the cursor is on the side or the middle of a
+    box or on a point, which can be dragged. With Ctrl or Shift it is a prompt there, too."""
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    if interaction is not None and interaction.GetCurrentInteractionMode() == interaction.Place:
+        return True
+    displays = slicer.util.getNodesByClass("vtkMRMLMarkupsDisplayNode")
+    idle = (slicer.vtkMRMLMarkupsDisplayNode.ComponentNone, slicer.vtkMRMLMarkupsDisplayNode.ComponentLine)
+    return not action.modified and any(display.GetActiveComponentType() not in idle for display in displays)
+
+
+def _distance(one, other) -> float:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))

@@ -1,0 +1,263 @@
+"""The tool "Point at it": clicks, boxes and strokes in the slice views, each answered at once."""
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from fake_engine import FakeEngine
+
+from S3NetSegmentLib.engine.segment.prompts import Box
+from S3NetSegmentLib.scene.prompts import BOX, prompt_nodes
+
+CENTER = (0.0, 0.0, 0.0)  # world position of voxel (20, 18, 6)
+CORNERS = ((-8.0, -6.0, 0.0), (8.0, 6.0, 0.0))  # voxels (12, 12) to (28, 24)
+BOX_THERE = Box((12, 12, 6), (28, 24, 6))
+
+
+@pytest.fixture
+def pointing(open_panel):
+    """The panel as it opens, with the engine that it asks."""
+    engine = FakeEngine()
+    panel = open_panel(engine)
+    panel.engine = engine
+    return panel
+
+
+def drag(panel, view, *positions, **modifiers):
+    panel.drag(view, *positions, **modifiers)
+    panel.wait(lambda: not panel.panel.controller.running)
+
+
+def click(panel, view, position, **modifiers):
+    panel.view(view).click(position, **modifiers)
+    panel.wait(lambda: not panel.panel.controller.running)
+
+
+def the_box():
+    (node,) = prompt_nodes(BOX)
+    return node
+
+
+def drag_side(panel, size, center=CENTER):
+    """What Slicer does while a side of the box is dragged, and the rest after it."""
+    node = the_box()
+    node.SetSize(*size)
+    node.SetCenter(*center)
+    node.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
+    panel.wait(lambda: not panel.panel.prompts._settle.active)
+
+
+def test_the_tool_is_on_when_a_volume_is_chosen_and_stays_off_when_switched_off(pointing):
+    panel = pointing
+    assert panel.ui.pointButton.checked and "drag a box" in panel.ui.promptHint.text
+    panel.click(panel.ui.pointButton)
+    panel.parameters.regionCount = 3
+    assert not panel.ui.pointButton.checked
+    other = slicer.util.addVolumeFromArray(np.random.default_rng(2).normal(0, 1, (4, 20, 20)), name="other")
+    panel.ui.volumeSelector.setCurrentNode(other)
+    assert panel.ui.pointButton.checked
+
+
+def test_the_tool_belongs_to_its_tab(pointing, views):
+    panel = pointing
+    panel.open_few_shot()
+    assert not panel.ui.pointButton.checked
+    panel.drag(views.axial, *CORNERS)
+    assert not prompt_nodes() and not panel.engine.asked
+    panel.open_segment()
+    assert panel.ui.pointButton.checked
+
+
+def test_a_drag_makes_a_box_and_the_object_is_asked_for_with_it(pointing, views):
+    panel = pointing
+    view = panel.view(views.axial)
+    view.mouse("LeftButtonPressEvent", CORNERS[0])
+    assert not prompt_nodes()
+    view.mouse("MouseMoveEvent", CENTER)
+    assert the_box().GetSize() == (
+        9.0,
+        7.0,
+        2.0,
+    )  # shown while it is dragged: all voxels that it touches, one slice thick
+    view.mouse("MouseMoveEvent", CORNERS[1])
+    assert not panel.engine.asked
+    view.mouse("LeftButtonReleaseEvent", CORNERS[1])
+    panel.wait(lambda: not panel.panel.controller.running)
+    assert panel.engine.asked[-1]["boxes"] == (BOX_THERE,) and panel.engine.asked[-1]["inside"] == ()
+    assert panel.names() == ["Object"] and panel.mask().sum() == 17 * 13
+    assert panel.prompts() == [("Box", "axial 6")] and not panel.message
+
+
+def test_a_drag_of_less_than_a_few_pixels_is_a_click(pointing, views):
+    panel = pointing
+    view = panel.view(views.axial)
+    x, y = view.position(CENTER)
+    for event, place in (
+        ("LeftButtonPressEvent", (x, y)),
+        ("MouseMoveEvent", (x + 3, y - 2)),
+        ("LeftButtonReleaseEvent", (x + 3, y)),
+    ):
+        view.mouse_at(event, *place)
+    panel.wait(lambda: not panel.panel.controller.running)
+    assert panel.engine.asked[-1]["inside"] == ((20, 18, 6),) and panel.engine.asked[-1]["boxes"] == ()
+    assert not prompt_nodes() and panel.prompts() == [("Point inside 1", "axial 6")]
+
+
+def test_shift_and_a_drag_is_a_stroke_through_the_object(pointing, views):
+    panel = pointing
+    drag(panel, views.axial, (-5.0, 0.0, 0.0), CENTER, (5.0, 5.0, 0.0), shift=True)
+    (stroke,) = panel.engine.asked[-1]["strokes"]
+    assert stroke[0] == (15, 18, 6) and stroke[-1] == (25, 23, 6) and (20, 18, 6) in stroke
+    steps = np.abs(np.diff(stroke, axis=0)).max(axis=1)
+    assert (steps == 1).all()  # no voxel is missing in between
+    assert panel.prompts() == [("Stroke", "axial 6")] and panel.names() == ["Object"]
+
+
+def test_control_marks_what_is_outside_by_click_and_by_stroke(pointing, views):
+    panel = pointing
+    drag(panel, views.axial, *CORNERS)
+    click(panel, views.axial, (6.0, 0.0, 0.0), control=True)
+    assert panel.engine.asked[-1]["outside"] == ((26, 18, 6),) and panel.engine.asked[-1]["boxes"] == (BOX_THERE,)
+    assert not panel.mask()[6, 18, 26] and panel.mask()[6, 18, 20]
+    drag(panel, views.axial, (-7.0, -5.0, 0.0), (-7.0, 5.0, 0.0), control=True)
+    (stroke,) = panel.engine.asked[-1]["outside_strokes"]
+    assert len(stroke) == 11 and not panel.mask()[6, 18, 13]
+    assert [what for what, _ in panel.prompts()] == ["Box", "Outside stroke", "Point outside 1"]
+
+
+def test_outside_alone_is_refused_with_the_remedy_and_kept(pointing, views):
+    panel = pointing
+    click(panel, views.axial, CENTER, control=True)
+    assert "only outside points" in panel.message and not panel.engine.calls
+    drag(panel, views.axial, (-9.0, -9.0, 0.0), (9.0, 9.0, 0.0))
+    assert panel.names() == ["Object"] and not panel.mask()[6, 18, 20]
+
+
+def test_dragging_a_side_asks_again(pointing, views):
+    panel = pointing
+    drag(panel, views.axial, *CORNERS)
+    before = panel.mask().sum()
+    drag_side(panel, (9.0, 13.0, 2.0))
+    panel.wait(lambda: panel.mask().sum() == 9 * 13)
+    assert panel.engine.asked[-1]["boxes"] == (Box((16, 12, 6), (24, 24, 6)),)
+    assert len(panel.engine.calls) == 1 and before == 17 * 13  # the regions are known
+
+
+def test_dragging_a_side_of_a_box_on_another_slice_asks_for_that_slice(pointing, views):
+    panel = pointing
+    drag(panel, views.axial, *CORNERS)
+    views.axial.SetSliceOffset(4.0)
+    drag(panel, views.axial, (-3.0, -3.0, 4.0), (3.0, 3.0, 4.0))
+    assert set(np.nonzero(panel.mask())[0]) == {6, 8} and panel.names() == ["Object"]
+    first = prompt_nodes(BOX)[0]
+    first.SetSize(3.0, 3.0, 2.0)
+    panel.wait(lambda: panel.mask()[6].sum() == 9)
+    assert panel.mask()[8].sum() == 49
+
+
+def test_a_box_pulled_through_several_slices_counts_on_each_of_them(pointing, views):
+    panel = pointing
+    drag(panel, views.axial, *CORNERS)
+    drag_side(panel, (17.0, 13.0, 10.0))
+    assert panel.prompts() == [("Box", "17 × 13 × 5")]
+    views.axial.SetSliceOffset(2.0)
+    click(panel, views.axial, (1.0, 0.0, 2.0))
+    assert panel.engine.asked[-1]["boxes"] == (Box((12, 12, 7), (28, 24, 7)),)
+
+
+def test_in_the_whole_volume_boxes_of_all_slices_and_views_are_asked_with(pointing, views):
+    panel = pointing
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    drag(panel, views.axial, *CORNERS)
+    drag(panel, views.coronal, (-8.0, 0.0, -6.0), (8.0, 0.0, 6.0))
+    assert panel.engine.asked[-1]["boxes"] == (BOX_THERE, Box((12, 18, 3), (28, 18, 9)))
+    assert panel.prompts() == [("Box", "axial 6"), ("Box 2", "coronal 18")]
+    assert len(panel.engine.calls) == 1 and set(np.nonzero(panel.mask())[0]) == set(range(3, 10))
+
+
+def test_a_box_on_an_oblique_view_is_drawn_on_its_plane(pointing, views):
+    panel = pointing
+    turn = vtk.vtkTransform()
+    turn.RotateX(30)
+    turn.RotateY(10)
+    views.axial.GetSliceToRAS().DeepCopy(turn.GetMatrix())
+    views.axial.UpdateMatrices()
+    corners = [turn.TransformPoint(*place) for place in ((-6.0, -5.0, 0.0), (6.0, 5.0, 0.0))]
+    drag(panel, views.axial, *corners)
+    (box,) = panel.engine.asked[-1]["boxes"]
+    assert panel.engine.calls[0]["volume"].size[2] == 1 and box.flat_axis == "z"
+    assert abs(box.size[0] - 13) <= 1 and abs(box.size[1] - 11) <= 1
+    assert panel.mask()[6, 18, 20] and panel.prompts() == [("Box", "oblique")]
+    # Its sides say nothing of the slices of the volume.
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    panel.segment()
+    assert "no point, box or stroke lies in" in panel.message.lower()
+
+
+def test_a_box_without_an_area_or_beside_the_image_is_refused_and_leaves_nothing(pointing, views):
+    panel = pointing
+    drag(panel, views.axial, (-8.0, 0.0, 0.0), (8.0, 0.0, 0.0))
+    assert "no area" in panel.message and not prompt_nodes() and not panel.engine.calls
+    drag(panel, views.axial, (40.0, 40.0, 0.0), (60.0, 60.0, 0.0))
+    assert panel.message and not prompt_nodes()
+    drag(panel, views.axial, (40.0, 40.0, 0.0), (60.0, 60.0, 0.0), shift=True)
+    assert "beside" in panel.message and not prompt_nodes()
+    click(panel, views.axial, (60.0, 60.0, 0.0))
+    assert "outside image" in panel.message and not panel.prompts()
+
+
+def test_where_the_cursor_is_on_a_side_of_a_box_slicer_drags_it(pointing, views):
+    panel = pointing
+    drag(panel, views.axial, *CORNERS)
+    display = the_box().GetDisplayNode()
+    display.SetActiveComponent(display.ComponentScaleHandle, 0)
+    heard = []
+    interactor = panel.view(views.axial).interactor()
+    tag = interactor.AddObserver("LeftButtonPressEvent", lambda *_: heard.append(1))
+    panel.drag(views.axial, (8.0, 0.0, 0.0), (4.0, 0.0, 0.0))
+    interactor.RemoveObserver(tag)
+    assert heard and len(prompt_nodes(BOX)) == 1 and not panel.parameters.insidePoints
+    drag(panel, views.axial, (8.0, 0.0, 0.0), (4.0, 0.0, 0.0), shift=True)
+    assert [what for what, _ in panel.prompts()] == ["Box", "Stroke"]
+
+
+def test_what_is_pointed_at_during_a_run_is_answered_after_it(open_panel, views):
+    engine = FakeEngine(steps=40, seconds=0.01)
+    panel = open_panel(engine)
+    panel.drag(views.axial, *CORNERS)
+    assert panel.panel.controller.running
+    panel.view(views.axial).click((6.0, 0.0, 0.0), control=True)
+    panel.wait(lambda: not panel.panel.controller.running)
+    assert len(engine.calls) == 1 and engine.asked[-1]["outside"] == ((26, 18, 6),)
+    assert not panel.mask()[6, 18, 26]
+
+
+def test_leaving_the_module_while_a_box_is_drawn_leaves_no_half_of_it(pointing, views):
+    panel = pointing
+    view = panel.view(views.axial)
+    view.mouse("LeftButtonPressEvent", CORNERS[0])
+    view.mouse("MouseMoveEvent", CORNERS[1])
+    panel.widget.exit()
+    assert not prompt_nodes()
+
+
+def test_the_tool_leaves_views_of_other_volumes_and_the_placing_of_markups_to_slicer(pointing, views):
+    panel = pointing
+    composite = panel.headless.slice_logic(views.axial).GetSliceCompositeNode()
+    composite.SetBackgroundVolumeID(None)
+    panel.drag(views.axial, *CORNERS)
+    assert not prompt_nodes()
+    composite.SetBackgroundVolumeID(panel.parameters.volume.GetID())
+    interaction = panel.application.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.Place)
+    panel.drag(views.axial, *CORNERS)
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    assert not prompt_nodes() and not panel.engine.calls
+
+
+def test_one_point_whose_answers_differ_much_says_what_a_box_would_tell(pointing, views):
+    panel = pointing
+    click(panel, views.axial, CENTER)
+    assert "leaves the size open" in panel.ui.promptHint.text and "Drag a box" in panel.ui.promptHint.text
+    drag(panel, views.axial, *CORNERS)
+    assert not panel.ui.promptHint.isVisible()
