@@ -147,6 +147,12 @@ def test_a_part_that_is_missing_or_a_tensor_too_many_is_named(tmp_path, monkeypa
     less = {name: tensor for name, tensor in tensors.items() if name != "encoder.layer.1.attention.k_proj.bias"}
     with pytest.raises(InputError, match=r"'blocks.1.attn.qkv.bias' there are 2 of 3 parts"):
         recognise_file(as_file(tmp_path / "less.safetensors", less))
+    single = {name: torch.tensor(1.0) if ".layer.0.attention." in name else t for name, t in tensors.items()}
+    with pytest.raises(InputError, match="or they differ in shape"):
+        recognise_file(as_file(tmp_path / "single.safetensors", single))
+    torch.save({"embeddings.cls_token": torch.ones(1, 1, 2), 3: torch.ones(2)}, tmp_path / "numbers.bin")
+    with pytest.raises(InputError, match="not those of a DINOv2 backbone"):
+        recognise_file(tmp_path / "numbers.bin")
     more = as_file(tmp_path / "more.safetensors", {**tensors, "classifier.weight": torch.ones(2, 2)})
     with pytest.raises(InputError, match=r"1 unknown \(classifier.weight\)"):
         recognise_file(more)

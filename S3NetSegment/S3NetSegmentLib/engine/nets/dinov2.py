@@ -92,7 +92,7 @@ def recognise(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def _few(names: Iterable[str]) -> str:
-    names = sorted(names)
+    names = sorted(map(str, names))
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 

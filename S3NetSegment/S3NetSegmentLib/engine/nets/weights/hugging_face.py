@@ -36,7 +36,7 @@ _SCALES = re.compile(r"layer_scale([12])\.lambda1")
 
 def is_of_transformers(tensors: Mapping[str, torch.Tensor]) -> bool:
     """Whether ``tensors`` have such names."""
-    return any(_PREFIX.sub("", str(name)) == _MARK for name in tensors)
+    return all(isinstance(name, str) for name in tensors) and any(_PREFIX.sub("", name) == _MARK for name in tensors)
 
 
 def published_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -62,7 +62,8 @@ def published_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
             found[f"{at}.{_PARTS[part]}.{kind}" if part in _PARTS else given] = tensor
     for name, parts in pieces.items():
         expected = _PIECES[name.split(".", 2)[2].rpartition(".")[0]]
-        if len(parts) != expected or len({tuple(part.shape) for part in parts.values()}) != 1:
+        shapes = {tuple(part.shape) for part in parts.values()}
+        if len(parts) != expected or len(shapes) != 1 or () in shapes:
             raise InputError(
                 f"of tensor {name!r} there are {len(parts)} of {expected} parts, or they differ in shape; get the file again"
             )
