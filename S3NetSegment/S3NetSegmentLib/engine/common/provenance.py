@@ -24,6 +24,7 @@ class TaskFacts:
     :param image: name of the image.
     :param settings: the engine's settings, with ``changed()`` and ``seed``.
     :param points, outside_points: positions in and out of the object, RAS mm, in the order in which they were given.
+    :param boxes: two opposite corners each, RAS mm. ``strokes``: a text for each.
     :param radius_mm: rough radius of the object.
     :param preset: named settings.
     :param place: the part of the image that was searched.
@@ -36,6 +37,8 @@ class TaskFacts:
     settings: object = None
     points: Sequence = ()
     outside_points: Sequence = ()
+    boxes: Sequence = ()
+    strokes: Sequence = ()
     radius_mm: float | None = None
     preset: str | None = None
     place: str | None = None

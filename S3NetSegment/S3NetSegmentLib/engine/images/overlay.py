@@ -59,6 +59,8 @@ def draw_overlay(
     fill: float = 0.3,
     points: Sequence[Sequence[float]] = (),
     not_points: Sequence[Sequence[float]] = (),
+    boxes: Sequence[tuple[Sequence[int], Sequence[int]]] = (),
+    strokes: Sequence[Sequence[Sequence[int]]] = (),
 ) -> np.ndarray:
     """One slice of ``volume`` with the segments of ``segmentation`` on it, uint8 ``[H, W, 3]``.
 
@@ -72,6 +74,7 @@ def draw_overlay(
     :param outline: width of the outlines in pixels, 0 for none.
     :param fill: opacity of the areas, 0 to 1.
     :param points, not_points: positions (RAS, mm) marked by a plus or minus, where they lie in the slice.
+    :param boxes: lowest and highest voxel (i, j, k) of rectangles drawn in the slice. ``strokes``: voxels of lines in it.
     :raises InputError: an axis or slice that the volume does not have, or another grid.
     """
     axis = volume.slice_axis(axis)
@@ -100,6 +103,12 @@ def draw_overlay(
                 drawn.append((mask, color))
         for mask, color in drawn:  # outlines last, so that no area covers them
             picture[_outline(mask, outline)] = color
+    for low, high in boxes:
+        first, second = (view.place(np.add(corner, shift), volume.size) for corner, shift in ((low, -0.5), (high, 0.5)))
+        _frame(picture, *(np.multiply(place, shape) for place in (first, second)))
+    for voxel in (v for stroke in strokes for v in stroke):
+        row, column = (int(p * n) for p, n in zip(view.place(np.array(voxel), volume.size), shape, strict=True))
+        picture[max(row - 1, 0) : row + 1, max(column - 1, 0) : column + 1] = 1
     for places, sign in ((points, "+"), (not_points, "-")):
         for ras in places:
             ijk = np.linalg.solve(volume.ijk_to_ras, (*ras, 1.0))[:3]
@@ -107,6 +116,17 @@ def draw_overlay(
                 row, column = view.place(ijk, volume.size)
                 _mark(picture, row * shape[0] - 0.5, column * shape[1] - 0.5, sign)
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def _frame(picture: np.ndarray, one: np.ndarray, other: np.ndarray) -> None:
+    """Draws a white rectangle with a dark line inside; ``one``, ``other``: opposite corners (row, column)."""
+    limits = np.array(picture.shape[:2]) - 1
+    top, left = np.clip(np.rint(np.minimum(one, other)).astype(int), 0, limits)
+    bottom, right = np.clip(np.rint(np.maximum(one, other)).astype(int) - 1, 0, limits)
+    for inset, grey in ((1, 0.0), (0, 1.0)):
+        t, lft, b, r = top + inset, left + inset, max(bottom - inset, 0), max(right - inset, 0)
+        if t <= b and lft <= r:
+            picture[[t, b], lft : r + 1] = picture[t : b + 1, lft] = picture[t : b + 1, r] = grey
 
 
 def best_slice(volume: Volume, segmentation: Segmentation | None, axis: str = "z") -> int:

@@ -184,6 +184,17 @@ class Prompts:
         return {key: self.on_slice(*key) for key in dict.fromkeys(found)}
 
 
+def line_through(corners: Sequence[Voxel]) -> Stroke:
+    """The voxels of straight lines from each corner to the next."""
+    voxels = list(corners[:1])
+    for start, end in itertools.pairwise(corners):
+        count = max(abs(b - a) for a, b in zip(start, end, strict=True))
+        voxels += [
+            tuple(round(a + (b - a) * n / count) for a, b in zip(start, end, strict=True)) for n in range(1, count + 1)
+        ]
+    return tuple(voxels)
+
+
 def _lines_alone(points: Sequence[Voxel], strokes: Sequence[Stroke]) -> tuple[tuple[Voxel, ...], tuple[Stroke, ...]]:
     """Points and strokes, where strokes of one voxel have become points and empty ones are gone."""
     single = [stroke[0] for stroke in strokes if stroke and len(set(stroke)) == 1]

@@ -16,8 +16,9 @@ from ..images import AXES, Extent, Segmentation, Volume
 from ..images.overlay import best_slice, draw_overlay
 from ..results import embedded, ladder, object_segmentation, region_segmentation
 from ..tasks.segment import SegmentTask
-from .find_regions import Regions, Voxel, find_regions
+from .find_regions import Regions, find_regions
 from .object_choice import ObjectChoice
+from .prompts import Box, Prompts, Voxel, line_through
 
 
 @dataclass(eq=False)
@@ -25,7 +26,7 @@ class SegmentOutcome:
     """What came of a task.
 
     :param choice: the object, None where none is wanted or found.
-    :param inside, outside: the points as voxels.
+    :param prompts: points, boxes and strokes as voxels.
     :param count: number of regions among the segments, 0 for the object alone.
     :param notes: what the user should know.
     """
@@ -33,8 +34,7 @@ class SegmentOutcome:
     task: SegmentTask
     regions: Regions
     choice: ObjectChoice | None
-    inside: list[Voxel]
-    outside: list[Voxel]
+    prompts: Prompts
     segmentation: Segmentation
     notes: list[str] = field(default_factory=list)
 
@@ -58,11 +58,12 @@ class SegmentOutcome:
         return float(self.choice.unanimity()[chosen].mean())
 
     def shown_slice(self) -> int:
-        """The slice of the first point, else the one with most of the object, else the middle one."""
+        """The slice of the first point, stroke or box, else the one with most of the object, else the middle one."""
         regions, choice = self.regions, self.choice
         across = AXES.index(regions.axis)
-        if self.inside:
-            return self.inside[0][across]
+        if self.prompts.find_something:
+            places = (*self.prompts.inside_voxels, *(box.centre for box in self.prompts.boxes))
+            return places[0][across]
         if choice is not None and choice.mask.any():
             only = Segmentation([self.segmentation.layers[-1]], [], regions.volume.ijk_to_ras)
             return best_slice(regions.volume, only, regions.axis)
@@ -72,10 +73,14 @@ class SegmentOutcome:
         """The result on :meth:`shown_slice`, uint8 ``[H, W, 3]``, ``size`` pixels long."""
         regions, index = self.regions, self.shown_slice()
         volume = regions.volume
-        marks, not_marks = (_positions(points, volume) for points in (self.inside, self.outside))
+        prompts = self.prompts
+        marks, not_marks = (_positions(points, volume) for points in (prompts.inside, prompts.outside))
+        cut = (box.on_slice(regions.axis, index) for box in prompts.boxes)
         return draw_overlay(
-            volume, self.segmentation, axis=regions.axis, index=index, size=size, points=marks, not_points=not_marks
-        )
+            volume, self.segmentation, axis=regions.axis, index=index, size=size, points=marks, not_points=not_marks,
+            boxes=[(box.low, box.high) for box in cut if box is not None],
+            strokes=[[v for v in stroke if v[AXES.index(regions.axis)] == index] for stroke in prompts.strokes],
+        )  # fmt: skip
 
 
 def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> Steps[SegmentOutcome]:
@@ -88,13 +93,16 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
     settings = task.engine_settings()
     axis = volume.slice_axis(task.axis)
     extent = None if task.slices is None else Extent.slab(volume, axis, *task.slices)
-    inside = asked_voxels(task.points, task.pixels, volume, extent, axis, task.slices)
-    outside = asked_voxels(task.not_points, task.not_pixels, volume, extent, axis, task.slices)
+    prompts = asked_prompts(task, volume, extent, axis)
     search = find_regions(volume, extent=extent, axis=axis, settings=settings, device=device)
     regions = yield from within(search, 0.0, 0.98)
-    choice = yield from within(_chosen(regions, inside, outside, task), 0.98, 1.0)
-    marks = [_positions(points, volume) for points in (inside, outside)]
-    asked = TaskFacts(SEGMENT, volume.name, settings, *marks, radius_mm=task.radius, preset=task.preset)
+    choice = yield from within(_chosen(regions, prompts, task), 0.98, 1.0)
+    asked = TaskFacts(
+        SEGMENT, volume.name, settings, *(_positions(points, volume) for points in (prompts.inside, prompts.outside)),
+        boxes=[[*volume.ras_of(box.low), *volume.ras_of(box.high)] for box in prompts.boxes],
+        strokes=[f"{len(stroke)} voxels from {stroke[0]} to {stroke[-1]}" for stroke in prompts.strokes],
+        radius_mm=task.radius, preset=task.preset,
+    )  # fmt: skip
     step = "{step} of {steps}".format(**ladder(choice)) if choice is not None else None
     tags = provenance(asked, OutcomeFacts(regions.device, "object", step))
     notes = list(regions.notes)
@@ -116,9 +124,14 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
         notes.append(
             f"a radius of {task.radius:g} mm is more than the image holds, whose diagonal has {longest:.0f} mm"
         )
+    notes += [
+        f"box {box} covers all of the searched part, so it says nothing; draw it around the object"
+        for box in prompts.boxes
+        if box.covers(regions.extent)
+    ]
     if not task.region_count and not choice.mask.any():
-        notes.append("the object is empty: the points outside took all of it away")
-    return SegmentOutcome(task, regions, choice, inside, outside, segmentation, notes)
+        notes.append("the object is empty: what was marked outside took all of it away")
+    return SegmentOutcome(task, regions, choice, prompts, segmentation, notes)
 
 
 def clipped_notes(choice: ObjectChoice | None, task: SegmentTask) -> list[str]:
@@ -130,6 +143,48 @@ def clipped_notes(choice: ObjectChoice | None, task: SegmentTask) -> list[str]:
         return []
     end = f"the {'largest' if task.step > 0 else 'smallest'} of {choice.steps} candidates was taken"
     return [f"step {task.step:+d} goes beyond the candidates found here; {end}"]
+
+
+def asked_prompts(task: SegmentTask, volume: Volume, extent: Extent | None, axis: str) -> Prompts:
+    """What ``task`` points at as voxels of the volume. Raises InputError for what lies outside the image or its part.
+
+    :param extent: the chosen part, None: everywhere. ``axis``: across the slices.
+    """
+    part, only = extent or volume.extent, task.slices[0] if task.slices and task.slices[0] == task.slices[1] else None
+    boxes = []
+    for corners in task.boxes:
+        if len(corners) == 4:
+            if volume.size[2] > 1 and (only is None or axis != "z"):
+                raise InputError(
+                    f"box {_shown(corners)} names no slice, but the image has {volume.size[2]}; write i,j,k,i,j,k"
+                )
+            k = 0 if volume.size[2] == 1 else only
+            corners = (*corners[:2], k, *corners[2:], k)
+        boxes.append(Box.between(corners[:3], corners[3:]))
+    for corners in task.boxes_mm:
+        ends = (np.linalg.solve(volume.ijk_to_ras, (*corners[n : n + 3], 1.0))[:3] for n in (0, 3))
+        boxes.append(Box.between(*(np.floor(np.clip(end, -1e9, 1e9) + 0.5) for end in ends)))
+    clipped = []
+    for box in boxes:
+        box.clipped(volume.extent)  # outside the image is another fault than on another slice
+        if extent is not None and any(
+            a > h or n <= b for a, h, n, b in zip(part.start, box.high, part.stop, box.low, strict=True)
+        ):
+            number = box.low[AXES.index(axis)]
+            raise InputError(
+                f"box {box} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
+            )
+        clipped.append(box.clipped(part))
+    points = [
+        asked_voxels(*p, volume, extent, axis, task.slices)
+        for p in ((task.points, task.pixels), (task.not_points, task.not_pixels))
+    ]
+    strokes = [
+        [line_through(asked_voxels((), stroke, volume, extent, axis, task.slices)) for stroke in of_kind]
+        for of_kind in (task.strokes, task.not_strokes)
+    ]
+    found = Prompts(*map(tuple, (*points, clipped, *strokes)))
+    return found.checked(part) if found.find_something else found
 
 
 def _positions(voxels: list[Voxel], volume: Volume) -> list[tuple[float, ...]]:
@@ -185,12 +240,13 @@ def _shown(values) -> str:
     return ",".join(f"{value:g}" for value in values)
 
 
-def _chosen(
-    regions: Regions, inside: list[Voxel], outside: list[Voxel], task: SegmentTask
-) -> Steps[ObjectChoice | None]:
+def _chosen(regions: Regions, prompts: Prompts, task: SegmentTask) -> Steps[ObjectChoice | None]:
     """The object asked for, or None where none is wanted or found."""
-    if inside:
-        choice = yield from regions.object_steps(inside, outside, task.radius)
+    if prompts.find_something:
+        choice = yield from regions.object_steps(
+            prompts.inside, prompts.outside, task.radius, boxes=prompts.boxes, strokes=prompts.strokes,
+            outside_strokes=prompts.outside_strokes,
+        )  # fmt: skip
     elif task.regions_only:
         return None
     else:
