@@ -14,7 +14,10 @@ from ..engine.tasks import forms
 from .explaining import table_of
 from .options import argument_type
 
-COORDINATE_OPTIONS = ("--point", "--not-point", "--pixel", "--not-pixel", "--slice", "--slices", "--step")
+COORDINATE_OPTIONS = (
+    "--point", "--not-point", "--pixel", "--not-pixel", "--box", "--box-mm", "--stroke", "--not-stroke", "--slice", "--slices",
+    "--step",
+)  # fmt: skip
 _COORDINATES = re.compile(r"[-+]?[\d.][-+\d.,eE:]*")
 
 
@@ -46,7 +49,7 @@ def join_coordinates(texts: list[str]) -> list[str]:
             joined.append(text)
         else:
             joined.append(f"{text}={value}")
-            option = text if text.endswith(("point", "pixel")) else None
+            option = text if text.endswith(("point", "pixel", "box", "box-mm")) else None
     return joined
 
 
