@@ -29,7 +29,6 @@ class TaskFacts:
     :param preset: named settings.
     :param place: the part of the image that was searched.
     :param support: what was drawn, see :func:`support_text`.
-    :param boxes, strokes: around and through the object, as texts in voxels.
     :param model, model_sha256, training: file name and digest of a trained model, and how it was trained.
     """
 
@@ -47,8 +46,6 @@ class TaskFacts:
     model: str | None = None
     model_sha256: str | None = None
     training: str | None = None
-    boxes: Sequence[str] = ()
-    strokes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -156,10 +156,11 @@ class SegmentAnswer:
         """Provenance of the result as segment tags."""
         request, choice = self.request, self.choice
         step = f"{choice.index + 1} of {choice.steps}" if role == "object" and choice is not None else None
+        ras = request.volume.ras_of
         task = TaskFacts(
-            SEGMENT, request.volume.name, request.settings, request.inside, request.outside, request.radius_mm,
-            request.preset, request.place, boxes=[str(box) for box in request.prompts.boxes],
-            strokes=[_stroke_text(stroke) for stroke in request.prompts.strokes],
+            SEGMENT, request.volume.name, request.settings, request.inside, request.outside, radius_mm=request.radius_mm,
+            preset=request.preset, place=request.place, boxes=[[*map(float, (*ras(b.low), *ras(b.high)))] for b in request.prompts.boxes],
+            strokes=[f"{len(stroke)} voxels from {stroke[0]} to {stroke[-1]}" for stroke in request.prompts.strokes],
         )  # fmt: skip
         return provenance(task, OutcomeFacts(self.regions.device, role, step, self.count if role == "region" else None))
 
@@ -260,8 +261,3 @@ def object_steps(regions, request: SegmentRequest):
 def _first_of(request: SegmentRequest) -> tuple:
     """What the ladder of sizes depends on."""
     return request.radius_mm, request.inside[:1], request.prompts.boxes, request.prompts.strokes
-
-
-def _stroke_text(stroke) -> str:
-    first, last = (",".join(map(str, stroke[n])) for n in (0, -1))
-    return f"{first} to {last} ({len(stroke)} voxels)"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ...engine import InputError, Volume
 from ...engine.common.progress import Steps
-from ...engine.segment.prompts import Box
 from ...engine.tasks.fields import camel_case, from_script
 from ...engine.tasks.segment import SegmentTask
 from ...scene.answers.belonging import other_grid_text
@@ -127,33 +125,18 @@ def _stroke_of_node(stroke, volume_node):
 
 
 def _pointed(task: SegmentTask, volume: Volume) -> Pointed:
-    from ...engine.segment.run import asked_voxels
+    from ...engine.segment.run import asked_prompts
 
-    def places(pixels):
-        return [tuple(volume.ras_of(v)) for v in asked_voxels((), pixels, volume, None, task.axis, task.slices)]
+    in_voxels = dataclasses.replace(task, points=(), not_points=())  # positions stay as exact as they were given
+    asked = asked_prompts(in_voxels, volume, None, volume.slice_axis(task.axis))
 
-    def corner(numbers):  # what reaches beyond the image is cut off later
-        if len(numbers) == 3:
-            return numbers
-        if volume.size[2] > 1:
-            shown = ",".join(map(str, numbers))
-            raise InputError(
-                f"box corner {shown} names no slice, but the image has {volume.size[2]}; write i,j,k,i,j,k"
-            )
-        return (*numbers, 0)
+    def places(voxels):
+        return [tuple(volume.ras_of(voxel)) for voxel in voxels]
 
-    boxes = [Box.between(*(corner(part) for part in _halves(box))) for box in task.boxes]
-    for box in task.boxes_mm:
-        index = [np.linalg.solve(volume.ijk_to_ras, (*part, 1.0))[:3] for part in _halves(box)]
-        boxes.append(Box.between(*(np.floor(part + 0.5).astype(int) for part in index)))
-    inside, outside = [*task.points, *places(task.pixels)], [*task.not_points, *places(task.not_pixels)]
-    strokes, not_strokes = ([places(stroke) for stroke in drawn] for drawn in (task.strokes, task.not_strokes))
-    return Pointed(inside, outside, boxes, strokes, not_strokes, task.radius)
-
-
-def _halves(numbers):
-    middle = len(numbers) // 2
-    return numbers[:middle], numbers[middle:]
+    return Pointed(
+        [*task.points, *places(asked.inside)], [*task.not_points, *places(asked.outside)], asked.boxes,
+        [places(stroke) for stroke in asked.strokes], [places(stroke) for stroke in asked.outside_strokes], task.radius,
+    )  # fmt: skip
 
 
 def warn_of_other_grid(segmentation_node, volume_node) -> None:
