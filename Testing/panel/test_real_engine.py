@@ -130,9 +130,11 @@ def test_the_panel_says_why_it_answered_so_and_forgets_it_with_the_next_answer(p
     assert not button.enabled and "Segment an object first" in button.toolTip
     panel.place("inside", panel.center)
     panel.segment()
-    assert button.enabled and "scores" in button.toolTip
+    panel.wait(lambda: button.enabled)
+    assert "scores" in button.toolTip
     button.click()
-    panel.wait(lambda: why.window is not None)
+    panel.wait(lambda: why.window is not None or panel.message)
+    assert why.window is not None, panel.message
     steps = panel.panel.controller.result.answer.granularity_steps
     assert "chosen" in why.text and f"of {steps}" in why.text and "proposed by" in why.text
     keep_picture(why.window, "panel_why")

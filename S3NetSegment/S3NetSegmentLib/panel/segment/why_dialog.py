@@ -68,9 +68,9 @@ def explained(answer):
 
     choice, regions = answer.choice, answer.regions
     across = "xyz".index(regions.axis)
-    inside = answer.request.voxels(answer.request.inside)
-    if inside:
-        index = inside[0][across]
+    prompts = answer.request.prompts
+    if prompts.find_something:
+        index = (*prompts.inside_voxels, *(box.centre for box in prompts.boxes))[0][across]
     else:
         shown = np.moveaxis(choice.mask, 2 - across, 0).reshape(choice.mask.shape[2 - across], -1).sum(1)
         index = int(shown.argmax()) + regions.extent.start[across]
