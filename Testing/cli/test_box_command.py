@@ -46,7 +46,7 @@ def test_a_box_or_a_stroke_gives_the_object(disk, capsys, text):
     run(text, capsys)
 
     found = read_image("out.nrrd").array
-    assert 2 * (found[1] * DISK > 0).sum() / ((found[1] > 0).sum() + DISK.sum()) > 0.9
+    assert 2 * (found[1] * DISK > 0).sum() / ((found[1] > 0).sum() + DISK.sum()) > 0.95
     assert not found[[0, 2]].any()
 
 

@@ -15,13 +15,17 @@ from .slice_features import SliceStatistics
 WEIGHTS = {
     "box_overlap": 12.0, "leak": -4.0, "colours_dice": 1.5, "contrast_inside": 0.5, "held_points": 6.0
 }  # fmt: skip
+# A hand-drawn box is a little larger or smaller than the object: among candidates that fit better than this, fit decides nothing.
+_WELL_FITTED = 0.92
 CERTAINTY = 1.0
 _VOTE_AHEAD = 1.0  # how much better than the best candidate the mask counts that they all vote for
 
 
 def scores_of(candidates: BoxCandidates) -> np.ndarray:
     """Like log-probabilities up to a constant, ``[n]``."""
-    return sum(weight * candidates.column(name) for name, weight in WEIGHTS.items())
+    columns = {name: candidates.column(name) for name in WEIGHTS}
+    columns["box_overlap"] = np.minimum(columns["box_overlap"], _WELL_FITTED)
+    return sum(weight * columns[name] for name, weight in WEIGHTS.items())
 
 
 def vote(candidates: BoxCandidates, scores: np.ndarray) -> np.ndarray:
