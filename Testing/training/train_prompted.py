@@ -17,6 +17,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _testing = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(_testing / "training"), str(_testing), str(_testing.parent / "S3NetSegment")]
 
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment()
+
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
