@@ -3,19 +3,28 @@
     python3 Testing/benchmarks/busy_machine.py [--busy 2] [--seconds 8] [--repeats 3]
 
 Each row is a process of its own that trains a small U-Net on 64 x 64 pixels; with ``--busy`` other processes compute beside it.
-"spinning" is torch's own behaviour, "asleep" what this package sets (OMP_WAIT_POLICY, see ``S3NetSegmentLib/engine/__init__.py``).
+"spinning" is torch's own behaviour, "asleep" what OMP_WAIT_POLICY=PASSIVE makes of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-MODULE = Path(__file__).resolve().parents[2] / "S3NetSegment"
+TESTING = Path(__file__).resolve().parents[1]
+MODULE = TESTING.parent / "S3NetSegment"
+sys.path[:0] = [str(TESTING), str(MODULE)]
+
+if __name__ == "__main__":
+    from script_environment import enter_environment
+
+    enter_environment()
+
+from busy_processes import busy_processes  # noqa: E402
+
 CODE = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -59,24 +68,11 @@ def main() -> None:
 
 def steps_per_minute(threads: int, policy: str, seconds: float) -> float:
     """Steps per minute of the small training in a process of its own."""
-    environment = os.environ | {"OMP_WAIT_POLICY": policy}
-    if policy == "ACTIVE":
-        del environment["OMP_WAIT_POLICY"]  # what torch does by itself
-    code = CODE if policy == "PASSIVE" else CODE.replace("import torch\n", "import torch\ntorch.ones(9).sum()\n", 1)
-    command = [sys.executable, "-c", code, str(MODULE), str(threads), str(seconds)]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if policy == "PASSIVE":
+        environment["OMP_WAIT_POLICY"] = policy
+    command = [sys.executable, "-c", CODE, str(MODULE), str(threads), str(seconds)]
     return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
-
-
-@contextlib.contextmanager
-def busy_processes(count: int):
-    """``count`` processes that compute without end, until the block is left."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ if not _MISSING:
     application = qt_stand_in.install(headless)
 
     import slicer
+    from fake_engine import FakeEngine
     from panel_driver import PanelDriver
 
     @pytest.fixture
@@ -50,6 +51,19 @@ if not _MISSING:
         application.layoutManager().show(*nodes)
         yield SimpleNamespace(axial=nodes[0], sagittal=nodes[1], coronal=nodes[2])
         application.layoutManager().show()
+
+    @pytest.fixture
+    def module(scene, monkeypatch):
+        """S3NetSegment.py as a script imports it; the engine is a small one."""
+        import importlib
+
+        import S3NetSegmentLib.engine.segment.find_regions as real
+
+        engine = FakeEngine()
+        monkeypatch.setattr(real, "find_regions", engine)
+        module = importlib.import_module("S3NetSegment")
+        module.engine = engine
+        return module
 
     @pytest.fixture
     def open_panel(scene, views):

@@ -9,7 +9,6 @@ Further arguments go to Testing/run. Ends with 0 if every run passed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
 import subprocess
@@ -33,9 +32,12 @@ def main() -> int:
 
 def repeated(command: list[str], times: int, busy: int) -> int:
     """Runs ``command`` ``times`` times beside ``busy`` busy processes and prints a row for each; 0 if all ended with 0."""
+    sys.path.insert(0, str(RUN.parent))
+    from busy_processes import busy_processes
+
     failed = 0
     print(f"{times} runs beside {busy} busy processes, {os.cpu_count()} cores", flush=True)
-    with _busy_processes(busy):
+    with busy_processes(busy):
         for number in range(1, times + 1):
             began = time.monotonic()
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
@@ -50,18 +52,6 @@ def repeated(command: list[str], times: int, busy: int) -> int:
                 )
     print(f"{times - failed} of {times} runs passed")
     return 1 if failed else 0
-
-
-@contextlib.contextmanager
-def _busy_processes(count: int):
-    """``count`` processes that compute without end, until the block is left."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 if __name__ == "__main__":

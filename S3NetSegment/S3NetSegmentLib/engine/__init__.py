@@ -5,12 +5,6 @@ arguments (``engine.tasks``) on a machine that has only Python. No torch before 
 """
 
 import importlib
-import os
-
-# Threads of torch that wait for each other sleep, before torch is loaded: by default they spin, and where another program
-# keeps a core busy, two threads then do a twentieth of the work of one (Testing/benchmarks/busy_machine.py). What the user
-# has set stands. Results do not change.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _PLACES = {
     "InputError": "common.errors", "ResourceError": "common.errors", "Extent": "images", "Segment": "images", "Segmentation": "images",

@@ -9,21 +9,15 @@ import qt
 import slicer
 
 from ..engine import InputError
-from ..scene.answers.provenance import content_name
-from ..scene.prompts import box_of
-from ..scene.segmentation.labelmaps import read_segment
-from ..scene.segmentation.other_segments import other_segments
-from ..scene.volumes import volume_from_node
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
 from .models.section import ModelsSection
 from .segment.adjust_section import AdjustSection
-from .segment.advanced_section import AdvancedSection, device_setting
+from .segment.advanced_section import AdvancedSection
 from .segment.controller import SegmentController
 from .segment.inputs_section import InputsSection
-from .segment.prompt_history import PromptHistory
-from .segment.prompts_section import PromptsSection
-from .segment.request import SegmentRequest, make_request
+from .segment.pointing import Pointing
+from .segment.request import SegmentRequest
 from .segment.target import TargetRow
 from .segment.why_dialog import WhyDialog
 from .segmentation_choice import SegmentationChoice
@@ -56,15 +50,14 @@ class SegmentPanel:
         self.node = None
         self._started = False
         self._known_result = None
-        self._waiting = None  # the view of a gesture that came while a run went on
         self.message = MessageRow(ui.messageFrame, ui.messageIcon, ui.messageText, ui.messageCloseButton)
         self.torch_row = TorchRow(ui, self.refused, self._torch_accepted)
         self.editor = EditorSection(ui)
         self.progress = ProgressRow(ui)
         self.controller = SegmentController(self, self._save_undo, find_regions)
         self.inputs = InputsSection(ui)
-        self.prompts = PromptsSection(ui, self._gesture, self._prompts_changed, self._point_tool_on, self.refused)
-        self.history = PromptHistory(self.editor, self._object_content, self._prompts_restored)
+        self.pointing = Pointing(ui, self, self._point_tool_on)
+        self.prompts, self.history = self.pointing.prompts, self.pointing.history
         self.target = TargetRow(ui, self._next_object)
         self.adjust = AdjustSection(ui, self.controller, self.history, self._pick_tool_on)
         self.advanced = AdvancedSection(ui, self.refused)
@@ -76,7 +69,6 @@ class SegmentPanel:
         _align_columns(ui, self.models.ui)
         ui.segmentButton.connect("clicked()", self.segment_or_cancel)
         ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
-        ui.keepOutCheckBox.connect("clicked()", self._prompts_changed)
         self._shortcuts = []
         for keys, action in (("Ctrl+Return", self._shortcut_run), ("Ctrl+Enter", self._shortcut_run), ("Esc", self._shortcut_cancel)):  # fmt: skip
             shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
@@ -212,7 +204,7 @@ class SegmentPanel:
     def segment_or_cancel(self) -> None:
         """What the big button does."""
         if self.controller.running:
-            self._waiting = None
+            self.pointing.forget_waiting()
             self.controller.cancel()
             return
         if self.node is None:
@@ -220,42 +212,15 @@ class SegmentPanel:
         self.message.hide()
         self.adjust.tools_off()
         try:
-            request = self._request()
+            request = self.pointing.request()
         except InputError as error:
             self.refused(str(error))
             return
         granularity = self.node.granularity if request.has_prompts and self.node.granularity >= 0 else None
-        self._start(request, granularity)
+        self.start_run(request, granularity)
 
-    def _request(self, slice_node=None, plane=None) -> SegmentRequest:
-        """What the panel asks for now. InputError for what cannot be asked.
-
-        :param slice_node, plane: the view, or (axis, index) of the slice, where only one slice is searched; None: the view
-            last used.
-        """
-        node = self.node
-        request = make_request(
-            node.volume,
-            node.scope.value,
-            slice_node=slice_node,
-            last_view=self.inputs.last_view,
-            plane=plane,
-            slice_range=(node.firstSlice, node.lastSlice),
-            axis=node.axis.value if node.scope.value == "range" else "auto",
-            roi_node=node.roi,
-            pointed=self.prompts.pointed(),
-            settings=self.advanced.segment.settings(),
-            preset=node.preset.value,
-            device=device_setting(),
-        )
-        return request.keeping_out(self._excluded(request))
-
-    def _excluded(self, request: SegmentRequest):
-        if not self.node.keepOut or not request.has_prompts:
-            return None
-        return other_segments(self.node.segmentation, self.target.segment_id, request.geometry)
-
-    def _start(self, request: SegmentRequest, granularity: int | None = None) -> None:
+    def start_run(self, request: SegmentRequest, granularity: int | None = None) -> None:
+        """Runs ``request``; its answer goes to the chosen segmentation and object."""
         node = self.node
         self.controller.start(
             request,
@@ -276,7 +241,7 @@ class SegmentPanel:
             run()
 
     def _shortcut_cancel(self) -> None:
-        self._waiting = None
+        self.pointing.forget_waiting()
         self.controller.cancel()
         self.few_shot.controller.cancel()
         self.models.cancel()
@@ -285,79 +250,6 @@ class SegmentPanel:
     def running(self) -> bool:
         """Whether the engine works for one of the uses."""
         return self.controller.running or self.few_shot.controller.running or self.models.running
-
-    # -- pointing
-
-    def _gesture(self, slice_node) -> None:
-        """Something was pointed at in a view: the object follows at once."""
-        self.message.hide()
-        if self.controller.running:
-            self._waiting = slice_node  # answered when the run has ended
-        else:
-            self._ask(slice_node)
-
-    def _prompts_changed(self, box=None) -> None:
-        """A side of ``box`` was dragged, or a point moved, or something was removed: the live object follows."""
-        if self.node is None or self.mode != "segment" or self.controller.running:
-            return
-        plane = self._slice_of(box)
-        result = self.controller.result
-        if plane is not None:
-            self._ask(plane=plane)
-        elif result is not None and result.answer.is_object:
-            pointed = self.prompts.pointed()
-            if any((pointed.inside, pointed.boxes, pointed.strokes)):
-                if self.controller.change_prompts(pointed, self._excluded):
-                    self.message.hide()
-        self._note_prompts()
-
-    def _ask(self, slice_node=None, plane=None) -> None:
-        try:
-            request = self._request(slice_node, plane)
-        except InputError as error:
-            self.refused(str(error))
-            self._note_prompts()
-            return
-        result = self.controller.result
-        if (
-            result is not None
-            and result.answer.is_object
-            and result.answer.request.key == request.key
-            and result.object_id == self.target.segment_id
-        ):
-            self.controller.change_prompts(self.prompts.pointed(), self._excluded)
-        else:
-            self._start(request)
-        self._note_prompts()
-
-    def _slice_of(self, box) -> tuple[str, int] | None:
-        """The slice that a flat box lies in, where single slices are searched."""
-        if box is None or self.node.scope.value != "slice" or self.node.volume is None:
-            return None
-        try:
-            drawn = box_of(box, volume_from_node(self.node.volume))
-        except InputError:
-            return None
-        return (drawn.flat_axis, drawn.slice_index()) if drawn is not None and drawn.flat_axis else None
-
-    def _note_prompts(self) -> None:
-        if not self.controller.running:
-            self.history.note()
-
-    def _object_content(self) -> str:
-        """Names what the object's segment holds, "" for nothing."""
-        segmentation = self.node.segmentation if self.node is not None else None
-        segment_id = self.node.targetSegment if segmentation is not None else ""
-        if not segment_id or segmentation.GetSegmentation().GetSegment(segment_id) is None:
-            return ""
-        box, _ = read_segment(segmentation, segment_id)
-        return content_name(box) if box.array.any() else ""
-
-    def _prompts_restored(self) -> None:
-        """Undo or redo has brought back prompts, and their answer."""
-        self.prompts.rest()
-        self.controller.follow_prompts(self.prompts.pointed())
-        self.adjust.show()
 
     def _next_object(self) -> None:
         """Keeps the object and begins another one."""
@@ -417,10 +309,7 @@ class SegmentPanel:
         self.prompts.say(result.answer.doubt() if result is not None and not running else "")
         self._show_button()
         if not running and self.node is not None:
-            self.history.note()
-            if self._waiting is not None:
-                slice_node, self._waiting = self._waiting, None
-                self._ask(slice_node)
+            self.pointing.ended()
 
     def running_changed(self) -> None:
         """Nothing that a run has read can be chosen anew before it ends."""

@@ -51,7 +51,7 @@ class ViewPlane:
 
     def project(self, ras: Sequence[float]) -> tuple[float, float, float]:
         """The place on the middle of the slice, world RAS."""
-        index = _index(self.grid, ras)
+        index = self.grid.index_of(ras)
         index[AXES.index(self.axis)] = self.index
         return tuple(float(v) for v in self.grid.ras_of(index))
 
@@ -131,7 +131,7 @@ def volume_of(node):
 def stretch_box(node, plane: ViewPlane, one: Sequence[float], other: Sequence[float]) -> None:
     """Makes ROI ``node`` the rectangle between two places on ``plane`` (world RAS): all voxels that it touches, one voxel
     thick."""
-    corners = np.stack([_index(plane.grid, ras) for ras in (one, other)])
+    corners = np.stack([plane.grid.index_of(ras) for ras in (one, other)])
     across, size = AXES.index(plane.axis), np.array(plane.grid.size)
     corners[:, across] = plane.index
     low, high = (np.clip(np.floor(v + 0.5), 0, size - 1) for v in (corners.min(0), corners.max(0)))
@@ -179,7 +179,7 @@ def is_along(node, grid: Volume) -> bool:
 def stroke_voxels(positions: Sequence[Sequence[float]], grid: Volume) -> tuple[tuple[int, int, int], ...]:
     """The voxels of ``grid`` along the line through ``positions`` (world RAS), in order; what lies beside the image is left
     out."""
-    index = np.stack([_index(grid, ras) for ras in positions]) if len(positions) else np.empty((0, 3))
+    index = np.stack([grid.index_of(ras) for ras in positions]) if len(positions) else np.empty((0, 3))
     samples = [index[:1]]
     for a, b in itertools.pairwise(index):
         count = max(int(np.ceil(np.abs(b - a).max() / _STEP)), 1)
@@ -266,7 +266,3 @@ def _set_positions(node, positions) -> None:
 
 def _id(node) -> str:
     return node.GetID() if node is not None else ""
-
-
-def _index(grid: Volume, ras: Sequence[float]) -> np.ndarray:
-    return np.linalg.solve(grid.ijk_to_ras, (*(float(v) for v in ras), 1.0))[:3]

@@ -84,22 +84,3 @@ def test_few_shot_carries_learns_and_votes_in_one_thread_and_gives_the_same_answ
     assert {("registered", 1), ("carried", 1)} <= seen
     assert not {("registered", 2), ("carried", 2)} & seen
     assert (answers[0].labels == answers[1].labels).all() and (answers[0].confidence == answers[1].confidence).all()
-
-
-@pytest.mark.parametrize("asked", [None, "ACTIVE"])
-def test_threads_wait_asleep_unless_the_user_wants_otherwise(asked):
-    import os
-    import subprocess
-    import sys
-
-    from paths import MODULE
-
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    if asked:
-        environment["OMP_WAIT_POLICY"] = asked
-    code = (
-        f"import os, sys; sys.path.insert(0, {str(MODULE)!r}); import S3NetSegmentLib.engine; "
-        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [asked or "PASSIVE", "False"]

@@ -182,6 +182,11 @@ class TestChoice:
         for step in range(0, choice.steps, 7):
             assert (choice.at(step).mask[MIDDLE] == first[MIDDLE]).all()
 
+    def test_the_explanation_leaves_empty_what_is_not_measured_of_the_carried_object(self, choice):
+        found = explain(choice)
+        said = "\n".join(found.lines(most=choice.steps))
+        assert "carried (1)" in said and "nan" not in said and "nan" not in found.as_csv()
+
     def test_no_step_holds_other_segments(self, body, regions):
         _, first, second, column = body
         excluded = second | column

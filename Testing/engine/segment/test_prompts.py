@@ -74,16 +74,6 @@ def test_a_slice_shows_the_prompts_that_lie_on_it_and_cuts_boxes_in_the_volume()
     assert prompts.on_slice("y", 5).boxes == (Box((3, 5, 1), (9, 5, 7)), Box((0, 5, 0), (9, 5, 9)))
 
 
-def test_the_slices_that_were_drawn_on_are_listed_with_their_prompts():
-    prompts = Prompts(
-        inside=((1, 1, 4),), outside=((2, 2, 8),), boxes=(Box((0, 5, 0), (9, 5, 9)), Box((3, 2, 1), (9, 8, 7))),
-        strokes=(((1, 1, 6), (2, 1, 6)),),
-    )  # fmt: skip
-    found = prompts.slices()
-    assert set(found) == {("y", 5), ("z", 4), ("z", 6)}
-    assert found["z", 4].inside == ((1, 1, 4),) and found["z", 6].strokes == prompts.strokes
-
-
 def test_a_stroke_of_one_voxel_is_a_point():
     checked = Prompts(strokes=(((1, 1, 4), (1, 1, 4)), ((2, 2, 4), (3, 2, 4)), ())).checked(EXTENT)
     assert checked.inside == ((1, 1, 4),) and checked.strokes == (((2, 2, 4), (3, 2, 4)),)

@@ -1,36 +1,13 @@
 """The tool "Point at it": clicks, boxes and strokes in the slice views, each answered at once."""
 
 import numpy as np
-import pytest
 import slicer
 import vtk
 from fake_engine import FakeEngine
+from panel_pointing import BOX_THERE, CENTER, CORNERS, click, drag
 
 from S3NetSegmentLib.engine.segment.prompts import Box
 from S3NetSegmentLib.scene.prompts import BOX, prompt_nodes
-
-CENTER = (0.0, 0.0, 0.0)  # world position of voxel (20, 18, 6)
-CORNERS = ((-8.0, -6.0, 0.0), (8.0, 6.0, 0.0))  # voxels (12, 12) to (28, 24)
-BOX_THERE = Box((12, 12, 6), (28, 24, 6))
-
-
-@pytest.fixture
-def pointing(open_panel):
-    """The panel as it opens, with the engine that it asks."""
-    engine = FakeEngine()
-    panel = open_panel(engine)
-    panel.engine = engine
-    return panel
-
-
-def drag(panel, view, *positions, **modifiers):
-    panel.drag(view, *positions, **modifiers)
-    panel.wait(lambda: not panel.panel.controller.running)
-
-
-def click(panel, view, position, **modifiers):
-    panel.view(view).click(position, **modifiers)
-    panel.wait(lambda: not panel.panel.controller.running)
 
 
 def the_box():
@@ -230,6 +207,17 @@ def test_what_is_pointed_at_during_a_run_is_answered_after_it(open_panel, views)
     panel.wait(lambda: not panel.panel.controller.running)
     assert len(engine.calls) == 1 and engine.asked[-1]["outside"] == ((26, 18, 6),)
     assert not panel.mask()[6, 18, 26]
+
+
+def test_a_side_that_is_dragged_during_a_run_is_answered_after_it(open_panel, views):
+    engine = FakeEngine(steps=40, seconds=0.01)
+    panel = open_panel(engine)
+    panel.drag(views.axial, *CORNERS)
+    assert panel.panel.controller.running
+    drag_side(panel, (9.0, 13.0, 1.0))
+    assert panel.panel.controller.running
+    panel.wait(lambda: not panel.panel.controller.running)
+    assert engine.asked[-1]["boxes"] == (Box((16, 12, 6), (24, 24, 6)),)
 
 
 def test_leaving_the_module_while_a_box_is_drawn_leaves_no_half_of_it(pointing, views):

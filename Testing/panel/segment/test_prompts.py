@@ -1,37 +1,13 @@
 """The list of what was pointed at, undo, scenes, other volumes, and keeping out of other segments."""
 
 import numpy as np
-import pytest
 import slicer
-from fake_engine import FakeEngine
+from panel_pointing import CENTER, CORNERS, click, drag
 
-from S3NetSegmentLib.engine.segment.prompts import Box
 from S3NetSegmentLib.scene.answers.provenance import segment_fact
 from S3NetSegmentLib.scene.prompts import ATTRIBUTE, BOX, STROKE, prompt_nodes
 from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
-
-CENTER = (0.0, 0.0, 0.0)  # world position of voxel (20, 18, 6)
-CORNERS = ((-8.0, -6.0, 0.0), (8.0, 6.0, 0.0))  # voxels (12, 12) to (28, 24)
-BOX_THERE = Box((12, 12, 6), (28, 24, 6))
-
-
-@pytest.fixture
-def pointing(open_panel):
-    engine = FakeEngine()
-    panel = open_panel(engine)
-    panel.engine = engine
-    return panel
-
-
-def drag(panel, view, *positions, **modifiers):
-    panel.drag(view, *positions, **modifiers)
-    panel.wait(lambda: not panel.panel.controller.running)
-
-
-def click(panel, view, position, **modifiers):
-    panel.view(view).click(position, **modifiers)
-    panel.wait(lambda: not panel.panel.controller.running)
 
 
 def rest(panel):

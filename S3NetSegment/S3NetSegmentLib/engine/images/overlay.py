@@ -111,7 +111,7 @@ def draw_overlay(
         picture[max(row - 1, 0) : row + 1, max(column - 1, 0) : column + 1] = 1
     for places, sign in ((points, "+"), (not_points, "-")):
         for ras in places:
-            ijk = np.linalg.solve(volume.ijk_to_ras, (*ras, 1.0))[:3]
+            ijk = volume.index_of(ras)
             if round(float(ijk[across])) == index:
                 row, column = view.place(ijk, volume.size)
                 _mark(picture, row * shape[0] - 0.5, column * shape[1] - 0.5, sign)

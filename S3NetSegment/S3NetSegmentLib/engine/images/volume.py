@@ -36,6 +36,12 @@ class Extent:
         start[a], stop[a] = first, last + 1
         return cls(tuple(start), tuple(stop))
 
+    def slice_at(self, axis: str, index: int) -> Extent:
+        """The part of this box in slice ``index`` of the volume across ``axis``, which meets it."""
+        a, start, stop = AXES.index(axis), list(self.start), list(self.stop)
+        start[a], stop[a] = index, index + 1
+        return Extent(tuple(start), tuple(stop))
+
     @property
     def size(self) -> tuple[int, int, int]:
         """Number of voxels along (i, j, k)."""
@@ -124,10 +130,13 @@ class Volume:
         """Patient position (mm, RAS) of voxel index ``ijk`` (may be fractional)."""
         return (self.ijk_to_ras @ (*ijk, 1.0))[:3]
 
+    def index_of(self, ras) -> np.ndarray:
+        """Voxel index (i, j, k), fractional, of patient position ``ras`` (mm), in the image or beside it."""
+        return np.linalg.solve(self.ijk_to_ras, (*(float(v) for v in ras), 1.0))[:3]
+
     def voxel_at(self, ras) -> tuple[int, int, int]:
         """The voxel (i, j, k) that holds patient position ``ras`` (mm). Raises InputError if it is outside."""
-        index = np.linalg.solve(self.ijk_to_ras, (*ras, 1.0))[:3]
-        voxel = tuple(int(v) for v in np.floor(index + 0.5))
+        voxel = tuple(int(v) for v in np.floor(self.index_of(ras) + 0.5))
         if not self.extent.contains(voxel):
             corners = [self.ras_of([(-0.5, n - 0.5)[b >> d & 1] for d, n in enumerate(self.size)]) for b in range(8)]
             low, high = np.min(corners, 0), np.max(corners, 0)

@@ -19,7 +19,7 @@ from ..images import AXES
 from ..images.resample import mask_to_grid, resized
 from .carry import CarriedObject, DrawnSlices, carry_prompts, kept_near_drawn
 from .object_choice import ObjectChoice
-from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates
+from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates, dice
 from .prompt_bounds import allowed_voxels, box_hulls
 from .prompts import Prompts
 from .working_grid import WorkingGrid
@@ -109,20 +109,12 @@ class CarriedChoice(ObjectChoice):
             learned=np.append(found.learned, np.nan), hand=np.append(found.hand, np.nan),
         )  # fmt: skip
 
-    def _weighed(self) -> np.ndarray:
+    def _vote(self) -> np.ndarray:
         """Half of the vote is that of the candidates, half the probability of the carried object."""
         scores = np.array(self._ranked.scores, np.float64)
         scores[self.carried_step] = -np.inf
-        weights = np.exp(scores - scores.max()) if np.isfinite(scores).any() else np.zeros(len(scores))
-        weights[weights < 0.01] = 0
         likely = np.where(self.carried.mask, self.carried.confidence, 1 - self.carried.confidence)
-        vote = resized(likely, self._grid.shape)
-        if weights.any():
-            vote *= 0.5
-            for number in np.flatnonzero(weights):
-                vote += np.float32(0.5 * weights[number] / weights.sum()) * self._ranked.masks[int(number)]
-        chosen = self.working_mask()
-        return np.clip(np.where(chosen, 2 * vote - 1, 1 - 2 * vote), 0, 1)
+        return (self._share(scores) + resized(likely, self._grid.shape)) / 2
 
 
 class _Slices:
@@ -149,7 +141,7 @@ class _Slices:
     def dice(self, mask: np.ndarray) -> float:
         """The same of one mask on the working grid."""
         cuts = [(mask[self._places(key, plane.shape)], plane) for key, plane in self._drawn.items()]
-        return float(np.mean([_dice(cut, plane) for cut, plane in cuts]))
+        return float(np.mean([dice(cut, plane) for cut, plane in cuts]))
 
     def _places(self, key, shape) -> tuple[np.ndarray, ...]:
         """Samples of the working grid at the voxels of a slice, one index array for each axis."""
@@ -197,7 +189,7 @@ class _Ladder:
             first, second = second, first
         shown = [first]
         for step in (second, *(self._steps.index(n) for n in found.alternatives[1:] if n in self._steps)):
-            if len(shown) < SHOWN and all(_dice(self._masks[step], self._masks[n]) < CLEARLY_DIFFERENT for n in shown):
+            if len(shown) < SHOWN and all(dice(self._masks[step], self._masks[n]) < CLEARLY_DIFFERENT for n in shown):
                 shown.append(step)
         # The carried object has no score of its own: it counts as about as good as the best candidate.
         own = found.scores[found.best] + (1e-3 if first == self.place else -1e-3)
@@ -216,7 +208,7 @@ class _Ladder:
     def _carried_is_better(self, agreement: float, expected: float) -> bool:
         if agreement < _SEARCHED:
             return True
-        if _dice(self.candidate, self._carried_work) >= _CONTRADICTION:
+        if dice(self.candidate, self._carried_work) >= _CONTRADICTION:
             return False
         voxels = self.carried.mask.size / self.candidate.size  # of the image in one sample of the grid
         size, carried = np.count_nonzero(self.candidate) * voxels, np.count_nonzero(self.carried.mask)
@@ -283,7 +275,3 @@ def _expected_voxels(drawn: DrawnSlices, prompts: Prompts, spacing) -> float:
 
 def _off(size: float, expected: float) -> float:
     return abs(float(np.log(max(size, 1) / max(expected, 1))))
-
-
-def _dice(a: np.ndarray, b: np.ndarray) -> float:
-    return 2 * np.count_nonzero(a & b) / max(1, np.count_nonzero(a) + np.count_nonzero(b))

@@ -70,7 +70,7 @@ def draw_prompts(
             drawn[key] = np.asarray(slices_so_far[key], bool)
             continue
         done, share = number / len(todo), 1 / len(todo)
-        slab = _slab(extent, *key)
+        slab = extent.slice_at(*key)
         search = find_regions(volume, extent=slab, axis=key[0], settings=settings, device=device)
         regions = yield from within(search, done, done + 0.8 * share)
         there = None if excluded is None else slices_first(excluded, key[0])[_local(key, extent)]
@@ -195,12 +195,6 @@ def _checked(prompts: Prompts, extent: Extent, excluded) -> tuple[Prompts, np.nd
                 f"the voxels of other segments have shape {excluded.shape}; the searched part has {extent.size[::-1]}"
             )
     return prompts.checked(extent), excluded
-
-
-def _slab(extent: Extent, axis: str, index: int) -> Extent:
-    a, start, stop = AXES.index(axis), list(extent.start), list(extent.stop)
-    start[a], stop[a] = index, index + 1
-    return Extent(tuple(start), tuple(stop))
 
 
 def _local(key: SliceKey, extent: Extent) -> int:

@@ -60,9 +60,9 @@ class Explanation:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["step", "size", "score", "learned", "hand", "worth", "offered", "sources", *first.features])
         for c in self.candidates:
-            numbers = (round(value, 4) for value in (c.score, c.learned, c.hand, c.worth))
+            numbers = (_rounded(value) for value in (c.score, c.learned, c.hand, c.worth))
             sources = " ".join(f"{name}:{votes}" for name, votes in c.sources.items())
-            measured = (round(value, 4) for value in c.features.values())
+            measured = map(_rounded, c.features.values())
             writer.writerow([c.step, c.size, *numbers, c.offered or "", sources, *measured])
         return file.getvalue()
 
@@ -74,11 +74,20 @@ class Explanation:
             offered = "chosen" if c.offered == 1 else f"no. {c.offered}" if c.offered else ""
             sources = ", ".join(f"{name} ({votes})" for name, votes in c.sources.items())
             rows.append(
-                f"{c.step:>5} {c.size:>9,} {c.score:>7.2f} {c.learned:>7.2f} {c.hand:>7.2f} {c.worth:>7.2f}  {offered:<6}  {sources}"
+                f"{c.step:>5} {c.size:>9,} {c.score:>7.2f} {_shown(c.learned)} {_shown(c.hand)} {c.worth:>7.2f}  {offered:<6}  {sources}"
             )
         if len(self.candidates) > most:
             rows.append(f"  ... and {len(self.candidates) - most} more")
         return [*rows, self.reason]
+
+
+def _rounded(value: float) -> float | str:
+    """For the table; "" for what was not measured, as of a carried object."""
+    return "" if np.isnan(value) else round(value, 4)
+
+
+def _shown(value: float) -> str:
+    return f"{'-':>7}" if np.isnan(value) else f"{value:>7.2f}"
 
 
 def explain(choice: ObjectChoice) -> Explanation:

@@ -200,6 +200,19 @@ class Regions:
         # An object finer than the working grid can slip through it: an empty one is none.
         return choice if choice is not None and choice.mask.any() else None
 
+    def slice_to_show(self, prompts: Prompts, choice: ObjectChoice | None) -> int:
+        """The slice across ``axis`` of the first point, stroke or box, else the one with most of the object, else the middle
+        one."""
+        across = AXES.index(self.axis)
+        if prompts.find_something:
+            return (*prompts.inside_voxels, *(box.centre for box in prompts.boxes))[0][across]
+        first, stop = self.extent.start[across], self.extent.stop[across]
+        if choice is None or not choice.mask.any():
+            return (first + stop - 1) // 2
+        area = np.count_nonzero(choice.mask, axis=tuple(a for a in range(3) if a != 2 - across))
+        fullest = np.flatnonzero(area == area.max())
+        return first + int(fullest[len(fullest) // 2])
+
     def region_at(self, voxel: Voxel, count: int) -> np.ndarray:
         """Mask of the connected part of region ``labels(count)`` that holds ``voxel``."""
         self._grid.to_work(voxel)

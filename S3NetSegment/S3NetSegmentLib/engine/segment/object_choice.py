@@ -126,15 +126,19 @@ class ObjectChoice:
         the share of candidates that hold it, weighted by softmax of their scores; 0 where that speaks against the
         chosen object. Takes seconds in a volume, the first time."""
         if self._unanimity is None:
-            self._unanimity = self._weighed()
+            vote = self._vote()
+            self._unanimity = np.clip(np.where(self.working_mask(), 2 * vote - 1, 1 - 2 * vote), 0, 1)
         return self._unanimity
 
-    def _weighed(self) -> np.ndarray:
-        scores = np.asarray(self._ranked.scores, dtype=np.float64)
+    def _vote(self) -> np.ndarray:
+        """How likely each sample of the working grid belongs to the object, 0 to 1."""
+        return self._share(np.asarray(self._ranked.scores, np.float64))
+
+    def _share(self, scores: np.ndarray) -> np.ndarray:
+        """The share of candidates that hold each sample, weighted by softmax of ``scores``, float32."""
         weights = np.exp(scores - scores.max())
         weights[weights < 0.01] = 0  # far worse candidates would only cost time
         vote = np.zeros(self._grid.shape, np.float32)
         for number in np.flatnonzero(weights):
             vote += np.float32(weights[number] / weights.sum()) * self._ranked.masks[int(number)]
-        chosen = self.working_mask()
-        return np.clip(np.where(chosen, 2 * vote - 1, 1 - 2 * vote), 0, 1)
+        return vote

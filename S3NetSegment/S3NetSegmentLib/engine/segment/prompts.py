@@ -142,13 +142,8 @@ class Prompts:
         inside, strokes = _lines_alone(self.inside, self.strokes)
         outside, outside_strokes = _lines_alone(self.outside, self.outside_strokes)
         prompts = Prompts(inside, outside, tuple(b.clipped(extent) for b in self.boxes), strokes, outside_strokes)
-        last = tuple(n - 1 for n in extent.stop)
         for voxel in (*prompts.inside_voxels, *prompts.outside_voxels):
-            if not extent.contains(voxel):
-                raise InputError(
-                    f"point {tuple(voxel)} (voxel i, j, k) is outside the searched part, which is {extent.start} to "
-                    f"{last}; place it inside, or search a larger part"
-                )
+            require_inside(voxel, extent)
         both = set(prompts.inside_voxels) & set(prompts.outside_voxels)
         if both:
             raise InputError(f"point {min(both)} (voxel i, j, k) is marked inside and outside at once; remove one")
@@ -171,17 +166,15 @@ class Prompts:
             strokes_there(self.strokes), strokes_there(self.outside_strokes),
         )  # fmt: skip
 
-    def slices(self, axis: str = "z") -> dict[tuple[str, int], Prompts]:
-        """(axis, index) -> the prompts on that slice, for every slice that a prompt was drawn on. A box in the volume is
-        drawn on none.
 
-        :param axis: across the slices of what has none of its own: points, and strokes. What lies outside the object
-            founds no slice.
-        """
-        found = [(box.flat_axis, box.slice_index()) for box in self.boxes if box.flat_axis]
-        a = AXES.index(axis)
-        found += [(axis, voxel[a]) for voxel in self.inside_voxels]
-        return {key: self.on_slice(*key) for key in dict.fromkeys(found)}
+def require_inside(voxel: Sequence[int], extent: Extent) -> None:
+    """InputError if ``voxel`` (i, j, k) does not lie in ``extent``."""
+    if not extent.contains(voxel):
+        last = tuple(n - 1 for n in extent.stop)
+        raise InputError(
+            f"point {tuple(voxel)} (voxel i, j, k) is outside the searched part, which is {extent.start} to {last}; "
+            "place it inside, or search a larger part"
+        )
 
 
 def line_through(corners: Sequence[Voxel]) -> Stroke:

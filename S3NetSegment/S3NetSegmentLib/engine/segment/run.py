@@ -13,7 +13,7 @@ from ..common.errors import InputError
 from ..common.progress import Steps, within
 from ..common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
 from ..images import AXES, Extent, Segmentation, Volume
-from ..images.overlay import best_slice, draw_overlay
+from ..images.overlay import draw_overlay
 from ..results import embedded, ladder, object_segmentation, region_segmentation
 from ..tasks.segment import SegmentTask
 from .find_regions import Regions, find_regions
@@ -59,15 +59,7 @@ class SegmentOutcome:
 
     def shown_slice(self) -> int:
         """The slice of the first point, stroke or box, else the one with most of the object, else the middle one."""
-        regions, choice = self.regions, self.choice
-        across = AXES.index(regions.axis)
-        if self.prompts.find_something:
-            places = (*self.prompts.inside_voxels, *(box.centre for box in self.prompts.boxes))
-            return places[0][across]
-        if choice is not None and choice.mask.any():
-            only = Segmentation([self.segmentation.layers[-1]], [], regions.volume.ijk_to_ras)
-            return best_slice(regions.volume, only, regions.axis)
-        return (regions.extent.start[across] + regions.extent.stop[across] - 1) // 2
+        return self.regions.slice_to_show(self.prompts, self.choice)
 
     def picture(self, size: int) -> np.ndarray:
         """The result on :meth:`shown_slice`, uint8 ``[H, W, 3]``, ``size`` pixels long."""
@@ -150,30 +142,20 @@ def asked_prompts(task: SegmentTask, volume: Volume, extent: Extent | None, axis
 
     :param extent: the chosen part, None: everywhere. ``axis``: across the slices.
     """
-    part, only = extent or volume.extent, task.slices[0] if task.slices and task.slices[0] == task.slices[1] else None
+    part = extent or volume.extent
     boxes = []
     for corners in task.boxes:
         if len(corners) == 4:
-            if volume.size[2] > 1 and (only is None or axis != "z"):
-                raise InputError(
-                    f"box {_shown(corners)} names no slice, but the image has {volume.size[2]}; write i,j,k,i,j,k"
-                )
-            k = 0 if volume.size[2] == 1 else only
+            k = _only_slice(f"box {_shown(corners)}", "i,j,k,i,j,k", volume, axis, task.slices)
             corners = (*corners[:2], k, *corners[2:], k)
         boxes.append(Box.between(corners[:3], corners[3:]))
     for corners in task.boxes_mm:
-        ends = (np.linalg.solve(volume.ijk_to_ras, (*corners[n : n + 3], 1.0))[:3] for n in (0, 3))
-        boxes.append(Box.between(*(np.floor(np.clip(end, -1e9, 1e9) + 0.5) for end in ends)))
+        ends = (np.clip(volume.index_of(corners[n : n + 3]), -1e9, 1e9) for n in (0, 3))
+        boxes.append(Box.between(*(np.floor(end + 0.5) for end in ends)))
     clipped = []
     for box in boxes:
         box.clipped(volume.extent)  # outside the image is another fault than on another slice
-        if extent is not None and any(
-            a > h or n <= b for a, h, n, b in zip(part.start, box.high, part.stop, box.low, strict=True)
-        ):
-            number = box.low[AXES.index(axis)]
-            raise InputError(
-                f"box {box} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
-            )
+        _require_chosen(f"box {box}", box, part, axis)
         clipped.append(box.clipped(part))
     points = [
         asked_voxels(*p, volume, extent, axis, task.slices)
@@ -199,24 +181,37 @@ def asked_voxels(
     :param slices: the chosen slices; a pixel (i, j) lies in the only one.
     """
     found = [(f"point {_shown(point)} (RAS, mm)", _voxel_at(point, volume)) for point in positions]
-    only = slices[0] if slices and slices[0] == slices[1] else None
     for pixel in pixels:
         text = _shown(pixel)
         if len(pixel) == 2:
-            if volume.size[2] > 1 and (only is None or axis != "z"):
-                raise InputError(f"pixel {text} names no slice, but the image has {volume.size[2]}; write i,j,k")
-            pixel = (*pixel, 0 if volume.size[2] == 1 else only)
+            pixel = (*pixel, _only_slice(f"pixel {text}", "i,j,k", volume, axis, slices))
         if not volume.extent.contains(pixel):
             limits = ", ".join(f"{name} 0 to {size - 1}" for name, size in zip("ijk", volume.size, strict=True))
             raise InputError(f"pixel {text} is outside image {volume.name!r}, which has {limits}")
         found.append((f"pixel {text}", pixel))
     for text, place in found:
-        if extent is not None and not extent.contains(place):
-            number = place[AXES.index(axis)]
-            raise InputError(
-                f"{text} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
-            )
+        _require_chosen(text, Box(place, place), extent or volume.extent, axis)
     return [place for _, place in found]
+
+
+def _only_slice(text: str, whole: str, volume: Volume, axis: str, slices: tuple[int, int] | None) -> int:
+    """The slice k that a position without one means. InputError for ``text`` where there are several; ``whole``: how to write it."""
+    if volume.size[2] == 1:
+        return 0
+    if axis != "z" or slices is None or slices[0] != slices[1]:
+        raise InputError(f"{text} names no slice, but the image has {volume.size[2]}; write {whole}")
+    return slices[0]
+
+
+def _require_chosen(text: str, box: Box, part: Extent, axis: str) -> None:
+    """InputError where nothing of ``box`` lies in ``part``, the chosen slices across ``axis``."""
+    if any(
+        a > high or stop <= low for a, high, stop, low in zip(part.start, box.high, part.stop, box.low, strict=True)
+    ):
+        number = box.low[AXES.index(axis)]
+        raise InputError(
+            f"{text} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
+        )
 
 
 def _voxel_at(point: tuple[float, ...], volume: Volume) -> Voxel:
@@ -226,7 +221,7 @@ def _voxel_at(point: tuple[float, ...], volume: Volume) -> Voxel:
     except InputError as error:
         hints = []
         mirrored = (-point[0], -point[1], point[2])
-        index = np.floor(np.linalg.solve(volume.ijk_to_ras, (*mirrored, 1.0))[:3] + 0.5)
+        index = np.floor(volume.index_of(mirrored) + 0.5)
         if volume.extent.contains(tuple(int(v) for v in index)):
             hints.append(f"if it was given as LPS, write {_shown(mirrored)}")
         if all(v == int(v) for v in point) and volume.extent.contains(tuple(int(v) for v in point)):

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..common.errors import InputError
 from ..common.progress import Steps
 from ..images import AXES, Extent, Volume
 from ..images.intensity import IntensityScale
 from ..images.resample import resized, shrunk_features
-from .prompts import Box
+from .prompts import Box, require_inside
 from .regions.maps2d import working_shape
 from .regions.maps3d import volume_working_shape
 
@@ -49,12 +48,7 @@ class WorkingGrid:
 
     def to_work(self, voxel: Sequence[int]) -> tuple[int, ...]:
         """The sample of this grid that holds ``voxel`` (i, j, k). Raises InputError if that is outside the extent."""
-        if not self.extent.contains(voxel):
-            last = tuple(n - 1 for n in self.extent.stop)
-            raise InputError(
-                f"point {tuple(voxel)} (voxel i, j, k) is outside the searched part, which is {self.extent.start} to "
-                f"{last}; place it inside, or search a larger part"
-            )
+        require_inside(voxel, self.extent)
         index = self._index(voxel)
         return tuple(int((v + 0.5) * m / n) for v, n, m in zip(index, self.native, self.shape, strict=True))
 

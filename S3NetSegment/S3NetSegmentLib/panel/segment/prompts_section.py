@@ -8,7 +8,8 @@ import qt
 import slicer
 import vtk
 
-from ...engine import InputError
+from ...engine import InputError, Volume
+from ...engine.images import AXES
 from ...scene.points import points_from_markups
 from ...scene.prompts import (
     ATTRIBUTE,
@@ -32,6 +33,7 @@ from .request import Pointed
 
 _FIELDS = {INSIDE: "insidePoints", OUTSIDE: "outsidePoints"}
 _SETTLE = 50  # ms without a change before it is answered: dragging a point or a side sends many changes
+_BESIDE = "beside the image"
 _HINT = "Click in the object, or drag a box around it. Shift + drag: a stroke through it. Ctrl: what is outside."
 
 
@@ -215,14 +217,14 @@ class PromptsSection:
     # -- the list
 
     def _list(self) -> None:
-        rows = []
+        rows, volume = [], self._image()
         for node in prompt_nodes():
-            rows.append(PromptRow(node.GetName(), self._place(node), node.GetID(), centre_of(node)))
+            rows.append(PromptRow(node.GetName(), self._place(node, volume), node.GetID(), centre_of(node)))
         for kind in _FIELDS:
             node = getattr(self._node, _FIELDS[kind])
             for number, place in enumerate(self._positions(kind)):
                 name = f"{'Point inside' if kind == INSIDE else 'Point outside'} {number + 1}"
-                rows.append(PromptRow(name, self._slice_at(place), node.GetID(), place, number))
+                rows.append(PromptRow(name, _slice_at(place, volume), node.GetID(), place, number))
         self._table.show(rows)
         button, help_text = self._ui.deletePromptsButton, "Remove all points, boxes and strokes"
         button.enabled = bool(rows)
@@ -230,30 +232,30 @@ class PromptsSection:
         if not rows or self._ui.promptHint.text == _HINT:
             self.say("")
 
-    def _place(self, node) -> str:
+    def _image(self) -> Volume | None:
+        """The chosen volume as the engine sees it; None where it cannot be segmented."""
+        try:
+            return volume_from_node(self._volume())
+        except InputError:
+            return None
+
+    def _place(self, node, volume: Volume | None) -> str:
         drawn_on = volume_of(node)
         if drawn_on is not None and drawn_on is not self._volume():
             return f"on {drawn_on.GetName()!r}"
         if kind_of(node) != BOX:
-            return self._slice_at(centre_of(node))
+            return _slice_at(centre_of(node), volume)
+        if volume is None:
+            return _BESIDE
         try:
-            volume = volume_from_node(self._volume())
             box = box_of(node, volume)
         except InputError:
-            return "beside the image"
+            return _BESIDE
         if box is None:
             return "oblique"
         if box.flat_axis is None:
             return " × ".join(map(str, box.size))
         return slice_name(volume, box.flat_axis, box.slice_index())
-
-    def _slice_at(self, place) -> str:
-        try:
-            volume = volume_from_node(self._volume())
-            axis = volume.slice_axis("auto")
-            return slice_name(volume, axis, volume.voxel_at(place)["xyz".index(axis)])
-        except InputError:
-            return "beside the image"
 
     def _positions(self, kind: str) -> list[tuple[float, float, float]]:
         return _tuples(getattr(self._node, _FIELDS[kind]))
@@ -272,6 +274,16 @@ class PromptsSection:
         self._touched = None
         self._settle.start()
         self.look()
+
+
+def _slice_at(place, volume: Volume | None) -> str:
+    if volume is None:
+        return _BESIDE
+    axis = volume.slice_axis("auto")
+    try:
+        return slice_name(volume, axis, volume.voxel_at(place)[AXES.index(axis)])
+    except InputError:
+        return _BESIDE
 
 
 def _tuples(node) -> list[tuple[float, float, float]]:

@@ -253,8 +253,7 @@ def _on_slice(
         number = request.extent.start[across]
 
         def here(point):
-            index = np.linalg.solve(request.volume.ijk_to_ras, (*point, 1.0))
-            return number - 0.5 <= index[across] < number + 0.5
+            return number - 0.5 <= request.volume.index_of(point)[across] < number + 0.5
 
         inside, outside = ([p for p in points if here(p)] for points in (inside, outside))
     found = bool(inside) or drawn.find_something

@@ -67,13 +67,7 @@ def explained(answer):
     from ...engine.segment.explanation import contact_sheet, explain
 
     choice, regions = answer.choice, answer.regions
-    across = "xyz".index(regions.axis)
-    prompts = answer.request.prompts
-    if prompts.find_something:
-        index = (*prompts.inside_voxels, *(box.centre for box in prompts.boxes))[0][across]
-    else:
-        shown = np.moveaxis(choice.mask, 2 - across, 0).reshape(choice.mask.shape[2 - across], -1).sum(1)
-        index = int(shown.argmax()) + regions.extent.start[across]
+    index = regions.slice_to_show(answer.request.prompts, choice)
     explanation = explain(choice)
     picture = yield from contact_sheet(choice, explanation, regions, index, _SHOWN, _COLUMNS)
     return picture, explanation.lines(_SHOWN)

@@ -131,7 +131,7 @@ def rank_ladder(
             gain = np.maximum(overlap[others], overlap[shown].max(0)) @ (doubt / doubt.sum())
             chosen = others[int(gain.argmax())]
         further.remove(chosen)
-        if all(_dice(masks[place[chosen]], masks[place[i]]) < CLEARLY_DIFFERENT for i in shown):
+        if all(dice(masks[place[chosen]], masks[place[i]]) < CLEARLY_DIFFERENT for i in shown):
             shown.append(chosen)
     worth = worth_of(scores, overlap, certainty)[ladder]
     return RankedCandidates(
@@ -160,7 +160,8 @@ def united(answers: Sequence[RankedCandidates]) -> RankedCandidates:
     )  # fmt: skip
 
 
-def _dice(a: np.ndarray, b: np.ndarray) -> float:
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Dice coefficient of two bool arrays; 0 where both are empty."""
     return 2 * np.count_nonzero(a & b) / max(np.count_nonzero(a) + np.count_nonzero(b), 1)
 
 

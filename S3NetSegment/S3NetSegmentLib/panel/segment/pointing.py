@@ -1,0 +1,154 @@
+"""``Pointing``: the object follows what the user points at, and undo takes back both together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...engine import InputError
+from ...scene.answers.provenance import content_name
+from ...scene.prompts import box_of
+from ...scene.segmentation.labelmaps import read_segment
+from ...scene.segmentation.other_segments import other_segments
+from ...scene.volumes import volume_from_node
+from .advanced_section import device_setting
+from .prompt_history import PromptHistory
+from .prompts_section import PromptsSection
+from .request import SegmentRequest, make_request
+
+
+class Pointing:
+    """Brings the prompts in the views, the controller and the undo history together.
+
+    Attributes: ``prompts`` (the tool and its list), ``history``.
+
+    :param panel: the :class:`SegmentPanel`: its parameter node, controller, target, inputs, settings and messages.
+    :param on_tool: called when the tool takes the mouse.
+    """
+
+    def __init__(self, ui, panel, on_tool: Callable[[], object]):
+        self._panel = panel
+        self.prompts = PromptsSection(ui, self._gesture, self.changed, on_tool, panel.refused)
+        self.history = PromptHistory(panel.editor, self._object_content, self._restored)
+        self._waiting: Callable[[], object] | None = None  # what came while a run went on
+        ui.keepOutCheckBox.connect("clicked()", self.changed)
+
+    def request(self, slice_node=None, plane: tuple[str, int] | None = None) -> SegmentRequest:
+        """What the panel asks for now. InputError for what cannot be asked.
+
+        :param slice_node, plane: the view, or (axis, index) of the slice, where only one slice is searched; None: the view
+            last used.
+        """
+        panel = self._panel
+        node = panel.node
+        request = make_request(
+            node.volume,
+            node.scope.value,
+            slice_node=slice_node,
+            last_view=panel.inputs.last_view,
+            plane=plane,
+            slice_range=(node.firstSlice, node.lastSlice),
+            axis=node.axis.value if node.scope.value == "range" else "auto",
+            roi_node=node.roi,
+            pointed=self.prompts.pointed(),
+            settings=panel.advanced.segment.settings(),
+            preset=node.preset.value,
+            device=device_setting(),
+        )
+        return request.keeping_out(self._excluded(request))
+
+    def changed(self, box=None) -> None:
+        """A side of ``box`` was dragged, or a point moved, or something was removed: the live object follows."""
+        panel = self._panel
+        if panel.node is None or panel.mode != "segment":
+            return
+        if panel.controller.running:
+            self._waiting = lambda: self.changed(box)
+            return
+        plane, result = self._slice_of(box), panel.controller.result
+        if plane is not None:
+            self._ask(plane=plane)
+        elif result is not None and result.answer.is_object:
+            pointed = self.prompts.pointed()
+            if any((pointed.inside, pointed.boxes, pointed.strokes)):
+                if panel.controller.change_prompts(pointed, self._excluded):
+                    panel.message.hide()
+        self._note()
+
+    def ended(self) -> None:
+        """To be called when nothing runs any more: what came meanwhile is answered now."""
+        self.history.note()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting()
+
+    def forget_waiting(self) -> None:
+        """The run is cancelled, and with it what waits for its end."""
+        self._waiting = None
+
+    # -- inside
+
+    def _gesture(self, slice_node) -> None:
+        """Something was pointed at in a view: the object follows at once."""
+        self._panel.message.hide()
+        if self._panel.controller.running:
+            self._waiting = lambda: self._ask(slice_node)
+        else:
+            self._ask(slice_node)
+
+    def _ask(self, slice_node=None, plane: tuple[str, int] | None = None) -> None:
+        panel = self._panel
+        try:
+            request = self.request(slice_node, plane)
+        except InputError as error:
+            panel.refused(str(error))
+            self._note()
+            return
+        result = panel.controller.result
+        if (
+            result is not None
+            and result.answer.is_object
+            and result.answer.request.key == request.key
+            and result.object_id == panel.target.segment_id
+        ):
+            panel.controller.change_prompts(self.prompts.pointed(), self._excluded)
+        else:
+            panel.start_run(request)
+        self._note()
+
+    def _excluded(self, request: SegmentRequest):
+        """What belongs to other segments, or None where it does not matter."""
+        node = self._panel.node
+        if not node.keepOut or not request.has_prompts:
+            return None
+        return other_segments(node.segmentation, self._panel.target.segment_id, request.geometry)
+
+    def _slice_of(self, box) -> tuple[str, int] | None:
+        """The slice that a flat box lies in, where single slices are searched."""
+        node = self._panel.node
+        if box is None or node.scope.value != "slice" or node.volume is None:
+            return None
+        try:
+            drawn = box_of(box, volume_from_node(node.volume))
+        except InputError:
+            return None
+        return (drawn.flat_axis, drawn.slice_index()) if drawn is not None and drawn.flat_axis else None
+
+    def _note(self) -> None:
+        if not self._panel.controller.running:
+            self.history.note()
+
+    def _object_content(self) -> str:
+        """Names what the object's segment holds, "" for nothing."""
+        node = self._panel.node
+        segmentation = node.segmentation if node is not None else None
+        segment_id = node.targetSegment if segmentation is not None else ""
+        if not segment_id or segmentation.GetSegmentation().GetSegment(segment_id) is None:
+            return ""
+        box, _ = read_segment(segmentation, segment_id)
+        return content_name(box) if box.array.any() else ""
+
+    def _restored(self) -> None:
+        """Undo or redo has brought back prompts, and their answer."""
+        self.prompts.rest()
+        self._panel.controller.follow_prompts(self.prompts.pointed())
+        self._panel.adjust.show()
