@@ -198,13 +198,20 @@ def test_an_old_python_is_told_which_one_is_needed(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["could not create a primitive", "DefaultCPUAllocator: can't allocate memory: you tried"]
+    "error",
+    [
+        RuntimeError("could not create a primitive"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        SystemError("error return without exception set"),
+        SystemError("<built-in method x> returned NULL without setting an exception"),
+    ],
+    ids=repr,
 )
-def test_a_shortage_of_memory_inside_torch_is_called_that_and_no_defect(monkeypatch, capsys, text):
+def test_a_shortage_of_memory_that_is_no_memory_error_is_called_that_and_no_defect(monkeypatch, capsys, error):
     from S3NetSegmentLib.cli import list_settings, main
 
     def short(arguments):
-        raise RuntimeError(text)
+        raise error
 
     monkeypatch.setattr(list_settings, "run", short)
     assert main.launch("s3net", ["settings"]) == 1

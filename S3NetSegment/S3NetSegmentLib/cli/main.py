@@ -146,12 +146,14 @@ def _note_interrupts():
 
 
 def _is_memory(error: Exception) -> bool:
-    """Whether the memory was not enough; torch says that with errors of other kinds."""
-    told = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(sign in told for sign in ("could not create a primitive", "allocate memory"))
-    )
+    """Whether the memory was not enough; torch says that with errors of other kinds, and where Python cannot even make the
+    exception that a function in C asks for, it raises SystemError."""
+    signs = {
+        MemoryError: ("",),
+        RuntimeError: ("could not create a primitive", "allocate memory"),
+        SystemError: ("without exception set", "without setting an exception"),
+    }
+    return any(isinstance(error, kind) and any(sign in str(error) for sign in said) for kind, said in signs.items())
 
 
 def _is_expected(error: Exception) -> bool:

@@ -40,6 +40,14 @@ def test_two_drawn_slices_give_the_organs_and_stay_as_they_were_drawn(phantom):
     assert set(answer.expected_dice) == {1, 2} and all(0 < d <= 1 for d in answer.expected_dice.values())
 
 
+def test_a_label_map_in_the_place_of_the_image_is_noticed(phantom):
+    volume, labels = phantom
+    swapped = Volume(labels, volume.ijk_to_ras, "labels")
+    told = "image 'labels' holds only 3 different values, as label maps do; if it is one, give the image itself"
+    assert told in answer_of(swapped, drawn_on(labels, *DRAWN)).notes
+    assert not answer_of(volume, drawn_on(labels, *DRAWN), (9, 9), quick=True).notes
+
+
 def test_a_slice_drawn_empty_stays_empty(phantom):
     volume, labels = phantom
     answer = answer_of(volume, [*drawn_on(labels, 7), DrawnSlice("z", 10, np.zeros_like(labels[0]))])

@@ -1,10 +1,15 @@
 """Segment as a whole: an image in, regions and objects on its own voxels out."""
 
+import dataclasses
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, drain
+from S3NetSegmentLib.engine.segment import settings as settings_module
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
 from S3NetSegmentLib.engine.segment.run import SegmentTask, segment_image
 
@@ -226,11 +231,31 @@ def test_a_radius_larger_than_the_image_is_told():
 def test_a_label_map_in_the_place_of_the_image_is_noticed(kind):
     volume, mask = ball_volume() if kind == "volume" else picture()
     labels = Volume(mask.astype(np.uint8) * 3, volume.ijk_to_ras, "labels")
-    regions = drain(find_regions(labels, settings=QUICK))
+    regions = drain(find_regions(labels))
     assert regions.notes == [
         "image 'labels' holds only 2 different values, as label maps do; if it is one, give the image itself"
     ]
-    assert not drain(find_regions(volume, settings=QUICK)).notes
+    assert not drain(find_regions(volume)).notes
+
+
+def test_a_setting_of_the_network_alone_is_told_to_have_no_effect_where_no_network_is_asked():
+    grey, _ = picture()
+    told = drain(find_regions(grey, settings=SegmentSettings(rotation=10.0, restarts=1))).notes
+    why = "only S3-Net knows it, and a grey image is segmented without it; choose sources=all to ask S3-Net"
+    assert told == [f"restarts, rotation had no effect: {why}"]
+    told = drain(find_regions(grey, settings=SegmentSettings(sources="classical", steps=3))).notes
+    assert told[0].startswith("steps had no effect: only S3-Net knows it, and sources is classical;")
+    asked = dataclasses.replace(QUICK, sources="s3net", steps=2, restarts=1, fit_size=24)
+    assert not drain(find_regions(grey, settings=asked)).notes
+
+
+def test_every_setting_of_the_network_is_known_as_one():
+    """A new field that region search without the network reads has to be listed, or it is called idle there."""
+    read = set()
+    for path in Path(settings_module.__file__).parent.rglob("*.py"):
+        if "s3net" not in path.parts and path.name != "settings.py":
+            read |= set(re.findall(r"settings\.(\w+)", path.read_text("utf-8")))
+    assert read & {f.name for f in dataclasses.fields(SegmentSettings)} == set(settings_module._WITHOUT_NETWORK)
 
 
 @pytest.mark.parametrize("step", [500, -500])

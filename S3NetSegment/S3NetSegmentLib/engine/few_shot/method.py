@@ -17,6 +17,7 @@ from ..common.device import choose_device
 from ..common.errors import InputError, ResourceError
 from ..common.progress import Step, Steps, rising, within
 from ..images import AXES, Volume
+from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
 from .answer import FewShotAnswer, drawn_answer, united
 from .drawings.drawing import Drawing
@@ -67,6 +68,7 @@ class FewShot:
         if encoder is not None and self.settings.encoder_input == "zscore":
             self.encoder = encoder = encoder.with_zscores()
         self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
+        self._notes = [*label_map_notes(volume), *self._scale.notes]
         self._support: LayeredSupport | None = None
         self._parts = FurtherParts(volume, self._scale, self.settings, encoder, self._device, self._filled_in)
         self._frames: dict[tuple, tuple[Frame, Kept]] = {}  # the last used ones, each with GrowCut's answers in it
@@ -90,9 +92,9 @@ class FewShot:
         return self._told(rising(self._propagate(self._support, slices, quick)))
 
     def _told(self, steps: Steps[FewShotAnswer]) -> Steps[FewShotAnswer]:
-        """``steps``, whose answer also says what the user should know of the intensities."""
+        """``steps``, whose answer also says what the user should know of the image."""
         answer = yield from steps
-        return dataclasses.replace(answer, notes=[*self._scale.notes, *answer.notes])
+        return dataclasses.replace(answer, notes=[*self._notes, *answer.notes])
 
     def _propagate(self, support: LayeredSupport, slices, quick: bool) -> Steps[FewShotAnswer]:
         axis, answers, count = support.layers[0].drawing.axis, [], len(support.layers)

@@ -302,6 +302,11 @@ def _searched(
     """Label maps from all sources of ``settings`` and what makes objects of them."""
     rng = np.random.default_rng([settings.seed, 1])
     notes, device, classical = label_map_notes(volume), "cpu", settings.sources != "s3net"
+    if network_device is None and (idle := settings.of_the_network()):
+        why = "sources is classical" if settings.sources == "classical" else "a grey image is segmented without it"
+        notes.append(
+            f"{', '.join(idle)} had no effect: only S3-Net knows it, and {why}; choose sources=all to ask S3-Net"
+        )
     share = 0.95 if network_device is None else 0.4 if classical else 0.2
     if classical:
         search = (slice_maps if grid.flat else volume_maps)(features, grid.spacing, settings, rng)

@@ -114,7 +114,12 @@ class SegmentSettings(SettingsRecord):
         0.01, "Squared contrast (in standard deviations) that the guided filter takes for flat.", 1e-6, 10.0
     )
 
+    def of_the_network(self) -> list[str]:
+        """Names of the changed settings that concern S3-Net only, so that they have no effect where it is not asked."""
+        return [name for name in self.changed() if name not in _WITHOUT_NETWORK]
 
+
+_WITHOUT_NETWORK = ("seed", "sources", "region_counts", "work_size")
 PRESETS = ("default", "paper", "published")
 
 
