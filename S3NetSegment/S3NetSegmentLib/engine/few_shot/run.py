@@ -130,7 +130,7 @@ def read_drawings(
     :raises InputError: drawings or boxes that cannot be used.
     """
     boxed = []
-    if task.boxes:
+    if task.support_boxes:
         from .drawings.boxes import boxed_drawings  # late: Segment's engine is loaded for boxes alone
 
         seed = task.engine_settings().seed

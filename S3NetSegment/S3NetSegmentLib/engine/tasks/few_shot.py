@@ -77,7 +77,7 @@ class FewShotTask:
         (), "the drawn slices: numbers and ranges, 12,30-33, or all (also the empty ones); without it those that hold labels; "
         "one entry for each drawing, separated by ';'", Form(drawn_slices), option="",
     )  # fmt: skip
-    boxes: tuple[tuple[str, tuple[int, ...]], ...] = asked(
+    support_boxes: tuple[tuple[str, tuple[int, ...]], ...] = asked(
         (), "a box around a segment in a slice in place of a drawing, with the segment's name: two corners as voxels, both included; what "
         "it holds is found there and counts as drawn. For every segment and slice that you mean; boxes inside boxes become rings",
         NAMED_BOXES, option="--box", group=DRAWING,
@@ -138,7 +138,7 @@ class FewShotTask:
     def boxes_by_name(self) -> dict[str, list[tuple[int, ...]]]:
         """The boxes of each segment, in the order in which the segments are first named."""
         found: dict[str, list[tuple[int, ...]]] = {}
-        for name, corners in self.boxes:
+        for name, corners in self.support_boxes:
             found.setdefault(name, []).append(corners)
         return found
 
@@ -151,9 +151,9 @@ class FewShotTask:
     def contradictions(self, called: Callable[[str], str]) -> list[str]:
         """What cannot be asked together, one text each; see :meth:`SegmentTask.contradictions`."""
         wrong = []
-        if not self.support and not self.boxes:
+        if not self.support and not self.support_boxes:
             wrong.append(
-                f"{called('support')}: it is missing; name the file with the drawing, or give {called('boxes')}"
+                f"{called('support')}: it is missing; name the file with the drawing, or give {called('support_boxes')}"
             )
         for name in ("support_image", "drawn"):
             if len(getattr(self, name)) != len(self.support):
