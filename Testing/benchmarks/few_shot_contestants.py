@@ -14,9 +14,9 @@ import numpy as np
 from few_shot_cases import FewShotCase
 
 from S3NetSegmentLib.engine.common.progress import drain
-from S3NetSegmentLib.engine.few_shot.frame import slices_first
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
+from S3NetSegmentLib.engine.images.volume import slices_first
 
 OURS, NEAREST, GROW, FILL = "Few-shot", "nearest slice", "Grow from seeds", "Fill between slices"
 
