@@ -16,6 +16,7 @@ from ..common.progress import Step, Steps
 from ..common.threads import one_threaded
 from ..images import AXES, Volume
 from ..images.intensity import IntensityScale
+from ..images.volume import slices_first
 from .drawings.target import DrawnSizes
 from .registration.neighbours import SliceFields, pairs_at_once, registered, registration_channels
 from .voters.appearance import pixel_features
@@ -159,16 +160,6 @@ class Frame:
         for axis, size, part in zip((2, 3), self.box.shape, window, strict=True):
             masks = _lerped(masks, axis, size, part)
         return masks
-
-
-def slices_first(array: np.ndarray, axis: str) -> np.ndarray:
-    """A view of ``[K, J, I, ...]`` with the axis across the slices in front."""
-    return np.moveaxis(array, 2 - AXES.index(axis), 0)
-
-
-def slices_back(array: np.ndarray, axis: str) -> np.ndarray:
-    """The inverse of :func:`slices_first`."""
-    return np.moveaxis(array, 0, 2 - AXES.index(axis))
 
 
 def drawn_box(slices: list[np.ndarray], spacing: tuple[float, float], margin: float) -> Box:

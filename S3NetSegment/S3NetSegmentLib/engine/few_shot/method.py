@@ -19,11 +19,12 @@ from ..common.progress import Step, Steps, rising, within
 from ..images import AXES, Volume
 from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
+from ..images.volume import slices_first
 from .answer import FewShotAnswer, drawn_answer, united
 from .drawings.drawing import Drawing
 from .drawings.layered_support import LayeredSupport, SupportLayer
 from .drawings.support import DrawnPlane, DrawnSlice, SupportVolume
-from .frame import Box, Frame, drawn_box, slices_first, work_shape
+from .frame import Box, Frame, drawn_box, work_shape
 from .propagation import Propagation, is_scattered
 from .settings import FewShotSettings
 from .voters.encoders import FewShotEncoder, load_encoder

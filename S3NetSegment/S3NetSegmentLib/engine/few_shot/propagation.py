@@ -11,10 +11,11 @@ from scipy import ndimage
 
 from ..common.progress import Step, Steps, within
 from ..common.threads import one_thread_if
+from ..images.volume import slices_first
 from .alpnet.one_part import keep_one_part
 from .answer import FewShotAnswer
 from .drawings.drawing import Drawing
-from .frame import Box, Frame, slices_first
+from .frame import Box, Frame
 from .settings import FewShotSettings
 from .vote.ballot import Ballot
 from .vote.outlook import SegmentOutlook, segment_outlook

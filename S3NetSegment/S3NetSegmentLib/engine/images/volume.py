@@ -165,3 +165,13 @@ def spans_space(matrix: np.ndarray) -> bool:
     axes = np.asarray(matrix, np.float64)[:3, :3]
     lengths = np.linalg.norm(axes, axis=0)
     return bool((lengths > 0).all() and abs(np.linalg.det(axes / lengths)) >= 1e-6)
+
+
+def slices_first(array: np.ndarray, axis: str) -> np.ndarray:
+    """A view of ``[K, J, I, ...]`` with the axis across the slices in front."""
+    return np.moveaxis(array, 2 - AXES.index(axis), 0)
+
+
+def slices_back(array: np.ndarray, axis: str) -> np.ndarray:
+    """The inverse of :func:`slices_first`."""
+    return np.moveaxis(array, 0, 2 - AXES.index(axis))

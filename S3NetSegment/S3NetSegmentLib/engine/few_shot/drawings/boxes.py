@@ -17,11 +17,11 @@ from ...common.errors import InputError
 from ...common.progress import Step, Steps, within
 from ...images import AXES, Segment, Segmentation, Volume
 from ...images.colors import label_colors
+from ...images.volume import slices_first
 from ...segment.find_regions import find_regions
 from ...segment.prompts import Box
 from ...segment.settings import SegmentSettings
 from ...tasks.few_shot import SupportFile
-from ..frame import slices_first
 
 MOST_BOXED = 254  # segments
 _NESTED = 0.9  # share of a box that lies in another, from which on it is one inside the other

@@ -11,7 +11,8 @@ import numpy as np
 
 from ...common.errors import InputError
 from ...images import AXES, Volume
-from ..frame import Box, slices_first
+from ...images.volume import slices_first
+from ..frame import Box
 from .planes import DrawnVoxels, on_volume
 from .support import DrawnPlane, DrawnSlice, near_drawing
 from .target import DrawnSizes

@@ -12,10 +12,10 @@ import torch
 from ...common.progress import Steps, within
 from ...images import Volume
 from ...images.intensity import IntensityScale, intensity_scale
+from ...images.volume import slices_first
 from ..alpnet.prototypes import PUBLISHED, HeadSettings
 from ..drawings.drawing import Drawing, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
-from ..frame import slices_first
 from ..registration.label_alignment import KnownLabels
 from ..settings import FewShotSettings
 from .consensus import consensus_of, dice_of, labels_at

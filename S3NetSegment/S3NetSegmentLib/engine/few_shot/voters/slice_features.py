@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from ...common.progress import Step, Steps, within
 from ...images import AXES, Volume
 from ...images.intensity import IntensityScale
+from ...images.volume import slices_first
 from ...nets.dinov2 import encode_slices
-from ..frame import slices_first
 from .encoders import FewShotEncoder
 
 _DARK = 0.15  # scaled intensity below which a pixel counts as outside of the body
