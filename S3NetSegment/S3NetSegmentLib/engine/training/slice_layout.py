@@ -76,9 +76,7 @@ class VolumeSlices:
         self.scaled = tuple(
             max(1, round(n * s / layout.spacing)) for n, s in zip(self.native, spacing[1:], strict=True)
         )
-        self._shown = [
-            _middle(n, layout.side) for n in self.scaled
-        ]  # (place in the slice, place in the scaled, length)
+        self._shown = [middle(n, layout.side) for n in self.scaled]  # (place in the slice, place in the scaled, length)
         self.box = (self._shown[0][0], self._shown[1][0], self._shown[0][2], self._shown[1][2])
 
     @property
@@ -98,12 +96,16 @@ class VolumeSlices:
         view = np.transpose(array, (*self._order, *range(3, array.ndim)))
         return view[tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)]
 
-    def prepared(self, first: int, last: int) -> np.ndarray:
-        """Slices ``first`` to ``last`` (excluded), float32 ``[n, side, side]``, 0 to 1, 0 outside the volume. Colours
+    def resampled(self, first: int, last: int) -> np.ndarray:
+        """Slices ``first`` to ``last`` (excluded) whole, at the layout's spacing, float32 ``[n, *scaled]``, 0 to 1. Colours
         become their lightness."""
         planes = self.scale.apply(self.oriented(self.volume.array)[first:last])[..., 0]
-        planes = np.clip(np.moveaxis(resized(np.moveaxis(planes, 0, -1), self.scaled), -1, 0), 0.0, 1.0)
-        return self._windowed(planes)
+        return np.clip(np.moveaxis(resized(np.moveaxis(planes, 0, -1), self.scaled), -1, 0), 0.0, 1.0)
+
+    def prepared(self, first: int, last: int) -> np.ndarray:
+        """Slices ``first`` to ``last`` (excluded), float32 ``[n, side, side]``, 0 to 1, 0 outside the volume: of
+        :meth:`resampled` the middle, where they are larger."""
+        return self._windowed(self.resampled(first, last))
 
     def prepared_labels(self, labels: np.ndarray, first: int, last: int) -> np.ndarray:
         """Slices of ``labels`` ``[K, J, I]`` like :meth:`prepared`, uint8 ``[n, side, side]``: at each pixel the label that
@@ -111,24 +113,14 @@ class VolumeSlices:
         planes = np.ascontiguousarray(self.oriented(labels)[first:last])
         return self._windowed(labels_to_grid(planes, (len(planes), *self.scaled)).astype(np.uint8, copy=False))
 
-    def restored(self, probabilities: torch.Tensor, first_class: int = 0) -> torch.Tensor:
-        """Probabilities ``[n, classes, side, side]`` (class 0: background) of prepared slices at the volume's own pixels,
-        ``[n, classes, rows, columns]``. Outside the prepared part everything is background.
-
-        :param first_class: which class comes first in ``probabilities``.
-        """
-        (top, above, height), (left, before, width) = self._shown
-        inside = probabilities[..., top : top + height, left : left + width]
-        if (height, width) != self.scaled:
-            whole = inside.new_zeros((*inside.shape[:2], *self.scaled))
-            if first_class == 0:
-                whole[:, 0] = 1.0
-            whole[..., above : above + height, before : before + width] = inside
-            inside = whole
+    def restored(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Probabilities ``[n, classes, *scaled]`` of slices in the size of :meth:`resampled` at the volume's own pixels,
+        ``[n, classes, rows, columns]``."""
         down, along = (
-            torch.from_numpy(axis_weights(n, m)).to(inside) for n, m in zip(self.scaled, self.native, strict=True)
+            torch.from_numpy(axis_weights(n, m)).to(probabilities)
+            for n, m in zip(self.scaled, self.native, strict=True)
         )
-        return down @ inside @ along.T
+        return down @ probabilities @ along.T
 
     def chunks(self, pixels: int = 2_000_000) -> Iterator[tuple[int, int]]:
         """First and last (excluded) slices of parts with about ``pixels`` pixels each."""
@@ -211,6 +203,6 @@ def choose_layout(
     return SliceLayout(plane, round(spacing, 6), side), notes
 
 
-def _middle(length: int, side: int) -> tuple[int, int, int]:
+def middle(length: int, side: int) -> tuple[int, int, int]:
     """For ``length`` samples centred in ``side`` ones: first sample there, first sample of the source, how many."""
     return max(0, (side - length) // 2), max(0, (length - side) // 2), min(length, side)
