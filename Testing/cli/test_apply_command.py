@@ -11,7 +11,9 @@ from S3NetSegmentLib.engine.batch.manifest import read_manifest
 from S3NetSegmentLib.engine.batch.one_case import run_case
 from S3NetSegmentLib.engine.batch.resume import make_plan
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
-from S3NetSegmentLib.engine.images.writing import write_image
+from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.engine.images.volume import Volume
+from S3NetSegmentLib.engine.images.writing import write_frames, write_image
 from S3NetSegmentLib.engine.training.label_classes import LabelClass
 
 
@@ -99,3 +101,72 @@ def test_several_models_are_evaluated_together(tmp_path):
     done = succeeded("evaluate", *models, cohort, "-o", tmp_path / "report", *options)
     assert json.loads(done.stdout)["model"] == [str(m) for m in models]
     assert "Mean of 3 models" in (tmp_path / "report" / "report.md").read_text()
+
+
+def cine(folder, count=3):
+    """A 4D image, and its frames."""
+    frames = [phantom(seed)[0] for seed in range(count)]
+    write_frames(frames, folder / "cine.nii.gz")
+    return folder / "cine.nii.gz", frames
+
+
+def test_all_frames_give_a_4d_label_map_like_that_of_each_frame(tmp_path):
+    model, (image, frames) = write_model(tmp_path / "model.pt"), cine(tmp_path)
+    options = ("--confidence", tmp_path / "sure.nrrd", "--overlay", tmp_path / "o.png", "--device", "cpu")
+    done = succeeded("apply", model, image, "-o", tmp_path / "all.nii.gz", "--frame", "all", *options, "--json")
+    facts = json.loads(done.stdout)
+    assert facts["image"]["frames"] == 3 and [f["frame"] for f in facts["frames"]] == [0, 1, 2]
+    for number, frame in enumerate(frames):
+        succeeded("apply", model, image, "-o", tmp_path / "one.nii.gz", "--frame", number, "-q", "--device", "cpu")
+        one = read_image(tmp_path / "one.nii.gz")
+        of_all = read_image(tmp_path / "all.nii.gz", number)
+        assert np.array_equal(of_all.array, one.array) and np.allclose(of_all.ijk_to_ras, frame.ijk_to_ras)
+        sizes = [s["voxels"] for s in facts["frames"][number]["segments"]]
+        assert sizes == [int((one.array == value).sum()) for value in (1, 2)]
+        assert 0.3 < read_image(tmp_path / "sure.nrrd", number).array.max() <= 1
+    assert [name.rsplit("/")[-1] for name in facts["outputs"]["overlay"]] == [
+        "o_frame0.png",
+        "o_frame1.png",
+        "o_frame2.png",
+    ]
+    assert read_image(tmp_path / "o_frame2.png").is_rgb and not (tmp_path / "o.png").exists()
+
+
+def test_a_format_without_frames_gets_one_file_for_each(tmp_path):
+    model, (image, _) = write_model(tmp_path / "model.pt"), cine(tmp_path, 11)
+    done = succeeded("apply", model, image, "-o", tmp_path / "heart.seg.nrrd", "--frame", "all", "--device", "cpu")
+    assert "heart_frame00.seg.nrrd to heart_frame10.seg.nrrd" in done.stdout and "frame 10: Ring" in done.stdout
+    assert len(list(tmp_path.glob("heart_frame*.seg.nrrd"))) == 11 and not (tmp_path / "heart.seg.nrrd").exists()
+    assert [s.name for s in read_segmentation(tmp_path / "heart_frame07.seg.nrrd").segments] == ["Ring", "Core"]
+
+
+def test_all_frames_of_an_image_with_one_are_that_image(tmp_path):
+    model = write_model(tmp_path / "model.pt")
+    write_image(phantom(0)[0], tmp_path / "mr.nii.gz")
+    succeeded(
+        "apply", model, tmp_path / "mr.nii.gz", "-o", tmp_path / "a.seg.nrrd", "--frame", "all", "-q", "--device", "cpu"
+    )
+    assert [s.name for s in read_segmentation(tmp_path / "a.seg.nrrd").segments] == ["Ring", "Core"]
+    assert "write a frame, counted from 0, or all" in refused(
+        "apply", model, tmp_path / "mr.nii.gz", "-o", tmp_path / "b.nrrd", "--frame", "each"
+    )
+
+
+def test_segment_takes_all_frames_with_the_same_point(tmp_path):
+    array = np.zeros((3, 4, 40, 44), np.int16)
+    k, j, i = np.mgrid[:4, :40, :44]
+    for number, radius in enumerate((6, 9, 12)):
+        array[number] = (
+            100 + 200 * (np.hypot(i - 22, j - 20) < radius) + np.random.default_rng(number).normal(0, 5, k.shape)
+        )
+    write_frames([Volume(a, np.eye(4)) for a in array], tmp_path / "cine.nrrd")
+    options = ("--pixel", "22,20,2", "--frame", "all", "--device", "cpu", "--json")
+    done = succeeded("segment", tmp_path / "cine.nrrd", "-o", tmp_path / "heart.nii", *options)
+    sizes = [frame["segments"][0]["voxels"] for frame in json.loads(done.stdout)["frames"]]
+    wanted = [int((array[n] > 200).sum()) for n in range(3)]
+    assert np.allclose(sizes, wanted, rtol=0.2)
+    assert [int((read_image(tmp_path / "heart.nii", n).array == 1).sum()) for n in range(3)] == sizes
+    said = refused(
+        "segment", tmp_path / "cine.nrrd", "-o", tmp_path / "x.nii", "--frame", "all", "--explain", tmp_path / "e.png"
+    )
+    assert "--explain is for one frame" in said

@@ -23,6 +23,7 @@ EXAMPLES = """\
 examples:
   s3net apply runs/model/model.pt mr.nii.gz -o heart.seg.nrrd --overlay heart.png
   s3net apply runs/model/model.pt dicom_folder -o heart.nii.gz --confidence sure.nii.gz --device cpu
+  s3net apply runs/model/model.pt cine.nii.gz -o heart.nii.gz --frame all                  every frame of a 4D image
   s3net apply runs/a/model.pt runs/b/model.pt runs/c/model.pt mr.nii.gz -o heart.seg.nrrd"""
 
 
@@ -38,7 +39,7 @@ def register(commands) -> None:
     )  # fmt: skip
     parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
-    add_which_image(parser)
+    add_which_image(parser, all_frames=True)
     add_pictures(parser)
     add_task_options(parser, ApplyTask, {"": parser})
     add_device(parser)
@@ -65,47 +66,56 @@ def run(arguments: argparse.Namespace) -> int:
     from ..engine.images.reading import read_image
     from ..engine.images.writing import write_image, write_png
     from ..engine.training.ensemble import load_ensemble
+    from .frames import Found, run_frames, several_frames
     from .writing import LONG_SIDE, check_outputs, write_result
 
     began = time.perf_counter()
+
+    def find(volume: Volume, progress) -> Found:
+        answer = drain(segmenter.segment(volume, confidence=bool(arguments.confidence)), progress)
+        tags = model_tags(models, answer.device, volume.name, flips=task.flips)
+        segmentation = as_segmentation(models, answer.labels, volume, tags)
+        sure = Volume(answer.confidence, volume.ijk_to_ras, "confidence") if arguments.confidence else None
+        picture = draw_overlay(volume, segmentation, axis="auto", size=LONG_SIDE) if arguments.overlay else None
+        return Found(segmentation, sure, picture, list(answer.notes), answer.device)
+
     with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
         check_outputs(arguments)
         task = _task(arguments)
         models = load_ensemble(task.model)
-        volume = read_image(arguments.image, arguments.frame, arguments.series)
-        check_outputs(arguments, volume)
+        frames = several_frames(arguments)
+        if not frames:
+            volume = read_image(arguments.image, arguments.frame, arguments.series)
+            check_outputs(arguments, volume)
         segmenter = ModelSegmenter(models, arguments.device, flips=task.flips)
-        answer = drain(segmenter.segment(volume, confidence=bool(arguments.confidence)), progress)
-        tags = model_tags(models, answer.device, volume.name, flips=task.flips)
-        segmentation = as_segmentation(models, answer.labels, volume, tags)
-        picture = None
-        if arguments.overlay:
-            picture = draw_overlay(volume, segmentation, axis="auto", size=LONG_SIDE)
-        write_result(arguments, segmentation)
+        if frames:
+            return run_frames(arguments, frames, find, {"command": "apply", "model": models.summary()})
+        found = find(volume, progress)
+        write_result(arguments, found.segmentation)
         if arguments.confidence:
-            write_image(Volume(answer.confidence, volume.ijk_to_ras, "confidence"), arguments.confidence)
-        if picture is not None:
-            write_png(picture, arguments.overlay)
-    notes = list(dict.fromkeys([*warned, *answer.notes]))
-    _report(arguments, models, volume, segmentation, answer, notes, time.perf_counter() - began)
+            write_image(found.confidence, arguments.confidence)
+        if arguments.overlay:
+            write_png(found.picture, arguments.overlay)
+    notes = list(dict.fromkeys([*warned, *found.notes]))
+    _report(arguments, models, volume, found, notes, time.perf_counter() - began)
     tell_notes(notes)
     return 0
 
 
-def _report(arguments, models, volume, segmentation, answer, notes: list[str], seconds: float) -> None:
+def _report(arguments, models, volume, found, notes: list[str], seconds: float) -> None:
     from ..engine.images.segment_size import size_table
     from ..engine.results import described
 
-    segments = described(segmentation)
+    segments = described(found.segmentation)
     facts = {
         "command": "apply", "version": __version__, "model": models.summary(),
         "image": {"path": os.path.abspath(arguments.image), "size": volume.size, "spacing_mm": volume.spacing},
         "outputs": {o.lstrip("-"): os.path.abspath(p) for o, p in outputs_of(arguments).items()},
-        "segments": segments, "device": answer.device, "seconds": round(seconds, 3), "notes": notes,
+        "segments": segments, "device": found.device, "seconds": round(seconds, 3), "notes": notes,
     }  # fmt: skip
     if arguments.json:
         print(json.dumps(facts, indent=2))
     elif not arguments.quiet:
-        print(f"{os.path.basename(arguments.image)}, {seconds:.1f} s on {answer.device}")
+        print(f"{os.path.basename(arguments.image)}, {seconds:.1f} s on {found.device}")
         print("\n".join(size_table(segments)))
         print_written(facts["outputs"])
