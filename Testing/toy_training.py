@@ -74,7 +74,17 @@ SMALL = {"steps": 12, "learning_rate": 0.05, "precision": "fp32", "log_every": 1
 
 
 def toy_trainer(
-    folder=None, *, task=None, batch=4, processes=None, validate=None, keep_best=None, clock=None, stop=None, **settings
+    folder=None,
+    *,
+    task=None,
+    batch=4,
+    side=12,
+    processes=None,
+    validate=None,
+    keep_best=None,
+    clock=None,
+    stop=None,
+    **settings,
 ):
     """A trainer of the toy task; ``folder`` is a path."""
     more = {} if clock is None else {"clock": clock}
@@ -82,7 +92,7 @@ def toy_trainer(
     if run:
         run.make()
     return Trainer(
-        task or ToyTask(), ToyBatches(batch), TrainerSettings(**{**SMALL, **settings}), folder=run,
+        task or ToyTask(), ToyBatches(batch, side=side), TrainerSettings(**{**SMALL, **settings}), folder=run,
         processes=processes, validate=validate, keep_best=keep_best, stop=stop, **more,
     )  # fmt: skip
 

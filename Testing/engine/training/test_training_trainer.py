@@ -182,6 +182,24 @@ def test_too_little_memory_divides_the_batch_and_says_so(tmp_path):
         drain(toy_trainer(task=none).run())
 
 
+@pytest.mark.parametrize("side,threads", [(64, 1), (256, 2)])
+def test_small_batches_are_computed_in_one_thread_and_large_ones_in_the_users_number(side, threads):
+    class Watched(ToyTask):
+        def forward(self, batch, progress):
+            seen.append(torch.get_num_threads())
+            return super().forward(batch, progress)
+
+    seen, before = [], torch.get_num_threads()
+    trainer = toy_trainer(task=Watched(), batch=8, side=side, steps=2)
+    torch.set_num_threads(2)
+    try:
+        for _ in trainer.run():
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [threads] * 2
+
+
 def scores(values):
     """A validation with these scores one after the other."""
     values = iter(values)

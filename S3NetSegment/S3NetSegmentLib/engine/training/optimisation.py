@@ -10,13 +10,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..common.device import is_out_of_memory
 from ..common.errors import InputError, ResourceError
+from ..common.threads import one_thread_if
 from ..nets.vit import is_native_bfloat16
 from .processes import Processes
 from .trainer_settings import TrainerSettings, rate_factor
 
+_SMALL_BATCH = 2**18  # numbers; 64 slices of 64 x 64 pixels. Measured in Testing/benchmarks/busy_machine.py
+
 
 class Optimisation:
-    """The optimiser of a task and all that a step needs.
+    """The optimiser of a task and all that a step needs. Small batches are computed in one thread of the CPU: more of them gain
+    hardly anything on a quiet machine, and beside other programs they wait for each other ten times as long as they compute.
 
     :param task: see :mod:`.task`; on ``device``.
     :param note: called with a sentence for the user.
@@ -49,6 +53,10 @@ class Optimisation:
 
         :raises ResourceError: one sample is too much.
         """
+        with one_thread_if(self._device.type == "cpu" and _numbers(batch) <= _SMALL_BATCH):
+            return self._step(batch, step, steps)
+
+    def _step(self, batch: dict, step: int, steps: int) -> dict[str, torch.Tensor]:
         for group in self._optimizer.param_groups:
             group["lr"] = self._settings.learning_rate * group["rate"] * rate_factor(self._settings, step, steps)
         while True:
@@ -155,6 +163,10 @@ def _distributed(task: torch.nn.Module, device: torch.device) -> DistributedData
 
 def _samples(batch: dict) -> int:
     return max(len(v) for v in batch.values() if isinstance(v, torch.Tensor))
+
+
+def _numbers(batch: dict) -> int:
+    return sum(v.numel() for v in batch.values() if isinstance(v, torch.Tensor))
 
 
 def _divided(batch: dict, parts: int) -> list[tuple[dict, float]]:
