@@ -119,7 +119,7 @@ def _cases_of(model: Ensemble | Model, cohort: Cohort, split: str) -> tuple[Case
     made = model.provenance.get("split", {})
     parts = split_cohort(
         cohort, seed=int(model.provenance.get("seed", 0)), validation=float(made.get("validation", 0)),
-        test=float(made.get("test", 0)),
+        test=float(made.get("test", 0)), folds=int(made.get("folds", 0)), fold=int(made.get("fold", 0)),
     )  # fmt: skip
     cases = tuple(c for c in getattr(parts, split) if c.label is not None)
     if not cases:

@@ -26,6 +26,11 @@ class CohortSettings(SettingsRecord):
         0.2, "Part of the labelled patients that only chooses the best state (none below four patients).", 0.0, 0.9
     )
     test: float = setting(0.0, "Part of the labelled patients that training never sees.", 0.0, 0.9)
+    folds: int = setting(
+        0, "Parts of a cross-validation into which the labelled patients are divided, instead of the setting validation; 0: none.",
+        0, 100,
+    )  # fmt: skip
+    fold: int = setting(0, "Which of them chooses the best state; the others are trained on. 1 is the first.", 0, 100)
     bank_megabytes: int = setting(
         2048, "Memory for slices; beyond it they are kept in a file of the run folder.", 1, 1_000_000
     )

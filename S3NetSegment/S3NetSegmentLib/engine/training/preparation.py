@@ -70,11 +70,12 @@ def prepare_cohort(
     :param layout: of a model that was trained before; None: the one that suits the training images.
     :param folder: for slices beyond the memory allowed.
     """
-    split = split_cohort(cohort, seed=seed, validation=settings.validation, test=settings.test)
+    folds = {"folds": settings.folds, "fold": settings.fold} if with_labels else {}
+    split = split_cohort(cohort, seed=seed, validation=settings.validation, test=settings.test, **folds)
     notes = [*cohort.notes, *(split.notes if with_labels else ())]
     if layout is None:
         layout, said = choose_layout(
-            [c.grid for c in split.train],
+            [c.grid for c in (*split.train, *(split.validation if settings.folds else ()))],  # alike in all folds
             side=settings.slice_side,
             spacing=settings.slice_spacing,
             plane=settings.slice_plane,
