@@ -24,10 +24,10 @@ PROVENANCE = {
 }  # fmt: skip
 
 
-def write_model(path: Path, *, seed: int = 0, channels: int = 1, classes=CLASSES, layout=LAYOUT, **options) -> Path:
+def write_model(path: Path, *, seed: int = 0, classes=CLASSES, layout=LAYOUT, **options) -> Path:
     """A segmenter of ``classes`` with random weights."""
-    network = seeded(lambda: TwoStreamUNet(len(classes) + 1, channels, (8, 16)), seed).eval()
-    noise = torch.from_numpy(np.random.default_rng(0).random((1, channels, 48, 48), np.float32))
+    network = seeded(lambda: TwoStreamUNet(len(classes) + 1, layout.inputs, (8, 16)), seed).eval()
+    noise = torch.from_numpy(np.random.default_rng(0).random((1, layout.inputs, 48, 48), np.float32))
     with torch.no_grad():  # no class wins everywhere
         shift = network(noise).mean((0, 2, 3))
         for decoder in network.decoders:

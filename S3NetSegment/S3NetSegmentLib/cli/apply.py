@@ -37,7 +37,11 @@ def register(commands) -> None:
         "model", metavar="MODEL", nargs="+",
         help="the model file, model.pt of a run; several files or the folder of a cross-validation: their mean answers",
     )  # fmt: skip
-    parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
+    parser.add_argument(
+        "image",
+        metavar="IMAGE",
+        help="the image, or a folder with a DICOM series; of several channels CASE_0000, with CASE_0001 and so on beside it",
+    )
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
     add_which_image(parser, all_frames=True)
     add_pictures(parser)
@@ -65,14 +69,16 @@ def run(arguments: argparse.Namespace) -> int:
     from ..engine.images.overlay import draw_overlay
     from ..engine.images.reading import read_image
     from ..engine.images.writing import write_image, write_png
+    from ..engine.training.channels import channel_files
     from ..engine.training.ensemble import load_ensemble
     from .frames import Found, run_frames, several_frames
     from .writing import LONG_SIDE, check_outputs, write_result
 
     began = time.perf_counter()
 
-    def find(volume: Volume, progress) -> Found:
-        answer = drain(segmenter.segment(volume, confidence=bool(arguments.confidence)), progress)
+    def find(volumes: tuple[Volume, ...], progress) -> Found:
+        volume = volumes[0]
+        answer = drain(segmenter.segment(volumes, confidence=bool(arguments.confidence)), progress)
         tags = model_tags(models, answer.device, volume.name, flips=task.flips)
         segmentation = as_segmentation(models, answer.labels, volume, tags)
         sure = Volume(answer.confidence, volume.ijk_to_ras, "confidence") if arguments.confidence else None
@@ -83,14 +89,17 @@ def run(arguments: argparse.Namespace) -> int:
         check_outputs(arguments)
         task = _task(arguments)
         models = load_ensemble(task.model)
+        channels = channel_files(arguments.image, models.channels)
+        _keep_inputs(arguments, channels)
         frames = several_frames(arguments)
         if not frames:
-            volume = read_image(arguments.image, arguments.frame, arguments.series)
+            volumes = tuple(read_image(path, arguments.frame, arguments.series) for path in channels)
+            volume = volumes[0]
             check_outputs(arguments, volume)
         segmenter = ModelSegmenter(models, arguments.device, flips=task.flips)
         if frames:
-            return run_frames(arguments, frames, find, {"command": "apply", "model": models.summary()})
-        found = find(volume, progress)
+            return run_frames(arguments, frames, find, {"command": "apply", "model": models.summary()}, channels)
+        found = find(volumes, progress)
         write_result(arguments, found.segmentation)
         if arguments.confidence:
             write_image(found.confidence, arguments.confidence)
@@ -100,6 +109,18 @@ def run(arguments: argparse.Namespace) -> int:
     _report(arguments, models, volume, found, notes, time.perf_counter() - began)
     tell_notes(notes)
     return 0
+
+
+def _keep_inputs(arguments: argparse.Namespace, channels) -> None:
+    """Raises InputError if an output would take the place of a further channel of the image."""
+    from ..engine import InputError
+
+    inputs = {os.path.realpath(path) for path in channels[1:]}
+    for option, path in outputs_of(arguments).items():
+        if os.path.realpath(path) in inputs:
+            raise InputError(
+                f"{option} {path!r} is a channel of the image, which is never replaced; choose another name"
+            )
 
 
 def _report(arguments, models, volume, found, notes: list[str], seconds: float) -> None:

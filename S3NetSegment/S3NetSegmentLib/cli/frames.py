@@ -7,7 +7,7 @@ import copy
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,21 +52,26 @@ def several_frames(arguments: argparse.Namespace) -> int:
 
 
 def run_frames(
-    arguments: argparse.Namespace, count: int, find: Callable[[Volume, Callable], Found], facts: dict
+    arguments: argparse.Namespace,
+    count: int,
+    find: Callable[[tuple[Volume, ...], Callable], Found],
+    facts: dict,
+    channels: Sequence[str | os.PathLike] = (),
 ) -> int:
     """Segments each of ``count`` frames, writes and reports. Returns the exit code.
 
-    :param find: ``find(volume, progress)``.
+    :param find: ``find(volumes, progress)``, with one volume for each of ``channels`` (the image itself where there are none).
     :param facts: what the command says of itself in ``--json``.
     """
     began, found, warned_of = time.perf_counter(), [], []
     with ProgressDisplay(arguments.quiet) as progress:
         for frame in range(count):
             with collected_image_warnings() as warned:
-                volume = read_image(arguments.image, frame, arguments.series)
+                volumes = tuple(read_image(p, frame, arguments.series) for p in channels or (arguments.image,))
+            volume = volumes[0]
             if frame == 0:
                 check_outputs(_of_frame(arguments, 0, count), volume)
-            one = find(volume, _scaled(progress, frame, count))
+            one = find(volumes, _scaled(progress, frame, count))
             found.append(one)
             warned_of.append([*warned, *one.notes])
         files = _written(arguments, found)

@@ -110,8 +110,8 @@ def _run_frames(arguments: argparse.Namespace, count: int) -> int:
     from .frames import Found, run_frames
     from .writing import LONG_SIDE
 
-    def find(volume, progress) -> Found:
-        outcome = drain(segment_image(volume, arguments.task, arguments.device), progress)
+    def find(volumes, progress) -> Found:
+        outcome = drain(segment_image(volumes[0], arguments.task, arguments.device), progress)
         sure = drain(outcome.confidence_steps(), progress) if arguments.confidence else None
         picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
         return Found(outcome.segmentation, sure, picture, list(outcome.notes), outcome.regions.device)

@@ -68,23 +68,29 @@ class ModelSegmenter:
         self._networks = [m.build() for m in self.models.members] if network is None else [network]
         self._mirrored = _FLIPS if flips else _FLIPS[:1]
 
-    def segment(self, volume: Volume, *, confidence: bool = False, short_steps: bool = False) -> Steps[ModelAnswer]:
-        """Labels of ``volume``. Memory beyond the labels (and the confidence) is bounded, whatever the size of the volume.
+    def segment(
+        self, images: Volume | Sequence[Volume], *, confidence: bool = False, short_steps: bool = False
+    ) -> Steps[ModelAnswer]:
+        """Labels of an image. Memory beyond the labels (and the confidence) is bounded, whatever the size of the volume.
 
+        :param images: the image; where the models were trained on several channels, one volume for each.
         :param short_steps: few slices at a time, and on a CPU one layer of the network at a time, for a window that must stay
             alive. The labels are the same; it takes a little longer.
-        :raises InputError: an image without contrast.
+        :raises InputError: an image without contrast, other channels than those of the training, or not on one grid.
         :raises ResourceError: the memory does not suffice for a single slice.
         """
-        notes = self.models.doubts()
+        volumes = (images,) if isinstance(images, Volume) else tuple(images)
+        volume, notes = volumes[0], self.models.doubts()
+        for model in self.models.members:
+            model.layout.check(volumes)
         yield Step(0.0, "Looking at the intensities")
         scale = intensity_scale(volume)
         layouts = [m.layout for m in self.models.members]
-        each = {layout: layout.of(volume, scale) for layout in layouts}
+        each = {layout: layout.of(volumes, scale) for layout in layouts}
         slices = each[layouts[0]]
         notes += self._notes(volume, list(each.values()))
         unlike = self.models.unlikeness(look_of(slices, scale))
-        notes += [*([unlike] if unlike else ()), *scale.notes]
+        notes += [*([unlike] if unlike else ()), *(note for one in slices.scales for note in one.notes)]
         labels = np.zeros(volume.array.shape[:3], np.uint8)
         sureness = np.zeros(labels.shape, np.float16) if confidence else None
         views = [slices.oriented(a) for a in (labels, sureness) if a is not None]
@@ -116,7 +122,7 @@ class ModelSegmenter:
         """Labels and their probabilities of some slices at the volume's own pixels, ``[n, rows, columns]`` each."""
         probabilities = []
         for layout, slices in each.items():
-            planes = torch.from_numpy(slices.resampled(first, min(last, slices.count)))[:, None].to(device)
+            planes = torch.from_numpy(slices.resampled(first, min(last, slices.count))).to(device)
             yield
             probabilities.append((yield from self._mean(layout, planes)))
         several = list(each.values())
@@ -166,7 +172,7 @@ class ModelSegmenter:
                 f"each was looked at in {count} parts that overlap"
             )
         notes += label_map_notes(volume)
-        if volume.is_rgb:
+        if volume.is_rgb and not all(slices.layout.colour for slices in each):
             notes.append("the image is in colour; the model sees its lightness only")
         return notes
 

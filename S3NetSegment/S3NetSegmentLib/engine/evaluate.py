@@ -73,8 +73,8 @@ def evaluate(
     trained, checked = set(model.training_cases), set(model.validation_cases)
     scores, worst, seen, choosing, warned = {}, [], [], [], []
     for number, case in enumerate(cases):
-        volume = case.read_volume(warned)
-        digest = image_hash(volume)
+        volumes = case.read_channels(warned)
+        volume, digest = volumes[0], image_hash(*volumes)
         if split == "unseen" and digest in trained | checked:
             continue
         choosing += [case.name] if digest in checked else []
@@ -85,7 +85,7 @@ def evaluate(
                     "other cases (--split unseen), or insist with --seen-cases"
                 )
             seen.append(case.name)
-        answer = yield from within(segmenter.segment(volume), number / len(cases), (number + 1) / len(cases))
+        answer = yield from within(segmenter.segment(volumes), number / len(cases), (number + 1) / len(cases))
         truth = case.read_labels(cohort.classes, volume)
         scores[case.name] = [
             score_masks(found.name, answer.labels == at, truth == number, volume.ijk_to_ras)

@@ -151,7 +151,8 @@ def test_models_that_cannot_answer_together_are_refused_with_the_reason(tmp_path
     others = {
         "classes.pt": ({"classes": (LabelClass("Disc", 1, (1.0, 0, 0)),)}, "Ring, Core; Disc"),
         "plane.pt": ({"layout": SliceLayout("coronal", 1.0, 48)}, "axial and coronal slices"),
-        "channels.pt": ({"channels": 3}, "1 and 3 channels"),
+        "channels.pt": ({"layout": SliceLayout("axial", 1.0, 48, channels=3)}, "1 channel and 3 channels"),
+        "colour.pt": ({"layout": SliceLayout("axial", 1.0, 48, colour=True)}, "1 channel and colour"),
     }
     for name, (options, said) in others.items():
         other = write_model(tmp_path / name, **options)

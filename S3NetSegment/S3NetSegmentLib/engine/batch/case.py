@@ -11,6 +11,7 @@ from ..tasks.apply import ApplyTask
 from ..tasks.few_shot import FewShotTask
 from ..tasks.fields import asked_fields
 from ..tasks.segment import SegmentTask
+from ..training.channels import further_channels
 from ..training.model_places import model_files
 from .columns import TASKS
 
@@ -67,6 +68,7 @@ class Case:
             files = [str(file) for file in model_files(self.task.model)]
             roles = ["model"] if len(files) == 1 else [f"model {number}" for number in range(1, len(files) + 1)]
             found |= dict(zip(roles, files, strict=True))
+            found |= {f"channel {n}": str(path) for n, path in enumerate(further_channels(self.image), 1)}
         return found
 
     def as_plain(self) -> dict:

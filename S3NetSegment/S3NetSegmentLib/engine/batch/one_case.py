@@ -36,6 +36,7 @@ from ..images.resample import resized
 from ..images.writing import write_image, write_png, write_segmentation
 from ..results import described
 from ..segment.run import segment_image
+from ..training.channels import channel_files
 from ..training.model_places import model_files
 from .case import Case
 from .case_files import CaseFiles
@@ -216,9 +217,11 @@ def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles
 def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
     from ..apply import as_segmentation, model_tags
 
-    files, flips = model_files(case.task.model), case.task.flips
-    segmenter = _segmenter(files, tuple(map(_changed, files)), device, flips)
-    answer = drain(segmenter.segment(volume, confidence=True), on_step)
+    models, flips = model_files(case.task.model), case.task.flips
+    segmenter = _segmenter(models, tuple(map(_changed, models)), device, flips)
+    paths = channel_files(case.image, segmenter.models.channels)[1:]
+    volumes = (volume, *(files.read_image(str(path), case.frame) for path in paths))
+    answer = drain(segmenter.segment(volumes, confidence=True), on_step)
     tags = model_tags(segmenter.models, answer.device, volume.name, flips=flips)
     segmentation = as_segmentation(segmenter.models, answer.labels, volume, tags)
     found = answer.labels > 0

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from ..common.settings_record import SettingsRecord, setting
 
+MOST_NEIGHBOURS = 8
+
 
 @dataclass(frozen=True)
 class CohortSettings(SettingsRecord):
@@ -21,6 +23,13 @@ class CohortSettings(SettingsRecord):
     slice_plane: str = setting(
         "auto", "Plane of the slices; auto: that in which most images were made.",
         choices=("auto", "axial", "coronal", "sagittal"),
+    )  # fmt: skip
+    neighbours: int = setting(
+        0, "Slices at either side that the network sees, too, as further channels (2.5D).", 0, MOST_NEIGHBOURS
+    )
+    colour: str = setting(
+        "auto", "What is seen of images in colour: auto (red, green and blue where all images are in colour), or their lightness.",
+        choices=("auto", "lightness"),
     )  # fmt: skip
     validation: float = setting(
         0.2, "Part of the labelled patients that only chooses the best state (none below four patients).", 0.0, 0.9

@@ -46,11 +46,10 @@ class Ensemble:
                 f"the models {pair} look at {first.layout.plane} and {model.layout.plane} slices: their answers cannot be averaged. "
                 "Apply them one by one"
             )
-        channels = [m.network.get("in_channels", 1) for m in (first, model)]
-        if channels[0] != channels[1]:
+        seen = ["colour" if s.colour else _counted(s.channels) for s in (first.layout, model.layout)]
+        if seen[0] != seen[1]:
             raise InputError(
-                f"the models {pair} look at {channels[0]} and {channels[1]} channels: their answers cannot be averaged. Apply "
-                "them one by one"
+                f"the models {pair} look at {seen[0]} and {seen[1]}: their answers cannot be averaged. Apply them one by one"
             )
 
     @property
@@ -68,6 +67,11 @@ class Ensemble:
     @property
     def plane(self) -> str:
         return self.members[0].layout.plane
+
+    @property
+    def channels(self) -> int:
+        """Images of each case that the models look at."""
+        return self.members[0].layout.channels
 
     @property
     def provenance(self):
@@ -104,6 +108,10 @@ class Ensemble:
         classes = [c.as_dict() for c in self.classes]
         members = zip(self.names, self.members, strict=True)
         return {"classes": classes, "models": [{"file": name, **model.summary()} for name, model in members]}
+
+
+def _counted(channels: int) -> str:
+    return f"{channels} channel{'' if channels == 1 else 's'}"
 
 
 def load_ensemble(paths: str | os.PathLike | Sequence[str | os.PathLike]) -> Ensemble:

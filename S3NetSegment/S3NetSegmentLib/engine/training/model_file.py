@@ -161,6 +161,11 @@ def load_encoder_file(path: str | os.PathLike) -> EncoderFile:
     """
     path = Path(path)
     model = load_model(path)
+    if model.layout.inputs != 1:
+        raise InputError(
+            f"{str(path)!r} was trained on {model.layout.inputs} channels (colour, several images or neighbouring slices), and few-shot "
+            "shows one grey slice; pre-train with --set colour=lightness --set neighbours=0 on one channel"
+        )
     try:
         network = model.build()
     except InputError as error:
