@@ -247,7 +247,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
             is replaced, everything else stays.
         :param confidence: also make a volume of each voxel's confidence, shown over the image.
         :param device: "auto", "cpu", "cuda" or "mps".
-        :param flips: also look at mirrored slices and average the answers: four times as long.
+        :param flips: also look at mirrored slices and average the answers, for models that were trained with the setting flip: twice as long.
         :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
         """
         return self._drained(self.applyModelSteps(volumeNode, modelPath, segmentationNode, confidence, device, flips))

@@ -87,7 +87,7 @@ def volume_dice(network: torch.nn.Module, case: Case, layout: SliceLayout, cohor
     planes = slices.oriented(found)
     network.eval()
     for first, last in slices.chunks():
-        images = torch.from_numpy(slices.prepared(first, last))
+        images = torch.from_numpy(slices.windowed(slices.resampled(first, last)))
         planes[first:last] = slices.restored(_whole(slices, network(images).softmax(1))).argmax(1).numpy()
     values = []
     for label in range(1, len(cohort.classes) + 1):

@@ -26,7 +26,7 @@ from .training.sliding_window import Windows
 
 _BATCH, _SHORT_BATCH = {"cpu": 4}, {"cpu": 1, "cuda": 4, "mps": 2}  # slices at a time; 32 where nothing is said
 _RESTORED = 1 << 19  # probabilities that are brought to the volume's own pixels at a time
-_FLIPS = ((), (-1,), (-2,), (-1, -2))  # the sides along which a slice is mirrored
+_FLIPS = ((), (-1,))  # the axes along which a slice is mirrored: as it is, and as training mirrors (left and right)
 _ROOM = 256 << 20  # bytes of probabilities at the volume's own pixels that are held at a time
 
 
@@ -50,8 +50,8 @@ class ModelSegmenter:
 
     :param models: segmenters.
     :param network: of a single model, if it is built already (then on its device).
-    :param flips: whether each slice is also looked at mirrored along either side and along both, and the four answers are
-        averaged; it takes four times as long.
+    :param flips: whether each slice is also looked at with left and right exchanged, and both answers are averaged; it takes twice
+        as long. Good for models that were trained on mirrored slices (the setting ``flip``), bad for others.
     :raises InputError: a model of another kind, models that cannot answer together, or weights that do not fit.
     """
 
@@ -170,6 +170,13 @@ class ModelSegmenter:
             notes.append(
                 f"the model sees {layout.side * layout.spacing:.0f} mm of a slice at once, and the slices of this image are larger: "
                 f"each was looked at in {count} parts that overlap"
+            )
+        if len(self._mirrored) > 1 and not all(
+            m.provenance.get("settings", {}).get("flip") for m in self.models.members
+        ):
+            notes.append(
+                "the model was not trained on mirrored slices (setting flip), and what it finds in them makes the mean worse in most "
+                "cases; leave the flips out"
             )
         notes += label_map_notes(volume)
         if volume.is_rgb and not all(slices.layout.colour for slices in each):

@@ -141,9 +141,9 @@ def test_mirrored_slices_are_turned_back_before_they_are_averaged():
     assert plain.any() and np.array_equal(drain(flipped.segment(volume)).labels, plain)
     sided = ensemble_of(LeftSide())
     one = drain(sided.segment(volume, confidence=True))
-    four = drain(ModelSegmenter(sided.models, "cpu", sided._networks[0], flips=True).segment(volume, confidence=True))
+    both = drain(ModelSegmenter(sided.models, "cpu", sided._networks[0], flips=True).segment(volume, confidence=True))
     assert (one.labels == 1).mean() == 0.5 and np.allclose(one.confidence[one.labels == 1], 0.9, atol=1e-2)
-    assert np.ptp(four.confidence.astype(float)) < 1e-3 and four.confidence.mean() == pytest.approx(0.55, abs=0.01)
+    assert np.ptp(both.confidence.astype(float)) < 1e-3 and both.confidence.mean() == pytest.approx(0.55, abs=0.01)
 
 
 def test_models_that_cannot_answer_together_are_refused_with_the_reason(tmp_path):
@@ -188,3 +188,13 @@ def test_a_doubtful_member_is_named(tmp_path):
     bad = write_model(tmp_path / "bad.pt", seed=1, validation={"score": 0.1, "cases": 2})
     notes = drain(ModelSegmenter(load_ensemble([good, bad]), "cpu").segment(phantom(0)[0])).notes
     assert any(note.startswith("bad.pt: on its validation cases the model agreed") for note in notes)
+
+
+def test_flips_for_a_model_that_never_saw_mirrored_slices_are_doubted(tmp_path):
+    def said(name, flips, **settings):
+        models = load_ensemble(write_model(tmp_path / name, provenance={"settings": settings}))
+        notes = drain(ModelSegmenter(models, "cpu", flips=flips).segment(phantom(0)[0])).notes
+        return any("not trained on mirrored slices" in note for note in notes)
+
+    assert said("a.pt", True, flip=False) and said("b.pt", True)
+    assert not said("c.pt", True, flip=True) and not said("d.pt", False, flip=False)

@@ -17,7 +17,11 @@ class ApplyTask:
         (), "the model file; the folder of a cross-validation stands for the models of its folds, and the answers of several files, "
         "separated by ';', are averaged", Form(texts, "FILE", is_path=True), option="",
     )  # fmt: skip
-    flips: bool = asked(False, "also look at mirrored slices and average the answers: four times as long", SWITCH)
+    flips: bool = asked(
+        False,
+        "also look at mirrored slices and average the answers, for models that were trained with the setting flip: twice as long",
+        SWITCH,
+    )
 
     def contradictions(self, called: Callable[[str], str]) -> list[str]:
         """What is missing; see :meth:`SegmentTask.contradictions`."""

@@ -176,13 +176,13 @@ class VolumeSlices:
     def prepared(self, first: int, last: int) -> np.ndarray:
         """Slices ``first`` to ``last`` (excluded) without neighbours, float32 ``[n, own_channels, side, side]``, 0 to 1, 0
         outside the volume: where they are larger, their middle."""
-        return self._windowed(self._own(first, last))
+        return self.windowed(self._own(first, last))
 
     def prepared_labels(self, labels: np.ndarray, first: int, last: int) -> np.ndarray:
         """Slices of ``labels`` ``[K, J, I]`` like :meth:`prepared`, uint8 ``[n, side, side]``: at each pixel the label that
         covers most of it."""
         planes = np.ascontiguousarray(self.oriented(labels)[first:last])
-        return self._windowed(labels_to_grid(planes, (len(planes), *self.scaled)).astype(np.uint8, copy=False))
+        return self.windowed(labels_to_grid(planes, (len(planes), *self.scaled)).astype(np.uint8, copy=False))
 
     def restored(self, probabilities: torch.Tensor) -> torch.Tensor:
         """Probabilities ``[n, classes, *scaled]`` of slices in the size of :meth:`resampled` at the volume's own pixels,
@@ -199,7 +199,8 @@ class VolumeSlices:
         for first in range(0, self.count, size):
             yield first, min(self.count, first + size)
 
-    def _windowed(self, planes: np.ndarray) -> np.ndarray:
+    def windowed(self, planes: np.ndarray) -> np.ndarray:
+        """``planes`` ``[..., *scaled]`` as ``[..., side, side]``: padded with 0, or their middle."""
         side = self.layout.side
         out = np.zeros((*planes.shape[:-2], side, side), planes.dtype)
         (top, above, height), (left, before, width) = self._shown
@@ -271,7 +272,8 @@ def choose_layout(
     side = min(side, math.ceil(needed / 16) * 16)
     if needed > side:
         notes.append(
-            f"the largest image has {needed} pixels of {spacing:.3g} mm along a slice; only the middle {side} are used"
+            f"the largest image has {needed} pixels of {spacing:.3g} mm along a slice; only the middle {side} are used, and what "
+            "lies beside it is not learnt; set a larger slice_side, or leave slice_spacing at 0"
         )
     return SliceLayout(plane, round(spacing, 6), side, **more), notes
 
