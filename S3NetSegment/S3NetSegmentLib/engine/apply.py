@@ -145,9 +145,11 @@ class ModelSegmenter:
 
     def _mean(self, layout: SliceLayout, planes: torch.Tensor) -> ByLayers[torch.Tensor]:
         """The part of all models with this ``layout`` in the mean probabilities, ``[n, classes, *planes' size]``."""
-        windows, total = Windows(planes.shape[-2:], layout.side), None
-        members = [n for m, n in zip(self.models.members, self._networks, strict=True) if m.layout == layout]
-        for network in members:
+        total = None
+        for model, network in zip(self.models.members, self._networks, strict=True):
+            if model.layout != layout:
+                continue
+            windows = Windows(planes.shape[-2:], layout.side, middle_only=model.knows_middle_only)
             network = network.to(planes.device)
             for axes in self._mirrored:
                 part = yield from windows.mean(planes.flip(axes) if axes else planes, _looking(network))
@@ -166,11 +168,18 @@ class ModelSegmenter:
         worst = max(each, key=lambda slices: slices.cut_share)
         if worst.cut_share > 0.01:
             layout = worst.layout
+            sees = f"{layout.side * layout.spacing:.0f} mm of a slice"
             count = Windows(worst.scaled, layout.side).count
-            notes.append(
-                f"the model sees {layout.side * layout.spacing:.0f} mm of a slice at once, and the slices of this image are larger: "
-                f"each was looked at in {count} parts that overlap"
-            )
+            if all(m.knows_middle_only for m in self.models.members if m.layout == layout):
+                notes.append(
+                    f"the model was trained on the middle {sees} and sees no more; {worst.cut_share:.0%} of this image lies outside and "
+                    "is taken as background. Train it with a larger slice_side, or with slice_spacing 0"
+                )
+            else:
+                notes.append(
+                    f"the model sees {sees} at once, and the slices of this image are larger: each was looked at in {count} parts "
+                    "that overlap"
+                )
         if len(self._mirrored) > 1 and not all(
             m.provenance.get("settings", {}).get("flip") for m in self.models.members
         ):

@@ -1,5 +1,7 @@
 """Several models at once, mirrored slices, and slices that are larger than the models' field of view."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,11 @@ from model_files import CLASSES, write_model
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.apply import ModelSegmenter, model_tags
+from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.nets.unet import finished
 from S3NetSegmentLib.engine.training.ensemble import Ensemble, load_ensemble
 from S3NetSegmentLib.engine.training.label_classes import LabelClass
+from S3NetSegmentLib.engine.training.likeness import TrainingLook, look_of
 from S3NetSegmentLib.engine.training.model_file import Model
 from S3NetSegmentLib.engine.training.model_places import model_files
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
@@ -198,3 +202,19 @@ def test_flips_for_a_model_that_never_saw_mirrored_slices_are_doubted(tmp_path):
 
     assert said("a.pt", True, flip=False) and said("b.pt", True)
     assert not said("c.pt", True, flip=True) and not said("d.pt", False, flip=False)
+
+
+def test_a_model_that_was_trained_on_the_middle_of_its_slices_answers_there_and_says_so():
+    mask = np.zeros((2, 60, 70), bool)
+    mask[:, 20:40, 25:45] = mask[:, 2:8, 2:8] = True
+    volume = Volume((np.random.default_rng(0).integers(0, 60, mask.shape) + 900 * mask).astype(np.int16), np.eye(4))
+    layout = SliceLayout("axial", 1.0, 32)
+    seen = TrainingLook.of([look_of(layout.of(volume), intensity_scale(volume))])
+    for looks, everywhere in ((seen, False), (dataclasses.replace(seen, width=(20.0, 32.0)), True)):
+        model = Model("segmenter", {}, {}, layout, CLASSES, looks=looks)
+        answer = drain(ModelSegmenter(model, "cpu", Bright()).segment(volume, confidence=True))
+        assert np.array_equal(answer.labels[0, 14:46, 19:51] == 1, mask[0, 14:46, 19:51])
+        assert (answer.labels[:, 2:8, 2:8] == 1).all() == everywhere and answer.confidence.min() > 0.5
+        said = " ".join(answer.notes)
+        assert ("in 12 parts that overlap" in said) == everywhere
+        assert ("trained on the middle 32 mm of a slice and sees no more; 76% of this image" in said) != everywhere

@@ -18,11 +18,12 @@ class Windows:
     larger along an axis has one window there, in whose middle it lies.
 
     :param size: rows and columns of the slices. :param side: pixels of a window.
+    :param middle_only: one window in the middle, and background (class 0) beside it.
     """
 
-    def __init__(self, size: Sequence[int], side: int):
+    def __init__(self, size: Sequence[int], side: int, *, middle_only: bool = False):
         self.size, self.side = tuple(size), side
-        self._axes = [_axis(length, side) for length in self.size]
+        self._axes = [_axis(length, side, middle_only) for length in self.size]
 
     @property
     def count(self) -> int:
@@ -42,10 +43,13 @@ class Windows:
             found = yield from look(self._cut(images, rows, columns))
             (top, _, height), (left, _, width) = self._shown
             part = found[..., top : top + height, left : left + width]
-            if self.count == 1:
+            if part.shape[-2:] == self.size:
                 return part
             if whole is None:
                 whole = part.new_zeros((*part.shape[:2], *self.size))
+                if self.count == 1:
+                    whole[:, 0] = 1
+                    whole[..., rows, columns] = 0
             whole[..., rows, columns] += part * weight.to(part)
             yield
         return whole
@@ -70,10 +74,11 @@ class Windows:
         return out
 
 
-def _axis(length: int, side: int) -> list[tuple[int, torch.Tensor]]:
-    """First sample and weights of each window along an axis; the weights add up to 1 at every sample."""
-    if length <= side:
-        return [(0, torch.ones(length))]
+def _axis(length: int, side: int, middle_only: bool) -> list[tuple[int, torch.Tensor]]:
+    """First sample and weights of each window along an axis; the weights add up to 1 at every sample that is seen."""
+    if length <= side or middle_only:
+        _, first, shown = middle(length, side)
+        return [(first, torch.ones(shown))]
     count = math.ceil((length - side) / (side / 2)) + 1
     firsts = [round(n * (length - side) / (count - 1)) for n in range(count)]
     distance = (torch.arange(side) - (side - 1) / 2) / (_WIDTH * side)
