@@ -98,6 +98,13 @@ class PanelDriver:
     def open_models(self):
         self._turn_tab(2)
 
+    def open_cohort(self, folder):
+        """Turns the tab to Cohort and types the folder."""
+        self._turn_tab(3)
+        edit = self.panel.cohort.ui.loopFolderEdit
+        edit.text = str(folder)
+        edit.editingFinished.emit()
+
     def open_segment(self):
         self._turn_tab(0)
 

@@ -8,6 +8,7 @@
 Task: k slices are drawn fully (shares 1/2; 1/6, 1/2, 5/6; .1, .3, .5, .7, .9 of the labelled extent), every other slice is
 wanted, at the image's own resolution. Dice over the volume without the drawn slices, mean over the labels that were drawn,
 mean over cases. Failed: labels with a Dice under .5. Seconds are of one thread, from the image in memory to the answer.
+"Few-shot from boxes" has a box with an error of 7 % a side around each label of the drawn slices in place of the drawing.
 Confidence: how well the Dice that Few-shot expects agrees with the true one, also where slices are drawn in the middle of the
 labelled extent alone. Ends: how many of the labels with a tenth or more of
 the answer past their end are named as such, and how many of the named ones are.
@@ -36,7 +37,7 @@ if __name__ == "__main__":
 
 import numpy as np  # noqa: E402
 from few_shot_cases import DRAWN_AT, FOLDERS, GROUPS, PLACINGS, FewShotCase, few_shot_cases  # noqa: E402
-from few_shot_contestants import CONTESTANTS, OURS, Answer, missing_package  # noqa: E402
+from few_shot_contestants import BOXES, CONTESTANTS, OURS, Answer, missing_package  # noqa: E402
 from scipy.stats import spearmanr  # noqa: E402
 
 from S3NetSegmentLib.engine.few_shot.frame import slices_first  # noqa: E402
@@ -92,7 +93,7 @@ def measured(case: FewShotCase, group: str, methods: list[str], options) -> list
     for placing, k in product(options.placings, options.k):
         drawn = case.drawn(k, placing)
         for method in methods:
-            for seed in range(options.seeds if method == OURS else 1):
+            for seed in range(options.seeds if method in (OURS, BOXES) else 1):
                 settings = FewShotSettings(seed=seed).with_texts(options.set)
                 start = time.perf_counter()
                 answer = CONTESTANTS[method](case, drawn, settings)
@@ -150,7 +151,7 @@ def print_group(group: str, rows: list[dict], methods: list[str], counts: list[i
     """Dice of each set and k, ours last less the best of the others; then failures, seconds and the confidence."""
     cases = {(r["set"], r["case"]) for r in rows}
     print(f"\n== {group}: {len(cases)} cases\n\nDice %, mean over cases\n")
-    others = [m for m in methods if m != OURS]
+    others = [m for m in methods if m not in (OURS, BOXES)]
     columns = [*methods, "gain"] if OURS in methods and others else methods
     print(f"| set (cases) | k | {' | '.join(columns)} |\n|---|---|{'---|' * len(columns)}")
     gains = defaultdict(list)

@@ -12,13 +12,18 @@ from importlib import import_module
 
 import numpy as np
 from few_shot_cases import FewShotCase
+from simulated_boxes import flat_box
 
 from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.few_shot.drawings.boxes import boxed_slices
 from S3NetSegmentLib.engine.few_shot.frame import slices_first
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
 
-OURS, NEAREST, GROW, FILL = "Few-shot", "nearest slice", "Grow from seeds", "Fill between slices"
+OURS, BOXES, NEAREST, GROW, FILL = (
+    "Few-shot", "Few-shot from boxes", "nearest slice", "Grow from seeds", "Fill between slices"
+)  # fmt: skip
+_LEAST_BOXED = 20  # pixels of a label in a slice around which one draws a box
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,23 @@ def few_shot(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> 
     mix = ", ".join(f"{part} {share:.2f}" for part, share in answer.mix.items())
     named = frozenset(value for value, outlook in answer.outlook.items() if outlook.runs_past)
     return Answer(slices_first(answer.labels, case.axis), answer.expected_dice, mix, named)
+
+
+def few_shot_from_boxes(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:
+    """Boxes in place of drawings, each side off by a normal error; the answer's own drawn slices do not count."""
+    labels = slices_first(case.labels, case.axis)
+    boxes: dict[int, list] = {}
+    for z in drawn:
+        rng = np.random.default_rng([settings.seed, z])
+        for value in np.unique(labels[z]):
+            if value and np.count_nonzero(labels[z] == value) >= _LEAST_BOXED:
+                boxes.setdefault(int(value), []).append(flat_box(case.labels == value, case.axis, z, rng))
+    slices = drain(boxed_slices(case.volume, boxes, seed=settings.seed))
+    own = {s.index: s.labels for s in slices}
+    product = FewShot(case.volume, settings, case.axis)
+    product.set_support([DrawnSlice(case.axis, z, own.get(z, np.zeros_like(labels[z]))) for z in drawn])
+    answer = drain(product.propagate())
+    return Answer(slices_first(answer.labels, case.axis), answer.expected_dice, "", frozenset())
 
 
 def nearest(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:
@@ -96,7 +118,7 @@ def _seeds(case: FewShotCase, drawn: list[int]) -> np.ndarray:
     return seeds
 
 
-CONTESTANTS = {OURS: few_shot, NEAREST: nearest, GROW: grow, FILL: fill}
+CONTESTANTS = {OURS: few_shot, BOXES: few_shot_from_boxes, NEAREST: nearest, GROW: grow, FILL: fill}
 _PACKAGES = {GROW: "slicer", FILL: "itk"}
 
 

@@ -11,6 +11,8 @@ Failed: labels with a Dice under .5. Today's tools offer nothing here; beside Fe
   fitted    the same after the deformation, where that is accepted;
   Few-shot  the answer: the fitted drawing votes with GrowCut in B.
 Likeness is the correlation of the aligned images around the drawing; below .5 the user is asked for one slice in B.
+With --patients N the drawings are in N other patients of the group, fully drawn, in the order of their names, and nothing or
+(--here 1) the middle slice is drawn in the one whose labels are wanted, which does not count then.
 Seconds are of one thread, from both images in memory to the answer. ``development``: choices were made on these pairs.
 """
 
@@ -68,6 +70,18 @@ PAIRS = {
         "ct": (("A", "B"), ("B", "A")),
     },
 }  # fmt: skip
+PATIENTS = {  # no patient of one group is in the other
+    "development": {
+        "hippocampus": ("001", "003", "004", "006", "007", "008", "011", "014"),
+        "acdc": ("001_ED", "002_ED", "003_ED", "021_ED", "022_ED", "023_ED"),
+        "ct": (),
+    },
+    "confirm": {
+        "hippocampus": ("019", "020", "023", "025", "026", "033", "034", "035"),
+        "acdc": ("041_ED", "042_ED", "043_ED", "061_ED", "062_ED", "063_ED", "081_ED", "082_ED", "083_ED"),
+        "ct": (),
+    },
+}
 CT_ORGANS = (1, 5, 6, 52, 79, 63)  # in both scans: spleen, liver, stomach, aorta, spinal cord, vena cava
 DRAWN = {"3": (1 / 6, 1 / 2, 5 / 6), "all": None}
 
@@ -78,6 +92,8 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=FOLDERS, default=list(FOLDERS))
     parser.add_argument("--drawn", nargs="+", choices=DRAWN, default=list(DRAWN), help="slices drawn in A")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of Few-shot")
+    parser.add_argument("--patients", type=int, metavar="N", help="drawings in N other patients, instead of the pairs")
+    parser.add_argument("--here", type=int, default=0, choices=(0, 1), help="slices drawn in the patient itself")
     options = parser.parse_args()
     if SHARED_DATA is None:
         raise SystemExit("the labelled data folder is not there: put it at ../shared/data beside the repository")
@@ -85,6 +101,9 @@ def main() -> None:
     settings = FewShotSettings().with_texts(options.set)
     for group in options.groups:
         for set_name in options.sets:
+            if options.patients:
+                print_several(group, set_name, options.patients, options.here, settings)
+                continue
             for drawn in options.drawn:
                 print_set(group, set_name, drawn, settings)
 
@@ -104,6 +123,43 @@ def print_set(group: str, set_name: str, drawn: str, settings: FewShotSettings) 
     failed = "".join(f"{sum(d < FAILED for r in rows for d in r[1][way]):10d}" for way in WAYS)
     print(f"{f'mean of {len(rows)}':18s}{overall}")
     print(f"{'failed labels':18s}{failed}   of {sum(len(r[1][WAYS[0]]) for r in rows)}", flush=True)
+
+
+def print_several(group: str, set_name: str, count: int, here: int, settings: FewShotSettings) -> None:
+    """Each patient of the group from ``count`` others."""
+    names = PATIENTS[group][set_name]
+    if len(names) <= count:
+        return
+    print(f"\n{set_name}, {group}, from {count} patients, drawn slices here: {here}")
+    print(f"{'patient':12s}{'Few-shot':>10s}{'expected':>10s}{'seconds':>9s}  likeness and reliability of each")
+    scores, cases = [], {}
+    for n, name in enumerate(names):
+        others = [names[(n + 1 + k) % len(names)] for k in range(count)]
+        for other in (name, *others):
+            cases.setdefault(other, read(set_name, other))
+        query, true = cases[name]
+        started = time.perf_counter()
+        few_shot = FewShot(query, settings, "z")
+        items = [SupportVolume(*cases[other]) for other in others]
+        filled = np.flatnonzero(true.any((1, 2)))
+        middle = [int(filled[len(filled) // 2])] if here else []
+        few_shot.set_support(items + [DrawnSlice("z", z, true[z]) for z in middle])
+        answer = drain(few_shot.propagate())
+        seconds = time.perf_counter() - started
+        kept = np.setdiff1d(np.arange(len(true)), middle)
+        found = [dice(answer.labels[kept], true[kept], v) for v in np.unique(true) if v]
+        scores.append(found)
+        expected = float(np.mean(list(answer.expected_dice.values())))
+        part = drain(
+            few_shot._parts.transferred(few_shot._support.layers[0].drawing, few_shot._support.layers[0].others)
+        )
+        told = " ".join(f"{f.alignment.correlation:.2f}/{f.reliability:.2f}" for f in part._fitted)
+        print(f"{name:12s}{100 * np.mean(found):10.1f}{100 * expected:10.1f}{seconds:9.1f}  {told}", flush=True)
+    failed = sum(d < FAILED for case in scores for d in case)
+    print(
+        f"{f'mean of {len(scores)}':12s}{100 * np.mean([np.mean(s) for s in scores]):10.1f}   failed labels {failed}",
+        flush=True,
+    )
 
 
 def measured(pairs, set_name: str, drawn: str, settings: FewShotSettings) -> Iterator[tuple]:

@@ -35,6 +35,7 @@ import numpy as np  # noqa: E402
 from few_shot_cases import FewShotCase  # noqa: E402
 from few_shot_contestants import GROW, grow, missing_package  # noqa: E402
 from segment_3d import dice  # noqa: E402
+from simulated_boxes import flat_box  # noqa: E402
 from volume_cases import GROUPS, VolumeCase, volume_cases  # noqa: E402
 from volume_clicks import innermost_voxel  # noqa: E402
 
@@ -48,7 +49,6 @@ from S3NetSegmentLib.engine.segment.prompts import Box, Prompts  # noqa: E402
 
 PROMPTS = ("click", "one box", "two views", "three boxes")
 SLICES = ("product", "true", "ellipse")
-BOX_ERROR = 0.07
 BOX_SEED = 3
 
 
@@ -127,20 +127,6 @@ def box_slices(truth: np.ndarray, volume, prompt: str) -> list[tuple[str, int]]:
     other = "y" if axis != "y" else "x"
     largest = [(a, int(slices_first(truth, a).sum((1, 2)).argmax())) for a in (axis, other)]
     return largest[:1] if prompt == "one box" else largest
-
-
-def flat_box(truth: np.ndarray, axis: str, index: int, rng: np.random.Generator) -> Box:
-    """The box around the object in a slice, each side of it off by a normal error."""
-    places = np.argwhere(slices_first(truth, axis)[index])
-    size = np.array(slices_first(truth, axis).shape[1:])
-    low, high = places.min(0), places.max(0)
-    error = BOX_ERROR * (high - low + 1) * rng.normal(size=(2, 2))
-    low = np.clip(np.rint(low + error[0]), 0, size - 2).astype(int)
-    high = np.minimum(np.maximum(np.rint(high + error[1]), low + 1), size - 1).astype(int)
-    corners = [list(map(int, corner)) for corner in (low, high)]
-    for corner in corners:
-        corner.insert(2 - AXES.index(axis), index)
-    return Box(*(tuple(corner[::-1]) for corner in corners))
 
 
 def slice_answers(case: VolumeCase, truth: np.ndarray, boxes: list[Box], slices: str) -> dict:

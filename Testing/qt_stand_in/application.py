@@ -98,6 +98,9 @@ class LayoutManager(QtCore.QObject):
     def sliceWidget(self, name):
         return self._widgets.get(name)
 
+    def mrmlSliceLogics(self):
+        return slicer.app.applicationLogic().GetSliceLogics()
+
     def show(self, *slice_nodes):
         """Tests: a layout with these views."""
         self._widgets = {node.GetName(): _SliceWidget(node) for node in slice_nodes}

@@ -57,6 +57,7 @@ def _image(make: Callable, name: str) -> Callable:
 
 
 def _segmentation(work: Path, rng, ball):
+    from S3NetSegmentLib.engine.common.progress import drain
     from S3NetSegmentLib.engine.few_shot.run import read_drawings
     from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
     from S3NetSegmentLib.engine.tasks.few_shot import FewShotTask
@@ -66,7 +67,7 @@ def _segmentation(work: Path, rng, ball):
 
     def read():
         read_segmentation(path)
-        read_drawings(ball, FewShotTask((str(path),)))
+        drain(read_drawings(ball, FewShotTask((str(path),))))
 
     return read
 

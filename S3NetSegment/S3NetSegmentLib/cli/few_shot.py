@@ -17,7 +17,7 @@ Carries what you have drawn on one or a few slices to all slices of the volume, 
 
 Draw in 3D Slicer or any other tool, one slice in the middle of what you want and one near each end, and save the drawing.
 Its slices that hold labels are the drawn ones; everything there without a label is background (--partial: only what lies
-near the drawing). Segments that overlap, such as an organ and a lesion inside it, stay whole (.seg.nrrd and DICOM SEG).
+near the drawing). Or give boxes: --box liver=i,j,k,i,j,k for every segment on a few slices. Segments that overlap, such as an organ and a lesion inside it, stay whole (.seg.nrrd and DICOM SEG).
 
 Correct a slice of the answer and run it again with the answer as the drawing and --drawn for the slices that are right: it
 gets better. Where a segment runs past its end, name an empty slice there in --drawn.
@@ -29,6 +29,7 @@ examples:
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd -o organs.seg.nrrd --overlay organs.png
   s3net few-shot ct.nii.gz --support organs.seg.nrrd --drawn 12,30,36,44 -o better.seg.nrrd       36 has been corrected
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd --segments liver,spleen -o out.seg.nrrd --confidence sure.nii.gz
+  s3net few-shot ct.nii.gz --box liver=20,30,24,52,70,24 --box spleen=70,60,24,90,84,24 -o organs.seg.nrrd
   s3net few-shot next_patient.nii.gz --support organs.seg.nrrd --support-image ct.nii.gz --drawn all -o next.seg.nrrd"""
 
 
@@ -51,7 +52,7 @@ def register(commands) -> None:
 
 
 def _add_drawing(group) -> None:
-    group.add_argument("--support", action=_OfDrawing, metavar="LABELS", help="the drawing; required")
+    group.add_argument("--support", action=_OfDrawing, metavar="LABELS", help="the drawing")
     group.add_argument(
         "--support-image",
         action=_OfDrawing,
@@ -95,14 +96,14 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
 def _drawings(given: list[tuple], parser: argparse.ArgumentParser) -> list[dict]:
     """One entry (labels, image, drawn) for each --support. The others belong to the --support before them, or to the only one."""
     drawings = [{"labels": value, "image": None, "drawn": None} for option, value in given if option == "--support"]
-    if not drawings:
-        parser.error("--support LABELS is missing: the file with what you have drawn")
     at = -1
     for option, value in given:
         if option == "--support":
             at += 1
             continue
         key = "drawn" if option == "--drawn" else "image"
+        if not drawings:
+            parser.error(f"{option} tells of a drawing; name it with --support LABELS")
         if at < 0 and len(drawings) > 1:
             parser.error(f"{option} must follow the --support that it belongs to")
         drawing = drawings[max(at, 0)]
@@ -129,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_outputs(arguments)
         volume = read_image(arguments.image, arguments.frame, arguments.series)
         check_outputs(arguments, volume)
-        support = read_drawings(volume, task)
+        support = drain(read_drawings(volume, task, device=arguments.device), progress)
         marks["reading"] = clock()
         outcome = drain(carry_drawings(volume, task, support, arguments.device), progress)
         marks["propagating"] = clock()

@@ -17,6 +17,7 @@ from .. import __version__
 from . import (
     apply,
     batch,
+    cohort,
     compare,
     demo,
     evaluate,
@@ -35,6 +36,7 @@ COMMANDS = (
     demo,
     segment,
     few_shot,
+    cohort,
     batch,
     pretrain,
     finetune,

@@ -51,9 +51,11 @@ class Mode(enum.Enum):
     SEGMENT = "segment"
     FEW_SHOT = "few-shot"
     MODELS = "models"
+    COHORT = "cohort"
 
     def label(self):
-        return {"segment": _("Segment"), "few-shot": _("Few-shot"), "models": _("Models")}[self.value]
+        texts = {"segment": _("Segment"), "few-shot": _("Few-shot"), "models": _("Models"), "cohort": _("Cohort")}
+        return texts[self.value]
 
 
 class PropagateTo(enum.Enum):

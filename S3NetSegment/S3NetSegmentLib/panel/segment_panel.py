@@ -9,6 +9,7 @@ import qt
 import slicer
 
 from ..engine import InputError
+from .cohort.section import CohortSection
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
 from .models.section import ModelsSection
@@ -31,6 +32,7 @@ _MODELS_LABELS = (
     "modelFile", "cohortFolder", "caseName", "patient", "runFolder", "trainingKind", "trainingPreset", "trainingMinutes",
     "trainingStart", "trainingSettings",
 )  # fmt: skip
+_DRAWING = ("few-shot", "cohort")  # uses in which the user draws in the editor
 _SEGMENT_HELP = "Segment the chosen part of the volume (Ctrl+Return)"
 
 
@@ -64,9 +66,10 @@ class SegmentPanel:
         self.why = WhyDialog(ui, self.controller)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
+        self.cohort = CohortSection(ui, self, self.progress)
         self.choice = SegmentationChoice(self.informed)
-        self.tabs = ModeTabs(ui, self.models.widgets, self._tab_chosen)
-        _align_columns(ui, self.models.ui)
+        self.tabs = ModeTabs(ui, self.models.widgets, self.cohort.widgets, self._tab_chosen)
+        _align_columns(ui, self.models.ui, self.cohort.ui)
         ui.segmentButton.connect("clicked()", self.segment_or_cancel)
         ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
         self._shortcuts = []
@@ -95,6 +98,7 @@ class SegmentPanel:
             self.target.stop()
             self.few_shot.show(None)
             self.models.show(None)
+            self.cohort.show(None)
             self.editor.clear()
             self.choice.forget()
             self.state_changed()
@@ -116,10 +120,11 @@ class SegmentPanel:
         self.target.show(parameter_node)
         self.advanced.show(parameter_node)
         # While drawing, the user chooses the segment in the editor.
-        segment_id = "" if self.is_few_shot else parameter_node.targetSegment
+        segment_id = "" if self.mode in _DRAWING else parameter_node.targetSegment
         self.editor.show(parameter_node.segmentation, parameter_node.volume, segment_id)
         self.few_shot.show(parameter_node)
         self.models.show(parameter_node)
+        self.cohort.show(parameter_node)
         self._show_button()
 
     def start(self) -> None:
@@ -149,6 +154,7 @@ class SegmentPanel:
         self.target.stop()
         self.few_shot.set_active(False)
         self.models.set_active(False)
+        self.cohort.set_active(False)
         self.editor.stop()
 
     def cleanup(self) -> None:
@@ -159,6 +165,7 @@ class SegmentPanel:
         self.target.stop()
         self.few_shot.cleanup()
         self.models.cleanup()
+        self.cohort.cleanup()
         self.editor.cleanup()
         for shortcut in self._shortcuts:
             shortcut.setParent(None)
@@ -169,7 +176,7 @@ class SegmentPanel:
 
     @property
     def mode(self) -> str:
-        """Which use the panel shows: "segment", "few-shot" or "models"."""
+        """Which use the panel shows: "segment", "few-shot", "models" or "cohort"."""
         return self.node.mode.value if self.node is not None else "segment"
 
     @property
@@ -191,13 +198,14 @@ class SegmentPanel:
         self.prompts.activate(mode == "segment" and self._started)
         self.adjust.tools_off()
         self.editor.widget.setActiveEffect(None)
-        self.editor.place(mode == "few-shot")
+        self.editor.place(mode in _DRAWING)
         self.advanced.set_mode(mode)
         self._activate(mode if self._started else "")
 
     def _activate(self, mode: str) -> None:
         self.few_shot.set_active(mode == "few-shot")
         self.models.set_active(mode == "models")
+        self.cohort.set_active(mode == "cohort")
 
     # -- running
 
@@ -236,6 +244,7 @@ class SegmentPanel:
             "segment": (self.ui.segmentButton, self.segment_or_cancel),
             "few-shot": (self.ui.propagateButton, self.few_shot.propagate_or_cancel),
             "models": (self.models.ui.applyModelButton, self.models.apply.apply_or_cancel),
+            "cohort": (self.cohort.ui.nextCaseButton, self.cohort.next_or_cancel),
         }[self.mode]
         if button.enabled and not self.running:
             run()
@@ -245,11 +254,12 @@ class SegmentPanel:
         self.controller.cancel()
         self.few_shot.controller.cancel()
         self.models.cancel()
+        self.cohort.cancel()
 
     @property
     def running(self) -> bool:
         """Whether the engine works for one of the uses."""
-        return self.controller.running or self.few_shot.controller.running or self.models.running
+        return any(part.running for part in (self.controller, self.few_shot.controller, self.models, self.cohort))
 
     def _next_object(self) -> None:
         """Keeps the object and begins another one."""
@@ -373,12 +383,12 @@ class SegmentPanel:
             self.informed(said)
 
 
-def _align_columns(ui, models_ui) -> None:
+def _align_columns(ui, models_ui, cohort_ui) -> None:
     """Gives the labels of all forms one width, so that their fields stand in one column."""
     labels = [
         ui.volumeLabel, ui.scopeLabel, ui.partLabel, ui.promptsLabel, ui.radiusLabel,
         ui.segmentationLabel, ui.targetLabel, ui.granularityLabel, ui.answersLabel, ui.pickLabel, ui.deviceLabel,
-        ui.presetLabel, ui.propagateLabel, ui.otherVolumeLabel, ui.encoderLabel,
+        ui.presetLabel, ui.propagateLabel, ui.otherVolumeLabel, ui.encoderLabel, cohort_ui.loopFolderLabel,
         *(getattr(models_ui, f"{name}Label") for name in _MODELS_LABELS),
     ]  # fmt: skip
     width = max(qt.QFontMetrics(label.font).boundingRect(label.text).width() for label in labels)

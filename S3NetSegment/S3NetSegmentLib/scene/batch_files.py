@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import slicer
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
 from ..engine import InputError, ResourceError, Segmentation, Volume
 from ..engine.batch.case_files import CaseFiles
@@ -16,8 +13,7 @@ from ..engine.common.errors import UnknownFormatError
 from ..engine.images.reading import read_image
 from .packages import with_packages
 from .segmentation.reading import write_segmentation
-from .transforms import matrix_from_array
-from .volumes import volume_from_node
+from .volumes import node_of, volume_from_node
 
 
 class SceneFiles(CaseFiles):
@@ -39,7 +35,7 @@ class SceneFiles(CaseFiles):
     def read_image(self, path: str, frame: int | None = None, series: str | None = None) -> Volume:
         try:
             volume = with_packages(lambda: read_image(path, frame=frame, series=series))
-            node = _node_of(volume)
+            node = node_of(volume)
         except UnknownFormatError:
             if frame is not None or series is not None:
                 raise
@@ -65,18 +61,4 @@ def _loaded(path: str):
         raise InputError(f"Slicer cannot read {path!r} as a volume ({' '.join(str(error).split())[:200]})") from None
     if node is None:
         raise InputError(f"Slicer cannot read {path!r} as a volume; check that it is an image")
-    return node
-
-
-def _node_of(volume: Volume):
-    """A node that shows ``volume``; it shares its voxels, so that a large image is in memory once."""
-    array = np.ascontiguousarray(volume.array)
-    array = array.view(np.uint8) if array.dtype == bool else array
-    image = vtk.vtkImageData()
-    image.SetDimensions(volume.size)
-    image.GetPointData().SetScalars(numpy_to_vtk(array.reshape(-1, 3) if volume.is_rgb else array.reshape(-1)))
-    class_name = "vtkMRMLVectorVolumeNode" if volume.is_rgb else "vtkMRMLScalarVolumeNode"
-    node = slicer.mrmlScene.AddNewNodeByClass(class_name, volume.name)
-    node.SetAndObserveImageData(image)
-    node.SetIJKToRASMatrix(matrix_from_array(volume.ijk_to_ras))
     return node

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..engine import InputError, Volume
-from .transforms import array_from_matrix, world_from_parent
+from .transforms import array_from_matrix, matrix_from_array, world_from_parent
 
 _MODALITY = "DICOM.Modality"  # what the DICOM module calls the attribute
 
@@ -57,6 +58,20 @@ def _modality(volume_node: slicer.vtkMRMLVolumeNode) -> str:
     hierarchy = volume_node.GetScene().GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
     item = hierarchy.GetItemByDataNode(volume_node) if not own and hierarchy is not None else 0
     return own or (hierarchy.GetItemAttribute(item, _MODALITY) if item else "")
+
+
+def node_of(volume: Volume):
+    """A node that shows ``volume``; it shares its voxels, so that a large image is in memory once."""
+    array = np.ascontiguousarray(volume.array)
+    array = array.view(np.uint8) if array.dtype == bool else array
+    image = vtk.vtkImageData()
+    image.SetDimensions(volume.size)
+    image.GetPointData().SetScalars(numpy_to_vtk(array.reshape(-1, 3) if volume.is_rgb else array.reshape(-1)))
+    class_name = "vtkMRMLVectorVolumeNode" if volume.is_rgb else "vtkMRMLScalarVolumeNode"
+    node = slicer.mrmlScene.AddNewNodeByClass(class_name, volume.name)
+    node.SetAndObserveImageData(image)
+    node.SetIJKToRASMatrix(matrix_from_array(volume.ijk_to_ras))
+    return node
 
 
 def place_beside(node: slicer.vtkMRMLNode, volume_node: slicer.vtkMRMLVolumeNode) -> None:

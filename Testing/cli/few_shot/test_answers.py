@@ -114,6 +114,25 @@ def test_a_label_map_of_segments_that_overlap_shows_the_smaller_and_says_what_is
     assert any("in the label map it is 1 for 'core'" in note for note in summary["notes"])
 
 
+def test_boxes_take_the_place_of_a_drawing_and_go_on_from_one(folder, capsys):
+    def boxes(k):
+        corners = [
+            [str(v) for c in (p.min(0), p.max(0)) for v in (c[1], c[0], k)]
+            for p in map(np.argwhere, (TRUTH[k] == 7, TRUTH[k] == 3))
+        ]
+        return " ".join(f"--box {name}={','.join(own)}" for name, own in zip(("tube", "Leber"), corners, strict=True))
+
+    summary = run(f"ct.nii.gz {boxes(5)} {boxes(9)} -o out.seg.nrrd", capsys)
+    assert [(s["labels"], s["drawn"]) for s in summary["support"]] == [("the boxes across z", [5, 9])]
+    found = read_segmentation("out.seg.nrrd")
+    assert [s.name for s in found.segments] == ["tube", "Leber"]
+    for segment, value in zip(found.segments, (7, 3), strict=True):
+        assert dice(undrawn(found.mask(segment)), undrawn(TRUTH == value)) > 0.85
+    summary = run(f"ct.nii.gz --support drawn.seg.nrrd {boxes(8)} -o out.seg.nrrd", capsys)
+    assert [s["drawn"] for s in summary["support"]] == [[5, 9], [8]]
+    assert [s["name"] for s in summary["segments"]] == ["Leber", "tube ü", "tube"]
+
+
 def test_people_read_volumes_expected_dice_and_the_slices_to_draw_next(folder):
     files = ["ct.nii.gz", "--support", "drawn.seg.nrrd", "-o", "out.seg.nrrd", "--encoder", "default", *QUICK]
     done = s3net("few-shot", *files, folder=folder)

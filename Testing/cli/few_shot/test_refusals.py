@@ -17,7 +17,11 @@ from S3NetSegmentLib.engine.images.writing import write_image, write_segmentatio
 # What is written after "few-shot", what the message must hold.
 BAD_ARGUMENTS = {
     "ct.nii.gz --support d.nrrd --drawn all -o a.nrrd": "--drawn: all is for a drawing of another image (--support-image)",
-    "ct.nii.gz -o out.nrrd": "--support LABELS is missing",
+    "ct.nii.gz -o out.nrrd": "--support: it is missing; name the file with the drawing, or give --box",
+    "ct.nii.gz --drawn 3 -o out.nrrd": "--drawn tells of a drawing; name it with --support LABELS",
+    "ct.nii.gz --box 3,3,3,9,9,3 -o out.nrrd": "'3,3,3,9,9,3' is not a named box; write NAME=i,j,k,i,j,k",
+    "ct.nii.gz --box ball=3,3,9,9 -o out.nrrd": "'ball=3,3,9,9' is not a named box",
+    "ct.nii.gz --box ball=3,3,3,9,9,x -o out.nrrd": "is not a named box",
     "ct.nii.gz -o out.nrrd --support": "--support",
     "ct.nii.gz --support drawn.seg.nrrd": "--output",
     "ct.nii.gz --support drawn.seg.nrrd -o drawn.seg.nrrd": "is the drawing",
@@ -50,6 +54,8 @@ def test_bad_arguments_are_refused_before_anything_is_read(text, capsys):
 
 # What follows "ct.nii.gz -o out.seg.nrrd", what the message must hold.
 BAD_INPUT = {
+    "--box ball=3,3,3,9,9,7": "box 3,3,3,9,9,7 lies in no single slice",
+    "--box ball=3,3,20,9,9,20": "lies outside the searched part",
     "--support missing.seg.nrrd": "there is no file or folder 'missing.seg.nrrd'",
     "--support empty.nrrd": "'empty.nrrd' holds nothing of any segment",
     "--support whole.nrrd": "is drawn on every slice along z",

@@ -85,6 +85,15 @@ def test_each_drawing_has_its_own_slices_and_all_is_for_one_of_another_image(fol
     assert [file.drawn for file in first.task.files] == [(4, 5), "all"]
 
 
+@pytest.mark.parametrize(
+    "written", ["a=1,2,3,9,9,3; b=2,2,4,8,8,4", {"a": [[1, 2, 3, 9, 9, 3]], "b": "2,2,4,8,8,4"}, ["a=1,2,3,9,9,3", "b=2,2,4,8,8,4"]]
+)  # fmt: skip
+def test_boxes_of_few_shot_have_names_and_need_no_drawing(folder, written):
+    row = {"image": "ball.nii.gz", "method": "few-shot", "support_boxes": written}
+    (case,) = cases_of(folder, json.dumps([row]), "m.json")
+    assert case.task.support_boxes == (("a", (1, 2, 3, 9, 9, 3)), ("b", (2, 2, 4, 8, 8, 4))) and not case.task.support
+
+
 def test_defaults_fill_what_a_row_leaves_open(folder, monkeypatch):
     monkeypatch.chdir(folder / "in")
     cases = cases_of(folder, "image,seed\nin/a.png,\nin/b.png,7\n", defaults={"seed": "5", "regions": "3"})

@@ -30,7 +30,7 @@ def input_facts(case: Case, known: dict | None = None) -> dict[str, dict]:
     :param known: the facts of an earlier run; an input with the same path and stamp is not read again.
     :raises InputError: an input that is not there or cannot be read.
     """
-    return {role: _facts(path, (known or {}).get(role) or {}) for role, path in case.inputs().items()}
+    return {role: file_facts(path, (known or {}).get(role) or {}) for role, path in case.inputs().items()}
 
 
 def same_content(facts: dict[str, dict], others: dict[str, dict]) -> bool:
@@ -86,7 +86,8 @@ def _files_in(folder: Path) -> list[Path]:
         raise InputError(f"folder {str(folder)!r} cannot be opened ({error.strerror}); check its permissions") from None
 
 
-def _facts(path: str, known: dict) -> dict:
+def file_facts(path: str, known: dict) -> dict:
+    """The facts of one input, see :func:`input_facts`; ``known``: its facts of an earlier run. Errors as there."""
     try:
         files = files_of(path)
         stats = [os.stat(file) for file in files]

@@ -204,7 +204,8 @@ def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles)
 
 
 def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
-    support = read_drawings(volume, case.task, read=lambda path: files.read_image(path, None))
+    reading = read_drawings(volume, case.task, lambda path: files.read_image(path, None), device)
+    support = drain(reading, on_step)
     outcome = drain(carry_drawings(volume, case.task, support, device, _encoder), on_step)
     flat, told = (None, []) if suffix_of(case.output) in (".seg.nrrd", DICOM_SEG) else outcome.label_map()
     return _Result(

@@ -121,10 +121,22 @@ class FewShotOutcome:
         return chosen
 
 
-def read_drawings(volume: Volume, task: FewShotTask, read: Callable[[str], Volume] = read_image) -> Support:
-    """The drawings of ``task`` for ``volume``; ``read`` reads the images that drawings belong to."""
+def read_drawings(
+    volume: Volume, task: FewShotTask, read: Callable[[str], Volume] = read_image, device: str = "auto"
+) -> Steps[Support]:
+    """The drawings of ``task`` for ``volume``, and what its boxes hold, as a generator of progress steps.
+
+    :param read: reads the images that drawings belong to. ``device``: where the boxes are searched.
+    :raises InputError: drawings or boxes that cannot be used.
+    """
+    boxed = []
+    if task.support_boxes:
+        from .drawings.boxes import boxed_drawings  # late: Segment's engine is loaded for boxes alone
+
+        seed = task.engine_settings().seed
+        boxed = yield from boxed_drawings(volume, task.boxes_by_name(), seed=seed, device=device)
     chosen = list(task.segments)
-    return read_support(list(task.files), volume, task.axis, chosen, complete=not task.partial, read=read)
+    return read_support(list(task.files), volume, task.axis, chosen, not task.partial, read, boxed)
 
 
 def carry_drawings(

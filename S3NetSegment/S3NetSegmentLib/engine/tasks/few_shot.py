@@ -14,6 +14,7 @@ from .fields import asked
 from .forms import (
     AXIS,
     COMPUTING,
+    NAMED_BOXES,
     NAMES,
     PATH,
     SEED,
@@ -43,16 +44,18 @@ class SupportFile:
     :param image: path of the image that they belong to; None: the image that is segmented.
     :param drawn: drawn slices named by the user, or "all"; None: those that hold labels.
     :param names: path of a file with names for the values of a plain label map, see :mod:`~..images.label_names`.
+    :param is_boxes: whether it is no file but stands for boxes.
     """
 
     labels: str
     image: str | None = None
     drawn: tuple[int, ...] | str | None = None
     names: str | None = None
+    is_boxes: bool = False
 
     @property
     def shown(self) -> str:
-        return repr(os.path.basename(self.labels))
+        return self.labels if self.is_boxes else repr(os.path.basename(self.labels))
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ class FewShotTask:
     drawn: tuple[tuple[int, ...] | str | None, ...] = asked(
         (), "the drawn slices: numbers and ranges, 12,30-33, or all (also the empty ones); without it those that hold labels; "
         "one entry for each drawing, separated by ';'", Form(drawn_slices), option="",
+    )  # fmt: skip
+    support_boxes: tuple[tuple[str, tuple[int, ...]], ...] = asked(
+        (), "a box around a segment in a slice in place of a drawing, with the segment's name: two corners as voxels, both included; what "
+        "it holds is found there and counts as drawn. For every segment and slice that you mean; boxes inside boxes become rings",
+        NAMED_BOXES, option="--box", group=DRAWING,
     )  # fmt: skip
     labels: str | None = asked(
         None, "names of the values of drawings that are plain label maps: lines VALUE,NAME[,R,G,B] (CSV), a .ctbl of Slicer, a "
@@ -127,6 +135,13 @@ class FewShotTask:
         except InputError:  # which is told where the settings are used
             return False
 
+    def boxes_by_name(self) -> dict[str, list[tuple[int, ...]]]:
+        """The boxes of each segment, in the order in which the segments are first named."""
+        found: dict[str, list[tuple[int, ...]]] = {}
+        for name, corners in self.support_boxes:
+            found.setdefault(name, []).append(corners)
+        return found
+
     def engine_settings(self) -> FewShotSettings:
         """The settings. InputError for what is wrong there."""
         settings = few_shot_preset(self.preset).with_texts(list(self.settings))
@@ -136,8 +151,10 @@ class FewShotTask:
     def contradictions(self, called: Callable[[str], str]) -> list[str]:
         """What cannot be asked together, one text each; see :meth:`SegmentTask.contradictions`."""
         wrong = []
-        if not self.support:
-            wrong.append(f"{called('support')}: it is missing; name the file with the drawing")
+        if not self.support and not self.support_boxes:
+            wrong.append(
+                f"{called('support')}: it is missing; name the file with the drawing, or give {called('support_boxes')}"
+            )
         for name in ("support_image", "drawn"):
             if len(getattr(self, name)) != len(self.support):
                 wrong.append(

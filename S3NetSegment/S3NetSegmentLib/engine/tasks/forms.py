@@ -168,6 +168,28 @@ def boxes(value) -> tuple[tuple[int, ...], ...]:
     return tuple(map(box, _several(value)))
 
 
+def named_box(value) -> tuple[str, tuple[int, ...]]:
+    """NAME=i,j,k,i,j,k: a box and the segment that it shows."""
+    name, equals, corners = words(value).rpartition("=")
+    try:
+        if not equals or not name.strip() or len(found := box(corners)) != 6:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"{_shown(value)} is not a named box; write NAME=i,j,k,i,j,k, whole numbers, e.g. liver=80,60,14,130,110,14"
+        ) from None
+    return name.strip(), found
+
+
+def named_boxes(value) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """ "NAME=i,j,k,i,j,k; ..."; in JSON also {"NAME": [[i, j, k, i, j, k], ...]}."""
+    if isinstance(value, dict):
+        value = [f"{name}={','.join(map(str, corners))}" for name, own in value.items() for corners in boxes(own)]
+    elif isinstance(value, str):
+        value = [part for part in value.split(";") if part.strip()]
+    return tuple(map(named_box, texts(value)))
+
+
 def box_mm(value) -> tuple[float, ...]:
     """R,A,S,R,A,S in patient mm: two opposite corners; in JSON also [R, A, S, R, A, S]."""
     return _numbers(value, (6,), "a box", "two corners, R,A,S,R,A,S in mm, e.g. -40,10,32,25,60,32")
@@ -306,6 +328,7 @@ SWITCH = Form(switch)
 POSITIONS = Form(positions, "R,A,S", one=position)
 VOXELS = Form(voxels, "i,j[,k]", one=voxel)
 BOXES = Form(boxes, "i,j,k,i,j,k", one=box)
+NAMED_BOXES = Form(named_boxes, "NAME=i,j,k,i,j,k", one=named_box)
 BOXES_MM = Form(boxes_mm, "R,A,S,R,A,S", one=box_mm)
 STROKES = Form(strokes, "'i,j,k;i,j,k;...'", one=stroke)
 SLICES = Form(slice_pair, "A:B")

@@ -12,18 +12,19 @@ _TABS = (
     ("segment", "Segment", "Find regions and objects without drawing"),
     ("few-shot", "Few-shot", "Draw segments on one or a few slices and carry them to all others"),
     ("models", "Models", "Apply a trained model, save cases to a cohort, train a model"),
+    ("cohort", "Cohort", "Work through the patients of a folder, each proposed from those that you have accepted"),
 )
 
 
 class ModeTabs:
-    """Shows the sections of one use and hides those of the other. ``on_choice(mode)`` when the user turns a tab.
+    """Shows the sections of one use and hides those of the others. ``on_choice(mode)`` when the user turns a tab.
 
     Attribute ``bar``: the tab bar.
     """
 
-    def __init__(self, ui, models: Sequence, on_choice: Callable[[str], object]):
+    def __init__(self, ui, models: Sequence, cohort: Sequence, on_choice: Callable[[str], object]):
         """
-        :param models: the widgets of the use "models".
+        :param models, cohort: the widgets of these uses.
         """
         self._on_choice, self._mode = on_choice, None
         self._sections = {
@@ -31,7 +32,7 @@ class ModeTabs:
                 ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, ui.segmentButton, ui.adjustCollapsibleButton,
             ),
             "few-shot": (ui.supportCollapsibleButton, ui.propagateFrame),
-            "models": tuple(models),
+            "models": tuple(models), "cohort": tuple(cohort),
         }  # fmt: skip
         ui.answerCollapsibleButton.setVisible(False)  # until there is an answer
         self.bar = qt.QTabBar()

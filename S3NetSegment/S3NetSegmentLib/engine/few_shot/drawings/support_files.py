@@ -21,6 +21,7 @@ from ...images.label_names import all_named
 from ...images.reading import read_image
 from ...tasks.drawn_numbers import ALL
 from ...tasks.few_shot import SupportFile
+from .boxes import BoxedDrawing
 from .coded_labels import OTHER, CodedLabels
 from .grid_difference import grid_difference
 from .label_grid import PlacedLabels, placed_labels
@@ -80,17 +81,27 @@ class Support:
 
 
 def read_support(
-    files: list[SupportFile], image: Volume, axis: str, chosen: list[str], complete: bool, read=read_image
+    files: list[SupportFile],
+    image: Volume,
+    axis: str,
+    chosen: list[str],
+    complete: bool,
+    read=read_image,
+    boxed: Sequence[BoxedDrawing] = (),
 ) -> Support:
     """Reads ``files`` for the segmentation of ``image``.
 
     :param axis: axis across the drawn slices, or "auto".
     :param chosen: names of the segments wanted; none: all.
     :param read: path -> Volume, for the images that drawings belong to.
+    :param boxed: what boxes showed, which counts like a last file.
     :raises InputError: files that cannot be read or used, a name that no file has, nothing drawn.
     """
     found = [_read(read_segmentation, file.labels) for file in files]
     found = all_named(found, [file.labels for file in files], next((file.names for file in files if file.names), None))
+    found += [drawing.segmentation for drawing in boxed]
+    axes = [*(axis for _ in files), *(drawing.axis for drawing in boxed)]
+    files = [*files, *(drawing.file for drawing in boxed)]
     support = Support()
     names = _chosen_names(found, chosen)
     for file, segmentation in zip(files, found, strict=True):
@@ -101,13 +112,14 @@ def read_support(
             "or give the drawing if this is the image itself"
         )
     drawn = []
-    for file, segmentation in zip(files, found, strict=True):
+    for file, segmentation, across in zip(files, found, axes, strict=True):
         target = _read(read, file.image) if file.image else image
-        drawn.append(_placed(support, file, segmentation, target, axis))
+        drawn.append(_placed(support, file, segmentation, target, across))
     sheets = _combined(support, drawn, image)
     _spread(support, [sheet for own in sheets for sheet in own])
     for one, own in zip(drawn, sheets, strict=True):
         _add_drawing(support, one, own, complete)
+    support.notes += [] if not complete else [note for drawing in boxed for note in drawing.notes]
     check_drawn(support, image)
     return support
 
@@ -287,7 +299,7 @@ def _add_drawing(support: Support, drawn: _Drawn, sheets: list[tuple[object, Cod
     pixels = {support.segments[n - 1].name: count for n, count in sorted(drawn.counts().items())}
     support.facts.append(
         {
-            "labels": os.path.abspath(file.labels),
+            "labels": file.labels if file.is_boxes else os.path.abspath(file.labels),
             "image": os.path.abspath(file.image) if file.image else None,
             "axis": placed.axis,
             "drawn": placed.drawn,

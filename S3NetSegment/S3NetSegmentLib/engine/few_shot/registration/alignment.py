@@ -17,11 +17,13 @@ from ...common.progress import Step, Steps, within
 from ...images import Extent, Volume
 from ...images.intensity import IntensityScale
 from .coarse_alignment import coarse_alignments
+from .label_alignment import KnownLabels, aligned_by_labels, overlap
 from .picture import Picture, covered, likeness, picture_of, voxel_size
 
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
 _AT_ONCE = 4  # iterations of the optimiser between two steps of progress
+_OVERLAP = 2.0  # what the overlap of known labels counts, against the correlation of the images
 _MARGIN = 0.35  # of the searched part around where a start puts it, in the other volume
 
 
@@ -38,14 +40,20 @@ class Alignment:
 
 
 def align(
-    query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str
-) -> Steps[Alignment]:
+    query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str,
+    labels: np.ndarray | None = None, known: KnownLabels | None = None,
+) -> Steps[Alignment]:  # fmt: skip
     """Where ``part`` of ``support`` lies in ``query``.
 
     :param axis: the axis across the slices of ``support``: turns are searched about it.
+    :param labels, known: labels of the support, and what is known of them in ``query``: where they overlap best is a further
+        start, and the overlap decides together with the likeness of the images.
     """
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
     starts = yield from within(coarse_alignments(query, query_scale, support, support_scale, part, axis), 0.0, 0.3)
+    if known is not None:
+        found = yield from aligned_by_labels(query, known, support, labels, axis)
+        starts = starts if found is None else [*starts, (found, 0.0)]
     best, best_value = None, -np.inf
     for n, (start, penalty) in enumerate(starts):
         region = covered(query, start, support, part, _MARGIN)
@@ -56,8 +64,9 @@ def align(
         found = yield from within(refining, 0.3 + 0.7 * n / len(starts), 0.3 + 0.7 * (n + 1) / len(starts))
         for matrix in (start, found):
             value = likeness(fixed, moving, matrix)
-            if value - penalty > best_value:
-                best, best_value = Alignment(matrix, value), value - penalty
+            told = 0.0 if known is None else _OVERLAP * overlap(query, known, support, labels, matrix)
+            if value - penalty + told > best_value:
+                best, best_value = Alignment(matrix, value), value - penalty + told
     return best or Alignment(np.eye(4), -1.0)
 
 

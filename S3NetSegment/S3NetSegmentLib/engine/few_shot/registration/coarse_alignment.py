@@ -11,27 +11,32 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ...common.progress import Step, Steps
-from ...images import AXES
+from ...images import AXES, Extent, Volume
 from .picture import LEAST_OVERLAP, Picture, picture_of
 
-_CELLS = 20  # cells of the grid along the longest side of the searched part
+_CELLS = 28  # cells of the grid along the longest side of the searched part
 _TURNS = (0.0, -15.0, 15.0, -30.0, 30.0)  # degrees in the slice plane
 _SIZES = (1.0, 0.85, 1.18)
-_UNUSUAL = 0.04  # correlation that a turned or resized start must gain over a plain one
+_UNUSUAL = 0.01  # correlation that a turned or resized start must gain over a plain one
 _ELSEWHERE = 0.3  # and one whose place in the field of view is another by half of its diagonal
 _PARTIAL = 0.3  # and one that shares nothing of what could be shared
 _STARTS = 3
+_CONTEXT = 0.1  # of the searched part around it, by which it is told from what looks alike
+_LOCAL = (0.5, 3.0, 3.0)  # cells (slice, row, column) over which brightness and contrast are evened out
+_FLOOR = 0.05  # contrast below which nothing is evened out
 
 
 def coarse_alignments(query, query_scale, support, support_scale, part, axis) -> Steps[list[tuple[np.ndarray, float]]]:
     """Maps (RAS to RAS) worth refining with the correlation that each must gain over a plain one, the likeliest first;
     the last one lays the middles of the volumes on each other."""
+    part = _with_context(part, support)
     step = (np.array(part.size) * support.spacing).max() / _CELLS
     # The finest scale at which neither volume has to be invented.
     cell = np.maximum(step, query.spacing)
     target = yield from picture_of(query, query_scale, query.extent, cell)
     source = yield from picture_of(support, support_scale, part, np.maximum(step, support.spacing) * 0.7)
-    spectrum = None
+    targets, sources = _channels(target), _channels(source)
+    spectra: list[_Spectrum] = []
     middle = (source.matrix @ (*((np.array(source.array.shape[::-1]) - 1) / 2), 1.0))[:3]
     normal = support.ijk_to_ras[:3, AXES.index(axis)] / np.linalg.norm(support.ijk_to_ras[:3, AXES.index(axis)])
     plain = np.eye(4)
@@ -42,13 +47,16 @@ def coarse_alignments(query, query_scale, support, support_scale, part, axis) ->
     hypotheses = list(product(_TURNS, _SIZES))
     for n, (turn, size) in enumerate(hypotheses):
         yield Step(n / len(hypotheses), "Looking for the place in this volume")
-        linear = _rotation(normal, np.deg2rad(turn)) / size  # query RAS to support RAS, about the middle
-        patch, weight = _patch(source, target, middle, linear)
-        if spectrum is None:
-            spectrum = _Spectrum(target.array, [int(n * 1.8) + 4 for n in patch.shape])
-        scores = spectrum.correlate(patch, weight)
+        linear = rotation(normal, np.deg2rad(turn)) / size  # query RAS to support RAS, about the middle
+        scores = 0.0
+        for channel, (searched, image) in enumerate(zip(sources, targets, strict=True)):
+            patch, weight = _patch(searched, image, middle, linear)
+            if len(spectra) == channel:
+                spectra.append(_Spectrum(image.array, [int(n * 1.8) + 4 for n in patch.shape]))
+            scores = scores + spectra[channel].correlate(patch, weight) / len(targets)
+        edge = spectra[0].edge
         for place in _peaks(scores, 3):
-            ras = (target.matrix @ (*(p - e for p, e in zip(place[::-1], spectrum.edge[::-1], strict=True)), 1.0))[:3]
+            ras = (target.matrix @ (*(p - e for p, e in zip(place[::-1], edge[::-1], strict=True)), 1.0))[:3]
             away = np.linalg.norm(ras - usual) / reach
             penalty = _UNUSUAL * (abs(turn) / 15 + (size != 1)) + _ELSEWHERE * away
             matrix = np.eye(4)
@@ -63,7 +71,24 @@ def coarse_alignments(query, query_scale, support, support_scale, part, axis) ->
     return [*((matrix, penalty) for _, penalty, _, matrix in chosen), (plain, 0.0)]
 
 
-def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+def _with_context(part: Extent, volume: Volume) -> Extent:
+    more = [round(_CONTEXT * n) for n in part.size]
+    start = [max(0, a - m) for a, m in zip(part.start, more, strict=True)]
+    stop = [min(n, b + m) for b, m, n in zip(part.stop, more, volume.size, strict=True)]
+    return Extent(tuple(start), tuple(stop))
+
+
+def _channels(picture: Picture) -> list[Picture]:
+    """The intensities, and the same with brightness and contrast evened out: what a structure looks like among its
+    neighbours, however bright the coil or the scanner made it."""
+    array = picture.array
+    mean = ndimage.gaussian_filter(array, _LOCAL)
+    spread = np.sqrt(np.clip(ndimage.gaussian_filter(array * array, _LOCAL) - mean * mean, 0, None))
+    even = ((array - mean) / (spread + _FLOOR)).astype(np.float32)
+    return [picture, Picture(np.ascontiguousarray(even), picture.matrix)]
+
+
+def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
     x, y, z = axis
     cross = np.array(((0, -z, y), (z, 0, -x), (-y, x, 0)))
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)

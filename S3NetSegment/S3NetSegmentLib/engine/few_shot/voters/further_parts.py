@@ -16,12 +16,17 @@ from ..alpnet.prototypes import PUBLISHED, HeadSettings
 from ..drawings.drawing import Drawing, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
 from ..frame import slices_first
+from ..registration.label_alignment import KnownLabels
 from ..settings import FewShotSettings
+from .consensus import consensus_of, dice_of, labels_at
 from .encoders import FewShotEncoder
 from .prototype_scores import ElsewhereSlices, PrototypePart, chosen_elsewhere, known_slices
 from .slice_features import SliceFeatures, content_digest
 from .transfer import Fitted, TransferredPart, fit
 
+_MISSES = 0.75  # Dice on the slices drawn here below which another volume is fitted again, to these
+_LEAST_RELIABLE = 0.1
+_REFITTED = 16  # fits to what is known here that are kept
 _DRAWINGS = 4  # whose prototypes are kept: layers of one support
 
 
@@ -44,6 +49,7 @@ class FurtherParts:
         self._volume, self._scale, self._settings = volume, scale, settings
         self._encoder, self._device, self._fill_in = encoder, device, fill_in
         self._fitted: dict[bytes, Fitted] = {}  # of the drawings in other volumes that are in use
+        self._refitted: dict[tuple, Fitted] = {}
         self._digests: dict[int, tuple[Volume, bytes]] = {}
         self._features: dict[str, SliceFeatures] = {}
         self._prototypes: dict[tuple, PrototypePart] = {}  # (axis, label values)
@@ -56,14 +62,58 @@ class FurtherParts:
         for n, other in enumerate(others):
             key = _digest(other)
             if key not in self._fitted:
-                self._fitted[key] = yield from within(self._fit(other), n / len(others), (n + 1) / len(others))
+                work = self._fit(other)
+                self._fitted[key] = yield from within(work, 0.7 * n / len(others), 0.7 * (n + 1) / len(others))
             fitted[key] = self._fitted[key]
-        return TransferredPart(self._volume, list(fitted.values()), drawing.values)
+        known = known_here(drawing)
+        if known is not None:
+            best = yield from within(self._fitted_to(known, fitted, others), 0.7, 1.0)
+        elif len(fitted) > 2:
+            best = yield from within(self._gathered(fitted, others), 0.7, 1.0)
+        else:
+            best = list(fitted.values())
+        return TransferredPart(self._volume, best, drawing.values)
+
+    def _fitted_to(self, known: KnownLabels, fitted: dict[bytes, Fitted], others) -> Steps[list[Fitted]]:
+        """Each of ``fitted`` with how well it predicts what is drawn here; those that do it badly are fitted again, to that."""
+        found = []
+        for n, (key, one) in enumerate(fitted.items()):
+            best, score = one, dice_of(labels_at(one, self._volume, known.index), known.values)
+            if score < _MISSES:
+                again = (key, known.values.tobytes(), known.index.tobytes())
+                if again not in self._refitted:
+                    work = self._fit(others[n], known, one.labels)
+                    self._refitted[again] = yield from within(work, n / len(fitted), (n + 1) / len(fitted))
+                other = self._refitted[again]
+                reached = dice_of(labels_at(other, self._volume, known.index), known.values)
+                if reached > score:
+                    best, score = other, reached
+            found.append(dataclasses.replace(best, reliability=max(_LEAST_RELIABLE, score)))
+        return found
+
+    def _gathered(self, fitted: dict[bytes, Fitted], others) -> Steps[list[Fitted]]:
+        """Each of ``fitted`` with how far the others agree with it; those that lie elsewhere are fitted again, to where the
+        others agree."""
+        best, keys = list(fitted.values()), list(fitted)
+        consensus = consensus_of(self._volume, best)
+        astray = consensus.astray
+        for n, number in enumerate(astray):
+            key = (keys[number], *sorted(keys))
+            if key not in self._refitted:
+                work = self._fit(others[number], consensus.without(number), best[number].labels)
+                self._refitted[key] = yield from within(work, n / len(astray), (n + 1) / len(astray))
+            best[number] = self._refitted[key]
+        consensus = consensus_of(self._volume, best) if astray else consensus
+        return [
+            dataclasses.replace(one, reliability=max(_LEAST_RELIABLE, float(agrees)))
+            for one, agrees in zip(best, consensus.agreement, strict=True)
+        ]
 
     def forget_all_but(self, others: Sequence[SupportVolume]) -> None:
         """Keeps of the fitted drawings in other volumes only ``others``."""
         names = {_digest(other) for other in others} if self._fitted else set()
         self._fitted = {name: found for name, found in self._fitted.items() if name in names}
+        self._refitted = {key: found for key, found in list(self._refitted.items())[-_REFITTED:] if key[0] in names}
 
     def prototypes(self, drawing: Drawing, others: Sequence[SupportVolume], quick: bool) -> Steps[PrototypePart | None]:
         """The prototype scores of the encoder; None without one."""
@@ -92,12 +142,15 @@ class FurtherParts:
             self._prototypes = {**dict(others[-_DRAWINGS + 1 :]), (axis, drawing.values): part}
         return part
 
-    def _fit(self, other: SupportVolume) -> Steps[Fitted]:
-        labels, start = other.labels, 0.0
-        if not other.is_whole:
+    def _fit(
+        self, other: SupportVolume, known: KnownLabels | None = None, filled: np.ndarray | None = None
+    ) -> Steps[Fitted]:
+        """``filled``: the labels of all its slices, where they are known already."""
+        labels, start = other.labels if filled is None else filled, 0.0
+        if filled is None and not other.is_whole:
             labels, start = (yield from within(self._fill_in(other), 0.0, 0.4)), 0.4
         scale = intensity_scale(other.volume)
-        fitting = fit(self._volume, self._scale, other.volume, scale, labels, other.axis)
+        fitting = fit(self._volume, self._scale, other.volume, scale, labels, other.axis, known)
         return (yield from within(fitting, start, 1.0))
 
     def _features_of(self, volume: Volume, scale: IntensityScale, axis: str, pitch: float | None):
@@ -108,6 +161,15 @@ class FurtherParts:
             volume, scale, axis, self._encoder, digest, settings.encoder_side, settings.encoder_grid, pitch,
             whole=settings.encoder_view == "slice",
         )  # fmt: skip
+
+
+def known_here(drawing: Drawing) -> KnownLabels | None:
+    """What is drawn on whole slices of the query volume; None if nothing is."""
+    values = np.array(drawing.values, np.uint8)
+    planes = {z: values[drawn.classes] for z, drawn in drawing.slices.items() if drawn.complete}
+    if not any(plane.any() for plane in planes.values()):
+        return None
+    return KnownLabels.of_slices(planes, drawing.axis, drawing.volume.size)
 
 
 def published_head(settings: FewShotSettings) -> HeadSettings | None:

@@ -6,6 +6,7 @@ more alike without blowing up or crushing any segment, and sampled where it is a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,12 +21,15 @@ from ...images.resample import bounding_box
 from ..frame import Frame
 from ..registration.alignment import Alignment, align
 from ..registration.deformation import deformed, warped
+from ..registration.label_alignment import KnownLabels
 from ..registration.picture import Picture, correlation, covered, moved, picture_of, voxel_size
+from .fusion import fusion_weights
 
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
 _MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:
 _MARGIN_VOXELS = 1
 _LEAST_VOLUME, _MOST_VOLUME = 0.6, 1.67  # of each segment, after the deformation against before
+_PATCH_MM = 4.0  # around a voxel, in which images are compared
 _KNOTS = 25  # of the intensity map between both volumes
 _PRIOR_SHARE = 0.3  # in the vote, where no hidden drawn slice says how good it is
 _VOXELS_AT_ONCE = 30_000  # sampled between two steps of progress
@@ -40,6 +44,8 @@ class Fitted:
     :param labels: uint8 ``[K, J, I]`` of the support volume, every slice filled in.
     :param region: the grid on which the deformation is known, in the query volume.
     :param field: displacements in voxels of ``region`` ``[3, K, J, I]`` (k, j, i); None: the affine map alone.
+    :param difference: what both images differ by in ``region`` ``[K, J, I]``, 0 to about 1; None: not known.
+    :param reliability: how well it predicts what others agree on or what is drawn in the query volume, 0 to 1.
     """
 
     support: Volume
@@ -48,6 +54,8 @@ class Fitted:
     region: Picture
     field: np.ndarray | None
     notes: list[str] = field(default_factory=list)
+    difference: np.ndarray | None = None
+    reliability: float = 1.0
 
     def sampled(self, query: Volume, index: np.ndarray, values: Sequence[int]) -> np.ndarray:
         """Share of each of ``values`` at voxels ``index`` ``[3, n]`` (i, j, k; fractional) of ``query``: ``[V, n]``."""
@@ -61,6 +69,13 @@ class Fitted:
         place = (place - start)[::-1]
         return np.stack([ndimage.map_coordinates((part == v).astype(np.float32), place, order=1) for v in values])
 
+    def differences(self, query: Volume, index: np.ndarray) -> np.ndarray:
+        """What both images differ by at voxels ``index`` of ``query``, ``[n]``; 1 where that is not known."""
+        if self.difference is None:
+            return np.ones(index.shape[1], np.float32)
+        place = _mapped(np.linalg.inv(self.region.matrix) @ query.ijk_to_ras, index)
+        return ndimage.map_coordinates(self.difference, place[::-1], order=1, mode="constant", cval=1.0)
+
 
 def fit(
     query: Volume,
@@ -69,13 +84,15 @@ def fit(
     support_scale: IntensityScale,
     labels: np.ndarray,
     axis: str,
+    known: KnownLabels | None = None,
 ) -> Steps[Fitted]:
     """``support`` with its ``labels`` (all slices filled in) fitted to ``query``.
 
     :param axis: the axis across the slices of ``support``.
+    :param known: labels that are known in ``query``; they count most for the place.
     """
     part = _surroundings(support, labels)
-    aligning = align(query, query_scale, support, support_scale, part, axis)
+    aligning = align(query, query_scale, support, support_scale, part, axis, labels, known)
     alignment = yield from within(aligning, 0.0, 0.7)
     region = covered(query, alignment.to_support, support, part, 0.0) or query.extent
     fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
@@ -91,7 +108,9 @@ def fit(
     after = warped(image[None], moves)[0].numpy()
     better = correlation(after[inside], fixed.array[inside]) > correlation(image.numpy()[inside], fixed.array[inside])
     found = Fitted(support, labels, alignment, fixed, moves.numpy(), bare.notes)
-    return found if better and _keeps_volumes(query, region, bare, found) else bare
+    is_kept = better and _keeps_volumes(query, region, bare, found)
+    difference = np.where(inside, np.abs((after if is_kept else image.numpy()) - fixed.array), 1).astype(np.float32)
+    return dataclasses.replace(found if is_kept else bare, difference=difference)
 
 
 class TransferredPart:
@@ -121,7 +140,8 @@ class TransferredPart:
             stop = min(start + batch, last + 1)
             grid = np.meshgrid(np.arange(start, stop), rows, columns, indexing="ij")
             index = self._index(frame.axis, [g.ravel() for g in grid])
-            shares = self._shares(index).reshape(len(self._values), stop - start, height, width)
+            weights = self._weights(index, (stop - start, height, width), frame)
+            shares = self._shares(index, weights).reshape(len(self._values), stop - start, height, width)
             out[start - first : stop - first] = torch.from_numpy(shares).transpose(0, 1)
         return out
 
@@ -149,16 +169,25 @@ class TransferredPart:
             index[2 - dimension] = values
         return index
 
-    def _shares(self, index: np.ndarray) -> np.ndarray:
-        """Class shares ``[C, n]`` at voxels ``index``: all support volumes, the better fitting ones more."""
+    def _weights(self, index: np.ndarray, shape: tuple[int, int, int], frame: Frame) -> np.ndarray:
+        """Weight of each support volume at voxels ``index``, ``[S, n]``: joint label fusion, see :mod:`.fusion`."""
+        if len(self._fitted) == 1:
+            return np.ones((1, index.shape[1]), np.float32)
+        differences = np.stack([one.differences(self._query, index) for one in self._fitted]).reshape(-1, *shape)
+        reliability = [one.reliability * max(0.05, one.alignment.correlation) for one in self._fitted]
+        return fusion_weights(differences, reliability, (0.0, *(_PATCH_MM / np.array(frame.work_spacing[1:])))).reshape(
+            -1, index.shape[1]
+        )
+
+    def _shares(self, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Class shares ``[C, n]`` at voxels ``index``: all support volumes by their ``weights`` ``[S, n]``."""
         total = np.zeros((len(self._values), index.shape[1]), np.float32)
-        weights = np.zeros((len(self._values), 1), np.float32)
-        for one in self._fitted:
+        counted = np.zeros_like(total)
+        for one, weight in zip(self._fitted, weights, strict=True):
             shown = [c for c, v in enumerate(self._values) if c and (one.labels == v).any()]
-            weight = max(0.05, one.alignment.correlation) ** 2
             total[shown] += weight * one.sampled(self._query, index, [self._values[c] for c in shown])
-            weights[shown] += weight
-        total /= np.maximum(weights, 1e-6)
+            counted[shown] += weight
+        total /= np.maximum(counted, 1e-6)
         total[0] = np.clip(1 - total[1:].sum(0), 0, None)
         return total / total.sum(0)
 

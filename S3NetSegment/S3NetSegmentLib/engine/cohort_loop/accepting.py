@@ -1,0 +1,181 @@
+"""Accepting a case, and taking an acceptance back. Each is one rename: a program that is killed has done it or not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..common.json_file import read_json
+from ..images import Segmentation, Volume
+from ..images.files import rename_over, replacing
+from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
+from ..images.reading import read_image
+from .segment_names import CohortSegments, paired
+from .store import ACCEPTED, HISTORY, PROPOSED, CohortStore, now, who
+
+SEGMENTS = "segments.json"
+_REPLACED, _TAKEN_BACK = "replaced", "taken-back"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What was written.
+
+    :param changed: share of the proposal that was changed, 0 to 1 (1 - Dice over all segments); None without a proposal.
+    """
+
+    path: Path
+    changed: float | None
+    notes: tuple[str, ...]
+
+
+def cohort_segments(store: CohortStore) -> CohortSegments:
+    """The segments of the cohort. InputError where the list of them is damaged: names could get lost."""
+    path = store.work / SEGMENTS
+    if not path.exists():
+        return CohortSegments()
+    content = read_json(path, "restore it from a backup, or remove it: then the next acceptance tells the segments")
+    return CohortSegments.of(content if isinstance(content, dict) else {})
+
+
+def accept(
+    store: CohortStore,
+    case: str,
+    segmentation: Segmentation | None = None,
+    *,
+    volume: Volume | None = None,
+    same: Mapping[str, str] | None = None,
+    new_segments: bool = False,
+    replace: bool = False,
+    empty: bool = False,
+    source: str = "",
+) -> Accepted:
+    """Accepts ``segmentation`` (None: the proposal) for ``case``.
+
+    :param volume: the image, where it has been read already.
+    :param same: other name of a segment -> its name in the cohort; kept for all later cases.
+    :param new_segments: segments that the cohort does not know are added to it.
+    :param replace: also if the case is accepted already; what it was is kept in its history.
+    :param empty: also if the segmentation holds nothing.
+    :param source: what the segmentation is, for the record, e.g. the name of its file.
+    :raises UnknownSegmentsError: names of segments that the cohort does not know.
+    :raises InputError: no such case, an unreadable image, a segmentation on another grid or without anything in it, a case that
+        is accepted already, or that somebody else accepts at this moment.
+    :raises ResourceError: the disk is full; nothing was changed.
+    """
+    store.image_of(case)
+    with store.case_lock(case) as lock:
+        if store.is_accepted(case) and not replace:
+            facts = store.record(ACCEPTED, case)
+            by = f" by {facts['by']}" if facts.get("by") else ""
+            raise InputError(
+                f"case {case!r} was accepted{by} already; look at that first, and accept with --replace if yours is the better "
+                "one (the other stays in the history), or take it back with undo"
+            )
+        proposal = _proposal(store, case)
+        if segmentation is None:
+            if proposal is None:
+                raise InputError(
+                    f"case {case!r} has no proposal; give the file with its segmentation (--segmentation FILE), or propose it first"
+                )
+            segmentation, source = proposal, source or "the proposal"
+        facts = store.image_facts(case)
+        placed = on_grid_of(segmentation, volume if volume is not None else read_image(store.image_of(case)))
+        if not empty and not any(placed.mask(s).any() for s in placed.segments):
+            raise InputError(
+                f"the segmentation of case {case!r} holds nothing; draw it, or say that the case shows nothing (--empty)"
+            )
+        with store.shared_lock():
+            known = cohort_segments(store)
+            told = known.with_answers(same or {})
+            result, told, notes = paired(placed, told, new=new_segments, where=f"the segmentation of {case!r}")
+            if told != known:
+                store.write(SEGMENTS, told.as_dict())
+        changed = None if proposal is None else _difference(proposal, result)
+        record = {
+            "by": who(), "when": now(), "image": facts, "source": source, "changed": changed,
+            "proposal": {k: v for k, v in store.record(PROPOSED, case).items() if k in ("expected_dice", "from", "way")},
+        }  # fmt: skip
+        _keep_former(store, case)
+        store.write_with_record(ACCEPTED, case, result, record)
+    store.release(case)
+    if not lock.is_certain:
+        notes.append("this disk knows no locks: do not accept the same case on two computers at once")
+    return Accepted(store.segmentation_path(ACCEPTED, case), changed, tuple(notes))
+
+
+def undo(store: CohortStore, case: str) -> str:
+    """Takes the last acceptance of ``case`` back and returns its state after that, "accepted" where an earlier acceptance
+    counts again. What is taken back stays in the history.
+
+    :raises InputError: it is not accepted, or somebody else holds it at this moment.
+    """
+    with store.case_lock(case):
+        path = store.segmentation_path(ACCEPTED, case)
+        if not path.is_file():
+            raise InputError(f"case {case!r} is not accepted, so there is nothing to take back")
+        folder = store.work / HISTORY / case
+        former = sorted(folder.glob(f"*-{_REPLACED}.seg.nrrd"))
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / f"{_moment()}-{_TAKEN_BACK}.seg.nrrd"
+        if not former:
+            rename_over(path, kept)
+            store.record_path(ACCEPTED, case).unlink(missing_ok=True)
+            return "proposed" if store.segmentation_path(PROPOSED, case).is_file() else "to do"
+        with replacing(kept) as temporary:
+            shutil.copyfile(path, temporary)
+        rename_over(former[-1], path)
+        record = former[-1].with_name(former[-1].name.replace(".seg.nrrd", ".json"))
+        if record.is_file():
+            rename_over(record, store.record_path(ACCEPTED, case))
+        else:
+            store.record_path(ACCEPTED, case).unlink(missing_ok=True)
+        return "accepted"
+
+
+def _keep_former(store: CohortStore, case: str) -> None:
+    """A copy of what is accepted now, before it is replaced."""
+    moment = _moment()
+    if not store.is_accepted(case):
+        return
+    for path, ending in (
+        (store.record_path(ACCEPTED, case), ".json"),
+        (store.segmentation_path(ACCEPTED, case), ".seg.nrrd"),
+    ):
+        if path.is_file():
+            with replacing(store.work / HISTORY / case / f"{moment}-{_REPLACED}{ending}") as temporary:
+                shutil.copyfile(path, temporary)
+
+
+def _moment() -> str:
+    """A name for now that sorts by time."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+
+
+def _proposal(store: CohortStore, case: str) -> Segmentation | None:
+    path = store.segmentation_path(PROPOSED, case)
+    try:
+        return read_segmentation(path) if os.path.isfile(path) else None
+    except InputError:  # damaged: as if there was none
+        return None
+
+
+def _difference(proposal: Segmentation, accepted: Segmentation) -> float | None:
+    """1 - Dice of all segments together, which are paired by name; None for other grids."""
+    if proposal.layers[0].shape != accepted.layers[0].shape:
+        return None
+    other = {s.name: s for s in proposal.segments}
+    both = total = 0
+    for segment in accepted.segments:
+        own = accepted.mask(segment)
+        theirs = proposal.mask(other[segment.name]) if segment.name in other else np.zeros_like(own)
+        both += np.count_nonzero(own & theirs)
+        total += np.count_nonzero(own) + np.count_nonzero(theirs)
+    return round(1 - 2 * both / total, 4) if total else 0.0

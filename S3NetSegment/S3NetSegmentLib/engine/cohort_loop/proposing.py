@@ -1,0 +1,255 @@
+"""A proposal for a case: Few-shot from the accepted patients and from what is drawn in the case itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..common.errors import InputError, ResourceError
+from ..common.progress import Step, Steps, within
+from ..common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, mix_text, provenance
+from ..images import AXES, Segmentation, Volume
+from ..images.files import replacing
+from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
+from ..images.image_warnings import collected_image_warnings
+from ..images.overlay import best_slice, draw_overlay
+from ..images.reading import read_image
+from ..images.writing import write_png
+from .accepting import cohort_segments
+from .segment_names import CohortSegments, paired
+from .store import ACCEPTED, CORRECTED, PROPOSED, CohortStore, now, who
+
+SUPPORTS = 5  # accepted patients that a proposal is made from
+_PICTURE = 512  # pixels of the long side
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What is proposed for a case.
+
+    :param expected: mean expected Dice over the segments; None where nothing is known.
+    :param axis: across the slices; ``next_slices``: numbers along it, the most useful to draw first.
+    :param supports: names of the accepted cases that it was made from.
+    :param way: "few-shot" or "model".
+    """
+
+    case: str
+    volume: Volume
+    segmentation: Segmentation
+    expected: float | None
+    axis: str
+    next_slices: tuple[int, ...]
+    supports: tuple[str, ...]
+    way: str = "few-shot"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnHere:
+    """What is drawn in the case itself.
+
+    :param segmentation: on the grid of the image, with the names of the cohort.
+    :param axis, slices: which slices of it are right.
+    """
+
+    segmentation: Segmentation
+    axis: str
+    slices: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class ReadCases:
+    """Accepted cases that were read, so that the next proposal need not read them again.
+
+    :param most: how many are kept.
+    """
+
+    most: int = 8
+    kept: dict[str, tuple[str, Volume, Segmentation]] = field(default_factory=dict)
+
+    def get(self, store: CohortStore, case: str) -> tuple[Volume, Segmentation]:
+        """Image and accepted segmentation of ``case``, as they are now. Raises InputError for what cannot be read, and where
+        the image is no longer the one that was segmented."""
+        record, digest = store.record(ACCEPTED, case), store.digest(ACCEPTED, case)
+        facts = store.image_facts(case, record.get("image"))
+        if record.get("segmentation_sha256") == digest and record["image"].get("sha256") != facts["sha256"]:
+            raise InputError(f"the image of case {case!r} has changed since it was accepted")
+        key = digest + facts["sha256"]
+        if case not in self.kept or self.kept[case][0] != key:
+            with collected_image_warnings():  # told when the case was proposed
+                volume = read_image(store.image_of(case))
+                segmentation = on_grid_of(read_segmentation(store.segmentation_path(ACCEPTED, case)), volume)
+            self.kept[case] = key, volume, segmentation
+        found = self.kept.pop(case)
+        self.kept = {**dict(list(self.kept.items())[-self.most + 1 :]), case: found}
+        return found[1:]
+
+
+def propose(
+    store: CohortStore,
+    case: str,
+    drawn: DrawnHere | None = None,
+    *,
+    supports: int = SUPPORTS,
+    read: ReadCases | None = None,
+    encoder: str = "auto",
+    device: str = "auto",
+    settings: Mapping | None = None,
+    load: Callable | None = None,
+) -> Steps[Proposal]:
+    """Makes a proposal for ``case`` and writes it into the folder, as a generator of progress steps.
+
+    :param drawn: slices that are drawn or corrected in it; None: those that were kept at an earlier proposal, if any.
+    :param supports: so many accepted cases it is made from, at most.
+    :param encoder: see :func:`~..few_shot.method.load_encoder`; ``load``: (name, device) -> encoder, for callers that keep it.
+    :raises InputError: no such case, an unreadable image (noted in the folder), or nothing that it could be made from.
+    """
+    from ..few_shot.method import FewShot, FewShotSettings, load_encoder  # late: refusals need no torch
+    from .choosing import nearest_accepted
+
+    segments = cohort_segments(store)
+    with collected_image_warnings() as warned:
+        try:
+            facts = store.image_facts(case)
+            volume = read_image(store.image_of(case))
+        except (InputError, ResourceError) as error:
+            note_failure(store, case, str(error))
+            raise
+    drawn = drawn or kept_drawing(store, case, volume)
+    names = yield from within(nearest_accepted(store, case, volume, supports), 0.0, 0.1)
+    items, used, notes = _supports(store, names, segments, read or ReadCases())
+    if drawn is not None:
+        items += _drawn_items(drawn)
+    if not items:
+        raise InputError(
+            f"nothing is accepted yet that a proposal for {case!r} could be made from; segment one case, and accept it with "
+            "--segmentation FILE" + (f" ({notes[0]})" if notes else "")
+        )
+    few_shot = FewShot(
+        volume, FewShotSettings(**(settings or {})), drawn.axis if drawn else "auto",
+        (load or load_encoder)(encoder, device), device,
+    )  # fmt: skip
+    few_shot.set_support(items)
+    answer = yield from within(few_shot.propagate(), 0.1, 0.95)
+    yield Step(0.95, "Writing the proposal")
+    known = [value for value in answer.expected_dice.values() if np.isfinite(value)]
+    text = ", ".join([*used, *([f"slices {list(drawn.slices)} of it"] if drawn else [])])
+    tags = provenance(
+        TaskFacts(FEW_SHOT, volume.name, few_shot.settings, support=text), OutcomeFacts("cpu", mix=mix_text(answer.mix))
+    )
+    segmentation = _segmentation(answer.layers, volume, segments, drawn, tags)
+    proposal = Proposal(
+        case, volume, segmentation, float(np.mean(known)) if known else None, answer.axis,
+        tuple(number for number, _ in answer.next_slices[:5]), tuple(used), "few-shot",
+        tuple(dict.fromkeys([*warned, *notes, *answer.notes])),
+    )  # fmt: skip
+    write_proposal(store, proposal, facts, drawn)
+    return proposal
+
+
+def write_proposal(store: CohortStore, proposal: Proposal, image_facts: dict, drawn: DrawnHere | None) -> None:
+    """Writes a proposal with its record and picture. ResourceError if the disk is full; an earlier one is kept then."""
+    case = proposal.case
+    if drawn is not None:
+        store.write_with_record(
+            CORRECTED, case, drawn.segmentation, {"axis": drawn.axis, "slices": list(drawn.slices), "by": who(), "when": now()}
+        )  # fmt: skip
+    index = best_slice(proposal.volume, proposal.segmentation, proposal.axis)
+    picture = draw_overlay(proposal.volume, proposal.segmentation, axis=proposal.axis, index=index, size=_PICTURE)
+    path = store.picture_path(case)
+    with replacing(path) as temporary:
+        write_png(picture, temporary)
+    expected = None if proposal.expected is None else round(proposal.expected, 4)
+    record = {
+        "when": now(), "image": image_facts, "expected_dice": expected, "way": proposal.way, "from": list(proposal.supports),
+        "drawn": list(drawn.slices) if drawn else [], "axis": proposal.axis, "next_slices": list(proposal.next_slices),
+        "notes": list(proposal.notes),
+    }  # fmt: skip
+    store.write_with_record(PROPOSED, case, proposal.segmentation, record)
+
+
+def note_failure(store: CohortStore, case: str, text: str) -> None:
+    """Notes that ``case`` cannot be used, and why, for its state; as long as its image stays as it is."""
+    try:
+        facts = store.image_facts(case)
+    except (InputError, ResourceError):
+        facts = {}
+    store.write(f"{PROPOSED}/{case}.json", {"when": now(), "image": facts, "error": text})
+
+
+def drawing_of(
+    store: CohortStore, segmentation: Segmentation, volume: Volume, axis: str = "auto", slices: Sequence[int] | None = None,
+    *, same: Mapping[str, str] | None = None, new_segments: bool = False,
+) -> DrawnHere:  # fmt: skip
+    """What is drawn in a case, with the names of the cohort.
+
+    :param axis: across the slices; "auto": the one along which the fewest hold labels.
+    :param slices: which of them are right; None: those that hold labels.
+    :raises InputError: another grid, nothing drawn, or names that the cohort does not know, see :func:`~.segment_names.paired`.
+    """
+    from ..few_shot.drawings.support import drawn_slices
+
+    placed = on_grid_of(segmentation, volume)
+    known = cohort_segments(store).with_answers(same or {})
+    result, _, _ = paired(placed, known, new=new_segments, where="the drawing")
+    axis, numbers = drawn_slices(np.maximum.reduce(result.layers), axis, slices)
+    for labels in result.layers:  # what lies on other slices is not said to be right
+        others = np.setdiff1d(np.arange(volume.size[AXES.index(axis)]), numbers)
+        np.moveaxis(labels, 2 - AXES.index(axis), 0)[others] = 0
+    return DrawnHere(result, axis, tuple(numbers))
+
+
+def kept_drawing(store: CohortStore, case: str, volume: Volume) -> DrawnHere | None:
+    """What was drawn in ``case`` at an earlier proposal; None if nothing is kept, or nothing that can be read."""
+    record = store.record(CORRECTED, case)
+    try:
+        axis, slices = str(record["axis"]), tuple(int(n) for n in record["slices"])
+        if record["segmentation_sha256"] != store.digest(CORRECTED, case):
+            return None
+        return DrawnHere(on_grid_of(read_segmentation(store.segmentation_path(CORRECTED, case)), volume), axis, slices)
+    except (KeyError, TypeError, ValueError):  # InputError is one
+        return None
+
+
+def _supports(store: CohortStore, names: Sequence[str], segments: CohortSegments, read: ReadCases):
+    """The drawings of accepted cases, their names, and notes on those that cannot be used."""
+    from ..few_shot.method import SupportVolume
+
+    items, used, notes = [], [], []
+    for name in names:
+        try:
+            volume, segmentation = read.get(store, name)
+            own, _, _ = paired(segmentation, segments, where=f"case {name!r}")
+        except (InputError, ResourceError) as error:
+            notes.append(f"accepted case {name!r} is not used: {error}")
+            continue
+        layers = [SupportVolume(volume, labels, layer=n) for n, labels in enumerate(own.layers) if labels.any()]
+        items += layers
+        used += [name] if layers else []
+    return items, used, notes
+
+
+def _drawn_items(drawn: DrawnHere) -> list:
+    from ..few_shot.method import DrawnSlice
+
+    items = []
+    for layer, labels in enumerate(drawn.segmentation.layers):
+        planes = np.moveaxis(labels, 2 - AXES.index(drawn.axis), 0)
+        items += [DrawnSlice(drawn.axis, z, planes[z], layer=layer) for z in drawn.slices]
+    return items
+
+
+def _segmentation(
+    layers: list[np.ndarray], volume: Volume, segments: CohortSegments, drawn: DrawnHere | None, tags: Mapping[str, str]
+) -> Segmentation:
+    """The answer with the names of the cohort, also of segments that are not found."""
+    from dataclasses import replace
+
+    known = segments.segments or (tuple(drawn.segmentation.segments) if drawn else ())
+    found = []
+    for segment in known:
+        home = next((n for n, labels in enumerate(layers) if (labels == segment.value).any()), 0)
+        found.append(replace(segment, layer=home, tags=dict(tags)))
+    return Segmentation(layers, found, volume.ijk_to_ras)

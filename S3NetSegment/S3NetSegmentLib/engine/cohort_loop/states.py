@@ -1,0 +1,142 @@
+"""The state of each case of a cohort, and the one that comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..common.errors import InputError, ResourceError
+from ..common.progress import Steps
+from .choosing import most_helpful
+from .store import ACCEPTED, CORRECTED, PROPOSED, CohortStore
+
+TO_DO, UNREADABLE, MISSING = "to do", "unreadable", "image missing"
+STATES = (TO_DO, PROPOSED, CORRECTED, ACCEPTED, UNREADABLE, MISSING)
+OPEN = (TO_DO, PROPOSED, CORRECTED)  # a user has still to do something
+ORDERS = ("helps", "name")
+
+
+@dataclass(frozen=True)
+class CaseState:
+    """What is known of one case.
+
+    :param image: None if it is not in the folder any more.
+    :param state: one of :data:`STATES`; "unreadable": a proposal was tried and the image could not be read.
+    :param expected: expected Dice of its proposal, 0 to 1; None without one.
+    :param changed: of an accepted case the share of the proposal that was changed before, 0 to 1.
+    :param picture: of its proposal; None without one.
+    :param by: who accepted it, or who works on it now.
+    :param notes: what the user should know.
+    """
+
+    name: str
+    image: Path | None
+    state: str
+    expected: float | None = None
+    changed: float | None = None
+    picture: Path | None = None
+    by: str = ""
+    next_slices: tuple[int, ...] = ()
+    way: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CohortState:
+    """All cases in the order of their names, and what was left out of the folder."""
+
+    cases: tuple[CaseState, ...]
+    notes: tuple[str, ...] = ()
+
+    def count(self, *states: str) -> int:
+        return sum(case.state in states for case in self.cases)
+
+    @property
+    def left(self) -> int:
+        """Patients that have still to be accepted."""
+        return self.count(*OPEN)
+
+    @property
+    def progress(self) -> str:
+        """How far the cohort is, in words."""
+        accepted = self.count(ACCEPTED)
+        bad = self.count(UNREADABLE)
+        more = f", {bad} unreadable" if bad else ""
+        total = accepted + self.left
+        return f"{accepted} of {total} accepted, {self.left} patient{'' if self.left == 1 else 's'} left{more}"
+
+
+def cohort_state(store: CohortStore) -> CohortState:
+    """The state of all cases, from the names of the files and the records; no image is read. InputError for a folder that
+    cannot be opened."""
+    found = store.found()
+    names = dict.fromkeys([*found.images, *store.accepted()])
+    cases = [_state_of(store, name, found.images.get(name), found.beside.get(name)) for name in sorted(names)]
+    return CohortState(tuple(cases), found.notes)
+
+
+def _state_of(store: CohortStore, name: str, image: Path | None, beside: Path | None) -> CaseState:
+    proposal, accepted = store.record(PROPOSED, name), store.is_accepted(name)
+    has_proposal = store.segmentation_path(PROPOSED, name).is_file()
+    picture = store.picture_path(name)
+    notes = [str(note) for note in proposal.get("notes") or ()] if has_proposal else []
+    state, by, changed = TO_DO, store.taken_by(name), None
+    if accepted:
+        record = store.record(ACCEPTED, name)
+        state, by, changed = ACCEPTED, str(record.get("by", "")), _share(record.get("changed"))
+        if record and record.get("segmentation_sha256") != store.digest(ACCEPTED, name):
+            notes.append("the accepted file was changed outside of this program since")
+        if image is None:
+            state = MISSING
+            notes.append("its image is not in the folder any more; it helps no other case until it is back")
+    elif error := proposal.get("error"):
+        state, notes = UNREADABLE, [str(error)]
+        if _changed_since(store, name, proposal):
+            state, notes = TO_DO, []
+    elif store.segmentation_path(CORRECTED, name).is_file():
+        state = CORRECTED
+    elif has_proposal:
+        state = PROPOSED
+    if beside is not None and not accepted:
+        notes.append(f"{beside.name} lies beside it: accept it with --segmentation, if it is right")
+    return CaseState(
+        name, image, state, _share(proposal.get("expected_dice")), changed, picture if picture.is_file() else None, by,
+        tuple(n for n in proposal.get("next_slices") or () if isinstance(n, int)), str(proposal.get("way", "")), tuple(notes),
+    )  # fmt: skip
+
+
+def _share(value) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _changed_since(store: CohortStore, case: str, record: dict) -> bool:
+    """Whether the image of a case is another one than that which could not be read."""
+    known = record.get("image") if isinstance(record.get("image"), dict) else {}
+    try:
+        return store.image_facts(case, known).get("sha256") != known.get("sha256")
+    except (InputError, ResourceError):
+        return False
+
+
+def open_cases(state: CohortState) -> list[CaseState]:
+    """The cases that are still to be accepted and that nobody else works on."""
+    return [case for case in state.cases if case.state in OPEN and not case.by]
+
+
+def in_order(store: CohortStore, state: CohortState, order: str = "helps") -> Steps[list[str]]:
+    """The open cases, the next one first.
+
+    :param order: "helps": the one first whose acceptance helps the others most; "name": as the names sort.
+    :raises InputError: another order.
+    """
+    if order not in ORDERS:
+        raise InputError(f"order is {order!r}; it must be one of {', '.join(ORDERS)}")
+    names = [case.name for case in open_cases(state)]
+    if order == "name" or len(names) < 2:
+        return names
+    return (yield from most_helpful(store, names, _accepted_here(state)))
+
+
+def _accepted_here(state: CohortState) -> Sequence[str]:
+    return [case.name for case in state.cases if case.state == ACCEPTED]

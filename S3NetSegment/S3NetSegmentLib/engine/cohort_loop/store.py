@@ -1,0 +1,216 @@
+"""The files that the loop through a cohort keeps, in the sub-folder ``s3net-cohort`` of the images.
+
+accepted/CASE.seg.nrrd    what was accepted; that this file is there is what makes a case accepted
+accepted/CASE.json        who accepted it, when, of which image, and what it was made from
+proposed/CASE.seg.nrrd    the latest proposal, with CASE.json (expected quality, notes) and CASE.png
+corrected/CASE.seg.nrrd   slices that were drawn or corrected in a case before it is accepted, with CASE.json (which ones)
+history/CASE/             what was accepted earlier, and what an acceptance was taken back from
+taken/CASE.json           who works on a case now
+locks/                    locks, which end with the process that holds them
+segments.json             names, values and colours of the segments, and what else they are called
+model/                    the model that is trained on what is accepted
+
+Every file is written whole or not at all, so that killing a program, a full disk or a second computer leaves a state that
+can be read. A record (JSON) that is missing or damaged loses what is told about a case, never the case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ...file_lock import FileLock
+from ..batch.fingerprint import file_facts
+from ..batch.records import flush_to_disk
+from ..common.errors import InputError, ResourceError
+from ..common.json_file import read_json
+from ..images import Segmentation
+from ..images.files import replacing
+from ..images.writing import write_segmentation
+from .finding import WORK, FoundCases, find_cases
+
+ACCEPTED, PROPOSED, CORRECTED, HISTORY = "accepted", "proposed", "corrected", "history"
+_TAKEN, _LOCKS = "taken", "locks"
+_TAKEN_HOURS = 12  # after which a case that somebody took is free again
+_PATIENCE = 10.0  # seconds to wait for somebody who writes what all cases share
+
+
+class CohortStore:
+    """The folder of a cohort with what the loop knows of it. Nothing is kept in memory: what others write is seen at once.
+
+    :raises InputError: no such folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = find_folder(folder)
+        self.work = self.folder / WORK
+
+    def found(self) -> FoundCases:
+        """The cases that are there now. InputError as :func:`find_cases`."""
+        return find_cases(self.folder)
+
+    def image_of(self, case: str) -> Path:
+        """The image of ``case``. InputError if there is none (any more)."""
+        images = self.found().images
+        if case not in images:
+            known = ", ".join(list(images)[:6]) + (", ..." if len(images) > 6 else "")
+            raise InputError(
+                f"there is no case {case!r} in {str(self.folder)!r} (any more); there are {known or 'none'}"
+            )
+        return images[case]
+
+    def segmentation_path(self, kind: str, case: str) -> Path:
+        return self.work / kind / f"{case}.seg.nrrd"
+
+    def record_path(self, kind: str, case: str) -> Path:
+        return self.work / kind / f"{case}.json"
+
+    def picture_path(self, case: str) -> Path:
+        return self.work / PROPOSED / f"{case}.png"
+
+    def record(self, kind: str, case: str) -> dict:
+        """The record of ``kind`` of a case; {} if there is none, or a damaged one."""
+        return self.read(f"{kind}/{case}.json")
+
+    def read(self, name: str) -> dict:
+        """The JSON object in the file ``name``; {} if it is not there or damaged."""
+        try:
+            content = read_json(self.work / name)
+        except InputError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def write(self, name: str, content: dict) -> None:
+        """Writes a JSON object, whole or not at all. InputError or ResourceError if it cannot be."""
+        with replacing(self.work / name) as temporary:
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1, ensure_ascii=False, allow_nan=False)
+                flush_to_disk(file)
+
+    def write_with_record(self, kind: str, case: str, segmentation: Segmentation, record: dict) -> None:
+        """Writes the segmentation of ``kind`` and its record, which then also names its digest. The segmentation comes last:
+        that it is there says that both are whole.
+
+        :raises ResourceError: the disk is full; what was there is still there.
+        """
+        with replacing(self.segmentation_path(kind, case)) as labels, replacing(self.record_path(kind, case)) as told:
+            write_segmentation(segmentation, labels)
+            with open(labels, "rb") as file:
+                os.fsync(file.fileno())
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            with open(told, "w", encoding="utf-8") as file:
+                json.dump(
+                    {**record, "segmentation_sha256": digest}, file, indent=1, ensure_ascii=False, allow_nan=False
+                )
+                flush_to_disk(file)
+
+    def digest(self, kind: str, case: str) -> str:
+        """SHA-256 of a segmentation file; "" if it is not there."""
+        try:
+            with open(self.segmentation_path(kind, case), "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return ""
+
+    def is_accepted(self, case: str) -> bool:
+        return self.segmentation_path(ACCEPTED, case).is_file()
+
+    def accepted(self) -> list[str]:
+        """Names of the accepted cases, also of those whose image is not there now."""
+        try:
+            return sorted(p.name[: -len(".seg.nrrd")] for p in (self.work / ACCEPTED).glob("*.seg.nrrd"))
+        except OSError as error:
+            raise InputError(f"{str(self.work)!r} cannot be opened ({error.strerror}); check its permissions") from None
+
+    def image_facts(self, case: str, known: dict | None = None) -> dict:
+        """What names the content of the image of ``case``, see :func:`~..batch.fingerprint.file_facts`; a file whose size and
+        times are those of ``known`` is not read again. Errors as there."""
+        path = str(self.image_of(case))
+        return {**file_facts(path, {**(known or {}), "path": path}), "path": os.path.relpath(path, self.folder)}
+
+    @contextlib.contextmanager
+    def case_lock(self, case: str) -> Iterator[FileLock]:
+        """Holds ``case`` while it is accepted or given back; the lock ends with the process.
+
+        :raises InputError: somebody else holds it at this moment.
+        """
+        with self._locked(f"{case}.lock", 0.0) as lock:
+            if lock is None:
+                raise InputError(
+                    f"case {case!r} is being accepted by somebody else at this moment; look at its state, then try again"
+                )
+            yield lock
+
+    @contextlib.contextmanager
+    def shared_lock(self) -> Iterator[FileLock]:
+        """Holds what all cases share. ResourceError if somebody else does not let go of it."""
+        with self._locked(".all", _PATIENCE) as lock:
+            if lock is None:
+                raise ResourceError(
+                    f"somebody else has been writing into {str(self.work)!r} for {_PATIENCE:.0f} s; try again later"
+                )
+            yield lock
+
+    @contextlib.contextmanager
+    def _locked(self, name: str, patience: float) -> Iterator[FileLock | None]:
+        lock, until = FileLock(self.work / _LOCKS / name), time.monotonic() + patience
+        try:
+            lock.path.parent.mkdir(parents=True, exist_ok=True)
+            taken = lock.take()
+            while not taken and time.monotonic() < until:
+                time.sleep(0.05)
+                taken = lock.take()
+        except OSError as error:
+            raise InputError(
+                f"nothing can be written into {str(self.folder)!r} ({error.strerror}); check its permissions"
+            ) from None
+        try:
+            yield lock if taken else None
+        finally:
+            lock.give_back()
+
+    def take(self, case: str) -> None:
+        """Notes that the present user works on ``case``."""
+        self.write(f"{_TAKEN}/{case}.json", {"by": who(), "when": now()})
+
+    def release(self, case: str) -> None:
+        (self.work / _TAKEN / f"{case}.json").unlink(missing_ok=True)
+
+    def taken_by(self, case: str) -> str:
+        """Who else works on ``case`` (user@computer), "" if nobody does or has done so for half a day."""
+        content = self.read(f"{_TAKEN}/{case}.json")
+        try:
+            age = datetime.now(UTC) - datetime.fromisoformat(content["when"])
+            by = str(content["by"])
+        except (KeyError, TypeError, ValueError):
+            return ""
+        return "" if by == who() or age.total_seconds() > 3600 * _TAKEN_HOURS else by
+
+
+def find_folder(folder: str | os.PathLike) -> Path:
+    """``folder``, or the folder of the images where its sub-folder ``s3net-cohort`` is given."""
+    find_cases(folder)
+    path = Path(folder)
+    return path.resolve().parent if path.resolve().name == WORK else path
+
+
+def who() -> str:
+    """The present user: name@computer."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # no entry for this user, as in some containers
+        name = "somebody"
+    return f"{name}@{socket.gethostname()}"
+
+
+def now() -> str:
+    """The present time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,228 @@
+"""``CohortController``: one patient of a folder after another, step by step; knows no widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...engine import InputError, Step
+from ...engine.cohort_loop.accepting import accept, undo
+from ...engine.cohort_loop.segment_names import UnknownSegmentsError
+from ...engine.cohort_loop.states import CohortState, cohort_state
+from ...engine.cohort_loop.store import ACCEPTED, CohortStore
+from ...scene.loop_case import LoopCase, case_segmentation, corrected_slices, open_case
+from ..listener import Listener, tell
+from ..stepping import SteppingDriver
+
+
+@dataclass(frozen=True, eq=False)
+class FoundCase:
+    """A case that is to be shown: its image and what is known of its segments; ``text`` says how good that is."""
+
+    name: str
+    volume: object
+    segmentation: object
+    axis: str
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+class CohortController:
+    """Starts, cancels and finishes the runs of a cohort. The folder is written at the end of a run, whole or not at all.
+
+    Attributes: ``store`` (None: no folder is chosen), ``case`` (the one that is open in the scene, or None), ``text`` (about it).
+
+    :param ask: ``ask(text)`` -> whether the user agrees.
+    """
+
+    def __init__(self, listener: Listener, ask: Callable[[str], bool], driver: SteppingDriver | None = None):
+        self._listener, self._ask = listener, ask
+        self.driver = driver or SteppingDriver()
+        self.store: CohortStore | None = None
+        self.case: LoopCase | None = None
+        self.text = ""
+        self._read = None  # accepted cases, kept for the next proposal
+
+    @property
+    def running(self) -> bool:
+        return self.driver.running
+
+    def choose(self, folder: str) -> None:
+        """Works in ``folder`` from now on; "": in none. InputError if it is none."""
+        self.case, self.text, self._read = None, "", None
+        self.store = None
+        self.store = CohortStore(folder) if folder else None
+
+    def state(self) -> CohortState | None:
+        """The state of all cases, read anew; None without a folder. InputError where it cannot be opened any more."""
+        return None if self.store is None else cohort_state(self.store)
+
+    def next(self) -> None:
+        """Takes, proposes and opens the next case."""
+        self._run(self._next_steps(), self._show)
+
+    def open(self, name: str) -> None:
+        """Opens a case with what is accepted or proposed for it."""
+        self._run(self._open_steps(name), self._show)
+
+    def propose_again(self) -> None:
+        """Proposes the open case again, from the accepted patients and the slices that the user has changed."""
+        self._run(self._again_steps(self.case), self._show)
+
+    def accept(self) -> None:
+        """Accepts the open case as it is now."""
+        self._run(self._accept_steps(self.case), self._accepted)
+
+    def undo(self, name: str) -> None:
+        """Takes the acceptance of a case back."""
+        self._run(self._undo_steps(name), self._listener.informed)
+
+    def cancel(self) -> None:
+        """Drops the run; folder and scene stay as they were."""
+        self.driver.cancel()
+
+    def stop(self) -> None:
+        """Ends everything; for the end of the panel or a closing scene."""
+        self.driver.cancel()
+        self.case, self.text = None, ""
+
+    # -- the runs
+
+    def _next_steps(self):
+        from ...engine.cohort_loop.stepping import next_case
+
+        found = yield from next_case(self.store, read=self._kept())
+        if not found.case:
+            raise InputError(f"no case is open: {found.state.progress}")
+        if found.proposal is not None:
+            return self._proposed(found.proposal, found.notes)
+        yield Step(0.9, "Reading the image")
+        text = f"{found.case}: nothing is accepted yet. Draw its segments, all slices or with Few-shot, and accept it."
+        return FoundCase(found.case, self._image(found.case), None, "auto", text, found.notes)
+
+    def _open_steps(self, name: str):
+        from ...engine.cohort_loop.store import PROPOSED
+        from ...engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
+
+        yield Step(0.0, "Reading the image")
+        volume = self._image(name)
+        yield Step(0.5, "Reading the segments")
+        kind = ACCEPTED if self.store.is_accepted(name) else PROPOSED
+        path = self.store.segmentation_path(kind, name)
+        segmentation = on_grid_of(read_segmentation(path), volume) if path.is_file() else None
+        record = self.store.record(kind, name)
+        self.store.take(name)
+        text = f"{name}, {'not proposed yet' if segmentation is None else 'as ' + kind}."
+        return FoundCase(name, volume, segmentation, str(record.get("axis") or "auto"), text)
+
+    def _again_steps(self, case: LoopCase):
+        from ...engine.cohort_loop.proposing import drawing_of, propose
+
+        yield Step(0.0, "Reading the segments")
+        now = case_segmentation(case)
+        slices = corrected_slices(case, now)
+        drawn = None
+        if slices:
+            drawn = drawing_of(self.store, now, case.volume, case.axis, slices)
+            drawn = self._with_earlier(case, drawn)
+        return self._proposed((yield from propose(self.store, case.name, drawn, read=self._kept())), ())
+
+    def _with_earlier(self, case: LoopCase, drawn):
+        """``drawn`` with the slices that were corrected before an earlier proposal, as they are now."""
+        from ...engine.cohort_loop.proposing import drawing_of, kept_drawing
+
+        earlier = kept_drawing(self.store, case.name, case.volume)
+        if earlier is None or earlier.axis != drawn.axis:
+            return drawn
+        slices = sorted({*earlier.slices, *drawn.slices})
+        return drawing_of(self.store, case_segmentation(case), case.volume, drawn.axis, slices)
+
+    def _accept_steps(self, case: LoopCase):
+        yield Step(0.0, "Reading the segments")
+        segmentation = case_segmentation(case)
+        yield Step(0.3, "Writing the case")
+        options = {"volume": case.volume, "source": "the panel", "replace": self._is_mine(case.name)}
+        try:
+            return accept(self.store, case.name, segmentation, **options)
+        except UnknownSegmentsError as error:
+            names, known = ", ".join(error.unknown), ", ".join(error.known)
+            if not self._ask(
+                f"{names}: the cohort does not know {'it' if len(error.unknown) == 1 else 'them'}; its segments are {known}. "
+                "Add to the cohort? If one of its segments is meant, press Cancel and give the segment that name."
+            ):
+                raise InputError(
+                    f"nothing was accepted; rename {names} to what the cohort calls it ({known})"
+                ) from None
+            return accept(self.store, case.name, segmentation, new_segments=True, **options)
+
+    def _undo_steps(self, name: str):
+        yield Step(0.0, "Taking it back")
+        return f"case {name} is {undo(self.store, name)} again; what was accepted is kept in s3net-cohort/history."
+
+    # -- inside
+
+    def _is_mine(self, name: str) -> bool:
+        """Whether the open case was accepted when it was opened, so that accepting it again is meant."""
+        return self.store.is_accepted(name) and self.case is not None and self.text.startswith(f"{name}, as {ACCEPTED}")
+
+    def _image(self, name: str):
+        from ...engine.images.reading import read_image
+        from ...scene.packages import with_packages
+
+        return with_packages(lambda: read_image(self.store.image_of(name)))
+
+    def _kept(self):
+        from ...engine.cohort_loop.proposing import ReadCases
+
+        self._read = self._read or ReadCases()
+        return self._read
+
+    @staticmethod
+    def _proposed(proposal, notes) -> FoundCase:
+        expected = "" if proposal.expected is None else f", expected Dice {proposal.expected:.2f}"
+        source = ", ".join(proposal.supports) or "its drawn slices"
+        text = f"{proposal.case}: proposed from {source} ({proposal.way}){expected}."
+        if proposal.next_slices:
+            text += f" Correct slice {', '.join(map(str, proposal.next_slices[:3]))} first."
+        return FoundCase(
+            proposal.case, proposal.volume, proposal.segmentation, proposal.axis, text, (*notes, *proposal.notes)
+        )
+
+    def _run(self, steps, finish: Callable) -> None:
+        if self.running or self.store is None:
+            return
+        self.driver.start(
+            steps,
+            on_step=self._listener.progressed,
+            on_done=lambda found: self._done(finish, found),
+            on_error=self._failed,
+            on_cancel=self._listener.state_changed,
+        )
+        self._listener.state_changed()
+
+    def _done(self, finish: Callable, found) -> None:
+        try:
+            finish(found)
+        except Exception as error:
+            self._failed(error)
+            return
+        self._listener.state_changed()
+
+    def _show(self, found: FoundCase) -> None:
+        former = self.case
+        self.case = open_case(found.name, found.volume, found.segmentation, found.axis)
+        self.text = found.text
+        if former is not None and (former.name == found.name or self.store.is_accepted(former.name)):
+            former.remove()
+        if found.notes:
+            self._listener.informed(" ".join(f"{note[:1].upper()}{note[1:]}." for note in found.notes))
+
+    def _accepted(self, accepted) -> None:
+        self.text = f"{self.case.name}, as accepted."
+        changed = "" if accepted.changed is None else f"; {accepted.changed:.0%} of the proposal was changed"
+        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in accepted.notes)
+        self._listener.informed(f"case {self.case.name} is accepted{changed}.{notes}")
+
+    def _failed(self, error: Exception) -> None:
+        self._listener.state_changed()
+        tell(self._listener, error)

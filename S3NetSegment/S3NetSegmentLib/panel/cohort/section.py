@@ -1,0 +1,234 @@
+"""The panel's fourth use: the patients of a folder, one after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import qt
+import slicer
+
+from ...engine import InputError, ResourceError
+from ...engine.cohort_loop.states import CaseState, CohortState
+from ..widgets.path_row import PathRow
+from ..widgets.progress_row import ProgressRow
+from ..widgets.tab_order import move_before
+from .controller import CohortController
+
+_UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Cohort.ui"
+FOLDER_KEY = "S3NetSegment/LoopFolder"
+_LOOK_EVERY = 5000  # ms between two looks at a folder in which others may work
+_PICTURE = 180  # pixels, of the long side
+_NO_FOLDER = "Choose the folder with the images of your patients first."
+
+
+class CohortSection:
+    """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it.
+
+    :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
+
+    Attributes: ``ui`` (its widgets), ``widgets`` (those to show and hide with this use), ``controller``.
+    """
+
+    def __init__(self, panel_ui, notify, progress: ProgressRow):
+        """
+        :param panel_ui: the widgets of the panel.
+        :param notify: the panel, which shows messages and hears ``running_changed``.
+        """
+        self._root = slicer.util.loadUI(str(_UI_FILE))
+        self.ui = slicer.util.childWidgetVariables(self._root)
+        ui, layout = self.ui, panel_ui.sharedForm.parent().layout()
+        self.widgets = (ui.loopFrame, ui.loopCollapsibleButton)
+        for widget, neighbour in ((ui.loopFrame, panel_ui.progressRow), (ui.loopCollapsibleButton, panel_ui.answerCollapsibleButton)):  # fmt: skip
+            layout.insertWidget(layout.indexOf(neighbour), widget)
+            widget.setVisible(False)
+            move_before(widget, panel_ui.advancedCollapsibleButton)
+        self._notify, self._progress, self._node, self.active = notify, progress, None, False
+        self._state: CohortState | None = None
+        self._problem = ""
+        self.controller = CohortController(self, lambda text: slicer.util.confirmOkCancelDisplay(text, "Segments"))
+        self._path = PathRow(
+            ui.loopFolderEdit, ui.loopFolderButton, "Cohort", FOLDER_KEY, "folder", on_change=self._chosen
+        )
+        ui.nextCaseButton.connect("clicked()", self.next_or_cancel)
+        ui.acceptCaseButton.connect("clicked()", lambda: self._start(self.controller.accept))
+        ui.proposeAgainButton.connect("clicked()", lambda: self._start(self.controller.propose_again))
+        ui.openCaseButton.connect("clicked()", lambda: self._start(lambda: self.controller.open(self._selected().name)))
+        ui.undoAcceptButton.connect(
+            "clicked()", lambda: self._start(lambda: self.controller.undo(self._selected().name))
+        )
+        ui.loopTable.connect("itemSelectionChanged()", self._show_case)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_LOOK_EVERY)
+        self._timer.connect("timeout()", self.refresh)
+        self._show()
+
+    @property
+    def running(self) -> bool:
+        return self.controller.running
+
+    def show(self, parameter_node) -> None:
+        """Follows the parameter node. None: the scene closes."""
+        if parameter_node is None:
+            self.controller.stop()
+        self._node = parameter_node
+        self._show()
+
+    def set_active(self, active: bool) -> None:
+        """Whether the user sees this use of the panel, in the entered module."""
+        if active == self.active:
+            return
+        self.active = active
+        if active:
+            if self.controller.store is None and self._path.path:
+                self._choose()
+            self.refresh()
+            self._timer.start()
+        else:
+            self._timer.stop()
+
+    def next_or_cancel(self) -> None:
+        """What the big button does."""
+        if self.running:
+            self.controller.cancel()
+        else:
+            self._start(self.controller.next)
+
+    def refresh(self) -> None:
+        """Looks at the folder, in which others may work, too."""
+        if self.running:
+            return
+        try:
+            state, problem = self.controller.state(), ""
+        except (InputError, ResourceError) as error:
+            state, problem = None, str(error)
+        if problem and problem != self._problem:
+            self._notify.refused(problem)
+        if state != self._state:
+            self._state = state
+            self._fill_table()
+        self._problem = problem
+        self._show()
+
+    def cancel(self) -> None:
+        self.controller.cancel()
+
+    def cleanup(self) -> None:
+        """The module is unloaded."""
+        self.set_active(False)
+        self.controller.stop()
+
+    # -- what the controller tells (Listener)
+
+    def state_changed(self) -> None:
+        if self.running:
+            self._progress.begin()
+            self.ui.nextCaseButton.setFocus()  # Esc must arrive in the panel
+        else:
+            self._progress.end()
+            case = self.controller.case
+            if (
+                case is not None
+                and case.is_there
+                and self._node is not None
+                and self._node.volume is not case.volume_node
+            ):
+                with slicer.util.NodeModify(self._node):
+                    self._node.volume = case.volume_node
+                    self._node.segmentation = case.segmentation_node
+            self.refresh()
+        self._show()
+        self._notify.running_changed()
+
+    def progressed(self, step, seconds_left: float | None) -> None:
+        self._progress.show(step, seconds_left)
+
+    def refused(self, text: str) -> None:
+        self._notify.refused(text)
+
+    def informed(self, text: str) -> None:
+        self._notify.informed(text)
+
+    def torch_missed(self) -> None:
+        self._notify.torch_missed("proposals need PyTorch, which is not installed; see the top of the panel")
+
+    def failed(self, error: Exception) -> None:
+        self._notify.failed(error, "The cohort")
+
+    # -- inside
+
+    def _chosen(self) -> None:
+        self._notify.message.hide()
+        self._choose()
+        self.refresh()
+
+    def _choose(self) -> None:
+        try:
+            self.controller.choose(self._path.path)
+        except (InputError, ResourceError) as error:
+            self._notify.refused(str(error))
+
+    def _start(self, begin) -> None:
+        if self._node is not None and not self.running:
+            self._notify.message.hide()
+            begin()
+
+    def _selected(self) -> CaseState | None:
+        row = self.ui.loopTable.currentRow()
+        return self._state.cases[row] if self._state is not None and 0 <= row < len(self._state.cases) else None
+
+    def _fill_table(self) -> None:
+        table, chosen = self.ui.loopTable, self._selected()
+        cases = self._state.cases if self._state is not None else ()
+        blocked = table.blockSignals(True)
+        table.setRowCount(len(cases))
+        for row, case in enumerate(cases):
+            expected = "" if case.expected is None else f"{case.expected:.2f}"
+            if case.changed is not None:
+                expected = f"{expected}, {case.changed:.0%} changed"
+            state = f"{case.state} ({case.by})" if case.by and case.state != "accepted" else case.state
+            for column, text in enumerate((case.name, state, expected)):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip("\n".join((case.name, *([f"by {case.by}"] if case.by else []), *case.notes)))
+                table.setItem(row, column, item)
+        table.resizeColumnToContents(1)
+        table.blockSignals(blocked)
+        if chosen is not None and chosen.name not in [case.name for case in cases]:
+            table.clearSelection()
+        self._show_case()
+
+    def _show_case(self) -> None:
+        """The picture of the selected case, and what can be done with it."""
+        ui, case = self.ui, self._selected()
+        pixmap = qt.QPixmap(str(case.picture)) if case is not None and case.picture is not None else qt.QPixmap()
+        ui.loopPicture.setVisible(not pixmap.isNull())
+        if not pixmap.isNull():
+            pixmap = pixmap.scaled(_PICTURE, _PICTURE, qt.Qt.KeepAspectRatio, qt.Qt.SmoothTransformation)
+            ui.loopPicture.setPixmap(pixmap)
+            ui.loopPicture.setMinimumHeight(pixmap.height())
+        ui.openCaseButton.enabled = case is not None and case.image is not None and not self.running
+        ui.undoAcceptButton.enabled = (
+            case is not None and case.state in ("accepted", "image missing") and not self.running
+        )
+
+    def _show(self) -> None:
+        ui, running = self.ui, self.running
+        there = self.controller.store is not None and self._node is not None
+        case = self.controller.case
+        is_open = case is not None and case.is_there
+        ui.nextCaseButton.text = "Cancel" if running else "Next case"
+        ui.nextCaseButton.enabled = there
+        ui.nextCaseButton.toolTip = (
+            "Load the case that helps most with its proposal (Ctrl+Return)" if there else _NO_FOLDER
+        )
+        for button, tip in (
+            (ui.acceptCaseButton, "Write the segments as they are now as this case's accepted segmentation"),
+            (ui.proposeAgainButton, "Use the slices that you have changed, and propose the others again"),
+        ):
+            button.enabled = there and is_open and not running
+            button.toolTip = tip if is_open else "Open a case first."
+        ui.loopForm.enabled = not running
+        progress = "" if self._state is None else self._state.progress[:1].upper() + self._state.progress[1:] + "."
+        notes = "" if self._state is None else " ".join(f"{n[:1].upper()}{n[1:]}." for n in self._state.notes)
+        about = self.controller.text if is_open else ""
+        ui.loopText.text = "\n".join(filter(None, (about, progress, notes))) or _NO_FOLDER
+        self._show_case()

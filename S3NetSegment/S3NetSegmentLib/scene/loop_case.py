@@ -1,0 +1,92 @@
+"""A case of the loop through a cohort in the scene: its image, its segments, and what the user has changed in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+
+from ..engine import InputError, Segmentation, Volume
+from ..engine.images import AXES
+from .segmentation.labelmaps import ensure_binary_labelmap
+from .segmentation.reading import create_segmentation, segment_look, segment_mask, write_segmentation
+from .volumes import node_of
+
+
+@dataclass(frozen=True, eq=False)
+class LoopCase:
+    """A case that is open in the scene.
+
+    :param shown: what was written into the segmentation, to see what the user has changed; None: it began empty.
+    :param axis: across the slices that are corrected.
+    """
+
+    name: str
+    volume: Volume
+    volume_node: slicer.vtkMRMLVolumeNode
+    segmentation_node: slicer.vtkMRMLSegmentationNode
+    shown: Segmentation | None
+    axis: str
+
+    @property
+    def is_there(self) -> bool:
+        """Whether both nodes are still in a scene."""
+        return self.volume_node.GetScene() is not None and self.segmentation_node.GetScene() is not None
+
+    def remove(self) -> None:
+        """Takes the case out of the scene."""
+        for node in (self.segmentation_node, self.volume_node):
+            if node.GetScene() is not None:
+                node.GetScene().RemoveNode(node)
+
+
+def open_case(name: str, volume: Volume, segmentation: Segmentation | None, axis: str) -> LoopCase:
+    """Puts ``volume`` and ``segmentation`` (None: an empty one) into the scene and shows them in the slice views."""
+    volume_node = node_of(volume)
+    try:
+        volume_node.SetName(name)
+        volume_node.CreateDefaultDisplayNodes()
+        if segmentation is None:
+            node = create_segmentation(volume_node)
+        else:
+            node, _ = write_segmentation(segmentation, volume_node, name=f"{name} segmentation")
+        slicer.util.setSliceViewerLayers(background=volume_node, fit=True)
+    except BaseException:
+        slicer.mrmlScene.RemoveNode(volume_node)
+        raise
+    return LoopCase(name, volume, volume_node, node, segmentation, volume.slice_axis(axis))
+
+
+def case_segmentation(case: LoopCase) -> Segmentation:
+    """All segments of the case as they are now, each in a layer of its own if it overlaps others.
+
+    :raises InputError: the case is not in the scene any more.
+    """
+    if not case.is_there:
+        raise InputError(f"case {case.name!r} was removed from the scene; open it again")
+    node = case.segmentation_node
+    ensure_binary_labelmap(node)
+    layers, segments = [], []
+    for value, segment_id in enumerate(node.GetSegmentation().GetSegmentIDs(), 1):
+        mask = segment_mask(node, segment_id, case.volume)
+        layer = next((n for n, labels in enumerate(layers) if not labels[mask].any()), len(layers))
+        if layer == len(layers):
+            layers.append(np.zeros(mask.shape, np.uint16))
+        layers[layer][mask] = value
+        look = segment_look(node, segment_id, value)
+        segments.append(type(look)(look.name, look.color, value, layer, look.terminology))
+    layers = layers or [np.zeros(case.volume.array.shape[:3], np.uint8)]
+    return Segmentation(layers, segments, case.volume.ijk_to_ras)
+
+
+def corrected_slices(case: LoopCase, now: Segmentation) -> list[int]:
+    """Numbers along the axis of the case of the slices on which the user has changed something."""
+    changed = np.zeros(case.volume.size[AXES.index(case.axis)], bool)
+    before = {} if case.shown is None else {s.name: case.shown.mask(s) for s in case.shown.segments}
+    after = {s.name: now.mask(s) for s in now.segments}
+    nothing = np.zeros(case.volume.array.shape[:3], bool)
+    for name in before.keys() | after.keys():
+        other = before.get(name, nothing) != after.get(name, nothing)
+        changed |= np.moveaxis(other, 2 - AXES.index(case.axis), 0).any((1, 2))
+    return [int(n) for n in np.flatnonzero(changed)]

@@ -1,0 +1,25 @@
+"""Boxes as a hurried user drags them around a known object in a slice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from S3NetSegmentLib.engine.few_shot.frame import slices_first
+from S3NetSegmentLib.engine.images import AXES
+from S3NetSegmentLib.engine.segment.prompts import Box
+
+BOX_ERROR = 0.07  # standard deviation of each side's error, as a share of its length
+
+
+def flat_box(truth: np.ndarray, axis: str, index: int, rng: np.random.Generator) -> Box:
+    """The box around the object in a slice, each side of it off by a normal error."""
+    places = np.argwhere(slices_first(truth, axis)[index])
+    size = np.array(slices_first(truth, axis).shape[1:])
+    low, high = places.min(0), places.max(0)
+    error = BOX_ERROR * (high - low + 1) * rng.normal(size=(2, 2))
+    low = np.clip(np.rint(low + error[0]), 0, size - 2).astype(int)
+    high = np.minimum(np.maximum(np.rint(high + error[1]), low + 1), size - 1).astype(int)
+    corners = [list(map(int, corner)) for corner in (low, high)]
+    for corner in corners:
+        corner.insert(2 - AXES.index(axis), index)
+    return Box(*(tuple(corner[::-1]) for corner in corners))

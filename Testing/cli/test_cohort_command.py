@@ -1,0 +1,96 @@
+"""``s3net cohort``."""
+
+import json
+
+import numpy as np
+import pytest
+from command_line import s3net_here as s3net
+from loop_folders import drawn, patient, write_patients
+
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
+from S3NetSegmentLib.engine.images.writing import write_segmentation
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = write_patients(tmp_path / "scans", "anna", "bert", "carl")
+    write_segmentation(drawn(*patient(0)), tmp_path / "anna_drawn.seg.nrrd")
+    return folder
+
+
+def told(*arguments) -> dict:
+    done = s3net("cohort", *arguments, "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_cohort_is_worked_through_from_the_first_case_to_the_last(scans, tmp_path):
+    first = s3net("cohort", scans, "next", "--order", "name")
+    assert first.returncode == 0 and "segment 'anna' first" in first.stdout
+    assert told(scans, "accept", "anna", "--segmentation", tmp_path / "anna_drawn.seg.nrrd")["case"] == "anna"
+    second = told(scans, "next", "--order", "name")
+    assert second["case"] == "bert" and second["proposal"]["from"] == ["anna"] and second["proposal"]["next_slices"]
+    assert read_segmentation(second["proposal"]["output"]).flattened().any()
+    assert told(scans, "accept", "bert")["changed"] == 0
+    text = s3net("cohort", scans, "propose", "carl").stdout
+    assert "carl: proposed from anna, bert (few-shot), expected Dice" in text
+    volume, labels = patient(2)
+    corrected = tmp_path / "carl.seg.nrrd"
+    write_segmentation(drawn(volume, labels), corrected)
+    better = told(scans, "propose", "carl", "--drawn-file", corrected, "--drawn", "4", "--axis", "z")["proposals"][0]
+    assert np.array_equal(read_segmentation(better["output"]).flattened()[4], labels[4])
+    assert told(scans, "status")["cases"][2]["state"] == "corrected"
+    assert 0 < told(scans, "accept", "carl", "--segmentation", corrected)["changed"] < 0.5
+    assert "3 of 3 accepted, 0 patients left" in s3net("cohort", scans, "status").stdout
+    assert told(scans, "next")["case"] == ""
+    assert told(scans, "undo", "carl")["state"] == "proposed"
+    assert told(scans, "status")["left"] == 1
+
+
+def test_all_open_cases_are_proposed_and_a_damaged_one_is_named(scans, tmp_path):
+    told(scans, "accept", "anna", "--segmentation", tmp_path / "anna_drawn.seg.nrrd")
+    (scans / "bert.nii.gz").write_bytes(b"no image")
+    found = told(scans, "propose")
+    assert [p["case"] for p in found["proposals"]] == ["carl"] and any(
+        "'bert' is left out" in n for n in found["notes"]
+    )
+    states = {c["case"]: c["state"] for c in told(scans, "status")["cases"]}
+    assert states == {"anna": "accepted", "bert": "unreadable", "carl": "proposed"}
+
+
+def test_names_of_a_label_map_are_asked_for_and_can_be_told_in_two_ways(scans, tmp_path):
+    told(scans, "accept", "anna", "--segmentation", tmp_path / "anna_drawn.seg.nrrd")
+    plain = tmp_path / "bert.nii.gz"
+    write_segmentation(drawn(*patient(1)), plain)
+    refused = s3net("cohort", scans, "accept", "bert", "--segmentation", plain)
+    assert refused.returncode == 2 and "--same 'Segment 1=Liver'" in refused.stderr
+    (tmp_path / "names.csv").write_text("1,liver\n2,spleen\n")
+    told(scans, "accept", "bert", "--segmentation", plain, "--labels", tmp_path / "names.csv")
+    told(scans, "undo", "bert")
+    told(scans, "accept", "bert", "--segmentation", plain, "--same", "Segment 1=Liver", "--same", "Segment 2=Spleen")
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["accept"], "needs the name of a case"),
+        (["status", "anna"], "is about all cases"),
+        (["next", "--segmentation", "x.nrrd"], "--segmentation is for accept"),
+        (["propose", "--drawn-file", "x.nrrd"], "needs the case"),
+        (["propose", "anna", "--drawn", "3"], "need --drawn-file"),
+        (["accept", "anna", "--same", "liver"], "write OTHER=NAME"),
+        (["accept", "anna", "--empty", "--segmentation", "x.nrrd"], "leave --segmentation out"),
+        (["accept", "nobody"], "no case 'nobody'"),
+        (["accept", "anna"], "no proposal"),
+        (["undo", "anna"], "not accepted"),
+        (["propose", "anna"], "nothing is accepted yet"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(scans, arguments, said):
+    done = s3net("cohort", scans, *arguments)
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path):
+    done = s3net("cohort", tmp_path / "nowhere", "status")
+    assert done.returncode == 2 and "no file or folder" in done.stderr

@@ -1,0 +1,45 @@
+"""Folders of small patients for the tests of the loop through a cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from few_shot_phantoms import organs
+
+from S3NetSegmentLib.engine import Segment, Segmentation, Volume
+from S3NetSegmentLib.engine.images.writing import write_image
+
+NAMES = ("Liver", "Spleen")
+COLORS = ((0.9, 0.2, 0.1), (0.1, 0.4, 0.9))
+SIZE = (26, 24, 10)
+
+
+def patient(number: int, **options) -> tuple[Volume, np.ndarray]:
+    """A small patient and its labels, 1 and 2."""
+    place = {
+        "seed": number,
+        "size": SIZE,
+        "spacing": (2.3, 2.3, 6.0),
+        "shift": (1.5 * number, -number, number),
+        "grow": 1 + 0.02 * number,
+    }
+    return organs(**{**place, **options})
+
+
+def drawn(volume: Volume, labels: np.ndarray, names=NAMES, values=(1, 2)) -> Segmentation:
+    """``labels`` 1 and 2 as segments with these names and values."""
+    layer = np.zeros_like(labels)
+    segments = []
+    for number, (name, value, color) in enumerate(zip(names, values, COLORS, strict=True), 1):
+        layer[labels == number] = value
+        segments.append(Segment(name, color, value))
+    return Segmentation([layer], segments, volume.ijk_to_ras)
+
+
+def write_patients(folder: Path, *names: str, suffix=".nii.gz", **options) -> Path:
+    """The images of the patients with these names; the first one is ``patient(0)``, and so on."""
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(names):
+        write_image(patient(number, **options)[0], folder / f"{name}{suffix}")
+    return folder
