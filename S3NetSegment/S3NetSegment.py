@@ -235,29 +235,33 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
             sliceRange, overlaps, settings, seed, encoder, device, confidence,
         )  # fmt: skip
 
-    def applyModel(self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto"):
+    def applyModel(self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto", flips=False):
         """Segments ``volumeNode`` with a trained model; returns the segmentation node. Raises errors instead of showing them.
 
         logic = S3NetSegmentLogic()
         logic.applyModel(volumeNode, "runs/heart/model.pt")
 
-        :param modelPath: model file of a training run (``model.pt``).
+        :param modelPath: model file of a training run (``model.pt``), the folder of a cross-validation, or a list of files whose
+            answers are averaged.
         :param segmentationNode: where to write; None makes a new node. What a model found there before under the same names
             is replaced, everything else stays.
         :param confidence: also make a volume of each voxel's confidence, shown over the image.
         :param device: "auto", "cpu", "cuda" or "mps".
+        :param flips: also look at mirrored slices and average the answers, for models that were trained with the setting flip: twice as long.
         :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
         """
-        return self._drained(self.applyModelSteps(volumeNode, modelPath, segmentationNode, confidence, device))
+        return self._drained(self.applyModelSteps(volumeNode, modelPath, segmentationNode, confidence, device, flips))
 
-    def applyModelSteps(self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto"):
+    def applyModelSteps(
+        self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto", flips=False
+    ):
         """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node.
 
         Nothing is written to the scene before the end; a dropped generator leaves no trace.
         """
         from S3NetSegmentLib.panel.models.script import model_steps
 
-        return model_steps(volumeNode, modelPath, segmentationNode, confidence, device)
+        return model_steps(volumeNode, modelPath, segmentationNode, confidence, device, flips)
 
     def runBatch(self, manifest, folder, resume=False, keepGoing=False, dryRun=False, **options):
         """Runs a batch one case after the other through the scene, which is emptied; returns 0 if all is done, else 1.

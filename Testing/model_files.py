@@ -17,16 +17,17 @@ CLASSES = (
     LabelClass("Ring", 1, (1.0, 0.5, 0.0), "Segmentation category and type~SCT^85756007^Tissue~SCT^1^Tissue~^^~~^^~^^"),
     LabelClass("Core", 2, (0.0, 0.2, 1.0)),
 )
+LAYOUT = SliceLayout("axial", 1.0, 48)
 PROVENANCE = {
     "method": "finetune, IDEAL", "preset": "tiny", "steps": 50, "seed": 4, "training_cases": 6, "labelled_cases": 3,
     "labelled_patients": 2,
 }  # fmt: skip
 
 
-def write_model(path: Path, **options) -> Path:
-    """A segmenter of :data:`CLASSES` with random weights."""
-    network = seeded(lambda: TwoStreamUNet(len(CLASSES) + 1, 1, (8, 16)), 0).eval()
-    noise = torch.from_numpy(np.random.default_rng(0).random((1, 1, 48, 48), np.float32))
+def write_model(path: Path, *, seed: int = 0, classes=CLASSES, layout=LAYOUT, **options) -> Path:
+    """A segmenter of ``classes`` with random weights."""
+    network = seeded(lambda: TwoStreamUNet(len(classes) + 1, layout.inputs, (8, 16)), seed).eval()
+    noise = torch.from_numpy(np.random.default_rng(0).random((1, layout.inputs, 48, 48), np.float32))
     with torch.no_grad():  # no class wins everywhere
         shift = network(noise).mean((0, 2, 3))
         for decoder in network.decoders:
@@ -36,6 +37,5 @@ def write_model(path: Path, **options) -> Path:
         "validation": {"score": 0.8, "dice Ring": 0.7, "dice Core": 0.9, "cases": 2},
         **options,
     }
-    layout = SliceLayout("axial", 1.0, 48)
-    model = Model("segmenter", describe_network(network), network_tensors(network), layout, CLASSES, **options)
+    model = Model("segmenter", describe_network(network), network_tensors(network), layout, classes, **options)
     return save_model(model, path)

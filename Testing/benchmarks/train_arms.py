@@ -5,6 +5,7 @@
     python3 Testing/benchmarks/train_arms.py --labelled 1 --arms supervised,plus
     python3 Testing/benchmarks/train_arms.py --json acdc3.json          keeps each arm and seed, and goes on from there
     python3 Testing/benchmarks/train_arms.py --seeds 101,102,103 --change spatial_weight=0.1      for choosing settings
+    python3 Testing/benchmarks/train_arms.py --arms supervised,plus --change neighbours=1         2.5D: three slices side by side
 
 Arms: ``supervised`` sees labelled slices alone; ``paper`` is the preset ``paper`` of fine-tuning: cross pseudo supervision with the
 published optimiser, learning rate, schedule and transformations, which takes part of its 30,000 steps (``--paper-steps``; all
@@ -70,13 +71,14 @@ FAILED = 0.5  # Dice below which a structure counts as a failure
 def main() -> None:
     options = parsed()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    recipe = Recipe.of(options)
     data = SETS[options.set]
+    data = dataclasses.replace(data, layout=dataclasses.replace(data.layout, neighbours=recipe.neighbours))
     if SHARED_DATA is None or not (SHARED_DATA / data.folder).is_dir():
         sys.exit(f"the labelled set {data.folder!r} is not here; see Testing/README.md")
     options.labelled = options.labelled or data.labelled
     if not 1 <= options.labelled <= data.train:
         sys.exit(f"--labelled is {options.labelled}; {options.set} has 1 to {data.train} training patients")
-    recipe = Recipe.of(options)
     print(
         f"{options.set}: {options.labelled} labelled of {data.train} training patients, {data.test} test patients; "
         f"{recipe.trainer.steps} steps of {recipe.slices} slices, of which up to {recipe.unlabelled} unlabelled, pre-training "
@@ -104,6 +106,7 @@ class Recipe:
     slices: int
     unlabelled: int
     pretraining_batch: int
+    neighbours: int
 
     @classmethod
     def of(cls, options) -> Recipe:
@@ -118,7 +121,7 @@ class Recipe:
         return cls(
             fine["task"], before["task"], dataclasses.replace(fine["trainer"], precision="bf16"),
             dataclasses.replace(before["trainer"], precision="bf16"), paper, batches.batch, batches.unlabelled_batch,
-            before["batches"].batch,
+            before["batches"].batch, fine["cohort"].neighbours,
         )  # fmt: skip
 
 
@@ -168,7 +171,13 @@ def arm_results(data: DataSet, arms: list[str], seed: int, labelled: int, recipe
             bank = drain(build_bank(train.cases, train.classes, data.layout))
             for arm in members:
                 before, seconds = pretrained(bank, seed, recipe) if arm == "pretrained" else ({}, 0.0)
-                task = IdealFinetuning(len(data.classes) + 1, arm_settings(arm, recipe), seed=seed, **before)
+                task = IdealFinetuning(
+                    len(data.classes) + 1,
+                    arm_settings(arm, recipe),
+                    in_channels=data.layout.inputs,
+                    seed=seed,
+                    **before,
+                )
                 trainer = recipe.paper_trainer if arm == "paper" else recipe.trainer
                 seconds += trained(task, arm_batches(arm, bank, seed, recipe), trainer, seed)
                 dice = [volume_dice(task.predictor(), case, data.layout, test) for case in test.cases]
@@ -198,7 +207,7 @@ def arm_settings(arm: str, recipe: Recipe) -> FinetuningSettings:
 
 def pretrained(bank: SliceBank, seed: int, recipe: Recipe):
     """Weights of a network that was trained on all slices of ``bank`` without their labels, by part, and the seconds it took."""
-    task = IdealPretraining(recipe.pretraining, seed=seed)
+    task = IdealPretraining(recipe.pretraining, in_channels=bank.layout.inputs, seed=seed)
     batches = SliceBatches(bank, recipe.pretraining_batch, seed)
     seconds = trained(task, batches, recipe.pretrainer, seed)
     with torch.no_grad():

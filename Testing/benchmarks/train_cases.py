@@ -16,7 +16,7 @@ from paths import SHARED_DATA  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort import Case, Cohort, read_cohort  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout  # noqa: E402
+from S3NetSegmentLib.engine.training.slice_layout import SliceLayout, VolumeSlices, middle  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,16 @@ def link(source: Path, target: Path) -> None:
     target.symlink_to(source)
 
 
+def _whole(slices: VolumeSlices, probabilities: torch.Tensor) -> torch.Tensor:
+    """Probabilities of the middle of slices, all that the networks of this benchmark are trained on, with background around."""
+    (top, above, height), (left, before, width) = (middle(n, slices.layout.side) for n in slices.scaled)
+    whole = probabilities.new_zeros((*probabilities.shape[:2], *slices.scaled))
+    whole[:, 0] = 1
+    inside = probabilities[..., top : top + height, left : left + width]
+    whole[..., above : above + height, before : before + width] = inside
+    return whole
+
+
 @torch.inference_mode()
 def volume_dice(network: torch.nn.Module, case: Case, layout: SliceLayout, cohort: Cohort) -> list[float]:
     """Dice of each class on the volume's own voxels; NaN if neither side has the structure."""
@@ -77,8 +87,8 @@ def volume_dice(network: torch.nn.Module, case: Case, layout: SliceLayout, cohor
     planes = slices.oriented(found)
     network.eval()
     for first, last in slices.chunks():
-        images = torch.from_numpy(slices.prepared(first, last))[:, None]
-        planes[first:last] = slices.restored(network(images).softmax(1)).argmax(1).numpy()
+        images = torch.from_numpy(slices.windowed(slices.resampled(first, last)))
+        planes[first:last] = slices.restored(_whole(slices, network(images).softmax(1))).argmax(1).numpy()
     values = []
     for label in range(1, len(cohort.classes) + 1):
         ours, theirs = found == label, truth == label

@@ -1,4 +1,4 @@
-"""``s3net apply``: a trained model on an image."""
+"""``s3net apply``: trained models on an image."""
 
 from __future__ import annotations
 
@@ -8,37 +8,57 @@ import os
 import time
 
 from .. import __version__
+from ..engine.tasks.apply import ApplyTask
 from .arguments import add_common, add_device, add_pictures, add_which_image, check_file_names, outputs_of
+from .options import add_task_options, refuse_contradictions, task_from
 from .terminal import ProgressDisplay, print_written, tell_notes
 
 DESCRIPTION = """\
-Segments an image with a model that 's3net finetune' has trained.
+Segments an image with a model that 's3net finetune' has trained, or with several, whose probabilities are averaged: name their
+files, or the folder of a cross-validation ('s3net finetune --folds').
 
 OUT: .seg.nrrd with the names, colours and terminology that the model learnt, or a label map .nii.gz, .nrrd, .mha, .png with
 values 1, 2, ... in the model's order; always on the image's own grid."""
 EXAMPLES = """\
 examples:
   s3net apply runs/model/model.pt mr.nii.gz -o heart.seg.nrrd --overlay heart.png
-  s3net apply runs/model/model.pt dicom_folder -o heart.nii.gz --confidence sure.nii.gz --device cpu"""
+  s3net apply runs/model/model.pt dicom_folder -o heart.nii.gz --confidence sure.nii.gz --device cpu
+  s3net apply runs/model/model.pt cine.nii.gz -o heart.nii.gz --frame all                  every frame of a 4D image
+  s3net apply runs/a/model.pt runs/b/model.pt runs/c/model.pt mr.nii.gz -o heart.seg.nrrd"""
 
 
 def register(commands) -> None:
     """Adds the command to the parser."""
     parser = commands.add_parser(
-        "apply", help="segment an image with a trained model", description=DESCRIPTION, epilog=EXAMPLES,
+        "apply", help="segment an image with trained models", description=DESCRIPTION, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("model", metavar="MODEL", help="the model file, model.pt of a run")
-    parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="+",
+        help="the model file, model.pt of a run; several files or the folder of a cross-validation: their mean answers",
+    )  # fmt: skip
+    parser.add_argument(
+        "image",
+        metavar="IMAGE",
+        help="the image, or a folder with a DICOM series; of several channels CASE_0000, with CASE_0001 and so on beside it",
+    )
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
-    add_which_image(parser)
+    add_which_image(parser, all_frames=True)
     add_pictures(parser)
+    add_task_options(parser, ApplyTask, {"": parser})
     add_device(parser)
     add_common(parser)
-    parser.set_defaults(
-        run=run,
-        check=lambda a: check_file_names(a, parser, {"the input image": a.image, "the model": a.model}),
-    )
+
+    def check(arguments: argparse.Namespace) -> None:
+        refuse_contradictions(_task(arguments), parser)
+        models = {"the model" if not number else f"model {number + 1}": m for number, m in enumerate(arguments.model)}
+        check_file_names(arguments, parser, {"the input image": arguments.image, **models})
+
+    parser.set_defaults(run=run, check=check)
+
+
+def _task(arguments: argparse.Namespace) -> ApplyTask:
+    return task_from(ApplyTask, arguments, model=tuple(arguments.model))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,47 +69,74 @@ def run(arguments: argparse.Namespace) -> int:
     from ..engine.images.overlay import draw_overlay
     from ..engine.images.reading import read_image
     from ..engine.images.writing import write_image, write_png
-    from ..engine.training.model_file import load_model
+    from ..engine.training.channels import channel_files
+    from ..engine.training.ensemble import load_ensemble
+    from .frames import Found, run_frames, several_frames
     from .writing import LONG_SIDE, check_outputs, write_result
 
     began = time.perf_counter()
+
+    def find(volumes: tuple[Volume, ...], progress) -> Found:
+        volume = volumes[0]
+        answer = drain(segmenter.segment(volumes, confidence=bool(arguments.confidence)), progress)
+        tags = model_tags(models, answer.device, volume.name, flips=task.flips)
+        segmentation = as_segmentation(models, answer.labels, volume, tags)
+        sure = Volume(answer.confidence, volume.ijk_to_ras, "confidence") if arguments.confidence else None
+        picture = draw_overlay(volume, segmentation, axis="auto", size=LONG_SIDE) if arguments.overlay else None
+        return Found(segmentation, sure, picture, list(answer.notes), answer.device)
+
     with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
         check_outputs(arguments)
-        model = load_model(arguments.model, "segmenter")
-        volume = read_image(arguments.image, arguments.frame, arguments.series)
-        check_outputs(arguments, volume)
-        segmenter = ModelSegmenter(model, arguments.device)
-        answer = drain(segmenter.segment(volume, confidence=bool(arguments.confidence)), progress)
-        tags = model_tags(model, arguments.model, answer.device, volume.name)
-        segmentation = as_segmentation(model, answer.labels, volume, tags)
-        picture = None
-        if arguments.overlay:
-            picture = draw_overlay(volume, segmentation, axis="auto", size=LONG_SIDE)
-        write_result(arguments, segmentation)
+        task = _task(arguments)
+        models = load_ensemble(task.model)
+        channels = channel_files(arguments.image, models.channels)
+        _keep_inputs(arguments, channels)
+        frames = several_frames(arguments)
+        if not frames:
+            volumes = tuple(read_image(path, arguments.frame, arguments.series) for path in channels)
+            volume = volumes[0]
+            check_outputs(arguments, volume)
+        segmenter = ModelSegmenter(models, arguments.device, flips=task.flips)
+        if frames:
+            return run_frames(arguments, frames, find, {"command": "apply", "model": models.summary()}, channels)
+        found = find(volumes, progress)
+        write_result(arguments, found.segmentation)
         if arguments.confidence:
-            write_image(Volume(answer.confidence, volume.ijk_to_ras, "confidence"), arguments.confidence)
-        if picture is not None:
-            write_png(picture, arguments.overlay)
-    notes = list(dict.fromkeys([*warned, *answer.notes]))
-    _report(arguments, model, volume, segmentation, answer, notes, time.perf_counter() - began)
+            write_image(found.confidence, arguments.confidence)
+        if arguments.overlay:
+            write_png(found.picture, arguments.overlay)
+    notes = list(dict.fromkeys([*warned, *found.notes]))
+    _report(arguments, models, volume, found, notes, time.perf_counter() - began)
     tell_notes(notes)
     return 0
 
 
-def _report(arguments, model, volume, segmentation, answer, notes: list[str], seconds: float) -> None:
+def _keep_inputs(arguments: argparse.Namespace, channels) -> None:
+    """Raises InputError if an output would take the place of a further channel of the image."""
+    from ..engine import InputError
+
+    inputs = {os.path.realpath(path) for path in channels[1:]}
+    for option, path in outputs_of(arguments).items():
+        if os.path.realpath(path) in inputs:
+            raise InputError(
+                f"{option} {path!r} is a channel of the image, which is never replaced; choose another name"
+            )
+
+
+def _report(arguments, models, volume, found, notes: list[str], seconds: float) -> None:
     from ..engine.images.segment_size import size_table
     from ..engine.results import described
 
-    segments = described(segmentation)
+    segments = described(found.segmentation)
     facts = {
-        "command": "apply", "version": __version__, "model": model.summary(),
+        "command": "apply", "version": __version__, "model": models.summary(),
         "image": {"path": os.path.abspath(arguments.image), "size": volume.size, "spacing_mm": volume.spacing},
         "outputs": {o.lstrip("-"): os.path.abspath(p) for o, p in outputs_of(arguments).items()},
-        "segments": segments, "device": answer.device, "seconds": round(seconds, 3), "notes": notes,
+        "segments": segments, "device": found.device, "seconds": round(seconds, 3), "notes": notes,
     }  # fmt: skip
     if arguments.json:
         print(json.dumps(facts, indent=2))
     elif not arguments.quiet:
-        print(f"{os.path.basename(arguments.image)}, {seconds:.1f} s on {answer.device}")
+        print(f"{os.path.basename(arguments.image)}, {seconds:.1f} s on {found.device}")
         print("\n".join(size_table(segments)))
         print_written(facts["outputs"])

@@ -18,6 +18,7 @@ COORDINATE_OPTIONS = (
     "--point", "--not-point", "--pixel", "--not-pixel", "--box", "--box-mm", "--stroke", "--not-stroke", "--slice", "--slices",
     "--step",
 )  # fmt: skip
+ALL_FRAMES = "all"
 _COORDINATES = re.compile(r"[-+]?[\d.][-+\d.,eE:]*")
 
 
@@ -68,13 +69,30 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--debug", action="store_true", help="show where an error arose (also with S3NET_DEBUG=1)")
 
 
-def add_which_image(group) -> None:
-    """Which series of a DICOM folder, and which frame of a 4D image."""
+def add_which_image(group, *, all_frames: bool = False) -> None:
+    """Which series of a DICOM folder, and which frame of a 4D image (``all_frames``: or every one of them)."""
     group.add_argument(
         "--series", metavar="NUMBER|UID|TEXT",
         help="which series of a DICOM folder: its number, UID or description ('s3net series FOLDER' lists them)",
     )  # fmt: skip
-    group.add_argument("--frame", type=whole(0), metavar="T", help="which frame of a 4D image, counted from 0")
+    of_all = ""
+    if all_frames:
+        of_all = (
+            f"; {ALL_FRAMES}: each by itself, as a 4D label map (.nii.gz, .nii, .nrrd) or as one file for each frame"
+        )
+    group.add_argument(
+        "--frame", type=argument_type(_frame_or_all) if all_frames else whole(0), metavar="T",
+        help=f"which frame of a 4D image, counted from 0{of_all}",
+    )  # fmt: skip
+
+
+def _frame_or_all(text: str) -> int | str:
+    if text == ALL_FRAMES:
+        return text
+    try:
+        return forms.whole(0)(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; write a frame, counted from 0, or {ALL_FRAMES}") from None
 
 
 def add_label_names(group, of: str) -> None:

@@ -8,7 +8,9 @@ import json
 import os
 
 from .. import __version__
+from ..engine.tasks.apply import ApplyTask
 from .arguments import add_common, add_device, add_label_names, check_result_folder
+from .options import add_task_options, task_from
 from .terminal import ProgressDisplay, shown_path, tell_notes
 
 DESCRIPTION = """\
@@ -29,7 +31,10 @@ def register(commands) -> None:
         "evaluate", help="accuracy of a model on labelled cases", description=DESCRIPTION, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("model", metavar="MODEL", help="the model file, model.pt of a run")
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="+",
+        help="the model file, model.pt of a run; several files or the folder of a cross-validation: their mean answers",
+    )  # fmt: skip
     parser.add_argument("cohort", metavar="COHORT", help="the cohort folder: images/, labels/, optional cohort.json")
     parser.add_argument("-o", "--output", metavar="REPORT", required=True, help="folder of the report, made if need be")
     parser.add_argument(
@@ -38,6 +43,7 @@ def register(commands) -> None:
         "every labelled case that neither trained the model nor chose its state",
     )  # fmt: skip
     add_label_names(parser, "the cohort's label maps")
+    add_task_options(parser, ApplyTask, {"": parser})
     parser.add_argument("--seen-cases", action="store_true", help="also score cases that the model was trained on")
     parser.add_argument("--skip-bad", action="store_true", help="leave out cases that cannot be read, and say so")
     add_device(parser)
@@ -50,19 +56,27 @@ def run(arguments: argparse.Namespace) -> int:
     from ..engine import drain
     from ..engine.evaluate import evaluate
     from ..engine.training.cohort import read_cohort
-    from ..engine.training.model_file import load_model
+    from ..engine.training.ensemble import load_ensemble
     from ..engine.training.run_folder import RunFolder
 
     with ProgressDisplay(arguments.quiet) as display:
-        model = load_model(arguments.model, "segmenter")
+        task = task_from(ApplyTask, arguments, model=tuple(arguments.model))
+        models = load_ensemble(task.model)
         folder = RunFolder(arguments.output)
         cohort = drain(read_cohort(arguments.cohort, skip_bad=arguments.skip_bad, names_file=arguments.labels), display)
         evaluation = drain(
-            evaluate(model, cohort, arguments.split, seen_allowed=arguments.seen_cases, device=arguments.device),
+            evaluate(
+                models,
+                cohort,
+                arguments.split,
+                seen_allowed=arguments.seen_cases,
+                device=arguments.device,
+                flips=task.flips,
+            ),
             display,
         )
         folder.make()
-        facts = _facts(arguments, model, evaluation, cohort)
+        facts = _facts(arguments, models, evaluation, cohort)
         files = _write(folder, facts, evaluation)
     if arguments.json:
         print(json.dumps(facts, indent=2))
@@ -74,10 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(arguments: argparse.Namespace, model, evaluation, cohort) -> dict:
+def _facts(arguments: argparse.Namespace, models, evaluation, cohort) -> dict:
+    files = [os.path.abspath(path) for path in models.paths]
     return {
-        "command": "evaluate", "version": __version__, "model": os.path.abspath(arguments.model),
-        "cohort": os.path.abspath(arguments.cohort), "split": evaluation.split, "training": dict(model.provenance),
+        "command": "evaluate", "version": __version__, "model": files[0] if len(files) == 1 else files,
+        "cohort": os.path.abspath(arguments.cohort), "split": evaluation.split, "training": dict(models.provenance),
         "summary": {name or "all": values for name, values in evaluation.summary().items()},
         "cases": {name: [s.as_dict() for s in scores] for name, scores in evaluation.scores.items()},
         "worst": list(evaluation.pictures), "notes": [*cohort.notes, *evaluation.notes],
@@ -140,8 +155,10 @@ def _markdown(facts: dict, pictures: dict[str, str]) -> str:
     off, unit = _difference(facts["summary"])
     kind, digits = ("ml", 2) if unit == "ml" else ("voxels", 0)
     training = {name: markdown_cell(str(value)) for name, value in facts["training"].items()}
+    files = facts["model"] if isinstance(facts["model"], list) else [facts["model"]]
+    which = f"Model `{os.path.basename(files[0])}`" if len(files) == 1 else f"Mean of {len(files)} models, the first"
     how = (
-        f"Model `{os.path.basename(facts['model'])}` ({training.get('method', '?')}, preset {training.get('preset', '?')}, "
+        f"{which} ({training.get('method', '?')}, preset {training.get('preset', '?')}, "
         f"{training.get('labelled_patients', '?')} labelled patients, {training.get('labelled_slices', '?')} labelled slices, "
         f"seed {training.get('seed', '?')}) on {len(facts['cases'])} cases of split {facts['split']}. "
         f"S3NetSegment {facts['version']}."

@@ -9,7 +9,7 @@ import time
 
 from .. import __version__
 from ..engine.tasks.segment import COMPUTING, SEGMENT_PART, SEGMENT_RESULTS, SegmentTask
-from .arguments import add_common, add_device, add_pictures, add_which_image, check_file_names, outputs_of
+from .arguments import ALL_FRAMES, add_common, add_device, add_pictures, add_which_image, check_file_names, outputs_of
 from .explaining import write_explanation
 from .options import add_task_options, refuse_contradictions, task_from
 from .terminal import ProgressDisplay, print_written, tell_notes
@@ -31,7 +31,8 @@ examples:
   s3net segment ct.nii.gz -o liver.seg.nrrd --point 80,150,400 --not-point -20,150,400      the same in patient mm, R,A,S
   s3net segment ct.nii.gz -o slice.seg.nrrd --slice 40 --regions 6 --json
   s3net segment ct.nii.gz -o liver.seg.nrrd --pixel 82,36,44 --explain why.png
-  s3net segment dicom_folder -o regions.nii.gz --slices 20:60 --device cuda"""
+  s3net segment dicom_folder -o regions.nii.gz --slices 20:60 --device cuda
+  s3net segment cine.nii.gz -o heart.nii.gz --pixel 60,52,4 --frame all                     every frame of a 4D image"""
 
 
 def register(commands) -> None:
@@ -43,7 +44,7 @@ def register(commands) -> None:
     parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
     groups = add_task_options(parser, SegmentTask, {})
-    add_which_image(groups[SEGMENT_PART])
+    add_which_image(groups[SEGMENT_PART], all_frames=True)
     add_pictures(groups[SEGMENT_RESULTS])
     groups[SEGMENT_RESULTS].add_argument(
         "--explain", metavar="FILE.png",
@@ -59,6 +60,8 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
     """Refuses arguments that contradict each other, before anything is read. Exits with code 2."""
     arguments.task = task_from(SegmentTask, arguments)
     refuse_contradictions(arguments.task, parser)
+    if arguments.frame == ALL_FRAMES and arguments.explain:
+        parser.error(f"--explain is for one frame; name it instead of --frame {ALL_FRAMES}")
     check_file_names(arguments, parser, {"the input image": arguments.image})
 
 
@@ -67,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..engine import drain
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.reading import read_image
+    from .frames import several_frames
     from .writing import check_outputs, write_outputs
 
     clock = time.perf_counter
@@ -75,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         task = arguments.task
         task.engine_settings()  # wrong ones are refused before the image is read
         check_outputs(arguments)
+        if frames := several_frames(arguments):
+            return _run_frames(arguments, frames)
         volume = read_image(arguments.image, arguments.frame, arguments.series)
         check_outputs(arguments, volume)
         marks["reading"] = clock()
@@ -95,6 +101,24 @@ def run(arguments: argparse.Namespace) -> int:
         _print(summary)
     tell_notes(notes)
     return 0
+
+
+def _run_frames(arguments: argparse.Namespace, count: int) -> int:
+    """Each of ``count`` frames by itself, with the same points, boxes and strokes."""
+    from ..engine import drain
+    from ..engine.segment.run import segment_image
+    from .frames import Found, run_frames
+    from .writing import LONG_SIDE
+
+    def find(volumes, progress) -> Found:
+        outcome = drain(segment_image(volumes[0], arguments.task, arguments.device), progress)
+        sure = drain(outcome.confidence_steps(), progress) if arguments.confidence else None
+        picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
+        return Found(outcome.segmentation, sure, picture, list(outcome.notes), outcome.regions.device)
+
+    task = arguments.task
+    facts = {"command": "segment", "preset": task.preset, "settings": list(task.settings), "seed": task.seed}
+    return run_frames(arguments, count, find, facts)
 
 
 def _summary(arguments, outcome, notes, marks) -> dict:

@@ -101,8 +101,10 @@ def refuse_used_folder(arguments: argparse.Namespace, folder) -> None:
         )
 
 
-def run_training(arguments: argparse.Namespace, begin_with) -> int:
+def run_training(arguments: argparse.Namespace, begin_with, report=None) -> int:
     """Runs ``begin_with(arguments, folder, device, processes, stop)``, which returns the steps of a training, to the end.
+
+    ``report(arguments, folder, result, device)`` says in the end how it went; without it that is printed.
 
     Ctrl-C, a polite kill or :meth:`RunFolder.ask_to_stop` ends it after the present step, with its state saved; a second
     Ctrl-C at once. The exit code is then 128 and the number of the signal (130, 143), 130 where it was asked otherwise.
@@ -141,7 +143,7 @@ def run_training(arguments: argparse.Namespace, begin_with) -> int:
             finally:
                 folder.give_back()
         if processes.writes:
-            _report(arguments, folder, result, where)
+            (report or _report)(arguments, folder, result, where)
     return 0
 
 

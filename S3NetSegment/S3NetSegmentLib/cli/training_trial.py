@@ -68,16 +68,21 @@ def _report(arguments: argparse.Namespace, seconds: float, steps: int, device: s
         "command": arguments.command, "version": __version__, "device": device, "seconds_per_step": round(seconds, 4),
         "steps": steps, "seconds": round(total, 1), "duration": duration(total), "notes": notes,
     }  # fmt: skip
+    if folds := getattr(arguments, "folds", None):
+        facts |= {"folds": folds, "seconds": round(folds * total, 1), "duration": duration(folds * total)}
     if arguments.minutes:
         facts["steps_in_time"] = min(steps, int(60 * arguments.minutes / seconds))
     if arguments.json:
         print(json.dumps(facts, indent=2))
         return tell_notes(notes)
     print(
-        f"{seconds:.2g} s per step on {device}: all {steps} steps take about {facts['duration']}, validation not counted"
+        f"{seconds:.2g} s per step on {device}: all {steps} steps {f'of all {folds} folds ' if folds else ''}take about "
+        f"{facts['duration']}, validation not counted"
     )
     if arguments.minutes:
-        print(f"in {arguments.minutes:g} min about {facts['steps_in_time']} steps fit")
+        print(
+            f"in {arguments.minutes:g} min{' for each fold' if folds else ''} about {facts['steps_in_time']} steps fit"
+        )
     return tell_notes(notes)
 
 

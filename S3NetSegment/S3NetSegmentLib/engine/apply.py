@@ -1,17 +1,15 @@
-"""A trained model on a volume: segments with the model's names and colours on the volume's own grid, and confidence."""
+"""Trained models on a volume: segments with their names and colours on the volume's own grid, and confidence."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from .common.device import choose_device, is_out_of_memory
-from .common.errors import InputError
 from .common.fallback import BatchFallback
 from .common.progress import Step, Steps, T, drain
 from .common.provenance import MODEL, OutcomeFacts, TaskFacts, provenance
@@ -20,12 +18,15 @@ from .images.image_warnings import label_map_notes
 from .images.intensity import intensity_scale
 from .nets.unet import ByLayers, finished
 from .nets.weights.store import file_digest
+from .training.ensemble import Ensemble
 from .training.likeness import look_of
 from .training.model_file import Model
-from .training.slice_layout import VolumeSlices, is_made_in_slices, plane_of
+from .training.slice_layout import SliceLayout, VolumeSlices, is_made_in_slices, plane_of
+from .training.sliding_window import Windows
 
 _BATCH, _SHORT_BATCH = {"cpu": 4}, {"cpu": 1, "cuda": 4, "mps": 2}  # slices at a time; 32 where nothing is said
 _RESTORED = 1 << 19  # probabilities that are brought to the volume's own pixels at a time
+_FLIPS = ((), (-1,))  # the axes along which a slice is mirrored: as it is, and as training mirrors (left and right)
 _ROOM = 256 << 20  # bytes of probabilities at the volume's own pixels that are held at a time
 
 
@@ -45,38 +46,56 @@ class ModelAnswer:
 
 
 class ModelSegmenter:
-    """A segmenter that is ready for use.
+    """One or several models, ready for use; the probabilities of several are averaged.
 
-    :param model: of kind "segmenter".
-    :param network: its network, if it is built already (then on its device).
-    :raises InputError: a model of another kind, or weights that do not fit.
+    :param models: segmenters.
+    :param network: of a single model, if it is built already (then on its device).
+    :param flips: whether each slice is also looked at with left and right exchanged, and both answers are averaged; it takes twice
+        as long. Good for models that were trained on mirrored slices (the setting ``flip``), bad for others.
+    :raises InputError: a model of another kind, models that cannot answer together, or weights that do not fit.
     """
 
-    def __init__(self, model: Model, device: str | torch.device = "auto", network: torch.nn.Module | None = None):
-        if model.kind != "segmenter":
-            raise InputError(f"a model of kind {model.kind} cannot segment; fine-tune it first")
-        self.model = model
+    def __init__(
+        self,
+        models: Ensemble | Model,
+        device: str | torch.device = "auto",
+        network: torch.nn.Module | None = None,
+        *,
+        flips: bool = False,
+    ):
+        self.models = models if isinstance(models, Ensemble) else Ensemble((models,))
         self._device = device if isinstance(device, torch.device) else choose_device(device)
-        self._network = model.build() if network is None else network
+        self._networks = [m.build() for m in self.models.members] if network is None else [network]
+        self._mirrored = _FLIPS if flips else _FLIPS[:1]
 
-    def segment(self, volume: Volume, *, confidence: bool = False, short_steps: bool = False) -> Steps[ModelAnswer]:
-        """Labels of ``volume``. Memory beyond the labels (and the confidence) is bounded, whatever the size of the volume.
+    def segment(
+        self, images: Volume | Sequence[Volume], *, confidence: bool = False, short_steps: bool = False
+    ) -> Steps[ModelAnswer]:
+        """Labels of an image. Memory beyond the labels (and the confidence) is bounded, whatever the size of the volume.
 
+        :param images: the image; where the models were trained on several channels, one volume for each.
         :param short_steps: few slices at a time, and on a CPU one layer of the network at a time, for a window that must stay
             alive. The labels are the same; it takes a little longer.
-        :raises InputError: an image without contrast.
+        :raises InputError: an image without contrast, other channels than those of the training, or not on one grid.
         :raises ResourceError: the memory does not suffice for a single slice.
         """
-        notes = self._notes(volume)
+        volumes = (images,) if isinstance(images, Volume) else tuple(images)
+        volume, notes = volumes[0], self.models.doubts()
+        for model in self.models.members:
+            model.layout.check(volumes)
         yield Step(0.0, "Looking at the intensities")
         scale = intensity_scale(volume)
-        slices = self.model.layout.of(volume, scale)
-        unlike = None if self.model.looks is None else self.model.looks.warning(look_of(slices, scale))
-        notes += [*([unlike] if unlike else ()), *scale.notes]
+        layouts = [m.layout for m in self.models.members]
+        each = {layout: layout.of(volumes, scale) for layout in layouts}
+        slices = each[layouts[0]]
+        notes += self._notes(volume, list(each.values()))
+        unlike = self.models.unlikeness(look_of(slices, scale))
+        notes += [*([unlike] if unlike else ()), *(note for one in slices.scales for note in one.notes)]
         labels = np.zeros(volume.array.shape[:3], np.uint8)
         sureness = np.zeros(labels.shape, np.float16) if confidence else None
         views = [slices.oriented(a) for a in (labels, sureness) if a is not None]
-        pixels = slices.native[0] * slices.native[1] * (len(self.model.classes) + 1)
+        pixels = max(math.prod(size) for s in each.values() for size in (s.native, s.scaled))
+        pixels *= (len(self.models.classes) + 1) * len(each)
         kind = self._device.type
         batch = max(1, min((_SHORT_BATCH if short_steps else _BATCH).get(kind, 32), _ROOM // (4 * pixels)))
         fallback = BatchFallback(self._device, batch, notes, "the model")
@@ -86,11 +105,9 @@ class ModelSegmenter:
             yield step
             found = None
             if short_steps and fallback.device.type == "cpu":
-                found = yield from _steps_while(step, self._found(slices, first, first + 1, fallback.device))
+                found = yield from _steps_while(step, self._found(each, first, first + 1, fallback.device))
             if found is None:
-                found = fallback.run(
-                    lambda device, size, at=first: finished(self._found(slices, at, at + size, device))
-                )
+                found = fallback.run(lambda device, size, at=first: finished(self._found(each, at, at + size, device)))
             for view, part in zip(views, found, strict=False):
                 view[first : first + len(part)] = part
             first += len(found[0])
@@ -100,19 +117,24 @@ class ModelSegmenter:
 
     @torch.inference_mode()
     def _found(
-        self, slices: VolumeSlices, first: int, last: int, device: torch.device
+        self, each: Mapping[SliceLayout, VolumeSlices], first: int, last: int, device: torch.device
     ) -> ByLayers[tuple[np.ndarray, np.ndarray]]:
         """Labels and their probabilities of some slices at the volume's own pixels, ``[n, rows, columns]`` each."""
-        planes = slices.prepared(first, min(last, slices.count))
-        yield
-        network = self._network.to(device)
-        logits = yield from _by_layers(network, torch.from_numpy(planes)[:, None].to(device))
-        probabilities = logits.float().softmax(1)
-        at_once = max(1, _RESTORED // (len(planes) * slices.native[0] * slices.native[1]))
-        sure = labels = None
-        for number, part in enumerate(probabilities.split(at_once, 1)):
+        probabilities = []
+        for layout, slices in each.items():
+            planes = torch.from_numpy(slices.resampled(first, min(last, slices.count))).to(device)
             yield
-            best, which = slices.restored(part, number * at_once).max(1)
+            probabilities.append((yield from self._mean(layout, planes)))
+        several = list(each.values())
+        count, native = len(probabilities[0]), several[0].native
+        at_once = max(1, _RESTORED // (count * native[0] * native[1]))
+        sure = labels = None
+        for number, parts in enumerate(zip(*(p.split(at_once, 1) for p in probabilities), strict=True)):
+            yield
+            restored = several[0].restored(parts[0])
+            for slices, part in zip(several[1:], parts[1:], strict=True):
+                restored += slices.restored(part)
+            best, which = restored.max(1)
             which += number * at_once
             if sure is not None:
                 better = best > sure
@@ -121,23 +143,62 @@ class ModelSegmenter:
         yield
         return labels.to("cpu", torch.uint8).numpy(), sure.cpu().numpy()
 
-    def _notes(self, volume: Volume) -> list[str]:
-        notes, layout = self.model.doubts(), self.model.layout
-        slices = layout.of(volume)
-        if is_made_in_slices(volume) and plane_of(volume) != layout.plane:
+    def _mean(self, layout: SliceLayout, planes: torch.Tensor) -> ByLayers[torch.Tensor]:
+        """The part of all models with this ``layout`` in the mean probabilities, ``[n, classes, *planes' size]``."""
+        total = None
+        for model, network in zip(self.models.members, self._networks, strict=True):
+            if model.layout != layout:
+                continue
+            windows = Windows(planes.shape[-2:], layout.side, middle_only=model.knows_middle_only)
+            network = network.to(planes.device)
+            for axes in self._mirrored:
+                part = yield from windows.mean(planes.flip(axes) if axes else planes, _looking(network))
+                part = part.flip(axes) if axes else part
+                total = part if total is None else total.add_(part)
+        looks = len(self._networks) * len(self._mirrored)
+        return total if looks == 1 else total.div_(looks)
+
+    def _notes(self, volume: Volume, each: Sequence[VolumeSlices]) -> list[str]:
+        notes, plane = [], self.models.plane
+        if is_made_in_slices(volume) and plane_of(volume) != plane:
             notes.append(
-                f"the model was trained on {layout.plane} slices, but this image was made in {plane_of(volume)} slices: expect "
+                f"the model was trained on {plane} slices, but this image was made in {plane_of(volume)} slices: expect "
                 "a poor result"
             )
-        if slices.cut_share > 0.01:
+        worst = max(each, key=lambda slices: slices.cut_share)
+        if worst.cut_share > 0.01:
+            layout = worst.layout
+            sees = f"{layout.side * layout.spacing:.0f} mm of a slice"
+            count = Windows(worst.scaled, layout.side).count
+            if all(m.knows_middle_only for m in self.models.members if m.layout == layout):
+                notes.append(
+                    f"the model was trained on the middle {sees} and sees no more; {worst.cut_share:.0%} of this image lies outside and "
+                    "is taken as background. Train it with a larger slice_side, or with slice_spacing 0"
+                )
+            else:
+                notes.append(
+                    f"the model sees {sees} at once, and the slices of this image are larger: each was looked at in {count} parts "
+                    "that overlap"
+                )
+        if len(self._mirrored) > 1 and not all(
+            m.provenance.get("settings", {}).get("flip") for m in self.models.members
+        ):
             notes.append(
-                f"the model sees the middle {layout.side * layout.spacing:.0f} mm of a slice; {slices.cut_share:.0%} of this image "
-                "lies outside and is taken as background"
+                "the model was not trained on mirrored slices (setting flip), and what it finds in them makes the mean worse in most "
+                "cases; leave the flips out"
             )
         notes += label_map_notes(volume)
-        if volume.is_rgb:
+        if volume.is_rgb and not all(slices.layout.colour for slices in each):
             notes.append("the image is in colour; the model sees its lightness only")
         return notes
+
+
+def _looking(network: torch.nn.Module):
+    def look(images: torch.Tensor) -> ByLayers[torch.Tensor]:
+        logits = yield from _by_layers(network, images)
+        return logits.float().softmax(1)
+
+    return look
 
 
 def _by_layers(network: torch.nn.Module, images: torch.Tensor) -> ByLayers[torch.Tensor]:
@@ -161,7 +222,7 @@ def _steps_while(step: Step, layers: ByLayers[T]) -> Steps[T | None]:
 
 
 def as_segmentation(
-    model: Model, labels: np.ndarray, volume: Volume, tags: Mapping[str, str] | None = None
+    model: Ensemble | Model, labels: np.ndarray, volume: Volume, tags: Mapping[str, str] | None = None
 ) -> Segmentation:
     """Labels of :class:`ModelAnswer` as segments with the model's names, colours and terminology, also empty ones."""
     segments = [
@@ -171,13 +232,16 @@ def as_segmentation(
     return Segmentation([labels], segments, volume.ijk_to_ras)
 
 
-def model_tags(model: Model, path: str | os.PathLike, device: str, image: str = "") -> dict[str, str]:
-    """Segment tags that say how a result was made."""
-    made = model.provenance
+def model_tags(models: Ensemble, device: str, image: str = "", *, flips: bool = False) -> dict[str, str]:
+    """Segment tags that say how a result was made, by models with files."""
     training = (
         f"{made.get('method', '?')}, preset {made.get('preset', '?')}, {made.get('steps', '?')} steps, "
         f"{made.get('labelled_cases', '?')} labelled cases, seed {made.get('seed', '?')}"
+        for made in (model.provenance for model in models.members)
     )
-    digest = drain(file_digest(Path(path)))
-    task = TaskFacts(MODEL, image, model=Path(path).name, model_sha256=digest, training=training)
+    digests = [drain(file_digest(path)) for path in models.paths]
+    task = TaskFacts(
+        MODEL, image, model=", ".join(models.names), model_sha256=", ".join(digests),
+        training="; ".join(dict.fromkeys(training)), flips="yes" if flips else None,
+    )  # fmt: skip
     return provenance(task, OutcomeFacts(device))

@@ -17,6 +17,7 @@ from .images.segmentation import Segment, Segmentation
 from .images.volume import Volume
 from .metrics import SegmentScore, score_masks, summarise
 from .training.cohort import Case, Cohort, image_hash
+from .training.ensemble import Ensemble
 from .training.label_classes import LabelClass
 from .training.model_file import Model
 from .training.split import split_cohort
@@ -48,30 +49,32 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model,
+    model: Ensemble | Model,
     cohort: Cohort,
     split: str = "test",
     *,
     seen_allowed: bool = False,
     device: str | torch.device = "auto",
+    flips: bool = False,
 ) -> Steps[Evaluation]:
     """Applies ``model`` to the labelled cases of a split of ``cohort`` and compares, on the images' own grids.
 
+    :param model: or several, whose answers are averaged; a case that one of them has been trained on counts as seen.
     :param split: "test", "validation", "train": as cohort.json lists them, else as the training split this cohort; "unseen":
         all labelled cases whose image neither trained the model nor chose its state; "all".
-    :param seen_allowed: also score cases that the model was trained on.
+    :param seen_allowed: also score cases that the model was trained on. ``flips``: see :class:`~.apply.ModelSegmenter`.
     :raises InputError: no such case, a case that was trained on (unless allowed), or no common structure.
     """
     if split not in EVALUATED:
         raise InputError(f"split is {split!r}; it must be one of {', '.join(EVALUATED)}")
     pairs, notes = _common_classes(model, cohort)
     cases = _cases_of(model, cohort, split)
-    segmenter = ModelSegmenter(model, device)
+    segmenter = ModelSegmenter(model, device, flips=flips)
     trained, checked = set(model.training_cases), set(model.validation_cases)
     scores, worst, seen, choosing, warned = {}, [], [], [], []
     for number, case in enumerate(cases):
-        volume = case.read_volume(warned)
-        digest = image_hash(volume)
+        volumes = case.read_channels(warned)
+        volume, digest = volumes[0], image_hash(*volumes)
         if split == "unseen" and digest in trained | checked:
             continue
         choosing += [case.name] if digest in checked else []
@@ -82,7 +85,7 @@ def evaluate(
                     "other cases (--split unseen), or insist with --seen-cases"
                 )
             seen.append(case.name)
-        answer = yield from within(segmenter.segment(volume), number / len(cases), (number + 1) / len(cases))
+        answer = yield from within(segmenter.segment(volumes), number / len(cases), (number + 1) / len(cases))
         truth = case.read_labels(cohort.classes, volume)
         scores[case.name] = [
             score_masks(found.name, answer.labels == at, truth == number, volume.ijk_to_ras)
@@ -108,7 +111,7 @@ def evaluate(
     return Evaluation(split, scores, {name: picture for _, name, picture in worst}, tuple(notes))
 
 
-def _cases_of(model: Model, cohort: Cohort, split: str) -> tuple[Case, ...]:
+def _cases_of(model: Ensemble | Model, cohort: Cohort, split: str) -> tuple[Case, ...]:
     if not cohort.labelled:
         raise InputError(f"no case of cohort {str(cohort.folder)!r} is labelled: there is nothing to compare with")
     if split in ("all", "unseen"):
@@ -116,7 +119,7 @@ def _cases_of(model: Model, cohort: Cohort, split: str) -> tuple[Case, ...]:
     made = model.provenance.get("split", {})
     parts = split_cohort(
         cohort, seed=int(model.provenance.get("seed", 0)), validation=float(made.get("validation", 0)),
-        test=float(made.get("test", 0)),
+        test=float(made.get("test", 0)), folds=int(made.get("folds", 0)), fold=int(made.get("fold", 0)),
     )  # fmt: skip
     cases = tuple(c for c in getattr(parts, split) if c.label is not None)
     if not cases:
@@ -128,7 +131,7 @@ def _cases_of(model: Model, cohort: Cohort, split: str) -> tuple[Case, ...]:
     return cases
 
 
-def _common_classes(model: Model, cohort: Cohort) -> tuple[dict[int, tuple[LabelClass, int]], list[str]]:
+def _common_classes(model: Ensemble | Model, cohort: Cohort) -> tuple[dict[int, tuple[LabelClass, int]], list[str]]:
     """For each of the model's labels its class and its number in the cohort; and what the user should know of it.
 
     Classes are paired by name, and by label value where one side has no names: labels of a plain label map.

@@ -182,6 +182,36 @@ def test_splits_that_the_description_does_not_list_are_made_by_the_settings(tmp_
     assert split.names()["validation"] == ["case02"] and len(split.test) == 2 and not split.notes
 
 
+def test_folds_divide_the_labelled_patients_and_keep_the_test(tmp_path):
+    write_cohort(tmp_path, 8, 2)
+    patients = {f"case{n:02d}": f"patient{n // 2}" for n in range(8)} | {"case08": "patient0", "case09": "patient9"}
+    describe(tmp_path, patients=patients, splits={"test": ["patient1"]})
+    cohort = read(tmp_path)
+    splits = [split_cohort(cohort, seed=4, folds=3, fold=fold) for fold in (1, 2, 3)]
+    held = [{c.patient for c in split.validation} for split in splits]
+    assert sorted(p for fold in held for p in fold) == ["patient0", "patient2", "patient3"]
+    for split, fold in zip(splits, held, strict=True):
+        assert [c.name for c in split.test] == ["case02", "case03"]
+        assert not {c.patient for c in split.train} & (fold | {"patient1"}) and len(split.validation) == 2
+        assert "case09" in split.names()["train"] and ("case08" in split.names()["train"]) == ("patient0" not in fold)
+    assert held != [{c.patient for c in split_cohort(cohort, seed=6, folds=3, fold=f).validation} for f in (1, 2, 3)]
+
+
+def test_folds_that_cannot_be_are_refused_with_the_number_that_can(tmp_path):
+    write_cohort(tmp_path, 4, 2)
+    cohort = read(tmp_path)
+    with pytest.raises(InputError, match=r"5 folds need 5 labelled patients .* there are 4; use --folds 4 or fewer"):
+        split_cohort(cohort, folds=5, fold=1)
+    with pytest.raises(InputError, match=r"there are 3; use --folds 3"):
+        split_cohort(cohort, folds=4, fold=1, test=0.25)
+    for folds, fold in ((1, 1), (3, 4), (3, 0)):
+        with pytest.raises(InputError, match=f"fold is {fold} of {folds} folds"):
+            split_cohort(cohort, folds=folds, fold=fold)
+    describe(tmp_path, splits={"validation": ["case00"]})
+    with pytest.raises(InputError, match="lists the split 'validation', and a cross-validation divides"):
+        split_cohort(read(tmp_path), folds=2, fold=1)
+
+
 def test_a_validation_that_cannot_be_is_told_with_the_reason(tmp_path):
     write_cohort(tmp_path, 5)
     describe(tmp_path, splits={"test": ["case00", "case01"]})

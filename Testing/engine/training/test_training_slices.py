@@ -63,22 +63,10 @@ def test_probabilities_come_back_to_the_voxels_that_they_were_made_for(seed):
     labels = slices.prepared_labels(mask.astype(np.uint8), 0, slices.count)
     both = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 2).permute(0, 3, 1, 2).float()
     back = np.zeros(mask.shape, bool)
-    slices.oriented(back)[:] = (slices.restored(both)[:, 1] > 0.5).numpy()
+    top, left, height, width = slices.box
+    shown = both[..., top : top + height, left : left + width]
+    slices.oriented(back)[:] = (slices.restored(shown)[:, 1] > 0.5).numpy()
     assert 2 * (back & mask).sum() / (back.sum() + mask.sum()) > 0.93
-
-
-def test_what_is_cut_off_comes_back_as_background():
-    volume = Volume(np.random.default_rng(0).random((2, 30, 40)), np.eye(4))
-    slices = SliceLayout("axial", 1.0, 16).of(volume)
-    probabilities = torch.zeros(2, 2, 16, 16)
-    probabilities[:, 1] = 1
-    back = slices.restored(probabilities)
-    assert back.shape == (2, 2, 30, 40) and slices.cut_share == pytest.approx(1 - 16 * 16 / 1200)
-    assert (
-        torch.equal(back.sum(1), torch.ones(2, 30, 40))
-        and back[0, 1].sum() == 256
-        and back[0, 1, 7:23, 12:28].min() == 1
-    )
 
 
 def test_the_layout_fits_all_images_and_says_what_differs():

@@ -12,6 +12,7 @@ from toy_training import ToyTask, toy_trainer
 
 from S3NetSegmentLib.engine import InputError, ResourceError, Step, drain
 from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.engine.training.curves import draw_curves, first_with
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 from S3NetSegmentLib.engine.training.trainer import TrainingError
 from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings, rate_factor
@@ -357,3 +358,34 @@ def test_numbers_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
     drain(toy_trainer(tmp_path, steps=2).run())
     assert written[0] == (str(tmp_path / "tensorboard"), 1) and written[-1] == "closed"
     assert {("loss", 1), ("match", 2), ("learning_rate", 2)} <= {w for w in written if len(w) == 2}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_plan_stays_where_the_speed_only_trembles_and_is_not_told_before_it_is_known(tmp_path, seed):
+    now, numbers = [0.0], np.random.default_rng(seed)
+
+    def clock():
+        now[0] += 0.1 * numbers.uniform(0.9, 1.1)
+        return now[0]
+
+    drain(toy_trainer(tmp_path, steps=100_000, minutes=1.0, clock=clock).run())
+    entries = list(log(tmp_path))
+    plans = [e for e in entries if e.get("event") == "plan"]
+    assert len(plans) <= 2 and plans[-1]["steps"] == pytest.approx(plans[0]["steps"], rel=0.06)
+    told = [(e["step"], e.get("steps")) for e in entries if "loss" in e and "event" not in e]
+    assert {steps for step, steps in told if step < plans[0]["step"]} <= {None}
+    assert {steps for step, steps in told if step > plans[0]["step"]} == {plan["steps"] for plan in plans}
+
+
+def test_the_curves_show_from_which_step_on_unlabelled_slices_join():
+    entries = [{"step": n, "loss": 1.0 / n, "supervised": 1.0 / n} for n in range(1, 20)]
+    entries += [{"event": "validation", "step": 19, "score": 0.4}, {"event": "note", "step": 19, "unlabelled": 1}]
+    assert first_with(entries, "unlabelled") is None
+    entries += [{"step": n, "loss": 0.5, "supervised": 1.0 / n, "unlabelled": 0.3} for n in range(20, 40)]
+    assert first_with(entries, "unlabelled") == 20
+    points = {"loss": [(e["step"], e["loss"]) for e in entries if "loss" in e]}
+    plain, marked = draw_curves(points), draw_curves(points, {"unlabelled slices join": 20})
+    changed = np.flatnonzero((plain != marked).any((0, 2)))
+    assert (
+        changed.min() > plain.shape[1] // 2 - 20 and changed.size > 20
+    )  # a line in the middle, and its name at the right

@@ -330,7 +330,23 @@ def test_the_log_is_read_as_it_grows_and_again_when_it_is_rewound(tmp_path):
     other = tmp_path / "new"
     other.write_text('{"step": 1, "steps": 4, "loss": 2.0, "seconds": 10, "progress": 0.25}\n')
     os.replace(other, path)
-    assert log.read() and log.losses == [(1, 2.0)] and log.scores == []
+    assert log.read() and log.losses == [(1, 2.0)] and log.scores == [] and log.joined is None
+
+
+def test_the_curve_shows_where_unlabelled_slices_join_and_no_plan_before_there_is_one(tmp_path, views):
+    import qt
+
+    from S3NetSegmentLib.panel.models.learning_curve import learning_curve
+
+    path = tmp_path / "log.jsonl"
+    lines = [{"step": n, "loss": 1.0 / n, **({"steps": 9, "unlabelled": 0.1} if n > 4 else {})} for n in range(1, 9)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log = TrainingLog(path)
+    assert log.read() and log.joined == 5 and log.steps == 9
+    assert log.lines[3] == "step 4: loss 0.25" and log.lines[4] == "step 5 of 9: loss 0.2"
+    palette = qt.QLabel().palette
+    plain, marked = (learning_curve(log.losses, [], 9, palette, joined) for joined in (None, log.joined))
+    assert plain.toImage() != marked.toImage()
 
 
 def test_a_panel_without_a_cohort_says_what_to_choose(open_panel, views):

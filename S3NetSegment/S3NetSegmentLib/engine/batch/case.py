@@ -11,6 +11,8 @@ from ..tasks.apply import ApplyTask
 from ..tasks.few_shot import FewShotTask
 from ..tasks.fields import asked_fields
 from ..tasks.segment import SegmentTask
+from ..training.channels import further_channels
+from ..training.model_places import model_files
 from .columns import TASKS
 
 
@@ -55,14 +57,19 @@ class Case:
         return files | ({"confidence": f"{self.name}_confidence.nii.gz"} if self.confidence else {})
 
     def inputs(self) -> dict[str, str]:
-        """The files and folders that the case reads: role -> path."""
+        """The files and folders that the case reads: role -> path. InputError for a folder that holds no model."""
         found = {"image": self.image}
         if isinstance(self.task, FewShotTask):
             for number, file in enumerate(self.task.files, 1):
                 found[f"support {number}"] = file.labels
                 found |= {f"support image {number}": file.image} if file.image else {}
             found |= {"labels": self.task.labels} if self.task.labels else {}
-        return found | ({"model": self.task.model} if isinstance(self.task, ApplyTask) else {})
+        if isinstance(self.task, ApplyTask):
+            files = [str(file) for file in model_files(self.task.model)]
+            roles = ["model"] if len(files) == 1 else [f"model {number}" for number in range(1, len(files) + 1)]
+            found |= dict(zip(roles, files, strict=True))
+            found |= {f"channel {n}": str(path) for n, path in enumerate(further_channels(self.image), 1)}
+        return found
 
     def as_plain(self) -> dict:
         """The case in plain values, for a worker that does not have this package yet."""

@@ -36,6 +36,8 @@ from ..images.resample import resized
 from ..images.writing import write_image, write_png, write_segmentation
 from ..results import described
 from ..segment.run import segment_image
+from ..training.channels import channel_files
+from ..training.model_places import model_files
 from .case import Case
 from .case_files import CaseFiles
 from .fingerprint import encoder_digest, input_facts, same_content, settings_hash
@@ -216,25 +218,34 @@ def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles
 def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
     from ..apply import as_segmentation, model_tags
 
-    model = case.task.model
-    facts = os.stat(model)  # a copy can keep the time of the file that it replaces, but not all of these
-    segmenter = _segmenter(model, (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns), device)
-    answer = drain(segmenter.segment(volume, confidence=True), on_step)
-    tags = model_tags(segmenter.model, model, answer.device, volume.name)
-    segmentation = as_segmentation(segmenter.model, answer.labels, volume, tags)
+    models, flips = model_files(case.task.model), case.task.flips
+    segmenter = _segmenter(models, tuple(map(_changed, models)), device, flips)
+    paths = channel_files(case.image, segmenter.models.channels)[1:]
+    volumes = (volume, *(files.read_image(str(path), case.frame) for path in paths))
+    answer = drain(segmenter.segment(volumes, confidence=True), on_step)
+    tags = model_tags(segmenter.models, answer.device, volume.name, flips=flips)
+    segmentation = as_segmentation(segmenter.models, answer.labels, volume, tags)
     found = answer.labels > 0
     sure = float(answer.confidence[found].mean(dtype=np.float64)) if found.any() else None
     sure_map = Volume(answer.confidence, volume.ijk_to_ras, "confidence") if case.confidence else None
     picture = draw_overlay(volume, segmentation, axis="auto", size=PICTURE)
-    return _Result(segmentation, sure, sure_map, picture, answer.device, 0, {}, list(answer.notes))
+    return _Result(
+        segmentation, sure, sure_map, picture, answer.device, 0, {"flips": True} if flips else {}, list(answer.notes)
+    )
 
 
 @lru_cache(maxsize=1)  # a worker mostly does one kind of case
-def _segmenter(path: str, facts: tuple, device: str):
+def _segmenter(files: tuple[Path, ...], changed: tuple, device: str, flips: bool):
     from ..apply import ModelSegmenter
-    from ..training.model_file import load_model
+    from ..training.ensemble import load_ensemble
 
-    return ModelSegmenter(load_model(path, "segmenter"), device)
+    return ModelSegmenter(load_ensemble(files), device, flips=flips)
+
+
+def _changed(file: Path) -> tuple:
+    """What changes with the content of ``file``: a copy can keep the time of the file that it replaces, but not all of these."""
+    facts = os.stat(file)
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def _encoder(name: str, device: str):

@@ -29,7 +29,8 @@ class TaskFacts:
     :param preset: named settings.
     :param place: the part of the image that was searched.
     :param support: what was drawn, see :func:`support_text`.
-    :param model, model_sha256, training: file name and digest of a trained model, and how it was trained.
+    :param model, model_sha256, training: file name and digest of a trained model, and how it was trained; of several models
+        separated by commas. ``flips``: "yes" where they also looked at mirrored slices.
     """
 
     method: str
@@ -46,6 +47,7 @@ class TaskFacts:
     model: str | None = None
     model_sha256: str | None = None
     training: str | None = None
+    flips: str | None = None
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,14 @@ class IntensityScale:
         values = self.relative(array)
         if self.kind == "ct":
             return np.interp(values, CT_KNOTS, CT_VALUES).astype(np.float32)[..., None]
-        scaled = np.clip((values - np.float32(self.low)) / np.float32(self.high - self.low), 0.0, 1.0)
-        return lab_from_rgb(scaled) / np.float32(100.0) if self.kind == "rgb" else scaled[..., None]
+        if self.kind == "rgb":
+            return lab_from_rgb(self.rgb(array)) / np.float32(100.0)
+        return np.clip((values - np.float32(self.low)) / np.float32(self.high - self.low), 0.0, 1.0)[..., None]
+
+    def rgb(self, array: np.ndarray) -> np.ndarray:
+        """Voxels ``[..., 3]`` of an image in colour as sRGB, float32 ``[..., 3]``, 0 to 1."""
+        values = self.relative(array)
+        return np.clip((values - np.float32(self.low)) / np.float32(self.high - self.low), 0.0, 1.0)
 
     def relative(self, array: np.ndarray) -> np.ndarray:
         """Voxels less ``offset`` and over ``unit`` (Hounsfield units of a CT) without padding, extremes, NaN; float32."""

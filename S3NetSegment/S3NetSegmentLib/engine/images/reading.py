@@ -18,7 +18,7 @@ from .formats.pictures import picture_format, read_picture
 from .formats.tiff import is_tiff, read_tiff
 from .volume import Volume
 
-__all__ = ["ImageWarning", "checked_path", "read_image"]
+__all__ = ["ImageWarning", "checked_path", "count_frames", "read_image"]
 
 
 def read_image(path: str | os.PathLike, frame: int | None = None, series: str | None = None) -> Volume:
@@ -40,6 +40,28 @@ def read_image(path: str | os.PathLike, frame: int | None = None, series: str | 
     Python warning of class :class:`ImageWarning`.
     """
     return _read_checked(path, frame, series, numbers=False)
+
+
+def count_frames(path: str | os.PathLike, series: str | None = None) -> int:
+    """How many frames :func:`read_image` would find at ``path``. Raises as it does."""
+    path = checked_path(path)
+
+    def count_only(count: int, names: tuple[str, ...] = ()) -> int:
+        raise _Counted(count)
+
+    try:
+        _read(path, count_only, series, False)
+    except _Counted as found:
+        return found.count
+    return 1
+
+
+class _Counted(Exception):
+    """The number of frames is known, and nothing else is wanted."""
+
+    def __init__(self, count: int):
+        super().__init__(count)
+        self.count = count
 
 
 def read_label_map(path: str | os.PathLike) -> Volume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from .formats.seg_nrrd import encode_segmentation, on_grid_of
 from .segmentation import Segmentation
 from .volume import Volume
 
+FRAME_FORMATS = (".nii.gz", ".nii", ".nrrd")  # that can hold several frames
+
 __all__ = [
-    "IMAGE_FORMATS", "SEGMENTATION_FORMATS", "check_output_path", "write_image", "write_png", "write_segmentation",
+    "FRAME_FORMATS", "IMAGE_FORMATS", "SEGMENTATION_FORMATS", "check_output_path", "write_frames", "write_image", "write_png", "write_segmentation",
 ]  # fmt: skip
 
 
@@ -64,6 +67,19 @@ def write_image(volume: Volume, path: str | os.PathLike) -> Path:
     return path
 
 
+def write_frames(frames: Sequence[Volume], path: str | os.PathLike) -> Path:
+    """Writes grey volumes of one grid and type as the frames of one image, in a format of :data:`FRAME_FORMATS`. Raises as
+    :func:`write_image`."""
+    path = check_output_path(path, FRAME_FORMATS)
+    arrays, ijk_to_ras = [_storable(frame.array) for frame in frames], frames[0].ijk_to_ras
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        if suffix_of(path) == ".nrrd":
+            write_nrrd(file, arrays, ijk_to_ras)
+        else:
+            write_nifti(file, np.stack(arrays), ijk_to_ras, compressed=suffix_of(path) == ".nii.gz")
+    return path
+
+
 def write_png(array: np.ndarray, path: str | os.PathLike) -> Path:
     """Writes a picture, uint8 ``[H, W]`` (grey) or ``[H, W, 3]`` (RGB), as PNG. Raises as :func:`write_segmentation`."""
     path = check_output_path(path, (".png",))
@@ -75,12 +91,18 @@ def write_png(array: np.ndarray, path: str | os.PathLike) -> Path:
     return path
 
 
+def _storable(array: np.ndarray) -> np.ndarray:
+    """``array`` with voxels of a type that the file formats here know."""
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype == np.float16 or array.dtype.itemsize > 8:
+        return array.astype(np.float32 if array.dtype.itemsize == 2 else np.float64)
+    return array
+
+
 def _write_voxels(array: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
     suffix = suffix_of(path)
-    if array.dtype.kind == "b":
-        array = array.astype(np.uint8)
-    elif array.dtype == np.float16 or array.dtype.itemsize > 8:  # no file format here knows these
-        array = array.astype(np.float32 if array.dtype.itemsize == 2 else np.float64)
+    array = _storable(array)
     if suffix == ".png" and array.shape[0] != 1:
         raise InputError(
             f"output file {path.name!r} is a flat picture, but the image has {array.shape[0]} slices; choose .seg.nrrd, "

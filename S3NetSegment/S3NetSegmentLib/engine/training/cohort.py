@@ -1,10 +1,12 @@
 """A cohort: a folder of images, label files for some of them, and who belongs to whom.
 
-images/<case>.*          any image format, or a folder of DICOM files
+images/<case>.*          any image format, or a folder of DICOM files; several channels of a case (T1, T2, FLAIR on one grid) as
+                         <case>_0000.*, <case>_0001.*, ..., see :mod:`.channels`
 labels/<case>.seg.nrrd   or a label map (.nii.gz, .nrrd, .mha, .png) or DICOM SEG (.dcm) on the grid of its image; same stem,
                          same case
 cohort.json              optional: {"patients": {case: patient}, "splits": {"train": [...], "validation": [...],
-                         "test": [...]} (of cases or patients), "classes": [{"name", "value", "color"}, ...]}
+                         "test": [...]} (of cases or patients), "classes": [{"name", "value", "color"}, ...],
+                         "channels": ["T1", "T2", ...]}
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from ..images.formats.tiff import is_tiff
 from ..images.image_warnings import collected_image_warnings, grouped_warnings
 from ..images.label_names import read_label_names
 from ..images.reading import checked_path, read_image
+from .channels import channels_by_case, check_one_grid
 from .label_classes import LabelClass, class_values, common_classes, listed_classes, named_classes
 
 IMAGES, LABELS, DESCRIPTION = "images", "labels", "cohort.json"
@@ -41,6 +44,7 @@ _IGNORED = {".json", ".txt", ".md", ".csv", ".tsv", ".xml", ".log", ".db", ".ini
 class Case:
     """One image of a cohort.
 
+    :param image: its file, of several channels the first. :param further: the files of the other channels.
     :param label: its label file, or None.
     :param patient: images of one patient are never on two sides of a split.
     :param grid: an empty volume on the grid of the image, as its header tells.
@@ -51,12 +55,20 @@ class Case:
     label: Path | None
     patient: str
     grid: Volume
+    further: tuple[Path, ...] = ()
 
     def read_volume(self, warned: list[str] | None = None) -> Volume:
         """The image; what the user should know of it is added to ``warned``. Raises InputError as
         :func:`~..images.reading.read_image`."""
+        return self._read(self.image, warned)
+
+    def read_channels(self, warned: list[str] | None = None) -> tuple[Volume, ...]:
+        """The image of each channel; as :meth:`read_volume`."""
+        return tuple(self._read(path, warned) for path in (self.image, *self.further))
+
+    def _read(self, path: Path, warned: list[str] | None) -> Volume:
         with collected_image_warnings() as found:
-            volume = read_image(self.image)
+            volume = read_image(path)
         if warned is not None:
             warned += found
         return volume
@@ -98,6 +110,7 @@ class Cohort:
     :param classes: structures of the label files, in the order of their label values; the background is not among them.
     :param notes: sentences that the user should read.
     :param skipped: name of each unreadable case that was left out, and why.
+    :param channels: images of each case.
     :param listed_splits: case names by split, as cohort.json lists them; {} if it does not.
     """
 
@@ -107,6 +120,7 @@ class Cohort:
     notes: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     listed_splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    channels: int = 1
 
     @property
     def labelled(self) -> tuple[Case, ...]:
@@ -121,14 +135,18 @@ class Cohort:
 def count_cases(folder: str | os.PathLike) -> tuple[int, int]:
     """How many cases ``folder`` holds, and how many of them have a label file, by the names of the files alone. (0, 0) where
     it is no cohort."""
-    names = []
+    found = []
     for place in (Path(folder) / IMAGES, Path(folder) / LABELS):
         try:
-            names.append(set(_files_by_case(place, [])))
+            found.append(_files_by_case(place, []))
         except (OSError, InputError):
-            names.append(set())
-    images, labels = names
-    return len(images), len(images & labels)
+            found.append({})
+    images, labels = found
+    try:
+        images = channels_by_case(images, labels)
+    except InputError:
+        pass
+    return len(images), len(images.keys() & labels.keys())
 
 
 def read_cohort(
@@ -153,13 +171,16 @@ def read_cohort(
     labels = _files_by_case(folder / LABELS, notes) if (folder / LABELS).is_dir() else {}
     if not images:
         raise InputError(f"cohort {str(folder)!r} is empty: there is no image in {str(folder / IMAGES)!r}")
+    description = read_description(folder / DESCRIPTION)
+    listed = description.get("channels")
+    channels = channels_by_case(images, labels, None if listed is None else len(listed))
+    images = {name: paths[0] for name, paths in channels.items()}
     extra = sorted(labels.keys() - images.keys())
     if extra and not skip_bad:
         raise InputError(
             f"label file {labels[extra[0]].name!r}{_more(extra)} of cohort {str(folder)!r} has no image of the same name; add "
             "the image, rename or remove the label file, or leave such files out with --skip-bad"
         )
-    description = read_description(folder / DESCRIPTION)
     patients = _patients(description, images)
     wanted = listed_classes(description.get("classes"))
     names = {} if names_file is None else read_label_names(names_file)
@@ -172,7 +193,9 @@ def read_cohort(
     for number, (name, path) in enumerate(images.items()):
         yield Step(number / len(images), f"Reading the cohort: {name}")
         try:
-            case = Case(name, path, labels.get(name), patients.get(name, name), _grid(path))
+            grids = [_grid(one) for one in channels[name]]
+            check_one_grid(grids)
+            case = Case(name, path, labels.get(name), patients.get(name, name), grids[0], channels[name][1:])
             if case.label is not None:
                 with collected_image_warnings() as found:
                     segments[name] = case._placed(read_segmentation(case.label), None).segments
@@ -191,15 +214,17 @@ def read_cohort(
         wanted = named_classes(names, segments, os.fspath(names_file))
     classes = common_classes(segments, wanted, notes)
     splits = _listed_splits(description, cases, set(images) | set(patients.values()))
-    return Cohort(folder, tuple(cases), classes, tuple(notes), skipped, splits)
+    return Cohort(folder, tuple(cases), classes, tuple(notes), skipped, splits, 1 + len(cases[0].further))
 
 
-def image_hash(volume: Volume) -> str:
-    """SHA-256 of the voxels of ``volume`` as float32 and of its size: the same for the same image under another name or in
+def image_hash(*channels: Volume) -> str:
+    """SHA-256 of the voxels of an image as float32 and of its size: the same for the same image under another name or in
     another file format."""
-    digest = hashlib.sha256(repr(volume.array.shape).encode())
-    for plane in volume.array:
-        digest.update(np.ascontiguousarray(plane, dtype="<f4"))
+    digest = hashlib.sha256()
+    for volume in channels:
+        digest.update(repr(volume.array.shape).encode())
+        for plane in volume.array:
+            digest.update(np.ascontiguousarray(plane, dtype="<f4"))
     return digest.hexdigest()
 
 
@@ -225,7 +250,7 @@ def _files_by_case(folder: Path, notes: list[str]) -> dict[str, Path]:
 
 
 def _grid(path: Path) -> Volume:
-    """An empty volume on the grid that the header of ``path`` tells; the image is read whole where that is not possible."""
+    """An empty volume, in colour like the image, on the grid that the header of ``path`` tells; the image is read whole where that is not possible."""
     try:
         if checked_path(path).is_dir() or is_dicom(path, head := file_head(path)) or is_tiff(head):
             raise InputError("the grid of a DICOM series or a TIFF stack is in no single header")
@@ -241,7 +266,7 @@ def _grid(path: Path) -> Volume:
         pass
     with collected_image_warnings():  # said when the image itself is used
         volume = read_image(path)
-    return Volume(np.broadcast_to(np.uint8(0), volume.array.shape[:3]), volume.ijk_to_ras, volume.name)
+    return Volume(np.broadcast_to(np.uint8(0), volume.array.shape), volume.ijk_to_ras, volume.name)
 
 
 def read_description(path: Path) -> dict:
@@ -249,7 +274,7 @@ def read_description(path: Path) -> dict:
     if not path.exists():
         return {}
     shown, content = repr(str(path)), read_json(path)
-    known = {"patients": dict, "splits": dict, "classes": list}
+    known = {"patients": dict, "splits": dict, "classes": list, "channels": list}
     if not isinstance(content, dict):
         raise InputError(f"{shown} must hold an object with some of: {', '.join(known)}")
     for key, value in content.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -22,15 +22,26 @@ _GLYPHS = {
 }  # fmt: skip
 
 
-def draw_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> np.ndarray:
+def first_with(entries: Iterable[Mapping], part: str) -> int | None:
+    """The first step of the ``entries`` of a log whose loss has this part; None if none has."""
+    return next((e["step"] for e in entries if "event" not in e and e.get(part) is not None), None)
+
+
+def draw_curves(
+    curves: Mapping[str, Sequence[tuple[float, float]]], marks: Mapping[str, float] | None = None
+) -> np.ndarray:
     """One diagram below the other, one for each curve of (step, value) points; uint8 ``[H, W, 3]``. Values that are no
-    numbers are left out. A curve with many points is drawn pale, with its running mean on it."""
+    numbers are left out. A curve with many points is drawn pale, with its running mean on it.
+
+    :param marks: what begins at a step -> that step; shown as a line with its name in every diagram.
+    """
+    diagrams = enumerate(curves.items())
     return np.concatenate(
-        [_diagram(name, points, label_colors(n + 1)[n]) for n, (name, points) in enumerate(curves.items())]
+        [_diagram(name, points, label_colors(n + 1)[n], marks or {}) for n, (name, points) in diagrams]
     )
 
 
-def _diagram(name: str, points: Sequence[tuple[float, float]], color) -> np.ndarray:
+def _diagram(name: str, points: Sequence[tuple[float, float]], color, marks: Mapping[str, float]) -> np.ndarray:
     picture = np.full((_HEIGHT, _WIDTH, 3), 255, np.uint8)
     data = np.array([(x, y) for x, y in points if y is not None and np.isfinite(y)], float).reshape(-1, 2)
     write_text(picture, 6, _LEFT, name)
@@ -51,6 +62,12 @@ def _diagram(name: str, points: Sequence[tuple[float, float]], color) -> np.ndar
         picture[_ABOVE : _HEIGHT - _BELOW, column] = _GRID
         text = _short(x)
         write_text(picture, _HEIGHT - _BELOW + 7, column - 4 * len(text), text)
+    for text, x in marks.items():
+        if not 0 <= x <= box[1]:
+            continue
+        column = _place(box, x, low)[1]
+        picture[_ABOVE : _HEIGHT - _BELOW, column][::3] = _INK  # dotted
+        write_text(picture, _ABOVE + 3, max(_LEFT, min(column + 4, _WIDTH - _RIGHT - 8 * len(text))), text)
     rgb = np.array(color) * 255
     many = len(data) > 40
     _polyline(picture, box, data, 0.4 * rgb + 0.6 * 255 if many else rgb, 1)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from ..common.settings_record import SettingsRecord, setting
 
+MOST_NEIGHBOURS = 8
+
 
 @dataclass(frozen=True)
 class CohortSettings(SettingsRecord):
@@ -22,10 +24,22 @@ class CohortSettings(SettingsRecord):
         "auto", "Plane of the slices; auto: that in which most images were made.",
         choices=("auto", "axial", "coronal", "sagittal"),
     )  # fmt: skip
+    neighbours: int = setting(
+        0, "Slices at either side that the network sees, too, as further channels (2.5D).", 0, MOST_NEIGHBOURS
+    )
+    colour: str = setting(
+        "auto", "What is seen of images in colour: auto (red, green and blue where all images are in colour), or their lightness.",
+        choices=("auto", "lightness"),
+    )  # fmt: skip
     validation: float = setting(
         0.2, "Part of the labelled patients that only chooses the best state (none below four patients).", 0.0, 0.9
     )
     test: float = setting(0.0, "Part of the labelled patients that training never sees.", 0.0, 0.9)
+    folds: int = setting(
+        0, "Parts of a cross-validation into which the labelled patients are divided, instead of the setting validation; 0: none.",
+        0, 100,
+    )  # fmt: skip
+    fold: int = setting(0, "Which of them chooses the best state; the others are trained on. 1 is the first.", 0, 100)
     bank_megabytes: int = setting(
         2048, "Memory for slices; beyond it they are kept in a file of the run folder.", 1, 1_000_000
     )

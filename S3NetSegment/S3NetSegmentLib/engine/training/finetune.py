@@ -67,7 +67,9 @@ def finetune(
         ), 0, _PREPARED,
     )  # fmt: skip
     classes = cohort.classes
-    task = IdealFinetuning(len(classes) + 1, configuration["task"], **weights, seed=settings.seed).to(device)
+    task = IdealFinetuning(
+        len(classes) + 1, configuration["task"], in_channels=data.layout.inputs, **weights, seed=settings.seed
+    ).to(device)
     batches = configuration["batches"]
     unlabelled = batches.unlabelled_batch if configuration["task"].unlabelled_weight > 0 else 0
     if configuration["task"].spatial_weight > 0:

@@ -26,6 +26,7 @@ from .slice_layout import SliceLayout
 FORMAT = "S3NetSegment model"
 VERSION = 1
 KINDS = ("segmenter", "encoder")
+_LARGER = 1.05  # than a slice: images of which clearly more than rounding was cut off
 _POOR, _FAILED = 0.3, 0.1  # Dice in the validation below which a model, and one of its structures, is doubted
 _REMEDY = "Copy it again, or train it again"
 
@@ -63,6 +64,11 @@ class Model:
     def build(self) -> nn.Module:
         """The network, on the CPU, in evaluation mode. Raises InputError if the weights do not fit it."""
         return build_network(self.network, self.tensors)
+
+    @property
+    def knows_middle_only(self) -> bool:
+        """Whether the slices of its training were larger than what it sees at once, so that it learnt from their middles."""
+        return self.looks is not None and self.looks.width[1] > _LARGER * self.layout.side * self.layout.spacing
 
     def doubts(self) -> list[str]:
         """Sentences for the user of a model that did badly on the cases that chose its state; [] without validation."""
@@ -161,6 +167,11 @@ def load_encoder_file(path: str | os.PathLike) -> EncoderFile:
     """
     path = Path(path)
     model = load_model(path)
+    if model.layout.inputs != 1:
+        raise InputError(
+            f"{str(path)!r} was trained on {model.layout.inputs} channels (colour, several images or neighbouring slices), and few-shot "
+            "shows one grey slice; pre-train with --set colour=lightness --set neighbours=0 on one channel"
+        )
     try:
         network = model.build()
     except InputError as error:

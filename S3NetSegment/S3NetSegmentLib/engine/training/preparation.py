@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..common.errors import InputError
 from ..common.progress import Steps, within
 from .cohort import Cohort
 from .data_settings import CohortSettings
@@ -70,16 +71,25 @@ def prepare_cohort(
     :param layout: of a model that was trained before; None: the one that suits the training images.
     :param folder: for slices beyond the memory allowed.
     """
-    split = split_cohort(cohort, seed=seed, validation=settings.validation, test=settings.test)
+    folds = {"folds": settings.folds, "fold": settings.fold} if with_labels else {}
+    split = split_cohort(cohort, seed=seed, validation=settings.validation, test=settings.test, **folds)
     notes = [*cohort.notes, *(split.notes if with_labels else ())]
     if layout is None:
         layout, said = choose_layout(
-            [c.grid for c in split.train],
+            [c.grid for c in (*split.train, *(split.validation if settings.folds else ()))],  # alike in all folds
             side=settings.slice_side,
             spacing=settings.slice_spacing,
             plane=settings.slice_plane,
+            channels=cohort.channels,
+            colour=settings.colour == "auto" and all(c.grid.is_rgb for c in (*split.train, *split.validation)),
+            neighbours=settings.neighbours,
         )
         notes += said
+    elif settings.neighbours not in (0, layout.neighbours):
+        raise InputError(
+            f"setting neighbours is {settings.neighbours}, but the model to start from sees {layout.neighbours} at either side; "
+            "pre-train with the same, or leave it out"
+        )
     classes = cohort.classes if with_labels else ()
     options = {"device": device, "folder": folder, "skip_bad": skip_bad, "limit_bytes": settings.bank_megabytes << 20}
     share = len(split.train) / (len(split.train) + len(split.validation))

@@ -19,6 +19,7 @@ from ..nets.unet import CHANNELS, UNetEncoder, seeded
 from .alpnet.training import AlpnetTask, EpisodeBatches
 from .cohort import Cohort
 from .configuration import Configuration
+from .data_settings import CohortSettings
 from .ideal.pretraining import IdealPretraining
 from .likeness import TrainingLook
 from .model_file import Model, save_model
@@ -55,10 +56,12 @@ def pretrain(
     :param stop: see :class:`~..training.trainer.Trainer`.
     :param resume: go on from the state in ``folder``.
     """
-    trainer_settings = configuration["trainer"]
+    trainer_settings, settings = configuration["trainer"], configuration["cohort"]
+    if method == "alpnet":
+        settings = _grey_and_alone(cohort, settings)
     data = yield from within(
         prepare_cohort(
-            cohort, configuration["cohort"], seed=trainer_settings.seed, with_labels=False, device=device,
+            cohort, settings, seed=trainer_settings.seed, with_labels=False, device=device,
             folder=Path(folder.path), skip_bad=skip_bad,
         ), 0, _PREPARED,
     )  # fmt: skip
@@ -93,7 +96,7 @@ def pretrain(
 
 def _ideal(data: PreparedCohort, configuration: Configuration):
     settings, seed = configuration["task"], configuration["trainer"].seed
-    task = IdealPretraining(settings, seed=seed)
+    task = IdealPretraining(settings, in_channels=data.layout.inputs, seed=seed)
     batches = SliceBatches(data.train, configuration["batches"].batch, seed)
 
     def made() -> Model:
@@ -136,6 +139,16 @@ def _alpnet(data: PreparedCohort, configuration: Configuration, encoder: nn.Modu
     return task, batches, made
 
 
+def _grey_and_alone(cohort: Cohort, settings: CohortSettings) -> CohortSettings:
+    """``settings`` for slices of one grey channel, which ALPNet and few-shot look at. Raises InputError where that is not wanted."""
+    if cohort.channels > 1 or settings.neighbours:
+        raise InputError(
+            "the method alpnet learns from one grey slice at a time, as few-shot shows them: leave the setting neighbours at 0, and "
+            f"give a cohort of one channel (this one has {cohort.channels})"
+        )
+    return dataclasses.replace(settings, colour="lightness")
+
+
 class _bare_slices:
     """The slices of a bank without their padding, grey 0 to 1, as they are asked for."""
 
@@ -147,6 +160,6 @@ class _bare_slices:
 
     def __getitem__(self, index: int):
         top, left, height, width = self._bank.boxes[index]
-        plane = self._bank.images[index]
+        plane = self._bank.images[index, 0]
         plane = plane.cpu().numpy() if isinstance(plane, torch.Tensor) else plane
         return plane[top : top + height, left : left + width].astype("float32") / 255

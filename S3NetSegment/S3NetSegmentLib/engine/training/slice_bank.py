@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from .cohort import Case, image_hash
 from .label_classes import LabelClass
 from .likeness import ImageLook, look_of
 from .sampling import EpochSampler
-from .slice_layout import SliceLayout
+from .slice_layout import SliceLayout, VolumeSlices
 
 _DEVICE_SHARE = 0.3  # of a graphics device's free memory
 _COLOUR = "there are images in colour; only their lightness is used"
@@ -28,11 +29,12 @@ _COLOUR = "there are images in colour; only their lightness is used"
 class SliceBank:
     """Slices of several cases.
 
-    :param images: uint8 ``[N, side, side]``, 0 to 255 for intensities 0 to 1: a tensor on ``device``, or an array in memory or
-        in a file where the device has no room for it.
+    :param layout: of the slices.
+    :param images: uint8 ``[N, channels, side, side]``, 0 to 255 for intensities 0 to 1, each slice by itself: a tensor on
+        ``device``, or an array in memory or in a file where the device has no room for it.
     :param labels: the same for the labels, ``[M, side, side]``, 0 background, 1 the first class.
     :param label_rows: for each slice its row in ``labels``, -1 for unlabelled ones.
-    :param case: for each slice the number of its case in ``names``.
+    :param case: for each slice the number of its case in ``names``; those of a case follow one another, upwards.
     :param height: for each slice its place in the volume, 0 lowest, 1 highest.
     :param boxes: for each slice the part (top, left, height, width) that shows the volume and not padding.
     :param hashes: :func:`~.cohort.image_hash` of each case by name.
@@ -41,6 +43,7 @@ class SliceBank:
     """
 
     device: torch.device
+    layout: SliceLayout
     names: tuple[str, ...]
     images: torch.Tensor | np.ndarray
     labels: torch.Tensor | np.ndarray
@@ -69,8 +72,16 @@ class SliceBank:
         return np.flatnonzero(self.label_rows < 0)
 
     def images_at(self, slices: np.ndarray) -> torch.Tensor:
-        """Float32 ``[B, 1, side, side]``, 0 to 1, on the device."""
-        return self._taken(self.images, slices)[:, None].float() / 255
+        """The slices with their neighbours, float32 ``[B, layout.inputs, side, side]``, 0 to 1, on the device."""
+        beside = self.layout.neighbours
+        first, last = (np.searchsorted(self.case, self.case[slices], way) for way in ("left", "right"))
+        places = [np.clip(slices + step, first, last - 1) for step in range(-beside, beside + 1)]
+        return torch.cat([self._taken(self.images, place) for place in places], 1).float() / 255
+
+    def shown_at(self, slices: np.ndarray) -> np.ndarray:
+        """The slices for people to look at: uint8 ``[B, side, side]`` of the first channel, or ``[B, side, side, 3]`` in colour."""
+        own = self._taken(self.images, slices).cpu().numpy()
+        return np.moveaxis(own, 1, -1) if self.layout.colour else own[:, 0]
 
     def labels_at(self, slices: np.ndarray) -> torch.Tensor:
         """Int64 ``[B, side, side]`` on the device, -1 in the padding; all of the slices must be labelled."""
@@ -141,7 +152,7 @@ class _Filling:
         self._classes, self._layout = classes, layout
         self.notes: list[str] = []
         self._warned: list[str] = []
-        counts = [layout.of(case.grid).count for case in cases]
+        counts = [VolumeSlices(layout, case.grid).count for case in cases]
         total = sum(counts)
         drawn = sum(n for n, case in zip(counts, cases, strict=True) if self._is_drawn(case))
         if not total:
@@ -160,24 +171,25 @@ class _Filling:
     def _shelves(self, total: int, drawn: int, limit_bytes: int, folder: Path | None) -> list[np.ndarray]:
         """Room for images and labels, in memory or in a file."""
         side = self._layout.side
-        need = (total + drawn) * side * side
+        shapes = (total, self._layout.own_channels, side, side), (drawn, side, side)
+        need = sum(map(math.prod, shapes))
         if need <= limit_bytes:
-            return [np.zeros((n, side, side), np.uint8) for n in (total, drawn)]
+            return [np.zeros(shape, np.uint8) for shape in shapes]
         self.notes.append(
             f"the {total} slices need {need / 2**20:,.0f} MB, more than the {limit_bytes / 2**20:,.0f} allowed: they are kept "
             "in a file and read as they are needed"
         )
-        return [_in_file((n, side, side), folder) for n in (total, drawn)]
+        return [_in_file(shape, folder) for shape in shapes]
 
     def _is_drawn(self, case: Case) -> bool:
         return bool(self._classes) and case.label is not None
 
     def read(self, case: Case) -> Steps[None]:
         """Reads ``case`` in."""
-        volume = case.read_volume(self._warned)
-        slices = self._layout.of(volume)
+        volumes = case.read_channels(self._warned)
+        slices, volume = self._layout.of(volumes), volumes[0]
         truth = case.read_labels(self._classes, volume) if self._is_drawn(case) else None
-        digest = image_hash(volume)
+        digest = image_hash(*volumes)
         at, labelled = self._filled, self._labelled
         if at + slices.count > len(self._rows):
             raise InputError(f"{str(case.image)!r} has changed while it was read; start again")
@@ -201,8 +213,8 @@ class _Filling:
         self._names.append(case.name)
         self._hashes[case.name] = digest
         self._looks.append(look_of(slices, slices.scale))
-        self._padded += [f"{case.name}: {note}" for note in slices.scale.notes]
-        if volume.is_rgb and _COLOUR not in self.notes:
+        self._padded += [f"{case.name}: {note}" for scale in slices.scales for note in scale.notes]
+        if volume.is_rgb and not self._layout.colour and _COLOUR not in self.notes:
             self.notes.append(_COLOUR)
         if slices.cut_share > 0.01:
             self._cut.append(slices.cut_share)
@@ -223,7 +235,7 @@ class _Filling:
         n = self._filled
         images, labels = self._on(device, self._images[:n], self._labels[: self._labelled])
         return SliceBank(
-            device, tuple(self._names), images, labels, self._rows[:n], self._owner[:n], self._height[:n],
+            device, self._layout, tuple(self._names), images, labels, self._rows[:n], self._owner[:n], self._height[:n],
             self._boxes[:n], self._hashes, self.notes, self._looks,
         )  # fmt: skip
 
@@ -242,8 +254,8 @@ class _Filling:
 
 
 class SliceBatches:
-    """Batches of any slices, for training without labels: "image" and "valid" ``[B, 1, side, side]``, "case" and "z"
-    ``[B]``; and the whole numbers "seed", "step", "rank", "processes", from which a task draws its random views."""
+    """Batches of any slices, for training without labels: "image" ``[B, C, side, side]`` and "valid" ``[B, 1, side, side]``, "case" and
+    "z" ``[B]``; and the whole numbers "seed", "step", "rank", "processes", from which a task draws its random views."""
 
     def __init__(self, bank: SliceBank, batch: int, seed: int):
         self._bank, self._seed = bank, seed
@@ -259,8 +271,8 @@ class SliceBatches:
 
 
 class TwoStreamBatches:
-    """Batches of labelled and unlabelled slices: "labelled" ``[B, 1, side, side]`` and "labels" ``[B, side, side]``, -1 in the
-    padding; "unlabelled" and "valid" ``[U, 1, side, side]``, False in the padding; "case" and "z" ``[B]``, "unlabelled_case"
+    """Batches of labelled and unlabelled slices: "labelled" ``[B, C, side, side]`` and "labels" ``[B, side, side]``, -1 in the
+    padding; "unlabelled" ``[U, C, side, side]`` and "valid" ``[U, 1, side, side]``, False in the padding; "case" and "z" ``[B]``, "unlabelled_case"
     and "unlabelled_z" ``[U]``; and the numbers of :class:`SliceBatches`. Every labelled slice comes once per epoch.
 
     Without an unlabelled case the labelled slices serve as unlabelled ones too.
@@ -301,7 +313,7 @@ def _room_on(device: torch.device) -> float:
     return _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def _in_file(shape: tuple[int, int, int], folder: Path | None) -> np.ndarray:
+def _in_file(shape: tuple[int, ...], folder: Path | None) -> np.ndarray:
     """Zeros in a file that vanishes with the process."""
     if 0 in shape:
         return np.zeros(shape, np.uint8)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from itertools import permutations
 
 import numpy as np
@@ -19,8 +19,11 @@ from ..common.errors import InputError
 from ..images import Volume
 from ..images.intensity import IntensityScale, intensity_scale
 from ..images.resample import axis_weights, labels_to_grid, resized
+from .channels import check_one_grid
+from .data_settings import MOST_NEIGHBOURS
 
 _LARGEST_SIDE = 8192  # pixels
+_MOST_CHANNELS = 64
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the anatomical axis (R, A, S) across the slices
 # Where the first, second and third anatomical axis point in a slice: to the left, to posterior, to inferior.
 _FORWARD = np.array([-1.0, -1.0, -1.0])
@@ -33,37 +36,85 @@ class SliceLayout:
     :param plane: one of :data:`PLANES`.
     :param spacing: mm per pixel, along both sides.
     :param side: pixels along both sides; what is smaller is padded, what is larger is cut to its middle.
+    :param channels: images of each case, on one grid, that are shown side by side.
+    :param colour: whether the image is in colour and its red, green and blue are shown; False: its lightness.
+    :param neighbours: slices at either side that are shown, too (2.5D).
     """
 
     plane: str
     spacing: float
     side: int
+    channels: int = 1
+    colour: bool = False
+    neighbours: int = 0
 
     def __post_init__(self):
         if self.plane not in PLANES:
             raise InputError(f"plane is {self.plane!r}; it must be one of {', '.join(PLANES)}")
         if not (math.isfinite(self.spacing) and self.spacing > 0) or not 8 <= self.side <= _LARGEST_SIDE:
             raise InputError(f"slices of {self.side} pixels of {self.spacing} mm are not possible")
+        if not (1 <= self.channels <= _MOST_CHANNELS and 0 <= self.neighbours <= MOST_NEIGHBOURS):
+            raise InputError(f"slices of {self.channels} channels with {self.neighbours} neighbours are not possible")
+        if self.colour and self.channels != 1:
+            raise InputError("an image in colour cannot be one of several channels")
+
+    @property
+    def own_channels(self) -> int:
+        """Channels of one slice by itself."""
+        return 3 if self.colour else self.channels
+
+    @property
+    def inputs(self) -> int:
+        """Channels that a network for these slices takes: those of the slice and its neighbours, the lowest slice first."""
+        return self.own_channels * (2 * self.neighbours + 1)
 
     def as_dict(self) -> dict:
-        return asdict(self)
+        """Plain values; what only some layouts have is left out of the others, as versions that did not know it expect."""
+        usual = {f.name: f.default for f in fields(self) if f.default is not MISSING}
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
-    def of(self, volume: Volume, scale: IntensityScale | None = None) -> VolumeSlices:
-        """The slices of ``volume`` in this layout; ``scale`` is that of the whole volume, found if not given."""
-        return VolumeSlices(self, volume, scale)
+    def check(self, images: Sequence[Volume]) -> None:
+        """Raises InputError if ``images`` are not as many channels as these slices show, or not on one grid."""
+        first = images[0]
+        if self.colour and not first.is_rgb:
+            raise InputError(
+                f"the model was trained on images in colour, and image {first.name!r} is grey; give the colour image, or a model that "
+                "was trained on grey ones (--set colour=lightness)"
+            )
+        if len(images) != self.channels:
+            shown = " and ".join(f"_{n:04d}" for n in range(1, self.channels))
+            raise InputError(
+                f"the model was trained on {self.channels} channel{'s' * (self.channels > 1)} of each case, and image "
+                f"{first.name!r} has {len(images)}"
+                + (f"; name the files CASE_0000, and {shown} beside it" if self.channels > 1 else "; give one image")
+            )
+        if self.channels > 1 and (coloured := next((v.name for v in images if v.is_rgb), None)):
+            raise InputError(f"channel {coloured!r} is in colour; where a case has several channels each must be grey")
+        check_one_grid(images)
+
+    def of(self, images: Volume | Sequence[Volume], scale: IntensityScale | None = None) -> VolumeSlices:
+        """The slices of an image in this layout.
+
+        :param images: its channels, one volume each. :param scale: of the first whole volume, found if not given.
+        :raises InputError: see :meth:`check`.
+        """
+        self.check((images,) if isinstance(images, Volume) else images)
+        return VolumeSlices(self, images, scale)
 
 
 class VolumeSlices:
-    """The slices of one volume in a :class:`SliceLayout`.
+    """The slices of one image in a :class:`SliceLayout`.
 
     Attributes: ``count`` slices; ``spacing``, mm across the slices, their rows and their columns, and ``thickness``, the
     first of them; ``native``, rows and columns of a slice of the volume; ``scaled``, the same at the
     layout's spacing; ``box``, the rows and columns (top, left, height, width) of a prepared slice that show the volume.
     """
 
-    def __init__(self, layout: SliceLayout, volume: Volume, scale: IntensityScale | None = None):
-        self.layout, self.volume = layout, volume
-        self._scale = scale
+    def __init__(self, layout: SliceLayout, images: Volume | Sequence[Volume], scale: IntensityScale | None = None):
+        self.volumes = (images,) if isinstance(images, Volume) else tuple(images)
+        self.layout, self.volume = layout, self.volumes[0]
+        self._scales: list[IntensityScale | None] = [scale, *([None] * (len(self.volumes) - 1))]
+        volume = self.volume
         axes, flips = orientation(volume.ijk_to_ras)
         across = PLANES[layout.plane]
         # rows: the later of the two anatomical axes in the slice (S before A), columns: the earlier one
@@ -76,17 +127,20 @@ class VolumeSlices:
         self.scaled = tuple(
             max(1, round(n * s / layout.spacing)) for n, s in zip(self.native, spacing[1:], strict=True)
         )
-        self._shown = [
-            _middle(n, layout.side) for n in self.scaled
-        ]  # (place in the slice, place in the scaled, length)
+        self._shown = [middle(n, layout.side) for n in self.scaled]  # (place in the slice, place in the scaled, length)
         self.box = (self._shown[0][0], self._shown[1][0], self._shown[0][2], self._shown[1][2])
 
     @property
     def scale(self) -> IntensityScale:
-        """The intensity scale of the volume."""
-        if self._scale is None:
-            self._scale = intensity_scale(self.volume)
-        return self._scale
+        """The intensity scale of the volume, of several channels that of the first."""
+        return self.scales[0]
+
+    @property
+    def scales(self) -> list[IntensityScale]:
+        """The intensity scale of each channel."""
+        pairs = zip(self._scales, self.volumes, strict=True)
+        self._scales = [intensity_scale(volume) if scale is None else scale for scale, volume in pairs]
+        return self._scales
 
     @property
     def cut_share(self) -> float:
@@ -98,37 +152,46 @@ class VolumeSlices:
         view = np.transpose(array, (*self._order, *range(3, array.ndim)))
         return view[tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)]
 
+    def resampled(self, first: int, last: int) -> np.ndarray:
+        """Slices ``first`` to ``last`` (excluded) whole, at the layout's spacing, with their neighbours: float32
+        ``[n, inputs, *scaled]``, 0 to 1. Beyond the ends of the volume its last slice is its own neighbour."""
+        beside = self.layout.neighbours
+        low, high = max(0, first - beside), min(self.count, last + beside)
+        own = self._own(low, high)
+        if not beside:
+            return own
+        places = np.arange(first, last)[:, None] + np.arange(-beside, beside + 1)
+        return own[np.clip(places, 0, self.count - 1) - low].reshape(last - first, -1, *self.scaled)
+
+    def _own(self, first: int, last: int) -> np.ndarray:
+        """The channels of each slice by itself, ``[n, own_channels, *scaled]``. Without the layout's colour the lightness."""
+        channels = []
+        for volume, scale in zip(self.volumes, self.scales, strict=True):
+            part = self.oriented(volume.array)[first:last]
+            found = scale.rgb(part) if self.layout.colour else scale.apply(part)[..., :1]
+            channels += list(np.moveaxis(found, -1, 0))
+        scaled = [np.moveaxis(resized(np.moveaxis(c, 0, -1), self.scaled), -1, 0) for c in channels]
+        return np.clip(np.stack(scaled, 1), 0.0, 1.0)
+
     def prepared(self, first: int, last: int) -> np.ndarray:
-        """Slices ``first`` to ``last`` (excluded), float32 ``[n, side, side]``, 0 to 1, 0 outside the volume. Colours
-        become their lightness."""
-        planes = self.scale.apply(self.oriented(self.volume.array)[first:last])[..., 0]
-        planes = np.clip(np.moveaxis(resized(np.moveaxis(planes, 0, -1), self.scaled), -1, 0), 0.0, 1.0)
-        return self._windowed(planes)
+        """Slices ``first`` to ``last`` (excluded) without neighbours, float32 ``[n, own_channels, side, side]``, 0 to 1, 0
+        outside the volume: where they are larger, their middle."""
+        return self.windowed(self._own(first, last))
 
     def prepared_labels(self, labels: np.ndarray, first: int, last: int) -> np.ndarray:
         """Slices of ``labels`` ``[K, J, I]`` like :meth:`prepared`, uint8 ``[n, side, side]``: at each pixel the label that
         covers most of it."""
         planes = np.ascontiguousarray(self.oriented(labels)[first:last])
-        return self._windowed(labels_to_grid(planes, (len(planes), *self.scaled)).astype(np.uint8, copy=False))
+        return self.windowed(labels_to_grid(planes, (len(planes), *self.scaled)).astype(np.uint8, copy=False))
 
-    def restored(self, probabilities: torch.Tensor, first_class: int = 0) -> torch.Tensor:
-        """Probabilities ``[n, classes, side, side]`` (class 0: background) of prepared slices at the volume's own pixels,
-        ``[n, classes, rows, columns]``. Outside the prepared part everything is background.
-
-        :param first_class: which class comes first in ``probabilities``.
-        """
-        (top, above, height), (left, before, width) = self._shown
-        inside = probabilities[..., top : top + height, left : left + width]
-        if (height, width) != self.scaled:
-            whole = inside.new_zeros((*inside.shape[:2], *self.scaled))
-            if first_class == 0:
-                whole[:, 0] = 1.0
-            whole[..., above : above + height, before : before + width] = inside
-            inside = whole
+    def restored(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Probabilities ``[n, classes, *scaled]`` of slices in the size of :meth:`resampled` at the volume's own pixels,
+        ``[n, classes, rows, columns]``."""
         down, along = (
-            torch.from_numpy(axis_weights(n, m)).to(inside) for n, m in zip(self.scaled, self.native, strict=True)
+            torch.from_numpy(axis_weights(n, m)).to(probabilities)
+            for n, m in zip(self.scaled, self.native, strict=True)
         )
-        return down @ inside @ along.T
+        return down @ probabilities @ along.T
 
     def chunks(self, pixels: int = 2_000_000) -> Iterator[tuple[int, int]]:
         """First and last (excluded) slices of parts with about ``pixels`` pixels each."""
@@ -136,11 +199,12 @@ class VolumeSlices:
         for first in range(0, self.count, size):
             yield first, min(self.count, first + size)
 
-    def _windowed(self, planes: np.ndarray) -> np.ndarray:
+    def windowed(self, planes: np.ndarray) -> np.ndarray:
+        """``planes`` ``[..., *scaled]`` as ``[..., side, side]``: padded with 0, or their middle."""
         side = self.layout.side
-        out = np.zeros((len(planes), side, side), planes.dtype)
+        out = np.zeros((*planes.shape[:-2], side, side), planes.dtype)
         (top, above, height), (left, before, width) = self._shown
-        out[:, top : top + height, left : left + width] = planes[:, above : above + height, before : before + width]
+        out[..., top : top + height, left : left + width] = planes[..., above : above + height, before : before + width]
         return out
 
 
@@ -167,9 +231,11 @@ def is_made_in_slices(volume: Volume) -> bool:
 
 
 def choose_layout(
-    volumes: Sequence[Volume], *, side: int = 256, spacing: float = 0.0, plane: str = "auto"
+    volumes: Sequence[Volume], *, side: int = 256, spacing: float = 0.0, plane: str = "auto", **more
 ) -> tuple[SliceLayout, list[str]]:
     """The layout that suits ``volumes`` (only their grids are looked at), and sentences about what differs among them.
+
+    :param more: ``channels``, ``colour`` and ``neighbours`` of :class:`SliceLayout`.
 
     :param side: largest side of a slice in pixels; it is made smaller, to a multiple of 16, where no volume needs it.
     :param spacing: mm per pixel; 0: the finest common one, the median of the volumes, made coarser only as far as the
@@ -206,11 +272,12 @@ def choose_layout(
     side = min(side, math.ceil(needed / 16) * 16)
     if needed > side:
         notes.append(
-            f"the largest image has {needed} pixels of {spacing:.3g} mm along a slice; only the middle {side} are used"
+            f"the largest image has {needed} pixels of {spacing:.3g} mm along a slice; only the middle {side} are used, and what "
+            "lies beside it is not learnt; set a larger slice_side, or leave slice_spacing at 0"
         )
-    return SliceLayout(plane, round(spacing, 6), side), notes
+    return SliceLayout(plane, round(spacing, 6), side, **more), notes
 
 
-def _middle(length: int, side: int) -> tuple[int, int, int]:
+def middle(length: int, side: int) -> tuple[int, int, int]:
     """For ``length`` samples centred in ``side`` ones: first sample there, first sample of the source, how many."""
     return max(0, (side - length) // 2), max(0, (length - side) // 2), min(length, side)

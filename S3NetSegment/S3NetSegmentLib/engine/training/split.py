@@ -33,15 +33,21 @@ class Split:
         return tuple(c for c in self.train if c.label is not None)
 
 
-def split_cohort(cohort: Cohort, *, seed: int = 0, validation: float = 0.2, test: float = 0.0) -> Split:
+def split_cohort(
+    cohort: Cohort, *, seed: int = 0, validation: float = 0.2, test: float = 0.0, folds: int = 0, fold: int = 0
+) -> Split:
     """The split that cohort.json lists; what it does not list is held out of the other labelled patients by ``seed``.
 
     :param validation, test: parts of these labelled patients, 0 to 1, rounded; with fewer than four of them there is no
         validation. One labelled patient at least is trained on. Neither counts for a split that cohort.json lists (also as
         an empty list), nor where it lists the training cases.
-    :raises InputError: no patient is left for training.
+    :param folds: where it is above 0, the labelled patients that are not held out for the test are divided into so many parts of
+        a cross-validation, and those of part ``fold`` (1 is the first) are the validation; ``validation`` does not count then.
+    :raises InputError: no patient is left for training; folds that the cohort or cohort.json does not allow.
     """
     listed = cohort.listed_splits
+    if folds:
+        check_folds(cohort, folds, fold)
     members = {split: set(listed.get(split, ())) for split in SPLITS}
     taken = {c.patient for c in cohort.cases if c.name in members["validation"] | members["test"]}
     patients = sorted({c.patient for c in cohort.labelled} - taken)
@@ -51,7 +57,16 @@ def split_cohort(cohort: Cohort, *, seed: int = 0, validation: float = 0.2, test
             len(patients), 0 if "validation" in listed else validation, 0 if "test" in listed else test
         )
         shuffled = [patients[i] for i in order]
-        chosen = {"test": set(shuffled[:tested]), "validation": set(shuffled[tested : tested + checked])}
+        left = shuffled[tested:]
+        if folds > len(left):
+            raise InputError(
+                f"{folds} folds need {folds} labelled patients beside the test, and there are {len(left)}"
+                + (f"; use --folds {len(left)} or fewer" if len(left) > 1 else "; label more, or leave the folds out")
+            )
+        chosen = {
+            "test": set(shuffled[:tested]),
+            "validation": set(left[fold - 1 :: folds] if folds else left[:checked]),
+        }
         for split, drawn in chosen.items():
             members[split] |= {c.name for c in cohort.labelled if c.patient in drawn}
             taken |= drawn
@@ -64,6 +79,18 @@ def split_cohort(cohort: Cohort, *, seed: int = 0, validation: float = 0.2, test
     if test > 0 and {"train", "test"} & listed.keys():
         notes.append("cohort.json lists the split, so the setting test has no effect; leave one of the two out")
     return Split(**parts, notes=tuple(notes))
+
+
+def check_folds(cohort: Cohort, folds: int, fold: int = 1) -> None:
+    """Raises InputError if there can be no such part of a cross-validation of ``cohort``."""
+    if folds == 1 or not 1 <= fold <= folds:
+        raise InputError(f"fold is {fold} of {folds} folds; a cross-validation has at least two, counted from 1")
+    listed = [split for split in ("train", "validation") if split in cohort.listed_splits]
+    if listed:
+        raise InputError(
+            f"cohort.json lists the split {listed[0]!r}, and a cross-validation divides the patients by itself; take it out of "
+            "cohort.json, or leave the folds out (a listed test is kept)"
+        )
 
 
 def _by_patients(cohort: Cohort, held: set[str], names: dict[str, set[str]]) -> dict[str, tuple[Case, ...]]:

@@ -16,7 +16,7 @@ import torch
 
 from ..common.errors import InputError
 from ..common.progress import Step, Steps
-from .curves import draw_curves
+from .curves import draw_curves, first_with
 from .optimisation import Optimisation
 from .processes import Processes
 from .run_folder import CURVES, RunFolder
@@ -24,6 +24,7 @@ from .trainer_settings import CHANGEABLE, REMEDIES, TrainerSettings
 
 _GO_ON, _SAVE, _END, _STOP = range(4)
 _PLANS = (0.05, 0.25, 0.5, 0.75, 0.9)  # parts of the minutes after which the number of steps is planned
+_SAME_PLAN = 0.1  # part of the steps that are left by which a new plan must differ to count
 _AGREE_EVERY = 10  # steps between two agreements of several CUDA processes, each of which makes them wait
 
 Batches = Callable[[int, int, int], dict]
@@ -209,7 +210,11 @@ class Trainer:
                 f"the loss is no number any more at step {self.step} ({broken}; learning rate {self._optimisation.rate:.3g}); "
                 f"{self._way_on()}. If that does not help, look at the images for wrong values"
             )
-        facts = {"step": self.step, "steps": self.steps, "seconds": round(self._seconds, 3)}
+        facts = {
+            "step": self.step,
+            **({"steps": self.steps} if self._is_planned else {}),
+            "seconds": round(self._seconds, 3),
+        }
         self._log({**facts, "progress": round(self._progress(), 5), **values, "learning_rate": self._optimisation.rate})
 
     def _validated(self) -> Steps[None]:
@@ -264,11 +269,19 @@ class Trainer:
             return
         speed = (self.step - step) / max(self._seconds - seconds, 1e-6)
         total = self.step + int(max(0.0, 0.98 * budget - self._seconds) * speed)
-        before = self.steps
-        self.steps = self._processes.shared(max(self.step, min(self.settings.steps, total)))
+        before, first = self.steps, not self._is_planned
+        total = max(self.step, min(self.settings.steps, total))
+        if not first and abs(total - before) <= _SAME_PLAN * (before - self.step):
+            total = before  # machines are never equally fast for long
+        self.steps = self._processes.shared(total)
         self._plan_from = (self.step, self._seconds)
-        if self.steps != before:
+        if self.steps != before or first:
             self._log({"event": "plan", "step": self.step, "steps": self.steps})
+
+    @property
+    def _is_planned(self) -> bool:
+        """Whether it is known how many steps there will be: with a time, once the speed has been measured."""
+        return not self.settings.minutes or self._plan_from[0] > 0
 
     def _out_of_patience(self) -> bool:
         return 0 < self.settings.patience <= self._stale
@@ -319,7 +332,8 @@ class Trainer:
     def _message(self, losses: dict[str, torch.Tensor]) -> str:
         best = f", best score {self._best[1]:.3f} at step {self._best[0]}" if self._best else ""
         shown = f", loss {float(losses['loss']):.4f}" if self.device.type == "cpu" else ""
-        return f"Training step {self.step} of {self.steps}{shown}{best}"
+        planned = f" of {self.steps}" if self._is_planned else ""
+        return f"Training step {self.step}{planned}{shown}{best}"
 
     def _log(self, entry: dict) -> None:
         if self._folder is not None and self._processes.writes:
@@ -335,8 +349,13 @@ class Trainer:
         entries = list(self._folder.entries())
         losses = [(e["step"], e["loss"]) for e in entries if "loss" in e and "event" not in e]
         scores = [(e["step"], e["score"]) for e in entries if e.get("event") == "validation"]
+        drawn = [(e["step"], e["supervised"]) for e in entries if "event" not in e and "supervised" in e]
+        joined = first_with(entries, "unlabelled")
         if losses:
-            self._folder.write_picture(CURVES, draw_curves({"loss": losses, **({"score": scores} if scores else {})}))
+            curves = {"loss": losses, "loss of the labelled slices": drawn if joined else (), "score": scores}
+            marks = {} if joined is None else {"unlabelled slices join": joined}
+            picture = draw_curves({name: points for name, points in curves.items() if points}, marks)
+            self._folder.write_picture(CURVES, picture)
 
 
 class _caught:

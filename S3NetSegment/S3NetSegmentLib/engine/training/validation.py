@@ -56,7 +56,7 @@ def sample_picture(network: nn.Module, bank: SliceBank, classes: Sequence[LabelC
             chosen.append(int(slices[len(slices) // 2]))
     chosen = np.array(chosen)
     found = _found(network, bank, chosen).masked_fill(~bank.valid_at(chosen)[:, 0], 0).cpu().numpy().astype(np.uint8)
-    images = (bank.images_at(chosen)[:, 0] * 255).cpu().numpy().astype(np.uint8)
+    images = bank.shown_at(chosen)
     rows = []
     if (bank.label_rows[chosen] >= 0).all():
         rows.append(bank.labels_at(chosen).clamp_min(0).cpu().numpy().astype(np.uint8))

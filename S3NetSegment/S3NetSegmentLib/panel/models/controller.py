@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ...engine import InputError, Step, Volume
 from ...engine.common.progress import within
+from ...engine.training.model_places import model_files
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
 from ...scene.answers.model_answer import write_model_answer
 from ...scene.session import watch
@@ -19,52 +20,54 @@ from ..stepping import SteppingDriver
 
 @dataclass(frozen=True, eq=False)
 class ModelRequest:
-    """What is to be done: the model in the file ``path`` on a volume.
+    """What is to be done: the models in the files that ``path`` means on a volume.
 
     :param segmentation_node: where the segments go; None: a new segmentation.
-    :param confidence: also show how sure each voxel is.
+    :param confidence: also show how sure each voxel is. ``flips``: also look at mirrored slices.
     """
 
-    path: str
+    path: str | tuple[str, ...]
     volume_node: object
     volume: Volume
     segmentation_node: object = None
     confidence: bool = False
     device: str = "auto"
+    flips: bool = False
 
 
 def make_model_request(
-    path: str, volume_node, segmentation_node=None, confidence: bool = False, device: str = "auto"
+    path, volume_node, segmentation_node=None, confidence: bool = False, device: str = "auto", flips: bool = False
 ) -> ModelRequest:
     """Raises InputError if there is no file name or the volume cannot be segmented."""
     if not path:
         raise InputError("no model file is chosen; choose the model.pt of a training run")
     volume = volume_from_node(volume_node)
-    return ModelRequest(str(path), volume_node, volume, segmentation_node, confidence, device)
+    return ModelRequest(path, volume_node, volume, segmentation_node, confidence, device, flips)
 
 
 class ModelFiles:
-    """Reads model files, and keeps the last one as long as its file is the same."""
+    """Reads model files, and keeps the last ones as long as their files are the same."""
 
     def __init__(self):
-        self._key = self._model = None
+        self._key = self._models = None
 
-    def read(self, path: str):
-        """The segmenter (``engine.training.model_file.Model``) in the file. Imports torch.
+    def read(self, path):
+        """The segmenters (``engine.training.ensemble.Ensemble``) in the files that ``path`` means. Imports torch.
 
-        :raises InputError: missing, damaged, of another program or version, or no segmenter.
+        :raises InputError: missing, damaged, of another program or version, no segmenter, or models that cannot answer together.
         """
-        from ...engine.training.model_file import load_model
+        from ...engine.training.ensemble import load_ensemble
 
         try:
-            facts = os.stat(path)
-            key = (os.path.realpath(path), facts.st_mtime_ns, facts.st_size)
+            files = model_files(path)
+            facts = [(os.path.realpath(file), os.stat(file)) for file in files]
+            key = [(place, of.st_mtime_ns, of.st_size) for place, of in facts]
         except OSError:
             key = None
         if key is None or key != self._key:
-            self._model = load_model(path, "segmenter")
+            self._models = load_ensemble(files)
             self._key = key
-        return self._model
+        return self._models
 
 
 def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
@@ -74,9 +77,9 @@ def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
     from ...engine.apply import ModelSegmenter, as_segmentation, model_tags
 
     yield Step(0.0, "Reading the model")  # torch is loaded now
-    model = (files or ModelFiles()).read(request.path)
+    models = (files or ModelFiles()).read(request.path)
     yield Step(0.0, "Building the network")
-    segmenter = ModelSegmenter(model, request.device)
+    segmenter = ModelSegmenter(models, request.device, flips=request.flips)
     search = segmenter.segment(request.volume, confidence=request.confidence, short_steps=True)
     answer = yield from within(search, 0.0, 0.98)
     if answer.confidence is not None:
@@ -84,8 +87,8 @@ def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
         shown = doubtful_part(answer.confidence, answer.labels)
         answer = dataclasses.replace(answer, confidence=shown)
     yield Step(0.99, "Writing the segments")
-    tags = model_tags(model, request.path, answer.device, request.volume.name)
-    return answer, as_segmentation(model, answer.labels, request.volume, tags)
+    tags = model_tags(models, answer.device, request.volume.name, flips=request.flips)
+    return answer, as_segmentation(models, answer.labels, request.volume, tags)
 
 
 def show_model_confidence(request: ModelRequest, answer) -> str:

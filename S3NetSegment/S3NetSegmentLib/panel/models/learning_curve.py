@@ -12,12 +12,17 @@ _LOSS, _SCORE = (66, 133, 200), (225, 120, 40)
 
 
 def learning_curve(
-    losses: Sequence[tuple[int, float]], scores: Sequence[tuple[int, float]], steps: int, palette
+    losses: Sequence[tuple[int, float]],
+    scores: Sequence[tuple[int, float]],
+    steps: int,
+    palette,
+    joined: int | None = None,
 ) -> qt.QPixmap:
     """A picture of :data:`SIZE`.
 
     :param losses, scores: (step, value), in order; the last of them is the right end of the picture.
-    :param steps: planned.
+    :param steps: planned; 0 while that is not known.
+    :param joined: the first step with unlabelled slices, from which on the loss has one part more; None: none yet.
     :param palette: of the widget that shows it, for background and text.
     """
     width, height = SIZE
@@ -37,6 +42,16 @@ def learning_curve(
     painter.setPen(palette.color(qt.QPalette.Mid))
     for share in (0.0, 0.5, 1.0):
         painter.drawLine(int(x(0)), int(y(share)), int(x(last)), int(y(share)))
+    if joined is not None:
+        place = int(x(joined))
+        pen = qt.QPen(palette.color(qt.QPalette.Text))
+        pen.setStyle(qt.Qt.DotLine)
+        painter.setPen(pen)
+        painter.drawLine(place, _TOP, place, height - _BOTTOM)
+        wide = 130
+        left = place + 4 if place + wide < width - _RIGHT else place - wide - 4
+        side = "AlignLeft" if left > place else "AlignRight"
+        painter.drawText(left, _TOP, wide, 14, _flags(side), "unlabelled slices join")
     _line(painter, [(x(s), y((v - low) / (high - low))) for s, v in losses], _LOSS)
     _line(painter, [(x(s), y(v)) for s, v in scores], _SCORE, dots=True)
     text = palette.color(qt.QPalette.Text)
@@ -49,7 +64,14 @@ def learning_curve(
         painter.setPen(qt.QColor(*_SCORE))
         painter.drawText(width - _RIGHT + 4, top, _RIGHT - 4, 14, _flags("AlignLeft"), f"{share:g}")
     painter.setPen(text)
-    painter.drawText(_LEFT, height - 15, width - _LEFT - _RIGHT, 14, _flags("AlignRight"), f"step {last} of {steps}")
+    painter.drawText(
+        _LEFT,
+        height - 15,
+        width - _LEFT - _RIGHT,
+        14,
+        _flags("AlignRight"),
+        f"step {last} of {steps}" if steps else f"step {last}",
+    )
     painter.setPen(qt.QColor(*_LOSS))
     painter.drawText(_LEFT, height - 15, 60, 14, _flags("AlignLeft"), "loss")
     if scores:

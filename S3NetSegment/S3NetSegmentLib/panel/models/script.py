@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 
 from ...engine.common.progress import Steps
 from ...scene.answers.model_answer import write_model_answer
@@ -12,10 +11,10 @@ from .controller import apply_model_steps, make_model_request, show_model_confid
 
 
 def model_steps(
-    volume_node, path: str | os.PathLike, segmentation_node=None, confidence: bool = False, device: str = "auto"
+    volume_node, path, segmentation_node=None, confidence: bool = False, device: str = "auto", flips: bool = False
 ) -> Steps:
     """See ``S3NetSegmentLogic.applyModel``. Returns the segmentation node."""
-    request = make_model_request(os.fspath(path), volume_node, segmentation_node, confidence, device)
+    request = make_model_request(path, volume_node, segmentation_node, confidence, device, flips)
     answer, segmentation = yield from apply_model_steps(request)
     for note in answer.notes:
         logging.info("S3NetSegment: %s", note)

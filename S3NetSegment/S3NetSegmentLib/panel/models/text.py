@@ -9,12 +9,17 @@ from collections.abc import Mapping
 def model_text(summary: Mapping) -> str:
     """The classes, what the model was trained on, and how good it was where its state was chosen.
 
-    :param summary: of ``engine.training.model_file.Model.summary``.
+    :param summary: of ``engine.training.ensemble.Ensemble.summary``.
     """
+    models = summary.get("models", [summary])
     classes = "&nbsp; ".join(
         f'<span style="color:{_hex(c["color"])}">&#9632;</span>&nbsp;{html.escape(c["name"])}'
         for c in summary["classes"]
     )
+    if len(models) > 1:
+        names = html.escape(", ".join(model["file"] for model in models))
+        told = [f"{html.escape(m['file'])}: {_validation(m)}" for m in models]
+        return f"Finds: {classes}<br>{len(models)} models whose answers are averaged: {names}<br>{'<br>'.join(told)}"
     return f"Finds: {classes}<br>{_training(summary)}<br>{_validation(summary)}"
 
 

@@ -12,7 +12,8 @@ _MOST_LINES = 200
 class TrainingLog:
     """Reads ``log.jsonl`` of a run folder, each time only what is new.
 
-    Attributes: ``losses`` and ``scores`` (lists of (step, value)), ``steps`` (planned), ``progress`` (0 to 1), ``lines`` (texts
+    Attributes: ``losses`` and ``scores`` (lists of (step, value)), ``joined`` (the first step with unlabelled slices, None before),
+    ``steps`` (planned, 0 while that is not known), ``progress`` (0 to 1), ``lines`` (texts
     for people).
     """
 
@@ -60,6 +61,7 @@ class TrainingLog:
         self.losses: list[tuple[int, float]] = []
         self.scores: list[tuple[int, float]] = []
         self.lines: list[str] = []
+        self.joined: int | None = None
         self.steps, self.progress, self._seconds = 0, 0.0, 0.0
 
     def _take(self, entry: dict) -> None:
@@ -67,8 +69,11 @@ class TrainingLog:
         if event is None and isinstance(entry.get("loss"), (int, float)):
             self.losses.append((step, float(entry["loss"])))
             self.steps = entry.get("steps", self.steps)
+            if self.joined is None and entry.get("unlabelled") is not None:
+                self.joined = step
             self.progress, self._seconds = float(entry.get("progress", 0)), float(entry.get("seconds", 0))
-            self.lines.append(f"step {step} of {self.steps}: loss {entry['loss']:.4g}")
+            planned = f" of {self.steps}" if self.steps else ""
+            self.lines.append(f"step {step}{planned}: loss {entry['loss']:.4g}")
         elif event == "validation" and isinstance(entry.get("score"), (int, float)):
             self.scores.append((step, float(entry["score"])))
             self.lines.append(f"step {step}: validation score {entry['score']:.3f}")

@@ -215,7 +215,9 @@ class TrainingSection:
         if key == self._shown:
             return
         self._shown = key
-        ui.trainingCurve.setPixmap(learning_curve(log.losses, log.scores, log.steps, ui.trainingCurve.palette))
+        ui.trainingCurve.setPixmap(
+            learning_curve(log.losses, log.scores, log.steps, ui.trainingCurve.palette, log.joined)
+        )
         ui.trainingLog.setPlainText("\n".join(log.lines[-_SHOWN_LINES:]))
         bar = ui.trainingLog.verticalScrollBar()
         bar.value = bar.maximum

@@ -80,7 +80,7 @@ def nifti_grid(path: Path) -> Volume:
 
 
 def write_nifti(file: BinaryIO, array: np.ndarray, ijk_to_ras: np.ndarray, *, compressed: bool) -> None:
-    """Writes a scalar array ``[K, J, I]`` as NIfTI-1 into an open file."""
+    """Writes a scalar array ``[K, J, I]``, or frames ``[T, K, J, I]``, as NIfTI-1 into an open file."""
     if max(array.shape) > 32767:
         raise InputError(f"an image of {array.shape[::-1]} voxels is too large for NIfTI; choose .nrrd or .mha")
     codes = {kind: code for code, kind in _TYPES.items() if code not in _CHANNELS}
@@ -88,7 +88,7 @@ def write_nifti(file: BinaryIO, array: np.ndarray, ijk_to_ras: np.ndarray, *, co
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     header = bytearray(352)
     struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, *array.shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<8h", header, 40, array.ndim, *array.shape[::-1], *([1] * (7 - array.ndim)))
     struct.pack_into("<2h", header, 70, codes[array.dtype.str[1:]], 8 * array.dtype.itemsize)
     quaternion, handed, square = quaternion_of(matrix[:3, :3] / spacing)
     struct.pack_into("<8f", header, 76, handed, *spacing, 1, 1, 1, 1)

@@ -1,0 +1,174 @@
+"""``--frame all``: every frame of a 4D image by itself, and the results in one 4D file or one file for each frame."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import __version__
+from ..engine import Segmentation, Step, Volume
+from ..engine.images.files import stem_of, suffix_of
+from ..engine.images.image_warnings import collected_image_warnings
+from ..engine.images.reading import count_frames, read_image
+from ..engine.images.segment_size import shown_size
+from ..engine.images.writing import FRAME_FORMATS, write_frames, write_image, write_png
+from ..engine.results import described
+from .arguments import ALL_FRAMES, outputs_of
+from .terminal import ProgressDisplay, print_written, shown_path, tell_notes
+from .writing import check_outputs, write_result
+
+
+@dataclass(eq=False)
+class Found:
+    """What was found in one image.
+
+    :param confidence: of each voxel, None if not asked for. :param picture: the overlay, likewise.
+    """
+
+    segmentation: Segmentation
+    confidence: Volume | None
+    picture: np.ndarray | None
+    notes: list[str]
+    device: str
+
+
+def several_frames(arguments: argparse.Namespace) -> int:
+    """The number of frames if all of several are wanted, else 0. A single frame is an image like any other: ``arguments`` then
+    ask for it."""
+    if arguments.frame != ALL_FRAMES:
+        return 0
+    count = count_frames(arguments.image, arguments.series)
+    if count > 1:
+        return count
+    arguments.frame = None
+    return 0
+
+
+def run_frames(
+    arguments: argparse.Namespace,
+    count: int,
+    find: Callable[[tuple[Volume, ...], Callable], Found],
+    facts: dict,
+    channels: Sequence[str | os.PathLike] = (),
+) -> int:
+    """Segments each of ``count`` frames, writes and reports. Returns the exit code.
+
+    :param find: ``find(volumes, progress)``, with one volume for each of ``channels`` (the image itself where there are none).
+    :param facts: what the command says of itself in ``--json``.
+    """
+    began, found, warned_of = time.perf_counter(), [], []
+    with ProgressDisplay(arguments.quiet) as progress:
+        for frame in range(count):
+            with collected_image_warnings() as warned:
+                volumes = tuple(read_image(p, frame, arguments.series) for p in channels or (arguments.image,))
+            volume = volumes[0]
+            if frame == 0:
+                check_outputs(_of_frame(arguments, 0, count), volume)
+            one = find(volumes, _scaled(progress, frame, count))
+            found.append(one)
+            warned_of.append([*warned, *one.notes])
+        files = _written(arguments, found)
+    notes = _grouped(warned_of)
+    frames = [{"frame": number, "segments": described(one.segmentation)} for number, one in enumerate(found)]
+    facts = {
+        **facts, "version": __version__,
+        "image": {"path": os.path.abspath(arguments.image), "size": volume.size, "spacing_mm": volume.spacing, "frames": count},
+        "outputs": {what: [os.path.abspath(p) for p in paths] for what, paths in files.items()}, "frames": frames,
+        "device": found[-1].device, "seconds": round(time.perf_counter() - began, 3), "notes": notes,
+    }  # fmt: skip
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+    elif not arguments.quiet:
+        _print(facts, files)
+    tell_notes(notes)
+    return 0
+
+
+def _print(facts: dict, files: dict[str, list[str]]) -> None:
+    print(
+        f"{os.path.basename(facts['image']['path'])}, {len(facts['frames'])} frames, {facts['seconds']:.1f} s on {facts['device']}"
+    )
+    width = len(str(len(facts["frames"]) - 1))
+    for frame in facts["frames"]:
+        sizes = ", ".join(f"{s['name']} {shown_size(s)}" for s in frame["segments"])
+        print(f"  frame {frame['frame']:>{width}}: {sizes}")
+    for what, paths in files.items():
+        if len(paths) == 1:
+            print_written({what: paths[0]})
+        else:
+            print(f"wrote {shown_path(paths[0])} to {os.path.basename(paths[-1])}")
+
+
+def frame_path(path: str, frame: int, count: int) -> str:
+    """Where the result of one of ``count`` frames goes: ``heart_frame07.seg.nrrd`` for ``heart.seg.nrrd``."""
+    name = f"{stem_of(path)}_frame{frame:0{len(str(count - 1))}}{suffix_of(path)}"
+    return os.path.join(os.path.dirname(path), name)
+
+
+def _of_frame(arguments: argparse.Namespace, frame: int, count: int) -> argparse.Namespace:
+    """``arguments`` as if that frame alone were wanted."""
+    one = copy.copy(arguments)
+    one.frame = frame
+    for name in ("output", "confidence", "overlay"):
+        if path := getattr(arguments, name):
+            setattr(one, name, frame_path(path, frame, count))
+    return one
+
+
+def _written(arguments: argparse.Namespace, found: list[Found]) -> dict[str, list[str]]:
+    """Writes everything; the files of each output."""
+    count, files = len(found), {what.lstrip("-"): [] for what in outputs_of(arguments)}
+    each = [_of_frame(arguments, frame, count) for frame in range(count)]
+    if suffix_of(arguments.output) in FRAME_FORMATS:
+        write_frames(_label_maps([one.segmentation for one in found]), arguments.output)
+        files["output"].append(arguments.output)
+    else:
+        for one, where in zip(found, each, strict=True):
+            write_result(where, one.segmentation)
+            files["output"].append(where.output)
+    if arguments.confidence and suffix_of(arguments.confidence) in FRAME_FORMATS:
+        write_frames([one.confidence for one in found], arguments.confidence)
+        files["confidence"].append(arguments.confidence)
+    for one, where in zip(found, each, strict=True):
+        if arguments.confidence and suffix_of(arguments.confidence) not in FRAME_FORMATS:
+            write_image(one.confidence, where.confidence)
+            files["confidence"].append(where.confidence)
+        if arguments.overlay:
+            write_png(one.picture, where.overlay)
+            files["overlay"].append(where.overlay)
+    return files
+
+
+def _label_maps(segmentations: list[Segmentation]) -> list[Volume]:
+    """Label maps in which a segment has the same value in every frame, also where some frames lack it."""
+    most = max(segmentations, key=lambda s: len(s.segments))
+    names = list(dict.fromkeys(s.name for one in (most, *segmentations) for s in one.segments))
+    kind = np.uint8 if len(names) < 256 else np.uint16
+    maps = []
+    for one in segmentations:
+        out = np.zeros(one.layers[0].shape, kind)
+        for segment in one.segments:
+            out[one.mask(segment)] = names.index(segment.name) + 1
+        maps.append(Volume(out, one.ijk_to_ras, "labels"))
+    return maps
+
+
+def _grouped(notes: list[list[str]]) -> list[str]:
+    """What was said of the frames, each sentence once, with the number of frames where it was not all of them."""
+    sentences = dict.fromkeys(note for of_frame in notes for note in of_frame)
+    counts = {note: sum(note in of_frame for of_frame in notes) for note in sentences}
+    return [note if n == len(notes) else f"{n} of {len(notes)} frames: {note}" for note, n in counts.items()]
+
+
+def _scaled(progress: Callable[[Step], None], frame: int, count: int) -> Callable[[Step], None]:
+    def show(step: Step) -> None:
+        progress(Step((frame + step.fraction) / count, f"frame {frame + 1} of {count}: {step.message}"))
+
+    return show
