@@ -135,15 +135,6 @@ def last_used_slice_node(
     return next((node for node in showing if node.IsMappedInLayout()), showing[0])
 
 
-def rotate_to_volume_plane(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRMLVolumeNode) -> None:
-    """Turns an oblique view to the nearest slices of the volume, parent transforms included.
-
-    :raises InputError: a volume that cannot be segmented, see :func:`volume_from_node`.
-    """
-    volume_from_node(volume_node)
-    slice_node.RotateToVolumePlane(volume_node)
-
-
 class LastSliceView:
     """Remembers the slice view that the cursor was last in, also after it has left for the panel.
 

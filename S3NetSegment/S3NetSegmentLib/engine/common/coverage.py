@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
-
-from .errors import InputError
 
 
 def area_average(maps: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
@@ -30,33 +27,3 @@ def _overlaps(count: int, cells: int) -> torch.Tensor:
     pixels = np.arange(count)
     shares = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])
     return torch.from_numpy(np.maximum(shares, 0) * (cells / count))
-
-
-def area_coverage(
-    labels: np.ndarray | torch.Tensor,
-    classes: Sequence[int],
-    shape: tuple[int, int],
-    *,
-    known: np.ndarray | torch.Tensor | None = None,
-) -> torch.Tensor:
-    """How much of each cell each class covers, 0 to 1: float32 ``[1 + len(classes), h, w]``, background first.
-
-    :param labels: drawn label map ``[H, W]`` (whole numbers); all values but ``classes`` are background.
-    :param known: bool ``[H, W]``, where background may be believed; None: everywhere (the slice is complete). Drawn pixels
-        always count.
-    """
-    labels = torch.as_tensor(np.asarray(labels).astype(np.int64) if isinstance(labels, np.ndarray) else labels)
-    if labels.ndim != 2 or 0 in labels.shape:
-        raise InputError(f"a drawn slice must be a label map [H, W]; got {tuple(labels.shape)}")
-    if len(set(classes)) != len(classes) or 0 in classes:
-        raise InputError(f"classes are {list(classes)}; they must be different label values, and 0 is the background")
-    drawn = (
-        torch.stack([labels == value for value in classes]) if classes else labels.new_zeros((0, *labels.shape)).bool()
-    )
-    background = ~drawn.any(0)
-    if known is not None:
-        known = torch.as_tensor(known, dtype=torch.bool, device=labels.device)
-        if known.shape != labels.shape:
-            raise InputError(f"known is {tuple(known.shape)}, but the drawn slice is {tuple(labels.shape)}")
-        background &= known
-    return area_average(torch.cat((background[None], drawn)), shape)

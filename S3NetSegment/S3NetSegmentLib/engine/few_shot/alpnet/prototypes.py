@@ -87,8 +87,8 @@ class SupportSlice:
     """A drawn slice on the grid of its features.
 
     :param features: float ``[C, h, w]``.
-    :param coverage: ``[1 + K, h, w]``, 0 to 1: how much of each cell the background and each class cover (see
-        :func:`.coverage.area_coverage`). What nothing covers is unknown and not used.
+    :param coverage: ``[1 + K, h, w]``, 0 to 1: how much of each cell the background and each class cover (means
+        of the drawn masks, :func:`.coverage.area_average`). What nothing covers is unknown and not used.
     """
 
     features: torch.Tensor

@@ -37,11 +37,6 @@ class RankedCandidates:
     point: tuple[int, ...] = ()
     told: Opinions | None = None
 
-    def at_best(self, best: int) -> RankedCandidates:
-        """The same with another candidate as the automatic choice."""
-        others = tuple(n for n in self.alternatives if n != best)
-        return dataclasses.replace(self, best=best, alternatives=(best, *others)[:SHOWN])
-
     def told_by(self, opinions: Opinions, point: tuple[int, ...]) -> RankedCandidates:
         """The same with what speaks for each candidate, and the sample that it was asked at."""
         return dataclasses.replace(self, told=opinions, point=point)
