@@ -34,8 +34,8 @@ import SimpleITK as sitk  # noqa: E402
 import torch  # noqa: E402
 from paths import SAMPLE_DATA  # noqa: E402
 
-from S3NetSegmentLib.engine.common.coverage import area_average  # noqa: E402
 from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.tensors import area_average  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import PUBLISHED, HeadSettings, PrototypeHead, SupportSlice  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Dinov2Encoder, encode_slices  # noqa: E402
 from S3NetSegmentLib.engine.nets.vit import is_native_bfloat16  # noqa: E402

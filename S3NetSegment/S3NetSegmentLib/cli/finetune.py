@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-
-from .arguments import add_label_names
-from .training import add_run_options, check_run_options, configured, mark_running, refuse_used_folder, run_training
+from ..engine.tasks.train import FinetuneTask
+from .training import add_training
 
 DESCRIPTION = """\
 Trains a model that segments what is drawn in a few cases of a cohort; the cases without labels teach it too.
@@ -27,43 +25,4 @@ examples:
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "finetune", help="train a segmentation model from few labelled cases", description=DESCRIPTION, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add_run_options(parser, ("plus", "paper", "tiny"), "plus", "see above; default plus")
-    parser.add_argument("--init", metavar="MODEL", help="start from the encoder in this model file of 's3net pretrain'")
-    add_label_names(parser, "the cohort's label maps, instead of classes in cohort.json")
-    parser.set_defaults(run=run, check=lambda arguments: check_run_options(arguments, parser))
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Trains. Returns the exit code; errors pass through."""
-    return run_training(arguments, _steps)
-
-
-def _steps(arguments: argparse.Namespace, folder, device, processes, stop):
-    from ..engine.common.progress import within
-    from ..engine.training.cohort import read_cohort
-    from ..engine.training.finetune import finetune
-    from ..engine.training.model_file import load_model
-    from ..engine.training.presets import finetuning_configuration
-
-    if processes.writes:
-        refuse_used_folder(arguments, folder)
-
-    def configuration(kept):
-        return finetuning_configuration(arguments.preset if kept is None else kept["preset"])
-
-    settings = configured(arguments, configuration, folder)
-    init = load_model(arguments.init) if arguments.init else None
-    reading = read_cohort(arguments.cohort, skip_bad=arguments.skip_bad, names_file=arguments.labels)
-    cohort = yield from within(reading, 0, 0.01)
-    if processes.writes:
-        mark_running(folder, "s3net finetune")
-    return (
-        yield from finetune(
-            cohort, settings, folder, init=init, resume=arguments.resume, device=device, processes=processes,
-            skip_bad=arguments.skip_bad, stop=stop,
-        )
-    )  # fmt: skip
+    add_training(commands, FinetuneTask, "train a segmentation model from few labelled cases", DESCRIPTION, EXAMPLES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from .common.provenance import MODEL, OutcomeFacts, TaskFacts, provenance
 from .images import Segment, Segmentation, Volume
 from .images.image_warnings import label_map_notes
 from .images.intensity import intensity_scale
-from .nets.unet import ByLayers, finished
+from .nets.unet import ByLayers, TwoStreamUNet, finished
 from .nets.weights.store import file_digest
 from .training.likeness import look_of
 from .training.model_file import Model
@@ -88,15 +89,18 @@ class ModelSegmenter:
             if short_steps and fallback.device.type == "cpu":
                 found = yield from _steps_while(step, self._found(slices, first, first + 1, fallback.device))
             if found is None:
-                found = fallback.run(
-                    lambda device, size, at=first: finished(self._found(slices, at, at + size, device))
-                )
+                found = fallback.run(partial(self._batch, slices, first))
             for view, part in zip(views, found, strict=False):
                 view[first : first + len(part)] = part
             first += len(found[0])
         if not labels.any():
             notes.append(f"the model found nothing in image {volume.name!r}: all segments are empty")
         return ModelAnswer(labels, sureness, tuple(notes), fallback.device.type)
+
+    def _batch(
+        self, slices: VolumeSlices, first: int, device: torch.device, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return finished(self._found(slices, first, first + size, device))
 
     @torch.inference_mode()
     def _found(
@@ -109,15 +113,15 @@ class ModelSegmenter:
         logits = yield from _by_layers(network, torch.from_numpy(planes)[:, None].to(device))
         probabilities = logits.float().softmax(1)
         at_once = max(1, _RESTORED // (len(planes) * slices.native[0] * slices.native[1]))
-        sure = labels = None
-        for number, part in enumerate(probabilities.split(at_once, 1)):
+        first_part, *parts = probabilities.split(at_once, 1)
+        yield
+        sure, labels = slices.restored(first_part, 0).max(1)
+        for number, part in enumerate(parts, 1):
             yield
             best, which = slices.restored(part, number * at_once).max(1)
             which += number * at_once
-            if sure is not None:
-                better = best > sure
-                best, which = torch.where(better, best, sure), torch.where(better, which, labels)
-            sure, labels = best, which
+            better = best > sure
+            sure, labels = torch.where(better, best, sure), torch.where(better, which, labels)
         yield
         return labels.to("cpu", torch.uint8).numpy(), sure.cpu().numpy()
 
@@ -141,7 +145,7 @@ class ModelSegmenter:
 
 
 def _by_layers(network: torch.nn.Module, images: torch.Tensor) -> ByLayers[torch.Tensor]:
-    if hasattr(network, "by_layers"):
+    if isinstance(network, TwoStreamUNet):
         return (yield from network.by_layers(images))
     return network(images)
 

@@ -68,7 +68,8 @@ def evaluate(
     cases = _cases_of(model, cohort, split)
     segmenter = ModelSegmenter(model, device)
     trained, checked = set(model.training_cases), set(model.validation_cases)
-    scores, worst, seen, choosing, warned = {}, [], [], [], []
+    scores, worst, seen, choosing = {}, [], [], []
+    warned: list[str] = []
     for number, case in enumerate(cases):
         volume = case.read_volume(warned)
         digest = image_hash(volume)

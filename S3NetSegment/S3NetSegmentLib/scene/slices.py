@@ -56,6 +56,11 @@ class ShownSlice:
     def is_oblique(self) -> bool:
         return self.axis is None
 
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """Axis and index; None for an oblique cut."""
+        return None if self.axis is None or self.index is None else (self.axis, self.index)
+
     def describe(self) -> str:
         """For the user, e.g. "axial slice 12"; counted from 0 as the array index is."""
         return f"oblique slice (near {self.direction})" if self.is_oblique else f"{self.direction} slice {self.index}"

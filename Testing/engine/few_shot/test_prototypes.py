@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.engine.common.coverage import area_average
+from S3NetSegmentLib.engine.common.tensors import area_average
 from S3NetSegmentLib.engine.few_shot.alpnet.prototype_choice import choose_settings
 from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import PUBLISHED, HeadSettings, PrototypeHead, SupportSlice
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine.nets.encoder import Encoder
 from S3NetSegmentLib.engine.nets.lora import add_lora
 from S3NetSegmentLib.engine.nets.vit import VisionTransformer
 from S3NetSegmentLib.engine.training.alpnet.episodes import ViewRanges, random_episodes, random_view
@@ -294,7 +295,7 @@ def test_only_lora_adapters_are_trained_and_kept_where_the_encoder_is_frozen(tmp
     encoder = VisionTransformer(24, 1, 2, 48).initialize(gen(0))
     frozen = {name: p.clone() for name, p in encoder.named_parameters()}
 
-    class Grey(nn.Module):
+    class Grey(Encoder):
         def __init__(self):
             super().__init__()
             self.inner = encoder

@@ -36,6 +36,9 @@ from ..images.resample import resized
 from ..images.writing import write_image, write_png, write_segmentation
 from ..results import described
 from ..segment.run import segment_image
+from ..tasks.apply import ApplyTask
+from ..tasks.few_shot import FewShotTask
+from ..tasks.segment import SegmentTask
 from .case import Case
 from .case_files import CaseFiles
 from .fingerprint import encoder_digest, input_facts, same_content, settings_hash
@@ -192,6 +195,7 @@ class _Times:
 
 
 def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+    assert isinstance(case.task, SegmentTask)
     outcome = drain(segment_image(volume, case.task, device), on_step)
     sure = drain(outcome.confidence_steps(), on_step) if case.confidence else None
     regions = outcome.regions
@@ -202,6 +206,7 @@ def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles)
 
 
 def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+    assert isinstance(case.task, FewShotTask)
     support = read_drawings(volume, case.task, read=lambda path: files.read_image(path, None))
     outcome = drain(carry_drawings(volume, case.task, support, device, _encoder), on_step)
     flat, told = (None, []) if suffix_of(case.output) in (".seg.nrrd", DICOM_SEG) else outcome.label_map()
@@ -215,6 +220,7 @@ def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles
 def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
     from ..apply import as_segmentation, model_tags
 
+    assert isinstance(case.task, ApplyTask)
     model = case.task.model
     facts = os.stat(model)  # a copy can keep the time of the file that it replaces, but not all of these
     segmenter = _segmenter(model, (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns), device)

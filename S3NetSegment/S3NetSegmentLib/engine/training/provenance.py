@@ -11,10 +11,10 @@ from .preparation import PreparedCohort
 
 def provenance(method: str, configuration: Configuration, data: PreparedCohort, step: int, **more) -> dict:
     """Plain values. No names of cases are among them."""
-    settings = configuration["cohort"]
+    settings = configuration.cohort
     return {
         "version": __version__, "torch": str(torch.__version__), "method": method, "preset": configuration.preset,
-        "steps": step, "settings": configuration.as_dict(), "seed": configuration["trainer"].seed,
+        "steps": step, "settings": configuration.as_dict(), "seed": configuration.trainer.seed,
         "split": {"validation": settings.validation, "test": settings.test, "listed": bool(data.cohort.listed_splits)},
         **data.counts(), **more,
     }  # fmt: skip

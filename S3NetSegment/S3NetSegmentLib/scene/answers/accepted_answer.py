@@ -12,6 +12,7 @@ from hashlib import blake2b
 import numpy as np
 
 from ...engine import Volume
+from ...engine.common.tuples import three
 from ...engine.images import AXES
 from ..drawings.covering import covering_slices
 from ..drawings.lattices import LabelBox
@@ -31,7 +32,7 @@ def answer_name(*layers: np.ndarray) -> str:
     for labels in layers:
         part = LabelBox(labels).trimmed()
         digest.update(repr((part.start, part.array.shape)).encode())
-        digest.update(np.ascontiguousarray(part.array))
+        digest.update(np.ascontiguousarray(part.array).data)
     return digest.hexdigest()
 
 
@@ -81,7 +82,7 @@ class AcceptedAnswer:
             if content["version"] != _VERSION or content["axis"] not in AXES:
                 return None
             masks = {
-                i: (tuple(map(int, start)), tuple(map(int, shape)), base64.b64decode(bits, validate=True))
+                i: (three(map(int, start)), three(map(int, shape)), base64.b64decode(bits, validate=True))
                 for i, (start, shape, bits) in content["masks"].items()
             }
             answer = cls(str(content["name"]), content["axis"], masks)

@@ -55,12 +55,12 @@ def coarse_alignments(query, query_scale, support, support_scale, part, axis) ->
             matrix[:3, :3], matrix[:3, 3] = linear, middle - linear @ ras
             found.append((float(scores[place]) - penalty, penalty, ras, matrix))
     found.sort(key=lambda entry: -entry[0])
-    chosen = []
+    chosen: list[tuple] = []  # score, penalty, place, matrix
     for entry in found:
         near = [other for other in chosen if np.linalg.norm(entry[2] - other[2]) < 3 * step]
         if len(near) < 2 and len(chosen) < _STARTS:
             chosen.append(entry)
-    return [*((matrix, penalty) for _, penalty, _, matrix in chosen), (plain, 0.0)]
+    return [*((matrix, float(penalty)) for _, penalty, _, matrix in chosen), (plain, 0.0)]
 
 
 def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:

@@ -1,14 +1,21 @@
-"""Drawn labels on the grid of the features: how much of each cell every class covers, by exact area."""
+"""Sums and area means of tensors."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import operator
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, reduce
 
 import numpy as np
 import torch
 
 
-def area_average(maps: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+def summed(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+    """The sum of at least one tensor, one after the other."""
+    return reduce(operator.add, tensors)
+
+
+def area_average(maps: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """``maps`` ``[..., H, W]`` as means over the cells of a grid ``[..., h, w]`` of the same extent.
 
     Exact: a pixel that lies across several cells counts in each by its share. Nothing vanishes, however small it is,
