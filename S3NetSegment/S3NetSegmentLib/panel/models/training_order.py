@@ -46,6 +46,6 @@ class TrainingOrder:
     def check(self) -> None:
         """Raises InputError for a cohort that is none."""
         if not self.cohort:
-            raise InputError("no cohort folder is chosen; choose the one to train on")
+            raise InputError("no training folder is chosen; choose the one to train on")
         if not (Path(self.cohort) / "images").is_dir():
-            raise InputError(f"{self.cohort!r} is no cohort: it has no folder 'images'; save cases to it first")
+            raise InputError(f"{self.cohort!r} is no training folder: it has no folder 'images'; add cases to it first")
