@@ -22,6 +22,7 @@ from .segment.request import SegmentRequest
 from .segment.target import TargetRow
 from .segment.why_dialog import WhyDialog
 from .segmentation_choice import SegmentationChoice
+from .widgets.confidence_row import ConfidenceRow
 from .widgets.message_row import MessageRow
 from .widgets.mode_tabs import ModeTabs
 from .widgets.progress_row import ProgressRow
@@ -52,6 +53,7 @@ class SegmentPanel:
         self.node = None
         self._started = False
         self._known_result = None
+        self._message_cause: tuple = ()
         self.message = MessageRow(ui.messageFrame, ui.messageIcon, ui.messageText, ui.messageCloseButton)
         self.torch_row = TorchRow(ui, self.refused, self._torch_accepted)
         self.editor = EditorSection(ui)
@@ -68,6 +70,7 @@ class SegmentPanel:
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
         self.cohort = CohortSection(ui, self, self.progress)
         self.choice = SegmentationChoice(self.informed)
+        self._make_confidence_rows()
         self.tabs = ModeTabs(ui, self.models.widgets, self.cohort.widgets, self._tab_chosen)
         _align_columns(ui, self.models.ui, self.cohort.ui)
         ui.segmentButton.connect("clicked()", self.segment_or_cancel)
@@ -83,6 +86,25 @@ class SegmentPanel:
         self._look_timer = qt.QTimer()
         self._look_timer.setInterval(_LOOK_EVERY)
         self._look_timer.connect("timeout()", self._look)
+
+    def _make_confidence_rows(self) -> None:
+        """A legend, and the way to the least sure place, for the confidence of each use."""
+
+        def overlay_of(controller):
+            return lambda: controller.result.confidence_overlay if controller.result is not None else None
+
+        models = self.models.ui
+        self.confidence_rows = [
+            ConfidenceRow(box, row, legend, button, overlay, lambda: self.inputs.last_view, self.refused)
+            for box, row, legend, button, overlay in (
+                (self.ui.confidenceCheckBox, self.ui.confidenceLegendRow, self.ui.confidenceLegend,
+                 self.ui.confidenceWorstButton, overlay_of(self.controller)),
+                (self.ui.fewShotConfidenceCheckBox, self.ui.fewShotConfidenceLegendRow, self.ui.fewShotConfidenceLegend,
+                 self.ui.fewShotConfidenceWorstButton, overlay_of(self.few_shot.controller)),
+                (models.modelConfidenceCheckBox, models.modelConfidenceLegendRow, models.modelConfidenceLegend,
+                 models.modelConfidenceWorstButton, lambda: self.models.apply.controller.confidence_overlay),
+            )
+        ]  # fmt: skip
 
     # -- life
 
@@ -107,6 +129,8 @@ class SegmentPanel:
         if self.choice.leaves(parameter_node):
             self.few_shot.tidy()  # what was only made to be drawn in
         self.choice.follow(parameter_node)
+        if self.message.kind and self._cause(parameter_node) != self._message_cause:
+            self.message.hide()  # what it spoke of has changed
         self._show_mode()
         result = self.controller.result
         if result is not None and (
@@ -335,10 +359,25 @@ class SegmentPanel:
         self.progress.show(step, seconds_left)
 
     def refused(self, text: str) -> None:
-        self.message.show("warning", text)
+        self._say("warning", text)
 
     def informed(self, text: str) -> None:
-        self.message.show("information", text)
+        self._say("information", text)
+
+    def _say(self, kind: str, text: str) -> None:
+        self.message.show(kind, text)
+        self._message_cause = self._cause(self.node)
+
+    @staticmethod
+    def _cause(node) -> tuple:
+        """What the user has chosen: a message goes when it changes."""
+        if node is None:
+            return ()
+        nodes = (node.volume, node.segmentation, node.roi, node.otherVolume)
+        return (
+            *(n.GetID() if n is not None else "" for n in nodes), node.scope, node.axis, node.firstSlice, node.lastSlice,
+            node.preset, node.settings, node.fewShotSettings, node.encoder, node.propagateTo, node.mode, node.keepOut,
+        )  # fmt: skip
 
     def torch_missed(
         self, text: str = "this image or these settings need PyTorch, which is not installed; see the top of the panel"
@@ -349,7 +388,7 @@ class SegmentPanel:
     def failed(self, error: Exception, what: str = "Segment") -> None:
         details = "".join(traceback.format_exception(error))
         logging.error(details)
-        self.message.show("error", f"something unexpected went wrong: {error}. The scene was not changed.")
+        self._say("error", f"something unexpected went wrong: {error}. The scene was not changed.")
         slicer.util.errorDisplay(
             f"{what} failed unexpectedly: {error}\n\nThe scene was not changed.", detailedText=details
         )
@@ -387,7 +426,7 @@ def _align_columns(ui, models_ui, cohort_ui) -> None:
     """Gives the labels of all forms one width, so that their fields stand in one column."""
     labels = [
         ui.volumeLabel, ui.scopeLabel, ui.partLabel, ui.promptsLabel, ui.radiusLabel,
-        ui.segmentationLabel, ui.targetLabel, ui.granularityLabel, ui.answersLabel, ui.pickLabel, ui.deviceLabel,
+        ui.segmentationLabel, ui.targetLabel, ui.pickLabel, ui.deviceLabel,
         ui.presetLabel, ui.propagateLabel, ui.otherVolumeLabel, ui.encoderLabel, cohort_ui.loopFolderLabel,
         *(getattr(models_ui, f"{name}Label") for name in _MODELS_LABELS),
     ]  # fmt: skip

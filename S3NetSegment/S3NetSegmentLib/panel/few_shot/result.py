@@ -144,6 +144,11 @@ class FewShotResult:
         shown = doubtful_part(answer.confidence, answer.labels)
         return show_overlay(shown, request.volume, self._confidence_name, request.target_node)
 
+    @property
+    def confidence_overlay(self) -> tuple[str, object]:
+        """Name of the confidence volume, and the volume node that it lies over."""
+        return self._confidence_name, self.request.target_node
+
     def hide_confidence(self) -> None:
         hide_overlay(self._confidence_name)
 

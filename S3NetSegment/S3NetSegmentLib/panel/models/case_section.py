@@ -16,7 +16,7 @@ from ..widgets.progress_row import ProgressRow
 
 COHORT_KEY = "S3NetSegment/CohortFolder"
 _FORMAT_KEY = "S3NetSegment/CaseFormat"
-_HELP = "Write image and labels into the cohort. Only what is drawn completely teaches the right thing."
+_HELP = "Write image and labels into the training folder. Only what is drawn completely teaches the right thing."
 
 
 class CaseSection:
@@ -30,7 +30,7 @@ class CaseSection:
         self.driver = SteppingDriver()
         self._node = self._named = self._watch = None  # _named: the volume that the proposed name is of
         self._cohort = PathRow(
-            ui.cohortFolderEdit, ui.cohortFolderButton, "Cohort folder", COHORT_KEY, "folder", on_change=on_folder
+            ui.cohortFolderEdit, ui.cohortFolderButton, "Training folder", COHORT_KEY, "folder", on_change=on_folder
         )
         ui.caseFormatBox.currentText = str(qt.QSettings().value(_FORMAT_KEY, ".nii.gz"))
         ui.caseFormatBox.connect("currentTextChanged(QString)", lambda text: qt.QSettings().setValue(_FORMAT_KEY, text))
@@ -94,7 +94,9 @@ class CaseSection:
         self._ended()
         if isinstance(error, NeedsConfirmationError):
             text = str(error)
-            if slicer.util.confirmOkCancelDisplay(f"{text[:1].upper()}{text[1:]}.", "Save this case to the cohort"):
+            if slicer.util.confirmOkCancelDisplay(
+                f"{text[:1].upper()}{text[1:]}.", "Add this case to the training folder"
+            ):
                 self._save({**confirmed, error.option: True})
         elif isinstance(error, (InputError, ResourceError)):
             self._notify.refused(str(error))

@@ -135,6 +135,11 @@ class ModelController:
         """Computes how sure each voxel is and lays it over the image; the segments stay as they are."""
         self._run(request, self._confidence_known)
 
+    @property
+    def confidence_overlay(self) -> tuple[str, object] | None:
+        """Name of the confidence volume, and the volume node that it lies over; None while none is shown."""
+        return (self._overlaid, self._request.volume_node) if self._overlaid else None
+
     def hide_confidence(self) -> None:
         """Takes the confidence out of the views."""
         if self._overlaid:

@@ -29,8 +29,9 @@ class TrainingForm:
     def __init__(self, ui, cohort: Callable[[], str]):
         self._ui, self._cohort = ui, cohort
         self._counted = None  # what the counts of the cohort belong to, and they
-        for kind in KINDS.values():
+        for number, kind in enumerate(KINDS.values()):
             ui.trainingKindBox.addItem(kind.name)
+            ui.trainingKindBox.setItemData(number, kind.help, qt.Qt.ToolTipRole)
         ui.trainingDeviceBox.addItem("as under Advanced")
         for device in DEVICES:
             ui.trainingDeviceBox.addItem(DEVICE_NAMES[device])
@@ -117,6 +118,7 @@ class TrainingForm:
             ui.trainingPresetBox.currentIndex = 0 if _has_nvidia() else list(kind.presets).index("tiny")
         for widget in (ui.trainingStartLabel, ui.trainingStartRow):
             widget.setVisible(bool(kind.start_field))
+        ui.trainingKindBox.toolTip = kind.help
         ui.trainingStartLabel.text = kind.start_label
         ui.trainingStartEdit.placeholderText = kind.start_hint
 

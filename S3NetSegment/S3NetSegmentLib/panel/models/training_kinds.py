@@ -20,6 +20,7 @@ class TrainingKind:
     :param presets: name -> text for people; the first is for a graphics device.
     :param start_field, start_label, start_hint: what it can start from; "": nothing.
     :param gives: what its model.pt is good for.
+    :param help: what it learns from, with the name of the method.
     """
 
     name: str
@@ -29,6 +30,7 @@ class TrainingKind:
     start_label: str
     start_hint: str
     gives: str
+    help: str
 
     @property
     def needs_labels(self) -> bool:
@@ -61,20 +63,23 @@ KINDS = {
         {"plus": "plus: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
         "init", "Start from:", "nothing (optional: a trained encoder)",
         "Its model segments new volumes: Apply, above.",
+        "Learns to segment what is drawn in the cases of the training folder; cases without a drawing teach it, too (IDEAL, fine-tuning)",
     ),
     "ideal": TrainingKind(
-        "Encoder for a segmentation model (IDEAL)",
+        "Start for a segmentation model",
         (PretrainTask, {"method": "ideal"}),
         {"default": "default: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
         "", "", "",
         "Its model does not segment: it is a start for a segmentation model on the same images.",
+        "Learns from images without drawings; a segmentation model that starts from it needs fewer drawings (IDEAL, pre-training)",
     ),
     "alpnet": TrainingKind(
-        "Encoder for Few-shot (ALPNet)",
+        "Image features for Few-shot",
         (PretrainTask, {"method": "alpnet"}),
         {"default": "default: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
         "encoder", "Encoder:", "a U-Net (or DINOv2 weights)",
-        "Its model does not segment: choose it in Few-shot under Advanced, Encoder.",
+        "Its model does not segment: choose it in Few-shot under Advanced, Image features.",
+        "Learns from images without drawings to describe them for Few-shot (ALPNet, superpixel episodes)",
     ),
 }  # fmt: skip
 
@@ -86,13 +91,11 @@ def training_hint(kind: TrainingKind, images: int, labelled: int) -> str:
     """
     if not images:
         need = "images, and a drawing of some of them" if kind.needs_labels else "images; drawings are not needed"
-        return f"Needs {need}: choose a cohort above, or save cases to one. {kind.gives}"
+        return f"Needs {need}: choose a training folder above, or add cases to one. {kind.gives}"
     if not kind.needs_labels:
-        return f"The cohort holds {counted(images, 'image')}; drawings are not needed. {kind.gives}"
+        return f"The training folder holds {counted(images, 'image')}; drawings are not needed. {kind.gives}"
     if not labelled:
-        return (
-            f"None of the {counted(images, 'image')} of the cohort is drawn. Draw at least one and save it as a case."
-        )
+        return f"None of the {counted(images, 'image')} of the training folder is drawn. Draw at least one and add it as a case."
     others = images - labelled
     text = f"Learns from {counted(labelled, 'drawn case')}"
     text += (

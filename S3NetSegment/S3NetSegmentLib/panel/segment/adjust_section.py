@@ -1,4 +1,4 @@
-"""Adjusting a live result: granularity, best answers, picking regions, undo."""
+"""Adjusting a live result: its size, best answers, picking regions, undo."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable
 import qt
 
 from ..widgets.pictures import icon_of
+from ..widgets.pressed import show_pressed
 from ..widgets.slice_mouse import MouseAction, SliceMouse
 from .controller import SegmentController
 
-PICTURE_SIZE = 68  # three of them in a panel of 400 pixels
+PICTURE_SIZE = 84  # three of them in a panel of 340 pixels
 _NOTHING_YET = "Press Segment first"
 _PICK_HELP = "Click in a slice view: adds the region under the cursor to the object. Ctrl or Shift + click removes it."
 
@@ -25,11 +26,12 @@ class AdjustSection:
         """
         self._ui, self._controller, self._editor, self._on_tool = ui, controller, editor, on_tool
         self._buttons = (ui.answer1Button, ui.answer2Button, ui.answer3Button)
-        self._mouse = SliceMouse(self._clicked)
+        self._mouse = SliceMouse(self._clicked, qt.Qt.PointingHandCursor)
         self._showing = False
         self._gesture = None  # None: no drag; False: drag without a change yet; True: its undo state is saved
         self._pictured = None  # what the thumbnails were drawn for
         self._shown = None  # the section unfolds with each new result
+        show_pressed(ui.pickButton)
         ui.granularitySlider.connect("valueChanged(int)", self._slid)
         ui.granularitySlider.connect("sliderPressed()", self._slide_begins)
         ui.granularitySlider.connect("sliderReleased()", self._slide_ends)
@@ -61,7 +63,7 @@ class AdjustSection:
             (ui.pickButton, _PICK_HELP),
             (
                 ui.regionCountComboBox,
-                "How many kinds of regions the image is divided into: more kinds, smaller regions",
+                "Into how many regions the image is divided: more of them are smaller",
             ),
             (ui.undoButton, "Undo the last change of the segmentation (also those made with the editor below)"),
             (ui.redoButton, "Do the undone change again"),
@@ -81,7 +83,9 @@ class AdjustSection:
             self._shown = result
             ui.adjustCollapsibleButton.collapsed = False
         answer = result.answer
-        ui.granularityLabel.text = "Granularity:" if answer.is_object else "Regions:"
+        ui.granularityLabel.text = "Size of the answer:" if answer.is_object else "Number of regions:"
+        ui.smallerLabel.text = "smaller" if answer.is_object else "fewer"
+        ui.largerLabel.text = "larger" if answer.is_object else "more"
         ui.pickLabel.text = "Regions:" if answer.is_object else "Object:"
         ui.granularitySlider.setRange(0, answer.granularity_steps - 1)
         ui.granularitySlider.value = answer.granularity
@@ -94,7 +98,7 @@ class AdjustSection:
         counts = answer.regions.counts
         ui.regionCountComboBox.clear()
         for count in counts:
-            ui.regionCountComboBox.addItem(f"{count} kinds")
+            ui.regionCountComboBox.addItem(f"Regions: {count}")
         ui.regionCountComboBox.currentIndex = counts.index(answer.count)
         self._refresh_pictures(answer)
 

@@ -43,7 +43,12 @@ class InputsSection:
         scope = parameter_node.scope.value
         ui = self._ui
         ui.partLabel.text = {"slice": "Slice:", "range": "Slices:", "roi": "ROI:"}.get(scope, "")
-        for part, widget in (("slice", ui.sliceText), ("range", ui.rangeRow), ("roi", ui.roiSelector)):
+        for part, widget in (
+            ("slice", ui.sliceText),
+            ("range", ui.rangeRow),
+            ("range", ui.axisComboBox),
+            ("roi", ui.roiSelector),
+        ):
             widget.setVisible(scope == part)
         for widget in (ui.partLabel, ui.partRow):
             widget.setVisible(scope != "volume")

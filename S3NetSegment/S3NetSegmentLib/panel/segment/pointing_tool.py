@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import qt
 import slicer
 
 from ...engine import InputError
@@ -64,7 +65,7 @@ class PointingTool:
         on_refused: Callable[[str], object],
     ):
         self._volume, self._points_node, self._on_done, self._on_refused = volume, points_node, on_done, on_refused
-        self._mouse = SliceMouse(self._handle)
+        self._mouse = SliceMouse(self._handle, qt.Qt.CrossCursor)
         self._gesture: _Gesture | None = None
 
     @property

@@ -35,6 +35,7 @@ class PromptTable:
         self.rows: list[PromptRow] = []
         table = ui.promptTable
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        table.horizontalHeader().setHighlightSections(False)
         table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
         table.connect("cellDoubleClicked(int,int)", self._double_clicked)
         table.connect("itemSelectionChanged()", self._show_buttons)

@@ -27,6 +27,7 @@ from ...scene.prompts import (
 )
 from ...scene.slices import slice_name, slice_nodes
 from ...scene.volumes import volume_from_node
+from ..widgets.pressed import show_pressed
 from .pointing_tool import PointingTool
 from .prompt_table import PromptRow, PromptTable
 from .request import Pointed
@@ -74,6 +75,7 @@ class PromptsSection:
         self._follow.setInterval(_FOLLOW)
         self._follow.connect("timeout()", self._moved)
         ui.deletePromptsButton.setIcon(ui.deletePromptsButton.style().standardIcon(qt.QStyle.SP_TrashIcon))
+        show_pressed(ui.pointButton)
         ui.pointButton.connect("toggled(bool)", self._tool_toggled)
         ui.deletePromptsButton.connect("clicked()", self.delete_all)
         ui.radiusSpinBox.connect("valueChanged(double)", self._radius_changed)

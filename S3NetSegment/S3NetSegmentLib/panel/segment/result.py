@@ -96,6 +96,12 @@ class SegmentResult:
         volume_node = self.answer.request.volume_node
         return show_overlay(self.answer.confidence(), self.answer.geometry, _confidence_name(volume_node), volume_node)
 
+    @property
+    def confidence_overlay(self) -> tuple[str, object]:
+        """Name of the confidence volume, and the volume node that it lies over."""
+        volume_node = self.answer.request.volume_node
+        return _confidence_name(volume_node), volume_node
+
     def hide_confidence(self) -> None:
         """Takes the confidence out of the views that show it over the image."""
         hide_overlay(_confidence_name(self.answer.request.volume_node), self.node.GetScene())

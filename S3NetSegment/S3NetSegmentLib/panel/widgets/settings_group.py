@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import ctk
 import qt
 
-from .settings_form import SettingsForm
+from .settings_form import SettingsForm, SettingsLevels
 from .settings_values import changed_settings
 
 
@@ -18,6 +19,7 @@ class SettingsGroup:
         self,
         name: str,
         defaults: Callable[[object], object],
+        levels: SettingsLevels,
         reset_button,
         on_error: Callable[[str], object],
         what: str = "the defaults",
@@ -27,8 +29,9 @@ class SettingsGroup:
         :param what: what the button resets to, for its tooltip.
         """
         self._name, self._defaults, self._button, self._on_error = name, defaults, reset_button, on_error
-        self._what, self._node, self._frame, self._visible = what, None, None, True
+        self._what, self._levels, self._node, self._frame, self._visible = what, levels, None, None, True
         self.form: SettingsForm | None = None
+        self.more = None  # the section "More settings"
         reset_button.connect("clicked()", self._reset)
 
     def show(self, parameter_node) -> None:
@@ -59,15 +62,31 @@ class SettingsGroup:
         """The engine's settings."""
         return changed_settings(self._defaults(self._node), self.changes())
 
-    def open(self, layout) -> None:
-        """Makes the form at the end of ``layout``, if it is not there yet."""
+    def open(self, layout, label_width: int = 0) -> None:
+        """Makes the form at the end of ``layout``, if it is not there yet.
+
+        :param label_width: of the labels of the form above it, in pixels, so that the fields stand in one column.
+        """
         if self.form is not None:
             return
         self._frame = qt.QWidget()
-        rows = qt.QFormLayout(self._frame)
+        column = qt.QVBoxLayout(self._frame)
+        column.setContentsMargins(0, 0, 0, 0)
+        first = qt.QWidget()
+        rows = qt.QFormLayout(first)
         rows.setContentsMargins(0, 0, 0, 0)
+        self.more = ctk.ctkCollapsibleButton()
+        self.more.text = "More settings"
+        self.more.collapsed = True
+        more_rows = qt.QFormLayout(self.more)
+        column.addWidget(first)
+        column.addWidget(self.more)
         layout.addWidget(self._frame)
-        self.form = SettingsForm(rows, self._defaults(self._node), self._edited, self._on_error)
+        self.form = SettingsForm(
+            rows, more_rows, self._levels, self._defaults(self._node), self._edited, self._on_error
+        )
+        for name in self._levels.first:
+            self.form.label(name).setMinimumWidth(label_width)
         self._frame.setVisible(self._visible)
         self.show(self._node)
 
