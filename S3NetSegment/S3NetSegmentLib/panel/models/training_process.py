@@ -39,9 +39,9 @@ def slicer_python() -> str:
 def refuse_what_cannot_be_trained(task: TrainTask) -> None:
     """Raises InputError for what can be seen before a process is started."""
     if not task.cohort:
-        raise InputError("no cohort folder is chosen; choose the one to train on")
+        raise InputError("no training folder is chosen; choose the one to train on")
     if not (Path(task.cohort) / "images").is_dir():
-        raise InputError(f"{task.cohort!r} is no cohort: it has no folder 'images'; save cases to it first")
+        raise InputError(f"{task.cohort!r} is no training folder: it has no folder 'images'; add cases to it first")
 
 
 def start_s3net(
