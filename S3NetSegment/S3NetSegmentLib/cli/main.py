@@ -17,6 +17,7 @@ from .. import __version__
 from . import (
     apply,
     batch,
+    check,
     compare,
     demo,
     evaluate,
@@ -41,6 +42,7 @@ COMMANDS = (
     apply,
     evaluate,
     compare,
+    check,
     list_series,
     list_settings,
     weights,

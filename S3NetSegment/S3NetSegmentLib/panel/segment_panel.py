@@ -7,13 +7,14 @@ import traceback
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from ..engine import InputError
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
 from .models.section import ModelsSection
 from .segment.adjust_section import AdjustSection
-from .segment.advanced_section import AdvancedSection
+from .segment.advanced_section import AdvancedSection, device_setting
 from .segment.controller import SegmentController
 from .segment.inputs_section import InputsSection
 from .segment.pointing import Pointing
@@ -21,6 +22,7 @@ from .segment.request import SegmentRequest
 from .segment.target import TargetRow
 from .segment.why_dialog import WhyDialog
 from .segmentation_choice import SegmentationChoice
+from .widgets.check_dialog import CheckDialog
 from .widgets.confidence_row import ConfidenceRow
 from .widgets.message_row import MessageRow
 from .widgets.mode_tabs import ModeTabs
@@ -32,7 +34,7 @@ _MODELS_LABELS = (
     "modelFile", "cohortFolder", "caseName", "patient", "runFolder", "trainingKind", "trainingPreset", "trainingMinutes",
     "trainingStart", "trainingSettings",
 )  # fmt: skip
-_SEGMENT_HELP = "Segment the chosen part of the volume (Ctrl+Return)"
+_SEGMENT_HELP = _("Segment the chosen part of the volume (Ctrl+Return)")
 
 
 class SegmentPanel:
@@ -51,7 +53,7 @@ class SegmentPanel:
         self.node = None
         self._started = False
         self._known_result = None
-        self._message_cause: tuple = ()
+        self._message_cause: tuple | None = None  # what was chosen when the message was read
         self.message = MessageRow(ui.messageFrame, ui.messageIcon, ui.messageText, ui.messageCloseButton)
         self.torch_row = TorchRow(ui, self.refused, self._torch_accepted)
         self.editor = EditorSection(ui)
@@ -64,6 +66,7 @@ class SegmentPanel:
         self.adjust = AdjustSection(ui, self.controller, self.history, self._pick_tool_on)
         self.advanced = AdvancedSection(ui, self.refused)
         self.why = WhyDialog(ui, self.controller)
+        self.check = CheckDialog(ui.checkButton, device_setting)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
         self.choice = SegmentationChoice(self.informed)
@@ -125,7 +128,7 @@ class SegmentPanel:
         if self.choice.leaves(parameter_node):
             self.few_shot.tidy()  # what was only made to be drawn in
         self.choice.follow(parameter_node)
-        if self.message.kind and self._cause(parameter_node) != self._message_cause:
+        if self.message.kind and self._message_cause not in (None, self._cause(parameter_node)):
             self.message.hide()  # what it spoke of has changed
         self._show_mode()
         result = self.controller.result
@@ -179,6 +182,7 @@ class SegmentPanel:
         """The module is unloaded."""
         self.controller.stop()
         self.why.close()
+        self.check.close()
         self.stop()
         self.target.stop()
         self.few_shot.cleanup()
@@ -356,7 +360,7 @@ class SegmentPanel:
 
     def _say(self, kind: str, text: str) -> None:
         self.message.show(kind, text)
-        self._message_cause = self._cause(self.node)
+        self._message_cause = None  # what is changing just now is why it is said
 
     @staticmethod
     def _cause(node) -> tuple:
@@ -370,7 +374,8 @@ class SegmentPanel:
         )  # fmt: skip
 
     def torch_missed(
-        self, text: str = "this image or these settings need PyTorch, which is not installed; see the top of the panel"
+        self,
+        text: str = _("this image or these settings need PyTorch, which is not installed; see the top of the panel"),
     ) -> None:
         self.refused(text)
         self.torch_row.look(again=True)
@@ -378,14 +383,19 @@ class SegmentPanel:
     def failed(self, error: Exception, what: str = "Segment") -> None:
         details = "".join(traceback.format_exception(error))
         logging.error(details)
-        self._say("error", f"something unexpected went wrong: {error}. The scene was not changed.")
+        self._say(
+            "error", _("something unexpected went wrong: {error}. The scene was not changed.").format(error=error)
+        )
         slicer.util.errorDisplay(
-            f"{what} failed unexpectedly: {error}\n\nThe scene was not changed.", detailedText=details
+            _("{what} failed unexpectedly: {error}\n\nThe scene was not changed.").format(what=what, error=error),
+            detailedText=details,
         )
 
     # -- inside
 
     def _look(self) -> None:
+        if self.message.kind and self._message_cause is None:
+            self._message_cause = self._cause(self.node)
         self._show_button()
         self.prompts.look()
         if self.ui.pointButton.checked and self.editor.widget.activeEffect() is not None:
@@ -401,7 +411,7 @@ class SegmentPanel:
         for name, value in (
             ("text", "Cancel" if running else "Segment"),
             ("enabled", self.node is not None and not problem),
-            ("toolTip", "Stop; the scene stays as it is (Esc)" if running else problem or _SEGMENT_HELP),
+            ("toolTip", _("Stop; the scene stays as it is (Esc)") if running else problem or _SEGMENT_HELP),
         ):
             if getattr(button, name) != value:
                 setattr(button, name, value)

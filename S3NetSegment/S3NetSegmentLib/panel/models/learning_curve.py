@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import qt
+from slicer.i18n import tr as _
 
 SIZE = (360, 130)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 30, 8, 18
@@ -25,8 +26,8 @@ def learning_curve(
     pixmap.fill(palette.color(qt.QPalette.Base))
     painter = qt.QPainter(pixmap)
     painter.setRenderHint(qt.QPainter.Antialiasing, True)
-    last = max([1, *(step for step, _ in (*losses[-1:], *scores[-1:]))])
-    low, high = _range([value for _, value in losses])
+    last = max([1, *(step for step, _value in (*losses[-1:], *scores[-1:]))])
+    low, high = _range([value for _step, value in losses])
 
     def x(step: float) -> float:
         return _LEFT + (width - _LEFT - _RIGHT) * step / last
@@ -49,7 +50,14 @@ def learning_curve(
         painter.setPen(qt.QColor(*_SCORE))
         painter.drawText(width - _RIGHT + 4, top, _RIGHT - 4, 14, _flags("AlignLeft"), f"{share:g}")
     painter.setPen(text)
-    painter.drawText(_LEFT, height - 15, width - _LEFT - _RIGHT, 14, _flags("AlignRight"), f"step {last} of {steps}")
+    painter.drawText(
+        _LEFT,
+        height - 15,
+        width - _LEFT - _RIGHT,
+        14,
+        _flags("AlignRight"),
+        _("step {last} of {steps}").format(last=last, steps=steps),
+    )
     painter.setPen(qt.QColor(*_LOSS))
     painter.drawText(_LEFT, height - 15, 60, 14, _flags("AlignLeft"), "loss")
     if scores:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_TINY, _PAPER = "tiny: small, for a CPU", "paper: as published, for a GPU"
+from slicer.i18n import tr as _
+
+_TINY, _PAPER = _("tiny: small, for a CPU"), _("paper: as published, for a GPU")
 
 
 @dataclass(frozen=True)
@@ -36,28 +38,28 @@ class TrainingKind:
 
 KINDS = {
     "finetune": TrainingKind(
-        "Segmentation model",
+        _("Segmentation model"),
         ("finetune",),
-        {"plus": "plus: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
-        "--init", "Start from:", "nothing (optional: a trained encoder)",
-        "Its model segments new volumes: Apply, above.",
-        "Learns to segment what is drawn in the cases of the training folder; cases without a drawing teach it, too (IDEAL, fine-tuning)",
+        {"plus": _("plus: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
+        "--init", _("Start from:"), _("nothing (optional: a trained encoder)"),
+        _("Its model segments new volumes: Apply, above."),
+        _("Learns to segment what is drawn in the cases of the training folder; cases without a drawing teach it, too (IDEAL, fine-tuning)"),
     ),
     "ideal": TrainingKind(
-        "Start for a segmentation model",
+        _("Start for a segmentation model"),
         ("pretrain", "--method", "ideal"),
-        {"default": "default: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
+        {"default": _("default: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
         "", "", "",
-        "Its model does not segment: it is a start for a segmentation model on the same images.",
-        "Learns from images without drawings; a segmentation model that starts from it needs fewer drawings (IDEAL, pre-training)",
+        _("Its model does not segment: it is a start for a segmentation model on the same images."),
+        _("Learns from images without drawings; a segmentation model that starts from it needs fewer drawings (IDEAL, pre-training)"),
     ),
     "alpnet": TrainingKind(
-        "Image features for Few-shot",
+        _("Image features for Few-shot"),
         ("pretrain", "--method", "alpnet"),
-        {"default": "default: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
-        "--encoder", "Encoder:", "a U-Net (or DINOv2 weights)",
-        "Its model does not segment: choose it in Few-shot under Advanced, Image features.",
-        "Learns from images without drawings to describe them for Few-shot (ALPNet, superpixel episodes)",
+        {"default": _("default: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
+        "--encoder", "Encoder:", _("a U-Net (or DINOv2 weights)"),
+        _("Its model does not segment: choose it in Few-shot under Advanced, Image features."),
+        _("Learns from images without drawings to describe them for Few-shot (ALPNet, superpixel episodes)"),
     ),
 }  # fmt: skip
 
@@ -68,19 +70,27 @@ def training_hint(kind: TrainingKind, images: int, labelled: int) -> str:
     :param images, labelled: numbers of cases in the cohort, and of those with a label file.
     """
     if not images:
-        need = "images, and a drawing of some of them" if kind.needs_labels else "images; drawings are not needed"
-        return f"Needs {need}: choose a training folder above, or add cases to one. {kind.gives}"
+        need = _("images, and a drawing of some of them") if kind.needs_labels else _("images; drawings are not needed")
+        return _("Needs {need}: choose a training folder above, or add cases to one. {gives}").format(
+            need=need, gives=kind.gives
+        )
     if not kind.needs_labels:
-        return f"The training folder holds {_counted(images, 'image')}; drawings are not needed. {kind.gives}"
+        return _("The training folder holds {images}; drawings are not needed. {gives}").format(
+            images=_counted(images, "image"), gives=kind.gives
+        )
     if not labelled:
-        return f"None of the {_counted(images, 'image')} of the training folder is drawn. Draw at least one and add it as a case."
+        return _(
+            "None of the {images} of the training folder is drawn. Draw at least one and add it as a case."
+        ).format(images=_counted(images, "image"))
     others = images - labelled
-    text = f"Learns from {_counted(labelled, 'drawn case')}"
+    text = _("Learns from {labelled}").format(labelled=_counted(labelled, _("drawn case")))
     text += (
-        f" and {_counted(others, 'other')} that nobody drew." if others else "; images that nobody drew would help too."
+        _(" and {others} that nobody drew.").format(others=_counted(others, "other"))
+        if others
+        else _("; images that nobody drew would help too.")
     )
     if labelled < 4:
-        text += " With fewer than four drawn patients none can be held out to measure how good it is."
+        text += _(" With fewer than four drawn patients none can be held out to measure how good it is.")
     return f"{text} {kind.gives}"
 
 

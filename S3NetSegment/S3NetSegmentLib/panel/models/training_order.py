@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 from ...engine import InputError
 from .training_kinds import KINDS
 
@@ -39,13 +41,19 @@ class TrainingOrder:
             texts += [kind.start_option, self.start_from]
         for setting in shlex.split(self.settings):
             if "=" not in setting:
-                raise InputError(f"setting {setting!r} is not of the form name=value, e.g. batch=4")
+                raise InputError(
+                    _("setting {setting!r} is not of the form name=value, e.g. batch=4").format(setting=setting)
+                )
             texts += ["--set", setting]
         return texts
 
     def check(self) -> None:
         """Raises InputError for a cohort that is none."""
         if not self.cohort:
-            raise InputError("no training folder is chosen; choose the one to train on")
+            raise InputError(_("no training folder is chosen; choose the one to train on"))
         if not (Path(self.cohort) / "images").is_dir():
-            raise InputError(f"{self.cohort!r} is no training folder: it has no folder 'images'; add cases to it first")
+            raise InputError(
+                _("{cohort!r} is no training folder: it has no folder 'images'; add cases to it first").format(
+                    cohort=self.cohort
+                )
+            )

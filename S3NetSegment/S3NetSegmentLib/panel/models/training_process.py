@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 
@@ -30,7 +31,7 @@ def slicer_python() -> str:
         found = sys.executable
     if found is None:
         raise InputError(
-            "PythonSlicer, which belongs to Slicer, is not found; train with the command line s3net instead"
+            _("PythonSlicer, which belongs to Slicer, is not found; train with the command line s3net instead")
         )
     return found
 
