@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
 
 import qt
 import slicer
@@ -12,6 +13,7 @@ from slicer.i18n import tr as _
 from ..engine import InputError
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
+from .made_by import frame_text, made_by_text
 from .models.section import ModelsSection
 from .segment.adjust_section import AdjustSection
 from .segment.advanced_section import AdvancedSection, device_setting
@@ -75,13 +77,14 @@ class SegmentPanel:
         _align_columns(ui, self.models.ui)
         ui.segmentButton.connect("clicked()", self.segment_or_cancel)
         ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
-        self._shortcuts = []
-        for keys, action in (("Ctrl+Return", self._shortcut_run), ("Ctrl+Enter", self._shortcut_run), ("Esc", self._shortcut_cancel)):  # fmt: skip
-            shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
-            shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
-            shortcut.connect("activated()", action)
-            self._shortcuts.append(shortcut)
-        self._shortcuts[-1].enabled = False  # Esc is the editor's key until there is something to cancel
+        self._shortcuts = {
+            keys: self._shortcut(panel_widget, keys, action)
+            for keys, action in (
+                ("Ctrl+Return", self._shortcut_run), ("Ctrl+Enter", self._shortcut_run), ("Ctrl+Z", self._shortcut_undo),
+                ("Ctrl+Y", self._shortcut_redo), ("N", self._shortcut_next), ("Esc", self._shortcut_cancel),
+            )
+        }  # fmt: skip
+        self._shortcuts["Esc"].enabled = False  # the editor's key until there is something to cancel
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
         self._look_timer.setInterval(_LOOK_EVERY)
@@ -160,6 +163,7 @@ class SegmentPanel:
             self.prompts.show(self.node)
         self.editor.start()
         self._look_timer.start()
+        self._show_facts()
         self._show_mode()
         self.torch_row.look()
         self.state_changed()
@@ -188,10 +192,10 @@ class SegmentPanel:
         self.few_shot.cleanup()
         self.models.cleanup()
         self.editor.cleanup()
-        for shortcut in self._shortcuts:
+        for shortcut in self._shortcuts.values():
             shortcut.setParent(None)
             shortcut.deleteLater()
-        self._shortcuts = []
+        self._shortcuts = {}
 
     # -- the uses
 
@@ -267,6 +271,34 @@ class SegmentPanel:
         }[self.mode]
         if button.enabled and not self.running:
             run()
+
+    @staticmethod
+    def _shortcut(panel_widget, keys: str, action: Callable[[], object]):
+        shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
+        shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
+        shortcut.connect("activated()", action)
+        return shortcut
+
+    def _show_shortcuts(self) -> None:
+        """Keys that the open editor has, too, are left to it: two owners of a key would both be deaf."""
+        for keys in ("Ctrl+Z", "Ctrl+Y"):
+            if keys in self._shortcuts:
+                self._shortcuts[keys].enabled = not self.editor.has_keys
+        if "Esc" in self._shortcuts:
+            self._shortcuts["Esc"].enabled = self.running
+
+    def _shortcut_undo(self) -> None:
+        if self.mode == "segment" and self.ui.undoButton.enabled:
+            self.history.undo()
+
+    def _shortcut_redo(self) -> None:
+        if self.mode == "segment" and self.ui.redoButton.enabled:
+            self.history.redo()
+
+    def _shortcut_next(self) -> None:
+        """The next slice to draw."""
+        if self.is_few_shot and self.ui.nextSliceButton.isVisible():
+            self.ui.nextSliceButton.click()
 
     def _shortcut_cancel(self) -> None:
         self.pointing.forget_waiting()
@@ -346,8 +378,7 @@ class SegmentPanel:
             widget.enabled = not running
         self.models.running_changed()
         self.editor.hold_keys(running)
-        for shortcut in self._shortcuts[-1:]:
-            shortcut.enabled = running
+        self._show_shortcuts()
 
     def progressed(self, step, seconds_left) -> None:
         self.progress.show(step, seconds_left)
@@ -396,12 +427,25 @@ class SegmentPanel:
     def _look(self) -> None:
         if self.message.kind and self._message_cause is None:
             self._message_cause = self._cause(self.node)
+        self._show_facts()
+        self._show_shortcuts()
         self._show_button()
         self.prompts.look()
         if self.ui.pointButton.checked and self.editor.widget.activeEffect() is not None:
             self.prompts.tools_off()  # the editor has the mouse now
         self.few_shot.look_at_views()
         self.models.look()
+
+    def _show_facts(self) -> None:
+        """How the chosen segment was made, and whether the volume is one frame of several."""
+        node, made, frame = self.node, "", ""
+        if node is not None:
+            chosen = node.targetSegment if self.mode == "segment" else self.editor.widget.currentSegmentID()
+            made, frame = made_by_text(node.segmentation, chosen or ""), frame_text(node.volume)
+        for label, text in ((self.ui.madeByText, made), (self.ui.frameText, frame)):
+            if label.text != text:
+                label.text = text
+            label.setVisible(bool(text))
 
     def _show_button(self) -> None:
         button, running = self.ui.segmentButton, self.controller.running

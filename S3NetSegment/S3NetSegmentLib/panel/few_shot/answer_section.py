@@ -62,7 +62,9 @@ class FewShotAnswerSection:
             ui.nextSliceButton.text = _("Next slice to draw: {volume}{empty}").format(
                 volume=slice_name(result.request.volume, *following), empty=empty
             )
-            ui.nextSliceButton.toolTip = _("Show the slice on which a drawing would help most") + f": {why}" * bool(why)
+            ui.nextSliceButton.toolTip = _("Show the slice on which a drawing would help most (N)") + f": {why}" * bool(
+                why
+            )
         ui.fewShotConfidenceCheckBox.setVisible(not running)
 
     def show_confidence(self, on: bool) -> None:

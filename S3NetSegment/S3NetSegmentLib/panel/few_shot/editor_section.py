@@ -97,6 +97,11 @@ class EditorSection:
         """The panel is unloaded."""
         self._room.stop()
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether the editor's own shortcuts work now."""
+        return self._open and not self._held
+
     def hold_keys(self, held: bool) -> None:
         """While a run goes on the Esc key cancels it and does not belong to the editor."""
         if held != self._held:

@@ -68,8 +68,11 @@ class AdjustSection:
                 ui.regionCountComboBox,
                 _("Into how many regions the image is divided: more of them are smaller"),
             ),
-            (ui.undoButton, _("Undo the last change of the segmentation (also those made with the editor below)")),
-            (ui.redoButton, _("Do the undone change again")),
+            (
+                ui.undoButton,
+                _("Undo the last change of the segmentation, also those made with the editor below (Ctrl+Z)"),
+            ),
+            (ui.redoButton, _("Do the undone change again (Ctrl+Y)")),
         ):
             widget.enabled = live
             widget.toolTip = help_text if live else why_not
@@ -85,6 +88,8 @@ class AdjustSection:
         if result is not self._shown:
             self._shown = result
             ui.adjustCollapsibleButton.collapsed = False
+            if ui.segmentButton.focus:  # the run had put it there; from now on the arrow keys change the size
+                ui.granularitySlider.setFocus()
         answer = result.answer
         ui.granularityLabel.text = _("Size of the answer:") if answer.is_object else _("Number of regions:")
         ui.smallerLabel.text = _("smaller") if answer.is_object else _("fewer")
@@ -112,7 +117,7 @@ class AdjustSection:
     @staticmethod
     def _slider_help(result) -> str:
         if result is None or result.answer.is_object:
-            return _("From a small part to the whole object; the segment follows at once")
+            return _("From a small part to the whole object (arrow keys); the segment follows at once")
         return _("From few to many regions; the segments follow at once")
 
     def _refresh_pictures(self, answer) -> None:
