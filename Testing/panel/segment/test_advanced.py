@@ -227,3 +227,20 @@ def test_torch_too_new_for_slicer_on_windows_is_not_asked_for(monkeypatch):
     assert torch_support.torch_requirement().endswith("<2.13")
     monkeypatch.setattr(torch_support.sys, "platform", "darwin")
     assert "<" not in torch_support.torch_requirement()
+
+
+def test_the_installation_is_checked_and_the_report_copied(advanced, monkeypatch):
+    from PyQt5 import QtWidgets
+
+    from S3NetSegmentLib.engine import check
+
+    monkeypatch.setattr(check, "_TRIALS", (("Segment", False, lambda device: 0.97),))
+    advanced.click(advanced.ui.checkButton)
+    dialog = advanced.panel.check
+    advanced.wait(lambda: dialog.report)
+    assert "Segment: Dice 0.97" in dialog.report and "numpy" in dialog.report
+    dialog._copy.click()
+    assert QtWidgets.QApplication.clipboard().text() == dialog.report
+    advanced.click(advanced.ui.checkButton)  # once more, and closed in the middle
+    dialog.window.reject()
+    assert not dialog.driver.running

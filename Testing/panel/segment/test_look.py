@@ -36,9 +36,11 @@ def test_a_message_goes_when_what_it_spoke_of_changes(pointing, views):
     panel.wait(lambda: not panel.message)
     click(panel, views.axial, CENTER, control=True)
     assert "only outside points" in panel.message
+    panel.settle(0.3)
     panel.choose(panel.ui.scopeComboBox, "Whole volume")
     assert not panel.message
     panel.panel.refused("something about this volume")
+    panel.settle(0.3)
     panel.parameters.confidence = True
     assert panel.message  # that has nothing to do with it
     other = slicer.util.addVolumeFromArray(np.random.default_rng(2).normal(0, 1, (4, 20, 20)), name="other")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import qt
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.common.device import DEVICES
@@ -32,12 +33,12 @@ class TrainingForm:
         for number, kind in enumerate(KINDS.values()):
             ui.trainingKindBox.addItem(kind.name)
             ui.trainingKindBox.setItemData(number, kind.help, qt.Qt.ToolTipRole)
-        ui.trainingDeviceBox.addItem("as under Advanced")
+        ui.trainingDeviceBox.addItem(_("as under Advanced"))
         for device in DEVICES:
             ui.trainingDeviceBox.addItem(DEVICE_NAMES[device])
         kept = qt.QSettings().value(_DEVICE_KEY, "")
         ui.trainingDeviceBox.currentIndex = DEVICES.index(kept) + 1 if kept in DEVICES else 0
-        self._start_from = PathRow(ui.trainingStartEdit, ui.trainingStartButton, "Trained encoder")
+        self._start_from = PathRow(ui.trainingStartEdit, ui.trainingStartButton, _("Trained encoder"))
         self._fill_presets()
         ui.trainingKindBox.connect("currentIndexChanged(int)", lambda _: self._kind_chosen())
         ui.trainingDeviceBox.connect("currentIndexChanged(int)", self._device_chosen)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from slicer.i18n import tr as _
+
 from ...engine.tasks.train import FinetuneTask, PretrainTask, TrainTask
 from .text import counted
 
-_TINY, _PAPER = "tiny: small, for a CPU", "paper: as published, for a GPU"
+_TINY, _PAPER = _("tiny: small, for a CPU"), _("paper: as published, for a GPU")
 
 
 @dataclass(frozen=True)
@@ -58,28 +60,28 @@ def kind_of(task: TrainTask) -> str:
 
 KINDS = {
     "finetune": TrainingKind(
-        "Segmentation model",
+        _("Segmentation model"),
         (FinetuneTask, {}),
-        {"plus": "plus: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
-        "init", "Start from:", "nothing (optional: a trained encoder)",
-        "Its model segments new volumes: Apply, above.",
-        "Learns to segment what is drawn in the cases of the training folder; cases without a drawing teach it, too (IDEAL, fine-tuning)",
+        {"plus": _("plus: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
+        "init", _("Start from:"), _("nothing (optional: a trained encoder)"),
+        _("Its model segments new volumes: Apply, above."),
+        _("Learns to segment what is drawn in the cases of the training folder; cases without a drawing teach it, too (IDEAL, fine-tuning)"),
     ),
     "ideal": TrainingKind(
-        "Start for a segmentation model",
+        _("Start for a segmentation model"),
         (PretrainTask, {"method": "ideal"}),
-        {"default": "default: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
+        {"default": _("default: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
         "", "", "",
-        "Its model does not segment: it is a start for a segmentation model on the same images.",
-        "Learns from images without drawings; a segmentation model that starts from it needs fewer drawings (IDEAL, pre-training)",
+        _("Its model does not segment: it is a start for a segmentation model on the same images."),
+        _("Learns from images without drawings; a segmentation model that starts from it needs fewer drawings (IDEAL, pre-training)"),
     ),
     "alpnet": TrainingKind(
-        "Image features for Few-shot",
+        _("Image features for Few-shot"),
         (PretrainTask, {"method": "alpnet"}),
-        {"default": "default: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
-        "encoder", "Encoder:", "a U-Net (or DINOv2 weights)",
-        "Its model does not segment: choose it in Few-shot under Advanced, Image features.",
-        "Learns from images without drawings to describe them for Few-shot (ALPNet, superpixel episodes)",
+        {"default": _("default: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
+        "encoder", _("Encoder:"), _("a U-Net (or DINOv2 weights)"),
+        _("Its model does not segment: choose it in Few-shot under Advanced, Image features."),
+        _("Learns from images without drawings to describe them for Few-shot (ALPNet, superpixel episodes)"),
     ),
 }  # fmt: skip
 
@@ -90,17 +92,25 @@ def training_hint(kind: TrainingKind, images: int, labelled: int) -> str:
     :param images, labelled: numbers of cases in the cohort, and of those with a label file.
     """
     if not images:
-        need = "images, and a drawing of some of them" if kind.needs_labels else "images; drawings are not needed"
-        return f"Needs {need}: choose a training folder above, or add cases to one. {kind.gives}"
+        need = _("images, and a drawing of some of them") if kind.needs_labels else _("images; drawings are not needed")
+        return _("Needs {need}: choose a training folder above, or add cases to one. {gives}").format(
+            need=need, gives=kind.gives
+        )
     if not kind.needs_labels:
-        return f"The training folder holds {counted(images, 'image')}; drawings are not needed. {kind.gives}"
+        return _("The training folder holds {images}; drawings are not needed. {gives}").format(
+            images=counted(images, "image"), gives=kind.gives
+        )
     if not labelled:
-        return f"None of the {counted(images, 'image')} of the training folder is drawn. Draw at least one and add it as a case."
+        return _(
+            "None of the {images} of the training folder is drawn. Draw at least one and add it as a case."
+        ).format(images=counted(images, "image"))
     others = images - labelled
-    text = f"Learns from {counted(labelled, 'drawn case')}"
+    text = _("Learns from {labelled}").format(labelled=counted(labelled, _("drawn case")))
     text += (
-        f" and {counted(others, 'other')} that nobody drew." if others else "; images that nobody drew would help too."
+        _(" and {others} that nobody drew.").format(others=counted(others, "other"))
+        if others
+        else _("; images that nobody drew would help too.")
     )
     if labelled < 4:
-        text += " With fewer than four drawn patients none can be held out to measure how good it is."
+        text += _(" With fewer than four drawn patients none can be held out to measure how good it is.")
     return f"{text} {kind.gives}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import qt
+from slicer.i18n import tr as _
 
 from ...engine import preset
 from ...engine.common.device import DEVICES
@@ -21,17 +22,17 @@ _SEGMENT_LEVELS = SettingsLevels(
     ("seed",),
     {
         "Regions": ("sources", "region_counts", "work_size"),
-        "Network, for colour images": ("fit_size", "steps", "restarts", "learning_rate"),
-        "Views that must agree": ("rotation", "scaling", "flip"),
+        _("Network, for colour images"): ("fit_size", "steps", "restarts", "learning_rate"),
+        _("Views that must agree"): ("rotation", "scaling", "flip"),
     },
 )
 _FEW_SHOT_LEVELS = SettingsLevels(
     ("seed",),
     {
-        "What is drawn": ("target", "partial_ring", "largest_component"),
-        "Where it is looked for": ("margin", "growing", "presence"),
-        "How it is found": ("method", "appearance_weight", "leave_one_out"),
-        "Size of the work": ("work_voxels", "grow_voxels"),
+        _("What is drawn"): ("target", "partial_ring", "largest_component"),
+        _("Where it is looked for"): ("margin", "growing", "presence"),
+        _("How it is found"): ("method", "appearance_weight", "leave_one_out"),
+        _("Size of the work"): ("work_voxels", "grow_voxels"),
     },
 )
 
@@ -64,7 +65,7 @@ class AdvancedSection:
             _SEGMENT_LEVELS,
             ui.resetSettingsButton,
             on_error,
-            "the preset",
+            _("the preset"),
         )
         self.few_shot = SettingsGroup(
             "fewShotSettings", lambda node: FewShotSettings(), _FEW_SHOT_LEVELS, ui.resetFewShotButton, on_error
@@ -93,7 +94,7 @@ class AdvancedSection:
     def show_device(self) -> None:
         """Says what torch and the device really are. Imports torch."""
         if not has_torch():
-            self._ui.deviceText.text = "PyTorch is not installed"
+            self._ui.deviceText.text = _("PyTorch is not installed")
             return
         from ...engine.common.device import describe_device
 

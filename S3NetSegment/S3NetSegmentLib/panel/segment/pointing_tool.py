@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.points import add_point
@@ -156,7 +157,7 @@ def _require_use(gesture: _Gesture) -> None:
     grid = gesture.plane.grid
     if gesture.is_stroke:
         if not stroke_voxels(gesture.places, grid):
-            raise InputError(f"the stroke lies beside {grid.name!r}; draw it on the image")
+            raise InputError(_("the stroke lies beside {name!r}; draw it on the image").format(name=grid.name))
     else:
         box_of(gesture.node, grid).clipped(grid.extent)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slicer.i18n import tr as _
+
 from ...engine import InputError
 from ...scene.answers.confidence import least_sure_place, show_place
 from ...scene.slices import last_used_slice_node
 
-_LEGEND = (
+_LEGEND = _(
     '<span style="color:#e03a00">&#9632;</span>&nbsp;hardly sure '
     '<span style="color:#ffb400">&#9632;</span>&nbsp;less than half sure; all else is not tinted'
 )
@@ -40,7 +42,7 @@ class ConfidenceRow:
             on_refused,
         )
         legend.text = _LEGEND
-        button.toolTip = "Show where the answer is least sure in the slice of the view that you used last"
+        button.toolTip = _("Show where the answer is least sure in the slice of the view that you used last")
         button.connect("clicked()", self._go)
         check_box.connect("toggled(bool)", row.setVisible)
         row.setVisible(check_box.checked)
@@ -49,7 +51,7 @@ class ConfidenceRow:
         overlay = self._overlay()
         try:
             if overlay is None:
-                raise InputError("there is no confidence yet; segment first")
+                raise InputError(_("there is no confidence yet; segment first"))
             name, volume_node = overlay
             show_place(least_sure_place(name, last_used_slice_node(volume_node, self._last_view())))
         except InputError as error:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import qt
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from .settings_values import changed_settings
@@ -13,21 +14,21 @@ from .settings_values import changed_settings
 _LEAST_WIDTH = 60  # pixels; a combo box would be as wide as its longest entry
 # field name -> label, where the words of the name alone would not do
 _LABELS = {
-    "sources": "Regions from",
-    "region_counts": "Numbers of regions",
-    "deformable": "Deformable convolution",
+    "sources": _("Regions from"),
+    "region_counts": _("Numbers of regions"),
+    "deformable": _("Deformable convolution"),
     "attention": "I-LKA attention",
-    "work_size": "Pixels of a slice",
-    "fit_size": "Pixels of a slice there",
-    "restarts": "Networks averaged",
+    "work_size": _("Pixels of a slice"),
+    "fit_size": _("Pixels of a slice there"),
+    "restarts": _("Networks averaged"),
     "steps": "Steps",
-    "target": "Kind of target",
-    "growing": "Growth of the region",
-    "softness": "Sharpness of the vote",
-    "regrow": "Second GrowCut",
-    "sure": "Sure from",
+    "target": _("Kind of target"),
+    "growing": _("Growth of the region"),
+    "softness": _("Sharpness of the vote"),
+    "regrow": _("Second GrowCut"),
+    "sure": _("Sure from"),
     "presence": "Ends",
-    "partial_ring": "Ring of partial drawings",
+    "partial_ring": _("Ring of partial drawings"),
 }
 
 
@@ -68,12 +69,12 @@ class SettingsForm:
                 self._add(more, fields.pop(name))
         self._rest = tuple(fields)
         self.line = qt.QLineEdit()
-        self.line.placeholderText = "name=value name=value"
-        self.line.toolTip = (
-            "For experiments: settings that have no row here, separated by spaces. There are: " + ", ".join(self._rest)
-        )
+        self.line.placeholderText = _("name=value name=value")
+        self.line.toolTip = _(
+            "For experiments: settings that have no row here, separated by spaces. There are: "
+        ) + ", ".join(self._rest)
         self.line.connect("editingFinished()", self._line_edited)
-        more.addRow(_heading("All others"))
+        more.addRow(_heading(_("All others")))
         more.addRow(self.line)
 
     def _add(self, layout, field) -> None:
@@ -111,7 +112,7 @@ class SettingsForm:
             named = self._defaults.with_texts(texts)
             names = {text.partition("=")[0].replace("-", "_") for text in texts}
             for name in names & set(self._rows):
-                raise InputError(f"{name} has a row of its own; set it there")
+                raise InputError(_("{name} has a row of its own; set it there").format(name=name))
         except InputError as error:
             self._on_error(str(error))
             self.show(self._defaults, self._changes)
@@ -178,7 +179,7 @@ class _Row:
             self.read = lambda: tuple(_whole(part, field.name) for part in self.widget.text.split(","))
             self.write = lambda value: self.widget.setText(", ".join(map(str, value)))
             self.widget.connect("editingFinished()", changed)
-            self.help_text += " Separate them by commas."
+            self.help_text += _(" Separate them by commas.")
         elif isinstance(field.default, int):
             self.widget = qt.QSpinBox()
             self.widget.setRange(low, high)
@@ -209,4 +210,6 @@ def _whole(text: str, name: str) -> int:
         return int(text)
     except ValueError:
         label = _LABELS.get(name, name)
-        raise InputError(f"{label} has the entry {text.strip()!r}; give whole numbers, e.g. 2, 4, 8") from None
+        raise InputError(
+            _("{label} has the entry {text!r}; give whole numbers, e.g. 2, 4, 8").format(label=label, text=text.strip())
+        ) from None

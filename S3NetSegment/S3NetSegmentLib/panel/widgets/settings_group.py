@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import ctk
 import qt
+from slicer.i18n import tr as _
 
 from .settings_form import SettingsForm, SettingsLevels
 from .settings_values import changed_settings
@@ -22,7 +23,7 @@ class SettingsGroup:
         levels: SettingsLevels,
         reset_button,
         on_error: Callable[[str], object],
-        what: str = "the defaults",
+        what: str = _("the defaults"),
     ):
         """
         :param defaults: the settings record that the parameter node's other fields stand for.
@@ -40,9 +41,11 @@ class SettingsGroup:
         changes = self.changes()
         self._button.enabled = bool(changes)
         self._button.toolTip = (
-            f"Set all settings back to {self._what}; changed now: {', '.join(changes)}"
+            _("Set all settings back to {what}; changed now: {changes}").format(
+                what=self._what, changes=", ".join(changes)
+            )
             if changes
-            else f"All settings are those of {self._what}"
+            else _("All settings are those of {what}").format(what=self._what)
         )
         if self.form is not None:
             self.form.show(self._defaults(parameter_node), changes)
@@ -54,7 +57,7 @@ class SettingsGroup:
             changed_settings(self._defaults(self._node), changes)
             return changes
         except (ValueError, TypeError, AttributeError) as error:  # a scene of another version
-            self._on_error(f"the settings in this scene cannot be used and are reset ({error})")
+            self._on_error(_("the settings in this scene cannot be used and are reset ({error})").format(error=error))
             setattr(self._node, self._name, "{}")
             return {}
 
@@ -76,7 +79,7 @@ class SettingsGroup:
         rows = qt.QFormLayout(first)
         rows.setContentsMargins(0, 0, 0, 0)
         self.more = ctk.ctkCollapsibleButton()
-        self.more.text = "More settings"
+        self.more.text = _("More settings")
         self.more.collapsed = True
         more_rows = qt.QFormLayout(self.more)
         column.addWidget(first)
