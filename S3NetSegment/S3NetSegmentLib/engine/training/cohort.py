@@ -172,7 +172,7 @@ def read_cohort(
     for number, (name, path) in enumerate(images.items()):
         yield Step(number / len(images), f"Reading the cohort: {name}")
         try:
-            case = Case(name, path, labels.get(name), patients.get(name, name), _grid(path))
+            case = Case(name, path, labels.get(name), patients.get(name, name), grid_of(path))
             if case.label is not None:
                 with collected_image_warnings() as found:
                     segments[name] = case._placed(read_segmentation(case.label), None).segments
@@ -224,7 +224,7 @@ def _files_by_case(folder: Path, notes: list[str]) -> dict[str, Path]:
     return found
 
 
-def _grid(path: Path) -> Volume:
+def grid_of(path: Path) -> Volume:
     """An empty volume on the grid that the header of ``path`` tells; the image is read whole where that is not possible."""
     try:
         if checked_path(path).is_dir() or is_dicom(path, head := file_head(path)) or is_tiff(head):
