@@ -32,6 +32,7 @@ class ApplySection:
         self._ui, self._notify, self._progress = ui, notify, progress
         self.controller = ModelController(self, save_undo)
         self._node, self._active, self._described = None, False, ""  # the path that the text is about
+        self._knows_mirrored = False  # whether the model was trained on mirrored slices
         self._path = PathRow(
             ui.modelFileEdit, ui.modelFileButton, "Model", MODEL_KEY, "file", "Models (*.pt);;All files (*)", self._chosen
         )  # fmt: skip
@@ -122,7 +123,7 @@ class ApplySection:
         try:
             request = make_model_request(
                 self._path.path, node.volume, node.segmentation, bool(self._ui.modelConfidenceCheckBox.checked),
-                device_setting(),
+                device_setting(), self._knows_mirrored and bool(self._ui.modelFlipsCheckBox.checked),
             )  # fmt: skip
         except InputError as error:
             self.refused(str(error))
@@ -147,19 +148,21 @@ class ApplySection:
     def _read(self) -> None:
         """Says what the model is, or why it is none."""
         path = self._path.path
-        self._described = path
+        self._described, self._knows_mirrored = path, False
         if not path:
             text = "Choose the model.pt of a training run. Train one below, or get one from somebody who has."
         elif not has_torch():
             text = "PyTorch, which models need, is not installed."
         else:
             try:
-                text = model_text(self.controller.files.read(path).summary())
+                models = self.controller.files.read(path)
+                text, self._knows_mirrored = model_text(models.summary()), models.know_mirrored
             except InputError as error:
                 text = html.escape(str(error)[:1].upper() + str(error)[1:] + ".")
             except Exception as error:  # a torch that cannot be imported
                 text = html.escape(f"The model cannot be read: {error}")
         self._ui.modelText.text = text
+        self._ui.modelFlipsCheckBox.visible = self._knows_mirrored
 
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
@@ -185,6 +188,8 @@ class ApplySection:
             (ui.applyModelButton, "toolTip", "Stop; the scene stays as it is (Esc)" if running else problem or _HELP),
             (ui.applyModelForm, "enabled", not running),
             (ui.modelConfidenceCheckBox, "enabled", not running),
+            (ui.modelFlipsCheckBox, "visible", self._knows_mirrored),
+            (ui.modelFlipsCheckBox, "enabled", not running),
         ):
             if getattr(widget, name) != value:
                 setattr(widget, name, value)
