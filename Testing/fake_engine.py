@@ -54,10 +54,19 @@ class FakeRegions:
         return drain(self.object_steps(inside, outside, radius_mm, **further))
 
     def object_steps(
-        self, inside, outside=(), radius_mm=None, *, boxes=(), strokes=(), outside_strokes=(), excluded=None
+        self,
+        inside,
+        outside=(),
+        radius_mm=None,
+        *,
+        boxes=(),
+        strokes=(),
+        outside_strokes=(),
+        excluded=None,
+        slices_so_far=None,
     ):
         self.asked.append({"inside": tuple(inside), "outside": tuple(outside), "boxes": tuple(boxes), "strokes": tuple(strokes),
-                           "outside_strokes": tuple(outside_strokes), "excluded": excluded})  # fmt: skip
+                           "outside_strokes": tuple(outside_strokes), "excluded": excluded, "slices": tuple(slices_so_far or ())})  # fmt: skip
         prompts = Prompts(tuple(inside), tuple(outside), tuple(boxes), tuple(strokes), tuple(outside_strokes))
         prompts = prompts.checked(self.extent)
         yield Step(0.5, "Searching objects")

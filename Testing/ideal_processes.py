@@ -37,12 +37,12 @@ def ideal_trainer(kind: str, batch: int = BATCH, processes: Processes | None = N
     if kind == "finetune":
         configuration = finetuning_configuration("tiny").replaced(batch=batch, unlabelled_batch=batch, **settings)
         batches = TwoStreamBatches(_bank(), batch, batch, 0)
-        task = IdealFinetuning(2, configuration["task"], seed=0)
+        task = IdealFinetuning(2, configuration.task, seed=0)
     else:
         configuration = pretraining_configuration("ideal", "tiny").replaced(batch=batch, **settings)
         batches = SliceBatches(_bank(), batch, 0)
-        task = IdealPretraining(configuration["task"], seed=0)
-    return Trainer(task, batches, configuration["trainer"], processes=processes)
+        task = IdealPretraining(configuration.task, seed=0)
+    return Trainer(task, batches, configuration.trainer, processes=processes)
 
 
 def _bank() -> SliceBank:

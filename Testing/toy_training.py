@@ -14,11 +14,12 @@ if __name__ == "__main__":
 
 from S3NetSegmentLib.engine.common.randomness import torch_generator, torch_random_numbers
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.task import TrainingTask
 from S3NetSegmentLib.engine.training.trainer import Trainer
 from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings
 
 
-class ToyTask(nn.Module):
+class ToyTask(TrainingTask):
     """A network with dropout and a moving average that learns whether noisy pixels are bright.
 
     :param poison: the loss is NaN from this step on.
@@ -31,11 +32,14 @@ class ToyTask(nn.Module):
                 nn.Conv2d(1, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.ReLU(), nn.Dropout(dropout), nn.Conv2d(6, 2, 1)
             )
             self.backbone = nn.Conv2d(1, 1, 1).requires_grad_(False)
-        self.unchanging = ("backbone.weight", "backbone.bias")
         self.register_buffer("average", self.net[0].weight.detach().clone())
         self._poison = poison
         if frozen:
             self.requires_grad_(False)
+
+    @property
+    def unchanging(self):
+        return ("backbone.weight", "backbone.bias")
 
     def forward(self, batch, progress):
         with torch_random_numbers(batch["seed"] * 1_000_003 + batch["step"] * 1009 + batch["rank"]):

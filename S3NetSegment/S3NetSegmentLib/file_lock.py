@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -59,7 +60,7 @@ class FileLock:
 def _locked(file: int, shared: bool = False) -> bool | None:
     """Tries to lock an open file; None on a file system without locks."""
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import msvcrt
 
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)

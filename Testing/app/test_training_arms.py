@@ -27,8 +27,8 @@ def recipe_of(arms, **changes):
 def test_the_arm_with_the_papers_name_has_the_published_settings_optimiser_and_schedule(arms):
     recipe = recipe_of(arms, paper_steps=30_000, change=["rotation=5"])
     published = finetuning_configuration("paper")
-    assert arms.arm_settings("paper", recipe) == dataclasses.replace(published["task"], network="tiny")
-    assert recipe.paper_trainer == dataclasses.replace(published["trainer"], precision="bf16")
+    assert arms.arm_settings("paper", recipe) == dataclasses.replace(published.task, network="tiny")
+    assert recipe.paper_trainer == dataclasses.replace(published.trainer, precision="bf16")
     assert recipe.trainer.optimizer != recipe.paper_trainer.optimizer
     assert recipe_of(arms, steps=12).paper_trainer.steps == 12
 

@@ -40,8 +40,8 @@ from few_shot_cases import DRAWN_AT, FOLDERS, GROUPS, PLACINGS, FewShotCase, few
 from few_shot_contestants import BOXES, CONTESTANTS, OURS, Answer, missing_package  # noqa: E402
 from scipy.stats import spearmanr  # noqa: E402
 
-from S3NetSegmentLib.engine.few_shot.frame import slices_first  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
+from S3NetSegmentLib.engine.images.volume import slices_first  # noqa: E402
 
 FAILED = 0.5
 PAST = 0.1  # share of an answer past the end of the label

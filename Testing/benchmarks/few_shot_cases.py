@@ -13,8 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 from paths import SHARED_DATA
 
-from S3NetSegmentLib.engine.few_shot.frame import slices_first
 from S3NetSegmentLib.engine.images import AXES, Volume
+from S3NetSegmentLib.engine.images.volume import slices_first
 
 GROUPS = ("development", "confirm")
 DRAWN_AT = {1: (1 / 2,), 3: (1 / 6, 1 / 2, 5 / 6), 5: (0.1, 0.3, 0.5, 0.7, 0.9)}  # shares of the labelled extent

@@ -16,9 +16,9 @@ from simulated_boxes import flat_box
 
 from S3NetSegmentLib.engine.common.progress import drain
 from S3NetSegmentLib.engine.few_shot.drawings.boxes import boxed_slices
-from S3NetSegmentLib.engine.few_shot.frame import slices_first
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
+from S3NetSegmentLib.engine.images.volume import slices_first
 
 OURS, BOXES, NEAREST, GROW, FILL = (
     "Few-shot", "Few-shot from boxes", "nearest slice", "Grow from seeds", "Fill between slices"

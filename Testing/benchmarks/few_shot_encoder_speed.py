@@ -34,8 +34,8 @@ import SimpleITK as sitk  # noqa: E402
 import torch  # noqa: E402
 from paths import SAMPLE_DATA  # noqa: E402
 
-from S3NetSegmentLib.engine.common.coverage import area_coverage  # noqa: E402
 from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.tensors import area_average  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import PUBLISHED, HeadSettings, PrototypeHead, SupportSlice  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Dinov2Encoder, encode_slices  # noqa: E402
 from S3NetSegmentLib.engine.nets.vit import is_native_bfloat16  # noqa: E402
@@ -64,6 +64,12 @@ def encoder(precision: str) -> Dinov2Encoder:
     return Dinov2Encoder(transformer.requires_grad_(False).eval(), precision=precision)
 
 
+def coverage_of(labels: np.ndarray, segments: tuple[int, ...], shape: tuple[int, int]) -> torch.Tensor:
+    """How much of each cell the background and each segment cover, ``[1 + segments, h, w]``."""
+    drawn = torch.stack([torch.as_tensor(labels == value) for value in segments])
+    return area_average(torch.cat((~drawn.any(0, keepdim=True), drawn)), shape)
+
+
 def timed(work, repeats: int = 1):
     """The least seconds and CPU seconds of ``work``, and its result."""
     best = [float("inf"), float("inf")]
@@ -89,7 +95,7 @@ def published_way(model: Dinov2Encoder, slices: torch.Tensor, labels: np.ndarray
     for query in range(1, 1 + count):
         for segment in SEGMENTS:
             pair = drain(encode_slices(model, slices[[0, query]], side=side, grid=GRID)).float()
-            coverage = area_coverage(labels[0], (segment,), tuple(pair.shape[2:]))
+            coverage = coverage_of(labels[0], (segment,), tuple(pair.shape[2:]))
             PrototypeHead([SupportSlice(pair[0], coverage)], PUBLISHED).scores(pair[1:])
 
 
@@ -122,7 +128,7 @@ def main() -> None:
     print(f"features kept: {features.numel() * 2 / 1e6:.0f} MB; peak memory of the process: {peak_memory()}")
 
     shape = tuple(features.shape[2:])
-    drawn = [SupportSlice(features[i].float(), area_coverage(labels[i], SEGMENTS, shape)) for i in range(5)]
+    drawn = [SupportSlice(features[i].float(), coverage_of(labels[i], SEGMENTS, shape)) for i in range(5)]
     query, scoring = features[5:6].float(), 0.0
     with torch.inference_mode():
         seconds, cpu, _ = timed(lambda: PrototypeHead(drawn[:1], HeadSettings()), 5)

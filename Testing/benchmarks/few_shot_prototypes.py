@@ -36,10 +36,10 @@ from few_shot_cases import DRAWN_AT, FOLDERS, FewShotCase, few_shot_cases  # noq
 from torch import nn  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
-from S3NetSegmentLib.engine.few_shot.frame import slices_first  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotEncoder, load_encoder  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
+from S3NetSegmentLib.engine.images.volume import slices_first  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture, Dinov2Encoder  # noqa: E402
 from S3NetSegmentLib.engine.training.alpnet.episodes import ViewRanges, random_episodes  # noqa: E402
 from S3NetSegmentLib.engine.training.alpnet.superpixels import SuperpixelSlices  # noqa: E402

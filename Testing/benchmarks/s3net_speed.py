@@ -39,7 +39,7 @@ import torch  # noqa: E402
 from paths import SAMPLE_DATA, SHARED_DATA  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
-from S3NetSegmentLib.engine.images.intensity import lab_from_rgb  # noqa: E402
+from S3NetSegmentLib.engine.images.colors import lab_from_rgb  # noqa: E402
 from S3NetSegmentLib.engine.segment.s3net.fit import fit_s3net  # noqa: E402
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings, preset  # noqa: E402
 

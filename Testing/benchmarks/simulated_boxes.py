@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from S3NetSegmentLib.engine.few_shot.frame import slices_first
 from S3NetSegmentLib.engine.images import AXES
+from S3NetSegmentLib.engine.images.volume import slices_first
 from S3NetSegmentLib.engine.segment.prompts import Box
 
 BOX_ERROR = 0.07  # standard deviation of each side's error, as a share of its length

@@ -116,12 +116,12 @@ class Recipe:
             fine = fine.replaced(steps=options.steps)
         if options.pretraining_steps:
             before = before.replaced(steps=options.pretraining_steps)
-        batches, paper = fine["batches"], finetuning_configuration("paper")["trainer"]
-        paper = dataclasses.replace(paper, steps=options.paper_steps or fine["trainer"].steps, precision="bf16")
+        batches, paper = fine.batches, finetuning_configuration("paper").trainer
+        paper = dataclasses.replace(paper, steps=options.paper_steps or fine.trainer.steps, precision="bf16")
         return cls(
-            fine["task"], before["task"], dataclasses.replace(fine["trainer"], precision="bf16"),
-            dataclasses.replace(before["trainer"], precision="bf16"), paper, batches.batch, batches.unlabelled_batch,
-            before["batches"].batch, fine["cohort"].neighbours,
+            fine.task, before.task, dataclasses.replace(fine.trainer, precision="bf16"),
+            dataclasses.replace(before.trainer, precision="bf16"), paper, batches.batch, batches.unlabelled_batch,
+            before.batches.batch, fine.cohort.neighbours,
         )  # fmt: skip
 
 

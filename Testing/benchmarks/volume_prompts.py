@@ -40,9 +40,9 @@ from volume_cases import GROUPS, VolumeCase, volume_cases  # noqa: E402
 from volume_clicks import innermost_voxel  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
-from S3NetSegmentLib.engine.few_shot.frame import slices_back, slices_first  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
 from S3NetSegmentLib.engine.images import AXES  # noqa: E402
+from S3NetSegmentLib.engine.images.volume import slices_back, slices_first  # noqa: E402
 from S3NetSegmentLib.engine.segment.carry import draw_prompts  # noqa: E402
 from S3NetSegmentLib.engine.segment.find_regions import find_regions  # noqa: E402
 from S3NetSegmentLib.engine.segment.prompts import Box, Prompts  # noqa: E402

@@ -9,7 +9,7 @@ from S3NetSegmentLib.cli.arguments import Parser, join_coordinates
 from S3NetSegmentLib.cli.options import add_task_options, refuse_contradictions, task_from
 from S3NetSegmentLib.engine.batch.columns import COLUMNS, TASKS
 from S3NetSegmentLib.engine.common.errors import InputError
-from S3NetSegmentLib.engine.tasks.fields import asked, asked_fields, columns_of, from_script
+from S3NetSegmentLib.engine.tasks.fields import asked, asked_fields, columns_of, command_line, from_script
 from S3NetSegmentLib.engine.tasks.forms import LENGTH, SWITCH
 from S3NetSegmentLib.engine.tasks.segment import SegmentTask
 
@@ -36,6 +36,19 @@ def test_a_new_field_is_an_option_a_column_and_an_argument_of_scripts():
     columns = columns_of(LongerTask)
     assert (columns["largest"].form.read("12.5"), columns["in_parts"].form.read("yes")) == (12.5, True)
     assert from_script(LongerTask, {"points": [(1, 2, 3)], "largest": 12.5, "inParts": True}) == task
+
+
+def test_a_task_can_be_told_to_the_command_line():
+    for task in (
+        LongerTask(),
+        LongerTask(
+            points=((-1.5, 2.0, 3.0), (4.0, 5.0, 6.0)), strokes=(((1, 2, 3), (4, 5, 6)),), slices=(2, 5), step=-1,
+            settings=("work_size=96",), in_parts=True, axis="x",
+        ),
+    ):  # fmt: skip
+        parser = Parser(prog="s3net test")
+        add_task_options(parser, LongerTask, {})
+        assert task_from(LongerTask, parser.parse_args(command_line(task))) == task
 
 
 def test_a_new_field_refuses_the_same_values_everywhere(capsys):

@@ -14,6 +14,7 @@ from paths import REPOSITORY
 
 from S3NetSegmentLib.cli.training import mark_running, run_training
 from S3NetSegmentLib.engine import Step
+from S3NetSegmentLib.engine.tasks.train import FinetuneTask
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -35,7 +36,7 @@ KEEP_THREADS = str(REPOSITORY / "Testing" / "keep_threads.py")
 def reading(folder, during=None, error=None):
     """A training that only ever reads images; ``during()`` is called in its third step."""
 
-    def begin(run, device, processes, stop):
+    def begin(task, run, device, processes, stop, resume):
         mark_running(run, "s3net finetune")
         for number in range(1000):
             if number == 3 and error is not None:
@@ -45,9 +46,9 @@ def reading(folder, during=None, error=None):
             yield Step(0.0, "Reading slices")
 
     arguments = argparse.Namespace(
-        output=folder, device="cpu", quiet=True, json=False, command="finetune", dry_run=False
+        output=folder, quiet=True, json=False, command="finetune", dry_run=False, resume=False
     )
-    return run_training(arguments, lambda _, *run: begin(*run))
+    return run_training(FinetuneTask("cohort", device="cpu"), arguments, begin)
 
 
 def test_a_stop_before_the_first_saved_state_ends_as_stopped(tmp_path, capsys):

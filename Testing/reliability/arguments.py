@@ -216,14 +216,18 @@ def _usual(command: str, action: argparse.Action) -> tuple[str, ...]:
         "point": ("0,0,0", "-16,-15,15", "999,0,0", "nan,0,0"), "pixel": ("28,24", "16,15,6", "500,500", "1,2,99"),
         "drawn": ("4,8", "all", "4", "99"), "slices": ("2:5", "0:0", "5:99", "5:2"), "radius": ("5", "0", "1e9"),
         "encoder": ("auto", "default", "dinov2-vits14", "model.pt", "text.txt"), "device": ("cpu", "auto", "cuda", "cuda:7", "mps"),
-        "segments": ("Ball", "nothing", "Ball,Ball"), "assignments": ("work_size=64", "seed=3", "no_such=1", "batch=2"),
+        "segments": ("Ball", "nothing", "Ball,Ball"), "set": ("work_size=64", "seed=3", "no_such=1", "batch=2"),
         "defaults": ("method=segment", "regions=4", "x=1", "support=drawn.seg.nrrd"), "pattern": ("*.png", "*", "../*", "[", "**/*.nrrd"),
         "jobs": ("1",), "scheduler": ("tcp://127.0.0.1:9", "nonsense", ""), "minutes": ("0.01", "1e9", "-1"),
+        "preset": ("default", "tiny", "plus", "published"), "method": ("ideal", "alpnet", "default"), "axis": ("auto", "x", "z"),
+        "box": ("1,1,1,9,9,9", "1,1,9,9", "-5,0,0,99,99,99"), "stroke": ("1,1,1;9,9,1", "3,3;9,9"),
     }  # fmt: skip
-    by_name |= {"not_point": by_name["point"], "not_pixel": by_name["pixel"], "drawings": by_name["support"]}
+    by_name |= {"not_point": by_name["point"], "not_pixel": by_name["pixel"], "not_stroke": by_name["stroke"]}
+    by_name |= {"slice": by_name["slices"], "drawings": by_name["support"]}
     if "--drawn" in action.option_strings:
         return by_name["drawn"]
-    return by_name.get(action.dest, ("0", "1", "2", "5", "64", "99"))
+    name = next((text[2:].replace("-", "_") for text in action.option_strings if text.startswith("--")), action.dest)
+    return by_name.get(name, ("0", "1", "2", "5", "64", "99"))
 
 
 def _named_outputs(arguments: list[str]) -> list[str]:

@@ -166,11 +166,10 @@ class Scene:
 
     def _oblique_view(self, image: KnownImage, volume):
         """A slice view turned by 20 degrees out of the slices, through the centre of the object."""
-        from S3NetSegmentLib.scene.slices import rotate_to_volume_plane
         from S3NetSegmentLib.scene.transforms import array_from_matrix, matrix_from_array
 
         view = self._app.add_slice_view("Red", "Axial", volume)
-        rotate_to_volume_plane(view, volume)
+        view.RotateToVolumePlane(volume)
         angle = np.radians(20)
         tilt = np.eye(4)
         tilt[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]

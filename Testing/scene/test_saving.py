@@ -10,7 +10,7 @@ import slicer
 from S3NetSegmentLib import __version__
 from S3NetSegmentLib.engine import SegmentSettings
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
-from S3NetSegmentLib.scene.answers.accepted_answer import AcceptedAnswer, changed_slices
+from S3NetSegmentLib.scene.answers.accepted_answer import AcceptedAnswer, slices_changed_since
 from S3NetSegmentLib.scene.answers.few_shot_preview import FewShotPreview
 from S3NetSegmentLib.scene.answers.provenance import few_shot_tags, provenance_tags
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
@@ -139,9 +139,9 @@ def test_a_few_shot_preview_is_not_saved_and_what_was_accepted_is_known_after_lo
     assert storage.WriteData(node)
     loaded = slicer.modules.segmentations.logic().LoadSegmentationFromFile(str(tmp_path / "accepted.seg.nrrd"), True)
     known = AcceptedAnswer.from_text(accepted)
-    assert changed_slices(loaded, image, known) == []
+    assert slices_changed_since(loaded, image, known, [segment_id]) == []
     extra = np.zeros(SHAPE, bool)
     extra[8, 2:5, 3:7] = True
     with segment_edit(loaded, image) as edit:
         edit.add(segment_id, extra, grid)
-    assert changed_slices(loaded, image, known) == [SupportSlice("z", 8, corrected=True)]
+    assert slices_changed_since(loaded, image, known, [segment_id]) == [SupportSlice("z", 8, corrected=True)]

@@ -10,7 +10,6 @@ from S3NetSegmentLib.scene import slices
 from S3NetSegmentLib.scene.slices import (
     LastSliceView,
     last_used_slice_node,
-    rotate_to_volume_plane,
     shown_slice,
 )
 from S3NetSegmentLib.scene.volumes import volume_from_node
@@ -30,7 +29,7 @@ def test_the_index_is_exact_for_any_flips_permutations_and_transforms(app, case)
     if case % 3 == 0:
         mrml.put_under(node, mrml.add_transform(mrml.affine(mrml.rotation(rng), rng.uniform(-9, 9, 3))))
     view = app.add_slice_view("Red", ORIENTATIONS[case % 3], node)
-    rotate_to_volume_plane(view, node)
+    view.RotateToVolumePlane(node)
     volume = volume_from_node(node)
     for _ in range(5):
         ijk = [int(rng.integers(n)) for n in volume.size]

@@ -13,7 +13,7 @@ from prompted_net import SIDE, point_map
 from scenes import scene
 from scipy import ndimage
 
-from S3NetSegmentLib.engine.images.intensity import lab_from_rgb
+from S3NetSegmentLib.engine.images.colors import lab_from_rgb
 
 BOX_ERROR = 0.07  # standard deviation of each side of a drawn box, as a share of the object's length
 MARGIN = 1.6  # side of the cut-out over the longer side of the box

@@ -12,7 +12,7 @@ from scenes import scene
 from simulated_clicks import innermost_point, random_point
 
 from S3NetSegmentLib.engine.common.progress import drain
-from S3NetSegmentLib.engine.images.intensity import lab_from_rgb
+from S3NetSegmentLib.engine.images.colors import lab_from_rgb
 from S3NetSegmentLib.engine.segment.objects.ranker import Ranker
 from S3NetSegmentLib.engine.segment.objects.slice_features import NAMES
 from S3NetSegmentLib.engine.segment.objects.slice_objects import SliceObjects

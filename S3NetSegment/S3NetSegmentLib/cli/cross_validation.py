@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 from .. import __version__
+from ..engine.tasks.train import FinetuneTask, of_fold
 from .terminal import shown_path, tell_notes
+from .training import run_training
 
 SUMMARY = "cross_validation"  # .json and .md
 _FLATTERED = (
@@ -20,36 +22,40 @@ _FLATTERED = (
 )
 
 
-def run_folds(arguments: argparse.Namespace, train) -> int:
-    """Trains ``arguments.folds`` models, one after the other, each in a folder ``fold_N``. Returns the exit code.
+def run_folds(task: FinetuneTask, arguments: argparse.Namespace) -> int:
+    """Trains ``task.folds`` models, one after the other, each in a folder ``fold_N``. Returns the exit code.
 
-    :param train: ``train(arguments, report)``, :func:`~.training.run_training` of one of them.
     :raises InputError: a folder that holds another training, or more folds than labelled patients.
     """
     from ..engine.training.run_folder import RunFolder
 
-    count, folder = arguments.folds, Path(arguments.output)
-    _check_folder(arguments, folder)
-    for fold in range(1, count + 1):
+    folder = Path(arguments.output)
+    assert task.folds is not None
+    _check_folder(task.folds, arguments, folder)
+    for fold in range(1, task.folds + 1):
         run = RunFolder(folder / f"fold_{fold}")
         if arguments.resume and run.read_status().get("status") == "finished":
-            _say(arguments, f"fold {fold} of {count} is finished already")
+            _say(arguments, f"fold {fold} of {task.folds} is finished already")
             continue
-        _say(arguments, f"fold {fold} of {count}")
-        code = train(of_fold(arguments, fold), lambda *_: None)
+        _say(arguments, f"fold {fold} of {task.folds}")
+        one = copy.copy(arguments)
+        one.output = str(run.path)
+        code = run_training(of_fold(task, fold), one, report=lambda *_: None)
         if code:
             return code
-    _report(arguments, folder)
+    _report(task.folds, arguments, folder)
     return 0
 
 
-def of_fold(arguments: argparse.Namespace, fold: int) -> argparse.Namespace:
-    """``arguments`` for the run of that fold, which has its share of the minutes."""
-    one = copy.copy(arguments)
-    one.output = None if arguments.output is None else os.path.join(arguments.output, f"fold_{fold}")
-    one.assignments = [*arguments.assignments, f"folds={arguments.folds}", f"fold={fold}"]
-    one.minutes = None if arguments.minutes is None else arguments.minutes / arguments.folds
-    return one
+def refuse_processes(folds: int) -> None:
+    """Raises InputError under torchrun."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from ..engine import InputError
+
+        raise InputError(
+            f"--folds trains one model after the other in one process; under torchrun start each fold as a run of its own: --set "
+            f"folds={folds} --set fold=1 -o RUN/fold_1, and so on"
+        )
 
 
 def refuse_cross_validation(arguments: argparse.Namespace) -> None:
@@ -57,13 +63,13 @@ def refuse_cross_validation(arguments: argparse.Namespace) -> None:
     from ..engine import InputError
     from ..engine.training.model_places import fold_folders
 
-    if arguments.output and not arguments.folds and fold_folders(Path(arguments.output)):
+    if arguments.output and fold_folders(Path(arguments.output)):
         raise InputError(
             f"{arguments.output!r} holds a cross-validation; go on with it with --folds and --resume, or choose another folder"
         )
 
 
-def _check_folder(arguments: argparse.Namespace, folder: Path) -> None:
+def _check_folder(folds: int, arguments: argparse.Namespace, folder: Path) -> None:
     from ..engine import InputError
     from ..engine.training.model_places import fold_folders
     from ..engine.training.run_folder import RunFolder
@@ -76,15 +82,15 @@ def _check_folder(arguments: argparse.Namespace, folder: Path) -> None:
         raise InputError(f"{shown} holds a cross-validation already; go on with --resume, or choose another folder")
     for number, run in begun.items():
         was = run.read_state()["identity"].get("folds")
-        if was != arguments.folds:
+        if was != folds:
             raise InputError(
-                f"fold {number} in {shown} is one of {was} folds, not of {arguments.folds}; go on with --folds {was}, or choose "
+                f"fold {number} in {shown} is one of {was} folds, not of {folds}; go on with --folds {was}, or choose "
                 "another folder"
             )
 
 
-def _report(arguments: argparse.Namespace, folder: Path) -> None:
-    facts = _facts(arguments, folder)
+def _report(folds: int, arguments: argparse.Namespace, folder: Path) -> None:
+    facts = _facts(folds, folder)
     (folder / f"{SUMMARY}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     table = _table(facts)
     (folder / f"{SUMMARY}.md").write_text(
@@ -95,15 +101,15 @@ def _report(arguments: argparse.Namespace, folder: Path) -> None:
     elif not arguments.quiet:
         print("\n".join(table))
         print(f"wrote {shown_path(folder / SUMMARY)}.md and .json")
-        print(f"the mean of all {arguments.folds} models: s3net apply {shown_path(folder)} IMAGE -o OUT")
+        print(f"the mean of all {folds} models: s3net apply {shown_path(folder)} IMAGE -o OUT")
     tell_notes(facts["notes"])
 
 
-def _facts(arguments: argparse.Namespace, folder: Path) -> dict:
+def _facts(count: int, folder: Path) -> dict:
     from ..engine.training.model_file import load_model
 
     folds, names = [], []
-    for fold in range(1, arguments.folds + 1):
+    for fold in range(1, count + 1):
         model = load_model(folder / f"fold_{fold}" / "model.pt", "segmenter")
         names = [c.name for c in model.classes]
         measured = {"all": model.validation.get("score"), **{n: model.validation.get(f"dice {n}") for n in names}}

@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from ..engine import Segment, Segmentation, Step, Steps, Volume
+from ..engine.common.masks import dice
 from ..engine.common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, provenance, support_text
 from ..engine.few_shot.drawings.support import DrawnSlice
+from ..engine.few_shot.frame import slices_first
 from ..engine.few_shot.settings import FewShotSettings
-from ..engine.images import AXES
 from ..engine.images.colors import label_colors
 from ..engine.images.overlay import draw_overlay, montage
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_png, write_segmentation
-from .demo_samples import PANEL, dice
+from .demo_samples import PANEL
 from .few_shot_pictures import draw_with_truth
 
 SAMPLES = ("ct_abdomen", "mr_spinal_cord")
@@ -84,7 +85,7 @@ def _run_sample(sample: dict, samples: Path, folder: Path) -> Steps[FewShotResul
     drawn = slices_to_draw(truth, axis)
     started = time.perf_counter()
     few_shot = FewShot(volume, axis=axis)
-    few_shot.set_support([DrawnSlice(axis, z, _planes(truth, axis)[z]) for z in drawn])
+    few_shot.set_support([DrawnSlice(axis, z, slices_first(truth, axis)[z]) for z in drawn])
     answer = yield from few_shot.propagate()
     seconds = time.perf_counter() - started
 
@@ -93,7 +94,7 @@ def _run_sample(sample: dict, samples: Path, folder: Path) -> Steps[FewShotResul
     support = support_text(f"{sample['name']}_drawn.seg.nrrd", {axis: drawn})
     tags = provenance(TaskFacts(FEW_SHOT, volume.name, FewShotSettings(), support=support), OutcomeFacts("cpu"))
     drawing = np.zeros_like(truth)
-    _planes(drawing, axis)[drawn] = _planes(truth, axis)[drawn]
+    slices_first(drawing, axis)[drawn] = slices_first(truth, axis)[drawn]
     drawing, found, copied = (
         _segmentation(volume, array, sample["values"], made)
         for array, made in ((drawing, {}), (answer.labels, tags), (nearest, {}))
@@ -103,8 +104,8 @@ def _run_sample(sample: dict, samples: Path, folder: Path) -> Steps[FewShotResul
     write_segmentation(drawing, folder / files[0])
     write_segmentation(found, folder / files[1])
     write_png(picture, folder / files[2])
-    open_slices = np.setdiff1d(np.arange(len(_planes(truth, axis))), drawn)
-    wanted, ours, theirs = (_planes(array, axis)[open_slices] for array in (truth, answer.labels, nearest))
+    open_slices = np.setdiff1d(np.arange(len(slices_first(truth, axis))), drawn)
+    wanted, ours, theirs = (slices_first(array, axis)[open_slices] for array in (truth, answer.labels, nearest))
     segments = [
         FewShotSegment(
             target, dice(ours == value, wanted == value), dice(theirs == value, wanted == value),
@@ -120,21 +121,16 @@ def _run_sample(sample: dict, samples: Path, folder: Path) -> Steps[FewShotResul
 
 def slices_to_draw(labels: np.ndarray, axis: str) -> list[int]:
     """The three slices that the demo draws on."""
-    filled = np.flatnonzero(_planes(labels, axis).any((1, 2)))
+    filled = np.flatnonzero(slices_first(labels, axis).any((1, 2)))
     return [round(float(filled[0] + part * (filled[-1] - filled[0]))) for part in DRAWN_AT]
 
 
 def nearest_slice(labels: np.ndarray, axis: str, drawn: list[int]) -> np.ndarray:
     """The simple method beside it: each slice is the nearest drawn one."""
     out = np.empty_like(labels)
-    for z, plane in enumerate(_planes(out, axis)):
-        plane[...] = _planes(labels, axis)[min(drawn, key=lambda d: abs(d - z))]
+    for z, plane in enumerate(slices_first(out, axis)):
+        plane[...] = slices_first(labels, axis)[min(drawn, key=lambda d: abs(d - z))]
     return out
-
-
-def _planes(array: np.ndarray, axis: str) -> np.ndarray:
-    """A view with the slices in front."""
-    return np.moveaxis(array, 2 - AXES.index(axis), 0)
 
 
 def _segmentation(volume: Volume, labels: np.ndarray, values: dict[str, int], tags) -> Segmentation:

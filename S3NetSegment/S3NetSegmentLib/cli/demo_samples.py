@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..engine import ResourceError, Segment, Segmentation, Step, Steps, Volume
+from ..engine.common.masks import dice
 from ..engine.common.progress import within
 from ..engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
 from ..engine.images.colors import label_colors
@@ -145,12 +146,6 @@ def _at_point(regions, target: str, mask: np.ndarray, radius: float | None) -> t
     baseline = kmeans_object(regions.volume, point)
     task = f"{target}, {ONE_POINT if radius is None else WITH_RADIUS}"
     return Answer(task, dice(found, mask), dice(baseline, mask), round(seconds, 3), point), found
-
-
-def dice(found: np.ndarray, drawn: np.ndarray) -> float:
-    """Dice overlap of two masks, 0 to 1; 1 for two empty ones."""
-    total = int(found.sum()) + int(drawn.sum())
-    return round(2 * int((found & drawn).sum()) / total, 4) if total else 1.0
 
 
 def innermost_voxel(mask: np.ndarray, spacing) -> tuple[int, int, int]:

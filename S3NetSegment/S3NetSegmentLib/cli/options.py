@@ -10,7 +10,7 @@ _DEST = "task_{}"  # so that no field clashes with an option of the command
 
 
 def add_task_options(parser: argparse.ArgumentParser, task_class, groups: dict) -> dict:
-    """Adds the options of ``task_class`` to ``groups`` (heading -> group), which are made where they are missing."""
+    """Adds the options of ``task_class`` to ``groups`` (heading -> group), which are made where they are missing and returned."""
     for name, field in asked_fields(task_class).items():
         if not field.options:
             continue

@@ -12,45 +12,53 @@ import time
 from typing import NamedTuple
 
 from .. import __version__
-from .arguments import add_common, add_device, check_result_folder, whole
+from ..engine.tasks.fields import asked_fields
+from ..engine.tasks.train import HOW_LONG, TrainTask
+from .arguments import add_common, check_result_folder
+from .options import add_task_options, refuse_contradictions, task_from
 from .terminal import ProgressDisplay, shown_path
-from .training_trial import duration, logging_each_step, try_training
+from .training_trial import duration, try_training
 
 _STARTED = time.time()  # what was asked of an earlier process does not concern this one
 _WHY = {"finished": "all steps done", "time": "the time is over", "patience": "validation no longer improved"}
 _ONE_REQUEST = 2.0  # seconds; a Ctrl-C may reach a process of torchrun twice, from the terminal and from torchrun
 
 
-def add_run_options(parser: argparse.ArgumentParser, presets: tuple[str, ...], default: str, explained: str) -> None:
-    """Options of a training run."""
-    parser.add_argument("cohort", metavar="COHORT", help="the cohort folder: images/, labels/, optional cohort.json")
+def add_training(
+    commands, task_class: type[TrainTask], summary: str, description: str, examples: str, run=None
+) -> None:
+    """Adds the command that trains what ``task_class`` asks for.
+
+    :param run: (task, arguments) -> exit code; None: :func:`run_training`.
+    """
+    parser = commands.add_parser(
+        task_class.command, help=summary, description=description, epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("cohort", metavar="COHORT", help=asked_fields(task_class)["cohort"].help)
     parser.add_argument("-o", "--output", metavar="RUN", help="folder of the run, made if need be")
-    parser.add_argument("--preset", choices=presets, default=default, help=explained)
-    group = parser.add_argument_group("how long")
-    group.add_argument(
-        "--minutes", type=_minutes, metavar="M", help="time for the whole run; the steps that fit into it are planned"
-    )
-    group.add_argument("--steps", type=whole(1, 100_000_000), metavar="N", help="optimisation steps")
-    group.add_argument(
+    groups = add_task_options(parser, task_class, {"": parser})
+    groups[HOW_LONG].add_argument(
         "--resume", action="store_true",
         help="go on with the run in RUN, with the settings that it was begun with (or begin, if there is none)",
     )  # fmt: skip
-    group.add_argument(
+    groups[HOW_LONG].add_argument(
         "--dry-run", action="store_true",
         help="only read the cohort and make a few steps, and say how long the run would take here; nothing is kept",
     )  # fmt: skip
-    group = parser.add_argument_group("computing")
-    group.add_argument(
-        "--set", dest="assignments", metavar="NAME=VALUE", action="append", default=[],
-        help="change a setting, e.g. --set learning_rate=0.002; may be repeated. 's3net settings' lists them all",
-    )  # fmt: skip
-    group.add_argument("--seed", type=whole(0, 2**31 - 1), metavar="S", help="random seed")
-    add_device(group)
-    group.add_argument("--skip-bad", action="store_true", help="leave out cases that cannot be read, and say so")
     add_common(parser)
+    parser.set_defaults(
+        run=lambda arguments: (run or run_training)(task_of(task_class, arguments), arguments),
+        check=lambda arguments: check(task_class, arguments, parser),
+    )
 
 
-def check_run_options(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+def task_of(task_class: type[TrainTask], arguments: argparse.Namespace) -> TrainTask:
+    """The task that the arguments ask for."""
+    return task_from(task_class, arguments, cohort=arguments.cohort)
+
+
+def check(task_class: type[TrainTask], arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuses arguments that contradict each other. Exits with code 2."""
     if arguments.output is None and not arguments.dry_run:
         parser.error("-o RUN is missing: the folder of the run")
@@ -58,27 +66,7 @@ def check_run_options(arguments: argparse.Namespace, parser: argparse.ArgumentPa
         parser.error("--dry-run measures a new run; leave out --resume")
     if arguments.output is not None:
         check_result_folder(arguments, parser)
-
-
-def configured(arguments: argparse.Namespace, configuration, folder):
-    """``configuration`` with what the run in ``folder`` has kept (--resume) and what the arguments change."""
-    if arguments.resume and folder.has_state:
-        from ..engine import InputError
-
-        state = folder.read_state()
-        kept = {**state["settings"], **state["identity"]}
-        if not str(kept.get("method", "")).startswith(arguments.command):
-            raise InputError(
-                f"{str(folder.path)!r} holds a run of {kept.get('method')!r}; go on with that command, or choose another folder"
-            )
-        configuration = configuration(kept)
-        names = configuration.as_dict()
-        configuration = configuration.with_kept({n: v for n, v in kept.items() if n in names})
-    else:
-        configuration = configuration(None)
-    configuration = configuration.with_texts(arguments.assignments)
-    given = {n: v for n in ("minutes", "steps", "seed") if (v := getattr(arguments, n)) is not None}
-    return configuration.replaced(**given)
+    refuse_contradictions(task_of(task_class, arguments), parser)
 
 
 def mark_running(folder, command: str) -> None:
@@ -88,44 +76,48 @@ def mark_running(folder, command: str) -> None:
     folder.write_status("running", command)
 
 
-def refuse_used_folder(arguments: argparse.Namespace, folder) -> None:
+def refuse_used_folder(folder, resume: bool) -> None:
     """Raises InputError if RUN holds a run already and --resume is not given, or another process runs it now."""
     from ..engine import InputError
 
     if folder.is_running():
         pid = folder.read_status()["pid"]
         raise InputError(f"run {str(folder.path)!r} is running now (process {pid}); stop that one first")
-    if folder.has_state and not arguments.resume:
+    if folder.has_state and not resume:
         raise InputError(
             f"{str(folder.path)!r} holds a training run already; go on with it with --resume, or choose another folder"
         )
 
 
-def run_training(arguments: argparse.Namespace, begin_with, report=None) -> int:
-    """Runs ``begin_with(arguments, folder, device, processes, stop)``, which returns the steps of a training, to the end.
-
-    ``report(arguments, folder, result, device)`` says in the end how it went; without it that is printed.
+def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, report=None) -> int:
+    """Trains to the end, or with --dry-run for a moment. Returns the exit code; errors pass through.
 
     Ctrl-C, a polite kill or :meth:`RunFolder.ask_to_stop` ends it after the present step, with its state saved; a second
     Ctrl-C at once. The exit code is then 128 and the number of the signal (130, 143), 130 where it was asked otherwise.
     ``torchrun`` passes both signals on to its processes and itself ends with 1 whatever their codes are; they say in the
     folder how the run ended.
+
+    :param begin: (task, folder, device, processes, stop, resume) -> the steps of the training; None: the training itself.
+    :param report: (arguments, folder, result, device) -> None, says in the end how it went; None: that is printed.
     """
+    begin = begin or _begun
     if arguments.dry_run:
-        trial = logging_each_step(arguments)
-        return try_training(arguments, lambda *run: begin_with(trial, *run))
+        return try_training(task, arguments, begin)
     from ..engine.training.processes import joined_processes
     from ..engine.training.run_folder import RunFolder
 
     folder = RunFolder(arguments.output)
-    with joined_processes(arguments.device) as (processes, where):
+    with joined_processes(task.device) as (processes, where):
         quiet = arguments.quiet or not processes.writes
         with _orderly_stop(patience=_ONE_REQUEST if processes.count > 1 else 0.0) as asked:
 
             def wishes_stop() -> bool:
                 return bool(asked) or folder.stop_is_asked
 
-            steps = begin_with(arguments, folder, where, processes, lambda: processes.count > 1 and wishes_stop())
+            def stop() -> bool:
+                return processes.count > 1 and wishes_stop()
+
+            steps = begin(task, folder, where, processes, stop, arguments.resume)
             try:
                 result = _drained(steps, wishes_stop, quiet, processes, folder)
                 if result is None or result.reason == "stopped":
@@ -145,6 +137,20 @@ def run_training(arguments: argparse.Namespace, begin_with, report=None) -> int:
         if processes.writes:
             (report or _report)(arguments, folder, result, where)
     return 0
+
+
+def _begun(task: TrainTask, folder, device, processes, stop, resume: bool):
+    """The steps of the training. The folder is taken for it when all that it needs has been read."""
+    from ..engine.training.run import train
+
+    if processes.writes:
+        refuse_used_folder(folder, resume)
+    return (
+        yield from train(
+            task, folder, resume=resume, device=device, processes=processes, stop=stop,
+            begun=lambda name: mark_running(folder, name) if processes.writes else None,
+        )
+    )  # fmt: skip
 
 
 def _drained(steps, wishes_stop, quiet: bool, processes, folder):
@@ -229,13 +235,3 @@ def _orderly_stop(patience: float):
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-
-
-def _minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
-    return value

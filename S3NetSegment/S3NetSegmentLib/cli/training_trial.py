@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import copy
+import dataclasses
 import json
 import os
 import secrets
@@ -12,32 +12,38 @@ import tempfile
 import time
 
 from .. import __version__
+from ..engine.tasks.train import TrainTask
 from .terminal import ProgressDisplay, tell_notes
 
 _STEPS = 6  # the first one, in which much is made ready, does not count
 _SECONDS = 45.0  # after which fewer do
 
 
-def try_training(arguments: argparse.Namespace, begin) -> int:
+def try_training(task: TrainTask, arguments: argparse.Namespace, begin) -> int:
     """Begins the training of :func:`~.training.run_training` in a folder that is thrown away, and says how long the whole one
-    would take on this machine. Raises InputError for whatever would stop it."""
+    would take on this machine. Raises InputError for whatever would stop it.
+
+    :param begin: (task, folder, device, processes, stop, resume) -> the steps of the training.
+    """
     from ..engine.training.processes import joined_processes
     from ..engine.training.run_folder import RunFolder
 
     folder = RunFolder(os.path.join(tempfile.gettempdir(), f"s3net-{secrets.token_hex(6)}"))  # made when the run begins
     try:
-        with joined_processes(arguments.device) as (processes, where):
+        with joined_processes(task.device) as (processes, where):
             if processes.count > 1:
                 from ..engine import InputError
 
                 raise InputError("--dry-run is for one process; leave torchrun out")
-            made = _first_steps(begin(folder, where, processes, lambda: False), folder, arguments.quiet)
+            steps = begin(_logging_each_step(task), folder, where, processes, lambda: False, False)
+            made = _first_steps(steps, folder, arguments.quiet)
             notes = [e["text"] for e in folder.entries() if e.get("event") == "note"]
     finally:
         folder.give_back()
         shutil.rmtree(folder.path, ignore_errors=True)
     seconds = (made[-1]["seconds"] - made[0]["seconds"]) / (len(made) - 1) if len(made) > 1 else made[-1]["seconds"]
-    _report(arguments, seconds, made[-1]["steps"], str(where), notes)
+    _report(task, arguments, seconds, made[-1]["steps"], str(where), notes)
+    tell_notes(notes)
     return 0
 
 
@@ -54,15 +60,14 @@ def _first_steps(steps, folder, quiet: bool) -> list[dict]:
     return made
 
 
-def logging_each_step(arguments: argparse.Namespace) -> argparse.Namespace:
-    """``arguments`` with a log that tells the time of each step."""
-    changed = copy.copy(arguments)
-    changed.assignments = [*arguments.assignments, "log_every=1"]
-    changed.minutes = None
-    return changed
+def _logging_each_step(task: TrainTask) -> TrainTask:
+    """``task`` with a log that tells the time of each step."""
+    return dataclasses.replace(task, settings=(*task.settings, "log_every=1"), minutes=None)
 
 
-def _report(arguments: argparse.Namespace, seconds: float, steps: int, device: str, notes: list[str]) -> None:
+def _report(
+    task: TrainTask, arguments: argparse.Namespace, seconds: float, steps: int, device: str, notes: list[str]
+) -> None:
     total = seconds * steps
     facts = {
         "command": arguments.command, "version": __version__, "device": device, "seconds_per_step": round(seconds, 4),
@@ -70,20 +75,17 @@ def _report(arguments: argparse.Namespace, seconds: float, steps: int, device: s
     }  # fmt: skip
     if folds := getattr(arguments, "folds", None):
         facts |= {"folds": folds, "seconds": round(folds * total, 1), "duration": duration(folds * total)}
-    if arguments.minutes:
-        facts["steps_in_time"] = min(steps, int(60 * arguments.minutes / seconds))
+    if task.minutes:
+        facts["steps_in_time"] = min(steps, int(60 * task.minutes / seconds))
     if arguments.json:
         print(json.dumps(facts, indent=2))
-        return tell_notes(notes)
+        return
     print(
         f"{seconds:.2g} s per step on {device}: all {steps} steps {f'of all {folds} folds ' if folds else ''}take about "
         f"{facts['duration']}, validation not counted"
     )
-    if arguments.minutes:
-        print(
-            f"in {arguments.minutes:g} min{' for each fold' if folds else ''} about {facts['steps_in_time']} steps fit"
-        )
-    return tell_notes(notes)
+    if task.minutes:
+        print(f"in {task.minutes:g} min{' for each fold' if folds else ''} about {facts['steps_in_time']} steps fit")
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from .common.provenance import MODEL, OutcomeFacts, TaskFacts, provenance
 from .images import Segment, Segmentation, Volume
 from .images.image_warnings import label_map_notes
 from .images.intensity import intensity_scale
-from .nets.unet import ByLayers, finished
+from .nets.unet import ByLayers, TwoStreamUNet, finished
 from .nets.weights.store import file_digest
 from .training.ensemble import Ensemble
 from .training.likeness import look_of
@@ -107,13 +108,18 @@ class ModelSegmenter:
             if short_steps and fallback.device.type == "cpu":
                 found = yield from _steps_while(step, self._found(each, first, first + 1, fallback.device))
             if found is None:
-                found = fallback.run(lambda device, size, at=first: finished(self._found(each, at, at + size, device)))
+                found = fallback.run(partial(self._batch, each, first))
             for view, part in zip(views, found, strict=False):
                 view[first : first + len(part)] = part
             first += len(found[0])
         if not labels.any():
             notes.append(f"the model found nothing in image {volume.name!r}: all segments are empty")
         return ModelAnswer(labels, sureness, tuple(notes), fallback.device.type)
+
+    def _batch(
+        self, each: Mapping[SliceLayout, VolumeSlices], first: int, device: torch.device, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return finished(self._found(each, first, first + size, device))
 
     @torch.inference_mode()
     def _found(
@@ -128,7 +134,7 @@ class ModelSegmenter:
         several = list(each.values())
         count, native = len(probabilities[0]), several[0].native
         at_once = max(1, _RESTORED // (count * native[0] * native[1]))
-        sure = labels = None
+        sure = labels = torch.empty(0)
         for number, parts in enumerate(zip(*(p.split(at_once, 1) for p in probabilities), strict=True)):
             yield
             restored = several[0].restored(parts[0])
@@ -136,16 +142,17 @@ class ModelSegmenter:
                 restored += slices.restored(part)
             best, which = restored.max(1)
             which += number * at_once
-            if sure is not None:
-                better = best > sure
-                best, which = torch.where(better, best, sure), torch.where(better, which, labels)
-            sure, labels = best, which
+            if not number:
+                sure, labels = best, which
+                continue
+            better = best > sure
+            sure, labels = torch.where(better, best, sure), torch.where(better, which, labels)
         yield
         return labels.to("cpu", torch.uint8).numpy(), sure.cpu().numpy()
 
     def _mean(self, layout: SliceLayout, planes: torch.Tensor) -> ByLayers[torch.Tensor]:
         """The part of all models with this ``layout`` in the mean probabilities, ``[n, classes, *planes' size]``."""
-        total = None
+        total: torch.Tensor | None = None
         for model, network in zip(self.models.members, self._networks, strict=True):
             if model.layout != layout:
                 continue
@@ -156,6 +163,7 @@ class ModelSegmenter:
                 part = part.flip(axes) if axes else part
                 total = part if total is None else total.add_(part)
         looks = len(self._networks) * len(self._mirrored)
+        assert total is not None  # every layout is that of a model
         return total if looks == 1 else total.div_(looks)
 
     def _notes(self, volume: Volume, each: Sequence[VolumeSlices]) -> list[str]:
@@ -200,7 +208,7 @@ def _looking(network: torch.nn.Module):
 
 
 def _by_layers(network: torch.nn.Module, images: torch.Tensor) -> ByLayers[torch.Tensor]:
-    if hasattr(network, "by_layers"):
+    if isinstance(network, TwoStreamUNet):
         return (yield from network.by_layers(images))
     return network(images)
 

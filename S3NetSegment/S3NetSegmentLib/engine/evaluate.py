@@ -71,7 +71,8 @@ def evaluate(
     cases = _cases_of(model, cohort, split)
     segmenter = ModelSegmenter(model, device, flips=flips)
     trained, checked = set(model.training_cases), set(model.validation_cases)
-    scores, worst, seen, choosing, warned = {}, [], [], [], []
+    scores, worst, seen, choosing = {}, [], [], []
+    warned: list[str] = []
     for number, case in enumerate(cases):
         volumes = case.read_channels(warned)
         volume, digest = volumes[0], image_hash(*volumes)

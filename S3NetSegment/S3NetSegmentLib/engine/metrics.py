@@ -21,8 +21,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from .common.errors import InputError
+from .common.masks import box_around
 from .images import Segment, Segmentation
-from .images.resample import bounding_box
 from .images.segment_size import is_picture, is_without_pixel_size
 
 STATES = ("scored", "missed", "extra", "absent")
@@ -92,7 +92,7 @@ def surface_distances(a: np.ndarray, b: np.ndarray, ijk_to_ras: np.ndarray) -> t
 def surface_voxels(mask: np.ndarray) -> np.ndarray:
     """The voxels (i, j, k) of ``mask`` [K, J, I] with a face neighbour outside it, ``[N, 3]``. An axis of one voxel has
     no faces, so that pictures have outlines."""
-    box = bounding_box(mask)
+    box = box_around(mask)
     part = mask[box]
     cross = ndimage.generate_binary_structure(3, 1)
     for axis, size in enumerate(mask.shape):
@@ -118,11 +118,11 @@ def compare_segmentations(found: Segmentation, reference: Segmentation) -> list[
     for each in dict.fromkeys([*right, *left]):
         sides = [side[each] for side in (right, left) if each in side]
         shown = next((s for s in sides if not s.is_unnamed), sides[0]).name
-        masks = [
+        ours_mask, theirs_mask = (
             seg.mask(side[each]) if each in side else np.zeros(seg.layers[0].shape, bool)
             for seg, side in ((ours, left), (theirs, right))
-        ]
-        scores.append(score_masks(shown, *masks, matrix))
+        )
+        scores.append(score_masks(shown, ours_mask, theirs_mask, matrix))
     return scores
 
 

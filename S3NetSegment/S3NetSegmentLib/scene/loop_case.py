@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 
 from ..engine import InputError, Segmentation, Volume
-from ..engine.images import AXES
+from ..engine.images import AXES, Segment
 from .segmentation.labelmaps import ensure_binary_labelmap
 from .segmentation.reading import create_segmentation, segment_look, segment_mask, write_segmentation
 from .volumes import node_of
@@ -67,7 +67,8 @@ def case_segmentation(case: LoopCase) -> Segmentation:
         raise InputError(f"case {case.name!r} was removed from the scene; open it again")
     node = case.segmentation_node
     ensure_binary_labelmap(node)
-    layers, segments = [], []
+    layers: list[np.ndarray] = []
+    segments: list[Segment] = []
     for value, segment_id in enumerate(node.GetSegmentation().GetSegmentIDs(), 1):
         mask = segment_mask(node, segment_id, case.volume)
         layer = next((n for n, labels in enumerate(layers) if not labels[mask].any()), len(layers))
@@ -75,7 +76,7 @@ def case_segmentation(case: LoopCase) -> Segmentation:
             layers.append(np.zeros(mask.shape, np.uint16))
         layers[layer][mask] = value
         look = segment_look(node, segment_id, value)
-        segments.append(type(look)(look.name, look.color, value, layer, look.terminology))
+        segments.append(Segment(look.name, look.color, value, layer, look.terminology))
     layers = layers or [np.zeros(case.volume.array.shape[:3], np.uint8)]
     return Segmentation(layers, segments, case.volume.ijk_to_ras)
 

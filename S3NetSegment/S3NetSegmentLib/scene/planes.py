@@ -81,7 +81,7 @@ def _linear(array: np.ndarray, index: np.ndarray) -> np.ndarray:
     low = np.minimum(np.floor(index).astype(int), np.maximum(size - 2, 0))
     high = np.minimum(low + 1, size - 1)
     share = index - low
-    total = 0.0
+    total = np.zeros((index.shape[1], *array.shape[3:]))
     for corner in range(8):
         i, j, k = (np.where(corner >> a & 1, high[a], low[a]) for a in range(3))
         weight = np.prod([share[a] if corner >> a & 1 else 1 - share[a] for a in range(3)], axis=0)

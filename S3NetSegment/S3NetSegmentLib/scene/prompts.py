@@ -14,6 +14,7 @@ import numpy as np
 import slicer
 
 from ..engine import InputError, Volume
+from ..engine.common.tuples import three
 from ..engine.images.volume import AXES
 from ..engine.segment.prompts import Box
 from .points import add_point, points_from_markups
@@ -53,15 +54,15 @@ class ViewPlane:
         """The place on the middle of the slice, world RAS."""
         index = self.grid.index_of(ras)
         index[AXES.index(self.axis)] = self.index
-        return tuple(float(v) for v in self.grid.ras_of(index))
+        return three(float(v) for v in self.grid.ras_of(index))
 
 
 def view_plane(slice_node, volume_node) -> ViewPlane:
     """What can be drawn on in a slice view. InputError where the view does not cut the volume."""
     shown = shown_slice(slice_node, volume_node)
-    if shown.is_oblique:
+    if shown.place is None:
         return ViewPlane(shown.plane, "z", 0)
-    return ViewPlane(volume_from_node(volume_node), shown.axis, shown.index)
+    return ViewPlane(volume_from_node(volume_node), *shown.place)
 
 
 def make_prompt(kind: str, volume_node=None):
@@ -186,7 +187,7 @@ def stroke_voxels(positions: Sequence[Sequence[float]], grid: Volume) -> tuple[t
         samples.append(a + (b - a) * np.linspace(0, 1, count + 1)[1:, None])
     voxels = np.floor(np.concatenate(samples) + 0.5).astype(int)
     there = ((voxels >= 0) & (voxels < grid.size)).all(axis=1)
-    return tuple(dict.fromkeys(tuple(map(int, voxel)) for voxel in voxels[there]))
+    return tuple(dict.fromkeys(three(map(int, voxel)) for voxel in voxels[there]))
 
 
 # -- all of them
@@ -197,7 +198,7 @@ def centre_of(node) -> tuple[float, float, float]:
     if kind_of(node) == BOX:
         return tuple(node.GetCenterWorld())
     points = points_from_markups(node)
-    return tuple(float(v) for v in points[len(points) // 2]) if points else (0.0, 0.0, 0.0)
+    return three(float(v) for v in points[len(points) // 2]) if points else (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,6 @@ class SceneWatch:
                 self._observe(node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._on_modified)
                 self._observe(node, vtk.vtkCommand.ModifiedEvent, self._on_modified)
 
-    @property
-    def is_active(self) -> bool:
-        return bool(self._observers)
-
     def stop(self) -> None:
         """Removes all observers; may be called more than once."""
         for observed, tag in self._observers:

@@ -56,6 +56,11 @@ class ShownSlice:
     def is_oblique(self) -> bool:
         return self.axis is None
 
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """Axis and index; None for an oblique cut."""
+        return None if self.axis is None or self.index is None else (self.axis, self.index)
+
     def describe(self) -> str:
         """For the user, e.g. "axial slice 12"; counted from 0 as the array index is."""
         return f"oblique slice (near {self.direction})" if self.is_oblique else f"{self.direction} slice {self.index}"
@@ -133,15 +138,6 @@ def last_used_slice_node(
     if not showing:
         raise InputError(f"no slice view shows {volume_node.GetName()!r}; show it in a slice view (the eye in the Data module)")  # fmt: skip
     return next((node for node in showing if node.IsMappedInLayout()), showing[0])
-
-
-def rotate_to_volume_plane(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRMLVolumeNode) -> None:
-    """Turns an oblique view to the nearest slices of the volume, parent transforms included.
-
-    :raises InputError: a volume that cannot be segmented, see :func:`volume_from_node`.
-    """
-    volume_from_node(volume_node)
-    slice_node.RotateToVolumePlane(volume_node)
 
 
 class LastSliceView:

@@ -8,16 +8,9 @@ from few_shot_scenes import tube
 
 from S3NetSegmentLib.engine import Volume, drain
 from S3NetSegmentLib.engine.few_shot.drawings.target import DrawnSizes
-from S3NetSegmentLib.engine.few_shot.frame import (
-    GREY_STEPS,
-    Box,
-    Frame,
-    drawn_box,
-    slices_back,
-    slices_first,
-    work_shape,
-)
+from S3NetSegmentLib.engine.few_shot.frame import GREY_STEPS, Box, Frame, drawn_box, work_shape
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
+from S3NetSegmentLib.engine.images.volume import slices_back, slices_first
 
 LARGE = DrawnSizes(thickness=20.0, side=60.0, scattered=False)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.engine.common.coverage import area_average, area_coverage
+from S3NetSegmentLib.engine.common.tensors import area_average
 from S3NetSegmentLib.engine.few_shot.alpnet.prototype_choice import choose_settings
 from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import PUBLISHED, HeadSettings, PrototypeHead, SupportSlice
 
@@ -343,21 +343,12 @@ def test_cells_hold_exact_area_means(size, shape):
     assert torch.allclose(area_average(image, shape), expected, atol=1e-6)
 
 
-def test_coverage_keeps_the_area_of_every_class_however_small():
-    labels = np.zeros((100, 90), np.uint8)
+def test_means_keep_the_area_of_every_class_however_small():
+    labels = torch.zeros(100, 90)
     labels[50, 20], labels[10:40, 30:60] = 7, 3
-    coverage = area_coverage(labels, (3, 7), (18, 18))
+    coverage = area_average(torch.stack([labels == value for value in (0, 3, 7)]), (18, 18))
     assert torch.allclose(coverage.sum(0), torch.ones(18, 18), atol=1e-5)
-    assert (coverage.mean((1, 2)) * labels.size).tolist() == pytest.approx([8099, 900, 1], rel=1e-4)
-
-
-def test_background_of_a_partly_drawn_slice_is_believed_near_the_drawing_only():
-    labels = np.zeros((20, 20), np.uint8)
-    labels[10, 10] = 1
-    known = np.zeros((20, 20), bool)
-    known[8:13, 6:15] = True
-    coverage = area_coverage(labels, (1,), (20, 20), known=known)
-    assert coverage[0].sum() == known.sum() - 1 and coverage[1].sum() == 1
+    assert (coverage.mean((1, 2)) * labels.numel()).tolist() == pytest.approx([8099, 900, 1], rel=1e-4)
 
 
 # ---- bad input ----
@@ -373,9 +364,6 @@ def test_background_of_a_partly_drawn_slice_is_believed_near_the_drawing_only():
         (lambda: PrototypeHead([support_slice(0)]).replaced(0, support_slice(0, channels=8)), "other channels"),
         (lambda: HeadSettings(foreground="median"), "one of mask, gridconv"),
         (lambda: HeadSettings(window=0), "out of range"),
-        (lambda: area_coverage(np.zeros((3, 3, 3), int), (1,), (2, 2)), r"label map \[H, W\]"),
-        (lambda: area_coverage(np.zeros((3, 3), int), (0, 1), (2, 2)), "0 is the background"),
-        (lambda: area_coverage(np.zeros((3, 3), int), (1,), (2, 2), known=np.ones((2, 2), bool)), "known is"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_with_the_reason(call, told):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from S3NetSegmentLib.engine import InputError, Volume
-from S3NetSegmentLib.engine.images.intensity import intensity_scale, lab_from_rgb
+from S3NetSegmentLib.engine.images.colors import lab_from_rgb
+from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
 
 def volume_of(array):

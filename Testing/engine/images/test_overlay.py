@@ -9,7 +9,7 @@ import pytest
 from image_files import random_matrix
 
 from S3NetSegmentLib.engine import InputError, Segment, Segmentation, Volume
-from S3NetSegmentLib.engine.images.intensity import lab_from_rgb
+from S3NetSegmentLib.engine.images.colors import lab_from_rgb
 from S3NetSegmentLib.engine.images.overlay import best_slice, draw_overlay, label_colors, montage
 
 # A block of the patient (RAS, mm): bright corners tell where right, anterior and superior are in a picture.

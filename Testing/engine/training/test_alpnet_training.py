@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from S3NetSegmentLib.engine import InputError, drain
-from S3NetSegmentLib.engine.nets.lora import add_lora, lora_state
+from S3NetSegmentLib.engine.nets.encoder import Encoder
+from S3NetSegmentLib.engine.nets.lora import add_lora
 from S3NetSegmentLib.engine.nets.vit import VisionTransformer
 from S3NetSegmentLib.engine.training.alpnet.episodes import ViewRanges, random_episodes, random_view
 from S3NetSegmentLib.engine.training.alpnet.superpixels import SuperpixelSlices, body_mask, superpixels
@@ -294,7 +295,7 @@ def test_only_lora_adapters_are_trained_and_kept_where_the_encoder_is_frozen(tmp
     encoder = VisionTransformer(24, 1, 2, 48).initialize(gen(0))
     frozen = {name: p.clone() for name, p in encoder.named_parameters()}
 
-    class Grey(nn.Module):
+    class Grey(Encoder):
         def __init__(self):
             super().__init__()
             self.inner = encoder
@@ -303,9 +304,10 @@ def test_only_lora_adapters_are_trained_and_kept_where_the_encoder_is_frozen(tmp
             return self.inner(image.expand(-1, 3, -1, -1))
 
     add_lora(encoder, 2, gen(1))
-    before = lora_state(encoder)
+    before = {n: p.detach().clone() for n, p in encoder.named_parameters() if p.requires_grad}
     drain(alpnet_trainer(Grey(), [slice_with_organs(0)], folder=tmp_path).run())
-    after = lora_state(encoder)
+    after = dict(encoder.named_parameters())
+    assert len(before) == len([n for n in after if n.endswith((".down", ".up"))])
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert all(
         torch.equal(p, frozen[n.replace(".base", "")]) for n, p in encoder.named_parameters() if not p.requires_grad

@@ -14,11 +14,12 @@ from paths import MODULE
 from phantoms import write_phantom_cohort
 
 from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.engine.tasks.fields import asked_fields
+from S3NetSegmentLib.engine.tasks.train import FinetuneTask, PretrainTask, task_facts, task_of_facts
 from S3NetSegmentLib.engine.training.presets import FINETUNING_PRESETS, PRETRAINING_PRESETS
 from S3NetSegmentLib.panel.models import training_process, training_run, training_trial
-from S3NetSegmentLib.panel.models.training_kinds import KINDS, training_hint
+from S3NetSegmentLib.panel.models.training_kinds import KINDS, kind_of, training_hint
 from S3NetSegmentLib.panel.models.training_log import TrainingLog
-from S3NetSegmentLib.panel.models.training_order import TrainingOrder
 from S3NetSegmentLib.panel.models.training_run import TrainingRun
 
 TINY = "slice_side=48 batch=2 unlabelled_batch=2 log_every=1 validate_every=5"
@@ -112,19 +113,21 @@ def test_a_run_is_started_watched_stopped_found_again_and_resumed(open_training,
 
 
 def test_the_kinds_and_presets_are_those_of_the_command_line():
-    assert tuple(KINDS["finetune"].presets) == FINETUNING_PRESETS
+    assert tuple(KINDS["finetune"].presets) == FINETUNING_PRESETS == asked_fields(FinetuneTask)["preset"].form.choices
     for method, presets in PRETRAINING_PRESETS.items():
-        assert tuple(KINDS[method].presets) == presets
+        assert tuple(KINDS[method].presets) == presets == asked_fields(PretrainTask)["preset"].form.choices
     from S3NetSegmentLib.cli.main import build_parser
+    from S3NetSegmentLib.cli.training import task_of
 
     for key, kind in KINDS.items():
         for preset in kind.presets:
-            start = "file.pt" if kind.start_option else ""
-            order = TrainingOrder(key, "cohort", preset, 2.5, start, "batch=4 steps=10", "cpu")
-            arguments = build_parser().parse_args([*order.arguments(), "-o", "run"])
+            task = kind.asked(
+                "file.pt", cohort="cohort", preset=preset, minutes=2.5, settings=("batch=4", "steps=10"), device="cpu"
+            )
+            arguments = build_parser().parse_args([*task.arguments(), "-o", "run"])
             arguments.check(arguments)
-            assert (arguments.preset, arguments.minutes, arguments.device) == (preset, 2.5, "cpu")
-            assert arguments.assignments == ["batch=4", "steps=10"]
+            assert task_of(type(task), arguments) == task == task_of_facts(json.loads(json.dumps(task_facts(task))))
+            assert kind_of(task) == key and kind.start_of(task) == ("file.pt" if kind.start_field else "")
 
 
 def test_what_a_training_needs_is_said():
@@ -146,8 +149,11 @@ def test_every_kind_is_offered_with_its_presets_and_what_it_can_start_from(open_
     assert ui.trainingPresetBox.count == 3 and "4 images; drawings are not needed" in ui.trainingHintText.text
     assert ui.trainingStartLabel.text == "Encoder:" and ui.trainingStartRow.isVisible()
     panel.choose(ui.trainingDeviceBox, "CPU")
-    order = panel.panel.models.training.form.order()
-    assert order.arguments()[:4] == ["pretrain", order.cohort, "--method", "alpnet"] and order.device == "cpu"
+    task = panel.panel.models.training.form.task()
+    assert isinstance(task, PretrainTask) and task.method == "alpnet" and task.device == "cpu"
+    ui.trainingSettingsEdit.text = "batch"
+    panel.click(ui.tryTrainingButton)
+    assert "name=value" in panel.message
     panel.choose(ui.trainingKindBox, "Encoder for a segmentation model (IDEAL)")
     assert not ui.trainingStartRow.isVisible() and ui.trainingPresetBox.count == 3
 
@@ -226,7 +232,7 @@ def test_a_run_that_does_not_answer_can_be_killed_from_the_panel(open_training, 
 
 def test_what_the_command_line_refuses_is_told(tmp_path, cohort):
     run = TrainingRun(tmp_path / "run", lambda: sys.executable)
-    run.start(TrainingOrder("finetune", str(cohort), "tiny", settings="no_such_setting=3"))
+    run.start(FinetuneTask(str(cohort), "tiny", settings=("no_such_setting=3",)))
     deadline = time.monotonic() + 6000
     while run.is_busy and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -237,14 +243,12 @@ def test_what_the_command_line_refuses_is_told(tmp_path, cohort):
 def test_orders_that_cannot_work_are_refused_before_a_process_is_started(tmp_path, cohort):
     run = TrainingRun(tmp_path / "run", lambda: sys.executable)
     with pytest.raises(InputError, match="no folder 'images'"):
-        run.start(TrainingOrder("finetune", str(tmp_path), "tiny"))
-    with pytest.raises(InputError, match="name=value"):
-        run.start(TrainingOrder("finetune", str(cohort), "tiny", settings="batch"))
+        run.start(FinetuneTask(str(tmp_path), "tiny"))
     assert not (tmp_path / "run").exists() and run.state == "none"
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "state.pt").write_bytes(b"x")
     with pytest.raises(InputError, match="holds a training run already"):
-        run.start(TrainingOrder("finetune", str(cohort), "tiny"))
+        run.start(FinetuneTask(str(cohort), "tiny"))
 
 
 def test_a_run_whose_process_was_killed_is_called_lost(tmp_path):
@@ -305,7 +309,7 @@ def test_a_run_that_does_not_answer_to_stop_can_be_killed(tmp_path):
 
 def test_a_run_that_is_stopped_while_it_starts_ends_as_stopped(tmp_path, cohort):
     run = TrainingRun(tmp_path / "run", lambda: sys.executable)
-    run.start(TrainingOrder("finetune", str(cohort), "tiny", settings=TINY))
+    run.start(FinetuneTask(str(cohort), "tiny", settings=tuple(TINY.split())))
     assert run.state == "starting"
     run.stop()
     deadline = time.monotonic() + 600

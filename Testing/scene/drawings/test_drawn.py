@@ -17,7 +17,6 @@ from S3NetSegmentLib.scene.drawings.drawn_slices import (
 )
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice, merged_support, support_from_text, support_to_text
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
-from S3NetSegmentLib.scene.slices import rotate_to_volume_plane
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (10, 12, 14)
@@ -201,7 +200,7 @@ def test_the_slices_with_labels_are_found_also_along_two_axes(image, grid):
 
 def test_a_view_tells_its_slice_and_an_oblique_one_none(app, image, grid):
     view = app.add_slice_view("Red", "Axial", image)
-    rotate_to_volume_plane(view, image)
+    view.RotateToVolumePlane(image)
     view.JumpSliceByOffsetting(*grid.ras_of((3, 4, 5)))
     axis, index = slice_of_view(view, image)
     assert index == (3, 4, 5)["xyz".index(axis)]

@@ -11,7 +11,6 @@ from S3NetSegmentLib.scene.drawings.drawn_planes import SupportPlane
 from S3NetSegmentLib.scene.drawings.drawn_slices import other_volume_support, read_drawn
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit, segment_mask
-from S3NetSegmentLib.scene.slices import rotate_to_volume_plane
 from S3NetSegmentLib.scene.transforms import array_from_matrix, matrix_from_array
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
@@ -33,7 +32,7 @@ def oblique(request, app):
 
 def turned_view(app, image):
     view, grid = app.add_slice_view("Red", "Axial", image), volume_from_node(image)
-    rotate_to_volume_plane(view, image)
+    view.RotateToVolumePlane(image)
     a, b = np.radians(25), np.radians(15)
     tilt = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     turn = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])

@@ -18,7 +18,9 @@ _ROOM = 40  # of a path, for the temporary folder in which a result is made, and
 
 def clashes(cases: Iterable[Case], folder: str | os.PathLike) -> list[str]:
     """Results of two cases in one file, in the place of an input, or outside the folder."""
-    problems, owner, folders = [], {}, {}
+    problems: list[str] = []
+    owner: dict[str, str] = {}
+    folders: dict[str, str] = {}
     inputs = _Inputs(path for case in cases for path in case.inputs().values())
 
     def problem_of(case: Case, name: str) -> str | None:

@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ... import __version__
 from ..common.errors import InputError, ResourceError
@@ -38,7 +39,8 @@ class Cluster:
                 f"--scheduler {address} needs dask.distributed, which is not installed here; install it with 'pip install "
                 "distributed' (on the workers, too), or leave --scheduler out and use --jobs"
             ) from None
-        self._folder, self._device, self._futures = os.path.abspath(folder), device, {}
+        self._folder, self._device, self._address = os.path.abspath(folder), device, address
+        self._futures: dict[Any, Any] = {}
         try:
             self._client = distributed.Client(address, timeout=_CONNECTING, set_as_default=False)
         except ValueError as error:
@@ -52,7 +54,7 @@ class Cluster:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         memory = [w["memory_limit"] for w in workers if w.get("memory_limit")]
         bound = f", each at most {min(memory) >> 20:,} MB of memory" if memory else ""
-        return f"{len(workers)} workers at {self._client.scheduler.address}{bound}"
+        return f"{len(workers)} workers at {self._address}{bound}"
 
     def events(self, cases: Iterable[Case]) -> Iterator[Event]:
         """Gives ``cases`` to the scheduler; yields what happens. Closing the iterator cancels what is not finished."""

@@ -113,8 +113,9 @@ def forget_peak_memory() -> None:
 
 def peak_memory_mb() -> int | None:
     """Most memory that this process has held at once, None where the system does not tell (Windows)."""
-    with contextlib.suppress(OSError, TypeError):
-        return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))[1]) // 1024
+    with contextlib.suppress(OSError):
+        if stated := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii")):
+            return int(stated[1]) // 1024
     try:
         import resource
     except ImportError:

@@ -47,7 +47,8 @@ def read_manifest(
         if pattern is not None:
             raise InputError(f"a pattern ({pattern!r}) is for a folder of images, but {str(path)!r} is a file")
         rows, base = file_rows(path), path.parent
-    problems, cases = [], []
+    problems: list[str] = []
+    cases: list[Case] = []
     for row, values in rows:
         found = _case(row, {**given, **values}, base, problems)
         if found is not None:

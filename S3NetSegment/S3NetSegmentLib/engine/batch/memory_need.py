@@ -55,7 +55,7 @@ def memory_note(cases: Iterable[Case], needs: Mapping[str, int], bound_mb: int |
     :param bound_mb: what each of ``jobs`` processes may have.
     """
     large = [case for case in cases if bound_mb is not None and needs.get(case.name, 0) > bound_mb]
-    if not large:
+    if not large or bound_mb is None:
         return ""
     worst = max(large, key=lambda case: needs[case.name])
     most = bound_mb * jobs // needs[worst.name]

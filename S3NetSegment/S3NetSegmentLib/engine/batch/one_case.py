@@ -36,6 +36,9 @@ from ..images.resample import resized
 from ..images.writing import write_image, write_png, write_segmentation
 from ..results import described
 from ..segment.run import segment_image
+from ..tasks.apply import ApplyTask
+from ..tasks.few_shot import FewShotTask
+from ..tasks.segment import SegmentTask
 from ..training.channels import channel_files
 from ..training.model_places import model_files
 from .case import Case
@@ -194,6 +197,7 @@ class _Times:
 
 
 def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+    assert isinstance(case.task, SegmentTask)
     outcome = drain(segment_image(volume, case.task, device), on_step)
     sure = drain(outcome.confidence_steps(), on_step) if case.confidence else None
     regions = outcome.regions
@@ -204,6 +208,7 @@ def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles)
 
 
 def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+    assert isinstance(case.task, FewShotTask)
     reading = read_drawings(volume, case.task, lambda path: files.read_image(path, None), device)
     support = drain(reading, on_step)
     outcome = drain(carry_drawings(volume, case.task, support, device, _encoder), on_step)
@@ -218,6 +223,7 @@ def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles
 def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
     from ..apply import as_segmentation, model_tags
 
+    assert isinstance(case.task, ApplyTask)
     models, flips = model_files(case.task.model), case.task.flips
     segmenter = _segmenter(models, tuple(map(_changed, models)), device, flips)
     paths = channel_files(case.image, segmenter.models.channels)[1:]

@@ -120,8 +120,10 @@ def main_size(segments: list[dict]) -> dict | None:
     ]
     if not wanted:
         return None
-    values = {name: [s.get(name) for s in wanted] for name in ("voxels", "volume_ml", "area_mm2")}
-    return {name: None if None in found else round(sum(found), 6) for name, found in values.items()}
+    values = {
+        name: [v for s in wanted if (v := s.get(name)) is not None] for name in ("voxels", "volume_ml", "area_mm2")
+    }
+    return {name: round(sum(found), 6) if len(found) == len(wanted) else None for name, found in values.items()}
 
 
 def _attention(record: dict, segments: list[dict], unusual: str) -> tuple[float, str]:

@@ -48,7 +48,7 @@ def make_plan(cases: Iterable[Case], folder: str | os.PathLike, resume: bool) ->
                 digests[key] = encoder_digest(case)
             record = read_record(folder, case.name)
             reason = why_not_finished(case, record, folder, digests[key])
-        if reason:
+        if reason or record is None:
             plan.todo.append(case)
             plan.reasons[case.name] = reason
         else:

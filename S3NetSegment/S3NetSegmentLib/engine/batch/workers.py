@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
+from typing import Any
 
 from ..common.errors import ResourceError
 from ..common.progress import Step
@@ -82,7 +83,8 @@ class Processes:
 
         :raises ResourceError: processes cannot be started here.
         """
-        waiting, attempts = deque(cases), {}
+        waiting = deque(cases)
+        attempts: dict[str, int] = {}
         count = min(len(self.shares), len(waiting))
         workers: list[_Worker] = []
         failures = 0  # workers that died before their first case
@@ -93,23 +95,24 @@ class Processes:
                     waiting.clear()
                 for worker in workers:
                     if worker.ready and worker.case is None and waiting:
-                        case = waiting.popleft()
-                        attempts[case.name] = attempts.get(case.name, 0) + 1
-                        worker.give(case, attempts[case.name])
-                        yield Event("started", case)
+                        given = waiting.popleft()
+                        attempts[given.name] = attempts.get(given.name, 0) + 1
+                        worker.give(given, attempts[given.name])
+                        yield Event("started", given)
                 if not waiting and all(worker.case is None for worker in workers):
                     return
                 for worker in _with_news(workers):
                     kind, content = worker.news()
+                    case = worker.case
                     if kind == "ready":
                         failures = 0
-                    elif kind == "step":
-                        yield Event("step", worker.case, step=Step(*content))
-                    elif kind == "finished":
-                        case, worker.case = worker.case, None
+                    elif kind == "step" and case is not None:
+                        yield Event("step", case, step=Step(*content))
+                    elif kind == "finished" and case is not None:
+                        worker.case = None
                         yield Event("finished", case, content)
                     elif kind == "died":
-                        case, why = worker.case, worker.how_it_died()
+                        why = worker.how_it_died()
                         workers.remove(worker)
                         worker.end()
                         failures += not worker.ready
@@ -142,7 +145,8 @@ class _Worker:
 
     def __init__(self, folder: str, device: str, share: WorkerShare):
         context = multiprocessing.get_context("spawn")  # a forked process would inherit threads and a used card
-        self.share, self.case, self.ready = share, None, False
+        self.share, self.ready = share, False
+        self.case: Case | None = None
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_work, args=(other, folder, device, share), daemon=True)
         with _environment(share):
@@ -157,7 +161,7 @@ class _Worker:
         with contextlib.suppress(OSError):  # it has just died, which is seen next
             self.pipe.send((case, attempt))
 
-    def news(self) -> tuple[str, object]:
+    def news(self) -> tuple[str, Any]:
         try:
             kind, content = self.pipe.recv() if self.pipe.poll() else ("died", None)
         except (EOFError, OSError):
@@ -247,7 +251,8 @@ def _end_with_parent_at_once() -> None:
 
 def _end_with_parent() -> None:
     """A batch that was killed can stop nobody; its workers must not go on writing beside the next one."""
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)
 
 

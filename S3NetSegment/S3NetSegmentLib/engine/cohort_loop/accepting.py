@@ -176,6 +176,6 @@ def _difference(proposal: Segmentation, accepted: Segmentation) -> float | None:
     for segment in accepted.segments:
         own = accepted.mask(segment)
         theirs = proposal.mask(other[segment.name]) if segment.name in other else np.zeros_like(own)
-        both += np.count_nonzero(own & theirs)
-        total += np.count_nonzero(own) + np.count_nonzero(theirs)
+        both += int(np.count_nonzero(own & theirs))
+        total += int(np.count_nonzero(own) + np.count_nonzero(theirs))
     return round(1 - 2 * both / total, 4) if total else 0.0

@@ -95,12 +95,12 @@ def _beside(files: list[Path]) -> dict[str, Path]:
     """Case name -> the segmentation among ``files`` that is named after it."""
     stems = {stem_of(path): path for path in files if not path.name.lower().endswith(".seg.nrrd")}
     by_base = {found[1]: stem for stem in stems if (found := _IMAGE.fullmatch(stem))}
-    beside = {}
+    beside: dict[str, Path] = {}
     for path in files:
         stem = stem_of(path)
         found = _SEGMENTATION.fullmatch(stem)
         named = [stem] if path.name.lower().endswith(".seg.nrrd") else []
-        named += [found[1], by_base.get(found[1])] if found else []
+        named += [found[1], by_base.get(found[1], "")] if found else []
         case = next((n for n in named if n in stems and stems[n] != path), None)
         if case is not None:
             beside.setdefault(case, path)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.tuples import three
 from ..images import Segment, Segmentation
 
 _MOST = 254  # label values of Few-shot
@@ -43,7 +44,7 @@ class CohortSegments:
         segments = []
         for entry in content.get("segments") or ():
             try:
-                color = tuple(float(part) for part in entry["color"])
+                color = three(float(part) for part in entry["color"])
                 segments.append(Segment(str(entry["name"]), color, int(entry["value"]), 0, str(entry["terminology"])))
             except (KeyError, TypeError, ValueError):
                 continue
@@ -120,9 +121,10 @@ def paired(
     cohort, notes = cohort.with_new(unknown), []
     homes: dict[int, str] = {}
     layers: list[np.ndarray] = []
-    segments = []
+    segments: list[Segment] = []
     for segment in drawn:
         home = cohort.find(segment.name)
+        assert home is not None  # the cohort knows them all by now
         other = homes.setdefault(home.value, segment.name)
         if other != segment.name:
             raise InputError(

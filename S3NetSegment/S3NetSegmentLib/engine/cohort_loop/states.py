@@ -112,7 +112,8 @@ def _share(value) -> float | None:
 
 def _changed_since(store: CohortStore, case: str, record: dict) -> bool:
     """Whether the image of a case is another one than that which could not be read."""
-    known = record.get("image") if isinstance(record.get("image"), dict) else {}
+    found = record.get("image")
+    known = found if isinstance(found, dict) else {}
     try:
         return store.image_facts(case, known).get("sha256") != known.get("sha256")
     except (InputError, ResourceError):

@@ -31,7 +31,8 @@ def next_case(store: CohortStore, order: str = "helps", **options) -> Steps[Next
 
     :param order: see :func:`in_order`. ``options``: see :func:`propose`.
     """
-    notes, failed = [], set()
+    notes: list[str] = []
+    failed: set[str] = set()
     while True:
         state = cohort_state(store)
         names = yield from within(in_order(store, state, order), 0.0, 0.1)

@@ -8,6 +8,7 @@ millimetres a rotation stays a rotation on anisotropic pixels: in pixels it is S
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,13 +112,13 @@ class Affine2d:
         filled = torch.full_like(values[:, 0], outside)
         return torch.where(moved[:, 1] > 0.5, moved[:, 0], filled).round().to(labels.dtype).view(count, height, width)
 
-    def validity(self, shape: tuple[int, int], spacing: Spacing, device=None) -> torch.Tensor:
+    def validity(self, shape: Sequence[int], spacing: Spacing, device=None) -> torch.Tensor:
         """Which pixels of the output show something of the input and nothing from outside it: bool ``[N, 1, H, W]``,
         found by warping a mask of ones."""
         ones = torch.ones(len(self), 1, *shape, device=device)
         return self.warp(ones, spacing) > 0.99
 
-    def correspond(self, other: Affine2d, shape: tuple[int, int], spacing: Spacing) -> tuple[np.ndarray, np.ndarray]:
+    def correspond(self, other: Affine2d, shape: Sequence[int], spacing: Spacing) -> tuple[np.ndarray, np.ndarray]:
         """Where each pixel of the view made with these transformations lies in the view made with ``other``.
 
         :return: positions ``[N, H, W, 2]`` as fractional pixel indices (row, column), and bool ``[N, H, W]``: whether
@@ -142,5 +143,5 @@ class Affine2d:
         half = np.array([shape[1] * spacing[1], shape[0] * spacing[0]], dtype=np.float64) / 2
         theta = self.matrix / half[:, None]
         theta[:, :, :2] = theta[:, :, :2] * half
-        theta = torch.as_tensor(theta, dtype=like.dtype).to(like.device).expand(count, 2, 3)
-        return F.affine_grid(theta, [count, 1, *shape], align_corners=False)
+        moved = torch.as_tensor(theta, dtype=like.dtype).to(like.device).expand(count, 2, 3)
+        return F.affine_grid(moved, [count, 1, *shape], align_corners=False)

@@ -11,8 +11,9 @@ def available_memory_mb() -> int | None:
     found = []
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
-        found.append(int(re.search(r"MemAvailable:\s+(\d+) kB", text)[1]) // 1024)
-    except (OSError, TypeError, ValueError):
+        if stated := re.search(r"MemAvailable:\s+(\d+) kB", text):
+            found.append(int(stated[1]) // 1024)
+    except (OSError, ValueError):
         pass
     for limit, used in (
         ("memory.max", "memory.current"),

@@ -7,7 +7,7 @@ fields; a field's ``metadata`` holds its help text and its allowed range or choi
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 from .errors import InputError
@@ -21,6 +21,7 @@ def setting(default, help_text: str, low=None, high=None, choices=None):
     return field(default=default, metadata={"help": help_text, "low": low, "high": high, "choices": choices})
 
 
+@dataclass(frozen=True)
 class SettingsRecord:
     """Base of a frozen dataclass whose fields are all made with :func:`setting`."""
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..images import AXES
+from ..images.volume import slices_first
 from .drawings.drawing import Drawing
 from .drawings.overlaps import Pairs, flattened, separated
-from .frame import slices_first
 from .vote.outlook import SegmentOutlook, next_slices
 
 

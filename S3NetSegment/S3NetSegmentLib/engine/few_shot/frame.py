@@ -12,10 +12,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..common.masks import box_around
 from ..common.progress import Step, Steps
 from ..common.threads import one_threaded
+from ..common.tuples import three, two
 from ..images import AXES, Volume
 from ..images.intensity import IntensityScale
+from ..images.volume import slices_first
 from .drawings.target import DrawnSizes
 from .registration.neighbours import SliceFields, pairs_at_once, registered, registration_channels
 from .voters.appearance import pixel_features
@@ -51,7 +54,7 @@ class Box:
         size; None if it reaches none."""
         least = max(10, 0.002 * np.count_nonzero(found))
         reached = [
-            np.count_nonzero(e) > least for e in (found[:, :2], found[:, -2:], found[:, :, :2], found[:, :, -2:])
+            bool(np.count_nonzero(e) > least) for e in (found[:, :2], found[:, -2:], found[:, :, :2], found[:, :, -2:])
         ]
         down, right = (max(8, n // 3) for n in self.shape)
         box = Box(
@@ -83,13 +86,11 @@ class Frame:
         self.volume, self.axis, self.box = volume, axis, box
         across = 2 - AXES.index(axis)
         spacing = volume.spacing[::-1]
-        self.spacing = (spacing[across], *(s for a, s in enumerate(spacing) if a != across))
+        self.spacing = three((spacing[across], *(s for a, s in enumerate(spacing) if a != across)))
         self.native = _intensity_steps(slices_first(volume.array, axis), box, scale)
         self.work = _shrunk(self.native, work_shape)
-        self.work_spacing = (
-            self.spacing[0],
-            *(s * n / m for s, n, m in zip(self.spacing[1:], box.shape, work_shape, strict=True)),
-        )
+        down, across_pixels = (s * n / m for s, n, m in zip(self.spacing[1:], box.shape, work_shape, strict=True))
+        self.work_spacing = (self.spacing[0], down, across_pixels)
         self._features: torch.Tensor | None = None
         self._channels: torch.Tensor | None = None
         shape = (max(0, len(self.work) - 1), *work_shape, 2)
@@ -102,7 +103,7 @@ class Frame:
 
     @property
     def work_shape(self) -> tuple[int, int]:
-        return tuple(self.work.shape[1:])
+        return two(self.work.shape[1:])
 
     @property
     def anisotropy(self) -> float:
@@ -137,7 +138,9 @@ class Frame:
         """Finds how slices ``first`` to ``last`` (included) are carried, each to the next in this direction; what is known
         is not done again."""
         missing = np.flatnonzero(~self._registered[upwards][first:last]) + first
-        if missing.size and self._channels is None:
+        if not missing.size:
+            return
+        if self._channels is None:
             self._channels = registration_channels(self.work)
         batch = self.pairs_at_once
         for start in range(0, len(missing), batch):
@@ -161,25 +164,15 @@ class Frame:
         return masks
 
 
-def slices_first(array: np.ndarray, axis: str) -> np.ndarray:
-    """A view of ``[K, J, I, ...]`` with the axis across the slices in front."""
-    return np.moveaxis(array, 2 - AXES.index(axis), 0)
-
-
-def slices_back(array: np.ndarray, axis: str) -> np.ndarray:
-    """The inverse of :func:`slices_first`."""
-    return np.moveaxis(array, 0, 2 - AXES.index(axis))
-
-
 def drawn_box(slices: list[np.ndarray], spacing: tuple[float, float], margin: float) -> Box:
     """The box around all labels of ``slices`` (``[H, W]`` each) and ``margin`` times its longer side, at least 12 pixels."""
     mask = np.any([labels > 0 for labels in slices], 0)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    longest = max((rows[-1] - rows[0] + 1) * spacing[0], (columns[-1] - columns[0] + 1) * spacing[1])
+    rows, columns = box_around(mask)
+    longest = max((rows.stop - rows.start) * spacing[0], (columns.stop - columns.start) * spacing[1])
     extra = max(longest * margin, 12 * min(spacing))
     down, right = (int(extra / s) for s in spacing)
     height, width = mask.shape
-    box = Box(rows[0] - down, rows[-1] + 1 + down, columns[0] - right, columns[-1] + 1 + right)
+    box = Box(rows.start - down, rows.stop + down, columns.start - right, columns.stop + right)
     return box.rounded(height, width)
 
 

@@ -9,29 +9,33 @@ prototypes of a pretrained encoder are further parts of that vote.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from ..common.device import choose_device
 from ..common.errors import InputError, ResourceError
+from ..common.limited_cache import LimitedCache
 from ..common.progress import Step, Steps, rising, within
+from ..common.tuples import two
 from ..images import AXES, Volume
 from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
+from ..images.volume import slices_first
 from .answer import FewShotAnswer, drawn_answer, united
 from .drawings.drawing import Drawing
 from .drawings.layered_support import LayeredSupport, SupportLayer
 from .drawings.support import DrawnPlane, DrawnSlice, SupportVolume
-from .frame import Box, Frame, drawn_box, slices_first, work_shape
+from .frame import Box, Frame, drawn_box, work_shape
 from .propagation import Propagation, is_scattered
 from .settings import FewShotSettings
 from .voters.encoders import FewShotEncoder, load_encoder
 from .voters.further import FurtherPart
 from .voters.further_parts import FurtherParts
-from .voters.parts import Kept
 from .voters.transfer import TransferredPart
 
+_KEPT_BYTES = 300_000_000  # of what the voters of a region need again
 _FRAMES = 2  # regions of the volume whose features and registration are kept
 
 __all__ = [
@@ -71,7 +75,9 @@ class FewShot:
         self._notes = [*label_map_notes(volume), *self._scale.notes]
         self._support: LayeredSupport | None = None
         self._parts = FurtherParts(volume, self._scale, self.settings, encoder, self._device, self._filled_in)
-        self._frames: dict[tuple, tuple[Frame, Kept]] = {}  # the last used ones, each with GrowCut's answers in it
+        self._frames: dict[
+            tuple, tuple[Frame, LimitedCache]
+        ] = {}  # the last used ones, each with GrowCut's answers in it
 
     def set_support(self, items: Sequence[DrawnSlice | DrawnPlane | SupportVolume]) -> None:
         """What is drawn, all of it; a later call replaces it. Segments of different layers of ``items`` may overlap.
@@ -128,19 +134,20 @@ class FewShot:
         further = yield from self._further(layer, quick)
         box = self._first_box(support, drawing, further)
         growing = 0 if quick else self.settings.growing
-        for attempt in range(growing + 1):
+        for attempt in itertools.count():
             frame, kept = self._frame_for(support, drawing, box)
             run = Propagation(frame, kept, drawing, self.settings, further)
             yield from within(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
             wider = run.wider_box() if attempt < growing else None
             if wider is None:
-                return run.answer()
+                break
             box = wider
+        return run.answer()
 
     def _further(self, layer: SupportLayer, quick: bool) -> Steps[list[FurtherPart]]:
         """The parts of the vote from elsewhere than the drawn slices."""
         alone = self.settings.method == "alpnet"
-        found = []
+        found: list[FurtherPart | None] = []
         if not alone:
             found.append((yield from within(self._parts.transferred(layer.drawing, layer.others), 0.0, 0.9)))
         if alone or not quick:
@@ -151,7 +158,7 @@ class FewShot:
         """The labels of all slices of ``other``, of which only some are drawn."""
         there = FewShot(other.volume, dataclasses.replace(self.settings, method="default"), other.axis)
         planes = slices_first(other.labels, other.axis)
-        there.set_support(other.drawings or [DrawnSlice(other.axis, z, planes[z]) for z in other.drawn])
+        there.set_support(other.drawings or [DrawnSlice(other.axis, z, planes[z]) for z in other.drawn or ()])
         return (yield from there.propagate()).labels
 
     def _first_box(self, support: LayeredSupport, drawing: Drawing, further: Sequence[FurtherPart]) -> Box:
@@ -161,14 +168,17 @@ class FewShot:
         shown = list(support.projections)
         shown += [part.projection(drawing.axis) for part in further if isinstance(part, TransferredPart)]
         spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]
-        return drawn_box(shown, tuple(spacing), self.settings.margin)
+        return drawn_box(shown, two(spacing), self.settings.margin)
 
-    def _frame_for(self, support: LayeredSupport, drawing: Drawing, box: Box) -> tuple[Frame, Kept]:
+    def _frame_for(self, support: LayeredSupport, drawing: Drawing, box: Box) -> tuple[Frame, LimitedCache]:
         depth = self.volume.size[AXES.index(drawing.axis)]
         scattered = is_scattered(self.settings, drawing)
         shape = work_shape(box, depth, support.sizes, self.settings.work_voxels, scattered)
         key = (drawing.axis, box, shape)
-        found = self._frames.pop(key, None) or (Frame(self.volume, self._scale, drawing.axis, box, shape), Kept())
+        found = self._frames.pop(key, None) or (
+            Frame(self.volume, self._scale, drawing.axis, box, shape),
+            LimitedCache(_KEPT_BYTES),
+        )
         kept = list(self._frames.items())[-(_FRAMES - 1) :]
         self._frames = {**dict(kept), key: found}
         return found

@@ -9,12 +9,15 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from ..common.limited_cache import LimitedCache
 from ..common.progress import Step, Steps, within
 from ..common.threads import one_thread_if
+from ..common.tuples import two
+from ..images.volume import slices_first
 from .alpnet.one_part import keep_one_part
 from .answer import FewShotAnswer
 from .drawings.drawing import Drawing
-from .frame import Box, Frame, slices_first
+from .frame import Box, Frame
 from .settings import FewShotSettings
 from .vote.ballot import Ballot
 from .vote.outlook import SegmentOutlook, segment_outlook
@@ -22,6 +25,7 @@ from .vote.presence import presence
 from .vote.weights import (
     COMPACT_MIXES,
     SCATTERED_MIXES,
+    Mix,
     arbitrated,
     doubt_of_carrying,
     further_share,
@@ -34,7 +38,7 @@ from .vote.weights import (
 )
 from .voters.further import FurtherPart
 from .voters.one_plane import MIDDLE, flat_classes, reach
-from .voters.parts import Kept, Parts
+from .voters.parts import Parts
 
 _TRUSTED = 0.7  # trust in a drawing elsewhere from which on one drawn slice here does not outweigh it
 _TELLS_ENDS = 0.35  # its share of the vote from which on it also tells where segments end
@@ -60,7 +64,7 @@ class Propagation:
     def __init__(
         self,
         frame: Frame,
-        kept: Kept,
+        kept: LimitedCache,
         drawing: Drawing,
         settings: FewShotSettings,
         further: Sequence[FurtherPart] = (),
@@ -106,7 +110,7 @@ class Propagation:
 
     def _prototype_ballot(self) -> Steps[Ballot]:
         """The prototype scores alone, smoothed across the slices by ``slice_smoothing``."""
-        self.mix = {"prototypes": 1.0}
+        self.mix: Mix = {"prototypes": 1.0}
         (part,) = (p for p in self._further if p.name == "prototypes")
         width = float(np.clip(self.settings.slice_smoothing / self.frame.spacing[0], 0, 1.5))
         halo = int(np.ceil(3 * width))
@@ -172,7 +176,7 @@ class Propagation:
         ends = self._ends(carried, lambda z: grown[z - first])
         return Ballot(self.frame, first, last, soft, None, 0.0, 1.0, ends, self._reach())
 
-    def _weights(self) -> Steps[dict[str, float]]:
+    def _weights(self) -> Steps[Mix]:
         prior = {"grown": 1.0} if self._leaning else prior_mix(self.scattered, self.frame.anisotropy)
         whole = self._whole_slices()
         if self.scattered or not self.settings.leave_one_out or len(whole) < 2:
@@ -190,7 +194,7 @@ class Propagation:
                 mix = weighted_mix(prior, COMPACT_MIXES, hidden, self.settings.softness)
             return self._with_further(mix, hidden)
 
-    def _with_further(self, mix: dict[str, float], hidden: list) -> dict[str, float]:
+    def _with_further(self, mix: Mix, hidden: list) -> Mix:
         """``mix`` with the shares of the further parts."""
         for part in self._further:
             prior = part.undrawn_share if self._leaning else part.prior_share
@@ -207,7 +211,7 @@ class Propagation:
         """What the first further part is sure of seeds GrowCut and the appearance, besides what is known."""
         masks = yield from self._further[0].masks(self.frame, 0, self.frame.depth - 1)
         seeds = np.zeros(self.known.shape, np.uint8)
-        whole = tuple(slice(0, n) for n in self.frame.box.shape)
+        whole = two(slice(0, n) for n in self.frame.box.shape)
         for z in range(len(masks)):
             best, classes = self.frame.enlarged(masks[z : z + 1], whole)[0].max(0)
             seeds[z] = np.where((best > UNDRAWN_SURE).numpy(), classes.numpy() + 1, 0)
@@ -248,11 +252,11 @@ class Propagation:
         if not drawn or carried is None or fits or self.settings.presence == 0:
             return factors
         share = self.frame.anisotropy / (1 + self.frame.anisotropy)
-        for edge, beyond in (
+        for edge, outer in (
             (drawn[0], range(drawn[0] - 1, self.first - 1, -1)),
             (drawn[-1], range(drawn[-1] + 1, self.last + 1)),
         ):
-            beyond = [z for z in beyond if self.first <= z <= self.last]
+            beyond = [z for z in outer if self.first <= z <= self.last]
             if not beyond:
                 continue
             index = [z - self.first for z in beyond]

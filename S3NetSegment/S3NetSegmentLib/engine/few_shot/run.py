@@ -112,7 +112,8 @@ class FewShotOutcome:
         """The most useful slices to draw next, the best first, no two of them neighbours: number, expected wrong voxels, why,
         and whether it is expected to show none of the segments."""
         slices = self.volume.size[AXES.index(self.answer.axis)]
-        apart, chosen, outlook = max(2, round(_APART * slices)), [], self.answer.outlook
+        apart, outlook = max(2, round(_APART * slices)), self.answer.outlook
+        chosen: list[dict] = []
         for number, wrong in self.answer.next_slices:
             if len(chosen) < SUGGESTED and all(abs(number - c["slice"]) >= apart for c in chosen):
                 facts = {"slice": number, "expected_wrong_voxels": round(wrong, 1)}

@@ -36,7 +36,7 @@ def stem_of(path: str | os.PathLike) -> str:
     return name[: len(name) - len(suffix_of(path))] or name
 
 
-def file_head(path: Path) -> bytes:
+def file_head(path: str | os.PathLike) -> bytes:
     """The first bytes of a file that must exist and hold something; InputError otherwise."""
     try:
         refuse_devices(path)

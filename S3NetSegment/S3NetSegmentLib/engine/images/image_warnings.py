@@ -32,7 +32,7 @@ def label_map_notes(volume: Volume) -> list[str]:
 @contextlib.contextmanager
 def collected_image_warnings() -> Iterator[list[str]]:
     """A list that holds the texts of all ImageWarnings when the block has ended, each once."""
-    notes = []
+    notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ImageWarning)
         yield notes

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.tuples import two
+from .colors import lab_from_rgb
 from .hounsfield import hounsfield_offset
 from .padding import RealRange, real_range
 from .volume import Volume
@@ -97,7 +99,7 @@ class IntensityScale:
         if dtype.kind not in "iu" or dtype.itemsize < 8 or not self.offset:
             return None
         limits = np.iinfo(dtype)
-        return tuple(
+        return two(
             min(max(int(self.offset) + (int(end) if math.isfinite(end) else side * (1 << 62)), limits.min), limits.max)
             for end, side in ((self.bottom, -1), (self.top, 1))
         )
@@ -129,7 +131,7 @@ def intensity_scale(volume: Volume) -> IntensityScale:
         bottom=-math.inf if range_.below is None else low,
         top=math.inf if range_.above is None else float(absolute[-1] - offset),
         padding=_dark_padding(sample, range_, high - low),
-        notes=_notes(sample, range_, tuple(v + offset for v in _AIR), 0.0),
+        notes=_notes(sample, range_, two(v + offset for v in _AIR), 0.0),
     )  # fmt: skip
 
 
@@ -208,7 +210,7 @@ def _looked_at(volume: Volume) -> tuple[np.ndarray, np.ndarray, bool]:
     stride = max(1, int(np.ceil((array.shape[0] * array.shape[1] * array.shape[2] / most) ** (1 / 3))))
     steps = [slice(None, None, stride if n > 8 * stride else 1) for n in array.shape[:3]]
     sample = np.ascontiguousarray(array[tuple(steps)])
-    rim = [np.moveaxis(sample, a, 0)[at].ravel() for a in range(3) if sample.shape[a] > 1 for at in (0, -1)]
+    sides = [np.moveaxis(sample, a, 0)[at].ravel() for a in range(3) if sample.shape[a] > 1 for at in (0, -1)]
     values = _finite(sample).ravel()
     # A voxel type without NaN needs no full check; for floats the sample could miss a lone NaN.
     invalid = array.dtype.kind == "f" and not (values.size == sample.size and _all_finite(array))
@@ -223,8 +225,9 @@ def _looked_at(volume: Volume) -> tuple[np.ndarray, np.ndarray, bool]:
             f"image {volume.name!r} is constant (every voxel is {values[0].item():g}); there is nothing to tell apart. "
             "Choose another volume, frame or slice"
         )
-    rim = _finite(np.concatenate(rim)) if rim else values[:0]
-    return (*(np.sort(v, kind="stable" if v.dtype.itemsize < 3 else None) for v in (values, rim)), invalid)
+    rim = _finite(np.concatenate(sides)) if sides else values[:0]
+    values, rim = (np.sort(v, kind="stable" if v.dtype.itemsize < 3 else None) for v in (values, rim))
+    return values, rim, invalid
 
 
 def _finite(array: np.ndarray) -> np.ndarray:
@@ -256,35 +259,6 @@ def _less(array: np.ndarray, offset, ends) -> np.ndarray:
         array = array if ends is None else np.clip(array, *ends)
         return (array.view(np.uint64) - np.uint64(int(offset) % (1 << 64))).view(np.int64)
     return array - array.dtype.type(offset)
-
-
-_XYZ_FROM_RGB = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
-    np.float32,
-)
-_WHITE = np.array([0.95047, 1.0, 1.08883], np.float32)  # D65
-
-
-def lab_from_rgb(rgb: np.ndarray) -> np.ndarray:
-    """sRGB 0 to 1 ``[..., 3]`` to CIE L*a*b* (D65), L 0 to 100. Source: IEC 61966-2-1 and CIE 15."""
-    rgb = np.asarray(rgb, dtype=np.float32)
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ _XYZ_FROM_RGB.T / _WHITE
-    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), xyz * np.float32(24389 / 27 / 116) + np.float32(16 / 116))
-    return np.stack((116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])), -1).astype(
-        np.float32
-    )
-
-
-def rgb_from_lab(lab: np.ndarray) -> np.ndarray:
-    """CIE L*a*b* (D65), L 0 to 100, ``[..., 3]`` to sRGB 0 to 1: the inverse of :func:`lab_from_rgb`; colours that no screen
-    shows are clipped."""
-    lightness, a, b = np.moveaxis(np.asarray(lab, dtype=np.float32), -1, 0)
-    y = (lightness + 16) / 116
-    f = np.stack((y + a / 500, y, y - b / 200), -1)
-    xyz = np.where(f > 6 / 29, f**3, (f - np.float32(16 / 116)) * np.float32(116 * 27 / 24389))
-    linear = np.clip(xyz * _WHITE @ np.linalg.inv(_XYZ_FROM_RGB).T, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 def _all_finite(array: np.ndarray) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..common.errors import InputError
 from ..common.json_file import read_json
+from ..common.tuples import three
 from .files import file_head
 from .segmentation import Segmentation
 
@@ -224,7 +225,7 @@ def _color(parts, where: str) -> Color | None:
         return None
     try:
         if isinstance(parts, str):
-            numbers = [int(parts.removeprefix("#")[n : n + 2], 16) for n in (0, 2, 4)]
+            numbers: list[float] = [int(parts.removeprefix("#")[n : n + 2], 16) for n in (0, 2, 4)]
         else:
             numbers = [float(part) for part in parts]
         if not isinstance(parts, str) and max(numbers) <= 1:
@@ -234,4 +235,4 @@ def _color(parts, where: str) -> Color | None:
     if len(numbers) != 3 or not all(0 <= n <= 255 for n in numbers):
         shown = parts if isinstance(parts, str) else ", ".join(map(str, parts)) if isinstance(parts, list) else parts
         raise InputError(f"{where}: {shown!r} is no colour; write red, green, blue, each 0 to 255")
-    return tuple(n / 255 for n in numbers)
+    return three(n / 255 for n in numbers)

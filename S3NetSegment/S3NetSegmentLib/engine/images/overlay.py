@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..common.errors import InputError
+from ..common.tuples import two
 from .colors import label_colors
 from .intensity import intensity_scale
 from .resample import resized
@@ -107,8 +108,8 @@ def draw_overlay(
         first, second = (view.place(np.add(corner, shift), volume.size) for corner, shift in ((low, -0.5), (high, 0.5)))
         _frame(picture, *(np.multiply(place, shape) for place in (first, second)))
     for voxel in (v for stroke in strokes for v in stroke):
-        row, column = (int(p * n) for p, n in zip(view.place(np.array(voxel), volume.size), shape, strict=True))
-        picture[max(row - 1, 0) : row + 1, max(column - 1, 0) : column + 1] = 1
+        down, right = (int(p * n) for p, n in zip(view.place(np.array(voxel), volume.size), shape, strict=True))
+        picture[max(down - 1, 0) : down + 1, max(right - 1, 0) : right + 1] = 1
     for places, sign in ((points, "+"), (not_points, "-")):
         for ras in places:
             ijk = volume.index_of(ras)
@@ -176,7 +177,7 @@ def _view(volume: Volume, across: int) -> _View:
 def _picture_shape(volume: Volume, view: _View, size: int) -> tuple[int, int]:
     extents = np.array([volume.size[a] * volume.spacing[a] for a in (view.row, view.column)])
     # A slice of few thin rows would be a line: such a picture is stretched to something that can be seen.
-    return tuple(int(max(round(size * part), 1)) for part in np.maximum(extents / extents.max(), _THINNEST))
+    return two(int(max(round(size * part), 1)) for part in np.maximum(extents / extents.max(), _THINNEST))
 
 
 def _shown(volume: Volume, plane: np.ndarray) -> np.ndarray:

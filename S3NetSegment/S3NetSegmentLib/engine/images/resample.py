@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..common.masks import bounding_box
 from ..common.progress import Step, Steps
 from .intensity import IntensityScale
 
@@ -111,17 +112,6 @@ def labels_to_grid(labels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
             best[larger] = share[larger]
             out[row][larger] = value
     return out
-
-
-def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """The smallest box around the true voxels, or None when there are none."""
-    box = []
-    for axis in range(mask.ndim):
-        filled = np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis)))
-        if filled.size == 0:
-            return None
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(box)
 
 
 def mask_slice(part: slice, size: int) -> slice:

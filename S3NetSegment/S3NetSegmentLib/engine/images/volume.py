@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.tuples import three
 
 AXES = ("x", "y", "z")  # the first (I), second (J) and third (K) index of a voxel
 
@@ -34,25 +36,25 @@ class Extent:
             raise InputError(f"{named} not in the image, which has {there} along {axis}; choose among these")
         start, stop = [0, 0, 0], list(volume.size)
         start[a], stop[a] = first, last + 1
-        return cls(tuple(start), tuple(stop))
+        return cls(three(start), three(stop))
 
     def slice_at(self, axis: str, index: int) -> Extent:
         """The part of this box in slice ``index`` of the volume across ``axis``, which meets it."""
         a, start, stop = AXES.index(axis), list(self.start), list(self.stop)
         start[a], stop[a] = index, index + 1
-        return Extent(tuple(start), tuple(stop))
+        return Extent(three(start), three(stop))
 
     @property
     def size(self) -> tuple[int, int, int]:
         """Number of voxels along (i, j, k)."""
-        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+        return three(b - a for a, b in zip(self.start, self.stop, strict=True))
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """Index of this box in an array [K, J, I] of the whole volume."""
-        return tuple(slice(a, b) for a, b in zip(self.start[::-1], self.stop[::-1], strict=True))
+        return three(slice(a, b) for a, b in zip(self.start[::-1], self.stop[::-1], strict=True))
 
-    def contains(self, ijk: tuple[int, int, int]) -> bool:
+    def contains(self, ijk: Sequence[int]) -> bool:
         """Whether voxel (i, j, k) of the volume lies in this box."""
         return all(a <= v < b for a, v, b in zip(self.start, ijk, self.stop, strict=True))
 
@@ -104,12 +106,12 @@ class Volume:
     @property
     def size(self) -> tuple[int, int, int]:
         """Number of voxels along (i, j, k)."""
-        return tuple(int(n) for n in self.array.shape[2::-1])
+        return three(int(n) for n in self.array.shape[2::-1])
 
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size in mm along (i, j, k)."""
-        return tuple(float(s) for s in np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0))
+        return three(float(s) for s in np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0))
 
     @property
     def is_rgb(self) -> bool:
@@ -136,7 +138,7 @@ class Volume:
 
     def voxel_at(self, ras) -> tuple[int, int, int]:
         """The voxel (i, j, k) that holds patient position ``ras`` (mm). Raises InputError if it is outside."""
-        voxel = tuple(int(v) for v in np.floor(self.index_of(ras) + 0.5))
+        voxel = three(int(v) for v in np.floor(self.index_of(ras) + 0.5))
         if not self.extent.contains(voxel):
             corners = [self.ras_of([(-0.5, n - 0.5)[b >> d & 1] for d, n in enumerate(self.size)]) for b in range(8)]
             low, high = np.min(corners, 0), np.max(corners, 0)
@@ -165,3 +167,13 @@ def spans_space(matrix: np.ndarray) -> bool:
     axes = np.asarray(matrix, np.float64)[:3, :3]
     lengths = np.linalg.norm(axes, axis=0)
     return bool((lengths > 0).all() and abs(np.linalg.det(axes / lengths)) >= 1e-6)
+
+
+def slices_first(array: np.ndarray, axis: str) -> np.ndarray:
+    """A view of ``[K, J, I, ...]`` with the axis across the slices in front."""
+    return np.moveaxis(array, 2 - AXES.index(axis), 0)
+
+
+def slices_back(array: np.ndarray, axis: str) -> np.ndarray:
+    """The inverse of :func:`slices_first`."""
+    return np.moveaxis(array, 0, 2 - AXES.index(axis))

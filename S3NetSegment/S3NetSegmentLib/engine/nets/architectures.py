@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
 from ..common.errors import InputError
 from .dinov2 import Dinov2Encoder
+from .encoder import Encoder
 from .unet import TwoStreamUNet, UNetEncoder, UNetFeatures
 
 
-class OneLevel(nn.Module):
-    """One level of an encoder as an encoder of its own; implements :class:`~.encoder.Encoder`.
+class OneLevel(Encoder):
+    """One level of an encoder as an encoder of its own.
 
     :param level: its number, finest 0; -1 is the coarsest.
     :param temperature: factor of the cosine similarity with which its features were trained; None: unknown.
     """
 
-    def __init__(self, encoder: nn.Module, level: int, temperature: float | None = None):
+    def __init__(self, encoder: Encoder, level: int, temperature: float | None = None):
         super().__init__()
         self.encoder, self.level, self.temperature = encoder, level, temperature
         self.in_channels = encoder.in_channels
@@ -63,7 +64,11 @@ def build_network(description: Mapping, tensors: Mapping[str, torch.Tensor]) -> 
             return Dinov2Encoder.from_tensors(tensors, **options)
         except TypeError as error:
             raise InputError(f"its weights do not fit its network ({error})") from None
-    makers = {"two-stream U-Net": TwoStreamUNet, "U-Net encoder": UNetEncoder, "U-Net features": UNetFeatures}
+    makers: dict[str, Callable[..., nn.Module]] = {
+        "two-stream U-Net": TwoStreamUNet,
+        "U-Net encoder": UNetEncoder,
+        "U-Net features": UNetFeatures,
+    }
     if not isinstance(name, str) or name not in makers:
         raise InputError(f"it holds a network {name!r}, which this version of S3NetSegment does not know")
     try:

@@ -93,8 +93,8 @@ class DeformableConv2d(nn.Module):
         ordinary = nn.Conv2d(in_channels, out_channels, 3, bias=bias)
         self.weight, self.bias = ordinary.weight, ordinary.bias
         self.predict = nn.Conv2d(in_channels, 27, 3, padding=1)
-        nn.init.zeros_(self.predict.weight)
-        nn.init.zeros_(self.predict.bias)
+        for start in self.predict.parameters():
+            nn.init.zeros_(start)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         predicted = self.predict(x)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from ..common.errors import InputError
 from ..common.progress import Step, Steps
+from .encoder import Encoder
 from .vit import PATCH, VisionTransformer, is_native_bfloat16, patches_for
 
 _MEAN = (0.485, 0.456, 0.406)  # of the RGB values of ImageNet, with which DINOv2 was trained
@@ -96,8 +96,8 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-class Dinov2Encoder(nn.Module):
-    """A DINOv2 transformer that takes grey or colour images of any size; implements :class:`~.encoder.Encoder`.
+class Dinov2Encoder(Encoder):
+    """A DINOv2 transformer that takes grey or colour images of any size.
 
     Sides that are no multiple of 14 are enlarged to the next one.
 
@@ -108,6 +108,9 @@ class Dinov2Encoder(nn.Module):
     """
 
     in_channels = 1
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
 
     def __init__(
         self,
@@ -162,7 +165,7 @@ class Dinov2Encoder(nn.Module):
 
 
 def encode_slices(
-    encoder: nn.Module, slices: torch.Tensor, *, side: int = 252, grid: int | None = None, batch: int = 1
+    encoder: Encoder, slices: torch.Tensor, *, side: int = 252, grid: int | None = None, batch: int = 1
 ) -> Steps[torch.Tensor]:
     """Features of ``slices`` ``[Z, C, H, W]`` (float, in the scale of the encoder), ``[Z, channels, h, w]`` float16 on the
     CPU: the first level of ``encoder``. One step per batch; nothing is kept for gradients.
@@ -174,7 +177,7 @@ def encode_slices(
     factor = side / max(height, width)
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     device = next(encoder.parameters()).device
-    found = None
+    found: torch.Tensor | None = None
     for start in range(0, len(slices), batch):
         part = slices[start : start + batch].to(device, torch.float32)
         with torch.inference_mode():
@@ -188,4 +191,6 @@ def encode_slices(
             found = torch.empty(len(slices), *level.shape[1:], dtype=torch.float16)
         found[start : start + len(level)] = level
         yield Step(min(1.0, (start + batch) / len(slices)), f"Encoding slice {start + 1} of {len(slices)}")
+    if found is None:
+        raise InputError("there are no slices to encode")
     return found

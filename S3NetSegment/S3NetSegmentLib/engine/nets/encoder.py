@@ -1,13 +1,11 @@
-"""The protocol of every encoder: an image in, feature maps at one or more resolutions out."""
+"""What every encoder is: an image in, feature maps at one or more resolutions out."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import torch
+from torch import nn
 
 
-class Encoder(Protocol):
+class Encoder(nn.Module):
     """``forward(image)`` takes ``[N, in_channels, H, W]`` and returns one map per level, finest first.
 
     Attributes: ``in_channels``; ``channels``, the channel count of each level; ``strides``, the image pixels per feature
@@ -17,5 +15,3 @@ class Encoder(Protocol):
     in_channels: int
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-
-    def __call__(self, image: torch.Tensor) -> list[torch.Tensor]: ...

@@ -7,8 +7,6 @@ changes before training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 
@@ -64,46 +62,6 @@ def remove_lora(encoder: nn.Module, *, merge: bool = False) -> None:
                 weight.copy_((weight.float() + adapter.up @ adapter.down).to(weight.dtype))
         parent, _, name = path.rpartition(".")
         setattr(encoder.get_submodule(parent), name, adapter.base)
-
-
-def lora_state(encoder: nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of the adapters' tensors (on the CPU); empty without adapters."""
-    return {
-        f"{path}.{part}": getattr(adapter, part).detach().to("cpu", copy=True)
-        for path, adapter in _adapters(encoder).items()
-        for part in ("down", "up")
-    }
-
-
-def load_lora_state(encoder: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Puts adapters with the tensors ``state`` on ``encoder``, in place of any that it has.
-
-    Raises InputError if they belong to another encoder; ``encoder`` is then as before.
-    """
-    ranks = {tensor.shape[0] for name, tensor in state.items() if name.endswith(".down") and tensor.ndim == 2}
-    if len(ranks) != 1:
-        raise InputError(
-            "the file holds no LoRA adapters (or of several ranks); choose a file that this software wrote"
-        )
-    linear = {}
-    for path, module in encoder.named_modules():
-        path = path.removesuffix(".base")
-        if isinstance(module, nn.Linear) and "blocks" in path.split("."):
-            linear[path] = module
-    (rank,) = ranks
-    expected = {f"{p}.down": (rank, m.in_features) for p, m in linear.items()}
-    expected |= {f"{p}.up": (m.out_features, rank) for p, m in linear.items()}
-    if expected != {name: tuple(tensor.shape) for name, tensor in state.items()}:
-        raise InputError(
-            f"these LoRA adapters ({len(state)} tensors) do not belong to this encoder (which needs {len(expected)}); "
-            "choose the encoder that they were trained on"
-        )
-    remove_lora(encoder)
-    add_lora(encoder, rank, torch.Generator())
-    with torch.no_grad():
-        for path, adapter in _adapters(encoder).items():
-            adapter.down.copy_(state[f"{path}.down"])
-            adapter.up.copy_(state[f"{path}.up"])
 
 
 def _adapters(encoder: nn.Module) -> dict[str, AdaptedLinear]:

@@ -15,6 +15,10 @@ class FrozenBatchNorm2d(nn.Module):
     one pass of slices from the whole volume fixes them for good.
     """
 
+    mean: torch.Tensor
+    variance: torch.Tensor
+    frozen: torch.Tensor
+
     def __init__(self, channels: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))

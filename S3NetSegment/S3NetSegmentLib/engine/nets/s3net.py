@@ -12,13 +12,14 @@ from torch import nn
 
 from .attention import InceptionLargeKernelAttention, PlainBlock
 from .deformable import DeformableConv2d
+from .encoder import Encoder
 from .normalization import FrozenBatchNorm2d
 
 
-class S3Net(nn.Module):
+class S3Net(Encoder):
     """Encoder: 3x3 stem, I-LKA blocks, 3x3 (ordinary or deformable) convolution; one level at full resolution.
 
-    Implements :class:`~.encoder.Encoder`: ``[N, in_channels, H, W]`` to ``[[N, channels, H, W]]``.
+    ``[N, in_channels, H, W]`` to ``[[N, channels, H, W]]``.
 
     :param attention: False replaces the attention by plain 3x3 convolutions.
     :param deformable_reach: largest offset in pixels of the last convolution; None makes it an ordinary one.
@@ -71,7 +72,7 @@ class RegionNetwork(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, responses: tuple[int, ...], *, balanced: bool = False, sees_image: bool = True
+        self, encoder: Encoder, responses: tuple[int, ...], *, balanced: bool = False, sees_image: bool = True
     ):
         super().__init__()
         self.encoder = encoder
@@ -128,6 +129,8 @@ class RegionNetwork(nn.Module):
             self.head.weight.zero_()
             start = self.features + first
             self.head.weight[:, start : start + c.shape[1], 0, 0] = c / temperature
+            if self.head.bias is None:
+                raise ValueError("heads with balanced responses have no prototypes")
             self.head.bias.copy_(-c.square().sum(1) / (2 * temperature))
 
 

@@ -7,7 +7,8 @@ Source: Ronneberger et al., "U-Net", arXiv 1505.04597; sizes, dropout and LeakyR
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -16,6 +17,8 @@ from torch import nn
 
 from ..common.errors import InputError
 from ..common.randomness import torch_random_numbers
+from .encoder import Encoder
+from .module_list import ModuleListOf
 
 CHANNELS = {"unet": (16, 32, 64, 128, 256), "tiny": (8, 16, 32, 64)}
 _DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)  # from the finest level to the coarsest
@@ -24,12 +27,13 @@ _SLOPE = 0.01
 _GROUPS = 8
 
 T = TypeVar("T")
+N = TypeVar("N", bound=nn.Module)
 # A forward pass that stops after each layer and returns its result in the end: for a window that must stay alive meanwhile.
 ByLayers = Generator[None, None, T]
 
 
-class UNetEncoder(nn.Module):
-    """Two 3x3 convolutions per level, maximum pooling between levels. Implements :class:`~.encoder.Encoder`.
+class UNetEncoder(Encoder):
+    """Two 3x3 convolutions per level, maximum pooling between levels.
 
     :param channels: channels of each level, finest first; level n has the stride 2^n.
     :param normalization: "batch", or "group" (no statistics are shared by the images of a batch).
@@ -49,18 +53,18 @@ class UNetEncoder(nn.Module):
         self.channels = tuple(channels)
         self.strides = tuple(2**n for n in range(len(self.channels)))
         self.normalization = normalization
-        rates = _DROPOUT
+        rates: tuple[float, ...] = _DROPOUT
         if len(self.channels) < len(_DROPOUT):
             rates = _DROPOUT[: len(self.channels) - 1] + _DROPOUT[-1:]
-            rates = [rate if rate >= _LEAST_DROPOUT_OF_SMALL else 0.0 for rate in rates]
+            rates = tuple(rate if rate >= _LEAST_DROPOUT_OF_SMALL else 0.0 for rate in rates)
         if not dropout:
             rates = (0.0,) * len(self.channels)
         inputs = (in_channels, *self.channels[:-1])
-        self.levels = nn.ModuleList(
+        self.levels: ModuleListOf[_Block] = ModuleListOf(
             _Block(before, after, normalization, rate)
             for before, after, rate in zip(inputs, self.channels, rates, strict=True)
         )
-        self.to(memory_format=torch.channels_last)  # a quarter faster on a CPU, where there are few channels
+        in_channels_last(self)  # a quarter faster on a CPU, where there are few channels
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """``image`` ``[N, in_channels, H, W]`` of any size to maps ``[N, channels[n], ceil(H / 2^n), ceil(W / 2^n)]``."""
@@ -69,7 +73,7 @@ class UNetEncoder(nn.Module):
     def by_layers(self, image: torch.Tensor) -> ByLayers[list[torch.Tensor]]:
         """:meth:`forward`, layer by layer."""
         maps = [(yield from _by_layers(self.levels[0], image))]
-        for level in self.levels[1:]:
+        for level in islice(self.levels, 1, None):
             maps.append((yield from _by_layers(level, F.max_pool2d(maps[-1], 2, ceil_mode=True))))
         return maps
 
@@ -94,9 +98,11 @@ class UNetDecoder(nn.Module):
             nn.ConvTranspose2d(coarse, fine, 2, stride=2) if upsampling == "transposed" else nn.Conv2d(coarse, fine, 1)
             for coarse, fine in steps
         )
-        self.levels = nn.ModuleList(_Block(2 * fine, fine, normalization, 0.0) for _, fine in steps)
+        self.levels: ModuleListOf[_Block] = ModuleListOf(
+            _Block(2 * fine, fine, normalization, 0.0) for _, fine in steps
+        )
         self.head = nn.Conv2d(channels[0], classes, 3, padding=1) if classes else nn.Identity()
-        self.to(memory_format=torch.channels_last)
+        in_channels_last(self)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """``maps`` of an encoder, finest first, to logits ``[N, classes, H, W]``."""
@@ -127,7 +133,7 @@ class UNetDecoder(nn.Module):
         return decoded
 
 
-class UNetFeatures(nn.Module):
+class UNetFeatures(Encoder):
     """An encoder and the two decoders of a :class:`TwoStreamUNet` without their last layers: what can be learnt without
     classes. As an :class:`~.encoder.Encoder` it gives the maps of both decoders side by side, and the coarsest of the encoder.
     """
@@ -184,7 +190,7 @@ class TwoStreamUNet(nn.Module):
             "streams": streams,
         }
         self.encoder = UNetEncoder(in_channels, channels, normalization=normalization, dropout=dropout)
-        self.second_encoder = None
+        self.second_encoder: UNetEncoder | None = None
         self.decoders = _decoders(channels, classes, normalization)
         if streams == "models":
             self.second_encoder = UNetEncoder(in_channels, channels, normalization=normalization, dropout=dropout)
@@ -242,6 +248,11 @@ class TwoStreamUNet(nn.Module):
         self.decoders.load_state_dict(weights, strict=False)
 
 
+def in_channels_last(network: N) -> N:
+    """``network`` itself, with its weights in the order that convolutions on a CPU like."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own types
+
+
 def finished(layers: ByLayers[T]) -> T:
     """What a forward pass by layers returns in the end."""
     while True:
@@ -251,7 +262,7 @@ def finished(layers: ByLayers[T]) -> T:
             return end.value
 
 
-def seeded(make, seed: int) -> nn.Module:
+def seeded(make: Callable[[], N], seed: int) -> N:
     """The network that ``make()`` builds, with first weights that follow from ``seed`` alone."""
     with torch_random_numbers(seed):
         return make()
@@ -264,9 +275,9 @@ def _by_layers(block: nn.Sequential, x: torch.Tensor) -> ByLayers[torch.Tensor]:
     return x
 
 
-def _decoders(channels: Sequence[int], classes: int, normalization: str) -> nn.ModuleList:
+def _decoders(channels: Sequence[int], classes: int, normalization: str) -> ModuleListOf[UNetDecoder]:
     """The two decoders that differ in how they enlarge."""
-    return nn.ModuleList(
+    return ModuleListOf(
         UNetDecoder(channels, classes, upsampling=way, normalization=normalization)
         for way in ("transposed", "bilinear")
     )

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..common.errors import InputError
+from .encoder import Encoder
+from .lora import AdaptedLinear
 
 PATCH = 14  # pixels
 GRID = 37  # patches along each side of the 518 px images that the position embeddings were trained on
@@ -24,7 +26,7 @@ _EPS = 1e-6
 SCALE_OFFSET = 0.1
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Encoder):
     """DINOv2's vision transformer as an encoder: :class:`~.encoder.Encoder` for sides that are multiples of 14.
 
     :param width: embedding dimension; :param depth: number of blocks; :param heads: attention heads.
@@ -210,9 +212,10 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
-def _weight(linear: nn.Module) -> torch.Tensor:
+def _weight(linear: nn.Linear | AdaptedLinear) -> torch.Tensor:
     """The weight of a linear layer, also of one with an adapter (:mod:`.lora`)."""
-    return getattr(linear, "base", linear).weight
+    own = linear.base if isinstance(linear, AdaptedLinear) else linear
+    return own.weight
 
 
 def _multiple(side: int) -> int:
@@ -232,7 +235,7 @@ def is_native_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
-    abilities = getattr(torch.cpu, "get_capabilities", dict)()
+    abilities: dict = getattr(torch.cpu, "get_capabilities", dict)()
     if abilities:
         return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16") or abilities.get("sve_bf16"))
     try:  # torch before 2.10 does not say; Linux does

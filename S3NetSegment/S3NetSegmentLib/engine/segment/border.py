@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
+from ..common.tuples import two
 from ..images.resample import axis_weights
 
 _BAND = 1.5  # samples of the working grid on each side of the border that are decided anew
@@ -18,7 +19,7 @@ _TRUST = 0.8  # how much the image counts beside the smooth outline
 def refined(
     mask: np.ndarray,
     features: np.ndarray,
-    native: tuple[int, int],
+    native: tuple[int, ...],
     native_features: Callable[[tuple[slice, slice]], np.ndarray],
 ) -> np.ndarray:
     """``mask`` (bool ``[h, w]``) on the image's own samples, bool ``[H, W]``: a smooth outline, moved to where the image
@@ -30,7 +31,7 @@ def refined(
     out = np.zeros(native, bool)
     if not mask.any():
         return out
-    rows, columns = (_range(mask.any(1 - axis), mask.shape[axis]) for axis in (0, 1))
+    rows, columns = (_range(np.any(mask, 1 - axis), mask.shape[axis]) for axis in (0, 1))
     own = mask[rows, columns]
     maps = _soft_maps(own, features[rows, columns])
     part, weights = [], []
@@ -46,7 +47,7 @@ def refined(
     soft, trust, threshold, direction = maps[..., 0], maps[..., 1], maps[..., 2], maps[..., 3 : 3 + channels]
     found = soft > 0.5
     band = (soft > 0.02) & (soft < 0.98)
-    values = native_features(tuple(part))
+    values = native_features(two(part))
     likeness = (values[band] * direction[band]).sum(1) - threshold[band]
     found[band] = soft[band] - 0.5 + _TRUST * trust[band] * np.clip(likeness, -0.5, 0.5) > 0
     out[tuple(part)] = found

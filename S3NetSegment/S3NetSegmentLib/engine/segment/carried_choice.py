@@ -14,12 +14,13 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from ..common.masks import dice
 from ..common.progress import Step, Steps, within
 from ..images import AXES
 from ..images.resample import mask_to_grid, resized
 from .carry import CarriedObject, DrawnSlices, carry_prompts, kept_near_drawn
 from .object_choice import ObjectChoice
-from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates, dice
+from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates
 from .prompt_bounds import allowed_voxels, box_hulls
 from .prompts import Prompts
 from .working_grid import WorkingGrid
@@ -211,11 +212,11 @@ class _Ladder:
         if dice(self.candidate, self._carried_work) >= _CONTRADICTION:
             return False
         voxels = self.carried.mask.size / self.candidate.size  # of the image in one sample of the grid
-        size, carried = np.count_nonzero(self.candidate) * voxels, np.count_nonzero(self.carried.mask)
+        size, carried = int(np.count_nonzero(self.candidate)) * voxels, int(np.count_nonzero(self.carried.mask))
         return _off(carried, expected) < _off(size, expected)
 
 
-class _Left(Sequence):
+class _Left(Sequence[np.ndarray]):
     """Masks without what must not be part of them."""
 
     def __init__(self, masks: Sequence[np.ndarray], left: np.ndarray | None):
@@ -224,12 +225,12 @@ class _Left(Sequence):
     def __len__(self) -> int:
         return len(self._masks)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index):  # the mask of one step
         mask = np.asarray(self._masks[index], bool)
         return mask if self._left is None else mask & self._left
 
 
-class _Inserted(Sequence):
+class _Inserted(Sequence[np.ndarray]):
     """The masks of ``steps``, numbers in ``masks``; None: ``own``."""
 
     def __init__(self, masks: Sequence[np.ndarray], steps: Sequence[int | None], own: np.ndarray):
@@ -238,7 +239,7 @@ class _Inserted(Sequence):
     def __len__(self) -> int:
         return len(self._steps)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index):  # the mask of one step
         number = self._steps[index]
         return self._own.copy() if number is None else self._masks[number]
 

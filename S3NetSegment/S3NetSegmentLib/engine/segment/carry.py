@@ -16,8 +16,8 @@ from scipy import ndimage
 
 from ..common.errors import InputError
 from ..common.progress import Step, Steps, within
-from ..few_shot.frame import slices_first
 from ..images import AXES, Extent, Volume
+from ..images.volume import slices_first
 from .prompt_bounds import allowed_voxels, prompted_slices
 from .prompts import Prompts
 from .settings import SegmentSettings
@@ -52,16 +52,18 @@ def draw_prompts(
     device: str = "auto",
     slices_so_far: Mapping[SliceKey, np.ndarray] | None = None,
     excluded: np.ndarray | None = None,
+    find_regions=None,
 ) -> Steps[DrawnSlices]:
     """The first sight: the object in each slice on which prompts lie, as a generator of progress steps.
 
     :param axis: across the slices of points that no box or stroke has a slice for.
     :param slices_so_far: answers that still hold, e.g. corrected by hand; they are taken as they are.
     :param excluded: voxels of other segments, bool ``[K, J, I]`` over ``extent``.
+    :param find_regions: what searches a slice, e.g. one that remembers; None: :func:`find_regions.find_regions`.
     :raises InputError: prompts that cannot be meant, see :meth:`Prompts.checked`; nothing is left of the object in any slice.
     """
-    from .find_regions import find_regions
-
+    if find_regions is None:
+        from .find_regions import find_regions
     extent = extent or volume.extent
     prompts, excluded = _checked(prompts, extent, excluded)
     todo, drawn = prompted_slices(prompts, volume.slice_axis(axis)), {}

@@ -12,14 +12,16 @@ import numpy as np
 from scipy import ndimage
 
 from ..common.errors import InputError, ResourceError
+from ..common.masks import label_counts
 from ..common.progress import Step, Steps, drain, within
+from ..common.tuples import three, two
 from ..images import AXES, Extent, Segment, Segmentation, Volume
 from ..images.colors import label_colors
 from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
 from .object_choice import Finish, ObjectChoice
-from .objects import SliceObjects, objects_of_volume
+from .objects import SliceObjects, VolumeObjects, objects_of_volume
 from .prompted import chosen, refuse_excluded, slice_candidates
 from .prompts import Box, Prompts, Stroke, Voxel
 from .regions.cluster_labels import ClusterLabels
@@ -148,7 +150,9 @@ class Regions:
         """
         if radius_mm is not None and not (np.isfinite(radius_mm) and radius_mm > 0):
             raise InputError(f"radius is {radius_mm} mm; it must be above 0")
-        prompts = Prompts(*map(tuple, (inside, outside, boxes, strokes, outside_strokes))).checked(self.extent)
+        prompts = Prompts(tuple(inside), tuple(outside), tuple(boxes), tuple(strokes), tuple(outside_strokes)).checked(
+            self.extent
+        )
         refuse_excluded(prompts, excluded, self._grid)
         by_point = not prompts.boxes and not prompts.strokes
         if not by_point and not self._grid.flat:
@@ -244,7 +248,7 @@ class Regions:
         """Regions as segments "Region 1" ... on the grid of the whole volume. Where the image has fewer regions than asked
         for, there are fewer segments: none is empty."""
         labels = self.labels(count)
-        voxels = sum(np.bincount(plane.ravel(), minlength=count + 1) for plane in labels)  # by slices: bincount copies
+        voxels = label_counts(labels, count + 1)
         there = np.flatnonzero(voxels[1:]) + 1
         numbers = np.zeros(count + 1, np.uint8)
         numbers[there] = np.arange(1, len(there) + 1)
@@ -301,6 +305,9 @@ def _searched(
 ) -> Steps[Regions]:
     """Label maps from all sources of ``settings`` and what makes objects of them."""
     rng = np.random.default_rng([settings.seed, 1])
+    labelling: ClusterLabels | NetworkLabels
+    objects: SliceObjects | VolumeObjects
+    maps: dict
     notes, device, classical = label_map_notes(volume), "cpu", settings.sources != "s3net"
     if network_device is None and (idle := settings.of_the_network()):
         why = "sources is classical" if settings.sources == "classical" else "a grey image is segmented without it"
@@ -309,14 +316,17 @@ def _searched(
         )
     share = 0.95 if network_device is None else 0.4 if classical else 0.2
     if classical:
-        search = (slice_maps if grid.flat else volume_maps)(features, grid.spacing, settings, rng)
+        search = (
+            slice_maps(features, two(grid.spacing), settings, rng) if grid.flat
+            else volume_maps(features, three(grid.spacing), settings, rng)
+        )  # fmt: skip
         maps = yield from within(search, 0.0, 0.9 * share)
         labelling = ClusterLabels(features, grid.spacing, settings.region_counts, rng)
     elif grid.flat:
         maps = {}
     else:  # objects of a volume are made of its supervoxels, whatever source the candidates come from
-        maps = VolumeMaps()
-        maps.graph = yield from within(region_graph(features, grid.spacing), 0.0, share)
+        maps = of_volume = VolumeMaps()
+        of_volume.graph = yield from within(region_graph(features, three(grid.spacing)), 0.0, share)
     if network_device is not None:
         from .s3net.fit import fit_s3net
 
@@ -329,9 +339,9 @@ def _searched(
         maps["s3net"] = [labelling.labels(count) for count in settings.region_counts]
     yield Step(0.95, "Weighing regions")
     if grid.flat:
-        objects = SliceObjects(features, maps, grid.spacing)
+        objects = SliceObjects(features, maps, two(grid.spacing))
     else:
-        objects = yield from within(objects_of_volume(features, maps, grid.spacing), 0.95, 1.0)
+        objects = yield from within(objects_of_volume(features, maps, three(grid.spacing)), 0.95, 1.0)
     kept = features if grid.flat else None
     return Regions(volume, grid, settings, labelling, objects, device, notes, scale, kept)
 

@@ -33,10 +33,11 @@ class Finish:
 
     def native(self, mask: np.ndarray, grid: WorkingGrid) -> np.ndarray:
         """``mask`` on the image's own voxels, bool [K, J, I]."""
-        if self.native_features is None or mask.shape == grid.native:
+        features, native_features = self.features, self.native_features
+        if features is None or native_features is None or mask.shape == grid.native:
             found = grid.to_native(mask, mask_to_grid)
         else:
-            found = grid.to_native(mask, lambda own, shape: refined(own, self.features, shape, self.native_features))
+            found = grid.to_native(mask, lambda own, shape: refined(own, features, shape, native_features))
         for voxels, value in ((self.drawn, True), (self.erased, False)):
             if voxels:
                 found[tuple(np.transpose([grid.native_index(v) for v in voxels]))] = value

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..common.tuples import three
 from ..images import AXES, Extent
 from .prompts import Box, Prompts
 
@@ -50,7 +51,7 @@ def box_hulls(boxes: Sequence[Box], room: float = ROOM) -> list[Box]:
     for group in _crossing([box for box in boxes if box.flat_axis]):
         if len({box.flat_axis for box in group}) > 1:
             spans = [_span(group, n, room) for n in range(3)]
-            hulls.append(Box(tuple(a for a, _ in spans), tuple(b for _, b in spans)))
+            hulls.append(Box(three(a for a, _ in spans), three(b for _, b in spans)))
         elif not all(any(_holds(hull, box) for hull in hulls) for box in group):
             return []
     return hulls

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..common.errors import InputError
+from ..common.tuples import three
 from ..images import AXES, Extent
 
 Voxel = tuple[int, int, int]  # (i, j, k) in the whole volume
@@ -31,7 +32,7 @@ class Box:
     def between(cls, one: Sequence[int], other: Sequence[int]) -> Box:
         """The box of any two opposite corners (i, j, k)."""
         corners = list(zip(map(int, one), map(int, other), strict=True))
-        return cls(tuple(map(min, corners)), tuple(map(max, corners)))
+        return cls(three(map(min, corners)), three(map(max, corners)))
 
     def __str__(self) -> str:
         return ",".join(map(str, (*self.low, *self.high)))
@@ -45,12 +46,12 @@ class Box:
     @property
     def size(self) -> Voxel:
         """Number of voxels along (i, j, k)."""
-        return tuple(b - a + 1 for a, b in zip(self.low, self.high, strict=True))
+        return three(b - a + 1 for a, b in zip(self.low, self.high, strict=True))
 
     @property
     def centre(self) -> Voxel:
         """The voxel in the middle."""
-        return tuple((a + b) // 2 for a, b in zip(self.low, self.high, strict=True))
+        return three((a + b) // 2 for a, b in zip(self.low, self.high, strict=True))
 
     def slice_index(self) -> int:
         """The slice that a flat box lies in. ValueError for a box in the volume."""
@@ -58,12 +59,12 @@ class Box:
             raise ValueError(f"box {self} lies in no single slice")
         return self.low[AXES.index(self.flat_axis)]
 
-    def contains(self, voxel: Voxel) -> bool:
+    def contains(self, voxel: Sequence[int]) -> bool:
         return all(a <= v <= b for a, v, b in zip(self.low, voxel, self.high, strict=True))
 
     def covers(self, extent: Extent) -> bool:
         """Whether every voxel of ``extent`` lies in the box."""
-        return self.contains(extent.start) and self.contains(tuple(n - 1 for n in extent.stop))
+        return self.contains(extent.start) and self.contains([n - 1 for n in extent.stop])
 
     def clipped(self, extent: Extent) -> Box:
         """The part of the box that lies in ``extent``.
@@ -71,8 +72,8 @@ class Box:
         :raises InputError: nothing of it lies there, or it is only a line or a point.
         """
         last = tuple(n - 1 for n in extent.stop)
-        low = tuple(map(max, self.low, extent.start))
-        high = tuple(map(min, self.high, last))
+        low = three(map(max, self.low, extent.start))
+        high = three(map(min, self.high, last))
         shown = f"box {self} (voxels i,j,k,i,j,k, both corners included)"
         if any(a > b for a, b in zip(low, high, strict=True)):
             raise InputError(
@@ -96,7 +97,7 @@ class Box:
             return None
         low, high = list(self.low), list(self.high)
         low[a] = high[a] = index
-        return Box(tuple(low), tuple(high))
+        return Box(three(low), three(high))
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def line_through(corners: Sequence[Voxel]) -> Stroke:
     for start, end in itertools.pairwise(corners):
         count = max(abs(b - a) for a, b in zip(start, end, strict=True))
         voxels += [
-            tuple(round(a + (b - a) * n / count) for a, b in zip(start, end, strict=True)) for n in range(1, count + 1)
+            three(round(a + (b - a) * n / count) for a, b in zip(start, end, strict=True)) for n in range(1, count + 1)
         ]
     return tuple(voxels)
 

@@ -5,6 +5,7 @@ The command line, batches and scripts all go this way; the panel, which asks aga
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,8 +53,10 @@ class SegmentOutcome:
     def agreement(self) -> float | None:
         """How unanimous the candidates are about the object, 0 to 1: mean of :meth:`ObjectChoice.unanimity` inside it.
         None without an object."""
-        chosen = None if self.choice is None else self.choice.working_mask()
-        if chosen is None or not chosen.any():
+        if self.choice is None:
+            return None
+        chosen = self.choice.working_mask()
+        if not chosen.any():
             return None
         return float(self.choice.unanimity()[chosen].mean())
 
@@ -90,7 +93,7 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
     regions = yield from within(search, 0.0, 0.98)
     choice = yield from within(_chosen(regions, prompts, task), 0.98, 1.0)
     asked = TaskFacts(
-        SEGMENT, volume.name, settings, *(_positions(points, volume) for points in (prompts.inside, prompts.outside)),
+        SEGMENT, volume.name, settings, _positions(prompts.inside, volume), _positions(prompts.outside, volume),
         boxes=[[*volume.ras_of(box.low), *volume.ras_of(box.high)] for box in prompts.boxes],
         strokes=[f"{len(stroke)} voxels from {stroke[0]} to {stroke[-1]}" for stroke in prompts.strokes],
         radius_mm=task.radius, preset=task.preset,
@@ -121,7 +124,7 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
         for box in prompts.boxes
         if box.covers(regions.extent)
     ]
-    if not task.region_count and not choice.mask.any():
+    if not task.region_count and choice is not None and not choice.mask.any():
         notes.append("the object is empty: what was marked outside took all of it away")
     return SegmentOutcome(task, regions, choice, prompts, segmentation, notes)
 
@@ -149,27 +152,27 @@ def asked_prompts(task: SegmentTask, volume: Volume, extent: Extent | None, axis
             k = _only_slice(f"box {_shown(corners)}", "i,j,k,i,j,k", volume, axis, task.slices)
             corners = (*corners[:2], k, *corners[2:], k)
         boxes.append(Box.between(corners[:3], corners[3:]))
-    for corners in task.boxes_mm:
-        ends = (np.clip(volume.index_of(corners[n : n + 3]), -1e9, 1e9) for n in (0, 3))
+    for place in task.boxes_mm:
+        ends = (np.clip(volume.index_of(place[n : n + 3]), -1e9, 1e9) for n in (0, 3))
         boxes.append(Box.between(*(np.floor(end + 0.5) for end in ends)))
     clipped = []
     for box in boxes:
         box.clipped(volume.extent)  # outside the image is another fault than on another slice
         _require_chosen(f"box {box}", box, part, axis)
         clipped.append(box.clipped(part))
-    points = [
-        asked_voxels(*p, volume, extent, axis, task.slices)
+    inside, outside = (
+        tuple(asked_voxels(*p, volume, extent, axis, task.slices))
         for p in ((task.points, task.pixels), (task.not_points, task.not_pixels))
-    ]
-    strokes = [
-        [line_through(asked_voxels((), stroke, volume, extent, axis, task.slices)) for stroke in of_kind]
+    )
+    strokes, outside_strokes = (
+        tuple(line_through(asked_voxels((), stroke, volume, extent, axis, task.slices)) for stroke in of_kind)
         for of_kind in (task.strokes, task.not_strokes)
-    ]
-    found = Prompts(*map(tuple, (*points, clipped, *strokes)))
+    )
+    found = Prompts(inside, outside, tuple(clipped), strokes, outside_strokes)
     return found.checked(part) if found.find_something else found
 
 
-def _positions(voxels: list[Voxel], volume: Volume) -> list[tuple[float, ...]]:
+def _positions(voxels: Sequence[Voxel], volume: Volume) -> list[tuple[float, ...]]:
     return [tuple(volume.ras_of(voxel)) for voxel in voxels]
 
 
@@ -222,9 +225,9 @@ def _voxel_at(point: tuple[float, ...], volume: Volume) -> Voxel:
         hints = []
         mirrored = (-point[0], -point[1], point[2])
         index = np.floor(volume.index_of(mirrored) + 0.5)
-        if volume.extent.contains(tuple(int(v) for v in index)):
+        if volume.extent.contains([int(v) for v in index]):
             hints.append(f"if it was given as LPS, write {_shown(mirrored)}")
-        if all(v == int(v) for v in point) and volume.extent.contains(tuple(int(v) for v in point)):
+        if all(v == int(v) for v in point) and volume.extent.contains([int(v) for v in point]):
             hints.append(f"if it is a voxel i,j,k, say so: a pixel {_shown(point)}")
         if not hints:
             raise
@@ -237,6 +240,7 @@ def _shown(values) -> str:
 
 def _chosen(regions: Regions, prompts: Prompts, task: SegmentTask) -> Steps[ObjectChoice | None]:
     """The object asked for, or None where none is wanted or found."""
+    choice: ObjectChoice | None
     if prompts.find_something:
         choice = yield from regions.object_steps(
             prompts.inside, prompts.outside, task.radius, boxes=prompts.boxes, strokes=prompts.strokes,

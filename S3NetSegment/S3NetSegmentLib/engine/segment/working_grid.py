@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..common.progress import Steps
+from ..common.tuples import three, two
 from ..images import AXES, Extent, Volume
 from ..images.intensity import IntensityScale
 from ..images.resample import resized, shrunk_features
@@ -31,11 +32,12 @@ class WorkingGrid:
         self.axis, self.extent, self.flat = axis, extent, bool(thin)
         self._across = 2 - AXES.index(axis)  # the array axis across the slices
         native, spacing = list(extent.size[::-1]), list(volume.spacing[::-1])
+        self.shape: tuple[int, ...]
         if self.flat:
             del native[self._across], spacing[self._across]
-            self.shape = working_shape(tuple(native), tuple(spacing), work_size)
+            self.shape = working_shape(two(native), two(spacing), work_size)
         else:
-            self.shape = volume_working_shape(tuple(native), tuple(spacing))
+            self.shape = volume_working_shape(three(native), three(spacing))
         self.native = tuple(native)
         self.spacing = tuple(s * n / m for s, n, m in zip(spacing, native, self.shape, strict=True))
 
@@ -65,7 +67,7 @@ class WorkingGrid:
 
     def native_index(self, voxel: Sequence[int]) -> tuple[int, int, int]:
         """Index of ``voxel`` (i, j, k) of the volume in an array [K, J, I] over the extent."""
-        return tuple(v - a for v, a in zip(voxel[::-1], self.extent.start[::-1], strict=True))
+        return three(v - a for v, a in zip(voxel[::-1], self.extent.start[::-1], strict=True))
 
     def slices_first(self, array: np.ndarray) -> np.ndarray:
         """An array on this grid with the axis across the slices in front: [Z, H, W, ...]."""
@@ -79,9 +81,9 @@ class WorkingGrid:
     def slice_spacing(self) -> tuple[float, float, float]:
         """mm between samples along the axes of :meth:`slices_first`."""
         if self.flat:
-            return (1.0, *self.spacing)
+            return three((1.0, *self.spacing))
         rest = [s for a, s in enumerate(self.spacing) if a != self._across]
-        return (self.spacing[self._across], *rest)
+        return three((self.spacing[self._across], *rest))
 
     def _index(self, voxel: Sequence[int]) -> list[int]:
         index = list(self.native_index(voxel))

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..common.errors import InputError
 from ..few_shot.settings import PRESETS, FewShotSettings, few_shot_preset
@@ -145,7 +146,7 @@ class FewShotTask:
     def engine_settings(self) -> FewShotSettings:
         """The settings. InputError for what is wrong there."""
         settings = few_shot_preset(self.preset).with_texts(list(self.settings))
-        given = {"method": self.method, "seed": self.seed}
+        given: dict[str, Any] = {"method": self.method, "seed": self.seed}
         return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
 
     def contradictions(self, called: Callable[[str], str]) -> list[str]:

@@ -85,6 +85,23 @@ def from_script(task_class, arguments: Mapping[str, Any]):
     return task_class(**values)
 
 
+def command_line(task) -> list[str]:
+    """The options with which the command line asks for ``task``; what is as without an option is left out."""
+    texts = []
+    for f in dataclasses.fields(task):
+        value = getattr(task, f.name)
+        if "asked" not in f.metadata or value == f.default:
+            continue
+        field = asked_fields(type(task))[f.name]
+        if not field.options:
+            continue
+        if field.form.is_switch:
+            texts.append(field.options[0])
+        else:
+            texts += [f"{field.options[0]}={field.form.write(one)}" for one in (value if field.form.one else [value])]
+    return texts
+
+
 def camel_case(name: str) -> str:
     """How Slicer's scripts write the name of a field: ``notPoints``."""
     return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)

@@ -93,6 +93,17 @@ def length(value) -> float:
     return number
 
 
+def minutes(value) -> float:
+    """Minutes above 0."""
+    try:
+        number = _number(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number <= 1e6:
+        raise ValueError(f"{_shown(value)} is not a number of minutes above 0")
+    return number
+
+
 def one_of(*choices: str) -> Callable:
     """One of ``choices``."""
 
@@ -227,7 +238,7 @@ def drawn_slices(value) -> tuple[tuple[int, ...] | str | None, ...]:
     if isinstance(value, list) and all(isinstance(part, int) for part in value):
         value = [value]
     entries = value.split(";") if isinstance(value, str) else value if isinstance(value, list) else [value]
-    found = []
+    found: list[tuple[int, ...] | str | None] = []
     for entry in entries:
         if entry is None or (isinstance(entry, str) and not entry.strip()):
             found.append(None)
@@ -295,6 +306,13 @@ def _shown(value) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def written(value) -> str:
+    """A text, a number, numbers separated by commas, or rows of them separated by ";"."""
+    if isinstance(value, tuple):
+        return (";" if value and isinstance(value[0], tuple) else ",").join(map(written, value))
+    return str(value)
+
+
 @dataclass(frozen=True)
 class Form:
     """How a value is written.
@@ -303,6 +321,7 @@ class Form:
     :param metavar: for the help of the command line.
     :param one: for a form that holds several: reads one of them; the option may then be repeated.
     :param choices: what may be written, where that is a short list.
+    :param write: value of the field (or of one of several) -> the text that :attr:`read` (or :attr:`one`) reads.
     :param is_path: whether it names files or folders; in a manifest they are relative to its own folder.
     """
 
@@ -311,6 +330,7 @@ class Form:
     one: Callable | None = None
     choices: tuple[str, ...] = ()
     is_path: bool = False
+    write: Callable = written
 
     @property
     def is_switch(self) -> bool:
@@ -331,8 +351,9 @@ BOXES = Form(boxes, "i,j,k,i,j,k", one=box)
 NAMED_BOXES = Form(named_boxes, "NAME=i,j,k,i,j,k", one=named_box)
 BOXES_MM = Form(boxes_mm, "R,A,S,R,A,S", one=box_mm)
 STROKES = Form(strokes, "'i,j,k;i,j,k;...'", one=stroke)
-SLICES = Form(slice_pair, "A:B")
+SLICES = Form(slice_pair, "A:B", write=lambda pair: f"{pair[0]}:{pair[1]}")
 LENGTH = Form(length, "MM")
+MINUTES = Form(minutes, "M")
 SETTINGS = Form(assignments, "NAME=VALUE", one=assignment)
 SEED = Form(whole(0, 2**31 - 1), "S")
 NAMES = Form(names, "NAME,...", one=name_list)

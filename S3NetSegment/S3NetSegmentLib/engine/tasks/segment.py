@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..segment.settings import PRESETS, SegmentSettings, preset
 from .fields import asked
@@ -113,7 +114,7 @@ class SegmentTask:
     def settings_with(self, regions: int | None) -> SegmentSettings:
         """The settings; ``regions`` (None or 0: no certain number) are prepared, too. InputError for what is wrong there."""
         settings = preset(self.preset).with_texts(list(self.settings))
-        changes = {} if self.seed is None else {"seed": self.seed}
+        changes: dict[str, Any] = {} if self.seed is None else {"seed": self.seed}
         if regions and regions not in settings.region_counts:
             changes["region_counts"] = (*settings.region_counts, regions)
         return dataclasses.replace(settings, **changes)

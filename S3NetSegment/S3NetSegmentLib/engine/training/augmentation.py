@@ -7,10 +7,13 @@ the CPU, the same number of them whatever happens, so equal generators give equa
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+
+from ..common.tensors import summed
 
 _BLUR_REACH = 3.0  # standard deviations that a blur kernel covers
 _BIAS_CELLS = 4  # side of the coarse grid of a bias field
@@ -85,7 +88,7 @@ def change_intensities(images: torch.Tensor, ranges: IntensityRanges, generator:
 
 def random_boxes(
     count: int,
-    shape: tuple[int, int],
+    shape: Sequence[int],
     generator: torch.Generator,
     *,
     share: tuple[float, float] = (0.1, 0.4),
@@ -124,5 +127,5 @@ def _blurred(images: torch.Tensor, widths: torch.Tensor, largest: float) -> torc
     kernels = (kernels / kernels.sum(1, keepdim=True)).to(images)
     x = F.pad(images, (reach,) * 4, mode="reflect")
     # shifted sums are faster than grouped convolutions of one channel on a CPU
-    x = sum(x[:, :, i : i + height] * kernels[:, i].view(count, 1, 1, 1) for i in range(2 * reach + 1))
-    return sum(x[..., i : i + width] * kernels[:, i].view(count, 1, 1, 1) for i in range(2 * reach + 1))
+    x = summed(x[:, :, i : i + height] * kernels[:, i].view(count, 1, 1, 1) for i in range(2 * reach + 1))
+    return summed(x[..., i : i + width] * kernels[:, i].view(count, 1, 1, 1) for i in range(2 * reach + 1))

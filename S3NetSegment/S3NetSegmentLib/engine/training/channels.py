@@ -77,7 +77,8 @@ def channel_files(path: str | os.PathLike, count: int) -> tuple[Path, ...]:
 
 def further_channels(path: str | os.PathLike) -> tuple[Path, ...]:
     """The files of further channels that lie beside the first one at ``path``; () where its name is not that of a first channel."""
-    path, found = Path(path), []
+    path = Path(path)
+    found: list[Path] = []
     parts = _NUMBERED.fullmatch(stem_of(path))
     if parts is not None and int(parts[2]) == 0 and not path.is_dir():
         try:

@@ -11,6 +11,7 @@ cohort.json              optional: {"patients": {case: patient}, "splits": {"tra
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,8 @@ class Case:
         :param image: the image itself, where it has been read already.
         :raises InputError: unreadable, on another grid, or with segments that are no class.
         """
+        if self.label is None:
+            raise InputError(f"case {self.name!r} has no label file")
         with collected_image_warnings():  # said when the cohort was read
             segmentation = self._placed(read_segmentation(self.label), image)
         out = np.zeros(segmentation.layers[0].shape, np.uint8)
@@ -142,11 +145,10 @@ def count_cases(folder: str | os.PathLike) -> tuple[int, int]:
         except (OSError, InputError):
             found.append({})
     images, labels = found
-    try:
-        images = channels_by_case(images, labels)
-    except InputError:
-        pass
-    return len(images), len(images.keys() & labels.keys())
+    cases = set(images)
+    with contextlib.suppress(InputError):
+        cases = set(channels_by_case(images, labels))
+    return len(cases), len(cases & labels.keys())
 
 
 def read_cohort(
@@ -186,7 +188,7 @@ def read_cohort(
     names = {} if names_file is None else read_label_names(names_file)
     if names and wanted:
         raise InputError(
-            f"both {DESCRIPTION} and {os.fspath(names_file)!r} name the classes of the cohort; leave one of them out"
+            f"both {DESCRIPTION} and {str(names_file)!r} name the classes of the cohort; leave one of them out"
         )
     cases, segments, skipped = [], {}, {labels[name].name: "no image of this name" for name in extra}
     warned: list[str] = []
@@ -211,7 +213,7 @@ def read_cohort(
     if skipped:
         notes.append(f"{len(skipped)} left out since they cannot be used: {', '.join(skipped)}")
     if names:
-        wanted = named_classes(names, segments, os.fspath(names_file))
+        wanted = named_classes(names, segments, str(names_file))
     classes = common_classes(segments, wanted, notes)
     splits = _listed_splits(description, cases, set(images) | set(patients.values()))
     return Cohort(folder, tuple(cases), classes, tuple(notes), skipped, splits, 1 + len(cases[0].further))
@@ -224,7 +226,7 @@ def image_hash(*channels: Volume) -> str:
     for volume in channels:
         digest.update(repr(volume.array.shape).encode())
         for plane in volume.array:
-            digest.update(np.ascontiguousarray(plane, dtype="<f4"))
+            digest.update(np.ascontiguousarray(plane, dtype="<f4").data)
     return digest.hexdigest()
 
 
@@ -313,7 +315,8 @@ def _listed_splits(description: dict, cases: Sequence[Case], known: set[str]) ->
             raise InputError(
                 f"split {split!r} of {DESCRIPTION} names {unknown[0]!r}, which is neither case nor patient"
             )
-    splits, owner = {}, {}
+    splits: dict[str, tuple[str, ...]] = {}
+    owner: dict[str, str] = {}
     for split, listed_names in listed.items():
         names = set(listed_names)
         chosen = [c for c in cases if c.name in names or c.patient in names]

@@ -3,50 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from ..common.errors import InputError
 from ..common.settings_record import SettingsRecord
+from .alpnet.training import AlpnetSettings
+from .data_settings import BatchSettings, CohortSettings, EncoderSettings, TwoStreamBatchSettings
+from .ideal.finetuning_settings import FinetuningSettings
+from .ideal.pretraining_settings import PretrainingSettings
+from .trainer_settings import TrainerSettings
 
 
 class Configuration:
-    """Settings records by what they are for; every name occurs once.
+    """What all trainings have; a subclass is a frozen dataclass of settings records in which every name occurs once.
 
-    :param method: what is trained, for messages and provenance.
-    :param preset: where the values come from.
+    Attributes: ``preset``, where the values come from; ``trainer``; ``cohort``.
     """
 
-    def __init__(self, method: str, preset: str, **records: SettingsRecord):
-        self.method, self.preset, self._records = method, preset, records
-        names = [f.name for r in records.values() for f in dataclasses.fields(r)]
-        twice = next((n for n in names if names.count(n) > 1), None)
-        if twice:
-            raise ValueError(f"two settings records have a field {twice}")
-
-    def __getitem__(self, record: str) -> SettingsRecord:
-        return self._records[record]
+    command: ClassVar[str]  # what is trained, for messages
+    preset: str
+    trainer: TrainerSettings
+    cohort: CohortSettings
 
     @property
     def records(self) -> dict[str, SettingsRecord]:
-        return dict(self._records)
+        """The settings records by what they are for."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, SettingsRecord)}
 
     def replaced(self, **values) -> Self:
         """A copy with these settings. Raises InputError for unknown names and wrong values."""
         known = self.as_dict()
         unknown = next((n for n in values if n not in known), None)
         if unknown is not None:
-            raise InputError(f"there is no setting {unknown!r} for {self.method}; there are {', '.join(known)}")
-        records = {
-            key: dataclasses.replace(r, **{n: v for n, v in values.items() if hasattr(r, n)})
-            for key, r in self._records.items()
-        }
-        return type(self)(self.method, self.preset, **records)
+            raise InputError(f"there is no setting {unknown!r} for {self.command}; there are {', '.join(known)}")
+        return self._with_records(
+            {
+                key: dataclasses.replace(r, **{n: v for n, v in values.items() if hasattr(r, n)})
+                for key, r in self.records.items()
+            }
+        )
 
-    def with_texts(self, assignments: list[str]) -> Self:
+    def with_texts(self, assignments: Sequence[str]) -> Self:
         """A copy with ``name=value`` texts applied. Raises InputError for unknown names and wrong values."""
         known = self.as_dict()
-        records = dict(self._records)
+        records = self.records
         for text in assignments:
             name = text.partition("=")[0].strip().replace("-", "_")
             if "=" not in text or name not in known:
@@ -55,11 +57,11 @@ class Configuration:
                 )
             key = next(k for k, r in records.items() if hasattr(r, name))
             records[key] = records[key].with_texts([text])
-        return type(self)(self.method, self.preset, **records)
+        return self._with_records(records)
 
     def as_dict(self) -> dict:
         """All settings by name, plain values for JSON."""
-        values = {n: v for r in self._records.values() for n, v in dataclasses.asdict(r).items()}
+        values = {n: v for r in self.records.values() for n, v in dataclasses.asdict(r).items()}
         return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
     def with_kept(self, kept: Mapping) -> Self:
@@ -68,6 +70,45 @@ class Configuration:
         if kept.keys() != known.keys():
             other = sorted(kept.keys() ^ known.keys())
             raise InputError(
-                f"the run was begun with other settings than {self.method} has ({', '.join(other[:4])}): begin anew in another folder"
+                f"the run was begun with other settings than {self.command} has ({', '.join(other[:4])}): begin anew in another folder"
             )
         return self.replaced(**{n: tuple(v) if isinstance(v, list) else v for n, v in kept.items()})
+
+    def _with_records(self, records: Mapping[str, SettingsRecord]) -> Self:
+        return type(self)(preset=self.preset, **records)  # type: ignore[call-arg]  # a dataclass of these fields
+
+
+@dataclass(frozen=True)
+class IdealConfiguration(Configuration):
+    """An encoder by IDEAL's dense contrast."""
+
+    command = "pretrain"
+    preset: str
+    trainer: TrainerSettings
+    task: PretrainingSettings
+    cohort: CohortSettings
+    batches: BatchSettings
+
+
+@dataclass(frozen=True)
+class AlpnetConfiguration(Configuration):
+    """An encoder by ALPNet's episodes."""
+
+    command = "pretrain"
+    preset: str
+    trainer: TrainerSettings
+    task: AlpnetSettings
+    cohort: CohortSettings
+    encoder: EncoderSettings
+
+
+@dataclass(frozen=True)
+class FinetuningConfiguration(Configuration):
+    """A segmenter."""
+
+    command = "finetune"
+    preset: str
+    trainer: TrainerSettings
+    task: FinetuningSettings
+    cohort: CohortSettings
+    batches: TwoStreamBatchSettings

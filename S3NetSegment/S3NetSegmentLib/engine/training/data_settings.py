@@ -1,4 +1,4 @@
-"""Settings of what is trained on: the slices, the held-out cases, the batches."""
+"""Settings of what is trained, and on what: the slices, the held-out cases, the batches, the encoder."""
 
 from __future__ import annotations
 
@@ -59,4 +59,24 @@ class TwoStreamBatchSettings(SettingsRecord):
     batch: int = setting(24, "Labelled slices in a step.", 1, 4096)
     unlabelled_batch: int = setting(
         12, "Unlabelled slices in a step; with the setting trust they take the place of labelled ones.", 1, 4096
+    )
+
+
+@dataclass(frozen=True)
+class EncoderSettings(SettingsRecord):
+    """Which encoder ALPNet trains, where none is given."""
+
+    network: str = setting(
+        "unet",
+        "Size of the U-Net encoder: unet or tiny. A given encoder (DINOv2) is taken instead.",
+        choices=("unet", "tiny"),
+    )
+    level: int = setting(
+        -2, "Level of a U-Net encoder whose features are trained: 0 the finest; -1, -2: from the coarsest.", -5, 4
+    )
+    lora: int = setting(
+        4,
+        "Rank of the low-rank adapters of a given transformer, whose own weights stay frozen; 0: all are trained.",
+        0,
+        256,
     )

@@ -13,7 +13,7 @@ from ..common.progress import Steps, within
 from ..nets.architectures import describe_network, network_tensors
 from ..nets.unet import CHANNELS, UNetEncoder, UNetFeatures
 from .cohort import Cohort
-from .configuration import Configuration
+from .configuration import FinetuningConfiguration
 from .ideal.finetuning import IdealFinetuning
 from .likeness import TrainingLook
 from .model_file import Model, load_model, save_model
@@ -32,7 +32,7 @@ _PREPARED = (
 
 def finetune(
     cohort: Cohort,
-    configuration: Configuration,
+    configuration: FinetuningConfiguration,
     folder: RunFolder,
     *,
     init: Model | None = None,
@@ -45,7 +45,7 @@ def finetune(
     """Trains a segmenter for the classes of ``cohort`` and writes the best (without validation: the last) to ``folder`` as
     ``model.pt``.
 
-    :param configuration: of :func:`~.training_presets.finetuning_configuration`.
+    :param configuration: of :func:`~.presets.finetuning_configuration`.
     :param init: a model whose U-Net encoder, and whose decoders if they are pre-trained, are the start; its slice layout is kept.
     :param stop: see :class:`~..training.trainer.Trainer`.
     :param resume: go on from the state in ``folder``; ``init`` is not needed then.
@@ -59,29 +59,31 @@ def finetune(
     kept = folder.read_state()["identity"] if resume and folder.has_state else {}
     weights, init_layout, init_cases = _start(init, kept)
     configuration = _same_network(configuration, init, kept)
-    settings = configuration["trainer"]
+    settings = configuration.trainer
     data = yield from within(
         prepare_cohort(
-            cohort, configuration["cohort"], seed=settings.seed, with_labels=True, layout=init_layout, device=device,
+            cohort, configuration.cohort, seed=settings.seed, with_labels=True, layout=init_layout, device=device,
             folder=Path(folder.path), skip_bad=skip_bad,
         ), 0, _PREPARED,
     )  # fmt: skip
     classes = cohort.classes
     task = IdealFinetuning(
-        len(classes) + 1, configuration["task"], in_channels=data.layout.inputs, **weights, seed=settings.seed
+        len(classes) + 1, configuration.task, in_channels=data.layout.inputs, **weights, seed=settings.seed
     ).to(device)
-    batches = configuration["batches"]
-    unlabelled = batches.unlabelled_batch if configuration["task"].unlabelled_weight > 0 else 0
-    if configuration["task"].spatial_weight > 0:
+    batches = configuration.batches
+    unlabelled = batches.unlabelled_batch if configuration.task.unlabelled_weight > 0 else 0
+    if configuration.task.spatial_weight > 0:
         unlabelled = batches.unlabelled_batch
 
+    held = data.held
+
     def check(step: int) -> Steps[dict]:
-        measures = yield from validate(task.predictor(), data.held, classes)
+        measures = (yield from validate(task.predictor(), held, classes)) if held else {}
         _draw(step)
         return measures
 
     def _draw(step: int) -> None:
-        picture = sample_picture(task.predictor(), data.held or data.train, classes)
+        picture = sample_picture(task.predictor(), held or data.train, classes)
         folder.write_picture(f"{PICTURES}/step_{step:06d}.png", picture)
 
     def keep_best(step: int, measures: Mapping) -> None:
@@ -90,8 +92,8 @@ def finetune(
             "segmenter", describe_network(network), network_tensors(network), data.layout, classes,
             provenance("finetune, IDEAL", configuration, data, step, initialised=bool(weights) or bool(kept.get("init"))),
             tuple(sorted({*data.train.hashes.values(), *init_cases})),
-            tuple(sorted(data.held.hashes.values())) if data.held else (),
-            {"step": step, "cases": len(data.held.names), **measures} if measures else {},
+            tuple(sorted(held.hashes.values())) if held else (),
+            {"step": step, "cases": len(held.names), **measures} if held and measures else {},
             looks=TrainingLook.of(data.train.looks),
         ), folder.path / MODEL)  # fmt: skip
         if not measures:
@@ -99,7 +101,7 @@ def finetune(
 
     trainer = Trainer(
         task, TwoStreamBatches(data.train, batches.batch, unlabelled, settings.seed), settings, device=device, folder=folder,
-        processes=processes, stop=stop, validate=check if data.held else None, keep_best=keep_best,
+        processes=processes, stop=stop, validate=check if held else None, keep_best=keep_best,
         identity=_identity(configuration, data, None if init_layout is None else (init_layout, init_cases)),
     )  # fmt: skip
     if resume:
@@ -112,12 +114,12 @@ def finetune(
     return dataclasses.replace(result, notes=tuple(trainer.notes))
 
 
-def _identity(configuration: Configuration, data: PreparedCohort, init) -> dict:
+def _identity(configuration: FinetuningConfiguration, data: PreparedCohort, init) -> dict:
     """What makes a run this one: a state of any other is not gone on from.
 
     :param init: layout and cases of the model that it starts from; None: none.
     """
-    trainer = configuration["trainer"]
+    trainer = configuration.trainer
     return {
         **{n: v for n, v in configuration.as_dict().items() if not hasattr(trainer, n)},
         "method": "finetune", "preset": configuration.preset, "cohort": data.identity,
@@ -154,7 +156,7 @@ def _start(init: Model | None, kept: Mapping):
     return weights, init.layout, init.training_cases
 
 
-def _same_network(configuration: Configuration, init: Model | None, kept: Mapping) -> Configuration:
+def _same_network(configuration: FinetuningConfiguration, init: Model | None, kept: Mapping) -> FinetuningConfiguration:
     """``configuration`` with the size and normalisation of the network to start from."""
     if init is None or kept:
         return configuration

@@ -8,6 +8,7 @@ not reach (another machine, a file system without locks), and shows a run that l
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def process_exists(pid: int | None) -> bool:
     """Whether any process of this machine has the number ``pid``."""
     if not isinstance(pid, int) or pid <= 0:
         return False
-    if os.name == "nt":  # there os.kill would end the process
+    if sys.platform == "win32":  # there os.kill would end the process
         import ctypes
 
         synchronize, still_there = 0x00100000, 0x00000102

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ..common.errors import InputError
+from ..common.tuples import three
 from ..images import Segment
 from ..images.colors import label_colors
 from ..images.label_names import LabelName
@@ -141,7 +142,7 @@ def _told_by_files(segments: Mapping[str, Sequence[Segment]]) -> tuple[LabelClas
             for segment in found:
                 if _key(segment.name) not in {_key(c.name) for c in classes}:
                     classes.append(
-                        LabelClass(segment.name.strip(), len(classes) + 1, tuple(segment.color), segment.terminology)
+                        LabelClass(segment.name.strip(), len(classes) + 1, segment.color, segment.terminology)
                     )
     if len(classes) > 254:
         raise InputError(f"the label files hold {len(classes)} different segments; 254 are possible. Are they labels?")
@@ -188,4 +189,4 @@ def _color(value, name: str) -> tuple[float, float, float] | None:
         parts = []
     if len(parts) != 3 or not all(0 <= p <= 1 for p in parts):
         raise InputError(f"class {name!r} of cohort.json has colour {value!r}; write [red, green, blue], each 0 to 1")
-    return tuple(parts)
+    return three(parts)

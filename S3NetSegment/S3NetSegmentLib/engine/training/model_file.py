@@ -15,7 +15,10 @@ from torch import nn
 
 from ..common.errors import InputError
 from ..common.progress import drain
+from ..common.tuples import three
 from ..nets.architectures import OneLevel, build_network
+from ..nets.encoder import Encoder
+from ..nets.unet import TwoStreamUNet
 from ..nets.weights.checkpoint import is_described, read_torch_file
 from ..nets.weights.store import file_digest
 from .label_classes import LabelClass
@@ -176,8 +179,10 @@ def load_encoder_file(path: str | os.PathLike) -> EncoderFile:
         network = model.build()
     except InputError as error:
         raise InputError(f"{str(path)!r}: {error}. {_REMEDY}") from None
-    if model.kind == "segmenter":
+    if isinstance(network, TwoStreamUNet):
         network = network.encoder
+    if not isinstance(network, Encoder):
+        raise InputError(f"{str(path)!r} holds no encoder. {_REMEDY}")
     name = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
     if not -len(network.channels) <= model.level < len(network.channels):
         raise InputError(f"{str(path)!r} is damaged (its encoder has no level {model.level}). {_REMEDY}")
@@ -199,7 +204,7 @@ def _from_content(content: Mapping) -> Model:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"its weights {name!r} are no finite numbers")
     classes = tuple(
-        LabelClass(c["name"], int(c["value"]), tuple(map(float, c["color"])), c["terminology"])
+        LabelClass(c["name"], int(c["value"]), three(map(float, c["color"])), c["terminology"])
         for c in content["classes"]
     )
     if content["kind"] == "segmenter" and not 1 <= len(classes) <= 254:

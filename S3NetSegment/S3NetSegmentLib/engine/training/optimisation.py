@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from ..common.device import is_out_of_memory
 from ..common.errors import InputError, ResourceError
+from ..common.tensors import summed
 from ..common.threads import one_thread_if
 from ..nets.vit import is_native_bfloat16
 from .processes import Processes
+from .task import TrainingTask
 from .trainer_settings import TrainerSettings, rate_factor
 
 _SMALL_BATCH = 2**18  # numbers; 64 slices of 64 x 64 pixels. Measured in Testing/benchmarks/busy_machine.py
@@ -29,7 +31,7 @@ class Optimisation:
 
     def __init__(
         self,
-        task: torch.nn.Module,
+        task: TrainingTask,
         settings: TrainerSettings,
         device: torch.device,
         processes: Processes,
@@ -40,7 +42,7 @@ class Optimisation:
         self._optimizer = make_optimizer(task, settings)
         self._scaler = torch.amp.GradScaler("cuda", enabled=self._dtype == torch.float16)
         self._parts = 1  # into which a batch is divided
-        self._model = task if processes.count == 1 else _distributed(task, device)
+        self._model: torch.nn.Module = task if processes.count == 1 else _distributed(task, device)
 
     @property
     def rate(self) -> float:
@@ -77,8 +79,7 @@ class Optimisation:
             torch.nn.utils.clip_grad_norm_(weights, self._settings.clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        if hasattr(self._task, "after_step"):
-            self._task.after_step((step + 1) / steps)
+        self._task.after_step((step + 1) / steps)
         return losses
 
     def state(self) -> dict:
@@ -98,7 +99,7 @@ class Optimisation:
         for number, (part, share) in enumerate(parts):
             is_last = number == len(parts) - 1
             # several processes add up their gradients once, with the last part
-            with nullcontext() if is_last or self._processes.count == 1 else self._model.no_sync():
+            with nullcontext() if is_last else self._apart():
                 # without its cache, which in some versions keeps weights cast under no_grad, whose gradient is lost
                 with torch.autocast(
                     self._device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False
@@ -106,11 +107,15 @@ class Optimisation:
                     losses = self._model(part, progress)
                 total = losses.get("loss")
                 if total is None:
-                    total = sum(value for name, value in losses.items() if not name.startswith("_"))
+                    total = summed(value for name, value in losses.items() if not name.startswith("_"))
                 self._scaler.scale(total.float() * share).backward()
             for name, value in {**losses, "loss": total}.items():
                 sums[name] = sums.get(name, 0) + value.detach().float() * share
         return sums
+
+    def _apart(self) -> AbstractContextManager:
+        """A block after which the gradients of several processes are not added up."""
+        return self._model.no_sync() if isinstance(self._model, DistributedDataParallel) else nullcontext()
 
     def _divide(self, error: BaseException, samples: int) -> None:
         if self._device.type == "cuda":
@@ -127,12 +132,11 @@ class Optimisation:
         )
 
 
-def make_optimizer(task: torch.nn.Module, settings: TrainerSettings) -> torch.optim.Optimizer:
+def make_optimizer(task: TrainingTask, settings: TrainerSettings) -> torch.optim.Optimizer:
     """The optimiser over what is trained of ``task``. Each group keeps the factor of its learning rate as "rate"."""
-    groups = [{"params": list(task.parameters())}]
-    if hasattr(task, "parameter_groups"):
-        groups = task.parameter_groups()
-    groups = [{"rate": 1.0, **g, "params": [p for p in g["params"] if p.requires_grad]} for g in groups]
+    groups = [
+        {"rate": 1.0, **g, "params": [p for p in g["params"] if p.requires_grad]} for g in task.parameter_groups()
+    ]
     groups = [g for g in groups if g["params"]]
     if not groups:
         raise InputError("no weight of the network is to be trained; thaw it or put LoRA adapters on it")
@@ -153,12 +157,11 @@ def chosen_precision(settings: TrainerSettings, device: torch.device) -> torch.d
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
-def _distributed(task: torch.nn.Module, device: torch.device) -> DistributedDataParallel:
-    if device.type == "cuda":
-        task = torch.nn.SyncBatchNorm.convert_sync_batchnorm(task)
-    ids = [device.index] if device.type == "cuda" else None
-    unused = getattr(task, "has_unused_parameters", False)
-    return DistributedDataParallel(task, device_ids=ids, find_unused_parameters=unused)
+def _distributed(task: TrainingTask, device: torch.device) -> DistributedDataParallel:
+    is_cuda = device.type == "cuda"
+    model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(task) if is_cuda else task
+    ids = [device.index] if is_cuda else None
+    return DistributedDataParallel(model, device_ids=ids, find_unused_parameters=task.has_unused_parameters)
 
 
 def _samples(batch: dict) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -91,12 +92,13 @@ def prepare_cohort(
             "pre-train with the same, or leave it out"
         )
     classes = cohort.classes if with_labels else ()
-    options = {"device": device, "folder": folder, "skip_bad": skip_bad, "limit_bytes": settings.bank_megabytes << 20}
+    limit = settings.bank_megabytes << 20
+    made = partial(build_bank, device=device, folder=folder, skip_bad=skip_bad, limit_bytes=limit)
     share = len(split.train) / (len(split.train) + len(split.validation))
-    train = yield from within(build_bank(split.train, classes, layout, **options), 0, share)
+    train = yield from within(made(split.train, classes, layout), 0, share)
     held = None
     if with_labels and split.validation:
-        held = yield from within(build_bank(split.validation, classes, layout, **options), share, 1)
+        held = yield from within(made(split.validation, classes, layout), share, 1)
     for bank in (train, held):
         notes += bank.notes if bank else []
     return PreparedCohort(cohort, split, layout, train, held, tuple(notes))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Literal, overload
 
 from ..common.errors import InputError
-from ..common.settings_record import SettingsRecord, setting
+from ..tasks.train import PretrainTask, TrainTask
 from .alpnet.training import AlpnetSettings, alpnet_preset
-from .configuration import Configuration
-from .data_settings import BatchSettings, CohortSettings, TwoStreamBatchSettings
+from .configuration import AlpnetConfiguration, Configuration, FinetuningConfiguration, IdealConfiguration
+from .data_settings import BatchSettings, CohortSettings, EncoderSettings, TwoStreamBatchSettings
 from .ideal.finetuning_settings import finetuning_preset
 from .ideal.pretraining_settings import pretraining_preset
 from .trainer_settings import TrainerSettings
@@ -20,27 +21,17 @@ FINETUNING_PRESETS = ("plus", "paper", "tiny")
 _TINY_SIDE = 64  # pixels; a step of fine-tuning then takes 0.1 s of one CPU thread
 
 
-@dataclass(frozen=True)
-class EncoderSettings(SettingsRecord):
-    """Which encoder ALPNet trains, where none is given."""
-
-    network: str = setting(
-        "unet",
-        "Size of the U-Net encoder: unet or tiny. A given encoder (DINOv2) is taken instead.",
-        choices=("unet", "tiny"),
-    )
-    level: int = setting(
-        -2, "Level of a U-Net encoder whose features are trained: 0 the finest; -1, -2: from the coarsest.", -5, 4
-    )
-    lora: int = setting(
-        4,
-        "Rank of the low-rank adapters of a given transformer, whose own weights stay frozen; 0: all are trained.",
-        0,
-        256,
-    )
+@overload
+def pretraining_configuration(method: Literal["ideal"] = "ideal", preset: str = "default") -> IdealConfiguration: ...
 
 
-def pretraining_configuration(method: str = "ideal", preset: str = "default") -> Configuration:
+@overload
+def pretraining_configuration(method: str, preset: str = "default") -> IdealConfiguration | AlpnetConfiguration: ...
+
+
+def pretraining_configuration(
+    method: str = "ideal", preset: str = "default"
+) -> IdealConfiguration | AlpnetConfiguration:
     """All settings of ``s3net pretrain``. Raises InputError for an unknown method or preset."""
     if method not in METHODS:
         raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
@@ -56,19 +47,16 @@ def pretraining_configuration(method: str = "ideal", preset: str = "default") ->
         if preset == "paper":  # the schedule of Chaitanya et al., on whom the paper builds; AdamW without decay is Adam
             trainer = dataclasses.replace(trainer, steps=10_001, weight_decay=0.0, schedule="constant", warmup=0.0)
             batch = 12
-        return Configuration(
-            "pretrain", preset, trainer=trainer, task=pretraining_preset(preset), cohort=cohort,
-            batches=BatchSettings(batch=batch),
-        )  # fmt: skip
+        return IdealConfiguration(preset, trainer, pretraining_preset(preset), cohort, BatchSettings(batch=batch))
     settings, trainer = alpnet_preset("default" if tiny else preset)
     if tiny:
         settings = AlpnetSettings(side=_TINY_SIDE, grid=16, prototype_grid=4)
         trainer = dataclasses.replace(trainer, steps=400, learning_rate=1e-3)
     encoder = EncoderSettings(network="tiny", level=-1) if tiny else EncoderSettings()
-    return Configuration("pretrain", preset, trainer=trainer, task=settings, cohort=cohort, encoder=encoder)
+    return AlpnetConfiguration(preset, trainer, settings, cohort, encoder)
 
 
-def finetuning_configuration(preset: str = "plus") -> Configuration:
+def finetuning_configuration(preset: str = "plus") -> FinetuningConfiguration:
     """All settings of ``s3net finetune``. Raises InputError for an unknown preset."""
     task = finetuning_preset(preset)
     cohort, batches = CohortSettings(), TwoStreamBatchSettings()
@@ -82,4 +70,22 @@ def finetuning_configuration(preset: str = "plus") -> Configuration:
         trainer = dataclasses.replace(trainer, steps=2000, learning_rate=2e-3, validate_every=200)
         cohort = CohortSettings(slice_side=_TINY_SIDE)
         batches = TwoStreamBatchSettings(batch=8, unlabelled_batch=4)
-    return Configuration("finetune", preset, trainer=trainer, task=task, cohort=cohort, batches=batches)
+    return FinetuningConfiguration(preset, trainer, task, cohort, batches)
+
+
+def configuration_of(task: TrainTask, kept: Mapping | None = None) -> Configuration:
+    """The settings that ``task`` asks for.
+
+    :param kept: settings, preset and method of the run that is gone on with; None: a new one.
+    :raises InputError: unknown settings, wrong values, or a run of another kind.
+    """
+    begun = kept or {}
+    if isinstance(task, PretrainTask):
+        method = str(begun["method"]).split()[-1] if kept else task.method
+        configuration: Configuration = pretraining_configuration(method, begun.get("preset", task.preset))
+    else:
+        configuration = finetuning_configuration(begun.get("preset", task.preset))
+    if kept:
+        names = configuration.as_dict()
+        configuration = configuration.with_kept({n: v for n, v in begun.items() if n in names})
+    return configuration.with_texts(task.settings).replaced(**task.changes)

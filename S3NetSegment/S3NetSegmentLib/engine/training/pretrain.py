@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..common.errors import InputError
 from ..common.progress import Steps, within
 from ..common.randomness import torch_generator
 from ..nets.architectures import OneLevel, describe_network, network_tensors
 from ..nets.dinov2 import Dinov2Encoder
+from ..nets.encoder import Encoder
 from ..nets.lora import add_lora, remove_lora
 from ..nets.unet import CHANNELS, UNetEncoder, seeded
 from .alpnet.training import AlpnetTask, EpisodeBatches
 from .cohort import Cohort
-from .configuration import Configuration
+from .configuration import AlpnetConfiguration, IdealConfiguration
 from .data_settings import CohortSettings
 from .ideal.pretraining import IdealPretraining
 from .likeness import TrainingLook
@@ -38,11 +38,10 @@ _PREPARED = (
 
 def pretrain(
     cohort: Cohort,
-    configuration: Configuration,
+    configuration: IdealConfiguration | AlpnetConfiguration,
     folder: RunFolder,
     *,
-    method: str = "ideal",
-    encoder: nn.Module | None = None,
+    encoder: Encoder | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
     processes: Processes | None = None,
@@ -51,13 +50,13 @@ def pretrain(
 ) -> Steps[TrainingResult]:
     """Trains an encoder on all training images of ``cohort`` and writes it to ``folder`` as ``model.pt``.
 
-    :param configuration: of :func:`~.training_presets.pretraining_configuration`, for the same ``method``.
+    :param configuration: of :func:`~.presets.pretraining_configuration`; which of the two it is says how the encoder learns.
     :param encoder: for ALPNet: a DINOv2 encoder in float32 to train instead of a U-Net.
     :param stop: see :class:`~..training.trainer.Trainer`.
     :param resume: go on from the state in ``folder``.
     """
-    trainer_settings, settings = configuration["trainer"], configuration["cohort"]
-    if method == "alpnet":
+    trainer_settings, settings = configuration.trainer, configuration.cohort
+    if isinstance(configuration, AlpnetConfiguration):
         settings = _grey_and_alone(cohort, settings)
     data = yield from within(
         prepare_cohort(
@@ -65,12 +64,12 @@ def pretrain(
             folder=Path(folder.path), skip_bad=skip_bad,
         ), 0, _PREPARED,
     )  # fmt: skip
-    if method == "alpnet":
-        task, batches, made = _alpnet(data, configuration, encoder, device)
+    if isinstance(configuration, AlpnetConfiguration):
+        method, (task, batches, made) = "alpnet", _alpnet(data, configuration, encoder, device)
     elif encoder is not None:
         raise InputError("an encoder can be given for the method alpnet only; ideal trains its U-Net")
     else:
-        task, batches, made = _ideal(data, configuration)
+        method, (task, batches, made) = "ideal", _ideal(data, configuration)
 
     def keep_best(step: int, measures: dict) -> None:
         save_model(
@@ -94,10 +93,10 @@ def pretrain(
     return (yield from within(trainer.run(), _PREPARED, 1))
 
 
-def _ideal(data: PreparedCohort, configuration: Configuration):
-    settings, seed = configuration["task"], configuration["trainer"].seed
+def _ideal(data: PreparedCohort, configuration: IdealConfiguration):
+    settings, seed = configuration.task, configuration.trainer.seed
     task = IdealPretraining(settings, in_channels=data.layout.inputs, seed=seed)
-    batches = SliceBatches(data.train, configuration["batches"].batch, seed)
+    batches = SliceBatches(data.train, configuration.batches.batch, seed)
 
     def made() -> Model:
         network = task.predictor()
@@ -107,8 +106,8 @@ def _ideal(data: PreparedCohort, configuration: Configuration):
     return task, batches, made
 
 
-def _alpnet(data: PreparedCohort, configuration: Configuration, encoder: nn.Module | None, device):
-    settings, chosen, seed = configuration["task"], configuration["encoder"], configuration["trainer"].seed
+def _alpnet(data: PreparedCohort, configuration: AlpnetConfiguration, encoder: Encoder | None, device):
+    settings, chosen, seed = configuration.task, configuration.encoder, configuration.trainer.seed
     level = -1
     if encoder is None:
         level = chosen.level
@@ -117,8 +116,8 @@ def _alpnet(data: PreparedCohort, configuration: Configuration, encoder: nn.Modu
             raise InputError(
                 f"setting level is {level}; the network {chosen.network} has the levels 0 to {len(channels) - 1}"
             )
-        network = seeded(lambda: UNetEncoder(1, channels, dropout=False), seed)
-        trained = OneLevel(network, level)
+        network: Encoder = seeded(lambda: UNetEncoder(1, channels, dropout=False), seed)
+        trained: Encoder = OneLevel(network, level)
     else:
         network = trained = encoder
         if chosen.lora:
@@ -126,7 +125,7 @@ def _alpnet(data: PreparedCohort, configuration: Configuration, encoder: nn.Modu
         else:
             encoder.requires_grad_(True)
     task = AlpnetTask(trained, settings)
-    batches = EpisodeBatches(_bare_slices(data.train), settings, seed, device)
+    batches = EpisodeBatches(_BareSlices(data.train), settings, seed, device)
 
     def made() -> Model:
         if isinstance(network, Dinov2Encoder) and chosen.lora:
@@ -149,7 +148,7 @@ def _grey_and_alone(cohort: Cohort, settings: CohortSettings) -> CohortSettings:
     return dataclasses.replace(settings, colour="lightness")
 
 
-class _bare_slices:
+class _BareSlices:
     """The slices of a bank without their padding, grey 0 to 1, as they are asked for."""
 
     def __init__(self, bank: SliceBank):

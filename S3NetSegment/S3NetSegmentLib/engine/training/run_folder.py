@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class RunFolder:
         self.path = Path(path)
         self.on_entry: Callable[[dict], object] | None = None
         self._heartbeat = Heartbeat(self.path)
-        self._board = None
+        self._board: Any = None  # a SummaryWriter of TensorBoard; False: there is none
 
     @property
     def has_state(self) -> bool:

@@ -59,11 +59,6 @@ class SliceBank:
         return len(self.case)
 
     @property
-    def is_streamed(self) -> bool:
-        """Whether the slices do not lie on the device and are brought there as they are needed."""
-        return not isinstance(self.images, torch.Tensor)
-
-    @property
     def labelled(self) -> np.ndarray:
         return np.flatnonzero(self.label_rows >= 0)
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..common.errors import InputError
+from ..common.tuples import three
 from ..images import Volume
 from ..images.intensity import IntensityScale, intensity_scale
 from ..images.resample import axis_weights, labels_to_grid, resized
@@ -139,8 +140,9 @@ class VolumeSlices:
     def scales(self) -> list[IntensityScale]:
         """The intensity scale of each channel."""
         pairs = zip(self._scales, self.volumes, strict=True)
-        self._scales = [intensity_scale(volume) if scale is None else scale for scale, volume in pairs]
-        return self._scales
+        found = [intensity_scale(volume) if scale is None else scale for scale, volume in pairs]
+        self._scales = [*found]
+        return found
 
     @property
     def cut_share(self) -> float:
@@ -212,8 +214,8 @@ def orientation(ijk_to_ras: np.ndarray) -> tuple[tuple[int, int, int], tuple[boo
     """Which voxel axis (0: i) stands for each anatomical axis R, A, S, the assignment that fits all three best; and whether
     it must be flipped to point to the left, to posterior and to inferior."""
     axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    chosen = max(permutations(range(3)), key=lambda p: sum(abs(axes[r, p[r]]) for r in range(3)))
-    return chosen, tuple(bool(axes[r, chosen[r]] * _FORWARD[r] < 0) for r in range(3))
+    right, front, up = max(permutations(range(3)), key=lambda p: sum(abs(axes[r, p[r]]) for r in range(3)))
+    return (right, front, up), three(bool(axes[r, i] * _FORWARD[r] < 0) for r, i in enumerate((right, front, up)))
 
 
 def plane_of(volume: Volume) -> str:

@@ -38,7 +38,7 @@ class Windows:
         :param look: images ``[n, channels, side, side]`` to probabilities ``[n, classes, side, side]``.
         :returns: probabilities ``[n, classes, *size]``.
         """
-        whole = None
+        whole: torch.Tensor | None = None
         for rows, columns, weight in self._places():
             found = yield from look(self._cut(images, rows, columns))
             (top, _, height), (left, _, width) = self._shown
@@ -52,6 +52,7 @@ class Windows:
                     whole[..., rows, columns] = 0
             whole[..., rows, columns] += part * weight.to(part)
             yield
+        assert whole is not None  # there is at least one window
         return whole
 
     @property

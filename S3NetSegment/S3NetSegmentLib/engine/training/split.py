@@ -119,7 +119,7 @@ def _why_no_validation(listed: Mapping[str, Sequence[str]], validation: float) -
     )
 
 
-def _notes(chosen: dict[str, Sequence[Case]], why: str) -> list[str]:
+def _notes(chosen: Mapping[str, Sequence[Case]], why: str) -> list[str]:
     """``why``: there is no validation, if there is none."""
     drawn = sorted({c.patient for c in chosen["train"] if c.label is not None})
     held = [*chosen["validation"], *chosen["test"]]

@@ -20,6 +20,7 @@ from .curves import draw_curves, first_with
 from .optimisation import Optimisation
 from .processes import Processes
 from .run_folder import CURVES, RunFolder
+from .task import TrainingTask
 from .trainer_settings import CHANGEABLE, REMEDIES, TrainerSettings
 
 _GO_ON, _SAVE, _END, _STOP = range(4)
@@ -67,7 +68,7 @@ class Trainer:
 
     def __init__(
         self,
-        task: torch.nn.Module,
+        task: TrainingTask,
         batches: Batches,
         settings: TrainerSettings,
         *,
@@ -111,7 +112,7 @@ class Trainer:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             told = " ".join(str(error).split())[:200]
             raise InputError(
-                f"the saved state of run {str(self._folder.path)!r} is damaged ({told}); begin anew in another folder"
+                f"the saved state of run {self._where} is damaged ({told}); begin anew in another folder"
             ) from None
         if self._processes.writes:
             self._folder.rewind_log(self.step)
@@ -121,13 +122,17 @@ class Trainer:
                 self.note(f"From step {self.step} on with {name} {now} instead of {then}.")
         return True
 
+    @property
+    def _where(self) -> str:
+        return repr(str(self._folder.path)) if self._folder is not None else ""
+
     def _take(self, state: dict) -> None:
         own = self.task.state_dict()
         kept = state["task"]
         wrong = [n for n in self._kept_names(own) if n not in kept or kept[n].shape != own[n].shape]
         if wrong or kept.keys() - own.keys():
             raise InputError(
-                f"the saved state of run {str(self._folder.path)!r} belongs to another network; begin anew in another folder"
+                f"the saved state of run {self._where} belongs to another network; begin anew in another folder"
             )
         self.task.load_state_dict({**own, **kept})
         self._optimisation.load_state(state["optimisation"])
@@ -186,8 +191,8 @@ class Trainer:
         if self._best is None and self._keep_best is not None and self._processes.writes and reason != "stopped":
             self._keep_best(self.step, {})
         self._log({"event": "end", "step": self.step, "reason": reason})
-        best = self._best or (None, None)
-        return TrainingResult(self.step, reason, self._seconds, *best, tuple(self.notes))
+        best_step, best_score = self._best or (None, None)
+        return TrainingResult(self.step, reason, self._seconds, best_step, best_score, tuple(self.notes))
 
     def note(self, sentence: str) -> None:
         """Keeps a sentence for the user, once."""
@@ -220,8 +225,8 @@ class Trainer:
     def _validated(self) -> Steps[None]:
         """Validates; where a stop is asked for meanwhile, the validation stays due."""
         self.task.eval()
-        measures = {}
-        if self._processes.writes:
+        measures: dict | None = {}
+        if self._processes.writes and self._validate is not None:
             for step in (steps := _caught(self._validate(self.step))):
                 yield Step(self._progress(), f"Validation: {step.message}")
                 if self._stop is not None and self._stop():
@@ -311,7 +316,7 @@ class Trainer:
         return f"the state of step {step} is kept. Go on from there (resume), or begin anew, with {change}"
 
     def _kept_names(self, tensors: Mapping) -> list[str]:
-        unchanging = set(getattr(self.task, "unchanging", ()))
+        unchanging = set(self.task.unchanging)
         return [n for n in tensors if n not in unchanging]
 
     def _check_same(self, state: dict) -> None:
@@ -321,7 +326,7 @@ class Trainer:
         if other:
             shown = ", ".join(f"{k} was {_short(then.get(k))}, is {_short(now.get(k))}" for k in other[:4])
             raise InputError(
-                f"run {str(self._folder.path)!r} was begun with other settings ({shown}); go on with the same ones, or begin anew "
+                f"run {self._where} was begun with other settings ({shown}); go on with the same ones, or begin anew "
                 "in another folder"
             )
 

@@ -45,16 +45,16 @@ def validate(network: nn.Module, bank: SliceBank, classes: Sequence[LabelClass])
 def sample_picture(network: nn.Module, bank: SliceBank, classes: Sequence[LabelClass], *, count: int = 4) -> np.ndarray:
     """Slices of up to ``count`` cases, the one with most labels of each (the middle one without): where there are labels
     the drawn ones above, and what the network finds below; uint8 ``[H, W, 3]``."""
-    chosen = []
+    numbers: list[int] = []
     for case in range(min(count, len(bank.names))):
         slices = np.flatnonzero(bank.case == case)
         drawn = slices[bank.label_rows[slices] >= 0]
         if drawn.size:
             amounts = [int((bank.labels_at(np.array([s])) > 0).sum()) for s in drawn]
-            chosen.append(int(drawn[int(np.argmax(amounts))]))
+            numbers.append(int(drawn[int(np.argmax(amounts))]))
         else:
-            chosen.append(int(slices[len(slices) // 2]))
-    chosen = np.array(chosen)
+            numbers.append(int(slices[len(slices) // 2]))
+    chosen = np.array(numbers)
     found = _found(network, bank, chosen).masked_fill(~bank.valid_at(chosen)[:, 0], 0).cpu().numpy().astype(np.uint8)
     images = bank.shown_at(chosen)
     rows = []

@@ -6,6 +6,7 @@ import html
 from collections.abc import Callable
 
 from ...engine import InputError
+from ...engine.images.colors import hex_color
 from ...scene.slices import slice_name
 from .controller import FewShotController
 
@@ -109,12 +110,8 @@ class FewShotAnswerSection:
 def _quality_table(qualities) -> str:
     """The expected quality as rich text; colours as in the views."""
     rows = "".join(
-        f'<tr><td><span style="color:{_hex(q.color)}">&#9632;</span>&nbsp;{html.escape(q.name)}</td>'
+        f'<tr><td><span style="color:{hex_color(q.color)}">&#9632;</span>&nbsp;{html.escape(q.name)}</td>'
         f"<td align='right'>&nbsp;&nbsp;{100 * q.dice:.0f}&nbsp;%</td><td>&nbsp;&nbsp;{q.word}</td></tr>"
         for q in qualities
     )
     return f"Expected quality:<table>{rows}</table>"
-
-
-def _hex(color: tuple[float, float, float]) -> str:
-    return "#" + "".join(f"{round(255 * c):02x}" for c in color)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
+from ...engine.images.colors import hex_color
+
 
 def model_text(summary: Mapping) -> str:
     """The classes, what the model was trained on, and how good it was where its state was chosen.
@@ -13,7 +15,7 @@ def model_text(summary: Mapping) -> str:
     """
     models = summary.get("models", [summary])
     classes = "&nbsp; ".join(
-        f'<span style="color:{_hex(c["color"])}">&#9632;</span>&nbsp;{html.escape(c["name"])}'
+        f'<span style="color:{hex_color(c["color"])}">&#9632;</span>&nbsp;{html.escape(c["name"])}'
         for c in summary["classes"]
     )
     if len(models) > 1:
@@ -30,10 +32,10 @@ def _training(summary: Mapping) -> str:
     labelled = made.get("labelled_cases")
     patients = made.get("labelled_patients")
     drawn = f", {labelled} of them labelled" if labelled is not None else ""
-    drawn += f" ({_counted(patients, 'patient')})" if patients is not None else ""
+    drawn += f" ({counted(patients, 'patient')})" if patients is not None else ""
     size = f"{slices['plane']} slices, {slices['spacing']:.3g} mm per pixel"
     steps = f", {made['steps']} steps" if "steps" in made else ""
-    return html.escape(f"Trained on {_counted(images, 'image')}{drawn}; {size}; {method}{steps}.")
+    return html.escape(f"Trained on {counted(images, 'image')}{drawn}; {size}; {method}{steps}.")
 
 
 def _validation(summary: Mapping) -> str:
@@ -46,13 +48,10 @@ def _validation(summary: Mapping) -> str:
         if isinstance(value := measured.get(f"dice {c['name']}"), float)
     ]
     cases = measured.get("cases", summary["provenance"].get("validation_cases"))
-    where = f" on {_counted(cases, 'case')} that chose its state" if cases else ""
+    where = f" on {counted(cases, 'case')} that chose its state" if cases else ""
     return f"Validation (Dice){where}: {', '.join(each) or format(measured['score'], '.2f')}."
 
 
-def _counted(number, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """E.g. "3 images"."""
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _hex(color) -> str:
-    return "#" + "".join(f"{round(255 * c):02x}" for c in color)

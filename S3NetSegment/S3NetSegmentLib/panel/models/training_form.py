@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import qt
 
+from ...engine import InputError
 from ...engine.common.device import DEVICES
+from ...engine.tasks.train import TrainTask
 from ...engine.training.cohort import IMAGES, LABELS, count_cases
 from ..segment.advanced_section import DEVICE_NAMES, device_setting
 from ..widgets.path_row import PathRow
-from .training_kinds import KINDS, TrainingKind, training_hint
-from .training_order import TrainingOrder
+from .training_kinds import KINDS, TrainingKind, kind_of, training_hint
 
 _DEVICE_KEY = "S3NetSegment/TrainingDevice"  # of this machine; "": as under Advanced
 
 
 class TrainingForm:
-    """The widgets that make a :class:`TrainingOrder`.
+    """The widgets that make a :class:`TrainTask`.
 
     :param cohort: gives the folder of the cohort.
     """
@@ -43,27 +45,28 @@ class TrainingForm:
     def kind(self) -> TrainingKind:
         return KINDS[self._key]
 
-    def order(self, cohort: str = "") -> TrainingOrder:
-        """What the form asks for.
+    def task(self, cohort: str = "") -> TrainTask:
+        """What the form asks for. ValueError (InputError) for settings that are none.
 
         :param cohort: where the user has chosen none.
         """
         ui = self._ui
-        return TrainingOrder(
-            self._key, self._cohort() or cohort, self._preset, float(ui.trainingMinutesBox.value),
-            self._start_from.path, ui.trainingSettingsEdit.text.strip(), self._device,
+        return self.kind.asked(
+            self._start_from.path, cohort=self._cohort() or cohort, preset=self._preset,
+            minutes=float(ui.trainingMinutesBox.value) or None, settings=_settings_of(ui.trainingSettingsEdit.text),
+            device=self._device,
         )  # fmt: skip
 
-    def fill(self, order: TrainingOrder) -> None:
+    def fill(self, task: TrainTask) -> None:
         """Shows what a run was begun with."""
-        ui = self._ui
-        ui.trainingKindBox.currentIndex = list(KINDS).index(order.kind)
+        ui, key = self._ui, kind_of(task)
+        ui.trainingKindBox.currentIndex = list(KINDS).index(key)
         self._fill_presets()
-        if order.preset in self.kind.presets:
-            ui.trainingPresetBox.currentIndex = list(self.kind.presets).index(order.preset)
-        ui.trainingMinutesBox.value = order.minutes
-        ui.trainingSettingsEdit.text = order.settings
-        self._start_from.set(order.start_from)
+        if task.preset in self.kind.presets:
+            ui.trainingPresetBox.currentIndex = list(self.kind.presets).index(task.preset)
+        ui.trainingMinutesBox.value = task.minutes or 0.0
+        ui.trainingSettingsEdit.text = shlex.join(task.settings)
+        self._start_from.set(KINDS[key].start_of(task))
 
     def start_a_model_from(self, encoder: str) -> None:
         """Asks for a segmentation model that starts from ``encoder``."""
@@ -113,13 +116,22 @@ class TrainingForm:
             ui.trainingPresetBox.addItems(texts)
             ui.trainingPresetBox.currentIndex = 0 if _has_nvidia() else list(kind.presets).index("tiny")
         for widget in (ui.trainingStartLabel, ui.trainingStartRow):
-            widget.setVisible(bool(kind.start_option))
+            widget.setVisible(bool(kind.start_field))
         ui.trainingStartLabel.text = kind.start_label
         ui.trainingStartEdit.placeholderText = kind.start_hint
 
     @staticmethod
     def _device_chosen(index: int) -> None:
         qt.QSettings().setValue(_DEVICE_KEY, DEVICES[index - 1] if index > 0 else "")
+
+
+def _settings_of(text: str) -> tuple[str, ...]:
+    """ "name=value name=value" apart; values with spaces in quotes."""
+    settings = tuple(shlex.split(text))
+    for setting in settings:
+        if "=" not in setting:
+            raise InputError(f"setting {setting!r} is not of the form name=value, e.g. batch=4")
+    return settings
 
 
 def _has_nvidia() -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import slicer
 
 from ...engine import InputError
+from ...engine.tasks.train import TrainTask
 
 _SCRIPT = Path(__file__).parents[3] / "s3net"
 _LAST_WORDS = 4000  # characters at the end of what a process has said
@@ -33,6 +34,14 @@ def slicer_python() -> str:
             "PythonSlicer, which belongs to Slicer, is not found; train with the command line s3net instead"
         )
     return found
+
+
+def refuse_what_cannot_be_trained(task: TrainTask) -> None:
+    """Raises InputError for what can be seen before a process is started."""
+    if not task.cohort:
+        raise InputError("no cohort folder is chosen; choose the one to train on")
+    if not (Path(task.cohort) / "images").is_dir():
+        raise InputError(f"{task.cohort!r} is no cohort: it has no folder 'images'; save cases to it first")
 
 
 def start_s3net(

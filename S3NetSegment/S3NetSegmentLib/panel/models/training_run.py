@@ -11,19 +11,24 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from ...engine import InputError
 from ...engine.common.json_file import read_json
 from ...engine.images.files import replacing
+from ...engine.tasks.train import TrainTask, task_facts, task_of_facts
 from ...engine.training.run_folder import LOG, MODEL, STATUS, RunFolder
-from .training_kinds import KINDS
 from .training_log import TrainingLog
-from .training_order import TrainingOrder
-from .training_process import kill_process, kill_with_children, last_words, slicer_python, start_s3net
+from .training_process import (
+    kill_process,
+    kill_with_children,
+    last_words,
+    refuse_what_cannot_be_trained,
+    slicer_python,
+    start_s3net,
+)
 
-_OUTPUT, _ORDER = "output.txt", "order.json"
+_OUTPUT, _TASK = "output.txt", "task.json"
 BUSY = ("starting", "running", "stopping")
 KILL_AFTER = 15.0  # seconds after Stop in which the run may still answer
 _LONG_SILENT = 60.0  # seconds without a sign of life that are told
@@ -72,15 +77,14 @@ class TrainingRun:
         path = self.folder.path / MODEL
         return path if path.is_file() else None
 
-    def order(self) -> TrainingOrder | None:
+    def task(self) -> TrainTask | None:
         """What the run was begun with from a panel; None if that is not known."""
         try:
-            order = TrainingOrder(**read_json(self.folder.path / _ORDER))
-            return order if order.kind in KINDS else None
-        except (InputError, TypeError):
+            return task_of_facts(read_json(self.folder.path / _TASK))
+        except (InputError, TypeError, KeyError, ValueError, AttributeError):
             return None
 
-    def start(self, order: TrainingOrder, resume: bool = False) -> None:
+    def start(self, task: TrainTask, resume: bool = False) -> None:
         """Starts the process.
 
         :param resume: go on from the kept state, with the settings that it was begun with.
@@ -93,13 +97,13 @@ class TrainingRun:
             raise InputError(
                 f"{str(self.folder.path)!r} holds a training run already; resume it, or choose another folder"
             )
-        order.check()
-        arguments = [*order.arguments(), "-o", str(self.folder.path), *(["--resume"] if resume else []), "--quiet"]
+        refuse_what_cannot_be_trained(task)
+        arguments = [*task.arguments(), "-o", str(self.folder.path), *(["--resume"] if resume else []), "--quiet"]
         python = (self._python or slicer_python)()
         self.folder.make()
         self.folder.forget_stop()
-        with replacing(self.folder.path / _ORDER) as temporary:
-            temporary.write_text(json.dumps(asdict(order), indent=2), encoding="utf-8")
+        with replacing(self.folder.path / _TASK) as temporary:
+            temporary.write_text(json.dumps(task_facts(task), indent=2), encoding="utf-8")
         self._stamp, self._is_told, self._stop_asked = self._status_stamp(), False, None
         self._process = start_s3net(python, arguments, self.folder.path / _OUTPUT)
         self.look()

@@ -8,11 +8,13 @@ import qt
 import slicer
 
 from ...engine import InputError
+from ...engine.tasks.train import TrainTask
 from ..stepping import time_left_text
 from ..widgets.path_row import PathRow
 from ..widgets.torch_support import has_torch
 from .learning_curve import learning_curve
 from .training_form import TrainingForm
+from .training_kinds import KINDS
 from .training_run import TrainingRun
 from .training_trial import TrainingTrial
 
@@ -99,9 +101,9 @@ class TrainingSection:
         path = self._folder.path
         if self.run is None or str(self.run.folder.path) != path:
             self.run = TrainingRun(path) if path else None
-            order = self.run.order() if self.run is not None else None
-            if order is not None:
-                self.form.fill(order)
+            task = self.run.task() if self.run is not None else None
+            if task is not None:
+                self.form.fill(task)
                 self._ui.trainingCollapsibleButton.collapsed = False
         self.look()
 
@@ -117,16 +119,16 @@ class TrainingSection:
                 self._notify.torch_missed("Training needs PyTorch, which is not installed; see the top of the panel")
             else:
                 self.trial.stop()
-                self.run.start(self._order(), resume=self.run.can_resume)
+                self.run.start(self._task(), resume=self.run.can_resume)
                 if self._node is not None:
                     self._node.runFolder = self._folder.path
         except (InputError, OSError, ValueError) as error:  # a process that cannot be started, quotes that do not close
             self._notify.refused(str(error))
         self._show()
 
-    def _order(self):
-        began = self.run.order() if self.run is not None else None
-        return self.form.order(began.cohort if began is not None else "")
+    def _task(self) -> TrainTask:
+        begun = self.run.task() if self.run is not None else None
+        return self.form.task(begun.cohort if begun is not None else "")
 
     def _try_or_stop(self) -> None:
         self._notify.message.hide()
@@ -136,7 +138,7 @@ class TrainingSection:
             elif not has_torch():
                 self._notify.torch_missed("Training needs PyTorch, which is not installed; see the top of the panel")
             else:
-                self.trial.start(self._order())
+                self.trial.start(self._task())
         except (InputError, OSError, ValueError) as error:
             self._notify.refused(str(error))
         self._show()
@@ -186,7 +188,7 @@ class TrainingSection:
     @property
     def _can_use(self) -> bool:
         """Whether its model is good for anything here; encoders of ALPNet are chosen in Few-shot."""
-        return "alpnet" not in self.form.kind.command
+        return self.form.kind is not KINDS["alpnet"]
 
     def _words(self, stopping: bool) -> str:
         """How the run is, or what a trial found."""

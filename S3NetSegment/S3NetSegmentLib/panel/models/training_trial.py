@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from .training_order import TrainingOrder
-from .training_process import kill_with_children, last_words, slicer_python, start_s3net
+from ...engine.tasks.train import TrainTask
+from .training_process import kill_with_children, last_words, refuse_what_cannot_be_trained, slicer_python, start_s3net
 
 
 class TrainingTrial:
@@ -28,11 +28,11 @@ class TrainingTrial:
     def is_running(self) -> bool:
         return self._process is not None
 
-    def start(self, order: TrainingOrder) -> None:
+    def start(self, task: TrainTask) -> None:
         """Raises InputError for what can be seen to be wrong at once."""
         self.stop()
-        order.check()
-        arguments = [*order.arguments(), "--dry-run", "--json", "--quiet"]
+        refuse_what_cannot_be_trained(task)
+        arguments = [*task.arguments(), "--dry-run", "--json", "--quiet"]
         self._place = tempfile.TemporaryDirectory(prefix="s3net")
         folder = Path(self._place.name)
         self._process = start_s3net(

@@ -248,13 +248,18 @@ class SegmentAnswer:
         return mask if self.request.valid is None else mask & self.request.valid
 
 
-def object_steps(regions, request: SegmentRequest):
-    """Asks ``regions`` for the object that ``request`` points at, as steps that return the engine's ObjectChoice."""
+def object_steps(regions, request: SegmentRequest, drawn=None):
+    """Asks ``regions`` for the object that ``request`` points at, as steps that return the engine's ObjectChoice.
+
+    :param drawn: in a volume, the answers in the slices with prompts, if they are known already.
+    """
     prompts = request.prompts
     more = {"boxes": prompts.boxes, "strokes": prompts.strokes, "outside_strokes": prompts.outside_strokes}
     more = {name: drawn for name, drawn in more.items() if drawn}
     if request.excluded is not None:
         more["excluded"] = request.excluded
+    if drawn:
+        more["slices_so_far"] = drawn
     return regions.object_steps(prompts.inside, prompts.outside, request.radius_mm, **more)
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from ...engine import InputError
-from ...engine.common.progress import Steps, within
+from ...engine.common.progress import Steps
 from ...scene.session import watch
 from ..listener import Listener, tell
 from ..stepping import SteppingDriver
-from .answer import FindRegions, SegmentAnswer, default_count, object_steps
+from .answer import FindRegions, SegmentAnswer
+from .first_sight import FirstSight
 from .request import Pointed, SegmentRequest
 from .result import SegmentResult
+from .run import SegmentRun, same_answer, shows_slices, takes_long
 
 
 class SegmentController:
     """Starts, cancels and finishes runs, and applies every later change to the live result.
 
-    The scene is written once, at the end of a run. A run is dropped when its volume goes or changes or the scene
+    The scene is written once, at the end of a run; until then a volume shows the answer in the slices that were pointed at,
+    which goes again if the run does not come to its end. A run is dropped when its volume goes or changes or the scene
     closes; a live result is let go then, too, its segments stay.
 
     Attributes: ``result``, the live :class:`SegmentResult` or None.
@@ -41,6 +42,9 @@ class SegmentController:
         self.result: SegmentResult | None = None
         self._cached = None  # (request key, regions) of the last run
         self._job_watch = self._result_watch = None
+        self._asked: SegmentRun | None = None  # the run whose prompts may still change
+        self._target = (None, "", None, None, False)
+        self.sight = FirstSight(find_regions, self._answered_segment)
 
     @property
     def running(self) -> bool:
@@ -65,10 +69,21 @@ class SegmentController:
             return
         self._target = (node, object_id, count, granularity, confidence)
         known = self._cached[1] if self._cached is not None and self._cached[0] == request.key else None
-        if known is not None and not _takes_long(request):
+        if known is not None and not takes_long(request):
             self._finish(request, known)
             return
-        self._run(request, self._steps(request, known), lambda found: self._finish(request, *found))
+        self._ask(
+            SegmentRun(request, self.sight, self._find_regions, known, (count or 0) if confidence else None),
+            lambda run: self._finish(run.request, run.regions, run.choice),
+        )
+
+    def ask_instead(self, request: SegmentRequest) -> bool:
+        """Lets the run that goes on answer ``request``, which has other prompts; returns whether it can."""
+        return self._asked is not None and self.running and self._asked.ask(request)
+
+    def _ask(self, run: SegmentRun, then: Callable[[SegmentRun], object]) -> None:
+        self._asked = run
+        self._run(run.request, run.steps(), lambda _: then(run))
 
     def _run(self, request: SegmentRequest, steps, on_done) -> None:
         self._job_watch = watch([request.volume_node], self._lost)
@@ -93,7 +108,7 @@ class SegmentController:
             return
 
         def done(found) -> None:
-            self._end_watch()
+            self._end_run()
             self._listener.state_changed()
             then(found)
 
@@ -103,34 +118,8 @@ class SegmentController:
         """Drops the run; the scene stays as it was."""
         self.driver.cancel()
 
-    def _steps(self, request: SegmentRequest, regions=None):
-        """``(regions, object or None)``; ``regions``: those that are known already."""
-        # Inside the generator: importing the engine is the first step of the work, not of the click.
-        find_regions = self._find_regions
-        if find_regions is None:
-            from ...engine.segment.find_regions import find_regions
-        _, _, count, _, confidence = self._target
-        # The object of boxes and strokes in a volume takes as long as its regions.
-        share = (0.0 if regions is not None else 0.5) if _takes_long(request) else 0.8 if confidence else 0.95
-        if regions is None:
-            search = find_regions(
-                request.volume,
-                extent=request.extent,
-                axis=request.axis,
-                settings=request.settings,
-                device=request.device,
-            )
-            regions = yield from within(search, 0.0, share)
-        choice = None
-        if request.has_prompts:
-            choice = yield from within(object_steps(regions, request), share, 0.95 if confidence else 1.0)
-        if confidence:
-            count = count if count in regions.counts else default_count(regions.counts)
-            yield from within(regions.confidence_steps(count=count), 0.95, 1.0)  # remembered by the regions
-        return regions, choice
-
     def _finish(self, request: SegmentRequest, regions, choice=None) -> None:
-        self._end_watch()
+        self._end_run()
         node, object_id, count, granularity, confidence = self._target
         try:
             if node is not None and (node.GetScene() is None):
@@ -155,12 +144,12 @@ class SegmentController:
             )
 
     def _fail(self, error: Exception) -> None:
-        self._end_watch()
+        self._end_run()
         self._listener.state_changed()
         tell(self._listener, error)
 
     def _stopped(self) -> None:
-        self._end_watch()
+        self._end_run()
         self._listener.state_changed()
 
     def _lost(self, reason: str) -> None:
@@ -168,10 +157,18 @@ class SegmentController:
         self.driver.cancel()
         self._listener.informed(f"Segment was stopped: {reason}.")
 
-    def _end_watch(self) -> None:
+    def _end_run(self) -> None:
         if self._job_watch is not None:
             self._job_watch.stop()
-        self._job_watch = None
+        self._job_watch = self._asked = None
+        self.sight.remove()
+
+    def _answered_segment(self) -> tuple:
+        """The segment that the answer will go to: (segmentation node or None, segment id)."""
+        if self.result is not None and self.result.answer.is_object:
+            return self.result.node, self.result.object_id
+        node, object_id = self._target[:2]
+        return (node, object_id) if node is not None and node.GetScene() is not None else (None, "")
 
     # -- the live result
 
@@ -187,11 +184,12 @@ class SegmentController:
         self._listener.state_changed()
         return True
 
-    def change_prompts(self, pointed: Pointed, excluded=None) -> bool:
+    def change_prompts(self, pointed: Pointed, excluded=None, undoable: bool = True) -> bool:
         """Brings other prompts or another radius into the live object. Returns whether that changes it; a change that takes
         long is a run, which ends later.
 
         :param excluded: ``excluded(request)``: what belongs to other segments, or None.
+        :param undoable: False where the state before is saved already.
         """
         if self.result is None or not self.result.answer.is_object or self.running:
             return False
@@ -200,15 +198,38 @@ class SegmentController:
             request = known.with_prompts(pointed)
             if excluded is not None:
                 request = request.keeping_out(excluded(request))
-            if _asked(request) == _asked(known) and _same(request.excluded, known.excluded):
+            if same_answer(request, known):
                 return False
         except InputError as error:
             tell(self._listener, error)
             return False
-        if _takes_long(request, known):
-            self._run(request, self._object_steps(request), lambda choice: self._changed(request, choice))
+        if takes_long(request, known):
+            run = SegmentRun(request, self.sight, regions=self.result.answer.regions)
+            self._ask(run, lambda run: self._changed(run.request, run.choice))
             return True
-        return self._write(request)
+        return self.change(lambda result: self._write(result, request, undoable=undoable))
+
+    def move_prompts(self, pointed: Pointed, undoable: bool) -> bool:
+        """While a side of a box or a point is dragged: the object in a slice follows at once, that in a volume in the slices
+        with prompts alone. The listener hears nothing of it. Returns whether anything was written to the segment.
+
+        :param undoable: whether this is the first change of the drag.
+        """
+        known = self._asked.request if self._asked is not None else None
+        if known is None and self.result is not None and self.result.answer.is_object:
+            known = self.result.answer.request
+        try:
+            request = known.with_prompts(pointed) if known is not None else None
+            if request is None or not request.has_prompts or same_answer(request, known):
+                return False
+            if shows_slices(request):
+                self.sight.follow(request)
+            elif not self.running and not takes_long(request, known):
+                self._write(self.result, request, undoable=undoable)
+                return True
+        except InputError:  # said when the drag has ended
+            pass
+        return False
 
     def follow_prompts(self, pointed: Pointed) -> None:
         """Takes it as answered that other prompts are there: undo has brought back both, them and their answer."""
@@ -219,28 +240,24 @@ class SegmentController:
             request = answer.request.with_prompts(pointed)
         except InputError:
             return  # on another slice, or none
-        if request.has_prompts and not _takes_long(request, answer.request):
+        if request.has_prompts and not takes_long(request, answer.request):
             answer.set_request(request)
 
-    def _object_steps(self, request: SegmentRequest):
-        return object_steps(self.result.answer.regions, request)
-
     def _changed(self, request: SegmentRequest, choice) -> None:
-        self._end_watch()
-        self._write(request, choice)
+        self._end_run()
+        self.change(lambda result: self._write(result, request, choice))
 
-    def _write(self, request: SegmentRequest, choice=None) -> bool:
-        def action(result: SegmentResult):
-            before = result.answer.object_mask()
-            result.answer.set_request(request, choice)
-            result.update_points(before)
-
-        return self.change(action)
+    @staticmethod
+    def _write(result: SegmentResult, request: SegmentRequest, choice=None, undoable: bool = True) -> None:
+        before = result.answer.object_mask()
+        result.answer.set_request(request, choice)
+        result.update_points(before, undoable)
 
     def let_go(self) -> None:
         """Forgets the live result; its segments stay."""
         self._keep(None)
         self._cached = None
+        self.sight.forget()
         self._listener.state_changed()
 
     def finish_object(self) -> None:
@@ -253,6 +270,7 @@ class SegmentController:
         self.driver.cancel()
         self._keep(None)
         self._cached = None
+        self.sight.forget()
 
     def _keep(self, result: SegmentResult | None) -> None:
         if self._result_watch is not None:
@@ -260,21 +278,3 @@ class SegmentController:
         self.result, self._result_watch = result, None
         if result is not None:
             self._result_watch = watch([result.answer.request.volume_node, result.node], lambda reason: self.let_go())
-
-
-def _takes_long(request: SegmentRequest, known: SegmentRequest | None = None) -> bool:
-    """Whether the object is not answered at once, but searched for in a volume: always but for further points.
-
-    :param known: what is answered already.
-    """
-    prompts = request.prompts
-    further = known is not None and prompts.inside[:1] == known.prompts.inside[:1]
-    return not request.flat and request.has_prompts and bool(prompts.boxes or prompts.strokes or not further)
-
-
-def _same(one, other) -> bool:
-    return one is other or (one is not None and other is not None and np.array_equal(one, other))
-
-
-def _asked(request: SegmentRequest) -> tuple:
-    return request.prompts, request.inside, request.outside, request.radius_mm

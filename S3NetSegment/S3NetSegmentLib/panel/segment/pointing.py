@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...engine import InputError
+from ...engine.images import AXES
 from ...scene.answers.provenance import content_name
 from ...scene.prompts import box_of
 from ...scene.segmentation.labelmaps import read_segment
@@ -27,9 +28,10 @@ class Pointing:
 
     def __init__(self, ui, panel, on_tool: Callable[[], object]):
         self._panel = panel
-        self.prompts = PromptsSection(ui, self._gesture, self.changed, on_tool, panel.refused)
+        self.prompts = PromptsSection(ui, self._gesture, self.moving, self.changed, on_tool, panel.refused)
         self.history = PromptHistory(panel.editor, self._object_content, self._restored)
         self._waiting: Callable[[], object] | None = None  # what came while a run went on
+        self._drag_saved = False  # the state before the drag that goes on is saved for undo
         ui.keepOutCheckBox.connect("clicked()", self.changed)
 
     def request(self, slice_node=None, plane: tuple[str, int] | None = None) -> SegmentRequest:
@@ -56,22 +58,41 @@ class Pointing:
         )
         return request.keeping_out(self._excluded(request))
 
+    def moving(self, box=None) -> None:
+        """A side of ``box`` or a point is being dragged: the answer in its slice follows; all else waits for :meth:`changed`."""
+        panel = self._panel
+        if panel.node is None or panel.mode != "segment":
+            return
+        plane, result = self._slice_of(box), panel.controller.result
+        if plane is not None and (result is None or plane != _slice_of(result.answer.request)):
+            return
+        if panel.controller.move_prompts(self.prompts.pointed(), undoable=not self._drag_saved):
+            self._drag_saved = True
+
     def changed(self, box=None) -> None:
         """A side of ``box`` was dragged, or a point moved, or something was removed: the live object follows."""
         panel = self._panel
         if panel.node is None or panel.mode != "segment":
             return
-        if panel.controller.running:
-            self._waiting = lambda: self.changed(box)
-            return
         plane, result = self._slice_of(box), panel.controller.result
-        if plane is not None:
+        if panel.controller.running:
+            if not self._ask_instead(plane=plane):
+                self._waiting = lambda: self.changed(box)
+            return
+        saved, self._drag_saved = self._drag_saved, False
+        if saved:  # most of its answer is written already
+            panel.message.hide()
+            if not panel.controller.change_prompts(self.prompts.pointed(), self._excluded, undoable=False):
+                panel.state_changed()
+        elif plane is not None:
             self._ask(plane=plane)
         elif result is not None and result.answer.is_object:
             pointed = self.prompts.pointed()
             if any((pointed.inside, pointed.boxes, pointed.strokes)):
                 if panel.controller.change_prompts(pointed, self._excluded):
                     panel.message.hide()
+        if not panel.controller.running:
+            panel.controller.sight.remove()
         self._note()
 
     def ended(self) -> None:
@@ -90,10 +111,17 @@ class Pointing:
     def _gesture(self, slice_node) -> None:
         """Something was pointed at in a view: the object follows at once."""
         self._panel.message.hide()
-        if self._panel.controller.running:
-            self._waiting = lambda: self._ask(slice_node)
-        else:
+        if not self._panel.controller.running:
             self._ask(slice_node)
+        elif not self._ask_instead(slice_node):
+            self._waiting = lambda: self._ask(slice_node)
+
+    def _ask_instead(self, slice_node=None, plane: tuple[str, int] | None = None) -> bool:
+        """Lets the run that goes on answer what is pointed at now; returns whether it can."""
+        try:
+            return self._panel.controller.ask_instead(self.request(slice_node, plane))
+        except InputError:  # said when the run has ended
+            return False
 
     def _ask(self, slice_node=None, plane: tuple[str, int] | None = None) -> None:
         panel = self._panel
@@ -152,3 +180,10 @@ class Pointing:
         self.prompts.rest()
         self._panel.controller.follow_prompts(self.prompts.pointed())
         self._panel.adjust.show()
+
+
+def _slice_of(request: SegmentRequest) -> tuple[str, int] | None:
+    """(axis, index) of the slice that is searched; None for more than one slice and for oblique planes."""
+    if not request.flat or request.valid is not None:
+        return None
+    return request.axis, request.extent.start[AXES.index(request.axis)]

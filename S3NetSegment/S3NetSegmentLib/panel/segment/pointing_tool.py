@@ -17,6 +17,7 @@ from ...scene.prompts import (
     STROKE,
     ViewPlane,
     box_of,
+    kind_of,
     make_prompt,
     stretch_box,
     stroke_voxels,
@@ -160,14 +161,23 @@ def _require_use(gesture: _Gesture) -> None:
 
 
 def _slicer_wants_it(action: MouseAction) -> bool:
-    """Whether Slicer itself has a use for the press: a point is being placed, or the cursor is on the side or the middle of a
-    box or on a point, which can be dragged. With Ctrl or Shift it is a prompt there, too."""
+    """Whether Slicer itself has a use for the press: a point is being placed, or the cursor is on a point or on the handle of a
+    side or corner of a box, which can be dragged. With Ctrl or Shift it is a prompt there, too. The point in the middle of a
+    box, by which Slicer would move it, is where the object is: a click there is a point."""
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     if interaction is not None and interaction.GetCurrentInteractionMode() == interaction.Place:
         return True
-    displays = slicer.util.getNodesByClass("vtkMRMLMarkupsDisplayNode")
-    idle = (slicer.vtkMRMLMarkupsDisplayNode.ComponentNone, slicer.vtkMRMLMarkupsDisplayNode.ComponentLine)
-    return not action.modified and any(display.GetActiveComponentType() not in idle for display in displays)
+    if action.modified:
+        return False
+    return any(_can_be_dragged(display) for display in slicer.util.getNodesByClass("vtkMRMLMarkupsDisplayNode"))
+
+
+def _can_be_dragged(display) -> bool:
+    """Whether the cursor is on a part of the markups that Slicer may drag."""
+    component, markups = display.GetActiveComponentType(), slicer.vtkMRMLMarkupsDisplayNode
+    if (node := display.GetDisplayableNode()) is not None and kind_of(node) == BOX:
+        return component == markups.ComponentScaleHandle
+    return component not in (markups.ComponentNone, markups.ComponentLine)
 
 
 def _distance(one, other) -> float:

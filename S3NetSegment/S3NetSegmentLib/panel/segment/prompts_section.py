@@ -32,7 +32,9 @@ from .prompt_table import PromptRow, PromptTable
 from .request import Pointed
 
 _FIELDS = {INSIDE: "insidePoints", OUTSIDE: "outsidePoints"}
-_SETTLE = 50  # ms without a change before it is answered: dragging a point or a side sends many changes
+_FOLLOW = 30  # ms after a change before the answer follows it: dragging a point or a side sends many changes
+_SETTLE = 50  # ms after the end of a drag, or after another change
+_REST = 250  # ms without a change, after which a drag has ended though nobody said so
 _BESIDE = "beside the image"
 _HINT = "Click in the object, or drag a box around it. Shift + drag: a stroke through it. Ctrl: what is outside."
 
@@ -40,14 +42,16 @@ _HINT = "Click in the object, or drag a box around it. Shift + drag: a stroke th
 class PromptsSection:
     """The tool *Point at it* and the list of what was pointed at.
 
-    ``on_gesture(slice_node)`` is called for what the tool has drawn in a view; ``on_change(node)`` when prompts have changed
-    otherwise and are at rest: a side that was dragged, a point that was moved or removed (``node``: the box, or None).
+    ``on_gesture(slice_node)`` is called for what the tool has drawn in a view; ``on_move(node)`` while a side or a point is
+    dragged, again and again, and ``on_change(node)`` when prompts have changed otherwise and are at rest: a side that was
+    dragged, a point that was moved or removed (``node``: the box, or None).
     """
 
     def __init__(
         self,
         ui,
         on_gesture: Callable[[object], object],
+        on_move: Callable[[object], object],
         on_change: Callable[[object], object],
         on_tool: Callable[[], object],
         on_refused: Callable[[str], object],
@@ -55,7 +59,8 @@ class PromptsSection:
         """
         :param on_tool: called when the tool is switched on, so that others can be switched off.
         """
-        self._ui, self._on_gesture, self._on_change, self._on_tool = ui, on_gesture, on_change, on_tool
+        self._ui, self._on_gesture, self._on_tool = ui, on_gesture, on_tool
+        self._on_move, self._on_change = on_move, on_change
         self._node = self._touched = self._interaction = None
         self._observed: dict[str, tuple] = {}  # node id -> (node, tags)
         self._chosen_for = None  # the volume that the tool was switched on for
@@ -63,8 +68,11 @@ class PromptsSection:
         self._table = PromptTable(ui, self._go, self._remove)
         self._settle = qt.QTimer()
         self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE)
         self._settle.connect("timeout()", self._settled)
+        self._follow = qt.QTimer()
+        self._follow.setSingleShot(True)
+        self._follow.setInterval(_FOLLOW)
+        self._follow.connect("timeout()", self._moved)
         ui.deletePromptsButton.setIcon(ui.deletePromptsButton.style().standardIcon(qt.QStyle.SP_TrashIcon))
         ui.pointButton.connect("toggled(bool)", self._tool_toggled)
         ui.deletePromptsButton.connect("clicked()", self.delete_all)
@@ -92,6 +100,7 @@ class PromptsSection:
         self.tools_off()
         self._interaction = None
         self._settle.stop()
+        self._follow.stop()
         self.forget()
 
     def activate(self, on: bool) -> None:
@@ -108,10 +117,11 @@ class PromptsSection:
         nodes = {node.GetID(): node for node in prompt_nodes(*_FIELDS, BOX, STROKE, OUTSIDE_STROKE)}
         for node_id in [known for known, (node, _) in self._observed.items() if nodes.get(known) is not node]:
             self._forget(node_id)
-            self._settle.start()
+            self._settle_in(_SETTLE)
         for node_id, node in nodes.items():
             if node_id not in self._observed:
-                self._observed[node_id] = (node, [node.AddObserver(event, self._changed) for event in _events()])
+                ended = node.AddObserver(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent, self._released)
+                self._observed[node_id] = (node, [ended, *(node.AddObserver(e, self._changed) for e in _events())])
         self._list()
 
     def pointed(self) -> Pointed:
@@ -146,6 +156,7 @@ class PromptsSection:
         """What has changed just now is answered already."""
         self.look()
         self._settle.stop()
+        self._follow.stop()
 
     def points_node(self, kind: str):
         """The list of points of a kind, made when it is first needed."""
@@ -198,13 +209,32 @@ class PromptsSection:
     def _changed(self, node, _event) -> None:
         if not self._tool.drawing:
             self._touched = node if kind_of(node) == BOX else None
-            self._settle.start()
+            if not self._follow.active:  # not begun anew: the answer follows while the mouse goes on
+                self._follow.start()
+            self._settle_in(_REST)
+
+    def _released(self, node, _event) -> None:
+        """The mouse button that dragged a point or a side was released."""
+        if not self._tool.drawing:
+            self._settle_in(_SETTLE)
+
+    def _settle_in(self, milliseconds: int) -> None:
+        self._settle.setInterval(milliseconds)
+        self._settle.start()
+
+    def _moved(self) -> None:
+        self.look()
+        node = self._touched
+        self._on_move(node if node is not None and node.GetScene() is not None else None)
 
     def _radius_changed(self, *_) -> None:
         self._touched = None
-        self._settle.start()
+        self._settle_in(_SETTLE)
 
     def _settled(self) -> None:
+        if self._follow.active:
+            self._follow.stop()
+            self._moved()
         self.look()
         touched, self._touched = self._touched, None
         self._on_change(touched if touched is not None and touched.GetScene() is not None else None)
@@ -265,6 +295,9 @@ class PromptsSection:
             node.JumpSliceByOffsetting(*row.centre)
 
     def _remove(self, rows: list[PromptRow]) -> None:
+        if self._settle.active:  # what was dragged before is a step of its own
+            self._settle.stop()
+            self._settled()
         for row in sorted(rows, key=lambda row: -row.number):  # the numbers of earlier points stay right
             node = slicer.mrmlScene.GetNodeByID(row.node_id)
             if node is not None and row.number >= 0:
@@ -272,7 +305,7 @@ class PromptsSection:
             elif node is not None:
                 slicer.mrmlScene.RemoveNode(node)
         self._touched = None
-        self._settle.start()
+        self._settle_in(_SETTLE)
         self.look()
 
 
@@ -297,6 +330,5 @@ def _events() -> tuple[int, ...]:
         markups.PointPositionDefinedEvent,
         markups.PointPositionUndefinedEvent,
         markups.PointRemovedEvent,
-        markups.PointEndInteractionEvent,
         vtk.vtkCommand.ModifiedEvent,
     )

@@ -85,10 +85,6 @@ class SegmentRequest:
         image = (self.volume_node.GetID(), scalars.GetMTime(), self.volume.size, matrix)
         return (*image, self.extent, self.axis, self.settings, self.device)
 
-    def with_settings(self, settings: SegmentSettings) -> SegmentRequest:
-        """The same request with other settings."""
-        return replace(self, settings=settings)
-
     def with_prompts(self, pointed: Pointed) -> SegmentRequest:
         """The same request with other points, boxes and strokes. In a single slice those of other slices do not count.
 

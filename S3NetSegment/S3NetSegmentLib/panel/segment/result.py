@@ -64,15 +64,15 @@ class SegmentResult:
                 self._stage_regions(edit)
         self._stamp = self._object_stamp()
 
-    def update_points(self, before: np.ndarray | None) -> None:
+    def update_points(self, before: np.ndarray | None, undoable: bool = True) -> None:
         """Writes the answer after its points were changed. ``before``: its object mask until then. What the user has
-        painted into the segment in the meantime stays."""
+        painted into the segment in the meantime stays. ``undoable``: see :meth:`update`."""
         after = self.answer.object_mask()
         painted = self._stamp is not None and self._stamp != self._object_stamp()
         if before is None or after is None or not painted or not self._has_object():
-            self.update()
+            self.update(undoable)
             return
-        with self._edit() as edit:
+        with self._edit(undoable) as edit:
             edit.add(self.object_id, after & ~before, self.answer.geometry)
             edit.remove(self.object_id, before & ~after, self.answer.geometry)
             edit.set_tags(self.object_id, self.answer.tags("object"))

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ...engine import InputError, SegmentSettings, preset
-
-
-def settings_from(preset_name: str, changes: dict) -> SegmentSettings:
-    """Preset ``preset_name`` with ``changes`` applied, see :func:`changed_settings`."""
-    return changed_settings(preset(preset_name), changes)
+from ...engine import InputError
 
 
 def changed_settings(defaults, changes: dict):

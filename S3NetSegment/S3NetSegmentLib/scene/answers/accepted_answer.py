@@ -12,11 +12,11 @@ from hashlib import blake2b
 import numpy as np
 
 from ...engine import Volume
+from ...engine.common.tuples import three
 from ...engine.images import AXES
 from ..drawings.covering import covering_slices
 from ..drawings.lattices import LabelBox
 from ..drawings.support_set import SupportSlice
-from ..segmentation.labelmaps import segment_tag
 from ..segmentation.segment_slices import SegmentSlices
 from ..volumes import volume_from_node
 from .provenance import PREFIX
@@ -32,7 +32,7 @@ def answer_name(*layers: np.ndarray) -> str:
     for labels in layers:
         part = LabelBox(labels).trimmed()
         digest.update(repr((part.start, part.array.shape)).encode())
-        digest.update(np.ascontiguousarray(part.array))
+        digest.update(np.ascontiguousarray(part.array).data)
     return digest.hexdigest()
 
 
@@ -82,7 +82,7 @@ class AcceptedAnswer:
             if content["version"] != _VERSION or content["axis"] not in AXES:
                 return None
             masks = {
-                i: (tuple(map(int, start)), tuple(map(int, shape)), base64.b64decode(bits, validate=True))
+                i: (three(map(int, start)), three(map(int, shape)), base64.b64decode(bits, validate=True))
                 for i, (start, shape, bits) in content["masks"].items()
             }
             answer = cls(str(content["name"]), content["axis"], masks)
@@ -93,40 +93,19 @@ class AcceptedAnswer:
         return answer
 
 
-def changed_slices(
-    segmentation_node, volume_node, accepted: AcceptedAnswer | None, segment_ids: Iterable[str] | None = None
-) -> list[SupportSlice]:
-    """The slices on which the user has changed the segments since ``accepted`` was written, marked as corrected.
-
-    The fewest slices that hold all changed voxels, see :func:`covering_slices`. An answer that was undone, or replaced by a later one,
-    gives none.
-
-    :param segment_ids: segments to look at; None: those of the answer. Removed ones are passed over, new ones were empty.
-    """
-    if accepted is None or segmentation_node is None or segmentation_node.GetScene() is None:
-        return []
-    present = segmentation_node.GetSegmentation().GetSegmentIDs()
-    ids = [i for i in (accepted.masks if segment_ids is None else segment_ids) if i in present]
-    ids = [i for i in ids if i not in accepted.masks or _answer_of(segmentation_node, i) == accepted.name]
-    if accepted.name and not any(i in accepted.masks for i in ids):
-        return []
-    return slices_changed_since(segmentation_node, volume_node, accepted, ids)
-
-
 def slices_changed_since(
     segmentation_node, volume_node, state: AcceptedAnswer, segment_ids: Iterable[str]
 ) -> list[SupportSlice]:
-    """As :func:`changed_slices`, whatever answer the segments hold: the slices on which they differ from ``state``."""
+    """The slices on which the user has changed segments since ``state``, marked as corrected.
+
+    The fewest slices that hold all changed voxels, see :func:`covering_slices`. A segment that ``state`` does not know
+    was empty.
+    """
     now = SegmentSlices(segmentation_node, segment_ids, volume_from_node(volume_node))
     changed = LabelBox.empty()
     for segment_id in now.segment_ids:
         changed = changed.union(_difference(now.box(segment_id), state.box(segment_id)))
     return [SupportSlice(axis, index, corrected=True) for axis, index in covering_slices(changed, state.axis)]
-
-
-def _answer_of(segmentation_node, segment_id: str) -> str:
-    """The name of the answer that a segment holds, "" for none."""
-    return segment_tag(segmentation_node, segment_id, ANSWER_TAG) or ""
 
 
 def _difference(a: LabelBox, b: LabelBox) -> LabelBox:

@@ -101,6 +101,8 @@ class AnsweredSlices:
     def may_change(self, box: Extent) -> np.ndarray:
         """The voxels of ``box`` on answered slices that are not drawn: bool, its shape."""
         free = {axis: np.ones(n, bool) for axis, n in zip(AXES, self.geometry.size, strict=True)}
+        if self.axis is None:
+            return np.zeros(box.size[::-1], bool)  # nothing is answered
         free[self.axis] &= self._has
         for drawn in self._drawn_slices:
             free[drawn.axis][drawn.index] = False
@@ -207,7 +209,7 @@ class _Writing:
                 if not gained.any():
                     continue
                 segment_id = edit.add_segment(segment_look(self._looks_from, self._segments[value]), gained, grid)
-            if gained.any():
+            if box is not None and gained.any():
                 for other in self._overwritten:
                     if self._present.box(other).overlap(LabelBox(gained, box.start)) is not None:
                         edit.remove(other, gained, grid)
@@ -226,15 +228,15 @@ class _Writing:
         held = LabelBox(np.zeros(mask.shape, bool), box.start)
         now.paint(held)
         changing = (mask != held.array) & self._answer.may_change(box)
-        wanted = np.count_nonzero(changing)
+        wanted = int(np.count_nonzero(changing))
         changing &= self._rules.editable(segment_id, box, self._present, self._answer.geometry)
-        editable = np.count_nonzero(changing)
+        editable = int(np.count_nonzero(changing))
         for other in self._respected:
             taken = LabelBox(np.zeros(mask.shape, bool), box.start)
             self._present.box(other).paint(taken)
             changing &= ~(mask & taken.array)
         self._not_editable += wanted - editable
-        self._left_to_others += editable - np.count_nonzero(changing)
+        self._left_to_others += editable - int(np.count_nonzero(changing))
         return changing
 
     def _target_id(self, node, segment_id: str) -> str | None:

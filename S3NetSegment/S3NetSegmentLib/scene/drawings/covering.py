@@ -37,13 +37,14 @@ def covering_slices(voxels: LabelBox, first_axis: str = "z") -> list[tuple[str, 
 
 def _is_unbroken(indices: np.ndarray) -> bool:
     """Whether ``indices`` (ascending) are one run, or runs that are long on average."""
-    runs = 1 + np.count_nonzero(np.diff(indices) > 1)
+    runs = 1 + int(np.count_nonzero(np.diff(indices) > 1))
     return runs == 1 or len(indices) >= _LONG_RUN * runs
 
 
 def _largest_first(array: np.ndarray, axes: list[str], most: int) -> list[tuple[str, int]]:
     """At most ``most`` slices that hold all of ``array``, found one by one, the fullest first; [] if that does not do."""
-    left, found = array.copy(), []
+    left = array.copy()
+    found: list[tuple[str, int]] = []
     while left.any():
         if len(found) == most:
             return []

@@ -110,7 +110,7 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
         listed = ", ".join(s.text for s in support)
         raise InputError(f"nothing is drawn on the listed slices ({listed}); draw a segment on at least one of them")
     layers = _layers(segmentation_node, segments, [masks for *_, masks in drawn], notes)
-    items = []
+    items: list[DrawnSlice | DrawnPlane] = []
     for chosen, shape, masks in drawn:
         for layer, labels in enumerate(layers.label_maps(masks, shape)):
             if isinstance(chosen, SupportPlane):
@@ -168,7 +168,7 @@ def slice_of_view(slice_node, volume_node) -> tuple[str, int] | None:
     :raises InputError: the view's plane does not cut the volume, or the volume cannot be segmented.
     """
     shown = shown_slice(slice_node, volume_node)
-    return None if shown.is_oblique else (shown.axis, shown.index)
+    return shown.place
 
 
 def _existing(segmentation_node, segment_ids) -> list[str]:

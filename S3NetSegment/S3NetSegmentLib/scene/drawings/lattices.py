@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...engine.common.tuples import three
+
 _ALIGNED = 1e-3  # lattices whose voxels differ by less than this (in voxels) are the same lattice
 _TIE = 1e-6  # exactly between two voxels: always the upper one, whatever the rounding error
 HIGHEST_LABEL = 32767  # of a label map of type short
@@ -29,7 +31,7 @@ class LabelBox:
     @property
     def stop(self) -> tuple[int, int, int]:
         """Index (i, j, k) behind the last voxel."""
-        return tuple(a + n for a, n in zip(self.start, self.array.shape[::-1], strict=True))
+        return three(a + n for a, n in zip(self.start, self.array.shape[::-1], strict=True))
 
     @property
     def is_empty(self) -> bool:
@@ -48,7 +50,7 @@ class LabelBox:
             used = np.flatnonzero(self.array.any(axis=axes))
             ranges.append((int(used[0]), int(used[-1]) + 1))
         slices = tuple(slice(a, b) for a, b in reversed(ranges))
-        return LabelBox(self.array[slices], tuple(s + a for s, (a, _) in zip(self.start, ranges, strict=True)))
+        return LabelBox(self.array[slices], three(s + a for s, (a, _) in zip(self.start, ranges, strict=True)))
 
     def reaches(self, axis: str, index: int) -> bool:
         """Whether there is any label on the slice ``index`` along ``axis`` ("x", "y" or "z")."""
@@ -66,8 +68,8 @@ class LabelBox:
         """Voxels of either mask."""
         if other.array.size == 0 or self.array.size == 0:
             return self if other.array.size == 0 else other
-        start = tuple(map(min, self.start, other.start))
-        stop = tuple(map(max, self.stop, other.stop))
+        start = three(map(min, self.start, other.start))
+        stop = three(map(max, self.stop, other.stop))
         out = LabelBox(np.zeros([b - a for a, b in zip(start, stop, strict=True)][::-1], bool), start)
         out.part(self.start, self.stop)[...] = self.array
         out.part(other.start, other.stop)[...] |= other.array
@@ -100,7 +102,7 @@ class LabelBox:
         shift = np.floor(new_from_old[:3, 3] + 0.5)
         if np.abs(old @ new_from_old[:3, :3].T + new_from_old[:3, 3] - old - shift).max() >= _ALIGNED:
             return None
-        return tuple(int(d) for d in shift)
+        return three(int(d) for d in shift)
 
     def moved(self, new_from_old: np.ndarray, bounds: tuple | None = None) -> LabelBox:
         """These labels on another lattice, each new voxel taking the label of the old voxel that holds its centre.
@@ -112,7 +114,7 @@ class LabelBox:
             return self
         shift = self.shift_onto(new_from_old)
         if shift is not None:
-            return LabelBox(self.array, tuple(s + d for s, d in zip(self.start, shift, strict=True)))
+            return LabelBox(self.array, three(s + d for s, d in zip(self.start, shift, strict=True)))
         corners = self._corners() @ new_from_old[:3, :3].T + new_from_old[:3, 3]
         start = np.floor(corners.min(0) + 0.5 - _ALIGNED).astype(int)
         stop = np.ceil(corners.max(0) + 0.5 + _ALIGNED).astype(int)
@@ -120,7 +122,7 @@ class LabelBox:
             start, stop = np.maximum(start, bounds[0]), np.minimum(stop, bounds[1])
         if (start >= stop).any():
             return LabelBox(np.zeros((0, 0, 0), self.array.dtype))
-        return LabelBox(self._sampled(np.linalg.inv(new_from_old), start, stop), tuple(int(v) for v in start))
+        return LabelBox(self._sampled(np.linalg.inv(new_from_old), start, stop), three(int(v) for v in start))
 
     def _corners(self) -> np.ndarray:
         """The corners of the box ``[8, 3]``, i, j, k."""

@@ -100,7 +100,8 @@ def missing_between(drawn: Mapping[SupportSlice, Iterable[str]]) -> dict[tuple[s
     for chosen in drawn:
         if not chosen.complete:
             continue
-        before, behind = set(), set()
+        before: set[str] = set()
+        behind: set[str] = set()
         for other, names in drawn.items():
             if other.axis == chosen.axis and other.index != chosen.index:
                 (before if other.index < chosen.index else behind).update(names)

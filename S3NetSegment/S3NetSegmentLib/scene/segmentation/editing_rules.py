@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 
 from ...engine import Extent, Volume
+from ...engine.common.tuples import two
 from ..drawings.lattices import LabelBox
 from .segment_slices import SegmentSlices
 
@@ -45,7 +46,7 @@ class EditingRules:
         overwritten = {editor_node.OverwriteAllSegments: every, editor_node.OverwriteVisibleSegments: visible}
         intensities = None
         if editor_node.GetSourceVolumeIntensityMask():
-            intensities = tuple(float(v) for v in editor_node.GetSourceVolumeIntensityMaskRange())
+            intensities = two(float(v) for v in editor_node.GetSourceVolumeIntensityMaskRange())
         return cls(
             inside.get(editor_node.GetMaskMode()),
             outside.get(editor_node.GetMaskMode(), ()),

@@ -92,7 +92,7 @@ def write_segmentation(
     node = create_segmentation(volume_node, name) if created else segmentation_node
     try:
         with segment_edit(node, volume_node, save_undo) as edit:
-            ids = {}
+            ids: dict[int, str] = {}
             for number, labels in enumerate(segmentation.layers):
                 grid = Volume(labels, segmentation.ijk_to_ras)
                 if extent is not None:

@@ -224,7 +224,7 @@ class SegmentEdit:
         change = self._changes.get(segment_id)
         if change is not None and change.deleted:
             raise InputError(f"segment {segment_id!r} was deleted before")
-        if change is not None and change.layer is not None:
+        if change is not None and change.layer is not None and change.new is not None:
             return LabelBox(change.layer.box.array == change.new.value, change.layer.box.start)
         if change is not None and (change.box is not None or change.new is not None):
             return change.box or LabelBox.empty()
@@ -232,7 +232,7 @@ class SegmentEdit:
 
     def _lattice(self, segment_id: str | None, geometry: Volume) -> np.ndarray:
         """The lattice of a segment: its own; for new or empty ones the segmentation's, or that of ``geometry``."""
-        change = self._changes.get(segment_id)
+        change = self._changes.get(segment_id) if segment_id is not None else None
         if change is not None and change.lattice is not None:
             return change.lattice
         lattice = None
@@ -308,11 +308,12 @@ def _images(changes: dict[str, _Change]) -> dict[str, object]:
     images = {}
     for segment_id, change in changes.items():
         if change.box is not None and change.box.array.size:
+            assert change.lattice is not None  # which a box of voxels has
             images[segment_id] = oriented_image(change.box, change.lattice)
         else:
             images[segment_id] = None
     for layer in {id(change.layer): change.layer for change in changes.values() if change.layer is not None}.values():
-        members = {segment_id: change.new.value for segment_id, change in changes.items() if change.layer is layer}
+        members = {i: change.new.value for i, change in changes.items() if change.layer is layer and change.new}
         image = None
         if layer.box.array.size:
             # Segments that were edited or deleted after they were added no longer own voxels of the layer.

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...engine import Volume
+from ...engine.common.tuples import three
 from ...engine.images import AXES
 from ..drawings.lattices import LabelBox
 from ..transforms import world_from_parent
@@ -51,7 +52,7 @@ class SegmentSlices:
         across = AXES.index(axis)
         start, stop = [0, 0, 0], list(self.geometry.size)
         start[across], stop[across] = index, index + 1
-        bounds = tuple(start), tuple(stop)
+        bounds = three(start), three(stop)
         box = self._moved.get(segment_id)
         if box is None:
             box, to_grid = self._boxes[segment_id]
@@ -80,4 +81,4 @@ def _cut(box: LabelBox, bounds) -> LabelBox:
     start, stop = np.maximum(box.start, bounds[0]), np.minimum(box.stop, bounds[1])
     if box.array.size == 0 or (start >= stop).any():
         return LabelBox.empty()
-    return LabelBox(box.part(start, stop), tuple(int(v) for v in start))
+    return LabelBox(box.part(start, stop), three(int(v) for v in start))

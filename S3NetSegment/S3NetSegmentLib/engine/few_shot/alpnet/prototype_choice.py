@@ -61,11 +61,11 @@ def choose_settings(
         whole = PrototypeHead(support, dataclasses.replace(base, window=window))
         for temperature in degrees:
             results[window, temperature] = _left_out(whole, temperature, distances_mm)
-    tried = {key: _mean(per_slice) for key, per_slice in results.items() if _mean(per_slice) is not None}
+    tried = {key: mean for key, per_slice in results.items() if (mean := _mean(per_slice)) is not None}
     if not tried:
         return unknown
     first = (base.window, base.temperature)
-    best = max(tried, key=tried.get)
+    best = max(tried, key=lambda key: tried[key])
     best = best if tried[best] > tried[first] + _WORTH else first
     settings = dataclasses.replace(base, window=best[0], temperature=best[1])
     return HeadChoice(settings, tried[best], results[best], tried)

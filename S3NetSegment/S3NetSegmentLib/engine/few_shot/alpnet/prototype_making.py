@@ -46,7 +46,7 @@ def prototypes_of(support: SupportSlice, settings: HeadSettings) -> list[ClassPr
     totals = coverage.flatten(1).sum(1)
     rows, columns = ((torch.arange(n, device=features.device) + 0.5) / n for n in pooled.shape[1:])
     places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
-    made = []
+    made: list[ClassPrototypes | None] = []
     for c, mask in enumerate(coverage):
         if not totals[c] > 0:
             made.append(None)
@@ -80,18 +80,19 @@ def chosen_prototypes(own: list[ClassPrototypes], mode: str):
     if mode == "mask":
         shown = own[0].covered
         for p in own[1:]:
-            shown = None if shown is None or shown.shape != p.covered.shape else shown | p.covered
+            other = p.covered
+            shown = None if shown is None or other is None or shown.shape != other.shape else shown | other
         return torch.stack([p.mean for p in own]).mean(0, keepdim=True), centre, [shown]
     local, places = torch.cat([p.local for p in own]), torch.cat([p.places for p in own])
-    shown = [None] * len(local)
+    everywhere: list[np.ndarray | None] = [None] * len(local)
     if mode == "gridconv" and len(local):
-        return local, places, shown
+        return local, places, everywhere
     # a class that no window is good enough for still has its mean: nothing drawn is ever without a prototype
     means = torch.stack([p.mean for p in own])
     return (
         torch.cat((local, means)),
         torch.cat((places, centre.expand(len(means), 2))),
-        shown + [p.covered for p in own],
+        everywhere + [p.covered for p in own],
     )
 
 

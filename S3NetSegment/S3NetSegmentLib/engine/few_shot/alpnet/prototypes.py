@@ -87,8 +87,8 @@ class SupportSlice:
     """A drawn slice on the grid of its features.
 
     :param features: float ``[C, h, w]``.
-    :param coverage: ``[1 + K, h, w]``, 0 to 1: how much of each cell the background and each class cover (see
-        :func:`.coverage.area_coverage`). What nothing covers is unknown and not used.
+    :param coverage: ``[1 + K, h, w]``, 0 to 1: how much of each cell the background and each class cover (means
+        of the drawn masks, :func:`.tensors.area_average`). What nothing covers is unknown and not used.
     """
 
     features: torch.Tensor
@@ -183,10 +183,11 @@ class PrototypeHead:
     def _assemble(self) -> None:
         """Puts all prototypes into one bank, group by group: ``_groups[class]`` lists (slice, first, last + 1)."""
         pooled = self.settings.weighting == "none"
-        vectors, places, covered, self._groups, position = [], [], [], [], 0
+        vectors, places, covered, position = [], [], [], 0
+        self._groups: list[list[tuple[int, int, int]]] = []
         for c in range(self.classes):
             mode = self.settings.foreground if c else self.settings.background
-            own = [(s, made[c]) for s, made in enumerate(self._made) if made[c] is not None]
+            own = [(s, found) for s, made in enumerate(self._made) if (found := made[c]) is not None]
             widest = max((p.widest for _, p in own), default=0.0)
             if c and mode != "mask" and self.settings.fallback_window and widest < self.settings.threshold:
                 mode = "mask"
@@ -209,7 +210,7 @@ class PrototypeHead:
         )
         self._places = torch.cat(places).to(self._bank) if places else self._bank.new_zeros((0, 2))
         self._covered = covered  # one per prototype: None for a local one
-        self._penalties = {}
+        self._penalties: dict = {}
         temperature = self.settings.temperature
         background = temperature * rejection_similarity(self.support, self._made) if not self._groups[0] else 0.0
         self._absent = [background] + [-temperature] * (self.classes - 1)

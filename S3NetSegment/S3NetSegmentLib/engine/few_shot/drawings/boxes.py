@@ -17,11 +17,11 @@ from ...common.errors import InputError
 from ...common.progress import Step, Steps, within
 from ...images import AXES, Segment, Segmentation, Volume
 from ...images.colors import label_colors
+from ...images.volume import slices_first
 from ...segment.find_regions import find_regions
 from ...segment.prompts import Box
 from ...segment.settings import SegmentSettings
 from ...tasks.few_shot import SupportFile
-from ..frame import slices_first
 
 MOST_BOXED = 254  # segments
 _NESTED = 0.9  # share of a box that lies in another, from which on it is one inside the other
@@ -73,12 +73,13 @@ def boxed_drawings(
             slices_first(labels, axis)[found.index] = found.labels
         places = {name: [f.index for f in own if (f.labels == n).any()] for n, name in enumerate(names, 1)}
         segments = [Segment(name, colors[n], n + 1) for n, name in enumerate(names) if places[name]]
-        file = SupportFile(f"the boxes across {axis}", drawn=tuple(found.index for found in own), is_boxes=True)
+        drawn = tuple(found.index for found in own)
+        file = SupportFile(f"the boxes across {axis}", drawn=drawn, is_boxes=True)
         missing = [
             f"slice {index} along {axis} has no box for {name!r}, which counts as absent there; give it one, or say that only what "
             "lies near the boxes is told (partial)"
             for name, at in places.items()
-            for index in file.drawn
+            for index in drawn
             if at and at[0] < index < at[-1] and index not in at
         ]
         drawings.append(BoxedDrawing(file, axis, Segmentation([labels], segments, volume.ijk_to_ras), tuple(missing)))
@@ -104,15 +105,17 @@ def boxed_slices(
                 )
             todo[box.flat_axis, box.slice_index()].setdefault(number, []).append(box)
     found = []
-    for place, ((axis, index), own) in enumerate(sorted(todo.items())):
+    for place, ((axis, index), there) in enumerate(sorted(todo.items())):
         labels = yield from within(
-            _answered(volume, axis, index, own, seed, device), place / len(todo), (place + 1) / len(todo)
+            _answered(volume, axis, index, there, seed, device), place / len(todo), (place + 1) / len(todo)
         )
         found.append(BoxedSlice(axis, index, labels))
     return found
 
 
-def _answered(volume: Volume, axis: str, index: int, boxes: dict[int, list[Box]], seed: int, device: str):
+def _answered(
+    volume: Volume, axis: str, index: int, boxes: dict[int, list[Box]], seed: int, device: str
+) -> Steps[np.ndarray]:
     slab = volume.extent.slice_at(axis, index)
     search = find_regions(volume, extent=slab, axis=axis, settings=SegmentSettings(seed=seed), device=device)
     regions = yield from within(search, 0.0, 0.7)
@@ -128,7 +131,7 @@ def _answered(volume: Volume, axis: str, index: int, boxes: dict[int, list[Box]]
         )
         choice = yield from within(steps, 0.7 + place * share, 0.7 + (place + 1) * share)
         mask = slices_first(choice.mask, axis)[0]
-        masks[number] = mask & ~taken if inner else mask.copy()
+        masks[number] = mask.copy() if taken is None else mask & ~taken
         for other in masks.keys() - {number, *inner}:
             _parted(masks, number, other, boxes, axis)
     labels = np.zeros(next(iter(masks.values())).shape, np.uint8)

@@ -9,6 +9,8 @@ from itertools import combinations
 
 import numpy as np
 
+from ...common.masks import label_counts
+
 OTHER = 255  # in label maps: drawn, but none of the segments asked for
 
 
@@ -29,7 +31,8 @@ class CodedLabels:
             single = [frozenset({value}) for value in range(OTHER)]
             return cls(maps[0], (frozenset(), *single[1:], frozenset()))
         drawn = np.flatnonzero(np.any([labels > 0 for labels in maps], 0))
-        members, index = [frozenset()], np.zeros(drawn.size, np.int64)
+        members: list[frozenset[int]] = [frozenset()]
+        index = np.zeros(drawn.size, np.int64)
         for labels in maps:
             found, index = np.unique(index * 256 + labels.ravel()[drawn], return_inverse=True)
             members = [members[f // 256] | ({f % 256} - {0, OTHER}) for f in found.tolist()]
@@ -40,7 +43,7 @@ class CodedLabels:
     @cached_property
     def _counts(self) -> dict[int, int]:
         planes = self.codes if self.codes.ndim == 3 else self.codes[None]  # one by one: it makes 64 bits of each code
-        counts = sum(np.bincount(plane.ravel(), minlength=len(self.members)) for plane in planes)
+        counts = label_counts(planes, len(self.members))
         return {code: int(counts[code]) for code in np.flatnonzero(counts).tolist() if code}
 
     def counts(self) -> dict[int, int]:

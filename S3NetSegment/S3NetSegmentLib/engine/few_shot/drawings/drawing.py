@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -10,8 +10,10 @@ from hashlib import blake2b
 import numpy as np
 
 from ...common.errors import InputError
+from ...common.tuples import two
 from ...images import AXES, Volume
-from ..frame import Box, slices_first
+from ...images.volume import slices_first
+from ..frame import Box
 from .planes import DrawnVoxels, on_volume
 from .support import DrawnPlane, DrawnSlice, near_drawing
 from .target import DrawnSizes
@@ -57,14 +59,15 @@ class Drawing:
         axis: str,
         ring: float,
         voxels: Sequence[DrawnVoxels] = (),
-        elsewhere: Sequence[int] = (),
+        elsewhere: Iterable[int] = (),
     ):
-        drawn = {int(v) for s in (*slices, *voxels) for v in np.unique(s.labels)}
+        own: list[DrawnSlice | DrawnVoxels] = [*slices, *voxels]
+        drawn = {int(v) for one in own for v in np.unique(one.labels)}
         values = sorted((drawn | set(elsewhere)) - {0})
         if not values:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
         self.volume, self.values = volume, (0, *values)
-        self.axis = _main_axis(volume, [*slices, *voxels]) if axis == "auto" else volume.slice_axis(axis)
+        self.axis = _main_axis(volume, own) if axis == "auto" else volume.slice_axis(axis)
         self._lut = np.zeros(256, np.uint8)
         self._lut[list(self.values)] = np.arange(len(self.values), dtype=np.uint8)
         self._ring = ring
@@ -91,8 +94,8 @@ class Drawing:
             content.update(repr((z, drawn.complete)).encode() + drawn.digest)
         for axis, index, drawn in self.crossing:
             content.update(repr((axis, index)).encode() + drawn.digest)
-        for index, known in self._voxels:
-            content.update(np.ascontiguousarray(index).tobytes() + known.tobytes())
+        for place, known in self._voxels:
+            content.update(np.ascontiguousarray(place).tobytes() + known.tobytes())
         return content.digest()
 
     @property
@@ -112,17 +115,16 @@ class Drawing:
     def known_voxels(self, box: Box, crossing_only: bool = False) -> np.ndarray:
         """What is known inside ``box``: uint8 ``[Z, H, W]`` in the values of :class:`KnownSlice`."""
         shape = self.volume.array.shape[:3]
-        whole = np.zeros(shape, np.uint8) if self.crossing or self._voxels else None
-        for index, known in self._voxels:
-            whole[index] = known
-        for axis, index, drawn in self.crossing:
-            plane = slices_first(whole, axis)[index]
-            np.copyto(plane, drawn.known, where=drawn.known > 0)
-        if whole is None:
-            depth = shape[2 - AXES.index(self.axis)]
-            known = np.zeros((depth, *box.shape), np.uint8)
-        else:
+        if self.crossing or self._voxels:
+            whole = np.zeros(shape, np.uint8)
+            for place, values in self._voxels:
+                whole[place] = values
+            for axis, index, drawn in self.crossing:
+                plane = slices_first(whole, axis)[index]
+                np.copyto(plane, drawn.known, where=drawn.known > 0)
             known = slices_first(whole, self.axis)[(slice(None), *box.index)].copy()
+        else:
+            known = np.zeros((shape[2 - AXES.index(self.axis)], *box.shape), np.uint8)
         if not crossing_only:
             for z, drawn in self.slices.items():
                 part = drawn.known[box.index]
@@ -133,7 +135,7 @@ class Drawing:
         known = self._lut[drawn.labels] + np.uint8(1)
         if not drawn.complete:
             spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawn.axis]
-            known[~near_drawing(drawn.labels, tuple(spacing), self._ring)] = UNKNOWN
+            known[~near_drawing(drawn.labels, two(spacing), self._ring)] = UNKNOWN
         return KnownSlice(known, drawn.complete)
 
 
@@ -142,7 +144,7 @@ def drawing_of(
     drawings: Sequence[DrawnSlice | DrawnPlane],
     axis: str = "auto",
     ring: float = 0.0,
-    elsewhere: Sequence[int] = (),
+    elsewhere: Iterable[int] = (),
 ) -> Drawing:
     """``drawings`` on slices and planes of ``volume`` as its :class:`Drawing`; parameters and errors as there, and InputError
     for a drawing that does not fit ``volume``."""

@@ -18,7 +18,7 @@ def grid_difference(shape: tuple[int, int, int], ijk_to_ras: np.ndarray, image: 
     """
     size, matrix = np.array(shape[::-1]), np.asarray(ijk_to_ras, float)
     to_image = np.linalg.solve(image.ijk_to_ras, matrix)
-    order, skew = along_axes(to_image, size, image.size)
+    order, skew = along_axes(to_image, size.tolist(), image.size)
     found = []
     own = np.linalg.norm(matrix[:3, :3], axis=0)[order]
     if (np.abs(own / image.spacing - 1) * size[order] >= _SAME).any():

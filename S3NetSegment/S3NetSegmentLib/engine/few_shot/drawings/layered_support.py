@@ -49,7 +49,8 @@ class LayeredSupport:
         numbers = sorted({item.layer for item in items}) or [0]
         if axis == "auto" and len(numbers) > 1:
             axis = _layer(volume, items, axis, ring).drawing.axis
-        layers, homes = [], {}
+        layers: list[SupportLayer] = []
+        homes: dict[int, int] = {}
         for number in numbers:
             own = [item for item in items if item.layer == number]
             new = {int(v) for item in own for v in np.unique(item.labels) if v} - set(homes)

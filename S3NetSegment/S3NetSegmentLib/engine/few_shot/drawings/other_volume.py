@@ -28,7 +28,8 @@ def support_volume(volume: Volume, drawings: Sequence[DrawnSlice | DrawnPlane]) 
 
     :raises InputError: a drawing that does not fit ``volume``.
     """
-    labels, indices = np.zeros(volume.array.shape[:3], np.uint8), {axis: [] for axis in AXES}
+    labels = np.zeros(volume.array.shape[:3], np.uint8)
+    indices: dict[str, list[int]] = {axis: [] for axis in AXES}
     for drawn in drawings:
         here = on_volume(drawn, volume, 0.0) if isinstance(drawn, DrawnPlane) else drawn.checked(volume)
         if isinstance(here, DrawnVoxels):

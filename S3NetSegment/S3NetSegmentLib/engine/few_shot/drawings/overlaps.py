@@ -24,7 +24,7 @@ def overlapping(masks: Mapping[int, np.ndarray]) -> dict[tuple[int, int], int]:
     if not twice.any():
         return {}
     parts = {value: mask[twice] for value, mask in shown.items()}
-    counts = {pair: np.count_nonzero(parts[pair[0]] & parts[pair[1]]) for pair in combinations(sorted(parts), 2)}
+    counts = {pair: int(np.count_nonzero(parts[pair[0]] & parts[pair[1]])) for pair in combinations(sorted(parts), 2)}
     return {pair: count for pair, count in counts.items() if count}
 
 

@@ -33,6 +33,11 @@ from .support_notes import check_drawn, note_axis, note_place, note_shared
 MOST_SEGMENTS = 254
 
 
+Sheet = tuple[
+    int | DrawnPlane, CodedLabels
+]  # a drawn slice (its number along the axis) or plane, and what is drawn there
+
+
 @dataclass(eq=False)
 class Support:
     """Everything that was drawn.
@@ -182,10 +187,10 @@ class _Drawn:
     labels: CodedLabels
 
     @property
-    def sheets(self) -> list[tuple[object, CodedLabels]]:
+    def sheets(self) -> list[Sheet]:
         """The drawn slices (number along the axis) and planes with what is drawn there."""
         slices = np.moveaxis(self.placed.labels, 2 - AXES.index(self.placed.axis), 0)
-        found: list[tuple[object, CodedLabels]] = [(z, self.labels.with_codes(slices[z])) for z in self.placed.drawn]
+        found: list[Sheet] = [(z, self.labels.with_codes(slices[z])) for z in self.placed.drawn]
         return found + [(plane, self.labels.with_codes(plane.labels)) for plane in self.placed.planes]
 
     def counts(self) -> dict[int, int]:
@@ -200,10 +205,12 @@ def _placed(support: Support, file: SupportFile, segmentation: Segmentation, tar
     """``segmentation`` on the grid of ``target``, the image that it belongs to; notes what is odd about its place."""
     segmentation = on_voxels_of(segmentation, target)
     labels = _coded(support, segmentation, file)
-    drawn = file.drawn
-    if drawn == ALL:
+    drawn: Sequence[int] | None = None
+    if file.drawn == ALL:
         axis = target.slice_axis(axis)
         drawn = range(target.size[AXES.index(axis)])
+    elif file.drawn is not None and not isinstance(file.drawn, str):
+        drawn = file.drawn
     try:
         placed = placed_labels(labels.codes, segmentation.ijk_to_ras, target, axis, drawn)
     except InputError as error:
@@ -231,7 +238,7 @@ def _coded(support: Support, segmentation: Segmentation, file: SupportFile) -> C
     return labels
 
 
-def _combined(support: Support, found: list[_Drawn], image: Volume) -> list[list[tuple[object, CodedLabels]]]:
+def _combined(support: Support, found: list[_Drawn], image: Volume) -> list[list[Sheet]]:
     """The sheets of each file. A slice that is drawn in several files is taken from the last of them, with the segments of
     the earlier ones that it does not have."""
     sheets = [drawn.sheets for drawn in found]
@@ -252,7 +259,7 @@ def _combined(support: Support, found: list[_Drawn], image: Volume) -> list[list
     return sheets
 
 
-def _spread(support: Support, sheets: list[tuple[object, CodedLabels]]) -> None:
+def _spread(support: Support, sheets: list[Sheet]) -> None:
     """Finds the layers of the segments; notes those that overlap, and gives new label values where two of a layer share one."""
     pairs: dict[tuple[int, int], int] = {}
     for _, labels in sheets:
@@ -275,7 +282,7 @@ def _spread(support: Support, sheets: list[tuple[object, CodedLabels]]) -> None:
         support.segments[number - 1] = dataclasses.replace(segment, value=value, layer=home)
 
 
-def _add_drawing(support: Support, drawn: _Drawn, sheets: list[tuple[object, CodedLabels]], complete: bool) -> None:
+def _add_drawing(support: Support, drawn: _Drawn, sheets: list[Sheet], complete: bool) -> None:
     """Adds what the method takes, and what the summary says of the file."""
     file, target, placed = drawn.file, drawn.target, drawn.placed
     slices = target.size[AXES.index(placed.axis)]
@@ -285,7 +292,7 @@ def _add_drawing(support: Support, drawn: _Drawn, sheets: list[tuple[object, Cod
             if labels.any():
                 support.drawings.append(SupportVolume(target, labels, placed.axis, layer=layer))
             continue
-        items = []
+        items: list[DrawnSlice | DrawnPlane] = []
         for place, sheet in sheets:
             labels = sheet.label_map(members)
             if isinstance(place, DrawnPlane):

@@ -41,6 +41,6 @@ class DrawnSizes:
 
 def _measured(mask: np.ndarray) -> tuple[float, float, int]:
     """Thickness, root of the area, and number of parts of one mask."""
-    edge = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
-    area = np.count_nonzero(mask)
+    edge = int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
+    area = int(np.count_nonzero(mask))
     return 2 * area / max(1, edge), area**0.5, ndimage.label(mask, np.ones((3, 3)))[1]

@@ -41,7 +41,7 @@ class Alignment:
 
 def align(
     query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str,
-    labels: np.ndarray | None = None, known: KnownLabels | None = None,
+    labels: np.ndarray, known: KnownLabels | None = None,
 ) -> Steps[Alignment]:  # fmt: skip
     """Where ``part`` of ``support`` lies in ``query``.
 

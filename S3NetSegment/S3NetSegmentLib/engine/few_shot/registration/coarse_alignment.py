@@ -11,6 +11,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ...common.progress import Step, Steps
+from ...common.tuples import three
 from ...images import AXES, Extent, Volume
 from .picture import LEAST_OVERLAP, Picture, picture_of
 
@@ -48,7 +49,7 @@ def coarse_alignments(query, query_scale, support, support_scale, part, axis) ->
     for n, (turn, size) in enumerate(hypotheses):
         yield Step(n / len(hypotheses), "Looking for the place in this volume")
         linear = rotation(normal, np.deg2rad(turn)) / size  # query RAS to support RAS, about the middle
-        scores = 0.0
+        scores = np.zeros(())
         for channel, (searched, image) in enumerate(zip(sources, targets, strict=True)):
             patch, weight = _patch(searched, image, middle, linear)
             if len(spectra) == channel:
@@ -63,19 +64,19 @@ def coarse_alignments(query, query_scale, support, support_scale, part, axis) ->
             matrix[:3, :3], matrix[:3, 3] = linear, middle - linear @ ras
             found.append((float(scores[place]) - penalty, penalty, ras, matrix))
     found.sort(key=lambda entry: -entry[0])
-    chosen = []
+    chosen: list[tuple] = []  # score, penalty, place, matrix
     for entry in found:
         near = [other for other in chosen if np.linalg.norm(entry[2] - other[2]) < 3 * step]
         if len(near) < 2 and len(chosen) < _STARTS:
             chosen.append(entry)
-    return [*((matrix, penalty) for _, penalty, _, matrix in chosen), (plain, 0.0)]
+    return [*((matrix, float(penalty)) for _, penalty, _, matrix in chosen), (plain, 0.0)]
 
 
 def _with_context(part: Extent, volume: Volume) -> Extent:
     more = [round(_CONTEXT * n) for n in part.size]
     start = [max(0, a - m) for a, m in zip(part.start, more, strict=True)]
     stop = [min(n, b + m) for b, m, n in zip(part.stop, more, volume.size, strict=True)]
-    return Extent(tuple(start), tuple(stop))
+    return Extent(three(start), three(stop))
 
 
 def _channels(picture: Picture) -> list[Picture]:

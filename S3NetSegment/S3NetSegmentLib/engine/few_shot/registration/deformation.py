@@ -91,8 +91,8 @@ def _difference(images: torch.Tensor, axis: int) -> torch.Tensor:
 def _blurred(images: torch.Tensor, sigma: float, flat: bool) -> torch.Tensor:
     radius = max(1, int(2.5 * sigma + 0.5))
     place = torch.arange(-radius, radius + 1, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (place / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).tolist()
+    shares = torch.exp(-0.5 * (place / sigma) ** 2)
+    kernel = (shares / shares.sum()).tolist()
     for axis in (-2, -1) if flat else (-3, -2, -1):
         size = images.shape[axis]
         if size < 2:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, optimize
 
+from ...common.masks import dice
 from ...common.progress import Step, Steps
 from ...images import AXES, Volume
 from ...images.resample import bounding_box
@@ -64,12 +65,7 @@ def overlap(query: Volume, known: KnownLabels, support: Volume, labels: np.ndarr
     inside = ((place >= 0) & (place < np.array(support.size)[:, None])).all(0)
     found = np.zeros(len(values), np.uint8)
     found[inside] = labels[tuple(place[::-1, inside])]
-    scores = [
-        2
-        * np.count_nonzero((found == v) & (values == v))
-        / max(1, np.count_nonzero(found == v) + np.count_nonzero(values == v))
-        for v in np.unique(values[values > 0])
-    ]
+    scores = [dice(found == v, values == v) for v in np.unique(values[values > 0])]
     return float(np.mean(scores)) if scores else 0.0
 
 
@@ -86,6 +82,7 @@ def aligned_by_labels(
     across = support.ijk_to_ras[:3, AXES.index(axis)] / np.linalg.norm(support.ijk_to_ras[:3, AXES.index(axis)])
     wanted = np.stack([values == v for v in shared]).astype(np.float32)
     box = bounding_box(labels > 0)
+    assert box is not None  # a shared label is there
     part = labels[box]
     soft = [ndimage.gaussian_filter((part == v).astype(np.float32), _BLUR, mode="constant") for v in shared]
     origin = np.array([[s.start] for s in box[::-1]])

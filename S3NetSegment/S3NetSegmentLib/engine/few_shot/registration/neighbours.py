@@ -45,15 +45,15 @@ def registered(moving: torch.Tensor, fixed: torch.Tensor, levels=LEVELS) -> torc
     field = fixed.new_zeros(count, 2, 1, 1)
     for shrink, iterations in levels:
         shape = tuple(max(min(4, n), n // shrink) for n in (height, width))
-        small = [F.interpolate(x, shape, mode="area") if shrink > 1 else x for x in (moving, fixed)]
+        smaller = [F.interpolate(x, shape, mode="area") if shrink > 1 else x for x in (moving, fixed)]
         field = F.interpolate(field, shape, mode="bilinear", align_corners=False)
-        field = _demons(*small, field, iterations)
+        field = _demons(smaller[0], smaller[1], field, iterations)
     return field.permute(0, 2, 3, 1)
 
 
 def carried(masks: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
     """``masks`` ``[N, C, h, w]`` moved by ``field`` ``[N, h, w, 2]``."""
-    grid = _base_grid(*masks.shape[-2:], masks) + field
+    grid = _base_grid(masks.shape[-2], masks.shape[-1], masks) + field
     return F.grid_sample(masks, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

@@ -32,7 +32,7 @@ class Picture:
     def sampled(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Intensities at voxels ``index`` ``[3, ...]`` (i, j, k; fractional), and whether they are inside."""
         size = np.array(self.array.shape[::-1]).reshape(3, *(1,) * (index.ndim - 1))
-        inside = ((index >= -0.5) & (index <= size - 0.5)).all(0)
+        inside = np.all((index >= -0.5) & (index <= size - 0.5), 0)
         return ndimage.map_coordinates(self.array, index[::-1], order=1, mode="nearest"), inside
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from scipy import ndimage
 
 from ...common.progress import Step, Steps
 from ...common.threads import one_threaded
+from ...common.tuples import two
 from ..frame import Frame, Window
 
 _GROW_BLUR = 0.7  # pixels, of GrowCut's labels and of the vote before its sure voxels are taken
@@ -50,7 +52,7 @@ class Ballot:
         self._count = last - first + 1
         self._window = self._window_of_votes()
         self._votes: dict[int, torch.Tensor] = {}
-        self._grown_blurred = self._blurred(lambda n: self._one_hot(self._grown, n), self._blur)
+        self._grown_blurred = None if grown is None else self._blurred(partial(self._one_hot, grown), self._blur)
 
     def add_second(self, labels: np.ndarray, share: float) -> None:
         """Mixes the classes ``[n, H, W]`` of a second GrowCut in with weight ``share``."""
@@ -80,12 +82,12 @@ class Ballot:
         shape = (self._count, *self._frame.box.shape)
         classes, sureness = np.zeros(shape, np.uint8), np.ones(shape, np.float32)
         sums = torch.zeros(shape[0], 4, self._classes)
-        again = self._blurred(lambda n: self._one_hot(self._again, n), _GROW_BLUR)
+        again = None if self._again is None else self._blurred(partial(self._one_hot, self._again), _GROW_BLUR)
         for n in self._slices():
             if n % self._at_once == 0:
                 yield Step(n / self._count, "Deciding")
             shares = self._vote(n)
-            if self._again is not None:
+            if again is not None:
                 shares = torch.lerp(shares, again.at(n), self._again_share)
             shares = shares / shares.sum(0)
             best, winner = shares.max(0)
@@ -117,10 +119,10 @@ class Ballot:
         """Rows and columns outside of which all slices are background."""
         found = (self._soft[:, 1:].sum(1) > _NOTHING).any(0).numpy()
         sizes = zip(self._frame.box.shape, found.shape, strict=True)
-        window = tuple(_scaled(_span(found.any(1 - axis)), n / m, n) for axis, (n, m) in enumerate(sizes))
+        window = two(_scaled(_span(np.any(found, 1 - axis)), n / m, n) for axis, (n, m) in enumerate(sizes))
         if self._grown is not None:
             window = _union(window, _filled(self._grown > 0))
-        return tuple(
+        return two(
             slice(max(0, s.start - _MARGIN), min(n, s.stop + _MARGIN)) if s.stop > s.start else s
             for s, n in zip(window, self._frame.box.shape, strict=True)
         )
@@ -131,7 +133,7 @@ class Ballot:
         if n in self._votes:
             return self._votes[n]
         total = self._frame.enlarged(self._soft[n : n + 1], self._window)[0]
-        if self._grown is not None and self._share > 0:
+        if self._grown_blurred is not None and self._share > 0:
             total = total + self._share * self._grown_blurred.at(n)
         total = total * self._ends[n, :, None, None]
         if self._reach is not None:
@@ -162,10 +164,10 @@ class _BlurredSlices:
         self._near: dict[int, torch.Tensor] = {}
 
     def at(self, n: int) -> torch.Tensor:
-        total = None
-        for offset, share in self._shares:
-            plane = self._plane(min(max(n + offset, 0), self._count - 1))
-            total = plane * share if total is None else total.add_(plane, alpha=share)
+        (offset, share), *others = self._shares
+        total = self._plane(min(max(n + offset, 0), self._count - 1)) * share
+        for offset, share in others:
+            total.add_(self._plane(min(max(n + offset, 0), self._count - 1)), alpha=share)
         self._near = {z: plane for z, plane in self._near.items() if z >= n + self._shares[0][0]}
         return total
 
@@ -187,8 +189,8 @@ def _span(filled: np.ndarray) -> slice:
 
 def _filled(found: np.ndarray) -> Window:
     """Rows and columns of ``found`` (bool ``[n, H, W]``) that hold anything."""
-    plane = found.any(0)
-    return tuple(_span(plane.any(1 - axis)) for axis in (0, 1))
+    plane = np.any(found, 0)
+    return two(_span(np.any(plane, 1 - axis)) for axis in (0, 1))
 
 
 def _scaled(span: slice, factor: float, size: int) -> slice:
@@ -200,4 +202,4 @@ def _union(a: Window, b: Window) -> Window:
         return b
     if b[0].stop <= b[0].start:
         return a
-    return tuple(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
+    return two(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))

@@ -108,7 +108,7 @@ def reason(outlooks: Mapping[int, SegmentOutlook], number: int, names: Mapping[i
     """
     wrong = {value: outlook.wrong.get(number, 0.0) for value, outlook in outlooks.items() if value in names}
     main = sorted((v for v in wrong if wrong[v] >= _MAIN * sum(wrong.values())), key=lambda v: -wrong[v])[:2]
-    parts = {"probably": [], "may": [], "unsure": []}
+    parts: dict[str, list[str]] = {"probably": [], "may": [], "unsure": []}
     for value in main:
         present = outlooks[value].present.get(number, 1.0)
         kind = "probably" if present < _PROBABLY_ENDS else "may" if present < _MAY_END else "unsure"
@@ -148,6 +148,8 @@ def notes(outlooks: Mapping[int, SegmentOutlook], names: Mapping[int, str]) -> l
 
 def _where(outlook: SegmentOutlook) -> str:
     """Beyond which drawn slices, e.g. "before slice 5 and after slice 9"."""
+    if outlook.shown is None:
+        return ""
     first, last = outlook.shown
     if first == last and len(outlook.sides) == 2:
         return f"on both sides of slice {first}"

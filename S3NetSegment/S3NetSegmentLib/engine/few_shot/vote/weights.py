@@ -103,7 +103,7 @@ def further_share(mix: Mix, part: str, prior: float, hidden: list[tuple[dict, to
     if np.isnan(plain):
         return prior
     scores = {share: mean_dice(mixed(mix, part, share), hidden) for share in _FURTHER_SHARES}
-    best = max(scores, key=scores.get)
+    best = max(scores, key=lambda share: scores[share])
     # Hidden slices lie in gaps twice as wide, where any blurred guess helps: a part must also be worth something alone.
     return best if scores[best] > plain + _FURTHER_GAIN and scores[1.0] >= _FURTHER_ALONE * plain else 0.0
 

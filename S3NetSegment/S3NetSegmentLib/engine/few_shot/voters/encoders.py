@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ...common.device import choose_device
 from ...common.errors import InputError
 from ...common.progress import drain
 from ...nets.dinov2 import Dinov2Encoder
+from ...nets.encoder import Encoder
 from ...nets.weights import CATALOGUE, DEFAULT_WEIGHTS, WeightsStore, weights_named
 from ...nets.weights.store import file_digest
 from ...training.model_file import is_model_file, load_encoder_file
@@ -34,7 +34,7 @@ class FewShotEncoder:
 
     name: str
     digest: str
-    network: nn.Module
+    network: Encoder
     temperature: float = 60.0
 
     @property
@@ -96,5 +96,6 @@ def load_encoder(
         raise InputError(
             f"encoder is {text!r}; it must be auto, default, a file, or one of {', '.join(CATALOGUE)}"
         ) from None
-    network = store.load(entry.name, precision="auto", device=where)
-    return FewShotEncoder(entry.name, store.find(entry.name).sha256, network)
+    network = store.load(entry.name, precision="auto", device=where)  # which refuses what is not there
+    stored = store.find(entry.name)
+    return FewShotEncoder(entry.name, stored.sha256 if stored else "", network)

@@ -12,10 +12,10 @@ import torch
 from ...common.progress import Steps, within
 from ...images import Volume
 from ...images.intensity import IntensityScale, intensity_scale
+from ...images.volume import slices_first
 from ..alpnet.prototypes import PUBLISHED, HeadSettings
 from ..drawings.drawing import Drawing, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
-from ..frame import slices_first
 from ..registration.label_alignment import KnownLabels
 from ..settings import FewShotSettings
 from .consensus import consensus_of, dice_of, labels_at
@@ -138,8 +138,8 @@ class FurtherParts:
             published_head(self._settings),
         )  # fmt: skip
         if not quick:
-            others = [(key, old) for key, old in self._prototypes.items() if key != (axis, drawing.values)]
-            self._prototypes = {**dict(others[-_DRAWINGS + 1 :]), (axis, drawing.values): part}
+            older = [(key, old) for key, old in self._prototypes.items() if key != (axis, drawing.values)]
+            self._prototypes = {**dict(older[-_DRAWINGS + 1 :]), (axis, drawing.values): part}
         return part
 
     def _fit(
@@ -153,7 +153,11 @@ class FurtherParts:
         fitting = fit(self._volume, self._scale, other.volume, scale, labels, other.axis, known)
         return (yield from within(fitting, start, 1.0))
 
-    def _features_of(self, volume: Volume, scale: IntensityScale, axis: str, pitch: float | None):
+    def _features_of(
+        self, volume: Volume, scale: IntensityScale, axis: str, pitch: float | None
+    ) -> Steps[SliceFeatures]:
+        if self._encoder is None:
+            raise ValueError("there is no encoder")
         if id(volume) not in self._digests:
             self._digests[id(volume)] = volume, (yield from content_digest(volume))
         digest, settings = self._digests[id(volume)][1], self._settings

@@ -12,6 +12,7 @@ from itertools import product
 
 import numpy as np
 
+from ...common.masks import bounding_box
 from ...common.progress import Step, Steps
 
 UNREACHED = np.int32(2**30)
@@ -42,7 +43,8 @@ def nearest_seeds(image: np.ndarray, known: np.ndarray, bucket: int = 16) -> Ste
     :param known: bool ``[Z, H, W]``, where seeds are. ``image``, ``bucket``: see :func:`grow_labels`.
     :returns: flat index of the seed in ``[Z, H, W]`` (-1 where none is reached) and distance, int32 ``[Z, H, W]``.
     """
-    box = _open_box(known)
+    # Seeds are settled, and no path through one is shorter than from it: only the others and their neighbours matter.
+    box = bounding_box(~known, margin=1)
     if box is None:
         return _places(known.shape), np.zeros(known.shape, np.int32)
     part = known[box]
@@ -64,19 +66,6 @@ def nearest_seeds(image: np.ndarray, known: np.ndarray, bucket: int = 16) -> Ste
 def _places(shape: tuple[int, ...]) -> np.ndarray:
     """The flat index of each voxel."""
     return np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
-
-
-def _open_box(known: np.ndarray) -> tuple[slice, ...] | None:
-    """The box around all voxels that are no seeds, and their neighbours; None if there are none. Nothing beyond it matters:
-    seeds are settled, and no path through one is shorter than from it."""
-    open_voxels = ~known
-    box = []
-    for axis in range(3):
-        filled = np.flatnonzero(open_voxels.any(tuple(a for a in range(3) if a != axis)))
-        if not filled.size:
-            return None
-        box.append(slice(max(0, int(filled[0]) - 1), int(filled[-1]) + 2))
-    return tuple(box)
 
 
 def _neighbour_steps(shape: tuple[int, ...]) -> list[int]:

@@ -37,6 +37,8 @@ class OneCycleAdamW:
         unbiased_squares = (1 - _SQUARES**self._done) ** 0.5
         unbiased = 1 - momentum**self._done  # torch's, which takes the present momentum for all steps
         for p, mean, square in zip(self._parameters, self._means, self._squares, strict=True):
+            if p.grad is None:
+                raise ValueError("a parameter has no gradient")
             p.mul_(1 - rate * self._decay)
             mean.lerp_(p.grad, 1 - momentum)
             square.mul_(_SQUARES).addcmul_(p.grad, p.grad, value=1 - _SQUARES)

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from ...common.limited_cache import LimitedCache
 from ...common.progress import Step, Steps, within
 from ...common.threads import one_threaded
 from ..drawings.drawing import Drawing
@@ -31,7 +32,9 @@ class Parts:
     :param kept: what earlier answers in this frame left; it is filled here.
     """
 
-    def __init__(self, frame: Frame, drawing: Drawing, known: np.ndarray, kept: Kept, settings: FewShotSettings):
+    def __init__(
+        self, frame: Frame, drawing: Drawing, known: np.ndarray, kept: LimitedCache, settings: FewShotSettings
+    ):
         self.frame, self.known, self.classes, self._settings = frame, known, drawing.classes, settings
         self.slices, self._kept = drawing.slices, kept
         self.drawn = {z: self._soft(known[z]) for z in self.slices}
@@ -67,7 +70,7 @@ class Parts:
         content = blake2b(digest_size=16)
         for z, plane in enumerate(self.known):
             if z != without:
-                content.update(np.ascontiguousarray(plane))
+                content.update(np.ascontiguousarray(plane).data)
         key = ("appearance", without, steps, self.classes, tuple(self.drawn), content.digest())
         classifier = self._kept.get(key)
         if classifier is None:
@@ -203,13 +206,13 @@ class Parts:
         crossing = self.known.copy()
         for z in self.drawn:
             crossing[z] = 0
-        z, y, x = (index[:: 1 + len(index) // _MOST_PIXELS] for index in np.nonzero(crossing))
-        if len(z):
+        k, y, x = (index[:: 1 + len(index) // _MOST_PIXELS] for index in np.nonzero(crossing))
+        if len(k):
             height, width = self.frame.work_shape
             rows = y * height // self.frame.box.shape[0]
             columns = x * width // self.frame.box.shape[1]
-            picked.append(features[z, rows, columns])
-            classes = torch.from_numpy(crossing[z, y, x].astype(np.int64) - 1)
+            picked.append(features[k, rows, columns])
+            classes = torch.from_numpy(crossing[k, y, x].astype(np.int64) - 1)
             targets.append(torch.nn.functional.one_hot(classes, self.classes).float())
         return torch.cat(picked), torch.cat(targets)
 
@@ -229,24 +232,3 @@ def _coarser_seeds(seeds: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         z, y, x = np.nonzero(chosen)
         out[z, y * shape[0] // seeds.shape[1], x * shape[1] // seeds.shape[2]] = seeds[z, y, x]
     return out
-
-
-class Kept:
-    """What the last answers were made of and the next ones may need, up to ``size`` bytes of it."""
-
-    def __init__(self, size: int = 300_000_000):
-        self._found: dict[tuple, tuple[object, int]] = {}
-        self._size = size
-
-    def get(self, key: tuple):
-        """What was kept under ``key``, or None."""
-        if key not in self._found:
-            return None
-        self._found[key] = self._found.pop(key)  # the last used one is the last to go
-        return self._found[key][0]
-
-    def add(self, key: tuple, found, size: int) -> None:
-        """Keeps ``found``, of ``size`` bytes."""
-        self._found[key] = found, size
-        while sum(size for _, size in self._found.values()) > self._size and len(self._found) > 1:
-            del self._found[next(iter(self._found))]

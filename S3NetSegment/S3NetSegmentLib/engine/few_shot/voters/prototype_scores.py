@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...common.coverage import area_average
 from ...common.progress import Step, Steps, within
+from ...common.tensors import area_average
 from ..alpnet.prototype_choice import choose_settings
 from ..alpnet.prototypes import HeadSettings, PrototypeHead, SupportSlice
 from ..drawings.drawing import Drawing
@@ -93,6 +93,8 @@ class PrototypePart:
         """Scores ``[n, C, h, w]`` of the slices ``numbers`` with ``features`` ``[n, C', h, w]`` by the slices drawn in
         this volume."""
         head, own = self._head, self._numbers
+        if head is None:
+            raise ValueError("nothing is drawn in this volume")
         if without in own and len(own) > 1:
             keep = [i for i, number in enumerate(own) if number != without]
             head, own = head.only(keep), [own[i] for i in keep]

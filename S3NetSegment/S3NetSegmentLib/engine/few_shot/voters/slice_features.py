@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from ...common.progress import Step, Steps, within
 from ...images import AXES, Volume
 from ...images.intensity import IntensityScale
+from ...images.volume import slices_first
 from ...nets.dinov2 import encode_slices
-from ..frame import slices_first
 from .encoders import FewShotEncoder
 
 _DARK = 0.15  # scaled intensity below which a pixel counts as outside of the body
@@ -122,8 +122,14 @@ class SliceFeatures:
 
     def of(self, numbers: Sequence[int]) -> Steps[torch.Tensor]:
         """Features ``[n, C, h, w]`` (float16, on the CPU) of the slices ``numbers``; those that are kept cost nothing."""
-        found = {number: self._cache.get(self._key, number) for number in numbers}
-        missing = [number for number, features in found.items() if features is None]
+        found: dict[int, torch.Tensor] = {}
+        missing = []
+        for number in dict.fromkeys(numbers):
+            kept = self._cache.get(self._key, number)
+            if kept is None:
+                missing.append(number)
+            else:
+                found[number] = kept
         for n, number in enumerate(missing):
             encoding = encode_slices(
                 self._encoder.network, self._image(number), side=max(self.view.pixels), grid=max(self.view.grid)
@@ -168,5 +174,5 @@ def content_digest(volume: Volume) -> Steps[bytes]:
     for k, plane in enumerate(volume.array):
         if k % 16 == 0:
             yield Step(k / len(volume.array), "Recognising the volume")
-        content.update(np.ascontiguousarray(plane))
+        content.update(np.ascontiguousarray(plane).data)
     return content.digest()

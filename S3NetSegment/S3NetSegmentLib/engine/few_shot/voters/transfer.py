@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import ndimage
 
+from ...common.masks import box_around
 from ...common.progress import Step, Steps, within
 from ...images import AXES, Extent, Volume
 from ...images.intensity import IntensityScale
-from ...images.resample import bounding_box
 from ..frame import Frame
 from ..registration.alignment import Alignment, align
 from ..registration.deformation import deformed, warped
@@ -53,7 +53,7 @@ class Fitted:
     alignment: Alignment
     region: Picture
     field: np.ndarray | None
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
     difference: np.ndarray | None = None
     reliability: float = 1.0
 
@@ -64,7 +64,7 @@ class Fitted:
             moved_by = [ndimage.map_coordinates(u, place[::-1], order=1, mode="nearest") for u in self.field[::-1]]
             place = place + np.stack(moved_by)
         place = _mapped(np.linalg.inv(self.support.ijk_to_ras) @ self.alignment.to_support @ self.region.matrix, place)
-        box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in bounding_box(self.labels > 0))
+        box = box_around(self.labels > 0, margin=1)
         part, start = self.labels[box], np.array([[s.start] for s in box[::-1]])
         place = (place - start)[::-1]
         return np.stack([ndimage.map_coordinates((part == v).astype(np.float32), place, order=1) for v in values])
@@ -101,15 +101,15 @@ def fit(
     bare = Fitted(support, labels, alignment, fixed, None, _notes(support, alignment, query_scale, support_scale))
     if np.count_nonzero(inside) < 100:
         return bare
-    image = torch.from_numpy(_same_intensities(image, fixed.array, inside))
-    matching = deformed(image, torch.from_numpy(fixed.array), fixed.spacing[::-1])
+    alike = torch.from_numpy(_same_intensities(image, fixed.array, inside))
+    matching = deformed(alike, torch.from_numpy(fixed.array), fixed.spacing[::-1].tolist())
     moves = yield from within(matching, 0.7, 0.95)
     yield Step(0.95, "Matching the volumes")
-    after = warped(image[None], moves)[0].numpy()
-    better = correlation(after[inside], fixed.array[inside]) > correlation(image.numpy()[inside], fixed.array[inside])
+    after = warped(alike[None], moves)[0].numpy()
+    better = correlation(after[inside], fixed.array[inside]) > correlation(alike.numpy()[inside], fixed.array[inside])
     found = Fitted(support, labels, alignment, fixed, moves.numpy(), bare.notes)
     is_kept = better and _keeps_volumes(query, region, bare, found)
-    difference = np.where(inside, np.abs((after if is_kept else image.numpy()) - fixed.array), 1).astype(np.float32)
+    difference = np.where(inside, np.abs((after if is_kept else alike.numpy()) - fixed.array), 1).astype(np.float32)
     return dataclasses.replace(found if is_kept else bare, difference=difference)
 
 
@@ -193,7 +193,7 @@ class TransferredPart:
 
 
 def _surroundings(support: Volume, labels: np.ndarray) -> Extent:
-    box = bounding_box(labels > 0)[::-1]
+    box = box_around(labels > 0)[::-1]
     start, stop = [], []
     for part, spacing, size in zip(box, support.spacing, support.size, strict=True):
         margin = max(_MARGIN_VOXELS, round(_MARGIN_MM / spacing))
@@ -210,8 +210,7 @@ def _same_intensities(image: np.ndarray, like: np.ndarray, inside: np.ndarray) -
 
 
 def _keeps_volumes(query: Volume, region: Extent, before: Fitted, after: Fitted) -> bool:
-    values = np.unique(before.labels)
-    values = values[values > 0]
+    values = [value for value in np.unique(before.labels).tolist() if value > 0]
     step = max(1, int((np.prod(region.size) / 200_000) ** (1 / 3)))
     grid = np.meshgrid(*(np.arange(a, b, step) for a, b in zip(region.start, region.stop, strict=True)), indexing="ij")
     index = np.stack([g.ravel() for g in grid])

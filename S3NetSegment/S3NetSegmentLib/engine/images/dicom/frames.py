@@ -28,7 +28,7 @@ def slices_of_frames(elements: Elements, frames: int, first: Slice) -> tuple[tup
     return tuple(
         replace(
             first, frame=n, position=origin + offset * across, number=n, instance=f"{first.instance} {n}",
-            marks=first.marks | mark, order=(float(n),),
+            marks={**first.marks, **mark}, order=(float(n),),
         )
         for n, (offset, mark) in enumerate(zip(offsets, marks, strict=True))
     ), ((note,) if note else ())  # fmt: skip
@@ -45,8 +45,8 @@ def _offsets(elements: Elements, frames: int) -> tuple[np.ndarray, str]:
     if len(numbers) == frames:
         index = np.array(numbers) - numbers[0]
     step = elements.number("SpacingBetweenSlices")
-    if distance_of(step):
-        return index * distance_of(step), ""
+    if distance := distance_of(step):
+        return index * distance, ""
     thickness = distance_of(elements.number("SliceThickness"))
     if thickness:
         return (

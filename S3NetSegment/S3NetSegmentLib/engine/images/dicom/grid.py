@@ -50,10 +50,10 @@ def grid_of(slices: list[Slice], shown: str, warn: Callable[[str], None]) -> Gri
         matrix[:3, 3] = first.position
     if len(slices) == 1:
         return Grid(slices, np.zeros(1), 1, LPS_TO_RAS @ matrix)
-    along = np.array([s.position @ normal for s in slices])
+    along = np.array([s.stated_position @ normal for s in slices])
     along -= along[0]
     places, depth = _places(along, shown, warn)
-    matrix[:3, 2] = (slices[-1].position - first.position) / (depth - 1)
+    matrix[:3, 2] = (slices[-1].stated_position - first.stated_position) / (depth - 1)
     _check_sides(slices, normal, along, min(first.spacing), warn)
     return Grid(slices, places, depth, LPS_TO_RAS @ matrix)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from ...common.tuples import two
 from .elements import DicomFile, Elements
 from .frames import slices_of_frames
 from .marks import classic_marks, enhanced_marks
@@ -122,7 +123,7 @@ def _enhanced_slices(elements: DicomFile, frames: int) -> tuple[tuple[Slice, ...
                 elements.path,
                 index,
                 size,
-                tuple(spacing[1::-1]) if usable_spacing(spacing) else (1.0, 1.0),
+                two(spacing[1::-1]) if usable_spacing(spacing) else (1.0, 1.0),
                 DEFAULT_AXES if axes is None else axes,
                 position_of(value("PlanePositionSequence", "ImagePositionPatient")),
                 None,

@@ -64,13 +64,13 @@ def read_elements(path: str | os.PathLike) -> DicomFile:
         start, syntax, explicit = _encoding(file)
         if syntax == DEFLATED:
             with _content(path, syntax) as inflated:
-                return _parsed(path, inflated, 0, len(inflated.getbuffer()), syntax, True)
+                return _parsed(path, inflated, 0, inflated.seek(0, io.SEEK_END), syntax, True)
         return _parsed(path, file, start, size, syntax, explicit)
 
 
 def stored_bytes(elements: DicomFile) -> bytes:
     """The pixel data of an uncompressed file."""
-    offset, length = elements.pixels
+    offset, length = elements.pixels or (0, 0)
     with _content(elements.path, elements.syntax) as file:
         file.seek(offset)
         return file.read(length)
@@ -152,7 +152,7 @@ class _Reader:
         for tag, kind, value_at, length in self._heads(at, end, explicit):
             if tag in (_ITEM_END, _SEQUENCE_END):
                 return value_at
-            if depth == 0 and tag in PIXELS:
+            if isinstance(into, DicomFile) and tag in PIXELS:
                 if length != _UNDEFINED:
                     self._check(value_at + length)
                 into.floats = tag != PIXELS[-1]
@@ -214,7 +214,7 @@ class _Reader:
         """The items of a sequence and where it ends."""
         if depth > _DEEPEST:
             raise DamagedDicom("its sequences are nested too deeply")
-        items = []
+        items: list[Elements] = []
         while at + 8 <= end:
             self._file.seek(at)
             tag, length = self._mark()

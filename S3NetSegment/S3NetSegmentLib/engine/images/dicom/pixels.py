@@ -17,13 +17,13 @@ _ON = 1e-6  # of a step: a slice this near a grid slice is that slice
 
 def voxels_on(grid: Grid) -> np.ndarray:
     """Voxels ``[K, J, I]`` (or RGB) in a type that holds all slices; grid slices between them are interpolated."""
-    reader, out, before = _Planes(), None, None
+    reader = _Planes()
+    before = reader.plane(grid.slices[0])
+    check_room(before.nbytes * grid.depth, grid.slices[0].path.parent)
+    out = np.empty((grid.depth, *before.shape), before.dtype)
     for n, (s, place) in enumerate(zip(grid.slices, grid.places, strict=True)):
         plane = reader.plane(s)
-        if out is None:
-            check_room(plane.nbytes * grid.depth, s.path.parent)
-            out = np.empty((grid.depth, *plane.shape), plane.dtype)
-        elif plane.shape != out.shape[1:]:
+        if plane.shape != out.shape[1:]:
             raise InputError(f"the slices of {str(s.path.parent)!r} mix grey and colour; give one file of one kind")
         elif plane.dtype != out.dtype:
             dtype = np.result_type(plane, out)
@@ -48,7 +48,7 @@ class _Planes:
 
     def __init__(self):
         self._path: Path | None = None
-        self._frames: np.ndarray | None = None
+        self._frames = np.empty((0, 0, 0))
 
     def plane(self, s: Slice) -> np.ndarray:
         """The pixels of ``s``, its values scaled."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def read_dicom_seg(path: Path) -> Segmentation:
             if is_label_map or frame.segment == number
         ]
         value = number if is_label_map else None
-        layer = layers.add(order + 1, own, lambda n, value=value: planes.mask(n, value))
+        layer = layers.add(order + 1, own, partial(planes.mask, value=value))
         name = item.text(_LABEL) or f"Segment {number}"
         color = srgb(item.numbers(_COLOR)) or colors[order]
         segments.append(Segment(name, color, order + 1, layer, terminology_of(item)))
@@ -137,7 +138,7 @@ def _grid(places: list[Slice], stated: float | None, path: Path) -> tuple[list[i
     """For each frame its index along the grid; the planes of the grid; its voxel-to-RAS matrix."""
     first = places[0]
     normal = np.cross(first.axes[:, 0], first.axes[:, 1])
-    along = np.array([s.position @ normal for s in places])
+    along = np.array([s.stated_position @ normal for s in places])
     low, high = int(along.argmin()), int(along.argmax())
     heights = np.unique(np.round(along - along[low], 4))
     steps = np.diff(heights)
@@ -162,7 +163,9 @@ def _grid(places: list[Slice], stated: float | None, path: Path) -> tuple[list[i
         )  # fmt: skip
     matrix = np.eye(4)
     matrix[:3, :2] = first.axes * first.spacing
-    matrix[:3, 2] = (places[high].position - places[low].position) / (depth - 1) if depth > 1 else normal * step
+    matrix[:3, 2] = (
+        (places[high].stated_position - places[low].stated_position) / (depth - 1) if depth > 1 else normal * step
+    )
     matrix[:3, 3] = places[low].position
     return np.rint(index).astype(int).tolist(), depth, LPS_TO_RAS @ matrix
 
@@ -178,20 +181,21 @@ class _Planes:
             if elements.text("SegmentationType") == "FRACTIONAL"
             else None
         )
+        self._decoded: np.ndarray | None = None
         shown = repr(str(elements.path))
-        if elements.pixels[1] < 0 or elements.syntax not in (IMPLICIT, EXPLICIT, DEFLATED):
+        if (elements.pixels or (0, 0))[1] < 0 or elements.syntax not in (IMPLICIT, EXPLICIT, DEFLATED):
             if self._bits == 1:
                 raise InputError(
                     f"DICOM SEG {shown} has single bits in an encoding that is not read ({elements.syntax}); export it "
                     "uncompressed"
                 )
-            self._decoded, self._content = decoded(elements.path), None
+            self._decoded = decoded(elements.path)
             if len(self._decoded) < count:
                 raise InputError(
                     f"DICOM SEG {shown} has {len(self._decoded)} frames, but describes {count}; export it again"
                 )
             return
-        self._decoded, self._content = None, np.frombuffer(stored_bytes(elements), np.uint8)
+        self._content = np.frombuffer(stored_bytes(elements), np.uint8)
         if 8 * self._content.size < count * self._rows * self._columns * self._bits:
             raise InputError(f"DICOM SEG {shown} is cut off: frames are missing; copy or export it again")
 

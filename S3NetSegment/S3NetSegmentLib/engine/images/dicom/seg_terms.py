@@ -10,6 +10,7 @@ import numpy as np
 
 from .... import __version__
 from ...common.provenance import facts_of
+from ..colors import lab_from_rgb, rgb_from_lab
 from ..segmentation import Segment
 from .elements import Elements
 
@@ -23,8 +24,6 @@ _CATEGORY, _TYPE, _TYPE_MODIFIER, _REGION, _REGION_MODIFIER = (
     "AnatomicRegionSequence",
     "AnatomicRegionModifierSequence",
 )
-_WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
-_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
 
 def segment_description(number: int, segment: Segment, algorithm_name: str):
@@ -92,9 +91,7 @@ def _written(code: Elements) -> str:
 
 def cielab(color: tuple[float, float, float]) -> list[int]:
     """sRGB (0 to 1) as DICOM's scaled CIE L*a*b* (PS3.3 C.10.7.1.1), white point D65."""
-    linear = np.array([c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color])
-    f = [v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in _TO_XYZ @ linear / _WHITE]
-    lightness, a, b = 116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])
+    lightness, a, b = map(float, lab_from_rgb(color))
     scaled = (lightness * 65535 / 100, (a + 128) * 65535 / 255, (b + 128) * 65535 / 255)
     return [int(np.clip(round(v), 0, 65535)) for v in scaled]
 
@@ -103,10 +100,6 @@ def srgb(scaled: list[float]) -> tuple[float, float, float] | None:
     """What :func:`cielab` made a colour of, as sRGB 0 to 1; None if these are not three values."""
     if len(scaled) != 3:
         return None
-    lightness, a, b = scaled[0] * 100 / 65535, scaled[1] * 255 / 65535 - 128, scaled[2] * 255 / 65535 - 128
-    middle = (lightness + 16) / 116
-    f = np.array([middle + a / 500, middle, middle - b / 200])
-    xyz = np.where(f > 0.206893, f**3, (f - 16 / 116) / 7.787) * _WHITE
-    linear = np.clip(np.linalg.inv(_TO_XYZ) @ xyz, 0, 1)
-    coded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return tuple(float(round(c, 3)) for c in np.clip(coded, 0, 1))
+    lab = (scaled[0] * 100 / 65535, scaled[1] * 255 / 65535 - 128, scaled[2] * 255 / 65535 - 128)
+    red, green, blue = (round(float(c), 3) for c in rgb_from_lab(lab))
+    return red, green, blue

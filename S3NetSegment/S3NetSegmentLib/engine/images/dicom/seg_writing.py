@@ -168,7 +168,9 @@ def _sources(grid: Grid) -> tuple[list, list | None]:
             f"{len(paths)} files of {len(grid.slices)} frames in all: choose .seg.nrrd"
         )
     system = highdicom.CoordinateSystemNames.PATIENT
-    return sources, [highdicom.PlanePositionSequence(system, image_position=s.position.tolist()) for s in grid.slices]
+    return sources, [
+        highdicom.PlanePositionSequence(system, image_position=s.stated_position.tolist()) for s in grid.slices
+    ]
 
 
 def _complete(data, s) -> None:

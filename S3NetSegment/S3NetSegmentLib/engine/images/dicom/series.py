@@ -243,7 +243,7 @@ def _found(paths: list[Path]) -> Found:
 
 def _check_pixels(elements: DicomFile) -> None:
     """Raises DamagedDicom if the file cannot hold the pixels that its header claims; ResourceError if memory cannot."""
-    offset, length = elements.pixels
+    offset, length = elements.pixels or (0, 0)
     rows, columns, bits, samples, frames = (
         int(elements.number(tag) or default)
         for tag, default in (

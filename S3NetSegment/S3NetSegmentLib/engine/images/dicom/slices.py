@@ -44,6 +44,13 @@ class Slice:
     order: tuple[float, ...]
     tile: tuple[int, int] | None = None
 
+    @property
+    def stated_position(self) -> np.ndarray:
+        """``position`` of a slice that states it."""
+        if self.position is None:
+            raise ValueError(f"slice {self.instance} of {str(self.path)!r} states no position")
+        return self.position
+
     def fits(self, other: Slice) -> bool:
         """Whether both can lie in one volume."""
         return (

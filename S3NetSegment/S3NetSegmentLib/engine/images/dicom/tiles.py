@@ -80,7 +80,7 @@ def _mosaic(elements: DicomFile, whole: Slice, count: int, normal: Sequence[floa
     """Siemens' mosaic: a square of tiles, the last of which may be empty. Its place is that of a single slice of the size of the
     whole picture about the same centre; the slices follow each other along the normal that the CSA header states."""
     kind = f"{count} slices (a Siemens mosaic)"
-    step, notes = distance_of(elements.number("SpacingBetweenSlices")), ()
+    step, notes = distance_of(elements.number("SpacingBetweenSlices")), tuple[str, ...]()
     across = normal_of([whole])
     along = float(across @ normal) if len(normal) == 3 else 0.0
     if whole.position is None or abs(abs(along) - 1) > 0.05:

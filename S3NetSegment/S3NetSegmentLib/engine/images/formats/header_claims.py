@@ -89,11 +89,12 @@ def _check_pages(path: Path) -> None:
     """Each page of a TIFF file names the place of the next; the library follows them to the end, which a circle has not."""
     with open(path, "rb") as file:
         head = file.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
         kind = struct.unpack_from(order + "H", head, 2)[0] if order and len(head) == 16 else 0
         if kind not in (42, 43):
             return
-        at, seen = struct.unpack_from(order + ("I" if kind == 42 else "4xQ"), head, 4)[0], set()
+        at = struct.unpack_from(order + ("I" if kind == 42 else "4xQ"), head, 4)[0]
+        seen: set[int] = set()
         count_form, place_form, entry = (order + "H", order + "I", 12) if kind == 42 else (order + "Q", order + "Q", 20)
         while at:
             if at in seen or len(seen) > _MOST_PAGES:

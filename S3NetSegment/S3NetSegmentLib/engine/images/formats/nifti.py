@@ -8,6 +8,7 @@ NIfTI-1 and NIfTI-2 header definitions (nifti1.h, nifti2.h).
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -123,7 +124,7 @@ def _data_path(header_path: Path, header: NiftiHeader) -> Path:
     raise InputError(f"{str(header_path)!r} needs its file of voxels ({stem_of(header_path)}.img); put it beside it")
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> io.BufferedIOBase:
     with open(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if packed else open(path, "rb")
@@ -152,7 +153,10 @@ def _layout(start: bytes) -> tuple[str, int] | None:
 
 def _parsed(path: Path) -> NiftiHeader:
     start = _start(path)
-    order, version = _layout(start)
+    layout = _layout(start)
+    if layout is None:
+        raise InputError(f"{str(path)!r} has no NIfTI header; copy or export it again")
+    order, version = layout
 
     def get(form: str, at: int):
         return struct.unpack_from(order + form, start, at)
@@ -172,7 +176,7 @@ def _parsed(path: Path) -> NiftiHeader:
     paired = magic[1:2] == b"i"
     smallest = 0 if paired else (352 if version == 1 else 544)
     return NiftiHeader(
-        order, datatype, dim, pixdim, max(int(offset), smallest), slope, intercept, *codes, quaternion,
+        order, datatype, dim, pixdim, max(int(offset), smallest), slope, intercept, codes[0], codes[1], quaternion,
         np.array(sform, float).reshape(3, 4), _UNIT.get(unit & 7, 1.0), paired,
     )  # fmt: skip
 
@@ -193,7 +197,7 @@ def _read_blocks(path: Path, header: NiftiHeader, dtype, shape, frames: list[int
             for frame in frames:
                 file.seek(header.offset + frame * size)
                 block = np.empty(voxels, dtype)
-                view = memoryview(block).cast("B")
+                view = memoryview(block.data).cast("B")
                 got = 0
                 while got < size:
                     if not (more := file.readinto(view[got:])):
@@ -209,7 +213,7 @@ def _read_blocks(path: Path, header: NiftiHeader, dtype, shape, frames: list[int
     return blocks
 
 
-def _read_to_end(file: BinaryIO) -> None:
+def _read_to_end(file: io.BufferedIOBase) -> None:
     """Reads on to where the checksum is compared; gives up where a file goes on and on, as one made to harm would."""
     for _ in range(_MOST_BEHIND >> 20):
         if not file.read(1 << 20):
@@ -222,5 +226,5 @@ def _scaled(array: np.ndarray, header: NiftiHeader) -> np.ndarray:
         return array
     if (slope, intercept) == (1.0, 0.0) or header.datatype in _CHANNELS:
         return array
-    real = np.float64 if array.dtype.itemsize == 8 else np.float32
-    return array.astype(real) * real(slope) + real(intercept)
+    real = np.dtype(np.float64 if array.dtype.itemsize == 8 else np.float32)
+    return array.astype(real) * real.type(slope) + real.type(intercept)

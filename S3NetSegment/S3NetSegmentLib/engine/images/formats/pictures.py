@@ -45,13 +45,13 @@ def read_picture(
         return array, matrix
     reader = opened(path, image_io)
     check_claims(reader, path)
-    array = _by_pillow(path, partial)
-    if array is None:
+    places = _by_pillow(path, partial)
+    if places is None:
         return read_itk(path, choose_frame, image_io)
     choose_frame(1)
     if not partial:
         warnings.warn(f"{shown}: the places in its palette are taken as labels", ImageWarning, 4)
-    return array[None], header_matrix(reader, path)
+    return places[None], header_matrix(reader, path)
 
 
 def _by_pillow(path: Path, partial: bool) -> np.ndarray | None:
@@ -79,7 +79,7 @@ def _by_pillow(path: Path, partial: bool) -> np.ndarray | None:
 def _uses_part_of_its_bits(path: Path) -> bool:
     """Whether a PNG file has a chunk sBIT that tells of fewer bits than are stored: ITK shifts the others out."""
     with open(path, "rb") as file:
-        depth, at = 0, 8
+        depth, at = b"", 8
         while True:
             file.seek(at)
             head = file.read(8)

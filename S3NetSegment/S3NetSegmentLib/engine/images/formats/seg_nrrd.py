@@ -17,11 +17,11 @@ from typing import BinaryIO
 import numpy as np
 
 from ...common.errors import ImageWarning, InputError
+from ...common.masks import bounding_box, label_counts
 from ..colors import label_colors
 from ..dicom.seg_reading import find_dicom_seg, is_dicom_seg, read_dicom_seg
 from ..files import suffix_of
 from ..reading import checked_path, read_label_map
-from ..resample import bounding_box
 from ..segmentation import Segment, Segmentation
 from ..volume import Volume, spans_space
 from .encoding import write_nrrd
@@ -129,7 +129,7 @@ def _from_label_map(volume: Volume, path: Path) -> Segmentation:
     if volume.is_rgb:
         raise InputError(f"{str(path)!r} is in colour, not a label map; save the labels as grey values 0, 1, 2, ...")
     labels = _whole(volume.array, path)
-    counts = sum(np.bincount(plane.ravel(), minlength=_LARGEST + 1) for plane in labels)  # by slices: bincount copies
+    counts = label_counts(labels, _LARGEST + 1)
     values = np.flatnonzero(counts[1:]) + 1
     colors = label_colors(len(values))
     segments = [Segment(f"Segment {v}", c, int(v)) for v, c in zip(values, colors, strict=True)]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...common.errors import ImageWarning, InputError
+from ...common.masks import label_counts
 from ..colors import label_colors
 from ..segmentation import Segment
 
@@ -146,5 +147,4 @@ def _whole_number(text: str, key: str, shown: str) -> int:
 
 
 def _counts(layer: np.ndarray) -> np.ndarray:
-    size = int(layer.max()) + 1
-    return sum(np.bincount(plane.ravel(), minlength=size) for plane in layer)  # by slices: bincount copies
+    return label_counts(layer, int(layer.max()) + 1)

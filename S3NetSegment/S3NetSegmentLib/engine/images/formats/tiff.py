@@ -89,13 +89,13 @@ def _explained(path: Path) -> Iterator[list[str]]:
     screen, and collects what it says against the file's description."""
     said: list[str] = []
 
-    def hear(record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.levelno >= logging.ERROR or any(word in text for word in ("match", "invalid", "corrupted")):
-            said.append(text)
+    class Hearing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if record.levelno >= logging.ERROR or any(word in text for word in ("match", "invalid", "corrupted")):
+                said.append(text)
 
-    handler = logging.Handler()
-    handler.emit = hear
+    handler = Hearing()
     logger = logging.getLogger("tifffile")
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(handler)

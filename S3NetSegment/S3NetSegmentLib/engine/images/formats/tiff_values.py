@@ -111,7 +111,7 @@ def calibrated(array: np.ndarray, file) -> np.ndarray:
     """The values that ImageJ shows for ``array``: a straight line of what is stored, in whole numbers where it is whole."""
     facts = file.imagej_metadata if file.is_imagej else None
     start, step = (facts or {}).get("c0"), (facts or {}).get("c1")
-    if not facts or facts.get("cf") != 0 or not all(isinstance(v, int | float) for v in (start, step)):
+    if not facts or facts.get("cf") != 0 or not isinstance(start, int | float) or not isinstance(step, int | float):
         return array
     if array.dtype.kind in "iu" and array.dtype.itemsize <= 2 and start == int(start) and step == int(step):
         return array.astype(np.int32) * int(step) + int(start)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ...common.errors import InputError, ResourceError
@@ -84,7 +85,7 @@ def _receive(entry: WeightsFile, url: str, partial: Path, allow_plain_http: bool
                 yield Step(min(1.0, done / max(total, 1)), shown)
 
 
-def _answer(url: str, start: int, allow_plain_http: bool) -> Iterator:
+def _answer(url: str, start: int, allow_plain_http: bool) -> Generator[Any, None, None]:
     """First (position of the first byte, size of the whole file or None), then the bytes in order, as they come."""
     received = start
     try:

@@ -100,8 +100,8 @@ class WeightsStore:
         size = path.stat().st_size
         self.check_space(size, path.name)
         target = self.path_of(CATALOGUE[name])
-        if target.exists() and os.path.samefile(path, target):
-            return self.find(name)
+        if target.exists() and os.path.samefile(path, target) and (found := self.find(name)):
+            return found
         digest = hashlib.sha256()
         with replacing(target) as temporary:
             with open(path, "rb") as source, open(temporary, "wb") as copy:

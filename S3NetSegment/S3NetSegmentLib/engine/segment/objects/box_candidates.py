@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ...common.tuples import two
 from .candidates import EIGHT, Candidates
 from .colour_split import colour_split, elliptic_radius
 from .ranked import dice_matrix
@@ -52,16 +53,16 @@ class BoxPart:
     @classmethod
     def around(cls, shape: tuple[int, int], edges: Sequence[float], excluded: np.ndarray | None = None) -> BoxPart:
         """:param edges: of the box in pixels of the slice. ``excluded``: bool ``shape``, what the object must not hold."""
-        edges = np.asarray(edges, float)
+        sides = np.asarray(edges, float)
         ranges, lengths = [], []
-        for (low, high), size in zip(edges.reshape(2, 2), shape, strict=True):
+        for (low, high), length in zip(sides.reshape(2, 2), shape, strict=True):
             margin = max(_LEAST_SURROUNDINGS, _SURROUNDINGS * (high - low))
-            ranges.append((max(0, int(np.floor(low - margin))), min(size, int(np.ceil(high + margin)))))
+            ranges.append((max(0, int(np.floor(low - margin))), min(length, int(np.ceil(high + margin)))))
             lengths.append(ranges[-1][1] - ranges[-1][0])
         step = -(-max(lengths) // _LARGEST_PART)
         rows, columns = (slice(first, last, step) for first, last in ranges)
-        own = (edges - np.repeat([rows.start, columns.start], 2)) / step
-        size = tuple(len(range(s.start, s.stop, step)) for s in (rows, columns))
+        own = (sides - np.repeat([rows.start, columns.start], 2)) / step
+        size = two(len(range(s.start, s.stop, step)) for s in (rows, columns))
         box = np.zeros(size, bool)
         (top, left), (bottom, right) = np.floor(own[[0, 2]] + 0.5).astype(int), np.ceil(own[[1, 3]] - 0.5).astype(int)
         top, left = min(max(top, 0), size[0] - 1), min(max(left, 0), size[1] - 1)
@@ -76,7 +77,7 @@ class BoxPart:
     def sample(self, point: Point) -> Point:
         """The sample of this part nearest to a pixel of the slice."""
         places = ((p - s.start) // self.step for p, s in zip(point, (self.rows, self.columns), strict=True))
-        return tuple(int(np.clip(p, 0, n - 1)) for p, n in zip(places, self.box.shape, strict=True))
+        return two(int(np.clip(p, 0, n - 1)) for p, n in zip(places, self.box.shape, strict=True))
 
     def probes(self) -> list[Point]:
         """The middle of the box and four samples around it, those that may belong to the object."""
@@ -158,7 +159,10 @@ class _Found:
 
     def __init__(self, sources: int):
         self.place: dict[bytes, int] = {}
-        self.masks, self.leaks, self.votes, self._sources = [], [], [], sources
+        self.masks: list[np.ndarray] = []
+        self.leaks: list[list[float]] = []
+        self.votes: list[np.ndarray] = []
+        self._sources = sources
 
     def add(self, mask: np.ndarray, leak: float, source: int) -> None:
         place = self.place.setdefault(mask.tobytes(), len(self.masks))

@@ -25,7 +25,10 @@ def scores_of(candidates: BoxCandidates) -> np.ndarray:
     """Like log-probabilities up to a constant, ``[n]``."""
     columns = {name: candidates.column(name) for name in WEIGHTS}
     columns["box_overlap"] = np.minimum(columns["box_overlap"], _WELL_FITTED)
-    return sum(weight * columns[name] for name, weight in WEIGHTS.items())
+    total = np.zeros(len(columns["box_overlap"]))
+    for name, weight in WEIGHTS.items():
+        total += weight * columns[name]
+    return total
 
 
 def vote(candidates: BoxCandidates, scores: np.ndarray) -> np.ndarray:

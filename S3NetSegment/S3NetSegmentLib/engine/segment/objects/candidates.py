@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ...common.masks import box_around
 from . import mask_stack
 
 EIGHT = np.ones((3, 3), bool)
@@ -93,7 +94,7 @@ class _Gathered:
 
 def _small_holes_filled(mask: np.ndarray) -> np.ndarray:
     """``mask`` with the holes filled that are below 5 % of it each."""
-    box = mask_stack.box_of(mask)
+    box = box_around(mask)
     inside = np.pad(mask[box], 1)  # the frame around is one background part, number 1
     parts, count = ndimage.label(~inside)
     if count < 2:
@@ -114,7 +115,7 @@ def _bridges_cut(masks: np.ndarray, point: tuple[int, int]) -> list[np.ndarray |
         cores = mask_stack.eroded(mask_stack.eroded(mask_stack.stacked(part), False), False)
         kept = np.zeros_like(cores)
         for i, mask in enumerate(part):
-            box = mask_stack.box_of(mask)
+            box = box_around(mask)
             parts, _ = ndimage.label(mask_stack.layer(cores[box], i), EIGHT)
             number = _nearest_part(parts, (point[0] - box[0].start, point[1] - box[1].start))
             if number is not None:

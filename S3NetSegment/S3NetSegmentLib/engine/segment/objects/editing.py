@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from ...common.masks import box_around
 from .candidates import EIGHT
-from .mask_stack import box_of
 
 Point = tuple[int, int]
 _LARGEST_ADDITION, _LARGEST_REMOVAL = 1.5, 0.7  # shares of the object that one point may add or remove
@@ -28,7 +28,7 @@ def edited_mask(
     :param scores: their log-probabilities, ``[n]``.
     :param protected: points that must stay as they are; what would change one of them is not used.
     """
-    area = max(1, np.count_nonzero(mask))
+    area = max(1, int(np.count_nonzero(mask)))
     limit = (_LARGEST_ADDITION if add else _LARGEST_REMOVAL) * area
     best, best_score = None, _SPOT_SCORE
     for i in np.argsort(-scores, kind="stable"):
@@ -37,7 +37,7 @@ def edited_mask(
         change = regions[i] & ~mask if add else regions[i] & mask
         if not change[point]:
             continue
-        box = box_of(change)
+        box = box_around(change)
         parts, _ = ndimage.label(change[box], EIGHT)
         at = (point[0] - box[0].start, point[1] - box[1].start)
         change[box] = parts == parts[at]
@@ -53,7 +53,7 @@ def edited_mask(
 
 def _centrality(change: np.ndarray, point: Point) -> float:
     """Depth of ``point`` in the change as a share of its largest depth, above 0 to 1."""
-    box = box_of(change)
+    box = box_around(change)
     depth = ndimage.distance_transform_edt(np.pad(change[box], 1))
     return float(depth[point[0] - box[0].start + 1, point[1] - box[1].start + 1] / depth.max())
 

@@ -43,7 +43,7 @@ def fitted(sized: Sized, low: int, high: int) -> np.ndarray:
 
 def _smaller(sized: Sized, part: np.ndarray, low: int, high: int) -> np.ndarray:
     values = np.sort(sized.belongs[sized.border & part])
-    surplus = np.count_nonzero(part) - high
+    surplus = int(np.count_nonzero(part)) - high
     for _ in range(_TRIES):
         if surplus > len(values):
             break
@@ -59,7 +59,7 @@ def _smaller(sized: Sized, part: np.ndarray, low: int, high: int) -> np.ndarray:
 
 def _larger(sized: Sized, part: np.ndarray, low: int, high: int) -> np.ndarray:
     values = np.sort(sized.belongs[sized.border & ~part])[::-1]
-    missing = low - np.count_nonzero(part)
+    missing = low - int(np.count_nonzero(part))
     for _ in range(_TRIES):
         if missing > len(values):
             break

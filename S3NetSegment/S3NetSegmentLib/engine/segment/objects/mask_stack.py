@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...common.masks import box_around
+
 CAPACITY = 64
 
 
@@ -11,18 +13,9 @@ def stacked(masks: np.ndarray) -> np.ndarray:
     """Bool masks ``[n, h, w]`` (n <= 64) as uint64 ``[h, w]``: bit i is mask i."""
     stack = np.zeros(masks.shape[1:], np.uint64)
     for i, mask in enumerate(masks):
-        box = box_of(mask)
+        box = box_around(mask)
         stack[box] |= mask[box].astype(np.uint64) << np.uint64(i)
     return stack
-
-
-def box_of(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
-    """The smallest rectangle around the samples of ``mask`` (not empty), with a margin inside the slice."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return (
-        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
-        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
-    )
 
 
 def layer(stack: np.ndarray, i: int) -> np.ndarray:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...common.masks import dice
+
 CLEARLY_DIFFERENT = 0.85  # masks of a lower Dice coefficient are offered as different answers
 NEARLY_EQUAL = 0.97  # masks of a higher one are one step of the ladder
 SHOWN = 3  # answers offered at most
@@ -36,11 +38,6 @@ class RankedCandidates:
     worth: tuple[float, ...] = ()
     point: tuple[int, ...] = ()
     told: Opinions | None = None
-
-    def at_best(self, best: int) -> RankedCandidates:
-        """The same with another candidate as the automatic choice."""
-        others = tuple(n for n in self.alternatives if n != best)
-        return dataclasses.replace(self, best=best, alternatives=(best, *others)[:SHOWN])
 
     def told_by(self, opinions: Opinions, point: tuple[int, ...]) -> RankedCandidates:
         """The same with what speaks for each candidate, and the sample that it was asked at."""
@@ -158,11 +155,6 @@ def united(answers: Sequence[RankedCandidates]) -> RankedCandidates:
         first, masks=masks, scores=first.scores[own], best=place[0], alternatives=alternatives,
         numbers=tuple(first.numbers[n] for n in own), worth=tuple(first.worth[n] for n in own),
     )  # fmt: skip
-
-
-def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Dice coefficient of two bool arrays; 0 where both are empty."""
-    return 2 * np.count_nonzero(a & b) / max(np.count_nonzero(a) + np.count_nonzero(b), 1)
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

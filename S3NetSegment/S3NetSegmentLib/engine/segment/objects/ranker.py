@@ -72,7 +72,7 @@ def save_rankers(rankers: dict[str, Ranker], path: Path = WEIGHTS) -> None:
             # Half precision moves scores by less than 0.01 and halves the file.
             arrays[f"{prefix}weights_{n}"] = weights.astype(np.float16)
             arrays[f"{prefix}biases_{n}"] = biases.astype(np.float16)
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # none of the names is allow_pickle
 
 
 @lru_cache(maxsize=2)

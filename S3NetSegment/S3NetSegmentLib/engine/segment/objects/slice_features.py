@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from ...common.masks import box_around
 from . import mask_stack
 from .candidates import Candidates
 
@@ -106,7 +107,7 @@ def _samples(
         part = masks[start : start + mask_stack.CAPACITY]
         levels, depth, deepest = _nested_levels(part, point)
         for number, mask in enumerate(part):
-            box = mask_stack.box_of(mask, _MARGIN)
+            box = box_around(mask, _MARGIN)
             own = mask[box]
             bit = np.uint64(1) << np.uint64(number)
             level = np.zeros(own.shape, np.uint8)
@@ -171,7 +172,7 @@ def _ellipse(weight: np.ndarray) -> tuple[float, float, float, float, float]:
     xy = (y - cy) @ (weight @ (x - cx)) / area
     root = np.sqrt(((yy - xx) / 2) ** 2 + xy**2)
     middle = (yy + xx) / 2
-    box_area = np.count_nonzero(by_row) * np.count_nonzero(by_column)
+    box_area = float(np.count_nonzero(by_row) * np.count_nonzero(by_column))
     return cy, cx, np.sqrt(max(middle + root, 1 / 12)), np.sqrt(max(middle - root, 1 / 12)), box_area
 
 

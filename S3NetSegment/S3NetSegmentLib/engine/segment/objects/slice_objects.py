@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import logsumexp
 
+from ...common.limited_cache import LimitedCache
 from ...common.progress import Step, Steps
 from ..regions.maps2d import fine_graph_maps, standardised
 from .box_choice import ranked_in_box
@@ -64,10 +64,10 @@ class SliceObjects:
         kind = "colour" if features.shape[2] == 3 else "grey"
         self._ranker = default_ranker(kind) if ranker is None else ranker
         self._hand_weight, self._certainty = HAND_WEIGHT[kind], CERTAINTY[kind]
-        self._measured: OrderedDict[tuple[int, int], Measured] = OrderedDict()
+        self._measured: LimitedCache[Measured] = LimitedCache(_REMEMBERED_POINTS)
 
     def ranked(
-        self, inside: tuple[int, int], forbidden: list[tuple[int, int]] = (), radius_mm: float | None = None
+        self, inside: tuple[int, int], forbidden: Sequence[tuple[int, int]] = (), radius_mm: float | None = None
     ) -> RankedCandidates:
         """The candidates for the object at ``inside`` (row, column), ranked.
 
@@ -147,7 +147,7 @@ class SliceObjects:
         return self.ranked(np.unravel_index(depth.argmax(), depth.shape))
 
     def edited(
-        self, mask: np.ndarray, point: tuple[int, int], add: bool, protected: list[tuple[int, int]] = ()
+        self, mask: np.ndarray, point: tuple[int, int], add: bool, protected: Sequence[tuple[int, int]] = ()
     ) -> np.ndarray:
         """``mask`` with the region that ``point`` most likely stands for added or removed; bool ``[h, w]``.
 
@@ -162,16 +162,12 @@ class SliceObjects:
     def measured(self, point: tuple[int, int]) -> Measured:
         """The candidates at ``point`` and their features; the last few points are remembered."""
         point = (int(point[0]), int(point[1]))
-        if point in self._measured:
-            self._measured.move_to_end(point)
-            return self._measured[point]
+        if (known := self._measured.get(point)) is not None:
+            return known
         candidates = candidates_at(self._maps, point)
         overlap = dice_matrix(candidates.masks)
         measured = Measured(candidates, measure(candidates, self._statistics, overlap, point), overlap)
-        self._measured[point] = measured
-        if len(self._measured) > _REMEMBERED_POINTS:
-            self._measured.popitem(last=False)
-        return measured
+        return self._measured.add(point, measured)
 
     def _scores(self, measured: Measured, radius_mm: float | None) -> np.ndarray:
         scores = self._ranker.score(measured.table) + self._hand_weight * hand_score(measured.table)

@@ -179,8 +179,8 @@ class _Collected:
         self.add(members, source, sums, inner, graph.low[members].min(0), graph.high[members].max(0))
 
     def candidates(self) -> VolumeCandidates:
-        columns = (np.stack(column) for column in zip(*self._rows, strict=True))
-        return VolumeCandidates(np.stack(self.sets), *columns, np.stack(self._votes))
+        sums, inner, low, high = (np.stack(column) for column in zip(*self._rows, strict=True))
+        return VolumeCandidates(np.stack(self.sets), sums, inner, low, high, np.stack(self._votes))
 
 
 def _parts(graph: RegionGraph, labels: np.ndarray) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
-from ...images.resample import bounding_box
+from ...common.limited_cache import LimitedCache
+from ...common.masks import bounding_box
 from ..regions.volume_graph import RegionGraph, blur_in_voxels
 from .fitted_size import Sized, fitted
 
@@ -31,7 +31,7 @@ class LazyMasks(Sequence):
     def __init__(self, graph: RegionGraph, sets: np.ndarray, rooms: np.ndarray, inside=(), outside=()):
         self._graph, self._sets, self._rooms = graph, sets, rooms
         self._inside, self._outside = tuple(inside), tuple(outside)
-        self._made: OrderedDict[int, tuple[tuple[slice, ...], tuple[int, ...], np.ndarray]] = OrderedDict()
+        self._made: LimitedCache[tuple[tuple[slice, ...], tuple[int, ...], np.ndarray]] = LimitedCache(_REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._sets)
@@ -40,13 +40,11 @@ class LazyMasks(Sequence):
         if isinstance(index, slice):
             return LazyMasks(self._graph, self._sets[index], self._rooms[index], self._inside, self._outside)
         index = range(len(self))[index]
-        if index not in self._made:
+        made = self._made.get(index)
+        if made is None:
             box, part = object_part(self._graph, self._sets[index], self._inside, self._outside, self._rooms[index])
-            self._made[index] = box, part.shape, np.packbits(part)
-            if len(self._made) > _REMEMBERED:
-                self._made.popitem(last=False)
-        self._made.move_to_end(index)
-        box, shape, bits = self._made[index]
+            made = self._made.add(index, (box, part.shape, np.packbits(part)))
+        box, shape, bits = made
         mask = np.zeros(self._graph.labels.shape, bool)
         mask[box] = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).view(bool)
         return mask
@@ -117,7 +115,7 @@ def border_sides(
     return (share > 0.05) & (share < 0.95), belongs
 
 
-def _inside_box(points, box: tuple[slice, ...]) -> list[tuple[int, ...]]:
+def _inside_box(points, box: tuple[slice, ...]) -> list[tuple[int, int, int]]:
     """``points`` of the volume as indices of ``box``, those beyond it left out."""
     within = [p for p in points if all(b.start <= v < b.stop for v, b in zip(p, box, strict=True))]
     return [tuple(int(v) - b.start for v, b in zip(point, box, strict=True)) for point in within]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...common.limited_cache import LimitedCache
 from ...common.progress import Step, Steps, drain, within
+from ...common.tuples import three
 from ..regions.volume_graph import RegionGraph, region_graph
 from .ranked import Opinions, RankedCandidates, best_first, rank_ladder
 from .ranker import Ranker
@@ -57,7 +58,7 @@ def objects_of_volume(
     if graph is None:
         searched = 0.8
         features = features if features.ndim == 4 else features[..., None]
-        graph = yield from within(region_graph(features, tuple(spacing)), 0.0, searched)
+        graph = yield from within(region_graph(features, three(spacing)), 0.0, searched)
     finder = yield from within(candidate_finder(graph, getattr(maps, "trees", {}), maps), searched, 1.0)
     return VolumeObjects(graph, finder, ranker if ranker is not None else default_volume_ranker())
 
@@ -67,7 +68,7 @@ class VolumeObjects:
 
     def __init__(self, graph: RegionGraph, finder: CandidateFinder, ranker: Ranker):
         self.graph, self._finder, self._ranker = graph, finder, ranker
-        self._measured: OrderedDict[tuple[int, int, int], MeasuredVolume] = OrderedDict()
+        self._measured: LimitedCache[MeasuredVolume] = LimitedCache(_REMEMBERED_POINTS)
 
     def ranked(
         self,
@@ -125,7 +126,7 @@ class VolumeObjects:
         A region that holds a ``protected`` point, or would change too much of the mask, is not used; where none is
         left, a small ball is.
         """
-        point = tuple(int(v) for v in point)
+        point = three(int(v) for v in point)
         if bool(mask[point]) == add:
             return mask.copy()
         measured = self.measured(point)
@@ -153,18 +154,14 @@ class VolumeObjects:
 
     def measured_steps(self, point: tuple[int, int, int]) -> Steps[MeasuredVolume]:
         """:meth:`measured` as a generator of progress steps."""
-        point = tuple(int(v) for v in point)
-        if point in self._measured:
-            self._measured.move_to_end(point)
-            return self._measured[point]
+        point = three(int(v) for v in point)
+        if (known := self._measured.get(point)) is not None:
+            return known
         candidates = yield from within(self._finder.at(point), 0.0, 0.7)
         overlap = yield from within(overlap_matrix(candidates, self.graph), 0.7, 0.9)
         yield Step(0.9, "Measuring objects")
         measured = MeasuredVolume(candidates, measure(candidates, self.graph, overlap, point), overlap)
-        self._measured[point] = measured
-        if len(self._measured) > _REMEMBERED_POINTS:
-            self._measured.popitem(last=False)
-        return measured
+        return self._measured.add(point, measured)
 
     def dice_with(self, candidates: VolumeCandidates, mask: np.ndarray) -> np.ndarray:
         """Dice coefficients ``[n]`` of candidates with ``mask``, bool ``[k, j, i]``."""
@@ -180,7 +177,9 @@ class VolumeObjects:
 
     def _spot(self, point: tuple[int, int, int]) -> np.ndarray:
         grids = np.ogrid[tuple(slice(0, n) for n in self.graph.labels.shape)]
-        square = sum(((g - p) * s) ** 2 for g, p, s in zip(grids, point, self.graph.spacing, strict=True))
+        square = np.zeros(self.graph.labels.shape)
+        for g, p, s in zip(grids, point, self.graph.spacing, strict=True):
+            square += ((g - p) * s) ** 2
         return square <= (_SPOT_RADIUS * min(self.graph.spacing)) ** 2
 
 

@@ -23,7 +23,7 @@ def kmeans(
         features = features[np.sort(rng.choice(len(features), samples, replace=False))]
     features = np.asarray(features, dtype=np.float64)
     columns = np.ascontiguousarray(features.T)
-    best, best_error = None, np.inf
+    best, best_error = np.empty((0, features.shape[1])), np.inf
     for _ in range(restarts):
         centres = _plus_plus(features, count, rng)
         for _ in range(iterations):

@@ -7,6 +7,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from ...common.tensors import summed
+
 _GROUP_VALUES = 1 << 18
 
 
@@ -66,16 +68,15 @@ def _window_sum(x: torch.Tensor, radius: int, dim: int) -> torch.Tensor:
     size = 2 * radius + 1
     padding = (0, 0, radius, radius) if dim == 2 else (radius, radius)
     part, length = F.pad(x, padding), 1  # part[i] = sum of ``length`` values from i on
-    total, done = None, 0
+    pieces, done = [], 0
     while length <= size:
         if size & length:
-            piece = part.narrow(dim, done, x.shape[dim])
-            total = piece if total is None else total + piece
+            pieces.append(part.narrow(dim, done, x.shape[dim]))
             done += length
         if 2 * length <= size:
             part = part.narrow(dim, 0, part.shape[dim] - length) + part.narrow(dim, length, part.shape[dim] - length)
         length *= 2
-    return total
+    return summed(pieces)
 
 
 def _samples(sigma: float) -> torch.Tensor:

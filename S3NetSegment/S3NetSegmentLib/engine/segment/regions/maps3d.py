@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...common.progress import Step, Steps, within
+from ...common.tuples import three
 from ..settings import SegmentSettings
 from .clustering import kmeans, nearest_centre
 from .volume_graph import RegionGraph, blur_in_voxels, region_graph
@@ -40,7 +41,7 @@ def volume_working_shape(
     """
     size, mm = np.array(shape, np.float64), np.array(spacing, np.float64)
     if size.prod() <= most_voxels:
-        return tuple(int(n) for n in shape)
+        return three(int(n) for n in shape)
     low, high = mm.min(), (size * mm).max()
     for _ in range(60):  # bisection on the common voxel side
         side = np.sqrt(low * high)
@@ -48,7 +49,7 @@ def volume_working_shape(
             low = side
         else:
             high = side
-    return tuple(int(n) for n in _coarsened(size, mm, high))
+    return three(int(n) for n in _coarsened(size, mm, high))
 
 
 def volume_maps(

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ...common.progress import Step, Steps, within
+from ...common.tuples import three
 from .volume_merging import merge_tree
 
 MOST_REGIONS = 40_000
@@ -204,7 +205,7 @@ def _measured(
     borders = np.concatenate((found[:, :4], found[:, :1] * (mean[first] + mean[second])), 1)
     dtype = np.uint16 if count <= 65536 else np.int32
     return RegionGraph(
-        labels.astype(dtype), standard, tuple(spacing), inside, low, high, first, second, borders, mean_gradient
+        labels.astype(dtype), standard, three(spacing), inside, low, high, first, second, borders, mean_gradient
     )
 
 

@@ -91,9 +91,11 @@ def merge_tree(graph, kind: str) -> Steps[MergeTree]:
         renamed[other] = one
         a, b, border = _joined(renamed[a], renamed[b], border, count)
     yield Step(0.98, "Merging regions")
-    parent, columns = parent[:made], [np.concatenate(rows) for rows in kept]
+    parent = parent[:made]
+    inside, inner, low, high = (np.concatenate(rows) for rows in kept)
     yield Step(0.99, "Merging regions")
-    return MergeTree(count, parent, *columns, *_ranges(parent, count))
+    order, start, stop = _ranges(parent, count)
+    return MergeTree(count, parent, inside, inner, low, high, order, start, stop)
 
 
 def _costs(kind: str, columns, a, b, border, inside, inner) -> np.ndarray:

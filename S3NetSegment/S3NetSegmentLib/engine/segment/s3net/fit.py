@@ -28,6 +28,7 @@ from ...nets.losses import (
 )
 from ...nets.normalization import freeze_statistics
 from ...nets.s3net import RegionNetwork, S3Net
+from ...nets.unet import in_channels_last
 from ..regions.clustering import kmeans, nearest_centre
 from ..regions.merging import merge_clusters
 from ..settings import SegmentSettings
@@ -137,7 +138,7 @@ def _new_network(channels: SliceChannels, centres, settings: SegmentSettings, ge
     wanted = {"on": True, "off": False, "auto": channels.intensities == 1}[settings.prototypes]
     if centres is not None and settings.context_channels and settings.head == "image" and wanted:
         network.set_prototypes(centres, channels.blurred.start, _PROTOTYPE_TEMPERATURE)
-    return network.to(memory_format=torch.channels_last)
+    return in_channels_last(network)
 
 
 def _fit_network(channels: SliceChannels, centres, targets, settings: SegmentSettings, restart: int, fallback, notes):

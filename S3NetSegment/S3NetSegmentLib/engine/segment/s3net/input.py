@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...images.intensity import rgb_from_lab
+from ...images.colors import rgb_from_lab
 from ..regions.filters import gaussian, gradient_magnitude
 from ..settings import SegmentSettings
 
@@ -56,13 +56,11 @@ class SliceChannels:
             self._mean, self._scale = torch.zeros_like(self._mean), torch.ones_like(self._scale)
             self.fit_spacing = (1.0, 1.0)
         small = (small - self._mean) * self._scale
-        self._small_gradient = None
+        parts = [small]
         if self._context:
             gradient = gradient_magnitude(small[:, :1], 1.0)
             spread, mean = torch.var_mean(gradient.double(), correction=0)
             self._small_gradient = (gradient - mean.float()) / (spread.sqrt().float() + 1e-3)
-        parts = [small]
-        if self._context:
             parts += [gaussian(small, self._blur), self._small_gradient]
         if self.depth > 1:
             parts += [self._neighbour(small, direction) for direction in (-1, 1)]

@@ -11,6 +11,7 @@ from ...common.errors import InputError
 from ...common.fallback import BatchFallback
 from ...common.progress import Step, Steps
 from ...common.randomness import torch_generator
+from ...common.tensors import summed
 from ...common.threads import one_thread_if
 from ...nets.s3net import RegionNetwork
 from ..regions import confidence
@@ -62,6 +63,13 @@ class FittedS3Net:
         """Where the network computes now (the CPU, if the memory of the chosen device was full)."""
         return self._fallback.device
 
+    @property
+    def _fitted_channels(self) -> SliceChannels:
+        """What the networks see; where there are none, nothing asks for it."""
+        if self._channels is None:
+            raise ValueError("no network was fitted")
+        return self._channels
+
     def label_maps(self, first: int = 0, stop: int | None = None) -> dict[int, np.ndarray]:
         """Labels of slices ``first`` to ``stop`` (excluded) for every count, uint8 ``[z, H, W]``; views, do not write."""
         stop = self._stop(self.counts[0], first, stop)
@@ -99,11 +107,15 @@ class FittedS3Net:
         stop = self._stop(count, first, stop)
         if not self._networks:
             return np.ones((stop - first, *self._shape[1:]), np.float32)
-        s, channels = self._settings, self._channels
+        s, channels = self._settings, self._fitted_channels
         extent = (channels.fit_size[0] * channels.fit_spacing[0], channels.fit_size[1] * channels.fit_spacing[1])
         generator = torch_generator(s.seed, _VIEW_STREAM)
-        ranges = {"rotation": s.rotation, "scaling": s.scaling, "shear": s.shear, "shift": s.shift, "flip": s.flip}
-        drawn = [Affine2d.random(generator, extent, **ranges) for _ in range(views)]
+        drawn = [
+            Affine2d.random(
+                generator, extent, rotation=s.rotation, scaling=s.scaling, shear=s.shear, shift=s.shift, flip=s.flip
+            )
+            for _ in range(views)
+        ]
 
         def work(a, b, device):
             image = channels.fit[a:b].to(device).contiguous(memory_format=torch.channels_last)
@@ -174,7 +186,7 @@ class FittedS3Net:
     def _regions(self, first: int, stop: int, device: torch.device, count: int | None = None) -> torch.Tensor:
         """Soft labels of ``count`` regions ``[n, count, H, W]`` at the stack's size, in the network's order; None: those
         of all counts side by side, as the guided filter leaves them (it can overshoot a little)."""
-        s, channels = self._settings, self._channels
+        s, channels = self._settings, self._fitted_channels
         small = channels.fit[first:stop].to(device).contiguous(memory_format=torch.channels_last)
         full = channels.full(first, stop, device)
         part = self._part(self._probabilities(small, full, device), count)
@@ -183,11 +195,9 @@ class FittedS3Net:
 
     def _probabilities(self, small: torch.Tensor, full: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Mean probabilities ``[n, responses, H, W]`` of the networks: features of ``small``, labels at ``full``."""
-        total = 0
-        for network in self._networks:
-            network.to(device)
-            total = total + network.heads(network.encoder(small)[0], full).exp_()
-        return total / len(self._networks)
+        networks = (network.to(device) for network in self._networks)
+        found = summed(network.heads(network.encoder(small)[0], full).exp_() for network in networks)
+        return found / len(self._networks)
 
     def _part(self, probabilities: torch.Tensor, count: int | None) -> torch.Tensor:
         """From responses ``[n, responses, H, W]`` to the regions of ``count``, or of all counts side by side."""

@@ -87,11 +87,13 @@ def random_episodes(
         int64 ``[count, side, side]``, 0 and 1.
     :raises InputError: no slice has a superpixel.
     """
-    views = {"support_image": [], "support_mask": [], "query_image": [], "query_mask": []}
+    views: dict[str, list[torch.Tensor]] = {
+        f"{role}_{what}": [] for role in ("support", "query") for what in ("image", "mask")
+    }
     for _ in range(count):
-        image, labels = _drawn_slice(slices, generator)
+        plane, labels = _drawn_slice(slices, generator)
         wanted = 1 + int(torch.randint(int(labels.max()), (1,), generator=generator))
-        image, mask = _as_square(torch.from_numpy(image)[None], torch.from_numpy(labels == wanted), side)
+        image, mask = _as_square(torch.from_numpy(plane)[None], torch.from_numpy(labels == wanted), side)
         for role in ("support", "query"):
             shown, seen = random_view(image, mask, ranges, generator)
             views[f"{role}_image"].append(shown)

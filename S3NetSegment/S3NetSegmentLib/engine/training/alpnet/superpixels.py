@@ -5,7 +5,7 @@ Source: Ouyang et al., ECCV 2020 (arXiv 2007.09886) with the graph-based regions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -65,6 +65,13 @@ def superpixels(
     return number[labels]
 
 
+class Slices(Protocol):
+    """Grey slices ``[H, W]``, 0 to 1, one at a time."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
 class SuperpixelSlices:
     """Slices with their superpixels, which are made when they are first asked for.
 
@@ -72,7 +79,7 @@ class SuperpixelSlices:
     :param options: of :func:`superpixels`.
     """
 
-    def __init__(self, slices: Sequence[np.ndarray], **options):
+    def __init__(self, slices: Slices, **options):
         if not len(slices):
             raise InputError("there is no slice to train on")
         self._slices = slices

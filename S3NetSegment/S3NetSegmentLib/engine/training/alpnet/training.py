@@ -7,22 +7,23 @@ Annotation", ECCV 2020, arXiv 2007.09886; with the DINOv2 encoder: arXiv 2403.03
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ...common.coverage import area_average
 from ...common.errors import InputError
 from ...common.randomness import torch_generator
 from ...common.settings_record import SettingsRecord, setting
+from ...common.tensors import area_average
 from ...few_shot.alpnet.prototypes import PUBLISHED, PrototypeHead, SupportSlice
+from ...nets.encoder import Encoder
+from ..task import TrainingTask
 from ..trainer_settings import TrainerSettings
 from .episodes import ViewRanges, random_episodes
-from .superpixels import SuperpixelSlices
+from .superpixels import Slices, SuperpixelSlices
 
 _STREAM = 3_000_000  # episodes of step n are drawn from stream _STREAM + n
 
@@ -52,16 +53,16 @@ def alpnet_preset(name: str) -> tuple[AlpnetSettings, TrainerSettings]:
     """Settings by name. ``default``: a short schedule with AdamW, for one user's own volumes. ``paper``: as published
     (100,100 steps of SGD, learning rate 0.001 with momentum 0.9, one episode each); only the masks on the feature grid
     are area averages and not bilinear samples."""
-    stairs = {"schedule": "stairs", "warmup": 0.0, "decay": 0.95, "decay_steps": 1000, "weight_decay": 5e-4}
+    stairs = TrainerSettings(schedule="stairs", warmup=0.0, decay=0.95, decay_steps=1000, weight_decay=5e-4)
     if name == "default":
-        return AlpnetSettings(), TrainerSettings(steps=2000, learning_rate=1e-4, **stairs)
+        return AlpnetSettings(), dataclasses.replace(stairs, steps=2000, learning_rate=1e-4)
     if name == "paper":
-        trainer = TrainerSettings(seed=1234, steps=100_100, optimizer="sgd", learning_rate=1e-3, **stairs)
+        trainer = dataclasses.replace(stairs, seed=1234, steps=100_100, optimizer="sgd", learning_rate=1e-3)
         return AlpnetSettings(side=256), trainer
     raise InputError(f"preset is {name!r}; it must be default or paper")
 
 
-class AlpnetTask(nn.Module):
+class AlpnetTask(TrainingTask):
     """An encoder with its losses: ``forward(batch, progress)`` returns them by name; their sum is to be minimised.
 
     :param encoder: any :class:`~..nets.encoder.Encoder`; its first level is used.
@@ -69,7 +70,7 @@ class AlpnetTask(nn.Module):
 
     has_unused_parameters = True  # levels of the encoder beyond the one that is compared
 
-    def __init__(self, encoder: nn.Module, settings: AlpnetSettings):
+    def __init__(self, encoder: Encoder, settings: AlpnetSettings):
         super().__init__()
         self.encoder = encoder
         self.settings = settings
@@ -135,9 +136,7 @@ class EpisodeBatches:
     :raises InputError: there is no slice.
     """
 
-    def __init__(
-        self, slices: Sequence[np.ndarray], settings: AlpnetSettings, seed: int, device: torch.device | str = "cpu"
-    ):
+    def __init__(self, slices: Slices, settings: AlpnetSettings, seed: int, device: torch.device | str = "cpu"):
         self._slices = SuperpixelSlices(
             slices, smallest=settings.smallest_superpixel, threshold=settings.body_threshold
         )

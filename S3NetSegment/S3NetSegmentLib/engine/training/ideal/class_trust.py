@@ -18,6 +18,9 @@ class ClassTrust(nn.Module):
     :param classes: number of classes, the background (label 0) included.
     """
 
+    overlap: torch.Tensor
+    total: torch.Tensor
+
     def __init__(self, classes: int):
         super().__init__()
         self.register_buffer("overlap", torch.zeros(classes))

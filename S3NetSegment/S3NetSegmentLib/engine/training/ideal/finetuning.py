@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import nn
 
 from ...common.affine2d import Affine2d
 from ...common.randomness import torch_generator, torch_random_numbers
+from ...common.tensors import summed
+from ...common.tuples import two
 from ...nets.losses import (
     cross_pseudo_loss,
     dice_and_cross_entropy_loss,
@@ -27,6 +28,7 @@ from ...nets.losses import (
 from ...nets.moving_average import averaged_copy, measure_statistics, update_average
 from ...nets.unet import CHANNELS, TwoStreamUNet, seeded
 from ..augmentation import STRONG, WEAK, change_intensities, mixed, random_boxes
+from ..task import TrainingTask
 from .class_trust import ClassTrust
 from .finetuning_settings import FinetuningSettings
 
@@ -37,7 +39,7 @@ _OBSERVE_EVERY, _OBSERVED = 4, 4  # steps between two looks at the teacher, and 
 _STATISTICS_SHARES = 0.3, 0.05  # by which such a look moves the teacher's normalisation, at the start and at the end
 
 
-class IdealFinetuning(nn.Module):
+class IdealFinetuning(TrainingTask):
     """A two-stream U-Net with its losses.
 
     :param classes: number of classes, the background (label 0) included.
@@ -45,6 +47,8 @@ class IdealFinetuning(nn.Module):
     :param decoders: weights of pre-trained decoders, from the same; random if None.
     :param seed: first weights follow from it.
     """
+
+    updates: torch.Tensor
 
     def __init__(
         self,
@@ -112,7 +116,7 @@ class IdealFinetuning(nn.Module):
         """Updates the moving average; in the first steps it is a plain mean, so that it forgets the random start."""
         if self._updates is None:
             self._updates = int(self.updates)
-        self.updates += 1
+        self.updates.add_(1)
         self._updates += 1
         share = self._updates / (self._updates + 9)
         update_average(self.average, self.network, min(self.settings.average_decay, share), statistics=False)
@@ -163,7 +167,7 @@ class IdealFinetuning(nn.Module):
             targets = [self._judged(pseudo_labels(stream, s.threshold), known) for stream in (first, second)]
         loss = _confident_loss if s.pseudo_dice else masked_cross_entropy
         weight = s.unlabelled_weight * ramp(progress, s.ramp_share) * count / len(batch["unlabelled"])
-        losses["unlabelled"] = weight * cross_pseudo_loss(first, second, *targets, loss=loss)
+        losses["unlabelled"] = weight * cross_pseudo_loss(first, second, targets[0], targets[1], loss)
         if s.spatial_weight > 0:
             mean = 0.5 * (first.float().softmax(1) + second.float().softmax(1))
             losses["spatial"] = s.spatial_weight * spatial_consistency_loss(mean, shown, _PIXELS, _SPATIAL_CONTRAST)
@@ -199,7 +203,7 @@ class IdealFinetuning(nn.Module):
         first, last = _STATISTICS_SHARES
         share = 1.0 if int(batch["step"]) == 0 else first + progress * (last - first)
         streams = measure_statistics(self.average, images, share)
-        self.trust.observe(sum(stream[:count].float().softmax(1) for stream in streams).argmax(1), labels)
+        self.trust.observe(summed(stream[:count].float().softmax(1) for stream in streams).argmax(1), labels)
 
     def _answers(self, images):
         """Logits of both streams of the teacher, without dropout and with the statistics of past batches."""
@@ -246,17 +250,17 @@ class IdealFinetuning(nn.Module):
         """Logits of both streams; the last ``unlabelled`` images may lose half of the channels in each."""
         if not self.settings.channel_dropout:
             return self.network.streams(images)
-        halves = [[], []]
+        halves: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
         for first, second in zip(*self.network.maps(images), strict=True):
             kept = (torch.rand(unlabelled, first.shape[1], generator=generator) < 0.5).to(first)
             kept = torch.cat((first.new_full((len(images) - unlabelled, first.shape[1]), 0.5), kept))[:, :, None, None]
             halves[0].append(2 * kept * first)
             halves[1].append(2 * (1 - kept) * second)
-        return tuple(decoder(half) for decoder, half in zip(self.network.decoders, halves, strict=True))
+        return two(decoder(half) for decoder, half in zip(self.network.decoders, halves, strict=True))
 
 
 def _supervised(streams, labels) -> torch.Tensor:
-    return sum(dice_and_cross_entropy_loss(stream, labels) for stream in streams)
+    return summed(dice_and_cross_entropy_loss(stream, labels) for stream in streams)
 
 
 def _confident_loss(logits, labels, mask) -> torch.Tensor:

@@ -19,9 +19,11 @@ from torch import nn
 from ...common.affine2d import Affine2d
 from ...common.errors import InputError
 from ...common.randomness import torch_generator
+from ...common.tensors import summed
 from ...nets.moving_average import averaged_copy, update_average
 from ...nets.unet import CHANNELS, UNetEncoder, UNetFeatures, seeded
 from ..augmentation import VIEW, change_intensities
+from ..task import TrainingTask
 from .contrast import Contrast, dense_info_nce, image_info_nce, nearest_cells
 from .pretraining_settings import PretrainingSettings
 from .view_pairs import View, correspondences, drawn_cells, near_on_slice
@@ -30,7 +32,7 @@ _STREAM = 2 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 
 _PIXELS = (1.0, 1.0)
 
 
-class IdealPretraining(nn.Module):
+class IdealPretraining(TrainingTask):
     """A U-Net, or its encoder alone, with the dense local contrastive loss.
 
     :param seed: first weights follow from it.
@@ -74,13 +76,13 @@ class IdealPretraining(nn.Module):
         generator = torch_generator(int(batch["seed"]), numbers)
         images, valid = self._whole_cells(batch["image"], batch.get("valid"))
         views = [self._view(images, valid, generator) for _ in range(2)]
-        directions = (views, views[::-1]) if s.symmetric else (views,)
+        directions = [(views[0], views[1])] + [(views[1], views[0])] * s.symmetric
         alike = None  # slices at the same height
         if s.same_height > 0:
             heights = batch["z"]
             alike = (heights[:, None] - heights[None]).abs() < s.same_height
-        results = [self._losses(*pair, alike, generator) for pair in directions]
-        return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
+        results = [self._losses(query, key, alike, generator) for query, key in directions]
+        return {name: summed(result[name] for result in results) / len(results) for name in results[0]}
 
     def after_step(self, progress: float) -> None:
         """Updates the key branch."""
@@ -124,7 +126,7 @@ class IdealPretraining(nn.Module):
         losses["contrast"] = (1 - s.global_weight) * first.pop("loss")
         losses |= first
         if decoded:
-            mean = {name: sum(each[name] for each in decoded) / len(decoded) for name in decoded[0]}
+            mean = {name: summed(each[name] for each in decoded) / len(decoded) for name in decoded[0]}
             losses["decoder_contrast"] = s.decoder_weight * mean.pop("loss")
             losses |= {f"_decoder{name}": value for name, value in mean.items()}
         return losses
@@ -159,6 +161,7 @@ class _Branch(nn.Module):
         super().__init__()
         channels, options = CHANNELS[s.network], {"normalization": s.normalization}
         self.level, self.decoder_level = s.level, s.decoder_level
+        self.network: UNetFeatures | UNetEncoder
         if s.decoder_weight > 0:
             self.network = seeded(lambda: UNetFeatures(in_channels, channels, **options), seed)
         else:
@@ -175,7 +178,7 @@ class _Branch(nn.Module):
 
     @property
     def encoder(self) -> UNetEncoder:
-        return self.network.encoder if len(self.decoder_heads) else self.network
+        return self.network.encoder if isinstance(self.network, UNetFeatures) else self.network
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -186,8 +189,9 @@ class _Branch(nn.Module):
     def forward(self, view: View) -> _Embedded:
         maps = self.encoder(view.image)
         cells = [(maps[self.level], self.head(maps[self.level]), self.strides[0])]
-        for n, head in enumerate(self.decoder_heads):
-            decoded = self.network.decoders[n].features(maps, self.decoder_level)[0]
+        decoders = self.network.decoders if isinstance(self.network, UNetFeatures) else ()
+        for decoder, head in zip(decoders, self.decoder_heads, strict=True):
+            decoded = decoder.features(maps, self.decoder_level)[0]
             cells.append((decoded, head(decoded), self.strides[1]))
         whole = None
         if self.slice_head is not None:

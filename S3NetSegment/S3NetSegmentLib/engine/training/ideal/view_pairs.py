@@ -37,7 +37,7 @@ def correspondences(query: View, key: View, stride: int) -> tuple[torch.Tensor, 
     """Where each cell of ``query`` lies in the grid of ``key``, ``[N, h, w, 2]``, and for which cells that is inside the view
     and known in both, bool ``[N, h, w]``."""
     known, known_there = query.known(stride), key.known(stride)
-    positions, inside = query.affine.correspond(key.affine, tuple(known.shape[1:]), (float(stride), float(stride)))
+    positions, inside = query.affine.correspond(key.affine, known.shape[1:], (float(stride), float(stride)))
     places = torch.from_numpy(positions.astype(np.float32)).to(known.device)
     there = sample_cells(known_there[:, None].float(), places)[:, 0] > 0.5
     return places, torch.from_numpy(inside).to(known.device) & known & there
@@ -50,9 +50,7 @@ def near_on_slice(
     cells of the place that each ``chosen`` query cell (bool ``[N, h, w]``) shows on its own: bool ``[Q, K]``."""
     spacing = (float(stride), float(stride))
     own, other = (
-        torch.from_numpy(view.affine.correspond(Affine2d.identity(), tuple(chosen.shape[1:]), spacing)[0]).to(
-            cells.device
-        )
+        torch.from_numpy(view.affine.correspond(Affine2d.identity(), chosen.shape[1:], spacing)[0]).to(cells.device)
         for view in (query, key)
     )
     return (own[chosen][:, None] - other.flatten(0, 2)[cells][None]).abs().amax(2) <= reach
