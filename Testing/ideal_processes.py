@@ -20,6 +20,7 @@ from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
 from S3NetSegmentLib.engine.training.presets import finetuning_configuration, pretraining_configuration
 from S3NetSegmentLib.engine.training.processes import Processes, joined_processes
 from S3NetSegmentLib.engine.training.slice_bank import SliceBank, SliceBatches, TwoStreamBatches
+from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 from S3NetSegmentLib.engine.training.trainer import Trainer
 
 BATCH, STEPS, SIDE, SLICES = 3, 4, 32, 24
@@ -53,7 +54,7 @@ def _bank() -> SliceBank:
     half = SLICES // 2
     rows = np.where(np.arange(SLICES) < half, np.arange(SLICES), -1)
     return SliceBank(
-        torch.device("cpu"), ("a", "b"), torch.from_numpy(images), torch.from_numpy(discs[:half].astype(np.uint8)), rows,
+        torch.device("cpu"), SliceLayout("axial", 1.0, SIDE), ("a", "b"), torch.from_numpy(images)[:, None], torch.from_numpy(discs[:half].astype(np.uint8)), rows,
         (np.arange(SLICES) >= half).astype(np.int64), np.linspace(0, 1, SLICES).astype(np.float32),
         np.tile([0, 0, SIDE, SIDE], (SLICES, 1)), {"a": "1", "b": "2"},
     )  # fmt: skip

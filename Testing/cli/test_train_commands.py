@@ -303,7 +303,8 @@ def test_a_folder_with_a_run_is_not_overwritten(run, cohort, tmp_path):
 def test_bad_cohorts_and_settings_are_refused_in_one_line_and_leave_nothing_behind(cohort, tmp_path):
     for arguments, text in (
         ((tmp_path / "nothing",), "is no cohort"),
-        ((cohort, "--set", "colour=blue"), "setting 'colour=blue' is not understood"),
+        ((cohort, "--set", "hue=blue"), "setting 'hue=blue' is not understood"),
+        ((cohort, "--set", "colour=blue"), "setting colour is 'blue'; it must be one of auto, lightness"),
         ((cohort, "--set", "learning_rate=fast"), "learning_rate is 'fast'"),
         ((cohort, "--init", tmp_path / "none.pt"), "there is no file"),
         ((cohort, "--minutes=-3"), "not a number of minutes"),

@@ -188,9 +188,7 @@ class ModelSegmenter:
                     f"the model sees {sees} at once, and the slices of this image are larger: each was looked at in {count} parts "
                     "that overlap"
                 )
-        if len(self._mirrored) > 1 and not all(
-            m.provenance.get("settings", {}).get("flip") for m in self.models.members
-        ):
+        if len(self._mirrored) > 1 and not self.models.know_mirrored:
             notes.append(
                 "the model was not trained on mirrored slices (setting flip), and what it finds in them makes the mean worse in most "
                 "cases; leave the flips out"

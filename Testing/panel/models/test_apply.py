@@ -12,6 +12,7 @@ from model_files import CLASSES, write_model
 
 from S3NetSegmentLib.engine import InputError, drain
 from S3NetSegmentLib.engine.apply import ModelSegmenter
+from S3NetSegmentLib.engine.training.ensemble import load_ensemble
 from S3NetSegmentLib.engine.training.likeness import ImageLook, TrainingLook
 from S3NetSegmentLib.engine.training.model_file import load_model
 from S3NetSegmentLib.panel.models.controller import apply_model_steps
@@ -137,6 +138,29 @@ def test_confidence_is_laid_over_the_image_on_demand(open_models, model_file):
     assert view.GetForegroundVolumeID() == node.GetID()
     panel.click(panel.panel.models.ui.modelConfidenceCheckBox)
     assert view.GetForegroundVolumeID() is None
+
+
+def test_the_folder_of_a_cross_validation_is_the_mean_of_its_models(open_models, tmp_path, volume_node):
+    for fold in (1, 2):
+        write_model(tmp_path / "cv" / f"fold_{fold}" / "model.pt", seed=fold)
+    panel = open_models(tmp_path / "cv")
+    text = panel.panel.models.ui.modelText.text
+    assert "2 models whose answers are averaged: fold_1/model.pt, fold_2/model.pt" in text
+    assert not panel.panel.models.ui.modelFlipsCheckBox.isVisible()
+    apply(panel)
+    found = drain(ModelSegmenter(load_ensemble(tmp_path / "cv"), "cpu").segment(volume_from_node(volume_node))).labels
+    assert (panel.mask("Ring") == (found == 1)).all() and (panel.mask("Core") == (found == 2)).all()
+
+
+def test_mirrored_slices_are_offered_for_models_that_know_them(open_models, tmp_path, volume_node):
+    panel = open_models(write_model(tmp_path / "model.pt", provenance={"settings": {"flip": True}}))
+    ui = panel.panel.models.ui
+    assert ui.modelFlipsCheckBox.isVisible() and not ui.modelFlipsCheckBox.checked
+    ui.modelFlipsCheckBox.checked = True
+    apply(panel)
+    models, volume = load_ensemble(tmp_path / "model.pt"), volume_from_node(volume_node)
+    plain, found = (drain(ModelSegmenter(models, "cpu", flips=f).segment(volume)).labels for f in (False, True))
+    assert (panel.mask("Core") == (found == 2)).mean() > 0.999 and (plain != found).mean() > 0.1
 
 
 def test_cancel_and_a_removed_volume_leave_the_scene_as_it_was(open_models, model_file, volume_node):

@@ -74,6 +74,11 @@ class Ensemble:
         return self.members[0].layout.channels
 
     @property
+    def know_mirrored(self) -> bool:
+        """Whether all models were trained on mirrored slices, too."""
+        return all(m.provenance.get("settings", {}).get("flip") for m in self.members)
+
+    @property
     def provenance(self):
         return self.members[0].provenance
 

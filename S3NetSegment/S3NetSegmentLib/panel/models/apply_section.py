@@ -33,6 +33,7 @@ class ApplySection:
         self._ui, self._notify, self._progress = ui, notify, progress
         self.controller = ModelController(self, save_undo)
         self._node, self._active, self._described = None, False, ""  # the path that the text is about
+        self._knows_mirrored = False  # whether the model was trained on mirrored slices
         self._path = PathRow(
             ui.modelFileEdit, ui.modelFileButton, "Model", MODEL_KEY, "file", _("Models (*.pt);;All files (*)"), self._chosen
         )  # fmt: skip
@@ -123,7 +124,7 @@ class ApplySection:
         try:
             request = make_model_request(
                 self._path.path, node.volume, node.segmentation, bool(self._ui.modelConfidenceCheckBox.checked),
-                device_setting(),
+                device_setting(), self._knows_mirrored and bool(self._ui.modelFlipsCheckBox.checked),
             )  # fmt: skip
         except InputError as error:
             self.refused(str(error))
@@ -148,19 +149,21 @@ class ApplySection:
     def _read(self) -> None:
         """Says what the model is, or why it is none."""
         path = self._path.path
-        self._described = path
+        self._described, self._knows_mirrored = path, False
         if not path:
             text = _("Choose the model.pt of a training run. Train one below, or get one from somebody who has.")
         elif not has_torch():
             text = _("PyTorch, which models need, is not installed.")
         else:
             try:
-                text = model_text(self.controller.files.read(path).summary())
+                models = self.controller.files.read(path)
+                text, self._knows_mirrored = model_text(models.summary()), models.know_mirrored
             except InputError as error:
                 text = html.escape(str(error)[:1].upper() + str(error)[1:] + ".")
             except Exception as error:  # a torch that cannot be imported
                 text = html.escape(_("The model cannot be read: {error}").format(error=error))
         self._ui.modelText.text = text
+        self._ui.modelFlipsCheckBox.visible = self._knows_mirrored
 
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
@@ -190,6 +193,8 @@ class ApplySection:
             ),
             (ui.applyModelForm, "enabled", not running),
             (ui.modelConfidenceCheckBox, "enabled", not running),
+            (ui.modelFlipsCheckBox, "visible", self._knows_mirrored),
+            (ui.modelFlipsCheckBox, "enabled", not running),
         ):
             if getattr(widget, name) != value:
                 setattr(widget, name, value)
