@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import __version__
 from .common.device import describe_device
+from .common.masks import dice
 from .common.progress import Step, Steps, drain
 from .images import Volume
 
@@ -99,16 +100,12 @@ def _ball() -> tuple[Volume, np.ndarray]:
     return Volume(array, np.eye(4), "ball"), ball
 
 
-def _dice(one: np.ndarray, other: np.ndarray) -> float:
-    return 2 * np.count_nonzero(one & other) / max(1, np.count_nonzero(one) + np.count_nonzero(other))
-
-
 def _try_segment(device: str) -> float:
     from .segment.find_regions import find_regions
 
     volume, ball = _ball()
     regions = drain(find_regions(volume, extent=volume.extent.slice_at("z", 10), axis="z"))
-    return _dice(regions.object_at([(16, 14, 10)]).mask[0], ball[10])
+    return dice(regions.object_at([(16, 14, 10)]).mask[0], ball[10])
 
 
 def _try_network(device: str) -> float:
@@ -118,7 +115,7 @@ def _try_network(device: str) -> float:
     volume, ball = _ball()
     settings = SegmentSettings(sources="s3net", region_counts=(2,), restarts=1)
     regions = drain(find_regions(volume, extent=volume.extent.slice_at("z", 10), axis="z", settings=settings, device=device))  # fmt: skip
-    return _dice(regions.labels(2)[0] == 2, ball[10])
+    return dice(regions.labels(2)[0] == 2, ball[10])
 
 
 def _try_few_shot(device: str) -> float:
@@ -127,7 +124,7 @@ def _try_few_shot(device: str) -> float:
     volume, ball = _ball()
     few_shot = FewShot(volume, axis="z", device=device)
     few_shot.set_support([DrawnSlice("z", z, ball[z].astype(np.uint8)) for z in (7, 13)])
-    return _dice(drain(few_shot.propagate()).labels > 0, ball)
+    return dice(drain(few_shot.propagate()).labels > 0, ball)
 
 
 def _try_model(device: str) -> float:
@@ -148,7 +145,7 @@ def _try_model(device: str) -> float:
         gradients = torch.autograd.grad(loss, weights)
         weights = [(w - 0.5 * g).detach().requires_grad_() for w, g in zip(weights, gradients, strict=True)]
     answer = torch.conv2d(torch.relu(torch.conv2d(image[1:], weights[0], padding=1)), weights[1], padding=1) > 0
-    return _dice(answer.cpu().numpy()[0, 0], ball[12])
+    return dice(answer.cpu().numpy()[0, 0], ball[12])
 
 
 _TRIALS = (

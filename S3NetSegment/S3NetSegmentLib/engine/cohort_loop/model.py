@@ -197,14 +197,14 @@ def _few_shot_dice(
 
 def _dice(masks: Mapping[str, np.ndarray], true: Segmentation, segments: CohortSegments) -> dict[str, float]:
     """Dice of each segment that either side has."""
-    scores = {}
+    scores: dict[str, float] = {}
     for segment in true.segments:
         home = segments.find(segment.name)
         a, b = masks.get(home.name if home else segment.name), true.mask(segment)
         a = np.zeros_like(b) if a is None else a
         total = np.count_nonzero(a) + np.count_nonzero(b)
         if total:
-            scores[segment.name] = 2 * np.count_nonzero(a & b) / total
+            scores[segment.name] = float(2 * np.count_nonzero(a & b) / total)
     return scores
 
 

@@ -145,7 +145,9 @@ def propose(
     tags = provenance(
         TaskFacts(FEW_SHOT, volume.name, few_shot.settings, support=text), OutcomeFacts("cpu", mix=mix_text(answer.mix))
     )
-    layers = with_masks(answer.layers, {segments.find(name).value: mask for name, mask in masks.items()})
+    layers = with_masks(
+        answer.layers, {home.value: mask for name, mask in masks.items() if (home := segments.find(name)) is not None}
+    )
     segmentation = _segmentation(layers, volume, segments, drawn, tags)
     proposal = Proposal(
         case, volume, segmentation, float(np.mean(known)) if known else None, answer.axis,

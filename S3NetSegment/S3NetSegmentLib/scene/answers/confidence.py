@@ -8,6 +8,7 @@ import vtk
 from scipy import ndimage
 
 from ...engine import InputError, Volume
+from ...engine.common.tuples import three
 from ..segmentation.labelmaps import vtk_copy
 from ..slices import shown_slice, slice_nodes
 from ..transforms import matrix_from_array, world_from_parent
@@ -81,7 +82,9 @@ def least_sure_place(name: str, slice_node) -> tuple[float, float, float]:
     if shown.is_oblique:
         part, known = shown.plane, shown.valid
     else:
-        part, known = volume_from_node(node).cropped(shown.extent), True
+        part = volume_from_node(node).cropped(shown.extent)
+        known = np.ones(part.array.shape, bool)
+    assert part is not None and known is not None  # a slice that is shown has samples
     known = known & (part.array >= _LOWEST_SHOWN)
     if not (known & (part.array < UNSURE)).any():
         raise InputError("no place of this slice is unsure; scroll to another one")
@@ -89,7 +92,7 @@ def least_sure_place(name: str, slice_node) -> tuple[float, float, float]:
     values = np.where(known, part.array, 1.0)
     mean = np.where(known & (values < UNSURE), ndimage.uniform_filter(values, across, mode="nearest"), np.inf)
     k, j, i = np.unravel_index(int(np.argmin(mean)), mean.shape)
-    return tuple(float(v) for v in part.ras_of((i, j, k)))
+    return three(float(v) for v in part.ras_of((i, j, k)))
 
 
 def show_place(ras) -> None:

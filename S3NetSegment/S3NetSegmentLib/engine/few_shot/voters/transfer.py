@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from ...common.masks import box_around
 from ...common.progress import Step, Steps, within
+from ...common.tuples import three
 from ...images import AXES, Extent, Volume
 from ...images.intensity import IntensityScale
 from ..frame import Frame
@@ -258,7 +259,7 @@ def _mirrored(
     turned = Volume(np.flip(support.array, 2 - across), support.ijk_to_ras, support.name)
     start, stop = list(part.start), list(part.stop)
     start[across], stop[across] = support.size[across] - stop[across], support.size[across] - start[across]
-    other = Extent(tuple(start), tuple(stop))
+    other = Extent(three(start), three(stop))
     moving = yield from picture_of(turned, support_scale, other, voxel_size(turned, other))
     starts = yield from coarse_alignments(query, query_scale, turned, support_scale, other, axis)
     best = -1.0
