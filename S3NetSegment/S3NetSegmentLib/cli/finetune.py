@@ -41,5 +41,6 @@ def run(task: FinetuneTask, arguments: argparse.Namespace) -> int:
         return run_training(task, arguments)
     refuse_processes(task.folds)
     if arguments.dry_run:
+        arguments.folds = task.folds  # whose time is told, of which one is tried
         return run_training(of_fold(task, 1), arguments)
     return run_folds(task, arguments)
