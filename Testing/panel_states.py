@@ -199,7 +199,8 @@ def _pictures(options) -> int:
         for name in states(panel, views, Path(folder)):
             panel.settle(0.1)
             needed = frame.minimumSizeHint().width()
-            frame.resize(options.width, max(frame.minimumSizeHint().height(), 300))
+            tall = frame.layout().heightForWidth(options.width)  # as Slicer's scroll area asks
+            frame.resize(options.width, max(frame.minimumSizeHint().height(), tall, 300))
             panel.settle(0.1)
             frame.grab().save(str(options.folder / f"{name}.png"))
             print(f"{name}: {needed} pixels wide")
