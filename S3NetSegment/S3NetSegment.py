@@ -35,7 +35,7 @@ class S3NetSegment(ScriptedLoadableModule):
         parent.title = _("S3Net Segment")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Segmentations", "Markups", "Volumes"]
-        parent.contributors = ["S3NetSegment developers"]
+        parent.contributors = ["S3NetSegment developers"]  # no translation
         parent.helpText = _(
             "Segments an image without any drawing: press <b>Segment</b> for its regions and main object, or place a "
             "point inside the object that you want. Works on grey and colour images, slices and whole volumes. "

@@ -4,14 +4,16 @@
     python3 Testing/benchmarks/few_shot.py --groups development --sets acdc ms --k 3 --limit 1
     python3 Testing/benchmarks/few_shot.py --methods Few-shot --set regrow=0   other settings
     python3 Testing/benchmarks/few_shot.py --methods Few-shot --k 1 3 --placings spread middle --limit 1    expected Dice and ends
+    python3 Testing/benchmarks/few_shot.py --k 1 --placings first-tenth last-tenth                          tips
 
 Task: k slices are drawn fully (shares 1/2; 1/6, 1/2, 5/6; .1, .3, .5, .7, .9 of the labelled extent), every other slice is
 wanted, at the image's own resolution. Dice over the volume without the drawn slices, mean over the labels that were drawn,
 mean over cases. Failed: labels with a Dice under .5. Seconds are of one thread, from the image in memory to the answer.
 "Few-shot from boxes" has a box with an error of 7 % a side around each label of the drawn slices in place of the drawing.
 Confidence: how well the Dice that Few-shot expects agrees with the true one, also where slices are drawn in the middle of the
-labelled extent alone. Ends: how many of the labels with a tenth or more of
-the answer past their end are named as such, and how many of the named ones are.
+labelled extent alone, and how many failed labels are shown with more than .7. Tips: the drawn slices lie in the first or last
+tenth of the labelled extent. Ends: Dice on the slices that hold the label beside the whole, the share of the answer past the end, how
+many of the labels with a tenth or more of it past their end are named as such, and how many of the named ones are not.
 """
 
 from __future__ import annotations
@@ -44,9 +46,10 @@ from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E4
 from S3NetSegmentLib.engine.images.volume import slices_first  # noqa: E402
 
 FAILED = 0.5
+SHOWN_GOOD = 0.7
 PAST = 0.1  # share of an answer past the end of the label
 COLUMNS = (
-    "group", "set", "case", "placing", "k", "method", "seed", "label", "dice", "expected", "past", "named", "seconds", "remark",
+    "group", "set", "case", "placing", "k", "method", "seed", "label", "dice", "inside", "expected", "past", "named", "seconds", "remark",
 )  # fmt: skip
 
 
@@ -98,24 +101,29 @@ def measured(case: FewShotCase, group: str, methods: list[str], options) -> list
                 start = time.perf_counter()
                 answer = CONTESTANTS[method](case, drawn, settings)
                 seconds = time.perf_counter() - start
-                scores = label_dice(answer.labels, truth, drawn)
+                scores, inside = label_dice(answer.labels, truth, drawn), label_dice(answer.labels, truth, drawn, True)
                 for label, dice in scores.items():
                     values = (
-                        group, case.set_name, case.name, placing, k, method, seed, label, dice, answer.expected.get(label, ""),
-                        past_end(answer.labels == label, truth == label, drawn), label in answer.named, seconds, answer.remark,
+                        group, case.set_name, case.name, placing, k, method, seed, label, dice, inside[label],
+                        answer.expected.get(label, ""), past_end(answer.labels == label, truth == label, drawn), label in answer.named, seconds, answer.remark,
                     )  # fmt: skip
                     rows.append(dict(zip(COLUMNS, values, strict=True)))
                 report(case, f"{k} ({placing})", method, seed, scores, answer, seconds)
     return rows
 
 
-def label_dice(found: np.ndarray, truth: np.ndarray, drawn: list[int]) -> dict[int, float]:
-    """Dice of each drawn label over the slices that are not drawn; labels that end there have no score."""
+def label_dice(found: np.ndarray, truth: np.ndarray, drawn: list[int], inside: bool = False) -> dict[int, float]:
+    """Dice of each drawn label over the slices that are not drawn; labels that end there have no score.
+
+    :param inside: only over slices that hold the label.
+    """
     open_slices = np.ones(len(truth), bool)
     open_slices[drawn] = False
     found, wanted, scores = found[open_slices], truth[open_slices], {}
     for label in np.unique(truth[drawn]):
         mine, right = found == label, wanted == label
+        if inside:
+            mine = mine & right.any((1, 2), keepdims=True)
         if label and right.any():
             total = np.count_nonzero(mine) + np.count_nonzero(right)
             scores[int(label)] = 2 * np.count_nonzero(mine & right) / total
@@ -181,7 +189,22 @@ def print_group(group: str, rows: list[dict], methods: list[str], counts: list[i
             f"{method}: {failed} of {len(own)} labels failed; seconds median {np.median(seconds):.1f}, "
             f"longest {seconds.max():.1f}"
         )
-    print_expected([r for r in rows if r["method"] == OURS])
+    ours = [r for r in rows if r["method"] == OURS]
+    print_ends(ours)
+    print_expected(ours)
+
+
+def print_ends(rows: list[dict]) -> None:
+    """Dice of Few-shot on the slices that hold the label, beside the whole, and the share of its voxels past the end."""
+    if rows:
+        print("\nEnds of Few-shot, %, mean over labels\n\n| set | k | Dice | inside the true extent | voxels past it |")
+        print("|---|---|---|---|---|")
+    for key in dict.fromkeys((r["set"], r["k"], r["placing"]) for r in rows):
+        own = [r for r in rows if (r["set"], r["k"], r["placing"]) == key]
+        means = (f"{100 * np.mean([r[name] for r in own]):.1f}" for name in ("dice", "inside", "past"))
+        print(f"| {key[0]} | {key[1]}{'' if key[2] == 'spread' else f' {key[2]}'} | {' | '.join(means)} |")
+    if rows:
+        print()
 
 
 def print_expected(rows: list[dict]) -> None:
@@ -195,6 +218,9 @@ def print_expected(rows: list[dict]) -> None:
                 f"error {np.abs(error).mean():.3f}, bias {error.mean():+.3f}"
             )
     past, named = (np.array([r[name] for r in rows], float) for name in ("past", "named"))
+    failed = [float(r["expected"]) for r in rows if r["dice"] < FAILED and r["expected"] != ""]
+    if failed:
+        print(f"Failed labels shown above {SHOWN_GOOD}: {sum(e > SHOWN_GOOD for e in failed)} of {len(failed)}")
     if len(rows):
         print(
             f"Ends: {int((past >= PAST).sum())} of {len(rows)} labels have {PAST:.0%} or more of the answer past their end, "

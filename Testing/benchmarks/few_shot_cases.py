@@ -19,7 +19,9 @@ from S3NetSegmentLib.engine.images.volume import slices_first
 GROUPS = ("development", "confirm")
 DRAWN_AT = {1: (1 / 2,), 3: (1 / 6, 1 / 2, 5 / 6), 5: (0.1, 0.3, 0.5, 0.7, 0.9)}  # shares of the labelled extent
 MIDDLE_AT = {1: (0.3,), 3: (0.4, 0.5, 0.6), 5: (0.4, 0.45, 0.5, 0.55, 0.6)}  # nothing near the ends
-PLACINGS = {"spread": DRAWN_AT, "middle": MIDDLE_AT}
+FIRST_AT = {1: (0.05,), 3: (0.02, 0.05, 0.08), 5: (0.01, 0.03, 0.05, 0.07, 0.09)}  # a tip of what is labelled
+LAST_AT = {count: tuple(1 - share for share in reversed(shares)) for count, shares in FIRST_AT.items()}
+PLACINGS = {"spread": DRAWN_AT, "middle": MIDDLE_AT, "first-tenth": FIRST_AT, "last-tenth": LAST_AT}
 FOLDERS = {
     "ct": "ct_abdomen_totalseg",
     "acdc": "mr_cardiac_acdc",
@@ -59,7 +61,8 @@ class FewShotCase:
     axis: str
 
     def drawn(self, count: int, placing: str = "spread") -> list[int]:
-        """Numbers of at most ``count`` drawn slices, spread over the labelled extent, or in its middle."""
+        """Numbers of at most ``count`` drawn slices, spread over the labelled extent, in its middle, or in its first or last
+        tenth."""
         filled = np.flatnonzero(slices_first(self.labels, self.axis).any((1, 2)))
         first, last = int(filled[0]), int(filled[-1])
         return sorted({round(first + share * (last - first)) for share in PLACINGS[placing][count]})

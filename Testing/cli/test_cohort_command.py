@@ -83,6 +83,8 @@ def test_names_of_a_label_map_are_asked_for_and_can_be_told_in_two_ways(scans, t
         (["accept", "nobody"], "no case 'nobody'"),
         (["accept", "anna"], "no proposal"),
         (["undo", "anna"], "not accepted"),
+        (["train"], "a model needs 6"),
+        (["status", "--minutes", "3"], "--minutes is for train"),
         (["propose", "anna"], "nothing is accepted yet"),
     ],
 )

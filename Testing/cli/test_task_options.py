@@ -12,6 +12,7 @@ from S3NetSegmentLib.engine.common.errors import InputError
 from S3NetSegmentLib.engine.tasks.fields import asked, asked_fields, columns_of, command_line, from_script
 from S3NetSegmentLib.engine.tasks.forms import LENGTH, SWITCH
 from S3NetSegmentLib.engine.tasks.segment import SegmentTask
+from S3NetSegmentLib.engine.tasks.train import FinetuneTask, PretrainTask
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,25 @@ def test_a_task_can_be_told_to_the_command_line():
         parser = Parser(prog="s3net test")
         add_task_options(parser, LongerTask, {})
         assert task_from(LongerTask, parser.parse_args(command_line(task))) == task
+
+
+def test_a_training_is_asked_the_same_way_by_scripts_and_the_command_line():
+    asked_for = {"cohort": "patients", "minutes": 30, "settings": {"batch": 4, "trust": False}, "skipBad": True}
+    task = from_script(FinetuneTask, asked_for)
+    assert task == FinetuneTask("patients", minutes=30.0, settings=("batch=4", "trust=false"), skip_bad=True)
+    assert task.arguments() == [
+        "finetune",
+        "patients",
+        "--minutes=30.0",
+        "--set=batch=4",
+        "--set=trust=false",
+        "--skip-bad",
+    ]
+    with pytest.raises(InputError, match="minutes: 0 is not a number of minutes above 0"):
+        from_script(FinetuneTask, {"minutes": 0})
+    wrong = PretrainTask("patients", encoder="dinov2-vits14").contradictions(lambda name: name)
+    assert wrong == ["encoder is for method alpnet; ideal trains its own U-Net"]
+    assert "cohort: it is missing" in FinetuneTask().contradictions(lambda name: name)[0]
 
 
 def test_a_new_field_refuses_the_same_values_everywhere(capsys):

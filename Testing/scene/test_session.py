@@ -10,7 +10,7 @@ import slicer
 import vtk
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.scene.answers.confidence import show_confidence
+from S3NetSegmentLib.scene.answers.confidence import UNSURE, show_confidence
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
 from S3NetSegmentLib.scene.session import watch
 from S3NetSegmentLib.scene.volumes import volume_from_node
@@ -106,7 +106,7 @@ def test_confidence_lies_on_the_image_and_is_updated_in_place(app, rng):
     np.testing.assert_allclose(shown.ijk_to_ras, grid.ijk_to_ras, atol=1e-6)
     display = node.GetDisplayNode()
     assert display.GetApplyThreshold() and display.GetLowerThreshold() > 0 and display.GetColorNode() is not None
-    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 1)
+    assert display.GetUpperThreshold() == UNSURE  # what is sure is not tinted
     display.SetWindowLevelMinMax(0.2, 0.8)  # the user's
     crop = grid.cropped(grid.extent.slab(grid, "z", 1, 2))
     assert show_confidence(confidence[1:3], crop, "Confidence", image) is node

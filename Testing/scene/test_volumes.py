@@ -103,3 +103,10 @@ def test_the_proxy_of_a_sequence_is_its_current_frame(app):
         logic.UpdateProxyNodesFromSequences(browser)
         proxy = browser.GetProxyNode(sequence)
         assert (volume_from_node(proxy).array == frame * 10).all()
+
+
+def test_a_volume_that_was_removed_is_refused_with_the_remedy(app):
+    image = mrml.add_volume(np.zeros((4, 5, 6), np.int16))
+    slicer.mrmlScene.RemoveNode(image)
+    with pytest.raises(InputError, match="was removed from the scene; select another one"):
+        volume_from_node(image)

@@ -23,6 +23,8 @@ status   the cases with their state, expected quality, and what is left
 next     takes the next case and proposes it; without any accepted one it says which to draw first
 propose  proposes CASE (again), or all open cases without CASE; --drawn-file FILE with --drawn for slices that you drew in it
 accept   accepts the proposal of CASE, or your corrected one with --segmentation FILE
+train    trains a model on what is accepted (at least 6 cases), holds accepted cases out in turn to see whether it is better than
+         Few-shot, and uses it in later proposals only for the segments for which it is
 undo     takes the last acceptance of CASE back; what was accepted is kept in s3net-cohort/history"""
 EXAMPLES = """\
 examples:
@@ -32,12 +34,12 @@ examples:
   s3net cohort scans propose bert --drawn-file bert.seg.nrrd --drawn 12   better, with slice 12 as you corrected it
   s3net cohort scans accept bert
   s3net cohort scans status"""
-ACTIONS = ("status", "next", "propose", "accept", "undo")
+ACTIONS = ("status", "next", "propose", "accept", "undo", "train")
 # Option -> the actions that it belongs to.
 _BELONGS = {
     "segmentation": ("accept",), "same": ("accept", "propose"), "new_segments": ("accept", "propose"), "replace": ("accept",),
     "empty": ("accept",), "drawn_file": ("propose",), "drawn": ("propose",), "axis": ("propose",),
-    "supports": ("next", "propose"), "order": ("next",), "labels": ("accept", "propose"),
+    "supports": ("next", "propose"), "order": ("next",), "minutes": ("train",), "labels": ("accept", "propose"),
 }  # fmt: skip
 
 
@@ -73,6 +75,9 @@ def register(commands) -> None:
         "--order", choices=("helps", "name"),
         help="next: the case that helps the others most (the default), or as the names sort",
     )  # fmt: skip
+    parser.add_argument_group("train").add_argument(
+        "--minutes", type=whole(1, 100_000), metavar="M", help="time for all of it (default 10)"
+    )
     add_device(parser.add_argument_group("computing"))
     add_common(parser)
     parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
@@ -93,7 +98,7 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
             parser.error(f"--{name.replace('_', '-')} is for {' and '.join(actions)}; leave it out of {action}")
     if action in ("accept", "undo") and not arguments.case:
         parser.error(f"{action} needs the name of a case: s3net cohort FOLDER {action} CASE")
-    if action in ("status", "next") and arguments.case:
+    if action in ("status", "next", "train") and arguments.case:
         parser.error(f"{action} is about all cases; leave {arguments.case!r} out")
     if arguments.drawn_file and not arguments.case:
         parser.error("--drawn-file needs the case that it was drawn in")
@@ -221,7 +226,21 @@ def _undo(arguments, store, progress) -> tuple[dict, list[str]]:
     return {"case": arguments.case, "state": state, "progress": cohort_state(store).progress}, []
 
 
-_DOES = {"status": _status, "next": _next, "propose": _propose, "accept": _accept, "undo": _undo}
+def _train(arguments, store, progress) -> tuple[dict, list[str]]:
+    from ..engine import drain
+    from ..engine.cohort_loop.model import train
+
+    found = drain(train(store, float(arguments.minutes or 10), device=arguments.device), progress)
+    facts = {
+        "cases": found.cases,
+        "model": dict(found.model),
+        "few_shot": dict(found.few_shot),
+        "used": list(found.used),
+    }
+    return facts, list(found.notes)
+
+
+_DOES = {"status": _status, "next": _next, "propose": _propose, "accept": _accept, "undo": _undo, "train": _train}
 
 
 def _options(arguments) -> dict:
@@ -273,6 +292,12 @@ def _print(action: str, facts: dict, store) -> None:
     elif action == "accept":
         changed = "" if facts["changed"] is None else f"; {facts['changed']:.0%} of the proposal was changed"
         print(f"{facts['case']} is accepted{changed}\nwrote {shown_path(facts['output'])}")
+    elif action == "train":
+        print(f"trained on {facts['cases']} accepted cases; Dice on held-out ones:")
+        for name, dice in facts["model"].items():
+            other = facts["few_shot"].get(name)
+            few_shot = "" if other is None else f", Few-shot {other:.2f}"
+            print(f"  {name}: model {dice:.2f}{few_shot}: {'used' if name in facts['used'] else 'not used'}")
     elif action == "undo":
         print(f"{facts['case']} is {facts['state']} again")
     if "progress" in facts:

@@ -25,7 +25,6 @@ from ..engine.images.overlay import draw_overlay, montage
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_png, write_segmentation
 from .demo_samples import PANEL
-from .few_shot_pictures import draw_with_truth
 
 SAMPLES = ("ct_abdomen", "mr_spinal_cord")
 DRAWN_AT = (0.2, 0.5, 0.8)  # parts of the way from the first to the last slice with labels
@@ -149,3 +148,17 @@ def _picture(volume, truth, axis: str, drawn, drawing, found, copied) -> tuple[n
         pictures += [draw_with_truth(volume, s, truth, axis, index, PANEL) for s in (found, copied)]
         panels += [f"slice {index}: few-shot (white: the label)", "the nearest drawn slice there"]
     return montage(pictures, len(pictures)), panels
+
+
+WHITE = (1.0, 1.0, 1.0)
+
+
+def draw_with_truth(volume: Volume, answer: Segmentation, truth: np.ndarray, axis: str, index: int, size: int):
+    """One slice with the areas of ``answer`` and, in white, the outlines of the labels ``truth`` ``[K, J, I]``; uint8
+    ``[H, W, 3]``."""
+    values = [int(v) for v in np.unique(truth) if v]
+    outlines = Segmentation([truth], [Segment(f"drawn {v}", WHITE, v) for v in values], volume.ijk_to_ras)
+    place = {"axis": axis, "index": index, "size": size}
+    image, lines = (draw_overlay(volume, s, **place, fill=0.0, outline=1) for s in (None, outlines))
+    areas = draw_overlay(volume, answer, **place, fill=0.45, outline=0)
+    return np.where((lines != image).any(-1, keepdims=True), lines, areas)

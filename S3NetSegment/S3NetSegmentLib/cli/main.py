@@ -17,6 +17,7 @@ from .. import __version__
 from . import (
     apply,
     batch,
+    check,
     cohort,
     compare,
     demo,
@@ -43,6 +44,7 @@ COMMANDS = (
     apply,
     evaluate,
     compare,
+    check,
     list_series,
     list_settings,
     weights,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from ..engine import InputError
 from .cohort.section import CohortSection
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
+from .made_by import frame_text, made_by_text
 from .models.section import ModelsSection
 from .segment.adjust_section import AdjustSection
-from .segment.advanced_section import AdvancedSection
+from .segment.advanced_section import AdvancedSection, device_setting
 from .segment.controller import SegmentController
 from .segment.inputs_section import InputsSection
 from .segment.pointing import Pointing
@@ -22,6 +25,8 @@ from .segment.request import SegmentRequest
 from .segment.target import TargetRow
 from .segment.why_dialog import WhyDialog
 from .segmentation_choice import SegmentationChoice
+from .widgets.check_dialog import CheckDialog
+from .widgets.confidence_row import ConfidenceRow
 from .widgets.message_row import MessageRow
 from .widgets.mode_tabs import ModeTabs
 from .widgets.progress_row import ProgressRow
@@ -33,7 +38,7 @@ _MODELS_LABELS = (
     "trainingStart", "trainingSettings",
 )  # fmt: skip
 _DRAWING = ("few-shot", "cohort")  # uses in which the user draws in the editor
-_SEGMENT_HELP = "Segment the chosen part of the volume (Ctrl+Return)"
+_SEGMENT_HELP = _("Segment the chosen part of the volume (Ctrl+Return)")
 
 
 class SegmentPanel:
@@ -52,6 +57,7 @@ class SegmentPanel:
         self.node = None
         self._started = False
         self._known_result = None
+        self._message_cause: tuple | None = None  # what was chosen when the message was read
         self.message = MessageRow(ui.messageFrame, ui.messageIcon, ui.messageText, ui.messageCloseButton)
         self.torch_row = TorchRow(ui, self.refused, self._torch_accepted)
         self.editor = EditorSection(ui)
@@ -64,25 +70,47 @@ class SegmentPanel:
         self.adjust = AdjustSection(ui, self.controller, self.history, self._pick_tool_on)
         self.advanced = AdvancedSection(ui, self.refused)
         self.why = WhyDialog(ui, self.controller)
+        self.check = CheckDialog(ui.checkButton, device_setting)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
         self.cohort = CohortSection(ui, self, self.progress)
         self.choice = SegmentationChoice(self.informed)
+        self._make_confidence_rows()
         self.tabs = ModeTabs(ui, self.models.widgets, self.cohort.widgets, self._tab_chosen)
         _align_columns(ui, self.models.ui, self.cohort.ui)
         ui.segmentButton.connect("clicked()", self.segment_or_cancel)
         ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
-        self._shortcuts = []
-        for keys, action in (("Ctrl+Return", self._shortcut_run), ("Ctrl+Enter", self._shortcut_run), ("Esc", self._shortcut_cancel)):  # fmt: skip
-            shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
-            shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
-            shortcut.connect("activated()", action)
-            self._shortcuts.append(shortcut)
-        self._shortcuts[-1].enabled = False  # Esc is the editor's key until there is something to cancel
+        self._shortcuts = {
+            keys: self._shortcut(panel_widget, keys, action)
+            for keys, action in (
+                ("Ctrl+Return", self._shortcut_run), ("Ctrl+Enter", self._shortcut_run), ("Ctrl+Z", self._shortcut_undo),
+                ("Ctrl+Y", self._shortcut_redo), ("N", self._shortcut_next), ("Esc", self._shortcut_cancel),
+            )
+        }  # fmt: skip
+        self._shortcuts["Esc"].enabled = False  # the editor's key until there is something to cancel
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
         self._look_timer.setInterval(_LOOK_EVERY)
         self._look_timer.connect("timeout()", self._look)
+
+    def _make_confidence_rows(self) -> None:
+        """A legend, and the way to the least sure place, for the confidence of each use."""
+
+        def overlay_of(controller):
+            return lambda: controller.result.confidence_overlay if controller.result is not None else None
+
+        models = self.models.ui
+        self.confidence_rows = [
+            ConfidenceRow(box, row, legend, button, overlay, lambda: self.inputs.last_view, self.refused)
+            for box, row, legend, button, overlay in (
+                (self.ui.confidenceCheckBox, self.ui.confidenceLegendRow, self.ui.confidenceLegend,
+                 self.ui.confidenceWorstButton, overlay_of(self.controller)),
+                (self.ui.fewShotConfidenceCheckBox, self.ui.fewShotConfidenceLegendRow, self.ui.fewShotConfidenceLegend,
+                 self.ui.fewShotConfidenceWorstButton, overlay_of(self.few_shot.controller)),
+                (models.modelConfidenceCheckBox, models.modelConfidenceLegendRow, models.modelConfidenceLegend,
+                 models.modelConfidenceWorstButton, lambda: self.models.apply.controller.confidence_overlay),
+            )
+        ]  # fmt: skip
 
     # -- life
 
@@ -107,6 +135,8 @@ class SegmentPanel:
         if self.choice.leaves(parameter_node):
             self.few_shot.tidy()  # what was only made to be drawn in
         self.choice.follow(parameter_node)
+        if self.message.kind and self._message_cause not in (None, self._cause(parameter_node)):
+            self.message.hide()  # what it spoke of has changed
         self._show_mode()
         result = self.controller.result
         if result is not None and (
@@ -138,6 +168,7 @@ class SegmentPanel:
             self.prompts.show(self.node)
         self.editor.start()
         self._look_timer.start()
+        self._show_facts()
         self._show_mode()
         self.torch_row.look()
         self.state_changed()
@@ -161,16 +192,17 @@ class SegmentPanel:
         """The module is unloaded."""
         self.controller.stop()
         self.why.close()
+        self.check.close()
         self.stop()
         self.target.stop()
         self.few_shot.cleanup()
         self.models.cleanup()
         self.cohort.cleanup()
         self.editor.cleanup()
-        for shortcut in self._shortcuts:
+        for shortcut in self._shortcuts.values():
             shortcut.setParent(None)
             shortcut.deleteLater()
-        self._shortcuts = []
+        self._shortcuts = {}
 
     # -- the uses
 
@@ -248,6 +280,34 @@ class SegmentPanel:
         }[self.mode]
         if button.enabled and not self.running:
             run()
+
+    @staticmethod
+    def _shortcut(panel_widget, keys: str, action: Callable[[], object]):
+        shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
+        shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
+        shortcut.connect("activated()", action)
+        return shortcut
+
+    def _show_shortcuts(self) -> None:
+        """Keys that the open editor has, too, are left to it: two owners of a key would both be deaf."""
+        for keys in ("Ctrl+Z", "Ctrl+Y"):
+            if keys in self._shortcuts:
+                self._shortcuts[keys].enabled = not self.editor.has_keys
+        if "Esc" in self._shortcuts:
+            self._shortcuts["Esc"].enabled = self.running
+
+    def _shortcut_undo(self) -> None:
+        if self.mode == "segment" and self.ui.undoButton.enabled:
+            self.history.undo()
+
+    def _shortcut_redo(self) -> None:
+        if self.mode == "segment" and self.ui.redoButton.enabled:
+            self.history.redo()
+
+    def _shortcut_next(self) -> None:
+        """The next slice to draw."""
+        if self.is_few_shot and self.ui.nextSliceButton.isVisible():
+            self.ui.nextSliceButton.click()
 
     def _shortcut_cancel(self) -> None:
         self.pointing.forget_waiting()
@@ -328,20 +388,35 @@ class SegmentPanel:
             widget.enabled = not running
         self.models.running_changed()
         self.editor.hold_keys(running)
-        for shortcut in self._shortcuts[-1:]:
-            shortcut.enabled = running
+        self._show_shortcuts()
 
     def progressed(self, step, seconds_left) -> None:
         self.progress.show(step, seconds_left)
 
     def refused(self, text: str) -> None:
-        self.message.show("warning", text)
+        self._say("warning", text)
 
     def informed(self, text: str) -> None:
-        self.message.show("information", text)
+        self._say("information", text)
+
+    def _say(self, kind: str, text: str) -> None:
+        self.message.show(kind, text)
+        self._message_cause = None  # what is changing just now is why it is said
+
+    @staticmethod
+    def _cause(node) -> tuple:
+        """What the user has chosen: a message goes when it changes."""
+        if node is None:
+            return ()
+        nodes = (node.volume, node.segmentation, node.roi, node.otherVolume)
+        return (
+            *(n.GetID() if n is not None else "" for n in nodes), node.scope, node.axis, node.firstSlice, node.lastSlice,
+            node.preset, node.settings, node.fewShotSettings, node.encoder, node.propagateTo, node.mode, node.keepOut,
+        )  # fmt: skip
 
     def torch_missed(
-        self, text: str = "this image or these settings need PyTorch, which is not installed; see the top of the panel"
+        self,
+        text: str = _("this image or these settings need PyTorch, which is not installed; see the top of the panel"),
     ) -> None:
         self.refused(text)
         self.torch_row.look(again=True)
@@ -349,20 +424,38 @@ class SegmentPanel:
     def failed(self, error: Exception, what: str = "Segment") -> None:
         details = "".join(traceback.format_exception(error))
         logging.error(details)
-        self.message.show("error", f"something unexpected went wrong: {error}. The scene was not changed.")
+        self._say(
+            "error", _("something unexpected went wrong: {error}. The scene was not changed.").format(error=error)
+        )
         slicer.util.errorDisplay(
-            f"{what} failed unexpectedly: {error}\n\nThe scene was not changed.", detailedText=details
+            _("{what} failed unexpectedly: {error}\n\nThe scene was not changed.").format(what=what, error=error),
+            detailedText=details,
         )
 
     # -- inside
 
     def _look(self) -> None:
+        if self.message.kind and self._message_cause is None:
+            self._message_cause = self._cause(self.node)
+        self._show_facts()
+        self._show_shortcuts()
         self._show_button()
         self.prompts.look()
         if self.ui.pointButton.checked and self.editor.widget.activeEffect() is not None:
             self.prompts.tools_off()  # the editor has the mouse now
         self.few_shot.look_at_views()
         self.models.look()
+
+    def _show_facts(self) -> None:
+        """How the chosen segment was made, and whether the volume is one frame of several."""
+        node, made, frame = self.node, "", ""
+        if node is not None:
+            chosen = node.targetSegment if self.mode == "segment" else self.editor.widget.currentSegmentID()
+            made, frame = made_by_text(node.segmentation, chosen or ""), frame_text(node.volume)
+        for label, text in ((self.ui.madeByText, made), (self.ui.frameText, frame)):
+            if label.text != text:
+                label.text = text
+            label.setVisible(bool(text))
 
     def _show_button(self) -> None:
         button, running = self.ui.segmentButton, self.controller.running
@@ -372,7 +465,7 @@ class SegmentPanel:
         for name, value in (
             ("text", "Cancel" if running else "Segment"),
             ("enabled", self.node is not None and not problem),
-            ("toolTip", "Stop; the scene stays as it is (Esc)" if running else problem or _SEGMENT_HELP),
+            ("toolTip", _("Stop; the scene stays as it is (Esc)") if running else problem or _SEGMENT_HELP),
         ):
             if getattr(button, name) != value:
                 setattr(button, name, value)
@@ -387,7 +480,7 @@ def _align_columns(ui, models_ui, cohort_ui) -> None:
     """Gives the labels of all forms one width, so that their fields stand in one column."""
     labels = [
         ui.volumeLabel, ui.scopeLabel, ui.partLabel, ui.promptsLabel, ui.radiusLabel,
-        ui.segmentationLabel, ui.targetLabel, ui.granularityLabel, ui.answersLabel, ui.pickLabel, ui.deviceLabel,
+        ui.segmentationLabel, ui.targetLabel, ui.pickLabel, ui.deviceLabel,
         ui.presetLabel, ui.propagateLabel, ui.otherVolumeLabel, ui.encoderLabel, cohort_ui.loopFolderLabel,
         *(getattr(models_ui, f"{name}Label") for name in _MODELS_LABELS),
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import slicer
+from slicer.i18n import tr as _
 
 from ..scene.answers.belonging import foreign_text
 
@@ -55,7 +56,11 @@ class SegmentationChoice:
             node.segmentation = segmentation
             node.targetSegment = ""
         if segmentation is not None:
-            text = f"{segmentation.GetName()!r} is selected again, the segmentation last used with {node.volume.GetName()!r}"
+            text = _("{segmentation!r} is selected again, the segmentation last used with {volume!r}").format(
+                segmentation=segmentation.GetName(), volume=node.volume.GetName()
+            )
         else:
-            text = f"{why}: results go into a new segmentation. Select {before.GetName()!r} again to go on in it"
+            text = _("{why}: results go into a new segmentation. Select {before!r} again to go on in it").format(
+                why=why, before=before.GetName()
+            )
         self._on_change(f"{text}.")

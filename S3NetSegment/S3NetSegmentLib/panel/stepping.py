@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import qt
+from slicer.i18n import tr as _
 
 BUDGET = 0.05  # seconds of work between two turns of the event loop
 _FIRST_ESTIMATE = 0.5  # seconds before a time left is given: earlier ones jump about
@@ -106,9 +107,9 @@ def time_left_text(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < 5:
-        return "a few seconds left"
+        return _("a few seconds left")
     if seconds < 90:
-        return f"about {round(seconds / 5) * 5} s left"
+        return _("about {value} s left").format(value=round(seconds / 5) * 5)
     if seconds < 2 * 3600:
-        return f"about {round(seconds / 60)} min left"
-    return f"about {round(seconds / 3600)} h left"
+        return _("about {value} min left").format(value=round(seconds / 60))
+    return _("about {value} h left").format(value=round(seconds / 3600))

@@ -72,13 +72,15 @@ def make_cohort_case(folder: str | os.PathLike, name: str, suffix: str = ".nii.g
     """Raises InputError for a folder that cannot be one and a name that would leave it or is no file name everywhere."""
     if not str(folder):
         raise InputError(
-            "no cohort folder is chosen; choose the folder that holds images/ and labels/, or an empty one"
+            "no training folder is chosen; choose the folder that holds images/ and labels/, or an empty one"
         )
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is a file, not the folder of a cohort; choose a folder")
+        raise InputError(f"{str(folder)!r} is a file, not a training folder; choose a folder")
     if folder.name in (IMAGES, LABELS) and (folder.parent / IMAGES).is_dir():
-        raise InputError(f"{str(folder)!r} is a part of a cohort; choose the folder above it, {str(folder.parent)!r}")
+        raise InputError(
+            f"{str(folder)!r} is a part of a training folder; choose the folder above it, {str(folder.parent)!r}"
+        )
     name, patient = name.strip(), " ".join(patient.split())
     if suffix not in FORMATS:
         raise InputError(f"image format is {suffix!r}; it must be one of {', '.join(FORMATS)}")
@@ -111,10 +113,10 @@ def save_case(
         a place that cannot be written.
     :raises ResourceError: the disk is full.
     """
-    yield Step(0.0, "Reading the cohort")
+    yield Step(0.0, "Reading the training folder")
     volume = volume_from_node(volume_node)
     if volume.is_rgb:
-        raise InputError(f"{volume.name!r} is in colour; cohorts for training hold grey images")
+        raise InputError(f"{volume.name!r} is in colour; training folders hold grey images")
     labels, notes = None, []
     if segmentation_node is None:
         notes.append("no segmentation is selected: the case was saved without labels")
@@ -130,7 +132,7 @@ def save_case(
     in_the_way = [*([] if same_image else images), *old_labels]
     if in_the_way and not replace:
         raise NeedsConfirmationError(
-            f"the cohort has {' and '.join(f'{p.parent.name}/{p.name}' for p in in_the_way)} already; replace "
+            f"the training folder has {' and '.join(f'{p.parent.name}/{p.name}' for p in in_the_way)} already; replace "
             f"{'it' if len(in_the_way) == 1 else 'them'}, or give the case another name",
             "replace",
         )
@@ -205,12 +207,12 @@ def _check_classes(
     only_this = [c.name for c in cohort.labelled] == [case.name]  # it defines the classes alone, and is replaced
     if new and lacking and not only_this:
         raise InputError(
-            f"the class names differ from those of the cohort: it has {shown}, this segmentation has {', '.join(names)}. "
+            f"the class names differ from those of the training folder: it has {shown}, this segmentation has {', '.join(names)}. "
             f"Rename {', '.join(new)}, or list all classes in {DESCRIPTION} if different structures are meant"
         )
     if new and not new_classes and not only_this:
         raise NeedsConfirmationError(
-            f"{', '.join(new)} would be {'a new class' if len(new) == 1 else 'new classes'} of the cohort, which has {shown}: "
+            f"{', '.join(new)} would be {'a new class' if len(new) == 1 else 'new classes'} of the training folder, which has {shown}: "
             "in its other labelled cases they count as absent",
             "new_classes",
         )
@@ -231,10 +233,12 @@ def _files_of(case: CohortCase, kind: str) -> list[Path]:
     stems = {p: (stem_of(p) if p.is_file() else p.name) for p in found}
     clash = next((p for p in found if stems[p] != case.name and stems[p].casefold() == case.name.casefold()), None)
     if clash is not None:
-        raise InputError(f"the cohort has {clash.name!r}; give the case a name that differs in more than capitals")
+        raise InputError(
+            f"the training folder has {clash.name!r}; give the case a name that differs in more than capitals"
+        )
     folders = [p for p in found if p.is_dir() and p.name == case.name]
     if folders:
-        raise InputError(f"case {case.name!r} of the cohort is a folder of files; give the case another name")
+        raise InputError(f"case {case.name!r} of the training folder is a folder of files; give the case another name")
     return [p for p in found if stems[p] == case.name]
 
 

@@ -19,12 +19,14 @@ def volume_from_node(volume_node: slicer.vtkMRMLVolumeNode) -> Volume:
     The array is a live view of the node's voxels, ``[K, J, I]``, or ``[K, J, I, 3]`` for colour (an alpha channel is
     left out). The proxy volume of a sequence gives its current frame.
 
-    :raises InputError: no node, no voxels, a label map, a number of components other than 1, 3 or 4, a non-linear
+    :raises InputError: no node or one that was removed, no voxels, a label map, a number of components other than 1, 3 or 4, a non-linear
         parent transform, a matrix that cannot be inverted.
     """
     if volume_node is None:
         raise InputError("no volume is selected; load or select one")
     name = volume_node.GetName()
+    if volume_node.GetScene() is None:
+        raise InputError(f"volume {name!r} was removed from the scene; select another one")
     if volume_node.IsA("vtkMRMLLabelMapVolumeNode"):
         raise InputError(f"{name!r} is a label map, not an image; select the image it was drawn on")
     image = volume_node.GetImageData()

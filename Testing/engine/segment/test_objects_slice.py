@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from S3NetSegmentLib.engine.common.progress import drain
 from S3NetSegmentLib.engine.segment.objects import SliceObjects
-from S3NetSegmentLib.engine.segment.objects.editing import edited_mask
+from S3NetSegmentLib.engine.segment.objects.slice_objects import edited_mask
 from S3NetSegmentLib.engine.segment.regions import slice_maps
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 

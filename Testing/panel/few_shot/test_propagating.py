@@ -278,6 +278,8 @@ def test_settings_encoder_and_device_reach_the_engine(open_drawn, keep_picture):
     panel = open_drawn(engine)
     panel.ui.advancedCollapsibleButton.collapsed = False
     panel.settle(0.1)
+    panel.panel.advanced.few_shot.more.collapsed = False
+    panel.settle(0.1)
     _, target = panel.panel.advanced.few_shot.form._rows["target"]
     assert target.widget.isVisible() and not panel.ui.presetComboBox.isVisible()
     panel.widget.parent.resize(400, 1500)

@@ -92,7 +92,7 @@ def test_the_pictures_show_the_object_upright_and_in_its_colour(with_object):
 
 def test_without_points_the_slider_sets_the_number_of_regions(with_regions):
     panel = with_regions
-    assert panel.ui.granularityLabel.text == "Regions:"
+    assert panel.ui.granularityLabel.text == "Number of regions:"
     panel.ui.granularitySlider.value = 3
     assert len(panel.names()) == 6 and panel.ui.granularityText.text == "6 regions"
     panel.ui.granularitySlider.value = 0

@@ -9,6 +9,7 @@ import slicer
 from fake_engine import FakeEngine
 
 from S3NetSegmentLib.engine import SegmentSettings
+from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
 from S3NetSegmentLib.panel.widgets import torch_support
 
 
@@ -51,38 +52,77 @@ assert "torch" not in sys.modules
     assert done.returncode == 0, done.stderr
 
 
-def test_every_setting_of_the_engine_has_a_row_with_its_help(advanced, keep_picture):
-    for field in dataclasses.fields(SegmentSettings):
-        label, made = row(advanced, field.name)
-        assert label.isVisible() and made.widget.isVisible()
-        assert made.widget.toolTip.startswith(field.metadata["help"][:20])
-        assert made.read() == getattr(SegmentSettings(), field.name)
-    advanced.widget.parent.resize(450, 1500)
+def test_first_come_preset_seed_and_device_and_the_rest_is_folded(advanced, keep_picture):
+    group = advanced.panel.advanced.segment
+    shown = [name for name, (label, made) in group.form._rows.items() if label.isVisible() and made.widget.isVisible()]
+    assert shown == ["seed"] and group.more.isVisible() and group.more.collapsed
+    assert advanced.ui.presetComboBox.isVisible() and advanced.ui.deviceComboBox.isVisible()
+    group.more.collapsed = False
     advanced.settle(0.05)
     keep_picture(advanced.widget.parent, "panel_advanced")
+    assert row(advanced, "region_counts")[1].widget.isVisible() and group.form.line.isVisible()
+
+
+@pytest.mark.parametrize("use", ["segment", "few_shot"])
+def test_every_setting_of_the_engine_has_a_row_with_its_help_or_is_named_in_the_line(advanced, use):
+    if use == "few_shot":
+        advanced.open_few_shot()
+    group = getattr(advanced.panel.advanced, use)
+    defaults = SegmentSettings() if use == "segment" else FewShotSettings()
+    named = group.form.line.toolTip.partition("There are: ")[2].split(", ")
+    assert sorted([*group.form._rows, *named]) == sorted(field.name for field in dataclasses.fields(defaults))
+    assert len(group.form._rows) <= 12
+    for field in dataclasses.fields(defaults):
+        if field.name in group.form._rows:
+            _, made = group.form._rows[field.name]
+            assert made.widget.toolTip.startswith(field.metadata["help"][:20])
+            assert made.read() == getattr(defaults, field.name)
+
+
+def test_all_other_settings_are_set_by_name_in_one_line(advanced):
+    line = advanced.panel.advanced.segment.form.line
+
+    def enter(text):
+        line.text = text
+        line.editingFinished.emit()
+
+    enter("channels=24 flip-side=1")
+    assert "not understood" in advanced.message and advanced.parameters.settings == "{}" and line.text == ""
+    enter("steps=3")
+    assert "row of its own" in advanced.message and advanced.parameters.settings == "{}"
+    enter("channels=24 attention=off")
+    row(advanced, "restarts")[1].widget.value = 1
+    settings = advanced.panel.advanced.segment.settings()
+    assert (settings.channels, settings.attention, settings.restarts) == (24, False, 1)
+    assert line.text == "channels=24 attention=False"
+    enter("attention=off")
+    settings = advanced.panel.advanced.segment.settings()
+    assert (settings.channels, settings.attention, settings.restarts) == (SegmentSettings().channels, False, 1)
+    enter("")
+    assert advanced.panel.advanced.segment.changes() == {"restarts": 1}
 
 
 def test_changed_settings_reach_the_engine_and_are_marked(advanced):
-    label, channels = row(advanced, "channels")
-    channels.widget.value = 24
+    label, restarts = row(advanced, "restarts")
+    restarts.widget.value = 4
     _, counts = row(advanced, "region_counts")
     counts.widget.text = "2, 5"
     counts.widget.editingFinished.emit()
-    row(advanced, "attention")[1].widget.checked = False
-    assert label.font.bold() and not row(advanced, "blocks")[0].font.bold()
-    assert "channels" in advanced.ui.resetSettingsButton.toolTip
+    row(advanced, "flip")[1].widget.checked = False
+    assert label.font.bold() and not row(advanced, "fit_size")[0].font.bold()
+    assert "restarts" in advanced.ui.resetSettingsButton.toolTip
     advanced.segment()
     settings = advanced.panel.controller.result.answer.request.settings
-    assert (settings.channels, settings.region_counts, settings.attention) == (24, (2, 5), False)
+    assert (settings.restarts, settings.region_counts, settings.flip) == (4, (2, 5), False)
     advanced.click(advanced.ui.resetSettingsButton)
-    assert advanced.parameters.settings == "{}" and channels.widget.value == SegmentSettings().channels
+    assert advanced.parameters.settings == "{}" and restarts.widget.value == SegmentSettings().restarts
 
 
 def test_a_setting_put_back_to_its_default_is_not_a_change_any_more(advanced):
-    _, channels = row(advanced, "channels")
-    default = channels.widget.value
-    channels.widget.value = default + 1
-    channels.widget.value = default
+    _, restarts = row(advanced, "restarts")
+    default = restarts.widget.value
+    restarts.widget.value = default + 1
+    restarts.widget.value = default
     assert advanced.parameters.settings == "{}"
 
 
@@ -99,7 +139,7 @@ def test_a_preset_sets_all_settings(advanced):
     from S3NetSegmentLib.engine import preset
 
     advanced.choose(advanced.ui.presetComboBox, "Paper (slow)")
-    assert row(advanced, "channels")[1].read() == preset("paper").channels
+    assert row(advanced, "restarts")[1].read() == preset("paper").restarts
     assert advanced.panel.advanced.segment.settings() == preset("paper")
 
 
@@ -187,3 +227,20 @@ def test_torch_too_new_for_slicer_on_windows_is_not_asked_for(monkeypatch):
     assert torch_support.torch_requirement().endswith("<2.13")
     monkeypatch.setattr(torch_support.sys, "platform", "darwin")
     assert "<" not in torch_support.torch_requirement()
+
+
+def test_the_installation_is_checked_and_the_report_copied(advanced, monkeypatch):
+    from PyQt5 import QtWidgets
+
+    from S3NetSegmentLib.engine import check
+
+    monkeypatch.setattr(check, "_TRIALS", (("Segment", False, lambda device: 0.97),))
+    advanced.click(advanced.ui.checkButton)
+    dialog = advanced.panel.check
+    advanced.wait(lambda: dialog.report)
+    assert "Segment: Dice 0.97" in dialog.report and "numpy" in dialog.report
+    dialog._copy.click()
+    assert QtWidgets.QApplication.clipboard().text() == dialog.report
+    advanced.click(advanced.ui.checkButton)  # once more, and closed in the middle
+    dialog.window.reject()
+    assert not dialog.driver.running

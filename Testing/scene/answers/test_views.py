@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
+from S3NetSegmentLib.scene.answers.confidence import (
+    doubtful_part,
+    hide_overlay,
+    least_sure_place,
+    show_overlay,
+    show_place,
+)
 from S3NetSegmentLib.scene.drawings.drawn_slices import slice_of_view
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
 from S3NetSegmentLib.scene.slice_jump import show_slice
@@ -71,8 +77,33 @@ def test_confidence_lies_over_the_image_and_leaves_sure_background_clear(app, rn
     assert (shown[4] == np.float32(0.9)).all() and (shown[5] == np.float32(0.6)).all()
     assert (shown[6, 0] > 0).all() and not shown[7:].any()
     composite = app.slice_logic(view).GetSliceCompositeNode()
-    assert composite.GetForegroundVolumeID() == node.GetID() and composite.GetForegroundOpacity() == 0.5
+    assert composite.GetForegroundVolumeID() == node.GetID() and composite.GetForegroundOpacity() == 0.6
     hide_overlay("never shown")
     assert composite.GetForegroundVolumeID() == node.GetID()
     hide_overlay("sure")
     assert composite.GetForegroundVolumeID() is None
+
+
+@pytest.mark.parametrize("oblique", [False, True])
+def test_the_least_sure_place_of_a_slice_is_found_and_marked(app, rng, oblique):
+    image = mrml.add_volume(np.zeros(SHAPE, np.int16), mrml.random_grid(rng, oblique=oblique))
+    grid = volume_from_node(image)
+    views = [app.add_slice_view(n, n, image) for n in ("Axial", "Coronal")]
+    confidence = np.full(SHAPE, 0.9, np.float32)
+    confidence[4, 2, 3] = 0.01  # a speckle
+    confidence[4, 6:11, 7:12] = 0.2
+    confidence[7, :3, :3] = 0.05  # on another slice
+    show_overlay(confidence, grid, "sure", image)
+    view = show_slice(image, "z", 4)
+    place = least_sure_place("sure", view)
+    i, j, k = np.round(grid.index_of(place)).astype(int)
+    assert k == 4 and confidence[k, j, i] == np.float32(0.2)
+    show_place(place)
+    crosshair = image.GetScene().GetSingletonNode("default", "vtkMRMLCrosshairNode")
+    assert crosshair is None or np.allclose(crosshair.GetCrosshairRAS(), place)
+    assert slice_of_view(views[1], image) == ("y", j) or oblique
+    show_slice(image, "z", 1)
+    with pytest.raises(InputError, match="no place of this slice is unsure"):
+        least_sure_place("sure", view)
+    with pytest.raises(InputError, match="no confidence"):
+        least_sure_place("another", view)

@@ -108,6 +108,7 @@ def propose(
     """
     from ..few_shot.method import FewShot, FewShotSettings, load_encoder  # late: refusals need no torch
     from .choosing import nearest_accepted
+    from .model import found_by_model
 
     segments = cohort_segments(store)
     with collected_image_warnings() as warned:
@@ -119,7 +120,7 @@ def propose(
             raise
     drawn = drawn or kept_drawing(store, case, volume)
     names = yield from within(nearest_accepted(store, case, volume, supports), 0.0, 0.1)
-    items, used, notes = _supports(store, names, segments, read or ReadCases())
+    items, used, notes = supports_of(store, names, segments, read or ReadCases())
     if drawn is not None:
         items += _drawn_items(drawn)
     if not items:
@@ -132,21 +133,44 @@ def propose(
         (load or load_encoder)(encoder, device), device,
     )  # fmt: skip
     few_shot.set_support(items)
-    answer = yield from within(few_shot.propagate(), 0.1, 0.95)
+    answer = yield from within(few_shot.propagate(), 0.1, 0.85)
+    masks, by_model = {}, {}
+    if drawn is None:  # what is drawn in the case itself tells more than any model
+        masks, by_model = yield from within(found_by_model(store, volume, segments, device), 0.85, 0.95)
     yield Step(0.95, "Writing the proposal")
-    known = [value for value in answer.expected_dice.values() if np.isfinite(value)]
+    expected = {s.name: answer.expected_dice.get(s.value, np.nan) for s in segments.segments} | by_model
+    expected = expected or {str(value): dice for value, dice in answer.expected_dice.items()}
+    known = [value for value in expected.values() if np.isfinite(value)]
     text = ", ".join([*used, *([f"slices {list(drawn.slices)} of it"] if drawn else [])])
     tags = provenance(
         TaskFacts(FEW_SHOT, volume.name, few_shot.settings, support=text), OutcomeFacts("cpu", mix=mix_text(answer.mix))
     )
-    segmentation = _segmentation(answer.layers, volume, segments, drawn, tags)
+    layers = with_masks(
+        answer.layers, {home.value: mask for name, mask in masks.items() if (home := segments.find(name)) is not None}
+    )
+    segmentation = _segmentation(layers, volume, segments, drawn, tags)
     proposal = Proposal(
         case, volume, segmentation, float(np.mean(known)) if known else None, answer.axis,
-        tuple(number for number, _ in answer.next_slices[:5]), tuple(used), "few-shot",
+        tuple(number for number, _ in answer.next_slices[:5]), tuple(used), _way(masks, segments),
         tuple(dict.fromkeys([*warned, *notes, *answer.notes])),
     )  # fmt: skip
     write_proposal(store, proposal, facts, drawn)
     return proposal
+
+
+def with_masks(layers: Sequence[np.ndarray], masks: Mapping[int, np.ndarray]) -> list[np.ndarray]:
+    """``layers`` ``[K, J, I]`` of labels with other ``masks`` for some values; other segments keep their voxels."""
+    found = [np.where(np.isin(labels, list(masks)), 0, labels).astype(labels.dtype) for labels in layers]
+    for value, mask in masks.items():
+        home = next((n for n, labels in enumerate(layers) if (labels == value).any()), 0)
+        found[home][mask & (found[home] == 0)] = value
+    return found
+
+
+def _way(masks: Mapping[str, np.ndarray], segments: CohortSegments) -> str:
+    if not masks:
+        return "few-shot"
+    return "model" if len(masks) == len(segments.segments) else f"few-shot; {', '.join(masks)} by the model"
 
 
 def write_proposal(store: CohortStore, proposal: Proposal, image_facts: dict, drawn: DrawnHere | None) -> None:
@@ -213,7 +237,7 @@ def kept_drawing(store: CohortStore, case: str, volume: Volume) -> DrawnHere | N
         return None
 
 
-def _supports(store: CohortStore, names: Sequence[str], segments: CohortSegments, read: ReadCases):
+def supports_of(store: CohortStore, names: Sequence[str], segments: CohortSegments, read: ReadCases):
     """The drawings of accepted cases, their names, and notes on those that cannot be used."""
     from ..few_shot.method import SupportVolume
 

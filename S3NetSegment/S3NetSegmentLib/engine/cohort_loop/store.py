@@ -160,6 +160,14 @@ class CohortStore:
             yield lock
 
     @contextlib.contextmanager
+    def model_lock(self) -> Iterator[FileLock]:
+        """Holds the training of a model. InputError if one is being trained now."""
+        with self._locked(".model", 0.0) as lock:
+            if lock is None:
+                raise InputError(f"somebody trains a model in {str(self.folder)!r} now; wait for it")
+            yield lock
+
+    @contextlib.contextmanager
     def _locked(self, name: str, patience: float) -> Iterator[FileLock | None]:
         lock, until = FileLock(self.work / _LOCKS / name), time.monotonic() + patience
         try:

@@ -17,8 +17,7 @@ from torch import nn
 
 from ..common.errors import InputError
 from ..common.randomness import torch_random_numbers
-from .encoder import Encoder
-from .module_list import ModuleListOf
+from .encoder import Encoder, ModuleListOf
 
 CHANNELS = {"unet": (16, 32, 64, 128, 256), "tiny": (8, 16, 32, 64)}
 _DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)  # from the finest level to the coarsest

@@ -195,7 +195,7 @@ def read_cohort(
     for number, (name, path) in enumerate(images.items()):
         yield Step(number / len(images), f"Reading the cohort: {name}")
         try:
-            grids = [_grid(one) for one in channels[name]]
+            grids = [grid_of(one) for one in channels[name]]
             check_one_grid(grids)
             case = Case(name, path, labels.get(name), patients.get(name, name), grids[0], channels[name][1:])
             if case.label is not None:
@@ -251,7 +251,7 @@ def _files_by_case(folder: Path, notes: list[str]) -> dict[str, Path]:
     return found
 
 
-def _grid(path: Path) -> Volume:
+def grid_of(path: Path) -> Volume:
     """An empty volume, in colour like the image, on the grid that the header of ``path`` tells; the image is read whole where that is not possible."""
     try:
         if checked_path(path).is_dir() or is_dicom(path, head := file_head(path)) or is_tiff(head):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 
+from slicer.i18n import tr as _
+
 from ...engine import InputError
 from ...engine.images.colors import hex_color
 from ...scene.slices import slice_name
@@ -56,10 +58,14 @@ class FewShotAnswerSection:
         following = result.next_slice()
         ui.nextSliceButton.setVisible(following is not None and not running)
         if following is not None:
-            empty = " (probably empty)" if result.is_expected_empty(following[1]) else ""
+            empty = _(" (probably empty)") if result.is_expected_empty(following[1]) else ""
             why = result.reason(following[1])
-            ui.nextSliceButton.text = f"Next slice to draw: {slice_name(result.request.volume, *following)}{empty}"
-            ui.nextSliceButton.toolTip = "Show the slice on which a drawing would help most" + f": {why}" * bool(why)
+            ui.nextSliceButton.text = _("Next slice to draw: {volume}{empty}").format(
+                volume=slice_name(result.request.volume, *following), empty=empty
+            )
+            ui.nextSliceButton.toolTip = _("Show the slice on which a drawing would help most (N)") + f": {why}" * bool(
+                why
+            )
         ui.fewShotConfidenceCheckBox.setVisible(not running)
 
     def show_confidence(self, on: bool) -> None:
@@ -81,19 +87,21 @@ class FewShotAnswerSection:
 
     def _state(self, result) -> str:
         if self._controller.running:
-            return "First answer for the slice that you look at; the others follow."
+            return _("First answer for the slice that you look at; the others follow.")
         if result.accepted is not None:
             if result.request.is_other_volume:
-                return f"Accepted: the segments are in {result.preview.segmentation_node.GetName()!r}."
+                return _("Accepted: the segments are in {segmentation_node!r}.").format(
+                    segmentation_node=result.preview.segmentation_node.GetName()
+                )
             if self._controller.support is not None and not self._controller.support.holds(result.accepted.name):
-                return "This answer was undone."
-            return "Accepted. Correct a slice where it is wrong, then propagate again."
+                return _("This answer was undone.")
+            return _("Accepted. Correct a slice where it is wrong, then propagate again.")
         notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in result.notes)
         if result.is_partial and result.is_whole:
-            return "Preview. The shown slice is newer than the others; propagate to bring them up to date." + notes
+            return _("Preview. The shown slice is newer than the others; propagate to bring them up to date.") + notes
         if result.is_partial:
-            return "Preview of the shown slice. Nothing is written yet." + notes
-        return "Preview. Nothing is written yet." + notes
+            return _("Preview of the shown slice. Nothing is written yet.") + notes
+        return _("Preview. Nothing is written yet.") + notes
 
     def _go(self) -> None:
         result = self._controller.result
@@ -114,4 +122,4 @@ def _quality_table(qualities) -> str:
         f"<td align='right'>&nbsp;&nbsp;{100 * q.dice:.0f}&nbsp;%</td><td>&nbsp;&nbsp;{q.word}</td></tr>"
         for q in qualities
     )
-    return f"Expected quality:<table>{rows}</table>"
+    return _("Expected quality:") + f"<table>{rows}</table>"

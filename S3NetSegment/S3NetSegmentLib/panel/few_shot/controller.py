@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from ...engine import InputError, Step
 from ...engine.common.progress import within
@@ -137,7 +138,7 @@ class FewShotController:
         self._listener.state_changed()
 
     def _steps(self, request: FewShotRequest):
-        yield Step(0.0, "Preparing the image")
+        yield Step(0.0, _("Preparing the image"))
         engine = self._engine_for(request)
         engine.set_support(request.items)
         done, quick = 0.0, request.quick_slice
@@ -145,13 +146,13 @@ class FewShotController:
             done = _QUICK_SHARE
             answer = yield from within(engine.propagate((quick, quick), quick=True), 0.0, done)
             self._show(request, engine, answer, only=quick, partial=True)
-            yield Step(done, "The shown slice is previewed")
+            yield Step(done, _("The shown slice is previewed"))
         part = (quick, quick) if request.only_view_slice and quick is not None else None
         answer = yield from within(engine.propagate(part), done, 1.0)
         self._show(request, engine, answer)
 
     def _live_steps(self, request: FewShotRequest):
-        yield Step(0.0, "Preparing the image")
+        yield Step(0.0, _("Preparing the image"))
         engine = self._engine_for(request)
         engine.set_support(request.items)
         quick = request.quick_slice
@@ -182,7 +183,7 @@ class FewShotController:
         if not self.is_live:
             self._listener.progressed(step, seconds_left)
 
-    def _finish(self, _) -> None:
+    def _finish(self, _done) -> None:
         live = self._end_run()
         if self.support is not None:
             self.support.look()
@@ -191,10 +192,10 @@ class FewShotController:
             return
         if not np.any(self.result.preview.labels):
             self._listener.informed(
-                "Nothing was found beyond the drawn slices. Draw a slice farther away, where the segment still is."
+                _("Nothing was found beyond the drawn slices. Draw a slice farther away, where the segment still is.")
             )
         if self.support is not None and self.support.content() != self._drawn:
-            self._listener.informed("The drawing was changed meanwhile; propagate again to take that over.")
+            self._listener.informed(_("The drawing was changed meanwhile; propagate again to take that over."))
 
     def _fail(self, error: Exception) -> None:
         live = self._end_run()
@@ -217,7 +218,7 @@ class FewShotController:
         live = self.is_live
         self.driver.cancel()
         if not live:
-            self._listener.informed(f"Propagate was stopped: {reason}.")
+            self._listener.informed(_("Propagate was stopped: {reason}.").format(reason=reason))
 
     def _end_run(self) -> bool:
         """Returns whether it was a live preview."""
@@ -289,7 +290,7 @@ class FewShotController:
         self._keep(None)
         self._listener.state_changed()
         if was_open and not self.driver.running:
-            self._listener.informed(f"The preview was taken away: {reason}.")
+            self._listener.informed(_("The preview was taken away: {reason}.").format(reason=reason))
 
 
 def _real_engine(volume, settings, axis: str, encoder: str, device: str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import slicer
+from slicer.i18n import tr as _
 
 from ...scene.segmentation.editing_rules import EditingRules
 from ..wide_area import WideArea
@@ -13,8 +14,8 @@ from ..widgets.tab_order import move_before
 _TAG = "S3NetSegment"
 _UNDO_STATES = 20
 _EFFECTS = (
-    "Paint", "Draw", "Erase", "Scissors", "Islands", "Smoothing", "Threshold", "Grow from seeds", "Margin", "Hollow",
-    "Logical operators", "Level tracing",
+    "Paint", "Draw", "Erase", "Scissors", "Islands", "Smoothing", "Threshold", "Grow from seeds", "Margin", "Hollow",  # no translation
+    "Logical operators", "Level tracing",  # no translation
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ class EditorSection:
             below = self._ui.sharedForm if few_shot else self._ui.adjustCollapsibleButton
             layout.insertWidget(layout.indexOf(below) + 1, button)
             self._for_drawing = few_shot
-            button.text = "Draw" if few_shot else "Edit result"
+            button.text = _("Draw") if few_shot else _("Edit result")
             button.collapsed = self._folds[few_shot]
         move_before(button, self._ui.supportCollapsibleButton if few_shot else self._ui.advancedCollapsibleButton)
 
@@ -95,6 +96,11 @@ class EditorSection:
     def cleanup(self) -> None:
         """The panel is unloaded."""
         self._room.stop()
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the editor's own shortcuts work now."""
+        return self._open and not self._held
 
     def hold_keys(self, held: bool) -> None:
         """While a run goes on the Esc key cancels it and does not belong to the editor."""

@@ -6,6 +6,7 @@ import logging
 import traceback
 
 import qt
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.answers.accepted_answer import AcceptedAnswer
@@ -22,8 +23,8 @@ from .drawing_watch import DrawingWatch
 from .request import make_few_shot_request
 from .table import missing_text
 
-_HINT = "Draw a segment on at least one slice with Paint or Draw, all of it that belongs to the segment."
-_PROPAGATE_HELP = "Carry the drawn segments to all slices. The answer is shown as a preview first."
+_HINT = _("Draw a segment on at least one slice with Paint or Draw, all of it that belongs to the segment.")
+_PROPAGATE_HELP = _("Carry the drawn segments to all slices. The answer is shown as a preview first.")
 _SUPPORT, _ACCEPTED, _DRAWN_ON = "Support", "Accepted", "DrawnOn"  # parameters of the effect, saved with the scene
 
 
@@ -124,7 +125,7 @@ class FewShotEffectFrame:
         try:
             place = self._slice_in_view()
             if place is None:
-                raise InputError("the view is oblique; turn it to the volume's slices first")
+                raise InputError(_("the view is oblique; turn it to the volume's slices first"))
         except InputError as error:
             self.refused(str(error))
             return
@@ -169,12 +170,12 @@ class FewShotEffectFrame:
 
     def torch_missed(self) -> None:
         self._say(
-            "Few-shot needs PyTorch, which is not installed. Open the module S3Net Segment: it offers to install it."
+            _("Few-shot needs PyTorch, which is not installed. Open the module S3Net Segment: it offers to install it.")
         )
 
     def failed(self, error: Exception) -> None:
         logging.error("".join(traceback.format_exception(error)))
-        self._say(f"Something unexpected went wrong: {error}. The segments were not changed.")
+        self._say(_("Something unexpected went wrong: {error}. The segments were not changed.").format(error=error))
 
     # -- inside
 
@@ -183,8 +184,8 @@ class FewShotEffectFrame:
         layout = qt.QVBoxLayout(self.widget)
         layout.setContentsMargins(0, 0, 0, 0)
         self.drawn_text = _text(layout)
-        self.add_button = self._button("Add current slice", self.add_current_slice)
-        self.add_button.toolTip = "Count the slice that you look at as drawn, also if none of the segments is there"
+        self.add_button = self._button(_("Add current slice"), self.add_current_slice)
+        self.add_button.toolTip = _("Count the slice that you look at as drawn, also if none of the segments is there")
         self.propagate_button = self._button("Propagate", self.propagate_or_cancel)
         _row(layout, self.add_button, self.propagate_button)
         self.progress_bar = qt.QProgressBar()
@@ -193,12 +194,12 @@ class FewShotEffectFrame:
         layout.addWidget(self.progress_bar)
         self.message = _text(layout)
         self.accept_button = self._button("Accept", self.accept)
-        self.accept_button.toolTip = "Write the previewed answer into the segments; drawn slices stay as they are"
+        self.accept_button.toolTip = _("Write the previewed answer into the segments; drawn slices stay as they are")
         self.discard_button = self._button("Discard", self.controller.discard)
-        self.discard_button.toolTip = "Take the preview away; the segments stay as they are"
+        self.discard_button.toolTip = _("Take the preview away; the segments stay as they are")
         _row(layout, self.accept_button, self.discard_button)
-        self.next_button = self._button("Next slice to draw", self.go_to_next_slice)
-        self.next_button.toolTip = "Show the slice on which a drawing would help most"
+        self.next_button = self._button(_("Next slice to draw"), self.go_to_next_slice)
+        self.next_button.toolTip = _("Show the slice on which a drawing would help most")
         layout.addWidget(self.next_button)
         self._show_widgets()
 
@@ -239,9 +240,9 @@ class FewShotEffectFrame:
         support, running, result = self.controller.support, self.controller.running, self.controller.result
         self.drawn_text.text = self._drawn()
         self.add_button.enabled = support is not None and not running
-        self.propagate_button.text = "Cancel" if running else "Propagate"
+        self.propagate_button.text = _("Cancel") if running else _("Propagate")
         self.propagate_button.enabled = running or bool(support is not None and support.slices)
-        self.propagate_button.toolTip = "Stop; the segments stay as they are" if running else _PROPAGATE_HELP
+        self.propagate_button.toolTip = _("Stop; the segments stay as they are") if running else _PROPAGATE_HELP
         self.progress_bar.setVisible(running)
         if running and result is None:
             self.progress_bar.value = 0
@@ -250,7 +251,7 @@ class FewShotEffectFrame:
         place = result.next_slice() if result is not None and not running else None
         self.next_button.enabled = place is not None
         name = "" if place is None else f": {slice_name(result.request.volume, *place)}"
-        self.next_button.text = f"Next slice to draw{name}"
+        self.next_button.text = _("Next slice to draw{name}").format(name=name)
         if not running:
             self.message.text = self._notice or self._answer_state()
             self.message.setVisible(bool(self.message.text))
@@ -259,7 +260,7 @@ class FewShotEffectFrame:
         """Which slices count as drawn, for the user."""
         support = self.controller.support
         if support is None:
-            return "Select a source volume and a segmentation above."
+            return _("Select a source volume and a segmentation above.")
         if not support.slices:
             return _HINT
         try:
@@ -281,7 +282,11 @@ class FewShotEffectFrame:
             return ""
         notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in result.notes)
         qualities = ", ".join(f"{q.name} {100 * q.dice:.0f} % ({q.word})" for q in result.qualities())
-        return "Preview; nothing is written yet." + (f" Expected quality: {qualities}." if qualities else "") + notes
+        return (
+            _("Preview; nothing is written yet.")
+            + (_(" Expected quality: {qualities}.").format(qualities=qualities) if qualities else "")
+            + notes
+        )
 
     def _say(self, text: str) -> None:
         """A notice, until the user does something."""

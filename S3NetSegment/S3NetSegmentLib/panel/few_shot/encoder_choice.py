@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 import qt
+from slicer.i18n import tr as _
 
 _AUTOMATIC = ("Automatic", "auto")
-_NONE = ("None (no weights needed)", "default")
+_NONE = (_("None (no weights needed)"), "default")
 _FILE = "File..."
 
 
@@ -50,7 +51,7 @@ class EncoderChoice:
             self._node.encoder = self._entries[index][1]
             return
         path = qt.QFileDialog.getOpenFileName(
-            self._box.window(), "Model for Few-shot", "", "Models (*.pth *.pt *.safetensors);;All files (*)"
+            self._box.window(), _("Model for Few-shot"), "", _("Models (*.pth *.pt *.safetensors);;All files (*)")
         )
         path = path if type(path) is str else path[0]  # PythonQt gives the name, other bindings a pair
         if path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from ...engine import InputError, Volume
 from ...engine.few_shot.settings import FewShotSettings
@@ -93,19 +94,21 @@ def make_few_shot_request(
     :raises InputError: nothing is drawn, or something is missing or does not fit, with the remedy.
     """
     if scope not in SCOPES:
-        raise InputError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}")
+        raise InputError(
+            _("scope is {scope!r}; it must be one of {SCOPES}").format(scope=scope, SCOPES=", ".join(SCOPES))
+        )
     volume = volume_from_node(volume_node)
     settings = settings or FewShotSettings()
     open_segments = unfinished_segments(segmentation_node)
     if scope == "other":
         if other_volume is None:
-            raise InputError("select the volume that the drawing is taken to")
+            raise InputError(_("select the volume that the drawing is taken to"))
         if other_volume is volume_node:
             raise InputError(
-                "the drawing is on this volume itself; select another one, or propagate to the whole volume"
+                _("the drawing is on this volume itself; select another one, or propagate to the whole volume")
             )
         if not support:
-            raise InputError("no slice is listed as drawn; draw a segment on a slice, or add a slice to the list")
+            raise InputError(_("no slice is listed as drawn; draw a segment on a slice, or add a slice to the list"))
         other = other_volume_support(segmentation_node, open_segments, volume_node, support)
         target = volume_from_node(other_volume)
         segments = used_segments(other.segments, [v.labels for v in other.volumes])
@@ -115,11 +118,13 @@ def make_few_shot_request(
         )  # fmt: skip
     if scope == "slice" and view_slice is None:
         raise InputError(
-            "the view that you used last shows no single slice of the volume; turn it to the volume's slices, or "
-            "propagate to the whole volume"
+            _(
+                "the view that you used last shows no single slice of the volume; turn it to the volume's slices, or "
+                "propagate to the whole volume"
+            )
         )
     if scope == "slice" and any(s.place == view_slice and s.complete for s in support):
-        raise InputError("the slice that you look at is drawn already; scroll to another one")
+        raise InputError(_("the slice that you look at is drawn already; scroll to another one"))
     drawn = read_drawn(segmentation_node, open_segments, volume_node, support)
     segments = used_segments(drawn.segments, [s.labels for s in drawn.slices])
     return FewShotRequest(
@@ -131,7 +136,7 @@ def make_few_shot_request(
 def unfinished_segments(segmentation_node) -> list[str]:
     """The ids of all segments whose status is not "Completed"."""
     if segmentation_node is None:
-        raise InputError("no segmentation is selected; create one and draw a segment on at least one slice")
+        raise InputError(_("no segmentation is selected; create one and draw a segment on at least one slice"))
     logic, segmentation = slicer.vtkSlicerSegmentationsModuleLogic, segmentation_node.GetSegmentation()
     return [
         segment_id

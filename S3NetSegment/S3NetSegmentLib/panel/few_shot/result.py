@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from slicer.i18n import tr as _
+
 from ...engine import InputError
 from ...engine.few_shot.vote.outlook import is_empty, reason
 from ...engine.few_shot.vote.outlook import notes as outlook_notes
@@ -28,10 +30,10 @@ class Quality:
     def word(self) -> str:
         """For people who do not think in Dice."""
         if self.dice >= 0.9:
-            return "very good"
+            return _("very good")
         if self.dice >= 0.8:
             return "good"
-        return "fair, look it over" if self.dice >= 0.6 else "poor, draw another slice"
+        return _("fair, look it over") if self.dice >= 0.6 else _("poor, draw another slice")
 
 
 class FewShotResult:
@@ -91,7 +93,7 @@ class FewShotResult:
     def accept(self, save_undo=None, rules: EditingRules = RESPECTFUL) -> AcceptedAnswer:
         """Writes the answer, see :meth:`FewShotPreview.accept`."""
         if not self.is_open:
-            raise InputError("the preview is gone; propagate again")
+            raise InputError(_("the preview is gone; propagate again"))
         self.accepted = self.preview.accept(save_undo, self._tags(), rules)
         return self.accepted
 
@@ -144,6 +146,11 @@ class FewShotResult:
         shown = doubtful_part(answer.confidence, answer.labels)
         return show_overlay(shown, request.volume, self._confidence_name, request.target_node)
 
+    @property
+    def confidence_overlay(self) -> tuple[str, object]:
+        """Name of the confidence volume, and the volume node that it lies over."""
+        return self._confidence_name, self.request.target_node
+
     def hide_confidence(self) -> None:
         hide_overlay(self._confidence_name)
 
@@ -151,7 +158,7 @@ class FewShotResult:
 
     @property
     def _confidence_name(self) -> str:
-        return f"{self.request.target_node.GetName()} few-shot confidence"
+        return f"{self.request.target_node.GetName()} few-shot confidence"  # no translation
 
     def _segments(self):
         segmentation = self.request.segmentation_node.GetSegmentation()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import slicer
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.drawings.drawn_slices import slice_of_view
@@ -23,8 +24,8 @@ from .live import LivePreview
 from .request import FewShotRequest, make_few_shot_request
 from .table import SupportRow, SupportTable
 
-_HELP = "Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first."
-_HINT = "Draw one or more segments on a slice with the tools above: paint all of it that belongs to them. The slice appears here by itself."  # fmt: skip
+_HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first.")
+_HINT = _("Draw one or more segments on a slice with the tools above: paint all of it that belongs to them. The slice appears here by itself.")  # fmt: skip
 
 
 class FewShotSection:
@@ -188,7 +189,7 @@ class FewShotSection:
         self.notify.informed(text)
 
     def torch_missed(self) -> None:
-        self.notify.torch_missed("Few-shot needs PyTorch, which is not installed; see the top of the panel")
+        self.notify.torch_missed(_("Few-shot needs PyTorch, which is not installed; see the top of the panel"))
 
     def failed(self, error: Exception) -> None:
         self.notify.failed(error, "Few-shot")
@@ -241,10 +242,12 @@ class FewShotSection:
             s.place for s in self.controller.support.slices
         }
         tip = why_not or (
-            "This slice is in the list already"
+            _("This slice is in the list already")
             if listed
-            else "Count the slice that you look at as drawn, also if none of the segments is there: that, too, is worth "
-            "knowing"
+            else _(
+                "Count the slice that you look at as drawn, also if none of the segments is there: that, too, is worth "
+                "knowing"
+            )
         )
         _set(button, "enabled", not why_not and not listed and not self.controller.running)
         _set(button, "toolTip", tip)
@@ -263,19 +266,19 @@ class FewShotSection:
     def _slice_in_view(self) -> tuple[tuple[str, int] | None, str]:
         """The slice that the user looks at, or why there is none."""
         if self.controller.support is None:
-            return None, "Select a volume first"
+            return None, _("Select a volume first")
         try:
             view = last_used_slice_node(self.node.volume, self._inputs.last_view)
             place = slice_of_view(view, self.node.volume)
         except InputError as error:
             return None, str(error)[:1].upper() + str(error)[1:]
-        return place, "" if place else "The view is oblique; turn it to the volume's slices first"
+        return place, "" if place else _("The view is oblique; turn it to the volume's slices first")
 
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
         node = self.node
         if node.volume is None:
-            return "Select a volume first. Load one by dropping a file or DICOM folder onto Slicer."
+            return _("Select a volume first. Load one by dropping a file or DICOM folder onto Slicer.")
         try:
             volume_from_node(node.volume)
         except InputError as error:
@@ -283,15 +286,15 @@ class FewShotSection:
         if self.controller.support is None or not self.controller.support.slices:
             removed = node.segmentation is None
             return (
-                "Choose or create a segmentation above to draw in."
+                _("Choose or create a segmentation above to draw in.")
                 if removed
-                else "Draw a segment on at least one slice first."
+                else _("Draw a segment on at least one slice first.")
             )
         scope = node.propagateTo.value
         if scope == "other" and node.otherVolume is None:
-            return "Select the volume that the drawing is taken to."
+            return _("Select the volume that the drawing is taken to.")
         if scope == "other" and node.otherVolume is node.volume:
-            return "The drawing is on that volume itself. Select another one."
+            return _("The drawing is on that volume itself. Select another one.")
         if scope == "slice" and self._view_slice is None:
             return self._slice_in_view()[1]
         return ""
@@ -335,7 +338,7 @@ class FewShotSection:
         button, running = self.ui.propagateButton, self.controller.running
         _set(button, "text", "Cancel" if running else "Propagate")
         _set(button, "enabled", self.node is not None and (running or not self.problem))
-        _set(button, "toolTip", "Stop; the segments stay as they are (Esc)" if running else self.problem or _HELP)
+        _set(button, "toolTip", _("Stop; the segments stay as they are (Esc)") if running else self.problem or _HELP)
 
     def _forget_node(self) -> None:
         self.node = self._view_slice = self._places = None

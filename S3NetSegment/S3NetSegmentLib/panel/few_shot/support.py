@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from ...engine.images import AXES
 from ...scene.answers.accepted_answer import ANSWER_TAG, AcceptedAnswer, slices_changed_since
@@ -76,10 +77,10 @@ class SupportKeeper:
             self._states.append(self._state_now(state.name))
             self._found.take_over()
             self._added.clear()  # from now on nothing tells that they are drawn
-            self.note = (
-                f"{len(new)} slices changed at once. They are not taken as drawn; where you have checked a slice, add it "
-                "to the list with Add current slice."
-            )
+            self.note = _(
+                "{new} slices changed at once. They are not taken as drawn; where you have checked a slice,"
+                " add it to the list with Add current slice."
+            ).format(new=len(new))
             new = []
         self._added |= set(new)
         drawn = [SupportSlice(*p, corrected=bool(state.name), without=self._not_drawn_on(p)) for p in new]
@@ -187,11 +188,11 @@ class SupportKeeper:
         self._told |= new
         if new and not self.note:
             segmentation = self.segmentation_node.GetSegmentation()
-            names = ", ".join(sorted({repr(segmentation.GetSegment(i).GetName()) for _, i in new}))
-            self.note = (
-                f"{names} was found without a drawing, and changed. Such a slice is not taken as drawn; where you have "
-                "checked it, add it to the list with Add current slice."
-            )
+            names = ", ".join(sorted({repr(segmentation.GetSegment(i).GetName()) for _place, i in new}))
+            self.note = _(
+                "{names} was found without a drawing, and changed. Such a slice is not taken as drawn; "
+                "where you have checked it, add it to the list with Add current slice."
+            ).format(names=names)
 
     def _present_state(self) -> AcceptedAnswer:
         """The latest state whose answer is in the segments: after an undo it is an earlier one."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import qt
+from slicer.i18n import tr as _
 
 from ...scene.drawings.support_set import SupportSlice
 from ..widgets.pictures import icon_of
@@ -15,7 +16,7 @@ _SLICE, _DRAWN, _COMPLETE = range(3)
 _SWATCH = 10  # pixels
 _ROW_HEIGHT = 20
 _ROWS_SEEN = (3, 8)  # least and most without scrolling
-_EMPTY = "nothing here"
+_EMPTY = _("nothing here")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class SupportRow:
 
     @property
     def text(self) -> str:
-        drawn = ", ".join(name for name, _ in self.segments) or _EMPTY
+        drawn = ", ".join(name for name, _color in self.segments) or _EMPTY
         return f"{drawn}; no {', '.join(self.missing)}?" if self.missing else drawn
 
     @property
@@ -105,17 +106,17 @@ class SupportTable:
 
     def _fill(self, number: int, row: SupportRow) -> None:
         table = self._ui.supportTable
-        name = qt.QTableWidgetItem(row.name + (" (corrected)" if row.slice.corrected else ""))
-        name.setToolTip("Corrected after the last accepted answer" if row.slice.corrected else "Drawn")
+        name = qt.QTableWidgetItem(row.name + (_(" (corrected)") if row.slice.corrected else ""))
+        name.setToolTip(_("Corrected after the last accepted answer") if row.slice.corrected else _("Drawn"))
         drawn = qt.QTableWidgetItem(row.text)
         drawn.setToolTip(row.text)
         if row.segments:
-            drawn.setIcon(icon_of(_swatches([color for _, color in row.segments])))
+            drawn.setIcon(icon_of(_swatches([color for _name, color in row.segments])))
         else:
             font = table.font
             font.setItalic(True)
             drawn.setFont(font)
-            drawn.setToolTip("None of the segments is on this slice; that is known now")
+            drawn.setToolTip(_("None of the segments is on this slice; that is known now"))
         complete = qt.QTableWidgetItem("")
         if row.doubt:
             complete.setIcon(self._ui.supportTable.style().standardIcon(qt.QStyle.SP_MessageBoxWarning))
@@ -123,9 +124,9 @@ class SupportTable:
         complete.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
         complete.setCheckState(qt.Qt.Checked if row.slice.complete else qt.Qt.Unchecked)
         complete.setToolTip(
-            row.doubt or "Everything is drawn on this slice. Uncheck it if only a part is."
+            row.doubt or _("Everything is drawn on this slice. Uncheck it if only a part is.")
             if row.slice.complete
-            else "Only a part is drawn here; what lies farther away is left open."
+            else _("Only a part is drawn here; what lies farther away is left open.")
         )
         for column, item in enumerate((name, drawn, complete)):
             table.setItem(number, column, item)
@@ -134,11 +135,11 @@ class SupportTable:
         count = len(self.selected())
         go, remove = self._ui.goToSliceButton, self._ui.removeSliceButton
         go.enabled, remove.enabled = count == 1, count > 0
-        go.toolTip = "Show the selected slice in its view" if count == 1 else "Select one slice in the list first"
+        go.toolTip = _("Show the selected slice in its view") if count == 1 else _("Select one slice in the list first")
         remove.toolTip = (
-            "Take the selected slices out of the list; the drawing itself stays"
+            _("Take the selected slices out of the list; the drawing itself stays")
             if count
-            else "Select slices in the list first"
+            else _("Select slices in the list first")
         )
 
     def _double_clicked(self, row: int, column: int) -> None:
@@ -161,10 +162,14 @@ class SupportTable:
 def missing_text(names: Sequence[str]) -> str:
     """What is doubtful about a complete slice without ``names``, which are drawn before and behind it."""
     several = len(names) > 1
-    return (
-        f"{', '.join(names)} {'are' if several else 'is'} drawn before and behind this slice, but not here, and the slice "
-        f"counts as complete. If {'they are' if several else 'it is'} only not drawn yet, uncheck Complete or draw "
-        f"{'them' if several else 'it'}."
+    return _(
+        "{names} {value} drawn before and behind this slice, but not here, and the slice counts as "
+        "complete. If {value2} only not drawn yet, uncheck Complete or draw {value3}."
+    ).format(
+        names=", ".join(names),
+        value="are" if several else "is",
+        value2=_("they are") if several else _("it is"),
+        value3="them" if several else "it",
     )
 
 

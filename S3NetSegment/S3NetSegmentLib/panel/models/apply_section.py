@@ -6,6 +6,7 @@ import html
 import os
 
 import qt
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.volumes import volume_from_node
@@ -17,7 +18,7 @@ from .controller import ModelController, make_model_request
 from .text import model_text
 
 MODEL_KEY = "S3NetSegment/ModelFile"
-_HELP = "Segment the volume with this model (Ctrl+Return)"
+_HELP = _("Segment the volume with this model (Ctrl+Return)")
 
 
 class ApplySection:
@@ -34,7 +35,7 @@ class ApplySection:
         self._node, self._active, self._described = None, False, ""  # the path that the text is about
         self._knows_mirrored = False  # whether the model was trained on mirrored slices
         self._path = PathRow(
-            ui.modelFileEdit, ui.modelFileButton, "Model", MODEL_KEY, "file", "Models (*.pt);;All files (*)", self._chosen
+            ui.modelFileEdit, ui.modelFileButton, "Model", MODEL_KEY, "file", _("Models (*.pt);;All files (*)"), self._chosen
         )  # fmt: skip
         # Reading a model imports torch: not in the turn in which the tab is shown.
         self._timer = qt.QTimer()
@@ -102,11 +103,11 @@ class ApplySection:
         self._notify.informed(text)
 
     def torch_missed(self) -> None:
-        self._notify.torch_missed("Models need PyTorch, which is not installed; see the top of the panel")
+        self._notify.torch_missed(_("Models need PyTorch, which is not installed; see the top of the panel"))
 
     def failed(self, error: Exception) -> None:
         self._ui.modelConfidenceCheckBox.checked = False
-        self._notify.failed(error, "Applying the model")
+        self._notify.failed(error, _("Applying the model"))
 
     # -- inside
 
@@ -150,9 +151,9 @@ class ApplySection:
         path = self._path.path
         self._described, self._knows_mirrored = path, False
         if not path:
-            text = "Choose the model.pt of a training run. Train one below, or get one from somebody who has."
+            text = _("Choose the model.pt of a training run. Train one below, or get one from somebody who has.")
         elif not has_torch():
-            text = "PyTorch, which models need, is not installed."
+            text = _("PyTorch, which models need, is not installed.")
         else:
             try:
                 models = self.controller.files.read(path)
@@ -160,16 +161,16 @@ class ApplySection:
             except InputError as error:
                 text = html.escape(str(error)[:1].upper() + str(error)[1:] + ".")
             except Exception as error:  # a torch that cannot be imported
-                text = html.escape(f"The model cannot be read: {error}")
+                text = html.escape(_("The model cannot be read: {error}").format(error=error))
         self._ui.modelText.text = text
         self._ui.modelFlipsCheckBox.visible = self._knows_mirrored
 
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
         if self._node is None or self._node.volume is None:
-            return "Select a volume first. Load one by dropping a file or DICOM folder onto Slicer."
+            return _("Select a volume first. Load one by dropping a file or DICOM folder onto Slicer.")
         if not self._path.path:
-            return "Choose a model file first."
+            return _("Choose a model file first.")
         try:
             volume_from_node(self._node.volume)
         except InputError as error:
@@ -181,11 +182,15 @@ class ApplySection:
         problem = "" if running else self._problem()
         if self._described != self._path.path:
             name = html.escape(os.path.basename(self._path.path))
-            ui.modelText.text = f"Reading {name}..." if name else ""
+            ui.modelText.text = _("Reading {name}...").format(name=name) if name else ""
         for widget, name, value in (
             (ui.applyModelButton, "text", "Cancel" if running else "Apply"),
             (ui.applyModelButton, "enabled", self._node is not None and not problem),
-            (ui.applyModelButton, "toolTip", "Stop; the scene stays as it is (Esc)" if running else problem or _HELP),
+            (
+                ui.applyModelButton,
+                "toolTip",
+                _("Stop; the scene stays as it is (Esc)") if running else problem or _HELP,
+            ),
             (ui.applyModelForm, "enabled", not running),
             (ui.modelConfidenceCheckBox, "enabled", not running),
             (ui.modelFlipsCheckBox, "visible", self._knows_mirrored),

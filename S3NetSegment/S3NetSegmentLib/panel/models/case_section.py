@@ -6,6 +6,7 @@ import re
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from ...engine import InputError, ResourceError
 from ...scene.cohort_case import NeedsConfirmationError, make_cohort_case, save_case
@@ -16,7 +17,7 @@ from ..widgets.progress_row import ProgressRow
 
 COHORT_KEY = "S3NetSegment/CohortFolder"
 _FORMAT_KEY = "S3NetSegment/CaseFormat"
-_HELP = "Write image and labels into the cohort. Only what is drawn completely teaches the right thing."
+_HELP = _("Write image and labels into the training folder. Only what is drawn completely teaches the right thing.")
 
 
 class CaseSection:
@@ -30,7 +31,7 @@ class CaseSection:
         self.driver = SteppingDriver()
         self._node = self._named = self._watch = None  # _named: the volume that the proposed name is of
         self._cohort = PathRow(
-            ui.cohortFolderEdit, ui.cohortFolderButton, "Cohort folder", COHORT_KEY, "folder", on_change=on_folder
+            ui.cohortFolderEdit, ui.cohortFolderButton, _("Training folder"), COHORT_KEY, "folder", on_change=on_folder
         )
         ui.caseFormatBox.currentText = str(qt.QSettings().value(_FORMAT_KEY, ".nii.gz"))
         ui.caseFormatBox.connect("currentTextChanged(QString)", lambda text: qt.QSettings().setValue(_FORMAT_KEY, text))
@@ -86,7 +87,7 @@ class CaseSection:
 
     def _saved(self, saved) -> None:
         self._ended()
-        names = " and ".join(f"{path.parent.name}/{path.name}" for path in saved.files) or "nothing new"
+        names = " and ".join(f"{path.parent.name}/{path.name}" for path in saved.files) or _("nothing new")
         notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in saved.notes)
         self._notify.informed(f"Saved {names}.{notes}")
 
@@ -94,16 +95,18 @@ class CaseSection:
         self._ended()
         if isinstance(error, NeedsConfirmationError):
             text = str(error)
-            if slicer.util.confirmOkCancelDisplay(f"{text[:1].upper()}{text[1:]}.", "Save this case to the cohort"):
+            if slicer.util.confirmOkCancelDisplay(
+                f"{text[:1].upper()}{text[1:]}.", _("Add this case to the training folder")
+            ):
                 self._save({**confirmed, error.option: True})
         elif isinstance(error, (InputError, ResourceError)):
             self._notify.refused(str(error))
         else:
-            self._notify.failed(error, "Saving the case")
+            self._notify.failed(error, _("Saving the case"))
 
     def _lost(self, reason: str) -> None:
         self.driver.cancel()
-        self._notify.informed(f"Saving the case was stopped: {reason}.")
+        self._notify.informed(_("Saving the case was stopped: {reason}.").format(reason=reason))
 
     def _ended(self) -> None:
         if self._watch is not None:
@@ -116,8 +119,8 @@ class CaseSection:
     def _show(self) -> None:
         ui, running = self._ui, self.driver.running
         there = self._node is not None and self._node.volume is not None
-        ui.saveCaseButton.text = "Cancel" if running else "Save case"
+        ui.saveCaseButton.text = _("Cancel") if running else _("Save case")
         ui.saveCaseButton.enabled = running or there
-        ui.saveCaseButton.toolTip = _HELP if there else "Select a volume first."
+        ui.saveCaseButton.toolTip = _HELP if there else _("Select a volume first.")
         for widget in (ui.caseNameRow, ui.patientEdit):
             widget.enabled = not running

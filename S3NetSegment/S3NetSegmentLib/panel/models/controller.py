@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from slicer.i18n import tr as _
+
 from ...engine import InputError, Step, Volume
 from ...engine.common.progress import within
 from ...engine.training.model_places import model_files
@@ -40,7 +42,7 @@ def make_model_request(
 ) -> ModelRequest:
     """Raises InputError if there is no file name or the volume cannot be segmented."""
     if not path:
-        raise InputError("no model file is chosen; choose the model.pt of a training run")
+        raise InputError(_("no model file is chosen; choose the model.pt of a training run"))
     volume = volume_from_node(volume_node)
     return ModelRequest(path, volume_node, volume, segmentation_node, confidence, device, flips)
 
@@ -73,27 +75,27 @@ class ModelFiles:
 def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
     """Steps of applying the model; they return ``(answer, segmentation)``: the engine's ModelAnswer, whose confidence is as it
     is to be shown, and Segmentation. Writes nothing."""
-    yield Step(0.0, "Reading the model")
+    yield Step(0.0, _("Reading the model"))
     from ...engine.apply import ModelSegmenter, as_segmentation, model_tags
 
-    yield Step(0.0, "Reading the model")  # torch is loaded now
+    yield Step(0.0, _("Reading the model"))  # torch is loaded now
     models = (files or ModelFiles()).read(request.path)
-    yield Step(0.0, "Building the network")
+    yield Step(0.0, _("Building the network"))
     segmenter = ModelSegmenter(models, request.device, flips=request.flips)
     search = segmenter.segment(request.volume, confidence=request.confidence, short_steps=True)
     answer = yield from within(search, 0.0, 0.98)
     if answer.confidence is not None:
-        yield Step(0.98, "Preparing the confidence")
+        yield Step(0.98, _("Preparing the confidence"))
         shown = doubtful_part(answer.confidence, answer.labels)
         answer = dataclasses.replace(answer, confidence=shown)
-    yield Step(0.99, "Writing the segments")
+    yield Step(0.99, _("Writing the segments"))
     tags = model_tags(models, answer.device, request.volume.name, flips=request.flips)
     return answer, as_segmentation(models, answer.labels, request.volume, tags)
 
 
 def show_model_confidence(request: ModelRequest, answer) -> str:
     """Lays the confidence of :func:`apply_model_steps` over the image; returns the name of its volume node."""
-    name = f"{request.volume_node.GetName()} model confidence"
+    name = f"{request.volume_node.GetName()} model confidence"  # no translation
     show_overlay(answer.confidence, request.volume, name, request.volume_node)
     return name
 
@@ -134,6 +136,11 @@ class ModelController:
     def show_confidence(self, request: ModelRequest) -> None:
         """Computes how sure each voxel is and lays it over the image; the segments stay as they are."""
         self._run(request, self._confidence_known)
+
+    @property
+    def confidence_overlay(self) -> tuple[str, object] | None:
+        """Name of the confidence volume, and the volume node that it lies over; None while none is shown."""
+        return (self._overlaid, self._request.volume_node) if self._overlaid else None
 
     def hide_confidence(self) -> None:
         """Takes the confidence out of the views."""
@@ -193,7 +200,7 @@ class ModelController:
     def _missing(segmentation) -> list[str]:
         lacking = [s.name for s in segmentation.segments if not (segmentation.layers[0] == s.value).any()]
         some = 0 < len(lacking) < len(segmentation.segments)  # of none at all the answer's notes tell
-        return [f"not found in this image: {', '.join(lacking)}"] if some else []
+        return [_("not found in this image: {lacking}").format(lacking=", ".join(lacking))] if some else []
 
     def _failed(self, error: Exception) -> None:
         self._end_watch()
@@ -207,7 +214,7 @@ class ModelController:
     def _lost(self, reason: str) -> None:
         """The volume of the run is gone."""
         self.driver.cancel()
-        self._listener.informed(f"Applying the model was stopped: {reason}.")
+        self._listener.informed(_("Applying the model was stopped: {reason}.").format(reason=reason))
 
     def _end_watch(self) -> None:
         if self._watch is not None:

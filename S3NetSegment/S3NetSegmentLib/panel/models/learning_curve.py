@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import qt
+from slicer.i18n import tr as _
 
 SIZE = (360, 130)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 30, 8, 18
@@ -30,8 +31,8 @@ def learning_curve(
     pixmap.fill(palette.color(qt.QPalette.Base))
     painter = qt.QPainter(pixmap)
     painter.setRenderHint(qt.QPainter.Antialiasing, True)
-    last = max([1, *(step for step, _ in (*losses[-1:], *scores[-1:]))])
-    low, high = _range([value for _, value in losses])
+    last = max([1, *(step for step, _value in (*losses[-1:], *scores[-1:]))])
+    low, high = _range([value for _step, value in losses])
 
     def x(step: float) -> float:
         return _LEFT + (width - _LEFT - _RIGHT) * step / last
@@ -70,7 +71,7 @@ def learning_curve(
         width - _LEFT - _RIGHT,
         14,
         _flags("AlignRight"),
-        f"step {last} of {steps}" if steps else f"step {last}",
+        _("step {last} of {steps}").format(last=last, steps=steps) if steps else _("step {last}").format(last=last),
     )
     painter.setPen(qt.QColor(*_LOSS))
     painter.drawText(_LEFT, height - 15, 60, 14, _flags("AlignLeft"), "loss")

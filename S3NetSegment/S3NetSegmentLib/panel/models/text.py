@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
+from slicer.i18n import tr as _
+
 from ...engine.images.colors import hex_color
 
 
@@ -27,29 +29,35 @@ def model_text(summary: Mapping) -> str:
 
 def _training(summary: Mapping) -> str:
     made, slices = summary["provenance"], summary["slices"]
-    method = f"{made.get('method', 'unknown method')}, preset {made.get('preset', '?')}"
+    method = f"{made.get('method', _('unknown method'))}, preset {made.get('preset', '?')}"
     images = made.get("training_cases", summary["training_cases"])
     labelled = made.get("labelled_cases")
     patients = made.get("labelled_patients")
-    drawn = f", {labelled} of them labelled" if labelled is not None else ""
+    drawn = _(", {labelled} of them labelled").format(labelled=labelled) if labelled is not None else ""
     drawn += f" ({counted(patients, 'patient')})" if patients is not None else ""
-    size = f"{slices['plane']} slices, {slices['spacing']:.3g} mm per pixel"
+    size = _("{value} slices, {value2:.3g} mm per pixel").format(value=slices["plane"], value2=slices["spacing"])
     steps = f", {made['steps']} steps" if "steps" in made else ""
-    return html.escape(f"Trained on {counted(images, 'image')}{drawn}; {size}; {method}{steps}.")
+    return html.escape(
+        _("Trained on {images}{drawn}; {size}; {method}{steps}.").format(
+            images=counted(images, "image"), drawn=drawn, size=size, method=method, steps=steps
+        )
+    )
 
 
 def _validation(summary: Mapping) -> str:
     measured = summary["validation"]
     if not isinstance(measured.get("score"), float):
-        return "Not validated: no labelled case was held out, so nothing is known about how good it is."
+        return _("Not validated: no labelled case was held out, so nothing is known about how good it is.")
     each = [
         f"{html.escape(c['name'])}&nbsp;{100 * value:.0f}&nbsp;%"
         for c in summary["classes"]
         if isinstance(value := measured.get(f"dice {c['name']}"), float)
     ]
     cases = measured.get("cases", summary["provenance"].get("validation_cases"))
-    where = f" on {counted(cases, 'case')} that chose its state" if cases else ""
-    return f"Validation (Dice){where}: {', '.join(each) or format(measured['score'], '.2f')}."
+    where = _(" on {cases} that chose its state").format(cases=counted(cases, "case")) if cases else ""
+    return _("Validation (Dice){where}: {value}.").format(
+        where=where, value=", ".join(each) or format(measured["score"], ".2f")
+    )
 
 
 def counted(number: int, what: str) -> str:

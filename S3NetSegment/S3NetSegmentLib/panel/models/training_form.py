@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import qt
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.common.device import DEVICES
@@ -29,14 +30,15 @@ class TrainingForm:
     def __init__(self, ui, cohort: Callable[[], str]):
         self._ui, self._cohort = ui, cohort
         self._counted = None  # what the counts of the cohort belong to, and they
-        for kind in KINDS.values():
+        for number, kind in enumerate(KINDS.values()):
             ui.trainingKindBox.addItem(kind.name)
-        ui.trainingDeviceBox.addItem("as under Advanced")
+            ui.trainingKindBox.setItemData(number, kind.help, qt.Qt.ToolTipRole)
+        ui.trainingDeviceBox.addItem(_("as under Advanced"))
         for device in DEVICES:
             ui.trainingDeviceBox.addItem(DEVICE_NAMES[device])
         kept = qt.QSettings().value(_DEVICE_KEY, "")
         ui.trainingDeviceBox.currentIndex = DEVICES.index(kept) + 1 if kept in DEVICES else 0
-        self._start_from = PathRow(ui.trainingStartEdit, ui.trainingStartButton, "Trained encoder")
+        self._start_from = PathRow(ui.trainingStartEdit, ui.trainingStartButton, _("Trained encoder"))
         self._fill_presets()
         ui.trainingKindBox.connect("currentIndexChanged(int)", lambda _: self._kind_chosen())
         ui.trainingDeviceBox.connect("currentIndexChanged(int)", self._device_chosen)
@@ -117,6 +119,7 @@ class TrainingForm:
             ui.trainingPresetBox.currentIndex = 0 if _has_nvidia() else list(kind.presets).index("tiny")
         for widget in (ui.trainingStartLabel, ui.trainingStartRow):
             widget.setVisible(bool(kind.start_field))
+        ui.trainingKindBox.toolTip = kind.help
         ui.trainingStartLabel.text = kind.start_label
         ui.trainingStartEdit.placeholderText = kind.start_hint
 

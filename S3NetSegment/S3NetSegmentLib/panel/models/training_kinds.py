@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from slicer.i18n import tr as _
+
 from ...engine.tasks.train import FinetuneTask, PretrainTask, TrainTask
 from .text import counted
 
-_TINY, _PAPER = "tiny: small, for a CPU", "paper: as published, for a GPU"
+_TINY, _PAPER = _("tiny: small, for a CPU"), _("paper: as published, for a GPU")
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class TrainingKind:
     :param presets: name -> text for people; the first is for a graphics device.
     :param start_field, start_label, start_hint: what it can start from; "": nothing.
     :param gives: what its model.pt is good for.
+    :param help: what it learns from, with the name of the method.
     """
 
     name: str
@@ -29,6 +32,7 @@ class TrainingKind:
     start_label: str
     start_hint: str
     gives: str
+    help: str
 
     @property
     def needs_labels(self) -> bool:
@@ -56,25 +60,28 @@ def kind_of(task: TrainTask) -> str:
 
 KINDS = {
     "finetune": TrainingKind(
-        "Segmentation model",
+        _("Segmentation model"),
         (FinetuneTask, {}),
-        {"plus": "plus: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
-        "init", "Start from:", "nothing (optional: a trained encoder)",
-        "Its model segments new volumes: Apply, above.",
+        {"plus": _("plus: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
+        "init", _("Start from:"), _("nothing (optional: a trained encoder)"),
+        _("Its model segments new volumes: Apply, above."),
+        _("Learns to segment what is drawn in the cases of the training folder; cases without a drawing teach it, too (IDEAL, fine-tuning)"),
     ),
     "ideal": TrainingKind(
-        "Encoder for a segmentation model (IDEAL)",
+        _("Start for a segmentation model"),
         (PretrainTask, {"method": "ideal"}),
-        {"default": "default: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
+        {"default": _("default: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
         "", "", "",
-        "Its model does not segment: it is a start for a segmentation model on the same images.",
+        _("Its model does not segment: it is a start for a segmentation model on the same images."),
+        _("Learns from images without drawings; a segmentation model that starts from it needs fewer drawings (IDEAL, pre-training)"),
     ),
     "alpnet": TrainingKind(
-        "Encoder for Few-shot (ALPNet)",
+        _("Image features for Few-shot"),
         (PretrainTask, {"method": "alpnet"}),
-        {"default": "default: full size, for a GPU", "paper": _PAPER, "tiny": _TINY},
-        "encoder", "Encoder:", "a U-Net (or DINOv2 weights)",
-        "Its model does not segment: choose it in Few-shot under Advanced, Encoder.",
+        {"default": _("default: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
+        "encoder", _("Encoder:"), _("a U-Net (or DINOv2 weights)"),
+        _("Its model does not segment: choose it in Few-shot under Advanced, Image features."),
+        _("Learns from images without drawings to describe them for Few-shot (ALPNet, superpixel episodes)"),
     ),
 }  # fmt: skip
 
@@ -85,19 +92,25 @@ def training_hint(kind: TrainingKind, images: int, labelled: int) -> str:
     :param images, labelled: numbers of cases in the cohort, and of those with a label file.
     """
     if not images:
-        need = "images, and a drawing of some of them" if kind.needs_labels else "images; drawings are not needed"
-        return f"Needs {need}: choose a cohort above, or save cases to one. {kind.gives}"
-    if not kind.needs_labels:
-        return f"The cohort holds {counted(images, 'image')}; drawings are not needed. {kind.gives}"
-    if not labelled:
-        return (
-            f"None of the {counted(images, 'image')} of the cohort is drawn. Draw at least one and save it as a case."
+        need = _("images, and a drawing of some of them") if kind.needs_labels else _("images; drawings are not needed")
+        return _("Needs {need}: choose a training folder above, or add cases to one. {gives}").format(
+            need=need, gives=kind.gives
         )
+    if not kind.needs_labels:
+        return _("The training folder holds {images}; drawings are not needed. {gives}").format(
+            images=counted(images, "image"), gives=kind.gives
+        )
+    if not labelled:
+        return _(
+            "None of the {images} of the training folder is drawn. Draw at least one and add it as a case."
+        ).format(images=counted(images, "image"))
     others = images - labelled
-    text = f"Learns from {counted(labelled, 'drawn case')}"
+    text = _("Learns from {labelled}").format(labelled=counted(labelled, _("drawn case")))
     text += (
-        f" and {counted(others, 'other')} that nobody drew." if others else "; images that nobody drew would help too."
+        _(" and {others} that nobody drew.").format(others=counted(others, "other"))
+        if others
+        else _("; images that nobody drew would help too.")
     )
     if labelled < 4:
-        text += " With fewer than four drawn patients none can be held out to measure how good it is."
+        text += _(" With fewer than four drawn patients none can be held out to measure how good it is.")
     return f"{text} {kind.gives}"

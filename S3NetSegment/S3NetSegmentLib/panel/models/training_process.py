@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.tasks.train import TrainTask
@@ -31,7 +32,7 @@ def slicer_python() -> str:
         found = sys.executable
     if found is None:
         raise InputError(
-            "PythonSlicer, which belongs to Slicer, is not found; train with the command line s3net instead"
+            _("PythonSlicer, which belongs to Slicer, is not found; train with the command line s3net instead")
         )
     return found
 
@@ -39,9 +40,13 @@ def slicer_python() -> str:
 def refuse_what_cannot_be_trained(task: TrainTask) -> None:
     """Raises InputError for what can be seen before a process is started."""
     if not task.cohort:
-        raise InputError("no cohort folder is chosen; choose the one to train on")
+        raise InputError(_("no training folder is chosen; choose the one to train on"))
     if not (Path(task.cohort) / "images").is_dir():
-        raise InputError(f"{task.cohort!r} is no cohort: it has no folder 'images'; save cases to it first")
+        raise InputError(
+            _("{cohort!r} is no training folder: it has no folder 'images'; add cases to it first").format(
+                cohort=task.cohort
+            )
+        )
 
 
 def start_s3net(

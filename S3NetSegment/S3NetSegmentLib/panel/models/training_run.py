@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 from ...engine import InputError
 from ...engine.common.json_file import read_json
 from ...engine.images.files import replacing
@@ -92,10 +94,12 @@ class TrainingRun:
         """
         self.look()
         if self.is_busy:
-            raise InputError(f"run {str(self.folder.path)!r} is running already; stop it first")
+            raise InputError(_("run {path!r} is running already; stop it first").format(path=str(self.folder.path)))
         if self.folder.has_state and not resume:
             raise InputError(
-                f"{str(self.folder.path)!r} holds a training run already; resume it, or choose another folder"
+                _("{path!r} holds a training run already; resume it, or choose another folder").format(
+                    path=str(self.folder.path)
+                )
             )
         refuse_what_cannot_be_trained(task)
         arguments = [*task.arguments(), "-o", str(self.folder.path), *(["--resume"] if resume else []), "--quiet"]
@@ -131,8 +135,10 @@ class TrainingRun:
             kill_process(self.folder.read_status()["pid"])
         if self._process is not None:
             kill_with_children(self._process)
-        kept = "the last saved state is kept, go on with --resume" if self.folder.has_state else "no state was saved"
-        self.folder.write_status("stopped", f"killed; {kept}")
+        kept = "no state was saved"  # no translation
+        if self.folder.has_state:
+            kept = "the last saved state is kept, go on with --resume"  # no translation
+        self.folder.write_status("stopped", f"killed; {kept}")  # no translation
         self.folder.forget_stop()
         self._process, self._is_told = None, False
         self.look()
@@ -146,13 +152,14 @@ class TrainingRun:
         self.log.read()
         if self._process is not None and not self._is_told:
             if ended is None:
-                self.state, self.message = "starting", "Starting; the images are read next."
+                self.state, self.message = "starting", _("Starting; the images are read next.")
             elif ended in _STOPPED_CODES:
-                self.state, self.message = "stopped", "Stopped before training began."
+                self.state, self.message = "stopped", _("Stopped before training began.")
             else:
                 self.state, self.message = (
                     "failed",
-                    last_words(self.folder.path / _OUTPUT) or f"The process ended with code {ended}.",
+                    last_words(self.folder.path / _OUTPUT)
+                    or _("The process ended with code {ended}.").format(ended=ended),
                 )
         else:
             self.state, self.message = self._told(status)
@@ -161,7 +168,7 @@ class TrainingRun:
         if self.is_busy and (self._stop_asked is not None or self.folder.stop_is_asked):
             self._stop_asked = self._clock() if self._stop_asked is None else self._stop_asked
             self.folder.ask_to_stop()
-            self.state, self.message = "stopping", "Stopping: the present step is finished and the state saved."
+            self.state, self.message = "stopping", _("Stopping: the present step is finished and the state saved.")
         elif not self.is_busy:
             self._stop_asked = None
 
@@ -176,20 +183,31 @@ class TrainingRun:
     def _told(self, status: dict) -> tuple[str, str]:
         """State and message from the run folder alone."""
         told, message = status.get("status", "none"), str(status.get("message", ""))
-        elsewhere = "" if status.get("host") == platform.node() else f" on the computer {status.get('host')}"
+        elsewhere = (
+            ""
+            if status.get("host") == platform.node()
+            else _(" on the computer {value}").format(value=status.get("host"))
+        )
         if told == "running":
             silent = self.folder.seconds_silent or 0.0
             if silent > _LONG_SILENT:
-                return "running", f"Running{elsewhere}, but without a sign of life for {silent / 60:.0f} min."
+                return "running", _("Running{elsewhere}, but without a sign of life for {value:.0f} min.").format(
+                    elsewhere=elsewhere, value=silent / 60
+                )
             return "running", f"Running{elsewhere}." if elsewhere else ""
         if told == "lost":
             if elsewhere:
-                return told, f"It was running{elsewhere}, which gives no sign of life any more."
-            return told, f"Its process ended without a word. {last_words(self.folder.path / _OUTPUT)}".strip()
+                return told, _("It was running{elsewhere}, which gives no sign of life any more.").format(
+                    elsewhere=elsewhere
+                )
+            return told, _("Its process ended without a word. {value}").format(
+                value=last_words(self.folder.path / _OUTPUT)
+            ).strip()
         if told == "stopped":
-            return told, f"{message[:1].upper()}{message[1:]}.".replace("go on with --resume", "resume it to go on")
+            command, button = "go on with --resume", _("resume it to go on")  # no translation
+            return told, f"{message[:1].upper()}{message[1:]}.".replace(command, button)
         if told in ("finished", "failed"):
-            where = " Values like these are set among the settings, above." if "learning_rate=" in message else ""
+            where = _(" Values like these are set among the settings, above.") if "learning_rate=" in message else ""
             return told, f"{told.capitalize()}: {message}.{where}"
         return "none", ""
 

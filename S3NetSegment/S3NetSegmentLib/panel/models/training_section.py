@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.tasks.train import TrainTask
@@ -22,10 +23,16 @@ RUN_KEY = "S3NetSegment/RunFolder"
 _LOOK_EVERY = 1000  # ms
 _SHOWN_LINES = 40
 _HELP = {
-    "start": "Train in a process of its own. It goes on when this panel or Slicer is closed, and is found again here.",
-    "resume": "Go on where the run was stopped, to the same result as without the stop. For another run choose another folder.",
-    "longer": "Go on from its end, with more time (or steps=... among the settings). For another run choose another folder.",
-    "stop": "Finish the present step, save the state, and end. The run can be resumed.",
+    "start": _(
+        "Train in a process of its own. It goes on when this panel or Slicer is closed, and is found again here."
+    ),
+    "resume": _(
+        "Go on where the run was stopped, to the same result as without the stop. For another run choose another folder."
+    ),
+    "longer": _(
+        "Go on from its end, with more time (or steps=... among the settings). For another run choose another folder."
+    ),
+    "stop": _("Finish the present step, save the state, and end. The run can be resumed."),
 }
 
 
@@ -44,7 +51,7 @@ class TrainingSection:
         self.form = TrainingForm(ui, cohort)
         self._node, self._active, self._shown = None, False, None
         self._folder = PathRow(
-            ui.runFolderEdit, ui.runFolderButton, "Folder of the training run", RUN_KEY, "folder", on_change=self._chosen
+            ui.runFolderEdit, ui.runFolderButton, _("Folder of the training run"), RUN_KEY, "folder", on_change=self._chosen
         )  # fmt: skip
         ui.startTrainingButton.connect("clicked()", self._start_or_stop)
         ui.tryTrainingButton.connect("clicked()", self._try_or_stop)
@@ -111,12 +118,12 @@ class TrainingSection:
         self._notify.message.hide()
         try:
             if self.run is None:
-                raise InputError("no folder for the run is chosen; choose or make one")
+                raise InputError(_("no folder for the run is chosen; choose or make one"))
             self.run.look()
             if self.run.is_busy:
                 self.run.stop()
             elif not has_torch():
-                self._notify.torch_missed("Training needs PyTorch, which is not installed; see the top of the panel")
+                self._notify.torch_missed(_("Training needs PyTorch, which is not installed; see the top of the panel"))
             else:
                 self.trial.stop()
                 self.run.start(self._task(), resume=self.run.can_resume)
@@ -136,7 +143,7 @@ class TrainingSection:
             if self.trial.is_running:
                 self.trial.stop()
             elif not has_torch():
-                self._notify.torch_missed("Training needs PyTorch, which is not installed; see the top of the panel")
+                self._notify.torch_missed(_("Training needs PyTorch, which is not installed; see the top of the panel"))
             else:
                 self.trial.start(self._task())
         except (InputError, OSError, ValueError) as error:
@@ -144,8 +151,8 @@ class TrainingSection:
         self._show()
 
     def _kill(self) -> None:
-        text = "The run does not answer. End its process now? What it did since its last saved state is lost."
-        if self.run is not None and slicer.util.confirmOkCancelDisplay(text, "Kill the training run"):
+        text = _("The run does not answer. End its process now? What it did since its last saved state is lost.")
+        if self.run is not None and slicer.util.confirmOkCancelDisplay(text, _("Kill the training run")):
             self.run.kill()
         self._show()
 
@@ -164,13 +171,13 @@ class TrainingSection:
         busy = run is not None and run.is_busy
         what = "stop" if busy else "resume" if run is not None and run.can_resume else "start"
         what = "longer" if what == "resume" and run.state == "finished" else what
-        text = {"start": "Start training", "resume": "Resume", "longer": "Train longer", "stop": "Stop"}[what]
+        text = {"start": _("Start training"), "resume": "Resume", "longer": _("Train longer"), "stop": "Stop"}[what]
         stopping = busy and run.state == "stopping"
         for widget, name, value in (
             (ui.startTrainingButton, "text", "Stopping..." if stopping else text),
             (ui.startTrainingButton, "enabled", not stopping),
             (ui.startTrainingButton, "toolTip", _HELP[what]),
-            (ui.tryTrainingButton, "text", "Cancel" if self.trial.is_running else "How long?"),
+            (ui.tryTrainingButton, "text", "Cancel" if self.trial.is_running else _("How long?")),
             (ui.trainingStateText, "text", self._words(stopping)),
             (ui.trainingProgressBar, "value", int(1000 * min(max(run.log.progress, 0), 1)) if run is not None else 0),
         ):
@@ -179,7 +186,7 @@ class TrainingSection:
         ui.tryTrainingButton.setVisible(not busy)
         ui.killTrainingButton.setVisible(busy and run.can_kill)
         ui.useModelButton.setVisible(run is not None and run.model is not None and self._can_use)
-        ui.useModelButton.text = "Use its model" if self.form.kind.needs_labels else "Start a model from it"
+        ui.useModelButton.text = _("Use its model") if self.form.kind.needs_labels else _("Start a model from it")
         self.form.set_enabled(not busy)
         self.form.show_hint()
         ui.trainingProgressBar.setVisible(busy)
@@ -194,14 +201,18 @@ class TrainingSection:
         """How the run is, or what a trial found."""
         run = self.run
         if self.trial.is_running:
-            return "Trying a few steps; the images are read first."
+            return _("Trying a few steps; the images are read first.")
         if self.trial.text and not (run is not None and run.is_busy):
             return self.trial.text
         if run is None:
-            return "Choose a folder for the run."
+            return _("Choose a folder for the run.")
         words, log = run.message, run.log
         if run.state == "running" and not words:
-            words = f"Running: step {log.losses[-1][0]} of {log.steps}" if log.losses else "Running: reading the images"
+            words = (
+                _("Running: step {value} of {steps}").format(value=log.losses[-1][0], steps=log.steps)
+                if log.losses
+                else _("Running: reading the images")
+            )
         left = time_left_text(log.seconds_left) if run.is_busy and log.lines else ""
         return f"{words.rstrip('.')}, {left}." if left and not stopping else words
 

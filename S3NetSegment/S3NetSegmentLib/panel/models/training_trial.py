@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 from ...engine.tasks.train import TrainTask
 from .training_process import kill_with_children, last_words, refuse_what_cannot_be_trained, slicer_python, start_s3net
 
@@ -47,8 +49,10 @@ class TrainingTrial:
         try:
             self.text = _sentence(json.loads((folder / "facts.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError):
-            said = last_words(folder / "errors.txt") or f"the trial ended with code {self._process.returncode}"
-            self.text = f"It cannot be trained: {said}."
+            said = last_words(folder / "errors.txt") or _("the trial ended with code {returncode}").format(
+                returncode=self._process.returncode
+            )
+            self.text = _("It cannot be trained: {said}.").format(said=said)
         self._end()
         return True
 
@@ -68,9 +72,11 @@ class TrainingTrial:
 
 
 def _sentence(facts: dict) -> str:
-    device = {"cpu": "CPU", "mps": "Apple GPU"}.get(facts["device"], f"GPU ({facts['device']})")
-    text = f"All {facts['steps']} steps would take about {facts['duration']} on the {device}"
+    device = {"cpu": "CPU", "mps": _("Apple GPU")}.get(facts["device"], f"GPU ({facts['device']})")
+    text = _("All {value} steps would take about {value2} on the {device}").format(
+        value=facts["steps"], value2=facts["duration"], device=device
+    )
     if "steps_in_time" in facts and facts["steps_in_time"] < facts["steps"]:
-        text += f"; in the chosen time about {facts['steps_in_time']} fit"
+        text += _("; in the chosen time about {value} fit").format(value=facts["steps_in_time"])
     notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in facts["notes"])
     return f"{text}.{notes}"

@@ -1,18 +1,22 @@
-"""Adjusting a live result: granularity, best answers, picking regions, undo."""
+"""Adjusting a live result: its size, best answers, picking regions, undo."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import qt
+from slicer.i18n import tr as _
 
 from ..widgets.pictures import icon_of
+from ..widgets.pressed import show_pressed
 from ..widgets.slice_mouse import MouseAction, SliceMouse
 from .controller import SegmentController
 
-PICTURE_SIZE = 68  # three of them in a panel of 400 pixels
-_NOTHING_YET = "Press Segment first"
-_PICK_HELP = "Click in a slice view: adds the region under the cursor to the object. Ctrl or Shift + click removes it."
+PICTURE_SIZE = 84  # three of them in a panel of 340 pixels
+_NOTHING_YET = _("Press Segment first")
+_PICK_HELP = _(
+    "Click in a slice view: adds the region under the cursor to the object. Ctrl or Shift + click removes it."
+)
 
 
 class AdjustSection:
@@ -25,11 +29,12 @@ class AdjustSection:
         """
         self._ui, self._controller, self._editor, self._on_tool = ui, controller, editor, on_tool
         self._buttons = (ui.answer1Button, ui.answer2Button, ui.answer3Button)
-        self._mouse = SliceMouse(self._clicked)
+        self._mouse = SliceMouse(self._clicked, qt.Qt.PointingHandCursor)
         self._showing = False
         self._gesture = None  # None: no drag; False: drag without a change yet; True: its undo state is saved
         self._pictured = None  # what the thumbnails were drawn for
         self._shown = None  # the section unfolds with each new result
+        show_pressed(ui.pickButton)
         ui.granularitySlider.connect("valueChanged(int)", self._slid)
         ui.granularitySlider.connect("sliderPressed()", self._slide_begins)
         ui.granularitySlider.connect("sliderReleased()", self._slide_ends)
@@ -55,16 +60,19 @@ class AdjustSection:
     def _show(self) -> None:
         ui, result, running = self._ui, self._controller.result, self._controller.running
         live = result is not None and not running
-        why_not = "Wait until the run has ended" if running else _NOTHING_YET
+        why_not = _("Wait until the run has ended") if running else _NOTHING_YET
         for widget, help_text in (
             (ui.granularitySlider, self._slider_help(result)),
             (ui.pickButton, _PICK_HELP),
             (
                 ui.regionCountComboBox,
-                "How many kinds of regions the image is divided into: more kinds, smaller regions",
+                _("Into how many regions the image is divided: more of them are smaller"),
             ),
-            (ui.undoButton, "Undo the last change of the segmentation (also those made with the editor below)"),
-            (ui.redoButton, "Do the undone change again"),
+            (
+                ui.undoButton,
+                _("Undo the last change of the segmentation, also those made with the editor below (Ctrl+Z)"),
+            ),
+            (ui.redoButton, _("Do the undone change again (Ctrl+Y)")),
         ):
             widget.enabled = live
             widget.toolTip = help_text if live else why_not
@@ -80,29 +88,37 @@ class AdjustSection:
         if result is not self._shown:
             self._shown = result
             ui.adjustCollapsibleButton.collapsed = False
+            if ui.segmentButton.focus:  # the run had put it there; from now on the arrow keys change the size
+                ui.granularitySlider.setFocus()
         answer = result.answer
-        ui.granularityLabel.text = "Granularity:" if answer.is_object else "Regions:"
-        ui.pickLabel.text = "Regions:" if answer.is_object else "Object:"
+        ui.granularityLabel.text = _("Size of the answer:") if answer.is_object else _("Number of regions:")
+        ui.smallerLabel.text = _("smaller") if answer.is_object else _("fewer")
+        ui.largerLabel.text = _("larger") if answer.is_object else _("more")
+        ui.pickLabel.text = _("Regions:") if answer.is_object else _("Object:")
         ui.granularitySlider.setRange(0, answer.granularity_steps - 1)
         ui.granularitySlider.value = answer.granularity
         if answer.granularity_steps < 2:
             ui.granularitySlider.enabled = False
-            ui.granularitySlider.toolTip = "There is only one answer to choose from"
+            ui.granularitySlider.toolTip = _("There is only one answer to choose from")
         ui.granularityText.text = (
-            f"{answer.granularity + 1} of {answer.granularity_steps}" if answer.is_object else f"{answer.count} regions"
+            _("{value} of {granularity_steps}").format(
+                value=answer.granularity + 1, granularity_steps=answer.granularity_steps
+            )
+            if answer.is_object
+            else _("{count} regions").format(count=answer.count)
         )
         counts = answer.regions.counts
         ui.regionCountComboBox.clear()
         for count in counts:
-            ui.regionCountComboBox.addItem(f"{count} kinds")
+            ui.regionCountComboBox.addItem(_("Regions: {count}").format(count=count))
         ui.regionCountComboBox.currentIndex = counts.index(answer.count)
         self._refresh_pictures(answer)
 
     @staticmethod
     def _slider_help(result) -> str:
         if result is None or result.answer.is_object:
-            return "From a small part to the whole object; the segment follows at once"
-        return "From few to many regions; the segments follow at once"
+            return _("From a small part to the whole object (arrow keys); the segment follows at once")
+        return _("From few to many regions; the segments follow at once")
 
     def _refresh_pictures(self, answer) -> None:
         chosen = answer.choice.index if answer.choice is not None else answer.count
@@ -123,7 +139,9 @@ class AdjustSection:
             button.enabled = there
             button.setIcon(icon_of(alternatives[number].picture) if there else qt.QIcon())
             button.setChecked(there and alternatives[number].chosen)
-            button.toolTip = f"Take this answer ({alternatives[number].text})" if there else _NOTHING_YET
+            button.toolTip = (
+                _("Take this answer ({text})").format(text=alternatives[number].text) if there else _NOTHING_YET
+            )
 
     def tools_off(self) -> None:
         """Ends picking."""

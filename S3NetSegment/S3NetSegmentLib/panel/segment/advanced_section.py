@@ -1,20 +1,40 @@
-"""Advanced: the device and the truth about torch; preset, encoder and every setting of the engine."""
+"""Advanced: what a clinician may change (preset, seed, device); below, more settings by subject and all others by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import qt
+from slicer.i18n import tr as _
 
 from ...engine import preset
 from ...engine.common.device import DEVICES
 from ...engine.few_shot.settings import FewShotSettings
 from ..few_shot.encoder_choice import EncoderChoice
+from ..widgets.settings_form import SettingsLevels
 from ..widgets.settings_group import SettingsGroup
 from ..widgets.torch_support import has_torch
 
 DEVICE_KEY = "S3NetSegment/Device"  # application settings: it belongs to the machine, not to the scene
 DEVICE_NAMES = {"auto": "Automatic", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"}
+
+_SEGMENT_LEVELS = SettingsLevels(
+    ("seed",),
+    {
+        "Regions": ("sources", "region_counts", "work_size"),
+        _("Network, for colour images"): ("fit_size", "steps", "restarts", "learning_rate"),
+        _("Views that must agree"): ("rotation", "scaling", "flip"),
+    },
+)
+_FEW_SHOT_LEVELS = SettingsLevels(
+    ("seed",),
+    {
+        _("What is drawn"): ("target", "partial_ring", "largest_component"),
+        _("Where it is looked for"): ("margin", "growing", "presence"),
+        _("How it is found"): ("method", "appearance_weight", "leave_one_out"),
+        _("Size of the work"): ("work_voxels", "grow_voxels"),
+    },
+)
 
 
 def device_setting() -> str:
@@ -40,10 +60,15 @@ class AdvancedSection:
         ui.deviceComboBox.connect("currentIndexChanged(int)", self._device_chosen)
         ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._folded)
         self.segment = SettingsGroup(
-            "settings", lambda node: preset(node.preset.value), ui.resetSettingsButton, on_error, "the preset"
+            "settings",
+            lambda node: preset(node.preset.value),
+            _SEGMENT_LEVELS,
+            ui.resetSettingsButton,
+            on_error,
+            _("the preset"),
         )
         self.few_shot = SettingsGroup(
-            "fewShotSettings", lambda node: FewShotSettings(), ui.resetFewShotButton, on_error
+            "fewShotSettings", lambda node: FewShotSettings(), _FEW_SHOT_LEVELS, ui.resetFewShotButton, on_error
         )
         self.encoder = EncoderChoice(ui)
         ui.deviceText.text = ""
@@ -69,7 +94,7 @@ class AdvancedSection:
     def show_device(self) -> None:
         """Says what torch and the device really are. Imports torch."""
         if not has_torch():
-            self._ui.deviceText.text = "PyTorch is not installed"
+            self._ui.deviceText.text = _("PyTorch is not installed")
             return
         from ...engine.common.device import describe_device
 
@@ -80,7 +105,7 @@ class AdvancedSection:
             return
         group = {"segment": self.segment, "few-shot": self.few_shot}.get(self._mode)
         if group is not None:
-            group.open(self._ui.advancedCollapsibleButton.layout())
+            group.open(self._ui.advancedCollapsibleButton.layout(), self._ui.deviceLabel.minimumWidth)
         if self._mode == "few-shot":
             self.encoder.look()
         self.show_device()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from ...engine import InputError, Segment, Segmentation, Volume, drain
 from ...engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
@@ -106,7 +107,11 @@ class SegmentAnswer:
         """Sets the number of regions. InputError if it was not prepared."""
         if count not in self.regions.counts:
             counts = ", ".join(map(str, self.regions.counts))
-            raise InputError(f"{count} regions were not prepared; choose one of {counts}, or change region_counts")
+            raise InputError(
+                _("{count} regions were not prepared; choose one of {counts}, or change region_counts").format(
+                    count=count, counts=counts
+                )
+            )
         self.count = count
 
     def choose_alternative(self, number: int) -> None:
@@ -134,7 +139,11 @@ class SegmentAnswer:
         """The connected region at world position ``ras``. InputError if it is outside the searched part."""
         voxel = self.request.volume.voxel_at(ras)
         if not self.request.extent.contains(voxel):
-            raise InputError(f"this place is outside {self.request.place}; click inside the part that was segmented")
+            raise InputError(
+                _("this place is outside {place}; click inside the part that was segmented").format(
+                    place=self.request.place
+                )
+            )
         return self._inside(self.regions.region_at(voxel, self.count))
 
     def confidence(self) -> np.ndarray:
@@ -144,23 +153,25 @@ class SegmentAnswer:
 
     def object_segment(self) -> Segment:
         """Name, colour and tags of the object's segment."""
-        return Segment("Object", label_colors(1)[0], 1, tags=self.tags("object"))
+        return Segment("Object", label_colors(1)[0], 1, tags=self.tags("object"))  # no translation
 
     def region_segments(self) -> list[Segment]:
         """Names, colours, label values and tags of the regions' segments."""
         # The first colour is the object's.
         colors, tags = label_colors(self.count + 1)[1:], self.tags("region")
-        return [Segment(f"Region {n}", colors[n - 1], n, tags=tags) for n in range(1, self.count + 1)]
+        return [Segment(f"Region {n}", colors[n - 1], n, tags=tags) for n in range(1, self.count + 1)]  # no translation
 
     def tags(self, role: str) -> dict[str, str]:
         """Provenance of the result as segment tags."""
         request, choice = self.request, self.choice
-        step = f"{choice.index + 1} of {choice.steps}" if role == "object" and choice is not None else None
+        step = (
+            f"{choice.index + 1} of {choice.steps}" if role == "object" and choice is not None else None
+        )  # no translation
         ras = request.volume.ras_of
         task = TaskFacts(
             SEGMENT, request.volume.name, request.settings, request.inside, request.outside, radius_mm=request.radius_mm,
             preset=request.preset, place=request.place, boxes=[[*map(float, (*ras(b.low), *ras(b.high)))] for b in request.prompts.boxes],
-            strokes=[f"{len(stroke)} voxels from {stroke[0]} to {stroke[-1]}" for stroke in request.prompts.strokes],
+            strokes=[f"{len(stroke)} voxels from {stroke[0]} to {stroke[-1]}" for stroke in request.prompts.strokes],  # no translation
         )  # fmt: skip
         return provenance(task, OutcomeFacts(self.regions.device, role, step, self.count if role == "region" else None))
 
@@ -176,10 +187,10 @@ class SegmentAnswer:
         out, self._sizes = [], []
         for index, mask in masks.items():
             labels = mask[box].astype(np.uint8)
-            picture = self._picture(labels, [Segment("Object", color, 1)], box, size)
+            picture = self._picture(labels, [Segment("Object", color, 1)], box, size)  # no translation
             volume = float(mask.sum()) * abs(np.linalg.det(self.geometry.ijk_to_ras[:3, :3])) / 1000
             self._sizes.append(volume)
-            out.append(Alternative(picture, f"Step {index + 1} of {self.choice.steps}, {volume:.3g} mL", index == self.choice.index))  # fmt: skip
+            out.append(Alternative(picture, _('Step {value} of {steps}, {volume:.3g} mL').format(value=index + 1, steps=self.choice.steps, volume=volume), index == self.choice.index))  # fmt: skip
         return out
 
     def alternative_keys(self) -> list[int]:
@@ -194,10 +205,10 @@ class SegmentAnswer:
         sizes = [size for size in self._sizes if size]
         if not alone or self.request.radius_mm or len(sizes) < 2 or max(sizes) < _FAR_APART * min(sizes):
             return ""
-        return (
-            f"One point leaves the size open: {min(sizes):.2g} to {max(sizes):.2g} mL. Drag a box around the object, and it "
-            "is known."
-        )
+        return _(
+            "One point leaves the size open: {sizes:.2g} to {sizes2:.2g} mL. Drag a box around the "
+            "object, and it is known."
+        ).format(sizes=min(sizes), sizes2=max(sizes))
 
     def _count_pictures(self, size: int) -> list[Alternative]:
         box = self._view([])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slicer.i18n import tr as _
+
 from ...engine import InputError
 from ...engine.common.progress import Steps
 from ...scene.session import watch
@@ -139,8 +141,10 @@ class SegmentController:
             self._listener.informed(note)
         if not answer.is_object and answer.choice is None:
             self._listener.informed(
-                f"{answer.count} regions were found, and no single main object. Point at the object that you want, or pick "
-                "regions by clicking."
+                _(
+                    "{count} regions were found, and no single main object. Point at the object that you want, "
+                    "or pick regions by clicking."
+                ).format(count=answer.count)
             )
 
     def _fail(self, error: Exception) -> None:
@@ -155,7 +159,7 @@ class SegmentController:
     def _lost(self, reason: str) -> None:
         """The volume of the run is gone."""
         self.driver.cancel()
-        self._listener.informed(f"Segment was stopped: {reason}.")
+        self._listener.informed(_("Segment was stopped: {reason}.").format(reason=reason))
 
     def _end_run(self) -> None:
         if self._job_watch is not None:

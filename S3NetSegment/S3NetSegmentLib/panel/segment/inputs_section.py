@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import slicer
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.images import AXES
@@ -43,7 +44,12 @@ class InputsSection:
         scope = parameter_node.scope.value
         ui = self._ui
         ui.partLabel.text = {"slice": "Slice:", "range": "Slices:", "roi": "ROI:"}.get(scope, "")
-        for part, widget in (("slice", ui.sliceText), ("range", ui.rangeRow), ("roi", ui.roiSelector)):
+        for part, widget in (
+            ("slice", ui.sliceText),
+            ("range", ui.rangeRow),
+            ("range", ui.axisComboBox),
+            ("roi", ui.roiSelector),
+        ):
             widget.setVisible(scope == part)
         for widget in (ui.partLabel, ui.partRow):
             widget.setVisible(scope != "volume")
@@ -63,18 +69,20 @@ class InputsSection:
     def _problem(self) -> str:
         node = self._node
         if node.volume is None:
-            return "Select a volume first. Load one by dropping a file or DICOM folder onto Slicer."
+            return _("Select a volume first. Load one by dropping a file or DICOM folder onto Slicer.")
         try:
             volume = volume_from_node(node.volume)
             if node.scope.value == "slice":
                 view = last_used_slice_node(node.volume, self._last_view)
                 self._slice_text = f"{view.GetLayoutName()}: {self._shown(view)}"
             elif node.scope.value == "roi" and node.roi is None:
-                return "Select or create the ROI to segment in."
+                return _("Select or create the ROI to segment in.")
             elif node.scope.value == "range":
                 count = volume.size[AXES.index(volume.slice_axis(node.axis.value))]
                 if not node.firstSlice <= node.lastSlice < count:
-                    return f"The first slice must not come after the last, and the last must be below {count}."
+                    return _(
+                        "The first slice must not come after the last, and the last must be below {count}."
+                    ).format(count=count)
         except InputError as error:
             return str(error)[:1].upper() + str(error)[1:]
         return ""

@@ -79,9 +79,9 @@ class Pointing:
             if not self._ask_instead(plane=plane):
                 self._waiting = lambda: self.changed(box)
             return
+        panel.message.hide()
         saved, self._drag_saved = self._drag_saved, False
         if saved:  # most of its answer is written already
-            panel.message.hide()
             if not panel.controller.change_prompts(self.prompts.pointed(), self._excluded, undoable=False):
                 panel.state_changed()
         elif plane is not None:
@@ -89,8 +89,7 @@ class Pointing:
         elif result is not None and result.answer.is_object:
             pointed = self.prompts.pointed()
             if any((pointed.inside, pointed.boxes, pointed.strokes)):
-                if panel.controller.change_prompts(pointed, self._excluded):
-                    panel.message.hide()
+                panel.controller.change_prompts(pointed, self._excluded)
         if not panel.controller.running:
             panel.controller.sight.remove()
         self._note()

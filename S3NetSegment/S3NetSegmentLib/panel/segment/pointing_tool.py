@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import qt
 import slicer
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.points import add_point
@@ -64,7 +66,7 @@ class PointingTool:
         on_refused: Callable[[str], object],
     ):
         self._volume, self._points_node, self._on_done, self._on_refused = volume, points_node, on_done, on_refused
-        self._mouse = SliceMouse(self._handle)
+        self._mouse = SliceMouse(self._handle, qt.Qt.CrossCursor)
         self._gesture: _Gesture | None = None
 
     @property
@@ -155,7 +157,7 @@ def _require_use(gesture: _Gesture) -> None:
     grid = gesture.plane.grid
     if gesture.is_stroke:
         if not stroke_voxels(gesture.places, grid):
-            raise InputError(f"the stroke lies beside {grid.name!r}; draw it on the image")
+            raise InputError(_("the stroke lies beside {name!r}; draw it on the image").format(name=grid.name))
     else:
         box_of(gesture.node, grid).clipped(grid.extent)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import qt
+from slicer.i18n import tr as _
 
 _ROW_HEIGHT = 20
 _ROWS_SEEN = (2, 5)  # least and most without scrolling
@@ -35,6 +36,7 @@ class PromptTable:
         self.rows: list[PromptRow] = []
         table = ui.promptTable
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        table.horizontalHeader().setHighlightSections(False)
         table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
         table.connect("cellDoubleClicked(int,int)", self._double_clicked)
         table.connect("itemSelectionChanged()", self._show_buttons)
@@ -82,8 +84,8 @@ class PromptTable:
         count = len(self.selected())
         go, remove = self._ui.goToPromptButton, self._ui.removePromptButton
         go.enabled, remove.enabled = count == 1, count > 0
-        go.toolTip = "Show it in the slice views" if count == 1 else "Select one line of the list first"
-        remove.toolTip = "Remove it; the answer follows" if count else "Select lines of the list first"
+        go.toolTip = _("Show it in the slice views") if count == 1 else _("Select one line of the list first")
+        remove.toolTip = _("Remove it; the answer follows") if count else _("Select lines of the list first")
 
     def _double_clicked(self, row: int, _column: int) -> None:
         if row < len(self.rows):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import qt
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from ...engine import InputError, Volume
 from ...engine.images import AXES
@@ -27,6 +28,7 @@ from ...scene.prompts import (
 )
 from ...scene.slices import slice_name, slice_nodes
 from ...scene.volumes import volume_from_node
+from ..widgets.pressed import show_pressed
 from .pointing_tool import PointingTool
 from .prompt_table import PromptRow, PromptTable
 from .request import Pointed
@@ -35,8 +37,8 @@ _FIELDS = {INSIDE: "insidePoints", OUTSIDE: "outsidePoints"}
 _FOLLOW = 30  # ms after a change before the answer follows it: dragging a point or a side sends many changes
 _SETTLE = 50  # ms after the end of a drag, or after another change
 _REST = 250  # ms without a change, after which a drag has ended though nobody said so
-_BESIDE = "beside the image"
-_HINT = "Click in the object, or drag a box around it. Shift + drag: a stroke through it. Ctrl: what is outside."
+_BESIDE = _("beside the image")
+_HINT = _("Click in the object, or drag a box around it. Shift + drag: a stroke through it. Ctrl: what is outside.")
 
 
 class PromptsSection:
@@ -74,6 +76,7 @@ class PromptsSection:
         self._follow.setInterval(_FOLLOW)
         self._follow.connect("timeout()", self._moved)
         ui.deletePromptsButton.setIcon(ui.deletePromptsButton.style().standardIcon(qt.QStyle.SP_TrashIcon))
+        show_pressed(ui.pointButton)
         ui.pointButton.connect("toggled(bool)", self._tool_toggled)
         ui.deletePromptsButton.connect("clicked()", self.delete_all)
         ui.radiusSpinBox.connect("valueChanged(double)", self._radius_changed)
@@ -115,7 +118,7 @@ class PromptsSection:
         if self._node is None:
             return
         nodes = {node.GetID(): node for node in prompt_nodes(*_FIELDS, BOX, STROKE, OUTSIDE_STROKE)}
-        for node_id in [known for known, (node, _) in self._observed.items() if nodes.get(known) is not node]:
+        for node_id in [known for known, (node, _tags) in self._observed.items() if nodes.get(known) is not node]:
             self._forget(node_id)
             self._settle_in(_SETTLE)
         for node_id, node in nodes.items():
@@ -253,12 +256,12 @@ class PromptsSection:
         for kind in _FIELDS:
             node = getattr(self._node, _FIELDS[kind])
             for number, place in enumerate(self._positions(kind)):
-                name = f"{'Point inside' if kind == INSIDE else 'Point outside'} {number + 1}"
+                name = f"{_('Point inside') if kind == INSIDE else _('Point outside')} {number + 1}"
                 rows.append(PromptRow(name, _slice_at(place, volume), node.GetID(), place, number))
         self._table.show(rows)
-        button, help_text = self._ui.deletePromptsButton, "Remove all points, boxes and strokes"
+        button, help_text = self._ui.deletePromptsButton, _("Remove all points, boxes and strokes")
         button.enabled = bool(rows)
-        button.toolTip = help_text if rows else "There is nothing to remove"
+        button.toolTip = help_text if rows else _("There is nothing to remove")
         if not rows or self._ui.promptHint.text == _HINT:
             self.say("")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from ...engine import Extent, InputError, SegmentSettings, Volume
 from ...engine.images import AXES
@@ -100,7 +101,11 @@ class SegmentRequest:
         )
         for stroke in (s for kind in strokes for s in kind):
             if not stroke:
-                raise InputError(f"a stroke lies beside image {self.volume.name!r}; draw it on the image or remove it")
+                raise InputError(
+                    _("a stroke lies beside image {name!r}; draw it on the image or remove it").format(
+                        name=self.volume.name
+                    )
+                )
         drawn = Prompts(boxes=boxes, strokes=strokes[0], outside_strokes=strokes[1])
         if self.flat:
             drawn = drawn.on_slice(self.axis, self.extent.start[AXES.index(self.axis)])
@@ -162,7 +167,9 @@ def make_request(
     """
     volume = volume_from_node(volume_node)
     if scope not in SCOPES:
-        raise InputError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}")
+        raise InputError(
+            _("scope is {scope!r}; it must be one of {SCOPES}").format(scope=scope, SCOPES=", ".join(SCOPES))
+        )
     valid = None
     if scope == "slice" and plane is not None:
         axis, index = plane
@@ -170,7 +177,7 @@ def make_request(
     elif scope == "slice":
         node = slice_node if slice_node is not None else last_used_slice_node(volume_node, last_view)
         shown = shown_slice(node, volume_node)
-        place = f"{node.GetLayoutName()}: {shown.describe()}"
+        place = f"{node.GetLayoutName()}: {shown.describe()}"  # no translation
         if shown.is_oblique:
             volume, valid, axis, extent = shown.plane, shown.valid, "z", shown.plane.extent
         else:
@@ -180,11 +187,14 @@ def make_request(
         last = volume.size[AXES.index(axis)] - 1
         first, last = slice_range if slice_range is not None else (0, last)
         extent = Extent.slab(volume, axis, int(first), int(last))
-        place = f"slices {first} to {last} along {axis}"
+        place = f"slices {first} to {last} along {axis}"  # no translation
     elif scope == "roi":
-        extent, place = extent_from_roi(roi_node, volume), f"ROI {roi_node.GetName() if roi_node else ''}"
+        extent, place = (
+            extent_from_roi(roi_node, volume),
+            f"ROI {roi_node.GetName() if roi_node else ''}",
+        )  # no translation
     else:
-        extent, place = volume.extent, "whole volume"
+        extent, place = volume.extent, "whole volume"  # no translation
     axis = volume.slice_axis(axis)
     request = SegmentRequest(volume_node, volume, extent, axis, place, settings or SegmentSettings(), preset, device, valid=valid)  # fmt: skip
     return request.with_prompts(pointed or Pointed())
@@ -196,7 +206,9 @@ def _positions(points) -> list[Position]:
     positions = [tuple(float(v) for v in point) for point in (() if points is None else points)]
     for position in positions:
         if len(position) != 3 or not np.isfinite(position).all():
-            raise InputError(f"point {position} is not a position; give three numbers R, A, S in mm")
+            raise InputError(
+                _("point {position} is not a position; give three numbers R, A, S in mm").format(position=position)
+            )
     return positions
 
 
@@ -222,17 +234,16 @@ def _boxes(request: SegmentRequest, boxes: Sequence) -> tuple[Box, ...]:
 def drawn_elsewhere(box, volume_node) -> str:
     """Why a box cannot be used with this volume."""
     other = volume_of(box).GetName()
-    return (
-        f"{box.GetName()!r} was drawn on {other!r}, not on {volume_node.GetName()!r}; select {other!r}, or draw a box on "
-        "this volume"
-    )
+    return _(
+        "{box!r} was drawn on {other!r}, not on {volume_node!r}; select {other!r}, or draw a box on this volume"
+    ).format(box=box.GetName(), other=other, volume_node=volume_node.GetName())
 
 
 def _taken(what: str) -> str:
-    return (
-        f"the {what} lies in another visible segment, which keeps its voxels; hide that segment, or switch off 'Keep out of "
-        "other segments'"
-    )
+    return _(
+        "the {what} lies in another visible segment, which keeps its voxels; hide that segment, or "
+        "switch off 'Keep out of other segments'"
+    ).format(what=what)
 
 
 def _on_slice(
@@ -255,14 +266,20 @@ def _on_slice(
     found = bool(inside) or drawn.find_something
     if asked and not found:
         raise InputError(
-            f"no point, box or stroke lies in {request.place}; scroll to a slice with one, draw one here, or remove them "
-            "to search regions without them"
+            _(
+                "no point, box or stroke lies in {place}; scroll to a slice with one, draw one here, or "
+                "remove them to search regions without them"
+            ).format(place=request.place)
         )
     if (outside or drawn.outside_strokes) and not found:
-        raise InputError("there are only outside points; place at least one point or box where the object is")
+        raise InputError(_("there are only outside points; place at least one point or box where the object is"))
     for point in (*inside, *outside):
         voxel = request.volume.voxel_at(point)
         if not request.extent.contains(voxel):
             where = ", ".join(f"{v:.1f}" for v in point)
-            raise InputError(f"the point at {where} (RAS, mm) is outside {request.place}; move it inside or delete it")
+            raise InputError(
+                _("the point at {where} (RAS, mm) is outside {place}; move it inside or delete it").format(
+                    where=where, place=request.place
+                )
+            )
     return tuple(inside), tuple(outside)

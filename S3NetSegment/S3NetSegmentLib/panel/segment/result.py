@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.common.provenance import facts_of
@@ -86,7 +87,7 @@ class SegmentResult:
                 edit.set_tags(self.object_id, self.answer.tags("object"))
             elif drop:
                 raise InputError(
-                    "there is no object yet to remove a region from; click without Ctrl or Shift to add one"
+                    _("there is no object yet to remove a region from; click without Ctrl or Shift to add one")
                 )
             else:
                 self.object_id = edit.add_segment(self.answer.object_segment(), mask, self.answer.geometry)
@@ -95,6 +96,12 @@ class SegmentResult:
         """The confidence of the answer as a volume node over the image."""
         volume_node = self.answer.request.volume_node
         return show_overlay(self.answer.confidence(), self.answer.geometry, _confidence_name(volume_node), volume_node)
+
+    @property
+    def confidence_overlay(self) -> tuple[str, object]:
+        """Name of the confidence volume, and the volume node that it lies over."""
+        volume_node = self.answer.request.volume_node
+        return _confidence_name(volume_node), volume_node
 
     def hide_confidence(self) -> None:
         """Takes the confidence out of the views that show it over the image."""
@@ -150,7 +157,7 @@ class SegmentResult:
             if (
                 segment_fact(self.node, segment_id, "Role") == "region"
                 and segment_fact(self.node, segment_id, "Image") == image
-                and segmentation.GetSegment(segment_id).GetName() == f"Region {len(found) + 1}"
+                and segmentation.GetSegment(segment_id).GetName() == f"Region {len(found) + 1}"  # no translation
             ):
                 found.append(segment_id)
         return found
@@ -164,4 +171,4 @@ class SegmentResult:
 
 
 def _confidence_name(volume_node) -> str:
-    return f"{volume_node.GetName()} confidence"
+    return f"{volume_node.GetName()} confidence"  # no translation

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import slicer
+from slicer.i18n import tr as _
 
-_NEW = "New segment"
+_NEW = _("New segment")
 
 
 class TargetRow:
@@ -45,7 +46,7 @@ class TargetRow:
                 self._observed[0].RemoveObserver(tag)
         self._observed = None
 
-    def _fill(self, *_) -> None:
+    def _fill(self, *_caller) -> None:
         node, box = self._node, self._ui.targetComboBox
         if node is None:
             return
@@ -59,9 +60,9 @@ class TargetRow:
         button = self._ui.nextObjectButton
         button.enabled = bool(self.segment_id)
         button.toolTip = (
-            "Keep this object as it is, clear the points and begin a new segment"
+            _("Keep this object as it is, clear the points and begin a new segment")
             if self.segment_id
-            else "The next result goes into a new segment already"
+            else _("The next result goes into a new segment already")
         )
 
     def _chosen(self, index: int) -> None:

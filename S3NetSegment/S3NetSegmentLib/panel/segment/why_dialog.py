@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import qt
+from slicer.i18n import tr as _
 
 from ..widgets.pictures import pixmap_of
 from .controller import SegmentController
 
 _COLUMNS, _SHOWN = 4, 12  # pictures in a row and in all
-_HELP = "The candidates at the first point with their scores, and what decided between them"
-_NO_OBJECT = "Segment an object first: there is nothing to explain yet"
+_HELP = _("The candidates at the first point with their scores, and what decided between them")
+_NO_OBJECT = _("Segment an object first: there is nothing to explain yet")
 
 
 class WhyDialog:
@@ -75,10 +76,12 @@ def explained(answer):
 
 def _window(picture: np.ndarray, reason: str, rows: str, parent) -> qt.QDialog:
     window = qt.QDialog(parent)
-    window.setWindowTitle("Why this answer?")
+    window.setWindowTitle(_("Why this answer?"))
     layout = qt.QVBoxLayout(window)
     legend = qt.QLabel(
-        f"{reason} The pictures show the best candidates: the chosen one, the other answers, then the rest."
+        _("{reason} The pictures show the best candidates: the chosen one, the other answers, then the rest.").format(
+            reason=reason
+        )
     )
     legend.setWordWrap(True)
     layout.addWidget(legend)

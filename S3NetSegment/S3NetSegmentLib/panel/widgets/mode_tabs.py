@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import qt
+from slicer.i18n import tr as _
 
 from .tab_order import move_before
 
 _TABS = (
-    ("segment", "Segment", "Find regions and objects without drawing"),
-    ("few-shot", "Few-shot", "Draw segments on one or a few slices and carry them to all others"),
-    ("models", "Models", "Apply a trained model, save cases to a cohort, train a model"),
-    ("cohort", "Cohort", "Work through the patients of a folder, each proposed from those that you have accepted"),
+    ("segment", "Segment", _("Find regions and objects without drawing")),
+    ("few-shot", "Few-shot", _("Draw segments on one or a few slices and carry them to all others")),
+    ("models", "Models", _("Apply a trained model, add cases to a training folder, train a model")),
+    ("cohort", "Cohort", _("Work through the patients of a folder, each proposed from those that you have accepted")),
 )
 
 
@@ -38,8 +39,8 @@ class ModeTabs:
         self.bar = qt.QTabBar()
         self.bar.setExpanding(True)
         self.bar.setDrawBase(True)
-        self.bar.setAccessibleName("Use of the panel")
-        for number, (_, text, tip) in enumerate(_TABS):
+        self.bar.setAccessibleName(_("Use of the panel"))
+        for number, (_name, text, tip) in enumerate(_TABS):
             self.bar.addTab(text)
             self.bar.setTabToolTip(number, tip)
         layout = ui.sharedForm.parent().layout()
@@ -52,7 +53,7 @@ class ModeTabs:
         if mode == self._mode:
             return False
         self._mode = mode
-        self.bar.currentIndex = [name for name, _, _ in _TABS].index(mode)
+        self.bar.currentIndex = [name for name, *_texts in _TABS].index(mode)
         for name, sections in self._sections.items():
             for section in sections:
                 section.setVisible(name == mode)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 
 class PathRow:
@@ -18,7 +19,7 @@ class PathRow:
     """
 
     def __init__(
-        self, edit, button, title: str, key: str = "", kind: str = "file", pattern: str = "All files (*)",
+        self, edit, button, title: str, key: str = "", kind: str = "file", pattern: str = _("All files (*)"),
         on_change: Callable[[], object] | None = None,
     ):  # fmt: skip
         self._edit, self._title, self._key, self._kind, self._pattern = edit, title, key, kind, pattern

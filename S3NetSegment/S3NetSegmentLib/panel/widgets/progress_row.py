@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from slicer.i18n import tr as _
+
 from ..stepping import time_left_text
 
 
@@ -16,7 +18,7 @@ class ProgressRow:
         """A run begins."""
         if not self._ui.progressRow.visible:
             self._ui.progressBar.value = 0
-            self._ui.progressText.text = "Starting"
+            self._ui.progressText.text = _("Starting")
         self._ui.progressRow.setVisible(True)
 
     def show(self, step, seconds_left: float | None) -> None:

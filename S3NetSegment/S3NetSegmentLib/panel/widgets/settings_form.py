@@ -1,4 +1,4 @@
-"""A form with one row for each field of a settings record, made from the fields themselves."""
+"""A form over a settings record, made from its fields: a row for each that people change, one line for all others."""
 
 from __future__ import annotations
 
@@ -6,46 +6,87 @@ import dataclasses
 from collections.abc import Callable
 
 import qt
+from slicer.i18n import tr as _
 
 from ...engine import InputError
 from .settings_values import changed_settings
 
+_LEAST_WIDTH = 60  # pixels; a combo box would be as wide as its longest entry
 # field name -> label, where the words of the name alone would not do
 _LABELS = {
-    "sources": "Regions from",
-    "region_counts": "Numbers of regions",
-    "deformable": "Deformable convolution",
+    "sources": _("Regions from"),
+    "region_counts": _("Numbers of regions"),
+    "deformable": _("Deformable convolution"),
     "attention": "I-LKA attention",
-    "start": "First labels",
-    "steps": "Distillation steps",
-    "target": "Kind of target",
-    "growing": "Growth of the region",
-    "softness": "Sharpness of the vote",
-    "regrow": "Second GrowCut",
-    "sure": "Sure from",
+    "work_size": _("Pixels of a slice"),
+    "fit_size": _("Pixels of a slice there"),
+    "restarts": _("Networks averaged"),
+    "steps": "Steps",
+    "target": _("Kind of target"),
+    "growing": _("Growth of the region"),
+    "softness": _("Sharpness of the vote"),
+    "regrow": _("Second GrowCut"),
+    "sure": _("Sure from"),
     "presence": "Ends",
-    "partial_ring": "Ring of partial drawings",
+    "partial_ring": _("Ring of partial drawings"),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingsLevels:
+    """Which settings have a row: those that anybody may change, and by subject those for who knows what they do."""
+
+    first: tuple[str, ...]
+    more: dict[str, tuple[str, ...]]
 
 
 class SettingsForm:
     """``on_change(changes)`` is called with what differs from the defaults: name -> value. Wrong values are told to
-    ``on_error(text)`` and not taken over."""
+    ``on_error(text)`` and not taken over. Settings without a row are set as name=value in one line at the end."""
 
-    def __init__(self, layout, defaults, on_change: Callable[[dict], object], on_error: Callable[[str], object]):
+    def __init__(
+        self,
+        first,
+        more,
+        levels: SettingsLevels,
+        defaults,
+        on_change: Callable[[dict], object],
+        on_error: Callable[[str], object],
+    ):
         """
-        :param layout: a QFormLayout, which gets the rows.
+        :param first, more: QFormLayouts, which get the rows of ``levels``.
         :param defaults: a settings record; those shown later are of the same class.
         """
         self._on_change, self._on_error = on_change, on_error
         self._defaults, self._changes, self._showing = defaults, {}, False
         self._rows = {}
-        for field in dataclasses.fields(defaults):
-            label = qt.QLabel(_LABELS.get(field.name, field.name.replace("_", " ").capitalize()) + ":")
-            row = _Row(field, self._edited)
-            label.toolTip = row.help_text
-            layout.addRow(label, row.widget)
-            self._rows[field.name] = (label, row)
+        fields = {field.name: field for field in dataclasses.fields(defaults)}
+        for name in levels.first:
+            self._add(first, fields.pop(name))
+        for subject, names in levels.more.items():
+            more.addRow(_heading(subject))
+            for name in names:
+                self._add(more, fields.pop(name))
+        self._rest = tuple(fields)
+        self.line = qt.QLineEdit()
+        self.line.placeholderText = _("name=value name=value")
+        self.line.toolTip = _(
+            "For experiments: settings that have no row here, separated by spaces. There are: "
+        ) + ", ".join(self._rest)
+        self.line.connect("editingFinished()", self._line_edited)
+        more.addRow(_heading(_("All others")))
+        more.addRow(self.line)
+
+    def _add(self, layout, field) -> None:
+        label = qt.QLabel(_LABELS.get(field.name, field.name.replace("_", " ").capitalize()) + ":")
+        row = _Row(field, self._edited)
+        label.toolTip = row.help_text
+        layout.addRow(label, row.widget)
+        self._rows[field.name] = (label, row)
+
+    def label(self, name: str):
+        """The label of a row."""
+        return self._rows[name][0]
 
     def show(self, defaults, changes: dict) -> None:
         """Shows the settings; those that differ from ``defaults`` have a bold label."""
@@ -57,8 +98,29 @@ class SettingsForm:
                 font = label.font
                 font.setBold(name in changes)
                 label.font = font
+            self.line.text = " ".join(f"{name}={_as_text(changes[name])}" for name in self._rest if name in changes)
         finally:
             self._showing = False
+
+    def _line_edited(self) -> None:
+        """Takes over the settings of the line; those of the rows stay."""
+        if self._showing:
+            return
+        in_rows = {name: value for name, value in self._changes.items() if name in self._rows}
+        try:
+            texts = self.line.text.split()
+            named = self._defaults.with_texts(texts)
+            names = {text.partition("=")[0].replace("-", "_") for text in texts}
+            for name in names & set(self._rows):
+                raise InputError(_("{name} has a row of its own; set it there").format(name=name))
+        except InputError as error:
+            self._on_error(str(error))
+            self.show(self._defaults, self._changes)
+            return
+        own = {name: getattr(named, name) for name in names if getattr(named, name) != getattr(self._defaults, name)}
+        changes = {**in_rows, **{name: list(v) if isinstance(v, tuple) else v for name, v in own.items()}}
+        if changes != self._changes:
+            self._on_change(changes)
 
     def _edited(self, name: str, read: Callable[[], object]) -> None:
         if self._showing:
@@ -77,6 +139,18 @@ class SettingsForm:
             changes[name] = list(value) if isinstance(value, tuple) else value
         if changes != self._changes:
             self._on_change(changes)
+
+
+def _heading(text: str):
+    label = qt.QLabel(text)
+    font = label.font
+    font.setBold(True)
+    label.font = font
+    return label
+
+
+def _as_text(value) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 class _Row:
@@ -105,7 +179,7 @@ class _Row:
             self.read = lambda: tuple(_whole(part, field.name) for part in self.widget.text.split(","))
             self.write = lambda value: self.widget.setText(", ".join(map(str, value)))
             self.widget.connect("editingFinished()", changed)
-            self.help_text += " Separate them by commas."
+            self.help_text += _(" Separate them by commas.")
         elif isinstance(field.default, int):
             self.widget = qt.QSpinBox()
             self.widget.setRange(low, high)
@@ -126,6 +200,7 @@ class _Row:
         if low is not None:
             self.help_text += f" ({low:g} to {high:g})"
         self.widget.toolTip = self.help_text
+        self.widget.setMinimumWidth(_LEAST_WIDTH)
         # The wheel scrolls the panel; it must not change settings on its way.
         self.widget.setFocusPolicy(qt.Qt.StrongFocus)
 
@@ -135,4 +210,6 @@ def _whole(text: str, name: str) -> int:
         return int(text)
     except ValueError:
         label = _LABELS.get(name, name)
-        raise InputError(f"{label} has the entry {text.strip()!r}; give whole numbers, e.g. 2, 4, 8") from None
+        raise InputError(
+            _("{label} has the entry {text!r}; give whole numbers, e.g. 2, 4, 8").format(label=label, text=text.strip())
+        ) from None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import ctk
 import qt
+from slicer.i18n import tr as _
 
-from .settings_form import SettingsForm
+from .settings_form import SettingsForm, SettingsLevels
 from .settings_values import changed_settings
 
 
@@ -18,17 +20,19 @@ class SettingsGroup:
         self,
         name: str,
         defaults: Callable[[object], object],
+        levels: SettingsLevels,
         reset_button,
         on_error: Callable[[str], object],
-        what: str = "the defaults",
+        what: str = _("the defaults"),
     ):
         """
         :param defaults: the settings record that the parameter node's other fields stand for.
         :param what: what the button resets to, for its tooltip.
         """
         self._name, self._defaults, self._button, self._on_error = name, defaults, reset_button, on_error
-        self._what, self._node, self._frame, self._visible = what, None, None, True
+        self._what, self._levels, self._node, self._frame, self._visible = what, levels, None, None, True
         self.form: SettingsForm | None = None
+        self.more = None  # the section "More settings"
         reset_button.connect("clicked()", self._reset)
 
     def show(self, parameter_node) -> None:
@@ -37,9 +41,11 @@ class SettingsGroup:
         changes = self.changes()
         self._button.enabled = bool(changes)
         self._button.toolTip = (
-            f"Set all settings back to {self._what}; changed now: {', '.join(changes)}"
+            _("Set all settings back to {what}; changed now: {changes}").format(
+                what=self._what, changes=", ".join(changes)
+            )
             if changes
-            else f"All settings are those of {self._what}"
+            else _("All settings are those of {what}").format(what=self._what)
         )
         if self.form is not None:
             self.form.show(self._defaults(parameter_node), changes)
@@ -51,7 +57,7 @@ class SettingsGroup:
             changed_settings(self._defaults(self._node), changes)
             return changes
         except (ValueError, TypeError, AttributeError) as error:  # a scene of another version
-            self._on_error(f"the settings in this scene cannot be used and are reset ({error})")
+            self._on_error(_("the settings in this scene cannot be used and are reset ({error})").format(error=error))
             setattr(self._node, self._name, "{}")
             return {}
 
@@ -59,15 +65,31 @@ class SettingsGroup:
         """The engine's settings."""
         return changed_settings(self._defaults(self._node), self.changes())
 
-    def open(self, layout) -> None:
-        """Makes the form at the end of ``layout``, if it is not there yet."""
+    def open(self, layout, label_width: int = 0) -> None:
+        """Makes the form at the end of ``layout``, if it is not there yet.
+
+        :param label_width: of the labels of the form above it, in pixels, so that the fields stand in one column.
+        """
         if self.form is not None:
             return
         self._frame = qt.QWidget()
-        rows = qt.QFormLayout(self._frame)
+        column = qt.QVBoxLayout(self._frame)
+        column.setContentsMargins(0, 0, 0, 0)
+        first = qt.QWidget()
+        rows = qt.QFormLayout(first)
         rows.setContentsMargins(0, 0, 0, 0)
+        self.more = ctk.ctkCollapsibleButton()
+        self.more.text = _("More settings")
+        self.more.collapsed = True
+        more_rows = qt.QFormLayout(self.more)
+        column.addWidget(first)
+        column.addWidget(self.more)
         layout.addWidget(self._frame)
-        self.form = SettingsForm(rows, self._defaults(self._node), self._edited, self._on_error)
+        self.form = SettingsForm(
+            rows, more_rows, self._levels, self._defaults(self._node), self._edited, self._on_error
+        )
+        for name in self._levels.first:
+            self.form.label(name).setMinimumWidth(label_width)
         self._frame.setVisible(self._visible)
         self.show(self._node)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from slicer.i18n import tr as _
+
 from ...engine import InputError
 
 
@@ -16,7 +18,9 @@ def changed_settings(defaults, changes: dict):
     unknown = set(changes) - known
     if unknown:
         raise InputError(
-            f"there is no setting {', '.join(sorted(unknown))}; the settings are: {', '.join(sorted(known))}"
+            _("there is no setting {unknown}; the settings are: {known}").format(
+                unknown=", ".join(sorted(unknown)), known=", ".join(sorted(known))
+            )
         )
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     return dataclasses.replace(defaults, **values)

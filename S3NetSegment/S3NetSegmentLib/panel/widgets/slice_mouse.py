@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import qt
 import slicer
 
 _EVENTS = ("LeftButtonPressEvent", "MouseMoveEvent", "LeftButtonReleaseEvent")
@@ -35,8 +36,11 @@ class SliceMouse:
     Where the handler returns True, Slicer's own reaction (window/level, crosshair, markups) is left out.
     """
 
-    def __init__(self, handler: Callable[[MouseAction], bool]):
-        self._handler = handler
+    def __init__(self, handler: Callable[[MouseAction], bool], cursor: int | None = None):
+        """
+        :param cursor: shape of the cursor in the views meanwhile, e.g. ``qt.Qt.CrossCursor``; None: Slicer's own.
+        """
+        self._handler, self._cursor = handler, cursor
         self._observers: list[tuple[object, int]] = []
         self._views: list[object] = []
 
@@ -63,6 +67,8 @@ class SliceMouse:
             view = layout.sliceWidget(name).sliceView()
             interactor = view.interactor()
             self._views.append(view)
+            if self._cursor is not None:
+                view.setViewCursor(qt.QCursor(self._cursor))
             for event in _EVENTS:
                 tag = interactor.AddObserver(event, self._callback(view, event), _PRIORITY)
                 self._observers.append((interactor, tag))
@@ -70,6 +76,9 @@ class SliceMouse:
     def _detach(self) -> None:
         for interactor, tag in self._observers:
             interactor.RemoveObserver(tag)
+        if self._cursor is not None:
+            for view in self._views:
+                view.unsetViewCursor()
         self._observers, self._views = [], []
 
     def _layout_changed(self, *_) -> None:

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 
 import slicer
+from slicer.i18n import tr as _
 
 _OLDEST = "2.2"
 
@@ -40,27 +41,27 @@ class TorchOffer:
         self.text = self.button = ""
         if has_torch():
             return
-        why = "PyTorch is not installed. Grey images can be segmented without it; colour images and S3-Net need it."
+        why = _("PyTorch is not installed. Grey images can be segmented without it; colour images and S3-Net need it.")
         if self._extension() is not None:
-            self.text, self.button = why, "Install PyTorch"
+            self.text, self.button = why, _("Install PyTorch")
         elif slicer.app.extensionsManagerModel().isExtensionInstalled("PyTorch"):
-            self.text, self.button = "The PyTorch extension is installed. Restart Slicer to go on.", "Restart"
+            self.text, self.button = _("The PyTorch extension is installed. Restart Slicer to go on."), "Restart"
         else:
-            self.text, self.button = why + " It comes with the PyTorch extension.", "Install extension"
+            self.text, self.button = why + _(" It comes with the PyTorch extension."), _("Install extension")
 
     def accept(self) -> str:
         """Does the next step; returns what to tell the user ("" if nothing). RuntimeError with the reason if it fails."""
         button = self.button
         if button == "Restart":
-            if slicer.util.confirmOkCancelDisplay("Slicer will restart now. Unsaved data will be lost."):
+            if slicer.util.confirmOkCancelDisplay(_("Slicer will restart now. Unsaved data will be lost.")):
                 slicer.util.restart()
             return ""
-        if button == "Install PyTorch":
+        if button == _("Install PyTorch"):
             self._extension().PyTorchUtilsLogic().installTorch(
                 askConfirmation=True, torchVersionRequirement=torch_requirement()
             )
             self.refresh()
-            return "" if self.text else "PyTorch is installed."
+            return "" if self.text else _("PyTorch is installed.")
         restart = False  # not at once: the user may have unsaved work
         if not slicer.app.extensionsManagerModel().installExtensionFromServer("PyTorch", restart):
             raise RuntimeError(

@@ -1,19 +1,25 @@
-"""Confidence of a result as a volume that can be shown over the image."""
+"""Confidence of a result as a volume; over the image only the places that are unsure are tinted."""
 
 from __future__ import annotations
 
 import numpy as np
 import slicer
 import vtk
+from scipy import ndimage
 
 from ...engine import InputError, Volume
+from ...engine.common.tuples import three
 from ..segmentation.labelmaps import vtk_copy
+from ..slices import shown_slice, slice_nodes
 from ..transforms import matrix_from_array, world_from_parent
-from ..volumes import place_beside
+from ..volumes import place_beside, volume_from_node
 
 _ROLE = "S3NetSegment.Confidence"
-_COLORS = ("vtkMRMLColorTableNodeFileViridis.txt", "vtkMRMLColorTableNodeIron")
-_OVERLAY_OPACITY = 0.5
+UNSURE = 0.5  # confidence below which a place is tinted
+_COLORS = "vtkMRMLColorTableNodeIron"
+_COLORED = (-0.35, 0.75)  # what its black and its white stand for: 0 is red, UNSURE is yellow
+_OVERLAY_OPACITY = 0.6
+_AROUND = 5  # voxels along a side of the squares whose mean says where a slice is least sure
 _LOWEST_SHOWN = 0.001  # exactly 0 means: nothing was assigned here
 _SURE_BACKGROUND = 0.95  # background at least so sure is not coloured: it would hide the image
 
@@ -21,7 +27,8 @@ _SURE_BACKGROUND = 0.95  # background at least so sure is not coloured: it would
 def show_confidence(array: np.ndarray, geometry: Volume, name: str, volume_node=None) -> slicer.vtkMRMLScalarVolumeNode:
     """Shows ``array`` (0 to 1, ``[K, J, I]``) on the grid of ``geometry`` as the volume node ``name``.
 
-    A node of that name made here before is updated in place. Voxels with confidence 0 are transparent.
+    A node of that name made here before is updated in place. Its display tints what is less sure than :data:`UNSURE`, from
+    yellow to red; the voxels hold all values. Those of exactly 0 are transparent.
 
     :param volume_node: the image; the node is put under its transform and beside it in the subject hierarchy.
     :raises InputError: ``array`` does not fit ``geometry``.
@@ -63,6 +70,50 @@ def hide_overlay(name: str, scene=None) -> None:
             view.SetForegroundVolumeID(None)
 
 
+def least_sure_place(name: str, slice_node) -> tuple[float, float, float]:
+    """The place (world RAS) where the confidence ``name`` is lowest in the slice that ``slice_node`` shows.
+
+    :raises InputError: there is no such confidence, the view does not cut it, or nothing in its slice is unsure.
+    """
+    node = _existing(name)
+    if node is None:
+        raise InputError("there is no confidence to look at; show it first")
+    shown = shown_slice(slice_node, node)
+    if shown.is_oblique:
+        part, known = shown.plane, shown.valid
+    else:
+        part = volume_from_node(node).cropped(shown.extent)
+        known = np.ones(part.array.shape, bool)
+    assert part is not None and known is not None  # a slice that is shown has samples
+    known = known & (part.array >= _LOWEST_SHOWN)
+    if not (known & (part.array < UNSURE)).any():
+        raise InputError("no place of this slice is unsure; scroll to another one")
+    across = (1, _AROUND, _AROUND) if shown.is_oblique else tuple(1 if n == 1 else _AROUND for n in part.array.shape)
+    values = np.where(known, part.array, 1.0)
+    mean = np.where(known & (values < UNSURE), ndimage.uniform_filter(values, across, mode="nearest"), np.inf)
+    k, j, i = np.unravel_index(int(np.argmin(mean)), mean.shape)
+    return three(float(v) for v in part.ras_of((i, j, k)))
+
+
+def show_place(ras) -> None:
+    """Marks a place with Slicer's crosshair, and brings it into all slice views."""
+    crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+    if crosshair is not None:
+        crosshair.SetCrosshairRAS(*ras)
+        crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowSmallBasic)
+    for node in slice_nodes():
+        node.JumpSliceByCentering(*ras) if not _sees(node, ras) else node.JumpSliceByOffsetting(*ras)
+
+
+def _sees(slice_node, ras) -> bool:
+    """Whether the place lies within the field of view."""
+    inverse = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Invert(slice_node.GetXYToRAS(), inverse)
+    x, y = inverse.MultiplyPoint((*ras, 1.0))[:2]
+    width, height = slice_node.GetDimensions()[:2]
+    return 0 <= x < width and 0 <= y < height
+
+
 def doubtful_part(confidence: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """``confidence`` (0 to 1) on the segments and where the background is doubtful; 0, which is clear, elsewhere.
 
@@ -91,11 +142,10 @@ def _existing(name: str):
 def _set_display(node) -> None:
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    color = next((c for c in _COLORS if slicer.mrmlScene.GetNodeByID(c) is not None), None)
-    if color is not None:
-        display.SetAndObserveColorNodeID(color)
+    if slicer.mrmlScene.GetNodeByID(_COLORS) is not None:
+        display.SetAndObserveColorNodeID(_COLORS)
     display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(0.0, 1.0)
+    display.SetWindowLevelMinMax(*_COLORED)
     display.AutoThresholdOff()
-    display.SetThreshold(_LOWEST_SHOWN, 1.0)
+    display.SetThreshold(_LOWEST_SHOWN, UNSURE)
     display.ApplyThresholdOn()

@@ -26,6 +26,7 @@ from .transfer import Fitted, TransferredPart, fit
 
 _MISSES = 0.75  # Dice on the slices drawn here below which another volume is fitted again, to these
 _LEAST_RELIABLE = 0.1
+_LOST = 0.2  # agreement with the other patients below which one is left out, if most agree better
 _REFITTED = 16  # fits to what is known here that are kept
 _DRAWINGS = 4  # whose prototypes are kept: layers of one support
 
@@ -104,10 +105,19 @@ class FurtherParts:
                 self._refitted[key] = yield from within(work, n / len(astray), (n + 1) / len(astray))
             best[number] = self._refitted[key]
         consensus = consensus_of(self._volume, best) if astray else consensus
-        return [
-            dataclasses.replace(one, reliability=max(_LEAST_RELIABLE, float(agrees)))
-            for one, agrees in zip(best, consensus.agreement, strict=True)
-        ]
+        agreed = [max(_LEAST_RELIABLE, float(agrees)) for agrees in consensus.agreement]
+        rated = [dataclasses.replace(one, reliability=agrees) for one, agrees in zip(best, agreed, strict=True)]
+        lost = [one for one in rated if one.reliability < _LOST < np.median(agreed)]
+        if len(rated) - len(lost) < 2:
+            return rated
+        kept = [one for one in rated if one not in lost]
+        if lost:
+            told = ", ".join(f"{one.support.name!r} (Dice {one.reliability:.2f})" for one in lost)
+            note = (
+                f"left out, since the other patients agree on another place: {told}; is it the same part of the body?"
+            )
+            kept[0] = dataclasses.replace(kept[0], notes=[*kept[0].notes, note])
+        return kept
 
     def forget_all_but(self, others: Sequence[SupportVolume]) -> None:
         """Keeps of the fitted drawings in other volumes only ``others``."""

@@ -16,13 +16,15 @@ from scipy import ndimage
 
 from ...common.masks import box_around
 from ...common.progress import Step, Steps, within
+from ...common.tuples import three
 from ...images import AXES, Extent, Volume
 from ...images.intensity import IntensityScale
 from ..frame import Frame
 from ..registration.alignment import Alignment, align
+from ..registration.coarse_alignment import coarse_alignments
 from ..registration.deformation import deformed, warped
 from ..registration.label_alignment import KnownLabels
-from ..registration.picture import Picture, correlation, covered, moved, picture_of, voxel_size
+from ..registration.picture import Picture, correlation, covered, likeness, moved, picture_of, voxel_size
 from .fusion import fusion_weights
 
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
@@ -34,6 +36,9 @@ _KNOTS = 25  # of the intensity map between both volumes
 _PRIOR_SHARE = 0.3  # in the vote, where no hidden drawn slice says how good it is
 _VOXELS_AT_ONCE = 30_000  # sampled between two steps of progress
 _TRUST = (0.35, 0.7)  # true over expected Dice, by the correlation of the aligned images (fitted to seven pairs)
+_AGREED = 0.4  # the same, where several patients agree: this and the Dice of the one that agrees best (six hearts)
+_UNLIKE = 0.6  # correlation below which a support volume may be mirrored
+_MIRRORED = 0.15  # correlation that a mirrored support volume must gain before that is said
 _UNDRAWN_SHARE = 0.6  # where nothing is drawn in the query volume
 
 
@@ -98,7 +103,10 @@ def fit(
     fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
     image, inside = moved(fixed, moving, alignment.to_support)
-    bare = Fitted(support, labels, alignment, fixed, None, _notes(support, alignment, query_scale, support_scale))
+    notes = _notes(support, alignment, query_scale, support_scale)
+    if alignment.correlation < _UNLIKE:
+        notes += yield from _mirrored(query, query_scale, support, support_scale, part, axis, alignment.correlation)
+    bare = Fitted(support, labels, alignment, fixed, None, notes)
     if np.count_nonzero(inside) < 100:
         return bare
     alike = torch.from_numpy(_same_intensities(image, fixed.array, inside))
@@ -127,6 +135,9 @@ class TransferredPart:
         self.notes = [note for one in fitted for note in one.notes]
         likest = max((one.alignment.correlation for one in self._fitted), default=0.0)
         self.trust = float(np.clip(_TRUST[0] + _TRUST[1] * likest, 0, 1))
+        if len(self._fitted) > 2:  # where they disagree, the vote says so itself
+            agreed = max(one.reliability for one in self._fitted)
+            self.trust = max(self.trust, float(np.clip(_AGREED + agreed, 0, 1)))
 
     def masks(self, frame: Frame, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
         """See :class:`~.further.FurtherPart`; a hidden drawn slice changes nothing."""
@@ -232,6 +243,38 @@ def _notes(support, alignment: Alignment, query_scale: IntensityScale, support_s
             f"{alignment.correlation:.2f}, {DOUBTFUL} or more is usual); check the answer and draw one slice in this volume"
         )
     return notes
+
+
+def _mirrored(
+    query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str,
+    plain: float,
+) -> Steps[list[str]]:  # fmt: skip
+    """A sentence if the images are clearly more alike when left and right of the support volume are exchanged.
+
+    :param plain: their correlation as they are.
+    """
+    across = int(np.argmax(np.abs(support.ijk_to_ras[0, :3])))  # the axis nearest to left-right
+    if AXES[across] == axis:
+        return []
+    turned = Volume(np.flip(support.array, 2 - across), support.ijk_to_ras, support.name)
+    start, stop = list(part.start), list(part.stop)
+    start[across], stop[across] = support.size[across] - stop[across], support.size[across] - start[across]
+    other = Extent(three(start), three(stop))
+    moving = yield from picture_of(turned, support_scale, other, voxel_size(turned, other))
+    starts = yield from coarse_alignments(query, query_scale, turned, support_scale, other, axis)
+    best = -1.0
+    for matrix, _ in starts:
+        region = covered(query, matrix, turned, other, 0.0)
+        if region is not None:
+            fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
+            best = max(best, likeness(fixed, moving, matrix))
+    if best < max(plain + _MIRRORED, DOUBTFUL):
+        return []
+    text = (
+        f"{support.name!r} looks mirrored, left against right: the images are more alike that way round (correlation {best:.2f} "
+        f"against {plain:.2f}); check how it was exported, or whether the other side of the body is drawn"
+    )
+    return [text]
 
 
 def _mapped(matrix: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The pixels of a DICOM file, decoded: by GDCM (in SimpleITK), or by pydicom for the pixel formats that GDCM gets wrong.
+"""The pixels of a DICOM file, decoded, and the voxels of a grid of slices. By GDCM (in SimpleITK), or by pydicom for the pixel formats that GDCM gets wrong.
 
 Both were compared on every format that they read (``Testing/engine/images/dicom/test_formats.py``). GDCM scrambles run-length
 encoded colours of more than 8 bits, whole numbers of 32 bits, and single bits in odd sizes; and it goes by the colours that the header claims, where the
@@ -16,11 +16,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from ...common.errors import ImageWarning, InputError
+from ..formats.header_claims import check_room
 from ..formats.itk_file import quiet
 from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, has_segments, is_transformed, jpeg_colors
 from .elements import DicomFile
+from .grid import Grid
 from .headers import first_rescale
 from .parsing import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, NotDicom, read_elements
+from .slices import Slice
 
 _GDCM = "GDCMImageIO"
 _RUN_LENGTH = "1.2.840.10008.1.2.5"
@@ -204,3 +207,59 @@ def _undecodable(path: Path, syntax: str) -> InputError:
     return InputError(
         f"DICOM file {str(path)!r} cannot be decoded: it is damaged or of an unusual kind{kind}; copy or export it again"
     )
+
+
+_ON = 1e-6  # of a step: a slice this near a grid slice is that slice
+
+
+def voxels_on(grid: Grid) -> np.ndarray:
+    """Voxels ``[K, J, I]`` (or RGB) in a type that holds all slices; grid slices between them are interpolated."""
+    reader = _Planes()
+    before = reader.plane(grid.slices[0])
+    check_room(before.nbytes * grid.depth, grid.slices[0].path.parent)
+    out = np.empty((grid.depth, *before.shape), before.dtype)
+    for n, (s, place) in enumerate(zip(grid.slices, grid.places, strict=True)):
+        plane = reader.plane(s)
+        if plane.shape != out.shape[1:]:
+            raise InputError(f"the slices of {str(s.path.parent)!r} mix grey and colour; give one file of one kind")
+        elif plane.dtype != out.dtype:
+            dtype = np.result_type(plane, out)
+            out = out.astype(np.float32 if dtype.kind == "f" else dtype, copy=False)
+        if n:
+            last = grid.places[n - 1]
+            for k in range(int(np.floor(last + _ON)) + 1, int(np.ceil(place - _ON))):
+                out[k] = _between(before, plane, (k - last) / (place - last), out.dtype)
+        if abs(place - round(place)) < _ON:
+            out[round(place)] = plane
+        before = plane
+    return out[..., :3] if out.ndim == 4 else out
+
+
+def _between(low: np.ndarray, high: np.ndarray, share: float, dtype: np.dtype) -> np.ndarray:
+    mixed = low.astype(np.float64) * (1 - share) + high.astype(np.float64) * share
+    return np.rint(mixed).astype(dtype) if dtype.kind in "iu" else mixed.astype(dtype)
+
+
+class _Planes:
+    """Single frames of files; a file of several frames is decoded once."""
+
+    def __init__(self):
+        self._path: Path | None = None
+        self._frames = np.empty((0, 0, 0))
+
+    def plane(self, s: Slice) -> np.ndarray:
+        """The pixels of ``s``, its values scaled."""
+        if s.path != self._path:
+            self._frames, self._path = decoded(s.path), s.path
+        if s.frame >= len(self._frames):
+            raise InputError(
+                f"DICOM file {str(s.path)!r} has {len(self._frames)} frames, but describes more; export it again"
+            )
+        plane = self._frames[s.frame]
+        if s.tile is not None:
+            row, column = s.tile
+            plane = plane[row : row + s.size[1], column : column + s.size[0]]
+        if s.scale == (1.0, 0.0):
+            return plane
+        factor, offset = s.scale
+        return (plane * factor + offset).astype(np.float32)

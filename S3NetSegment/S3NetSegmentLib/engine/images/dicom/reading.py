@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ...common.errors import ImageWarning, InputError
-from .decoding import check_decodable
+from .decoding import check_decodable, voxels_on
 from .frames import VECTORS
 from .grid import Grid, grid_of, stacked
-from .pixels import voxels_on
 from .series import Series, chosen_series, is_directory_file, series_of
 from .slices import ImageFile, Slice, normal_of
 from .volumes import SAME_PLACE, check_one_grid, places_of, volumes_of

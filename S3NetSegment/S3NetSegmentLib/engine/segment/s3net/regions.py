@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...common.affine2d import Affine2d
+from ...common.affine2d import Affine2d, Spacing
 from ...common.errors import InputError
 from ...common.fallback import BatchFallback
 from ...common.progress import Step, Steps
@@ -14,7 +16,6 @@ from ...common.randomness import torch_generator
 from ...common.tensors import summed
 from ...common.threads import one_thread_if
 from ...nets.s3net import RegionNetwork
-from ..regions import confidence
 from ..regions.filters import guided_filter
 from ..settings import SegmentSettings
 from .input import SliceChannels
@@ -95,7 +96,7 @@ class FittedS3Net:
             return np.ones((stop - first, *self._shape[1:]), np.float32)
 
         def work(a, b, device):
-            return confidence.margin(self._regions(a, b, device, count)).cpu().numpy()
+            return margin_of(self._regions(a, b, device, count)).cpu().numpy()
 
         return np.concatenate(list(self._batches(first, stop, work)))
 
@@ -119,7 +120,7 @@ class FittedS3Net:
 
         def work(a, b, device):
             image = channels.fit[a:b].to(device).contiguous(memory_format=torch.channels_last)
-            agreement = confidence.stability(
+            agreement = stability_of(
                 lambda x: _rescaled(self._part(self._probabilities(x, x, device), count)),
                 image,
                 channels.fit_spacing,
@@ -229,3 +230,33 @@ def _largest(scores: torch.Tensor) -> torch.Tensor:
         best = torch.where(larger, scores[:, k], best)
         label.masked_fill_(larger, k)
     return label
+
+
+def margin_of(probabilities: torch.Tensor) -> torch.Tensor:
+    """Largest minus second largest of ``probabilities`` ``[N, K, H, W]``; ``[N, H, W]`` from 0 (a tie) to 1."""
+    if probabilities.shape[1] < 2:
+        return torch.ones_like(probabilities[:, 0])
+    best = probabilities.topk(2, dim=1).values
+    return best[:, 0] - best[:, 1]
+
+
+def stability_of(
+    labelled: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, spacing: Spacing, views: list[Affine2d]
+) -> torch.Tensor:
+    """Mean agreement (shared probability, 0 to 1) of the labels of ``image`` with those of its transformed views.
+
+    :param labelled: image ``[N, C, H, W]`` to probabilities ``[N, K, H, W]``.
+    :return: ``[N, H, W]``. Outside of a view that pixel's agreement does not count; where no view reaches it is taken
+        from the views' borders.
+    """
+    own = labelled(image)
+    seen = torch.full_like(own[:, :1], 1e-3)
+    total = torch.zeros_like(seen)
+    for view in views:
+        back = view.inverse()
+        other = labelled(view.warp(image, spacing, padding="reflection"))
+        agreement = torch.minimum(own, back.warp(other, spacing, padding="border")).sum(1, keepdim=True)
+        weight = back.validity(own.shape[-2:], spacing, own.device).float() + 1e-3 / len(views)
+        total = total + weight * agreement
+        seen = seen + weight
+    return (total / (seen - 1e-3)).clamp(0, 1)[:, 0]

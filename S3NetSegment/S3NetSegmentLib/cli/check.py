@@ -1,0 +1,36 @@
+"""``s3net check``: versions, torch and its device, and a short trial of each method."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+from ..engine.common.device import DEVICES
+from .arguments import add_common
+
+DESCRIPTION = """\
+Checks this installation: versions, torch and what it can compute on, and a trial of each method on a small made-up image.
+
+Send its output along when something does not work. Exit code 1 if anything fails; what is left out does not fail."""
+
+
+def register(commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "check", help="does this installation work?", description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where networks compute (default: auto)")
+    add_common(parser)
+    parser.set_defaults(run=run, check=lambda arguments: None)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Checks and prints the report; returns the exit code."""
+    from ..engine.check import check_installation, report_text
+    from ..engine.common.progress import drain
+
+    lines = drain(check_installation(arguments.device))
+    print(json.dumps([dataclasses.asdict(line) for line in lines], indent=2) if arguments.json else report_text(lines))
+    return 1 if any(line.works is False for line in lines if line.name != "torch") else 0

@@ -1,0 +1,217 @@
+"""A model of what is accepted: trained within a time, scored on accepted cases that are held out in turn, and used for those
+segments only that it finds better there than Few-shot does.
+
+Every run has a folder of its own in ``model``; the file ``model/current.json`` names the one that is used and is written last.
+A run that is killed leaves the former model in use.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..common.errors import InputError, ResourceError
+from ..common.progress import Step, Steps, within
+from ..images import Segmentation, Volume
+from ..images.formats.seg_nrrd import read_segmentation
+from ..images.image_warnings import collected_image_warnings
+from .accepting import cohort_segments
+from .choosing import nearest_accepted
+from .proposing import ReadCases, supports_of
+from .segment_names import CohortSegments
+from .store import ACCEPTED, CohortStore, now
+
+FOLDER, CURRENT = "model", "model/current.json"
+LEAST_CASES = 6  # accepted ones that a model is trained on
+_FOLDS = 3  # times that some of them are held out
+_SCORED = 6  # held-out cases on which Few-shot is measured, at most
+_GAIN = 0.01  # Dice by which the model must be better
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to: mean Dice of each segment on held-out cases, 0 to 1, of the model and of Few-shot.
+
+    :param used: names of the segments that the model is used for.
+    """
+
+    cases: int
+    model: Mapping[str, float]
+    few_shot: Mapping[str, float]
+    used: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def train(
+    store: CohortStore, minutes: float = 10.0, *, device: str = "auto", preset: str = "tiny", steps: int = 0
+) -> Steps[Trained]:
+    """Trains on all accepted cases, and as often on a part of them, to know how good that is. Takes about ``minutes``.
+
+    :param steps: of each training, at most; 0: as many as there is time for.
+    :raises InputError: fewer than :data:`LEAST_CASES` accepted cases that can be used, or another training that runs now.
+    """
+    with store.model_lock():
+        names, notes = _usable(store)
+        if len(names) < LEAST_CASES:
+            raise InputError(
+                f"{len(names)} accepted cases can be trained on, and a model needs {LEAST_CASES}; accept "
+                f"{LEAST_CASES - len(names)} more" + (f" ({notes[0]})" if notes else "")
+            )
+        run = f"{FOLDER}/{secrets.token_hex(4)}"
+        try:
+            segments = cohort_segments(store)
+            found, few_shot = [], []
+            share = 1 / (_FOLDS + 2)
+            for fold in range(_FOLDS):
+                held = names[fold::_FOLDS]
+                rest = [name for name in names if name not in held]
+                work = _fitted(store, f"{run}/fold{fold}", rest, minutes * share, device, preset, steps)
+                segmenter = yield from within(work, fold * share, (fold + 0.8) * share)
+                for name in held:
+                    found.append((yield from _model_dice(store, segmenter, name, segments)))
+                for name in held[: _SCORED // _FOLDS]:
+                    few_shot.append((yield from _few_shot_dice(store, name, rest, segments)))
+                    yield Step((fold + 0.9) * share, "Measuring Few-shot")
+            work = _fitted(store, f"{run}/final", names, minutes * share, device, preset, steps)
+            yield from within(work, 1 - share, 1.0)
+            scores, others = _means(found, segments), _means(few_shot, segments)
+            used = tuple(n for n in segments.names if scores.get(n, 0) > others.get(n, 0) + _GAIN)
+            former = str(store.read(CURRENT).get("run", ""))
+            store.write(
+                CURRENT,
+                {"run": run, "when": now(), "cases": names, "model": scores, "few_shot": others, "used": list(used)},
+            )
+        except BaseException:
+            shutil.rmtree(store.work / run, ignore_errors=True)
+            raise
+        for name in [f"{run}/fold{fold}" for fold in range(_FOLDS)] + (
+            [former] if former.startswith(f"{FOLDER}/") else []
+        ):
+            shutil.rmtree(store.work / name, ignore_errors=True)
+        return Trained(len(names), scores, others, used, tuple(notes))
+
+
+def found_by_model(store: CohortStore, volume: Volume, segments: CohortSegments, device: str = "auto"):
+    """What the current model finds in ``volume`` of the segments that it is used for: ({name: mask}, expected Dice by name), as a
+    generator of progress; ({}, {}) without a model, or with one that cannot be read."""
+    from ..apply import ModelSegmenter
+    from ..training.model_file import load_model
+
+    current = store.read(CURRENT)
+    used = [n for n in current.get("used") or () if isinstance(n, str) and segments.find(n) is not None]
+    path = store.work / str(current.get("run", "")) / "final" / "model.pt"
+    if not used or not path.is_file():
+        return {}, {}
+    try:
+        model = load_model(path, "segmenter")
+    except InputError:
+        return {}, {}
+    answer = yield from ModelSegmenter(model, device).segment(volume, short_steps=True)
+    masks, expected = {}, {}
+    for number, one in enumerate(model.classes, 1):
+        if one.name in used:
+            masks[one.name] = answer.labels == number
+            expected[one.name] = float(current.get("model", {}).get(one.name, np.nan))
+    return masks, expected
+
+
+def _usable(store: CohortStore) -> tuple[list[str], list[str]]:
+    """Accepted cases whose image is there and is the one that was segmented; and notes on the others."""
+    names, notes, images = [], [], store.found().images
+    for name in store.accepted():
+        if name not in images:
+            continue
+        record = store.record(ACCEPTED, name)
+        try:
+            facts = store.image_facts(name, record.get("image"))
+        except (InputError, ResourceError) as error:
+            notes.append(f"case {name!r} is not trained on: {error}")
+            continue
+        if record.get("image", {}).get("sha256") not in (None, facts["sha256"]):
+            notes.append(f"case {name!r} is not trained on: its image has changed since it was accepted")
+            continue
+        names.append(name)
+    return names, notes
+
+
+def _fitted(store: CohortStore, run: str, names: Sequence[str], minutes: float, device: str, preset: str, steps: int):
+    """The segmenter that is trained on the cases with these names, in the folder ``run``."""
+    from ..apply import ModelSegmenter
+    from ..common.device import choose_device
+    from ..training.cohort import Case, Cohort, grid_of
+    from ..training.finetune import finetune
+    from ..training.label_classes import LabelClass
+    from ..training.model_file import load_model
+    from ..training.presets import finetuning_configuration
+    from ..training.run_folder import RunFolder
+
+    segments = cohort_segments(store)
+    classes = tuple(LabelClass(s.name, s.value, s.color, s.terminology) for s in segments.segments)
+    images, cases = store.found().images, []
+    for name in names:
+        label = store.segmentation_path(ACCEPTED, name)
+        cases.append(Case(name, images[name], label, name, grid_of(images[name])))
+        yield Step(0.0, "Reading the accepted cases")
+    cohort = Cohort(store.folder, tuple(cases), classes, listed_splits={"train": tuple(names)})
+    settings = finetuning_configuration(preset).replaced(minutes=minutes, validation=0.0)
+    settings = settings.replaced(steps=steps) if steps else settings
+    folder = RunFolder(store.work / run)
+    folder.take()
+    try:
+        yield from finetune(cohort, settings, folder, device=choose_device(device))
+    finally:
+        folder.give_back()
+    return ModelSegmenter(load_model(folder.path / "model.pt", "segmenter"), device)
+
+
+def _model_dice(store: CohortStore, segmenter, name: str, segments: CohortSegments) -> Steps[dict[str, float]]:
+    from ..images.reading import read_image
+
+    with collected_image_warnings():
+        volume = read_image(store.image_of(name))
+    answer = yield from segmenter.segment(volume)
+    masks = {c.name: answer.labels == n for n, c in enumerate(segmenter.model.classes, 1)}
+    return _dice(masks, read_segmentation(store.segmentation_path(ACCEPTED, name)), segments)
+
+
+def _few_shot_dice(
+    store: CohortStore, name: str, rest: Sequence[str], segments: CohortSegments
+) -> Steps[dict[str, float]]:
+    from ..few_shot.method import FewShot
+    from ..images.reading import read_image
+
+    with collected_image_warnings():
+        volume = read_image(store.image_of(name))
+    near = yield from nearest_accepted(store, name, volume, len(store.accepted()))
+    items, _, _ = supports_of(store, [n for n in near if n in rest][:5], segments, ReadCases())
+    few_shot = FewShot(volume)
+    few_shot.set_support(items)
+    answer = yield from few_shot.propagate()
+    masks = {s.name: np.logical_or.reduce([labels == s.value for labels in answer.layers]) for s in segments.segments}
+    return _dice(masks, read_segmentation(store.segmentation_path(ACCEPTED, name)), segments)
+
+
+def _dice(masks: Mapping[str, np.ndarray], true: Segmentation, segments: CohortSegments) -> dict[str, float]:
+    """Dice of each segment that either side has."""
+    scores: dict[str, float] = {}
+    for segment in true.segments:
+        home = segments.find(segment.name)
+        a, b = masks.get(home.name if home else segment.name), true.mask(segment)
+        a = np.zeros_like(b) if a is None else a
+        total = np.count_nonzero(a) + np.count_nonzero(b)
+        if total:
+            scores[segment.name] = float(2 * np.count_nonzero(a & b) / total)
+    return scores
+
+
+def _means(found: Sequence[Mapping[str, float]], segments: CohortSegments) -> dict[str, float]:
+    means = {}
+    for name in segments.names:
+        values = [one[name] for one in found if name in one]
+        if values:
+            means[name] = round(float(np.mean(values)), 4)
+    return means

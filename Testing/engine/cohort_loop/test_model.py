@@ -1,0 +1,98 @@
+"""A model of the accepted cases: when it is trained, how it is judged, and where it is used."""
+
+import numpy as np
+import pytest
+from loop_folders import drawn, patient, write_patients
+
+from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine.cohort_loop import model
+from S3NetSegmentLib.engine.cohort_loop.accepting import accept, cohort_segments
+from S3NetSegmentLib.engine.cohort_loop.proposing import ReadCases, propose, with_masks
+from S3NetSegmentLib.engine.cohort_loop.store import CohortStore
+
+NAMES = ("a", "b", "c", "d", "e", "f", "g")
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Six accepted cases and an open one."""
+    store = CohortStore(write_patients(tmp_path / "scans", *NAMES))
+    for number, name in enumerate(NAMES[:6]):
+        accept(store, name, drawn(*patient(number)))
+    return store
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """Held-out scores as given instead of measured ones."""
+
+    def judge(by_model, by_few_shot):
+        def fixed(scores):
+            def steps(*_):
+                yield from ()
+                return dict(zip(("Liver", "Spleen"), scores, strict=True))
+
+            return steps
+
+        monkeypatch.setattr(model, "_model_dice", fixed(by_model))
+        monkeypatch.setattr(model, "_few_shot_dice", fixed(by_few_shot))
+
+    return judge
+
+
+def train(store):
+    return drain(model.train(store, 5.0, steps=2, device="cpu"))
+
+
+def test_a_model_is_used_only_for_the_segments_that_it_finds_better(store, judged):
+    judged((0.9, 0.5), (0.7, 0.7))
+    trained = train(store)
+    assert trained.used == ("Liver",) and trained.cases == 6
+    volume = patient(6)[0]
+    masks, expected = drain(model.found_by_model(store, volume, cohort_segments(store), "cpu"))
+    assert list(masks) == ["Liver"] and expected == {"Liver": 0.9}
+    proposal = drain(propose(store, "g", supports=1, encoder="default", device="cpu"))
+    assert proposal.way == "few-shot; Liver by the model"
+    liver = proposal.segmentation.segments[0]
+    assert not (proposal.segmentation.mask(liver) & ~masks["Liver"]).any()
+
+
+def test_a_model_that_is_no_better_is_not_used(store, judged):
+    judged((0.7, 0.7), (0.7, 0.7))
+    assert train(store).used == ()
+    assert drain(model.found_by_model(store, patient(6)[0], cohort_segments(store), "cpu")) == ({}, {})
+
+
+def test_a_training_that_is_killed_leaves_the_former_model_in_use(store, judged, monkeypatch):
+    judged((0.9, 0.9), (0.7, 0.7))
+    train(store)
+    before = store.read(model.CURRENT)
+    steps = model.train(store, 5.0, steps=2, device="cpu")
+    for _ in range(5):
+        next(steps)
+    steps.close()
+    assert store.read(model.CURRENT) == before
+    assert [p.name for p in (store.work / "model").iterdir() if p.is_dir()] == [before["run"].split("/")[1]]
+    masks, _ = drain(model.found_by_model(store, patient(6)[0], cohort_segments(store), "cpu"))
+    assert list(masks) == ["Liver", "Spleen"]
+
+
+def test_too_few_cases_and_a_second_training_at_once_are_refused(tmp_path, store):
+    few = CohortStore(write_patients(tmp_path / "few", "a", "b"))
+    accept(few, "a", drawn(*patient(0)))
+    with pytest.raises(InputError, match="1 accepted cases can be trained on, and a model needs 6; accept 5 more"):
+        train(few)
+    with store.model_lock(), pytest.raises(InputError, match="somebody trains a model"):
+        train(store)
+
+
+def test_few_shot_is_measured_on_a_held_out_case(store):
+    scores = drain(model._few_shot_dice(store, "a", ["b"], cohort_segments(store)))
+    assert scores.keys() == {"Liver", "Spleen"} and min(scores.values()) > 0.6
+    assert ReadCases().kept == {}
+
+
+def test_masks_replace_their_segment_and_leave_the_others():
+    labels = np.array([[[1, 1, 2, 0]]], np.uint8)
+    mask = np.array([[[False, True, True, True]]])
+    assert with_masks([labels], {1: mask})[0].ravel().tolist() == [0, 1, 2, 1]

@@ -1,0 +1,103 @@
+"""Drawings of several patients as one part of the vote."""
+
+import numpy as np
+import pytest
+from few_shot_phantoms import dice, organs
+
+from S3NetSegmentLib.engine import Volume, drain
+from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, SupportVolume
+from S3NetSegmentLib.engine.few_shot.registration.label_alignment import KnownLabels, aligned_by_labels, overlap
+from S3NetSegmentLib.engine.few_shot.voters.fusion import fusion_weights
+
+
+def patient(number, **options):
+    place = {"seed": number, "size": (26, 24, 10), "spacing": (2.3, 2.3, 6.0), "shift": (1.5 * number, -number, number)}
+    return organs(**{**place, **options})
+
+
+def answer(query, *items):
+    few_shot = FewShot(query, axis="z")
+    few_shot.set_support(items)
+    return drain(few_shot.propagate(quick=True))
+
+
+def elsewhere(number) -> tuple[Volume, np.ndarray]:
+    """A patient in whom something quite different was drawn: a strip at the edge of the body."""
+    volume, labels = patient(number)
+    other = np.zeros_like(labels)
+    other[3:7, 19:22, 4:20] = 1
+    other[3:7, 2:5, 4:20] = 2
+    return volume, other
+
+
+def test_patients_together_are_better_than_most_of_them_alone():
+    query, true = patient(0)
+    supports = [SupportVolume(*patient(n, grow=1 + 0.1 * (n - 2), turn=0.1 * n)) for n in (1, 2, 3)]
+    alone = [np.mean([dice(answer(query, s).labels, true, c) for c in (1, 2)]) for s in supports]
+    together = answer(query, *supports)
+    assert np.mean([dice(together.labels, true, c) for c in (1, 2)]) >= np.median(alone)
+    assert set(together.mix) == {"grown", "transferred"}
+
+
+def test_a_patient_with_another_place_drawn_is_left_out_by_name():
+    query, true = patient(0)
+    good = [SupportVolume(*patient(n)) for n in (1, 2, 3)]
+    bad, labels = elsewhere(4)
+    found = answer(query, *good, SupportVolume(Volume(bad.array, bad.ijk_to_ras, "wrong patient"), labels))
+    assert min(dice(found.labels, true, c) for c in (1, 2)) > 0.85
+    assert any("'wrong patient'" in note and "same part of the body" in note for note in found.notes)
+
+
+def test_one_slice_drawn_here_decides_which_of_two_patients_is_believed():
+    query, true = patient(0)
+    good, (volume, labels) = patient(1), elsewhere(2)
+    drawn = DrawnSlice("z", 5, true[5])
+    found = answer(query, SupportVolume(volume, labels), SupportVolume(*good), drawn)
+    assert np.array_equal(found.labels[5], true[5])
+    assert min(dice(np.delete(found.labels, 5, 0), np.delete(true, 5, 0), c) for c in (1, 2)) > 0.75
+
+
+def test_a_mirrored_patient_is_told_with_the_evidence():
+    query, _ = patient(0)
+    volume, labels = patient(1)
+    mirrored = Volume(volume.array[..., ::-1].copy(), volume.ijk_to_ras, "turned round")
+    found = answer(query, SupportVolume(mirrored, labels[..., ::-1].copy()))
+    assert any("'turned round' looks mirrored" in note and "correlation" in note for note in found.notes)
+    assert not any("mirrored" in note for note in answer(query, SupportVolume(volume, labels)).notes)
+
+
+@pytest.mark.parametrize("slices", [(5,), tuple(range(10))])
+def test_labels_are_laid_over_what_is_known(slices):
+    query, true = patient(0, shift=(12, -9, 3), turn=0.4, grow=1.1)
+    support, labels = patient(0)
+    known = KnownLabels.of_slices({z: true[z] for z in slices}, "z", query.size)
+    matrix = drain(aligned_by_labels(query, known, support, labels, "z"))
+    start = overlap(query, known, support, labels, np.eye(4))
+    everything = KnownLabels.of_slices(dict(enumerate(true)), "z", query.size)
+    assert start < 0.6 and overlap(query, known, support, labels, matrix) > 0.85
+    assert overlap(query, everything, support, labels, matrix) > 0.7
+
+
+def test_labels_that_share_nothing_have_no_place():
+    query, true = patient(0)
+    support, labels = patient(1)
+    known = KnownLabels.of_slices({5: np.where(true[5] == 1, 7, 0)}, "z", query.size)
+    assert drain(aligned_by_labels(query, known, support, labels, "z")) is None
+
+
+def test_weights_sum_to_one_and_two_that_err_together_count_as_one():
+    rng = np.random.default_rng(0)
+    together = rng.normal(0, 1, (1, 1, 20, 20))
+    alone = rng.normal(0, 1, (1, 1, 20, 20))
+    weights = fusion_weights(np.concatenate((together, together, alone)), [1, 1, 1], (0, 4, 4))
+    assert np.allclose(weights.sum(0), 1, atol=1e-4) and weights.min() >= 0
+    assert weights[0].mean() == pytest.approx(weights[1].mean(), abs=1e-3)
+    assert weights[2].mean() > 1.5 * weights[0].mean()
+
+
+def test_who_differs_less_or_is_more_reliable_weighs_more():
+    differences = np.full((2, 1, 8, 8), 0.3)
+    differences[0, ..., :4] = 0.05
+    weights = fusion_weights(differences, [1, 1], (0, 0.5, 0.5))
+    assert weights[0, 0, 4, 0] > 0.9 and weights[0, 0, 4, 7] < 0.6
+    assert fusion_weights(np.full((2, 1, 8, 8), 0.3), [1, 0.3], (0, 1, 1))[0].mean() > 0.7

@@ -1,0 +1,70 @@
+"""What the eye needs: tools that look active, messages that go with their cause, a legend for the confidence."""
+
+import numpy as np
+import slicer
+from fake_engine import FakeEngine
+from panel_pointing import CENTER, CORNERS, click, drag
+from PyQt5 import QtCore, QtGui
+
+
+def button_color(button):
+    return button.palette.color(QtGui.QPalette.Button).name()
+
+
+def highlight(button):
+    return button.palette.color(QtGui.QPalette.Highlight).name()
+
+
+def test_an_active_tool_is_coloured_and_has_a_cursor_in_the_views(pointing, views):
+    panel, view = pointing, pointing.view(views.axial)
+    tool, pick = panel.ui.pointButton, panel.ui.pickButton
+    assert button_color(tool) == highlight(tool) and view.cursor.shape() == QtCore.Qt.CrossCursor
+    panel.click(tool)
+    assert button_color(tool) != highlight(tool) and view.cursor is None
+    panel.segment()
+    panel.click(pick)
+    assert button_color(pick) == highlight(pick) and view.cursor.shape() == QtCore.Qt.PointingHandCursor
+    panel.click(tool)
+    assert view.cursor.shape() == QtCore.Qt.CrossCursor and button_color(pick) != highlight(pick)
+
+
+def test_a_message_goes_when_what_it_spoke_of_changes(pointing, views):
+    panel = pointing
+    click(panel, views.axial, CENTER, control=True)
+    assert "only outside points" in panel.message
+    panel.panel.prompts.delete_all()
+    panel.wait(lambda: not panel.message)
+    click(panel, views.axial, CENTER, control=True)
+    assert "only outside points" in panel.message
+    panel.settle(0.3)
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    assert not panel.message
+    panel.panel.refused("something about this volume")
+    panel.settle(0.3)
+    panel.parameters.confidence = True
+    assert panel.message  # that has nothing to do with it
+    other = slicer.util.addVolumeFromArray(np.random.default_rng(2).normal(0, 1, (4, 20, 20)), name="other")
+    panel.ui.volumeSelector.setCurrentNode(other)
+    assert not panel.message
+
+
+def test_the_confidence_has_a_legend_and_a_way_to_its_least_sure_place(open_panel, views):
+    class Engine(FakeEngine):
+        def __call__(self, *arguments, **options):
+            regions = yield from super().__call__(*arguments, **options)
+            sure = np.full(regions._array.shape, 0.9, np.float32)
+            sure[:, 10:15, 20:25] = 0.1
+            regions.confidence = lambda choice=None, count=None: sure
+            return regions
+
+    panel = open_panel(Engine())
+    assert not panel.ui.confidenceLegendRow.isVisible()
+    drag(panel, views.axial, *CORNERS)
+    panel.click(panel.ui.confidenceCheckBox)
+    panel.wait(lambda: not panel.panel.controller.running)
+    assert panel.ui.confidenceLegendRow.isVisible() and "sure" in panel.ui.confidenceLegend.text
+    panel.click(panel.ui.confidenceWorstButton)
+    place = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode").GetCrosshairRAS()
+    np.testing.assert_allclose(place, (22 - 20, 12 - 18, 0), atol=1)
+    panel.click(panel.ui.confidenceCheckBox)
+    assert not panel.ui.confidenceLegendRow.isVisible()

@@ -1,0 +1,215 @@
+"""Every state of the panel's tabs, one after the other: for the test of its width and for pictures to look at.
+
+    python3 Testing/panel_states.py OUT_FOLDER [--dark] [--scale 1.5] [--font "Liberation Sans"]
+
+makes a picture of each. With ``--all`` the command makes four sets, light and dark at 100 and 150 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTING = Path(__file__).resolve().parent
+PANEL_WIDTH = 380  # pixels at 100 %: more takes room from the slice views
+LONG = "A name of a segment that is far too long for any column"
+
+
+def states(panel, views, folder):
+    """Brings the panel (a PanelDriver over small engines) into its states; yields a name for each.
+
+    :param views: with ``axial``, ``sagittal`` and ``coronal`` slice views of a volume.
+    :param folder: an empty folder, for a cohort and a training run.
+    """
+    yield from _segment(panel, views)
+    yield from _few_shot(panel, views)
+    yield from _models(panel, folder)
+
+
+def _segment(panel, views):
+    ui = panel.ui
+    yield "segment_start"
+    panel.choose(ui.scopeComboBox, "Slice range")
+    yield "segment_range"
+    panel.choose(ui.scopeComboBox, "ROI")
+    yield "segment_roi"
+    panel.choose(ui.scopeComboBox, "Current slice")
+    panel.segment()
+    yield "segment_regions"
+    panel.view(views.axial).click((0.0, 0.0, 0.0))
+    panel.wait(lambda: not panel.panel.controller.running)
+    yield "segment_point"
+    ui.confidenceCheckBox.click()
+    panel.wait(lambda: not panel.panel.controller.running)
+    yield "segment_confidence"
+    ui.confidenceCheckBox.click()
+    panel.drag(views.axial, (-8.0, -6.0, 0.0), (0.0, 0.0, 0.0), (8.0, 6.0, 0.0))
+    panel.wait(lambda: not panel.panel.controller.running)
+    segmentation = panel.segmentation.GetSegmentation()
+    segmentation.GetSegment(panel.parameters.targetSegment).SetName(LONG)
+    panel.choose_prompts(0)
+    yield "segment_box"
+    panel.panel.refused("something cannot be done for a reason that takes more than one line; do this or that instead")
+    yield "segment_message"
+    panel.panel.message.hide()
+    ui.advancedCollapsibleButton.collapsed = False
+    yield "segment_advanced"
+    for name in ("moreSettingsButton",):
+        if hasattr(ui, name):
+            getattr(ui, name).collapsed = False
+            yield "segment_more_settings"
+            getattr(ui, name).collapsed = True
+    ui.advancedCollapsibleButton.collapsed = True
+    ui.editCollapsibleButton.collapsed = False
+    yield "segment_edit"
+    ui.editCollapsibleButton.collapsed = True
+
+
+def _few_shot(panel, views):
+    import numpy as np
+
+    ui, square = panel.ui, np.zeros((36, 40), bool)
+    square[10:20, 10:22] = True
+    panel.open_few_shot()
+    yield "few_shot_start"
+    panel.draw(LONG, square, "z", 4)
+    panel.draw("Liver", np.roll(square, 12, 1), "z", 4)
+    yield "few_shot_drawn"
+    panel.propagate()
+    yield "few_shot_preview"
+    ui.fewShotConfidenceCheckBox.click()
+    panel.settle(0.1)
+    yield "few_shot_confidence"
+    ui.fewShotConfidenceCheckBox.click()
+    ui.acceptButton.click()
+    yield "few_shot_accepted"
+    panel.choose(ui.propagateComboBox, "Another volume")
+    yield "few_shot_other_volume"
+    panel.choose(ui.propagateComboBox, "Whole volume")
+    ui.advancedCollapsibleButton.collapsed = False
+    yield "few_shot_advanced"
+    ui.advancedCollapsibleButton.collapsed = True
+
+
+def _models(panel, folder):
+    panel.open_models()
+    ui = panel.panel.models.ui
+    yield "models_start"
+    for edit, path in (
+        (ui.modelFileEdit, folder / "no_model.pt"),
+        (ui.cohortFolderEdit, folder / "cohort"),
+        (ui.runFolderEdit, folder / "run"),
+    ):
+        edit.text = str(path)
+        edit.editingFinished.emit()
+    ui.cohortCollapsibleButton.collapsed = False
+    panel.settle(0.3)
+    yield "models_case"
+    ui.cohortCollapsibleButton.collapsed = True
+    ui.trainingCollapsibleButton.collapsed = False
+    for number in range(ui.trainingKindBox.count):
+        ui.trainingKindBox.currentIndex = number
+        panel.settle(0.05)
+        yield f"models_train_{number}"
+    ui.trainingKindBox.currentIndex = 0
+    ui.tryTrainingButton.setVisible(False)  # a run that does not answer, and has a model already
+    for widget in (ui.killTrainingButton, ui.useModelButton, ui.trainingProgressBar):
+        widget.setVisible(True)
+    yield "models_train_buttons"
+
+
+def dark_palette():
+    """The colours of Slicer's dark style."""
+    from PyQt5 import QtGui
+
+    palette, role = QtGui.QPalette(), QtGui.QPalette
+    for place, color in (
+        (role.Window, 0x353535), (role.Base, 0x191919), (role.AlternateBase, 0x353535), (role.Button, 0x353535),
+        (role.ToolTipBase, 0x353535), (role.WindowText, 0xFFFFFF), (role.Text, 0xFFFFFF), (role.ButtonText, 0xFFFFFF),
+        (role.ToolTipText, 0xFFFFFF), (role.BrightText, 0xFF0000), (role.Link, 0x2A82DA), (role.Highlight, 0x2A82DA),
+        (role.HighlightedText, 0xFFFFFF),
+    ):  # fmt: skip
+        palette.setColor(place, QtGui.QColor(color))
+    for place in (role.WindowText, role.Text, role.ButtonText):
+        palette.setColor(role.Disabled, place, QtGui.QColor(0x7F7F7F))
+    return palette
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--all", action="store_true", help="light and dark, at 100 and 150 %%")
+    parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--scale", default="1")
+    parser.add_argument("--font", default="DejaVu Sans")
+    parser.add_argument("--width", type=int, default=PANEL_WIDTH)
+    options = parser.parse_args()
+    if options.all:
+        sets = [("light_100", []), ("dark_100", ["--dark"]), ("light_150", ["--scale", "1.5"])]
+        sets.append(("dark_150", ["--dark", "--scale", "1.5"]))
+        for name, more in sets:
+            subprocess.run(
+                [sys.executable, __file__, str(options.folder / name), "--font", options.font, *more], check=True
+            )
+        return 0
+    os.environ["QT_SCALE_FACTOR"] = options.scale
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    return _pictures(options)
+
+
+def _pictures(options) -> int:
+    import tempfile
+    from types import SimpleNamespace
+
+    import headless_slicer
+    import numpy as np
+    import qt_stand_in
+    from paths import MODULE
+
+    headless = headless_slicer.start()
+    application = qt_stand_in.install(headless)
+    from PyQt5 import QtGui, QtWidgets
+
+    if options.dark:
+        QtWidgets.QApplication.setPalette(dark_palette())
+    QtWidgets.QApplication.setFont(QtGui.QFont(options.font, 8))
+    headless.new_scene()
+    import slicer
+    from fake_engine import FakeEngine
+    from fake_propagation import FakePropagation
+    from panel_driver import PanelDriver
+
+    k, j, i = np.mgrid[:12, :36, :40]
+    ball = (i - 20) ** 2 + (j - 18) ** 2 + (2 * (k - 6)) ** 2 < 64
+    volume = slicer.util.addVolumeFromArray((100 + 150 * ball + np.random.default_rng(0).normal(0, 8, ball.shape)).astype(np.int16), name="MR head")  # fmt: skip
+    volume.SetSpacing(1, 1, 2)
+    volume.SetOrigin(-20, -18, -12)
+    names = (("Red", "Axial"), ("Yellow", "Sagittal"), ("Green", "Coronal"))
+    nodes = [headless.add_slice_view(name, orientation, volume) for name, orientation in names]
+    application.layoutManager().show(*nodes)
+    views = SimpleNamespace(axial=nodes[0], sagittal=nodes[1], coronal=nodes[2])
+    module, widget = qt_stand_in.open_module(MODULE / "S3NetSegment.py", FakeEngine(), FakePropagation())
+    panel = PanelDriver(module, widget, application, headless)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    frame = widget.parent
+    with tempfile.TemporaryDirectory() as folder:
+        for name in states(panel, views, Path(folder)):
+            panel.settle(0.1)
+            needed = frame.minimumSizeHint().width()
+            frame.resize(options.width, max(frame.minimumSizeHint().height(), 300))
+            panel.settle(0.1)
+            frame.grab().save(str(options.folder / f"{name}.png"))
+            print(f"{name}: {needed} pixels wide")
+    panel.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(TESTING), str(TESTING.parent / "S3NetSegment")]
+    from script_environment import enter_environment
+
+    enter_environment(for_tests=True)
+    sys.exit(main())
