@@ -14,6 +14,7 @@ from .common.device import choose_device, is_out_of_memory
 from .common.fallback import BatchFallback
 from .common.progress import Step, Steps, T, drain
 from .common.provenance import MODEL, OutcomeFacts, TaskFacts, provenance
+from .common.threads import one_threaded
 from .images import Segment, Segmentation, Volume
 from .images.image_warnings import label_map_notes
 from .images.intensity import intensity_scale
@@ -26,6 +27,9 @@ from .training.slice_layout import SliceLayout, VolumeSlices, is_made_in_slices,
 from .training.sliding_window import Windows
 
 _BATCH, _SHORT_BATCH = {"cpu": 4}, {"cpu": 1, "cuda": 4, "mps": 2}  # slices at a time; 32 where nothing is said
+_SMALL_SIDE = (
+    64  # pixels; with several threads such slices gain nothing, and beside other programs they take ten times as long
+)
 _RESTORED = 1 << 19  # probabilities that are brought to the volume's own pixels at a time
 _FLIPS = ((), (-1,))  # the axes along which a slice is mirrored: as it is, and as training mirrors (left and right)
 _ROOM = 256 << 20  # bytes of probabilities at the volume's own pixels that are held at a time
@@ -80,6 +84,10 @@ class ModelSegmenter:
         :raises InputError: an image without contrast, other channels than those of the training, or not on one grid.
         :raises ResourceError: the memory does not suffice for a single slice.
         """
+        small = self._device.type == "cpu" and max(m.layout.side for m in self.models.members) <= _SMALL_SIDE
+        return (one_threaded(self._segment) if small else self._segment)(images, confidence, short_steps)
+
+    def _segment(self, images: Volume | Sequence[Volume], confidence: bool, short_steps: bool) -> Steps[ModelAnswer]:
         volumes = (images,) if isinstance(images, Volume) else tuple(images)
         volume, notes = volumes[0], self.models.doubts()
         for model in self.models.members:

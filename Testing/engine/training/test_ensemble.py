@@ -63,6 +63,24 @@ def ensemble_of(*networks, layouts=None):
     return segmenter
 
 
+@pytest.mark.parametrize("side, threads", [(48, 1), (96, 2)])
+def test_small_networks_answer_in_one_thread_and_others_in_the_users_number(side, threads):
+    class Watched(Certain):
+        def forward(self, images):
+            seen.add(torch.get_num_threads())
+            return super().forward(images)
+
+    seen, before = set(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        tool = ensemble_of(Watched(0.2, 0.5, 0.3), layouts=[SliceLayout("axial", 1.0, side)])
+        for _ in tool.segment(phantom(0)[0]):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {threads}
+
+
 def test_the_probabilities_of_several_models_are_averaged():
     volume, _ = phantom(0)
     members = Certain(0.5, 0.1, 0.4), Certain(0.1, 0.5, 0.4), Certain(0.3, 0.3, 0.4)  # each alone finds another class
