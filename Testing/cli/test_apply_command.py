@@ -140,6 +140,15 @@ def test_a_format_without_frames_gets_one_file_for_each(tmp_path):
     assert [s.name for s in read_segmentation(tmp_path / "heart_frame07.seg.nrrd").segments] == ["Ring", "Core"]
 
 
+def test_the_file_of_a_frame_never_replaces_the_image(tmp_path):
+    model = write_model(tmp_path / "model.pt")
+    write_frames([phantom(seed)[0] for seed in range(2)], tmp_path / "cine.nrrd")
+    image = (tmp_path / "cine.nrrd").rename(tmp_path / "heart_frame1.seg.nrrd")
+    before = image.read_bytes()
+    said = refused("apply", model, image, "-o", tmp_path / "heart.seg.nrrd", "--frame", "all", "--device", "cpu")
+    assert "of frame 1 is" in said and image.read_bytes() == before and not list(tmp_path.glob("heart_frame0*"))
+
+
 def test_all_frames_of_an_image_with_one_are_that_image(tmp_path):
     model = write_model(tmp_path / "model.pt")
     write_image(phantom(0)[0], tmp_path / "mr.nii.gz")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import __version__
-from ..engine import Segmentation, Step, Volume
+from ..engine import InputError, Segmentation, Step, Volume
 from ..engine.images.files import stem_of, suffix_of
 from ..engine.images.image_warnings import collected_image_warnings
 from ..engine.images.reading import count_frames, read_image
@@ -63,6 +63,7 @@ def run_frames(
     :param find: ``find(volumes, progress)``, with one volume for each of ``channels`` (the image itself where there are none).
     :param facts: what the command says of itself in ``--json``.
     """
+    _keep_inputs(arguments, count, channels or (arguments.image,))
     began, found, warned_of = time.perf_counter(), [], []
     with ProgressDisplay(arguments.quiet) as progress:
         for frame in range(count):
@@ -110,6 +111,17 @@ def frame_path(path: str, frame: int, count: int) -> str:
     """Where the result of one of ``count`` frames goes: ``heart_frame07.seg.nrrd`` for ``heart.seg.nrrd``."""
     name = f"{stem_of(path)}_frame{frame:0{len(str(count - 1))}}{suffix_of(path)}"
     return os.path.join(os.path.dirname(path), name)
+
+
+def _keep_inputs(arguments: argparse.Namespace, count: int, inputs: Sequence[str | os.PathLike]) -> None:
+    """Raises InputError if the file of a frame would take the place of an input."""
+    kept = {os.path.realpath(path) for path in inputs}
+    for frame in range(count):
+        for option, path in outputs_of(_of_frame(arguments, frame, count)).items():
+            if os.path.realpath(path) in kept:
+                raise InputError(
+                    f"{option} of frame {frame} is {path!r}, an input, which is never replaced; choose another name"
+                )
 
 
 def _of_frame(arguments: argparse.Namespace, frame: int, count: int) -> argparse.Namespace:

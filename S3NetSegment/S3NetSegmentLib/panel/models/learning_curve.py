@@ -52,7 +52,7 @@ def learning_curve(
         wide = 130
         left = place + 4 if place + wide < width - _RIGHT else place - wide - 4
         side = "AlignLeft" if left > place else "AlignRight"
-        painter.drawText(left, _TOP, wide, 14, _flags(side), "unlabelled slices join")
+        painter.drawText(left, _TOP, wide, 14, _flags(side), _("unlabelled slices join"))
     _line(painter, [(x(s), y((v - low) / (high - low))) for s, v in losses], _LOSS)
     _line(painter, [(x(s), y(v)) for s, v in scores], _SCORE, dots=True)
     text = palette.color(qt.QPalette.Text)

@@ -23,7 +23,9 @@ def model_text(summary: Mapping) -> str:
     if len(models) > 1:
         names = html.escape(", ".join(model["file"] for model in models))
         told = [f"{html.escape(m['file'])}: {_validation(m)}" for m in models]
-        return f"Finds: {classes}<br>{len(models)} models whose answers are averaged: {names}<br>{'<br>'.join(told)}"
+        return _("Finds: {classes}<br>{models} models whose answers are averaged: {names}<br>{told}").format(
+            classes=classes, models=len(models), names=names, told="<br>".join(told)
+        )
     return f"Finds: {classes}<br>{_training(summary)}<br>{_validation(summary)}"
 
 

@@ -133,7 +133,9 @@ def _settings_of(text: str) -> tuple[str, ...]:
     settings = tuple(shlex.split(text))
     for setting in settings:
         if "=" not in setting:
-            raise InputError(f"setting {setting!r} is not of the form name=value, e.g. batch=4")
+            raise InputError(
+                _("setting {setting!r} is not of the form name=value, e.g. batch=4").format(setting=setting)
+            )
     return settings
 
 
