@@ -60,6 +60,8 @@ if not _MISSING:
         import S3NetSegmentLib.engine.segment.find_regions as real
 
         engine = FakeEngine()
+        import S3NetSegmentLib.engine.segment.run  # noqa: F401  # else it would keep the stand-in for all later tests
+
         monkeypatch.setattr(real, "find_regions", engine)
         module = importlib.import_module("S3NetSegment")
         module.engine = engine
