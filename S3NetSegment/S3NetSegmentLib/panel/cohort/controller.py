@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from slicer.i18n import tr as _
+
 from ...engine import InputError, Step
 from ...engine.cohort_loop.accepting import accept, undo
 from ...engine.cohort_loop.segment_names import UnknownSegmentsError
@@ -93,32 +95,34 @@ class CohortController:
 
         found = yield from next_case(self.store, read=self._kept())
         if not found.case:
-            raise InputError(f"no case is open: {found.state.progress}")
+            raise InputError(_("no case is open: {progress}").format(progress=found.state.progress))
         if found.proposal is not None:
             return self._proposed(found.proposal, found.notes)
-        yield Step(0.9, "Reading the image")
-        text = f"{found.case}: nothing is accepted yet. Draw its segments, all slices or with Few-shot, and accept it."
+        yield Step(0.9, _("Reading the image"))
+        text = _(
+            "{case}: nothing is accepted yet. Draw its segments, all slices or with Few-shot, and accept it."
+        ).format(case=found.case)
         return FoundCase(found.case, self._image(found.case), None, "auto", text, found.notes)
 
     def _open_steps(self, name: str):
         from ...engine.cohort_loop.store import PROPOSED
         from ...engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
 
-        yield Step(0.0, "Reading the image")
+        yield Step(0.0, _("Reading the image"))
         volume = self._image(name)
-        yield Step(0.5, "Reading the segments")
+        yield Step(0.5, _("Reading the segments"))
         kind = ACCEPTED if self.store.is_accepted(name) else PROPOSED
         path = self.store.segmentation_path(kind, name)
         segmentation = on_grid_of(read_segmentation(path), volume) if path.is_file() else None
         record = self.store.record(kind, name)
         self.store.take(name)
-        text = f"{name}, {'not proposed yet' if segmentation is None else 'as ' + kind}."
+        text = f"{name}, {_('not proposed yet') if segmentation is None else 'as ' + kind}."
         return FoundCase(name, volume, segmentation, str(record.get("axis") or "auto"), text)
 
     def _again_steps(self, case: LoopCase):
         from ...engine.cohort_loop.proposing import drawing_of, propose
 
-        yield Step(0.0, "Reading the segments")
+        yield Step(0.0, _("Reading the segments"))
         now = case_segmentation(case)
         slices = corrected_slices(case, now)
         drawn = None
@@ -138,26 +142,32 @@ class CohortController:
         return drawing_of(self.store, case_segmentation(case), case.volume, drawn.axis, slices)
 
     def _accept_steps(self, case: LoopCase):
-        yield Step(0.0, "Reading the segments")
+        yield Step(0.0, _("Reading the segments"))
         segmentation = case_segmentation(case)
-        yield Step(0.3, "Writing the case")
-        options = {"volume": case.volume, "source": "the panel", "replace": self._is_mine(case.name)}
+        yield Step(0.3, _("Writing the case"))
+        options = {"volume": case.volume, "source": _("the panel"), "replace": self._is_mine(case.name)}
         try:
             return accept(self.store, case.name, segmentation, **options)
         except UnknownSegmentsError as error:
             names, known = ", ".join(error.unknown), ", ".join(error.known)
             if not self._ask(
-                f"{names}: the cohort does not know {'it' if len(error.unknown) == 1 else 'them'}; its segments are {known}. "
-                "Add to the cohort? If one of its segments is meant, press Cancel and give the segment that name."
+                _(
+                    "{names}: the cohort does not know {value}; its segments are {known}. Add to the cohort? If"
+                    " one of its segments is meant, press Cancel and give the segment that name."
+                ).format(names=names, value="it" if len(error.unknown) == 1 else "them", known=known)
             ):
                 raise InputError(
-                    f"nothing was accepted; rename {names} to what the cohort calls it ({known})"
+                    _("nothing was accepted; rename {names} to what the cohort calls it ({known})").format(
+                        names=names, known=known
+                    )
                 ) from None
             return accept(self.store, case.name, segmentation, new_segments=True, **options)
 
     def _undo_steps(self, name: str):
-        yield Step(0.0, "Taking it back")
-        return f"case {name} is {undo(self.store, name)} again; what was accepted is kept in s3net-cohort/history."
+        yield Step(0.0, _("Taking it back"))
+        return _("case {name} is {store} again; what was accepted is kept in s3net-cohort/history.").format(
+            name=name, store=undo(self.store, name)
+        )
 
     # -- inside
 
@@ -179,11 +189,15 @@ class CohortController:
 
     @staticmethod
     def _proposed(proposal, notes) -> FoundCase:
-        expected = "" if proposal.expected is None else f", expected Dice {proposal.expected:.2f}"
-        source = ", ".join(proposal.supports) or "its drawn slices"
-        text = f"{proposal.case}: proposed from {source} ({proposal.way}){expected}."
+        expected = (
+            "" if proposal.expected is None else _(", expected Dice {expected:.2f}").format(expected=proposal.expected)
+        )
+        source = ", ".join(proposal.supports) or _("its drawn slices")
+        text = _("{case}: proposed from {source} ({way}){expected}.").format(
+            case=proposal.case, source=source, way=proposal.way, expected=expected
+        )
         if proposal.next_slices:
-            text += f" Correct slice {', '.join(map(str, proposal.next_slices[:3]))} first."
+            text += _(" Correct slice {str} first.").format(str=", ".join(map(str, proposal.next_slices[:3])))
         return FoundCase(
             proposal.case, proposal.volume, proposal.segmentation, proposal.axis, text, (*notes, *proposal.notes)
         )
@@ -218,10 +232,16 @@ class CohortController:
             self._listener.informed(" ".join(f"{note[:1].upper()}{note[1:]}." for note in found.notes))
 
     def _accepted(self, accepted) -> None:
-        self.text = f"{self.case.name}, as accepted."
-        changed = "" if accepted.changed is None else f"; {accepted.changed:.0%} of the proposal was changed"
+        self.text = _("{name}, as accepted.").format(name=self.case.name)
+        changed = (
+            ""
+            if accepted.changed is None
+            else _("; {changed:.0%} of the proposal was changed").format(changed=accepted.changed)
+        )
         notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in accepted.notes)
-        self._listener.informed(f"case {self.case.name} is accepted{changed}.{notes}")
+        self._listener.informed(
+            _("case {name} is accepted{changed}.{notes}").format(name=self.case.name, changed=changed, notes=notes)
+        )
 
     def _failed(self, error: Exception) -> None:
         self._listener.state_changed()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from ...engine import InputError, ResourceError
 from ...engine.cohort_loop.states import CaseState, CohortState
@@ -18,7 +19,7 @@ _UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Cohort.ui"
 FOLDER_KEY = "S3NetSegment/LoopFolder"
 _LOOK_EVERY = 5000  # ms between two looks at a folder in which others may work
 _PICTURE = 180  # pixels, of the long side
-_NO_FOLDER = "Choose the folder with the images of your patients first."
+_NO_FOLDER = _("Choose the folder with the images of your patients first.")
 
 
 class CohortSection:
@@ -149,10 +150,10 @@ class CohortSection:
         self._notify.informed(text)
 
     def torch_missed(self) -> None:
-        self._notify.torch_missed("proposals need PyTorch, which is not installed; see the top of the panel")
+        self._notify.torch_missed(_("proposals need PyTorch, which is not installed; see the top of the panel"))
 
     def failed(self, error: Exception) -> None:
-        self._notify.failed(error, "The cohort")
+        self._notify.failed(error, _("The cohort"))
 
     # -- inside
 
@@ -207,7 +208,7 @@ class CohortSection:
             ui.loopPicture.setMinimumHeight(pixmap.height())
         ui.openCaseButton.enabled = case is not None and case.image is not None and not self.running
         ui.undoAcceptButton.enabled = (
-            case is not None and case.state in ("accepted", "image missing") and not self.running
+            case is not None and case.state in ("accepted", _("image missing")) and not self.running
         )
 
     def _show(self) -> None:
@@ -215,17 +216,17 @@ class CohortSection:
         there = self.controller.store is not None and self._node is not None
         case = self.controller.case
         is_open = case is not None and case.is_there
-        ui.nextCaseButton.text = "Cancel" if running else "Next case"
+        ui.nextCaseButton.text = _("Cancel") if running else _("Next case")
         ui.nextCaseButton.enabled = there
         ui.nextCaseButton.toolTip = (
-            "Load the case that helps most with its proposal (Ctrl+Return)" if there else _NO_FOLDER
+            _("Load the case that helps most with its proposal (Ctrl+Return)") if there else _NO_FOLDER
         )
         for button, tip in (
-            (ui.acceptCaseButton, "Write the segments as they are now as this case's accepted segmentation"),
-            (ui.proposeAgainButton, "Use the slices that you have changed, and propose the others again"),
+            (ui.acceptCaseButton, _("Write the segments as they are now as this case's accepted segmentation")),
+            (ui.proposeAgainButton, _("Use the slices that you have changed, and propose the others again")),
         ):
             button.enabled = there and is_open and not running
-            button.toolTip = tip if is_open else "Open a case first."
+            button.toolTip = tip if is_open else _("Open a case first.")
         ui.loopForm.enabled = not running
         progress = "" if self._state is None else self._state.progress[:1].upper() + self._state.progress[1:] + "."
         notes = "" if self._state is None else " ".join(f"{n[:1].upper()}{n[1:]}." for n in self._state.notes)
