@@ -1,7 +1,6 @@
 """What is to be expected of an answer: expected Dice, the slices to draw next and the ends of segments, in one estimate."""
 
 import numpy as np
-import pytest
 from few_shot_scenes import egg, tube
 
 from S3NetSegmentLib.engine import Volume, drain
@@ -30,16 +29,32 @@ SURE, DRAWN, HALF, GONE = (95, 100, 95, 1.0), (0, 0, 0, 0), (65, 100, 66, 0.7), 
 def test_expected_dice_and_wrong_voxels_are_one_estimate():
     rows = sums(GONE, HALF, SURE, DRAWN, SURE, HALF, GONE)
     found = segment_outlook(rows.copy(), 10, {13: True}, 1.0)
-    both = (rows[:, 1] + rows[:, 2]).sum()
-    assert found.dice == pytest.approx(1 - sum(found.wrong.values()) / both) and 13 not in found.wrong
+    worse = segment_outlook(sums(GONE, HALF, HALF, DRAWN, HALF, HALF, GONE), 10, {13: True}, 1.0)
+    assert worse.dice < found.dice < 1 and sum(worse.wrong.values()) > sum(found.wrong.values())
+    assert 13 not in found.wrong
     assert found.shown == (13, 13) and set(found.present) == {10, 11, 12, 14, 15, 16}
     assert found.present[16] < 0.5 < found.present[15] < 0.9 and set(found.sides) == {"before", "after"}
+
+
+def test_what_lies_beyond_the_drawn_slices_is_expected_to_be_worse_than_what_lies_between_them():
+    beyond = segment_outlook(sums(*[HALF] * 4, DRAWN, DRAWN, *[HALF] * 4), 0, {4: True, 5: True}, 1.0)
+    between = segment_outlook(sums(DRAWN, *[HALF] * 8, DRAWN), 0, {0: True, 9: True}, 1.0)
+    assert beyond.dice < between.dice - 0.05
+    assert segment_outlook(sums(DRAWN, *[(0, 0, 0, 0)] * 3), 0, {0: True}, 1.0).dice == 0  # nothing was found
+    assert 0.65 < between.dice < 1
+
+
+def test_an_answer_that_goes_on_to_the_last_slice_is_more_likely_to_run_past_its_end():
+    empty = (0, 0, 0, 0)
+    through = segment_outlook(sums(empty, empty, DRAWN, SURE, SURE), 0, {2: True}, 2.0)
+    ended = segment_outlook(sums(empty, DRAWN, SURE, SURE, empty), 0, {1: True}, 2.0)
+    assert through.past > ended.past + 0.05 and through.runs_past and not ended.runs_past
 
 
 def test_an_end_that_no_drawn_slice_shows_lowers_what_is_expected_on_thick_slices():
     rows = sums(DRAWN, HALF, HALF, GONE, GONE)
     thin, thick = (segment_outlook(rows.copy(), 0, {0: True}, anisotropy) for anisotropy in (1.0, 3.5))
-    assert thick.dice < thin.dice and thick.past > thin.past > 0.25
+    assert thick.dice < thin.dice and thick.past > 0.35 > thin.past > 0.1
     shown = segment_outlook(sums(DRAWN, HALF, HALF, GONE, DRAWN), 0, {0: True, 4: False}, 3.5)
     assert shown.past == 0 and shown.sides == () and shown.dice > thick.dice
 
@@ -66,14 +81,26 @@ def test_the_reason_names_who_ends_and_the_way_out():
 
 
 def test_segments_that_may_run_past_their_ends_are_named_with_the_side():
-    past = SegmentOutlook(0.8, shown=(4, 9), past=0.2, sides=("after",))
-    twice = SegmentOutlook(0.8, shown=(4, 4), past=0.2, sides=("before", "after"))
-    assert notes({1: past, 2: SegmentOutlook(0.9, past=0.01)}, NAMES) == [
+    past = SegmentOutlook(0.8, shown=(4, 9), past=0.4, sides=("after",))
+    twice = SegmentOutlook(0.8, shown=(4, 4), past=0.4, sides=("before", "after"))
+    assert notes({1: past, 2: SegmentOutlook(0.9, past=0.1)}, NAMES) == [
         "'liver' may run past its end after slice 9; draw the last slice there, or say of the one after it that it holds nothing"
     ]
     assert (
         "'liver' and 'spleen' may run past their ends on both sides of slice 4" in notes({1: twice, 2: twice}, NAMES)[0]
     )
+
+
+def test_a_segment_that_comes_back_after_a_drawn_slice_without_it_is_named_with_the_slices():
+    rows = sums(*[DRAWN, SURE, HALF, DRAWN, HALF, SURE, DRAWN])
+    disc = segment_outlook(rows.copy(), 0, {0: True, 3: False, 6: True}, 1.0)
+    assert disc.missing == 3
+    (note,) = notes({1: disc}, {1: "disc"})
+    assert (
+        note.startswith("'disc' is drawn on slices 0 and 6, but not on slice 3 between them") and "alternates" in note
+    )
+    for drawn in ({0: True, 3: None, 6: True}, {0: False, 3: True, 6: False}, {0: True, 3: True, 6: False}):
+        assert segment_outlook(rows.copy(), 0, drawn, 1.0).missing is None
 
 
 def test_slices_past_the_end_are_said_to_be_empty_and_an_empty_one_settles_it():

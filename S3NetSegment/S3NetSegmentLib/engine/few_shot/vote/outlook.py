@@ -12,7 +12,12 @@ import numpy as np
 # lose this times the log of the anisotropy. Fitted on hearts and tumours (few_shot_cases.py, development).
 _THICK = 0.9
 _ONE_PLANE_TRUST = 0.9  # factor of the expected Dice where one plane does not show how far a segment reaches
-_RUNS_PAST = 0.07  # share of what was found that is expected to lie past the end, from which on it is said; on development as above
+# Log-odds that a tenth or more of what was found lies past an end that no drawn slice shows: share found beyond the drawn
+# slices, share of what runs to the last slice of the answer without a break, log anisotropy, constant; and the probability
+# from which on it is said. Log-odds of the expected Dice: those of the vote, and the share found beyond the drawn slices.
+# Both fitted on the cases of presence.py.
+_PAST_BEYOND, _PAST_BORDER, _PAST_THICK, _PAST_CONSTANT, _RUNS_PAST = 1.2, 0.8, 1.3, -2.9, 0.35
+_DICE_VOTE, _DICE_BEYOND, _DICE_CONSTANT = 1.4, -0.8, 0.5
 _MAIN = 0.25  # share of the expected wrong voxels of a slice, from which on a segment is a reason to draw it
 _PROBABLY_ENDS, _MAY_END = 0.5, 0.9  # probability of presence below which a segment does so
 _WAY_OUT = "draw the last slice there, or say of the one after it that it holds nothing"
@@ -26,10 +31,11 @@ class SegmentOutlook:
     :param wrong: expected wrong voxels of each undrawn slice.
     :param present: probability that it is there on each undrawn slice beyond the outermost drawn ones that show it.
     :param shown: the outermost drawn slices that show it; None: no slice along the axis of the answer does.
-    :param past: share of what was found that is expected to lie past the end, 0 to 1; of ends that no drawn slice shows.
+    :param past: probability that a tenth or more of what was found lies past an end that no drawn slice shows.
     :param sides: of ``shown``, where the answer goes on and no drawn slice shows an end: some of "before" and "after".
     :param one_plane: mm from the drawing at which the answer was cut off, since that is on one plane askew to the slices,
         which does not show how far the segment reaches; None: it is not.
+    :param missing: the first drawn slice without it between two that show it; None: there is none.
     """
 
     dice: float
@@ -39,10 +45,11 @@ class SegmentOutlook:
     past: float = 0.0
     sides: tuple[str, ...] = ()
     one_plane: float | None = None
+    missing: int | None = None
 
     @property
     def runs_past(self) -> bool:
-        """Whether so much may lie past an end that no drawn slice shows that the user should know."""
+        """Whether it is so likely that much lies past an end that no drawn slice shows that the user should know."""
         return self.past >= _RUNS_PAST
 
 
@@ -59,7 +66,7 @@ def segment_outlook(
     inside, found, anywhere, peak = sums.astype(float).T
     showing = [z for z, shows in drawn.items() if shows]
     shown = (min(showing), max(showing)) if showing else None
-    present, sides, past = {}, [], 0.0
+    present, sides, beyond = {}, [], np.zeros(len(sums), bool)
     if shown is not None:
         without = [z for z, shows in drawn.items() if shows is False]
         open_ends = {"before": all(z > shown[0] for z in without), "after": all(z < shown[1] for z in without)}
@@ -67,23 +74,49 @@ def segment_outlook(
             z = first + n
             if z in drawn or shown[0] <= z <= shown[1]:
                 continue
-            side = "before" if z < shown[0] else "after"
+            side, beyond[n] = "before" if z < shown[0] else "after", True
             likely = float(np.clip(peak[n], 0, 1))
             if open_ends[side] and found[n] > 0:
                 lower = likely / (likely + (1 - likely) * anisotropy**_THICK)
                 inside[n] *= lower / likely
                 anywhere[n] *= lower / likely
                 likely = lower
-                past += (1 - likely) * found[n]
                 sides += [side] * (side not in sides)
             present[z] = likely
     wrong = found + anywhere - 2 * inside
-    total = (found + anywhere).sum()
-    dice = 2 * inside.sum() / max(total, 1e-6) * (1.0 if one_plane is None else _ONE_PLANE_TRUST)
+    total, all_found = (found + anywhere).sum(), max(found.sum(), 1e-6)
+    share = float(found[beyond].sum() / all_found)
+    dice = _expected(2 * inside.sum() / max(total, 1e-6), share) * (1.0 if one_plane is None else _ONE_PLANE_TRUST)
     errors = {first + n: float(w) for n, w in enumerate(wrong) if w > 0 and first + n not in drawn}
-    return SegmentOutlook(
-        float(dice), errors, present, shown, float(past / max(found.sum(), 1e-6)), tuple(sides), one_plane
-    )
+    past, missing = 0.0, None
+    if shown is not None:
+        missing = min((z for z, shows in drawn.items() if shows is False and shown[0] < z < shown[1]), default=None)
+    if sides:
+        odds = _PAST_BEYOND * share + _PAST_BORDER * _to_the_border(found, beyond) / all_found
+        past = float(_sigmoid(odds + _PAST_THICK * np.log(anisotropy) + _PAST_CONSTANT))
+    return SegmentOutlook(float(dice), errors, present, shown, past, tuple(sides), one_plane, missing)
+
+
+def _expected(vote: float, beyond: float) -> float:
+    """The expected Dice, where the vote expects ``vote`` and a share ``beyond`` of what was found lies beyond the drawn slices."""
+    if vote <= 0:
+        return 0.0
+    vote = np.clip(vote, 0.02, 0.98)
+    return float(_sigmoid(_DICE_VOTE * np.log(vote / (1 - vote)) + _DICE_BEYOND * beyond + _DICE_CONSTANT))
+
+
+def _to_the_border(found: np.ndarray, beyond: np.ndarray) -> float:
+    """Voxels ``found`` on the slices ``beyond`` the drawn ones, on the sides where there are some on the last slice, too."""
+    total = 0.0
+    for side in (slice(None), slice(None, None, -1)):
+        if beyond[side][0] and found[side][0] > 0:
+            count = len(beyond) if beyond.all() else int(np.argmin(beyond[side]))
+            total += found[side][:count].sum()
+    return total
+
+
+def _sigmoid(odds: float) -> float:
+    return 1 / (1 + np.exp(-odds))
 
 
 def next_slices(outlooks: Mapping[int, SegmentOutlook]) -> list[tuple[int, float]]:
@@ -136,6 +169,14 @@ def notes(outlooks: Mapping[int, SegmentOutlook], names: Mapping[int, str]) -> l
             f"not show how far {'they reach' if several else 'it reaches'}: the answer was cut off about "
             f"{_and([f'{mm:.0f}' for mm in cut.values()])} mm from it; draw a second plane that crosses this one"
         )
+    for value, outlook in known.items():
+        if outlook.missing is not None:
+            first, last = outlook.shown
+            found.append(
+                f"{names[value]!r} is drawn on slices {first} and {last}, but not on slice {outlook.missing} between them; if it "
+                "alternates with something along the axis, parts that meet no drawn slice are not found, and those that do may "
+                "be carried on too far: draw on a plane along that axis, which shows all of them"
+            )
     past: dict[str, list[str]] = {}
     for value, outlook in known.items():
         if outlook.runs_past:
