@@ -171,6 +171,7 @@ def notes(outlooks: Mapping[int, SegmentOutlook], names: Mapping[int, str]) -> l
         )
     for value, outlook in known.items():
         if outlook.missing is not None:
+            assert outlook.shown is not None  # a gap lies between shown slices
             first, last = outlook.shown
             found.append(
                 f"{names[value]!r} is drawn on slices {first} and {last}, but not on slice {outlook.missing} between them; if it "
