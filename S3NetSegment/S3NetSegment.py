@@ -255,10 +255,8 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
     def applyModelSteps(
         self, volumeNode, modelPath, segmentationNode=None, confidence=False, device="auto", flips=False
     ):
-        """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node.
-
-        Nothing is written to the scene before the end; a dropped generator leaves no trace.
-        """
+        """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node. Nothing is
+        written to the scene before the end; a dropped generator leaves no trace."""
         from S3NetSegmentLib.panel.models.script import model_steps
 
         return model_steps(volumeNode, modelPath, segmentationNode, confidence, device, flips)
@@ -268,9 +266,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
 
         :param manifest: as for ``s3net batch``: a .csv or .json file, or a folder of images.
         :param folder: where segmentations, records and report.html go.
-        :param resume: skip the cases that are finished.
-        :param keepGoing: go on after a failed case.
-        :param dryRun: only check and print the plan.
+        :param resume: skip the cases that are finished. ``keepGoing``: after a failed case, too. ``dryRun``: only check and plan.
         :param options: ``pattern``, ``defaults`` (column -> value), ``device``, ``say`` (takes lines of text).
         :raises ValueError: a manifest that cannot be run; ``problems`` holds everything that is wrong.
         """

@@ -54,8 +54,8 @@ def test_each_fold_is_validated_on_its_own_patients_and_the_summary_says_how(fol
     assert facts["standard_deviation"]["Ring"] == pytest.approx(
         np.std([m.validation["dice Ring"] for m in models], ddof=1), abs=1e-9
     )
-    assert json.loads((folder / "cross_validation.json").read_text()) == facts
-    assert f"| all |  | {np.mean(scores):.3f} ±" in (folder / "cross_validation.md").read_text()
+    assert json.loads((folder / "cross_validation.json").read_text("utf-8")) == facts
+    assert f"| all |  | {np.mean(scores):.3f} ±" in (folder / "cross_validation.md").read_text("utf-8")
     assert any("flatter" in note for note in facts["notes"])
 
 

@@ -41,7 +41,7 @@ class Alignment:
 
 def align(
     query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str,
-    labels: np.ndarray, known: KnownLabels | None = None,
+    labels: np.ndarray | None = None, known: KnownLabels | None = None,
 ) -> Steps[Alignment]:  # fmt: skip
     """Where ``part`` of ``support`` lies in ``query``.
 
@@ -51,7 +51,7 @@ def align(
     """
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
     starts = yield from within(coarse_alignments(query, query_scale, support, support_scale, part, axis), 0.0, 0.3)
-    if known is not None:
+    if known is not None and labels is not None:
         found = yield from aligned_by_labels(query, known, support, labels, axis)
         starts = starts if found is None else [*starts, (found, 0.0)]
     best, best_value = None, -np.inf
@@ -64,7 +64,7 @@ def align(
         found = yield from within(refining, 0.3 + 0.7 * n / len(starts), 0.3 + 0.7 * (n + 1) / len(starts))
         for matrix in (start, found):
             value = likeness(fixed, moving, matrix)
-            told = 0.0 if known is None else _OVERLAP * overlap(query, known, support, labels, matrix)
+            told = 0.0 if known is None or labels is None else _OVERLAP * overlap(query, known, support, labels, matrix)
             if value - penalty + told > best_value:
                 best, best_value = Alignment(matrix, value), value - penalty + told
     return best or Alignment(np.eye(4), -1.0)
