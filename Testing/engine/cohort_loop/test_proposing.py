@@ -90,7 +90,7 @@ def test_two_people_get_different_cases(cohort, monkeypatch):
     assert mine.case == again.case == "bert"
     monkeypatch.setattr(store_module, "who", lambda: "eve@ward")
     assert drain(next_case(CohortStore(cohort.folder), "name", **QUICK)).case == "carl"
-    assert case_of(cohort, "bert").by.endswith(store_module.socket.gethostname())
+    assert case_of(cohort, "bert").by.endswith(store_module.platform.node())
 
 
 def test_after_the_last_case_there_is_no_next_one(cohort):

@@ -21,7 +21,7 @@ import getpass
 import hashlib
 import json
 import os
-import socket
+import platform
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -216,7 +216,7 @@ def who() -> str:
         name = getpass.getuser()
     except (OSError, KeyError, ImportError):  # no entry for this user, as in some containers
         name = "somebody"
-    return f"{name}@{socket.gethostname()}"
+    return f"{name}@{platform.node()}"
 
 
 def now() -> str:
