@@ -58,7 +58,7 @@ def test_who_draws_over_most_of_a_segment_has_drawn_it_almost_to_its_ends():
     alone, near, spread, dense = (
         presences(body, 14, range(15, 24), also)[:, 1] for also in ((), (13,), (4, 14), (4, 8, 12))
     )
-    assert (spread < alone).all() and spread[-1] < alone[-1] - 0.05  # the slices span more than its radius
+    assert (spread < alone).all() and spread[-1] < alone[-1] - 0.03  # the slices span more than its radius
     assert (near > spread).all()  # two neighbours say little about the extent
     assert dense[4] < spread[4]  # a gap further on than they are apart it has probably ended
 

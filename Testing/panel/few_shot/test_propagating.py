@@ -356,7 +356,7 @@ def test_overlapping_segments_are_told_previewed_and_accepted_whole(open_drawn):
 def test_a_next_slice_that_is_probably_empty_is_named_so_with_the_reason(open_drawn):
     engine = FakePropagation()
     engine.outlook = lambda value, far: SegmentOutlook(
-        0.7, dict.fromkeys(far, 9.0), dict.fromkeys(far, 0.2), (4, 8), 0.3, ("before",)
+        0.7, dict.fromkeys(far, 9.0), dict.fromkeys(far, 0.2), (4, 8), 0.4, ("before",)
     )
     panel = open_drawn(engine)
     panel.propagate()

@@ -86,7 +86,10 @@ def segment_outlook(
     wrong = found + anywhere - 2 * inside
     total, all_found = (found + anywhere).sum(), max(found.sum(), 1e-6)
     share = float(found[beyond].sum() / all_found)
-    dice = _expected(2 * inside.sum() / max(total, 1e-6), share) * (1.0 if one_plane is None else _ONE_PLANE_TRUST)
+    dice = 2 * inside.sum() / max(total, 1e-6)
+    if shown is not None:  # what is drawn elsewhere is no matter of slices here
+        dice = _expected(dice, share)
+    dice *= 1.0 if one_plane is None else _ONE_PLANE_TRUST
     errors = {first + n: float(w) for n, w in enumerate(wrong) if w > 0 and first + n not in drawn}
     past, missing = 0.0, None
     if shown is not None:
