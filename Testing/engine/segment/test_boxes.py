@@ -8,6 +8,7 @@ import pytest
 from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, drain
 from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.segment.objects.box_choice import without_islands
 from S3NetSegmentLib.engine.segment.prompts import Box
 
 QUICK = SegmentSettings(sources="classical")
@@ -123,6 +124,18 @@ def test_a_ring_in_a_box_keeps_its_hole():
     found = drain(find_regions(Volume(grey[None], np.eye(4)), settings=QUICK))
     choice = found.object_at(boxes=[Box((18, 18, 0), (62, 62, 0))])
     assert max(dice(choice.at(n).mask[0], ring) for n in range(choice.steps)) > 0.9
+
+
+def test_crumbs_of_a_vote_are_left_out_but_large_parts_and_marked_ones_stay():
+    soft = np.zeros((30, 40))
+    soft[2:12, 2:22], soft[20:25, 2:8], soft[5:8, 30:33], soft[20:22, 30:32] = 0.9, 0.8, 0.7, 0.6
+    found = without_islands(soft, [(21, 31)])
+    assert (found[2:12, 2:22] == 0.9).all() and (found[20:25, 2:8] == 0.8).all()  # 200 and 30 pixels
+    assert not found[5:8, 30:33].any()  # 9 pixels
+    assert (found[20:22, 30:32] == 0.6).all()  # 4 pixels, of which one is marked
+    one = np.zeros((9, 9))
+    one[4, 4] = 0.9
+    assert without_islands(one, []) is one
 
 
 def test_the_same_box_is_answered_alike_and_from_memory(regions):

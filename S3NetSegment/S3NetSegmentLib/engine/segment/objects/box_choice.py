@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from ...common.errors import InputError
 from .box_candidates import MADE_SOURCES, NAMES, BoxCandidates, BoxPart, Point, box_candidates
@@ -18,6 +19,7 @@ WEIGHTS = {
 # A hand-drawn box is a little larger or smaller than the object: among candidates that fit better than this, fit decides nothing.
 _WELL_FITTED = 0.92
 CERTAINTY = 1.0
+ISLAND = 0.1  # of the largest part: smaller ones are left out
 _VOTE_AHEAD = 1.0  # how much better than the best candidate the mask counts that they all vote for
 
 
@@ -35,6 +37,19 @@ def vote(candidates: BoxCandidates, scores: np.ndarray) -> np.ndarray:
     """The probability that each sample belongs to the object, ``[h, w]``."""
     shares = np.exp(CERTAINTY * (scores - scores.max()))
     return np.tensordot(shares / shares.sum(), candidates.masks.astype(np.float32), 1)
+
+
+def without_islands(soft: np.ndarray, held: Sequence[Point]) -> np.ndarray:
+    """``soft`` with 0 in parts that are far smaller than the largest one and hold no marked point: a vote of many candidates
+    leaves such crumbs where a few of them agree."""
+    parts, count = ndimage.label(soft > 0.5)
+    if count < 2:
+        return soft
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    small = sizes < ISLAND * sizes.max()
+    small[[0, *(parts[p] for p in held)]] = False
+    return np.where(small[parts], 0, soft)
 
 
 def ranked_in_box(
@@ -59,7 +74,7 @@ def ranked_in_box(
     held = [part.sample(p) for p in inside if part.box[part.sample(p)]]
     candidates = box_candidates(maps, statistics, part, held)
     scores = scores_of(candidates)
-    soft = vote(candidates, scores)
+    soft = without_islands(vote(candidates, scores), held)
     voted = soft > 0.5 if (soft > 0.5).any() else candidates.masks[scores.argmax()]
     masks = np.concatenate((candidates.masks, voted[None]))
     scores = np.append(scores, scores.max() + _VOTE_AHEAD)
