@@ -26,7 +26,7 @@ from .prompts import Prompts
 from .working_grid import WorkingGrid
 
 # All chosen on development volumes, see Testing/benchmarks/volume_prompts.py.
-_SEARCHED = 0.5  # mean Dice of the best candidate with the slice answers, below which the carried object is chosen
+_SEARCHED = 0.85  # mean Dice of the best candidate with the slice answers, below which the carried object is chosen
 _CONTRADICTION = 0.5  # Dice of both, below which their sizes decide
 _SMALLEST_STEP = 1.02  # ratio of the sizes of neighbouring steps, at least
 
