@@ -15,10 +15,10 @@ def patient(number, **options):
     return organs(**{**place, **options})
 
 
-def answer(query, *items):
+def answer(query, *items, quick=True):
     few_shot = FewShot(query, axis="z")
     few_shot.set_support(items)
-    return drain(few_shot.propagate(quick=True))
+    return drain(few_shot.propagate(quick=quick))
 
 
 def elsewhere(number) -> tuple[Volume, np.ndarray]:
@@ -55,6 +55,33 @@ def test_one_slice_drawn_here_decides_which_of_two_patients_is_believed():
     found = answer(query, SupportVolume(volume, labels), SupportVolume(*good), drawn)
     assert np.array_equal(found.labels[5], true[5])
     assert min(dice(np.delete(found.labels, 5, 0), np.delete(true, 5, 0), c) for c in (1, 2)) > 0.75
+
+
+def misleading(number) -> SupportVolume:
+    """A patient who looks like the query, in whom both organs were drawn too far aside, and only in their middles."""
+    volume, labels = patient(0, seed=number)
+    labels = np.roll(labels, (2, 2), (1, 2))
+    labels[:3], labels[7:] = 0, 0
+    return SupportVolume(volume, labels)
+
+
+@pytest.mark.parametrize("drawn", [(5,), (3, 7)])
+@pytest.mark.parametrize("quick", [True, False])
+def test_patients_who_mislead_do_no_harm_once_slices_are_drawn_here(drawn, quick):
+    query, true = patient(0)
+    here = [DrawnSlice("z", z, true[z]) for z in drawn]
+    alone = answer(query, *here, quick=quick)
+    among = answer(query, *(misleading(n) for n in (1, 2, 3)), *here, quick=quick)
+    scores = [np.mean([dice(found.labels, true, c) for c in (1, 2)]) for found in (among, alone)]
+    assert scores[0] >= scores[1] - 0.005
+    assert among.mix.get("transferred", 0.0) == 0
+
+
+def test_a_segment_that_no_slice_here_shows_comes_from_the_other_patients():
+    query, true = patient(0)
+    here = [DrawnSlice("z", z, np.where(true[z] == 1, 1, 0)) for z in (3, 7)]
+    supports = [SupportVolume(*patient(n)) for n in (1, 2, 3)]
+    assert dice(answer(query, *supports, *here, quick=False).labels[4:7], true[4:7], 2) > 0.7
 
 
 def test_a_mirrored_patient_is_told_with_the_evidence():

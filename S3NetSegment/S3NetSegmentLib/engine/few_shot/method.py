@@ -132,6 +132,27 @@ class FewShot:
             yield Step(1.0, "Everything is drawn")
             return drawn_answer(drawing)
         further = yield from self._further(layer, quick)
+        foretold = max(
+            (p.foretold for p in further if isinstance(p, TransferredPart) and p.foretold is not None), default=None
+        )
+        several = sum(drawn.complete for drawn in drawing.slices.values()) > 1
+        hides = several and not quick and self.settings.leave_one_out and not is_scattered(self.settings, drawing)
+        if foretold is None or hides:
+            return (yield from self._voted(support, drawing, further, first, last, quick))
+        # Where no drawn slice is hidden, other patients count if they had foretold what is drawn better than the answer without
+        # them is expected to be, and if with them more is expected.
+        silenced = [part.silenced() if isinstance(part, TransferredPart) else part for part in further]
+        alone = yield from within(self._voted(support, drawing, silenced, first, last, quick), 0.0, 0.5)
+        expected = _mean_expected(alone)
+        if expected >= foretold:
+            return alone
+        together = yield from within(self._voted(support, drawing, further, first, last, quick), 0.5, 1.0)
+        return together if _mean_expected(together) > expected else alone
+
+    def _voted(
+        self, support: LayeredSupport, drawing: Drawing, further: Sequence[FurtherPart], first: int, last: int, quick: bool
+    ) -> Steps[FewShotAnswer]:  # fmt: skip
+        """The answer with these ``further`` parts, in a box that grows with it."""
         box = self._first_box(support, drawing, further)
         growing = 0 if quick else self.settings.growing
         for attempt in itertools.count():
@@ -182,3 +203,8 @@ class FewShot:
         kept = list(self._frames.items())[-(_FRAMES - 1) :]
         self._frames = {**dict(kept), key: found}
         return found
+
+
+def _mean_expected(answer: FewShotAnswer) -> float:
+    """Expected Dice, mean over the segments; 0 where there are none."""
+    return float(np.mean(list(answer.expected_dice.values()) or [0.0]))

@@ -205,7 +205,15 @@ class Propagation:
         for part in self._further:
             if self.mix.get(part.name, 0) > 0:
                 total += self.mix[part.name] * (yield from part.masks(self.frame, self.first, self.last))
+            elif part.name == "transferred" and (undrawn := self._undrawn_classes()):
+                masks = (yield from part.masks(self.frame, self.first, self.last))[:, undrawn]
+                total *= 1 - masks.sum(1, keepdim=True)
+                total[:, undrawn] += masks
         return total
+
+    def _undrawn_classes(self) -> list[int]:
+        """Classes of which nothing is drawn in this volume: only drawings elsewhere know of them."""
+        return sorted(set(range(1, self.drawing.classes)) - set(np.unique(self.known[self.known > 0] - 1).tolist()))
 
     def _seed_from_elsewhere(self) -> Steps[None]:
         """What the first further part is sure of seeds GrowCut and the appearance, besides what is known."""

@@ -48,7 +48,7 @@ class Consensus:
         """What the others agree on."""
         weights = self.weights.copy()
         weights[number] = 0
-        return KnownLabels(self.index, _voted(self.found, weights), False)
+        return KnownLabels(self.index, voted(self.found, weights), False)
 
 
 def consensus_of(query: Volume, fitted: Sequence[Fitted]) -> Consensus:
@@ -70,7 +70,7 @@ def consensus_of(query: Volume, fitted: Sequence[Fitted]) -> Consensus:
     for n in range(count):
         others = weights.copy()
         others[n] = 0
-        agreement.append(dice_of(found[n], _voted(found, others)))
+        agreement.append(dice_of(found[n], voted(found, others)))
     return Consensus(index, found, weights, np.array(agreement))
 
 
@@ -91,7 +91,15 @@ def dice_of(found: np.ndarray, true: np.ndarray) -> float:
     return float(np.mean(scores)) if scores else 0.0
 
 
-def _voted(found: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def pooled_dice(found: np.ndarray, true: np.ndarray) -> float:
+    """Dice over all labels together, in which small ones count little; 0 where there are none."""
+    right = int(np.count_nonzero((found == true) & (true > 0)))
+    total = int(np.count_nonzero(found)) + int(np.count_nonzero(true))
+    return 2 * right / total if total else 0.0
+
+
+def voted(found: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The label ``[n]`` that most patients by ``weights`` ``[S]`` give, of ``found`` ``[S, n]``."""
     values = np.unique(found)
     votes = np.stack([((found == v) * weights[:, None]).sum(0) for v in values])
     return values[votes.argmax(0)].astype(np.uint8)

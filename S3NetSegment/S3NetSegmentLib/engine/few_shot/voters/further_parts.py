@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...common.progress import Steps, within
-from ...images import Volume
+from ...images import AXES, Volume
 from ...images.intensity import IntensityScale, intensity_scale
 from ...images.volume import slices_first
 from ..alpnet.prototypes import PUBLISHED, HeadSettings
@@ -18,7 +18,7 @@ from ..drawings.drawing import Drawing, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
 from ..registration.label_alignment import KnownLabels
 from ..settings import FewShotSettings
-from .consensus import consensus_of, dice_of, labels_at
+from .consensus import consensus_of, dice_of, labels_at, pooled_dice, voted
 from .encoders import FewShotEncoder
 from .prototype_scores import ElsewhereSlices, PrototypePart, chosen_elsewhere, known_slices
 from .slice_features import SliceFeatures, content_digest
@@ -68,12 +68,32 @@ class FurtherParts:
             fitted[key] = self._fitted[key]
         known = known_here(drawing)
         if known is not None:
+            blind, foretold = self._unseeing(known, list(fitted.values()), drawing.axis)
             best = yield from within(self._fitted_to(known, fitted, others), 0.7, 1.0)
-        elif len(fitted) > 2:
+            return TransferredPart(self._volume, best, drawing.values, blind, foretold)
+        if len(fitted) > 2:
             best = yield from within(self._gathered(fitted, others), 0.7, 1.0)
         else:
             best = list(fitted.values())
         return TransferredPart(self._volume, best, drawing.values)
+
+    def _unseeing(
+        self, known: KnownLabels, fitted: Sequence[Fitted], axis: str
+    ) -> tuple[dict[int, list[Fitted]], float]:
+        """For each slice drawn here ``fitted``, rated by the other drawn slices alone; and the Dice with which they together
+        predict what is drawn here. None of ``fitted`` has seen it."""
+        found = np.stack([labels_at(one, self._volume, known.index) for one in fitted])
+        places, told, blind = known.index[AXES.index(axis)], np.zeros_like(known.values), {}
+        for z in np.unique(places):
+            others, here = places != z, places == z
+            rated = []
+            for one, labels in zip(fitted, found, strict=True):
+                score = dice_of(labels[others], known.values[others]) if known.values[others].any() else 1.0
+                rated.append(dataclasses.replace(one, reliability=max(_LEAST_RELIABLE, score)))
+            weights = np.array([one.reliability * max(_LEAST_RELIABLE, one.alignment.correlation) for one in rated])
+            told[here] = voted(found[:, here], weights)
+            blind[int(z)] = rated
+        return blind, pooled_dice(told, known.values)
 
     def _fitted_to(self, known: KnownLabels, fitted: dict[bytes, Fitted], others) -> Steps[list[Fitted]]:
         """Each of ``fitted`` with how well it predicts what is drawn here; those that do it badly are fitted again, to that."""

@@ -7,7 +7,8 @@ more alike without blowing up or crushing any segment, and sampled where it is a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,13 +126,23 @@ class TransferredPart:
     """The drawings of other volumes as a part of the vote; see :class:`~.further.FurtherPart`.
 
     :param values: label value of each class, ``values[0]`` = 0 for the background.
+    :param blind: drawn slice of the query volume -> ``fitted`` as they would be without it; they say how good the part is.
+    :param foretold: Dice with which ``blind`` predict all that is drawn in the query volume; None: nothing is.
     """
 
     name = "transferred"
     prior_share, undrawn_share = _PRIOR_SHARE, _UNDRAWN_SHARE
 
-    def __init__(self, query: Volume, fitted: Sequence[Fitted], values: Sequence[int]):
+    def __init__(
+        self,
+        query: Volume,
+        fitted: Sequence[Fitted],
+        values: Sequence[int],
+        blind: Mapping[int, Sequence[Fitted]] | None = None,
+        foretold: float | None = None,
+    ):
         self._query, self._fitted, self._values = query, tuple(fitted), tuple(values)
+        self._blind, self.foretold = blind or {}, foretold
         self.notes = [note for one in fitted for note in one.notes]
         likest = max((one.alignment.correlation for one in self._fitted), default=0.0)
         self.trust = float(np.clip(_TRUST[0] + _TRUST[1] * likest, 0, 1))
@@ -139,8 +150,15 @@ class TransferredPart:
             agreed = max(one.reliability for one in self._fitted)
             self.trust = max(self.trust, float(np.clip(_AGREED + agreed, 0, 1)))
 
+    def silenced(self) -> TransferredPart:
+        """The same without a prior share of the vote."""
+        part = copy(self)
+        part.prior_share, part.trust = 0.0, 0.0
+        return part
+
     def masks(self, frame: Frame, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
-        """See :class:`~.further.FurtherPart`; a hidden drawn slice changes nothing."""
+        """See :class:`~.further.FurtherPart`."""
+        fitted = self._fitted if without is None else self._blind.get(without, self._fitted)
         height, width = frame.work_shape
         rows = frame.box.top + (np.arange(height) + 0.5) * frame.box.shape[0] / height - 0.5
         columns = frame.box.left + (np.arange(width) + 0.5) * frame.box.shape[1] / width - 0.5
@@ -151,8 +169,8 @@ class TransferredPart:
             stop = min(start + batch, last + 1)
             grid = np.meshgrid(np.arange(start, stop), rows, columns, indexing="ij")
             index = self._index(frame.axis, [g.ravel() for g in grid])
-            weights = self._weights(index, (stop - start, height, width), frame)
-            shares = self._shares(index, weights).reshape(len(self._values), stop - start, height, width)
+            weights = self._weights(fitted, index, (stop - start, height, width), frame)
+            shares = self._shares(fitted, index, weights).reshape(len(self._values), stop - start, height, width)
             out[start - first : stop - first] = torch.from_numpy(shares).transpose(0, 1)
         return out
 
@@ -180,21 +198,23 @@ class TransferredPart:
             index[2 - dimension] = values
         return index
 
-    def _weights(self, index: np.ndarray, shape: tuple[int, int, int], frame: Frame) -> np.ndarray:
+    def _weights(
+        self, fitted: Sequence[Fitted], index: np.ndarray, shape: tuple[int, int, int], frame: Frame
+    ) -> np.ndarray:
         """Weight of each support volume at voxels ``index``, ``[S, n]``: joint label fusion, see :mod:`.fusion`."""
-        if len(self._fitted) == 1:
+        if len(fitted) == 1:
             return np.ones((1, index.shape[1]), np.float32)
-        differences = np.stack([one.differences(self._query, index) for one in self._fitted]).reshape(-1, *shape)
-        reliability = [one.reliability * max(0.05, one.alignment.correlation) for one in self._fitted]
+        differences = np.stack([one.differences(self._query, index) for one in fitted]).reshape(-1, *shape)
+        reliability = [one.reliability * max(0.05, one.alignment.correlation) for one in fitted]
         return fusion_weights(differences, reliability, (0.0, *(_PATCH_MM / np.array(frame.work_spacing[1:])))).reshape(
             -1, index.shape[1]
         )
 
-    def _shares(self, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _shares(self, fitted: Sequence[Fitted], index: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Class shares ``[C, n]`` at voxels ``index``: all support volumes by their ``weights`` ``[S, n]``."""
         total = np.zeros((len(self._values), index.shape[1]), np.float32)
         counted = np.zeros_like(total)
-        for one, weight in zip(self._fitted, weights, strict=True):
+        for one, weight in zip(fitted, weights, strict=True):
             shown = [c for c, v in enumerate(self._values) if c and (one.labels == v).any()]
             total[shown] += weight * one.sampled(self._query, index, [self._values[c] for c in shown])
             counted[shown] += weight
