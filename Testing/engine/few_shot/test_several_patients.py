@@ -2,12 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from few_shot_phantoms import dice, organs
 
 from S3NetSegmentLib.engine import Volume, drain
-from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, SupportVolume
+from S3NetSegmentLib.engine.few_shot.drawings.layered_support import LayeredSupport
+from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
+from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
 from S3NetSegmentLib.engine.few_shot.registration.label_alignment import KnownLabels, aligned_by_labels, overlap
+from S3NetSegmentLib.engine.few_shot.voters.further_parts import FurtherParts
 from S3NetSegmentLib.engine.few_shot.voters.fusion import fusion_weights
+from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
 
 def patient(number, **options):
@@ -75,6 +80,21 @@ def test_patients_who_mislead_do_no_harm_once_slices_are_drawn_here(drawn, quick
     scores = [np.mean([dice(found.labels, true, c) for c in (1, 2)]) for found in (among, alone)]
     assert scores[0] >= scores[1] - 0.005
     assert among.mix.get("transferred", 0.0) == 0
+
+
+def test_a_hidden_slice_is_foretold_by_fits_that_have_not_seen_it():
+    query, true = patient(0)
+    volume, labels = patient(0, seed=1)
+    aside = SupportVolume(volume, np.roll(labels, (3, 3), (1, 2)))
+    layer = LayeredSupport.of(query, [aside, DrawnSlice("z", 5, true[5])], "z", 4.0).layers[0]
+    scale = intensity_scale(query)
+    parts = FurtherParts(query, scale, FewShotSettings(), None, torch.device("cpu"), lambda _: iter(()))
+    part = drain(parts.transferred(layer.drawing, layer.others))
+    frame = Frame(query, scale, "z", Box(0, 24, 0, 26), (24, 26))
+    seen, unseen = (drain(part.masks(frame, 5, 5, without=z))[0].argmax(0).numpy() for z in (None, 5))
+    found = [np.mean([dice(classes, true[5], c) for c in (1, 2)]) for classes in (seen, unseen)]
+    assert found[0] > 0.8 > 0.7 > found[1]  # it was fitted again, to the slice
+    assert part.foretold == pytest.approx(found[1], abs=0.1)
 
 
 def test_a_segment_that_no_slice_here_shows_comes_from_the_other_patients():

@@ -17,8 +17,8 @@ QUICK = FewShotSettings(appearance_steps=60)
 
 
 def aligned(query, support, part=None):
-    part = part or support.extent
-    return drain(align(query, intensity_scale(query), support, intensity_scale(support), part, "z"))
+    part, labels = part or support.extent, np.zeros(support.array.shape, np.uint8)
+    return drain(align(query, intensity_scale(query), support, intensity_scale(support), part, "z", labels))
 
 
 def transferred(query, *supports, settings=QUICK, drawn=()):

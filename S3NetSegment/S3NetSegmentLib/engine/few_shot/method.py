@@ -3,7 +3,8 @@
 Drawn masks are carried from slice to slice by registration, corrected by appearance, and vote with GrowCut; from two drawn
 slices on the vote is weighted by how well each part predicts a drawn slice that is hidden from it, with a single one by
 which of them appearance agrees with where they differ. Scattered targets are not carried. Drawings in other volumes and the
-prototypes of a pretrained encoder are further parts of that vote.
+prototypes of a pretrained encoder are further parts of that vote; once slices are drawn here, other volumes have a say only as
+far as they would have foretold them.
 """
 
 from __future__ import annotations

@@ -27,6 +27,6 @@ class FurtherPart(Protocol):
     def masks(self, frame: Frame, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
         """Class memberships ``[n, C, h, w]`` on the working grid of slices ``first`` to ``last`` (rows sum to 1).
 
-        :param without: a drawn slice that must not be used.
+        :param without: a drawn slice that must not be used, nor what was fitted to it.
         """
         ...
