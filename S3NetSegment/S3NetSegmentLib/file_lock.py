@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 
@@ -60,10 +59,10 @@ class FileLock:
 def _locked(file: int, shared: bool = False) -> bool | None:
     """Tries to lock an open file; None on a file system without locks."""
     try:
-        if sys.platform == "win32":
+        if os.name == "nt":
             import msvcrt
 
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # only there on Windows
         else:
             import fcntl
 
