@@ -118,7 +118,7 @@ def test_three_slices_drawn_in_another_patient_are_enough():
     assert min(dice(answer.labels, true, c) for c in (1, 2)) > 0.8
 
 
-def test_a_slice_drawn_here_is_kept_and_a_volume_that_contradicts_it_tells_only_of_what_it_does_not_show():
+def test_a_slice_drawn_here_is_kept_as_it_is_and_a_volume_that_contradicts_it_has_no_share():
     support, drawn = small_organs()
     query, true = small_organs(shift=(5, -4, 3), turn=0.15, seed=1)
     corrected = true[7].copy()
@@ -126,7 +126,6 @@ def test_a_slice_drawn_here_is_kept_and_a_volume_that_contradicts_it_tells_only_
     corrected[2:5, 2:5] = 7
     answer = transferred(query, SupportVolume(support, drawn), drawn=[DrawnSlice("z", 7, corrected)])
     assert np.array_equal(answer.labels[7], corrected)
-    assert not (corrected == 1).any() and (answer.labels[5] == 1).any()
     assert answer.mix.get("transferred", 0.0) == 0
 
 
