@@ -85,11 +85,11 @@ def _told_device() -> tuple[bool, str]:
 def _tried(name: str, trial: Callable[[str], float], device: str) -> CheckLine:
     start = time.perf_counter()
     try:
-        dice = trial(device)
+        score = trial(device)
     except Exception as error:  # whatever is wrong belongs into the report
         return CheckLine(name, f"{type(error).__name__}: {error}", False)
     seconds = time.perf_counter() - start
-    return CheckLine(name, f"Dice {dice:.2f} on a made-up image, {seconds:.1f} s", bool(dice >= _GOOD))
+    return CheckLine(name, f"Dice {score:.2f} on a made-up image, {seconds:.1f} s", bool(score >= _GOOD))
 
 
 def _ball() -> tuple[Volume, np.ndarray]:
