@@ -40,6 +40,8 @@ def test_a_cohort_is_worked_through_from_the_first_case_to_the_last(scans, tmp_p
     better = told(scans, "propose", "carl", "--drawn-file", corrected, "--drawn", "4", "--axis", "z")["proposals"][0]
     assert np.array_equal(read_segmentation(better["output"]).flattened()[4], labels[4])
     assert told(scans, "status")["cases"][2]["state"] == "corrected"
+    labels[2] = 0  # corrected once more
+    write_segmentation(drawn(volume, labels), corrected)
     assert 0 < told(scans, "accept", "carl", "--segmentation", corrected)["changed"] < 0.5
     assert "3 of 3 accepted, 0 patients left" in s3net("cohort", scans, "status").stdout
     assert told(scans, "next")["case"] == ""
