@@ -12,7 +12,7 @@ from importlib import import_module
 
 import numpy as np
 from few_shot_cases import FewShotCase
-from simulated_boxes import flat_box
+from simulated_boxes import boxes_of_slice
 
 from S3NetSegmentLib.engine.common.progress import drain
 from S3NetSegmentLib.engine.few_shot.drawings.boxes import boxed_slices
@@ -23,7 +23,6 @@ from S3NetSegmentLib.engine.images.volume import slices_first
 OURS, BOXES, NEAREST, GROW, FILL = (
     "Few-shot", "Few-shot from boxes", "nearest slice", "Grow from seeds", "Fill between slices"
 )  # fmt: skip
-_LEAST_BOXED = 20  # pixels of a label in a slice around which one draws a box
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,29 +38,29 @@ class Answer:
 
 def few_shot(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:
     labels = slices_first(case.labels, case.axis)
-    product = FewShot(case.volume, settings, case.axis)
-    product.set_support([DrawnSlice(case.axis, z, labels[z]) for z in drawn])
-    answer = drain(product.propagate())
-    mix = ", ".join(f"{part} {share:.2f}" for part, share in answer.mix.items())
-    named = frozenset(value for value, outlook in answer.outlook.items() if outlook.runs_past)
-    return Answer(slices_first(answer.labels, case.axis), answer.expected_dice, mix, named)
+    return _propagated(case, {z: labels[z] for z in drawn}, settings)
 
 
 def few_shot_from_boxes(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:
     """Boxes in place of drawings, each side off by a normal error; the answer's own drawn slices do not count."""
-    labels = slices_first(case.labels, case.axis)
     boxes: dict[int, list] = {}
     for z in drawn:
-        rng = np.random.default_rng([settings.seed, z])
-        for value in np.unique(labels[z]):
-            if value and np.count_nonzero(labels[z] == value) >= _LEAST_BOXED:
-                boxes.setdefault(int(value), []).append(flat_box(case.labels == value, case.axis, z, rng))
+        for value, own in boxes_of_slice(case, z, np.random.default_rng([settings.seed, z])).items():
+            boxes.setdefault(value, []).extend(own)
     slices = drain(boxed_slices(case.volume, boxes, seed=settings.seed))
-    own = {s.index: s.labels for s in slices}
+    found = {s.index: s.labels for s in slices}
+    nothing = np.zeros_like(slices_first(case.labels, case.axis)[0])
+    return _propagated(case, {z: found.get(z, nothing) for z in drawn}, settings)
+
+
+def _propagated(case: FewShotCase, drawn: dict[int, np.ndarray], settings: FewShotSettings) -> Answer:
+    """What the product makes of ``drawn``: slice number -> labels."""
     product = FewShot(case.volume, settings, case.axis)
-    product.set_support([DrawnSlice(case.axis, z, own.get(z, np.zeros_like(labels[z]))) for z in drawn])
+    product.set_support([DrawnSlice(case.axis, z, labels) for z, labels in drawn.items()])
     answer = drain(product.propagate())
-    return Answer(slices_first(answer.labels, case.axis), answer.expected_dice, "", frozenset())
+    mix = ", ".join(f"{part} {share:.2f}" for part, share in answer.mix.items())
+    named = frozenset(value for value, outlook in answer.outlook.items() if outlook.runs_past)
+    return Answer(slices_first(answer.labels, case.axis), answer.expected_dice, mix, named)
 
 
 def nearest(case: FewShotCase, drawn: list[int], settings: FewShotSettings) -> Answer:

@@ -33,6 +33,7 @@ import baselines  # noqa: E402
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from data_sets import GREY_SETS, SETS, SPLITS, Case, cases  # noqa: E402
+from simulated_boxes import BOX_ERROR  # noqa: E402
 from simulated_clicks import innermost_point, random_point  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
@@ -43,8 +44,6 @@ from S3NetSegmentLib.engine.segment.objects.box_candidates import BoxPart  # noq
 from S3NetSegmentLib.engine.segment.objects.colour_split import colour_split  # noqa: E402
 from S3NetSegmentLib.engine.segment.prompts import Box  # noqa: E402
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings  # noqa: E402
-
-BOX_ERROR = 0.07
 
 
 def main() -> None:

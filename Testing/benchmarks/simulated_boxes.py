@@ -9,6 +9,7 @@ from S3NetSegmentLib.engine.images.volume import slices_first
 from S3NetSegmentLib.engine.segment.prompts import Box
 
 BOX_ERROR = 0.07  # standard deviation of each side's error, as a share of its length
+_LEAST = 20  # pixels of a label in a slice around which one draws a box
 
 
 def flat_box(truth: np.ndarray, axis: str, index: int, rng: np.random.Generator) -> Box:
@@ -23,3 +24,10 @@ def flat_box(truth: np.ndarray, axis: str, index: int, rng: np.random.Generator)
     for corner in corners:
         corner.insert(2 - AXES.index(axis), index)
     return Box(*(tuple(corner[::-1]) for corner in corners))
+
+
+def boxes_of_slice(case, index: int, rng: np.random.Generator) -> dict[int, list[Box]]:
+    """A box around each label of slice ``index`` of ``case`` (a ``FewShotCase``), by its value."""
+    plane = slices_first(case.labels, case.axis)[index]
+    values = [int(v) for v in np.unique(plane) if v and np.count_nonzero(plane == v) >= _LEAST]
+    return {value: [flat_box(case.labels == value, case.axis, index, rng)] for value in values}

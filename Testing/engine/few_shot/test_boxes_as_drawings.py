@@ -1,8 +1,12 @@
 """Boxes in place of drawings: what they hold in their slices, several segments together, and what is refused."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from few_shot_phantoms import dice, organs
+from paths import MODULE
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.few_shot.drawings.boxes import boxed_drawings, boxed_slices
@@ -35,6 +39,11 @@ def wall_and_cavity(touching=False):
     labels = np.stack([labels] * 3)
     image = grey + np.random.default_rng(0).normal(0, 8, labels.shape)
     return Volume(image.astype(np.int16), np.diag([1.0, 1.0, 4.0, 1.0]), "wall"), labels
+
+
+def test_drawings_in_files_are_read_without_the_engine_of_segment():
+    code = "import sys, S3NetSegmentLib.engine.few_shot.run; sys.exit('S3NetSegmentLib.engine.segment.find_regions' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=MODULE, check=False).returncode == 0
 
 
 def test_a_box_inside_a_box_makes_a_ring_of_the_outer_one_in_whatever_order_they_are_given():

@@ -241,10 +241,10 @@ def test_a_label_map_in_the_place_of_the_image_is_noticed(kind):
 def test_a_setting_of_the_network_alone_is_told_to_have_no_effect_where_no_network_is_asked():
     grey, _ = picture()
     told = drain(find_regions(grey, settings=SegmentSettings(rotation=10.0, restarts=1))).notes
-    why = "only S3-Net knows it, and a grey image is segmented without it; choose sources=all to ask S3-Net"
+    why = "S3-Net alone reads such settings, and a grey image is segmented without it; choose sources=all to ask S3-Net"
     assert told == [f"restarts, rotation had no effect: {why}"]
     told = drain(find_regions(grey, settings=SegmentSettings(sources="classical", steps=3))).notes
-    assert told[0].startswith("steps had no effect: only S3-Net knows it, and sources is classical;")
+    assert told[0].startswith("steps had no effect: S3-Net alone reads such settings, and sources is classical;")
     asked = dataclasses.replace(QUICK, sources="s3net", steps=2, restarts=1, fit_size=24)
     assert not drain(find_regions(grey, settings=asked)).notes
 

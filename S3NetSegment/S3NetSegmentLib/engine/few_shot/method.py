@@ -76,9 +76,8 @@ class FewShot:
         self._notes = [*label_map_notes(volume), *self._scale.notes]
         self._support: LayeredSupport | None = None
         self._parts = FurtherParts(volume, self._scale, self.settings, encoder, self._device, self._filled_in)
-        self._frames: dict[
-            tuple, tuple[Frame, LimitedCache]
-        ] = {}  # the last used ones, each with GrowCut's answers in it
+        # The last used ones, each with GrowCut's answers in it.
+        self._frames: dict[tuple, tuple[Frame, LimitedCache]] = {}
 
     def set_support(self, items: Sequence[DrawnSlice | DrawnPlane | SupportVolume]) -> None:
         """What is drawn, all of it; a later call replaces it. Segments of different layers of ``items`` may overlap.

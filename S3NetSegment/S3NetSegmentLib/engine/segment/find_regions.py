@@ -312,7 +312,7 @@ def _searched(
     if network_device is None and (idle := settings.of_the_network()):
         why = "sources is classical" if settings.sources == "classical" else "a grey image is segmented without it"
         notes.append(
-            f"{', '.join(idle)} had no effect: only S3-Net knows it, and {why}; choose sources=all to ask S3-Net"
+            f"{', '.join(idle)} had no effect: S3-Net alone reads such settings, and {why}; choose sources=all to ask S3-Net"
         )
     share = 0.95 if network_device is None else 0.4 if classical else 0.2
     if classical:

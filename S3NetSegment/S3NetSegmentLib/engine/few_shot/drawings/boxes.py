@@ -22,8 +22,8 @@ from ...segment.find_regions import find_regions
 from ...segment.prompts import Box
 from ...segment.settings import SegmentSettings
 from ...tasks.few_shot import SupportFile
+from .coded_labels import MOST_SEGMENTS
 
-MOST_BOXED = 254  # segments
 _NESTED = 0.9  # share of a box that lies in another, from which on it is one inside the other
 
 
@@ -61,8 +61,8 @@ def boxed_drawings(
     :raises InputError: see :func:`boxed_slices`.
     """
     names = list(boxes)
-    if len(names) > MOST_BOXED:
-        raise InputError(f"{len(names)} segments have boxes; {MOST_BOXED} are possible at once")
+    if len(names) > MOST_SEGMENTS:
+        raise InputError(f"{len(names)} segments have boxes; {MOST_SEGMENTS} are possible at once")
     numbered = {n: [Box.between(b[:3], b[3:]) for b in boxes[name]] for n, name in enumerate(names, 1)}
     colors, drawings = label_colors(len(names)), []
     slices = yield from boxed_slices(volume, numbered, seed=seed, device=device)

@@ -12,6 +12,7 @@ import numpy as np
 from ...common.masks import label_counts
 
 OTHER = 255  # in label maps: drawn, but none of the segments asked for
+MOST_SEGMENTS = OTHER - 1  # at once
 
 
 @dataclass(frozen=True, eq=False)

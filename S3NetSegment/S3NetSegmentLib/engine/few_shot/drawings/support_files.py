@@ -9,6 +9,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +22,7 @@ from ...images.label_names import all_named
 from ...images.reading import read_image
 from ...tasks.drawn_numbers import ALL
 from ...tasks.few_shot import SupportFile
-from .boxes import BoxedDrawing
-from .coded_labels import OTHER, CodedLabels
+from .coded_labels import MOST_SEGMENTS, OTHER, CodedLabels
 from .grid_difference import grid_difference
 from .label_grid import PlacedLabels, placed_labels
 from .other_volume import support_volume
@@ -30,12 +30,11 @@ from .overlaps import Layers
 from .support import DrawnPlane, DrawnSlice, SupportVolume
 from .support_notes import check_drawn, note_axis, note_place, note_shared
 
-MOST_SEGMENTS = 254
+if TYPE_CHECKING:  # it brings Segment's engine, which files do not need
+    from .boxes import BoxedDrawing
 
-
-Sheet = tuple[
-    int | DrawnPlane, CodedLabels
-]  # a drawn slice (its number along the axis) or plane, and what is drawn there
+# A drawn slice (its number along the axis) or plane, and what is drawn there.
+Sheet = tuple[int | DrawnPlane, CodedLabels]
 
 
 @dataclass(eq=False)
