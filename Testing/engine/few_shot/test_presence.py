@@ -14,26 +14,21 @@ from S3NetSegmentLib.engine.few_shot.voters.propagated import Drawn, carry
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
 
-def presences(scene, first, beyond, also=()):
-    """Presence of background and segment on slices ``beyond`` of a drawing on slice ``first``; slices ``also`` are drawn, too."""
+def presences(scene, first, beyond):
+    """Presence of background and segment on slices ``beyond`` of a drawing on slice ``first``."""
     frame = Frame(scene.volume, intensity_scale(scene.volume), "z", Box(0, 40, 0, 40), (40, 40))
-    start = halves(scene, first)
+    mask = torch.from_numpy((scene.truth[first] == 1).astype(np.float32))
+    start = torch.stack((1 - mask, mask))
     low, high = min(first, *beyond), max(first, *beyond)
     drawn = {first: Drawn(start, torch.ones(40, 40))}
     masks = drain(carry(frame, drawn, low, high, None, 0.0, 0.5))[[z - low for z in beyond]]
-    return presence(frame, start, first, beyond, masks, masks, {z: halves(scene, z) for z in also})
-
-
-def halves(scene, z):
-    """Background and segment of slice ``z``."""
-    mask = torch.from_numpy((scene.truth[z] == 1).astype(np.float32))
-    return torch.stack((1 - mask, mask))
+    return presence(frame, start, first, beyond, masks, masks, 0.5)
 
 
 def test_presence_falls_where_a_body_ends_and_stays_where_it_goes_on():
     ended, going_on = presences(egg(), 14, range(15, 24)), presences(tube(drift=0), 5, range(6, 15))
     assert (ended[:, 0] == 1).all() and (going_on[:, 0] == 1).all()  # the background is everywhere
-    assert ended[6:, 1].max() < 0.45 < 0.5 < going_on[:4, 1].min()
+    assert ended[6:, 1].max() < 0.35 < 0.5 < going_on[:4, 1].min()
     assert ended[-1, 1] < 0.5 * ended[0, 1]
 
 
@@ -44,23 +39,6 @@ def test_presence_is_found_downwards_as_upwards_and_for_some_slices_as_for_all()
     up, down = presences(body, 14, range(15, 24)), presences(turned, 9, range(8, -1, -1))
     assert torch.allclose(up, down, atol=0.05)
     assert torch.allclose(presences(body, 14, range(18, 24)), up[3:], atol=1e-4)
-
-
-def test_presence_never_rises_with_the_distance():
-    body = egg()
-    body.volume.array[20] = body.volume.array[14]  # far past the end something looks like the drawn slice again
-    found = presences(body, 14, range(15, 24))[:, 1]
-    assert (found.diff() <= 0).all() and found[5] < 0.5
-
-
-def test_who_draws_over_most_of_a_segment_has_drawn_it_almost_to_its_ends():
-    body = tube(depth=24, drift=0)
-    alone, near, spread, dense = (
-        presences(body, 14, range(15, 24), also)[:, 1] for also in ((), (13,), (4, 14), (4, 8, 12))
-    )
-    assert (spread < alone).all() and spread[-1] < alone[-1] - 0.03  # the slices span more than its radius
-    assert (near > spread).all()  # two neighbours say little about the extent
-    assert dense[4] < spread[4]  # a gap further on than they are apart it has probably ended
 
 
 def test_a_class_that_is_not_drawn_on_the_outermost_slice_is_not_judged():

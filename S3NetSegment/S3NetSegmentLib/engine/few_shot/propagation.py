@@ -259,7 +259,7 @@ class Propagation:
         fits = self.mix.get("transferred", 0) >= _TELLS_ENDS
         if not drawn or carried is None or fits or self.settings.presence == 0:
             return factors
-        masks = {z: one.masks for z, one in self.parts.drawn.items()}
+        share = self.frame.anisotropy / (1 + self.frame.anisotropy)
         for edge, outer in (
             (drawn[0], range(drawn[0] - 1, self.first - 1, -1)),
             (drawn[-1], range(drawn[-1] + 1, self.last + 1)),
@@ -269,7 +269,7 @@ class Propagation:
                 continue
             index = [z - self.first for z in beyond]
             grown = torch.stack([grown_on(z) for z in beyond])
-            found = presence(self.frame, masks[edge], edge, beyond, carried[index], grown, masks)
+            found = presence(self.frame, self.parts.drawn[edge].masks, edge, beyond, carried[index], grown, share)
             factors[index] = found**self.settings.presence
         return factors
 

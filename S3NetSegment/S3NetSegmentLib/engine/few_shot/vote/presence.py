@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -10,12 +10,10 @@ from ..frame import Frame
 from ..registration.neighbours import carried
 
 # Log-odds of presence: agreement of carried and grown masks (Dice), log distance from the drawn slice in radii of what is
-# drawn there, change of the carried image in standard deviations of the segment's own intensities, share of a radius that
-# the drawn slices span (who draws several slices draws them over most of the segment), that share times the log distance
-# in gaps between drawn slices, constant. Fitted on the development cases of few_shot_cases.py and further organs of their
-# CT, along all axes, with 1, 3 and 5 drawn slices, and judged on sets that were left out; one drawn slice may be a tip, so the
-# constant is 1 higher than fitted: what is cut wrongly costs more Dice than what is left.
-AGREEMENT, DISTANCE, CHANGE, SPAN, GAPS, CONSTANT = 2.6, -1.0, -1.5, -1.3, -0.44, 2.7
+# drawn there, log of the predicted area against the drawn one, change of the carried image in standard deviations of
+# the segment's own intensities, constant.
+AGREEMENT, DISTANCE, AREA, CHANGE, CONSTANT = 2.7, -0.6, 0.8, -1.4, 2.0
+_NO_AREA = 0.3  # pixels, added to areas before their logarithm
 
 
 def presence(
@@ -25,22 +23,21 @@ def presence(
     beyond: Sequence[int],
     carried_masks: torch.Tensor,
     grown: torch.Tensor,
-    drawn: Mapping[int, torch.Tensor] | None = None,
+    share: float,
 ) -> torch.Tensor:
     """Probability ``[n, C]`` that each class is present on slices ``beyond``, which lie on one side of slice ``first``, the
-    nearest one first. It never rises with the distance.
+    nearest one first.
 
     :param start: ``[C, h, w]``, what is drawn on slice ``first``, the outermost drawn one. Background and classes that
         are not drawn there have probability 1: nothing is known about their end.
     :param carried_masks, grown: ``[n, C, h, w]`` on these slices, by registration and by GrowCut.
-    :param drawn: all drawn slices -> what is drawn there; None: only ``first``.
+    :param share: weight of ``carried_masks`` in the vote of both, 0 to 1.
     """
     step = 1 if beyond[0] > first else -1
     area = start.sum((1, 2))
     known = (area > 0) & (torch.arange(len(start)) > 0)
     pixel = frame.work_spacing[1] * frame.work_spacing[2]
     radius = (area * pixel / torch.pi).sqrt().clamp(min=1e-3)
-    share, gap = _spanned(frame, {first: start, **(drawn or {})}, first)
     image = frame.work[first]
     mean = (start * image).sum((1, 2)) / area.clamp(min=1e-6)
     spread = ((start * (image - mean.view(-1, 1, 1)) ** 2).sum((1, 2)) / area.clamp(min=1e-6)).sqrt()
@@ -51,35 +48,16 @@ def presence(
         if n is None:
             continue
         masks, others = carried_masks[n], grown[n]
+        predicted = (share * masks + (1 - share) * others > 0.5).sum((1, 2))
         total = masks.sum((1, 2))
         both = 2 * torch.minimum(masks, others).sum((1, 2)) / (total + others.sum((1, 2)) + 1e-6)
         change = (masks * (moved[0, 0] - frame.work[z]).abs()).sum((1, 2)) / (total + 1e-6) / (spread + 0.02)
-        away = abs(z - first)
         odds = (
             AGREEMENT * both
-            + DISTANCE * torch.log(away * frame.spacing[0] / radius + 0.05)
+            + DISTANCE * torch.log(abs(z - first) * frame.spacing[0] / radius + 0.05)
+            + AREA * torch.log((predicted + _NO_AREA) / (area + _NO_AREA)).clamp(-4, 1.5)
             + CHANGE * change.clamp(max=4)
-            + share * (SPAN + GAPS * torch.log(away / gap + 0.05))
             + CONSTANT
         )
         out[n] = torch.where(known, torch.sigmoid(odds), torch.ones(()))
-    return out.cummin(0).values
-
-
-def _spanned(frame: Frame, drawn: Mapping[int, torch.Tensor], first: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each class ``[C]``: the distance between the outermost slices that show it in radii of the largest drawn section, at
-    most 1; and the slices from ``first`` to the next that shows it, 1 where there is none."""
-    areas = {z: masks.sum((1, 2)) for z, masks in drawn.items()}
-    numbers = torch.tensor(sorted(areas), dtype=torch.float32)
-    area = torch.stack([areas[z] for z in sorted(areas)])
-    shown = area > 0
-    inf = torch.full_like(area, torch.inf)
-    places = numbers[:, None].expand_as(area)
-    low = torch.where(shown, places, inf).amin(0)
-    high = torch.where(shown, places, -inf).amax(0)
-    gap = torch.where(shown & (places != first), (places - first).abs(), inf).amin(0)
-    pixel = frame.work_spacing[1] * frame.work_spacing[2]
-    radius = (area.amax(0) * pixel / torch.pi).sqrt().clamp(min=1e-3)
-    several = torch.isfinite(gap)
-    share = torch.where(several, (high - low) * frame.spacing[0] / radius, torch.zeros(())).clamp(0, 1)
-    return share, torch.where(several, gap, torch.ones(()))
+    return out
