@@ -9,9 +9,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError, ResourceError
-from ...engine.cohort_loop.states import CaseState, CohortState
+from ...engine.cohort_loop.states import ACCEPTED, MISSING, CaseState, CohortState
 from ..widgets.path_row import PathRow
 from ..widgets.progress_row import ProgressRow
+from ..widgets.section_listener import SectionListener
 from ..widgets.tab_order import move_before
 from .controller import CohortController
 
@@ -22,7 +23,7 @@ _PICTURE = 180  # pixels, of the long side
 _NO_FOLDER = _("Choose the folder with the images of your patients first.")
 
 
-class CohortSection:
+class CohortSection(SectionListener):
     """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it.
 
     :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
@@ -30,11 +31,15 @@ class CohortSection:
     Attributes: ``ui`` (its widgets), ``widgets`` (those to show and hide with this use), ``controller``.
     """
 
+    torch_text = _("proposals need PyTorch, which is not installed; see the top of the panel")
+    what = _("The cohort")
+
     def __init__(self, panel_ui, notify, progress: ProgressRow):
         """
         :param panel_ui: the widgets of the panel.
         :param notify: the panel, which shows messages and hears ``running_changed``.
         """
+        super().__init__(notify, progress)
         self._root = slicer.util.loadUI(str(_UI_FILE))
         self.ui = slicer.util.childWidgetVariables(self._root)
         ui, layout = self.ui, panel_ui.sharedForm.parent().layout()
@@ -43,7 +48,7 @@ class CohortSection:
             layout.insertWidget(layout.indexOf(neighbour), widget)
             widget.setVisible(False)
             move_before(widget, panel_ui.advancedCollapsibleButton)
-        self._notify, self._progress, self._node, self.active = notify, progress, None, False
+        self._node, self.active = None, False
         self._state: CohortState | None = None
         self._problem = ""
         self.controller = CohortController(self, lambda text: slicer.util.confirmOkCancelDisplay(text, "Segments"))
@@ -140,21 +145,6 @@ class CohortSection:
         self._show()
         self._notify.running_changed()
 
-    def progressed(self, step, seconds_left: float | None) -> None:
-        self._progress.show(step, seconds_left)
-
-    def refused(self, text: str) -> None:
-        self._notify.refused(text)
-
-    def informed(self, text: str) -> None:
-        self._notify.informed(text)
-
-    def torch_missed(self) -> None:
-        self._notify.torch_missed(_("proposals need PyTorch, which is not installed; see the top of the panel"))
-
-    def failed(self, error: Exception) -> None:
-        self._notify.failed(error, _("The cohort"))
-
     # -- inside
 
     def _chosen(self) -> None:
@@ -186,7 +176,7 @@ class CohortSection:
             expected = "" if case.expected is None else f"{case.expected:.2f}"
             if case.changed is not None:
                 expected = f"{expected}, {case.changed:.0%} changed"
-            state = f"{case.state} ({case.by})" if case.by and case.state != "accepted" else case.state
+            state = f"{case.state} ({case.by})" if case.by and case.state != ACCEPTED else case.state
             for column, text in enumerate((case.name, state, expected)):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip("\n".join((case.name, *([f"by {case.by}"] if case.by else []), *case.notes)))
@@ -207,9 +197,7 @@ class CohortSection:
             ui.loopPicture.setPixmap(pixmap)
             ui.loopPicture.setMinimumHeight(pixmap.height())
         ui.openCaseButton.enabled = case is not None and case.image is not None and not self.running
-        ui.undoAcceptButton.enabled = (
-            case is not None and case.state in ("accepted", _("image missing")) and not self.running
-        )
+        ui.undoAcceptButton.enabled = case is not None and case.state in (ACCEPTED, MISSING) and not self.running
 
     def _show(self) -> None:
         ui, running = self.ui, self.running
