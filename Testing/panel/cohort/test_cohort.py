@@ -9,6 +9,7 @@ from S3NetSegmentLib.engine.cohort_loop import store as store_module
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept
 from S3NetSegmentLib.engine.cohort_loop.store import ACCEPTED, CORRECTED, CohortStore
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
+from S3NetSegmentLib.panel.cohort import controller, section
 
 
 @pytest.fixture
@@ -105,6 +106,23 @@ def test_an_accepted_case_is_opened_again_and_accepted_anew(open_cohort, store):
     press(panel, "acceptCaseButton")
     found = read_segmentation(store.segmentation_path(ACCEPTED, "anna"))
     assert not found.mask(found.segments[1])[5].any() and "is accepted" in panel.message
+
+
+def test_accepting_anew_and_taking_back_depend_on_no_language(open_cohort, store, monkeypatch):
+    for module in (controller, section):
+        monkeypatch.setattr(module, "_", lambda text: f"«{text}»")
+    accept(store, "anna", drawn(*patient(0)))
+    panel = open_cohort(store)
+    select(panel, 0)
+    press(panel, "openCaseButton")
+    for z in (4, 5):
+        panel.draw("Spleen", patient(0)[1][z] == 2, "z", z, erase=True)
+        press(panel, "acceptCaseButton")
+        assert "is accepted" in panel.message
+    (store.folder / "anna.nii.gz").unlink()
+    panel.panel.cohort.refresh()
+    select(panel, 0)
+    assert rows(panel)[0][1].startswith("image missing") and panel.panel.cohort.ui.undoAcceptButton.enabled
 
 
 def test_a_case_that_somebody_else_has_accepted_meanwhile_is_not_replaced(open_cohort, store):

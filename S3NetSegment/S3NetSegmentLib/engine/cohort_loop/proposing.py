@@ -92,6 +92,7 @@ def propose(
     case: str,
     drawn: DrawnHere | None = None,
     *,
+    image: tuple[Volume, list[str]] | None = None,
     supports: int = SUPPORTS,
     read: ReadCases | None = None,
     encoder: str = "auto",
@@ -102,6 +103,7 @@ def propose(
     """Makes a proposal for ``case`` and writes it into the folder, as a generator of progress steps.
 
     :param drawn: slices that are drawn or corrected in it; None: those that were kept at an earlier proposal, if any.
+    :param image: what :func:`image_of` gave, where it has been asked already.
     :param supports: so many accepted cases it is made from, at most.
     :param encoder: see :func:`~..few_shot.method.load_encoder`; ``load``: (name, device) -> encoder, for callers that keep it.
     :raises InputError: no such case, an unreadable image (noted in the folder), or nothing that it could be made from.
@@ -111,13 +113,8 @@ def propose(
     from .model import found_by_model
 
     segments = cohort_segments(store)
-    with collected_image_warnings() as warned:
-        try:
-            facts = store.image_facts(case)
-            volume = read_image(store.image_of(case))
-        except (InputError, ResourceError) as error:
-            note_failure(store, case, str(error))
-            raise
+    volume, warned = image or image_of(store, case)
+    facts = store.image_facts(case, store.record(PROPOSED, case).get("image"))
     drawn = drawn or kept_drawing(store, case, volume)
     names = yield from within(nearest_accepted(store, case, volume, supports), 0.0, 0.1)
     items, used, notes = supports_of(store, names, segments, read or ReadCases())
@@ -156,6 +153,17 @@ def propose(
     )  # fmt: skip
     write_proposal(store, proposal, facts, drawn)
     return proposal
+
+
+def image_of(store: CohortStore, case: str) -> tuple[Volume, list[str]]:
+    """The image of ``case`` with the warnings of its reading. InputError or ResourceError for one that cannot be read, which
+    is noted in the folder."""
+    with collected_image_warnings() as warned:
+        try:
+            return read_image(store.image_of(case)), warned
+        except (InputError, ResourceError) as error:
+            note_failure(store, case, str(error))
+            raise
 
 
 def with_masks(layers: Sequence[np.ndarray], masks: Mapping[int, np.ndarray]) -> list[np.ndarray]:
