@@ -16,9 +16,9 @@ from ...images.volume import slices_first
 from ..alpnet.prototypes import PUBLISHED, HeadSettings
 from ..drawings.drawing import Drawing, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
-from ..registration.label_alignment import KnownLabels
+from ..registration.label_alignment import KnownLabels, mean_dice
 from ..settings import FewShotSettings
-from .consensus import consensus_of, dice_of, labels_at, pooled_dice, voted
+from .consensus import consensus_of, labels_at, pooled_dice, voted
 from .encoders import FewShotEncoder
 from .prototype_scores import ElsewhereSlices, PrototypePart, chosen_elsewhere, known_slices
 from .slice_features import SliceFeatures, content_digest
@@ -88,7 +88,7 @@ class FurtherParts:
             others, here = places != z, places == z
             rated = []
             for one, labels in zip(fitted, found, strict=True):
-                score = dice_of(labels[others], known.values[others]) if known.values[others].any() else 1.0
+                score = mean_dice(labels[others], known.values[others]) if known.values[others].any() else 1.0
                 rated.append(dataclasses.replace(one, reliability=max(_LEAST_RELIABLE, score)))
             weights = np.array([one.reliability * max(_LEAST_RELIABLE, one.alignment.correlation) for one in rated])
             told[here] = voted(found[:, here], weights)
@@ -99,14 +99,14 @@ class FurtherParts:
         """Each of ``fitted`` with how well it predicts what is drawn here; those that do it badly are fitted again, to that."""
         found = []
         for n, (key, one) in enumerate(fitted.items()):
-            best, score = one, dice_of(labels_at(one, self._volume, known.index), known.values)
+            best, score = one, mean_dice(labels_at(one, self._volume, known.index), known.values)
             if score < _MISSES:
                 again = (key, known.values.tobytes(), known.index.tobytes())
                 if again not in self._refitted:
                     work = self._fit(others[n], known, one.labels)
                     self._refitted[again] = yield from within(work, n / len(fitted), (n + 1) / len(fitted))
                 other = self._refitted[again]
-                reached = dice_of(labels_at(other, self._volume, known.index), known.values)
+                reached = mean_dice(labels_at(other, self._volume, known.index), known.values)
                 if reached > score:
                     best, score = other, reached
             found.append(dataclasses.replace(best, reliability=max(_LEAST_RELIABLE, score)))
