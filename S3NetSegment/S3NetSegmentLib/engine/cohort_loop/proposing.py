@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..common.errors import InputError, ResourceError
+from ..common.limited_cache import LimitedCache
 from ..common.progress import Step, Steps, within
 from ..common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, mix_text, provenance
-from ..images import AXES, Segmentation, Volume
-from ..images.files import replacing
+from ..images import Segmentation, Volume
 from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
 from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import best_slice, draw_overlay
 from ..images.reading import read_image
+from ..images.volume import slices_first
 from ..images.writing import write_png
 from .accepting import cohort_segments
 from .segment_names import CohortSegments, paired
@@ -59,15 +60,11 @@ class DrawnHere:
     slices: tuple[int, ...]
 
 
-@dataclass(eq=False)
 class ReadCases:
-    """Accepted cases that were read, so that the next proposal need not read them again.
+    """Accepted cases that were read, so that the next proposal need not read them again; at most ``most`` are kept."""
 
-    :param most: how many are kept.
-    """
-
-    most: int = 8
-    kept: dict[str, tuple[str, Volume, Segmentation]] = field(default_factory=dict)
+    def __init__(self, most: int = 8):
+        self._kept: LimitedCache[tuple[Volume, Segmentation]] = LimitedCache(most)
 
     def get(self, store: CohortStore, case: str) -> tuple[Volume, Segmentation]:
         """Image and accepted segmentation of ``case``, as they are now. Raises InputError for what cannot be read, and where
@@ -76,15 +73,14 @@ class ReadCases:
         facts = store.image_facts(case, record.get("image"))
         if record.get("segmentation_sha256") == digest and record["image"].get("sha256") != facts["sha256"]:
             raise InputError(f"the image of case {case!r} has changed since it was accepted")
-        key = digest + facts["sha256"]
-        if case not in self.kept or self.kept[case][0] != key:
+        key = case, digest, facts["sha256"]
+        found = self._kept.get(key)
+        if found is None:
             with collected_image_warnings():  # told when the case was proposed
                 volume = read_image(store.image_of(case))
                 segmentation = on_grid_of(read_segmentation(store.segmentation_path(ACCEPTED, case)), volume)
-            self.kept[case] = key, volume, segmentation
-        found = self.kept.pop(case)
-        self.kept = {**dict(list(self.kept.items())[-self.most + 1 :]), case: found}
-        return found[1:]
+            found = self._kept.add(key, (volume, segmentation))
+        return found
 
 
 def propose(
@@ -190,9 +186,7 @@ def write_proposal(store: CohortStore, proposal: Proposal, image_facts: dict, dr
         )  # fmt: skip
     index = best_slice(proposal.volume, proposal.segmentation, proposal.axis)
     picture = draw_overlay(proposal.volume, proposal.segmentation, axis=proposal.axis, index=index, size=_PICTURE)
-    path = store.picture_path(case)
-    with replacing(path) as temporary:
-        write_png(picture, temporary)
+    write_png(picture, store.picture_path(case))
     expected = None if proposal.expected is None else round(proposal.expected, 4)
     record = {
         "when": now(), "image": image_facts, "expected_dice": expected, "way": proposal.way, "from": list(proposal.supports),
@@ -228,8 +222,8 @@ def drawing_of(
     result, _, _ = paired(placed, known, new=new_segments, where="the drawing")
     axis, numbers = drawn_slices(np.maximum.reduce(result.layers), axis, slices)
     for labels in result.layers:  # what lies on other slices is not said to be right
-        others = np.setdiff1d(np.arange(volume.size[AXES.index(axis)]), numbers)
-        np.moveaxis(labels, 2 - AXES.index(axis), 0)[others] = 0
+        planes = slices_first(labels, axis)
+        planes[np.setdiff1d(np.arange(len(planes)), numbers)] = 0
     return DrawnHere(result, axis, tuple(numbers))
 
 
@@ -268,7 +262,7 @@ def _drawn_items(drawn: DrawnHere) -> list:
 
     items = []
     for layer, labels in enumerate(drawn.segmentation.layers):
-        planes = np.moveaxis(labels, 2 - AXES.index(drawn.axis), 0)
+        planes = slices_first(labels, drawn.axis)
         items += [DrawnSlice(drawn.axis, z, planes[z], layer=layer) for z in drawn.slices]
     return items
 
@@ -277,8 +271,6 @@ def _segmentation(
     layers: list[np.ndarray], volume: Volume, segments: CohortSegments, drawn: DrawnHere | None, tags: Mapping[str, str]
 ) -> Segmentation:
     """The answer with the names of the cohort, also of segments that are not found."""
-    from dataclasses import replace
-
     known = segments.segments or (tuple(drawn.segmentation.segments) if drawn else ())
     found = []
     for segment in known:
