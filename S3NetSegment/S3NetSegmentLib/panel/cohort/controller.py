@@ -14,6 +14,7 @@ from ...engine.cohort_loop.states import CohortState, cohort_state
 from ...engine.cohort_loop.store import ACCEPTED, CohortStore
 from ...scene.loop_case import LoopCase, case_segmentation, corrected_slices, open_case
 from ..listener import Listener, tell
+from ..sentences import sentence
 from ..stepping import SteppingDriver
 
 
@@ -224,7 +225,7 @@ class CohortController:
         if former is not None and (former.name == found.name or self.store.is_accepted(former.name)):
             former.remove()
         if found.notes:
-            self._listener.informed(" ".join(f"{note[:1].upper()}{note[1:]}." for note in found.notes))
+            self._listener.informed(" ".join(map(sentence, found.notes)))
 
     def _accepted(self, accepted) -> None:
         self.text, self.accepted = _("{name}, as accepted.").format(name=self.case.name), True
@@ -233,7 +234,7 @@ class CohortController:
             if accepted.changed is None
             else _("; {changed:.0%} of the proposal was changed").format(changed=accepted.changed)
         )
-        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in accepted.notes)
+        notes = "".join(f" {sentence(note)}" for note in accepted.notes)
         self._listener.informed(
             _("case {name} is accepted{changed}.{notes}").format(name=self.case.name, changed=changed, notes=notes)
         )

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError, ResourceError
 from ...engine.cohort_loop.states import ACCEPTED, MISSING, CaseState, CohortState
+from ..sentences import sentence
 from ..widgets.path_row import PathRow
 from ..widgets.progress_row import ProgressRow
 from ..widgets.section_listener import SectionListener
@@ -216,8 +217,8 @@ class CohortSection(SectionListener):
             button.enabled = there and is_open and not running
             button.toolTip = tip if is_open else _("Open a case first.")
         ui.loopForm.enabled = not running
-        progress = "" if self._state is None else self._state.progress[:1].upper() + self._state.progress[1:] + "."
-        notes = "" if self._state is None else " ".join(f"{n[:1].upper()}{n[1:]}." for n in self._state.notes)
+        progress = "" if self._state is None else sentence(self._state.progress)
+        notes = "" if self._state is None else " ".join(map(sentence, self._state.notes))
         about = self.controller.text if is_open else ""
         ui.loopText.text = "\n".join(filter(None, (about, progress, notes))) or _NO_FOLDER
         self._show_case()

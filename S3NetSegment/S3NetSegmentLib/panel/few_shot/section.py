@@ -14,6 +14,7 @@ from ...scene.slices import last_used_slice_node, slice_name
 from ...scene.transforms import parent_key
 from ...scene.volumes import volume_from_node
 from ..segment.advanced_section import AdvancedSection, device_setting
+from ..sentences import capital
 from ..widgets.progress_row import ProgressRow
 from ..widgets.section_listener import SectionListener
 from .answer_section import FewShotAnswerSection
@@ -263,7 +264,7 @@ class FewShotSection(SectionListener):
             view = last_used_slice_node(self.node.volume, self._inputs.last_view)
             place = slice_of_view(view, self.node.volume)
         except InputError as error:
-            return None, str(error)[:1].upper() + str(error)[1:]
+            return None, capital(str(error))
         return place, "" if place else _("The view is oblique; turn it to the volume's slices first")
 
     def _problem(self) -> str:
@@ -274,7 +275,7 @@ class FewShotSection(SectionListener):
         try:
             volume_from_node(node.volume)
         except InputError as error:
-            return str(error)[:1].upper() + str(error)[1:]
+            return capital(str(error))
         if self.controller.support is None or not self.controller.support.slices:
             removed = node.segmentation is None
             return (
@@ -317,7 +318,7 @@ class FewShotSection(SectionListener):
             volume, drawn_on = volume_from_node(support.volume_node), support.drawn_on()
             missing = support.missing()
         except InputError as error:
-            self.table.show([], str(error)[:1].upper() + str(error)[1:])
+            self.table.show([], capital(str(error)))
             return
         for chosen in support.slices:
             segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]

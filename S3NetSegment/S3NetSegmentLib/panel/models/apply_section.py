@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...scene.volumes import volume_from_node
 from ..segment.advanced_section import device_setting
+from ..sentences import capital, sentence
 from ..widgets.path_row import PathRow
 from ..widgets.progress_row import ProgressRow
 from ..widgets.section_listener import SectionListener
@@ -154,7 +155,7 @@ class ApplySection(SectionListener):
                 models = self.controller.files.read(path)
                 text, self._knows_mirrored = model_text(models.summary()), models.know_mirrored
             except InputError as error:
-                text = html.escape(str(error)[:1].upper() + str(error)[1:] + ".")
+                text = html.escape(sentence(str(error)))
             except Exception as error:  # a torch that cannot be imported
                 text = html.escape(_("The model cannot be read: {error}").format(error=error))
         self._ui.modelText.text = text
@@ -169,7 +170,7 @@ class ApplySection(SectionListener):
         try:
             volume_from_node(self._node.volume)
         except InputError as error:
-            return str(error)[:1].upper() + str(error)[1:]
+            return capital(str(error))
         return ""
 
     def _show(self) -> None:
