@@ -166,6 +166,19 @@ def test_what_somebody_else_does_in_the_folder_appears_in_the_list(open_cohort, 
     assert [row[:2] for row in rows(panel)] == [("anna", "accepted"), ("bert", "to do (eve@ward)")]
 
 
+def test_the_selected_case_stays_selected_when_others_come_and_go(open_cohort, store):
+    accept(store, "bert", drawn(*patient(1)))
+    panel = open_cohort(store)
+    select(panel, 1)
+    write_patients(store.folder, "aaron")
+    panel.panel.cohort.refresh()
+    press(panel, "undoAcceptButton")
+    assert not store.is_accepted("bert") and "bert" in panel.message
+    (store.folder / "bert.nii.gz").unlink()
+    panel.panel.cohort.refresh()
+    assert not panel.panel.cohort.ui.openCaseButton.enabled  # nothing is chosen in its stead
+
+
 def test_cancel_and_a_closing_scene_leave_the_folder_as_it_was(open_cohort, store):
     accept(store, "anna", drawn(*patient(0)))
     panel = open_cohort(store)

@@ -111,8 +111,9 @@ class CohortSection(SectionListener):
         if problem and problem != self._problem:
             self._notify.refused(problem)
         if state != self._state:
+            chosen = self._selected()
             self._state = state
-            self._fill_table()
+            self._fill_table("" if chosen is None else chosen.name)
         self._problem = problem
         self._show()
 
@@ -168,8 +169,9 @@ class CohortSection(SectionListener):
         row = self.ui.loopTable.currentRow()
         return self._state.cases[row] if self._state is not None and 0 <= row < len(self._state.cases) else None
 
-    def _fill_table(self) -> None:
-        table, chosen = self.ui.loopTable, self._selected()
+    def _fill_table(self, chosen: str) -> None:
+        """Shows the cases; the one of the name ``chosen`` stays selected, in whatever row it is by now."""
+        table = self.ui.loopTable
         cases = self._state.cases if self._state is not None else ()
         blocked = table.blockSignals(True)
         table.setRowCount(len(cases))
@@ -183,9 +185,9 @@ class CohortSection(SectionListener):
                 item.setToolTip("\n".join((case.name, *([f"by {case.by}"] if case.by else []), *case.notes)))
                 table.setItem(row, column, item)
         table.resizeColumnToContents(1)
+        row = next((row for row, case in enumerate(cases) if case.name == chosen), -1)
+        table.setCurrentCell(row, 0 if row >= 0 else -1)
         table.blockSignals(blocked)
-        if chosen is not None and chosen.name not in [case.name for case in cases]:
-            table.clearSelection()
         self._show_case()
 
     def _show_case(self) -> None:
