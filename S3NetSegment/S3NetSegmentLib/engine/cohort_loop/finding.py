@@ -18,6 +18,7 @@ _SEGMENTATION = re.compile(
     r"(.+?)[-_. ]+(?:seg|segmentation|segmentations|label|labels|labelmap|mask|gt)", re.IGNORECASE
 )
 _IMAGE = re.compile(r"(.+?)[-_. ]+(?:image|img|0000)", re.IGNORECASE)
+_HEADERS = (".nhdr", ".mhd", ".hdr")  # whose voxels lie in another file of the same stem
 _NAMED = 4  # files that a sentence names, at most
 
 
@@ -59,6 +60,8 @@ def find_cases(folder: str | os.PathLike) -> FoundCases:
             files.append(path)
         else:
             left.append(path.name)
+    headers = {stem_of(path) for path in files if suffix_of(path) in _HEADERS}
+    left = [name for name in left if stem_of(name) not in headers]
     beside = _beside(files)
     for path in files:
         if path not in beside.values() and suffix_of(path) != ".seg.nrrd":
