@@ -10,6 +10,7 @@ from S3NetSegmentLib.engine.cohort_loop.accepting import accept, cohort_segments
 from S3NetSegmentLib.engine.cohort_loop.proposing import ReadCases, propose, supports_of, with_masks
 from S3NetSegmentLib.engine.cohort_loop.store import CohortStore
 from S3NetSegmentLib.engine.few_shot.method import FewShot
+from S3NetSegmentLib.engine.images.writing import write_image
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
 
@@ -86,6 +87,12 @@ def test_too_few_cases_and_a_second_training_at_once_are_refused(tmp_path, store
     with pytest.raises(InputError, match="1 accepted cases can be trained on, and a model needs 6; accept 5 more"):
         train(few)
     with store.model_lock(), pytest.raises(InputError, match="somebody trains a model"):
+        train(store)
+
+
+def test_a_case_whose_image_was_exchanged_is_not_trained_on(store):
+    write_image(patient(9)[0], store.folder / "a.nii.gz")
+    with pytest.raises(InputError, match=r"5 accepted cases .*'a' is not trained on: the image .* has changed"):
         train(store)
 
 

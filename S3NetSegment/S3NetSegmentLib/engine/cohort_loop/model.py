@@ -134,14 +134,10 @@ def _usable(store: CohortStore) -> tuple[list[str], list[str]]:
     for name in store.accepted():
         if name not in images:
             continue
-        record = store.record(ACCEPTED, name)
         try:
-            facts = store.image_facts(name, record.get("image"), images[name])
+            store.accepted_image_facts(name, images[name])
         except (InputError, ResourceError) as error:
             notes.append(f"case {name!r} is not trained on: {error}")
-            continue
-        if record.get("image", {}).get("sha256") not in (None, facts["sha256"]):
-            notes.append(f"case {name!r} is not trained on: its image has changed since it was accepted")
             continue
         names.append(name)
     return names, notes

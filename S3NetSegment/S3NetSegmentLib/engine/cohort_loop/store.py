@@ -133,6 +133,17 @@ class CohortStore:
         path = str(image or self.image_of(case))
         return {**file_facts(path, {**(known or {}), "path": path}), "path": os.path.relpath(path, self.folder)}
 
+    def accepted_image_facts(self, case: str, image: Path | None = None) -> dict:
+        """As :meth:`image_facts`, of an accepted case; InputError also where the image is no longer the one that was segmented."""
+        record = self.record(ACCEPTED, case)
+        facts = self.image_facts(case, record.get("image"), image)
+        if (
+            record.get("segmentation_sha256") == self.digest(ACCEPTED, case)
+            and record["image"].get("sha256") != facts["sha256"]
+        ):
+            raise InputError(f"the image of case {case!r} has changed since it was accepted")
+        return facts
+
     @contextlib.contextmanager
     def case_lock(self, case: str) -> Iterator[FileLock]:
         """Holds ``case`` while it is accepted or given back; the lock ends with the process.
