@@ -7,6 +7,8 @@ import pytest
 from command_line import s3net_here as s3net
 from loop_folders import drawn, patient, write_patients
 
+from S3NetSegmentLib.engine import ResourceError
+from S3NetSegmentLib.engine.cohort_loop import proposing
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_segmentation
 
@@ -58,6 +60,21 @@ def test_all_open_cases_are_proposed_and_a_damaged_one_is_named(scans, tmp_path)
     )
     states = {c["case"]: c["state"] for c in told(scans, "status")["cases"]}
     assert states == {"anna": "accepted", "bert": "unreadable", "carl": "proposed"}
+
+
+def test_an_image_for_which_there_is_no_memory_is_named_and_the_others_are_proposed(scans, tmp_path, monkeypatch):
+    told(scans, "accept", "anna", "--segmentation", tmp_path / "anna_drawn.seg.nrrd")
+    real = proposing.read_image
+
+    def limited(path):
+        if path.name == "bert.nii.gz":
+            raise ResourceError("too large")
+        return real(path)
+
+    monkeypatch.setattr(proposing, "read_image", limited)
+    found = told(scans, "propose")
+    assert [p["case"] for p in found["proposals"]] == ["carl"]
+    assert "case 'bert' is left out: too large" in found["notes"]
 
 
 def test_names_of_a_label_map_are_asked_for_and_can_be_told_in_two_ways(scans, tmp_path):

@@ -144,8 +144,8 @@ def _next(arguments, store, progress) -> tuple[dict, list[str]]:
 
 
 def _propose(arguments, store, progress) -> tuple[dict, list[str]]:
-    from ..engine import InputError, drain
-    from ..engine.cohort_loop.proposing import ReadCases, propose
+    from ..engine import InputError, ResourceError, drain
+    from ..engine.cohort_loop.proposing import ReadCases, image_of, propose
     from ..engine.cohort_loop.states import cohort_state, open_cases
 
     options, proposals, notes = {**_options(arguments), "read": ReadCases()}, [], []
@@ -156,7 +156,12 @@ def _propose(arguments, store, progress) -> tuple[dict, list[str]]:
     failed = {}
     for case in open_cases(cohort_state(store)):
         try:
-            proposal = drain(propose(store, case.name, **options), progress)
+            image = image_of(store, case.name)
+        except (InputError, ResourceError) as error:  # a full disk would concern the others, too; this does not
+            failed[case.name] = str(error)
+            continue
+        try:
+            proposal = drain(propose(store, case.name, image=image, **options), progress)
         except InputError as error:
             failed[case.name] = str(error)
             continue

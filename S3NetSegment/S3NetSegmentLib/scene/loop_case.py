@@ -9,6 +9,8 @@ import slicer
 
 from ..engine import InputError, Segmentation, Volume
 from ..engine.images import AXES, Segment
+from ..engine.images.segmentation import put_in_layer
+from ..engine.images.volume import slices_first
 from .segmentation.labelmaps import ensure_binary_labelmap
 from .segmentation.reading import create_segmentation, segment_look, segment_mask, write_segmentation
 from .volumes import node_of
@@ -71,10 +73,7 @@ def case_segmentation(case: LoopCase) -> Segmentation:
     segments: list[Segment] = []
     for value, segment_id in enumerate(node.GetSegmentation().GetSegmentIDs(), 1):
         mask = segment_mask(node, segment_id, case.volume)
-        layer = next((n for n, labels in enumerate(layers) if not labels[mask].any()), len(layers))
-        if layer == len(layers):
-            layers.append(np.zeros(mask.shape, np.uint16))
-        layers[layer][mask] = value
+        layer = put_in_layer(layers, mask, value, np.uint16)
         look = segment_look(node, segment_id, value)
         segments.append(Segment(look.name, look.color, value, layer, look.terminology))
     layers = layers or [np.zeros(case.volume.array.shape[:3], np.uint8)]
@@ -84,10 +83,14 @@ def case_segmentation(case: LoopCase) -> Segmentation:
 def corrected_slices(case: LoopCase, now: Segmentation) -> list[int]:
     """Numbers along the axis of the case of the slices on which the user has changed something."""
     changed = np.zeros(case.volume.size[AXES.index(case.axis)], bool)
-    before = {} if case.shown is None else {s.name: case.shown.mask(s) for s in case.shown.segments}
-    after = {s.name: now.mask(s) for s in now.segments}
-    nothing = np.zeros(case.volume.array.shape[:3], bool)
-    for name in before.keys() | after.keys():
-        other = before.get(name, nothing) != after.get(name, nothing)
-        changed |= np.moveaxis(other, 2 - AXES.index(case.axis), 0).any((1, 2))
+    shown = case.shown or Segmentation(now.layers, [], now.ijk_to_ras)
+    for name in {segment.name for one in (shown, now) for segment in one.segments}:
+        before, after = _named(shown, name), _named(now, name)
+        changed |= slices_first(before != after, case.axis).any((1, 2))
     return [int(n) for n in np.flatnonzero(changed)]
+
+
+def _named(segmentation: Segmentation, name: str) -> np.ndarray:
+    """The voxels of the last segment of that name, none where there is no such segment."""
+    found = [segment for segment in segmentation.segments if segment.name == name]
+    return segmentation.mask(found[-1]) if found else np.zeros(segmentation.layers[0].shape, bool)

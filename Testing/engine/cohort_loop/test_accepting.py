@@ -11,6 +11,7 @@ import pytest
 from loop_folders import drawn, patient, write_patients
 
 from S3NetSegmentLib.engine import InputError, ResourceError, Segment, Segmentation
+from S3NetSegmentLib.engine.batch import fingerprint
 from S3NetSegmentLib.engine.cohort_loop import accepting, store
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept, cohort_segments, undo
 from S3NetSegmentLib.engine.cohort_loop.segment_names import UnknownSegmentsError
@@ -258,6 +259,20 @@ def test_an_accepted_file_that_somebody_edits_is_told(cohort):
     path.write_bytes(path.read_bytes() + b" ")
     (anna,) = (case for case in cohort_state(cohort).cases if case.name == "anna")
     assert anna.state == "accepted" and any("changed outside" in note for note in anna.notes)
+
+
+def test_looking_again_reads_no_file_that_is_as_it_was(cohort, monkeypatch):
+    for number, name in enumerate(("anna", "bert")):
+        accept(cohort, name, drawn(*patient(number)))
+    read, real = [], fingerprint._file_hash
+    monkeypatch.setattr(fingerprint, "_file_hash", lambda path: read.append(path.name) or real(path))
+    before = cohort_state(cohort)
+    read.clear()
+    assert cohort_state(cohort) == before and read == []
+    path = cohort.segmentation_path(ACCEPTED, "anna")
+    path.write_bytes(path.read_bytes() + b" ")
+    cohort_state(cohort)
+    assert read == ["anna.seg.nrrd"]
 
 
 def test_a_damaged_list_of_segments_is_refused_and_not_replaced(cohort):

@@ -39,6 +39,14 @@ def test_segmentations_beside_the_images_are_no_cases(tmp_path):
     }
 
 
+def test_the_voxels_of_a_header_are_not_told_as_no_case(tmp_path):
+    for name in ("anna.mhd", "anna.raw", "bert.hdr", "bert.img", "carl.raw"):
+        (tmp_path / name).write_bytes(b"x")
+    found = find_cases(tmp_path)
+    assert list(found.images) == ["anna", "bert"]
+    assert len(found.notes) == 1 and found.notes[0].endswith(": carl.raw")
+
+
 def test_two_files_of_the_same_stem_are_two_cases(tmp_path):
     write_patients(tmp_path, "anna")
     volume, _ = patient(1)

@@ -7,8 +7,10 @@ from loop_folders import drawn, patient, write_patients
 from S3NetSegmentLib.engine import InputError, drain
 from S3NetSegmentLib.engine.cohort_loop import model
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept, cohort_segments
-from S3NetSegmentLib.engine.cohort_loop.proposing import ReadCases, propose, with_masks
+from S3NetSegmentLib.engine.cohort_loop.proposing import ReadCases, propose, supports_of, with_masks
 from S3NetSegmentLib.engine.cohort_loop.store import CohortStore
+from S3NetSegmentLib.engine.few_shot.method import FewShot
+from S3NetSegmentLib.engine.images.writing import write_image
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
 
@@ -65,8 +67,10 @@ def test_a_model_that_is_no_better_is_not_used(store, judged):
 
 def test_a_training_that_is_killed_leaves_the_former_model_in_use(store, judged, monkeypatch):
     judged((0.9, 0.9), (0.7, 0.7))
+    (store.work / "model" / "killed" / "fold0").mkdir(parents=True)  # in a way that left no time to tidy
     train(store)
     before = store.read(model.CURRENT)
+    assert [path.name for path in (store.work / before["run"]).iterdir()] == ["final"]
     steps = model.train(store, 5.0, steps=2, device="cpu")
     for _ in range(5):
         next(steps)
@@ -86,10 +90,28 @@ def test_too_few_cases_and_a_second_training_at_once_are_refused(tmp_path, store
         train(store)
 
 
+def test_a_case_whose_image_was_exchanged_is_not_trained_on(store):
+    write_image(patient(9)[0], store.folder / "a.nii.gz")
+    with pytest.raises(InputError, match=r"5 accepted cases .*'a' is not trained on: the image .* has changed"):
+        train(store)
+
+
 def test_few_shot_is_measured_on_a_held_out_case(store):
-    scores = drain(model._few_shot_dice(store, "a", ["b"], cohort_segments(store)))
+    scores = drain(model._few_shot_dice(store, "a", ["b"], cohort_segments(store), ReadCases(), FewShot))
     assert scores.keys() == {"Liver", "Spleen"} and min(scores.values()) > 0.6
-    assert ReadCases().kept == {}
+
+
+def test_few_shot_is_measured_with_the_likest_cases_that_are_not_held_out(store, monkeypatch):
+    used = []
+
+    def noted(store, names, *others):
+        used.extend(names)
+        return supports_of(store, names, *others)
+
+    monkeypatch.setattr(model, "SUPPORTS", 1)
+    monkeypatch.setattr(model, "supports_of", noted)
+    drain(model._few_shot_dice(store, "f", ["a", "b", "d"], cohort_segments(store), ReadCases(), FewShot))
+    assert used == ["d"]
 
 
 def test_masks_replace_their_segment_and_leave_the_others():

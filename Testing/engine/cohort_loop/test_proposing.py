@@ -5,9 +5,10 @@ import pytest
 from few_shot_phantoms import dice
 from loop_folders import drawn, patient, write_patients
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, ResourceError, drain
+from S3NetSegmentLib.engine.cohort_loop import proposing
 from S3NetSegmentLib.engine.cohort_loop import store as store_module
-from S3NetSegmentLib.engine.cohort_loop.accepting import accept
+from S3NetSegmentLib.engine.cohort_loop.accepting import accept, undo
 from S3NetSegmentLib.engine.cohort_loop.choosing import most_helpful, nearest_accepted
 from S3NetSegmentLib.engine.cohort_loop.proposing import drawing_of, propose
 from S3NetSegmentLib.engine.cohort_loop.states import cohort_state, in_order
@@ -74,6 +75,25 @@ def test_an_unreadable_case_is_left_out_by_name_until_it_is_repaired(cohort):
     assert case_of(cohort, "bert").state == "unreadable" and "1 unreadable" in cohort_state(cohort).progress
     (cohort.folder / "bert.nii.gz").write_bytes(good)
     assert case_of(cohort, "bert").state == "to do"
+
+
+def test_an_image_for_which_there_is_no_memory_is_left_out_whether_or_not_anything_is_accepted(cohort, monkeypatch):
+    real = proposing.read_image
+
+    def limited(path):
+        if path.name == "bert.nii.gz":
+            raise ResourceError("too large")
+        return real(path)
+
+    monkeypatch.setattr(proposing, "read_image", limited)
+    assert drain(next_case(cohort, "name", **QUICK)).case == "carl"
+    for name in ("anna", "bert", "carl"):
+        cohort.release(name)
+        cohort.record_path(PROPOSED, name).unlink(missing_ok=True)
+    undo(cohort, "anna")
+    (cohort.folder / "anna.nii.gz").unlink()
+    found = drain(next_case(cohort, "name", **QUICK))
+    assert found.case == "carl" and any("'bert' is left out: too large" in note for note in found.notes)
 
 
 def test_an_accepted_case_whose_image_was_exchanged_helps_no_other(cohort):

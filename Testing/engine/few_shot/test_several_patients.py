@@ -26,9 +26,9 @@ def answer(query, *items, quick=True):
     return drain(few_shot.propagate(quick=quick))
 
 
-def elsewhere(number) -> tuple[Volume, np.ndarray]:
+def elsewhere(number, **options) -> tuple[Volume, np.ndarray]:
     """A patient in whom something quite different was drawn: a strip at the edge of the body."""
-    volume, labels = patient(number)
+    volume, labels = patient(number, **options)
     other = np.zeros_like(labels)
     other[3:7, 19:22, 4:20] = 1
     other[3:7, 2:5, 4:20] = 2
@@ -60,6 +60,16 @@ def test_one_slice_drawn_here_decides_which_of_two_patients_is_believed():
     found = answer(query, SupportVolume(volume, labels), SupportVolume(*good), drawn)
     assert np.array_equal(found.labels[5], true[5])
     assert min(dice(np.delete(found.labels, 5, 0), np.delete(true, 5, 0), c) for c in (1, 2)) > 0.75
+
+
+@pytest.mark.parametrize("slices", [(5,), ()])
+def test_a_patient_who_is_given_twice_counts_once(slices):
+    query, true = patient(0)
+    good = [SupportVolume(*patient(n)) for n in (1, 2, 3)]
+    wrong = SupportVolume(*elsewhere(4, size=(24, 30, 12)))
+    drawn = [DrawnSlice("z", z, true[z]) for z in slices]
+    once, twice = (answer(query, good[0], *more, *good[1:], wrong, *drawn) for more in ((), (good[0],)))
+    assert np.array_equal(once.labels, twice.labels) and once.notes == twice.notes
 
 
 def misleading(number) -> SupportVolume:

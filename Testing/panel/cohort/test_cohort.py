@@ -9,6 +9,7 @@ from S3NetSegmentLib.engine.cohort_loop import store as store_module
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept
 from S3NetSegmentLib.engine.cohort_loop.store import ACCEPTED, CORRECTED, CohortStore
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
+from S3NetSegmentLib.panel.cohort import controller, section
 
 
 @pytest.fixture
@@ -107,6 +108,23 @@ def test_an_accepted_case_is_opened_again_and_accepted_anew(open_cohort, store):
     assert not found.mask(found.segments[1])[5].any() and "is accepted" in panel.message
 
 
+def test_accepting_anew_and_taking_back_depend_on_no_language(open_cohort, store, monkeypatch):
+    for module in (controller, section):
+        monkeypatch.setattr(module, "_", lambda text: f"«{text}»")
+    accept(store, "anna", drawn(*patient(0)))
+    panel = open_cohort(store)
+    select(panel, 0)
+    press(panel, "openCaseButton")
+    for z in (4, 5):
+        panel.draw("Spleen", patient(0)[1][z] == 2, "z", z, erase=True)
+        press(panel, "acceptCaseButton")
+        assert "is accepted" in panel.message
+    (store.folder / "anna.nii.gz").unlink()
+    panel.panel.cohort.refresh()
+    select(panel, 0)
+    assert rows(panel)[0][1].startswith("image missing") and panel.panel.cohort.ui.undoAcceptButton.enabled
+
+
 def test_a_case_that_somebody_else_has_accepted_meanwhile_is_not_replaced(open_cohort, store):
     panel = open_cohort(store)
     select(panel, 0)
@@ -146,6 +164,19 @@ def test_what_somebody_else_does_in_the_folder_appears_in_the_list(open_cohort, 
     (store.folder / "carl.nii.gz").unlink()
     panel.panel.cohort.refresh()
     assert [row[:2] for row in rows(panel)] == [("anna", "accepted"), ("bert", "to do (eve@ward)")]
+
+
+def test_the_selected_case_stays_selected_when_others_come_and_go(open_cohort, store):
+    accept(store, "bert", drawn(*patient(1)))
+    panel = open_cohort(store)
+    select(panel, 1)
+    write_patients(store.folder, "aaron")
+    panel.panel.cohort.refresh()
+    press(panel, "undoAcceptButton")
+    assert not store.is_accepted("bert") and "bert" in panel.message
+    (store.folder / "bert.nii.gz").unlink()
+    panel.panel.cohort.refresh()
+    assert not panel.panel.cohort.ui.openCaseButton.enabled  # nothing is chosen in its stead
 
 
 def test_cancel_and_a_closing_scene_leave_the_folder_as_it_was(open_cohort, store):

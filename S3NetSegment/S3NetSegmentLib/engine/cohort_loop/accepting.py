@@ -70,7 +70,7 @@ def accept(
         is accepted already, or that somebody else accepts at this moment.
     :raises ResourceError: the disk is full; nothing was changed.
     """
-    store.image_of(case)
+    image = store.image_of(case)
     with store.case_lock(case) as lock:
         if store.is_accepted(case) and not replace:
             facts = store.record(ACCEPTED, case)
@@ -86,8 +86,9 @@ def accept(
                     f"case {case!r} has no proposal; give the file with its segmentation (--segmentation FILE), or propose it first"
                 )
             segmentation, source = proposal, source or "the proposal"
-        facts = store.image_facts(case)
-        placed = on_grid_of(segmentation, volume if volume is not None else read_image(store.image_of(case)))
+        proposed = store.record(PROPOSED, case)
+        facts = store.image_facts(case, proposed.get("image"), image)
+        placed = on_grid_of(segmentation, volume if volume is not None else read_image(image))
         if not empty and not any(placed.mask(s).any() for s in placed.segments):
             raise InputError(
                 f"the segmentation of case {case!r} holds nothing; draw it, or say that the case shows nothing (--empty)"
@@ -101,7 +102,7 @@ def accept(
         changed = None if proposal is None else _difference(proposal, result)
         record = {
             "by": who(), "when": now(), "image": facts, "source": source, "changed": changed,
-            "proposal": {k: v for k, v in store.record(PROPOSED, case).items() if k in ("expected_dice", "from", "way")},
+            "proposal": {k: v for k, v in proposed.items() if k in ("expected_dice", "from", "way")},
         }  # fmt: skip
         _keep_former(store, case)
         store.write_with_record(ACCEPTED, case, result, record)
@@ -142,9 +143,9 @@ def undo(store: CohortStore, case: str) -> str:
 
 def _keep_former(store: CohortStore, case: str) -> None:
     """A copy of what is accepted now, before it is replaced."""
-    moment = _moment()
     if not store.is_accepted(case):
         return
+    moment = _moment()
     for path, ending in (
         (store.record_path(ACCEPTED, case), ".json"),
         (store.segmentation_path(ACCEPTED, case), ".seg.nrrd"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -29,11 +30,11 @@ def look_of(volume: Volume) -> Steps[np.ndarray]:
     return look / max(float(np.linalg.norm(look)), 1e-6)
 
 
-def kept_look(store: CohortStore, case: str, volume: Volume | None = None) -> Steps[np.ndarray]:
-    """The look of ``case``, from the folder where its image is still the same; else it is made from ``volume`` (None: read)
+def kept_look(store: CohortStore, case: str, image: Path, volume: Volume | None = None) -> Steps[np.ndarray]:
+    """The look of ``case``, whose image is the file or folder ``image``: from the folder where its image is still the same; else it is made from ``volume`` (None: read)
     and kept. Raises InputError or ResourceError for an image that cannot be read."""
     kept = store.read(f"{LOOKS}/{case}.json")
-    facts = store.image_facts(case, kept.get("image"))
+    facts = store.image_facts(case, kept.get("image"), image)
     look = kept.get("look")
     if kept.get("image", {}).get("sha256") == facts["sha256"] and isinstance(look, list):
         found = np.array(look, np.float32)
@@ -42,23 +43,26 @@ def kept_look(store: CohortStore, case: str, volume: Volume | None = None) -> St
     if volume is None:
         yield Step(0.0, f"Looking at {case}")
         with collected_image_warnings():
-            volume = read_image(store.image_of(case))
+            volume = read_image(image)
     look = yield from look_of(volume)
     store.write(f"{LOOKS}/{case}.json", {"image": facts, "look": [round(float(v), 4) for v in look]})
     return look
 
 
-def nearest_accepted(store: CohortStore, case: str, volume: Volume, count: int) -> Steps[list[str]]:
-    """Up to ``count`` accepted cases that look most like ``case``, the likest first. Only those that are still in the folder."""
+def nearest_accepted(
+    store: CohortStore, case: str, volume: Volume, count: int, among: Iterable[str] | None = None
+) -> Steps[list[str]]:
+    """Up to ``count`` accepted cases that look most like ``case``, the likest first; all in the order of their names if there
+    are no more. Only those that are still in the folder, and, if given, ``among`` these."""
     images = store.found().images
-    names = [name for name in store.accepted() if name in images and name != case]
+    names = [name for name in (store.accepted() if among is None else among) if name in images and name != case]
     if len(names) <= count:
         return names
-    look = yield from kept_look(store, case, volume)
+    look = yield from kept_look(store, case, images[case], volume)
     likeness = {}
     for name in names:
         try:
-            likeness[name] = float(look @ (yield from kept_look(store, name)))
+            likeness[name] = float(look @ (yield from kept_look(store, name, images[name])))
         except (InputError, ResourceError):  # told where it is used
             continue
     return sorted(likeness, key=lambda name: -likeness[name])[:count]
@@ -67,20 +71,20 @@ def nearest_accepted(store: CohortStore, case: str, volume: Volume, count: int) 
 def most_helpful(store: CohortStore, open_cases: Iterable[str], accepted: Iterable[str]) -> Steps[list[str]]:
     """``open_cases`` in the order in which accepting them helps the others most: first the one that makes the cases that are
     left look most like an accepted one. Cases that cannot be read come last."""
-    looks, unreadable = {}, []
+    looks, unreadable, images = {}, [], store.found().images
     names = list(open_cases)
     for n, name in enumerate(names):
         yield Step(n / max(1, len(names)), "Comparing the cases")
         try:
-            looks[name] = yield from kept_look(store, name)
-        except (InputError, ResourceError):
+            looks[name] = yield from kept_look(store, name, images[name])
+        except (KeyError, InputError, ResourceError):
             unreadable.append(name)
     covered = np.full(len(looks), -1.0)
     table = np.array(list(looks.values())).reshape(len(looks), -1)
     for name in accepted:
         try:
-            look = yield from kept_look(store, name)
-        except (InputError, ResourceError):
+            look = yield from kept_look(store, name, images[name])
+        except (KeyError, InputError, ResourceError):
             continue
         covered = np.maximum(covered, table @ look)
     likeness, order, left = table @ table.T, [], list(range(len(looks)))

@@ -18,6 +18,7 @@ _SEGMENTATION = re.compile(
     r"(.+?)[-_. ]+(?:seg|segmentation|segmentations|label|labels|labelmap|mask|gt)", re.IGNORECASE
 )
 _IMAGE = re.compile(r"(.+?)[-_. ]+(?:image|img|0000)", re.IGNORECASE)
+_HEADERS = (".nhdr", ".mhd", ".hdr")  # whose voxels lie in another file of the same stem
 _NAMED = 4  # files that a sentence names, at most
 
 
@@ -42,9 +43,7 @@ def find_cases(folder: str | os.PathLike) -> FoundCases:
 
     :raises InputError: no such folder, or it cannot be opened.
     """
-    folder = checked_path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is a file; give the folder that holds the images of the cohort")
+    folder = checked_folder(folder)
     try:
         entries = sorted(path for path in folder.iterdir() if path.name != WORK and not path.name.startswith("."))
     except OSError as error:
@@ -57,18 +56,28 @@ def find_cases(folder: str | os.PathLike) -> FoundCases:
                 images[path.name] = image
             else:
                 left.append(path.name)
-        elif suffix_of(path) in VOLUMES or path.name.lower().endswith(".seg.nrrd"):
+        elif suffix_of(path) in VOLUMES or suffix_of(path) == ".seg.nrrd":
             files.append(path)
         else:
             left.append(path.name)
+    headers = {stem_of(path) for path in files if suffix_of(path) in _HEADERS}
+    left = [name for name in left if stem_of(name) not in headers]
     beside = _beside(files)
     for path in files:
-        if path not in beside.values() and not path.name.lower().endswith(".seg.nrrd"):
+        if path not in beside.values() and suffix_of(path) != ".seg.nrrd":
             name = stem_of(path)
             images[name if name not in images else path.name] = path
     return FoundCases(
         dict(sorted(images.items())), {n: p for n, p in sorted(beside.items()) if n in images}, tuple(_notes(left))
     )
+
+
+def checked_folder(folder: str | os.PathLike) -> Path:
+    """``folder``, which must be there and be one; else InputError."""
+    path = checked_path(folder)
+    if not path.is_dir():
+        raise InputError(f"{str(path)!r} is a file; give the folder that holds the images of the cohort")
+    return path
 
 
 def _image_in(folder: Path) -> Path | None:
@@ -79,7 +88,7 @@ def _image_in(folder: Path) -> Path | None:
         files += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
         if any(suffix_of(f) not in VOLUMES and _is_dicom(f) for f in files[:3]):
             return folder
-    volumes = [f for f in files if suffix_of(f) in VOLUMES and not f.name.lower().endswith(".seg.nrrd")]
+    volumes = [f for f in files if suffix_of(f) in VOLUMES]
     volumes = [f for f in volumes if _SEGMENTATION.fullmatch(stem_of(f)) is None]
     return volumes[0] if len(volumes) == 1 else None
 
@@ -93,13 +102,13 @@ def _is_dicom(path: Path) -> bool:
 
 def _beside(files: list[Path]) -> dict[str, Path]:
     """Case name -> the segmentation among ``files`` that is named after it."""
-    stems = {stem_of(path): path for path in files if not path.name.lower().endswith(".seg.nrrd")}
+    stems = {stem_of(path): path for path in files if suffix_of(path) != ".seg.nrrd"}
     by_base = {found[1]: stem for stem in stems if (found := _IMAGE.fullmatch(stem))}
     beside: dict[str, Path] = {}
     for path in files:
         stem = stem_of(path)
         found = _SEGMENTATION.fullmatch(stem)
-        named = [stem] if path.name.lower().endswith(".seg.nrrd") else []
+        named = [stem] if suffix_of(path) == ".seg.nrrd" else []
         named += [found[1], by_base.get(found[1], "")] if found else []
         case = next((n for n in named if n in stems and stems[n] != path), None)
         if case is not None:

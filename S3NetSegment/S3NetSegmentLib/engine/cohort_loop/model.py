@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ..common.errors import InputError, ResourceError
+from ..common.masks import dice
 from ..common.progress import Step, Steps, within
 from ..images import Segmentation, Volume
 from ..images.formats.seg_nrrd import read_segmentation
 from ..images.image_warnings import collected_image_warnings
 from .accepting import cohort_segments
 from .choosing import nearest_accepted
-from .proposing import ReadCases, supports_of
+from .proposing import SUPPORTS, ReadCases, supports_of
 from .segment_names import CohortSegments
 from .store import ACCEPTED, CohortStore, now
 
 FOLDER, CURRENT = "model", "model/current.json"
+_FINAL = "final"  # of a run: the model that is trained on all accepted cases
 LEAST_CASES = 6  # accepted ones that a model is trained on
 _FOLDS = 3  # times that some of them are held out
 _SCORED = 6  # held-out cases on which Few-shot is measured, at most
@@ -54,6 +57,8 @@ def train(
     :param steps: of each training, at most; 0: as many as there is time for.
     :raises InputError: fewer than :data:`LEAST_CASES` accepted cases that can be used, or another training that runs now.
     """
+    from ..few_shot.method import FewShot, load_encoder  # late: refusals need no torch
+
     with store.model_lock():
         names, notes = _usable(store)
         if len(names) < LEAST_CASES:
@@ -61,9 +66,11 @@ def train(
                 f"{len(names)} accepted cases can be trained on, and a model needs {LEAST_CASES}; accept "
                 f"{LEAST_CASES - len(names)} more" + (f" ({notes[0]})" if notes else "")
             )
-        run = f"{FOLDER}/{secrets.token_hex(4)}"
+        _tidy(store)  # what a training left that was killed
+        run, read = f"{FOLDER}/{secrets.token_hex(4)}", ReadCases()
         try:
             segments = cohort_segments(store)
+            make = partial(FewShot, encoder=load_encoder("auto", device), device=device)  # as proposals are made
             found, few_shot = [], []
             share = 1 / (_FOLDS + 2)
             for fold in range(_FOLDS):
@@ -74,25 +81,27 @@ def train(
                 for name in held:
                     found.append((yield from _model_dice(store, segmenter, name, segments)))
                 for name in held[: _SCORED // _FOLDS]:
-                    few_shot.append((yield from _few_shot_dice(store, name, rest, segments)))
+                    few_shot.append((yield from _few_shot_dice(store, name, rest, segments, read, make)))
                     yield Step((fold + 0.9) * share, "Measuring Few-shot")
-            work = _fitted(store, f"{run}/final", names, minutes * share, device, preset, steps)
+            work = _fitted(store, f"{run}/{_FINAL}", names, minutes * share, device, preset, steps)
             yield from within(work, 1 - share, 1.0)
             scores, others = _means(found, segments), _means(few_shot, segments)
             used = tuple(n for n in segments.names if scores.get(n, 0) > others.get(n, 0) + _GAIN)
-            former = str(store.read(CURRENT).get("run", ""))
             store.write(
                 CURRENT,
                 {"run": run, "when": now(), "cases": names, "model": scores, "few_shot": others, "used": list(used)},
             )
-        except BaseException:
-            shutil.rmtree(store.work / run, ignore_errors=True)
-            raise
-        for name in [f"{run}/fold{fold}" for fold in range(_FOLDS)] + (
-            [former] if former.startswith(f"{FOLDER}/") else []
-        ):
-            shutil.rmtree(store.work / name, ignore_errors=True)
+        finally:
+            _tidy(store)
         return Trained(len(names), scores, others, used, tuple(notes))
+
+
+def _tidy(store: CohortStore) -> None:
+    """Removes all runs but the one that is used, and of that all but its final model."""
+    used = store.work / str(store.read(CURRENT).get("run", "")) / _FINAL
+    for folder in (*(store.work / FOLDER).glob("*/"), *used.parent.glob("fold*/")):
+        if folder.is_dir() and folder != used.parent:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def found_by_model(store: CohortStore, volume: Volume, segments: CohortSegments, device: str = "auto"):
@@ -103,7 +112,7 @@ def found_by_model(store: CohortStore, volume: Volume, segments: CohortSegments,
 
     current = store.read(CURRENT)
     used = [n for n in current.get("used") or () if isinstance(n, str) and segments.find(n) is not None]
-    path = store.work / str(current.get("run", "")) / "final" / "model.pt"
+    path = store.work / str(current.get("run", "")) / _FINAL / "model.pt"
     if not used or not path.is_file():
         return {}, {}
     try:
@@ -125,14 +134,10 @@ def _usable(store: CohortStore) -> tuple[list[str], list[str]]:
     for name in store.accepted():
         if name not in images:
             continue
-        record = store.record(ACCEPTED, name)
         try:
-            facts = store.image_facts(name, record.get("image"))
+            store.accepted_image_facts(name, images[name])
         except (InputError, ResourceError) as error:
             notes.append(f"case {name!r} is not trained on: {error}")
-            continue
-        if record.get("image", {}).get("sha256") not in (None, facts["sha256"]):
-            notes.append(f"case {name!r} is not trained on: its image has changed since it was accepted")
             continue
         names.append(name)
     return names, notes
@@ -179,16 +184,16 @@ def _model_dice(store: CohortStore, segmenter, name: str, segments: CohortSegmen
 
 
 def _few_shot_dice(
-    store: CohortStore, name: str, rest: Sequence[str], segments: CohortSegments
+    store: CohortStore, name: str, rest: Sequence[str], segments: CohortSegments, read: ReadCases, make: Callable
 ) -> Steps[dict[str, float]]:
-    from ..few_shot.method import FewShot
+    """Of what ``make(volume)``, a :class:`FewShot`, would propose from the cases ``rest``."""
     from ..images.reading import read_image
 
     with collected_image_warnings():
         volume = read_image(store.image_of(name))
-    near = yield from nearest_accepted(store, name, volume, len(store.accepted()))
-    items, _, _ = supports_of(store, [n for n in near if n in rest][:5], segments, ReadCases())
-    few_shot = FewShot(volume)
+    near = yield from nearest_accepted(store, name, volume, SUPPORTS, rest)
+    items, _, _ = supports_of(store, near, segments, read)
+    few_shot = make(volume)
     few_shot.set_support(items)
     answer = yield from few_shot.propagate()
     masks = {s.name: np.logical_or.reduce([labels == s.value for labels in answer.layers]) for s in segments.segments}
@@ -202,9 +207,8 @@ def _dice(masks: Mapping[str, np.ndarray], true: Segmentation, segments: CohortS
         home = segments.find(segment.name)
         a, b = masks.get(home.name if home else segment.name), true.mask(segment)
         a = np.zeros_like(b) if a is None else a
-        total = np.count_nonzero(a) + np.count_nonzero(b)
-        if total:
-            scores[segment.name] = float(2 * np.count_nonzero(a & b) / total)
+        if a.any() or b.any():
+            scores[segment.name] = dice(a, b)
     return scores
 
 

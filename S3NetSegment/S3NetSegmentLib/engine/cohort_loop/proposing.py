@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..common.errors import InputError, ResourceError
+from ..common.limited_cache import LimitedCache
 from ..common.progress import Step, Steps, within
 from ..common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, mix_text, provenance
-from ..images import AXES, Segmentation, Volume
-from ..images.files import replacing
+from ..images import Segmentation, Volume
 from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
 from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import best_slice, draw_overlay
 from ..images.reading import read_image
+from ..images.volume import slices_first
 from ..images.writing import write_png
 from .accepting import cohort_segments
 from .segment_names import CohortSegments, paired
@@ -59,32 +60,23 @@ class DrawnHere:
     slices: tuple[int, ...]
 
 
-@dataclass(eq=False)
 class ReadCases:
-    """Accepted cases that were read, so that the next proposal need not read them again.
+    """Accepted cases that were read, so that the next proposal need not read them again; at most ``most`` are kept."""
 
-    :param most: how many are kept.
-    """
-
-    most: int = 8
-    kept: dict[str, tuple[str, Volume, Segmentation]] = field(default_factory=dict)
+    def __init__(self, most: int = 8):
+        self._kept: LimitedCache[tuple[Volume, Segmentation]] = LimitedCache(most)
 
     def get(self, store: CohortStore, case: str) -> tuple[Volume, Segmentation]:
         """Image and accepted segmentation of ``case``, as they are now. Raises InputError for what cannot be read, and where
         the image is no longer the one that was segmented."""
-        record, digest = store.record(ACCEPTED, case), store.digest(ACCEPTED, case)
-        facts = store.image_facts(case, record.get("image"))
-        if record.get("segmentation_sha256") == digest and record["image"].get("sha256") != facts["sha256"]:
-            raise InputError(f"the image of case {case!r} has changed since it was accepted")
-        key = digest + facts["sha256"]
-        if case not in self.kept or self.kept[case][0] != key:
+        key = case, store.accepted_image_facts(case)["sha256"], store.digest(ACCEPTED, case)
+        found = self._kept.get(key)
+        if found is None:
             with collected_image_warnings():  # told when the case was proposed
                 volume = read_image(store.image_of(case))
                 segmentation = on_grid_of(read_segmentation(store.segmentation_path(ACCEPTED, case)), volume)
-            self.kept[case] = key, volume, segmentation
-        found = self.kept.pop(case)
-        self.kept = {**dict(list(self.kept.items())[-self.most + 1 :]), case: found}
-        return found[1:]
+            found = self._kept.add(key, (volume, segmentation))
+        return found
 
 
 def propose(
@@ -92,6 +84,7 @@ def propose(
     case: str,
     drawn: DrawnHere | None = None,
     *,
+    image: tuple[Volume, list[str]] | None = None,
     supports: int = SUPPORTS,
     read: ReadCases | None = None,
     encoder: str = "auto",
@@ -102,6 +95,7 @@ def propose(
     """Makes a proposal for ``case`` and writes it into the folder, as a generator of progress steps.
 
     :param drawn: slices that are drawn or corrected in it; None: those that were kept at an earlier proposal, if any.
+    :param image: what :func:`image_of` gave, where it has been asked already.
     :param supports: so many accepted cases it is made from, at most.
     :param encoder: see :func:`~..few_shot.method.load_encoder`; ``load``: (name, device) -> encoder, for callers that keep it.
     :raises InputError: no such case, an unreadable image (noted in the folder), or nothing that it could be made from.
@@ -111,13 +105,8 @@ def propose(
     from .model import found_by_model
 
     segments = cohort_segments(store)
-    with collected_image_warnings() as warned:
-        try:
-            facts = store.image_facts(case)
-            volume = read_image(store.image_of(case))
-        except (InputError, ResourceError) as error:
-            note_failure(store, case, str(error))
-            raise
+    volume, warned = image or image_of(store, case)
+    facts = store.image_facts(case, store.record(PROPOSED, case).get("image"))
     drawn = drawn or kept_drawing(store, case, volume)
     names = yield from within(nearest_accepted(store, case, volume, supports), 0.0, 0.1)
     items, used, notes = supports_of(store, names, segments, read or ReadCases())
@@ -158,6 +147,17 @@ def propose(
     return proposal
 
 
+def image_of(store: CohortStore, case: str) -> tuple[Volume, list[str]]:
+    """The image of ``case`` with the warnings of its reading. InputError or ResourceError for one that cannot be read, which
+    is noted in the folder."""
+    with collected_image_warnings() as warned:
+        try:
+            return read_image(store.image_of(case)), warned
+        except (InputError, ResourceError) as error:
+            note_failure(store, case, str(error))
+            raise
+
+
 def with_masks(layers: Sequence[np.ndarray], masks: Mapping[int, np.ndarray]) -> list[np.ndarray]:
     """``layers`` ``[K, J, I]`` of labels with other ``masks`` for some values; other segments keep their voxels."""
     found = [np.where(np.isin(labels, list(masks)), 0, labels).astype(labels.dtype) for labels in layers]
@@ -182,9 +182,7 @@ def write_proposal(store: CohortStore, proposal: Proposal, image_facts: dict, dr
         )  # fmt: skip
     index = best_slice(proposal.volume, proposal.segmentation, proposal.axis)
     picture = draw_overlay(proposal.volume, proposal.segmentation, axis=proposal.axis, index=index, size=_PICTURE)
-    path = store.picture_path(case)
-    with replacing(path) as temporary:
-        write_png(picture, temporary)
+    write_png(picture, store.picture_path(case))
     expected = None if proposal.expected is None else round(proposal.expected, 4)
     record = {
         "when": now(), "image": image_facts, "expected_dice": expected, "way": proposal.way, "from": list(proposal.supports),
@@ -220,8 +218,8 @@ def drawing_of(
     result, _, _ = paired(placed, known, new=new_segments, where="the drawing")
     axis, numbers = drawn_slices(np.maximum.reduce(result.layers), axis, slices)
     for labels in result.layers:  # what lies on other slices is not said to be right
-        others = np.setdiff1d(np.arange(volume.size[AXES.index(axis)]), numbers)
-        np.moveaxis(labels, 2 - AXES.index(axis), 0)[others] = 0
+        planes = slices_first(labels, axis)
+        planes[np.setdiff1d(np.arange(len(planes)), numbers)] = 0
     return DrawnHere(result, axis, tuple(numbers))
 
 
@@ -260,7 +258,7 @@ def _drawn_items(drawn: DrawnHere) -> list:
 
     items = []
     for layer, labels in enumerate(drawn.segmentation.layers):
-        planes = np.moveaxis(labels, 2 - AXES.index(drawn.axis), 0)
+        planes = slices_first(labels, drawn.axis)
         items += [DrawnSlice(drawn.axis, z, planes[z], layer=layer) for z in drawn.slices]
     return items
 
@@ -269,8 +267,6 @@ def _segmentation(
     layers: list[np.ndarray], volume: Volume, segments: CohortSegments, drawn: DrawnHere | None, tags: Mapping[str, str]
 ) -> Segmentation:
     """The answer with the names of the cohort, also of segments that are not found."""
-    from dataclasses import replace
-
     known = segments.segments or (tuple(drawn.segmentation.segments) if drawn else ())
     found = []
     for segment in known:

@@ -11,6 +11,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.tuples import three
 from ..images import Segment, Segmentation
+from ..images.segmentation import put_in_layer
 
 _MOST = 254  # label values of Few-shot
 
@@ -130,11 +131,7 @@ def paired(
             raise InputError(
                 f"{where} has {other!r} and {segment.name!r}, which are both {home.name!r}; merge or rename"
             )
-        mask = segmentation.mask(segment)
-        layer = next((n for n, labels in enumerate(layers) if not labels[mask].any()), len(layers))
-        if layer == len(layers):
-            layers.append(np.zeros(mask.shape, np.uint8))
-        layers[layer][mask] = home.value
+        layer = put_in_layer(layers, segmentation.mask(segment), home.value)
         segments.append(dataclasses.replace(home, layer=layer, tags=segment.tags))
     renamed = [
         f"{a.name!r} is {b.name!r}" for a, b in zip(drawn, segments, strict=True) if key_of(a.name) != key_of(b.name)

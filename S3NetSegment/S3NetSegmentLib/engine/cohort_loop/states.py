@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +91,7 @@ def _state_of(store: CohortStore, name: str, image: Path | None, beside: Path | 
             notes.append("its image is not in the folder any more; it helps no other case until it is back")
     elif error := proposal.get("error"):
         state, notes = UNREADABLE, [str(error)]
-        if _changed_since(store, name, proposal):
+        if _changed_since(store, name, image, proposal):
             state, notes = TO_DO, []
     elif store.segmentation_path(CORRECTED, name).is_file():
         state = CORRECTED
@@ -110,12 +109,12 @@ def _share(value) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _changed_since(store: CohortStore, case: str, record: dict) -> bool:
+def _changed_since(store: CohortStore, case: str, image: Path | None, record: dict) -> bool:
     """Whether the image of a case is another one than that which could not be read."""
     found = record.get("image")
     known = found if isinstance(found, dict) else {}
     try:
-        return store.image_facts(case, known).get("sha256") != known.get("sha256")
+        return store.image_facts(case, known, image).get("sha256") != known.get("sha256")
     except (InputError, ResourceError):
         return False
 
@@ -136,8 +135,5 @@ def in_order(store: CohortStore, state: CohortState, order: str = "helps") -> St
     names = [case.name for case in open_cases(state)]
     if order == "name" or len(names) < 2:
         return names
-    return (yield from most_helpful(store, names, _accepted_here(state)))
-
-
-def _accepted_here(state: CohortState) -> Sequence[str]:
-    return [case.name for case in state.cases if case.state == ACCEPTED]
+    accepted = [case.name for case in state.cases if case.state == ACCEPTED]
+    return (yield from most_helpful(store, names, accepted))

@@ -35,7 +35,7 @@ from ..common.json_file import read_json
 from ..images import Segmentation
 from ..images.files import replacing
 from ..images.writing import write_segmentation
-from .finding import WORK, FoundCases, find_cases
+from .finding import WORK, FoundCases, checked_folder, find_cases
 
 ACCEPTED, PROPOSED, CORRECTED, HISTORY = "accepted", "proposed", "corrected", "history"
 _TAKEN, _LOCKS = "taken", "locks"
@@ -44,7 +44,8 @@ _PATIENCE = 10.0  # seconds to wait for somebody who writes what all cases share
 
 
 class CohortStore:
-    """The folder of a cohort with what the loop knows of it. Nothing is kept in memory: what others write is seen at once.
+    """The folder of a cohort with what the loop knows of it. Nothing is kept in memory, so that what others write is seen at
+    once, but the digests of files whose sizes and times are as they were.
 
     :raises InputError: no such folder.
     """
@@ -52,6 +53,7 @@ class CohortStore:
     def __init__(self, folder: str | os.PathLike):
         self.folder = find_folder(folder)
         self.work = self.folder / WORK
+        self._digests: dict[str, dict] = {}  # facts of segmentation files
 
     def found(self) -> FoundCases:
         """The cases that are there now. InputError as :func:`find_cases`."""
@@ -91,9 +93,7 @@ class CohortStore:
     def write(self, name: str, content: dict) -> None:
         """Writes a JSON object, whole or not at all. InputError or ResourceError if it cannot be."""
         with replacing(self.work / name) as temporary:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1, ensure_ascii=False, allow_nan=False)
-                flush_to_disk(file)
+            _write_json(temporary, content)
 
     def write_with_record(self, kind: str, case: str, segmentation: Segmentation, record: dict) -> None:
         """Writes the segmentation of ``kind`` and its record, which then also names its digest. The segmentation comes last:
@@ -106,19 +106,16 @@ class CohortStore:
             with open(labels, "rb") as file:
                 os.fsync(file.fileno())
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            with open(told, "w", encoding="utf-8") as file:
-                json.dump(
-                    {**record, "segmentation_sha256": digest}, file, indent=1, ensure_ascii=False, allow_nan=False
-                )
-                flush_to_disk(file)
+            _write_json(told, {**record, "segmentation_sha256": digest})
 
     def digest(self, kind: str, case: str) -> str:
-        """SHA-256 of a segmentation file; "" if it is not there."""
+        """SHA-256 of a segmentation file; "" if it is not there or cannot be read."""
+        path = str(self.segmentation_path(kind, case))
         try:
-            with open(self.segmentation_path(kind, case), "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
+            self._digests[path] = file_facts(path, self._digests.get(path, {}))
+        except (InputError, ResourceError):
             return ""
+        return self._digests[path]["sha256"]
 
     def is_accepted(self, case: str) -> bool:
         return self.segmentation_path(ACCEPTED, case).is_file()
@@ -130,11 +127,22 @@ class CohortStore:
         except OSError as error:
             raise InputError(f"{str(self.work)!r} cannot be opened ({error.strerror}); check its permissions") from None
 
-    def image_facts(self, case: str, known: dict | None = None) -> dict:
+    def image_facts(self, case: str, known: dict | None = None, image: Path | None = None) -> dict:
         """What names the content of the image of ``case``, see :func:`~..batch.fingerprint.file_facts`; a file whose size and
-        times are those of ``known`` is not read again. Errors as there."""
-        path = str(self.image_of(case))
+        times are those of ``known`` is not read again. ``image``: where it is; None: looked for. Errors as there."""
+        path = str(image or self.image_of(case))
         return {**file_facts(path, {**(known or {}), "path": path}), "path": os.path.relpath(path, self.folder)}
+
+    def accepted_image_facts(self, case: str, image: Path | None = None) -> dict:
+        """As :meth:`image_facts`, of an accepted case; InputError also where the image is no longer the one that was segmented."""
+        record = self.record(ACCEPTED, case)
+        facts = self.image_facts(case, record.get("image"), image)
+        if (
+            record.get("segmentation_sha256") == self.digest(ACCEPTED, case)
+            and record["image"].get("sha256") != facts["sha256"]
+        ):
+            raise InputError(f"the image of case {case!r} has changed since it was accepted")
+        return facts
 
     @contextlib.contextmanager
     def case_lock(self, case: str) -> Iterator[FileLock]:
@@ -205,9 +213,14 @@ class CohortStore:
 
 def find_folder(folder: str | os.PathLike) -> Path:
     """``folder``, or the folder of the images where its sub-folder ``s3net-cohort`` is given."""
-    find_cases(folder)
-    path = Path(folder)
+    path = checked_folder(folder)
     return path.resolve().parent if path.resolve().name == WORK else path
+
+
+def _write_json(path: Path, content: dict) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False, allow_nan=False)
+        flush_to_disk(file)
 
 
 def who() -> str:

@@ -35,6 +35,16 @@ class Segment:
         return _UNNAMED.fullmatch(self.name) is not None
 
 
+def put_in_layer(layers: list[np.ndarray], mask: np.ndarray, value: int, dtype=np.uint8) -> int:
+    """Writes ``value`` where ``mask`` is into the first of ``layers`` that is free there, which is added (as ``dtype``) if none
+    is; returns its number."""
+    layer = next((n for n, labels in enumerate(layers) if not labels[mask].any()), len(layers))
+    if layer == len(layers):
+        layers.append(np.zeros(mask.shape, dtype))
+    layers[layer][mask] = value
+    return layer
+
+
 @dataclass(eq=False)
 class Segmentation:
     """Segments on the grid of an image.

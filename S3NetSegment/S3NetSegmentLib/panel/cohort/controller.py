@@ -14,12 +14,14 @@ from ...engine.cohort_loop.states import CohortState, cohort_state
 from ...engine.cohort_loop.store import ACCEPTED, CohortStore
 from ...scene.loop_case import LoopCase, case_segmentation, corrected_slices, open_case
 from ..listener import Listener, tell
+from ..sentences import sentence
 from ..stepping import SteppingDriver
 
 
 @dataclass(frozen=True, eq=False)
 class FoundCase:
-    """A case that is to be shown: its image and what is known of its segments; ``text`` says how good that is."""
+    """A case that is to be shown: its image and what is known of its segments; ``text`` says how good that is, ``accepted``
+    that they are what was accepted."""
 
     name: str
     volume: object
@@ -27,12 +29,14 @@ class FoundCase:
     axis: str
     text: str
     notes: tuple[str, ...] = ()
+    accepted: bool = False
 
 
 class CohortController:
     """Starts, cancels and finishes the runs of a cohort. The folder is written at the end of a run, whole or not at all.
 
-    Attributes: ``store`` (None: no folder is chosen), ``case`` (the one that is open in the scene, or None), ``text`` (about it).
+    Attributes: ``store`` (None: no folder is chosen), ``case`` (the one that is open in the scene, or None), ``text`` (about it),
+    ``accepted`` (whether it shows what is accepted, so that accepting it again is meant).
 
     :param ask: ``ask(text)`` -> whether the user agrees.
     """
@@ -42,7 +46,7 @@ class CohortController:
         self.driver = driver or SteppingDriver()
         self.store: CohortStore | None = None
         self.case: LoopCase | None = None
-        self.text = ""
+        self.text, self.accepted = "", False
         self._read = None  # accepted cases, kept for the next proposal
 
     @property
@@ -98,11 +102,10 @@ class CohortController:
             raise InputError(_("no case is open: {progress}").format(progress=found.state.progress))
         if found.proposal is not None:
             return self._proposed(found.proposal, found.notes)
-        yield Step(0.9, _("Reading the image"))
         text = _(
             "{case}: nothing is accepted yet. Draw its segments, all slices or with Few-shot, and accept it."
         ).format(case=found.case)
-        return FoundCase(found.case, self._image(found.case), None, "auto", text, found.notes)
+        return FoundCase(found.case, found.volume, None, "auto", text, found.notes)
 
     def _open_steps(self, name: str):
         from ...engine.cohort_loop.store import PROPOSED
@@ -111,41 +114,38 @@ class CohortController:
         yield Step(0.0, _("Reading the image"))
         volume = self._image(name)
         yield Step(0.5, _("Reading the segments"))
-        kind = ACCEPTED if self.store.is_accepted(name) else PROPOSED
+        accepted = self.store.is_accepted(name)
+        kind = ACCEPTED if accepted else PROPOSED
         path = self.store.segmentation_path(kind, name)
         segmentation = on_grid_of(read_segmentation(path), volume) if path.is_file() else None
         record = self.store.record(kind, name)
         self.store.take(name)
-        text = f"{name}, {_('not proposed yet') if segmentation is None else 'as ' + kind}."
-        return FoundCase(name, volume, segmentation, str(record.get("axis") or "auto"), text)
+        if segmentation is None:
+            text = _("{name}, not proposed yet.")
+        else:
+            text = _("{name}, as accepted.") if accepted else _("{name}, as proposed.")
+        axis = str(record.get("axis") or "auto")
+        return FoundCase(name, volume, segmentation, axis, text.format(name=name), accepted=accepted)
 
     def _again_steps(self, case: LoopCase):
-        from ...engine.cohort_loop.proposing import drawing_of, propose
+        from ...engine.cohort_loop.proposing import drawing_of, kept_drawing, propose
 
         yield Step(0.0, _("Reading the segments"))
         now = case_segmentation(case)
         slices = corrected_slices(case, now)
         drawn = None
         if slices:
+            earlier = kept_drawing(self.store, case.name, case.volume)  # those slices count as they are now
+            if earlier is not None and earlier.axis == case.axis:
+                slices = sorted({*earlier.slices, *slices})
             drawn = drawing_of(self.store, now, case.volume, case.axis, slices)
-            drawn = self._with_earlier(case, drawn)
         return self._proposed((yield from propose(self.store, case.name, drawn, read=self._kept())), ())
-
-    def _with_earlier(self, case: LoopCase, drawn):
-        """``drawn`` with the slices that were corrected before an earlier proposal, as they are now."""
-        from ...engine.cohort_loop.proposing import drawing_of, kept_drawing
-
-        earlier = kept_drawing(self.store, case.name, case.volume)
-        if earlier is None or earlier.axis != drawn.axis:
-            return drawn
-        slices = sorted({*earlier.slices, *drawn.slices})
-        return drawing_of(self.store, case_segmentation(case), case.volume, drawn.axis, slices)
 
     def _accept_steps(self, case: LoopCase):
         yield Step(0.0, _("Reading the segments"))
         segmentation = case_segmentation(case)
         yield Step(0.3, _("Writing the case"))
-        options = {"volume": case.volume, "source": _("the panel"), "replace": self._is_mine(case.name)}
+        options = {"volume": case.volume, "source": _("the panel"), "replace": self.accepted}
         try:
             return accept(self.store, case.name, segmentation, **options)
         except UnknownSegmentsError as error:
@@ -170,10 +170,6 @@ class CohortController:
         )
 
     # -- inside
-
-    def _is_mine(self, name: str) -> bool:
-        """Whether the open case was accepted when it was opened, so that accepting it again is meant."""
-        return self.store.is_accepted(name) and self.case is not None and self.text.startswith(f"{name}, as {ACCEPTED}")
 
     def _image(self, name: str):
         from ...engine.images.reading import read_image
@@ -225,20 +221,20 @@ class CohortController:
     def _show(self, found: FoundCase) -> None:
         former = self.case
         self.case = open_case(found.name, found.volume, found.segmentation, found.axis)
-        self.text = found.text
+        self.text, self.accepted = found.text, found.accepted
         if former is not None and (former.name == found.name or self.store.is_accepted(former.name)):
             former.remove()
         if found.notes:
-            self._listener.informed(" ".join(f"{note[:1].upper()}{note[1:]}." for note in found.notes))
+            self._listener.informed(" ".join(map(sentence, found.notes)))
 
     def _accepted(self, accepted) -> None:
-        self.text = _("{name}, as accepted.").format(name=self.case.name)
+        self.text, self.accepted = _("{name}, as accepted.").format(name=self.case.name), True
         changed = (
             ""
             if accepted.changed is None
             else _("; {changed:.0%} of the proposal was changed").format(changed=accepted.changed)
         )
-        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in accepted.notes)
+        notes = "".join(f" {sentence(note)}" for note in accepted.notes)
         self._listener.informed(
             _("case {name} is accepted{changed}.{notes}").format(name=self.case.name, changed=changed, notes=notes)
         )

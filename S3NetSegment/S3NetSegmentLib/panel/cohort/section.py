@@ -9,9 +9,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError, ResourceError
-from ...engine.cohort_loop.states import CaseState, CohortState
+from ...engine.cohort_loop.states import ACCEPTED, MISSING, CaseState, CohortState
+from ..sentences import sentence
 from ..widgets.path_row import PathRow
 from ..widgets.progress_row import ProgressRow
+from ..widgets.section_listener import SectionListener
 from ..widgets.tab_order import move_before
 from .controller import CohortController
 
@@ -22,7 +24,7 @@ _PICTURE = 180  # pixels, of the long side
 _NO_FOLDER = _("Choose the folder with the images of your patients first.")
 
 
-class CohortSection:
+class CohortSection(SectionListener):
     """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it.
 
     :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
@@ -30,11 +32,15 @@ class CohortSection:
     Attributes: ``ui`` (its widgets), ``widgets`` (those to show and hide with this use), ``controller``.
     """
 
+    torch_text = _("proposals need PyTorch, which is not installed; see the top of the panel")
+    what = _("The cohort")
+
     def __init__(self, panel_ui, notify, progress: ProgressRow):
         """
         :param panel_ui: the widgets of the panel.
         :param notify: the panel, which shows messages and hears ``running_changed``.
         """
+        super().__init__(notify, progress)
         self._root = slicer.util.loadUI(str(_UI_FILE))
         self.ui = slicer.util.childWidgetVariables(self._root)
         ui, layout = self.ui, panel_ui.sharedForm.parent().layout()
@@ -43,7 +49,7 @@ class CohortSection:
             layout.insertWidget(layout.indexOf(neighbour), widget)
             widget.setVisible(False)
             move_before(widget, panel_ui.advancedCollapsibleButton)
-        self._notify, self._progress, self._node, self.active = notify, progress, None, False
+        self._node, self.active = None, False
         self._state: CohortState | None = None
         self._problem = ""
         self.controller = CohortController(self, lambda text: slicer.util.confirmOkCancelDisplay(text, "Segments"))
@@ -105,8 +111,9 @@ class CohortSection:
         if problem and problem != self._problem:
             self._notify.refused(problem)
         if state != self._state:
+            chosen = self._selected()
             self._state = state
-            self._fill_table()
+            self._fill_table("" if chosen is None else chosen.name)
         self._problem = problem
         self._show()
 
@@ -140,21 +147,6 @@ class CohortSection:
         self._show()
         self._notify.running_changed()
 
-    def progressed(self, step, seconds_left: float | None) -> None:
-        self._progress.show(step, seconds_left)
-
-    def refused(self, text: str) -> None:
-        self._notify.refused(text)
-
-    def informed(self, text: str) -> None:
-        self._notify.informed(text)
-
-    def torch_missed(self) -> None:
-        self._notify.torch_missed(_("proposals need PyTorch, which is not installed; see the top of the panel"))
-
-    def failed(self, error: Exception) -> None:
-        self._notify.failed(error, _("The cohort"))
-
     # -- inside
 
     def _chosen(self) -> None:
@@ -177,8 +169,9 @@ class CohortSection:
         row = self.ui.loopTable.currentRow()
         return self._state.cases[row] if self._state is not None and 0 <= row < len(self._state.cases) else None
 
-    def _fill_table(self) -> None:
-        table, chosen = self.ui.loopTable, self._selected()
+    def _fill_table(self, chosen: str) -> None:
+        """Shows the cases; the one of the name ``chosen`` stays selected, in whatever row it is by now."""
+        table = self.ui.loopTable
         cases = self._state.cases if self._state is not None else ()
         blocked = table.blockSignals(True)
         table.setRowCount(len(cases))
@@ -186,15 +179,15 @@ class CohortSection:
             expected = "" if case.expected is None else f"{case.expected:.2f}"
             if case.changed is not None:
                 expected = f"{expected}, {case.changed:.0%} changed"
-            state = f"{case.state} ({case.by})" if case.by and case.state != "accepted" else case.state
+            state = f"{case.state} ({case.by})" if case.by and case.state != ACCEPTED else case.state
             for column, text in enumerate((case.name, state, expected)):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip("\n".join((case.name, *([f"by {case.by}"] if case.by else []), *case.notes)))
                 table.setItem(row, column, item)
         table.resizeColumnToContents(1)
+        row = next((row for row, case in enumerate(cases) if case.name == chosen), -1)
+        table.setCurrentCell(row, 0 if row >= 0 else -1)
         table.blockSignals(blocked)
-        if chosen is not None and chosen.name not in [case.name for case in cases]:
-            table.clearSelection()
         self._show_case()
 
     def _show_case(self) -> None:
@@ -207,9 +200,7 @@ class CohortSection:
             ui.loopPicture.setPixmap(pixmap)
             ui.loopPicture.setMinimumHeight(pixmap.height())
         ui.openCaseButton.enabled = case is not None and case.image is not None and not self.running
-        ui.undoAcceptButton.enabled = (
-            case is not None and case.state in ("accepted", _("image missing")) and not self.running
-        )
+        ui.undoAcceptButton.enabled = case is not None and case.state in (ACCEPTED, MISSING) and not self.running
 
     def _show(self) -> None:
         ui, running = self.ui, self.running
@@ -228,8 +219,8 @@ class CohortSection:
             button.enabled = there and is_open and not running
             button.toolTip = tip if is_open else _("Open a case first.")
         ui.loopForm.enabled = not running
-        progress = "" if self._state is None else self._state.progress[:1].upper() + self._state.progress[1:] + "."
-        notes = "" if self._state is None else " ".join(f"{n[:1].upper()}{n[1:]}." for n in self._state.notes)
+        progress = "" if self._state is None else sentence(self._state.progress)
+        notes = "" if self._state is None else " ".join(map(sentence, self._state.notes))
         about = self.controller.text if is_open else ""
         ui.loopText.text = "\n".join(filter(None, (about, progress, notes))) or _NO_FOLDER
         self._show_case()

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.images.colors import hex_color
 from ...scene.slices import slice_name
+from ..sentences import sentence
 from .controller import FewShotController
 
 
@@ -96,7 +97,7 @@ class FewShotAnswerSection:
             if self._controller.support is not None and not self._controller.support.holds(result.accepted.name):
                 return _("This answer was undone.")
             return _("Accepted. Correct a slice where it is wrong, then propagate again.")
-        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in result.notes)
+        notes = "".join(f" {sentence(note)}" for note in result.notes)
         if result.is_partial and result.is_whole:
             return _("Preview. The shown slice is newer than the others; propagate to bring them up to date.") + notes
         if result.is_partial:

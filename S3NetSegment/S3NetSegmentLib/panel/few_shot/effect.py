@@ -17,6 +17,7 @@ from ...scene.slice_jump import show_slice
 from ...scene.slices import LastSliceView, last_used_slice_node, slice_name
 from ...scene.volumes import volume_from_node
 from ..segment.advanced_section import device_setting
+from ..sentences import capital, sentence
 from ..stepping import time_left_text
 from .controller import FewShotController
 from .drawing_watch import DrawingWatch
@@ -162,7 +163,7 @@ class FewShotEffectFrame:
         self.message.setVisible(True)
 
     def refused(self, text: str) -> None:
-        self._say(text[:1].upper() + text[1:])
+        self._say(capital(text))
 
     def informed(self, text: str) -> None:
         if text not in self._notice:
@@ -280,7 +281,7 @@ class FewShotEffectFrame:
         result = self.controller.result
         if result is None or not result.is_open:
             return ""
-        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in result.notes)
+        notes = "".join(f" {sentence(note)}" for note in result.notes)
         qualities = ", ".join(f"{q.name} {100 * q.dice:.0f} % ({q.word})" for q in result.qualities())
         return (
             _("Preview; nothing is written yet.")

@@ -14,7 +14,9 @@ from ...scene.slices import last_used_slice_node, slice_name
 from ...scene.transforms import parent_key
 from ...scene.volumes import volume_from_node
 from ..segment.advanced_section import AdvancedSection, device_setting
+from ..sentences import capital
 from ..widgets.progress_row import ProgressRow
+from ..widgets.section_listener import SectionListener
 from .answer_section import FewShotAnswerSection
 from .controller import FewShotController
 from .drawing_follower import DrawingFollower
@@ -28,23 +30,26 @@ _HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a p
 _HINT = _("Draw one or more segments on a slice with the tools above: paint all of it that belongs to them. The slice appears here by itself.")  # fmt: skip
 
 
-class FewShotSection:
+class FewShotSection(SectionListener):
     """Its widgets in ``ui``, over a :class:`FewShotController`; the SegmentPanel owns it.
 
     :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
     """
+
+    torch_text = _("Few-shot needs PyTorch, which is not installed; see the top of the panel")
+    what = "Few-shot"
 
     def __init__(
         self, ui, notify, editor: EditorSection, inputs, advanced: AdvancedSection, progress: ProgressRow,
         make_engine=None, driver=None,
     ):  # fmt: skip
         """
-        :param notify: the panel, which shows messages: ``refused``, ``informed``, ``torch_missed``, ``failed``.
+        :param notify: the panel, see :class:`SectionListener`.
         :param inputs: knows the view that was last used.
         :param make_engine, driver: for the controller; the tests put their own in.
         """
-        self.ui, self.notify = ui, notify
-        self._editor, self._inputs, self._advanced, self._progress = editor, inputs, advanced, progress
+        super().__init__(notify, progress)
+        self.ui, self._editor, self._inputs, self._advanced = ui, editor, inputs, advanced
         self.node = None
         self.active = False
         self._view_slice = self._places = None
@@ -113,20 +118,20 @@ class FewShotSection:
             return
         if self.node is None:
             return
-        self.notify.message.hide()
+        self._notify.message.hide()
         self._follower.tidy(whole=False)
         self.controller.look()
         try:
             request = self._request(self.node.propagateTo.value)
         except InputError as error:
-            self.notify.refused(str(error))
+            self._notify.refused(str(error))
             return
         self._editor.widget.setActiveEffect(None)
         self.controller.start(request)
 
     def accept(self) -> None:
         """Writes the previewed answer."""
-        self.notify.message.hide()
+        self._notify.message.hide()
         result = self.controller.result
         if result is None:
             return
@@ -140,7 +145,7 @@ class FewShotSection:
             volume_node = volume_node or self.node.volume
             show_slice(volume_node, *place, self.node.segmentation, None, self._inputs.last_view)
         except InputError as error:
-            self.notify.refused(str(error))
+            self._notify.refused(str(error))
 
     def _add_current(self) -> None:
         if self._view_slice is not None and self.controller.support is not None:
@@ -176,23 +181,11 @@ class FewShotSection:
             self._show_all()
             if not running:
                 self.answer.answer_came()
-        self.notify.running_changed()
+        self._notify.running_changed()
 
     def progressed(self, step, seconds_left: float | None) -> None:
-        self._progress.show(step, seconds_left)
+        super().progressed(step, seconds_left)
         self.answer.show(self.node)
-
-    def refused(self, text: str) -> None:
-        self.notify.refused(text)
-
-    def informed(self, text: str) -> None:
-        self.notify.informed(text)
-
-    def torch_missed(self) -> None:
-        self.notify.torch_missed(_("Few-shot needs PyTorch, which is not installed; see the top of the panel"))
-
-    def failed(self, error: Exception) -> None:
-        self.notify.failed(error, "Few-shot")
 
     # -- the drawing
 
@@ -271,7 +264,7 @@ class FewShotSection:
             view = last_used_slice_node(self.node.volume, self._inputs.last_view)
             place = slice_of_view(view, self.node.volume)
         except InputError as error:
-            return None, str(error)[:1].upper() + str(error)[1:]
+            return None, capital(str(error))
         return place, "" if place else _("The view is oblique; turn it to the volume's slices first")
 
     def _problem(self) -> str:
@@ -282,7 +275,7 @@ class FewShotSection:
         try:
             volume_from_node(node.volume)
         except InputError as error:
-            return str(error)[:1].upper() + str(error)[1:]
+            return capital(str(error))
         if self.controller.support is None or not self.controller.support.slices:
             removed = node.segmentation is None
             return (
@@ -325,7 +318,7 @@ class FewShotSection:
             volume, drawn_on = volume_from_node(support.volume_node), support.drawn_on()
             missing = support.missing()
         except InputError as error:
-            self.table.show([], str(error)[:1].upper() + str(error)[1:])
+            self.table.show([], capital(str(error)))
             return
         for chosen in support.slices:
             segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]

@@ -11,8 +11,10 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...scene.volumes import volume_from_node
 from ..segment.advanced_section import device_setting
+from ..sentences import capital, sentence
 from ..widgets.path_row import PathRow
 from ..widgets.progress_row import ProgressRow
+from ..widgets.section_listener import SectionListener
 from ..widgets.torch_support import has_torch
 from .controller import ModelController, make_model_request
 from .text import model_text
@@ -21,16 +23,19 @@ MODEL_KEY = "S3NetSegment/ModelFile"
 _HELP = _("Segment the volume with this model (Ctrl+Return)")
 
 
-class ApplySection:
+class ApplySection(SectionListener):
     """The widgets over a :class:`ModelController`.
 
-    :param notify: the panel, which shows messages: ``refused``, ``informed``, ``torch_missed``, ``failed``, and hears
-        ``running_changed``.
+    :param notify: the panel, see :class:`SectionListener`.
     :param save_undo: called with the segmentation before it is changed.
     """
 
+    torch_text = _("Models need PyTorch, which is not installed; see the top of the panel")
+    what = _("Applying the model")
+
     def __init__(self, ui, notify, progress: ProgressRow, save_undo):
-        self._ui, self._notify, self._progress = ui, notify, progress
+        super().__init__(notify, progress)
+        self._ui = ui
         self.controller = ModelController(self, save_undo)
         self._node, self._active, self._described = None, False, ""  # the path that the text is about
         self._knows_mirrored = False  # whether the model was trained on mirrored slices
@@ -92,22 +97,13 @@ class ApplySection:
         self._show()
         self._notify.running_changed()
 
-    def progressed(self, step, seconds_left: float | None) -> None:
-        self._progress.show(step, seconds_left)
-
     def refused(self, text: str) -> None:
         self._ui.modelConfidenceCheckBox.checked = False
-        self._notify.refused(text)
-
-    def informed(self, text: str) -> None:
-        self._notify.informed(text)
-
-    def torch_missed(self) -> None:
-        self._notify.torch_missed(_("Models need PyTorch, which is not installed; see the top of the panel"))
+        super().refused(text)
 
     def failed(self, error: Exception) -> None:
         self._ui.modelConfidenceCheckBox.checked = False
-        self._notify.failed(error, _("Applying the model"))
+        super().failed(error)
 
     # -- inside
 
@@ -159,7 +155,7 @@ class ApplySection:
                 models = self.controller.files.read(path)
                 text, self._knows_mirrored = model_text(models.summary()), models.know_mirrored
             except InputError as error:
-                text = html.escape(str(error)[:1].upper() + str(error)[1:] + ".")
+                text = html.escape(sentence(str(error)))
             except Exception as error:  # a torch that cannot be imported
                 text = html.escape(_("The model cannot be read: {error}").format(error=error))
         self._ui.modelText.text = text
@@ -174,7 +170,7 @@ class ApplySection:
         try:
             volume_from_node(self._node.volume)
         except InputError as error:
-            return str(error)[:1].upper() + str(error)[1:]
+            return capital(str(error))
         return ""
 
     def _show(self) -> None:

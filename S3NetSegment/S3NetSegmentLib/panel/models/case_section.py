@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ...engine import InputError, ResourceError
 from ...scene.cohort_case import NeedsConfirmationError, make_cohort_case, save_case
 from ...scene.session import watch
+from ..sentences import sentence
 from ..stepping import SteppingDriver
 from ..widgets.path_row import PathRow
 from ..widgets.progress_row import ProgressRow
@@ -88,16 +89,14 @@ class CaseSection:
     def _saved(self, saved) -> None:
         self._ended()
         names = " and ".join(f"{path.parent.name}/{path.name}" for path in saved.files) or _("nothing new")
-        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in saved.notes)
+        notes = "".join(f" {sentence(note)}" for note in saved.notes)
         self._notify.informed(f"Saved {names}.{notes}")
 
     def _failed(self, error: Exception, confirmed: dict[str, bool]) -> None:
         self._ended()
         if isinstance(error, NeedsConfirmationError):
             text = str(error)
-            if slicer.util.confirmOkCancelDisplay(
-                f"{text[:1].upper()}{text[1:]}.", _("Add this case to the training folder")
-            ):
+            if slicer.util.confirmOkCancelDisplay(sentence(text), _("Add this case to the training folder")):
                 self._save({**confirmed, error.option: True})
         elif isinstance(error, (InputError, ResourceError)):
             self._notify.refused(str(error))

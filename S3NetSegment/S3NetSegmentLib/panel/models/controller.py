@@ -17,6 +17,7 @@ from ...scene.answers.model_answer import write_model_answer
 from ...scene.session import watch
 from ...scene.volumes import volume_from_node
 from ..listener import Listener, tell
+from ..sentences import sentence
 from ..stepping import SteppingDriver
 
 
@@ -182,7 +183,7 @@ class ModelController:
         self._listener.state_changed()
         notes = [*answer.notes, *self._missing(segmentation)] if finish == self._finish else answer.notes
         if notes:
-            self._listener.informed(" ".join(f"{note[:1].upper()}{note[1:]}." for note in notes))
+            self._listener.informed(" ".join(map(sentence, notes)))
 
     def _finish(self, answer, segmentation) -> None:
         request, node = self._request, self._request.segmentation_node

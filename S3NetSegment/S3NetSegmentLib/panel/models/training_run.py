@@ -20,6 +20,7 @@ from ...engine.common.json_file import read_json
 from ...engine.images.files import replacing
 from ...engine.tasks.train import TrainTask, task_facts, task_of_facts
 from ...engine.training.run_folder import LOG, MODEL, STATUS, RunFolder
+from ..sentences import sentence
 from .training_log import TrainingLog
 from .training_process import (
     kill_process,
@@ -205,7 +206,7 @@ class TrainingRun:
             ).strip()
         if told == "stopped":
             command, button = "go on with --resume", _("resume it to go on")  # no translation
-            return told, f"{message[:1].upper()}{message[1:]}.".replace(command, button)
+            return told, sentence(message).replace(command, button)
         if told in ("finished", "failed"):
             where = _(" Values like these are set among the settings, above.") if "learning_rate=" in message else ""
             return told, f"{told.capitalize()}: {message}.{where}"

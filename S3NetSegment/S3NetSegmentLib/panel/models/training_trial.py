@@ -11,6 +11,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from ...engine.tasks.train import TrainTask
+from ..sentences import sentence
 from .training_process import kill_with_children, last_words, refuse_what_cannot_be_trained, slicer_python, start_s3net
 
 
@@ -78,5 +79,5 @@ def _sentence(facts: dict) -> str:
     )
     if "steps_in_time" in facts and facts["steps_in_time"] < facts["steps"]:
         text += _("; in the chosen time about {value} fit").format(value=facts["steps_in_time"])
-    notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in facts["notes"])
+    notes = "".join(f" {sentence(note)}" for note in facts["notes"])
     return f"{text}.{notes}"

@@ -9,6 +9,7 @@ from ...engine import InputError
 from ...engine.images import AXES
 from ...scene.slices import LastSliceView, last_used_slice_node, shown_slice
 from ...scene.volumes import volume_from_node
+from ..sentences import capital
 
 
 class InputsSection:
@@ -84,7 +85,7 @@ class InputsSection:
                         "The first slice must not come after the last, and the last must be below {count}."
                     ).format(count=count)
         except InputError as error:
-            return str(error)[:1].upper() + str(error)[1:]
+            return capital(str(error))
         return ""
 
     def _shown(self, view) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import qt
 
+from ..sentences import capital
+
 _ICONS = {
     "information": qt.QStyle.SP_MessageBoxInformation,
     "warning": qt.QStyle.SP_MessageBoxWarning,
@@ -34,7 +36,7 @@ class MessageRow:
     def show(self, kind: str, text: str, button: str = "") -> None:
         """Shows ``text``; ``kind`` is information, warning or error."""
         self.kind = kind
-        self._text.text = text[:1].upper() + text[1:]
+        self._text.text = capital(text)
         self._icon.setPixmap(self._frame.style().standardIcon(_ICONS[kind]).pixmap(_ICON_SIZE, _ICON_SIZE))
         if self._button is not None:
             self._button.text = button

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, optimize
 
-from ...common.masks import dice
+from ...common.masks import box_around, dice
 from ...common.progress import Step, Steps
 from ...images import AXES, Volume
-from ...images.resample import bounding_box
+from ...images.volume import slices_first
 from .coarse_alignment import rotation
 
 _POINTS = 4000  # of the query volume at which labels are compared
@@ -65,7 +65,12 @@ def overlap(query: Volume, known: KnownLabels, support: Volume, labels: np.ndarr
     inside = ((place >= 0) & (place < np.array(support.size)[:, None])).all(0)
     found = np.zeros(len(values), np.uint8)
     found[inside] = labels[tuple(place[::-1, inside])]
-    scores = [dice(found == v, values == v) for v in np.unique(values[values > 0])]
+    return mean_dice(found, values)
+
+
+def mean_dice(found: np.ndarray, true: np.ndarray) -> float:
+    """Mean Dice over the labels of ``true``; 0 where it has none."""
+    scores = [dice(found == v, true == v) for v in np.unique(true[true > 0])]
     return float(np.mean(scores)) if scores else 0.0
 
 
@@ -81,8 +86,7 @@ def aligned_by_labels(
     ras = query.ijk_to_ras[:3, :3] @ index + query.ijk_to_ras[:3, 3:]
     across = support.ijk_to_ras[:3, AXES.index(axis)] / np.linalg.norm(support.ijk_to_ras[:3, AXES.index(axis)])
     wanted = np.stack([values == v for v in shared]).astype(np.float32)
-    box = bounding_box(labels > 0)
-    assert box is not None  # a shared label is there
+    box = box_around(labels > 0)
     part = labels[box]
     soft = [ndimage.gaussian_filter((part == v).astype(np.float32), _BLUR, mode="constant") for v in shared]
     origin = np.array([[s.start] for s in box[::-1]])
@@ -127,7 +131,7 @@ def _starts(support: Volume, labels: np.ndarray, shared: list[int], axis: str, w
     if whole:
         places = [np.argwhere(mask)]
     else:
-        planes = np.moveaxis(mask, 2 - AXES.index(axis), 0)
+        planes = slices_first(mask, axis)
         filled = np.flatnonzero(planes.any((1, 2)))
         places = []
         for height in _HEIGHTS:

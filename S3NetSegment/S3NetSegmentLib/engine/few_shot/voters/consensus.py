@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...images import Volume
-from ..registration.label_alignment import KnownLabels
+from ..registration.label_alignment import KnownLabels, mean_dice
 
 if TYPE_CHECKING:
     from .transfer import Fitted
@@ -59,7 +59,7 @@ def consensus_of(query: Volume, fitted: Sequence[Fitted]) -> Consensus:
     agree = np.ones((count, count))
     for a in range(count):
         for b in range(a):
-            agree[a, b] = agree[b, a] = dice_of(found[a], found[b])
+            agree[a, b] = agree[b, a] = mean_dice(found[a], found[b])
     like = np.array([max(_LEAST, one.alignment.correlation) ** 2 for one in fitted])
     weights = like / like.sum()
     for _ in range(_ROUNDS):
@@ -70,7 +70,7 @@ def consensus_of(query: Volume, fitted: Sequence[Fitted]) -> Consensus:
     for n in range(count):
         others = weights.copy()
         others[n] = 0
-        agreement.append(dice_of(found[n], voted(found, others)))
+        agreement.append(mean_dice(found[n], voted(found, others)))
     return Consensus(index, found, weights, np.array(agreement))
 
 
@@ -80,15 +80,6 @@ def labels_at(one: Fitted, query: Volume, index: np.ndarray) -> np.ndarray:
     shares = one.sampled(query, index, values)
     shares = np.concatenate(((1 - shares.sum(0))[None], shares))
     return np.array([0, *values], np.uint8)[shares.argmax(0)]
-
-
-def dice_of(found: np.ndarray, true: np.ndarray) -> float:
-    """Mean Dice over the labels of ``true``; 0 where it has none."""
-    scores = []
-    for value in np.unique(true[true > 0]):
-        a, b = found == value, true == value
-        scores.append(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
-    return float(np.mean(scores)) if scores else 0.0
 
 
 def pooled_dice(found: np.ndarray, true: np.ndarray) -> float:

@@ -16,9 +16,9 @@ from ...images.volume import slices_first
 from ..alpnet.prototypes import PUBLISHED, HeadSettings
 from ..drawings.drawing import Drawing, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
-from ..registration.label_alignment import KnownLabels
+from ..registration.label_alignment import KnownLabels, mean_dice
 from ..settings import FewShotSettings
-from .consensus import consensus_of, dice_of, labels_at, pooled_dice, voted
+from .consensus import consensus_of, labels_at, pooled_dice, voted
 from .encoders import FewShotEncoder
 from .prototype_scores import ElsewhereSlices, PrototypePart, chosen_elsewhere, known_slices
 from .slice_features import SliceFeatures, content_digest
@@ -59,20 +59,19 @@ class FurtherParts:
         """The drawings in ``others`` laid over this volume; None if there are none."""
         if not others:
             return None
-        fitted = {}
-        for n, other in enumerate(others):
-            key = _digest(other)
+        drawn = {_digest(other): other for other in others}  # what is given twice counts once
+        for n, (key, other) in enumerate(drawn.items()):
             if key not in self._fitted:
                 work = self._fit(other)
-                self._fitted[key] = yield from within(work, 0.7 * n / len(others), 0.7 * (n + 1) / len(others))
-            fitted[key] = self._fitted[key]
+                self._fitted[key] = yield from within(work, 0.7 * n / len(drawn), 0.7 * (n + 1) / len(drawn))
+        fitted = {key: self._fitted[key] for key in drawn}
         known = known_here(drawing)
         if known is not None:
             blind, foretold = self._unseeing(known, list(fitted.values()), drawing.axis)
-            best = yield from within(self._fitted_to(known, fitted, others), 0.7, 1.0)
+            best = yield from within(self._fitted_to(known, fitted, drawn), 0.7, 1.0)
             return TransferredPart(self._volume, best, drawing.values, blind, foretold)
         if len(fitted) > 2:
-            best = yield from within(self._gathered(fitted, others), 0.7, 1.0)
+            best = yield from within(self._gathered(fitted, drawn), 0.7, 1.0)
         else:
             best = list(fitted.values())
         return TransferredPart(self._volume, best, drawing.values)
@@ -88,31 +87,33 @@ class FurtherParts:
             others, here = places != z, places == z
             rated = []
             for one, labels in zip(fitted, found, strict=True):
-                score = dice_of(labels[others], known.values[others]) if known.values[others].any() else 1.0
+                score = mean_dice(labels[others], known.values[others]) if known.values[others].any() else 1.0
                 rated.append(dataclasses.replace(one, reliability=max(_LEAST_RELIABLE, score)))
             weights = np.array([one.reliability * max(_LEAST_RELIABLE, one.alignment.correlation) for one in rated])
             told[here] = voted(found[:, here], weights)
             blind[int(z)] = rated
         return blind, pooled_dice(told, known.values)
 
-    def _fitted_to(self, known: KnownLabels, fitted: dict[bytes, Fitted], others) -> Steps[list[Fitted]]:
+    def _fitted_to(
+        self, known: KnownLabels, fitted: dict[bytes, Fitted], drawn: dict[bytes, SupportVolume]
+    ) -> Steps[list[Fitted]]:
         """Each of ``fitted`` with how well it predicts what is drawn here; those that do it badly are fitted again, to that."""
         found = []
         for n, (key, one) in enumerate(fitted.items()):
-            best, score = one, dice_of(labels_at(one, self._volume, known.index), known.values)
+            best, score = one, mean_dice(labels_at(one, self._volume, known.index), known.values)
             if score < _MISSES:
                 again = (key, known.values.tobytes(), known.index.tobytes())
                 if again not in self._refitted:
-                    work = self._fit(others[n], known, one.labels)
+                    work = self._fit(drawn[key], known, one.labels)
                     self._refitted[again] = yield from within(work, n / len(fitted), (n + 1) / len(fitted))
                 other = self._refitted[again]
-                reached = dice_of(labels_at(other, self._volume, known.index), known.values)
+                reached = mean_dice(labels_at(other, self._volume, known.index), known.values)
                 if reached > score:
                     best, score = other, reached
             found.append(dataclasses.replace(best, reliability=max(_LEAST_RELIABLE, score)))
         return found
 
-    def _gathered(self, fitted: dict[bytes, Fitted], others) -> Steps[list[Fitted]]:
+    def _gathered(self, fitted: dict[bytes, Fitted], drawn: dict[bytes, SupportVolume]) -> Steps[list[Fitted]]:
         """Each of ``fitted`` with how far the others agree with it; those that lie elsewhere are fitted again, to where the
         others agree."""
         best, keys = list(fitted.values()), list(fitted)
@@ -121,7 +122,7 @@ class FurtherParts:
         for n, number in enumerate(astray):
             key = (keys[number], *sorted(keys))
             if key not in self._refitted:
-                work = self._fit(others[number], consensus.without(number), best[number].labels)
+                work = self._fit(drawn[keys[number]], consensus.without(number), best[number].labels)
                 self._refitted[key] = yield from within(work, n / len(astray), (n + 1) / len(astray))
             best[number] = self._refitted[key]
         consensus = consensus_of(self._volume, best) if astray else consensus
