@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
-from collections.abc import Callable
-
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ..engine import InputError
 from .cohort.section import CohortSection
+from .columns import align_columns
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
-from .made_by import frame_text, made_by_text
+from .keys import PanelKeys
+from .made_by import MadeByRows
+from .message import PanelMessage
 from .models.section import ModelsSection
 from .segment.adjust_section import AdjustSection
 from .segment.advanced_section import AdvancedSection, device_setting
@@ -27,16 +26,12 @@ from .segment.why_dialog import WhyDialog
 from .segmentation_choice import SegmentationChoice
 from .widgets.check_dialog import CheckDialog
 from .widgets.confidence_row import ConfidenceRow
-from .widgets.message_row import MessageRow
 from .widgets.mode_tabs import ModeTabs
 from .widgets.progress_row import ProgressRow
+from .widgets.properties import set_property
 from .widgets.torch_row import TorchRow
 
 _LOOK_EVERY = 250  # ms
-_MODELS_LABELS = (
-    "modelFile", "cohortFolder", "caseName", "patient", "runFolder", "trainingKind", "trainingPreset", "trainingMinutes",
-    "trainingStart", "trainingSettings",
-)  # fmt: skip
 _DRAWING = ("few-shot", "cohort")  # uses in which the user draws in the editor
 _SEGMENT_HELP = _("Segment the chosen part of the volume (Ctrl+Return)")
 
@@ -57,8 +52,7 @@ class SegmentPanel:
         self.node = None
         self._started = False
         self._known_result = None
-        self._message_cause: tuple | None = None  # what was chosen when the message was read
-        self.message = MessageRow(ui.messageFrame, ui.messageIcon, ui.messageText, ui.messageCloseButton)
+        self.message = PanelMessage(ui)
         self.torch_row = TorchRow(ui, self.refused, self._torch_accepted)
         self.editor = EditorSection(ui)
         self.progress = ProgressRow(ui)
@@ -75,42 +69,25 @@ class SegmentPanel:
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
         self.cohort = CohortSection(ui, self, self.progress)
         self.choice = SegmentationChoice(self.informed)
-        self._make_confidence_rows()
+        self.made_by = MadeByRows(ui)
+        self._uses = {"few-shot": self.few_shot, "models": self.models, "cohort": self.cohort}  # beside Segment
+        self.confidence_rows = [
+            ConfidenceRow(where, name, controller, self.inputs, self.refused)
+            for where, name, controller in (
+                (ui, "confidence", self.controller),
+                (ui, "fewShotConfidence", self.few_shot.controller),
+                (self.models.ui, "modelConfidence", self.models.apply.controller),
+            )
+        ]
         self.tabs = ModeTabs(ui, self.models.widgets, self.cohort.widgets, self._tab_chosen)
-        _align_columns(ui, self.models.ui, self.cohort.ui)
+        align_columns(ui, self.models.ui, self.cohort.ui)
         ui.segmentButton.connect("clicked()", self.segment_or_cancel)
         ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
-        self._shortcuts = {
-            keys: self._shortcut(panel_widget, keys, action)
-            for keys, action in (
-                ("Ctrl+Return", self._shortcut_run), ("Ctrl+Enter", self._shortcut_run), ("Ctrl+Z", self._shortcut_undo),
-                ("Ctrl+Y", self._shortcut_redo), ("N", self._shortcut_next), ("Esc", self._shortcut_cancel),
-            )
-        }  # fmt: skip
-        self._shortcuts["Esc"].enabled = False  # the editor's key until there is something to cancel
+        self.keys = PanelKeys(panel_widget, self)
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
         self._look_timer.setInterval(_LOOK_EVERY)
         self._look_timer.connect("timeout()", self._look)
-
-    def _make_confidence_rows(self) -> None:
-        """A legend, and the way to the least sure place, for the confidence of each use."""
-
-        def overlay_of(controller):
-            return lambda: controller.result.confidence_overlay if controller.result is not None else None
-
-        models = self.models.ui
-        self.confidence_rows = [
-            ConfidenceRow(box, row, legend, button, overlay, lambda: self.inputs.last_view, self.refused)
-            for box, row, legend, button, overlay in (
-                (self.ui.confidenceCheckBox, self.ui.confidenceLegendRow, self.ui.confidenceLegend,
-                 self.ui.confidenceWorstButton, overlay_of(self.controller)),
-                (self.ui.fewShotConfidenceCheckBox, self.ui.fewShotConfidenceLegendRow, self.ui.fewShotConfidenceLegend,
-                 self.ui.fewShotConfidenceWorstButton, overlay_of(self.few_shot.controller)),
-                (models.modelConfidenceCheckBox, models.modelConfidenceLegendRow, models.modelConfidenceLegend,
-                 models.modelConfidenceWorstButton, lambda: self.models.apply.controller.confidence_overlay),
-            )
-        ]  # fmt: skip
 
     # -- life
 
@@ -124,9 +101,8 @@ class SegmentPanel:
             self.prompts.tools_off()
             self.prompts.forget()
             self.target.stop()
-            self.few_shot.show(None)
-            self.models.show(None)
-            self.cohort.show(None)
+            for use in self._uses.values():
+                use.show(None)
             self.editor.clear()
             self.choice.forget()
             self.state_changed()
@@ -135,8 +111,7 @@ class SegmentPanel:
         if self.choice.leaves(parameter_node):
             self.few_shot.tidy()  # what was only made to be drawn in
         self.choice.follow(parameter_node)
-        if self.message.kind and self._message_cause not in (None, self._cause(parameter_node)):
-            self.message.hide()  # what it spoke of has changed
+        self.message.follow(parameter_node)
         self._show_mode()
         result = self.controller.result
         if result is not None and (
@@ -152,9 +127,8 @@ class SegmentPanel:
         # While drawing, the user chooses the segment in the editor.
         segment_id = "" if self.mode in _DRAWING else parameter_node.targetSegment
         self.editor.show(parameter_node.segmentation, parameter_node.volume, segment_id)
-        self.few_shot.show(parameter_node)
-        self.models.show(parameter_node)
-        self.cohort.show(parameter_node)
+        for use in self._uses.values():
+            use.show(parameter_node)
         self._show_button()
 
     def start(self) -> None:
@@ -183,9 +157,7 @@ class SegmentPanel:
         self.prompts.stop()
         self.adjust.stop()
         self.target.stop()
-        self.few_shot.set_active(False)
-        self.models.set_active(False)
-        self.cohort.set_active(False)
+        self._activate("")
         self.editor.stop()
 
     def cleanup(self) -> None:
@@ -195,14 +167,10 @@ class SegmentPanel:
         self.check.close()
         self.stop()
         self.target.stop()
-        self.few_shot.cleanup()
-        self.models.cleanup()
-        self.cohort.cleanup()
+        for use in self._uses.values():
+            use.cleanup()
         self.editor.cleanup()
-        for shortcut in self._shortcuts.values():
-            shortcut.setParent(None)
-            shortcut.deleteLater()
-        self._shortcuts = {}
+        self.keys.remove()
 
     # -- the uses
 
@@ -210,11 +178,6 @@ class SegmentPanel:
     def mode(self) -> str:
         """Which use the panel shows: "segment", "few-shot", "models" or "cohort"."""
         return self.node.mode.value if self.node is not None else "segment"
-
-    @property
-    def is_few_shot(self) -> bool:
-        """Whether the panel shows Few-shot."""
-        return self.mode == "few-shot"
 
     def _tab_chosen(self, mode: str) -> None:
         if self.node is not None and mode != self.node.mode.value:
@@ -235,9 +198,8 @@ class SegmentPanel:
         self._activate(mode if self._started else "")
 
     def _activate(self, mode: str) -> None:
-        self.few_shot.set_active(mode == "few-shot")
-        self.models.set_active(mode == "models")
-        self.cohort.set_active(mode == "cohort")
+        for name, use in self._uses.items():
+            use.set_active(name == mode)
 
     # -- running
 
@@ -271,45 +233,8 @@ class SegmentPanel:
             confidence=node.confidence,
         )
 
-    def _shortcut_run(self) -> None:
-        button, run = {
-            "segment": (self.ui.segmentButton, self.segment_or_cancel),
-            "few-shot": (self.ui.propagateButton, self.few_shot.propagate_or_cancel),
-            "models": (self.models.ui.applyModelButton, self.models.apply.apply_or_cancel),
-            "cohort": (self.cohort.ui.nextCaseButton, self.cohort.next_or_cancel),
-        }[self.mode]
-        if button.enabled and not self.running:
-            run()
-
-    @staticmethod
-    def _shortcut(panel_widget, keys: str, action: Callable[[], object]):
-        shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
-        shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
-        shortcut.connect("activated()", action)
-        return shortcut
-
-    def _show_shortcuts(self) -> None:
-        """Keys that the open editor has, too, are left to it: two owners of a key would both be deaf."""
-        for keys in ("Ctrl+Z", "Ctrl+Y"):
-            if keys in self._shortcuts:
-                self._shortcuts[keys].enabled = not self.editor.has_keys
-        if "Esc" in self._shortcuts:
-            self._shortcuts["Esc"].enabled = self.running
-
-    def _shortcut_undo(self) -> None:
-        if self.mode == "segment" and self.ui.undoButton.enabled:
-            self.history.undo()
-
-    def _shortcut_redo(self) -> None:
-        if self.mode == "segment" and self.ui.redoButton.enabled:
-            self.history.redo()
-
-    def _shortcut_next(self) -> None:
-        """The next slice to draw."""
-        if self.is_few_shot and self.ui.nextSliceButton.isVisible():
-            self.ui.nextSliceButton.click()
-
-    def _shortcut_cancel(self) -> None:
+    def cancel(self) -> None:
+        """Ends whatever goes on in any of the uses."""
         self.pointing.forget_waiting()
         self.controller.cancel()
         self.few_shot.controller.cancel()
@@ -388,31 +313,16 @@ class SegmentPanel:
             widget.enabled = not running
         self.models.running_changed()
         self.editor.hold_keys(running)
-        self._show_shortcuts()
+        self.keys.show()
 
     def progressed(self, step, seconds_left) -> None:
         self.progress.show(step, seconds_left)
 
     def refused(self, text: str) -> None:
-        self._say("warning", text)
+        self.message.show("warning", text)
 
     def informed(self, text: str) -> None:
-        self._say("information", text)
-
-    def _say(self, kind: str, text: str) -> None:
-        self.message.show(kind, text)
-        self._message_cause = None  # what is changing just now is why it is said
-
-    @staticmethod
-    def _cause(node) -> tuple:
-        """What the user has chosen: a message goes when it changes."""
-        if node is None:
-            return ()
-        nodes = (node.volume, node.segmentation, node.roi, node.otherVolume)
-        return (
-            *(n.GetID() if n is not None else "" for n in nodes), node.scope, node.axis, node.firstSlice, node.lastSlice,
-            node.preset, node.settings, node.fewShotSettings, node.encoder, node.propagateTo, node.mode, node.keepOut,
-        )  # fmt: skip
+        self.message.show("information", text)
 
     def torch_missed(
         self,
@@ -422,23 +332,14 @@ class SegmentPanel:
         self.torch_row.look(again=True)
 
     def failed(self, error: Exception, what: str = "Segment") -> None:
-        details = "".join(traceback.format_exception(error))
-        logging.error(details)
-        self._say(
-            "error", _("something unexpected went wrong: {error}. The scene was not changed.").format(error=error)
-        )
-        slicer.util.errorDisplay(
-            _("{what} failed unexpectedly: {error}\n\nThe scene was not changed.").format(what=what, error=error),
-            detailedText=details,
-        )
+        self.message.failed(error, what)
 
     # -- inside
 
     def _look(self) -> None:
-        if self.message.kind and self._message_cause is None:
-            self._message_cause = self._cause(self.node)
+        self.message.look(self.node)
         self._show_facts()
-        self._show_shortcuts()
+        self.keys.show()
         self._show_button()
         self.prompts.look()
         if self.ui.pointButton.checked and self.editor.widget.activeEffect() is not None:
@@ -448,42 +349,24 @@ class SegmentPanel:
 
     def _show_facts(self) -> None:
         """How the chosen segment was made, and whether the volume is one frame of several."""
-        node, made, frame = self.node, "", ""
-        if node is not None:
-            chosen = node.targetSegment if self.mode == "segment" else self.editor.widget.currentSegmentID()
-            made, frame = made_by_text(node.segmentation, chosen or ""), frame_text(node.volume)
-        for label, text in ((self.ui.madeByText, made), (self.ui.frameText, frame)):
-            if label.text != text:
-                label.text = text
-            label.setVisible(bool(text))
+        node = self.node
+        if node is None:
+            self.made_by.show(None, None, "")
+        else:
+            segment_id = node.targetSegment if self.mode == "segment" else self.editor.widget.currentSegmentID()
+            self.made_by.show(node.volume, node.segmentation, segment_id or "")
 
     def _show_button(self) -> None:
         button, running = self.ui.segmentButton, self.controller.running
         if self.node is not None and not running:
             self.inputs.show_slice()
         problem = "" if running or self.node is None else self.inputs.problem
-        for name, value in (
-            ("text", "Cancel" if running else "Segment"),
-            ("enabled", self.node is not None and not problem),
-            ("toolTip", _("Stop; the scene stays as it is (Esc)") if running else problem or _SEGMENT_HELP),
-        ):
-            if getattr(button, name) != value:
-                setattr(button, name, value)
+        set_property(button, "text", "Cancel" if running else "Segment")
+        set_property(button, "enabled", self.node is not None and not problem)
+        help_text = _("Stop; the scene stays as it is (Esc)") if running else problem or _SEGMENT_HELP
+        set_property(button, "toolTip", help_text)
 
     def _torch_accepted(self, said: str) -> None:
         self.advanced.show_device()
         if said:
             self.informed(said)
-
-
-def _align_columns(ui, models_ui, cohort_ui) -> None:
-    """Gives the labels of all forms one width, so that their fields stand in one column."""
-    labels = [
-        ui.volumeLabel, ui.scopeLabel, ui.partLabel, ui.promptsLabel, ui.radiusLabel,
-        ui.segmentationLabel, ui.targetLabel, ui.pickLabel, ui.deviceLabel,
-        ui.presetLabel, ui.propagateLabel, ui.otherVolumeLabel, ui.encoderLabel, cohort_ui.loopFolderLabel,
-        *(getattr(models_ui, f"{name}Label") for name in _MODELS_LABELS),
-    ]  # fmt: skip
-    width = max(qt.QFontMetrics(label.font).boundingRect(label.text).width() for label in labels)
-    for label in labels:
-        label.setMinimumWidth(width + 4)

@@ -13,6 +13,7 @@ from ...scene.volumes import volume_from_node
 from ..segment.advanced_section import device_setting
 from ..widgets.path_row import PathRow
 from ..widgets.progress_row import ProgressRow
+from ..widgets.properties import set_property
 from ..widgets.torch_support import has_torch
 from .controller import ModelController, make_model_request
 from .text import model_text
@@ -196,5 +197,4 @@ class ApplySection:
             (ui.modelFlipsCheckBox, "visible", self._knows_mirrored),
             (ui.modelFlipsCheckBox, "enabled", not running),
         ):
-            if getattr(widget, name) != value:
-                setattr(widget, name, value)
+            set_property(widget, name, value)
