@@ -99,7 +99,7 @@ class SegmentPanel:
         if parameter_node is None:
             self.controller.stop()
             self.prompts.tools_off()
-            self.prompts.forget()
+            self.prompts.watch.forget()
             self.target.stop()
             for use in self._uses.values():
                 use.show(None)

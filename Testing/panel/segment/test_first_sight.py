@@ -169,7 +169,7 @@ def test_in_a_slice_the_segment_follows_a_side_while_it_is_dragged_and_undo_take
         move_side(width)
         panel.wait(lambda w=width: panel.mask().sum() == w * 13)
     let_go()
-    panel.wait(lambda: not panel.panel.prompts._settle.active)
+    panel.wait(lambda: not panel.panel.prompts.watch.waiting)
     panel.click(panel.ui.undoButton)
     assert panel.mask().sum() == 17 * 13 and prompt_nodes(BOX)[0].GetSize()[0] == 17.0
     panel.click(panel.ui.redoButton)
