@@ -164,7 +164,7 @@ class ApplySection:
             except Exception as error:  # a torch that cannot be imported
                 text = html.escape(_("The model cannot be read: {error}").format(error=error))
         self._ui.modelText.text = text
-        self._ui.modelFlipsCheckBox.visible = self._knows_mirrored
+        self._show()
 
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
