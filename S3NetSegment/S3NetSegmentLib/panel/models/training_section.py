@@ -209,7 +209,7 @@ class TrainingSection:
         words, log = run.message, run.log
         if run.state == "running" and not words:
             words = (
-                _("Running: step {value} of {steps}").format(value=log.losses[-1][0], steps=log.steps)
+                _("Running: step {step} of {steps}").format(step=log.losses[-1][0], steps=log.steps)
                 if log.losses
                 else _("Running: reading the images")
             )
