@@ -44,7 +44,7 @@ class PanelKeys:
     def _run(self) -> None:
         panel = self._panel
         button, run = {
-            "segment": (panel.ui.segmentButton, panel.segment_or_cancel),
+            "segment": (panel.ui.segmentButton, panel.segment.run_or_cancel),
             "few-shot": (panel.ui.propagateButton, panel.few_shot.propagate_or_cancel),
             "models": (panel.models.ui.applyModelButton, panel.models.apply.apply_or_cancel),
             "cohort": (panel.cohort.ui.nextCaseButton, panel.cohort.next_or_cancel),
@@ -54,11 +54,11 @@ class PanelKeys:
 
     def _undo(self) -> None:
         if self._panel.mode == "segment" and self._panel.ui.undoButton.enabled:
-            self._panel.history.undo()
+            self._panel.segment.history.undo()
 
     def _redo(self) -> None:
         if self._panel.mode == "segment" and self._panel.ui.redoButton.enabled:
-            self._panel.history.redo()
+            self._panel.segment.history.redo()
 
     def _next(self) -> None:
         """The next slice to draw."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
-from ..engine import InputError
 from .cohort.section import CohortSection
 from .columns import align_columns
 from .few_shot.editor_section import EditorSection
@@ -15,25 +13,18 @@ from .keys import PanelKeys
 from .made_by import MadeByRows
 from .message import PanelMessage
 from .models.section import ModelsSection
-from .segment.adjust_section import AdjustSection
 from .segment.advanced_section import AdvancedSection, device_setting
-from .segment.controller import SegmentController
 from .segment.inputs_section import InputsSection
-from .segment.pointing import Pointing
-from .segment.request import SegmentRequest
-from .segment.target import TargetRow
-from .segment.why_dialog import WhyDialog
+from .segment.section import SegmentSection
 from .segmentation_choice import SegmentationChoice
 from .widgets.check_dialog import CheckDialog
 from .widgets.confidence_row import ConfidenceRow
 from .widgets.mode_tabs import ModeTabs
 from .widgets.progress_row import ProgressRow
-from .widgets.properties import set_property
 from .widgets.torch_row import TorchRow
 
 _LOOK_EVERY = 250  # ms
 _DRAWING = ("few-shot", "cohort")  # uses in which the user draws in the editor
-_SEGMENT_HELP = _("Segment the chosen part of the volume (Ctrl+Return)")
 
 
 class SegmentPanel:
@@ -51,19 +42,14 @@ class SegmentPanel:
         self.ui = ui
         self.node = None
         self._started = False
-        self._known_result = None
         self.message = PanelMessage(ui)
         self.torch_row = TorchRow(ui, self.refused, self._torch_accepted)
         self.editor = EditorSection(ui)
         self.progress = ProgressRow(ui)
-        self.controller = SegmentController(self, self._save_undo, find_regions)
         self.inputs = InputsSection(ui)
-        self.pointing = Pointing(ui, self, self._point_tool_on)
-        self.prompts, self.history = self.pointing.prompts, self.pointing.history
-        self.target = TargetRow(ui, self._next_object)
-        self.adjust = AdjustSection(ui, self.controller, self.history, self._pick_tool_on)
+        self.segment = SegmentSection(ui, self, self._save_undo, find_regions)
+        self.controller, self.prompts = self.segment.controller, self.segment.prompts
         self.advanced = AdvancedSection(ui, self.refused)
-        self.why = WhyDialog(ui, self.controller)
         self.check = CheckDialog(ui.checkButton, device_setting)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
@@ -81,8 +67,6 @@ class SegmentPanel:
         ]
         self.tabs = ModeTabs(ui, self.models.widgets, self.cohort.widgets, self._tab_chosen)
         align_columns(ui, self.models.ui, self.cohort.ui)
-        ui.segmentButton.connect("clicked()", self.segment_or_cancel)
-        ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
         self.keys = PanelKeys(panel_widget, self)
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
@@ -94,13 +78,10 @@ class SegmentPanel:
     def show(self, parameter_node) -> None:
         """Shows ``parameter_node``; called again whenever it is modified. None: the scene closes."""
         if self.node is not parameter_node:
-            self.history.forget()
+            self.segment.history.forget()
         self.node = parameter_node
         if parameter_node is None:
-            self.controller.stop()
-            self.prompts.tools_off()
-            self.prompts.watch.forget()
-            self.target.stop()
+            self.segment.show(None)
             for use in self._uses.values():
                 use.show(None)
             self.editor.clear()
@@ -121,15 +102,14 @@ class SegmentPanel:
             self.controller.let_go()  # the user went on to another volume or segmentation
             return
         self.inputs.show(parameter_node)
-        self.prompts.show(parameter_node)
-        self.target.show(parameter_node)
+        self.segment.show(parameter_node)
         self.advanced.show(parameter_node)
         # While drawing, the user chooses the segment in the editor.
         segment_id = "" if self.mode in _DRAWING else parameter_node.targetSegment
         self.editor.show(parameter_node.segmentation, parameter_node.volume, segment_id)
         for use in self._uses.values():
             use.show(parameter_node)
-        self._show_button()
+        self.segment.show_button()
 
     def start(self) -> None:
         """The user entered the module."""
@@ -154,19 +134,15 @@ class SegmentPanel:
         self._started = False
         self._look_timer.stop()
         self.inputs.stop()
-        self.prompts.stop()
-        self.adjust.stop()
-        self.target.stop()
+        self.segment.stop()
         self._activate("")
         self.editor.stop()
 
     def cleanup(self) -> None:
         """The module is unloaded."""
-        self.controller.stop()
-        self.why.close()
+        self.segment.cleanup()
         self.check.close()
         self.stop()
-        self.target.stop()
         for use in self._uses.values():
             use.cleanup()
         self.editor.cleanup()
@@ -191,7 +167,7 @@ class SegmentPanel:
                 self._activate(mode)
             return
         self.prompts.activate(mode == "segment" and self._started)
-        self.adjust.tools_off()
+        self.segment.adjust.tools_off()
         self.editor.widget.setActiveEffect(None)
         self.editor.place(mode in _DRAWING)
         self.advanced.set_mode(mode)
@@ -203,40 +179,9 @@ class SegmentPanel:
 
     # -- running
 
-    def segment_or_cancel(self) -> None:
-        """What the big button does."""
-        if self.controller.running:
-            self.pointing.forget_waiting()
-            self.controller.cancel()
-            return
-        if self.node is None:
-            return
-        self.message.hide()
-        self.adjust.tools_off()
-        try:
-            request = self.pointing.request()
-        except InputError as error:
-            self.refused(str(error))
-            return
-        granularity = self.node.granularity if request.has_prompts and self.node.granularity >= 0 else None
-        self.start_run(request, granularity)
-
-    def start_run(self, request: SegmentRequest, granularity: int | None = None) -> None:
-        """Runs ``request``; its answer goes to the chosen segmentation and object."""
-        node = self.node
-        self.controller.start(
-            request,
-            node.segmentation,
-            self.target.segment_id,
-            count=node.regionCount or None,
-            granularity=granularity,
-            confidence=node.confidence,
-        )
-
     def cancel(self) -> None:
         """Ends whatever goes on in any of the uses."""
-        self.pointing.forget_waiting()
-        self.controller.cancel()
+        self.segment.cancel()
         self.few_shot.controller.cancel()
         self.models.cancel()
         self.cohort.cancel()
@@ -246,65 +191,23 @@ class SegmentPanel:
         """Whether the engine works for one of the uses."""
         return any(part.running for part in (self.controller, self.few_shot.controller, self.models, self.cohort))
 
-    def _next_object(self) -> None:
-        """Keeps the object and begins another one."""
-        self.controller.finish_object()
-        self.prompts.delete_all()
-        self.prompts.rest()
-        with slicer.util.NodeModify(self.node):
-            self.node.targetSegment = ""
-            self.node.granularity = -1
-        self.history.forget()
-        self.message.hide()
-
-    def _confidence_clicked(self, on: bool) -> None:
-        if on:
-            self.controller.show_confidence()
-        else:
-            self.controller.change(lambda result: result.hide_confidence())
-
     def _save_undo(self, segmentation_node) -> None:
         self.few_shot.controller.take_up()  # what was drawn by hand, before a result joins it
-        self.history.saving()
+        self.segment.history.saving()
         self.editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
 
-    def _point_tool_on(self) -> None:
-        """Only one tool has the mouse."""
-        self.adjust.tools_off()
-        self.editor.widget.setActiveEffect(None)
-
-    def _pick_tool_on(self) -> None:
-        self.prompts.tools_off()
-        self.editor.widget.setActiveEffect(None)
-
-    # -- what the controller tells (Listener)
+    # -- what the controller of Segment tells (Listener)
 
     def state_changed(self) -> None:
-        running, result = self.controller.running, self.controller.result
-        if result is not self._known_result:
-            self._known_result = result
+        if self.segment.take_result():
             self.few_shot.controller.take_up()  # what is painted on it from now on is drawn
-        if running:
+        if self.controller.running:
             self.progress.begin()
             self.ui.segmentButton.setFocus()  # the inputs are disabled; Esc must still arrive here
         elif not self.running:
             self.progress.end()
         self.running_changed()
-        if result is not None and self.node is not None:
-            answer = result.answer
-            with slicer.util.NodeModify(self.node):
-                self.node.segmentation = result.node
-                if result.object_id:
-                    self.node.targetSegment = result.object_id
-                self.node.regionCount = answer.count
-                if answer.is_object:
-                    self.node.granularity = answer.granularity
-        self.adjust.show()
-        self.why.show()
-        self.prompts.say(result.answer.doubt() if result is not None and not running else "")
-        self._show_button()
-        if not running and self.node is not None:
-            self.pointing.ended()
+        self.segment.show_result()
 
     def running_changed(self) -> None:
         """Nothing that a run has read can be chosen anew before it ends."""
@@ -340,7 +243,7 @@ class SegmentPanel:
         self.message.look(self.node)
         self._show_facts()
         self.keys.show()
-        self._show_button()
+        self.segment.show_button()
         self.prompts.look()
         if self.ui.pointButton.checked and self.editor.widget.activeEffect() is not None:
             self.prompts.tools_off()  # the editor has the mouse now
@@ -355,16 +258,6 @@ class SegmentPanel:
         else:
             segment_id = node.targetSegment if self.mode == "segment" else self.editor.widget.currentSegmentID()
             self.made_by.show(node.volume, node.segmentation, segment_id or "")
-
-    def _show_button(self) -> None:
-        button, running = self.ui.segmentButton, self.controller.running
-        if self.node is not None and not running:
-            self.inputs.show_slice()
-        problem = "" if running or self.node is None else self.inputs.problem
-        set_property(button, "text", "Cancel" if running else "Segment")
-        set_property(button, "enabled", self.node is not None and not problem)
-        help_text = _("Stop; the scene stays as it is (Esc)") if running else problem or _SEGMENT_HELP
-        set_property(button, "toolTip", help_text)
 
     def _torch_accepted(self, said: str) -> None:
         self.advanced.show_device()
