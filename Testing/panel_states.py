@@ -27,6 +27,7 @@ def states(panel, views, folder):
     yield from _segment(panel, views)
     yield from _few_shot(panel, views)
     yield from _models(panel, folder)
+    yield from _cohort(panel, folder)
 
 
 def _segment(panel, views):
@@ -57,11 +58,9 @@ def _segment(panel, views):
     panel.panel.message.hide()
     ui.advancedCollapsibleButton.collapsed = False
     yield "segment_advanced"
-    for name in ("moreSettingsButton",):
-        if hasattr(ui, name):
-            getattr(ui, name).collapsed = False
-            yield "segment_more_settings"
-            getattr(ui, name).collapsed = True
+    panel.panel.advanced.segment.more.collapsed = False
+    yield "segment_more_settings"
+    panel.panel.advanced.segment.more.collapsed = True
     ui.advancedCollapsibleButton.collapsed = True
     ui.editCollapsibleButton.collapsed = False
     yield "segment_edit"
@@ -91,6 +90,9 @@ def _few_shot(panel, views):
     panel.choose(ui.propagateComboBox, "Whole volume")
     ui.advancedCollapsibleButton.collapsed = False
     yield "few_shot_advanced"
+    panel.panel.advanced.few_shot.more.collapsed = False
+    yield "few_shot_more_settings"
+    panel.panel.advanced.few_shot.more.collapsed = True
     ui.advancedCollapsibleButton.collapsed = True
 
 
@@ -119,6 +121,21 @@ def _models(panel, folder):
     for widget in (ui.killTrainingButton, ui.useModelButton, ui.trainingProgressBar):
         widget.setVisible(True)
     yield "models_train_buttons"
+
+
+def _cohort(panel, folder):
+    from loop_folders import write_patients
+
+    panel.open_cohort(folder / "empty")
+    yield "cohort_start"
+    panel.open_cohort(
+        write_patients(folder / "scans", "anna", "a patient with a name that is far too long for a column")
+    )
+    panel.settle(0.3)
+    yield "cohort_cases"
+    panel.click(panel.panel.cohort.ui.nextCaseButton)
+    panel.wait(lambda: not panel.panel.cohort.running)
+    yield "cohort_case"
 
 
 def dark_palette():

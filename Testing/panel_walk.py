@@ -255,16 +255,14 @@ class PanelWalk:
         panel = self.panel.panel
         assert panel.message.kind != "error", panel.message.text
         names = [n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")]
-        if not panel.running and not panel.prompts._settle.active:
+        if not panel.running and not panel.prompts.watch.waiting:
             assert not [n for n in names if "first sight" in n], names
             assert panel.tabs.bar.enabled and panel.ui.sharedForm.enabled
         assert sum("preview" in n for n in names) <= 1, names
 
     def _rest(self) -> None:
         panel = self.panel.panel
-        self.panel.wait(
-            lambda: not panel.running and not panel.prompts._settle.active and not panel.prompts._follow.active
-        )
+        self.panel.wait(lambda: not panel.running and not panel.prompts.watch.waiting)
         panel._look()
 
     def _volume(self):

@@ -114,9 +114,11 @@ def test_unloading_the_module_leaves_no_observers_and_no_timers(open_panel, view
     panel.click(panel.ui.pickButton)
     inner = panel.panel
     panel.close()
-    assert not inner._look_timer.active and not inner.prompts._settle.active
-    assert inner.inputs.last_view is None and not inner.prompts._observed and inner.target._observed is None
-    assert not inner.adjust._mouse.active and inner.controller.result is None
+    assert not inner._look_timer.active and not inner.prompts.watch.waiting
+    assert (
+        inner.inputs.last_view is None and not inner.prompts.watch.observed and inner.segment.target._observed is None
+    )
+    assert not inner.segment.adjust._mouse.active and inner.controller.result is None
     assert not panel.widget.Observations
     for slice_node in (views.axial, views.sagittal):
         interactor = panel.application.layoutManager().view(slice_node).interactor()

@@ -125,7 +125,7 @@ def test_a_box_dragged_around_the_liver_finds_it_in_the_slice(abdomen, keep_pict
 
 
 def test_the_panel_says_why_it_answered_so_and_forgets_it_with_the_next_answer(panel, keep_picture):
-    button, why = panel.ui.whyButton, panel.panel.why
+    button, why = panel.ui.whyButton, panel.panel.segment.why
     panel.ui.advancedCollapsibleButton.collapsed = False
     assert not button.enabled and "Segment an object first" in button.toolTip
     panel.place("inside", panel.center)

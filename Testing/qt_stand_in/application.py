@@ -14,7 +14,7 @@ import vtk
 from PyQt5 import QtCore, QtGui, QtWidgets
 from PyQt5.QtCore import pyqtSignal
 
-from .mrml_widgets import qMRMLWidget
+from .mrml_widget import qMRMLWidget
 
 
 class _ModuleManager(QtCore.QObject):

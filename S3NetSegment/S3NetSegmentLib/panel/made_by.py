@@ -7,6 +7,21 @@ from slicer.i18n import tr as _
 from ..engine.common.provenance import FEW_SHOT, MODEL
 from ..scene.answers.provenance import made_by, segment_fact
 from ..scene.sequences import frame_of
+from .widgets.properties import set_property
+
+
+class MadeByRows:
+    """The two labels; hidden while there is nothing to say."""
+
+    def __init__(self, ui):
+        self._made_by, self._frame = ui.madeByText, ui.frameText
+
+    def show(self, volume_node, segmentation_node, segment_id: str) -> None:
+        """Follows what is chosen; to be called often."""
+        made, frame = made_by_text(segmentation_node, segment_id), frame_text(volume_node)
+        for label, text in ((self._made_by, made), (self._frame, frame)):
+            set_property(label, "text", text)
+            label.setVisible(bool(text))
 
 
 def made_by_text(segmentation_node, segment_id: str) -> str:

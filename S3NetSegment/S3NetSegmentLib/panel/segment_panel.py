@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
-from collections.abc import Callable
-
 import qt
-import slicer
 from slicer.i18n import tr as _
 
-from ..engine import InputError
 from .cohort.section import CohortSection
+from .columns import align_columns
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
-from .made_by import frame_text, made_by_text
+from .keys import PanelKeys
+from .made_by import MadeByRows
+from .message import PanelMessage
 from .models.section import ModelsSection
-from .segment.adjust_section import AdjustSection
 from .segment.advanced_section import AdvancedSection, device_setting
-from .segment.controller import SegmentController
 from .segment.inputs_section import InputsSection
-from .segment.pointing import Pointing
-from .segment.request import SegmentRequest
-from .segment.target import TargetRow
-from .segment.why_dialog import WhyDialog
+from .segment.section import SegmentSection
 from .segmentation_choice import SegmentationChoice
 from .widgets.check_dialog import CheckDialog
 from .widgets.confidence_row import ConfidenceRow
-from .widgets.message_row import MessageRow
 from .widgets.mode_tabs import ModeTabs
 from .widgets.progress_row import ProgressRow
 from .widgets.torch_row import TorchRow
 
 _LOOK_EVERY = 250  # ms
-_MODELS_LABELS = (
-    "modelFile", "cohortFolder", "caseName", "patient", "runFolder", "trainingKind", "trainingPreset", "trainingMinutes",
-    "trainingStart", "trainingSettings",
-)  # fmt: skip
 _DRAWING = ("few-shot", "cohort")  # uses in which the user draws in the editor
-_SEGMENT_HELP = _("Segment the chosen part of the volume (Ctrl+Return)")
 
 
 class SegmentPanel:
@@ -56,77 +42,48 @@ class SegmentPanel:
         self.ui = ui
         self.node = None
         self._started = False
-        self._known_result = None
-        self._message_cause: tuple | None = None  # what was chosen when the message was read
-        self.message = MessageRow(ui.messageFrame, ui.messageIcon, ui.messageText, ui.messageCloseButton)
+        self.message = PanelMessage(ui)
         self.torch_row = TorchRow(ui, self.refused, self._torch_accepted)
         self.editor = EditorSection(ui)
         self.progress = ProgressRow(ui)
-        self.controller = SegmentController(self, self._save_undo, find_regions)
         self.inputs = InputsSection(ui)
-        self.pointing = Pointing(ui, self, self._point_tool_on)
-        self.prompts, self.history = self.pointing.prompts, self.pointing.history
-        self.target = TargetRow(ui, self._next_object)
-        self.adjust = AdjustSection(ui, self.controller, self.history, self._pick_tool_on)
+        self.segment = SegmentSection(ui, self, self._save_undo, find_regions)
+        self.controller, self.prompts = self.segment.controller, self.segment.prompts
         self.advanced = AdvancedSection(ui, self.refused)
-        self.why = WhyDialog(ui, self.controller)
         self.check = CheckDialog(ui.checkButton, device_setting)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
         self.cohort = CohortSection(ui, self, self.progress)
         self.choice = SegmentationChoice(self.informed)
-        self._make_confidence_rows()
-        self.tabs = ModeTabs(ui, self.models.widgets, self.cohort.widgets, self._tab_chosen)
-        _align_columns(ui, self.models.ui, self.cohort.ui)
-        ui.segmentButton.connect("clicked()", self.segment_or_cancel)
-        ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
-        self._shortcuts = {
-            keys: self._shortcut(panel_widget, keys, action)
-            for keys, action in (
-                ("Ctrl+Return", self._shortcut_run), ("Ctrl+Enter", self._shortcut_run), ("Ctrl+Z", self._shortcut_undo),
-                ("Ctrl+Y", self._shortcut_redo), ("N", self._shortcut_next), ("Esc", self._shortcut_cancel),
+        self.made_by = MadeByRows(ui)
+        self._uses = {"few-shot": self.few_shot, "models": self.models, "cohort": self.cohort}  # beside Segment
+        self.confidence_rows = [
+            ConfidenceRow(where, name, controller, self.inputs, self.refused)
+            for where, name, controller in (
+                (ui, "confidence", self.controller),
+                (ui, "fewShotConfidence", self.few_shot.controller),
+                (self.models.ui, "modelConfidence", self.models.apply.controller),
             )
-        }  # fmt: skip
-        self._shortcuts["Esc"].enabled = False  # the editor's key until there is something to cancel
+        ]
+        self.tabs = ModeTabs(ui, self.models.widgets, self.cohort.widgets, self._tab_chosen)
+        align_columns(ui, self.models.ui, self.cohort.ui)
+        self.keys = PanelKeys(panel_widget, self)
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
         self._look_timer.setInterval(_LOOK_EVERY)
         self._look_timer.connect("timeout()", self._look)
-
-    def _make_confidence_rows(self) -> None:
-        """A legend, and the way to the least sure place, for the confidence of each use."""
-
-        def overlay_of(controller):
-            return lambda: controller.result.confidence_overlay if controller.result is not None else None
-
-        models = self.models.ui
-        self.confidence_rows = [
-            ConfidenceRow(box, row, legend, button, overlay, lambda: self.inputs.last_view, self.refused)
-            for box, row, legend, button, overlay in (
-                (self.ui.confidenceCheckBox, self.ui.confidenceLegendRow, self.ui.confidenceLegend,
-                 self.ui.confidenceWorstButton, overlay_of(self.controller)),
-                (self.ui.fewShotConfidenceCheckBox, self.ui.fewShotConfidenceLegendRow, self.ui.fewShotConfidenceLegend,
-                 self.ui.fewShotConfidenceWorstButton, overlay_of(self.few_shot.controller)),
-                (models.modelConfidenceCheckBox, models.modelConfidenceLegendRow, models.modelConfidenceLegend,
-                 models.modelConfidenceWorstButton, lambda: self.models.apply.controller.confidence_overlay),
-            )
-        ]  # fmt: skip
 
     # -- life
 
     def show(self, parameter_node) -> None:
         """Shows ``parameter_node``; called again whenever it is modified. None: the scene closes."""
         if self.node is not parameter_node:
-            self.history.forget()
+            self.segment.history.forget()
         self.node = parameter_node
         if parameter_node is None:
-            self.controller.stop()
-            self.prompts.tools_off()
-            self.prompts.forget()
-            self.target.stop()
-            self.few_shot.show(None)
-            self.models.show(None)
-            self.cohort.show(None)
+            self.segment.show(None)
+            for use in self._uses.values():
+                use.show(None)
             self.editor.clear()
             self.choice.forget()
             self.state_changed()
@@ -135,8 +92,7 @@ class SegmentPanel:
         if self.choice.leaves(parameter_node):
             self.few_shot.tidy()  # what was only made to be drawn in
         self.choice.follow(parameter_node)
-        if self.message.kind and self._message_cause not in (None, self._cause(parameter_node)):
-            self.message.hide()  # what it spoke of has changed
+        self.message.follow(parameter_node)
         self._show_mode()
         result = self.controller.result
         if result is not None and (
@@ -146,16 +102,14 @@ class SegmentPanel:
             self.controller.let_go()  # the user went on to another volume or segmentation
             return
         self.inputs.show(parameter_node)
-        self.prompts.show(parameter_node)
-        self.target.show(parameter_node)
+        self.segment.show(parameter_node)
         self.advanced.show(parameter_node)
         # While drawing, the user chooses the segment in the editor.
         segment_id = "" if self.mode in _DRAWING else parameter_node.targetSegment
         self.editor.show(parameter_node.segmentation, parameter_node.volume, segment_id)
-        self.few_shot.show(parameter_node)
-        self.models.show(parameter_node)
-        self.cohort.show(parameter_node)
-        self._show_button()
+        for use in self._uses.values():
+            use.show(parameter_node)
+        self.segment.show_button()
 
     def start(self) -> None:
         """The user entered the module."""
@@ -180,29 +134,19 @@ class SegmentPanel:
         self._started = False
         self._look_timer.stop()
         self.inputs.stop()
-        self.prompts.stop()
-        self.adjust.stop()
-        self.target.stop()
-        self.few_shot.set_active(False)
-        self.models.set_active(False)
-        self.cohort.set_active(False)
+        self.segment.stop()
+        self._activate("")
         self.editor.stop()
 
     def cleanup(self) -> None:
         """The module is unloaded."""
-        self.controller.stop()
-        self.why.close()
+        self.segment.cleanup()
         self.check.close()
         self.stop()
-        self.target.stop()
-        self.few_shot.cleanup()
-        self.models.cleanup()
-        self.cohort.cleanup()
+        for use in self._uses.values():
+            use.cleanup()
         self.editor.cleanup()
-        for shortcut in self._shortcuts.values():
-            shortcut.setParent(None)
-            shortcut.deleteLater()
-        self._shortcuts = {}
+        self.keys.remove()
 
     # -- the uses
 
@@ -210,11 +154,6 @@ class SegmentPanel:
     def mode(self) -> str:
         """Which use the panel shows: "segment", "few-shot", "models" or "cohort"."""
         return self.node.mode.value if self.node is not None else "segment"
-
-    @property
-    def is_few_shot(self) -> bool:
-        """Whether the panel shows Few-shot."""
-        return self.mode == "few-shot"
 
     def _tab_chosen(self, mode: str) -> None:
         if self.node is not None and mode != self.node.mode.value:
@@ -228,90 +167,21 @@ class SegmentPanel:
                 self._activate(mode)
             return
         self.prompts.activate(mode == "segment" and self._started)
-        self.adjust.tools_off()
+        self.segment.adjust.tools_off()
         self.editor.widget.setActiveEffect(None)
         self.editor.place(mode in _DRAWING)
         self.advanced.set_mode(mode)
         self._activate(mode if self._started else "")
 
     def _activate(self, mode: str) -> None:
-        self.few_shot.set_active(mode == "few-shot")
-        self.models.set_active(mode == "models")
-        self.cohort.set_active(mode == "cohort")
+        for name, use in self._uses.items():
+            use.set_active(name == mode)
 
     # -- running
 
-    def segment_or_cancel(self) -> None:
-        """What the big button does."""
-        if self.controller.running:
-            self.pointing.forget_waiting()
-            self.controller.cancel()
-            return
-        if self.node is None:
-            return
-        self.message.hide()
-        self.adjust.tools_off()
-        try:
-            request = self.pointing.request()
-        except InputError as error:
-            self.refused(str(error))
-            return
-        granularity = self.node.granularity if request.has_prompts and self.node.granularity >= 0 else None
-        self.start_run(request, granularity)
-
-    def start_run(self, request: SegmentRequest, granularity: int | None = None) -> None:
-        """Runs ``request``; its answer goes to the chosen segmentation and object."""
-        node = self.node
-        self.controller.start(
-            request,
-            node.segmentation,
-            self.target.segment_id,
-            count=node.regionCount or None,
-            granularity=granularity,
-            confidence=node.confidence,
-        )
-
-    def _shortcut_run(self) -> None:
-        button, run = {
-            "segment": (self.ui.segmentButton, self.segment_or_cancel),
-            "few-shot": (self.ui.propagateButton, self.few_shot.propagate_or_cancel),
-            "models": (self.models.ui.applyModelButton, self.models.apply.apply_or_cancel),
-            "cohort": (self.cohort.ui.nextCaseButton, self.cohort.next_or_cancel),
-        }[self.mode]
-        if button.enabled and not self.running:
-            run()
-
-    @staticmethod
-    def _shortcut(panel_widget, keys: str, action: Callable[[], object]):
-        shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
-        shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
-        shortcut.connect("activated()", action)
-        return shortcut
-
-    def _show_shortcuts(self) -> None:
-        """Keys that the open editor has, too, are left to it: two owners of a key would both be deaf."""
-        for keys in ("Ctrl+Z", "Ctrl+Y"):
-            if keys in self._shortcuts:
-                self._shortcuts[keys].enabled = not self.editor.has_keys
-        if "Esc" in self._shortcuts:
-            self._shortcuts["Esc"].enabled = self.running
-
-    def _shortcut_undo(self) -> None:
-        if self.mode == "segment" and self.ui.undoButton.enabled:
-            self.history.undo()
-
-    def _shortcut_redo(self) -> None:
-        if self.mode == "segment" and self.ui.redoButton.enabled:
-            self.history.redo()
-
-    def _shortcut_next(self) -> None:
-        """The next slice to draw."""
-        if self.is_few_shot and self.ui.nextSliceButton.isVisible():
-            self.ui.nextSliceButton.click()
-
-    def _shortcut_cancel(self) -> None:
-        self.pointing.forget_waiting()
-        self.controller.cancel()
+    def cancel(self) -> None:
+        """Ends whatever goes on in any of the uses."""
+        self.segment.cancel()
         self.few_shot.controller.cancel()
         self.models.cancel()
         self.cohort.cancel()
@@ -321,65 +191,23 @@ class SegmentPanel:
         """Whether the engine works for one of the uses."""
         return any(part.running for part in (self.controller, self.few_shot.controller, self.models, self.cohort))
 
-    def _next_object(self) -> None:
-        """Keeps the object and begins another one."""
-        self.controller.finish_object()
-        self.prompts.delete_all()
-        self.prompts.rest()
-        with slicer.util.NodeModify(self.node):
-            self.node.targetSegment = ""
-            self.node.granularity = -1
-        self.history.forget()
-        self.message.hide()
-
-    def _confidence_clicked(self, on: bool) -> None:
-        if on:
-            self.controller.show_confidence()
-        else:
-            self.controller.change(lambda result: result.hide_confidence())
-
     def _save_undo(self, segmentation_node) -> None:
         self.few_shot.controller.take_up()  # what was drawn by hand, before a result joins it
-        self.history.saving()
+        self.segment.history.saving()
         self.editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
 
-    def _point_tool_on(self) -> None:
-        """Only one tool has the mouse."""
-        self.adjust.tools_off()
-        self.editor.widget.setActiveEffect(None)
-
-    def _pick_tool_on(self) -> None:
-        self.prompts.tools_off()
-        self.editor.widget.setActiveEffect(None)
-
-    # -- what the controller tells (Listener)
+    # -- what the controller of Segment tells (Listener)
 
     def state_changed(self) -> None:
-        running, result = self.controller.running, self.controller.result
-        if result is not self._known_result:
-            self._known_result = result
+        if self.segment.take_result():
             self.few_shot.controller.take_up()  # what is painted on it from now on is drawn
-        if running:
+        if self.controller.running:
             self.progress.begin()
             self.ui.segmentButton.setFocus()  # the inputs are disabled; Esc must still arrive here
         elif not self.running:
             self.progress.end()
         self.running_changed()
-        if result is not None and self.node is not None:
-            answer = result.answer
-            with slicer.util.NodeModify(self.node):
-                self.node.segmentation = result.node
-                if result.object_id:
-                    self.node.targetSegment = result.object_id
-                self.node.regionCount = answer.count
-                if answer.is_object:
-                    self.node.granularity = answer.granularity
-        self.adjust.show()
-        self.why.show()
-        self.prompts.say(result.answer.doubt() if result is not None and not running else "")
-        self._show_button()
-        if not running and self.node is not None:
-            self.pointing.ended()
+        self.segment.show_result()
 
     def running_changed(self) -> None:
         """Nothing that a run has read can be chosen anew before it ends."""
@@ -388,31 +216,16 @@ class SegmentPanel:
             widget.enabled = not running
         self.models.running_changed()
         self.editor.hold_keys(running)
-        self._show_shortcuts()
+        self.keys.show()
 
     def progressed(self, step, seconds_left) -> None:
         self.progress.show(step, seconds_left)
 
     def refused(self, text: str) -> None:
-        self._say("warning", text)
+        self.message.show("warning", text)
 
     def informed(self, text: str) -> None:
-        self._say("information", text)
-
-    def _say(self, kind: str, text: str) -> None:
-        self.message.show(kind, text)
-        self._message_cause = None  # what is changing just now is why it is said
-
-    @staticmethod
-    def _cause(node) -> tuple:
-        """What the user has chosen: a message goes when it changes."""
-        if node is None:
-            return ()
-        nodes = (node.volume, node.segmentation, node.roi, node.otherVolume)
-        return (
-            *(n.GetID() if n is not None else "" for n in nodes), node.scope, node.axis, node.firstSlice, node.lastSlice,
-            node.preset, node.settings, node.fewShotSettings, node.encoder, node.propagateTo, node.mode, node.keepOut,
-        )  # fmt: skip
+        self.message.show("information", text)
 
     def torch_missed(
         self,
@@ -422,24 +235,15 @@ class SegmentPanel:
         self.torch_row.look(again=True)
 
     def failed(self, error: Exception, what: str = "Segment") -> None:
-        details = "".join(traceback.format_exception(error))
-        logging.error(details)
-        self._say(
-            "error", _("something unexpected went wrong: {error}. The scene was not changed.").format(error=error)
-        )
-        slicer.util.errorDisplay(
-            _("{what} failed unexpectedly: {error}\n\nThe scene was not changed.").format(what=what, error=error),
-            detailedText=details,
-        )
+        self.message.failed(error, what)
 
     # -- inside
 
     def _look(self) -> None:
-        if self.message.kind and self._message_cause is None:
-            self._message_cause = self._cause(self.node)
+        self.message.look(self.node)
         self._show_facts()
-        self._show_shortcuts()
-        self._show_button()
+        self.keys.show()
+        self.segment.show_button()
         self.prompts.look()
         if self.ui.pointButton.checked and self.editor.widget.activeEffect() is not None:
             self.prompts.tools_off()  # the editor has the mouse now
@@ -448,42 +252,14 @@ class SegmentPanel:
 
     def _show_facts(self) -> None:
         """How the chosen segment was made, and whether the volume is one frame of several."""
-        node, made, frame = self.node, "", ""
-        if node is not None:
-            chosen = node.targetSegment if self.mode == "segment" else self.editor.widget.currentSegmentID()
-            made, frame = made_by_text(node.segmentation, chosen or ""), frame_text(node.volume)
-        for label, text in ((self.ui.madeByText, made), (self.ui.frameText, frame)):
-            if label.text != text:
-                label.text = text
-            label.setVisible(bool(text))
-
-    def _show_button(self) -> None:
-        button, running = self.ui.segmentButton, self.controller.running
-        if self.node is not None and not running:
-            self.inputs.show_slice()
-        problem = "" if running or self.node is None else self.inputs.problem
-        for name, value in (
-            ("text", "Cancel" if running else "Segment"),
-            ("enabled", self.node is not None and not problem),
-            ("toolTip", _("Stop; the scene stays as it is (Esc)") if running else problem or _SEGMENT_HELP),
-        ):
-            if getattr(button, name) != value:
-                setattr(button, name, value)
+        node = self.node
+        if node is None:
+            self.made_by.show(None, None, "")
+        else:
+            segment_id = node.targetSegment if self.mode == "segment" else self.editor.widget.currentSegmentID()
+            self.made_by.show(node.volume, node.segmentation, segment_id or "")
 
     def _torch_accepted(self, said: str) -> None:
         self.advanced.show_device()
         if said:
             self.informed(said)
-
-
-def _align_columns(ui, models_ui, cohort_ui) -> None:
-    """Gives the labels of all forms one width, so that their fields stand in one column."""
-    labels = [
-        ui.volumeLabel, ui.scopeLabel, ui.partLabel, ui.promptsLabel, ui.radiusLabel,
-        ui.segmentationLabel, ui.targetLabel, ui.pickLabel, ui.deviceLabel,
-        ui.presetLabel, ui.propagateLabel, ui.otherVolumeLabel, ui.encoderLabel, cohort_ui.loopFolderLabel,
-        *(getattr(models_ui, f"{name}Label") for name in _MODELS_LABELS),
-    ]  # fmt: skip
-    width = max(qt.QFontMetrics(label.font).boundingRect(label.text).width() for label in labels)
-    for label in labels:
-        label.setMinimumWidth(width + 4)

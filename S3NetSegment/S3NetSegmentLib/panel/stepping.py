@@ -109,7 +109,7 @@ def time_left_text(seconds: float | None) -> str:
     if seconds < 5:
         return _("a few seconds left")
     if seconds < 90:
-        return _("about {value} s left").format(value=round(seconds / 5) * 5)
+        return _("about {seconds} s left").format(seconds=round(seconds / 5) * 5)
     if seconds < 2 * 3600:
-        return _("about {value} min left").format(value=round(seconds / 60))
-    return _("about {value} h left").format(value=round(seconds / 3600))
+        return _("about {minutes} min left").format(minutes=round(seconds / 60))
+    return _("about {hours} h left").format(hours=round(seconds / 3600))

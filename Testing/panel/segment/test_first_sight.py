@@ -169,7 +169,7 @@ def test_in_a_slice_the_segment_follows_a_side_while_it_is_dragged_and_undo_take
         move_side(width)
         panel.wait(lambda w=width: panel.mask().sum() == w * 13)
     let_go()
-    panel.wait(lambda: not panel.panel.prompts._settle.active)
+    panel.wait(lambda: not panel.panel.prompts.watch.waiting)
     panel.click(panel.ui.undoButton)
     assert panel.mask().sum() == 17 * 13 and prompt_nodes(BOX)[0].GetSize()[0] == 17.0
     panel.click(panel.ui.redoButton)
@@ -190,3 +190,15 @@ def test_a_click_in_the_middle_of_a_box_is_a_point_and_does_not_move_it(pointing
         interactor.RemoveObserver(tag)
         assert not heard and tuple(box.GetCenter()) == (0.0, 0.0, 0.0)
     assert panel.prompts()[1:] == [(f"Point inside {n}", "axial 6") for n in (1, 2, 3)]
+
+
+def test_each_drag_of_a_side_is_an_undo_step_of_its_own(pointing, views):
+    panel = pointing
+    drag(panel, views.axial, *CORNERS)
+    for width in (15.0, 11.0):
+        move_side(width)
+        panel.wait(lambda w=width: panel.mask().sum() == w * 13)
+        let_go()
+        panel.wait(lambda: not panel.panel.prompts.watch.waiting)
+    panel.click(panel.ui.undoButton)
+    assert panel.mask().sum() == 15 * 13 and prompt_nodes(BOX)[0].GetSize()[0] == 15.0

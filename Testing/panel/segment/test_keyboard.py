@@ -20,10 +20,10 @@ def test_undo_and_redo_have_their_keys_where_the_editor_does_not_have_them(point
     assert (panel.mask() == after).all()
     panel.ui.editCollapsibleButton.collapsed = False
     panel.panel._look()
-    assert not panel.panel._shortcuts["Ctrl+Z"].isEnabled()
+    assert not panel.panel.keys.shortcuts["Ctrl+Z"].isEnabled()
     panel.ui.editCollapsibleButton.collapsed = True
     panel.panel._look()
-    assert panel.panel._shortcuts["Ctrl+Z"].isEnabled()
+    assert panel.panel.keys.shortcuts["Ctrl+Z"].isEnabled()
 
 
 def test_the_arrow_keys_change_the_size_of_a_new_answer(open_panel, views):

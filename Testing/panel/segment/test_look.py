@@ -2,9 +2,12 @@
 
 import numpy as np
 import slicer
+import vtk
 from fake_engine import FakeEngine
 from panel_pointing import CENTER, CORNERS, click, drag
 from PyQt5 import QtCore, QtGui
+
+from S3NetSegmentLib.scene.answers.confidence import show_place
 
 
 def button_color(button):
@@ -68,3 +71,26 @@ def test_the_confidence_has_a_legend_and_a_way_to_its_least_sure_place(open_pane
     np.testing.assert_allclose(place, (22 - 20, 12 - 18, 0), atol=1)
     panel.click(panel.ui.confidenceCheckBox)
     assert not panel.ui.confidenceLegendRow.isVisible()
+
+
+def test_the_tool_lets_go_of_the_mouse_when_an_effect_of_the_editor_takes_it(pointing):
+    panel = pointing
+    assert panel.ui.pointButton.checked
+    panel.panel.editor.widget.setActiveEffectByName("Paint")
+    panel.panel._look()
+    assert not panel.ui.pointButton.checked and panel.panel.editor.widget.activeEffect() == "Paint"
+
+
+def test_a_view_moves_only_where_the_place_to_show_is_beyond_its_edge(pointing, views):
+    for view, centre in ((views.axial, (0.0, 0.0)), (views.coronal, (60.0, 0.0))):
+        view.SetDimensions(100, 100, 1)
+        view.SetFieldOfView(40.0, 40.0, 1.0)
+        view.SetXYZOrigin(*centre, 0.0)
+        view.UpdateMatrices()
+    before = views.axial.GetXYToRAS().GetElement(0, 3)
+    show_place((5.0, 4.0, 2.0))
+    assert views.axial.GetXYToRAS().GetElement(0, 3) == before
+    inverse = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Invert(views.coronal.GetXYToRAS(), inverse)
+    x, y = inverse.MultiplyPoint((5.0, 4.0, 2.0, 1.0))[:2]
+    assert 0 <= x < 100 and 0 <= y < 100

@@ -21,7 +21,7 @@ def drag_side(panel, size, center=CENTER):
     node.SetSize(*size)
     node.SetCenter(*center)
     node.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
-    panel.wait(lambda: not panel.panel.prompts._settle.active)
+    panel.wait(lambda: not panel.panel.prompts.watch.waiting)
 
 
 def test_the_tool_is_on_when_a_volume_is_chosen_and_stays_off_when_switched_off(pointing):

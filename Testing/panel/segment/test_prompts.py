@@ -11,7 +11,7 @@ from S3NetSegmentLib.scene.volumes import volume_from_node
 
 
 def rest(panel):
-    panel.wait(lambda: not panel.panel.prompts._settle.active and not panel.panel.controller.running)
+    panel.wait(lambda: not panel.panel.prompts.watch.waiting and not panel.panel.controller.running)
 
 
 def names(panel):

@@ -193,6 +193,11 @@ class CohortSection(SectionListener):
     def _show_case(self) -> None:
         """The picture of the selected case, and what can be done with it."""
         ui, case = self.ui, self._selected()
+        for button, tip in (
+            (ui.openCaseButton, _("Load this case, with its proposal or what was accepted")),
+            (ui.undoAcceptButton, _("Take this case's accepted segmentation back; only for accepted cases")),
+        ):
+            button.toolTip = tip if case is not None else _("Select a case in the list first.")
         pixmap = qt.QPixmap(str(case.picture)) if case is not None and case.picture is not None else qt.QPixmap()
         ui.loopPicture.setVisible(not pixmap.isNull())
         if not pixmap.isNull():

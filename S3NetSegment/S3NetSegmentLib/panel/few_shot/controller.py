@@ -68,6 +68,11 @@ class FewShotController:
         """Whether a run that the user asked for is going on."""
         return self.driver.running and not self.is_live
 
+    @property
+    def confidence_overlay(self) -> tuple[str, object] | None:
+        """Name of the confidence volume, and the volume node that it lies over; None without a result."""
+        return self.result.confidence_overlay if self.result is not None else None
+
     # -- what is drawn
 
     def set_drawing(self, volume_node, segmentation_node, slices=(), accepted=None) -> None:

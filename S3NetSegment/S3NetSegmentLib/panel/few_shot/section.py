@@ -16,6 +16,7 @@ from ...scene.volumes import volume_from_node
 from ..segment.advanced_section import AdvancedSection, device_setting
 from ..sentences import capital
 from ..widgets.progress_row import ProgressRow
+from ..widgets.properties import set_property
 from ..widgets.section_listener import SectionListener
 from .answer_section import FewShotAnswerSection
 from .controller import FewShotController
@@ -242,8 +243,8 @@ class FewShotSection(SectionListener):
                 "knowing"
             )
         )
-        _set(button, "enabled", not why_not and not listed and not self.controller.running)
-        _set(button, "toolTip", tip)
+        set_property(button, "enabled", not why_not and not listed and not self.controller.running)
+        set_property(button, "toolTip", tip)
         self._show_button()
         if before != self._view_slice:
             self._live.soon()
@@ -329,15 +330,12 @@ class FewShotSection(SectionListener):
 
     def _show_button(self) -> None:
         button, running = self.ui.propagateButton, self.controller.running
-        _set(button, "text", "Cancel" if running else "Propagate")
-        _set(button, "enabled", self.node is not None and (running or not self.problem))
-        _set(button, "toolTip", _("Stop; the segments stay as they are (Esc)") if running else self.problem or _HELP)
+        set_property(button, "text", "Cancel" if running else "Propagate")
+        set_property(button, "enabled", self.node is not None and (running or not self.problem))
+        set_property(
+            button, "toolTip", _("Stop; the segments stay as they are (Esc)") if running else self.problem or _HELP
+        )
 
     def _forget_node(self) -> None:
         self.node = self._view_slice = self._places = None
         self._follower.forget()
-
-
-def _set(widget, name: str, value) -> None:
-    if getattr(widget, name) != value:
-        setattr(widget, name, value)

@@ -161,16 +161,17 @@ class SupportTable:
 
 def missing_text(names: Sequence[str]) -> str:
     """What is doubtful about a complete slice without ``names``, which are drawn before and behind it."""
-    several = len(names) > 1
-    return _(
-        "{names} {value} drawn before and behind this slice, but not here, and the slice counts as "
-        "complete. If {value2} only not drawn yet, uncheck Complete or draw {value3}."
-    ).format(
-        names=", ".join(names),
-        value="are" if several else "is",
-        value2=_("they are") if several else _("it is"),
-        value3="them" if several else "it",
-    )
+    if len(names) > 1:
+        text = _(
+            "{names} are drawn before and behind this slice, but not here, and the slice counts as complete. If they are only "
+            "not drawn yet, uncheck Complete or draw them."
+        )
+    else:
+        text = _(
+            "{names} is drawn before and behind this slice, but not here, and the slice counts as complete. If it is only not "
+            "drawn yet, uncheck Complete or draw it."
+        )
+    return text.format(names=", ".join(names))
 
 
 def _swatches(colors: list[tuple[float, float, float]]) -> np.ndarray:

@@ -14,6 +14,7 @@ from ..segment.advanced_section import device_setting
 from ..sentences import capital, sentence
 from ..widgets.path_row import PathRow
 from ..widgets.progress_row import ProgressRow
+from ..widgets.properties import set_property
 from ..widgets.section_listener import SectionListener
 from ..widgets.torch_support import has_torch
 from .controller import ModelController, make_model_request
@@ -159,7 +160,7 @@ class ApplySection(SectionListener):
             except Exception as error:  # a torch that cannot be imported
                 text = html.escape(_("The model cannot be read: {error}").format(error=error))
         self._ui.modelText.text = text
-        self._ui.modelFlipsCheckBox.visible = self._knows_mirrored
+        self._show()
 
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
@@ -192,5 +193,4 @@ class ApplySection(SectionListener):
             (ui.modelFlipsCheckBox, "visible", self._knows_mirrored),
             (ui.modelFlipsCheckBox, "enabled", not running),
         ):
-            if getattr(widget, name) != value:
-                setattr(widget, name, value)
+            set_property(widget, name, value)

@@ -37,7 +37,7 @@ def _training(summary: Mapping) -> str:
     patients = made.get("labelled_patients")
     drawn = _(", {labelled} of them labelled").format(labelled=labelled) if labelled is not None else ""
     drawn += f" ({counted(patients, 'patient')})" if patients is not None else ""
-    size = _("{value} slices, {value2:.3g} mm per pixel").format(value=slices["plane"], value2=slices["spacing"])
+    size = _("{plane} slices, {spacing:.3g} mm per pixel").format(plane=slices["plane"], spacing=slices["spacing"])
     steps = f", {made['steps']} steps" if "steps" in made else ""
     return html.escape(
         _("Trained on {images}{drawn}; {size}; {method}{steps}.").format(
@@ -57,8 +57,8 @@ def _validation(summary: Mapping) -> str:
     ]
     cases = measured.get("cases", summary["provenance"].get("validation_cases"))
     where = _(" on {cases} that chose its state").format(cases=counted(cases, "case")) if cases else ""
-    return _("Validation (Dice){where}: {value}.").format(
-        where=where, value=", ".join(each) or format(measured["score"], ".2f")
+    return _("Validation (Dice){where}: {scores}.").format(
+        where=where, scores=", ".join(each) or format(measured["score"], ".2f")
     )
 
 

@@ -187,13 +187,13 @@ class TrainingRun:
         elsewhere = (
             ""
             if status.get("host") == platform.node()
-            else _(" on the computer {value}").format(value=status.get("host"))
+            else _(" on the computer {name}").format(name=status.get("host"))
         )
         if told == "running":
             silent = self.folder.seconds_silent or 0.0
             if silent > _LONG_SILENT:
-                return "running", _("Running{elsewhere}, but without a sign of life for {value:.0f} min.").format(
-                    elsewhere=elsewhere, value=silent / 60
+                return "running", _("Running{elsewhere}, but without a sign of life for {minutes:.0f} min.").format(
+                    elsewhere=elsewhere, minutes=silent / 60
                 )
             return "running", f"Running{elsewhere}." if elsewhere else ""
         if told == "lost":
@@ -201,8 +201,8 @@ class TrainingRun:
                 return told, _("It was running{elsewhere}, which gives no sign of life any more.").format(
                     elsewhere=elsewhere
                 )
-            return told, _("Its process ended without a word. {value}").format(
-                value=last_words(self.folder.path / _OUTPUT)
+            return told, _("Its process ended without a word. {last_words}").format(
+                last_words=last_words(self.folder.path / _OUTPUT)
             ).strip()
         if told == "stopped":
             command, button = "go on with --resume", _("resume it to go on")  # no translation

@@ -12,6 +12,7 @@ from ...engine import InputError
 from ...engine.tasks.train import TrainTask
 from ..stepping import time_left_text
 from ..widgets.path_row import PathRow
+from ..widgets.properties import set_property
 from ..widgets.torch_support import has_torch
 from .learning_curve import learning_curve
 from .training_form import TrainingForm
@@ -181,8 +182,7 @@ class TrainingSection:
             (ui.trainingStateText, "text", self._words(stopping)),
             (ui.trainingProgressBar, "value", int(1000 * min(max(run.log.progress, 0), 1)) if run is not None else 0),
         ):
-            if getattr(widget, name) != value:
-                setattr(widget, name, value)
+            set_property(widget, name, value)
         ui.tryTrainingButton.setVisible(not busy)
         ui.killTrainingButton.setVisible(busy and run.can_kill)
         ui.useModelButton.setVisible(run is not None and run.model is not None and self._can_use)
@@ -209,7 +209,7 @@ class TrainingSection:
         words, log = run.message, run.log
         if run.state == "running" and not words:
             words = (
-                _("Running: step {value} of {steps}").format(value=log.losses[-1][0], steps=log.steps)
+                _("Running: step {step} of {steps}").format(step=log.losses[-1][0], steps=log.steps)
                 if log.losses
                 else _("Running: reading the images")
             )

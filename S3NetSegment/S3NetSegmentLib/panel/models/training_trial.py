@@ -74,10 +74,10 @@ class TrainingTrial:
 
 def _sentence(facts: dict) -> str:
     device = {"cpu": "CPU", "mps": _("Apple GPU")}.get(facts["device"], f"GPU ({facts['device']})")
-    text = _("All {value} steps would take about {value2} on the {device}").format(
-        value=facts["steps"], value2=facts["duration"], device=device
+    text = _("All {steps} steps would take about {duration} on the {device}").format(
+        steps=facts["steps"], duration=facts["duration"], device=device
     )
     if "steps_in_time" in facts and facts["steps_in_time"] < facts["steps"]:
-        text += _("; in the chosen time about {value} fit").format(value=facts["steps_in_time"])
+        text += _("; in the chosen time about {steps} fit").format(steps=facts["steps_in_time"])
     notes = "".join(f" {sentence(note)}" for note in facts["notes"])
     return f"{text}.{notes}"

@@ -101,9 +101,7 @@ class AdjustSection:
             ui.granularitySlider.enabled = False
             ui.granularitySlider.toolTip = _("There is only one answer to choose from")
         ui.granularityText.text = (
-            _("{value} of {granularity_steps}").format(
-                value=answer.granularity + 1, granularity_steps=answer.granularity_steps
-            )
+            _("{step} of {steps}").format(step=answer.granularity + 1, steps=answer.granularity_steps)
             if answer.is_object
             else _("{count} regions").format(count=answer.count)
         )

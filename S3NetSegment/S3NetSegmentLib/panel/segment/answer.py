@@ -190,7 +190,7 @@ class SegmentAnswer:
             picture = self._picture(labels, [Segment("Object", color, 1)], box, size)  # no translation
             volume = float(mask.sum()) * abs(np.linalg.det(self.geometry.ijk_to_ras[:3, :3])) / 1000
             self._sizes.append(volume)
-            out.append(Alternative(picture, _('Step {value} of {steps}, {volume:.3g} mL').format(value=index + 1, steps=self.choice.steps, volume=volume), index == self.choice.index))  # fmt: skip
+            out.append(Alternative(picture, _('Step {step} of {steps}, {volume:.3g} mL').format(step=index + 1, steps=self.choice.steps, volume=volume), index == self.choice.index))  # fmt: skip
         return out
 
     def alternative_keys(self) -> list[int]:
@@ -206,9 +206,9 @@ class SegmentAnswer:
         if not alone or self.request.radius_mm or len(sizes) < 2 or max(sizes) < _FAR_APART * min(sizes):
             return ""
         return _(
-            "One point leaves the size open: {sizes:.2g} to {sizes2:.2g} mL. Drag a box around the "
+            "One point leaves the size open: {smallest:.2g} to {largest:.2g} mL. Drag a box around the "
             "object, and it is known."
-        ).format(sizes=min(sizes), sizes2=max(sizes))
+        ).format(smallest=min(sizes), largest=max(sizes))
 
     def _count_pictures(self, size: int) -> list[Alternative]:
         box = self._view([])

@@ -52,6 +52,11 @@ class SegmentController:
     def running(self) -> bool:
         return self.driver.running
 
+    @property
+    def confidence_overlay(self) -> tuple[str, object] | None:
+        """Name of the confidence volume, and the volume node that it lies over; None without a result."""
+        return self.result.confidence_overlay if self.result is not None else None
+
     # -- a run
 
     def start(

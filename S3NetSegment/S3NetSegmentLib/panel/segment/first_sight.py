@@ -24,10 +24,6 @@ class FirstSight:
         self._regions: dict[tuple, object] = {}  # (key of the request, slice) -> its regions
         self._node: FirstSightNode | None = None
 
-    @property
-    def is_shown(self) -> bool:
-        return self._node is not None
-
     def steps(self, request: SegmentRequest) -> Steps[dict]:
         """The object in each slice with prompts, see ``engine.segment.carry.draw_prompts``."""
         from ...engine.segment.carry import draw_prompts

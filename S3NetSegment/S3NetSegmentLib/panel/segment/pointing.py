@@ -22,13 +22,15 @@ class Pointing:
 
     Attributes: ``prompts`` (the tool and its list), ``history``.
 
-    :param panel: the :class:`SegmentPanel`: its parameter node, controller, target, inputs, settings and messages.
-    :param on_tool: called when the tool takes the mouse.
+    :param panel: the :class:`SegmentPanel`: its parameter node, inputs, settings and messages.
+    :param section: the :class:`SegmentSection`: its controller, target and tools.
     """
 
-    def __init__(self, ui, panel, on_tool: Callable[[], object]):
-        self._panel = panel
-        self.prompts = PromptsSection(ui, self._gesture, self.moving, self.changed, on_tool, panel.refused)
+    def __init__(self, ui, panel, section):
+        self._panel, self._section, self._controller = panel, section, section.controller
+        self.prompts = PromptsSection(
+            ui, self._gesture, self.moving, self.changed, section.point_tool_on, panel.refused
+        )
         self.history = PromptHistory(panel.editor, self._object_content, self._restored)
         self._waiting: Callable[[], object] | None = None  # what came while a run went on
         self._drag_saved = False  # the state before the drag that goes on is saved for undo
@@ -63,10 +65,10 @@ class Pointing:
         panel = self._panel
         if panel.node is None or panel.mode != "segment":
             return
-        plane, result = self._slice_of(box), panel.controller.result
+        plane, result = self._slice_of(box), self._controller.result
         if plane is not None and (result is None or plane != _slice_of(result.answer.request)):
             return
-        if panel.controller.move_prompts(self.prompts.pointed(), undoable=not self._drag_saved):
+        if self._controller.move_prompts(self.prompts.pointed(), undoable=not self._drag_saved):
             self._drag_saved = True
 
     def changed(self, box=None) -> None:
@@ -74,24 +76,24 @@ class Pointing:
         panel = self._panel
         if panel.node is None or panel.mode != "segment":
             return
-        plane, result = self._slice_of(box), panel.controller.result
-        if panel.controller.running:
+        plane, result = self._slice_of(box), self._controller.result
+        if self._controller.running:
             if not self._ask_instead(plane=plane):
                 self._waiting = lambda: self.changed(box)
             return
         panel.message.hide()
         saved, self._drag_saved = self._drag_saved, False
         if saved:  # most of its answer is written already
-            if not panel.controller.change_prompts(self.prompts.pointed(), self._excluded, undoable=False):
+            if not self._controller.change_prompts(self.prompts.pointed(), self._excluded, undoable=False):
                 panel.state_changed()
         elif plane is not None:
             self._ask(plane=plane)
         elif result is not None and result.answer.is_object:
             pointed = self.prompts.pointed()
             if any((pointed.inside, pointed.boxes, pointed.strokes)):
-                panel.controller.change_prompts(pointed, self._excluded)
-        if not panel.controller.running:
-            panel.controller.sight.remove()
+                self._controller.change_prompts(pointed, self._excluded)
+        if not self._controller.running:
+            self._controller.sight.remove()
         self._note()
 
     def ended(self) -> None:
@@ -110,7 +112,7 @@ class Pointing:
     def _gesture(self, slice_node) -> None:
         """Something was pointed at in a view: the object follows at once."""
         self._panel.message.hide()
-        if not self._panel.controller.running:
+        if not self._controller.running:
             self._ask(slice_node)
         elif not self._ask_instead(slice_node):
             self._waiting = lambda: self._ask(slice_node)
@@ -118,7 +120,7 @@ class Pointing:
     def _ask_instead(self, slice_node=None, plane: tuple[str, int] | None = None) -> bool:
         """Lets the run that goes on answer what is pointed at now; returns whether it can."""
         try:
-            return self._panel.controller.ask_instead(self.request(slice_node, plane))
+            return self._controller.ask_instead(self.request(slice_node, plane))
         except InputError:  # said when the run has ended
             return False
 
@@ -130,16 +132,16 @@ class Pointing:
             panel.refused(str(error))
             self._note()
             return
-        result = panel.controller.result
+        result = self._controller.result
         if (
             result is not None
             and result.answer.is_object
             and result.answer.request.key == request.key
-            and result.object_id == panel.target.segment_id
+            and result.object_id == self._section.target.segment_id
         ):
-            panel.controller.change_prompts(self.prompts.pointed(), self._excluded)
+            self._controller.change_prompts(self.prompts.pointed(), self._excluded)
         else:
-            panel.start_run(request)
+            self._section.start(request)
         self._note()
 
     def _excluded(self, request: SegmentRequest):
@@ -147,7 +149,7 @@ class Pointing:
         node = self._panel.node
         if not node.keepOut or not request.has_prompts:
             return None
-        return other_segments(node.segmentation, self._panel.target.segment_id, request.geometry)
+        return other_segments(node.segmentation, self._section.target.segment_id, request.geometry)
 
     def _slice_of(self, box) -> tuple[str, int] | None:
         """The slice that a flat box lies in, where single slices are searched."""
@@ -161,7 +163,7 @@ class Pointing:
         return (drawn.flat_axis, drawn.slice_index()) if drawn is not None and drawn.flat_axis else None
 
     def _note(self) -> None:
-        if not self._panel.controller.running:
+        if not self._controller.running:
             self.history.note()
 
     def _object_content(self) -> str:
@@ -177,8 +179,8 @@ class Pointing:
     def _restored(self) -> None:
         """Undo or redo has brought back prompts, and their answer."""
         self.prompts.rest()
-        self._panel.controller.follow_prompts(self.prompts.pointed())
-        self._panel.adjust.show()
+        self._controller.follow_prompts(self.prompts.pointed())
+        self._section.adjust.show()
 
 
 def _slice_of(request: SegmentRequest) -> tuple[str, int] | None:

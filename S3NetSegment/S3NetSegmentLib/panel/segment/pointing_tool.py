@@ -70,10 +70,6 @@ class PointingTool:
         self._gesture: _Gesture | None = None
 
     @property
-    def active(self) -> bool:
-        return self._mouse.active
-
-    @property
     def drawing(self) -> bool:
         """Whether a box or stroke is being drawn right now."""
         return self._gesture is not None

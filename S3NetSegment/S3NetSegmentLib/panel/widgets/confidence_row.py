@@ -17,29 +17,19 @@ _LEGEND = _(
 
 
 class ConfidenceRow:
-    """Shown while ``check_box`` is checked.
+    """Shown while its check box is checked.
 
-    :param overlay: gives the name of the confidence volume and the volume node that it lies over; None: there is none.
-    :param last_view: gives the slice view that was last used, a LastSliceView or None.
+    :param ui, name: where its widgets are, and how their names begin: ``{name}CheckBox``, ``{name}LegendRow``...
+    :param controller: its ``confidence_overlay`` is the name of the confidence volume and the volume node that it lies over;
+        None: there is none.
+    :param inputs: its ``last_view`` is the slice view that was last used.
     :param on_refused: called with a sentence when there is no such place.
     """
 
-    def __init__(
-        self,
-        check_box,
-        row,
-        legend,
-        button,
-        overlay: Callable[[], tuple[str, object] | None],
-        last_view: Callable[[], object],
-        on_refused: Callable[[str], object],
-    ):
-        self._box, self._row, self._overlay, self._last_view, self._on_refused = (
-            check_box,
-            row,
-            overlay,
-            last_view,
-            on_refused,
+    def __init__(self, ui, name: str, controller, inputs, on_refused: Callable[[str], object]):
+        self._controller, self._inputs, self._on_refused = controller, inputs, on_refused
+        check_box, row, legend, button = (
+            getattr(ui, name + part) for part in ("CheckBox", "LegendRow", "Legend", "WorstButton")
         )
         legend.text = _LEGEND
         button.toolTip = _("Show where the answer is least sure in the slice of the view that you used last")
@@ -48,11 +38,11 @@ class ConfidenceRow:
         row.setVisible(check_box.checked)
 
     def _go(self) -> None:
-        overlay = self._overlay()
+        overlay = self._controller.confidence_overlay
         try:
             if overlay is None:
                 raise InputError(_("there is no confidence yet; segment first"))
             name, volume_node = overlay
-            show_place(least_sure_place(name, last_used_slice_node(volume_node, self._last_view())))
+            show_place(least_sure_place(name, last_used_slice_node(volume_node, self._inputs.last_view)))
         except InputError as error:
             self._on_refused(str(error))

@@ -65,8 +65,10 @@ class TorchOffer:
         restart = False  # not at once: the user may have unsaved work
         if not slicer.app.extensionsManagerModel().installExtensionFromServer("PyTorch", restart):
             raise RuntimeError(
-                "The PyTorch extension was not installed. Check the internet connection and try again, or install it "
-                "by hand: View > Extensions Manager > PyTorch."
+                _(
+                    "The PyTorch extension was not installed. Check the internet connection and try again, or install it "
+                    "by hand: View > Extensions Manager > PyTorch."
+                )
             )
         self.refresh()
         return ""

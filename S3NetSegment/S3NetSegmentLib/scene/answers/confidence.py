@@ -88,7 +88,7 @@ def least_sure_place(name: str, slice_node) -> tuple[float, float, float]:
     known = known & (part.array >= _LOWEST_SHOWN)
     if not (known & (part.array < UNSURE)).any():
         raise InputError("no place of this slice is unsure; scroll to another one")
-    across = (1, _AROUND, _AROUND) if shown.is_oblique else tuple(1 if n == 1 else _AROUND for n in part.array.shape)
+    across = tuple(1 if n == 1 else _AROUND for n in part.array.shape)
     values = np.where(known, part.array, 1.0)
     mean = np.where(known & (values < UNSURE), ndimage.uniform_filter(values, across, mode="nearest"), np.inf)
     k, j, i = np.unravel_index(int(np.argmin(mean)), mean.shape)
@@ -102,7 +102,8 @@ def show_place(ras) -> None:
         crosshair.SetCrosshairRAS(*ras)
         crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowSmallBasic)
     for node in slice_nodes():
-        node.JumpSliceByCentering(*ras) if not _sees(node, ras) else node.JumpSliceByOffsetting(*ras)
+        jump = node.JumpSliceByOffsetting if _sees(node, ras) else node.JumpSliceByCentering
+        jump(*ras)
 
 
 def _sees(slice_node, ras) -> bool:

@@ -15,9 +15,10 @@ from ..segmentation.editing_rules import RESPECTFUL, EditingRules
 from ..segmentation.labelmaps import BINARY, oriented_image
 from ..segmentation.reading import segment_look
 from ..transforms import world_from_parent
-from ..volumes import place_beside, volume_from_node
+from ..volumes import volume_from_node
 from .accepted_answer import AcceptedAnswer
 from .few_shot_writing import AnsweredSlices, write_few_shot
+from .preview_node import add_preview_node, remove_preview_node
 
 _FILL, _OUTLINE = 0.25, 0.9  # weaker than the user's own segments, with a clear border
 
@@ -108,12 +109,9 @@ class FewShotPreview:
     def reject(self) -> None:
         """Removes the preview; the user's segments stay as they are."""
         if self.is_shown:
-            scene, display = self.node.GetScene(), self.node.GetDisplayNode()
             for image in self._images:
                 image.Initialize()  # else Slicer takes the segments out of it one by one, which is slow
-            scene.RemoveNode(self.node)
-            if display is not None:  # Slicer leaves it behind
-                scene.RemoveNode(display)
+            remove_preview_node(self.node)
         self.node = None
 
     # -- inside
@@ -127,21 +125,8 @@ class FewShotPreview:
                 image.Modified()
 
     def _make_node(self, looks: Iterable[Segment]) -> slicer.vtkMRMLSegmentationNode:
-        scene = self.volume_node.GetScene()
-        node = slicer.vtkMRMLSegmentationNode()
-        node.SetName(scene.GenerateUniqueName(f"{self.volume_node.GetName()} few-shot preview"))
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)  # else it could be selected as the segmentation to work on
-        node = scene.AddNode(node)
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetSaveWithScene(False)
-        display.SetOpacity2DFill(_FILL)
-        display.SetOpacity2DOutline(_OUTLINE)
-        place_beside(node, self.volume_node)
+        node = add_preview_node(self.volume_node, "few-shot preview", _FILL, _OUTLINE)
         segmentation = node.GetSegmentation()
-        segmentation.SetSourceRepresentationName(BINARY)
-        node.SetReferenceImageGeometryParameterFromVolumeNode(self.volume_node)
         lattice = np.linalg.inv(world_from_parent(node)) @ self._answer.geometry.ijk_to_ras
         # The segments of a layer share one image with a label value each, so a new answer is one write.
         self._images = [oriented_image(LabelBox(labels), lattice) for labels in self._answer.layers]

@@ -100,9 +100,9 @@ class AnsweredSlices:
 
     def may_change(self, box: Extent) -> np.ndarray:
         """The voxels of ``box`` on answered slices that are not drawn: bool, its shape."""
-        free = {axis: np.ones(n, bool) for axis, n in zip(AXES, self.geometry.size, strict=True)}
         if self.axis is None:
             return np.zeros(box.size[::-1], bool)  # nothing is answered
+        free = {axis: np.ones(n, bool) for axis, n in zip(AXES, self.geometry.size, strict=True)}
         free[self.axis] &= self._has
         for drawn in self._drawn_slices:
             free[drawn.axis][drawn.index] = False

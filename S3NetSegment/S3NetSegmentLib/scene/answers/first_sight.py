@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import slicer
 
 from ...engine import Extent, Segment, Volume
 from ...engine.images import AXES
 from ...engine.images.colors import label_colors
-from ..segmentation.labelmaps import BINARY
 from ..segmentation.reading import segment_look
 from ..segmentation.segment_edit import segment_edit
-from ..volumes import place_beside
+from .preview_node import add_preview_node, remove_preview_node
 
 _FILL, _OUTLINE = 0.4, 1.0
 
@@ -26,20 +24,7 @@ class FirstSightNode:
     """
 
     def __init__(self, volume_node, segmentation_node=None, segment_id: str = ""):
-        scene = volume_node.GetScene()
-        node = slicer.vtkMRMLSegmentationNode()
-        node.SetName(scene.GenerateUniqueName(f"{volume_node.GetName()} first sight"))
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)  # else it could be selected as the segmentation to work on
-        self.node = scene.AddNode(node)
-        self.node.CreateDefaultDisplayNodes()
-        display = self.node.GetDisplayNode()
-        display.SetSaveWithScene(False)
-        display.SetOpacity2DFill(_FILL)
-        display.SetOpacity2DOutline(_OUTLINE)
-        self.node.GetSegmentation().SetSourceRepresentationName(BINARY)
-        place_beside(self.node, volume_node)
-        self.node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+        self.node = add_preview_node(volume_node, "first sight", _FILL, _OUTLINE)
         self._volume_node = volume_node
         there = (
             segmentation_node is not None and segment_id and segmentation_node.GetSegmentation().GetSegment(segment_id)
@@ -66,11 +51,7 @@ class FirstSightNode:
         """Takes it away; the scene is as it was."""
         if self._hidden is not None:
             self._hidden.show()
-        scene, display = self.node.GetScene(), self.node.GetDisplayNode()
-        if scene is not None:
-            scene.RemoveNode(self.node)
-            if display is not None and display.GetScene() is not None:  # Slicer leaves it behind
-                scene.RemoveNode(display)
+        remove_preview_node(self.node)
 
 
 class _Hidden:

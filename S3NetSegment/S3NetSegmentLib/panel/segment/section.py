@@ -1,0 +1,167 @@
+"""``SegmentSection``: Segment in the panel: its button, what is pointed at, where the answer goes, adjusting it."""
+
+from __future__ import annotations
+
+import slicer
+from slicer.i18n import tr as _
+
+from ...engine import InputError
+from ..widgets.properties import set_property
+from .adjust_section import AdjustSection
+from .controller import SegmentController
+from .pointing import Pointing
+from .request import SegmentRequest
+from .target import TargetRow
+from .why_dialog import WhyDialog
+
+_HELP = _("Segment the chosen part of the volume (Ctrl+Return)")
+
+
+class SegmentSection:
+    """Its widgets in ``ui``, over a :class:`SegmentController`, whose listener is the panel; the SegmentPanel owns it.
+
+    Attributes: ``controller``, ``pointing``, ``prompts``, ``history``, ``target``, ``adjust``, ``why``.
+
+    :param panel: the :class:`SegmentPanel`: its parameter node, inputs, settings, editor and messages.
+    :param save_undo: called with the segmentation before it is changed.
+    :param find_regions: the engine; the tests put their own in.
+    """
+
+    def __init__(self, ui, panel, save_undo, find_regions=None):
+        self._ui, self._panel = ui, panel
+        self._known_result = None
+        self.controller = SegmentController(panel, save_undo, find_regions)
+        self.pointing = Pointing(ui, panel, self)
+        self.prompts, self.history = self.pointing.prompts, self.pointing.history
+        self.target = TargetRow(ui, self._next_object)
+        self.adjust = AdjustSection(ui, self.controller, self.history, self._pick_tool_on)
+        self.why = WhyDialog(ui, self.controller)
+        ui.segmentButton.connect("clicked()", self.run_or_cancel)
+        ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
+
+    # -- life
+
+    def show(self, parameter_node) -> None:
+        """Follows the parameter node. None: the scene closes."""
+        if parameter_node is None:
+            self.controller.stop()
+            self.prompts.tools_off()
+            self.prompts.watch.forget()
+            self.target.stop()
+            return
+        self.prompts.show(parameter_node)
+        self.target.show(parameter_node)
+
+    def stop(self) -> None:
+        """The user left the module."""
+        self.prompts.stop()
+        self.adjust.stop()
+        self.target.stop()
+
+    def cleanup(self) -> None:
+        """The module is unloaded."""
+        self.controller.stop()
+        self.why.close()
+        self.stop()
+
+    # -- what the user does
+
+    def run_or_cancel(self) -> None:
+        """What the big button does."""
+        panel = self._panel
+        if self.controller.running:
+            self.cancel()
+            return
+        if panel.node is None:
+            return
+        panel.message.hide()
+        self.adjust.tools_off()
+        try:
+            request = self.pointing.request()
+        except InputError as error:
+            panel.refused(str(error))
+            return
+        granularity = panel.node.granularity if request.has_prompts and panel.node.granularity >= 0 else None
+        self.start(request, granularity)
+
+    def start(self, request: SegmentRequest, granularity: int | None = None) -> None:
+        """Runs ``request``; its answer goes to the chosen segmentation and object."""
+        node = self._panel.node
+        self.controller.start(
+            request,
+            node.segmentation,
+            self.target.segment_id,
+            count=node.regionCount or None,
+            granularity=granularity,
+            confidence=node.confidence,
+        )
+
+    def cancel(self) -> None:
+        """Ends the run, and what waits for its end."""
+        self.pointing.forget_waiting()
+        self.controller.cancel()
+
+    def point_tool_on(self) -> None:
+        """Only one tool has the mouse."""
+        self.adjust.tools_off()
+        self._panel.editor.widget.setActiveEffect(None)
+
+    def _pick_tool_on(self) -> None:
+        self.prompts.tools_off()
+        self._panel.editor.widget.setActiveEffect(None)
+
+    def _next_object(self) -> None:
+        """Keeps the object and begins another one."""
+        self.controller.finish_object()
+        self.prompts.delete_all()
+        self.prompts.rest()
+        node = self._panel.node
+        with slicer.util.NodeModify(node):
+            node.targetSegment = ""
+            node.granularity = -1
+        self.history.forget()
+        self._panel.message.hide()
+
+    def _confidence_clicked(self, on: bool) -> None:
+        if on:
+            self.controller.show_confidence()
+        else:
+            self.controller.change(lambda result: result.hide_confidence())
+
+    # -- what is shown
+
+    def take_result(self) -> bool:
+        """Whether the controller has another result than when this was last asked."""
+        known, self._known_result = self._known_result, self.controller.result
+        return known is not self._known_result
+
+    def show_result(self) -> None:
+        """Shows the state of the controller, and notes in the parameter node what its result is."""
+        node, running, result = self._panel.node, self.controller.running, self.controller.result
+        if result is not None and node is not None:
+            answer = result.answer
+            with slicer.util.NodeModify(node):
+                node.segmentation = result.node
+                if result.object_id:
+                    node.targetSegment = result.object_id
+                node.regionCount = answer.count
+                if answer.is_object:
+                    node.granularity = answer.granularity
+        self.adjust.show()
+        self.why.show()
+        self.prompts.say(result.answer.doubt() if result is not None and not running else "")
+        self.show_button()
+        if not running and self._panel.node is not None:
+            self.pointing.ended()
+
+    def show_button(self) -> None:
+        """Shows whether the button can be pressed, and why not; to be called often: it depends on the views."""
+        button, running = self._ui.segmentButton, self.controller.running
+        node, inputs = self._panel.node, self._panel.inputs
+        if node is not None and not running:
+            inputs.show_slice()
+        problem = "" if running or node is None else inputs.problem
+        set_property(button, "text", "Cancel" if running else "Segment")
+        set_property(button, "enabled", node is not None and not problem)
+        help_text = _("Stop; the scene stays as it is (Esc)") if running else problem or _HELP
+        set_property(button, "toolTip", help_text)
