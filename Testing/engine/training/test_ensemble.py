@@ -12,6 +12,7 @@ from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.apply import ModelSegmenter, model_tags
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.nets.unet import finished
+from S3NetSegmentLib.engine.training import slice_layout
 from S3NetSegmentLib.engine.training.ensemble import Ensemble, load_ensemble
 from S3NetSegmentLib.engine.training.label_classes import LabelClass
 from S3NetSegmentLib.engine.training.likeness import TrainingLook, look_of
@@ -96,6 +97,16 @@ def test_models_with_slices_of_other_sizes_answer_together():
     members = Certain(0.5, 0.1, 0.4), Certain(0.1, 0.5, 0.4), Certain(0.2, 0.7, 0.1)
     answer = drain(ensemble_of(*members, layouts=layouts).segment(volume, confidence=True))
     assert (answer.labels == 1).all() and np.allclose(answer.confidence, 1.3 / 3, atol=1e-3)
+
+
+def test_the_intensities_of_each_channel_are_looked_at_once_whatever_the_number_of_models(monkeypatch):
+    seen = []
+    monkeypatch.setattr(slice_layout, "intensity_scale", lambda v: seen.append(v.name) or intensity_scale(v))
+    one, other = (dataclasses.replace(phantom(0)[0], name=name) for name in ("T1", "T2"))
+    layouts = [SliceLayout("axial", 1.0, 48, channels=2), SliceLayout("axial", 1.7, 32, channels=2)]
+    members = Certain(0.5, 0.1, 0.4), Certain(0.1, 0.5, 0.4)
+    drain(ensemble_of(*members, layouts=layouts).segment((one, other)))
+    assert seen == ["T1", "T2"]
 
 
 def test_a_model_alone_answers_as_before_and_with_itself_the_same(tmp_path):
@@ -227,7 +238,7 @@ def test_a_model_that_was_trained_on_the_middle_of_its_slices_answers_there_and_
     mask[:, 20:40, 25:45] = mask[:, 2:8, 2:8] = True
     volume = Volume((np.random.default_rng(0).integers(0, 60, mask.shape) + 900 * mask).astype(np.int16), np.eye(4))
     layout = SliceLayout("axial", 1.0, 32)
-    seen = TrainingLook.of([look_of(layout.of(volume), intensity_scale(volume))])
+    seen = TrainingLook.of([look_of(layout.of(volume))])
     for looks, everywhere in ((seen, False), (dataclasses.replace(seen, width=(20.0, 32.0)), True)):
         model = Model("segmenter", {}, {}, layout, CLASSES, looks=looks)
         answer = drain(ModelSegmenter(model, "cpu", Bright()).segment(volume, confidence=True))
