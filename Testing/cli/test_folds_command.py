@@ -102,6 +102,9 @@ def test_more_folds_than_patients_are_refused_before_anything_is_made(cohort, tm
 
 
 def test_a_dry_run_tells_the_time_of_all_folds(cohort):
-    done = s3net_here("finetune", cohort, "--folds", 3, "--dry-run", *QUICK, "--json")
+    done = s3net_here("finetune", cohort, "--folds", 3, "--dry-run", *QUICK, "--minutes", 30, "--json")
     facts = json.loads(done.stdout)
     assert facts["folds"] == 3 and facts["seconds"] == pytest.approx(3 * 4 * facts["seconds_per_step"], abs=0.2)
+    assert facts["steps_in_time"] == 4  # of each fold
+    told = s3net_here("finetune", cohort, "--folds", 3, "--dry-run", *QUICK, "--minutes", 30).stdout
+    assert "all 4 steps of all 3 folds take about" in told and "in 10 min for each fold about 4 steps fit" in told
