@@ -223,6 +223,25 @@ def test_a_doubtful_member_is_named(tmp_path):
     assert any(note.startswith("bad.pt: on its validation cases the model agreed") for note in notes)
 
 
+def test_an_image_that_one_member_was_trained_on_is_known_to_all(tmp_path):
+    first = write_model(tmp_path / "1.pt", training_cases=("a", "b"), validation_cases=("c", "e"))
+    second = write_model(tmp_path / "2.pt", training_cases=("b", "c"), validation_cases=("a", "d"))
+    models = load_ensemble([first, second])
+    assert models.training_cases == ("a", "b", "c") and models.validation_cases == ("d", "e")
+
+
+def test_an_image_that_is_unlike_the_training_of_some_members_is_said_with_their_number(tmp_path):
+    volume = phantom(0)[0]
+    like = look_of(SliceLayout("axial", 1.0, 48).of(volume))
+    unlike = dataclasses.replace(like, pixel=9 * like.pixel)
+    files = [write_model(tmp_path / f"{n}.pt", looks=TrainingLook.of([one])) for n, one in enumerate((like, unlike))]
+    notes = {}
+    for name, chosen in (("both", files), ("like", files[0]), ("unlike", files[1])):
+        answer = drain(ModelSegmenter(load_ensemble(chosen), "cpu").segment(volume))
+        notes[name] = [note for note in answer.notes if "unlike" in note]
+    assert notes["like"] == [] and notes["both"] == [f"for 1 of 2 models: {notes['unlike'][0]}"]
+
+
 def test_flips_for_a_model_that_never_saw_mirrored_slices_are_doubted(tmp_path):
     def said(name, flips, **settings):
         models = load_ensemble(write_model(tmp_path / name, provenance={"settings": settings}))
@@ -231,6 +250,10 @@ def test_flips_for_a_model_that_never_saw_mirrored_slices_are_doubted(tmp_path):
 
     assert said("a.pt", True, flip=False) and said("b.pt", True)
     assert not said("c.pt", True, flip=True) and not said("d.pt", False, flip=False)
+    mixed = load_ensemble(
+        [tmp_path / "a.pt", write_model(tmp_path / "e.pt", seed=1, provenance={"settings": {"flip": True}})]
+    )
+    assert not mixed.know_mirrored and Ensemble(mixed.members[1:]).know_mirrored
 
 
 def test_a_model_that_was_trained_on_the_middle_of_its_slices_answers_there_and_says_so():
