@@ -101,6 +101,16 @@ def test_more_folds_than_patients_are_refused_before_anything_is_made(cohort, tm
     )
 
 
+def test_the_folder_of_a_single_run_and_several_processes_are_refused(folds, cohort, tmp_path, monkeypatch):
+    single = folds[0] / "fold_1"
+    said = refused("finetune", cohort, "-o", single, "--folds", 3, *QUICK, "--resume")
+    assert "holds the run of a single model; choose another folder" in said and not (single / "fold_1").exists()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = refused("finetune", cohort, "-o", tmp_path / "cv", "--folds", 3, *QUICK)
+    assert "under torchrun start each fold as a run of its own: --set folds=3 --set fold=1" in said
+    assert not (tmp_path / "cv").exists()
+
+
 def test_a_dry_run_tells_the_time_of_all_folds(cohort):
     done = s3net_here("finetune", cohort, "--folds", 3, "--dry-run", *QUICK, "--minutes", 30, "--json")
     facts = json.loads(done.stdout)

@@ -70,7 +70,7 @@ def test_a_run_from_a_model_takes_its_slices_tells_what_it_has_seen_and_goes_on_
     result = drain(finetune(cohort, configuration, folder, init=init))
     assert any("has seen 1 of 1 validation images" in note for note in result.notes)
     steps = []
-    longer = configuration.replaced(steps=4)
+    longer = with_network_of(init, configuration).replaced(steps=4)  # as the settings that the run has kept
     again = drain(finetune(cohort, longer, folder, resume=True), lambda step: steps.append(step.message))
     assert again.steps == 4 and not any("Training step 1 " in message for message in steps)
     model = load_model(folder.path / "model.pt")
