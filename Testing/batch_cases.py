@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from S3NetSegmentLib.engine import Segment, Segmentation, Volume
+from S3NetSegmentLib.engine.batch.resume import make_plan
 from S3NetSegmentLib.engine.images.writing import write_image, write_png, write_segmentation
 
 QUICK = "work_size=64"  # setting of Segment
@@ -51,3 +52,13 @@ def write_drawn_ball(folder: Path) -> None:
     drawn = np.zeros(ball.shape, np.uint8)
     drawn[[4, 8]] = ball[[4, 8]]
     write_segmentation(Segmentation([drawn], [Segment("Ball", (1, 0, 0), 1)], matrix), folder / "drawn.seg.nrrd")
+
+
+def names_in(folder):
+    """The files in a folder and those below it."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def reason(case, folder):
+    """Why a batch that goes on makes the case again; "finished" where it does not."""
+    return make_plan([case], folder, resume=True).reasons.get(case.name, "finished")

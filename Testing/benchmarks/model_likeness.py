@@ -60,7 +60,7 @@ def main() -> None:
             chosen = set(patients[: max(1, len(patients) // 2)].tolist())
             train = [v for patient, v in own if patient in chosen]
             layout, _ = choose_layout(train)
-            looks = {key: look_of(layout.of(v, scales[key]), scales[key]) for v in _all(volumes) if (key := id(v))}
+            looks = {key: look_of(layout.of(v, [scales[key]])) for v in _all(volumes) if (key := id(v))}
             record = TrainingLook.of([looks[id(v)] for v in train])
             for other, found in volumes.items():
                 for patient, v in found:

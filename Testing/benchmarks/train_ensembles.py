@@ -3,6 +3,7 @@
 Models of the preset ``tiny`` with the same few labelled ACDC patients and different seeds, for each of the divisions of ``train_arms.py``:
 each alone, the mean of the first three and of all, and the first with its slices mirrored, too (training does not mirror them by
 default; ``--change flip=true`` does). Mean Dice (%) of the classes on the volumes' own voxels; failures are structures below 50.
+Last come the means over all divisions.
 
     --steps N, --members M, --seeds S,... (divisions), --change NAME=VALUE     as for train_arms.py; a model takes one to four minutes
 """
@@ -63,6 +64,7 @@ def main() -> None:
     recipe = Recipe.of(argparse.Namespace(**vars(options), **others))
     data = SETS["acdc"]
     data = dataclasses.replace(data, layout=dataclasses.replace(data.layout, neighbours=recipe.neighbours))
+    scores: dict[str, list[np.ndarray]] = {}  # of each division, [volumes, classes]; first those of the single models
     print("| division | models | Dice | failures |\n|---|---|---|---|", flush=True)
     for division in options.seeds:
         with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +76,20 @@ def main() -> None:
             wanted["1, mirrored, too"] = Mean(networks[:1], flip=True)
             for name, model in wanted.items():
                 dice = np.array([volume_dice(model, case, data.layout, test) for case in test.cases])
-                print(f"| {division} | {name} | {100 * np.nanmean(dice):.1f} | {failures(dice)} |", flush=True)
+                scores.setdefault(name, []).append(dice)
+                print(row(division, name, [dice]), flush=True)
+            alone = [scores[f"{n}"][-1] for n in range(1, options.members + 1)]
+            print(row(division, f"one model (mean of the {options.members})", alone), flush=True)
+    for name, each in scores.items():
+        print(row("all", name, each))
+    alone = [dice for n in range(1, options.members + 1) for dice in scores[f"{n}"]]
+    print(row("all", f"one model (mean of the {options.members})", alone))
+
+
+def row(division: int | str, name: str, scores: list[np.ndarray]) -> str:
+    """A row of the table: means over ``scores``, the Dice of models or divisions."""
+    dice, failed = (np.mean([f(one) for one in scores]) for f in (np.nanmean, failures))
+    return f"| {division} | {name} | {100 * dice:.1f} | {failed:.1f} |"
 
 
 def network(bank: SliceBank, recipe: Recipe, seed: int) -> torch.nn.Module:

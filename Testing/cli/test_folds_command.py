@@ -101,7 +101,20 @@ def test_more_folds_than_patients_are_refused_before_anything_is_made(cohort, tm
     )
 
 
+def test_the_folder_of_a_single_run_and_several_processes_are_refused(folds, cohort, tmp_path, monkeypatch):
+    single = folds[0] / "fold_1"
+    said = refused("finetune", cohort, "-o", single, "--folds", 3, *QUICK, "--resume")
+    assert "holds the run of a single model; choose another folder" in said and not (single / "fold_1").exists()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = refused("finetune", cohort, "-o", tmp_path / "cv", "--folds", 3, *QUICK)
+    assert "under torchrun start each fold as a run of its own: --set folds=3 --set fold=1" in said
+    assert not (tmp_path / "cv").exists()
+
+
 def test_a_dry_run_tells_the_time_of_all_folds(cohort):
-    done = s3net_here("finetune", cohort, "--folds", 3, "--dry-run", *QUICK, "--json")
+    done = s3net_here("finetune", cohort, "--folds", 3, "--dry-run", *QUICK, "--minutes", 30, "--json")
     facts = json.loads(done.stdout)
     assert facts["folds"] == 3 and facts["seconds"] == pytest.approx(3 * 4 * facts["seconds_per_step"], abs=0.2)
+    assert facts["steps_in_time"] == 4  # of each fold
+    told = s3net_here("finetune", cohort, "--folds", 3, "--dry-run", *QUICK, "--minutes", 30).stdout
+    assert "all 4 steps of all 3 folds take about" in told and "in 10 min for each fold about 4 steps fit" in told

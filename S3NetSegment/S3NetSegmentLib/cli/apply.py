@@ -9,7 +9,16 @@ import time
 
 from .. import __version__
 from ..engine.tasks.apply import ApplyTask
-from .arguments import add_common, add_device, add_pictures, add_which_image, check_file_names, outputs_of
+from .arguments import (
+    add_common,
+    add_device,
+    add_pictures,
+    add_which_image,
+    check_file_names,
+    image_inputs,
+    outputs_of,
+    replaced_input,
+)
 from .options import add_task_options, refuse_contradictions, task_from
 from .terminal import ProgressDisplay, print_written, tell_notes
 
@@ -63,7 +72,7 @@ def _task(arguments: argparse.Namespace) -> ApplyTask:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads, segments, writes, reports. Returns the exit code; errors pass through."""
-    from ..engine import Volume, drain
+    from ..engine import InputError, Volume, drain
     from ..engine.apply import ModelSegmenter, as_segmentation, model_tags
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.overlay import draw_overlay
@@ -90,7 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
         task = _task(arguments)
         models = load_ensemble(task.model)
         channels = channel_files(arguments.image, models.channels)
-        _keep_inputs(arguments, channels)
+        if replaced := replaced_input(arguments, image_inputs(channels)):
+            raise InputError(replaced)
         frames = several_frames(arguments)
         if not frames:
             volumes = tuple(read_image(path, arguments.frame, arguments.series) for path in channels)
@@ -109,18 +119,6 @@ def run(arguments: argparse.Namespace) -> int:
     _report(arguments, models, volume, found, notes, time.perf_counter() - began)
     tell_notes(notes)
     return 0
-
-
-def _keep_inputs(arguments: argparse.Namespace, channels) -> None:
-    """Raises InputError if an output would take the place of a further channel of the image."""
-    from ..engine import InputError
-
-    inputs = {os.path.realpath(path) for path in channels[1:]}
-    for option, path in outputs_of(arguments).items():
-        if os.path.realpath(path) in inputs:
-            raise InputError(
-                f"{option} {path!r} is a channel of the image, which is never replaced; choose another name"
-            )
 
 
 def _report(arguments, models, volume, found, notes: list[str], seconds: float) -> None:

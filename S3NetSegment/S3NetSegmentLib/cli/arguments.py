@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from ..engine.tasks import forms
@@ -130,9 +131,27 @@ def check_file_names(arguments: argparse.Namespace, parser: argparse.ArgumentPar
         other = seen.setdefault(os.path.realpath(path), option)
         if other != option:
             parser.error(f"{option} and {other} are the same file: {path}")
-        for kind, name in inputs.items():
-            if os.path.realpath(path) == os.path.realpath(name):
-                parser.error(f"{option} {path!r} is {kind}, which is never replaced; choose another name")
+    if replaced := replaced_input(arguments, inputs):
+        parser.error(replaced)
+
+
+def replaced_input(arguments: argparse.Namespace, inputs: Mapping[str, str | os.PathLike], of: str = "") -> str:
+    """A sentence if an output would take the place of one of ``inputs`` (what it is -> path), else "".
+
+    :param of: what the outputs are those of, as " of frame 1".
+    """
+    kinds = {os.path.realpath(path): kind for kind, path in inputs.items()}
+    for option, path in outputs_of(arguments).items():
+        if kind := kinds.get(os.path.realpath(path)):
+            return f"{option} {path!r}{of} is {kind}, which is never replaced; choose another name"
+    return ""
+
+
+def image_inputs(channels: Sequence[str | os.PathLike]) -> dict[str, str | os.PathLike]:
+    """The files of an image, one for each channel, by what they are."""
+    return {
+        "the input image" if not n else f"a channel of the image ({n:04d})": path for n, path in enumerate(channels)
+    }
 
 
 def check_result_folder(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

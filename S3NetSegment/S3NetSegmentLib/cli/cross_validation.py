@@ -81,7 +81,7 @@ def _check_folder(folds: int, arguments: argparse.Namespace, folder: Path) -> No
     if begun and not arguments.resume:
         raise InputError(f"{shown} holds a cross-validation already; go on with --resume, or choose another folder")
     for number, run in begun.items():
-        was = run.read_state()["identity"].get("folds")
+        was = run.read_facts()["identity"].get("folds")
         if was != folds:
             raise InputError(
                 f"fold {number} in {shown} is one of {was} folds, not of {folds}; go on with --folds {was}, or choose "

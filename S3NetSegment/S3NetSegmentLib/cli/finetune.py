@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..engine.tasks.train import FinetuneTask, of_fold
+from ..engine.tasks.train import FinetuneTask
 from .cross_validation import refuse_cross_validation, refuse_processes, run_folds
 from .training import add_training, run_training
 
@@ -40,7 +40,4 @@ def run(task: FinetuneTask, arguments: argparse.Namespace) -> int:
         refuse_cross_validation(arguments)
         return run_training(task, arguments)
     refuse_processes(task.folds)
-    if arguments.dry_run:
-        arguments.folds = task.folds  # whose time is told, of which one is tried
-        return run_training(of_fold(task, 1), arguments)
-    return run_folds(task, arguments)
+    return run_training(task, arguments) if arguments.dry_run else run_folds(task, arguments)

@@ -20,7 +20,7 @@ from ..engine.images.reading import count_frames, read_image
 from ..engine.images.segment_size import shown_size
 from ..engine.images.writing import FRAME_FORMATS, write_frames, write_image, write_png
 from ..engine.results import described
-from .arguments import ALL_FRAMES, outputs_of
+from .arguments import ALL_FRAMES, image_inputs, outputs_of, replaced_input
 from .terminal import ProgressDisplay, print_written, shown_path, tell_notes
 from .writing import check_outputs, write_result
 
@@ -63,12 +63,16 @@ def run_frames(
     :param find: ``find(volumes, progress)``, with one volume for each of ``channels`` (the image itself where there are none).
     :param facts: what the command says of itself in ``--json``.
     """
-    _keep_inputs(arguments, count, channels or (arguments.image,))
+    channels = channels or (arguments.image,)
+    for frame in range(count):
+        of_frame = _of_frame(arguments, frame, count)
+        if replaced := replaced_input(of_frame, image_inputs(channels), of=f" of frame {frame}"):
+            raise InputError(replaced)
     began, found, warned_of = time.perf_counter(), [], []
     with ProgressDisplay(arguments.quiet) as progress:
         for frame in range(count):
             with collected_image_warnings() as warned:
-                volumes = tuple(read_image(p, frame, arguments.series) for p in channels or (arguments.image,))
+                volumes = tuple(read_image(p, frame, arguments.series) for p in channels)
             volume = volumes[0]
             if frame == 0:
                 check_outputs(_of_frame(arguments, 0, count), volume)
@@ -111,17 +115,6 @@ def frame_path(path: str, frame: int, count: int) -> str:
     """Where the result of one of ``count`` frames goes: ``heart_frame07.seg.nrrd`` for ``heart.seg.nrrd``."""
     name = f"{stem_of(path)}_frame{frame:0{len(str(count - 1))}}{suffix_of(path)}"
     return os.path.join(os.path.dirname(path), name)
-
-
-def _keep_inputs(arguments: argparse.Namespace, count: int, inputs: Sequence[str | os.PathLike]) -> None:
-    """Raises InputError if the file of a frame would take the place of an input."""
-    kept = {os.path.realpath(path) for path in inputs}
-    for frame in range(count):
-        for option, path in outputs_of(_of_frame(arguments, frame, count)).items():
-            if os.path.realpath(path) in kept:
-                raise InputError(
-                    f"{option} of frame {frame} is {path!r}, an input, which is never replaced; choose another name"
-                )
 
 
 def _of_frame(arguments: argparse.Namespace, frame: int, count: int) -> argparse.Namespace:

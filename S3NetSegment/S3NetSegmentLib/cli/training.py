@@ -175,7 +175,7 @@ def _say_stopped(folder, processes) -> None:
         return
     message = "stopped before training began"
     if folder.has_state:
-        message = f"stopped; the state of step {folder.read_state()['step']} is kept, go on with --resume"
+        message = f"stopped; the state of step {folder.read_facts()['step']} is kept, go on with --resume"
     if folder.is_taken:
         folder.forget_stop()
         folder.write_status("stopped", message)

@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from .. import __version__
-from ..engine.tasks.train import TrainTask
+from ..engine.tasks.train import FinetuneTask, TrainTask, of_fold
 from .terminal import ProgressDisplay, tell_notes
 
 _STEPS = 6  # the first one, in which much is made ready, does not count
@@ -21,13 +21,15 @@ _SECONDS = 45.0  # after which fewer do
 
 def try_training(task: TrainTask, arguments: argparse.Namespace, begin) -> int:
     """Begins the training of :func:`~.training.run_training` in a folder that is thrown away, and says how long the whole one
-    would take on this machine. Raises InputError for whatever would stop it.
+    would take on this machine; of a cross-validation one fold is tried. Raises InputError for whatever would stop it.
 
     :param begin: (task, folder, device, processes, stop, resume) -> the steps of the training.
     """
     from ..engine.training.processes import joined_processes
     from ..engine.training.run_folder import RunFolder
 
+    folds = (isinstance(task, FinetuneTask) and task.folds) or 0
+    one = of_fold(task, 1) if folds else task
     folder = RunFolder(os.path.join(tempfile.gettempdir(), f"s3net-{secrets.token_hex(6)}"))  # made when the run begins
     try:
         with joined_processes(task.device) as (processes, where):
@@ -35,14 +37,14 @@ def try_training(task: TrainTask, arguments: argparse.Namespace, begin) -> int:
                 from ..engine import InputError
 
                 raise InputError("--dry-run is for one process; leave torchrun out")
-            steps = begin(_logging_each_step(task), folder, where, processes, lambda: False, False)
+            steps = begin(_logging_each_step(one), folder, where, processes, lambda: False, False)
             made = _first_steps(steps, folder, arguments.quiet)
             notes = [e["text"] for e in folder.entries() if e.get("event") == "note"]
     finally:
         folder.give_back()
         shutil.rmtree(folder.path, ignore_errors=True)
     seconds = (made[-1]["seconds"] - made[0]["seconds"]) / (len(made) - 1) if len(made) > 1 else made[-1]["seconds"]
-    _report(task, arguments, seconds, made[-1]["steps"], str(where), notes)
+    _report(one, folds, arguments, seconds, made[-1]["steps"], str(where), notes)
     tell_notes(notes)
     return 0
 
@@ -66,14 +68,20 @@ def _logging_each_step(task: TrainTask) -> TrainTask:
 
 
 def _report(
-    task: TrainTask, arguments: argparse.Namespace, seconds: float, steps: int, device: str, notes: list[str]
+    task: TrainTask,
+    folds: int,
+    arguments: argparse.Namespace,
+    seconds: float,
+    steps: int,
+    device: str,
+    notes: list[str],
 ) -> None:
     total = seconds * steps
     facts = {
         "command": arguments.command, "version": __version__, "device": device, "seconds_per_step": round(seconds, 4),
         "steps": steps, "seconds": round(total, 1), "duration": duration(total), "notes": notes,
     }  # fmt: skip
-    if folds := getattr(arguments, "folds", None):
+    if folds:
         facts |= {"folds": folds, "seconds": round(folds * total, 1), "duration": duration(folds * total)}
     if task.minutes:
         facts["steps_in_time"] = min(steps, int(60 * task.minutes / seconds))

@@ -17,7 +17,6 @@ from .common.provenance import MODEL, OutcomeFacts, TaskFacts, provenance
 from .common.threads import one_threaded
 from .images import Segment, Segmentation, Volume
 from .images.image_warnings import label_map_notes
-from .images.intensity import intensity_scale
 from .nets.unet import ByLayers, TwoStreamUNet, finished
 from .nets.weights.store import file_digest
 from .training.ensemble import Ensemble
@@ -90,15 +89,12 @@ class ModelSegmenter:
     def _segment(self, images: Volume | Sequence[Volume], confidence: bool, short_steps: bool) -> Steps[ModelAnswer]:
         volumes = (images,) if isinstance(images, Volume) else tuple(images)
         volume, notes = volumes[0], self.models.doubts()
-        for model in self.models.members:
-            model.layout.check(volumes)
+        first_layout, *others = dict.fromkeys(m.layout for m in self.models.members)
+        slices = first_layout.of(volumes)  # refuses an image of other channels; all models look at the same ones
         yield Step(0.0, "Looking at the intensities")
-        scale = intensity_scale(volume)
-        layouts = [m.layout for m in self.models.members]
-        each = {layout: layout.of(volumes, scale) for layout in layouts}
-        slices = each[layouts[0]]
+        each = {first_layout: slices, **{layout: layout.of(volumes, slices.scales) for layout in others}}
         notes += self._notes(volume, list(each.values()))
-        unlike = self.models.unlikeness(look_of(slices, scale))
+        unlike = self.models.unlikeness(look_of(slices))
         notes += [*([unlike] if unlike else ()), *(note for one in slices.scales for note in one.notes)]
         labels = np.zeros(volume.array.shape[:3], np.uint8)
         sureness = np.zeros(labels.shape, np.float16) if confidence else None

@@ -13,7 +13,7 @@ from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.apply import ModelSegmenter
 from S3NetSegmentLib.engine.evaluate import evaluate
 from S3NetSegmentLib.engine.images.writing import write_image, write_png, write_segmentation
-from S3NetSegmentLib.engine.training.channels import channel_files, channels_by_case
+from S3NetSegmentLib.engine.training.channels import channel_files, channels_by_case, further_channels
 from S3NetSegmentLib.engine.training.cohort import count_cases, read_cohort
 from S3NetSegmentLib.engine.training.model_file import load_encoder_file, load_model
 from S3NetSegmentLib.engine.training.slice_bank import TwoStreamBatches, build_bank
@@ -119,6 +119,16 @@ def test_an_image_finds_the_files_of_its_further_channels(tmp_path):
         channel_files(first, 3)
     with pytest.raises(InputError, match="give the first file, named CASE_0000"):
         channel_files(tmp_path / "images" / "case1_0001.nii.gz", 2)
+
+
+def test_only_the_first_channel_has_further_ones_in_any_format_and_without_gaps(tmp_path):
+    for name in ("a_0000.nii.gz", "a_0001.mha", "a_0002.nii.gz", "a_0004.nii.gz", "ab_0003.nii.gz", "plain.nii.gz"):
+        (tmp_path / name).touch()
+    (tmp_path / "a_0003").mkdir()  # a folder of DICOM files has no number of a channel
+    found = [path.name for path in further_channels(tmp_path / "a_0000.nii.gz")]
+    assert found == ["a_0001.mha", "a_0002.nii.gz"]
+    for name in ("a_0001.mha", "plain.nii.gz", "gone_0000.nii.gz"):
+        assert further_channels(tmp_path / name) == ()
 
 
 # ---- what a network sees ----

@@ -12,6 +12,7 @@ from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.apply import ModelSegmenter, model_tags
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.nets.unet import finished
+from S3NetSegmentLib.engine.training import slice_layout
 from S3NetSegmentLib.engine.training.ensemble import Ensemble, load_ensemble
 from S3NetSegmentLib.engine.training.label_classes import LabelClass
 from S3NetSegmentLib.engine.training.likeness import TrainingLook, look_of
@@ -96,6 +97,16 @@ def test_models_with_slices_of_other_sizes_answer_together():
     members = Certain(0.5, 0.1, 0.4), Certain(0.1, 0.5, 0.4), Certain(0.2, 0.7, 0.1)
     answer = drain(ensemble_of(*members, layouts=layouts).segment(volume, confidence=True))
     assert (answer.labels == 1).all() and np.allclose(answer.confidence, 1.3 / 3, atol=1e-3)
+
+
+def test_the_intensities_of_each_channel_are_looked_at_once_whatever_the_number_of_models(monkeypatch):
+    seen = []
+    monkeypatch.setattr(slice_layout, "intensity_scale", lambda v: seen.append(v.name) or intensity_scale(v))
+    one, other = (dataclasses.replace(phantom(0)[0], name=name) for name in ("T1", "T2"))
+    layouts = [SliceLayout("axial", 1.0, 48, channels=2), SliceLayout("axial", 1.7, 32, channels=2)]
+    members = Certain(0.5, 0.1, 0.4), Certain(0.1, 0.5, 0.4)
+    drain(ensemble_of(*members, layouts=layouts).segment((one, other)))
+    assert seen == ["T1", "T2"]
 
 
 def test_a_model_alone_answers_as_before_and_with_itself_the_same(tmp_path):
@@ -212,6 +223,25 @@ def test_a_doubtful_member_is_named(tmp_path):
     assert any(note.startswith("bad.pt: on its validation cases the model agreed") for note in notes)
 
 
+def test_an_image_that_one_member_was_trained_on_is_known_to_all(tmp_path):
+    first = write_model(tmp_path / "1.pt", training_cases=("a", "b"), validation_cases=("c", "e"))
+    second = write_model(tmp_path / "2.pt", training_cases=("b", "c"), validation_cases=("a", "d"))
+    models = load_ensemble([first, second])
+    assert models.training_cases == ("a", "b", "c") and models.validation_cases == ("d", "e")
+
+
+def test_an_image_that_is_unlike_the_training_of_some_members_is_said_with_their_number(tmp_path):
+    volume = phantom(0)[0]
+    like = look_of(SliceLayout("axial", 1.0, 48).of(volume))
+    unlike = dataclasses.replace(like, pixel=9 * like.pixel)
+    files = [write_model(tmp_path / f"{n}.pt", looks=TrainingLook.of([one])) for n, one in enumerate((like, unlike))]
+    notes = {}
+    for name, chosen in (("both", files), ("like", files[0]), ("unlike", files[1])):
+        answer = drain(ModelSegmenter(load_ensemble(chosen), "cpu").segment(volume))
+        notes[name] = [note for note in answer.notes if "unlike" in note]
+    assert notes["like"] == [] and notes["both"] == [f"for 1 of 2 models: {notes['unlike'][0]}"]
+
+
 def test_flips_for_a_model_that_never_saw_mirrored_slices_are_doubted(tmp_path):
     def said(name, flips, **settings):
         models = load_ensemble(write_model(tmp_path / name, provenance={"settings": settings}))
@@ -220,6 +250,10 @@ def test_flips_for_a_model_that_never_saw_mirrored_slices_are_doubted(tmp_path):
 
     assert said("a.pt", True, flip=False) and said("b.pt", True)
     assert not said("c.pt", True, flip=True) and not said("d.pt", False, flip=False)
+    mixed = load_ensemble(
+        [tmp_path / "a.pt", write_model(tmp_path / "e.pt", seed=1, provenance={"settings": {"flip": True}})]
+    )
+    assert not mixed.know_mirrored and Ensemble(mixed.members[1:]).know_mirrored
 
 
 def test_a_model_that_was_trained_on_the_middle_of_its_slices_answers_there_and_says_so():
@@ -227,7 +261,7 @@ def test_a_model_that_was_trained_on_the_middle_of_its_slices_answers_there_and_
     mask[:, 20:40, 25:45] = mask[:, 2:8, 2:8] = True
     volume = Volume((np.random.default_rng(0).integers(0, 60, mask.shape) + 900 * mask).astype(np.int16), np.eye(4))
     layout = SliceLayout("axial", 1.0, 32)
-    seen = TrainingLook.of([look_of(layout.of(volume), intensity_scale(volume))])
+    seen = TrainingLook.of([look_of(layout.of(volume))])
     for looks, everywhere in ((seen, False), (dataclasses.replace(seen, width=(20.0, 32.0)), True)):
         model = Model("segmenter", {}, {}, layout, CLASSES, looks=looks)
         answer = drain(ModelSegmenter(model, "cpu", Bright()).segment(volume, confidence=True))

@@ -11,7 +11,6 @@ from model_files import write_model
 
 from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.apply import ModelSegmenter
-from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 from S3NetSegmentLib.engine.training.likeness import TrainingLook, look_of
@@ -23,7 +22,7 @@ LAYOUT = SliceLayout("axial", 1.0, 48)
 
 
 def look(volume):
-    return look_of(LAYOUT.of(volume), intensity_scale(volume))
+    return look_of(LAYOUT.of(volume))
 
 
 def looks_of(*volumes):

@@ -209,7 +209,7 @@ def test_in_short_steps_the_network_goes_layer_by_layer_to_the_same_labels(monke
     assert fraction < 1 and count > 60 * volume.size[2]  # layers of each slice
     alone = Volume(volume.array[3:4], volume.ijk_to_ras)
     with torch.inference_mode():
-        slices = model.layout.of(alone, intensity_scale(volume))
+        slices = model.layout.of(alone, [intensity_scale(volume)])
         expected = network.eval()(torch.from_numpy(slices.prepared(0, 1))).softmax(1)
         sure, labels = slices.restored(expected[:, :, 4:76]).max(1)  # 72 rows of 80
     assert np.array_equal(answer.labels[3], _back(slices, labels))

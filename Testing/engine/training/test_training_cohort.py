@@ -13,6 +13,9 @@ from S3NetSegmentLib.engine import InputError, Volume, drain
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 from S3NetSegmentLib.engine.training.cohort import image_hash, read_cohort
+from S3NetSegmentLib.engine.training.data_settings import CohortSettings
+from S3NetSegmentLib.engine.training.preparation import prepare_cohort
+from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 from S3NetSegmentLib.engine.training.split import split_cohort
 
 
@@ -194,7 +197,23 @@ def test_folds_divide_the_labelled_patients_and_keep_the_test(tmp_path):
         assert [c.name for c in split.test] == ["case02", "case03"]
         assert not {c.patient for c in split.train} & (fold | {"patient1"}) and len(split.validation) == 2
         assert "case09" in split.names()["train"] and ("case08" in split.names()["train"]) == ("patient0" not in fold)
+    halves = [{c.patient for c in split_cohort(cohort, seed=4, folds=2, fold=fold).validation} for fold in (1, 2)]
+    assert sorted(map(len, halves)) == [1, 2] and set.union(*halves) == {"patient0", "patient2", "patient3"}
     assert held != [{c.patient for c in split_cohort(cohort, seed=6, folds=3, fold=f).validation} for f in (1, 2, 3)]
+
+
+def test_all_folds_look_at_the_same_slices_whichever_image_they_hold_out(tmp_path):
+    write_cohort(tmp_path, 3)
+    volume, labels = phantom(2, size=(60, 50, 6), spacing=(2.0, 2.0, 3.0))  # larger than the others
+    write_image(volume, tmp_path / "images" / "case02.nii.gz")
+    write_segmentation(drawn(volume, labels), tmp_path / "labels" / "case02.seg.nrrd")
+    cohort = read(tmp_path)
+    data = [
+        drain(prepare_cohort(cohort, CohortSettings(folds=3, fold=fold, slice_side=64), seed=0, with_labels=True))
+        for fold in (1, 2, 3)
+    ]
+    assert [len(one.held.names) for one in data] == [1, 1, 1]
+    assert {one.layout for one in data} == {SliceLayout("axial", 120 / 64, 64)}
 
 
 def test_folds_that_cannot_be_are_refused_with_the_number_that_can(tmp_path):

@@ -111,9 +111,9 @@ def _beside(first: Path, case: str, number: int) -> Path:
     same = first.with_name(name + first.name[len(stem_of(first)) :])
     if same.exists():
         return same
-    others = (
-        sorted(p for p in first.parent.iterdir() if p.is_file() and stem_of(p) == name) if first.parent.is_dir() else []
-    )
+    folder = first.parent
+    named = [n for n in os.listdir(folder) if n.startswith(name) and stem_of(n) == name] if folder.is_dir() else []
+    others = sorted(path for n in named if (path := folder / n).is_file())  # few: a folder may hold thousands of cases
     if not others:
         raise InputError(
             f"channel {number:04d} of case {case!r} is missing: there is no {same.name!r} beside {first.name!r}"

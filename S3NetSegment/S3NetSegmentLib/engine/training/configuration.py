@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from ..common.errors import InputError
 from ..common.settings_record import SettingsRecord
@@ -16,10 +16,11 @@ from .ideal.pretraining_settings import PretrainingSettings
 from .trainer_settings import TrainerSettings
 
 
+@dataclass(frozen=True)
 class Configuration:
-    """What all trainings have; a subclass is a frozen dataclass of settings records in which every name occurs once.
+    """What all trainings have; subclasses add settings records of their own. Every name occurs once among all records.
 
-    Attributes: ``preset``, where the values come from; ``trainer``; ``cohort``.
+    :param preset: where the values come from.
     """
 
     command: ClassVar[str]  # what is trained, for messages
@@ -74,8 +75,16 @@ class Configuration:
             )
         return self.replaced(**{n: tuple(v) if isinstance(v, list) else v for n, v in kept.items()})
 
-    def _with_records(self, records: Mapping[str, SettingsRecord]) -> Self:
-        return type(self)(preset=self.preset, **records)  # type: ignore[call-arg]  # a dataclass of these fields
+    def identity(self, method: str, cohort: str) -> dict:
+        """What makes a run this one, plain values: a state of any other is not gone on from.
+
+        :param method: what is trained, and how. :param cohort: a digest of the data.
+        """
+        own = {name: value for name, value in self.as_dict().items() if not hasattr(self.trainer, name)}
+        return {**own, "method": method, "preset": self.preset, "cohort": cohort}
+
+    def _with_records(self, records: Mapping[str, Any]) -> Self:
+        return dataclasses.replace(self, **records)
 
 
 @dataclass(frozen=True)
@@ -83,10 +92,7 @@ class IdealConfiguration(Configuration):
     """An encoder by IDEAL's dense contrast."""
 
     command = "pretrain"
-    preset: str
-    trainer: TrainerSettings
     task: PretrainingSettings
-    cohort: CohortSettings
     batches: BatchSettings
 
 
@@ -95,10 +101,7 @@ class AlpnetConfiguration(Configuration):
     """An encoder by ALPNet's episodes."""
 
     command = "pretrain"
-    preset: str
-    trainer: TrainerSettings
     task: AlpnetSettings
-    cohort: CohortSettings
     encoder: EncoderSettings
 
 
@@ -107,8 +110,5 @@ class FinetuningConfiguration(Configuration):
     """A segmenter."""
 
     command = "finetune"
-    preset: str
-    trainer: TrainerSettings
     task: FinetuningSettings
-    cohort: CohortSettings
     batches: TwoStreamBatchSettings

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..images.intensity import IntensityScale
 from .slice_layout import VolumeSlices
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -125,8 +124,9 @@ _SIZES = {
 }
 
 
-def look_of(slices: VolumeSlices, scale: IntensityScale) -> ImageLook:
-    """What the volume of ``slices`` looks like, with its intensity ``scale``."""
+def look_of(slices: VolumeSlices) -> ImageLook:
+    """What the volume of ``slices`` (of several channels the first) looks like on its intensity scale."""
+    scale = slices.scale
     thickness, *in_slice = slices.spacing
     width = math.sqrt(math.prod(n * s for n, s in zip(slices.native, in_slice, strict=True)))
     array = slices.volume.array

@@ -17,6 +17,8 @@ from .slice_bank import SliceBank, build_bank
 from .slice_layout import SliceLayout, choose_layout
 from .split import Split, split_cohort
 
+PREPARED = 0.01  # part of a training's progress that this is shown as: little, since the time left is told from it
+
 
 @dataclass(frozen=True, eq=False)
 class PreparedCohort:

@@ -47,13 +47,13 @@ def pretraining_configuration(
         if preset == "paper":  # the schedule of Chaitanya et al., on whom the paper builds; AdamW without decay is Adam
             trainer = dataclasses.replace(trainer, steps=10_001, weight_decay=0.0, schedule="constant", warmup=0.0)
             batch = 12
-        return IdealConfiguration(preset, trainer, pretraining_preset(preset), cohort, BatchSettings(batch=batch))
+        return IdealConfiguration(preset, trainer, cohort, pretraining_preset(preset), BatchSettings(batch=batch))
     settings, trainer = alpnet_preset("default" if tiny else preset)
     if tiny:
         settings = AlpnetSettings(side=_TINY_SIDE, grid=16, prototype_grid=4)
         trainer = dataclasses.replace(trainer, steps=400, learning_rate=1e-3)
     encoder = EncoderSettings(network="tiny", level=-1) if tiny else EncoderSettings()
-    return AlpnetConfiguration(preset, trainer, settings, cohort, encoder)
+    return AlpnetConfiguration(preset, trainer, cohort, settings, encoder)
 
 
 def finetuning_configuration(preset: str = "plus") -> FinetuningConfiguration:
@@ -70,7 +70,7 @@ def finetuning_configuration(preset: str = "plus") -> FinetuningConfiguration:
         trainer = dataclasses.replace(trainer, steps=2000, learning_rate=2e-3, validate_every=200)
         cohort = CohortSettings(slice_side=_TINY_SIDE)
         batches = TwoStreamBatchSettings(batch=8, unlabelled_batch=4)
-    return FinetuningConfiguration(preset, trainer, task, cohort, batches)
+    return FinetuningConfiguration(preset, trainer, cohort, task, batches)
 
 
 def configuration_of(task: TrainTask, kept: Mapping | None = None) -> Configuration:

@@ -23,7 +23,7 @@ from .data_settings import CohortSettings
 from .ideal.pretraining import IdealPretraining
 from .likeness import TrainingLook
 from .model_file import Model, save_model
-from .preparation import PreparedCohort, prepare_cohort
+from .preparation import PREPARED, PreparedCohort, prepare_cohort
 from .processes import Processes
 from .provenance import provenance
 from .run_folder import MODEL, RunFolder
@@ -31,9 +31,6 @@ from .slice_bank import SliceBank, SliceBatches
 from .trainer import Trainer, TrainingResult
 
 _LORA_STREAM = 6_000_000
-_PREPARED = (
-    0.01  # part of the progress that reading the slices is shown as: little, since the time left is told from it
-)
 
 
 def pretrain(
@@ -62,7 +59,7 @@ def pretrain(
         prepare_cohort(
             cohort, settings, seed=trainer_settings.seed, with_labels=False, device=device,
             folder=Path(folder.path), skip_bad=skip_bad,
-        ), 0, _PREPARED,
+        ), 0, PREPARED,
     )  # fmt: skip
     if isinstance(configuration, AlpnetConfiguration):
         method, (task, batches, made) = "alpnet", _alpnet(data, configuration, encoder, device)
@@ -81,16 +78,13 @@ def pretrain(
 
     trainer = Trainer(
         task.to(device), batches, trainer_settings, device=device, folder=folder, processes=processes, stop=stop, keep_best=keep_best,
-        identity={
-            **{n: v for n, v in configuration.as_dict().items() if not hasattr(trainer_settings, n)},
-            "method": f"pretrain {method}", "preset": configuration.preset, "cohort": data.identity,
-        },
+        identity=configuration.identity(f"pretrain {method}", data.identity),
     )  # fmt: skip
     if resume:
         trainer.resume()
     for sentence in data.notes:
         trainer.note(sentence)
-    return (yield from within(trainer.run(), _PREPARED, 1))
+    return (yield from within(trainer.run(), PREPARED, 1))
 
 
 def _ideal(data: PreparedCohort, configuration: IdealConfiguration):

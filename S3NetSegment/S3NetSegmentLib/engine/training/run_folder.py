@@ -27,6 +27,7 @@ _STATE_PARTS = {
     "settings": dict, "identity": dict, "step": int, "steps": int, "plan_from": list, "seconds": float, "stale": int,
     "validation_due": bool, "best": list | None, "notes": list, "task": dict, "optimisation": dict,
 }  # fmt: skip
+_LEARNT = ("task", "optimisation")  # large, unlike the other parts
 _BEGIN_ANEW = "Begin anew without --resume, or in another folder"
 
 
@@ -66,16 +67,24 @@ class RunFolder:
         """Replaces the kept state; the old one stays if that fails. Raises ResourceError when the disk is full."""
         write_torch_file(self.path / STATE, {"format": _FORMAT, "version": _VERSION, **content})
 
+    def read_facts(self) -> dict:
+        """What the kept state says of the run, without what was learnt, which is not read. Errors as :meth:`read_state`."""
+        content = self._read_state(mapped=True)
+        return {name: content[name] for name in _STATE_PARTS if name not in _LEARNT}
+
     def read_state(self) -> dict:
         """The kept state. Raises InputError if it is damaged or of another kind."""
+        return self._read_state()
+
+    def _read_state(self, *, mapped: bool = False) -> dict:
         from ..nets.weights.checkpoint import (  # imports torch, which looking at a run does not need
             is_described,
             read_torch_file,
         )
 
         path = self.path / STATE
-        content = read_torch_file(path, remedy=_BEGIN_ANEW)
-        if not is_described(content, but=("task", "optimisation")) or content["format"] != _FORMAT:
+        content = read_torch_file(path, mapped=mapped, remedy=_BEGIN_ANEW)
+        if not is_described(content, but=_LEARNT) or content["format"] != _FORMAT:
             raise InputError(f"{str(path)!r} is no state of a training run; choose another run folder")
         if content.get("version") != _VERSION:
             raise InputError(

@@ -207,7 +207,7 @@ class _Filling:
         self._filled = here.stop
         self._names.append(case.name)
         self._hashes[case.name] = digest
-        self._looks.append(look_of(slices, slices.scale))
+        self._looks.append(look_of(slices))
         self._padded += [f"{case.name}: {note}" for scale in slices.scales for note in scale.notes]
         if volume.is_rgb and not self._layout.colour and _COLOUR not in self.notes:
             self.notes.append(_COLOUR)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cached_property
 from itertools import permutations
 
 import numpy as np
@@ -93,14 +94,14 @@ class SliceLayout:
             raise InputError(f"channel {coloured!r} is in colour; where a case has several channels each must be grey")
         check_one_grid(images)
 
-    def of(self, images: Volume | Sequence[Volume], scale: IntensityScale | None = None) -> VolumeSlices:
+    def of(self, images: Volume | Sequence[Volume], scales: Sequence[IntensityScale] = ()) -> VolumeSlices:
         """The slices of an image in this layout.
 
-        :param images: its channels, one volume each. :param scale: of the first whole volume, found if not given.
+        :param images: its channels, one volume each. :param scales: of each whole volume; (): they are found.
         :raises InputError: see :meth:`check`.
         """
         self.check((images,) if isinstance(images, Volume) else images)
-        return VolumeSlices(self, images, scale)
+        return VolumeSlices(self, images, scales)
 
 
 class VolumeSlices:
@@ -111,10 +112,10 @@ class VolumeSlices:
     layout's spacing; ``box``, the rows and columns (top, left, height, width) of a prepared slice that show the volume.
     """
 
-    def __init__(self, layout: SliceLayout, images: Volume | Sequence[Volume], scale: IntensityScale | None = None):
+    def __init__(self, layout: SliceLayout, images: Volume | Sequence[Volume], scales: Sequence[IntensityScale] = ()):
         self.volumes = (images,) if isinstance(images, Volume) else tuple(images)
         self.layout, self.volume = layout, self.volumes[0]
-        self._scales: list[IntensityScale | None] = [scale, *([None] * (len(self.volumes) - 1))]
+        self._given_scales = tuple(scales)
         volume = self.volume
         axes, flips = orientation(volume.ijk_to_ras)
         across = PLANES[layout.plane]
@@ -136,13 +137,10 @@ class VolumeSlices:
         """The intensity scale of the volume, of several channels that of the first."""
         return self.scales[0]
 
-    @property
-    def scales(self) -> list[IntensityScale]:
+    @cached_property
+    def scales(self) -> tuple[IntensityScale, ...]:
         """The intensity scale of each channel."""
-        pairs = zip(self._scales, self.volumes, strict=True)
-        found = [intensity_scale(volume) if scale is None else scale for scale, volume in pairs]
-        self._scales = [*found]
-        return found
+        return self._given_scales or tuple(map(intensity_scale, self.volumes))
 
     @property
     def cut_share(self) -> float:

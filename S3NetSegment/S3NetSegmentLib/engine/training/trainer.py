@@ -312,7 +312,7 @@ class Trainer:
         change = f"one of learning_rate={self.settings.learning_rate / 4:.2g}, precision=fp32, clip=1"
         if self._folder is None or not self._folder.has_state:
             return f"no state was saved before. Begin anew with {change}"
-        step = self._folder.read_state()["step"]
+        step = self._folder.read_facts()["step"]
         return f"the state of step {step} is kept. Go on from there (resume), or begin anew, with {change}"
 
     def _kept_names(self, tensors: Mapping) -> list[str]:
