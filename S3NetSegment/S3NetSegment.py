@@ -276,7 +276,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
 
     def _drained(self, steps):
         """The result of ``steps``; their messages are logged."""
-        from S3NetSegmentLib.engine import drain
+        from S3NetSegmentLib.engine import run_to_end
 
         shown = []
 
@@ -285,7 +285,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
                 shown.append(step.message)
                 logging.info("S3NetSegment: %3.0f %% %s", 100 * step.fraction, step.message)
 
-        return drain(steps, log)
+        return run_to_end(steps, log)
 
 
 class S3NetSegmentTest(ScriptedLoadableModuleTest):

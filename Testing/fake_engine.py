@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from S3NetSegmentLib.engine import InputError, Step, drain
+from S3NetSegmentLib.engine import InputError, Step, run_to_end
 from S3NetSegmentLib.engine.segment.prompts import Prompts
 
 
@@ -51,7 +51,7 @@ class FakeRegions:
         return np.clip(((self._array - low) / (high - low + 1e-9) * count).astype(np.uint8), 0, count - 1) + np.uint8(1)
 
     def object_at(self, inside, outside=(), radius_mm=None, **further):
-        return drain(self.object_steps(inside, outside, radius_mm, **further))
+        return run_to_end(self.object_steps(inside, outside, radius_mm, **further))
 
     def object_steps(
         self,

@@ -14,7 +14,7 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
 from S3NetSegmentLib.engine.training.presets import finetuning_configuration, pretraining_configuration
@@ -69,7 +69,7 @@ def main(kind: str, out: str) -> None:
 
 def _trained(kind: str, processes: Processes) -> dict:
     trainer = ideal_trainer(kind, processes=processes)
-    drain(trainer.run())
+    run_to_end(trainer.run())
     return trainer.task.state_dict()
 
 

@@ -22,7 +22,7 @@ from paths import REPOSITORY, SAMPLE_DATA  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 from S3NetSegmentLib.cli.demo_few_shot import draw_with_truth, slices_to_draw  # noqa: E402
-from S3NetSegmentLib.engine import Segment, Segmentation, drain  # noqa: E402
+from S3NetSegmentLib.engine import Segment, Segmentation, run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot  # noqa: E402
 from S3NetSegmentLib.engine.images.colors import label_colors  # noqa: E402
 from S3NetSegmentLib.engine.images.overlay import draw_overlay, montage  # noqa: E402
@@ -56,7 +56,7 @@ def main() -> int:
 def answer_picture(name: str, value: int | None, axis: str) -> np.ndarray:
     """The answer at the innermost voxel of the drawn object, or the automatic one, drawn on its slice."""
     image = read_image(next(p for p in SAMPLE_DATA.glob(f"{name}.*")))
-    regions = drain(find_regions(image))
+    regions = run_to_end(find_regions(image))
     points, index = [], None
     if value is None:
         choice = regions.main_object()
@@ -79,7 +79,7 @@ def few_shot_picture(name: str) -> np.ndarray:
     drawn = slices_to_draw(labels, "z")
     few_shot = FewShot(image, axis="z")
     few_shot.set_support([DrawnSlice("z", k, labels[k]) for k in drawn])
-    answer = drain(few_shot.propagate()).labels
+    answer = run_to_end(few_shot.propagate()).labels
     values = [int(v) for v in np.unique(labels) if v]
     segments = [Segment(f"{v}", c, v) for v, c in zip(values, label_colors(len(values)), strict=True)]
     truth, found = (Segmentation([array], segments, image.ijk_to_ras) for array in (labels, answer))

@@ -103,20 +103,20 @@ def toy_trainer(
 
 def _run_in_processes(out: str) -> None:
     """For ``torchrun``: trains without dropout and keeps the weights of rank 0."""
-    from S3NetSegmentLib.engine.common.progress import drain
+    from S3NetSegmentLib.engine.common.progress import run_to_end
     from S3NetSegmentLib.engine.training.processes import joined_processes
 
     torch.set_num_threads(1)
     with joined_processes("cpu") as (processes, _):
         task = ToyTask(dropout=0.0)
-        drain(toy_trainer(out, task=task, batch=2, processes=processes, optimizer="sgd").run())
+        run_to_end(toy_trainer(out, task=task, batch=2, processes=processes, optimizer="sgd").run())
         torch.save(task.state_dict(), Path(out) / f"rank{processes.rank}.pt")
     (Path(out) / f"threads{processes.rank}.txt").write_text(" ".join(threads_of_gloo()))
 
 
 def _run_into_nothing(out: str) -> None:
     """For ``torchrun``: the loss of one process alone becomes NaN; each keeps what it was told."""
-    from S3NetSegmentLib.engine.common.progress import drain
+    from S3NetSegmentLib.engine.common.progress import run_to_end
     from S3NetSegmentLib.engine.training.processes import joined_processes
     from S3NetSegmentLib.engine.training.trainer import TrainingError
 
@@ -124,7 +124,7 @@ def _run_into_nothing(out: str) -> None:
     with joined_processes("cpu") as (processes, _):
         task = ToyTask(poison=5 if processes.rank == 1 else None)
         try:
-            drain(toy_trainer(out, task=task, batch=2, processes=processes, checkpoint_minutes=0.0).run())
+            run_to_end(toy_trainer(out, task=task, batch=2, processes=processes, checkpoint_minutes=0.0).run())
         except TrainingError as error:
             (Path(out) / f"told{processes.rank}.txt").write_text(str(error))
 

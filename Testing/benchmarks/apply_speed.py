@@ -32,7 +32,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from paths import SAMPLE_DATA  # noqa: E402
 
-from S3NetSegmentLib.engine import Volume, drain  # noqa: E402
+from S3NetSegmentLib.engine import Volume, run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.apply import ModelSegmenter  # noqa: E402
 from S3NetSegmentLib.engine.common.device import describe_device  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
@@ -79,7 +79,7 @@ def row(size: str, name: str) -> None:
     segmenter = ModelSegmenter(model)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter(), time.process_time()
-    answer = drain(segmenter.segment(volume, confidence=True))
+    answer = run_to_end(segmenter.segment(volume, confidence=True))
     seconds = time.perf_counter() - began[0], time.process_time() - began[1]
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     steps, shown = step_seconds(segmenter.segment(volume, confidence=True, short_steps=True))

@@ -30,7 +30,7 @@ from few_shot_cases import FOLDERS, few_shot_cases  # noqa: E402
 from simulated_boxes import boxes_of_slice  # noqa: E402
 
 from S3NetSegmentLib.engine.common.masks import dice  # noqa: E402
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.drawings.boxes import boxed_slices  # noqa: E402
 from S3NetSegmentLib.engine.images.volume import slices_first  # noqa: E402
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 def answered(case, boxes) -> np.ndarray:
     """The labels that the boxes of one slice give."""
-    (found,) = drain(boxed_slices(case.volume, boxes))
+    (found,) = run_to_end(boxed_slices(case.volume, boxes))
     return found.labels
 
 

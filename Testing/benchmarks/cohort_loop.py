@@ -42,7 +42,7 @@ import torch  # noqa: E402
 from few_shot_other_volume import FOLDERS, dice, read  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 
-from S3NetSegmentLib.engine import Segment, Segmentation, Volume, drain  # noqa: E402
+from S3NetSegmentLib.engine import Segment, Segmentation, Volume, run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept  # noqa: E402
 from S3NetSegmentLib.engine.cohort_loop.model import LEAST_CASES, train  # noqa: E402
 from S3NetSegmentLib.engine.cohort_loop.proposing import DrawnHere, ReadCases, propose  # noqa: E402
@@ -129,7 +129,7 @@ def by_slicer(volume: Volume, true: np.ndarray, drawn: list[int]):
     seeds = np.zeros(true.shape, np.uint8)
     seeds[drawn] = true[drawn] + 1
     image = volume.array.astype(np.int32)
-    grown = np.maximum(drain(grow_labels(image, seeds))[0], 1) - 1
+    grown = np.maximum(run_to_end(grow_labels(image, seeds))[0], 1) - 1
     nearest = true[[min(drawn, key=lambda d: abs(d - z)) for z in range(len(true))]]
     scores = [np.mean([dice(found, true, v) for v in np.unique(true) if v]) for found in (grown, nearest)]
     return (grown, nearest)[int(np.argmax(scores))], []
@@ -138,7 +138,7 @@ def by_slicer(volume: Volume, true: np.ndarray, drawn: list[int]):
 def by_few_shot(volume: Volume, true: np.ndarray, drawn: list[int]):
     few_shot = FewShot(volume, axis="z")
     few_shot.set_support([DrawnSlice("z", z, true[z]) for z in drawn])
-    answer = drain(few_shot.propagate())
+    answer = run_to_end(few_shot.propagate())
     return answer.labels, [z for z, _ in answer.next_slices]
 
 
@@ -163,7 +163,7 @@ class Loop:
                 shown = np.zeros_like(true)
                 shown[drawn] = true[drawn]
                 here = DrawnHere(segmented(volume, shown), "z", tuple(drawn))
-            proposal = drain(propose(self.store, name, here, read=self._read, encoder="default"))
+            proposal = run_to_end(propose(self.store, name, here, read=self._read, encoder="default"))
             return np.maximum.reduce(proposal.segmentation.layers), proposal.next_slices
 
         return solve
@@ -175,7 +175,7 @@ class Loop:
         self.knows = True
         count = len(self.store.accepted())
         if self._minutes and count >= LEAST_CASES and (count - LEAST_CASES) % _RETRAINED == 0:
-            trained = drain(train(self.store, self._minutes, device="cpu"))
+            trained = run_to_end(train(self.store, self._minutes, device="cpu"))
             scores = {
                 name: f"{dice:.2f} ({trained.few_shot.get(name, float('nan')):.2f})"
                 for name, dice in trained.model.items()

@@ -10,7 +10,7 @@ import baselines
 import numpy as np
 from data_sets import Case
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.images import Extent
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.resample import labels_to_grid, mask_to_grid
@@ -59,7 +59,7 @@ class Product(Contestant):
         self._k = case.slice_index
         start = time.perf_counter()
         extent = Extent.slab(case.volume, "z", self._k, self._k)
-        self._regions = drain(find_regions(case.volume, extent=extent, axis="z", settings=settings, device="cpu"))
+        self._regions = run_to_end(find_regions(case.volume, extent=extent, axis="z", settings=settings, device="cpu"))
         self.seconds = time.perf_counter() - start
 
     def answers(self, point):
@@ -112,7 +112,7 @@ class Part(Contestant):
         start = time.perf_counter()
         self._grid, features = _working(case)
         rng = np.random.default_rng([seed, 1])
-        maps = drain(slice_maps(features, self._grid.spacing, settings, rng))
+        maps = run_to_end(slice_maps(features, self._grid.spacing, settings, rng))
         dropped = {"graph": ("graph", "watershed"), "k-means": ("kmeans_fine", "kmeans_medium", "kmeans_coarse")}
         maps = {name: labels for name, labels in maps.items() if name not in dropped.get(without, ())}
         kind = {"ranker": _HandMade, "consensus and ranker": _NoConsensus, "hand-made score": _RankerAlone}
@@ -172,4 +172,4 @@ class Blank(Contestant):
 def _working(case: Case) -> tuple[WorkingGrid, np.ndarray]:
     extent = Extent.slab(case.volume, "z", case.slice_index, case.slice_index)
     grid = WorkingGrid(case.volume, extent, "z", SegmentSettings().work_size)
-    return grid, drain(grid.features_of(case.volume, intensity_scale(case.volume)))
+    return grid, run_to_end(grid.features_of(case.volume, intensity_scale(case.volume)))

@@ -14,7 +14,7 @@ import numpy as np
 from few_shot_cases import FewShotCase
 from simulated_boxes import boxes_of_slice
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.few_shot.drawings.boxes import boxed_slices
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
@@ -47,7 +47,7 @@ def few_shot_from_boxes(case: FewShotCase, drawn: list[int], settings: FewShotSe
     for z in drawn:
         for value, own in boxes_of_slice(case, z, np.random.default_rng([settings.seed, z])).items():
             boxes.setdefault(value, []).extend(own)
-    slices = drain(boxed_slices(case.volume, boxes, seed=settings.seed))
+    slices = run_to_end(boxed_slices(case.volume, boxes, seed=settings.seed))
     found = {s.index: s.labels for s in slices}
     nothing = np.zeros_like(slices_first(case.labels, case.axis)[0])
     return _propagated(case, {z: found.get(z, nothing) for z in drawn}, settings)
@@ -57,7 +57,7 @@ def _propagated(case: FewShotCase, drawn: dict[int, np.ndarray], settings: FewSh
     """What the product makes of ``drawn``: slice number -> labels."""
     product = FewShot(case.volume, settings, case.axis)
     product.set_support([DrawnSlice(case.axis, z, labels) for z, labels in drawn.items()])
-    answer = drain(product.propagate())
+    answer = run_to_end(product.propagate())
     mix = ", ".join(f"{part} {share:.2f}" for part, share in answer.mix.items())
     named = frozenset(value for value, outlook in answer.outlook.items() if outlook.runs_past)
     return Answer(slices_first(answer.labels, case.axis), answer.expected_dice, mix, named)

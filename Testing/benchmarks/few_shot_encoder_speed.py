@@ -34,7 +34,7 @@ import SimpleITK as sitk  # noqa: E402
 import torch  # noqa: E402
 from paths import SAMPLE_DATA  # noqa: E402
 
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.common.tensors import area_average  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import PUBLISHED, HeadSettings, PrototypeHead, SupportSlice  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Dinov2Encoder, encode_slices  # noqa: E402
@@ -94,7 +94,7 @@ def published_way(model: Dinov2Encoder, slices: torch.Tensor, labels: np.ndarray
     """Answers ``count`` slices from the first one, encoding both for every segment."""
     for query in range(1, 1 + count):
         for segment in SEGMENTS:
-            pair = drain(encode_slices(model, slices[[0, query]], side=side, grid=GRID)).float()
+            pair = run_to_end(encode_slices(model, slices[[0, query]], side=side, grid=GRID)).float()
             coverage = coverage_of(labels[0], (segment,), tuple(pair.shape[2:]))
             PrototypeHead([SupportSlice(pair[0], coverage)], PUBLISHED).scores(pair[1:])
 
@@ -115,9 +115,9 @@ def main() -> None:
     features, encoding, model = None, None, None
     for precision in precisions:
         model = encoder(precision)
-        drain(encode_slices(model, slices[:1], side=arguments.side, grid=GRID))  # torch prepares its kernels
+        run_to_end(encode_slices(model, slices[:1], side=arguments.side, grid=GRID))  # torch prepares its kernels
         seconds, cpu, features = timed(
-            lambda m=model: drain(encode_slices(m, slices[: arguments.slices], side=arguments.side, grid=GRID))
+            lambda m=model: run_to_end(encode_slices(m, slices[: arguments.slices], side=arguments.side, grid=GRID))
         )
         encoding = cpu / arguments.slices
         print(

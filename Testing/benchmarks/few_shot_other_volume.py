@@ -42,7 +42,7 @@ import torch  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, SupportVolume  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.voters.transfer import Fitted, fit  # noqa: E402
@@ -144,13 +144,13 @@ def print_several(group: str, set_name: str, count: int, here: int, settings: Fe
         filled = np.flatnonzero(true.any((1, 2)))
         middle = [int(filled[len(filled) // 2])] if here else []
         few_shot.set_support(items + [DrawnSlice("z", z, true[z]) for z in middle])
-        answer = drain(few_shot.propagate())
+        answer = run_to_end(few_shot.propagate())
         seconds = time.perf_counter() - started
         kept = np.setdiff1d(np.arange(len(true)), middle)
         found = [dice(answer.labels[kept], true[kept], v) for v in np.unique(true) if v]
         scores.append(found)
         expected = float(np.mean(list(answer.expected_dice.values())))
-        part = drain(
+        part = run_to_end(
             few_shot._parts.transferred(few_shot._support.layers[0].drawing, few_shot._support.layers[0].others)
         )
         told = " ".join(f"{f.alignment.correlation:.2f}/{f.reliability:.2f}" for f in part._fitted)
@@ -170,10 +170,10 @@ def measured(pairs, set_name: str, drawn: str, settings: FewShotSettings) -> Ite
         started = time.perf_counter()
         few_shot = FewShot(query, settings, "z")
         few_shot.set_support([SupportVolume(support, given, "z", numbers)])
-        answer = drain(few_shot.propagate())
+        answer = run_to_end(few_shot.propagate())
         seconds = time.perf_counter() - started
         filled = given if numbers is None else filled_in(support, given, numbers, settings)
-        fitted = drain(fit(query, intensity_scale(query), support, intensity_scale(support), filled, "z"))
+        fitted = run_to_end(fit(query, intensity_scale(query), support, intensity_scale(support), filled, "z"))
         found = {
             "copy": copied(support, given, numbers, query),
             "affine": laid_over(dataclasses.replace(fitted, field=None), query),
@@ -213,7 +213,7 @@ def sketch(labels: np.ndarray, drawn: str) -> tuple[np.ndarray, tuple[int, ...] 
 def filled_in(volume: Volume, given: np.ndarray, numbers: tuple[int, ...], settings: FewShotSettings) -> np.ndarray:
     few_shot = FewShot(volume, settings, "z")
     few_shot.set_support([DrawnSlice("z", z, given[z]) for z in numbers])
-    return drain(few_shot.propagate()).labels
+    return run_to_end(few_shot.propagate()).labels
 
 
 def copied(support: Volume, given: np.ndarray, numbers: tuple[int, ...] | None, query: Volume) -> np.ndarray:

@@ -35,7 +35,7 @@ import torch  # noqa: E402
 from few_shot_cases import DRAWN_AT, FOLDERS, FewShotCase, few_shot_cases  # noqa: E402
 from torch import nn  # noqa: E402
 
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotEncoder, load_encoder  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
@@ -83,7 +83,7 @@ def score(case: FewShotCase, k: int, encoder: FewShotEncoder | None, method: str
     drawn, truth = case.drawn(k), slices_first(case.labels, case.axis)
     few_shot = FewShot(case.volume, FewShotSettings(method=method), case.axis, encoder, "cpu")
     few_shot.set_support([DrawnSlice(case.axis, z, truth[z]) for z in drawn])
-    answer = drain(few_shot.propagate())
+    answer = run_to_end(few_shot.propagate())
     rest = np.setdiff1d(np.arange(len(truth)), drawn)
     found, true = slices_first(answer.labels, case.axis)[rest], truth[rest]
     values = [v for v in np.unique(truth[drawn]) if v and (true == v).any()]

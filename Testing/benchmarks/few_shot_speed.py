@@ -122,7 +122,7 @@ def warm_up() -> None:
     """Imports and first use, on a volume of a few voxels."""
     import numpy as np
 
-    from S3NetSegmentLib.engine.common.progress import drain
+    from S3NetSegmentLib.engine.common.progress import run_to_end
     from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
     from S3NetSegmentLib.engine.images import Volume
 
@@ -130,7 +130,7 @@ def warm_up() -> None:
     array[:, 4:10, 4:10] = 1
     product = FewShot(Volume(array, np.eye(4)))
     product.set_support([DrawnSlice("z", 1, array[1].astype(np.uint8))])
-    drain(product.propagate())
+    run_to_end(product.propagate())
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from data_sets import GREY_SETS, SETS, SPLITS, Case, cases  # noqa: E402
 from simulated_boxes import BOX_ERROR  # noqa: E402
 from simulated_clicks import innermost_point, random_point  # noqa: E402
 
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images import Extent  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
 from S3NetSegmentLib.engine.segment.find_regions import find_regions  # noqa: E402
@@ -59,7 +59,7 @@ def main() -> None:
         for number, case in enumerate(islice(cases(set_name, options.sets), options.limit)):
             settings = SegmentSettings(sources="classical")
             extent = Extent.slab(case.volume, "z", case.slice_index, case.slice_index)
-            regions = drain(find_regions(case.volume, extent=extent, axis="z", settings=settings, device="cpu"))
+            regions = run_to_end(find_regions(case.volume, extent=extent, axis="z", settings=settings, device="cpu"))
             features = intensity_scale(case.volume).apply(case.volume.array[case.slice_index])
             for seed in range(options.seeds):
                 for place, truth in enumerate(case.objects):

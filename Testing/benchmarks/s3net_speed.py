@@ -38,7 +38,7 @@ import SimpleITK as sitk  # noqa: E402
 import torch  # noqa: E402
 from paths import SAMPLE_DATA, SHARED_DATA  # noqa: E402
 
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images.colors import lab_from_rgb  # noqa: E402
 from S3NetSegmentLib.engine.segment.s3net.fit import fit_s3net  # noqa: E402
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings, preset  # noqa: E402
@@ -78,7 +78,7 @@ def seconds(stack: np.ndarray, settings: SegmentSettings) -> tuple[float, float]
         now = time.perf_counter()
         last, longest = now, max(longest, now - last)
 
-    drain(fit_s3net(stack, (1.0, 1.0, 1.0), settings, torch.device("cpu")), on_step)
+    run_to_end(fit_s3net(stack, (1.0, 1.0, 1.0), settings, torch.device("cpu")), on_step)
     return time.perf_counter() - start, longest
 
 
@@ -93,7 +93,7 @@ def print_presets(names: list[str], name: str, stack: np.ndarray) -> None:
             nonlocal iterations
             iterations += step.message.startswith("Fitting")
 
-        drain(fit_s3net(stack, (1.0, 1.0, 1.0), preset(chosen), torch.device("cpu")), on_step)
+        run_to_end(fit_s3net(stack, (1.0, 1.0, 1.0), preset(chosen), torch.device("cpu")), on_step)
         wall, busy = time.perf_counter() - start, time.process_time() - busy
         print(f"{chosen:<10} {iterations} iterations, {wall:.0f} s, of the processor {busy:.0f} s", flush=True)
 

@@ -32,7 +32,7 @@ if __name__ == "__main__":
 import numpy as np  # noqa: E402
 from paths import SAMPLE_DATA  # noqa: E402
 
-from S3NetSegmentLib.engine import Volume, drain  # noqa: E402
+from S3NetSegmentLib.engine import Volume, run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.resample import resized  # noqa: E402
 from S3NetSegmentLib.engine.segment.find_regions import find_regions  # noqa: E402
@@ -85,7 +85,7 @@ def pictures() -> None:
         ("grey 256x256", slice_),
         ("grey 512x512", big),
     ):
-        drain(find_regions(image))  # imports and first use
+        run_to_end(find_regions(image))  # imports and first use
         rows = [timed(image)[0] for _ in range(REPEATS)]
         search, first, step, point = np.median(rows, 0)
         print(f"| {name} | {search:.2f} | {first:.2f} | {1000 * step:.0f} | {1000 * point:.0f} |", flush=True)

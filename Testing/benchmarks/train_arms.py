@@ -52,7 +52,7 @@ import torch  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 from train_cases import SETS, DataSet, drawn_cohorts, volume_dice  # noqa: E402
 
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import UNetFeatures  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning_settings import FinetuningSettings, finetuning_preset  # noqa: E402
@@ -168,7 +168,7 @@ def arm_results(data: DataSet, arms: list[str], seed: int, labelled: int, recipe
             continue
         with tempfile.TemporaryDirectory() as folder:
             train, test = drawn_cohorts(data, count, seed, Path(folder))
-            bank = drain(build_bank(train.cases, train.classes, data.layout))
+            bank = run_to_end(build_bank(train.cases, train.classes, data.layout))
             for arm in members:
                 before, seconds = pretrained(bank, seed, recipe) if arm == "pretrained" else ({}, 0.0)
                 task = IdealFinetuning(
@@ -222,7 +222,7 @@ def pretrained(bank: SliceBank, seed: int, recipe: Recipe):
 
 def trained(task: torch.nn.Module, batches, settings: TrainerSettings, seed: int) -> float:
     start = time.perf_counter()
-    drain(Trainer(task, batches, dataclasses.replace(settings, seed=seed)).run())
+    run_to_end(Trainer(task, batches, dataclasses.replace(settings, seed=seed)).run())
     return time.perf_counter() - start
 
 

@@ -14,7 +14,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort import Case, Cohort, read_cohort  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout, VolumeSlices, middle  # noqa: E402
 
@@ -59,7 +59,7 @@ def drawn_cohorts(data: DataSet, labelled: int, seed: int, folder: Path) -> tupl
                     link(path.with_name(f"{case}_label.nii.gz"), folder / name / "labels" / f"{case}.nii.gz")
         classes = [{"name": c, "value": n} for n, c in enumerate(data.classes, 1)]
         (folder / name / "cohort.json").write_text(json.dumps({"patients": known, "classes": classes}))
-        cohorts.append(drain(read_cohort(folder / name)))
+        cohorts.append(run_to_end(read_cohort(folder / name)))
     return tuple(cohorts)
 
 

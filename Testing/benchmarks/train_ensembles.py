@@ -32,7 +32,7 @@ import torch  # noqa: E402
 from train_arms import Recipe, arm_batches, arm_settings, failures, trained  # noqa: E402
 from train_cases import SETS, drawn_cohorts, volume_dice  # noqa: E402
 
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_bank import SliceBank, build_bank  # noqa: E402
 
@@ -69,7 +69,7 @@ def main() -> None:
     for division in options.seeds:
         with tempfile.TemporaryDirectory() as folder:
             train, test = drawn_cohorts(data, options.labelled, division, Path(folder))
-            bank = drain(build_bank(train.cases, train.classes, data.layout))
+            bank = run_to_end(build_bank(train.cases, train.classes, data.layout))
             networks = [network(bank, recipe, 10 * division + member) for member in range(options.members)]
             wanted = {f"{n}": Mean([one]) for n, one in enumerate(networks, 1)}
             wanted |= {f"mean of {n}": Mean(networks[:n]) for n in sorted({3, len(networks)}) if 1 < n <= len(networks)}

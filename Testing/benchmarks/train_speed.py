@@ -31,7 +31,7 @@ if __name__ == "__main__":
 import torch  # noqa: E402
 from phantoms import CLASSES, write_phantom_cohort  # noqa: E402
 
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort import read_cohort  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal import finetuning as ideal_finetuning  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
@@ -90,9 +90,9 @@ def main() -> None:
 def phantom_bank(options) -> SliceBank:
     with tempfile.TemporaryDirectory() as folder:
         write_phantom_cohort(Path(folder), 3, 7, shape=(8, options.side, options.side))
-        cohort = drain(read_cohort(folder))
+        cohort = run_to_end(read_cohort(folder))
         layout = SliceLayout("axial", 1.5, options.side)
-        return drain(build_bank(cohort.cases, cohort.classes, layout, device=options.device))
+        return run_to_end(build_bank(cohort.cases, cohort.classes, layout, device=options.device))
 
 
 def measured(arm: str, bank: SliceBank, clock: Clock, options) -> str:
@@ -105,7 +105,7 @@ def measured(arm: str, bank: SliceBank, clock: Clock, options) -> str:
     for steps in (FIRST_STEPS, STEPS):  # torch prepares its kernels in the first
         trainer = Trainer(task, batches, TrainerSettings(steps=steps, precision="fp32"), device=options.device)
         clock.spent, start = 0.0, clock.now()
-        drain(trainer.run())
+        run_to_end(trainer.run())
         step = (clock.now() - start) / STEPS
     data, floor = clock.spent / STEPS, network_floor(task.network, clock, options)
     return (

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.resample import mask_to_grid, shrunk_features
@@ -29,9 +29,11 @@ class Product:
         self.native = volume.array.shape[:3]
         self.shape = volume_working_shape(self.native, tuple(spacing))
         self.spacing = tuple(spacing * self.native / self.shape)
-        features = drain(shrunk_features(volume.array, intensity_scale(volume), self.shape))
-        maps = drain(volume_maps(features, self.spacing, SegmentSettings(seed=seed), np.random.default_rng([seed, 1])))
-        self.objects = drain(objects_of_volume(features, maps, self.spacing, ranker))
+        features = run_to_end(shrunk_features(volume.array, intensity_scale(volume), self.shape))
+        maps = run_to_end(
+            volume_maps(features, self.spacing, SegmentSettings(seed=seed), np.random.default_rng([seed, 1]))
+        )
+        self.objects = run_to_end(objects_of_volume(features, maps, self.spacing, ranker))
 
     def answers(self, point, radius_mm=None) -> tuple[list[np.ndarray], object]:
         """Native masks of the offered answers, and the ranked candidates."""
@@ -62,7 +64,7 @@ class ScoredKMeans:
         self.native = volume.array.shape[:3]
         self.shape = volume_working_shape(self.native, tuple(spacing))
         self.spacing = spacing * self.native / self.shape
-        features = drain(shrunk_features(volume.array, intensity_scale(volume), self.shape))[..., 0]
+        features = run_to_end(shrunk_features(volume.array, intensity_scale(volume), self.shape))[..., 0]
         blur = (0 if self.shape[0] < 25 else 0.5, 1, 1)
         smooth = ndimage.gaussian_filter(features, blur)
         self.standard = (smooth - smooth.mean()) / (smooth.std() + 0.04)
@@ -86,7 +88,7 @@ class GrowingRegion:
     """SimpleITK's ConfidenceConnected from the click, four iterations, on slices smoothed by 0.7 voxels."""
 
     def __init__(self, volume: Volume, multiplier: float):
-        values = drain(shrunk_features(volume.array, intensity_scale(volume), volume.array.shape[:3]))[..., 0]
+        values = run_to_end(shrunk_features(volume.array, intensity_scale(volume), volume.array.shape[:3]))[..., 0]
         self._image = sitk.GetImageFromArray(ndimage.gaussian_filter(values, (0, 0.7, 0.7)))
         self._multiplier, self._radius = multiplier, 1 if values.shape[0] < 25 else 2
 

@@ -39,7 +39,7 @@ from simulated_boxes import flat_box  # noqa: E402
 from volume_cases import GROUPS, VolumeCase, volume_cases  # noqa: E402
 from volume_clicks import innermost_voxel  # noqa: E402
 
-from S3NetSegmentLib.engine.common.progress import drain  # noqa: E402
+from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
 from S3NetSegmentLib.engine.images import AXES  # noqa: E402
 from S3NetSegmentLib.engine.images.volume import slices_back, slices_first  # noqa: E402
@@ -77,7 +77,7 @@ def parsed() -> argparse.Namespace:
 
 
 def scored(case: VolumeCase, options) -> list[dict]:
-    regions, rows = drain(find_regions(case.volume)), []
+    regions, rows = run_to_end(find_regions(case.volume)), []
     with_grow = missing_package(GROW) is None
     for number, (name, truth) in enumerate(case.objects.items()):
         rng = np.random.default_rng([options.seed, number])
@@ -131,7 +131,7 @@ def box_slices(truth: np.ndarray, volume, prompt: str) -> list[tuple[str, int]]:
 
 def slice_answers(case: VolumeCase, truth: np.ndarray, boxes: list[Box], slices: str) -> dict:
     if slices == "product":
-        return drain(draw_prompts(case.volume, Prompts(boxes=tuple(boxes))))
+        return run_to_end(draw_prompts(case.volume, Prompts(boxes=tuple(boxes))))
     drawn = {}
     for box in boxes:
         key = box.flat_axis, box.slice_index()

@@ -9,7 +9,7 @@ from PIL import Image
 
 from S3NetSegmentLib.cli import main
 from S3NetSegmentLib.cli.arguments import join_coordinates
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.segment.explanation import explain
@@ -88,7 +88,7 @@ def test_the_pictures_never_replace_another_result(rings):
 
 def test_an_object_of_a_volume_is_explained_too():
     volume = ring_in_a_disk(depth=8)
-    regions = drain(find_regions(volume, settings=SegmentSettings(work_size=64)))
+    regions = run_to_end(find_regions(volume, settings=SegmentSettings(work_size=64)))
     choice = regions.object_at([(40, 34, 4)])
     explanation = explain(choice)
     assert len(explanation.candidates) == choice.steps

@@ -9,7 +9,7 @@ from cohort_files import phantom, write_cohort
 from command_line import s3net_here
 from model_files import write_model
 
-from S3NetSegmentLib.engine import Volume, drain
+from S3NetSegmentLib.engine import Volume, run_to_end
 from S3NetSegmentLib.engine.batch.fingerprint import input_facts
 from S3NetSegmentLib.engine.batch.manifest import ManifestError, read_manifest
 from S3NetSegmentLib.engine.common.errors import InputError
@@ -61,18 +61,18 @@ def test_a_manifest_names_label_maps_in_a_column_and_a_wrong_list_is_refused_by_
 def test_a_cohort_of_label_maps_takes_its_classes_from_a_list(tmp_path):
     folder = write_cohort(tmp_path / "cohort", 2, label=".nii.gz")
     (tmp_path / "names.txt").write_text("1 Ring\n2 Core\n9 Never drawn\n")
-    cohort = drain(read_cohort(folder, names_file=tmp_path / "names.txt"))
+    cohort = run_to_end(read_cohort(folder, names_file=tmp_path / "names.txt"))
     assert [(c.name, c.value) for c in cohort.classes] == [("Ring", 1), ("Core", 2)] and not cohort.notes
     assert np.array_equal(cohort.cases[0].read_labels(cohort.classes), phantom(0)[1])
     (tmp_path / "names.txt").write_text("1 Ring\n")
     with pytest.raises(InputError, match=r"has the label 2, which .*names.txt' does not name"):
-        drain(read_cohort(folder, names_file=tmp_path / "names.txt"))
+        run_to_end(read_cohort(folder, names_file=tmp_path / "names.txt"))
     (folder / "cohort.json").write_text(json.dumps({"classes": ["a", "b"]}))
     with pytest.raises(InputError, match=r"both cohort.json and .* name the classes"):
-        drain(read_cohort(folder, names_file=tmp_path / "names.txt"))
+        run_to_end(read_cohort(folder, names_file=tmp_path / "names.txt"))
     own = write_cohort(tmp_path / "own", 1)
     with pytest.raises(InputError, match=r"has names of its own \(Ring"):
-        drain(read_cohort(own, names_file=tmp_path / "names.txt"))
+        run_to_end(read_cohort(own, names_file=tmp_path / "names.txt"))
 
 
 def test_a_model_is_evaluated_on_label_maps_by_the_names_in_a_list(tmp_path):

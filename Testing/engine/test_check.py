@@ -5,11 +5,11 @@ import sys
 import pytest
 
 from S3NetSegmentLib.engine import check
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 
 
 def by_name():
-    lines = drain(check.check_installation("cpu"))
+    lines = run_to_end(check.check_installation("cpu"))
     return {line.name: line for line in lines}, check.report_text(lines)
 
 

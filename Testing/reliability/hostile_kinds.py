@@ -57,7 +57,7 @@ def _image(make: Callable, name: str) -> Callable:
 
 
 def _segmentation(work: Path, rng, ball):
-    from S3NetSegmentLib.engine.common.progress import drain
+    from S3NetSegmentLib.engine.common.progress import run_to_end
     from S3NetSegmentLib.engine.few_shot.run import read_drawings
     from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
     from S3NetSegmentLib.engine.tasks.few_shot import FewShotTask
@@ -67,7 +67,7 @@ def _segmentation(work: Path, rng, ball):
 
     def read():
         read_segmentation(path)
-        drain(read_drawings(ball, FewShotTask((str(path),))))
+        run_to_end(read_drawings(ball, FewShotTask((str(path),))))
 
     return read
 
@@ -127,7 +127,7 @@ def _run_folder(work: Path, rng):
 
 
 def _cohort(work: Path, rng, image: Path):
-    from S3NetSegmentLib.engine import drain
+    from S3NetSegmentLib.engine import run_to_end
     from S3NetSegmentLib.engine.training.cohort import read_cohort
 
     (work / "images").mkdir()
@@ -152,7 +152,7 @@ def _cohort(work: Path, rng, image: Path):
     chosen = {name: value for name, value in wrong.items() if rng.random() < 0.6}
     text = json.dumps(chosen).encode() if rng.random() < 0.8 else hostile_json(rng)
     (work / "cohort.json").write_bytes(text)
-    return lambda: drain(read_cohort(work))
+    return lambda: run_to_end(read_cohort(work))
 
 
 def _manifest(work: Path, rng):

@@ -7,7 +7,7 @@ import pytest
 import slicer
 from mrml import add_volume, random_grid, segment
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 from S3NetSegmentLib.scene.cohort_case import NeedsConfirmationError, make_cohort_case, save_case
@@ -38,7 +38,7 @@ def drawn(app):
 
 
 def save(folder, name, nodes, patient="", suffix=".nii.gz", **confirmed):
-    return drain(save_case(make_cohort_case(folder, name, suffix, patient), *nodes, **confirmed))
+    return run_to_end(save_case(make_cohort_case(folder, name, suffix, patient), *nodes, **confirmed))
 
 
 def names_in(folder):
@@ -50,7 +50,7 @@ def test_a_saved_case_is_read_back_by_training_voxel_for_voxel(drawn, tmp_path, 
     nodes = drawn("Liver", "Spleen", grid=random_grid(np.random.default_rng(3)))
     saved = save(tmp_path / "cohort", "case 1", nodes, "Möller", suffix)
     assert saved.files[0].name == f"case 1{suffix}"
-    cohort = drain(read_cohort(tmp_path / "cohort"))
+    cohort = run_to_end(read_cohort(tmp_path / "cohort"))
     (case,) = cohort.labelled
     assert case.patient == "Möller" and [c.name for c in cohort.classes] == ["Liver", "Spleen"]
     assert cohort.classes[1].color == pytest.approx((0.2, 0.1, 0.9), abs=0.01)
@@ -92,7 +92,7 @@ def test_class_names_that_differ_from_the_cohort_are_refused(drawn, tmp_path):
     assert names_in(tmp_path / "labels") == ["a.seg.nrrd"]
     save(tmp_path, "b", drawn("Liver", "Spleen", "Kidney", seed=1), new_classes=True)
     assert "absent: Spleen, Kidney" in save(tmp_path, "c", drawn("liver", seed=2)).notes[0]
-    assert [c.name for c in drain(read_cohort(tmp_path)).classes] == ["Liver", "Spleen", "Kidney"]
+    assert [c.name for c in run_to_end(read_cohort(tmp_path)).classes] == ["Liver", "Spleen", "Kidney"]
     (tmp_path / "cohort.json").write_text(json.dumps({"classes": ["Liver", "Spleen", "Kidney"]}))
     with pytest.raises(InputError, match=r"none of the classes that cohort\.json lists"):
         save(tmp_path, "d", drawn("Liver", "Aorta", seed=3), new_classes=True)

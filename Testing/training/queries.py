@@ -11,7 +11,7 @@ import numpy as np
 from scenes import scene
 from simulated_clicks import innermost_point, random_point
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.images.colors import lab_from_rgb
 from S3NetSegmentLib.engine.segment.objects.ranker import Ranker
 from S3NetSegmentLib.engine.segment.objects.slice_features import NAMES
@@ -44,7 +44,7 @@ def scene_queries(seed: int, number: int) -> list[Query]:
     colour = number % 2 == 1
     made = scene(rng, colour)
     features = lab_from_rgb(made.picture) / np.float32(100) if colour else made.picture
-    maps = drain(slice_maps(features, (1.0, 1.0), SegmentSettings(), rng))
+    maps = run_to_end(slice_maps(features, (1.0, 1.0), SegmentSettings(), rng))
     slice_objects = SliceObjects(features, maps, ranker=UNTRAINED)
     out = []
     for chosen in rng.permutation(len(made.objects))[:OBJECTS_PER_SCENE]:

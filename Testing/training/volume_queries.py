@@ -10,7 +10,7 @@ from queries import Query
 from volume_clicks import innermost_voxel, random_voxel
 from volume_scenes import VolumeScene, volume_scene
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.objects import objects_of_volume
 from S3NetSegmentLib.engine.segment.objects.ranker import Ranker
 from S3NetSegmentLib.engine.segment.objects.volume_features import NAMES
@@ -29,8 +29,8 @@ def volume_queries(seed: int, number: int) -> list[Query]:
     """The queries of volume ``number`` of the generator seeded with ``seed``: two clicks in up to five objects."""
     rng = np.random.default_rng([seed, number])
     made = volume_scene(rng)
-    maps = drain(volume_maps(made.features, made.spacing, SegmentSettings(), rng))
-    objects = drain(objects_of_volume(made.features, maps, made.spacing, UNTRAINED))
+    maps = run_to_end(volume_maps(made.features, made.spacing, SegmentSettings(), rng))
+    objects = run_to_end(objects_of_volume(made.features, maps, made.spacing, UNTRAINED))
     out = []
     for mask, weight in chosen_objects(made, rng):
         for point in (innermost_voxel(mask, made.spacing), random_voxel(mask, made.spacing, rng)):

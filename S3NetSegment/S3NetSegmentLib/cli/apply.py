@@ -72,7 +72,7 @@ def _task(arguments: argparse.Namespace) -> ApplyTask:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads, segments, writes, reports. Returns the exit code; errors pass through."""
-    from ..engine import InputError, Volume, drain
+    from ..engine import InputError, Volume, run_to_end
     from ..engine.apply import ModelSegmenter, as_segmentation, model_tags
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.overlay import draw_overlay
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def find(volumes: tuple[Volume, ...], progress) -> Found:
         volume = volumes[0]
-        answer = drain(segmenter.segment(volumes, confidence=bool(arguments.confidence)), progress)
+        answer = run_to_end(segmenter.segment(volumes, confidence=bool(arguments.confidence)), progress)
         tags = model_tags(models, answer.device, volume.name, flips=task.flips)
         segmentation = as_segmentation(models, answer.labels, volume, tags)
         sure = Volume(answer.confidence, volume.ijk_to_ras, "confidence") if arguments.confidence else None

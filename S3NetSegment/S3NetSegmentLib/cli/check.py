@@ -29,8 +29,8 @@ def register(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Checks and prints the report; returns the exit code."""
     from ..engine.check import check_installation, report_text
-    from ..engine.common.progress import drain
+    from ..engine.common.progress import run_to_end
 
-    lines = drain(check_installation(arguments.device))
+    lines = run_to_end(check_installation(arguments.device))
     print(json.dumps([dataclasses.asdict(line) for line in lines], indent=2) if arguments.json else report_text(lines))
     return 1 if any(line.works is False for line in lines if line.name != "torch") else 0

@@ -133,10 +133,10 @@ def _status(arguments, store, progress) -> tuple[dict, list[str]]:
 
 
 def _next(arguments, store, progress) -> tuple[dict, list[str]]:
-    from ..engine import drain
+    from ..engine import run_to_end
     from ..engine.cohort_loop.stepping import next_case
 
-    found = drain(next_case(store, arguments.order or "helps", **_options(arguments)), progress)
+    found = run_to_end(next_case(store, arguments.order or "helps", **_options(arguments)), progress)
     proposal = None if found.proposal is None else _proposal_facts(found.proposal, store)
     return {"case": found.case, "proposal": proposal, "progress": found.state.progress}, [
         *found.notes, *(found.proposal.notes if found.proposal else ()),
@@ -144,14 +144,14 @@ def _next(arguments, store, progress) -> tuple[dict, list[str]]:
 
 
 def _propose(arguments, store, progress) -> tuple[dict, list[str]]:
-    from ..engine import InputError, ResourceError, drain
+    from ..engine import InputError, ResourceError, run_to_end
     from ..engine.cohort_loop.proposing import ReadCases, image_of, propose
     from ..engine.cohort_loop.states import cohort_state, open_cases
 
     options, proposals, notes = {**_options(arguments), "read": ReadCases()}, [], []
     if arguments.case:
         drawn = _drawn(arguments, store) if arguments.drawn_file else None
-        proposal = drain(propose(store, arguments.case, drawn, **options), progress)
+        proposal = run_to_end(propose(store, arguments.case, drawn, **options), progress)
         return {"proposals": [_proposal_facts(proposal, store)]}, list(proposal.notes)
     failed = {}
     for case in open_cases(cohort_state(store)):
@@ -161,7 +161,7 @@ def _propose(arguments, store, progress) -> tuple[dict, list[str]]:
             failed[case.name] = str(error)
             continue
         try:
-            proposal = drain(propose(store, case.name, image=image, **options), progress)
+            proposal = run_to_end(propose(store, case.name, image=image, **options), progress)
         except InputError as error:
             failed[case.name] = str(error)
             continue
@@ -232,10 +232,10 @@ def _undo(arguments, store, progress) -> tuple[dict, list[str]]:
 
 
 def _train(arguments, store, progress) -> tuple[dict, list[str]]:
-    from ..engine import drain
+    from ..engine import run_to_end
     from ..engine.cohort_loop.model import train
 
-    found = drain(train(store, float(arguments.minutes or 10), device=arguments.device), progress)
+    found = run_to_end(train(store, float(arguments.minutes or 10), device=arguments.device), progress)
     facts = {
         "cases": found.cases,
         "model": dict(found.model),

@@ -39,8 +39,8 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs all samples, writes the report, says where it is."""
-    from ..engine import InputError, drain
-    from ..engine.common.progress import within
+    from ..engine import InputError, run_to_end
+    from ..engine.common.progress import as_part_of
     from ..engine.images.files import check_output_path
 
     started = time.perf_counter()
@@ -53,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     from .demo_samples import run_samples
 
     with ProgressDisplay(arguments.quiet) as progress:
-        results = drain(within(run_samples(SAMPLES, folder, arguments.device), 0.0, _SAMPLES_SHARE), progress)
-        few_shot = drain(within(run_few_shot(SAMPLES, folder), _SAMPLES_SHARE, 1.0), progress)
+        results = run_to_end(as_part_of(run_samples(SAMPLES, folder, arguments.device), 0.0, _SAMPLES_SHARE), progress)
+        few_shot = run_to_end(as_part_of(run_few_shot(SAMPLES, folder), _SAMPLES_SHARE, 1.0), progress)
         seconds = time.perf_counter() - started
         report = write_report(folder, results, few_shot, seconds)
     if arguments.json:

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..engine import ResourceError, Segment, Segmentation, Step, Steps, Volume
 from ..engine.common.masks import dice
-from ..engine.common.progress import within
+from ..engine.common.progress import as_part_of
 from ..engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
 from ..engine.images.colors import label_colors
 from ..engine.images.intensity import intensity_scale
@@ -80,7 +80,7 @@ def run_samples(samples: Path, folder: Path, device: str) -> Steps[list[SampleRe
     results = []
     for number, sample in enumerate(listed):
         run = _run_sample(sample, samples, folder, device)
-        result = yield from within(run, number / len(listed), (number + 1) / len(listed))
+        result = yield from as_part_of(run, number / len(listed), (number + 1) / len(listed))
         results.append(result)
     return results
 

@@ -53,7 +53,7 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates, writes the report, prints a summary. Returns the exit code; errors pass through."""
-    from ..engine import drain
+    from ..engine import run_to_end
     from ..engine.evaluate import evaluate
     from ..engine.training.cohort import read_cohort
     from ..engine.training.ensemble import load_ensemble
@@ -63,8 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
         task = task_from(ApplyTask, arguments, model=tuple(arguments.model))
         models = load_ensemble(task.model)
         folder = RunFolder(arguments.output)
-        cohort = drain(read_cohort(arguments.cohort, skip_bad=arguments.skip_bad, names_file=arguments.labels), display)
-        evaluation = drain(
+        cohort = run_to_end(
+            read_cohort(arguments.cohort, skip_bad=arguments.skip_bad, names_file=arguments.labels), display
+        )
+        evaluation = run_to_end(
             evaluate(
                 models,
                 cohort,

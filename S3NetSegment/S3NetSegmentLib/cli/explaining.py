@@ -20,7 +20,7 @@ def write_explanation(arguments: argparse.Namespace, outcome) -> list[str]:
     :raises InputError: there is no object to explain.
     """
     from ..engine.common.errors import InputError
-    from ..engine.common.progress import drain
+    from ..engine.common.progress import run_to_end
     from ..engine.images.files import replacing
     from ..engine.images.writing import write_png
     from ..engine.segment.explanation import contact_sheet, explain
@@ -31,7 +31,7 @@ def write_explanation(arguments: argparse.Namespace, outcome) -> list[str]:
         )
     explanation = explain(outcome.choice)
     sheet = contact_sheet(outcome.choice, explanation, outcome.regions, outcome.shown_slice())
-    write_png(drain(sheet), arguments.explain)
+    write_png(run_to_end(sheet), arguments.explain)
     with replacing(table_of(arguments.explain)) as part:
         part.write_text(explanation.as_csv(), encoding="utf-8")
     return explanation.lines()

@@ -115,7 +115,7 @@ def _drawings(given: list[tuple], parser: argparse.ArgumentParser) -> list[dict]
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads, propagates, writes and reports. Returns the exit code; errors pass through."""
-    from ..engine import drain
+    from ..engine import run_to_end
     from ..engine.few_shot.run import carry_drawings, read_drawings
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.reading import read_image
@@ -130,9 +130,9 @@ def run(arguments: argparse.Namespace) -> int:
         check_outputs(arguments)
         volume = read_image(arguments.image, arguments.frame, arguments.series)
         check_outputs(arguments, volume)
-        support = drain(read_drawings(volume, task, device=arguments.device), progress)
+        support = run_to_end(read_drawings(volume, task, device=arguments.device), progress)
         marks["reading"] = clock()
-        outcome = drain(carry_drawings(volume, task, support, arguments.device), progress)
+        outcome = run_to_end(carry_drawings(volume, task, support, arguments.device), progress)
         marks["propagating"] = clock()
         told = write_answer(arguments, outcome)
         marks["writing"] = clock()

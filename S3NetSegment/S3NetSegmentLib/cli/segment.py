@@ -67,7 +67,7 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads, segments, writes and reports. Returns the exit code; errors pass through."""
-    from ..engine import drain
+    from ..engine import run_to_end
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.reading import read_image
     from .frames import several_frames
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         marks["reading"] = clock()
         from ..engine.segment.run import segment_image  # late: bad input is refused without loading everything
 
-        outcome = drain(segment_image(volume, task, arguments.device), progress)
+        outcome = run_to_end(segment_image(volume, task, arguments.device), progress)
         marks["searching"] = clock()
         progress.clear()
         with ProgressDisplay(arguments.quiet) as later:
@@ -105,14 +105,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_frames(arguments: argparse.Namespace, count: int) -> int:
     """Each of ``count`` frames by itself, with the same points, boxes and strokes."""
-    from ..engine import drain
+    from ..engine import run_to_end
     from ..engine.segment.run import segment_image
     from .frames import Found, run_frames
     from .writing import LONG_SIDE
 
     def find(volumes, progress) -> Found:
-        outcome = drain(segment_image(volumes[0], arguments.task, arguments.device), progress)
-        sure = drain(outcome.confidence_steps(), progress) if arguments.confidence else None
+        outcome = run_to_end(segment_image(volumes[0], arguments.task, arguments.device), progress)
+        sure = run_to_end(outcome.confidence_steps(), progress) if arguments.confidence else None
         picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
         return Found(outcome.segmentation, sure, picture, list(outcome.notes), outcome.regions.device)
 

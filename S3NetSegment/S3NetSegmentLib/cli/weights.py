@@ -89,10 +89,10 @@ def _add_file(arguments: argparse.Namespace) -> int:
 
 
 def _put(arguments: argparse.Namespace, steps) -> int:
-    from ..engine import drain
+    from ..engine import run_to_end
 
     with ProgressDisplay(arguments.quiet) as display:
-        stored = drain(steps, display)
+        stored = run_to_end(steps, display)
     if arguments.json:
         print(json.dumps(_facts(stored), indent=2))
     elif not arguments.quiet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..engine import Segmentation, Volume, drain
+from ..engine import Segmentation, Volume, run_to_end
 from ..engine.common.errors import InputError
 from ..engine.images.dicom.seg_writing import SUFFIX as DICOM_SEG
 from ..engine.images.dicom.seg_writing import check_dicom_seg, write_dicom_seg
@@ -61,7 +61,7 @@ def write_outputs(arguments, outcome, progress=None) -> list[str]:
             f"a label map cannot hold overlapping segments: the object is painted over the regions as value "
             f"{len(segmentation.segments)}; write .seg.nrrd to keep both, or use --regions-only"
         )
-    confidence = drain(outcome.confidence_steps(), progress) if arguments.confidence else None
+    confidence = run_to_end(outcome.confidence_steps(), progress) if arguments.confidence else None
     picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
     write_result(arguments, segmentation)
     if confidence is not None:

@@ -8,7 +8,7 @@ import importlib
 
 _PLACES = {
     "InputError": "common.errors", "ResourceError": "common.errors", "Extent": "images", "Segment": "images", "Segmentation": "images",
-    "Volume": "images", "Step": "common.progress", "Steps": "common.progress", "drain": "common.progress", "SegmentSettings": "segment.settings",
+    "Volume": "images", "Step": "common.progress", "Steps": "common.progress", "run_to_end": "common.progress", "SegmentSettings": "segment.settings",
     "preset": "segment.settings",
 }  # fmt: skip
 __all__ = list(_PLACES)

@@ -12,7 +12,7 @@ import torch
 
 from .common.device import choose_device, is_out_of_memory
 from .common.fallback import BatchFallback
-from .common.progress import Step, Steps, T, drain
+from .common.progress import Step, Steps, T, run_to_end
 from .common.provenance import MODEL, OutcomeFacts, TaskFacts, provenance
 from .common.threads import one_threaded
 from .images import Segment, Segmentation, Volume
@@ -249,7 +249,7 @@ def model_tags(models: Ensemble, device: str, image: str = "", *, flips: bool = 
         f"{made.get('labelled_cases', '?')} labelled cases, seed {made.get('seed', '?')}"
         for made in (model.provenance for model in models.members)
     )
-    digests = [drain(file_digest(path)) for path in models.paths]
+    digests = [run_to_end(file_digest(path)) for path in models.paths]
     task = TaskFacts(
         MODEL, image, model=", ".join(models.names), model_sha256=", ".join(digests),
         training="; ".join(dict.fromkeys(training)), flips="yes" if flips else None,

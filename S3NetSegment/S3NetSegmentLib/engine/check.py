@@ -16,7 +16,7 @@ import numpy as np
 from .. import __version__
 from .common.device import describe_device
 from .common.masks import dice
-from .common.progress import Step, Steps, drain
+from .common.progress import Step, Steps, run_to_end
 from .images import Volume
 
 _PACKAGES = ("numpy", "scipy", "SimpleITK", "torch")
@@ -104,7 +104,7 @@ def _try_segment(device: str) -> float:
     from .segment.find_regions import find_regions
 
     volume, ball = _ball()
-    regions = drain(find_regions(volume, extent=volume.extent.slice_at("z", 10), axis="z"))
+    regions = run_to_end(find_regions(volume, extent=volume.extent.slice_at("z", 10), axis="z"))
     return dice(regions.object_at([(16, 14, 10)]).mask[0], ball[10])
 
 
@@ -114,7 +114,7 @@ def _try_network(device: str) -> float:
 
     volume, ball = _ball()
     settings = SegmentSettings(sources="s3net", region_counts=(2,), restarts=1)
-    regions = drain(find_regions(volume, extent=volume.extent.slice_at("z", 10), axis="z", settings=settings, device=device))  # fmt: skip
+    regions = run_to_end(find_regions(volume, extent=volume.extent.slice_at("z", 10), axis="z", settings=settings, device=device))  # fmt: skip
     return dice(regions.labels(2)[0] == 2, ball[10])
 
 
@@ -124,7 +124,7 @@ def _try_few_shot(device: str) -> float:
     volume, ball = _ball()
     few_shot = FewShot(volume, axis="z", device=device)
     few_shot.set_support([DrawnSlice("z", z, ball[z].astype(np.uint8)) for z in (7, 13)])
-    return dice(drain(few_shot.propagate()).labels > 0, ball)
+    return dice(run_to_end(few_shot.propagate()).labels > 0, ball)
 
 
 def _try_model(device: str) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from .apply import ModelSegmenter
 from .common.errors import InputError
-from .common.progress import Steps, within
+from .common.progress import Steps, as_part_of
 from .images.image_warnings import grouped_warnings
 from .images.overlay import best_slice, draw_overlay, montage
 from .images.segmentation import Segment, Segmentation
@@ -86,7 +86,7 @@ def evaluate(
                     "other cases (--split unseen), or insist with --seen-cases"
                 )
             seen.append(case.name)
-        answer = yield from within(segmenter.segment(volumes), number / len(cases), (number + 1) / len(cases))
+        answer = yield from as_part_of(segmenter.segment(volumes), number / len(cases), (number + 1) / len(cases))
         truth = case.read_labels(cohort.classes, volume)
         scores[case.name] = [
             score_masks(found.name, answer.labels == at, truth == number, volume.ijk_to_ras)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..engine import InputError, Segmentation, Volume
-from ..engine.common.progress import Step, Steps, within
+from ..engine.common.progress import Step, Steps, as_part_of
 from ..engine.images.files import replacing, stem_of
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_image, write_segmentation
@@ -123,7 +123,7 @@ def save_case(
     else:
         labels = _labels(segmentation_node, volume, notes)
     description = read_description(case.folder / DESCRIPTION)
-    cohort = yield from within(_cohort(case.folder), 0.0, 0.6)
+    cohort = yield from as_part_of(_cohort(case.folder), 0.0, 0.6)
     if labels is not None:
         _check_classes([s.name for s in labels.segments], case, cohort, description, new_classes, notes)
     yield Step(0.6, "Comparing with what is there")

@@ -11,7 +11,7 @@ from image_files import write_dicom_series
 from model_files import write_model
 
 from S3NetSegmentLib import file_lock
-from S3NetSegmentLib.engine import Segment, Segmentation, drain
+from S3NetSegmentLib.engine import Segment, Segmentation, run_to_end
 from S3NetSegmentLib.engine.batch import one_case, records
 from S3NetSegmentLib.engine.batch.folder_lock import announced, is_current
 from S3NetSegmentLib.engine.batch.manifest import read_manifest
@@ -35,7 +35,7 @@ def test_a_case_leaves_its_results_and_a_record_that_describes_them(tmp_path, di
     found = read_segmentation(tmp_path / "out" / "a.seg.nrrd")
     object_mask = found.mask(found.segments[0])[0]
     assert 2 * (object_mask & mask).sum() / (object_mask.sum() + mask.sum()) > 0.9
-    alone = drain(segment_image(read_image(case.image), case.task))
+    alone = run_to_end(segment_image(read_image(case.image), case.task))
     assert (alone.segmentation.layers[0][0] == object_mask).all()
     (segment,) = record["segments"]
     assert segment["name"] == "Object" and segment["voxels"] == object_mask.sum()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from loop_folders import drawn, patient, write_patients
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.cohort_loop import model
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept, cohort_segments
 from S3NetSegmentLib.engine.cohort_loop.proposing import ReadCases, propose, supports_of, with_masks
@@ -43,7 +43,7 @@ def judged(monkeypatch):
 
 
 def train(store):
-    return drain(model.train(store, 5.0, steps=2, device="cpu"))
+    return run_to_end(model.train(store, 5.0, steps=2, device="cpu"))
 
 
 def test_a_model_is_used_only_for_the_segments_that_it_finds_better(store, judged):
@@ -51,9 +51,9 @@ def test_a_model_is_used_only_for_the_segments_that_it_finds_better(store, judge
     trained = train(store)
     assert trained.used == ("Liver",) and trained.cases == 6
     volume = patient(6)[0]
-    masks, expected = drain(model.found_by_model(store, volume, cohort_segments(store), "cpu"))
+    masks, expected = run_to_end(model.found_by_model(store, volume, cohort_segments(store), "cpu"))
     assert list(masks) == ["Liver"] and expected == {"Liver": 0.9}
-    proposal = drain(propose(store, "g", supports=1, encoder="default", device="cpu"))
+    proposal = run_to_end(propose(store, "g", supports=1, encoder="default", device="cpu"))
     assert proposal.way == "few-shot; Liver by the model"
     liver = proposal.segmentation.segments[0]
     assert not (proposal.segmentation.mask(liver) & ~masks["Liver"]).any()
@@ -62,7 +62,7 @@ def test_a_model_is_used_only_for_the_segments_that_it_finds_better(store, judge
 def test_a_model_that_is_no_better_is_not_used(store, judged):
     judged((0.7, 0.7), (0.7, 0.7))
     assert train(store).used == ()
-    assert drain(model.found_by_model(store, patient(6)[0], cohort_segments(store), "cpu")) == ({}, {})
+    assert run_to_end(model.found_by_model(store, patient(6)[0], cohort_segments(store), "cpu")) == ({}, {})
 
 
 def test_a_training_that_is_killed_leaves_the_former_model_in_use(store, judged, monkeypatch):
@@ -77,7 +77,7 @@ def test_a_training_that_is_killed_leaves_the_former_model_in_use(store, judged,
     steps.close()
     assert store.read(model.CURRENT) == before
     assert [p.name for p in (store.work / "model").iterdir() if p.is_dir()] == [before["run"].split("/")[1]]
-    masks, _ = drain(model.found_by_model(store, patient(6)[0], cohort_segments(store), "cpu"))
+    masks, _ = run_to_end(model.found_by_model(store, patient(6)[0], cohort_segments(store), "cpu"))
     assert list(masks) == ["Liver", "Spleen"]
 
 
@@ -97,7 +97,7 @@ def test_a_case_whose_image_was_exchanged_is_not_trained_on(store):
 
 
 def test_few_shot_is_measured_on_a_held_out_case(store):
-    scores = drain(model._few_shot_dice(store, "a", ["b"], cohort_segments(store), ReadCases(), FewShot))
+    scores = run_to_end(model._few_shot_dice(store, "a", ["b"], cohort_segments(store), ReadCases(), FewShot))
     assert scores.keys() == {"Liver", "Spleen"} and min(scores.values()) > 0.6
 
 
@@ -110,7 +110,7 @@ def test_few_shot_is_measured_with_the_likest_cases_that_are_not_held_out(store,
 
     monkeypatch.setattr(model, "SUPPORTS", 1)
     monkeypatch.setattr(model, "supports_of", noted)
-    drain(model._few_shot_dice(store, "f", ["a", "b", "d"], cohort_segments(store), ReadCases(), FewShot))
+    run_to_end(model._few_shot_dice(store, "f", ["a", "b", "d"], cohort_segments(store), ReadCases(), FewShot))
     assert used == ["d"]
 
 

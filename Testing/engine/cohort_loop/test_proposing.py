@@ -5,7 +5,7 @@ import pytest
 from few_shot_phantoms import dice
 from loop_folders import drawn, patient, write_patients
 
-from S3NetSegmentLib.engine import InputError, ResourceError, drain
+from S3NetSegmentLib.engine import InputError, ResourceError, run_to_end
 from S3NetSegmentLib.engine.cohort_loop import proposing
 from S3NetSegmentLib.engine.cohort_loop import store as store_module
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept, undo
@@ -32,7 +32,7 @@ def case_of(store, name):
 
 
 def test_a_proposal_from_an_accepted_patient_lies_in_the_folder_with_quality_and_picture(cohort):
-    proposal = drain(propose(cohort, "bert", **QUICK))
+    proposal = run_to_end(propose(cohort, "bert", **QUICK))
     labels = patient(1)[1]
     found = read_segmentation(cohort.segmentation_path(PROPOSED, "bert"))
     for number, segment in enumerate(found.segments, 1):
@@ -49,28 +49,28 @@ def test_a_slice_drawn_in_the_case_is_in_the_proposal_and_is_kept_for_the_next_o
     odd = np.zeros_like(labels)
     odd[5, 3:9, 3:9] = 2  # nobody would propose this
     drawing = drawing_of(cohort, drawn(volume, odd), volume, "z", [5])
-    drain(propose(cohort, "bert", drawing, **QUICK))
+    run_to_end(propose(cohort, "bert", drawing, **QUICK))
     assert case_of(cohort, "bert").state == "corrected"
     for _ in range(2):
         found = read_segmentation(cohort.segmentation_path(PROPOSED, "bert"))
         assert np.array_equal(found.flattened()[5], odd[5])
-        drain(propose(cohort, "bert", **QUICK))  # with what was drawn before
+        run_to_end(propose(cohort, "bert", **QUICK))  # with what was drawn before
 
 
 def test_a_drawing_alone_is_enough_where_nothing_is_accepted(tmp_path):
     store = CohortStore(write_patients(tmp_path / "scans", "anna"))
     volume, labels = patient(0)
     with pytest.raises(InputError, match="nothing is accepted yet"):
-        drain(propose(store, "anna", **QUICK))
+        run_to_end(propose(store, "anna", **QUICK))
     drawing = drawing_of(store, drawn(volume, labels), volume, "z", [3, 6])
-    proposal = drain(propose(store, "anna", drawing, **QUICK))
+    proposal = run_to_end(propose(store, "anna", drawing, **QUICK))
     assert [s.name for s in proposal.segmentation.segments] == ["Liver", "Spleen"] and proposal.supports == ()
 
 
 def test_an_unreadable_case_is_left_out_by_name_until_it_is_repaired(cohort):
     good = (cohort.folder / "bert.nii.gz").read_bytes()
     (cohort.folder / "bert.nii.gz").write_bytes(good[: len(good) // 2])
-    found = drain(next_case(cohort, "name", **QUICK))
+    found = run_to_end(next_case(cohort, "name", **QUICK))
     assert found.case == "carl" and any("'bert' is left out" in note for note in found.notes)
     assert case_of(cohort, "bert").state == "unreadable" and "1 unreadable" in cohort_state(cohort).progress
     (cohort.folder / "bert.nii.gz").write_bytes(good)
@@ -86,43 +86,43 @@ def test_an_image_for_which_there_is_no_memory_is_left_out_whether_or_not_anythi
         return real(path)
 
     monkeypatch.setattr(proposing, "read_image", limited)
-    assert drain(next_case(cohort, "name", **QUICK)).case == "carl"
+    assert run_to_end(next_case(cohort, "name", **QUICK)).case == "carl"
     for name in ("anna", "bert", "carl"):
         cohort.release(name)
         cohort.record_path(PROPOSED, name).unlink(missing_ok=True)
     undo(cohort, "anna")
     (cohort.folder / "anna.nii.gz").unlink()
-    found = drain(next_case(cohort, "name", **QUICK))
+    found = run_to_end(next_case(cohort, "name", **QUICK))
     assert found.case == "carl" and any("'bert' is left out: too large" in note for note in found.notes)
 
 
 def test_an_accepted_case_whose_image_was_exchanged_helps_no_other(cohort):
     accept(cohort, "bert", drawn(*patient(1)))
     write_image(patient(5)[0], cohort.folder / "anna.nii.gz")
-    proposal = drain(propose(cohort, "carl", **QUICK))
+    proposal = run_to_end(propose(cohort, "carl", **QUICK))
     assert proposal.supports == ("bert",)
     assert any("'anna' is not used" in note and "changed" in note for note in proposal.notes)
 
 
 def test_two_people_get_different_cases(cohort, monkeypatch):
-    mine = drain(next_case(cohort, "name", **QUICK))
-    again = drain(next_case(cohort, "name", **QUICK))
+    mine = run_to_end(next_case(cohort, "name", **QUICK))
+    again = run_to_end(next_case(cohort, "name", **QUICK))
     assert mine.case == again.case == "bert"
     monkeypatch.setattr(store_module, "who", lambda: "eve@ward")
-    assert drain(next_case(CohortStore(cohort.folder), "name", **QUICK)).case == "carl"
+    assert run_to_end(next_case(CohortStore(cohort.folder), "name", **QUICK)).case == "carl"
     assert case_of(cohort, "bert").by.endswith(store_module.platform.node())
 
 
 def test_after_the_last_case_there_is_no_next_one(cohort):
     for number, name in ((1, "bert"), (2, "carl")):
         accept(cohort, name, drawn(*patient(number)))
-    found = drain(next_case(cohort, **QUICK))
+    found = run_to_end(next_case(cohort, **QUICK))
     assert (found.case, found.proposal) == ("", None) and found.state.left == 0
 
 
 def test_without_any_accepted_case_the_next_one_is_named_for_drawing(tmp_path):
     store = CohortStore(write_patients(tmp_path / "scans", "anna", "bert"))
-    found = drain(next_case(store, "name", **QUICK))
+    found = run_to_end(next_case(store, "name", **QUICK))
     assert found.case == "anna" and found.proposal is None and case_of(store, "anna").state == "to do"
 
 
@@ -131,11 +131,11 @@ def test_the_case_that_helps_most_is_like_many_others_and_unlike_what_is_accepte
     for name, seed in (("b", 11), ("c", 12), ("d", 13)):  # three of a kind
         write_image(patient(0, seed=seed, turn=1.2, shift=(-18, 12, 0))[0], folder / f"{name}.nii.gz")
     store = CohortStore(folder)
-    assert drain(most_helpful(store, ["a", "b", "c", "d"], []))[0] in "bcd"
+    assert run_to_end(most_helpful(store, ["a", "b", "c", "d"], []))[0] in "bcd"
     accept(store, "b", drawn(*patient(0, seed=11, turn=1.2, shift=(-18, 12, 0))))
-    assert drain(in_order(store, cohort_state(store)))[0] == "a"
+    assert run_to_end(in_order(store, cohort_state(store)))[0] == "a"
     with pytest.raises(InputError, match="helps, name"):
-        drain(in_order(store, cohort_state(store), "best"))
+        run_to_end(in_order(store, cohort_state(store), "best"))
 
 
 def test_the_likest_accepted_patients_are_the_support(tmp_path):
@@ -147,5 +147,5 @@ def test_the_likest_accepted_patients_are_the_support(tmp_path):
     for name, case in (("a", patient(0)), ("b", patient(1)), ("c", patient(0, seed=13, **like))):
         accept(store, name, drawn(*case))
     volume = patient(0, seed=14, **like)[0]
-    assert drain(nearest_accepted(store, "d", volume, 1)) == ["c"]
-    assert drain(nearest_accepted(store, "d", volume, 5)) == ["a", "b", "c"]
+    assert run_to_end(nearest_accepted(store, "d", volume, 1)) == ["c"]
+    assert run_to_end(nearest_accepted(store, "d", volume, 5)) == ["a", "b", "c"]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from S3NetSegmentLib.engine import InputError, Step, drain
+from S3NetSegmentLib.engine import InputError, Step, run_to_end
 from S3NetSegmentLib.engine.common.device import choose_device, describe_device, is_out_of_memory
-from S3NetSegmentLib.engine.common.progress import rising, within
+from S3NetSegmentLib.engine.common.progress import as_part_of, monotonic
 
 
 def work(count):
@@ -15,13 +15,13 @@ def work(count):
 
 def test_a_drained_work_returns_its_result_and_shows_its_steps():
     seen = []
-    assert drain(work(3), seen.append) == 30
+    assert run_to_end(work(3), seen.append) == 30
     assert [s.message for s in seen] == ["part 0", "part 1", "part 2"]
 
 
 def test_a_part_of_a_larger_work_keeps_its_share_of_the_progress():
     seen = []
-    assert drain(within(work(4), 0.5, 0.9), seen.append) == 40
+    assert run_to_end(as_part_of(work(4), 0.5, 0.9), seen.append) == 40
     assert [round(s.fraction, 3) for s in seen] == [0.5, 0.6, 0.7, 0.8]
 
 
@@ -32,7 +32,7 @@ def test_rising_progress_never_falls_and_keeps_result_and_messages():
         return "done"
 
     seen = []
-    assert drain(rising(uneven()), seen.append) == "done"
+    assert run_to_end(monotonic(uneven()), seen.append) == "done"
     assert [s.fraction for s in seen] == [0.1, 0.6, 0.6, 0.7] and seen[2].message == "at 0.2"
 
 

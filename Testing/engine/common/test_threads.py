@@ -6,7 +6,7 @@ import pytest
 import torch
 from few_shot_scenes import tube
 
-from S3NetSegmentLib.engine import drain
+from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.common.progress import Step
 from S3NetSegmentLib.engine.common.threads import one_thread_if, one_threaded
 from S3NetSegmentLib.engine.few_shot import frame
@@ -37,12 +37,12 @@ def test_each_step_is_computed_in_one_thread_and_the_number_is_given_back_betwee
     for step in itertools.islice(steps, 2):
         assert step.message == "Counting" and torch.get_num_threads() == 2
     steps.close()
-    assert drain(counted(3)) == 1 and torch.get_num_threads() == 2
+    assert run_to_end(counted(3)) == 1 and torch.get_num_threads() == 2
 
 
 def test_the_number_is_given_back_after_an_error(two_threads):
     with pytest.raises(ValueError, match="as asked"):
-        drain(counted(2, fail=True))
+        run_to_end(counted(2, fail=True))
     assert torch.get_num_threads() == 2
     with one_thread_if(False):
         assert torch.get_num_threads() == 2

@@ -9,7 +9,7 @@ from few_shot_encoders import ignorant, knowing
 from few_shot_phantoms import dice, organs
 from scipy import ndimage
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.few_shot.alpnet.one_part import keep_one_part
 from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import HeadSettings, PrototypeHead, SupportSlice
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
@@ -37,7 +37,7 @@ def answer_of(settings, encoder=None, drawn=(9,)):
     volume, labels = organs()
     tool = FewShot(volume, settings, "z", encoder or knowing(), "cpu")
     tool.set_support([DrawnSlice("z", z, labels[z]) for z in drawn])
-    return tool, drain(tool.propagate()), labels
+    return tool, run_to_end(tool.propagate()), labels
 
 
 # ---- the head ----
@@ -128,7 +128,7 @@ def test_dinov2_sees_whole_slices_at_252_pixels_as_18_by_18_tokens():
         return found
 
     encoder.network.transformer.forward = watched
-    features = drain(features_of(volume, encoder, **options).of([1]))
+    features = run_to_end(features_of(volume, encoder, **options).of([1]))
     assert seen == [((252, 252), (18, 18))] and features.shape[-2:] == (32, 32)
     assert features_of(volume, encoder, side=252, cells=32).view.columns[0] > 20
 
@@ -141,7 +141,7 @@ def test_intensities_have_mean_0_and_deviation_1_over_the_volume_and_are_not_sca
     assert abs(float(images.mean())) < 0.05 and abs(float(images.std()) - 1) < 0.1
     seen = []
     encoder.network.transformer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    drain(features.of([4]))
+    run_to_end(features.of([4]))
     shown = torch.nn.functional.interpolate(images[4:5], seen[0].shape[-2:], mode="bilinear", align_corners=False)
     assert torch.allclose(seen[0][:, :1], shown, atol=1e-5) and torch.equal(seen[0][0, 0], seen[0][0, 2])
 
@@ -159,7 +159,7 @@ def test_features_of_the_two_scales_are_not_mistaken_for_each_other():
     encoder, cache = ignorant(), FeatureCache()
     options = {"side": 56, "cells": 16, "cache": cache}
     one, two = (
-        drain(SliceFeatures(volume, intensity_scale(volume), "z", e, b"", **options).of([4]))
+        run_to_end(SliceFeatures(volume, intensity_scale(volume), "z", e, b"", **options).of([4]))
         for e in (encoder, encoder.with_zscores())
     )
     assert not torch.allclose(one, two, atol=0.01)

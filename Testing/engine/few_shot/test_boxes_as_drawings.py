@@ -8,7 +8,7 @@ import pytest
 from few_shot_phantoms import dice, organs
 from paths import MODULE
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.drawings.boxes import boxed_drawings, boxed_slices
 from S3NetSegmentLib.engine.few_shot.run import carry_drawings, read_drawings
 from S3NetSegmentLib.engine.segment.prompts import Box
@@ -49,18 +49,18 @@ def test_drawings_in_files_are_read_without_the_engine_of_segment():
 def test_a_box_inside_a_box_makes_a_ring_of_the_outer_one_in_whatever_order_they_are_given():
     volume, labels = wall_and_cavity()
     boxes = {n: [boxed(mask)] for n, mask in ((2, labels >= 1), (1, labels == 1))}
-    found = drain(boxed_slices(volume, boxes))
+    found = run_to_end(boxed_slices(volume, boxes))
     assert [(s.axis, s.index) for s in found] == [("z", 1)]
     assert dice(found[0].labels, labels[1], 1) > 0.95 and dice(found[0].labels, labels[1], 2) > 0.9
-    turned = drain(boxed_slices(volume, dict(sorted(boxes.items()))))
+    turned = run_to_end(boxed_slices(volume, dict(sorted(boxes.items()))))
     np.testing.assert_array_equal(turned[0].labels, found[0].labels)
 
 
 def test_segments_that_touch_share_no_pixel_and_each_keeps_its_side():
     volume, labels = wall_and_cavity(touching=True)
     boxes = {n: [boxed(mask)] for n, mask in ((1, (labels == 1) | (labels == 2)), (3, labels == 3))}
-    alone = {n: drain(boxed_slices(volume, {n: own}))[0].labels == n for n, own in boxes.items()}
-    found = drain(boxed_slices(volume, boxes))[0].labels
+    alone = {n: run_to_end(boxed_slices(volume, {n: own}))[0].labels == n for n, own in boxes.items()}
+    found = run_to_end(boxed_slices(volume, boxes))[0].labels
     assert (alone[1] & alone[3]).any()  # else this shows nothing
     assert dice(found, labels[1], 3) > 0.9
     np.testing.assert_array_equal(found > 0, alone[1] | alone[3])
@@ -72,7 +72,7 @@ def test_boxes_across_two_axes_are_two_drawings_and_each_slice_holds_its_own_box
     rows, columns = np.nonzero(labels[:, j] == 1)
     upright = (int(columns.min()), j, int(rows.min()), int(columns.max()), j, int(rows.max()))
     boxes = {"left": [around(labels == 1, 10), upright], "right": [around(labels == 2, 12)]}
-    across_y, across_z = drain(boxed_drawings(volume, boxes))
+    across_y, across_z = run_to_end(boxed_drawings(volume, boxes))
     assert (across_y.axis, across_y.file.drawn) == ("y", (j,)) and (across_z.axis, across_z.file.drawn) == (
         "z",
         (10, 12),
@@ -88,18 +88,19 @@ def test_boxes_alone_give_the_organs_and_a_drawing_of_one_slice_of_two_is_noted(
     volume, labels = organs()
     boxes = tuple((name, around(labels == n, k)) for k in (7, 13) for n, name in ((1, "one"), (2, "two")))
     task = FewShotTask(support_boxes=boxes, settings=QUICK)
-    support = drain(read_drawings(volume, task))
+    support = run_to_end(read_drawings(volume, task))
     assert support.drawn_here("z") == [7, 13] and not support.notes
-    outcome = drain(carry_drawings(volume, task, support))
+    outcome = run_to_end(carry_drawings(volume, task, support))
     assert [s.name for s in outcome.segmentation.segments] == ["one", "two"]
     found = outcome.segmentation.layers[0]
     assert min(dice(found, labels, n) for n in (1, 2)) > 0.8
     with_gap = (*boxes, ("one", around(labels == 1, 10)))
     told = "slice 10 along z has no box for 'two', which counts as absent there"
     assert any(
-        told in note for note in drain(read_drawings(volume, FewShotTask(support_boxes=with_gap, settings=QUICK))).notes
+        told in note
+        for note in run_to_end(read_drawings(volume, FewShotTask(support_boxes=with_gap, settings=QUICK))).notes
     )
-    near = drain(read_drawings(volume, FewShotTask(support_boxes=with_gap, settings=QUICK, partial=True)))
+    near = run_to_end(read_drawings(volume, FewShotTask(support_boxes=with_gap, settings=QUICK, partial=True)))
     assert not any(told in note for note in near.notes) and not any(d.complete for d in near.drawings)
 
 
@@ -114,7 +115,7 @@ def test_boxes_alone_give_the_organs_and_a_drawing_of_one_slice_of_two_is_noted(
 def test_boxes_that_cannot_be_meant_are_refused(corners, told):
     volume, _ = organs()
     with pytest.raises(InputError, match=told):
-        drain(read_drawings(volume, FewShotTask(support_boxes=(("a", corners),))))
+        run_to_end(read_drawings(volume, FewShotTask(support_boxes=(("a", corners),))))
 
 
 def test_two_segments_in_the_same_box_are_refused_since_nothing_is_left_for_one_of_them():
@@ -123,4 +124,4 @@ def test_two_segments_in_the_same_box_are_refused_since_nothing_is_left_for_one_
     with pytest.raises(
         InputError, match="in slice 1 along z nothing is left in box 21,23,1,39,41,1; draw it around its own"
     ):
-        drain(read_drawings(volume, FewShotTask(support_boxes=(("one", box), ("other", box)))))
+        run_to_end(read_drawings(volume, FewShotTask(support_boxes=(("one", box), ("other", box)))))

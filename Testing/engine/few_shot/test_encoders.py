@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.few_shot.voters.encoders import load_encoder
 from S3NetSegmentLib.engine.nets import dinov2
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture
@@ -43,7 +43,7 @@ def test_default_is_no_encoder_and_auto_is_none_where_there_are_no_weights(store
 
 def test_auto_takes_what_is_there_and_a_name_takes_its_own(store, tmp_path):
     for name in (LARGER, TINY):
-        drain(store.add(weights_at(tmp_path / f"{name}.pth", name)))
+        run_to_end(store.add(weights_at(tmp_path / f"{name}.pth", name)))
     named = load_encoder(LARGER, "cpu", store)
     assert named.name == LARGER and named.network.channels == (16,) and named.digest == store.find(LARGER).sha256
     assert load_encoder("auto", "cpu", store).name == TINY  # the first in the catalogue that is there

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from few_shot_scenes import tube
 
-from S3NetSegmentLib.engine import Volume, drain
+from S3NetSegmentLib.engine import Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.drawings.target import DrawnSizes
 from S3NetSegmentLib.engine.few_shot.frame import GREY_STEPS, Box, Frame, drawn_box, work_shape
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
@@ -85,7 +85,7 @@ def test_enlarging_a_window_is_the_same_part_of_the_whole_picture():
 
 def test_slices_are_registered_once_and_in_the_wanted_direction_only():
     frame = frame_of(tube().volume)
-    drain(frame.register(2, 6, upwards=True))
+    run_to_end(frame.register(2, 6, upwards=True))
     assert [frame.is_registered_onto(z, True) for z in (2, 3, 6, 7)] == [False, True, True, False]
     assert not frame.is_registered_onto(3, False)
     before = frame.field_onto(4, True).clone()

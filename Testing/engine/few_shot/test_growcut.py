@@ -6,7 +6,7 @@ from paths import SAMPLE_DATA
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-from S3NetSegmentLib.engine import drain
+from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.few_shot.voters.growcut import UNREACHED, grow_labels, labels_of, nearest_seeds
 from S3NetSegmentLib.engine.images.reading import read_image
 
@@ -45,7 +45,7 @@ def test_labels_agree_with_grow_from_seeds_of_slicer(name, indices):
     labels = read_image(SAMPLE_DATA / f"{name}_labels.nii.gz").array
     seeds = drawn_seeds(labels, indices)
     expected = grown_by_slicer(image, seeds)
-    found, _ = drain(grow_labels(image, seeds))
+    found, _ = run_to_end(grow_labels(image, seeds))
     assert (found == expected).mean() > 0.99
     for value in np.unique(seeds[seeds > 1]):  # the background is most of the volume
         mine, theirs = found == value, expected == value
@@ -57,7 +57,7 @@ def test_distances_are_the_shortest_over_all_paths():
     image = rng.integers(-300, 2000, (4, 6, 7)).astype(np.int16)
     seeds = np.zeros(image.shape, np.uint8)
     seeds[0, 0, 0], seeds[3, 5, 6] = 1, 2
-    labels, distances = drain(grow_labels(image, seeds, bucket=8))
+    labels, distances = run_to_end(grow_labels(image, seeds, bucket=8))
     expected = exact_distances(image, np.flatnonzero(seeds))
     assert np.array_equal(distances.ravel(), expected.min(0))
     clear = expected[0] != expected[1]
@@ -84,17 +84,17 @@ def test_seeds_keep_their_labels_and_every_voxel_gets_one():
     image = rng.integers(0, 500, (5, 9, 8)).astype(np.int16)
     seeds = np.zeros(image.shape, np.uint8)
     seeds[2] = rng.integers(0, 4, seeds.shape[1:])
-    labels, distances = drain(grow_labels(image, seeds))
+    labels, distances = run_to_end(grow_labels(image, seeds))
     assert np.array_equal(labels[seeds > 0], seeds[seeds > 0]) and (distances[seeds > 0] == 0).all()
     assert (labels > 0).all() and (distances < UNREACHED).all()
 
 
 def test_without_seeds_nothing_is_labelled_and_with_seeds_everywhere_nothing_changes():
     image = np.zeros((3, 4, 5), np.int16)
-    labels, distances = drain(grow_labels(image, np.zeros(image.shape, np.uint8)))
+    labels, distances = run_to_end(grow_labels(image, np.zeros(image.shape, np.uint8)))
     assert not labels.any() and (distances == UNREACHED).all()
     seeds = np.full(image.shape, 3, np.uint8)
-    assert np.array_equal(drain(grow_labels(image, seeds))[0], seeds)
+    assert np.array_equal(run_to_end(grow_labels(image, seeds))[0], seeds)
 
 
 def test_width_of_the_buckets_changes_no_distance():
@@ -102,7 +102,7 @@ def test_width_of_the_buckets_changes_no_distance():
     image = np.cumsum(rng.integers(-40, 40, (6, 20, 20)), 2).astype(np.int16)
     seeds = np.zeros(image.shape, np.uint8)
     seeds[0, 3, 3], seeds[5, 15, 15], seeds[2, 0, 19] = 1, 2, 3
-    narrow, wide = (drain(grow_labels(image, seeds, bucket))[1] for bucket in (1, 500))
+    narrow, wide = (run_to_end(grow_labels(image, seeds, bucket))[1] for bucket in (1, 500))
     assert np.array_equal(narrow, wide)
 
 
@@ -112,7 +112,7 @@ def test_input_is_not_changed_and_the_same_input_gives_the_same_labels():
     seeds = np.zeros(image.shape, np.uint8)
     seeds[0, 5], seeds[5, 20] = 1, 2
     kept = image.copy(), seeds.copy()
-    first, second = (drain(grow_labels(image, seeds))[0] for _ in range(2))
+    first, second = (run_to_end(grow_labels(image, seeds))[0] for _ in range(2))
     assert np.array_equal(first, second)
     assert np.array_equal(image, kept[0]) and np.array_equal(seeds, kept[1])
 
@@ -132,16 +132,16 @@ def test_other_labels_of_the_same_seeds_need_no_new_search():
     seeds = np.zeros(image.shape, np.uint8)
     seeds[[0, 6]] = rng.integers(1, 4, (2, 24, 24))
     seeds[3, 10:14, 5] = 2
-    nearest, distances = drain(nearest_seeds(image, seeds > 0))
+    nearest, distances = run_to_end(nearest_seeds(image, seeds > 0))
     edited = np.where(seeds > 0, 5 - seeds, 0).astype(np.uint8)
     for labels in (seeds, edited):
-        expected, expected_distances = drain(grow_labels(image, labels))
+        expected, expected_distances = run_to_end(grow_labels(image, labels))
         assert np.array_equal(labels_of(nearest, labels), expected) and np.array_equal(distances, expected_distances)
     assert (labels_of(nearest, edited) != labels_of(nearest, seeds)).any()
 
 
 def test_without_seeds_there_is_nothing_to_label():
     image = np.zeros((2, 3, 4), np.int16)
-    nearest, distances = drain(nearest_seeds(image, np.zeros(image.shape, bool)))
+    nearest, distances = run_to_end(nearest_seeds(image, np.zeros(image.shape, bool)))
     assert (nearest == -1).all() and (distances == UNREACHED).all()
     assert not labels_of(nearest, np.ones(image.shape, np.uint8)).any()

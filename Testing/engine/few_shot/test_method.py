@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from few_shot_phantoms import dice, organs
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.method import DrawnPlane, DrawnSlice, FewShot, FewShotSettings
 
 QUICK = FewShotSettings(appearance_steps=60)
@@ -24,7 +24,7 @@ def drawn_on(labels, *numbers, axis="z", complete=True):
 def answer_of(volume, items, slices=None, quick=False, axis="auto"):
     tool = FewShot(volume, QUICK, axis)
     tool.set_support(items)
-    return drain(tool.propagate(slices, quick))
+    return run_to_end(tool.propagate(slices, quick))
 
 
 # ---- what it gives ----
@@ -155,7 +155,7 @@ def test_a_stopped_run_changes_nothing_and_the_same_drawing_gives_the_same_answe
     for _ in range(12):
         next(stopped)
     stopped.close()
-    first, fresh = drain(tool.propagate()), answer_of(volume, drawn_on(labels, *DRAWN))
+    first, fresh = run_to_end(tool.propagate()), answer_of(volume, drawn_on(labels, *DRAWN))
     assert np.array_equal(first.labels, fresh.labels) and np.array_equal(first.confidence, fresh.confidence)
 
 
@@ -166,9 +166,9 @@ def test_after_an_edit_the_answer_is_that_of_a_new_tool(phantom):
     drawing = [*drawn_on(labels, 7), DrawnSlice("z", 12, edited)]
     tool = FewShot(volume, QUICK)
     tool.set_support(drawn_on(labels, *DRAWN))
-    drain(tool.propagate())
+    run_to_end(tool.propagate())
     tool.set_support(drawing)
-    assert np.array_equal(drain(tool.propagate()).labels, answer_of(volume, drawing).labels)
+    assert np.array_equal(run_to_end(tool.propagate()).labels, answer_of(volume, drawing).labels)
 
 
 def test_each_step_of_progress_is_a_share_of_the_whole(phantom):
@@ -176,5 +176,5 @@ def test_each_step_of_progress_is_a_share_of_the_whole(phantom):
     tool = FewShot(volume, QUICK)
     tool.set_support(drawn_on(labels, *DRAWN))
     seen = []
-    drain(tool.propagate(), lambda step: seen.append(step.fraction))
+    run_to_end(tool.propagate(), lambda step: seen.append(step.fraction))
     assert len(seen) > 10 and all(0 <= f <= 1 for f in seen)

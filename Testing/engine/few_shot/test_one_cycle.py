@@ -33,11 +33,11 @@ def test_every_step_equals_torchs_adamw_under_its_one_cycle_schedule(steps):
 def test_learning_the_appearance_does_not_load_torchs_compiler():
     script = (
         "import sys, torch\n"
-        "from S3NetSegmentLib.engine import drain\n"
+        "from S3NetSegmentLib.engine import run_to_end\n"
         "from S3NetSegmentLib.engine.few_shot.voters.appearance import fit_pixels\n"
         "x = torch.randn(200, 6)\n"
         "y = torch.nn.functional.one_hot((x[:, 0] > 0).long(), 2).float()\n"
-        "drain(fit_pixels(x, y, 0, 20))\n"
+        "run_to_end(fit_pixels(x, y, 0, 20))\n"
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}

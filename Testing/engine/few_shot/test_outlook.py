@@ -3,7 +3,7 @@
 import numpy as np
 from few_shot_scenes import egg, tube
 
-from S3NetSegmentLib.engine import Volume, drain
+from S3NetSegmentLib.engine import Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.method import DrawnPlane, DrawnSlice, FewShot, FewShotSettings, SupportVolume
 from S3NetSegmentLib.engine.few_shot.vote.outlook import (
     SegmentOutlook,
@@ -65,7 +65,7 @@ def test_a_partial_drawing_shows_a_segment_but_no_end_and_is_not_drawn_again():
     body = egg()
     few_shot = FewShot(body.volume, FAST)
     few_shot.set_support(body.drawn(9, 12, complete=False))
-    answer = drain(few_shot.propagate())
+    answer = run_to_end(few_shot.propagate())
     assert answer.outlook[1].shown == (9, 12) and not {z for z, _ in answer.next_slices} & {9, 12}
 
 
@@ -107,7 +107,7 @@ def test_slices_past_the_end_are_said_to_be_empty_and_an_empty_one_settles_it():
     body = egg(background=80)  # hardly darker than the body, from slice 6 to 17
     few_shot = FewShot(body.volume, FAST)
     few_shot.set_support(body.drawn(10, 12))
-    answer = drain(few_shot.propagate())
+    answer = run_to_end(few_shot.propagate())
     outlook = answer.outlook[1]
     assert outlook.shown == (10, 12)
     inside, beyond = ([outlook.present[z] for z in numbers] for numbers in ((8, 9, 13, 14), (0, 1, 2, 22, 23)))
@@ -117,7 +117,7 @@ def test_slices_past_the_end_are_said_to_be_empty_and_an_empty_one_settles_it():
     ) or not outlook.wrong.get(0)
     empty = [DrawnSlice("z", z, np.zeros((40, 40), np.uint8)) for z in (5, 18)]
     few_shot.set_support([*body.drawn(10, 12), *empty])
-    assert drain(few_shot.propagate()).outlook[1].past == 0
+    assert run_to_end(few_shot.propagate()).outlook[1].past == 0
 
 
 def oblique(body, angle=0.6):
@@ -139,7 +139,7 @@ def test_one_oblique_plane_bounds_the_answer_and_says_so_and_a_second_one_frees_
     long = tube(depth=90, drift=0, radius=5)
     few_shot = FewShot(long.volume, FAST)
     few_shot.set_support([oblique(long)])
-    answer = drain(few_shot.propagate())
+    answer = run_to_end(few_shot.propagate())
     found = np.flatnonzero(answer.labels.any((1, 2)))
     assert found.min() > 20 and found.max() < 70 and (answer.labels[45] == 1).any()
     cut = answer.outlook[1].one_plane
@@ -147,7 +147,7 @@ def test_one_oblique_plane_bounds_the_answer_and_says_so_and_a_second_one_frees_
     (note,) = notes(answer.outlook, NAMES)
     assert "one plane askew" in note and f"{cut:.0f} mm" in note and "draw a second plane" in note
     few_shot.set_support([oblique(long), oblique(long, np.pi / 2 - 0.02)])
-    freed = drain(few_shot.propagate())
+    freed = run_to_end(few_shot.propagate())
     assert freed.outlook[1].one_plane is None and notes(freed.outlook, NAMES) == []
     assert np.flatnonzero(freed.labels.any((1, 2))).size > 1.5 * found.size
 
@@ -157,5 +157,5 @@ def test_of_a_picture_there_is_no_slice_to_draw_next():
     few_shot = FewShot(Volume(body.volume.array[11:12].copy(), np.eye(4)), FAST)
     one = Volume(body.volume.array[12:13].copy(), np.eye(4))
     few_shot.set_support([SupportVolume(one, body.truth[12:13].copy())])
-    answer = drain(few_shot.propagate())
+    answer = run_to_end(few_shot.propagate())
     assert answer.labels.any() and answer.next_slices == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from few_shot_scenes import Scene, scene
 
-from S3NetSegmentLib.engine import drain
+from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.few_shot import frame as frames
 from S3NetSegmentLib.engine.few_shot.drawings.coded_labels import OTHER, CodedLabels
 from S3NetSegmentLib.engine.few_shot.drawings.overlaps import Layers, overlapping, separated
@@ -57,7 +57,7 @@ def answered():
     image, masks = nested()
     few_shot = FewShot(image.volume, FAST)
     few_shot.set_support(drawn_in_layers(masks))
-    return drain(few_shot.propagate()), masks
+    return run_to_end(few_shot.propagate()), masks
 
 
 def test_an_organ_and_the_lesion_inside_it_are_both_whole(answered):
@@ -93,12 +93,12 @@ def test_the_layers_share_the_grid_the_registration_and_the_ways_through_the_ima
     monkeypatch.setattr(parts, "nearest_seeds", lambda *a: (searched.append(1), search(*a))[1])
     few_shot = FewShot(image.volume, FAST)
     few_shot.set_support([item for item in drawn_in_layers(masks) if item.layer == 0])
-    drain(few_shot.propagate())
+    run_to_end(few_shot.propagate())
     alone = len(searched)
     few_shot = FewShot(image.volume, FAST)
     made.clear(), searched.clear()
     few_shot.set_support(drawn_in_layers(masks))
-    drain(few_shot.propagate())
+    run_to_end(few_shot.propagate())
     assert len(made) == 1 and len(searched) == alone
 
 
@@ -112,7 +112,7 @@ def test_overlapping_drawings_in_another_volume_are_both_taken_over():
     ]
     few_shot = FewShot(image.volume, FAST)
     few_shot.set_support(others)
-    answer = drain(few_shot.propagate())
+    answer = run_to_end(few_shot.propagate())
     for value in (ORGAN, LESION):
         assert dice(mask(answer, value), masks[value], ()) > 0.8
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from few_shot_scenes import egg, tube
 
-from S3NetSegmentLib.engine import drain
+from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings
 from S3NetSegmentLib.engine.few_shot.vote.presence import presence
@@ -21,7 +21,7 @@ def presences(scene, first, beyond):
     start = torch.stack((1 - mask, mask))
     low, high = min(first, *beyond), max(first, *beyond)
     drawn = {first: Drawn(start, torch.ones(40, 40))}
-    masks = drain(carry(frame, drawn, low, high, None, 0.0, 0.5))[[z - low for z in beyond]]
+    masks = run_to_end(carry(frame, drawn, low, high, None, 0.0, 0.5))[[z - low for z in beyond]]
     return presence(frame, start, first, beyond, masks, masks, 0.5)
 
 
@@ -49,7 +49,7 @@ def test_a_class_that_is_not_drawn_on_the_outermost_slice_is_not_judged():
 def propagated(scene, slices, **settings):
     product = FewShot(scene.volume, FewShotSettings(appearance_steps=20, **settings), "z")
     product.set_support(slices)
-    return drain(product.propagate()).labels
+    return run_to_end(product.propagate()).labels
 
 
 def test_an_ended_body_is_not_continued_to_the_end_of_the_volume():

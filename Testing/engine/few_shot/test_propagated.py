@@ -5,7 +5,7 @@ import pytest
 import torch
 from few_shot_scenes import Scene, tube
 
-from S3NetSegmentLib.engine import drain
+from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.voters.propagated import Drawn, carry
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
@@ -26,7 +26,7 @@ def drawn_on(scene: Scene, *indices: int, known=None) -> dict[int, Drawn]:
 
 
 def carried(scene, drawn, first, last, evidence=None, weight=0.05, blur=0.5):
-    return drain(carry(frame_of(scene), drawn, first, last, evidence, weight, blur))
+    return run_to_end(carry(frame_of(scene), drawn, first, last, evidence, weight, blur))
 
 
 def test_between_two_drawn_slices_the_mask_follows_the_body():

@@ -10,7 +10,7 @@ import pytest
 from few_shot_scenes import Scene, egg, scene, tube, twins
 from paths import SAMPLE_DATA
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot import frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings
 from S3NetSegmentLib.engine.few_shot.voters import parts
@@ -26,7 +26,7 @@ def few_shot(image: Scene, slices, settings=FAST, axis="auto") -> FewShot:
 
 
 def propagated(image: Scene, slices, wanted=None, settings=FAST, quick=False):
-    return drain(few_shot(image, slices, settings).propagate(wanted, quick))
+    return run_to_end(few_shot(image, slices, settings).propagate(wanted, quick))
 
 
 def sample(name, *values):
@@ -71,11 +71,11 @@ def test_the_same_drawing_and_seed_give_the_same_labels_and_confidence():
 def test_a_changed_slice_gives_the_answer_of_a_fresh_start_and_costs_less():
     image = tube(depth=20)
     product = few_shot(image, image.drawn(3, 10, 16))
-    drain(product.propagate())
+    run_to_end(product.propagate())
     image.truth[10, 22:] = 0
     product.set_support(image.drawn(3, 10, 16))
     start = time.process_time()
-    again = drain(product.propagate())
+    again = run_to_end(product.propagate())
     changed = time.process_time()
     fresh = propagated(image, image.drawn(3, 10, 16))
     assert np.array_equal(again.labels, fresh.labels) and np.array_equal(again.confidence, fresh.confidence)
@@ -86,7 +86,7 @@ def test_a_changed_slice_gives_the_answer_of_a_fresh_start_and_costs_less():
 def test_an_edit_searches_no_way_through_the_image_again_and_learns_only_what_it_touched(monkeypatch, changed):
     image = tube(depth=20)
     product = few_shot(image, image.drawn(3, 10, 16))
-    first = drain(product.propagate())
+    first = run_to_end(product.propagate())
     image.truth[changed, 22:] = 0
     product.set_support(image.drawn(3, 10, 16))
     counts = {"nearest_seeds": 0, "fit_pixels": 0, "registered": 0}
@@ -103,7 +103,7 @@ def test_an_edit_searches_no_way_through_the_image_again_and_learns_only_what_it
     counted(parts, "nearest_seeds")
     counted(parts, "fit_pixels")
     counted(frame, "registered")
-    again = drain(product.propagate())
+    again = run_to_end(product.propagate())
     # The appearance of all slices, and that without each of the two others.
     assert counts == {"nearest_seeds": 0, "fit_pixels": 3, "registered": 0}
     monkeypatch.undo()
@@ -116,12 +116,12 @@ def test_an_edit_searches_no_way_through_the_image_again_and_learns_only_what_it
 def test_after_many_edits_and_a_new_slice_the_answer_is_that_of_a_fresh_start():
     image = egg()
     product = few_shot(image, image.drawn(7, 12))
-    drain(product.propagate((9, 9), quick=True))
-    drain(product.propagate())
+    run_to_end(product.propagate((9, 9), quick=True))
+    run_to_end(product.propagate())
     for number, (drawn, column) in enumerate((((7, 12), 20), ((7, 10, 12), 24), ((10, 12), 18))):
         image.truth[drawn[0], :, column : column + 3 + number] = 0
         product.set_support(image.drawn(*drawn))
-        again, fresh = drain(product.propagate()), propagated(image, image.drawn(*drawn))
+        again, fresh = run_to_end(product.propagate()), propagated(image, image.drawn(*drawn))
         assert np.array_equal(again.labels, fresh.labels) and np.array_equal(again.confidence, fresh.confidence)
 
 
@@ -132,7 +132,7 @@ def test_a_dropped_run_leaves_the_object_as_it_was():
         steps = product.propagate()
         list(itertools.islice(steps, count))
         steps.close()
-    assert np.array_equal(drain(product.propagate()).labels, propagated(image, image.drawn(4, 12)).labels)
+    assert np.array_equal(run_to_end(product.propagate()).labels, propagated(image, image.drawn(4, 12)).labels)
 
 
 def test_progress_rises_from_nothing_to_everything():
@@ -262,9 +262,9 @@ def test_bad_input_is_refused_with_its_name_and_leaves_the_support():
     ):
         with pytest.raises(InputError, match=words):
             product.set_support(slices)
-    assert image.dice(drain(product.propagate()).labels) > 0.8
+    assert image.dice(run_to_end(product.propagate()).labels) > 0.8
     with pytest.raises(InputError, match="slices 3 to 40"):
-        drain(product.propagate((3, 40)))
+        run_to_end(product.propagate((3, 40)))
     with pytest.raises(InputError, match="constant"):
         FewShot(Volume(np.zeros((4, 8, 8), np.float32), np.eye(4)))
     with pytest.raises(InputError, match="nothing is drawn"):
@@ -301,7 +301,7 @@ def test_memory_stays_within_a_few_times_the_volume():
     product = few_shot(image, image.drawn(15), FewShotSettings(appearance_steps=20, work_voxels=50_000))
     gc.collect()
     tracemalloc.start()
-    drain(product.propagate())
+    run_to_end(product.propagate())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40 * image.truth.size  # bytes; numpy's share, of which labels and confidence are 5 per voxel

@@ -6,7 +6,7 @@ import torch
 from few_shot_encoders import ignorant, knowing
 from few_shot_phantoms import dice, organs
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.few_shot.drawings.drawing import Drawing
 from S3NetSegmentLib.engine.few_shot.method import (  # fmt: skip
     DrawnPlane,
@@ -45,7 +45,7 @@ def few_shot(phantom, encoder, settings=ALPNET, drawn=DRAWN):
 
 def features_of(volume, encoder, cache=None, **changes):
     options = {"side": 84, "cells": 32, "cache": cache or FeatureCache(), **changes}
-    return SliceFeatures(volume, intensity_scale(volume), "z", encoder, drain(content_digest(volume)), **options)
+    return SliceFeatures(volume, intensity_scale(volume), "z", encoder, run_to_end(content_digest(volume)), **options)
 
 
 # ---- features ----
@@ -54,11 +54,11 @@ def features_of(volume, encoder, cache=None, **changes):
 def test_features_are_encoded_once_and_found_again_by_content(phantom):
     volume, _ = phantom
     encoder, cache = knowing(), FeatureCache()
-    first = drain(features_of(volume, encoder, cache).of([3, 4]))
+    first = run_to_end(features_of(volume, encoder, cache).of([3, 4]))
     assert encoder.network.encoded == 2 and first.dtype == torch.float16
-    again = drain(features_of(organs()[0], encoder, cache).of([4, 5]))
+    again = run_to_end(features_of(organs()[0], encoder, cache).of([4, 5]))
     assert encoder.network.encoded == 3 and torch.equal(first[1], again[0])
-    drain(features_of(organs(seed=1)[0], encoder, cache).of([4]))
+    run_to_end(features_of(organs(seed=1)[0], encoder, cache).of([4]))
     assert encoder.network.encoded == 4
 
 
@@ -95,7 +95,7 @@ def test_another_volume_is_encoded_at_the_same_mm_per_pixel(phantom):
 
 def test_prototypes_alone_find_the_organs_and_keep_the_drawn_slices(phantom):
     volume, labels = phantom
-    answer = drain(few_shot(phantom, knowing()).propagate())
+    answer = run_to_end(few_shot(phantom, knowing()).propagate())
     assert min(dice(answer.labels, labels, c) for c in (1, 2)) > 0.8
     assert all(np.array_equal(answer.labels[z], labels[z]) for z in DRAWN)
     assert answer.mix == {"prototypes": 1.0} and answer.confidence.shape == volume.array.shape
@@ -104,8 +104,8 @@ def test_prototypes_alone_find_the_organs_and_keep_the_drawn_slices(phantom):
 
 def test_only_a_slab_is_encoded_when_a_slab_is_asked_for(phantom):
     encoder = knowing()
-    whole = drain(few_shot(phantom, knowing()).propagate())
-    slab = drain(few_shot(phantom, encoder).propagate((8, 10), quick=True))
+    whole = run_to_end(few_shot(phantom, knowing()).propagate())
+    slab = run_to_end(few_shot(phantom, encoder).propagate((8, 10), quick=True))
     assert encoder.network.encoded < 15
     assert not slab.labels[:6].any() and dice(slab.labels[8:11], whole.labels[8:11], 1) > 0.9
 
@@ -120,7 +120,7 @@ def test_a_drawing_in_another_volume_is_enough_for_prototypes():
     query, true = organs(shift=(5, -4, 3), turn=0.15, seed=1)
     tool = FewShot(query, ALPNET, encoder=knowing(), device="cpu")
     tool.set_support([SupportVolume(support, drawn)])
-    answer = drain(tool.propagate())
+    answer = run_to_end(tool.propagate())
     assert min(dice(answer.labels, true, c) for c in (1, 2)) > 0.6
 
 
@@ -138,7 +138,7 @@ def test_an_oblique_drawing_makes_prototypes_too(phantom):
     drawn[inside] = labels[tuple(ijk[::-1, inside])]
     tool = FewShot(volume, ALPNET, encoder=knowing(), device="cpu")
     tool.set_support([DrawnPlane(drawn.reshape(rows.shape), matrix)])
-    answer = drain(tool.propagate())
+    answer = run_to_end(tool.propagate())
     assert min(dice(answer.labels, labels, c) for c in (1, 2)) > 0.6
 
 
@@ -147,7 +147,7 @@ def test_an_oblique_drawing_makes_prototypes_too(phantom):
 
 def hidden_and_whole(phantom, encoder, drawn=DRAWN):
     settings = FewShotSettings(**SMALL)
-    return drain(few_shot(phantom, encoder, settings, drawn).propagate())
+    return run_to_end(few_shot(phantom, encoder, settings, drawn).propagate())
 
 
 def test_features_that_mean_nothing_are_left_out_and_the_answer_is_as_without_them(phantom):
@@ -193,7 +193,7 @@ def part(phantom, encoder, former=None, changed=None):
     made = PrototypePart(
         features_of(volume, encoder, slice_features.SHARED), drawing, 60.0, torch.device("cpu"), former=former
     )
-    drain(made._prepare())
+    run_to_end(made._prepare())
     return made
 
 
@@ -213,13 +213,13 @@ def test_a_changed_slice_makes_only_its_own_prototypes_again(phantom, monkeypatc
     after = part(phantom, encoder, former, changed=9)
     assert len(made) == 1 and encoder.network.encoded == encoded
     numbers = [7, 8]
-    features = drain(after._features.of(numbers))
+    features = run_to_end(after._features.of(numbers))
     fresh = part(phantom, encoder, changed=9)
     assert torch.allclose(after.scores(features, numbers), fresh.scores(features, numbers), atol=1e-4)
 
 
 def test_a_hidden_slice_is_not_used(phantom):
     whole = part(phantom, knowing())
-    features = drain(whole._features.of([9]))
+    features = run_to_end(whole._features.of([9]))
     seen, hidden = whole.scores(features, [9]), whole.scores(features, [9], without=9)
     assert not torch.allclose(seen, hidden)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from few_shot_phantoms import dice, organs
 
-from S3NetSegmentLib.engine import Volume, drain
+from S3NetSegmentLib.engine import Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.drawings.layered_support import LayeredSupport
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
@@ -23,7 +23,7 @@ def patient(number, **options):
 def answer(query, *items, quick=True):
     few_shot = FewShot(query, axis="z")
     few_shot.set_support(items)
-    return drain(few_shot.propagate(quick=quick))
+    return run_to_end(few_shot.propagate(quick=quick))
 
 
 def elsewhere(number, **options) -> tuple[Volume, np.ndarray]:
@@ -99,9 +99,9 @@ def test_a_hidden_slice_is_foretold_by_fits_that_have_not_seen_it():
     layer = LayeredSupport.of(query, [aside, DrawnSlice("z", 5, true[5])], "z", 4.0).layers[0]
     scale = intensity_scale(query)
     parts = FurtherParts(query, scale, FewShotSettings(), None, torch.device("cpu"), lambda _: iter(()))
-    part = drain(parts.transferred(layer.drawing, layer.others))
+    part = run_to_end(parts.transferred(layer.drawing, layer.others))
     frame = Frame(query, scale, "z", Box(0, 24, 0, 26), (24, 26))
-    seen, unseen = (drain(part.masks(frame, 5, 5, without=z))[0].argmax(0).numpy() for z in (None, 5))
+    seen, unseen = (run_to_end(part.masks(frame, 5, 5, without=z))[0].argmax(0).numpy() for z in (None, 5))
     found = [np.mean([dice(classes, true[5], c) for c in (1, 2)]) for classes in (seen, unseen)]
     assert found[0] > 0.8 > 0.7 > found[1]  # it was fitted again, to the slice
     assert part.foretold == pytest.approx(found[1], abs=0.1)
@@ -128,7 +128,7 @@ def test_labels_are_laid_over_what_is_known(slices):
     query, true = patient(0, shift=(12, -9, 3), turn=0.4, grow=1.1)
     support, labels = patient(0)
     known = KnownLabels.of_slices({z: true[z] for z in slices}, "z", query.size)
-    matrix = drain(aligned_by_labels(query, known, support, labels, "z"))
+    matrix = run_to_end(aligned_by_labels(query, known, support, labels, "z"))
     start = overlap(query, known, support, labels, np.eye(4))
     everything = KnownLabels.of_slices(dict(enumerate(true)), "z", query.size)
     assert start < 0.6 and overlap(query, known, support, labels, matrix) > 0.85
@@ -139,7 +139,7 @@ def test_labels_that_share_nothing_have_no_place():
     query, true = patient(0)
     support, labels = patient(1)
     known = KnownLabels.of_slices({5: np.where(true[5] == 1, 7, 0)}, "z", query.size)
-    assert drain(aligned_by_labels(query, known, support, labels, "z")) is None
+    assert run_to_end(aligned_by_labels(query, known, support, labels, "z")) is None
 
 
 def test_weights_sum_to_one_and_two_that_err_together_count_as_one():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from few_shot_phantoms import dice, organs
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
 from S3NetSegmentLib.engine.few_shot.registration.alignment import align
 from S3NetSegmentLib.engine.few_shot.registration.deformation import deformed, warped
@@ -18,13 +18,13 @@ QUICK = FewShotSettings(appearance_steps=60)
 
 def aligned(query, support, part=None):
     part, labels = part or support.extent, np.zeros(support.array.shape, np.uint8)
-    return drain(align(query, intensity_scale(query), support, intensity_scale(support), part, "z", labels))
+    return run_to_end(align(query, intensity_scale(query), support, intensity_scale(support), part, "z", labels))
 
 
 def transferred(query, *supports, settings=QUICK, drawn=()):
     few_shot = FewShot(query, settings)
     few_shot.set_support([*supports, *drawn])
-    return drain(few_shot.propagate())
+    return run_to_end(few_shot.propagate())
 
 
 # ---- alignment ----
@@ -84,7 +84,7 @@ def test_small_displacements_are_recovered(spacing):
     truth = torch.zeros(3, 12, 24, 26)
     truth[1], truth[2] = 1.5, -1.0
     moving = warped(fixed[None], -truth)[0]
-    found = drain(deformed(moving, fixed, spacing))
+    found = run_to_end(deformed(moving, fixed, spacing))
     before, after = (moving - fixed).abs().mean(), (warped(moving[None], found)[0] - fixed).abs().mean()
     assert after < 0.2 * before
     edge = (fixed > 0.2) & (fixed < 0.8) & (z.abs() < 0.5)
@@ -161,7 +161,7 @@ def test_the_support_volume_is_fitted_once():
     few_shot.set_support([SupportVolume(support, drawn)])
     messages = [[], []]
     for seen in messages:
-        drain(few_shot.propagate(), lambda step, seen=seen: seen.append(step.message))
+        run_to_end(few_shot.propagate(), lambda step, seen=seen: seen.append(step.message))
     assert "Aligning the volumes" in messages[0] and "Aligning the volumes" not in messages[1]
 
 
@@ -180,4 +180,4 @@ def test_unusable_support_is_refused_and_the_former_one_stays(change, said):
     few_shot.set_support([DrawnSlice("z", 7, drawn[7])])
     with pytest.raises(InputError, match=said):
         few_shot.set_support([SupportVolume(**{"volume": support, "labels": drawn, **change})])
-    assert drain(few_shot.propagate((6, 8))).labels.any()
+    assert run_to_end(few_shot.propagate((6, 8))).labels.any()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from model_files import write_model
 
-from S3NetSegmentLib.engine import InputError, ResourceError, Segment, Segmentation, drain
+from S3NetSegmentLib.engine import InputError, ResourceError, Segment, Segmentation, run_to_end
 from S3NetSegmentLib.engine.common.json_file import read_json
 from S3NetSegmentLib.engine.images.formats import header_claims
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
@@ -88,7 +88,7 @@ def test_a_cohort_with_a_pipe_among_its_images_is_refused(tmp_path):
     (tmp_path / "images").mkdir()
     os.mkfifo(tmp_path / "images" / "a.nii.gz")
     with pytest.raises(InputError, match="pipe or a device"):
-        drain(read_cohort(tmp_path))
+        run_to_end(read_cohort(tmp_path))
 
 
 # -- headers that claim too much
@@ -324,4 +324,4 @@ def test_a_hostile_cohort_json_is_refused_soon(tmp_path, content):
     nrrd(tmp_path / "images" / "a.nrrd", (4, 4, 4), voxels=gzip.compress(bytes(64)))
     (tmp_path / "cohort.json").write_text(content)
     with pytest.raises(InputError, match=r"cohort\.json"):
-        drain(read_cohort(tmp_path))
+        run_to_end(read_cohort(tmp_path))

@@ -6,7 +6,7 @@ import torch
 from intensity_phantoms import BALL, CENTRE, EXTREMES, FORMATS, PADDING, SEED, ct, mr, padded, scattered, spoiled
 from model_files import write_model
 
-from S3NetSegmentLib.engine import Extent, Volume, drain
+from S3NetSegmentLib.engine import Extent, Volume, run_to_end
 from S3NetSegmentLib.engine.apply import ModelSegmenter
 from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnSlice
 from S3NetSegmentLib.engine.few_shot.method import FewShot
@@ -51,13 +51,15 @@ def model(tmp_path_factory):
 def answers(array, model, modality=""):
     """What a click in the volume and in a slice, three drawn slices and a model find, bool masks by name."""
     volume = volume_of(array, modality)
-    there = drain(find_regions(volume)).object_at([SEED]).mask
-    here = drain(find_regions(volume, extent=Extent.slab(volume, "z", CENTRE[0], CENTRE[0]))).object_at([SEED]).mask
+    there = run_to_end(find_regions(volume)).object_at([SEED]).mask
+    here = (
+        run_to_end(find_regions(volume, extent=Extent.slab(volume, "z", CENTRE[0], CENTRE[0]))).object_at([SEED]).mask
+    )
     few_shot = FewShot(volume, QUICK)
     few_shot.set_support([DrawnSlice("z", k, BALL[k].astype(np.uint8)) for k in SLICES])
-    carried = drain(few_shot.propagate()).labels
+    carried = run_to_end(few_shot.propagate()).labels
     value = 0.62 if intensity_scale(volume).kind == "ct" else float(features_of(mr())[BALL].mean()) - 0.15
-    found = drain(ModelSegmenter(model, "cpu", Brighter(value)).segment(volume)).labels
+    found = run_to_end(ModelSegmenter(model, "cpu", Brighter(value)).segment(volume)).labels
     return {"Segment": there, "Segment, slice": here, "Few-shot": carried > 0, "apply": found == 1}
 
 
@@ -297,8 +299,8 @@ def test_a_bright_constant_object_inside_is_no_padding():
 
 def test_few_shot_and_segment_tell_of_padding():
     volume = volume_of(padded(mr(), -3024, 0.11)[0])
-    (note,) = drain(find_regions(volume, extent=Extent.slab(volume, "z", 7, 7))).notes
+    (note,) = run_to_end(find_regions(volume, extent=Extent.slab(volume, "z", 7, 7))).notes
     assert "have the value -3024" in note
     few_shot = FewShot(volume, QUICK)
     few_shot.set_support([DrawnSlice("z", 7, BALL[7].astype(np.uint8))])
-    assert note in drain(few_shot.propagate((6, 6), quick=True)).notes
+    assert note in run_to_end(few_shot.propagate((6, 6), quick=True)).notes

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.engine import Volume, drain
+from S3NetSegmentLib.engine import Volume, run_to_end
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.resample import (
     axis_weights,
@@ -32,7 +32,7 @@ def test_features_made_slice_by_slice_equal_those_of_the_whole_array():
     volume = Volume(rng.integers(0, 1000, (13, 20, 31)).astype(np.int16), np.eye(4))
     scale = intensity_scale(volume)
     shape = (6, 20, 11)
-    steps = drain(shrunk_features(volume.array, scale, shape))
+    steps = run_to_end(shrunk_features(volume.array, scale, shape))
     assert np.allclose(steps, resized(scale.apply(volume.array), shape), atol=1e-5)
 
 

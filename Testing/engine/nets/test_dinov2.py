@@ -8,7 +8,7 @@ import torch
 from dinov2_references import CASES, FILE, SIZES, kept, model_and_image
 from scipy import special
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.nets import vit
 from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Architecture, Dinov2Encoder, encode_slices, recognise
 
@@ -232,8 +232,8 @@ def test_slices_are_encoded_in_batches_with_the_same_result(small):
     encoder = Dinov2Encoder.from_tensors(small)
     slices = torch.rand(3, 1, 40, 60, generator=torch.Generator().manual_seed(0))
     steps = []
-    one = drain(encode_slices(encoder, slices, side=84, grid=8), steps.append)
-    two = drain(encode_slices(encoder, slices, side=84, grid=8, batch=2))
+    one = run_to_end(encode_slices(encoder, slices, side=84, grid=8), steps.append)
+    two = run_to_end(encode_slices(encoder, slices, side=84, grid=8, batch=2))
     assert one.shape == (3, 384, 5, 8) and one.dtype == torch.float16
     assert (one.float() - two.float()).abs().max() < 4e-3  # float16 keeps three digits
     assert [round(step.fraction, 2) for step in steps] == [0.33, 0.67, 1.0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from dinov2_references import NAMES, REFERENCED, in_transformers, model_and_image
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.few_shot.voters.encoders import load_encoder
 from S3NetSegmentLib.engine.nets import dinov2
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture
@@ -164,7 +164,7 @@ def test_such_a_file_is_kept_in_the_store_and_serves_as_an_encoder(tmp_path, mon
     model = TINY.build().initialize(torch.Generator().manual_seed(0))
     file = as_file(tmp_path / "model.safetensors", in_transformers(model))
     store = WeightsStore(tmp_path / "weights")
-    stored = drain(store.add(file))
+    stored = run_to_end(store.add(file))
     assert stored.name == "dinov2-tiny14" and not stored.is_published
     image = torch.rand(1, 1, 28, 28)
     for encoder in (load_encoder(file, "cpu", store), load_encoder("dinov2-tiny14", "cpu", store)):
@@ -173,6 +173,6 @@ def test_such_a_file_is_kept_in_the_store_and_serves_as_an_encoder(tmp_path, mon
         assert encoder.network(image)[0].shape == (1, 12, 2, 2)
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(InputError, match="claims bytes up to"):
-        drain(store.add(file))
+        run_to_end(store.add(file))
     with pytest.raises(InputError, match=r"no file 'nowhere.safetensors'"):
         store.load("nowhere.safetensors")

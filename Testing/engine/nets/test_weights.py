@@ -9,7 +9,7 @@ import torch
 from tiny_weights import TINY, names_in
 
 from S3NetSegmentLib import user_cache
-from S3NetSegmentLib.engine import InputError, ResourceError, drain
+from S3NetSegmentLib.engine import InputError, ResourceError, run_to_end
 from S3NetSegmentLib.engine.nets import dinov2
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture
 from S3NetSegmentLib.engine.nets.weights import (
@@ -83,7 +83,7 @@ def test_the_folder_is_where_the_system_wants_it(monkeypatch, name, platform, va
 
 def test_a_local_file_is_copied_checked_and_found_again(folder, local, published, tiny):
     steps = []
-    stored = drain(folder.add(local), steps.append)
+    stored = run_to_end(folder.add(local), steps.append)
     assert stored.path.read_bytes() == published and stored.path.name == tiny.file_name
     assert stored.is_published and stored.sha256 == tiny.sha256 and stored.source == str(local)
     assert steps[-1].fraction <= 1 and "Copying" in steps[-1].message
@@ -94,20 +94,20 @@ def test_a_local_file_is_copied_checked_and_found_again(folder, local, published
 def test_weights_of_the_same_shape_are_kept_and_called_not_published(folder, tmp_path):
     model = Architecture(12, 1, 2, 24).build().initialize(torch.Generator().manual_seed(9))
     torch.save(dict(model.state_dict()), tmp_path / "tuned.pth")
-    stored = drain(folder.add(tmp_path / "tuned.pth"))
+    stored = run_to_end(folder.add(tmp_path / "tuned.pth"))
     assert stored.name == TINY and not stored.is_published
 
 
 def test_adding_what_is_stored_already_changes_nothing(folder, local):
-    stored = drain(folder.add(local))
-    assert drain(folder.add(stored.path)) == stored
+    stored = run_to_end(folder.add(local))
+    assert run_to_end(folder.add(stored.path)) == stored
 
 
 @pytest.mark.parametrize("keep", [0, 10, 2000, -1000])
 def test_a_truncated_file_is_refused_and_nothing_is_stored(folder, local, published, keep):
     local.write_bytes(published[:keep])
     with pytest.raises(InputError, match=r"empty \(0 bytes\)|cut off.*s3net weights get"):
-        drain(folder.add(local))
+        run_to_end(folder.add(local))
     assert not folder.folder.exists() or not names_in(folder)
 
 
@@ -142,16 +142,16 @@ def test_a_wrong_file_is_refused_with_the_reason(folder, tmp_path, monkeypatch, 
     path = tmp_path / "wrong.pth"
     write(path)
     with pytest.raises(InputError, match=told):
-        drain(folder.add(path))
+        run_to_end(folder.add(path))
     assert not (tmp_path / "was-executed").exists()
     assert not folder.folder.exists() or not names_in(folder)
 
 
 def test_a_refused_file_leaves_the_stored_one_in_place(folder, local, published):
-    stored = drain(folder.add(local))
+    stored = run_to_end(folder.add(local))
     local.write_bytes(published[:-50])
     with pytest.raises(InputError):
-        drain(folder.add(local))
+        run_to_end(folder.add(local))
     assert folder.find(TINY) == stored and stored.path.read_bytes() == published
 
 
@@ -173,7 +173,7 @@ def test_a_file_put_into_the_folder_by_hand_is_found_and_a_changed_one_is_looked
 
 
 def test_clear_removes_weights_and_stopped_downloads_but_no_foreign_file(folder, local, tiny):
-    drain(folder.add(local))
+    run_to_end(folder.add(local))
     (folder.folder / f"{CATALOGUE['dinov2-vits14'].file_name}.part").write_bytes(b"12345")
     (folder.folder / "notes.txt").write_text("mine")
     assert [p.name for p in folder.partials()] == ["dinov2_vits14_pretrain.pth.part"]
@@ -185,14 +185,14 @@ def test_clear_removes_weights_and_stopped_downloads_but_no_foreign_file(folder,
 def test_a_full_disk_is_told_before_anything_is_copied(folder, local, monkeypatch):
     monkeypatch.setattr(store.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(ResourceError, match="S3NET_WEIGHTS"):
-        drain(folder.add(local))
+        run_to_end(folder.add(local))
     with pytest.raises(ResourceError, match="free some space"):
-        drain(download_weights("dinov2-vits14", folder))  # refused before the network is asked
+        run_to_end(download_weights("dinov2-vits14", folder))  # refused before the network is asked
     assert not folder.folder.exists()
 
 
 def test_stored_weights_become_a_frozen_encoder(folder, local):
-    drain(folder.add(local))
+    run_to_end(folder.add(local))
     encoder = folder.load(TINY)
     expected = read_weights(local)
     assert all(torch.equal(t, expected[name]) for name, t in encoder.transformer.state_dict().items())

@@ -7,7 +7,7 @@ import pytest
 from tiny_weights import TINY, names_in
 from weights_server import WeightsServer
 
-from S3NetSegmentLib.engine import InputError, ResourceError, drain
+from S3NetSegmentLib.engine import InputError, ResourceError, run_to_end
 from S3NetSegmentLib.engine.nets.weights import (
     CATALOGUE,
     WeightsFile,
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def download(server, folder, name=TINY, on_step=None):
-    return drain(download_weights(name, folder, url=server.url, allow_plain_http=True), on_step)
+    return run_to_end(download_weights(name, folder, url=server.url, allow_plain_http=True), on_step)
 
 
 def test_a_download_is_stored_under_its_name_after_its_digest_was_checked(folder, published, tiny):
@@ -145,7 +145,7 @@ def test_only_https_is_asked(folder, url):
 
 def test_plain_http_on_this_machine_is_only_for_tests_that_say_so(folder, published):
     with WeightsServer(published) as server, pytest.raises(InputError, match="https only"):
-        drain(download_weights(TINY, folder, url=server.url))
+        run_to_end(download_weights(TINY, folder, url=server.url))
     assert server.asked == []
 
 

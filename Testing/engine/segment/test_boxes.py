@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, drain
+from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, run_to_end
 from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
 from S3NetSegmentLib.engine.segment.objects.box_choice import without_islands
@@ -31,7 +31,7 @@ def slice_with_two_disks(scale=1):
 
 @pytest.fixture(scope="module")
 def regions():
-    return drain(find_regions(slice_with_two_disks()[0], settings=QUICK))
+    return run_to_end(find_regions(slice_with_two_disks()[0], settings=QUICK))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_a_ring_in_a_box_keeps_its_hole():
     j, i = np.mgrid[:80, :80]
     ring = (np.hypot(j - 40, i - 40) < 22) & (np.hypot(j - 40, i - 40) > 9)
     grey = 40 + 100.0 * ring + np.random.default_rng(0).normal(0, 5, ring.shape)
-    found = drain(find_regions(Volume(grey[None], np.eye(4)), settings=QUICK))
+    found = run_to_end(find_regions(Volume(grey[None], np.eye(4)), settings=QUICK))
     choice = found.object_at(boxes=[Box((18, 18, 0), (62, 62, 0))])
     assert max(dice(choice.at(n).mask[0], ring) for n in range(choice.steps)) > 0.9
 
@@ -141,7 +141,7 @@ def test_crumbs_of_a_vote_are_left_out_but_large_parts_and_marked_ones_stay():
 def test_the_same_box_is_answered_alike_and_from_memory(regions):
     one = regions.object_at(boxes=[DISK_BOX]).mask
     assert not list(regions.object_steps(boxes=[DISK_BOX]))
-    again = drain(find_regions(slice_with_two_disks()[0], settings=QUICK)).object_at(boxes=[DISK_BOX]).mask
+    again = run_to_end(find_regions(slice_with_two_disks()[0], settings=QUICK)).object_at(boxes=[DISK_BOX]).mask
     assert np.array_equal(one, again)
 
 
@@ -151,7 +151,7 @@ def test_a_box_in_a_slice_along_any_axis_is_answered_in_its_place(axis):
     order = {"z": (0, 1, 2), "y": (1, 0, 2), "x": (1, 2, 0)}[axis]
     array = np.transpose(np.repeat(plane.array, 3, 0), order)
     volume = Volume(array, np.eye(4))
-    found = drain(find_regions(volume, extent=Extent.slab(volume, axis, 1, 1), axis=axis, settings=QUICK))
+    found = run_to_end(find_regions(volume, extent=Extent.slab(volume, axis, 1, 1), axis=axis, settings=QUICK))
     corners = [(1, 22, 51), (1, 58, 89)]  # as [slice, row, column] of the plane
     low, high = (tuple(np.transpose(np.empty(c), order).shape[::-1]) for c in corners)
     mask = found.object_at(boxes=[Box(low, high)]).mask
@@ -165,7 +165,7 @@ def lengths_of_rows(mask):
 
 def test_the_border_is_as_fine_as_the_image_where_the_search_was_coarser():
     volume, bright, *_ = slice_with_two_disks(scale=3)
-    found = drain(find_regions(volume, settings=SegmentSettings(sources="classical", work_size=96)))
+    found = run_to_end(find_regions(volume, settings=SegmentSettings(sources="classical", work_size=96)))
     box = Box((153, 66, 0), (267, 174, 0))
     mask = found.object_at(boxes=[box]).mask
     assert dice(mask, bright) > 0.97
@@ -177,7 +177,7 @@ def test_a_box_in_a_volume_bounds_the_object(flat):
     k, j, i = np.mgrid[:20, :48, :52]
     ball = (k - 10) ** 2 + (j - 22) ** 2 + (i - 26) ** 2 < 8**2
     array = 40 + 110.0 * ball + np.random.default_rng(0).normal(0, 6, ball.shape)
-    found = drain(find_regions(Volume(array, np.eye(4)), settings=QUICK))
+    found = run_to_end(find_regions(Volume(array, np.eye(4)), settings=QUICK))
     box = Box((17, 13, 10 if flat else 2), (35, 31, 10 if flat else 18))
     mask = found.object_at(boxes=[box]).mask
     assert dice(mask, ball) > 0.85
@@ -220,5 +220,5 @@ def test_a_loose_box_is_not_filled(radius, loose):
     volume = Volume((np.where(disk, 140, 60) + noise).astype(np.float32)[None], np.eye(4), "disk")
     reach = radius + loose
     box = Box((40 - reach, 30 - reach, 0), (40 + reach, 30 + reach, 0))
-    mask = drain(find_regions(volume)).object_at((), boxes=(box,)).mask[0]
+    mask = run_to_end(find_regions(volume)).object_at((), boxes=(box,)).mask[0]
     assert 2 * (mask & disk).sum() / (mask.sum() + disk.sum()) > 0.97

@@ -5,7 +5,7 @@ import pytest
 from few_shot_phantoms import organs
 
 from S3NetSegmentLib.engine import Extent, InputError, Volume
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.carry import carry_prompts, draw_prompts, kept_near_drawn
 from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
@@ -40,7 +40,7 @@ def drawn(mask, *keys):
 
 def carried(volume, mask, *keys, **more):
     prompts = Prompts(boxes=tuple(box_around(mask, *key) for key in keys))
-    return drain(carry_prompts(volume, prompts, slices_so_far=drawn(mask, *keys), **more))
+    return run_to_end(carry_prompts(volume, prompts, slices_so_far=drawn(mask, *keys), **more))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def body():
 
 @pytest.fixture(scope="module")
 def regions(body):
-    return drain(find_regions(body[0]))
+    return run_to_end(find_regions(body[0]))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ class TestCarrying:
         box = Box((*map(int, at.min(0)[:2]), 7), (*map(int, at.max(0)[:2]), 12))
         prompts = Prompts(boxes=(box,))
         middle = drawn(column, *prompted_slices(prompts, "z"))
-        found = drain(carry_prompts(volume, prompts, slices_so_far=middle))
+        found = run_to_end(carry_prompts(volume, prompts, slices_so_far=middle))
         assert np.flatnonzero(found.mask.any((1, 2))).tolist() == list(range(7, 13))
 
     def test_the_slices_stay_as_they_were_answered(self, body):
@@ -109,7 +109,7 @@ class TestCarrying:
         outside = tuple(int(v) for v in np.argwhere(first & ~excluded)[0][::-1])
         prompts = Prompts(boxes=(box_around(first, "z", MIDDLE),), outside=(outside,))
         there = {("z", MIDDLE): plane_of(first & ~excluded, "z", MIDDLE)}
-        found = drain(carry_prompts(volume, prompts, slices_so_far=there, excluded=excluded))
+        found = run_to_end(carry_prompts(volume, prompts, slices_so_far=there, excluded=excluded))
         assert found.mask.any()
         assert not (found.mask & excluded).any()
         assert not found.mask[outside[::-1]]
@@ -119,7 +119,9 @@ class TestCarrying:
         extent = Extent((2, 3, 4), (38, 34, 18))
         part = first[extent.slices]
         prompts = Prompts(boxes=(box_around(first, "z", MIDDLE),))
-        found = drain(carry_prompts(volume, prompts, extent=extent, slices_so_far={("z", MIDDLE): part[MIDDLE - 4]}))
+        found = run_to_end(
+            carry_prompts(volume, prompts, extent=extent, slices_so_far={("z", MIDDLE): part[MIDDLE - 4]})
+        )
         assert found.mask.shape == part.shape
         assert dice(found.mask, part) > 0.9
 
@@ -135,7 +137,7 @@ class TestCarrying:
         volume, first, _, _ = body
         keys = ("z", MIDDLE), ("z", 0)
         prompts = Prompts(boxes=(box_around(first, *keys[0]), Box((1, 1, 0), (4, 4, 0))))
-        found = drain(carry_prompts(volume, prompts, slices_so_far=drawn(first, *keys)))
+        found = run_to_end(carry_prompts(volume, prompts, slices_so_far=drawn(first, *keys)))
         assert "in slice 0 along z nothing was found" in found.notes
         assert not found.mask[0].any()
 
@@ -152,16 +154,16 @@ class TestRefusals:
     )
     def test_prompts_that_cannot_be_meant(self, body, prompts, told):
         with pytest.raises(InputError, match=told):
-            drain(carry_prompts(body[0], prompts))
+            run_to_end(carry_prompts(body[0], prompts))
 
     def test_other_segments_of_another_shape(self, body):
         with pytest.raises(InputError, match="other segments have shape"):
-            drain(draw_prompts(body[0], Prompts(inside=((3, 3, 3),)), excluded=np.zeros((2, 2, 2), bool)))
+            run_to_end(draw_prompts(body[0], Prompts(inside=((3, 3, 3),)), excluded=np.zeros((2, 2, 2), bool)))
 
     def test_nothing_left_of_the_object(self, body):
         empty = {("z", MIDDLE): np.zeros((36, 40), bool)}
         with pytest.raises(InputError, match="nothing is left of the object"):
-            drain(carry_prompts(body[0], Prompts(inside=((9, 9, MIDDLE),)), slices_so_far=empty))
+            run_to_end(carry_prompts(body[0], Prompts(inside=((9, 9, MIDDLE),)), slices_so_far=empty))
 
 
 class TestChoice:
@@ -204,7 +206,7 @@ class TestChoice:
         image[(abs(k - 20) == 7) & tube] = 60  # a faint end plate
         volume = Volume(image.astype(np.int16), np.eye(4))
         views = ("z", 20), ("y", 15)
-        found = drain(find_regions(volume)).object_at(
+        found = run_to_end(find_regions(volume)).object_at(
             boxes=[box_around(ball, *view) for view in views], slices_so_far=drawn(ball, *views)
         )
         assert dice(found.mask, ball) > 0.7
@@ -253,11 +255,11 @@ class TestFirstSight:
     def test_the_slice_is_answered_before_anything_is_carried(self, body):
         volume, first, _, _ = body
         prompts = Prompts(boxes=(box_around(first, "z", MIDDLE),))
-        there = drain(draw_prompts(volume, prompts))
+        there = run_to_end(draw_prompts(volume, prompts))
         assert list(there) == [("z", MIDDLE)]
         assert dice(there["z", MIDDLE], first[MIDDLE]) > 0.85
         told = []
-        found = drain(carry_prompts(volume, prompts), lambda step: told.append(step.message))
+        found = run_to_end(carry_prompts(volume, prompts), lambda step: told.append(step.message))
         carrying = told.index("Carrying the object through the volume")
         assert "Searching objects" in told[:carrying]
         assert "Searching objects" not in told[carrying:]
@@ -273,6 +275,6 @@ class TestFirstSight:
         volume, first, _, _ = body
         excluded = first.copy()
         excluded[:, :, : int(np.argwhere(first)[:, 2].mean())] = False
-        there = drain(draw_prompts(volume, Prompts(boxes=(box_around(first, "z", MIDDLE),)), excluded=excluded))
+        there = run_to_end(draw_prompts(volume, Prompts(boxes=(box_around(first, "z", MIDDLE),)), excluded=excluded))
         assert there["z", MIDDLE].any()
         assert not (there["z", MIDDLE] & excluded[MIDDLE]).any()

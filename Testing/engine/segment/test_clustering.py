@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.engine import drain
+from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.segment.regions.cluster_labels import ClusterLabels
 from S3NetSegmentLib.engine.segment.regions.clustering import kmeans, nearest_centre
 
@@ -46,7 +46,7 @@ def disk_picture():
 
 def test_margin_and_stability_fall_at_borders_and_not_inside():
     labels = ClusterLabels(disk_picture(), (1.0, 1.0), (2,), np.random.default_rng(0))
-    margin, stability = labels.margin(2), drain(labels.stability(2, np.random.default_rng(1)))
+    margin, stability = labels.margin(2), run_to_end(labels.stability(2, np.random.default_rng(1)))
     assert labels.labels(2)[30, 50] == 1 and labels.labels(2)[5, 5] == 0
     for quantity in (margin, stability):
         assert quantity.dtype == np.float32 and 0 <= quantity.min() and quantity.max() <= 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.objects import SliceObjects
 from S3NetSegmentLib.engine.segment.objects.slice_objects import edited_mask
 from S3NetSegmentLib.engine.segment.regions import slice_maps
@@ -30,7 +30,7 @@ def features(request):
 
 
 def objects_of(features, spacing=(1.0, 1.0), seed=0):
-    maps = drain(slice_maps(features, spacing, SegmentSettings(), np.random.default_rng(seed)))
+    maps = run_to_end(slice_maps(features, spacing, SegmentSettings(), np.random.default_rng(seed)))
     return SliceObjects(features, maps, spacing)
 
 
@@ -142,7 +142,7 @@ def test_tiny_and_constant_slices_answer_with_a_mask(shape, channels):
 
 
 def test_any_set_of_sources_will_do(features):
-    maps = drain(slice_maps(features, (1.0, 1.0), SegmentSettings(), np.random.default_rng(0)))
+    maps = run_to_end(slice_maps(features, (1.0, 1.0), SegmentSettings(), np.random.default_rng(0)))
     for source in maps:
         ranked = SliceObjects(features, {source: maps[source]}).ranked((48, 60))
         assert ranked.masks[ranked.best][48, 60]

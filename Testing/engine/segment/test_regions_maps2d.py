@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.regions import slice_maps, working_shape
 from S3NetSegmentLib.engine.segment.regions.maps2d import watershed_regions
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
@@ -42,7 +42,7 @@ def test_the_working_size_bounds_also_the_enlarged():
 def test_every_source_gives_maps_of_the_slice_from_label_0(channels):
     features = np.random.default_rng(0).random((60, 75, channels), np.float32)
     settings = SegmentSettings(region_counts=(2, 5))
-    maps = drain(slice_maps(features, (1.0, 1.0), settings, np.random.default_rng(0)))
+    maps = run_to_end(slice_maps(features, (1.0, 1.0), settings, np.random.default_rng(0)))
     assert list(maps) == ["kmeans_fine", "kmeans_medium", "kmeans_coarse", "graph", "watershed"]
     for labels in (m for source in maps.values() for m in source):
         assert labels.shape == (60, 75) and labels.dtype == np.uint16 and labels.min() == 0
@@ -61,5 +61,5 @@ def test_a_long_slice_is_not_blurred_as_much_as_it_is_long():
     features = np.zeros((600, 30, 1), np.float32)
     features[:, 13:17] = 1
     settings = SegmentSettings(region_counts=(2,))
-    (labels,) = drain(slice_maps(features, (1.0, 1.0), settings, np.random.default_rng(0)))["kmeans_medium"]
+    (labels,) = run_to_end(slice_maps(features, (1.0, 1.0), settings, np.random.default_rng(0)))["kmeans_medium"]
     assert 4 <= (labels[300] == labels[300, 15]).sum() <= 6

@@ -8,7 +8,7 @@ import torch
 
 from S3NetSegmentLib.engine import InputError, ResourceError, SegmentSettings, preset
 from S3NetSegmentLib.engine.common.fallback import BatchFallback
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.nets.s3net import S3Net
 from S3NetSegmentLib.engine.segment.regions.filters import gaussian, gradient_magnitude, guided_filter
 from S3NetSegmentLib.engine.segment.regions.merging import merge_clusters
@@ -33,7 +33,7 @@ def disk_stack(depth=1, channels=1, size=(48, 60), noise=0.03):
 
 
 def fit(stack, settings=QUICK, spacing=(1.0, 1.0, 1.0), device=CPU):
-    return drain(fit_s3net(stack, spacing, settings, device))
+    return run_to_end(fit_s3net(stack, spacing, settings, device))
 
 
 def dice(a, b):
@@ -149,7 +149,7 @@ def test_fewer_kinds_of_pixels_than_regions_leave_regions_empty():
 def test_it_steps_often_and_says_how_far_it_is():
     steps = []
     settings = dataclasses.replace(QUICK, restarts=2)
-    drain(fit_s3net(disk_stack(depth=2)[0], (1.0, 1.0, 1.0), settings, CPU), steps.append)
+    run_to_end(fit_s3net(disk_stack(depth=2)[0], (1.0, 1.0, 1.0), settings, CPU), steps.append)
     fractions = [step.fraction for step in steps]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     assert sum("Fitting" in step.message for step in steps) == 2 * settings.steps
@@ -170,7 +170,7 @@ def test_the_published_way_keeps_several_regions_and_nests_them():
 def test_self_training_ends_early_when_the_labels_stand_still():
     steps = []
     settings = dataclasses.replace(QUICK, steps=10, self_training_steps=200, learning_rate=0.01)
-    drain(fit_s3net(disk_stack()[0], (1.0, 1.0, 1.0), settings, CPU), steps.append)
+    run_to_end(fit_s3net(disk_stack()[0], (1.0, 1.0, 1.0), settings, CPU), steps.append)
     assert sum("Fitting" in step.message for step in steps) < 150
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from S3NetSegmentLib.engine import drain, preset
+from S3NetSegmentLib.engine import preset, run_to_end
 from S3NetSegmentLib.engine.common.affine2d import Affine2d
 from S3NetSegmentLib.engine.common.randomness import torch_generator
 from S3NetSegmentLib.engine.images.colors import lab_from_rgb, rgb_from_lab
@@ -37,7 +37,7 @@ def random_rgb(*shape):
 
 def steps_of(stack, settings):
     steps = []
-    fitted = drain(fit_s3net(stack, (1.0, 1.0, 1.0), settings, CPU), steps.append)
+    fitted = run_to_end(fit_s3net(stack, (1.0, 1.0, 1.0), settings, CPU), steps.append)
     return fitted, sum("Fitting" in step.message for step in steps)
 
 

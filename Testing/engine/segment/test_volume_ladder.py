@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.objects import objects_of_volume, volume_ladder, volume_masks
 from S3NetSegmentLib.engine.segment.objects.fitted_size import Sized, fitted
 from S3NetSegmentLib.engine.segment.regions.maps3d import volume_maps
@@ -25,8 +25,8 @@ def noisy_bodies():
 @pytest.fixture(scope="module")
 def objects():
     features, spacing = noisy_bodies(), (1.0, 1.0, 1.0)
-    maps = drain(volume_maps(features, spacing, SegmentSettings(), np.random.default_rng(0)))
-    return drain(objects_of_volume(features, maps, spacing))
+    maps = run_to_end(volume_maps(features, spacing, SegmentSettings(), np.random.default_rng(0)))
+    return run_to_end(objects_of_volume(features, maps, spacing))
 
 
 def free_sizes(objects, ranked):

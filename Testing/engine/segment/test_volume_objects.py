@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.objects import objects_of_volume
 from S3NetSegmentLib.engine.segment.regions.maps3d import volume_maps, volume_working_shape
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
@@ -27,8 +27,8 @@ def noisy(values, seed=0, noise=0.03):
 
 
 def objects_of(features, spacing=ISOTROPIC, seed=0):
-    maps = drain(volume_maps(features, spacing, SegmentSettings(), np.random.default_rng(seed)))
-    return drain(objects_of_volume(features, maps, spacing))
+    maps = run_to_end(volume_maps(features, spacing, SegmentSettings(), np.random.default_rng(seed)))
+    return run_to_end(objects_of_volume(features, maps, spacing))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def ball_objects(two_balls):
 
 @pytest.fixture(scope="module")
 def ball_maps(two_balls):
-    return drain(volume_maps(two_balls[0], ISOTROPIC, SegmentSettings(), np.random.default_rng(0)))
+    return run_to_end(volume_maps(two_balls[0], ISOTROPIC, SegmentSettings(), np.random.default_rng(0)))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ class TestMaps:
 
     def test_sums_of_the_graph_are_those_of_the_voxels(self, two_balls):
         features = two_balls[0][10:30]
-        maps = drain(volume_maps(features, (2.0, 1.0, 1.5), SegmentSettings(), np.random.default_rng(0)))
+        maps = run_to_end(volume_maps(features, (2.0, 1.0, 1.5), SegmentSettings(), np.random.default_rng(0)))
         graph, voxel = maps.graph, 3.0
         assert graph.volume.sum() == pytest.approx(graph.labels.size * voxel)
         own = graph.labels == 7
@@ -264,7 +264,7 @@ class TestSources:
     def test_a_plain_dict_of_label_maps_is_enough(self, two_balls):
         features, large, small = two_balls
         labels = (large + 2 * small).astype(np.uint8)
-        ranked = drain(objects_of_volume(features, {"s3net": [labels]}, ISOTROPIC)).ranked((20, 22, 16))
+        ranked = run_to_end(objects_of_volume(features, {"s3net": [labels]}, ISOTROPIC)).ranked((20, 22, 16))
         assert len(ranked.masks) == 1
         assert dice(ranked.masks[0], large) > 0.9
 
@@ -272,10 +272,10 @@ class TestSources:
         features, large, _ = two_balls
         half = large.copy()
         half[:, :, 16:] = False  # a cut through uniform matter that no other source sees
-        maps = drain(volume_maps(features, ISOTROPIC, SegmentSettings(), np.random.default_rng(0)))
-        before = len(drain(objects_of_volume(features, maps, ISOTROPIC)).measured((20, 22, 12)).table)
+        maps = run_to_end(volume_maps(features, ISOTROPIC, SegmentSettings(), np.random.default_rng(0)))
+        before = len(run_to_end(objects_of_volume(features, maps, ISOTROPIC)).measured((20, 22, 12)).table)
         maps["s3net"] = [half.astype(np.uint8)]
-        objects = drain(objects_of_volume(features, maps, ISOTROPIC))
+        objects = run_to_end(objects_of_volume(features, maps, ISOTROPIC))
         assert len(objects.measured((20, 22, 12)).table) == before + 1
 
 

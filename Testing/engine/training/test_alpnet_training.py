@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.nets.encoder import Encoder
 from S3NetSegmentLib.engine.nets.lora import add_lora
 from S3NetSegmentLib.engine.nets.vit import VisionTransformer
@@ -271,7 +271,9 @@ def test_training_lowers_the_loss_on_episodes_that_it_has_not_seen():
 
     before = loss()
     steps = []
-    result = drain(alpnet_trainer(encoder, [slice_with_organs(s) for s in range(3)], steps=120).run(), steps.append)
+    result = run_to_end(
+        alpnet_trainer(encoder, [slice_with_organs(s) for s in range(3)], steps=120).run(), steps.append
+    )
     assert loss() < 0.8 * before
     assert result.steps == 120 and steps[-1].fraction == 1.0
 
@@ -279,7 +281,7 @@ def test_training_lowers_the_loss_on_episodes_that_it_has_not_seen():
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
     slices = [slice_with_organs(0)]
     whole = Tiny()
-    drain(alpnet_trainer(whole, slices).run())
+    run_to_end(alpnet_trainer(whole, slices).run())
     steps = alpnet_trainer(Tiny(), slices, folder=tmp_path).run()
     for _ in range(4):
         next(steps)
@@ -287,7 +289,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
     again = Tiny(seed=7)
     trainer = alpnet_trainer(again, slices, folder=tmp_path)
     assert trainer.resume() and trainer.step == 4
-    assert drain(trainer.run()).steps == 6
+    assert run_to_end(trainer.run()).steps == 6
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
 
 
@@ -305,7 +307,7 @@ def test_only_lora_adapters_are_trained_and_kept_where_the_encoder_is_frozen(tmp
 
     add_lora(encoder, 2, gen(1))
     before = {n: p.detach().clone() for n, p in encoder.named_parameters() if p.requires_grad}
-    drain(alpnet_trainer(Grey(), [slice_with_organs(0)], folder=tmp_path).run())
+    run_to_end(alpnet_trainer(Grey(), [slice_with_organs(0)], folder=tmp_path).run())
     after = dict(encoder.named_parameters())
     assert len(before) == len([n for n in after if n.endswith((".down", ".up"))])
     assert any(not torch.equal(before[name], after[name]) for name in before)
@@ -317,7 +319,7 @@ def test_only_lora_adapters_are_trained_and_kept_where_the_encoder_is_frozen(tmp
 
 def test_a_state_of_another_training_is_refused(tmp_path):
     slices = [slice_with_organs(0)]
-    drain(alpnet_trainer(Tiny(), slices, folder=tmp_path, steps=1).run())
+    run_to_end(alpnet_trainer(Tiny(), slices, folder=tmp_path, steps=1).run())
     with pytest.raises(InputError, match=r"other settings \(temperature was 20.0, is 30.0"):
         alpnet_trainer(Tiny(), slices, dataclasses.replace(SMALL, temperature=30.0), tmp_path, 1).resume()
     with pytest.raises(InputError, match="another network"):
@@ -331,7 +333,7 @@ def test_an_encoder_without_anything_to_train_is_refused():
 
 def test_the_global_random_numbers_are_left_alone():
     state = torch.get_rng_state()
-    drain(alpnet_trainer(Tiny(), [slice_with_organs(0)], steps=1).run())
+    run_to_end(alpnet_trainer(Tiny(), [slice_with_organs(0)], steps=1).run())
     assert torch.equal(state, torch.get_rng_state())
 
 

@@ -9,7 +9,7 @@ import torch
 from cohort_files import drawn, phantom, write_cohort
 from model_files import write_model
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.apply import ModelSegmenter
 from S3NetSegmentLib.engine.evaluate import evaluate
 from S3NetSegmentLib.engine.images.writing import write_image, write_png, write_segmentation
@@ -41,7 +41,7 @@ def write_two_channels(folder, labelled=2, unlabelled=1):
 
 
 def read(folder, **options):
-    return drain(read_cohort(folder, **options))
+    return run_to_end(read_cohort(folder, **options))
 
 
 def names(*stems):
@@ -137,7 +137,7 @@ def test_only_the_first_channel_has_further_ones_in_any_format_and_without_gaps(
 def test_the_bank_and_the_application_show_each_channel_on_its_own_scale(tmp_path):
     cohort = read(write_two_channels(tmp_path))
     layout, _ = choose_layout([c.grid for c in cohort.cases], channels=cohort.channels)
-    bank = drain(build_bank(cohort.cases, cohort.classes, layout))
+    bank = run_to_end(build_bank(cohort.cases, cohort.classes, layout))
     shown = bank.images_at(np.array([8]))
     assert shown.shape == (1, 2, 48, 48) and layout.inputs == 2 and len(bank.hashes) == 3
     inside = bank.valid_at(np.array([8]))[0, 0]
@@ -150,7 +150,7 @@ def test_neighbouring_slices_are_channels_and_never_those_of_another_case(tmp_pa
     cohort = read(write_cohort(tmp_path, 2, 1))
     flat, _ = choose_layout([c.grid for c in cohort.cases])
     layout = dataclasses.replace(flat, neighbours=2)
-    plain, bank = (drain(build_bank(cohort.cases, cohort.classes, one)) for one in (flat, layout))
+    plain, bank = (run_to_end(build_bank(cohort.cases, cohort.classes, one)) for one in (flat, layout))
     slices = np.array([0, 5, 6, 9, 17])
     wanted = np.array([[0, 0, 0, 1, 2], [3, 4, 5, 5, 5], [6, 6, 6, 7, 8], [7, 8, 9, 10, 11], [15, 16, 17, 17, 17]])
     shown = bank.images_at(slices)
@@ -192,16 +192,16 @@ def test_colour_is_seen_as_three_channels_where_all_images_have_it(tmp_path):
     from S3NetSegmentLib.engine.training.preparation import prepare_cohort
 
     cohort = read(write_colour_cohort(tmp_path / "colour"))
-    data = drain(prepare_cohort(cohort, CohortSettings(), seed=0, with_labels=True))
+    data = run_to_end(prepare_cohort(cohort, CohortSettings(), seed=0, with_labels=True))
     assert data.layout.colour and data.layout.inputs == 3 and not any("lightness" in n for n in data.train.notes)
     pixel = data.train.images_at(np.array([0]))[0].flatten(1)
     red = pixel[:, (pixel[0] > 0.98) & (pixel[1] < 0.5)]
     assert red.shape[1] > 20 and torch.allclose(red.mean(1), torch.tensor([1.0, 0.4, 0.2]), atol=0.05)
     assert sample_picture(Whatever(), data.train, cohort.classes, count=1).shape[2] == 3
-    light = drain(prepare_cohort(cohort, CohortSettings(colour="lightness"), seed=0, with_labels=True))
+    light = run_to_end(prepare_cohort(cohort, CohortSettings(colour="lightness"), seed=0, with_labels=True))
     assert light.layout.inputs == 1 and any("only their lightness" in n for n in light.train.notes)
     mixed = read(write_colour_cohort(tmp_path / "mixed", grey_too=True))
-    assert drain(prepare_cohort(mixed, CohortSettings(), seed=0, with_labels=True)).layout.inputs == 1
+    assert run_to_end(prepare_cohort(mixed, CohortSettings(), seed=0, with_labels=True)).layout.inputs == 1
 
 
 class Whatever(torch.nn.Module):
@@ -215,7 +215,7 @@ def test_a_model_of_other_channels_than_the_image_is_refused_with_what_to_give(t
     def said_of(layout, images):
         model = load_model(write_model(tmp_path / "m.pt", layout=layout))
         with pytest.raises(InputError) as raised:
-            drain(ModelSegmenter(model, "cpu").segment(images))
+            run_to_end(ModelSegmenter(model, "cpu").segment(images))
         return str(raised.value)
 
     layout = SliceLayout("axial", 1.0, 48)
@@ -241,7 +241,7 @@ def test_models_of_channels_colour_and_neighbours_answer_and_are_kept(tmp_path):
         assert (
             model.layout == dataclasses.replace(layout, **parts) and model.summary()["slices"].items() >= parts.items()
         )
-        answer = drain(ModelSegmenter(model, "cpu").segment(images, short_steps=True))
+        answer = run_to_end(ModelSegmenter(model, "cpu").segment(images, short_steps=True))
         assert answer.labels.any() and not any("lightness" in note for note in answer.notes)
         with pytest.raises(InputError, match="few-shot shows one grey slice"):
             load_encoder_file(file)
@@ -252,10 +252,10 @@ def test_a_model_of_several_channels_is_evaluated_on_its_cohort(tmp_path):
     cohort = read(write_two_channels(tmp_path))
     layout = SliceLayout("axial", 1.0, 48, channels=2)
     model = load_model(write_model(tmp_path / "m.pt", layout=layout))
-    assert set(drain(evaluate(model, cohort, "all", device="cpu")).scores) == {"case0", "case1"}
+    assert set(run_to_end(evaluate(model, cohort, "all", device="cpu")).scores) == {"case0", "case1"}
     grey = load_model(write_model(tmp_path / "g.pt"))
     with pytest.raises(InputError, match="1 channel of each case"):
-        drain(evaluate(grey, cohort, "all", device="cpu"))
+        run_to_end(evaluate(grey, cohort, "all", device="cpu"))
 
 
 def test_a_volume_in_colour_keeps_its_slices_apart():

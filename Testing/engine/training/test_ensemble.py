@@ -8,7 +8,7 @@ import torch
 from cohort_files import phantom
 from model_files import CLASSES, write_model
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.apply import ModelSegmenter, model_tags
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.nets.unet import finished
@@ -85,9 +85,9 @@ def test_small_networks_answer_in_one_thread_and_others_in_the_users_number(side
 def test_the_probabilities_of_several_models_are_averaged():
     volume, _ = phantom(0)
     members = Certain(0.5, 0.1, 0.4), Certain(0.1, 0.5, 0.4), Certain(0.3, 0.3, 0.4)  # each alone finds another class
-    answer = drain(ensemble_of(*members).segment(volume, confidence=True))
+    answer = run_to_end(ensemble_of(*members).segment(volume, confidence=True))
     assert (answer.labels == 2).all() and np.allclose(answer.confidence, 0.4, atol=1e-3)
-    answer = drain(ensemble_of(*members[:2]).segment(volume, confidence=True, short_steps=True))
+    answer = run_to_end(ensemble_of(*members[:2]).segment(volume, confidence=True, short_steps=True))
     assert (answer.labels == 2).all() and np.allclose(answer.confidence, 0.4, atol=1e-3)
 
 
@@ -95,7 +95,7 @@ def test_models_with_slices_of_other_sizes_answer_together():
     volume, _ = phantom(0)
     layouts = [SliceLayout("axial", 1.0, 48), SliceLayout("axial", 1.7, 32), SliceLayout("axial", 0.8, 32)]
     members = Certain(0.5, 0.1, 0.4), Certain(0.1, 0.5, 0.4), Certain(0.2, 0.7, 0.1)
-    answer = drain(ensemble_of(*members, layouts=layouts).segment(volume, confidence=True))
+    answer = run_to_end(ensemble_of(*members, layouts=layouts).segment(volume, confidence=True))
     assert (answer.labels == 1).all() and np.allclose(answer.confidence, 1.3 / 3, atol=1e-3)
 
 
@@ -105,18 +105,20 @@ def test_the_intensities_of_each_channel_are_looked_at_once_whatever_the_number_
     one, other = (dataclasses.replace(phantom(0)[0], name=name) for name in ("T1", "T2"))
     layouts = [SliceLayout("axial", 1.0, 48, channels=2), SliceLayout("axial", 1.7, 32, channels=2)]
     members = Certain(0.5, 0.1, 0.4), Certain(0.1, 0.5, 0.4)
-    drain(ensemble_of(*members, layouts=layouts).segment((one, other)))
+    run_to_end(ensemble_of(*members, layouts=layouts).segment((one, other)))
     assert seen == ["T1", "T2"]
 
 
 def test_a_model_alone_answers_as_before_and_with_itself_the_same(tmp_path):
     volume, _ = phantom(1)
     first, second = (load_ensemble(write_model(tmp_path / f"{n}.pt", seed=n)) for n in (0, 1))
-    alone = [drain(ModelSegmenter(m, "cpu").segment(volume)).labels for m in (first, second)]
-    both = drain(ModelSegmenter(load_ensemble([tmp_path / "0.pt", tmp_path / "1.pt"]), "cpu").segment(volume)).labels
+    alone = [run_to_end(ModelSegmenter(m, "cpu").segment(volume)).labels for m in (first, second)]
+    both = run_to_end(
+        ModelSegmenter(load_ensemble([tmp_path / "0.pt", tmp_path / "1.pt"]), "cpu").segment(volume)
+    ).labels
     assert not np.array_equal(*alone) and not any(np.array_equal(both, labels) for labels in alone)
     twin = Ensemble((first.members[0], first.members[0]))
-    assert np.array_equal(drain(ModelSegmenter(twin, "cpu").segment(volume)).labels, alone[0])
+    assert np.array_equal(run_to_end(ModelSegmenter(twin, "cpu").segment(volume)).labels, alone[0])
 
 
 @pytest.mark.parametrize("short_steps", [False, True])
@@ -126,7 +128,7 @@ def test_an_object_beyond_the_field_of_view_of_the_model_is_found(short_steps):
     array = np.random.default_rng(0).integers(0, 60, mask.shape) + 900 * mask
     volume = Volume(array.astype(np.int16), np.eye(4))
     segmenter = ensemble_of(Bright(), layouts=[SliceLayout("axial", 1.0, 32)])
-    answer = drain(segmenter.segment(volume, short_steps=short_steps))
+    answer = run_to_end(segmenter.segment(volume, short_steps=short_steps))
     assert np.array_equal(answer.labels == 1, mask)
     assert segmenter._networks[0].seen == {(32, 32)}  # whatever the size of the image
     assert any("each was looked at in 35 parts that overlap" in note for note in answer.notes)
@@ -169,12 +171,14 @@ def test_windows_overlap_by_half_and_their_weights_change_smoothly(size, side):
 def test_mirrored_slices_are_turned_back_before_they_are_averaged():
     volume, _ = phantom(0)
     bright = ensemble_of(Bright())
-    plain = drain(bright.segment(volume)).labels
+    plain = run_to_end(bright.segment(volume)).labels
     flipped = ModelSegmenter(bright.models, "cpu", bright._networks[0], flips=True)
-    assert plain.any() and np.array_equal(drain(flipped.segment(volume)).labels, plain)
+    assert plain.any() and np.array_equal(run_to_end(flipped.segment(volume)).labels, plain)
     sided = ensemble_of(LeftSide())
-    one = drain(sided.segment(volume, confidence=True))
-    both = drain(ModelSegmenter(sided.models, "cpu", sided._networks[0], flips=True).segment(volume, confidence=True))
+    one = run_to_end(sided.segment(volume, confidence=True))
+    both = run_to_end(
+        ModelSegmenter(sided.models, "cpu", sided._networks[0], flips=True).segment(volume, confidence=True)
+    )
     assert (one.labels == 1).mean() == 0.5 and np.allclose(one.confidence[one.labels == 1], 0.9, atol=1e-2)
     assert np.ptp(both.confidence.astype(float)) < 1e-3 and both.confidence.mean() == pytest.approx(0.55, abs=0.01)
 
@@ -219,7 +223,7 @@ def test_folders_stand_for_the_models_in_them(tmp_path):
 def test_a_doubtful_member_is_named(tmp_path):
     good = write_model(tmp_path / "good.pt")
     bad = write_model(tmp_path / "bad.pt", seed=1, validation={"score": 0.1, "cases": 2})
-    notes = drain(ModelSegmenter(load_ensemble([good, bad]), "cpu").segment(phantom(0)[0])).notes
+    notes = run_to_end(ModelSegmenter(load_ensemble([good, bad]), "cpu").segment(phantom(0)[0])).notes
     assert any(note.startswith("bad.pt: on its validation cases the model agreed") for note in notes)
 
 
@@ -237,7 +241,7 @@ def test_an_image_that_is_unlike_the_training_of_some_members_is_said_with_their
     files = [write_model(tmp_path / f"{n}.pt", looks=TrainingLook.of([one])) for n, one in enumerate((like, unlike))]
     notes = {}
     for name, chosen in (("both", files), ("like", files[0]), ("unlike", files[1])):
-        answer = drain(ModelSegmenter(load_ensemble(chosen), "cpu").segment(volume))
+        answer = run_to_end(ModelSegmenter(load_ensemble(chosen), "cpu").segment(volume))
         notes[name] = [note for note in answer.notes if "unlike" in note]
     assert notes["like"] == [] and notes["both"] == [f"for 1 of 2 models: {notes['unlike'][0]}"]
 
@@ -245,7 +249,7 @@ def test_an_image_that_is_unlike_the_training_of_some_members_is_said_with_their
 def test_flips_for_a_model_that_never_saw_mirrored_slices_are_doubted(tmp_path):
     def said(name, flips, **settings):
         models = load_ensemble(write_model(tmp_path / name, provenance={"settings": settings}))
-        notes = drain(ModelSegmenter(models, "cpu", flips=flips).segment(phantom(0)[0])).notes
+        notes = run_to_end(ModelSegmenter(models, "cpu", flips=flips).segment(phantom(0)[0])).notes
         return any("not trained on mirrored slices" in note for note in notes)
 
     assert said("a.pt", True, flip=False) and said("b.pt", True)
@@ -264,7 +268,7 @@ def test_a_model_that_was_trained_on_the_middle_of_its_slices_answers_there_and_
     seen = TrainingLook.of([look_of(layout.of(volume))])
     for looks, everywhere in ((seen, False), (dataclasses.replace(seen, width=(20.0, 32.0)), True)):
         model = Model("segmenter", {}, {}, layout, CLASSES, looks=looks)
-        answer = drain(ModelSegmenter(model, "cpu", Bright()).segment(volume, confidence=True))
+        answer = run_to_end(ModelSegmenter(model, "cpu", Bright()).segment(volume, confidence=True))
         assert np.array_equal(answer.labels[0, 14:46, 19:51] == 1, mask[0, 14:46, 19:51])
         assert (answer.labels[:, 2:8, 2:8] == 1).all() == everywhere and answer.confidence.min() > 0.5
         said = " ".join(answer.notes)

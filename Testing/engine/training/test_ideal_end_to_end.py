@@ -7,7 +7,7 @@ import pytest
 import torch
 from phantoms import CLASSES, phantom, write_phantom_cohort
 
-from S3NetSegmentLib.engine.common.progress import drain
+from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.finetuning_settings import finetuning_preset
@@ -26,8 +26,8 @@ STRIDE = 8
 def bank(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
     write_phantom_cohort(folder, labelled=2, unlabelled=16, shape=SHAPE)
-    cohort = drain(read_cohort(folder))
-    return drain(build_bank(cohort.cases, cohort.classes, SliceLayout("axial", 1.5, 64)))
+    cohort = run_to_end(read_cohort(folder))
+    return run_to_end(build_bank(cohort.cases, cohort.classes, SliceLayout("axial", 1.5, 64)))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def encoder(bank):
     views = {"image": unseen, "seed": 9, "step": 0, "rank": 0}
     with torch.no_grad():
         before = task(views, 0.0)
-    drain(Trainer(task, SliceBatches(bank, 12, 1), TrainerSettings(steps=60, learning_rate=3e-3)).run())
+    run_to_end(Trainer(task, SliceBatches(bank, 12, 1), TrainerSettings(steps=60, learning_rate=3e-3)).run())
     with torch.no_grad():
         return task.predictor(), before, task(views, 1.0)
 
@@ -62,7 +62,7 @@ def test_two_labelled_volumes_suffice_to_label_others(bank, encoder):
     weights = encoder[0].state_dict()
     settings = dataclasses.replace(finetuning_preset("tiny"), average_decay=0.9)
     task = IdealFinetuning(len(CLASSES) + 1, settings, encoder=weights, seed=1)
-    drain(Trainer(task, TwoStreamBatches(bank, 4, 3, 1), TrainerSettings(steps=180, learning_rate=4e-3)).run())
+    run_to_end(Trainer(task, TwoStreamBatches(bank, 4, 3, 1), TrainerSettings(steps=180, learning_rate=4e-3)).run())
     network = task.predictor().eval()
     overlaps = {label: [] for label in CLASSES}
     for seed in range(500, 506):

@@ -9,7 +9,7 @@ from cohort_files import phantom, write_cohort
 from intensity_phantoms import ct, padded
 from model_files import write_model
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.apply import ModelSegmenter
 from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.training.cohort import read_cohort
@@ -84,7 +84,7 @@ def test_the_record_is_kept_in_the_file_and_files_without_it_load(tmp_path, know
     torch.save(content, file)
     model = load_model(file)
     assert model.looks is None and model.summary()["looks"] is None
-    notes = drain(ModelSegmenter(model, "cpu").segment(changed(phantom(0)[0], spacing=(3, 3, 3)))).notes
+    notes = run_to_end(ModelSegmenter(model, "cpu").segment(changed(phantom(0)[0], spacing=(3, 3, 3)))).notes
     assert not any("unlike" in note for note in notes)
 
 
@@ -104,15 +104,15 @@ def test_a_damaged_record_is_refused(tmp_path, known, damage):
 
 def test_reading_a_cohort_records_the_look_of_each_image_and_tells_of_padding(tmp_path):
     write_cohort(tmp_path, 1, 2)
-    cohort = drain(read_cohort(tmp_path))
-    bank = drain(build_bank(cohort.cases, cohort.classes, LAYOUT))
+    cohort = run_to_end(read_cohort(tmp_path))
+    bank = run_to_end(build_bank(cohort.cases, cohort.classes, LAYOUT))
     assert bank.looks == [look(case.read_volume()) for case in cohort.cases] and not bank.notes
     for case in cohort.cases:
         volume = case.read_volume()
         array = volume.array.copy()
         array[:, :5] = -3024
         write_image(Volume(array, volume.ijk_to_ras), case.image)
-    (note,) = drain(build_bank(cohort.cases, cohort.classes, LAYOUT)).notes
+    (note,) = run_to_end(build_bank(cohort.cases, cohort.classes, LAYOUT)).notes
     assert note.startswith("case00: 14% of the voxels have the value -3024") and note.endswith(
         "(and 2 more of this kind)"
     )
@@ -125,17 +125,17 @@ class Nothing(torch.nn.Module):
 
 def test_an_empty_answer_says_so(tmp_path):
     model = load_model(write_model(tmp_path / "model.pt"))
-    answer = drain(ModelSegmenter(model, "cpu", Nothing()).segment(phantom(0)[0]))
+    answer = run_to_end(ModelSegmenter(model, "cpu", Nothing()).segment(phantom(0)[0]))
     assert not answer.labels.any()
     assert "the model found nothing in image 'phantom0': all segments are empty" in answer.notes
-    assert not any("found nothing" in n for n in drain(ModelSegmenter(model, "cpu").segment(phantom(0)[0])).notes)
+    assert not any("found nothing" in n for n in run_to_end(ModelSegmenter(model, "cpu").segment(phantom(0)[0])).notes)
 
 
 def test_applying_tells_of_an_unlike_image_and_of_padding(tmp_path, known):
     model = dataclasses.replace(load_model(write_model(tmp_path / "model.pt")), looks=known)
     segmenter = ModelSegmenter(model, "cpu")
-    assert drain(segmenter.segment(phantom(5)[0])).notes == ()
-    notes = drain(segmenter.segment(changed(phantom(5)[0], array=padded(ct(), -3024, 0.11)[0][:6]))).notes
+    assert run_to_end(segmenter.segment(phantom(5)[0])).notes == ()
+    notes = run_to_end(segmenter.segment(changed(phantom(5)[0], array=padded(ct(), -3024, 0.11)[0][:6]))).notes
     assert "this image is unlike the 4 images" in notes[0] and any("value -3024" in note for note in notes)
     save_model(model, tmp_path / "kept.pt")
     assert load_model(tmp_path / "kept.pt").looks == known

@@ -7,7 +7,7 @@ import pytest
 import torch
 from cohort_files import phantom
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine import apply as apply_model
 from S3NetSegmentLib.engine.apply import ModelSegmenter, as_segmentation
 from S3NetSegmentLib.engine.few_shot.voters.encoders import load_encoder
@@ -105,7 +105,7 @@ def test_files_that_are_no_model_or_damaged_or_newer_are_refused_with_what_to_do
 )
 def test_a_model_that_failed_its_validation_says_so_wherever_it_is_used(validation, told):
     model = a_model(validation=validation)
-    notes = drain(ModelSegmenter(model, "cpu").segment(phantom(3)[0])).notes
+    notes = run_to_end(ModelSegmenter(model, "cpu").segment(phantom(3)[0])).notes
     assert model.summary()["doubts"] == model.doubts()
     assert [note for note in notes if "validation" in note] == model.doubts()
     assert len(model.doubts()) == (told is not None) and (told is None or told in notes[0])
@@ -116,7 +116,7 @@ def test_a_model_that_finds_nothing_at_all_says_so():
     with torch.no_grad():
         for decoder in network.decoders:
             decoder.head.bias[0] += 1000  # background everywhere
-    answer = drain(ModelSegmenter(a_model(network), "cpu").segment(phantom(3)[0]))
+    answer = run_to_end(ModelSegmenter(a_model(network), "cpu").segment(phantom(3)[0]))
     assert not answer.labels.any() and answer.notes == (
         "the model found nothing in image 'phantom3': all segments are empty",
     )
@@ -175,7 +175,7 @@ def test_a_model_labels_the_voxels_of_a_turned_volume_in_place(plane):
     matrix = np.array([[0, -1.0, 0, 5], [1.0, 0, 0, -3], [0, 0, -1.0, 2], [0, 0, 0, 1]])
     volume = Volume(array.astype(np.int16), matrix)
     model = Model("segmenter", {}, {}, SliceLayout(plane, 1.0, 32), CLASSES)
-    answer = drain(ModelSegmenter(model, "cpu", BrightAbove()).segment(volume, confidence=True))
+    answer = run_to_end(ModelSegmenter(model, "cpu", BrightAbove()).segment(volume, confidence=True))
     assert np.array_equal(answer.labels, (array > 400).astype(np.uint8) + (array > 900))
     assert answer.confidence.shape == array.shape and answer.confidence.min() > 0.5
     segmentation = as_segmentation(model, answer.labels, volume, {"S3NetSegment.Method": "test"})
@@ -221,7 +221,7 @@ def test_too_little_memory_makes_the_batches_smaller_and_what_does_not_fit_the_m
     network = BrightAbove()
     network.room = 2
     model = Model("segmenter", {}, {}, SliceLayout("coronal", 1.0, 16), CLASSES)
-    answer = drain(ModelSegmenter(model, "cpu", network).segment(volume))
+    answer = run_to_end(ModelSegmenter(model, "cpu", network).segment(volume))
     assert network.largest == 2 and answer.confidence is None
     said = " ".join(answer.notes)
     assert "memory of this machine was full" in said and "coronal slices, but this image was made in axial" in said

@@ -6,7 +6,7 @@ import pytest
 import torch
 from cohort_files import write_cohort
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, UNetEncoder, seeded
 from S3NetSegmentLib.engine.training.cohort import image_hash, read_cohort
@@ -61,17 +61,17 @@ def test_validation_images_that_the_model_has_seen_are_told_with_their_number():
 
 
 def test_a_run_from_a_model_takes_its_slices_tells_what_it_has_seen_and_goes_on_without_it(tmp_path):
-    cohort = drain(read_cohort(write_cohort(tmp_path / "cohort", 4)))
+    cohort = run_to_end(read_cohort(write_cohort(tmp_path / "cohort", 4)))
     seen = tuple(image_hash(case.read_volume()) for case in cohort.cases)
     quick = {"batch": 2, "unlabelled_batch": 2, "validate_every": 1}
     configuration = finetuning_configuration("tiny").replaced(steps=2, **quick)
     init, folder = encoder_model(cases=(*seen, "other")), RunFolder(tmp_path / "run")
     folder.make()
-    result = drain(finetune(cohort, configuration, folder, init=init))
+    result = run_to_end(finetune(cohort, configuration, folder, init=init))
     assert any("has seen 1 of 1 validation images" in note for note in result.notes)
     steps = []
     longer = with_network_of(init, configuration).replaced(steps=4)  # as the settings that the run has kept
-    again = drain(finetune(cohort, longer, folder, resume=True), lambda step: steps.append(step.message))
+    again = run_to_end(finetune(cohort, longer, folder, resume=True), lambda step: steps.append(step.message))
     assert again.steps == 4 and not any("Training step 1 " in message for message in steps)
     model = load_model(folder.path / "model.pt")
     assert model.layout == LAYOUT and model.provenance["initialised"] and "other" in model.training_cases

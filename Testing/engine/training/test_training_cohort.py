@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from cohort_files import drawn, phantom, write_cohort
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 from S3NetSegmentLib.engine.training.cohort import image_hash, read_cohort
@@ -20,7 +20,7 @@ from S3NetSegmentLib.engine.training.split import split_cohort
 
 
 def read(folder, **options):
-    return drain(read_cohort(folder, **options))
+    return run_to_end(read_cohort(folder, **options))
 
 
 def describe(folder, **content):
@@ -209,7 +209,7 @@ def test_all_folds_look_at_the_same_slices_whichever_image_they_hold_out(tmp_pat
     write_segmentation(drawn(volume, labels), tmp_path / "labels" / "case02.seg.nrrd")
     cohort = read(tmp_path)
     data = [
-        drain(prepare_cohort(cohort, CohortSettings(folds=3, fold=fold, slice_side=64), seed=0, with_labels=True))
+        run_to_end(prepare_cohort(cohort, CohortSettings(folds=3, fold=fold, slice_side=64), seed=0, with_labels=True))
         for fold in (1, 2, 3)
     ]
     assert [len(one.held.names) for one in data] == [1, 1, 1]

@@ -12,7 +12,7 @@ from ideal_processes import BATCH, ideal_trainer
 from paths import REPOSITORY
 from toy_training import ToyTask, toy_trainer
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.training import processes as training_processes
 from S3NetSegmentLib.engine.training.processes import joined_processes
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
@@ -36,7 +36,7 @@ def torchrun(*arguments):
 def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
     torchrun(TOY, "processes", tmp_path)
     one = toy_trainer(task=ToyTask(dropout=0.0), batch=4, optimizer="sgd")
-    drain(one.run())
+    run_to_end(one.run())
     both = [torch.load(tmp_path / f"rank{r}.pt") for r in (0, 1)]
     assert equal(both[0], both[1])
     assert all(torch.allclose(both[0][n], t, atol=1e-6) for n, t in one.task.state_dict().items())
@@ -51,7 +51,7 @@ def test_ideal_in_two_processes_equals_one_that_computes_the_batch_in_two_parts(
     one = ideal_trainer(kind, 2 * BATCH)
     one._optimisation._parts = 2  # as for lack of memory
     before = {n: t.clone() for n, t in one.task.state_dict().items()}
-    drain(one.run())
+    run_to_end(one.run())
     both = [torch.load(tmp_path / f"rank{r}.pt") for r in (0, 1)]
     assert equal(both[0], both[1])
     # how far the teacher is to be trusted is counted on the slices of the first process alone
@@ -67,7 +67,7 @@ def test_ideal_in_bfloat16_follows_float32(kind):
         trainer = ideal_trainer(kind, precision=precision)
         seen = losses[precision] = []
         trainer._record = lambda values, seen=seen: seen.append(float(values["loss"]))
-        drain(trainer.run())
+        run_to_end(trainer.run())
         assert all(torch.isfinite(t).all() for t in trainer.task.state_dict().values() if t.is_floating_point())
         assert all(p.dtype == torch.float32 for p in trainer.task.parameters())
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.03)

@@ -6,7 +6,7 @@ import torch
 from cohort_files import phantom, write_cohort
 from image_files import random_matrix
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.images.writing import write_png
 from S3NetSegmentLib.engine.training import slice_bank
 from S3NetSegmentLib.engine.training.cohort import read_cohort
@@ -113,12 +113,12 @@ def test_every_item_comes_once_per_epoch_whatever_the_batch_and_the_processes():
 
 @pytest.fixture
 def cohort(tmp_path):
-    return drain(read_cohort(write_cohort(tmp_path, 2, 2)))
+    return run_to_end(read_cohort(write_cohort(tmp_path, 2, 2)))
 
 
 def bank_of(cohort, **options):
     layout, _ = choose_layout([c.grid for c in cohort.cases])
-    return drain(build_bank(cohort.cases, cohort.classes, layout, **options))
+    return run_to_end(build_bank(cohort.cases, cohort.classes, layout, **options))
 
 
 def test_the_bank_holds_all_slices_with_labels_places_and_padding(cohort):
@@ -195,9 +195,9 @@ def test_batches_hold_what_the_tasks_expect(cohort):
 
 def test_without_unlabelled_cases_the_labelled_ones_serve_as_both_and_without_labels_it_says_so(cohort):
     layout, _ = choose_layout([c.grid for c in cohort.cases])
-    drawn = drain(build_bank(cohort.labelled, cohort.classes, layout))
+    drawn = run_to_end(build_bank(cohort.labelled, cohort.classes, layout))
     assert TwoStreamBatches(drawn, 2, 4, seed=0)(0)["unlabelled"].shape[0] == 4
-    bare = drain(build_bank(cohort.cases, (), layout))
+    bare = run_to_end(build_bank(cohort.cases, (), layout))
     assert not bare.labelled.size
     with pytest.raises(InputError, match="no training case is labelled"):
         TwoStreamBatches(bare, 2, 4, seed=0)
@@ -208,7 +208,7 @@ def test_pictures_in_colour_are_used_by_their_lightness_which_is_said(tmp_path):
     rgb[0, :, 12:] = (250, 240, 230)
     (tmp_path / "images").mkdir()
     write_png(rgb[0], tmp_path / "images" / "a.png")
-    cohort = drain(read_cohort(tmp_path))
+    cohort = run_to_end(read_cohort(tmp_path))
     bank = bank_of(cohort)
     shown = bank.images_at(np.array([0]))[0, 0][bank.valid_at(np.array([0]))[0, 0]].reshape(20, 24)
     assert shown[:, :11].max() < 0.05 and shown[:, 13:].min() > 0.9

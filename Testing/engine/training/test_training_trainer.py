@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy_training import ToyTask, toy_trainer
 
-from S3NetSegmentLib.engine import InputError, ResourceError, Step, drain
+from S3NetSegmentLib.engine import InputError, ResourceError, Step, run_to_end
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.training.curves import draw_curves, first_with
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
@@ -33,7 +33,7 @@ def log(folder):
 def test_training_lowers_the_loss_and_leaves_the_global_random_numbers_alone(tmp_path):
     before = torch.get_rng_state()
     trainer = toy_trainer(tmp_path, steps=100, task=ToyTask(dropout=0.0))
-    result = drain(trainer.run())
+    result = run_to_end(trainer.run())
     losses = [e["loss"] for e in log(tmp_path) if "loss" in e]
     assert result.steps == 100 and result.reason == "finished" and len(losses) == 100
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
@@ -44,7 +44,7 @@ def test_training_lowers_the_loss_and_leaves_the_global_random_numbers_alone(tmp
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_run_that_is_stopped_and_goes_on_is_bit_for_bit_the_uninterrupted_one(tmp_path, optimizer):
     whole = toy_trainer(optimizer=optimizer)
-    drain(whole.run())
+    run_to_end(whole.run())
     for _ in range(2):  # stopped twice
         part = toy_trainer(tmp_path, task=ToyTask(seed=5), optimizer=optimizer)
         part.task.backbone.load_state_dict(whole.task.backbone.state_dict())
@@ -57,7 +57,7 @@ def test_a_run_that_is_stopped_and_goes_on_is_bit_for_bit_the_uninterrupted_one(
     last = toy_trainer(tmp_path, task=ToyTask(seed=7), optimizer=optimizer)
     last.task.backbone.load_state_dict(whole.task.backbone.state_dict())
     assert last.resume() and last.step == 8
-    drain(last.run())
+    run_to_end(last.run())
     assert equal(weights(whole), weights(last))
     assert [e["step"] for e in log(tmp_path) if "loss" in e] == list(range(1, 13))
 
@@ -71,16 +71,16 @@ def test_what_was_logged_after_the_kept_state_is_not_logged_twice(tmp_path):
         file.write('{"step": 9, "loss": 1.0}\n{"step": 10, "lo')  # a process that was killed while it wrote
     trainer = toy_trainer(tmp_path)
     trainer.resume()
-    drain(trainer.run())
+    run_to_end(trainer.run())
     assert [e["step"] for e in log(tmp_path) if "loss" in e] == list(range(1, 13))
 
 
 def test_other_settings_another_network_and_damaged_states_are_refused(tmp_path):
-    drain(toy_trainer(tmp_path, steps=2).run())
+    run_to_end(toy_trainer(tmp_path, steps=2).run())
     with pytest.raises(InputError, match=r"other settings \(weight_decay was 0.0001, is 0.1\)"):
         toy_trainer(tmp_path, steps=2, weight_decay=0.1).resume()
     longer = toy_trainer(tmp_path, steps=4)
-    assert longer.resume() and drain(longer.run()).steps == 4
+    assert longer.resume() and run_to_end(longer.run()).steps == 4
     wide = ToyTask()
     wide.net[0] = torch.nn.Conv2d(1, 12, 3)
     with pytest.raises(InputError, match="another network"):
@@ -101,7 +101,7 @@ def test_other_settings_another_network_and_damaged_states_are_refused(tmp_path)
 def test_a_full_disk_leaves_the_last_good_state(tmp_path):
     resource = pytest.importorskip("resource")
     trainer = toy_trainer(tmp_path, steps=2)
-    drain(trainer.run())
+    run_to_end(trainer.run())
     kept = (tmp_path / "state.pt").read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -121,7 +121,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_state_and_the_cause(t
     with pytest.raises(
         TrainingError, match=r"no number any more at step 8 \(match; learning rate .*the state of step 7 is kept"
     ):
-        drain(trainer.run())
+        run_to_end(trainer.run())
     assert RunFolder(tmp_path).read_state()["step"] == 7
     assert log(tmp_path)[-1] == {"event": "failed", "step": 8, "broken": "match"}
 
@@ -137,12 +137,12 @@ def test_after_a_loss_that_was_no_number_the_run_goes_on_with_the_remedies_that_
     with pytest.raises(
         TrainingError, match=r"Go on from there \(resume\), or begin anew, with one of learning_rate=0.013"
     ):
-        drain(toy_trainer(tmp_path, task=Fragile(), checkpoint_minutes=0.0).run())
+        run_to_end(toy_trainer(tmp_path, task=Fragile(), checkpoint_minutes=0.0).run())
     task = Fragile()
     task.rate = 0.0125
     again = toy_trainer(tmp_path, task=task, learning_rate=0.0125, precision="bf16", clip=1.0)
     assert again.resume() and again.step == 7
-    result = drain(again.run())
+    result = run_to_end(again.run())
     assert result.steps == 12 and "From step 7 on with learning_rate 0.0125 instead of 0.05." in result.notes
     assert [e["step"] for e in log(tmp_path) if "loss" in e] == list(range(1, 13))
 
@@ -167,20 +167,20 @@ def test_too_little_memory_divides_the_batch_and_says_so(tmp_path):
             return super().forward(batch, progress)
 
     plain = toy_trainer(task=ToyTask(dropout=0.0), batch=8, optimizer="sgd")
-    drain(plain.run())
+    run_to_end(plain.run())
     task = Greedy(dropout=0.0)
     divided = toy_trainer(tmp_path, task=task, batch=8, optimizer="sgd")
-    result = drain(divided.run())
+    result = run_to_end(divided.run())
     assert "computed in 2 parts" in result.notes[0]
     for a, b in zip(plain.task.parameters(), divided.task.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
     again = toy_trainer(tmp_path, task=Greedy(dropout=0.0), batch=8, optimizer="sgd", steps=13)
     again.resume()
-    assert "computed in 2 parts" in drain(again.run()).notes[0]
+    assert "computed in 2 parts" in run_to_end(again.run()).notes[0]
     none = Greedy()
     none.largest = 0
     with pytest.raises(ResourceError, match="not enough for one sample"):
-        drain(toy_trainer(task=none).run())
+        run_to_end(toy_trainer(task=none).run())
 
 
 @pytest.mark.parametrize("side,threads", [(64, 1), (256, 2)])
@@ -221,12 +221,12 @@ def test_the_best_validation_is_kept_and_patience_ends_the_run(tmp_path):
         validate_every=2,
         patience=2,
     )
-    result = drain(trainer.run())
+    result = run_to_end(trainer.run())
     assert (result.steps, result.reason, result.best_step, result.best_score) == (8, "patience", 4, 0.5)
     assert kept == [(2, {"score": 0.2}), (4, {"score": 0.5})]
     again = toy_trainer(tmp_path, validate=scores([0.6] * 9), keep_best=lambda *a: kept.append(a), validate_every=2)
     again.resume()
-    assert drain(again.run()).best_step == 10  # the best before the stop still counts
+    assert run_to_end(again.run()).best_step == 10  # the best before the stop still counts
 
 
 def test_a_stop_during_validation_does_it_again(tmp_path):
@@ -238,7 +238,7 @@ def test_a_stop_during_validation_does_it_again(tmp_path):
     again = toy_trainer(tmp_path, validate=scores([0.7, 0.6, 0.5, 0.4]), validate_every=3)
     again.resume()
     assert again.step == 3
-    assert drain(again.run()).best_step == 3
+    assert run_to_end(again.run()).best_step == 3
 
 
 @pytest.mark.parametrize("steps", [3, 12])
@@ -254,21 +254,21 @@ def test_a_wish_to_stop_that_comes_during_validation_is_heard_at_once_and_the_va
     trainer = toy_trainer(
         tmp_path, validate=long_validation, validate_every=3, stop=lambda: len(wishes) > 5, steps=steps
     )
-    assert drain(trainer.run()).reason == "stopped" and len(wishes) < 10
+    assert run_to_end(trainer.run()).reason == "stopped" and len(wishes) < 10
     state = RunFolder(tmp_path).read_state()
     assert state["step"] == 3 and state["validation_due"]
     stuck = toy_trainer(tmp_path, validate=long_validation, validate_every=3, stop=lambda: True, steps=steps)
     stuck.resume()
-    assert drain(stuck.run()).reason == "stopped"
+    assert run_to_end(stuck.run()).reason == "stopped"
     again = toy_trainer(tmp_path, validate=scores([0.7, 0.6, 0.5, 0.4]), validate_every=3, steps=steps)
     again.resume()
-    result = drain(again.run())
+    result = run_to_end(again.run())
     assert (result.best_step, result.steps, result.reason) == (3, steps, "finished")
 
 
 def test_without_validation_the_last_state_is_kept():
     kept = []
-    drain(toy_trainer(keep_best=lambda *a: kept.append(a)).run())
+    run_to_end(toy_trainer(keep_best=lambda *a: kept.append(a)).run())
     assert kept == [(12, {})]
 
 
@@ -282,13 +282,13 @@ def test_steps_are_planned_to_fit_into_the_minutes(tmp_path, slower):
         return now[0]
 
     trainer = toy_trainer(tmp_path, steps=100_000, minutes=1.0, clock=clock)
-    result = drain(trainer.run())
+    result = run_to_end(trainer.run())
     plans = [e["steps"] for e in log(tmp_path) if e.get("event") == "plan"]
     assert result.steps == plans[-1] < 1000 and 50 < result.seconds <= 61 and result.reason == "finished"
     assert log(tmp_path)[-2]["learning_rate"] < 0.05 * 0.05  # the schedule has come to its end
     more = toy_trainer(tmp_path, steps=100_000, minutes=2.0, clock=clock)
     more.resume()
-    assert drain(more.run()).steps > 1.4 * result.steps
+    assert run_to_end(more.run()).steps > 1.4 * result.steps
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "poly", "stairs", "constant"])
@@ -311,7 +311,7 @@ def test_nothing_to_train_and_impossible_precision_are_refused():
 
 def test_bf16_trains_on_the_cpu_too():
     trainer = toy_trainer(precision="bf16")
-    drain(trainer.run())
+    run_to_end(trainer.run())
     assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in trainer.task.parameters())
 
 
@@ -320,7 +320,7 @@ def test_a_measure_that_is_no_number_does_not_stop_the_run(tmp_path):
         def forward(self, batch, progress):
             return {**super().forward(batch, progress), "_sure": torch.tensor(float("nan"))}
 
-    assert drain(toy_trainer(tmp_path, task=Unsure()).run()).steps == 12
+    assert run_to_end(toy_trainer(tmp_path, task=Unsure()).run()).steps == 12
     assert log(tmp_path)[0]["_sure"] is None
 
 
@@ -336,7 +336,7 @@ def test_groups_of_parameters_have_their_own_rates_and_loss_alone_is_minimised_w
     task = Grouped(dropout=0.0)
     before = {n: t.clone() for n, t in task.net.state_dict().items()}
     trainer = toy_trainer(task=task)
-    drain(trainer.run())
+    run_to_end(trainer.run())
     changed = {n for n, t in task.net.state_dict().items() if not torch.equal(t, before[n])}
     assert changed == {"4.weight", "4.bias"}
 
@@ -355,7 +355,7 @@ def test_numbers_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
             written.append("closed")
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
-    drain(toy_trainer(tmp_path, steps=2).run())
+    run_to_end(toy_trainer(tmp_path, steps=2).run())
     assert written[0] == (str(tmp_path / "tensorboard"), 1) and written[-1] == "closed"
     assert {("loss", 1), ("match", 2), ("learning_rate", 2)} <= {w for w in written if len(w) == 2}
 
@@ -368,7 +368,7 @@ def test_the_plan_stays_where_the_speed_only_trembles_and_is_not_told_before_it_
         now[0] += 0.1 * numbers.uniform(0.9, 1.1)
         return now[0]
 
-    drain(toy_trainer(tmp_path, steps=100_000, minutes=1.0, clock=clock).run())
+    run_to_end(toy_trainer(tmp_path, steps=100_000, minutes=1.0, clock=clock).run())
     entries = list(log(tmp_path))
     plans = [e for e in entries if e.get("event") == "plan"]
     assert len(plans) <= 2 and plans[-1]["steps"] == pytest.approx(plans[0]["steps"], rel=0.06)

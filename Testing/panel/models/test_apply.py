@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from model_files import CLASSES, write_model
 
-from S3NetSegmentLib.engine import InputError, drain
+from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.apply import ModelSegmenter
 from S3NetSegmentLib.engine.training.ensemble import load_ensemble
 from S3NetSegmentLib.engine.training.likeness import ImageLook, TrainingLook
@@ -50,7 +50,7 @@ def apply(panel):
 
 
 def expected(model_file, volume_node):
-    return drain(ModelSegmenter(load_model(model_file), "cpu").segment(volume_from_node(volume_node))).labels
+    return run_to_end(ModelSegmenter(load_model(model_file), "cpu").segment(volume_from_node(volume_node))).labels
 
 
 def slowly(request, files):
@@ -148,7 +148,9 @@ def test_the_folder_of_a_cross_validation_is_the_mean_of_its_models(open_models,
     assert "2 models whose answers are averaged: fold_1/model.pt, fold_2/model.pt" in text
     assert not panel.panel.models.ui.modelFlipsCheckBox.isVisible()
     apply(panel)
-    found = drain(ModelSegmenter(load_ensemble(tmp_path / "cv"), "cpu").segment(volume_from_node(volume_node))).labels
+    found = run_to_end(
+        ModelSegmenter(load_ensemble(tmp_path / "cv"), "cpu").segment(volume_from_node(volume_node))
+    ).labels
     assert (panel.mask("Ring") == (found == 1)).all() and (panel.mask("Core") == (found == 2)).all()
 
 
@@ -159,7 +161,7 @@ def test_mirrored_slices_are_offered_for_models_that_know_them(open_models, tmp_
     ui.modelFlipsCheckBox.checked = True
     apply(panel)
     models, volume = load_ensemble(tmp_path / "model.pt"), volume_from_node(volume_node)
-    plain, found = (drain(ModelSegmenter(models, "cpu", flips=f).segment(volume)).labels for f in (False, True))
+    plain, found = (run_to_end(ModelSegmenter(models, "cpu", flips=f).segment(volume)).labels for f in (False, True))
     assert (panel.mask("Core") == (found == 2)).mean() > 0.999 and (plain != found).mean() > 0.1
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import slicer
 
-from S3NetSegmentLib.engine import drain
+from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.training.cohort import read_cohort
 
 
@@ -39,7 +39,7 @@ def test_a_case_is_saved_under_the_name_of_the_volume(open_drawn, tmp_path):
     panel.panel.models.ui.patientEdit.text = "P 7"
     save(panel)
     assert panel.message.startswith("Saved images/MR_head.nii.gz and labels/MR_head.seg.nrrd.")
-    (case,) = drain(read_cohort(tmp_path)).labelled
+    (case,) = run_to_end(read_cohort(tmp_path)).labelled
     assert case.patient == "P 7" and panel.ui.sharedForm.enabled
 
 

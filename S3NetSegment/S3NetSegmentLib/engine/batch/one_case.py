@@ -24,7 +24,7 @@ import numpy as np
 
 from ... import __version__
 from ..common.errors import InputError, ResourceError
-from ..common.progress import Step, drain
+from ..common.progress import Step, run_to_end
 from ..few_shot.run import carry_drawings, read_drawings
 from ..images import Segmentation, Volume
 from ..images.dicom.seg_writing import write_dicom_seg
@@ -198,8 +198,8 @@ class _Times:
 
 def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
     assert isinstance(case.task, SegmentTask)
-    outcome = drain(segment_image(volume, case.task, device), on_step)
-    sure = drain(outcome.confidence_steps(), on_step) if case.confidence else None
+    outcome = run_to_end(segment_image(volume, case.task, device), on_step)
+    sure = run_to_end(outcome.confidence_steps(), on_step) if case.confidence else None
     regions = outcome.regions
     return _Result(
         outcome.segmentation, outcome.agreement(), sure, outcome.picture(PICTURE), regions.device, regions.settings.seed,
@@ -210,8 +210,8 @@ def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles)
 def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
     assert isinstance(case.task, FewShotTask)
     reading = read_drawings(volume, case.task, lambda path: files.read_image(path, None), device)
-    support = drain(reading, on_step)
-    outcome = drain(carry_drawings(volume, case.task, support, device, _encoder), on_step)
+    support = run_to_end(reading, on_step)
+    outcome = run_to_end(carry_drawings(volume, case.task, support, device, _encoder), on_step)
     flat, told = (None, []) if suffix_of(case.output) in (".seg.nrrd", DICOM_SEG) else outcome.label_map()
     return _Result(
         outcome.segmentation, outcome.expected_dice(), outcome.confidence if case.confidence else None,
@@ -228,7 +228,7 @@ def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -
     segmenter = _segmenter(models, tuple(map(_changed, models)), device, flips)
     paths = channel_files(case.image, segmenter.models.channels)[1:]
     volumes = (volume, *(files.read_image(str(path), case.frame) for path in paths))
-    answer = drain(segmenter.segment(volumes, confidence=True), on_step)
+    answer = run_to_end(segmenter.segment(volumes, confidence=True), on_step)
     tags = model_tags(segmenter.models, answer.device, volume.name, flips=flips)
     segmentation = as_segmentation(segmenter.models, answer.labels, volume, tags)
     found = answer.labels > 0

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..common.errors import InputError, ResourceError
 from ..common.masks import dice
-from ..common.progress import Step, Steps, within
+from ..common.progress import Step, Steps, as_part_of
 from ..images import Segmentation, Volume
 from ..images.formats.seg_nrrd import read_segmentation
 from ..images.image_warnings import collected_image_warnings
@@ -77,14 +77,14 @@ def train(
                 held = names[fold::_FOLDS]
                 rest = [name for name in names if name not in held]
                 work = _fitted(store, f"{run}/fold{fold}", rest, minutes * share, device, preset, steps)
-                segmenter = yield from within(work, fold * share, (fold + 0.8) * share)
+                segmenter = yield from as_part_of(work, fold * share, (fold + 0.8) * share)
                 for name in held:
                     found.append((yield from _model_dice(store, segmenter, name, segments)))
                 for name in held[: _SCORED // _FOLDS]:
                     few_shot.append((yield from _few_shot_dice(store, name, rest, segments, read, make)))
                     yield Step((fold + 0.9) * share, "Measuring Few-shot")
             work = _fitted(store, f"{run}/{_FINAL}", names, minutes * share, device, preset, steps)
-            yield from within(work, 1 - share, 1.0)
+            yield from as_part_of(work, 1 - share, 1.0)
             scores, others = _means(found, segments), _means(few_shot, segments)
             used = tuple(n for n in segments.names if scores.get(n, 0) > others.get(n, 0) + _GAIN)
             store.write(

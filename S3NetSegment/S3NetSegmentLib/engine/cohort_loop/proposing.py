@@ -9,7 +9,7 @@ import numpy as np
 
 from ..common.errors import InputError, ResourceError
 from ..common.limited_cache import LimitedCache
-from ..common.progress import Step, Steps, within
+from ..common.progress import Step, Steps, as_part_of
 from ..common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, mix_text, provenance
 from ..images import Segmentation, Volume
 from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
@@ -108,7 +108,7 @@ def propose(
     volume, warned = image or image_of(store, case)
     facts = store.image_facts(case, store.record(PROPOSED, case).get("image"))
     drawn = drawn or kept_drawing(store, case, volume)
-    names = yield from within(nearest_accepted(store, case, volume, supports), 0.0, 0.1)
+    names = yield from as_part_of(nearest_accepted(store, case, volume, supports), 0.0, 0.1)
     items, used, notes = supports_of(store, names, segments, read or ReadCases())
     if drawn is not None:
         items += _drawn_items(drawn)
@@ -122,10 +122,10 @@ def propose(
         (load or load_encoder)(encoder, device), device,
     )  # fmt: skip
     few_shot.set_support(items)
-    answer = yield from within(few_shot.propagate(), 0.1, 0.85)
+    answer = yield from as_part_of(few_shot.propagate(), 0.1, 0.85)
     masks, by_model = {}, {}
     if drawn is None:  # what is drawn in the case itself tells more than any model
-        masks, by_model = yield from within(found_by_model(store, volume, segments, device), 0.85, 0.95)
+        masks, by_model = yield from as_part_of(found_by_model(store, volume, segments, device), 0.85, 0.95)
     yield Step(0.95, "Writing the proposal")
     expected = {s.name: answer.expected_dice.get(s.value, np.nan) for s in segments.segments} | by_model
     expected = expected or {str(value): dice for value, dice in answer.expected_dice.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..common.errors import InputError, ResourceError
-from ..common.progress import Steps, within
+from ..common.progress import Steps, as_part_of
 from ..images import Volume
 from .proposing import Proposal, image_of, propose
 from .states import CohortState, cohort_state, in_order
@@ -44,7 +44,7 @@ def next_case(store: CohortStore, order: str = "helps", **options) -> Steps[Next
 
     while True:
         state = cohort_state(store)
-        names = yield from within(in_order(store, state, order), 0.0, 0.1)
+        names = yield from as_part_of(in_order(store, state, order), 0.0, 0.1)
         case = next((name for name in names if name not in failed), "")
         if not case:
             return NextCase("", None, state, notes=tuple(notes))
@@ -60,7 +60,7 @@ def next_case(store: CohortStore, order: str = "helps", **options) -> Steps[Next
             leave_out(case, error)
             continue
         try:
-            proposal = yield from within(propose(store, case, image=image, **options), 0.1, 1.0)
+            proposal = yield from as_part_of(propose(store, case, image=image, **options), 0.1, 1.0)
             return NextCase(case, proposal, cohort_state(store), image[0], tuple(notes))
         except InputError as error:
             leave_out(case, error)

@@ -2,7 +2,7 @@
 
 A function that takes long returns ``Steps[T]``: a generator that yields :class:`Step` and returns its result. Who calls
 decides how to run it: the panel advances it from a timer and drops it on Cancel, the command line draws a bar, tests
-drain it silently. Nothing of a dropped generator reaches the scene or the disk, since only its return value is written.
+run it to the end silently. Nothing of a dropped generator reaches the scene or the disk, since only its return value is written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Step:
 Steps = Generator[Step, None, T]
 
 
-def drain(steps: Steps[T], on_step: Callable[[Step], None] | None = None) -> T:
+def run_to_end(steps: Steps[T], on_step: Callable[[Step], None] | None = None) -> T:
     """Runs ``steps`` to the end and returns its result; ``on_step`` is called with each step."""
     while True:
         try:
@@ -36,7 +36,7 @@ def drain(steps: Steps[T], on_step: Callable[[Step], None] | None = None) -> T:
             on_step(step)
 
 
-def within(steps: Steps[T], start: float, stop: float) -> Steps[T]:
+def as_part_of(steps: Steps[T], start: float, stop: float) -> Steps[T]:
     """Passes ``steps`` on with their fractions mapped from 0..1 to ``start``..``stop`` of a larger work."""
     while True:
         try:
@@ -46,7 +46,7 @@ def within(steps: Steps[T], start: float, stop: float) -> Steps[T]:
         yield Step(start + (stop - start) * step.fraction, step.message)
 
 
-def rising(steps: Steps[T]) -> Steps[T]:
+def monotonic(steps: Steps[T]) -> Steps[T]:
     """Passes ``steps`` on so that their fraction never falls: for work whose parts do not know how long they take."""
     reached = 0.0
     while True:

@@ -18,7 +18,7 @@ import numpy as np
 from ..common.device import choose_device
 from ..common.errors import InputError, ResourceError
 from ..common.limited_cache import LimitedCache
-from ..common.progress import Step, Steps, rising, within
+from ..common.progress import Step, Steps, as_part_of, monotonic
 from ..common.tuples import two
 from ..images import AXES, Volume
 from ..images.image_warnings import label_map_notes
@@ -95,7 +95,7 @@ class FewShot:
         """
         if self._support is None:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
-        return self._told(rising(self._propagate(self._support, slices, quick)))
+        return self._told(monotonic(self._propagate(self._support, slices, quick)))
 
     def _told(self, steps: Steps[FewShotAnswer]) -> Steps[FewShotAnswer]:
         """``steps``, whose answer also says what the user should know of the image."""
@@ -114,7 +114,7 @@ class FewShot:
         try:
             for n, layer in enumerate(support.layers):
                 work = self._answered(support, layer, first, last, quick)
-                answers.append((yield from within(work, n / count, (n + 1) / count)))
+                answers.append((yield from as_part_of(work, n / count, (n + 1) / count)))
         except MemoryError:
             raise ResourceError(
                 "the memory of this machine is not enough for this volume; choose fewer slices, set smaller work_voxels "
@@ -142,11 +142,11 @@ class FewShot:
         # Where no drawn slice is hidden, other patients count if they had foretold what is drawn better than the answer without
         # them is expected to be, and if with them more is expected.
         silenced = [part.silenced() if isinstance(part, TransferredPart) else part for part in further]
-        alone = yield from within(self._voted(support, drawing, silenced, first, last, quick), 0.0, 0.5)
+        alone = yield from as_part_of(self._voted(support, drawing, silenced, first, last, quick), 0.0, 0.5)
         expected = _mean_expected(alone)
         if expected >= foretold:
             return alone
-        together = yield from within(self._voted(support, drawing, further, first, last, quick), 0.5, 1.0)
+        together = yield from as_part_of(self._voted(support, drawing, further, first, last, quick), 0.5, 1.0)
         return together if _mean_expected(together) > expected else alone
 
     def _voted(
@@ -158,7 +158,7 @@ class FewShot:
         for attempt in itertools.count():
             frame, kept = self._frame_for(support, drawing, box)
             run = Propagation(frame, kept, drawing, self.settings, further)
-            yield from within(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
+            yield from as_part_of(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
             wider = run.wider_box() if attempt < growing else None
             if wider is None:
                 break
@@ -170,9 +170,9 @@ class FewShot:
         alone = self.settings.method == "alpnet"
         found: list[FurtherPart | None] = []
         if not alone:
-            found.append((yield from within(self._parts.transferred(layer.drawing, layer.others), 0.0, 0.9)))
+            found.append((yield from as_part_of(self._parts.transferred(layer.drawing, layer.others), 0.0, 0.9)))
         if alone or not quick:
-            found.append((yield from within(self._parts.prototypes(layer.drawing, layer.others, quick), 0.9, 1.0)))
+            found.append((yield from as_part_of(self._parts.prototypes(layer.drawing, layer.others, quick), 0.9, 1.0)))
         return [part for part in found if part is not None]
 
     def _filled_in(self, other: SupportVolume) -> Steps[np.ndarray]:

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from ..common.limited_cache import LimitedCache
-from ..common.progress import Step, Steps, within
+from ..common.progress import Step, Steps, as_part_of
 from ..common.threads import one_thread_if
 from ..common.tuples import two
 from ..images.volume import slices_first
@@ -87,23 +87,23 @@ class Propagation:
         """
         self.first, self.last = first, last
         if self.settings.method == "alpnet":
-            ballot = yield from within(self._prototype_ballot(), 0.0, 0.9)
+            ballot = yield from as_part_of(self._prototype_ballot(), 0.0, 0.9)
             yield from self._finish(ballot)
             return
         if self._leaning:
-            yield from within(self._seed_from_elsewhere(), 0.0, 0.05)
+            yield from as_part_of(self._seed_from_elsewhere(), 0.0, 0.05)
         if quick:
-            ballot = yield from within(self._quick_ballot(), 0.0, 0.9)
+            ballot = yield from as_part_of(self._quick_ballot(), 0.0, 0.9)
         else:
-            ballot = yield from within(self._ballot(), 0.0, 0.8)
+            ballot = yield from as_part_of(self._ballot(), 0.0, 0.8)
             if self._regrow_weight() > 0.01:
-                seeds = yield from within(ballot.sure_voxels(self.settings.sure), 0.8, 0.85)
-                again = yield from within(self.parts.grown(first, last, seeds), 0.85, 0.9)
+                seeds = yield from as_part_of(ballot.sure_voxels(self.settings.sure), 0.8, 0.85)
+                again = yield from as_part_of(self.parts.grown(first, last, seeds), 0.85, 0.9)
                 ballot.add_second(again, self._regrow_weight())
         yield from self._finish(ballot)
 
     def _finish(self, ballot: Ballot) -> Steps[None]:
-        self.classes, self.sureness, self._sums = yield from within(ballot.decisions(), 0.9, 1.0)
+        self.classes, self.sureness, self._sums = yield from as_part_of(ballot.decisions(), 0.9, 1.0)
         if self.settings.largest_component:
             keep_one_part(self.classes, self.sureness, self._sums)
         self._keep_known()
@@ -124,19 +124,19 @@ class Propagation:
 
     def _ballot(self) -> Steps[Ballot]:
         first, last = self.first, self.last
-        logs, evidence = yield from within(self.parts.appearance(first, last), 0.0, 0.2)
-        self.mix = yield from within(self._weights(), 0.2, 0.5)
+        logs, evidence = yield from as_part_of(self.parts.appearance(first, last), 0.0, 0.2)
+        self.mix = yield from as_part_of(self._weights(), 0.2, 0.5)
         carried = None
         if not self.scattered:
-            carried = yield from within(self.parts.carried(first, last, evidence), 0.5, 0.6)
-        grown = yield from within(self.parts.grown(first, last), 0.6, 0.9)
+            carried = yield from as_part_of(self.parts.carried(first, last, evidence), 0.5, 0.6)
+        grown = yield from as_part_of(self.parts.grown(first, last), 0.6, 0.9)
         with one_thread_if(True):
             ends = self._ends(carried, lambda z: self._small(grown[z - first]))
         if carried is not None and self.settings.target == "auto" and len(self._whole_slices()) < 2:
             doubt = self._doubt(logs[first : last + 1], carried, grown, ends)
             self.mix = self._with_further(arbitrated(prior_mix(False, self.frame.anisotropy), doubt), [])
             ends = ends ** (1 - doubt)  # which are judged by the carried masks
-        soft = yield from within(self._soft_parts(logs, carried), 0.9, 1.0)
+        soft = yield from as_part_of(self._soft_parts(logs, carried), 0.9, 1.0)
         blur = float(np.clip(self.parts.thickness / 3, 0.3, 1))
         share, near = self.mix.get("grown", 0.0), self._reach()
         return Ballot(self.frame, first, last, soft, grown, share, blur, ends, near)
@@ -167,10 +167,10 @@ class Propagation:
         first, last = self.first, self.last
         prior = {"grown": 1.0} if self.scattered else {"registered": self.frame.anisotropy, "grown": 1.0}
         self.mix = self._with_further(normalised(prior), [])
-        grown = yield from within(self.parts.grown_on_work(first, last), 0.0, 0.5)
+        grown = yield from as_part_of(self.parts.grown_on_work(first, last), 0.0, 0.5)
         soft, carried = self.mix["grown"] * grown, None
         if not self.scattered:
-            carried = yield from within(self.parts.carried(first, last, None), 0.5, 1.0)
+            carried = yield from as_part_of(self.parts.carried(first, last, None), 0.5, 1.0)
             soft += self.mix["registered"] * carried
         soft = yield from self._further_added(soft)
         ends = self._ends(carried, lambda z: grown[z - first])
@@ -186,7 +186,7 @@ class Propagation:
         hidden = []
         for n, z in enumerate(chosen):
             work = self._hidden_slice(z)
-            hidden.append((yield from within(work, n / len(chosen), (n + 1) / len(chosen))))
+            hidden.append((yield from as_part_of(work, n / len(chosen), (n + 1) / len(chosen))))
         with one_thread_if(True):  # many small operations
             if self.settings.target == "auto" and looks_scattered(hidden):
                 mix = weighted_mix(prior_mix(True, 1.0), SCATTERED_MIXES, hidden, self.settings.softness)
@@ -228,12 +228,12 @@ class Propagation:
 
     def _hidden_slice(self, z: int) -> Steps[tuple[dict, torch.Tensor]]:
         """What the parts say on drawn slice ``z`` when they do not see it, and what is drawn there."""
-        logs, evidence = yield from within(self.parts.appearance(z, z, without=z), 0.0, 0.6)
+        logs, evidence = yield from as_part_of(self.parts.appearance(z, z, without=z), 0.0, 0.6)
         found = {
             "appearance": logs[z].exp(),
-            "carried": (yield from within(self.parts.carried(z, z, evidence, without=z), 0.6, 0.7))[0],
-            "registered": (yield from within(self.parts.carried(z, z, None, without=z), 0.7, 0.75))[0],
-            "grown": (yield from within(self.parts.grown_on_work(z, z, without=z), 0.75, 1.0))[0],
+            "carried": (yield from as_part_of(self.parts.carried(z, z, evidence, without=z), 0.6, 0.7))[0],
+            "registered": (yield from as_part_of(self.parts.carried(z, z, None, without=z), 0.7, 0.75))[0],
+            "grown": (yield from as_part_of(self.parts.grown_on_work(z, z, without=z), 0.75, 1.0))[0],
         }
         for part in self._further:
             found[part.name] = (yield from part.masks(self.frame, z, z, without=z))[0]

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..common.masks import dice
-from ..common.progress import Step, Steps, within
+from ..common.progress import Step, Steps, as_part_of
 from ..images import AXES
 from ..images.resample import mask_to_grid, resized
 from .carry import CarriedObject, DrawnSlices, carry_prompts, kept_near_drawn
@@ -53,10 +53,10 @@ def prompted_choice(
         volume, prompts, extent=extent, axis=grid.axis, settings=settings, device=device,
         slices_so_far=slices_so_far, excluded=excluded,
     )  # fmt: skip
-    carried = yield from within(steps, 0.0, 0.7)
+    carried = yield from as_part_of(steps, 0.0, 0.7)
     slices = _Slices(carried.drawn, grid, objects.graph)
     steps = objects.ranked_steps(slices.point, radius_mm=radius_mm, agreement=slices.agreement)
-    ranked = yield from within(steps, 0.7, 0.9)
+    ranked = yield from as_part_of(steps, 0.7, 0.9)
     yield Step(0.9, "Comparing answers")
     allowed = allowed_voxels(prompts.boxes, extent)
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..common.errors import InputError
-from ..common.progress import Step, Steps, within
+from ..common.progress import Step, Steps, as_part_of
 from ..images import AXES, Extent, Volume
 from ..images.volume import slices_first
 from .prompt_bounds import allowed_voxels, prompted_slices
@@ -74,13 +74,13 @@ def draw_prompts(
         done, share = number / len(todo), 1 / len(todo)
         slab = extent.slice_at(*key)
         search = find_regions(volume, extent=slab, axis=key[0], settings=settings, device=device)
-        regions = yield from within(search, done, done + 0.8 * share)
+        regions = yield from as_part_of(search, done, done + 0.8 * share)
         there = None if excluded is None else slices_first(excluded, key[0])[_local(key, extent)]
         steps = regions.object_steps(
             own.inside, own.outside, boxes=own.boxes, strokes=own.strokes, outside_strokes=own.outside_strokes,
             excluded=None if there is None else np.expand_dims(there, 2 - AXES.index(key[0])),
         )  # fmt: skip
-        choice = yield from within(steps, done + 0.8 * share, done + share)
+        choice = yield from as_part_of(steps, done + 0.8 * share, done + share)
         drawn[key] = slices_first(choice.mask, key[0])[0] & (True if there is None else ~there)
     if not any(mask.any() for mask in drawn.values()):
         raise InputError(
@@ -107,7 +107,7 @@ def carry_prompts(
     """
     extent = extent or volume.extent
     prompts, excluded = _checked(prompts, extent, excluded)
-    drawn = yield from within(
+    drawn = yield from as_part_of(
         draw_prompts(
             volume, prompts, extent=extent, axis=axis, settings=settings, device=device,
             slices_so_far=slices_so_far, excluded=excluded,
@@ -115,7 +115,7 @@ def carry_prompts(
         0.0, 0.3,
     )  # fmt: skip
     allowed = allowed_voxels(prompts.boxes, extent)
-    carried = yield from within(_carried(volume, drawn, extent, allowed, settings, device), 0.3, 1.0)
+    carried = yield from as_part_of(_carried(volume, drawn, extent, allowed, settings, device), 0.3, 1.0)
     mask = kept_near_drawn(carried.mask, drawn, prompts, extent, allowed, excluded)
     return dataclasses.replace(carried, mask=mask)
 

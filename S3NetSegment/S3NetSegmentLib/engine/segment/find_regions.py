@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ..common.errors import InputError, ResourceError
 from ..common.masks import label_counts
-from ..common.progress import Step, Steps, drain, within
+from ..common.progress import Step, Steps, as_part_of, run_to_end
 from ..common.tuples import three, two
 from ..images import AXES, Extent, Segment, Segmentation, Volume
 from ..images.colors import label_colors
@@ -62,13 +62,13 @@ def find_regions(
     try:
         scale = intensity_scale(volume)
         grid = WorkingGrid(volume, extent, axis, settings.work_size)
-        features = yield from within(grid.features_of(volume, scale), 0.0, 0.1)
+        features = yield from as_part_of(grid.features_of(volume, scale), 0.0, 0.1)
         if not features.max() - features.min() > 1e-6:
             raise InputError(
                 f"the chosen part of image {volume.name!r} is constant; there is nothing to tell apart. "
                 "Choose another slice or a larger part"
             )
-        found = yield from within(_searched(volume, grid, features, scale, settings, network_device), 0.1, 1.0)
+        found = yield from as_part_of(_searched(volume, grid, features, scale, settings, network_device), 0.1, 1.0)
         found.notes[:0] = scale.notes
         return found
     except MemoryError:
@@ -121,7 +121,7 @@ class Regions:
         self, inside: Sequence[Voxel] = (), outside: Sequence[Voxel] = (), radius_mm=None, **more
     ) -> ObjectChoice:
         """The object that points, boxes and strokes ask for, see :meth:`object_steps`."""
-        return drain(self.object_steps(inside, outside, radius_mm, **more))
+        return run_to_end(self.object_steps(inside, outside, radius_mm, **more))
 
     def object_steps(
         self,
@@ -159,7 +159,7 @@ class Regions:
             return (yield from self._carried(prompts, radius_mm, excluded, slices_so_far))
         key = (prompts.inside[0], radius_mm) if by_point else (prompts, radius_mm, _digest(excluded))
         if key not in self._ranked:
-            self._ranked = {key: (yield from within(self._candidates(prompts, radius_mm, excluded), 0.0, 1.0))}
+            self._ranked = {key: (yield from as_part_of(self._candidates(prompts, radius_mm, excluded), 0.0, 1.0))}
         ranked, allowed = self._ranked[key]
         finish = Finish(
             drawn=[v for stroke in prompts.strokes for v in stroke],
@@ -193,7 +193,7 @@ class Regions:
                 self.volume, self._grid, self._objects, prompts, settings=self.settings, device=self.device,
                 radius_mm=radius_mm, excluded=excluded, slices_so_far=slices_so_far,
             )  # fmt: skip
-            self._ranked = {key: (yield from within(steps, 0.0, 1.0))}
+            self._ranked = {key: (yield from as_part_of(steps, 0.0, 1.0))}
         return self._ranked[key]
 
     def main_object(self) -> ObjectChoice | None:
@@ -230,7 +230,7 @@ class Regions:
         With ``choice`` the assignment to that object or its surroundings (margin: how unanimous the candidates are,
         weighted by their scores); otherwise to its region in ``labels(count)``.
         """
-        return drain(self.confidence_steps(choice, count))
+        return run_to_end(self.confidence_steps(choice, count))
 
     def confidence_steps(self, choice: ObjectChoice | None = None, count: int | None = None) -> Steps[np.ndarray]:
         """:meth:`confidence` as a generator of progress steps."""
@@ -238,7 +238,7 @@ class Regions:
         self._check_count(count)
         if count not in self._stability:
             rng = np.random.default_rng([self.settings.seed, 3])
-            stability = yield from within(self._labelling.stability(count, rng), 0.0, 0.9)
+            stability = yield from as_part_of(self._labelling.stability(count, rng), 0.0, 0.9)
             self._stability = {count: stability}
         yield Step(0.9, "Weighing the confidence")
         margin = self._labelling.margin(count) if choice is None else choice.unanimity()
@@ -320,19 +320,19 @@ def _searched(
             slice_maps(features, two(grid.spacing), settings, rng) if grid.flat
             else volume_maps(features, three(grid.spacing), settings, rng)
         )  # fmt: skip
-        maps = yield from within(search, 0.0, 0.9 * share)
+        maps = yield from as_part_of(search, 0.0, 0.9 * share)
         labelling = ClusterLabels(features, grid.spacing, settings.region_counts, rng)
     elif grid.flat:
         maps = {}
     else:  # objects of a volume are made of its supervoxels, whatever source the candidates come from
         maps = of_volume = VolumeMaps()
-        of_volume.graph = yield from within(region_graph(features, three(grid.spacing)), 0.0, share)
+        of_volume.graph = yield from as_part_of(region_graph(features, three(grid.spacing)), 0.0, share)
     if network_device is not None:
         from .s3net.fit import fit_s3net
 
         stack = np.ascontiguousarray(grid.slices_first(features))
         fit = fit_s3net(stack, grid.slice_spacing, settings, network_device)
-        fitted = yield from within(fit, share, 0.95)
+        fitted = yield from as_part_of(fit, share, 0.95)
         notes += fitted.notes
         device = str(fitted.device)
         labelling = NetworkLabels(fitted, grid)
@@ -341,7 +341,7 @@ def _searched(
     if grid.flat:
         objects = SliceObjects(features, maps, two(grid.spacing))
     else:
-        objects = yield from within(objects_of_volume(features, maps, three(grid.spacing)), 0.95, 1.0)
+        objects = yield from as_part_of(objects_of_volume(features, maps, three(grid.spacing)), 0.95, 1.0)
     kept = features if grid.flat else None
     return Regions(volume, grid, settings, labelling, objects, device, notes, scale, kept)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.progress import Steps, within
+from ..common.progress import Steps, as_part_of
 from ..common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
 from ..images import AXES, Extent, Segmentation, Volume
 from ..images.overlay import draw_overlay
@@ -90,8 +90,8 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
     extent = None if task.slices is None else Extent.slab(volume, axis, *task.slices)
     prompts = asked_prompts(task, volume, extent, axis)
     search = find_regions(volume, extent=extent, axis=axis, settings=settings, device=device)
-    regions = yield from within(search, 0.0, 0.98)
-    choice = yield from within(_chosen(regions, prompts, task), 0.98, 1.0)
+    regions = yield from as_part_of(search, 0.0, 0.98)
+    choice = yield from as_part_of(_chosen(regions, prompts, task), 0.98, 1.0)
     asked = TaskFacts(
         SEGMENT, volume.name, settings, _positions(prompts.inside, volume), _positions(prompts.outside, volume),
         boxes=[[*volume.ras_of(box.low), *volume.ras_of(box.high)] for box in prompts.boxes],

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..common.errors import InputError
-from ..common.progress import Steps, within
+from ..common.progress import Steps, as_part_of
 from ..nets.architectures import describe_network, network_tensors
 from .cohort import Cohort
 from .configuration import FinetuningConfiguration
@@ -60,7 +60,7 @@ def finetune(
     else:
         start = Start()
     settings, batches = configuration.trainer, configuration.batches
-    data = yield from within(
+    data = yield from as_part_of(
         prepare_cohort(
             cohort, configuration.cohort, seed=settings.seed, with_labels=True, layout=start.layout, device=device,
             folder=Path(folder.path), skip_bad=skip_bad,
@@ -82,7 +82,7 @@ def finetune(
         trainer.resume()
     for sentence in (*data.notes, *start.leaks(data)):
         trainer.note(sentence)
-    result = yield from within(trainer.run(), PREPARED, 1)
+    result = yield from as_part_of(trainer.run(), PREPARED, 1)
     if processes is None or processes.writes:
         _doubt(result, folder, trainer)
     return dataclasses.replace(result, notes=tuple(trainer.notes))

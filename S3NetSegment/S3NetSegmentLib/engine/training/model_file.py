@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..common.errors import InputError
-from ..common.progress import drain
+from ..common.progress import run_to_end
 from ..common.tuples import three
 from ..nets.architectures import OneLevel, build_network
 from ..nets.encoder import Encoder
@@ -187,7 +187,7 @@ def load_encoder_file(path: str | os.PathLike) -> EncoderFile:
     if not -len(network.channels) <= model.level < len(network.channels):
         raise InputError(f"{str(path)!r} is damaged (its encoder has no level {model.level}). {_REMEDY}")
     encoder = OneLevel(network, model.level, model.temperature).requires_grad_(False).eval()
-    return EncoderFile(encoder, drain(file_digest(path)), name)
+    return EncoderFile(encoder, run_to_end(file_digest(path)), name)
 
 
 def _from_content(content: Mapping) -> Model:

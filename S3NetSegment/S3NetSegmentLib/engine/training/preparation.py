@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..common.errors import InputError
-from ..common.progress import Steps, within
+from ..common.progress import Steps, as_part_of
 from .cohort import Cohort
 from .data_settings import CohortSettings
 from .slice_bank import SliceBank, build_bank
@@ -97,10 +97,10 @@ def prepare_cohort(
     limit = settings.bank_megabytes << 20
     made = partial(build_bank, device=device, folder=folder, skip_bad=skip_bad, limit_bytes=limit)
     share = len(split.train) / (len(split.train) + len(split.validation))
-    train = yield from within(made(split.train, classes, layout), 0, share)
+    train = yield from as_part_of(made(split.train, classes, layout), 0, share)
     held = None
     if with_labels and split.validation:
-        held = yield from within(made(split.validation, classes, layout), share, 1)
+        held = yield from as_part_of(made(split.validation, classes, layout), share, 1)
     for bank in (train, held):
         notes += bank.notes if bank else []
     return PreparedCohort(cohort, split, layout, train, held, tuple(notes))

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..common.errors import InputError
-from ..common.progress import Steps, within
+from ..common.progress import Steps, as_part_of
 from ..common.randomness import torch_generator
 from ..nets.architectures import OneLevel, describe_network, network_tensors
 from ..nets.dinov2 import Dinov2Encoder
@@ -55,7 +55,7 @@ def pretrain(
     trainer_settings, settings = configuration.trainer, configuration.cohort
     if isinstance(configuration, AlpnetConfiguration):
         settings = _grey_and_alone(cohort, settings)
-    data = yield from within(
+    data = yield from as_part_of(
         prepare_cohort(
             cohort, settings, seed=trainer_settings.seed, with_labels=False, device=device,
             folder=Path(folder.path), skip_bad=skip_bad,
@@ -84,7 +84,7 @@ def pretrain(
         trainer.resume()
     for sentence in data.notes:
         trainer.note(sentence)
-    return (yield from within(trainer.run(), PREPARED, 1))
+    return (yield from as_part_of(trainer.run(), PREPARED, 1))
 
 
 def _ideal(data: PreparedCohort, configuration: IdealConfiguration):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from ..common.errors import InputError
-from ..common.progress import Steps, within
+from ..common.progress import Steps, as_part_of
 from ..nets.weights import WeightsStore
 from ..tasks.train import FinetuneTask, PretrainTask, TrainTask
 from .cohort import read_cohort
@@ -43,7 +43,9 @@ def train(
     configuration = configuration_of(task, _kept(task, folder) if resume else None)
     if isinstance(task, FinetuneTask) and isinstance(configuration, FinetuningConfiguration):
         init = load_model(task.init) if task.init else None
-        cohort = yield from within(read_cohort(task.cohort, skip_bad=task.skip_bad, names_file=task.labels), 0, 0.01)
+        cohort = yield from as_part_of(
+            read_cohort(task.cohort, skip_bad=task.skip_bad, names_file=task.labels), 0, 0.01
+        )
         split = configuration.cohort
         split_cohort(  # which refuses what is not possible before the folder is made
             cohort, seed=configuration.trainer.seed, validation=split.validation, test=split.test, folds=split.folds, fold=split.fold
@@ -57,7 +59,7 @@ def train(
         )  # fmt: skip
     assert isinstance(task, PretrainTask) and isinstance(configuration, IdealConfiguration | AlpnetConfiguration)
     encoder = WeightsStore().load(task.encoder, precision="float32", device=device) if task.encoder else None
-    cohort = yield from within(read_cohort(task.cohort, skip_bad=task.skip_bad), 0, 0.01)
+    cohort = yield from as_part_of(read_cohort(task.cohort, skip_bad=task.skip_bad), 0, 0.01)
     begun(f"s3net pretrain --method {'alpnet' if isinstance(configuration, AlpnetConfiguration) else 'ideal'}")
     return (
         yield from pretrain(

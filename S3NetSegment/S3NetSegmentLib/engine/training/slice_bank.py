@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..common.errors import InputError, ResourceError
-from ..common.progress import Step, Steps, within
+from ..common.progress import Step, Steps, as_part_of
 from ..images import Volume
 from ..images.image_warnings import grouped_warnings
 from .cohort import Case, image_hash
@@ -125,7 +125,7 @@ def build_bank(
     for number, case in enumerate(cases):
         yield Step(number / len(cases), f"Reading slices: {case.name}")
         try:
-            yield from within(filling.read(case), number / len(cases), (number + 1) / len(cases))
+            yield from as_part_of(filling.read(case), number / len(cases), (number + 1) / len(cases))
         except InputError as error:
             if not skip_bad:
                 raise InputError(f"case {case.name!r}: {error}; or leave such cases out with --skip-bad") from None

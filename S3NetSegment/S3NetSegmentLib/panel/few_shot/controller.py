@@ -13,7 +13,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ...engine import InputError, Step
-from ...engine.common.progress import within
+from ...engine.common.progress import as_part_of
 from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
 from ...scene.session import watch
 from ..listener import Listener, tell
@@ -149,11 +149,11 @@ class FewShotController:
         done, quick = 0.0, request.quick_slice
         if quick is not None:
             done = _QUICK_SHARE
-            answer = yield from within(engine.propagate((quick, quick), quick=True), 0.0, done)
+            answer = yield from as_part_of(engine.propagate((quick, quick), quick=True), 0.0, done)
             self._show(request, engine, answer, only=quick, partial=True)
             yield Step(done, _("The shown slice is previewed"))
         part = (quick, quick) if request.only_view_slice and quick is not None else None
-        answer = yield from within(engine.propagate(part), done, 1.0)
+        answer = yield from as_part_of(engine.propagate(part), done, 1.0)
         self._show(request, engine, answer)
 
     def _live_steps(self, request: FewShotRequest):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from ...engine import InputError, Step, Volume
-from ...engine.common.progress import within
+from ...engine.common.progress import as_part_of
 from ...engine.training.model_places import model_files
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
 from ...scene.answers.model_answer import write_model_answer
@@ -84,7 +84,7 @@ def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
     yield Step(0.0, _("Building the network"))
     segmenter = ModelSegmenter(models, request.device, flips=request.flips)
     search = segmenter.segment(request.volume, confidence=request.confidence, short_steps=True)
-    answer = yield from within(search, 0.0, 0.98)
+    answer = yield from as_part_of(search, 0.0, 0.98)
     if answer.confidence is not None:
         yield Step(0.98, _("Preparing the confidence"))
         shown = doubtful_part(answer.confidence, answer.labels)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from slicer.i18n import tr as _
 
-from ...engine import InputError, Segment, Segmentation, Volume, drain
+from ...engine import InputError, Segment, Segmentation, Volume, run_to_end
 from ...engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
 from ...engine.images.colors import label_colors
 from ...engine.images.overlay import draw_overlay
@@ -252,7 +252,7 @@ class SegmentAnswer:
         if not request.has_prompts:
             return self.regions.main_object()
         if choice is None:
-            choice = drain(object_steps(self.regions, request))
+            choice = run_to_end(object_steps(self.regions, request))
         return choice if self._granularity is None else choice.at(self._granularity)
 
     def _inside(self, mask: np.ndarray) -> np.ndarray:

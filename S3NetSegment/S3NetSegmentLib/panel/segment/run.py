@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...engine.common.progress import Steps, within
+from ...engine.common.progress import Steps, as_part_of
 from .answer import FindRegions, default_count, object_steps
 from .first_sight import FirstSight
 from .request import SegmentRequest
@@ -57,7 +57,7 @@ class SegmentRun:
         drawn = None
         if shows_slices(request):
             start = self._reached
-            drawn = yield from self._until_asked(within(self._sight.steps(request), start, max(start, _SIGHT)))
+            drawn = yield from self._until_asked(as_part_of(self._sight.steps(request), start, max(start, _SIGHT)))
             self._sight.show(request, drawn)
         # The object of boxes and strokes in a volume takes as long as its regions.
         share = 0.5 if takes_long(request) else 0.8 if self._confidence is not None else 0.95
@@ -66,11 +66,13 @@ class SegmentRun:
             self.regions = yield from self._until_asked(self._search)
         start = min(self._reached, 0.95)
         if request.has_prompts:
-            self.choice = yield from self._until_asked(within(object_steps(self.regions, request, drawn), start, 0.95))
+            self.choice = yield from self._until_asked(
+                as_part_of(object_steps(self.regions, request, drawn), start, 0.95)
+            )
         if self._confidence is not None:
             count = self._confidence if self._confidence in self.regions.counts else default_count(self.regions.counts)
             # The regions remember it.
-            yield from self._until_asked(within(self.regions.confidence_steps(count=count), 0.95, 1.0))
+            yield from self._until_asked(as_part_of(self.regions.confidence_steps(count=count), 0.95, 1.0))
 
     def _searched(self, request: SegmentRequest, share: float) -> Steps:
         # Inside the generator: importing the engine is a step of the work, not of the click.
@@ -80,7 +82,7 @@ class SegmentRun:
         search = find_regions(
             request.volume, extent=request.extent, axis=request.axis, settings=request.settings, device=request.device
         )
-        return (yield from within(search, self._reached, share))
+        return (yield from as_part_of(search, self._reached, share))
 
     def _until_asked(self, steps: Steps) -> Steps:
         """Passes ``steps`` on until other prompts come. A search of regions goes on where it was."""

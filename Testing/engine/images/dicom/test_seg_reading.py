@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from dicom_files import described_segment, plane_groups, segmentation_elements, write_dicom
 
-from S3NetSegmentLib.engine import InputError, Volume, drain
+from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.common.errors import ImageWarning
 from S3NetSegmentLib.engine.few_shot.drawings.support_files import read_support
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
@@ -110,7 +110,7 @@ def test_it_labels_a_case_of_a_cohort(tmp_path):
     (tmp_path / "images").mkdir()
     write_image(image(), tmp_path / "images" / "a.nii.gz")
     write_binary(tmp_path / "labels" / "a.dcm")
-    cohort = drain(read_cohort(tmp_path))
+    cohort = run_to_end(read_cohort(tmp_path))
     assert [c.name for c in cohort.classes] == ["Leber", "Knoten", "Punkt"]
     labels = cohort.cases[0].read_labels(cohort.classes)
     np.testing.assert_array_equal(labels == 2, masks()[1])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...common.errors import InputError
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...images import AXES, Segment, Segmentation, Volume
 from ...images.colors import label_colors
 from ...images.volume import slices_first
@@ -106,7 +106,7 @@ def boxed_slices(
             todo[box.flat_axis, box.slice_index()].setdefault(number, []).append(box)
     found = []
     for place, ((axis, index), there) in enumerate(sorted(todo.items())):
-        labels = yield from within(
+        labels = yield from as_part_of(
             _answered(volume, axis, index, there, seed, device), place / len(todo), (place + 1) / len(todo)
         )
         found.append(BoxedSlice(axis, index, labels))
@@ -118,7 +118,7 @@ def _answered(
 ) -> Steps[np.ndarray]:
     slab = volume.extent.slice_at(axis, index)
     search = find_regions(volume, extent=slab, axis=axis, settings=SegmentSettings(seed=seed), device=device)
-    regions = yield from within(search, 0.0, 0.7)
+    regions = yield from as_part_of(search, 0.0, 0.7)
     masks: dict[int, np.ndarray] = {}
     order = sorted(boxes, key=lambda number: sum(_area(box) for box in boxes[number]))
     for place, number in enumerate(order):
@@ -129,7 +129,7 @@ def _answered(
         steps = regions.object_steps(
             boxes=boxes[number], excluded=None if taken is None else np.expand_dims(taken, 2 - AXES.index(axis))
         )
-        choice = yield from within(steps, 0.7 + place * share, 0.7 + (place + 1) * share)
+        choice = yield from as_part_of(steps, 0.7 + place * share, 0.7 + (place + 1) * share)
         mask = slices_first(choice.mask, axis)[0]
         masks[number] = mask.copy() if taken is None else mask & ~taken
         for other in masks.keys() - {number, *inner}:

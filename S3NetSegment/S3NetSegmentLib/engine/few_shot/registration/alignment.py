@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...images import Extent, Volume
 from ...images.intensity import IntensityScale
 from .coarse_alignment import coarse_alignments
@@ -50,7 +50,7 @@ def align(
         start, and the overlap decides together with the likeness of the images.
     """
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
-    starts = yield from within(coarse_alignments(query, query_scale, support, support_scale, part, axis), 0.0, 0.3)
+    starts = yield from as_part_of(coarse_alignments(query, query_scale, support, support_scale, part, axis), 0.0, 0.3)
     if known is not None and labels is not None:
         found = yield from aligned_by_labels(query, known, support, labels, axis)
         starts = starts if found is None else [*starts, (found, 0.0)]
@@ -61,7 +61,7 @@ def align(
             continue
         fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
         refining = _refined(fixed, moving, start)
-        found = yield from within(refining, 0.3 + 0.7 * n / len(starts), 0.3 + 0.7 * (n + 1) / len(starts))
+        found = yield from as_part_of(refining, 0.3 + 0.7 * n / len(starts), 0.3 + 0.7 * (n + 1) / len(starts))
         for matrix in (start, found):
             value = likeness(fixed, moving, matrix)
             told = 0.0 if known is None or labels is None else _OVERLAP * overlap(query, known, support, labels, matrix)

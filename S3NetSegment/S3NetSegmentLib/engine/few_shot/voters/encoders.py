@@ -12,7 +12,7 @@ import torch
 
 from ...common.device import choose_device
 from ...common.errors import InputError
-from ...common.progress import drain
+from ...common.progress import run_to_end
 from ...nets.dinov2 import Dinov2Encoder
 from ...nets.encoder import Encoder
 from ...nets.weights import CATALOGUE, DEFAULT_WEIGHTS, WeightsStore, weights_named
@@ -87,7 +87,7 @@ def load_encoder(
         return FewShotEncoder(trained.name, trained.sha256, trained.network.to(where), temperature)
     if path.is_file():
         network = store.load(path, precision="auto", device=where)
-        return FewShotEncoder(path.name, drain(file_digest(path)), network)
+        return FewShotEncoder(path.name, run_to_end(file_digest(path)), network)
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"there is no file {text!r}; check the path, or give auto, default or the name of a model")
     try:

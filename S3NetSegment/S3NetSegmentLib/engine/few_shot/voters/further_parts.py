@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 import torch
 
-from ...common.progress import Steps, within
+from ...common.progress import Steps, as_part_of
 from ...images import AXES, Volume
 from ...images.intensity import IntensityScale, intensity_scale
 from ...images.volume import slices_first
@@ -63,15 +63,15 @@ class FurtherParts:
         for n, (key, other) in enumerate(drawn.items()):
             if key not in self._fitted:
                 work = self._fit(other)
-                self._fitted[key] = yield from within(work, 0.7 * n / len(drawn), 0.7 * (n + 1) / len(drawn))
+                self._fitted[key] = yield from as_part_of(work, 0.7 * n / len(drawn), 0.7 * (n + 1) / len(drawn))
         fitted = {key: self._fitted[key] for key in drawn}
         known = known_here(drawing)
         if known is not None:
             blind, foretold = self._unseeing(known, list(fitted.values()), drawing.axis)
-            best = yield from within(self._fitted_to(known, fitted, drawn), 0.7, 1.0)
+            best = yield from as_part_of(self._fitted_to(known, fitted, drawn), 0.7, 1.0)
             return TransferredPart(self._volume, best, drawing.values, blind, foretold)
         if len(fitted) > 2:
-            best = yield from within(self._gathered(fitted, drawn), 0.7, 1.0)
+            best = yield from as_part_of(self._gathered(fitted, drawn), 0.7, 1.0)
         else:
             best = list(fitted.values())
         return TransferredPart(self._volume, best, drawing.values)
@@ -105,7 +105,7 @@ class FurtherParts:
                 again = (key, known.values.tobytes(), known.index.tobytes())
                 if again not in self._refitted:
                     work = self._fit(drawn[key], known, one.labels)
-                    self._refitted[again] = yield from within(work, n / len(fitted), (n + 1) / len(fitted))
+                    self._refitted[again] = yield from as_part_of(work, n / len(fitted), (n + 1) / len(fitted))
                 other = self._refitted[again]
                 reached = mean_dice(labels_at(other, self._volume, known.index), known.values)
                 if reached > score:
@@ -123,7 +123,7 @@ class FurtherParts:
             key = (keys[number], *sorted(keys))
             if key not in self._refitted:
                 work = self._fit(drawn[keys[number]], consensus.without(number), best[number].labels)
-                self._refitted[key] = yield from within(work, n / len(astray), (n + 1) / len(astray))
+                self._refitted[key] = yield from as_part_of(work, n / len(astray), (n + 1) / len(astray))
             best[number] = self._refitted[key]
         consensus = consensus_of(self._volume, best) if astray else consensus
         agreed = [max(_LEAST_RELIABLE, float(agrees)) for agrees in consensus.agreement]
@@ -179,10 +179,10 @@ class FurtherParts:
         """``filled``: the labels of all its slices, where they are known already."""
         labels, start = other.labels if filled is None else filled, 0.0
         if filled is None and not other.is_whole:
-            labels, start = (yield from within(self._fill_in(other), 0.0, 0.4)), 0.4
+            labels, start = (yield from as_part_of(self._fill_in(other), 0.0, 0.4)), 0.4
         scale = intensity_scale(other.volume)
         fitting = fit(self._volume, self._scale, other.volume, scale, labels, other.axis, known)
-        return (yield from within(fitting, start, 1.0))
+        return (yield from as_part_of(fitting, start, 1.0))
 
     def _features_of(
         self, volume: Volume, scale: IntensityScale, axis: str, pitch: float | None

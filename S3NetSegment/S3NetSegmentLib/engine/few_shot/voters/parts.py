@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...common.limited_cache import LimitedCache
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...common.threads import one_threaded
 from ..drawings.drawing import Drawing
 from ..frame import GREY_STEPS, Frame
@@ -131,7 +131,7 @@ class Parts:
                 seeds = np.where(known > 0, known, sure[start - first : stop - first + 1])
             else:
                 seeds = self.known[start : stop + 1]
-            labels = yield from within(
+            labels = yield from as_part_of(
                 self._grown_gap(start, stop, seeds, sure is None), n / len(gaps), (n + 1) / len(gaps)
             )
             a, b = max(start, first), min(stop, last)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...common.tensors import area_average
 from ..alpnet.prototype_choice import choose_settings
 from ..alpnet.prototypes import HeadSettings, PrototypeHead, SupportSlice
@@ -76,14 +76,14 @@ class PrototypePart:
     def masks(self, frame: Frame, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
         """See :class:`~.further.FurtherPart`. What lies outside of the encoded view is background."""
         if self._head is None and self._other_head is None:
-            yield from within(self._prepare(), 0.0, 0.3)
+            yield from as_part_of(self._prepare(), 0.0, 0.3)
         count = last - first + 1
         out = torch.empty(count, self._drawing.classes, *frame.work_shape)
         place = _resampling(self._features.view, frame)
         for start in range(first, last + 1, _SLICES_AT_ONCE):
             numbers = range(start, min(start + _SLICES_AT_ONCE, last + 1))
             done = 0.3 + 0.7 * (start - first) / count
-            features = yield from within(self._features.of(numbers), done, done + 0.7 * len(numbers) / count)
+            features = yield from as_part_of(self._features.of(numbers), done, done + 0.7 * len(numbers) / count)
             shares = self._shares(features, numbers, without)
             out[start - first : start - first + len(numbers)] = place(shares)
             yield Step(done, "Comparing with the drawn slices")
@@ -116,11 +116,11 @@ class PrototypePart:
         if known:
             self._numbers = list(known)
             self._names = [_named(plane, number) for number, plane in known.items()]
-            features = yield from within(self._features.of(self._numbers), 0.0, 0.5)
+            features = yield from as_part_of(self._features.of(self._numbers), 0.0, 0.5)
             self._head = self._head_of(list(zip(features, known.values(), strict=True)))
         other = []
         for n, one in enumerate(self._elsewhere):
-            part = within(one.features.of(list(one.known)), 0.5 + 0.5 * n / len(self._elsewhere), 1.0)
+            part = as_part_of(one.features.of(list(one.known)), 0.5 + 0.5 * n / len(self._elsewhere), 1.0)
             features = yield from part
             for f, plane in zip(features, one.known.values(), strict=True):
                 other.append(self._support(f, plane, one.features))

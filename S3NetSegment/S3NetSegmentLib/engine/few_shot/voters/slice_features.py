@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...images import AXES, Volume
 from ...images.intensity import IntensityScale
 from ...images.volume import slices_first
@@ -134,7 +134,7 @@ class SliceFeatures:
             encoding = encode_slices(
                 self._encoder.network, self._image(number), side=max(self.view.pixels), grid=max(self.view.grid)
             )
-            features = (yield from within(encoding, n / len(missing), (n + 1) / len(missing)))[0]
+            features = (yield from as_part_of(encoding, n / len(missing), (n + 1) / len(missing)))[0]
             if tuple(features.shape[1:]) != self.view.grid:
                 resized = F.interpolate(features[None].float(), self.view.grid, mode="bilinear", align_corners=False)
                 features = resized[0].half()

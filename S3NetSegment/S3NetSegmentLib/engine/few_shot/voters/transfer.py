@@ -16,7 +16,7 @@ import torch
 from scipy import ndimage
 
 from ...common.masks import box_around
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...common.tuples import three
 from ...images import AXES, Extent, Volume
 from ...images.intensity import IntensityScale
@@ -99,7 +99,7 @@ def fit(
     """
     part = _surroundings(support, labels)
     aligning = align(query, query_scale, support, support_scale, part, axis, labels, known)
-    alignment = yield from within(aligning, 0.0, 0.7)
+    alignment = yield from as_part_of(aligning, 0.0, 0.7)
     region = covered(query, alignment.to_support, support, part, 0.0) or query.extent
     fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
@@ -112,7 +112,7 @@ def fit(
         return bare
     alike = torch.from_numpy(_same_intensities(image, fixed.array, inside))
     matching = deformed(alike, torch.from_numpy(fixed.array), fixed.spacing[::-1].tolist())
-    moves = yield from within(matching, 0.7, 0.95)
+    moves = yield from as_part_of(matching, 0.7, 0.95)
     yield Step(0.95, "Matching the volumes")
     after = warped(alike[None], moves)[0].numpy()
     better = correlation(after[inside], fixed.array[inside]) > correlation(alike.numpy()[inside], fixed.array[inside])

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...common.errors import InputError, ResourceError
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...images.files import rename_over
 from .catalogue import WeightsFile, weights_named
 from .checkpoint import recognise_file
@@ -53,8 +53,8 @@ def download_weights(
         store.check_space(entry.about_bytes, entry.file_name)
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
-        yield from within(_receive(entry, url, partial, allow_plain_http), 0.0, 0.95)
-        digest = yield from within(file_digest(partial), 0.95, 0.99)
+        yield from as_part_of(_receive(entry, url, partial, allow_plain_http), 0.0, 0.95)
+        digest = yield from as_part_of(file_digest(partial), 0.95, 0.99)
         _check_received(entry, url, partial, digest)
         yield Step(0.99, "Checking the weights")
         _check_model(entry, partial)

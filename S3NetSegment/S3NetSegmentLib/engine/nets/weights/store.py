@@ -14,7 +14,7 @@ from pathlib import Path
 from ....user_cache import user_cache
 from ...common.errors import InputError, ResourceError
 from ...common.json_file import read_json
-from ...common.progress import Step, Steps, drain
+from ...common.progress import Step, Steps, run_to_end
 from ...images.files import replacing
 from .catalogue import CATALOGUE, WeightsFile, weights_named
 
@@ -71,7 +71,9 @@ class WeightsStore:
         note = self._read_note(path)
         if note is None or (note.get("size"), note.get("modified")) != (facts.st_size, facts.st_mtime_ns):
             # somebody put or changed the file by hand: it is looked at as if it were new
-            stored = StoredWeights(entry.name, path, facts.st_size, drain(file_digest(path)), "found in the folder")
+            stored = StoredWeights(
+                entry.name, path, facts.st_size, run_to_end(file_digest(path)), "found in the folder"
+            )
             with contextlib.suppress(InputError, ResourceError):  # a shared folder may be read-only
                 self.settle(stored)
             return stored

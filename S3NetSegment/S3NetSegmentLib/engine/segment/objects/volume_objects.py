@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...common.limited_cache import LimitedCache
-from ...common.progress import Step, Steps, drain, within
+from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ...common.tuples import three
 from ..regions.volume_graph import RegionGraph, region_graph
 from .ranked import Opinions, RankedCandidates, best_first, rank_ladder
@@ -58,8 +58,8 @@ def objects_of_volume(
     if graph is None:
         searched = 0.8
         features = features if features.ndim == 4 else features[..., None]
-        graph = yield from within(region_graph(features, three(spacing)), 0.0, searched)
-    finder = yield from within(candidate_finder(graph, getattr(maps, "trees", {}), maps), searched, 1.0)
+        graph = yield from as_part_of(region_graph(features, three(spacing)), 0.0, searched)
+    finder = yield from as_part_of(candidate_finder(graph, getattr(maps, "trees", {}), maps), searched, 1.0)
     return VolumeObjects(graph, finder, ranker if ranker is not None else default_volume_ranker())
 
 
@@ -81,7 +81,7 @@ class VolumeObjects:
         :param forbidden: points outside the object; candidates that hold one are left out if any other is left.
         :param radius_mm: rough radius of the object.
         """
-        return drain(self.ranked_steps(inside, forbidden, radius_mm))
+        return run_to_end(self.ranked_steps(inside, forbidden, radius_mm))
 
     def ranked_steps(self, inside, forbidden=(), radius_mm=None, agreement=None) -> Steps[RankedCandidates]:
         """:meth:`ranked` as a generator of progress steps.
@@ -89,7 +89,7 @@ class VolumeObjects:
         :param agreement: how well candidates, bool ``[n, regions]``, agree with what else is known of the object: a function
             that returns 0 to 1 for each. It then counts more than the scores.
         """
-        measured = yield from within(self.measured_steps(inside), 0.0, 0.6)
+        measured = yield from as_part_of(self.measured_steps(inside), 0.0, 0.6)
         candidates, scores = measured.candidates, self._scores(measured, radius_mm)
         if agreement is not None:
             scores = scores / 2 + AGREEMENT_WEIGHT * agreement(candidates.sets)
@@ -101,7 +101,7 @@ class VolumeObjects:
         order = best_first(scores, measured.overlap)
         order = [i for i in order if np.isfinite(scores[i])]
         steps = volume_ladder(self.graph, candidates, order, [inside], forbidden)
-        ladder, masks = yield from within(steps, 0.6, 0.9)
+        ladder, masks = yield from as_part_of(steps, 0.6, 0.9)
         yield Step(0.9, "Comparing answers")
         ranked = rank_ladder(ladder, masks, order, scores, measured.overlap)
         return dataclasses.replace(ranked, point=tuple(inside))
@@ -150,15 +150,15 @@ class VolumeObjects:
 
     def measured(self, point: tuple[int, int, int]) -> MeasuredVolume:
         """The candidates at ``point`` and their features; the last few points are remembered."""
-        return drain(self.measured_steps(point))
+        return run_to_end(self.measured_steps(point))
 
     def measured_steps(self, point: tuple[int, int, int]) -> Steps[MeasuredVolume]:
         """:meth:`measured` as a generator of progress steps."""
         point = three(int(v) for v in point)
         if (known := self._measured.get(point)) is not None:
             return known
-        candidates = yield from within(self._finder.at(point), 0.0, 0.7)
-        overlap = yield from within(overlap_matrix(candidates, self.graph), 0.7, 0.9)
+        candidates = yield from as_part_of(self._finder.at(point), 0.0, 0.7)
+        overlap = yield from as_part_of(overlap_matrix(candidates, self.graph), 0.7, 0.9)
         yield Step(0.9, "Measuring objects")
         measured = MeasuredVolume(candidates, measure(candidates, self.graph, overlap, point), overlap)
         return self._measured.add(point, measured)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ...common.progress import Step, Steps, drain, within
+from ...common.progress import Step, Steps, as_part_of, run_to_end
 
 _BATCH = 10_000  # edges
 _ROUNDS = 4
@@ -24,7 +24,7 @@ def graph_regions(
     features: np.ndarray, scales: tuple[float, ...], smallest: tuple[int, ...], *, sigma: float = 0.8
 ) -> list[np.ndarray]:
     """What :func:`graph_region_steps` returns, in one go."""
-    return drain(graph_region_steps(features, scales, smallest, sigma=sigma))
+    return run_to_end(graph_region_steps(features, scales, smallest, sigma=sigma))
 
 
 def graph_region_steps(
@@ -45,7 +45,7 @@ def graph_region_steps(
     maps = []
     for number, (scale, size) in enumerate(zip(scales, smallest, strict=True)):
         merging = _merge_by_criterion(height * width, first, second, weight, float(scale))
-        parent = yield from within(merging, number / len(scales), (number + 1) / len(scales))
+        parent = yield from as_part_of(merging, number / len(scales), (number + 1) / len(scales))
         parent = _merge_small(parent, first, second, size)
         maps.append(_compact(parent).reshape(height, width))
     return maps

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...images.resample import resized
 from ..settings import SegmentSettings
 from .clustering import kmeans, nearest_centre
@@ -75,8 +75,8 @@ def slice_maps(
     half = resized(standard, tuple((n + 1) // 2 for n in features.shape[:2]))
     fine = graph_region_steps(standard, GRAPH_SCALES, _smallest(GRAPH_SMALLEST, standard))
     coarse = graph_region_steps(half, COARSE_GRAPH_SCALES, _smallest(COARSE_GRAPH_SMALLEST, features))
-    maps["graph"] = yield from within(fine, 0.4, 0.8)
-    halves = yield from within(coarse, 0.8, 0.95)
+    maps["graph"] = yield from as_part_of(fine, 0.4, 0.8)
+    halves = yield from as_part_of(coarse, 0.8, 0.95)
     maps["graph"] += [_enlarged(labels, features.shape[:2]) for labels in halves]
     maps["watershed"] = [_enlarged(labels, features.shape[:2]) for labels in watershed_regions(half, WATERSHED_LEVELS)]
     return maps

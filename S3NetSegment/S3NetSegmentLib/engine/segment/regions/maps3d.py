@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...common.tuples import three
 from ..settings import SegmentSettings
 from .clustering import kmeans, nearest_centre
@@ -74,9 +74,9 @@ def volume_maps(
             done = len(settings.region_counts) * (len(maps) - 1) + len(maps[name])
             yield Step(0.4 * done / total, "Clustering")
             maps[name].append(nearest_centre(smooth, kmeans(sample, count, rng)))
-    maps.graph = yield from within(region_graph(features, spacing), 0.4, 0.85)
+    maps.graph = yield from as_part_of(region_graph(features, spacing), 0.4, 0.85)
     maps["supervoxels"] = [maps.graph.labels]
-    maps.trees = yield from within(merge_trees(maps.graph), 0.85, 1.0)
+    maps.trees = yield from as_part_of(merge_trees(maps.graph), 0.85, 1.0)
     return maps
 
 
@@ -84,7 +84,7 @@ def merge_trees(graph: RegionGraph) -> Steps[dict[str, MergeTree]]:
     """The merge tree of each kind."""
     trees = {}
     for number, kind in enumerate(KINDS):
-        trees[kind] = yield from within(merge_tree(graph, kind), number / len(KINDS), (number + 1) / len(KINDS))
+        trees[kind] = yield from as_part_of(merge_tree(graph, kind), number / len(KINDS), (number + 1) / len(KINDS))
     return trees
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...common.tuples import three
 from .volume_merging import merge_tree
 
@@ -106,12 +106,12 @@ def region_graph(features: np.ndarray, spacing: tuple[float, float, float]) -> S
     standard = ndimage.gaussian_filter(standard, (*blur_in_voxels(_SIGMA, spacing), 0))
     yield Step(0.05, "Smoothing")
     gradient = _gradient(standard, spacing)
-    labels = yield from within(_basins(gradient), 0.1, 0.5)
+    labels = yield from as_part_of(_basins(gradient), 0.1, 0.5)
     yield Step(0.5, "Measuring borders")
-    graph = yield from within(_measured(labels, standard, gradient, spacing), 0.5, 0.9)
+    graph = yield from as_part_of(_measured(labels, standard, gradient, spacing), 0.5, 0.9)
     if graph.count > MOST_REGIONS:
-        tree = yield from within(merge_tree(graph, "border"), 0.9, 0.95)
-        graph = yield from within(_measured(tree.cut(MOST_REGIONS)[labels], standard, gradient, spacing), 0.95, 1.0)
+        tree = yield from as_part_of(merge_tree(graph, "border"), 0.9, 0.95)
+        graph = yield from as_part_of(_measured(tree.cut(MOST_REGIONS)[labels], standard, gradient, spacing), 0.95, 1.0)
     return graph
 
 
@@ -177,7 +177,7 @@ def _measured(
     yield Step(0.05, "Measuring regions")
     inside[:, Columns.SQUARES] = np.bincount(names, np.square(standard).sum(-1).ravel(), minlength=count) * voxel
     yield Step(0.1, "Measuring regions")
-    place, low, high = yield from within(_places(labels, names, count, spacing), 0.1, 0.4)
+    place, low, high = yield from as_part_of(_places(labels, names, count, spacing), 0.1, 0.4)
     inside[:, Columns.PLACE] = place * voxel
     for axis in range(3):
         ends = np.moveaxis(labels, axis, 0)[[0, -1]]
@@ -186,7 +186,7 @@ def _measured(
     for axis in range(3):
         if labels.shape[axis] > 1:
             found = _borders_along(labels, standard, gradient, axis, voxel / spacing[axis], mean_gradient, count)
-            edges.append((yield from within(found, 0.4 + 0.15 * axis, 0.55 + 0.15 * axis)))
+            edges.append((yield from as_part_of(found, 0.4 + 0.15 * axis, 0.55 + 0.15 * axis)))
     yield Step(0.85, "Measuring borders")
     keys = np.concatenate([k for k, _ in edges] or [np.zeros(0, np.int64)])
     found = np.concatenate([c for _, c in edges] or [np.zeros((0, 4 + channels))])

@@ -16,7 +16,7 @@ import torch
 from ...common.affine2d import Affine2d
 from ...common.errors import InputError
 from ...common.fallback import BatchFallback
-from ...common.progress import Step, Steps, within
+from ...common.progress import Step, Steps, as_part_of
 from ...common.randomness import numpy_generator, torch_generator
 from ...common.threads import one_thread_if
 from ...nets.losses import (
@@ -65,12 +65,12 @@ def fit_s3net(
         return FittedS3Net(stack, None, [], None, settings, torch.device("cpu"), notes)
     centres = targets = None
     if settings.start == "kmeans":
-        centres, targets = yield from within(_cluster(channels, settings), 0.02, 0.1)
+        centres, targets = yield from as_part_of(_cluster(channels, settings), 0.02, 0.1)
     fallback = BatchFallback(device, _slices_per_step(channels, settings), notes, "fitting")
     networks, losses = [], []
     for restart in range(settings.restarts):
         start, stop = (0.1 + 0.7 * (restart + i) / settings.restarts for i in (0, 1))
-        network, loss = yield from within(
+        network, loss = yield from as_part_of(
             _fit_network(channels, centres, targets, settings, restart, fallback, notes), start, stop
         )
         networks.append(network)
@@ -82,7 +82,7 @@ def fit_s3net(
         grouping = _grouping(channels, networks[0], settings, fallback)
         yield Step(0.8, "Merging clusters")
     fitted = FittedS3Net(stack, channels, networks, grouping, settings, fallback.device, notes)
-    yield from within(fitted.label_all(stack), 0.8, 1.0)
+    yield from as_part_of(fitted.label_all(stack), 0.8, 1.0)
     return fitted
 
 
