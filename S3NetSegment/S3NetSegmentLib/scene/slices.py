@@ -11,7 +11,7 @@ import slicer
 
 from ..engine import Extent, InputError, Volume
 from ..engine.images.volume import AXES
-from .planes import cuts, sampled_plane
+from .planes import plane_grid, sampled_plane
 from .transforms import array_from_matrix
 from .volumes import volume_from_node
 
@@ -25,15 +25,17 @@ class ShownSlice:
     """The cut of a slice view through a volume.
 
     Along a volume axis: ``axis`` ("x", "y", "z") and ``index`` (0-based array index) are set, ``extent`` is that slice.
-    Oblique: these are None, and ``plane`` and ``valid`` are set.
+    Oblique: these are None, and ``grid``, ``plane`` and ``valid`` are set.
 
     :param direction: "axial", "sagittal" or "coronal", the nearest one.
+    :param grid: matrix (pixel to world RAS) and (rows, columns) of ``plane``, known without sampling the volume.
     """
 
     axis: str | None
     index: int | None
     extent: Extent | None
     direction: str
+    grid: tuple[np.ndarray, tuple[int, int]] | None = None
     _sample: Callable[[], tuple[Volume, np.ndarray]] | None = None
 
     @cached_property
@@ -88,7 +90,8 @@ def shown_slice(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRML
                 raise _misses(slice_node, volume)
             return ShownSlice(axis, index, Extent.slab(volume, axis, index, index), direction)
     problem = _misses(slice_node, volume)
-    if not cuts(volume, plane, distance):
+    grid = plane_grid(volume, plane, distance)
+    if grid is None:
         raise problem
 
     def sample():
@@ -97,7 +100,7 @@ def shown_slice(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRML
             raise problem
         return sampled
 
-    return ShownSlice(None, None, None, direction, sample)
+    return ShownSlice(None, None, None, direction, grid, sample)
 
 
 def slice_name(volume: Volume, axis: str, index: int) -> str:

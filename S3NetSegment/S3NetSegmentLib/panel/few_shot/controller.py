@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError, Step
 from ...engine.common.progress import as_part_of
+from ...scene.drawings.drawn_planes import SupportPlane
 from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
 from ...scene.session import watch
 from ..listener import Listener, tell
@@ -48,13 +49,15 @@ class FewShotController:
         save_undo: Callable[[object], object] | None = None,
         make_engine: MakeEngine | None = None,
         driver: SteppingDriver | None = None,
+        shown_plane: Callable[[], SupportPlane | None] = lambda: None,
     ):
         """
         :param save_undo: called with the segmentation node before an answer is written to it.
         :param make_engine: the real engine by default, imported at the first run.
+        :param shown_plane: the oblique plane that the user looks at, or None.
         """
         self._listener, self._save_undo, self._make_engine = listener, save_undo, make_engine or _real_engine
-        self.driver = driver or SteppingDriver()
+        self.driver, self._shown_plane = driver or SteppingDriver(), shown_plane
         self.support: SupportKeeper | None = None
         self.result: FewShotResult | None = None
         self.is_live = False
@@ -84,7 +87,7 @@ class FewShotController:
         if volume_node is None:
             self._engines = {}  # they hold the voxels
         if volume_node is not None and segmentation_node is not None:
-            self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted)
+            self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted, self._shown_plane)
         self._listener.state_changed()
 
     def look(self) -> bool:
@@ -247,7 +250,7 @@ class FewShotController:
         try:
             if self.support is not None and not result.request.is_other_volume:
                 self.look()
-                result.preview.protect(self.support.slices)  # also what was drawn since the answer came
+                result.preview.protect(self.support.drawn)  # also what was drawn since the answer came
             accepted = result.accept(self._save_undo, rules)
         except Exception as error:
             tell(self._listener, error)

@@ -10,8 +10,9 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.answers.accepted_answer import AcceptedAnswer
-from ...scene.drawings.drawn_slices import slice_of_view
-from ...scene.drawings.support_set import support_from_text, support_to_text
+from ...scene.drawings.drawn_planes import SupportPlane
+from ...scene.drawings.drawn_slices import support_of_view
+from ...scene.drawings.support_set import SupportSlice, support_from_text, support_to_text
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.slice_jump import show_slice
 from ...scene.slices import LastSliceView, last_used_slice_node, slice_name
@@ -22,7 +23,8 @@ from ..stepping import time_left_text
 from .controller import FewShotController
 from .drawing_watch import DrawingWatch
 from .request import make_few_shot_request
-from .table import missing_text
+from .support import add_to
+from .table import drawn_names, missing_text
 
 _HINT = _("Draw a segment on at least one slice with Paint or Draw, all of it that belongs to the segment.")
 _PROPAGATE_HELP = _("Carry the drawn segments to all slices. The answer is shown as a preview first.")
@@ -42,7 +44,9 @@ class FewShotEffectFrame:
         self._host, self._last_view, self._showing = host, None, False
         self._notice, self._actions = "", []
         self.active = False
-        self.controller = FewShotController(self, lambda node: host.saveStateForUndo(), make_engine, driver)
+        self.controller = FewShotController(
+            self, lambda node: host.saveStateForUndo(), make_engine, driver, self._plane_in_view
+        )
         self._watch = DrawingWatch(self.show, lambda: None)
         self._make_widgets()
 
@@ -97,15 +101,15 @@ class FewShotEffectFrame:
         if support is None:
             return
         try:
-            view_slice = self._slice_in_view()
+            shown = self._in_view()
         except InputError:
-            view_slice = None  # no view shows the volume: no slice is answered first
+            shown = None  # no view shows the volume: no slice is answered first
         try:
             request = make_few_shot_request(
                 support.volume_node,
                 support.segmentation_node,
-                support.slices,
-                view_slice=view_slice,
+                support.drawn,
+                view_slice=shown.place if isinstance(shown, SupportSlice) else None,
                 device=device_setting(),
             )
         except InputError as error:
@@ -124,14 +128,12 @@ class FewShotEffectFrame:
         if self.controller.support is None:
             return
         try:
-            place = self._slice_in_view()
-            if place is None:
-                raise InputError(_("the view is oblique; turn it to the volume's slices first"))
+            chosen = self._in_view()
         except InputError as error:
             self.refused(str(error))
             return
         self._say("")
-        self.controller.support.add(*place)
+        add_to(self.controller.support, chosen)
         self.state_changed()
 
     def go_to_next_slice(self) -> None:
@@ -150,7 +152,7 @@ class FewShotEffectFrame:
     def state_changed(self) -> None:
         support = self.controller.support
         if support is not None:
-            text = support_to_text(support.slices) if support.slices else ""
+            text = support_to_text(support.drawn) if support.drawn else ""
             for name, value in ((_SUPPORT, text), (_DRAWN_ON, support.segmentation_node.GetID() or "")):
                 if self._parameter(name) != value:
                     self._host.setParameter(name, value)
@@ -233,16 +235,23 @@ class FewShotEffectFrame:
         """A parameter of the effect; Slicer stores no empty ones and complains when asked for one that is not there."""
         return self._host.parameter(name) if self._host.parameterDefined(name) else ""
 
-    def _slice_in_view(self) -> tuple[str, int] | None:
+    def _in_view(self) -> SupportSlice | SupportPlane:
         volume_node = self.controller.support.volume_node
-        return slice_of_view(last_used_slice_node(volume_node, self._last_view), volume_node)
+        return support_of_view(last_used_slice_node(volume_node, self._last_view), volume_node)
+
+    def _plane_in_view(self) -> SupportPlane | None:
+        try:
+            shown = self._in_view()
+        except InputError:
+            return None
+        return shown if isinstance(shown, SupportPlane) else None
 
     def _show_widgets(self) -> None:
         support, running, result = self.controller.support, self.controller.running, self.controller.result
         self.drawn_text.text = self._drawn()
         self.add_button.enabled = support is not None and not running
         self.propagate_button.text = _("Cancel") if running else _("Propagate")
-        self.propagate_button.enabled = running or bool(support is not None and support.slices)
+        self.propagate_button.enabled = running or bool(support is not None and support.drawn)
         self.propagate_button.toolTip = _("Stop; the segments stay as they are") if running else _PROPAGATE_HELP
         self.progress_bar.setVisible(running)
         if running and result is None:
@@ -262,13 +271,16 @@ class FewShotEffectFrame:
         support = self.controller.support
         if support is None:
             return _("Select a source volume and a segmentation above.")
-        if not support.slices:
+        if not support.drawn:
             return _HINT
         try:
             volume = volume_from_node(support.volume_node)
         except InputError:
-            return f"Drawn: {len(support.slices)} slices"
-        names = [slice_name(volume, *s.place) + (" (corrected)" if s.corrected else "") for s in support.slices]
+            return f"Drawn: {len(support.drawn)} slices"
+        names = [
+            name + (" (corrected)" if s.corrected else "")
+            for s, name in zip(support.drawn, drawn_names(support.drawn, volume), strict=True)
+        ]
         segmentation = support.segmentation_node.GetSegmentation()
         doubts = [
             f" {slice_name(volume, *place)}: {missing_text([segmentation.GetSegment(i).GetName() for i in ids])}"

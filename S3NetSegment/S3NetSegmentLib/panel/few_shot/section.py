@@ -6,11 +6,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...scene.drawings.drawn_slices import slice_of_view
+from ...scene.drawings.drawn_planes import SupportPlane
+from ...scene.drawings.drawn_slices import support_of_view
+from ...scene.drawings.support_set import SupportSlice
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.session import volume_state
-from ...scene.slice_jump import show_slice
-from ...scene.slices import last_used_slice_node, slice_name
+from ...scene.slice_jump import show_plane, show_slice
+from ...scene.slices import last_used_slice_node
 from ...scene.transforms import parent_key
 from ...scene.volumes import volume_from_node
 from ..segment.advanced_section import AdvancedSection, device_setting
@@ -25,7 +27,8 @@ from .drawing_watch import DrawingWatch
 from .editor_section import EditorSection
 from .live import LivePreview
 from .request import FewShotRequest, make_few_shot_request
-from .table import SupportRow, SupportTable
+from .support import add_to
+from .table import SupportRow, SupportTable, drawn_names
 
 _HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first.")
 _HINT = _("Draw one or more segments on a slice with the tools above: paint all of it that belongs to them. The slice appears here by itself.")  # fmt: skip
@@ -53,9 +56,9 @@ class FewShotSection(SectionListener):
         self.ui, self._editor, self._inputs, self._advanced = ui, editor, inputs, advanced
         self.node = None
         self.active = False
-        self._view_slice = self._places = None
+        self._in_view = self._places = None
         self.problem = ""
-        self.controller = FewShotController(self, self._save_undo, make_engine, driver)
+        self.controller = FewShotController(self, self._save_undo, make_engine, driver, self._plane_in_view)
         self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
         self.answer = FewShotAnswerSection(ui, self.controller, self.accept, self.go_to, notify.refused)
         self._follower = DrawingFollower(self.controller, notify.refused)
@@ -141,16 +144,21 @@ class FewShotSection(SectionListener):
             self.node.acceptedAnswer = result.state.to_text()
 
     def go_to(self, place: tuple[str, int], volume_node=None) -> None:
-        """Shows a slice of ``volume_node``; None: of the drawn volume."""
+        """Shows a slice of ``volume_node``; None: of the drawn volume, also an oblique plane."""
+        support = self.controller.support
+        plane = next((s for s in support.drawn if s.place == place), None) if support is not None else None
         try:
             volume_node = volume_node or self.node.volume
+            if isinstance(plane, SupportPlane):
+                show_plane(volume_node, plane, self._inputs.last_view)
+                return
             show_slice(volume_node, *place, self.node.segmentation, None, self._inputs.last_view)
         except InputError as error:
             self._notify.refused(str(error))
 
     def _add_current(self) -> None:
-        if self._view_slice is not None and self.controller.support is not None:
-            self.controller.support.add(*self._view_slice)
+        if self._in_view is not None and self.controller.support is not None:
+            add_to(self.controller.support, self._in_view)
             self.state_changed()
             self._live.soon()
 
@@ -214,7 +222,7 @@ class FewShotSection(SectionListener):
         return make_few_shot_request(
             node.volume,
             node.segmentation,
-            support.slices if support is not None else (),
+            support.drawn if support is not None else (),
             scope,
             view_slice=self._view_slice if scope != "other" else None,
             other_volume=node.otherVolume,
@@ -228,13 +236,11 @@ class FewShotSection(SectionListener):
         if not self.active or self.node is None:
             return
         self._look_at_places()
-        before = self._view_slice
-        self._view_slice, why_not = self._slice_in_view()
+        before = self._in_view
+        self._in_view, why_not = self._look_in_view()
         self.problem = self._problem()
         button = self.ui.addSliceButton
-        listed = self.controller.support is not None and self._view_slice in {
-            s.place for s in self.controller.support.slices
-        }
+        listed = self._in_view is not None and self._in_view.place in {s.place for s in self.controller.support.drawn}
         tip = why_not or (
             _("This slice is in the list already")
             if listed
@@ -246,7 +252,7 @@ class FewShotSection(SectionListener):
         set_property(button, "enabled", not why_not and not listed and not self.controller.running)
         set_property(button, "toolTip", tip)
         self._show_button()
-        if before != self._view_slice:
+        if before != self._in_view:
             self._live.soon()
 
     def _look_at_places(self) -> None:
@@ -257,16 +263,23 @@ class FewShotSection(SectionListener):
             self._places = places
             self._drawn()
 
-    def _slice_in_view(self) -> tuple[tuple[str, int] | None, str]:
-        """The slice that the user looks at, or why there is none."""
+    def _look_in_view(self) -> tuple[SupportSlice | SupportPlane | None, str]:
+        """The slice or oblique plane that the user looks at, or why there is none."""
         if self.controller.support is None:
             return None, _("Select a volume first")
         try:
             view = last_used_slice_node(self.node.volume, self._inputs.last_view)
-            place = slice_of_view(view, self.node.volume)
+            return support_of_view(view, self.node.volume), ""
         except InputError as error:
             return None, capital(str(error))
-        return place, "" if place else _("The view is oblique; turn it to the volume's slices first")
+
+    def _plane_in_view(self) -> SupportPlane | None:
+        shown = self._look_in_view()[0]
+        return shown if isinstance(shown, SupportPlane) else None
+
+    @property
+    def _view_slice(self) -> tuple[str, int] | None:
+        return self._in_view.place if isinstance(self._in_view, SupportSlice) else None
 
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
@@ -277,7 +290,7 @@ class FewShotSection(SectionListener):
             volume_from_node(node.volume)
         except InputError as error:
             return capital(str(error))
-        if self.controller.support is None or not self.controller.support.slices:
+        if self.controller.support is None or not self.controller.support.drawn:
             removed = node.segmentation is None
             return (
                 _("Choose or create a segmentation above to draw in.")
@@ -290,7 +303,9 @@ class FewShotSection(SectionListener):
         if scope == "other" and node.otherVolume is node.volume:
             return _("The drawing is on that volume itself. Select another one.")
         if scope == "slice" and self._view_slice is None:
-            return self._slice_in_view()[1]
+            return self._look_in_view()[1] or _(
+                "The view is oblique: propagate to the whole volume, or turn the view to the volume's slices."
+            )
         return ""
 
     def _show_all(self) -> None:
@@ -321,11 +336,11 @@ class FewShotSection(SectionListener):
         except InputError as error:
             self.table.show([], capital(str(error)))
             return
-        for chosen in support.slices:
+        for chosen, name in zip(support.drawn, drawn_names(support.drawn, volume), strict=True):
             segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]
             looks = tuple((s.GetName(), tuple(s.GetColor())) for s in segments)
             lacking = tuple(segmentation.GetSegment(i).GetName() for i in missing.get(chosen.place, ()))
-            rows.append(SupportRow(chosen, slice_name(volume, *chosen.place), looks, lacking))
+            rows.append(SupportRow(chosen, name, looks, lacking))
         self.table.show(rows, _HINT)
 
     def _show_button(self) -> None:
@@ -337,5 +352,5 @@ class FewShotSection(SectionListener):
         )
 
     def _forget_node(self) -> None:
-        self.node = self._view_slice = self._places = None
+        self.node = self._in_view = self._places = None
         self._follower.forget()

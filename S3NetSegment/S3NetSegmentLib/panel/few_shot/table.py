@@ -9,7 +9,10 @@ import numpy as np
 import qt
 from slicer.i18n import tr as _
 
+from ...engine import Volume
+from ...scene.drawings.drawn_planes import SupportPlane
 from ...scene.drawings.support_set import SupportSlice
+from ...scene.slices import slice_name
 from ..widgets.pictures import icon_of
 
 _SLICE, _DRAWN, _COMPLETE = range(3)
@@ -23,7 +26,7 @@ _EMPTY = _("nothing here")
 class SupportRow:
     """One row: a drawn slice, its name, name and colour of each segment on it, and the names of those that seem to be missing."""
 
-    slice: SupportSlice
+    slice: SupportSlice | SupportPlane
     name: str
     segments: tuple[tuple[str, tuple[float, float, float]], ...]
     missing: tuple[str, ...] = ()
@@ -157,6 +160,19 @@ class SupportTable:
     def _remove(self) -> None:
         if self.selected():
             self._on_remove(self.selected())
+
+
+def drawn_names(drawn: Sequence[SupportSlice | SupportPlane], volume: Volume) -> list[str]:
+    """For the user: "axial 12", "oblique axial", "oblique axial 2"."""
+    names: list[str] = []
+    for one in drawn:
+        if isinstance(one, SupportSlice):
+            names.append(slice_name(volume, *one.place))
+        else:
+            name = one.name_in(volume)
+            before = sum(n == name or n.startswith(f"{name} ") for n in names)
+            names.append(f"{name} {before + 1}" if before else name)
+    return names
 
 
 def missing_text(names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -94,18 +94,32 @@ class AcceptedAnswer:
 
 
 def slices_changed_since(
-    segmentation_node, volume_node, state: AcceptedAnswer, segment_ids: Iterable[str]
+    segmentation_node,
+    volume_node,
+    state: AcceptedAnswer,
+    segment_ids: Iterable[str],
+    but: Callable[[LabelBox], LabelBox] | None = None,
 ) -> list[SupportSlice]:
     """The slices on which the user has changed segments since ``state``, marked as corrected.
 
-    The fewest slices that hold all changed voxels, see :func:`covering_slices`. A segment that ``state`` does not know
-    was empty.
+    The fewest slices that hold all changed voxels, see :func:`covering_slices`.
+
+    :param but: takes away those of the changed voxels that are no matter.
     """
+    changed = changed_since(segmentation_node, volume_node, state, segment_ids)
+    if but is not None:
+        changed = but(changed)
+    return [SupportSlice(axis, index, corrected=True) for axis, index in covering_slices(changed, state.axis)]
+
+
+def changed_since(segmentation_node, volume_node, state: AcceptedAnswer, segment_ids: Iterable[str]) -> LabelBox:
+    """The voxels of ``volume_node`` at which segments have changed since ``state``. One that ``state`` does not know was
+    empty."""
     now = SegmentSlices(segmentation_node, segment_ids, volume_from_node(volume_node))
     changed = LabelBox.empty()
     for segment_id in now.segment_ids:
         changed = changed.union(_difference(now.box(segment_id), state.box(segment_id)))
-    return [SupportSlice(axis, index, corrected=True) for axis, index in covering_slices(changed, state.axis)]
+    return changed
 
 
 def _difference(a: LabelBox, b: LabelBox) -> LabelBox:

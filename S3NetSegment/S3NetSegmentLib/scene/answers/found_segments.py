@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..drawings.drawn_planes import SupportPlane
+from ..drawings.lattices import LabelBox
 from ..segmentation.labelmaps import segment_tag
 from ..segmentation.segment_slices import SegmentSlices
 from ..volumes import volume_from_node
-from .accepted_answer import AcceptedAnswer, slices_changed_since
+from .accepted_answer import AcceptedAnswer, changed_since, slices_changed_since
 from .provenance import CONTENT_TAG, is_found
 
-Place = tuple[str, int]  # axis and number of a slice
+Place = tuple  # axis and number of a slice, or what tells a plane apart
 
 
 class FoundSegments:
@@ -44,14 +46,28 @@ class FoundSegments:
         for segment_id in self._now:
             self._take(segment_id)
 
-    def changed(self) -> tuple[dict[Place, list[str]], dict[Place, list[str]]]:
-        """Where the user has changed found segments, and which: slices that the result had left empty, and other ones."""
+    def drawn_on_plane(self, plane: SupportPlane) -> dict[str, LabelBox]:
+        """The found segments that were not on ``plane`` and that the user has drawn there: id -> what was drawn."""
+        volume, drawn = volume_from_node(self._volume_node), {}
+        for segment_id, content in self._now.items():
+            written = self._written[segment_id, content]
+            changed = changed_since(self._node, self._volume_node, written, [segment_id])
+            there = plane.part_of(changed, volume)
+            if not there.is_empty and plane.part_of(written.box(segment_id), volume).is_empty:
+                drawn[segment_id] = there
+        return drawn
+
+    def changed(self, but=None) -> tuple[dict[Place, list[str]], dict[Place, list[str]]]:
+        """Where the user has changed found segments, and which: slices that the result had left empty, and other ones.
+
+        :param but: see :func:`slices_changed_since`.
+        """
         drawn: dict[Place, list[str]] = {}
         touched: dict[Place, list[str]] = {}
         for segment_id, content in self._now.items():
             written = self._written[segment_id, content]
             box = written.box(segment_id)
-            for changed in slices_changed_since(self._node, self._volume_node, written, [segment_id]):
+            for changed in slices_changed_since(self._node, self._volume_node, written, [segment_id], but):
                 (touched if box.reaches(*changed.place) else drawn).setdefault(changed.place, []).append(segment_id)
         return drawn, touched
 

@@ -6,7 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...engine.images import AXES
+from ...engine.images.volume import spans_space
+from .drawn_planes import PLANE, SupportPlane
 
 _VERSION = 1
 
@@ -50,44 +54,58 @@ class SupportSlice:
         return f"{self.axis} {self.index}"
 
 
-def support_to_text(support: Iterable[SupportSlice]) -> str:
+def support_to_text(support: Iterable[SupportSlice | SupportPlane]) -> str:
     """``support`` as JSON; :func:`support_from_text` reads it."""
     slices = [
         {
-            "axis": s.axis, "index": int(s.index), "complete": bool(s.complete), "corrected": bool(s.corrected),
-            "added": bool(s.added), "without": list(s.without),
+            **(
+                {"plane": list(s.plane_to_ras), "shape": list(map(int, s.shape))}
+                if isinstance(s, SupportPlane)
+                else {"axis": s.axis, "index": int(s.index)}
+            ),
+            "complete": bool(s.complete), "corrected": bool(s.corrected), "added": bool(s.added), "without": list(s.without),
         }
         for s in support
     ]  # fmt: skip
     return json.dumps({"version": _VERSION, "slices": slices})
 
 
-def support_from_text(text: str) -> list[SupportSlice]:
+def support_from_text(text: str) -> list[SupportSlice | SupportPlane]:
     """The support set in ``text``, without repetitions. Text that is damaged, or of a later version, gives an empty one."""
     try:
         content = json.loads(text)
         if content["version"] != _VERSION:
             return []
-        found = [_slice_from(entry) for entry in content["slices"]]
+        found = [_slice_from(entry) if "axis" in entry else _plane_from(entry) for entry in content["slices"]]
     except (ValueError, TypeError, KeyError):
         return []
     return list({s.place: s for s in found}.values())
 
 
-def merged_support(support: Iterable[SupportSlice], more: Iterable[SupportSlice]) -> list[SupportSlice]:
-    """``support`` with ``more`` added, in the order of the slices; of one slice in both, that of ``more`` is kept."""
+def merged_support(support: Iterable, more: Iterable) -> list:
+    """``support`` with ``more`` added, slices in their order and then planes; of one slice in both, that of ``more`` is kept."""
     merged = {s.place: s for s in (*support, *more)}
-    return [merged[place] for place in sorted(merged)]
+    return [merged[place] for place in sorted(merged, key=lambda p: (p[0] == PLANE, p))]
 
 
 def _slice_from(entry: dict) -> SupportSlice:
     axis, index = entry["axis"], entry["index"]
     if axis not in AXES or type(index) is not int or index < 0:
         raise ValueError(f"no slice: {entry}")
+    return SupportSlice(axis, index, *_marks_from(entry))
+
+
+def _plane_from(entry: dict) -> SupportPlane:
+    matrix, shape = tuple(map(float, entry["plane"])), tuple(map(int, entry["shape"]))
+    if len(matrix) != 16 or len(shape) != 2 or min(shape) < 1 or not spans_space(np.reshape(matrix, (4, 4))):
+        raise ValueError(f"no plane: {entry}")
+    return SupportPlane(matrix, shape, *_marks_from(entry))
+
+
+def _marks_from(entry: dict) -> tuple[bool, bool, bool, tuple[str, ...]]:
     complete, corrected = bool(entry.get("complete", True)), bool(entry.get("corrected", False))
     # Earlier versions did not say who had put a slice into the list: it stays.
-    added, without = bool(entry.get("added", True)), tuple(str(i) for i in entry.get("without", ()))
-    return SupportSlice(axis, index, complete, corrected, added, without)
+    return complete, corrected, bool(entry.get("added", True)), tuple(str(i) for i in entry.get("without", ()))
 
 
 def missing_between(drawn: Mapping[SupportSlice, Iterable[str]]) -> dict[tuple[str, int], list[str]]:
