@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import headless_slicer
 import numpy as np
 import pytest
+import slicer
 import qt_stand_in
 from paths import ARTIFACTS, MODULE
 
@@ -92,6 +93,8 @@ if not _MISSING:
         ARTIFACTS.mkdir(exist_ok=True)
 
         def keep(widget, name):
+            for _ in range(3):
+                slicer.app.processEvents()  # so that layouts follow the last texts
             assert widget.grab().save(str(ARTIFACTS / f"{name}.png"))
 
         return keep
