@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import headless_slicer
 import numpy as np
 import pytest
-import slicer
 import qt_stand_in
+import slicer
 from paths import ARTIFACTS, MODULE
 
 _MISSING = [part.WHY_NOT for part in (headless_slicer, qt_stand_in) if not part.AVAILABLE]
