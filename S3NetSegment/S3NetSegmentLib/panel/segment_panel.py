@@ -19,6 +19,7 @@ from .segment.section import SegmentSection
 from .segmentation_choice import SegmentationChoice
 from .widgets.check_dialog import CheckDialog
 from .widgets.confidence_row import ConfidenceRow
+from .widgets.harmless_wheel import HarmlessWheel
 from .widgets.mode_tabs import ModeTabs
 from .widgets.progress_row import ProgressRow
 from .widgets.torch_row import TorchRow
@@ -49,7 +50,7 @@ class SegmentPanel:
         self.inputs = InputsSection(ui)
         self.segment = SegmentSection(ui, self, self._save_undo, find_regions)
         self.controller, self.prompts = self.segment.controller, self.segment.prompts
-        self.advanced = AdvancedSection(ui, self.refused)
+        self.advanced = AdvancedSection(ui, self.refused, lambda: self.wheel.look())
         self.check = CheckDialog(ui.checkButton, device_setting)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
@@ -68,6 +69,7 @@ class SegmentPanel:
         self.tabs = ModeTabs(ui, self.models.widgets, self.cohort.widgets, self._tab_chosen)
         align_columns(ui, self.models.ui, self.cohort.ui)
         self.keys = PanelKeys(panel_widget, self)
+        self.wheel = HarmlessWheel(panel_widget)
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = qt.QTimer()
         self._look_timer.setInterval(_LOOK_EVERY)
@@ -147,6 +149,7 @@ class SegmentPanel:
             use.cleanup()
         self.editor.cleanup()
         self.keys.remove()
+        self.wheel.stop()
 
     # -- the uses
 

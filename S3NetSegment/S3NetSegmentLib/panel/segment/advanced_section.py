@@ -50,8 +50,11 @@ class AdvancedSection:
     image for Few-shot.
     """
 
-    def __init__(self, ui, on_error: Callable[[str], object]):
-        self._ui = ui
+    def __init__(self, ui, on_error: Callable[[str], object], on_opened: Callable[[], object] = lambda: None):
+        """
+        :param on_opened: called when the rows are there; they are made when the user first wants to see them.
+        """
+        self._ui, self._on_opened = ui, on_opened
         self._node = None
         self._mode = "segment"
         for device in DEVICES:
@@ -106,6 +109,7 @@ class AdvancedSection:
         group = {"segment": self.segment, "few-shot": self.few_shot}.get(self._mode)
         if group is not None:
             group.open(self._ui.advancedCollapsibleButton.layout(), self._ui.deviceLabel.minimumWidth)
+            self._on_opened()
         if self._mode == "few-shot":
             self.encoder.look()
         self.show_device()
