@@ -144,6 +144,7 @@ class SegmentPanel:
         """The module is unloaded."""
         self.segment.cleanup()
         self.check.close()
+        self.advanced.stop()
         self.stop()
         for use in self._uses.values():
             use.cleanup()

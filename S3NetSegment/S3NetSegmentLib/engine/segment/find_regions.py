@@ -14,6 +14,7 @@ from scipy import ndimage
 from ..common.errors import InputError, ResourceError
 from ..common.masks import label_counts
 from ..common.progress import Step, Steps, as_part_of, run_to_end
+from ..common.torch_loading import torch_loaded
 from ..common.tuples import three, two
 from ..images import AXES, Extent, Segment, Segmentation, Volume
 from ..images.colors import label_colors
@@ -58,6 +59,8 @@ def find_regions(
             f"{volume.size}; choose slices or a region of interest inside the image"
         )
     volume.slice_axis(axis)  # a wrong name is refused before anything is computed
+    if _needs_torch(device, settings, volume):
+        yield from torch_loaded()
     network_device = _network_device(device, settings, volume)
     try:
         scale = intensity_scale(volume)
@@ -290,9 +293,14 @@ def _uses_network(settings: SegmentSettings, volume: Volume) -> bool:
     return settings.sources in ("all", "s3net") or (settings.sources == "auto" and volume.is_rgb)
 
 
+def _needs_torch(device: str, settings: SegmentSettings, volume: Volume) -> bool:
+    """Also where a device is named that is not used: whether it exists is told."""
+    return _uses_network(settings, volume) or device not in ("auto", "cpu")
+
+
 def _network_device(name: str, settings: SegmentSettings, volume: Volume):
     """The torch device for S3-Net, or None where no network is used: then torch is not even imported."""
-    if not _uses_network(settings, volume) and name in ("auto", "cpu"):
+    if not _needs_torch(name, settings, volume):
         return None
     from ..common.device import choose_device
 

@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError, Step
 from ...engine.common.progress import as_part_of
+from ...engine.common.torch_loading import torch_loaded
 from ...scene.drawings.drawn_planes import SupportPlane
 from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
 from ...scene.session import watch
@@ -146,9 +147,7 @@ class FewShotController:
         self._listener.state_changed()
 
     def _steps(self, request: FewShotRequest):
-        yield Step(0.0, _("Preparing the image"))
-        engine = self._engine_for(request)
-        engine.set_support(request.items)
+        engine = yield from self._prepared(request)
         done, quick = 0.0, request.quick_slice
         if quick is not None:
             done = _QUICK_SHARE
@@ -160,12 +159,19 @@ class FewShotController:
         self._show(request, engine, answer)
 
     def _live_steps(self, request: FewShotRequest):
-        yield Step(0.0, _("Preparing the image"))
-        engine = self._engine_for(request)
-        engine.set_support(request.items)
+        engine = yield from self._prepared(request)
         quick = request.quick_slice
         answer = yield from engine.propagate((quick, quick), quick=True)
         self._show(request, engine, answer, only=quick, partial=True)
+
+    def _prepared(self, request: FewShotRequest):
+        """The engine of the request's volume, with its drawing."""
+        if self._make_engine is _real_engine:
+            yield from torch_loaded()
+        yield Step(0.0, _("Preparing the image"))
+        engine = self._engine_for(request)
+        engine.set_support(request.items)
+        return engine
 
     def _engine_for(self, request: FewShotRequest):
         """The engine of the request's volume: it keeps what does not depend on the drawing."""

@@ -8,9 +8,11 @@ import qt
 from slicer.i18n import tr as _
 
 from ...engine import preset
-from ...engine.common.device import DEVICES
+from ...engine.common.device import DEVICES, describe_device
+from ...engine.common.torch_loading import torch_loaded
 from ...engine.few_shot.settings import FewShotSettings
 from ..few_shot.encoder_choice import EncoderChoice
+from ..stepping import SteppingDriver
 from ..widgets.settings_form import SettingsLevels
 from ..widgets.settings_group import SettingsGroup
 from ..widgets.torch_support import has_torch
@@ -74,6 +76,7 @@ class AdvancedSection:
             "fewShotSettings", lambda node: FewShotSettings(), _FEW_SHOT_LEVELS, ui.resetFewShotButton, on_error
         )
         self.encoder = EncoderChoice(ui)
+        self._loading = SteppingDriver()
         ui.deviceText.text = ""
 
     def show(self, parameter_node) -> None:
@@ -95,13 +98,22 @@ class AdvancedSection:
         self._folded(ui.advancedCollapsibleButton.collapsed)
 
     def show_device(self) -> None:
-        """Says what torch and the device really are. Imports torch."""
+        """Says what torch and the device really are, once torch is loaded."""
         if not has_torch():
             self._ui.deviceText.text = _("PyTorch is not installed")
-            return
-        from ...engine.common.device import describe_device
+        elif not self._loading.running:
+            self._loading.start(
+                torch_loaded(), lambda step, _left: self._say_device(f"{step.message} ..."),
+                lambda _none: self._say_device(describe_device()),
+                lambda error: self._say_device(_("PyTorch does not load: {error}").format(error=error)), lambda: None,
+            )  # fmt: skip
 
-        self._ui.deviceText.text = describe_device()
+    def stop(self) -> None:
+        """The panel is unloaded."""
+        self._loading.cancel()
+
+    def _say_device(self, text: str) -> None:
+        self._ui.deviceText.text = text
 
     def _folded(self, collapsed: bool) -> None:
         if collapsed or self._node is None:
