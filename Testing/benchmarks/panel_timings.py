@@ -50,7 +50,9 @@ def main() -> int:
     print("| what | ms | (processor) | limit | |\n| --- | --- | --- | --- | --- |")
     failed = False
     for what in options.what or CASES:
-        done = subprocess.run([sys.executable, __file__, "--one", what], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", what], capture_output=True, text=True, errors="replace"
+        )
         if done.returncode:
             raise SystemExit(f"{what} ended with {done.returncode}:\n{done.stderr[-2000:]}")
         wall, processor, about = json.loads(done.stdout.splitlines()[-1])

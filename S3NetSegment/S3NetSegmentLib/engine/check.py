@@ -77,7 +77,7 @@ def _version(package: str) -> str:
 def _told_device() -> Steps[tuple[bool | None, str]]:
     """Whether torch works, None where it is not installed; and what there is to say."""
     try:
-        yield from torch_loaded()
+        yield from torch_loaded("few_shot.method", "segment.s3net.fit")
         import torch  # noqa: F401
     except Exception as error:  # also a library of it that does not load
         if isinstance(error, ModuleNotFoundError) and error.name == "torch":

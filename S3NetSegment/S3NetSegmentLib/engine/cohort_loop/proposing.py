@@ -102,7 +102,7 @@ def propose(
     """
     from ..common.torch_loading import torch_loaded
 
-    yield from torch_loaded()
+    yield from torch_loaded("few_shot.method", "cohort_loop.choosing", "cohort_loop.model")
     from ..few_shot.method import FewShot, FewShotSettings, load_encoder  # late: refusals need no torch
     from .choosing import nearest_accepted
     from .model import found_by_model

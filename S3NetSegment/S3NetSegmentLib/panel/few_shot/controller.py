@@ -167,7 +167,7 @@ class FewShotController:
     def _prepared(self, request: FewShotRequest):
         """The engine of the request's volume, with its drawing."""
         if self._make_engine is _real_engine:
-            yield from torch_loaded()
+            yield from torch_loaded("few_shot.method")
         yield Step(0.0, _("Preparing the image"))
         engine = self._engine_for(request)
         engine.set_support(request.items)

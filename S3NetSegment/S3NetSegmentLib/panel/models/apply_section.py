@@ -143,14 +143,17 @@ class ApplySection(SectionListener):
     def _read_soon(self) -> None:
         """Not in the turn in which the tab is shown."""
         self._reading.cancel()
-        needed = bool(self._path.path) and has_torch()
         self._reading.start(
-            torch_loaded() if needed else iter(()),
+            self._reading_steps(),
             on_step=lambda *_: None,
             on_done=lambda _none: self._read(),
             on_error=lambda _error: self._read(),  # which tries it again, and says what is wrong
             on_cancel=lambda: None,
         )
+
+    def _reading_steps(self):
+        if self._path.path and has_torch():
+            yield from torch_loaded("training.ensemble")
 
     def _read(self) -> None:
         """Says what the model is, or why it is none."""

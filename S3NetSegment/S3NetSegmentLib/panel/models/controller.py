@@ -77,7 +77,7 @@ class ModelFiles:
 def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
     """Steps of applying the model; they return ``(answer, segmentation)``: the engine's ModelAnswer, whose confidence is as it
     is to be shown, and Segmentation. Writes nothing."""
-    yield from torch_loaded()
+    yield from torch_loaded("apply")
     yield Step(0.0, _("Reading the model"))
     from ...engine.apply import ModelSegmenter, as_segmentation, model_tags
 
