@@ -92,9 +92,11 @@ def test_the_least_sure_place_is_looked_for_in_the_view_that_was_used_last(open_
     assert "no place of this slice is unsure" in panel.message.lower()
     panel.look_at_slice(views.axial, 9)
     panel.look_at_slice(views.sagittal, 5, "x")
+    crosshair.SetCursorPositionInvalid()  # the mouse has left the views for the panel
     panel.click(panel.ui.confidenceWorstButton)
     assert "no place of this slice is unsure" in panel.message.lower()  # the axial one shows it, but it is not looked at
     panel.look_at_slice(views.sagittal, 31, "x")
+    crosshair.SetCursorPositionInvalid()
     panel.click(panel.ui.confidenceWorstButton)
     np.testing.assert_allclose(crosshair.GetCrosshairRAS(), (31 - 20, 4 - 18, 2 * 9 - 12), atol=2.1)
 
