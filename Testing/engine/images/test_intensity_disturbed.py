@@ -304,3 +304,18 @@ def test_few_shot_and_segment_tell_of_padding():
     few_shot = FewShot(volume, QUICK)
     few_shot.set_support([DrawnSlice("z", 7, BALL[7].astype(np.uint8))])
     assert note in run_to_end(few_shot.propagate((6, 6), quick=True)).notes
+
+
+@pytest.mark.parametrize("value", [1.6, 2.5, 13.0, 32000, 1e20])
+@pytest.mark.parametrize("share", [0.02, 0.07, 0.25])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_small_object_set_off_from_the_rest_is_no_padding_because_there_is_padding_further_away(value, share, sign):
+    lesion = np.roll(BALL & np.roll(BALL, 8, 2), 2, 2)  # 1.5 % of the voxels
+    plain = 300 + 600 * lesion + np.random.default_rng(4).normal(0, 10, BALL.shape)
+    array, there = padded(sign * plain, sign * 900 * value, share)
+    there &= ~lesion
+    array = np.where(lesion, sign * plain, array)
+    features, right = features_of(array), features_of(sign * plain)
+    assert np.abs(features - right)[~there].max() < 0.12
+    if value >= 13:
+        assert features[there].max() == 0

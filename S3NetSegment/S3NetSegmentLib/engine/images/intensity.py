@@ -181,8 +181,9 @@ def _dark_padding(sample: np.ndarray, range_: RealRange, spread: float) -> float
     what is brightest in an image of few values, and stays bright."""
     if range_.above is None or not range_.above[2]:
         return None
-    lowest = sample[range_.last].item()
-    return lowest if float(lowest) - float(sample[range_.last - 1]) > _VERY_FAR * spread else None
+    far = float(sample[range_.last - 1]) + _VERY_FAR * spread
+    at = np.searchsorted(sample[range_.last :].astype(np.float64), far, "right") + range_.last
+    return sample[at].item() if at <= range_.above[0] else None
 
 
 def _notes(sample: np.ndarray, range_: RealRange, usual: tuple[float, float], apart: float) -> tuple[str, ...]:
