@@ -122,7 +122,8 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     real = sample[range_.first : range_.last]
     absolute = _relative(real, 0)
     masked = range_.below is not None and range_.below[2] and float(sample[range_.below[0]]) > _AIR[1]
-    offset = hounsfield_offset(absolute, volume.modality, masked)
+    modality = "" if volume.array.dtype == np.uint8 else volume.modality  # Hounsfield units do not fit into 8 bits
+    offset = hounsfield_offset(absolute, modality, masked)
     if offset is None:
         return _grey_scale(sample, real, range_, invalid)
     low, high = CT_KNOTS[0], CT_KNOTS[-1]
