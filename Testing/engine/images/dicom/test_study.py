@@ -54,6 +54,12 @@ def contours(folder):
     write_object(folder / "RS.dcm", CLASSES + "481.3", "RTSTRUCT")
 
 
+def dose(folder):
+    elements = image_elements(np.ones((3, 6, 5), np.uint32), CLASSES + "481.2", "1.2.8.4", "1.2.8") | placed((0, 0, 0))
+    elements |= {0x00080060: ("CS", "RTDOSE"), 0x3004000C: ("DS", "0\\2\\4"), 0x3004000E: ("DS", "0.5")}
+    write_dicom(folder / "RD.dcm", elements)
+
+
 @pytest.mark.parametrize(
     "beside, said",
     [
@@ -62,6 +68,7 @@ def contours(folder):
         (screenshot, "screenshots or scans: without number 'Screen save'"),
         (cut_file, "1 DICOM files are cut off or damaged and were left out: CUT"),
         (contours, "1 x set of contours (RTSTRUCT)"),
+        (dose, "a dose: without number 'without description' (RTDOSE, 3 slices"),
     ],
 )
 @pytest.mark.parametrize("depth", ["series", "patient/study/series"])

@@ -60,7 +60,7 @@ class Series:
 
     @property
     def is_pictures(self) -> bool:
-        """Whether all its files are screenshots or scans of documents."""
+        """Whether all its files are screenshots, scans of documents or doses."""
         return all(file.picture for file in self.files)
 
     def told(self, more: str = "") -> str:
@@ -169,7 +169,10 @@ def chosen_series(folder: Path, wanted: str | None) -> tuple[Series, Found]:
         pictures = [series for series in found.series if series.is_pictures]
         if len(pictures) == len(found.series) - 1:
             (only,) = (series for series in found.series if not series.is_pictures)
-            texts = tuple(f"screenshots or scans: {series.told()}" for series in pictures)
+            texts = tuple(
+                f"{'a dose' if series.modality == 'RTDOSE' else 'screenshots or scans'}: {series.told()}"
+                for series in pictures
+            )
             return only, replace(found, left_out=(*found.left_out, *texts))
         if len(found.series) > 1:
             raise InputError(
