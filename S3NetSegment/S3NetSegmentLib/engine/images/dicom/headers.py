@@ -43,7 +43,8 @@ def image_file(elements: DicomFile) -> ImageFile:
     file = ImageFile(
         elements.path, series or stand_in, None if number is None else int(number), description,
         elements.text("Modality"), elements.text("StudyDescription"), "LOCALIZER" in kinds[2:], elements.syntax, size_of(elements), frames,
-        spacing, source == "detector", ("voxel size",) if source == "" else (),
+        spacing, source == "detector", ("voxel size",) if source == "" else (), patient=elements.text("PatientID"),
+        frame_of_reference=elements.text("FrameOfReferenceUID"),
     )  # fmt: skip
     if _PER_FRAME in elements or _SHARED in elements:
         slices, unknown = _enhanced_slices(elements, frames)
