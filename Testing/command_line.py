@@ -60,20 +60,21 @@ def _processor_seconds(process):
 def s3net(*arguments, folder=None, options=(), **changes):
     """Runs s3net to its end; has ``returncode``, ``stdout``, ``stderr``. Where nothing is special about its interpreter, it is
     a process in which torch and the other packages are loaded already: loading them takes longer than most commands."""
-    if not (options or changes) and hasattr(os, "fork"):
-        return _forked(arguments, folder)
+    for_python = [name for name in changes if not name.startswith("S3NET_")]
+    if not (options or for_python) and hasattr(os, "fork"):
+        return _forked(arguments, folder, environment(**changes))
     with start(*arguments, folder=folder, options=options, **changes) as process:
         out, err = process.communicate(timeout=PATIENCE)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
-def _forked(arguments, folder):
+def _forked(arguments, folder, variables):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["numpy", "scipy.ndimage", "SimpleITK", "torch"])
     with tempfile.TemporaryDirectory() as place:
         out, err = (Path(place) / name for name in ("out", "err"))
         texts = [str(argument) for argument in arguments]
-        process = context.Process(target=_run_script, args=(texts, folder, environment(), out, err))
+        process = context.Process(target=_run_script, args=(texts, folder, variables, out, err))
         with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):  # for the server, which the first call starts
             process.start()
         process.join(PATIENCE)

@@ -5,6 +5,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 TESTING = Path(__file__).resolve().parent
 for folder in (TESTING, TESTING.parent / "S3NetSegment"):
     if str(folder) not in sys.path:
@@ -22,10 +24,27 @@ LONGEST = (
     "engine/batch/test_cluster.py", "engine/segment/test_volume_objects.py", "engine/segment/test_segment.py", "engine/segment/test_s3net_fit.py",
     "cli/few_shot/test_answers.py", "panel/few_shot/test_real_engine.py", "panel/test_logic.py",
 )  # fmt: skip
+# Files of which each test goes to a process of its own choice: they are long and share no fixture.
+ALONE = ("app/test_reliability.py",)
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("dist", "no") == "no":
+    if not hasattr(config, "workerinput"):  # in a process of xdist, which alone sees the order
         return
     places = {TESTING / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests of a file go to one process, since they share fixtures; those of the files ``ALONE`` to whichever is free."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return nodeid if file in ALONE else file
+
+    return Scheduling(config, log)
