@@ -16,9 +16,9 @@ from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.slice_jump import show_slice
 from ...scene.slices import LastSliceView, last_used_slice_node, slice_name
 from ...scene.volumes import volume_from_node
+from ..run import time_left_text
 from ..segment.advanced_section import device_setting
 from ..sentences import capital, sentence
-from ..stepping import time_left_text
 from .controller import FewShotController
 from .drawing_watch import DrawingWatch
 from .request import make_few_shot_request
@@ -35,14 +35,14 @@ class FewShotEffectFrame:
     A run and its preview go on while the user draws with other effects.
 
     :param host: Slicer's ``scriptedEffect``: parameters, parameter node and undo.
-    :param make_engine, driver: for the controller; the tests put their own in.
+    :param make_engine: for the controller; the tests put their own in.
     """
 
-    def __init__(self, host, make_engine=None, driver=None):
+    def __init__(self, host, make_engine=None):
         self._host, self._last_view, self._showing = host, None, False
         self._notice, self._actions = "", []
         self.active = False
-        self.controller = FewShotController(self, lambda node: host.saveStateForUndo(), make_engine, driver)
+        self.controller = FewShotController(self, lambda node: host.saveStateForUndo(), make_engine)
         self._watch = DrawingWatch(self.show, lambda: None)
         self._make_widgets()
 

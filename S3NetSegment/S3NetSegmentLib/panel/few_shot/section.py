@@ -42,12 +42,12 @@ class FewShotSection(SectionListener):
 
     def __init__(
         self, ui, notify, editor: EditorSection, inputs, advanced: AdvancedSection, progress: ProgressRow,
-        make_engine=None, driver=None,
+        make_engine=None,
     ):  # fmt: skip
         """
         :param notify: the panel, see :class:`SectionListener`.
         :param inputs: knows the view that was last used.
-        :param make_engine, driver: for the controller; the tests put their own in.
+        :param make_engine: for the controller; the tests put their own in.
         """
         super().__init__(notify, progress)
         self.ui, self._editor, self._inputs, self._advanced = ui, editor, inputs, advanced
@@ -55,7 +55,7 @@ class FewShotSection(SectionListener):
         self.active = False
         self._view_slice = self._places = None
         self.problem = ""
-        self.controller = FewShotController(self, self._save_undo, make_engine, driver)
+        self.controller = FewShotController(self, self._save_undo, make_engine)
         self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
         self.answer = FewShotAnswerSection(ui, self.controller, self.accept, self.go_to, notify.refused)
         self._follower = DrawingFollower(self.controller, notify.refused)
