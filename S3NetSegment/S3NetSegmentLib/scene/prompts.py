@@ -81,6 +81,16 @@ def make_prompt(kind: str, volume_node=None):
     return node
 
 
+def make_rectangle():
+    """An ROI that only shows the box that is being dragged: no prompt, and not saved with the scene."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Drawing")
+    node.SetSaveWithScene(False)
+    node.CreateDefaultDisplayNodes()
+    node.SetControlPointLabelFormat("")
+    _show(node.GetDisplayNode(), BOX)
+    return node
+
+
 def _free_name(name: str) -> str:
     """ "Box", "Box 2", ...: the first that no other box has. Slicer would go on counting after what was removed."""
     taken = {node.GetName() for node in prompt_nodes()}

@@ -16,6 +16,7 @@ from ..widgets.progress_row import ProgressRow
 from ..widgets.section_listener import SectionListener
 from ..widgets.tab_order import move_before
 from .controller import CohortController
+from .model_row import ModelRow
 
 _UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Cohort.ui"
 FOLDER_KEY = "S3NetSegment/LoopFolder"
@@ -44,8 +45,9 @@ class CohortSection(SectionListener):
         self._root = slicer.util.loadUI(str(_UI_FILE))
         self.ui = slicer.util.childWidgetVariables(self._root)
         ui, layout = self.ui, panel_ui.sharedForm.parent().layout()
-        self.widgets = (ui.loopFrame, ui.loopCollapsibleButton)
-        for widget, neighbour in ((ui.loopFrame, panel_ui.progressRow), (ui.loopCollapsibleButton, panel_ui.answerCollapsibleButton)):  # fmt: skip
+        self.widgets = (ui.loopFrame, ui.loopCollapsibleButton, ui.loopModelCollapsibleButton)
+        below = panel_ui.answerCollapsibleButton
+        for widget, neighbour in zip(self.widgets, (panel_ui.progressRow, below, below), strict=True):
             layout.insertWidget(layout.indexOf(neighbour), widget)
             widget.setVisible(False)
             move_before(widget, panel_ui.advancedCollapsibleButton)
@@ -64,6 +66,7 @@ class CohortSection(SectionListener):
             "clicked()", lambda: self._start(lambda: self.controller.undo(self._selected().name))
         )
         ui.loopTable.connect("itemSelectionChanged()", self._show_case)
+        self._model = ModelRow(ui, notify)
         self._timer = qt.QTimer()
         self._timer.setInterval(_LOOK_EVERY)
         self._timer.connect("timeout()", self.refresh)
@@ -115,6 +118,7 @@ class CohortSection(SectionListener):
             self._state = state
             self._fill_table("" if chosen is None else chosen.name)
         self._problem = problem
+        self._model.look(self.controller.store)
         self._show()
 
     def cancel(self) -> None:
@@ -123,6 +127,7 @@ class CohortSection(SectionListener):
     def cleanup(self) -> None:
         """The module is unloaded."""
         self.set_active(False)
+        self._model.stop()
         self.controller.stop()
 
     # -- what the controller tells (Listener)

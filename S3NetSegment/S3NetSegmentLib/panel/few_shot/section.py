@@ -13,12 +13,14 @@ from ...scene.slice_jump import show_slice
 from ...scene.slices import last_used_slice_node, slice_name
 from ...scene.transforms import parent_key
 from ...scene.volumes import volume_from_node
+from ..listener import tell
 from ..segment.advanced_section import AdvancedSection, device_setting
 from ..sentences import capital
 from ..widgets.progress_row import ProgressRow
 from ..widgets.properties import set_property
 from ..widgets.section_listener import SectionListener
 from .answer_section import FewShotAnswerSection
+from .box_drawing import BoxDrawing
 from .controller import FewShotController
 from .drawing_follower import DrawingFollower
 from .drawing_watch import DrawingWatch
@@ -28,7 +30,7 @@ from .request import FewShotRequest, make_few_shot_request
 from .table import SupportRow, SupportTable
 
 _HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first.")
-_HINT = _("Draw one or more segments on a slice with the tools above: paint all of it that belongs to them. The slice appears here by itself.")  # fmt: skip
+_HINT = _("Draw one or more segments on a slice with the tools above, or by boxes around them: all of it that belongs to them. The slice appears here by itself.")  # fmt: skip
 
 
 class FewShotSection(SectionListener):
@@ -61,6 +63,9 @@ class FewShotSection(SectionListener):
         self._follower = DrawingFollower(self.controller, notify.refused)
         self._live = LivePreview(self.controller, self._wants_live, lambda: self._request("volume"))
         self._watch = DrawingWatch(self._drawn, self._live.drawn_on)
+        self.boxes = BoxDrawing(
+            ui.boxDrawButton, lambda: self.node, editor, self._boxed, lambda error: tell(self, error)
+        )
         ui.addSliceButton.connect("clicked()", self._add_current)
         ui.propagateButton.connect("clicked()", self.propagate_or_cancel)
         ui.liveCheckBox.connect("clicked(bool)", self._live_clicked)
@@ -70,6 +75,7 @@ class FewShotSection(SectionListener):
     def show(self, parameter_node) -> None:
         """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
         if parameter_node is None:
+            self.boxes.stop()
             self._watch.stop()
             self._live.stop()
             self.controller.stop()
@@ -90,6 +96,7 @@ class FewShotSection(SectionListener):
         self.active = active
         self.answer.set_active(active)
         if not active:
+            self.boxes.stop()
             self._watch.stop()
             self._live.stop()
             if not self.controller.running and self.controller.result is None:
@@ -120,6 +127,7 @@ class FewShotSection(SectionListener):
         if self.node is None:
             return
         self._notify.message.hide()
+        self.boxes.stop()
         self._follower.tidy(whole=False)
         self.controller.look()
         try:
@@ -201,6 +209,12 @@ class FewShotSection(SectionListener):
             self._show_rows()  # names and colours may have changed
             self.answer.show(self.node)
 
+    def _boxed(self) -> None:
+        """A box is being drawn by, or its answer is there."""
+        if self.active:
+            self._drawn()
+            self.look_at_views()
+
     def _save_undo(self, segmentation_node) -> None:
         self._editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
 
@@ -227,6 +241,7 @@ class FewShotSection(SectionListener):
         """Views change by themselves: to be called often."""
         if not self.active or self.node is None:
             return
+        self.boxes.look()
         self._look_at_places()
         before = self._view_slice
         self._view_slice, why_not = self._slice_in_view()
@@ -277,6 +292,8 @@ class FewShotSection(SectionListener):
             volume_from_node(node.volume)
         except InputError as error:
             return capital(str(error))
+        if self.boxes.running:
+            return _("The box is being answered.")
         if self.controller.support is None or not self.controller.support.slices:
             removed = node.segmentation is None
             return (
