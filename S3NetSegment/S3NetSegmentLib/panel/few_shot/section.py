@@ -13,7 +13,7 @@ from ...scene.slice_jump import show_slice
 from ...scene.slices import last_used_slice_node, slice_name
 from ...scene.transforms import parent_key
 from ...scene.volumes import volume_from_node
-from ..listener import tell
+from ..run import tell
 from ..segment.advanced_section import AdvancedSection, device_setting
 from ..sentences import capital
 from ..widgets.progress_row import ProgressRow
