@@ -16,7 +16,7 @@ from ...scene.prompts import ViewPlane, make_rectangle, stretch_box, view_plane
 from ...scene.regions_of_interest import extent_from_roi
 from ...scene.slices import shown_slice, shows_volume
 from ...scene.volumes import volume_from_node
-from ..stepping import SteppingDriver
+from ..run import SteppingDriver
 from ..widgets.pressed import show_pressed
 from ..widgets.slice_mouse import MouseAction, SliceMouse
 

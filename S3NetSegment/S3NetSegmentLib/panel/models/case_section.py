@@ -8,29 +8,33 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ...engine import InputError, ResourceError
-from ...scene.cohort_case import NeedsConfirmationError, make_cohort_case, save_case
-from ...scene.session import watch
+from ...engine import InputError
+from ...engine.common.progress import Steps
+from ...scene.cohort_case import CohortCase, NeedsConfirmationError, SavedCase, make_cohort_case, save_case
+from ..run import Run
 from ..sentences import sentence
-from ..stepping import SteppingDriver
 from ..widgets.path_row import PathRow
 from ..widgets.progress_row import ProgressRow
+from ..widgets.section_listener import SectionListener
 
 COHORT_KEY = "S3NetSegment/CohortFolder"
 _FORMAT_KEY = "S3NetSegment/CaseFormat"
 _HELP = _("Write image and labels into the training folder. Only what is drawn completely teaches the right thing.")
 
 
-class CaseSection:
+class CaseSection(SectionListener):
     """``on_folder()`` is called when the user chooses another cohort.
 
     Attribute ``folder``: the chosen cohort, "" if there is none.
     """
 
+    what = _("Saving the case")
+
     def __init__(self, ui, notify, progress: ProgressRow, on_folder):
-        self._ui, self._notify, self._progress = ui, notify, progress
-        self.driver = SteppingDriver()
-        self._node = self._named = self._watch = None  # _named: the volume that the proposed name is of
+        super().__init__(notify, progress)
+        self._ui = ui
+        self.run = Run(self, _("Saving the case was stopped: {reason}."))
+        self._node = self._named = None  # _named: the volume that the proposed name is of
         self._cohort = PathRow(
             ui.cohortFolderEdit, ui.cohortFolderButton, _("Training folder"), COHORT_KEY, "folder", on_change=on_folder
         )
@@ -45,7 +49,7 @@ class CaseSection:
     def show(self, parameter_node) -> None:
         """Follows the parameter node. None: the scene closes."""
         if parameter_node is None:
-            self.driver.cancel()
+            self.run.cancel()
         self._node = parameter_node
         volume = parameter_node.volume if parameter_node is not None else None
         if volume is not self._named:
@@ -58,68 +62,49 @@ class CaseSection:
     # -- inside
 
     def _save_or_cancel(self) -> None:
-        if self.driver.running:
-            self.driver.cancel()
-        elif self._node is not None:
-            self._notify.message.hide()
-            self._save({})
-
-    def _save(self, confirmed: dict[str, bool]) -> None:
         ui, node = self._ui, self._node
-        try:
-            case = make_cohort_case(
-                self.folder, ui.caseNameEdit.text, ui.caseFormatBox.currentText, ui.patientEdit.text
-            )
-            steps = save_case(case, node.volume, node.segmentation, **confirmed)
-        except InputError as error:
-            self._notify.refused(str(error))
-            return
-        self._watch = watch([node.volume, node.segmentation], self._lost)
-        self.driver.start(
-            steps,
-            on_step=self._progress.show,
-            on_done=self._saved,
-            on_error=lambda error: self._failed(error, confirmed),
-            on_cancel=self._ended,
-        )
-        self._progress.begin()
-        self._show()
-        self._notify.running_changed()
+        if self.run.running:
+            self.run.cancel()
+        elif node is not None:
+            self._notify.message.hide()
+            try:
+                case = make_cohort_case(
+                    self.folder, ui.caseNameEdit.text, ui.caseFormatBox.currentText, ui.patientEdit.text
+                )
+            except InputError as error:
+                self.refused(str(error))
+                return
+            self.run.start(_steps(case, node.volume, node.segmentation), _saved_text, [node.volume, node.segmentation])
 
-    def _saved(self, saved) -> None:
-        self._ended()
-        names = " and ".join(f"{path.parent.name}/{path.name}" for path in saved.files) or _("nothing new")
-        notes = "".join(f" {sentence(note)}" for note in saved.notes)
-        self._notify.informed(f"Saved {names}.{notes}")
-
-    def _failed(self, error: Exception, confirmed: dict[str, bool]) -> None:
-        self._ended()
-        if isinstance(error, NeedsConfirmationError):
-            text = str(error)
-            if slicer.util.confirmOkCancelDisplay(sentence(text), _("Add this case to the training folder")):
-                self._save({**confirmed, error.option: True})
-        elif isinstance(error, (InputError, ResourceError)):
-            self._notify.refused(str(error))
-        else:
-            self._notify.failed(error, _("Saving the case"))
-
-    def _lost(self, reason: str) -> None:
-        self.driver.cancel()
-        self._notify.informed(_("Saving the case was stopped: {reason}.").format(reason=reason))
-
-    def _ended(self) -> None:
-        if self._watch is not None:
-            self._watch.stop()
-        self._watch = None
-        self._progress.end()
+    def state_changed(self) -> None:
+        (self._progress.begin if self.run.running else self._progress.end)()
         self._show()
         self._notify.running_changed()
 
     def _show(self) -> None:
-        ui, running = self._ui, self.driver.running
+        ui, running = self._ui, self.run.running
         there = self._node is not None and self._node.volume is not None
         ui.saveCaseButton.text = _("Cancel") if running else _("Save case")
         ui.saveCaseButton.enabled = running or there
         ui.saveCaseButton.toolTip = _HELP if there else _("Select a volume first.")
         for widget in (ui.caseNameRow, ui.patientEdit):
             widget.enabled = not running
+
+
+def _steps(case: CohortCase, volume_node, segmentation_node) -> Steps[SavedCase | None]:
+    """Saves the case, and asks the user where that is needed; returns None where the answer is no."""
+    confirmed: dict[str, bool] = {}
+    while True:
+        try:
+            return (yield from save_case(case, volume_node, segmentation_node, **confirmed))
+        except NeedsConfirmationError as error:
+            if not slicer.util.confirmOkCancelDisplay(sentence(str(error)), _("Add this case to the training folder")):
+                return None
+            confirmed[error.option] = True
+
+
+def _saved_text(saved: SavedCase | None) -> list[str]:
+    if saved is None:
+        return []
+    names = " and ".join(f"{path.parent.name}/{path.name}" for path in saved.files) or _("nothing new")
+    return [f"Saved {names}." + "".join(f" {sentence(note)}" for note in saved.notes)]

@@ -46,7 +46,7 @@ class ModelsSection:
     @property
     def running(self) -> bool:
         """Whether a model is being applied or a case saved."""
-        return self.apply.controller.running or self.case.driver.running
+        return self.apply.controller.running or self.case.run.running
 
     def show(self, parameter_node) -> None:
         """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
@@ -64,7 +64,7 @@ class ModelsSection:
 
     def running_changed(self) -> None:
         """One thing at a time: they share the progress row and the nodes. A training process minds neither."""
-        self.ui.applyModelFrame.enabled = not self.case.driver.running
+        self.ui.applyModelFrame.enabled = not self.case.run.running
         self.ui.cohortForm.enabled = not self.running
         self.ui.cohortCollapsibleButton.enabled = not self.apply.controller.running
 
@@ -74,11 +74,11 @@ class ModelsSection:
 
     def cancel(self) -> None:
         self.apply.controller.cancel()
-        self.case.driver.cancel()
+        self.case.run.cancel()
 
     def cleanup(self) -> None:
         """The module is unloaded."""
         self.set_active(False)
         self.apply.controller.stop()
-        self.case.driver.cancel()
+        self.case.run.cancel()
         self.training.trial.stop()

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.tasks.train import TrainTask
-from ..stepping import time_left_text
+from ..run import time_left_text
 from ..widgets.path_row import PathRow
 from ..widgets.properties import set_property
 from ..widgets.torch_support import has_torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from ..stepping import time_left_text
+from ..run import time_left_text
 
 
 class ProgressRow:

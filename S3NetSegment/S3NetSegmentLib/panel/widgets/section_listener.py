@@ -6,7 +6,7 @@ from .progress_row import ProgressRow
 
 
 class SectionListener:
-    """The part of a :class:`~..listener.Listener` that sections share: progress goes into the panel's row, words to the panel.
+    """The part of a :class:`~..run.Listener` that sections share: progress goes into the panel's row, words to the panel.
 
     A section adds ``state_changed``, and names itself in the two texts below.
 

@@ -1,12 +1,12 @@
-"""The stepping driver: long work in short turns of the event loop."""
+"""What works long in the panel: in short turns of the event loop, with one way to end and to tell of it."""
 
 from types import SimpleNamespace
 
 import pytest
 import slicer
 
-from S3NetSegmentLib.engine import Step
-from S3NetSegmentLib.panel.stepping import SteppingDriver, time_left_text
+from S3NetSegmentLib.engine import InputError, Step
+from S3NetSegmentLib.panel.run import Run, SteppingDriver, time_left_text
 
 
 class Job:
@@ -137,3 +137,66 @@ def test_the_time_left_is_told_when_it_can_be_known():
 )
 def test_the_time_left_is_said_in_round_numbers(seconds, text):
     assert time_left_text(seconds) == text
+
+
+class Heard:
+    """A listener that notes what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def state_changed(self):
+        self.told.append("changed")
+
+    def progressed(self, step, seconds_left):
+        pass
+
+    def refused(self, text):
+        self.told.append(f"refused: {text}")
+
+    informed, failed = refused, refused
+
+    def torch_missed(self):
+        self.told.append("torch")
+
+
+def ended(steps, finish, **options):
+    """What a listener hears of a run until it has ended."""
+    heard = Heard()
+    run = Run(heard, **options)
+    run.start(steps, finish)
+    assert slicer.app.wait(lambda: not run.running)
+    return heard.told
+
+
+def steps_to(result=None, error=None):
+    yield Step(0.5, "half")
+    if error is not None:
+        raise error
+    return result
+
+
+def test_what_there_is_to_say_comes_after_the_result():
+    assert ended(steps_to("answer"), lambda found: [f"{found} found"]) == [
+        "changed",
+        "changed",
+        "refused: answer found",
+    ]
+
+
+def test_an_error_in_using_the_result_is_an_error_of_the_run():
+    def finish(found):
+        raise InputError("no room for it")
+
+    ends = []
+    told = ended(steps_to(), finish, ended=ends.append)
+    assert told == ["changed", "changed", "refused: no room for it"] and ends == [True, False]
+
+
+def test_a_quiet_run_tells_nothing_that_the_user_could_mend():
+    assert ended(steps_to(error=InputError("nothing is drawn")), None, quiet=True) == ["changed", "changed"]
+    assert ended(steps_to(error=ValueError("broken")), None, quiet=True)[-1] == "refused: broken"
+
+
+def test_missing_torch_is_offered():
+    assert ended(steps_to(error=ModuleNotFoundError("no torch", name="torch.nn")), None)[-1] == "torch"
