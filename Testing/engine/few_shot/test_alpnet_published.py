@@ -15,7 +15,7 @@ from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import HeadSettings, Prot
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings, few_shot_preset
 from S3NetSegmentLib.engine.few_shot.voters import slice_features
-from S3NetSegmentLib.engine.few_shot.voters.further_parts import published_head
+from S3NetSegmentLib.engine.few_shot.voters.making import published_head
 from S3NetSegmentLib.engine.few_shot.voters.slice_features import FeatureCache, SliceFeatures
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
@@ -172,7 +172,7 @@ def test_the_published_way_finds_an_organ_with_features_that_know_it_and_keeps_t
     tool, answer, labels = answer_of(dataclasses.replace(PUBLISHED, encoder_grid=42))
     assert answer.mix == {"prototypes": 1.0} and np.array_equal(answer.labels[9], labels[9])
     assert max(dice(answer.labels, labels, c) for c in (1, 2)) > 0.5
-    assert tool._parts._settings.slice_smoothing == 0.0
+    assert tool._maker._settings.slice_smoothing == 0.0
 
 
 def test_dinov2_gets_zscores_by_the_preset_and_its_own_scale_without():
