@@ -11,19 +11,12 @@ from S3NetSegmentLib.engine.few_shot.drawings.layered_support import LayeredSupp
 from S3NetSegmentLib.engine.few_shot.drawings.soft_drawing import SoftDrawing
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
-from S3NetSegmentLib.engine.few_shot.registration import coarse_alignment
 from S3NetSegmentLib.engine.few_shot.registration.label_alignment import KnownLabels, aligned_by_labels, overlap
 from S3NetSegmentLib.engine.few_shot.voters.fusion import fusion_weights
 from S3NetSegmentLib.engine.few_shot.voters.making import VoterMaker
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
-
-@pytest.fixture(autouse=True)
-def few_places(monkeypatch):
-    """Of the places that the search tries only those that are neither turned nor resized: these patients lie like the query, but
-    for what the refinement finds. ``test_transfer.py`` has the whole search."""
-    monkeypatch.setattr(coarse_alignment, "_TURNS", (0.0,))
-    monkeypatch.setattr(coarse_alignment, "_SIZES", (1.0,))
+pytestmark = pytest.mark.usefixtures("few_places")
 
 
 def patient(number, **options):
