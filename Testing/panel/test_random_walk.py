@@ -242,7 +242,7 @@ ANYTHING = (
 
 @pytest.fixture
 def walk(open_panel, views, monkeypatch):
-    monkeypatch.setattr("S3NetSegmentLib.panel.few_shot.drawing_watch._CALM", 1)
+    monkeypatch.setattr("S3NetSegmentLib.panel.few_shot.following._CALM", 1)
     other = slicer.util.addVolumeFromArray(np.random.default_rng(2).normal(0, 9, (12, 30, 32)), name="CT")
     other.SetSpacing(1, 1, 3)
     moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")

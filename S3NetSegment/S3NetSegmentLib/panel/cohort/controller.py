@@ -13,8 +13,8 @@ from ...engine.cohort_loop.segment_names import UnknownSegmentsError
 from ...engine.cohort_loop.states import CohortState, cohort_state
 from ...engine.cohort_loop.store import ACCEPTED, CohortStore
 from ...scene.loop_case import LoopCase, case_segmentation, corrected_slices, open_case
+from ..messages import sentence
 from ..run import Listener, Run
-from ..sentences import sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +172,7 @@ class CohortController:
 
     def _image(self, name: str):
         from ...engine.images.reading import read_image
-        from ...scene.packages import with_packages
+        from ...scene.batch import with_packages
 
         return with_packages(lambda: read_image(self.store.image_of(name)))
 

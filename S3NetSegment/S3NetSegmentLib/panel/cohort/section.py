@@ -10,11 +10,9 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError, ResourceError
 from ...engine.cohort_loop.states import ACCEPTED, MISSING, CaseState, CohortState
-from ..sentences import sentence
+from ..messages import ProgressRow, SectionListener, sentence
+from ..widgets.looks import move_before
 from ..widgets.path_row import PathRow
-from ..widgets.progress_row import ProgressRow
-from ..widgets.section_listener import SectionListener
-from ..widgets.tab_order import move_before
 from .controller import CohortController
 from .model_row import ModelRow
 

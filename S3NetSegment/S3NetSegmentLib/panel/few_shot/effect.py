@@ -14,12 +14,12 @@ from ...scene.drawings.support_set import support_from_text, support_to_text
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.slice_jump import show_slice
 from ...scene.slices import LastSliceView
+from ..messages import capital
 from ..run import time_left_text
 from ..segment.advanced_section import device_setting
-from ..sentences import capital
-from ..widgets.properties import set_property
+from ..widgets.looks import set_property
 from .controller import FewShotController
-from .drawing_watch import DrawingWatch
+from .following import DrawingWatch
 from .presenter import FewShotPresenter
 from .request import make_few_shot_request
 

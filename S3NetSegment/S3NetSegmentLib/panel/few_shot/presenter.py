@@ -12,7 +12,7 @@ from ...scene.drawings.drawn_slices import slice_of_view
 from ...scene.drawings.support_set import SupportSlice
 from ...scene.slices import last_used_slice_node, slice_name
 from ...scene.volumes import volume_from_node
-from ..sentences import capital, sentence
+from ..messages import capital, sentence
 from .controller import FewShotController
 
 

@@ -9,21 +9,16 @@ from ...engine import InputError
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.session import volume_state
 from ...scene.slice_jump import show_slice
-from ...scene.transforms import parent_key
-from ...scene.volumes import volume_from_node
+from ...scene.volumes import parent_key, volume_from_node
+from ..messages import ProgressRow, SectionListener, capital
 from ..run import tell
 from ..segment.advanced_section import AdvancedSection, device_setting
-from ..sentences import capital
-from ..widgets.progress_row import ProgressRow
-from ..widgets.properties import set_property
-from ..widgets.section_listener import SectionListener
+from ..widgets.looks import set_property
 from .answer_section import FewShotAnswerSection
 from .box_drawing import BoxDrawing
 from .controller import FewShotController
-from .drawing_follower import DrawingFollower
-from .drawing_watch import DrawingWatch
 from .editor_section import EditorSection
-from .live import LivePreview
+from .following import DrawingFollower, DrawingWatch, LivePreview
 from .presenter import FewShotPresenter
 from .request import FewShotRequest, make_few_shot_request
 from .table import SupportTable

@@ -8,7 +8,7 @@ import numpy as np
 import qt
 from slicer.i18n import tr as _
 
-from ..widgets.pictures import icon_of
+from ..widgets.looks import icon_of
 from .presenter import SupportRow
 
 _SLICE, _DRAWN, _COMPLETE = range(3)

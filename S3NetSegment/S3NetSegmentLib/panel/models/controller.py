@@ -1,8 +1,9 @@
-"""``ModelController``: applies a model file to a volume, step by step; knows no widgets."""
+"""``ModelController`` applies a model file to a volume, step by step; ``model_steps`` does so for scripts. No widgets."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from ...engine import InputError, Step, Volume
-from ...engine.common.progress import as_part_of
+from ...engine.common.progress import Steps, as_part_of
 from ...engine.training.model_places import model_files
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
 from ...scene.answers.model_answer import write_model_answer
 from ...scene.volumes import volume_from_node
+from ..messages import sentence
 from ..run import Listener, Run
-from ..sentences import sentence
+from ..segment.script import warn_of_other_grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,3 +185,18 @@ class ModelController:
 def _as_text(notes) -> list[str]:
     """One text for the message row, none without notes."""
     return [" ".join(map(sentence, notes))] if notes else []
+
+
+def model_steps(
+    volume_node, path, segmentation_node=None, confidence: bool = False, device: str = "auto", flips: bool = False
+) -> Steps:
+    """See ``S3NetSegmentLogic.applyModel``. Returns the segmentation node."""
+    request = make_model_request(path, volume_node, segmentation_node, confidence, device, flips)
+    answer, segmentation = yield from apply_model_steps(request)
+    for note in answer.notes:
+        logging.info("S3NetSegment: %s", note)
+    warn_of_other_grid(segmentation_node, volume_node)
+    node, _ids = write_model_answer(segmentation, volume_node, segmentation_node)
+    if confidence:
+        show_model_confidence(request, answer)
+    return node

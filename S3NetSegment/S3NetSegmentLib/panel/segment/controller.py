@@ -11,10 +11,9 @@ from ...engine.common.progress import Steps
 from ...scene.session import watch
 from ..run import Listener, Run, tell
 from .answer import FindRegions, SegmentAnswer
-from .first_sight import FirstSight
 from .request import Pointed, SegmentRequest
 from .result import SegmentResult
-from .run import SegmentRun, same_answer, shows_slices, takes_long
+from .run import FirstSight, SegmentRun, same_answer, shows_slices, takes_long
 
 
 class SegmentController:

@@ -1,8 +1,11 @@
-"""``DrawingFollower``: keeps a FewShotController on the volume and segmentation that the parameter node selects."""
+"""What follows the drawing: the controller, the drawn slices kept in the scene, and the live preview."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+import qt
+import slicer
 
 from ...engine import InputError
 from ...scene.answers.accepted_answer import AcceptedAnswer
@@ -10,6 +13,51 @@ from ...scene.drawings.support_set import support_from_text, support_to_text
 from ...scene.segmentation.labelmaps import read_segment
 from ...scene.segmentation.reading import create_segmentation
 from .controller import FewShotController
+from .request import FewShotRequest
+
+_CALM = 120  # ms without a further change: one stroke tells of itself several times
+
+
+class DrawingWatch:
+    """Calls ``on_touch()`` at every change at once, and ``on_change()`` after the last of them."""
+
+    def __init__(self, on_change: Callable[[], object], on_touch: Callable[[], object]):
+        self._on_change, self._on_touch = on_change, on_touch
+        self._observed: tuple | None = None  # (segmentation, tags)
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_CALM)
+        self._timer.connect("timeout()", self._calm)
+
+    @property
+    def active(self) -> bool:
+        return self._observed is not None
+
+    def watch(self, segmentation_node) -> None:
+        """Observes ``segmentation_node``; None: nothing."""
+        segmentation = segmentation_node.GetSegmentation() if segmentation_node is not None else None
+        if self._observed is not None and self._observed[0] is segmentation:
+            return
+        self.stop()
+        if segmentation is not None:
+            cls = slicer.vtkSegmentation
+            events = (cls.SourceRepresentationModified, cls.SegmentAdded, cls.SegmentRemoved, cls.SegmentModified)
+            self._observed = (segmentation, [segmentation.AddObserver(event, self._touched) for event in events])
+
+    def stop(self) -> None:
+        """Observes nothing any more; a change that was not told yet is not told."""
+        self._timer.stop()
+        if self._observed is not None:
+            for tag in self._observed[1]:
+                self._observed[0].RemoveObserver(tag)
+        self._observed = None
+
+    def _touched(self, *_) -> None:
+        self._timer.start()
+        self._on_touch()
+
+    def _calm(self) -> None:
+        self._on_change()
 
 
 class DrawingFollower:
@@ -118,3 +166,56 @@ class DrawingFollower:
 
 def _ids(pair) -> tuple:
     return tuple(node.GetID() if node is not None else "" for node in pair)
+
+
+_AFTER = 400  # ms after the last stroke or the last turn of the wheel
+
+
+class LivePreview:
+    """
+    :param is_wanted: whether the user wants it now.
+    :param make_request: what to preview; InputError where nothing can be.
+    """
+
+    def __init__(
+        self,
+        controller: FewShotController,
+        is_wanted: Callable[[], bool],
+        make_request: Callable[[], FewShotRequest],
+    ):
+        self._controller, self._is_wanted, self._make_request = controller, is_wanted, make_request
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_AFTER)
+        self._timer.connect("timeout()", self._preview)
+
+    @property
+    def active(self) -> bool:
+        return self._timer.active
+
+    def soon(self) -> None:
+        """Something changed: previews when things have calmed down."""
+        if self._is_wanted() and not self._controller.running:
+            self._timer.start()
+
+    def drawn_on(self) -> None:
+        """A stroke: a preview of the drawing before it is out of date."""
+        if self._controller.is_live:
+            self._controller.cancel()
+        self.soon()
+
+    def stop(self) -> None:
+        """No preview any more; what is shown stays."""
+        self._timer.stop()
+        if self._controller.is_live:
+            self._controller.cancel()
+
+    def _preview(self) -> None:
+        if not self._is_wanted() or self._controller.running:
+            return
+        self._controller.look()
+        try:
+            request = self._make_request()
+        except InputError:
+            return  # nothing is drawn yet; the Propagate button says it
+        self._controller.preview(request)
