@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import slicer
 import vtk
 
-from .transforms import parent_key
+from .volumes import parent_key
 
 
 def watch(nodes: Iterable[slicer.vtkMRMLNode | None], callback: Callable[[str], object]) -> SceneWatch:

@@ -10,13 +10,11 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.volumes import volume_from_node
+from ..messages import ProgressRow, SectionListener, capital, sentence
 from ..segment.advanced_section import device_setting
-from ..sentences import capital, sentence
+from ..widgets.looks import set_property
 from ..widgets.path_row import PathRow
-from ..widgets.progress_row import ProgressRow
-from ..widgets.properties import set_property
-from ..widgets.section_listener import SectionListener
-from ..widgets.torch_support import has_torch
+from ..widgets.torch_row import has_torch
 from .controller import ModelController, make_model_request
 from .text import model_text
 

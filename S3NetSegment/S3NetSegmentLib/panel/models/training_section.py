@@ -10,15 +10,15 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.tasks.train import TrainTask
-from ..stepping import time_left_text
+from ..run import time_left_text
+from ..widgets.looks import set_property
 from ..widgets.path_row import PathRow
-from ..widgets.properties import set_property
-from ..widgets.torch_support import has_torch
-from .learning_curve import learning_curve
+from ..widgets.torch_row import has_torch
 from .training_form import TrainingForm
 from .training_kinds import KINDS
+from .training_log import learning_curve
+from .training_process import TrainingTrial
 from .training_run import TrainingRun
-from .training_trial import TrainingTrial
 
 RUN_KEY = "S3NetSegment/RunFolder"
 _LOOK_EVERY = 1000  # ms

@@ -9,7 +9,7 @@ from ...engine import InputError
 from ...engine.images import AXES
 from ...scene.slices import LastSliceView, last_used_slice_node, shown_slice
 from ...scene.volumes import volume_from_node
-from ..sentences import capital
+from ..messages import capital
 
 
 class InputsSection:

@@ -10,9 +10,8 @@ import numpy as np
 from ...engine import Extent, InputError, Volume
 from ...engine.few_shot.drawings.overlaps import flattened
 from ...engine.images import AXES
-from ..drawings.drawn_planes import SupportPlane
 from ..drawings.lattices import LabelBox
-from ..drawings.support_set import SupportSlice
+from ..drawings.support_set import SupportPlane, SupportSlice
 from ..segmentation.editing_rules import RESPECTFUL, EditingRules
 from ..segmentation.reading import create_segmentation, find_segment, segment_look
 from ..segmentation.segment_edit import segment_edit

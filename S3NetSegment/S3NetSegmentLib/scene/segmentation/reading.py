@@ -9,8 +9,7 @@ import slicer
 
 from ...engine import Extent, InputError, Segment, Segmentation, Volume
 from ..drawings.lattices import LabelBox
-from ..transforms import world_from_parent
-from ..volumes import place_beside, volume_from_node
+from ..volumes import place_beside, volume_from_node, world_from_parent
 from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_tag
 from .segment_edit import SegmentEdit, segment_edit
 
