@@ -27,7 +27,7 @@ def test_what_takes_long_begins_first_and_its_tests_go_to_whichever_process_is_f
     long = [listed("ALONE")[0], next(name for name in listed("LONGEST") if name not in listed("ALONE"))]
     order = [*long, "aa/test_short.py"]
     for name in order:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("".join(f"def test_{n}():\n    pass\n" for n in range(4)))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "-n", "2", "--dist", "loadfile"]
     done = subprocess.run(
