@@ -273,6 +273,6 @@ def test_nothing_fails_and_nothing_leaks_whatever_the_user_does(walk, seed):
     inner, few_shot = panel.panel, panel.panel.few_shot
     controllers = (inner.controller, few_shot.controller)
     watches = [w for c in controllers for w in (c._run._watch, c._result_watch)]
-    assert watches == [None] * 4 and not few_shot._watch.active and inner.segment.target._observed is None
+    assert watches == [None] * 4 and not few_shot._watch.active and not inner.segment.target._segments.active
     assert not inner.prompts.watch.observed and not panel.widget.Observations and not inner._look_timer.active
     assert not [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if "preview" in n.GetName()]

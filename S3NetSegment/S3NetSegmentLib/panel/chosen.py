@@ -12,7 +12,8 @@ from ..engine.common.provenance import FEW_SHOT, MODEL
 from ..scene.answers.confidence import least_sure_place, show_place
 from ..scene.answers.provenance import foreign_text, made_by, segment_fact
 from ..scene.slices import last_used_slice_node
-from ..scene.volumes import frame_of
+from ..scene.volumes import frame_of, volume_from_node
+from .messages import capital
 from .widgets.looks import set_property
 
 
@@ -161,3 +162,14 @@ class SegmentationChoice:
                 why=why, before=before.GetName()
             )
         self._on_change(f"{text}.")
+
+
+def volume_problem(volume_node) -> str:
+    """Why nothing can be done with the chosen volume; "" if something can."""
+    if volume_node is None:
+        return _("Select a volume first. Load one by dropping a file or DICOM folder onto Slicer.")
+    try:
+        volume_from_node(volume_node)
+    except InputError as error:
+        return capital(str(error))
+    return ""

@@ -146,6 +146,14 @@ class SectionListener:
     def __init__(self, notify, progress: ProgressRow):
         self._notify, self._progress = notify, progress
 
+    def show_progress(self, running: bool, button) -> None:
+        """Shows or hides the progress; the keyboard goes to ``button``, so that Esc arrives in the panel."""
+        if running:
+            self._progress.begin()
+            button.setFocus()
+        else:
+            self._progress.end()
+
     def progressed(self, step, seconds_left: float | None) -> None:
         self._progress.show(step, seconds_left)
 

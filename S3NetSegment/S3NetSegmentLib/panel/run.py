@@ -16,6 +16,15 @@ BUDGET = 0.05  # seconds of work between two turns of the event loop
 _FIRST_ESTIMATE = 0.5  # seconds before a time left is given: earlier ones jump about
 
 
+def timer(milliseconds: int, action: Callable[[], object], repeats: bool = False) -> qt.QTimer:
+    """A timer that is not started yet; ``action()`` is called when it runs out."""
+    made = qt.QTimer()
+    made.setSingleShot(not repeats)
+    made.setInterval(milliseconds)
+    made.connect("timeout()", action)
+    return made
+
+
 class SteppingDriver:
     """Advances one generator of progress steps from a zero timer; at most one job at a time.
 
@@ -27,9 +36,7 @@ class SteppingDriver:
 
     def __init__(self, budget: float = BUDGET, clock: Callable[[], float] = time.monotonic):
         self._budget, self._clock = budget, clock
-        self._timer = qt.QTimer()
-        self._timer.setInterval(0)
-        self._timer.connect("timeout()", self._advance)
+        self._timer = timer(0, self._advance, repeats=True)
         self._steps = None
         self._inside = False
         self._cancelled = False

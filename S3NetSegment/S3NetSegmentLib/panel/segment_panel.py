@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import qt
 from slicer.i18n import tr as _
 
 from .chosen import ConfidenceRow, MadeByRows, SegmentationChoice
@@ -12,6 +11,7 @@ from .few_shot.section import FewShotSection
 from .messages import PanelMessage, ProgressRow
 from .models.section import ModelsSection
 from .navigation import ModeTabs, PanelKeys
+from .run import timer
 from .segment.advanced_section import AdvancedSection, device_setting
 from .segment.inputs_section import InputsSection
 from .segment.section import SegmentSection
@@ -65,9 +65,7 @@ class SegmentPanel:
         align_columns(ui, self.models.ui, self.cohort.ui)
         self.keys = PanelKeys(panel_widget, self)
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
-        self._look_timer = qt.QTimer()
-        self._look_timer.setInterval(_LOOK_EVERY)
-        self._look_timer.connect("timeout()", self._look)
+        self._look_timer = timer(_LOOK_EVERY, self._look, repeats=True)
 
     # -- life
 

@@ -71,6 +71,41 @@ class SceneWatch:
             self._tell(f"volume {node.GetName()!r} was changed")
 
 
+class SegmentsWatch:
+    """Calls ``callback()`` at every change of the segments of one segmentation; ``voxels``: also of what is drawn."""
+
+    def __init__(self, callback: Callable[[], object], voxels: bool):
+        self._callback, self._voxels = callback, voxels
+        self._segmentation: slicer.vtkSegmentation | None = None
+        self._tags: list[int] = []
+
+    @property
+    def active(self) -> bool:
+        return self._segmentation is not None
+
+    def watch(self, segmentation_node) -> None:
+        """Observes ``segmentation_node``; None: nothing."""
+        segmentation = segmentation_node.GetSegmentation() if segmentation_node is not None else None
+        if segmentation is self._segmentation:
+            return
+        self.stop()
+        self._segmentation = segmentation
+        if segmentation is not None:
+            cls = slicer.vtkSegmentation
+            events = [cls.SegmentAdded, cls.SegmentRemoved, cls.SegmentModified]
+            events += [cls.SourceRepresentationModified] if self._voxels else []
+            self._tags = [segmentation.AddObserver(event, self._changed) for event in events]
+
+    def stop(self) -> None:
+        if self._segmentation is not None:
+            for tag in self._tags:
+                self._segmentation.RemoveObserver(tag)
+        self._segmentation, self._tags = None, []
+
+    def _changed(self, _segmentation, _event) -> None:
+        self._callback()
+
+
 def volume_state(volume_node) -> tuple:
     """What makes the volume the one that the job was started on."""
     image = volume_node.GetImageData()

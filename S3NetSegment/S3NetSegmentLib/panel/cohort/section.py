@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ...engine import InputError, ResourceError
 from ...engine.cohort_loop.states import ACCEPTED, MISSING, CaseState, CohortState
 from ..messages import ProgressRow, SectionListener, sentence
+from ..run import timer
 from ..widgets.looks import move_before
 from ..widgets.path_row import PathRow
 from .controller import CohortController
@@ -66,9 +67,7 @@ class CohortSection(SectionListener):
         )
         ui.loopTable.connect("itemSelectionChanged()", self._show_case)
         self._model = ModelRow(ui, notify)
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_LOOK_EVERY)
-        self._timer.connect("timeout()", self.refresh)
+        self._timer = timer(_LOOK_EVERY, self.refresh, repeats=True)
         self._show()
 
     @property
@@ -132,11 +131,8 @@ class CohortSection(SectionListener):
     # -- what the controller tells (Listener)
 
     def state_changed(self) -> None:
-        if self.running:
-            self._progress.begin()
-            self.ui.nextCaseButton.setFocus()  # Esc must arrive in the panel
-        else:
-            self._progress.end()
+        self.show_progress(self.running, self.ui.nextCaseButton)
+        if not self.running:
             case = self.controller.case
             if case is not None and case is not self._selected_case and case.is_there and self._node is not None:
                 self._selected_case = case

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import qt
-import slicer
-
 from ...engine import InputError
 from ...scene.answers.accepted_answer import AcceptedAnswer
 from ...scene.drawings.support_set import support_from_text, support_to_text
 from ...scene.segmentation.labelmaps import read_segment
 from ...scene.segmentation.reading import create_segmentation
+from ...scene.session import SegmentsWatch
+from ..run import timer
 from .controller import FewShotController
 from .request import FewShotRequest
 
@@ -22,42 +21,29 @@ class DrawingWatch:
     """Calls ``on_touch()`` at every change at once, and ``on_change()`` after the last of them."""
 
     def __init__(self, on_change: Callable[[], object], on_touch: Callable[[], object]):
-        self._on_change, self._on_touch = on_change, on_touch
-        self._observed: tuple | None = None  # (segmentation, tags)
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_CALM)
-        self._timer.connect("timeout()", self._calm)
+        self._on_touch = on_touch
+        self._timer = timer(_CALM, on_change)
+        self._segments = SegmentsWatch(self._touched, voxels=True)
 
     @property
     def active(self) -> bool:
-        return self._observed is not None
+        return self._segments.active
 
     def watch(self, segmentation_node) -> None:
         """Observes ``segmentation_node``; None: nothing."""
-        segmentation = segmentation_node.GetSegmentation() if segmentation_node is not None else None
-        if self._observed is not None and self._observed[0] is segmentation:
-            return
-        self.stop()
-        if segmentation is not None:
-            cls = slicer.vtkSegmentation
-            events = (cls.SourceRepresentationModified, cls.SegmentAdded, cls.SegmentRemoved, cls.SegmentModified)
-            self._observed = (segmentation, [segmentation.AddObserver(event, self._touched) for event in events])
+        before = self._segments.active
+        self._segments.watch(segmentation_node)
+        if before and not self._segments.active:
+            self._timer.stop()
 
     def stop(self) -> None:
         """Observes nothing any more; a change that was not told yet is not told."""
         self._timer.stop()
-        if self._observed is not None:
-            for tag in self._observed[1]:
-                self._observed[0].RemoveObserver(tag)
-        self._observed = None
+        self._segments.stop()
 
-    def _touched(self, *_) -> None:
+    def _touched(self) -> None:
         self._timer.start()
         self._on_touch()
-
-    def _calm(self) -> None:
-        self._on_change()
 
 
 class DrawingFollower:
@@ -186,10 +172,7 @@ class LivePreview:
         make_request: Callable[[], FewShotRequest],
     ):
         self._controller, self._is_wanted, self._make_request = controller, is_wanted, make_request
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_AFTER)
-        self._timer.connect("timeout()", self._preview)
+        self._timer = timer(_AFTER, self._preview)
 
     @property
     def active(self) -> bool:

@@ -9,8 +9,9 @@ from ...engine import InputError
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.session import volume_state
 from ...scene.slice_jump import show_slice
-from ...scene.volumes import parent_key, volume_from_node
-from ..messages import ProgressRow, SectionListener, capital
+from ...scene.volumes import parent_key
+from ..chosen import volume_problem
+from ..messages import ProgressRow, SectionListener
 from ..run import tell
 from ..segment.advanced_section import AdvancedSection, device_setting
 from ..widgets.looks import set_property
@@ -179,11 +180,7 @@ class FewShotSection(SectionListener):
         running = self.controller.running
         self._follower.keep(self.node)
         if self.active:
-            if running:
-                self._progress.begin()
-                self.ui.propagateButton.setFocus()  # Esc must arrive in the panel
-            else:
-                self._progress.end()
+            self.show_progress(running, self.ui.propagateButton)
             self._show_all()
             if not running:
                 self.answer.answer_came()
@@ -272,12 +269,8 @@ class FewShotSection(SectionListener):
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
         node = self.node
-        if node.volume is None:
-            return _("Select a volume first. Load one by dropping a file or DICOM folder onto Slicer.")
-        try:
-            volume_from_node(node.volume)
-        except InputError as error:
-            return capital(str(error))
+        if problem := volume_problem(node.volume):
+            return problem
         if self.boxes.running:
             return _("The box is being answered.")
         if self.controller.support is None or not self.controller.support.slices:

@@ -16,6 +16,7 @@ from ...scene.markups import points_from_markups
 from ...scene.prompts import BOX, INSIDE, box_of, centre_of, kind_of, prompt_nodes, volume_of
 from ...scene.slices import slice_name
 from ...scene.volumes import volume_from_node
+from ..run import timer
 
 _FOLLOW = 30  # ms after a change before the answer follows it: dragging a point or a side sends many changes
 _SETTLE = 50  # ms after the end of a drag, or after another change
@@ -38,11 +39,7 @@ class PromptWatch:
         self._drawing, self._on_move, self._on_rest = drawing, on_move, on_rest
         self.observed: dict[str, tuple] = {}
         self._touched = None  # the box that was changed last
-        self._settle, self._follow = qt.QTimer(), qt.QTimer()
-        for timer, action in ((self._settle, self._settled), (self._follow, self._moved)):
-            timer.setSingleShot(True)
-            timer.connect("timeout()", action)
-        self._follow.setInterval(_FOLLOW)
+        self._settle, self._follow = timer(_SETTLE, self._settled), timer(_FOLLOW, self._moved)
 
     @property
     def waiting(self) -> bool:

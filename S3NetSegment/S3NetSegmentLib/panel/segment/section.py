@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
+from ...scene.session import SegmentsWatch
 from ..widgets.looks import set_property
 from .adjust_section import AdjustSection
 from .controller import SegmentController
@@ -23,7 +24,7 @@ class TargetRow:
 
     def __init__(self, ui, on_next: Callable[[], object]):
         self._ui, self._node = ui, None
-        self._observed: tuple | None = None  # (segmentation, tags)
+        self._segments = SegmentsWatch(self._fill, voxels=False)
         self._ids = [""]
         ui.targetComboBox.connect("activated(int)", self._chosen)
         ui.nextObjectButton.connect("clicked()", on_next)
@@ -36,25 +37,14 @@ class TargetRow:
     def show(self, parameter_node) -> None:
         """Follows the segmentation of the parameter node."""
         self._node = parameter_node
-        segmentation = (
-            parameter_node.segmentation.GetSegmentation() if parameter_node.segmentation is not None else None
-        )
-        if self._observed is None or self._observed[0] is not segmentation:
-            self.stop()
-            if segmentation is not None:
-                cls = slicer.vtkSegmentation
-                events = (cls.SegmentAdded, cls.SegmentRemoved, cls.SegmentModified)
-                self._observed = (segmentation, [segmentation.AddObserver(event, self._fill) for event in events])
+        self._segments.watch(parameter_node.segmentation)
         self._fill()
 
     def stop(self) -> None:
         """Observes nothing any more."""
-        if self._observed is not None:
-            for tag in self._observed[1]:
-                self._observed[0].RemoveObserver(tag)
-        self._observed = None
+        self._segments.stop()
 
-    def _fill(self, *_caller) -> None:
+    def _fill(self) -> None:
         node, box = self._node, self._ui.targetComboBox
         if node is None:
             return
