@@ -130,7 +130,7 @@ def _facts(count: int, folder: Path) -> dict:
 
 def _table(facts: dict) -> list[str]:
     """The Dice of each fold as a table of Markdown."""
-    from ..engine.common.harmless_text import markdown_cell
+    from ..engine.common.json_file import markdown_cell
 
     names = list(facts["mean"])
     shown = ["mean of the structures", *(markdown_cell(n) for n in names[1:])]

@@ -21,7 +21,7 @@ from ...engine.common.provenance import (
     support_text,
     tag_names,
 )
-from ...engine.few_shot.vote.encoder_share import encoder_record
+from ...engine.few_shot.answer import encoder_record
 from ...engine.images import AXES
 from ..drawings.drawn_planes import SupportPlane
 from ..drawings.lattices import LabelBox
