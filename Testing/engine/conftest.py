@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from S3NetSegmentLib.engine.few_shot.registration import coarse_alignment
+from S3NetSegmentLib.engine.few_shot.registration import picture
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -19,5 +19,5 @@ def few_places(monkeypatch):
     """Of the places that the search for a drawing of another volume tries only those that are neither turned nor resized, for
     volumes that lie alike but for what the refinement finds. The first tests of ``few_shot/test_transfer.py`` have the whole
     search."""
-    monkeypatch.setattr(coarse_alignment, "_TURNS", (0.0,))
-    monkeypatch.setattr(coarse_alignment, "_SIZES", (1.0,))
+    monkeypatch.setattr(picture, "_TURNS", (0.0,))
+    monkeypatch.setattr(picture, "_SIZES", (1.0,))
