@@ -350,7 +350,7 @@ def test_the_published_preset_answers_by_prototypes_alone_and_is_recorded(folder
 
 
 def test_an_encoder_to_which_the_vote_gives_nothing_is_told_and_recorded_so(folder, capsys, monkeypatch):
-    from S3NetSegmentLib.engine.few_shot import propagation
+    from S3NetSegmentLib.engine.few_shot.vote import propagation
 
     shape = dinov2.Architecture(12, 1, 2, 24)
     monkeypatch.setattr(dinov2, "ARCHITECTURES", {**dinov2.ARCHITECTURES, "dinov2-tiny14": shape})

@@ -11,7 +11,7 @@ import pytest
 from loop_folders import drawn, patient, write_patients
 
 from S3NetSegmentLib.engine import InputError, ResourceError, Segment, Segmentation
-from S3NetSegmentLib.engine.batch import fingerprint
+from S3NetSegmentLib.engine.batch import records
 from S3NetSegmentLib.engine.cohort_loop import accepting, store
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept, cohort_segments, undo
 from S3NetSegmentLib.engine.cohort_loop.segment_names import UnknownSegmentsError
@@ -264,8 +264,8 @@ def test_an_accepted_file_that_somebody_edits_is_told(cohort):
 def test_looking_again_reads_no_file_that_is_as_it_was(cohort, monkeypatch):
     for number, name in enumerate(("anna", "bert")):
         accept(cohort, name, drawn(*patient(number)))
-    read, real = [], fingerprint._file_hash
-    monkeypatch.setattr(fingerprint, "_file_hash", lambda path: read.append(path.name) or real(path))
+    read, real = [], records._file_hash
+    monkeypatch.setattr(records, "_file_hash", lambda path: read.append(path.name) or real(path))
     before = cohort_state(cohort)
     read.clear()
     assert cohort_state(cohort) == before and read == []

@@ -16,7 +16,7 @@ from S3NetSegmentLib.engine.segment.find_regions import find_regions
 from S3NetSegmentLib.engine.training.model_file import load_model
 
 SLICES = (3, 7, 11)  # drawn ones
-QUICK = FewShotSettings(appearance_steps=60)
+QUICK = FewShotSettings(appearance_steps=20)
 
 
 def volume_of(array, modality=""):

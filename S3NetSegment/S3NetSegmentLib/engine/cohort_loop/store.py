@@ -28,8 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...file_lock import FileLock
-from ..batch.fingerprint import file_facts
-from ..batch.records import flush_to_disk
+from ..batch.records import file_facts, flush_to_disk
 from ..common.errors import InputError, ResourceError
 from ..common.json_file import read_json
 from ..images import Segmentation
@@ -38,8 +37,9 @@ from ..images.writing import write_segmentation
 from .finding import WORK, FoundCases, checked_folder, find_cases
 
 ACCEPTED, PROPOSED, CORRECTED, HISTORY = "accepted", "proposed", "corrected", "history"
-_TAKEN, _LOCKS = "taken", "locks"
+_TAKEN, _LOCKS, _MODEL_LOCK = "taken", "locks", ".model"
 _TAKEN_HOURS = 12  # after which a case that somebody took is free again
+_A_LOOK = 0.3  # seconds to wait for a lock that somebody may only look at
 _PATIENCE = 10.0  # seconds to wait for somebody who writes what all cases share
 
 
@@ -128,7 +128,7 @@ class CohortStore:
             raise InputError(f"{str(self.work)!r} cannot be opened ({error.strerror}); check its permissions") from None
 
     def image_facts(self, case: str, known: dict | None = None, image: Path | None = None) -> dict:
-        """What names the content of the image of ``case``, see :func:`~..batch.fingerprint.file_facts`; a file whose size and
+        """What names the content of the image of ``case``, see :func:`~..batch.records.file_facts`; a file whose size and
         times are those of ``known`` is not read again. ``image``: where it is; None: looked for. Errors as there."""
         path = str(image or self.image_of(case))
         return {**file_facts(path, {**(known or {}), "path": path}), "path": os.path.relpath(path, self.folder)}
@@ -170,10 +170,14 @@ class CohortStore:
     @contextlib.contextmanager
     def model_lock(self) -> Iterator[FileLock]:
         """Holds the training of a model. InputError if one is being trained now."""
-        with self._locked(".model", 0.0) as lock:
+        with self._locked(_MODEL_LOCK, _A_LOOK) as lock:
             if lock is None:
                 raise InputError(f"somebody trains a model in {str(self.folder)!r} now; wait for it")
             yield lock
+
+    def model_is_in_training(self) -> bool:
+        """Whether another process holds :meth:`model_lock`; False where the file system cannot tell."""
+        return bool(FileLock(self.work / _LOCKS / _MODEL_LOCK).is_held_elsewhere())
 
     @contextlib.contextmanager
     def _locked(self, name: str, patience: float) -> Iterator[FileLock | None]:
