@@ -214,6 +214,7 @@ def test_a_failure_and_its_remedy_are_shown(open_training, run_folder):
 def test_a_run_that_does_not_answer_can_be_killed_from_the_panel(open_training, run_folder, monkeypatch):
     import slicer
 
+    monkeypatch.setattr(training_run, "KILL_AFTER", 1e9)  # however long this machine takes for the next clicks
     panel = open_training(run_folder, f"{TINY} steps=100000")
     ui = panel.panel.models.ui
     panel.click(ui.startTrainingButton)
