@@ -257,7 +257,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
     ):
         """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node. Nothing is
         written to the scene before the end; a dropped generator leaves no trace."""
-        from S3NetSegmentLib.panel.models.script import model_steps
+        from S3NetSegmentLib.panel.models.controller import model_steps
 
         return model_steps(volumeNode, modelPath, segmentationNode, confidence, device, flips)
 

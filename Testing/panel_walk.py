@@ -104,6 +104,10 @@ class PanelWalk:
     def point_tool(self):
         self._press(self.panel.ui.pointButton)
 
+    def draw_by_a_box(self):
+        self._press(self.panel.ui.boxDrawButton)
+        self._gesture()
+
     def next_object(self):
         self._press(self.panel.ui.nextObjectButton)
 
@@ -259,10 +263,14 @@ class PanelWalk:
             assert not [n for n in names if "first sight" in n], names
             assert panel.tabs.bar.enabled and panel.ui.sharedForm.enabled
         assert sum("preview" in n for n in names) <= 1, names
+        rectangles = [n for n in slicer.util.getNodesByClass("vtkMRMLMarkupsROINode") if n.GetName() == "Drawing"]
+        assert panel.few_shot.boxes.running or not rectangles
 
     def _rest(self) -> None:
         panel = self.panel.panel
-        self.panel.wait(lambda: not panel.running and not panel.prompts.watch.waiting)
+        self.panel.wait(
+            lambda: not panel.running and not panel.prompts.watch.waiting and not panel.few_shot.boxes.running
+        )
         panel._look()
 
     def _volume(self):

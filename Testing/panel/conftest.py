@@ -8,6 +8,7 @@ import headless_slicer
 import numpy as np
 import pytest
 import qt_stand_in
+import slicer
 from paths import ARTIFACTS, MODULE
 
 _MISSING = [part.WHY_NOT for part in (headless_slicer, qt_stand_in) if not part.AVAILABLE]
@@ -92,6 +93,8 @@ if not _MISSING:
         ARTIFACTS.mkdir(exist_ok=True)
 
         def keep(widget, name):
+            for _ in range(3):
+                slicer.app.processEvents()  # so that layouts follow the last texts
             assert widget.grab().save(str(ARTIFACTS / f"{name}.png"))
 
         return keep

@@ -165,6 +165,31 @@ def test_features_of_the_two_scales_are_not_mistaken_for_each_other():
     assert not torch.allclose(one, two, atol=0.01)
 
 
+def test_three_slices_are_the_colours_of_one_input_and_an_encoder_trained_here_sees_one():
+    volume, _ = organs()
+    seen = []
+
+    def features(encoder, number, three=True):
+        found = features_of(volume, encoder, side=56, cells=16, three=three)
+        seen.append(found._image(number))
+        return run_to_end(found.of([number]))
+
+    alone = [features_of(volume, ignorant(), side=56, cells=16)._image(n) for n in (3, 4, 5)]
+    three, one = features(ignorant(), 4), features(ignorant(), 4, three=False)
+    assert torch.equal(seen[0], torch.cat(alone, 1)) and seen[1].shape[1] == 1
+    assert not torch.allclose(three, one, atol=0.01)
+    features(ignorant(), 0)
+    assert torch.equal(seen[2][:, 0], seen[2][:, 1]) and not torch.equal(seen[2][:, 1], seen[2][:, 2])
+    features(knowing(), 4)
+    assert seen[3].shape[1] == 1
+
+
+def test_the_setting_reaches_the_encoder():
+    _, one, _ = answer_of(dataclasses.replace(PUBLISHED, encoder_grid=16), ignorant())
+    _, three, _ = answer_of(dataclasses.replace(PUBLISHED, encoder_grid=16, encoder_slices="three"), ignorant())
+    assert not np.array_equal(one.labels, three.labels)
+
+
 # ---- the whole ----
 
 

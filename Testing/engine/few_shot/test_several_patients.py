@@ -16,6 +16,8 @@ from S3NetSegmentLib.engine.few_shot.voters.making import VoterMaker
 from S3NetSegmentLib.engine.few_shot.voters.transferred import fusion_weights
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
+pytestmark = pytest.mark.usefixtures("few_places")
+
 
 def patient(number, **options):
     place = {"seed": number, "size": (26, 24, 10), "spacing": (2.3, 2.3, 6.0), "shift": (1.5 * number, -number, number)}

@@ -17,7 +17,7 @@ from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.tasks.fields import asked_fields
 from S3NetSegmentLib.engine.tasks.train import FinetuneTask, PretrainTask, task_facts, task_of_facts
 from S3NetSegmentLib.engine.training.configuration import FINETUNING_PRESETS, PRETRAINING_PRESETS
-from S3NetSegmentLib.panel.models import training_process, training_run, training_trial
+from S3NetSegmentLib.panel.models import training_process, training_run
 from S3NetSegmentLib.panel.models.training_kinds import KINDS, kind_of, training_hint
 from S3NetSegmentLib.panel.models.training_log import TrainingLog
 from S3NetSegmentLib.panel.models.training_run import TrainingRun
@@ -36,7 +36,7 @@ def cohort(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def python(monkeypatch):
     """This Python in place of Slicer's."""
-    for module in (training_process, training_run, training_trial):
+    for module in (training_process, training_run):
         monkeypatch.setattr(module, "slicer_python", lambda: sys.executable)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
@@ -341,7 +341,7 @@ def test_the_log_is_read_as_it_grows_and_again_when_it_is_rewound(tmp_path):
 def test_the_curve_shows_where_unlabelled_slices_join_and_no_plan_before_there_is_one(tmp_path, views):
     import qt
 
-    from S3NetSegmentLib.panel.models.learning_curve import learning_curve
+    from S3NetSegmentLib.panel.models.training_log import learning_curve
 
     path = tmp_path / "log.jsonl"
     lines = [{"step": n, "loss": 1.0 / n, **({"steps": 9, "unlabelled": 0.1} if n > 4 else {})} for n in range(1, 9)]

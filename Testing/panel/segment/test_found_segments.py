@@ -32,7 +32,7 @@ def draw_liver(panel):
 
 def request_of(panel):
     panel.propagate()
-    return panel.panel.few_shot.controller._request
+    return panel.panel.few_shot.controller.result.request
 
 
 def test_a_slice_with_a_clicked_object_is_no_drawn_slice(panel):

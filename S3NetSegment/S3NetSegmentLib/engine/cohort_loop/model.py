@@ -49,6 +49,42 @@ class Trained:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ModelState:
+    """What is known of the model of a cohort, from its records alone.
+
+    :param cases: accepted ones that it was trained on, 0: there is none yet. ``when``: it was trained, as the store writes times.
+    :param model, few_shot, used: see :class:`Trained`.
+    :param lacking: accepted cases that a (first) training still needs. ``since``: cases accepted after the model was trained.
+    :param in_training: a process trains one now, here or on another computer that shares the folder.
+    """
+
+    cases: int
+    when: str
+    model: Mapping[str, float]
+    few_shot: Mapping[str, float]
+    used: tuple[str, ...]
+    lacking: int
+    since: int
+    in_training: bool
+
+
+def model_state(store: CohortStore) -> ModelState:
+    """The state of the model now; no image is read, and torch is not needed. InputError for a folder that cannot be opened."""
+    current, accepted = store.read(CURRENT), store.accepted()
+    cases = [name for name in current.get("cases") or () if isinstance(name, str)]
+    return ModelState(
+        len(cases), str(current.get("when", "")), _scores(current, "model"), _scores(current, "few_shot"),
+        tuple(n for n in current.get("used") or () if isinstance(n, str)),
+        max(0, LEAST_CASES - len(accepted)), len(set(accepted) - set(cases)), store.model_is_in_training(),
+    )  # fmt: skip
+
+
+def _scores(record: Mapping, name: str) -> dict[str, float]:
+    found = record.get(name)
+    return {k: float(v) for k, v in found.items() if isinstance(v, int | float)} if isinstance(found, dict) else {}
+
+
 def train(
     store: CohortStore, minutes: float = 10.0, *, device: str = "auto", preset: str = "tiny", steps: int = 0
 ) -> Steps[Trained]:

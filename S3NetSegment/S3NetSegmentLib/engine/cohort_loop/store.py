@@ -37,8 +37,9 @@ from ..images.writing import write_segmentation
 from .finding import WORK, FoundCases, checked_folder, find_cases
 
 ACCEPTED, PROPOSED, CORRECTED, HISTORY = "accepted", "proposed", "corrected", "history"
-_TAKEN, _LOCKS = "taken", "locks"
+_TAKEN, _LOCKS, _MODEL_LOCK = "taken", "locks", ".model"
 _TAKEN_HOURS = 12  # after which a case that somebody took is free again
+_A_LOOK = 0.3  # seconds to wait for a lock that somebody may only look at
 _PATIENCE = 10.0  # seconds to wait for somebody who writes what all cases share
 
 
@@ -169,10 +170,14 @@ class CohortStore:
     @contextlib.contextmanager
     def model_lock(self) -> Iterator[FileLock]:
         """Holds the training of a model. InputError if one is being trained now."""
-        with self._locked(".model", 0.0) as lock:
+        with self._locked(_MODEL_LOCK, _A_LOOK) as lock:
             if lock is None:
                 raise InputError(f"somebody trains a model in {str(self.folder)!r} now; wait for it")
             yield lock
+
+    def model_is_in_training(self) -> bool:
+        """Whether another process holds :meth:`model_lock`; False where the file system cannot tell."""
+        return bool(FileLock(self.work / _LOCKS / _MODEL_LOCK).is_held_elsewhere())
 
     @contextlib.contextmanager
     def _locked(self, name: str, patience: float) -> Iterator[FileLock | None]:

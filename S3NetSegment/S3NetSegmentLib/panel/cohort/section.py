@@ -10,12 +10,12 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError, ResourceError
 from ...engine.cohort_loop.states import ACCEPTED, MISSING, CaseState, CohortState
-from ..sentences import sentence
+from ..messages import ProgressRow, SectionListener, sentence
+from ..run import timer
+from ..widgets.looks import move_before
 from ..widgets.path_row import PathRow
-from ..widgets.progress_row import ProgressRow
-from ..widgets.section_listener import SectionListener
-from ..widgets.tab_order import move_before
 from .controller import CohortController
+from .model_row import ModelRow
 
 _UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Cohort.ui"
 FOLDER_KEY = "S3NetSegment/LoopFolder"
@@ -44,14 +44,16 @@ class CohortSection(SectionListener):
         self._root = slicer.util.loadUI(str(_UI_FILE))
         self.ui = slicer.util.childWidgetVariables(self._root)
         ui, layout = self.ui, panel_ui.sharedForm.parent().layout()
-        self.widgets = (ui.loopFrame, ui.loopCollapsibleButton)
-        for widget, neighbour in ((ui.loopFrame, panel_ui.progressRow), (ui.loopCollapsibleButton, panel_ui.answerCollapsibleButton)):  # fmt: skip
+        self.widgets = (ui.loopFrame, ui.loopCollapsibleButton, ui.loopModelCollapsibleButton)
+        below = panel_ui.answerCollapsibleButton
+        for widget, neighbour in zip(self.widgets, (panel_ui.progressRow, below, below), strict=True):
             layout.insertWidget(layout.indexOf(neighbour), widget)
             widget.setVisible(False)
             move_before(widget, panel_ui.advancedCollapsibleButton)
         self._node, self.active = None, False
         self._state: CohortState | None = None
         self._problem = ""
+        self._selected_case = None  # the one whose image and segments were selected in the panel
         self.controller = CohortController(self, lambda text: slicer.util.confirmOkCancelDisplay(text, "Segments"))
         self._path = PathRow(
             ui.loopFolderEdit, ui.loopFolderButton, "Cohort", FOLDER_KEY, "folder", on_change=self._chosen
@@ -64,9 +66,8 @@ class CohortSection(SectionListener):
             "clicked()", lambda: self._start(lambda: self.controller.undo(self._selected().name))
         )
         ui.loopTable.connect("itemSelectionChanged()", self._show_case)
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_LOOK_EVERY)
-        self._timer.connect("timeout()", self.refresh)
+        self._model = ModelRow(ui, notify)
+        self._timer = timer(_LOOK_EVERY, self.refresh, repeats=True)
         self._show()
 
     @property
@@ -115,6 +116,7 @@ class CohortSection(SectionListener):
             self._state = state
             self._fill_table("" if chosen is None else chosen.name)
         self._problem = problem
+        self._model.look(self.controller.store)
         self._show()
 
     def cancel(self) -> None:
@@ -123,23 +125,17 @@ class CohortSection(SectionListener):
     def cleanup(self) -> None:
         """The module is unloaded."""
         self.set_active(False)
+        self._model.stop()
         self.controller.stop()
 
     # -- what the controller tells (Listener)
 
     def state_changed(self) -> None:
-        if self.running:
-            self._progress.begin()
-            self.ui.nextCaseButton.setFocus()  # Esc must arrive in the panel
-        else:
-            self._progress.end()
+        self.show_progress(self.running, self.ui.nextCaseButton)
+        if not self.running:
             case = self.controller.case
-            if (
-                case is not None
-                and case.is_there
-                and self._node is not None
-                and self._node.volume is not case.volume_node
-            ):
+            if case is not None and case is not self._selected_case and case.is_there and self._node is not None:
+                self._selected_case = case
                 with slicer.util.NodeModify(self._node):
                     self._node.volume = case.volume_node
                     self._node.segmentation = case.segmentation_node

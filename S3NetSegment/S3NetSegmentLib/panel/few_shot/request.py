@@ -53,6 +53,11 @@ class FewShotRequest:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def nodes(self) -> list:
+        """The nodes that an answer depends on, each once."""
+        return list({id(n): n for n in (self.volume_node, self.segmentation_node, self.target_node)}.values())
+
+    @property
     def is_other_volume(self) -> bool:
         return self.target_node is not self.volume_node
 

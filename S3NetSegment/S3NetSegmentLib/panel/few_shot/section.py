@@ -6,29 +6,26 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...scene.drawings.drawn_slices import slice_of_view
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.session import volume_state
 from ...scene.slice_jump import show_slice
-from ...scene.slices import last_used_slice_node, slice_name
-from ...scene.transforms import parent_key
-from ...scene.volumes import volume_from_node
+from ...scene.volumes import parent_key
+from ..chosen import volume_problem
+from ..messages import ProgressRow, SectionListener
+from ..run import tell
 from ..segment.advanced_section import AdvancedSection, device_setting
-from ..sentences import capital
-from ..widgets.progress_row import ProgressRow
-from ..widgets.properties import set_property
-from ..widgets.section_listener import SectionListener
+from ..widgets.looks import set_property
 from .answer_section import FewShotAnswerSection
+from .box_drawing import BoxDrawing
 from .controller import FewShotController
-from .drawing_follower import DrawingFollower
-from .drawing_watch import DrawingWatch
 from .editor_section import EditorSection
-from .live import LivePreview
+from .following import DrawingFollower, DrawingWatch, LivePreview
+from .presenter import FewShotPresenter
 from .request import FewShotRequest, make_few_shot_request
-from .table import SupportRow, SupportTable
+from .table import SupportTable
 
 _HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first.")
-_HINT = _("Draw one or more segments on a slice with the tools above: paint all of it that belongs to them. The slice appears here by itself.")  # fmt: skip
+_HINT = _("Draw one or more segments on a slice with the tools above, or by boxes around them: all of it that belongs to them. The slice appears here by itself.")  # fmt: skip
 
 
 class FewShotSection(SectionListener):
@@ -42,12 +39,12 @@ class FewShotSection(SectionListener):
 
     def __init__(
         self, ui, notify, editor: EditorSection, inputs, advanced: AdvancedSection, progress: ProgressRow,
-        make_engine=None, driver=None,
+        make_engine=None,
     ):  # fmt: skip
         """
         :param notify: the panel, see :class:`SectionListener`.
         :param inputs: knows the view that was last used.
-        :param make_engine, driver: for the controller; the tests put their own in.
+        :param make_engine: for the controller; the tests put their own in.
         """
         super().__init__(notify, progress)
         self.ui, self._editor, self._inputs, self._advanced = ui, editor, inputs, advanced
@@ -55,12 +52,18 @@ class FewShotSection(SectionListener):
         self.active = False
         self._view_slice = self._places = None
         self.problem = ""
-        self.controller = FewShotController(self, self._save_undo, make_engine, driver)
+        self.controller = FewShotController(self, self._save_undo, make_engine)
+        self._presenter = FewShotPresenter(self.controller, _HELP, has_keys=True)
         self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
-        self.answer = FewShotAnswerSection(ui, self.controller, self.accept, self.go_to, notify.refused)
+        self.answer = FewShotAnswerSection(
+            ui, self.controller, self._presenter, self.accept, self.go_to, notify.refused
+        )
         self._follower = DrawingFollower(self.controller, notify.refused)
         self._live = LivePreview(self.controller, self._wants_live, lambda: self._request("volume"))
         self._watch = DrawingWatch(self._drawn, self._live.drawn_on)
+        self.boxes = BoxDrawing(
+            ui.boxDrawButton, lambda: self.node, editor, self._boxed, lambda error: tell(self, error)
+        )
         ui.addSliceButton.connect("clicked()", self._add_current)
         ui.propagateButton.connect("clicked()", self.propagate_or_cancel)
         ui.liveCheckBox.connect("clicked(bool)", self._live_clicked)
@@ -70,6 +73,7 @@ class FewShotSection(SectionListener):
     def show(self, parameter_node) -> None:
         """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
         if parameter_node is None:
+            self.boxes.stop()
             self._watch.stop()
             self._live.stop()
             self.controller.stop()
@@ -90,6 +94,7 @@ class FewShotSection(SectionListener):
         self.active = active
         self.answer.set_active(active)
         if not active:
+            self.boxes.stop()
             self._watch.stop()
             self._live.stop()
             if not self.controller.running and self.controller.result is None:
@@ -120,6 +125,7 @@ class FewShotSection(SectionListener):
         if self.node is None:
             return
         self._notify.message.hide()
+        self.boxes.stop()
         self._follower.tidy(whole=False)
         self.controller.look()
         try:
@@ -174,11 +180,7 @@ class FewShotSection(SectionListener):
         running = self.controller.running
         self._follower.keep(self.node)
         if self.active:
-            if running:
-                self._progress.begin()
-                self.ui.propagateButton.setFocus()  # Esc must arrive in the panel
-            else:
-                self._progress.end()
+            self.show_progress(running, self.ui.propagateButton)
             self._show_all()
             if not running:
                 self.answer.answer_came()
@@ -200,6 +202,12 @@ class FewShotSection(SectionListener):
         if not self.controller.look():
             self._show_rows()  # names and colours may have changed
             self.answer.show(self.node)
+
+    def _boxed(self) -> None:
+        """A box is being drawn by, or its answer is there."""
+        if self.active:
+            self._drawn()
+            self.look_at_views()
 
     def _save_undo(self, segmentation_node) -> None:
         self._editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
@@ -227,9 +235,10 @@ class FewShotSection(SectionListener):
         """Views change by themselves: to be called often."""
         if not self.active or self.node is None:
             return
+        self.boxes.look()
         self._look_at_places()
         before = self._view_slice
-        self._view_slice, why_not = self._slice_in_view()
+        self._view_slice, why_not = self._presenter.slice_in_view(self._inputs.last_view)
         self.problem = self._problem()
         button = self.ui.addSliceButton
         listed = self.controller.support is not None and self._view_slice in {
@@ -257,26 +266,13 @@ class FewShotSection(SectionListener):
             self._places = places
             self._drawn()
 
-    def _slice_in_view(self) -> tuple[tuple[str, int] | None, str]:
-        """The slice that the user looks at, or why there is none."""
-        if self.controller.support is None:
-            return None, _("Select a volume first")
-        try:
-            view = last_used_slice_node(self.node.volume, self._inputs.last_view)
-            place = slice_of_view(view, self.node.volume)
-        except InputError as error:
-            return None, capital(str(error))
-        return place, "" if place else _("The view is oblique; turn it to the volume's slices first")
-
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
         node = self.node
-        if node.volume is None:
-            return _("Select a volume first. Load one by dropping a file or DICOM folder onto Slicer.")
-        try:
-            volume_from_node(node.volume)
-        except InputError as error:
-            return capital(str(error))
+        if problem := volume_problem(node.volume):
+            return problem
+        if self.boxes.running:
+            return _("The box is being answered.")
         if self.controller.support is None or not self.controller.support.slices:
             removed = node.segmentation is None
             return (
@@ -290,7 +286,7 @@ class FewShotSection(SectionListener):
         if scope == "other" and node.otherVolume is node.volume:
             return _("The drawing is on that volume itself. Select another one.")
         if scope == "slice" and self._view_slice is None:
-            return self._slice_in_view()[1]
+            return self._presenter.slice_in_view(self._inputs.last_view)[1]
         return ""
 
     def _show_all(self) -> None:
@@ -310,31 +306,12 @@ class FewShotSection(SectionListener):
         self.look_at_views()
 
     def _show_rows(self) -> None:
-        support = self.controller.support
-        if support is None:
-            self.table.show([], _HINT)
-            return
-        segmentation, rows = support.segmentation_node.GetSegmentation(), []
-        try:
-            volume, drawn_on = volume_from_node(support.volume_node), support.drawn_on()
-            missing = support.missing()
-        except InputError as error:
-            self.table.show([], capital(str(error)))
-            return
-        for chosen in support.slices:
-            segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]
-            looks = tuple((s.GetName(), tuple(s.GetColor())) for s in segments)
-            lacking = tuple(segmentation.GetSegment(i).GetName() for i in missing.get(chosen.place, ()))
-            rows.append(SupportRow(chosen, slice_name(volume, *chosen.place), looks, lacking))
-        self.table.show(rows, _HINT)
+        self.table.show(*self._presenter.rows(_HINT))
 
     def _show_button(self) -> None:
-        button, running = self.ui.propagateButton, self.controller.running
-        set_property(button, "text", "Cancel" if running else "Propagate")
-        set_property(button, "enabled", self.node is not None and (running or not self.problem))
-        set_property(
-            button, "toolTip", _("Stop; the segments stay as they are (Esc)") if running else self.problem or _HELP
-        )
+        problem = self.problem if self.node is not None else _HELP
+        for name, value in self._presenter.button(problem).items():
+            set_property(self.ui.propagateButton, name, value)
 
     def _forget_node(self) -> None:
         self.node = self._view_slice = self._places = None

@@ -10,8 +10,14 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ...engine.images import AXES
-from ...scene.answers.accepted_answer import ANSWER_TAG, AcceptedAnswer, slices_changed_since
-from ...scene.answers.found_segments import FoundSegments, Place, segments_on
+from ...scene.answers.accepted_answer import (
+    ANSWER_TAG,
+    AcceptedAnswer,
+    FoundSegments,
+    Place,
+    segments_on,
+    slices_changed_since,
+)
 from ...scene.answers.provenance import made_by
 from ...scene.drawings.drawn_slices import segment_content, slices_with_labels
 from ...scene.drawings.support_set import SupportSlice, merged_support, missing_between

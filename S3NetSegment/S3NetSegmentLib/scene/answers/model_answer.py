@@ -8,7 +8,7 @@ import slicer
 
 from ...engine import Segmentation, Volume
 from ...engine.common.provenance import MODEL
-from ..segmentation.reading import create_segmentation
+from ..segmentation.reading import given_or_new
 from ..segmentation.segment_edit import segment_edit
 from .provenance import PREFIX, made_by, segment_fact
 
@@ -31,30 +31,27 @@ def write_model_answer(
     :param save_undo: called with the segmentation node before it is changed.
     :returns: the node and the segment ids in the order of ``segmentation.segments``.
     """
-    created = segmentation_node is None
-    node = create_segmentation(volume_node) if created else segmentation_node
     labels, volume_name = segmentation.layers[0], volume_node.GetName()
     grid = Volume(labels, segmentation.ijk_to_ras)
-    try:
-        with segment_edit(node, volume_node, None if save_undo is None else lambda: save_undo(node)) as edit:
-            ids, new = {}, []
-            for number, segment in enumerate(segmentation.segments):
-                earlier = _earlier(node, segment.name, volume_name)
-                if earlier is None:
-                    new.append(number)
-                    continue
-                edit.replace(earlier, labels == segment.value, grid)
-                edit.set_tags(earlier, {**segment.tags, _IMAGE_TAG: volume_name})
-                ids[number] = earlier
-            if new:
-                added = edit.add_layer([segmentation.segments[n] for n in new], labels, grid)
-                for number, segment_id in zip(new, added, strict=True):
-                    edit.set_tags(segment_id, {_IMAGE_TAG: volume_name})
-                    ids[number] = segment_id
-    except BaseException:
-        if created:
-            node.GetScene().RemoveNode(node)
-        raise
+    ids: dict[int, str] = {}
+    new = []
+    with (
+        given_or_new(segmentation_node, volume_node) as node,
+        segment_edit(node, volume_node, None if save_undo is None else lambda: save_undo(node)) as edit,
+    ):
+        for number, segment in enumerate(segmentation.segments):
+            earlier = _earlier(node, segment.name, volume_name)
+            if earlier is None:
+                new.append(number)
+                continue
+            edit.replace(earlier, labels == segment.value, grid)
+            edit.set_tags(earlier, {**segment.tags, _IMAGE_TAG: volume_name})
+            ids[number] = earlier
+        if new:
+            added = edit.add_layer([segmentation.segments[n] for n in new], labels, grid)
+            for number, segment_id in zip(new, added, strict=True):
+                edit.set_tags(segment_id, {_IMAGE_TAG: volume_name})
+                ids[number] = segment_id
     return node, [ids[n] for n in range(len(segmentation.segments))]
 
 

@@ -17,10 +17,8 @@ from ..segmentation.reading import segment_mask
 from ..segmentation.segment_slices import SegmentSlices
 from ..slices import shown_slice
 from ..volumes import volume_from_node
-from .covering import covering_slices
-from .drawn_planes import SupportPlane
 from .lattices import LabelBox
-from .support_set import SupportSlice
+from .support_set import SupportPlane, SupportSlice, covering_slices
 
 _MOST_SEGMENTS = 254  # label values of a drawn slice
 

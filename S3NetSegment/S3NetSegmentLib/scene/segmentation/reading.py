@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import slicer
 
 from ...engine import Extent, InputError, Segment, Segmentation, Volume
 from ..drawings.lattices import LabelBox
-from ..transforms import world_from_parent
-from ..volumes import place_beside, volume_from_node
+from ..volumes import place_beside, volume_from_node, world_from_parent
 from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_tag
 from .segment_edit import SegmentEdit, segment_edit
 
@@ -37,6 +37,18 @@ def create_segmentation(volume_node, name: str | None = None) -> slicer.vtkMRMLS
     place_beside(node, volume_node)  # before the geometry, which is stored relative to the parent transform
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     return node
+
+
+@contextmanager
+def given_or_new(segmentation_node, volume_node, name: str | None = None) -> Iterator[slicer.vtkMRMLSegmentationNode]:
+    """``segmentation_node``; None: a new one called ``name``, which an error in the block takes away again."""
+    node = create_segmentation(volume_node, name) if segmentation_node is None else segmentation_node
+    try:
+        yield node
+    except BaseException:
+        if segmentation_node is None:
+            node.GetScene().RemoveNode(node)
+        raise
 
 
 def find_segment(segmentation_node, name: str) -> str | None:
@@ -88,20 +100,16 @@ def write_segmentation(
     :param extent: only the voxels in this box of the grid of ``segmentation``.
     :returns: the node and the segment ids in the order of ``segmentation.segments``.
     """
-    created = segmentation_node is None
-    node = create_segmentation(volume_node, name) if created else segmentation_node
-    try:
-        with segment_edit(node, volume_node, save_undo) as edit:
-            ids: dict[int, str] = {}
-            for number, labels in enumerate(segmentation.layers):
-                grid = Volume(labels, segmentation.ijk_to_ras)
-                if extent is not None:
-                    grid = grid.cropped(extent)
-                chosen = [n for n, segment in enumerate(segmentation.segments) if segment.layer == number]
-                layer_ids = edit.add_layer([segmentation.segments[n] for n in chosen], grid.array, grid)
-                ids.update(zip(chosen, layer_ids, strict=True))
-    except BaseException:
-        if created:
-            node.GetScene().RemoveNode(node)
-        raise
+    ids: dict[int, str] = {}
+    with (
+        given_or_new(segmentation_node, volume_node, name) as node,
+        segment_edit(node, volume_node, save_undo) as edit,
+    ):
+        for number, labels in enumerate(segmentation.layers):
+            grid = Volume(labels, segmentation.ijk_to_ras)
+            if extent is not None:
+                grid = grid.cropped(extent)
+            chosen = [n for n, segment in enumerate(segmentation.segments) if segment.layer == number]
+            layer_ids = edit.add_layer([segmentation.segments[n] for n in chosen], grid.array, grid)
+            ids.update(zip(chosen, layer_ids, strict=True))
     return node, [ids[n] for n in range(len(segmentation.segments))]

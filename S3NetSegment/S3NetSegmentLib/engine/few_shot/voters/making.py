@@ -205,7 +205,7 @@ class VoterMaker:
         digest, settings = self._digests[id(volume)][1], self._settings
         return SliceFeatures(
             volume, scale, axis, self._encoder, digest, settings.encoder_side, settings.encoder_grid, pitch,
-            whole=settings.encoder_view == "slice",
+            whole=settings.encoder_view == "slice", three=settings.encoder_slices == "three",
         )  # fmt: skip
 
 

@@ -1,0 +1,109 @@
+"""Segments that are drawn by boxes: what the boxes of a slice hold becomes the drawing there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import numpy as np
+import slicer
+
+from ...engine import Volume
+from ...engine.common.progress import Steps
+from ...engine.few_shot.drawings.boxes import boxed_slices
+from ...engine.images import AXES
+from ...engine.segment.prompts import Box
+from ..segmentation.segment_edit import segment_edit
+from ..segmentation.segment_slices import SegmentSlices
+
+Place = tuple[str, int]  # axis and index of a slice
+_SAME = 0.5  # common area over the area of either, from which on a box replaces one that was drawn before
+_NESTED = 0.9  # share of a drawing that lies in a box, from which on it is a part of what the box is drawn around
+
+
+@dataclass
+class BoxedSlices:
+    """The boxes that were drawn into ``segmentation_node`` on slices of ``volume_node``, so that those of one slice are answered
+    together: of a box in a box the outer one becomes a ring. What was changed by hand since is a drawing like any other."""
+
+    volume_node: slicer.vtkMRMLVolumeNode
+    segmentation_node: slicer.vtkMRMLSegmentationNode
+    _boxes: dict[Place, dict[str, list[Box]]] = field(default_factory=dict)
+    _written: dict[tuple[Place, str], bytes] = field(default_factory=dict)
+
+    def answer(
+        self, volume: Volume, segment_id: str, box: Box, save_undo: Callable[[], object] | None = None, device: str = "auto"
+    ) -> Steps[Place]:  # fmt: skip
+        """Draws the segment in ``box``, which is flat, as one undoable step; the other boxes of that slice are answered anew with it.
+
+        :param volume: of the volume node, in world RAS.
+        :returns: the slice.
+        :raises InputError: nothing is left in a box, or the segmentation cannot be drawn in; then nothing has changed.
+        """
+        assert box.flat_axis is not None  # a rectangle in a slice view
+        place = (box.flat_axis, box.slice_index())
+        boxes = self._still_boxed(volume, place)
+        boxes[segment_id] = [b for b in boxes.get(segment_id, ()) if _overlap(b, box) < _SAME] + [box]
+        ids = list(boxes)
+        found = yield from boxed_slices(volume, {n: boxes[i] for n, i in enumerate(ids, 1)}, device=device)
+        (labels,) = (one.labels for one in found)
+        self._write(volume, place, {i: labels == n for n, i in enumerate(ids, 1)}, boxes, save_undo)
+        self._boxes[place] = boxes
+        planes = SegmentSlices(self.segmentation_node, ids, volume)
+        for one in ids:
+            self._written[place, one] = _digest(planes.plane(one, *place))
+        return place
+
+    def _still_boxed(self, volume: Volume, place: Place) -> dict[str, list[Box]]:
+        """The boxes of a slice whose segments are there as they were written."""
+        known = self._boxes.get(place, {})
+        there = [i for i in known if self.segmentation_node.GetSegmentation().GetSegment(i) is not None]
+        planes = SegmentSlices(self.segmentation_node, there, volume)
+        return {i: list(known[i]) for i in there if self._written[place, i] == _digest(planes.plane(i, *place))}
+
+    def _write(
+        self, volume: Volume, place: Place, masks: dict[str, np.ndarray], boxes: Mapping[str, Sequence[Box]], save_undo
+    ) -> None:  # fmt: skip
+        axis, index = place
+        across = 2 - AXES.index(axis)
+        geometry = volume.cropped(volume.extent.slice_at(axis, index))
+        segmentation = self.segmentation_node.GetSegmentation()
+        others = [i for i in segmentation.GetSegmentIDs() if i not in masks]
+        planes = SegmentSlices(self.segmentation_node, [*others, *masks], volume)
+        with segment_edit(self.segmentation_node, self.volume_node, save_undo) as edit:
+            for other in others:
+                drawn = planes.plane(other, axis, index)
+                for own, mask in masks.items():
+                    if not (drawn & mask).any():
+                        continue
+                    if _is_around(drawn, mask) and not _is_in(drawn, boxes[own], axis):
+                        edit.remove(other, np.expand_dims(mask, across), geometry)  # a tumour in a drawn liver
+                    else:
+                        masks[own] = mask & ~drawn  # what is drawn by hand stays
+            for own, mask in masks.items():
+                edit.replace(own, np.expand_dims(mask, across), geometry)
+
+
+def _is_around(drawn: np.ndarray, mask: np.ndarray) -> bool:
+    """Whether most of ``mask`` lies in the drawing."""
+    return bool((drawn & mask).sum() >= _NESTED * mask.sum())
+
+
+def _is_in(drawn: np.ndarray, boxes: Sequence[Box], axis: str) -> bool:
+    """Whether the drawing lies in the boxes."""
+    inside = np.zeros_like(drawn)
+    rows, columns = (a for a in reversed(range(3)) if AXES[a] != axis)
+    for box in boxes:
+        inside[box.low[rows] : box.high[rows] + 1, box.low[columns] : box.high[columns] + 1] = True
+    return bool((drawn & inside).sum() >= _NESTED * drawn.sum())
+
+
+def _overlap(one: Box, other: Box) -> float:
+    sides = [min(b, d) - max(a, c) + 1 for a, b, c, d in zip(one.low, one.high, other.low, other.high, strict=True)]
+    common = float(np.prod([max(0, side) for side in sides]))
+    return common / (float(np.prod(one.size)) + float(np.prod(other.size)) - common)
+
+
+def _digest(plane: np.ndarray) -> bytes:
+    return blake2b(np.packbits(plane).tobytes(), digest_size=16).digest()
