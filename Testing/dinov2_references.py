@@ -1,4 +1,4 @@
-"""What DINOv2 of the package transformers answers, kept in engine/dinov2_references.npz, and under which names it saves its
+"""What DINOv2 and DINOv3 of the package transformers answer, kept in engine/dinov2_references.npz, and under which names it saves their
 weights, kept in engine/dinov2_names.json: references that are not our own code.
 
     python3 Testing/dinov2_references.py         makes the files anew; needs "pip install transformers", made with 5.24.0
@@ -40,9 +40,16 @@ REFERENCED = {
     "gated, registers": Architecture(96, 2, 3, 256, gated=True, registers=4),
     "ViT-S with registers": ARCHITECTURES["dinov2-vits14-reg4"],
     "ViT-S": ARCHITECTURES["dinov2-vits14"],
+    "rotary": Architecture(96, 2, 3, 384, registers=4, patch=16, rotary=True),
+    "DINOv3 ViT-S": ARCHITECTURES["dinov3-vits16"],
 }
+ROTARY_SIZES = [(224, 224), (448, 336)]
 # the whole ViT-S at two sizes only, to be quick
-CASES = [(kind, size) for kind in REFERENCED for size in (SIZES[1::2] if "ViT" in kind else SIZES)]
+CASES = [
+    (kind, size)
+    for kind, architecture in REFERENCED.items()
+    for size in (ROTARY_SIZES if architecture.rotary else SIZES[1::2] if "ViT" in kind else SIZES)
+]
 
 
 def model_and_image(kind: str, size: tuple[int, int]):
@@ -56,7 +63,11 @@ def model_and_image(kind: str, size: tuple[int, int]):
             is_scale = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
             values = numbers.standard_normal(tuple(parameter.shape)) * spread + 0.7 * is_scale
             parameter.copy_(torch.from_numpy(values))
-        model.pos_embed.mul_(3)
+        if architecture.rotary:  # DINOv3's keys have no offsets
+            for block in model.blocks:
+                block.attn.qkv.bias[architecture.width : 2 * architecture.width] = 0
+        else:
+            model.pos_embed.mul_(3)
     return model.eval(), torch.from_numpy(numbers.standard_normal((1, 3, *size)).astype(np.float32))
 
 
@@ -67,6 +78,8 @@ def kept(tokens: torch.Tensor) -> np.ndarray:
 
 def in_transformers(model) -> dict:
     """The state dict of ``model`` under the names of transformers 5 (see its conversion mapping)."""
+    if model.rotary:
+        return _dinov3_in_transformers(model)
     names = {
         "cls_token": "embeddings.cls_token", "mask_token": "embeddings.mask_token",
         "register_tokens": "embeddings.register_tokens", "pos_embed": "embeddings.position_embeddings",
@@ -98,10 +111,42 @@ def in_transformers(model) -> dict:
     return result
 
 
+def _dinov3_in_transformers(model) -> dict:
+    names = {
+        "mask_token": "embeddings.mask_token", "cls_token": "embeddings.cls_token", "register_tokens": "embeddings.register_tokens",
+        "patch_embed.proj": "embeddings.patch_embeddings", "norm": "norm", "attn.proj": "attention.o_proj",
+        "ls1.gamma": "layer_scale1.lambda1", "ls2.gamma": "layer_scale2.lambda1", "mlp.fc1": "mlp.up_proj", "mlp.fc2": "mlp.down_proj",
+        "norm1": "norm1", "norm2": "norm2",
+    }  # fmt: skip
+    result = {}
+    for name, tensor in model.state_dict().items():
+        at, own = "", name
+        if name.startswith("blocks."):
+            _, i, own = name.split(".", 2)
+            at = f"model.layer.{i}."
+        stem, _, kind = own.rpartition(".")
+        if stem == "attn.qkv":
+            for piece, letter in zip(tensor.chunk(3), "qkv", strict=True):
+                if (letter, kind) != ("k", "bias"):
+                    result[f"{at}attention.{letter}_proj.{kind}"] = piece
+        else:
+            result[at + (names[own] if own in names else f"{names[stem]}.{kind}")] = tensor
+    result["embeddings.mask_token"] = result["embeddings.mask_token"][None]
+    return result
+
+
 def _of_transformers(model, architecture):
     """The model of transformers with the weights of ``model``."""
     import transformers
 
+    if architecture.rotary:
+        config = transformers.DINOv3ViTConfig(
+            hidden_size=architecture.width, num_hidden_layers=architecture.depth, num_attention_heads=architecture.heads,
+            intermediate_size=architecture.hidden, num_register_tokens=4,
+        )  # fmt: skip
+        other = transformers.DINOv3ViTModel(config)
+        other.load_state_dict(in_transformers(model), strict=True)
+        return other.eval()
     options = {
         "hidden_size": architecture.width, "num_hidden_layers": architecture.depth,
         "num_attention_heads": architecture.heads, "image_size": 518, "patch_size": 14, "layer_norm_eps": 1e-6,
@@ -119,7 +164,7 @@ def _of_transformers(model, architecture):
 def saved_names(kind: str) -> dict[str, list[int]]:
     """Name -> shape of the tensors in the model.safetensors that transformers writes, after a check that our reader finds in it
     the very weights."""
-    model, _ = model_and_image(kind, (14, 14))
+    model, _ = model_and_image(kind, (REFERENCED[kind].patch,) * 2)
     with tempfile.TemporaryDirectory() as folder:
         _of_transformers(model, REFERENCED[kind]).save_pretrained(folder)
         file = Path(folder) / "model.safetensors"

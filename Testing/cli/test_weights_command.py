@@ -19,17 +19,17 @@ def test_the_list_names_what_exists_and_where_it_would_be(folder):
     done = weights("list", folder=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 9 and str(folder) in lines[-1]
+    assert len(lines) == 12 and str(folder) in lines[-1]
     assert any(line.startswith("dinov2-vits14-reg4") and "88 MB" in line and "(default)" in line for line in lines)
     facts = json.loads(weights("list", "--json", folder=folder).stdout)
-    assert len(facts["weights"]) == 8 and all(entry["stored"] is None for entry in facts["weights"])
+    assert len(facts["weights"]) == 11 and all(entry["stored"] is None for entry in facts["weights"])
     assert not folder.exists()  # looking makes nothing
 
 
 def test_a_stored_file_is_listed_as_not_published_and_cleared(folder):
     folder.mkdir()
     (folder / "dinov2_vits14_pretrain.pth").write_bytes(b"something else")
-    assert "here, but not the published file" in weights("list", folder=folder).stdout
+    assert "here (the right tensors, but" in weights("list", folder=folder).stdout
     done = weights("clear", "dinov2_vits14", "--json", folder=folder)
     assert json.loads(done.stdout)["bytes_freed"] > 14 and not list(folder.iterdir())
 
@@ -39,6 +39,7 @@ def test_a_stored_file_is_listed_as_not_published_and_cleared(folder):
     [
         (("add", "nowhere.pth"), "no file or folder 'nowhere.pth'"),
         (("get", "resnet"), "choose one of dinov2-vits14"),
+        (("get", "dinov3-vits16"), "accept its licence"),
         (("get", "dinov2-vits14", "--url", "http://example.org/w.pth"), "https only"),
         (("clear", "resnet"), "choose one of"),
         ((), "ACTION"),

@@ -9,8 +9,9 @@ from .arguments import finish, new_command
 from .terminal import ProgressDisplay, report
 
 DESCRIPTION = """\
-Published encoder weights (DINOv2, Apache License 2.0) for few-shot segmentation. They are not part of s3net and are never
-downloaded by themselves: 'get' downloads one file over https, checks it and keeps it for this user."""
+Published encoder weights (DINOv2, Apache License 2.0; DINOv3, a licence of its own) for few-shot segmentation. They are not part of
+s3net and are never downloaded by themselves: 'get' downloads one file over https, checks it and keeps it for this user. DINOv3's
+files are given out by their publisher on request; 'add' takes them up."""
 EXAMPLES = """\
 examples:
   s3net weights list                       what exists, and what is here
@@ -34,7 +35,7 @@ def register(commands) -> None:
     add.add_argument(
         "file",
         metavar="FILE",
-        help="a published file, dinov2_vit..._pretrain.pth, or model.safetensors from the Hugging Face hub",
+        help="a published file, dinov2_vit..._pretrain.pth or dinov3_vit..._pretrain....pth, or model.safetensors from the Hugging Face hub",
     )
     clear = _add(actions, "clear", _clear, "remove weights, and downloads that were stopped")
     clear.add_argument("name", metavar="NAME", nargs="?", help="only these; without a name all")
@@ -63,7 +64,10 @@ def _list(arguments: argparse.Namespace) -> int:
     for entry in CATALOGUE.values():
         state = "-"
         if entry.name in here:
-            state = "here" if here[entry.name].is_published else "here, but not the published file (see --json)"
+            remark = here[entry.name].remark
+            state = f"here ({remark})" if remark else "here"
+        elif not entry.is_free:
+            state = "-  (its publisher asks for a licence: get the file there, then add it)"
         mark = "  (default)" if entry.name == DEFAULT_WEIGHTS else ""
         print(f"{entry.name:<20} {entry.about_bytes / 1e6:>6,.0f} MB   {state}{mark}")
     for partial in store.partials():
@@ -89,7 +93,7 @@ def _put(arguments: argparse.Namespace, steps) -> int:
 
     with ProgressDisplay(arguments.quiet) as display:
         stored = run_to_end(steps, display)
-    note = "" if stored.is_published else " (the right tensors, but not the published file: fine-tuned or saved anew)"
+    note = f" ({stored.remark})" if stored.remark else ""
     return report(arguments, _facts(stored), lambda: print(f"{stored.name} is here{note}: {stored.path}"))
 
 

@@ -18,6 +18,7 @@ from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image
 
 QUICK = {"encoder": "default"}
+pytestmark = pytest.mark.usefixtures("few_places")
 
 
 @pytest.fixture

@@ -172,6 +172,8 @@ def test_parameters_of_the_published_models_are_counted_right(name):
         "dinov2-vitb14": (86_580_480, 175), "dinov2-vitb14-reg4": (86_583_552, 176),
         "dinov2-vitl14": (304_368_640, 343), "dinov2-vitl14-reg4": (304_372_736, 344),
         "dinov2-vitg14": (1_136_480_768, 567), "dinov2-vitg14-reg4": (1_136_486_912, 568),
+        # with an offset of 0 for the keys, which the published ones do not have
+        "dinov3-vits16": (21_601_152, 175), "dinov3-vitb16": (85_669_632, 175), "dinov3-vitl16": (303_154_176, 343),
     }  # fmt: skip
     shapes = ARCHITECTURES[name].shapes()
     assert (sum(math.prod(shape) for shape in shapes.values()), len(shapes)) == published[name]

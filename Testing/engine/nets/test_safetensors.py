@@ -15,7 +15,7 @@ from S3NetSegmentLib.engine.nets.weights import CATALOGUE, WeightsFile, WeightsS
 from S3NetSegmentLib.engine.nets.weights.checkpoint import published_names, read_weights, recognise_file
 from S3NetSegmentLib.engine.nets.weights.safetensors import read_safetensors
 
-KINDS = [kind for kind in REFERENCED if "ViT" not in kind]
+KINDS = [kind for kind, architecture in REFERENCED.items() if "ViT" not in kind and not architecture.rotary]
 TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}
 TINY = Architecture(12, 1, 2, 24)
 

@@ -28,16 +28,17 @@ pytestmark = pytest.mark.usefixtures("tiny")
 # ---- the catalogue ----
 
 
-def test_the_catalogue_names_the_eight_published_files_with_address_and_digest(monkeypatch):
+def test_the_catalogue_names_the_published_files_with_address_and_those_of_dinov2_with_digest(monkeypatch):
     monkeypatch.undo()  # without the tiny one
-    assert len(CATALOGUE) == 8 and set(CATALOGUE) == set(dinov2.ARCHITECTURES)
+    assert len(CATALOGUE) == 11 and set(CATALOGUE) == set(dinov2.ARCHITECTURES)
     entry = CATALOGUE["dinov2-vitb14-reg4"]
     assert entry.url == "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_reg4_pretrain.pth"
     for entry in CATALOGUE.values():
-        assert len(bytes.fromhex(entry.sha256)) == 32
+        assert len(bytes.fromhex(entry.sha256)) == (32 if entry.is_free else 0)
+        assert entry.is_free == entry.name.startswith("dinov2-")
         expected = sum(torch.Size(shape).numel() for shape in dinov2.ARCHITECTURES[entry.name].shapes().values())
         assert entry.parameters == expected and 0 < entry.about_bytes - 4 * expected < 200_000
-    assert len({entry.sha256 for entry in CATALOGUE.values()}) == 8
+    assert len({entry.sha256 for entry in CATALOGUE.values() if entry.is_free}) == 8
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,15 @@ def test_the_first_case_is_drawn_and_the_second_is_proposed_corrected_and_accept
     assert "2 of 3 accepted, 1 patient left" in panel.panel.cohort.ui.loopText.text
 
 
+def test_the_first_case_of_an_empty_scene_has_its_segmentation_selected(open_cohort, store):
+    panel = open_cohort(store)
+    slicer.mrmlScene.Clear(False)  # from now on Slicer's list selects the first volume that comes by itself
+    panel.open_cohort(store.folder)
+    press(panel, "nextCaseButton")
+    case = panel.panel.cohort.controller.case
+    assert panel.parameters.volume is case.volume_node and panel.parameters.segmentation is case.segmentation_node
+
+
 def test_an_acceptance_is_taken_back_in_the_list(open_cohort, store):
     accept(store, "anna", drawn(*patient(0)))
     panel = open_cohort(store)

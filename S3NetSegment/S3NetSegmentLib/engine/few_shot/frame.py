@@ -20,8 +20,8 @@ from ..images import AXES, Volume
 from ..images.intensity import IntensityScale
 from ..images.volume import slices_first
 from .drawings.target import DrawnSizes
+from .pixel_features import pixel_features
 from .registration.neighbours import SliceFields, pairs_at_once, registered, registration_channels
-from .voters.appearance import pixel_features
 
 GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
 _LONGEST = 160  # pixels of the working grid

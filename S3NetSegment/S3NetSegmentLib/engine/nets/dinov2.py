@@ -1,8 +1,8 @@
-"""DINOv2 encoders: the eight published vision transformers, and how grey slices and colour pictures enter them.
+"""DINOv2 and DINOv3 encoders: published vision transformers, and how grey slices and colour pictures enter them.
 
 Source: Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", arXiv 2304.07193; Darcet et al.,
-"Vision Transformers Need Registers", arXiv 2309.16588. Code and weights are published under the Apache License 2.0; the
-weights are no part of this software (see :mod:`..weights`).
+"Vision Transformers Need Registers", arXiv 2309.16588; Siméoni et al., "DINOv3", arXiv 2508.10104. DINOv2's weights are published
+under the Apache License 2.0, DINOv3's under a licence of their own; none are a part of this software (see :mod:`.weights`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from ..common.errors import InputError
 from ..common.progress import Step, Steps
 from .encoder import Encoder
-from .vit import PATCH, VisionTransformer, is_native_bfloat16, patches_for
+from .vit import GRID, PATCH, VisionTransformer, is_native_bfloat16, patches_for
 
 _MEAN = (0.485, 0.456, 0.406)  # of the RGB values of ImageNet, with which DINOv2 was trained
 _DEVIATION = (0.229, 0.224, 0.225)
@@ -34,10 +34,22 @@ class Architecture:
     hidden: int
     gated: bool = False
     registers: int = 0
+    patch: int = PATCH
+    rotary: bool = False
 
     def build(self, levels: Sequence[int] = (-1,)) -> VisionTransformer:
         return VisionTransformer(
-            self.width, self.depth, self.heads, self.hidden, gated=self.gated, registers=self.registers, levels=levels
+            self.width, self.depth, self.heads, self.hidden, gated=self.gated, registers=self.registers, patch=self.patch,
+            rotary=self.rotary, levels=levels,
+        )  # fmt: skip
+
+    def begins_like(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether tensors of these names and shapes look like its checkpoint from what comes before the blocks."""
+        positions = None if self.rotary else (1, 1 + GRID * GRID, self.width)
+        return (
+            shapes.get("pos_embed") == positions
+            and bool(self.registers) == ("register_tokens" in shapes)
+            and (not self.rotary or shapes.get("patch_embed.proj.weight") == (self.width, 3, self.patch, self.patch))
         )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -56,25 +68,21 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     f"dinov2-vit{size}14{suffix}": Architecture(*shape, registers)
     for size, shape in _SIZES.items()
     for suffix, registers in (("", 0), ("-reg4", 4))
-}
+} | {
+    f"dinov3-vit{size}16": Architecture(*_SIZES[size], registers=4, patch=16, rotary=True) for size in "sbl"
+}  # fmt: skip
 
 
 def recognise(tensors: Mapping[str, torch.Tensor]) -> str:
     """The name (of :data:`ARCHITECTURES`) of the model whose checkpoint ``tensors`` is: every tensor present, none too
     many, all of the right shape. Raises InputError that says what does not fit."""
     shapes = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in tensors.items()}
-    embedding = shapes.get("pos_embed", ())
-    candidates = [
-        name
-        for name, architecture in ARCHITECTURES.items()
-        if embedding == (1, 1 + 37 * 37, architecture.width)
-        and bool(architecture.registers) == ("register_tokens" in shapes)
-    ]
+    candidates = [name for name, one in ARCHITECTURES.items() if one.begins_like(shapes)]
     if not candidates:
         raise InputError(
-            f"the file holds {len(shapes)} tensors ({_few(shapes)}), but not those of a DINOv2 backbone; take one of the "
-            "published files dinov2_vit{s,b,l,g}14[_reg4]_pretrain.pth or the model.safetensors of transformers' DINOv2 (not a linear "
-            "head, not another library's format)"
+            f"the file holds {len(shapes)} tensors ({_few(shapes)}), but not those of a DINOv2 backbone, or of DINOv3's ViT-S, B or L; take "
+            "one of the published files dinov2_vit{s,b,l,g}14[_reg4]_pretrain.pth, dinov3_vit{s,b,l}16_pretrain....pth or the "
+            "model.safetensors of transformers' DINOv2 or DINOv3 (not a linear head, not another library's format)"
         )
     expected = ARCHITECTURES[candidates[0]].shapes()
     missing, extra = expected.keys() - shapes.keys(), shapes.keys() - expected.keys()
@@ -97,11 +105,11 @@ def _few(names: Iterable[str]) -> str:
 
 
 class Dinov2Encoder(Encoder):
-    """A DINOv2 transformer that takes grey or colour images of any size.
+    """A DINOv2 or DINOv3 transformer that takes grey or colour images of any size.
 
-    Sides that are no multiple of 14 are enlarged to the next one.
+    Sides that are no multiple of its patches (14 or 16 pixels) are enlarged to the next one.
 
-    :param input_scale: "imagenet" takes values from 0 to 1 and normalises them with ImageNet's statistics, as DINOv2 was
+    :param input_scale: "imagenet" takes values from 0 to 1 and normalises them with ImageNet's statistics, as both were
         trained; "zscore" passes values on as they are (mean 0, deviation 1 over the volume), as the published few-shot
         method does.
     :param precision: "float32", "bfloat16", or "auto": bfloat16 where ``device`` computes in it natively.
@@ -152,11 +160,12 @@ class Dinov2Encoder(Encoder):
         return cls(transformer.requires_grad_(False).eval(), **options)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """``image`` ``[N, 1 or 3, H, W]`` to one float32 ``[N, width, ceil(H / 14), ceil(W / 14)]`` per level."""
+        """``image`` ``[N, 1 or 3, H, W]`` to one float32 ``[N, width, ceil(H / patch), ceil(W / patch)]`` per level."""
         if image.ndim != 4 or image.shape[1] not in (1, 3):
             raise InputError(f"the encoder needs images [N, 1 or 3, H, W]; got {tuple(image.shape)}")
         image = image.to(self.mean)
-        size = [patches_for(side) * PATCH for side in image.shape[-2:]]
+        patch = self.transformer.patch
+        size = [patches_for(side, patch) * patch for side in image.shape[-2:]]
         if size != list(image.shape[-2:]):
             image = F.interpolate(image, size, mode="bilinear", align_corners=False)
         if self.input_scale == "imagenet":

@@ -1,8 +1,8 @@
-"""Vision transformer with the layers and tensor names of DINOv2, on torch alone.
+"""Vision transformer with the layers and tensor names of DINOv2 and DINOv3, on torch alone.
 
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", arXiv 2010.11929; Oquab et al., "DINOv2", arXiv 2304.07193;
-Darcet et al., "Vision Transformers Need Registers", arXiv 2309.16588. Parameters have the names of the published
-checkpoints, so that these load strictly.
+Darcet et al., "Vision Transformers Need Registers", arXiv 2309.16588; Siméoni et al., "DINOv3", arXiv 2508.10104. Parameters
+have the names of DINOv2's published checkpoints, so that these load strictly.
 """
 
 from __future__ import annotations
@@ -18,22 +18,29 @@ from ..common.errors import InputError
 from .encoder import Encoder
 from .lora import AdaptedLinear
 
-PATCH = 14  # pixels
+PATCH = 14  # pixels, of DINOv2
 GRID = 37  # patches along each side of the 518 px images that the position embeddings were trained on
-_EPS = 1e-6
+_EPS, _ROTARY_EPS = 1e-6, 1e-5
+_ROTARY_PERIOD = 100.0  # the longest one of DINOv3's rotary positions
 # The published models without registers enlarge their position embeddings by the factor (n + 0.1) / 37 and not n / 37,
 # which shifts them a little; their weights were evaluated so, and so they are used.
 SCALE_OFFSET = 0.1
 
 
+Turn = tuple[torch.Tensor, torch.Tensor]  # cosine and sine of the angles of each patch
+
+
 class VisionTransformer(Encoder):
-    """DINOv2's vision transformer as an encoder: :class:`~.encoder.Encoder` for sides that are multiples of 14.
+    """DINOv2's or DINOv3's vision transformer as an encoder: :class:`~.encoder.Encoder` for sides that are multiples of ``patch``.
 
     :param width: embedding dimension; :param depth: number of blocks; :param heads: attention heads.
     :param hidden: hidden dimension of the feed-forward layers.
     :param gated: SwiGLU feed-forward layers (ViT-g) instead of GELU.
     :param registers: number of register tokens, 0 or 4. Models with registers enlarge the position embeddings by size
         and with antialiasing, those without by factor and without, as published.
+    :param patch: side of a patch in pixels.
+    :param rotary: as in DINOv3, positions are no table that is added but turn queries and keys of the patches by angles that
+        grow with the place (rotary position embeddings, Su et al. 2021): any size of image without resizing.
     :param levels: the blocks whose patch tokens come out, after the final norm; negative ones count from the end.
     """
 
@@ -48,26 +55,30 @@ class VisionTransformer(Encoder):
         *,
         gated: bool = False,
         registers: int = 0,
+        patch: int = PATCH,
+        rotary: bool = False,
         levels: Sequence[int] = (-1,),
     ):
         super().__init__()
         self.levels = _block_numbers(levels, depth)
         self.channels = (width,) * len(self.levels)
-        self.strides = (PATCH,) * len(self.levels)
-        self.width = width
-        self.registers = registers
+        self.strides = (patch,) * len(self.levels)
+        self.width, self.heads = width, heads
+        self.registers, self.patch, self.rotary = registers, patch, rotary
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + GRID * GRID, width))
+        if not rotary:
+            self.pos_embed = nn.Parameter(torch.zeros(1, 1 + GRID * GRID, width))
         self.mask_token = nn.Parameter(torch.zeros(1, width))  # only training uses it, but the checkpoints hold it
         if registers:
             self.register_tokens = nn.Parameter(torch.zeros(1, registers, width))
-        self.patch_embed = PatchEmbedding(width)
-        self.blocks = nn.ModuleList(Block(width, heads, hidden, gated) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, _EPS)
+        eps = _ROTARY_EPS if rotary else _EPS
+        self.patch_embed = PatchEmbedding(width, patch)
+        self.blocks = nn.ModuleList(Block(width, heads, hidden, gated, eps) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """``image`` ``[N, 3, H, W]``, normalised with the ImageNet statistics, to one ``[N, width, H / 14, W / 14]`` per
-        level. Raises InputError if a side is not a multiple of 14."""
+        """``image`` ``[N, 3, H, W]``, normalised with the ImageNet statistics, to one ``[N, width, H / patch, W / patch]``
+        per level. Raises InputError if a side is not a multiple of ``patch``."""
         rows, columns = self._patches(image)
         levels = self.tokens(image)
         first = 1 + self.registers
@@ -78,13 +89,15 @@ class VisionTransformer(Encoder):
         registers, patches row by row."""
         rows, columns = self._patches(image)
         x = self.patch_embed(image.to(self.patch_embed.proj.weight.dtype))
-        positions = self.position_embedding(rows, columns)
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), 1) + positions
+        turn = self.rotation(rows, columns) if self.rotary else None
+        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), 1)
+        if not self.rotary:
+            x = x + self.position_embedding(rows, columns)
         if self.registers:  # they have no place in the image, so they come in after the positions
             x = torch.cat((x[:, :1], self.register_tokens.expand(len(x), -1, -1), x[:, 1:]), 1)
         found = {}
         for number, block in enumerate(self.blocks[: max(self.levels) + 1]):
-            x = block(x)
+            x = block(x, turn)
             if number in self.levels:
                 found[number] = self.norm(x)
         return [found[number] for number in self.levels]
@@ -101,6 +114,16 @@ class VisionTransformer(Encoder):
             table = F.interpolate(table, scale_factor=factors, mode="bicubic")
         patches = table.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)
         return torch.cat((self.pos_embed[:, :1], patches), 1)
+
+    def rotation(self, rows: int, columns: int) -> Turn:
+        """Cosine and sine of the angles by which the patches are turned, each ``[rows * columns, width / heads]``. The middle of a
+        patch lies from -1 to 1 along each side; half of the angles are of its row, half of its column."""
+        size, device = self.width // self.heads, self.cls_token.device
+        periods = _ROTARY_PERIOD ** (torch.arange(size // 4, device=device) * 4 / size)
+        sides = [(torch.arange(n, device=device) + 0.5) / n * 2 - 1 for n in (rows, columns)]
+        places = torch.stack(torch.meshgrid(*sides, indexing="ij"), -1).flatten(0, 1)
+        angles = (2 * math.pi * places[:, :, None] / periods).flatten(1).tile(2)
+        return angles.cos(), angles.sin()
 
     def use_precision(self, dtype: torch.dtype) -> VisionTransformer:
         """Holds the weights of all linear layers in ``dtype`` (bfloat16: half the memory, and fast where the machine
@@ -119,25 +142,25 @@ class VisionTransformer(Encoder):
                 parameter.normal_(centre, 0.02, generator=generator)
         return self
 
-    @staticmethod
-    def _patches(image: torch.Tensor) -> tuple[int, int]:
+    def _patches(self, image: torch.Tensor) -> tuple[int, int]:
+        patch = self.patch
         if image.ndim != 4 or image.shape[1] != 3:
             raise InputError(f"the encoder needs images [N, 3, H, W]; got {tuple(image.shape)}")
         height, width = image.shape[-2:]
-        if height < PATCH or width < PATCH or height % PATCH or width % PATCH:
+        if height < patch or width < patch or height % patch or width % patch:
             raise InputError(
-                f"the encoder needs sides that are multiples of {PATCH} pixels; got {height} x {width}. Resize the image, "
-                f"e.g. to {_multiple(height)} x {_multiple(width)}"
+                f"the encoder needs sides that are multiples of {patch} pixels; got {height} x {width}. Resize the image, "
+                f"e.g. to {_multiple(height, patch)} x {_multiple(width, patch)}"
             )
-        return height // PATCH, width // PATCH
+        return height // patch, width // patch
 
 
 class PatchEmbedding(nn.Module):
-    """Each patch of 14 x 14 pixels as one token."""
+    """Each patch of pixels as one token."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, patch: int):
         super().__init__()
-        self.proj = nn.Conv2d(3, width, PATCH, PATCH)
+        self.proj = nn.Conv2d(3, width, patch, patch)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.proj(image).flatten(2).transpose(1, 2)
@@ -146,17 +169,17 @@ class PatchEmbedding(nn.Module):
 class Block(nn.Module):
     """Attention and a feed-forward layer, each normalised before and scaled after, both added to their input."""
 
-    def __init__(self, width: int, heads: int, hidden: int, gated: bool):
+    def __init__(self, width: int, heads: int, hidden: int, gated: bool, eps: float):
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, _EPS)
+        self.norm1 = nn.LayerNorm(width, eps)
         self.attn = SelfAttention(width, heads)
         self.ls1 = LayerScale(width)
-        self.norm2 = nn.LayerNorm(width, _EPS)
+        self.norm2 = nn.LayerNorm(width, eps)
         self.mlp = GatedFeedForward(width, hidden) if gated else FeedForward(width, hidden)
         self.ls2 = LayerScale(width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self.ls1(self.attn(self.norm1(x)))
+    def forward(self, x: torch.Tensor, turn: Turn | None) -> torch.Tensor:
+        x = x + self.ls1(self.attn(self.norm1(x), turn))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 
@@ -169,9 +192,11 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, turn: Turn | None) -> torch.Tensor:
         x = x.to(_weight(self.proj).dtype)
         query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if turn is not None:
+            query, key = _turned(query, turn), _turned(key, turn)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
@@ -218,8 +243,19 @@ def _weight(linear: nn.Linear | AdaptedLinear) -> torch.Tensor:
     return own.weight
 
 
-def _multiple(side: int) -> int:
-    return max(1, round(side / PATCH)) * PATCH
+def _turned(vectors: torch.Tensor, turn: Turn) -> torch.Tensor:
+    """``vectors`` ``[N, heads, tokens, size]`` with those of the patches, which come last, turned: number n together with number
+    n + size / 2."""
+    cosine, sine = (part.to(vectors.dtype) for part in turn)
+    first = vectors.shape[2] - len(cosine)
+    patches = vectors[:, :, first:]
+    one, other = patches.chunk(2, -1)
+    patches = patches * cosine + torch.cat((-other, one), -1) * sine
+    return torch.cat((vectors[:, :, :first], patches), 2)
+
+
+def _multiple(side: int, patch: int) -> int:
+    return max(1, round(side / patch)) * patch
 
 
 def _block_numbers(levels: Sequence[int], depth: int) -> tuple[int, ...]:
@@ -246,6 +282,6 @@ def is_native_bfloat16(device: torch.device) -> bool:
     return "avx512_bf16" in flags.split()
 
 
-def patches_for(side_px: float) -> int:
+def patches_for(side_px: float, patch: int = PATCH) -> int:
     """The whole number of patches that covers ``side_px`` pixels."""
-    return max(1, math.ceil(side_px / PATCH))
+    return max(1, math.ceil(side_px / patch))

@@ -53,6 +53,7 @@ class CohortSection(SectionListener):
         self._node, self.active = None, False
         self._state: CohortState | None = None
         self._problem = ""
+        self._selected_case = None  # the one whose image and segments were selected in the panel
         self.controller = CohortController(self, lambda text: slicer.util.confirmOkCancelDisplay(text, "Segments"))
         self._path = PathRow(
             ui.loopFolderEdit, ui.loopFolderButton, "Cohort", FOLDER_KEY, "folder", on_change=self._chosen
@@ -133,12 +134,8 @@ class CohortSection(SectionListener):
         self.show_progress(self.running, self.ui.nextCaseButton)
         if not self.running:
             case = self.controller.case
-            if (
-                case is not None
-                and case.is_there
-                and self._node is not None
-                and self._node.volume is not case.volume_node
-            ):
+            if case is not None and case is not self._selected_case and case.is_there and self._node is not None:
+                self._selected_case = case
                 with slicer.util.NodeModify(self._node):
                     self._node.volume = case.volume_node
                     self._node.segmentation = case.segmentation_node

@@ -110,7 +110,9 @@ class DrawingFollower:
         if self._pair is not None and None not in self._pair:
             # The user went on to another volume or segmentation, and may come back.
             self._kept[self._ids] = (support, accepted)
-            support, accepted = self._kept.get(_ids(pair), ("", ""))
+            support = accepted = ""
+        # Also by way of a volume without a segmentation, as when another volume is selected.
+        support, accepted = self._kept.get(_ids(pair), (support, accepted))
         self._pair, self._ids = pair, _ids(pair)
         try:
             self._controller.set_drawing(*pair, support_from_text(support), AcceptedAnswer.from_text(accepted))

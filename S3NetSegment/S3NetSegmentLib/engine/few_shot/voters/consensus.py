@@ -13,7 +13,7 @@ from ...images import Volume
 from ..registration.label_alignment import KnownLabels, mean_dice
 
 if TYPE_CHECKING:
-    from .transfer import Fitted
+    from .transferred import Fitted
 
 _POINTS = 8000  # at which the patients are compared
 _ROUNDS = 4  # of asking who agrees with those who agree

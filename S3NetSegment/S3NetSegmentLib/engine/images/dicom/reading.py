@@ -115,7 +115,10 @@ def _grid(series: Series, path: Path, choose_frame: Callable[..., int]) -> Grid:
     def warn(text: str) -> None:
         _warn(path, text)
 
-    files = _without_copies(_without_localizers(series.files, warn), warn)
+    files = sorted(
+        _without_localizers(series.files, warn), key=lambda file: file.path != path
+    )  # the one that was named counts
+    files = _without_copies(files, warn)
     _note_facts(files, warn)
     for syntax, file in {f.syntax: f for f in files}.items():
         check_decodable(file.path, syntax)

@@ -1,8 +1,9 @@
-"""The published DINOv2 weights: names, sizes, digests. Standard library only.
+"""The published DINOv2 and DINOv3 weights: names, sizes, digests. Standard library only.
 
 File names and addresses are those of github.com/facebookresearch/dinov2 (``dinov2/hub``). Its publisher states no
 digests; these SHA-256 values are what independent users of the official files have recorded, who agree for each file
-(among them the conversion scripts of finegrain-ai/refiners). They were not recomputed here.
+(among them the conversion scripts of finegrain-ai/refiners). They were not recomputed here. DINOv3's files are given out by their
+publisher to those who accept its licence; their digests are not known here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from ...common.errors import InputError
 
 PUBLISHER = "https://dl.fbaipublicfiles.com/dinov2"
+_ASKED_FOR = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,19 @@ class WeightsFile:
 
     :param name: how it is named here, e.g. "dinov2-vits14-reg4".
     :param parameters: number of weights.
-    :param sha256: digest of the published file, hexadecimal.
+    :param sha256: digest of the published file, hexadecimal; "": not known, and the file cannot simply be downloaded.
     :param size: bytes; None where nobody states it (it is then about 4 x parameters).
     """
 
     name: str
     parameters: int
-    sha256: str
+    sha256: str = ""
     size: int | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether anybody can download it, without a licence that has to be accepted first."""
+        return bool(self.sha256)
 
     @property
     def file_name(self) -> str:
@@ -36,7 +43,12 @@ class WeightsFile:
 
     @property
     def url(self) -> str:
-        return f"{PUBLISHER}/{self.name.replace('-', '_').removesuffix('_reg4')}/{self.file_name}"
+        """Where the file is, or the page where it is given out."""
+        return (
+            _ASKED_FOR
+            if not self.is_free
+            else f"{PUBLISHER}/{self.name.replace('-', '_').removesuffix('_reg4')}/{self.file_name}"
+        )
 
     @property
     def about_bytes(self) -> int:
@@ -62,6 +74,9 @@ CATALOGUE: Mapping[str, WeightsFile] = {
                     "baf8467e50af277596bbbafa06887c177ee899ab46033649c383577d7e9309d3", 4_546_108_579),
         WeightsFile("dinov2-vitg14-reg4", 1_136_486_912,
                     "746ecb8c6301c645c5c855be91687d274587d6e48fdaec4a729753160b34a283", 4_546_140_349),
+        WeightsFile("dinov3-vits16", 21_601_152),
+        WeightsFile("dinov3-vitb16", 85_669_632),
+        WeightsFile("dinov3-vitl16", 303_154_176),
     )
 }  # fmt: skip
 # The smallest with registers: no artefact tokens in its maps, and one way only to resize its position embeddings.

@@ -11,6 +11,7 @@ import torch
 
 from ...common.errors import InputError
 from ...images.files import file_head
+from .dinov3_names import dinov3_names, is_dinov3
 from .safetensors import is_safetensors, read_safetensors
 
 _MOST_PACKED = 64 << 20  # bytes that an archive may unpack to beyond its own size
@@ -114,6 +115,8 @@ def read_weights(path: str | os.PathLike, *, mapped: bool = False) -> Mapping[st
             f"{os.fspath(path)!r} is no plain collection of weights{inside}; take the backbone file as it is published, "
             "dinov2_vit..._pretrain.pth, not a training snapshot"
         )
+    if is_dinov3(content):
+        return dinov3_names(content)
     return published_names(content) if is_of_transformers(content) else content
 
 

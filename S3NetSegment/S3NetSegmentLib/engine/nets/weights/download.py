@@ -37,11 +37,16 @@ def download_weights(
 
     :param url: another address of the same file, e.g. a mirror of the hospital; it must be https.
     :param allow_plain_http: for tests with a server on this machine only.
-    :raises InputError: unknown name, an address that is not https, or a file that is not the published one.
+    :raises InputError: unknown name, weights that their publisher gives out on request only, an address that is not https, or a file that is not the published one.
     :raises ResourceError: no network, lost connection, full disk; what has been received is kept.
     """
     entry = weights_named(name)
     store = store or WeightsStore()
+    if not entry.is_free:
+        raise InputError(
+            f"{entry.name} is given out by its publisher to those who accept its licence: ask for it at {entry.url}, then add the "
+            "file with 's3net weights add FILE'"
+        )
     url = url or entry.url
     _check_address(url, allow_plain_http)
     there = store.find(entry.name)

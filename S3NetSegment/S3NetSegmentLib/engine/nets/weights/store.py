@@ -47,8 +47,18 @@ class StoredWeights:
 
     @property
     def is_published(self) -> bool:
-        """Whether it is byte for byte the published file; if not, weights of the same shape (fine-tuned or saved anew)."""
+        """Whether it is byte for byte the published file; if not, weights of the same shape (fine-tuned or saved anew). False, too,
+        where the digest of the published file is not known."""
         return self.sha256 == CATALOGUE[self.name].sha256
+
+    @property
+    def remark(self) -> str:
+        """What the user should know of the file; "" for a published one."""
+        if self.is_published:
+            return ""
+        if not CATALOGUE[self.name].is_free:
+            return "the right tensors; the digest of the published file is not known"
+        return "the right tensors, but not the published file: fine-tuned or saved anew"
 
 
 class WeightsStore:

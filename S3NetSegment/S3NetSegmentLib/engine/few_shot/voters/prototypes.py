@@ -1,4 +1,4 @@
-"""ALPNet's prototypes as a part of the vote: how much each place looks like what was drawn, to a pretrained encoder.
+"""ALPNet's prototypes as a voter: how much each place looks like what was drawn, to a pretrained encoder.
 
 Source of the head: Ouyang et al., ECCV 2020, see :mod:`..prototypes`.
 """
@@ -16,8 +16,10 @@ from ...common.tensors import area_average
 from ..alpnet.prototype_choice import choose_settings
 from ..alpnet.prototypes import HeadSettings, PrototypeHead, SupportSlice
 from ..drawings.drawing import Drawing
+from ..drawings.soft_drawing import SoftDrawing
 from ..frame import Frame
 from .slice_features import SliceFeatures
+from .voter import Voter
 
 _PRIOR_SHARE = 0.05  # in the vote, where fewer than two drawn slices say how good it is
 _NEIGHBOURHOOD = 0.15  # of the view: a prototype of the same volume speaks near its own place, so left stays left
@@ -39,18 +41,17 @@ class ElsewhereSlices:
     known: dict[int, np.ndarray]
 
 
-class PrototypePart:
-    """The prototype scores as a part of the vote; see :class:`~.further.FurtherPart`.
+class Prototypes(Voter):
+    """How much each place resembles the drawn slices.
 
     :param elsewhere: drawn slices of other volumes; they count where a slice resembles them.
-    :param former: the part made of the drawing before this one: prototypes of unchanged slices are taken from it.
+    :param former: the voter made of the drawing before this one: prototypes of unchanged slices are taken from it.
     :param choose: find temperature and window by leaving out each drawn slice in turn.
     :param published: how prototypes are made and compared instead, for all slices alike; nothing is chosen then.
     """
 
     name = "prototypes"
     prior_share = undrawn_share = _PRIOR_SHARE
-    trust = 1.0
 
     def __init__(
         self,
@@ -59,11 +60,10 @@ class PrototypePart:
         temperature: float,
         device: torch.device,
         elsewhere: Sequence[ElsewhereSlices] = (),
-        former: PrototypePart | None = None,
+        former: Prototypes | None = None,
         choose: bool = True,
         published: HeadSettings | None = None,
     ):
-        self.notes: list[str] = []
         self._features, self._drawing, self._device, self._choose = features, drawing, device, choose
         self._published = published
         self._elsewhere, self._former = tuple(elsewhere), former
@@ -73,13 +73,13 @@ class PrototypePart:
         self._head: PrototypeHead | None = None
         self._other_head: PrototypeHead | None = None
 
-    def masks(self, frame: Frame, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
-        """See :class:`~.further.FurtherPart`. What lies outside of the encoded view is background."""
+    def masks(self, drawn: SoftDrawing, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
+        """See :class:`Voter`. What lies outside of the encoded view is background."""
         if self._head is None and self._other_head is None:
             yield from as_part_of(self._prepare(), 0.0, 0.3)
         count = last - first + 1
-        out = torch.empty(count, self._drawing.classes, *frame.work_shape)
-        place = _resampling(self._features.view, frame)
+        out = torch.empty(count, self._drawing.classes, *drawn.frame.work_shape)
+        place = _resampling(self._features.view, drawn.frame)
         for start in range(first, last + 1, _SLICES_AT_ONCE):
             numbers = range(start, min(start + _SLICES_AT_ONCE, last + 1))
             done = 0.3 + 0.7 * (start - first) / count

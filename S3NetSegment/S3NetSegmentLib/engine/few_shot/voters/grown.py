@@ -8,15 +8,136 @@ Sanders, 2003), so that whole fronts of voxels are advanced by array operations.
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Callable
+from hashlib import blake2b
+from itertools import pairwise, product
 
 import numpy as np
+import torch
 
 from ...common.masks import bounding_box
-from ...common.progress import Step, Steps
+from ...common.progress import Step, Steps, as_part_of
+from ...common.threads import one_threaded
+from ..drawings.soft_drawing import SoftDrawing
+from ..frame import GREY_STEPS
+from ..settings import FewShotSettings
+from .voter import Voter
 
 UNREACHED = np.int32(2**30)
 _VOXELS_A_STEP = 25_000  # voxels settled between two steps of progress, about 0.05 s
+_BEYOND = 3  # slices beyond the wanted ones on which a path may take a detour
+
+
+class Grown(Voter):
+    """GrowCut from all that is known."""
+
+    name = "grown"
+
+    def __init__(self, settings: FewShotSettings):
+        self._settings = settings
+
+    @one_threaded
+    def masks(self, drawn: SoftDrawing, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
+        """GrowCut's classes on slices ``first`` to ``last`` on the working grid, one-hot ``[n, C, h, w]``.
+
+        Only the gap between complete drawn slices is searched, since these let no path through; beyond the outermost one,
+        a few slices further than ``last``, where paths may take a detour.
+
+        :param without: a drawn slice that is hidden.
+        """
+        start, stop = drawn.between(first, last, without, _BEYOND)
+        seeds = np.zeros((stop - start + 1, *drawn.frame.work_shape), np.uint8)
+        for z in range(start, stop + 1):
+            if z in drawn.slices:
+                if z != without:
+                    here = drawn.slices[z]
+                    seeds[z - start] = np.where(here.known.numpy() > 0.5, here.masks.argmax(0).numpy() + 1, 0)
+            elif drawn.known[z].any():
+                seeds[z - start] = _coarser_seeds(drawn.known[z : z + 1], drawn.frame.work_shape)[0]
+        image = drawn.frame.work[start : stop + 1]
+        labels = yield from self._grown_from(
+            drawn, ("work", start, stop), lambda: (image.numpy() * GREY_STEPS).astype(np.int32), seeds, True
+        )
+        classes = torch.from_numpy(np.maximum(labels[first - start : last - start + 1], 1).astype(np.int64) - 1)
+        return torch.nn.functional.one_hot(classes, drawn.classes).permute(0, 3, 1, 2).float()
+
+    def fine(self, drawn: SoftDrawing, first: int, last: int, sure: np.ndarray | None = None) -> Steps[np.ndarray]:
+        """GrowCut's classes on slices ``first`` to ``last`` at the image's resolution (coarser where there are more voxels
+        than ``grow_voxels``), uint8 ``[n, H, W]``.
+
+        Gaps between complete drawn slices are searched one by one and the ways through them kept, so that a changed slice
+        costs none of them again, and a new one only the gap that it divides.
+
+        :param sure: further seeds, in the values of ``known``, ``[n, H, W]``; with them only these slices are searched.
+        """
+        out = np.zeros((last - first + 1, *drawn.frame.box.shape), np.uint8)
+        gaps = [gap for gap in _gaps(drawn) if gap[1] >= first and gap[0] <= last]
+        for n, (start, stop) in enumerate(gaps):
+            if sure is not None:
+                start, stop = max(start, first), min(stop, last)
+                known = drawn.known[start : stop + 1]
+                seeds = np.where(known > 0, known, sure[start - first : stop - first + 1])
+            else:
+                seeds = drawn.known[start : stop + 1]
+            labels = yield from as_part_of(
+                self._grown_gap(drawn, start, stop, seeds, sure is None), n / len(gaps), (n + 1) / len(gaps)
+            )
+            a, b = max(start, first), min(stop, last)
+            out[a - first : b - first + 1] = labels[a - start : b - start + 1]
+        return out
+
+    def _grown_gap(self, drawn: SoftDrawing, start: int, stop: int, seeds: np.ndarray, keep: bool) -> Steps[np.ndarray]:
+        """GrowCut's classes on slices ``start`` to ``stop`` from ``seeds``; what can serve other labels is kept if
+        ``keep``."""
+        fine = seeds.shape[1:]
+        factor = (self._settings.grow_voxels / drawn.frame.native.size) ** 0.5
+        shape = tuple(max(1, round(n * factor)) for n in fine) if factor < 1 else fine
+        if factor < 1:
+            seeds = _coarser_seeds(seeds, shape)
+        image = drawn.frame.native[start : stop + 1]
+        labels = yield from self._grown_from(
+            drawn, ("native", start, stop), lambda: _nearest(image, shape) if factor < 1 else image, seeds, keep
+        )
+        labels = np.maximum(labels, 1) - np.uint8(1)
+        return _nearest(labels, fine) if factor < 1 else labels
+
+    def _grown_from(
+        self, drawn: SoftDrawing, part: tuple, image: Callable[[], np.ndarray], seeds: np.ndarray, keep: bool
+    ) -> Steps[np.ndarray]:
+        """GrowCut's labels from ``seeds`` in a part of the frame. The ways through the image do not depend on the labels of
+        the seeds: after an edit of a complete slice, which is all seeds before and after, only labels are exchanged."""
+        if not keep:
+            return (yield from grow_labels(image(), seeds))[0]
+        known = seeds > 0
+        key = (*part, blake2b(np.packbits(known).tobytes(), digest_size=16).digest())
+        nearest = drawn.kept.get(key)
+        if nearest is None:
+            nearest, _ = yield from nearest_seeds(image(), known)
+            drawn.kept.add(key, nearest, nearest.nbytes)
+        return labels_of(nearest, seeds)
+
+
+def _gaps(drawn: SoftDrawing) -> list[tuple[int, int]]:
+    """Runs of slices (first, last) that complete drawn slices bound; neighbours share their drawn slice."""
+    edges = sorted({0, *drawn.complete(), drawn.frame.depth - 1})
+    return list(pairwise(edges)) or [(0, 0)]
+
+
+def _nearest(planes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """``[n, H, W]`` at ``shape``: the pixel in the middle of each new one."""
+    rows, columns = (
+        ((np.arange(m) + 0.5) * n / m).astype(np.intp) for n, m in zip(planes.shape[1:], shape, strict=True)
+    )
+    return planes[:, rows[:, None], columns]
+
+
+def _coarser_seeds(seeds: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """``[n, H, W]`` at the smaller ``shape``, without losing thin lines; segments win over background."""
+    out = np.zeros((len(seeds), *shape), np.uint8)
+    for chosen in (seeds == 1, seeds > 1):
+        z, y, x = np.nonzero(chosen)
+        out[z, y * shape[0] // seeds.shape[1], x * shape[1] // seeds.shape[2]] = seeds[z, y, x]
+    return out
 
 
 def grow_labels(image: np.ndarray, seeds: np.ndarray, bucket: int = 16) -> Steps[tuple[np.ndarray, np.ndarray]]:

@@ -7,7 +7,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
 from S3NetSegmentLib.engine import run_to_end
-from S3NetSegmentLib.engine.few_shot.voters.growcut import UNREACHED, grow_labels, labels_of, nearest_seeds
+from S3NetSegmentLib.engine.few_shot.voters.grown import UNREACHED, grow_labels, labels_of, nearest_seeds
 from S3NetSegmentLib.engine.images.reading import read_image
 
 

@@ -1,4 +1,4 @@
-"""One run of Few-shot in one frame: the parts, what they agree on, and the answer made of it."""
+"""One run of Few-shot in one frame: the voters, what they agree on, and the answer made of it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ..common.limited_cache import LimitedCache
-from ..common.progress import Step, Steps, as_part_of
-from ..common.threads import one_thread_if
-from ..common.tuples import two
-from ..images.volume import slices_first
-from .alpnet.one_part import keep_one_part
-from .answer import FewShotAnswer
-from .drawings.drawing import Drawing
-from .frame import Box, Frame
-from .settings import FewShotSettings
-from .vote.ballot import Ballot
-from .vote.outlook import SegmentOutlook, segment_outlook
-from .vote.presence import presence
-from .vote.weights import (
+from ...common.limited_cache import LimitedCache
+from ...common.progress import Step, Steps, as_part_of
+from ...common.threads import one_thread_if
+from ...common.tuples import two
+from ...images.volume import slices_first
+from ..alpnet.one_part import keep_one_part
+from ..answer import FewShotAnswer
+from ..drawings.drawing import Drawing
+from ..drawings.soft_drawing import SoftDrawing
+from ..frame import Box, Frame
+from ..settings import FewShotSettings
+from ..voters.appearance import Appearance
+from ..voters.grown import Grown
+from ..voters.one_plane import MIDDLE, flat_classes, reach
+from ..voters.propagated import Propagated
+from ..voters.voter import Voter
+from .ballot import Ballot
+from .outlook import SegmentOutlook, segment_outlook
+from .presence import presence
+from .weights import (
     COMPACT_MIXES,
     SCATTERED_MIXES,
     Mix,
@@ -36,9 +42,6 @@ from .vote.weights import (
     side_with_grown,
     weighted_mix,
 )
-from .voters.further import FurtherPart
-from .voters.one_plane import MIDDLE, flat_classes, reach
-from .voters.parts import Parts
 
 _TRUSTED = 0.7  # trust in a drawing elsewhere from which on one drawn slice here does not outweigh it
 _TELLS_ENDS = 0.35  # its share of the vote from which on it also tells where segments end
@@ -56,9 +59,9 @@ def is_scattered(settings: FewShotSettings, drawing: Drawing) -> bool:
 
 
 class Propagation:
-    """One run: the parts in one frame and what they agree on.
+    """One run: the voters in one frame and what they agree on.
 
-    :param further: parts of the vote from elsewhere; at least one if nothing is drawn in this volume.
+    :param further: voters besides those of the drawn slices; at least one if nothing is drawn in this volume.
     """
 
     def __init__(
@@ -67,18 +70,22 @@ class Propagation:
         kept: LimitedCache,
         drawing: Drawing,
         settings: FewShotSettings,
-        further: Sequence[FurtherPart] = (),
+        further: Sequence[Voter] = (),
     ):
         self.frame, self.drawing, self.settings = frame, drawing, settings
         self._kept, self._further = kept, further
         self.known = drawing.known_voxels(frame.box)
-        self.parts = Parts(frame, drawing, self.known, kept, settings)
+        self.drawn = SoftDrawing(frame, drawing, self.known, kept)
+        self._appearance = Appearance(settings)
+        self._carried, self._registered = Propagated(settings, self._appearance), Propagated(settings)
+        self._grown = Grown(settings)
+        self._voters = [self._carried, self._registered, self._appearance, self._grown, *further]
         # One drawn slice tells less than a whole drawing in a volume that fits: then that is the base of the vote.
         self._leaning = not self.known.any() or (len(self._whole_slices()) < 2 and self._trusts_elsewhere())
         self.scattered = is_scattered(settings, drawing) or self._leaning
         askew = not drawing.slices and not self._leaning
         self.flat = flat_classes(self.known, frame.spacing, drawing.classes) if askew else {}
-        self.notes: list[str] = [note for part in further for note in part.notes]
+        self.notes: list[str] = [note for voter in further for note in voter.notes]
 
     def run(self, first: int, last: int, quick: bool = False) -> Steps[None]:
         """Computes the answer for slices ``first`` to ``last``.
@@ -98,7 +105,7 @@ class Propagation:
             ballot = yield from as_part_of(self._ballot(), 0.0, 0.8)
             if self._regrow_weight() > 0.01:
                 seeds = yield from as_part_of(ballot.sure_voxels(self.settings.sure), 0.8, 0.85)
-                again = yield from as_part_of(self.parts.grown(first, last, seeds), 0.85, 0.9)
+                again = yield from as_part_of(self._grown.fine(self.drawn, first, last, seeds), 0.85, 0.9)
                 ballot.add_second(again, self._regrow_weight())
         yield from self._finish(ballot)
 
@@ -110,12 +117,12 @@ class Propagation:
 
     def _prototype_ballot(self) -> Steps[Ballot]:
         """The prototype scores alone, smoothed across the slices by ``slice_smoothing``."""
-        self.mix: Mix = {"prototypes": 1.0}
-        (part,) = (p for p in self._further if p.name == "prototypes")
+        (voter,) = self._further
+        self.mix: Mix = {voter.name: 1.0}
         width = float(np.clip(self.settings.slice_smoothing / self.frame.spacing[0], 0, 1.5))
         halo = int(np.ceil(3 * width))
         low, high = max(0, self.first - halo), min(self.frame.depth - 1, self.last + halo)
-        shares = (yield from part.masks(self.frame, low, high)).numpy()
+        shares = (yield from voter.masks(self.drawn, low, high)).numpy()
         if width > 0.05:
             shares = ndimage.gaussian_filter1d(shares, width, 0, mode="nearest", truncate=3.0)
         soft = torch.from_numpy(shares[self.first - low : self.last - low + 1])
@@ -124,20 +131,21 @@ class Propagation:
 
     def _ballot(self) -> Steps[Ballot]:
         first, last = self.first, self.last
-        logs, evidence = yield from as_part_of(self.parts.appearance(first, last), 0.0, 0.2)
+        logs, _ = yield from as_part_of(self._appearance.evidence(self.drawn, first, last), 0.0, 0.2)
         self.mix = yield from as_part_of(self._weights(), 0.2, 0.5)
         carried = None
         if not self.scattered:
-            carried = yield from as_part_of(self.parts.carried(first, last, evidence), 0.5, 0.6)
-        grown = yield from as_part_of(self.parts.grown(first, last), 0.6, 0.9)
+            carried = yield from as_part_of(self._carried.masks(self.drawn, first, last), 0.5, 0.6)
+        grown = yield from as_part_of(self._grown.fine(self.drawn, first, last), 0.6, 0.9)
         with one_thread_if(True):
             ends = self._ends(carried, lambda z: self._small(grown[z - first]))
         if carried is not None and self.settings.target == "auto" and len(self._whole_slices()) < 2:
             doubt = self._doubt(logs[first : last + 1], carried, grown, ends)
             self.mix = self._with_further(arbitrated(prior_mix(False, self.frame.anisotropy), doubt), [])
             ends = ends ** (1 - doubt)  # which are judged by the carried masks
-        soft = yield from as_part_of(self._soft_parts(logs, carried), 0.9, 1.0)
-        blur = float(np.clip(self.parts.thickness / 3, 0.3, 1))
+        soft = yield from as_part_of(self._soft_shares(carried), 0.9, 1.0)
+        self._appearance.forget()
+        blur = float(np.clip(self.drawn.thickness / 3, 0.3, 1))
         share, near = self.mix.get("grown", 0.0), self._reach()
         return Ballot(self.frame, first, last, soft, grown, share, blur, ends, near)
 
@@ -158,7 +166,7 @@ class Propagation:
         return doubt_of_carrying(side_with_grown(logs[counted], carried[counted].argmax(1), small))
 
     def _trusts_elsewhere(self) -> bool:
-        return any(part.name == "transferred" and part.trust >= _TRUSTED for part in self._further)
+        return any(voter.knows_places and voter.trust >= _TRUSTED for voter in self._further)
 
     def _whole_slices(self) -> list[int]:
         return [z for z, drawn in self.drawing.slices.items() if drawn.complete]
@@ -167,12 +175,12 @@ class Propagation:
         first, last = self.first, self.last
         prior = {"grown": 1.0} if self.scattered else {"registered": self.frame.anisotropy, "grown": 1.0}
         self.mix = self._with_further(normalised(prior), [])
-        grown = yield from as_part_of(self.parts.grown_on_work(first, last), 0.0, 0.5)
+        grown = yield from as_part_of(self._grown.masks(self.drawn, first, last), 0.0, 0.5)
         soft, carried = self.mix["grown"] * grown, None
         if not self.scattered:
-            carried = yield from as_part_of(self.parts.carried(first, last, None), 0.5, 1.0)
+            carried = yield from as_part_of(self._registered.masks(self.drawn, first, last), 0.5, 1.0)
             soft += self.mix["registered"] * carried
-        soft = yield from self._further_added(soft)
+        soft = yield from self._added(soft, self._further)
         ends = self._ends(carried, lambda z: grown[z - first])
         return Ballot(self.frame, first, last, soft, None, 0.0, 1.0, ends, self._reach())
 
@@ -196,17 +204,28 @@ class Propagation:
 
     def _with_further(self, mix: Mix, hidden: list) -> Mix:
         """``mix`` with the shares of the further parts."""
-        for part in self._further:
-            prior = part.undrawn_share if self._leaning else part.prior_share
-            mix = mixed(mix, part.name, further_share(mix, part.name, prior, hidden))
+        for voter in self._further:
+            prior = voter.undrawn_share if self._leaning else voter.prior_share
+            mix = mixed(mix, voter.name, further_share(mix, voter.name, prior, hidden))
         return mix
 
-    def _further_added(self, total: torch.Tensor) -> Steps[torch.Tensor]:
-        for part in self._further:
-            if self.mix.get(part.name, 0) > 0:
-                total += self.mix[part.name] * (yield from part.masks(self.frame, self.first, self.last))
-            elif part.name == "transferred" and (undrawn := self._undrawn_classes()):
-                masks = (yield from part.masks(self.frame, self.first, self.last))[:, undrawn]
+    def _soft_shares(self, carried: torch.Tensor | None) -> Steps[torch.Tensor]:
+        """The weighted sum of all voters but GrowCut, which votes at the image's own resolution: ``[n, C, h, w]``.
+
+        :param carried: the masks of that voter; None: it has no say.
+        """
+        total = torch.zeros(self.last - self.first + 1, self.drawing.classes, *self.frame.work_shape)
+        if carried is not None:
+            total += self.mix.get("carried", 0) * carried
+        return (yield from self._added(total, [self._registered, self._appearance, *self._further]))
+
+    def _added(self, total: torch.Tensor, voters: Sequence[Voter]) -> Steps[torch.Tensor]:
+        """``total`` and what ``voters`` say. Of a class that is drawn elsewhere only, who knows its place alone decides."""
+        for voter in voters:
+            if self.mix.get(voter.name, 0) > 0:
+                total += self.mix[voter.name] * (yield from voter.masks(self.drawn, self.first, self.last))
+            elif voter.knows_places and (undrawn := self._undrawn_classes()):
+                masks = (yield from voter.masks(self.drawn, self.first, self.last))[:, undrawn]
                 total *= 1 - masks.sum(1, keepdim=True)
                 total[:, undrawn] += masks
         return total
@@ -216,47 +235,30 @@ class Propagation:
         return sorted(set(range(1, self.drawing.classes)) - set(np.unique(self.known[self.known > 0] - 1).tolist()))
 
     def _seed_from_elsewhere(self) -> Steps[None]:
-        """What the first further part is sure of seeds GrowCut and the appearance, besides what is known."""
-        masks = yield from self._further[0].masks(self.frame, 0, self.frame.depth - 1)
+        """What the first further voter is sure of seeds GrowCut and the appearance, besides what is known."""
+        masks = yield from self._further[0].masks(self.drawn, 0, self.frame.depth - 1)
         seeds = np.zeros(self.known.shape, np.uint8)
         whole = two(slice(0, n) for n in self.frame.box.shape)
         for z in range(len(masks)):
             best, classes = self.frame.enlarged(masks[z : z + 1], whole)[0].max(0)
             seeds[z] = np.where((best > UNDRAWN_SURE).numpy(), classes.numpy() + 1, 0)
         np.copyto(seeds, self.known, where=self.known > 0)
-        self.parts = Parts(self.frame, self.drawing, seeds, self._kept, self.settings)
+        self.drawn = SoftDrawing(self.frame, self.drawing, seeds, self._kept)
 
     def _hidden_slice(self, z: int) -> Steps[tuple[dict, torch.Tensor]]:
-        """What the parts say on drawn slice ``z`` when they do not see it, and what is drawn there."""
-        logs, evidence = yield from as_part_of(self.parts.appearance(z, z, without=z), 0.0, 0.6)
-        found = {
-            "appearance": logs[z].exp(),
-            "carried": (yield from as_part_of(self.parts.carried(z, z, evidence, without=z), 0.6, 0.7))[0],
-            "registered": (yield from as_part_of(self.parts.carried(z, z, None, without=z), 0.7, 0.75))[0],
-            "grown": (yield from as_part_of(self.parts.grown_on_work(z, z, without=z), 0.75, 1.0))[0],
-        }
-        for part in self._further:
-            found[part.name] = (yield from part.masks(self.frame, z, z, without=z))[0]
-        return found, self.parts.drawn[z].masks.argmax(0)
-
-    def _soft_parts(self, logs: torch.Tensor, carried: torch.Tensor | None) -> Steps[torch.Tensor]:
-        """The weighted sum of all parts but GrowCut, ``[n, C, h, w]``."""
-        first, last = self.first, self.last
-        total = torch.zeros(last - first + 1, *logs.shape[1:])
-        if carried is not None:
-            total += self.mix.get("carried", 0) * carried
-        if self.mix.get("registered", 0) > 0:
-            total += self.mix["registered"] * (yield from self.parts.carried(first, last, None))
-        if self.mix.get("appearance", 0) > 0:
-            total += self.mix["appearance"] * logs[first : last + 1].exp()
-        return (yield from self._further_added(total))
+        """What the voters say on drawn slice ``z`` when they do not see it, and what is drawn there."""
+        found, count = {}, len(self._voters)
+        for n, voter in enumerate(self._voters):
+            work = voter.masks(self.drawn, z, z, without=z)
+            found[voter.name] = (yield from as_part_of(work, n / count, (n + 1) / count))[0]
+        return found, self.drawn.slices[z].masks.argmax(0)
 
     def _ends(self, carried: torch.Tensor | None, grown_on) -> torch.Tensor:
         """Factor of each class on each slice, ``[n, C]``: how likely it still is there. ``grown_on(z)``: GrowCut's classes
         ``[C, h, w]`` on slice z of the working grid."""
         factors = torch.ones(self.last - self.first + 1, self.drawing.classes)
         drawn = list(self.drawing.slices)
-        fits = self.mix.get("transferred", 0) >= _TELLS_ENDS
+        fits = any(v.knows_places and self.mix.get(v.name, 0) >= _TELLS_ENDS for v in self._further)
         if not drawn or carried is None or fits or self.settings.presence == 0:
             return factors
         share = self.frame.anisotropy / (1 + self.frame.anisotropy)
@@ -269,7 +271,7 @@ class Propagation:
                 continue
             index = [z - self.first for z in beyond]
             grown = torch.stack([grown_on(z) for z in beyond])
-            found = presence(self.frame, self.parts.drawn[edge].masks, edge, beyond, carried[index], grown, share)
+            found = presence(self.frame, self.drawn.slices[edge].masks, edge, beyond, carried[index], grown, share)
             factors[index] = found**self.settings.presence
         return factors
 
@@ -313,7 +315,7 @@ class Propagation:
 
     def _outlook(self) -> dict[int, SegmentOutlook]:
         """What is to be expected of each segment."""
-        sums, trust = self._sums.numpy(), min(part.trust for part in self._further) if self._leaning else 1.0
+        sums, trust = self._sums.numpy(), min(voter.trust for voter in self._further) if self._leaning else 1.0
         found = {}
         for c, value in list(enumerate(self.drawing.values))[1:]:
             drawn = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from ...common.progress import Step, Steps, as_part_of
 from ...common.tuples import three
 from ...images import AXES, Extent, Volume
 from ...images.intensity import IntensityScale
+from ..drawings.soft_drawing import SoftDrawing
 from ..frame import Frame
 from ..registration.alignment import Alignment, align
 from ..registration.coarse_alignment import coarse_alignments
@@ -27,6 +27,7 @@ from ..registration.deformation import deformed, warped
 from ..registration.label_alignment import KnownLabels
 from ..registration.picture import Picture, correlation, covered, likeness, moved, picture_of, voxel_size
 from .fusion import fusion_weights
+from .voter import Voter
 
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
 _MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:
@@ -122,8 +123,8 @@ def fit(
     return dataclasses.replace(found if is_kept else bare, difference=difference)
 
 
-class TransferredPart:
-    """The drawings of other volumes as a part of the vote; see :class:`~.further.FurtherPart`.
+class Transferred(Voter):
+    """The drawings of other volumes, laid over this one.
 
     :param values: label value of each class, ``values[0]`` = 0 for the background.
     :param blind: drawn slice of the query volume -> ``fitted`` as they would be without it; they say how good the part is.
@@ -132,6 +133,7 @@ class TransferredPart:
 
     name = "transferred"
     prior_share, undrawn_share = _PRIOR_SHARE, _UNDRAWN_SHARE
+    knows_places = True
 
     def __init__(
         self,
@@ -150,14 +152,9 @@ class TransferredPart:
             agreed = max(one.reliability for one in self._fitted)
             self.trust = max(self.trust, float(np.clip(_AGREED + agreed, 0, 1)))
 
-    def silenced(self) -> TransferredPart:
-        """The same without a prior share of the vote."""
-        part = copy(self)
-        part.prior_share, part.trust = 0.0, 0.0
-        return part
-
-    def masks(self, frame: Frame, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
-        """See :class:`~.further.FurtherPart`."""
+    def masks(self, drawn: SoftDrawing, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
+        """See :class:`Voter`."""
+        frame = drawn.frame
         fitted = self._fitted if without is None else self._blind.get(without, self._fitted)
         height, width = frame.work_shape
         rows = frame.box.top + (np.arange(height) + 0.5) * frame.box.shape[0] / height - 0.5

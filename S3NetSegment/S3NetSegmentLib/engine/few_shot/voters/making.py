@@ -1,4 +1,4 @@
-"""Makes the further parts of the vote, and keeps what a changed drawing leaves as it is."""
+"""Makes the voters that see more than the drawn slices of this volume, and keeps what a changed drawing leaves as it is."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from ...images.intensity import IntensityScale, intensity_scale
 from ...images.volume import slices_first
 from ..alpnet.prototypes import PUBLISHED, HeadSettings
 from ..drawings.drawing import Drawing, drawing_of
+from ..drawings.layered_support import SupportLayer
 from ..drawings.support import DrawnPlane, SupportVolume
 from ..registration.label_alignment import KnownLabels, mean_dice
 from ..settings import FewShotSettings
 from .consensus import consensus_of, labels_at, pooled_dice, voted
 from .encoders import FewShotEncoder
-from .prototype_scores import ElsewhereSlices, PrototypePart, chosen_elsewhere, known_slices
+from .prototypes import ElsewhereSlices, Prototypes, chosen_elsewhere, known_slices
 from .slice_features import SliceFeatures, content_digest
-from .transfer import Fitted, TransferredPart, fit
+from .transferred import Fitted, Transferred, fit
+from .voter import Voter
 
 _MISSES = 0.75  # Dice on the slices drawn here below which another volume is fitted again, to these
 _LEAST_RELIABLE = 0.1
@@ -31,8 +33,8 @@ _REFITTED = 16  # fits to what is known here that are kept
 _DRAWINGS = 4  # whose prototypes are kept: layers of one support
 
 
-class FurtherParts:
-    """The further parts for one query volume.
+class VoterMaker:
+    """The voters for one query volume besides those that go by its drawn slices alone.
 
     :param fill_in: the labels of all slices of a support volume of which only some are drawn.
     :param device: where prototypes are compared.
@@ -53,9 +55,19 @@ class FurtherParts:
         self._refitted: dict[tuple, Fitted] = {}
         self._digests: dict[int, tuple[Volume, bytes]] = {}
         self._features: dict[str, SliceFeatures] = {}
-        self._prototypes: dict[tuple, PrototypePart] = {}  # (axis, label values)
+        self._prototypes: dict[tuple, Prototypes] = {}  # (axis, label values)
 
-    def transferred(self, drawing: Drawing, others: Sequence[SupportVolume]) -> Steps[TransferredPart | None]:
+    def voters(self, layer: SupportLayer, quick: bool) -> Steps[list[Voter]]:
+        """All of them. A new kind of voter is made here."""
+        alone = self._settings.method == "alpnet"
+        found: list[Voter | None] = []
+        if not alone:
+            found.append((yield from as_part_of(self.transferred(layer.drawing, layer.others), 0.0, 0.9)))
+        if alone or not quick:
+            found.append((yield from as_part_of(self.prototypes(layer.drawing, layer.others, quick), 0.9, 1.0)))
+        return [voter for voter in found if voter is not None]
+
+    def transferred(self, drawing: Drawing, others: Sequence[SupportVolume]) -> Steps[Transferred | None]:
         """The drawings in ``others`` laid over this volume; None if there are none."""
         if not others:
             return None
@@ -69,12 +81,12 @@ class FurtherParts:
         if known is not None:
             blind, foretold = self._unseeing(known, list(fitted.values()), drawing.axis)
             best = yield from as_part_of(self._fitted_to(known, fitted, drawn), 0.7, 1.0)
-            return TransferredPart(self._volume, best, drawing.values, blind, foretold)
+            return Transferred(self._volume, best, drawing.values, blind, foretold)
         if len(fitted) > 2:
             best = yield from as_part_of(self._gathered(fitted, drawn), 0.7, 1.0)
         else:
             best = list(fitted.values())
-        return TransferredPart(self._volume, best, drawing.values)
+        return Transferred(self._volume, best, drawing.values)
 
     def _unseeing(
         self, known: KnownLabels, fitted: Sequence[Fitted], axis: str
@@ -146,7 +158,7 @@ class FurtherParts:
         self._fitted = {name: found for name, found in self._fitted.items() if name in names}
         self._refitted = {key: found for key, found in list(self._refitted.items())[-_REFITTED:] if key[0] in names}
 
-    def prototypes(self, drawing: Drawing, others: Sequence[SupportVolume], quick: bool) -> Steps[PrototypePart | None]:
+    def prototypes(self, drawing: Drawing, others: Sequence[SupportVolume], quick: bool) -> Steps[Prototypes | None]:
         """The prototype scores of the encoder; None without one."""
         if self._encoder is None:
             return None
@@ -164,14 +176,14 @@ class FurtherParts:
                 known = chosen_elsewhere(slices_first(other.labels, other.axis), other.drawn, drawing.values)
             elsewhere.append(ElsewhereSlices(features, known))
         former = self._prototypes.get((axis, drawing.values))
-        part = PrototypePart(
+        voter = Prototypes(
             self._features[axis], drawing, self._encoder.temperature, self._device, elsewhere, former, not quick,
             published_head(self._settings),
         )  # fmt: skip
         if not quick:
             older = [(key, old) for key, old in self._prototypes.items() if key != (axis, drawing.values)]
-            self._prototypes = {**dict(older[-_DRAWINGS + 1 :]), (axis, drawing.values): part}
-        return part
+            self._prototypes = {**dict(older[-_DRAWINGS + 1 :]), (axis, drawing.values): voter}
+        return voter
 
     def _fit(
         self, other: SupportVolume, known: KnownLabels | None = None, filled: np.ndarray | None = None
@@ -194,7 +206,7 @@ class FurtherParts:
         digest, settings = self._digests[id(volume)][1], self._settings
         return SliceFeatures(
             volume, scale, axis, self._encoder, digest, settings.encoder_side, settings.encoder_grid, pitch,
-            whole=settings.encoder_view == "slice",
+            whole=settings.encoder_view == "slice", three=settings.encoder_slices == "three",
         )  # fmt: skip
 
 
