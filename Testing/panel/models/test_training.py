@@ -18,7 +18,7 @@ from S3NetSegmentLib.engine.tasks.fields import asked_fields
 from S3NetSegmentLib.engine.tasks.train import FinetuneTask, PretrainTask, task_facts, task_of_facts
 from S3NetSegmentLib.engine.training.configuration import FINETUNING_PRESETS, PRETRAINING_PRESETS
 from S3NetSegmentLib.panel.models import training_process, training_run
-from S3NetSegmentLib.panel.models.training_kinds import KINDS, kind_of, training_hint
+from S3NetSegmentLib.panel.models.training_form import KINDS, kind_of, training_hint
 from S3NetSegmentLib.panel.models.training_log import TrainingLog
 from S3NetSegmentLib.panel.models.training_run import TrainingRun
 
