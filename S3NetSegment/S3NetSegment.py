@@ -20,9 +20,8 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from S3NetSegmentLib.panel.effect_registration import register_editor_effect
 from S3NetSegmentLib.panel.parameter_node import Mode, Preset, PropagateTo, S3NetSegmentParameterNode, Scope, SliceAxis  # noqa: F401
-from S3NetSegmentLib.scene.sample_data import register_sample_data
+from S3NetSegmentLib.panel.startup import register_editor_effect, register_sample_data
 
 HOMEPAGE = "https://github.com/S3NetSegment/SlicerS3NetSegment"
 
@@ -257,7 +256,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
     ):
         """The same as a generator of progress steps (``fraction``, ``message``), which returns the segmentation node. Nothing is
         written to the scene before the end; a dropped generator leaves no trace."""
-        from S3NetSegmentLib.panel.models.script import model_steps
+        from S3NetSegmentLib.panel.models.controller import model_steps
 
         return model_steps(volumeNode, modelPath, segmentationNode, confidence, device, flips)
 

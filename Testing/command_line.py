@@ -2,21 +2,17 @@
 
 import contextlib
 import io
-import multiprocessing
 import os
-import runpy
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from unittest import mock
 
+from forked import PATIENCE, forked, run_script
 from paths import MODULE
 
 SCRIPT = str(MODULE / "s3net")
-PATIENCE = 1200  # seconds for whatever takes a few on a quiet machine
 
 
 def _default_interrupt():
@@ -57,45 +53,16 @@ def _processor_seconds(process):
     return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def s3net(*arguments, folder=None, options=(), **changes):
+def s3net(*arguments, folder=None, options=(), patience=PATIENCE, **changes):
     """Runs s3net to its end; has ``returncode``, ``stdout``, ``stderr``. Where nothing is special about its interpreter, it is
-    a process in which torch and the other packages are loaded already: loading them takes longer than most commands."""
-    if not (options or changes) and hasattr(os, "fork"):
-        return _forked(arguments, folder)
+    a process in which torch and the other packages are loaded already."""
+    for_python = [name for name in changes if not name.startswith("S3NET_")]
+    if not (options or for_python) and hasattr(os, "fork"):
+        texts = [SCRIPT, *map(str, arguments)]
+        return forked(run_script, *texts, variables=environment(**changes), folder=folder, patience=patience)
     with start(*arguments, folder=folder, options=options, **changes) as process:
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=patience)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-
-def _forked(arguments, folder):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["numpy", "scipy.ndimage", "SimpleITK", "torch"])
-    with tempfile.TemporaryDirectory() as place:
-        out, err = (Path(place) / name for name in ("out", "err"))
-        texts = [str(argument) for argument in arguments]
-        process = context.Process(target=_run_script, args=(texts, folder, environment(), out, err))
-        with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):  # for the server, which the first call starts
-            process.start()
-        process.join(PATIENCE)
-        assert process.exitcode is not None, "s3net did not end"
-        said = [file.read_text("utf-8") for file in (out, err)]
-    return subprocess.CompletedProcess(arguments, process.exitcode, *said)
-
-
-def _run_script(texts, folder, variables, *files):
-    """In the forked process: what a new interpreter would do with the script."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, file in enumerate(files, 1):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-    os.environ.clear()
-    os.environ.update(variables)
-    os.chdir(folder or os.curdir)
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-        signal.signal(number, handler)
-    sys.argv = [SCRIPT, *texts]
-    runpy.run_path(SCRIPT, run_name="__main__")
 
 
 def s3net_here(*arguments):

@@ -94,6 +94,8 @@ class FakeEngineOfVolume:
         confidence = np.ones(labels.shape, np.float32)
         planes = np.moveaxis(labels, 2 - AXES.index(axis), 0)
         first, last = slices or (0, len(planes) - 1)
+        if not drawn:  # planes alone: nothing is carried
+            return labels, [], confidence
         for n in range(first, last + 1):
             near = drawn[min(drawn, key=lambda d: abs(d - n))]
             rows, columns = (min(a, b) for a, b in zip(near.shape, planes[n].shape, strict=True))

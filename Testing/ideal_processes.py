@@ -1,23 +1,16 @@
-"""IDEAL's real tasks in several processes, and in one that computes the same batches in parts.
-
-torchrun --nproc-per-node=2 Testing/ideal_processes.py finetune|pretrain OUT        keeps each process's weights in OUT
-"""
+"""IDEAL's real tasks in several processes, and in one that computes the same batches in parts."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "S3NetSegment"))
 
 import numpy as np
 import torch
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
+from S3NetSegmentLib.engine.training.configuration import finetuning_configuration, pretraining_configuration
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
-from S3NetSegmentLib.engine.training.presets import finetuning_configuration, pretraining_configuration
 from S3NetSegmentLib.engine.training.processes import Processes, joined_processes
 from S3NetSegmentLib.engine.training.slice_bank import SliceBank, SliceBatches, TwoStreamBatches
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
@@ -60,18 +53,15 @@ def _bank() -> SliceBank:
     )  # fmt: skip
 
 
-def main(kind: str, out: str) -> None:
+def train_in_processes(kind: str, out: Path) -> None:
+    """In each of several processes: trains and keeps its weights in ``out``."""
     torch.set_num_threads(1)
     with joined_processes("cpu") as (processes, _):
         weights = _trained(kind, processes)
-        torch.save(weights, Path(out) / f"rank{processes.rank}.pt")
+        torch.save(weights, out / f"rank{processes.rank}.pt")
 
 
 def _trained(kind: str, processes: Processes) -> dict:
     trainer = ideal_trainer(kind, processes=processes)
     run_to_end(trainer.run())
     return trainer.task.state_dict()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:3])

@@ -6,7 +6,7 @@ import numpy as np
 import slicer
 
 from S3NetSegmentLib.engine import Segment
-from S3NetSegmentLib.scene.transforms import matrix_from_array
+from S3NetSegmentLib.scene.volumes import matrix_from_array
 
 
 def rotation(rng) -> np.ndarray:

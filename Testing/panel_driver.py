@@ -165,7 +165,7 @@ class PanelDriver:
 
     def draw_in_view(self, name, slice_node, mask, erase=False, layers=1.0):
         """A stroke in an oblique view: the voxels of ``mask`` [K, J, I] that its plane, so thick, passes through."""
-        from S3NetSegmentLib.scene.drawings.drawn_planes import SupportPlane
+        from S3NetSegmentLib.scene.drawings.support_set import SupportPlane
         from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
         from S3NetSegmentLib.scene.volumes import volume_from_node
 

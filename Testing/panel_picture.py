@@ -162,7 +162,7 @@ def add_volume(image, name: str):
     """``image`` as a node of the scene."""
     import slicer
 
-    from S3NetSegmentLib.scene.transforms import matrix_from_array
+    from S3NetSegmentLib.scene.volumes import matrix_from_array
 
     node = slicer.util.addVolumeFromArray(np.array(image.array), name=name)
     node.SetIJKToRASMatrix(matrix_from_array(image.ijk_to_ras))

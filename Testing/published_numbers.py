@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import HeadSettings
 from S3NetSegmentLib.engine.few_shot.settings import few_shot_preset
-from S3NetSegmentLib.engine.few_shot.voters.further_parts import published_head
+from S3NetSegmentLib.engine.few_shot.voters.making import published_head
 from S3NetSegmentLib.engine.segment.settings import preset
-from S3NetSegmentLib.engine.training.presets import finetuning_configuration, pretraining_configuration
+from S3NetSegmentLib.engine.training.configuration import finetuning_configuration, pretraining_configuration
 
 NOT_STATED = "not stated"
 
@@ -121,7 +121,7 @@ ALPNET_INFERENCE = (
     Row("scale before that", "", "CT: window -125 to 275; MR: highest 0.5 % clipped",
         "one scale for all images, made without asking what they are",
         here="the tool's own scale for the volume; mean and deviation of 24 slices"),
-    Row("slices of one input", "", "1, or 3 neighbours (option)", "the option was off in the published script", here="1"),
+    Row("slices of one input (an option of the published program)", "encoder_slices", "one"),
     Row("adapters", "", "rank 4, trained", "`s3net pretrain --method alpnet` trains them; a published file has none",
         here="what the encoder's file holds"),
     Row("prototypes", "prototypes", "published"),

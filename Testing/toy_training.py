@@ -13,10 +13,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "S3NetSegment"))
 
 from S3NetSegmentLib.engine.common.randomness import torch_generator, torch_random_numbers
+from S3NetSegmentLib.engine.training.optimisation import TrainingTask
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
-from S3NetSegmentLib.engine.training.task import TrainingTask
+from S3NetSegmentLib.engine.training.settings import TrainerSettings
 from S3NetSegmentLib.engine.training.trainer import Trainer
-from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings
 
 
 class ToyTask(TrainingTask):
@@ -101,8 +101,8 @@ def toy_trainer(
     )  # fmt: skip
 
 
-def _run_in_processes(out: str) -> None:
-    """For ``torchrun``: trains without dropout and keeps the weights of rank 0."""
+def train_in_processes(out: Path) -> None:
+    """In each of several processes: trains without dropout and keeps the weights of rank 0."""
     from S3NetSegmentLib.engine.common.progress import run_to_end
     from S3NetSegmentLib.engine.training.processes import joined_processes
 
@@ -110,12 +110,12 @@ def _run_in_processes(out: str) -> None:
     with joined_processes("cpu") as (processes, _):
         task = ToyTask(dropout=0.0)
         run_to_end(toy_trainer(out, task=task, batch=2, processes=processes, optimizer="sgd").run())
-        torch.save(task.state_dict(), Path(out) / f"rank{processes.rank}.pt")
-    (Path(out) / f"threads{processes.rank}.txt").write_text(" ".join(threads_of_gloo()))
+        torch.save(task.state_dict(), out / f"rank{processes.rank}.pt")
+    (out / f"threads{processes.rank}.txt").write_text(" ".join(threads_of_gloo()))
 
 
-def _run_into_nothing(out: str) -> None:
-    """For ``torchrun``: the loss of one process alone becomes NaN; each keeps what it was told."""
+def train_into_nothing(out: Path) -> None:
+    """In each of several processes: the loss of one process alone becomes NaN; each keeps what it was told."""
     from S3NetSegmentLib.engine.common.progress import run_to_end
     from S3NetSegmentLib.engine.training.processes import joined_processes
     from S3NetSegmentLib.engine.training.trainer import TrainingError
@@ -126,7 +126,7 @@ def _run_into_nothing(out: str) -> None:
         try:
             run_to_end(toy_trainer(out, task=task, batch=2, processes=processes, checkpoint_minutes=0.0).run())
         except TrainingError as error:
-            (Path(out) / f"told{processes.rank}.txt").write_text(str(error))
+            (out / f"told{processes.rank}.txt").write_text(str(error))
 
 
 def _run_slowly(out: str) -> None:
@@ -147,4 +147,4 @@ def _run_slowly(out: str) -> None:
 
 
 if __name__ == "__main__":
-    {"processes": _run_in_processes, "nothing": _run_into_nothing, "slow": _run_slowly}[sys.argv[1]](sys.argv[2])
+    _run_slowly(sys.argv[1])

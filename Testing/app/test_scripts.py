@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import PATIENCE
 from paths import MODULE, REPOSITORY
 
 TESTING = REPOSITORY / "Testing"
@@ -17,7 +18,7 @@ DOCUMENTS = [
     *(REPOSITORY / "Resources" / "Documentation").glob("*.md"),
 ]
 # Helpers that tests start as processes, in their own interpreter.
-OF_TESTS = {"ideal_processes.py", "toy_training.py"}
+OF_TESTS = {"toy_training.py"}
 
 
 def named_scripts() -> list[str]:
@@ -74,7 +75,9 @@ def bare_start(script: str, *arguments: str, folder: Path) -> subprocess.Complet
         "OMP_NUM_THREADS": "1", "QT_QPA_PLATFORM": "offscreen",
     }  # fmt: skip
     command = [sys.executable, str(REPOSITORY / script), *arguments]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
 
 def test_the_documents_name_scripts_that_exist():

@@ -48,7 +48,7 @@ from S3NetSegmentLib.engine.cohort_loop.model import LEAST_CASES, train  # noqa:
 from S3NetSegmentLib.engine.cohort_loop.proposing import DrawnHere, ReadCases, propose  # noqa: E402
 from S3NetSegmentLib.engine.cohort_loop.store import CohortStore  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot  # noqa: E402
-from S3NetSegmentLib.engine.few_shot.voters.growcut import grow_labels  # noqa: E402
+from S3NetSegmentLib.engine.few_shot.voters.grown import grow_labels  # noqa: E402
 from S3NetSegmentLib.engine.images.colors import label_colors  # noqa: E402
 from S3NetSegmentLib.engine.images.writing import write_image  # noqa: E402
 

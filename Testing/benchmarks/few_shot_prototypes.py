@@ -1,6 +1,7 @@
 """What an encoder's prototypes add to Few-shot, or take from it where its features are worth nothing.
 
     python3 Testing/benchmarks/few_shot_prototypes.py [--sets acdc hippocampus] [--k 1 3] [--limit 2] [--steps 150]
+    python3 Testing/benchmarks/few_shot_prototypes.py --encoder dinov2-vits14-reg4 --sets all --limit 100 --steps 0
 
 Task and Dice as in few_shot.py, on its development cases. The ways:
   none           Few-shot without an encoder;
@@ -9,7 +10,9 @@ Task and Dice as in few_shot.py, on its development cases. The ways:
   own            with a small convolutional encoder that ALPNet's episodes trained on the unlabelled slices of the volume
                  itself (--steps steps), and its share of the vote;
   own alone      its prototypes alone.
-Published weights of DINOv2 are not part of this software; with them on this computer, --encoder NAME adds two columns.
+Published weights of DINOv2 and DINOv3 are not part of this software; with them on this computer, the second command prints what they
+add to the vote, what their prototypes find alone, and what the published program's settings find (--preset published), on all sets.
+A table of the means of the sets stands at the end.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import argparse
 import os
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -37,18 +41,21 @@ from torch import nn  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotEncoder, load_encoder  # noqa: E402
-from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
+from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings, few_shot_preset  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
 from S3NetSegmentLib.engine.images.volume import slices_first  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture, Dinov2Encoder  # noqa: E402
-from S3NetSegmentLib.engine.training.alpnet.episodes import ViewRanges, random_episodes  # noqa: E402
-from S3NetSegmentLib.engine.training.alpnet.superpixels import SuperpixelSlices  # noqa: E402
+from S3NetSegmentLib.engine.training.alpnet.episodes import (  # noqa: E402
+    SuperpixelSlices,
+    ViewRanges,
+    random_episodes,
+)
 from S3NetSegmentLib.engine.training.alpnet.training import AlpnetSettings, AlpnetTask  # noqa: E402
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", nargs="+", choices=FOLDERS, default=["acdc", "hippocampus", "cord"])
+    parser.add_argument("--sets", nargs="+", choices=[*FOLDERS, "all"], default=["acdc", "hippocampus", "cord"])
     parser.add_argument("--k", nargs="+", type=int, choices=DRAWN_AT, default=[1, 3])
     parser.add_argument("--limit", type=int, default=2, help="cases of each set")
     parser.add_argument("--steps", type=int, default=150, help="training steps of the own encoder; 0: leave it out")
@@ -57,7 +64,8 @@ def main() -> None:
     torch.set_num_threads(1)
     further = load_encoder(options.encoder, "cpu") if options.encoder else None
     print("Dice in %; in brackets the share of the prototypes in the vote")
-    for set_name in options.sets:
+    rows: dict[tuple[str, int, str], list[float]] = defaultdict(list)
+    for set_name in FOLDERS if "all" in options.sets else options.sets:
         for case in few_shot_cases("development", set_name, options.limit):
             encoders = {"random": random_encoder()}
             if options.steps:
@@ -67,21 +75,40 @@ def main() -> None:
             if further is not None:
                 encoders[further.name] = further
             for k in options.k:
-                print(f"{set_name} {case.name} k={k}: " + ", ".join(ways(case, k, encoders)), flush=True)
+                found = dict(ways(case, k, encoders, further))
+                for way, (dice, _share) in found.items():
+                    rows[set_name, k, way].append(dice)
+                told = (
+                    f"{w} {d:.1f}" + (f" ({share:.2f})" if share is not None else "") for w, (d, share) in found.items()
+                )
+                print(f"{set_name} {case.name} k={k}: " + ", ".join(told), flush=True)
+    print_table(rows)
 
 
-def ways(case: FewShotCase, k: int, encoders: dict[str, FewShotEncoder]):
-    yield f"none {score(case, k, None)[0]:.1f}"
+def ways(case: FewShotCase, k: int, encoders: dict[str, FewShotEncoder], published: FewShotEncoder | None):
+    """(way, (Dice, share of the prototypes or None)) for each."""
+    yield "none", (score(case, k, None)[0], None)
     for name, encoder in encoders.items():
-        dice, share = score(case, k, encoder)
-        yield f"{name} {dice:.1f} ({share:.2f})"
-        yield f"{name} alone {score(case, k, encoder, 'alpnet')[0]:.1f}"
+        yield name, score(case, k, encoder)
+        yield f"{name} alone", (score(case, k, encoder, FewShotSettings(method="alpnet"))[0], None)
+    if published is not None:
+        yield f"{published.name} published", (score(case, k, published, few_shot_preset("published"))[0], None)
 
 
-def score(case: FewShotCase, k: int, encoder: FewShotEncoder | None, method: str = "default") -> tuple[float, float]:
+def print_table(rows: dict[tuple[str, int, str], list[float]]) -> None:
+    names = list(dict.fromkeys(way for _, _, way in rows))
+    print(f"\n| set (volumes) | drawn | {' | '.join(names)} |\n|---{'|---' * (len(names) + 1)}|")
+    for set_name, k in dict.fromkeys((s, k) for s, k, _ in rows):
+        cells = [f"{np.mean(rows[set_name, k, way]):.1f}" for way in names]
+        print(f"| {set_name} ({len(rows[set_name, k, names[0]])}) | {k} | {' | '.join(cells)} |")
+
+
+def score(
+    case: FewShotCase, k: int, encoder: FewShotEncoder | None, settings: FewShotSettings | None = None
+) -> tuple[float, float]:
     """Mean Dice in % of the drawn labels on the slices that are not drawn, and the share of the prototypes."""
     drawn, truth = case.drawn(k), slices_first(case.labels, case.axis)
-    few_shot = FewShot(case.volume, FewShotSettings(method=method), case.axis, encoder, "cpu")
+    few_shot = FewShot(case.volume, settings or FewShotSettings(), case.axis, encoder, "cpu")
     few_shot.set_support([DrawnSlice(case.axis, z, truth[z]) for z in drawn])
     answer = run_to_end(few_shot.propagate())
     rest = np.setdiff1d(np.arange(len(truth)), drawn)

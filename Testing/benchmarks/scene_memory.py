@@ -86,7 +86,7 @@ def _bridge(meter: _Meter, app, shape: tuple[int, int, int], folder: Path) -> No
     import slicer
 
     from S3NetSegmentLib.scene.answers.confidence import show_overlay
-    from S3NetSegmentLib.scene.batch_files import SceneFiles
+    from S3NetSegmentLib.scene.batch import SceneFiles
     from S3NetSegmentLib.scene.drawings.drawn_slices import read_drawn, segment_content
     from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
     from S3NetSegmentLib.scene.segmentation.reading import (
@@ -135,7 +135,7 @@ def _methods(meter: _Meter, app, shape: tuple[int, int, int], folder: Path) -> N
 
     qt_stand_in.install(app)
     import S3NetSegment
-    from S3NetSegmentLib.scene.batch_files import SceneFiles
+    from S3NetSegmentLib.scene.batch import SceneFiles
 
     logic, files = S3NetSegment.S3NetSegmentLogic(), SceneFiles()
     volume = files.read_image(str(folder / "image.nii"))

@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 import torch
-from batch_cases import QUICK, write_disk, write_drawn_ball
+from batch_cases import QUICK, QUICK_FEW_SHOT, write_disk, write_drawn_ball
 from cohort_files import write_cohort
 from command_line import SCRIPT, environment, s3net_here
 from model_files import write_model
@@ -188,8 +188,7 @@ def test_no_command_listens_or_connects_while_it_works(tmp_path):
                 "drawn.seg.nrrd",
                 "-o",
                 "b.seg.nrrd",
-                "--set",
-                "work_voxels=20000",
+                *(text for setting in QUICK_FEW_SHOT.split("; ") for text in ("--set", setting)),
             ),
             ("apply", "model.pt", "ball.nii.gz", "-o", "c.seg.nrrd"),
             ("batch", "m.csv", "-o", "out", "--jobs", "2"),
@@ -222,7 +221,7 @@ def test_names_of_segments_act_in_no_report_of_a_batch(tmp_path):
     named = [dataclasses.replace(drawn.segments[0], name=f"=1+1{HOSTILE}")]
     write_segmentation(dataclasses.replace(drawn, segments=named), tmp_path / "drawn.seg.nrrd")
     (tmp_path / "m.csv").write_text(
-        "image,method,support,settings,output\nball.nii.gz,few-shot,drawn.seg.nrrd,work_voxels=20000,a\n"
+        f"image,method,support,settings,output\nball.nii.gz,few-shot,drawn.seg.nrrd,{QUICK_FEW_SHOT},a\n"
     )
     assert s3net_here("batch", tmp_path / "m.csv", "-o", tmp_path / "out", "--device", "cpu").returncode == 0
     page = (tmp_path / "out" / "report.html").read_text()

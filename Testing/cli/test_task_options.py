@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from S3NetSegmentLib.cli.arguments import Parser, join_coordinates
-from S3NetSegmentLib.cli.options import add_task_options, refuse_contradictions, task_from
+from S3NetSegmentLib.cli.arguments import Parser, add_task_options, join_coordinates, refuse_contradictions, task_from
 from S3NetSegmentLib.engine.batch.columns import COLUMNS, TASKS
 from S3NetSegmentLib.engine.common.errors import InputError
 from S3NetSegmentLib.engine.tasks.fields import asked, asked_fields, columns_of, command_line, from_script

@@ -203,17 +203,27 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+STOPPED = (*QUICK, "--steps", "14", "--set", "validate_every=7", "--set", "checkpoint_minutes=0")
+
+
+@pytest.fixture(scope="module")
+def whole(cohort, tmp_path_factory):
+    """The weights of a run with the options ``STOPPED`` that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    succeeded(s3net_here("finetune", cohort, "-o", folder, *STOPPED))
+    return torch.load(folder / "model.pt")["tensors"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGKILL", "request"])
-def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, way):
-    options = (*QUICK, "--steps", "14", "--set", "validate_every=7", "--set", "checkpoint_minutes=0")
+def test_a_stopped_run_goes_on_to_the_same_model(cohort, whole, tmp_path, way):
     (tmp_path / "hold.py").write_text(HOLD)
-    process = start("finetune", cohort, "-o", tmp_path / "run", *options, options=[str(tmp_path / "hold.py")])
+    process = start("finetune", cohort, "-o", tmp_path / "run", *STOPPED, options=[str(tmp_path / "hold.py")])
     folder = RunFolder(tmp_path / "run")
     _, status = os.waitpid(process.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status), process.communicate()
     assert folder.is_running()
-    refused(s3net_here("finetune", cohort, "-o", folder.path, *options, "--resume"), "is running now")
+    refused(s3net_here("finetune", cohort, "-o", folder.path, *STOPPED, "--resume"), "is running now")
     assert folder.is_running()
     if way == "request":
         folder.ask_to_stop()
@@ -228,9 +238,8 @@ def test_a_stopped_run_goes_on_to_the_same_model(cohort, tmp_path, way):
     assert 1 <= folder.read_state()["step"] < 14
     done = succeeded(s3net_here("finetune", cohort, "-o", tmp_path / "run", "--resume", "--json"))
     assert json.loads(done.stdout)["steps"] == 14
-    succeeded(s3net_here("finetune", cohort, "-o", tmp_path / "whole", *options))
-    ours, theirs = (torch.load(tmp_path / f / "model.pt")["tensors"] for f in ("run", "whole"))
-    assert all(torch.equal(ours[n], theirs[n]) for n in theirs)
+    ours = torch.load(tmp_path / "run" / "model.pt")["tensors"]
+    assert all(torch.equal(ours[n], whole[n]) for n in whole)
 
 
 def test_a_loss_that_is_no_number_names_the_cause_and_what_to_do_which_works(cohort, tmp_path, monkeypatch):

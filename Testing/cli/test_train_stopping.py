@@ -10,6 +10,7 @@ import time
 import pytest
 from cohort_files import write_cohort
 from command_line import PATIENCE, SCRIPT, environment
+from forked import forked_ranks, run_script
 from paths import REPOSITORY
 
 from S3NetSegmentLib.cli.training import mark_running, run_training
@@ -112,11 +113,7 @@ def test_a_run_under_torchrun_is_stopped_with_the_code_of_the_signal_and_goes_on
     assert step >= 3
     if number == signal.SIGINT:  # going on is the same after both
         return
-    done = subprocess.run(
-        [*launcher, *train, "--resume", "--steps", str(step + 2)],
-        env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    forked_ranks(run_script, SCRIPT, *train, "--resume", "--steps", str(step + 2))
     assert run.read_status()["status"] == "finished" and run.read_state()["step"] == step + 2
     assert [e["step"] for e in run.entries() if "loss" in e] == list(range(1, step + 3))
 

@@ -1,8 +1,9 @@
 """The reliability suites themselves see what they are made to see; they run in Testing/app/test_reliability.py."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
+
+from forked import forked, run_code
 
 RUN = Path(__file__).resolve().parents[1] / "reliability" / "run"
 
@@ -56,9 +57,9 @@ def test_the_trial_of_faults_sees_half_written_files_and_results_that_differ():
 
 
 def _in_suite(code: str) -> int:
-    """The exit code of a Python that runs ``code`` beside the suites."""
+    """The exit code of a process that runs ``code`` beside the suites."""
     paths = [str(RUN.parent), str(RUN.parents[1]), str(RUN.parents[2] / "S3NetSegment")]
     code = f"import sys; sys.path[:0] = {paths!r}\n{code}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=1200, check=False)
+    done = forked(run_code, code, variables=os.environ)
     print(done.stdout, done.stderr)
     return done.returncode

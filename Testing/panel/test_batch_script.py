@@ -17,7 +17,7 @@ from slicer_files import as_in_slicer
 
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
-from S3NetSegmentLib.scene import batch_files
+from S3NetSegmentLib.scene import batch as scene_batch
 
 SCRIPT = MODULE / "Resources/Scripts/batch.py"
 
@@ -87,8 +87,7 @@ def test_slicer_and_the_command_line_find_the_same_voxels_and_share_their_record
 
 
 def test_what_the_report_lacks_in_slicer_is_asked_for_before_the_first_case(batch, tmp_path, monkeypatch, capsys):
-    from S3NetSegmentLib.engine.batch import report_page
-    from S3NetSegmentLib.scene import packages
+    from S3NetSegmentLib.engine.batch import report
 
     asked, manifest = [], str(write_cohort(tmp_path, 1, ".nrrd"))
 
@@ -96,9 +95,9 @@ def test_what_the_report_lacks_in_slicer_is_asked_for_before_the_first_case(batc
         asked.append((error.package, (tmp_path / "out").exists()))
         monkeypatch.delitem(sys.modules, "jinja2")
 
-    report_page.template.cache_clear()
+    report.template.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    monkeypatch.setattr(packages, "_install", install)
+    monkeypatch.setattr(scene_batch, "_install", install)
     assert batch([manifest, "-o", "out"]) == 0
     assert asked == [("jinja2", False)] and capsys.readouterr().out.count("[1/1] d0:") == 1
 
@@ -169,7 +168,7 @@ def test_voxels_and_slices_of_a_manifest_are_those_of_the_file_also_on_a_mirrore
 
 def test_the_node_of_an_image_shares_its_voxels(scene, tmp_path):
     write_drawn_ball(tmp_path)
-    files = batch_files.SceneFiles()
+    files = scene_batch.SceneFiles()
     volume = files.read_image(str(tmp_path / "ball.nii.gz"))
     node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
     assert np.shares_memory(slicer.util.arrayFromVolume(node), volume.array)
@@ -251,7 +250,7 @@ def test_a_stop_ends_with_its_code_and_keeps_what_is_finished(batch, tmp_path, m
         return read_image(path, frame, series)
 
     before = signal.getsignal(number)
-    monkeypatch.setattr(batch_files, "read_image", read)
+    monkeypatch.setattr(scene_batch, "read_image", read)
     assert ended([manifest, "-o", "out"], monkeypatch) == code
     assert [rows_of(tmp_path / "out")[f"d{n}"]["status"] for n in range(3)] == ["done", "waiting", "waiting"]
     assert signal.getsignal(number) == before

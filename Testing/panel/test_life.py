@@ -116,7 +116,9 @@ def test_unloading_the_module_leaves_no_observers_and_no_timers(open_panel, view
     panel.close()
     assert not inner._look_timer.active and not inner.prompts.watch.waiting
     assert (
-        inner.inputs.last_view is None and not inner.prompts.watch.observed and inner.segment.target._observed is None
+        inner.inputs.last_view is None
+        and not inner.prompts.watch.observed
+        and not inner.segment.target._segments.active
     )
     assert not inner.segment.adjust._mouse.active and inner.controller.result is None
     assert not panel.widget.Observations

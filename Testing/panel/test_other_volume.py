@@ -6,6 +6,7 @@ import slicer
 from fake_engine import FakeEngine
 from fake_propagation import FakePropagation
 from few_shot_drawings import square
+from PyQt5.QtCore import Qt
 
 
 @pytest.fixture
@@ -95,6 +96,23 @@ def test_few_shot_draws_in_a_new_segmentation_of_the_other_volume(panel, other, 
     assert "belongs to 'MR head'" in panel.message
     panel.ui.volumeSelector.setCurrentNode(volume_node)
     assert panel.parameters.segmentation is first and [row[0] for row in panel.rows()] == ["axial 4"]
+
+
+@pytest.mark.parametrize("drawn", [(2, 6), (2, 6, 7, 8, 9, 11)], ids=["few", "half of all"])
+def test_all_that_is_known_of_a_drawing_is_back_with_its_volume(panel, views, other, volume_node, drawn):
+    panel.open_few_shot()
+    for k in drawn:
+        panel.draw("Liver", square(), "z", k)
+    panel.look_at_slice(views.axial, 0)
+    panel.click(panel.ui.addSliceButton)  # an empty one
+    panel.ui.supportTable.item(1, 2).setCheckState(Qt.Unchecked)  # drawn in part
+    known, rows = panel.parameters.support, panel.rows()
+    assert [row[0] for row in rows] == [f"axial {k}" for k in (0, *drawn)] and not rows[1][2]
+    for _ in range(2):
+        panel.ui.volumeSelector.setCurrentNode(other)
+        assert panel.rows() == [] and not panel.parameters.support
+        panel.ui.volumeSelector.setCurrentNode(volume_node)
+        assert panel.rows() == rows and panel.parameters.support == known
 
 
 def test_a_segmentation_without_a_volume_of_its_own_is_judged_by_its_grid(panel, other, twin):

@@ -242,7 +242,7 @@ ANYTHING = (
 
 @pytest.fixture
 def walk(open_panel, views, monkeypatch):
-    monkeypatch.setattr("S3NetSegmentLib.panel.few_shot.drawing_watch._CALM", 1)
+    monkeypatch.setattr("S3NetSegmentLib.panel.few_shot.following._CALM", 1)
     other = slicer.util.addVolumeFromArray(np.random.default_rng(2).normal(0, 9, (12, 30, 32)), name="CT")
     other.SetSpacing(1, 1, 3)
     moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
@@ -271,7 +271,8 @@ def test_nothing_fails_and_nothing_leaks_whatever_the_user_does(walk, seed):
     panel = walker.panel
     panel.close()
     inner, few_shot = panel.panel, panel.panel.few_shot
-    watches = [c.__dict__[n] for c in (inner.controller, few_shot.controller) for n in ("_job_watch", "_result_watch")]
-    assert watches == [None] * 4 and not few_shot._watch.active and inner.segment.target._observed is None
+    controllers = (inner.controller, few_shot.controller)
+    watches = [w for c in controllers for w in (c._run._watch, c._result_watch)]
+    assert watches == [None] * 4 and not few_shot._watch.active and not inner.segment.target._segments.active
     assert not inner.prompts.watch.observed and not panel.widget.Observations and not inner._look_timer.active
     assert not [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if "preview" in n.GetName()]

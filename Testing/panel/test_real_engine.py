@@ -15,7 +15,7 @@ def brain(scene):
     import numpy as np
 
     from S3NetSegmentLib.engine.images.reading import read_image
-    from S3NetSegmentLib.scene.transforms import matrix_from_array
+    from S3NetSegmentLib.scene.volumes import matrix_from_array
 
     image, labels = (read_image(SAMPLE_DATA / f"mr_brain_tumour{end}.nii.gz") for end in ("", "_labels"))
     node = slicer.util.addVolumeFromArray(np.array(image.array), name="MR brain tumour")
@@ -88,8 +88,7 @@ def abdomen(scene, open_panel, views):
     import numpy as np
 
     from S3NetSegmentLib.engine.images.reading import read_image
-    from S3NetSegmentLib.scene.transforms import matrix_from_array
-    from S3NetSegmentLib.scene.volumes import volume_from_node
+    from S3NetSegmentLib.scene.volumes import matrix_from_array, volume_from_node
 
     image, labels = (read_image(SAMPLE_DATA / f"ct_abdomen{end}.nii.gz") for end in ("", "_labels"))
     node = slicer.util.addVolumeFromArray(np.array(image.array), name="CT abdomen")

@@ -8,7 +8,7 @@ from few_shot_drawings import square
 from PyQt5 import QtCore
 from qt_stand_in.application import reload_module
 
-from S3NetSegmentLib.panel.widgets.tab_order import _focusable, move_before
+from S3NetSegmentLib.panel.widgets.looks import _focusable, move_before
 
 
 def segmentations():

@@ -13,5 +13,7 @@ def test_no_action_breaks_the_panel_and_nothing_leaks(open_panel):
     panel = walk.panel
     panel.close()
     inner = panel.panel
-    assert inner.controller._job_watch is None and inner.controller._result_watch is None
-    assert not inner.prompts.watch.observed and not inner._look_timer.active and inner.segment.target._observed is None
+    assert inner.controller._run._watch is None and inner.controller._result_watch is None
+    assert (
+        not inner.prompts.watch.observed and not inner._look_timer.active and not inner.segment.target._segments.active
+    )

@@ -43,7 +43,7 @@ class Scene:
         """The task as a case of a batch in Slicer, from files to files."""
         from slicer_files import as_in_slicer
 
-        from S3NetSegmentLib.scene.batch_files import SceneFiles
+        from S3NetSegmentLib.scene.batch import SceneFiles
 
         self._app.new_scene()
         with as_in_slicer():
@@ -166,7 +166,7 @@ class Scene:
 
     def _oblique_view(self, image: KnownImage, volume):
         """A slice view turned by 20 degrees out of the slices, through the centre of the object."""
-        from S3NetSegmentLib.scene.transforms import array_from_matrix, matrix_from_array
+        from S3NetSegmentLib.scene.volumes import array_from_matrix, matrix_from_array
 
         view = self._app.add_slice_view("Red", "Axial", volume)
         view.RotateToVolumePlane(volume)
@@ -186,7 +186,7 @@ class Scene:
         from mrml import add_transform, put_under
         from vtk.util.numpy_support import numpy_to_vtk
 
-        from S3NetSegmentLib.scene.transforms import matrix_from_array, world_from_parent
+        from S3NetSegmentLib.scene.volumes import matrix_from_array, world_from_parent
 
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawing")
         if rng.random() < 0.3:
@@ -198,7 +198,7 @@ class Scene:
         drawing = task.drawing()
         if task.method == "planes":  # painted in the view: where its plane cuts the object
             from S3NetSegmentLib.engine import Volume
-            from S3NetSegmentLib.scene.drawings.drawn_planes import SupportPlane
+            from S3NetSegmentLib.scene.drawings.support_set import SupportPlane
 
             view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
             grid = Volume(drawing, task.drawn_on.ijk_to_ras)

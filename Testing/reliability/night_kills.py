@@ -11,8 +11,10 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import command_line
 from command_line import start
 
 _AGAIN = "tried once more"  # what a batch says when a worker died
@@ -33,11 +35,7 @@ class Story:
     failures: list[str] = field(default_factory=list)
 
 
-def s3net(*arguments) -> subprocess.CompletedProcess:
-    """Runs s3net to its end, however long that takes."""
-    with start(*arguments) as process:
-        out, err = process.communicate()
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+s3net = partial(command_line.s3net, patience=None)  # runs to its end, however long that takes
 
 
 def disturbed_runs(manifest: Path, folder: Path, count: int, jobs: int, seed: int) -> Story:

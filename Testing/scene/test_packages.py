@@ -11,7 +11,7 @@ import slicer
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.common.errors import MissingPackageError
-from S3NetSegmentLib.scene import packages
+from S3NetSegmentLib.scene import batch as packages
 
 
 class Packaging(types.ModuleType):

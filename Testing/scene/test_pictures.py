@@ -7,7 +7,7 @@ import slicer
 from paths import ARTIFACTS
 from slice_pictures import SlicePicture, ThreeDPicture, why_no_pictures
 
-from S3NetSegmentLib.scene.answers.few_shot_preview import FewShotPreview
+from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node

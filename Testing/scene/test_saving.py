@@ -11,7 +11,7 @@ from S3NetSegmentLib import __version__
 from S3NetSegmentLib.engine import SegmentSettings
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
 from S3NetSegmentLib.scene.answers.accepted_answer import AcceptedAnswer, slices_changed_since
-from S3NetSegmentLib.scene.answers.few_shot_preview import FewShotPreview
+from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.answers.provenance import few_shot_tags, provenance_tags
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
 from S3NetSegmentLib.scene.segmentation.reading import (

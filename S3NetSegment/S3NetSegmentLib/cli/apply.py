@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 
-from .. import __version__
 from ..engine.tasks.apply import ApplyTask
 from .arguments import (
-    add_common,
     add_device,
     add_pictures,
+    add_task_options,
     add_which_image,
     check_file_names,
+    finish,
     image_inputs,
-    outputs_of,
+    new_command,
+    refuse_contradictions,
     replaced_input,
+    task_from,
 )
-from .options import add_task_options, refuse_contradictions, task_from
-from .terminal import ProgressDisplay, print_written, tell_notes
+from .terminal import ProgressDisplay, about, print_written, report
 
 DESCRIPTION = """\
 Segments an image with a model that 's3net finetune' has trained, or with several, whose probabilities are averaged: name their
@@ -38,10 +38,7 @@ examples:
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "apply", help="segment an image with trained models", description=DESCRIPTION, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(commands, "apply", "segment an image with trained models", DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "model", metavar="MODEL", nargs="+",
         help="the model file, model.pt of a run; several files or the folder of a cross-validation: their mean answers",
@@ -56,14 +53,14 @@ def register(commands) -> None:
     add_pictures(parser)
     add_task_options(parser, ApplyTask, {"": parser})
     add_device(parser)
-    add_common(parser)
+    finish(parser, run, check)
 
-    def check(arguments: argparse.Namespace) -> None:
-        refuse_contradictions(_task(arguments), parser)
-        models = {"the model" if not number else f"model {number + 1}": m for number, m in enumerate(arguments.model)}
-        check_file_names(arguments, parser, {"the input image": arguments.image, **models})
 
-    parser.set_defaults(run=run, check=check)
+def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuses arguments that contradict each other, before anything is read. Exits with code 2."""
+    refuse_contradictions(_task(arguments), parser)
+    models = {"the model" if not number else f"model {number + 1}": m for number, m in enumerate(arguments.model)}
+    check_file_names(arguments, parser, {"the input image": arguments.image, **models})
 
 
 def _task(arguments: argparse.Namespace) -> ApplyTask:
@@ -77,11 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.overlay import draw_overlay
     from ..engine.images.reading import read_image
-    from ..engine.images.writing import write_image, write_png
     from ..engine.training.channels import channel_files
     from ..engine.training.ensemble import load_ensemble
-    from .frames import Found, run_frames, several_frames
-    from .writing import LONG_SIDE, check_outputs, write_result
+    from .frames import run_frames, several_frames
+    from .writing import LONG_SIDE, Found, check_outputs, write_found
 
     began = time.perf_counter()
 
@@ -110,31 +106,27 @@ def run(arguments: argparse.Namespace) -> int:
         if frames:
             return run_frames(arguments, frames, find, {"command": "apply", "model": models.summary()}, channels)
         found = find(volumes, progress)
-        write_result(arguments, found.segmentation)
-        if arguments.confidence:
-            write_image(found.confidence, arguments.confidence)
-        if arguments.overlay:
-            write_png(found.picture, arguments.overlay)
+        write_found(arguments, found)
     notes = list(dict.fromkeys([*warned, *found.notes]))
-    _report(arguments, models, volume, found, notes, time.perf_counter() - began)
-    tell_notes(notes)
-    return 0
+    return _report(arguments, models, volume, found, notes, time.perf_counter() - began)
 
 
-def _report(arguments, models, volume, found, notes: list[str], seconds: float) -> None:
+def _report(arguments, models, volume, found, notes: list[str], seconds: float) -> int:
     from ..engine.images.segment_size import size_table
     from ..engine.results import described
+    from .writing import output_facts
 
     segments = described(found.segmentation)
     facts = {
-        "command": "apply", "version": __version__, "model": models.summary(),
+        **about(arguments, model=models.summary()),
         "image": {"path": os.path.abspath(arguments.image), "size": volume.size, "spacing_mm": volume.spacing},
-        "outputs": {o.lstrip("-"): os.path.abspath(p) for o, p in outputs_of(arguments).items()},
+        "outputs": output_facts(arguments),
         "segments": segments, "device": found.device, "seconds": round(seconds, 3), "notes": notes,
     }  # fmt: skip
-    if arguments.json:
-        print(json.dumps(facts, indent=2))
-    elif not arguments.quiet:
+
+    def show() -> None:
         print(f"{os.path.basename(arguments.image)}, {seconds:.1f} s on {found.device}")
         print("\n".join(size_table(segments)))
         print_written(facts["outputs"])
+
+    return report(arguments, facts, show, notes)

@@ -1,7 +1,6 @@
-"""Options that several commands share, how coordinates are told from options, and which files may be written.
+"""Options that several commands share, those that a task declares, how coordinates are told from options, and which files may be written.
 
-Standard library only. What a task is asked comes from its record, see :mod:`.options`.
-"""
+Standard library only."""
 
 from __future__ import annotations
 
@@ -12,8 +11,78 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from ..engine.tasks import forms
-from .explaining import table_of
-from .options import argument_type
+from ..engine.tasks.fields import asked_fields
+
+_DEST = "task_{}"  # so that no field clashes with an option of the command
+
+
+def add_task_options(parser: argparse.ArgumentParser, task_class, groups: dict) -> dict:
+    """Adds the options of ``task_class`` to ``groups`` (heading -> group), which are made where they are missing and returned."""
+    for name, field in asked_fields(task_class).items():
+        if not field.options:
+            continue
+        if field.group not in groups:
+            groups[field.group] = parser.add_argument_group(field.group)
+        group = groups[field.group]
+        dest, form = _DEST.format(name), field.form
+        if form.is_switch:
+            group.add_argument(*field.options, dest=dest, action="store_true", help=field.help)
+        else:
+            repeats = form.one is not None
+            group.add_argument(
+                *field.options, dest=dest, type=argument_type(form.one or form.read), metavar=form.metavar or None,
+                action=_Repeated if repeats else _Once, help=field.help,
+            )  # fmt: skip
+    return groups
+
+
+def task_from(task_class, arguments: argparse.Namespace, **further):
+    """The task that the arguments ask for; ``further``: fields that the command reads itself."""
+    given = {name: getattr(arguments, _DEST.format(name), None) for name in asked_fields(task_class)}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return task_class(**{name: value for name, value in values.items() if value is not None}, **further)
+
+
+def refuse_contradictions(task, parser: argparse.ArgumentParser) -> None:
+    """Refuses arguments that contradict each other, before anything is read. Exits with code 2."""
+    for text in task.contradictions(lambda name: called(type(task), name)):
+        parser.error(text)
+
+
+def called(task_class, name: str) -> str:
+    """How the command line calls a field of the task."""
+    options = asked_fields(task_class)[name].options
+    return options[0] if options else "--" + name.replace("_", "-")
+
+
+def argument_type(read):
+    """``read`` (raises ValueError with a text for people) as a type of argparse."""
+
+    def parse(text: str):
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
+class _Once(argparse.Action):
+    """An option that may be given once: the last of several would win in silence."""
+
+    def __call__(self, parser, namespace, value, option=None):
+        if getattr(namespace, self.dest, None) is not None:
+            names = " or ".join(self.option_strings)
+            parser.error(f"{names} is given twice; leave one out")
+        setattr(namespace, self.dest, value)
+
+
+class _Repeated(argparse.Action):
+    """An option that may be repeated."""
+
+    def __call__(self, parser, namespace, value, option=None):
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest, None) or []), value])
+
 
 COORDINATE_OPTIONS = (
     "--point", "--not-point", "--pixel", "--not-pixel", "--box", "--box-mm", "--stroke", "--not-stroke", "--slice", "--slices",
@@ -55,19 +124,32 @@ def join_coordinates(texts: list[str]) -> list[str]:
     return joined
 
 
-def whole(low: int, high: int = 2**31 - 1):
-    """Type of a whole number from ``low`` to ``high``."""
-    return argument_type(forms.whole(low, high))
+def new_command(commands, name: str, summary: str, description: str, examples: str = "") -> Parser:
+    """The parser of a command; :func:`finish` is called when its options are added."""
+    return commands.add_parser(
+        name, help=summary, description=description, epilog=examples or None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Options that every command has."""
+def finish(parser: Parser, run, check=None) -> None:
+    """Adds the options that every command has, and what it does.
+
+    :param run: ``run(arguments)`` -> exit code.
+    :param check: ``check(arguments, parser)`` refuses arguments that contradict each other, before anything is read: exit code 2.
+    """
     group = parser.add_argument_group("output on the terminal")
     group.add_argument(
         "--quiet", "-q", action="store_true", help="no progress and no summary, only notes and errors (and --json)"
     )
     group.add_argument("--json", action="store_true", help="summary on standard output as JSON, for programs")
     group.add_argument("--debug", action="store_true", help="show where an error arose (also with S3NET_DEBUG=1)")
+    parser.set_defaults(run=run, check=lambda arguments: None if check is None else check(arguments, parser))
+
+
+def whole(low: int, high: int = 2**31 - 1):
+    """Type of a whole number from ``low`` to ``high``."""
+    return argument_type(forms.whole(low, high))
 
 
 def add_which_image(group, *, all_frames: bool = False) -> None:
@@ -111,6 +193,11 @@ def add_pictures(group) -> None:
         help="also write each voxel's confidence, 0 to 1, as an image (.nii.gz, .nrrd, .mha)",
     )  # fmt: skip
     group.add_argument("--overlay", metavar="FILE.png", help="also draw the result on the image")
+
+
+def table_of(path: str) -> str:
+    """The table that belongs to the pictures of ``--explain``."""
+    return os.path.splitext(path)[0] + ".csv"
 
 
 def outputs_of(arguments: argparse.Namespace) -> dict[str, str]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 import time
 
-from .. import __version__
-from .arguments import add_common, add_device, whole
+from .arguments import add_device, finish, new_command, whole
 from .batch_plan import print_columns, print_plan, resources
-from .terminal import ProgressDisplay, shown_path, tell_notes
+from .terminal import ProgressDisplay, about, report, shown_path
 
 DESCRIPTION = """\
 Runs Segment and Few-shot over many images.
@@ -42,10 +40,7 @@ _MOST_NOTES = 30
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "batch", help="many images by a manifest, with a report", description=DESCRIPTION, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(commands, "batch", "many images by a manifest, with a report", DESCRIPTION, EXAMPLES)
     parser.add_argument("manifest", metavar="MANIFEST", nargs="?", help="a .csv or .json file, or a folder of images")
     parser.add_argument("-o", "--output", metavar="DIR", help="folder of the results; made if need be")
     group = parser.add_argument_group("what is done")
@@ -65,8 +60,7 @@ def register(commands) -> None:
         "--scheduler", metavar="ADDRESS", help="a running dask.distributed scheduler, e.g. tcp://node1:8786"
     )
     add_device(group)
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
+    finish(parser, run, check)
 
 
 def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -227,24 +221,23 @@ def _counts(plan, records: dict) -> dict[str, int]:
 
 
 def _summarise(arguments, plan, records: dict, counts: dict, code: int, seconds: float) -> None:
-    report = os.path.join(arguments.output, "report.html")
-    if arguments.json:
-        facts = {
-            "command": "batch", "version": __version__, "manifest": os.path.abspath(arguments.manifest),
-            "folder": os.path.abspath(arguments.output), "counts": counts, "computed": len(plan.todo),
-            "skipped": len(plan.finished), "seconds": round(seconds, 3), "report": os.path.abspath(report),
-            "cases": [_facts(case, records.get(case.name)) for case in plan.cases],
-        }  # fmt: skip
-        print(json.dumps(facts, indent=2))
-    elif not arguments.quiet:
+    path = os.path.join(arguments.output, "report.html")
+
+    def show() -> None:
         told = ", ".join(f"{count} {state}" for state, count in counts.items() if count or state == "done")
         print(f"{told}; {len(plan.finished)} were finished before; {seconds:.1f} s")
         for case in plan.cases:
             record = records.get(case.name)
             if record is not None and record["status"] != "done":
                 print(f"  failed: {case.row}, {case.name}: {' '.join(record['error'].split())}")
-        print(f"wrote {shown_path(report)}")
-    tell_notes(_notes_of(plan, records))
+        print(f"wrote {shown_path(path)}")
+
+    facts = about(
+        arguments, manifest=os.path.abspath(arguments.manifest), folder=os.path.abspath(arguments.output), counts=counts,
+        computed=len(plan.todo), skipped=len(plan.finished), seconds=round(seconds, 3), report=os.path.abspath(path),
+        cases=[_facts(case, records.get(case.name)) for case in plan.cases],
+    )  # fmt: skip
+    report(arguments, facts, show, _notes_of(plan, records))
     if code in (130, 143):
         print("s3net: stopped; what is finished is kept, --resume goes on", file=sys.stderr, flush=True)
 
@@ -274,10 +267,10 @@ def _report_only(arguments: argparse.Namespace, cases) -> int:
     from ..engine.batch.run import records_of
 
     counts = count_states(write_report(arguments.output, cases, records_of(cases, arguments.output)))
-    report = os.path.join(arguments.output, "report.html")
-    if arguments.json:
-        print(json.dumps({"command": "batch", "counts": counts, "report": os.path.abspath(report)}, indent=2))
-    elif not arguments.quiet:
+    path = os.path.join(arguments.output, "report.html")
+
+    def show() -> None:
         print(", ".join(f"{count} {state}" for state, count in counts.items()))
-        print(f"wrote {shown_path(report)}")
-    return 0
+        print(f"wrote {shown_path(path)}")
+
+    return report(arguments, {"command": "batch", "counts": counts, "report": os.path.abspath(path)}, show)

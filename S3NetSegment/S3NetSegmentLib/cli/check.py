@@ -7,7 +7,7 @@ import dataclasses
 import json
 
 from ..engine.common.device import DEVICES
-from .arguments import add_common
+from .arguments import finish, new_command
 
 DESCRIPTION = """\
 Checks this installation: versions, torch and what it can compute on, and a trial of each method on a small made-up image.
@@ -17,13 +17,9 @@ Send its output along when something does not work. Exit code 1 if anything fail
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "check", help="does this installation work?", description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(commands, "check", "does this installation work?", DESCRIPTION)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where networks compute (default: auto)")
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: None)
+    finish(parser, run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
-from .. import __version__
 from ..engine.tasks.drawn_numbers import drawn_numbers
-from .arguments import add_common, add_device, add_label_names, whole
-from .options import argument_type
-from .terminal import ProgressDisplay, shown_path, tell_notes
+from .arguments import add_device, add_label_names, argument_type, finish, new_command, whole
+from .terminal import ProgressDisplay, about, report, shown_path
 
 DESCRIPTION = """\
 Works through the patients of a folder: each is proposed from those that you have accepted, you correct it, and accept it.
@@ -45,10 +42,13 @@ _BELONGS = {
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "cohort", help="work through the patients of a folder, each proposed from the accepted ones",
-        description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(
+        commands,
+        "cohort",
+        "work through the patients of a folder, each proposed from the accepted ones",
+        DESCRIPTION,
+        EXAMPLES,
+    )
     parser.add_argument("folder", metavar="FOLDER", help="the folder with the images of all patients")
     parser.add_argument("action", choices=ACTIONS, metavar="|".join(ACTIONS), help="see above")
     parser.add_argument("case", nargs="?", metavar="CASE", help="name of a case, as status shows it")
@@ -79,8 +79,7 @@ def register(commands) -> None:
         "--minutes", type=whole(1, 100_000), metavar="M", help="time for all of it (default 10)"
     )
     add_device(parser.add_argument_group("computing"))
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
+    finish(parser, run, check)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -115,13 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
     store = CohortStore(arguments.folder)
     with ProgressDisplay(arguments.quiet) as progress:
         facts, notes = _DOES[arguments.action](arguments, store, progress)
-    if arguments.json:
-        about = {"command": "cohort", "version": __version__, "action": arguments.action}
-        print(json.dumps({**about, "folder": os.path.abspath(store.folder), **facts, "notes": notes}, indent=2))
-    elif not arguments.quiet:
-        _print(arguments.action, facts, store)
-    tell_notes(notes)
-    return 0
+    about_it = about(arguments, action=arguments.action, folder=os.path.abspath(store.folder), **facts, notes=notes)
+    return report(arguments, about_it, lambda: _print(arguments.action, facts, store), notes)
 
 
 def _status(arguments, store, progress) -> tuple[dict, list[str]]:
@@ -134,7 +128,7 @@ def _status(arguments, store, progress) -> tuple[dict, list[str]]:
 
 def _next(arguments, store, progress) -> tuple[dict, list[str]]:
     from ..engine import run_to_end
-    from ..engine.cohort_loop.stepping import next_case
+    from ..engine.cohort_loop.states import next_case
 
     found = run_to_end(next_case(store, arguments.order or "helps", **_options(arguments)), progress)
     proposal = None if found.proposal is None else _proposal_facts(found.proposal, store)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 
-from .. import __version__
-from .arguments import add_common, add_label_names
-from .terminal import tell_notes
+from .arguments import add_label_names, finish, new_command
+from .terminal import about, report
 
 DESCRIPTION = """\
 Compares a segmentation with a reference, segment by segment: Dice, HD95 and ASSD in mm, volumes in ml (of pictures: pixels).
@@ -26,15 +24,11 @@ examples:
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "compare", help="agreement of two segmentations", description=DESCRIPTION, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(commands, "compare", "agreement of two segmentations", DESCRIPTION, EXAMPLES)
     parser.add_argument("found", metavar="FOUND", help="the segmentation to judge (.seg.nrrd or a label map)")
     parser.add_argument("reference", metavar="REFERENCE", help="what it should be")
     add_label_names(parser, "the label maps that have no names")
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: None)
+    finish(parser, run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,17 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
         reference = on_voxels_of(reference, found)
         scores = compare_segmentations(found, reference)
     notes = [*warned, *pairing_notes(found, reference)]
-    if arguments.json:
-        facts = {
-            "command": "compare", "version": __version__, "found": os.path.abspath(arguments.found),
-            "reference": os.path.abspath(arguments.reference), "segments": [s.as_dict() for s in scores],
-            "notes": notes,
-        }  # fmt: skip
-        print(json.dumps(facts, indent=2))
-    elif not arguments.quiet:
-        print("\n".join(score_table(scores)))
-    tell_notes(notes)
-    return 0
+    facts = about(
+        arguments, found=os.path.abspath(arguments.found), reference=os.path.abspath(arguments.reference),
+        segments=[s.as_dict() for s in scores], notes=notes,
+    )  # fmt: skip
+    return report(arguments, facts, lambda: print("\n".join(score_table(scores))), notes)
 
 
 def score_table(scores) -> list[str]:

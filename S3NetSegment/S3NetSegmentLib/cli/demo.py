@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from pathlib import Path
 
-from .. import __version__
-from .arguments import add_common, add_device
+from .arguments import add_device, finish, new_command
 from .environment import REPOSITORY
-from .terminal import ProgressDisplay, shown_path
+from .terminal import ProgressDisplay, about, report, shown_path
 
 DEFAULT_FOLDER = "S3NetSegment-demo"
 SAMPLES = REPOSITORY / "Resources" / "SampleData"
@@ -27,14 +25,10 @@ files of an earlier demo there are replaced, others stay."""
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "demo", help="try it on the samples that come with it", description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(commands, "demo", "try it on the samples that come with it", DESCRIPTION)
     parser.add_argument("-o", "--output", metavar="DIR", default=DEFAULT_FOLDER, help="where the results go")
     add_device(parser)
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: None)
+    finish(parser, run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,18 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
         results = run_to_end(as_part_of(run_samples(SAMPLES, folder, arguments.device), 0.0, _SAMPLES_SHARE), progress)
         few_shot = run_to_end(as_part_of(run_few_shot(SAMPLES, folder), _SAMPLES_SHARE, 1.0), progress)
         seconds = time.perf_counter() - started
-        report = write_report(folder, results, few_shot, seconds)
-    if arguments.json:
-        print(json.dumps(_summary(folder, report, results, few_shot, seconds), indent=2))
-    elif not arguments.quiet:
-        _print(report, results, few_shot, seconds)
-    return 0
+        report_file = write_report(folder, results, few_shot, seconds)
+    summary = _summary(arguments, folder, report_file, results, few_shot, seconds)
+    return report(arguments, summary, lambda: _print(report_file, results, few_shot, seconds))
 
 
-def _summary(folder: Path, report: Path, results, few_shot, seconds: float) -> dict:
+def _summary(arguments, folder: Path, report: Path, results, few_shot, seconds: float) -> dict:
     return {
-        "command": "demo",
-        "version": __version__,
+        **about(arguments),
         "folder": str(folder.absolute()),
         "report": str(report.absolute()),
         "samples": [{**dataclasses.asdict(result), "mean_dice": result.mean_dice} for result in results],

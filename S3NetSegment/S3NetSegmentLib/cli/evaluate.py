@@ -7,11 +7,17 @@ import csv
 import json
 import os
 
-from .. import __version__
 from ..engine.tasks.apply import ApplyTask
-from .arguments import add_common, add_device, add_label_names, check_result_folder
-from .options import add_task_options, task_from
-from .terminal import ProgressDisplay, shown_path, tell_notes
+from .arguments import (
+    add_device,
+    add_label_names,
+    add_task_options,
+    check_result_folder,
+    finish,
+    new_command,
+    task_from,
+)
+from .terminal import ProgressDisplay, about, report, shown_path
 
 DESCRIPTION = """\
 Applies a model to labelled cases of a cohort and compares with the drawing: Dice, HD95 and ASSD in mm, sizes in ml (of
@@ -27,10 +33,7 @@ examples:
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "evaluate", help="accuracy of a model on labelled cases", description=DESCRIPTION, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(commands, "evaluate", "accuracy of a model on labelled cases", DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "model", metavar="MODEL", nargs="+",
         help="the model file, model.pt of a run; several files or the folder of a cross-validation: their mean answers",
@@ -47,8 +50,7 @@ def register(commands) -> None:
     parser.add_argument("--seen-cases", action="store_true", help="also score cases that the model was trained on")
     parser.add_argument("--skip-bad", action="store_true", help="leave out cases that cannot be read, and say so")
     add_device(parser)
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: check_result_folder(arguments, parser))
+    finish(parser, run, check_result_folder)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -80,20 +82,19 @@ def run(arguments: argparse.Namespace) -> int:
         folder.make()
         facts = _facts(arguments, models, evaluation, cohort)
         files = _write(folder, facts, evaluation)
-    if arguments.json:
-        print(json.dumps(facts, indent=2))
-    elif not arguments.quiet:
+
+    def show() -> None:
         print("\n".join(_table(facts["summary"])))
         for path in files:
             print(f"wrote {shown_path(path)}")
-    tell_notes(facts["notes"])
-    return 0
+
+    return report(arguments, facts, show, facts["notes"])
 
 
 def _facts(arguments: argparse.Namespace, models, evaluation, cohort) -> dict:
     files = [os.path.abspath(path) for path in models.paths]
     return {
-        "command": "evaluate", "version": __version__, "model": files[0] if len(files) == 1 else files,
+        **about(arguments, model=files[0] if len(files) == 1 else files),
         "cohort": os.path.abspath(arguments.cohort), "split": evaluation.split, "training": dict(models.provenance),
         "summary": {name or "all": values for name, values in evaluation.summary().items()},
         "cases": {name: [s.as_dict() for s in scores] for name, scores in evaluation.scores.items()},
@@ -103,7 +104,7 @@ def _facts(arguments: argparse.Namespace, models, evaluation, cohort) -> dict:
 
 def _write(folder, facts: dict, evaluation) -> list[str]:
     """Writes the four kinds of files; returns their paths."""
-    from ..engine.common.harmless_text import spreadsheet_cell
+    from ..engine.common.json_file import spreadsheet_cell
     from ..engine.images.files import replacing
 
     files = []
@@ -152,7 +153,7 @@ def _difference(summary: dict) -> tuple[str, str]:
 
 
 def _markdown(facts: dict, pictures: dict[str, str]) -> str:
-    from ..engine.common.harmless_text import markdown_cell
+    from ..engine.common.json_file import markdown_cell
 
     off, unit = _difference(facts["summary"])
     kind, digits = ("ml", 2) if unit == "ml" else ("voxels", 0)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 from ..engine.tasks.drawn_numbers import drawn_numbers
 from ..engine.tasks.few_shot import COMPUTING, DRAWING, FEW_SHOT_PART, FewShotTask
-from .arguments import add_common, add_device, add_pictures, add_which_image, check_file_names
-from .options import add_task_options, argument_type, refuse_contradictions, task_from
-from .terminal import ProgressDisplay, tell_notes
+from .arguments import (
+    add_device,
+    add_pictures,
+    add_task_options,
+    add_which_image,
+    argument_type,
+    check_file_names,
+    finish,
+    new_command,
+    refuse_contradictions,
+    task_from,
+)
+from .terminal import ProgressDisplay, report
 
 DESCRIPTION = """\
 Carries what you have drawn on one or a few slices to all slices of the volume, several segments at once.
@@ -35,10 +44,9 @@ examples:
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "few-shot", help="a drawing on a few slices becomes the segments of the volume", description=DESCRIPTION,
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(
+        commands, "few-shot", "a drawing on a few slices becomes the segments of the volume", DESCRIPTION, EXAMPLES
+    )
     parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
     groups = {DRAWING: parser.add_argument_group(DRAWING)}
@@ -47,8 +55,7 @@ def register(commands) -> None:
     add_which_image(groups[FEW_SHOT_PART])
     add_pictures(groups[FEW_SHOT_PART])
     add_device(groups[COMPUTING])
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
+    finish(parser, run, check)
 
 
 def _add_drawing(group) -> None:
@@ -140,9 +147,4 @@ def run(arguments: argparse.Namespace) -> int:
     if outcome.encoder is None and arguments.device not in ("auto", "cpu"):
         notes.append(f"without an encoder few-shot computes on the CPU; --device {arguments.device} was not needed")
     summary = summary_of(arguments, outcome, notes, marks)
-    if arguments.json:
-        print(json.dumps(summary, indent=2))
-    elif not arguments.quiet:
-        print_summary(summary)
-    tell_notes(notes)
-    return 0
+    return report(arguments, summary, lambda: print_summary(summary), notes)

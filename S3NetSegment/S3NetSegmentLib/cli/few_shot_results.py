@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 
-from .. import __version__
 from ..engine import Volume
+from ..engine.few_shot.answer import encoder_share, encoder_text
 from ..engine.few_shot.run import FewShotOutcome
-from ..engine.few_shot.vote.encoder_share import encoder_share, encoder_text
 from ..engine.images.files import suffix_of
 from ..engine.images.segment_size import size_table
-from ..engine.images.writing import write_image, write_png
+from ..engine.images.writing import write_image
 from ..engine.results import described
-from .arguments import outputs_of
-from .terminal import print_written
-from .writing import DICOM_SEG, LONG_SIDE, write_result
+from .terminal import about, print_written, seconds_of
+from .writing import DICOM_SEG, LONG_SIDE, image_facts, output_facts, write_pictures, write_result
 
 
 def write_answer(arguments: argparse.Namespace, outcome: FewShotOutcome) -> list[str]:
@@ -27,10 +25,7 @@ def write_answer(arguments: argparse.Namespace, outcome: FewShotOutcome) -> list
     else:
         flat, notes = outcome.label_map()
         write_image(Volume(flat.layers[0], flat.ijk_to_ras, "labels"), arguments.output)
-    if arguments.confidence:
-        write_image(outcome.confidence, arguments.confidence)
-    if picture is not None:
-        write_png(picture, arguments.overlay)
+    write_pictures(arguments, outcome.confidence if arguments.confidence else None, picture)
     return notes
 
 
@@ -39,8 +34,6 @@ def summary_of(
 ) -> dict:
     """What ``--json`` prints. ``marks``: moments in seconds, each named after the work that it ends."""
     volume, answer, encoder, segmentation = outcome.volume, outcome.answer, outcome.encoder, outcome.segmentation
-    times = list(marks.items())
-    seconds = {name: round(at - times[n][1], 3) for n, (name, at) in enumerate(times[1:])}
     segments = described(segmentation)
     for facts, segment, expected in zip(segments, segmentation.segments, outcome.expected_by_segment(), strict=True):
         facts |= {"label_value": segment.value, "expected_dice": None if expected is None else round(expected, 4)}
@@ -48,20 +41,12 @@ def summary_of(
         outlook = answer.outlook.get(number)
         facts["expected_past_end"] = None if outlook is None or outlook.shown is None else round(outlook.past, 4)
     return {
-        "command": "few-shot",
-        "version": __version__,
-        "image": {
-            "path": os.path.abspath(arguments.image),
-            "size": volume.size,
-            "spacing_mm": [round(s, 6) for s in volume.spacing],
-            "rgb": volume.is_rgb,
-            "series": arguments.series,
-            "frame": arguments.frame,
-        },
+        **about(arguments),
+        "image": image_facts(arguments, volume),
         "support": outcome.support.facts,
         "partial": arguments.task.partial,
         "part": {"axis": answer.axis, "slices": arguments.task.slices},
-        "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()},
+        "outputs": output_facts(arguments),
         "segments": segments,
         "next_slices": outcome.next_slices(),
         "mix": {part: round(share, 4) for part, share in answer.mix.items()},
@@ -70,7 +55,7 @@ def summary_of(
         "settings": outcome.settings.changed(),
         "seed": outcome.settings.seed,
         "device": outcome.device,
-        "seconds": {**seconds, "total": round(times[-1][1] - times[0][1], 3)},
+        "seconds": seconds_of(marks),
         "notes": notes,
     }
 

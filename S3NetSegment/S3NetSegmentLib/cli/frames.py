@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,22 +19,8 @@ from ..engine.images.segment_size import shown_size
 from ..engine.images.writing import FRAME_FORMATS, write_frames, write_image, write_png
 from ..engine.results import described
 from .arguments import ALL_FRAMES, image_inputs, outputs_of, replaced_input
-from .terminal import ProgressDisplay, print_written, shown_path, tell_notes
-from .writing import check_outputs, write_result
-
-
-@dataclass(eq=False)
-class Found:
-    """What was found in one image.
-
-    :param confidence: of each voxel, None if not asked for. :param picture: the overlay, likewise.
-    """
-
-    segmentation: Segmentation
-    confidence: Volume | None
-    picture: np.ndarray | None
-    notes: list[str]
-    device: str
+from .terminal import ProgressDisplay, print_written, report, shown_path
+from .writing import Found, check_outputs, write_result
 
 
 def several_frames(arguments: argparse.Namespace) -> int:
@@ -88,12 +72,7 @@ def run_frames(
         "outputs": {what: [os.path.abspath(p) for p in paths] for what, paths in files.items()}, "frames": frames,
         "device": found[-1].device, "seconds": round(time.perf_counter() - began, 3), "notes": notes,
     }  # fmt: skip
-    if arguments.json:
-        print(json.dumps(facts, indent=2))
-    elif not arguments.quiet:
-        _print(facts, files)
-    tell_notes(notes)
-    return 0
+    return report(arguments, facts, lambda: _print(facts, files), notes)
 
 
 def _print(facts: dict, files: dict[str, list[str]]) -> None:

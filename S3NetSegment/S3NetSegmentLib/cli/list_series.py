@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
-from .. import __version__
-from .arguments import add_common
+from .arguments import finish, new_command
+from .terminal import about, report
 
 DESCRIPTION = """\
 Lists the DICOM image series in a folder, or in the folders below it (a disc): number, description, modality, slices.
@@ -21,13 +20,9 @@ examples:
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "series", help="list the DICOM series in a folder", description=DESCRIPTION, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(commands, "series", "list the DICOM series in a folder", DESCRIPTION, EXAMPLES)
     parser.add_argument("folder", metavar="FOLDER", help="a folder of DICOM files, or of folders with them")
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: None)
+    finish(parser, run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,19 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not folder.is_dir():
         folder = folder.parent
     found = find_series(folder)
-    if arguments.json:
-        print(json.dumps(_facts(folder, found), indent=2))
-        return 0
-    if not found.series:
+    if not found.series and not arguments.json:
         raise InputError(nothing_found(folder, found))
-    if not arguments.quiet:
-        _print(found)
-    return 0
+    return report(arguments, _facts(arguments, folder, found), lambda: _print(found))
 
 
-def _facts(folder, found) -> dict:
+def _facts(arguments, folder, found) -> dict:
     return {
-        "command": "series", "version": __version__, "folder": os.path.abspath(folder),
+        **about(arguments, folder=os.path.abspath(folder)),
         "series": [
             {
                 "number": s.number, "description": s.description, "modality": s.modality, "slices": s.count, "uid": s.uid,

@@ -7,16 +7,16 @@ import dataclasses
 import json
 import textwrap
 
-from .arguments import add_common
+from .arguments import finish, new_command
 
 COMMANDS = ("segment", "few-shot", "pretrain", "finetune")
 
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "settings", help="list all settings for --set, with ranges and what they do",
-        description="Lists all settings that --set NAME=VALUE can change, with their values, ranges and what they do.",
+    parser = new_command(
+        commands, "settings", "list all settings for --set, with ranges and what they do",
+        "Lists all settings that --set NAME=VALUE can change, with their values, ranges and what they do.",
     )  # fmt: skip
     parser.add_argument(
         "of",
@@ -31,8 +31,7 @@ def register(commands) -> None:
         default="default",
         help="whose values to show, where a command has that preset",
     )
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: None)
+    finish(parser, run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,7 +54,7 @@ def _records(preset_name: str) -> dict[str, list]:
     from ..engine.few_shot.settings import PRESETS as FEW_SHOT_PRESETS
     from ..engine.few_shot.settings import few_shot_preset
     from ..engine.segment.settings import PRESETS, preset
-    from ..engine.training.presets import (
+    from ..engine.training.configuration import (
         FINETUNING_PRESETS,
         PRETRAINING_PRESETS,
         finetuning_configuration,

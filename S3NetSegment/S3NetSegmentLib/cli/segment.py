@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 
-from .. import __version__
 from ..engine.tasks.segment import COMPUTING, SEGMENT_PART, SEGMENT_RESULTS, SegmentTask
-from .arguments import ALL_FRAMES, add_common, add_device, add_pictures, add_which_image, check_file_names, outputs_of
-from .explaining import write_explanation
-from .options import add_task_options, refuse_contradictions, task_from
-from .terminal import ProgressDisplay, print_written, tell_notes
+from .arguments import (
+    ALL_FRAMES,
+    add_device,
+    add_pictures,
+    add_task_options,
+    add_which_image,
+    check_file_names,
+    finish,
+    new_command,
+    refuse_contradictions,
+    task_from,
+)
+from .terminal import ProgressDisplay, about, print_written, report, seconds_of
 
 DESCRIPTION = """\
 Segments an image without any drawing.
@@ -37,10 +44,7 @@ examples:
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "segment", help="regions of an image, or the object at a point", description=DESCRIPTION, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(commands, "segment", "regions of an image, or the object at a point", DESCRIPTION, EXAMPLES)
     parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")
     groups = add_task_options(parser, SegmentTask, {})
@@ -52,8 +56,7 @@ def register(commands) -> None:
         "FILE.csv",
     )  # fmt: skip
     add_device(groups[COMPUTING])
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: check(arguments, parser))
+    finish(parser, run, check)
 
 
 def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -71,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.reading import read_image
     from .frames import several_frames
-    from .writing import check_outputs, write_outputs
+    from .writing import Found, check_outputs, write_explanation, write_found
 
     clock = time.perf_counter
     marks = {"start": clock()}
@@ -90,31 +93,25 @@ def run(arguments: argparse.Namespace) -> int:
         marks["searching"] = clock()
         progress.clear()
         with ProgressDisplay(arguments.quiet) as later:
-            notes = write_outputs(arguments, outcome, later)
+            found = Found.of(outcome, arguments, later)
+            notes = [*found.notes, *write_found(arguments, found)]
             explained = write_explanation(arguments, outcome) if arguments.explain else []
         marks["writing"] = clock()
     notes = list(dict.fromkeys([*warned, *notes]))
     summary = _summary(arguments, outcome, notes, marks) | ({"explanation": explained} if explained else {})
-    if arguments.json:
-        print(json.dumps(summary, indent=2))
-    elif not arguments.quiet:
-        _print(summary)
-    tell_notes(notes)
-    return 0
+    return report(arguments, summary, lambda: _print(summary), notes)
 
 
 def _run_frames(arguments: argparse.Namespace, count: int) -> int:
     """Each of ``count`` frames by itself, with the same points, boxes and strokes."""
     from ..engine import run_to_end
     from ..engine.segment.run import segment_image
-    from .frames import Found, run_frames
-    from .writing import LONG_SIDE
+    from .frames import run_frames
+    from .writing import Found
 
     def find(volumes, progress) -> Found:
         outcome = run_to_end(segment_image(volumes[0], arguments.task, arguments.device), progress)
-        sure = run_to_end(outcome.confidence_steps(), progress) if arguments.confidence else None
-        picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
-        return Found(outcome.segmentation, sure, picture, list(outcome.notes), outcome.regions.device)
+        return Found.of(outcome, arguments, progress)
 
     task = arguments.task
     facts = {"command": "segment", "preset": task.preset, "settings": list(task.settings), "seed": task.seed}
@@ -123,22 +120,12 @@ def _run_frames(arguments: argparse.Namespace, count: int) -> int:
 
 def _summary(arguments, outcome, notes, marks) -> dict:
     from ..engine.results import described, ladder
+    from .writing import image_facts, output_facts
 
     regions, choice = outcome.regions, outcome.choice
-    volume = regions.volume
-    times = list(marks.items())
-    seconds = {name: round(at - times[n][1], 3) for n, (name, at) in enumerate(times[1:])}
     return {
-        "command": "segment",
-        "version": __version__,
-        "image": {
-            "path": os.path.abspath(arguments.image),
-            "size": volume.size,
-            "spacing_mm": [round(s, 6) for s in volume.spacing],
-            "rgb": volume.is_rgb,
-            "series": arguments.series,
-            "frame": arguments.frame,
-        },
+        **about(arguments),
+        "image": image_facts(arguments, regions.volume),
         "part": {"axis": regions.axis, "first_voxel": regions.extent.start, "voxels": regions.extent.size},
         "points": {
             "inside": list(outcome.prompts.inside),
@@ -148,14 +135,14 @@ def _summary(arguments, outcome, notes, marks) -> dict:
         "boxes": [[*box.low, *box.high] for box in outcome.prompts.boxes],
         "strokes": list(outcome.prompts.strokes),
         "regions_only": outcome.task.regions_only,
-        "outputs": {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()},
+        "outputs": output_facts(arguments),
         "segments": described(outcome.segmentation),
         "object": None if choice is None else ladder(choice),
         "preset": outcome.task.preset,
         "settings": regions.settings.changed(),
         "seed": regions.settings.seed,
         "device": regions.device,
-        "seconds": {**seconds, "total": round(times[-1][1] - times[0][1], 3)},
+        "seconds": seconds_of(marks),
         "notes": notes,
     }
 

@@ -1,12 +1,16 @@
-"""Progress for people: a bar on a terminal, a line now and then in a log, nothing with ``--quiet``. Always on stderr."""
+"""What commands say: progress (a bar on a terminal, a line now and then in a log, always on stderr), and how they end."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+from .. import __version__
 
 
 class ProgressDisplay:
@@ -73,6 +77,31 @@ class ProgressDisplay:
             return ""  # too early to tell
         seconds = elapsed * (1 - fraction) / fraction
         return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"
+
+
+def about(arguments: argparse.Namespace, **further) -> dict:
+    """How the JSON of every command begins."""
+    return {"command": arguments.command, "version": __version__, **further}
+
+
+def report(arguments: argparse.Namespace, facts, show: Callable[[], object], notes: Iterable[str] = ()) -> int:
+    """How every command ends: ``facts`` as JSON, else ``show()`` prints for people, with --quiet neither; and the notes.
+
+    :returns: exit code 0.
+    """
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+    elif not arguments.quiet:
+        show()
+    tell_notes(notes)
+    return 0
+
+
+def seconds_of(marks: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of each part of the work and in all. ``marks``: moments in seconds, each named after the work that it ends."""
+    times = list(marks.items())
+    parts = {name: round(at - times[n][1], 3) for n, (name, at) in enumerate(times[1:])}
+    return {**parts, "total": round(times[-1][1] - times[0][1], 3)}
 
 
 def tell_notes(notes: Iterable[str]) -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import sys
 import time
 from typing import NamedTuple
 
-from .. import __version__
 from ..engine.tasks.fields import asked_fields
 from ..engine.tasks.train import HOW_LONG, TrainTask
-from .arguments import add_common, check_result_folder
-from .options import add_task_options, refuse_contradictions, task_from
-from .terminal import ProgressDisplay, shown_path
+from .arguments import add_task_options, check_result_folder, finish, new_command, refuse_contradictions, task_from
+from .terminal import ProgressDisplay, about, report, shown_path
 from .training_trial import duration, try_training
 
 _STARTED = time.time()  # what was asked of an earlier process does not concern this one
@@ -31,10 +28,7 @@ def add_training(
 
     :param run: (task, arguments) -> exit code; None: :func:`run_training`.
     """
-    parser = commands.add_parser(
-        task_class.command, help=summary, description=description, epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(commands, task_class.command, summary, description, examples)
     parser.add_argument("cohort", metavar="COHORT", help=asked_fields(task_class)["cohort"].help)
     parser.add_argument("-o", "--output", metavar="RUN", help="folder of the run, made if need be")
     groups = add_task_options(parser, task_class, {"": parser})
@@ -46,10 +40,10 @@ def add_training(
         "--dry-run", action="store_true",
         help="only read the cohort and make a few steps, and say how long the run would take here; nothing is kept",
     )  # fmt: skip
-    add_common(parser)
-    parser.set_defaults(
-        run=lambda arguments: (run or run_training)(task_of(task_class, arguments), arguments),
-        check=lambda arguments: check(task_class, arguments, parser),
+    finish(
+        parser,
+        lambda arguments: (run or run_training)(task_of(task_class, arguments), arguments),
+        lambda arguments, parser: check(task_class, arguments, parser),
     )
 
 
@@ -89,7 +83,7 @@ def refuse_used_folder(folder, resume: bool) -> None:
         )
 
 
-def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, report=None) -> int:
+def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, told=None) -> int:
     """Trains to the end, or with --dry-run for a moment. Returns the exit code; errors pass through.
 
     Ctrl-C, a polite kill or :meth:`RunFolder.ask_to_stop` ends it after the present step, with its state saved; a second
@@ -98,7 +92,7 @@ def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, rep
     folder how the run ended.
 
     :param begin: (task, folder, device, processes, stop, resume) -> the steps of the training; None: the training itself.
-    :param report: (arguments, folder, result, device) -> None, says in the end how it went; None: that is printed.
+    :param told: (arguments, folder, result, device) -> None, says in the end how it went; None: that is printed.
     """
     begin = begin or _begun
     if arguments.dry_run:
@@ -135,7 +129,7 @@ def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, rep
             finally:
                 folder.give_back()
         if processes.writes:
-            (report or _report)(arguments, folder, result, where)
+            (told or _report)(arguments, folder, result, where)
     return 0
 
 
@@ -192,14 +186,13 @@ def _told(result) -> str:
 
 def _report(arguments: argparse.Namespace, folder, result, where) -> None:
     files = [n for n in ("model.pt", "curves.png", "log.jsonl") if (folder.path / n).exists()]
-    facts = {
-        "command": arguments.command, "version": __version__, "run": os.path.abspath(folder.path), "steps": result.steps,
-        "reason": result.reason, "seconds": round(result.seconds, 1), "best_step": result.best_step,
-        "best_score": result.best_score, "device": str(where), "files": files, "notes": list(result.notes),
-    }  # fmt: skip
-    if arguments.json:
-        print(json.dumps(facts, indent=2))
-    elif not arguments.quiet:
+    facts = about(
+        arguments, run=os.path.abspath(folder.path), steps=result.steps, reason=result.reason,
+        seconds=round(result.seconds, 1), best_step=result.best_step, best_score=result.best_score, device=str(where),
+        files=files, notes=list(result.notes),
+    )  # fmt: skip
+
+    def show() -> None:
         print(f"{result.steps} steps in {duration(result.seconds)} on {where} ({_WHY[result.reason]})")
         if result.best_score is not None:
             print(f"best validation score {result.best_score:.3f} at step {result.best_step}")
@@ -207,6 +200,8 @@ def _report(arguments: argparse.Namespace, folder, result, where) -> None:
             print(f"note: {note}")
         for name in files:
             print(f"wrote {shown_path(folder.path / name)}")
+
+    report(arguments, facts, show)
 
 
 class _Asked(NamedTuple):

@@ -11,9 +11,8 @@ import shutil
 import tempfile
 import time
 
-from .. import __version__
 from ..engine.tasks.train import FinetuneTask, TrainTask, of_fold
-from .terminal import ProgressDisplay, tell_notes
+from .terminal import ProgressDisplay, about, tell_notes
 
 _STEPS = 6  # the first one, in which much is made ready, does not count
 _SECONDS = 45.0  # after which fewer do
@@ -77,10 +76,10 @@ def _report(
     notes: list[str],
 ) -> None:
     total = seconds * steps
-    facts = {
-        "command": arguments.command, "version": __version__, "device": device, "seconds_per_step": round(seconds, 4),
-        "steps": steps, "seconds": round(total, 1), "duration": duration(total), "notes": notes,
-    }  # fmt: skip
+    facts = about(
+        arguments, device=device, seconds_per_step=round(seconds, 4), steps=steps, seconds=round(total, 1),
+        duration=duration(total), notes=notes,
+    )  # fmt: skip
     if folds:
         facts |= {"folds": folds, "seconds": round(folds * total, 1), "duration": duration(folds * total)}
     if task.minutes:

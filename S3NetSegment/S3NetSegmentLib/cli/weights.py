@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from .arguments import add_common
-from .terminal import ProgressDisplay
+from .arguments import finish, new_command
+from .terminal import ProgressDisplay, report
 
 DESCRIPTION = """\
 Published encoder weights (DINOv2, Apache License 2.0; DINOv3, a licence of its own) for few-shot segmentation. They are not part of
@@ -25,10 +25,7 @@ S3NET_WEIGHTS names another folder; HTTPS_PROXY a proxy."""
 
 def register(commands) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser(
-        "weights", help="list, download, add or remove encoder weights", description=DESCRIPTION, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = new_command(commands, "weights", "list, download, add or remove encoder weights", DESCRIPTION, EXAMPLES)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     _add(actions, "list", _list, "what exists, and what is here")
     get = _add(actions, "get", _get, "download one of them")
@@ -46,8 +43,7 @@ def register(commands) -> None:
 
 def _add(actions, name: str, run, text: str) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    add_common(parser)
-    parser.set_defaults(run=run, check=lambda arguments: None)
+    finish(parser, run)
     return parser
 
 
@@ -97,12 +93,8 @@ def _put(arguments: argparse.Namespace, steps) -> int:
 
     with ProgressDisplay(arguments.quiet) as display:
         stored = run_to_end(steps, display)
-    if arguments.json:
-        print(json.dumps(_facts(stored), indent=2))
-    elif not arguments.quiet:
-        note = f" ({stored.remark})" if stored.remark else ""
-        print(f"{stored.name} is here{note}: {stored.path}")
-    return 0
+    note = f" ({stored.remark})" if stored.remark else ""
+    return report(arguments, _facts(stored), lambda: print(f"{stored.name} is here{note}: {stored.path}"))
 
 
 def _clear(arguments: argparse.Namespace) -> int:
@@ -110,11 +102,8 @@ def _clear(arguments: argparse.Namespace) -> int:
 
     store = WeightsStore()
     freed = store.clear(arguments.name)
-    if arguments.json:
-        print(json.dumps({"folder": str(store.folder), "bytes_freed": freed}))
-    elif not arguments.quiet:
-        print(f"{freed / 1e6:,.0f} MB removed from {store.folder}")
-    return 0
+    facts = {"folder": str(store.folder), "bytes_freed": freed}
+    return report(arguments, facts, lambda: print(f"{freed / 1e6:,.0f} MB removed from {store.folder}"))
 
 
 def _facts(stored) -> dict:

@@ -1,18 +1,29 @@
-"""What commands write: the segmentation, the confidence and the overlay. Each file whole or not at all."""
+"""What commands write: the segmentation, the confidence, the overlay and the explanation. Each file whole or not at all."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from dataclasses import dataclass
+
+import numpy as np
 
 from ..engine import Segmentation, Volume, run_to_end
 from ..engine.common.errors import InputError
 from ..engine.images.dicom.seg_writing import SUFFIX as DICOM_SEG
 from ..engine.images.dicom.seg_writing import check_dicom_seg, write_dicom_seg
 from ..engine.images.dicom.series import is_dicom
-from ..engine.images.files import IMAGE_FORMATS, SEGMENTATION_FORMATS, check_output_path, file_head, suffix_of
+from ..engine.images.files import (
+    IMAGE_FORMATS,
+    SEGMENTATION_FORMATS,
+    check_output_path,
+    file_head,
+    replacing,
+    suffix_of,
+)
 from ..engine.images.reading import checked_path
 from ..engine.images.writing import write_image, write_png, write_segmentation
-from .explaining import table_of
+from .arguments import outputs_of, table_of
 
 LONG_SIDE = 768  # pixels of an overlay
 
@@ -46,26 +57,77 @@ def write_result(arguments: argparse.Namespace, segmentation: Segmentation) -> N
         write_segmentation(segmentation, arguments.output)
 
 
-def write_outputs(arguments, outcome, progress=None) -> list[str]:
-    """Writes everything asked for; returns what the user should know.
+@dataclass(eq=False)
+class Found:
+    """What was found in one image.
 
-    The confidence and the picture are computed before the first file is written, so that an interrupt while computing
-    leaves no file at all.
-
-    :param outcome: a SegmentOutcome.
-    :param progress: called with the steps of the confidence, which can take long.
+    :param confidence: of each voxel, None if not asked for. :param picture: the overlay, likewise.
     """
-    segmentation, notes = outcome.segmentation, list(outcome.notes)
+
+    segmentation: Segmentation
+    confidence: Volume | None
+    picture: np.ndarray | None
+    notes: list[str]
+    device: str
+
+    @classmethod
+    def of(cls, outcome, arguments: argparse.Namespace, progress=None) -> Found:
+        """Of a SegmentOutcome, with what is asked for; ``progress`` is called with the steps of the confidence."""
+        sure = run_to_end(outcome.confidence_steps(), progress) if arguments.confidence else None
+        picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
+        return cls(outcome.segmentation, sure, picture, list(outcome.notes), outcome.regions.device)
+
+
+def write_found(arguments: argparse.Namespace, found: Found) -> list[str]:
+    """Writes everything asked for. All of it was computed before the first file is written, so that an interrupt while computing
+    leaves no file at all. Returns what the user should know."""
+    segmentation, notes = found.segmentation, []
     if len(segmentation.layers) > 1 and suffix_of(arguments.output) not in (".seg.nrrd", DICOM_SEG):
         notes.append(
             f"a label map cannot hold overlapping segments: the object is painted over the regions as value "
             f"{len(segmentation.segments)}; write .seg.nrrd to keep both, or use --regions-only"
         )
-    confidence = run_to_end(outcome.confidence_steps(), progress) if arguments.confidence else None
-    picture = outcome.picture(LONG_SIDE) if arguments.overlay else None
     write_result(arguments, segmentation)
+    write_pictures(arguments, found.confidence, found.picture)
+    return notes
+
+
+def write_pictures(arguments: argparse.Namespace, confidence: Volume | None, picture: np.ndarray | None) -> None:
+    """What was asked for besides the segmentation."""
     if confidence is not None:
         write_image(confidence, arguments.confidence)
     if picture is not None:
         write_png(picture, arguments.overlay)
-    return notes
+
+
+def write_explanation(arguments: argparse.Namespace, outcome) -> list[str]:
+    """Writes why the object was chosen, as pictures of the candidates and a table; returns lines for the terminal.
+
+    :param outcome: a SegmentOutcome.
+    :raises InputError: there is no object to explain.
+    """
+    from ..engine.segment.explanation import contact_sheet, explain
+
+    if outcome.choice is None:
+        raise InputError(
+            "there is no object to explain: no point was given and no main object was found; point at one with --point or --pixel"
+        )
+    explanation = explain(outcome.choice)
+    sheet = contact_sheet(outcome.choice, explanation, outcome.regions, outcome.shown_slice())
+    write_png(run_to_end(sheet), arguments.explain)
+    with replacing(table_of(arguments.explain)) as part:
+        part.write_text(explanation.as_csv(), encoding="utf-8")
+    return explanation.lines()
+
+
+def image_facts(arguments: argparse.Namespace, volume: Volume) -> dict:
+    """The image in ``--json``."""
+    return {
+        "path": os.path.abspath(arguments.image), "size": volume.size, "spacing_mm": [round(s, 6) for s in volume.spacing],
+        "rgb": volume.is_rgb, "series": arguments.series, "frame": arguments.frame,
+    }  # fmt: skip
+
+
+def output_facts(arguments: argparse.Namespace) -> dict[str, str]:
+    """The files that were written, in ``--json``."""
+    return {option.lstrip("-"): os.path.abspath(path) for option, path in outputs_of(arguments).items()}

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import qt
 from slicer.i18n import tr as _
 
+from .chosen import ConfidenceRow, MadeByRows, SegmentationChoice
 from .cohort.section import CohortSection
-from .columns import align_columns
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
-from .keys import PanelKeys
-from .made_by import MadeByRows
-from .message import PanelMessage
+from .messages import PanelMessage, ProgressRow
 from .models.section import ModelsSection
+from .navigation import ModeTabs, PanelKeys
+from .run import timer
 from .segment.advanced_section import AdvancedSection, device_setting
 from .segment.inputs_section import InputsSection
 from .segment.section import SegmentSection
-from .segmentation_choice import SegmentationChoice
 from .widgets.check_dialog import CheckDialog
-from .widgets.confidence_row import ConfidenceRow
 from .widgets.harmless_wheel import HarmlessWheel
-from .widgets.mode_tabs import ModeTabs
-from .widgets.progress_row import ProgressRow
+from .widgets.looks import align_columns
 from .widgets.torch_row import TorchRow
 
 _LOOK_EVERY = 250  # ms
@@ -71,9 +67,7 @@ class SegmentPanel:
         self.keys = PanelKeys(panel_widget, self)
         self.wheel = HarmlessWheel(panel_widget)
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
-        self._look_timer = qt.QTimer()
-        self._look_timer.setInterval(_LOOK_EVERY)
-        self._look_timer.connect("timeout()", self._look)
+        self._look_timer = timer(_LOOK_EVERY, self._look, repeats=True)
 
     # -- life
 

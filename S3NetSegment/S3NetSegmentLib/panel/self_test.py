@@ -43,7 +43,7 @@ def regions_without_points(case, logic):
 
 def network(case, logic):
     """S3-Net gives the same labels twice. Needs torch; without it this part says that it is left out."""
-    from .widgets.torch_support import has_torch
+    from .widgets.torch_row import has_torch
 
     if not has_torch():
         case.delayDisplay("torch is not installed: the test of S3-Net is LEFT OUT")
@@ -62,7 +62,7 @@ def network(case, logic):
 
 def few_shot(case, logic):
     """Two drawn slices of a ball give the ball; they stay as they are. Needs torch, as :func:`network`."""
-    from .widgets.torch_support import has_torch
+    from .widgets.torch_row import has_torch
 
     if not has_torch():
         case.delayDisplay("torch is not installed: the test of Few-shot is LEFT OUT")

@@ -17,11 +17,9 @@ from ..engine import InputError, Volume
 from ..engine.common.tuples import three
 from ..engine.images.volume import AXES
 from ..engine.segment.prompts import Box
-from .points import add_point, points_from_markups
-from .regions_of_interest import extent_from_roi
+from .markups import add_point, extent_from_roi, points_from_markups
 from .slices import shown_slice
-from .transforms import array_from_matrix, matrix_from_array, world_from_parent
-from .volumes import volume_from_node
+from .volumes import array_from_matrix, matrix_from_array, volume_from_node, world_from_parent
 
 ATTRIBUTE = "S3NetSegment.Prompt"
 INSIDE, OUTSIDE, BOX, STROKE, OUTSIDE_STROKE = "inside points", "outside points", "box", "stroke", "outside stroke"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import slicer
 import vtk
 
-from .transforms import parent_key
+from .volumes import parent_key
 
 
 def watch(nodes: Iterable[slicer.vtkMRMLNode | None], callback: Callable[[str], object]) -> SceneWatch:
@@ -69,6 +69,41 @@ class SceneWatch:
     def _on_modified(self, node, event) -> None:
         if node.GetID() in self._states and volume_state(node) != self._states[node.GetID()]:
             self._tell(f"volume {node.GetName()!r} was changed")
+
+
+class SegmentsWatch:
+    """Calls ``callback()`` at every change of the segments of one segmentation; ``voxels``: also of what is drawn."""
+
+    def __init__(self, callback: Callable[[], object], voxels: bool):
+        self._callback, self._voxels = callback, voxels
+        self._segmentation: slicer.vtkSegmentation | None = None
+        self._tags: list[int] = []
+
+    @property
+    def active(self) -> bool:
+        return self._segmentation is not None
+
+    def watch(self, segmentation_node) -> None:
+        """Observes ``segmentation_node``; None: nothing."""
+        segmentation = segmentation_node.GetSegmentation() if segmentation_node is not None else None
+        if segmentation is self._segmentation:
+            return
+        self.stop()
+        self._segmentation = segmentation
+        if segmentation is not None:
+            cls = slicer.vtkSegmentation
+            events = [cls.SegmentAdded, cls.SegmentRemoved, cls.SegmentModified]
+            events += [cls.SourceRepresentationModified] if self._voxels else []
+            self._tags = [segmentation.AddObserver(event, self._changed) for event in events]
+
+    def stop(self) -> None:
+        if self._segmentation is not None:
+            for tag in self._tags:
+                self._segmentation.RemoveObserver(tag)
+        self._segmentation, self._tags = None, []
+
+    def _changed(self, _segmentation, _event) -> None:
+        self._callback()
 
 
 def volume_state(volume_node) -> tuple:

@@ -7,11 +7,10 @@ import slicer
 
 from ..engine import InputError, Volume
 from ..engine.images import AXES
-from .drawings.drawn_planes import SupportPlane
+from .drawings.support_set import SupportPlane
 from .segmentation.segment_slices import SegmentSlices
 from .slices import LastSliceView, last_used_slice_node, shows_volume, slice_nodes
-from .transforms import array_from_matrix, matrix_from_array
-from .volumes import volume_from_node
+from .volumes import array_from_matrix, matrix_from_array, volume_from_node
 
 _ORIENTATIONS = ("Sagittal", "Coronal", "Axial")
 _NEAR = 0.8  # cosine above which a view along another direction is turned to the volume's rather than replaced

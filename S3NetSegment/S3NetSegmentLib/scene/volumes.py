@@ -1,4 +1,4 @@
-"""Volume nodes as :class:`Volume`: voxels without a copy, placed in world RAS."""
+"""Volume nodes as the engine's volumes: voxels, linear transforms, frames of a sequence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,56 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..engine import InputError, Volume
-from .transforms import array_from_matrix, matrix_from_array, world_from_parent
+
+
+def array_from_matrix(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+    """``matrix`` as float64 array (4, 4)."""
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def matrix_from_array(array: np.ndarray) -> vtk.vtkMatrix4x4:
+    """``array`` (4, 4) as vtkMatrix4x4."""
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy([float(value) for value in np.asarray(array).ravel()])
+    return matrix
+
+
+def world_from_parent(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
+    """The transform (4, 4) from the coordinates stored in ``node`` to world RAS: all its parent transforms in one.
+
+    :raises InputError: a parent transform is not linear; a matrix could only approximate it.
+    """
+    transform = node.GetParentTransformNode()
+    if transform is None:
+        return np.eye(4)
+    if not transform.IsTransformToWorldLinear():
+        raise InputError(
+            f"{node.GetName()!r} is under the non-linear transform {transform.GetName()!r}; harden the transform first "
+            "(right-click the node in the Data module, Harden transform)"
+        )
+    matrix = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToWorld(matrix)
+    return array_from_matrix(matrix)
+
+
+def parent_key(node: slicer.vtkMRMLTransformableNode | None) -> str:
+    """Tells whether ``node`` is under another transform than before, or the transform is another one by now."""
+    try:
+        return "" if node is None else repr(world_from_parent(node).tolist())
+    except InputError:
+        return "non-linear"
+
+
+def frame_of(volume_node) -> tuple[int, int] | None:
+    """``(number of the frame, from 1, and of all frames)`` where ``volume_node`` shows the frame of a sequence; else None."""
+    if volume_node is None:
+        return None
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+        sequence = browser.GetSequenceNode(volume_node)
+        if sequence is not None:
+            return browser.GetSelectedItemNumber() + 1, sequence.GetNumberOfDataNodes()
+    return None
+
 
 _MODALITY = "DICOM.Modality"  # what the DICOM module calls the attribute
 

@@ -33,6 +33,20 @@ def test_a_doubtful_axis_is_said(folder):
     assert not support_of("--support drawn.seg.nrrd").notes
 
 
+@pytest.mark.parametrize("lean", [(0, 1.0, 0), (0.3, 0.5, 0), (0, 0.4, 0.4), (0, -2.0, 0)])
+def test_one_plane_of_voxels_askew_to_the_slices_is_told_to_be_strips(folder, lean):
+    k, j, i = (n - n.mean() for n in np.indices(TRUTH.shape))
+    across = np.array((1, *lean[1:])) / np.linalg.norm((1, *lean[1:]))
+    drawn = np.where(np.abs(across[0] * k + across[1] * j + across[2] * i + lean[0]) < 0.5, 3, 0).astype(np.uint8)
+    write_labels(drawn * (np.abs(k) < 4) * (np.abs(j) < 9) * (np.abs(i) < 9), "strips.nrrd")
+    (note,) = support_of("--support strips.nrrd").notes
+    assert "lies on one plane askew to the slices" in note and "holds only a strip of it" in note
+    straight = np.zeros_like(drawn)
+    straight[:, 20, :] = drawn.max(1)
+    write_labels(straight, "straight.nrrd")
+    assert not support_of("--support straight.nrrd").notes
+
+
 def test_segments_that_overlap_are_read_whole_in_layers_and_it_is_said(folder):
     inner = np.zeros_like(TRUTH)
     inner[5, 14:20, 22:28] = 3

@@ -7,11 +7,11 @@ import torch
 from few_shot_scenes import tube
 
 from S3NetSegmentLib.engine import run_to_end
+from S3NetSegmentLib.engine.common.device import one_thread_if, one_threaded
 from S3NetSegmentLib.engine.common.progress import Step
-from S3NetSegmentLib.engine.common.threads import one_thread_if, one_threaded
 from S3NetSegmentLib.engine.few_shot import frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings
-from S3NetSegmentLib.engine.few_shot.voters import propagated as carry
+from S3NetSegmentLib.engine.few_shot.voters import propagated
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_few_shot_carries_learns_and_votes_in_one_thread_and_gives_the_same_answ
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((frame, "registered"), (carry, "carried")):
+    for module, name in ((frame, "registered"), (propagated, "carried")):
         watched(module, name)
 
     def answer():

@@ -10,12 +10,12 @@ from few_shot_phantoms import dice, organs
 from scipy import ndimage
 
 from S3NetSegmentLib.engine import InputError, run_to_end
-from S3NetSegmentLib.engine.few_shot.alpnet.one_part import keep_one_part
 from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import HeadSettings, PrototypeHead, SupportSlice
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings, few_shot_preset
+from S3NetSegmentLib.engine.few_shot.vote.ballot import keep_one_part
 from S3NetSegmentLib.engine.few_shot.voters import slice_features
-from S3NetSegmentLib.engine.few_shot.voters.further_parts import published_head
+from S3NetSegmentLib.engine.few_shot.voters.making import published_head
 from S3NetSegmentLib.engine.few_shot.voters.slice_features import FeatureCache, SliceFeatures
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
@@ -165,6 +165,31 @@ def test_features_of_the_two_scales_are_not_mistaken_for_each_other():
     assert not torch.allclose(one, two, atol=0.01)
 
 
+def test_three_slices_are_the_colours_of_one_input_and_an_encoder_trained_here_sees_one():
+    volume, _ = organs()
+    seen = []
+
+    def features(encoder, number, three=True):
+        found = features_of(volume, encoder, side=56, cells=16, three=three)
+        seen.append(found._image(number))
+        return run_to_end(found.of([number]))
+
+    alone = [features_of(volume, ignorant(), side=56, cells=16)._image(n) for n in (3, 4, 5)]
+    three, one = features(ignorant(), 4), features(ignorant(), 4, three=False)
+    assert torch.equal(seen[0], torch.cat(alone, 1)) and seen[1].shape[1] == 1
+    assert not torch.allclose(three, one, atol=0.01)
+    features(ignorant(), 0)
+    assert torch.equal(seen[2][:, 0], seen[2][:, 1]) and not torch.equal(seen[2][:, 1], seen[2][:, 2])
+    features(knowing(), 4)
+    assert seen[3].shape[1] == 1
+
+
+def test_the_setting_reaches_the_encoder():
+    _, one, _ = answer_of(dataclasses.replace(PUBLISHED, encoder_grid=16), ignorant())
+    _, three, _ = answer_of(dataclasses.replace(PUBLISHED, encoder_grid=16, encoder_slices="three"), ignorant())
+    assert not np.array_equal(one.labels, three.labels)
+
+
 # ---- the whole ----
 
 
@@ -172,7 +197,7 @@ def test_the_published_way_finds_an_organ_with_features_that_know_it_and_keeps_t
     tool, answer, labels = answer_of(dataclasses.replace(PUBLISHED, encoder_grid=42))
     assert answer.mix == {"prototypes": 1.0} and np.array_equal(answer.labels[9], labels[9])
     assert max(dice(answer.labels, labels, c) for c in (1, 2)) > 0.5
-    assert tool._parts._settings.slice_smoothing == 0.0
+    assert tool._maker._settings.slice_smoothing == 0.0
 
 
 def test_dinov2_gets_zscores_by_the_preset_and_its_own_scale_without():

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from S3NetSegmentLib.engine import run_to_end
-from S3NetSegmentLib.engine.few_shot.voters.appearance import fit_pixels, pixel_features
+from S3NetSegmentLib.engine.few_shot.pixel_features import pixel_features
+from S3NetSegmentLib.engine.few_shot.voters.appearance import fit_pixels
 
 
 def two_tones(depth=3, size=24):

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from S3NetSegmentLib.engine.few_shot.voters.one_cycle import OneCycleAdamW
+from S3NetSegmentLib.engine.few_shot.voters.appearance import OneCycleAdamW
 
 
 @pytest.mark.parametrize("steps", [20, 250])

@@ -1,5 +1,6 @@
 """Segments that overlap, e.g. an organ and a lesion inside it: each is answered whole."""
 
+import dataclasses
 from itertools import combinations
 
 import numpy as np
@@ -8,10 +9,9 @@ from few_shot_scenes import Scene, scene
 
 from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.few_shot import frame as frames
-from S3NetSegmentLib.engine.few_shot.drawings.coded_labels import OTHER, CodedLabels
-from S3NetSegmentLib.engine.few_shot.drawings.overlaps import Layers, overlapping, separated
+from S3NetSegmentLib.engine.few_shot.drawings.overlaps import OTHER, CodedLabels, Layers, overlapping, separated
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
-from S3NetSegmentLib.engine.few_shot.voters import parts
+from S3NetSegmentLib.engine.few_shot.voters import grown
 
 ORGAN, LESION, KIDNEY = 1, 2, 3
 SLICES = (4, 8, 12)
@@ -87,15 +87,16 @@ def test_expected_dice_confidence_and_next_slices_are_about_all_segments(answere
 
 def test_the_layers_share_the_grid_the_registration_and_the_ways_through_the_image(monkeypatch):
     image, masks = nested()
+    once = dataclasses.replace(FAST, regrow=0.0)  # the ways of a second GrowCut are its own
     made, searched = [], []
-    new, search = frames.Frame.__init__, parts.nearest_seeds
+    new, search = frames.Frame.__init__, grown.nearest_seeds
     monkeypatch.setattr(frames.Frame, "__init__", lambda self, *a: (made.append(a[3]), new(self, *a))[1])
-    monkeypatch.setattr(parts, "nearest_seeds", lambda *a: (searched.append(1), search(*a))[1])
-    few_shot = FewShot(image.volume, FAST)
+    monkeypatch.setattr(grown, "nearest_seeds", lambda *a: (searched.append(1), search(*a))[1])
+    few_shot = FewShot(image.volume, once)
     few_shot.set_support([item for item in drawn_in_layers(masks) if item.layer == 0])
     run_to_end(few_shot.propagate())
     alone = len(searched)
-    few_shot = FewShot(image.volume, FAST)
+    few_shot = FewShot(image.volume, once)
     made.clear(), searched.clear()
     few_shot.set_support(drawn_in_layers(masks))
     run_to_end(few_shot.propagate())

@@ -7,10 +7,11 @@ import torch
 from few_shot_scenes import egg, tube
 
 from S3NetSegmentLib.engine import run_to_end
+from S3NetSegmentLib.engine.few_shot.drawings.soft_drawing import SoftSlice
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings
 from S3NetSegmentLib.engine.few_shot.vote.presence import presence
-from S3NetSegmentLib.engine.few_shot.voters.propagated import Drawn, carry
+from S3NetSegmentLib.engine.few_shot.voters.propagated import carry
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
 
@@ -20,7 +21,7 @@ def presences(scene, first, beyond):
     mask = torch.from_numpy((scene.truth[first] == 1).astype(np.float32))
     start = torch.stack((1 - mask, mask))
     low, high = min(first, *beyond), max(first, *beyond)
-    drawn = {first: Drawn(start, torch.ones(40, 40))}
+    drawn = {first: SoftSlice(start, torch.ones(40, 40))}
     masks = run_to_end(carry(frame, drawn, low, high, None, 0.0, 0.5))[[z - low for z in beyond]]
     return presence(frame, start, first, beyond, masks, masks, 0.5)
 

@@ -1,4 +1,4 @@
-"""Drawn masks are carried between and beyond the drawn slices."""
+"""SoftSlice masks are carried between and beyond the drawn slices."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,9 @@ import torch
 from few_shot_scenes import Scene, tube
 
 from S3NetSegmentLib.engine import run_to_end
+from S3NetSegmentLib.engine.few_shot.drawings.soft_drawing import SoftSlice
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
-from S3NetSegmentLib.engine.few_shot.voters.propagated import Drawn, carry
+from S3NetSegmentLib.engine.few_shot.voters.propagated import carry
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
 
@@ -16,12 +17,12 @@ def frame_of(scene: Scene) -> Frame:
     return Frame(scene.volume, intensity_scale(scene.volume), "z", Box(0, height, 0, width), (height, width))
 
 
-def drawn_on(scene: Scene, *indices: int, known=None) -> dict[int, Drawn]:
+def drawn_on(scene: Scene, *indices: int, known=None) -> dict[int, SoftSlice]:
     whole = torch.ones(scene.truth.shape[1:]) if known is None else known
     found = {}
     for z in indices:
         mask = torch.from_numpy((scene.truth[z] == 1).astype(np.float32))
-        found[z] = Drawn(torch.stack((1 - mask, mask)), whole)
+        found[z] = SoftSlice(torch.stack((1 - mask, mask)), whole)
     return found
 
 
@@ -71,7 +72,7 @@ def test_an_empty_drawn_slice_stops_what_is_carried():
     scene = tube()
     empty = torch.zeros(2, 40, 40)
     empty[0] = 1
-    drawn = drawn_on(scene, 4) | {9: Drawn(empty, torch.ones(40, 40))}
+    drawn = drawn_on(scene, 4) | {9: SoftSlice(empty, torch.ones(40, 40))}
     masks = carried(scene, drawn, 0, 15)
     assert not masks[9:, 1].any() and masks[6, 1].sum() > 50
 
@@ -82,7 +83,7 @@ def test_of_a_partial_drawing_only_the_known_part_replaces_what_is_carried():
     left[:, :20] = 1
     nothing = torch.zeros(2, 40, 40)
     nothing[0] = 1
-    drawn = drawn_on(scene, 4) | {8: Drawn(nothing, left)}
+    drawn = drawn_on(scene, 4) | {8: SoftSlice(nothing, left)}
     mask = carried(scene, drawn, 0, 15)[8, 1]
     assert not mask[:, :20].any() and mask[:, 20:].sum() > 20
 

@@ -17,7 +17,7 @@ from S3NetSegmentLib.engine.few_shot.method import (  # fmt: skip
 )
 from S3NetSegmentLib.engine.few_shot.vote.weights import further_share
 from S3NetSegmentLib.engine.few_shot.voters import slice_features
-from S3NetSegmentLib.engine.few_shot.voters.prototype_scores import PrototypePart
+from S3NetSegmentLib.engine.few_shot.voters.prototypes import Prototypes
 from S3NetSegmentLib.engine.few_shot.voters.slice_features import FeatureCache, SliceFeatures, content_digest
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
@@ -190,7 +190,7 @@ def part(phantom, encoder, former=None, changed=None):
     if changed is not None:
         planes[changed][10:14, 10:14] = 1
     drawing = Drawing(volume, [DrawnSlice("z", z, plane) for z, plane in planes.items()], "z", 4.0)
-    made = PrototypePart(
+    made = Prototypes(
         features_of(volume, encoder, slice_features.SHARED), drawing, 60.0, torch.device("cpu"), former=former
     )
     run_to_end(made._prepare())
@@ -206,7 +206,7 @@ def test_a_changed_slice_makes_only_its_own_prototypes_again(phantom, monkeypatc
     former = part(phantom, encoder)
     monkeypatch.setattr(prototypes, "prototypes_of", lambda s, settings: made.append(s) or real(s, settings))
     monkeypatch.setattr(
-        "S3NetSegmentLib.engine.few_shot.voters.prototype_scores.choose_settings",
+        "S3NetSegmentLib.engine.few_shot.voters.prototypes.choose_settings",
         lambda support, base, **_: type("Choice", (), {"settings": former._head.settings}),
     )
     encoded = encoder.network.encoded

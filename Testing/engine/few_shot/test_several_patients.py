@@ -6,13 +6,17 @@ import torch
 from few_shot_phantoms import dice, organs
 
 from S3NetSegmentLib.engine import Volume, run_to_end
-from S3NetSegmentLib.engine.few_shot.drawings.layered_support import LayeredSupport
+from S3NetSegmentLib.engine.common.limited_cache import LimitedCache
+from S3NetSegmentLib.engine.few_shot.drawings.drawing import LayeredSupport
+from S3NetSegmentLib.engine.few_shot.drawings.soft_drawing import SoftDrawing
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
 from S3NetSegmentLib.engine.few_shot.registration.label_alignment import KnownLabels, aligned_by_labels, overlap
-from S3NetSegmentLib.engine.few_shot.voters.further_parts import FurtherParts
-from S3NetSegmentLib.engine.few_shot.voters.fusion import fusion_weights
+from S3NetSegmentLib.engine.few_shot.voters.making import VoterMaker
+from S3NetSegmentLib.engine.few_shot.voters.transferred import fusion_weights
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
+
+pytestmark = pytest.mark.usefixtures("few_places")
 
 
 def patient(number, **options):
@@ -98,13 +102,14 @@ def test_a_hidden_slice_is_foretold_by_fits_that_have_not_seen_it():
     aside = SupportVolume(volume, np.roll(labels, (3, 3), (1, 2)))
     layer = LayeredSupport.of(query, [aside, DrawnSlice("z", 5, true[5])], "z", 4.0).layers[0]
     scale = intensity_scale(query)
-    parts = FurtherParts(query, scale, FewShotSettings(), None, torch.device("cpu"), lambda _: iter(()))
-    part = run_to_end(parts.transferred(layer.drawing, layer.others))
+    maker = VoterMaker(query, scale, FewShotSettings(), None, torch.device("cpu"), lambda _: iter(()))
+    voter = run_to_end(maker.transferred(layer.drawing, layer.others))
     frame = Frame(query, scale, "z", Box(0, 24, 0, 26), (24, 26))
-    seen, unseen = (run_to_end(part.masks(frame, 5, 5, without=z))[0].argmax(0).numpy() for z in (None, 5))
+    drawn = SoftDrawing(frame, layer.drawing, layer.drawing.known_voxels(frame.box), LimitedCache(1))
+    seen, unseen = (run_to_end(voter.masks(drawn, 5, 5, without=z))[0].argmax(0).numpy() for z in (None, 5))
     found = [np.mean([dice(classes, true[5], c) for c in (1, 2)]) for classes in (seen, unseen)]
     assert found[0] > 0.8 > 0.7 > found[1]  # it was fitted again, to the slice
-    assert part.foretold == pytest.approx(found[1], abs=0.1)
+    assert voter.foretold == pytest.approx(found[1], abs=0.1)
 
 
 def test_a_segment_that_no_slice_here_shows_comes_from_the_other_patients():

@@ -8,12 +8,16 @@ from few_shot_phantoms import dice, organs
 from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
 from S3NetSegmentLib.engine.few_shot.registration.alignment import align
-from S3NetSegmentLib.engine.few_shot.registration.deformation import deformed, warped
+from S3NetSegmentLib.engine.few_shot.registration.fitting import deformed, warped
 from S3NetSegmentLib.engine.few_shot.registration.picture import covered
 from S3NetSegmentLib.engine.images import Extent
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
 QUICK = FewShotSettings(appearance_steps=60)
+
+
+def small_organs(**options):
+    return organs(size=(30, 28, 15), spacing=(2.0, 2.0, 4.0), **options)
 
 
 def aligned(query, support, part=None):
@@ -45,7 +49,7 @@ def test_the_same_organs_elsewhere_turned_and_larger_are_found():
 
 
 def test_alignment_is_the_same_each_time():
-    support, query = organs()[0], organs(shift=(4, 2, 0), seed=3)[0]
+    support, query = small_organs()[0], small_organs(shift=(4, 2, 0), seed=3)[0]
     assert np.array_equal(aligned(query, support).to_support, aligned(query, support).to_support)
 
 
@@ -96,10 +100,6 @@ def test_small_displacements_are_recovered(spacing):
 # ---- the whole way ----
 
 
-def small_organs(**options):
-    return organs(size=(30, 28, 15), spacing=(2.0, 2.0, 4.0), **options)
-
-
 def test_a_fully_drawn_volume_is_laid_over_another_patient():
     support, drawn = small_organs()
     query, true = small_organs(shift=(5, -4, 3), turn=0.15, grow=1.08, seed=1)
@@ -109,6 +109,7 @@ def test_a_fully_drawn_volume_is_laid_over_another_patient():
     assert answer.labels.dtype == np.uint8 and answer.confidence.shape == true.shape
 
 
+@pytest.mark.usefixtures("few_places")
 def test_three_slices_drawn_in_another_patient_are_enough():
     support, drawn = small_organs()
     query, true = small_organs(shift=(5, -4, 3), turn=0.15, seed=1)
@@ -118,6 +119,7 @@ def test_three_slices_drawn_in_another_patient_are_enough():
     assert min(dice(answer.labels, true, c) for c in (1, 2)) > 0.8
 
 
+@pytest.mark.usefixtures("few_places")
 def test_a_slice_drawn_here_is_kept_as_it_is_and_a_volume_that_contradicts_it_has_no_share():
     support, drawn = small_organs()
     query, true = small_organs(shift=(5, -4, 3), turn=0.15, seed=1)
@@ -129,6 +131,7 @@ def test_a_slice_drawn_here_is_kept_as_it_is_and_a_volume_that_contradicts_it_ha
     assert answer.mix.get("transferred", 0.0) == 0
 
 
+@pytest.mark.usefixtures("few_places")
 def test_one_slice_drawn_here_does_not_outweigh_a_whole_drawing_that_fits():
     support, drawn = small_organs()
     query, true = small_organs(shift=(5, -4, 3), turn=0.15, seed=1)
@@ -137,6 +140,7 @@ def test_one_slice_drawn_here_does_not_outweigh_a_whole_drawing_that_fits():
     assert min(dice(both.labels, true, c) for c in (1, 2)) > 0.85
 
 
+@pytest.mark.usefixtures("few_places")
 def test_two_support_volumes_are_combined_and_may_hold_different_segments():
     (first, a), (second, b) = small_organs(), small_organs(shift=(-3, 2, 0), seed=5)
     query, true = small_organs(shift=(5, -4, 3), seed=1)
@@ -145,6 +149,7 @@ def test_two_support_volumes_are_combined_and_may_hold_different_segments():
     assert min(dice(answer.labels, true, c) for c in (1, 2)) > 0.85
 
 
+@pytest.mark.usefixtures("few_places")
 def test_another_kind_of_image_is_noticed():
     support, drawn = small_organs()
     query, _ = small_organs(shift=(5, -4, 3), seed=1, inverted=True)
@@ -155,6 +160,7 @@ def test_another_kind_of_image_is_noticed():
     assert any("is CT" in note for note in answer.notes)
 
 
+@pytest.mark.usefixtures("few_places")
 def test_the_support_volume_is_fitted_once():
     support, drawn = small_organs()
     few_shot = FewShot(small_organs(shift=(5, -4, 3), seed=1)[0], QUICK)

@@ -1,8 +1,13 @@
 """The vote: how much each part counts, by how well it predicts hidden drawn slices."""
 
+import numpy as np
 import pytest
 import torch
+from few_shot_scenes import tube
 
+from S3NetSegmentLib.engine import run_to_end
+from S3NetSegmentLib.engine.common.progress import Step
+from S3NetSegmentLib.engine.few_shot.method import FewShot, FewShotSettings
 from S3NetSegmentLib.engine.few_shot.vote.weights import (
     COMPACT_MIXES,
     arbitrated,
@@ -15,6 +20,7 @@ from S3NetSegmentLib.engine.few_shot.vote.weights import (
     side_with_grown,
     weighted_mix,
 )
+from S3NetSegmentLib.engine.few_shot.voters.voter import Voter
 
 
 def square(start, stop, size=20):
@@ -80,3 +86,29 @@ def test_the_more_appearance_sides_with_growcut_the_less_is_carried():
     shares = [mix.get("carried", 0.0) for mix in mixes]
     assert shares[0] == pytest.approx(0.75) and shares[0] > shares[1] > shares[2] == 0
     assert all(sum(mix.values()) == pytest.approx(1) for mix in mixes)
+
+
+def test_a_new_voter_needs_a_name_and_masks_alone():
+    class Oracle(Voter):
+        name, prior_share = "oracle", 0.9
+
+        def masks(self, drawn, first, last, without=None):
+            yield Step(1.0, "Knowing")
+            found = torch.zeros(last - first + 1, drawn.classes, *drawn.frame.work_shape)
+            found[:, 1] = 1.0
+            return found
+
+    image = tube()
+    product = FewShot(image.volume, FewShotSettings(appearance_steps=20))
+    product.set_support(image.drawn(4))
+    plain = run_to_end(product.propagate((5, 5), quick=True))
+    product._maker.voters = lambda layer, quick: iter_of([Oracle()])
+    found = run_to_end(product.propagate((5, 5), quick=True))
+    assert found.mix["oracle"] == pytest.approx(0.9) and "oracle" not in plain.mix
+    assert np.count_nonzero(found.labels[5]) > 3 * np.count_nonzero(plain.labels[5])
+
+
+def iter_of(result):
+    """Steps of progress, none of them, with this result."""
+    yield from ()
+    return result

@@ -174,6 +174,17 @@ def test_a_nifti_with_nonsense_in_its_header_is_refused(tmp_path):
         read_image(path)
     with pytest.raises(InputError, match="NIfTI type 1536"):
         read_image(write_raw_nifti(tmp_path / "a.nii", np.zeros((2, 3, 4), "i2"), datatype=1536))
+    for at, form, value, text in (
+        (46, "<h", -4, r"sizes \[2, 3, -4\]"),
+        (44, "<h", 0, r"sizes \[2, 0, 4\]"),
+        (108, "<f", np.nan, "byte nan"),
+        (108, "<f", np.inf, "byte inf"),
+    ):
+        content = bytearray(write_raw_nifti(tmp_path / "a.nii", np.zeros((4, 3, 2), "i2")).read_bytes())
+        struct.pack_into(form, content, at, value)
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=text):
+            read_image(path)
     nothing = write_raw_nifti(
         tmp_path / "b.nii", np.zeros((2, 3, 4), "i2"), sform=np.zeros((4, 4)), sform_code=1, pixdim=(0, 0, 0)
     )

@@ -16,7 +16,7 @@ from S3NetSegmentLib.engine.segment.find_regions import find_regions
 from S3NetSegmentLib.engine.training.model_file import load_model
 
 SLICES = (3, 7, 11)  # drawn ones
-QUICK = FewShotSettings(appearance_steps=60)
+QUICK = FewShotSettings(appearance_steps=20)
 
 
 def volume_of(array, modality=""):
@@ -157,6 +157,10 @@ CT_FORMS = {
     "whole": lambda v: v.astype(np.int16),
     "resampled, + 0.3": lambda v: (v + 0.3).astype(np.float32),
     "unsigned, + 1024": lambda v: (v + 1024).clip(0).astype(np.uint16),
+    "signed, + 1024, noise below 0": lambda v: np.where(v < -900, v - 12, v).astype(np.int16) + np.int16(1024),
+    "float, + 1024, overshoots": lambda v: spoiled(v + 1024, (-90.5, -40.25), 60)[0],
+    "-500 on much": lambda v: padded(v, -500, 0.3)[0],
+    "-400 here and there": lambda v: scattered(v, -400, 0.3)[0].astype(np.int16),
     "float64": lambda v: v + 1e-3,
     "-1024 outside the circle": lambda v: padded(v, -1024, 0.12)[0].astype(np.int16),
     "-3024 outside the circle": lambda v: padded(v, -3024, 0.12)[0].astype(np.int16),
@@ -175,7 +179,7 @@ CT_FORMS = {
 def test_a_ct_is_a_ct_in_any_form(name, modality):
     array = CT_FORMS[name](ct())
     scale = intensity_scale(volume_of(array, modality))
-    assert scale.kind == "ct" and scale.offset == (1024 if array.dtype == np.uint16 else 0)
+    assert scale.kind == "ct" and scale.offset == (1024 if "+ 1024" in name or name == "65535" else 0)
     features = scale.apply(array)[..., 0]
     same = np.isclose(scale.relative(array), ct(), atol=0.5)
     assert same[BALL].all() and np.abs(features - features_of(ct(), "CT"))[same].max() < 2e-3
@@ -207,9 +211,9 @@ def test_what_is_not_distributed_like_a_ct_is_none(array):
     "form",
     [
         lambda v: ((v + 160) / 400 * 255).clip(0, 255).astype(np.uint8), lambda v: ((v + 160) / 400).clip(0, 1),
-        lambda v: v / 1000, lambda v: v * 8 + 20000,
+        lambda v: v / 1000, lambda v: v * 8 + 20000, lambda v: ((v + 1100) / 5000 * 255).clip(0, 255).astype(np.uint8),
     ],
-    ids=["window of 8 bit", "0 to 1", "over 1000", "raw values"],
+    ids=["window of 8 bit", "0 to 1", "over 1000", "raw values", "whole range in 8 bit"],
 )  # fmt: skip
 def test_a_ct_whose_values_are_no_hounsfield_units_is_scaled_as_grey(form):
     scale = intensity_scale(volume_of(form(ct()), "CT"))
@@ -304,3 +308,18 @@ def test_few_shot_and_segment_tell_of_padding():
     few_shot = FewShot(volume, QUICK)
     few_shot.set_support([DrawnSlice("z", 7, BALL[7].astype(np.uint8))])
     assert note in run_to_end(few_shot.propagate((6, 6), quick=True)).notes
+
+
+@pytest.mark.parametrize("value", [1.6, 2.5, 13.0, 32000, 1e20])
+@pytest.mark.parametrize("share", [0.02, 0.07, 0.25])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_small_object_set_off_from_the_rest_is_no_padding_because_there_is_padding_further_away(value, share, sign):
+    lesion = np.roll(BALL & np.roll(BALL, 8, 2), 2, 2)  # 1.5 % of the voxels
+    plain = 300 + 600 * lesion + np.random.default_rng(4).normal(0, 10, BALL.shape)
+    array, there = padded(sign * plain, sign * 900 * value, share)
+    there &= ~lesion
+    array = np.where(lesion, sign * plain, array)
+    features, right = features_of(array), features_of(sign * plain)
+    assert np.abs(features - right)[~there].max() < 0.12
+    if value >= 13:
+        assert features[there].max() == 0

@@ -22,6 +22,7 @@ from paths import SHARED_DATA
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.common.errors import ImageWarning
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
 
 SPACE = "space: left-posterior-superior\n"
@@ -224,6 +225,28 @@ def test_nrrd_list_axes_are_frames_wherever_they_stand(tmp_path):
         assert volume.spacing == (1, 2, 3)
         with pytest.raises(InputError, match="3 frames"):
             read_image(path)
+
+
+def test_labels_of_several_frames_are_refused_without_an_option_that_only_images_have(tmp_path):
+    path = write_raw_nifti(tmp_path / "a.nii", np.ones((2, 2, 3, 4), "u1"))
+    with pytest.raises(InputError, match=r"is 4D \(2 frames\); save the frame that you mean") as told:
+        read_segmentation(path)
+    assert "--frame" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "pixdim, unit, told", [((1, 1, 1.5), 1, "1000 x 1000 x 1500"), ((1, 1, 120), 2, "1 x 1 x 120"), ((4, 4, 50), 2, "")]
+)
+def test_voxels_larger_than_any_organ_are_told(tmp_path, pixdim, unit, told):
+    path = write_raw_nifti(tmp_path / "a.nii", np.ones((2, 3, 4), "i2"), pixdim=pixdim, unit=unit)
+    _, texts = read_warned(path)
+    assert texts == (
+        [
+            f"{str(path)!r}: its voxels are {told} mm large, and volumes are told accordingly; correct its header if they are not"
+        ]
+        if told
+        else []
+    )
 
 
 def test_nrrd_colours_and_vectors_of_three_are_rgb_and_alpha_is_dropped(tmp_path):

@@ -129,3 +129,10 @@ def test_a_file_that_names_no_segments_is_a_label_map_and_that_is_told(read):
     assert [s.value for s in found.segments] == [1, 2]
     assert len(said) == 1 and "names no segments in its header" in said[0]
     assert not read({}, name="plain.nrrd")[1]
+
+
+@pytest.mark.parametrize("key", ["Segmentation_MasterRepresentation", "Segmentation_SourceRepresentation"])
+def test_shares_of_voxels_are_no_labels_and_refused(tmp_path, key):
+    nrrd.write(str(tmp_path / "a.seg.nrrd"), 85 * LABELS, FLAT | {key: "Fractional labelmap", "Segment0_ID": "liver"})
+    with pytest.raises(InputError, match=r"a\.seg\.nrrd' holds shares of voxels .* make a binary label map"):
+        read_segmentation(tmp_path / "a.seg.nrrd")

@@ -6,8 +6,11 @@ import subprocess
 import sys
 import time
 
+import ideal_processes
 import pytest
 import torch
+import toy_training
+from forked import forked_ranks
 from ideal_processes import BATCH, ideal_trainer
 from paths import REPOSITORY
 from toy_training import ToyTask, toy_trainer
@@ -17,24 +20,13 @@ from S3NetSegmentLib.engine.training import processes as training_processes
 from S3NetSegmentLib.engine.training.processes import joined_processes
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 
-TOY, IDEAL = (REPOSITORY / "Testing" / name for name in ("toy_training.py", "ideal_processes.py"))
-
 
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
 
 
-def torchrun(*arguments):
-    """Runs a script in two processes; raises if one fails."""
-    code = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOY.parent.parent / "S3NetSegment")}
-    command = [*code, "--rdzv-endpoint=localhost:0", *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
 def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
-    torchrun(TOY, "processes", tmp_path)
+    forked_ranks(toy_training.train_in_processes, tmp_path)
     one = toy_trainer(task=ToyTask(dropout=0.0), batch=4, optimizer="sgd")
     run_to_end(one.run())
     both = [torch.load(tmp_path / f"rank{r}.pt") for r in (0, 1)]
@@ -47,7 +39,7 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
 
 @pytest.mark.parametrize("kind", ["finetune", "pretrain"])
 def test_ideal_in_two_processes_equals_one_that_computes_the_batch_in_two_parts(tmp_path, kind):
-    torchrun(IDEAL, kind, tmp_path)
+    forked_ranks(ideal_processes.train_in_processes, kind, tmp_path)
     one = ideal_trainer(kind, 2 * BATCH)
     one._optimisation._parts = 2  # as for lack of memory
     before = {n: t.clone() for n, t in one.task.state_dict().items()}
@@ -75,7 +67,7 @@ def test_ideal_in_bfloat16_follows_float32(kind):
 
 
 def test_a_loss_that_is_no_number_in_one_process_is_told_by_all(tmp_path):
-    torchrun(TOY, "nothing", tmp_path)
+    forked_ranks(toy_training.train_into_nothing, tmp_path)
     told = [(tmp_path / f"told{rank}.txt").read_text() for rank in (0, 1)]
     assert all(
         "no number any more at step 6 (match;" in text and "the state of step 5 is kept" in text for text in told
@@ -136,7 +128,7 @@ def test_devices_that_several_processes_cannot_have_are_refused(machine, monkeyp
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
 def test_a_process_that_is_killed_or_stopped_leaves_a_state_to_go_on_from(tmp_path, number):
-    command = [sys.executable, str(TOY), "slow", str(tmp_path)]
+    command = [sys.executable, str(REPOSITORY / "Testing" / "toy_training.py"), str(tmp_path)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

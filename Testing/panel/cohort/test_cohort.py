@@ -11,6 +11,8 @@ from S3NetSegmentLib.engine.cohort_loop.store import ACCEPTED, CORRECTED, Cohort
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.panel.cohort import controller, section
 
+pytestmark = pytest.mark.usefixtures("few_places")
+
 
 @pytest.fixture
 def store(tmp_path):
@@ -83,6 +85,15 @@ def test_the_first_case_is_drawn_and_the_second_is_proposed_corrected_and_accept
     found = read_segmentation(store.segmentation_path(ACCEPTED, second))
     assert np.array_equal(found.mask(found.segments[0]), panel.mask("Liver"))
     assert "2 of 3 accepted, 1 patient left" in panel.panel.cohort.ui.loopText.text
+
+
+def test_the_first_case_of_an_empty_scene_has_its_segmentation_selected(open_cohort, store):
+    panel = open_cohort(store)
+    slicer.mrmlScene.Clear(False)  # from now on Slicer's list selects the first volume that comes by itself
+    panel.open_cohort(store.folder)
+    press(panel, "nextCaseButton")
+    case = panel.panel.cohort.controller.case
+    assert panel.parameters.volume is case.volume_node and panel.parameters.segmentation is case.segmentation_node
 
 
 def test_an_acceptance_is_taken_back_in_the_list(open_cohort, store):

@@ -86,7 +86,7 @@ def test_an_empty_slice_can_be_added_and_counts_as_drawn(panel, views):
     assert panel.rows()[1] == ("axial 11", "nothing here", True)
     assert not panel.ui.addSliceButton.enabled and "already" in panel.ui.addSliceButton.toolTip
     panel.propagate()
-    items = panel.panel.few_shot.controller._request.items
+    items = panel.panel.few_shot.controller.result.request.items
     assert [(item.index, bool(item.labels.any())) for item in items] == [(4, True), (11, False)]
 
 
@@ -96,7 +96,7 @@ def test_a_slice_can_be_marked_as_drawn_in_part(panel):
     item.setCheckState(Qt.Unchecked)
     assert panel.rows() == [("axial 4", "Liver", False)]
     panel.propagate()
-    assert [s.complete for s in panel.panel.few_shot.controller._request.items] == [False]
+    assert [s.complete for s in panel.panel.few_shot.controller.result.request.items] == [False]
 
 
 def test_a_removed_slice_stays_away_until_it_is_drawn_on_again(panel):
@@ -127,9 +127,9 @@ def test_a_double_click_or_go_to_shows_the_slice(panel, views):
     panel.look_at_slice(views.axial, 0)
     panel.choose_row(1)
     panel.click(panel.ui.goToSliceButton)
-    assert panel.panel.few_shot._look_in_view()[0].place == ("z", 9)
+    assert panel.panel.few_shot._presenter.slice_in_view(panel.panel.inputs.last_view) == ("z", 9)
     panel.ui.supportTable.cellDoubleClicked.emit(0, 0)
-    assert panel.panel.few_shot._look_in_view()[0].place == ("z", 4)
+    assert panel.panel.few_shot._presenter.slice_in_view(panel.panel.inputs.last_view) == ("z", 4)
 
 
 def test_a_correction_after_an_accepted_answer_is_found_marked_and_used(panel, keep_picture):

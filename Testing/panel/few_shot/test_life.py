@@ -43,7 +43,7 @@ def test_the_shown_slice_is_previewed_while_drawing(open_drawn, views):
     result = panel.panel.few_shot.controller.result
     assert result.preview.answered == [6] and engine.full_runs == []
     panel.draw("Liver", square(20, 20), "z", 5)
-    panel.wait(lambda: len(engine.quick_runs) == 2 and not panel.panel.few_shot.controller.driver.running)
+    panel.wait(lambda: len(engine.quick_runs) == 2 and not panel.panel.few_shot.controller.is_live)
     assert (panel.panel.few_shot.controller.result.preview.labels[6] > 0).sum() == square(20, 20).sum()
     assert not panel.mask("Liver")[6].any() and panel.ui.propagateButton.text == "Propagate"
 

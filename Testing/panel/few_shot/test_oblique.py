@@ -8,8 +8,7 @@ from few_shot_drawings import square
 
 from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnPlane, DrawnSlice
 from S3NetSegmentLib.scene.answers.provenance import segment_fact
-from S3NetSegmentLib.scene.drawings.drawn_planes import SupportPlane
-from S3NetSegmentLib.scene.drawings.support_set import support_from_text, support_to_text
+from S3NetSegmentLib.scene.drawings.support_set import SupportPlane, support_from_text, support_to_text
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 OBLIQUE = ("oblique axial", "Liver", True)
@@ -68,7 +67,7 @@ def test_slices_and_planes_stand_side_by_side(panel, views):
     assert panel.rows() == [("axial 4", "Liver", True)]
     undo(panel, "redo")
     panel.propagate()
-    items = panel.panel.few_shot.controller._request.items
+    items = panel.panel.few_shot.controller.result.request.items
     assert [type(item) for item in items] == [DrawnSlice, DrawnPlane] and items[1].labels.any()
 
 
@@ -102,7 +101,7 @@ def test_an_empty_oblique_view_can_be_added_shown_again_and_marked_as_drawn_in_p
     assert SupportPlane.of_view(views.axial, panel.parameters.volume).place == wanted.place
     panel.ui.supportTable.item(number, 2).setCheckState(0)
     panel.propagate()
-    items = panel.panel.few_shot.controller._request.items
+    items = panel.panel.few_shot.controller.result.request.items
     assert sorted((bool(item.labels.any()), item.complete) for item in items) == [(False, False), (True, True)]
 
 
@@ -130,7 +129,7 @@ def test_what_segment_found_is_no_drawing_on_a_plane(panel, views):
     panel.draw_in_view("Liver", views.axial, ball(5))
     assert panel.rows() == [OBLIQUE]
     panel.propagate()
-    (item,) = panel.panel.few_shot.controller._request.items
+    (item,) = panel.panel.few_shot.controller.result.request.items
     assert len(np.unique(item.labels)) == 2
 
 

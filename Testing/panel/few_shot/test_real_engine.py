@@ -18,7 +18,7 @@ def dice(a, b):
 def abdomen(scene):
     """``(volume node, labels [K, J, I])`` of the shipped CT."""
     from S3NetSegmentLib.engine.images.reading import read_image
-    from S3NetSegmentLib.scene.transforms import matrix_from_array
+    from S3NetSegmentLib.scene.volumes import matrix_from_array
 
     image, labels = (read_image(SAMPLE_DATA / f"ct_abdomen{end}.nii.gz") for end in ("", "_labels"))
     node = slicer.util.addVolumeFromArray(np.array(image.array), name="CT abdomen")

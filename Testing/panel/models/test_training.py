@@ -16,9 +16,9 @@ from phantoms import write_phantom_cohort
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.tasks.fields import asked_fields
 from S3NetSegmentLib.engine.tasks.train import FinetuneTask, PretrainTask, task_facts, task_of_facts
-from S3NetSegmentLib.engine.training.presets import FINETUNING_PRESETS, PRETRAINING_PRESETS
-from S3NetSegmentLib.panel.models import training_process, training_run, training_trial
-from S3NetSegmentLib.panel.models.training_kinds import KINDS, kind_of, training_hint
+from S3NetSegmentLib.engine.training.configuration import FINETUNING_PRESETS, PRETRAINING_PRESETS
+from S3NetSegmentLib.panel.models import training_process, training_run
+from S3NetSegmentLib.panel.models.training_form import KINDS, kind_of, training_hint
 from S3NetSegmentLib.panel.models.training_log import TrainingLog
 from S3NetSegmentLib.panel.models.training_run import TrainingRun
 
@@ -36,7 +36,7 @@ def cohort(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def python(monkeypatch):
     """This Python in place of Slicer's."""
-    for module in (training_process, training_run, training_trial):
+    for module in (training_process, training_run):
         monkeypatch.setattr(module, "slicer_python", lambda: sys.executable)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
@@ -214,6 +214,7 @@ def test_a_failure_and_its_remedy_are_shown(open_training, run_folder):
 def test_a_run_that_does_not_answer_can_be_killed_from_the_panel(open_training, run_folder, monkeypatch):
     import slicer
 
+    monkeypatch.setattr(training_run, "KILL_AFTER", 1e9)  # however long this machine takes for the next clicks
     panel = open_training(run_folder, f"{TINY} steps=100000")
     ui = panel.panel.models.ui
     panel.click(ui.startTrainingButton)
@@ -341,7 +342,7 @@ def test_the_log_is_read_as_it_grows_and_again_when_it_is_rewound(tmp_path):
 def test_the_curve_shows_where_unlabelled_slices_join_and_no_plan_before_there_is_one(tmp_path, views):
     import qt
 
-    from S3NetSegmentLib.panel.models.learning_curve import learning_curve
+    from S3NetSegmentLib.panel.models.training_log import learning_curve
 
     path = tmp_path / "log.jsonl"
     lines = [{"step": n, "loss": 1.0 / n, **({"steps": 9, "unlabelled": 0.1} if n > 4 else {})} for n in range(1, 9)]

@@ -10,7 +10,7 @@ from fake_engine import FakeEngine
 
 from S3NetSegmentLib.engine import SegmentSettings
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
-from S3NetSegmentLib.panel.widgets import torch_support
+from S3NetSegmentLib.panel.widgets import torch_row as torch_support
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from few_shot_drawings import square
 from mrml import segment
 
 from S3NetSegmentLib.engine.common.provenance import OutcomeFacts, TaskFacts, provenance
-from S3NetSegmentLib.scene.answers.model_answer import write_model_answer
-from S3NetSegmentLib.scene.segmentation.reading import segment_edit
+from S3NetSegmentLib.scene.segmentation.reading import segment_edit, write_model_answer
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 
@@ -32,7 +31,7 @@ def draw_liver(panel):
 
 def request_of(panel):
     panel.propagate()
-    return panel.panel.few_shot.controller._request
+    return panel.panel.few_shot.controller.result.request
 
 
 def test_a_slice_with_a_clicked_object_is_no_drawn_slice(panel):

@@ -95,7 +95,9 @@ def test_the_least_sure_place_is_looked_for_in_the_view_that_was_used_last(open_
     panel.look_at_slice(views.sagittal, 5, "x")
     crosshair.SetCursorPositionInvalid()  # the mouse has left the views for the panel
     panel.click(panel.ui.confidenceWorstButton)
-    assert "no place of this slice is unsure" in panel.message.lower()  # the axial one shows it, but it is not looked at
+    assert (
+        "no place of this slice is unsure" in panel.message.lower()
+    )  # the axial one shows it, but it is not looked at
     panel.look_at_slice(views.sagittal, 32, "x")
     crosshair.SetCursorPositionInvalid()
     panel.click(panel.ui.confidenceWorstButton)

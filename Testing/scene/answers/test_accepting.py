@@ -7,7 +7,7 @@ import slicer
 from few_shot_previews import DRAWN, SHAPE, masks, nodes, paint, shown, stroke
 
 from S3NetSegmentLib.engine import InputError, Volume
-from S3NetSegmentLib.scene.answers.few_shot_preview import FewShotPreview
+from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
 from S3NetSegmentLib.scene.segmentation.editing_rules import EditingRules
 from S3NetSegmentLib.scene.segmentation.reading import segment_edit, segment_mask, segment_tag

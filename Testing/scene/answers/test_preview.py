@@ -7,7 +7,7 @@ import slicer
 from few_shot_previews import SHAPE, masks, nodes, shown
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.scene.answers.few_shot_preview import FewShotPreview
+from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_mask
 from S3NetSegmentLib.scene.volumes import volume_from_node
 

@@ -15,8 +15,7 @@ from S3NetSegmentLib.scene.answers.confidence import (
 from S3NetSegmentLib.scene.drawings.drawn_slices import slice_of_view
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
 from S3NetSegmentLib.scene.slice_jump import show_slice
-from S3NetSegmentLib.scene.transforms import array_from_matrix
-from S3NetSegmentLib.scene.volumes import volume_from_node
+from S3NetSegmentLib.scene.volumes import array_from_matrix, volume_from_node
 
 SHAPE = (10, 12, 14)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import slicer
 
-from S3NetSegmentLib.scene.answers.few_shot_preview import FewShotPreview
+from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.drawings.lattices import LabelBox
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
 from S3NetSegmentLib.scene.segmentation.editing_rules import EditingRules

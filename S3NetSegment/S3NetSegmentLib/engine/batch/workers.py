@@ -170,7 +170,7 @@ class _Worker:
         return kind, content
 
     def how_it_died(self) -> str:
-        self.process.join(2)
+        self.process.join(60)  # it has let go of its pipe; on a busy machine the rest of its end takes a while
         code = self.process.exitcode
         if code is not None and code < 0:
             name = next((s.name for s in signal.Signals if s == -code), "a real-time signal")

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..common.device import one_threaded
 from ..common.masks import box_around
 from ..common.progress import Step, Steps
-from ..common.threads import one_threaded
 from ..common.tuples import three, two
 from ..images import AXES, Volume
 from ..images.intensity import IntensityScale
 from ..images.volume import slices_first
 from .drawings.target import DrawnSizes
+from .pixel_features import pixel_features
 from .registration.neighbours import SliceFields, pairs_at_once, registered, registration_channels
-from .voters.appearance import pixel_features
 
 GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
 _LONGEST = 160  # pixels of the working grid

@@ -1,9 +1,9 @@
 """Few-shot: a drawing on one or a few slices becomes the segments of the whole volume.
 
 Drawn masks are carried from slice to slice by registration, corrected by appearance, and vote with GrowCut; from two drawn
-slices on the vote is weighted by how well each part predicts a drawn slice that is hidden from it, with a single one by
+slices on the vote is weighted by how well each voter predicts a drawn slice that is hidden from it, with a single one by
 which of them appearance agrees with where they differ. Scattered targets are not carried. Drawings in other volumes and the
-prototypes of a pretrained encoder are further parts of that vote; once slices are drawn here, other volumes have a say only as
+prototypes of a pretrained encoder are further voters; once slices are drawn here, other volumes have a say only as
 far as they would have foretold them.
 """
 
@@ -25,16 +25,14 @@ from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
 from ..images.volume import slices_first
 from .answer import FewShotAnswer, drawn_answer, united
-from .drawings.drawing import Drawing
-from .drawings.layered_support import LayeredSupport, SupportLayer
+from .drawings.drawing import Drawing, LayeredSupport, SupportLayer
 from .drawings.support import DrawnPlane, DrawnSlice, SupportVolume
 from .frame import Box, Frame, drawn_box, work_shape
-from .propagation import Propagation, is_scattered
 from .settings import FewShotSettings
+from .vote.propagation import Propagation, is_scattered
 from .voters.encoders import FewShotEncoder, load_encoder
-from .voters.further import FurtherPart
-from .voters.further_parts import FurtherParts
-from .voters.transfer import TransferredPart
+from .voters.making import VoterMaker
+from .voters.voter import Voter
 
 _KEPT_BYTES = 300_000_000  # of what the voters of a region need again
 _FRAMES = 2  # regions of the volume whose features and registration are kept
@@ -75,7 +73,7 @@ class FewShot:
         self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
         self._notes = [*label_map_notes(volume), *self._scale.notes]
         self._support: LayeredSupport | None = None
-        self._parts = FurtherParts(volume, self._scale, self.settings, encoder, self._device, self._filled_in)
+        self._maker = VoterMaker(volume, self._scale, self.settings, encoder, self._device, self._filled_in)
         # The last used ones, each with GrowCut's answers in it.
         self._frames: dict[tuple, tuple[Frame, LimitedCache]] = {}
 
@@ -85,7 +83,7 @@ class FewShot:
         :raises InputError: nothing is drawn, or a drawing that does not fit the volume; the support stays as it was.
         """
         self._support = LayeredSupport.of(self.volume, items, self._axis, self.settings.partial_ring)
-        self._parts.forget_all_but(self._support.others)
+        self._maker.forget_all_but(self._support.others)
 
     def propagate(self, slices: tuple[int, int] | None = None, quick: bool = False) -> Steps[FewShotAnswer]:
         """The segments on ``slices`` (first and last along the axis, included; None: all), as a generator of progress.
@@ -131,49 +129,37 @@ class FewShot:
         if sum(drawn.complete for drawn in drawing.slices.values()) == self.volume.size[AXES.index(drawing.axis)]:
             yield Step(1.0, "Everything is drawn")
             return drawn_answer(drawing)
-        further = yield from self._further(layer, quick)
-        foretold = max(
-            (p.foretold for p in further if isinstance(p, TransferredPart) and p.foretold is not None), default=None
-        )
+        voters = yield from self._maker.voters(layer, quick)
+        foretold = max((voter.foretold for voter in voters if voter.foretold is not None), default=None)
         several = sum(drawn.complete for drawn in drawing.slices.values()) > 1
         hides = several and not quick and self.settings.leave_one_out and not is_scattered(self.settings, drawing)
         if foretold is None or hides:
-            return (yield from self._voted(support, drawing, further, first, last, quick))
+            return (yield from self._voted(support, drawing, voters, first, last, quick))
         # Where no drawn slice is hidden, other patients count if they had foretold what is drawn better than the answer without
         # them is expected to be, and if with them more is expected.
-        silenced = [part.silenced() if isinstance(part, TransferredPart) else part for part in further]
+        silenced = [voter if voter.foretold is None else voter.silenced() for voter in voters]
         alone = yield from as_part_of(self._voted(support, drawing, silenced, first, last, quick), 0.0, 0.5)
         expected = _mean_expected(alone)
         if expected >= foretold:
             return alone
-        together = yield from as_part_of(self._voted(support, drawing, further, first, last, quick), 0.5, 1.0)
+        together = yield from as_part_of(self._voted(support, drawing, voters, first, last, quick), 0.5, 1.0)
         return together if _mean_expected(together) > expected else alone
 
     def _voted(
-        self, support: LayeredSupport, drawing: Drawing, further: Sequence[FurtherPart], first: int, last: int, quick: bool
+        self, support: LayeredSupport, drawing: Drawing, voters: Sequence[Voter], first: int, last: int, quick: bool
     ) -> Steps[FewShotAnswer]:  # fmt: skip
-        """The answer with these ``further`` parts, in a box that grows with it."""
-        box = self._first_box(support, drawing, further)
+        """The answer with these ``voters`` besides those of the drawn slices, in a box that grows with it."""
+        box = self._first_box(support, drawing, voters)
         growing = 0 if quick else self.settings.growing
         for attempt in itertools.count():
             frame, kept = self._frame_for(support, drawing, box)
-            run = Propagation(frame, kept, drawing, self.settings, further)
+            run = Propagation(frame, kept, drawing, self.settings, voters)
             yield from as_part_of(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
             wider = run.wider_box() if attempt < growing else None
             if wider is None:
                 break
             box = wider
         return run.answer()
-
-    def _further(self, layer: SupportLayer, quick: bool) -> Steps[list[FurtherPart]]:
-        """The parts of the vote from elsewhere than the drawn slices."""
-        alone = self.settings.method == "alpnet"
-        found: list[FurtherPart | None] = []
-        if not alone:
-            found.append((yield from as_part_of(self._parts.transferred(layer.drawing, layer.others), 0.0, 0.9)))
-        if alone or not quick:
-            found.append((yield from as_part_of(self._parts.prototypes(layer.drawing, layer.others, quick), 0.9, 1.0)))
-        return [part for part in found if part is not None]
 
     def _filled_in(self, other: SupportVolume) -> Steps[np.ndarray]:
         """The labels of all slices of ``other``, of which only some are drawn."""
@@ -182,12 +168,12 @@ class FewShot:
         there.set_support(other.drawings or [DrawnSlice(other.axis, z, planes[z]) for z in other.drawn or ()])
         return (yield from there.propagate()).labels
 
-    def _first_box(self, support: LayeredSupport, drawing: Drawing, further: Sequence[FurtherPart]) -> Box:
+    def _first_box(self, support: LayeredSupport, drawing: Drawing, voters: Sequence[Voter]) -> Box:
         height, width = slices_first(self.volume.array, drawing.axis).shape[1:3]
         if self.settings.method == "alpnet" or (drawing.slices and is_scattered(self.settings, drawing)):
             return Box(0, height, 0, width)  # what is scattered may lie anywhere
-        shown = list(support.projections)
-        shown += [part.projection(drawing.axis) for part in further if isinstance(part, TransferredPart)]
+        found = [voter.projection(drawing.axis) for voter in voters]
+        shown = [*support.projections, *(image for image in found if image is not None)]
         spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]
         return drawn_box(shown, two(spacing), self.settings.margin)
 

@@ -66,6 +66,12 @@ class FewShotSettings(SettingsRecord):
         "body", "What of a slice the encoder sees: body (what is brighter than air) or slice (all of it, as published).",
         choices=("body", "slice"),
     )  # fmt: skip
+    encoder_slices: str = setting(
+        "one",
+        "What DINOv2 sees in its three colours: one (the slice, three times) or three (the slice below, the slice, the one above; an "
+        "option of the published program). An encoder that was trained here sees one.",
+        choices=("one", "three"),
+    )
     encoder_input: str = setting(
         "encoder",
         "Scale of the intensities that DINOv2 sees: encoder (its own, that of ImageNet) or zscore (mean 0 and deviation 1 over the "

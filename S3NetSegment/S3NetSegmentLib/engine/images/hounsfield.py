@@ -6,6 +6,8 @@ import numpy as np
 
 _UNKNOWN = ("", "OT", "SC")  # DICOM modalities that say nothing about the values: other, secondary capture
 _OFFSET = 1024.0  # of CT that is kept without a sign
+_BETWEEN = (-650.0, -250.0)  # gas and tissue
+_NOISE = -150.0  # of air in such CT: it and overshoots of interpolation pass below 0
 _LOWEST, _HIGHEST = -1100.0, 3200.0  # of what is measured; below lies padding, above metal
 
 
@@ -20,11 +22,22 @@ def hounsfield_offset(values: np.ndarray, modality: str = "", masked: bool = Fal
     modality = modality.strip().upper()
     if modality != "CT" and modality not in _UNKNOWN:
         return None
-    if _looks_like_ct(values):
+    if _looks_like_ct(_without_padding_amid(values)):
         return 0.0
-    if values[0] >= 0 and _looks_like_ct(values - _OFFSET, strict=True):
+    if values[len(values) // 50] > _NOISE and _looks_like_ct(values - _OFFSET, strict=modality != "CT"):
         return _OFFSET
     return 0.0 if modality == "CT" and _possible(values, masked) else None
+
+
+def _without_padding_amid(values: np.ndarray) -> np.ndarray:
+    """``values`` without the one that most of those between gas and tissue have: padding that no gap sets off."""
+    first, last = np.searchsorted(values, _BETWEEN)
+    starts = first + np.flatnonzero(np.diff(values[first:last], prepend=-np.inf))
+    counts = np.diff(starts, append=last)
+    if not starts.size or 2 * counts.max() < last - first:
+        return values
+    at = starts[counts.argmax()]
+    return np.delete(values, slice(at, at + counts.max()))
 
 
 def _possible(values: np.ndarray, masked: bool) -> bool:
@@ -51,7 +64,7 @@ def _looks_like_ct(values: np.ndarray, strict: bool = False) -> bool:
     if measured < 0.995 * (len(values) - count(-np.inf, _LOWEST)) or measured < 0.5 * len(values):
         return False
     gas, near_air = count(_LOWEST, -500), count(_LOWEST, -850)
-    body, soft, between = count(-650, _HIGHEST), count(-150, 200), count(-650, -250)
+    body, soft, between = count(_BETWEEN[0], _HIGHEST), count(-150, 200), count(*_BETWEEN)
     if gas < 0.001 * measured or near_air < 0.25 * gas or soft < max(0.45 * body, 0.05 * measured):
         return False
     # of each, per Hounsfield unit

@@ -122,7 +122,8 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     real = sample[range_.first : range_.last]
     absolute = _relative(real, 0)
     masked = range_.below is not None and range_.below[2] and float(sample[range_.below[0]]) > _AIR[1]
-    offset = hounsfield_offset(absolute, volume.modality, masked)
+    modality = "" if volume.array.dtype == np.uint8 else volume.modality  # Hounsfield units do not fit into 8 bits
+    offset = hounsfield_offset(absolute, modality, masked)
     if offset is None:
         return _grey_scale(sample, real, range_, invalid)
     low, high = CT_KNOTS[0], CT_KNOTS[-1]
@@ -181,8 +182,9 @@ def _dark_padding(sample: np.ndarray, range_: RealRange, spread: float) -> float
     what is brightest in an image of few values, and stays bright."""
     if range_.above is None or not range_.above[2]:
         return None
-    lowest = sample[range_.last].item()
-    return lowest if float(lowest) - float(sample[range_.last - 1]) > _VERY_FAR * spread else None
+    far = float(sample[range_.last - 1]) + _VERY_FAR * spread
+    at = np.searchsorted(sample[range_.last :].astype(np.float64), far, "right") + range_.last
+    return sample[at].item() if at <= range_.above[0] else None
 
 
 def _notes(sample: np.ndarray, range_: RealRange, usual: tuple[float, float], apart: float) -> tuple[str, ...]:

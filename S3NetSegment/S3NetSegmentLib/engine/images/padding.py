@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _COMMON = 0.01  # of all voxels with one value: what padding has at least
-_TIED = 0.75  # of the voxels beyond the gap: so many have common values where it is padding
+_TIED = 0.95  # of the voxels beyond the gap: so many have common values where it is padding
 _TIES = 0.0025  # of all voxels: one value counts for no more than this when the spread of the image is judged
 _FEW, _LONE, _LONE_VOXELS = (
     0.005,
@@ -22,6 +22,7 @@ _LEVELS = 8  # different values in the middle of an image; with fewer its spread
 _FAR, _NEAR = 30.0, 0.05  # gap over the spread: padding wherever it lies; padding if it lies at the rim, too
 _LONE_FAR = 10.0  # the same: extremes that are not few in a small image
 _FEW_LEVELS_APART = 5.0  # gap over the range of an image of few values
+_MIXTURES, _EXCHANGED = 4, 0.6  # steps from padding to image; of the blended voxels that have their like
 _BLENDED = 0.5  # of the padding: voxels that interpolation made of padding and image
 
 
@@ -75,19 +76,40 @@ def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int)
     common = counts >= _COMMON * total
     if high - low < _LEVELS:
         return _of_few_levels(levels, counts, common, rim)
-    spread = 1.5 * (levels[high] - levels[low])
-    gaps = np.diff(levels[: low + 1])
-    voxels = np.cumsum(counts[:low])
-    tied = np.cumsum(np.where(common, counts, 0)[:low]) >= _TIED * voxels
-    few = (voxels <= _FEW * total) & (gaps > spread)
-    few |= (voxels <= min(_LONE, _LONE_VOXELS / whole) * total) & (gaps > _LONE_FAR * spread)
-    padding = tied & (gaps > _FAR * spread)
-    inside = np.diff(levels[low : high + 1]).max()
-    for at in np.flatnonzero(tied & (gaps > max(_NEAR * spread, 1.5 * inside)) & ~padding):
-        padding[at] = _at_the_rim(levels[at], voxels[at] / total, rim)
-    found = np.flatnonzero(few | padding)
-    apart = int(found[-1]) + 1 if found.size else 0
+    apart = _parts_beyond(levels, counts, common, int(low), int(high), rim, whole)
     return max(apart, _blended(levels, counts, weights, rim) if common[0] else 0) or None
+
+
+def _parts_beyond(
+    levels: np.ndarray, counts: np.ndarray, common: np.ndarray, low: int, high: int, rim: np.ndarray, whole: int
+) -> int:
+    """How many of ``levels`` lie beyond the last gap that parts padding or extremes from the image.
+
+    From the outside inwards, and what lies between two gaps is judged by itself: a small object that is set off from the
+    rest of the image is no padding because there is padding further away.
+
+    :param low, high: where among the levels the middle of the image begins and ends.
+    """
+    total = int(counts.sum())
+    spread = 1.5 * (levels[high] - levels[low])
+    inside = np.diff(levels[low : high + 1]).max()
+    gaps = np.diff(levels[: low + 1])
+    voxels = np.r_[0, np.cumsum(counts[:low])]
+    ties = np.r_[0, np.cumsum(np.where(common, counts, 0)[:low])]
+    apart = padded = 0
+    for at in np.flatnonzero(gaps > _NEAR * spread):
+        gap, part = gaps[at], int(voxels[at + 1] - voxels[apart])
+        loose = voxels[at + 1] - padded
+        few = loose <= _FEW * total and gap > spread
+        few |= loose <= min(_LONE, _LONE_VOXELS / whole) * total and gap > _LONE_FAR * spread
+        tied = ties[at + 1] - ties[apart] >= _TIED * part
+        blends = part <= _BLENDED * padded and 2 * (levels[at] - levels[apart]) > levels[at + 1] - levels[apart - 1]
+        padding = (tied or blends) and (
+            gap > _FAR * spread or (gap > 1.5 * inside and _at_the_rim(levels[apart], levels[at], part / total, rim))
+        )
+        if padding or few:
+            apart, padded = int(at) + 1, padded + (part if padding else 0)
+    return apart
 
 
 def _blended(levels: np.ndarray, counts: np.ndarray, weights: np.ndarray, rim: np.ndarray) -> int:
@@ -95,12 +117,13 @@ def _blended(levels: np.ndarray, counts: np.ndarray, weights: np.ndarray, rim: n
     low, high = levels[np.searchsorted(weights, np.array((0.25, 0.75)) * weights[-1])]
     spread = 3 * (high - low)
     cut = int(np.searchsorted(levels, low - spread))
-    between, further = (
-        counts[1:cut].sum(),
-        counts[1 : int(np.searchsorted(levels, (levels[0] + low - spread) / 2))].sum(),
-    )
-    even = 0.25 * between < further <= between <= _BLENDED * counts[0]  # of all mixtures, no tail of the image
-    far = levels[0] < low - 2 * spread and _at_the_rim(levels[0], counts[0] / counts.sum(), rim)
+    if cut < 2:
+        return 0
+    between = counts[1:cut].sum()
+    # Every mixture is as common as that with the shares exchanged, unlike in a tail of the image or an object beside it.
+    mixtures = np.histogram(levels[1:cut], _MIXTURES, (levels[0], low - spread), weights=counts[1:cut])[0]
+    even = np.minimum(mixtures, mixtures[::-1]).sum() > _EXCHANGED * between and between <= _BLENDED * counts[0]
+    far = levels[0] < low - 4 * spread and _at_the_rim(levels[0], levels[0], counts[0] / counts.sum(), rim)
     return cut if even and far else 0
 
 
@@ -113,13 +136,14 @@ def _of_few_levels(levels: np.ndarray, counts: np.ndarray, common: np.ndarray, r
     first, last = usual[0], usual[-1]
     if len(usual) > 2:
         far = levels[usual[1]] - levels[first] > _FEW_LEVELS_APART * (levels[last] - levels[usual[1]])
-        if far and _at_the_rim(levels[first], counts[: first + 1].sum() / counts.sum(), rim):
+        if far and _at_the_rim(levels[0], levels[first], counts[: first + 1].sum() / counts.sum(), rim):
             return int(first) + 1
     lone = np.flatnonzero(levels[first] - levels[:first] > levels[last] - levels[first])
     return int(lone[-1]) + 1 if lone.size else None
 
 
-def _at_the_rim(value: float, share: float, rim: np.ndarray) -> bool:
-    """Whether values up to ``value`` are about as common at the border of the volume as anywhere: an object that is
-    constant, but no padding, lies inside."""
-    return bool(np.searchsorted(rim, value, "right") >= 0.5 * share * len(rim) > 0)
+def _at_the_rim(lowest: float, highest: float, share: float, rim: np.ndarray) -> bool:
+    """Whether these values, which ``share`` of all voxels have, are about as common at the border of the volume: an object
+    that is constant, but no padding, lies inside."""
+    there = np.searchsorted(rim, highest, "right") - np.searchsorted(rim, lowest)
+    return bool(there >= 0.5 * share * len(rim) > 0)

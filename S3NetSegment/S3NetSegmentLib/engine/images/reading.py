@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from .formats.nifti import is_nifti, read_nifti
 from .formats.pictures import picture_format, read_picture
 from .formats.tiff import is_tiff, read_tiff
 from .volume import Volume
+
+_LARGEST = 100.0  # mm: larger voxels show nothing of a body
 
 __all__ = ["ImageWarning", "checked_path", "count_frames", "read_image"]
 
@@ -66,7 +69,7 @@ class _Counted(Exception):
 
 def read_label_map(path: str | os.PathLike) -> Volume:
     """As :func:`read_image`, for files of labels: a picture with a palette gives its places in the palette and no colours, and
-    a TIFF that shows 0 as white the numbers that are stored."""
+    a TIFF that shows 0 as white the numbers that are stored. InputError for several frames, of which none can be chosen."""
     return _read_checked(path, None, None, numbers=True)
 
 
@@ -76,14 +79,26 @@ def _read_checked(path: str | os.PathLike, frame: int | None, series: str | None
         raise InputError(f"frame is {frame!r}; it must be a whole number, 0 for the first frame")
 
     def choose_frame(count: int, names: tuple[str, ...] = ()) -> int:
+        if numbers and count > 1:
+            raise InputError(
+                f"{str(path)!r} is 4D ({count} frames); save the frame that you mean as a 3D file of its own"
+            )
         return _chosen_frame(path, frame, count, names)
 
     try:
-        return _read(path, choose_frame, series, numbers)
+        volume = _read(path, choose_frame, series, numbers)
     except MemoryError:
         raise ResourceError(
             f"{str(path)!r} does not fit into memory; close other programs, or save a part of the image or one frame"
         ) from None
+    if max(volume.spacing) > _LARGEST:
+        sizes = " x ".join(f"{size:.4g}" for size in volume.spacing)
+        warnings.warn(
+            f"{str(path)!r}: its voxels are {sizes} mm large, and volumes are told accordingly; correct its header if they are not",
+            ImageWarning,
+            3,
+        )
+    return volume
 
 
 def checked_path(path: str | os.PathLike) -> Path:

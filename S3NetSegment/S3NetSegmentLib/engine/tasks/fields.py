@@ -1,6 +1,6 @@
 """How a field of a task is declared: once, with its help and the form in which people write it.
 
-From the declaration come the option of the command line (:mod:`S3NetSegmentLib.cli.options`), the column of a manifest
+From the declaration come the option of the command line (:mod:`S3NetSegmentLib.cli.arguments`), the column of a manifest
 (:func:`columns_of`) and the argument of a script (:func:`from_script`).
 """
 

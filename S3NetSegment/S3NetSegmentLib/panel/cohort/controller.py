@@ -13,9 +13,8 @@ from ...engine.cohort_loop.segment_names import UnknownSegmentsError
 from ...engine.cohort_loop.states import CohortState, cohort_state
 from ...engine.cohort_loop.store import ACCEPTED, CohortStore
 from ...scene.loop_case import LoopCase, case_segmentation, corrected_slices, open_case
-from ..listener import Listener, tell
-from ..sentences import sentence
-from ..stepping import SteppingDriver
+from ..messages import sentence
+from ..run import Listener, Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +40,9 @@ class CohortController:
     :param ask: ``ask(text)`` -> whether the user agrees.
     """
 
-    def __init__(self, listener: Listener, ask: Callable[[str], bool], driver: SteppingDriver | None = None):
-        self._listener, self._ask = listener, ask
-        self.driver = driver or SteppingDriver()
+    def __init__(self, listener: Listener, ask: Callable[[str], bool]):
+        self._ask = ask
+        self._run = Run(listener)
         self.store: CohortStore | None = None
         self.case: LoopCase | None = None
         self.text, self.accepted = "", False
@@ -51,7 +50,7 @@ class CohortController:
 
     @property
     def running(self) -> bool:
-        return self.driver.running
+        return self._run.running
 
     def choose(self, folder: str) -> None:
         """Works in ``folder`` from now on; "": in none. InputError if it is none."""
@@ -65,37 +64,37 @@ class CohortController:
 
     def next(self) -> None:
         """Takes, proposes and opens the next case."""
-        self._run(self._next_steps(), self._show)
+        self._begin(self._next_steps(), self._show)
 
     def open(self, name: str) -> None:
         """Opens a case with what is accepted or proposed for it."""
-        self._run(self._open_steps(name), self._show)
+        self._begin(self._open_steps(name), self._show)
 
     def propose_again(self) -> None:
         """Proposes the open case again, from the accepted patients and the slices that the user has changed."""
-        self._run(self._again_steps(self.case), self._show)
+        self._begin(self._again_steps(self.case), self._show)
 
     def accept(self) -> None:
         """Accepts the open case as it is now."""
-        self._run(self._accept_steps(self.case), self._accepted)
+        self._begin(self._accept_steps(self.case), self._accepted)
 
     def undo(self, name: str) -> None:
         """Takes the acceptance of a case back."""
-        self._run(self._undo_steps(name), self._listener.informed)
+        self._begin(self._undo_steps(name), lambda text: [text])
 
     def cancel(self) -> None:
         """Drops the run; folder and scene stay as they were."""
-        self.driver.cancel()
+        self._run.cancel()
 
     def stop(self) -> None:
         """Ends everything; for the end of the panel or a closing scene."""
-        self.driver.cancel()
+        self._run.cancel()
         self.case, self.text = None, ""
 
     # -- the runs
 
     def _next_steps(self):
-        from ...engine.cohort_loop.stepping import next_case
+        from ...engine.cohort_loop.states import next_case
 
         found = yield from next_case(self.store, read=self._kept())
         if not found.case:
@@ -173,7 +172,7 @@ class CohortController:
 
     def _image(self, name: str):
         from ...engine.images.reading import read_image
-        from ...scene.packages import with_packages
+        from ...scene.batch import with_packages
 
         return with_packages(lambda: read_image(self.store.image_of(name)))
 
@@ -198,36 +197,19 @@ class CohortController:
             proposal.case, proposal.volume, proposal.segmentation, proposal.axis, text, (*notes, *proposal.notes)
         )
 
-    def _run(self, steps, finish: Callable) -> None:
-        if self.running or self.store is None:
-            return
-        self.driver.start(
-            steps,
-            on_step=self._listener.progressed,
-            on_done=lambda found: self._done(finish, found),
-            on_error=self._failed,
-            on_cancel=self._listener.state_changed,
-        )
-        self._listener.state_changed()
+    def _begin(self, steps, finish: Callable[[object], list[str]]) -> None:
+        if not self.running and self.store is not None:
+            self._run.start(steps, finish)
 
-    def _done(self, finish: Callable, found) -> None:
-        try:
-            finish(found)
-        except Exception as error:
-            self._failed(error)
-            return
-        self._listener.state_changed()
-
-    def _show(self, found: FoundCase) -> None:
+    def _show(self, found: FoundCase) -> list[str]:
         former = self.case
         self.case = open_case(found.name, found.volume, found.segmentation, found.axis)
         self.text, self.accepted = found.text, found.accepted
         if former is not None and (former.name == found.name or self.store.is_accepted(former.name)):
             former.remove()
-        if found.notes:
-            self._listener.informed(" ".join(map(sentence, found.notes)))
+        return [" ".join(map(sentence, found.notes))] if found.notes else []
 
-    def _accepted(self, accepted) -> None:
+    def _accepted(self, accepted) -> list[str]:
         self.text, self.accepted = _("{name}, as accepted.").format(name=self.case.name), True
         changed = (
             ""
@@ -235,10 +217,5 @@ class CohortController:
             else _("; {changed:.0%} of the proposal was changed").format(changed=accepted.changed)
         )
         notes = "".join(f" {sentence(note)}" for note in accepted.notes)
-        self._listener.informed(
-            _("case {name} is accepted{changed}.{notes}").format(name=self.case.name, changed=changed, notes=notes)
-        )
-
-    def _failed(self, error: Exception) -> None:
-        self._listener.state_changed()
-        tell(self._listener, error)
+        text = _("case {name} is accepted{changed}.{notes}")
+        return [text.format(name=self.case.name, changed=changed, notes=notes)]

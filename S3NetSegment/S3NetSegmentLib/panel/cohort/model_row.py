@@ -12,8 +12,8 @@ from ...engine import InputError
 from ...engine.cohort_loop.model import FOLDER, ModelState, model_state
 from ...engine.cohort_loop.store import CohortStore
 from ..models.training_process import kill_with_children, last_words, slicer_python, start_s3net
-from ..widgets.properties import set_property
-from ..widgets.torch_support import has_torch
+from ..widgets.looks import set_property
+from ..widgets.torch_row import has_torch
 
 _OUTPUT = "output.txt"  # what the process says, beside the models: another Slicer reads it, too
 

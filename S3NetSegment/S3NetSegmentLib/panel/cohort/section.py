@@ -10,11 +10,10 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError, ResourceError
 from ...engine.cohort_loop.states import ACCEPTED, MISSING, CaseState, CohortState
-from ..sentences import sentence
+from ..messages import ProgressRow, SectionListener, sentence
+from ..run import timer
+from ..widgets.looks import move_before
 from ..widgets.path_row import PathRow
-from ..widgets.progress_row import ProgressRow
-from ..widgets.section_listener import SectionListener
-from ..widgets.tab_order import move_before
 from .controller import CohortController
 from .model_row import ModelRow
 
@@ -54,6 +53,7 @@ class CohortSection(SectionListener):
         self._node, self.active = None, False
         self._state: CohortState | None = None
         self._problem = ""
+        self._selected_case = None  # the one whose image and segments were selected in the panel
         self.controller = CohortController(self, lambda text: slicer.util.confirmOkCancelDisplay(text, "Segments"))
         self._path = PathRow(
             ui.loopFolderEdit, ui.loopFolderButton, "Cohort", FOLDER_KEY, "folder", on_change=self._chosen
@@ -67,9 +67,7 @@ class CohortSection(SectionListener):
         )
         ui.loopTable.connect("itemSelectionChanged()", self._show_case)
         self._model = ModelRow(ui, notify)
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_LOOK_EVERY)
-        self._timer.connect("timeout()", self.refresh)
+        self._timer = timer(_LOOK_EVERY, self.refresh, repeats=True)
         self._show()
 
     @property
@@ -133,18 +131,11 @@ class CohortSection(SectionListener):
     # -- what the controller tells (Listener)
 
     def state_changed(self) -> None:
-        if self.running:
-            self._progress.begin()
-            self.ui.nextCaseButton.setFocus()  # Esc must arrive in the panel
-        else:
-            self._progress.end()
+        self.show_progress(self.running, self.ui.nextCaseButton)
+        if not self.running:
             case = self.controller.case
-            if (
-                case is not None
-                and case.is_there
-                and self._node is not None
-                and self._node.volume is not case.volume_node
-            ):
+            if case is not None and case is not self._selected_case and case.is_there and self._node is not None:
+                self._selected_case = case
                 with slicer.util.NodeModify(self._node):
                     self._node.volume = case.volume_node
                     self._node.segmentation = case.segmentation_node

@@ -9,9 +9,8 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.images.colors import hex_color
-from ...scene.slices import slice_name
-from ..sentences import sentence
 from .controller import FewShotController
+from .presenter import FewShotPresenter
 
 
 class FewShotAnswerSection:
@@ -25,11 +24,13 @@ class FewShotAnswerSection:
         self,
         ui,
         controller: FewShotController,
+        presenter: FewShotPresenter,
         on_accept: Callable[[], object],
         on_go: Callable[[tuple[str, int], object], object],
         on_error: Callable[[str], object],
     ):
-        self._ui, self._controller, self._on_go, self._on_error = ui, controller, on_go, on_error
+        self._ui, self._controller, self._presenter = ui, controller, presenter
+        self._on_go, self._on_error = on_go, on_error
         self._node, self._active, self._overlaid = None, False, None
         ui.acceptButton.connect("clicked()", on_accept)
         ui.discardButton.connect("clicked()", controller.discard)
@@ -50,23 +51,13 @@ class FewShotAnswerSection:
         if not there:
             self._take_overlay_away()
             return
-        is_open = result.is_open
-        ui.answerText.text = self._state(result)
-        ui.acceptRow.setVisible(is_open and not running)
+        ui.answerText.text = self._presenter.state()
+        ui.acceptRow.setVisible(self._presenter.can_accept)
         qualities = result.qualities()
         ui.qualityText.setVisible(bool(qualities))
         ui.qualityText.text = _quality_table(qualities)
-        following = result.next_slice()
-        ui.nextSliceButton.setVisible(following is not None and not running)
-        if following is not None:
-            empty = _(" (probably empty)") if result.is_expected_empty(following[1]) else ""
-            why = result.reason(following[1])
-            ui.nextSliceButton.text = _("Next slice to draw: {volume}{empty}").format(
-                volume=slice_name(result.request.volume, *following), empty=empty
-            )
-            ui.nextSliceButton.toolTip = _("Show the slice on which a drawing would help most (N)") + f": {why}" * bool(
-                why
-            )
+        ui.nextSliceButton.setVisible(self._presenter.next_slice() is not None)
+        ui.nextSliceButton.text, ui.nextSliceButton.toolTip = self._presenter.next_texts()
         ui.fewShotConfidenceCheckBox.setVisible(not running)
 
     def show_confidence(self, on: bool) -> None:
@@ -86,29 +77,10 @@ class FewShotAnswerSection:
         if self._node is not None and self._node.fewShotConfidence:
             self.show_confidence(True)
 
-    def _state(self, result) -> str:
-        if self._controller.running:
-            return _("First answer for the slice that you look at; the others follow.")
-        if result.accepted is not None:
-            if result.request.is_other_volume:
-                return _("Accepted: the segments are in {segmentation_node!r}.").format(
-                    segmentation_node=result.preview.segmentation_node.GetName()
-                )
-            if self._controller.support is not None and not self._controller.support.holds(result.accepted.name):
-                return _("This answer was undone.")
-            return _("Accepted. Correct a slice where it is wrong, then propagate again.")
-        notes = "".join(f" {sentence(note)}" for note in result.notes)
-        if result.is_partial and result.is_whole:
-            return _("Preview. The shown slice is newer than the others; propagate to bring them up to date.") + notes
-        if result.is_partial:
-            return _("Preview of the shown slice. Nothing is written yet.") + notes
-        return _("Preview. Nothing is written yet.") + notes
-
     def _go(self) -> None:
-        result = self._controller.result
-        following = result.next_slice() if result is not None else None
-        if following is not None:
-            self._on_go(following, result.request.target_node)
+        place = self._presenter.next_slice()
+        if place is not None:
+            self._on_go(place, self._controller.result.request.target_node)
 
     def _take_overlay_away(self) -> None:
         if self._overlaid is not None:

@@ -12,12 +12,12 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.segment.prompts import Box
 from ...scene.drawings.boxed import BoxedSlices
+from ...scene.markups import extent_from_roi
 from ...scene.prompts import ViewPlane, make_rectangle, stretch_box, view_plane
-from ...scene.regions_of_interest import extent_from_roi
 from ...scene.slices import shown_slice, shows_volume
 from ...scene.volumes import volume_from_node
-from ..stepping import SteppingDriver
-from ..widgets.pressed import show_pressed
+from ..run import SteppingDriver
+from ..widgets.looks import show_pressed
 from ..widgets.slice_mouse import MouseAction, SliceMouse
 
 _CLICK = 4  # pixels: a shorter drag is none

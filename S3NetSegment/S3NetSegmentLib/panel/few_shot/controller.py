@@ -15,11 +15,10 @@ from slicer.i18n import tr as _
 from ...engine import InputError, Step
 from ...engine.common.progress import as_part_of
 from ...engine.common.torch_loading import torch_loaded
-from ...scene.drawings.drawn_planes import SupportPlane
+from ...scene.drawings.support_set import SupportPlane
 from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
 from ...scene.session import watch
-from ..listener import Listener, tell
-from ..stepping import SteppingDriver
+from ..run import Listener, Run, tell
 from .request import FewShotRequest
 from .result import FewShotResult
 from .support import SupportKeeper
@@ -41,7 +40,7 @@ class FewShotController:
     changes or the scene closes; so is a preview.
 
     Attributes: ``support`` (a :class:`SupportKeeper`, None without volume and segmentation), ``result`` (the latest
-    :class:`FewShotResult` or None), ``is_live`` (the present run is a live preview).
+    :class:`FewShotResult` or None).
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class FewShotController:
         listener: Listener,
         save_undo: Callable[[object], object] | None = None,
         make_engine: MakeEngine | None = None,
-        driver: SteppingDriver | None = None,
         shown_plane: Callable[[], SupportPlane | None] = lambda: None,
     ):
         """
@@ -58,19 +56,23 @@ class FewShotController:
         :param shown_plane: the oblique plane that the user looks at, or None.
         """
         self._listener, self._save_undo, self._make_engine = listener, save_undo, make_engine or _real_engine
-        self.driver, self._shown_plane = driver or SteppingDriver(), shown_plane
+        self._shown_plane = shown_plane
+        self._run = Run(listener, _("Propagate was stopped: {reason}."), lambda done: done or self._keep(None))
+        self._live = Run(listener, quiet=True)
         self.support: SupportKeeper | None = None
         self.result: FewShotResult | None = None
-        self.is_live = False
         self._engines: dict[tuple, object] = {}
-        self._request: FewShotRequest | None = None
-        self._drawn: dict = {}  # what was drawn when the run began
-        self._job_watch = self._result_watch = None
+        self._result_watch = None
 
     @property
     def running(self) -> bool:
         """Whether a run that the user asked for is going on."""
-        return self.driver.running and not self.is_live
+        return self._run.running
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a live preview is being made."""
+        return self._live.running
 
     @property
     def confidence_overlay(self) -> tuple[str, object] | None:
@@ -118,33 +120,21 @@ class FewShotController:
         if self.running:
             return
         self.let_go()
-        self._run(request, live=False)
+        drawn = self.support.content() if self.support is not None else {}
+        self._run.start(self._steps(request), lambda _: self._answered(drawn), request.nodes)
 
     def preview(self, request: FewShotRequest) -> None:
         """Previews the quick slice of ``request`` alone, in the present preview if there is one. A newer call, a start or
         a cancel ends it; nothing is said if there is nothing to preview."""
         if self.running or request.quick_slice is None:
             return
-        self.driver.cancel()
-        self._run(request, live=True)
+        self._live.cancel()
+        self._live.start(self._live_steps(request), lambda _: self._look_again(), request.nodes)
 
     def cancel(self) -> None:
         """Drops the run and its preview; the segments stay as they were."""
-        self.driver.cancel()
-
-    def _run(self, request: FewShotRequest, live: bool) -> None:
-        self._request, self.is_live = request, live
-        self._drawn = self.support.content() if self.support is not None and not live else {}
-        nodes = {id(n): n for n in (request.volume_node, request.segmentation_node, request.target_node)}
-        self._job_watch = watch(nodes.values(), self._lost)
-        self.driver.start(
-            self._live_steps(request) if live else self._steps(request),
-            on_step=self._stepped,
-            on_done=self._finish,
-            on_error=self._fail,
-            on_cancel=self._stopped,
-        )
-        self._listener.state_changed()
+        self._run.cancel()
+        self._live.cancel()
 
     def _steps(self, request: FewShotRequest):
         engine = yield from self._prepared(request)
@@ -193,54 +183,21 @@ class FewShotController:
             self._keep(result)
         result.show(request, answer, engine.encoder, only, partial)
 
-    def _stepped(self, step, seconds_left: float | None) -> None:
-        if not self.is_live:
-            self._listener.progressed(step, seconds_left)
-
-    def _finish(self, _done) -> None:
-        live = self._end_run()
+    def _look_again(self) -> None:
         if self.support is not None:
             self.support.look()
-        self._listener.state_changed()
-        if live:
-            return
+
+    def _answered(self, drawn: dict) -> list[str]:
+        """What is to be said of the answer. ``drawn``: what was drawn when the run began."""
+        self._look_again()
+        notes = []
         if not np.any(self.result.preview.labels):
-            self._listener.informed(
+            notes.append(
                 _("Nothing was found beyond the drawn slices. Draw a slice farther away, where the segment still is.")
             )
-        if self.support is not None and self.support.content() != self._drawn:
-            self._listener.informed(_("The drawing was changed meanwhile; propagate again to take that over."))
-
-    def _fail(self, error: Exception) -> None:
-        live = self._end_run()
-        if live and isinstance(error, InputError):
-            self._listener.state_changed()  # the user is in the middle of drawing; Propagate would say it
-            return
-        if not live:
-            self._keep(None)
-        self._listener.state_changed()
-        tell(self._listener, error)
-
-    def _stopped(self) -> None:
-        live = self._end_run()
-        if not live:
-            self._keep(None)
-        self._listener.state_changed()
-
-    def _lost(self, reason: str) -> None:
-        """A node of the run is gone."""
-        live = self.is_live
-        self.driver.cancel()
-        if not live:
-            self._listener.informed(_("Propagate was stopped: {reason}.").format(reason=reason))
-
-    def _end_run(self) -> bool:
-        """Returns whether it was a live preview."""
-        if self._job_watch is not None:
-            self._job_watch.stop()
-        self._job_watch = None
-        live, self.is_live = self.is_live, False
-        return live
+        if self.support is not None and self.support.content() != drawn:
+            notes.append(_("The drawing was changed meanwhile; propagate again to take that over."))
+        return notes
 
     # -- the answer
 
@@ -252,7 +209,7 @@ class FewShotController:
         result = self.result
         if result is None or self.running:
             return False
-        self.driver.cancel()
+        self.cancel()
         try:
             if self.support is not None and not result.request.is_other_volume:
                 self.look()
@@ -271,19 +228,19 @@ class FewShotController:
     def discard(self) -> None:
         """Takes the preview away; the segments stay as they are."""
         if not self.running:
-            self.driver.cancel()
+            self.cancel()
             self._keep(None)
             self._listener.state_changed()
 
     def let_go(self) -> None:
         """Ends the run and forgets the answer; what was accepted stays."""
-        self.driver.cancel()
+        self.cancel()
         self._keep(None)
         self._listener.state_changed()
 
     def stop(self) -> None:
         """Ends everything; for the end of the panel or a closing scene."""
-        self.driver.cancel()
+        self.cancel()
         self._keep(None)
         self.support = None
         self._engines = {}
@@ -295,15 +252,13 @@ class FewShotController:
             self.result.discard()
         self.result, self._result_watch = result, None
         if result is not None:
-            request = result.request
-            nodes = {id(n): n for n in (request.volume_node, request.segmentation_node, request.target_node)}
-            self._result_watch = watch(nodes.values(), self._answer_lost)
+            self._result_watch = watch(result.request.nodes, self._answer_lost)
 
     def _answer_lost(self, reason: str) -> None:
         was_open = self.result is not None and self.result.is_open
         self._keep(None)
         self._listener.state_changed()
-        if was_open and not self.driver.running:
+        if was_open and not (self.running or self.is_live):
             self._listener.informed(_("The preview was taken away: {reason}.").format(reason=reason))
 
 

@@ -8,8 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...scene.segmentation.editing_rules import EditingRules
-from ..wide_area import WideArea
-from ..widgets.tab_order import move_before
+from ..widgets.looks import WideArea, move_before
 
 _TAG = "S3NetSegment"
 _UNDO_STATES = 20

@@ -10,21 +10,18 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.answers.accepted_answer import AcceptedAnswer
-from ...scene.drawings.drawn_planes import SupportPlane
-from ...scene.drawings.drawn_slices import support_of_view
-from ...scene.drawings.support_set import SupportSlice, support_from_text, support_to_text
+from ...scene.drawings.support_set import support_from_text, support_to_text
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.slice_jump import show_slice
-from ...scene.slices import LastSliceView, last_used_slice_node, slice_name
-from ...scene.volumes import volume_from_node
+from ...scene.slices import LastSliceView
+from ..messages import capital
+from ..run import time_left_text
 from ..segment.advanced_section import device_setting
-from ..sentences import capital, sentence
-from ..stepping import time_left_text
+from ..widgets.looks import set_property
 from .controller import FewShotController
-from .drawing_watch import DrawingWatch
+from .following import DrawingWatch
+from .presenter import FewShotPresenter
 from .request import make_few_shot_request
-from .support import add_to
-from .table import drawn_names, missing_text
 
 _HINT = _("Draw a segment on at least one slice with Paint or Draw, all of it that belongs to the segment.")
 _PROPAGATE_HELP = _("Carry the drawn segments to all slices. The answer is shown as a preview first.")
@@ -37,16 +34,18 @@ class FewShotEffectFrame:
     A run and its preview go on while the user draws with other effects.
 
     :param host: Slicer's ``scriptedEffect``: parameters, parameter node and undo.
-    :param make_engine, driver: for the controller; the tests put their own in.
+    :param make_engine: for the controller; the tests put their own in.
     """
 
-    def __init__(self, host, make_engine=None, driver=None):
+    def __init__(self, host, make_engine=None):
         self._host, self._last_view, self._showing = host, None, False
         self._notice, self._actions = "", []
         self.active = False
         self.controller = FewShotController(
-            self, lambda node: host.saveStateForUndo(), make_engine, driver, self._plane_in_view
-        )
+            self, lambda node: host.saveStateForUndo(), make_engine,
+            lambda: self._presenter.plane_in_view(self._last_view),
+        )  # fmt: skip
+        self._presenter = FewShotPresenter(self.controller, _PROPAGATE_HELP, has_keys=False)
         self._watch = DrawingWatch(self.show, lambda: None)
         self._make_widgets()
 
@@ -101,15 +100,11 @@ class FewShotEffectFrame:
         if support is None:
             return
         try:
-            shown = self._in_view()
-        except InputError:
-            shown = None  # no view shows the volume: no slice is answered first
-        try:
             request = make_few_shot_request(
                 support.volume_node,
                 support.segmentation_node,
                 support.drawn,
-                view_slice=shown.place if isinstance(shown, SupportSlice) else None,
+                view_slice=self._presenter.slice_in_view(self._last_view),
                 device=device_setting(),
             )
         except InputError as error:
@@ -127,23 +122,22 @@ class FewShotEffectFrame:
         """Counts the slice that the user looks at as drawn, also an empty one."""
         if self.controller.support is None:
             return
-        try:
-            chosen = self._in_view()
-        except InputError as error:
-            self.refused(str(error))
+        shown, why_not = self._presenter.in_view(self._last_view)
+        if shown is None:
+            self.refused(why_not)
             return
         self._say("")
-        add_to(self.controller.support, chosen)
+        self.controller.support.add_shown(shown)
         self.state_changed()
 
     def go_to_next_slice(self) -> None:
         """Shows the slice on which a drawing would help most."""
-        result = self.controller.result
-        place = result.next_slice() if result is not None else None
+        place = self._presenter.next_slice()
         if place is None:
             return
+        request = self.controller.result.request
         try:
-            show_slice(result.request.volume_node, *place, result.request.segmentation_node, None, self._last_view)
+            show_slice(request.volume_node, *place, request.segmentation_node, None, self._last_view)
         except InputError as error:
             self.refused(str(error))
 
@@ -202,7 +196,6 @@ class FewShotEffectFrame:
         self.discard_button.toolTip = _("Take the preview away; the segments stay as they are")
         _row(layout, self.accept_button, self.discard_button)
         self.next_button = self._button(_("Next slice to draw"), self.go_to_next_slice)
-        self.next_button.toolTip = _("Show the slice on which a drawing would help most")
         layout.addWidget(self.next_button)
         self._show_widgets()
 
@@ -235,71 +228,33 @@ class FewShotEffectFrame:
         """A parameter of the effect; Slicer stores no empty ones and complains when asked for one that is not there."""
         return self._host.parameter(name) if self._host.parameterDefined(name) else ""
 
-    def _in_view(self) -> SupportSlice | SupportPlane:
-        volume_node = self.controller.support.volume_node
-        return support_of_view(last_used_slice_node(volume_node, self._last_view), volume_node)
-
-    def _plane_in_view(self) -> SupportPlane | None:
-        try:
-            shown = self._in_view()
-        except InputError:
-            return None
-        return shown if isinstance(shown, SupportPlane) else None
-
     def _show_widgets(self) -> None:
-        support, running, result = self.controller.support, self.controller.running, self.controller.result
+        support, running, presenter = self.controller.support, self.controller.running, self._presenter
         self.drawn_text.text = self._drawn()
         self.add_button.enabled = support is not None and not running
-        self.propagate_button.text = _("Cancel") if running else _("Propagate")
-        self.propagate_button.enabled = running or bool(support is not None and support.drawn)
-        self.propagate_button.toolTip = _("Stop; the segments stay as they are") if running else _PROPAGATE_HELP
+        problem = "" if support is not None and support.drawn else self.drawn_text.text
+        for name, value in presenter.button(problem).items():
+            set_property(self.propagate_button, name, value)
         self.progress_bar.setVisible(running)
-        if running and result is None:
+        if running and self.controller.result is None:
             self.progress_bar.value = 0
-        is_open = result is not None and result.is_open and not running
-        self.accept_button.enabled = self.discard_button.enabled = is_open
-        place = result.next_slice() if result is not None and not running else None
-        self.next_button.enabled = place is not None
-        name = "" if place is None else f": {slice_name(result.request.volume, *place)}"
-        self.next_button.text = _("Next slice to draw{name}").format(name=name)
+        self.accept_button.enabled = self.discard_button.enabled = presenter.can_accept
+        self.next_button.enabled = presenter.next_slice() is not None
+        self.next_button.text, self.next_button.toolTip = presenter.next_texts()
         if not running:
-            self.message.text = self._notice or self._answer_state()
+            self.message.text = self._notice or presenter.state(qualities=True)
             self.message.setVisible(bool(self.message.text))
 
     def _drawn(self) -> str:
         """Which slices count as drawn, for the user."""
-        support = self.controller.support
-        if support is None:
+        if self.controller.support is None:
             return _("Select a source volume and a segmentation above.")
-        if not support.drawn:
-            return _HINT
-        try:
-            volume = volume_from_node(support.volume_node)
-        except InputError:
-            return f"Drawn: {len(support.drawn)} slices"
-        names = [
-            name + (" (corrected)" if s.corrected else "")
-            for s, name in zip(support.drawn, drawn_names(support.drawn, volume), strict=True)
-        ]
-        segmentation = support.segmentation_node.GetSegmentation()
-        doubts = [
-            f" {slice_name(volume, *place)}: {missing_text([segmentation.GetSegment(i).GetName() for i in ids])}"
-            for place, ids in support.missing().items()
-        ]
-        return f"Drawn: {', '.join(names)}.{''.join(doubts)}" if doubts else f"Drawn: {', '.join(names)}"
-
-    def _answer_state(self) -> str:
-        """What there is to say about the answer."""
-        result = self.controller.result
-        if result is None or not result.is_open:
-            return ""
-        notes = "".join(f" {sentence(note)}" for note in result.notes)
-        qualities = ", ".join(f"{q.name} {100 * q.dice:.0f} % ({q.word})" for q in result.qualities())
-        return (
-            _("Preview; nothing is written yet.")
-            + (_(" Expected quality: {qualities}.").format(qualities=qualities) if qualities else "")
-            + notes
-        )
+        rows, why_none = self._presenter.rows(_HINT)
+        if not rows:
+            return why_none
+        drawn = _("Drawn: {names}").format(names=", ".join(row.title for row in rows))
+        doubts = "".join(f" {row.name}: {row.doubt}" for row in rows if row.doubt)
+        return f"{drawn}.{doubts}" if doubts else drawn
 
     def _say(self, text: str) -> None:
         """A notice, until the user does something."""

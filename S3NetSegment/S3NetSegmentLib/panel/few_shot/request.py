@@ -13,9 +13,8 @@ from ...engine import InputError, Volume
 from ...engine.few_shot.drawings.support import DrawnSlice
 from ...engine.few_shot.settings import FewShotSettings
 from ...engine.images import AXES
-from ...scene.drawings.drawn_planes import SupportPlane
 from ...scene.drawings.drawn_slices import other_volume_support, read_drawn
-from ...scene.drawings.support_set import SupportSlice
+from ...scene.drawings.support_set import SupportPlane, SupportSlice
 from ...scene.volumes import volume_from_node
 
 SCOPES = ("slice", "volume", "other")
@@ -53,6 +52,11 @@ class FewShotRequest:
     encoder: str = "auto"
     device: str = "auto"
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> list:
+        """The nodes that an answer depends on, each once."""
+        return list({id(n): n for n in (self.volume_node, self.segmentation_node, self.target_node)}.values())
 
     @property
     def is_other_volume(self) -> bool:

@@ -12,10 +12,9 @@ from ...engine.few_shot.vote.outlook import is_empty, reason
 from ...engine.few_shot.vote.outlook import notes as outlook_notes
 from ...scene.answers.accepted_answer import AcceptedAnswer
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
-from ...scene.answers.few_shot_preview import FewShotPreview
+from ...scene.answers.preview import FewShotPreview
 from ...scene.answers.provenance import few_shot_tags
-from ...scene.drawings.drawn_planes import SupportPlane
-from ...scene.drawings.support_set import SupportSlice
+from ...scene.drawings.support_set import SupportPlane, SupportSlice
 from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
 from .request import FewShotRequest
 

@@ -15,7 +15,6 @@ from ...engine.images import AXES
 from ...scene.answers.confidence import doubtful_part, show_overlay
 from ...scene.answers.few_shot_writing import AnsweredSlices, write_few_shot
 from ...scene.answers.provenance import few_shot_tags, made_by
-from ...scene.drawings.drawn_planes import SupportPlane
 from ...scene.drawings.drawn_slices import (
     other_volume_support,
     read_drawn,
@@ -23,11 +22,11 @@ from ...scene.drawings.drawn_slices import (
     slices_with_labels,
     support_of_view,
 )
-from ...scene.drawings.support_set import SupportSlice, missing_between
+from ...scene.drawings.support_set import SupportPlane, SupportSlice, missing_between
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.volumes import volume_from_node
 from ..segment.script import warn_of_other_grid
-from ..widgets.settings_values import changed_settings
+from ..widgets.settings_form import changed_settings
 from .request import used_segments
 
 ALL = "all"

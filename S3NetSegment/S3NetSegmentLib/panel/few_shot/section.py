@@ -6,31 +6,24 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...scene.drawings.drawn_planes import SupportPlane
-from ...scene.drawings.drawn_slices import support_of_view
-from ...scene.drawings.support_set import SupportSlice
+from ...scene.drawings.support_set import SupportPlane, SupportSlice
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.session import volume_state
 from ...scene.slice_jump import show_plane, show_slice
-from ...scene.slices import last_used_slice_node
-from ...scene.transforms import parent_key
-from ...scene.volumes import volume_from_node
-from ..listener import tell
+from ...scene.volumes import parent_key
+from ..chosen import volume_problem
+from ..messages import ProgressRow, SectionListener
+from ..run import tell
 from ..segment.advanced_section import AdvancedSection, device_setting
-from ..sentences import capital
-from ..widgets.progress_row import ProgressRow
-from ..widgets.properties import set_property
-from ..widgets.section_listener import SectionListener
+from ..widgets.looks import set_property
 from .answer_section import FewShotAnswerSection
 from .box_drawing import BoxDrawing
 from .controller import FewShotController
-from .drawing_follower import DrawingFollower
-from .drawing_watch import DrawingWatch
 from .editor_section import EditorSection
-from .live import LivePreview
+from .following import DrawingFollower, DrawingWatch, LivePreview
+from .presenter import FewShotPresenter
 from .request import FewShotRequest, make_few_shot_request
-from .support import add_to
-from .table import SupportRow, SupportTable, drawn_names
+from .table import SupportTable
 
 _HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first.")
 _HINT = _("Draw one or more segments on a slice with the tools above, or by boxes around them: all of it that belongs to them. The slice appears here by itself.")  # fmt: skip
@@ -47,12 +40,12 @@ class FewShotSection(SectionListener):
 
     def __init__(
         self, ui, notify, editor: EditorSection, inputs, advanced: AdvancedSection, progress: ProgressRow,
-        make_engine=None, driver=None,
+        make_engine=None,
     ):  # fmt: skip
         """
         :param notify: the panel, see :class:`SectionListener`.
         :param inputs: knows the view that was last used.
-        :param make_engine, driver: for the controller; the tests put their own in.
+        :param make_engine: for the controller; the tests put their own in.
         """
         super().__init__(notify, progress)
         self.ui, self._editor, self._inputs, self._advanced = ui, editor, inputs, advanced
@@ -60,9 +53,14 @@ class FewShotSection(SectionListener):
         self.active = False
         self._in_view = self._places = None
         self.problem = ""
-        self.controller = FewShotController(self, self._save_undo, make_engine, driver, self._plane_in_view)
+        self.controller = FewShotController(
+            self, self._save_undo, make_engine, lambda: self._presenter.plane_in_view(self._inputs.last_view)
+        )
+        self._presenter = FewShotPresenter(self.controller, _HELP, has_keys=True)
         self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
-        self.answer = FewShotAnswerSection(ui, self.controller, self.accept, self.go_to, notify.refused)
+        self.answer = FewShotAnswerSection(
+            ui, self.controller, self._presenter, self.accept, self.go_to, notify.refused
+        )
         self._follower = DrawingFollower(self.controller, notify.refused)
         self._live = LivePreview(self.controller, self._wants_live, lambda: self._request("volume"))
         self._watch = DrawingWatch(self._drawn, self._live.drawn_on)
@@ -166,7 +164,7 @@ class FewShotSection(SectionListener):
 
     def _add_current(self) -> None:
         if self._in_view is not None and self.controller.support is not None:
-            add_to(self.controller.support, self._in_view)
+            self.controller.support.add_shown(self._in_view)
             self.state_changed()
             self._live.soon()
 
@@ -190,11 +188,7 @@ class FewShotSection(SectionListener):
         running = self.controller.running
         self._follower.keep(self.node)
         if self.active:
-            if running:
-                self._progress.begin()
-                self.ui.propagateButton.setFocus()  # Esc must arrive in the panel
-            else:
-                self._progress.end()
+            self.show_progress(running, self.ui.propagateButton)
             self._show_all()
             if not running:
                 self.answer.answer_came()
@@ -252,7 +246,7 @@ class FewShotSection(SectionListener):
         self.boxes.look()
         self._look_at_places()
         before = self._in_view
-        self._in_view, why_not = self._look_in_view()
+        self._in_view, why_not = self._presenter.in_view(self._inputs.last_view)
         self.problem = self._problem()
         button = self.ui.addSliceButton
         listed = self._in_view is not None and self._in_view.place in {s.place for s in self.controller.support.drawn}
@@ -270,6 +264,10 @@ class FewShotSection(SectionListener):
         if before != self._in_view:
             self._live.soon()
 
+    @property
+    def _view_slice(self) -> tuple[str, int] | None:
+        return self._in_view.place if isinstance(self._in_view, SupportSlice) else None
+
     def _look_at_places(self) -> None:
         """A transform moves the drawing over the volume without a change of either."""
         volume = self.node.volume
@@ -278,33 +276,11 @@ class FewShotSection(SectionListener):
             self._places = places
             self._drawn()
 
-    def _look_in_view(self) -> tuple[SupportSlice | SupportPlane | None, str]:
-        """The slice or oblique plane that the user looks at, or why there is none."""
-        if self.controller.support is None:
-            return None, _("Select a volume first")
-        try:
-            view = last_used_slice_node(self.node.volume, self._inputs.last_view)
-            return support_of_view(view, self.node.volume), ""
-        except InputError as error:
-            return None, capital(str(error))
-
-    def _plane_in_view(self) -> SupportPlane | None:
-        shown = self._look_in_view()[0]
-        return shown if isinstance(shown, SupportPlane) else None
-
-    @property
-    def _view_slice(self) -> tuple[str, int] | None:
-        return self._in_view.place if isinstance(self._in_view, SupportSlice) else None
-
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
         node = self.node
-        if node.volume is None:
-            return _("Select a volume first. Load one by dropping a file or DICOM folder onto Slicer.")
-        try:
-            volume_from_node(node.volume)
-        except InputError as error:
-            return capital(str(error))
+        if problem := volume_problem(node.volume):
+            return problem
         if self.boxes.running:
             return _("The box is being answered.")
         if self.controller.support is None or not self.controller.support.drawn:
@@ -320,7 +296,7 @@ class FewShotSection(SectionListener):
         if scope == "other" and node.otherVolume is node.volume:
             return _("The drawing is on that volume itself. Select another one.")
         if scope == "slice" and self._view_slice is None:
-            return self._look_in_view()[1] or _(
+            return self._presenter.in_view(self._inputs.last_view)[1] or _(
                 "The view is oblique: propagate to the whole volume, or turn the view to the volume's slices."
             )
         return ""
@@ -342,31 +318,12 @@ class FewShotSection(SectionListener):
         self.look_at_views()
 
     def _show_rows(self) -> None:
-        support = self.controller.support
-        if support is None:
-            self.table.show([], _HINT)
-            return
-        segmentation, rows = support.segmentation_node.GetSegmentation(), []
-        try:
-            volume, drawn_on = volume_from_node(support.volume_node), support.drawn_on()
-            missing = support.missing()
-        except InputError as error:
-            self.table.show([], capital(str(error)))
-            return
-        for chosen, name in zip(support.drawn, drawn_names(support.drawn, volume), strict=True):
-            segments = [segmentation.GetSegment(i) for i in drawn_on[chosen.place]]
-            looks = tuple((s.GetName(), tuple(s.GetColor())) for s in segments)
-            lacking = tuple(segmentation.GetSegment(i).GetName() for i in missing.get(chosen.place, ()))
-            rows.append(SupportRow(chosen, name, looks, lacking))
-        self.table.show(rows, _HINT)
+        self.table.show(*self._presenter.rows(_HINT))
 
     def _show_button(self) -> None:
-        button, running = self.ui.propagateButton, self.controller.running
-        set_property(button, "text", "Cancel" if running else "Propagate")
-        set_property(button, "enabled", self.node is not None and (running or not self.problem))
-        set_property(
-            button, "toolTip", _("Stop; the segments stay as they are (Esc)") if running else self.problem or _HELP
-        )
+        problem = self.problem if self.node is not None else _HELP
+        for name, value in self._presenter.button(problem).items():
+            set_property(self.ui.propagateButton, name, value)
 
     def _forget_node(self) -> None:
         self.node = self._in_view = self._places = None

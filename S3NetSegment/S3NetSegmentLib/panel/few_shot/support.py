@@ -10,12 +10,18 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ...engine.images import AXES
-from ...scene.answers.accepted_answer import ANSWER_TAG, AcceptedAnswer, changed_since, slices_changed_since
-from ...scene.answers.found_segments import FoundSegments, Place, segments_on
+from ...scene.answers.accepted_answer import (
+    ANSWER_TAG,
+    AcceptedAnswer,
+    FoundSegments,
+    Place,
+    changed_since,
+    segments_on,
+    slices_changed_since,
+)
 from ...scene.answers.provenance import made_by
-from ...scene.drawings.drawn_planes import PLANE, SupportPlane
 from ...scene.drawings.drawn_slices import segment_content, slices_with_labels
-from ...scene.drawings.support_set import SupportSlice, merged_support, missing_between
+from ...scene.drawings.support_set import PLANE, SupportPlane, SupportSlice, merged_support, missing_between
 from ...scene.segmentation.reading import segment_tag
 from ...scene.segmentation.segment_slices import SegmentSlices
 from ...scene.volumes import volume_from_node
@@ -115,9 +121,12 @@ class SupportKeeper:
         self._tell_touched(touched)
         return self.drawn != before
 
-    def add_plane(self, plane: SupportPlane) -> None:
-        """Counts an oblique plane as drawn, also an empty one."""
-        self._planes.add(plane, self.is_answered)
+    def add_shown(self, shown: SupportSlice | SupportPlane) -> None:
+        """Counts what a view shows as drawn, also an empty slice or plane."""
+        if isinstance(shown, SupportPlane):
+            self._planes.add(shown, self.is_answered)
+        else:
+            self.add(*shown.place)
 
     def add(self, axis: str, index: int) -> None:
         """Counts a slice as drawn, also an empty one."""
@@ -270,14 +279,6 @@ class SupportKeeper:
         for segment_id in slices.segment_ids:
             digest.update(segment_id.encode() + np.packbits(slices.plane(segment_id, *place)).tobytes())
         return digest.digest()
-
-
-def add_to(support: SupportKeeper, chosen: SupportSlice | SupportPlane) -> None:
-    """Counts what a view shows as drawn."""
-    if isinstance(chosen, SupportPlane):
-        support.add_plane(chosen)
-    else:
-        support.add(*chosen.place)
 
 
 def _longest_row(places: Sequence[tuple[str, int]]) -> int:

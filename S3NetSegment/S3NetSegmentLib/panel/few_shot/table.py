@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import qt
 from slicer.i18n import tr as _
 
-from ...engine import Volume
-from ...scene.drawings.drawn_planes import SupportPlane
-from ...scene.drawings.support_set import SupportSlice
-from ...scene.slices import slice_name
-from ..widgets.pictures import icon_of
+from ..widgets.looks import icon_of
+from .presenter import SupportRow
 
 _SLICE, _DRAWN, _COMPLETE = range(3)
 _SWATCH = 10  # pixels
 _ROW_HEIGHT = 20
 _ROWS_SEEN = (3, 8)  # least and most without scrolling
-_EMPTY = _("nothing here")
-
-
-@dataclass(frozen=True)
-class SupportRow:
-    """One row: a drawn slice, its name, name and colour of each segment on it, and the names of those that seem to be missing."""
-
-    slice: SupportSlice | SupportPlane
-    name: str
-    segments: tuple[tuple[str, tuple[float, float, float]], ...]
-    missing: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        drawn = ", ".join(name for name, _color in self.segments) or _EMPTY
-        return f"{drawn}; no {', '.join(self.missing)}?" if self.missing else drawn
-
-    @property
-    def doubt(self) -> str:
-        """What the user should check; "" for nothing."""
-        return missing_text(self.missing) if self.missing else ""
 
 
 class SupportTable:
@@ -109,7 +84,7 @@ class SupportTable:
 
     def _fill(self, number: int, row: SupportRow) -> None:
         table = self._ui.supportTable
-        name = qt.QTableWidgetItem(row.name + (_(" (corrected)") if row.slice.corrected else ""))
+        name = qt.QTableWidgetItem(row.title)
         name.setToolTip(_("Corrected after the last accepted answer") if row.slice.corrected else _("Drawn"))
         drawn = qt.QTableWidgetItem(row.text)
         drawn.setToolTip(row.text)
@@ -160,34 +135,6 @@ class SupportTable:
     def _remove(self) -> None:
         if self.selected():
             self._on_remove(self.selected())
-
-
-def drawn_names(drawn: Sequence[SupportSlice | SupportPlane], volume: Volume) -> list[str]:
-    """For the user: "axial 12", "oblique axial", "oblique axial 2"."""
-    names: list[str] = []
-    for one in drawn:
-        if isinstance(one, SupportSlice):
-            names.append(slice_name(volume, *one.place))
-        else:
-            name = one.name_in(volume)
-            before = sum(n == name or n.startswith(f"{name} ") for n in names)
-            names.append(f"{name} {before + 1}" if before else name)
-    return names
-
-
-def missing_text(names: Sequence[str]) -> str:
-    """What is doubtful about a complete slice without ``names``, which are drawn before and behind it."""
-    if len(names) > 1:
-        text = _(
-            "{names} are drawn before and behind this slice, but not here, and the slice counts as complete. If they are only "
-            "not drawn yet, uncheck Complete or draw them."
-        )
-    else:
-        text = _(
-            "{names} is drawn before and behind this slice, but not here, and the slice counts as complete. If it is only not "
-            "drawn yet, uncheck Complete or draw it."
-        )
-    return text.format(names=", ".join(names))
 
 
 def _swatches(colors: list[tuple[float, float, float]]) -> np.ndarray:

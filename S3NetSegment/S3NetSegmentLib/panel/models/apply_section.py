@@ -9,15 +9,13 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.common.torch_loading import torch_loaded
-from ...scene.volumes import volume_from_node
+from ..chosen import volume_problem
+from ..messages import ProgressRow, SectionListener, sentence
+from ..run import SteppingDriver
 from ..segment.advanced_section import device_setting
-from ..sentences import capital, sentence
-from ..stepping import SteppingDriver
+from ..widgets.looks import set_property
 from ..widgets.path_row import PathRow
-from ..widgets.progress_row import ProgressRow
-from ..widgets.properties import set_property
-from ..widgets.section_listener import SectionListener
-from ..widgets.torch_support import has_torch
+from ..widgets.torch_row import has_torch
 from .controller import ModelController, make_model_request
 from .text import model_text
 
@@ -84,14 +82,10 @@ class ApplySection(SectionListener):
     # -- what the controller tells (Listener)
 
     def state_changed(self) -> None:
-        if self.controller.running:
-            self._progress.begin()
-            self._ui.applyModelButton.setFocus()  # Esc must arrive in the panel
-        else:
-            self._progress.end()
-            if self.controller.node is not None and self._node is not None:
-                self._node.segmentation = self.controller.node
-                self.controller.node = None
+        self.show_progress(self.controller.running, self._ui.applyModelButton)
+        if not self.controller.running and self.controller.node is not None and self._node is not None:
+            self._node.segmentation = self.controller.node
+            self.controller.node = None
         self._show()
         self._notify.running_changed()
 
@@ -176,15 +170,9 @@ class ApplySection(SectionListener):
 
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
-        if self._node is None or self._node.volume is None:
-            return _("Select a volume first. Load one by dropping a file or DICOM folder onto Slicer.")
-        if not self._path.path:
-            return _("Choose a model file first.")
-        try:
-            volume_from_node(self._node.volume)
-        except InputError as error:
-            return capital(str(error))
-        return ""
+        if problem := volume_problem(self._node.volume if self._node is not None else None):
+            return problem
+        return "" if self._path.path else _("Choose a model file first.")
 
     def _show(self) -> None:
         ui, running = self._ui, self.controller.running

@@ -1,8 +1,9 @@
-"""``ModelController``: applies a model file to a volume, step by step; knows no widgets."""
+"""``ModelController`` applies a model file to a volume, step by step; ``model_steps`` does so for scripts. No widgets."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,16 +11,15 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from ...engine import InputError, Step, Volume
-from ...engine.common.progress import as_part_of
+from ...engine.common.progress import Steps, as_part_of
 from ...engine.common.torch_loading import torch_loaded
 from ...engine.training.model_places import model_files
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
-from ...scene.answers.model_answer import write_model_answer
-from ...scene.session import watch
+from ...scene.segmentation.reading import write_model_answer
 from ...scene.volumes import volume_from_node
-from ..listener import Listener, tell
-from ..sentences import sentence
-from ..stepping import SteppingDriver
+from ..messages import sentence
+from ..run import Listener, Run
+from ..segment.script import warn_of_other_grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,30 +115,28 @@ class ModelController:
         listener: Listener,
         save_undo: Callable[[object], object] | None = None,
         steps: Callable | None = None,
-        driver: SteppingDriver | None = None,
     ):
         """
         :param steps: ``steps(request, files)``, :func:`apply_model_steps` by default; the tests put their own in.
         """
-        self._listener, self._save_undo, self._steps = listener, save_undo, steps or apply_model_steps
-        self.driver = driver or SteppingDriver()
+        self._save_undo, self._steps = save_undo, steps or apply_model_steps
+        self._run = Run(listener, _("Applying the model was stopped: {reason}."))
         self.files = ModelFiles()
         self.node = None
         self._request: ModelRequest | None = None
         self._overlaid = ""
-        self._watch = None
 
     @property
     def running(self) -> bool:
-        return self.driver.running
+        return self._run.running
 
     def start(self, request: ModelRequest) -> None:
         """Applies the model and writes its segments."""
-        self._run(request, self._finish)
+        self._begin(request, self._written)
 
     def show_confidence(self, request: ModelRequest) -> None:
         """Computes how sure each voxel is and lays it over the image; the segments stay as they are."""
-        self._run(request, self._confidence_known)
+        self._begin(request, self._confidence_known)
 
     @property
     def confidence_overlay(self) -> tuple[str, object] | None:
@@ -153,51 +151,31 @@ class ModelController:
 
     def cancel(self) -> None:
         """Drops the run; the scene stays as it was."""
-        self.driver.cancel()
+        self._run.cancel()
 
     def stop(self) -> None:
         """Ends everything; for the end of the panel or a closing scene."""
-        self.driver.cancel()
+        self._run.cancel()
         self.node, self._overlaid = None, ""
 
-    def _run(self, request: ModelRequest, finish: Callable) -> None:
-        if self.running:
-            return
-        self._request = request
-        self._watch = watch([request.volume_node], self._lost)
-        self.driver.start(
-            self._steps(request, self.files),
-            on_step=self._listener.progressed,
-            on_done=lambda found: self._done(finish, found),
-            on_error=self._failed,
-            on_cancel=self._stopped,
-        )
-        self._listener.state_changed()
+    def _begin(self, request: ModelRequest, finish: Callable) -> None:
+        if not self.running:
+            self._request = request
+            self._run.start(self._steps(request, self.files), lambda found: finish(*found), [request.volume_node])
 
-    def _done(self, finish: Callable, found) -> None:
-        self._end_watch()
-        answer, segmentation = found
-        try:
-            finish(answer, segmentation)
-        except Exception as error:
-            self._failed(error)
-            return
-        self._listener.state_changed()
-        notes = [*answer.notes, *self._missing(segmentation)] if finish == self._finish else answer.notes
-        if notes:
-            self._listener.informed(" ".join(map(sentence, notes)))
-
-    def _finish(self, answer, segmentation) -> None:
+    def _written(self, answer, segmentation) -> list[str]:
         request, node = self._request, self._request.segmentation_node
         if node is not None and node.GetScene() is None:
             node = None  # removed meanwhile
-        self.node, _ = write_model_answer(segmentation, request.volume_node, node, self._save_undo)
+        self.node, _ids = write_model_answer(segmentation, request.volume_node, node, self._save_undo)
         self.hide_confidence()
         if answer.confidence is not None:
             self._confidence_known(answer, segmentation)
+        return _as_text([*answer.notes, *self._missing(segmentation)])
 
-    def _confidence_known(self, answer, _) -> None:
+    def _confidence_known(self, answer, _segmentation) -> list[str]:
         self._overlaid = show_model_confidence(self._request, answer)
+        return _as_text(answer.notes)
 
     @staticmethod
     def _missing(segmentation) -> list[str]:
@@ -205,21 +183,22 @@ class ModelController:
         some = 0 < len(lacking) < len(segmentation.segments)  # of none at all the answer's notes tell
         return [_("not found in this image: {lacking}").format(lacking=", ".join(lacking))] if some else []
 
-    def _failed(self, error: Exception) -> None:
-        self._end_watch()
-        self._listener.state_changed()
-        tell(self._listener, error)
 
-    def _stopped(self) -> None:
-        self._end_watch()
-        self._listener.state_changed()
+def _as_text(notes) -> list[str]:
+    """One text for the message row, none without notes."""
+    return [" ".join(map(sentence, notes))] if notes else []
 
-    def _lost(self, reason: str) -> None:
-        """The volume of the run is gone."""
-        self.driver.cancel()
-        self._listener.informed(_("Applying the model was stopped: {reason}.").format(reason=reason))
 
-    def _end_watch(self) -> None:
-        if self._watch is not None:
-            self._watch.stop()
-        self._watch = None
+def model_steps(
+    volume_node, path, segmentation_node=None, confidence: bool = False, device: str = "auto", flips: bool = False
+) -> Steps:
+    """See ``S3NetSegmentLogic.applyModel``. Returns the segmentation node."""
+    request = make_model_request(path, volume_node, segmentation_node, confidence, device, flips)
+    answer, segmentation = yield from apply_model_steps(request)
+    for note in answer.notes:
+        logging.info("S3NetSegment: %s", note)
+    warn_of_other_grid(segmentation_node, volume_node)
+    node, _ids = write_model_answer(segmentation, volume_node, segmentation_node)
+    if confidence:
+        show_model_confidence(request, answer)
+    return node

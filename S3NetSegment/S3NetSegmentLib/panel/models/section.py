@@ -2,15 +2,115 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import qt
 import slicer
+from slicer.i18n import tr as _
 
-from ..widgets.progress_row import ProgressRow
-from ..widgets.tab_order import move_before
+from ...engine import InputError
+from ...engine.common.progress import Steps
+from ...scene.cohort_case import CohortCase, NeedsConfirmationError, SavedCase, make_cohort_case, save_case
+from ..messages import ProgressRow, SectionListener, sentence
+from ..run import Run
+from ..widgets.looks import move_before
+from ..widgets.path_row import PathRow
 from .apply_section import ApplySection
-from .case_section import CaseSection
 from .training_section import TrainingSection
+
+COHORT_KEY = "S3NetSegment/CohortFolder"
+_FORMAT_KEY = "S3NetSegment/CaseFormat"
+_HELP = _("Write image and labels into the training folder. Only what is drawn completely teaches the right thing.")
+
+
+class CaseSection(SectionListener):
+    """``on_folder()`` is called when the user chooses another cohort.
+
+    Attribute ``folder``: the chosen cohort, "" if there is none.
+    """
+
+    what = _("Saving the case")
+
+    def __init__(self, ui, notify, progress: ProgressRow, on_folder):
+        super().__init__(notify, progress)
+        self._ui = ui
+        self.run = Run(self, _("Saving the case was stopped: {reason}."))
+        self._node = self._named = None  # _named: the volume that the proposed name is of
+        self._cohort = PathRow(
+            ui.cohortFolderEdit, ui.cohortFolderButton, _("Training folder"), COHORT_KEY, "folder", on_change=on_folder
+        )
+        ui.caseFormatBox.currentText = str(qt.QSettings().value(_FORMAT_KEY, ".nii.gz"))
+        ui.caseFormatBox.connect("currentTextChanged(QString)", lambda text: qt.QSettings().setValue(_FORMAT_KEY, text))
+        ui.saveCaseButton.connect("clicked()", self._save_or_cancel)
+
+    @property
+    def folder(self) -> str:
+        return self._cohort.path
+
+    def show(self, parameter_node) -> None:
+        """Follows the parameter node. None: the scene closes."""
+        if parameter_node is None:
+            self.run.cancel()
+        self._node = parameter_node
+        volume = parameter_node.volume if parameter_node is not None else None
+        if volume is not self._named:
+            self._named = volume
+            name = volume.GetName() if volume is not None else ""
+            self._ui.caseNameEdit.text = re.sub(r'[<>:"/\\|?*\s]+', "_", name).strip("._")
+            self._ui.patientEdit.text = ""
+        self._show()
+
+    # -- inside
+
+    def _save_or_cancel(self) -> None:
+        ui, node = self._ui, self._node
+        if self.run.running:
+            self.run.cancel()
+        elif node is not None:
+            self._notify.message.hide()
+            try:
+                case = make_cohort_case(
+                    self.folder, ui.caseNameEdit.text, ui.caseFormatBox.currentText, ui.patientEdit.text
+                )
+            except InputError as error:
+                self.refused(str(error))
+                return
+            self.run.start(_steps(case, node.volume, node.segmentation), _saved_text, [node.volume, node.segmentation])
+
+    def state_changed(self) -> None:
+        (self._progress.begin if self.run.running else self._progress.end)()
+        self._show()
+        self._notify.running_changed()
+
+    def _show(self) -> None:
+        ui, running = self._ui, self.run.running
+        there = self._node is not None and self._node.volume is not None
+        ui.saveCaseButton.text = _("Cancel") if running else _("Save case")
+        ui.saveCaseButton.enabled = running or there
+        ui.saveCaseButton.toolTip = _HELP if there else _("Select a volume first.")
+        for widget in (ui.caseNameRow, ui.patientEdit):
+            widget.enabled = not running
+
+
+def _steps(case: CohortCase, volume_node, segmentation_node) -> Steps[SavedCase | None]:
+    """Saves the case, and asks the user where that is needed; returns None where the answer is no."""
+    confirmed: dict[str, bool] = {}
+    while True:
+        try:
+            return (yield from save_case(case, volume_node, segmentation_node, **confirmed))
+        except NeedsConfirmationError as error:
+            if not slicer.util.confirmOkCancelDisplay(sentence(str(error)), _("Add this case to the training folder")):
+                return None
+            confirmed[error.option] = True
+
+
+def _saved_text(saved: SavedCase | None) -> list[str]:
+    if saved is None:
+        return []
+    names = " and ".join(f"{path.parent.name}/{path.name}" for path in saved.files) or _("nothing new")
+    return [f"Saved {names}." + "".join(f" {sentence(note)}" for note in saved.notes)]
+
 
 _UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Models.ui"
 
@@ -46,7 +146,7 @@ class ModelsSection:
     @property
     def running(self) -> bool:
         """Whether a model is being applied or a case saved."""
-        return self.apply.controller.running or self.case.driver.running
+        return self.apply.controller.running or self.case.run.running
 
     def show(self, parameter_node) -> None:
         """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
@@ -64,7 +164,7 @@ class ModelsSection:
 
     def running_changed(self) -> None:
         """One thing at a time: they share the progress row and the nodes. A training process minds neither."""
-        self.ui.applyModelFrame.enabled = not self.case.driver.running
+        self.ui.applyModelFrame.enabled = not self.case.run.running
         self.ui.cohortForm.enabled = not self.running
         self.ui.cohortCollapsibleButton.enabled = not self.apply.controller.running
 
@@ -74,11 +174,11 @@ class ModelsSection:
 
     def cancel(self) -> None:
         self.apply.controller.cancel()
-        self.case.driver.cancel()
+        self.case.run.cancel()
 
     def cleanup(self) -> None:
         """The module is unloaded."""
         self.set_active(False)
         self.apply.controller.stop()
-        self.case.driver.cancel()
+        self.case.run.cancel()
         self.training.trial.stop()

@@ -1,9 +1,13 @@
-"""The log of a training run while it grows: points of its learning curve, time left, last lines."""
+"""The log of a training run while it grows: learning curve, time left, last lines."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+
+import qt
+from slicer.i18n import tr as _
 
 _MOST_POINTS = 2000  # of a curve; a longer one is thinned out
 _MOST_LINES = 200
@@ -86,3 +90,106 @@ class TrainingLog:
         del self.lines[:-_MOST_LINES]
         if len(self.losses) > _MOST_POINTS:
             self.losses = self.losses[::2]
+
+
+SIZE = (360, 130)
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 30, 8, 18
+_LOSS, _SCORE = (66, 133, 200), (225, 120, 40)
+
+
+def learning_curve(
+    losses: Sequence[tuple[int, float]],
+    scores: Sequence[tuple[int, float]],
+    steps: int,
+    palette,
+    joined: int | None = None,
+) -> qt.QPixmap:
+    """A picture of :data:`SIZE`.
+
+    :param losses, scores: (step, value), in order; the last of them is the right end of the picture.
+    :param steps: planned; 0 while that is not known.
+    :param joined: the first step with unlabelled slices, from which on the loss has one part more; None: none yet.
+    :param palette: of the widget that shows it, for background and text.
+    """
+    width, height = SIZE
+    pixmap = qt.QPixmap(width, height)
+    pixmap.fill(palette.color(qt.QPalette.Base))
+    painter = qt.QPainter(pixmap)
+    painter.setRenderHint(qt.QPainter.Antialiasing, True)
+    last = max([1, *(step for step, _value in (*losses[-1:], *scores[-1:]))])
+    low, high = _range([value for _step, value in losses])
+
+    def x(step: float) -> float:
+        return _LEFT + (width - _LEFT - _RIGHT) * step / last
+
+    def y(share: float) -> float:
+        return height - _BOTTOM - (height - _TOP - _BOTTOM) * min(max(share, 0.0), 1.0)
+
+    painter.setPen(palette.color(qt.QPalette.Mid))
+    for share in (0.0, 0.5, 1.0):
+        painter.drawLine(int(x(0)), int(y(share)), int(x(last)), int(y(share)))
+    if joined is not None:
+        place = int(x(joined))
+        pen = qt.QPen(palette.color(qt.QPalette.Text))
+        pen.setStyle(qt.Qt.DotLine)
+        painter.setPen(pen)
+        painter.drawLine(place, _TOP, place, height - _BOTTOM)
+        wide = 130
+        left = place + 4 if place + wide < width - _RIGHT else place - wide - 4
+        side = "AlignLeft" if left > place else "AlignRight"
+        painter.drawText(left, _TOP, wide, 14, _flags(side), _("unlabelled slices join"))
+    _line(painter, [(x(s), y((v - low) / (high - low))) for s, v in losses], _LOSS)
+    _line(painter, [(x(s), y(v)) for s, v in scores], _SCORE, dots=True)
+    text = palette.color(qt.QPalette.Text)
+    for share in (0.0, 1.0):
+        top = int(y(share)) - 7
+        painter.setPen(qt.QColor(*_LOSS))
+        painter.drawText(0, top, _LEFT - 4, 14, _flags("AlignRight"), f"{low + share * (high - low):.3g}")
+        if not scores:
+            continue
+        painter.setPen(qt.QColor(*_SCORE))
+        painter.drawText(width - _RIGHT + 4, top, _RIGHT - 4, 14, _flags("AlignLeft"), f"{share:g}")
+    painter.setPen(text)
+    painter.drawText(
+        _LEFT,
+        height - 15,
+        width - _LEFT - _RIGHT,
+        14,
+        _flags("AlignRight"),
+        _("step {last} of {steps}").format(last=last, steps=steps) if steps else _("step {last}").format(last=last),
+    )
+    painter.setPen(qt.QColor(*_LOSS))
+    painter.drawText(_LEFT, height - 15, 60, 14, _flags("AlignLeft"), "loss")
+    if scores:
+        painter.setPen(qt.QColor(*_SCORE))
+        painter.drawText(_LEFT + 40, height - 15, 120, 14, _flags("AlignLeft"), "validation")
+    painter.end()
+    return pixmap
+
+
+def _line(painter, points: Sequence[tuple[float, float]], color: tuple[int, int, int], dots: bool = False) -> None:
+    if not points:
+        return
+    pen = qt.QPen(qt.QColor(*color))
+    pen.setWidthF(1.5)
+    painter.setPen(pen)
+    path = qt.QPainterPath()
+    path.moveTo(*points[0])
+    for point in points[1:]:
+        path.lineTo(*point)
+    painter.drawPath(path)
+    for px, py in points if dots or len(points) == 1 else ():
+        painter.drawEllipse(int(px) - 2, int(py) - 2, 4, 4)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """Bottom and top of the axis of the losses; a few wild first values do not flatten the rest."""
+    if not values:
+        return 0.0, 1.0
+    ordered = sorted(values)
+    low, high = min(0.0, ordered[0]), ordered[int(0.98 * (len(ordered) - 1))]
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def _flags(name: str) -> int:
+    return int(getattr(qt.Qt, name)) | int(qt.Qt.AlignVCenter)

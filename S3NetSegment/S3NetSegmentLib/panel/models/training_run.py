@@ -20,7 +20,7 @@ from ...engine.common.json_file import read_json
 from ...engine.images.files import replacing
 from ...engine.tasks.train import TrainTask, task_facts, task_of_facts
 from ...engine.training.run_folder import LOG, MODEL, STATUS, RunFolder
-from ..sentences import sentence
+from ..messages import sentence
 from .training_log import TrainingLog
 from .training_process import (
     kill_process,

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.tasks.train import TrainTask
-from ..stepping import time_left_text
+from ..run import time_left_text, timer
+from ..widgets.looks import set_property
 from ..widgets.path_row import PathRow
-from ..widgets.properties import set_property
-from ..widgets.torch_support import has_torch
-from .learning_curve import learning_curve
-from .training_form import TrainingForm
-from .training_kinds import KINDS
+from ..widgets.torch_row import has_torch
+from .training_form import KINDS, TrainingForm
+from .training_log import learning_curve
+from .training_process import TrainingTrial
 from .training_run import TrainingRun
-from .training_trial import TrainingTrial
 
 RUN_KEY = "S3NetSegment/RunFolder"
 _LOOK_EVERY = 1000  # ms
@@ -59,9 +57,7 @@ class TrainingSection:
         ui.killTrainingButton.connect("clicked()", self._kill)
         ui.useModelButton.connect("clicked()", self._use)
         ui.trainingCollapsibleButton.connect("contentsCollapsed(bool)", lambda _: self._show())
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_LOOK_EVERY)
-        self._timer.connect("timeout()", self.look)
+        self._timer = timer(_LOOK_EVERY, self.look, repeats=True)
 
     def show(self, parameter_node) -> None:
         """Follows the parameter node: the run folder of a scene is that of its run. None: the scene closes."""

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import qt
 from slicer.i18n import tr as _
 
-from ..widgets.pictures import icon_of
-from ..widgets.pressed import show_pressed
+from ..widgets.looks import icon_of, show_pressed
 from ..widgets.slice_mouse import MouseAction, SliceMouse
 from .controller import SegmentController
 

@@ -9,13 +9,11 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.common.progress import Steps
 from ...scene.session import watch
-from ..listener import Listener, tell
-from ..stepping import SteppingDriver
+from ..run import Listener, Run, tell
 from .answer import FindRegions, SegmentAnswer
-from .first_sight import FirstSight
 from .request import Pointed, SegmentRequest
 from .result import SegmentResult
-from .run import SegmentRun, same_answer, shows_slices, takes_long
+from .run import FirstSight, SegmentRun, same_answer, shows_slices, takes_long
 
 
 class SegmentController:
@@ -33,24 +31,22 @@ class SegmentController:
         listener: Listener,
         save_undo: Callable[[object], object] | None = None,
         find_regions: FindRegions | None = None,
-        driver: SteppingDriver | None = None,
     ):
         """
         :param find_regions: the engine's by default, imported at the first run.
-        :param driver: what advances the steps.
         """
         self._listener, self._save_undo, self._find_regions = listener, save_undo, find_regions
-        self.driver = driver or SteppingDriver()
+        self._run = Run(listener, _("Segment was stopped: {reason}."), self._ended)
         self.result: SegmentResult | None = None
         self._cached = None  # (request key, regions) of the last run
-        self._job_watch = self._result_watch = None
+        self._result_watch = None
         self._asked: SegmentRun | None = None  # the run whose prompts may still change
         self._target = (None, "", None, None, False)
         self.sight = FirstSight(find_regions, self._answered_segment)
 
     @property
     def running(self) -> bool:
-        return self.driver.running
+        return self._run.running
 
     @property
     def confidence_overlay(self) -> tuple[str, object] | None:
@@ -77,27 +73,20 @@ class SegmentController:
         self._target = (node, object_id, count, granularity, confidence)
         known = self._cached[1] if self._cached is not None and self._cached[0] == request.key else None
         if known is not None and not takes_long(request):
-            self._finish(request, known)
+            self._run.finish(lambda: self._answered(request, known))
             return
         self._ask(
             SegmentRun(request, self.sight, self._find_regions, known, (count or 0) if confidence else None),
-            lambda run: self._finish(run.request, run.regions, run.choice),
+            lambda run: self._answered(run.request, run.regions, run.choice),
         )
 
     def ask_instead(self, request: SegmentRequest) -> bool:
         """Lets the run that goes on answer ``request``, which has other prompts; returns whether it can."""
         return self._asked is not None and self.running and self._asked.ask(request)
 
-    def _ask(self, run: SegmentRun, then: Callable[[SegmentRun], object]) -> None:
+    def _ask(self, run: SegmentRun, then: Callable[[SegmentRun], list[str] | None]) -> None:
         self._asked = run
-        self._run(run.request, run.steps(), lambda _: then(run))
-
-    def _run(self, request: SegmentRequest, steps, on_done) -> None:
-        self._job_watch = watch([request.volume_node], self._lost)
-        self.driver.start(
-            steps, on_step=self._listener.progressed, on_done=on_done, on_error=self._fail, on_cancel=self._stopped
-        )
-        self._listener.state_changed()
+        self._run.start(run.steps(), lambda _: then(run), [run.request.volume_node])
 
     def show_confidence(self) -> None:
         """Computes the confidence of the live result, and shows it."""
@@ -115,61 +104,34 @@ class SegmentController:
             return
 
         def done(found) -> None:
-            self._end_run()
-            self._listener.state_changed()
             then(found)
 
-        self._run(self.result.answer.request, steps, done)
+        self._run.start(steps, done, [self.result.answer.request.volume_node])
 
     def cancel(self) -> None:
         """Drops the run; the scene stays as it was."""
-        self.driver.cancel()
+        self._run.cancel()
 
-    def _finish(self, request: SegmentRequest, regions, choice=None) -> None:
-        self._end_run()
+    def _answered(self, request: SegmentRequest, regions, choice=None) -> list[str]:
         node, object_id, count, granularity, confidence = self._target
-        try:
-            if node is not None and (node.GetScene() is None):
-                node, object_id = None, ""  # removed meanwhile
-            count = count if count in regions.counts else None
-            answer = SegmentAnswer(request, regions, count, granularity, choice)
-            result = SegmentResult(answer, node, object_id, self._save_undo)
-            if confidence:
-                result.show_confidence()
-        except Exception as error:
-            self._fail(error)
-            return
+        if node is not None and (node.GetScene() is None):
+            node, object_id = None, ""  # removed meanwhile
+        answer = SegmentAnswer(request, regions, count if count in regions.counts else None, granularity, choice)
+        result = SegmentResult(answer, node, object_id, self._save_undo)
+        if confidence:
+            result.show_confidence()
         self._cached = (request.key, regions)
         self._keep(result)
-        self._listener.state_changed()
-        for note in regions.notes:
-            self._listener.informed(note)
-        if not answer.is_object and answer.choice is None:
-            self._listener.informed(
-                _(
-                    "{count} regions were found, and no single main object. Point at the object that you want, "
-                    "or pick regions by clicking."
-                ).format(count=answer.count)
-            )
+        if answer.is_object or answer.choice is not None:
+            return regions.notes
+        none = _(
+            "{count} regions were found, and no single main object. Point at the object that you want, "
+            "or pick regions by clicking."
+        )
+        return [*regions.notes, none.format(count=answer.count)]
 
-    def _fail(self, error: Exception) -> None:
-        self._end_run()
-        self._listener.state_changed()
-        tell(self._listener, error)
-
-    def _stopped(self) -> None:
-        self._end_run()
-        self._listener.state_changed()
-
-    def _lost(self, reason: str) -> None:
-        """The volume of the run is gone."""
-        self.driver.cancel()
-        self._listener.informed(_("Segment was stopped: {reason}.").format(reason=reason))
-
-    def _end_run(self) -> None:
-        if self._job_watch is not None:
-            self._job_watch.stop()
-        self._job_watch = self._asked = None
+    def _ended(self, _done: bool) -> None:
+        self._asked = None
         self.sight.remove()
 
     def _answered_segment(self) -> tuple:
@@ -214,7 +176,7 @@ class SegmentController:
             return False
         if takes_long(request, known):
             run = SegmentRun(request, self.sight, regions=self.result.answer.regions)
-            self._ask(run, lambda run: self._changed(run.request, run.choice))
+            self._ask(run, lambda run: self._write(self.result, run.request, run.choice))
             return True
         return self.change(lambda result: self._write(result, request, undoable=undoable))
 
@@ -252,12 +214,10 @@ class SegmentController:
         if request.has_prompts and not takes_long(request, answer.request):
             answer.set_request(request)
 
-    def _changed(self, request: SegmentRequest, choice) -> None:
-        self._end_run()
-        self.change(lambda result: self._write(result, request, choice))
-
     @staticmethod
-    def _write(result: SegmentResult, request: SegmentRequest, choice=None, undoable: bool = True) -> None:
+    def _write(result: SegmentResult | None, request: SegmentRequest, choice=None, undoable: bool = True) -> None:
+        if result is None:
+            return  # let go while the run went on
         before = result.answer.object_mask()
         result.answer.set_request(request, choice)
         result.update_points(before, undoable)
@@ -276,7 +236,7 @@ class SegmentController:
 
     def stop(self) -> None:
         """Ends everything; for the end of the panel or a closing scene."""
-        self.driver.cancel()
+        self._run.cancel()
         self._keep(None)
         self._cached = None
         self.sight.forget()

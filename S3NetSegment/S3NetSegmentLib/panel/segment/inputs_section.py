@@ -9,7 +9,8 @@ from ...engine import InputError
 from ...engine.images import AXES
 from ...scene.slices import LastSliceView, last_used_slice_node, shown_slice
 from ...scene.volumes import volume_from_node
-from ..sentences import capital
+from ..chosen import volume_problem
+from ..messages import capital
 
 
 class InputsSection:
@@ -70,7 +71,7 @@ class InputsSection:
     def _problem(self) -> str:
         node = self._node
         if node.volume is None:
-            return _("Select a volume first. Load one by dropping a file or DICOM folder onto Slicer.")
+            return volume_problem(None)
         try:
             volume = volume_from_node(node.volume)
             if node.scope.value == "slice":

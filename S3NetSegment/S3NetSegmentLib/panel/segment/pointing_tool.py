@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...scene.points import add_point
+from ...scene.markups import add_point
 from ...scene.prompts import (
     BOX,
     INSIDE,

@@ -21,11 +21,9 @@ from ...scene.prompts import (
     volume_of,
 )
 from ...scene.slices import slice_nodes
-from ..widgets.pressed import show_pressed
+from ..widgets.looks import show_pressed
 from .pointing_tool import PointingTool
-from .prompt_rows import positions_of, prompt_rows
-from .prompt_table import PromptRow, PromptTable
-from .prompt_watch import PromptWatch
+from .prompt_table import PromptRow, PromptTable, PromptWatch, positions_of, prompt_rows
 from .request import Pointed
 
 _FIELDS = {INSIDE: "insidePoints", OUTSIDE: "outsidePoints"}

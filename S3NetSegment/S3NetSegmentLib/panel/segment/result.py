@@ -11,7 +11,7 @@ from ...engine import InputError
 from ...engine.common.provenance import facts_of
 from ...scene.answers.confidence import hide_overlay, show_overlay
 from ...scene.answers.provenance import segment_fact
-from ...scene.segmentation.reading import create_segmentation
+from ...scene.segmentation.reading import given_or_new
 from ...scene.segmentation.segment_edit import SegmentEdit, segment_edit
 from .answer import SegmentAnswer
 
@@ -38,20 +38,14 @@ class SegmentResult:
         :param save_undo: called with the segmentation node before each change.
         """
         self.answer, self._save_undo = answer, save_undo
-        created = node is None
-        self.node = create_segmentation(answer.request.volume_node) if created else node
-        self.object_id = object_id if self._may_hold_object(object_id) else ""
-        self.region_ids = self._earlier_regions() if not answer.is_object else []
         self._stamp = None
-        try:
+        with given_or_new(node, answer.request.volume_node) as self.node:
+            self.object_id = object_id if self._may_hold_object(object_id) else ""
+            self.region_ids = self._earlier_regions() if not answer.is_object else []
             with self._edit() as edit:
                 self._stage_object(edit)
                 if not answer.is_object:
                     self._stage_regions(edit)
-        except BaseException:
-            if created:
-                self.node.GetScene().RemoveNode(self.node)
-            raise
         self._stamp = self._object_stamp()
 
     def update(self, undoable: bool = True) -> None:

@@ -11,10 +11,10 @@ from ...engine import InputError, Volume
 from ...engine.common.progress import Steps
 from ...engine.tasks.fields import camel_case, from_script
 from ...engine.tasks.segment import SegmentTask
-from ...scene.answers.belonging import other_grid_text
-from ...scene.points import points_from_markups
+from ...scene.answers.provenance import other_grid_text
+from ...scene.markups import points_from_markups
 from ...scene.prompts import box_of, stroke_voxels, volume_of
-from ...scene.segmentation.other_segments import other_segments
+from ...scene.segmentation.segment_slices import other_segments
 from ...scene.volumes import volume_from_node
 from .answer import SegmentAnswer, object_steps
 from .request import Pointed, drawn_elsewhere, make_request

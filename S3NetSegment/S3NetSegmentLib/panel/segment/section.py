@@ -1,18 +1,71 @@
-"""``SegmentSection``: Segment in the panel: its button, what is pointed at, where the answer goes, adjusting it."""
+"""``SegmentSection``: Segment in the panel: its button, what is pointed at, which segment takes the object, adjusting it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ..widgets.properties import set_property
+from ...scene.session import SegmentsWatch
+from ..widgets.looks import set_property
 from .adjust_section import AdjustSection
 from .controller import SegmentController
 from .pointing import Pointing
 from .request import SegmentRequest
-from .target import TargetRow
 from .why_dialog import WhyDialog
+
+_NEW = _("New segment")
+
+
+class TargetRow:
+    """Keeps the list in step with the segmentation; the choice is the parameter node's ``targetSegment``."""
+
+    def __init__(self, ui, on_next: Callable[[], object]):
+        self._ui, self._node = ui, None
+        self._segments = SegmentsWatch(self._fill, voxels=False)
+        self._ids = [""]
+        ui.targetComboBox.connect("activated(int)", self._chosen)
+        ui.nextObjectButton.connect("clicked()", on_next)
+
+    @property
+    def segment_id(self) -> str:
+        """The chosen segment, "" for a new one."""
+        return self._node.targetSegment if self._node is not None and self._node.targetSegment in self._ids else ""
+
+    def show(self, parameter_node) -> None:
+        """Follows the segmentation of the parameter node."""
+        self._node = parameter_node
+        self._segments.watch(parameter_node.segmentation)
+        self._fill()
+
+    def stop(self) -> None:
+        """Observes nothing any more."""
+        self._segments.stop()
+
+    def _fill(self) -> None:
+        node, box = self._node, self._ui.targetComboBox
+        if node is None:
+            return
+        segmentation = node.segmentation.GetSegmentation() if node.segmentation is not None else None
+        self._ids = ["", *(segmentation.GetSegmentIDs() if segmentation is not None else ())]
+        names = [_NEW, *(segmentation.GetSegment(i).GetName() for i in self._ids[1:])]
+        if names != [box.itemText(n) for n in range(box.count)]:
+            box.clear()
+            box.addItems(names)
+        box.currentIndex = self._ids.index(self.segment_id)
+        button = self._ui.nextObjectButton
+        button.enabled = bool(self.segment_id)
+        button.toolTip = (
+            _("Keep this object as it is, clear the points and begin a new segment")
+            if self.segment_id
+            else _("The next result goes into a new segment already")
+        )
+
+    def _chosen(self, index: int) -> None:
+        self._node.targetSegment = self._ids[index]
+
 
 _HELP = _("Segment the chosen part of the volume (Ctrl+Return)")
 

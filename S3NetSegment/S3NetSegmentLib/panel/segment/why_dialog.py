@@ -8,7 +8,7 @@ import numpy as np
 import qt
 from slicer.i18n import tr as _
 
-from ..widgets.pictures import pixmap_of
+from ..widgets.looks import pixmap_of
 from .controller import SegmentController
 
 _COLUMNS, _SHOWN = 4, 12  # pictures in a row and in all

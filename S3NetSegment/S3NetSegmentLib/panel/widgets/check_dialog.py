@@ -7,7 +7,7 @@ from collections.abc import Callable
 import qt
 from slicer.i18n import tr as _
 
-from ..stepping import SteppingDriver
+from ..run import SteppingDriver
 
 _SIZE = (560, 300)  # pixels
 

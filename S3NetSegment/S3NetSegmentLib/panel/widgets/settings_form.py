@@ -1,4 +1,4 @@
-"""A form over a settings record, made from its fields: a row for each that people change, one line for all others."""
+"""The engine's settings as a form: what differs from the defaults is one JSON text in the parameter node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,24 @@ import qt
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from .settings_values import changed_settings
+
+
+def changed_settings(defaults, changes: dict):
+    """The settings record ``defaults`` with ``changes`` (name -> value; tuples may be lists, as JSON has them) applied.
+
+    :raises InputError: unknown names or values out of range.
+    """
+    known = {field.name for field in dataclasses.fields(defaults)}
+    unknown = set(changes) - known
+    if unknown:
+        raise InputError(
+            _("there is no setting {unknown}; the settings are: {known}").format(
+                unknown=", ".join(sorted(unknown)), known=", ".join(sorted(known))
+            )
+        )
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    return dataclasses.replace(defaults, **values)
+
 
 _LEAST_WIDTH = 60  # pixels; a combo box would be as wide as its longest entry
 # field name -> label, where the words of the name alone would not do

@@ -9,8 +9,7 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
-from .settings_form import SettingsForm, SettingsLevels
-from .settings_values import changed_settings
+from .settings_form import SettingsForm, SettingsLevels, changed_settings
 
 
 class SettingsGroup:

@@ -1,11 +1,88 @@
-"""The row at the top of the panel that says that torch is missing, and offers it."""
+"""Whether torch is there, and the row at the top of the panel that offers it. Nothing is imported or installed until the user asks."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
 from collections.abc import Callable
 
-from .message_row import MessageRow
-from .torch_support import TorchOffer
+import slicer
+from slicer.i18n import tr as _
+
+from ..messages import MessageRow
+
+_OLDEST = "2.2"
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; does not import it."""
+    if "torch" in sys.modules:
+        return sys.modules["torch"] is not None
+    importlib.invalidate_caches()
+    return importlib.util.find_spec("torch") is not None
+
+
+def torch_requirement() -> str:
+    """The versions of torch to ask for. From 2.13 on its wheels cannot be unpacked on Windows inside Slicer: their paths
+    are too long (Slicer/light-the-torch#176)."""
+    return f">={_OLDEST},<2.13" if sys.platform == "win32" else f">={_OLDEST}"
+
+
+class TorchOffer:
+    """What the panel says and offers about torch: ``text`` and ``button`` (both "" when there is nothing to say).
+
+    :meth:`accept` does what the button says: installs the PyTorch extension (then Slicer has to restart), or torch with
+    that extension's own dialog.
+    """
+
+    def __init__(self):
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Looks again."""
+        self.text = self.button = ""
+        if has_torch():
+            return
+        why = _("PyTorch is not installed. Grey images can be segmented without it; colour images and S3-Net need it.")
+        if self._extension() is not None:
+            self.text, self.button = why, _("Install PyTorch")
+        elif slicer.app.extensionsManagerModel().isExtensionInstalled("PyTorch"):
+            self.text, self.button = _("The PyTorch extension is installed. Restart Slicer to go on."), "Restart"
+        else:
+            self.text, self.button = why + _(" It comes with the PyTorch extension."), _("Install extension")
+
+    def accept(self) -> str:
+        """Does the next step; returns what to tell the user ("" if nothing). RuntimeError with the reason if it fails."""
+        button = self.button
+        if button == "Restart":
+            if slicer.util.confirmOkCancelDisplay(_("Slicer will restart now. Unsaved data will be lost.")):
+                slicer.util.restart()
+            return ""
+        if button == _("Install PyTorch"):
+            self._extension().PyTorchUtilsLogic().installTorch(
+                askConfirmation=True, torchVersionRequirement=torch_requirement()
+            )
+            self.refresh()
+            return "" if self.text else _("PyTorch is installed.")
+        restart = False  # not at once: the user may have unsaved work
+        if not slicer.app.extensionsManagerModel().installExtensionFromServer("PyTorch", restart):
+            raise RuntimeError(
+                _(
+                    "The PyTorch extension was not installed. Check the internet connection and try again, or install it "
+                    "by hand: View > Extensions Manager > PyTorch."
+                )
+            )
+        self.refresh()
+        return ""
+
+    @staticmethod
+    def _extension():
+        """The PyTorch extension's module, or None."""
+        try:
+            return importlib.import_module("PyTorchUtils")
+        except ImportError:
+            return None
 
 
 class TorchRow:

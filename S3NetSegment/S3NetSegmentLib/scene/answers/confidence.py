@@ -11,8 +11,7 @@ from ...engine import InputError, Volume
 from ...engine.common.tuples import three
 from ..segmentation.labelmaps import vtk_copy
 from ..slices import shown_slice, slice_nodes
-from ..transforms import matrix_from_array, world_from_parent
-from ..volumes import place_beside, volume_from_node
+from ..volumes import matrix_from_array, place_beside, volume_from_node, world_from_parent
 
 _ROLE = "S3NetSegment.Confidence"
 UNSURE = 0.5  # confidence below which a place is tinted

@@ -10,11 +10,10 @@ import numpy as np
 from ...engine import Extent, InputError, Volume
 from ...engine.few_shot.drawings.overlaps import flattened
 from ...engine.images import AXES
-from ..drawings.drawn_planes import SupportPlane
 from ..drawings.lattices import LabelBox
-from ..drawings.support_set import SupportSlice
+from ..drawings.support_set import SupportPlane, SupportSlice
 from ..segmentation.editing_rules import RESPECTFUL, EditingRules
-from ..segmentation.reading import create_segmentation, find_segment, segment_look
+from ..segmentation.reading import find_segment, given_or_new, segment_look
 from ..segmentation.segment_edit import segment_edit
 from ..segmentation.segment_slices import SegmentSlices
 from ..volumes import volume_from_node
@@ -158,18 +157,11 @@ def write_few_shot(
     for node, what in ((volume_node, "volume"), (segmentation_node, "segmentation")):
         if node is not None and node.GetScene() is None:
             raise InputError(f"the {what} was removed; the answer cannot be written")
-    created = segmentation_node is None
-    node = create_segmentation(volume_node) if created else segmentation_node
-    writing = _Writing(answer, dict(segments), node, node if looks_from is None else looks_from, rules)
     name = answer_name(*answer.layers)
-    undo = None if save_undo is None else lambda: save_undo(node)
-    try:
-        with segment_edit(node, volume_node, undo) as edit:
+    with given_or_new(segmentation_node, volume_node) as node:
+        writing = _Writing(answer, dict(segments), node, node if looks_from is None else looks_from, rules)
+        with segment_edit(node, volume_node, None if save_undo is None else lambda: save_undo(node)) as edit:
             ids = writing.stage(edit, {**(tags or {}), ANSWER_TAG: name})
-    except BaseException:
-        if created:
-            node.GetScene().RemoveNode(node)
-        raise
     accepted = AcceptedAnswer.of(node, ids, volume_from_node(volume_node), answer.axis, name)
     return Written(node, accepted, writing.notes)
 

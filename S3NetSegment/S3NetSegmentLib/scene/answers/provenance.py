@@ -1,4 +1,4 @@
-"""Provenance of the segments of a node: the facts of the engine's vocabulary, read from and written as segment tags."""
+"""How segments of the scene were made, from their tags, and whether they belong to the image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from ...engine import InputError
 from ...engine.common.provenance import (
     FEW_SHOT,
     MODEL,
@@ -21,12 +22,12 @@ from ...engine.common.provenance import (
     support_text,
     tag_names,
 )
-from ...engine.few_shot.vote.encoder_share import encoder_record
+from ...engine.few_shot.answer import encoder_record
 from ...engine.images import AXES
-from ..drawings.drawn_planes import SupportPlane
 from ..drawings.lattices import LabelBox
-from ..drawings.support_set import SupportSlice
-from ..segmentation.labelmaps import segment_tag
+from ..drawings.support_set import SupportPlane, SupportSlice
+from ..segmentation.labelmaps import reference_lattice, segment_tag
+from ..volumes import volume_from_node, world_from_parent
 
 __all__ = ["PREFIX", "content_name", "few_shot_tags", "is_found", "made_by", "provenance_tags", "segment_fact"]
 
@@ -84,3 +85,38 @@ def few_shot_tags(
     return provenance(
         task, OutcomeFacts(device, encoder=encoder_record(encoder, answer.mix) or None, mix=mix_text(answer.mix))
     )
+
+
+_TOLERANCE = 1e-3  # voxels, over the whole volume
+
+
+def foreign_text(segmentation_node, volume_node) -> str:
+    """Why a segmentation is not one of ``volume_node``, for a message; "" if it is, or belongs to none."""
+    reference = _reference_volume(segmentation_node)
+    if reference is volume_node:
+        return ""
+    if reference is not None:
+        return f"{segmentation_node.GetName()!r} belongs to {reference.GetName()!r}, not to {volume_node.GetName()!r}"
+    return other_grid_text(segmentation_node, volume_node)
+
+
+def other_grid_text(segmentation_node, volume_node) -> str:
+    """That the grid of a segmentation is not that of ``volume_node``, for a message; "" if it fits or was chosen for it."""
+    if _reference_volume(segmentation_node) is volume_node:
+        return ""  # perhaps a finer one, which Slicer offers
+    lattice = reference_lattice(segmentation_node)
+    if lattice is None:
+        return ""
+    try:
+        volume = volume_from_node(volume_node)
+        moved = np.linalg.inv(volume.ijk_to_ras) @ world_from_parent(segmentation_node) @ lattice
+    except InputError:
+        return ""  # whoever segments it is told
+    moved[:3, 3] -= np.round(moved[:3, 3])  # it may begin at another voxel
+    if np.abs((moved - np.eye(4))[:3] @ (*volume.size, 1)).max() < _TOLERANCE:
+        return ""
+    return f"the grid of {segmentation_node.GetName()!r} is not that of {volume_node.GetName()!r}"
+
+
+def _reference_volume(segmentation_node):
+    return segmentation_node.GetNodeReference(segmentation_node.GetReferenceImageGeometryReferenceRole())

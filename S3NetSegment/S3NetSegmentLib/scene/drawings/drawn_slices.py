@@ -9,18 +9,16 @@ from itertools import combinations
 import numpy as np
 
 from ...engine import InputError, Volume
-from ...engine.few_shot.drawings.other_volume import support_volumes
 from ...engine.few_shot.drawings.overlaps import Layers, overlapping
+from ...engine.few_shot.drawings.planes import support_volumes
 from ...engine.few_shot.drawings.support import DrawnPlane, DrawnSlice, SupportVolume
 from ...engine.images import AXES
 from ..segmentation.reading import segment_mask
 from ..segmentation.segment_slices import SegmentSlices
 from ..slices import shown_slice
 from ..volumes import volume_from_node
-from .covering import covering_slices
-from .drawn_planes import SupportPlane
 from .lattices import LabelBox
-from .support_set import SupportSlice
+from .support_set import SupportPlane, SupportSlice, covering_slices
 
 _MOST_SEGMENTS = 254  # label values of a drawn slice
 

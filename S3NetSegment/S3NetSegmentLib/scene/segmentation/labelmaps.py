@@ -13,7 +13,7 @@ from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from ...engine import InputError
 from ..drawings.lattices import LabelBox
-from ..transforms import array_from_matrix, matrix_from_array
+from ..volumes import array_from_matrix, matrix_from_array
 
 _Converter = slicer.vtkSegmentationConverter
 BINARY = _Converter.GetSegmentationBinaryLabelmapRepresentationName()

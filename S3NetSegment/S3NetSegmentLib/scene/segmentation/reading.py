@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import slicer
 
 from ...engine import Extent, InputError, Segment, Segmentation, Volume
+from ...engine.common.provenance import MODEL
+from ..answers.provenance import PREFIX, made_by, segment_fact
 from ..drawings.lattices import LabelBox
-from ..transforms import world_from_parent
-from ..volumes import place_beside, volume_from_node
+from ..volumes import place_beside, volume_from_node, world_from_parent
 from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_tag
 from .segment_edit import SegmentEdit, segment_edit
 
 __all__ = [
-    "SegmentEdit", "create_segmentation", "ensure_binary_labelmap", "find_segment", "segment_edit",
-    "segment_look", "segment_mask", "segment_tag", "write_segmentation",
+    "SegmentEdit", "create_segmentation", "ensure_binary_labelmap", "find_segment", "given_or_new", "segment_edit",
+    "segment_look", "segment_mask", "segment_tag", "write_model_answer", "write_segmentation",
 ]  # fmt: skip
 
 
@@ -37,6 +39,18 @@ def create_segmentation(volume_node, name: str | None = None) -> slicer.vtkMRMLS
     place_beside(node, volume_node)  # before the geometry, which is stored relative to the parent transform
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     return node
+
+
+@contextmanager
+def given_or_new(segmentation_node, volume_node, name: str | None = None) -> Iterator[slicer.vtkMRMLSegmentationNode]:
+    """``segmentation_node``; None: a new one called ``name``, which an error in the block takes away again."""
+    node = create_segmentation(volume_node, name) if segmentation_node is None else segmentation_node
+    try:
+        yield node
+    except BaseException:
+        if segmentation_node is None:
+            node.GetScene().RemoveNode(node)
+        raise
 
 
 def find_segment(segmentation_node, name: str) -> str | None:
@@ -88,20 +102,75 @@ def write_segmentation(
     :param extent: only the voxels in this box of the grid of ``segmentation``.
     :returns: the node and the segment ids in the order of ``segmentation.segments``.
     """
-    created = segmentation_node is None
-    node = create_segmentation(volume_node, name) if created else segmentation_node
-    try:
-        with segment_edit(node, volume_node, save_undo) as edit:
-            ids: dict[int, str] = {}
-            for number, labels in enumerate(segmentation.layers):
-                grid = Volume(labels, segmentation.ijk_to_ras)
-                if extent is not None:
-                    grid = grid.cropped(extent)
-                chosen = [n for n, segment in enumerate(segmentation.segments) if segment.layer == number]
-                layer_ids = edit.add_layer([segmentation.segments[n] for n in chosen], grid.array, grid)
-                ids.update(zip(chosen, layer_ids, strict=True))
-    except BaseException:
-        if created:
-            node.GetScene().RemoveNode(node)
-        raise
+    ids: dict[int, str] = {}
+    with (
+        given_or_new(segmentation_node, volume_node, name) as node,
+        segment_edit(node, volume_node, save_undo) as edit,
+    ):
+        for number, labels in enumerate(segmentation.layers):
+            grid = Volume(labels, segmentation.ijk_to_ras)
+            if extent is not None:
+                grid = grid.cropped(extent)
+            chosen = [n for n, segment in enumerate(segmentation.segments) if segment.layer == number]
+            layer_ids = edit.add_layer([segmentation.segments[n] for n in chosen], grid.array, grid)
+            ids.update(zip(chosen, layer_ids, strict=True))
     return node, [ids[n] for n in range(len(segmentation.segments))]
+
+
+_IMAGE_TAG = PREFIX + "Image"
+
+
+def write_model_answer(
+    segmentation: Segmentation,
+    volume_node,
+    segmentation_node=None,
+    save_undo: Callable[[object], object] | None = None,
+) -> tuple[slicer.vtkMRMLSegmentationNode, list[str]]:
+    """Writes all segments of ``segmentation`` as one undoable action. Segments of another origin keep their voxels.
+
+    A segment that a model found before in this volume, under the same name, is replaced, unless the user has set its status
+    to completed. Any other segment of that name is the user's: the new one gets a number.
+
+    :param segmentation: one layer, on the grid of the volume; its tags say that it is of method "Model".
+    :param segmentation_node: where to; None makes a new one. It is removed again if writing fails.
+    :param save_undo: called with the segmentation node before it is changed.
+    :returns: the node and the segment ids in the order of ``segmentation.segments``.
+    """
+    labels, volume_name = segmentation.layers[0], volume_node.GetName()
+    grid = Volume(labels, segmentation.ijk_to_ras)
+    ids: dict[int, str] = {}
+    new = []
+    with (
+        given_or_new(segmentation_node, volume_node) as node,
+        segment_edit(node, volume_node, None if save_undo is None else lambda: save_undo(node)) as edit,
+    ):
+        for number, segment in enumerate(segmentation.segments):
+            earlier = _earlier(node, segment.name, volume_name)
+            if earlier is None:
+                new.append(number)
+                continue
+            edit.replace(earlier, labels == segment.value, grid)
+            edit.set_tags(earlier, {**segment.tags, _IMAGE_TAG: volume_name})
+            ids[number] = earlier
+        if new:
+            added = edit.add_layer([segmentation.segments[n] for n in new], labels, grid)
+            for number, segment_id in zip(new, added, strict=True):
+                edit.set_tags(segment_id, {_IMAGE_TAG: volume_name})
+                ids[number] = segment_id
+    return node, [ids[n] for n in range(len(segmentation.segments))]
+
+
+def _earlier(node, name: str, volume_name: str) -> str | None:
+    """The segment that a model has found before under this name, if it may be replaced."""
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    segmentation = node.GetSegmentation()
+    for segment_id in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segment_id)
+        if (
+            segment.GetName() == name
+            and made_by(node, segment_id) == MODEL
+            and segment_fact(node, segment_id, "Image") == volume_name
+            and logic.GetSegmentStatus(segment) != logic.Completed
+        ):
+            return segment_id
+    return None

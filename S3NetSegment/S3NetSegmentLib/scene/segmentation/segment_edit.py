@@ -18,8 +18,7 @@ from ...engine import InputError, Segment, Volume
 from ...engine.common.provenance import all_tag_names
 from ..answers.provenance import CONTENT_TAG, METHOD_TAG, content_name
 from ..drawings.lattices import HIGHEST_LABEL, LabelBox, kept_values
-from ..transforms import world_from_parent
-from ..volumes import volume_from_node
+from ..volumes import volume_from_node, world_from_parent
 from .labelmaps import (
     BINARY,
     SURFACE,

@@ -1,4 +1,4 @@
-"""``SegmentSlices``: segments of a node as slices of a volume, whatever grids and linear transforms they are on."""
+"""Slices of segments, and the voxels of other visible segments."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 from ...engine import Volume
 from ...engine.common.tuples import three
 from ...engine.images import AXES
+from ..answers.provenance import segment_fact
 from ..drawings.lattices import LabelBox
-from ..transforms import world_from_parent
+from ..volumes import world_from_parent
 from .labelmaps import read_segment
+from .reading import segment_mask
 
 
 class SegmentSlices:
@@ -82,3 +84,37 @@ def _cut(box: LabelBox, bounds) -> LabelBox:
     if box.array.size == 0 or (start >= stop).any():
         return LabelBox.empty()
     return LabelBox(box.part(start, stop), three(int(v) for v in start))
+
+
+def other_segments(segmentation_node, segment_id: str, geometry: Volume) -> np.ndarray | None:
+    """The voxels of ``geometry`` (world RAS) that belong to visible segments other than ``segment_id``, bool ``[K, J, I]``;
+    None where there are none.
+
+    Regions that Segment found do not count while they have their names: together they fill the image.
+
+    :raises InputError: a segmentation that cannot be read as labelmaps, or is under a non-linear transform.
+    """
+    if segmentation_node is None:
+        return None
+    found = None
+    for other in other_segment_ids(segmentation_node, segment_id):
+        mask = segment_mask(segmentation_node, other, geometry)
+        found = mask if found is None else found | mask
+    return found if found is not None and found.any() else None
+
+
+def other_segment_ids(segmentation_node, segment_id: str) -> list[str]:
+    """The visible segments other than ``segment_id`` that an answer keeps out of."""
+    segmentation, display = segmentation_node.GetSegmentation(), segmentation_node.GetDisplayNode()
+    return [
+        other
+        for other in segmentation.GetSegmentIDs()
+        if other != segment_id
+        and (display is None or display.GetSegmentVisibility(other))
+        and not _is_region(segmentation_node, other)
+    ]
+
+
+def _is_region(segmentation_node, segment_id: str) -> bool:
+    name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
+    return segment_fact(segmentation_node, segment_id, "Role") == "region" and name.startswith("Region ")

@@ -105,6 +105,26 @@ def test_numbers_of_32_bits_in_jpeg_2000_which_no_decoder_reads_rightly_are_refu
         decoded(path)
 
 
+@pytest.mark.parametrize(
+    "kind, stored, high", [("u2", 12, 15), ("u2", 12, 13), ("u2", 8, 15), ("i2", 12, 15), ("u1", 4, 7)]
+)
+@pytest.mark.parametrize("syntax", [dicom.IMPLICIT, dicom.EXPLICIT, dicom.BIG_ENDIAN])
+def test_pixels_that_begin_above_the_lowest_bit_keep_their_values(tmp_path, kind, stored, high, syntax):
+    pixels = random_pixels(kind, stored, False, 1)
+    moved = pixels << (high + 1 - stored)
+    array = decoded(write_pixels(tmp_path / "a.dcm", moved, stored, 0, syntax, x00280102=("US", high)))
+    np.testing.assert_array_equal(array, pixels)
+
+
+def test_pixels_that_only_their_header_moves_up_keep_their_values_or_are_refused(tmp_path):
+    pixels = random_pixels("u2", 12, False, 1)
+    high = {"x00280102": ("US", 15)}
+    array = decoded(write_pixels(tmp_path / "a.dcm", pixels, 12, 0, dicom.EXPLICIT, **high))
+    np.testing.assert_array_equal(array, pixels)
+    with pytest.raises(InputError, match="its pixels begin at bit 4, and there are others below; export it again"):
+        decoded(write_pixels(tmp_path / "b.dcm", pixels | 0x4000, 12, 0, dicom.EXPLICIT, **high))
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 16), (1, 5, 7), (3, 5, 7)])
 def test_single_bits_are_unpacked_also_where_rows_do_not_fill_bytes(tmp_path, shape):
     pixels = np.random.default_rng(1).integers(0, 2, shape).astype(np.uint8)

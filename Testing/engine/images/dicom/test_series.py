@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_files import image_elements, write_dicom
 from image_files import random_matrix, read_warned, relative_error, write_dicom_series, write_raw_dicom
 
 from S3NetSegmentLib.engine import InputError
@@ -124,6 +125,15 @@ def test_copied_files_are_reported_and_left_out(tmp_path, array):
     volume, texts = read_warned(tmp_path)
     np.testing.assert_array_equal(volume.array, array)
     assert len(texts) == 1 and "1 of 8 files are copies" in texts[0]
+
+
+def test_of_files_that_call_themselves_one_instance_the_one_that_was_named_is_read(tmp_path):
+    for n in (3, 5):
+        elements = image_elements(np.full((8, 9), n, np.uint16))
+        write_dicom(tmp_path / f"{n}.dcm", elements)
+    for n in (3, 5):
+        volume, texts = read_warned(tmp_path / f"{n}.dcm")
+        assert (volume.array == n).all() and "1 of 2 files are copies" in " ".join(texts)
 
 
 def test_time_points_of_one_series_are_frames(tmp_path, array):

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from .support_files import Support, SupportFile
 
 _FEW_PIXELS = 8
+_STRIPS = 3  # so many slices of a drawing may hold a strip each by chance
+_THIN, _ASKEW = (
+    0.6,
+    0.98,
+)  # voxels: standard deviation across a plane; share of its normal that lies along an axis, at most
 _SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then
 
 
@@ -62,6 +67,12 @@ def note_axis(notes: list[str], file: SupportFile, placed: PlacedLabels, asked: 
     if placed.moved:
         return
     count = len(placed.drawn)
+    if count > _STRIPS and _on_one_plane_askew(placed.labels):
+        notes.append(
+            f"what is drawn in {file.shown} lies on one plane askew to the slices, so that {count} slices along {placed.axis} count "
+            "as drawn and each holds only a strip of it; draw on whole slices, or save the drawing on the grid of that plane"
+        )
+        return
     for axis in sorted(set(AXES) - {placed.axis}):
         other = drawn_slices(placed.labels, axis)[1]
         sparse = len(other) <= _SPARSE * (other[-1] - other[0] + 1)
@@ -75,6 +86,13 @@ def note_axis(notes: list[str], file: SupportFile, placed: PlacedLabels, asked: 
                 f"{file.shown} was taken as drawn on {count} neighbouring slices along {placed.axis}; if you drew on slice "
                 f"{', '.join(map(str, other[:6]))}{' ...' if len(other) > 6 else ''} along {axis}, say --axis {axis}"
             )
+
+
+def _on_one_plane_askew(labels: np.ndarray) -> bool:
+    """Whether what is drawn is as thin as one plane of voxels, which is none of the slices."""
+    places = np.argwhere(labels).astype(float)
+    extents, axes = np.linalg.eigh(np.cov(places.T))  # squares, in voxels, from the thinnest on
+    return bool(extents[0] < _THIN**2 and extents[1] > (4 * _THIN) ** 2 and np.abs(axes[:, 0]).max() < _ASKEW)
 
 
 def check_drawn(support: Support, image: Volume) -> None:

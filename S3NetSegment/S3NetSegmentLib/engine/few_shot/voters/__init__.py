@@ -1,1 +1,1 @@
-"""What votes in few-shot: propagated drawings, GrowCut, appearance, prototypes, drawings of other volumes."""
+"""Who votes in few-shot: propagated drawings, GrowCut, appearance, prototypes, drawings of other volumes."""

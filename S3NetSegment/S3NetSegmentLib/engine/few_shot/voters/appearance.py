@@ -4,73 +4,112 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import pairwise
+from math import cos, pi
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 
+from ...common.device import one_threaded
 from ...common.progress import Step, Steps
 from ...common.randomness import torch_generator
-from ...common.threads import one_threaded
-from .one_cycle import OneCycleAdamW
+from ..drawings.soft_drawing import SoftDrawing
+from ..settings import FewShotSettings
+from .voter import Voter
 
-_SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels
-_CONTEXT = (6, 14)  # pixels to the samples of context
 _HIDDEN, _BATCH = 48, 2048
 _STEPS_AT_ONCE = 20  # training steps between two steps of progress, about 0.05 s
 _JITTER, _NOISE = 0.06, 0.1  # of the intensity, and of each standardised feature
-_FEATURES = 25
-_LOOKING = "Looking at the image"
-_HALO = 3.0  # standard deviations that a Gaussian reaches
+_HIDDEN_STEPS = 120  # training steps while a drawn slice is hidden
+_SLICES_A_STEP = 8
+_MOST_PIXELS = 300_000  # known pixels off the drawn slices that are learned from
+_RISE = 0.3  # share of the steps in which the learning rate rises
+_FIRST, _LAST = 1 / 25, 1 / 250_000  # of the highest rate, at the first and at the last step
+_MOMENTA = (0.95, 0.85)  # at the lowest and at the highest rate
+_SQUARES, _EPSILON = 0.999, 1e-8
 
 
-def pixel_features(image: np.ndarray, spacing: Sequence[float]) -> Steps[torch.Tensor]:
-    """Features ``[Z, h, w, 25]`` of ``image`` (float32 ``[Z, h, w]``, about 0 to 1).
+class Appearance(Voter):
+    """What looks like the drawn pixels of each class. Answers for the slices from which masks are propagated, too; the last one is
+    kept until :meth:`forget`, since it is also what propagated masks are corrected by."""
 
-    Gaussians in the slice and, equal in mm, in 3D; gradient, Laplacian, local deviation; samples of the surroundings.
+    name = "appearance"
 
-    :param spacing: mm between slices, rows, columns.
-    """
-    depth_ratio = spacing[1] / spacing[0]
-    features, smooth = _Features(image.shape), {}
-    features.add(image)
-    for sigma in _SCALES:
-        smooth[sigma] = _gauss(image, 0.0, sigma)
-        yield features.add(smooth[sigma])
-        deep = sigma * depth_ratio
-        yield features.add(_gauss(smooth[sigma], deep, 0.0) if deep > 0.15 else smooth[sigma])
-    for sigma in _SCALES[:3]:
-        down, right = (_slope(smooth[sigma], axis) for axis in (1, 2))
-        yield features.add(np.hypot(down, right) * (2 * sigma))
-        yield features.add(ndimage.laplace(smooth[sigma], mode="nearest") * np.float32(sigma * sigma))
-    for sigma in (2.0, 5.0):
-        mean = smooth[sigma] if sigma in smooth else _gauss(image, 0.0, sigma)
-        yield Step(features.done, _LOOKING)
-        spread = _gauss(image * image, 0.0, sigma) - mean * mean
-        yield features.add(2 * np.sqrt(np.clip(spread, 0, None)))
-    for reach in _CONTEXT:
-        for axis in (1, 2):
-            features.add(_shifted(smooth[2.0], axis, reach))
-            yield features.add(_shifted(smooth[2.0], axis, -reach))
-    return torch.from_numpy(features.values)
+    def __init__(self, settings: FewShotSettings):
+        self._settings = settings
+        self._last: tuple | None = None
+
+    def masks(self, drawn: SoftDrawing, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
+        """See :class:`Voter`."""
+        logs, _ = yield from self.evidence(drawn, first, last, without)
+        return logs[first : last + 1].exp()
+
+    @one_threaded
+    def evidence(
+        self, drawn: SoftDrawing, first: int, last: int, without: int | None = None
+    ) -> Steps[tuple[torch.Tensor, torch.Tensor]]:
+        """Log-probabilities and log-likelihood ratios of the classes, ``[Z, C, h, w]`` each, on slices ``first`` to ``last``
+        and those from which masks are propagated to them; nothing elsewhere."""
+        asked = (id(drawn), first, last, without)
+        if self._last is not None and self._last[0] == asked:
+            return self._last[1]
+        features = yield from drawn.frame.features()
+        classifier = yield from self._classifier(drawn, features, without)
+        logs = torch.zeros(len(features), drawn.classes, *drawn.frame.work_shape)
+        bias = classifier.frequency.log().view(-1, 1, 1)
+        ratios = torch.zeros_like(logs)
+        start, stop = drawn.between(first, last, without)
+        for n, z in enumerate(range(start, stop + 1)):
+            if n % _SLICES_A_STEP == 0:
+                yield Step(n / (stop + 1 - start), "Looking for what looks alike")
+            logs[z] = classifier.log_probabilities(features[z]).permute(2, 0, 1)
+            ratios[z] = logs[z] - bias
+        self._last = asked, (logs, ratios)
+        return logs, ratios
+
+    def forget(self) -> None:
+        self._last = None
+
+    def _classifier(self, drawn: SoftDrawing, features: torch.Tensor, without: int | None) -> Steps[PixelClassifier]:
+        """What was learned from all that is known but slice ``without``; kept, since an edit of that slice does not change it."""
+        steps = self._settings.appearance_steps
+        steps = steps if without is None else min(steps, _HIDDEN_STEPS)
+        content = blake2b(digest_size=16)
+        for z, plane in enumerate(drawn.known):
+            if z != without:
+                content.update(np.ascontiguousarray(plane).data)
+        key = ("appearance", without, steps, drawn.classes, tuple(drawn.slices), content.digest())
+        classifier = drawn.kept.get(key)
+        if classifier is None:
+            picked, targets = _drawn_pixels(drawn, features, without)
+            classifier = yield from fit_pixels(picked, targets, self._settings.seed, steps)
+            drawn.kept.add(key, classifier, sum(t.numel() * 4 for layer in classifier.layers for t in layer))
+        return classifier
 
 
-class _Features:
-    """Features that are filled in one after the other; each gives a step of progress."""
-
-    def __init__(self, shape: tuple[int, ...]):
-        self.values, self._filled = np.empty((*shape, _FEATURES), np.float32), 0
-
-    @property
-    def done(self) -> float:
-        return self._filled / _FEATURES
-
-    def add(self, plane: np.ndarray) -> Step:
-        self.values[..., self._filled] = plane
-        self._filled += 1
-        return Step(self.done, _LOOKING)
+def _drawn_pixels(drawn: SoftDrawing, features: torch.Tensor, without: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features ``[n, F]`` and class memberships ``[n, C]`` of the known pixels of the working grid."""
+    picked, targets = [], []
+    for z, one in drawn.slices.items():
+        if z == without:
+            continue
+        use = one.known > 0.5
+        picked.append(features[z][use])
+        targets.append(one.masks[:, use].T)
+    crossing = drawn.known.copy()
+    for z in drawn.slices:
+        crossing[z] = 0
+    k, y, x = (index[:: 1 + len(index) // _MOST_PIXELS] for index in np.nonzero(crossing))
+    if len(k):
+        height, width = drawn.frame.work_shape
+        rows = y * height // drawn.frame.box.shape[0]
+        columns = x * width // drawn.frame.box.shape[1]
+        picked.append(features[k, rows, columns])
+        classes = torch.from_numpy(crossing[k, y, x].astype(np.int64) - 1)
+        targets.append(torch.nn.functional.one_hot(classes, drawn.classes).float())
+    return torch.cat(picked), torch.cat(targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,19 +187,49 @@ def _linear(inputs: int, outputs: int, generator: torch.Generator) -> tuple[torc
     return draw(outputs, inputs), draw(outputs)
 
 
-def _gauss(image: np.ndarray, across: float, within: float) -> np.ndarray:
-    out = image
-    for axis, sigma in enumerate((across, within, within)):
-        if sigma > 0.05 and out.shape[axis] > 1:
-            out = ndimage.gaussian_filter1d(out, sigma, axis, mode="nearest", truncate=_HALO)
-    return out
+class OneCycleAdamW:
+    """Decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101) under the one-cycle policy (Smith and Topin, arXiv
+    1708.07120), equal to torch's own. Written out because ``torch.optim`` loads torch's compiler when it is first used,
+    which takes seconds in which Slicer's window would stand still.
+
+    :param parameters: what :meth:`step` changes, by their gradients.
+    :param rate: the highest learning rate.
+    :param steps: number of steps in all.
+    """
+
+    def __init__(self, parameters: Sequence[torch.Tensor], rate: float, decay: float, steps: int):
+        self._parameters, self._rate, self._decay, self._steps = list(parameters), rate, decay, steps
+        self._means = [torch.zeros_like(p) for p in self._parameters]
+        self._squares = [torch.zeros_like(p) for p in self._parameters]
+        self._done = 0
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One change of the parameters; their gradients are cleared."""
+        rate, momentum = self._now()
+        self._done += 1
+        unbiased_squares = (1 - _SQUARES**self._done) ** 0.5
+        unbiased = 1 - momentum**self._done  # torch's, which takes the present momentum for all steps
+        for p, mean, square in zip(self._parameters, self._means, self._squares, strict=True):
+            if p.grad is None:
+                raise ValueError("a parameter has no gradient")
+            p.mul_(1 - rate * self._decay)
+            mean.lerp_(p.grad, 1 - momentum)
+            square.mul_(_SQUARES).addcmul_(p.grad, p.grad, value=1 - _SQUARES)
+            p.addcdiv_(mean, (square.sqrt() / unbiased_squares).add_(_EPSILON), value=-rate / unbiased)
+            p.grad = None
+
+    def _now(self) -> tuple[float, float]:
+        """Learning rate and momentum of the next step."""
+        top, end = _RISE * self._steps - 1, self._steps - 1
+        low, high = _MOMENTA
+        if self._done <= top:
+            share = self._done / top
+            return _between(_FIRST * self._rate, self._rate, share), _between(low, high, share)
+        share = (self._done - top) / (end - top)
+        return _between(self._rate, _LAST * self._rate, share), _between(high, low, share)
 
 
-def _slope(image: np.ndarray, axis: int) -> np.ndarray:
-    return np.gradient(image, axis=axis).astype(np.float32) if image.shape[axis] > 1 else np.zeros_like(image)
-
-
-def _shifted(image: np.ndarray, axis: int, by: int) -> np.ndarray:
-    """``image`` moved ``by`` pixels along ``axis``; the edge is repeated."""
-    index = np.clip(np.arange(image.shape[axis]) - by, 0, image.shape[axis] - 1)
-    return np.take(image, index, axis)
+def _between(start: float, stop: float, share: float) -> float:
+    """From ``start`` (share 0) to ``stop`` (share 1) along half a cosine."""
+    return stop + (start - stop) / 2 * (1 + cos(pi * share))

@@ -42,6 +42,11 @@ class FewShotEncoder:
         """Whether it takes intensities of mean 0 and deviation 1 over the volume, and not from 0 to 1."""
         return getattr(self.network, "input_scale", None) == "zscore"
 
+    @property
+    def takes_colours(self) -> bool:
+        """Whether it was trained on three channels."""
+        return isinstance(self.network, Dinov2Encoder)
+
     def with_zscores(self) -> FewShotEncoder:
         """The same weights, not copied, for intensities of mean 0 and deviation 1. Networks other than DINOv2 stay as they are:
         they were trained here, on their own scale."""

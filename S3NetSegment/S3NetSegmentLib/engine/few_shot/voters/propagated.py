@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from ...common.progress import Step, Steps
+from ...common.device import one_threaded
+from ...common.progress import Step, Steps, as_part_of
+from ..drawings.soft_drawing import SoftDrawing, SoftSlice
 from ..frame import Frame
 from ..registration.neighbours import blurred, carried
+from ..settings import FewShotSettings
+from .appearance import Appearance
+from .voter import Voter
 
 _GONE = 0.5  # pixels: less of a segment than this is not carried on
 _SLICES_A_STEP = 8
 _FLOOR = 1e-4  # probability below which no class falls, so that the appearance can bring it back
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """What is drawn on one slice of the working grid.
+class Propagated(Voter):
+    """Drawn masks carried from slice to slice by registration. As "carried" they are corrected by what looks alike at each slice,
+    as "registered" they are not.
 
-    :param masks: ``[C, h, w]``, class memberships; the background where nothing is known.
-    :param known: ``[h, w]``, 0 to 1; 1 everywhere for a complete drawing.
+    :param appearance: who knows what looks alike; None: registration alone.
     """
 
-    masks: torch.Tensor
-    known: torch.Tensor
+    def __init__(self, settings: FewShotSettings, appearance: Appearance | None = None):
+        self.name = "registered" if appearance is None else "carried"
+        self._weight, self._appearance = settings.appearance_weight, appearance
 
-    @property
-    def complete(self) -> bool:
-        """Whether all of the slice is known; up to the rounding of averages over pixels."""
-        return bool(self.known.min() > 1 - 1e-4)
+    @one_threaded
+    def masks(self, drawn: SoftDrawing, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
+        """See :class:`Voter`."""
+        evidence = None
+        if self._appearance is not None:
+            looking = self._appearance.evidence(drawn, first, last, without)
+            _, evidence = yield from as_part_of(looking, 0.0, 0.5)
+        slices = {z: d for z, d in drawn.slices.items() if z != without}
+        shrink = drawn.frame.work_shape[0] / drawn.frame.box.shape[0]
+        blur = float(np.clip((drawn.thickness * shrink - 1) / 2.5, 0, 1))
+        work = carry(drawn.frame, slices, first, last, evidence, self._weight, blur)
+        return (yield from as_part_of(work, 0.0 if evidence is None else 0.5, 1.0))
 
 
 def carry(
     frame: Frame,
-    drawn: Mapping[int, Drawn],
+    drawn: Mapping[int, SoftSlice],
     first: int,
     last: int,
     evidence: torch.Tensor | None,

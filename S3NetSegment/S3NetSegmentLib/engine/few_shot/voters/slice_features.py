@@ -88,6 +88,7 @@ class SliceFeatures:
     :param side: see ``pitch``; :param cells: of the grid of features along the longer side of ``side`` pixels.
     :param digest: names the content of the volume (:func:`content_digest`).
     :param whole: encode the whole slices, also where they show nothing.
+    :param three: a slice, the one below and the one above it are the three channels that an encoder of colours sees.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class SliceFeatures:
         pitch: float | None = None,
         cache: FeatureCache = SHARED,
         whole: bool = False,
+        three: bool = False,
     ):
         self._slices, self._scale, self._encoder, self._cache = slices_first(volume.array, axis), scale, encoder, cache
         across = 2 - AXES.index(axis)
@@ -117,7 +119,17 @@ class SliceFeatures:
         pixels = tuple(min(_MOST_PIXELS, max(14, round(n / self.pitch))) for n in lengths)
         grid = tuple(max(1, round(n * cells / side)) for n in pixels)
         self.view = View(rows, columns, pixels, grid)
-        self._key = (digest, scale, axis, encoder.name, encoder.digest, encoder.is_zscored, self.view)
+        self._beside = (-1, 0, 1) if three and encoder.takes_colours else (0,)
+        self._key = (
+            digest,
+            scale,
+            axis,
+            encoder.name,
+            encoder.digest,
+            encoder.is_zscored,
+            len(self._beside),
+            self.view,
+        )
         self._standard = self._mean_and_deviation() if encoder.is_zscored else None
 
     def of(self, numbers: Sequence[int]) -> Steps[torch.Tensor]:
@@ -143,8 +155,11 @@ class SliceFeatures:
         return torch.stack([found[number] for number in numbers])
 
     def _image(self, number: int) -> torch.Tensor:
-        """Slice ``number`` as the encoder takes it, ``[1, 1, H, W]``: 0 to 1, or mean 0 and deviation 1 over the volume."""
-        plane = torch.from_numpy(self._scale.apply(self._slices[number][self.view.index])[..., 0].copy())[None, None]
+        """Slice ``number`` as the encoder takes it, ``[1, 1 or 3, H, W]``: 0 to 1, or mean 0 and deviation 1 over the volume. Beyond
+        the first and the last slice stand these once more."""
+        numbers = [min(max(number + n, 0), len(self._slices) - 1) for n in self._beside]
+        planes = [self._scale.apply(self._slices[n][self.view.index])[..., 0] for n in numbers]
+        plane = torch.from_numpy(np.stack(planes))[None]
         if self._standard is not None:
             plane = (plane - self._standard[0]) / self._standard[1]
         smaller = any(a < b for a, b in zip(self.view.pixels, plane.shape[2:], strict=True))

@@ -107,7 +107,15 @@ def _gdcm_is_wrong(elements: DicomFile) -> bool:
             return True
         if elements.syntax == _RUN_LENGTH and samples > 1:
             return allocated > 8 or colors.startswith(("YBR_FULL_422", "YBR_PARTIAL"))
+        if _bits_below(elements):
+            return True
     return elements.syntax in JPEG_LS and samples > 1 and elements.number("PlanarConfiguration") == 1 and frames > 1
+
+
+def _bits_below(elements: DicomFile) -> int:
+    """How many bits lie below those in use (in files of before 1993, and false headers), which GDCM takes for the lowest."""
+    allocated, stored, high = (int(elements.number(tag) or 0) for tag in ("BitsAllocated", "BitsStored", "HighBit"))
+    return max(high + 1 - stored, 0) if 0 < stored <= high < allocated else 0
 
 
 def _true_colors(elements: DicomFile, stated: str) -> str:
@@ -163,6 +171,8 @@ def _by_pydicom(elements: DicomFile) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that break rules
             dataset = pydicom.dcmread(elements.path, force=True)
+            if _bits_below(elements):  # else it takes the lowest bits, too
+                dataset.BitsStored, dataset.HighBit = bits, bits - 1
             array = dataset.pixel_array
     except MemoryError:
         raise
@@ -184,7 +194,14 @@ def _stored_bits(array: np.ndarray, elements: DicomFile) -> np.ndarray:
     if array.dtype.kind == "f":
         return array
     unused = allocated - stored if 0 < stored <= allocated else 0
-    if unused:
+    if (below := _bits_below(elements)) and not (array & ((1 << below) - 1)).any():
+        array = array << (unused - below) >> unused
+    elif below and (array << unused >> unused != array).any():
+        raise InputError(
+            f"DICOM file {str(elements.path)!r} says that its pixels begin at bit {below}, and there are others below; "
+            "export it again"
+        )
+    elif unused:
         array = array << unused >> unused  # keeps the sign
     if elements.text("PhotometricInterpretation") == "MONOCHROME1":
         array = ~array if array.dtype.kind == "i" else (array.dtype.type(2 ** (allocated - unused) - 1) - array)

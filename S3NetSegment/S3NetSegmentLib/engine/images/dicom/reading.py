@@ -115,7 +115,10 @@ def _grid(series: Series, path: Path, choose_frame: Callable[..., int]) -> Grid:
     def warn(text: str) -> None:
         _warn(path, text)
 
-    files = _without_copies(_without_localizers(series.files, warn), warn)
+    files = sorted(
+        _without_localizers(series.files, warn), key=lambda file: file.path != path
+    )  # the one that was named counts
+    files = _without_copies(files, warn)
     _note_facts(files, warn)
     for syntax, file in {f.syntax: f for f in files}.items():
         check_decodable(file.path, syntax)
@@ -186,6 +189,8 @@ def _note_facts(files: list[ImageFile], warn: Callable[[str], None]) -> None:
         warn(
             "the files do not state the size of their pixels, which are taken as 1 mm; lengths and volumes are not real"
         )
+    if len({f.frame_of_reference for f in files if f.frame_of_reference}) > 1:
+        warn("the places of its files are stated in several frames of reference, and need not fit each other")
     if any(f.detector_spacing for f in files):
         warn("the pixel size is that at the detector; objects are smaller by the magnification")
     for note in dict.fromkeys(note for f in files for note in f.notes):

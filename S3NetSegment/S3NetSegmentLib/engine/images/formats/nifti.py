@@ -173,6 +173,10 @@ def _parsed(path: Path) -> NiftiHeader:
         magic = start[4:7]
     if not 1 <= dim[0] <= 7:
         raise InputError(f"{str(path)!r} has a damaged NIfTI header ({dim[0]} dimensions); copy or export it again")
+    sizes = dim[1 : dim[0] + 1]
+    if min(sizes) < 0 or 0 in sizes[:3] or not math.isfinite(offset):
+        what = f"sizes {list(sizes)}" if math.isfinite(offset) else f"voxels from byte {offset:g} on"
+        raise InputError(f"{str(path)!r} has a damaged NIfTI header ({what}); copy or export it again")
     paired = magic[1:2] == b"i"
     smallest = 0 if paired else (352 if version == 1 else 544)
     return NiftiHeader(

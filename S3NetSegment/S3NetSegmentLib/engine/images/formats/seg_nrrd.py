@@ -115,6 +115,13 @@ def on_grid_of(segmentation: Segmentation, image: Volume) -> Segmentation:
 
 
 def _from_seg_nrrd(path: Path, keys: Mapping[str, str]) -> Segmentation:
+    if any(
+        "fractional" in keys.get(f"Segmentation_{which}Representation", "").lower() for which in ("Master", "Source")
+    ):
+        raise InputError(
+            f"{str(path)!r} holds shares of voxels (a fractional label map); make a binary label map of it in Slicer's module "
+            "Segmentations, and save that"
+        )
     array, matrix = read_components(path)
     layers = [_whole(np.ascontiguousarray(array[..., c]), path) for c in range(array.shape[-1])]
     segments = described_segments(keys, layers, repr(str(path)))

@@ -1,0 +1,175 @@
+"""What is chosen in the panel: how it was made, how sure it is, and that it belongs to the volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..engine import InputError
+from ..engine.common.provenance import FEW_SHOT, MODEL
+from ..scene.answers.confidence import least_sure_place, show_place
+from ..scene.answers.provenance import foreign_text, made_by, segment_fact
+from ..scene.slices import last_used_slice_node
+from ..scene.volumes import frame_of, volume_from_node
+from .messages import capital
+from .widgets.looks import set_property
+
+
+class MadeByRows:
+    """The two labels; hidden while there is nothing to say."""
+
+    def __init__(self, ui):
+        self._made_by, self._frame = ui.madeByText, ui.frameText
+
+    def show(self, volume_node, segmentation_node, segment_id: str) -> None:
+        """Follows what is chosen; to be called often."""
+        made, frame = made_by_text(segmentation_node, segment_id), frame_text(volume_node)
+        for label, text in ((self._made_by, made), (self._frame, frame)):
+            set_property(label, "text", text)
+            label.setVisible(bool(text))
+
+
+def made_by_text(segmentation_node, segment_id: str) -> str:
+    """A sentence on how a segment was made, from its tags, e.g. "Made by Few-shot from drawing z=4,8."; "" for one that nobody
+    but the user has made."""
+    if (
+        segmentation_node is None
+        or not segment_id
+        or segmentation_node.GetSegmentation().GetSegment(segment_id) is None
+    ):
+        return ""
+    method = made_by(segmentation_node, segment_id)
+    if not method:
+        return ""
+
+    def fact(name: str) -> str:
+        return segment_fact(segmentation_node, segment_id, name) or ""
+
+    if method == FEW_SHOT:
+        return _("Made by Few-shot on {image} from {support}.").format(image=fact("Image"), support=fact("Support"))
+    if method == MODEL:
+        return _("Made by the model {model} on {image}.").format(model=fact("Model"), image=fact("Image"))
+    given = [name for name, there in (
+        (_("points"), fact("Points")), (_("boxes"), fact("Boxes")), (_("strokes"), fact("Strokes")),
+    ) if there]  # fmt: skip
+    return _("Made by Segment on {image}, {place}, from {given}.").format(
+        image=fact("Image"), place=fact("Place"), given=", ".join(given) or _("the image alone")
+    )
+
+
+def frame_text(volume_node) -> str:
+    """That only one frame of a sequence is worked on; "" for other volumes."""
+    frame = frame_of(volume_node)
+    if frame is None:
+        return ""
+    return _(
+        "Frame {number} of {count} of a sequence: only this frame is segmented. A script does all of them."
+    ).format(number=frame[0], count=frame[1])
+
+
+_LEGEND = _(
+    '<span style="color:#e03a00">&#9632;</span>&nbsp;hardly sure '
+    '<span style="color:#ffb400">&#9632;</span>&nbsp;less than half sure; all else is not tinted'
+)
+
+
+class ConfidenceRow:
+    """Shown while its check box is checked.
+
+    :param ui, name: where its widgets are, and how their names begin: ``{name}CheckBox``, ``{name}LegendRow``...
+    :param controller: its ``confidence_overlay`` is the name of the confidence volume and the volume node that it lies over;
+        None: there is none.
+    :param inputs: its ``last_view`` is the slice view that was last used.
+    :param on_refused: called with a sentence when there is no such place.
+    """
+
+    def __init__(self, ui, name: str, controller, inputs, on_refused: Callable[[str], object]):
+        self._controller, self._inputs, self._on_refused = controller, inputs, on_refused
+        check_box, row, legend, button = (
+            getattr(ui, name + part) for part in ("CheckBox", "LegendRow", "Legend", "WorstButton")
+        )
+        legend.text = _LEGEND
+        button.toolTip = _("Show where the answer is least sure in the slice of the view that you used last")
+        button.connect("clicked()", self._go)
+        check_box.connect("toggled(bool)", row.setVisible)
+        row.setVisible(check_box.checked)
+
+    def _go(self) -> None:
+        overlay = self._controller.confidence_overlay
+        try:
+            if overlay is None:
+                raise InputError(_("there is no confidence yet; segment first"))
+            name, volume_node = overlay
+            show_place(least_sure_place(name, last_used_slice_node(volume_node, self._inputs.last_view)))
+        except InputError as error:
+            self._on_refused(str(error))
+
+
+_NOT_SEEN = object()
+
+
+class SegmentationChoice:
+    """Selects another segmentation when the user goes to another volume, and says so with ``on_change(text)``: the one last
+    used with that volume, else a new one. What the user selects afterwards stays."""
+
+    def __init__(self, on_change: Callable[[str], object]):
+        self._on_change = on_change
+        self.forget()
+
+    def forget(self) -> None:
+        """The scene closes."""
+        self._volume = self._segmentation = _NOT_SEEN
+        self._last: dict[str, str] = {}  # id of a volume -> id of the segmentation last used with it, "" for a new one
+
+    def leaves(self, node) -> bool:
+        """Whether the parameter node has another volume than at the last look, and nobody has chosen a segmentation for it."""
+        known, segmentation = self._segmentation, node.segmentation
+        if self._volume is _NOT_SEEN or self._volume is node.volume or slicer.mrmlScene.IsImporting():
+            return False
+        removed = segmentation is None and known is not None and known.GetScene() is None
+        return known is segmentation or removed
+
+    def follow(self, node) -> None:
+        """Looks at the parameter node, which was modified."""
+        if slicer.mrmlScene.IsImporting():
+            return
+        volume, segmentation = node.volume, node.segmentation
+        went_on = self.leaves(node)
+        self._volume, self._segmentation = volume, segmentation
+        if volume is None:
+            return
+        if went_on:
+            last = slicer.mrmlScene.GetNodeByID(self._last.get(volume.GetID()) or "")
+            why = foreign_text(segmentation, volume) if segmentation is not None and segmentation is not last else ""
+            if why or (segmentation is None and last is not None):
+                self._select(node, last, why)
+                segmentation = last
+        self._last[volume.GetID()] = segmentation.GetID() if segmentation is not None else ""
+
+    def _select(self, node, segmentation, why: str) -> None:
+        before, self._segmentation = self._segmentation, segmentation
+        with slicer.util.NodeModify(node):
+            node.segmentation = segmentation
+            node.targetSegment = ""
+        if segmentation is not None:
+            text = _("{segmentation!r} is selected again, the segmentation last used with {volume!r}").format(
+                segmentation=segmentation.GetName(), volume=node.volume.GetName()
+            )
+        else:
+            text = _("{why}: results go into a new segmentation. Select {before!r} again to go on in it").format(
+                why=why, before=before.GetName()
+            )
+        self._on_change(f"{text}.")
+
+
+def volume_problem(volume_node) -> str:
+    """Why nothing can be done with the chosen volume; "" if something can."""
+    if volume_node is None:
+        return _("Select a volume first. Load one by dropping a file or DICOM folder onto Slicer.")
+    try:
+        volume_from_node(volume_node)
+    except InputError as error:
+        return capital(str(error))
+    return ""

@@ -1,0 +1,132 @@
+"""How the user gets about in the panel: the tabs, and the keyboard shortcuts, which work while the focus is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import qt
+from slicer.i18n import tr as _
+
+from .widgets.looks import move_before
+
+_TABS = (
+    ("segment", "Segment", _("Find regions and objects without drawing")),
+    ("few-shot", "Few-shot", _("Draw segments on one or a few slices and carry them to all others")),
+    ("models", "Models", _("Apply a trained model, add cases to a training folder, train a model")),
+    ("cohort", "Cohort", _("Work through the patients of a folder, each proposed from those that you have accepted")),
+)
+
+
+class ModeTabs:
+    """Shows the sections of one use and hides those of the others. ``on_choice(mode)`` when the user turns a tab.
+
+    Attribute ``bar``: the tab bar.
+    """
+
+    def __init__(self, ui, models: Sequence, cohort: Sequence, on_choice: Callable[[str], object]):
+        """
+        :param models, cohort: the widgets of these uses.
+        """
+        self._on_choice, self._mode = on_choice, None
+        self._sections = {
+            "segment": (
+                ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, ui.segmentButton, ui.adjustCollapsibleButton,
+            ),
+            "few-shot": (ui.supportCollapsibleButton, ui.propagateFrame),
+            "models": tuple(models), "cohort": tuple(cohort),
+        }  # fmt: skip
+        ui.answerCollapsibleButton.setVisible(False)  # until there is an answer
+        self.bar = qt.QTabBar()
+        self.bar.setExpanding(True)
+        self.bar.setDrawBase(True)
+        self.bar.setAccessibleName(_("Use of the panel"))
+        for number, (_name, text, tip) in enumerate(_TABS):
+            self.bar.addTab(text)
+            self.bar.setTabToolTip(number, tip)
+        layout = ui.sharedForm.parent().layout()
+        layout.insertWidget(layout.indexOf(ui.sharedForm), self.bar)
+        move_before(self.bar, ui.sharedForm)
+        self.bar.connect("currentChanged(int)", self._turned)
+
+    def show(self, mode: str) -> bool:
+        """Shows the sections of ``mode``; returns whether that is another one than before."""
+        if mode == self._mode:
+            return False
+        self._mode = mode
+        self.bar.currentIndex = [name for name, *_texts in _TABS].index(mode)
+        for name, sections in self._sections.items():
+            for section in sections:
+                section.setVisible(name == mode)
+        return True
+
+    def _turned(self, index: int) -> None:
+        self._on_choice(_TABS[index][0])
+
+
+class PanelKeys:
+    """Ctrl+Return runs, Esc cancels, Ctrl+Z and Ctrl+Y take back and do again what was pointed at, N shows the next slice.
+
+    Attributes: ``shortcuts``, by their keys.
+
+    :param panel_widget: the shortcuts work inside it.
+    :param panel: the :class:`SegmentPanel`.
+    """
+
+    def __init__(self, panel_widget, panel):
+        self._panel = panel
+        self.shortcuts = {
+            keys: _shortcut(panel_widget, keys, action)
+            for keys, action in (
+                ("Ctrl+Return", self._run), ("Ctrl+Enter", self._run), ("Ctrl+Z", self._undo), ("Ctrl+Y", self._redo),
+                ("N", self._next), ("Esc", panel.cancel),
+            )
+        }  # fmt: skip
+        self.shortcuts["Esc"].enabled = False  # the editor's key until there is something to cancel
+
+    def show(self) -> None:
+        """Keys that the open editor has, too, are left to it: two owners of a key would both be deaf. To be called often."""
+        if self.shortcuts:
+            for keys in ("Ctrl+Z", "Ctrl+Y"):
+                self.shortcuts[keys].enabled = not self._panel.editor.has_keys
+            self.shortcuts["Esc"].enabled = self._panel.running
+
+    def remove(self) -> None:
+        """The panel is unloaded."""
+        for shortcut in self.shortcuts.values():
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self.shortcuts = {}
+
+    # -- inside
+
+    def _run(self) -> None:
+        panel = self._panel
+        button, run = {
+            "segment": (panel.ui.segmentButton, panel.segment.run_or_cancel),
+            "few-shot": (panel.ui.propagateButton, panel.few_shot.propagate_or_cancel),
+            "models": (panel.models.ui.applyModelButton, panel.models.apply.apply_or_cancel),
+            "cohort": (panel.cohort.ui.nextCaseButton, panel.cohort.next_or_cancel),
+        }[panel.mode]
+        if button.enabled and not panel.running:
+            run()
+
+    def _undo(self) -> None:
+        if self._panel.mode == "segment" and self._panel.ui.undoButton.enabled:
+            self._panel.segment.history.undo()
+
+    def _redo(self) -> None:
+        if self._panel.mode == "segment" and self._panel.ui.redoButton.enabled:
+            self._panel.segment.history.redo()
+
+    def _next(self) -> None:
+        """The next slice to draw."""
+        button = self._panel.ui.nextSliceButton
+        if self._panel.mode == "few-shot" and button.isVisible():
+            button.click()
+
+
+def _shortcut(panel_widget, keys: str, action):
+    shortcut = qt.QShortcut(qt.QKeySequence(keys), panel_widget)
+    shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
+    shortcut.connect("activated()", action)
+    return shortcut

@@ -1,0 +1,136 @@
+"""How widgets look and stand in the panel: pressed, with a picture, in one column, in the order of the Tab key, with room."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import qt
+
+
+def set_property(widget, name: str, value) -> None:
+    """Sets property ``name`` of ``widget``, unless it has the ``value`` already."""
+    if getattr(widget, name) != value:
+        setattr(widget, name, value)
+
+
+def show_pressed(button) -> None:
+    """Gives a checkable ``button`` the colour of a selection while it is checked."""
+
+    def toggled(on: bool) -> None:
+        palette = qt.QPalette(qt.QApplication.palette())
+        if on:
+            palette.setColor(qt.QPalette.Button, palette.color(qt.QPalette.Highlight))
+            palette.setColor(qt.QPalette.ButtonText, palette.color(qt.QPalette.HighlightedText))
+        button.setPalette(palette)
+
+    button.connect("toggled(bool)", toggled)
+    toggled(bool(button.checked))
+
+
+def pixmap_of(picture: np.ndarray) -> qt.QPixmap:
+    """``picture``, uint8 ``[H, W, 3]``, as Qt shows it."""
+    height, width = picture.shape[:2]
+    data = f"P6 {width} {height} 255\n".encode() + np.ascontiguousarray(picture).tobytes()
+    pixmap = qt.QPixmap()
+    # As base64: PythonQt hands bytes with zeros over in some of its conversions only.
+    pixmap.loadFromData(qt.QByteArray.fromBase64(base64.b64encode(data)))
+    return pixmap
+
+
+def icon_of(picture: np.ndarray) -> qt.QIcon:
+    """An icon that shows ``picture``, uint8 ``[H, W, 3]``, in all states of a button alike."""
+    pixmap = pixmap_of(picture)
+    icon = qt.QIcon()
+    icon.addPixmap(pixmap, qt.QIcon.Normal)
+    icon.addPixmap(pixmap, qt.QIcon.Disabled)
+    return icon
+
+
+def move_before(widget, anchor) -> None:
+    """Lets the keyboard focus come to ``widget`` and all that is in it just before ``anchor``. Menus and other popups, which are
+    windows of their own, are left out."""
+    before = anchor.previousInFocusChain()
+    while (
+        before.focusPolicy == qt.Qt.NoFocus
+        or before.window() != anchor.window()
+        or before == widget
+        or widget.isAncestorOf(before)
+    ):
+        before = before.previousInFocusChain()
+    for part in _focusable(widget):
+        qt.QWidget.setTabOrder(before, part)
+        before = part
+
+
+def _focusable(widget):
+    if widget.focusPolicy != qt.Qt.NoFocus:
+        yield widget
+    for child in widget.children():
+        if child.isWidgetType() and not child.isWindow():
+            yield from _focusable(child)
+
+
+_SHARED = (
+    "volume", "scope", "part", "prompts", "radius", "segmentation", "target", "pick", "device", "preset", "propagate",
+    "otherVolume", "encoder",
+)  # fmt: skip
+_MODELS = (
+    "modelFile", "cohortFolder", "caseName", "patient", "runFolder", "trainingKind", "trainingPreset", "trainingMinutes",
+    "trainingStart", "trainingSettings",
+)  # fmt: skip
+_GAP = 4  # pixels
+
+
+def align_columns(ui, models_ui, cohort_ui) -> None:
+    """Widens the labels of the forms to the widest."""
+    names = ((ui, _SHARED), (models_ui, _MODELS), (cohort_ui, ("loopFolder",)))
+    labels = [getattr(form, f"{name}Label") for form, of_form in names for name in of_form]
+    width = max(qt.QFontMetrics(label.font).boundingRect(label.text).width() for label in labels)
+    for label in labels:
+        label.setMinimumWidth(width + _GAP)
+
+
+class WideArea:
+    """``area`` shows ``widget`` in its full height, at any width. The widget needs a layout."""
+
+    def __init__(self, widget):
+        self.area = qt.QScrollArea()
+        self.area.setFrameShape(qt.QFrame.NoFrame)
+        self.area.setFocusPolicy(qt.Qt.NoFocus)
+        self.area.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
+        self.area.setWidgetResizable(True)
+        self.area.setWidget(widget)
+        self._keeper = _HeightKeeper(self.area, widget)
+
+    def stop(self) -> None:
+        """The panel is unloaded."""
+        self._keeper.stop()
+
+
+class _HeightKeeper(qt.QObject):
+    """Keeps the area as high as the widget, and the bar below it."""
+
+    def __init__(self, area, widget):
+        qt.QObject.__init__(self)
+        self._area, self._widget = area, widget
+        for watched in (area, widget):
+            watched.installEventFilter(self)
+        self._fit()
+
+    def stop(self) -> None:
+        for watched in (self._area, self._widget):
+            watched.removeEventFilter(self)
+
+    def eventFilter(self, watched, event):
+        if event.type() in (qt.QEvent.LayoutRequest, qt.QEvent.Resize, qt.QEvent.Show):
+            self._fit()
+        return False
+
+    def _fit(self) -> None:
+        layout = self._widget.layout()
+        height = layout.totalSizeHint().height()
+        if layout.totalMinimumSize().width() > self._area.width:
+            height += self._area.style().pixelMetric(qt.QStyle.PM_ScrollBarExtent)
+        if self._area.minimumHeight != height:
+            self._area.setFixedHeight(height)
