@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
+from S3NetSegmentLib.engine.training.configuration import finetuning_configuration, pretraining_configuration
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
-from S3NetSegmentLib.engine.training.presets import finetuning_configuration, pretraining_configuration
 from S3NetSegmentLib.engine.training.processes import Processes, joined_processes
 from S3NetSegmentLib.engine.training.slice_bank import SliceBank, SliceBatches, TwoStreamBatches
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout

@@ -15,7 +15,7 @@ from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import HeadSettings
 from S3NetSegmentLib.engine.few_shot.settings import few_shot_preset
 from S3NetSegmentLib.engine.few_shot.voters.making import published_head
 from S3NetSegmentLib.engine.segment.settings import preset
-from S3NetSegmentLib.engine.training.presets import finetuning_configuration, pretraining_configuration
+from S3NetSegmentLib.engine.training.configuration import finetuning_configuration, pretraining_configuration
 
 NOT_STATED = "not stated"
 

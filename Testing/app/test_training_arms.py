@@ -7,8 +7,8 @@ import sys
 import pytest
 from paths import REPOSITORY
 
-from S3NetSegmentLib.engine.training.ideal.finetuning_settings import finetuning_preset
-from S3NetSegmentLib.engine.training.presets import finetuning_configuration
+from S3NetSegmentLib.engine.training.configuration import finetuning_configuration
+from S3NetSegmentLib.engine.training.ideal.settings import finetuning_preset
 
 
 @pytest.fixture

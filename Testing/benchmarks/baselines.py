@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from S3NetSegmentLib.engine.segment.regions.clustering import kmeans, nearest_centre
 from S3NetSegmentLib.engine.segment.regions.graph import graph_regions
-from S3NetSegmentLib.engine.segment.regions.maps2d import standardised
+from S3NetSegmentLib.engine.segment.regions.maps import standardised
 
 try:
     from skimage.segmentation import felzenszwalb as skimage_felzenszwalb

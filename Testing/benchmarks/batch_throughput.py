@@ -35,10 +35,9 @@ from paths import MODULE  # noqa: E402
 
 from S3NetSegmentLib.engine import Volume  # noqa: E402
 from S3NetSegmentLib.engine.batch.cluster import Cluster  # noqa: E402
-from S3NetSegmentLib.engine.batch.fingerprint import input_facts, settings_hash  # noqa: E402
 from S3NetSegmentLib.engine.batch.machine import cores  # noqa: E402
 from S3NetSegmentLib.engine.batch.manifest import read_manifest  # noqa: E402
-from S3NetSegmentLib.engine.batch.records import read_record, write_record  # noqa: E402
+from S3NetSegmentLib.engine.batch.records import input_facts, read_record, settings_hash, write_record  # noqa: E402  # noqa: E402
 from S3NetSegmentLib.engine.batch.resume import make_plan  # noqa: E402
 from S3NetSegmentLib.engine.batch.run import run_plan  # noqa: E402
 from S3NetSegmentLib.engine.images.writing import write_image  # noqa: E402

@@ -44,8 +44,8 @@ from scipy import ndimage  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, SupportVolume  # noqa: E402
+from S3NetSegmentLib.engine.few_shot.registration.fitting import Fitted, fit  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings  # noqa: E402
-from S3NetSegmentLib.engine.few_shot.voters.transferred import Fitted, fit  # noqa: E402
 from S3NetSegmentLib.engine.images import Volume  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
 

@@ -54,14 +54,17 @@ from train_cases import SETS, DataSet, drawn_cohorts, volume_dice  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import UNetFeatures  # noqa: E402
+from S3NetSegmentLib.engine.training.configuration import finetuning_configuration, pretraining_configuration  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
-from S3NetSegmentLib.engine.training.ideal.finetuning_settings import FinetuningSettings, finetuning_preset  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining  # noqa: E402
-from S3NetSegmentLib.engine.training.ideal.pretraining_settings import PretrainingSettings  # noqa: E402
-from S3NetSegmentLib.engine.training.presets import finetuning_configuration, pretraining_configuration  # noqa: E402
+from S3NetSegmentLib.engine.training.ideal.settings import (  # noqa: E402
+    FinetuningSettings,
+    PretrainingSettings,
+    finetuning_preset,
+)
+from S3NetSegmentLib.engine.training.settings import TrainerSettings  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_bank import SliceBank, SliceBatches, TwoStreamBatches, build_bank  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer import Trainer  # noqa: E402
-from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings  # noqa: E402
 
 ARMS = ("supervised", "paper", "cross", "plus", "pretrained", "ceiling")
 LOSSES_OF_PAPER = ("unlabelled_weight", "ramp_share", "views", "teacher", "threshold", "pseudo_dice", "trust", "mix")

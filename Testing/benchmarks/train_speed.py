@@ -35,11 +35,11 @@ from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort import read_cohort  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal import finetuning as ideal_finetuning  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
-from S3NetSegmentLib.engine.training.ideal.finetuning_settings import finetuning_preset  # noqa: E402
+from S3NetSegmentLib.engine.training.ideal.settings import finetuning_preset  # noqa: E402
+from S3NetSegmentLib.engine.training.settings import TrainerSettings  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_bank import SliceBank, TwoStreamBatches, build_bank  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer import Trainer  # noqa: E402
-from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings  # noqa: E402
 
 STEPS, FIRST_STEPS = 30, 4
 

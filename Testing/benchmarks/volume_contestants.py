@@ -15,7 +15,7 @@ from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.resample import mask_to_grid, shrunk_features
 from S3NetSegmentLib.engine.segment.objects import objects_of_volume
 from S3NetSegmentLib.engine.segment.regions.clustering import kmeans, nearest_centre
-from S3NetSegmentLib.engine.segment.regions.maps3d import volume_maps, volume_working_shape
+from S3NetSegmentLib.engine.segment.regions.maps import volume_maps, volume_working_shape
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 COUNTS = (2, 3, 4, 5, 6, 8)

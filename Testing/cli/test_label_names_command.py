@@ -10,8 +10,8 @@ from command_line import s3net_here
 from model_files import write_model
 
 from S3NetSegmentLib.engine import Volume, run_to_end
-from S3NetSegmentLib.engine.batch.fingerprint import input_facts
 from S3NetSegmentLib.engine.batch.manifest import ManifestError, read_manifest
+from S3NetSegmentLib.engine.batch.records import input_facts
 from S3NetSegmentLib.engine.common.errors import InputError
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image

@@ -87,7 +87,7 @@ def test_slicer_and_the_command_line_find_the_same_voxels_and_share_their_record
 
 
 def test_what_the_report_lacks_in_slicer_is_asked_for_before_the_first_case(batch, tmp_path, monkeypatch, capsys):
-    from S3NetSegmentLib.engine.batch import report_page
+    from S3NetSegmentLib.engine.batch import report
 
     asked, manifest = [], str(write_cohort(tmp_path, 1, ".nrrd"))
 
@@ -95,7 +95,7 @@ def test_what_the_report_lacks_in_slicer_is_asked_for_before_the_first_case(batc
         asked.append((error.package, (tmp_path / "out").exists()))
         monkeypatch.delitem(sys.modules, "jinja2")
 
-    report_page.template.cache_clear()
+    report.template.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
     monkeypatch.setattr(scene_batch, "_install", install)
     assert batch([manifest, "-o", "out"]) == 0

@@ -7,7 +7,7 @@ import torch
 from queries import Query
 from torch.nn import functional
 
-from S3NetSegmentLib.engine.segment.objects.ranker import Ranker
+from S3NetSegmentLib.engine.segment.objects.ranked import Ranker
 from S3NetSegmentLib.engine.segment.objects.slice_features import NAMES
 
 HIDDEN = 32

@@ -13,10 +13,10 @@ from simulated_clicks import innermost_point, random_point
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.images.colors import lab_from_rgb
-from S3NetSegmentLib.engine.segment.objects.ranker import Ranker
+from S3NetSegmentLib.engine.segment.objects.ranked import Ranker
 from S3NetSegmentLib.engine.segment.objects.slice_features import NAMES
 from S3NetSegmentLib.engine.segment.objects.slice_objects import SliceObjects
-from S3NetSegmentLib.engine.segment.regions.maps2d import slice_maps
+from S3NetSegmentLib.engine.segment.regions.maps import slice_maps
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 OBJECTS_PER_SCENE = 3

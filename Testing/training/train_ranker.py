@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 from fitting import fit_ranker  # noqa: E402
 from queries import Query, scene_queries  # noqa: E402
 
-from S3NetSegmentLib.engine.segment.objects.ranker import WEIGHTS, save_rankers  # noqa: E402
+from S3NetSegmentLib.engine.segment.objects.ranked import WEIGHTS, save_rankers  # noqa: E402
 from S3NetSegmentLib.engine.segment.objects.slice_features import COLUMN  # noqa: E402
 
 

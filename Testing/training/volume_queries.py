@@ -12,9 +12,9 @@ from volume_scenes import VolumeScene, volume_scene
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.objects import objects_of_volume
-from S3NetSegmentLib.engine.segment.objects.ranker import Ranker
+from S3NetSegmentLib.engine.segment.objects.ranked import Ranker
 from S3NetSegmentLib.engine.segment.objects.volume_features import NAMES
-from S3NetSegmentLib.engine.segment.regions.maps3d import volume_maps
+from S3NetSegmentLib.engine.segment.regions.maps import volume_maps
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 OBJECTS_PER_SCENE = 5

@@ -24,8 +24,7 @@ def print_columns(arguments: argparse.Namespace) -> int:
 
 def print_plan(arguments: argparse.Namespace, plan) -> int:
     """Prints what would be done; returns the exit code."""
-    from ..engine.batch.machine import shares
-    from ..engine.batch.memory_need import memory_note, needs_of
+    from ..engine.batch.machine import memory_note, needs_of, shares
 
     needs = needs_of(plan.todo)
     if arguments.json:
@@ -57,7 +56,7 @@ def print_plan(arguments: argparse.Namespace, plan) -> int:
 
 def resources(arguments: argparse.Namespace, workers, cases: list) -> list[str]:
     """Processes and memory in lines."""
-    from ..engine.batch.memory_need import memory_note, needs_of
+    from ..engine.batch.machine import memory_note, needs_of
 
     if arguments.scheduler is not None:
         return [workers.describe()]

@@ -128,7 +128,7 @@ def _status(arguments, store, progress) -> tuple[dict, list[str]]:
 
 def _next(arguments, store, progress) -> tuple[dict, list[str]]:
     from ..engine import run_to_end
-    from ..engine.cohort_loop.stepping import next_case
+    from ..engine.cohort_loop.states import next_case
 
     found = run_to_end(next_case(store, arguments.order or "helps", **_options(arguments)), progress)
     proposal = None if found.proposal is None else _proposal_facts(found.proposal, store)

@@ -104,7 +104,7 @@ def _facts(arguments: argparse.Namespace, models, evaluation, cohort) -> dict:
 
 def _write(folder, facts: dict, evaluation) -> list[str]:
     """Writes the four kinds of files; returns their paths."""
-    from ..engine.common.harmless_text import spreadsheet_cell
+    from ..engine.common.json_file import spreadsheet_cell
     from ..engine.images.files import replacing
 
     files = []
@@ -153,7 +153,7 @@ def _difference(summary: dict) -> tuple[str, str]:
 
 
 def _markdown(facts: dict, pictures: dict[str, str]) -> str:
-    from ..engine.common.harmless_text import markdown_cell
+    from ..engine.common.json_file import markdown_cell
 
     off, unit = _difference(facts["summary"])
     kind, digits = ("ml", 2) if unit == "ml" else ("voxels", 0)

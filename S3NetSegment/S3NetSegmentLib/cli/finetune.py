@@ -128,7 +128,7 @@ def _facts(arguments: argparse.Namespace, count: int, folder: Path) -> dict:
 
 def _table(facts: dict) -> list[str]:
     """The Dice of each fold as a table of Markdown."""
-    from ..engine.common.harmless_text import markdown_cell
+    from ..engine.common.json_file import markdown_cell
 
     names = list(facts["mean"])
     shown = ["mean of the structures", *(markdown_cell(n) for n in names[1:])]

@@ -54,7 +54,7 @@ def _records(preset_name: str) -> dict[str, list]:
     from ..engine.few_shot.settings import PRESETS as FEW_SHOT_PRESETS
     from ..engine.few_shot.settings import few_shot_preset
     from ..engine.segment.settings import PRESETS, preset
-    from ..engine.training.presets import (
+    from ..engine.training.configuration import (
         FINETUNING_PRESETS,
         PRETRAINING_PRESETS,
         finetuning_configuration,

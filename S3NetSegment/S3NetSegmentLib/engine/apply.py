@@ -10,11 +10,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from .common.device import choose_device, is_out_of_memory
-from .common.fallback import BatchFallback
+from .common.device import BatchFallback, choose_device, is_out_of_memory, one_threaded
 from .common.progress import Step, Steps, T, run_to_end
 from .common.provenance import MODEL, OutcomeFacts, TaskFacts, provenance
-from .common.threads import one_threaded
 from .images import Segment, Segmentation, Volume
 from .images.image_warnings import label_map_notes
 from .nets.unet import ByLayers, TwoStreamUNet, finished

@@ -13,9 +13,9 @@ from model_files import write_model
 from S3NetSegmentLib import file_lock
 from S3NetSegmentLib.engine import Segment, Segmentation, run_to_end
 from S3NetSegmentLib.engine.batch import one_case, records
-from S3NetSegmentLib.engine.batch.folder_lock import announced, is_current
 from S3NetSegmentLib.engine.batch.manifest import read_manifest
 from S3NetSegmentLib.engine.batch.one_case import run_case
+from S3NetSegmentLib.engine.batch.output_names import announced, is_current
 from S3NetSegmentLib.engine.batch.resume import make_plan
 from S3NetSegmentLib.engine.batch.run import run_plan
 from S3NetSegmentLib.engine.batch.workers import InThisProcess

@@ -282,9 +282,9 @@ def test_paths_of_windows_and_of_the_home_folder_are_understood(folder, monkeypa
 
 
 def test_a_path_that_the_system_cannot_take_is_refused_before_anything_runs(folder, monkeypatch):
-    from S3NetSegmentLib.engine.batch import clashes
+    from S3NetSegmentLib.engine.batch import manifest
 
-    monkeypatch.setattr(clashes, "_LONGEST_PATH", len(str(folder)) + 100)
+    monkeypatch.setattr(manifest, "_LONGEST_PATH", len(str(folder)) + 100)
     (problem,) = problems_of(folder, f"image,output\nin/a.png,{'x' * 60}\nin/b.png,b\n")
     assert "row 2" in problem and "too long a path" in problem
 

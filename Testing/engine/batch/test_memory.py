@@ -7,7 +7,7 @@ from batch_cases import QUICK
 from S3NetSegmentLib.engine import Volume
 from S3NetSegmentLib.engine.batch import machine
 from S3NetSegmentLib.engine.batch.case import Case
-from S3NetSegmentLib.engine.batch.memory_need import memory_note, needed_memory_mb, needs_of
+from S3NetSegmentLib.engine.batch.machine import memory_note, needed_memory_mb, needs_of
 from S3NetSegmentLib.engine.batch.one_case import run_case
 from S3NetSegmentLib.engine.batch.resume import make_plan
 from S3NetSegmentLib.engine.batch.run import run_plan

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from S3NetSegmentLib.engine.batch import report_page
+from S3NetSegmentLib.engine.batch import report
 from S3NetSegmentLib.engine.batch.case import Case
 from S3NetSegmentLib.engine.batch.one_case import new_record
 from S3NetSegmentLib.engine.batch.report import ReportRow, one_line, write_report
@@ -67,7 +67,7 @@ def test_many_segments_are_folded(tmp_path):
 
 
 def test_a_page_of_very_many_cases_holds_the_pictures_of_those_to_look_at_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(report_page, "_MOST_PICTURES", 2)
+    monkeypatch.setattr(report, "_MOST_PICTURES", 2)
     records = {f"c{n}": record(f"c{n}", confidence=0.9 - n / 10) for n in range(4)}
     found = lines(page_of(tmp_path, records))
     assert [PICTURE in line for line in found] == [True, True, False, False]
@@ -113,10 +113,10 @@ def test_an_unusual_size_of_a_picture_is_found_among_pictures_only(tmp_path):
 
 @pytest.fixture
 def without_jinja2(monkeypatch):
-    report_page.template.cache_clear()
+    report.template.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
     yield
-    report_page.template.cache_clear()
+    report.template.cache_clear()
 
 
 def test_without_jinja2_nothing_is_begun_and_the_way_out_is_told(tmp_path, without_jinja2):
@@ -128,5 +128,5 @@ def test_without_jinja2_nothing_is_begun_and_the_way_out_is_told(tmp_path, witho
 @pytest.mark.parametrize("field", ["name", "error", "notes", "segments", "image", "why"])
 def test_nothing_that_a_row_says_becomes_part_of_the_page(field):
     row = dataclasses.replace(ReportRow(0.0, "", "a", "failed", "segment", "/a.png"), **{field: "<b>\"'&"})
-    (line,) = lines(report_page.page([row], {"failed": 1}))
+    (line,) = lines(report.page([row], {"failed": 1}))
     assert "<b>" not in line and "&lt;b&gt;" in line

@@ -11,8 +11,7 @@ from S3NetSegmentLib.engine.cohort_loop import store as store_module
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept, undo
 from S3NetSegmentLib.engine.cohort_loop.choosing import most_helpful, nearest_accepted
 from S3NetSegmentLib.engine.cohort_loop.proposing import drawing_of, propose
-from S3NetSegmentLib.engine.cohort_loop.states import cohort_state, in_order
-from S3NetSegmentLib.engine.cohort_loop.stepping import next_case
+from S3NetSegmentLib.engine.cohort_loop.states import cohort_state, in_order, next_case
 from S3NetSegmentLib.engine.cohort_loop.store import ACCEPTED, PROPOSED, CohortStore
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image

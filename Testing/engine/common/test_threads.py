@@ -7,8 +7,8 @@ import torch
 from few_shot_scenes import tube
 
 from S3NetSegmentLib.engine import run_to_end
+from S3NetSegmentLib.engine.common.device import one_thread_if, one_threaded
 from S3NetSegmentLib.engine.common.progress import Step
-from S3NetSegmentLib.engine.common.threads import one_thread_if, one_threaded
 from S3NetSegmentLib.engine.few_shot import frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings
 from S3NetSegmentLib.engine.few_shot.voters import propagated

@@ -9,8 +9,7 @@ from few_shot_scenes import Scene, scene
 
 from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.few_shot import frame as frames
-from S3NetSegmentLib.engine.few_shot.drawings.coded_labels import OTHER, CodedLabels
-from S3NetSegmentLib.engine.few_shot.drawings.overlaps import Layers, overlapping, separated
+from S3NetSegmentLib.engine.few_shot.drawings.overlaps import OTHER, CodedLabels, Layers, overlapping, separated
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
 from S3NetSegmentLib.engine.few_shot.voters import grown
 

@@ -8,8 +8,8 @@ import torch
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.common.tensors import area_average
-from S3NetSegmentLib.engine.few_shot.alpnet.prototype_choice import choose_settings
 from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import PUBLISHED, HeadSettings, PrototypeHead, SupportSlice
+from S3NetSegmentLib.engine.few_shot.voters.prototypes import choose_settings
 
 
 def gen(seed):

@@ -8,7 +8,7 @@ from few_shot_phantoms import dice, organs
 from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
 from S3NetSegmentLib.engine.few_shot.registration.alignment import align
-from S3NetSegmentLib.engine.few_shot.registration.deformation import deformed, warped
+from S3NetSegmentLib.engine.few_shot.registration.fitting import deformed, warped
 from S3NetSegmentLib.engine.few_shot.registration.picture import covered
 from S3NetSegmentLib.engine.images import Extent
 from S3NetSegmentLib.engine.images.intensity import intensity_scale

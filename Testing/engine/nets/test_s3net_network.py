@@ -7,15 +7,21 @@ import torch.nn.functional as F
 
 from S3NetSegmentLib.engine.common.affine2d import Affine2d
 from S3NetSegmentLib.engine.common.randomness import torch_generator
-from S3NetSegmentLib.engine.nets.attention import DilatedDepthwiseConv2d, InceptionLargeKernelAttention, PointwiseConv2d
 from S3NetSegmentLib.engine.nets.losses import (
     affine_consistency_loss,
     clustering_loss,
     entropy_floor_loss,
     spatial_consistency_loss,
 )
-from S3NetSegmentLib.engine.nets.normalization import FrozenBatchNorm2d, freeze_statistics
-from S3NetSegmentLib.engine.nets.s3net import RegionNetwork, S3Net
+from S3NetSegmentLib.engine.nets.s3net import (
+    DilatedDepthwiseConv2d,
+    FrozenBatchNorm2d,
+    InceptionLargeKernelAttention,
+    PointwiseConv2d,
+    RegionNetwork,
+    S3Net,
+    freeze_statistics,
+)
 
 
 def draw(*shape, seed=0):

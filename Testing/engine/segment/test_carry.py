@@ -9,8 +9,7 @@ from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.carry import carry_prompts, draw_prompts, kept_near_drawn
 from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
-from S3NetSegmentLib.engine.segment.prompt_bounds import prompted_slices
-from S3NetSegmentLib.engine.segment.prompts import Box, Prompts
+from S3NetSegmentLib.engine.segment.prompts import Box, Prompts, prompted_slices
 
 AXES = "xyz"
 MIDDLE = 10  # the slice of the first organ's middle

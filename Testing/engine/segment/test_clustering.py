@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from S3NetSegmentLib.engine import run_to_end
-from S3NetSegmentLib.engine.segment.regions.cluster_labels import ClusterLabels
-from S3NetSegmentLib.engine.segment.regions.clustering import kmeans, nearest_centre
+from S3NetSegmentLib.engine.segment.regions.clustering import ClusterLabels, kmeans, nearest_centre
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from S3NetSegmentLib.engine.segment.objects import mask_stack
+from S3NetSegmentLib.engine.segment.objects import candidates
 from S3NetSegmentLib.engine.segment.objects.candidates import candidates_at, central_candidates
 
 
@@ -73,17 +73,17 @@ def test_there_is_no_central_candidate_where_everything_touches_the_frame():
 def test_a_stack_gives_back_its_masks(count):
     masks = np.random.default_rng(0).random((count, 13, 17)) < 0.4
     masks[:, 0, 0] = True  # none empty
-    stack = mask_stack.stacked(masks)
+    stack = candidates.stacked(masks)
     for n in range(count):
-        assert np.array_equal(mask_stack.layer(stack, n), masks[n])
+        assert np.array_equal(candidates.layer(stack, n), masks[n])
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
 def test_stacks_grow_and_shrink_as_single_masks_do(diagonal):
     masks = ndimage.gaussian_filter(np.random.default_rng(1).random((20, 31, 29)), (0, 2, 2)) > 0.5
-    stack = mask_stack.stacked(masks)
+    stack = candidates.stacked(masks)
     structure = np.ones((3, 3), bool) if diagonal else ndimage.generate_binary_structure(2, 1)
-    grown, shrunk = mask_stack.dilated(stack, diagonal), mask_stack.eroded(stack, diagonal)
+    grown, shrunk = candidates.dilated(stack, diagonal), candidates.eroded(stack, diagonal)
     for n, mask in enumerate(masks):
-        assert np.array_equal(mask_stack.layer(grown, n), ndimage.binary_dilation(mask, structure))
-        assert np.array_equal(mask_stack.layer(shrunk, n), ndimage.binary_erosion(mask, structure))
+        assert np.array_equal(candidates.layer(grown, n), ndimage.binary_dilation(mask, structure))
+        assert np.array_equal(candidates.layer(shrunk, n), ndimage.binary_erosion(mask, structure))

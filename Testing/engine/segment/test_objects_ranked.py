@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.engine.segment.objects.ranked import dice_matrix, rank, shared_counts
-from S3NetSegmentLib.engine.segment.objects.ranker import WEIGHTS, Ranker, default_ranker, save_rankers
+from S3NetSegmentLib.engine.segment.objects.ranked import (
+    WEIGHTS,
+    Ranker,
+    default_ranker,
+    dice_matrix,
+    rank,
+    save_rankers,
+    shared_counts,
+)
 from S3NetSegmentLib.engine.segment.objects.slice_features import NAMES
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 
 from S3NetSegmentLib.engine.images import Extent
-from S3NetSegmentLib.engine.segment.prompt_bounds import allowed_voxels, box_hulls, prompted_slices
-from S3NetSegmentLib.engine.segment.prompts import Box, Prompts
+from S3NetSegmentLib.engine.segment.prompts import Box, Prompts, allowed_voxels, box_hulls, prompted_slices
 
 AXIAL = Box((4, 5, 10), (20, 25, 10))
 CORONAL = Box((5, 15, 3), (22, 15, 17))

@@ -5,7 +5,7 @@ import pytest
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.regions import slice_maps, working_shape
-from S3NetSegmentLib.engine.segment.regions.maps2d import watershed_regions
+from S3NetSegmentLib.engine.segment.regions.maps import watershed_regions
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 

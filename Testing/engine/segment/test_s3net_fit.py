@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from S3NetSegmentLib.engine import InputError, ResourceError, SegmentSettings, preset
-from S3NetSegmentLib.engine.common.fallback import BatchFallback
+from S3NetSegmentLib.engine.common.device import BatchFallback
 from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.nets.s3net import S3Net
+from S3NetSegmentLib.engine.segment.regions.clustering import merge_clusters
 from S3NetSegmentLib.engine.segment.regions.filters import gaussian, gradient_magnitude, guided_filter
-from S3NetSegmentLib.engine.segment.regions.merging import merge_clusters
 from S3NetSegmentLib.engine.segment.s3net.fit import fit_s3net
 from S3NetSegmentLib.engine.segment.s3net.input import SliceChannels
 

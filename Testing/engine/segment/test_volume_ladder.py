@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
-from S3NetSegmentLib.engine.segment.objects import objects_of_volume, volume_ladder, volume_masks
-from S3NetSegmentLib.engine.segment.objects.fitted_size import Sized, fitted
-from S3NetSegmentLib.engine.segment.regions.maps3d import volume_maps
+from S3NetSegmentLib.engine.segment.objects import objects_of_volume, volume_masks
+from S3NetSegmentLib.engine.segment.objects.volume_masks import Sized, fitted
+from S3NetSegmentLib.engine.segment.regions.maps import volume_maps
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 POINT = (18, 20, 20)
@@ -35,16 +35,16 @@ def free_sizes(objects, ranked):
 
 
 class TestOrder:
-    @pytest.mark.parametrize("counted", [0, 20_000, volume_ladder._COUNTED])
+    @pytest.mark.parametrize("counted", [0, 20_000, volume_masks._COUNTED])
     def test_sizes_ascend_strictly_however_many_masks_were_counted(self, objects, monkeypatch, counted):
-        monkeypatch.setattr(volume_ladder, "_COUNTED", counted)
+        monkeypatch.setattr(volume_masks, "_COUNTED", counted)
         ranked = objects.ranked(POINT)
         sizes = [np.count_nonzero(mask) for mask in ranked.masks]
         assert len(sizes) > 15
         assert np.all(np.diff(sizes) > 0)
 
     def test_refined_sizes_do_turn_where_nothing_holds_them(self, objects, monkeypatch):
-        monkeypatch.setattr(volume_ladder, "_COUNTED", 0)
+        monkeypatch.setattr(volume_masks, "_COUNTED", 0)
         assert np.any(np.diff(free_sizes(objects, objects.ranked(POINT))) <= 0)
 
     def test_counted_masks_are_the_freely_refined_ones(self, objects):
@@ -53,7 +53,7 @@ class TestOrder:
             assert np.array_equal(mask, volume_masks.object_mask(objects.graph, members, [POINT]))
 
     def test_what_keeps_to_its_room_is_nearly_the_freely_refined_mask(self, objects, monkeypatch):
-        monkeypatch.setattr(volume_ladder, "_COUNTED", 0)
+        monkeypatch.setattr(volume_masks, "_COUNTED", 0)
         ranked = objects.ranked(POINT)
         free = [volume_masks.object_mask(objects.graph, s, [POINT]) for s in ranked.masks._sets]
         dice = [
@@ -64,7 +64,7 @@ class TestOrder:
     def test_every_step_hangs_together_and_holds_the_point(self, objects, monkeypatch):
         from scipy import ndimage
 
-        monkeypatch.setattr(volume_ladder, "_COUNTED", 0)
+        monkeypatch.setattr(volume_masks, "_COUNTED", 0)
         for mask in objects.ranked(POINT).masks:
             assert mask[POINT] and ndimage.label(mask)[1] == 1
 
@@ -76,7 +76,7 @@ class TestOrder:
 
 class TestCost:
     def test_a_click_makes_the_small_masks_and_the_answers_alone(self, objects, monkeypatch):
-        monkeypatch.setattr(volume_ladder, "_COUNTED", 20_000)
+        monkeypatch.setattr(volume_masks, "_COUNTED", 20_000)
         made = []
         plain = volume_masks.object_part
 
@@ -85,7 +85,7 @@ class TestCost:
             return plain(graph, members, *more)
 
         monkeypatch.setattr(volume_masks, "object_part", counting)
-        monkeypatch.setattr(volume_ladder, "object_part", counting)
+        monkeypatch.setattr(volume_masks, "object_part", counting)
         ranked = objects.ranked(POINT)
         assert 3 <= len(made) < len(ranked.masks)
         del made[:]

@@ -7,7 +7,7 @@ import pytest
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.objects import objects_of_volume
-from S3NetSegmentLib.engine.segment.regions.maps3d import volume_maps, volume_working_shape
+from S3NetSegmentLib.engine.segment.regions.maps import volume_maps, volume_working_shape
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
 ISOTROPIC = (1.0, 1.0, 1.0)

@@ -11,12 +11,18 @@ from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.nets.encoder import Encoder
 from S3NetSegmentLib.engine.nets.lora import add_lora
 from S3NetSegmentLib.engine.nets.vit import VisionTransformer
-from S3NetSegmentLib.engine.training.alpnet.episodes import ViewRanges, random_episodes, random_view
-from S3NetSegmentLib.engine.training.alpnet.superpixels import SuperpixelSlices, body_mask, superpixels
+from S3NetSegmentLib.engine.training.alpnet.episodes import (
+    SuperpixelSlices,
+    ViewRanges,
+    body_mask,
+    random_episodes,
+    random_view,
+    superpixels,
+)
 from S3NetSegmentLib.engine.training.alpnet.training import AlpnetSettings, AlpnetTask, EpisodeBatches, alpnet_preset
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.settings import rate_factor
 from S3NetSegmentLib.engine.training.trainer import Trainer
-from S3NetSegmentLib.engine.training.trainer_settings import rate_factor
 
 SMALL = AlpnetSettings(side=56, grid=16, prototype_grid=8, smallest_superpixel=2000)
 STILL = ViewRanges(0, 0, 0, (1, 1), 0, 5, (1, 1))

@@ -15,10 +15,10 @@ from S3NetSegmentLib.engine.evaluate import evaluate
 from S3NetSegmentLib.engine.images.writing import write_image, write_png, write_segmentation
 from S3NetSegmentLib.engine.training.channels import channel_files, channels_by_case, further_channels
 from S3NetSegmentLib.engine.training.cohort import count_cases, read_cohort
+from S3NetSegmentLib.engine.training.finetune import sample_picture
 from S3NetSegmentLib.engine.training.model_file import load_encoder_file, load_model
 from S3NetSegmentLib.engine.training.slice_bank import TwoStreamBatches, build_bank
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout, choose_layout
-from S3NetSegmentLib.engine.training.validation import sample_picture
 
 
 def changed(volume, **parts):
@@ -188,8 +188,8 @@ def write_colour_cohort(folder, grey_too=False):
 
 
 def test_colour_is_seen_as_three_channels_where_all_images_have_it(tmp_path):
-    from S3NetSegmentLib.engine.training.data_settings import CohortSettings
     from S3NetSegmentLib.engine.training.preparation import prepare_cohort
+    from S3NetSegmentLib.engine.training.settings import CohortSettings
 
     cohort = read(write_colour_cohort(tmp_path / "colour"))
     data = run_to_end(prepare_cohort(cohort, CohortSettings(), seed=0, with_labels=True))

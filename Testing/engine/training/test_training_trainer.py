@@ -14,8 +14,8 @@ from S3NetSegmentLib.engine import InputError, ResourceError, Step, run_to_end
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.training.curves import draw_curves, first_with
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.settings import TrainerSettings, rate_factor
 from S3NetSegmentLib.engine.training.trainer import TrainingError
-from S3NetSegmentLib.engine.training.trainer_settings import TrainerSettings, rate_factor
 
 
 def weights(trainer):

@@ -6,8 +6,13 @@ import pytest
 import torch
 
 from S3NetSegmentLib.engine.common.affine2d import Affine2d
-from S3NetSegmentLib.engine.training.ideal.contrast import sample_cells
-from S3NetSegmentLib.engine.training.ideal.view_pairs import View, correspondences, drawn_cells, near_on_slice
+from S3NetSegmentLib.engine.training.ideal.contrast import (
+    View,
+    correspondences,
+    drawn_cells,
+    near_on_slice,
+    sample_cells,
+)
 
 
 def coordinate_ramp(height, width):

@@ -16,8 +16,8 @@ from typing import Any
 from ... import __version__
 from ..common.errors import InputError, ResourceError
 from .case import Case
-from .folder_lock import announced
 from .one_case import lost_record
+from .output_names import announced
 from .workers import Event
 
 PACKAGES = Path(__file__).resolve().parents[3]  # the folder that holds S3NetSegmentLib

@@ -43,11 +43,18 @@ from ..training.channels import channel_files
 from ..training.model_places import model_files
 from .case import Case
 from .case_files import CaseFiles
-from .fingerprint import encoder_digest, input_facts, same_content, settings_hash
-from .folder_lock import is_current
 from .machine import forget_peak_memory, peak_memory_mb
-from .output_names import DICOM_SEG, place_in
-from .records import flush_to_disk, forget, staging_folder, write_record
+from .output_names import DICOM_SEG, is_current, place_in
+from .records import (
+    encoder_digest,
+    flush_to_disk,
+    forget,
+    input_facts,
+    same_content,
+    settings_hash,
+    staging_folder,
+    write_record,
+)
 from .resume import DONE, FAILED
 
 PICTURE, THUMBNAIL = 512, 176  # pixels of the long side

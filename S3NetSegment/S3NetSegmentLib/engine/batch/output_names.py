@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
+from ...file_lock import FileLock
 from ..common.errors import InputError
 from ..images.dicom.seg_writing import SUFFIX as DICOM_SEG
-from ..images.files import SEGMENTATION_FORMATS, stem_of, suffix_of
+from ..images.files import SEGMENTATION_FORMATS, replacing, stem_of, suffix_of
 
 RECORDS = "records"  # folder of the cases' records, inside the output folder
 RESERVED = (RECORDS, "report", "report.html", "report.csv", "report.json")
 _WINDOWS = {"con", "prn", "aux", "nul", *(f"{n}{d}" for n in ("com", "lpt") for d in "123456789¹²³")}
 _LONGEST = 150  # bytes of one part; endings and temporary names need some of the 255
+_LOCK, _RUN = ".lock", ".run"
 
 
 def checked_output(text: str) -> str:
@@ -72,3 +77,57 @@ def place_in(folder: str | os.PathLike, name: str) -> Path:
             "another name"
         )
     return path
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike) -> Iterator[bool]:
+    """Holds ``folder`` for this batch; the lock ends with the process, however it ends. Gives False where the file system
+    knows no locks, so that another batch would not be noticed.
+
+    :raises InputError: another batch writes there, or nothing can be written there.
+    """
+    lock = FileLock(place_in(folder, f"{RECORDS}/{_LOCK}"))
+    try:
+        lock.path.parent.mkdir(parents=True, exist_ok=True)
+        is_taken = lock.take()
+    except OSError as error:
+        raise InputError(
+            f"nothing can be written into folder {str(Path(folder))!r} ({error.strerror}); choose another output folder"
+        ) from None
+    if not is_taken:
+        raise InputError(
+            f"another batch is writing into {str(Path(folder))!r}; wait for it, stop it, or choose another folder"
+        )
+    try:
+        yield lock.is_certain
+    finally:
+        lock.give_back()
+
+
+@contextlib.contextmanager
+def announced(folder: str | os.PathLike) -> Iterator[str]:
+    """A name for this run, which :func:`is_current` knows until the block ends or another run begins.
+
+    For workers that do not end with the batch: they go on with their case for a while, and must not write into the folder
+    of the batch that resumes it.
+    """
+    path, run = _run_file(folder), secrets.token_hex(8)
+    with replacing(path) as temporary:
+        temporary.write_text(run, encoding="ascii")
+    try:
+        yield run
+    finally:
+        if is_current(folder, run):
+            path.unlink(missing_ok=True)
+
+
+def is_current(folder: str | os.PathLike, run: str) -> bool:
+    """Whether the run of that name is the one that may write into ``folder``."""
+    try:
+        return _run_file(folder).read_text(encoding="ascii") == run
+    except (OSError, UnicodeDecodeError, InputError):
+        return False
+
+
+def _run_file(folder: str | os.PathLike) -> Path:
+    return place_in(folder, f"{RECORDS}/{_RUN}")

@@ -13,9 +13,8 @@ from ..images.files import file_head, suffix_of
 from ..images.formats.seg_nrrd import read_segmentation
 from ..images.reading import read_image
 from .case import Case
-from .fingerprint import encoder_digest, input_facts, same_content, settings_hash
 from .output_names import DICOM_SEG, place_in
-from .records import read_record
+from .records import encoder_digest, input_facts, read_record, same_content, settings_hash
 
 DONE, FAILED = "done", "failed"
 

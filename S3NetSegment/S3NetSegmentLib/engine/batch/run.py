@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 from ..common.errors import InputError, ResourceError
 from .case import Case
-from .folder_lock import locked
+from .output_names import locked
 from .records import read_record, remove_leftovers
-from .report import write_report
-from .report_page import template
+from .report import template, write_report
 from .resume import DONE, Plan
 
 _BETWEEN_REPORTS = 10.0  # seconds, and at least this many times as long as writing one took:

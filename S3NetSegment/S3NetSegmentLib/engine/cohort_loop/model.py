@@ -184,10 +184,10 @@ def _fitted(store: CohortStore, run: str, names: Sequence[str], minutes: float, 
     from ..apply import ModelSegmenter
     from ..common.device import choose_device
     from ..training.cohort import Case, Cohort, grid_of
+    from ..training.configuration import finetuning_configuration
     from ..training.finetune import finetune
     from ..training.label_classes import LabelClass
     from ..training.model_file import load_model
-    from ..training.presets import finetuning_configuration
     from ..training.run_folder import RunFolder
 
     segments = cohort_segments(store)

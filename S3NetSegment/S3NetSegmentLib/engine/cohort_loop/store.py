@@ -28,8 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...file_lock import FileLock
-from ..batch.fingerprint import file_facts
-from ..batch.records import flush_to_disk
+from ..batch.records import file_facts, flush_to_disk
 from ..common.errors import InputError, ResourceError
 from ..common.json_file import read_json
 from ..images import Segmentation
@@ -129,7 +128,7 @@ class CohortStore:
             raise InputError(f"{str(self.work)!r} cannot be opened ({error.strerror}); check its permissions") from None
 
     def image_facts(self, case: str, known: dict | None = None, image: Path | None = None) -> dict:
-        """What names the content of the image of ``case``, see :func:`~..batch.fingerprint.file_facts`; a file whose size and
+        """What names the content of the image of ``case``, see :func:`~..batch.records.file_facts`; a file whose size and
         times are those of ``known`` is not read again. ``image``: where it is; None: looked for. Errors as there."""
         path = str(image or self.image_of(case))
         return {**file_facts(path, {**(known or {}), "path": path}), "path": os.path.relpath(path, self.folder)}

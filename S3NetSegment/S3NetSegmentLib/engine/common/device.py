@@ -1,10 +1,26 @@
-"""Which device computes: ``auto`` = CUDA, else MPS, else CPU; and how work falls back when its memory is full."""
+"""What this machine computes with: the device (``auto`` = CUDA, else MPS, else CPU), its memory and threads, and how work falls
+back when the memory is full. torch is imported late."""
 
 from __future__ import annotations
 
-from .errors import InputError
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from .errors import InputError, ResourceError
+from .progress import Steps
+
+if TYPE_CHECKING:
+    import torch
+
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def choose_device(name: str = "auto"):
@@ -76,3 +92,123 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     signs = ("out of memory", "can't allocate memory", "alloc_failed")  # the last: of cuBLAS and cuDNN
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+
+
+@contextmanager
+def one_thread_if(small: bool) -> Iterator[None]:
+    """One torch thread inside, if ``small``: on small maps several threads wait for each other longer than they compute,
+    above all on a busy machine. The user's number of threads is back afterwards."""
+    import torch
+
+    threads = torch.get_num_threads()
+    if small:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if small:
+            torch.set_num_threads(threads)
+
+
+def one_threaded(work: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
+    """A generator of progress steps of which each is computed in one torch thread; between them the user's number stands.
+
+    For long work of many small operations: after each that torch shares among threads the others keep a processor busy for
+    milliseconds, waiting for the next. One such operation between two others is enough to double the time of both.
+    """
+
+    @wraps(work)
+    def steps(*arguments: P.args, **named: P.kwargs) -> Steps[T]:
+        running = work(*arguments, **named)
+        while True:
+            with one_thread_if(True):
+                try:
+                    step = next(running)
+                except StopIteration as end:
+                    return end.value
+            yield step
+
+    return steps
+
+
+def available_memory_mb() -> int | None:
+    """Memory that can be had now without swapping, bounded by the limit of a container; None if the system does not tell."""
+    found = []
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        if stated := re.search(r"MemAvailable:\s+(\d+) kB", text):
+            found.append(int(stated[1]) // 1024)
+    except (OSError, ValueError):
+        pass
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            numbers = [int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")) for name in (limit, used)]
+            found.append((numbers[0] - numbers[1]) >> 20)
+        except (OSError, ValueError):  # no container, or one without a limit ("max")
+            continue
+    return max(0, min(found)) if found else None
+
+
+class BatchFallback:
+    """The batch size and the device of a piece of work, which shrink as far as its memory demands.
+
+    :param device: where to begin.
+    :param batch: the largest batch size.
+    :param notes: sentences for the user are appended here.
+    :param what: what is computed, for these sentences.
+    """
+
+    def __init__(self, device: torch.device, batch: int, notes: list[str], what: str):
+        self.device = device
+        self.batch = max(1, int(batch))
+        self._notes = notes
+        self._what = what
+
+    def run(self, work: Callable[[torch.device, int], T]) -> T:
+        """``work(device, batch)``, again with less after each failure for lack of memory (or for an operation that the
+        device lacks). Raises ResourceError when one item is too much for the CPU."""
+        while True:
+            try:
+                return work(self.device, self.batch)
+            except (RuntimeError, MemoryError) as error:
+                problem = error
+            # outside the handler, so that the failed work's tensors are free before the next try
+            self._reduce(problem)
+            del problem
+
+    def _reduce(self, error: BaseException) -> None:
+        import torch
+
+        full = is_out_of_memory(error)
+        on_cpu = self.device.type == "cpu"
+        if not full and (on_cpu or not _is_missing_operation(error)):
+            raise error
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if full and self.batch > 1:
+            self.batch = math.ceil(self.batch / 2)
+            self._note(f"The memory of {self._place()} was full; {self._what} continued in smaller parts.")
+        elif not on_cpu:
+            reason = "was full" if full else "cannot do every operation"
+            name = f"The memory of {self._place()}" if full else self._place().capitalize()
+            self._note(f"{name} {reason}; {self._what} continued on the CPU, which takes longer.")
+            self.device = torch.device("cpu")
+        else:
+            raise ResourceError(
+                f"The memory of this machine is full: {self._what} failed even one slice at a time. Close other programs, "
+                "choose fewer slices or set a smaller work_size, fit_size or channels"
+            ) from error
+
+    def _place(self) -> str:
+        return "this machine" if self.device.type == "cpu" else f"the graphics device ({self.device.type})"
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+
+
+def _is_missing_operation(error: BaseException) -> bool:
+    return isinstance(error, NotImplementedError) or "not implemented for" in str(error) or "MPS: " in str(error)

@@ -1,7 +1,9 @@
-"""Reading JSON files that anybody may have written or damaged: bounded in size, and one kind of error for all that is wrong."""
+"""Files that others write or open: JSON that may be damaged, bounded in size and with one kind of error for all that is wrong; and
+names in tables, in which nothing may act."""
 
 from __future__ import annotations
 
+import html
 import json
 import os
 from pathlib import Path
@@ -31,3 +33,18 @@ def read_json(path: str | os.PathLike, remedy: str = "correct or remove it"):
         raise InputError(f"{shown} is nested too deeply to be read; {remedy}") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{shown} is no readable JSON ({error}); {remedy}") from None
+
+
+def spreadsheet_cell(value):
+    """``value`` for a CSV file: a text that spreadsheets would run as a formula gets an apostrophe before it."""
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
+
+
+def markdown_cell(text: str) -> str:
+    """``text`` for a table in Markdown: one line, no HTML, no end of the cell, no address that is loaded."""
+    plain = html.escape(" ".join(text.split()), quote=False)
+    return "".join(f"\\{c}" if c in "\\|[]`*_!" else c for c in plain)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..common.device import one_threaded
 from ..common.masks import box_around
 from ..common.progress import Step, Steps
-from ..common.threads import one_threaded
 from ..common.tuples import three, two
 from ..images import AXES, Volume
 from ..images.intensity import IntensityScale

@@ -25,8 +25,7 @@ from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
 from ..images.volume import slices_first
 from .answer import FewShotAnswer, drawn_answer, united
-from .drawings.drawing import Drawing
-from .drawings.layered_support import LayeredSupport, SupportLayer
+from .drawings.drawing import Drawing, LayeredSupport, SupportLayer
 from .drawings.support import DrawnPlane, DrawnSlice, SupportVolume
 from .frame import Box, Frame, drawn_box, work_shape
 from .settings import FewShotSettings

@@ -21,8 +21,7 @@ from ..images.resample import mask_to_grid, resized
 from .carry import CarriedObject, DrawnSlices, carry_prompts, kept_near_drawn
 from .object_choice import ObjectChoice
 from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates
-from .prompt_bounds import allowed_voxels, box_hulls
-from .prompts import Prompts
+from .prompts import Prompts, allowed_voxels, box_hulls
 from .working_grid import WorkingGrid
 
 # All chosen on development volumes, see Testing/benchmarks/volume_prompts.py.

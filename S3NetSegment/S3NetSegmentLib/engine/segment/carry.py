@@ -18,8 +18,7 @@ from ..common.errors import InputError
 from ..common.progress import Step, Steps, as_part_of
 from ..images import AXES, Extent, Volume
 from ..images.volume import slices_first
-from .prompt_bounds import allowed_voxels, prompted_slices
-from .prompts import Prompts
+from .prompts import Prompts, allowed_voxels, prompted_slices
 from .settings import SegmentSettings
 
 SliceKey = tuple[str, int]  # axis across the slice, and its number in the whole volume

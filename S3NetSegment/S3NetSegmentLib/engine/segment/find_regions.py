@@ -20,13 +20,11 @@ from ..images.colors import label_colors
 from ..images.image_warnings import label_map_notes
 from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
-from .object_choice import Finish, ObjectChoice
+from .object_choice import Finish, ObjectChoice, chosen, refuse_excluded, slice_candidates
 from .objects import SliceObjects, VolumeObjects, objects_of_volume
-from .prompted import chosen, refuse_excluded, slice_candidates
 from .prompts import Box, Prompts, Stroke, Voxel
-from .regions.cluster_labels import ClusterLabels
-from .regions.maps2d import slice_maps
-from .regions.maps3d import VolumeMaps, volume_maps
+from .regions.clustering import ClusterLabels
+from .regions.maps import VolumeMaps, slice_maps, volume_maps
 from .regions.volume_graph import region_graph
 from .settings import SegmentSettings
 from .working_grid import WorkingGrid

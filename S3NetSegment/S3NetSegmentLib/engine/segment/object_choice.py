@@ -1,4 +1,5 @@
-"""``ObjectChoice``: an object, its alternatives and its granularity, all answered without fitting again."""
+"""``ObjectChoice``: an object, its alternatives and its granularity, all answered without fitting again; the object in a slice that
+points, boxes and strokes mean; its border."""
 
 from __future__ import annotations
 
@@ -6,11 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
-from ..images.resample import mask_to_grid
-from .border import refined
-from .prompts import Voxel
+from ..common.errors import InputError
+from ..common.tuples import two
+from ..images import AXES
+from ..images.resample import axis_weights, mask_to_grid
+from .objects.slice_objects import spread_points
+from .prompts import Prompts, Voxel
 from .working_grid import WorkingGrid
+
+_BAND = 1.5  # samples of the working grid on each side of the border that are decided anew
+_REACH = 2.5  # standard deviation of the neighbourhood that says what is inside and what outside, in the same samples
+_SOFTNESS = 0.7
+_TRUST = 0.8  # how much the image counts beside the smooth outline
+_STROKE_EDITS = 3  # points of a stroke at which the answer is corrected
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,3 +154,109 @@ class ObjectChoice:
         for number in np.flatnonzero(weights):
             vote += np.float32(weights[number] / weights.sum()) * self._ranked.masks[int(number)]
         return vote
+
+
+def refined(
+    mask: np.ndarray,
+    features: np.ndarray,
+    native: tuple[int, ...],
+    native_features: Callable[[tuple[slice, slice]], np.ndarray],
+) -> np.ndarray:
+    """``mask`` (bool ``[h, w]``) on the image's own samples, bool ``[H, W]``: a smooth outline, moved to where the image
+    changes from what is inside nearby to what is outside nearby.
+
+    :param features: float ``[h, w, C]`` on the working grid. ``native_features``: rows and columns of the image -> the same
+        of these samples.
+    """
+    out = np.zeros(native, bool)
+    if not mask.any():
+        return out
+    rows, columns = (_range(np.any(mask, 1 - axis), mask.shape[axis]) for axis in (0, 1))
+    own = mask[rows, columns]
+    maps = _soft_maps(own, features[rows, columns])
+    part, weights = [], []
+    for axis, place in enumerate((rows, columns)):
+        ratio = native[axis] / mask.shape[axis]
+        first, last = int(np.floor(place.start * ratio)), min(native[axis], int(np.ceil(place.stop * ratio)))
+        whole = axis_weights(mask.shape[axis], native[axis], first, last)[:, place]
+        weights.append(whole / np.maximum(whole.sum(1, keepdims=True), 1e-6))
+        part.append(slice(first, last))
+    maps = np.einsum("ab,bcm->acm", weights[0], maps, optimize=True)
+    maps = np.einsum("dc,acm->adm", weights[1], maps, optimize=True)
+    channels = features.shape[2]
+    soft, trust, threshold, direction = maps[..., 0], maps[..., 1], maps[..., 2], maps[..., 3 : 3 + channels]
+    found = soft > 0.5
+    band = (soft > 0.02) & (soft < 0.98)
+    values = native_features(two(part))
+    likeness = (values[band] * direction[band]).sum(1) - threshold[band]
+    found[band] = soft[band] - 0.5 + _TRUST * trust[band] * np.clip(likeness, -0.5, 0.5) > 0
+    out[tuple(part)] = found
+    return out
+
+
+def _range(there: np.ndarray, size: int) -> slice:
+    filled = np.flatnonzero(there)
+    return slice(max(0, int(filled[0]) - 6), min(size, int(filled[-1]) + 7))
+
+
+def _soft_maps(mask: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """For each sample, float32 ``[h, w, 3 + C]``: how far inside (0 to 1), how far inside and outside differ nearby (0 to
+    1), and the plane between both in the space of the features, so that ``f . direction - threshold`` is 0.5 where f is as
+    inside and -0.5 where it is as outside."""
+    inside = mask.astype(np.float32)
+    means = []
+    for side in (inside, 1 - inside):
+        core = ndimage.binary_erosion(side > 0.5, border_value=1)
+        weight = (core if core.any() else side > 0.5).astype(np.float32)
+        total = ndimage.gaussian_filter(weight, _REACH) + 1e-4
+        means.append([ndimage.gaussian_filter(c * weight, _REACH) / total for c in np.moveaxis(features, 2, 0)])
+        if side is inside:
+            spread = ndimage.gaussian_filter(((features - np.stack(means[0], -1)) ** 2).sum(2) * weight, _REACH) / total
+    within, without = (np.stack(m, -1) for m in means)
+    difference = within - without
+    squared = (difference**2).sum(2)
+    direction = difference / (squared + 1e-6)[..., None]
+    threshold = (direction * (within + without) / 2).sum(2)
+    soft = ndimage.gaussian_filter(inside, _SOFTNESS)
+    trust = squared / (squared + 2 * spread + 1e-5)
+    return np.concatenate((np.stack((soft, trust, threshold), -1), direction), 2).astype(np.float32)
+
+
+def refuse_excluded(prompts: Prompts, excluded: np.ndarray | None, grid: WorkingGrid) -> None:
+    """InputError where ``excluded`` has another shape than the extent, or a point inside the object lies in it."""
+    if excluded is None:
+        return
+    shape = tuple(grid.extent.size[::-1])
+    if excluded.shape != shape:
+        raise InputError(f"excluded has {excluded.shape} voxels; the searched part has {shape} (k, j, i)")
+    for voxel in prompts.inside_voxels:
+        if excluded[grid.native_index(voxel)]:
+            raise InputError(
+                f"point {tuple(voxel)} (voxel i, j, k) lies in another segment, which the object must not touch; place it "
+                "elsewhere, or allow overlap"
+            )
+
+
+def slice_candidates(objects, grid: WorkingGrid, prompts: Prompts, excluded: np.ndarray | None):
+    """The candidates in a slice for boxes and strokes; ``objects``: :class:`SliceObjects`."""
+    inside, outside = (list(map(grid.to_work, v)) for v in (prompts.inside_voxels, prompts.outside_voxels))
+    if not prompts.boxes:
+        return objects.ranked_along(inside, outside)
+    working = None if excluded is None else mask_to_grid(np.squeeze(excluded, 2 - AXES.index(grid.axis)), grid.shape)
+    return objects.ranked_in([grid.edges_of(box) for box in prompts.boxes], inside, working)
+
+
+def chosen(ranked, objects, grid: WorkingGrid, prompts: Prompts, finish: Finish) -> ObjectChoice:
+    """The answer with the corrections that points and strokes ask for."""
+    by_point = not prompts.boxes and not prompts.strokes
+    add = prompts.inside[1:] if by_point else prompts.inside
+    first = grid.to_work(prompts.inside[0]) if by_point else None
+    edits = [(grid.to_work(v), True) for v in [*add, *_of_strokes(prompts.strokes)]]
+    edits += [
+        (p, False) for p in map(grid.to_work, [*prompts.outside, *_of_strokes(prompts.outside_strokes)]) if p != first
+    ]
+    return ObjectChoice(ranked, objects, grid, edits, prompts.inside[0] if by_point else None, finish=finish)
+
+
+def _of_strokes(strokes: Sequence) -> list:
+    return [point for stroke in strokes for point in spread_points(stroke, _STROKE_EDITS)]

@@ -12,8 +12,7 @@ from ..images import AXES, Extent, Volume
 from ..images.intensity import IntensityScale
 from ..images.resample import resized, shrunk_features
 from .prompts import Box, require_inside
-from .regions.maps2d import working_shape
-from .regions.maps3d import volume_working_shape
+from .regions.maps import volume_working_shape, working_shape
 
 
 class WorkingGrid:

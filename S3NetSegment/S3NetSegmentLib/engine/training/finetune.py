@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import nn
 
 from ..common.errors import InputError
-from ..common.progress import Steps, as_part_of
+from ..common.progress import Step, Steps, as_part_of
+from ..images.overlay import draw_overlay, montage
+from ..images.segmentation import Segment, Segmentation
+from ..images.volume import Volume
 from ..nets.architectures import describe_network, network_tensors
+from ..nets.unet import CHANNELS, UNetEncoder, UNetFeatures
 from .cohort import Cohort
 from .configuration import FinetuningConfiguration
 from .ideal.finetuning import IdealFinetuning
+from .label_classes import LabelClass
 from .likeness import TrainingLook
 from .model_file import Model, load_model, save_model
-from .preparation import PREPARED, PreparedCohort, prepare_cohort
+from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance
 from .processes import Processes
-from .provenance import provenance
 from .run_folder import MODEL, PICTURES, RunFolder
 from .slice_bank import SliceBank, TwoStreamBatches
-from .start import Start, start_from, start_kept, with_network_of
+from .slice_layout import SliceLayout
 from .trainer import Trainer, TrainingResult
-from .validation import sample_picture, validate
+
+_BATCH = 16
 
 
 def finetune(
@@ -42,7 +50,7 @@ def finetune(
     """Trains a segmenter for the classes of ``cohort`` and writes the best (without validation: the last) to ``folder`` as
     ``model.pt``.
 
-    :param configuration: of :func:`~.presets.finetuning_configuration`.
+    :param configuration: of :func:`~.configuration.finetuning_configuration`.
     :param init: a model whose U-Net encoder, and whose decoders if they are pre-trained, are the start; its slice layout is kept.
     :param stop: see :class:`~..training.trainer.Trainer`.
     :param resume: go on from the state in ``folder``; ``init`` is not needed then.
@@ -140,3 +148,130 @@ def _doubt(result: TrainingResult, folder: RunFolder, trainer: Trainer) -> None:
     if result.reason != "stopped" and result.best_score is not None and path.exists():
         for sentence in load_model(path).doubts():
             trainer.note(sentence)
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where a run comes from; by itself: from nothing.
+
+    :param weights: by the part of the network that they are for; {} for a run that goes on, which has its own.
+    :param layout: of the slices that the model was trained on; None: there is no model.
+    :param cases: :func:`~.cohort.image_hash` of every image that it was trained on.
+    """
+
+    weights: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+    layout: SliceLayout | None = None
+    cases: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict | None:
+        """Plain values for the state of the run, without the weights; None where there is no model."""
+        return None if self.layout is None else {"layout": self.layout.as_dict(), "cases": sorted(self.cases)}
+
+    def leaks(self, data: PreparedCohort) -> list[str]:
+        """A sentence for the user if the model has seen images that ``data`` holds out."""
+        seen = len(set(data.held.hashes.values()) & set(self.cases)) if data.held is not None else 0
+        if data.held is None or not seen:
+            return []
+        sentence = (
+            f"the model to start from has seen {seen} of {len(data.held.names)} validation images (without their labels): the "
+            "validation scores flatter the model"
+        )
+        return [sentence]
+
+
+def start_kept(facts: Mapping | None) -> Start:
+    """That of a run that goes on, from :meth:`Start.as_dict`."""
+    return Start(layout=SliceLayout(**facts["layout"]), cases=tuple(facts["cases"])) if facts else Start()
+
+
+def start_from(init: Model) -> Start:
+    """That of a new run. Raises InputError if ``init`` holds another kind of network."""
+    network = init.build()
+    encoder = network if isinstance(network, UNetEncoder) else getattr(network, "encoder", None)
+    if not isinstance(encoder, UNetEncoder):
+        raise InputError(
+            f"the model to start from holds a {init.network.get('name')}; fine-tuning starts from a U-Net encoder, as "
+            "s3net pretrain makes it"
+        )
+    weights = {"encoder": encoder.state_dict()}
+    if isinstance(network, UNetFeatures):
+        weights["decoders"] = network.decoders.state_dict()
+    return Start(weights, init.layout, init.training_cases)
+
+
+def with_network_of(init: Model, configuration: FinetuningConfiguration) -> FinetuningConfiguration:
+    """``configuration`` with the size and normalisation of the network to start from. Raises InputError for an unknown size."""
+    network = init.network
+    size = next((name for name, channels in CHANNELS.items() if list(channels) == list(network["channels"])), None)
+    if size is None:
+        raise InputError(f"the encoder to start from has {network['channels']} channels, which is no known size")
+    return configuration.replaced(network=size, normalization=network["normalization"])
+
+
+def validate(network: nn.Module, bank: SliceBank, classes: Sequence[LabelClass]) -> Steps[dict]:
+    """Dice of each class over whole cases, on prepared slices: {"score": mean, "dice <class>": mean over cases}.
+
+    A class that neither the network nor the labels have in a case is left out there; 0 if that is so everywhere.
+    """
+    count = len(classes) + 1
+    both, ours, theirs = (np.zeros((len(bank.names), count), np.int64) for _ in range(3))
+    for first in range(0, len(bank), _BATCH):
+        yield Step(first / len(bank), f"slice {first + 1} of {len(bank)}")
+        slices = np.arange(first, min(len(bank), first + _BATCH))
+        truth = bank.labels_at(slices)
+        found = _found(network, bank, slices)
+        known = truth >= 0
+        cases = torch.from_numpy(bank.case[slices]).to(truth.device)[:, None, None].expand_as(truth)
+        for table, chosen in ((both, known & (found == truth)), (ours, known), (theirs, known)):
+            values = truth if table is theirs else found
+            index = (cases * count + values)[chosen]
+            table += torch.bincount(index, minlength=both.size).cpu().numpy().reshape(both.shape)
+    total = (ours + theirs)[:, 1:]
+    dice = np.where(total > 0, 2 * both[:, 1:] / np.maximum(total, 1), np.nan)
+    means = {c.name: _mean(dice[:, n]) for n, c in enumerate(classes)}
+    return {"score": _mean(dice), **{f"dice {name}": value for name, value in means.items()}}
+
+
+def sample_picture(network: nn.Module, bank: SliceBank, classes: Sequence[LabelClass], *, count: int = 4) -> np.ndarray:
+    """Slices of up to ``count`` cases, the one with most labels of each (the middle one without): where there are labels
+    the drawn ones above, and what the network finds below; uint8 ``[H, W, 3]``."""
+    numbers: list[int] = []
+    for case in range(min(count, len(bank.names))):
+        slices = np.flatnonzero(bank.case == case)
+        drawn = slices[bank.label_rows[slices] >= 0]
+        if drawn.size:
+            amounts = [int((bank.labels_at(np.array([s])) > 0).sum()) for s in drawn]
+            numbers.append(int(drawn[int(np.argmax(amounts))]))
+        else:
+            numbers.append(int(slices[len(slices) // 2]))
+    chosen = np.array(numbers)
+    found = _found(network, bank, chosen).masked_fill(~bank.valid_at(chosen)[:, 0], 0).cpu().numpy().astype(np.uint8)
+    images = bank.shown_at(chosen)
+    rows = []
+    if (bank.label_rows[chosen] >= 0).all():
+        rows.append(bank.labels_at(chosen).clamp_min(0).cpu().numpy().astype(np.uint8))
+    rows.append(found)
+    return montage(
+        [_drawn(image, labels, classes) for row in rows for image, labels in zip(images, row, strict=True)], len(chosen)
+    )
+
+
+def _drawn(image: np.ndarray, labels: np.ndarray, classes: Sequence[LabelClass]) -> np.ndarray:
+    segments = [Segment(c.name, c.color, n) for n, c in enumerate(classes, 1)]
+    turned = np.diag((-1.0, -1, 1, 1))  # left to the right, posterior down
+    volume = Volume(image[None], turned)
+    return draw_overlay(volume, Segmentation([labels[None]], segments, turned), index=0, size=256, outline=1)
+
+
+@torch.no_grad()
+def _found(network: nn.Module, bank: SliceBank, slices: np.ndarray) -> torch.Tensor:
+    training = network.training
+    network.eval()
+    found = network(bank.images_at(slices)).argmax(1)
+    network.train(training)
+    return found
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else 0.0

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..common.device import is_out_of_memory
+from ..common.device import is_out_of_memory, one_thread_if
 from ..common.errors import InputError, ResourceError
 from ..common.tensors import summed
-from ..common.threads import one_thread_if
 from ..nets.vit import is_native_bfloat16
 from .processes import Processes
-from .task import TrainingTask
-from .trainer_settings import TrainerSettings, rate_factor
+from .settings import TrainerSettings, rate_factor
 
 _SMALL_BATCH = 2**18  # numbers; 64 slices of 64 x 64 pixels. Measured in Testing/benchmarks/busy_machine.py
 
@@ -24,7 +23,7 @@ class Optimisation:
     """The optimiser of a task and all that a step needs. Small batches are computed in one thread of the CPU: more of them gain
     hardly anything on a quiet machine, and beside other programs they wait for each other ten times as long as they compute.
 
-    :param task: see :mod:`.task`; on ``device``.
+    :param task: see :class:`TrainingTask`; on ``device``.
     :param note: called with a sentence for the user.
     :raises InputError: nothing to train, or a precision that the device lacks.
     """
@@ -187,3 +186,33 @@ def _divided(batch: dict, parts: int) -> list[tuple[dict, float]]:
         if share > 0:
             divided.append((part, share))
     return divided
+
+
+class TrainingTask(nn.Module):
+    """A network with its losses.
+
+    ``forward(batch, progress)`` takes a batch (a dictionary of tensors, whose first axis is that of the samples, and whole
+    numbers) and how much of the training is done (0 to 1), and returns scalar tensors by name. Their sum is minimised, or the
+    entry "loss" alone where there is one; entries whose names begin with "_" are only logged.
+
+    Random numbers of a task follow from the batch's "seed", "step" and "rank" alone. A batch may arrive in several parts, each
+    with a "rank" of its own.
+
+    Attribute ``has_unused_parameters``: whether some parameters have no part in the losses (asked where several processes
+    train).
+    """
+
+    has_unused_parameters: bool = False
+
+    @property
+    def unchanging(self) -> Iterable[str]:
+        """Names of entries of the state that training never changes (a frozen backbone) and that need not be kept."""
+        return ()
+
+    def after_step(self, progress: float) -> None:
+        """Called after each change of the weights (moving averages)."""
+
+    def parameter_groups(self) -> list[dict]:
+        """``{"params": [...], "rate": factor of the learning rate}``; of the parameters those that require a gradient are
+        trained."""
+        return [{"params": list(self.parameters())}]

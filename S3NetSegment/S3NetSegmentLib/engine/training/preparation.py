@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
+from ... import __version__
 from ..common.errors import InputError
 from ..common.progress import Steps, as_part_of
 from .cohort import Cohort
-from .data_settings import CohortSettings
+from .configuration import Configuration
+from .settings import CohortSettings
 from .slice_bank import SliceBank, build_bank
 from .slice_layout import SliceLayout, choose_layout
 from .split import Split, split_cohort
@@ -104,3 +106,15 @@ def prepare_cohort(
     for bank in (train, held):
         notes += bank.notes if bank else []
     return PreparedCohort(cohort, split, layout, train, held, tuple(notes))
+
+
+def provenance(method: str, configuration: Configuration, data: PreparedCohort, step: int, **more) -> dict:
+    """Plain values. No names of cases are among them."""
+    settings = configuration.cohort
+    folds = {"folds": settings.folds, "fold": settings.fold} if settings.folds else {}
+    return {
+        "version": __version__, "torch": str(torch.__version__), "method": method, "preset": configuration.preset,
+        "steps": step, "settings": configuration.as_dict(), "seed": configuration.trainer.seed,
+        "split": {"validation": settings.validation, "test": settings.test, "listed": bool(data.cohort.listed_splits), **folds},
+        **data.counts(), **more,
+    }  # fmt: skip

@@ -19,14 +19,13 @@ from ..nets.unet import CHANNELS, UNetEncoder, seeded
 from .alpnet.training import AlpnetTask, EpisodeBatches
 from .cohort import Cohort
 from .configuration import AlpnetConfiguration, IdealConfiguration
-from .data_settings import CohortSettings
 from .ideal.pretraining import IdealPretraining
 from .likeness import TrainingLook
 from .model_file import Model, save_model
-from .preparation import PREPARED, PreparedCohort, prepare_cohort
+from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance
 from .processes import Processes
-from .provenance import provenance
 from .run_folder import MODEL, RunFolder
+from .settings import CohortSettings
 from .slice_bank import SliceBank, SliceBatches
 from .trainer import Trainer, TrainingResult
 
@@ -47,7 +46,7 @@ def pretrain(
 ) -> Steps[TrainingResult]:
     """Trains an encoder on all training images of ``cohort`` and writes it to ``folder`` as ``model.pt``.
 
-    :param configuration: of :func:`~.presets.pretraining_configuration`; which of the two it is says how the encoder learns.
+    :param configuration: of :func:`~.configuration.pretraining_configuration`; which of the two it is says how the encoder learns.
     :param encoder: for ALPNet: a DINOv2 encoder in float32 to train instead of a U-Net.
     :param stop: see :class:`~..training.trainer.Trainer`.
     :param resume: go on from the state in ``folder``.

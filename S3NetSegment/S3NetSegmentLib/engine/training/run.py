@@ -11,10 +11,9 @@ from ..common.progress import Steps, as_part_of
 from ..nets.weights import WeightsStore
 from ..tasks.train import FinetuneTask, PretrainTask, TrainTask
 from .cohort import read_cohort
-from .configuration import AlpnetConfiguration, FinetuningConfiguration, IdealConfiguration
+from .configuration import AlpnetConfiguration, FinetuningConfiguration, IdealConfiguration, configuration_of
 from .finetune import finetune
 from .model_file import load_model
-from .presets import configuration_of
 from .pretrain import pretrain
 from .processes import Processes
 from .run_folder import RunFolder

@@ -22,7 +22,7 @@ from ..images import Volume
 from ..images.intensity import IntensityScale, intensity_scale
 from ..images.resample import axis_weights, labels_to_grid, resized
 from .channels import check_one_grid
-from .data_settings import MOST_NEIGHBOURS
+from .settings import MOST_NEIGHBOURS
 
 _LARGEST_SIDE = 8192  # pixels
 _MOST_CHANNELS = 64

@@ -17,11 +17,10 @@ import torch
 from ..common.errors import InputError
 from ..common.progress import Step, Steps
 from .curves import draw_curves, first_with
-from .optimisation import Optimisation
+from .optimisation import Optimisation, TrainingTask
 from .processes import Processes
 from .run_folder import CURVES, RunFolder
-from .task import TrainingTask
-from .trainer_settings import CHANGEABLE, REMEDIES, TrainerSettings
+from .settings import CHANGEABLE, REMEDIES, TrainerSettings
 
 _GO_ON, _SAVE, _END, _STOP = range(4)
 _PLANS = (0.05, 0.25, 0.5, 0.75, 0.9)  # parts of the minutes after which the number of steps is planned
@@ -55,7 +54,7 @@ class TrainingResult:
 class Trainer:
     """One training run.
 
-    :param task: see :mod:`.task`; on ``device``.
+    :param task: see :class:`~.optimisation.TrainingTask`; on ``device``.
     :param batches: ``batches(step, rank, processes)`` gives the batch of a step.
     :param folder: where the run is kept; None: nowhere.
     :param identity: what else must be the same for the run to go on (method, its settings, the cases), plain values.
@@ -97,7 +96,7 @@ class Trainer:
 
     def resume(self) -> bool:
         """Takes the state of the folder, if there is one; says whether there was. It goes on bit for bit as if it had not been
-        stopped, unless one of :data:`~.trainer_settings.REMEDIES` is another now.
+        stopped, unless one of :data:`~.settings.REMEDIES` is another now.
 
         :raises InputError: a damaged state, or one of a run with other settings.
         """

@@ -94,7 +94,7 @@ class CohortController:
     # -- the runs
 
     def _next_steps(self):
-        from ...engine.cohort_loop.stepping import next_case
+        from ...engine.cohort_loop.states import next_case
 
         found = yield from next_case(self.store, read=self._kept())
         if not found.case:

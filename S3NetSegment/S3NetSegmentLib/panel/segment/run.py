@@ -49,7 +49,7 @@ class FirstSight:
     def follow(self, request: SegmentRequest) -> bool:
         """Shows at once what ``request`` means in its slices, if their regions are known; returns whether they are."""
         from ...engine.common.progress import run_to_end
-        from ...engine.segment.prompt_bounds import prompted_slices
+        from ...engine.segment.prompts import prompted_slices
 
         slices = prompted_slices(request.prompts.checked(request.extent), request.axis)
         if not all((request.key, request.extent.slice_at(*key)) in self._regions for key in slices):

@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 
 from ...engine import InputError, Volume
-from ...engine.few_shot.drawings.other_volume import support_volumes
 from ...engine.few_shot.drawings.overlaps import Layers, overlapping
+from ...engine.few_shot.drawings.planes import support_volumes
 from ...engine.few_shot.drawings.support import DrawnPlane, DrawnSlice, SupportVolume
 from ...engine.images import AXES
 from ..segmentation.reading import segment_mask

@@ -22,7 +22,7 @@ from ...segment.find_regions import find_regions
 from ...segment.prompts import Box
 from ...segment.settings import SegmentSettings
 from ...tasks.few_shot import SupportFile
-from .coded_labels import MOST_SEGMENTS
+from .overlaps import MOST_SEGMENTS
 
 _NESTED = 0.9  # share of a box that lies in another, from which on it is one inside the other
 

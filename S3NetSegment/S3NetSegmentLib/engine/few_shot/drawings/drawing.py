@@ -1,4 +1,5 @@
-"""All that is drawn in one volume, as seen along one axis: whole slices, and single voxels known from other planes."""
+"""All that is drawn in one volume, as seen along one axis: whole slices, and single voxels known from other planes; in layers where
+segments overlap."""
 
 from __future__ import annotations
 
@@ -14,11 +15,13 @@ from ...common.tuples import two
 from ...images import AXES, Volume
 from ...images.volume import slices_first
 from ..frame import Box
+from .overlaps import Pairs, drawn_together
 from .planes import DrawnVoxels, on_volume
-from .support import DrawnPlane, DrawnSlice, near_drawing
+from .support import DrawnPlane, DrawnSlice, SupportVolume, near_drawing
 from .target import DrawnSizes
 
 UNKNOWN = 0  # in arrays of known voxels; background is 1, class c is c + 1
+Item = DrawnSlice | DrawnPlane | SupportVolume
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,3 +165,85 @@ def _main_axis(volume: Volume, slices: Sequence[DrawnSlice | DrawnVoxels]) -> st
     count = {a: sum(1 for s in slices if s.axis == a and s.labels.any()) for a in AXES}
     usual = volume.slice_axis()
     return max(AXES, key=lambda a: (count[a], a == usual, a))
+
+
+@dataclass(frozen=True, eq=False)
+class SupportLayer:
+    """What is drawn in one layer: in the volume itself, and in others."""
+
+    drawing: Drawing
+    others: list[SupportVolume]
+
+
+@dataclass(frozen=True, eq=False)
+class LayeredSupport:
+    """
+    :param layers: at least one; each has values that are at home in it.
+    :param homes: label value -> number in ``layers``: the first one that it is drawn in. In later ones it is only what
+        those segments must not be.
+    :param overlap: pairs of values that overlap where they are drawn.
+    """
+
+    layers: list[SupportLayer]
+    homes: dict[int, int]
+    overlap: Pairs
+
+    @classmethod
+    def of(cls, volume: Volume, items: Sequence[Item], axis: str, ring: float) -> LayeredSupport:
+        """The layers of ``items``, all seen along the same axis.
+
+        :raises InputError: nothing is drawn, or a drawing that does not fit ``volume``.
+        """
+        items = [item.checked() if isinstance(item, SupportVolume) else item for item in items]
+        numbers = sorted({item.layer for item in items}) or [0]
+        if axis == "auto" and len(numbers) > 1:
+            axis = _layer(volume, items, axis, ring).drawing.axis
+        layers: list[SupportLayer] = []
+        homes: dict[int, int] = {}
+        for number in numbers:
+            own = [item for item in items if item.layer == number]
+            new = {int(v) for item in own for v in np.unique(item.labels) if v} - set(homes)
+            if not new and len(numbers) > 1:
+                continue  # e.g. a segment that is drawn on other slices only
+            layers.append(_layer(volume, own, axis, ring))
+            homes.update(dict.fromkeys(new, len(layers) - 1))
+        if not layers:
+            layers = [_layer(volume, items, axis, ring)]  # which says that nothing is drawn
+        return cls(layers, homes, _overlap(items) if len(layers) > 1 else set())
+
+    @cached_property
+    def projections(self) -> list[np.ndarray]:
+        """See :meth:`Drawing.projections`, of all layers."""
+        return [image for layer in self.layers for image in layer.drawing.projections()]
+
+    @cached_property
+    def sizes(self) -> DrawnSizes:
+        """The smallest of all layers: each is worked on on the same grid."""
+        sizes = [layer.drawing.sizes for layer in self.layers]
+        thickness, side = min(s.thickness for s in sizes), min(s.side for s in sizes)
+        return DrawnSizes(thickness, side, all(s.scattered for s in sizes))
+
+    @property
+    def others(self) -> list[SupportVolume]:
+        return [other for layer in self.layers for other in layer.others]
+
+
+def _layer(volume: Volume, items: Sequence[Item], axis: str, ring: float) -> SupportLayer:
+    others = [item for item in items if isinstance(item, SupportVolume)]
+    here = [item for item in items if not isinstance(item, SupportVolume)]
+    elsewhere = {int(v) for other in others for v in np.unique(other.labels)}
+    return SupportLayer(drawing_of(volume, here, axis, ring, elsewhere), others)
+
+
+def _overlap(items: Sequence[Item]) -> Pairs:
+    """The values that are drawn over each other in the same place in different layers."""
+    places: dict[tuple, list[np.ndarray]] = {}
+    for item in items:
+        if isinstance(item, SupportVolume):
+            place: tuple = ("volume", id(item.volume))
+        elif isinstance(item, DrawnPlane):
+            place = ("plane", np.asarray(item.plane_to_ras, float).tobytes(), np.shape(item.labels))
+        else:
+            place = ("slice", item.axis, int(item.index), np.shape(item.labels))
+        places.setdefault(place, []).append(np.asarray(item.labels))
+    return set().union(*(drawn_together(maps) for maps in places.values()))

@@ -22,11 +22,9 @@ from ...images.label_names import all_named
 from ...images.reading import read_image
 from ...tasks.drawn_numbers import ALL
 from ...tasks.few_shot import SupportFile
-from .coded_labels import MOST_SEGMENTS, OTHER, CodedLabels
-from .grid_difference import grid_difference
-from .label_grid import PlacedLabels, placed_labels
-from .other_volume import support_volume
-from .overlaps import Layers
+from .label_grid import PlacedLabels, grid_difference, placed_labels
+from .overlaps import MOST_SEGMENTS, OTHER, CodedLabels, Layers
+from .planes import support_volume
 from .support import DrawnPlane, DrawnSlice, SupportVolume
 from .support_notes import check_drawn, note_axis, note_place, note_shared
 

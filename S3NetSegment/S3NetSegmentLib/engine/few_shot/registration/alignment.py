@@ -16,9 +16,8 @@ import SimpleITK as sitk
 from ...common.progress import Step, Steps, as_part_of
 from ...images import Extent, Volume
 from ...images.intensity import IntensityScale
-from .coarse_alignment import coarse_alignments
 from .label_alignment import KnownLabels, aligned_by_labels, overlap
-from .picture import Picture, covered, likeness, picture_of, voxel_size
+from .picture import Picture, coarse_alignments, covered, likeness, picture_of, voxel_size
 
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)

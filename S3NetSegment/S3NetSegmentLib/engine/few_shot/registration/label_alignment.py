@@ -16,7 +16,7 @@ from ...common.masks import box_around, dice
 from ...common.progress import Step, Steps
 from ...images import AXES, Volume
 from ...images.volume import slices_first
-from .coarse_alignment import rotation
+from .picture import rotation
 
 _POINTS = 4000  # of the query volume at which labels are compared
 _AROUND = 0.35  # of the labelled box around it, where there has to be background

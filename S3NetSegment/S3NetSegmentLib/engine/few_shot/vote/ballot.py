@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from ...common.device import one_threaded
 from ...common.progress import Step, Steps
-from ...common.threads import one_threaded
 from ...common.tuples import two
 from ..frame import Frame, Window
 
@@ -19,6 +19,7 @@ _VALUES_AT_ONCE = 600_000  # voxels times classes decided in one step, about 0.0
 _VALUES_KEPT = 60_000_000  # voxels times classes of a vote that is not made a second time
 _NOTHING = 0.02  # share of all segments together, below which a voxel is background
 _MARGIN = 5  # pixels around everything else
+_CORNERS_TOUCH = np.ones((3, 3), bool)
 
 
 class Ballot:
@@ -203,3 +204,23 @@ def _union(a: Window, b: Window) -> Window:
     if b[0].stop <= b[0].start:
         return a
     return two(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
+
+
+def keep_one_part(classes: np.ndarray, sureness: np.ndarray, sums: torch.Tensor) -> None:
+    """Makes background, in place, of all parts of a class in a slice but that with the largest sum of probabilities. Pixels whose
+    corners touch belong together.
+
+    :param classes: ``[n, H, W]``, 0 the background. :param sureness: ``[n, H, W]``, probability of that class; what becomes
+        background keeps 1 minus it.
+    :param sums: ``[n, 4, C]``, see :meth:`~..vote.ballot.Ballot.decisions`; the first two follow.
+    """
+    for n, plane in enumerate(classes):
+        for c in np.unique(plane[plane > 0]).tolist():
+            parts, count = ndimage.label(plane == c, _CORNERS_TOUCH)
+            if count < 2:
+                continue
+            weights = ndimage.sum_labels(sureness[n], parts, np.arange(1, count + 1))
+            lost = (parts > 0) & (parts != 1 + int(np.argmax(weights)))
+            plane[lost] = 0
+            sums[n, 0, c], sums[n, 1, c] = float(weights.max()), int(np.count_nonzero(plane == c))
+            sureness[n][lost] = 1 - sureness[n][lost]

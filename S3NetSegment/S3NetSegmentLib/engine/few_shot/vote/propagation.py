@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from ...common.device import one_thread_if
 from ...common.limited_cache import LimitedCache
 from ...common.progress import Step, Steps, as_part_of
-from ...common.threads import one_thread_if
 from ...common.tuples import two
 from ...images.volume import slices_first
-from ..alpnet.one_part import keep_one_part
 from ..answer import FewShotAnswer
 from ..drawings.drawing import Drawing
 from ..drawings.soft_drawing import SoftDrawing
@@ -22,12 +21,11 @@ from ..frame import Box, Frame
 from ..settings import FewShotSettings
 from ..voters.appearance import Appearance
 from ..voters.grown import Grown
-from ..voters.one_plane import MIDDLE, flat_classes, reach
 from ..voters.propagated import Propagated
 from ..voters.voter import Voter
-from .ballot import Ballot
+from .ballot import Ballot, keep_one_part
 from .outlook import SegmentOutlook, segment_outlook
-from .presence import presence
+from .presence import MIDDLE, flat_classes, presence, reach
 from .weights import (
     COMPACT_MIXES,
     SCATTERED_MIXES,

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ...common.device import one_threaded
 from ...common.progress import Step, Steps
 from ...common.randomness import torch_generator
-from ...common.threads import one_threaded
 from ..drawings.soft_drawing import SoftDrawing
 from ..settings import FewShotSettings
 from .voter import Voter

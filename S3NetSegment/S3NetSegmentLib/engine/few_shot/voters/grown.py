@@ -15,9 +15,9 @@ from itertools import pairwise, product
 import numpy as np
 import torch
 
+from ...common.device import one_threaded
 from ...common.masks import bounding_box
 from ...common.progress import Step, Steps, as_part_of
-from ...common.threads import one_threaded
 from ..drawings.soft_drawing import SoftDrawing
 from ..frame import GREY_STEPS
 from ..settings import FewShotSettings

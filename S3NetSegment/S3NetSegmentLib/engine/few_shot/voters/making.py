@@ -14,16 +14,15 @@ from ...images import AXES, Volume
 from ...images.intensity import IntensityScale, intensity_scale
 from ...images.volume import slices_first
 from ..alpnet.prototypes import PUBLISHED, HeadSettings
-from ..drawings.drawing import Drawing, drawing_of
-from ..drawings.layered_support import SupportLayer
+from ..drawings.drawing import Drawing, SupportLayer, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
+from ..registration.fitting import Fitted, fit
 from ..registration.label_alignment import KnownLabels, mean_dice
 from ..settings import FewShotSettings
-from .consensus import consensus_of, labels_at, pooled_dice, voted
 from .encoders import FewShotEncoder
 from .prototypes import ElsewhereSlices, Prototypes, chosen_elsewhere, known_slices
 from .slice_features import SliceFeatures, content_digest
-from .transferred import Fitted, Transferred, fit
+from .transferred import Transferred, consensus_of, labels_at, pooled_dice, voted
 from .voter import Voter
 
 _MISSES = 0.75  # Dice on the slices drawn here below which another volume is fitted again, to these

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from ...common.device import one_threaded
 from ...common.progress import Step, Steps, as_part_of
-from ...common.threads import one_threaded
 from ..drawings.soft_drawing import SoftDrawing, SoftSlice
 from ..frame import Frame
 from ..registration.neighbours import blurred, carried

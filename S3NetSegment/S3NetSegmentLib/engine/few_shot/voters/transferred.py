@@ -1,126 +1,42 @@
-"""A drawing in another volume, laid over this one: a part of the vote, never a fact.
+"""A drawing in another volume, laid over this one: a voter, never a fact; and what several patients agree on.
 
-The drawn part is found in the query volume by :mod:`alignment`, fitted by :mod:`deformation` if that makes the images
-more alike without blowing up or crushing any segment, and sampled where it is asked for.
+Joint label fusion: Wang et al., "Multi-atlas segmentation with joint label fusion", 2013. Volumes that are wrong in the same
+place together count as one, so that five poor ones do not outvote a good one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from ...common.masks import box_around
-from ...common.progress import Step, Steps, as_part_of
-from ...common.tuples import three
-from ...images import AXES, Extent, Volume
-from ...images.intensity import IntensityScale
+from ...common.progress import Step, Steps
+from ...images import AXES, Volume
 from ..drawings.soft_drawing import SoftDrawing
 from ..frame import Frame
-from ..registration.alignment import Alignment, align
-from ..registration.coarse_alignment import coarse_alignments
-from ..registration.deformation import deformed, warped
-from ..registration.label_alignment import KnownLabels
-from ..registration.picture import Picture, correlation, covered, likeness, moved, picture_of, voxel_size
-from .fusion import fusion_weights
+from ..registration.fitting import Fitted, mapped
+from ..registration.label_alignment import KnownLabels, mean_dice
 from .voter import Voter
 
-DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
-_MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:
-_MARGIN_VOXELS = 1
-_LEAST_VOLUME, _MOST_VOLUME = 0.6, 1.67  # of each segment, after the deformation against before
 _PATCH_MM = 4.0  # around a voxel, in which images are compared
-_KNOTS = 25  # of the intensity map between both volumes
 _PRIOR_SHARE = 0.3  # in the vote, where no hidden drawn slice says how good it is
 _VOXELS_AT_ONCE = 30_000  # sampled between two steps of progress
 _TRUST = (0.35, 0.7)  # true over expected Dice, by the correlation of the aligned images (fitted to seven pairs)
 _AGREED = 0.4  # the same, where several patients agree: this and the Dice of the one that agrees best (six hearts)
-_UNLIKE = 0.6  # correlation below which a support volume may be mirrored
-_MIRRORED = 0.15  # correlation that a mirrored support volume must gain before that is said
 _UNDRAWN_SHARE = 0.6  # where nothing is drawn in the query volume
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """One support volume fitted to the query volume.
-
-    :param labels: uint8 ``[K, J, I]`` of the support volume, every slice filled in.
-    :param region: the grid on which the deformation is known, in the query volume.
-    :param field: displacements in voxels of ``region`` ``[3, K, J, I]`` (k, j, i); None: the affine map alone.
-    :param difference: what both images differ by in ``region`` ``[K, J, I]``, 0 to about 1; None: not known.
-    :param reliability: how well it predicts what others agree on or what is drawn in the query volume, 0 to 1.
-    """
-
-    support: Volume
-    labels: np.ndarray
-    alignment: Alignment
-    region: Picture
-    field: np.ndarray | None
-    notes: list[str] = dataclasses.field(default_factory=list)
-    difference: np.ndarray | None = None
-    reliability: float = 1.0
-
-    def sampled(self, query: Volume, index: np.ndarray, values: Sequence[int]) -> np.ndarray:
-        """Share of each of ``values`` at voxels ``index`` ``[3, n]`` (i, j, k; fractional) of ``query``: ``[V, n]``."""
-        place = _mapped(np.linalg.inv(self.region.matrix) @ query.ijk_to_ras, index)
-        if self.field is not None:
-            moved_by = [ndimage.map_coordinates(u, place[::-1], order=1, mode="nearest") for u in self.field[::-1]]
-            place = place + np.stack(moved_by)
-        place = _mapped(np.linalg.inv(self.support.ijk_to_ras) @ self.alignment.to_support @ self.region.matrix, place)
-        box = box_around(self.labels > 0, margin=1)
-        part, start = self.labels[box], np.array([[s.start] for s in box[::-1]])
-        place = (place - start)[::-1]
-        return np.stack([ndimage.map_coordinates((part == v).astype(np.float32), place, order=1) for v in values])
-
-    def differences(self, query: Volume, index: np.ndarray) -> np.ndarray:
-        """What both images differ by at voxels ``index`` of ``query``, ``[n]``; 1 where that is not known."""
-        if self.difference is None:
-            return np.ones(index.shape[1], np.float32)
-        place = _mapped(np.linalg.inv(self.region.matrix) @ query.ijk_to_ras, index)
-        return ndimage.map_coordinates(self.difference, place[::-1], order=1, mode="constant", cval=1.0)
-
-
-def fit(
-    query: Volume,
-    query_scale: IntensityScale,
-    support: Volume,
-    support_scale: IntensityScale,
-    labels: np.ndarray,
-    axis: str,
-    known: KnownLabels | None = None,
-) -> Steps[Fitted]:
-    """``support`` with its ``labels`` (all slices filled in) fitted to ``query``.
-
-    :param axis: the axis across the slices of ``support``.
-    :param known: labels that are known in ``query``; they count most for the place.
-    """
-    part = _surroundings(support, labels)
-    aligning = align(query, query_scale, support, support_scale, part, axis, labels, known)
-    alignment = yield from as_part_of(aligning, 0.0, 0.7)
-    region = covered(query, alignment.to_support, support, part, 0.0) or query.extent
-    fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
-    moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
-    image, inside = moved(fixed, moving, alignment.to_support)
-    notes = _notes(support, alignment, query_scale, support_scale)
-    if alignment.correlation < _UNLIKE:
-        notes += yield from _mirrored(query, query_scale, support, support_scale, part, axis, alignment.correlation)
-    bare = Fitted(support, labels, alignment, fixed, None, notes)
-    if np.count_nonzero(inside) < 100:
-        return bare
-    alike = torch.from_numpy(_same_intensities(image, fixed.array, inside))
-    matching = deformed(alike, torch.from_numpy(fixed.array), fixed.spacing[::-1].tolist())
-    moves = yield from as_part_of(matching, 0.7, 0.95)
-    yield Step(0.95, "Matching the volumes")
-    after = warped(alike[None], moves)[0].numpy()
-    better = correlation(after[inside], fixed.array[inside]) > correlation(alike.numpy()[inside], fixed.array[inside])
-    found = Fitted(support, labels, alignment, fixed, moves.numpy(), bare.notes)
-    is_kept = better and _keeps_volumes(query, region, bare, found)
-    difference = np.where(inside, np.abs((after if is_kept else alike.numpy()) - fixed.array), 1).astype(np.float32)
-    return dataclasses.replace(found if is_kept else bare, difference=difference)
+_RIDGE = 0.1  # of the mean product: keeps weights from following the noise
+_LEAST = 1e-4  # product of differences that is as good as none
+_POINTS = 8000  # at which the patients are compared
+_ROUNDS = 4  # of asking who agrees with those who agree
+_ASTRAY, _BEHIND = (
+    0.6,
+    0.1,
+)  # agreement with the others below which a patient lies elsewhere, if it is so far below the middle
+_LEAST_WEIGHT = 0.05  # weight of a patient whom nobody agrees with
 
 
 class Transferred(Voter):
@@ -181,7 +97,7 @@ class Transferred(Voter):
             matrix = np.linalg.inv(self._query.ijk_to_ras) @ np.linalg.inv(one.alignment.to_support)
             for c, value in enumerate(self._values[1:], 1):
                 voxels = np.argwhere(one.labels == value)[:, ::-1].T
-                place = np.rint(_mapped(matrix @ one.support.ijk_to_ras, voxels)).astype(int)
+                place = np.rint(mapped(matrix @ one.support.ijk_to_ras, voxels)).astype(int)
                 inside = ((place >= 0) & (place < np.array(size)[:, None])).all(0)
                 image[tuple(place[a, inside] for a in rest)] = c
         return ndimage.grey_closing(image, 3)
@@ -198,7 +114,7 @@ class Transferred(Voter):
     def _weights(
         self, fitted: Sequence[Fitted], index: np.ndarray, shape: tuple[int, int, int], frame: Frame
     ) -> np.ndarray:
-        """Weight of each support volume at voxels ``index``, ``[S, n]``: joint label fusion, see :mod:`.fusion`."""
+        """Weight of each support volume at voxels ``index``, ``[S, n]``: joint label fusion."""
         if len(fitted) == 1:
             return np.ones((1, index.shape[1]), np.float32)
         differences = np.stack([one.differences(self._query, index) for one in fitted]).reshape(-1, *shape)
@@ -220,79 +136,119 @@ class Transferred(Voter):
         return total / total.sum(0)
 
 
-def _surroundings(support: Volume, labels: np.ndarray) -> Extent:
-    box = box_around(labels > 0)[::-1]
-    start, stop = [], []
-    for part, spacing, size in zip(box, support.spacing, support.size, strict=True):
-        margin = max(_MARGIN_VOXELS, round(_MARGIN_MM / spacing))
-        start.append(max(0, part.start - margin))
-        stop.append(min(size, part.stop + margin))
-    return Extent(tuple(start), tuple(stop))
+def fusion_weights(differences: np.ndarray, reliability: Sequence[float], patch: Sequence[float]) -> np.ndarray:
+    """Weights ``[S, Z, H, W]`` of S support volumes, at least 0, with a sum of 1 at each voxel.
 
-
-def _same_intensities(image: np.ndarray, like: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """``image`` with the intensities of ``like``: equal percentiles inside."""
-    q = np.linspace(1, 99, _KNOTS)
-    own, other = np.percentile(image[inside], q), np.percentile(like[inside], q)
-    return np.interp(image, np.maximum.accumulate(own + np.arange(_KNOTS) * 1e-6), other).astype(np.float32)
-
-
-def _keeps_volumes(query: Volume, region: Extent, before: Fitted, after: Fitted) -> bool:
-    values = [value for value in np.unique(before.labels).tolist() if value > 0]
-    step = max(1, int((np.prod(region.size) / 200_000) ** (1 / 3)))
-    grid = np.meshgrid(*(np.arange(a, b, step) for a, b in zip(region.start, region.stop, strict=True)), indexing="ij")
-    index = np.stack([g.ravel() for g in grid])
-    old, new = (one.sampled(query, index, values).sum(1) + 1 for one in (before, after))
-    return bool(((new / old > _LEAST_VOLUME) & (new / old < _MOST_VOLUME)).all())
-
-
-def _notes(support, alignment: Alignment, query_scale: IntensityScale, support_scale: IntensityScale) -> list[str]:
-    notes = [f"in {support.name!r}, {note}" for note in support_scale.notes]
-    names = {"ct": "CT", "grey": "a grey image that is no CT", "rgb": "a colour image"}
-    if query_scale.kind != support_scale.kind:
-        notes.append(
-            f"{support.name!r}, in which was drawn, is {names[support_scale.kind]}, and this volume is "
-            f"{names[query_scale.kind]}; a drawing from the same kind of image fits better"
-        )
-    if alignment.correlation < DOUBTFUL:
-        notes.append(
-            f"around the drawing {support.name!r} and this volume are little alike (correlation "
-            f"{alignment.correlation:.2f}, {DOUBTFUL} or more is usual); check the answer and draw one slice in this volume"
-        )
-    return notes
-
-
-def _mirrored(
-    query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str,
-    plain: float,
-) -> Steps[list[str]]:  # fmt: skip
-    """A sentence if the images are clearly more alike when left and right of the support volume are exchanged.
-
-    :param plain: their correlation as they are.
+    :param differences: what each image differs by from the query image, ``[S, Z, H, W]``, 0 or more.
+    :param reliability: of each volume as a whole, above 0; its expected error is the larger the less reliable it is.
+    :param patch: standard deviation of the neighbourhood in which images are compared, in voxels (Z, H, W).
     """
-    across = int(np.argmax(np.abs(support.ijk_to_ras[0, :3])))  # the axis nearest to left-right
-    if AXES[across] == axis:
-        return []
-    turned = Volume(np.flip(support.array, 2 - across), support.ijk_to_ras, support.name)
-    start, stop = list(part.start), list(part.stop)
-    start[across], stop[across] = support.size[across] - stop[across], support.size[across] - start[across]
-    other = Extent(three(start), three(stop))
-    moving = yield from picture_of(turned, support_scale, other, voxel_size(turned, other))
-    starts = yield from coarse_alignments(query, query_scale, turned, support_scale, other, axis)
-    best = -1.0
-    for matrix, _ in starts:
-        region = covered(query, matrix, turned, other, 0.0)
-        if region is not None:
-            fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
-            best = max(best, likeness(fixed, moving, matrix))
-    if best < max(plain + _MIRRORED, DOUBTFUL):
-        return []
-    text = (
-        f"{support.name!r} looks mirrored, left against right: the images are more alike that way round (correlation {best:.2f} "
-        f"against {plain:.2f}); check how it was exported, or whether the other side of the body is drawn"
-    )
-    return [text]
+    trusted = np.maximum(np.asarray(reliability, np.float32), 1e-3)
+    errors = np.abs(differences).astype(np.float32) / trusted.reshape(-1, 1, 1, 1)
+    count = len(errors)
+    products = np.empty((*errors.shape[1:], count, count), np.float32)
+    sigma = np.minimum(np.asarray(patch, float), 3.0)
+    for a in range(count):
+        for b in range(a, count):
+            near = ndimage.gaussian_filter(errors[a] * errors[b], sigma, mode="nearest")
+            products[..., a, b] = products[..., b, a] = near
+    trace = np.trace(products, axis1=-2, axis2=-1) / count
+    diagonal = np.arange(count)
+    products[..., diagonal, diagonal] += (_RIDGE * trace + _LEAST)[..., None]
+    weights = np.linalg.solve(products, np.ones((*products.shape[:-1], 1), np.float32))[..., 0]
+    weights = np.clip(weights, 0, None)
+    weights /= np.maximum(weights.sum(-1, keepdims=True), 1e-9)
+    return np.moveaxis(weights, -1, 0)
 
 
-def _mapped(matrix: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return matrix[:3, :3] @ index + matrix[:3, 3:]
+@dataclasses.dataclass(frozen=True, eq=False)
+class Consensus:
+    """
+    :param index: voxels ``[3, n]`` of the query volume at which the patients were compared.
+    :param found: label that each patient gives there, ``[S, n]``.
+    :param weights: of each patient, with a sum of 1: how like the images are, and how many agree with it.
+    :param agreement: Dice of each patient with what the others agree on, 0 to 1.
+    """
+
+    index: np.ndarray
+    found: np.ndarray
+    weights: np.ndarray
+    agreement: np.ndarray
+
+    @property
+    def astray(self) -> list[int]:
+        """Numbers of patients that lie elsewhere than the others."""
+        limit = min(_ASTRAY, float(np.median(self.agreement)) - _BEHIND)
+        return [n for n, agrees in enumerate(self.agreement) if agrees < limit]
+
+    def without(self, number: int) -> KnownLabels:
+        """What the others agree on."""
+        weights = self.weights.copy()
+        weights[number] = 0
+        return KnownLabels(self.index, voted(self.found, weights), False)
+
+
+def consensus_of(query: Volume, fitted: Sequence[Fitted]) -> Consensus:
+    """What ``fitted`` agree on; at least two."""
+    index = _points(query, fitted)
+    found = np.stack([labels_at(one, query, index) for one in fitted])
+    count = len(fitted)
+    agree = np.ones((count, count))
+    for a in range(count):
+        for b in range(a):
+            agree[a, b] = agree[b, a] = mean_dice(found[a], found[b])
+    like = np.array([max(_LEAST_WEIGHT, one.alignment.correlation) ** 2 for one in fitted])
+    weights = like / like.sum()
+    for _ in range(_ROUNDS):
+        support = np.maximum((agree - np.eye(count)) @ weights, _LEAST_WEIGHT)
+        weights = like * support**2
+        weights /= weights.sum()
+    agreement = []
+    for n in range(count):
+        others = weights.copy()
+        others[n] = 0
+        agreement.append(mean_dice(found[n], voted(found, others)))
+    return Consensus(index, found, weights, np.array(agreement))
+
+
+def labels_at(one: Fitted, query: Volume, index: np.ndarray) -> np.ndarray:
+    """The label that a support volume gives at voxels ``index`` ``[3, n]`` of ``query``, 0 for the background."""
+    values = [int(v) for v in np.unique(one.labels) if v]
+    shares = one.sampled(query, index, values)
+    shares = np.concatenate(((1 - shares.sum(0))[None], shares))
+    return np.array([0, *values], np.uint8)[shares.argmax(0)]
+
+
+def pooled_dice(found: np.ndarray, true: np.ndarray) -> float:
+    """Dice over all labels together, in which small ones count little; 0 where there are none."""
+    right = int(np.count_nonzero((found == true) & (true > 0)))
+    total = int(np.count_nonzero(found)) + int(np.count_nonzero(true))
+    return 2 * right / total if total else 0.0
+
+
+def voted(found: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The label ``[n]`` that most patients by ``weights`` ``[S]`` give, of ``found`` ``[S, n]``."""
+    values = np.unique(found)
+    votes = np.stack([((found == v) * weights[:, None]).sum(0) for v in values])
+    return values[votes.argmax(0)].astype(np.uint8)
+
+
+def _points(query: Volume, fitted: Sequence[Fitted]) -> np.ndarray:
+    """Voxels of ``query`` on a lattice over all that the patients were laid over."""
+    lows, highs = [], []
+    for one in fitted:
+        size = np.array(one.region.array.shape[::-1])
+        corners = np.array(list(product(*zip(np.zeros(3), size - 1, strict=True)))).T
+        matrix = np.linalg.inv(query.ijk_to_ras) @ one.region.matrix
+        corners = matrix[:3, :3] @ corners + matrix[:3, 3:]
+        lows.append(corners.min(1))
+        highs.append(corners.max(1))
+    low = np.clip(np.min(lows, 0), 0, np.array(query.size) - 1)
+    high = np.clip(np.max(highs, 0), 0, np.array(query.size) - 1)
+    sides = (high - low) * query.spacing
+    step = max(float(np.prod(sides + np.array(query.spacing)) / _POINTS) ** (1 / 3), 1e-3)
+    axes = [
+        np.unique(np.rint(np.linspace(a, b, max(1, min(round(b - a) + 1, round(s / step) + 1)))))
+        for a, b, s in zip(low, high, sides, strict=True)
+    ]
+    return np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")])

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...common.device import available_memory_mb
 from ...common.errors import InputError, ResourceError
-from ...common.memory import available_memory_mb
 from ..files import refuse_devices, suffix_of
 
 _LONGEST = 8 << 20  # bytes of a header in text

@@ -8,7 +8,6 @@ import numpy as np
 from scipy import ndimage
 
 from ...common.masks import box_around
-from . import mask_stack
 
 EIGHT = np.ones((3, 3), bool)
 _SMALL_HOLE = 0.05  # share of the object
@@ -17,6 +16,7 @@ _SMALL_HOLE = 0.05  # share of the object
 _FRAME_CONTACT = 0.03
 _CENTRE_SPREAD = 3.0
 _COMPANION = 0.15
+CAPACITY = 64
 
 
 @dataclass
@@ -110,19 +110,19 @@ def _bridges_cut(masks: np.ndarray, point: tuple[int, int]) -> list[np.ndarray |
     """Each mask without what hangs on the part at ``point`` by a bridge thinner than about four pixels: eroded by two,
     the part nearest to the point kept, grown back inside the mask. None where nothing is left or near."""
     out: list[np.ndarray | None] = []
-    for start in range(0, len(masks), mask_stack.CAPACITY):
-        part = masks[start : start + mask_stack.CAPACITY]
-        cores = mask_stack.eroded(mask_stack.eroded(mask_stack.stacked(part), False), False)
+    for start in range(0, len(masks), CAPACITY):
+        part = masks[start : start + CAPACITY]
+        cores = eroded(eroded(stacked(part), False), False)
         kept = np.zeros_like(cores)
         for i, mask in enumerate(part):
             box = box_around(mask)
-            parts, _ = ndimage.label(mask_stack.layer(cores[box], i), EIGHT)
+            parts, _ = ndimage.label(layer(cores[box], i), EIGHT)
             number = _nearest_part(parts, (point[0] - box[0].start, point[1] - box[1].start))
             if number is not None:
                 kept[box] |= (parts == number).astype(np.uint64) << np.uint64(i)
-        grown = mask_stack.dilated(mask_stack.dilated(kept, False), True)
+        grown = dilated(dilated(kept, False), True)
         for i, mask in enumerate(part):
-            cut = mask & mask_stack.layer(grown, i)
+            cut = mask & layer(grown, i)
             out.append(cut if cut.any() else None)
     return out
 
@@ -167,3 +167,47 @@ def _components(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts[own] = numbered[own] + (len(region) - 1)
         region += [int(label)] * count
     return parts, np.array(region)
+
+
+def stacked(masks: np.ndarray) -> np.ndarray:
+    """Bool masks ``[n, h, w]`` (n <= 64) as uint64 ``[h, w]``: bit i is mask i."""
+    stack = np.zeros(masks.shape[1:], np.uint64)
+    for i, mask in enumerate(masks):
+        box = box_around(mask)
+        stack[box] |= mask[box].astype(np.uint64) << np.uint64(i)
+    return stack
+
+
+def layer(stack: np.ndarray, i: int) -> np.ndarray:
+    """Mask ``i`` of ``stack``, bool."""
+    return (stack & (np.uint64(1) << np.uint64(i))) != 0
+
+
+def eroded(stack: np.ndarray, diagonal: bool) -> np.ndarray:
+    """Without the samples that have a neighbour outside the mask (4 neighbours, with ``diagonal`` 8). What lies beyond
+    the slice counts as outside."""
+    return _spread(stack, diagonal, np.bitwise_and, border_counts=True)
+
+
+def dilated(stack: np.ndarray, diagonal: bool) -> np.ndarray:
+    """With the neighbours of the masks' samples (4 neighbours, with ``diagonal`` 8)."""
+    return _spread(stack, diagonal, np.bitwise_or, border_counts=False)
+
+
+def _spread(stack: np.ndarray, diagonal: bool, join: np.ufunc, border_counts: bool) -> np.ndarray:
+    if diagonal:  # a square is two lines, one after the other
+        lines = _line(stack, 0, join, border_counts)
+        return _line(lines, 1, join, border_counts)
+    return join(_line(stack, 0, join, border_counts), _line(stack, 1, join, border_counts))
+
+
+def _line(stack: np.ndarray, axis: int, join: np.ufunc, border_counts: bool) -> np.ndarray:
+    """Each sample joined with its two neighbours along ``axis``."""
+    out = stack.copy()
+    view, source = np.moveaxis(out, axis, 0), np.moveaxis(stack, axis, 0)
+    join(view[1:], source[:-1], out=view[1:])
+    join(view[:-1], source[1:], out=view[:-1])
+    if border_counts:
+        view[0] = 0
+        view[-1] = 0
+    return out

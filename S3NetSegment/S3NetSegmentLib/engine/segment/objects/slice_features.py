@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...common.masks import box_around
-from . import mask_stack
+from . import candidates
 from .candidates import Candidates
 
 # Areas that can be an object, as shares of the slice, and the share of the frame that an object may touch.
@@ -103,8 +103,8 @@ def _samples(
     """Number of samples ``[n, levels]`` and sums of the moments ``[n, levels, m]`` over the levels of each candidate,
     and its geometry by name, ``[n]``."""
     counts, sums, rows = [], [], []
-    for start in range(0, len(masks), mask_stack.CAPACITY):
-        part = masks[start : start + mask_stack.CAPACITY]
+    for start in range(0, len(masks), candidates.CAPACITY):
+        part = masks[start : start + candidates.CAPACITY]
         levels, depth, deepest = _nested_levels(part, point)
         for number, mask in enumerate(part):
             box = box_around(mask, _MARGIN)
@@ -130,11 +130,11 @@ def _samples(
 def _nested_levels(masks: np.ndarray, point: tuple[int, int] | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Stacks of the masks grown by 4 and 1 pixels, as they are, and shrunk by 1, 3 and 4 (octagonal distance), each
     one inside the one before; and of each mask the depth of ``point`` in it and its largest depth, ``[n]``."""
-    own = mask_stack.stacked(masks)
+    own = candidates.stacked(masks)
     inner, outer = [own], [own]
     for step in range(4):
-        inner.append(mask_stack.eroded(inner[-1], diagonal=step % 2 == 1))
-        outer.append(mask_stack.dilated(outer[-1], diagonal=step % 2 == 1))
+        inner.append(candidates.eroded(inner[-1], diagonal=step % 2 == 1))
+        outer.append(candidates.dilated(outer[-1], diagonal=step % 2 == 1))
     depth, deepest = np.zeros(len(masks)), np.ones(len(masks))
     for stack in inner[:4]:
         _deepen(stack, point, 1, depth, deepest)
@@ -142,7 +142,7 @@ def _nested_levels(masks: np.ndarray, point: tuple[int, int] | None) -> tuple[li
     rest, step = inner[4][::2, ::2], 0  # deeper down half the resolution will do
     while rest.any():
         _deepen(rest, at, 2, depth, deepest)
-        rest, step = mask_stack.eroded(rest, diagonal=step % 2 == 1), step + 1
+        rest, step = candidates.eroded(rest, diagonal=step % 2 == 1), step + 1
     return [outer[4], outer[1], own, inner[1], inner[3], inner[4]], depth, deepest
 
 

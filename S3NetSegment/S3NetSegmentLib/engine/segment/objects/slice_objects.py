@@ -13,13 +13,11 @@ from scipy.special import logsumexp
 from ...common.limited_cache import LimitedCache
 from ...common.masks import box_around
 from ...common.progress import Step, Steps
-from ..regions.maps2d import fine_graph_maps, standardised
+from ..regions.maps import fine_graph_maps, standardised
 from .box_choice import ranked_in_box
 from .candidates import EIGHT, Candidates, candidates_at, central_candidates
-from .ranked import Opinions, RankedCandidates, dice_matrix, rank, united
-from .ranker import Ranker, default_ranker
+from .ranked import Opinions, RankedCandidates, Ranker, default_ranker, dice_matrix, rank, united
 from .slice_features import COLUMN, NAMES, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
-from .stroke_choice import ranked_along, spread_points
 
 # Chosen on development images: the weight of the hand-made score beside the ranker, which knows synthetic scenes only,
 # and how much to trust their sum (see ``ranked.rank_ladder``).
@@ -29,6 +27,9 @@ _MAIN_FRAME = 0.15  # share of the frame that the main object of a picture may t
 _REMEMBERED_POINTS = 8
 _MOST_MARKS = 6  # points in a box that are looked at
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
+PROBES = 5  # points of a stroke at which objects are searched
+_HOLDING = 10.0  # how much less likely a candidate is that misses the stroke, or holds what was marked outside
+_ENOUGH = 0.9  # share of the stroke that one of the candidates holds, or those of all points are joined
 
 
 @dataclass(frozen=True)
@@ -234,3 +235,46 @@ def _spot(shape: tuple[int, int], point: Point, protected: Sequence[Point]) -> n
         spot[p] = False
     spot[point] = True
     return spot
+
+
+def spread_points(points: Sequence[Point], most: int = PROBES) -> list[Point]:
+    """At most ``most`` of the points, evenly spread over the stroke."""
+    distinct = list(dict.fromkeys(points))
+    if len(distinct) <= most:
+        return distinct
+    places = np.round((np.arange(most) + 0.5) * len(distinct) / most - 0.5).astype(int)
+    return [distinct[n] for n in places]
+
+
+def ranked_along(objects, stroke: Sequence[Point], outside: Sequence[Point] = ()) -> RankedCandidates:
+    """The candidates for the object that ``stroke`` (pixels of the slice) runs through.
+
+    :param objects: ``SliceObjects``, which measures the candidates at a point.
+    :param outside: pixels that do not belong to it.
+    """
+    rows: dict[bytes, list] = {}  # mask -> [mask, features, learned, hand, votes, score]
+    best = []
+    for point in spread_points(stroke):
+        measured, told = objects.measured(point), objects.opinions(point)
+        scores = told.learned + told.hand
+        scores = scores - logsumexp(scores)
+        best.append((measured.candidates.masks[scores.argmax()], scores.max()))
+        columns = (measured.candidates.masks, told.table, told.learned, told.hand, told.votes, scores)
+        for row in zip(*columns, strict=True):
+            held = rows.setdefault(np.packbits(row[0]).tobytes(), list(row))
+            if row[-1] > held[-1]:
+                held[:] = row
+    if max(_share(row[0], stroke) for row in rows.values()) < _ENOUGH:
+        joined = np.any([mask for mask, _ in best], 0)
+        zeros = np.zeros(len(told.names))
+        rows[b""] = [joined, zeros, 0.0, 0.0, np.zeros(len(told.sources), int), float(np.mean([s for _, s in best]))]
+    masks, table, learned, _, votes, scores = (np.array(column) for column in zip(*rows.values(), strict=True))
+    holds = np.array([_share(mask, stroke) - 1 for mask in masks]) - [_share(mask, outside) for mask in masks]
+    scores = scores + _HOLDING * holds
+    ranked = rank(masks, scores, certainty=told.certainty)
+    opinions = Opinions(told.names, table, learned, scores - learned, told.sources, votes, told.certainty)
+    return ranked.told_by(opinions, stroke[len(stroke) // 2])
+
+
+def _share(mask: np.ndarray, points: Sequence[Point]) -> float:
+    return float(np.mean([mask[p] for p in points])) if len(points) else 0.0

@@ -14,12 +14,10 @@ from ...common.limited_cache import LimitedCache
 from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ...common.tuples import three
 from ..regions.volume_graph import RegionGraph, region_graph
-from .ranked import Opinions, RankedCandidates, best_first, rank_ladder
-from .ranker import Ranker
+from .ranked import Opinions, RankedCandidates, Ranker, best_first, rank_ladder
 from .volume_candidates import CandidateFinder, VolumeCandidates, candidate_finder
 from .volume_features import NAMES, hand_score, measure, overlap_matrix
-from .volume_ladder import volume_ladder
-from .volume_masks import connected_part, object_mask
+from .volume_masks import connected_part, object_mask, volume_ladder
 
 WEIGHTS = Path(__file__).with_name("volume_ranker.npz")
 # The weight of the hand-made score beside the ranker (which knows synthetic scenes only), chosen on development cases.

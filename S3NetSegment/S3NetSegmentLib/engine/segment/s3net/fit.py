@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 from ...common.affine2d import Affine2d
+from ...common.device import BatchFallback, one_thread_if
 from ...common.errors import InputError
-from ...common.fallback import BatchFallback
 from ...common.progress import Step, Steps, as_part_of
 from ...common.randomness import numpy_generator, torch_generator
-from ...common.threads import one_thread_if
 from ...nets.losses import (
     affine_consistency_loss,
     affine_label_loss,
@@ -26,11 +25,9 @@ from ...nets.losses import (
     entropy_floor_loss,
     spatial_consistency_loss,
 )
-from ...nets.normalization import freeze_statistics
-from ...nets.s3net import RegionNetwork, S3Net
+from ...nets.s3net import RegionNetwork, S3Net, freeze_statistics
 from ...nets.unet import in_channels_last
-from ..regions.clustering import kmeans, nearest_centre
-from ..regions.merging import merge_clusters
+from ..regions.clustering import kmeans, merge_clusters, nearest_centre
 from ..settings import SegmentSettings
 from .input import SliceChannels
 from .regions import FittedS3Net, most_probable

@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from ...common.affine2d import Affine2d, Spacing
+from ...common.device import BatchFallback, one_thread_if
 from ...common.errors import InputError
-from ...common.fallback import BatchFallback
 from ...common.progress import Step, Steps
 from ...common.randomness import torch_generator
 from ...common.tensors import summed
-from ...common.threads import one_thread_if
 from ...nets.s3net import RegionNetwork
 from ..regions.filters import guided_filter
 from ..settings import SegmentSettings

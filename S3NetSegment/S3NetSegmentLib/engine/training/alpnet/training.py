@@ -20,10 +20,9 @@ from ...common.settings_record import SettingsRecord, setting
 from ...common.tensors import area_average
 from ...few_shot.alpnet.prototypes import PUBLISHED, PrototypeHead, SupportSlice
 from ...nets.encoder import Encoder
-from ..task import TrainingTask
-from ..trainer_settings import TrainerSettings
-from .episodes import ViewRanges, random_episodes
-from .superpixels import Slices, SuperpixelSlices
+from ..optimisation import TrainingTask
+from ..settings import TrainerSettings
+from .episodes import Slices, SuperpixelSlices, ViewRanges, random_episodes
 
 _STREAM = 3_000_000  # episodes of step n are drawn from stream _STREAM + n
 

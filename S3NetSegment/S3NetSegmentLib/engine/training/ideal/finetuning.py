@@ -28,9 +28,9 @@ from ...nets.losses import (
 from ...nets.moving_average import averaged_copy, measure_statistics, update_average
 from ...nets.unet import CHANNELS, TwoStreamUNet, seeded
 from ..augmentation import STRONG, WEAK, change_intensities, mixed, random_boxes
-from ..task import TrainingTask
+from ..optimisation import TrainingTask
 from .class_trust import ClassTrust
-from .finetuning_settings import FinetuningSettings
+from .settings import FinetuningSettings
 
 _STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
 _PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in pixels

@@ -23,10 +23,18 @@ from ...common.tensors import summed
 from ...nets.moving_average import averaged_copy, update_average
 from ...nets.unet import CHANNELS, UNetEncoder, UNetFeatures, seeded
 from ..augmentation import VIEW, change_intensities
-from ..task import TrainingTask
-from .contrast import Contrast, dense_info_nce, image_info_nce, nearest_cells
-from .pretraining_settings import PretrainingSettings
-from .view_pairs import View, correspondences, drawn_cells, near_on_slice
+from ..optimisation import TrainingTask
+from .contrast import (
+    Contrast,
+    View,
+    correspondences,
+    dense_info_nce,
+    drawn_cells,
+    image_info_nce,
+    near_on_slice,
+    nearest_cells,
+)
+from .settings import PretrainingSettings
 
 _STREAM = 2 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
 _PIXELS = (1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Settings of IDEAL's fine-tuning, and its presets."""
+"""Settings of IDEAL's pre-training."""
 
 from __future__ import annotations
 
@@ -6,6 +6,85 @@ from dataclasses import dataclass
 
 from ...common.errors import InputError
 from ...common.settings_record import SettingsRecord, setting
+
+
+@dataclass(frozen=True)
+class PretrainingSettings(SettingsRecord):
+    """Settings of the pre-training; see :func:`pretraining_preset`."""
+
+    network: str = setting(
+        "unet", "Size of the U-Net: unet (1.8 million weights) or tiny (0.12).", choices=("unet", "tiny")
+    )
+    normalization: str = setting("batch", "Normalisation layers.", choices=("batch", "group"))
+    level: int = setting(-1, "Level of the encoder that is contrasted: 0 the finest; -1, -2: from the coarsest.", -5, 4)
+    decoder_weight: float = setting(
+        0.0,
+        "Weight of the same contrast in both decoders; above 0 they are trained and kept with the encoder.",
+        0.0,
+        10.0,
+    )
+    decoder_level: int = setting(
+        1, "Level of the decoders that is contrasted, 0 the finest; finer ones learn nothing.", 0, 3
+    )
+    global_weight: float = setting(
+        0.0, "Part of the loss for the contrast of whole slices instead of cells (DenseCL: 0.5).", 0.0, 1.0
+    )
+    match: str = setting(
+        "affine",
+        "Where the positive lies: affine (the exact place) or feature (the most similar cell).",
+        choices=("affine", "feature"),
+    )
+    head_layers: int = setting(2, "Convolutions of the projection head.", 1, 2)
+    embedding: int = setting(128, "Channels of the projection.", 8, 1024)
+    temperature: float = setting(0.2, "Temperature of the contrast.", 0.01, 2.0)
+    neighbourhood: float = setting(1.5, "Cells around the positive that are no negatives.", 0.0, 16.0)
+    negatives_from: str = setting(
+        "batch",
+        "Whose cells are negatives: those of the batch's slices, or of the same slice alone (other slices show the same "
+        "anatomy).",
+        choices=("batch", "slice"),
+    )
+    same_height: float = setting(
+        0.0,
+        "Slices whose relative heights differ by less are no negatives of each other at the same place (0: all are); with "
+        "negatives_from=slice it concerns the contrast of whole slices only.",
+        0.0,
+        1.0,
+    )
+    queries: int = setting(1024, "Largest number of cells that are asked in a step.", 1, 1_000_000)
+    negatives: int = setting(8192, "Largest number of cells that a cell is contrasted to.", 1, 1_000_000)
+    symmetric: bool = setting(False, "Whether each view is asked for the other, at twice the cost.")
+    momentum: float = setting(0.99, "Decay of the key encoder's moving average at the start.", 0.0, 1.0)
+    last_momentum: float = setting(0.999, "The same at the end of the run.", 0.0, 1.0)
+    init_from: str = setting(
+        "query",
+        "Weights that the model keeps and fine-tuning starts from: query, or key (their moving average).",
+        choices=("query", "key"),
+    )
+    rotation: float = setting(30.0, "Largest random rotation, degrees.", 0.0, 180.0)
+    scaling: float = setting(0.22, "Largest logarithm of the random scaling (0.22: 0.8 to 1.25).", 0.0, 0.7)
+    shear: float = setting(0.1, "Largest random shear.", 0.0, 0.5)
+    shift: float = setting(0.15, "Largest random shift, as a share of half the image.", 0.0, 0.5)
+    flip: bool = setting(True, "Whether views may be mirrored at random.")
+
+
+def pretraining_preset(name: str) -> PretrainingSettings:
+    """Settings by name. ``default``: the U-Net of 1.8 million weights, with positives at the exact place. ``paper``: as the paper
+    draws it, with the constants of DenseCL where it gives none: one convolution as head, the positive is the most similar cell,
+    a slow key branch. ``tiny``: for
+    a CPU, as measured best: a key branch that follows faster since its runs are short, negatives of the same slice alone (as
+    in Chaitanya et al.), and views as far turned as those of fine-tuning."""
+    if name == "default":
+        return PretrainingSettings()
+    if name == "tiny":
+        return PretrainingSettings(
+            network="tiny", embedding=64, momentum=0.9, last_momentum=0.99, negatives_from="slice", rotation=90.0
+        )
+    if name == "paper":
+        return PretrainingSettings(
+            match="feature", head_layers=1, momentum=0.999, last_momentum=0.999, neighbourhood=0.0
+        )
+    raise InputError(f"preset is {name!r}; it must be default, paper or tiny")
 
 
 @dataclass(frozen=True)
