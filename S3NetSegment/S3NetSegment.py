@@ -20,9 +20,8 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from S3NetSegmentLib.panel.effect_registration import register_editor_effect
 from S3NetSegmentLib.panel.parameter_node import Mode, Preset, PropagateTo, S3NetSegmentParameterNode, Scope, SliceAxis  # noqa: F401
-from S3NetSegmentLib.scene.sample_data import register_sample_data
+from S3NetSegmentLib.panel.startup import register_editor_effect, register_sample_data
 
 HOMEPAGE = "https://github.com/S3NetSegment/SlicerS3NetSegment"
 

@@ -52,3 +52,14 @@ def pytest_xdist_make_scheduler(config, log):
             return nodeid if file in ALONE else file
 
     return Scheduling(config, log)
+
+
+@pytest.fixture
+def few_places(monkeypatch):
+    """Of the places that the search for a drawing of another volume tries only those that are neither turned nor resized, for
+    volumes that lie alike but for what the refinement finds. The first tests of ``engine/few_shot/test_transfer.py`` have the whole
+    search."""
+    from S3NetSegmentLib.engine.few_shot.registration import picture
+
+    monkeypatch.setattr(picture, "_TURNS", (0.0,))
+    monkeypatch.setattr(picture, "_SIZES", (1.0,))

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from few_shot_phantoms import organs
 
-from S3NetSegmentLib.engine import Segment, Segmentation, Volume
+from S3NetSegmentLib.engine import InputError, Segment, Segmentation, Volume
+from S3NetSegmentLib.engine.cohort_loop.accepting import accept
+from S3NetSegmentLib.engine.cohort_loop.store import CohortStore
 from S3NetSegmentLib.engine.images.writing import write_image
 
 NAMES = ("Liver", "Spleen")
@@ -43,3 +45,15 @@ def write_patients(folder: Path, *names: str, suffix=".nii.gz", **options) -> Pa
     for number, name in enumerate(names):
         write_image(patient(number, **options)[0], folder / f"{name}{suffix}")
     return folder
+
+
+def accept_when_all_are_ready(folder: Path, case: str, half: bool, barrier) -> None:
+    """For a process of its own: accepts patient 0, or ``half`` of it, once all wait at ``barrier``; prints what it was told."""
+    volume, labels = patient(0)
+    labels = np.where(np.arange(labels.shape[2]) < labels.shape[2] // 2, labels, 0) if half else labels
+    barrier.wait()
+    try:
+        accept(CohortStore(folder), case, drawn(volume, labels))
+        print("accepted")
+    except InputError as error:
+        print(error)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+from forked import LOADED, forked, run_code
 from paths import REPOSITORY
 
 CONFTEST = REPOSITORY / "Testing" / "conftest.py"
@@ -41,3 +42,8 @@ def test_what_takes_long_begins_first_and_its_tests_go_to_whichever_process_is_f
     for process in ("gw0", "gw1"):
         places = [order.index(file) for one, file in ran if one == process]
         assert places == sorted(places)
+
+
+def test_forked_processes_begin_with_all_that_they_shall_have_loaded():
+    done = forked(run_code, f"import sys\nprint([name for name in {LOADED} if name not in sys.modules])", variables={})
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

@@ -12,6 +12,8 @@ from S3NetSegmentLib.engine.cohort_loop import proposing
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_segmentation
 
+pytestmark = pytest.mark.usefixtures("few_places")
+
 
 @pytest.fixture
 def scans(tmp_path):

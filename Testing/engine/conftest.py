@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from S3NetSegmentLib.engine.few_shot.registration import picture
-
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
@@ -12,12 +10,3 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def few_places(monkeypatch):
-    """Of the places that the search for a drawing of another volume tries only those that are neither turned nor resized, for
-    volumes that lie alike but for what the refinement finds. The first tests of ``few_shot/test_transfer.py`` have the whole
-    search."""
-    monkeypatch.setattr(picture, "_TURNS", (0.0,))
-    monkeypatch.setattr(picture, "_SIZES", (1.0,))

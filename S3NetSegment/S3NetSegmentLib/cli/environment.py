@@ -1,7 +1,6 @@
 """Which Python environment runs the command: the present one if it has the packages, otherwise one that venv and pip make.
 
-Standard library only, since this runs before anything is installed. pip speaks for itself, and its own settings (index,
-proxy, ``PIP_FIND_LINKS`` folder of wheels) are used as they are.
+Standard library only. pip speaks for itself, and its own settings (index, proxy, ``PIP_FIND_LINKS``) are used as they are.
 """
 
 from __future__ import annotations
@@ -37,13 +36,10 @@ class EnvironmentProblem(RuntimeError):
 
 
 def enter(script: str, arguments: list[str], requirements: tuple[Path, ...] = (RUNTIME,), quiet: bool = False) -> None:
-    """Returns if this interpreter can run the command; otherwise runs ``script`` in an environment that can.
+    """Returns if this interpreter satisfies the ``requirements`` (files of pip); otherwise runs ``script`` in an environment that
+    does, and does not return: the process becomes the other Python (on Windows it waits for it and passes its exit code on).
 
-    In the second case it does not return: on Linux and macOS the process becomes the other Python, on Windows it waits for
-    the other one and passes its exit code on. Making the environment can take minutes.
-
-    :param requirements: requirement files of pip that must be satisfied.
-    :raises EnvironmentProblem: the environment could not be made.
+    :raises EnvironmentProblem: the environment, which can take minutes, could not be made.
     """
     lacks = "; ".join(shortcomings(requirements))
     if not lacks:
@@ -56,8 +52,7 @@ def enter(script: str, arguments: list[str], requirements: tuple[Path, ...] = (R
             f"other packages with '{Path(sys.executable).name} -m pip install', or start s3net with an ordinary Python 3.11 "
             "or newer, which makes its own environment"
         )
-    python = prepare(requirements, quiet)
-    command = [str(python), script, *arguments]
+    command = [str(prepare(requirements, quiet)), script, *arguments]
     variables = _variables() | {REENTERED: "1"}
     if os.name == "nt":
         with subprocess.Popen(command, env=variables) as process:
@@ -77,11 +72,8 @@ def in_slicer() -> bool:
 
 
 def shortcomings(requirements: tuple[Path, ...] = (RUNTIME,)) -> list[str]:
-    """What this interpreter lacks, one text for each package; [] if the command can run here.
-
-    A first look, so that Slicer's or your own packages are used as they are: names, ``>=`` and ``==`` count. Lines with one
-    name are alternatives (for other systems or versions of Python); pip, which installs, reads all of it.
-    """
+    """What this interpreter lacks, one text for each package. A first look: names, ``>=`` and ``==`` count, lines with one name are
+    alternatives; pip, which installs, reads all of it."""
     lacks = []
     for file in requirements:
         lines = re.findall(r"(?m)^([\w.-]+)\s*((?:>=|==)\s*[\d.]+)?", file.read_text("utf-8"))
@@ -113,16 +105,15 @@ def own_folder() -> Path:
         return Path(named).expanduser().absolute()
     local = REPOSITORY / ".venv"
     is_checkout = (REPOSITORY / "Testing").is_dir()
-    if is_checkout and os.access(local if local.exists() else REPOSITORY, os.W_OK) and not is_foreign(local):
+    if is_checkout and os.access(local if local.exists() else REPOSITORY, os.W_OK) and not _is_foreign(local):
         return local
     return user_cache() / f"venv-{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def is_foreign(folder: Path) -> bool:
+def _is_foreign(folder: Path) -> bool:
     """Whether ``folder`` holds an environment (or anything else) that we did not make, which is never changed."""
-    if not folder.exists() or (folder / MARKER).exists():
-        return False
-    return any(not entry.name.startswith("s3net.") for entry in folder.iterdir())
+    made = not folder.exists() or (folder / MARKER).exists()
+    return not made and any(not entry.name.startswith("s3net.") for entry in folder.iterdir())
 
 
 def python_in(folder: Path) -> Path:
@@ -131,16 +122,11 @@ def python_in(folder: Path) -> Path:
 
 
 def prepare(requirements: tuple[Path, ...], quiet: bool = False) -> Path:
-    """The interpreter of an environment that satisfies ``requirements``, made or brought up to date if need be.
-
-    Two starts at once do not collide: the second waits for the first. A half-made environment is made anew.
-
-    :raises EnvironmentProblem: it could not be made.
-    """
-    folder = own_folder()
-    files = tuple(dict.fromkeys((RUNTIME, *requirements)))
+    """The interpreter of an environment that satisfies ``requirements``, made or brought up to date if need be. A second start
+    waits for the first; a half-made environment is made anew. Raises EnvironmentProblem if it cannot be."""
+    folder, files = own_folder(), tuple(dict.fromkeys((RUNTIME, *requirements)))
     if not _is_ready(folder, files):
-        if is_foreign(folder):
+        if _is_foreign(folder):
             raise EnvironmentProblem(f"s3net did not make what is in {folder}; name another folder in S3NET_VENV")
         lock = FileLock(folder / LOCK)
         try:
@@ -198,16 +184,18 @@ def create(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.name not in (LOCK, MARKER):
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-    command = [sys.executable, "-m", "venv", str(folder)]
-    if subprocess.run(command, env=_variables(), stdout=2, check=False).returncode != 0:
+    if not _run([sys.executable, "-m", "venv", str(folder)]):
         raise EnvironmentProblem(f"a virtual environment could not be made in {folder}; Python says why above")
 
 
 def install(python: Path, options: list[str], quiet: bool) -> bool:
     """Runs ``pip install`` with its own progress on stderr; whether it succeeded. Only wheels, so nothing is compiled."""
-    command = [str(python), "-m", "pip", "install", *["--quiet"] * quiet, *options]
     own = {"PIP_ONLY_BINARY": ":all:", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_USER": "0"}
-    return subprocess.run(command, env=_variables() | own, stdout=2, check=False).returncode == 0
+    return _run([str(python), "-m", "pip", "install", *["--quiet"] * quiet, *options], own)
+
+
+def _run(command: list[str], own: dict[str, str] | None = None) -> bool:
+    return subprocess.run(command, env=_variables() | (own or {}), stdout=2, check=False).returncode == 0
 
 
 def _variables() -> dict[str, str]:

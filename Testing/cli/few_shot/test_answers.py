@@ -284,6 +284,7 @@ def test_what_was_hardly_drawn_and_slices_that_hold_no_other_part_are_said(folde
     assert [s["expected_dice"] for s in summary["segments"]] == [None, None]
 
 
+@pytest.mark.usefixtures("few_places")
 def test_a_drawing_in_another_image_is_taken_to_this_one(folder, capsys):
     image, truth = scene(shift=3, seed=9)
     write_image(image, "next.nii.gz")
@@ -296,6 +297,7 @@ def test_a_drawing_in_another_image_is_taken_to_this_one(folder, capsys):
     assert summary["support"][0]["image"] == str(folder / "ct.nii.gz")
 
 
+@pytest.mark.usefixtures("few_places")
 @pytest.mark.parametrize("kind", ["partial", "askew"])
 def test_parts_of_slices_and_oblique_planes_of_another_image_are_taken_to_this_one(folder, capsys, kind):
     image, truth = scene(shift=3, seed=9)
@@ -377,6 +379,7 @@ def test_segments_that_overlap_are_whole_in_a_dicom_seg(nested, folder, capsys):
         assert found.mask(segment).sum() == facts["voxels"] > truth[list(DRAWN)].sum()
 
 
+@pytest.mark.usefixtures("few_places")
 def test_drawings_here_and_in_another_image_go_together(folder):
     write_labels(TRUTH, "whole.nrrd")
     write_labels(only(TRUTH, [6]), "one.nrrd")
@@ -388,6 +391,7 @@ def test_drawings_here_and_in_another_image_go_together(folder):
     assert here.index == 6 and [s.name for s in support.segments] == ["Segment 3", "Segment 7"]
 
 
+@pytest.mark.usefixtures("few_places")
 def test_another_kind_of_image_is_pointed_out(folder, capsys):
     write_image(Volume((400 - IMAGE.array).astype(np.int16), IMAGE.ijk_to_ras, "inverted"), "inverted.nii.gz")
     summary = run("inverted.nii.gz --support drawn.seg.nrrd --support-image ct.nii.gz -o out.nrrd", capsys)

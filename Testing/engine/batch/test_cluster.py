@@ -23,10 +23,16 @@ def cluster():
     distributed = pytest.importorskip(
         "distributed", reason="dask.distributed is not installed (pip install distributed)"
     )
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50, memory_limit=0
-    ) as cluster:
-        yield cluster
+    import dask
+
+    from S3NetSegmentLib.engine.batch import cluster as product
+
+    own = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None, "memory_limit": 0}
+    patient = {f"distributed.comm.timeouts.{name}": f"{PATIENCE}s" for name in ("connect", "tcp")}
+    with pytest.MonkeyPatch.context() as patch, dask.config.set(patient):
+        patch.setattr(product, "_CONNECTING", PATIENCE)
+        with distributed.LocalCluster(**own, silence_logs=50) as cluster:
+            yield cluster
 
 
 def test_a_failed_case_on_a_cluster_is_recorded_and_stops_the_others_on_request(tmp_path, cluster):

@@ -3,12 +3,14 @@
 import errno
 import json
 import multiprocessing
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from loop_folders import drawn, patient, write_patients
+from forked import forked_together
+from loop_folders import accept_when_all_are_ready, drawn, patient, write_patients
 
 from S3NetSegmentLib.engine import InputError, ResourceError, Segment, Segmentation
 from S3NetSegmentLib.engine.batch import records
@@ -79,29 +81,10 @@ def test_while_one_accepts_another_is_told_so(cohort):
     accept(cohort, "anna", drawn(volume, labels))
 
 
-def _accept_in_process(folder, case, half, barrier, results):
-    volume, labels = patient(0)
-    labels = np.where(np.arange(labels.shape[2]) < labels.shape[2] // 2, labels, 0) if half else labels
-    barrier.wait()
-    try:
-        accept(CohortStore(folder), case, drawn(volume, labels))
-        results.put("accepted")
-    except InputError as error:
-        results.put(str(error))
-
-
 def test_of_two_accepts_at_once_one_counts_and_the_other_is_told(cohort):
-    context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(2), context.Queue()
-    both = [
-        context.Process(target=_accept_in_process, args=(cohort.folder, "anna", half, barrier, results))
-        for half in (False, True)
-    ]
-    for process in both:
-        process.start()
-    told = sorted(results.get(timeout=300) for _ in both)
-    for process in both:
-        process.join()
+    barrier = multiprocessing.get_context("forkserver").Barrier(2)
+    orders = [(cohort.folder, "anna", half, barrier) for half in (False, True)]
+    told = sorted(done.stdout.strip() for done in forked_together(accept_when_all_are_ready, orders, [os.environ] * 2))
     assert told[0] == "accepted" and "anna" in told[1] and told[1] != "accepted"
     record = cohort.record(ACCEPTED, "anna")
     assert record["segmentation_sha256"] == cohort.digest(ACCEPTED, "anna")

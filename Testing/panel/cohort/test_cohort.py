@@ -11,6 +11,8 @@ from S3NetSegmentLib.engine.cohort_loop.store import ACCEPTED, CORRECTED, Cohort
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.panel.cohort import controller, section
 
+pytestmark = pytest.mark.usefixtures("few_places")
+
 
 @pytest.fixture
 def store(tmp_path):

@@ -18,7 +18,7 @@ from S3NetSegmentLib.engine.tasks.fields import asked_fields
 from S3NetSegmentLib.engine.tasks.train import FinetuneTask, PretrainTask, task_facts, task_of_facts
 from S3NetSegmentLib.engine.training.configuration import FINETUNING_PRESETS, PRETRAINING_PRESETS
 from S3NetSegmentLib.panel.models import training_process, training_run
-from S3NetSegmentLib.panel.models.training_kinds import KINDS, kind_of, training_hint
+from S3NetSegmentLib.panel.models.training_form import KINDS, kind_of, training_hint
 from S3NetSegmentLib.panel.models.training_log import TrainingLog
 from S3NetSegmentLib.panel.models.training_run import TrainingRun
 
@@ -214,6 +214,7 @@ def test_a_failure_and_its_remedy_are_shown(open_training, run_folder):
 def test_a_run_that_does_not_answer_can_be_killed_from_the_panel(open_training, run_folder, monkeypatch):
     import slicer
 
+    monkeypatch.setattr(training_run, "KILL_AFTER", 1e9)  # however long this machine takes for the next clicks
     panel = open_training(run_folder, f"{TINY} steps=100000")
     ui = panel.panel.models.ui
     panel.click(ui.startTrainingButton)

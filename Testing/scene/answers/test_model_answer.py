@@ -6,9 +6,8 @@ import slicer
 from mrml import Editor, add_transform, add_volume, affine, exported, put_under, random_grid, rotation, segment
 
 from S3NetSegmentLib.engine import Segmentation
-from S3NetSegmentLib.scene.answers.model_answer import write_model_answer
 from S3NetSegmentLib.scene.answers.provenance import provenance_tags
-from S3NetSegmentLib.scene.segmentation.reading import segment_mask
+from S3NetSegmentLib.scene.segmentation.reading import segment_mask, write_model_answer
 from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
@@ -66,12 +65,12 @@ def test_segments_of_the_user_completed_ones_and_those_of_another_volume_stay(vo
 
 
 def test_an_error_leaves_no_new_segmentation_behind(volume_node, monkeypatch):
-    from S3NetSegmentLib.scene.answers import model_answer
+    from S3NetSegmentLib.scene.segmentation import reading
 
     def failing(*_):
         raise RuntimeError("no")
 
-    monkeypatch.setattr(model_answer, "segment_edit", failing)
+    monkeypatch.setattr(reading, "segment_edit", failing)
     with pytest.raises(RuntimeError):
         write_model_answer(answer(volume_node), volume_node)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0

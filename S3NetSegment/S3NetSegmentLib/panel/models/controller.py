@@ -14,7 +14,7 @@ from ...engine import InputError, Step, Volume
 from ...engine.common.progress import Steps, as_part_of
 from ...engine.training.model_places import model_files
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
-from ...scene.answers.model_answer import write_model_answer
+from ...scene.segmentation.reading import write_model_answer
 from ...scene.volumes import volume_from_node
 from ..messages import sentence
 from ..run import Listener, Run

@@ -13,8 +13,7 @@ from ..run import time_left_text, timer
 from ..widgets.looks import set_property
 from ..widgets.path_row import PathRow
 from ..widgets.torch_row import has_torch
-from .training_form import TrainingForm
-from .training_kinds import KINDS
+from .training_form import KINDS, TrainingForm
 from .training_log import learning_curve
 from .training_process import TrainingTrial
 from .training_run import TrainingRun

@@ -54,6 +54,12 @@ def contours(folder):
     write_object(folder / "RS.dcm", CLASSES + "481.3", "RTSTRUCT")
 
 
+def dose(folder):
+    elements = image_elements(np.ones((3, 6, 5), np.uint32), CLASSES + "481.2", "1.2.8.4", "1.2.8") | placed((0, 0, 0))
+    elements |= {0x00080060: ("CS", "RTDOSE"), 0x3004000C: ("DS", "0\\2\\4"), 0x3004000E: ("DS", "0.5")}
+    write_dicom(folder / "RD.dcm", elements)
+
+
 @pytest.mark.parametrize(
     "beside, said",
     [
@@ -62,6 +68,7 @@ def contours(folder):
         (screenshot, "screenshots or scans: without number 'Screen save'"),
         (cut_file, "1 DICOM files are cut off or damaged and were left out: CUT"),
         (contours, "1 x set of contours (RTSTRUCT)"),
+        (dose, "a dose: without number 'without description' (RTDOSE, 3 slices"),
     ],
 )
 @pytest.mark.parametrize("depth", ["series", "patient/study/series"])
@@ -236,3 +243,33 @@ def test_the_modality_stays_with_a_part_of_the_volume(tmp_path):
     volume = read_image(write_series(tmp_path))
     assert volume.cropped(volume.extent).modality == "CT"
     shutil.rmtree(tmp_path)
+
+
+def test_a_series_of_several_patients_under_one_uid_is_listed_apart_and_not_mixed(tmp_path):
+    write_series(tmp_path / "ct", x00100020=("LO", "A"))
+    for k in range(4):
+        elements = image_elements(VOXELS[4 + k], dicom.CT, f"1.2.3.5.{k + 9}", "1.2.3.5") | placed((0, 0, 2 * k + 1))
+        elements |= {0x00080060: ("CS", "CT"), 0x00100020: ("LO", "B")}
+        write_dicom(tmp_path / "ct" / f"other{k}", elements)
+    with pytest.raises(InputError, match=r"holds 2 DICOM series.*of another patient than a series of the same UID"):
+        read_image(tmp_path / "ct")
+    np.testing.assert_array_equal(read_image(tmp_path / "ct" / "0002").array, VOXELS[:4])
+    np.testing.assert_array_equal(read_image(tmp_path / "ct" / "other2").array, VOXELS[4:])
+
+
+def test_a_patient_whose_id_some_files_do_not_state_is_one_patient(tmp_path):
+    write_series(tmp_path, 4, x00100020=("LO", "A"))
+    (tmp_path / "0002").unlink()
+    elements = image_elements(VOXELS[2], dicom.CT, "1.2.3.5.2", "1.2.3.5") | placed((0, 0, 4))
+    write_dicom(tmp_path / "0002", elements | {0x00080060: ("CS", "CT"), 0x00200013: ("IS", 2)})
+    np.testing.assert_array_equal(read_image(tmp_path).array, VOXELS[:4])
+
+
+def test_places_in_several_frames_of_reference_are_told(tmp_path):
+    write_series(tmp_path, x00200052=("UI", "1.2.5"))
+    assert read_warned(tmp_path)[1] == []
+    elements = image_elements(VOXELS[4], dicom.CT, "1.2.3.5.4", "1.2.3.5") | placed((0, 0, 8))
+    elements |= {0x00080060: ("CS", "CT"), 0x00200013: ("IS", 4), 0x00200052: ("UI", "1.2.6")}
+    write_dicom(tmp_path / "0004", elements)
+    (text,) = read_warned(tmp_path)[1]
+    assert "stated in several frames of reference, and need not fit each other" in text

@@ -17,7 +17,7 @@ _ONE_PLANE_TRUST = 0.9  # factor of the expected Dice where one plane does not s
 # from which on it is said. Log-odds of the expected Dice: those of the vote, and the share found beyond the drawn slices.
 # Both fitted on development cases (few_shot_cases.py) and further organs of their CT, with 1, 3 and 5 drawn slices.
 _PAST_BEYOND, _PAST_BORDER, _PAST_THICK, _PAST_CONSTANT, _RUNS_PAST = 1.2, 0.8, 1.3, -2.9, 0.35
-_DICE_VOTE, _DICE_BEYOND, _DICE_CONSTANT = 1.4, -0.8, 0.5
+_DICE_VOTE, _DICE_BEYOND, _DICE_CONSTANT = 1.2, -0.4, 0.25
 _MAIN = 0.25  # share of the expected wrong voxels of a slice, from which on a segment is a reason to draw it
 _PROBABLY_ENDS, _MAY_END = 0.5, 0.9  # probability of presence below which a segment does so
 _WAY_OUT = "draw the last slice there, or say of the one after it that it holds nothing"

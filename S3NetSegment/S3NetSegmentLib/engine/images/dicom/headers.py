@@ -28,6 +28,7 @@ from .tiles import private_tag, siemens_csa, tiles_of
 
 _WHOLE_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"  # screenshots, scanned paper, and what programs made of other images
+_DOSE_CLASS = "1.2.840.10008.5.1.4.1.1.481.2"
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _CENTIMETRES = 3
 _MOST_FRAMES = 100_000
@@ -51,7 +52,8 @@ def image_file(elements: DicomFile) -> ImageFile:
     file = ImageFile(
         elements.path, series or stand_in, None if number is None else int(number), description,
         elements.text("Modality"), elements.text("StudyDescription"), "LOCALIZER" in kinds[2:], elements.syntax, size_of(elements), frames,
-        spacing, source == "detector", ("voxel size",) if source == "" else (),
+        spacing, source == "detector", ("voxel size",) if source == "" else (), patient=elements.text("PatientID"),
+        frame_of_reference=elements.text("FrameOfReferenceUID"),
     )  # fmt: skip
     if _PER_FRAME in elements or _SHARED in elements:
         slices, unknown = _enhanced_slices(elements, frames)
@@ -67,7 +69,7 @@ def _classic_file(file: ImageFile, elements: DicomFile, kinds: list[str]) -> Ima
     if whole.position is not None and axes_of(elements.numbers("ImageOrientationPatient")) is None:
         unknown.append("orientation")
     placed = whole.position is not None
-    picture = elements.sop_class.startswith(_CAPTURE_CLASS) and not placed
+    picture = (elements.sop_class.startswith(_CAPTURE_CLASS) and not placed) or elements.sop_class == _DOSE_CLASS
     file = replace(file, unknown=tuple(unknown), picture=picture)
     if elements.sop_class == _WHOLE_SLIDE_CLASS:
         return replace(file, slices=(whole,), tiled=_WHOLE_SLIDE)

@@ -188,6 +188,8 @@ def _note_facts(files: list[ImageFile], warn: Callable[[str], None]) -> None:
         warn(
             "the files do not state the size of their pixels, which are taken as 1 mm; lengths and volumes are not real"
         )
+    if len({f.frame_of_reference for f in files if f.frame_of_reference}) > 1:
+        warn("the places of its files are stated in several frames of reference, and need not fit each other")
     if any(f.detector_spacing for f in files):
         warn("the pixel size is that at the detector; objects are smaller by the magnification")
     for note in dict.fromkeys(note for f in files for note in f.notes):

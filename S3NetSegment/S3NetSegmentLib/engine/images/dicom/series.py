@@ -59,7 +59,7 @@ class Series:
 
     @property
     def is_pictures(self) -> bool:
-        """Whether all its files are screenshots or scans of documents."""
+        """Whether all its files are screenshots, scans of documents or doses."""
         return all(file.picture for file in self.files)
 
     def told(self, more: str = "") -> str:
@@ -147,7 +147,7 @@ def series_of(path: Path) -> tuple[Series, Found]:
     if own.frames > 1:
         return Series((own,)), Found((), (), ())
     found = _found(list(files_in(path.parent, False)))
-    files = next((s.files for s in found.series if s.files[0].series == own.series), (own,))
+    files = next((s.files for s in found.series if any(f.path == path for f in s.files)), (own,))
     slice_ = own.slices[0]
     alike = tuple(f for f in files if f.frames == 1 and f.slices[0].fits(slice_))
     return Series(alike if any(f.path == path for f in alike) else (own,)), found
@@ -168,7 +168,10 @@ def chosen_series(folder: Path, wanted: str | None) -> tuple[Series, Found]:
         pictures = [series for series in found.series if series.is_pictures]
         if len(pictures) == len(found.series) - 1:
             (only,) = (series for series in found.series if not series.is_pictures)
-            texts = tuple(f"screenshots or scans: {series.told()}" for series in pictures)
+            texts = tuple(
+                f"{'a dose' if series.modality == 'RTDOSE' else 'screenshots or scans'}: {series.told()}"
+                for series in pictures
+            )
             return only, replace(found, left_out=(*found.left_out, *texts))
         if len(found.series) > 1:
             raise InputError(
@@ -196,6 +199,8 @@ def _told_apart(series: Sequence[Series]) -> list[str]:
         same = named[s.number, s.description, s.modality, s.count] > 1
         marks = named_marks(first) if same else ""
         more = f" of {first.size[0]} x {first.size[1]} pixels, {facing([first])}{marks}"
+        if s.uid and any(t is not s and t.uid == s.uid for t in series):
+            more += ", of another patient than a series of the same UID"
         lines.append(s.told(more) + (f" UID {s.uid}" if same and s.uid else ""))
     return lines
 
@@ -235,9 +240,15 @@ def _found(paths: list[Path]) -> Found:
                     damaged.append(path.name)
         except OSError as error:
             raise InputError(f"{str(path)!r} cannot be opened ({error.strerror}); check its permissions") from None
-    whole = [Series(tuple(files)) for files in series.values() if files]
+    whole = [Series(files) for mixed in series.values() for files in _patients(mixed)]
     whole.sort(key=lambda s: (s.number is None, s.number or 0, s.description, s.uid))
     return Found(tuple(whole), tuple(damaged), tuple(others))
+
+
+def _patients(files: list[ImageFile]) -> list[tuple[ImageFile, ...]]:
+    """The files of each patient: bad anonymisers give the series of several patients one UID."""
+    known = list(dict.fromkeys(file.patient for file in files if file.patient)) or [""]
+    return [tuple(f for f in files if f.patient == p or (not f.patient and p == known[0])) for p in known]
 
 
 def _check_pixels(elements: DicomFile) -> None:

@@ -81,7 +81,8 @@ class ImageFile:
     :param notes: what else should be known of it, in words.
     :param tiled: what its pictures are tiled from, and the way out, in words; "" if they are not. ``only_called_tiled``: a
         word says so, and nothing else.
-    :param picture: a screenshot or scan of a document rather than what a scanner measured.
+    :param picture: a screenshot, scan of a document or dose rather than what a scanner measured.
+    :param patient, frame_of_reference: the patient's ID and the UID of the space in which places are stated; "" if unknown.
     """
 
     path: Path
@@ -103,6 +104,8 @@ class ImageFile:
     tiled: str = ""
     only_called_tiled: bool = False
     picture: bool = False
+    patient: str = ""
+    frame_of_reference: str = ""
 
 
 def normal_of(slices: Sequence[Slice]) -> np.ndarray:

@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 from ...common.errors import InputError, ResourceError
 from ...common.progress import Step, Steps, as_part_of
 from ...images.files import rename_over
-from .catalogue import WeightsFile, weights_named
 from .checkpoint import recognise_file
-from .store import StoredWeights, WeightsStore, file_digest, partial_path
+from .store import StoredWeights, WeightsFile, WeightsStore, file_digest, partial_path, weights_named
 
 _CHUNK = 256 << 10
 _TIMEOUT = 30.0  # seconds without a byte after which the connection counts as lost

@@ -1,7 +1,20 @@
-"""The shipped samples in Slicer's Sample Data module. Read when Slicer starts, so nothing else is imported."""
+"""What Slicer is told when it starts: the effect "Few-shot" of its Segment Editor, and the sample data. So nothing else is imported."""
+
+from __future__ import annotations
 
 import json
 from pathlib import Path
+
+_EFFECT = Path(__file__).parents[2] / "SegmentEditorFewShotLib" / "SegmentEditorFewShotEffect.py"
+
+
+def register_editor_effect() -> None:
+    """Makes "Few-shot" one of the effects of Slicer's Segment Editor."""
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+    effect = effects.qSlicerSegmentEditorScriptedEffect(None)
+    effect.setPythonSource(_EFFECT.as_posix())
+    effect.self().register()
 
 
 def sample_data_folder() -> Path | None:
