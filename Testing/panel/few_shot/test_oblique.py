@@ -21,8 +21,13 @@ def ball(radius=8):
 
 
 @pytest.fixture
-def panel(open_panel, views):
-    panel = open_panel(None, FakePropagation())
+def engine():
+    return FakePropagation()
+
+
+@pytest.fixture
+def panel(open_panel, views, engine):
+    panel = open_panel(None, engine)
     panel.open_few_shot()
     panel.widget.parent.resize(400, 860)
     panel.tilt(views.axial)
@@ -55,7 +60,7 @@ def test_an_undone_plane_leaves_the_list_and_a_redone_one_comes_back_wherever_th
     assert panel.rows() == [OBLIQUE] and not panel.message
 
 
-def test_slices_and_planes_stand_side_by_side(panel, views):
+def test_slices_and_planes_stand_side_by_side(panel, engine, views):
     panel.look_at_slice(views.sagittal, 3, "x")
     panel.draw("Liver", square(), "z", 4)
     panel.tilt(views.axial)
@@ -67,7 +72,7 @@ def test_slices_and_planes_stand_side_by_side(panel, views):
     assert panel.rows() == [("axial 4", "Liver", True)]
     undo(panel, "redo")
     panel.propagate()
-    items = panel.panel.few_shot.controller.result.request.items
+    items = engine.full_runs[-1]["items"]
     assert [type(item) for item in items] == [DrawnSlice, DrawnPlane] and items[1].labels.any()
 
 
@@ -87,7 +92,7 @@ def test_a_removed_plane_stays_away_until_it_is_drawn_on_again(panel, views):
     assert [row[0] for row in panel.rows()] == ["axial 4", "oblique axial"]
 
 
-def test_an_empty_oblique_view_can_be_added_shown_again_and_marked_as_drawn_in_part(panel, views):
+def test_an_empty_oblique_view_can_be_added_shown_again_and_marked_as_drawn_in_part(panel, engine, views):
     panel.draw_in_view("Liver", views.axial, ball())
     panel.tilt(views.axial, 25, (0, 0, 9))
     wanted = SupportPlane.of_view(views.axial, panel.parameters.volume)
@@ -101,7 +106,7 @@ def test_an_empty_oblique_view_can_be_added_shown_again_and_marked_as_drawn_in_p
     assert SupportPlane.of_view(views.axial, panel.parameters.volume).place == wanted.place
     panel.ui.supportTable.item(number, 2).setCheckState(0)
     panel.propagate()
-    items = panel.panel.few_shot.controller.result.request.items
+    items = engine.full_runs[-1]["items"]
     assert sorted((bool(item.labels.any()), item.complete) for item in items) == [(False, False), (True, True)]
 
 
@@ -118,7 +123,7 @@ def test_a_plane_is_corrected_after_an_accepted_answer(panel, views):
     assert not panel.mask("Liver")[stroke].any()  # and the answer keeps out of it
 
 
-def test_what_segment_found_is_no_drawing_on_a_plane(panel, views):
+def test_what_segment_found_is_no_drawing_on_a_plane(panel, engine, views):
     from S3NetSegmentLib.scene.answers.provenance import CONTENT_TAG, METHOD_TAG
     from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 
@@ -129,7 +134,7 @@ def test_what_segment_found_is_no_drawing_on_a_plane(panel, views):
     panel.draw_in_view("Liver", views.axial, ball(5))
     assert panel.rows() == [OBLIQUE]
     panel.propagate()
-    (item,) = panel.panel.few_shot.controller.result.request.items
+    (item,) = engine.full_runs[-1]["items"]
     assert len(np.unique(item.labels)) == 2
 
 

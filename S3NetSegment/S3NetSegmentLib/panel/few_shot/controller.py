@@ -56,9 +56,8 @@ class FewShotController:
         :param shown_plane: the oblique plane that the user looks at, or None.
         """
         self._listener, self._save_undo, self._make_engine = listener, save_undo, make_engine or _real_engine
-        self._shown_plane = shown_plane
         self._run = Run(listener, _("Propagate was stopped: {reason}."), lambda done: done or self._keep(None))
-        self._live = Run(listener, quiet=True)
+        self._live, self._shown_plane = Run(listener, quiet=True), shown_plane
         self.support: SupportKeeper | None = None
         self.result: FewShotResult | None = None
         self._engines: dict[tuple, object] = {}

@@ -18,7 +18,7 @@ from .controller import FewShotController
 
 @dataclass(frozen=True)
 class SupportRow:
-    """A drawn slice, its name, name and colour of each segment on it, and the names of those that seem to be missing."""
+    """A drawn slice or plane, its name, name and colour of each segment on it, and the names of those that seem to be missing."""
 
     slice: SupportSlice | SupportPlane
     name: str
@@ -80,7 +80,7 @@ class FewShotPresenter:
     # -- what is drawn
 
     def rows(self, hint: str) -> tuple[list[SupportRow], str]:
-        """The drawn slices, or none and why: ``hint``, or what is wrong with the volume."""
+        """The drawn slices and planes, or none and why: ``hint``, or what is wrong with the volume."""
         support = self._controller.support
         if support is None:
             return [], hint
@@ -107,14 +107,18 @@ class FewShotPresenter:
             return None, capital(str(error))
 
     def plane_in_view(self, last_view) -> SupportPlane | None:
-        """The oblique plane that the user looks at, if it is one."""
+        """The oblique plane that the user looks at, or None."""
         shown = self.in_view(last_view)[0]
         return shown if isinstance(shown, SupportPlane) else None
 
-    def slice_in_view(self, last_view) -> tuple[str, int] | None:
-        """The place of the slice that the user looks at, if it is one."""
-        shown = self.in_view(last_view)[0]
-        return shown.place if isinstance(shown, SupportSlice) else None
+    def slice_in_view(self, last_view) -> tuple[tuple[str, int] | None, str]:
+        """The slice (axis, index) that the user looks at, to be answered alone or first, or None and why there is none."""
+        shown, why_not = self.in_view(last_view)
+        if isinstance(shown, SupportPlane):
+            return None, _(
+                "The view is oblique: propagate to the whole volume, or turn the view to the volume's slices."
+            )
+        return (None if shown is None else shown.place), why_not
 
     # -- the button
 

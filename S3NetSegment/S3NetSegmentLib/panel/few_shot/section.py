@@ -23,6 +23,7 @@ from .editor_section import EditorSection
 from .following import DrawingFollower, DrawingWatch, LivePreview
 from .presenter import FewShotPresenter
 from .request import FewShotRequest, make_few_shot_request
+from .support import add_to
 from .table import SupportTable
 
 _HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first.")
@@ -53,9 +54,7 @@ class FewShotSection(SectionListener):
         self.active = False
         self._in_view = self._places = None
         self.problem = ""
-        self.controller = FewShotController(
-            self, self._save_undo, make_engine, lambda: self._presenter.plane_in_view(self._inputs.last_view)
-        )
+        self.controller = FewShotController(self, self._save_undo, make_engine, self._plane_in_view)
         self._presenter = FewShotPresenter(self.controller, _HELP, has_keys=True)
         self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
         self.answer = FewShotAnswerSection(
@@ -164,7 +163,7 @@ class FewShotSection(SectionListener):
 
     def _add_current(self) -> None:
         if self._in_view is not None and self.controller.support is not None:
-            self.controller.support.add_shown(self._in_view)
+            add_to(self.controller.support, self._in_view)
             self.state_changed()
             self._live.soon()
 
@@ -264,10 +263,6 @@ class FewShotSection(SectionListener):
         if before != self._in_view:
             self._live.soon()
 
-    @property
-    def _view_slice(self) -> tuple[str, int] | None:
-        return self._in_view.place if isinstance(self._in_view, SupportSlice) else None
-
     def _look_at_places(self) -> None:
         """A transform moves the drawing over the volume without a change of either."""
         volume = self.node.volume
@@ -275,6 +270,13 @@ class FewShotSection(SectionListener):
         if places != self._places:
             self._places = places
             self._drawn()
+
+    def _plane_in_view(self) -> SupportPlane | None:
+        return self._presenter.plane_in_view(self._inputs.last_view)
+
+    @property
+    def _view_slice(self) -> tuple[str, int] | None:
+        return self._in_view.place if isinstance(self._in_view, SupportSlice) else None
 
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
@@ -296,9 +298,7 @@ class FewShotSection(SectionListener):
         if scope == "other" and node.otherVolume is node.volume:
             return _("The drawing is on that volume itself. Select another one.")
         if scope == "slice" and self._view_slice is None:
-            return self._presenter.in_view(self._inputs.last_view)[1] or _(
-                "The view is oblique: propagate to the whole volume, or turn the view to the volume's slices."
-            )
+            return self._presenter.slice_in_view(self._inputs.last_view)[1]
         return ""
 
     def _show_all(self) -> None:

@@ -121,12 +121,9 @@ class SupportKeeper:
         self._tell_touched(touched)
         return self.drawn != before
 
-    def add_shown(self, shown: SupportSlice | SupportPlane) -> None:
-        """Counts what a view shows as drawn, also an empty slice or plane."""
-        if isinstance(shown, SupportPlane):
-            self._planes.add(shown, self.is_answered)
-        else:
-            self.add(*shown.place)
+    def add_plane(self, plane: SupportPlane) -> None:
+        """Counts an oblique plane as drawn, also an empty one."""
+        self._planes.add(plane, self.is_answered)
 
     def add(self, axis: str, index: int) -> None:
         """Counts a slice as drawn, also an empty one."""
@@ -279,6 +276,14 @@ class SupportKeeper:
         for segment_id in slices.segment_ids:
             digest.update(segment_id.encode() + np.packbits(slices.plane(segment_id, *place)).tobytes())
         return digest.digest()
+
+
+def add_to(support: SupportKeeper, chosen: SupportSlice | SupportPlane) -> None:
+    """Counts what a view shows as drawn."""
+    if isinstance(chosen, SupportPlane):
+        support.add_plane(chosen)
+    else:
+        support.add(*chosen.place)
 
 
 def _longest_row(places: Sequence[tuple[str, int]]) -> int:

@@ -22,6 +22,7 @@ from ...engine.common.provenance import (
     support_text,
     tag_names,
 )
+from ...engine.few_shot.vote.outlook import encoder_record
 from ...engine.images import AXES
 from ..drawings.lattices import LabelBox
 from ..drawings.support_set import SupportPlane, SupportSlice
@@ -74,8 +75,6 @@ def few_shot_tags(
     :param drawing: name of the segmentation that was drawn.
     :param drawn_on: name of the volume that was drawn on, if it is another one.
     """
-    from ...engine.few_shot.answer import encoder_record  # it needs torch, which loading the panel must not import
-
     planes = sum(isinstance(s, SupportPlane) for s in support)
     slices = [s for s in support if isinstance(s, SupportSlice)]
     drawn = {a: sorted(s.index for s in slices if s.axis == a) for a in AXES[::-1]} if support else None

@@ -16,6 +16,7 @@ from ..slices import shown_slice, slice_name
 from .lattices import LabelBox
 
 _VERSION = 1
+PLANE = "plane"  # where slices have the name of an axis
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,6 @@ def missing_between(drawn: Mapping[SupportSlice, Iterable[str]]) -> dict[tuple[s
     return found
 
 
-PLANE = "plane"  # where slices have the name of an axis
 _RIM = 2.0  # pixels around a plane that belong to it: its pixels end inside the volume, not at its border
 
 
