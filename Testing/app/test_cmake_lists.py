@@ -1,8 +1,10 @@
 """The CMake files: everything that is in the tree is shipped, and the description of the extension is complete."""
 
+import json
 import re
 import runpy
 
+import pytest
 from paths import REPOSITORY
 
 lists = runpy.run_path(str(REPOSITORY / "Testing" / "app" / "update_cmake_lists.py"))
@@ -29,7 +31,9 @@ def test_the_description_of_the_extension_is_complete():
     assert re.search(r"^project\(S3NetSegment\)$", text, re.MULTILINE)
     assert values["EXTENSION_DEPENDS"] == "PyTorch"
     assert "Apache-2.0" in values["EXTENSION_DESCRIPTION"] and len(values["EXTENSION_DESCRIPTION"]) > 80
-    assert values["EXTENSION_CONTRIBUTORS"]
+    assert all(use in values["EXTENSION_DESCRIPTION"] for use in ("Few-shot", "Models", "CT", "MR"))
+    people = values["EXTENSION_CONTRIBUTORS"].split(", ")
+    assert all(re.fullmatch(r"[^()]+ \([^()]+\)", person) for person in people), "Name (Organization)"
     assert values["EXTENSION_HOMEPAGE"].startswith("https://github.com/")
 
 
@@ -39,6 +43,32 @@ def test_icon_and_screenshots_are_pictures_of_this_repository():
     for url in (values["EXTENSION_ICONURL"], *values["EXTENSION_SCREENSHOTURLS"].split()):
         prefix = f"https://raw.githubusercontent.com/{owner}/main/"
         assert url.startswith(prefix) and url.endswith(".png")
+        assert (REPOSITORY / url.removeprefix(prefix)).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n", url
+    assert len(set(values["EXTENSION_SCREENSHOTURLS"].split())) >= 3
+
+
+def test_the_entry_for_the_extensions_index_says_what_the_cmake_file_says():
+    text, values = metadata()
+    path = REPOSITORY / ".github" / "extensions_index" / "S3NetSegment.json"
+    assert re.search(rf"^project\({path.stem}\)$", text, re.MULTILINE) and not path.stem.lower().startswith("slicer")
+    data = path.read_bytes()
+    entry = json.loads(data)
+    allowed = {"$schema", "category", "scm_url", "scm_revision", "scm_type", "build_dependencies", "build_subdirectory", "dicom_support_rule", "enabled", "tier"}  # fmt: skip
+    assert set(entry) <= allowed and b"\r" not in data
+    assert entry["scm_url"] == values["EXTENSION_HOMEPAGE"] + ".git" and entry["category"] == "Segmentation"
+    assert entry["scm_url"].rsplit("/", 1)[1].startswith("Slicer") and entry["tier"] in range(1, 6)
+    assert entry["build_dependencies"] == values["EXTENSION_DEPENDS"].split()
+
+
+def test_the_workflow_tries_the_module_in_three_systems_and_two_releases_of_slicer_and_can_fail():
+    yaml = pytest.importorskip("yaml")
+    (job,) = yaml.safe_load((REPOSITORY / ".github/workflows/slicer.yml").read_text(encoding="utf8"))["jobs"].values()
+    matrix = job["strategy"]["matrix"]
+    assert set(matrix["release"]) == {"release", "nightly"} and len(matrix["include_os"]) == 3
+    assert {one["include_os"] for one in matrix["include"]} == set(matrix["include_os"])
+    runs = " ".join(step.get("run", "") for step in job["steps"])
+    assert "runUnitTest" in runs and "panel.png" in runs and "|| true" not in runs
+    assert "continue-on-error" not in str(job) and "strategy" in job
 
 
 def test_the_icon_is_a_png_of_128_by_128_pixels_with_transparency():
