@@ -188,10 +188,10 @@ def test_the_slicer_module_imports_neither_the_engine_nor_torch_when_it_is_loade
     assert not [found.name for found in early if found.name.split(".")[0] == "torch" or found.room in ("engine", "cli")]
 
 
-def test_torch_is_not_imported_with_the_engine_the_segment_method_or_the_first_sight_of_prompts():
+def test_torch_is_not_imported_with_the_engine_the_segment_method_the_first_sight_of_prompts_or_a_case_of_a_batch():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import S3NetSegmentLib.engine, S3NetSegmentLib.engine.segment.find_regions; "
-        "import S3NetSegmentLib.engine.segment.carry; "
+        "import S3NetSegmentLib.engine.segment.carry, S3NetSegmentLib.engine.batch.one_case; "
         "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(MODULE)], capture_output=True, text=True, check=False)

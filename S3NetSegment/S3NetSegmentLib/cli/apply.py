@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments, models, volume, found, notes: list[str], seconds: float) -> int:
-    from ..engine.images.segment_size import size_table
+    from ..engine.images.segmentation import size_table
     from ..engine.results import described
     from .writing import output_facts
 

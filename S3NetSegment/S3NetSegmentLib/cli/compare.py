@@ -33,8 +33,8 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads both, compares, prints. Returns the exit code; errors pass through."""
+    from ..engine.images.formats.nifti_places import on_voxels_of
     from ..engine.images.formats.seg_nrrd import read_segmentation
-    from ..engine.images.formats.two_matrices import on_voxels_of
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.label_names import all_named
     from ..engine.metrics import compare_segmentations, pairing_notes

@@ -6,10 +6,10 @@ import argparse
 import os
 
 from ..engine import Volume
-from ..engine.few_shot.answer import encoder_share, encoder_text
 from ..engine.few_shot.run import FewShotOutcome
+from ..engine.few_shot.vote.outlook import encoder_share, encoder_text
 from ..engine.images.files import suffix_of
-from ..engine.images.segment_size import size_table
+from ..engine.images.segmentation import size_table
 from ..engine.images.writing import write_image
 from ..engine.results import described
 from .terminal import about, print_written, seconds_of

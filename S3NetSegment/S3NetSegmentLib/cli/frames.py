@@ -15,7 +15,7 @@ from ..engine import InputError, Segmentation, Step, Volume
 from ..engine.images.files import stem_of, suffix_of
 from ..engine.images.image_warnings import collected_image_warnings
 from ..engine.images.reading import count_frames, read_image
-from ..engine.images.segment_size import shown_size
+from ..engine.images.segmentation import shown_size
 from ..engine.images.writing import FRAME_FORMATS, write_frames, write_image, write_png
 from ..engine.results import described
 from .arguments import ALL_FRAMES, image_inputs, outputs_of, replaced_input

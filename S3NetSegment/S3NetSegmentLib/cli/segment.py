@@ -149,7 +149,7 @@ def _summary(arguments, outcome, notes, marks) -> dict:
 
 def _print(summary: dict) -> None:
     """The summary for people."""
-    from ..engine.images.segment_size import size_table
+    from ..engine.images.segmentation import size_table
 
     size = " x ".join(str(n) for n in summary["image"]["size"] if n > 1) or "1"
     print(

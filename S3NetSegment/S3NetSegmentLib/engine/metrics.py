@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from .common.errors import InputError
 from .common.masks import box_around
 from .images import Segment, Segmentation
-from .images.segment_size import is_picture, is_without_pixel_size
+from .images.segmentation import is_picture, is_without_pixel_size
 
 STATES = ("scored", "missed", "extra", "absent")
 

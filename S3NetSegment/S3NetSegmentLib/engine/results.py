@@ -9,7 +9,7 @@ import numpy as np
 
 from .images import Segment, Segmentation, Volume
 from .images.colors import label_colors
-from .images.segment_size import sizes
+from .images.segmentation import sizes
 
 OBJECT_NAME = "Object"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from S3NetSegmentLib.engine import Segment, Segmentation
-from S3NetSegmentLib.engine.images.segment_size import segment_size, shown_size, size_table
+from S3NetSegmentLib.engine.images.segmentation import segment_size, shown_size, size_table
 from S3NetSegmentLib.engine.results import described
 
 SHEARED = np.array([[0.5, 0.25, 0, 0], [0, 0.5, 0, 0], [0, 0, 5.0, 0], [0, 0, 0, 1]])

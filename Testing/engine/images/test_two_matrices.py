@@ -9,8 +9,8 @@ import SimpleITK as sitk
 from image_files import read_warned, write_raw_nifti
 
 from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.engine.images.formats.nifti_places import on_voxels_of
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
-from S3NetSegmentLib.engine.images.formats.two_matrices import on_voxels_of
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.volume import Volume
 from S3NetSegmentLib.engine.images.writing import write_image

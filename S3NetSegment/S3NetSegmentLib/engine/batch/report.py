@@ -19,7 +19,7 @@ from ... import __version__
 from ..common.errors import MissingPackageError
 from ..common.json_file import spreadsheet_cell
 from ..images.files import replacing
-from ..images.segment_size import shown_size
+from ..images.segmentation import shown_size
 from .case import Case
 from .output_names import place_in
 from .resume import DONE, FAILED
@@ -37,7 +37,7 @@ class ReportRow:
 
     :param look: how much it should be looked at, 0 to 1; ``why`` says for what.
     :param voxels, volume_ml, area_mm2: size of the object, or of all segments together where there are several drawn ones,
-        see :func:`~..images.segment_size.segment_size`; None: nothing done.
+        see :func:`~..images.segmentation.segment_size`; None: nothing done.
     :param segments: "name size; ...".
     """
 

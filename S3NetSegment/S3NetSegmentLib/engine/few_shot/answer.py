@@ -1,4 +1,4 @@
-"""The answer of Few-shot, and what an encoder had to say in it."""
+"""The answer of Few-shot."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from ..images.volume import slices_first
 from .drawings.drawing import Drawing
 from .drawings.overlaps import Pairs, flattened, separated
 from .vote.outlook import SegmentOutlook, next_slices
-
-PART = "prototypes"  # the name of its part in the vote
-NO_PART = "took no part"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,22 +88,3 @@ def drawn_answer(drawing: Drawing) -> FewShotAnswer:
         slices_first(labels, drawing.axis)[z] = np.array(drawing.values, np.uint8)[drawn.classes]
     note = "every slice is drawn, so nothing is left to find; the answer is the drawing"
     return FewShotAnswer([labels], np.ones(labels.shape, np.float32), {}, drawing.axis, {}, [note])
-
-
-def encoder_share(mix: Mapping[str, float]) -> float:
-    """Its share of the vote, 0 to 1."""
-    return float(mix.get(PART, 0.0))
-
-
-def encoder_record(encoder, mix: Mapping[str, float]) -> str:
-    """Its name and digest for provenance, and that it took no part where the vote gave it nothing; "" without one."""
-    if encoder is None:
-        return ""
-    return f"{encoder.name} sha256 {encoder.digest}" + ("" if encoder_share(mix) > 0 else f", {NO_PART}")
-
-
-def encoder_text(name: str, share: float) -> str:
-    """For the user, e.g. "dinov2-vits14-reg4, 15 % of the vote"."""
-    if share > 0:
-        return f"{name}, {100 * share:.0f} % of the vote"
-    return f"{name} {NO_PART}, since drawn slices that were hidden from it were not predicted better with it"

@@ -14,8 +14,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.tuples import two
 from .colors import lab_from_rgb
-from .hounsfield import hounsfield_offset
-from .padding import RealRange, real_range
+from .padding import RealRange, hounsfield_offset, real_range
 from .volume import Volume
 
 # Hounsfield units to 0..1: soft tissue gets most of the range, lung and bone stay distinguishable.
@@ -109,7 +108,7 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     """The intensity scale of ``volume``.
 
     Padding and lone extremes at both ends (:func:`~.padding.real_range`) are left out. CT is what the volume's modality says,
-    else what is distributed like Hounsfield units (:func:`~.hounsfield.hounsfield_offset`). Other grey images are scaled from
+    else what is distributed like Hounsfield units (:func:`~.padding.hounsfield_offset`). Other grey images are scaled from
     their 0.5 to 99.5 percentile; a constant background that fills much of the image (masked images) is left out.
 
     :raises InputError: nothing finite, or no contrast at all.

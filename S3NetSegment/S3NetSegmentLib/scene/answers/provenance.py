@@ -22,7 +22,7 @@ from ...engine.common.provenance import (
     support_text,
     tag_names,
 )
-from ...engine.few_shot.answer import encoder_record
+from ...engine.few_shot.vote.outlook import encoder_record
 from ...engine.images import AXES
 from ..drawings.lattices import LabelBox
 from ..drawings.support_set import SupportPlane, SupportSlice

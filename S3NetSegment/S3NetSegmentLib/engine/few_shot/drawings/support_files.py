@@ -16,8 +16,8 @@ import numpy as np
 from ...common.errors import InputError
 from ...common.provenance import PREFIX
 from ...images import AXES, Segment, Segmentation, Volume
+from ...images.formats.nifti_places import on_voxels_of
 from ...images.formats.seg_nrrd import read_segmentation
-from ...images.formats.two_matrices import on_voxels_of
 from ...images.label_names import all_named
 from ...images.reading import read_image
 from ...tasks.drawn_numbers import ALL

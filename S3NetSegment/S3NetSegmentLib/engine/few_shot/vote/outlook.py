@@ -21,6 +21,8 @@ _DICE_VOTE, _DICE_BEYOND, _DICE_CONSTANT = 1.2, -0.4, 0.25
 _MAIN = 0.25  # share of the expected wrong voxels of a slice, from which on a segment is a reason to draw it
 _PROBABLY_ENDS, _MAY_END = 0.5, 0.9  # probability of presence below which a segment does so
 _WAY_OUT = "draw the last slice there, or say of the one after it that it holds nothing"
+PART = "prototypes"  # the name of the encoder as a voter
+NO_PART = "took no part"
 
 
 @dataclass(frozen=True)
@@ -204,3 +206,22 @@ def _where(outlook: SegmentOutlook) -> str:
 
 def _and(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def encoder_share(mix: Mapping[str, float]) -> float:
+    """Its share of the vote, 0 to 1."""
+    return float(mix.get(PART, 0.0))
+
+
+def encoder_record(encoder, mix: Mapping[str, float]) -> str:
+    """Its name and digest for provenance, and that it took no part where the vote gave it nothing; "" without one."""
+    if encoder is None:
+        return ""
+    return f"{encoder.name} sha256 {encoder.digest}" + ("" if encoder_share(mix) > 0 else f", {NO_PART}")
+
+
+def encoder_text(name: str, share: float) -> str:
+    """For the user, e.g. "dinov2-vits14-reg4, 15 % of the vote"."""
+    if share > 0:
+        return f"{name}, {100 * share:.0f} % of the vote"
+    return f"{name} {NO_PART}, since drawn slices that were hidden from it were not predicted better with it"

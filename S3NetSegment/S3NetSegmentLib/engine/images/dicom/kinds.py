@@ -1,7 +1,12 @@
-"""What kind of object a DICOM file is, and what to do with one that is no image."""
+"""What kind of object a DICOM file is, what to do with one that is no image, and the files of a folder that may belong to a study."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...common.errors import InputError
 from .elements import DicomFile
 from .parsing import DamagedDicom
 
@@ -32,6 +37,7 @@ _WAYS_OUT = {
     "the segmentation as .seg.nrrd",
     REPORT: "choose a file of an image series; a report holds text and measurements only",
 }
+_MOST_FILES = 200_000
 
 
 def kind_of(elements: DicomFile) -> str:
@@ -57,3 +63,28 @@ def kind_of(elements: DicomFile) -> str:
 def way_out(kind: str) -> str:
     """What to do with an object of this ``kind``, which is no image."""
     return _WAYS_OUT.get(kind, "choose a file of an image series")
+
+
+def files_in(folder: Path, below: bool) -> Iterator[Path]:
+    """The visible files of a folder (and, if ``below``, of all folders in it), sorted."""
+    count = 0
+    try:
+        for place, folders, names in os.walk(folder, onerror=_refuse):
+            folders[:] = sorted(name for name in folders if not name.startswith(".")) if below else []
+            for name in sorted(names):
+                if name.startswith("."):
+                    continue
+                count += 1
+                if count > _MOST_FILES:
+                    raise InputError(
+                        f"folder {str(folder)!r} holds more than {_MOST_FILES:,} files; give the folder of the study"
+                    )
+                path = Path(place, name)
+                if path.is_file():
+                    yield path
+    except OSError as error:
+        raise InputError(f"folder {str(folder)!r} cannot be opened ({error.strerror}); check its permissions") from None
+
+
+def _refuse(error: OSError) -> None:
+    raise error

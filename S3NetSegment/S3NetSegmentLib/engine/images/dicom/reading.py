@@ -15,10 +15,9 @@ import numpy as np
 
 from ...common.errors import ImageWarning, InputError
 from .decoding import check_decodable, voxels_on
-from .frames import VECTORS
 from .grid import Grid, grid_of, stacked
 from .series import Series, chosen_series, is_directory_file, series_of
-from .slices import ImageFile, Slice, normal_of
+from .slices import VECTORS, ImageFile, Slice, normal_of
 from .volumes import SAME_PLACE, check_one_grid, places_of, volumes_of
 
 _REPEATED = (

@@ -12,9 +12,8 @@ from ...common.errors import InputError
 from ..files import file_head
 from ..formats.header_claims import check_size
 from .elements import DicomFile
-from .folders import files_in
 from .headers import image_file
-from .kinds import DIRECTORY, IMAGE, kind_of, way_out
+from .kinds import DIRECTORY, IMAGE, files_in, kind_of, way_out
 from .parsing import DEFLATED, DamagedDicom, NotDicom, looks_like_dicom, read_elements
 from .slices import ImageFile, Slice
 from .volumes import facing, named_marks

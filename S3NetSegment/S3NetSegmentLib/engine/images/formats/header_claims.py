@@ -7,11 +7,12 @@ import math
 import os
 import re
 import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from ...common.device import available_memory_mb
-from ...common.errors import InputError, ResourceError
+from ...common.errors import ImageWarning, InputError, ResourceError
 from ..files import refuse_devices, suffix_of
 
 _LONGEST = 8 << 20  # bytes of a header in text
@@ -24,6 +25,12 @@ _META = (".mha", ".mhd")
 _FIELD = re.compile(rb"^[ \t]*(data ?file|ElementDataFile|NDims)[ \t]*[:=](?!=)[ \t]*(.*?)[ \t\r]*$", re.I | re.M)
 # Deflate packs at most 1,032 to one, LZW about 2,500; what stands in a few lines may always be as large as a slice.
 _DENSEST, _ALWAYS = 3000, 64 << 20
+_PATIENT_SPACES = re.compile(r"(left|right)-(anterior|posterior)-(superior|inferior)|[lr][ap][si]", re.I)
+_MILLIMETRES = {"mm", "millimeter", "millimetre", "millimeters", "millimetres", "", "none", "???"}
+_BYTES = {
+    "char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "long": 4, "ulong": 4, "long_long": 8,
+    "ulong_long": 8, "float": 4, "double": 8,
+}  # fmt: skip
 
 
 def check_header(path: Path) -> None:
@@ -136,3 +143,67 @@ def text_header(path: Path) -> bytes:
 
 def _shown(value: bytes) -> str:
     return value[:20].decode("ascii", "replace")
+
+
+def note_header(path: Path) -> None:
+    """Issues ImageWarning for units, spaces and scales in the header of ``path`` that are not followed; InputError where the
+    file holds at least twice the voxels that its header tells of. Files of other formats pass."""
+    header = text_header(path).decode("utf-8", "replace")
+    if not header:
+        return
+    lines = (re.match(r"\s*([^:=#][^:=]*?)\s*[:=](?!=)\s*(.*?)\s*$", line) for line in header.splitlines())
+    fields = {m[1].lower(): m[2] for m in lines if m}
+    shown = repr(os.fspath(path))
+    notes = _nrrd_notes(fields) if header.startswith("NRRD") else _meta_notes(fields, path)
+    for note in notes:
+        warnings.warn(f"{shown}: {note}", ImageWarning, 3)
+
+
+def _nrrd_notes(fields: dict[str, str]) -> list[str]:
+    notes = []
+    units = set(re.findall(r'"([^"]*)"', fields.get("space units", ""))) | set(
+        re.findall(r'"([^"]*)"', fields.get("units", "") if "spacings" in fields else "")
+    )
+    if others := sorted(u for u in units if u.strip().lower() not in _MILLIMETRES):
+        notes.append(
+            f"its sizes are in {', '.join(others)} and taken as mm, as Slicer does; correct them in its header"
+        )
+    space = fields.get("space", "").strip('"')
+    if space and not _PATIENT_SPACES.fullmatch(space):
+        notes.append(
+            f"its space {space!r} is none of a patient; it is taken as left-posterior-superior, as Slicer does"
+        )
+    return notes
+
+
+def _meta_notes(fields: dict[str, str], path: Path) -> list[str]:
+    notes = []
+    scale = [
+        _number(fields.get(f"elementtointensityfunction{name}"), usual)
+        for name, usual in (("slope", 1.0), ("offset", 0.0))
+    ]
+    if scale != [1.0, 0.0]:
+        notes.append(
+            f"its header asks for values times {scale[0]:g} plus {scale[1]:g}, which is not done, as in Slicer; the values are "
+            "those of the file"
+        )
+    size = _BYTES.get(fields.get("elementtype", "").lower().removeprefix("met_").removesuffix("_array"))
+    plain = fields.get("elementdatafile") == "LOCAL" and fields.get("compresseddata", "False").lower() != "true"
+    counts = re.findall(r"\d+", fields.get("dimsize", ""))
+    if size and plain and counts:
+        told = math.prod(map(int, counts)) * size * max(1, int(_number(fields.get("elementnumberofchannels"), 1)))
+        held = os.path.getsize(path) - len(text_header(path)) - 1
+        if told and held >= 2 * told:
+            raise InputError(
+                f"{str(path)!r} holds {held:,} bytes of voxels, and its header tells of {told:,} (numbers of {size} bytes); correct "
+                "ElementType or DimSize in its header"
+            )
+    return notes
+
+
+def _number(text: str | None, otherwise: float) -> float:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return otherwise
+    return number if math.isfinite(number) else otherwise

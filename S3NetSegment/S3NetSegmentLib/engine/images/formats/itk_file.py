@@ -18,8 +18,7 @@ import SimpleITK as sitk
 
 from ...common.errors import ImageWarning, InputError, UnknownFormatError
 from ..volume import spans_space
-from .header_claims import check_header, check_size
-from .header_notes import note_header
+from .header_claims import check_header, check_size, note_header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COLOR_AXES = ("RGB-color", "RGBA-color", "3-color", "4-color")

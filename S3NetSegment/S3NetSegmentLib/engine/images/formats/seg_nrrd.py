@@ -27,8 +27,8 @@ from ..volume import Volume, spans_space
 from .encoding import write_nrrd
 from .header_claims import MOST_KEYS, check_room
 from .itk_file import opened, read_components
+from .nifti_places import on_voxels_of
 from .segment_keys import TERMINOLOGY, described_segments, describes_segments
-from .two_matrices import on_voxels_of
 
 _GEOMETRY = "Reference image geometry"
 _LARGEST = 65535

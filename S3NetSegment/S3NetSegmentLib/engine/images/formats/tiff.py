@@ -22,8 +22,18 @@ import SimpleITK as sitk
 from ...common.errors import ImageWarning, InputError, MissingPackageError
 from .header_claims import check_header, check_size
 from .itk_file import LPS_TO_RAS, quiet
-from .tiff_sizes import pixel_sizes
-from .tiff_values import MIN_IS_BLACK, MIN_IS_WHITE, PALETTE, RGB, YCBCR, arranged, as_values, calibrated, turned
+from .tiff_values import (
+    MIN_IS_BLACK,
+    MIN_IS_WHITE,
+    PALETTE,
+    RGB,
+    YCBCR,
+    arranged,
+    as_values,
+    calibrated,
+    pixel_sizes,
+    turned,
+)
 
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _COLOURS = {5: "print colours (CMYK)", 8: "CIELab colours", 32803: "the raw pixels of a camera"}
