@@ -23,7 +23,7 @@ from ..voters.appearance import Appearance
 from ..voters.grown import Grown
 from ..voters.propagated import Propagated
 from ..voters.voter import Voter
-from .ballot import Ballot, keep_one_part
+from .decision import Vote, keep_one_part
 from .outlook import SegmentOutlook, segment_outlook
 from .presence import MIDDLE, flat_classes, presence, reach
 from .weights import (
@@ -92,28 +92,28 @@ class Propagation:
         """
         self.first, self.last = first, last
         if self.settings.method == "alpnet":
-            ballot = yield from as_part_of(self._prototype_ballot(), 0.0, 0.9)
-            yield from self._finish(ballot)
+            vote = yield from as_part_of(self._prototype_vote(), 0.0, 0.9)
+            yield from self._finish(vote)
             return
         if self._leaning:
             yield from as_part_of(self._seed_from_elsewhere(), 0.0, 0.05)
         if quick:
-            ballot = yield from as_part_of(self._quick_ballot(), 0.0, 0.9)
+            vote = yield from as_part_of(self._quick_vote(), 0.0, 0.9)
         else:
-            ballot = yield from as_part_of(self._ballot(), 0.0, 0.8)
+            vote = yield from as_part_of(self._full_vote(), 0.0, 0.8)
             if self._regrow_weight() > 0.01:
-                seeds = yield from as_part_of(ballot.sure_voxels(self.settings.sure), 0.8, 0.85)
+                seeds = yield from as_part_of(vote.sure_voxels(self.settings.sure), 0.8, 0.85)
                 again = yield from as_part_of(self._grown.fine(self.drawn, first, last, seeds), 0.85, 0.9)
-                ballot.add_second(again, self._regrow_weight())
-        yield from self._finish(ballot)
+                vote.add_second(again, self._regrow_weight())
+        yield from self._finish(vote)
 
-    def _finish(self, ballot: Ballot) -> Steps[None]:
-        self.classes, self.sureness, self._sums = yield from as_part_of(ballot.decisions(), 0.9, 1.0)
+    def _finish(self, vote: Vote) -> Steps[None]:
+        self.classes, self.sureness, self._sums = yield from as_part_of(vote.decisions(), 0.9, 1.0)
         if self.settings.largest_component:
             keep_one_part(self.classes, self.sureness, self._sums)
         self._keep_known()
 
-    def _prototype_ballot(self) -> Steps[Ballot]:
+    def _prototype_vote(self) -> Steps[Vote]:
         """The prototype scores alone, smoothed across the slices by ``slice_smoothing``."""
         (voter,) = self._further
         self.mix: Mix = {voter.name: 1.0}
@@ -125,9 +125,9 @@ class Propagation:
             shares = ndimage.gaussian_filter1d(shares, width, 0, mode="nearest", truncate=3.0)
         soft = torch.from_numpy(shares[self.first - low : self.last - low + 1])
         ends = torch.ones(soft.shape[:2])
-        return Ballot(self.frame, self.first, self.last, soft, None, 0.0, 1.0, ends)
+        return Vote(self.frame, self.first, self.last, soft, None, 0.0, 1.0, ends)
 
-    def _ballot(self) -> Steps[Ballot]:
+    def _full_vote(self) -> Steps[Vote]:
         first, last = self.first, self.last
         logs, _ = yield from as_part_of(self._appearance.evidence(self.drawn, first, last), 0.0, 0.2)
         self.mix = yield from as_part_of(self._weights(), 0.2, 0.5)
@@ -145,7 +145,7 @@ class Propagation:
         self._appearance.forget()
         blur = float(np.clip(self.drawn.thickness / 3, 0.3, 1))
         share, near = self.mix.get("grown", 0.0), self._reach()
-        return Ballot(self.frame, first, last, soft, grown, share, blur, ends, near)
+        return Vote(self.frame, first, last, soft, grown, share, blur, ends, near)
 
     def _reach(self) -> torch.Tensor | None:
         """How far segments may reach that are drawn on one plane askew to the slices; None where there are none."""
@@ -169,7 +169,7 @@ class Propagation:
     def _whole_slices(self) -> list[int]:
         return [z for z, drawn in self.drawing.slices.items() if drawn.complete]
 
-    def _quick_ballot(self) -> Steps[Ballot]:
+    def _quick_vote(self) -> Steps[Vote]:
         first, last = self.first, self.last
         prior = {"grown": 1.0} if self.scattered else {"registered": self.frame.anisotropy, "grown": 1.0}
         self.mix = self._with_further(normalised(prior), [])
@@ -180,7 +180,7 @@ class Propagation:
             soft += self.mix["registered"] * carried
         soft = yield from self._added(soft, self._further)
         ends = self._ends(carried, lambda z: grown[z - first])
-        return Ballot(self.frame, first, last, soft, None, 0.0, 1.0, ends, self._reach())
+        return Vote(self.frame, first, last, soft, None, 0.0, 1.0, ends, self._reach())
 
     def _weights(self) -> Steps[Mix]:
         prior = {"grown": 1.0} if self._leaning else prior_mix(self.scattered, self.frame.anisotropy)

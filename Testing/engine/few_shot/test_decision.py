@@ -8,8 +8,8 @@ from scipy import ndimage
 
 from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
-from S3NetSegmentLib.engine.few_shot.vote import ballot as module
-from S3NetSegmentLib.engine.few_shot.vote.ballot import Ballot
+from S3NetSegmentLib.engine.few_shot.vote import decision as module
+from S3NetSegmentLib.engine.few_shot.vote.decision import Vote
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
 DEPTH, SIZE, CLASSES = 10, 40, 3
@@ -35,9 +35,9 @@ def shares(frame, seed=0):
     return soft, grown
 
 
-def ballot(frame, again=None, first=0):
+def vote(frame, again=None, first=0):
     soft, grown = shares(frame)
-    found = Ballot(frame, first, first + DEPTH - 1, soft, grown, 0.5, 1.0, torch.ones(DEPTH, CLASSES))
+    found = Vote(frame, first, first + DEPTH - 1, soft, grown, 0.5, 1.0, torch.ones(DEPTH, CLASSES))
     if again is not None:
         found.add_second(again, 0.4)
     return found
@@ -60,7 +60,7 @@ def by_definition(frame, again=None):
 
 def test_decisions_are_those_of_the_definition(frame):
     again = np.roll(shares(frame)[1], 3, 2)
-    classes, sureness, sums = run_to_end(ballot(frame, again).decisions())
+    classes, sureness, sums = run_to_end(vote(frame, again).decisions())
     expected = by_definition(frame, again)
     expected = expected / expected.sum(1, keepdims=True)
     differ = classes != expected.argmax(1)
@@ -79,13 +79,13 @@ def test_sure_voxels_are_those_of_the_blurred_vote(frame):
     best, total = blurred.max(1), blurred.sum(1)
     expected = np.where(best > 0.45 * total, blurred.argmax(1) + 1, 0)
     close = np.abs(best - 0.45 * total) < 1e-4
-    found = run_to_end(ballot(frame).sure_voxels(0.45))
+    found = run_to_end(vote(frame).sure_voxels(0.45))
     assert ((found == expected) | close).mean() > 0.999
     assert {0, 1, 2, 3} == set(np.unique(found))
 
 
 def test_where_memory_keeps_no_vote_the_answer_is_the_same(frame, monkeypatch):
-    kept, again = ballot(frame), ballot(frame)
+    kept, again = vote(frame), vote(frame)
     run_to_end(kept.sure_voxels(0.8))
     monkeypatch.setattr(module, "_VALUES_KEPT", 0)
     run_to_end(again.sure_voxels(0.8))
@@ -97,14 +97,14 @@ def test_each_slice_is_blurred_once_in_a_pass(frame, monkeypatch):
     calls = []
     plain = module.ndimage.gaussian_filter1d
     monkeypatch.setattr(module.ndimage, "gaussian_filter1d", lambda *a, **k: calls.append(1) or plain(*a, **k))
-    run_to_end(ballot(frame).decisions())
+    run_to_end(vote(frame).decisions())
     assert len(calls) <= 2 * DEPTH  # rows and columns of GrowCut's classes
 
 
 def test_a_second_growcut_beyond_the_vote_is_seen(frame):
     again = np.zeros((DEPTH, *frame.box.shape), np.uint8)
     again[4:6, -6:, -6:] = 2
-    found = ballot(frame)
+    found = vote(frame)
     run_to_end(found.sure_voxels(0.8))
     found.add_second(again, 0.9)
     assert (run_to_end(found.decisions())[0][4:6, -3:, -3:] == 2).all()
@@ -113,7 +113,7 @@ def test_a_second_growcut_beyond_the_vote_is_seen(frame):
 def test_an_empty_vote_is_all_background(frame):
     soft = torch.zeros(DEPTH, CLASSES, 20, 24)
     soft[:, 0] = 1
-    empty = Ballot(frame, 0, DEPTH - 1, soft, None, 0.0, 1.0, torch.ones(DEPTH, CLASSES))
+    empty = Vote(frame, 0, DEPTH - 1, soft, None, 0.0, 1.0, torch.ones(DEPTH, CLASSES))
     classes, sureness, sums = run_to_end(empty.decisions())
     assert not classes.any() and (sureness == 1).all() and not sums.any()
     assert (run_to_end(empty.sure_voxels(0.8)) == 1).all()

@@ -22,7 +22,7 @@ _MARGIN = 5  # pixels around everything else
 _CORNERS_TOUCH = np.ones((3, 3), bool)
 
 
-class Ballot:
+class Vote:
     """Shares of the classes on slices ``first`` to ``last`` of ``frame``.
 
     :param soft: ``[n, C, h, w]``, weighted sum of the parts on the working grid.
@@ -212,7 +212,7 @@ def keep_one_part(classes: np.ndarray, sureness: np.ndarray, sums: torch.Tensor)
 
     :param classes: ``[n, H, W]``, 0 the background. :param sureness: ``[n, H, W]``, probability of that class; what becomes
         background keeps 1 minus it.
-    :param sums: ``[n, 4, C]``, see :meth:`~..vote.ballot.Ballot.decisions`; the first two follow.
+    :param sums: ``[n, 4, C]``, see :meth:`~..vote.decision.Vote.decisions`; the first two follow.
     """
     for n, plane in enumerate(classes):
         for c in np.unique(plane[plane > 0]).tolist():
