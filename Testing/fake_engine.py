@@ -72,6 +72,10 @@ class FakeRegions:
         yield Step(0.5, "Searching objects")
         return FakeChoice(self, prompts, 2 if radius_mm is None else 4, excluded)
 
+    def main_steps(self):
+        yield Step(0.5, "Searching the main object")
+        return self.main_object()
+
     def main_object(self):
         middle = tuple((a + b) // 2 for a, b in zip(self.extent.start, self.extent.stop, strict=True))
         return FakeChoice(self, Prompts((middle,)), 1) if self._main else None

@@ -16,7 +16,8 @@ from S3NetSegmentLib.engine.images import AXES
 class FakePropagation:
     """Makes engines for the panel: ``FakePropagation(...)(volume, settings, axis, encoder, device)``.
 
-    Every slice gets the drawing of the nearest drawn slice; a slice whose nearest one is empty gets none.
+    Every slice gets the drawing of the nearest drawn slice; a slice whose nearest one is empty gets none, and where only planes
+    are drawn none gets any.
 
     :param steps: number of progress steps of a full run, each ``seconds`` long; a quick one takes one step.
     :param error: raised after half of the steps, if given.
@@ -94,6 +95,8 @@ class FakeEngineOfVolume:
         confidence = np.ones(labels.shape, np.float32)
         planes = np.moveaxis(labels, 2 - AXES.index(axis), 0)
         first, last = slices or (0, len(planes) - 1)
+        if not drawn:
+            return labels, [], confidence
         for n in range(first, last + 1):
             near = drawn[min(drawn, key=lambda d: abs(d - n))]
             rows, columns = (min(a, b) for a, b in zip(near.shape, planes[n].shape, strict=True))

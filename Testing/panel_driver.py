@@ -153,6 +153,31 @@ class PanelDriver:
             (edit.remove if erase else edit.add)(segment_id, mask.reshape(grid.array.shape[:3]), grid)
         self.settle(0.2)
 
+    def tilt(self, slice_node, degrees=30.0, along=(0.0, 0.0, 0.0)):
+        """Turns an axial view about the left-right axis, through the point ``along`` (RAS), with the mouse over it."""
+        import math
+
+        sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+        slice_node.SetSliceToRASByNTP(0, sine, cosine, 1, 0, 0, *along, 0)
+        crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+        crosshair.SetCursorPositionXYZ([1.0, 1.0, 0.0], slice_node)
+        self.panel.few_shot.look_at_views()
+
+    def draw_in_view(self, name, slice_node, mask, erase=False, layers=1.0):
+        """A stroke in an oblique view: the voxels of ``mask`` [K, J, I] that its plane, so thick, passes through."""
+        from S3NetSegmentLib.scene.drawings.support_set import SupportPlane
+        from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
+        from S3NetSegmentLib.scene.volumes import volume_from_node
+
+        node, image = self.parameters.segmentation, self.parameters.volume
+        volume = volume_from_node(image)
+        stroke = mask & SupportPlane.of_view(slice_node, image).voxels(volume, volume.extent, layers)
+        segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(name) or self.add_segment(name)
+        with segment_edit(node, image, self.panel.editor.widget.saveStateForUndo) as edit:
+            (edit.remove if erase else edit.add)(segment_id, stroke, volume)
+        self.settle(0.2)
+        return stroke
+
     def draw_in_new_segmentation(self):
         """Chooses "Create new" in the list of segmentations."""
         return self.ui.segmentationSelector.addNode()

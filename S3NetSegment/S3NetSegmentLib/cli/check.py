@@ -29,4 +29,4 @@ def run(arguments: argparse.Namespace) -> int:
 
     lines = run_to_end(check_installation(arguments.device))
     print(json.dumps([dataclasses.asdict(line) for line in lines], indent=2) if arguments.json else report_text(lines))
-    return 1 if any(line.works is False for line in lines if line.name != "torch") else 0
+    return 1 if any(line.works is False for line in lines) else 0

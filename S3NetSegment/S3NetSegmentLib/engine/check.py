@@ -16,7 +16,8 @@ import numpy as np
 from .. import __version__
 from .common.device import describe_device
 from .common.masks import dice
-from .common.progress import Step, Steps, run_to_end
+from .common.progress import Step, Steps, as_part_of
+from .common.torch_loading import torch_loaded
 from .images import Volume
 
 _PACKAGES = ("numpy", "scipy", "SimpleITK", "torch")
@@ -48,14 +49,15 @@ def check_installation(device: str = "auto") -> Steps[list[CheckLine]]:
         CheckLine("Packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)),
     ]
     yield Step(0.1, "Looking at torch and its device")
-    there, told = _told_device()
+    there, told = yield from _told_device()
     lines.append(CheckLine("torch", told, there))
     for number, (name, needs_torch, trial) in enumerate(_TRIALS):
-        yield Step(0.3 + 0.7 * number / len(_TRIALS), f"Trying {name}")
+        start, stop = (0.3 + 0.7 * n / len(_TRIALS) for n in (number, number + 1))
+        yield Step(start, f"Trying {name}")
         if needs_torch and not there:
             lines.append(CheckLine(name, "left out: needs torch"))
         else:
-            lines.append(_tried(name, trial, device))
+            lines.append((yield from as_part_of(_tried(name, trial, device), start, stop)))
     return lines
 
 
@@ -72,20 +74,22 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _told_device() -> tuple[bool, str]:
+def _told_device() -> Steps[tuple[bool | None, str]]:
+    """Whether torch works, None where it is not installed; and what there is to say."""
     try:
+        yield from torch_loaded("few_shot.method", "segment.s3net.fit")
         import torch  # noqa: F401
-    except ImportError as error:
-        return False, f"torch cannot be imported ({error}); Segment works on grey images without it"
-    except Exception as error:  # a library of it that does not load
+    except Exception as error:  # also a library of it that does not load
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            return None, "not installed; Segment works on grey images without it"
         return False, f"torch does not load: {type(error).__name__}: {error}"
     return True, describe_device()
 
 
-def _tried(name: str, trial: Callable[[str], float], device: str) -> CheckLine:
+def _tried(name: str, trial: Callable[[str], Steps[float]], device: str) -> Steps[CheckLine]:
     start = time.perf_counter()
     try:
-        score = trial(device)
+        score = yield from trial(device)
     except Exception as error:  # whatever is wrong belongs into the report
         return CheckLine(name, f"{type(error).__name__}: {error}", False)
     seconds = time.perf_counter() - start
@@ -100,34 +104,36 @@ def _ball() -> tuple[Volume, np.ndarray]:
     return Volume(array, np.eye(4), "ball"), ball
 
 
-def _try_segment(device: str) -> float:
+def _try_segment(device: str) -> Steps[float]:
     from .segment.find_regions import find_regions
 
     volume, ball = _ball()
-    regions = run_to_end(find_regions(volume, extent=volume.extent.slice_at("z", 10), axis="z"))
+    regions = yield from find_regions(volume, extent=volume.extent.slice_at("z", 10), axis="z")
     return dice(regions.object_at([(16, 14, 10)]).mask[0], ball[10])
 
 
-def _try_network(device: str) -> float:
+def _try_network(device: str) -> Steps[float]:
     from .segment.find_regions import find_regions
     from .segment.settings import SegmentSettings
 
     volume, ball = _ball()
     settings = SegmentSettings(sources="s3net", region_counts=(2,), restarts=1)
-    regions = run_to_end(find_regions(volume, extent=volume.extent.slice_at("z", 10), axis="z", settings=settings, device=device))  # fmt: skip
+    part = volume.extent.slice_at("z", 10)
+    regions = yield from find_regions(volume, extent=part, axis="z", settings=settings, device=device)
     return dice(regions.labels(2)[0] == 2, ball[10])
 
 
-def _try_few_shot(device: str) -> float:
+def _try_few_shot(device: str) -> Steps[float]:
     from .few_shot.method import DrawnSlice, FewShot
 
     volume, ball = _ball()
     few_shot = FewShot(volume, axis="z", device=device)
     few_shot.set_support([DrawnSlice("z", z, ball[z].astype(np.uint8)) for z in (7, 13)])
-    return dice(run_to_end(few_shot.propagate()).labels > 0, ball)
+    answer = yield from few_shot.propagate()
+    return dice(answer.labels > 0, ball)
 
 
-def _try_model(device: str) -> float:
+def _try_model(device: str) -> Steps[float]:
     """A network of a few weights learns the ball from one slice and answers another."""
     import torch
 
@@ -139,7 +145,8 @@ def _try_model(device: str) -> float:
     truth = torch.from_numpy(ball[[10, 12]].astype(np.float32))[:, None].to(place)
     generator = torch.Generator().manual_seed(0)
     weights = [(0.3 * torch.randn(shape, generator=generator)).to(place).requires_grad_() for shape in ((8, 1, 3, 3), (1, 8, 3, 3))]  # fmt: skip
-    for _step in range(60):
+    for step in range(60):
+        yield Step(step / 60, "Training")
         logits = torch.conv2d(torch.relu(torch.conv2d(image[:1], weights[0], padding=1)), weights[1], padding=1)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth[:1])
         gradients = torch.autograd.grad(loss, weights)

@@ -16,6 +16,7 @@ from .segment.advanced_section import AdvancedSection, device_setting
 from .segment.inputs_section import InputsSection
 from .segment.section import SegmentSection
 from .widgets.check_dialog import CheckDialog
+from .widgets.harmless_wheel import HarmlessWheel
 from .widgets.looks import align_columns
 from .widgets.torch_row import TorchRow
 
@@ -45,7 +46,7 @@ class SegmentPanel:
         self.inputs = InputsSection(ui)
         self.segment = SegmentSection(ui, self, self._save_undo, find_regions)
         self.controller, self.prompts = self.segment.controller, self.segment.prompts
-        self.advanced = AdvancedSection(ui, self.refused)
+        self.advanced = AdvancedSection(ui, self.refused, lambda: self.wheel.look())
         self.check = CheckDialog(ui.checkButton, device_setting)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
@@ -64,6 +65,7 @@ class SegmentPanel:
         self.tabs = ModeTabs(ui, self.models.widgets, self.cohort.widgets, self._tab_chosen)
         align_columns(ui, self.models.ui, self.cohort.ui)
         self.keys = PanelKeys(panel_widget, self)
+        self.wheel = HarmlessWheel(panel_widget)
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
         self._look_timer = timer(_LOOK_EVERY, self._look, repeats=True)
 
@@ -136,11 +138,13 @@ class SegmentPanel:
         """The module is unloaded."""
         self.segment.cleanup()
         self.check.close()
+        self.advanced.stop()
         self.stop()
         for use in self._uses.values():
             use.cleanup()
         self.editor.cleanup()
         self.keys.remove()
+        self.wheel.stop()
 
     # -- the uses
 

@@ -7,6 +7,7 @@ import slicer
 
 from ..engine import InputError, Volume
 from ..engine.images import AXES
+from .drawings.support_set import SupportPlane
 from .segmentation.segment_slices import SegmentSlices
 from .slices import LastSliceView, last_used_slice_node, shows_volume, slice_nodes
 from .volumes import array_from_matrix, matrix_from_array, volume_from_node
@@ -44,6 +45,21 @@ def show_slice(
         middle = (np.array(volume.size) - 1) / 2
         middle[AXES.index(axis)] = index
         view.JumpSliceByOffsetting(*volume.ras_of(middle))
+    return view
+
+
+def show_plane(volume_node, plane: SupportPlane, last_view: LastSliceView | None = None) -> slicer.vtkMRMLSliceNode:
+    """Turns the view that shows ``volume_node`` and was last used to an oblique plane, and returns the view's node.
+
+    :raises InputError: no view shows the volume.
+    """
+    view = last_used_slice_node(volume_node, last_view)
+    matrix = plane.matrix
+    rows, columns = plane.shape
+    matrix[:, 3] = matrix @ ((columns - 1) / 2, (rows - 1) / 2, 0, 1)
+    matrix[:3, :3] /= np.linalg.norm(matrix[:3, :3], axis=0)
+    view.GetSliceToRAS().DeepCopy(matrix_from_array(matrix))
+    view.UpdateMatrices()
     return view
 
 

@@ -18,11 +18,6 @@ from .volumes import array_from_matrix, volume_from_node
 _LONGEST = 2048  # pixels along a side; finer sampling of a very long cut would only cost time
 
 
-def cuts(volume: Volume, plane: np.ndarray, distance: float) -> bool:
-    """Whether the plane of :func:`sampled_plane` cuts the box of voxels."""
-    return _cut(volume, _foot(volume, plane[:3, 2], distance), plane[:3, 2]) is not None
-
-
 def sampled_plane(volume: Volume, plane: np.ndarray, distance: float) -> tuple[Volume, np.ndarray] | None:
     """The cut of a plane through ``volume``, by linear interpolation.
 
@@ -34,6 +29,27 @@ def sampled_plane(volume: Volume, plane: np.ndarray, distance: float) -> tuple[V
     :param distance: signed distance in mm of the plane from the volume's centre, along the normal.
     :returns: one-slice Volume and its pixels inside the volume ``[1, J, I]``; None if the plane misses the volume.
     """
+    grid = plane_grid(volume, plane, distance)
+    if grid is None:
+        return None
+    matrix, (rows, columns) = grid
+    i, j = np.meshgrid(np.arange(columns), np.arange(rows))
+    to_index = np.linalg.solve(volume.ijk_to_ras, matrix)
+    index = to_index[:3, :1] * i.ravel() + to_index[:3, 1:2] * j.ravel() + to_index[:3, 3:]  # [3, J * I]
+    size = np.array(volume.size)[:, None]
+    valid = ((index >= -0.5) & (index < size - 0.5)).all(0)
+    if not valid.any():
+        return None
+    pixels = np.full((valid.size, *volume.array.shape[3:]), _darkest(volume), volume.array.dtype)
+    pixels[valid] = _linear(volume.array, index[:, valid])
+    shape = (1, *i.shape)
+    plane = Volume(pixels.reshape(*shape, *pixels.shape[1:]), matrix, volume.name, volume.modality)
+    return plane, valid.reshape(shape)
+
+
+def plane_grid(volume: Volume, plane: np.ndarray, distance: float) -> tuple[np.ndarray, tuple[int, int]] | None:
+    """The pixels of :func:`sampled_plane`, nothing sampled: their matrix and (rows, columns); None if the plane misses the
+    volume."""
     right, up, normal = plane[:3, :3].T
     center = _foot(volume, normal, distance)
     corners = _cut(volume, center, normal)
@@ -48,18 +64,8 @@ def sampled_plane(volume: Volume, plane: np.ndarray, distance: float) -> tuple[V
     matrix[:3, 0], matrix[:3, 1] = right * pixel, up * pixel
     matrix[:3, 2] = normal * np.abs(normal @ volume.ijk_to_ras[:3, :3]).sum()
     matrix[:3, 3] = center + matrix[:3, 0] * first[0] + matrix[:3, 1] * first[1]
-    i, j = np.meshgrid(*(np.arange(b - a + 1) for a, b in zip(first, last, strict=True)))
-    to_index = np.linalg.solve(volume.ijk_to_ras, matrix)
-    index = to_index[:3, :1] * i.ravel() + to_index[:3, 1:2] * j.ravel() + to_index[:3, 3:]  # [3, J * I]
-    size = np.array(volume.size)[:, None]
-    valid = ((index >= -0.5) & (index < size - 0.5)).all(0)
-    if not valid.any():
-        return None
-    pixels = np.full((valid.size, *volume.array.shape[3:]), _darkest(volume), volume.array.dtype)
-    pixels[valid] = _linear(volume.array, index[:, valid])
-    shape = (1, *i.shape)
-    plane = Volume(pixels.reshape(*shape, *pixels.shape[1:]), matrix, volume.name, volume.modality)
-    return plane, valid.reshape(shape)
+    columns, rows = (int(n) for n in last - first + 1)
+    return matrix, (rows, columns)
 
 
 def _foot(volume: Volume, normal: np.ndarray, distance: float) -> np.ndarray:
@@ -114,15 +120,17 @@ class ShownSlice:
     """The cut of a slice view through a volume.
 
     Along a volume axis: ``axis`` ("x", "y", "z") and ``index`` (0-based array index) are set, ``extent`` is that slice.
-    Oblique: these are None, and ``plane`` and ``valid`` are set.
+    Oblique: these are None, and ``grid``, ``plane`` and ``valid`` are set.
 
     :param direction: "axial", "sagittal" or "coronal", the nearest one.
+    :param grid: matrix (pixel to world RAS) and (rows, columns) of ``plane``, known without sampling the volume.
     """
 
     axis: str | None
     index: int | None
     extent: Extent | None
     direction: str
+    grid: tuple[np.ndarray, tuple[int, int]] | None = None
     _sample: Callable[[], tuple[Volume, np.ndarray]] | None = None
 
     @cached_property
@@ -177,7 +185,8 @@ def shown_slice(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRML
                 raise _misses(slice_node, volume)
             return ShownSlice(axis, index, Extent.slab(volume, axis, index, index), direction)
     problem = _misses(slice_node, volume)
-    if not cuts(volume, plane, distance):
+    grid = plane_grid(volume, plane, distance)
+    if grid is None:
         raise problem
 
     def sample():
@@ -186,7 +195,7 @@ def shown_slice(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRML
             raise problem
         return sampled
 
-    return ShownSlice(None, None, None, direction, sample)
+    return ShownSlice(None, None, None, direction, grid, sample)
 
 
 def slice_name(volume: Volume, axis: str, index: int) -> str:

@@ -90,12 +90,6 @@ def test_an_empty_slice_can_be_added_and_counts_as_drawn(panel, views):
     assert [(item.index, bool(item.labels.any())) for item in items] == [(4, True), (11, False)]
 
 
-def test_an_oblique_view_cannot_be_added_and_says_why(panel, views):
-    views.axial.SetSliceToRASByNTP(0.3, 0, 0.95, 1, 0, -0.3, 0, 0, 0, 0)
-    panel.panel.few_shot.look_at_views()
-    assert not panel.ui.addSliceButton.enabled and "oblique" in panel.ui.addSliceButton.toolTip
-
-
 def test_a_slice_can_be_marked_as_drawn_in_part(panel):
     panel.draw("Liver", square(), "z", 4)
     item = panel.ui.supportTable.item(0, 2)

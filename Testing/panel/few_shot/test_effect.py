@@ -12,6 +12,7 @@ from PyQt5 import QtWidgets
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.scene.drawings.drawn_slices import slice_of_view
+from S3NetSegmentLib.scene.drawings.support_set import SupportPlane
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit, segment_mask, segment_tag
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
@@ -257,6 +258,22 @@ def test_the_drawn_slices_are_kept_with_the_editors_parameters(effect):
     other = create_segmentation(effect.volume_node, "other")
     effect.editor.select(other, effect.volume_node)
     assert effect.frame.drawn_text.text.startswith("Draw a segment on at least one slice")
+
+
+def test_an_oblique_view_counts_as_drawn_by_the_button_and_by_a_stroke(effect, engine, views):
+    views.axial.SetSliceToRASByNTP(0, 0.5, 0.866, 1, 0, 0, 0, 0, 0, 0)
+    slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode").SetCursorPositionXYZ([1.0, 1, 0], views.axial)
+    effect.click(effect.frame.add_button)
+    assert effect.frame.drawn_text.text == "Drawn: axial 4, axial 8, oblique axial"
+    views.axial.SetSliceToRASByNTP(0, -0.5, 0.866, 1, 0, 0, 0, 0, 0, 0)
+    grid = volume_from_node(effect.volume_node)
+    on_plane = SupportPlane.of_view(views.axial, effect.volume_node).voxels(grid, grid.extent)
+    bone = effect.segmentation_node.GetSegmentation().AddEmptySegment("", "Bone")
+    with segment_edit(effect.segmentation_node, effect.volume_node) as edit:
+        edit.add(bone, on_plane & mrml.ball(SHAPE, (6, 18, 20), 5), grid)
+    assert slicer.app.wait(lambda: effect.frame.drawn_text.text.endswith("oblique axial 2"))
+    effect.propagate()
+    assert [type(i).__name__ for i in engine.runs[-1]["items"]] == ["DrawnSlice"] * 2 + ["DrawnPlane"] * 2
 
 
 def test_without_a_volume_or_segmentation_it_says_what_to_select(effect):

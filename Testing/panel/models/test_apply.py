@@ -8,7 +8,7 @@ import slicer
 
 pytest.importorskip("torch")
 
-from model_files import CLASSES, write_model
+from model_files import CLASSES, PROVENANCE, write_model
 
 from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.apply import ModelSegmenter
@@ -70,6 +70,15 @@ def test_the_tab_shows_what_the_model_is(open_models, model_file):
     assert not panel.ui.segmentButton.isVisible() and not panel.ui.propagateButton.isVisible()
     panel.open_segment()
     assert panel.ui.segmentButton.isVisible() and not panel.panel.models.ui.applyModelButton.isVisible()
+
+
+def test_labelled_cases_that_were_held_out_of_the_training_are_counted_too(open_models, tmp_path):
+    held = {**PROVENANCE, "validation_cases": 1, "test_cases": 2}
+    text = open_models(write_model(tmp_path / "model.pt", provenance=held)).panel.models.ui.modelText.text
+    assert (
+        "6 images, 3 of them labelled (2 patients), 1 labelled case more chose its state, 2 labelled cases more kept"
+        in text
+    )
 
 
 def test_the_model_file_is_remembered(open_models, open_panel, model_file):

@@ -232,9 +232,13 @@ def test_torch_too_new_for_slicer_on_windows_is_not_asked_for(monkeypatch):
 def test_the_installation_is_checked_and_the_report_copied(advanced, monkeypatch):
     from PyQt5 import QtWidgets
 
-    from S3NetSegmentLib.engine import check
+    from S3NetSegmentLib.engine import Step, check
 
-    monkeypatch.setattr(check, "_TRIALS", (("Segment", False, lambda device: 0.97),))
+    def trial(device):
+        yield Step(0.5, "half")
+        return 0.97
+
+    monkeypatch.setattr(check, "_TRIALS", (("Segment", False, trial),))
     advanced.click(advanced.ui.checkButton)
     dialog = advanced.panel.check
     advanced.wait(lambda: dialog.report)

@@ -1,12 +1,17 @@
 """In a volume the answer in the slice that was pointed at comes first; a side that is dragged is followed."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import slicer
 from fake_engine import FakeEngine
 from panel_pointing import BOX_THERE, CENTER, CORNERS, click, drag
 
-from S3NetSegmentLib.engine.segment.prompts import Box
+from S3NetSegmentLib.engine import run_to_end
+from S3NetSegmentLib.engine.segment.prompts import Box, Prompts
+from S3NetSegmentLib.engine.segment.settings import SegmentSettings
+from S3NetSegmentLib.panel.segment.run import FirstSight
 from S3NetSegmentLib.scene.prompts import BOX, prompt_nodes
 from S3NetSegmentLib.scene.segmentation.reading import segment_mask
 from S3NetSegmentLib.scene.volumes import volume_from_node
@@ -202,3 +207,29 @@ def test_each_drag_of_a_side_is_an_undo_step_of_its_own(pointing, views):
         panel.wait(lambda: not panel.panel.prompts.watch.waiting)
     panel.click(panel.ui.undoButton)
     assert panel.mask().sum() == 15 * 13 and prompt_nodes(BOX)[0].GetSize()[0] == 15.0
+
+
+def test_the_regions_of_the_last_twelve_slices_are_remembered(volume_node):
+    """Dragging a box on one of them is followed at once; of a slice that was seen longer ago they are searched again."""
+    volume = volume_from_node(volume_node)
+    engine = FakeEngine(steps=1, seconds=0)
+    sight = FirstSight(engine, lambda: (None, ""))
+
+    def pointed_at(axis, number, key="an image"):
+        low, high = [10, 10, 2], [16, 16, 9]
+        low["xyz".index(axis)] = high["xyz".index(axis)] = number
+        return SimpleNamespace(
+            key=key, volume=volume, prompts=Prompts(boxes=(Box.between(low, high),)), extent=volume.extent, axis=axis,
+            settings=SegmentSettings(), device="cpu", excluded=None,
+        )  # fmt: skip
+
+    def searched(request):
+        before = len(engine.calls)
+        run_to_end(sight.steps(request))
+        return len(engine.calls) > before
+
+    numbers = range(10, 23)  # thirteen slices
+    assert all(searched(pointed_at("y", n)) for n in numbers)
+    assert not any(searched(pointed_at("y", n)) for n in numbers[1:])
+    assert searched(pointed_at("y", numbers[0]))
+    assert searched(pointed_at("y", numbers[5], "another image")) and searched(pointed_at("y", numbers[5]))

@@ -73,6 +73,34 @@ def test_the_confidence_has_a_legend_and_a_way_to_its_least_sure_place(open_pane
     assert not panel.ui.confidenceLegendRow.isVisible()
 
 
+def test_the_least_sure_place_is_looked_for_in_the_view_that_was_used_last(open_panel, views):
+    class Engine(FakeEngine):
+        def __call__(self, *arguments, **options):
+            regions = yield from super().__call__(*arguments, **options)
+            sure = np.full(regions._array.shape, 0.9, np.float32)
+            sure[8:11, 3:6, 30:33] = 0.1
+            regions.confidence = lambda choice=None, count=None: sure
+            return regions
+
+    panel = open_panel(Engine())
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    panel.parameters.confidence = True
+    panel.segment()
+    crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+    panel.look_at_slice(views.axial, 2)
+    panel.click(panel.ui.confidenceWorstButton)
+    assert "no place of this slice is unsure" in panel.message.lower()
+    panel.look_at_slice(views.axial, 9)
+    panel.look_at_slice(views.sagittal, 5, "x")
+    panel.click(panel.ui.confidenceWorstButton)
+    assert (
+        "no place of this slice is unsure" in panel.message.lower()
+    )  # the axial one shows it, but it is not looked at
+    panel.look_at_slice(views.sagittal, 31, "x")
+    panel.click(panel.ui.confidenceWorstButton)
+    np.testing.assert_allclose(crosshair.GetCrosshairRAS(), (31 - 20, 4 - 18, 2 * 9 - 12), atol=2.1)
+
+
 def test_the_tool_lets_go_of_the_mouse_when_an_effect_of_the_editor_takes_it(pointing):
     panel = pointing
     assert panel.ui.pointButton.checked

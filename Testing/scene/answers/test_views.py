@@ -106,3 +106,30 @@ def test_the_least_sure_place_of_a_slice_is_found_and_marked(app, rng, oblique):
         least_sure_place("sure", view)
     with pytest.raises(InputError, match="no confidence"):
         least_sure_place("another", view)
+
+
+@pytest.mark.parametrize(("lowest", "found"), [(0.49, True), (0.51, False)])
+def test_a_place_is_unsure_below_one_half(app, rng, lowest, found):
+    image = mrml.add_volume(np.zeros(SHAPE, np.int16), mrml.random_grid(rng))
+    confidence = np.full(SHAPE, 0.9, np.float32)
+    confidence[4, 5:9, 5:9] = lowest
+    app.add_slice_view("Axial", "Axial", image)
+    show_overlay(confidence, volume_from_node(image), "sure", image)
+    view = show_slice(image, "z", 4)
+    if not found:
+        with pytest.raises(InputError, match="no place of this slice is unsure"):
+            least_sure_place("sure", view)
+        return
+    assert confidence[tuple(np.round(volume_from_node(image).index_of(least_sure_place("sure", view))).astype(int)[::-1])] == np.float32(lowest)  # fmt: skip
+
+
+def test_a_sure_voxel_amid_unsure_ones_is_not_the_least_sure_place(app, rng):
+    image = mrml.add_volume(np.zeros(SHAPE, np.int16), mrml.random_grid(rng))
+    confidence = np.full(SHAPE, 0.9, np.float32)
+    confidence[4, 4:9, 4:9] = 0.3
+    confidence[4, 6, 6] = 0.55  # in the middle, where the mean around is lowest
+    app.add_slice_view("Axial", "Axial", image)
+    show_overlay(confidence, volume_from_node(image), "sure", image)
+    place = least_sure_place("sure", show_slice(image, "z", 4))
+    i, j, k = np.round(volume_from_node(image).index_of(place)).astype(int)
+    assert confidence[k, j, i] == np.float32(0.3)

@@ -14,6 +14,7 @@ from scipy import ndimage
 from ..common.errors import InputError, ResourceError
 from ..common.masks import label_counts
 from ..common.progress import Step, Steps, as_part_of, run_to_end
+from ..common.torch_loading import torch_loaded
 from ..common.tuples import three, two
 from ..images import AXES, Extent, Segment, Segmentation, Volume
 from ..images.colors import label_colors
@@ -56,6 +57,8 @@ def find_regions(
             f"{volume.size}; choose slices or a region of interest inside the image"
         )
     volume.slice_axis(axis)  # a wrong name is refused before anything is computed
+    if _needs_torch(device, settings, volume):
+        yield from torch_loaded("segment.s3net.fit")
     network_device = _network_device(device, settings, volume)
     try:
         scale = intensity_scale(volume)
@@ -106,6 +109,7 @@ class Regions:
         self._labels: dict[int, np.ndarray] = {}
         self._stability: dict[int, np.ndarray] = {}
         self._ranked: dict = {}
+        self._main: tuple = ()  # the main object, once it was asked for
 
     def labels(self, count: int) -> np.ndarray:
         """Regions 1 to ``count`` (uint8), canonical order: mean intensity ascending. InputError if not in counts."""
@@ -196,11 +200,18 @@ class Regions:
 
     def main_object(self) -> ObjectChoice | None:
         """The main object of a picture that has one (component, border contact, centrality, size), or None."""
-        ranked = self._objects.main()
+        return run_to_end(self.main_steps())
+
+    def main_steps(self) -> Steps[ObjectChoice | None]:
+        """:meth:`main_object` as a generator of progress steps."""
+        if self._main:
+            return self._main[0]
+        ranked = yield from self._objects.main_steps()
         finish = Finish(features=self._features, native_features=self._native_features())
         choice = None if ranked is None else ObjectChoice(ranked, self._objects, self._grid, (), finish=finish)
         # An object finer than the working grid can slip through it: an empty one is none.
-        return choice if choice is not None and choice.mask.any() else None
+        self._main = (choice if choice is not None and choice.mask.any() else None,)
+        return self._main[0]
 
     def slice_to_show(self, prompts: Prompts, choice: ObjectChoice | None) -> int:
         """The slice across ``axis`` of the first point, stroke or box, else the one with most of the object, else the middle
@@ -288,9 +299,14 @@ def _uses_network(settings: SegmentSettings, volume: Volume) -> bool:
     return settings.sources in ("all", "s3net") or (settings.sources == "auto" and volume.is_rgb)
 
 
+def _needs_torch(device: str, settings: SegmentSettings, volume: Volume) -> bool:
+    """Also where a device is named that is not used: whether it exists is told."""
+    return _uses_network(settings, volume) or device not in ("auto", "cpu")
+
+
 def _network_device(name: str, settings: SegmentSettings, volume: Volume):
     """The torch device for S3-Net, or None where no network is used: then torch is not even imported."""
-    if not _uses_network(settings, volume) and name in ("auto", "cpu"):
+    if not _needs_torch(name, settings, volume):
         return None
     from ..common.device import choose_device
 

@@ -14,6 +14,8 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError, Step
 from ...engine.common.progress import as_part_of
+from ...engine.common.torch_loading import torch_loaded
+from ...scene.drawings.support_set import SupportPlane
 from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
 from ...scene.session import watch
 from ..run import Listener, Run, tell
@@ -46,14 +48,16 @@ class FewShotController:
         listener: Listener,
         save_undo: Callable[[object], object] | None = None,
         make_engine: MakeEngine | None = None,
+        shown_plane: Callable[[], SupportPlane | None] = lambda: None,
     ):
         """
         :param save_undo: called with the segmentation node before an answer is written to it.
         :param make_engine: the real engine by default, imported at the first run.
+        :param shown_plane: the oblique plane that the user looks at, or None.
         """
         self._listener, self._save_undo, self._make_engine = listener, save_undo, make_engine or _real_engine
         self._run = Run(listener, _("Propagate was stopped: {reason}."), lambda done: done or self._keep(None))
-        self._live = Run(listener, quiet=True)
+        self._live, self._shown_plane = Run(listener, quiet=True), shown_plane
         self.support: SupportKeeper | None = None
         self.result: FewShotResult | None = None
         self._engines: dict[tuple, object] = {}
@@ -85,7 +89,7 @@ class FewShotController:
         if volume_node is None:
             self._engines = {}  # they hold the voxels
         if volume_node is not None and segmentation_node is not None:
-            self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted)
+            self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted, self._shown_plane)
         self._listener.state_changed()
 
     def look(self) -> bool:
@@ -132,9 +136,7 @@ class FewShotController:
         self._live.cancel()
 
     def _steps(self, request: FewShotRequest):
-        yield Step(0.0, _("Preparing the image"))
-        engine = self._engine_for(request)
-        engine.set_support(request.items)
+        engine = yield from self._prepared(request)
         done, quick = 0.0, request.quick_slice
         if quick is not None:
             done = _QUICK_SHARE
@@ -146,12 +148,19 @@ class FewShotController:
         self._show(request, engine, answer)
 
     def _live_steps(self, request: FewShotRequest):
-        yield Step(0.0, _("Preparing the image"))
-        engine = self._engine_for(request)
-        engine.set_support(request.items)
+        engine = yield from self._prepared(request)
         quick = request.quick_slice
         answer = yield from engine.propagate((quick, quick), quick=True)
         self._show(request, engine, answer, only=quick, partial=True)
+
+    def _prepared(self, request: FewShotRequest):
+        """The engine of the request's volume, with its drawing."""
+        if self._make_engine is _real_engine:
+            yield from torch_loaded("few_shot.method")
+        yield Step(0.0, _("Preparing the image"))
+        engine = self._engine_for(request)
+        engine.set_support(request.items)
+        return engine
 
     def _engine_for(self, request: FewShotRequest):
         """The engine of the request's volume: it keeps what does not depend on the drawing."""
@@ -203,7 +212,7 @@ class FewShotController:
         try:
             if self.support is not None and not result.request.is_other_volume:
                 self.look()
-                result.preview.protect(self.support.slices)  # also what was drawn since the answer came
+                result.preview.protect(self.support.drawn)  # also what was drawn since the answer came
             accepted = result.accept(self._save_undo, rules)
         except Exception as error:
             tell(self._listener, error)

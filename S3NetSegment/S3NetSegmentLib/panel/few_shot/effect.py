@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.answers.accepted_answer import AcceptedAnswer
-from ...scene.drawings.support_set import support_from_text, support_to_text
+from ...scene.drawings.support_set import SupportPlane, support_from_text, support_to_text
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.slice_jump import show_slice
 from ...scene.slices import LastSliceView
@@ -22,6 +22,7 @@ from .controller import FewShotController
 from .following import DrawingWatch
 from .presenter import FewShotPresenter
 from .request import make_few_shot_request
+from .support import add_to
 
 _HINT = _("Draw a segment on at least one slice with Paint or Draw, all of it that belongs to the segment.")
 _PROPAGATE_HELP = _("Carry the drawn segments to all slices. The answer is shown as a preview first.")
@@ -41,7 +42,9 @@ class FewShotEffectFrame:
         self._host, self._last_view, self._showing = host, None, False
         self._notice, self._actions = "", []
         self.active = False
-        self.controller = FewShotController(self, lambda node: host.saveStateForUndo(), make_engine)
+        self.controller = FewShotController(
+            self, lambda node: host.saveStateForUndo(), make_engine, self._plane_in_view
+        )
         self._presenter = FewShotPresenter(self.controller, _PROPAGATE_HELP, has_keys=False)
         self._watch = DrawingWatch(self.show, lambda: None)
         self._make_widgets()
@@ -100,7 +103,7 @@ class FewShotEffectFrame:
             request = make_few_shot_request(
                 support.volume_node,
                 support.segmentation_node,
-                support.slices,
+                support.drawn,
                 view_slice=self._presenter.slice_in_view(self._last_view)[0],
                 device=device_setting(),
             )
@@ -119,12 +122,12 @@ class FewShotEffectFrame:
         """Counts the slice that the user looks at as drawn, also an empty one."""
         if self.controller.support is None:
             return
-        place, why_not = self._presenter.slice_in_view(self._last_view)
-        if place is None:
+        chosen, why_not = self._presenter.in_view(self._last_view)
+        if chosen is None:
             self.refused(why_not)
             return
         self._say("")
-        self.controller.support.add(*place)
+        add_to(self.controller.support, chosen)
         self.state_changed()
 
     def go_to_next_slice(self) -> None:
@@ -143,7 +146,7 @@ class FewShotEffectFrame:
     def state_changed(self) -> None:
         support = self.controller.support
         if support is not None:
-            text = support_to_text(support.slices) if support.slices else ""
+            text = support_to_text(support.drawn) if support.drawn else ""
             for name, value in ((_SUPPORT, text), (_DRAWN_ON, support.segmentation_node.GetID() or "")):
                 if self._parameter(name) != value:
                     self._host.setParameter(name, value)
@@ -225,11 +228,14 @@ class FewShotEffectFrame:
         """A parameter of the effect; Slicer stores no empty ones and complains when asked for one that is not there."""
         return self._host.parameter(name) if self._host.parameterDefined(name) else ""
 
+    def _plane_in_view(self) -> SupportPlane | None:
+        return self._presenter.plane_in_view(self._last_view)
+
     def _show_widgets(self) -> None:
         support, running, presenter = self.controller.support, self.controller.running, self._presenter
         self.drawn_text.text = self._drawn()
         self.add_button.enabled = support is not None and not running
-        problem = "" if support is not None and support.slices else self.drawn_text.text
+        problem = "" if support is not None and support.drawn else self.drawn_text.text
         for name, value in presenter.button(problem).items():
             set_property(self.propagate_button, name, value)
         self.progress_bar.setVisible(running)

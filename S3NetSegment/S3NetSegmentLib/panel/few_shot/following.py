@@ -128,7 +128,7 @@ class DrawingFollower:
         support = self._controller.support
         if node is None or support is None:
             return
-        text = support_to_text(support.slices) if support.slices else ""
+        text = support_to_text(support.drawn) if support.drawn else ""
         if node.support != text:
             node.support = text
 

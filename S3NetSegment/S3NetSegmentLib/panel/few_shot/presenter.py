@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from slicer.i18n import tr as _
 
-from ...engine import InputError
-from ...scene.drawings.drawn_slices import slice_of_view
-from ...scene.drawings.support_set import SupportSlice
+from ...engine import InputError, Volume
+from ...scene.drawings.drawn_slices import support_of_view
+from ...scene.drawings.support_set import SupportPlane, SupportSlice
 from ...scene.slices import last_used_slice_node, slice_name
 from ...scene.volumes import volume_from_node
 from ..messages import capital, sentence
@@ -18,9 +18,9 @@ from .controller import FewShotController
 
 @dataclass(frozen=True)
 class SupportRow:
-    """A drawn slice, its name, name and colour of each segment on it, and the names of those that seem to be missing."""
+    """A drawn slice or plane, its name, name and colour of each segment on it, and the names of those that seem to be missing."""
 
-    slice: SupportSlice
+    slice: SupportSlice | SupportPlane
     name: str
     segments: tuple[tuple[str, tuple[float, float, float]], ...]
     missing: tuple[str, ...] = ()
@@ -38,6 +38,19 @@ class SupportRow:
     def doubt(self) -> str:
         """What the user should check; "" for nothing."""
         return missing_text(self.missing) if self.missing else ""
+
+
+def drawn_names(drawn: Sequence[SupportSlice | SupportPlane], volume: Volume) -> list[str]:
+    """For the user: "axial 12", "oblique axial", "oblique axial 2"."""
+    names: list[str] = []
+    for one in drawn:
+        if isinstance(one, SupportSlice):
+            names.append(slice_name(volume, *one.place))
+        else:
+            name = one.name_in(volume)
+            before = sum(n == name or n.startswith(f"{name} ") for n in names)
+            names.append(f"{name} {before + 1}" if before else name)
+    return names
 
 
 def missing_text(names: Sequence[str]) -> str:
@@ -67,7 +80,7 @@ class FewShotPresenter:
     # -- what is drawn
 
     def rows(self, hint: str) -> tuple[list[SupportRow], str]:
-        """The drawn slices, or none and why: ``hint``, or what is wrong with the volume."""
+        """The drawn slices and planes, or none and why: ``hint``, or what is wrong with the volume."""
         support = self._controller.support
         if support is None:
             return [], hint
@@ -77,22 +90,35 @@ class FewShotPresenter:
             return [], capital(str(error))
         segment = support.segmentation_node.GetSegmentation().GetSegment
         rows = []
-        for chosen in support.slices:
+        for chosen, name in zip(support.drawn, drawn_names(support.drawn, volume), strict=True):
             looks = tuple((segment(i).GetName(), tuple(segment(i).GetColor())) for i in drawn_on[chosen.place])
             lacking = tuple(segment(i).GetName() for i in missing.get(chosen.place, ()))
-            rows.append(SupportRow(chosen, slice_name(volume, *chosen.place), looks, lacking))
+            rows.append(SupportRow(chosen, name, looks, lacking))
         return rows, hint
 
-    def slice_in_view(self, last_view) -> tuple[tuple[str, int] | None, str]:
-        """The slice (axis, index) that the user looks at, or None and why there is none."""
+    def in_view(self, last_view) -> tuple[SupportSlice | SupportPlane | None, str]:
+        """The slice or oblique plane that the user looks at, or None and why there is none."""
         support = self._controller.support
         if support is None:
             return None, _("Select a volume first")
         try:
-            place = slice_of_view(last_used_slice_node(support.volume_node, last_view), support.volume_node)
+            return support_of_view(last_used_slice_node(support.volume_node, last_view), support.volume_node), ""
         except InputError as error:
             return None, capital(str(error))
-        return place, "" if place else _("The view is oblique; turn it to the volume's slices first")
+
+    def plane_in_view(self, last_view) -> SupportPlane | None:
+        """The oblique plane that the user looks at, or None."""
+        shown = self.in_view(last_view)[0]
+        return shown if isinstance(shown, SupportPlane) else None
+
+    def slice_in_view(self, last_view) -> tuple[tuple[str, int] | None, str]:
+        """The slice (axis, index) that the user looks at, to be answered alone or first, or None and why there is none."""
+        shown, why_not = self.in_view(last_view)
+        if isinstance(shown, SupportPlane):
+            return None, _(
+                "The view is oblique: propagate to the whole volume, or turn the view to the volume's slices."
+            )
+        return (None if shown is None else shown.place), why_not
 
     # -- the button
 

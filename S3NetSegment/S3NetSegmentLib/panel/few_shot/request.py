@@ -10,10 +10,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError, Volume
+from ...engine.few_shot.drawings.support import DrawnSlice
 from ...engine.few_shot.settings import FewShotSettings
 from ...engine.images import AXES
 from ...scene.drawings.drawn_slices import other_volume_support, read_drawn
-from ...scene.drawings.support_set import SupportSlice
+from ...scene.drawings.support_set import SupportPlane, SupportSlice
 from ...scene.volumes import volume_from_node
 
 SCOPES = ("slice", "volume", "other")
@@ -29,7 +30,7 @@ class FewShotRequest:
     :param items: the drawing, for the engine.
     :param segments: label value -> segment id of what is drawn.
     :param layers: label value -> layer of the answer; several where segments overlap.
-    :param support: the drawn slices of the target; () in another volume.
+    :param support: the drawn slices and planes of the target; () in another volume.
     :param axis: the axis across the slices of the answer; "auto" in another volume.
     :param view_slice: (axis, index) of the slice that the user looks at, or None.
     :param only_view_slice: the answer is that slice alone.
@@ -43,7 +44,7 @@ class FewShotRequest:
     items: list
     segments: dict[int, str]
     layers: dict[int, int]
-    support: tuple[SupportSlice, ...]
+    support: tuple[SupportSlice | SupportPlane, ...]
     axis: str
     view_slice: tuple[str, int] | None
     only_view_slice: bool
@@ -81,7 +82,7 @@ class FewShotRequest:
 def make_few_shot_request(
     volume_node,
     segmentation_node,
-    support: Sequence[SupportSlice],
+    support: Sequence[SupportSlice | SupportPlane],
     scope: str = "volume",
     *,
     view_slice: tuple[str, int] | None = None,
@@ -157,7 +158,8 @@ def used_segments(segments: dict[int, str], drawings: list[np.ndarray]) -> dict[
 
 
 def _main_axis(volume: Volume, drawn) -> str:
-    """The axis with most drawn slices that hold something, of equals the volume's own slice axis."""
-    count = {a: sum(s.axis == a and bool(s.labels.any()) for s in drawn) for a in AXES}
+    """The axis with most drawn slices and planes that hold something, of equals the volume's own slice axis."""
+    axes = [s.axis if isinstance(s, DrawnSlice) else s.axis_in(volume) for s in drawn if s.labels.any()]
+    count = {a: axes.count(a) for a in AXES}
     usual = volume.slice_axis()
     return max(AXES, key=lambda a: (count[a], a == usual, a))

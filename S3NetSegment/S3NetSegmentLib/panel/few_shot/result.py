@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from ...engine import InputError
+from ...engine.few_shot.drawings.support import DrawnPlane
 from ...engine.few_shot.vote.outlook import is_empty, reason
 from ...engine.few_shot.vote.outlook import notes as outlook_notes
 from ...scene.answers.accepted_answer import AcceptedAnswer
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
 from ...scene.answers.preview import FewShotPreview
 from ...scene.answers.provenance import few_shot_tags
-from ...scene.drawings.support_set import SupportSlice
+from ...scene.drawings.support_set import SupportPlane, SupportSlice
 from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
 from .request import FewShotRequest
 
@@ -169,7 +170,9 @@ class FewShotResult:
         support, drawn_on = request.support, ""
         if request.is_other_volume:
             drawing = request.items[0]
+            planes = [d for d in drawing.drawings if isinstance(d, DrawnPlane)]
             support = [SupportSlice(drawing.axis, n) for n in drawing.drawn or ()]
+            support += [SupportPlane(tuple(p.plane_to_ras.ravel().tolist()), p.labels.shape) for p in planes]
             drawn_on = request.volume_node.GetName()
         target, drawing = request.target_node.GetName(), request.segmentation_node.GetName()
         return few_shot_tags(request.settings, target, support, self.answer, self.encoder, drawing, drawn_on)

@@ -19,8 +19,8 @@ from ...scene.drawings.drawn_slices import (
     other_volume_support,
     read_drawn,
     segment_content,
-    slice_of_view,
     slices_with_labels,
+    support_of_view,
 )
 from ...scene.drawings.support_set import SupportPlane, SupportSlice, missing_between
 from ...scene.segmentation.editing_rules import EditingRules
@@ -199,8 +199,7 @@ def _as_support(given, axis: str, volume_node, complete: bool) -> SupportSlice |
     if _is_number(given):
         return SupportSlice(axis, int(given), complete)
     if hasattr(given, "IsA") and given.IsA("vtkMRMLSliceNode"):
-        place = slice_of_view(given, volume_node)
-        return SupportPlane.of_view(given, volume_node, complete) if place is None else SupportSlice(*place, complete)
+        return support_of_view(given, volume_node, complete)
     raise InputError(f"slice {given!r} is not a whole number; slices are counted from 0")
 
 

@@ -6,9 +6,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
+from ...scene.drawings.support_set import SupportPlane, SupportSlice
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.session import volume_state
-from ...scene.slice_jump import show_slice
+from ...scene.slice_jump import show_plane, show_slice
 from ...scene.volumes import parent_key
 from ..chosen import volume_problem
 from ..messages import ProgressRow, SectionListener
@@ -22,6 +23,7 @@ from .editor_section import EditorSection
 from .following import DrawingFollower, DrawingWatch, LivePreview
 from .presenter import FewShotPresenter
 from .request import FewShotRequest, make_few_shot_request
+from .support import add_to
 from .table import SupportTable
 
 _HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first.")
@@ -50,9 +52,9 @@ class FewShotSection(SectionListener):
         self.ui, self._editor, self._inputs, self._advanced = ui, editor, inputs, advanced
         self.node = None
         self.active = False
-        self._view_slice = self._places = None
+        self._in_view = self._places = None
         self.problem = ""
-        self.controller = FewShotController(self, self._save_undo, make_engine)
+        self.controller = FewShotController(self, self._save_undo, make_engine, self._plane_in_view)
         self._presenter = FewShotPresenter(self.controller, _HELP, has_keys=True)
         self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
         self.answer = FewShotAnswerSection(
@@ -147,16 +149,21 @@ class FewShotSection(SectionListener):
             self.node.acceptedAnswer = result.state.to_text()
 
     def go_to(self, place: tuple[str, int], volume_node=None) -> None:
-        """Shows a slice of ``volume_node``; None: of the drawn volume."""
+        """Shows a slice of ``volume_node``; None: of the drawn volume, also an oblique plane."""
+        support = self.controller.support
+        plane = next((s for s in support.drawn if s.place == place), None) if support is not None else None
         try:
             volume_node = volume_node or self.node.volume
+            if isinstance(plane, SupportPlane):
+                show_plane(volume_node, plane, self._inputs.last_view)
+                return
             show_slice(volume_node, *place, self.node.segmentation, None, self._inputs.last_view)
         except InputError as error:
             self._notify.refused(str(error))
 
     def _add_current(self) -> None:
-        if self._view_slice is not None and self.controller.support is not None:
-            self.controller.support.add(*self._view_slice)
+        if self._in_view is not None and self.controller.support is not None:
+            add_to(self.controller.support, self._in_view)
             self.state_changed()
             self._live.soon()
 
@@ -222,7 +229,7 @@ class FewShotSection(SectionListener):
         return make_few_shot_request(
             node.volume,
             node.segmentation,
-            support.slices if support is not None else (),
+            support.drawn if support is not None else (),
             scope,
             view_slice=self._view_slice if scope != "other" else None,
             other_volume=node.otherVolume,
@@ -237,13 +244,11 @@ class FewShotSection(SectionListener):
             return
         self.boxes.look()
         self._look_at_places()
-        before = self._view_slice
-        self._view_slice, why_not = self._presenter.slice_in_view(self._inputs.last_view)
+        before = self._in_view
+        self._in_view, why_not = self._presenter.in_view(self._inputs.last_view)
         self.problem = self._problem()
         button = self.ui.addSliceButton
-        listed = self.controller.support is not None and self._view_slice in {
-            s.place for s in self.controller.support.slices
-        }
+        listed = self._in_view is not None and self._in_view.place in {s.place for s in self.controller.support.drawn}
         tip = why_not or (
             _("This slice is in the list already")
             if listed
@@ -255,7 +260,7 @@ class FewShotSection(SectionListener):
         set_property(button, "enabled", not why_not and not listed and not self.controller.running)
         set_property(button, "toolTip", tip)
         self._show_button()
-        if before != self._view_slice:
+        if before != self._in_view:
             self._live.soon()
 
     def _look_at_places(self) -> None:
@@ -266,6 +271,13 @@ class FewShotSection(SectionListener):
             self._places = places
             self._drawn()
 
+    def _plane_in_view(self) -> SupportPlane | None:
+        return self._presenter.plane_in_view(self._inputs.last_view)
+
+    @property
+    def _view_slice(self) -> tuple[str, int] | None:
+        return self._in_view.place if isinstance(self._in_view, SupportSlice) else None
+
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
         node = self.node
@@ -273,7 +285,7 @@ class FewShotSection(SectionListener):
             return problem
         if self.boxes.running:
             return _("The box is being answered.")
-        if self.controller.support is None or not self.controller.support.slices:
+        if self.controller.support is None or not self.controller.support.drawn:
             removed = node.segmentation is None
             return (
                 _("Choose or create a segmentation above to draw in.")
@@ -314,5 +326,5 @@ class FewShotSection(SectionListener):
             set_property(self.ui.propagateButton, name, value)
 
     def _forget_node(self) -> None:
-        self.node = self._view_slice = self._places = None
+        self.node = self._in_view = self._places = None
         self._follower.forget()

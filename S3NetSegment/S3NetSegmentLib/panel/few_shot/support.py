@@ -1,9 +1,9 @@
-"""``SupportKeeper``: which slices count as drawn, kept in step with what the user draws and corrects."""
+"""``SupportKeeper``: which slices and planes count as drawn, kept in step with what the user draws and corrects."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -15,15 +15,17 @@ from ...scene.answers.accepted_answer import (
     AcceptedAnswer,
     FoundSegments,
     Place,
+    changed_since,
     segments_on,
     slices_changed_since,
 )
 from ...scene.answers.provenance import made_by
 from ...scene.drawings.drawn_slices import segment_content, slices_with_labels
-from ...scene.drawings.support_set import SupportSlice, merged_support, missing_between
+from ...scene.drawings.support_set import PLANE, SupportPlane, SupportSlice, merged_support, missing_between
 from ...scene.segmentation.reading import segment_tag
 from ...scene.segmentation.segment_slices import SegmentSlices
 from ...scene.volumes import volume_from_node
+from .plane_support import PlaneKeeper
 
 # Slices that change together are no drawing but an operation on the volume (a ball-shaped brush, smoothing), if they are
 _MOST_AT_ONCE = 8  # more than this,
@@ -36,13 +38,23 @@ class SupportKeeper:
 
     Attributes: ``slices``, in order; ``note``, what :meth:`look` wants the user to know.
 
-    :param slices: those that are known already, e.g. from a saved scene.
+    :param known: slices and planes that are known already, e.g. from a saved scene.
     :param accepted: the content after the last accepted answer, from :meth:`answer_accepted`; None: there is none.
+    :param shown_plane: see :class:`PlaneKeeper`.
     """
 
-    def __init__(self, volume_node, segmentation_node, slices: Sequence[SupportSlice] = (), accepted: AcceptedAnswer | None = None):  # fmt: skip
+    def __init__(
+        self,
+        volume_node,
+        segmentation_node,
+        known: Sequence[SupportSlice | SupportPlane] = (),
+        accepted: AcceptedAnswer | None = None,
+        shown_plane: Callable[[], SupportPlane | None] = lambda: None,
+    ):
         self.volume_node, self.segmentation_node = volume_node, segmentation_node
-        self.slices: list[SupportSlice] = merged_support(slices, ())
+        self.slices: list[SupportSlice] = merged_support((s for s in known if s.place[0] != PLANE), ())
+        planes = (s for s in known if s.place[0] == PLANE)
+        self._planes = PlaneKeeper(volume_node, segmentation_node, planes, shown_plane)
         self.note = ""
         self._added: set[Place] = set()  # by look(), since the last answer
         self._removed: dict[Place, bytes] = {}  # by the user: place -> what was there
@@ -50,11 +62,16 @@ class SupportKeeper:
         # At the last look: what was on the listed slices, and where found segments were drawn on.
         self._on: dict[Place, dict[str, bytes]] = {}
         self._on_found: dict[Place, list[str]] = {}
-        if accepted is None and not self.slices:
+        if accepted is None and not self.drawn:
             self.slices = self._drawn_before()
         # States of the segments from which changes are counted; an undo leads back to an earlier one.
         self._states = [self._state_now()] if accepted is None else [accepted]
         self._remember()
+
+    @property
+    def drawn(self) -> list[SupportSlice | SupportPlane]:
+        """All that counts as drawn: slices, and then oblique planes."""
+        return [*self.slices, *self._planes.planes]
 
     @property
     def is_answered(self) -> bool:
@@ -63,14 +80,23 @@ class SupportKeeper:
 
     def look(self) -> bool:
         """Looks what the user has drawn or corrected; returns whether the list changed."""
-        before, self.note = list(self.slices), ""
+        before, self.note = self.drawn, ""
         if self.segmentation_node.GetScene() is None or self.volume_node.GetScene() is None:
             return False
         written = self._found.look()
         state, ids = self._present_state(), self._ids()
         by_hand = [i for i in ids if i not in self._found.ids]
-        changed = {s.place for s in slices_changed_since(self.segmentation_node, self.volume_node, state, by_hand)}
-        self._on_found, touched = self._found.changed()
+        places = [s.place for s in self.slices]
+        change = changed_since(self.segmentation_node, self.volume_node, state, by_hand)
+        self._planes.look(change, self._found, written, places, bool(state.name))
+
+        def off_planes(voxels):
+            return self._planes.unexplained(voxels, places)
+
+        changed = {
+            s.place for s in slices_changed_since(self.segmentation_node, self.volume_node, state, by_hand, off_planes)
+        }
+        self._on_found, touched = self._found.changed(off_planes)
         on_found = self._on_found
         self._leave_out_found(written)
         self._drop_undone(changed | set(on_found), bool(state.name))
@@ -93,7 +119,11 @@ class SupportKeeper:
         self.slices = merged_support(self.slices, drawn)
         self._remember()
         self._tell_touched(touched)
-        return self.slices != before
+        return self.drawn != before
+
+    def add_plane(self, plane: SupportPlane) -> None:
+        """Counts an oblique plane as drawn, also an empty one."""
+        self._planes.add(plane, self.is_answered)
 
     def add(self, axis: str, index: int) -> None:
         """Counts a slice as drawn, also an empty one."""
@@ -108,12 +138,17 @@ class SupportKeeper:
     def remove(self, axis: str, index: int) -> None:
         """Takes a slice out of the list; it comes back when it is drawn on again."""
         place = (axis, index)
+        if axis == PLANE:
+            self._planes.remove(place)
+            return
         self.slices = [s for s in self.slices if s.place != place]
         self._added.discard(place)
         self._removed[place] = self._content_of(place)
 
     def set_complete(self, axis: str, index: int, complete: bool) -> None:
         """Whether everything is drawn on that slice."""
+        if axis == PLANE:
+            self._planes.set_complete((axis, index), complete)
         self.slices = [
             dataclasses.replace(s, complete=complete) if s.place == (axis, index) else s for s in self.slices
         ]
@@ -122,6 +157,7 @@ class SupportKeeper:
         """From now on changes are corrections of the answer called ``name``. Returns the present content."""
         self._states.append(self._state_now(name))
         self._added.clear()
+        self._planes.answer_accepted()
         return self._states[-1]
 
     def holds(self, name: str) -> bool:
@@ -129,12 +165,13 @@ class SupportKeeper:
         return self._present_state().name == name
 
     def drawn_on(self) -> dict[tuple[str, int], list[str]]:
-        """Place of each drawn slice -> ids of the segments that have voxels there."""
+        """Place of each drawn slice and plane -> ids of the segments that have voxels there."""
         content = {
             axis: segment_content(self.segmentation_node, None, self.volume_node, axis)
             for axis in {s.axis for s in self.slices}
         }
-        return {s.place: [i for i in content[s.axis].get(s.index, ()) if s.counts(i)] for s in self.slices}
+        on = {s.place: [i for i in content[s.axis].get(s.index, ()) if s.counts(i)] for s in self.slices}
+        return {**on, **{place: list(parts) for place, parts in self._planes.drawn_on().items()}}
 
     def missing(self) -> dict[Place, list[str]]:
         """Place of each complete slice on which a segment is missing that is drawn before and behind it -> these segments.
@@ -144,9 +181,9 @@ class SupportKeeper:
         kept = {p: [i for i in ids if not state.box(i).reaches(*p)] for p, ids in found.items()}
         return {place: ids for place, ids in kept.items() if ids}
 
-    def content(self) -> dict[Place, bytes]:
-        """What is drawn on each slice of the list, to be compared."""
-        return {s.place: self._content_of(s.place) for s in self.slices}
+    def content(self) -> dict[Place, object]:
+        """What is drawn on each slice and plane of the list, to be compared."""
+        return {**{s.place: self._content_of(s.place) for s in self.slices}, **self._planes.drawn_on()}
 
     # -- inside
 
@@ -239,6 +276,14 @@ class SupportKeeper:
         for segment_id in slices.segment_ids:
             digest.update(segment_id.encode() + np.packbits(slices.plane(segment_id, *place)).tobytes())
         return digest.digest()
+
+
+def add_to(support: SupportKeeper, chosen: SupportSlice | SupportPlane) -> None:
+    """Counts what a view shows as drawn."""
+    if isinstance(chosen, SupportPlane):
+        support.add_plane(chosen)
+    else:
+        support.add(*chosen.place)
 
 
 def _longest_row(places: Sequence[tuple[str, int]]) -> int:

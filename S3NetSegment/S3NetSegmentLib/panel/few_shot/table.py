@@ -9,15 +9,14 @@ import qt
 from slicer.i18n import tr as _
 
 from ..widgets.looks import icon_of
+from ..widgets.selection_table import SelectionTable
 from .presenter import SupportRow
 
 _SLICE, _DRAWN, _COMPLETE = range(3)
 _SWATCH = 10  # pixels
-_ROW_HEIGHT = 20
-_ROWS_SEEN = (3, 8)  # least and most without scrolling
 
 
-class SupportTable:
+class SupportTable(SelectionTable):
     """The table and its buttons. The callbacks get places: (axis, index)."""
 
     def __init__(
@@ -27,24 +26,22 @@ class SupportTable:
         on_remove: Callable[[list[tuple[str, int]]], object],
         on_complete: Callable[[tuple[str, int], bool], object],
     ):
-        self._ui, self._on_go, self._on_remove, self._on_complete = ui, on_go, on_remove, on_complete
-        self.rows: list[SupportRow] = []
-        self._filling = False
+        tips = (
+            _("Show the selected slice in its view"), _("Select one slice in the list first"),
+            _("Take the selected slices out of the list; the drawing itself stays"), _("Select slices in the list first"),
+        )  # fmt: skip
+        super().__init__(
+            ui.supportTable, ui.goToSliceButton, ui.removeSliceButton, tips,
+            lambda row: on_go(row.slice.place), lambda rows: on_remove([row.slice.place for row in rows]), rows_seen=(3, 8),
+        )  # fmt: skip
+        self._ui, self._on_complete, self._filling = ui, on_complete, False
         table = ui.supportTable
         table.setIconSize(qt.QSize(5 * _SWATCH, _SWATCH))
         header = table.horizontalHeader()
         header.setSectionResizeMode(_SLICE, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(_DRAWN, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(_COMPLETE, qt.QHeaderView.ResizeToContents)
-        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
-        table.connect("cellDoubleClicked(int,int)", self._double_clicked)
         table.connect("cellChanged(int,int)", self._changed)
-        table.connect("itemSelectionChanged()", self._show_buttons)
-        ui.goToSliceButton.connect("clicked()", self._go)
-        ui.removeSliceButton.connect("clicked()", self._remove)
-        self._delete = qt.QShortcut(qt.QKeySequence("Del"), table)
-        self._delete.setContext(qt.Qt.WidgetShortcut)
-        self._delete.connect("activated()", self._remove)
 
     def show(self, rows: list[SupportRow], hint: str) -> None:
         """Shows ``rows``, or ``hint`` if there are none. The selection stays where it can."""
@@ -53,12 +50,11 @@ class SupportTable:
         self._ui.supportHint.setVisible(not rows)
         self._ui.supportHint.text = hint
         if rows != self.rows:
-            chosen = self.selected()
+            chosen = [row.slice.place for row in self.selected()]
             self._filling = True
             try:
                 table.setRowCount(len(rows))
-                seen = min(max(len(rows), _ROWS_SEEN[0]), _ROWS_SEEN[1])
-                table.setFixedHeight((seen + 1) * _ROW_HEIGHT + 6)  # and the header
+                self.fit_height(rows)
                 for number, row in enumerate(rows):
                     self._fill(number, row)
                 table.clearSelection()
@@ -69,16 +65,7 @@ class SupportTable:
                             table.item(number, column).setSelected(True)
             finally:
                 self._filling = False
-        self._show_buttons()
-
-    def selected(self) -> list[tuple[str, int]]:
-        """The places of the selected rows."""
-        table = self._ui.supportTable
-        return [
-            row.slice.place
-            for number, row in enumerate(self.rows)
-            if table.item(number, _SLICE) is not None and table.item(number, _SLICE).isSelected()
-        ]
+        self.show_buttons()
 
     # -- inside
 
@@ -109,32 +96,14 @@ class SupportTable:
         for column, item in enumerate((name, drawn, complete)):
             table.setItem(number, column, item)
 
-    def _show_buttons(self) -> None:
-        count = len(self.selected())
-        go, remove = self._ui.goToSliceButton, self._ui.removeSliceButton
-        go.enabled, remove.enabled = count == 1, count > 0
-        go.toolTip = _("Show the selected slice in its view") if count == 1 else _("Select one slice in the list first")
-        remove.toolTip = (
-            _("Take the selected slices out of the list; the drawing itself stays")
-            if count
-            else _("Select slices in the list first")
-        )
-
     def _double_clicked(self, row: int, column: int) -> None:
-        if column != _COMPLETE and row < len(self.rows):
-            self._on_go(self.rows[row].slice.place)
+        if column != _COMPLETE:
+            super()._double_clicked(row, column)
 
     def _changed(self, row: int, column: int) -> None:
         if not self._filling and column == _COMPLETE:
             complete = self._ui.supportTable.item(row, column).checkState() == qt.Qt.Checked
             self._on_complete(self.rows[row].slice.place, complete)
-
-    def _go(self) -> None:
-        self._on_go(self.selected()[0])
-
-    def _remove(self) -> None:
-        if self.selected():
-            self._on_remove(self.selected())
 
 
 def _swatches(colors: list[tuple[float, float, float]]) -> np.ndarray:

@@ -8,9 +8,10 @@ import os
 from slicer.i18n import tr as _
 
 from ...engine import InputError
+from ...engine.common.torch_loading import torch_loaded
 from ..chosen import volume_problem
 from ..messages import ProgressRow, SectionListener, sentence
-from ..run import timer
+from ..run import SteppingDriver
 from ..segment.advanced_section import device_setting
 from ..widgets.looks import set_property
 from ..widgets.path_row import PathRow
@@ -41,8 +42,7 @@ class ApplySection(SectionListener):
         self._path = PathRow(
             ui.modelFileEdit, ui.modelFileButton, "Model", MODEL_KEY, "file", _("Models (*.pt);;All files (*)"), self._chosen
         )  # fmt: skip
-        # Reading a model imports torch: not in the turn in which the tab is shown.
-        self._timer = timer(0, self._read)
+        self._reading = SteppingDriver()  # of torch, which reading a model needs
         ui.applyModelButton.connect("clicked()", self.apply_or_cancel)
         ui.modelConfidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
         self._show()
@@ -60,9 +60,9 @@ class ApplySection(SectionListener):
         if active:
             self._described = ""  # the file may be another one by now
             self._show()
-            self._timer.start()
+            self._read_soon()
         else:
-            self._timer.stop()
+            self._reading.cancel()
             self.controller.hide_confidence()
             self._ui.modelConfidenceCheckBox.checked = False
 
@@ -70,7 +70,7 @@ class ApplySection(SectionListener):
         """Takes another model file."""
         self._path.set(path)
         if self._described != path:
-            self._timer.start()
+            self._read_soon()
 
     def apply_or_cancel(self) -> None:
         """What the big button does."""
@@ -132,7 +132,22 @@ class ApplySection(SectionListener):
         self._described = ""
         self._show()
         if self._active:
-            self._timer.start()
+            self._read_soon()
+
+    def _read_soon(self) -> None:
+        """Not in the turn in which the tab is shown."""
+        self._reading.cancel()
+        self._reading.start(
+            self._reading_steps(),
+            on_step=lambda *_: None,
+            on_done=lambda _none: self._read(),
+            on_error=lambda _error: self._read(),  # which tries it again, and says what is wrong
+            on_cancel=lambda: None,
+        )
+
+    def _reading_steps(self):
+        if self._path.path and has_torch():
+            yield from torch_loaded("training.ensemble")
 
     def _read(self) -> None:
         """Says what the model is, or why it is none."""

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError, Step, Volume
 from ...engine.common.progress import Steps, as_part_of
+from ...engine.common.torch_loading import torch_loaded
 from ...engine.training.model_places import model_files
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
 from ...scene.segmentation.reading import write_model_answer
@@ -76,10 +77,11 @@ class ModelFiles:
 def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
     """Steps of applying the model; they return ``(answer, segmentation)``: the engine's ModelAnswer, whose confidence is as it
     is to be shown, and Segmentation. Writes nothing."""
+    yield from torch_loaded("apply")
     yield Step(0.0, _("Reading the model"))
     from ...engine.apply import ModelSegmenter, as_segmentation, model_tags
 
-    yield Step(0.0, _("Reading the model"))  # torch is loaded now
+    yield Step(0.0, _("Reading the model"))
     models = (files or ModelFiles()).read(request.path)
     yield Step(0.0, _("Building the network"))
     segmenter = ModelSegmenter(models, request.device, flips=request.flips)

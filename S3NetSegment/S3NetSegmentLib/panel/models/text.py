@@ -37,6 +37,15 @@ def _training(summary: Mapping) -> str:
     patients = made.get("labelled_patients")
     drawn = _(", {labelled} of them labelled").format(labelled=labelled) if labelled is not None else ""
     drawn += f" ({counted(patients, 'patient')})" if patients is not None else ""
+    kept = [
+        text.format(cases=counted(made[name], _("labelled case")))
+        for name, text in (
+            ("validation_cases", _("{cases} more chose its state")),
+            ("test_cases", _("{cases} more kept for the test")),
+        )
+        if made.get(name)
+    ]
+    drawn += "".join(f", {text}" for text in kept)
     size = _("{plane} slices, {spacing:.3g} mm per pixel").format(plane=slices["plane"], spacing=slices["spacing"])
     steps = f", {made['steps']} steps" if "steps" in made else ""
     return html.escape(

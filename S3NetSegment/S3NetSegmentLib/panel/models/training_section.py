@@ -112,40 +112,48 @@ class TrainingSection:
         self.look()
 
     def _start_or_stop(self) -> None:
-        self._notify.message.hide()
-        try:
-            if self.run is None:
+        run = self.run
+
+        def act() -> None:
+            if run is None:
                 raise InputError(_("no folder for the run is chosen; choose or make one"))
-            self.run.look()
-            if self.run.is_busy:
-                self.run.stop()
-            elif not has_torch():
-                self._notify.torch_missed(_("Training needs PyTorch, which is not installed; see the top of the panel"))
-            else:
+            run.look()
+            if run.is_busy:
+                run.stop()
+            elif self._has_torch():
                 self.trial.stop()
-                self.run.start(self._task(), resume=self.run.can_resume)
+                run.start(self._task(), resume=run.can_resume)
                 if self._node is not None:
                     self._node.runFolder = self._folder.path
+
+        self._do(act)
+
+    def _try_or_stop(self) -> None:
+        def act() -> None:
+            if self.trial.is_running:
+                self.trial.stop()
+            elif self._has_torch():
+                self.trial.start(self._task())
+
+        self._do(act)
+
+    def _do(self, action: Callable[[], object]) -> None:
+        """What a button does; what the user can mend is said."""
+        self._notify.message.hide()
+        try:
+            action()
         except (InputError, OSError, ValueError) as error:  # a process that cannot be started, quotes that do not close
             self._notify.refused(str(error))
         self._show()
 
+    def _has_torch(self) -> bool:
+        if not has_torch():
+            self._notify.torch_missed(_("Training needs PyTorch, which is not installed; see the top of the panel"))
+        return has_torch()
+
     def _task(self) -> TrainTask:
         begun = self.run.task() if self.run is not None else None
         return self.form.task(begun.cohort if begun is not None else "")
-
-    def _try_or_stop(self) -> None:
-        self._notify.message.hide()
-        try:
-            if self.trial.is_running:
-                self.trial.stop()
-            elif not has_torch():
-                self._notify.torch_missed(_("Training needs PyTorch, which is not installed; see the top of the panel"))
-            else:
-                self.trial.start(self._task())
-        except (InputError, OSError, ValueError) as error:
-            self._notify.refused(str(error))
-        self._show()
 
     def _kill(self) -> None:
         text = _("The run does not answer. End its process now? What it did since its last saved state is lost.")

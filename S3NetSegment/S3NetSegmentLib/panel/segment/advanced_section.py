@@ -9,8 +9,10 @@ import qt
 from slicer.i18n import tr as _
 
 from ...engine import preset
-from ...engine.common.device import DEVICES
+from ...engine.common.device import DEVICES, describe_device
+from ...engine.common.torch_loading import torch_loaded
 from ...engine.few_shot.settings import FewShotSettings
+from ..run import SteppingDriver
 from ..widgets.settings_form import SettingsLevels
 from ..widgets.settings_group import SettingsGroup
 from ..widgets.torch_row import has_torch
@@ -102,8 +104,11 @@ class AdvancedSection:
     image for Few-shot.
     """
 
-    def __init__(self, ui, on_error: Callable[[str], object]):
-        self._ui = ui
+    def __init__(self, ui, on_error: Callable[[str], object], on_opened: Callable[[], object] = lambda: None):
+        """
+        :param on_opened: called when the rows are there; they are made when the user first wants to see them.
+        """
+        self._ui, self._on_opened = ui, on_opened
         self._node = None
         self._mode = "segment"
         for device in DEVICES:
@@ -123,6 +128,7 @@ class AdvancedSection:
             "fewShotSettings", lambda node: FewShotSettings(), _FEW_SHOT_LEVELS, ui.resetFewShotButton, on_error
         )
         self.encoder = EncoderChoice(ui)
+        self._loading = SteppingDriver()
         ui.deviceText.text = ""
 
     def show(self, parameter_node) -> None:
@@ -144,13 +150,22 @@ class AdvancedSection:
         self._folded(ui.advancedCollapsibleButton.collapsed)
 
     def show_device(self) -> None:
-        """Says what torch and the device really are. Imports torch."""
+        """Says what torch and the device really are, once torch is loaded."""
         if not has_torch():
             self._ui.deviceText.text = _("PyTorch is not installed")
-            return
-        from ...engine.common.device import describe_device
+        elif not self._loading.running:
+            self._loading.start(
+                torch_loaded(), lambda step, _left: self._say_device(f"{step.message} ..."),
+                lambda _none: self._say_device(describe_device()),
+                lambda error: self._say_device(_("PyTorch does not load: {error}").format(error=error)), lambda: None,
+            )  # fmt: skip
 
-        self._ui.deviceText.text = describe_device()
+    def stop(self) -> None:
+        """The panel is unloaded."""
+        self._loading.cancel()
+
+    def _say_device(self, text: str) -> None:
+        self._ui.deviceText.text = text
 
     def _folded(self, collapsed: bool) -> None:
         if collapsed or self._node is None:
@@ -158,6 +173,7 @@ class AdvancedSection:
         group = {"segment": self.segment, "few-shot": self.few_shot}.get(self._mode)
         if group is not None:
             group.open(self._ui.advancedCollapsibleButton.layout(), self._ui.deviceLabel.minimumWidth)
+            self._on_opened()
         if self._mode == "few-shot":
             self.encoder.look()
         self.show_device()

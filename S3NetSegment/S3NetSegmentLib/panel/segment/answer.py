@@ -250,7 +250,7 @@ class SegmentAnswer:
 
     def _choose(self, request: SegmentRequest, choice=None):
         if not request.has_prompts:
-            return self.regions.main_object()
+            return self.regions.main_object() if choice is None else choice
         if choice is None:
             choice = run_to_end(object_steps(self.regions, request))
         return choice if self._granularity is None else choice.at(self._granularity)

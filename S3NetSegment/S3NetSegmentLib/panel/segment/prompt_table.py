@@ -17,6 +17,7 @@ from ...scene.prompts import BOX, INSIDE, box_of, centre_of, kind_of, prompt_nod
 from ...scene.slices import slice_name
 from ...scene.volumes import volume_from_node
 from ..run import timer
+from ..widgets.selection_table import SelectionTable
 
 _FOLLOW = 30  # ms after a change before the answer follows it: dragging a point or a side sends many changes
 _SETTLE = 50  # ms after the end of a drag, or after another change
@@ -185,10 +186,6 @@ def _slice_at(place, volume: Volume | None) -> str:
         return _BESIDE
 
 
-_ROW_HEIGHT = 20
-_ROWS_SEEN = (2, 5)  # least and most without scrolling
-
-
 @dataclass(frozen=True)
 class PromptRow:
     """One row.
@@ -205,23 +202,20 @@ class PromptRow:
     number: int = -1
 
 
-class PromptTable:
+class PromptTable(SelectionTable):
     """The table and its buttons; hidden while there are no rows."""
 
     def __init__(self, ui, on_go: Callable[[PromptRow], object], on_remove: Callable[[list[PromptRow]], object]):
-        self._ui, self._on_go, self._on_remove = ui, on_go, on_remove
-        self.rows: list[PromptRow] = []
-        table = ui.promptTable
-        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        table.horizontalHeader().setHighlightSections(False)
-        table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
-        table.connect("cellDoubleClicked(int,int)", self._double_clicked)
-        table.connect("itemSelectionChanged()", self._show_buttons)
-        ui.goToPromptButton.connect("clicked()", self._go)
-        ui.removePromptButton.connect("clicked()", self._remove)
-        self._delete = qt.QShortcut(qt.QKeySequence("Del"), table)
-        self._delete.setContext(qt.Qt.WidgetShortcut)
-        self._delete.connect("activated()", self._remove)
+        tips = (
+            _("Show it in the slice views"), _("Select one line of the list first"),
+            _("Remove it; the answer follows"), _("Select lines of the list first"),
+        )  # fmt: skip
+        super().__init__(
+            ui.promptTable, ui.goToPromptButton, ui.removePromptButton, tips, on_go, on_remove, rows_seen=(2, 5)
+        )
+        self._ui = ui
+        ui.promptTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        ui.promptTable.horizontalHeader().setHighlightSections(False)
         self._show_frame()
 
     def show(self, rows: list[PromptRow]) -> None:
@@ -241,36 +235,7 @@ class PromptTable:
                 item.setSelected((row.node_id, row.number) in chosen)
         self._show_frame()
 
-    def selected(self) -> list[PromptRow]:
-        table = self._ui.promptTable
-        return [
-            row
-            for number, row in enumerate(self.rows)
-            if table.item(number, 0) is not None and table.item(number, 0).isSelected()
-        ]
-
-    # -- inside
-
     def _show_frame(self) -> None:
-        seen = min(max(len(self.rows), _ROWS_SEEN[0]), _ROWS_SEEN[1])
-        self._ui.promptTable.setFixedHeight((seen + 1) * _ROW_HEIGHT + 6)  # and the header
+        self.fit_height(self.rows)
         self._ui.promptFrame.setVisible(bool(self.rows))
-        self._show_buttons()
-
-    def _show_buttons(self) -> None:
-        count = len(self.selected())
-        go, remove = self._ui.goToPromptButton, self._ui.removePromptButton
-        go.enabled, remove.enabled = count == 1, count > 0
-        go.toolTip = _("Show it in the slice views") if count == 1 else _("Select one line of the list first")
-        remove.toolTip = _("Remove it; the answer follows") if count else _("Select lines of the list first")
-
-    def _double_clicked(self, row: int, _column: int) -> None:
-        if row < len(self.rows):
-            self._on_go(self.rows[row])
-
-    def _go(self) -> None:
-        self._on_go(self.selected()[0])
-
-    def _remove(self) -> None:
-        if self.selected():
-            self._on_remove(self.selected())
+        self.show_buttons()

@@ -131,7 +131,9 @@ class SegmentRun:
             self._search = self._search or self._searched(request, share)
             self.regions = yield from self._until_asked(self._search)
         start = min(self._reached, 0.95)
-        if request.has_prompts:
+        if not request.has_prompts:
+            self.choice = yield from as_part_of(self.regions.main_steps(), start, 0.95)
+        else:
             self.choice = yield from self._until_asked(
                 as_part_of(object_steps(self.regions, request, drawn), start, 0.95)
             )

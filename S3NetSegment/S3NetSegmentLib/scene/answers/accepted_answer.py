@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -15,7 +15,7 @@ from ...engine import Volume
 from ...engine.common.tuples import three
 from ...engine.images import AXES
 from ..drawings.lattices import LabelBox
-from ..drawings.support_set import SupportSlice, covering_slices
+from ..drawings.support_set import SupportPlane, SupportSlice, covering_slices
 from ..segmentation.labelmaps import segment_tag
 from ..segmentation.segment_slices import SegmentSlices
 from ..volumes import volume_from_node
@@ -94,25 +94,39 @@ class AcceptedAnswer:
 
 
 def slices_changed_since(
-    segmentation_node, volume_node, state: AcceptedAnswer, segment_ids: Iterable[str]
+    segmentation_node,
+    volume_node,
+    state: AcceptedAnswer,
+    segment_ids: Iterable[str],
+    but: Callable[[LabelBox], LabelBox] | None = None,
 ) -> list[SupportSlice]:
     """The slices on which the user has changed segments since ``state``, marked as corrected.
 
-    The fewest slices that hold all changed voxels, see :func:`covering_slices`. A segment that ``state`` does not know
-    was empty.
+    The fewest slices that hold all changed voxels, see :func:`covering_slices`.
+
+    :param but: takes away those of the changed voxels that are no matter.
     """
+    changed = changed_since(segmentation_node, volume_node, state, segment_ids)
+    if but is not None:
+        changed = but(changed)
+    return [SupportSlice(axis, index, corrected=True) for axis, index in covering_slices(changed, state.axis)]
+
+
+def changed_since(segmentation_node, volume_node, state: AcceptedAnswer, segment_ids: Iterable[str]) -> LabelBox:
+    """The voxels of ``volume_node`` at which segments have changed since ``state``. One that ``state`` does not know was
+    empty."""
     now = SegmentSlices(segmentation_node, segment_ids, volume_from_node(volume_node))
     changed = LabelBox.empty()
     for segment_id in now.segment_ids:
         changed = changed.union(_difference(now.box(segment_id), state.box(segment_id)))
-    return [SupportSlice(axis, index, corrected=True) for axis, index in covering_slices(changed, state.axis)]
+    return changed
 
 
 def _difference(a: LabelBox, b: LabelBox) -> LabelBox:
     return a.without(b).union(b.without(a)).trimmed()
 
 
-Place = tuple[str, int]  # axis and number of a slice
+Place = tuple  # axis and number of a slice, or what tells a plane apart
 
 
 class FoundSegments:
@@ -146,14 +160,28 @@ class FoundSegments:
         for segment_id in self._now:
             self._take(segment_id)
 
-    def changed(self) -> tuple[dict[Place, list[str]], dict[Place, list[str]]]:
-        """Where the user has changed found segments, and which: slices that the result had left empty, and other ones."""
+    def drawn_on_plane(self, plane: SupportPlane) -> dict[str, LabelBox]:
+        """The found segments that were not on ``plane`` and that the user has drawn there: id -> what was drawn."""
+        volume, drawn = volume_from_node(self._volume_node), {}
+        for segment_id, content in self._now.items():
+            written = self._written[segment_id, content]
+            changed = changed_since(self._node, self._volume_node, written, [segment_id])
+            there = plane.part_of(changed, volume)
+            if not there.is_empty and plane.part_of(written.box(segment_id), volume).is_empty:
+                drawn[segment_id] = there
+        return drawn
+
+    def changed(self, but=None) -> tuple[dict[Place, list[str]], dict[Place, list[str]]]:
+        """Where the user has changed found segments, and which: slices that the result had left empty, and other ones.
+
+        :param but: see :func:`slices_changed_since`.
+        """
         drawn: dict[Place, list[str]] = {}
         touched: dict[Place, list[str]] = {}
         for segment_id, content in self._now.items():
             written = self._written[segment_id, content]
             box = written.box(segment_id)
-            for changed in slices_changed_since(self._node, self._volume_node, written, [segment_id]):
+            for changed in slices_changed_since(self._node, self._volume_node, written, [segment_id], but):
                 (touched if box.reaches(*changed.place) else drawn).setdefault(changed.place, []).append(segment_id)
         return drawn, touched
 

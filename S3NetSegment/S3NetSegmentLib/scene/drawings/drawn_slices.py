@@ -98,7 +98,10 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
     drawn = []
     for chosen in support:
         if isinstance(chosen, SupportPlane):
-            masks = {v: segment_mask(segmentation_node, i, chosen.geometry)[0] for v, i in segments.items()}
+            masks = {
+                v: segment_mask(segmentation_node, i, chosen.geometry)[0] & chosen.counts(i)
+                for v, i in segments.items()
+            }
         else:
             _require(chosen, volume)
             masks = {v: slices.plane(i, *chosen.place) & chosen.counts(i) for v, i in segments.items()}
@@ -165,8 +168,18 @@ def slice_of_view(slice_node, volume_node) -> tuple[str, int] | None:
 
     :raises InputError: the view's plane does not cut the volume, or the volume cannot be segmented.
     """
-    shown = shown_slice(slice_node, volume_node)
-    return shown.place
+    return shown_slice(slice_node, volume_node).place
+
+
+def support_of_view(slice_node, volume_node, complete: bool = True) -> SupportSlice | SupportPlane:
+    """What a view shows of ``volume_node``, to be counted as drawn.
+
+    :raises InputError: the view's plane does not cut the volume, or the volume cannot be segmented.
+    """
+    place = slice_of_view(slice_node, volume_node)
+    if place is None:
+        return SupportPlane.of_view(slice_node, volume_node, complete)
+    return SupportSlice(*place, complete)
 
 
 def _existing(segmentation_node, segment_ids) -> list[str]:

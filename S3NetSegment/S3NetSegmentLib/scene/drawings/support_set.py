@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...engine import Extent, InputError, Volume
+from ...engine.few_shot.drawings.support import DrawnPlane
 from ...engine.images import AXES
-from ..slices import shown_slice
+from ...engine.images.volume import spans_space
+from ..slices import shown_slice, slice_name
 from .lattices import LabelBox
 
 _VERSION = 1
+PLANE = "plane"  # where slices have the name of an axis
 
 
 @dataclass(frozen=True)
@@ -55,44 +58,58 @@ class SupportSlice:
         return f"{self.axis} {self.index}"
 
 
-def support_to_text(support: Iterable[SupportSlice]) -> str:
+def support_to_text(support: Iterable[SupportSlice | SupportPlane]) -> str:
     """``support`` as JSON; :func:`support_from_text` reads it."""
     slices = [
         {
-            "axis": s.axis, "index": int(s.index), "complete": bool(s.complete), "corrected": bool(s.corrected),
-            "added": bool(s.added), "without": list(s.without),
+            **(
+                {"plane": list(s.plane_to_ras), "shape": list(map(int, s.shape))}
+                if isinstance(s, SupportPlane)
+                else {"axis": s.axis, "index": int(s.index)}
+            ),
+            "complete": bool(s.complete), "corrected": bool(s.corrected), "added": bool(s.added), "without": list(s.without),
         }
         for s in support
     ]  # fmt: skip
     return json.dumps({"version": _VERSION, "slices": slices})
 
 
-def support_from_text(text: str) -> list[SupportSlice]:
+def support_from_text(text: str) -> list[SupportSlice | SupportPlane]:
     """The support set in ``text``, without repetitions. Text that is damaged, or of a later version, gives an empty one."""
     try:
         content = json.loads(text)
         if content["version"] != _VERSION:
             return []
-        found = [_slice_from(entry) for entry in content["slices"]]
+        found = [_slice_from(entry) if "axis" in entry else _plane_from(entry) for entry in content["slices"]]
     except (ValueError, TypeError, KeyError):
         return []
     return list({s.place: s for s in found}.values())
 
 
-def merged_support(support: Iterable[SupportSlice], more: Iterable[SupportSlice]) -> list[SupportSlice]:
-    """``support`` with ``more`` added, in the order of the slices; of one slice in both, that of ``more`` is kept."""
+def merged_support(support: Iterable, more: Iterable) -> list:
+    """``support`` with ``more`` added, slices in their order and then planes; of one slice in both, that of ``more`` is kept."""
     merged = {s.place: s for s in (*support, *more)}
-    return [merged[place] for place in sorted(merged)]
+    return [merged[place] for place in sorted(merged, key=lambda p: (p[0] == PLANE, p))]
 
 
 def _slice_from(entry: dict) -> SupportSlice:
     axis, index = entry["axis"], entry["index"]
     if axis not in AXES or type(index) is not int or index < 0:
         raise ValueError(f"no slice: {entry}")
+    return SupportSlice(axis, index, *_marks_from(entry))
+
+
+def _plane_from(entry: dict) -> SupportPlane:
+    matrix, shape = tuple(map(float, entry["plane"])), tuple(map(int, entry["shape"]))
+    if len(matrix) != 16 or len(shape) != 2 or min(shape) < 1 or not spans_space(np.reshape(matrix, (4, 4))):
+        raise ValueError(f"no plane: {entry}")
+    return SupportPlane(matrix, shape, *_marks_from(entry))
+
+
+def _marks_from(entry: dict) -> tuple[bool, bool, bool, tuple[str, ...]]:
     complete, corrected = bool(entry.get("complete", True)), bool(entry.get("corrected", False))
     # Earlier versions did not say who had put a slice into the list: it stays.
-    added, without = bool(entry.get("added", True)), tuple(str(i) for i in entry.get("without", ()))
-    return SupportSlice(axis, index, complete, corrected, added, without)
+    return complete, corrected, bool(entry.get("added", True)), tuple(str(i) for i in entry.get("without", ()))
 
 
 def missing_between(drawn: Mapping[SupportSlice, Iterable[str]]) -> dict[tuple[str, int], list[str]]:
@@ -126,12 +143,15 @@ class SupportPlane:
     :param plane_to_ras: 4x4, row by row: pixel (column, row, layer, 1) to RAS mm; a layer is as thick as one voxel is across
         the plane.
     :param shape: (rows, columns).
-    :param complete: everything unlabelled is background; False: only what lies near the drawing is.
+    :param complete, corrected, added, without: as in :class:`SupportSlice`.
     """
 
     plane_to_ras: tuple[float, ...]
     shape: tuple[int, int]
     complete: bool = True
+    corrected: bool = False
+    added: bool = False
+    without: tuple[str, ...] = ()
 
     @classmethod
     def of_view(cls, slice_node, volume_node, complete: bool = True) -> SupportPlane:
@@ -139,10 +159,29 @@ class SupportPlane:
 
         :raises InputError: the view is along the volume's slices, or does not cut the volume.
         """
-        plane = shown_slice(slice_node, volume_node).plane
-        if plane is None:
+        grid = shown_slice(slice_node, volume_node).grid
+        if grid is None:
             raise InputError("the view shows a slice of the volume; name that slice instead")
-        return cls(tuple(plane.ijk_to_ras.ravel().tolist()), plane.array.shape[1:3], complete)
+        matrix, shape = grid
+        return cls(tuple(matrix.ravel().tolist()), shape, complete)
+
+    def counts(self, segment_id: str) -> bool:
+        """Whether the voxels of a segment on this plane are a drawing."""
+        return segment_id not in self.without
+
+    @property
+    def place(self) -> tuple[str, tuple]:
+        """What tells planes apart: views within a ten thousandth of a pixel show the same one."""
+        pixel = np.linalg.norm(self.matrix[:3, 0])
+        return PLANE, (*(np.round(self.matrix[:3] / pixel, 4) + 0.0).ravel().tolist(), *self.shape)
+
+    def name_in(self, volume: Volume) -> str:
+        """For the user, e.g. "oblique axial"."""
+        return f"oblique {slice_name(volume, self.axis_in(volume), 0).split()[0]}"
+
+    def axis_in(self, volume: Volume) -> str:
+        """The axis of ``volume`` that is nearest to the plane's normal."""
+        return DrawnPlane(np.zeros(self.shape, np.uint8), self.matrix).axis_in(volume)
 
     @property
     def text(self) -> str:
@@ -164,15 +203,26 @@ class SupportPlane:
         """The pixels of the plane as a grid in world RAS, ``[1, rows, columns]``."""
         return Volume(np.broadcast_to(np.uint8(0), (1, *self.shape)), self.matrix, "plane")
 
-    def voxels(self, geometry: Volume, box: Extent) -> np.ndarray:
-        """The voxels in ``box`` of ``geometry`` that the plane passes through, bool ``[K, J, I]``."""
+    def part_of(self, segment: LabelBox, geometry: Volume, layers: float = 1.0) -> LabelBox:
+        """What of ``segment``, on the grid of ``geometry``, lies on the plane."""
+        if segment.array.size == 0:
+            return segment
+        return LabelBox(
+            segment.array & self.voxels(geometry, Extent(segment.start, segment.stop), layers), segment.start
+        )
+
+    def voxels(self, geometry: Volume, box: Extent, layers: float = 1.0) -> np.ndarray:
+        """The voxels in ``box`` of ``geometry`` that the plane passes through, bool ``[K, J, I]``.
+
+        :param layers: how thick the plane is taken to be.
+        """
         to_plane = np.linalg.solve(self.matrix, geometry.ijk_to_ras)
         i, j, k = (np.arange(a, b, dtype=np.float32) for a, b in zip(box.start, box.stop, strict=True))
         column, row, layer = (t[0] * i + (t[1] * j)[:, None] + t[3] for t in to_plane[:3].astype(np.float32))
         steps = to_plane[:3, 2].astype(np.float32)
         out = np.empty(box.size[::-1], bool)
         for n, z in enumerate(k):  # one slice at a time: whole volumes of numbers would be large
-            np.less_equal(np.abs(layer + steps[2] * z), 0.5, out=out[n])
+            np.less_equal(np.abs(layer + steps[2] * z), layers / 2, out=out[n])
             for pixel, step, count in ((column, steps[0], self.shape[1]), (row, steps[1], self.shape[0])):
                 at = pixel + step * z
                 out[n] &= (at >= -_RIM) & (at <= count - 1 + _RIM)

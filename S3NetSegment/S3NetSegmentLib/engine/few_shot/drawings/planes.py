@@ -39,7 +39,7 @@ def on_volume(plane: DrawnPlane, volume: Volume, ring: float) -> DrawnSlice | Dr
     """
     plane = plane.checked()
     to_plane = np.linalg.solve(plane.plane_to_ras, volume.ijk_to_ras)  # voxel (i, j, k, 1) to (column, row, layer, 1)
-    axis = int(np.argmax(np.abs(to_plane[2, :3]) / volume.spacing))
+    axis = AXES.index(plane.axis_in(volume))
     voxels, rows, columns = _passed_voxels(plane.labels.shape, volume.size, to_plane, axis)
     if not len(voxels):
         raise InputError(

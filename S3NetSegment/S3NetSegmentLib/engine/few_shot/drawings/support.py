@@ -66,6 +66,11 @@ class DrawnPlane:
     complete: bool = True
     layer: int = 0
 
+    def axis_in(self, volume: Volume) -> str:
+        """The axis of ``volume`` that is nearest to the normal of the plane."""
+        to_plane = np.linalg.solve(self.plane_to_ras, volume.ijk_to_ras)
+        return AXES[int(np.argmax(np.abs(to_plane[2, :3]) / volume.spacing))]
+
     def checked(self) -> DrawnPlane:
         """This plane with labels as uint8 and a float matrix. Raises InputError for an unusable one."""
         matrix = np.asarray(self.plane_to_ras, dtype=np.float64)

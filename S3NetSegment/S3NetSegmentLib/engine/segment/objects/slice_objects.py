@@ -12,10 +12,10 @@ from scipy.special import logsumexp
 
 from ...common.limited_cache import LimitedCache
 from ...common.masks import box_around
-from ...common.progress import Step, Steps
+from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ..regions.maps import fine_graph_maps, standardised
 from .box_choice import ranked_in_box
-from .candidates import EIGHT, Candidates, candidates_at, central_candidates
+from .candidates import EIGHT, Candidates, candidates_at, central_steps
 from .ranked import Opinions, RankedCandidates, Ranker, default_ranker, dice_matrix, rank, united
 from .slice_features import COLUMN, NAMES, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
 
@@ -134,7 +134,11 @@ class SliceObjects:
         The best of the central components of all maps by contrast, compactness, size and agreement says where the object
         is; what it is, is then answered as after a click in its middle.
         """
-        candidates = central_candidates(self._maps)
+        return run_to_end(self.main_steps())
+
+    def main_steps(self) -> Steps[RankedCandidates | None]:
+        """:meth:`main` as a generator of progress steps."""
+        candidates = yield from as_part_of(central_steps(self._maps), 0.0, 0.7)
         if candidates is None:
             return None
         table = measure(candidates, self._statistics, dice_matrix(candidates.masks), None, _MAIN_FRAME)
@@ -145,6 +149,7 @@ class SliceObjects:
             return None
         best = candidates.masks[np.where(plausible, hand_score(table), -np.inf).argmax()]
         depth = ndimage.distance_transform_edt(np.pad(best, 1))[1:-1, 1:-1]
+        yield Step(0.8, "Searching the main object")
         return self.ranked(np.unravel_index(depth.argmax(), depth.shape))
 
     def edited(

@@ -116,6 +116,10 @@ class VolumeObjects:
         """None: a volume holds many organs, and none of them is the main one."""
         return None
 
+    def main_steps(self) -> Steps[None]:
+        """:meth:`main` as a generator of progress steps."""
+        yield from ()
+
     def edited(
         self, mask: np.ndarray, point: tuple[int, int, int], add: bool, protected: Sequence[tuple[int, int, int]] = ()
     ) -> np.ndarray:

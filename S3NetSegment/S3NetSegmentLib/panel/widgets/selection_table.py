@@ -1,0 +1,63 @@
+"""A table whose lines can be gone to and removed: selection, two buttons, a double click and the Del key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import qt
+
+ROW_HEIGHT = 20  # pixels
+
+
+class SelectionTable:
+    """What such tables share; a table fills its cells itself and then calls :meth:`show_buttons`.
+
+    Attributes: ``rows``, what its lines stand for.
+
+    :param tips: of the button "go to", where one line is selected and where not; of "remove", with a selection and without.
+    :param on_go: called with one of ``rows``. :param on_remove: with some of them.
+    :param rows_seen: least and most lines without scrolling.
+    """
+
+    def __init__(
+        self, table, go, remove, tips: tuple[str, str, str, str], on_go: Callable, on_remove: Callable[[list], object],
+        rows_seen: tuple[int, int],
+    ):  # fmt: skip
+        self._table, self._go, self._remove, self._tips = table, go, remove, tips
+        self._on_go, self._on_remove, self._rows_seen = on_go, on_remove, rows_seen
+        self.rows: list = []
+        table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        table.connect("cellDoubleClicked(int,int)", self._double_clicked)
+        table.connect("itemSelectionChanged()", self.show_buttons)
+        go.connect("clicked()", self._gone_to)
+        remove.connect("clicked()", self._removed)
+        self._delete = qt.QShortcut(qt.QKeySequence("Del"), table)
+        self._delete.setContext(qt.Qt.WidgetShortcut)
+        self._delete.connect("activated()", self._removed)
+
+    def selected(self) -> list:
+        """Those of ``rows`` whose lines are selected."""
+        items = [self._table.item(number, 0) for number in range(len(self.rows))]
+        return [row for row, item in zip(self.rows, items, strict=True) if item is not None and item.isSelected()]
+
+    def fit_height(self, rows: Sequence) -> None:
+        """Makes the table as high as ``rows`` need."""
+        seen = min(max(len(rows), self._rows_seen[0]), self._rows_seen[1])
+        self._table.setFixedHeight((seen + 1) * ROW_HEIGHT + 6)  # and the header
+
+    def show_buttons(self) -> None:
+        count = len(self.selected())
+        self._go.enabled, self._remove.enabled = count == 1, count > 0
+        go, no_go, remove, no_remove = self._tips
+        self._go.toolTip, self._remove.toolTip = go if count == 1 else no_go, remove if count else no_remove
+
+    def _double_clicked(self, row: int, _column: int) -> None:
+        if row < len(self.rows):
+            self._on_go(self.rows[row])
+
+    def _gone_to(self) -> None:
+        self._on_go(self.selected()[0])
+
+    def _removed(self) -> None:
+        if self.selected():
+            self._on_remove(self.selected())
