@@ -14,6 +14,12 @@ from ..engine.tasks import forms
 from ..engine.tasks.fields import asked_fields
 
 _DEST = "task_{}"  # so that no field clashes with an option of the command
+COORDINATE_OPTIONS = (
+    "--point", "--not-point", "--pixel", "--not-pixel", "--box", "--box-mm", "--stroke", "--not-stroke", "--slice", "--slices",
+    "--step",
+)  # fmt: skip
+ALL_FRAMES = "all"
+_COORDINATES = re.compile(r"[-+]?[\d.][-+\d.,eE:]*")
 
 
 def add_task_options(parser: argparse.ArgumentParser, task_class, groups: dict) -> dict:
@@ -82,14 +88,6 @@ class _Repeated(argparse.Action):
 
     def __call__(self, parser, namespace, value, option=None):
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest, None) or []), value])
-
-
-COORDINATE_OPTIONS = (
-    "--point", "--not-point", "--pixel", "--not-pixel", "--box", "--box-mm", "--stroke", "--not-stroke", "--slice", "--slices",
-    "--step",
-)  # fmt: skip
-ALL_FRAMES = "all"
-_COORDINATES = re.compile(r"[-+]?[\d.][-+\d.,eE:]*")
 
 
 class Parser(argparse.ArgumentParser):

@@ -20,6 +20,24 @@ _FLATTERED = (
     "(--set test=0.2, or cohort.json) and evaluate the folder on it"
 )
 
+DESCRIPTION = """\
+Trains a model that segments what is drawn in a few cases of a cohort; the cases without labels teach it too.
+
+Folder COHORT: images/<case>.nii.gz (or any other format), labels/<case>.seg.nrrd or label maps for some of them, and, if you
+like, cohort.json with {"patients": {case: patient}, "splits": {"test": [...]}, "classes": [{"name": ..., "value": ...}]}.
+
+plus: two streams teach each other from weak to strong views (the default). paper: cross pseudo supervision as in IDEAL. tiny:
+plus with a small network, for a CPU. Ctrl-C stops after saving; --resume goes on, to the same result as without the stop. On
+several GPUs or machines start it with torchrun."""
+EXAMPLES = """\
+examples:
+  s3net finetune cohort -o runs/model --preset tiny --minutes 10
+  s3net finetune cohort -o runs/model --init runs/encoder/model.pt
+  s3net finetune cohort -o runs/model --resume --minutes 120
+  s3net finetune cohort -o runs/five --folds 5               cross-validation, and an ensemble for 's3net apply runs/five'
+  s3net finetune cohort --preset tiny --dry-run              how long would it take here?
+  torchrun --nproc-per-node=4 s3net finetune cohort -o runs/model"""
+
 
 def run_folds(task: FinetuneTask, arguments: argparse.Namespace) -> int:
     """Trains ``task.folds`` models, one after the other, each in a folder ``fold_N``. Returns the exit code.
@@ -151,25 +169,6 @@ def _number(value: float | None) -> str:
 def _say(arguments: argparse.Namespace, text: str) -> None:
     if not arguments.quiet:
         print(f"s3net: {text}", file=sys.stderr, flush=True)
-
-
-DESCRIPTION = """\
-Trains a model that segments what is drawn in a few cases of a cohort; the cases without labels teach it too.
-
-Folder COHORT: images/<case>.nii.gz (or any other format), labels/<case>.seg.nrrd or label maps for some of them, and, if you
-like, cohort.json with {"patients": {case: patient}, "splits": {"test": [...]}, "classes": [{"name": ..., "value": ...}]}.
-
-plus: two streams teach each other from weak to strong views (the default). paper: cross pseudo supervision as in IDEAL. tiny:
-plus with a small network, for a CPU. Ctrl-C stops after saving; --resume goes on, to the same result as without the stop. On
-several GPUs or machines start it with torchrun."""
-EXAMPLES = """\
-examples:
-  s3net finetune cohort -o runs/model --preset tiny --minutes 10
-  s3net finetune cohort -o runs/model --init runs/encoder/model.pt
-  s3net finetune cohort -o runs/model --resume --minutes 120
-  s3net finetune cohort -o runs/five --folds 5               cross-validation, and an ensemble for 's3net apply runs/five'
-  s3net finetune cohort --preset tiny --dry-run              how long would it take here?
-  torchrun --nproc-per-node=4 s3net finetune cohort -o runs/model"""
 
 
 def register(commands) -> None:

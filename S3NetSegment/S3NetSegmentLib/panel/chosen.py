@@ -16,6 +16,12 @@ from ..scene.volumes import frame_of, volume_from_node
 from .messages import capital
 from .widgets.looks import set_property
 
+_LEGEND = _(
+    '<span style="color:#e03a00">&#9632;</span>&nbsp;hardly sure '
+    '<span style="color:#ffb400">&#9632;</span>&nbsp;less than half sure; all else is not tinted'
+)
+_NOT_SEEN = object()
+
 
 class MadeByRows:
     """The two labels; hidden while there is nothing to say."""
@@ -69,12 +75,6 @@ def frame_text(volume_node) -> str:
     ).format(number=frame[0], count=frame[1])
 
 
-_LEGEND = _(
-    '<span style="color:#e03a00">&#9632;</span>&nbsp;hardly sure '
-    '<span style="color:#ffb400">&#9632;</span>&nbsp;less than half sure; all else is not tinted'
-)
-
-
 class ConfidenceRow:
     """Shown while its check box is checked.
 
@@ -105,9 +105,6 @@ class ConfidenceRow:
             show_place(least_sure_place(name, last_used_slice_node(volume_node, self._inputs.last_view)))
         except InputError as error:
             self._on_refused(str(error))
-
-
-_NOT_SEEN = object()
 
 
 class SegmentationChoice:

@@ -12,6 +12,13 @@ from slicer.i18n import tr as _
 
 from .run import time_left_text
 
+_ICONS = {
+    "information": qt.QStyle.SP_MessageBoxInformation,
+    "warning": qt.QStyle.SP_MessageBoxWarning,
+    "error": qt.QStyle.SP_MessageBoxCritical,
+}
+_ICON_SIZE = 18
+
 
 def capital(text: str) -> str:
     """``text`` with a capital at its beginning."""
@@ -20,14 +27,6 @@ def capital(text: str) -> str:
 
 def sentence(text: str) -> str:
     return f"{capital(text)}."
-
-
-_ICONS = {
-    "information": qt.QStyle.SP_MessageBoxInformation,
-    "warning": qt.QStyle.SP_MessageBoxWarning,
-    "error": qt.QStyle.SP_MessageBoxCritical,
-}
-_ICON_SIZE = 18
 
 
 class MessageRow:

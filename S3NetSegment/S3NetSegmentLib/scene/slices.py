@@ -16,6 +16,9 @@ from ..engine.images.volume import AXES
 from .volumes import array_from_matrix, volume_from_node
 
 _LONGEST = 2048  # pixels along a side; finer sampling of a very long cut would only cost time
+_PARALLEL = np.sin(np.radians(0.1))  # Slicer, too, takes a view within 0.1 degrees of an axis as along it
+_DIRECTIONS = ("sagittal", "coronal", "axial")  # of a normal along R, A, S
+_TIE = 1e-6  # a view exactly between two slices shows the upper one, whatever the rounding error
 
 
 def sampled_plane(volume: Volume, plane: np.ndarray, distance: float) -> tuple[Volume, np.ndarray] | None:
@@ -108,11 +111,6 @@ def _darkest(volume: Volume):
         return intensity_scale(volume).darkest(volume.array.dtype)
     except InputError:  # constant, or nothing finite: refused where it is used
         return volume.array.flat[0]
-
-
-_PARALLEL = np.sin(np.radians(0.1))  # Slicer, too, takes a view within 0.1 degrees of an axis as along it
-_DIRECTIONS = ("sagittal", "coronal", "axial")  # of a normal along R, A, S
-_TIE = 1e-6  # a view exactly between two slices shows the upper one, whatever the rounding error
 
 
 @dataclass(frozen=True, eq=False)

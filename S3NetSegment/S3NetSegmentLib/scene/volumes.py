@@ -9,6 +9,8 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..engine import InputError, Volume
 
+_MODALITY = "DICOM.Modality"  # what the DICOM module calls the attribute
+
 
 def array_from_matrix(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
     """``matrix`` as float64 array (4, 4)."""
@@ -57,9 +59,6 @@ def frame_of(volume_node) -> tuple[int, int] | None:
         if sequence is not None:
             return browser.GetSelectedItemNumber() + 1, sequence.GetNumberOfDataNodes()
     return None
-
-
-_MODALITY = "DICOM.Modality"  # what the DICOM module calls the attribute
 
 
 def volume_from_node(volume_node: slicer.vtkMRMLVolumeNode) -> Volume:

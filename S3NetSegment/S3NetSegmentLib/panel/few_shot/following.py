@@ -15,6 +15,7 @@ from .controller import FewShotController
 from .request import FewShotRequest
 
 _CALM = 120  # ms without a further change: one stroke tells of itself several times
+_AFTER = 400  # ms after the last stroke or the last turn of the wheel
 
 
 class DrawingWatch:
@@ -154,9 +155,6 @@ class DrawingFollower:
 
 def _ids(pair) -> tuple:
     return tuple(node.GetID() if node is not None else "" for node in pair)
-
-
-_AFTER = 400  # ms after the last stroke or the last turn of the wheel
 
 
 class LivePreview:

@@ -22,6 +22,7 @@ from .training_section import TrainingSection
 COHORT_KEY = "S3NetSegment/CohortFolder"
 _FORMAT_KEY = "S3NetSegment/CaseFormat"
 _HELP = _("Write image and labels into the training folder. Only what is drawn completely teaches the right thing.")
+_UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Models.ui"
 
 
 class CaseSection(SectionListener):
@@ -110,9 +111,6 @@ def _saved_text(saved: SavedCase | None) -> list[str]:
         return []
     names = " and ".join(f"{path.parent.name}/{path.name}" for path in saved.files) or _("nothing new")
     return [f"Saved {names}." + "".join(f" {sentence(note)}" for note in saved.notes)]
-
-
-_UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Models.ui"
 
 
 class ModelsSection:

@@ -20,6 +20,7 @@ from ..widgets.path_row import PathRow
 from .text import counted
 
 _TINY, _PAPER = _("tiny: small, for a CPU"), _("paper: as published, for a GPU")
+_DEVICE_KEY = "S3NetSegment/TrainingDevice"  # of this machine; "": as under Advanced
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,6 @@ def training_hint(kind: TrainingKind, images: int, labelled: int) -> str:
     if labelled < 4:
         text += _(" With fewer than four drawn patients none can be held out to measure how good it is.")
     return f"{text} {kind.gives}"
-
-
-_DEVICE_KEY = "S3NetSegment/TrainingDevice"  # of this machine; "": as under Advanced
 
 
 class TrainingForm:

@@ -11,6 +11,9 @@ from slicer.i18n import tr as _
 
 _MOST_POINTS = 2000  # of a curve; a longer one is thinned out
 _MOST_LINES = 200
+SIZE = (360, 130)
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 30, 8, 18
+_LOSS, _SCORE = (66, 133, 200), (225, 120, 40)
 
 
 class TrainingLog:
@@ -90,11 +93,6 @@ class TrainingLog:
         del self.lines[:-_MOST_LINES]
         if len(self.losses) > _MOST_POINTS:
             self.losses = self.losses[::2]
-
-
-SIZE = (360, 130)
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 30, 8, 18
-_LOSS, _SCORE = (66, 133, 200), (225, 120, 40)
 
 
 def learning_curve(

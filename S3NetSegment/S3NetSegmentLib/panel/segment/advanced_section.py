@@ -20,6 +20,25 @@ from ..widgets.torch_row import has_torch
 _AUTOMATIC = ("Automatic", "auto")
 _NONE = (_("None (no weights needed)"), "default")
 _FILE = "File..."
+DEVICE_KEY = "S3NetSegment/Device"  # application settings: it belongs to the machine, not to the scene
+DEVICE_NAMES = {"auto": "Automatic", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"}
+_SEGMENT_LEVELS = SettingsLevels(
+    ("seed",),
+    {
+        "Regions": ("sources", "region_counts", "work_size"),
+        _("Network, for colour images"): ("fit_size", "steps", "restarts", "learning_rate"),
+        _("Views that must agree"): ("rotation", "scaling", "flip"),
+    },
+)
+_FEW_SHOT_LEVELS = SettingsLevels(
+    ("seed",),
+    {
+        _("What is drawn"): ("target", "partial_ring", "largest_component"),
+        _("Where it is looked for"): ("margin", "growing", "presence"),
+        _("How it is found"): ("method", "appearance_weight", "leave_one_out"),
+        _("Size of the work"): ("work_voxels", "grow_voxels"),
+    },
+)
 
 
 class EncoderChoice:
@@ -67,28 +86,6 @@ class EncoderChoice:
         if path:
             self._node.encoder = path
         self.show(self._node)
-
-
-DEVICE_KEY = "S3NetSegment/Device"  # application settings: it belongs to the machine, not to the scene
-DEVICE_NAMES = {"auto": "Automatic", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"}
-
-_SEGMENT_LEVELS = SettingsLevels(
-    ("seed",),
-    {
-        "Regions": ("sources", "region_counts", "work_size"),
-        _("Network, for colour images"): ("fit_size", "steps", "restarts", "learning_rate"),
-        _("Views that must agree"): ("rotation", "scaling", "flip"),
-    },
-)
-_FEW_SHOT_LEVELS = SettingsLevels(
-    ("seed",),
-    {
-        _("What is drawn"): ("target", "partial_ring", "largest_component"),
-        _("Where it is looked for"): ("margin", "growing", "presence"),
-        _("How it is found"): ("method", "appearance_weight", "leave_one_out"),
-        _("Size of the work"): ("work_voxels", "grow_voxels"),
-    },
-)
 
 
 def device_setting() -> str:

@@ -22,6 +22,7 @@ from ..widgets.selection_table import SelectionTable
 _FOLLOW = 30  # ms after a change before the answer follows it: dragging a point or a side sends many changes
 _SETTLE = 50  # ms after the end of a drag, or after another change
 _REST = 250  # ms without a change, after which a drag has ended though nobody said so
+_BESIDE = _("beside the image")
 
 
 class PromptWatch:
@@ -126,9 +127,6 @@ def _events() -> tuple[int, ...]:
         markups.PointRemovedEvent,
         vtk.vtkCommand.ModifiedEvent,
     )
-
-
-_BESIDE = _("beside the image")
 
 
 def prompt_rows(volume_node, points: Mapping[str, object]) -> list[PromptRow]:

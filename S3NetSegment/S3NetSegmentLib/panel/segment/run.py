@@ -12,6 +12,7 @@ from .answer import FindRegions, default_count, object_steps
 from .request import SegmentRequest
 
 _KEPT = 12  # slices whose regions are remembered
+_SIGHT = 0.1  # of a run in a volume, until its slices are answered
 
 
 class FirstSight:
@@ -73,9 +74,6 @@ class FirstSight:
         """Takes away what is shown, and remembers no regions any more."""
         self.remove()
         self._regions = {}
-
-
-_SIGHT = 0.1  # of a run in a volume, until its slices are answered
 
 
 class SegmentRun:

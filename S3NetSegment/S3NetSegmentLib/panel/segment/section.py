@@ -17,6 +17,7 @@ from .request import SegmentRequest
 from .why_dialog import WhyDialog
 
 _NEW = _("New segment")
+_HELP = _("Segment the chosen part of the volume (Ctrl+Return)")
 
 
 class TargetRow:
@@ -65,9 +66,6 @@ class TargetRow:
 
     def _chosen(self, index: int) -> None:
         self._node.targetSegment = self._ids[index]
-
-
-_HELP = _("Segment the chosen part of the volume (Ctrl+Return)")
 
 
 class SegmentSection:

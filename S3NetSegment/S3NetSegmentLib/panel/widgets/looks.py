@@ -7,6 +7,16 @@ import base64
 import numpy as np
 import qt
 
+_SHARED = (
+    "volume", "scope", "part", "prompts", "radius", "segmentation", "target", "pick", "device", "preset", "propagate",
+    "otherVolume", "encoder",
+)  # fmt: skip
+_MODELS = (
+    "modelFile", "cohortFolder", "caseName", "patient", "runFolder", "trainingKind", "trainingPreset", "trainingMinutes",
+    "trainingStart", "trainingSettings",
+)  # fmt: skip
+_GAP = 4  # pixels
+
 
 def set_property(widget, name: str, value) -> None:
     """Sets property ``name`` of ``widget``, unless it has the ``value`` already."""
@@ -69,17 +79,6 @@ def _focusable(widget):
     for child in widget.children():
         if child.isWidgetType() and not child.isWindow():
             yield from _focusable(child)
-
-
-_SHARED = (
-    "volume", "scope", "part", "prompts", "radius", "segmentation", "target", "pick", "device", "preset", "propagate",
-    "otherVolume", "encoder",
-)  # fmt: skip
-_MODELS = (
-    "modelFile", "cohortFolder", "caseName", "patient", "runFolder", "trainingKind", "trainingPreset", "trainingMinutes",
-    "trainingStart", "trainingSettings",
-)  # fmt: skip
-_GAP = 4  # pixels
 
 
 def align_columns(ui, models_ui, cohort_ui) -> None:

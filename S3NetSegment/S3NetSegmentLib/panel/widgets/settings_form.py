@@ -10,24 +10,6 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 
-
-def changed_settings(defaults, changes: dict):
-    """The settings record ``defaults`` with ``changes`` (name -> value; tuples may be lists, as JSON has them) applied.
-
-    :raises InputError: unknown names or values out of range.
-    """
-    known = {field.name for field in dataclasses.fields(defaults)}
-    unknown = set(changes) - known
-    if unknown:
-        raise InputError(
-            _("there is no setting {unknown}; the settings are: {known}").format(
-                unknown=", ".join(sorted(unknown)), known=", ".join(sorted(known))
-            )
-        )
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
-    return dataclasses.replace(defaults, **values)
-
-
 _LEAST_WIDTH = 60  # pixels; a combo box would be as wide as its longest entry
 # field name -> label, where the words of the name alone would not do
 _LABELS = {
@@ -47,6 +29,23 @@ _LABELS = {
     "presence": "Ends",
     "partial_ring": _("Ring of partial drawings"),
 }
+
+
+def changed_settings(defaults, changes: dict):
+    """The settings record ``defaults`` with ``changes`` (name -> value; tuples may be lists, as JSON has them) applied.
+
+    :raises InputError: unknown names or values out of range.
+    """
+    known = {field.name for field in dataclasses.fields(defaults)}
+    unknown = set(changes) - known
+    if unknown:
+        raise InputError(
+            _("there is no setting {unknown}; the settings are: {known}").format(
+                unknown=", ".join(sorted(unknown)), known=", ".join(sorted(known))
+            )
+        )
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    return dataclasses.replace(defaults, **values)
 
 
 @dataclasses.dataclass(frozen=True)

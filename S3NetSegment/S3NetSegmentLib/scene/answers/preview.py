@@ -21,6 +21,9 @@ from ..volumes import place_beside, volume_from_node, world_from_parent
 from .accepted_answer import AcceptedAnswer
 from .few_shot_writing import AnsweredSlices, write_few_shot
 
+_SIGHT_FILL, _SIGHT_OUTLINE = 0.4, 1.0
+_FILL, _OUTLINE = 0.25, 0.9  # weaker than the user's own segments, with a clear border
+
 
 def add_preview_node(volume_node, what: str, fill: float, outline: float) -> slicer.vtkMRMLSegmentationNode:
     """An empty one on the grid of ``volume_node``.
@@ -52,9 +55,6 @@ def remove_preview_node(node) -> None:
         scene.RemoveNode(node)
         if display is not None and display.GetScene() is not None:
             scene.RemoveNode(display)
-
-
-_SIGHT_FILL, _SIGHT_OUTLINE = 0.4, 1.0
 
 
 class FirstSightNode:
@@ -117,9 +117,6 @@ class _Hidden:
             display = self._node.GetDisplayNode()
             display.SetSegmentVisibility2DFill(self._id, fill)
             display.SetSegmentVisibility2DOutline(self._id, outline)
-
-
-_FILL, _OUTLINE = 0.25, 0.9  # weaker than the user's own segments, with a clear border
 
 
 class FewShotPreview:

@@ -33,6 +33,7 @@ __all__ = ["PREFIX", "content_name", "few_shot_tags", "is_found", "made_by", "pr
 
 METHOD_TAG = PREFIX + "Method"
 CONTENT_TAG = PREFIX + "Content"  # names the voxels that a result had when it was written
+_TOLERANCE = 1e-3  # voxels, over the whole volume
 
 
 def segment_fact(segmentation_node, segment_id: str, fact: str) -> str | None:
@@ -85,9 +86,6 @@ def few_shot_tags(
     return provenance(
         task, OutcomeFacts(device, encoder=encoder_record(encoder, answer.mix) or None, mix=mix_text(answer.mix))
     )
-
-
-_TOLERANCE = 1e-3  # voxels, over the whole volume
 
 
 def foreign_text(segmentation_node, volume_node) -> str:

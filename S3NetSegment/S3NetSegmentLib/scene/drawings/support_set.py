@@ -16,6 +16,10 @@ from ..slices import shown_slice, slice_name
 from .lattices import LabelBox
 
 _VERSION = 1
+_RIM = 2.0  # pixels around a plane that belong to it: its pixels end inside the volume, not at its border
+_MOST = 8  # slices of different axes that are looked for
+_GAIN = 3  # they must explain the voxels with so many times fewer slices than one axis alone
+_LONG_RUN = 3  # slices in a row, on average, below which they stand alone
 PLANE = "plane"  # where slices have the name of an axis
 
 
@@ -133,9 +137,6 @@ def missing_between(drawn: Mapping[SupportSlice, Iterable[str]]) -> dict[tuple[s
     return found
 
 
-_RIM = 2.0  # pixels around a plane that belong to it: its pixels end inside the volume, not at its border
-
-
 @dataclass(frozen=True)
 class SupportPlane:
     """A plane that counts as drawn. What is drawn there is in the segments; it may be nothing.
@@ -227,11 +228,6 @@ class SupportPlane:
                 at = pixel + step * z
                 out[n] &= (at >= -_RIM) & (at <= count - 1 + _RIM)
         return out
-
-
-_MOST = 8  # slices of different axes that are looked for
-_GAIN = 3  # they must explain the voxels with so many times fewer slices than one axis alone
-_LONG_RUN = 3  # slices in a row, on average, below which they stand alone
 
 
 def covering_slices(voxels: LabelBox, first_axis: str = "z") -> list[tuple[str, int]]:

@@ -20,6 +20,7 @@ __all__ = [
     "SegmentEdit", "create_segmentation", "ensure_binary_labelmap", "find_segment", "given_or_new", "segment_edit",
     "segment_look", "segment_mask", "segment_tag", "write_model_answer", "write_segmentation",
 ]  # fmt: skip
+_IMAGE_TAG = PREFIX + "Image"
 
 
 def create_segmentation(volume_node, name: str | None = None) -> slicer.vtkMRMLSegmentationNode:
@@ -115,9 +116,6 @@ def write_segmentation(
             layer_ids = edit.add_layer([segmentation.segments[n] for n in chosen], grid.array, grid)
             ids.update(zip(chosen, layer_ids, strict=True))
     return node, [ids[n] for n in range(len(segmentation.segments))]
-
-
-_IMAGE_TAG = PREFIX + "Image"
 
 
 def write_model_answer(
