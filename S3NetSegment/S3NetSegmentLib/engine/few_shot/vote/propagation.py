@@ -79,7 +79,7 @@ class Propagation:
         self._grown = Grown(settings)
         self._voters = [self._carried, self._registered, self._appearance, self._grown, *further]
         # One drawn slice tells less than a whole drawing in a volume that fits: then that is the base of the vote.
-        self._leaning = not self.known.any() or (len(self._whole_slices()) < 2 and self._trusts_elsewhere())
+        self._leaning = not self.known.any() or (len(self._whole_slices()) < 2 and self._trusts_other_volumes())
         self.scattered = is_scattered(settings, drawing) or self._leaning
         askew = not drawing.slices and not self._leaning
         self.flat = flat_classes(self.known, frame.spacing, drawing.classes) if askew else {}
@@ -96,7 +96,7 @@ class Propagation:
             yield from self._finish(vote)
             return
         if self._leaning:
-            yield from as_part_of(self._seed_from_elsewhere(), 0.0, 0.05)
+            yield from as_part_of(self._seed_from_other_volumes(), 0.0, 0.05)
         if quick:
             vote = yield from as_part_of(self._quick_vote(), 0.0, 0.9)
         else:
@@ -163,7 +163,7 @@ class Propagation:
         small = torch.stack([self._small(grown[n]).argmax(0) for n in counted])
         return doubt_of_carrying(side_with_grown(logs[counted], carried[counted].argmax(1), small))
 
-    def _trusts_elsewhere(self) -> bool:
+    def _trusts_other_volumes(self) -> bool:
         return any(voter.knows_places and voter.trust >= _TRUSTED for voter in self._further)
 
     def _whole_slices(self) -> list[int]:
@@ -232,7 +232,7 @@ class Propagation:
         """Classes of which nothing is drawn in this volume: only drawings elsewhere know of them."""
         return sorted(set(range(1, self.drawing.classes)) - set(np.unique(self.known[self.known > 0] - 1).tolist()))
 
-    def _seed_from_elsewhere(self) -> Steps[None]:
+    def _seed_from_other_volumes(self) -> Steps[None]:
         """What the first further voter is sure of seeds GrowCut and the appearance, besides what is known."""
         masks = yield from self._further[0].masks(self.drawn, 0, self.frame.depth - 1)
         seeds = np.zeros(self.known.shape, np.uint8)

@@ -20,7 +20,7 @@ from ..registration.fitting import Fitted, fit
 from ..registration.label_alignment import KnownLabels, mean_dice
 from ..settings import FewShotSettings
 from .encoders import FewShotEncoder
-from .prototypes import ElsewhereSlices, Prototypes, chosen_elsewhere, known_slices
+from .prototypes import OtherVolumeSlices, Prototypes, chosen_in_other_volume, known_slices
 from .slice_features import SliceFeatures, content_digest
 from .transferred import Transferred, consensus_of, labels_at, pooled_dice, voted
 from .voter import Voter
@@ -164,7 +164,7 @@ class VoterMaker:
         axis = drawing.axis
         if axis not in self._features:
             self._features[axis] = yield from self._features_of(self._volume, self._scale, axis, None)
-        elsewhere = []
+        other_volumes = []
         for other in others:
             scale, pitch = intensity_scale(other.volume), self._features[axis].pitch
             features = yield from self._features_of(other.volume, scale, other.axis, pitch)
@@ -172,11 +172,11 @@ class VoterMaker:
                 ring = self._settings.partial_ring
                 known = known_slices(drawing_of(other.volume, other.drawings, other.axis, ring, drawing.values))
             else:
-                known = chosen_elsewhere(slices_first(other.labels, other.axis), other.drawn, drawing.values)
-            elsewhere.append(ElsewhereSlices(features, known))
+                known = chosen_in_other_volume(slices_first(other.labels, other.axis), other.drawn, drawing.values)
+            other_volumes.append(OtherVolumeSlices(features, known))
         former = self._prototypes.get((axis, drawing.values))
         voter = Prototypes(
-            self._features[axis], drawing, self._encoder.temperature, self._device, elsewhere, former, not quick,
+            self._features[axis], drawing, self._encoder.temperature, self._device, other_volumes, former, not quick,
             published_head(self._settings),
         )  # fmt: skip
         if not quick:

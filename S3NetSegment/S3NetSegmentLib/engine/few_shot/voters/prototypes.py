@@ -34,7 +34,7 @@ _WORTH = 0.005  # Dice that another setting must gain: less is noise of a few sl
 
 
 @dataclass(frozen=True, eq=False)
-class ElsewhereSlices:
+class OtherVolumeSlices:
     """Drawn slices of another volume.
 
     :param features: of that volume, at the same mm per pixel as those of the query.
@@ -48,7 +48,7 @@ class ElsewhereSlices:
 class Prototypes(Voter):
     """How much each place resembles the drawn slices.
 
-    :param elsewhere: drawn slices of other volumes; they count where a slice resembles them.
+    :param other_volumes: their drawn slices; they count where a slice resembles them.
     :param former: the voter made of the drawing before this one: prototypes of unchanged slices are taken from it.
     :param choose: find temperature and window by leaving out each drawn slice in turn.
     :param published: how prototypes are made and compared instead, for all slices alike; nothing is chosen then.
@@ -63,14 +63,14 @@ class Prototypes(Voter):
         drawing: Drawing,
         temperature: float,
         device: torch.device,
-        elsewhere: Sequence[ElsewhereSlices] = (),
+        other_volumes: Sequence[OtherVolumeSlices] = (),
         former: Prototypes | None = None,
         choose: bool = True,
         published: HeadSettings | None = None,
     ):
         self._features, self._drawing, self._device, self._choose = features, drawing, device, choose
         self._published = published
-        self._elsewhere, self._former = tuple(elsewhere), former
+        self._other_volumes, self._former = tuple(other_volumes), former
         self._temperature = temperature
         self._numbers: list[int] = []
         self._names: list[bytes] = []
@@ -123,8 +123,8 @@ class Prototypes(Voter):
             features = yield from as_part_of(self._features.of(self._numbers), 0.0, 0.5)
             self._head = self._head_of(list(zip(features, known.values(), strict=True)))
         other = []
-        for n, one in enumerate(self._elsewhere):
-            part = as_part_of(one.features.of(list(one.known)), 0.5 + 0.5 * n / len(self._elsewhere), 1.0)
+        for n, one in enumerate(self._other_volumes):
+            part = as_part_of(one.features.of(list(one.known)), 0.5 + 0.5 * n / len(self._other_volumes), 1.0)
             features = yield from part
             for f, plane in zip(features, one.known.values(), strict=True):
                 other.append(self._support(f, plane, one.features))
@@ -172,7 +172,9 @@ def known_slices(drawing: Drawing) -> dict[int, np.ndarray]:
     return {int(filled[n]): known[filled[n]] for n in _spread(len(filled), _MOST_SUPPORT)}
 
 
-def chosen_elsewhere(labels: np.ndarray, drawn: Sequence[int] | None, values: Sequence[int]) -> dict[int, np.ndarray]:
+def chosen_in_other_volume(
+    labels: np.ndarray, drawn: Sequence[int] | None, values: Sequence[int]
+) -> dict[int, np.ndarray]:
     """Slices of ``labels`` ``[Z, H, W]`` that serve as support, as known planes: a few of the drawn ones that hold
     segments."""
     candidates = [z for z in (range(len(labels)) if drawn is None else sorted(drawn)) if labels[z].any()]
