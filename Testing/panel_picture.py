@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Makes the pictures of the module in the documentation: its panel on a shipped image, and the slice view.
 
-    python3 Testing/panel_picture.py [segment | few-shot | models] [OUT.png]
+    python3 Testing/panel_picture.py [segment | few-shot | models | cohort] [OUT.png]
 
     segment     after a box was dragged around the liver          (default: Resources/Pictures/panel.png)
     few-shot    the preview after three drawn slices of the CT    (default: Resources/Pictures/panel_few_shot.png)
     models      a model that was trained for a minute, applied    (default: Resources/Pictures/panel_models.png)
+    cohort      the second case, proposed from an accepted one    (default: Resources/Pictures/panel_cohort.png)
 
 The panel is the real one over the test stand-in for Slicer's Qt (colours and fonts differ a little from Slicer's own);
 image, segment and slice view come from Slicer's core. Needs slicer-core, PyQt5 and offscreen OpenGL.
@@ -36,7 +37,7 @@ from slice_pictures import SlicePicture, why_no_pictures  # noqa: E402
 
 PICTURES = REPOSITORY / "Resources" / "Pictures"
 PANEL_SIZE, VIEW_SIZE = (440, 760), (620, 620)
-FEW_SHOT_PANEL_SIZE, MODELS_PANEL_SIZE = (400, 900), (400, 1000)
+FEW_SHOT_PANEL_SIZE, MODELS_PANEL_SIZE, COHORT_PANEL_SIZE = (400, 900), (400, 1000), (400, 1060)
 # name -> label value and colour; the drawn slices of the CT, and the one that the view shows, which nobody drew
 ORGANS = {
     "Liver": (1, (0.86, 0.52, 0.35)), "Spleen": (2, (0.62, 0.42, 0.78)), "Right kidney": (3, (0.85, 0.78, 0.30)),
@@ -119,6 +120,47 @@ def models(output: Path = PICTURES / "panel_models.png") -> int:
     return done
 
 
+def cohort(output: Path = PICTURES / "panel_cohort.png") -> int:
+    """Cohort: one block of the spinal cord is accepted, the next one proposed from it."""
+    import make_training_sample
+
+    from S3NetSegmentLib.engine.cohort_loop.accepting import accept
+    from S3NetSegmentLib.engine.cohort_loop.store import CohortStore
+    from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
+    from S3NetSegmentLib.engine.images.reading import read_image
+
+    place = Path(tempfile.gettempdir()) / "patients"
+    shutil.rmtree(place, ignore_errors=True)
+    make_training_sample.write_cohort(place / "made")
+    (place / "scans").mkdir()
+    for path in (place / "made" / "images").iterdir():
+        shutil.copy(path, place / "scans")
+    first = f"block{make_training_sample.DRAWN[0]}"
+    accepted = read_segmentation(place / "made" / "labels" / f"{first}.seg.nrrd")
+    accept(CohortStore(place / "scans"), first, accepted)
+    image = read_image(place / "scans" / f"{first}.nii.gz")
+
+    def use(panel, view):
+        import slicer
+
+        panel.open_cohort(place / "scans")
+        ui, cases = panel.panel.cohort.ui, panel.panel.cohort.controller
+        panel.click(ui.nextCaseButton)
+        panel.wait(lambda: not panel.panel.cohort.running, seconds=200)
+        names = [ui.loopTable.item(row, 0).text() for row in range(ui.loopTable.rowCount)]
+        ui.loopTable.setCurrentCell(names.index(cases.case.name), 0)
+        slicer.util.setSliceViewerLayers(background=cases.case.volume_node, fit=True)
+        found = np.argwhere(np.maximum.reduce(cases.case.shown.layers) > 0)
+        middle = found[len(found) // 2][::-1]
+        view.show_slice_at(tuple(float(v) for v in cases.case.volume.ras_of(middle)))
+
+    middle = np.argwhere(accepted.layers[0] > 0)
+    center = tuple(float(v) for v in image.ras_of(middle[len(middle) // 2][::-1]))
+    done = take_picture(image, "accepted before", center, COHORT_PANEL_SIZE, use, output)
+    shutil.rmtree(place, ignore_errors=True)
+    return done
+
+
 def take_picture(image, name: str, center, panel_size, use, output: Path) -> int:
     """Opens the panel on ``image``, lets ``use(panel, view)`` use it, and saves panel and view. Returns an exit code."""
     problem = None if qt_stand_in.AVAILABLE else qt_stand_in.WHY_NOT
@@ -189,6 +231,6 @@ def save_side_by_side(panel, view, output: Path) -> bool:
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    uses = {"segment": main, "few-shot": few_shot, "models": models}
+    uses = {"segment": main, "few-shot": few_shot, "models": models, "cohort": cohort}
     paths = [Path(text) for text in arguments if text not in uses]
     sys.exit(uses.get((arguments or ["segment"])[0], main)(*paths[:1]))
