@@ -2,10 +2,11 @@
 """Makes the pictures of the documentation from the shipped samples: ``python3 Testing/make_pictures.py``.
 
 ``answers.png``: answers of Segment on four samples, without a point and with one. ``few_shot.png``: three drawn slices of
-the CT and what Few-shot makes of them elsewhere. ``panel.png``, ``panel_few_shot.png`` and ``panel_models.png``: the module's panel beside a
-slice view, see ``panel_picture.py``.
+the CT and what Few-shot makes of them elsewhere. ``panel.png`` and ``panel_*.png``: the module's panel beside a slice view, see
+``panel_picture.py``. ``Resources/SampleData/thumbnails``: each sample as Slicer's Sample Data module shows it.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -39,6 +40,7 @@ ANSWERS = (
     ("skin_lesion_2", None, "z"),
 )
 SIZE = 300
+THUMBNAIL = 128  # pixels, as Slicer's own have
 FEW_SHOT_SIZES = (224, 336)  # a drawn slice, an answer
 
 
@@ -47,10 +49,30 @@ def main() -> int:
     pictures = [answer_picture(*answer) for answer in ANSWERS]
     write_png(montage(pictures, len(pictures)), PICTURES / "answers.png")
     write_png(few_shot_picture("ct_abdomen"), PICTURES / "few_shot.png")
+    make_thumbnails(SAMPLE_DATA / "thumbnails")
 
     import panel_picture
 
-    return panel_picture.main() or panel_picture.few_shot() or panel_picture.models()
+    return panel_picture.main() or panel_picture.few_shot() or panel_picture.models() or panel_picture.cohort()
+
+
+def make_thumbnails(folder: Path) -> None:
+    """Square pictures of the samples, of the slice with most of the labels, cut to the middle."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for sample in json.loads((SAMPLE_DATA / "samples.json").read_text(encoding="utf8")):
+        image, labels = (read_image(SAMPLE_DATA / sample[part]) for part in ("image", "labels"))
+        axis = image.slice_axis("auto")
+        across = 2 - "xyz".index(axis)
+        areas = (labels.array.reshape(labels.array.shape[:3]) > 0).sum(tuple(a for a in range(3) if a != across))
+        picture = draw_overlay(image, None, axis=axis, index=int(areas.argmax()), size=4 * THUMBNAIL)
+        side = min(picture.shape[:2])
+        top, left = ((n - side) // 2 for n in picture.shape[:2])
+        square = picture[top : top + side, left : left + side]
+        place = ((np.arange(THUMBNAIL) + 0.5) * side / THUMBNAIL).astype(int)
+        blurred = ndimage.gaussian_filter(square.astype(float), (side / THUMBNAIL / 3,) * 2 + (0,))
+        write_png(
+            np.ascontiguousarray(blurred[place][:, place].round().astype(np.uint8)), folder / f"{sample['name']}.png"
+        )
 
 
 def answer_picture(name: str, value: int | None, axis: str) -> np.ndarray:

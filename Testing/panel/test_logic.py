@@ -11,6 +11,7 @@ import slicer
 from paths import MODULE, SAMPLE_DATA
 
 from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.engine.images.reading import read_image
 
 
 def test_the_logic_segments_without_a_widget(module, volume_node):
@@ -216,3 +217,5 @@ def test_the_shipped_samples_are_registered_as_local_files(module, monkeypatch):
     for source in registered:
         assert source["uris"].startswith("file://") and source["category"] == "S3NetSegment"
         assert (SAMPLE_DATA / source["uris"].rsplit("/", 1)[1]).is_file()
+        thumbnail = read_image(source["thumbnailFileName"])
+        assert thumbnail.size == (128, 128, 1) and thumbnail.is_rgb

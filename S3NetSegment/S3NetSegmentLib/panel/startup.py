@@ -32,7 +32,7 @@ def register_sample_data() -> None:
     import SampleData
 
     for sample in json.loads((folder / "samples.json").read_text(encoding="utf8")):
-        path = folder / sample["image"]
+        path, thumbnail = folder / sample["image"], folder / "thumbnails" / f"{sample['name']}.png"
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category="S3NetSegment",
             sampleName=sample["title"],
@@ -41,4 +41,5 @@ def register_sample_data() -> None:
             nodeNames=sample["title"],
             loadFileTypes="VolumeFile",
             loadFileProperties={"singleFile": True},  # a picture, not the first of a series
+            thumbnailFileName=str(thumbnail) if thumbnail.is_file() else None,
         )
