@@ -139,11 +139,26 @@ def test_boxes_that_come_while_one_is_answered_wait_for_it(panel, box):
     assert [row[0] for row in panel.rows()] == ["axial 3", "axial 5"] and rectangles() == 0
 
 
-def test_a_click_an_oblique_view_and_no_segment_are_refused_in_words(panel, box, views):
+def test_a_click_draws_what_is_found_there_and_a_further_one_adds(panel, box, views):
+    _, inner, outer = discs()
+    panel.look_at_slice(views.axial, 3)
+    for column, wanted in ((28, inner), (42, inner | outer)):
+        place = slicer_place(panel, column, 30, 3)
+        panel.drag(views.axial, place, place)
+        panel.wait(lambda: not panel.panel.few_shot.boxes.running)
+        panel.settle(0.2)
+        assert dice(panel.mask("Segment_1")[3], wanted) > 0.9
+    assert [row[0] for row in panel.rows()] == ["axial 3"]
+    panel.panel.editor.undo()
+    assert dice(panel.mask("Segment_1")[3], inner) > 0.9
+
+
+def test_an_oblique_view_a_place_beside_the_image_and_no_segment_are_refused_in_words(panel, box, views):
     place = slicer_place(panel, 28, 30, 3)
     panel.look_at_slice(views.axial, 3)
-    panel.drag(views.axial, place, place)
-    assert "Drag a box" in panel.message
+    beside = slicer_place(panel, 200, 200, 3)
+    panel.drag(views.axial, beside, beside)
+    assert "outside" in panel.message and rectangles() == 0
     panel.segmentation.GetSegmentation().RemoveAllSegments()
     panel.drag(views.axial, place, tuple(v + 5 for v in place))
     assert "No segment is chosen" in panel.message and rectangles() == 0

@@ -1,4 +1,5 @@
-"""The tool *Draw by a box*: a box dragged around the chosen segment in a slice view; what it holds is drawn there."""
+"""The tool *Draw by a box*: a box dragged around the chosen segment in a slice view, or a click in it; what is found is drawn
+there."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class BoxDrawing:
         self._mouse = SliceMouse(self._handle, qt.Qt.CrossCursor)
         self._drag: _Drag | None = None
         self._boxed: BoxedSlices | None = None
-        self._waiting: list[tuple[str, Box, object]] = []  # segment, box and rectangle of what is answered next
+        # What is answered next: the segment, a box or (place, voxel) of a click, and the rectangle that shows it.
+        self._waiting: list[tuple[str, Box | tuple, object]] = []
         show_pressed(button)
         button.connect("toggled(bool)", self._toggled)
 
@@ -117,12 +119,15 @@ class BoxDrawing:
         return True
 
     def _released(self, drag: _Drag) -> None:
-        if drag.node is None:
-            self._tell(InputError(_("drag a box around the segment, from one corner to the other")))
-            return
+        grid = drag.plane.grid
         try:
-            extent = extent_from_roi(drag.node, drag.plane.grid)
-            box = Box(extent.start, tuple(n - 1 for n in extent.stop)).clipped(drag.plane.grid.extent)
+            if drag.node is None:
+                click = (drag.plane.axis, drag.plane.index), grid.voxel_at(drag.start)
+                self._waiting.append((self._segment(), click, None))
+                self._next()
+                return
+            extent = extent_from_roi(drag.node, grid)
+            box = Box(extent.start, tuple(n - 1 for n in extent.stop)).clipped(grid.extent)
         except InputError as error:
             _remove(drag.node)
             self._tell(error)
@@ -140,7 +145,7 @@ class BoxDrawing:
     def _next(self) -> None:
         if self.running or not self._waiting:
             return
-        segment_id, box, rectangle = self._waiting.pop(0)
+        segment_id, pointed, rectangle = self._waiting.pop(0)
         node = self._node()
         volume_node, segmentation_node = node.volume, node.segmentation
         boxed = self._boxed
@@ -154,8 +159,11 @@ class BoxDrawing:
             self._changed()
             self._next()
 
+        answer = boxed.answer if isinstance(pointed, Box) else boxed.answer_point
+        what = (pointed,) if isinstance(pointed, Box) else pointed
+        volume = volume_from_node(volume_node)
         self.driver.start(
-            boxed.answer(volume_from_node(volume_node), segment_id, box, lambda: self._editor.save_undo(segmentation_node, volume_node)),
+            answer(volume, segment_id, *what, lambda: self._editor.save_undo(segmentation_node, volume_node)),
             on_step=lambda *_: None, on_done=lambda _place: ended(), on_error=ended, on_cancel=lambda: _remove(rectangle),
         )  # fmt: skip
         self._changed()

@@ -10,10 +10,13 @@ import numpy as np
 import slicer
 
 from ...engine import Volume
-from ...engine.common.progress import Steps
+from ...engine.common.progress import Steps, as_part_of
 from ...engine.few_shot.drawings.boxes import boxed_slices
 from ...engine.images import AXES
+from ...engine.images.volume import slices_first
+from ...engine.segment.find_regions import find_regions
 from ...engine.segment.prompts import Box
+from ...engine.segment.settings import SegmentSettings
 from ..segmentation.segment_edit import segment_edit
 from ..segmentation.segment_slices import SegmentSlices
 
@@ -53,6 +56,21 @@ class BoxedSlices:
         planes = SegmentSlices(self.segmentation_node, ids, volume)
         for one in ids:
             self._written[place, one] = _digest(planes.plane(one, *place))
+        return place
+
+    def answer_point(
+        self, volume: Volume, segment_id: str, place: Place, voxel: tuple[int, int, int], save_undo: Callable[[], object] | None = None,
+        device: str = "auto",
+    ) -> Steps[Place]:  # fmt: skip
+        """Adds to the segment what one click at ``voxel`` (i, j, k) finds in its slice ``place``, as one undoable step."""
+        axis, index = place
+        slab = volume.extent.slice_at(axis, index)
+        search = find_regions(volume, extent=slab, axis=axis, settings=SegmentSettings(), device=device)
+        regions = yield from as_part_of(search, 0.0, 0.7)
+        choice = yield from as_part_of(regions.object_steps([voxel]), 0.7, 1.0)
+        mask = slices_first(choice.mask, axis)[0]
+        before = SegmentSlices(self.segmentation_node, [segment_id], volume).plane(segment_id, axis, index)
+        self._write(volume, place, {segment_id: mask | before}, {segment_id: ()}, save_undo)
         return place
 
     def _still_boxed(self, volume: Volume, place: Place) -> dict[str, list[Box]]:
