@@ -81,6 +81,14 @@ def test_a_training_that_is_killed_leaves_the_former_model_in_use(store, judged,
     assert list(masks) == ["Liver", "Spleen"]
 
 
+def test_the_trained_model_is_scored_on_the_cases_that_were_held_out(store, monkeypatch):
+    monkeypatch.setattr(model, "_SCORED", 0)  # Few-shot is measured in tests of its own
+    trained = train(store)
+    assert trained.model.keys() == {"Liver", "Spleen"} and trained.few_shot == {}
+    assert all(0 <= score <= 1 for score in trained.model.values())
+    assert store.read(model.CURRENT)["model"] == trained.model
+
+
 def test_too_few_cases_and_a_second_training_at_once_are_refused(tmp_path, store):
     few = CohortStore(write_patients(tmp_path / "few", "a", "b"))
     accept(few, "a", drawn(*patient(0)))

@@ -215,7 +215,7 @@ def _model_dice(store: CohortStore, segmenter, name: str, segments: CohortSegmen
     with collected_image_warnings():
         volume = read_image(store.image_of(name))
     answer = yield from segmenter.segment(volume)
-    masks = {c.name: answer.labels == n for n, c in enumerate(segmenter.model.classes, 1)}
+    masks = {c.name: answer.labels == n for n, c in enumerate(segmenter.models.classes, 1)}
     return _dice(masks, read_segmentation(store.segmentation_path(ACCEPTED, name)), segments)
 
 
