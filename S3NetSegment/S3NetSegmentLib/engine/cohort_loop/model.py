@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from .choosing import nearest_accepted
 from .proposing import SUPPORTS, ReadCases, supports_of
 from .segment_names import CohortSegments
 from .store import ACCEPTED, CohortStore, now
+
+if TYPE_CHECKING:
+    from ..apply import ModelSegmenter
 
 FOLDER, CURRENT = "model", "model/current.json"
 _FINAL = "final"  # of a run: the model that is trained on all accepted cases
@@ -179,7 +183,9 @@ def _usable(store: CohortStore) -> tuple[list[str], list[str]]:
     return names, notes
 
 
-def _fitted(store: CohortStore, run: str, names: Sequence[str], minutes: float, device: str, preset: str, steps: int):
+def _fitted(
+    store: CohortStore, run: str, names: Sequence[str], minutes: float, device: str, preset: str, steps: int
+) -> Steps[ModelSegmenter]:
     """The segmenter that is trained on the cases with these names, in the folder ``run``."""
     from ..apply import ModelSegmenter
     from ..common.device import choose_device
@@ -209,7 +215,9 @@ def _fitted(store: CohortStore, run: str, names: Sequence[str], minutes: float, 
     return ModelSegmenter(load_model(folder.path / "model.pt", "segmenter"), device)
 
 
-def _model_dice(store: CohortStore, segmenter, name: str, segments: CohortSegments) -> Steps[dict[str, float]]:
+def _model_dice(
+    store: CohortStore, segmenter: ModelSegmenter, name: str, segments: CohortSegments
+) -> Steps[dict[str, float]]:
     from ..images.reading import read_image
 
     with collected_image_warnings():
