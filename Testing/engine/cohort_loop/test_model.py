@@ -89,6 +89,17 @@ def test_the_trained_model_is_scored_on_the_cases_that_were_held_out(store, monk
     assert store.read(model.CURRENT)["model"] == trained.model
 
 
+def test_measuring_few_shot_takes_no_more_cases_than_there_is_time_for(store, judged, monkeypatch):
+    judged((0.9, 0.5), (0.7, 0.7))
+    measured, scored = [], model._few_shot_dice
+    monkeypatch.setattr(model, "_few_shot_dice", lambda _store, name, *rest: measured.append(name) or scored())
+    train(store)
+    assert len(measured) == 6
+    measured.clear()
+    run_to_end(model.train(store, 0.0, steps=2, device="cpu"))
+    assert len(measured) == 3  # one of each part
+
+
 def test_too_few_cases_and_a_second_training_at_once_are_refused(tmp_path, store):
     few = CohortStore(write_patients(tmp_path / "few", "a", "b"))
     accept(few, "a", drawn(*patient(0)))
