@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 _MOST_POINTS = 2000  # of a curve; a longer one is thinned out
 _MOST_LINES = 200
 SIZE = (320, 130)  # pixels; the panel is 380 wide
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 30, 8, 18
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 30, 8, 18
 _LOSS, _SCORE = (66, 133, 200), (225, 120, 40)
 
 
