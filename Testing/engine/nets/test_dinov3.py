@@ -103,6 +103,9 @@ def test_its_files_are_recognised_strictly(known, model, tmp_path):
     del tensors["model.layer.1.attention.v_proj.weight"]
     with pytest.raises(InputError, match=r"'blocks.1.attn.qkv.weight' there are 2 of 3 parts"):
         recognise_file(file_of(tmp_path / "less.pth", tensors))
+    single = {n: torch.tensor(1.0) if "layer.0.attention." in n else t for n, t in in_transformers(model).items()}
+    with pytest.raises(InputError, match="or they differ in shape"):
+        recognise_file(file_of(tmp_path / "single.pth", single))
     gated = {**in_transformers(model), "model.layer.0.mlp.gate_proj.weight": torch.ones(32, 16)}
     with pytest.raises(InputError, match=r"looks like dinov3-tiny16.*1 unknown \(blocks.0.mlp.gate_proj.weight\)"):
         recognise_file(file_of(tmp_path / "gated.pth", gated))
