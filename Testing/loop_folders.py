@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,11 @@ def accept_when_all_are_ready(folder: Path, case: str, half: bool, barrier) -> N
         print("accepted")
     except InputError as error:
         print(error)
+
+
+def accepted_cohort(folder: Path, names: Sequence[str], count: int) -> CohortStore:
+    """The patients with these names, the first ``count`` of them accepted."""
+    store = CohortStore(write_patients(folder, *names))
+    for number, name in enumerate(names[:count]):
+        accept(store, name, drawn(*patient(number)))
+    return store

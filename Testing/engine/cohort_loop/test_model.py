@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from loop_folders import drawn, patient, write_patients
+from loop_folders import accepted_cohort, drawn, patient, write_patients
 
 from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.cohort_loop import model
@@ -18,10 +18,7 @@ NAMES = ("a", "b", "c", "d", "e", "f", "g")
 @pytest.fixture
 def store(tmp_path):
     """Six accepted cases and an open one."""
-    store = CohortStore(write_patients(tmp_path / "scans", *NAMES))
-    for number, name in enumerate(NAMES[:6]):
-        accept(store, name, drawn(*patient(number)))
-    return store
+    return accepted_cohort(tmp_path / "scans", NAMES, 6)
 
 
 @pytest.fixture

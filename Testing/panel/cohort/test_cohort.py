@@ -19,16 +19,6 @@ def store(tmp_path):
     return CohortStore(write_patients(tmp_path / "scans", "anna", "bert", "carl"))
 
 
-@pytest.fixture
-def open_cohort(open_panel, views):
-    def opener(store):
-        panel = open_panel()
-        panel.open_cohort(store.folder)
-        return panel
-
-    return opener
-
-
 def finish(panel):
     panel.wait(lambda: not panel.panel.cohort.running)
 

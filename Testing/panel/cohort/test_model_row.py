@@ -1,11 +1,12 @@
 """The model of a cohort in the tab Cohort: what is said of it, and a training in a process of its own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from loop_folders import drawn, patient, write_patients
+from loop_folders import accepted_cohort, drawn, patient, write_patients
 
 from S3NetSegmentLib.engine.cohort_loop import model
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept
@@ -33,11 +34,7 @@ with store.model_lock():
 
 @pytest.fixture
 def store(tmp_path):
-    """Six accepted cases and two open ones."""
-    store = CohortStore(write_patients(tmp_path / "scans", *NAMES))
-    for number, name in enumerate(NAMES[:6]):
-        accept(store, name, drawn(*patient(number)))
-    return store
+    return accepted_cohort(tmp_path / "scans", NAMES, 6)
 
 
 @pytest.fixture
@@ -51,16 +48,6 @@ def gate(tmp_path, monkeypatch):
     yield gate
     if not gate.exists():
         gate.write_text("")
-
-
-@pytest.fixture
-def open_cohort(open_panel, views):
-    def opener(store):
-        panel = open_panel()
-        panel.open_cohort(store.folder)
-        return panel
-
-    return opener
 
 
 def row(panel):
@@ -110,7 +97,7 @@ def test_a_training_that_fails_says_why(open_cohort, store, gate):
     panel.click(row(panel).trainLoopButton)
     gate.write_text("fail")
     looks(panel, lambda: "No model was trained: the disk is full" in panel.message)
-    assert row(panel).trainLoopButton.enabled and not model.model_state(store).cases
+    assert row(panel).trainLoopButton.enabled and model.model_state(store).trained is None
 
 
 def test_a_training_is_stopped_after_a_question(open_cohort, store, gate, monkeypatch):
@@ -123,7 +110,7 @@ def test_a_training_is_stopped_after_a_question(open_cohort, store, gate, monkey
     assert ui.trainLoopButton.text == "Stop training" and model.model_state(store).in_training
     panel.click(ui.trainLoopButton)
     looks(panel, lambda: ui.trainLoopButton.text == "Train a model" and ui.trainLoopButton.enabled)
-    assert not model.model_state(store).in_training and not model.model_state(store).cases
+    assert not model.model_state(store).in_training and model.model_state(store).trained is None
 
 
 def test_a_training_of_somebody_else_is_shown_and_not_joined(open_cohort, store, gate):
@@ -135,6 +122,9 @@ def test_a_training_of_somebody_else_is_shown_and_not_joined(open_cohort, store,
     assert "Somebody trains" in ui.trainLoopButton.toolTip and "Training" in ui.loopModelText.text
     with pytest.raises(Exception, match="being trained already"):
         LoopTraining(store).start(5)
+    looks(panel, lambda: "7 min left" in ui.loopModelText.text)
+    os.utime(other.output, (1.0, 1.0))  # of an earlier training; this one says it elsewhere
+    looks(panel, lambda: ui.loopModelText.text == "Training: under way.")
     other.stop()
     looks(panel, lambda: ui.trainLoopButton.enabled)
 

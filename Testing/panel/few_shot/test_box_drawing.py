@@ -112,6 +112,14 @@ def test_a_box_inside_a_drawing_is_cut_out_of_it(panel, box):
     assert dice(panel.mask("Cavity")[3], inner) > 0.93 and dice(panel.mask("Organ")[3], outer) > 0.93
 
 
+def test_where_segments_may_overlap_the_others_lose_nothing(panel, box):
+    _, inner, outer = discs()
+    panel.draw("Organ", inner | outer, "z", 3)
+    panel.panel.editor.widget.mrmlSegmentEditorNode().SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+    box("Cavity", 21, 39, 19, 37)
+    assert (panel.mask("Organ")[3] == (inner | outer)).all() and dice(panel.mask("Cavity")[3], inner) > 0.93
+
+
 def test_a_corrected_answer_is_not_answered_anew(panel, box):
     box("Cavity", 21, 39, 19, 37)
     corner = np.zeros(SHAPE[1:], bool)

@@ -36,9 +36,8 @@ FOLDER, CURRENT = "model", "model/current.json"
 _FINAL = "final"  # of a run: the model that is trained on all accepted cases
 LEAST_CASES = 6  # accepted ones that a model is trained on
 _FOLDS = 3  # times that some of them are held out
-_SCORED = (
-    6  # held-out cases on which Few-shot is measured, at most; fewer where they take longer than their part of the time
-)
+# Held-out cases on which Few-shot is measured, at most; fewer where they take longer than their part of the time.
+_SCORED = 6
 _GAIN = 0.01  # Dice by which the model must be better
 
 
@@ -60,17 +59,12 @@ class Trained:
 class ModelState:
     """What is known of the model of a cohort, from its records alone.
 
-    :param cases: accepted ones that it was trained on, 0: there is none yet. ``when``: it was trained, as the store writes times.
-    :param model, few_shot, used: see :class:`Trained`.
+    :param trained: what its training came to; None: there is none yet.
     :param lacking: accepted cases that a (first) training still needs. ``since``: cases accepted after the model was trained.
     :param in_training: a process trains one now, here or on another computer that shares the folder.
     """
 
-    cases: int
-    when: str
-    model: Mapping[str, float]
-    few_shot: Mapping[str, float]
-    used: tuple[str, ...]
+    trained: Trained | None
     lacking: int
     since: int
     in_training: bool
@@ -79,12 +73,11 @@ class ModelState:
 def model_state(store: CohortStore) -> ModelState:
     """The state of the model now; no image is read, and torch is not needed. InputError for a folder that cannot be opened."""
     current, accepted = store.read(CURRENT), store.accepted()
-    cases = [name for name in current.get("cases") or () if isinstance(name, str)]
-    return ModelState(
-        len(cases), str(current.get("when", "")), _scores(current, "model"), _scores(current, "few_shot"),
-        tuple(n for n in current.get("used") or () if isinstance(n, str)),
-        max(0, LEAST_CASES - len(accepted)), len(set(accepted) - set(cases)), store.model_is_in_training(),
-    )  # fmt: skip
+    cases = {name for name in current.get("cases") or () if isinstance(name, str)}
+    used = tuple(name for name in current.get("used") or () if isinstance(name, str))
+    trained = Trained(len(cases), _scores(current, "model"), _scores(current, "few_shot"), used) if cases else None
+    lacking = max(0, LEAST_CASES - len(accepted))
+    return ModelState(trained, lacking, len(set(accepted) - cases), store.model_is_in_training())
 
 
 def _scores(record: Mapping, name: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,6 +64,18 @@ class Box:
 
     def contains(self, voxel: Sequence[int]) -> bool:
         return all(a <= v <= b for a, v, b in zip(self.low, voxel, self.high, strict=True))
+
+    @property
+    def voxels(self) -> int:
+        """How many there are."""
+        return math.prod(self.size)
+
+    def common(self, other: Box) -> int:
+        """How many voxels lie in both boxes."""
+        sides = (
+            min(b, d) - max(a, c) + 1 for a, b, c, d in zip(self.low, self.high, other.low, other.high, strict=True)
+        )
+        return math.prod(max(0, side) for side in sides)
 
     def covers(self, extent: Extent) -> bool:
         """Whether every voxel of ``extent`` lies in the box."""

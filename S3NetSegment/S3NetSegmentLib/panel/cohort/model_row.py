@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 
 import slicer
@@ -15,7 +16,9 @@ from ..models.training_process import kill_with_children, last_words, slicer_pyt
 from ..widgets.looks import set_property
 from ..widgets.torch_row import has_torch
 
+NO_FOLDER = _("Choose the folder with the images of your patients first.")
 _OUTPUT = "output.txt"  # what the process says, beside the models: another Slicer reads it, too
+_SILENT = 60.0  # seconds after which what is in it is of an earlier training: a line comes every few seconds
 
 
 class LoopTraining:
@@ -36,7 +39,7 @@ class LoopTraining:
 
     def start(self, minutes: int) -> None:
         """Raises InputError where somebody trains already, too little is accepted, or the process cannot be started."""
-        state = model_state(self._store)
+        state = self.state()
         if self.is_mine or state.in_training:
             raise InputError(_("a model of this folder is being trained already; wait for it"))
         if state.lacking:
@@ -66,9 +69,21 @@ class LoopTraining:
             self._process = None
         return code
 
+    def state(self) -> ModelState:
+        """What is known of the model of the folder. InputError where that cannot be opened any more."""
+        return model_state(self._store)
+
     def said(self) -> str:
-        """The last thing that the training said."""
+        """The last thing that a training from a panel said."""
         return last_words(self.output).removeprefix("s3net: ")
+
+    def doing(self) -> str:
+        """What the present training does; "" where that is not known: it was started elsewhere and says it elsewhere."""
+        try:
+            silent = time.time() - self.output.stat().st_mtime
+        except OSError:
+            return ""
+        return self.said() if self.is_mine or silent < _SILENT else ""
 
 
 class ModelRow:
@@ -79,30 +94,25 @@ class ModelRow:
 
     def __init__(self, ui, notify):
         self._ui, self._notify = ui, notify
-        self._training: LoopTraining | None = None
+        self._training: LoopTraining | None = None  # that of the folder that is chosen
         self._trainings: dict[str, LoopTraining] = {}  # by folder: one goes on while another folder is looked at
-        self._store: CohortStore | None = None
         ui.trainLoopButton.connect("clicked()", self._start_or_stop)
 
     def look(self, store: CohortStore | None) -> None:
         """Brings the row up to date with the folder that is chosen now."""
-        self._store = store
         self._training = None if store is None else self._trainings.setdefault(str(store.folder), LoopTraining(store))
         for training in self._trainings.values():
             code = training.ended()
             if code:
-                self._notify.refused(
-                    _("no model was trained: {said}").format(
-                        said=training.said() or _("the process ended with code {code}").format(code=code)
-                    )
-                )
+                said = training.said() or _("the process ended with code {code}").format(code=code)
+                self._notify.refused(_("no model was trained: {said}").format(said=said))
             elif code == 0:
                 self._notify.informed(_("The model is trained; see Model below the cases."))
         self._show()
 
     def stop(self) -> None:
         """The module is unloaded. Trainings go on."""
-        self._training = self._store = None
+        self._training = None
 
     def _start_or_stop(self) -> None:
         self._notify.message.hide()
@@ -126,51 +136,50 @@ class ModelRow:
 
     def _show(self) -> None:
         ui, training, state = self._ui, self._training, None
-        if self._store is not None:
+        if training is not None:
             try:
-                state = model_state(self._store)
+                state = training.state()
             except InputError:  # said by the list of cases
-                state = None
-        busy = training is not None and state is not None and (training.is_mine or state.in_training)
+                pass
         mine = training is not None and training.is_mine
+        busy = mine or (state is not None and state.in_training)
         ready = state is not None and not state.lacking
-        text = "" if state is None else about(state)
+        text = NO_FOLDER if state is None else about(state)
         if busy:
-            doing = training.said() or _("starting")
-            text = (_("Training: {doing}.") if mine or state.in_training else "{doing}").format(doing=doing.rstrip("."))
+            text = _("Training: {doing}.").format(doing=(training.doing() or _("under way")).rstrip("."))
+        tip = _(
+            "Train on all accepted cases in a process of its own, which goes on when Slicer is closed. Accepted cases are held "
+            "out in turn, and the model is used only for the segments that it finds better than Few-shot."
+        )
+        if busy and not mine:
+            tip = _("Somebody trains a model of this folder at the moment.")
+        elif not ready:
+            tip = _("A model is trained on accepted cases; accept more of them first.")
         for widget, name, value in (
-            (ui.loopModelText, "text", text or _("Choose the folder with the images of your patients first.")),
+            (ui.loopModelText, "text", text),
             (ui.trainLoopButton, "text", _("Stop training") if mine else _("Train a model")),
             (ui.trainLoopButton, "enabled", mine or (ready and not busy)),
+            (ui.trainLoopButton, "toolTip", tip),
             (ui.loopMinutes, "enabled", ready and not busy),
-            (
-                ui.trainLoopButton,
-                "toolTip",
-                _("Somebody trains a model of this folder at the moment.")
-                if busy and not mine
-                else _("Train on all accepted cases in a process of its own, which goes on when Slicer is closed. "
-                       "Accepted cases are held out in turn, and the model is used only for the segments that it finds better than Few-shot.")
-                if ready
-                else _("A model is trained on accepted cases; accept more of them first."),
-            ),
-        ):  # fmt: skip
+        ):
             set_property(widget, name, value)
 
 
 def about(state: ModelState) -> str:
     """What a user should know of the model, e.g. "Trained on 8 cases. Dice on held-out ones:" and a line for each segment."""
-    if not state.cases:
+    trained = state.trained
+    if trained is None:
         if state.lacking:
             return _("No model yet: it needs {n} more accepted cases.").format(n=state.lacking)
         return _("No model yet; there are enough accepted cases for one.")
     parts = []
-    for name, score in state.model.items():
-        other = state.few_shot.get(name)
+    for name, score in trained.model.items():
+        other = trained.few_shot.get(name)
         few_shot = "" if other is None else _(" (Few-shot {other:.2f})").format(other=other)
-        use = _(", used") if name in state.used else ""
+        use = _(", used") if name in trained.used else ""
         parts.append(f"{name} {score:.2f}{few_shot}{use}")
-    lines = [_("Trained on {cases} cases. Dice on held-out ones:").format(cases=state.cases), *parts]
-    if not state.used:
+    lines = [_("Trained on {cases} cases. Dice on held-out ones:").format(cases=trained.cases), *parts]
+    if not trained.used:
         lines.append(_("Few-shot is better or as good, so the model is not used."))
     if state.since:
         lines.append(_("Accepted since: {n}.").format(n=state.since))

@@ -15,13 +15,12 @@ from ..run import timer
 from ..widgets.looks import move_before
 from ..widgets.path_row import PathRow
 from .controller import CohortController
-from .model_row import ModelRow
+from .model_row import NO_FOLDER, ModelRow
 
 _UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Cohort.ui"
 FOLDER_KEY = "S3NetSegment/LoopFolder"
 _LOOK_EVERY = 5000  # ms between two looks at a folder in which others may work
 _PICTURE = 180  # pixels, of the long side
-_NO_FOLDER = _("Choose the folder with the images of your patients first.")
 
 
 class CohortSection(SectionListener):
@@ -211,7 +210,7 @@ class CohortSection(SectionListener):
         ui.nextCaseButton.text = _("Cancel") if running else _("Next case")
         ui.nextCaseButton.enabled = there
         ui.nextCaseButton.toolTip = (
-            _("Load the case that helps most with its proposal (Ctrl+Return)") if there else _NO_FOLDER
+            _("Load the case that helps most with its proposal (Ctrl+Return)") if there else NO_FOLDER
         )
         for button, tip in (
             (ui.acceptCaseButton, _("Write the segments as they are now as this case's accepted segmentation")),
@@ -223,5 +222,5 @@ class CohortSection(SectionListener):
         progress = "" if self._state is None else sentence(self._state.progress)
         notes = "" if self._state is None else " ".join(map(sentence, self._state.notes))
         about = self.controller.text if is_open else ""
-        ui.loopText.text = "\n".join(filter(None, (about, progress, notes))) or _NO_FOLDER
+        ui.loopText.text = "\n".join(filter(None, (about, progress, notes))) or NO_FOLDER
         self._show_case()

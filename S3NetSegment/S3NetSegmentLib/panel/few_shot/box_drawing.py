@@ -13,15 +13,14 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.segment.prompts import Box
 from ...scene.drawings.boxed import BoxedSlices
-from ...scene.markups import extent_from_roi
-from ...scene.prompts import ViewPlane, make_rectangle, stretch_box, view_plane
+from ...scene.prompts import ViewPlane, box_of, make_rectangle, stretch_box, view_plane
 from ...scene.slices import shown_slice, shows_volume
 from ...scene.volumes import volume_from_node
 from ..run import SteppingDriver
+from ..segment.advanced_section import device_setting
+from ..segment.pointing_tool import CLICK, distance, slicer_wants_it
 from ..widgets.looks import show_pressed
 from ..widgets.slice_mouse import MouseAction, SliceMouse
-
-_CLICK = 4  # pixels: a shorter drag is none
 
 
 @dataclass
@@ -92,7 +91,7 @@ class BoxDrawing:
         drag = self._drag
         if drag is None or action.slice_node is not drag.slice_node:
             return False
-        if drag.node is None and max(abs(a - b) for a, b in zip(drag.xy, action.xy, strict=True)) >= _CLICK:
+        if drag.node is None and distance(drag.xy, action.xy) >= CLICK:
             drag.node = make_rectangle()
         if drag.node is not None:
             stretch_box(drag.node, drag.plane, drag.start, drag.plane.project(action.ras))
@@ -105,6 +104,8 @@ class BoxDrawing:
         self._drop()  # a release that never came
         node = self._node()
         if node is None or node.volume is None or action.modified or not shows_volume(action.slice_node, node.volume):
+            return False
+        if slicer_wants_it(action):
             return False
         try:
             if shown_slice(action.slice_node, node.volume).place is None:
@@ -126,8 +127,7 @@ class BoxDrawing:
                 self._waiting.append((self._segment(), click, None))
                 self._next()
                 return
-            extent = extent_from_roi(drag.node, grid)
-            box = Box(extent.start, tuple(n - 1 for n in extent.stop)).clipped(grid.extent)
+            box = box_of(drag.node, grid).clipped(grid.extent)
         except InputError as error:
             _remove(drag.node)
             self._tell(error)
@@ -163,7 +163,10 @@ class BoxDrawing:
         what = (pointed,) if isinstance(pointed, Box) else pointed
         volume = volume_from_node(volume_node)
         self.driver.start(
-            answer(volume, segment_id, *what, lambda: self._editor.save_undo(segmentation_node, volume_node)),
+            answer(
+                volume, segment_id, *what, lambda: self._editor.save_undo(segmentation_node, volume_node),
+                self._editor.rules().overlaps, device_setting(),
+            ),
             on_step=lambda *_: None, on_done=lambda _place: ended(), on_error=ended, on_cancel=lambda: _remove(rectangle),
         )  # fmt: skip
         self._changed()

@@ -17,11 +17,17 @@ from ...scene.answers.accepted_answer import (
     Place,
     changed_since,
     segments_on,
-    slices_changed_since,
 )
 from ...scene.answers.provenance import made_by
 from ...scene.drawings.drawn_slices import segment_content, slices_with_labels
-from ...scene.drawings.support_set import PLANE, SupportPlane, SupportSlice, merged_support, missing_between
+from ...scene.drawings.support_set import (
+    PLANE,
+    SupportPlane,
+    SupportSlice,
+    covering_slices,
+    merged_support,
+    missing_between,
+)
 from ...scene.segmentation.reading import segment_tag
 from ...scene.segmentation.segment_slices import SegmentSlices
 from ...scene.volumes import volume_from_node
@@ -93,9 +99,7 @@ class SupportKeeper:
         def off_planes(voxels):
             return self._planes.unexplained(voxels, places)
 
-        changed = {
-            s.place for s in slices_changed_since(self.segmentation_node, self.volume_node, state, by_hand, off_planes)
-        }
+        changed = set(covering_slices(off_planes(change), state.axis))
         self._on_found, touched = self._found.changed(off_planes)
         on_found = self._on_found
         self._leave_out_found(written)

@@ -28,7 +28,7 @@ from ...scene.prompts import (
 from ...scene.slices import shows_volume
 from ..widgets.slice_mouse import MouseAction, SliceMouse
 
-_CLICK = 4  # pixels: a shorter drag is a click
+CLICK = 4  # pixels: a shorter drag is a click
 _STROKE_STEP = 3  # pixels between the places of a stroke
 
 
@@ -98,7 +98,7 @@ class PointingTool:
     def _pressed(self, action: MouseAction) -> bool:
         self._drop()  # a release that never came, e.g. because a dialog appeared
         volume_node = self._volume()
-        if volume_node is None or _slicer_wants_it(action) or not shows_volume(action.slice_node, volume_node):
+        if volume_node is None or slicer_wants_it(action) or not shows_volume(action.slice_node, volume_node):
             return False
         try:
             plane = view_plane(action.slice_node, volume_node)
@@ -112,7 +112,7 @@ class PointingTool:
     def _moved(self, action: MouseAction) -> None:
         gesture = self._gesture
         if gesture.node is None:
-            if _distance(gesture.xy, action.xy) < _CLICK:
+            if distance(gesture.xy, action.xy) < CLICK:
                 return
             kind = (OUTSIDE_STROKE if gesture.control else STROKE) if gesture.is_stroke else BOX
             gesture.node = make_prompt(kind, self._volume())
@@ -121,7 +121,7 @@ class PointingTool:
         place = gesture.plane.project(action.ras)
         if not gesture.is_stroke:
             stretch_box(gesture.node, gesture.plane, gesture.places[0], place)
-        elif len(gesture.places) == 1 or _distance(gesture.xy, action.xy) >= _STROKE_STEP or action.kind == "release":
+        elif len(gesture.places) == 1 or distance(gesture.xy, action.xy) >= _STROKE_STEP or action.kind == "release":
             gesture.places.append(place)
             gesture.xy = action.xy
             add_point(gesture.node, place)
@@ -158,7 +158,7 @@ def _require_use(gesture: _Gesture) -> None:
         box_of(gesture.node, grid).clipped(grid.extent)
 
 
-def _slicer_wants_it(action: MouseAction) -> bool:
+def slicer_wants_it(action: MouseAction) -> bool:
     """Whether Slicer itself has a use for the press: a point is being placed, or the cursor is on a point or on the handle of a
     side or corner of a box, which can be dragged. With Ctrl or Shift it is a prompt there, too. The point in the middle of a
     box, by which Slicer would move it, is where the object is: a click there is a point."""
@@ -178,5 +178,5 @@ def _can_be_dragged(display) -> bool:
     return component not in (markups.ComponentNone, markups.ComponentLine)
 
 
-def _distance(one, other) -> float:
+def distance(one, other) -> float:
     return max(abs(a - b) for a, b in zip(one, other, strict=True))

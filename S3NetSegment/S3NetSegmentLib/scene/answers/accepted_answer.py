@@ -98,7 +98,7 @@ def slices_changed_since(
     volume_node,
     state: AcceptedAnswer,
     segment_ids: Iterable[str],
-    but: Callable[[LabelBox], LabelBox] | None = None,
+    but: Callable[[LabelBox], LabelBox] = lambda changed: changed,
 ) -> list[SupportSlice]:
     """The slices on which the user has changed segments since ``state``, marked as corrected.
 
@@ -106,9 +106,7 @@ def slices_changed_since(
 
     :param but: takes away those of the changed voxels that are no matter.
     """
-    changed = changed_since(segmentation_node, volume_node, state, segment_ids)
-    if but is not None:
-        changed = but(changed)
+    changed = but(changed_since(segmentation_node, volume_node, state, segment_ids))
     return [SupportSlice(axis, index, corrected=True) for axis, index in covering_slices(changed, state.axis)]
 
 
@@ -171,7 +169,7 @@ class FoundSegments:
                 drawn[segment_id] = there
         return drawn
 
-    def changed(self, but=None) -> tuple[dict[Place, list[str]], dict[Place, list[str]]]:
+    def changed(self, but: Callable[[LabelBox], LabelBox]) -> tuple[dict[Place, list[str]], dict[Place, list[str]]]:
         """Where the user has changed found segments, and which: slices that the result had left empty, and other ones.
 
         :param but: see :func:`slices_changed_since`.

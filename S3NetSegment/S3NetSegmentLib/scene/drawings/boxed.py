@@ -15,10 +15,10 @@ from ...engine.few_shot.drawings.boxes import boxed_slices
 from ...engine.images import AXES
 from ...engine.images.volume import slices_first
 from ...engine.segment.find_regions import find_regions
-from ...engine.segment.prompts import Box
+from ...engine.segment.prompts import Box, Voxel
 from ...engine.segment.settings import SegmentSettings
 from ..segmentation.segment_edit import segment_edit
-from ..segmentation.segment_slices import SegmentSlices
+from ..segmentation.segment_slices import SegmentSlices, other_segment_ids
 
 Place = tuple[str, int]  # axis and index of a slice
 _SAME = 0.5  # common area over the area of either, from which on a box replaces one that was drawn before
@@ -36,11 +36,12 @@ class BoxedSlices:
     _written: dict[tuple[Place, str], bytes] = field(default_factory=dict)
 
     def answer(
-        self, volume: Volume, segment_id: str, box: Box, save_undo: Callable[[], object] | None = None, device: str = "auto"
-    ) -> Steps[Place]:  # fmt: skip
+        self, volume: Volume, segment_id: str, box: Box, save_undo: Callable[[], object], overlaps: bool, device: str
+    ) -> Steps[Place]:
         """Draws the segment in ``box``, which is flat, as one undoable step; the other boxes of that slice are answered anew with it.
 
         :param volume: of the volume node, in world RAS.
+        :param save_undo: saves the state for undo. ``overlaps``: whether segments may overlap, so that others need not make room.
         :returns: the slice.
         :raises InputError: nothing is left in a box, or the segmentation cannot be drawn in; then nothing has changed.
         """
@@ -51,7 +52,7 @@ class BoxedSlices:
         ids = list(boxes)
         found = yield from boxed_slices(volume, {n: boxes[i] for n, i in enumerate(ids, 1)}, device=device)
         (labels,) = (one.labels for one in found)
-        self._write(volume, place, {i: labels == n for n, i in enumerate(ids, 1)}, boxes, save_undo)
+        self._write(volume, place, {i: labels == n for n, i in enumerate(ids, 1)}, boxes, save_undo, overlaps)
         self._boxes[place] = boxes
         planes = SegmentSlices(self.segmentation_node, ids, volume)
         for one in ids:
@@ -59,18 +60,17 @@ class BoxedSlices:
         return place
 
     def answer_point(
-        self, volume: Volume, segment_id: str, place: Place, voxel: tuple[int, int, int], save_undo: Callable[[], object] | None = None,
-        device: str = "auto",
+        self, volume: Volume, segment_id: str, place: Place, voxel: Voxel, save_undo: Callable[[], object], overlaps: bool, device: str
     ) -> Steps[Place]:  # fmt: skip
-        """Adds to the segment what one click at ``voxel`` (i, j, k) finds in its slice ``place``, as one undoable step."""
+        """Adds to the segment what one click at ``voxel`` (i, j, k) finds in its slice ``place``, as one undoable step. See
+        :meth:`answer`."""
         axis, index = place
         slab = volume.extent.slice_at(axis, index)
         search = find_regions(volume, extent=slab, axis=axis, settings=SegmentSettings(), device=device)
         regions = yield from as_part_of(search, 0.0, 0.7)
         choice = yield from as_part_of(regions.object_steps([voxel]), 0.7, 1.0)
         mask = slices_first(choice.mask, axis)[0]
-        before = SegmentSlices(self.segmentation_node, [segment_id], volume).plane(segment_id, axis, index)
-        self._write(volume, place, {segment_id: mask | before}, {segment_id: ()}, save_undo)
+        self._write(volume, place, {segment_id: mask}, {segment_id: ()}, save_undo, overlaps, adds=True)
         return place
 
     def _still_boxed(self, volume: Volume, place: Place) -> dict[str, list[Box]]:
@@ -81,14 +81,15 @@ class BoxedSlices:
         return {i: list(known[i]) for i in there if self._written[place, i] == _digest(planes.plane(i, *place))}
 
     def _write(
-        self, volume: Volume, place: Place, masks: dict[str, np.ndarray], boxes: Mapping[str, Sequence[Box]], save_undo
+        self, volume: Volume, place: Place, masks: dict[str, np.ndarray], boxes: Mapping[str, Sequence[Box]],
+        save_undo: Callable[[], object], overlaps: bool, adds: bool = False,
     ) -> None:  # fmt: skip
         axis, index = place
         across = 2 - AXES.index(axis)
         geometry = volume.cropped(volume.extent.slice_at(axis, index))
-        segmentation = self.segmentation_node.GetSegmentation()
-        others = [i for i in segmentation.GetSegmentIDs() if i not in masks]
-        planes = SegmentSlices(self.segmentation_node, [*others, *masks], volume)
+        known = () if overlaps else other_segment_ids(self.segmentation_node, next(iter(masks)))
+        others = [i for i in known if i not in masks]
+        planes = SegmentSlices(self.segmentation_node, others, volume)
         with segment_edit(self.segmentation_node, self.volume_node, save_undo) as edit:
             for other in others:
                 drawn = planes.plane(other, axis, index)
@@ -100,7 +101,7 @@ class BoxedSlices:
                     else:
                         masks[own] = mask & ~drawn  # what is drawn by hand stays
             for own, mask in masks.items():
-                edit.replace(own, np.expand_dims(mask, across), geometry)
+                (edit.add if adds else edit.replace)(own, np.expand_dims(mask, across), geometry)
 
 
 def _is_around(drawn: np.ndarray, mask: np.ndarray) -> bool:
@@ -118,9 +119,9 @@ def _is_in(drawn: np.ndarray, boxes: Sequence[Box], axis: str) -> bool:
 
 
 def _overlap(one: Box, other: Box) -> float:
-    sides = [min(b, d) - max(a, c) + 1 for a, b, c, d in zip(one.low, one.high, other.low, other.high, strict=True)]
-    common = float(np.prod([max(0, side) for side in sides]))
-    return common / (float(np.prod(one.size)) + float(np.prod(other.size)) - common)
+    """Common area over the area of either."""
+    common = one.common(other)
+    return common / (one.voxels + other.voxels - common)
 
 
 def _digest(plane: np.ndarray) -> bytes:

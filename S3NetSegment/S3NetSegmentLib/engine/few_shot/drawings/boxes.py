@@ -120,7 +120,7 @@ def _answered(
     search = find_regions(volume, extent=slab, axis=axis, settings=SegmentSettings(seed=seed), device=device)
     regions = yield from as_part_of(search, 0.0, 0.7)
     masks: dict[int, np.ndarray] = {}
-    order = sorted(boxes, key=lambda number: sum(_area(box) for box in boxes[number]))
+    order = sorted(boxes, key=lambda number: sum(box.voxels for box in boxes[number]))
     for place, number in enumerate(order):
         share = 0.3 / len(order)
         yield Step(0.7 + place * share, "Finding what the boxes hold")
@@ -144,16 +144,8 @@ def _answered(
     return labels
 
 
-def _area(box: Box) -> int:
-    return int(np.prod(box.size))
-
-
 def _lies_in(box: Box, others: Sequence[Box]) -> bool:
-    def shared(other: Box) -> float:
-        sides = (min(b, d) - max(a, c) + 1 for a, b, c, d in zip(box.low, box.high, other.low, other.high, strict=True))
-        return float(np.prod([max(0, side) for side in sides])) / _area(box)
-
-    return any(_area(other) > _area(box) and shared(other) >= _NESTED for other in others)
+    return any(o.voxels > box.voxels and box.common(o) >= _NESTED * box.voxels for o in others)
 
 
 def _parted(masks: dict[int, np.ndarray], one: int, other: int, boxes: dict[int, list[Box]], axis: str) -> None:

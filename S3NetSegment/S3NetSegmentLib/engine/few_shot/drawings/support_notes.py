@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 _FEW_PIXELS = 8
 _STRIPS = 3  # so many slices of a drawing may hold a strip each by chance
-_THIN, _ASKEW = (
-    0.6,
-    0.98,
-)  # voxels: standard deviation across a plane; share of its normal that lies along an axis, at most
+# Voxels: standard deviation across a plane; share of its normal that lies along an axis; at most.
+_THIN, _ASKEW = 0.6, 0.98
 _SPARSE = 0.6  # share of slices with labels, at most, where somebody drew on a slice now and then
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ..drawings.soft_drawing import SoftDrawing
 
 
-class Voter:
+class Voter(ABC):
     """A voter has a ``name`` (as it appears in the answer's mix) and :meth:`masks`; all else has a default.
 
     Attributes: ``prior_share``, its share of the vote where fewer than two drawn slices tell how good it is;
@@ -33,13 +34,13 @@ class Voter:
     knows_places = False
     notes: Sequence[str] = ()
 
+    @abstractmethod
     def masks(self, drawn: SoftDrawing, first: int, last: int, without: int | None = None) -> Steps[torch.Tensor]:
         """Class memberships ``[n, C, h, w]`` on the working grid of slices ``first`` to ``last`` (rows sum to 1).
 
         :param drawn: what is drawn, in the frame that is worked on.
         :param without: a drawn slice that must not be used, nor what was fitted to it.
         """
-        raise NotImplementedError
 
     def projection(self, axis: str) -> np.ndarray | None:
         """Class image ``[H, W]`` of where it finds segments, seen along ``axis``; None: it does not know beforehand."""

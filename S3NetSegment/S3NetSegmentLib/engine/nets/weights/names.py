@@ -53,7 +53,9 @@ _COMPUTED = re.compile(r"rope_embed(dings)?\.(periods|inv_freq)")  # from the sh
 
 def _is_dinov3(tensors: Mapping[str, torch.Tensor]) -> bool:
     """Whether ``tensors`` have the names of DINOv3's publisher, or those of transformers."""
-    names = {_V3_PREFIX.sub("", name) for name in tensors if isinstance(name, str)}
+    if not all(isinstance(name, str) for name in tensors):
+        return False
+    names = {_V3_PREFIX.sub("", name) for name in tensors}
     return "storage_tokens" in names or {"embeddings.register_tokens", "embeddings.patch_embeddings.weight"} <= names
 
 
