@@ -259,12 +259,13 @@ def _importer(path: Path):
 
 def open_panel(volume_node):
     """A PanelDriver on ``volume_node`` with one view, ``views``."""
+    import headless_slicer
     import qt_stand_in
     import slicer
     from panel_driver import PanelDriver
     from paths import MODULE
 
-    headless = slicer.app._headless if hasattr(slicer.app, "_headless") else __import__("headless_slicer").start()
+    headless = headless_slicer.start()  # the one that runs already
     view = headless.add_slice_view("View", "Axial", volume_node)
     slicer.app.layoutManager().show(view)
     begin = time.perf_counter()
