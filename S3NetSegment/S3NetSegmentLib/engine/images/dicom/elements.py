@@ -26,6 +26,7 @@ _MOST_ELEMENTS = 2_000_000
 _MOST_INFLATED = 1 << 29  # bytes
 _DEEPEST = 16
 _UNDEFINED = 0xFFFFFFFF
+_ITEM_MARKS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # little and big endian
 _CUT_OFF = "it is cut off, or states lengths that it does not have"
 _TOO_DEEP = "its sequences are nested too deeply"
 _PLAIN = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"))  # texts in ASCII: their bytes say all
@@ -142,6 +143,7 @@ class Elements:
 
         if depth > _DEEPEST:
             raise DamagedDicom(_TOO_DEEP)
+        little = self._data.original_encoding[1]
         tiles = None if depth else self._tag("UIHTileSequence")
         for element in self._data.values():
             raw = isinstance(element, RawDataElement)
@@ -153,10 +155,15 @@ class Elements:
                 items = element.value
                 if raw:
                     reader.seek(element.value_tell)
-                    implicit, little = element.is_implicit_VR, element.is_little_endian
-                    items = read_sequence(reader, implicit, little, element.length, self._data.original_character_set)
+                    implicit, charset = element.is_implicit_VR, self._data.original_character_set
+                    items = read_sequence(reader, implicit, little, element.length, charset)
                 self._items[element.tag] = [Elements(item) for item in items]
                 for item in self._items[element.tag]:
+                    reader.seek(item._data.seq_item_tell)
+                    mark, length = reader.read(4), int.from_bytes(reader.read(4), "little" if little else "big")
+                    if mark not in _ITEM_MARKS:
+                        raise DamagedDicom("a sequence holds something that is no item")
+                    reader.seek(reader.tell() + length if length != _UNDEFINED else 0)
                     item.complete(reader, depth + 1)
 
 
@@ -254,7 +261,7 @@ def _tag(name: str) -> Any:
 def _listed(value: Any) -> list:
     """The values that pydicom, or the bytes of a text, have as one."""
     if isinstance(value, bytes):
-        value = value.decode("ascii", "ignore").replace("\0", " ").rstrip().split("\\") if value else None
+        value = value.decode("ascii", "replace").replace("\0", " ").rstrip().split("\\") if value else None
     return [] if value is None or value == "" else list(value) if isinstance(value, MutableSequence) else [value]
 
 
@@ -318,8 +325,12 @@ def _reading() -> Iterator[None]:
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Keeps pydicom from telling of values that break rules."""
-    from pydicom.config import disable_value_validation
+    from pydicom.config import disable_value_validation, logger
 
-    with warnings.catch_warnings(), disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
+    logs, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings(), disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = logs

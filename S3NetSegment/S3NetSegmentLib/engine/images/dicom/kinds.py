@@ -41,13 +41,16 @@ _MOST_FILES = 200_000
 
 def kind_of(elements: DicomFile) -> str:
     """What a file is, in words: "image", or why it is none. DamagedDicom if an image has lost its pixels."""
+    from pydicom.uid import UID_dictionary
+
     modality = elements.text("Modality")
     if elements.sop_class in SEG_CLASSES:
         return SEGMENTATION
     if elements.sop_class == DIRECTORY_CLASS or "DirectoryRecordSequence" in elements:
         return DIRECTORY
     rows, columns = elements.number("Rows"), elements.number("Columns")
-    if elements.pixels is None and ((rows and columns) or not (modality or elements.sop_class)):
+    is_image = "Image Storage" in UID_dictionary.get(elements.sop_class, ("",))[0] or (rows and columns)
+    if elements.pixels is None and (is_image or not (modality or elements.sop_class)):
         raise DamagedDicom("it is cut off before its pixels")
     if elements.pixels is None or not rows or not columns:
         own = elements.sop_class.removeprefix(_STORAGE)
