@@ -10,13 +10,19 @@ class FileLock:
     """A lock on the file ``path``, which is made if need be; its content does not matter.
 
     The system gives it back when the process ends, also by kill -9 or a crash, so that "held" always means a living process.
-    Where a file system knows no locks it is never seen as held by others; ask :attr:`is_certain`.
+    As a context it is given back at its end, if it was taken. Where a file system knows no locks it is never seen as held by others; ask :attr:`is_certain`.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._file: int | None = None
         self.is_certain = True
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.give_back()
 
     @property
     def is_held(self) -> bool:
