@@ -127,7 +127,9 @@ def test_an_image_that_is_no_dicom_is_read_without_pydicom(tmp_path):
     )
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from S3NetSegmentLib.engine.images.reading import read_image; "
-        "from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation; read_image(sys.argv[2]); "
+        "from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation; image = read_image(sys.argv[2]); "
+        "from S3NetSegmentLib.engine.images.writing import write_image; "
+        "[read_image(write_image(image, sys.argv[2][:-5] + suffix)) for suffix in ('.nii.gz', '.mha', '.png')]; "
         "read_segmentation(sys.argv[2]); sys.exit('pydicom was imported' if 'pydicom' in sys.modules else 0)"
     )
     command = [sys.executable, "-c", code, str(MODULE), str(tmp_path / "a.nrrd")]
