@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+
+_PAUSE = 0.05  # seconds between two tries
 
 
 class FileLock:
@@ -29,8 +32,15 @@ class FileLock:
         """Whether it is held by this object."""
         return self._file is not None
 
-    def take(self) -> bool:
-        """Takes it; False if another process (or object) holds it. OSError if the file cannot be made."""
+    def take(self, patience: float = 0.0) -> bool:
+        """Takes it; False if another process (or object) still holds it after ``patience`` seconds. OSError if the file cannot be
+        made."""
+        until = time.monotonic() + patience
+        while not (taken := self._try_to_take()) and time.monotonic() < until:
+            time.sleep(_PAUSE)
+        return taken
+
+    def _try_to_take(self) -> bool:
         if self._file is not None:
             return True
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)

@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from ..file_lock import FileLock
@@ -99,8 +98,7 @@ def prepare(files: tuple[Path, ...], quiet: bool = False) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / LOCK) as lock:
                 _say("waiting: another s3net is making the environment", quiet or lock.take())
-                while not lock.take():
-                    time.sleep(0.5)
+                lock.take(float("inf"))
                 if not wanted <= (before := installed(folder)):  # another start may have finished it meanwhile
                     make(folder, files, before, quiet)
                     (folder / MARKER).write_text(" ".join(wanted))

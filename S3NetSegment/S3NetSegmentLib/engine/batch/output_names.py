@@ -86,22 +86,19 @@ def locked(folder: str | os.PathLike) -> Iterator[bool]:
 
     :raises InputError: another batch writes there, or nothing can be written there.
     """
-    lock = FileLock(place_in(folder, f"{RECORDS}/{_LOCK}"))
-    try:
-        lock.path.parent.mkdir(parents=True, exist_ok=True)
-        is_taken = lock.take()
-    except OSError as error:
-        raise InputError(
-            f"nothing can be written into folder {str(Path(folder))!r} ({error.strerror}); choose another output folder"
-        ) from None
-    if not is_taken:
-        raise InputError(
-            f"another batch is writing into {str(Path(folder))!r}; wait for it, stop it, or choose another folder"
-        )
-    try:
+    with FileLock(place_in(folder, f"{RECORDS}/{_LOCK}")) as lock:
+        try:
+            lock.path.parent.mkdir(parents=True, exist_ok=True)
+            is_taken = lock.take()
+        except OSError as error:
+            raise InputError(
+                f"nothing can be written into folder {str(Path(folder))!r} ({error.strerror}); choose another output folder"
+            ) from None
+        if not is_taken:
+            raise InputError(
+                f"another batch is writing into {str(Path(folder))!r}; wait for it, stop it, or choose another folder"
+            )
         yield lock.is_certain
-    finally:
-        lock.give_back()
 
 
 @contextlib.contextmanager
