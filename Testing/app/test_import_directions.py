@@ -98,6 +98,12 @@ def test_rules_for_folders_and_tags_stand_in_one_place(words):
     assert len([file for file in PACKAGE.rglob("*.py") if words in file.read_text(encoding="utf-8")]) == 1
 
 
+def test_texts_are_written_whole_or_not_at_all_by_one_function():
+    """The launcher's note of an environment and the system's own switches are no results."""
+    writers = {file.name for file in PACKAGE.rglob("*.py") if ".write_text(" in file.read_text(encoding="utf-8")}
+    assert writers == {"files.py", "environment.py", "machine.py"}
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_no_package_that_belongs_elsewhere(room):
     assert not problems(room, lambda found: found.name.split(".")[0] in ROOMS[room][1])

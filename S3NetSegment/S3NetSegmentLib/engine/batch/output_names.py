@@ -12,7 +12,7 @@ from pathlib import Path
 from ...file_lock import FileLock
 from ..common.errors import InputError
 from ..images.dicom.seg_writing import SUFFIX as DICOM_SEG
-from ..images.files import SEGMENTATION_FORMATS, replacing, stem_of, suffix_of
+from ..images.files import SEGMENTATION_FORMATS, replace_text, stem_of, suffix_of
 
 RECORDS = "records"  # folder of the cases' records, inside the output folder
 RESERVED = (RECORDS, "report", "report.html", "report.csv", "report.json")
@@ -109,8 +109,7 @@ def announced(folder: str | os.PathLike) -> Iterator[str]:
     of the batch that resumes it.
     """
     path, run = _run_file(folder), secrets.token_hex(8)
-    with replacing(path) as temporary:
-        temporary.write_text(run, encoding="ascii")
+    replace_text(path, run)
     try:
         yield run
     finally:
