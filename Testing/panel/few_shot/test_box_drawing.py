@@ -174,7 +174,7 @@ def test_a_place_beside_the_image_and_no_segment_are_refused_in_words(panel, box
 
 def test_the_tool_ends_with_the_tab_and_with_a_tool_of_the_editor(panel, box, views):
     panel.panel.editor.widget.setActiveEffectByName("Paint")
-    panel.panel.few_shot.look_at_views()
+    panel.panel.few_shot.refresh_views()
     assert not panel.ui.boxDrawButton.checked
     panel.click(panel.ui.boxDrawButton)
     assert panel.panel.editor.widget.activeEffect() is None and panel.ui.boxDrawButton.checked

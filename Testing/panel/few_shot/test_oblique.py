@@ -189,7 +189,7 @@ def test_what_segment_found_is_no_drawing_on_a_plane(panel, engine, views):
 def test_one_oblique_view_has_no_slice_of_its_own_and_the_button_says_so(panel, views):
     panel.draw_in_view("Liver", views.axial, ball())
     panel.parameters.propagateTo = type(panel.parameters.propagateTo)("slice")
-    panel.panel.few_shot.look_at_views()
+    panel.panel.few_shot.refresh_views()
     assert not panel.ui.propagateButton.enabled and "view is oblique" in panel.ui.propagateButton.toolTip
 
 
@@ -199,7 +199,7 @@ def test_planes_stay_in_the_image_when_a_transform_moves_it(panel, views):
     for node in (panel.parameters.volume, panel.segmentation):
         mrml.put_under(node, move)
     panel.settle(0.3)
-    panel.panel.few_shot.look_at_views()
+    panel.panel.few_shot.refresh_views()
     assert [row[1:] for row in panel.rows()] == [("Liver", True)]
 
 

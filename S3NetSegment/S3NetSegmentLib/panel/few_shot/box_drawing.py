@@ -19,7 +19,7 @@ from ..widgets.slice_mouse import MouseAction
 
 
 class BoxDrawing(DragTool):
-    """The tool and its runs; :meth:`look` and :meth:`stop` keep it in step with the panel.
+    """The tool and its runs; :meth:`refresh` and :meth:`stop` keep it in step with the panel.
 
     :param node: gives the parameter node, or None.
     :param editor: the :class:`EditorSection`, whose chosen segment is drawn.
@@ -43,7 +43,7 @@ class BoxDrawing(DragTool):
     def running(self) -> bool:
         return self.driver.running
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """To be called often: the tool rests while one of the editor's is in use, or there is nothing to draw in."""
         node = self._node()
         there = node is not None and node.volume is not None and node.segmentation is not None
