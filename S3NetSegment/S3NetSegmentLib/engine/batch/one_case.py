@@ -41,8 +41,7 @@ from ..tasks.few_shot import FewShotTask
 from ..tasks.segment import SegmentTask
 from ..training.channels import channel_files
 from ..training.model_places import model_files
-from .case import Case
-from .case_files import CaseFiles
+from .case import Case, CaseFiles
 from .machine import forget_peak_memory, peak_memory_mb
 from .output_names import DICOM_SEG, is_current, place_in
 from .records import (
