@@ -1,4 +1,6 @@
-"""A lock on a file that ends with the process that holds it, however that ends. Standard library only, for every room."""
+"""A lock on a file that ends with the process that holds it, however that ends. Standard library only, for every room: the
+launcher needs it before there is any package. The package filelock also cannot tell, without taking it, whether a lock is held.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,15 @@
-"""``Case``: one row of a manifest, in plain values, so that it can travel to any worker."""
+"""``Case``: one row of a manifest, in plain values, so that it can travel to any worker; and how its files are read and written."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+from ..images import Segmentation, Volume
 from ..images.files import stem_of
+from ..images.reading import read_image
+from ..images.writing import write_segmentation
 from ..tasks.apply import ApplyTask
 from ..tasks.few_shot import FewShotTask
 from ..tasks.fields import asked_fields
@@ -90,3 +93,16 @@ class Case:
             if one.form.is_path:
                 del facts["task"][name]
         return facts
+
+
+class CaseFiles:
+    """How a case reads images and writes segmentations: with the engine's own readers and writers. Slicer brings its own, which
+    does the same through its scene."""
+
+    def read_image(self, path: str, frame: int | None = None, series: str | None = None) -> Volume:
+        """The image at ``path``; raises as :func:`read_image`."""
+        return read_image(path, frame, series)
+
+    def write_segmentation(self, segmentation: Segmentation, path: Path, volume: Volume) -> None:
+        """Writes a ``.seg.nrrd`` that belongs to ``volume``; raises as :func:`write_segmentation`."""
+        write_segmentation(segmentation, path)

@@ -28,7 +28,7 @@ from ..common.progress import Step, run_to_end
 from ..few_shot.run import carry_drawings, read_drawings
 from ..images import Segmentation, Volume
 from ..images.dicom.seg_writing import write_dicom_seg
-from ..images.files import SEGMENTATION_FORMATS, check_output_path, rename_over, suffix_of
+from ..images.files import SEGMENTATION_FORMATS, check_output_path, flush_to_disk, rename_over, suffix_of
 from ..images.formats.encoding import write_png_pixels
 from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import draw_overlay
@@ -41,13 +41,11 @@ from ..tasks.few_shot import FewShotTask
 from ..tasks.segment import SegmentTask
 from ..training.channels import channel_files
 from ..training.model_places import model_files
-from .case import Case
-from .case_files import CaseFiles
+from .case import Case, CaseFiles
 from .machine import forget_peak_memory, peak_memory_mb
 from .output_names import DICOM_SEG, is_current, place_in
 from .records import (
     encoder_digest,
-    flush_to_disk,
     forget,
     input_facts,
     same_content,

@@ -27,11 +27,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...file_lock import FileLock
-from ..batch.records import file_facts, flush_to_disk
+from ..batch.records import file_facts
 from ..common.errors import InputError, ResourceError
-from ..common.json_file import read_json
+from ..common.json_file import json_object
 from ..images import Segmentation
-from ..images.files import replacing
+from ..images.files import flush_to_disk, replacing
 from ..images.writing import write_segmentation
 from .finding import WORK, FoundCases, checked_folder, find_cases
 
@@ -83,11 +83,7 @@ class CohortStore:
 
     def read(self, name: str) -> dict:
         """The JSON object in the file ``name``; {} if it is not there or damaged."""
-        try:
-            content = read_json(self.work / name)
-        except InputError:
-            return {}
-        return content if isinstance(content, dict) else {}
+        return json_object(self.work / name)
 
     def write(self, name: str, content: dict) -> None:
         """Writes a JSON object, whole or not at all. InputError or ResourceError if it cannot be."""

@@ -129,6 +129,12 @@ def replace_text(path: str | os.PathLike, text: str, errors: str = "strict") -> 
         temporary.write_text(text, encoding="utf-8", errors=errors, newline="")
 
 
+def flush_to_disk(file) -> None:
+    """Returns when what was written to ``file`` is on the disk, so that no later rename can overtake it."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def rename_over(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Renames ``source`` to ``target``, which may exist. Where another program holds ``target`` open for a moment (a virus
     scanner on Windows, a client of a network share) it is tried again for a second. Raises OSError after that."""

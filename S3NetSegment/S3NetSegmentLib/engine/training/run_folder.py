@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.json_file import read_json
-from ..images.files import TEMPORARY, replace_text, replacing
+from ..common.json_file import json_object
+from ..images.files import TEMPORARY, flush_to_disk, replace_text, replacing
 from ..images.writing import write_png
 from .heartbeat import Heartbeat
 
@@ -199,11 +199,7 @@ class RunFolder:
     def read_status(self) -> dict:
         """What :meth:`write_status` wrote, {} without it. "running" is out of date where the process was killed:
         see :meth:`is_running`."""
-        try:
-            content = read_json(self.path / STATUS)
-        except InputError:
-            return {}
-        return content if isinstance(content, dict) else {}
+        return json_object(self.path / STATUS)
 
     def write_picture(self, name: str, picture: np.ndarray) -> None:
         write_png(picture, self.path / name)
@@ -236,8 +232,7 @@ def write_torch_file(path: Path, content: dict) -> None:
     torch.save(content, buffer)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
+        flush_to_disk(file)
 
 
 def _plain(value):
