@@ -65,6 +65,10 @@ class CohortSegments:
         key = self.also.get(key, key)
         return next((s for s in self.segments if name_key(s.name) == key), None)
 
+    def unknown_in(self, segmentation: Segmentation) -> list[Segment]:
+        """The segments of ``segmentation`` that hold something and that the cohort does not know by name."""
+        return [s for s in segmentation.segments if self.find(s.name) is None and segmentation.mask(s).any()]
+
     def with_answers(self, same: Mapping[str, str]) -> CohortSegments:
         """With what the user tells: other name -> name of a segment. InputError for one that is no segment of the cohort."""
         also = dict(self.also)
@@ -106,7 +110,7 @@ def paired(
     :raises InputError: two segments that would be the same one.
     """
     drawn = [s for s in segmentation.segments if segmentation.mask(s).any()]
-    unknown = [s for s in drawn if cohort.find(s.name) is None]
+    unknown = cohort.unknown_in(segmentation)
     if unknown and cohort.segments and not new:
         names = [s.name for s in unknown]
         raise UnknownSegmentsError(
