@@ -12,7 +12,7 @@ import numpy as np
 
 from ..engine import InputError, Segmentation, Volume
 from ..engine.common.progress import Step, Steps, as_part_of
-from ..engine.images.files import replacing, stem_of
+from ..engine.images.files import replace_text, replacing, stem_of
 from ..engine.images.reading import read_image
 from ..engine.images.writing import write_image, write_segmentation
 from ..engine.training.cohort import DESCRIPTION, IMAGES, LABELS, Cohort, read_cohort, read_description
@@ -276,5 +276,4 @@ def _write(case: CohortCase, volume: Volume | None, labels: Segmentation | None)
 
 def _write_patient(case: CohortCase, description: dict) -> None:
     changed = {**description, "patients": {**description.get("patients", {}), case.name: case.patient}}
-    with replacing(case.folder / DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(changed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace_text(case.folder / DESCRIPTION, json.dumps(changed, indent=2, ensure_ascii=False) + "\n")

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from ... import __version__
 from ..common.errors import MissingPackageError
 from ..common.json_file import spreadsheet_cell
-from ..images.files import replacing
+from ..images.files import replace_text
 from ..images.segmentation import shown_size
 from .case import Case
 from .output_names import place_in
@@ -198,8 +198,7 @@ def _write(folder, name: str, text: str) -> None:
     path = place_in(folder, name)
     if path.is_symlink():
         path.unlink()
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace", newline="")
+    replace_text(path, text, errors="replace")
 
 
 @lru_cache(maxsize=1)

@@ -22,7 +22,6 @@ import hashlib
 import json
 import os
 import platform
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,21 +180,15 @@ class CohortStore:
 
     @contextlib.contextmanager
     def _locked(self, name: str, patience: float) -> Iterator[FileLock | None]:
-        lock, until = FileLock(self.work / _LOCKS / name), time.monotonic() + patience
-        try:
-            lock.path.parent.mkdir(parents=True, exist_ok=True)
-            taken = lock.take()
-            while not taken and time.monotonic() < until:
-                time.sleep(0.05)
-                taken = lock.take()
-        except OSError as error:
-            raise InputError(
-                f"nothing can be written into {str(self.folder)!r} ({error.strerror}); check its permissions"
-            ) from None
-        try:
+        with FileLock(self.work / _LOCKS / name) as lock:
+            try:
+                lock.path.parent.mkdir(parents=True, exist_ok=True)
+                taken = lock.take(patience)
+            except OSError as error:
+                raise InputError(
+                    f"nothing can be written into {str(self.folder)!r} ({error.strerror}); check its permissions"
+                ) from None
             yield lock if taken else None
-        finally:
-            lock.give_back()
 
     def take(self, case: str) -> None:
         """Notes that the present user works on ``case``."""

@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.common.json_file import read_json
-from ...engine.images.files import replacing
+from ...engine.images.files import replace_text
 from ...engine.tasks.train import TrainTask, task_facts, task_of_facts
 from ...engine.training.run_folder import LOG, MODEL, STATUS, RunFolder
 from ..messages import sentence
@@ -107,8 +107,7 @@ class TrainingRun:
         python = (self._python or slicer_python)()
         self.folder.make()
         self.folder.forget_stop()
-        with replacing(self.folder.path / _TASK) as temporary:
-            temporary.write_text(json.dumps(task_facts(task), indent=2), encoding="utf-8")
+        replace_text(self.folder.path / _TASK, json.dumps(task_facts(task), indent=2))
         self._stamp, self._is_told, self._stop_asked = self._status_stamp(), False, None
         self._process = start_s3net(python, arguments, self.folder.path / _OUTPUT)
         self.look()
