@@ -95,7 +95,7 @@ def test_single_slices_and_neighbours_are_refused_in_3d():
         choose_layout([blank((40, 40, 35), (1, 1, 1)), blank((40, 40, 1), (1, 1, 1))], depth=8)
     with pytest.raises(InputError, match="neighbours is 1, and a 3D network sees all slices"):
         dataclasses.replace(PATCHES, neighbours=1)
-    for wrong in ({"depth": 0}, {"thickness": 0.0}, {"depth": 1}, {"thickness": float("nan")}):
+    for wrong in ({"depth": 0}, {"thickness": 0.0}, {"depth": 1}, {"depth": 513}, {"thickness": float("nan")}):
         with pytest.raises(InputError, match="are not possible"):
             dataclasses.replace(PATCHES, **wrong)
 

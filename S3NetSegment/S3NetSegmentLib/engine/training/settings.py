@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..common.settings_record import SettingsRecord, setting
 
 MOST_NEIGHBOURS = 8
+MOST_DEPTH = 512  # slices of a patch
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class CohortSettings(SettingsRecord):
         2,
         3,
     )
-    patch_depth: int = setting(32, "Slices of a patch in 3D; fewer where no image has as many.", 4, 512)
+    patch_depth: int = setting(32, "Slices of a patch in 3D; fewer where no image has as many.", 4, MOST_DEPTH)
     colour: str = setting(
         "auto", "What is seen of images in colour: auto (red, green and blue where all images are in colour), or their lightness.",
         choices=("auto", "lightness"),

@@ -22,7 +22,7 @@ from ..images import Volume
 from ..images.intensity import IntensityScale, intensity_scale
 from ..images.resample import axis_weights, labels_to_grid, resized
 from .channels import check_one_grid
-from .settings import MOST_NEIGHBOURS
+from .settings import MOST_DEPTH, MOST_NEIGHBOURS
 
 _LARGEST_SIDE = 8192  # pixels
 _MOST_CHANNELS = 64
@@ -63,7 +63,7 @@ class SliceLayout:
             raise InputError(f"slices of {self.side} pixels of {self.spacing} mm are not possible")
         if not (1 <= self.channels <= _MOST_CHANNELS and 0 <= self.neighbours <= MOST_NEIGHBOURS):
             raise InputError(f"slices of {self.channels} channels with {self.neighbours} neighbours are not possible")
-        if not 1 <= self.depth <= _LARGEST_SIDE or (self.depth > 1) != (0 < self.thickness < math.inf):
+        if not 1 <= self.depth <= MOST_DEPTH or (self.depth > 1) != (0 < self.thickness < math.inf):
             raise InputError(f"patches of {self.depth} slices that lie {self.thickness} mm apart are not possible")
         if self.is_3d and self.neighbours:
             raise InputError(
