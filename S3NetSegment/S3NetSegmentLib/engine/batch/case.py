@@ -25,7 +25,7 @@ class Case:
 
     :param row: for messages, e.g. "row 3".
     :param task: what is asked.
-    :param series: of a DICOM folder, as for :func:`read_image`.
+    :param series: of a DICOM folder, as for :func:`read_image`. ``frame``: likewise, or "all" for each of them in a 4D result.
     :param device: None: what the batch says.
     """
 
@@ -34,7 +34,7 @@ class Case:
     output: str
     task: SegmentTask | FewShotTask | ApplyTask = field(default_factory=SegmentTask)
     series: str | None = None
-    frame: int | None = None
+    frame: int | str | None = None
     confidence: bool = False
     device: str | None = None
 
@@ -48,6 +48,11 @@ class Case:
         """The output without its format part: the name of the case in records and reports."""
         path = PurePosixPath(self.output)
         return str(path.with_name(stem_of(path.name)))
+
+    @property
+    def frame_number(self) -> int | None:
+        """The frame that is meant; None where the image has one, or all are meant."""
+        return self.frame if isinstance(self.frame, int) else None
 
     @property
     def encoder(self) -> str:

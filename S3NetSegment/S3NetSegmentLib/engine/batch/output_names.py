@@ -21,8 +21,8 @@ _LONGEST = 150  # bytes of one part; endings and temporary names need some of th
 _LOCK, _RUN = ".lock", ".run"
 
 
-def checked_output(text: str) -> str:
-    """``text`` as the name of a segmentation, with an ending, "/" between folders.
+def checked_output(text: str, ending: str = ".seg.nrrd") -> str:
+    """``text`` as the name of a segmentation, with an ending (``ending`` where it has none), "/" between folders.
 
     :raises ValueError: a name that could leave the folder, or that some file system does not allow.
     """
@@ -33,7 +33,7 @@ def checked_output(text: str) -> str:
     suffix = suffix_of(text)
     if suffix in (*SEGMENTATION_FORMATS, DICOM_SEG):
         return text
-    return f"{text}.seg.nrrd"  # a dot may be part of the name, e.g. patient.001
+    return f"{text}{ending}"  # a dot may be part of the name, e.g. patient.001
 
 
 def _parts(text: str) -> list[str]:
