@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...common.errors import InputError
-from .elements import DicomFile
-from .parsing import DamagedDicom
+from .elements import DamagedDicom, DicomFile
 
 SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"

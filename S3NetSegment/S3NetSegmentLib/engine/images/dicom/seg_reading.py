@@ -19,10 +19,9 @@ from ..colors import label_colors
 from ..formats.itk_file import LPS_TO_RAS
 from ..segmentation import Segment, Segmentation
 from .decoding import decoded
-from .elements import DicomFile, Elements
+from .elements import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, DicomFile, Elements, read_elements
 from .headers import image_file
 from .kinds import SEG_CLASSES
-from .parsing import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, NotDicom, read_elements, stored_bytes
 from .seg_terms import srgb, terminology_of
 from .series import dicom_files
 from .slices import Slice
@@ -40,7 +39,7 @@ def is_dicom_seg(path: Path) -> bool:
     """Whether the file at ``path`` is a DICOM SEG."""
     try:
         return read_elements(path).sop_class in SEG_CLASSES
-    except (NotDicom, DamagedDicom, OSError):
+    except (DamagedDicom, OSError):
         return False
 
 
@@ -195,7 +194,7 @@ class _Planes:
                     f"DICOM SEG {shown} has {len(self._decoded)} frames, but describes {count}; export it again"
                 )
             return
-        self._content = np.frombuffer(stored_bytes(elements), np.uint8)
+        self._content = np.frombuffer(elements.stored_bytes(), np.uint8)
         if 8 * self._content.size < count * self._rows * self._columns * self._bits:
             raise InputError(f"DICOM SEG {shown} is cut off: frames are missing; copy or export it again")
 

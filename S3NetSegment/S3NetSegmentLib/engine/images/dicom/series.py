@@ -11,10 +11,9 @@ from pathlib import Path
 from ...common.errors import InputError
 from ..files import file_head
 from ..formats.header_claims import check_size
-from .elements import DicomFile
+from .elements import DEFLATED, DamagedDicom, DicomFile, NotDicom, looks_like_dicom, read_elements
 from .headers import image_file
 from .kinds import DIRECTORY, IMAGE, files_in, kind_of, way_out
-from .parsing import DEFLATED, DamagedDicom, NotDicom, looks_like_dicom, read_elements
 from .slices import ImageFile, Slice
 from .volumes import facing, named_marks
 
@@ -93,7 +92,7 @@ def is_dicom(path: Path, head: bytes) -> bool:
         return False
     try:  # without the mark only content can tell
         return read_elements(path).pixels is not None
-    except (NotDicom, DamagedDicom, OSError):
+    except (DamagedDicom, OSError):
         return False
 
 
@@ -101,7 +100,7 @@ def is_directory_file(path: Path) -> bool:
     """Whether ``path`` is a DICOMDIR, the table of contents of a disc."""
     try:
         return path.name.upper().startswith("DICOMDIR") or kind_of(read_elements(path)) == DIRECTORY
-    except (NotDicom, DamagedDicom, OSError):
+    except (DamagedDicom, OSError):
         return False
 
 
@@ -283,7 +282,7 @@ def _is_scanned(path: Path) -> bool:
             return False
         elements = read_elements(path)
         return kind_of(elements) == IMAGE and not image_file(elements).picture
-    except (InputError, NotDicom, DamagedDicom, OSError):
+    except (InputError, DamagedDicom, OSError):
         return False
 
 

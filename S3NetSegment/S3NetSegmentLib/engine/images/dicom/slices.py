@@ -186,8 +186,7 @@ def _pointers(elements: Elements) -> set[str]:
     """The keywords of the elements that Frame Increment Pointer names."""
     from pydicom.datadict import keyword_for_tag
 
-    numbers = elements.numbers("FrameIncrementPointer")
-    return {keyword_for_tag(int(a) << 16 | int(b)) for a, b in zip(numbers[::2], numbers[1::2], strict=False)}
+    return {keyword_for_tag(int(number)) for number in elements.numbers("FrameIncrementPointer")}
 
 
 def _marks(elements: Elements, frames: int) -> tuple[list[dict[str, float]], bool]:
