@@ -1,7 +1,9 @@
 """``s3net cohort``."""
 
 import json
+import shlex
 
+import nrrd
 import numpy as np
 import pytest
 from command_line import s3net_here as s3net
@@ -117,3 +119,19 @@ def test_what_makes_no_sense_is_refused_in_one_line(scans, arguments, said):
 def test_a_folder_that_is_none_is_refused(tmp_path):
     done = s3net("cohort", tmp_path / "nowhere", "status")
     assert done.returncode == 2 and "no file or folder" in done.stderr
+
+
+def test_the_command_that_next_names_can_be_copied_whatever_the_names_hold(tmp_path):
+    scans = write_patients(tmp_path / "my scans", "Anna O'Neil")
+    line = s3net("cohort", scans, "next").stdout.splitlines()[1]
+    assert shlex.split(line.removeprefix("then: "))[:5] == ["s3net", "cohort", str(scans), "accept", "Anna O'Neil"]
+
+
+def test_an_odd_drawing_is_told_in_a_note_and_not_as_a_warning_of_python(scans, tmp_path):
+    header, labels = {"Segment0_ID": "a", "Segment0_LabelValue": "1", "Segment0_Name": "Liver"}, patient(0)[1]
+    matrix = patient(0)[0].ijk_to_ras
+    header |= {"space": "right-anterior-superior", "space directions": matrix[:3, :3].T, "space origin": matrix[:3, 3]}
+    nrrd.write(str(tmp_path / "odd.seg.nrrd"), labels.transpose(2, 1, 0), header)
+    done = s3net("cohort", scans, "accept", "anna", "--segmentation", tmp_path / "odd.seg.nrrd", "--quiet")
+    assert done.returncode == 0 and "s3net: note: " in done.stderr and "holds label value 2" in done.stderr
+    assert "ImageWarning" not in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 
 from ..engine.tasks.drawn_numbers import drawn_numbers
 from .arguments import add_device, add_label_names, argument_type, finish, new_command, whole
@@ -110,10 +111,12 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
 def run(arguments: argparse.Namespace) -> int:
     """Does what is asked. Returns the exit code; errors pass through."""
     from ..engine.cohort_loop.store import CohortStore
+    from ..engine.images.image_warnings import collected_image_warnings
 
     store = CohortStore(arguments.folder)
-    with ProgressDisplay(arguments.quiet) as progress:
+    with ProgressDisplay(arguments.quiet) as progress, collected_image_warnings() as warned:
         facts, notes = _DOES[arguments.action](arguments, store, progress)
+    notes = list(dict.fromkeys([*warned, *notes]))
     about_it = about(arguments, action=arguments.action, folder=os.path.abspath(store.folder), **facts, notes=notes)
     return report(arguments, about_it, lambda: _print(arguments.action, facts, store), notes)
 
@@ -179,7 +182,14 @@ def _drawn(arguments, store):
         drawn = range(volume.size["xyz".index(axis)])
     segmentation = _segmentation(arguments.drawn_file, arguments.labels)
     return drawing_of(
-        store, segmentation, volume, axis, drawn, same=dict(arguments.same or ()), new_segments=arguments.new_segments
+        store,
+        arguments.case,
+        segmentation,
+        volume,
+        axis,
+        drawn,
+        same=dict(arguments.same or ()),
+        new_segments=arguments.new_segments,
     )
 
 
@@ -287,7 +297,8 @@ def _print(action: str, facts: dict, store) -> None:
         print(
             f"nothing is accepted yet: segment {facts['case']!r} first ({shown_path(store.image_of(facts['case']))}),"
         )
-        print(f"then: s3net cohort {shown_path(store.folder)} accept {facts['case']} --segmentation FILE")
+        words = ["s3net", "cohort", shown_path(store.folder), "accept", facts["case"], "--segmentation", "FILE"]
+        print(f"then: {shlex.join(words)}")
     elif action == "accept":
         changed = "" if facts["changed"] is None else f"; {facts['changed']:.0%} of the proposal was changed"
         print(f"{facts['case']} is accepted{changed}\nwrote {shown_path(facts['output'])}")
@@ -298,7 +309,8 @@ def _print(action: str, facts: dict, store) -> None:
             few_shot = "" if other is None else f", Few-shot {other:.2f}"
             print(f"  {name}: model {dice:.2f}{few_shot}: {'used' if name in facts['used'] else 'not used'}")
     elif action == "undo":
-        print(f"{facts['case']} is {facts['state']} again")
+        again = "has still to be segmented" if facts["state"] == "to do" else f"is {facts['state']}, as before"
+        print(f"the last acceptance of {facts['case']} is taken back; it {again}")
     if "progress" in facts:
         print(facts["progress"])
 

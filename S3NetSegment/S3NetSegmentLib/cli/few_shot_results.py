@@ -88,8 +88,11 @@ def _encoder_facts(encoder, mix: dict[str, float]) -> dict:
 def _shown_support(fact: dict) -> str:
     where = f" of {os.path.basename(fact['image'])}" if fact["image"] else ""
     planes, count = fact["drawn_planes"], len(fact["drawn"])
-    if planes:
+    if planes and not count:
         return f"{planes} plane{'s' if planes > 1 else ''}{where}, askew to the slices"
+    if planes:
+        others = f" and {planes} slice{'s' if planes > 1 else ''} across other axes"
+        return _shown_support({**fact, "drawn_planes": 0}) + others
     if fact["slices"] == 1:
         return f"picture{where.removeprefix(' of')}"
     if count == fact["slices"]:

@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from .common.errors import InputError
 from .common.masks import box_around
 from .images import Segment, Segmentation
-from .images.segmentation import is_picture, is_without_pixel_size
+from .images.segmentation import is_picture, is_without_pixel_size, name_key
 
 STATES = ("scored", "missed", "extra", "absent")
 
@@ -203,7 +203,7 @@ def _pairing(found: Segmentation, reference: Segmentation):
 
 
 def _folded(segment: Segment) -> str:
-    return segment.name.strip().casefold()
+    return name_key(segment.name)
 
 
 def _on_one_grid(a: Segmentation, b: Segmentation) -> tuple[Segmentation, Segmentation, np.ndarray]:
@@ -224,16 +224,4 @@ def _on_one_grid(a: Segmentation, b: Segmentation) -> tuple[Segmentation, Segmen
     matrix = np.array(a.ijk_to_ras, float)
     matrix[:3, 3] += matrix[:3, :3] @ low
     size = tuple((high - low).tolist())[::-1]
-    return _padded(a, -low, size, matrix), _padded(b, shift - low, size, matrix), matrix
-
-
-def _padded(segmentation: Segmentation, start, shape, matrix) -> Segmentation:
-    if segmentation.layers[0].shape == shape:
-        return segmentation
-    box = tuple(slice(s, s + n) for s, n in zip(start[::-1], segmentation.layers[0].shape, strict=True))
-    layers = []
-    for layer in segmentation.layers:
-        whole = np.zeros(shape, layer.dtype)
-        whole[box] = layer
-        layers.append(whole)
-    return Segmentation(layers, segmentation.segments, matrix)
+    return a.on_larger_grid(-low, size, matrix), b.on_larger_grid(shift - low, size, matrix), matrix

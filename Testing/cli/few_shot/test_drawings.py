@@ -18,7 +18,10 @@ from few_shot_command_line import (
     write_labels,
 )
 
-from S3NetSegmentLib.engine import Segment, Segmentation
+from S3NetSegmentLib.engine import InputError, Segment, Segmentation
+from S3NetSegmentLib.engine.few_shot.drawings.planes import on_volume
+from S3NetSegmentLib.engine.few_shot.drawings.support import mixed_slices
+from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.images.writing import write_segmentation
 
 
@@ -45,6 +48,28 @@ def test_one_plane_of_voxels_askew_to_the_slices_is_told_to_be_strips(folder, le
     straight[:, 20, :] = drawn.max(1)
     write_labels(straight, "straight.nrrd")
     assert not support_of("--support straight.nrrd").notes
+
+
+@pytest.mark.parametrize("shift", [0, 0.3])  # on the grid of the image, and beside it
+def test_slices_drawn_across_several_axes_are_known_as_such_and_it_is_said(folder, shift):
+    drawn = only(TRUTH, DRAWN)
+    drawn[:, 20] = TRUTH[:, 20]
+    matrix = IMAGE.ijk_to_ras @ [[1, 0, 0, shift], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    write_labels(drawn, "crossed.nrrd", matrix)
+    support = support_of("--support crossed.nrrd")
+    assert sum("across several axes" in note for note in support.notes) == (not shift)
+    few_shot = FewShot(IMAGE)
+    few_shot.set_support(support.drawings)
+    as_slices = [d if isinstance(d, DrawnSlice) else on_volume(d, IMAGE, 0) for d in support.drawings]
+    places = {(d.axis, getattr(d, "index", None) if isinstance(d, DrawnSlice) else 20) for d in as_slices}
+    assert places == {("z", 5), ("z", 9), ("y", 20)}
+    with pytest.raises(InputError, match="drawn on every slice along z"):
+        support_of("--support crossed.nrrd --axis z")
+
+
+@pytest.mark.parametrize("whole", [TRUTH, np.indices(TRUTH.shape).sum(0) % 9 == 0])
+def test_a_whole_object_is_not_taken_for_slices_across_several_axes(whole):
+    assert mixed_slices(np.asarray(whole, np.uint8)) == {} == mixed_slices(np.zeros_like(TRUTH))
 
 
 def test_segments_that_overlap_are_read_whole_in_layers_and_it_is_said(folder):

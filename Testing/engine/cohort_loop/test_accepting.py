@@ -18,8 +18,9 @@ from S3NetSegmentLib.engine.cohort_loop import accepting, store
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept, cohort_segments, undo
 from S3NetSegmentLib.engine.cohort_loop.segment_names import UnknownSegmentsError
 from S3NetSegmentLib.engine.cohort_loop.states import cohort_state
-from S3NetSegmentLib.engine.cohort_loop.store import ACCEPTED, HISTORY, CohortStore
+from S3NetSegmentLib.engine.cohort_loop.store import ACCEPTED, HISTORY, PROPOSED, CohortStore
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
+from S3NetSegmentLib.engine.images.writing import write_image
 
 
 @pytest.fixture
@@ -71,6 +72,43 @@ def test_a_second_acceptance_is_refused_and_with_replace_the_first_is_kept(cohor
     assert states(cohort)["anna"] == "to do" and len(list((cohort.work / HISTORY / "anna").glob("*.seg.nrrd"))) == 2
     with pytest.raises(InputError, match="not accepted"):
         undo(cohort, "anna")
+
+
+def test_what_is_taken_back_is_kept_with_its_record(cohort):
+    volume, labels = patient(0)
+    accept(cohort, "anna", drawn(volume, labels), source="first")
+    accept(cohort, "anna", drawn(volume, labels), source="second", replace=True)
+    undo(cohort, "anna")
+    undo(cohort, "anna")
+    history = cohort.work / HISTORY / "anna"
+    kept = [json.loads(path.read_text())["source"] for path in sorted(history.glob("*-taken-back.json"))]
+    assert kept == ["second", "first"]
+    assert {p.name.split(".")[0] for p in history.glob("*.json")} == {
+        p.name.split(".")[0] for p in history.glob("*.nrrd")
+    }
+
+
+def test_names_that_no_accepted_case_has_bind_nobody(cohort):
+    volume, labels = patient(0)
+    accept(cohort, "anna", drawn(volume, labels, ("Segment 1", "Segment 2")))
+    undo(cohort, "anna")
+    accept(cohort, "anna", drawn(volume, labels))
+    assert cohort_segments(cohort).names == ("Liver", "Spleen")
+    accept(cohort, "anna", drawn(volume, labels, ("Lever", "Milt")), replace=True)
+    assert cohort_segments(cohort).names == ("Lever", "Milt")
+    with pytest.raises(UnknownSegmentsError):
+        accept(cohort, "bert", drawn(*patient(1)))
+
+
+def test_a_proposal_for_an_image_that_was_replaced_since_is_not_accepted(cohort):
+    volume, labels = patient(1)
+    record = {"image": cohort.image_facts("bert"), "expected_dice": 0.9}
+    cohort.write_with_record(PROPOSED, "bert", drawn(volume, labels), record)
+    write_image(patient(2)[0], cohort.image_of("bert"))
+    with pytest.raises(InputError, match="has changed since it was proposed; propose it again"):
+        accept(cohort, "bert")
+    found = accept(cohort, "bert", drawn(*patient(2)))  # what is drawn on the new image is right
+    assert found.changed is None  # of a proposal for another image
 
 
 def test_while_one_accepts_another_is_told_so(cohort):

@@ -39,6 +39,15 @@ def test_segmentations_beside_the_images_are_no_cases(tmp_path):
     }
 
 
+@pytest.mark.parametrize("name", ["t1_seg.nii.gz", "mask.nii.gz", "drawn.seg.nrrd"])
+def test_a_segmentation_beside_the_image_in_a_sub_folder_is_known_as_such(tmp_path, name):
+    write_patients(tmp_path / "dora", "t1")
+    write_segmentation(drawn(*patient(0)), tmp_path / "dora" / name)
+    found = find_cases(tmp_path)
+    assert {n: p.name for n, p in found.images.items()} == {"dora": "t1.nii.gz"}
+    assert {n: p.name for n, p in found.beside.items()} == {"dora": name}
+
+
 def test_the_voxels_of_a_header_are_not_told_as_no_case(tmp_path):
     for name in ("anna.mhd", "anna.raw", "bert.hdr", "bert.img", "carl.raw"):
         (tmp_path / name).write_bytes(b"x")

@@ -48,7 +48,7 @@ def test_a_slice_drawn_in_the_case_is_in_the_proposal_and_is_kept_for_the_next_o
     volume, labels = patient(1)
     odd = np.zeros_like(labels)
     odd[5, 3:9, 3:9] = 2  # nobody would propose this
-    drawing = drawing_of(cohort, drawn(volume, odd), volume, "z", [5])
+    drawing = drawing_of(cohort, "bert", drawn(volume, odd), volume, "z", [5])
     run_to_end(propose(cohort, "bert", drawing, **QUICK))
     assert case_of(cohort, "bert").state == "corrected"
     for _ in range(2):
@@ -62,9 +62,55 @@ def test_a_drawing_alone_is_enough_where_nothing_is_accepted(tmp_path):
     volume, labels = patient(0)
     with pytest.raises(InputError, match="nothing is accepted yet"):
         run_to_end(propose(store, "anna", **QUICK))
-    drawing = drawing_of(store, drawn(volume, labels), volume, "z", [3, 6])
+    drawing = drawing_of(store, "anna", drawn(volume, labels), volume, "z", [3, 6])
     proposal = run_to_end(propose(store, "anna", drawing, **QUICK))
     assert [s.name for s in proposal.segmentation.segments] == ["Liver", "Spleen"] and proposal.supports == ()
+
+
+def test_a_drawing_across_several_axes_is_refused_until_one_is_named(cohort):
+    volume, labels = patient(1)
+    crossed = np.zeros_like(labels)
+    crossed[5], crossed[:, 12] = labels[5], labels[:, 12]
+    with pytest.raises(InputError, match=r"several axes \(5 along z and 12 along y\)"):
+        drawing_of(cohort, "bert", drawn(volume, crossed), volume)
+    assert drawing_of(cohort, "bert", drawn(volume, crossed), volume, "z", [5]).slices == (5,)
+
+
+def test_a_new_segment_that_is_drawn_for_a_proposal_is_in_it(cohort):
+    volume, labels = patient(1)
+    odd = np.where(labels == 2, 2, 0)
+    odd[5, 3:9, 3:9] = 1
+    drawing = drawing_of(
+        cohort, "bert", drawn(volume, odd, ("Cyst", "Milt")), volume, "z", [5], same={"Milt": "Spleen"}, new_segments=True
+    )  # fmt: skip
+    proposal = run_to_end(propose(cohort, "bert", drawing, **QUICK))
+    found = {s.name: proposal.segmentation.mask(s) for s in proposal.segmentation.segments}
+    assert list(found) == ["Liver", "Spleen", "Cyst"]
+    assert np.array_equal(found["Cyst"][5], odd[5] == 1) and np.array_equal(found["Spleen"][5], odd[5] == 2)
+    accept(cohort, "carl", drawn(*patient(2), names=("Liver", "Milt")))  # answered once, for all cases
+
+
+def test_a_kept_drawing_is_paired_by_name_with_a_cohort_that_calls_its_values_otherwise(tmp_path):
+    store = CohortStore(write_patients(tmp_path / "scans", "anna", "bert"))
+    volume, labels = patient(0)
+    drawing = drawing_of(store, "anna", drawn(volume, labels), volume, "z", [4])
+    run_to_end(propose(store, "anna", drawing, **QUICK))
+    accept(store, "bert", drawn(*patient(1), names=("Kidney", "Liver")))
+    proposal = run_to_end(propose(store, "anna", **QUICK))
+    found = {s.name: proposal.segmentation.mask(s) for s in proposal.segmentation.segments}
+    assert np.array_equal(found["Liver"][4], labels[4] == 1) and not found["Kidney"][4].any()
+    assert any("drawn in the case as 'Spleen'" in note for note in proposal.notes)
+
+
+def test_what_was_drawn_in_an_image_that_is_replaced_since_is_not_used(cohort):
+    volume, labels = patient(1)
+    odd = np.zeros_like(labels)
+    odd[5, 3:9, 3:9] = 2
+    run_to_end(propose(cohort, "bert", drawing_of(cohort, "bert", drawn(volume, odd), volume, "z", [5]), **QUICK))
+    write_image(patient(2)[0], cohort.image_of("bert"))
+    proposal = run_to_end(propose(cohort, "bert", **QUICK))
+    assert not np.array_equal(proposal.segmentation.flattened()[5], odd[5])
+    assert any("its image has been replaced since" in note for note in proposal.notes)
 
 
 def test_an_unreadable_case_is_left_out_by_name_until_it_is_repaired(cohort):

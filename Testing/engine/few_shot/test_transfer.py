@@ -161,6 +161,17 @@ def test_another_kind_of_image_is_noticed():
 
 
 @pytest.mark.usefixtures("few_places")
+def test_that_one_drawn_slice_of_another_patient_says_nothing_of_a_volume_beyond_it_is_noted():
+    support, drawn = small_organs()
+    query, _ = small_organs(shift=(5, -4, 3), seed=1)
+    one = Extent((0, 0, 7), (30, 28, 8))
+    answer = transferred(query, SupportVolume(support.cropped(one), drawn[7:8]))
+    assert any("has one slice, so nothing is known beyond" in note for note in answer.notes)
+    answer = transferred(query.cropped(one), SupportVolume(support.cropped(one), drawn[7:8]))
+    assert not any("has one slice" in note for note in answer.notes)
+
+
+@pytest.mark.usefixtures("few_places")
 def test_the_support_volume_is_fitted_once():
     support, drawn = small_organs()
     few_shot = FewShot(small_organs(shift=(5, -4, 3), seed=1)[0], QUICK)

@@ -16,7 +16,7 @@ from ... import __version__
 from ..common.errors import InputError, ResourceError
 from ..common.json_file import read_json
 from ..images.dicom.series import dicom_files, is_dicom
-from ..images.files import file_head, replacing, stem_of, suffix_of
+from ..images.files import file_head, flush_to_disk, replacing, stem_of, suffix_of
 from .case import Case
 from .output_names import RECORDS, place_in
 
@@ -69,12 +69,6 @@ def write_record(folder: str | os.PathLike, record: dict) -> None:
 def forget(folder: str | os.PathLike, name: str) -> None:
     """Removes the record of a case whose results are about to be replaced."""
     record_path(folder, name).unlink(missing_ok=True)
-
-
-def flush_to_disk(file) -> None:
-    """Returns when what was written to ``file`` is on the disk, so that no later rename can overtake it."""
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def staging_folder(folder: str | os.PathLike, case: Case) -> Path:

@@ -88,17 +88,20 @@ def accept(
             segmentation, source = proposal, source or "the proposal"
         proposed = store.record(PROPOSED, case)
         facts = store.image_facts(case, proposed.get("image"), image)
+        if of_another_image(proposed, facts):
+            if segmentation is proposal:
+                raise InputError(
+                    f"the image of case {case!r} has changed since it was proposed; propose it again, or give the file with its "
+                    "segmentation (--segmentation FILE)"
+                )
+            proposal = None
         placed = on_grid_of(segmentation, volume if volume is not None else read_image(image))
         if not empty and not any(placed.mask(s).any() for s in placed.segments):
             raise InputError(
                 f"the segmentation of case {case!r} holds nothing; draw it, or say that the case shows nothing (--empty)"
             )
-        with store.shared_lock():
-            known = cohort_segments(store)
-            told = known.with_answers(same or {})
-            result, told, notes = paired(placed, told, new=new_segments, where=f"the segmentation of {case!r}")
-            if told != known:
-                store.write(SEGMENTS, told.as_dict())
+        where = f"the segmentation of {case!r}"
+        result, notes = as_cohort_names(store, placed, same=same, new_segments=new_segments, where=where, case=case)
         changed = None if proposal is None else _difference(proposal, result)
         record = {
             "by": who(), "when": now(), "image": facts, "source": source, "changed": changed,
@@ -110,6 +113,24 @@ def accept(
     if not lock.is_certain:
         notes.append("this disk knows no locks: do not accept the same case on two computers at once")
     return Accepted(store.segmentation_path(ACCEPTED, case), changed, tuple(notes))
+
+
+def as_cohort_names(
+    store: CohortStore, segmentation: Segmentation, *, same: Mapping[str, str] | None, new_segments: bool, where: str, case: str
+) -> tuple[Segmentation, list[str]]:  # fmt: skip
+    """``segmentation`` of ``case`` with the names of the cohort, which keeps the answers ``same`` and what is new; and notes. Errors as
+    :func:`~.segment_names.paired`."""
+    with store.shared_lock():
+        known = cohort_segments(store)
+        told = known.with_answers(same or {})
+        if not (same or new_segments or set(store.accepted()) - {case}) and told.unknown_in(segmentation):
+            told = (
+                CohortSegments()
+            )  # only what was taken back, is replaced or was drawn without being accepted has told others
+        result, told, notes = paired(segmentation, told, new=new_segments, where=where)
+        if told != known:
+            store.write(SEGMENTS, told.as_dict())
+    return result, notes
 
 
 def undo(store: CohortStore, case: str) -> str:
@@ -128,12 +149,15 @@ def undo(store: CohortStore, case: str) -> str:
         kept = folder / f"{_moment()}-{_TAKEN_BACK}.seg.nrrd"
         if not former:
             rename_over(path, kept)
-            store.record_path(ACCEPTED, case).unlink(missing_ok=True)
+            if store.record_path(ACCEPTED, case).is_file():
+                rename_over(store.record_path(ACCEPTED, case), _record_of(kept))
             return "proposed" if store.segmentation_path(PROPOSED, case).is_file() else "to do"
-        with replacing(kept) as temporary:
-            shutil.copyfile(path, temporary)
+        for ending, source in ((".json", store.record_path(ACCEPTED, case)), (".seg.nrrd", path)):
+            if source.is_file():
+                with replacing(kept if ending == ".seg.nrrd" else _record_of(kept)) as temporary:
+                    shutil.copyfile(source, temporary)
         rename_over(former[-1], path)
-        record = former[-1].with_name(former[-1].name.replace(".seg.nrrd", ".json"))
+        record = _record_of(former[-1])
         if record.is_file():
             rename_over(record, store.record_path(ACCEPTED, case))
         else:
@@ -153,6 +177,17 @@ def _keep_former(store: CohortStore, case: str) -> None:
         if path.is_file():
             with replacing(store.work / HISTORY / case / f"{moment}-{_REPLACED}{ending}") as temporary:
                 shutil.copyfile(path, temporary)
+
+
+def _record_of(segmentation: Path) -> Path:
+    """The record beside a segmentation in the history."""
+    return segmentation.with_name(segmentation.name.replace(".seg.nrrd", ".json"))
+
+
+def of_another_image(record: Mapping, facts: Mapping) -> bool:
+    """Whether ``record`` tells of an image with another content than ``facts`` do."""
+    known = record.get("image")
+    return isinstance(known, Mapping) and known.get("sha256") not in (None, facts["sha256"])
 
 
 def _moment() -> str:

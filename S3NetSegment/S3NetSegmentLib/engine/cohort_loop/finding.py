@@ -14,9 +14,9 @@ from ..images.reading import checked_path
 
 WORK = "s3net-cohort"  # folder of everything that the loop writes, inside the folder of the images
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")
-_SEGMENTATION = re.compile(
-    r"(.+?)[-_. ]+(?:seg|segmentation|segmentations|label|labels|labelmap|mask|gt)", re.IGNORECASE
-)
+_WORDS = r"(?:seg|segmentation|segmentations|label|labels|labelmap|mask|gt)"
+_SEGMENTATION = re.compile(rf"(.+?)[-_. ]+{_WORDS}", re.IGNORECASE)
+_SEGMENTATION_IN_FOLDER = re.compile(rf"(?:.+[-_. ]+)?{_WORDS}", re.IGNORECASE)  # whose folder tells the case
 _IMAGE = re.compile(r"(.+?)[-_. ]+(?:image|img|0000)", re.IGNORECASE)
 _HEADERS = (".nhdr", ".mhd", ".hdr")  # whose voxels lie in another file of the same stem
 _NAMED = 4  # files that a sentence names, at most
@@ -48,12 +48,14 @@ def find_cases(folder: str | os.PathLike) -> FoundCases:
         entries = sorted(path for path in folder.iterdir() if path.name != WORK and not path.name.startswith("."))
     except OSError as error:
         raise InputError(f"folder {str(folder)!r} cannot be opened ({error.strerror}); check its permissions") from None
-    files, images, left = [], {}, []
+    files, images, left, beside = [], {}, [], {}
     for path in entries:
         if path.is_dir():
-            image = _image_in(path)
+            image, segmentation = _image_in(path)
             if image is not None:
                 images[path.name] = image
+                if segmentation is not None:
+                    beside[path.name] = segmentation
             else:
                 left.append(path.name)
         elif suffix_of(path) in VOLUMES or suffix_of(path) == ".seg.nrrd":
@@ -62,9 +64,10 @@ def find_cases(folder: str | os.PathLike) -> FoundCases:
             left.append(path.name)
     headers = {stem_of(path) for path in files if suffix_of(path) in _HEADERS}
     left = [name for name in left if stem_of(name) not in headers]
-    beside = _beside(files)
+    of_files = _beside(files)
+    beside |= of_files
     for path in files:
-        if path not in beside.values() and suffix_of(path) != ".seg.nrrd":
+        if path not in of_files.values() and suffix_of(path) != ".seg.nrrd":
             name = stem_of(path)
             images[name if name not in images else path.name] = path
     return FoundCases(
@@ -80,17 +83,20 @@ def checked_folder(folder: str | os.PathLike) -> Path:
     return path
 
 
-def _image_in(folder: Path) -> Path | None:
-    """The image of a sub-folder: itself where it holds DICOM files, or its only image file."""
+def _image_in(folder: Path) -> tuple[Path | None, Path | None]:
+    """The image of a sub-folder: itself where it holds DICOM files, or its only image file; and the only segmentation there."""
     files = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
         if any(suffix_of(f) not in VOLUMES and _is_dicom(f) for f in files[:3]):
-            return folder
+            return folder, None
     volumes = [f for f in files if suffix_of(f) in VOLUMES]
-    volumes = [f for f in volumes if _SEGMENTATION.fullmatch(stem_of(f)) is None]
-    return volumes[0] if len(volumes) == 1 else None
+    volumes = [f for f in volumes if _SEGMENTATION_IN_FOLDER.fullmatch(stem_of(f)) is None]
+    segmentations = [f for f in files if suffix_of(f) in (*VOLUMES, ".seg.nrrd") and f not in volumes]
+    if len(volumes) != 1:
+        return None, None
+    return volumes[0], segmentations[0] if len(segmentations) == 1 else None
 
 
 def _is_dicom(path: Path) -> bool:

@@ -18,7 +18,7 @@ from ..images.overlay import best_slice, draw_overlay
 from ..images.reading import read_image
 from ..images.volume import slices_first
 from ..images.writing import write_png
-from .accepting import cohort_segments
+from .accepting import as_cohort_names, cohort_segments, of_another_image
 from .segment_names import CohortSegments, paired
 from .store import ACCEPTED, CORRECTED, PROPOSED, CohortStore, now, who
 
@@ -110,9 +110,14 @@ def propose(
     segments = cohort_segments(store)
     volume, warned = image or image_of(store, case)
     facts = store.image_facts(case, store.record(PROPOSED, case).get("image"))
-    drawn = drawn or kept_drawing(store, case, volume)
+    left: list[str] = []
+    if drawn is None:
+        drawn, left = named_drawing(kept_drawing(store, case, volume, facts), segments)
+        if of_another_image(store.record(CORRECTED, case), facts):
+            left = ["what was drawn in the case is not used: its image has been replaced since"]
     names = yield from as_part_of(nearest_accepted(store, case, volume, supports), 0.0, 0.1)
     items, used, notes = supports_of(store, names, segments, read or ReadCases())
+    notes += left
     if drawn is not None:
         items += _drawn_items(drawn)
     if not items:
@@ -181,7 +186,8 @@ def write_proposal(store: CohortStore, proposal: Proposal, image_facts: dict, dr
     case = proposal.case
     if drawn is not None:
         store.write_with_record(
-            CORRECTED, case, drawn.segmentation, {"axis": drawn.axis, "slices": list(drawn.slices), "by": who(), "when": now()}
+            CORRECTED, case, drawn.segmentation,
+            {"axis": drawn.axis, "slices": list(drawn.slices), "image": image_facts, "by": who(), "when": now()},
         )  # fmt: skip
     index = best_slice(proposal.volume, proposal.segmentation, proposal.axis)
     picture = draw_overlay(proposal.volume, proposal.segmentation, axis=proposal.axis, index=index, size=_PICTURE)
@@ -205,30 +211,42 @@ def note_failure(store: CohortStore, case: str, text: str) -> None:
 
 
 def drawing_of(
-    store: CohortStore, segmentation: Segmentation, volume: Volume, axis: str = "auto", slices: Sequence[int] | None = None,
-    *, same: Mapping[str, str] | None = None, new_segments: bool = False,
+    store: CohortStore, case: str, segmentation: Segmentation, volume: Volume, axis: str = "auto",
+    slices: Sequence[int] | None = None, *, same: Mapping[str, str] | None = None, new_segments: bool = False,
 ) -> DrawnHere:  # fmt: skip
-    """What is drawn in a case, with the names of the cohort.
+    """What is drawn in ``case``, with the names of the cohort, which keeps the answers ``same`` and, with ``new_segments``, what
+    is new.
 
     :param axis: across the slices; "auto": the one along which the fewest hold labels.
     :param slices: which of them are right; None: those that hold labels.
     :raises InputError: another grid, nothing drawn, or names that the cohort does not know, see :func:`~.segment_names.paired`.
     """
-    from ..few_shot.drawings.support import drawn_slices
+    from ..few_shot.drawings.support import drawn_slices, mixed_slices
 
     placed = on_grid_of(segmentation, volume)
-    known = cohort_segments(store).with_answers(same or {})
-    result, _, _ = paired(placed, known, new=new_segments, where="the drawing")
-    axis, numbers = drawn_slices(np.maximum.reduce(result.layers), axis, slices)
+    result, _ = as_cohort_names(store, placed, same=same, new_segments=new_segments, where="the drawing", case=case)
+    filled = np.maximum.reduce(result.layers)
+    if axis == "auto" and slices is None and (mixed := mixed_slices(filled)):
+        shown = " and ".join(f"{', '.join(map(str, numbers))} along {a}" for a, numbers in mixed.items())
+        raise InputError(
+            f"the drawing lies on slices across several axes ({shown}); name those across one axis, with --axis and --drawn"
+        )
+    axis, numbers = drawn_slices(filled, axis, slices)
     for labels in result.layers:  # what lies on other slices is not said to be right
         planes = slices_first(labels, axis)
         planes[np.setdiff1d(np.arange(len(planes)), numbers)] = 0
     return DrawnHere(result, axis, tuple(numbers))
 
 
-def kept_drawing(store: CohortStore, case: str, volume: Volume) -> DrawnHere | None:
-    """What was drawn in ``case`` at an earlier proposal; None if nothing is kept, or nothing that can be read."""
+def kept_drawing(store: CohortStore, case: str, volume: Volume, image_facts: Mapping) -> DrawnHere | None:
+    """What was drawn in ``case`` at an earlier proposal; None if nothing is kept, nothing that can be read, or what was drawn in
+    an image that has been replaced since.
+
+    :param image_facts: of ``volume``, see :meth:`CohortStore.image_facts`.
+    """
     record = store.record(CORRECTED, case)
+    if of_another_image(record, image_facts):
+        return None
     try:
         axis, slices = str(record["axis"]), tuple(int(n) for n in record["slices"])
         if record["segmentation_sha256"] != store.digest(CORRECTED, case):
@@ -236,6 +254,20 @@ def kept_drawing(store: CohortStore, case: str, volume: Volume) -> DrawnHere | N
         return DrawnHere(on_grid_of(read_segmentation(store.segmentation_path(CORRECTED, case)), volume), axis, slices)
     except (KeyError, TypeError, ValueError):  # InputError is one
         return None
+
+
+def named_drawing(drawn: DrawnHere | None, segments: CohortSegments) -> tuple[DrawnHere | None, list[str]]:
+    """``drawn`` with the names and values that the cohort has now, and notes on segments that it does not know any more."""
+    if drawn is None or not segments.segments:
+        return drawn, []
+    segmentation = drawn.segmentation
+    unknown = segments.unknown_in(segmentation)
+    known = [s for s in segmentation.segments if s not in unknown]
+    result, _, _ = paired(replace(segmentation, segments=known), segments)
+    notes = [
+        f"drawn in the case as {s.name!r}, which the cohort does not know (any more), and left out" for s in unknown
+    ]
+    return replace(drawn, segmentation=result), notes
 
 
 def supports_of(store: CohortStore, names: Sequence[str], segments: CohortSegments, read: ReadCases):

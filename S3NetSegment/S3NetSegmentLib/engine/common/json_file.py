@@ -35,6 +35,15 @@ def read_json(path: str | os.PathLike, remedy: str = "correct or remove it"):
         raise InputError(f"{shown} is no readable JSON ({error}); {remedy}") from None
 
 
+def json_object(path: str | os.PathLike) -> dict:
+    """The JSON object in the file at ``path``; {} where it is not there, damaged, or something else."""
+    try:
+        content = read_json(path)
+    except InputError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def spreadsheet_cell(value):
     """``value`` for a CSV file: a text that spreadsheets would run as a formula gets an apostrophe before it."""
     return (

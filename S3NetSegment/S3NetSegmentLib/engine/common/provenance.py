@@ -90,11 +90,12 @@ def support_text(drawing: str, drawn: Mapping[str, Sequence[int]] | None, planes
 
     :param drawing: name of the file or segmentation.
     :param drawn: axis -> numbers of the drawn slices; None: all slices.
-    :param planes: number of drawn planes that are no slices of the image.
+    :param planes: number of drawn planes that are no slices of the image, or slices across other axes.
     :param image: name of the drawn image if it is another one.
     """
     places = "all slices" if drawn is None else " ".join(f"{a}={','.join(map(str, n))}" for a, n in drawn.items() if n)
-    oblique = f"{planes} oblique plane{'s' * (planes > 1)}" if planes else ""
+    kind = "further" if drawn and any(drawn.values()) else "oblique"
+    oblique = f"{planes} {kind} plane{'s' * (planes > 1)}" if planes else ""
     return " ".join(part for part in (drawing, f"on {image}" if image else "", places, oblique) if part)
 
 

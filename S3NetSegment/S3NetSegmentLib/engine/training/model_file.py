@@ -170,6 +170,10 @@ def load_encoder_file(path: str | os.PathLike) -> EncoderFile:
     """
     path = Path(path)
     model = load_model(path)
+    if model.layout.is_3d:
+        raise InputError(
+            f"{str(path)!r} holds a 3D network, and few-shot shows one slice at a time; give one that was trained on slices (--set dimensions=2)"
+        )
     if model.layout.inputs != 1:
         raise InputError(
             f"{str(path)!r} was trained on {model.layout.inputs} channels (colour, several images or neighbouring slices), and few-shot "

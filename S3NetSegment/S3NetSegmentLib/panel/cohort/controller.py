@@ -11,7 +11,7 @@ from ...engine import InputError, Step
 from ...engine.cohort_loop.accepting import accept, undo
 from ...engine.cohort_loop.segment_names import UnknownSegmentsError
 from ...engine.cohort_loop.states import CohortState, cohort_state
-from ...engine.cohort_loop.store import ACCEPTED, CohortStore
+from ...engine.cohort_loop.store import ACCEPTED, PROPOSED, CohortStore
 from ...scene.loop_case import LoopCase, case_segmentation, corrected_slices, open_case
 from ..messages import sentence
 from ..run import Listener, Run
@@ -107,7 +107,6 @@ class CohortController:
         return FoundCase(found.case, found.volume, None, "auto", text, found.notes)
 
     def _open_steps(self, name: str):
-        from ...engine.cohort_loop.store import PROPOSED
         from ...engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
 
         yield Step(0.0, _("Reading the image"))
@@ -134,10 +133,11 @@ class CohortController:
         slices = corrected_slices(case, now)
         drawn = None
         if slices:
-            earlier = kept_drawing(self.store, case.name, case.volume)  # those slices count as they are now
+            facts = self.store.image_facts(case.name, self.store.record(PROPOSED, case.name).get("image"))
+            earlier = kept_drawing(self.store, case.name, case.volume, facts)  # those slices count as they are now
             if earlier is not None and earlier.axis == case.axis:
                 slices = sorted({*earlier.slices, *slices})
-            drawn = drawing_of(self.store, now, case.volume, case.axis, slices)
+            drawn = drawing_of(self.store, case.name, now, case.volume, case.axis, slices)
         return self._proposed((yield from propose(self.store, case.name, drawn, read=self._kept())), ())
 
     def _accept_steps(self, case: LoopCase):

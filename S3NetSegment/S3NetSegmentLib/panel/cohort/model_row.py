@@ -98,7 +98,7 @@ class ModelRow:
         self._trainings: dict[str, LoopTraining] = {}  # by folder: one goes on while another folder is looked at
         ui.trainLoopButton.connect("clicked()", self._start_or_stop)
 
-    def look(self, store: CohortStore | None) -> None:
+    def refresh(self, store: CohortStore | None) -> None:
         """Brings the row up to date with the folder that is chosen now."""
         self._training = None if store is None else self._trainings.setdefault(str(store.folder), LoopTraining(store))
         for training in self._trainings.values():

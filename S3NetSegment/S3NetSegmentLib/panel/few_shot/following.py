@@ -196,7 +196,7 @@ class LivePreview:
     def _preview(self) -> None:
         if not self._is_wanted() or self._controller.running:
             return
-        self._controller.look()
+        self._controller.refresh()
         try:
             request = self._make_request()
         except InputError:

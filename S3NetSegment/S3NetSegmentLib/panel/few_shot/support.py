@@ -42,7 +42,7 @@ _FEW_DRAWN = 0.25  # share of the slices; a segmentation that reaches over fewer
 class SupportKeeper:
     """The drawn slices of ``volume_node`` in ``segmentation_node``.
 
-    Attributes: ``slices``, in order; ``note``, what :meth:`look` wants the user to know.
+    Attributes: ``slices``, in order; ``note``, what :meth:`refresh` wants the user to know.
 
     :param known: slices and planes that are known already, e.g. from a saved scene.
     :param accepted: the content after the last accepted answer, from :meth:`answer_accepted`; None: there is none.
@@ -62,7 +62,7 @@ class SupportKeeper:
         planes = (s for s in known if s.place[0] == PLANE)
         self._planes = PlaneKeeper(volume_node, segmentation_node, planes, shown_plane)
         self.note = ""
-        self._added: set[Place] = set()  # by look(), since the last answer
+        self._added: set[Place] = set()  # by refresh(), since the last answer
         self._removed: dict[Place, bytes] = {}  # by the user: place -> what was there
         self._found, self._told = FoundSegments(volume_node, segmentation_node), set()
         # At the last look: what was on the listed slices, and where found segments were drawn on.
@@ -84,17 +84,17 @@ class SupportKeeper:
         """Whether the segments hold an accepted answer, so that changes are corrections."""
         return bool(self._present_state().name)
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Looks what the user has drawn or corrected; returns whether the list changed."""
         before, self.note = self.drawn, ""
         if self.segmentation_node.GetScene() is None or self.volume_node.GetScene() is None:
             return False
-        written = self._found.look()
+        written = self._found.refresh()
         state, ids = self._present_state(), self._ids()
         by_hand = [i for i in ids if i not in self._found.ids]
         places = [s.place for s in self.slices]
         change = changed_since(self.segmentation_node, self.volume_node, state, by_hand)
-        self._planes.look(change, self._found, written, places, bool(state.name))
+        self._planes.refresh(change, self._found, written, places, bool(state.name))
 
         def off_planes(voxels):
             return self._planes.unexplained(voxels, places)

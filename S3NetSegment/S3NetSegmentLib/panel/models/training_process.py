@@ -103,7 +103,7 @@ def _detached() -> dict:
 
 
 class TrainingTrial:
-    """One trial at a time. Call :meth:`look` now and then.
+    """One trial at a time. Call :meth:`refresh` now and then.
 
     Attributes: ``text``, what it found, or why it failed; "" before.
     """
@@ -129,7 +129,7 @@ class TrainingTrial:
             (self._python or slicer_python)(), arguments, folder / "facts.json", folder / "errors.txt", folder
         )
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Whether it has ended since the last look."""
         if self._process is None or self._process.poll() is None:
             return False

@@ -26,7 +26,7 @@ _BESIDE = _("beside the image")
 
 
 class PromptWatch:
-    """Observes the prompts that :meth:`look` is given.
+    """Observes the prompts that :meth:`refresh` is given.
 
     Attributes: ``observed``, node id -> (node, tags of its observers).
 
@@ -48,7 +48,7 @@ class PromptWatch:
         """Whether something has changed that is not told yet."""
         return self._settle.active or self._follow.active
 
-    def look(self, nodes) -> None:
+    def refresh(self, nodes) -> None:
         """``nodes`` are the prompts now: new ones are observed; that others have gone is a change."""
         present = {node.GetID(): node for node in nodes}
         for node_id in [known for known, (node, _tags) in self.observed.items() if present.get(known) is not node]:

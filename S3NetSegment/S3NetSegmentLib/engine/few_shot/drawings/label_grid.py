@@ -9,7 +9,7 @@ import numpy as np
 
 from ...common.errors import InputError
 from ...images import AXES, Volume
-from .support import DrawnPlane, drawn_slices
+from .support import DrawnPlane, drawn_slices, mixed_slices
 
 _EXACT = 0.1  # voxels by which a grid may be off and still count as the image's own
 _STRAIGHT = 0.5  # voxels by which a grid may run askew over its length and still count as parallel to the image
@@ -23,7 +23,7 @@ class PlacedLabels:
     :param labels: ``[K, J, I]`` on the image's grid, of the type that they came in. Where the grids differ only the drawn slices are filled.
     :param axis: the axis of the image across the drawn slices.
     :param drawn: their numbers, ascending; none where the labels are askew to the image.
-    :param planes: the drawn slices as planes, where the labels are askew to the image.
+    :param planes: the drawn slices as planes, where the labels are askew to the image; or those across other axes than ``axis``.
     :param moved: whether the labels had to be brought onto another grid.
     :param outside: share of the labelled voxels that lie outside the image, 0 to 1.
     """
@@ -54,7 +54,10 @@ def placed_labels(
         raise InputError("nothing is drawn: the labels are empty; draw a segment on at least one slice")
     to_image = np.linalg.solve(image.ijk_to_ras, np.asarray(ijk_to_ras, float))
     order, skew = along_axes(to_image, labels.shape[::-1], image.size)
-    if skew < _STRAIGHT:
+    mixed = mixed_slices(labels) if drawn is None and axis == "auto" else {}
+    if skew < _STRAIGHT and mixed and grid_difference(labels.shape, ijk_to_ras, image):
+        placed = _as_planes(labels, mixed, ijk_to_ras, to_image, image)
+    elif skew < _STRAIGHT:
         placed = _parallel(labels, to_image, order, skew < _EXACT, image, axis, drawn)
     else:
         placed = _askew(labels, ijk_to_ras, to_image, image, axis, drawn)
@@ -99,6 +102,9 @@ def _parallel(labels, to_image, order, straight: bool, image: Volume, axis: str,
         placed = _taken(oriented, sources, image)
         if exact and drawn is None and not placed.any():
             return PlacedLabels(placed, "z", [], outside=1.0)
+        mixed = mixed_slices(placed) if exact and drawn is None and axis == "auto" else {}
+        if mixed:
+            return _across_several_axes(placed, mixed, image, outside)
         axis, drawn = drawn_slices(placed, axis, drawn)
         return PlacedLabels(_only(placed, axis, drawn), axis, drawn, moved=not exact, outside=outside)
     axis, own = drawn_slices(oriented, axis)
@@ -115,6 +121,23 @@ def _parallel(labels, to_image, order, straight: bool, image: Volume, axis: str,
     sources[across][list(nearest)] = list(nearest.values())
     placed = _taken(oriented, sources, image)
     return PlacedLabels(placed, axis, sorted(nearest), moved=True, outside=outside)
+
+
+def _across_several_axes(
+    placed: np.ndarray, mixed: dict[str, list[int]], image: Volume, outside: float
+) -> PlacedLabels:
+    """Slices across the axis that most of them lie across, and those across the others as planes."""
+    axis = max(mixed, key=lambda a: (len(mixed[a]), a == image.slice_axis()))
+    planes = [_slice_as_plane(placed, image.ijk_to_ras, AXES.index(a), k) for a in mixed if a != axis for k in mixed[a]]
+    return PlacedLabels(_only(placed, axis, mixed[axis]), axis, mixed[axis], planes, outside=outside)
+
+
+def _slice_as_plane(labels: np.ndarray, ijk_to_ras: np.ndarray, across: int, number: int) -> DrawnPlane:
+    column, row = (a for a in range(3) if a != across)  # arrays are [K, J, I]: the higher axis is the rows
+    matrix = np.eye(4)
+    matrix[:3] = np.asarray(ijk_to_ras, float)[:3][:, [column, row, across, 3]]
+    matrix[:3, 3] += number * matrix[:3, 2]
+    return DrawnPlane(np.take(labels, number, 2 - across), matrix)
 
 
 def _taken(oriented: np.ndarray, sources: list[np.ndarray], image: Volume) -> np.ndarray:
@@ -137,18 +160,17 @@ def _askew(labels, ijk_to_ras, to_image, image: Volume, axis: str, drawn) -> Pla
         directions = to_image[:3, :3] / np.linalg.norm(to_image[:3, :3], axis=0)
         own_axis = AXES[int(np.argmax(np.abs(directions[AXES.index(axis)])))]
     own_axis, own = drawn_slices(labels, own_axis)
-    across = AXES.index(own_axis)
-    column, row = (a for a in range(3) if a != across)  # arrays are [K, J, I]: the higher axis is the rows
-    planes = []
-    for k in own:
-        matrix = np.eye(4)
-        matrix[:3] = np.asarray(ijk_to_ras, float)[:3][:, [column, row, across, 3]]
-        matrix[:3, 3] += k * matrix[:3, 2]
-        planes.append(DrawnPlane(np.take(labels, k, 2 - across), matrix))
+    return _as_planes(labels, {own_axis: own}, ijk_to_ras, to_image, image)
+
+
+def _as_planes(labels, slices: dict[str, list[int]], ijk_to_ras, to_image, image: Volume) -> PlacedLabels:
+    """``slices`` of the labels (axis -> numbers) as planes of the image."""
+    planes = [_slice_as_plane(labels, ijk_to_ras, AXES.index(a), k) for a, own in slices.items() for k in own]
     outside = _outside(labels, to_image, image)
+    across = AXES.index(max(slices, key=lambda a: len(slices[a])))
+    axis = AXES[int(np.argmax(np.abs(to_image[:3, across])))]
     nothing = np.zeros(image.array.shape[:3], labels.dtype)
-    across_image = AXES[int(np.argmax(np.abs(to_image[:3, across])))]
-    return PlacedLabels(nothing, across_image, [], planes if outside < 1 else [], moved=True, outside=outside)
+    return PlacedLabels(nothing, axis, [], planes if outside < 1 else [], moved=True, outside=outside)
 
 
 def resampled_labels(labels: np.ndarray, ijk_to_ras: np.ndarray, image: Volume) -> np.ndarray:

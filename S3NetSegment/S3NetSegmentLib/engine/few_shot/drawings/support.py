@@ -12,6 +12,8 @@ from ...common.errors import InputError
 from ...images import AXES, Volume
 from ...images.volume import spans_space
 
+# So many slices across several axes must explain a drawing, at most, as a share of those across one axis.
+_MIXED = 0.5
 _RING_PIXELS = 1  # of a partial drawing, where the pixels are larger than its ring in mm
 
 
@@ -148,6 +150,27 @@ def drawn_slices(labels: np.ndarray, axis: str = "auto", drawn: Sequence[int] | 
         if not 0 <= index < count:
             raise InputError(f"drawn slice {index} along {axis} does not exist; there are slices 0 to {count - 1}")
     return axis, sorted(set(map(int, drawn)))
+
+
+def mixed_slices(labels: np.ndarray) -> dict[str, list[int]]:
+    """The drawn slices of a label volume that somebody drew on across several axes, as axis -> numbers; {} where slices across
+    one axis explain the labels as well, or where the slices lie side by side, as those of a whole object do.
+
+    :param labels: ``[K, J, I]``, 0 = nothing.
+    """
+    left = labels > 0
+    least = len(drawn_slices(labels)[1]) if left.any() else 0
+    found: dict[str, list[int]] = {}
+    for _ in range(int(_MIXED * least)):
+        counts = [left.sum(tuple(d for d in range(3) if d != 2 - n)) for n in range(3)]
+        n = max(range(3), key=lambda n: counts[n].max())  # the slice that holds most of what is not explained yet
+        number = int(counts[n].argmax())
+        found.setdefault(AXES[n], []).append(number)
+        np.moveaxis(left, 2 - n, 0)[number] = False
+        if not left.any():
+            apart = all(np.diff(sorted(numbers)).min(initial=2) > 1 for numbers in found.values())
+            return {axis: sorted(numbers) for axis, numbers in found.items()} if len(found) > 1 and apart else {}
+    return {}
 
 
 def near_drawing(labels: np.ndarray, spacing: tuple[float, float], ring: float) -> np.ndarray:

@@ -214,7 +214,7 @@ def _placed(support: Support, file: SupportFile, segmentation: Segmentation, tar
         raise InputError(f"{file.shown}: {error}") from None
     difference = grid_difference(labels.codes.shape, segmentation.ijk_to_ras, target)
     note_place(support.notes, file, target, labels.codes, placed, difference)
-    if file.drawn is None and not placed.planes:
+    if file.drawn is None:
         note_axis(support.notes, file, placed, axis)
     names = {segment.name for segment in segmentation.segments}
     known = frozenset(n for n, segment in enumerate(support.segments, 1) if segment.name in names)

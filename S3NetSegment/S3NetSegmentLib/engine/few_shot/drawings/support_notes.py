@@ -64,6 +64,12 @@ def note_axis(notes: list[str], file: SupportFile, placed: PlacedLabels, asked: 
     """Notes signs that the drawing lies on slices across another axis than the one taken."""
     if placed.moved:
         return
+    if placed.planes:
+        notes.append(
+            f"{file.shown} was taken as drawn on slices across several axes, {placed_text(placed)}; if you drew on slices across "
+            "one axis alone, name it with --axis"
+        )
+        return
     count = len(placed.drawn)
     if count > _STRIPS and _on_one_plane_askew(placed.labels):
         notes.append(
@@ -84,6 +90,12 @@ def note_axis(notes: list[str], file: SupportFile, placed: PlacedLabels, asked: 
                 f"{file.shown} was taken as drawn on {count} neighbouring slices along {placed.axis}; if you drew on slice "
                 f"{', '.join(map(str, other[:6]))}{' ...' if len(other) > 6 else ''} along {axis}, say --axis {axis}"
             )
+
+
+def placed_text(placed: PlacedLabels) -> str:
+    """Where a drawing across several axes lies, e.g. "3 along z and 1 across it"."""
+    across = len(placed.planes)
+    return f"{len(placed.drawn)} along {placed.axis} and {across} along {'others' if across > 1 else 'another one'}"
 
 
 def _on_one_plane_askew(labels: np.ndarray) -> bool:

@@ -99,7 +99,7 @@ def fit(
     fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
     image, inside = moved(fixed, moving, alignment.to_support)
-    notes = _notes(support, alignment, query_scale, support_scale)
+    notes = _notes(query, support, alignment, query_scale, support_scale)
     if alignment.correlation < _UNLIKE:
         notes += yield from _mirrored(query, query_scale, support, support_scale, part, axis, alignment.correlation)
     bare = Fitted(support, labels, alignment, fixed, None, notes)
@@ -143,13 +143,20 @@ def _keeps_volumes(query: Volume, region: Extent, before: Fitted, after: Fitted)
     return bool(((new / old > _LEAST_VOLUME) & (new / old < _MOST_VOLUME)).all())
 
 
-def _notes(support, alignment: Alignment, query_scale: IntensityScale, support_scale: IntensityScale) -> list[str]:
+def _notes(
+    query: Volume, support: Volume, alignment: Alignment, query_scale: IntensityScale, support_scale: IntensityScale
+) -> list[str]:
     notes = [f"in {support.name!r}, {note}" for note in support_scale.notes]
     names = {"ct": "CT", "grey": "a grey image that is no CT", "rgb": "a colour image"}
     if query_scale.kind != support_scale.kind:
         notes.append(
             f"{support.name!r}, in which was drawn, is {names[support_scale.kind]}, and this volume is "
             f"{names[query_scale.kind]}; a drawing from the same kind of image fits better"
+        )
+    if 1 in support.size and 1 not in query.size:
+        notes.append(
+            f"{support.name!r}, in which was drawn, has one slice, so nothing is known beyond the slice that it is laid on; draw "
+            "one slice in this volume, or draw in the volume that the slice comes from"
         )
     if alignment.correlation < DOUBTFUL:
         notes.append(

@@ -169,15 +169,7 @@ def _placed(segmentation: Segmentation, shape: tuple[int, ...], ijk_to_ras: np.n
         return None
     if (start < 0).any() or (start + own[::-1] > shape[::-1]).any():
         return None
-    if own == tuple(shape):
-        return Segmentation(segmentation.layers, segmentation.segments, np.array(ijk_to_ras, float))
-    box = tuple(slice(a, a + n) for a, n in zip(start[::-1], own, strict=True))
-    layers = []
-    for layer in segmentation.layers:
-        whole = np.zeros(shape, layer.dtype)
-        whole[box] = layer
-        layers.append(whole)
-    return Segmentation(layers, segmentation.segments, np.array(ijk_to_ras, float))
+    return segmentation.on_larger_grid(start.tolist(), shape, ijk_to_ras)
 
 
 def _reference(parameters: str) -> tuple[tuple[int, ...], np.ndarray] | None:
