@@ -19,7 +19,7 @@ from ...common.errors import ImageWarning, InputError
 from ..formats.header_claims import check_room
 from ..formats.itk_file import quiet
 from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, has_segments, is_transformed, jpeg_colors
-from .elements import UNCOMPRESSED, DamagedDicom, DicomFile, quiet_pydicom, read_elements
+from .elements import UNCOMPRESSED, DamagedDicom, DicomFile, quiet_pydicom
 from .grid import Grid
 from .headers import first_rescale
 from .slices import Slice
@@ -51,7 +51,7 @@ def decoded(path: Path) -> np.ndarray:
     :raises InputError: they cannot be decoded, or only wrongly.
     """
     try:
-        elements = read_elements(path)
+        elements = DicomFile(path)
     except (DamagedDicom, OSError):
         raise _undecodable(path, "") from None
     check_decodable(path, elements.syntax)

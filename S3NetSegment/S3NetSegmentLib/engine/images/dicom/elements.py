@@ -38,8 +38,7 @@ _PRIVATE = {
     "UIHTiles": (0x0065, "Image Private Header", 0x50), "UIHTileSequence": (0x0065, "Image Private Header", 0x51),
 }  # fmt: skip
 _GROUPS = {group for group, _, _ in _PRIVATE.values()}
-# Those that pydicom's dictionary lacks, for files that do not state value representations.
-_UNKNOWN = {0x00651009: ("FD", "1", "B value", ""), 0x00651050: ("DS", "1", "Tiles", "")}
+_UNKNOWN = {0x00651009: ("FD", "1", "B value", "")}  # of numbers in bytes the one that pydicom does not know
 
 
 class DamagedDicom(ValueError):
@@ -175,18 +174,24 @@ class DicomFile(Elements):
     the content of a deflated file, in which ``pixels`` lie.
     """
 
-    def __init__(self, path: Path):
-        super().__init__(None)
-        self.path, self.syntax, self.floats = path, "", False
-        self.pixels: tuple[int, int] | None = None
-        self.inflated: bytes | None = None
+    syntax, floats = "", False
+    pixels: tuple[int, int] | None = None
+    inflated: bytes | None = None
 
-    @property
-    def sop_class(self) -> str:
-        return self.text("SOPClassUID")
+    def __init__(self, path: str | os.PathLike):
+        """Reads the file at ``path``.
 
-    def read(self, reader: _Reader) -> None:
-        """Reads the elements from the beginning of a file. What pydicom raises passes."""
+        :raises NotDicom: it is none.
+        :raises DamagedDicom: cut off, or lengths that cannot be. OSError passes.
+        """
+        self.path = Path(path)
+        with _Reader(io.FileIO(self.path)) as reader:
+            if not looks_like_dicom(reader.peek(132)[:132]):
+                raise NotDicom("no DICOM file")
+            with _reading():
+                self._read(reader)
+
+    def _read(self, reader: _Reader) -> None:
         from pydicom.filereader import read_dataset, read_partial
 
         pixels = [_tag(name) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")]
@@ -197,17 +202,23 @@ class DicomFile(Elements):
                 self.floats = tag != pixels[0]
             return self.pixels is not None
 
+        data: Any
         try:
-            self._data = read_partial(reader, stop, _LARGEST_VALUE, force=True)
-            self.syntax = Elements(self._data.file_meta).text("TransferSyntaxUID")
+            data = read_partial(reader, stop, _LARGEST_VALUE, force=True)
+            self.syntax = Elements(data.file_meta).text("TransferSyntaxUID")
         except _Deflated as deflated:
             reader = _Reader(io.BytesIO(deflated.content))
-            self._data = read_dataset(reader, False, True, stop_when=stop)
+            data = read_dataset(reader, False, True, stop_when=stop)
             self.syntax, self.inflated = DEFLATED, deflated.content
-        implicit, little = self._data.original_encoding
+        implicit, little = data.original_encoding
         self.syntax = self.syntax or (IMPLICIT if implicit else EXPLICIT if little else BIG_ENDIAN)
         reader.seek(sum(self.pixels or (0, 0)))
+        super().__init__(data)
         self.complete(reader)
+
+    @property
+    def sop_class(self) -> str:
+        return self.text("SOPClassUID")
 
     def stored_bytes(self) -> bytes:
         """The pixel data of a file that is not compressed in fragments."""
@@ -215,21 +226,6 @@ class DicomFile(Elements):
         with io.FileIO(self.path) if self.inflated is None else io.BytesIO(self.inflated) as file:
             file.seek(offset)
             return file.read(length)
-
-
-def read_elements(path: str | os.PathLike) -> DicomFile:
-    """The elements of the file at ``path``.
-
-    :raises NotDicom: it is none.
-    :raises DamagedDicom: cut off, or lengths that cannot be. OSError passes.
-    """
-    found = DicomFile(Path(path))
-    with _Reader(io.FileIO(found.path)) as reader:
-        if not looks_like_dicom(reader.peek(132)[:132]):
-            raise NotDicom("no DICOM file")
-        with _reading():
-            found.read(reader)
-    return found
 
 
 @cache
@@ -248,14 +244,12 @@ def _is_sequence(tag: int) -> bool:
 
 
 @cache
-def _tag(name: str) -> Any:
-    from pydicom.datadict import add_private_dict_entries, tag_for_keyword
+def _tag(keyword: str) -> Any:
+    from pydicom.datadict import add_private_dict_entries
     from pydicom.tag import Tag
 
     add_private_dict_entries("Image Private Header", _UNKNOWN)
-    if tag := tag_for_keyword(name):
-        return Tag(tag)
-    raise KeyError(f"DICOM has no element {name!r}")
+    return Tag(keyword)
 
 
 def _listed(value: Any) -> list:

@@ -19,7 +19,7 @@ from ..colors import label_colors
 from ..formats.itk_file import LPS_TO_RAS
 from ..segmentation import Segment, Segmentation
 from .decoding import decoded
-from .elements import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, DicomFile, Elements, read_elements
+from .elements import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, DicomFile, Elements
 from .headers import image_file
 from .kinds import SEG_CLASSES
 from .seg_terms import srgb, terminology_of
@@ -38,7 +38,7 @@ _MOST_VOXELS = 1 << 33
 def is_dicom_seg(path: Path) -> bool:
     """Whether the file at ``path`` is a DICOM SEG."""
     try:
-        return read_elements(path).sop_class in SEG_CLASSES
+        return DicomFile(path).sop_class in SEG_CLASSES
     except (DamagedDicom, OSError):
         return False
 
@@ -60,7 +60,7 @@ def read_dicom_seg(path: Path) -> Segmentation:
     :raises InputError: damaged, or with planes that do not lie on one grid.
     """
     try:
-        elements = read_elements(path)
+        elements = DicomFile(path)
         frames = _frames(elements)
     except DamagedDicom as error:
         raise InputError(f"DICOM SEG {str(path)!r} is damaged: {error}; copy or export it again") from None
