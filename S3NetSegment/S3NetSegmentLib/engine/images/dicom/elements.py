@@ -22,7 +22,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED)
 _LARGEST_VALUE = 1 << 16  # bytes; longer ones are skipped
 _LARGEST_READ = 1 << 26  # bytes of a value in a sequence
-_MOST_ELEMENTS = 2_000_000
+_MOST_ELEMENTS = 2_000_000  # an item counts as five
 _MOST_INFLATED = 1 << 29  # bytes
 _DEEPEST = 16
 _UNDEFINED = 0xFFFFFFFF
@@ -37,6 +37,7 @@ _PRIVATE = {
     "PhilipsBValue": (0x2001, "Philips Imaging DD 001", 0x03), "UIHBValue": (0x0065, "Image Private Header", 0x09),
     "UIHTiles": (0x0065, "Image Private Header", 0x50), "UIHTileSequence": (0x0065, "Image Private Header", 0x51),
 }  # fmt: skip
+_SWITCH = "\x1b$)A"  # to Chinese (ISO 2022 IR 58), which pydicom leaves in the text
 _GROUPS = {group for group, _, _ in _PRIVATE.values()}
 _UNKNOWN = {0x00651009: ("FD", "1", "B value", "")}  # of numbers in bytes the one that pydicom does not know
 
@@ -71,9 +72,7 @@ class Elements:
 
     def texts(self, name: str) -> list[str]:
         """The values of a text element, without padding and control characters; [] without it."""
-        values = (
-            str(value).replace("\x1b$)A", "") for value in _listed(self._value(name))
-        )  # pydicom leaves this switch
+        values = (str(value).replace(_SWITCH, "") for value in _listed(self._value(name)))
         return ["".join(c for c in value if c.isprintable() and c != "\ufffd").strip() for value in values]
 
     def text(self, name: str) -> str:
@@ -287,7 +286,8 @@ class _Reader(io.BufferedReader):
         part = self._read(size if size < _LARGEST_READ else _LARGEST_READ)
         if len(part) < size and (part or size > 8):
             raise DamagedDicom(_CUT_OFF)
-        self._left -= size == 8  # the head of an element
+        if size == 8:  # the head of an element, or of an item, which takes as much memory as five
+            self._left -= 5 if part[:4] in _ITEM_MARKS else 1
         if self._left < 0:
             raise DamagedDicom(f"it has more than {_MOST_ELEMENTS:,} elements")
         return part
@@ -311,7 +311,8 @@ def _reading() -> Iterator[None]:
     except OSError as error:
         if error.errno:
             raise
-        raise DamagedDicom(_CUT_OFF) from None
+        own = error.__context__  # pydicom puts this in place of what it meets at an item
+        raise (own if isinstance(own, DamagedDicom) else DamagedDicom(_CUT_OFF)) from None
     except Exception as error:  # pydicom raises what it likes
         raise DamagedDicom("its header contradicts itself") from error
 
