@@ -95,6 +95,10 @@ class Elements:
         """The first number, None without one."""
         return next(iter(self.numbers(name)), None)
 
+    def whole(self, name: str, default: int = 0) -> int:
+        """The first number as a whole one, ``default`` without it and for 0."""
+        return int(self.number(name) or default)
+
     def items(self, name: str) -> list[Elements]:
         """The items of a sequence, [] without it."""
         return self._items.get(self._tag(name), [])

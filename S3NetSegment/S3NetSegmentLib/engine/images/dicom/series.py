@@ -14,7 +14,7 @@ from ..formats.header_claims import check_size
 from .elements import DEFLATED, DamagedDicom, DicomFile, NotDicom, looks_like_dicom
 from .headers import image_file
 from .kinds import DIRECTORY, IMAGE, files_in, kind_of, way_out
-from .slices import ImageFile, Slice
+from .slices import ImageFile, Slice, size_of
 from .volumes import facing, named_marks
 
 
@@ -253,16 +253,8 @@ def _patients(files: list[ImageFile]) -> list[tuple[ImageFile, ...]]:
 def _check_pixels(elements: DicomFile) -> None:
     """Raises DamagedDicom if the file cannot hold the pixels that its header claims; ResourceError if memory cannot."""
     offset, length = elements.pixels or (0, 0)
-    rows, columns, bits, samples, frames = (
-        int(elements.number(tag) or default)
-        for tag, default in (
-            ("Rows", 0),
-            ("Columns", 0),
-            ("BitsAllocated", 8),
-            ("SamplesPerPixel", 1),
-            ("NumberOfFrames", 1),
-        )
-    )
+    (columns, rows), bits = size_of(elements), elements.whole("BitsAllocated", 8)
+    samples, frames = elements.whole("SamplesPerPixel", 1), elements.whole("NumberOfFrames", 1)
     if length < 0 or elements.syntax == DEFLATED:
         try:
             check_size(elements.path, (columns, rows, frames), max(samples * bits // 8, 1))
