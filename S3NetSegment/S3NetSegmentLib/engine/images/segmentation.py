@@ -12,7 +12,7 @@ import numpy as np
 from ..common.errors import InputError
 
 _UNNAMED = re.compile(r"Segment \d+")
-_SMALL_ML = 0.1  # below it mm³ are told: "0.00 ml" would mean nothing
+_SMALL_ML = 0.1  # below it mm³ are reported: "0.00 ml" would mean nothing
 
 
 @dataclass(frozen=True)
