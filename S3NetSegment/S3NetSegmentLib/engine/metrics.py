@@ -172,6 +172,10 @@ def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
             pairs = [(s.name, theirs[s.layer, s.value]) for s in found.segments if (s.layer, s.value) in theirs]
             told = ", ".join(f"{a!r} with {b!r}" for a, b in pairs[:4]) + (", ..." if len(pairs) > 4 else "")
             notes.append(f"the two share no name of a segment, so they were paired by label value: {told or 'none'}")
+        elif not {(s.layer, s.value) for s in found.segments} & {(s.layer, s.value) for s in reference.segments}:
+            notes.append(
+                "the two share neither a name nor a label value of a segment, so no segment could be compared with another"
+            )
         elif not all(bare):
             notes.append("one side has no names of segments; they were paired by label value")
     if is_without_pixel_size(found.layers[0].shape, found.ijk_to_ras):

@@ -16,7 +16,7 @@ from ..common.json_file import read_json
 from ..images import Segmentation, Volume
 from ..images.files import rename_over, replacing
 from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
-from ..images.reading import read_image
+from ..images.reading import read_alone
 from .segment_names import CohortSegments, paired
 from .store import ACCEPTED, HISTORY, PROPOSED, CohortStore, now, who
 
@@ -95,7 +95,7 @@ def accept(
                     "segmentation (--segmentation FILE)"
                 )
             proposal = None
-        placed = on_grid_of(segmentation, volume if volume is not None else read_image(image))
+        placed = on_grid_of(segmentation, volume if volume is not None else read_alone(image))
         if not empty and not any(placed.mask(s).any() for s in placed.segments):
             raise InputError(
                 f"the segmentation of case {case!r} holds nothing; draw it, or say that the case shows nothing (--empty)"

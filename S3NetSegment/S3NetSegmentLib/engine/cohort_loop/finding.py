@@ -127,5 +127,5 @@ def _notes(left: list[str]) -> list[str]:
         return []
     more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
     return [
-        f"no case, since it is neither a volume nor a folder with one image or DICOM slices: {', '.join(left[:_NAMED])}{more}"
+        f"left out as neither a volume nor a folder with one image or DICOM slices: {', '.join(left[:_NAMED])}{more}"
     ]

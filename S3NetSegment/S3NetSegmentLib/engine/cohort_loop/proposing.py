@@ -15,7 +15,7 @@ from ..images import Segmentation, Volume
 from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
 from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import best_slice, draw_overlay
-from ..images.reading import read_image
+from ..images.reading import read_alone, read_image
 from ..images.volume import slices_first
 from ..images.writing import write_png
 from .accepting import as_cohort_names, cohort_segments, of_another_image
@@ -73,7 +73,7 @@ class ReadCases:
         found = self._kept.get(key)
         if found is None:
             with collected_image_warnings():  # reported when the case was proposed
-                volume = read_image(store.image_of(case))
+                volume = read_alone(store.image_of(case), read_image)
                 segmentation = on_grid_of(read_segmentation(store.segmentation_path(ACCEPTED, case)), volume)
             found = self._kept.add(key, (volume, segmentation))
         return found
@@ -160,7 +160,7 @@ def image_of(store: CohortStore, case: str) -> tuple[Volume, list[str]]:
     is noted in the folder."""
     with collected_image_warnings() as warned:
         try:
-            return read_image(store.image_of(case)), warned
+            return read_alone(store.image_of(case), read_image), warned
         except (InputError, ResourceError) as error:
             note_failure(store, case, str(error))
             raise

@@ -32,7 +32,7 @@ from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
 from ..images.formats.tiff import is_tiff
 from ..images.image_warnings import collected_image_warnings, grouped_warnings
 from ..images.label_names import read_label_names
-from ..images.reading import checked_path, read_image
+from ..images.reading import checked_path, read_alone
 from .channels import channels_by_case, check_one_grid
 from .label_classes import LabelClass, class_values, common_classes, listed_classes, named_classes
 
@@ -69,7 +69,7 @@ class Case:
 
     def _read(self, path: Path, warned: list[str] | None) -> Volume:
         with collected_image_warnings() as found:
-            volume = read_image(path)
+            volume = read_alone(path)
         if warned is not None:
             warned += found
         return volume
@@ -267,7 +267,7 @@ def grid_of(path: Path) -> Volume:
     except InputError:
         pass
     with collected_image_warnings():  # said when the image itself is used
-        volume = read_image(path)
+        volume = read_alone(path)
     return Volume(np.broadcast_to(np.uint8(0), volume.array.shape), volume.ijk_to_ras, volume.name)
 
 
