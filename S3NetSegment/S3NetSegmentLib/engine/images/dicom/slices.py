@@ -115,7 +115,7 @@ def normal_of(slices: Sequence[Slice]) -> np.ndarray:
 
 def size_of(elements: Elements) -> tuple[int, int]:
     """Columns and rows."""
-    return int(elements.number("Columns") or 0), int(elements.number("Rows") or 0)
+    return elements.whole("Columns"), elements.whole("Rows")
 
 
 def usable_spacing(spacing: Sequence[float]) -> bool:
