@@ -124,7 +124,7 @@ def usable_spacing(spacing: Sequence[float]) -> bool:
 
 
 def axes_of(values: Sequence[float]) -> np.ndarray | None:
-    """``[3, 2]`` unit vectors; None if the six values are no two directions at a right angle."""
+    """``[3, 2]`` unit vectors; None if the six values are not two directions at a right angle."""
     if len(values) < 6:
         return None
     axes = np.reshape(values[:6], (2, 3)).T
