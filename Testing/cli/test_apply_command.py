@@ -50,6 +50,23 @@ def test_several_models_are_averaged_and_the_result_says_which(tmp_path):
     assert tags["S3NetSegment.ModelSha256"].count(",") == 2 and "S3NetSegment.Flips" not in tags
 
 
+def test_a_label_map_has_the_values_that_the_model_was_trained_with(tmp_path):
+    classes = (LabelClass("Segment 7", 7, (1.0, 0.5, 0.0)), LabelClass("Segment 300", 300, (0.0, 0.2, 1.0)))
+    model, image = write_model(tmp_path / "model.pt", classes=classes), tmp_path / "mr.nii.gz"
+    write_image(phantom(0)[0], image)
+    write_frames([phantom(0)[0], phantom(1)[0]], tmp_path / "cine.nii.gz")
+    for name in ("a.seg.nrrd", "a.nii.gz"):
+        succeeded("apply", model, image, "-o", tmp_path / name, "-q", "--device", "cpu")
+    succeeded(
+        "apply", model, tmp_path / "cine.nii.gz", "-o", tmp_path / "b.nii.gz", "--frame", "all", "-q", "--device", "cpu"
+    )
+    named = read_segmentation(tmp_path / "a.seg.nrrd")
+    for segment in named.segments:
+        assert named.mask(segment).any() and segment.name == f"Segment {segment.value}"
+        for labels in (read_image(tmp_path / "a.nii.gz"), read_image(tmp_path / "b.nii.gz", 0)):
+            assert np.array_equal(labels.array == segment.value, named.mask(segment))
+
+
 def test_flips_change_the_answer_of_a_network_that_is_not_symmetric_and_are_recorded(tmp_path):
     model, image = write_model(tmp_path / "model.pt"), tmp_path / "mr.nii.gz"
     write_image(phantom(0)[0], image)

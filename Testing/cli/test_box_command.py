@@ -8,6 +8,7 @@ from PIL import Image
 
 from S3NetSegmentLib.cli import main
 from S3NetSegmentLib.cli.arguments import join_coordinates
+from S3NetSegmentLib.engine.common.errors import InputError
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image
@@ -77,3 +78,13 @@ def test_cells_json_and_scripts_write_boxes_and_strokes_alike():
     )
     with pytest.raises(ValueError, match=r"mixes i,j and i,j,k"):
         columns["strokes"].form.read("1,2;3,4,5")
+
+
+def test_a_box_beyond_the_image_is_noted_and_one_outside_is_refused_with_what_it_may_be(disk, capsys):
+    assert "reaches beyond the image, which has 80 x 72 x 3 voxels" in run("--box 24,18,156,50", capsys).err
+    assert "reaches beyond" not in run("--box 24,18,1,56,50,1", capsys).err
+    with pytest.raises(InputError, match=r"R,A,S,R,A,S, mm.* if it was given as LPS, write -48,-36,3,-112,-100,3"):
+        run("--box-mm 48,36,3,112,100,3", capsys)
+    with pytest.raises(InputError, match="is outside image") as told:
+        run("--box-mm 948,36,3,1112,100,3", capsys)
+    assert "LPS" not in str(told.value)

@@ -126,3 +126,22 @@ def test_contradictions_are_said_in_the_words_of_who_asks(given, told):
     from S3NetSegmentLib.engine.tasks.fields import camel_case
 
     assert any(told in text for text in SegmentTask(**given).contradictions(camel_case))
+
+
+def test_what_is_for_the_option_alone_is_in_its_help_and_in_no_column(capsys):
+    parser = Parser(prog="s3net test")
+    add_task_options(parser, SegmentTask, {})
+    shown = " ".join(parser.format_help().split())
+    assert "its corners as voxels, in quotes because of the semicolons" in shown
+    assert COLUMNS["strokes"].help == "a line through the object: its corners as voxels"
+
+
+def test_a_column_that_two_methods_have_says_what_it_is_for_each():
+    assert COLUMNS["axis"].help.startswith(
+        "segment: the axis across the slices; auto (the default) takes the one with the largest"
+    )
+    assert (
+        "few-shot: the axis across the slices; auto (the default) takes the one along which the fewest"
+        in COLUMNS["axis"].help
+    )
+    assert COLUMNS["seed"].help == asked_fields(SegmentTask)["seed"].help

@@ -27,7 +27,7 @@ Segments an image with a model that 's3net finetune' has trained, or with severa
 files, or the folder of a cross-validation ('s3net finetune --folds').
 
 OUT: .seg.nrrd with the names, colours and terminology that the model learnt, or a label map .nii.gz, .nrrd, .mha, .png with
-values 1, 2, ... in the model's order; always on the image's own grid."""
+the label values that the model was trained with; always on the image's own grid."""
 EXAMPLES = """\
 examples:
   s3net apply runs/model/model.pt mr.nii.gz -o heart.seg.nrrd --overlay heart.png

@@ -31,12 +31,12 @@ def add_task_options(parser: argparse.ArgumentParser, task_class, groups: dict) 
         group = groups[field.group]
         dest, form = _DEST.format(name), field.form
         if form.is_switch:
-            group.add_argument(*field.options, dest=dest, action="store_true", help=field.help)
+            group.add_argument(*field.options, dest=dest, action="store_true", help=field.option_help)
         else:
             repeats = form.one is not None
             group.add_argument(
                 *field.options, dest=dest, type=argument_type(form.one or form.read), metavar=form.metavar or None,
-                action=_Repeated if repeats else _Once, help=field.help,
+                action=_Repeated if repeats else _Once, help=field.option_help,
             )  # fmt: skip
     return groups
 

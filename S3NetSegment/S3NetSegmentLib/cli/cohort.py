@@ -172,9 +172,9 @@ def _propose(arguments, store, progress) -> tuple[dict, list[str]]:
 
 def _drawn(arguments, store):
     from ..engine.cohort_loop.proposing import drawing_of
-    from ..engine.images.reading import read_image
+    from ..engine.images.reading import read_alone
 
-    volume = read_image(store.image_of(arguments.case))
+    volume = read_alone(store.image_of(arguments.case))
     drawn = arguments.drawn
     axis = arguments.axis or "auto"
     if drawn == "all":
@@ -221,9 +221,9 @@ def _nothing(store, case: str):
     import numpy as np
 
     from ..engine import Segmentation
-    from ..engine.images.reading import read_image
+    from ..engine.images.reading import read_alone
 
-    volume = read_image(store.image_of(case))
+    volume = read_alone(store.image_of(case))
     return Segmentation([np.zeros(volume.array.shape[:3], np.uint8)], [], volume.ijk_to_ras)
 
 

@@ -248,12 +248,17 @@ def _steps_while(step: Step, layers: ByLayers[T]) -> Steps[T | None]:
 def as_segmentation(
     model: Ensemble | Model, labels: np.ndarray, volume: Volume, tags: Mapping[str, str] | None = None
 ) -> Segmentation:
-    """Labels of :class:`ModelAnswer` as segments with the model's names, colours and terminology, also empty ones."""
+    """Labels of :class:`ModelAnswer` as segments with the model's names, label values, colours and terminology, also empty ones."""
+    numbers = [c.value for c in model.classes]
+    if len({0, *numbers}) <= len(numbers):  # a file that somebody else has made
+        numbers = list(range(1, len(numbers) + 1))
     segments = [
         Segment(c.name, c.color, number, terminology=c.terminology, tags=dict(tags or {}))
-        for number, c in enumerate(model.classes, 1)
+        for number, c in zip(numbers, model.classes, strict=True)
     ]
-    return Segmentation([labels], segments, volume.ijk_to_ras)
+    values = np.array([0, *numbers])
+    values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
+    return Segmentation([values[labels]], segments, volume.ijk_to_ras)
 
 
 def model_tags(models: Ensemble, device: str, image: str = "", *, flips: bool = False) -> dict[str, str]:

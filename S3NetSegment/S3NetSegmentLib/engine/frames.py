@@ -15,13 +15,17 @@ _SIZES = ("voxels", "volume_ml", "area_mm2")
 def frame_label_maps(segmentations: Sequence[Segmentation]) -> list[Volume]:
     """Label maps in which a segment has the same value in every frame, also where some frames lack it."""
     most = max(segmentations, key=lambda s: len(s.segments))
-    names = list(dict.fromkeys(s.name for one in (most, *segmentations) for s in one.segments))
-    kind = np.uint8 if len(names) < 256 else np.uint16
+    values: dict[str, int] = {}
+    for segment in (s for one in (most, *segmentations) for s in one.segments):
+        values.setdefault(segment.name, segment.value)
+    if len(set(values.values())) < len(values):
+        values = {name: number for number, name in enumerate(values, 1)}
+    kind = np.uint8 if max(values.values(), default=0) < 256 else np.uint16
     maps = []
     for one in segmentations:
         out = np.zeros(one.layers[0].shape, kind)
         for segment in one.segments:
-            out[one.mask(segment)] = names.index(segment.name) + 1
+            out[one.mask(segment)] = values[segment.name]
         maps.append(Volume(out, one.ijk_to_ras, "labels"))
     return maps
 

@@ -129,7 +129,7 @@ def compare_segmentations(found: Segmentation, reference: Segmentation) -> list[
 def summarise(scores: Iterable[SegmentScore]) -> dict:
     """Means over several scores of one structure, with the counts that show what the means leave out.
 
-    "dice" includes missed and extra segments as 0; distances are over scored ones only, volumes over those that are no pictures; absent ones are left out.
+    "dice" includes missed and extra segments as 0; distances are over scored ones only, volumes over those that are not pictures; absent ones are left out.
     """
     scores = list(scores)
     count = {state: sum(s.state == state for s in scores) for state in STATES}
@@ -172,10 +172,14 @@ def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
             pairs = [(s.name, theirs[s.layer, s.value]) for s in found.segments if (s.layer, s.value) in theirs]
             told = ", ".join(f"{a!r} with {b!r}" for a, b in pairs[:4]) + (", ..." if len(pairs) > 4 else "")
             notes.append(f"the two share no name of a segment, so they were paired by label value: {told or 'none'}")
+        elif not {(s.layer, s.value) for s in found.segments} & {(s.layer, s.value) for s in reference.segments}:
+            notes.append(
+                "the two share neither a name nor a label value of a segment, so no segment could be compared with another"
+            )
         elif not all(bare):
             notes.append("one side has no names of segments; they were paired by label value")
     if is_without_pixel_size(found.layers[0].shape, found.ijk_to_ras):
-        notes.append("the files do not tell how large a pixel is: the distances are in pixels, not mm")
+        notes.append("the files do not say how large a pixel is: the distances are in pixels, not mm")
     return notes
 
 

@@ -127,7 +127,7 @@ def prompt_nodes(*kinds: str) -> list:
 
 
 def kind_of(node) -> str:
-    """What the node is; "" for markups that are no prompt."""
+    """What the node is; "" for markups that are not a prompt."""
     return node.GetAttribute(ATTRIBUTE) or ""
 
 

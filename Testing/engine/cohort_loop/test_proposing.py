@@ -14,7 +14,7 @@ from S3NetSegmentLib.engine.cohort_loop.proposing import drawing_of, propose
 from S3NetSegmentLib.engine.cohort_loop.states import cohort_state, in_order, next_case
 from S3NetSegmentLib.engine.cohort_loop.store import ACCEPTED, PROPOSED, CohortStore
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
-from S3NetSegmentLib.engine.images.writing import write_image
+from S3NetSegmentLib.engine.images.writing import write_frames, write_image
 
 QUICK = {"encoder": "default"}
 pytestmark = pytest.mark.usefixtures("few_places")
@@ -140,6 +140,12 @@ def test_an_image_for_which_there_is_no_memory_is_left_out_whether_or_not_anythi
     (cohort.folder / "anna.nii.gz").unlink()
     found = run_to_end(next_case(cohort, "name", **QUICK))
     assert found.case == "carl" and any("'bert' is left out: too large" in note for note in found.notes)
+
+
+def test_of_a_case_with_several_frames_is_said_what_can_be_done_in_a_cohort(cohort):
+    write_frames([patient(1)[0], patient(2)[0]], cohort.image_of("bert"))
+    with pytest.raises(InputError, match=r"bert.nii.gz' is 4D; save the frame that you mean as a 3D file of its own"):
+        run_to_end(propose(cohort, "bert", **QUICK))
 
 
 def test_an_accepted_case_whose_image_was_exchanged_helps_no_other(cohort):

@@ -111,12 +111,24 @@ def test_a_picture_gets_its_labels_as_a_png_of_8_or_16_bits(tmp_path):
     write_segmentation(few, tmp_path / "few.png")
     image = read_image(tmp_path / "few.png")
     assert image.array.dtype == np.uint8
-    np.testing.assert_array_equal(image.array, few.flattened())
+    np.testing.assert_array_equal(image.array, few.flattened(own_values=True))
     many = segmentation_of([np.arange(600).reshape(1, 20, 30)], np.eye(4))
     write_segmentation(many, tmp_path / "many.png")
     image = read_image(tmp_path / "many.png")
     assert image.array.dtype == np.uint16
     np.testing.assert_array_equal(image.array, many.flattened())
+
+
+def test_a_label_map_keeps_the_values_of_the_segments_unless_two_share_one(tmp_path):
+    layers = [np.zeros((2, 3, 4), np.uint16) for _ in range(2)]
+    layers[0][0], layers[1][1] = 500, 7
+    segments = [Segment("a", (1, 0, 0), 500), Segment("b", (0, 1, 0), 7, layer=1)]
+    write_segmentation(Segmentation(layers, segments, np.eye(4)), tmp_path / "own.nii.gz")
+    assert np.unique(read_image(tmp_path / "own.nii.gz").array).tolist() == [7, 500]
+    layers[1][1] = 500
+    segments[1] = Segment("b", (0, 1, 0), 500, layer=1)
+    write_segmentation(Segmentation(layers, segments, np.eye(4)), tmp_path / "shared.nii.gz")
+    assert np.unique(read_image(tmp_path / "shared.nii.gz").array).tolist() == [1, 2]
 
 
 def test_a_png_of_a_volume_is_refused_with_the_other_formats_named(tmp_path):

@@ -31,8 +31,10 @@ def _of_tasks() -> dict[str, Column]:
     found: dict[str, Column] = {}
     for method, task_class in TASKS.items():
         for name, field in columns_of(task_class).items():
-            known = found.get(name)
-            found[name] = Column(field.help, field.form, (*(known.methods if known else ()), method))
+            known, text = found.get(name), field.column_help
+            if known and known.help != text:  # each method has its own
+                text = f"{', '.join(known.methods)}: {known.help}. {method}: {text}"
+            found[name] = Column(text, field.form, (*(known.methods if known else ()), method))
     return found
 
 

@@ -115,7 +115,7 @@ def _json_rows(path: Path, text: str) -> list[tuple[str, dict]]:
     for number, entry in enumerate(content, 1):
         row = f"case {number}"
         if not isinstance(entry, dict):
-            problems.append(f"{row}: it is no object with names and values")
+            problems.append(f"{row}: it is not an object with names and values")
             continue
         values = {column_name(name): v for name, v in {**shared, **entry}.items()}
         wrong = [p for name in values if (p := name_problem(name))]

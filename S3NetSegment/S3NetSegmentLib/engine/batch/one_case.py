@@ -108,7 +108,7 @@ def run_alone(case: dict, folder: str, device: str, run: str) -> dict:
     """:func:`run_case` for what :meth:`Case.as_plain` gave, one at a time in this process: workers of a cluster may have several
     threads, but warnings and the number of torch threads belong to the whole process.
 
-    :param run: the batch that asks, see :func:`announced`; once it has ended nothing is written any more.
+    :param run: the batch that asks, see :func:`announced`; once it has ended nothing more is written.
     """
     with _ONE_AT_A_TIME:
         return run_case(Case.from_plain(case), folder, device, wanted=lambda: is_current(folder, run))

@@ -1,4 +1,4 @@
-"""Records: one JSON file for each case, written last of all its files, from which everything else can be told again; and what names
+"""Records: one JSON file for each case, written last of all its files, from which everything else can be reported again; and what names
 the content of a file."""
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def file_facts(path: str, known: dict) -> dict:
             digest = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
     except OSError as error:
         if not os.path.lexists(path):
-            raise InputError(f"there is no file or folder {path!r} any more; check the path") from None
+            raise InputError(f"there is no longer a file or folder {path!r}; check the path") from None
         raise ResourceError(f"{path!r} cannot be read ({error.strerror or error}); check the disk") from None
     return {
         "path": path, "files": len(files), "bytes": sum(s.st_size for s in stats), "stamp": stamp, "sha256": digest,

@@ -129,7 +129,7 @@ def _told(segment: dict, frames: int) -> str:
 
 
 def main_size(segments: list[dict]) -> dict | None:
-    """The size of the object, else of all segments that are no regions together; None without either."""
+    """The size of the object, else of all segments that are not regions together; None without either."""
     wanted = [s for s in segments if s["name"] == "Object"] or [
         s for s in segments if not s["name"].startswith("Region ")
     ]

@@ -91,7 +91,7 @@ def _output_state(record: dict, name: str, folder: str | os.PathLike) -> str:
         return "missing"
     if facts.st_size == known.get("bytes"):
         return "whole"
-    # A time of change before that of the record is no proof of damage: clocks are set back.
+    # A time of change before that of the record does not prove damage: clocks are set back.
     return "edited" if facts.st_mtime_ns != known.get("mtime_ns") and _is_readable(path) else "missing"
 
 

@@ -16,7 +16,7 @@ from ..common.json_file import read_json
 from ..images import Segmentation, Volume
 from ..images.files import rename_over, replacing
 from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
-from ..images.reading import read_image
+from ..images.reading import read_alone
 from .segment_names import CohortSegments, paired
 from .store import ACCEPTED, HISTORY, PROPOSED, CohortStore, now, who
 
@@ -41,7 +41,7 @@ def cohort_segments(store: CohortStore) -> CohortSegments:
     path = store.work / SEGMENTS
     if not path.exists():
         return CohortSegments()
-    content = read_json(path, "restore it from a backup, or remove it: then the next acceptance tells the segments")
+    content = read_json(path, "restore it from a backup, or remove it: then the next acceptance names the segments")
     return CohortSegments.of(content if isinstance(content, dict) else {})
 
 
@@ -95,7 +95,7 @@ def accept(
                     "segmentation (--segmentation FILE)"
                 )
             proposal = None
-        placed = on_grid_of(segmentation, volume if volume is not None else read_image(image))
+        placed = on_grid_of(segmentation, volume if volume is not None else read_alone(image))
         if not empty and not any(placed.mask(s).any() for s in placed.segments):
             raise InputError(
                 f"the segmentation of case {case!r} holds nothing; draw it, or say that the case shows nothing (--empty)"
@@ -185,7 +185,7 @@ def _record_of(segmentation: Path) -> Path:
 
 
 def of_another_image(record: Mapping, facts: Mapping) -> bool:
-    """Whether ``record`` tells of an image with another content than ``facts`` do."""
+    """Whether ``record`` is of an image with another content than ``facts`` do."""
     known = record.get("image")
     return isinstance(known, Mapping) and known.get("sha256") not in (None, facts["sha256"])
 

@@ -12,7 +12,7 @@ from ..common.progress import Step, Steps
 from ..images import Volume
 from ..images.image_warnings import collected_image_warnings
 from ..images.intensity import intensity_scale
-from ..images.reading import read_image
+from ..images.reading import read_alone
 from ..images.resample import shrunk_features
 from .store import CohortStore
 
@@ -43,7 +43,7 @@ def kept_look(store: CohortStore, case: str, image: Path, volume: Volume | None 
     if volume is None:
         yield Step(0.0, f"Looking at {case}")
         with collected_image_warnings():
-            volume = read_image(image)
+            volume = read_alone(image)
     look = yield from look_of(volume)
     store.write(f"{LOOKS}/{case}.json", {"image": facts, "look": [round(float(v), 4) for v in look]})
     return look
@@ -63,7 +63,7 @@ def nearest_accepted(
     for name in names:
         try:
             likeness[name] = float(look @ (yield from kept_look(store, name, images[name])))
-        except (InputError, ResourceError):  # told where it is used
+        except (InputError, ResourceError):  # reported where it is used
             continue
     return sorted(likeness, key=lambda name: -likeness[name])[:count]
 

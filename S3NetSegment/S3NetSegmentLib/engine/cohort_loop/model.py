@@ -217,10 +217,10 @@ def _fitted(
 def _model_dice(
     store: CohortStore, segmenter: ModelSegmenter, name: str, segments: CohortSegments
 ) -> Steps[dict[str, float]]:
-    from ..images.reading import read_image
+    from ..images.reading import read_alone
 
     with collected_image_warnings():
-        volume = read_image(store.image_of(name))
+        volume = read_alone(store.image_of(name))
     answer = yield from segmenter.segment(volume)
     masks = {c.name: answer.labels == n for n, c in enumerate(segmenter.models.classes, 1)}
     return _dice(masks, read_segmentation(store.segmentation_path(ACCEPTED, name)), segments)
@@ -230,10 +230,10 @@ def _few_shot_dice(
     store: CohortStore, name: str, rest: Sequence[str], segments: CohortSegments, read: ReadCases, make: Callable
 ) -> Steps[dict[str, float]]:
     """Of what ``make(volume)``, a :class:`FewShot`, would propose from the cases ``rest``."""
-    from ..images.reading import read_image
+    from ..images.reading import read_alone
 
     with collected_image_warnings():
-        volume = read_image(store.image_of(name))
+        volume = read_alone(store.image_of(name))
     near = yield from nearest_accepted(store, name, volume, SUPPORTS, rest)
     items, _, _ = supports_of(store, near, segments, read)
     few_shot = make(volume)

@@ -15,7 +15,7 @@ from ..images import Segmentation, Volume
 from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
 from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import best_slice, draw_overlay
-from ..images.reading import read_image
+from ..images.reading import read_alone, read_image
 from ..images.volume import slices_first
 from ..images.writing import write_png
 from .accepting import as_cohort_names, cohort_segments, of_another_image
@@ -72,8 +72,8 @@ class ReadCases:
         key = case, store.accepted_image_facts(case)["sha256"], store.digest(ACCEPTED, case)
         found = self._kept.get(key)
         if found is None:
-            with collected_image_warnings():  # told when the case was proposed
-                volume = read_image(store.image_of(case))
+            with collected_image_warnings():  # reported when the case was proposed
+                volume = read_alone(store.image_of(case), read_image)
                 segmentation = on_grid_of(read_segmentation(store.segmentation_path(ACCEPTED, case)), volume)
             found = self._kept.add(key, (volume, segmentation))
         return found
@@ -160,7 +160,7 @@ def image_of(store: CohortStore, case: str) -> tuple[Volume, list[str]]:
     is noted in the folder."""
     with collected_image_warnings() as warned:
         try:
-            return read_image(store.image_of(case)), warned
+            return read_alone(store.image_of(case), read_image), warned
         except (InputError, ResourceError) as error:
             note_failure(store, case, str(error))
             raise
@@ -257,7 +257,7 @@ def kept_drawing(store: CohortStore, case: str, volume: Volume, image_facts: Map
 
 
 def named_drawing(drawn: DrawnHere | None, segments: CohortSegments) -> tuple[DrawnHere | None, list[str]]:
-    """``drawn`` with the names and values that the cohort has now, and notes on segments that it does not know any more."""
+    """``drawn`` with the names and values that the cohort has now, and notes on segments that it no longer knows."""
     if drawn is None or not segments.segments:
         return drawn, []
     segmentation = drawn.segmentation
@@ -265,7 +265,7 @@ def named_drawing(drawn: DrawnHere | None, segments: CohortSegments) -> tuple[Dr
     known = [s for s in segmentation.segments if s not in unknown]
     result, _, _ = paired(replace(segmentation, segments=known), segments)
     notes = [
-        f"drawn in the case as {s.name!r}, which the cohort does not know (any more), and left out" for s in unknown
+        f"drawn in the case as {s.name!r}, which the cohort does not know (or no longer), and left out" for s in unknown
     ]
     return replace(drawn, segmentation=result), notes
 

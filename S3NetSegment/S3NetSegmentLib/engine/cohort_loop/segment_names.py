@@ -70,13 +70,13 @@ class CohortSegments:
         return [s for s in segmentation.segments if self.find(s.name) is None and segmentation.mask(s).any()]
 
     def with_answers(self, same: Mapping[str, str]) -> CohortSegments:
-        """With what the user tells: other name -> name of a segment. InputError for one that is no segment of the cohort."""
+        """With the user's answers: other name -> name of a segment. InputError for one that is not a segment of the cohort."""
         also = dict(self.also)
         for other, name in same.items():
             found = self.find(name)
             if found is None:
                 raise InputError(
-                    f"{name!r} is no segment of the cohort, which has {', '.join(self.names) or 'none yet'}; write OTHER=NAME "
+                    f"{name!r} is not a segment of the cohort, which has {', '.join(self.names) or 'none yet'}; write OTHER=NAME "
                     "with the name of one of them"
                 )
             if name_key(other) != name_key(found.name):
@@ -138,7 +138,7 @@ def paired(
         if name_key(a.name) != name_key(b.name)
     ]
     if renamed:
-        notes.append(f"as was told for this cohort, {', '.join(renamed)}")
+        notes.append(f"as was answered for this cohort, {', '.join(renamed)}")
     lacking = [s for s in cohort.segments if s.value not in homes]
     if lacking and drawn:
         notes.append(f"not drawn in {where} and taken as absent there: {', '.join(s.name for s in lacking)}")

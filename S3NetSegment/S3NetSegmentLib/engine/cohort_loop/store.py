@@ -59,12 +59,12 @@ class CohortStore:
         return find_cases(self.folder)
 
     def image_of(self, case: str) -> Path:
-        """The image of ``case``. InputError if there is none (any more)."""
+        """The image of ``case``. InputError if there is none, or no longer."""
         images = self.found().images
         if case not in images:
             known = ", ".join(list(images)[:6]) + (", ..." if len(images) > 6 else "")
             raise InputError(
-                f"there is no case {case!r} in {str(self.folder)!r} (any more); there are {known or 'none'}"
+                f"there is no case {case!r} in {str(self.folder)!r} (or no longer); there are {known or 'none'}"
             )
         return images[case]
 

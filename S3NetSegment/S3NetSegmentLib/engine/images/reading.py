@@ -21,7 +21,7 @@ from .volume import Volume
 
 _LARGEST = 100.0  # mm: larger voxels show nothing of a body
 
-__all__ = ["ImageWarning", "checked_path", "count_frames", "read_image"]
+__all__ = ["ImageWarning", "checked_path", "count_frames", "read_alone", "read_image"]
 
 
 def read_image(path: str | os.PathLike, frame: int | None = None, series: str | None = None) -> Volume:
@@ -43,6 +43,20 @@ def read_image(path: str | os.PathLike, frame: int | None = None, series: str | 
     Python warning of class :class:`ImageWarning`.
     """
     return _read_checked(path, frame, series, numbers=False)
+
+
+def read_alone(path: str | os.PathLike, read: Callable = read_image):
+    """What ``read`` finds at ``path``, where nobody can choose a frame or a series of it, as among many files: its errors name the
+    file, and say what to do in place of that."""
+    try:
+        return read(path)
+    except InputError as error:
+        shown = os.fspath(path)
+        if "--frame" in str(error):
+            raise InputError(f"{shown!r} is 4D; save the frame that you mean as a 3D file of its own") from None
+        if "--series" in str(error):
+            raise InputError(f"{shown!r} holds several DICOM series; leave only the one that you mean there") from None
+        raise error if shown in str(error) else InputError(f"{shown!r}: {error}") from None
 
 
 def count_frames(path: str | os.PathLike, series: str | None = None) -> int:
@@ -94,7 +108,7 @@ def _read_checked(path: str | os.PathLike, frame: int | None, series: str | None
     if max(volume.spacing) > _LARGEST:
         sizes = " x ".join(f"{size:.4g}" for size in volume.spacing)
         warnings.warn(
-            f"{str(path)!r}: its voxels are {sizes} mm large, and volumes are told accordingly; correct its header if they are not",
+            f"{str(path)!r}: its voxels are {sizes} mm large, and volumes are reported accordingly; correct its header if they are not",
             ImageWarning,
             3,
         )

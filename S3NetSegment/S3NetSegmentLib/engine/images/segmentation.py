@@ -12,7 +12,7 @@ import numpy as np
 from ..common.errors import InputError
 
 _UNNAMED = re.compile(r"Segment \d+")
-_SMALL_ML = 0.1  # below it mm³ are told: "0.00 ml" would mean nothing
+_SMALL_ML = 0.1  # below it mm³ are reported: "0.00 ml" would mean nothing
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,18 @@ class Segmentation:
                 whole[box] = layer
         return Segmentation(layers, self.segments, np.array(ijk_to_ras, float))
 
-    def flattened(self) -> np.ndarray:
+    def flattened(self, own_values: bool = False) -> np.ndarray:
         """One label map ``[K, J, I]`` (uint8 or uint16) with values 1, 2, ... in segment order; where segments overlap
-        the later one is kept."""
-        dtype = np.uint8 if len(self.segments) < 256 else np.uint16
-        out = np.zeros(self.layers[0].shape, dtype)
-        for number, segment in enumerate(self.segments, 1):
-            out[self.mask(segment)] = number
+        the later one is kept.
+
+        :param own_values: with the values of the segments, unless two share one.
+        """
+        values = [segment.value for segment in self.segments]
+        if not own_values or len(set(values)) < len(values):
+            values = list(range(1, len(values) + 1))
+        out = np.zeros(self.layers[0].shape, np.uint8 if max(values, default=0) < 256 else np.uint16)
+        for value, segment in zip(values, self.segments, strict=True):
+            out[self.mask(segment)] = value
         return out
 
 

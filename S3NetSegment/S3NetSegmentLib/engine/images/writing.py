@@ -27,8 +27,8 @@ def write_segmentation(segmentation: Segmentation, path: str | os.PathLike, *, l
     """Writes ``segmentation`` in the format that ``path`` ends with.
 
     - ``.seg.nrrd``: Slicer's segmentation file, with names, colours, terminology, tags and overlaps.
-    - ``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha``: label map, values 1, 2, ... in segment order; where segments overlap,
-      the later one.
+    - ``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha``: label map with the values of the segments (1, 2, ... in their order where two
+      share one); where segments overlap, the later one.
     - ``.png``: the same as an 8 or 16 bit grey picture, of 2D images.
 
     :param like: the image that was segmented. If the segmentation covers only a box of it, it is written on the whole
@@ -47,7 +47,7 @@ def write_segmentation(segmentation: Segmentation, path: str | os.PathLike, *, l
     elif len(segmentation.segments) > 65535:
         raise InputError(f"{len(segmentation.segments)} segments do not fit a label map (65535); write .seg.nrrd")
     else:
-        _write_voxels(segmentation.flattened(), segmentation.ijk_to_ras, path)
+        _write_voxels(segmentation.flattened(own_values=True), segmentation.ijk_to_ras, path)
     return path
 
 

@@ -119,6 +119,7 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
         notes.append(
             f"a radius of {task.radius:g} mm is more than the image holds, whose diagonal has {longest:.0f} mm"
         )
+    notes += clipped_boxes(task, volume)
     notes += [
         f"box {box} covers all of the searched part, so it says nothing; draw it around the object"
         for box in prompts.boxes
@@ -140,6 +141,16 @@ def clipped_notes(choice: ObjectChoice | None, task: SegmentTask) -> list[str]:
     return [f"step {task.step:+d} goes beyond the candidates found here; {end}"]
 
 
+def clipped_boxes(task: SegmentTask, volume: Volume) -> list[str]:
+    """What the user should know of boxes that reach beyond the image: a digit too many looks like that."""
+    return [
+        f"box {_shown(box)} reaches beyond the image, which has {' x '.join(map(str, volume.size))} voxels; only the part inside counts"
+        for box in task.boxes
+        for low, high in [(box[: len(box) // 2], box[len(box) // 2 :])]
+        if any(not (0 <= v < n) for end in (low, high) for v, n in zip(end, volume.size, strict=False))
+    ]
+
+
 def asked_prompts(task: SegmentTask, volume: Volume, extent: Extent | None, axis: str) -> Prompts:
     """What ``task`` points at as voxels of the volume. Raises InputError for what lies outside the image or its part.
 
@@ -152,9 +163,7 @@ def asked_prompts(task: SegmentTask, volume: Volume, extent: Extent | None, axis
             k = _only_slice(f"box {_shown(corners)}", "i,j,k,i,j,k", volume, axis, task.slices)
             corners = (*corners[:2], k, *corners[2:], k)
         boxes.append(Box.between(corners[:3], corners[3:]))
-    for place in task.boxes_mm:
-        ends = (np.clip(volume.index_of(place[n : n + 3]), -1e9, 1e9) for n in (0, 3))
-        boxes.append(Box.between(*(np.floor(end + 0.5) for end in ends)))
+    boxes += [_box_at(place, volume) for place in task.boxes_mm]
     clipped = []
     for box in boxes:
         box.clipped(volume.extent)  # outside the image is another fault than on another slice
@@ -232,6 +241,31 @@ def _voxel_at(point: tuple[float, ...], volume: Volume) -> Voxel:
         if not hints:
             raise
         raise InputError(f"{error}; {'; '.join(hints)}") from None
+
+
+def _box_at(place: tuple[float, ...], volume: Volume) -> Box:
+    """The voxels between two corners in mm. InputError for a box outside the image, with what it may be instead."""
+    x, y, z, *other = place
+    box = _voxels_between((x, y, z), other, volume)
+    if _is_outside(box, volume):
+        mirrored = (-x, -y, z, -other[0], -other[1], other[2])
+        as_lps = _voxels_between(mirrored[:3], mirrored[3:], volume)
+        hint = "" if _is_outside(as_lps, volume) else f"; if it was given as LPS, write {_shown(mirrored)}"
+        corners = [volume.ras_of(end) for end in ((0, 0, 0), [n - 1 for n in volume.size])]
+        raise InputError(
+            f"box {_shown(place)} (R,A,S,R,A,S, mm) is outside image {volume.name!r}, whose corners lie at {_shown(corners[0])} and "
+            f"{_shown(corners[1])}{hint}"
+        )
+    return box
+
+
+def _voxels_between(one, other, volume: Volume) -> Box:
+    ends = (np.clip(volume.index_of(end), -1e9, 1e9) for end in (one, other))
+    return Box.between(*(np.floor(end + 0.5) for end in ends))
+
+
+def _is_outside(box: Box, volume: Volume) -> bool:
+    return any(a >= n or b < 0 for a, b, n in zip(box.low, box.high, volume.size, strict=True))
 
 
 def _shown(values) -> str:

@@ -20,7 +20,8 @@ from .forms import Form
 class Asked:
     """What a field is to people.
 
-    :param help: for the option and the column; text after a "|" is for the option alone.
+    :param help: for the option and the column; text after a "|" is for the option alone, see :attr:`option_help` and
+        :attr:`column_help`.
     :param form: how its value is written.
     :param options: how the command line calls it, () if it has no option there (or one that the command makes itself).
     :param column: how a manifest calls it, "" if it has no column.
@@ -32,6 +33,14 @@ class Asked:
     options: tuple[str, ...]
     column: str
     group: str
+
+    @property
+    def option_help(self) -> str:
+        return self.help.replace("|", "")
+
+    @property
+    def column_help(self) -> str:
+        return self.help.partition("|")[0]
 
 
 def asked(

@@ -32,7 +32,7 @@ from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
 from ..images.formats.tiff import is_tiff
 from ..images.image_warnings import collected_image_warnings, grouped_warnings
 from ..images.label_names import read_label_names
-from ..images.reading import checked_path, read_image
+from ..images.reading import checked_path, read_alone
 from .channels import channels_by_case, check_one_grid
 from .label_classes import LabelClass, class_values, common_classes, listed_classes, named_classes
 
@@ -69,7 +69,7 @@ class Case:
 
     def _read(self, path: Path, warned: list[str] | None) -> Volume:
         with collected_image_warnings() as found:
-            volume = read_image(path)
+            volume = read_alone(path)
         if warned is not None:
             warned += found
         return volume
@@ -137,7 +137,7 @@ class Cohort:
 
 def count_cases(folder: str | os.PathLike) -> tuple[int, int]:
     """How many cases ``folder`` holds, and how many of them have a label file, by the names of the files alone. (0, 0) where
-    it is no cohort."""
+    it is not a cohort."""
     found = []
     for place in (Path(folder) / IMAGES, Path(folder) / LABELS):
         try:
@@ -165,7 +165,7 @@ def read_cohort(
     folder = Path(folder)
     if not (folder / IMAGES).is_dir():
         raise InputError(
-            f"{str(folder)!r} is no cohort: it has no folder {IMAGES!r}. Put the images into {str(folder / IMAGES)!r} and "
+            f"{str(folder)!r} is not a cohort: it has no folder {IMAGES!r}. Put the images into {str(folder / IMAGES)!r} and "
             f"label files of the same names into {str(folder / LABELS)!r}"
         )
     notes: list[str] = []
@@ -267,7 +267,7 @@ def grid_of(path: Path) -> Volume:
     except InputError:
         pass
     with collected_image_warnings():  # said when the image itself is used
-        volume = read_image(path)
+        volume = read_alone(path)
     return Volume(np.broadcast_to(np.uint8(0), volume.array.shape), volume.ijk_to_ras, volume.name)
 
 

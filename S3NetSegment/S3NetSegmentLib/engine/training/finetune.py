@@ -207,7 +207,7 @@ def with_network_of(init: Model, configuration: FinetuningConfiguration) -> Fine
     network = init.network
     size = next((name for name, channels in CHANNELS.items() if list(channels) == list(network["channels"])), None)
     if size is None:
-        raise InputError(f"the encoder to start from has {network['channels']} channels, which is no known size")
+        raise InputError(f"the encoder to start from has {network['channels']} channels, which is not a known size")
     return configuration.replaced(network=size, normalization=network["normalization"])
 
 

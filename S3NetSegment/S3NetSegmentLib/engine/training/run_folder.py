@@ -38,7 +38,7 @@ class RunFolder:
     - ``status.json``: which process runs it or how it ended, see :meth:`write_status`.
     - ``log.jsonl``: one JSON object per line: {"step", "seconds", "loss", ...}, {"event": ...}.
     - ``curves.png``, ``pictures/``: learning curves and samples.
-    - ``.running``, ``heartbeat``: who runs it, see :mod:`.heartbeat`; ``stop``: it shall end.
+    - ``.running``, ``heartbeat``: who runs it, see :mod:`.heartbeat`; ``stop``: it is asked to end.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -85,7 +85,7 @@ class RunFolder:
         path = self.path / STATE
         content = read_torch_file(path, mapped=mapped, remedy=_BEGIN_ANEW)
         if not is_described(content, but=_LEARNT) or content["format"] != _FORMAT:
-            raise InputError(f"{str(path)!r} is no state of a training run; choose another run folder")
+            raise InputError(f"{str(path)!r} is not the state of a training run; choose another run folder")
         if content.get("version") != _VERSION:
             raise InputError(
                 f"{str(path)!r} was written by another version of S3NetSegment (format {content.get('version')}, here "

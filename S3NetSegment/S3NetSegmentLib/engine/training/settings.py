@@ -133,7 +133,7 @@ class TrainerSettings(SettingsRecord):
     log_every: int = setting(10, "Steps between two lines of the log.", 1, 1_000_000)
 
 
-# What may differ from the saved state when a run goes on. The remedies against a loss that is no number are among it.
+# What may differ from the saved state when a run goes on. The remedies against a loss that is not a finite number are among it.
 REMEDIES = ("learning_rate", "clip", "precision")
 CHANGEABLE = ("steps", "minutes", "checkpoint_minutes", "validate_every", "patience", "log_every", *REMEDIES)
 

@@ -67,7 +67,7 @@ class SliceLayout:
             raise InputError(f"patches of {self.depth} slices that lie {self.thickness} mm apart are not possible")
         if self.is_3d and self.neighbours:
             raise InputError(
-                f"neighbours is {self.neighbours}, and a 3D network sees all slices of a patch anyhow; leave it at 0"
+                f"neighbours is {self.neighbours}, and a 3D network sees all slices of a patch already; leave it at 0"
             )
         if self.colour and self.channels != 1:
             raise InputError("an image in colour cannot be one of several channels")

@@ -70,7 +70,7 @@ class LoopTraining:
         return code
 
     def state(self) -> ModelState:
-        """What is known of the model of the folder. InputError where that cannot be opened any more."""
+        """What is known of the model of the folder. InputError where that can no longer be opened."""
         return model_state(self._store)
 
     def said(self) -> str:

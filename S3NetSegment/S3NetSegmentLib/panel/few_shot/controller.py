@@ -84,7 +84,7 @@ class FewShotController:
         """The volume and segmentation that the user draws in; see :class:`SupportKeeper`. None: there is none."""
         if self.support is not None and (self.support.volume_node, self.support.segmentation_node) == (volume_node, segmentation_node):  # fmt: skip
             return
-        self.support = None  # first: nobody shall show the old one beside the new nodes
+        self.support = None  # first: nobody must show the old one beside the new nodes
         self.let_go()
         if volume_node is None:
             self._engines = {}  # they hold the voxels
@@ -98,7 +98,7 @@ class FewShotController:
             return False
         try:
             changed = self.support.refresh()
-        except InputError:  # e.g. a volume that came under a non-linear transform: whoever asks for an answer is told
+        except InputError:  # e.g. a volume that came under a non-linear transform: whoever asks for an answer hears it
             return False
         if self.support.note:
             self._listener.informed(self.support.note)

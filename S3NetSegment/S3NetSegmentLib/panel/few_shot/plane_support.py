@@ -138,7 +138,7 @@ class PlaneKeeper:
                 self._undone[place] = plane
 
     def _leave_out(self, written: set[str]) -> None:
-        """What was found since is no drawing; what the user drew there before still is."""
+        """What was found since is not a drawing; what the user drew there before still is."""
         if not written:
             return
         for number, plane in enumerate(self.planes):

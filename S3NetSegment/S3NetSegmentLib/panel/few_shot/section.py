@@ -144,7 +144,7 @@ class FewShotSection(SectionListener):
         result = self.controller.result
         if result is None:
             return
-        elsewhere = result.request.is_other_volume  # the editor's masks are no matter there
+        elsewhere = result.request.is_other_volume  # the editor's masks do not apply there
         if self.controller.accept(EditingRules() if elsewhere else self._editor.rules()) and not elsewhere:
             self.node.acceptedAnswer = result.state.to_text()
 

@@ -33,7 +33,7 @@ from ...scene.segmentation.segment_slices import SegmentSlices
 from ...scene.volumes import volume_from_node
 from .plane_support import PlaneKeeper
 
-# Slices that change together are no drawing but an operation on the volume (a ball-shaped brush, smoothing), if they are
+# Slices that change together are not a drawing but an operation on the volume (a ball-shaped brush, smoothing), if they are
 _MOST_AT_ONCE = 8  # more than this,
 _MOST_IN_A_ROW = 2  # or more than this lie side by side.
 _FEW_DRAWN = 0.25  # share of the slices; a segmentation that reaches over fewer is one of single drawn slices
@@ -195,18 +195,18 @@ class SupportKeeper:
         return list(self.segmentation_node.GetSegmentation().GetSegmentIDs())
 
     def _not_drawn_on(self, place: Place) -> tuple[str, ...]:
-        """The found segments that are no drawing on a slice."""
+        """The found segments that are not a drawing on a slice."""
         return tuple(i for i in self._found.ids if i not in self._on_found.get(place, ()))
 
     def _leave_out_found(self, written: set[str]) -> None:
-        """What was found since is no drawing on the slices of the list; what the user drew there before still is."""
+        """What was found since is not a drawing on the slices of the list; what the user drew there before still is."""
         now = segments_on(self.segmentation_node, self.volume_node, [s.place for s in self.slices], written)
         slices = []
         for s in self.slices:
             before = self._on.get(s.place, {})
             new = {i for i in written if i not in before or not (s.added or before[i] == now[s.place].get(i))}
             if written & set(before) - new:
-                self._added.discard(s.place)  # no longer told by a change, but by what is there
+                self._added.discard(s.place)  # no longer known by a change, but by what is there
             without = tuple(i for i in self._not_drawn_on(s.place) if i in s.without or i in new)
             slices.append(dataclasses.replace(s, without=without))
         self.slices = slices

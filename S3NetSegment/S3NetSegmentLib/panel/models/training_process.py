@@ -46,7 +46,7 @@ def refuse_what_cannot_be_trained(task: TrainTask) -> None:
         raise InputError(_("no training folder is chosen; choose the one to train on"))
     if not (Path(task.cohort) / "images").is_dir():
         raise InputError(
-            _("{cohort!r} is no training folder: it has no folder 'images'; add cases to it first").format(
+            _("{cohort!r} is not a training folder: it has no folder 'images'; add cases to it first").format(
                 cohort=task.cohort
             )
         )

@@ -34,7 +34,7 @@ from .training_process import (
 _OUTPUT, _TASK = "output.txt", "task.json"
 BUSY = ("starting", "running", "stopping")
 KILL_AFTER = 15.0  # seconds after Stop in which the run may still answer
-_LONG_SILENT = 60.0  # seconds without a sign of life that are told
+_LONG_SILENT = 60.0  # seconds without a sign of life that are reported
 _STOPPED_CODES = (130, 143)  # of the command line
 
 
@@ -197,7 +197,7 @@ class TrainingRun:
             return "running", f"Running{elsewhere}." if elsewhere else ""
         if told == "lost":
             if elsewhere:
-                return told, _("It was running{elsewhere}, which gives no sign of life any more.").format(
+                return told, _("It was running{elsewhere}, which no longer gives a sign of life.").format(
                     elsewhere=elsewhere
                 )
             return told, _("Its process ended without a word. {last_words}").format(

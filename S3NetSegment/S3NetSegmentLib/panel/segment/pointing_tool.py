@@ -215,7 +215,7 @@ def _can_be_dragged(display) -> bool:
 
 
 def remove_node(node) -> None:
-    """Removes a node that is still in the scene; None is no matter."""
+    """Removes a node that is still in the scene; None is ignored."""
     if node is not None and node.GetScene() is not None:
         node.GetScene().RemoveNode(node)
 

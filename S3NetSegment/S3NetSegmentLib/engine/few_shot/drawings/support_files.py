@@ -19,7 +19,7 @@ from ...images import AXES, Segment, Segmentation, Volume
 from ...images.formats.nifti_places import on_voxels_of
 from ...images.formats.seg_nrrd import read_segmentation
 from ...images.label_names import all_named
-from ...images.reading import read_image
+from ...images.reading import read_alone, read_image
 from ...tasks.drawn_numbers import ALL
 from ...tasks.few_shot import SupportFile
 from .label_grid import PlacedLabels, grid_difference, placed_labels
@@ -99,7 +99,7 @@ def read_support(
     :param boxed: what boxes showed, which counts like a last file.
     :raises InputError: files that cannot be read or used, a name that no file has, nothing drawn.
     """
-    found = [_read(read_segmentation, file.labels) for file in files]
+    found = [read_alone(file.labels, read_segmentation) for file in files]
     found = all_named(found, [file.labels for file in files], next((file.names for file in files if file.names), None))
     found += [drawing.segmentation for drawing in boxed]
     axes = [*(axis for _ in files), *(drawing.axis for drawing in boxed)]
@@ -115,7 +115,7 @@ def read_support(
         )
     drawn = []
     for file, segmentation, across in zip(files, found, axes, strict=True):
-        target = _read(read, file.image) if file.image else image
+        target = read_alone(file.image, read) if file.image else image
         drawn.append(_placed(support, file, segmentation, target, across))
     sheets = _combined(support, drawn, image)
     _spread(support, [sheet for own in sheets for sheet in own])
@@ -124,20 +124,6 @@ def read_support(
     support.notes += [] if not complete else [note for drawing in boxed for note in drawing.notes]
     check_drawn(support, image)
     return support
-
-
-def _read(reader, path: str):
-    """What ``reader`` finds at ``path``; its errors name the file, and not --frame, which is for the image alone."""
-    try:
-        return reader(path)
-    except InputError as error:
-        if "--frame" in str(error):
-            raise InputError(f"{path!r} is 4D; save the frame that you mean as a 3D file of its own") from None
-        if "--series" in str(error):
-            raise InputError(
-                f"{path!r} holds several DICOM series; give one file of the series that you mean"
-            ) from None
-        raise error if path in str(error) else InputError(f"{path!r}: {error}") from None
 
 
 def _chosen_names(found: list[Segmentation], chosen: list[str]) -> set[str] | None:
@@ -170,7 +156,7 @@ def _add_segments(support: Support, segmentation: Segmentation, names: set[str] 
 
 @dataclass(eq=False)
 class _Drawn:
-    """What one file tells of its image, before the segments are spread over layers.
+    """What one file says of its image, before the segments are spread over layers.
 
     :param target: the image that it belongs to.
     :param known: numbers of the segments that the file has.

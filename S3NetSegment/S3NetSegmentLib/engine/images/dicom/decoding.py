@@ -19,7 +19,7 @@ from ...common.errors import ImageWarning, InputError
 from ..formats.header_claims import check_room
 from ..formats.itk_file import quiet
 from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, has_segments, is_transformed, jpeg_colors
-from .elements import UNCOMPRESSED, DamagedDicom, DicomFile, quiet_pydicom, read_elements
+from .elements import UNCOMPRESSED, DamagedDicom, DicomFile, quiet_pydicom
 from .grid import Grid
 from .headers import first_rescale
 from .slices import Slice
@@ -51,20 +51,19 @@ def decoded(path: Path) -> np.ndarray:
     :raises InputError: they cannot be decoded, or only wrongly.
     """
     try:
-        elements = read_elements(path)
+        elements = DicomFile(path)
     except (DamagedDicom, OSError):
         raise _undecodable(path, "") from None
     check_decodable(path, elements.syntax)
     if elements.pixels is None:
         raise _undecodable(path, elements.syntax)
-    bits = int(elements.number("BitsAllocated") or 0)
+    bits = elements.whole("BitsAllocated")
     if bits not in _DEPTHS:  # GDCM divides by what is left of the bytes, which ends the program
         raise InputError(
             f"DICOM file {str(path)!r} claims pixels of {bits} bits, which cannot be; copy or export it again"
         )
-    if elements.syntax == _RUN_LENGTH and not has_segments(
-        elements, int(elements.number("SamplesPerPixel") or 0) * -(-bits // 8)
-    ):
+    segments = elements.whole("SamplesPerPixel") * -(-bits // 8)
+    if elements.syntax == _RUN_LENGTH and not has_segments(elements, segments):
         raise _undecodable(path, elements.syntax)  # none at all would end the program, too
     if _gdcm_is_wrong(elements):
         return _by_pydicom(elements)
@@ -84,9 +83,7 @@ def decoded(path: Path) -> np.ndarray:
 
 def _gdcm_is_wrong(elements: DicomFile) -> bool:
     """Whether GDCM decodes pixels of this format wrongly, or not at all though they are sound."""
-    allocated, stored, samples = (
-        int(elements.number(tag) or 0) for tag in ("BitsAllocated", "BitsStored", "SamplesPerPixel")
-    )
+    allocated, stored, samples = map(elements.whole, ("BitsAllocated", "BitsStored", "SamplesPerPixel"))
     frames = elements.number("NumberOfFrames") or 1
     if elements.floats or allocated >= 32:
         return True
@@ -106,7 +103,7 @@ def _gdcm_is_wrong(elements: DicomFile) -> bool:
 
 def _bits_below(elements: DicomFile) -> int:
     """How many bits lie below those in use (in files of before 1993, and false headers), which GDCM takes for the lowest."""
-    allocated, stored, high = (int(elements.number(tag) or 0) for tag in ("BitsAllocated", "BitsStored", "HighBit"))
+    allocated, stored, high = map(elements.whole, ("BitsAllocated", "BitsStored", "HighBit"))
     return max(high + 1 - stored, 0) if 0 < stored <= high < allocated else 0
 
 
@@ -153,7 +150,7 @@ def _by_pydicom(elements: DicomFile) -> np.ndarray:
     """As :func:`decoded`, for what GDCM gets wrong."""
     import pydicom
 
-    bits, frames = int(elements.number("BitsAllocated") or 0), max(int(elements.number("NumberOfFrames") or 1), 1)
+    bits, frames = elements.whole("BitsAllocated"), max(elements.whole("NumberOfFrames", 1), 1)
     if elements.syntax not in _PLAIN and (bits > 16 or elements.syntax not in JPEG_LS):
         raise InputError(
             f"DICOM file {str(elements.path)!r} has pixels of {bits} bits in a compression that no decoder here reads rightly "
@@ -181,7 +178,7 @@ def _by_pydicom(elements: DicomFile) -> np.ndarray:
 
 def _stored_bits(array: np.ndarray, elements: DicomFile) -> np.ndarray:
     """``array`` without what lies in the unused upper bits, and bright is high."""
-    allocated, stored = (int(elements.number(tag) or 0) for tag in ("BitsAllocated", "BitsStored"))
+    allocated, stored = map(elements.whole, ("BitsAllocated", "BitsStored"))
     if array.dtype.kind == "f":
         return array
     unused = allocated - stored if 0 < stored <= allocated else 0

@@ -22,10 +22,11 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED)
 _LARGEST_VALUE = 1 << 16  # bytes; longer ones are skipped
 _LARGEST_READ = 1 << 26  # bytes of a value in a sequence
-_MOST_ELEMENTS = 2_000_000
+_MOST_ELEMENTS = 2_000_000  # an item counts as five
 _MOST_INFLATED = 1 << 29  # bytes
 _DEEPEST = 16
 _UNDEFINED = 0xFFFFFFFF
+_ITEM_MARKS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # little and big endian
 _CUT_OFF = "it is cut off, or states lengths that it does not have"
 _TOO_DEEP = "its sequences are nested too deeply"
 _PLAIN = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"))  # texts in ASCII: their bytes say all
@@ -36,9 +37,9 @@ _PRIVATE = {
     "PhilipsBValue": (0x2001, "Philips Imaging DD 001", 0x03), "UIHBValue": (0x0065, "Image Private Header", 0x09),
     "UIHTiles": (0x0065, "Image Private Header", 0x50), "UIHTileSequence": (0x0065, "Image Private Header", 0x51),
 }  # fmt: skip
+_SWITCH = "\x1b$)A"  # to Chinese (ISO 2022 IR 58), which pydicom leaves in the text
 _GROUPS = {group for group, _, _ in _PRIVATE.values()}
-# Those that pydicom's dictionary lacks, for files that do not state value representations.
-_UNKNOWN = {0x00651009: ("FD", "1", "B value", ""), 0x00651050: ("DS", "1", "Tiles", "")}
+_UNKNOWN = {0x00651009: ("FD", "1", "B value", "")}  # of numbers in bytes the one that pydicom does not know
 
 
 class DamagedDicom(ValueError):
@@ -71,9 +72,7 @@ class Elements:
 
     def texts(self, name: str) -> list[str]:
         """The values of a text element, without padding and control characters; [] without it."""
-        values = (
-            str(value).replace("\x1b$)A", "") for value in _listed(self._value(name))
-        )  # pydicom leaves this switch
+        values = (str(value).replace(_SWITCH, "") for value in _listed(self._value(name)))
         return ["".join(c for c in value if c.isprintable() and c != "\ufffd").strip() for value in values]
 
     def text(self, name: str) -> str:
@@ -95,6 +94,10 @@ class Elements:
     def number(self, name: str) -> float | None:
         """The first number, None without one."""
         return next(iter(self.numbers(name)), None)
+
+    def whole(self, name: str, default: int = 0) -> int:
+        """The first number as a whole one, ``default`` without it and for 0."""
+        return int(self.number(name) or default)
 
     def items(self, name: str) -> list[Elements]:
         """The items of a sequence, [] without it."""
@@ -142,6 +145,7 @@ class Elements:
 
         if depth > _DEEPEST:
             raise DamagedDicom(_TOO_DEEP)
+        little = self._data.original_encoding[1]
         tiles = None if depth else self._tag("UIHTileSequence")
         for element in self._data.values():
             raw = isinstance(element, RawDataElement)
@@ -153,10 +157,15 @@ class Elements:
                 items = element.value
                 if raw:
                     reader.seek(element.value_tell)
-                    implicit, little = element.is_implicit_VR, element.is_little_endian
-                    items = read_sequence(reader, implicit, little, element.length, self._data.original_character_set)
+                    implicit, charset = element.is_implicit_VR, self._data.original_character_set
+                    items = read_sequence(reader, implicit, little, element.length, charset)
                 self._items[element.tag] = [Elements(item) for item in items]
                 for item in self._items[element.tag]:
+                    reader.seek(item._data.seq_item_tell)
+                    mark, length = reader.read(4), int.from_bytes(reader.read(4), "little" if little else "big")
+                    if mark not in _ITEM_MARKS:
+                        raise DamagedDicom("a sequence holds something that is no item")
+                    reader.seek(reader.tell() + length if length != _UNDEFINED else 0)
                     item.complete(reader, depth + 1)
 
 
@@ -168,18 +177,24 @@ class DicomFile(Elements):
     the content of a deflated file, in which ``pixels`` lie.
     """
 
-    def __init__(self, path: Path):
-        super().__init__(None)
-        self.path, self.syntax, self.floats = path, "", False
-        self.pixels: tuple[int, int] | None = None
-        self.inflated: bytes | None = None
+    syntax, floats = "", False
+    pixels: tuple[int, int] | None = None
+    inflated: bytes | None = None
 
-    @property
-    def sop_class(self) -> str:
-        return self.text("SOPClassUID")
+    def __init__(self, path: str | os.PathLike):
+        """Reads the file at ``path``.
 
-    def read(self, reader: _Reader) -> None:
-        """Reads the elements from the beginning of a file. What pydicom raises passes."""
+        :raises NotDicom: it is none.
+        :raises DamagedDicom: cut off, or lengths that cannot be. OSError passes.
+        """
+        self.path = Path(path)
+        with _Reader(io.FileIO(self.path)) as reader:
+            if not looks_like_dicom(reader.peek(132)[:132]):
+                raise NotDicom("no DICOM file")
+            with _reading():
+                self._read(reader)
+
+    def _read(self, reader: _Reader) -> None:
         from pydicom.filereader import read_dataset, read_partial
 
         pixels = [_tag(name) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")]
@@ -190,17 +205,23 @@ class DicomFile(Elements):
                 self.floats = tag != pixels[0]
             return self.pixels is not None
 
+        data: Any
         try:
-            self._data = read_partial(reader, stop, _LARGEST_VALUE, force=True)
-            self.syntax = Elements(self._data.file_meta).text("TransferSyntaxUID")
+            data = read_partial(reader, stop, _LARGEST_VALUE, force=True)
+            self.syntax = Elements(data.file_meta).text("TransferSyntaxUID")
         except _Deflated as deflated:
             reader = _Reader(io.BytesIO(deflated.content))
-            self._data = read_dataset(reader, False, True, stop_when=stop)
+            data = read_dataset(reader, False, True, stop_when=stop)
             self.syntax, self.inflated = DEFLATED, deflated.content
-        implicit, little = self._data.original_encoding
+        implicit, little = data.original_encoding
         self.syntax = self.syntax or (IMPLICIT if implicit else EXPLICIT if little else BIG_ENDIAN)
         reader.seek(sum(self.pixels or (0, 0)))
+        super().__init__(data)
         self.complete(reader)
+
+    @property
+    def sop_class(self) -> str:
+        return self.text("SOPClassUID")
 
     def stored_bytes(self) -> bytes:
         """The pixel data of a file that is not compressed in fragments."""
@@ -208,21 +229,6 @@ class DicomFile(Elements):
         with io.FileIO(self.path) if self.inflated is None else io.BytesIO(self.inflated) as file:
             file.seek(offset)
             return file.read(length)
-
-
-def read_elements(path: str | os.PathLike) -> DicomFile:
-    """The elements of the file at ``path``.
-
-    :raises NotDicom: it is none.
-    :raises DamagedDicom: cut off, or lengths that cannot be. OSError passes.
-    """
-    found = DicomFile(Path(path))
-    with _Reader(io.FileIO(found.path)) as reader:
-        if not looks_like_dicom(reader.peek(132)[:132]):
-            raise NotDicom("no DICOM file")
-        with _reading():
-            found.read(reader)
-    return found
 
 
 @cache
@@ -241,20 +247,18 @@ def _is_sequence(tag: int) -> bool:
 
 
 @cache
-def _tag(name: str) -> Any:
-    from pydicom.datadict import add_private_dict_entries, tag_for_keyword
+def _tag(keyword: str) -> Any:
+    from pydicom.datadict import add_private_dict_entries
     from pydicom.tag import Tag
 
     add_private_dict_entries("Image Private Header", _UNKNOWN)
-    if tag := tag_for_keyword(name):
-        return Tag(tag)
-    raise KeyError(f"DICOM has no element {name!r}")
+    return Tag(keyword)
 
 
 def _listed(value: Any) -> list:
     """The values that pydicom, or the bytes of a text, have as one."""
     if isinstance(value, bytes):
-        value = value.decode("ascii", "ignore").replace("\0", " ").rstrip().split("\\") if value else None
+        value = value.decode("ascii", "replace").replace("\0", " ").rstrip().split("\\") if value else None
     return [] if value is None or value == "" else list(value) if isinstance(value, MutableSequence) else [value]
 
 
@@ -286,7 +290,8 @@ class _Reader(io.BufferedReader):
         part = self._read(size if size < _LARGEST_READ else _LARGEST_READ)
         if len(part) < size and (part or size > 8):
             raise DamagedDicom(_CUT_OFF)
-        self._left -= size == 8  # the head of an element
+        if size == 8:  # the head of an element, or of an item, which takes as much memory as five
+            self._left -= 5 if part[:4] in _ITEM_MARKS else 1
         if self._left < 0:
             raise DamagedDicom(f"it has more than {_MOST_ELEMENTS:,} elements")
         return part
@@ -310,7 +315,8 @@ def _reading() -> Iterator[None]:
     except OSError as error:
         if error.errno:
             raise
-        raise DamagedDicom(_CUT_OFF) from None
+        own = error.__context__  # pydicom puts this in place of what it meets at an item
+        raise (own if isinstance(own, DamagedDicom) else DamagedDicom(_CUT_OFF)) from None
     except Exception as error:  # pydicom raises what it likes
         raise DamagedDicom("its header contradicts itself") from error
 
@@ -318,8 +324,12 @@ def _reading() -> Iterator[None]:
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Keeps pydicom from telling of values that break rules."""
-    from pydicom.config import disable_value_validation
+    from pydicom.config import disable_value_validation, logger
 
-    with warnings.catch_warnings(), disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
+    logs, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings(), disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = logs

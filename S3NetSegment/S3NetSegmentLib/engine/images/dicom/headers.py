@@ -39,7 +39,7 @@ def image_file(elements: DicomFile) -> ImageFile:
     stated = elements.text("NumberOfFrames")
     if stated and elements.number("NumberOfFrames") is None:
         raise DamagedDicom(f"its number of frames is {stated[:20]!r}")
-    frames = max(int(elements.number("NumberOfFrames") or 1), 1)
+    frames = max(elements.whole("NumberOfFrames", 1), 1)
     if frames > _MOST_FRAMES:
         raise DamagedDicom(f"it claims {frames:,} frames, more than the {_MOST_FRAMES:,} that can be read")
     series = elements.text("SeriesInstanceUID")

@@ -115,7 +115,7 @@ def normal_of(slices: Sequence[Slice]) -> np.ndarray:
 
 def size_of(elements: Elements) -> tuple[int, int]:
     """Columns and rows."""
-    return int(elements.number("Columns") or 0), int(elements.number("Rows") or 0)
+    return elements.whole("Columns"), elements.whole("Rows")
 
 
 def usable_spacing(spacing: Sequence[float]) -> bool:
@@ -124,7 +124,7 @@ def usable_spacing(spacing: Sequence[float]) -> bool:
 
 
 def axes_of(values: Sequence[float]) -> np.ndarray | None:
-    """``[3, 2]`` unit vectors; None if the six values are no two directions at a right angle."""
+    """``[3, 2]`` unit vectors; None if the six values are not two directions at a right angle."""
     if len(values) < 6:
         return None
     axes = np.reshape(values[:6], (2, 3)).T

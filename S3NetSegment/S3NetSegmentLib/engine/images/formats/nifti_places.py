@@ -56,7 +56,7 @@ def matrices(header: NiftiHeader, shape, shown: str) -> tuple[np.ndarray, tuple[
         used = next((name for name in usable if name not in apart), "sform")
         other = apart[-1]
         warnings.warn(
-            f"{shown}: its header tells two places, which differ by up to {distance[other]:.3g} mm; that of the {used} is used, as "
+            f"{shown}: its header gives two places, which differ by up to {distance[other]:.3g} mm; that of the {used} is used, as "
             f"Slicer does. Other programs may go by the {other}, and what was drawn with them lies elsewhere",
             ImageWarning,
             6,
@@ -167,7 +167,7 @@ def are_apart(distance: float, matrix: np.ndarray, shape: Sequence[int]) -> bool
 
 def on_voxels_of(segmentation: Segmentation, image: Volume | Segmentation) -> Segmentation:
     """``segmentation``, put voxel for voxel onto ``image`` where it has its size and lies just where the other matrix of the
-    image's NIfTI file, or of its own, puts the image; which is told (ImageWarning). Otherwise as it is."""
+    image's NIfTI file, or of its own, puts the image; which is reported (ImageWarning). Otherwise as it is."""
     shape = (image.array if isinstance(image, Volume) else image.layers[0]).shape[:3]
     if segmentation.layers[0].shape != shape:
         return segmentation
