@@ -96,7 +96,7 @@ def undrawn(labels, drawn=DRAWN):
     return np.delete(labels, list(drawn), axis=0)
 
 
-def write_askew_drawing(path):
+def write_oblique_drawing(path):
     """The ball's middle slice as if it had been drawn on a plane that leans by 0.2; returns its centre."""
     turn = np.array([[np.cos(0.2), 0, np.sin(0.2)], [0, 1, 0], [-np.sin(0.2), 0, np.cos(0.2)]])
     matrix = IMAGE.ijk_to_ras.copy()

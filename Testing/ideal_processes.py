@@ -12,7 +12,8 @@ from S3NetSegmentLib.engine.training.configuration import finetuning_configurati
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
 from S3NetSegmentLib.engine.training.processes import Processes, joined_processes
-from S3NetSegmentLib.engine.training.slice_bank import SliceBank, SliceBatches, TwoStreamBatches
+from S3NetSegmentLib.engine.training.slice_bank import SliceBank
+from S3NetSegmentLib.engine.training.slice_batches import SliceBatches, TwoStreamBatches
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 from S3NetSegmentLib.engine.training.trainer import Trainer
 

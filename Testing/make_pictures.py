@@ -3,7 +3,7 @@
 
 ``answers.png``: answers of Segment on four samples, without a point and with one. ``few_shot.png``: three drawn slices of
 the CT and what Few-shot makes of them elsewhere. ``panel.png`` and ``panel_*.png``: the module's panel beside a slice view, see
-``panel_picture.py``. ``Resources/SampleData/thumbnails``: each sample as Slicer's Sample Data module shows it.
+``panel_picture.py``. ``tutorial``: a picture for each step, see ``tutorial_pictures.py``. ``Resources/SampleData/thumbnails``: each sample as Slicer's Sample Data module shows it.
 """
 
 import json
@@ -52,8 +52,16 @@ def main() -> int:
     make_thumbnails(SAMPLE_DATA / "thumbnails")
 
     import panel_picture
+    import tutorial_pictures
 
-    return panel_picture.main() or panel_picture.few_shot() or panel_picture.models() or panel_picture.cohort()
+    uses = (
+        panel_picture.main,
+        panel_picture.few_shot,
+        panel_picture.models,
+        panel_picture.cohort,
+        tutorial_pictures.main,
+    )
+    return next((code for use in uses if (code := use())), 0)
 
 
 def make_thumbnails(folder: Path) -> None:

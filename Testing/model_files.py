@@ -26,10 +26,13 @@ PROVENANCE = {
 
 def write_model(path: Path, *, seed: int = 0, classes=CLASSES, layout=LAYOUT, **options) -> Path:
     """A segmenter of ``classes`` with random weights."""
-    network = seeded(lambda: TwoStreamUNet(len(classes) + 1, layout.inputs, (8, 16)), seed).eval()
-    noise = torch.from_numpy(np.random.default_rng(0).random((1, layout.inputs, 48, 48), np.float32))
+    network = seeded(
+        lambda: TwoStreamUNet(len(classes) + 1, layout.inputs, (8, 16), across=layout.across(2)), seed
+    ).eval()
+    size = (*((layout.depth,) if layout.is_3d else ()), 48, 48)
+    noise = torch.from_numpy(np.random.default_rng(0).random((1, layout.inputs, *size), np.float32))
     with torch.no_grad():  # no class wins everywhere
-        shift = network(noise).mean((0, 2, 3))
+        shift = network(noise).transpose(0, 1).flatten(1).mean(1)
         for decoder in network.decoders:
             decoder.head.bias -= shift
     options = {

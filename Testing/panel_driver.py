@@ -128,7 +128,7 @@ class PanelDriver:
         slice_node.JumpSliceByOffsetting(*volume_from_node(self.parameters.volume).ras_of(voxel))
         crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
         crosshair.SetCursorPositionXYZ([1.0, 1.0, 0.0], slice_node)
-        self.panel.few_shot.look_at_views()
+        self.panel.few_shot.refresh_views()
 
     def add_segment(self, name, color=None):
         """What "Add" in the segment editor and a new name do; returns the segment's id."""
@@ -161,7 +161,7 @@ class PanelDriver:
         slice_node.SetSliceToRASByNTP(0, sine, cosine, 1, 0, 0, *along, 0)
         crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
         crosshair.SetCursorPositionXYZ([1.0, 1.0, 0.0], slice_node)
-        self.panel.few_shot.look_at_views()
+        self.panel.few_shot.refresh_views()
 
     def draw_in_view(self, name, slice_node, mask, erase=False, layers=1.0):
         """A stroke in an oblique view: the voxels of ``mask`` [K, J, I] that its plane, so thick, passes through."""

@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault(
@@ -67,15 +68,9 @@ def few_shot(output: Path = PICTURES / "panel_few_shot.png") -> int:
     image, labels = read_sample("ct_abdomen")
 
     def use(panel, view):
-        panel.open_few_shot()
-        segmentation = panel.parameters.segmentation.GetSegmentation()
-        segmentation.RemoveAllSegments()
-        for name, (_, color) in ORGANS.items():
-            panel.add_segment(name, color)
+        open_drawing(panel)
         for number in DRAWN:
-            for name, (value, _) in ORGANS.items():
-                if (labels[number] == value).any():
-                    panel.draw(name, labels[number] == value, "z", number)
+            draw_organs(panel, labels, number)
         panel.look_at_slice(view.node, SHOWN)
         panel.propagate(seconds=300)
 
@@ -83,45 +78,85 @@ def few_shot(output: Path = PICTURES / "panel_few_shot.png") -> int:
     return take_picture(image, "Abdomen, CT", center, FEW_SHOT_PANEL_SIZE, use, output)
 
 
+def open_drawing(panel) -> None:
+    """Few-shot with the organs as empty segments."""
+    panel.open_few_shot()
+    panel.parameters.segmentation.GetSegmentation().RemoveAllSegments()
+    for name, (_, color) in ORGANS.items():
+        panel.add_segment(name, color)
+
+
+def draw_organs(panel, labels, number: int) -> None:
+    """Draws what ``labels`` hold in a slice."""
+    for name, (value, _) in ORGANS.items():
+        if (labels[number] == value).any():
+            panel.draw(name, labels[number] == value, "z", number)
+
+
 def models(output: Path = PICTURES / "panel_models.png") -> int:
     """Models: a run on a small cohort of the spinal cord has ended, and its model is applied to a case that is for testing."""
+    with named_folder("spine") as place:
+        image, center = spine_cohort(place)
+
+        def use(panel, _view):
+            train_model(panel, place)
+            apply_it(panel)
+
+        return take_picture(image, "Spinal cord, T2 MR", center, MODELS_PANEL_SIZE, use, output)
+
+
+def spine_cohort(place: Path):
+    """Writes the cohort to ``place``; returns a case for testing and the middle of its cord (RAS)."""
     import make_training_sample
 
     from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
     from S3NetSegmentLib.engine.images.reading import read_image
 
-    place = Path(tempfile.gettempdir()) / "spine"
-    shutil.rmtree(place, ignore_errors=True)
     make_training_sample.write_cohort(place / "cohort")
     case = f"block{make_training_sample.TEST[-1]}"
     image = read_image(place / "cohort" / "images" / f"{case}.nii.gz")
     labels = read_segmentation(place / "cohort" / "labels" / f"{case}.seg.nrrd").layers[0]
+    return image, middle_of(image, labels)
 
-    def use(panel, _view):
-        panel.open_models()
-        ui, section = panel.panel.models.ui, panel.panel.models.training
-        for edit, path in ((ui.cohortFolderEdit, place / "cohort"), (ui.runFolderEdit, place / "model")):
-            edit.text = str(path)
-            edit.editingFinished.emit()
-        ui.trainingCollapsibleButton.collapsed = False
-        panel.choose(ui.trainingPresetBox, "tiny: small, for a CPU")
-        ui.trainingMinutesBox.value = 1.0
-        panel.click(ui.startTrainingButton)
-        panel.wait(lambda: not section.run.is_busy, seconds=400)
-        panel.click(ui.useModelButton)
-        panel.settle(0.5)
-        panel.click(ui.applyModelButton)
-        panel.wait(lambda: not panel.panel.models.running, seconds=200)
 
-    middle = np.argwhere(labels > 0)
-    center = tuple(float(v) for v in image.ras_of(middle[len(middle) // 2][::-1]))
-    done = take_picture(image, "Spinal cord, T2 MR", center, MODELS_PANEL_SIZE, use, output)
-    shutil.rmtree(place, ignore_errors=True)
-    return done
+def train_model(panel, place: Path, minutes: float = 1.0) -> None:
+    """A tiny model of the cohort in ``place``, trained in the tab Models."""
+    panel.open_models()
+    ui, section = panel.panel.models.ui, panel.panel.models.training
+    for edit, path in ((ui.cohortFolderEdit, place / "cohort"), (ui.runFolderEdit, place / "model")):
+        edit.text = str(path)
+        edit.editingFinished.emit()
+    ui.trainingCollapsibleButton.collapsed = False
+    panel.choose(ui.trainingPresetBox, "tiny: small, for a CPU")
+    ui.trainingMinutesBox.value = minutes
+    panel.click(ui.startTrainingButton)
+    panel.wait(lambda: not section.run.is_busy, seconds=400)
+
+
+def apply_it(panel) -> None:
+    """The model that was trained there, applied."""
+    ui = panel.panel.models.ui
+    panel.click(ui.useModelButton)
+    panel.settle(0.5)
+    panel.click(ui.applyModelButton)
+    panel.wait(lambda: not panel.panel.models.running, seconds=200)
 
 
 def cohort(output: Path = PICTURES / "panel_cohort.png") -> int:
     """Cohort: one block of the spinal cord is accepted, the next one proposed from it."""
+    with named_folder("patients") as place:
+        image, center = patients(place)
+
+        def use(panel, view):
+            panel.open_cohort(place / "scans")
+            propose_next(panel, view)
+
+        return take_picture(image, "accepted before", center, COHORT_PANEL_SIZE, use, output)
+
+
+def patients(place: Path):
+    """Writes blocks of the spinal cord to ``place / "scans"``, one of them accepted; returns that one and the middle of its
+    cord (RAS)."""
     import make_training_sample
 
     from S3NetSegmentLib.engine.cohort_loop.accepting import accept
@@ -129,8 +164,6 @@ def cohort(output: Path = PICTURES / "panel_cohort.png") -> int:
     from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
     from S3NetSegmentLib.engine.images.reading import read_image
 
-    place = Path(tempfile.gettempdir()) / "patients"
-    shutil.rmtree(place, ignore_errors=True)
     make_training_sample.write_cohort(place / "made")
     (place / "scans").mkdir()
     for path in (place / "made" / "images").iterdir():
@@ -139,39 +172,66 @@ def cohort(output: Path = PICTURES / "panel_cohort.png") -> int:
     accepted = read_segmentation(place / "made" / "labels" / f"{first}.seg.nrrd")
     accept(CohortStore(place / "scans"), first, accepted)
     image = read_image(place / "scans" / f"{first}.nii.gz")
+    return image, middle_of(image, accepted.layers[0])
 
-    def use(panel, view):
-        import slicer
 
-        panel.open_cohort(place / "scans")
-        ui, cases = panel.panel.cohort.ui, panel.panel.cohort.controller
-        panel.click(ui.nextCaseButton)
-        panel.wait(lambda: not panel.panel.cohort.running, seconds=200)
-        names = [ui.loopTable.item(row, 0).text() for row in range(ui.loopTable.rowCount)]
-        ui.loopTable.setCurrentCell(names.index(cases.case.name), 0)
-        slicer.util.setSliceViewerLayers(background=cases.case.volume_node, fit=True)
-        found = np.argwhere(np.maximum.reduce(cases.case.shown.layers) > 0)
-        middle = found[len(found) // 2][::-1]
-        view.show_slice_at(tuple(float(v) for v in cases.case.volume.ras_of(middle)))
+def propose_next(panel, view) -> None:
+    """Presses Next case, waits for the proposal and shows it."""
+    import slicer
 
-    middle = np.argwhere(accepted.layers[0] > 0)
-    center = tuple(float(v) for v in image.ras_of(middle[len(middle) // 2][::-1]))
-    done = take_picture(image, "accepted before", center, COHORT_PANEL_SIZE, use, output)
+    ui, cases = panel.panel.cohort.ui, panel.panel.cohort.controller
+    panel.click(ui.nextCaseButton)
+    panel.wait(lambda: not panel.panel.cohort.running, seconds=200)
+    names = [ui.loopTable.item(row, 0).text() for row in range(ui.loopTable.rowCount)]
+    ui.loopTable.setCurrentCell(names.index(cases.case.name), 0)
+    slicer.util.setSliceViewerLayers(background=cases.case.volume_node, fit=True)
+    view.show_slice_at(middle_of(cases.case.volume, np.maximum.reduce(cases.case.shown.layers)))
+
+
+def middle_of(image, labels) -> tuple[float, ...]:
+    """A labelled voxel in the middle of all (RAS)."""
+    found = np.argwhere(labels > 0)
+    return tuple(float(v) for v in image.ras_of(found[len(found) // 2][::-1]))
+
+
+@contextmanager
+def named_folder(name: str):
+    """An empty folder for temporary files, with a name that can be shown in a picture."""
+    place = Path(tempfile.gettempdir()) / name
     shutil.rmtree(place, ignore_errors=True)
-    return done
+    place.mkdir()
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def take_picture(image, name: str, center, panel_size, use, output: Path) -> int:
     """Opens the panel on ``image``, lets ``use(panel, view)`` use it, and saves panel and view. Returns an exit code."""
-    problem = None if qt_stand_in.AVAILABLE else qt_stand_in.WHY_NOT
-    problem = problem or why_no_pictures()
+    problem = why_no_panel()
+    if not problem:
+        with open_panel(image, name, center, panel_size) as (panel, view):
+            use(panel, view)
+            problem = panel.message
+            panel.settle(0.3)
+            output.parent.mkdir(parents=True, exist_ok=True)
+            if not problem and not save_side_by_side(panel.widget.parent.grab(), view, output):
+                problem = f"{output} could not be written"
     if problem:
         print(f"no picture can be made: {problem}", file=sys.stderr)
-        return 1
+    return 1 if problem else 0
+
+
+def why_no_panel() -> str | None:
+    """Why the panel cannot be shown and pictured on this machine, or None if it can."""
+    return (None if qt_stand_in.AVAILABLE else qt_stand_in.WHY_NOT) or why_no_pictures()
+
+
+@contextmanager
+def open_panel(image, name: str, center, panel_size, view_size=VIEW_SIZE):
+    """The panel in an empty scene that holds ``image``, and a view of the slice through ``center`` (RAS)."""
     headless = headless_slicer.start()
     application = qt_stand_in.install(headless)
     headless.new_scene()
-    view = SlicePicture(headless, add_volume(image, name), "Axial", size=VIEW_SIZE)
+    view = SlicePicture(headless, add_volume(image, name), "Axial", size=view_size)
     view.show_slice_at(center)
     application.layoutManager().show(view.node)
 
@@ -180,16 +240,9 @@ def take_picture(image, name: str, center, panel_size, use, output: Path) -> int
     module, widget = qt_stand_in.open_module(MODULE / "S3NetSegment.py")
     panel = PanelDriver(module, widget, application, headless)
     widget.parent.resize(*panel_size)
-    use(panel, view)
-    if panel.message:
-        print(f"no picture can be made: {panel.message}", file=sys.stderr)
-        return 1
-    panel.settle(0.3)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    saved = save_side_by_side(widget.parent.grab(), view, output)
+    yield panel, view
     panel.close()
     view.close()
-    return 0 if saved else 1
 
 
 def read_sample(name: str):

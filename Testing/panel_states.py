@@ -123,7 +123,7 @@ def _models(panel, folder):
         {"step": n, "steps": 600, "loss": 1 / (1 + n), "progress": n / 600, "seconds": n} for n in range(0, 600, 9)
     )
     (folder / "run" / "log.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
-    panel.panel.models.training.look()
+    panel.panel.models.training.refresh()
     yield "models_train_curve"
     ui.tryTrainingButton.setVisible(False)  # a run that does not answer, and has a model already
     for widget in (ui.killTrainingButton, ui.useModelButton, ui.trainingProgressBar):

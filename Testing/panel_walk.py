@@ -271,7 +271,7 @@ class PanelWalk:
         self.panel.wait(
             lambda: not panel.running and not panel.prompts.watch.waiting and not panel.few_shot.boxes.running
         )
-        panel._look()
+        panel._refresh()
 
     def _volume(self):
         return self.panel.parameters.volume if self.panel.parameters is not None else None

@@ -166,7 +166,7 @@ IDEAL_PRETRAINING = (
     Row("the same, end", "last_momentum", 0.999),
     Row("negatives (DenseCL)", "negatives_from", "queue of 65,536 means of other images",
         "a batch holds thousands of cells, and old keys of a network that still learns fast are no good"),
-    Row("cells near the positive that are no negatives", "neighbourhood", 0.0),
+    Row("cells near the positive that are not negatives", "neighbourhood", 0.0),
     Row("cells that ask, at most", "queries", "all", "bounds the memory; those asked are drawn anew in each step"),
     Row("negatives, at most", "negatives", 65_536, "as many as a batch of 12 has at 256 pixels are far fewer"),
     Row("largest rotation, degrees", "rotation", NOT_STATED, "as in the preset `default`"),

@@ -1,16 +1,21 @@
-"""A lock on a file that ends with the process that holds it, however that ends. Standard library only, for every room."""
+"""A lock on a file that ends with the process that holds it, however that ends. Standard library only, for every room: the
+launcher needs it before there is any package. The package filelock also cannot tell, without taking it, whether a lock is held.
+"""
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+
+_PAUSE = 0.05  # seconds between two tries
 
 
 class FileLock:
     """A lock on the file ``path``, which is made if need be; its content does not matter.
 
     The system gives it back when the process ends, also by kill -9 or a crash, so that "held" always means a living process.
-    Where a file system knows no locks it is never seen as held by others; ask :attr:`is_certain`.
+    As a context it is given back at its end, if it was taken. Where a file system knows no locks it is never seen as held by others; ask :attr:`is_certain`.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -18,13 +23,26 @@ class FileLock:
         self._file: int | None = None
         self.is_certain = True
 
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.give_back()
+
     @property
     def is_held(self) -> bool:
         """Whether it is held by this object."""
         return self._file is not None
 
-    def take(self) -> bool:
-        """Takes it; False if another process (or object) holds it. OSError if the file cannot be made."""
+    def take(self, patience: float = 0.0) -> bool:
+        """Takes it; False if another process (or object) still holds it after ``patience`` seconds. OSError if the file cannot be
+        made."""
+        until = time.monotonic() + patience
+        while not (taken := self._try_to_take()) and time.monotonic() < until:
+            time.sleep(_PAUSE)
+        return taken
+
+    def _try_to_take(self) -> bool:
         if self._file is not None:
             return True
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)

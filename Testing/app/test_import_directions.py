@@ -98,6 +98,12 @@ def test_rules_for_folders_and_tags_stand_in_one_place(words):
     assert len([file for file in PACKAGE.rglob("*.py") if words in file.read_text(encoding="utf-8")]) == 1
 
 
+def test_texts_are_written_whole_or_not_at_all_by_one_function():
+    """The launcher's note of an environment and the system's own switches are no results."""
+    writers = {file.name for file in PACKAGE.rglob("*.py") if ".write_text(" in file.read_text(encoding="utf-8")}
+    assert writers == {"files.py", "environment.py", "machine.py"}
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_no_package_that_belongs_elsewhere(room):
     assert not problems(room, lambda found: found.name.split(".")[0] in ROOMS[room][1])
@@ -127,7 +133,9 @@ def test_an_image_that_is_no_dicom_is_read_without_pydicom(tmp_path):
     )
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from S3NetSegmentLib.engine.images.reading import read_image; "
-        "from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation; read_image(sys.argv[2]); "
+        "from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation; image = read_image(sys.argv[2]); "
+        "from S3NetSegmentLib.engine.images.writing import write_image; "
+        "[read_image(write_image(image, sys.argv[2][:-5] + suffix)) for suffix in ('.nii.gz', '.mha', '.png')]; "
         "read_segmentation(sys.argv[2]); sys.exit('pydicom was imported' if 'pydicom' in sys.modules else 0)"
     )
     command = [sys.executable, "-c", code, str(MODULE), str(tmp_path / "a.nrrd")]

@@ -25,7 +25,7 @@ DEFECTS = {
         ("--suite", "arguments", "--lists", "30"),
         ("--suite", "faults", "--faults", "4"),
         ("--suite", "geometry", "--cases", "11"),
-        ("--suite", "night", "--nights", "1"),
+        ("--suite", "kill_and_resume", "--batches", "1"),
     ],
     ids=["damaged files", "hostile files", "arguments", "faults", "geometries", "killed batches"],
 )

@@ -1,6 +1,7 @@
 """The scripts that the documentation tells a user to start work with a Python that has no packages."""
 
 import ast
+import hashlib
 import os
 import re
 import subprocess
@@ -62,14 +63,9 @@ def bare_start(script: str, *arguments: str, folder: Path) -> subprocess.Complet
     (stand_in / "bin").mkdir(parents=True)
     (stand_in / "bin" / "python").write_text(f'#!/bin/sh\nunset PYTHONPATH\nexec "{sys.executable}" "$@"\n')
     (stand_in / "bin" / "python").chmod(0o755)
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
-        "from S3NetSegmentLib.cli import environment; "
-        "files = [environment.RUNTIME, Path(sys.argv[2])]; "
-        "environment._note(Path(sys.argv[3]), [environment._digest(f) for f in files])"
-    )
-    requirements = TESTING / "requirements.txt"
-    subprocess.run([sys.executable, "-c", code, str(MODULE), str(requirements), str(stand_in)], check=True)
+    lists = (MODULE / "requirements.txt", TESTING / "requirements.txt")
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in lists]
+    (stand_in / "s3net.json").write_text(" ".join(digests))
     variables = {
         "PATH": os.defpath, "HOME": str(folder), "PYTHONPATH": str(folder), "S3NET_VENV": str(stand_in),
         "OMP_NUM_THREADS": "1", "QT_QPA_PLATFORM": "offscreen",

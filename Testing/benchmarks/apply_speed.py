@@ -8,6 +8,7 @@ time of the thread.
 
     --threads N     CPU threads (default: as many as the machine has)
     --large         also 512 x 512 x 300
+    --depth D       a 3D network on patches of up to D slices (default 1: slices)
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from S3NetSegmentLib.engine.images.resample import resized  # noqa: E402
 from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, TwoStreamUNet, seeded  # noqa: E402
 from S3NetSegmentLib.engine.training.label_classes import LabelClass  # noqa: E402
+from S3NetSegmentLib.engine.training.layout_choice import choose_layout  # noqa: E402
 from S3NetSegmentLib.engine.training.model_file import Model  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_layout import choose_layout  # noqa: E402
 
 SIZES = {"256x256x100": (100, 256, 256), "512x512x300": (300, 512, 512)}
 NETWORKS = ("unet", "tiny")
@@ -51,11 +52,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--depth", type=int, default=1)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.one:
-        row(*options.one)
+        row(*options.one, options.depth)
         return
     print(
         f"{describe_device()}\n\n| volume | network | seconds | CPU seconds | peak above the volume, MB | in the window, s | longest step, ms | "
@@ -64,16 +66,27 @@ def main() -> None:
     for size in list(SIZES)[: 2 if options.large else 1]:
         for network in NETWORKS:
             sys.stdout.flush()
-            command = [sys.executable, __file__, "--threads", str(options.threads), "--one", size, network]
+            command = [
+                sys.executable,
+                __file__,
+                "--threads",
+                str(options.threads),
+                "--depth",
+                str(options.depth),
+                "--one",
+                size,
+                network,
+            ]
             subprocess.run(command, check=True)
 
 
-def row(size: str, name: str) -> None:
+def row(size: str, name: str, depth: int) -> None:
     small = read_image(SAMPLE_DATA / "mr_brain_tumour.nii.gz")
     array = resized(small.array, SIZES[size]).astype(np.int16)
     volume = Volume(array, np.diag((0.9, 0.9, 1.5, 1.0)))
-    layout, _ = choose_layout([volume])
-    network = seeded(lambda: TwoStreamUNet(4, 1, CHANNELS[name]), 0)
+    layout, _ = choose_layout([volume], depth=depth)
+    channels = CHANNELS[name]
+    network = seeded(lambda: TwoStreamUNet(4, 1, channels, across=layout.across(len(channels))), 0)
     classes = tuple(LabelClass(n, v, (1.0, 0, 0)) for v, n in enumerate("abc", 1))
     model = Model("segmenter", describe_network(network), network_tensors(network), layout, classes)
     segmenter = ModelSegmenter(model)

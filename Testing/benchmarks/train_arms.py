@@ -6,6 +6,7 @@
     python3 Testing/benchmarks/train_arms.py --json acdc3.json          keeps each arm and seed, and goes on from there
     python3 Testing/benchmarks/train_arms.py --seeds 101,102,103 --change spatial_weight=0.1      for choosing settings
     python3 Testing/benchmarks/train_arms.py --arms supervised,plus --change neighbours=1         2.5D: three slices side by side
+    python3 Testing/benchmarks/train_arms.py --arms supervised,plus --change dimensions=3         3D: patches of up to 16 slices
 
 Arms: ``supervised`` sees labelled slices alone; ``paper`` is the preset ``paper`` of fine-tuning: cross pseudo supervision with the
 published optimiser, learning rate, schedule and transformations, which takes part of its 30,000 steps (``--paper-steps``; all
@@ -53,7 +54,7 @@ from paths import SHARED_DATA  # noqa: E402
 from train_cases import SETS, DataSet, drawn_cohorts, volume_dice  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
-from S3NetSegmentLib.engine.nets.unet import UNetFeatures  # noqa: E402
+from S3NetSegmentLib.engine.nets.unet import CHANNELS, UNetFeatures  # noqa: E402
 from S3NetSegmentLib.engine.training.configuration import finetuning_configuration, pretraining_configuration  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining  # noqa: E402
@@ -62,8 +63,9 @@ from S3NetSegmentLib.engine.training.ideal.settings import (  # noqa: E402
     PretrainingSettings,
     finetuning_preset,
 )
-from S3NetSegmentLib.engine.training.settings import TrainerSettings  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_bank import SliceBank, SliceBatches, TwoStreamBatches, build_bank  # noqa: E402
+from S3NetSegmentLib.engine.training.settings import CohortSettings, TrainerSettings, TwoStreamBatchSettings  # noqa: E402
+from S3NetSegmentLib.engine.training.slice_bank import SliceBank, build_bank  # noqa: E402
+from S3NetSegmentLib.engine.training.slice_batches import SliceBatches, TwoStreamBatches  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer import Trainer  # noqa: E402
 
 ARMS = ("supervised", "paper", "cross", "plus", "pretrained", "ceiling")
@@ -76,7 +78,6 @@ def main() -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     recipe = Recipe.of(options)
     data = SETS[options.set]
-    data = dataclasses.replace(data, layout=dataclasses.replace(data.layout, neighbours=recipe.neighbours))
     if SHARED_DATA is None or not (SHARED_DATA / data.folder).is_dir():
         sys.exit(f"the labelled set {data.folder!r} is not here; see Testing/README.md")
     options.labelled = options.labelled or data.labelled
@@ -88,6 +89,9 @@ def main() -> None:
         f"{recipe.pretrainer.steps} steps",
         flush=True,
     )
+    data = data.seen_by(recipe.cohort)
+    if data.layout.is_3d:
+        print(f"3D: patches of {data.layout.depth} slices that lie {data.layout.thickness:.3g} mm apart", flush=True)
     results = Results(options, recipe)
     for seed in options.seeds:
         missing = [arm for arm in options.arms if not results.has(arm, seed)]
@@ -109,7 +113,7 @@ class Recipe:
     slices: int
     unlabelled: int
     pretraining_batch: int
-    neighbours: int
+    cohort: CohortSettings
 
     @classmethod
     def of(cls, options) -> Recipe:
@@ -124,7 +128,7 @@ class Recipe:
         return cls(
             fine.task, before.task, dataclasses.replace(fine.trainer, precision="bf16"),
             dataclasses.replace(before.trainer, precision="bf16"), paper, batches.batch, batches.unlabelled_batch,
-            before.batches.batch, fine.cohort.neighbours,
+            before.batches.batch, fine.cohort,
         )  # fmt: skip
 
 
@@ -178,6 +182,7 @@ def arm_results(data: DataSet, arms: list[str], seed: int, labelled: int, recipe
                     len(data.classes) + 1,
                     arm_settings(arm, recipe),
                     in_channels=data.layout.inputs,
+                    across=data.layout.across(len(CHANNELS[recipe.finetuning.network])),
                     seed=seed,
                     **before,
                 )
@@ -188,11 +193,12 @@ def arm_results(data: DataSet, arms: list[str], seed: int, labelled: int, recipe
 
 
 def arm_batches(arm: str, bank: SliceBank, seed: int, recipe: Recipe) -> TwoStreamBatches:
+    slices, unlabelled = TwoStreamBatchSettings(recipe.slices, recipe.unlabelled).patches(bank.layout.depth)
     if arm in ("supervised", "ceiling"):
-        return TwoStreamBatches(bank, recipe.slices, 0, seed)
+        return TwoStreamBatches(bank, slices, 0, seed)
     if arm in ("paper", "cross"):
-        return TwoStreamBatches(bank, recipe.slices - recipe.unlabelled, recipe.unlabelled, seed)
-    return TwoStreamBatches(bank, recipe.slices, recipe.unlabelled, seed)  # these take the place of labelled ones
+        return TwoStreamBatches(bank, slices - unlabelled, unlabelled, seed)
+    return TwoStreamBatches(bank, slices, unlabelled, seed)  # these take the place of labelled ones
 
 
 def arm_settings(arm: str, recipe: Recipe) -> FinetuningSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from dataclasses import dataclass
@@ -15,8 +16,15 @@ import torch  # noqa: E402
 from paths import SHARED_DATA  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
+from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
+from S3NetSegmentLib.engine.nets.unet import finished  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort import Case, Cohort, read_cohort  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout, VolumeSlices, middle  # noqa: E402
+from S3NetSegmentLib.engine.training.layout_choice import choose_layout  # noqa: E402
+from S3NetSegmentLib.engine.training.settings import CohortSettings  # noqa: E402
+from S3NetSegmentLib.engine.training.slice_layout import SliceLayout  # noqa: E402
+from S3NetSegmentLib.engine.training.sliding_window import Stack, Windows  # noqa: E402
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,17 @@ class DataSet:
     train: int
     test: int
     labelled: int
+
+    def seen_by(self, settings: CohortSettings) -> DataSet:
+        """The same set in slices or patches as ``settings`` ask for."""
+        layout = dataclasses.replace(self.layout, neighbours=settings.neighbours)
+        if settings.dimensions == 3:
+            images = (read_image(path) for path in sorted((SHARED_DATA / self.folder).glob("*_image.nii.gz")))
+            chosen, _ = choose_layout(
+                list(images), spacing=layout.spacing, plane=layout.plane, depth=settings.patch_depth
+            )
+            layout = dataclasses.replace(layout, depth=chosen.depth, thickness=chosen.thickness)
+        return dataclasses.replace(self, layout=layout)
 
 
 SETS = {
@@ -68,16 +87,6 @@ def link(source: Path, target: Path) -> None:
     target.symlink_to(source)
 
 
-def _whole(slices: VolumeSlices, probabilities: torch.Tensor) -> torch.Tensor:
-    """Probabilities of the middle of slices, all that the networks of this benchmark are trained on, with background around."""
-    (top, above, height), (left, before, width) = (middle(n, slices.layout.side) for n in slices.scaled)
-    whole = probabilities.new_zeros((*probabilities.shape[:2], *slices.scaled))
-    whole[:, 0] = 1
-    inside = probabilities[..., top : top + height, left : left + width]
-    whole[..., above : above + height, before : before + width] = inside
-    return whole
-
-
 @torch.inference_mode()
 def volume_dice(network: torch.nn.Module, case: Case, layout: SliceLayout, cohort: Cohort) -> list[float]:
     """Dice of each class on the volume's own voxels; NaN if neither side has the structure."""
@@ -86,12 +95,26 @@ def volume_dice(network: torch.nn.Module, case: Case, layout: SliceLayout, cohor
     slices, found = layout.of(volume), np.zeros(volume.array.shape, np.uint8)
     planes = slices.oriented(found)
     network.eval()
-    for first, last in slices.chunks():
-        images = torch.from_numpy(slices.windowed(slices.resampled(first, last)))
-        planes[first:last] = slices.restored(_whole(slices, network(images).softmax(1))).argmax(1).numpy()
+    middle = Windows(
+        slices.scaled, layout.side, middle_only=True
+    )  # all that the networks of this benchmark are trained on
+    stack = Stack(slices) if layout.is_3d else None
+
+    def answer(images):
+        return middle.mean(images, lambda part: _answer(network, part))
+
+    for first in range(slices.native_count):
+        here = first, first + 1
+        steps = answer(torch.from_numpy(slices.resampled(*here))) if stack is None else stack.at(*here, _CPU, answer)
+        planes[first] = slices.restored(finished(steps)).argmax(1)[0].numpy()
     values = []
     for label in range(1, len(cohort.classes) + 1):
         ours, theirs = found == label, truth == label
         size = int(ours.sum() + theirs.sum())
         values.append(2 * int((ours & theirs).sum()) / size if size else float("nan"))
     return values
+
+
+def _answer(network: torch.nn.Module, images: torch.Tensor):
+    yield
+    return network(images).softmax(1)

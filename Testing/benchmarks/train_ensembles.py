@@ -11,7 +11,6 @@ Last come the means over all divisions.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from train_arms import Recipe, arm_batches, arm_settings, failures, trained  # n
 from train_cases import SETS, drawn_cohorts, volume_dice  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
+from S3NetSegmentLib.engine.nets.unet import CHANNELS  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_bank import SliceBank, build_bank  # noqa: E402
 
@@ -62,8 +62,7 @@ def main() -> None:
     torch.set_num_threads(1)
     others = {"pretraining_change": [], "pretraining_steps": None, "paper_steps": None}
     recipe = Recipe.of(argparse.Namespace(**vars(options), **others))
-    data = SETS["acdc"]
-    data = dataclasses.replace(data, layout=dataclasses.replace(data.layout, neighbours=recipe.neighbours))
+    data = SETS["acdc"].seen_by(recipe.cohort)
     scores: dict[str, list[np.ndarray]] = {}  # of each division, [volumes, classes]; first those of the single models
     print("| division | models | Dice | failures |\n|---|---|---|---|", flush=True)
     for division in options.seeds:
@@ -95,7 +94,10 @@ def row(division: int | str, name: str, scores: list[np.ndarray]) -> str:
 def network(bank: SliceBank, recipe: Recipe, seed: int) -> torch.nn.Module:
     """A network that was trained as the arm ``plus`` of ``train_arms.py``."""
     settings = arm_settings("plus", recipe)
-    task = IdealFinetuning(len(SETS["acdc"].classes) + 1, settings, in_channels=bank.layout.inputs, seed=seed)
+    across = bank.layout.across(len(CHANNELS[settings.network]))
+    task = IdealFinetuning(
+        len(SETS["acdc"].classes) + 1, settings, in_channels=bank.layout.inputs, across=across, seed=seed
+    )
     trained(task, arm_batches("plus", bank, seed, recipe), recipe.trainer, seed)
     return task.predictor()
 

@@ -37,7 +37,8 @@ from S3NetSegmentLib.engine.training.ideal import finetuning as ideal_finetuning
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.settings import finetuning_preset  # noqa: E402
 from S3NetSegmentLib.engine.training.settings import TrainerSettings  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_bank import SliceBank, TwoStreamBatches, build_bank  # noqa: E402
+from S3NetSegmentLib.engine.training.slice_bank import SliceBank, build_bank  # noqa: E402
+from S3NetSegmentLib.engine.training.slice_batches import TwoStreamBatches  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout  # noqa: E402
 from S3NetSegmentLib.engine.training.trainer import Trainer  # noqa: E402
 

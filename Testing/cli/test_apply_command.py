@@ -7,10 +7,10 @@ from cohort_files import phantom, write_cohort
 from command_line import s3net_here
 from model_files import CLASSES, write_model
 
-from S3NetSegmentLib.cli.frames import _grouped
 from S3NetSegmentLib.engine.batch.manifest import read_manifest
 from S3NetSegmentLib.engine.batch.one_case import run_case
 from S3NetSegmentLib.engine.batch.resume import make_plan
+from S3NetSegmentLib.engine.frames import frame_notes
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.volume import Volume
@@ -151,7 +151,7 @@ def test_all_frames_give_a_4d_label_map_like_that_of_each_frame(tmp_path):
 
 
 def test_what_is_said_of_some_frames_only_comes_with_their_number():
-    assert _grouped([["all", "two"], ["all"], ["two", "all"]]) == ["all", "2 of 3 frames: two"]
+    assert frame_notes([["all", "two"], ["all"], ["two", "all"]]) == ["all", "2 of 3 frames: two"]
 
 
 def test_a_format_without_frames_gets_one_file_for_each(tmp_path):

@@ -51,7 +51,7 @@ def test_a_manifest_names_label_maps_in_a_column_and_a_wrong_list_is_refused_by_
     assert case.task.labels == named and case.task.files[0].names == named
     assert case.inputs()["labels"] == named and "labels" in input_facts(case)  # another list: done anew
     (folder / "names.csv").write_text("3\n")
-    with pytest.raises(ManifestError, match=r"row 2: labels: .*names.csv', line 1: .* is no value with a name"):
+    with pytest.raises(ManifestError, match=r"row 2: labels: .*names.csv', line 1: .* is not a value with a name"):
         read_manifest(folder / "m.csv", folder / "out2")
     (folder / "m.csv").write_text("image,method,labels\nball.nii.gz,segment,names.csv\n")
     with pytest.raises(ManifestError, match="labels: it is for method few-shot"):

@@ -1,5 +1,6 @@
 """The launcher: when it needs an environment of its own, how it makes one, and what it says when that fails."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -20,27 +21,34 @@ from S3NetSegmentLib.file_lock import FileLock
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A folder for an environment whose making is only pretended: its Python is an empty file, pip notes what it was told."""
+    """A folder for an environment whose making is only pretended: its Python is an empty file, and what was made is listed."""
     folder = tmp_path / "venv"
     made = []
 
-    def create(place):
-        made.append("create")
-        environment._note(place, [])
-        python = environment.python_in(place)
-        python.parent.mkdir(parents=True, exist_ok=True)
-        python.write_text("")
-
-    def install(python, options, quiet):
-        made.append("install")
+    def run(*command):
+        if "venv" in command:
+            made.append("create")
+            python = environment.python_in(Path(command[-1]))
+            python.parent.mkdir(parents=True, exist_ok=True)
+            python.write_text("")
+        else:
+            made.append("install")
         return True
 
     monkeypatch.setenv("S3NET_VENV", str(folder))
     monkeypatch.setattr(environment, "REPOSITORY", tmp_path / "elsewhere")
-    monkeypatch.setattr(environment, "has_nvidia_driver", lambda: True)
-    monkeypatch.setattr(environment, "create", create)
-    monkeypatch.setattr(environment, "install", install)
+    monkeypatch.setattr(environment.shutil, "which", lambda _: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(environment, "run", run)
     return folder, made
+
+
+def without_pip(*command):
+    """Stands in for ``run`` where pip fails."""
+    if "venv" in command:
+        python = environment.python_in(Path(command[-1]))
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.write_text("")
+    return "venv" in command
 
 
 def prepare(*further):
@@ -54,7 +62,7 @@ def requirements(folder, text):
 
 
 def is_complete(folder):
-    return environment._is_ready(folder, (environment.RUNTIME,))
+    return len(environment.installed(folder)) == 1
 
 
 def test_the_runtime_needs_ranges_and_the_tests_exact_versions():
@@ -123,25 +131,25 @@ def test_the_environment_is_made_once_and_then_used(own):
     assert made == ["create", "install"]
 
 
-def test_an_interrupted_installation_is_noticed_and_made_anew(own, monkeypatch):
+def test_an_interrupted_installation_is_noticed_and_made_anew_without_its_leftovers(own, monkeypatch):
     folder, made = own
+    pretended = environment.run
+
+    def interrupted(*command):
+        if "pip" in command:
+            (folder / "lib").mkdir()
+            (folder / "lib" / "half.py").write_text("x")
+            raise KeyboardInterrupt
+        return pretended(*command)
+
     with monkeypatch.context() as broken:
-        broken.setattr(environment, "install", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr(environment, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             prepare()
     assert not is_complete(folder)
     prepare()
     assert made == ["create", "create", "install"] and is_complete(folder)
-
-
-def test_leftovers_of_an_interrupted_installation_are_removed(tmp_path, monkeypatch):
-    folder = tmp_path / "venv"
-    (folder / "lib").mkdir(parents=True)
-    (folder / "lib" / "half.py").write_text("x")
-    environment._note(folder, [])
-    monkeypatch.setattr(environment.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
-    environment.create(folder)
-    assert [path.name for path in folder.iterdir()] == [environment.MARKER]
+    assert not (folder / "lib").exists()
 
 
 def test_an_environment_whose_python_is_gone_is_made_anew(own):
@@ -171,7 +179,7 @@ def test_an_update_that_fails_leaves_the_environment_in_use(own, tmp_path, monke
     folder, made = own
     prepare()
     with monkeypatch.context() as broken:
-        broken.setattr(environment, "install", lambda *_: False)
+        broken.setattr(environment, "run", without_pip)
         with pytest.raises(EnvironmentProblem, match="pip says why above"):
             prepare(requirements(tmp_path, "a==1.0"))
     prepare()
@@ -182,7 +190,7 @@ def test_a_failure_after_the_python_was_gone_leaves_nothing_that_counts_as_compl
     folder, _ = own
     prepare()
     environment.python_in(folder).unlink()
-    monkeypatch.setattr(environment, "install", lambda *_: False)
+    monkeypatch.setattr(environment, "run", without_pip)
     with pytest.raises(EnvironmentProblem):
         prepare()
     assert environment.python_in(folder).exists() and not is_complete(folder)
@@ -200,10 +208,10 @@ def test_an_environment_of_an_earlier_version_is_updated_and_not_made_anew(own):
 def test_a_folder_of_somebody_else_is_never_touched(own):
     folder, made = own
     folder.mkdir()
-    (folder / "thesis.txt").write_text("important")
+    (folder / "s3net.txt").write_text("important")
     with pytest.raises(EnvironmentProblem, match="did not make"):
         prepare()
-    assert [path.name for path in folder.iterdir()] == ["thesis.txt"] and not made
+    assert [path.name for path in folder.iterdir()] == ["s3net.txt"] and not made
 
 
 def test_somebodys_own_venv_in_the_repository_makes_us_go_to_the_users_cache(tmp_path, monkeypatch):
@@ -225,7 +233,9 @@ def test_a_second_start_waits_for_the_first_and_then_uses_its_environment(own, c
     second.start()
     second.join(0.2)
     assert second.is_alive()
-    environment.make(folder, (environment.RUNTIME,), quiet=True)
+    environment.make(folder, (environment.RUNTIME,), set(), quiet=True)
+    digest = hashlib.sha256(environment.RUNTIME.read_bytes()).hexdigest()
+    (folder / environment.MARKER).write_text(digest)
     made.clear()
     first.give_back()
     second.join(20)
@@ -238,30 +248,39 @@ def test_without_an_nvidia_driver_torch_comes_from_the_cpu_index_if_that_can_be_
     own, monkeypatch, capsys, reachable
 ):
     calls = []
+    pretended = environment.run
 
-    def install(python, options, quiet):
-        calls.append(options)
-        return "--index-url" not in options or reachable
+    def run(*command):
+        if "pip" in command:
+            calls.append(list(command))
+        return pretended(*command) and ("--index-url" not in command or reachable)
 
-    monkeypatch.setattr(environment, "install", install)
-    monkeypatch.setattr(environment, "has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(environment, "run", run)
+    without_driver(monkeypatch)
     monkeypatch.setattr(environment.sys, "platform", "linux")
     environment.prepare((environment.RUNTIME,))
     first, second = calls
     assert first[first.index("--index-url") + 1] == environment.CPU_INDEX and "torch" in first and "--no-deps" in first
     assert first[first.index("-c") + 1] == str(environment.RUNTIME), "another version than the one wanted could come"
     assert int(first[first.index("--timeout") + 1]) <= 5 and first[first.index("--retries") + 1] == "0"
-    assert second == ["-r", str(environment.RUNTIME)]
+    assert second[-2:] == ["-r", str(environment.RUNTIME)] and "--only-binary=:all:" in second
     said = capsys.readouterr().err
     assert "0.3 GB, with PyTorch for CPUs" in said
     assert ("the default one may download 3 GB" in said) == (not reachable)
     assert is_complete(own[0])
 
 
+def without_driver(monkeypatch):
+    monkeypatch.setattr(environment.shutil, "which", lambda _: None)
+    there = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path.parts[-2:] != ("nvidia", "version") and there(path))
+
+
 @pytest.mark.parametrize(("system", "driver"), [("linux", True), ("darwin", False), ("win32", False)])
 def test_with_a_driver_and_on_other_systems_the_default_index_is_right(own, monkeypatch, system, driver):
     _, made = own
-    monkeypatch.setattr(environment, "has_nvidia_driver", lambda: driver)
+    if not driver:
+        without_driver(monkeypatch)
     monkeypatch.setattr(environment.sys, "platform", system)
     prepare()
     assert made == ["create", "install"]
@@ -269,6 +288,7 @@ def test_with_a_driver_and_on_other_systems_the_default_index_is_right(own, monk
 
 def test_slicers_python_without_torch_is_told_about_the_extension(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/PythonSlicer")
+    monkeypatch.setattr(environment, "IN_SLICER", True)
     with pytest.raises(EnvironmentProblem, match=r"PyTorch extension.*PythonSlicer -m pip install"):
         environment.enter("s3net", [], (requirements(tmp_path, "no-such-package==1"),))
 
@@ -282,7 +302,7 @@ def test_an_environment_that_lacks_something_is_not_entered_again_and_again(tmp_
 def wheel(folder, name, version):
     """An empty package as a wheel."""
     files = {
-        f"{environment._IMPORT_NAMES.get(name, name)}.py": f"__version__ = {version!r}\n",
+        f"{'PIL' if name == 'pillow' else name}.py": f"__version__ = {version!r}\n",
         f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }

@@ -257,7 +257,7 @@ def test_a_loss_that_is_no_number_names_the_cause_and_what_to_do_which_works(coh
     options = (*QUICK, "--steps", "8", "--set", "checkpoint_minutes=0")
     done = s3net_here("finetune", cohort, "-o", tmp_path, *options)
     assert done.returncode == 1 and done.stderr.count("\n") < 12 and "Traceback" not in done.stderr
-    assert "no number any more at step 5 (supervised; learning rate" in done.stderr
+    assert "not a finite number at step 5 (supervised; learning rate" in done.stderr
     assert "the state of step 4 is kept" in done.stderr and "learning_rate=0.0005" in done.stderr
     status = RunFolder(tmp_path).read_status()
     assert status["status"] == "failed" and "the state of step 4 is kept" in status["message"]
@@ -311,7 +311,7 @@ def test_a_folder_with_a_run_is_not_overwritten(run, cohort, tmp_path):
 
 def test_bad_cohorts_and_settings_are_refused_in_one_line_and_leave_nothing_behind(cohort, tmp_path):
     for arguments, text in (
-        ((tmp_path / "nothing",), "is no cohort"),
+        ((tmp_path / "nothing",), "is not a cohort"),
         ((cohort, "--set", "hue=blue"), "setting 'hue=blue' is not understood"),
         ((cohort, "--set", "colour=blue"), "setting colour is 'blue'; it must be one of auto, lightness"),
         ((cohort, "--set", "learning_rate=fast"), "learning_rate is 'fast'"),

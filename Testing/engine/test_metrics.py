@@ -105,6 +105,11 @@ def test_segments_are_paired_by_name_and_otherwise_by_value():
     assert [s.state for s in more] == ["scored", "scored", "extra"]
 
 
+def test_capitals_and_blanks_do_not_tell_names_of_segments_apart():
+    found, reference = labels(["Left  kidney", "liver"]), labels(["liver", "left kidney "])
+    assert {s.name for s in compare_segmentations(found, reference)} == {"liver", "left kidney "}
+
+
 def test_how_segments_were_paired_is_told_where_it_is_not_plain():
     named, bare, other = labels(["Liver"]), labels(["Segment 1"]), labels(["Segment 255"], values=[255])
     assert pairing_notes(named, named) == pairing_notes(bare, bare) == []

@@ -114,7 +114,7 @@ def test_unloading_the_module_leaves_no_observers_and_no_timers(open_panel, view
     panel.click(panel.ui.pickButton)
     inner = panel.panel
     panel.close()
-    assert not inner._look_timer.active and not inner.prompts.watch.waiting
+    assert not inner._refresh_timer.active and not inner.prompts.watch.waiting
     assert (
         inner.inputs.last_view is None
         and not inner.prompts.watch.observed

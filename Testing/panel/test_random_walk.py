@@ -192,7 +192,7 @@ class Walk:
         watch = self.panel.panel.few_shot._watch
         for _ in range(2):
             self.panel.wait(lambda: not watch._timer.active)
-            self.panel.panel._look()
+            self.panel.panel._refresh()
 
     def check_rows(self):
         """Every slice of the list holds what is shown, and everything that was drawn is in the list."""
@@ -274,5 +274,5 @@ def test_nothing_fails_and_nothing_leaks_whatever_the_user_does(walk, seed):
     controllers = (inner.controller, few_shot.controller)
     watches = [w for c in controllers for w in (c._run._watch, c._result_watch)]
     assert watches == [None] * 4 and not few_shot._watch.active and not inner.segment.target._segments.active
-    assert not inner.prompts.watch.observed and not panel.widget.Observations and not inner._look_timer.active
+    assert not inner.prompts.watch.observed and not panel.widget.Observations and not inner._refresh_timer.active
     assert not [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if "preview" in n.GetName()]

@@ -71,7 +71,7 @@ def test_after_a_reload_the_panel_works_as_after_entering(few_shot):
     few_shot.draw("Liver", square(), "z", 4)
     new = reload_module(few_shot.widget, FakeEngine(), FakePropagation())
     few_shot.widget, few_shot.ui, few_shot.panel = new, new.ui, new.panel
-    assert new.panel._look_timer.active and new.panel.inputs.last_view is not None
+    assert new.panel._refresh_timer.active and new.panel.inputs.last_view is not None
     assert few_shot.ui.propagateButton.isVisible() and [row[0] for row in few_shot.rows()] == ["axial 4"]
     few_shot.propagate()
     assert few_shot.ui.acceptButton.isVisible()

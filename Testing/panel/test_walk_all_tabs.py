@@ -15,5 +15,7 @@ def test_no_action_breaks_the_panel_and_nothing_leaks(open_panel):
     inner = panel.panel
     assert inner.controller._run._watch is None and inner.controller._result_watch is None
     assert (
-        not inner.prompts.watch.observed and not inner._look_timer.active and not inner.segment.target._segments.active
+        not inner.prompts.watch.observed
+        and not inner._refresh_timer.active
+        and not inner.segment.target._segments.active
     )

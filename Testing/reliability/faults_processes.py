@@ -58,7 +58,7 @@ def start(work: str, out: Path, resume: bool, fault: str = "", number: int = 0) 
 
 def _in_this_process() -> None:
     """Batches work in the process that was forked: workers of their own would take seconds to start. Lost workers are the
-    matter of night.py."""
+    matter of kill_and_resume.py."""
     from S3NetSegmentLib.engine.batch import workers
 
     class Here(workers.InThisProcess):

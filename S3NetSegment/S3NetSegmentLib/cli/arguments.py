@@ -18,7 +18,6 @@ COORDINATE_OPTIONS = (
     "--point", "--not-point", "--pixel", "--not-pixel", "--box", "--box-mm", "--stroke", "--not-stroke", "--slice", "--slices",
     "--step",
 )  # fmt: skip
-ALL_FRAMES = "all"
 _COORDINATES = re.compile(r"[-+]?[\d.][-+\d.,eE:]*")
 
 
@@ -158,22 +157,11 @@ def add_which_image(group, *, all_frames: bool = False) -> None:
     )  # fmt: skip
     of_all = ""
     if all_frames:
-        of_all = (
-            f"; {ALL_FRAMES}: each by itself, as a 4D label map (.nii.gz, .nii, .nrrd) or as one file for each frame"
-        )
+        of_all = f"; {forms.ALL_FRAMES}: each by itself, as a 4D label map (.nii.gz, .nii, .nrrd) or as one file for each frame"
     group.add_argument(
-        "--frame", type=argument_type(_frame_or_all) if all_frames else whole(0), metavar="T",
+        "--frame", type=argument_type(forms.frame) if all_frames else whole(0), metavar="T",
         help=f"which frame of a 4D image, counted from 0{of_all}",
     )  # fmt: skip
-
-
-def _frame_or_all(text: str) -> int | str:
-    if text == ALL_FRAMES:
-        return text
-    try:
-        return forms.whole(0)(text)
-    except ValueError as error:
-        raise ValueError(f"{error}; write a frame, counted from 0, or {ALL_FRAMES}") from None
 
 
 def add_label_names(group, of: str) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 
 from .arguments import add_device, finish, new_command, whole
 from .batch_plan import print_columns, print_plan, resources
-from .terminal import ProgressDisplay, about, report, shown_path
+from .terminal import ProgressDisplay, about, on_stop, report, shown_path
 
 DESCRIPTION = """\
 Runs Segment and Few-shot over many images.
@@ -120,8 +119,14 @@ def _run_plan(arguments: argparse.Namespace, plan) -> int:
     display.say(f"{len(plan.cases)} cases: {total} to do, {len(plan.finished)} finished")
     for line in resources(arguments, workers, plan.todo):
         display.say(line)
-    code = 0
-    with _StopSignal() as stopped:
+    code, stopped = 0, []
+
+    def stop(number: int) -> None:
+        if not stopped:  # while it is stopping, further signals count for nothing
+            stopped.append(number)
+            raise KeyboardInterrupt
+
+    with on_stop(stop):
         try:
             records = run_plan(
                 plan,
@@ -132,9 +137,9 @@ def _run_plan(arguments: argparse.Namespace, plan) -> int:
                 on_note=display.say,
             )
         except BaseException:
-            code = stopped.exit_code  # an interrupt inside an import can surface as another error
-            if not code:
+            if not stopped:  # an interrupt inside an import can surface as another error
                 raise
+            code = 128 + stopped[0]
             records = records_of(plan.cases, arguments.output)
     display.close()
     counts = _counts(plan, records)
@@ -152,32 +157,6 @@ def _workers(arguments: argparse.Namespace, cases: list):
 
     named = any((case.device or "").startswith("cuda:") for case in cases)
     return Processes(arguments.output, arguments.jobs, arguments.device, all_cards=named)
-
-
-class _StopSignal:
-    """Ctrl-C and SIGTERM stop the batch, each with its own exit code; while it is stopping, further ones are ignored."""
-
-    _NUMBERS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self):
-        self.exit_code = 0
-
-    def __enter__(self):
-        self._before = {number: signal.getsignal(number) for number in self._NUMBERS}
-        for number, handler in self._before.items():
-            if handler != signal.SIG_IGN:  # nohup and background jobs go on ignoring them
-                signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number, frame):
-        self.exit_code = 128 + number
-        for other in self._NUMBERS:
-            signal.signal(other, signal.SIG_IGN)
-        raise KeyboardInterrupt
 
 
 class _Display:

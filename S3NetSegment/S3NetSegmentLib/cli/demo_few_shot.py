@@ -16,6 +16,7 @@ import numpy as np
 
 from ..engine import Segment, Segmentation, Step, Steps, Volume
 from ..engine.common.masks import dice
+from ..engine.common.progress import as_part_of
 from ..engine.common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, provenance, support_text
 from ..engine.few_shot.drawings.support import DrawnSlice
 from ..engine.few_shot.frame import slices_first
@@ -64,14 +65,9 @@ def run_few_shot(samples: Path, folder: Path) -> Steps[list[FewShotResult]]:
     listed = {sample["name"]: sample for sample in json.loads((samples / "samples.json").read_text(encoding="utf-8"))}
     results = []
     for number, name in enumerate(SAMPLES):
-        work = _run_sample(listed[name], samples, folder)
-        while True:
-            try:
-                step = next(work)
-            except StopIteration as stop:
-                results.append(stop.value)
-                break
-            yield Step((number + step.fraction) / len(SAMPLES), f"{listed[name]['title']}: {step.message}")
+        work, count = _run_sample(listed[name], samples, folder), len(SAMPLES)
+        result = yield from as_part_of(work, number / count, (number + 1) / count, f"{listed[name]['title']}: ")
+        results.append(result)
     return results
 
 

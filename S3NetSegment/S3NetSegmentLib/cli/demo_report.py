@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..engine.common.device import describe_device
-from ..engine.images.files import replacing
+from ..engine.images.files import replace_text
 
 EXPLANATION = (
     "Dice: overlap with the drawing that comes with the sample, 0 (none) to 1 (the same). The point is the innermost voxel "
@@ -25,14 +25,9 @@ STYLE = (
 
 def write_report(folder: Path, results, few_shot, seconds: float) -> Path:
     """Writes report.md and index.html into ``folder``; returns the path of report.md."""
-    _write(folder / "index.html", _page(results, few_shot, seconds))
-    _write(folder / "report.md", _markdown(results, few_shot, seconds))
+    replace_text(folder / "index.html", _page(results, few_shot, seconds))
+    replace_text(folder / "report.md", _markdown(results, few_shot, seconds))
     return folder / "report.md"
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _conditions(seconds: float) -> str:

@@ -92,14 +92,7 @@ def _run_sample(sample: dict, samples: Path, folder: Path, device: str) -> Steps
     labels = read_image(samples / sample["labels"]).array
     drawn = {name: labels == value for name, value in sample["values"].items()}
     started = time.perf_counter()
-    search = find_regions(volume, device=device)
-    while True:
-        try:
-            step = next(search)
-        except StopIteration as stop:
-            regions = stop.value
-            break
-        yield Step(0.8 * step.fraction, f"{title}: {step.message}")
+    regions = yield from as_part_of(find_regions(volume, device=device), 0.0, 0.8, f"{title}: ")
     seconds = time.perf_counter() - started
 
     flat = volume.size[2] == 1

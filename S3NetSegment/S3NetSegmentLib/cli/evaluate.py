@@ -105,7 +105,7 @@ def _facts(arguments: argparse.Namespace, models, evaluation, cohort) -> dict:
 def _write(folder, facts: dict, evaluation) -> list[str]:
     """Writes the four kinds of files; returns their paths."""
     from ..engine.common.json_file import spreadsheet_cell
-    from ..engine.images.files import replacing
+    from ..engine.images.files import replace_text, replacing
 
     files = []
 
@@ -113,8 +113,7 @@ def _write(folder, facts: dict, evaluation) -> list[str]:
         files.append(str(folder.path / name))
         return folder.path / name
 
-    with replacing(path("report.json")) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+    replace_text(path("report.json"), json.dumps(facts, indent=2))
     with replacing(path("report.csv")) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         rows = [{"case": case, **score} for case, scores in facts["cases"].items() for score in scores]
         rows = [{name: spreadsheet_cell(value) for name, value in row.items()} for row in rows]
@@ -122,8 +121,7 @@ def _write(folder, facts: dict, evaluation) -> list[str]:
         writer.writeheader()
         writer.writerows(rows)
     pictures = {case: f"worst_{number}.png" for number, case in enumerate(evaluation.pictures, 1)}
-    with replacing(path("report.md")) as temporary:
-        temporary.write_text(_markdown(facts, pictures), encoding="utf-8")
+    replace_text(path("report.md"), _markdown(facts, pictures))
     for case, name in pictures.items():
         folder.write_picture(name, evaluation.pictures[case])
         files.append(str(folder.path / name))

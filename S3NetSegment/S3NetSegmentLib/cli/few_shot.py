@@ -110,7 +110,7 @@ def _drawings(given: list[tuple], parser: argparse.ArgumentParser) -> list[dict]
             continue
         key = "drawn" if option == "--drawn" else "image"
         if not drawings:
-            parser.error(f"{option} tells of a drawing; name it with --support LABELS")
+            parser.error(f"{option} needs a drawing; name it with --support LABELS")
         if at < 0 and len(drawings) > 1:
             parser.error(f"{option} must follow the --support that it belongs to")
         drawing = drawings[max(at, 0)]

@@ -89,7 +89,7 @@ def _shown_support(fact: dict) -> str:
     where = f" of {os.path.basename(fact['image'])}" if fact["image"] else ""
     planes, count = fact["drawn_planes"], len(fact["drawn"])
     if planes and not count:
-        return f"{planes} plane{'s' if planes > 1 else ''}{where}, askew to the slices"
+        return f"{planes} plane{'s' if planes > 1 else ''}{where}, oblique to the slices"
     if planes:
         others = f" and {planes} slice{'s' if planes > 1 else ''} across other axes"
         return _shown_support({**fact, "drawn_planes": 0}) + others

@@ -107,11 +107,13 @@ def _check_folder(folds: int, arguments: argparse.Namespace, folder: Path) -> No
 
 
 def _report(folds: int, arguments: argparse.Namespace, folder: Path) -> None:
+    from ..engine.images.files import replace_text
+
     facts = _facts(arguments, folds, folder)
-    (folder / f"{SUMMARY}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    replace_text(folder / f"{SUMMARY}.json", json.dumps(facts, indent=2) + "\n")
     table = _table(facts)
-    (folder / f"{SUMMARY}.md").write_text(
-        "\n".join(["# Cross-validation", "", *table, "", f"Note: {_FLATTERED}.", ""]), "utf-8"
+    replace_text(
+        folder / f"{SUMMARY}.md", "\n".join(["# Cross-validation", "", *table, "", f"Note: {_FLATTERED}.", ""])
     )
 
     def show() -> None:

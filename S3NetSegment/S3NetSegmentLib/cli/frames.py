@@ -8,17 +8,17 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from .. import __version__
-from ..engine import InputError, Segmentation, Step, Volume
+from ..engine import InputError, Volume
+from ..engine.frames import frame_label_maps, frame_notes, frame_progress
 from ..engine.images.files import stem_of, suffix_of
 from ..engine.images.image_warnings import collected_image_warnings
 from ..engine.images.reading import count_frames, read_image
 from ..engine.images.segmentation import shown_size
 from ..engine.images.writing import FRAME_FORMATS, write_frames, write_image, write_png
 from ..engine.results import described
-from .arguments import ALL_FRAMES, image_inputs, outputs_of, replaced_input
+from ..engine.tasks.forms import ALL_FRAMES
+from .arguments import image_inputs, outputs_of, replaced_input
 from .terminal import ProgressDisplay, print_written, report, shown_path
 from .writing import Found, check_outputs, write_result
 
@@ -60,11 +60,11 @@ def run_frames(
             volume = volumes[0]
             if frame == 0:
                 check_outputs(_of_frame(arguments, 0, count), volume)
-            one = find(volumes, _scaled(progress, frame, count))
+            one = find(volumes, frame_progress(progress, frame, count))
             found.append(one)
             warned_of.append([*warned, *one.notes])
         files = _written(arguments, found)
-    notes = _grouped(warned_of)
+    notes = frame_notes(warned_of)
     frames = [{"frame": number, "segments": described(one.segmentation)} for number, one in enumerate(found)]
     facts = {
         **facts, "version": __version__,
@@ -111,7 +111,7 @@ def _written(arguments: argparse.Namespace, found: list[Found]) -> dict[str, lis
     count, files = len(found), {what.lstrip("-"): [] for what in outputs_of(arguments)}
     each = [_of_frame(arguments, frame, count) for frame in range(count)]
     if suffix_of(arguments.output) in FRAME_FORMATS:
-        write_frames(_label_maps([one.segmentation for one in found]), arguments.output)
+        write_frames(frame_label_maps([one.segmentation for one in found]), arguments.output)
         files["output"].append(arguments.output)
     else:
         for one, where in zip(found, each, strict=True):
@@ -128,35 +128,3 @@ def _written(arguments: argparse.Namespace, found: list[Found]) -> dict[str, lis
             write_png(one.picture, where.overlay)
             files["overlay"].append(where.overlay)
     return files
-
-
-def _label_maps(segmentations: list[Segmentation]) -> list[Volume]:
-    """Label maps in which a segment has the same value in every frame, also where some frames lack it."""
-    most = max(segmentations, key=lambda s: len(s.segments))
-    values: dict[str, int] = {}
-    for segment in (s for one in (most, *segmentations) for s in one.segments):
-        values.setdefault(segment.name, segment.value)
-    if len(set(values.values())) < len(values):
-        values = {name: number for number, name in enumerate(values, 1)}
-    kind = np.uint8 if max(values.values(), default=0) < 256 else np.uint16
-    maps = []
-    for one in segmentations:
-        out = np.zeros(one.layers[0].shape, kind)
-        for segment in one.segments:
-            out[one.mask(segment)] = values[segment.name]
-        maps.append(Volume(out, one.ijk_to_ras, "labels"))
-    return maps
-
-
-def _grouped(notes: list[list[str]]) -> list[str]:
-    """What was said of the frames, each sentence once, with the number of frames where it was not all of them."""
-    sentences = dict.fromkeys(note for of_frame in notes for note in of_frame)
-    counts = {note: sum(note in of_frame for of_frame in notes) for note in sentences}
-    return [note if n == len(notes) else f"{n} of {len(notes)} frames: {note}" for note, n in counts.items()]
-
-
-def _scaled(progress: Callable[[Step], None], frame: int, count: int) -> Callable[[Step], None]:
-    def show(step: Step) -> None:
-        progress(Step((frame + step.fraction) / count, f"frame {frame + 1} of {count}: {step.message}"))
-
-    return show

@@ -62,6 +62,6 @@ def _print(found) -> None:
         size = " x ".join(map(str, s.files[0].size))
         print(f"{number:>6}  {s.description:<{width}}  {s.modality:<8}  {s.count:>6}  {size:<11}  {s.uid or '-'}")
     if found.others:
-        print(f"and {len(found.others)} DICOM objects that are no images: {', '.join(sorted(set(found.others)))}")
+        print(f"and {len(found.others)} DICOM objects that are not images: {', '.join(sorted(set(found.others)))}")
     if found.damaged:
         print(f"and {len(found.damaged)} DICOM files that are cut off or damaged: {', '.join(found.damaged[:5])}")

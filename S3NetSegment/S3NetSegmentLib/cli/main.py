@@ -87,7 +87,7 @@ def launch(script: str | None, texts: list[str]) -> int:
 def _code_of_launch(script: str, texts: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a file name that the terminal cannot show is no reason to fail
+            stream.reconfigure(errors="replace")  # a file name that the terminal cannot show is not a reason to fail
     interrupted = _note_interrupts()
     debug = bool(os.environ.get("S3NET_DEBUG"))
     try:

@@ -6,9 +6,9 @@ import argparse
 import os
 import time
 
+from ..engine.tasks import forms
 from ..engine.tasks.segment import COMPUTING, SEGMENT_PART, SEGMENT_RESULTS, SegmentTask
 from .arguments import (
-    ALL_FRAMES,
     add_device,
     add_pictures,
     add_task_options,
@@ -63,8 +63,8 @@ def check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
     """Refuses arguments that contradict each other, before anything is read. Exits with code 2."""
     arguments.task = task_from(SegmentTask, arguments)
     refuse_contradictions(arguments.task, parser)
-    if arguments.frame == ALL_FRAMES and arguments.explain:
-        parser.error(f"--explain is for one frame; name it instead of --frame {ALL_FRAMES}")
+    if arguments.frame == forms.ALL_FRAMES and arguments.explain:
+        parser.error(f"--explain is for one frame; name it instead of --frame {forms.ALL_FRAMES}")
     check_file_names(arguments, parser, {"the input image": arguments.image})
 
 

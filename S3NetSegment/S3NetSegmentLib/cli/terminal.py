@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .. import __version__
 
@@ -77,6 +79,19 @@ class ProgressDisplay:
             return ""  # too early to tell
         seconds = elapsed * (1 - fraction) / fraction
         return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"
+
+
+@contextlib.contextmanager
+def on_stop(handler: Callable[[int], object]) -> Iterator[None]:
+    """Calls ``handler`` with the number of each Ctrl-C and polite kill (SIGTERM) inside. What is ignored, as by nohup and
+    background jobs, stays ignored."""
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = {n: signal.signal(n, lambda number, _: handler(number)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def about(arguments: argparse.Namespace, **further) -> dict:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..engine.tasks.fields import asked_fields
 from ..engine.tasks.train import HOW_LONG, TrainTask
 from .arguments import add_task_options, check_result_folder, finish, new_command, refuse_contradictions, task_from
-from .terminal import ProgressDisplay, about, report, shown_path
+from .terminal import ProgressDisplay, about, on_stop, report, shown_path
 from .training_trial import duration, try_training
 
 _STARTED = time.time()  # what was asked of an earlier process does not concern this one
@@ -217,16 +217,11 @@ def _orderly_stop(patience: float):
     raised at once, unless that comes within ``patience`` seconds of the first."""
     asked: list[_Asked] = []
 
-    def handler(number, frame):
+    def handler(number: int) -> None:
         if asked and time.monotonic() - asked[0].time >= patience:
             raise KeyboardInterrupt
         if not asked:
             asked.append(_Asked(number, time.monotonic()))
 
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
-    before = {n: signal.signal(n, handler) for n in numbers}
-    try:
+    with on_stop(handler):
         yield asked
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

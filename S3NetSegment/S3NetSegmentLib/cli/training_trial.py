@@ -62,7 +62,7 @@ def _first_steps(steps, folder, quiet: bool) -> list[dict]:
 
 
 def _logging_each_step(task: TrainTask) -> TrainTask:
-    """``task`` with a log that tells the time of each step."""
+    """``task`` with a log that gives the time of each step."""
     return dataclasses.replace(task, settings=(*task.settings, "log_every=1"), minutes=None)
 
 

@@ -18,7 +18,7 @@ from ..engine.images.files import (
     SEGMENTATION_FORMATS,
     check_output_path,
     file_head,
-    replacing,
+    replace_text,
     suffix_of,
 )
 from ..engine.images.reading import checked_path
@@ -115,8 +115,7 @@ def write_explanation(arguments: argparse.Namespace, outcome) -> list[str]:
     explanation = explain(outcome.choice)
     sheet = contact_sheet(outcome.choice, explanation, outcome.regions, outcome.shown_slice())
     write_png(run_to_end(sheet), arguments.explain)
-    with replacing(table_of(arguments.explain)) as part:
-        part.write_text(explanation.as_csv(), encoding="utf-8")
+    replace_text(table_of(arguments.explain), explanation.as_csv())
     return explanation.lines()
 
 

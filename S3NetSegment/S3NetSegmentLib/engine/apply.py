@@ -21,7 +21,7 @@ from .training.ensemble import Ensemble
 from .training.likeness import look_of
 from .training.model_file import Model
 from .training.slice_layout import SliceLayout, VolumeSlices, is_made_in_slices, plane_of
-from .training.sliding_window import Windows
+from .training.sliding_window import Stack, Windows
 
 _BATCH, _SHORT_BATCH = {"cpu": 4}, {"cpu": 1, "cuda": 4, "mps": 2}  # slices at a time; 32 where nothing is said
 _SMALL_SIDE = (
@@ -81,7 +81,8 @@ class ModelSegmenter:
         :raises InputError: an image without contrast, other channels than those of the training, or not on one grid.
         :raises ResourceError: the memory does not suffice for a single slice.
         """
-        small = self._device.type == "cpu" and max(m.layout.side for m in self.models.members) <= _SMALL_SIDE
+        layouts = [m.layout for m in self.models.members]
+        small = self._device.type == "cpu" and all(not s.is_3d and s.side <= _SMALL_SIDE for s in layouts)
         return (one_threaded(self._segment) if small else self._segment)(images, confidence, short_steps)
 
     def _segment(self, images: Volume | Sequence[Volume], confidence: bool, short_steps: bool) -> Steps[ModelAnswer]:
@@ -91,6 +92,7 @@ class ModelSegmenter:
         slices = first_layout.of(volumes)  # refuses an image of other channels; all models look at the same ones
         yield Step(0.0, "Looking at the intensities")
         each = {first_layout: slices, **{layout: layout.of(volumes, slices.scales) for layout in others}}
+        stacks = {layout: Stack(s) for layout, s in each.items() if layout.is_3d}
         notes += self._notes(volume, list(each.values()))
         unlike = self.models.unlikeness(look_of(slices))
         notes += [*([unlike] if unlike else ()), *(note for one in slices.scales for note in one.notes)]
@@ -102,15 +104,15 @@ class ModelSegmenter:
         kind = self._device.type
         batch = max(1, min((_SHORT_BATCH if short_steps else _BATCH).get(kind, 32), _ROOM // (4 * pixels)))
         fallback = BatchFallback(self._device, batch, notes, "the model")
-        first = 0
-        while first < slices.count:
-            step = Step(first / slices.count, f"Applying the model: slice {first + 1} of {slices.count}")
+        first, count = 0, slices.native_count
+        while first < count:
+            step = Step(first / count, f"Applying the model: slice {first + 1} of {count}")
             yield step
             found = None
             if short_steps and fallback.device.type == "cpu":
-                found = yield from _steps_while(step, self._found(each, first, first + 1, fallback.device))
+                found = yield from _steps_while(step, self._found(each, stacks, first, first + 1, fallback.device))
             if found is None:
-                found = fallback.run(partial(self._batch, each, first))
+                found = fallback.run(partial(self._batch, each, stacks, first))
             for view, part in zip(views, found, strict=False):
                 view[first : first + len(part)] = part
             first += len(found[0])
@@ -119,18 +121,32 @@ class ModelSegmenter:
         return ModelAnswer(labels, sureness, tuple(notes), fallback.device.type)
 
     def _batch(
-        self, each: Mapping[SliceLayout, VolumeSlices], first: int, device: torch.device, size: int
+        self,
+        each: Mapping[SliceLayout, VolumeSlices],
+        stacks: Mapping[SliceLayout, Stack],
+        first: int,
+        device: torch.device,
+        size: int,
     ) -> tuple[np.ndarray, np.ndarray]:
-        return finished(self._found(each, first, first + size, device))
+        return finished(self._found(each, stacks, first, first + size, device))
 
     @torch.inference_mode()
     def _found(
-        self, each: Mapping[SliceLayout, VolumeSlices], first: int, last: int, device: torch.device
+        self,
+        each: Mapping[SliceLayout, VolumeSlices],
+        stacks: Mapping[SliceLayout, Stack],
+        first: int,
+        last: int,
+        device: torch.device,
     ) -> ByLayers[tuple[np.ndarray, np.ndarray]]:
         """Labels and their probabilities of some slices at the volume's own pixels, ``[n, rows, columns]`` each."""
         probabilities = []
         for layout, slices in each.items():
-            planes = torch.from_numpy(slices.resampled(first, min(last, slices.count))).to(device)
+            last = min(last, slices.native_count)
+            if layout in stacks:
+                probabilities.append((yield from stacks[layout].at(first, last, device, partial(self._mean, layout))))
+                continue
+            planes = torch.from_numpy(slices.resampled(first, last)).to(device)
             yield
             probabilities.append((yield from self._mean(layout, planes)))
         several = list(each.values())
@@ -153,7 +169,7 @@ class ModelSegmenter:
         return labels.to("cpu", torch.uint8).numpy(), sure.cpu().numpy()
 
     def _mean(self, layout: SliceLayout, planes: torch.Tensor) -> ByLayers[torch.Tensor]:
-        """The part of all models with this ``layout`` in the mean probabilities, ``[n, classes, *planes' size]``."""
+        """The part of all models with this ``layout`` in the mean probabilities of slices or patches, ``[n, classes, *planes' size]``."""
         total: torch.Tensor | None = None
         for model, network in zip(self.models.members, self._networks, strict=True):
             if model.layout != layout:

@@ -13,7 +13,7 @@ from .common.errors import InputError
 from .common.progress import Steps, as_part_of
 from .images.image_warnings import grouped_warnings
 from .images.overlay import best_slice, draw_overlay, montage
-from .images.segmentation import Segment, Segmentation
+from .images.segmentation import Segment, Segmentation, name_key
 from .images.volume import Volume
 from .metrics import SegmentScore, score_masks, summarise
 from .training.cohort import Case, Cohort, image_hash
@@ -137,8 +137,8 @@ def _common_classes(model: Ensemble | Model, cohort: Cohort) -> tuple[dict[int, 
 
     Classes are paired by name, and by label value where one side has no names: labels of a plain label map.
     """
-    by_name = {_key(c.name): n for n, c in enumerate(cohort.classes, 1)}
-    pairs = {n: (c, by_name[_key(c.name)]) for n, c in enumerate(model.classes, 1) if _key(c.name) in by_name}
+    by_name = {name_key(c.name): n for n, c in enumerate(cohort.classes, 1)}
+    pairs = {n: (c, by_name[name_key(c.name)]) for n, c in enumerate(model.classes, 1) if name_key(c.name) in by_name}
     notes = []
     if any(all(c.is_unnamed for c in side) for side in (model.classes, cohort.classes)):
         by_value = {c.value: n for n, c in enumerate(cohort.classes, 1)}
@@ -168,7 +168,3 @@ def _pair(volume: Volume, truth: np.ndarray, labels: np.ndarray, pairs) -> np.nd
     axis = volume.slice_axis()
     index = best_slice(volume, drawn, axis)
     return montage([draw_overlay(volume, s, axis=axis, index=index, size=384) for s in (drawn, found)], 2)
-
-
-def _key(name: str) -> str:
-    return " ".join(name.split()).casefold()

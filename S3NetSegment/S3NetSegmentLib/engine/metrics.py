@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from .common.errors import InputError
 from .common.masks import box_around
 from .images import Segment, Segmentation
-from .images.segmentation import is_picture, is_without_pixel_size
+from .images.segmentation import is_picture, is_without_pixel_size, name_key
 
 STATES = ("scored", "missed", "extra", "absent")
 
@@ -129,7 +129,7 @@ def compare_segmentations(found: Segmentation, reference: Segmentation) -> list[
 def summarise(scores: Iterable[SegmentScore]) -> dict:
     """Means over several scores of one structure, with the counts that show what the means leave out.
 
-    "dice" includes missed and extra segments as 0; distances are over scored ones only, volumes over those that are no pictures; absent ones are left out.
+    "dice" includes missed and extra segments as 0; distances are over scored ones only, volumes over those that are not pictures; absent ones are left out.
     """
     scores = list(scores)
     count = {state: sum(s.state == state for s in scores) for state in STATES}
@@ -179,7 +179,7 @@ def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
         elif not all(bare):
             notes.append("one side has no names of segments; they were paired by label value")
     if is_without_pixel_size(found.layers[0].shape, found.ijk_to_ras):
-        notes.append("the files do not tell how large a pixel is: the distances are in pixels, not mm")
+        notes.append("the files do not say how large a pixel is: the distances are in pixels, not mm")
     return notes
 
 
@@ -207,7 +207,7 @@ def _pairing(found: Segmentation, reference: Segmentation):
 
 
 def _folded(segment: Segment) -> str:
-    return segment.name.strip().casefold()
+    return name_key(segment.name)
 
 
 def _on_one_grid(a: Segmentation, b: Segmentation) -> tuple[Segmentation, Segmentation, np.ndarray]:
@@ -228,16 +228,4 @@ def _on_one_grid(a: Segmentation, b: Segmentation) -> tuple[Segmentation, Segmen
     matrix = np.array(a.ijk_to_ras, float)
     matrix[:3, 3] += matrix[:3, :3] @ low
     size = tuple((high - low).tolist())[::-1]
-    return _padded(a, -low, size, matrix), _padded(b, shift - low, size, matrix), matrix
-
-
-def _padded(segmentation: Segmentation, start, shape, matrix) -> Segmentation:
-    if segmentation.layers[0].shape == shape:
-        return segmentation
-    box = tuple(slice(s, s + n) for s, n in zip(start[::-1], segmentation.layers[0].shape, strict=True))
-    layers = []
-    for layer in segmentation.layers:
-        whole = np.zeros(shape, layer.dtype)
-        whole[box] = layer
-        layers.append(whole)
-    return Segmentation(layers, segmentation.segments, matrix)
+    return a.on_larger_grid(-low, size, matrix), b.on_larger_grid(shift - low, size, matrix), matrix

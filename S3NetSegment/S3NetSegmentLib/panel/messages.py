@@ -84,7 +84,7 @@ class PanelMessage(MessageRow):
             detailedText=details,
         )
 
-    def look(self, parameter_node) -> None:
+    def refresh(self, parameter_node) -> None:
         """Notes what is chosen once the changes around the message are over; to be called often."""
         if self.kind and self._cause is None:
             self._cause = _choices(parameter_node)

@@ -20,7 +20,7 @@ from .widgets.harmless_wheel import HarmlessWheel
 from .widgets.looks import align_columns
 from .widgets.torch_row import TorchRow
 
-_LOOK_EVERY = 250  # ms
+_REFRESH_EVERY = 250  # ms
 _DRAWING = ("few-shot", "cohort")  # uses in which the user draws in the editor
 
 
@@ -46,7 +46,7 @@ class SegmentPanel:
         self.inputs = InputsSection(ui)
         self.segment = SegmentSection(ui, self, self._save_undo, find_regions)
         self.controller, self.prompts = self.segment.controller, self.segment.prompts
-        self.advanced = AdvancedSection(ui, self.refused, lambda: self.wheel.look())
+        self.advanced = AdvancedSection(ui, self.refused, lambda: self.wheel.refresh())
         self.check = CheckDialog(ui.checkButton, device_setting)
         self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
         self.models = ModelsSection(ui, self, self.progress, self._save_undo)
@@ -67,7 +67,7 @@ class SegmentPanel:
         self.keys = PanelKeys(panel_widget, self)
         self.wheel = HarmlessWheel(panel_widget)
         # Which slice is shown, and why the button is disabled, change without the parameter node: the user scrolls.
-        self._look_timer = timer(_LOOK_EVERY, self._look, repeats=True)
+        self._refresh_timer = timer(_REFRESH_EVERY, self._refresh, repeats=True)
 
     # -- life
 
@@ -117,10 +117,10 @@ class SegmentPanel:
         if self.node is not None:
             self.prompts.show(self.node)
         self.editor.start()
-        self._look_timer.start()
+        self._refresh_timer.start()
         self._show_facts()
         self._show_mode()
-        self.torch_row.look()
+        self.torch_row.refresh()
         self.state_changed()
 
     def stop(self) -> None:
@@ -128,7 +128,7 @@ class SegmentPanel:
         if not self._started:
             return
         self._started = False
-        self._look_timer.stop()
+        self._refresh_timer.stop()
         self.inputs.stop()
         self.segment.stop()
         self._activate("")
@@ -230,23 +230,23 @@ class SegmentPanel:
         text: str = _("this image or these settings need PyTorch, which is not installed; see the top of the panel"),
     ) -> None:
         self.refused(text)
-        self.torch_row.look(again=True)
+        self.torch_row.refresh(again=True)
 
     def failed(self, error: Exception, what: str = "Segment") -> None:
         self.message.failed(error, what)
 
     # -- inside
 
-    def _look(self) -> None:
-        self.message.look(self.node)
+    def _refresh(self) -> None:
+        self.message.refresh(self.node)
         self._show_facts()
         self.keys.show()
         self.segment.show_button()
-        self.prompts.look()
+        self.prompts.refresh()
         if self.ui.pointButton.checked and self.editor.widget.activeEffect() is not None:
             self.prompts.tools_off()  # the editor has the mouse now
-        self.few_shot.look_at_views()
-        self.models.look()
+        self.few_shot.refresh_views()
+        self.models.refresh()
 
     def _show_facts(self) -> None:
         """How the chosen segment was made, and whether the volume is one frame of several."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 import slicer
 
 from ..engine import ResourceError, Segmentation, Volume
-from ..engine.batch.case_files import CaseFiles
+from ..engine.batch.case import CaseFiles
 from ..engine.common.errors import InputError, MissingPackageError, UnknownFormatError
 from ..engine.images.reading import read_image
 from .segmentation.reading import write_segmentation

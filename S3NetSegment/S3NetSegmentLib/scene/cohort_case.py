@@ -12,8 +12,9 @@ import numpy as np
 
 from ..engine import InputError, Segmentation, Volume
 from ..engine.common.progress import Step, Steps, as_part_of
-from ..engine.images.files import replacing, stem_of
+from ..engine.images.files import replace_text, replacing, stem_of
 from ..engine.images.reading import read_image
+from ..engine.images.segmentation import name_key
 from ..engine.images.writing import write_image, write_segmentation
 from ..engine.training.cohort import DESCRIPTION, IMAGES, LABELS, Cohort, read_cohort, read_description
 from .segmentation.labelmaps import ensure_binary_labelmap
@@ -168,8 +169,8 @@ def _labels(segmentation_node, volume: Volume, notes: list[str]) -> Segmentation
             f"nothing is drawn in {segmentation_node.GetName()!r} on {volume.name!r}; draw the segments first, or select no "
             "segmentation to save a case without labels"
         )
-    names = [" ".join(s.name.split()).casefold() for s in segments]
-    twice = next((s.name for s in segments if names.count(" ".join(s.name.split()).casefold()) > 1), None)
+    names = [name_key(s.name) for s in segments]
+    twice = next((s.name for s in segments if names.count(name_key(s.name)) > 1), None)
     if twice is not None:
         raise InputError(f"two segments are called {twice!r}; classes need names of their own: rename or merge them")
     if overlaps:
@@ -196,9 +197,9 @@ def _check_classes(
     """Whether the segments are the classes of the cohort, as training will ask."""
     if cohort is None or not cohort.classes:
         return
-    known = {_key(c.name): c.name for c in cohort.classes}
-    new = [n for n in names if _key(n) not in known]
-    lacking = [name for key, name in known.items() if key not in {_key(n) for n in names}]
+    known = {name_key(c.name): c.name for c in cohort.classes}
+    new = [n for n in names if name_key(n) not in known]
+    lacking = [name for key, name in known.items() if key not in {name_key(n) for n in names}]
     shown = ", ".join(known.values())
     if new and description.get("classes"):
         raise InputError(
@@ -218,10 +219,6 @@ def _check_classes(
         )
     if lacking:
         notes.append(f"not drawn here and taken as absent: {', '.join(lacking)}")
-
-
-def _key(name: str) -> str:
-    return " ".join(name.split()).casefold()
 
 
 def _files_of(case: CohortCase, kind: str) -> list[Path]:
@@ -276,5 +273,4 @@ def _write(case: CohortCase, volume: Volume | None, labels: Segmentation | None)
 
 def _write_patient(case: CohortCase, description: dict) -> None:
     changed = {**description, "patients": {**description.get("patients", {}), case.name: case.patient}}
-    with replacing(case.folder / DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(changed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace_text(case.folder / DESCRIPTION, json.dumps(changed, indent=2, ensure_ascii=False) + "\n")

@@ -63,7 +63,7 @@ def open_case(name: str, volume: Volume, segmentation: Segmentation | None, axis
 def case_segmentation(case: LoopCase) -> Segmentation:
     """All segments of the case as they are now, each in a layer of its own if it overlaps others.
 
-    :raises InputError: the case is not in the scene any more.
+    :raises InputError: the case is no longer in the scene.
     """
     if not case.is_there:
         raise InputError(f"case {case.name!r} was removed from the scene; open it again")

@@ -42,11 +42,13 @@ class ViewPlane:
 
     :param grid: the volume, or the sampled plane of an oblique view, in world RAS.
     :param axis, index: the slice of ``grid``.
+    :param valid: the pixels ``[1, J, I]`` of an oblique plane that lie in the image; None: all.
     """
 
     grid: Volume
     axis: str
     index: int
+    valid: np.ndarray | None = None
 
     def project(self, ras: Sequence[float]) -> tuple[float, float, float]:
         """The place on the middle of the slice, world RAS."""
@@ -59,7 +61,7 @@ def view_plane(slice_node, volume_node) -> ViewPlane:
     """What can be drawn on in a slice view. InputError where the view does not cut the volume."""
     shown = shown_slice(slice_node, volume_node)
     if shown.place is None:
-        return ViewPlane(shown.plane, "z", 0)
+        return ViewPlane(shown.plane, "z", 0, shown.valid)
     return ViewPlane(volume_from_node(volume_node), *shown.place)
 
 
@@ -125,7 +127,7 @@ def prompt_nodes(*kinds: str) -> list:
 
 
 def kind_of(node) -> str:
-    """What the node is; "" for markups that are no prompt."""
+    """What the node is; "" for markups that are not a prompt."""
     return node.GetAttribute(ATTRIBUTE) or ""
 
 

@@ -133,7 +133,7 @@ class ShownSlice:
 
     @cached_property
     def _sampled(self) -> tuple[Volume | None, np.ndarray | None]:
-        # Only when it is asked for: a panel that just names the slice shall not sample the volume.
+        # Only when it is asked for: a panel that just names the slice should not sample the volume.
         return (None, None) if self._sample is None else self._sample()
 
     @property

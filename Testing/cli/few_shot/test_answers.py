@@ -21,8 +21,8 @@ from few_shot_command_line import (
     scene,
     support_of,
     undrawn,
-    write_askew_drawing,
     write_labels,
+    write_oblique_drawing,
 )
 from image_files import write_dicom_series
 
@@ -211,17 +211,17 @@ def test_a_drawing_on_planes_alone_is_answered(folder, capsys):
     matrix[:3, 1] += 0.3 * matrix[:3, 0]
     write_labels(only(TRUTH, DRAWN), "sheared.nrrd", matrix)
     summary = run("ct.nii.gz --support sheared.nrrd -o out.nrrd", capsys)
-    assert not any("one plane askew" in note for note in summary["notes"])
+    assert not any("one plane oblique" in note for note in summary["notes"])
     assert summary["support"][0]["drawn_planes"] == 2 and all(s["voxels"] > 50 for s in summary["segments"])
 
 
 def test_one_oblique_plane_is_told_by_its_segments_and_how_it_was_drawn(folder):
-    write_askew_drawing("askew.nrrd")
+    write_oblique_drawing("oblique.nrrd")
     done = s3net(
         "few-shot",
         "ct.nii.gz",
         "--support",
-        "askew.nrrd",
+        "oblique.nrrd",
         "-o",
         "out.nrrd",
         "--encoder",
@@ -229,8 +229,8 @@ def test_one_oblique_plane_is_told_by_its_segments_and_how_it_was_drawn(folder):
         *QUICK,
         folder=folder,
     )
-    assert "drawn: 1 plane, askew to the slices\n" in done.stdout
-    assert "note: 'Segment 3' and 'Segment 7' are drawn on one plane askew to the slices" in done.stderr
+    assert "drawn: 1 plane, oblique to the slices\n" in done.stdout
+    assert "note: 'Segment 3' and 'Segment 7' are drawn on one plane oblique to the slices" in done.stderr
 
 
 def test_a_picture_is_told_in_pixels_and_has_no_next_slice(folder):
@@ -298,17 +298,17 @@ def test_a_drawing_in_another_image_is_taken_to_this_one(folder, capsys):
 
 
 @pytest.mark.usefixtures("few_places")
-@pytest.mark.parametrize("kind", ["partial", "askew"])
+@pytest.mark.parametrize("kind", ["partial", "oblique"])
 def test_parts_of_slices_and_oblique_planes_of_another_image_are_taken_to_this_one(folder, capsys, kind):
     image, truth = scene(shift=3, seed=9)
     write_image(image, "next.nii.gz")
     if kind == "partial":
         arguments = "--support drawn.seg.nrrd --support-image ct.nii.gz --partial"
     else:
-        write_askew_drawing("askew.nrrd")
-        arguments = "--support askew.nrrd --support-image ct.nii.gz"
+        write_oblique_drawing("oblique.nrrd")
+        arguments = "--support oblique.nrrd --support-image ct.nii.gz"
     (other,) = support_of(arguments).drawings
-    assert not other.is_whole and all(d.complete == (kind == "askew") for d in other.drawings)
+    assert not other.is_whole and all(d.complete == (kind == "oblique") for d in other.drawings)
     summary = run(f"next.nii.gz {arguments} -o out.nrrd", capsys)
     found = read_segmentation("out.nrrd").layers[0]
     for value, drawn_as in ((3, 3), (7, 7)) if kind == "partial" else ((3, 3),):
@@ -330,9 +330,9 @@ def test_an_encoder_from_a_file_votes_or_answers_alone(folder, capsys, monkeypat
     found = read_segmentation("alone.seg.nrrd")
     assert found.segments[0].tags["S3NetSegment.Encoder"] == f"tiny.pth sha256 {digest}"
     assert np.array_equal(found.layers[0][list(DRAWN)], TRUTH[list(DRAWN)])
-    write_askew_drawing("askew.nrrd")
+    write_oblique_drawing("oblique.nrrd")
     elsewhere = (
-        "ct.nii.gz --support askew.nrrd --support-image ct.nii.gz -o plane.nrrd --encoder tiny.pth --method alpnet"
+        "ct.nii.gz --support oblique.nrrd --support-image ct.nii.gz -o plane.nrrd --encoder tiny.pth --method alpnet"
     )
     assert list(run(elsewhere, capsys)["mix"]) == ["prototypes"]
     assert (read_segmentation("plane.nrrd").layers[0] > 0).any()

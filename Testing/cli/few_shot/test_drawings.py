@@ -14,8 +14,8 @@ from few_shot_command_line import (
     dice,
     only,
     support_of,
-    write_askew_drawing,
     write_labels,
+    write_oblique_drawing,
 )
 
 from S3NetSegmentLib.engine import InputError, Segment, Segmentation
@@ -37,13 +37,13 @@ def test_a_doubtful_axis_is_said(folder):
 
 
 @pytest.mark.parametrize("lean", [(0, 1.0, 0), (0.3, 0.5, 0), (0, 0.4, 0.4), (0, -2.0, 0)])
-def test_one_plane_of_voxels_askew_to_the_slices_is_told_to_be_strips(folder, lean):
+def test_one_plane_of_voxels_oblique_to_the_slices_is_told_to_be_strips(folder, lean):
     k, j, i = (n - n.mean() for n in np.indices(TRUTH.shape))
     across = np.array((1, *lean[1:])) / np.linalg.norm((1, *lean[1:]))
     drawn = np.where(np.abs(across[0] * k + across[1] * j + across[2] * i + lean[0]) < 0.5, 3, 0).astype(np.uint8)
     write_labels(drawn * (np.abs(k) < 4) * (np.abs(j) < 9) * (np.abs(i) < 9), "strips.nrrd")
     (note,) = support_of("--support strips.nrrd").notes
-    assert "lies on one plane askew to the slices" in note and "holds only a strip of it" in note
+    assert "lies on one plane oblique to the slices" in note and "holds only a strip of it" in note
     straight = np.zeros_like(drawn)
     straight[:, 20, :] = drawn.max(1)
     write_labels(straight, "straight.nrrd")
@@ -110,7 +110,7 @@ def test_of_a_segment_that_two_files_draw_on_one_slice_the_later_file_counts_and
     (five,) = (d for d in support.drawings if d.index == 5)
     assert np.array_equal(five.labels == 1, corrected[5] == 3) and sorted(d.index for d in support.drawings) == [5, 9]
     assert (
-        "both tell of slice 5 along z; there segments 'Leber', 'tube ü' are taken from 'corrected.seg.nrrd'"
+        "both hold slice 5 along z; there segments 'Leber', 'tube ü' are taken from 'corrected.seg.nrrd'"
         in support.notes[0]
     )
 
@@ -162,9 +162,9 @@ def test_a_drawing_on_a_finer_grid_is_brought_onto_the_images_grid_and_it_is_sai
     assert contents(named)[:2] == contents(support) and not named.drawings[2].labels.any()
 
 
-def test_a_drawing_askew_to_the_image_is_used_as_planes(folder):
-    centre = write_askew_drawing("askew.nrrd")
-    support = support_of("--support askew.nrrd")
+def test_a_drawing_oblique_to_the_image_is_used_as_planes(folder):
+    centre = write_oblique_drawing("oblique.nrrd")
+    support = support_of("--support oblique.nrrd")
     (plane,) = support.drawings
     assert (
         any("turned by 11 degrees" in note and "used as planes" in note for note in support.notes)
@@ -172,7 +172,7 @@ def test_a_drawing_askew_to_the_image_is_used_as_planes(folder):
     )
     assert np.allclose((plane.plane_to_ras @ (25, 17, 0, 1))[:3], centre)
     assert set(np.unique(plane.labels)) == {0, 1, 2} and plane.labels.shape == TRUTH.shape[1:]
-    named = support_of("--support askew.nrrd --drawn 7")  # the user says that a slice of the image is drawn
+    named = support_of("--support oblique.nrrd --drawn 7")  # the user says that a slice of the image is drawn
     assert dice(named.drawings[0].labels == 1, TRUTH[7] == 3) > 0.3
 
 

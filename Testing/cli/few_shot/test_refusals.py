@@ -18,7 +18,7 @@ from S3NetSegmentLib.engine.images.writing import write_image, write_segmentatio
 BAD_ARGUMENTS = {
     "ct.nii.gz --support d.nrrd --drawn all -o a.nrrd": "--drawn: all is for a drawing of another image (--support-image)",
     "ct.nii.gz -o out.nrrd": "--support: it is missing; name the file with the drawing, or give --box",
-    "ct.nii.gz --drawn 3 -o out.nrrd": "--drawn tells of a drawing; name it with --support LABELS",
+    "ct.nii.gz --drawn 3 -o out.nrrd": "--drawn needs a drawing; name it with --support LABELS",
     "ct.nii.gz --box 3,3,3,9,9,3 -o out.nrrd": "'3,3,3,9,9,3' is not a named box; write NAME=i,j,k,i,j,k",
     "ct.nii.gz --box ball=3,3,9,9 -o out.nrrd": "'ball=3,3,9,9' is not a named box",
     "ct.nii.gz --box ball=3,3,3,9,9,x -o out.nrrd": "is not a named box",

@@ -137,5 +137,5 @@ def test_a_scheduler_that_does_not_answer_is_an_error_with_its_address(tmp_path,
     monkeypatch.setattr(cluster, "_CONNECTING", 1)
     with pytest.raises(ResourceError, match=r"tcp://127\.0\.0\.1:1"):
         Cluster(tmp_path, "tcp://127.0.0.1:1")
-    with pytest.raises(InputError, match="no address"):
+    with pytest.raises(InputError, match="not an address"):
         Cluster(tmp_path, "what://ever")

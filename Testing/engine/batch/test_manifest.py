@@ -172,7 +172,7 @@ def test_everything_wrong_is_said_at_once_with_its_row(folder):
         ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "20-Oct"}, "write numbers"),
         ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "every"}, "'every'"),
         ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "9-3"}, "ends before it begins"),
-        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "0-2000000000"}, "no slice of an image"),
+        ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": "0-2000000000"}, "not a slice of an image"),
         ({"method": "few-shot", "support": "drawn.seg.nrrd", "drawn": -2}, "-2"),
         ({"seed": 1.5}, "1.5"),
         ({"seed": True}, "True"),

@@ -228,7 +228,7 @@ def test_two_names_for_one_segment_are_refused(cohort):
 def test_an_answer_that_names_no_segment_of_the_cohort_is_refused(cohort):
     (a, labels_a), (b, labels_b) = patient(0), patient(1)
     accept(cohort, "anna", drawn(a, labels_a))
-    with pytest.raises(InputError, match="'kidney' is no segment of the cohort, which has Liver, Spleen"):
+    with pytest.raises(InputError, match="'kidney' is not a segment of the cohort, which has Liver, Spleen"):
         accept(cohort, "bert", drawn(b, labels_b, ("hepar", "Spleen")), same={"hepar": "kidney"})
 
 

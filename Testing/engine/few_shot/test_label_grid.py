@@ -91,7 +91,7 @@ def test_named_slices_count_as_drawn_also_where_they_are_empty():
     assert placed.drawn == [2, 6, 8] and not placed.labels[[4, 8]].any()
 
 
-def test_labels_askew_to_the_image_become_planes_through_the_same_points():
+def test_labels_oblique_to_the_image_become_planes_through_the_same_points():
     volume = image(5)
     turn = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
     labels, matrix = labels_on(volume), volume.ijk_to_ras.copy()

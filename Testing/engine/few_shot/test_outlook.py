@@ -145,7 +145,7 @@ def test_one_oblique_plane_bounds_the_answer_and_says_so_and_a_second_one_frees_
     cut = answer.outlook[1].one_plane
     assert 8 < cut < 20 and answer.expected_dice[1] < 0.9
     (note,) = notes(answer.outlook, NAMES)
-    assert "one plane askew" in note and f"{cut:.0f} mm" in note and "draw a second plane" in note
+    assert "one plane oblique" in note and f"{cut:.0f} mm" in note and "draw a second plane" in note
     few_shot.set_support([oblique(long), oblique(long, np.pi / 2 - 0.02)])
     freed = run_to_end(few_shot.propagate())
     assert freed.outlook[1].one_plane is None and notes(freed.outlook, NAMES) == []

@@ -289,7 +289,7 @@ def test_a_meta_image_with_a_scale_is_told_and_one_with_twice_the_voxels_is_refu
     np.testing.assert_array_equal(volume.array, VOXELS)
     assert "values times 2 plus 5" in said[0]
     long = meta_file(tmp_path / "b.mha", "", VOXELS.astype("<i8").tobytes(), META.replace("SHORT", "LONG"))
-    with pytest.raises(InputError, match="holds 960 bytes of voxels, and its header tells of 480"):
+    with pytest.raises(InputError, match="holds 960 bytes of voxels, and its header claims 480"):
         read_image(long)
 
 

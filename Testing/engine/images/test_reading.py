@@ -242,7 +242,7 @@ def test_voxels_larger_than_any_organ_are_told(tmp_path, pixdim, unit, told):
     _, texts = read_warned(path)
     assert texts == (
         [
-            f"{str(path)!r}: its voxels are {told} mm large, and volumes are told accordingly; correct its header if they are not"
+            f"{str(path)!r}: its voxels are {told} mm large, and volumes are reported accordingly; correct its header if they are not"
         ]
         if told
         else []

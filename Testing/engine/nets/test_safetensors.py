@@ -91,7 +91,7 @@ def test_a_file_that_was_cut_off_anywhere_is_refused_in_a_sentence(tmp_path):
         (packed({"a": tensor_of(dtype="F8_E5M2")}, b"\0" * 8), "type 'F8_E5M2'"),
         (packed({"a": tensor_of(dtype=[])}, b"\0" * 8), "type"),
         (packed({"a": [0, 8]}, b"\0" * 8), "no dtype, shape and data_offsets"),
-        (packed(b"[1, 2]"), "no list of tensors"),
+        (packed(b"[1, 2]"), "not a list of tensors"),
         (packed(b'{"a": '), "no JSON"),
         (packed(b"\xff\xfe"), "no JSON"),
         (packed(b'{"a":' * 5000 + b"1" + b"}" * 5000), "no JSON|no dtype"),

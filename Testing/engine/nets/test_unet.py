@@ -133,3 +133,41 @@ def test_layer_by_layer_it_gives_the_mean_of_its_streams(streams):
         mean = sum(stream.softmax(1) for stream in network.streams(image)) / 2
     assert torch.allclose(result.exp(), mean, atol=1e-6) and count > 40
     assert torch.equal(result, network(image))
+
+
+@pytest.mark.parametrize("size", [(16, 32, 32), (11, 33, 45), (1, 17, 31)])
+@pytest.mark.parametrize("across", [(2, 2, 2), (1, 2, 2), (1, 1, 1)])
+def test_a_3d_network_answers_stacks_of_any_size_and_can_be_described(size, across):
+    network = seeded(lambda: TwoStreamUNet(3, channels=CHANNELS["tiny"], across=across), 0).eval()
+    images = torch.rand(1, 1, *size)
+    assert network(images).shape == (1, 3, *size)
+    maps, factor = network.encoder(images), 1
+    for level, step in zip(maps[1:], across, strict=True):
+        factor *= step
+        assert level.shape[2] == -(-size[0] // factor)
+    again = build_network(describe_network(network), network_tensors(network))
+    assert torch.equal(again(images), network(images))
+
+
+def test_slices_are_not_mixed_before_voxels_are_about_as_long_as_wide():
+    def reach(across, level):
+        encoder = seeded(lambda: UNetEncoder(channels=CHANNELS["tiny"], across=across), 0).eval()
+        images = torch.rand(1, 1, 9, 16, 16)
+        changed = images.clone()
+        changed[:, :, 4] += 1
+        moved = (encoder(images)[level] != encoder(changed)[level]).amax((0, 1, 3, 4))
+        return int(moved.sum())
+
+    assert reach((1, 2, 2), 0) == 1 and reach((2, 2, 2), 0) == 5
+    assert reach((1, 1, 1), 2) == 1 and reach((1, 1, 1), 3) > 1  # at the coarsest level at last
+
+
+def test_a_3d_network_has_the_same_size_as_the_2d_one_but_for_the_third_axis_of_its_kernels():
+    flat, deep = (weights(TwoStreamUNet(3, channels=CHANNELS["tiny"], across=across)) for across in ((), (2, 2, 2)))
+    assert 2.2 * flat < deep < 3 * flat
+
+
+@pytest.mark.parametrize("across", [(2,), (2, 2, 3), (0, 2, 2)])
+def test_shrinking_that_does_not_suit_the_levels_is_refused(across):
+    with pytest.raises(InputError, match=r"across is .* it must be empty, or 3 numbers 1 or 2"):
+        UNetEncoder(channels=CHANNELS["tiny"], across=across)

@@ -13,7 +13,8 @@ from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
 from S3NetSegmentLib.engine.training.ideal.settings import finetuning_preset, pretraining_preset
 from S3NetSegmentLib.engine.training.settings import TrainerSettings
-from S3NetSegmentLib.engine.training.slice_bank import SliceBatches, TwoStreamBatches, build_bank
+from S3NetSegmentLib.engine.training.slice_bank import build_bank
+from S3NetSegmentLib.engine.training.slice_batches import SliceBatches, TwoStreamBatches
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 from S3NetSegmentLib.engine.training.trainer import Trainer
 

@@ -45,7 +45,7 @@ def test_the_network_has_the_size_of_the_one_to_start_from():
     model = encoder_model()
     other = with_network_of(model, configuration)
     assert other.task.network == "tiny" and other.task.normalization == "group" != configuration.task.normalization
-    with pytest.raises(InputError, match="which is no known size"):
+    with pytest.raises(InputError, match="which is not a known size"):
         with_network_of(encoder_model((8, 16)), configuration)
 
 

@@ -70,7 +70,7 @@ def test_a_loss_that_is_no_number_in_one_process_is_told_by_all(tmp_path):
     forked_ranks(toy_training.train_into_nothing, tmp_path)
     told = [(tmp_path / f"told{rank}.txt").read_text() for rank in (0, 1)]
     assert all(
-        "no number any more at step 6 (match;" in text and "the state of step 5 is kept" in text for text in told
+        "not a finite number at step 6 (match;" in text and "the state of step 5 is kept" in text for text in told
     )
 
 

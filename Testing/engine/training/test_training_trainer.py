@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path):
 def test_a_loss_that_is_no_number_stops_with_the_last_good_state_and_the_cause(tmp_path):
     trainer = toy_trainer(tmp_path, task=ToyTask(poison=7), checkpoint_minutes=0.0)
     with pytest.raises(
-        TrainingError, match=r"no number any more at step 8 \(match; learning rate .*the state of step 7 is kept"
+        TrainingError, match=r"not a finite number at step 8 \(match; learning rate .*the state of step 7 is kept"
     ):
         run_to_end(trainer.run())
     assert RunFolder(tmp_path).read_state()["step"] == 7
@@ -152,7 +152,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
     steps = trainer.run()
     next(steps)
     trainer.task.average[0] = float("nan")
-    with pytest.raises(TrainingError, match="'average' are no numbers"):
+    with pytest.raises(TrainingError, match="'average' are not finite numbers"):
         next(steps)
     assert RunFolder(tmp_path).read_state()["step"] == 1
 

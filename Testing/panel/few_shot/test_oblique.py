@@ -6,10 +6,11 @@ import pytest
 from fake_propagation import FakePropagation
 from few_shot_drawings import square
 
+from S3NetSegmentLib.engine.common.masks import dice
 from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnPlane, DrawnSlice
 from S3NetSegmentLib.scene.answers.provenance import segment_fact
 from S3NetSegmentLib.scene.drawings.support_set import SupportPlane, support_from_text, support_to_text
-from S3NetSegmentLib.scene.volumes import volume_from_node
+from S3NetSegmentLib.scene.volumes import array_from_matrix, volume_from_node
 
 OBLIQUE = ("oblique axial", "Liver", True)
 
@@ -49,6 +50,53 @@ def test_a_plane_drawn_in_an_oblique_view_appears_in_the_list_by_itself(panel, v
     panel.draw_in_view("Liver", views.axial, ball(), layers=layers)
     assert panel.rows() == [OBLIQUE, ("oblique axial 2", "Liver", True)] and panel.ui.propagateButton.enabled
     keep_picture(panel.widget.parent, f"few_shot_oblique_{layers}")
+
+
+def in_view(node, right, up):
+    """World position in a view, in mm from its origin."""
+    matrix = array_from_matrix(node.GetSliceToRAS())
+    return tuple(matrix[:3, 0] * right + matrix[:3, 1] * up + matrix[:3, 3])
+
+
+def choose_liver_and_draw_by_a_box(panel):
+    panel.panel.editor.widget.setCurrentSegmentID(panel.add_segment("Liver"))
+    panel.click(panel.ui.boxDrawButton)
+
+
+def wait_for_boxes(panel):
+    panel.wait(lambda: not panel.panel.few_shot.boxes.running)
+    panel.settle(0.3)
+
+
+def test_a_box_and_a_click_draw_in_an_oblique_view_and_are_undone(panel, views, keep_picture):
+    volume = volume_from_node(panel.parameters.volume)
+    plane = SupportPlane.of_view(views.axial, panel.parameters.volume).voxels(volume, volume.extent, 1.0)
+    choose_liver_and_draw_by_a_box(panel)
+    panel.drag(views.axial, in_view(views.axial, -9, -9), (0, 0, 0), in_view(views.axial, 9, 9))
+    wait_for_boxes(panel)
+    drawn = panel.mask("Liver")
+    assert not (drawn & ~plane).any() and dice(drawn, ball() & plane) > 0.85
+    assert panel.rows() == [OBLIQUE] and not panel.message
+    keep_picture(panel.widget.parent, "few_shot_oblique_box")
+    undo(panel)
+    assert not panel.mask("Liver").any() and panel.rows() == []
+    panel.drag(views.axial, (0, 0, 0), (0, 0, 0))
+    wait_for_boxes(panel)
+    drawn = panel.mask("Liver")
+    assert not (drawn & ~plane).any() and dice(drawn, ball() & plane) > 0.85
+    assert panel.rows() == [OBLIQUE]
+
+
+def test_a_box_in_an_oblique_view_ends_at_the_border_of_the_image(panel, views):
+    choose_liver_and_draw_by_a_box(panel)
+    panel.drag(views.axial, in_view(views.axial, -60, -60), (0, 0, 0), in_view(views.axial, 60, 60))
+    wait_for_boxes(panel)
+    segmentation = panel.parameters.segmentation.GetSegmentation()
+    segment = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName("Liver"))
+    assert panel.mask("Liver").any()
+    covered = segment.GetRepresentation("Binary labelmap").GetExtent()
+    size = volume_from_node(panel.parameters.volume).size
+    assert all(low >= 0 and high < n for low, high, n in zip(covered[::2], covered[1::2], size, strict=True))
 
 
 def test_an_undone_plane_leaves_the_list_and_a_redone_one_comes_back_wherever_the_view_is(panel, views):
@@ -141,7 +189,7 @@ def test_what_segment_found_is_no_drawing_on_a_plane(panel, engine, views):
 def test_one_oblique_view_has_no_slice_of_its_own_and_the_button_says_so(panel, views):
     panel.draw_in_view("Liver", views.axial, ball())
     panel.parameters.propagateTo = type(panel.parameters.propagateTo)("slice")
-    panel.panel.few_shot.look_at_views()
+    panel.panel.few_shot.refresh_views()
     assert not panel.ui.propagateButton.enabled and "view is oblique" in panel.ui.propagateButton.toolTip
 
 
@@ -151,7 +199,7 @@ def test_planes_stay_in_the_image_when_a_transform_moves_it(panel, views):
     for node in (panel.parameters.volume, panel.segmentation):
         mrml.put_under(node, move)
     panel.settle(0.3)
-    panel.panel.few_shot.look_at_views()
+    panel.panel.few_shot.refresh_views()
     assert [row[1:] for row in panel.rows()] == [("Liver", True)]
 
 

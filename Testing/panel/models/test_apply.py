@@ -15,6 +15,7 @@ from S3NetSegmentLib.engine.apply import ModelSegmenter
 from S3NetSegmentLib.engine.training.ensemble import load_ensemble
 from S3NetSegmentLib.engine.training.likeness import ImageLook, TrainingLook
 from S3NetSegmentLib.engine.training.model_file import load_model
+from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 from S3NetSegmentLib.panel.models.controller import apply_model_steps
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
@@ -115,6 +116,16 @@ def test_an_image_unlike_those_of_the_training_is_told_in_the_message_row(open_m
     panel = open_models(write_model(tmp_path / "model.pt", looks=TrainingLook.of([other, other])))
     apply(panel)
     assert "This image is unlike the 2 images that the model was trained on: it is" in panel.message
+
+
+def test_a_3d_model_is_shown_as_one_and_applied_as_by_the_engine(open_models, tmp_path, volume_node):
+    path = write_model(tmp_path / "model.pt", layout=SliceLayout("axial", 1.0, 32, depth=8, thickness=2.0))
+    panel = open_models(path)
+    assert "axial slices, 1 mm per pixel, in 3D patches of 8, 2 mm apart" in panel.panel.models.ui.modelText.text
+    apply(panel)
+    labels = expected(path, volume_node)
+    assert len(np.unique(labels)) == 3
+    assert all((panel.mask(name) == (labels == number)).all() for number, name in enumerate(("Ring", "Core"), 1))
 
 
 def test_one_undo_takes_the_answer_back_and_other_segments_stay(open_models, model_file, volume_node):

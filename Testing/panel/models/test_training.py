@@ -238,7 +238,7 @@ def test_what_the_command_line_refuses_is_told(tmp_path, cohort):
     deadline = time.monotonic() + 6000
     while run.is_busy and time.monotonic() < deadline:
         time.sleep(0.1)
-        run.look()
+        run.refresh()
     assert run.state == "failed" and "no_such_setting" in run.message and not run.can_resume
 
 
@@ -265,13 +265,13 @@ def test_a_run_whose_process_was_killed_is_called_lost(tmp_path):
     run = TrainingRun(tmp_path)
     assert run.state == "lost" and "Killed" in run.message and not run.is_busy
     (tmp_path / "status.json").write_text(json.dumps({**status, "pid": os.getppid()}))
-    run.look()
+    run.refresh()
     assert run.state == "lost"  # another program has got its number
     (tmp_path / "status.json").write_text(json.dumps({**status, "host": "elsewhere"}))
-    run.look()
+    run.refresh()
     assert run.state == "lost" and "elsewhere, which gives no sign of life" in run.message
     (tmp_path / "heartbeat").touch()
-    run.look()
+    run.refresh()
     assert run.state == "running" and "elsewhere" in run.message
 
 
@@ -301,7 +301,7 @@ def test_a_run_that_does_not_answer_to_stop_can_be_killed(tmp_path):
     run.stop()
     assert run.state == "stopping" and not run.can_kill
     now[0] = 20.0
-    run.look()
+    run.refresh()
     assert run.can_kill
     run.kill()
     assert deaf.wait(timeout=600) == -signal.SIGKILL
@@ -317,7 +317,7 @@ def test_a_run_that_is_stopped_while_it_starts_ends_as_stopped(tmp_path, cohort)
     deadline = time.monotonic() + 600
     while run.is_busy and time.monotonic() < deadline:
         time.sleep(0.1)
-        run.look()
+        run.refresh()
     assert run.state == "stopped" and "before training began" in run.message, (run.state, run.message)
     assert not run.can_resume
 

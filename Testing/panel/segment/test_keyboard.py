@@ -19,10 +19,10 @@ def test_undo_and_redo_have_their_keys_where_the_editor_does_not_have_them(point
     panel.press(QtCore.Qt.Key_Y, QtCore.Qt.ControlModifier)
     assert (panel.mask() == after).all()
     panel.ui.editCollapsibleButton.collapsed = False
-    panel.panel._look()
+    panel.panel._refresh()
     assert not panel.panel.keys.shortcuts["Ctrl+Z"].isEnabled()
     panel.ui.editCollapsibleButton.collapsed = True
-    panel.panel._look()
+    panel.panel._refresh()
     assert panel.panel.keys.shortcuts["Ctrl+Z"].isEnabled()
 
 
@@ -45,7 +45,7 @@ def test_n_shows_the_next_slice_to_draw(open_panel, views):
     wanted = panel.ui.nextSliceButton.text.split()[-1]
     panel.look_at_slice(views.axial, 0)
     panel.press(QtCore.Qt.Key_N)
-    panel.panel.few_shot.look_at_views()
+    panel.panel.few_shot.refresh_views()
     assert panel.panel.few_shot._view_slice == ("z", int(wanted))
 
 
@@ -65,16 +65,16 @@ def test_the_panel_tells_how_the_chosen_segment_was_made(pointing, views):
     panel = pointing
     assert not panel.ui.madeByText.isVisible()
     drag(panel, views.axial, *CORNERS)
-    panel.panel._look()
+    panel.panel._refresh()
     assert panel.ui.madeByText.text.startswith("Made by Segment on MR head, Left: axial slice 6, from boxes")
     panel.parameters.targetSegment = ""
-    panel.panel._look()
+    panel.panel._refresh()
     assert not panel.ui.madeByText.isVisible()
 
 
 def test_a_frame_of_a_sequence_is_called_that(pointing):
     panel, volume = pointing, pointing.parameters.volume
-    panel.panel._look()
+    panel.panel._refresh()
     assert not panel.ui.frameText.isVisible()
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "beats")
     for frame in range(3):
@@ -83,5 +83,5 @@ def test_a_frame_of_a_sequence_is_called_that(pointing):
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     browser.AddProxyNode(volume, sequence, False)
     browser.SetSelectedItemNumber(1)
-    panel.panel._look()
+    panel.panel._refresh()
     assert panel.ui.frameText.isVisible() and "Frame 2 of 3" in panel.ui.frameText.text

@@ -109,7 +109,7 @@ def test_the_tool_lets_go_of_the_mouse_when_an_effect_of_the_editor_takes_it(poi
     panel = pointing
     assert panel.ui.pointButton.checked
     panel.panel.editor.widget.setActiveEffectByName("Paint")
-    panel.panel._look()
+    panel.panel._refresh()
     assert not panel.ui.pointButton.checked and panel.panel.editor.widget.activeEffect() == "Paint"
 
 

@@ -107,6 +107,8 @@ def test_an_oblique_plane_is_written_one_voxel_thick_and_reads_back(app, case):
     ras = np.argwhere(written)[:, ::-1] @ grid.ijk_to_ras[:3, :3].T + grid.ijk_to_ras[:3, 3]
     normal = shown.plane.ijk_to_ras[:3, 2] / shown.plane.spacing[2]
     distance = np.abs((ras - shown.plane.ras_of((0, 0, 0))) @ normal)
+    covered = node.GetSegmentation().GetSegment(segment_id).GetRepresentation("Binary labelmap").GetExtent()
+    assert min(covered[::2]) >= 0 and (np.array(covered[1::2]) < grid.size).all()  # nothing beside the image
     assert distance.max() <= shown.plane.spacing[2] / 2 + 1e-6
     # Drawing on the plane again replaces what was drawn there, and only there.
     with segment_edit(node, image) as edit:

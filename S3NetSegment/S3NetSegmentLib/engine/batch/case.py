@@ -1,12 +1,15 @@
-"""``Case``: one row of a manifest, in plain values, so that it can travel to any worker."""
+"""``Case``: one row of a manifest, in plain values, so that it can travel to any worker; and how its files are read and written."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+from ..images import Segmentation, Volume
 from ..images.files import stem_of
+from ..images.reading import read_image
+from ..images.writing import write_segmentation
 from ..tasks.apply import ApplyTask
 from ..tasks.few_shot import FewShotTask
 from ..tasks.fields import asked_fields
@@ -22,7 +25,7 @@ class Case:
 
     :param row: for messages, e.g. "row 3".
     :param task: what is asked.
-    :param series: of a DICOM folder, as for :func:`read_image`.
+    :param series: of a DICOM folder, as for :func:`read_image`. ``frame``: likewise, or "all" for each of them in a 4D result.
     :param device: None: what the batch says.
     """
 
@@ -31,7 +34,7 @@ class Case:
     output: str
     task: SegmentTask | FewShotTask | ApplyTask = field(default_factory=SegmentTask)
     series: str | None = None
-    frame: int | None = None
+    frame: int | str | None = None
     confidence: bool = False
     device: str | None = None
 
@@ -45,6 +48,11 @@ class Case:
         """The output without its format part: the name of the case in records and reports."""
         path = PurePosixPath(self.output)
         return str(path.with_name(stem_of(path.name)))
+
+    @property
+    def frame_number(self) -> int | None:
+        """The frame that is meant; None where the image has one, or all are meant."""
+        return self.frame if isinstance(self.frame, int) else None
 
     @property
     def encoder(self) -> str:
@@ -90,3 +98,16 @@ class Case:
             if one.form.is_path:
                 del facts["task"][name]
         return facts
+
+
+class CaseFiles:
+    """How a case reads images and writes segmentations: with the engine's own readers and writers. Slicer brings its own, which
+    does the same through its scene."""
+
+    def read_image(self, path: str, frame: int | None = None, series: str | None = None) -> Volume:
+        """The image at ``path``; raises as :func:`read_image`."""
+        return read_image(path, frame, series)
+
+    def write_segmentation(self, segmentation: Segmentation, path: Path, volume: Volume) -> None:
+        """Writes a ``.seg.nrrd`` that belongs to ``volume``; raises as :func:`write_segmentation`."""
+        write_segmentation(segmentation, path)

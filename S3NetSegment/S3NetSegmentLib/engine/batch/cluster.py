@@ -44,7 +44,9 @@ class Cluster:
         try:
             self._client = distributed.Client(address, timeout=_CONNECTING, set_as_default=False)
         except ValueError as error:
-            raise InputError(f"scheduler {address!r} is no address ({error}); write e.g. tcp://node1:8786") from None
+            raise InputError(
+                f"scheduler {address!r} is not an address ({error}); write e.g. tcp://node1:8786"
+            ) from None
         except (OSError, TimeoutError) as error:
             told = " ".join(str(error).split())[:200] or type(error).__name__
             raise ResourceError(f"no dask scheduler answers at {address!r} ({told}); is it running?") from None

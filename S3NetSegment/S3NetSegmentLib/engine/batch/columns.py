@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..tasks.apply import ApplyTask
 from ..tasks.few_shot import FewShotTask
 from ..tasks.fields import columns_of
-from ..tasks.forms import DEVICE, PATH, SWITCH, TEXT, Form, choice, label, whole
+from ..tasks.forms import DEVICE, PATH, SWITCH, TEXT, Form, choice, frame, label
 from ..tasks.segment import SegmentTask
 
 TASKS = {"segment": SegmentTask, "few-shot": FewShotTask, "apply": ApplyTask}
@@ -43,10 +43,12 @@ COLUMNS = {
     "series": Column("number, UID or description of the DICOM series, if the folder holds several", Form(label)),
     "method": Column("segment, few-shot or apply; segment without this column", choice(*METHODS)),
     "output": Column(
-        "name of the result inside the output folder; without an ending .seg.nrrd, with .dcm DICOM SEG; without it the image's",
+        "name of the result inside the output folder; without an ending .seg.nrrd (.nii.gz of all frames), with .dcm DICOM SEG; without it the image's",
         TEXT,
     ),
-    "frame": Column("frame of a 4D image, counted from 0", Form(whole(0))),
+    "frame": Column(
+        "frame of a 4D image, counted from 0; all: each by itself, in a 4D label map (segment and apply)", Form(frame)
+    ),
     **_of_tasks(),
     "device": Column("auto, cpu, cuda, cuda:N or mps; without it what --device says", DEVICE),
     "confidence": Column("true: also write NAME_confidence.nii.gz", SWITCH),

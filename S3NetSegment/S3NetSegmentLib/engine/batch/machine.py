@@ -124,7 +124,7 @@ def forget_peak_memory() -> None:
 
 
 def peak_memory_mb() -> int | None:
-    """Most memory that this process has held at once, None where the system does not tell (Windows)."""
+    """Most memory that this process has held at once, None where the system does not say (Windows)."""
     with contextlib.suppress(OSError):
         if stated := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii")):
             return int(stated[1]) // 1024
@@ -137,7 +137,7 @@ def peak_memory_mb() -> int | None:
 
 
 def needed_memory_mb(case: Case) -> int | None:
-    """Most memory that ``case`` will need at once, MB, roughly; None where its image tells no size."""
+    """Most memory that ``case`` will need at once, MB, roughly; None where its image gives no size."""
     voxels, size = _voxels(case.image)
     if not voxels:
         return None
@@ -146,7 +146,7 @@ def needed_memory_mb(case: Case) -> int | None:
 
 
 def needs_of(cases: Iterable[Case], seconds: float = 3.0) -> dict[str, int]:
-    """The need of each of ``cases`` that can be told, by name; of very many those with the largest files.
+    """The need of each of ``cases`` that can be estimated, by name; of very many those with the largest files.
 
     :param seconds: no further header is read after so long.
     """
@@ -181,7 +181,7 @@ def _voxels(image: str) -> tuple[int, int]:
         if os.path.isdir(image):
             with os.scandir(image) as entries:
                 return sum(e.stat().st_size for e in entries if e.is_file()) // _DICOM_VOXEL, _DICOM_VOXEL
-        with collected_image_warnings():  # they are told when the image is read
+        with collected_image_warnings():  # they are reported when the image is read
             reader = opened(Path(image))
     except (InputError, OSError):
         return 0, 0

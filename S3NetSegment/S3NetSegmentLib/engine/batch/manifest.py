@@ -13,6 +13,9 @@ from ..images.dicom.seg_writing import check_dicom_seg
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, stem_of, suffix_of
 from ..images.label_names import read_label_names
+from ..images.writing import FRAME_FORMATS
+from ..tasks.few_shot import FewShotTask
+from ..tasks.forms import ALL_FRAMES
 from .case import Case
 from .columns import COLUMNS, METHODS, TASKS
 from .manifest_rows import ManifestError, file_rows, folder_rows, name_problem
@@ -43,7 +46,7 @@ def read_manifest(
     path = Path(path)
     given = _checked_defaults(path, defaults or {})
     if path.is_dir():
-        rows, base = folder_rows(path, Path(folder), pattern), path
+        rows, base = folder_rows(path, Path(folder), pattern, _ending(given)), path
     else:
         if pattern is not None:
             raise InputError(f"a pattern ({pattern!r}) is for a folder of images, but {str(path)!r} is a file")
@@ -158,13 +161,24 @@ def _label_names_problems(path: str, *changed: int) -> list[str]:
 
 
 def _output(fields: dict, base: Path) -> list[str]:
-    image = Path(fields["image"])
-    default = f"{image.name if image.is_dir() else stem_of(image)}.seg.nrrd"
+    image, ending = Path(fields["image"]), _ending(fields)
+    default = f"{image.name if image.is_dir() else stem_of(image)}{ending}"
     try:
-        fields["output"] = checked_output(fields.get("output", default))
+        output = fields["output"] = checked_output(fields.get("output", default), ending)
     except ValueError as error:
         return [f"output: {error}"]
+    if fields.get("frame") != ALL_FRAMES:
+        return []
+    if isinstance(fields["task"], FewShotTask):
+        return [f"frame: {ALL_FRAMES} is for segment and apply; name the frame that the drawing belongs to"]
+    if suffix_of(output) not in FRAME_FORMATS:
+        return [f"output: {output!r} cannot hold all frames; choose {', '.join(FRAME_FORMATS)}, or name one frame"]
     return []
+
+
+def _ending(values: Mapping) -> str:
+    """Of results whose names have none."""
+    return ".nii.gz" if values.get("frame") == ALL_FRAMES else ".seg.nrrd"
 
 
 def _dicom(fields: dict, base: Path) -> list[str]:

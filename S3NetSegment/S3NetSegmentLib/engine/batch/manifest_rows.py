@@ -115,7 +115,7 @@ def _json_rows(path: Path, text: str) -> list[tuple[str, dict]]:
     for number, entry in enumerate(content, 1):
         row = f"case {number}"
         if not isinstance(entry, dict):
-            problems.append(f"{row}: it is no object with names and values")
+            problems.append(f"{row}: it is not an object with names and values")
             continue
         values = {column_name(name): v for name, v in {**shared, **entry}.items()}
         wrong = [p for name in values if (p := name_problem(name))]
@@ -126,8 +126,8 @@ def _json_rows(path: Path, text: str) -> list[tuple[str, dict]]:
     return rows
 
 
-def folder_rows(path: Path, results: Path, pattern: str | None) -> list[tuple[str, dict]]:
-    """One row for each image in the folder, without results of earlier batches."""
+def folder_rows(path: Path, results: Path, pattern: str | None, ending: str) -> list[tuple[str, dict]]:
+    """One row for each image in the folder, without results of earlier batches; their results end with ``ending``."""
     if pattern is not None and (Path(pattern).is_absolute() or ".." in Path(pattern).parts or not pattern.strip()):
         raise InputError(f"pattern is {pattern!r}; write one for files inside the folder, e.g. *.nii.gz or **/*.nrrd")
     try:
@@ -145,7 +145,7 @@ def folder_rows(path: Path, results: Path, pattern: str | None) -> list[tuple[st
         name = file.relative_to(path).as_posix()
         if suffix_of(name) and not file.is_dir():
             name = name[: -len(suffix_of(name))]
-        rows.append((name, {"image": os.path.abspath(file), "output": f"{name}.seg.nrrd"}))
+        rows.append((name, {"image": os.path.abspath(file), "output": f"{name}{ending}"}))
     if not rows:
         what = f"matches {pattern!r}" if pattern else f"is an image ({' '.join(IMAGE_ENDINGS)})"
         raise ManifestError(

@@ -7,6 +7,7 @@ stops the process, a case without a record is not finished, and one with a recor
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime
 import io
 import os
@@ -16,7 +17,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,28 +26,28 @@ from ... import __version__
 from ..common.errors import InputError, ResourceError
 from ..common.progress import Step, run_to_end
 from ..few_shot.run import carry_drawings, read_drawings
+from ..frames import frame_label_maps, frame_progress
 from ..images import Segmentation, Volume
 from ..images.dicom.seg_writing import write_dicom_seg
-from ..images.files import SEGMENTATION_FORMATS, check_output_path, rename_over, suffix_of
+from ..images.files import SEGMENTATION_FORMATS, check_output_path, flush_to_disk, rename_over, suffix_of
 from ..images.formats.encoding import write_png_pixels
 from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import draw_overlay
-from ..images.resample import resized
-from ..images.writing import write_image, write_png, write_segmentation
-from ..results import described
+from ..images.reading import count_frames
+from ..images.writing import write_frames, write_image, write_png, write_segmentation
 from ..segment.run import segment_image
 from ..tasks.apply import ApplyTask
 from ..tasks.few_shot import FewShotTask
+from ..tasks.forms import ALL_FRAMES
 from ..tasks.segment import SegmentTask
 from ..training.channels import channel_files
 from ..training.model_places import model_files
-from .case import Case
-from .case_files import CaseFiles
+from .case import Case, CaseFiles
+from .case_result import CaseResult, joined, shrunk
 from .machine import forget_peak_memory, peak_memory_mb
 from .output_names import DICOM_SEG, is_current, place_in
 from .records import (
     encoder_digest,
-    flush_to_disk,
     forget,
     input_facts,
     same_content,
@@ -59,24 +59,6 @@ from .resume import DONE, FAILED
 
 PICTURE, THUMBNAIL = 512, 176  # pixels of the long side
 _ONE_AT_A_TIME = threading.Lock()
-
-
-@dataclass
-class _Result:
-    """What a method made, as the files and the record need it.
-
-    :param label_map: the segmentation in one layer, for label maps; None: as it is.
-    """
-
-    segmentation: Segmentation
-    confidence: float | None
-    confidence_map: Volume | None
-    picture: np.ndarray
-    device: str
-    seed: int
-    settings: dict
-    notes: list[str]
-    label_map: Segmentation | None = None
 
 
 def run_case(
@@ -126,7 +108,7 @@ def run_alone(case: dict, folder: str, device: str, run: str) -> dict:
     """:func:`run_case` for what :meth:`Case.as_plain` gave, one at a time in this process: workers of a cluster may have several
     threads, but warnings and the number of torch threads belong to the whole process.
 
-    :param run: the batch that asks, see :func:`announced`; once it has ended nothing is written any more.
+    :param run: the batch that asks, see :func:`announced`; once it has ended nothing more is written.
     """
     with _ONE_AT_A_TIME:
         return run_case(Case.from_plain(case), folder, device, wanted=lambda: is_current(folder, run))
@@ -173,15 +155,18 @@ def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: di
     before = input_facts(case)
     record["inputs"], record["settings_hash"] = before, settings_hash(case, encoder_digest(case))
     times.end("hashing")
-    volume = files.read_image(case.image, case.frame, case.series)
-    check_output_path(place_in(folder, case.output), (*SEGMENTATION_FORMATS, DICOM_SEG), volume=volume)
-    times.end("reading")
-    result = {"segment": _segment, "few-shot": _few_shot, "apply": _apply}[case.method](
-        case, volume, device, on_step, files
-    )
-    times.end("method")
+    method = {"segment": _segment, "few-shot": _few_shot, "apply": _apply}[case.method]
+    frames, results = _frames_of(case), []
+    for number, frame in enumerate(frames):
+        volume = files.read_image(frame.image, frame.frame_number, frame.series)
+        check_output_path(place_in(folder, case.output), (*SEGMENTATION_FORMATS, DICOM_SEG), volume=volume)
+        times.end("reading")
+        shown = frame_progress(on_step, number, len(frames)) if on_step and len(frames) > 1 else on_step
+        results.append(method(frame, volume, device, shown, files))
+        times.end("method")
+    result = results[0] if len(results) == 1 else joined(results)
     record |= {
-        "segments": described(result.segmentation), "confidence": _rounded(result.confidence), "device": result.device,
+        **result.described(), "confidence": _rounded(result.confidence), "device": result.device,
         "seed": result.seed, "settings": [f"{n}={v}" for n, v in result.settings.items()], "notes": result.notes,
         "thumbnail": _thumbnail(result.picture),
     }  # fmt: skip
@@ -192,6 +177,14 @@ def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: di
     times.end("writing")
 
 
+def _frames_of(case: Case) -> list[Case]:
+    """``case`` for each frame that it asks for; an image with one frame is that image."""
+    if case.frame != ALL_FRAMES:
+        return [case]
+    count = count_frames(case.image, case.series)
+    return [dataclasses.replace(case, frame=number if count > 1 else None) for number in range(count)]
+
+
 class _Times:
     """Seconds of each part of the work."""
 
@@ -200,41 +193,42 @@ class _Times:
 
     def end(self, name: str) -> None:
         now = time.perf_counter()
-        self._seconds[name], self._since = round(now - self._since, 3), now
+        self._seconds[name] = round(self._seconds.get(name, 0.0) + now - self._since, 3)
+        self._since = now
 
 
-def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+def _segment(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> CaseResult:
     assert isinstance(case.task, SegmentTask)
     outcome = run_to_end(segment_image(volume, case.task, device), on_step)
     sure = run_to_end(outcome.confidence_steps(), on_step) if case.confidence else None
     regions = outcome.regions
-    return _Result(
+    return CaseResult(
         outcome.segmentation, outcome.agreement(), sure, outcome.picture(PICTURE), regions.device, regions.settings.seed,
         regions.settings.changed(), list(outcome.notes),
     )  # fmt: skip
 
 
-def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+def _few_shot(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> CaseResult:
     assert isinstance(case.task, FewShotTask)
     reading = read_drawings(volume, case.task, lambda path: files.read_image(path, None), device)
     support = run_to_end(reading, on_step)
     outcome = run_to_end(carry_drawings(volume, case.task, support, device, _encoder), on_step)
     flat, told = (None, []) if suffix_of(case.output) in (".seg.nrrd", DICOM_SEG) else outcome.label_map()
-    return _Result(
+    return CaseResult(
         outcome.segmentation, outcome.expected_dice(), outcome.confidence if case.confidence else None,
         outcome.picture(PICTURE), outcome.device, outcome.settings.seed, outcome.settings.changed(), [*outcome.notes, *told],
         flat,
     )  # fmt: skip
 
 
-def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> _Result:
+def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -> CaseResult:
     from ..apply import as_segmentation, model_tags
 
     assert isinstance(case.task, ApplyTask)
     models, flips = model_files(case.task.model), case.task.flips
     segmenter = _segmenter(models, tuple(map(_changed, models)), device, flips)
     paths = channel_files(case.image, segmenter.models.channels)[1:]
-    volumes = (volume, *(files.read_image(str(path), case.frame) for path in paths))
+    volumes = (volume, *(files.read_image(str(path), case.frame_number) for path in paths))
     answer = run_to_end(segmenter.segment(volumes, confidence=True), on_step)
     tags = model_tags(segmenter.models, answer.device, volume.name, flips=flips)
     segmentation = as_segmentation(segmenter.models, answer.labels, volume, tags)
@@ -242,7 +236,7 @@ def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -
     sure = float(answer.confidence[found].mean(dtype=np.float64)) if found.any() else None
     sure_map = Volume(answer.confidence, volume.ijk_to_ras, "confidence") if case.confidence else None
     picture = draw_overlay(volume, segmentation, axis="auto", size=PICTURE)
-    return _Result(
+    return CaseResult(
         segmentation, sure, sure_map, picture, answer.device, 0, {"flips": True} if flips else {}, list(answer.notes)
     )
 
@@ -273,15 +267,19 @@ def _loaded_encoder(name: str, changed: int, device: str):
     return load_encoder(name, device)
 
 
-def _written(case: Case, folder, volume: Volume, result: _Result, files: CaseFiles) -> dict:
+def _written(case: Case, folder, volume: Volume, result: CaseResult, files: CaseFiles) -> dict:
     """Writes all results and puts them in their places; what -> name, bytes and time of change."""
     staging, outputs = staging_folder(folder, case), {}
     try:
         made = {what: staging / Path(name).name for what, name in case.outputs().items()}
-        _write_segmentation(case, result.label_map or result.segmentation, made["segmentation"], volume, files)
+        if result.frames:
+            write_frames(frame_label_maps([frame.segmentation for frame in result.frames]), made["segmentation"])
+        else:
+            _write_segmentation(case, result.label_map or result.segmentation, made["segmentation"], volume, files)
         write_png(result.picture, made["overlay"])
-        if result.confidence_map is not None:
-            write_image(result.confidence_map, made["confidence"])
+        sure = [frame.confidence_map for frame in result.frames or (result,) if frame.confidence_map is not None]
+        if sure:
+            write_frames(sure, made["confidence"]) if result.frames else write_image(sure[0], made["confidence"])
         for path in made.values():
             with open(path, "rb+") as file:
                 flush_to_disk(file)
@@ -299,7 +297,7 @@ def _write_segmentation(case: Case, segmentation: Segmentation, path: Path, volu
     if suffix_of(path) == ".seg.nrrd":
         files.write_segmentation(segmentation, path, volume)
     elif suffix_of(path) == DICOM_SEG:
-        write_dicom_seg(segmentation, case.image, path, frame=case.frame, series=case.series)
+        write_dicom_seg(segmentation, case.image, path, frame=case.frame_number, series=case.series)
     elif case.method == "few-shot":  # label maps keep the values of the drawing
         write_image(Volume(segmentation.layers[0], segmentation.ijk_to_ras, "labels"), path)
     else:
@@ -308,9 +306,7 @@ def _write_segmentation(case: Case, segmentation: Segmentation, path: Path, volu
 
 def _thumbnail(picture: np.ndarray) -> str:
     """A small picture as a data address for the report."""
-    scale = THUMBNAIL / max(picture.shape[:2])
-    shape = [max(round(n * scale), 1) for n in picture.shape[:2]]
-    small = np.rint(np.clip(resized(picture, shape), 0, 255)).astype(np.uint8)
+    small = shrunk(picture, THUMBNAIL)
     small &= 0xF8  # five bits of each colour: a third less to store, and hardly seen at this size
     file = io.BytesIO()
     write_png_pixels(file, small)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ...file_lock import FileLock
 from ..common.errors import InputError
 from ..images.dicom.seg_writing import SUFFIX as DICOM_SEG
-from ..images.files import SEGMENTATION_FORMATS, replacing, stem_of, suffix_of
+from ..images.files import SEGMENTATION_FORMATS, replace_text, stem_of, suffix_of
 
 RECORDS = "records"  # folder of the cases' records, inside the output folder
 RESERVED = (RECORDS, "report", "report.html", "report.csv", "report.json")
@@ -21,8 +21,8 @@ _LONGEST = 150  # bytes of one part; endings and temporary names need some of th
 _LOCK, _RUN = ".lock", ".run"
 
 
-def checked_output(text: str) -> str:
-    """``text`` as the name of a segmentation, with an ending, "/" between folders.
+def checked_output(text: str, ending: str = ".seg.nrrd") -> str:
+    """``text`` as the name of a segmentation, with an ending (``ending`` where it has none), "/" between folders.
 
     :raises ValueError: a name that could leave the folder, or that some file system does not allow.
     """
@@ -33,7 +33,7 @@ def checked_output(text: str) -> str:
     suffix = suffix_of(text)
     if suffix in (*SEGMENTATION_FORMATS, DICOM_SEG):
         return text
-    return f"{text}.seg.nrrd"  # a dot may be part of the name, e.g. patient.001
+    return f"{text}{ending}"  # a dot may be part of the name, e.g. patient.001
 
 
 def _parts(text: str) -> list[str]:
@@ -86,22 +86,19 @@ def locked(folder: str | os.PathLike) -> Iterator[bool]:
 
     :raises InputError: another batch writes there, or nothing can be written there.
     """
-    lock = FileLock(place_in(folder, f"{RECORDS}/{_LOCK}"))
-    try:
-        lock.path.parent.mkdir(parents=True, exist_ok=True)
-        is_taken = lock.take()
-    except OSError as error:
-        raise InputError(
-            f"nothing can be written into folder {str(Path(folder))!r} ({error.strerror}); choose another output folder"
-        ) from None
-    if not is_taken:
-        raise InputError(
-            f"another batch is writing into {str(Path(folder))!r}; wait for it, stop it, or choose another folder"
-        )
-    try:
+    with FileLock(place_in(folder, f"{RECORDS}/{_LOCK}")) as lock:
+        try:
+            lock.path.parent.mkdir(parents=True, exist_ok=True)
+            is_taken = lock.take()
+        except OSError as error:
+            raise InputError(
+                f"nothing can be written into folder {str(Path(folder))!r} ({error.strerror}); choose another output folder"
+            ) from None
+        if not is_taken:
+            raise InputError(
+                f"another batch is writing into {str(Path(folder))!r}; wait for it, stop it, or choose another folder"
+            )
         yield lock.is_certain
-    finally:
-        lock.give_back()
 
 
 @contextlib.contextmanager
@@ -112,8 +109,7 @@ def announced(folder: str | os.PathLike) -> Iterator[str]:
     of the batch that resumes it.
     """
     path, run = _run_file(folder), secrets.token_hex(8)
-    with replacing(path) as temporary:
-        temporary.write_text(run, encoding="ascii")
+    replace_text(path, run)
     try:
         yield run
     finally:

@@ -1,4 +1,4 @@
-"""Records: one JSON file for each case, written last of all its files, from which everything else can be told again; and what names
+"""Records: one JSON file for each case, written last of all its files, from which everything else can be reported again; and what names
 the content of a file."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ... import __version__
 from ..common.errors import InputError, ResourceError
 from ..common.json_file import read_json
 from ..images.dicom.series import dicom_files, is_dicom
-from ..images.files import file_head, replacing, stem_of, suffix_of
+from ..images.files import file_head, flush_to_disk, replacing, stem_of, suffix_of
 from .case import Case
 from .output_names import RECORDS, place_in
 
@@ -69,12 +69,6 @@ def write_record(folder: str | os.PathLike, record: dict) -> None:
 def forget(folder: str | os.PathLike, name: str) -> None:
     """Removes the record of a case whose results are about to be replaced."""
     record_path(folder, name).unlink(missing_ok=True)
-
-
-def flush_to_disk(file) -> None:
-    """Returns when what was written to ``file`` is on the disk, so that no later rename can overtake it."""
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def staging_folder(folder: str | os.PathLike, case: Case) -> Path:
@@ -186,7 +180,7 @@ def file_facts(path: str, known: dict) -> dict:
             digest = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
     except OSError as error:
         if not os.path.lexists(path):
-            raise InputError(f"there is no file or folder {path!r} any more; check the path") from None
+            raise InputError(f"there is no longer a file or folder {path!r}; check the path") from None
         raise ResourceError(f"{path!r} cannot be read ({error.strerror or error}); check the disk") from None
     return {
         "path": path, "files": len(files), "bytes": sum(s.st_size for s in stats), "stamp": stamp, "sha256": digest,

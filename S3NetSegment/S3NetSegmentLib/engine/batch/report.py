@@ -18,7 +18,7 @@ from urllib.parse import quote
 from ... import __version__
 from ..common.errors import MissingPackageError
 from ..common.json_file import spreadsheet_cell
-from ..images.files import replacing
+from ..images.files import replace_text
 from ..images.segmentation import shown_size
 from .case import Case
 from .output_names import place_in
@@ -114,14 +114,22 @@ def _row(case: Case, record: dict | None, unusual: str, edited: bool) -> ReportR
     notes = [*record["notes"], *(["changed by somebody since; kept as it is"] if edited else [])]
     return ReportRow(
         look, why, case.name, record["status"], case.method, case.image, record["confidence"], **main_size(segments) or {},
-        segments="; ".join(f"{s['name']} {shown_size(s)}" for s in segments), seconds=record["seconds"].get("total"),
+        segments="; ".join(_told(s, len(record.get("frames", ()))) for s in segments), seconds=record["seconds"].get("total"),
         memory_mb=record["memory_mb"], notes="; ".join(notes), error=record["error"], output=case.output,
         overlay=(record["outputs"].get("overlay") or {}).get("name", ""), thumbnail=record["thumbnail"],
     )  # fmt: skip
 
 
+def _told(segment: dict, frames: int) -> str:
+    """A segment with its size; of several frames the mean, and from what to what it goes."""
+    text = f"{segment['name']} {shown_size(segment)}"
+    if not frames:
+        return text
+    return f"{text} (mean of {frames} frames, {shown_size(segment['least'])} to {shown_size(segment['most'])})"
+
+
 def main_size(segments: list[dict]) -> dict | None:
-    """The size of the object, else of all segments that are no regions together; None without either."""
+    """The size of the object, else of all segments that are not regions together; None without either."""
     wanted = [s for s in segments if s["name"] == "Object"] or [
         s for s in segments if not s["name"].startswith("Region ")
     ]
@@ -190,8 +198,7 @@ def _write(folder, name: str, text: str) -> None:
     path = place_in(folder, name)
     if path.is_symlink():
         path.unlink()
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace", newline="")
+    replace_text(path, text, errors="replace")
 
 
 @lru_cache(maxsize=1)

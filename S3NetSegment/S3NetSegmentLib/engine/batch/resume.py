@@ -11,7 +11,7 @@ from ..common.errors import InputError, ResourceError
 from ..images.dicom.series import is_dicom
 from ..images.files import file_head, suffix_of
 from ..images.formats.seg_nrrd import read_segmentation
-from ..images.reading import read_image
+from ..images.reading import count_frames, read_image
 from .case import Case
 from .output_names import DICOM_SEG, place_in
 from .records import encoder_digest, input_facts, read_record, same_content, settings_hash
@@ -91,7 +91,7 @@ def _output_state(record: dict, name: str, folder: str | os.PathLike) -> str:
         return "missing"
     if facts.st_size == known.get("bytes"):
         return "whole"
-    # A time of change before that of the record is no proof of damage: clocks are set back.
+    # A time of change before that of the record does not prove damage: clocks are set back.
     return "edited" if facts.st_mtime_ns != known.get("mtime_ns") and _is_readable(path) else "missing"
 
 
@@ -100,7 +100,13 @@ def _is_readable(path: Path) -> bool:
     try:
         if suffix_of(path) == DICOM_SEG:
             return is_dicom(path, file_head(path))
-        read_segmentation(path) if suffix_of(path) == ".seg.nrrd" else read_image(path)
+        if suffix_of(path) == ".seg.nrrd":
+            read_segmentation(path)
+        else:
+            frames = count_frames(path)
+            read_image(
+                path, frames - 1 if frames > 1 else None
+            )  # of several the last: a file that was cut off lacks it
     except (InputError, ResourceError):
         return False
     return True

@@ -57,7 +57,7 @@ def run_plan(
         finally:
             events.close()
             remove_leftovers(folder, plan.cases)
-            # A worker may have finished a case that nobody has been told of any more.
+            # A worker may have finished a case after the last one was reported.
             _add_unheard(plan.todo, records, folder)
             reporter.write(records)
     return records

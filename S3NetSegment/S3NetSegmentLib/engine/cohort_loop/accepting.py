@@ -41,7 +41,7 @@ def cohort_segments(store: CohortStore) -> CohortSegments:
     path = store.work / SEGMENTS
     if not path.exists():
         return CohortSegments()
-    content = read_json(path, "restore it from a backup, or remove it: then the next acceptance tells the segments")
+    content = read_json(path, "restore it from a backup, or remove it: then the next acceptance names the segments")
     return CohortSegments.of(content if isinstance(content, dict) else {})
 
 
@@ -185,7 +185,7 @@ def _record_of(segmentation: Path) -> Path:
 
 
 def of_another_image(record: Mapping, facts: Mapping) -> bool:
-    """Whether ``record`` tells of an image with another content than ``facts`` do."""
+    """Whether ``record`` is of an image with another content than ``facts`` do."""
     known = record.get("image")
     return isinstance(known, Mapping) and known.get("sha256") not in (None, facts["sha256"])
 

@@ -63,7 +63,7 @@ def nearest_accepted(
     for name in names:
         try:
             likeness[name] = float(look @ (yield from kept_look(store, name, images[name])))
-        except (InputError, ResourceError):  # told where it is used
+        except (InputError, ResourceError):  # reported where it is used
             continue
     return sorted(likeness, key=lambda name: -likeness[name])[:count]
 

@@ -1,4 +1,4 @@
-"""The cases of a folder as a user has it: image files, folders of DICOM slices or of one image, and what is no case."""
+"""The cases of a folder as a user has it: image files, folders of DICOM slices or of one image, and what is not a case."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _image_in(folder: Path) -> tuple[Path | None, Path | None]:
 def _is_dicom(path: Path) -> bool:
     try:
         return is_dicom(path, file_head(path))
-    except InputError:  # empty, or no file any more
+    except InputError:  # empty, or gone
         return False
 
 

@@ -72,7 +72,7 @@ class ReadCases:
         key = case, store.accepted_image_facts(case)["sha256"], store.digest(ACCEPTED, case)
         found = self._kept.get(key)
         if found is None:
-            with collected_image_warnings():  # told when the case was proposed
+            with collected_image_warnings():  # reported when the case was proposed
                 volume = read_alone(store.image_of(case), read_image)
                 segmentation = on_grid_of(read_segmentation(store.segmentation_path(ACCEPTED, case)), volume)
             found = self._kept.add(key, (volume, segmentation))
@@ -257,7 +257,7 @@ def kept_drawing(store: CohortStore, case: str, volume: Volume, image_facts: Map
 
 
 def named_drawing(drawn: DrawnHere | None, segments: CohortSegments) -> tuple[DrawnHere | None, list[str]]:
-    """``drawn`` with the names and values that the cohort has now, and notes on segments that it does not know any more."""
+    """``drawn`` with the names and values that the cohort has now, and notes on segments that it no longer knows."""
     if drawn is None or not segments.segments:
         return drawn, []
     segmentation = drawn.segmentation
@@ -265,7 +265,7 @@ def named_drawing(drawn: DrawnHere | None, segments: CohortSegments) -> tuple[Dr
     known = [s for s in segmentation.segments if s not in unknown]
     result, _, _ = paired(replace(segmentation, segments=known), segments)
     notes = [
-        f"drawn in the case as {s.name!r}, which the cohort does not know (any more), and left out" for s in unknown
+        f"drawn in the case as {s.name!r}, which the cohort does not know (or no longer), and left out" for s in unknown
     ]
     return replace(drawn, segmentation=result), notes
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.tuples import three
 from ..images import Segment, Segmentation
-from ..images.segmentation import put_in_layer
+from ..images.segmentation import name_key, put_in_layer
 
 _MOST = 254  # label values of Few-shot
 
@@ -25,11 +25,6 @@ class UnknownSegmentsError(InputError):
     def __init__(self, text: str, unknown: Sequence[str], known: Sequence[str]):
         super().__init__(text)
         self.unknown, self.known = tuple(unknown), tuple(known)
-
-
-def key_of(name: str) -> str:
-    """Equal for names that mean the same: capitals and blanks do not count."""
-    return " ".join(name.split()).casefold()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,26 +61,26 @@ class CohortSegments:
 
     def find(self, name: str) -> Segment | None:
         """The segment of that name, or of which that is another name."""
-        key = key_of(name)
+        key = name_key(name)
         key = self.also.get(key, key)
-        return next((s for s in self.segments if key_of(s.name) == key), None)
+        return next((s for s in self.segments if name_key(s.name) == key), None)
 
     def unknown_in(self, segmentation: Segmentation) -> list[Segment]:
         """The segments of ``segmentation`` that hold something and that the cohort does not know by name."""
         return [s for s in segmentation.segments if self.find(s.name) is None and segmentation.mask(s).any()]
 
     def with_answers(self, same: Mapping[str, str]) -> CohortSegments:
-        """With what the user tells: other name -> name of a segment. InputError for one that is no segment of the cohort."""
+        """With the user's answers: other name -> name of a segment. InputError for one that is not a segment of the cohort."""
         also = dict(self.also)
         for other, name in same.items():
             found = self.find(name)
             if found is None:
                 raise InputError(
-                    f"{name!r} is no segment of the cohort, which has {', '.join(self.names) or 'none yet'}; write OTHER=NAME "
+                    f"{name!r} is not a segment of the cohort, which has {', '.join(self.names) or 'none yet'}; write OTHER=NAME "
                     "with the name of one of them"
                 )
-            if key_of(other) != key_of(found.name):
-                also[key_of(other)] = key_of(found.name)
+            if name_key(other) != name_key(found.name):
+                also[name_key(other)] = name_key(found.name)
         return dataclasses.replace(self, also=also)
 
     def with_new(self, segments: Sequence[Segment]) -> CohortSegments:
@@ -138,10 +133,12 @@ def paired(
         layer = put_in_layer(layers, segmentation.mask(segment), home.value)
         segments.append(dataclasses.replace(home, layer=layer, tags=segment.tags))
     renamed = [
-        f"{a.name!r} is {b.name!r}" for a, b in zip(drawn, segments, strict=True) if key_of(a.name) != key_of(b.name)
+        f"{a.name!r} is {b.name!r}"
+        for a, b in zip(drawn, segments, strict=True)
+        if name_key(a.name) != name_key(b.name)
     ]
     if renamed:
-        notes.append(f"as was told for this cohort, {', '.join(renamed)}")
+        notes.append(f"as was answered for this cohort, {', '.join(renamed)}")
     lacking = [s for s in cohort.segments if s.value not in homes]
     if lacking and drawn:
         notes.append(f"not drawn in {where} and taken as absent there: {', '.join(s.name for s in lacking)}")

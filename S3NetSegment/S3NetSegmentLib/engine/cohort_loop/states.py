@@ -22,7 +22,7 @@ ORDERS = ("helps", "name")
 class CaseState:
     """What is known of one case.
 
-    :param image: None if it is not in the folder any more.
+    :param image: None if it is no longer in the folder.
     :param state: one of :data:`STATES`; "unreadable": a proposal was tried and the image could not be read.
     :param expected: expected Dice of its proposal, 0 to 1; None without one.
     :param changed: of an accepted case the share of the proposal that was changed before, 0 to 1.
@@ -90,7 +90,7 @@ def _state_of(store: CohortStore, name: str, image: Path | None, beside: Path | 
             notes.append("the accepted file was changed outside of this program since")
         if image is None:
             state = MISSING
-            notes.append("its image is not in the folder any more; it helps no other case until it is back")
+            notes.append("its image is no longer in the folder; it helps no other case until it is back")
     elif error := proposal.get("error"):
         state, notes = UNREADABLE, [str(error)]
         if _changed_since(store, name, image, proposal):

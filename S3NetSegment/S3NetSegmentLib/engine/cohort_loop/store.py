@@ -22,17 +22,16 @@ import hashlib
 import json
 import os
 import platform
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ...file_lock import FileLock
-from ..batch.records import file_facts, flush_to_disk
+from ..batch.records import file_facts
 from ..common.errors import InputError, ResourceError
-from ..common.json_file import read_json
+from ..common.json_file import json_object
 from ..images import Segmentation
-from ..images.files import replacing
+from ..images.files import flush_to_disk, replacing
 from ..images.writing import write_segmentation
 from .finding import WORK, FoundCases, checked_folder, find_cases
 
@@ -60,12 +59,12 @@ class CohortStore:
         return find_cases(self.folder)
 
     def image_of(self, case: str) -> Path:
-        """The image of ``case``. InputError if there is none (any more)."""
+        """The image of ``case``. InputError if there is none, or no longer."""
         images = self.found().images
         if case not in images:
             known = ", ".join(list(images)[:6]) + (", ..." if len(images) > 6 else "")
             raise InputError(
-                f"there is no case {case!r} in {str(self.folder)!r} (any more); there are {known or 'none'}"
+                f"there is no case {case!r} in {str(self.folder)!r} (or no longer); there are {known or 'none'}"
             )
         return images[case]
 
@@ -84,11 +83,7 @@ class CohortStore:
 
     def read(self, name: str) -> dict:
         """The JSON object in the file ``name``; {} if it is not there or damaged."""
-        try:
-            content = read_json(self.work / name)
-        except InputError:
-            return {}
-        return content if isinstance(content, dict) else {}
+        return json_object(self.work / name)
 
     def write(self, name: str, content: dict) -> None:
         """Writes a JSON object, whole or not at all. InputError or ResourceError if it cannot be."""
@@ -181,21 +176,15 @@ class CohortStore:
 
     @contextlib.contextmanager
     def _locked(self, name: str, patience: float) -> Iterator[FileLock | None]:
-        lock, until = FileLock(self.work / _LOCKS / name), time.monotonic() + patience
-        try:
-            lock.path.parent.mkdir(parents=True, exist_ok=True)
-            taken = lock.take()
-            while not taken and time.monotonic() < until:
-                time.sleep(0.05)
-                taken = lock.take()
-        except OSError as error:
-            raise InputError(
-                f"nothing can be written into {str(self.folder)!r} ({error.strerror}); check its permissions"
-            ) from None
-        try:
+        with FileLock(self.work / _LOCKS / name) as lock:
+            try:
+                lock.path.parent.mkdir(parents=True, exist_ok=True)
+                taken = lock.take(patience)
+            except OSError as error:
+                raise InputError(
+                    f"nothing can be written into {str(self.folder)!r} ({error.strerror}); check its permissions"
+                ) from None
             yield lock if taken else None
-        finally:
-            lock.give_back()
 
     def take(self, case: str) -> None:
         """Notes that the present user works on ``case``."""

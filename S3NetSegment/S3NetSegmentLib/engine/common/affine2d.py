@@ -95,22 +95,23 @@ class Affine2d:
     def warp(
         self, images: torch.Tensor, spacing: Spacing, *, padding: str = "zeros", mode: str = "bilinear"
     ) -> torch.Tensor:
-        """``images`` ``[N, C, H, W]`` (float) as these transformations show them, on the same grid; differentiable.
+        """``images`` ``[N, ..., H, W]`` (float) as these transformations show them, on the same grid; differentiable. All channels
+        and slices of an image are moved alike.
 
         :param spacing: mm between (rows, columns).
         :param padding: what lies outside the image: "zeros", "border" or "reflection".
         :param mode: "bilinear" or "nearest".
         """
         grid = self._grid(len(images), images.shape[-2:], spacing, images)
-        return F.grid_sample(images, grid, mode=mode, padding_mode=padding, align_corners=False)
+        planes = images.flatten(1, -3)
+        return F.grid_sample(planes, grid, mode=mode, padding_mode=padding, align_corners=False).view(images.shape)
 
     def warp_labels(self, labels: torch.Tensor, spacing: Spacing, *, outside: int = 0) -> torch.Tensor:
-        """Integer ``labels`` ``[N, H, W]`` (below 2^24) by the nearest pixel; ``outside`` where the image ends."""
-        count, height, width = labels.shape
-        values = labels.to(torch.float32)[:, None]
-        moved = self.warp(torch.cat((values, torch.ones_like(values)), 1), spacing, mode="nearest")
-        filled = torch.full_like(values[:, 0], outside)
-        return torch.where(moved[:, 1] > 0.5, moved[:, 0], filled).round().to(labels.dtype).view(count, height, width)
+        """Integer ``labels`` ``[N, ..., H, W]`` (below 2^24) by the nearest pixel; ``outside`` where the image ends."""
+        values = labels.to(torch.float32)[:, None].flatten(1, -3)
+        moved = self.warp(torch.cat((values, torch.ones_like(values[:, :1])), 1), spacing, mode="nearest")
+        filled = torch.full_like(values, outside)
+        return torch.where(moved[:, -1:] > 0.5, moved[:, :-1], filled).round().to(labels.dtype).view(labels.shape)
 
     def validity(self, shape: Sequence[int], spacing: Spacing, device=None) -> torch.Tensor:
         """Which pixels of the output show something of the input and nothing from outside it: bool ``[N, 1, H, W]``,

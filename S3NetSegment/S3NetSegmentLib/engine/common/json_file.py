@@ -32,7 +32,16 @@ def read_json(path: str | os.PathLike, remedy: str = "correct or remove it"):
     except RecursionError:
         raise InputError(f"{shown} is nested too deeply to be read; {remedy}") from None
     except (ValueError, OSError) as error:
-        raise InputError(f"{shown} is no readable JSON ({error}); {remedy}") from None
+        raise InputError(f"{shown} is not readable JSON ({error}); {remedy}") from None
+
+
+def json_object(path: str | os.PathLike) -> dict:
+    """The JSON object in the file at ``path``; {} where it is not there, damaged, or something else."""
+    try:
+        content = read_json(path)
+    except InputError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def spreadsheet_cell(value):

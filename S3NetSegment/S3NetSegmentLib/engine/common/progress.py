@@ -36,23 +36,28 @@ def run_to_end(steps: Steps[T], on_step: Callable[[Step], None] | None = None) -
             on_step(step)
 
 
-def as_part_of(steps: Steps[T], start: float, stop: float) -> Steps[T]:
-    """Passes ``steps`` on with their fractions mapped from 0..1 to ``start``..``stop`` of a larger work."""
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value
-        yield Step(start + (stop - start) * step.fraction, step.message)
+def as_part_of(steps: Steps[T], start: float, stop: float, title: str = "") -> Steps[T]:
+    """Passes ``steps`` on with their fractions mapped from 0..1 to ``start``..``stop`` of a larger work, and ``title`` before
+    their messages."""
+    return _changed(steps, lambda s: Step(start + (stop - start) * s.fraction, f"{title}{s.message}"))
 
 
 def monotonic(steps: Steps[T]) -> Steps[T]:
     """Passes ``steps`` on so that their fraction never falls: for work whose parts do not know how long they take."""
     reached = 0.0
+
+    def change(step: Step) -> Step:
+        nonlocal reached
+        reached = max(reached, step.fraction)
+        return Step(reached, step.message)
+
+    return _changed(steps, change)
+
+
+def _changed(steps: Steps[T], change: Callable[[Step], Step]) -> Steps[T]:
     while True:
         try:
             step = next(steps)
         except StopIteration as end:
             return end.value
-        reached = max(reached, step.fraction)
-        yield Step(reached, step.message)
+        yield change(step)

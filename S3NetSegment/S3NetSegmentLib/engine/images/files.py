@@ -120,6 +120,21 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True) if target.parent.is_dir() else None
 
 
+def replace_text(path: str | os.PathLike, text: str, errors: str = "strict") -> None:
+    """Writes ``text`` in UTF-8 with its own ends of lines, whole or not at all. Raises as :func:`replacing`.
+
+    :param errors: what becomes of characters that are none, e.g. of damaged file names; as for ``str.encode``.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors=errors, newline="")
+
+
+def flush_to_disk(file) -> None:
+    """Returns when what was written to ``file`` is on the disk, so that no later rename can overtake it."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def rename_over(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Renames ``source`` to ``target``, which may exist. Where another program holds ``target`` open for a moment (a virus
     scanner on Windows, a client of a network share) it is tried again for a second. Raises OSError after that."""

@@ -37,7 +37,7 @@ _TABLE = re.compile(r"\s*(\S+)\s+(?:\"([^\"]*)\"|(.*?))((?:\s+\d+(?:\.\d+)?){3,4
 
 @dataclass(frozen=True)
 class LabelName:
-    """What a value of a label map means. ``color``: red, green, blue, each 0 to 1; None: not told."""
+    """What a value of a label map means. ``color``: red, green, blue, each 0 to 1; None: not given."""
 
     name: str
     color: Color | None = None
@@ -129,7 +129,7 @@ def _text_entries(path: Path, shown: str) -> Iterator[tuple]:
     except UnicodeDecodeError:
         raise InputError(f"{shown} is no UTF-8 text; save it as CSV UTF-8. {_EXAMPLE}") from None
     if any("\0" in line for line in lines):
-        raise InputError(f"{shown} is no text file; {_EXAMPLE}")
+        raise InputError(f"{shown} is not a text file; {_EXAMPLE}")
     kept = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith(("#", "//"))]
     first = kept[0][1] if kept else ""
     delimiter = max(",;\t", key=first.count)
@@ -181,7 +181,7 @@ def _spaced(lines: list[tuple[int, str]], shown: str) -> Iterator[tuple]:
             continue
         found = _TABLE.fullmatch(line)
         if found is None or not found[1].isdigit() or not (found[2] or found[3]):
-            raise InputError(f"{shown}, {place}: {line.strip()[:60]!r} is no value with a name; {_EXAMPLE}")
+            raise InputError(f"{shown}, {place}: {line.strip()[:60]!r} is not a value with a name; {_EXAMPLE}")
         name, color = found[2] or found[3], found[4]
         if not table and found[2] is None:  # "3 lobe 1 2 3" is a name unless every line ends in a colour
             name, color = f"{name}{color or ''}", None
@@ -215,7 +215,9 @@ def _json_entries(content, shown: str) -> Iterator[tuple]:
 def _value(value, where: str) -> int:
     text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if not text.isascii() or not text.isdigit() or int(text[:6]) > _LARGEST or len(text) > 6:
-        raise InputError(f"{where}: {value!r} is no value of a label; it must be a whole number from 0 to {_LARGEST}")
+        raise InputError(
+            f"{where}: {value!r} is not a value of a label; it must be a whole number from 0 to {_LARGEST}"
+        )
     return int(text)
 
 
@@ -234,5 +236,5 @@ def _color(parts, where: str) -> Color | None:
         numbers = []
     if len(numbers) != 3 or not all(0 <= n <= 255 for n in numbers):
         shown = parts if isinstance(parts, str) else ", ".join(map(str, parts)) if isinstance(parts, list) else parts
-        raise InputError(f"{where}: {shown!r} is no colour; write red, green, blue, each 0 to 255")
+        raise InputError(f"{where}: {shown!r} is not a colour; write red, green, blue, each 0 to 255")
     return three(n / 255 for n in numbers)

@@ -203,7 +203,7 @@ def _outline(mask: np.ndarray, width: int) -> np.ndarray:
     if width < 1:
         return np.zeros_like(mask)
     cross = ndimage.generate_binary_structure(2, 1)
-    # The edge of the picture is no edge of the object.
+    # The edge of the picture is not an edge of the object.
     return mask & ~ndimage.binary_erosion(mask, cross, iterations=width, border_value=1)
 
 

@@ -73,7 +73,7 @@ def _commonest(starts: np.ndarray, counts: np.ndarray, part: slice) -> tuple[int
 
 
 def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int) -> int | None:
-    """How many of ``levels`` (ascending, with the number of voxels of each) are no image at the low end; None: none."""
+    """How many of ``levels`` (ascending, with the number of voxels of each) are not image at the low end; None: none."""
     if len(levels) < 3:
         return None
     total = int(counts.sum())

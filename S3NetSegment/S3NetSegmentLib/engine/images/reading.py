@@ -108,7 +108,7 @@ def _read_checked(path: str | os.PathLike, frame: int | None, series: str | None
     if max(volume.spacing) > _LARGEST:
         sizes = " x ".join(f"{size:.4g}" for size in volume.spacing)
         warnings.warn(
-            f"{str(path)!r}: its voxels are {sizes} mm large, and volumes are told accordingly; correct its header if they are not",
+            f"{str(path)!r}: its voxels are {sizes} mm large, and volumes are reported accordingly; correct its header if they are not",
             ImageWarning,
             3,
         )

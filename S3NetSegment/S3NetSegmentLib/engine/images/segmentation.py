@@ -4,7 +4,7 @@ area or pixels in a picture."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from ..common.errors import InputError
 
 _UNNAMED = re.compile(r"Segment \d+")
-_SMALL_ML = 0.1  # below it mm³ are told: "0.00 ml" would mean nothing
+_SMALL_ML = 0.1  # below it mm³ are reported: "0.00 ml" would mean nothing
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Segment:
     def is_unnamed(self) -> bool:
         """Whether the name is only what reading a label map gives: "Segment 3"."""
         return _UNNAMED.fullmatch(self.name) is not None
+
+
+def name_key(name: str) -> str:
+    """Equal for names that mean the same segment: capitals and blanks do not count."""
+    return " ".join(name.split()).casefold()
 
 
 def put_in_layer(layers: list[np.ndarray], mask: np.ndarray, value: int, dtype=np.uint8) -> int:
@@ -75,6 +80,17 @@ class Segmentation:
     def mask(self, segment: Segment) -> np.ndarray:
         """The voxels of ``segment``, bool ``[K, J, I]``."""
         return self.layers[segment.layer] == segment.value
+
+    def on_larger_grid(self, start: Sequence[int], shape: tuple[int, ...], ijk_to_ras: np.ndarray) -> Segmentation:
+        """The same segments on a grid ``shape`` (k, j, i) with ``ijk_to_ras``, in which this one begins at voxel ``start``
+        (i, j, k)."""
+        layers = self.layers
+        if layers[0].shape != tuple(shape):
+            box = tuple(slice(s, s + n) for s, n in zip(start[::-1], layers[0].shape, strict=True))
+            layers = [np.zeros(shape, layer.dtype) for layer in self.layers]
+            for whole, layer in zip(layers, self.layers, strict=True):
+                whole[box] = layer
+        return Segmentation(layers, self.segments, np.array(ijk_to_ras, float))
 
     def flattened(self, own_values: bool = False) -> np.ndarray:
         """One label map ``[K, J, I]`` (uint8 or uint16) with values 1, 2, ... in segment order; where segments overlap

@@ -1,7 +1,8 @@
 """Losses of self-supervised and semi-supervised segmentation, as pure functions; the dense contrastive loss has a file of
 its own.
 
-Shapes: log-probabilities ``[N, K, H, W]`` are the log-softmax of K responses. Several heads may lie side by side in K
+Shapes: those of slices; what supervises and mixes streams takes patches, with one axis more before H, just as well.
+Log-probabilities ``[N, K, H, W]`` are the log-softmax of K responses. Several heads may lie side by side in K
 (each normalised by itself) in the losses that sum over K; dividing by the number of heads then gives their mean. Logits
 ``[N, K, H, W]`` are not normalised. All losses of logits are computed in float32.
 """
@@ -82,7 +83,7 @@ def spatial_consistency_loss(
     the distance of the pixels in mm. Unlike a Sobel filter on coloured labels it has a gradient and prefers no direction.
     """
     total, weights = probabilities.new_zeros(()), probabilities.new_zeros(())
-    for dim, distance in ((2, spacing[0]), (3, spacing[1])):
+    for dim, distance in ((-2, spacing[0]), (-1, spacing[1])):
         count = probabilities.shape[dim] - 1
         if count == 0:
             continue
@@ -114,8 +115,9 @@ def dice_and_cross_entropy_loss(
         entropy = (F.nll_loss(log_probabilities, truth, reduction="none") * weight).sum() / pixels.clamp_min(1)
         probabilities = log_probabilities.exp() * weight[:, None]
         hot = torch.zeros_like(probabilities).scatter_(1, truth[:, None], 1.0) * weight[:, None]
-        overlap = (probabilities * hot).sum((0, 2, 3))
-        total = probabilities.square().sum((0, 2, 3)) + hot.sum((0, 2, 3))
+        places = (0, *range(2, hot.ndim))
+        overlap = (probabilities * hot).sum(places)
+        total = probabilities.square().sum(places) + hot.sum(places)
         dice = (2 * overlap + _SMOOTH) / (total + _SMOOTH)
         return 0.5 * entropy + 0.5 * (1 - dice).mean() * (pixels > 0)
 

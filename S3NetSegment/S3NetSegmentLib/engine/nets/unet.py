@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..common.errors import InputError
 from ..common.randomness import torch_random_numbers
 from .encoder import Encoder, ModuleListOf
+from .unet_layers import (
+    Block,
+    checked_across,
+    convolution,
+    enlarging,
+    in_channels_last,
+    linearly_enlarged,
+    reaches,
+    shrunk,
+)
 
 CHANNELS = {"unet": (16, 32, 64, 128, 256), "tiny": (8, 16, 32, 64)}
 _DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)  # from the finest level to the coarsest
 _LEAST_DROPOUT_OF_SMALL = 0.2  # below it, dropout of a small network costs a seventh of a step on a CPU and does little
-_SLOPE = 0.01
-_GROUPS = 8
 
 T = TypeVar("T")
 N = TypeVar("N", bound=nn.Module)
@@ -37,6 +45,8 @@ class UNetEncoder(Encoder):
     :param channels: channels of each level, finest first; level n has the stride 2^n.
     :param normalization: "batch", or "group" (no statistics are shared by the images of a batch).
     :param dropout: False switches the dropout off; the weights have the same names with and without it.
+    :param across: () for slices. For stacks of slices, ``[N, in_channels, D, H, W]`` (3D): by what maps shrink across the slices
+        before each level but the finest, 1 or 2; convolutions mix slices from the first 2 on, and at the coarsest level.
     """
 
     def __init__(
@@ -46,10 +56,12 @@ class UNetEncoder(Encoder):
         *,
         normalization: str = "batch",
         dropout: bool = True,
+        across: Sequence[int] = (),
     ):
         super().__init__()
         self.in_channels = in_channels
         self.channels = tuple(channels)
+        self.across = checked_across(across, len(self.channels))
         self.strides = tuple(2**n for n in range(len(self.channels)))
         self.normalization = normalization
         rates: tuple[float, ...] = _DROPOUT
@@ -59,9 +71,11 @@ class UNetEncoder(Encoder):
         if not dropout:
             rates = (0.0,) * len(self.channels)
         inputs = (in_channels, *self.channels[:-1])
-        self.levels: ModuleListOf[_Block] = ModuleListOf(
-            _Block(before, after, normalization, rate)
-            for before, after, rate in zip(inputs, self.channels, rates, strict=True)
+        self.levels: ModuleListOf[Block] = ModuleListOf(
+            Block(before, after, normalization, rate, reach)
+            for before, after, rate, reach in zip(
+                inputs, self.channels, rates, reaches(self.across, len(self.channels)), strict=True
+            )
         )
         in_channels_last(self)  # a quarter faster on a CPU, where there are few channels
 
@@ -72,8 +86,8 @@ class UNetEncoder(Encoder):
     def by_layers(self, image: torch.Tensor) -> ByLayers[list[torch.Tensor]]:
         """:meth:`forward`, layer by layer."""
         maps = [(yield from _by_layers(self.levels[0], image))]
-        for level in islice(self.levels, 1, None):
-            maps.append((yield from _by_layers(level, F.max_pool2d(maps[-1], 2, ceil_mode=True))))
+        for level, across in zip(islice(self.levels, 1, None), _steps(self.across, self.channels), strict=True):
+            maps.append((yield from _by_layers(level, shrunk(maps[-1], across))))
         return maps
 
 
@@ -82,25 +96,33 @@ class UNetDecoder(nn.Module):
 
     :param channels: those of the encoder.
     :param classes: channels of the logits; 0: no last layer, for features alone.
-    :param upsampling: "transposed" (2x2 transposed convolution) or "bilinear" (1x1 convolution, bilinear enlargement).
+    :param upsampling: "transposed" (2x2 transposed convolution) or "bilinear" (1x1 convolution, linear enlargement).
+    :param across: that of the encoder.
     """
 
     def __init__(
-        self, channels: Sequence[int], classes: int, *, upsampling: str = "bilinear", normalization: str = "batch"
+        self,
+        channels: Sequence[int],
+        classes: int,
+        *,
+        upsampling: str = "bilinear",
+        normalization: str = "batch",
+        across: Sequence[int] = (),
     ):
         super().__init__()
         if upsampling not in ("transposed", "bilinear"):
             raise InputError(f"upsampling is {upsampling!r}; it must be transposed or bilinear")
         self.upsampling = upsampling
-        steps = list(zip(channels[:0:-1], channels[-2::-1], strict=True))  # (coarse, fine), coarsest first
+        self._across = _steps(checked_across(across, len(channels)), channels)[::-1]
+        reach = reaches(across, len(channels))
+        steps = list(zip(channels[:0:-1], channels[-2::-1], self._across, reach[-2::-1], strict=True))  # coarsest first
         self.enlarge = nn.ModuleList(
-            nn.ConvTranspose2d(coarse, fine, 2, stride=2) if upsampling == "transposed" else nn.Conv2d(coarse, fine, 1)
-            for coarse, fine in steps
+            enlarging(coarse, fine, upsampling == "transposed", factor) for coarse, fine, factor, _ in steps
         )
-        self.levels: ModuleListOf[_Block] = ModuleListOf(
-            _Block(2 * fine, fine, normalization, 0.0) for _, fine in steps
+        self.levels: ModuleListOf[Block] = ModuleListOf(
+            Block(2 * fine, fine, normalization, 0.0, over) for _, fine, _, over in steps
         )
-        self.head = nn.Conv2d(channels[0], classes, 3, padding=1) if classes else nn.Identity()
+        self.head = convolution(channels[0], classes, reach[0]) if classes else nn.Identity()
         in_channels_last(self)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -119,14 +141,13 @@ class UNetDecoder(nn.Module):
 
     def _features(self, maps: Sequence[torch.Tensor], finest: int) -> ByLayers[list[torch.Tensor]]:
         decoded = [maps[-1]]
-        steps = list(zip(maps[-2::-1], self.enlarge, self.levels, strict=True))
-        for skip, enlarge, level in steps[: len(steps) - finest]:
+        steps = list(zip(maps[-2::-1], self.enlarge, self.levels, self._across, strict=True))
+        for skip, enlarge, level, across in steps[: len(steps) - finest]:
             x = enlarge(decoded[0])
             yield
-            size = skip.shape[-2:]
             if self.upsampling == "bilinear":
-                x = F.interpolate(x, (2 * x.shape[-2], 2 * x.shape[-1]), mode="bilinear", align_corners=False)
-            x = torch.cat((skip, x[..., : size[0], : size[1]]), 1)  # an odd side was rounded up
+                x = linearly_enlarged(x, across)
+            x = torch.cat((skip, x[(..., *map(slice, skip.shape[2:]))]), 1)  # an odd side was rounded up
             yield
             decoded.insert(0, (yield from _by_layers(level, x)))
         return decoded
@@ -162,6 +183,7 @@ class TwoStreamUNet(nn.Module):
     """One encoder with two different decoders, or two whole networks; the streams' mean probability is the answer.
 
     :param classes: number of classes, the background included.
+    :param across: see :class:`UNetEncoder`; () for slices. Stacks of slices (3D) have one axis more, D, before H.
     :param streams: "decoders" (they share the encoder) or "models" (each has one of its own: more diverse, twice the work).
     """
 
@@ -174,6 +196,7 @@ class TwoStreamUNet(nn.Module):
         normalization: str = "batch",
         dropout: bool = True,
         streams: str = "decoders",
+        across: Sequence[int] = (),
     ):
         super().__init__()
         if streams not in ("decoders", "models"):
@@ -187,12 +210,16 @@ class TwoStreamUNet(nn.Module):
             "normalization": normalization,
             "dropout": dropout,
             "streams": streams,
+            **({"across": list(across)} if across else {}),  # older versions read 2D networks without it
         }
-        self.encoder = UNetEncoder(in_channels, channels, normalization=normalization, dropout=dropout)
+        encoder = partial(
+            UNetEncoder, in_channels, channels, normalization=normalization, dropout=dropout, across=across
+        )
+        self.encoder = encoder()
         self.second_encoder: UNetEncoder | None = None
-        self.decoders = _decoders(channels, classes, normalization)
+        self.decoders = _decoders(channels, classes, normalization, across)
         if streams == "models":
-            self.second_encoder = UNetEncoder(in_channels, channels, normalization=normalization, dropout=dropout)
+            self.second_encoder = encoder()
 
     @property
     def encoders(self) -> tuple[UNetEncoder, ...]:
@@ -247,11 +274,6 @@ class TwoStreamUNet(nn.Module):
         self.decoders.load_state_dict(weights, strict=False)
 
 
-def in_channels_last(network: N) -> N:
-    """``network`` itself, with its weights in the order that convolutions on a CPU like."""
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's own types
-
-
 def finished(layers: ByLayers[T]) -> T:
     """What a forward pass by layers returns in the end."""
     while True:
@@ -274,32 +296,16 @@ def _by_layers(block: nn.Sequential, x: torch.Tensor) -> ByLayers[torch.Tensor]:
     return x
 
 
-def _decoders(channels: Sequence[int], classes: int, normalization: str) -> ModuleListOf[UNetDecoder]:
+def _steps(across: Sequence[int], channels: Sequence[int]) -> tuple[int | None, ...]:
+    """``across`` for each step between two levels, finest first; None for all steps of a 2D network."""
+    return tuple(across) or (None,) * (len(channels) - 1)
+
+
+def _decoders(
+    channels: Sequence[int], classes: int, normalization: str, across: Sequence[int] = ()
+) -> ModuleListOf[UNetDecoder]:
     """The two decoders that differ in how they enlarge."""
     return ModuleListOf(
-        UNetDecoder(channels, classes, upsampling=way, normalization=normalization)
+        UNetDecoder(channels, classes, upsampling=way, normalization=normalization, across=across)
         for way in ("transposed", "bilinear")
     )
-
-
-class _Block(nn.Sequential):
-    """Convolution, normalisation, LeakyReLU, dropout, convolution, normalisation, LeakyReLU."""
-
-    def __init__(self, before: int, after: int, normalization: str, dropout: float):
-        super().__init__(
-            nn.Conv2d(before, after, 3, padding=1),
-            _normalization(normalization, after),
-            nn.LeakyReLU(_SLOPE),
-            nn.Dropout(dropout) if dropout else nn.Identity(),
-            nn.Conv2d(after, after, 3, padding=1),
-            _normalization(normalization, after),
-            nn.LeakyReLU(_SLOPE),
-        )
-
-
-def _normalization(name: str, channels: int) -> nn.Module:
-    if name == "batch":
-        return nn.BatchNorm2d(channels)
-    if name == "group":
-        return nn.GroupNorm(min(_GROUPS, channels), channels)
-    raise InputError(f"normalization is {name!r}; it must be batch or group")

@@ -300,7 +300,7 @@ def _uses_network(settings: SegmentSettings, volume: Volume) -> bool:
 
 
 def _needs_torch(device: str, settings: SegmentSettings, volume: Volume) -> bool:
-    """Also where a device is named that is not used: whether it exists is told."""
+    """Also where a device is named that is not used: whether it exists is said."""
     return _uses_network(settings, volume) or device not in ("auto", "cpu")
 
 

@@ -6,7 +6,7 @@ import re
 
 ALL = "all"  # every slice, also those that hold nothing
 _PART = re.compile(r"\s*(\d+)\s*(?:[-:]\s*(\d+)\s*)?", re.ASCII)
-_MOST = 100_000  # slices; more are no image
+_MOST = 100_000  # slices; more are not an image
 
 
 def drawn_numbers(text: str) -> tuple[int, ...] | str:
@@ -27,7 +27,7 @@ def drawn_numbers(text: str) -> tuple[int, ...] | str:
         if last < first:
             raise ValueError(f"{_shown(part.strip())} ends before it begins; write FIRST-LAST, e.g. 10-20")
         if last >= _MOST:
-            raise ValueError(f"{_shown(part.strip())} is no slice of an image; the numbers must be below {_MOST:,}")
+            raise ValueError(f"{_shown(part.strip())} is not a slice of an image; the numbers must be below {_MOST:,}")
         numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))
 

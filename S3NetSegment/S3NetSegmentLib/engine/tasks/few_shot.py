@@ -133,7 +133,7 @@ class FewShotTask:
         """Whether ALPNet's prototypes are to answer alone."""
         try:
             return self.engine_settings().method == "alpnet"
-        except InputError:  # which is told where the settings are used
+        except InputError:  # which is reported where the settings are used
             return False
 
     def boxes_by_name(self) -> dict[str, list[tuple[int, ...]]]:

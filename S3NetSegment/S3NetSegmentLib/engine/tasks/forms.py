@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from .drawn_numbers import drawn_numbers
 
+ALL_FRAMES = "all"
 COMPUTING = "computing"  # heading of the options that every method has
 AXES = ("x", "y", "z")
 _MOST = 2**31 - 1
@@ -80,6 +81,16 @@ def whole(low: int, high: int = _MOST) -> Callable:
         return int(number)
 
     return read
+
+
+def frame(value) -> int | str:
+    """A frame of a 4D image, counted from 0, or "all" for each of them."""
+    if isinstance(value, str) and value.strip() == ALL_FRAMES:
+        return ALL_FRAMES
+    try:
+        return whole(0)(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; write a frame, counted from 0, or {ALL_FRAMES}") from None
 
 
 def length(value) -> float:

@@ -47,7 +47,7 @@ class TrainTask:
         return [] if self.cohort else [f"{called('cohort')}: it is missing; name the cohort folder"]
 
     def arguments(self) -> list[str]:
-        """What ``s3net`` is told, without the run's folder."""
+        """What ``s3net`` is given, without the run's folder."""
         return [self.command, self.cohort, *command_line(self)]
 
 

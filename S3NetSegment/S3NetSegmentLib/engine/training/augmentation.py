@@ -50,8 +50,9 @@ VIEW = IntensityRanges(0.8, gamma=0.5, brightness=0.15, contrast=0.4, blur=1.0, 
 
 
 def change_intensities(images: torch.Tensor, ranges: IntensityRanges, generator: torch.Generator) -> torch.Tensor:
-    """``images`` ``[N, C, H, W]``, 0 to 1, each with bias field, gamma, contrast and brightness, blur, noise and cut-out
-    of its own; the channels of an image are changed alike. The result may leave 0 to 1 a little."""
+    """``images`` ``[N, ..., H, W]``, 0 to 1, each with bias field, gamma, contrast and brightness, blur, noise and cut-out
+    of its own; the channels of an image, and the slices of a patch, are changed alike. The result may leave 0 to 1 a little."""
+    shape, images = images.shape, images.flatten(1, -3)
     count, _, height, width = images.shape
     draws = 2 * torch.rand(count, 7, generator=generator) - 1  # one column for each operation
     used = torch.rand(count, 7, generator=generator) < ranges.probability
@@ -83,7 +84,7 @@ def change_intensities(images: torch.Tensor, ranges: IntensityRanges, generator:
         wanted = draws[:, 6].abs() > least
         cut = (boxes & wanted.view(count, 1, 1, 1)).to(x.device)
         x = torch.where(cut, x.mean((1, 2, 3), keepdim=True), x)
-    return x
+    return x.view(shape)
 
 
 def random_boxes(
@@ -114,8 +115,9 @@ def random_boxes(
 
 def mixed(outside: torch.Tensor, inside: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     """CutMix (Yun et al., arXiv 1905.04899): ``inside`` within the ``boxes`` ``[N, 1, H, W]``, ``outside`` elsewhere, for
-    images ``[N, C, H, W]`` and for labels and masks ``[N, H, W]``."""
-    return torch.where(boxes if outside.ndim == 4 else boxes[:, 0], inside, outside)
+    images ``[N, C, H, W]`` and for labels and masks ``[N, H, W]``; boxes go through all slices of patches, ``[N, ..., H, W]``."""
+    boxes = boxes.view(len(boxes), *(1,) * (outside.ndim - 3), *boxes.shape[-2:])
+    return torch.where(boxes, inside, outside)
 
 
 def _blurred(images: torch.Tensor, widths: torch.Tensor, largest: float) -> torch.Tensor:

@@ -137,7 +137,7 @@ class Cohort:
 
 def count_cases(folder: str | os.PathLike) -> tuple[int, int]:
     """How many cases ``folder`` holds, and how many of them have a label file, by the names of the files alone. (0, 0) where
-    it is no cohort."""
+    it is not a cohort."""
     found = []
     for place in (Path(folder) / IMAGES, Path(folder) / LABELS):
         try:
@@ -165,7 +165,7 @@ def read_cohort(
     folder = Path(folder)
     if not (folder / IMAGES).is_dir():
         raise InputError(
-            f"{str(folder)!r} is no cohort: it has no folder {IMAGES!r}. Put the images into {str(folder / IMAGES)!r} and "
+            f"{str(folder)!r} is not a cohort: it has no folder {IMAGES!r}. Put the images into {str(folder / IMAGES)!r} and "
             f"label files of the same names into {str(folder / LABELS)!r}"
         )
     notes: list[str] = []

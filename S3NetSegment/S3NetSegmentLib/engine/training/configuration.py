@@ -17,6 +17,7 @@ from .settings import BatchSettings, CohortSettings, EncoderSettings, TrainerSet
 METHODS = ("ideal", "alpnet")
 PRETRAINING_PRESETS = {"ideal": ("default", "paper", "tiny"), "alpnet": ("default", "paper", "tiny")}
 FINETUNING_PRESETS = ("plus", "paper", "tiny")
+_TINY_DEPTH = 16  # slices of a patch
 _TINY_SIDE = 64  # pixels; a step of fine-tuning then takes 0.1 s of one CPU thread
 
 
@@ -165,7 +166,7 @@ def finetuning_configuration(preset: str = "plus") -> FinetuningConfiguration:
         batches = TwoStreamBatchSettings(batch=12)
     if preset == "tiny":
         trainer = dataclasses.replace(trainer, steps=2000, learning_rate=2e-3, validate_every=200)
-        cohort = CohortSettings(slice_side=_TINY_SIDE)
+        cohort = CohortSettings(slice_side=_TINY_SIDE, patch_depth=_TINY_DEPTH)
         batches = TwoStreamBatchSettings(batch=8, unlabelled_batch=4)
     return FinetuningConfiguration(preset, trainer, cohort, task, batches)
 

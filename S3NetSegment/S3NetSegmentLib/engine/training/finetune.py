@@ -28,7 +28,8 @@ from .model_file import Model, load_model, save_model
 from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance
 from .processes import Processes
 from .run_folder import MODEL, PICTURES, RunFolder
-from .slice_bank import SliceBank, TwoStreamBatches
+from .slice_bank import SliceBank
+from .slice_batches import TwoStreamBatches
 from .slice_layout import SliceLayout
 from .trainer import Trainer, TrainingResult
 
@@ -75,13 +76,15 @@ def finetune(
         ), 0, PREPARED,
     )  # fmt: skip
     task = IdealFinetuning(
-        len(cohort.classes) + 1, configuration.task, in_channels=data.layout.inputs, **start.weights, seed=settings.seed
-    ).to(device)
+        len(cohort.classes) + 1, configuration.task, in_channels=data.layout.inputs, **start.weights, seed=settings.seed,
+        across=data.layout.across(len(CHANNELS[configuration.task.network])),
+    ).to(device)  # fmt: skip
+    labelled, unlabelled = batches.patches(data.layout.depth)
     needs_unlabelled = configuration.task.unlabelled_weight > 0 or configuration.task.spatial_weight > 0
     outcome = _Outcome(task, configuration, data, start, folder)
     trainer = Trainer(
         task,
-        TwoStreamBatches(data.train, batches.batch, batches.unlabelled_batch if needs_unlabelled else 0, settings.seed),
+        TwoStreamBatches(data.train, labelled, unlabelled if needs_unlabelled else 0, settings.seed),
         settings, device=device, folder=folder, processes=processes, stop=stop,
         validate=None if data.held is None else partial(outcome.measured, data.held), keep_best=outcome.keep,
         identity={**configuration.identity("finetune", data.identity), "init": start.as_dict()},
@@ -204,24 +207,27 @@ def with_network_of(init: Model, configuration: FinetuningConfiguration) -> Fine
     network = init.network
     size = next((name for name, channels in CHANNELS.items() if list(channels) == list(network["channels"])), None)
     if size is None:
-        raise InputError(f"the encoder to start from has {network['channels']} channels, which is no known size")
+        raise InputError(f"the encoder to start from has {network['channels']} channels, which is not a known size")
     return configuration.replaced(network=size, normalization=network["normalization"])
 
 
 def validate(network: nn.Module, bank: SliceBank, classes: Sequence[LabelClass]) -> Steps[dict]:
-    """Dice of each class over whole cases, on prepared slices: {"score": mean, "dice <class>": mean over cases}.
+    """Dice of each class over whole cases, on prepared slices or patches: {"score": mean, "dice <class>": mean over cases}.
 
     A class that neither the network nor the labels have in a case is left out there; 0 if that is so everywhere.
     """
     count = len(classes) + 1
     both, ours, theirs = (np.zeros((len(bank.names), count), np.int64) for _ in range(3))
-    for first in range(0, len(bank), _BATCH):
-        yield Step(first / len(bank), f"slice {first + 1} of {len(bank)}")
-        slices = np.arange(first, min(len(bank), first + _BATCH))
+    covering, batch, counted = bank.covering(), max(1, _BATCH // bank.layout.depth), np.zeros(len(bank), bool)
+    for first in range(0, len(covering), batch):
+        slices = covering[first : first + batch]
+        yield Step(first / len(covering), f"slice {slices[0] + 1} of {len(bank)}")
         truth = bank.labels_at(slices)
         found = _found(network, bank, slices)
-        known = truth >= 0
-        cases = torch.from_numpy(bank.case[slices]).to(truth.device)[:, None, None].expand_as(truth)
+        fresh = np.stack([_not_counted(places, counted) for places in bank.places_at(slices)])
+        known = (truth >= 0) & torch.from_numpy(fresh).to(truth.device).view(*truth.shape[:-2], 1, 1)
+        cases = torch.from_numpy(bank.case[slices]).to(truth.device)
+        cases = cases.view(-1, *(1,) * (truth.ndim - 1)).expand_as(truth)
         for table, chosen in ((both, known & (found == truth)), (ours, known), (theirs, known)):
             values = truth if table is theirs else found
             index = (cases * count + values)[chosen]
@@ -232,6 +238,13 @@ def validate(network: nn.Module, bank: SliceBank, classes: Sequence[LabelClass])
     return {"score": _mean(dice), **{f"dice {name}": value for name, value in means.items()}}
 
 
+def _not_counted(places: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Which of the slices at ``places`` (-1: none) were not ``counted`` yet; now they are."""
+    fresh = (places >= 0) & ~counted[places]
+    counted[places[fresh]] = True
+    return fresh
+
+
 def sample_picture(network: nn.Module, bank: SliceBank, classes: Sequence[LabelClass], *, count: int = 4) -> np.ndarray:
     """Slices of up to ``count`` cases, the one with most labels of each (the middle one without): where there are labels
     the drawn ones above, and what the network finds below; uint8 ``[H, W, 3]``."""
@@ -240,17 +253,20 @@ def sample_picture(network: nn.Module, bank: SliceBank, classes: Sequence[LabelC
         slices = np.flatnonzero(bank.case == case)
         drawn = slices[bank.label_rows[slices] >= 0]
         if drawn.size:
-            amounts = [int((bank.labels_at(np.array([s])) > 0).sum()) for s in drawn]
+            amounts = [int((bank.drawn_at(np.array([s])) > 0).sum()) for s in drawn]
             numbers.append(int(drawn[int(np.argmax(amounts))]))
         else:
             numbers.append(int(slices[len(slices) // 2]))
     chosen = np.array(numbers)
-    found = _found(network, bank, chosen).masked_fill(~bank.valid_at(chosen)[:, 0], 0).cpu().numpy().astype(np.uint8)
+    found = _found(network, bank, chosen)
+    if bank.layout.is_3d:  # of each patch the slice that was chosen
+        found = found[range(len(chosen)), np.argmax(bank.places_at(chosen) == chosen[:, None], 1)]
+    masks = found.masked_fill(~bank.inside(chosen), 0).cpu().numpy().astype(np.uint8)
     images = bank.shown_at(chosen)
     rows = []
     if (bank.label_rows[chosen] >= 0).all():
-        rows.append(bank.labels_at(chosen).clamp_min(0).cpu().numpy().astype(np.uint8))
-    rows.append(found)
+        rows.append(bank.drawn_at(chosen).clamp_min(0).cpu().numpy().astype(np.uint8))
+    rows.append(masks)
     return montage(
         [_drawn(image, labels, classes) for row in rows for image, labels in zip(images, row, strict=True)], len(chosen)
     )

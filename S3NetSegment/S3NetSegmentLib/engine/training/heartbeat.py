@@ -17,7 +17,7 @@ from ...file_lock import FileLock
 LOCK, BEAT = ".running", "heartbeat"
 BEAT_EVERY = 1.0  # seconds
 SILENT_AFTER = 120.0  # seconds without a heartbeat after which a run elsewhere counts as dead; a long step gives none
-_TRIES = 6
+_A_LOOK = 0.3  # seconds to wait for a lock that somebody may only look at
 
 
 class Heartbeat:
@@ -35,12 +35,8 @@ class Heartbeat:
 
     def begin(self) -> bool:
         """Takes the run for this process; False if another one has it. The folder must exist."""
-        tries = 1
-        while not self._lock.take():
-            if tries == _TRIES:
-                return False
-            tries += 1
-            time.sleep(0.05)  # it may be only somebody who looks whether it is held
+        if not self._lock.take(_A_LOOK):
+            return False
         self._last = float("-inf")
         self.beat()
         return True

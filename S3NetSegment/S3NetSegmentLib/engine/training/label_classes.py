@@ -10,6 +10,7 @@ from ..common.tuples import three
 from ..images import Segment
 from ..images.colors import label_colors
 from ..images.label_names import LabelName
+from ..images.segmentation import name_key
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def listed_classes(entries: list | None) -> tuple[LabelClass, ...]:
         color = _color(entry.get("color"), entry["name"]) or colors[number - 1]
         classes.append(LabelClass(entry["name"].strip(), value, color, str(entry.get("terminology", ""))))
     for what in ("name", "value"):
-        values = [_key(c.name) if what == "name" else c.value for c in classes]
+        values = [name_key(c.name) if what == "name" else c.value for c in classes]
         twice = next((v for v in values if values.count(v) > 1), None)
         if twice is not None:
             raise InputError(f"two classes of cohort.json have the {what} {twice!r}; make them differ")
@@ -140,7 +141,7 @@ def _told_by_files(segments: Mapping[str, Sequence[Segment]]) -> tuple[LabelClas
         classes = []
         for found in named.values():
             for segment in found:
-                if _key(segment.name) not in {_key(c.name) for c in classes}:
+                if name_key(segment.name) not in {name_key(c.name) for c in classes}:
                     classes.append(
                         LabelClass(segment.name.strip(), len(classes) + 1, segment.color, segment.terminology)
                     )
@@ -151,7 +152,7 @@ def _told_by_files(segments: Mapping[str, Sequence[Segment]]) -> tuple[LabelClas
 
 def _check_alike(named: Mapping[str, Sequence[Segment]]) -> None:
     """Refuses two cases that each have a name which the other lacks: the same structure under two names."""
-    sets = {case: {_key(s.name) for s in found} for case, found in named.items()}
+    sets = {case: {name_key(s.name) for s in found} for case, found in named.items()}
     full = max(sets, key=lambda case: len(sets[case]))
     for case, names in sets.items():
         if names - sets[full] and sets[full] - names:
@@ -167,14 +168,10 @@ def _classes_of(segments: Sequence[Segment], classes: Sequence[LabelClass]) -> s
 
 
 def _class_of(segment: Segment, classes: Sequence[LabelClass]) -> LabelClass | None:
-    by_name = next((c for c in classes if _key(c.name) == _key(segment.name)), None)
+    by_name = next((c for c in classes if name_key(c.name) == name_key(segment.name)), None)
     if by_name is None and segment.is_unnamed:
         return next((c for c in classes if c.value == segment.value), None)
     return by_name
-
-
-def _key(name: str) -> str:
-    return " ".join(name.split()).casefold()
 
 
 def _color(value, name: str) -> tuple[float, float, float] | None:

@@ -133,10 +133,10 @@ def look_of(slices: VolumeSlices) -> ImageLook:
     stride = max(1, math.ceil((math.prod(array.shape[:3]) / _SAMPLES) ** (1 / 3)))
     sample = scale.apply(array[tuple(slice(None, None, stride if n > 4 * stride else 1) for n in array.shape[:3])])
     quantiles = np.quantile(sample[..., 0], QUANTILES)
-    many = slices.count > 1
+    many = slices.native_count > 1
     return ImageLook(
         scale.kind, math.sqrt(math.prod(in_slice)), thickness if many else 0.0, width,
-        thickness * slices.count if many else 0.0, tuple(round(float(q), 4) for q in quantiles),
+        thickness * slices.native_count if many else 0.0, tuple(round(float(q), 4) for q in quantiles),
     )  # fmt: skip
 
 

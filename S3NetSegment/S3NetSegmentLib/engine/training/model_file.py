@@ -104,7 +104,7 @@ class Model:
 
 def save_model(model: Model, path: str | os.PathLike) -> Path:
     """Writes ``model``; an older file is replaced only by a whole one. Raises InputError or ResourceError for the place, and
-    TypeError for provenance or validation that are no plain values."""
+    TypeError for provenance or validation that are not plain values."""
     made, checked = (json.loads(json.dumps(dict(facts))) for facts in (model.provenance, model.validation))
     write_torch_file(Path(path), {
         "format": FORMAT, "version": VERSION, "kind": model.kind, "network": dict(model.network),
@@ -126,7 +126,7 @@ def load_model(path: str | os.PathLike, kind: str | None = None) -> Model:
     content = read_torch_file(path, remedy=_REMEDY)
     if not is_described(content, but=("tensors",)) or content["format"] != FORMAT:
         raise InputError(
-            f"{shown} is no model file of S3NetSegment{_looks_like(content)}; give the model.pt of a training run"
+            f"{shown} is not a model file of S3NetSegment{_looks_like(content)}; give the model.pt of a training run"
         )
     if content.get("version") != VERSION:
         raise InputError(
@@ -170,6 +170,10 @@ def load_encoder_file(path: str | os.PathLike) -> EncoderFile:
     """
     path = Path(path)
     model = load_model(path)
+    if model.layout.is_3d:
+        raise InputError(
+            f"{str(path)!r} holds a 3D network, and few-shot shows one slice at a time; give one that was trained on slices (--set dimensions=2)"
+        )
     if model.layout.inputs != 1:
         raise InputError(
             f"{str(path)!r} was trained on {model.layout.inputs} channels (colour, several images or neighbouring slices), and few-shot "
@@ -202,7 +206,7 @@ def _from_content(content: Mapping) -> Model:
         raise ValueError("its weights are missing")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"its weights {name!r} are no finite numbers")
+            raise ValueError(f"its weights {name!r} are not finite numbers")
     classes = tuple(
         LabelClass(c["name"], int(c["value"]), three(map(float, c["color"])), c["terminology"])
         for c in content["classes"]

@@ -14,9 +14,10 @@ from ..common.errors import InputError
 from ..common.progress import Steps, as_part_of
 from .cohort import Cohort
 from .configuration import Configuration
+from .layout_choice import choose_layout
 from .settings import CohortSettings
 from .slice_bank import SliceBank, build_bank
-from .slice_layout import SliceLayout, choose_layout
+from .slice_layout import SliceLayout
 from .split import Split, split_cohort
 
 PREPARED = 0.01  # part of a training's progress that this is shown as: little, since the time left is told from it
@@ -88,12 +89,17 @@ def prepare_cohort(
             channels=cohort.channels,
             colour=settings.colour == "auto" and all(c.grid.is_rgb for c in (*split.train, *split.validation)),
             neighbours=settings.neighbours,
+            depth=settings.patch_depth if settings.dimensions == 3 else 1,
         )
         notes += said
     elif settings.neighbours not in (0, layout.neighbours):
         raise InputError(
             f"setting neighbours is {settings.neighbours}, but the model to start from sees {layout.neighbours} at either side; "
             "pre-train with the same, or leave it out"
+        )
+    elif settings.dimensions == 3 and not layout.is_3d:
+        raise InputError(
+            "setting dimensions is 3, but the model to start from is one of slices (2D); leave it out, or start from nothing"
         )
     classes = cohort.classes if with_labels else ()
     limit = settings.bank_megabytes << 20

@@ -26,7 +26,8 @@ from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance
 from .processes import Processes
 from .run_folder import MODEL, RunFolder
 from .settings import CohortSettings
-from .slice_bank import SliceBank, SliceBatches
+from .slice_bank import SliceBank
+from .slice_batches import SliceBatches
 from .trainer import Trainer, TrainingResult
 
 _LORA_STREAM = 6_000_000
@@ -52,6 +53,11 @@ def pretrain(
     :param resume: go on from the state in ``folder``.
     """
     trainer_settings, settings = configuration.trainer, configuration.cohort
+    if settings.dimensions == 3:
+        raise InputError(
+            "setting dimensions is 3, but pre-training is there for slices alone; leave it out, or fine-tune in 3D from nothing "
+            "(s3net finetune --set dimensions=3)"
+        )
     if isinstance(configuration, AlpnetConfiguration):
         settings = _grey_and_alone(cohort, settings)
     data = yield from as_part_of(

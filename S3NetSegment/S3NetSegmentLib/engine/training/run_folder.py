@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.json_file import read_json
-from ..images.files import TEMPORARY, replacing
+from ..common.json_file import json_object
+from ..images.files import TEMPORARY, flush_to_disk, replace_text, replacing
 from ..images.writing import write_png
 from .heartbeat import Heartbeat
 
@@ -38,7 +38,7 @@ class RunFolder:
     - ``status.json``: which process runs it or how it ended, see :meth:`write_status`.
     - ``log.jsonl``: one JSON object per line: {"step", "seconds", "loss", ...}, {"event": ...}.
     - ``curves.png``, ``pictures/``: learning curves and samples.
-    - ``.running``, ``heartbeat``: who runs it, see :mod:`.heartbeat`; ``stop``: it shall end.
+    - ``.running``, ``heartbeat``: who runs it, see :mod:`.heartbeat`; ``stop``: it is asked to end.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -85,7 +85,7 @@ class RunFolder:
         path = self.path / STATE
         content = read_torch_file(path, mapped=mapped, remedy=_BEGIN_ANEW)
         if not is_described(content, but=_LEARNT) or content["format"] != _FORMAT:
-            raise InputError(f"{str(path)!r} is no state of a training run; choose another run folder")
+            raise InputError(f"{str(path)!r} is not the state of a training run; choose another run folder")
         if content.get("version") != _VERSION:
             raise InputError(
                 f"{str(path)!r} was written by another version of S3NetSegment (format {content.get('version')}, here "
@@ -121,8 +121,7 @@ class RunFolder:
     def rewind_log(self, step: int) -> None:
         """Takes out what was logged after ``step``: it is done again."""
         kept = [e for e in self.entries() if e.get("step", 0) <= step]
-        with replacing(self.path / LOG) as temporary:
-            temporary.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
+        replace_text(self.path / LOG, "".join(json.dumps(e) + "\n" for e in kept))
 
     def ask_to_stop(self) -> None:
         """Asks the process that runs it to save its state and end after the present step. Works on every system and from
@@ -195,17 +194,12 @@ class RunFolder:
         """Keeps how the run is: "running", "finished", "stopped" or "failed", with a sentence, the number of this process and
         the name of this machine."""
         facts = {"status": status, "message": message, "pid": os.getpid(), "host": platform.node(), **more}
-        with replacing(self.path / STATUS) as temporary:
-            temporary.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        replace_text(self.path / STATUS, json.dumps(facts, indent=2))
 
     def read_status(self) -> dict:
         """What :meth:`write_status` wrote, {} without it. "running" is out of date where the process was killed:
         see :meth:`is_running`."""
-        try:
-            content = read_json(self.path / STATUS)
-        except InputError:
-            return {}
-        return content if isinstance(content, dict) else {}
+        return json_object(self.path / STATUS)
 
     def write_picture(self, name: str, picture: np.ndarray) -> None:
         write_png(picture, self.path / name)
@@ -238,8 +232,7 @@ def write_torch_file(path: Path, content: dict) -> None:
     torch.save(content, buffer)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
+        flush_to_disk(file)
 
 
 def _plain(value):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..common.settings_record import SettingsRecord, setting
 
 MOST_NEIGHBOURS = 8
+MOST_DEPTH = 512  # slices of a patch
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,13 @@ class CohortSettings(SettingsRecord):
     neighbours: int = setting(
         0, "Slices at either side that the network sees, too, as further channels (2.5D).", 0, MOST_NEIGHBOURS
     )
+    dimensions: int = setting(
+        2,
+        "2: a network of slices. 3: one of patches, slices on top of each other, for volumes; fine-tuning alone.",
+        2,
+        3,
+    )
+    patch_depth: int = setting(32, "Slices of a patch in 3D; fewer where no image has as many.", 4, MOST_DEPTH)
     colour: str = setting(
         "auto", "What is seen of images in colour: auto (red, green and blue where all images are in colour), or their lightness.",
         choices=("auto", "lightness"),
@@ -57,10 +65,16 @@ class BatchSettings(SettingsRecord):
 class TwoStreamBatchSettings(SettingsRecord):
     """Batches of labelled and unlabelled slices."""
 
-    batch: int = setting(24, "Labelled slices in a step.", 1, 4096)
+    batch: int = setting(24, "Labelled slices in a step; in 3D in so many patches, two at least.", 1, 4096)
     unlabelled_batch: int = setting(
         12, "Unlabelled slices in a step; with the setting trust they take the place of labelled ones.", 1, 4096
     )
+
+    def patches(self, depth: int) -> tuple[int, int]:
+        """Labelled and unlabelled patches in a step, each of ``depth`` slices; of one slice: as many as the settings say."""
+        if depth == 1:
+            return self.batch, self.unlabelled_batch
+        return max(2, round(self.batch / depth)), max(1, round(self.unlabelled_batch / depth))
 
 
 @dataclass(frozen=True)
@@ -119,7 +133,7 @@ class TrainerSettings(SettingsRecord):
     log_every: int = setting(10, "Steps between two lines of the log.", 1, 1_000_000)
 
 
-# What may differ from the saved state when a run goes on. The remedies against a loss that is no number are among it.
+# What may differ from the saved state when a run goes on. The remedies against a loss that is not a finite number are among it.
 REMEDIES = ("learning_rate", "clip", "precision")
 CHANGEABLE = ("steps", "minutes", "checkpoint_minutes", "validate_every", "patience", "log_every", *REMEDIES)
 

@@ -1,4 +1,4 @@
-"""All slices of a cohort as one tensor on the device, or in a file where they are too many; and batches of them."""
+"""All slices of a cohort as one tensor on the device, or in a file where they are too many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from ..images.image_warnings import grouped_warnings
 from .cohort import Case, image_hash
 from .label_classes import LabelClass
 from .likeness import ImageLook, look_of
-from .sampling import EpochSampler
 from .slice_layout import SliceLayout, VolumeSlices
 
 _DEVICE_SHARE = 0.3  # of a graphics device's free memory
@@ -66,12 +65,39 @@ class SliceBank:
     def unlabelled(self) -> np.ndarray:
         return np.flatnonzero(self.label_rows < 0)
 
+    def places_at(self, slices: np.ndarray) -> np.ndarray:
+        """Which slices are shown as one patch with each of ``slices`` (3D), int64 ``[B, layout.depth]``, the lowest first: as many
+        below as above it, but inside the volume; -1 for what a thin volume lacks."""
+        depth = self.layout.depth
+        first, last = self._ends(slices)
+        start = np.clip(slices - depth // 2, first, np.maximum(first, last - depth))
+        start -= np.maximum(0, depth - (last - first)) // 2
+        places = start[:, None] + np.arange(depth)
+        return np.where((places >= first[:, None]) & (places < last[:, None]), places, -1)
+
+    def covering(self) -> np.ndarray:
+        """Slices whose patches show every slice: all of them where each is shown by itself."""
+        ends = np.flatnonzero(np.diff(self.case, append=-1)) + 1
+        depth = self.layout.depth
+        return np.concatenate(
+            [
+                np.minimum(np.arange(first, last, depth) + depth // 2, last - 1)
+                for first, last in zip((0, *ends), ends, strict=False)
+            ]
+        )
+
     def images_at(self, slices: np.ndarray) -> torch.Tensor:
-        """The slices with their neighbours, float32 ``[B, layout.inputs, side, side]``, 0 to 1, on the device."""
+        """The slices with their neighbours, float32 ``[B, layout.inputs, side, side]``, 0 to 1, on the device; in 3D patches
+        ``[B, layout.inputs, depth, side, side]``, see :meth:`places_at`, 0 where there is none."""
+        if self.layout.is_3d:
+            places = self.places_at(slices)
+            found = self._taken(self.images, places.clip(0)).float() / 255
+            found[torch.from_numpy(places < 0).to(self.device)] = 0
+            return found.transpose(1, 2)
         beside = self.layout.neighbours
-        first, last = (np.searchsorted(self.case, self.case[slices], way) for way in ("left", "right"))
-        places = [np.clip(slices + step, first, last - 1) for step in range(-beside, beside + 1)]
-        return torch.cat([self._taken(self.images, place) for place in places], 1).float() / 255
+        first, last = self._ends(slices)
+        near = [np.clip(slices + step, first, last - 1) for step in range(-beside, beside + 1)]
+        return torch.cat([self._taken(self.images, place) for place in near], 1).float() / 255
 
     def shown_at(self, slices: np.ndarray) -> np.ndarray:
         """The slices for people to look at: uint8 ``[B, side, side]`` of the first channel, or ``[B, side, side, 3]`` in colour."""
@@ -79,16 +105,31 @@ class SliceBank:
         return np.moveaxis(own, 1, -1) if self.layout.colour else own[:, 0]
 
     def labels_at(self, slices: np.ndarray) -> torch.Tensor:
-        """Int64 ``[B, side, side]`` on the device, -1 in the padding; all of the slices must be labelled."""
-        labels = self._taken(self.labels, self.label_rows[slices]).long()
-        return labels.masked_fill(~self.valid_at(slices)[:, 0], -1)
+        """Int64 ``[B, side, side]``, in 3D ``[B, depth, side, side]``, on the device, -1 in the padding; all of the slices must be
+        labelled."""
+        return self.drawn_at(self.places_at(slices) if self.layout.is_3d else slices)
+
+    def drawn_at(self, places: np.ndarray) -> torch.Tensor:
+        """The labels of slices in any arrangement, int64 ``[*places.shape, side, side]`` on the device, -1 in the padding."""
+        labels = self._taken(self.labels, self.label_rows[places]).long()
+        return labels.masked_fill(~self.inside(places), -1)
 
     def valid_at(self, slices: np.ndarray) -> torch.Tensor:
-        """Bool ``[B, 1, side, side]`` on the device: what is not padding."""
-        top, left, height, width = torch.from_numpy(self.boxes[slices]).to(self.device).T[:, :, None]
-        place = torch.arange(self.images.shape[-1], device=self.device)[None]
+        """Bool ``[B, 1, side, side]``, in 3D ``[B, 1, depth, side, side]``, on the device: what is not padding."""
+        return self.inside(self.places_at(slices) if self.layout.is_3d else slices)[:, None]
+
+    def inside(self, places: np.ndarray) -> torch.Tensor:
+        """What is not padding in slices in any arrangement, bool ``[*places.shape, side, side]``; nothing of those at -1."""
+        top, left, height, width = torch.from_numpy(self.boxes[places]).to(self.device)[..., None].unbind(-2)
+        height = height * torch.from_numpy(places >= 0).to(self.device)[..., None]
+        place = torch.arange(self.images.shape[-1], device=self.device)
         rows, columns = (place >= top) & (place < top + height), (place >= left) & (place < left + width)
-        return (rows[:, :, None] & columns[:, None, :])[:, None]
+        return rows[..., :, None] & columns[..., None, :]
+
+    def _ends(self, slices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first slice of the case of each of ``slices``, and the one after its last."""
+        first, last = (np.searchsorted(self.case, self.case[slices], way) for way in ("left", "right"))
+        return first, last
 
     def cases_at(self, slices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Case numbers (int64) and heights (float32), ``[B]`` each, on the device."""
@@ -246,59 +287,6 @@ class _Filling:
             "are kept in the computer's memory and brought there as they are needed"
         )
         return images, labels
-
-
-class SliceBatches:
-    """Batches of any slices, for training without labels: "image" ``[B, C, side, side]`` and "valid" ``[B, 1, side, side]``, "case" and
-    "z" ``[B]``; and the whole numbers "seed", "step", "rank", "processes", from which a task draws its random views."""
-
-    def __init__(self, bank: SliceBank, batch: int, seed: int):
-        self._bank, self._seed = bank, seed
-        self._sampler = EpochSampler(len(bank), min(batch, len(bank)), seed)
-
-    def __call__(self, step: int, rank: int = 0, processes: int = 1) -> dict:
-        slices = self._sampler.items(step, rank, processes)
-        case, z = self._bank.cases_at(slices)
-        return {
-            "image": self._bank.images_at(slices), "valid": self._bank.valid_at(slices), "case": case, "z": z,
-            "seed": self._seed, "step": step, "rank": rank, "processes": processes,
-        }  # fmt: skip
-
-
-class TwoStreamBatches:
-    """Batches of labelled and unlabelled slices: "labelled" ``[B, C, side, side]`` and "labels" ``[B, side, side]``, -1 in the
-    padding; "unlabelled" ``[U, C, side, side]`` and "valid" ``[U, 1, side, side]``, False in the padding; "case" and "z" ``[B]``, "unlabelled_case"
-    and "unlabelled_z" ``[U]``; and the numbers of :class:`SliceBatches`. Every labelled slice comes once per epoch.
-
-    Without an unlabelled case the labelled slices serve as unlabelled ones too.
-
-    :param unlabelled: unlabelled slices per batch; 0: none, and none of these entries.
-    """
-
-    def __init__(self, bank: SliceBank, batch: int, unlabelled: int, seed: int):
-        self._bank, self._seed = bank, seed
-        self._drawn = bank.labelled
-        if not self._drawn.size:
-            raise InputError(
-                "no training case is labelled; draw at least one and save it in the cohort's folder labels"
-            )
-        self._others = bank.unlabelled if bank.unlabelled.size else self._drawn
-        self.epoch_steps = -(-len(self._drawn) // batch)
-        self._labelled = EpochSampler(len(self._drawn), batch, seed)
-        self._unlabelled = EpochSampler(len(self._others), unlabelled, seed, 1) if unlabelled else None
-
-    def __call__(self, step: int, rank: int = 0, processes: int = 1) -> dict:
-        bank, drawn = self._bank, self._drawn[self._labelled.items(step, rank, processes)]
-        case, z = bank.cases_at(drawn)
-        batch = {
-            "labelled": bank.images_at(drawn), "labels": bank.labels_at(drawn), "case": case, "z": z,
-            "seed": self._seed, "step": step, "rank": rank, "processes": processes,
-        }  # fmt: skip
-        if self._unlabelled is not None:
-            others = self._others[self._unlabelled.items(step, rank, processes)]
-            batch["unlabelled"], batch["valid"] = bank.images_at(others), bank.valid_at(others)
-            batch["unlabelled_case"], batch["unlabelled_z"] = bank.cases_at(others)
-        return batch
 
 
 def _room_on(device: torch.device) -> float:

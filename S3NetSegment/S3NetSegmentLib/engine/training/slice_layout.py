@@ -22,10 +22,12 @@ from ..images import Volume
 from ..images.intensity import IntensityScale, intensity_scale
 from ..images.resample import axis_weights, labels_to_grid, resized
 from .channels import check_one_grid
-from .settings import MOST_NEIGHBOURS
+from .settings import MOST_DEPTH, MOST_NEIGHBOURS
 
 _LARGEST_SIDE = 8192  # pixels
 _MOST_CHANNELS = 64
+LEAST_DEPTH = 4  # slices
+_FLAT = 2.0  # times thicker than wide: voxels that are not yet to be mixed across the slices
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the anatomical axis (R, A, S) across the slices
 # Where the first, second and third anatomical axis point in a slice: to the left, to posterior, to inferior.
 _FORWARD = np.array([-1.0, -1.0, -1.0])
@@ -41,6 +43,8 @@ class SliceLayout:
     :param channels: images of each case, on one grid, that are shown side by side.
     :param colour: whether the image is in colour and its red, green and blue are shown; False: its lightness.
     :param neighbours: slices at either side that are shown, too (2.5D).
+    :param depth: slices that are shown together as a patch of the volume (3D); 1: each by itself.
+    :param thickness: mm between the slices of patches; 0 where each is shown by itself, as it is.
     """
 
     plane: str
@@ -49,6 +53,8 @@ class SliceLayout:
     channels: int = 1
     colour: bool = False
     neighbours: int = 0
+    depth: int = 1
+    thickness: float = 0.0
 
     def __post_init__(self):
         if self.plane not in PLANES:
@@ -57,8 +63,27 @@ class SliceLayout:
             raise InputError(f"slices of {self.side} pixels of {self.spacing} mm are not possible")
         if not (1 <= self.channels <= _MOST_CHANNELS and 0 <= self.neighbours <= MOST_NEIGHBOURS):
             raise InputError(f"slices of {self.channels} channels with {self.neighbours} neighbours are not possible")
+        if not 1 <= self.depth <= MOST_DEPTH or (self.depth > 1) != (0 < self.thickness < math.inf):
+            raise InputError(f"patches of {self.depth} slices that lie {self.thickness} mm apart are not possible")
+        if self.is_3d and self.neighbours:
+            raise InputError(
+                f"neighbours is {self.neighbours}, and a 3D network sees all slices of a patch already; leave it at 0"
+            )
         if self.colour and self.channels != 1:
             raise InputError("an image in colour cannot be one of several channels")
+
+    @property
+    def is_3d(self) -> bool:
+        return self.depth > 1
+
+    def across(self, levels: int) -> tuple[int, ...]:
+        """By what the maps of a network with so many levels shrink across the slices, see :class:`~..nets.unet.UNetEncoder`: by as
+        much as in them, once pixels have become about as large as slices are thick, and while there are four slices or more."""
+        factors, ratio, left = [], self.thickness / self.spacing, self.depth
+        for _ in range(levels - 1 if self.is_3d else 0):
+            factors.append(2 if ratio < _FLAT and left >= LEAST_DEPTH else 1)
+            ratio, left = ratio * factors[-1] / 2, math.ceil(left / factors[-1])
+        return tuple(factors)
 
     @property
     def own_channels(self) -> int:
@@ -93,6 +118,11 @@ class SliceLayout:
         if self.channels > 1 and (coloured := next((v.name for v in images if v.is_rgb), None)):
             raise InputError(f"channel {coloured!r} is in colour; where a case has several channels each must be grey")
         check_one_grid(images)
+        if self.is_3d and across_slices(first, self.plane)[0] == 1:
+            raise InputError(
+                f"the model is a 3D one, and image {first.name!r} is a single {self.plane} slice; give the whole volume, or a model that "
+                "was trained on slices (--set dimensions=2)"
+            )
 
     def of(self, images: Volume | Sequence[Volume], scales: Sequence[IntensityScale] = ()) -> VolumeSlices:
         """The slices of an image in this layout.
@@ -107,7 +137,8 @@ class SliceLayout:
 class VolumeSlices:
     """The slices of one image in a :class:`SliceLayout`.
 
-    Attributes: ``count`` slices; ``spacing``, mm across the slices, their rows and their columns, and ``thickness``, the
+    Attributes: ``count`` slices, ``native_count`` of the volume itself, which are others only where the layout has a ``thickness``;
+    ``spacing``, mm across the volume's slices, their rows and their columns, and ``thickness``, the
     first of them; ``native``, rows and columns of a slice of the volume; ``scaled``, the same at the
     layout's spacing; ``box``, the rows and columns (top, left, height, width) of a prepared slice that show the volume.
     """
@@ -125,7 +156,10 @@ class VolumeSlices:
         self._flips = [not flips[across], flips[down], flips[along]]  # slices run upwards, against _FORWARD
         spacing = [volume.spacing[axes[a]] for a in (across, down, along)]
         shape = self.oriented(volume.array).shape
-        self.count, self.native, self.thickness, self.spacing = shape[0], shape[1:3], spacing[0], tuple(spacing)
+        self.native_count, self.native, self.thickness, self.spacing = shape[0], shape[1:3], spacing[0], tuple(spacing)
+        self.count = self.native_count
+        if layout.is_3d:
+            self.count = max(1, round(self.native_count * self.thickness / layout.thickness))
         self.scaled = tuple(
             max(1, round(n * s / layout.spacing)) for n, s in zip(self.native, spacing[1:], strict=True)
         )
@@ -166,12 +200,23 @@ class VolumeSlices:
     def _own(self, first: int, last: int) -> np.ndarray:
         """The channels of each slice by itself, ``[n, own_channels, *scaled]``. Without the layout's colour the lightness."""
         channels = []
+        across = axis_weights(self.native_count, self.count, first, last)
+        used = np.flatnonzero(across.any(0))
+        low, high = used[0], used[-1] + 1
         for volume, scale in zip(self.volumes, self.scales, strict=True):
-            part = self.oriented(volume.array)[first:last]
+            part = self.oriented(volume.array)[low:high]
             found = scale.rgb(part) if self.layout.colour else scale.apply(part)[..., :1]
             channels += list(np.moveaxis(found, -1, 0))
         scaled = [np.moveaxis(resized(np.moveaxis(c, 0, -1), self.scaled), -1, 0) for c in channels]
-        return np.clip(np.stack(scaled, 1), 0.0, 1.0)
+        found = np.clip(np.stack(scaled, 1), 0.0, 1.0)
+        return found if self.count == self.native_count else np.tensordot(across[:, low:high], found, 1)
+
+    def patch(self, first: int) -> np.ndarray:
+        """The layout's ``depth`` slices from ``first`` on, ``[inputs, depth, *scaled]``; a volume that has fewer lies in their
+        middle, with 0 around it."""
+        slices = np.moveaxis(self.resampled(first, min(self.count, first + self.layout.depth)), 0, 1)
+        above, _, shown = middle(slices.shape[1], self.layout.depth)
+        return np.pad(slices, ((0, 0), (above, self.layout.depth - above - shown), (0, 0), (0, 0)))
 
     def prepared(self, first: int, last: int) -> np.ndarray:
         """Slices ``first`` to ``last`` (excluded) without neighbours, float32 ``[n, own_channels, side, side]``, 0 to 1, 0
@@ -181,7 +226,8 @@ class VolumeSlices:
     def prepared_labels(self, labels: np.ndarray, first: int, last: int) -> np.ndarray:
         """Slices of ``labels`` ``[K, J, I]`` like :meth:`prepared`, uint8 ``[n, side, side]``: at each pixel the label that
         covers most of it."""
-        planes = np.ascontiguousarray(self.oriented(labels)[first:last])
+        nearest = ((np.arange(first, last) + 0.5) * self.native_count / self.count).astype(int)
+        planes = np.ascontiguousarray(self.oriented(labels)[nearest])
         return self.windowed(labels_to_grid(planes, (len(planes), *self.scaled)).astype(np.uint8, copy=False))
 
     def restored(self, probabilities: torch.Tensor) -> torch.Tensor:
@@ -230,52 +276,10 @@ def is_made_in_slices(volume: Volume) -> bool:
     return volume.size[across] == 1 or volume.spacing[across] > 1.5 * max(others)
 
 
-def choose_layout(
-    volumes: Sequence[Volume], *, side: int = 256, spacing: float = 0.0, plane: str = "auto", **more
-) -> tuple[SliceLayout, list[str]]:
-    """The layout that suits ``volumes`` (only their grids are looked at), and sentences about what differs among them.
-
-    :param more: ``channels``, ``colour`` and ``neighbours`` of :class:`SliceLayout`.
-
-    :param side: largest side of a slice in pixels; it is made smaller, to a multiple of 16, where no volume needs it.
-    :param spacing: mm per pixel; 0: the finest common one, the median of the volumes, made coarser only as far as the
-        largest volume needs to fit into ``side``.
-    :param plane: one of :data:`PLANES`, or "auto": that in which most volumes were made.
-    """
-    made = [plane_of(v) for v in volumes if is_made_in_slices(v)]
-    notes = []
-    if plane == "auto":
-        known = made or [plane_of(v) for v in volumes]
-        plane = max(PLANES, key=known.count)
-    others = len(made) - made.count(plane)
-    if others:
-        notes.append(
-            f"{others} of {len(volumes)} images were made in other than {plane} slices; they are cut into such slices"
-        )
-    across = PLANES[plane]
-    pixel, extent, turned = [], [], set()
-    for volume in volumes:
-        axes, flips = orientation(volume.ijk_to_ras)
-        sides = [(volume.spacing[axes[a]], volume.size[axes[a]]) for a in range(3) if a != across]
-        pixel.append(min(s for s, _ in sides))
-        extent.append(max(s * n for s, n in sides))
-        turned.add((axes, flips))
-    if len(turned) > 1:
-        notes.append(f"the images lie in {len(turned)} different orientations; their slices are all turned alike")
-    if spacing <= 0:
-        spacing = max(float(np.median(pixel)), max(extent) / side)
-        if max(pixel) > 1.02 * min(pixel):
-            notes.append(
-                f"the pixel sizes differ, {min(pixel):.3g} to {max(pixel):.3g} mm; all slices are resampled to {spacing:.3g} mm"
-            )
-    needed = max(round(e / spacing) for e in extent)
-    side = min(side, math.ceil(needed / 16) * 16)
-    if needed > side:
-        notes.append(
-            f"the largest image has {needed} pixels of {spacing:.3g} mm along a slice; only the middle {side} are used, and what "
-            "lies beside it is not learnt; set a larger slice_side, or leave slice_spacing at 0"
-        )
-    return SliceLayout(plane, round(spacing, 6), side, **more), notes
+def across_slices(volume: Volume, plane: str) -> tuple[int, float]:
+    """How many slices of ``plane`` the volume has, and how many mm lie between two of them."""
+    axis = orientation(volume.ijk_to_ras)[0][PLANES[plane]]
+    return volume.size[axis], volume.spacing[axis]
 
 
 def middle(length: int, side: int) -> tuple[int, int, int]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from ..images.resample import axis_weights
 from ..nets.unet import ByLayers
-from .slice_layout import middle
+from .slice_layout import VolumeSlices, middle
 
 _WIDTH = 1 / 8  # standard deviation of a window's weight, as a part of its side; as in nnU-Net
 
@@ -34,7 +35,7 @@ class Windows:
     ) -> ByLayers[torch.Tensor]:
         """What ``look`` finds in each window, averaged where windows overlap.
 
-        :param images: ``[n, channels, *size]``.
+        :param images: ``[n, channels, *size]``; patches of a volume have their slices before ``size``, here and below.
         :param look: images ``[n, channels, side, side]`` to probabilities ``[n, classes, side, side]``.
         :returns: probabilities ``[n, classes, *size]``.
         """
@@ -46,7 +47,7 @@ class Windows:
             if part.shape[-2:] == self.size:
                 return part
             if whole is None:
-                whole = part.new_zeros((*part.shape[:2], *self.size))
+                whole = part.new_zeros((*part.shape[:-2], *self.size))
                 if self.count == 1:
                     whole[:, 0] = 1
                     whole[..., rows, columns] = 0
@@ -73,6 +74,49 @@ class Windows:
         (top, _, height), (left, _, width) = self._shown
         out[..., top : top + height, left : left + width] = part
         return out
+
+
+class Stack:
+    """What a 3D network finds in a volume, patch by patch from the lowest slices upwards; patches overlap by half or more, and those
+    that no later slice needs are forgotten.
+    """
+
+    def __init__(self, slices: VolumeSlices):
+        self._slices = slices
+        self._windows = _axis(slices.count, slices.layout.depth, False)
+        self._kept: dict[int, torch.Tensor] = {}
+
+    def at(
+        self,
+        first: int,
+        last: int,
+        device: torch.device,
+        look: Callable[[torch.Tensor], ByLayers[torch.Tensor]],
+    ) -> ByLayers[torch.Tensor]:
+        """Slices ``first`` to ``last`` (excluded) of those that the volume itself has: probabilities ``[n, classes, *scaled]``.
+
+        :param look: the patch from a slice on, ``[1, inputs, depth, *scaled]``, to probabilities ``[1, classes, depth, *scaled]``.
+        """
+        slices = self._slices
+        across = torch.from_numpy(axis_weights(slices.count, slices.native_count, first, last))
+        needed = across.any(0)
+        low, high = int(needed.nonzero()[0]), int(needed.nonzero()[-1]) + 1
+        above, _, shown = middle(min(slices.count, slices.layout.depth), slices.layout.depth)
+        total: torch.Tensor | None = None
+        for number, (start, weight) in enumerate(self._windows):
+            end = start + len(weight)
+            if end <= low:
+                self._kept.pop(number, None)
+            if not (low < end and start < high):
+                continue
+            if number not in self._kept:
+                patch = torch.from_numpy(slices.patch(start))[None].to(device)
+                self._kept[number] = (yield from look(patch))[0, :, above : above + shown]
+            found = self._kept[number].to(device)
+            part = torch.einsum("nd,kdhw->nkhw", (across[:, start:end] * weight).to(found), found)
+            total = part if total is None else total.add_(part)
+        assert total is not None  # the patches cover the volume
+        return total
 
 
 def _axis(length: int, side: int, middle_only: bool) -> list[tuple[int, torch.Tensor]]:

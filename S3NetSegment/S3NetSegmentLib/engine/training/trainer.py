@@ -204,14 +204,14 @@ class Trainer:
         return self.device.type != "cpu" or self._processes.count > 1 or bool(torch.isfinite(losses["loss"]))
 
     def _record(self, losses: dict[str, torch.Tensor]) -> None:
-        """Logs the losses; raises TrainingError, in all processes, if they are no numbers."""
+        """Logs the losses; raises TrainingError, in all processes, if they are not finite."""
         values = self._processes.means({name: float(v) for name, v in losses.items()})
         if not math.isfinite(values["loss"]):
             named = [n for n, v in values.items() if n != "loss" and not n.startswith("_") and not math.isfinite(v)]
             broken = ", ".join(named) or "loss"
             self._log({"event": "failed", "step": self.step, "broken": broken})
             raise TrainingError(
-                f"the loss is no number any more at step {self.step} ({broken}; learning rate {self._optimisation.rate:.3g}); "
+                f"the loss is not a finite number at step {self.step} ({broken}; learning rate {self._optimisation.rate:.3g}); "
                 f"{self._way_on()}. If that does not help, look at the images for wrong values"
             )
         facts = {
@@ -297,7 +297,7 @@ class Trainer:
         kept = {name: tensors[name].detach().cpu() for name in self._kept_names(tensors)}
         broken = next((n for n, t in kept.items() if t.is_floating_point() and not torch.isfinite(t).all()), None)
         if broken is not None:
-            raise TrainingError(f"the weights {broken!r} are no numbers any more at step {self.step}; {self._way_on()}")
+            raise TrainingError(f"the weights {broken!r} are not finite numbers at step {self.step}; {self._way_on()}")
         self._folder.write_state({
             "settings": asdict(self.settings), "identity": self._identity, "step": self.step, "steps": self.steps,
             "plan_from": list(self._plan_from), "seconds": self._seconds, "stale": self._stale, "validation_due": self._is_due,

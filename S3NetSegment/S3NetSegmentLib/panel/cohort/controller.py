@@ -59,7 +59,7 @@ class CohortController:
         self.store = CohortStore(folder) if folder else None
 
     def state(self) -> CohortState | None:
-        """The state of all cases, read anew; None without a folder. InputError where it cannot be opened any more."""
+        """The state of all cases, read anew; None without a folder. InputError where it can no longer be opened."""
         return None if self.store is None else cohort_state(self.store)
 
     def next(self) -> None:

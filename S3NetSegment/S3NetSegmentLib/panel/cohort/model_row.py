@@ -70,7 +70,7 @@ class LoopTraining:
         return code
 
     def state(self) -> ModelState:
-        """What is known of the model of the folder. InputError where that cannot be opened any more."""
+        """What is known of the model of the folder. InputError where that can no longer be opened."""
         return model_state(self._store)
 
     def said(self) -> str:
@@ -98,7 +98,7 @@ class ModelRow:
         self._trainings: dict[str, LoopTraining] = {}  # by folder: one goes on while another folder is looked at
         ui.trainLoopButton.connect("clicked()", self._start_or_stop)
 
-    def look(self, store: CohortStore | None) -> None:
+    def refresh(self, store: CohortStore | None) -> None:
         """Brings the row up to date with the folder that is chosen now."""
         self._training = None if store is None else self._trainings.setdefault(str(store.folder), LoopTraining(store))
         for training in self._trainings.values():

@@ -19,7 +19,7 @@ from .model_row import NO_FOLDER, ModelRow
 
 _UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Cohort.ui"
 FOLDER_KEY = "S3NetSegment/LoopFolder"
-_LOOK_EVERY = 5000  # ms between two looks at a folder in which others may work
+_REFRESH_EVERY = 5000  # ms between two looks at a folder in which others may work
 _PICTURE = 180  # pixels, of the long side
 
 
@@ -66,7 +66,7 @@ class CohortSection(SectionListener):
         )
         ui.loopTable.connect("itemSelectionChanged()", self._show_case)
         self._model = ModelRow(ui, notify)
-        self._timer = timer(_LOOK_EVERY, self.refresh, repeats=True)
+        self._timer = timer(_REFRESH_EVERY, self.refresh, repeats=True)
         self._show()
 
     @property
@@ -115,7 +115,7 @@ class CohortSection(SectionListener):
             self._state = state
             self._fill_table("" if chosen is None else chosen.name)
         self._problem = problem
-        self._model.look(self.controller.store)
+        self._model.refresh(self.controller.store)
         self._show()
 
     def cancel(self) -> None:

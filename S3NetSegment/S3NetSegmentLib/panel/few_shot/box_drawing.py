@@ -4,36 +4,22 @@ there."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import qt
-import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...engine.segment.prompts import Box
+from ...engine.segment.prompts import Box, Voxel
 from ...scene.drawings.boxed import BoxedSlices
-from ...scene.prompts import ViewPlane, box_of, make_rectangle, stretch_box, view_plane
-from ...scene.slices import shown_slice, shows_volume
-from ...scene.volumes import volume_from_node
+from ...scene.prompts import ViewPlane, box_of, make_rectangle
 from ..run import SteppingDriver
 from ..segment.advanced_section import device_setting
-from ..segment.pointing_tool import CLICK, distance, slicer_wants_it
+from ..segment.pointing_tool import DragTool, Gesture, remove_node
 from ..widgets.looks import show_pressed
-from ..widgets.slice_mouse import MouseAction, SliceMouse
+from ..widgets.slice_mouse import MouseAction
 
 
-@dataclass
-class _Drag:
-    plane: ViewPlane
-    slice_node: object
-    xy: tuple[int, int]
-    start: tuple[float, float, float]
-    node: object = None
-
-
-class BoxDrawing:
-    """The tool and its runs; :meth:`look` and :meth:`stop` keep it in step with the panel.
+class BoxDrawing(DragTool):
+    """The tool and its runs; :meth:`refresh` and :meth:`stop` keep it in step with the panel.
 
     :param node: gives the parameter node, or None.
     :param editor: the :class:`EditorSection`, whose chosen segment is drawn.
@@ -44,13 +30,12 @@ class BoxDrawing:
     def __init__(
         self, button, node: Callable[[], object], editor, changed: Callable[[], object], tell: Callable[[Exception], object]
     ):  # fmt: skip
+        super().__init__(lambda: None if node() is None else node().volume)
         self._button, self._node, self._editor, self._changed, self._tell = button, node, editor, changed, tell
         self.driver = SteppingDriver()
-        self._mouse = SliceMouse(self._handle, qt.Qt.CrossCursor)
-        self._drag: _Drag | None = None
         self._boxed: BoxedSlices | None = None
-        # What is answered next: the segment, a box or (place, voxel) of a click, and the rectangle that shows it.
-        self._waiting: list[tuple[str, Box | tuple, object]] = []
+        # What is answered next: the segment, where, a box or the voxel of a click, and the rectangle that shows it.
+        self._waiting: list[tuple[str, ViewPlane, Box | Voxel, object]] = []
         show_pressed(button)
         button.connect("toggled(bool)", self._toggled)
 
@@ -58,7 +43,7 @@ class BoxDrawing:
     def running(self) -> bool:
         return self.driver.running
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """To be called often: the tool rests while one of the editor's is in use, or there is nothing to draw in."""
         node = self._node()
         there = node is not None and node.volume is not None and node.segmentation is not None
@@ -69,10 +54,10 @@ class BoxDrawing:
     def stop(self) -> None:
         """The user does something else: what is not answered yet is dropped."""
         self._button.setChecked(False)
-        self._drop()
+        super().stop()
         waiting, self._waiting = self._waiting, []
-        for _segment, _box, rectangle in waiting:
-            _remove(rectangle)
+        for *_what, rectangle in waiting:
+            remove_node(rectangle)
         self.driver.cancel()
 
     # -- the mouse
@@ -80,72 +65,38 @@ class BoxDrawing:
     def _toggled(self, on: bool) -> None:
         if on:
             self._editor.widget.setActiveEffect(None)
-            self._mouse.start()
+            self.start()
         else:
-            self._mouse.stop()
-            self._drop()
+            super().stop()
 
-    def _handle(self, action: MouseAction) -> bool:
-        if action.kind == "press":
-            return self._pressed(action)
-        drag = self._drag
-        if drag is None or action.slice_node is not drag.slice_node:
+    def accepts(self, action: MouseAction) -> bool:
+        if action.modified:
             return False
-        if drag.node is None and distance(drag.xy, action.xy) >= CLICK:
-            drag.node = make_rectangle()
-        if drag.node is not None:
-            stretch_box(drag.node, drag.plane, drag.start, drag.plane.project(action.ras))
-        if action.kind == "release":
-            self._drag = None
-            self._released(drag)
+        if not self._segment():
+            raise InputError(_("no segment is chosen; add or choose the one to draw in the list of segments"))
         return True
 
-    def _pressed(self, action: MouseAction) -> bool:
-        self._drop()  # a release that never came
-        node = self._node()
-        if node is None or node.volume is None or action.modified or not shows_volume(action.slice_node, node.volume):
-            return False
-        if slicer_wants_it(action):
-            return False
-        try:
-            if shown_slice(action.slice_node, node.volume).place is None:
-                raise InputError(_("the view is oblique; turn it to the volume's slices to draw by a box"))
-            if not self._segment():
-                raise InputError(_("no segment is chosen; add or choose the one to draw in the list of segments"))
-        except InputError as error:
-            self._tell(error)
-            return True
-        plane = view_plane(action.slice_node, node.volume)
-        self._drag = _Drag(plane, action.slice_node, action.xy, plane.project(action.ras))
-        return True
+    def make_node(self, gesture: Gesture):
+        return make_rectangle()
 
-    def _released(self, drag: _Drag) -> None:
-        grid = drag.plane.grid
-        try:
-            if drag.node is None:
-                click = (drag.plane.axis, drag.plane.index), grid.voxel_at(drag.start)
-                self._waiting.append((self._segment(), click, None))
-                self._next()
-                return
-            box = box_of(drag.node, grid).clipped(grid.extent)
-        except InputError as error:
-            _remove(drag.node)
-            self._tell(error)
-            return
-        self._waiting.append((self._segment(), box, drag.node))
+    def released(self, gesture: Gesture) -> None:
+        grid = gesture.plane.grid
+        if gesture.node is None:
+            pointed = grid.voxel_at(gesture.places[0])
+        else:
+            pointed = box_of(gesture.node, grid).clipped(grid.extent)
+        self._waiting.append((self._segment(), gesture.plane, pointed, gesture.node))
         self._next()
 
-    def _drop(self) -> None:
-        drag, self._drag = self._drag, None
-        if drag is not None:
-            _remove(drag.node)
+    def refused(self, error: InputError) -> None:
+        self._tell(error)
 
     # -- the answers
 
     def _next(self) -> None:
         if self.running or not self._waiting:
             return
-        segment_id, pointed, rectangle = self._waiting.pop(0)
+        segment_id, plane, pointed, rectangle = self._waiting.pop(0)
         node = self._node()
         volume_node, segmentation_node = node.volume, node.segmentation
         boxed = self._boxed
@@ -153,21 +104,19 @@ class BoxDrawing:
             boxed = self._boxed = BoxedSlices(volume_node, segmentation_node)
 
         def ended(error: Exception | None = None) -> None:
-            _remove(rectangle)
+            remove_node(rectangle)
             if error is not None:
                 self._tell(error)
             self._changed()
             self._next()
 
         answer = boxed.answer if isinstance(pointed, Box) else boxed.answer_point
-        what = (pointed,) if isinstance(pointed, Box) else pointed
-        volume = volume_from_node(volume_node)
         self.driver.start(
             answer(
-                volume, segment_id, *what, lambda: self._editor.save_undo(segmentation_node, volume_node),
+                plane, segment_id, pointed, lambda: self._editor.save_undo(segmentation_node, volume_node),
                 self._editor.rules().overlaps, device_setting(),
             ),
-            on_step=lambda *_: None, on_done=lambda _place: ended(), on_error=ended, on_cancel=lambda: _remove(rectangle),
+            on_step=lambda *_: None, on_done=lambda _: ended(), on_error=ended, on_cancel=lambda: remove_node(rectangle),
         )  # fmt: skip
         self._changed()
 
@@ -177,8 +126,3 @@ class BoxDrawing:
         ids = list(node.segmentation.GetSegmentation().GetSegmentIDs())
         chosen = self._editor.widget.currentSegmentID()
         return chosen if chosen in ids else ids[0] if len(ids) == 1 else ""
-
-
-def _remove(node) -> None:
-    if node is not None and node.GetScene() is not None:
-        slicer.mrmlScene.RemoveNode(node)

@@ -84,7 +84,7 @@ class FewShotController:
         """The volume and segmentation that the user draws in; see :class:`SupportKeeper`. None: there is none."""
         if self.support is not None and (self.support.volume_node, self.support.segmentation_node) == (volume_node, segmentation_node):  # fmt: skip
             return
-        self.support = None  # first: nobody shall show the old one beside the new nodes
+        self.support = None  # first: nobody must show the old one beside the new nodes
         self.let_go()
         if volume_node is None:
             self._engines = {}  # they hold the voxels
@@ -92,13 +92,13 @@ class FewShotController:
             self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted, self._shown_plane)
         self._listener.state_changed()
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Takes over what the user has drawn since; returns whether other slices count as drawn now."""
         if self.support is None:
             return False
         try:
-            changed = self.support.look()
-        except InputError:  # e.g. a volume that came under a non-linear transform: whoever asks for an answer is told
+            changed = self.support.refresh()
+        except InputError:  # e.g. a volume that came under a non-linear transform: whoever asks for an answer hears it
             return False
         if self.support.note:
             self._listener.informed(self.support.note)
@@ -110,7 +110,7 @@ class FewShotController:
         """Takes over what the user has drawn, without a word: before and after segments are written by others."""
         if self.support is not None:
             with contextlib.suppress(InputError):
-                self.support.look()
+                self.support.refresh()
 
     # -- a run
 
@@ -128,7 +128,7 @@ class FewShotController:
         if self.running or request.quick_slice is None:
             return
         self._live.cancel()
-        self._live.start(self._live_steps(request), lambda _: self._look_again(), request.nodes)
+        self._live.start(self._live_steps(request), lambda _: self._refresh_again(), request.nodes)
 
     def cancel(self) -> None:
         """Drops the run and its preview; the segments stay as they were."""
@@ -182,13 +182,13 @@ class FewShotController:
             self._keep(result)
         result.show(request, answer, engine.encoder, only, partial)
 
-    def _look_again(self) -> None:
+    def _refresh_again(self) -> None:
         if self.support is not None:
-            self.support.look()
+            self.support.refresh()
 
     def _answered(self, drawn: dict) -> list[str]:
         """What is to be said of the answer. ``drawn``: what was drawn when the run began."""
-        self._look_again()
+        self._refresh_again()
         notes = []
         if not np.any(self.result.preview.labels):
             notes.append(
@@ -211,7 +211,7 @@ class FewShotController:
         self.cancel()
         try:
             if self.support is not None and not result.request.is_other_volume:
-                self.look()
+                self.refresh()
                 result.preview.protect(self.support.drawn)  # also what was drawn since the answer came
             accepted = result.accept(self._save_undo, rules)
         except Exception as error:

@@ -83,7 +83,7 @@ class FewShotEffectFrame:
         try:
             self._follow_nodes()
             if not self.controller.running:
-                self.controller.look()
+                self.controller.refresh()
         finally:
             self._showing = False
         self._show_widgets()

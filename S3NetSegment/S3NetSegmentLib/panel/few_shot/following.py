@@ -14,7 +14,7 @@ from ..run import timer
 from .controller import FewShotController
 from .request import FewShotRequest
 
-_CALM = 120  # ms without a further change: one stroke tells of itself several times
+_CALM = 120  # ms without a further change: one stroke reports itself several times
 _AFTER = 400  # ms after the last stroke or the last turn of the wheel
 
 
@@ -38,7 +38,7 @@ class DrawingWatch:
             self._timer.stop()
 
     def stop(self) -> None:
-        """Observes nothing any more; a change that was not told yet is not told."""
+        """Stops observing; a change that was not reported yet is dropped."""
         self._timer.stop()
         self._segments.stop()
 
@@ -188,7 +188,7 @@ class LivePreview:
         self.soon()
 
     def stop(self) -> None:
-        """No preview any more; what is shown stays."""
+        """No more previews; what is shown stays."""
         self._timer.stop()
         if self._controller.is_live:
             self._controller.cancel()
@@ -196,7 +196,7 @@ class LivePreview:
     def _preview(self) -> None:
         if not self._is_wanted() or self._controller.running:
             return
-        self._controller.look()
+        self._controller.refresh()
         try:
             request = self._make_request()
         except InputError:

@@ -19,7 +19,7 @@ _STROKE = 2.0  # layers of a plane that a stroke in its view may reach: Slicer's
 
 
 class PlaneKeeper:
-    """The drawn oblique planes of ``volume_node`` in ``segmentation_node``; :meth:`look` brings ``planes`` up to date.
+    """The drawn oblique planes of ``volume_node`` in ``segmentation_node``; :meth:`refresh` brings ``planes`` up to date.
 
     A plane counts as drawn when all that was changed and is on no listed slice lies on it, and the view shows it.
 
@@ -35,14 +35,16 @@ class PlaneKeeper:
     ):
         self._volume_node, self._node, self._shown = volume_node, segmentation_node, shown
         self.planes: list[SupportPlane] = merged_support(planes, ())
-        self._mine: set[Place] = set()  # added by look(), since the last answer
+        self._mine: set[Place] = set()  # added by refresh(), since the last answer
         self._undone: dict[Place, SupportPlane] = {}
         self._removed: dict[Place, tuple[SupportPlane, dict]] = {}  # by the user: the plane, and what was there
         self._on: dict[Place, dict[str, bytes]] = {}  # what was drawn there at the last look
         self._matrix = volume_from_node(volume_node).ijk_to_ras
         self._remember()
 
-    def look(self, changed: LabelBox, found: FoundSegments, written: set[str], listed: Sequence[Place], answered: bool):
+    def refresh(
+        self, changed: LabelBox, found: FoundSegments, written: set[str], listed: Sequence[Place], answered: bool
+    ):
         """Takes up what was drawn, undone or found since.
 
         :param changed: the voxels at which segments that were not found have changed since the last answer.
@@ -136,7 +138,7 @@ class PlaneKeeper:
                 self._undone[place] = plane
 
     def _leave_out(self, written: set[str]) -> None:
-        """What was found since is no drawing; what the user drew there before still is."""
+        """What was found since is not a drawing; what the user drew there before still is."""
         if not written:
             return
         for number, plane in enumerate(self.planes):

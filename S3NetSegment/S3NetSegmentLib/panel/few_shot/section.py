@@ -104,7 +104,7 @@ class FewShotSection(SectionListener):
         elif self.node is not None:
             self._follower.allow_new()
             self._follow()
-            self.controller.look()
+            self.controller.refresh()
             self._show_all()
 
     def tidy(self) -> None:
@@ -129,7 +129,7 @@ class FewShotSection(SectionListener):
         self._notify.message.hide()
         self.boxes.stop()
         self._follower.tidy(whole=False)
-        self.controller.look()
+        self.controller.refresh()
         try:
             request = self._request(self.node.propagateTo.value)
         except InputError as error:
@@ -144,7 +144,7 @@ class FewShotSection(SectionListener):
         result = self.controller.result
         if result is None:
             return
-        elsewhere = result.request.is_other_volume  # the editor's masks are no matter there
+        elsewhere = result.request.is_other_volume  # the editor's masks do not apply there
         if self.controller.accept(EditingRules() if elsewhere else self._editor.rules()) and not elsewhere:
             self.node.acceptedAnswer = result.state.to_text()
 
@@ -206,7 +206,7 @@ class FewShotSection(SectionListener):
     def _drawn(self) -> None:
         if self.node is None or self.controller.running:
             return
-        if not self.controller.look():
+        if not self.controller.refresh():
             self._show_rows()  # names and colours may have changed
             self.answer.show(self.node)
 
@@ -214,7 +214,7 @@ class FewShotSection(SectionListener):
         """A box is being drawn by, or its answer is there."""
         if self.active:
             self._drawn()
-            self.look_at_views()
+            self.refresh_views()
 
     def _save_undo(self, segmentation_node) -> None:
         self._editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
@@ -238,11 +238,11 @@ class FewShotSection(SectionListener):
             device=device_setting(),
         )
 
-    def look_at_views(self) -> None:
+    def refresh_views(self) -> None:
         """Views change by themselves: to be called often."""
         if not self.active or self.node is None:
             return
-        self.boxes.look()
+        self.boxes.refresh()
         self._look_at_places()
         before = self._in_view
         self._in_view, why_not = self._presenter.in_view(self._inputs.last_view)
@@ -315,7 +315,7 @@ class FewShotSection(SectionListener):
             widget.enabled = not running
         self._show_rows()
         self.answer.show(self.node)
-        self.look_at_views()
+        self.refresh_views()
 
     def _show_rows(self) -> None:
         self.table.show(*self._presenter.rows(_HINT))

@@ -33,7 +33,7 @@ from ...scene.segmentation.segment_slices import SegmentSlices
 from ...scene.volumes import volume_from_node
 from .plane_support import PlaneKeeper
 
-# Slices that change together are no drawing but an operation on the volume (a ball-shaped brush, smoothing), if they are
+# Slices that change together are not a drawing but an operation on the volume (a ball-shaped brush, smoothing), if they are
 _MOST_AT_ONCE = 8  # more than this,
 _MOST_IN_A_ROW = 2  # or more than this lie side by side.
 _FEW_DRAWN = 0.25  # share of the slices; a segmentation that reaches over fewer is one of single drawn slices
@@ -42,7 +42,7 @@ _FEW_DRAWN = 0.25  # share of the slices; a segmentation that reaches over fewer
 class SupportKeeper:
     """The drawn slices of ``volume_node`` in ``segmentation_node``.
 
-    Attributes: ``slices``, in order; ``note``, what :meth:`look` wants the user to know.
+    Attributes: ``slices``, in order; ``note``, what :meth:`refresh` wants the user to know.
 
     :param known: slices and planes that are known already, e.g. from a saved scene.
     :param accepted: the content after the last accepted answer, from :meth:`answer_accepted`; None: there is none.
@@ -62,7 +62,7 @@ class SupportKeeper:
         planes = (s for s in known if s.place[0] == PLANE)
         self._planes = PlaneKeeper(volume_node, segmentation_node, planes, shown_plane)
         self.note = ""
-        self._added: set[Place] = set()  # by look(), since the last answer
+        self._added: set[Place] = set()  # by refresh(), since the last answer
         self._removed: dict[Place, bytes] = {}  # by the user: place -> what was there
         self._found, self._told = FoundSegments(volume_node, segmentation_node), set()
         # At the last look: what was on the listed slices, and where found segments were drawn on.
@@ -84,17 +84,17 @@ class SupportKeeper:
         """Whether the segments hold an accepted answer, so that changes are corrections."""
         return bool(self._present_state().name)
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Looks what the user has drawn or corrected; returns whether the list changed."""
         before, self.note = self.drawn, ""
         if self.segmentation_node.GetScene() is None or self.volume_node.GetScene() is None:
             return False
-        written = self._found.look()
+        written = self._found.refresh()
         state, ids = self._present_state(), self._ids()
         by_hand = [i for i in ids if i not in self._found.ids]
         places = [s.place for s in self.slices]
         change = changed_since(self.segmentation_node, self.volume_node, state, by_hand)
-        self._planes.look(change, self._found, written, places, bool(state.name))
+        self._planes.refresh(change, self._found, written, places, bool(state.name))
 
         def off_planes(voxels):
             return self._planes.unexplained(voxels, places)
@@ -195,18 +195,18 @@ class SupportKeeper:
         return list(self.segmentation_node.GetSegmentation().GetSegmentIDs())
 
     def _not_drawn_on(self, place: Place) -> tuple[str, ...]:
-        """The found segments that are no drawing on a slice."""
+        """The found segments that are not a drawing on a slice."""
         return tuple(i for i in self._found.ids if i not in self._on_found.get(place, ()))
 
     def _leave_out_found(self, written: set[str]) -> None:
-        """What was found since is no drawing on the slices of the list; what the user drew there before still is."""
+        """What was found since is not a drawing on the slices of the list; what the user drew there before still is."""
         now = segments_on(self.segmentation_node, self.volume_node, [s.place for s in self.slices], written)
         slices = []
         for s in self.slices:
             before = self._on.get(s.place, {})
             new = {i for i in written if i not in before or not (s.added or before[i] == now[s.place].get(i))}
             if written & set(before) - new:
-                self._added.discard(s.place)  # no longer told by a change, but by what is there
+                self._added.discard(s.place)  # no longer known by a change, but by what is there
             without = tuple(i for i in self._not_drawn_on(s.place) if i in s.without or i in new)
             slices.append(dataclasses.replace(s, without=without))
         self.slices = slices

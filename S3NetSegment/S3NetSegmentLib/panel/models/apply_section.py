@@ -99,7 +99,7 @@ class ApplySection(SectionListener):
 
     # -- inside
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """The volume changes without the parameter node: to be called often."""
         if self._active:
             self._show()

@@ -166,9 +166,9 @@ class ModelsSection:
         self.ui.cohortForm.enabled = not self.running
         self.ui.cohortCollapsibleButton.enabled = not self.apply.controller.running
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """To be called often while the panel is shown."""
-        self.apply.look()
+        self.apply.refresh()
 
     def cancel(self) -> None:
         self.apply.controller.cancel()

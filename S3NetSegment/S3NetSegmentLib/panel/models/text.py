@@ -47,6 +47,10 @@ def _training(summary: Mapping) -> str:
     ]
     drawn += "".join(f", {text}" for text in kept)
     size = _("{plane} slices, {spacing:.3g} mm per pixel").format(plane=slices["plane"], spacing=slices["spacing"])
+    if slices.get("depth", 1) > 1:
+        size += _(", in 3D patches of {depth}, {thickness:.3g} mm apart").format(
+            depth=slices["depth"], thickness=slices["thickness"]
+        )
     steps = f", {made['steps']} steps" if "steps" in made else ""
     return html.escape(
         _("Trained on {images}{drawn}; {size}; {method}{steps}.").format(

@@ -46,7 +46,7 @@ def refuse_what_cannot_be_trained(task: TrainTask) -> None:
         raise InputError(_("no training folder is chosen; choose the one to train on"))
     if not (Path(task.cohort) / "images").is_dir():
         raise InputError(
-            _("{cohort!r} is no training folder: it has no folder 'images'; add cases to it first").format(
+            _("{cohort!r} is not a training folder: it has no folder 'images'; add cases to it first").format(
                 cohort=task.cohort
             )
         )
@@ -103,7 +103,7 @@ def _detached() -> dict:
 
 
 class TrainingTrial:
-    """One trial at a time. Call :meth:`look` now and then.
+    """One trial at a time. Call :meth:`refresh` now and then.
 
     Attributes: ``text``, what it found, or why it failed; "" before.
     """
@@ -129,7 +129,7 @@ class TrainingTrial:
             (self._python or slicer_python)(), arguments, folder / "facts.json", folder / "errors.txt", folder
         )
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Whether it has ended since the last look."""
         if self._process is None or self._process.poll() is None:
             return False

@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.common.json_file import read_json
-from ...engine.images.files import replacing
+from ...engine.images.files import replace_text
 from ...engine.tasks.train import TrainTask, task_facts, task_of_facts
 from ...engine.training.run_folder import LOG, MODEL, STATUS, RunFolder
 from ..messages import sentence
@@ -34,12 +34,12 @@ from .training_process import (
 _OUTPUT, _TASK = "output.txt", "task.json"
 BUSY = ("starting", "running", "stopping")
 KILL_AFTER = 15.0  # seconds after Stop in which the run may still answer
-_LONG_SILENT = 60.0  # seconds without a sign of life that are told
+_LONG_SILENT = 60.0  # seconds without a sign of life that are reported
 _STOPPED_CODES = (130, 143)  # of the command line
 
 
 class TrainingRun:
-    """The run in ``folder``, begun here or elsewhere. Call :meth:`look` now and then.
+    """The run in ``folder``, begun here or elsewhere. Call :meth:`refresh` now and then.
 
     Attributes: ``state`` ("none", "starting", "running", "stopping", "stopped", "finished", "failed" or "lost": its process
     ended without a word, or gives no sign of life from another computer), ``message`` (about it), ``log`` (what was logged).
@@ -63,7 +63,7 @@ class TrainingRun:
         self._stamp = None  # of the status file when the process was started
         self._is_told = False  # the process has written its status
         self._stop_asked: float | None = None  # when
-        self.look()
+        self.refresh()
 
     @property
     def is_busy(self) -> bool:
@@ -93,7 +93,7 @@ class TrainingRun:
         :param resume: go on from the kept state, with the settings that it was begun with.
         :raises InputError: no cohort, a folder that is in use, no Python that can run it.
         """
-        self.look()
+        self.refresh()
         if self.is_busy:
             raise InputError(_("run {path!r} is running already; stop it first").format(path=str(self.folder.path)))
         if self.folder.has_state and not resume:
@@ -107,18 +107,17 @@ class TrainingRun:
         python = (self._python or slicer_python)()
         self.folder.make()
         self.folder.forget_stop()
-        with replacing(self.folder.path / _TASK) as temporary:
-            temporary.write_text(json.dumps(task_facts(task), indent=2), encoding="utf-8")
+        replace_text(self.folder.path / _TASK, json.dumps(task_facts(task), indent=2))
         self._stamp, self._is_told, self._stop_asked = self._status_stamp(), False, None
         self._process = start_s3net(python, arguments, self.folder.path / _OUTPUT)
-        self.look()
+        self.refresh()
 
     def stop(self) -> None:
         """Asks the run to save its state and to end after the present step. Works also where it was begun elsewhere."""
         if self.is_busy and self._stop_asked is None:
             self._stop_asked = self._clock()
             self.folder.ask_to_stop()
-        self.look()
+        self.refresh()
 
     @property
     def can_kill(self) -> bool:
@@ -129,7 +128,7 @@ class TrainingRun:
 
     def kill(self) -> None:
         """Ends the process at once. What it did since its last saved state is lost; nothing else is."""
-        self.look()
+        self.refresh()
         if not self.is_busy:
             return
         if self.folder.is_running():  # then the number in the status is that of the process, and of no other
@@ -142,9 +141,9 @@ class TrainingRun:
         self.folder.write_status("stopped", f"killed; {kept}")  # no translation
         self.folder.forget_stop()
         self._process, self._is_told = None, False
-        self.look()
+        self.refresh()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Brings state, message and log up to date."""
         ended = self._process.poll() if self._process is not None else None  # also takes an ended process off the list
         if self._process is not None and self._status_stamp() != self._stamp:
@@ -198,7 +197,7 @@ class TrainingRun:
             return "running", f"Running{elsewhere}." if elsewhere else ""
         if told == "lost":
             if elsewhere:
-                return told, _("It was running{elsewhere}, which gives no sign of life any more.").format(
+                return told, _("It was running{elsewhere}, which no longer gives a sign of life.").format(
                     elsewhere=elsewhere
                 )
             return told, _("Its process ended without a word. {last_words}").format(

@@ -19,7 +19,7 @@ from .training_process import TrainingTrial
 from .training_run import TrainingRun
 
 RUN_KEY = "S3NetSegment/RunFolder"
-_LOOK_EVERY = 1000  # ms
+_REFRESH_EVERY = 1000  # ms
 _SHOWN_LINES = 40
 _HELP = {
     "start": _(
@@ -57,7 +57,7 @@ class TrainingSection:
         ui.killTrainingButton.connect("clicked()", self._kill)
         ui.useModelButton.connect("clicked()", self._use)
         ui.trainingCollapsibleButton.connect("contentsCollapsed(bool)", lambda _: self._show())
-        self._timer = timer(_LOOK_EVERY, self.look, repeats=True)
+        self._timer = timer(_REFRESH_EVERY, self.refresh, repeats=True)
 
     def show(self, parameter_node) -> None:
         """Follows the parameter node: the run folder of a scene is that of its run. None: the scene closes."""
@@ -81,12 +81,12 @@ class TrainingSection:
             self._folder.set(self._cohort() + "_model")
         self._show()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Brings everything up to date with the run folder."""
-        self.trial.look()
+        self.trial.refresh()
         if self.run is not None:
             try:
-                self.run.look()
+                self.run.refresh()
             except InputError as error:
                 self._notify.refused(str(error))
                 return
@@ -109,7 +109,7 @@ class TrainingSection:
             if task is not None:
                 self.form.fill(task)
                 self._ui.trainingCollapsibleButton.collapsed = False
-        self.look()
+        self.refresh()
 
     def _start_or_stop(self) -> None:
         run = self.run
@@ -117,7 +117,7 @@ class TrainingSection:
         def act() -> None:
             if run is None:
                 raise InputError(_("no folder for the run is chosen; choose or make one"))
-            run.look()
+            run.refresh()
             if run.is_busy:
                 run.stop()
             elif self._has_torch():

@@ -50,7 +50,7 @@ class EncoderChoice:
         self._fill()
         self._box.connect("activated(int)", self._chosen)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Looks again which weights are installed."""
         from ...engine.nets.weights import WeightsStore
 
@@ -172,7 +172,7 @@ class AdvancedSection:
             group.open(self._ui.advancedCollapsibleButton.layout(), self._ui.deviceLabel.minimumWidth)
             self._on_opened()
         if self._mode == "few-shot":
-            self.encoder.look()
+            self.encoder.refresh()
         self.show_device()
 
     @staticmethod

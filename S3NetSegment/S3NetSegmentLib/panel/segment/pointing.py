@@ -177,7 +177,7 @@ class Pointing:
         self._note()
 
     def ended(self) -> None:
-        """To be called when nothing runs any more: what came meanwhile is answered now."""
+        """To be called when nothing is running: what came meanwhile is answered now."""
         self.history.note()
         waiting, self._waiting = self._waiting, None
         if waiting is not None:

@@ -33,14 +33,14 @@ _STROKE_STEP = 3  # pixels between the places of a stroke
 
 
 @dataclass
-class _Gesture:
-    """A button that is held down: where it was pressed, and what has come of it so far."""
+class Gesture:
+    """A button that is held down in a slice view: where it was pressed, and what has come of it so far."""
 
     plane: ViewPlane
     xy: tuple[int, int]
     slice_node: object
-    control: bool
-    shift: bool
+    control: bool = False
+    shift: bool = False
     places: list[tuple[float, float, float]] = field(default_factory=list)  # world RAS; the first is where it began
     node: object = None  # the box or stroke, once it is more than a click
 
@@ -49,7 +49,96 @@ class _Gesture:
         return self.shift or self.control
 
 
-class PointingTool:
+class DragTool:
+    """A tool that the mouse has in all slice views while it is on: a click or a drag. What these do is said by ``accepts``,
+    ``make_node``, ``stretch`` and ``released``.
+
+    :param volume: the volume to point at, or None.
+    """
+
+    def __init__(self, volume: Callable[[], object]):
+        self._volume = volume
+        self._mouse = SliceMouse(self._handle, qt.Qt.CrossCursor)
+        self._gesture: Gesture | None = None
+
+    @property
+    def drawing(self) -> bool:
+        """Whether something is being dragged right now."""
+        return self._gesture is not None
+
+    def start(self) -> None:
+        self._mouse.start()
+
+    def stop(self) -> None:
+        """Switches the tool off; a box that is half drawn goes."""
+        self._mouse.stop()
+        self._drop()
+
+    # -- what a tool says of itself
+
+    def accepts(self, action: MouseAction) -> bool:
+        """Whether a press is one for this tool; InputError where it is, and cannot be."""
+        return True
+
+    def make_node(self, gesture: Gesture):
+        """The markups that show what is dragged."""
+        raise NotImplementedError
+
+    def stretch(self, gesture: Gesture, place: tuple[float, float, float], action: MouseAction) -> None:
+        """The drag has come to ``place``."""
+        stretch_box(gesture.node, gesture.plane, gesture.places[0], place)
+
+    def released(self, gesture: Gesture) -> None:
+        """The end of a click (``gesture.node`` is None) or a drag. After an InputError the node goes."""
+        raise NotImplementedError
+
+    def refused(self, error: InputError) -> None:
+        raise NotImplementedError
+
+    # -- inside
+
+    def _handle(self, action: MouseAction) -> bool:
+        if action.kind == "press":
+            return self._pressed(action)
+        gesture = self._gesture
+        if gesture is None or action.slice_node is not gesture.slice_node:
+            return False
+        if gesture.node is None and distance(gesture.xy, action.xy) >= CLICK:
+            gesture.node = self.make_node(gesture)
+        if gesture.node is not None:
+            self.stretch(gesture, gesture.plane.project(action.ras), action)
+        if action.kind == "release":
+            self._gesture = None
+            try:
+                self.released(gesture)
+            except InputError as error:
+                remove_node(gesture.node)
+                self.refused(error)
+        return True
+
+    def _pressed(self, action: MouseAction) -> bool:
+        self._drop()  # a release that never came, e.g. because a dialog appeared
+        volume_node = self._volume()
+        if volume_node is None or slicer_wants_it(action) or not shows_volume(action.slice_node, volume_node):
+            return False
+        try:
+            if not self.accepts(action):
+                return False
+            plane = view_plane(action.slice_node, volume_node)
+        except InputError as error:
+            self.refused(error)
+            return True
+        start = plane.project(action.ras)
+        self._gesture = Gesture(plane, action.xy, action.slice_node, action.control, action.shift, [start])
+        return True
+
+    def _drop(self) -> None:
+        gesture, self._gesture = self._gesture, None
+        if gesture is not None:
+            remove_node(gesture.node)
+
+
+class PointingTool(DragTool):
     """Turns the mouse into points, boxes and strokes in all slice views while it is on.
 
     :param volume: the volume to point at, or None.
@@ -65,90 +154,37 @@ class PointingTool:
         on_done: Callable[[object], object],
         on_refused: Callable[[str], object],
     ):
-        self._volume, self._points_node, self._on_done, self._on_refused = volume, points_node, on_done, on_refused
-        self._mouse = SliceMouse(self._handle, qt.Qt.CrossCursor)
-        self._gesture: _Gesture | None = None
+        super().__init__(volume)
+        self._points_node, self._on_done, self._on_refused = points_node, on_done, on_refused
 
-    @property
-    def drawing(self) -> bool:
-        """Whether a box or stroke is being drawn right now."""
-        return self._gesture is not None
+    def make_node(self, gesture: Gesture):
+        kind = (OUTSIDE_STROKE if gesture.control else STROKE) if gesture.is_stroke else BOX
+        node = make_prompt(kind, self._volume())
+        if gesture.is_stroke:
+            add_point(node, gesture.places[0])
+        return node
 
-    def start(self) -> None:
-        self._mouse.start()
-
-    def stop(self) -> None:
-        """Switches the tool off; a box that is half drawn goes."""
-        self._mouse.stop()
-        self._drop()
-
-    # -- inside
-
-    def _handle(self, action: MouseAction) -> bool:
-        if action.kind == "press":
-            return self._pressed(action)
-        if self._gesture is None or action.slice_node is not self._gesture.slice_node:
-            return False
-        if action.kind == "move":
-            self._moved(action)
-        else:
-            self._released(action)
-        return True
-
-    def _pressed(self, action: MouseAction) -> bool:
-        self._drop()  # a release that never came, e.g. because a dialog appeared
-        volume_node = self._volume()
-        if volume_node is None or slicer_wants_it(action) or not shows_volume(action.slice_node, volume_node):
-            return False
-        try:
-            plane = view_plane(action.slice_node, volume_node)
-        except InputError as error:
-            self._on_refused(str(error))
-            return True
-        start = plane.project(action.ras)
-        self._gesture = _Gesture(plane, action.xy, action.slice_node, action.control, action.shift, [start])
-        return True
-
-    def _moved(self, action: MouseAction) -> None:
-        gesture = self._gesture
-        if gesture.node is None:
-            if distance(gesture.xy, action.xy) < CLICK:
-                return
-            kind = (OUTSIDE_STROKE if gesture.control else STROKE) if gesture.is_stroke else BOX
-            gesture.node = make_prompt(kind, self._volume())
-            if gesture.is_stroke:
-                add_point(gesture.node, gesture.places[0])
-        place = gesture.plane.project(action.ras)
+    def stretch(self, gesture: Gesture, place: tuple[float, float, float], action: MouseAction) -> None:
         if not gesture.is_stroke:
-            stretch_box(gesture.node, gesture.plane, gesture.places[0], place)
+            super().stretch(gesture, place, action)
         elif len(gesture.places) == 1 or distance(gesture.xy, action.xy) >= _STROKE_STEP or action.kind == "release":
             gesture.places.append(place)
             gesture.xy = action.xy
             add_point(gesture.node, place)
 
-    def _released(self, action: MouseAction) -> None:
-        self._moved(action)
-        gesture, self._gesture = self._gesture, None
-        try:
-            if gesture.node is None:
-                gesture.plane.grid.voxel_at(gesture.places[0])  # beside the image: refused
-                add_point(self._points_node(OUTSIDE if gesture.control else INSIDE), gesture.places[0])
-            else:
-                _require_use(gesture)
-        except InputError as error:
-            if gesture.node is not None:
-                slicer.mrmlScene.RemoveNode(gesture.node)
-            self._on_refused(str(error))
-            return
+    def released(self, gesture: Gesture) -> None:
+        if gesture.node is None:
+            gesture.plane.grid.voxel_at(gesture.places[0])  # beside the image: refused
+            add_point(self._points_node(OUTSIDE if gesture.control else INSIDE), gesture.places[0])
+        else:
+            _require_use(gesture)
         self._on_done(gesture.slice_node)
 
-    def _drop(self) -> None:
-        gesture, self._gesture = self._gesture, None
-        if gesture is not None and gesture.node is not None:
-            slicer.mrmlScene.RemoveNode(gesture.node)
+    def refused(self, error: InputError) -> None:
+        self._on_refused(str(error))
 
 
-def _require_use(gesture: _Gesture) -> None:
+def _require_use(gesture: Gesture) -> None:
     """InputError for a box without an area and a stroke beside the image."""
     grid = gesture.plane.grid
     if gesture.is_stroke:
@@ -176,6 +212,12 @@ def _can_be_dragged(display) -> bool:
     if (node := display.GetDisplayableNode()) is not None and kind_of(node) == BOX:
         return component == markups.ComponentScaleHandle
     return component not in (markups.ComponentNone, markups.ComponentLine)
+
+
+def remove_node(node) -> None:
+    """Removes a node that is still in the scene; None is ignored."""
+    if node is not None and node.GetScene() is not None:
+        node.GetScene().RemoveNode(node)
 
 
 def distance(one, other) -> float:

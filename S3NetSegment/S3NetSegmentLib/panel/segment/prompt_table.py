@@ -26,7 +26,7 @@ _BESIDE = _("beside the image")
 
 
 class PromptWatch:
-    """Observes the prompts that :meth:`look` is given.
+    """Observes the prompts that :meth:`refresh` is given.
 
     Attributes: ``observed``, node id -> (node, tags of its observers).
 
@@ -45,10 +45,10 @@ class PromptWatch:
 
     @property
     def waiting(self) -> bool:
-        """Whether something has changed that is not told yet."""
+        """Whether something has changed that is not reported yet."""
         return self._settle.active or self._follow.active
 
-    def look(self, nodes) -> None:
+    def refresh(self, nodes) -> None:
         """``nodes`` are the prompts now: new ones are observed; that others have gone is a change."""
         present = {node.GetID(): node for node in nodes}
         for node_id in [known for known, (node, _tags) in self.observed.items() if present.get(known) is not node]:
@@ -65,18 +65,18 @@ class PromptWatch:
         self._settle_in(_SETTLE)
 
     def tell_now(self) -> None:
-        """What has changed before is told now."""
+        """What has changed before is reported now."""
         if self._settle.active:
             self._settle.stop()
             self._settled()
 
     def rest(self) -> None:
-        """What has changed just now is told already."""
+        """What has changed just now is reported already."""
         self._settle.stop()
         self._follow.stop()
 
     def forget(self) -> None:
-        """Observes nothing any more."""
+        """Stops observing."""
         for node_id in list(self.observed):
             self._forget(node_id)
 

@@ -74,7 +74,7 @@ class PromptsSection:
             node = getattr(parameter_node, name)
             if node is not None and not kind_of(node):  # a scene of an earlier version
                 node.SetAttribute(ATTRIBUTE, kind)
-        self.look()
+        self.refresh()
         if self._interaction is not None and parameter_node.mode.value == "segment":
             self._offer_tool()
 
@@ -96,11 +96,11 @@ class PromptsSection:
         if on and self._node is not None:
             self._offer_tool()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Takes up what was removed or renamed elsewhere; to be called often."""
         if self._node is None:
             return
-        self.watch.look(prompt_nodes(*_FIELDS, BOX, STROKE, OUTSIDE_STROKE))
+        self.watch.refresh(prompt_nodes(*_FIELDS, BOX, STROKE, OUTSIDE_STROKE))
         self._list()
 
     def pointed(self) -> Pointed:
@@ -129,11 +129,11 @@ class PromptsSection:
             slicer.mrmlScene.RemoveNode(node)
         if self._node is not None:
             self._node.radius = 0.0
-        self.look()
+        self.refresh()
 
     def rest(self) -> None:
         """What has changed just now is answered already."""
-        self.look()
+        self.refresh()
         self.watch.rest()
 
     def points_node(self, kind: str):
@@ -180,11 +180,11 @@ class PromptsSection:
     # -- changes
 
     def _moved(self, box) -> None:
-        self.look()
+        self.refresh()
         self._on_move(box)
 
     def _rested(self, box) -> None:
-        self.look()
+        self.refresh()
         self._on_change(box)
 
     # -- the list
@@ -214,4 +214,4 @@ class PromptsSection:
             elif node is not None:
                 slicer.mrmlScene.RemoveNode(node)
         self.watch.changed()
-        self.look()
+        self.refresh()

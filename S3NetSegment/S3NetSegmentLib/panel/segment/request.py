@@ -121,7 +121,7 @@ class SegmentRequest:
         return self.extent.size[AXES.index(self.axis)] == 1
 
     def keeping_out(self, excluded: np.ndarray | None) -> SegmentRequest:
-        """The same request, where ``excluded`` (see the class) is no part of the answer.
+        """The same request, where ``excluded`` (see the class) is not part of the answer.
 
         :raises InputError: all that a point, box or stroke marks lies in there.
         """

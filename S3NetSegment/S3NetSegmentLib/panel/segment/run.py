@@ -71,7 +71,7 @@ class FirstSight:
             node.remove()
 
     def forget(self) -> None:
-        """Takes away what is shown, and remembers no regions any more."""
+        """Takes away what is shown, and forgets the regions."""
         self.remove()
         self._regions = {}
 

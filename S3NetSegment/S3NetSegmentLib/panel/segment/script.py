@@ -100,7 +100,7 @@ def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
 
 
 def _box_of_node(box, volume_node):
-    """The corners of an ROI node in voxels; what is no node stays as it is."""
+    """The corners of an ROI node in voxels; what is not a node stays as it is."""
     if not hasattr(box, "GetObjectToNodeMatrix"):
         return box
     drawn_on = volume_of(box)
@@ -116,7 +116,7 @@ def _box_of_node(box, volume_node):
 
 
 def _stroke_of_node(stroke, volume_node):
-    """The voxels of a curve node; what is no node stays as it is."""
+    """The voxels of a curve node; what is not a node stays as it is."""
     if not hasattr(stroke, "GetNumberOfControlPoints"):
         return stroke
     voxels = stroke_voxels(points_from_markups(stroke), volume_from_node(volume_node))

@@ -42,7 +42,7 @@ class TargetRow:
         self._fill()
 
     def stop(self) -> None:
-        """Observes nothing any more."""
+        """Stops observing."""
         self._segments.stop()
 
     def _fill(self) -> None:

@@ -15,9 +15,9 @@ class HarmlessWheel(qt.QObject):
     def __init__(self, widget):
         qt.QObject.__init__(self)
         self._widget, self._controls = widget, []
-        self.look()
+        self.refresh()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Takes up the controls that have been added since."""
         found = [child for child in self._widget.findChildren(qt.QWidget) if _inherits(child, _NEVER + _IN_FOCUS)]
         self._controls = [child for child in found if not _inherits(child, _SCROLLING)]

@@ -27,7 +27,7 @@ class PathRow:
         self._path = str(qt.QSettings().value(key, "") or "") if key else ""
         edit.text = self._path
         edit.connect("editingFinished()", lambda: self._take(self._edit.text))
-        button.connect("clicked()", self._look)
+        button.connect("clicked()", self._browse)
 
     @property
     def path(self) -> str:
@@ -50,7 +50,7 @@ class PathRow:
             qt.QSettings().setValue(self._key, path)
         self._on_change()
 
-    def _look(self) -> None:
+    def _browse(self) -> None:
         start = self._path or ""
         while start and not os.path.exists(start) and os.path.dirname(start) != start:
             start = os.path.dirname(start)

@@ -57,7 +57,7 @@ class SettingsLevels:
 
 
 class SettingsForm:
-    """``on_change(changes)`` is called with what differs from the defaults: name -> value. Wrong values are told to
+    """``on_change(changes)`` is called with what differs from the defaults: name -> value. Wrong values are reported to
     ``on_error(text)`` and not taken over. Settings without a row are set as name=value in one line at the end."""
 
     def __init__(

@@ -100,7 +100,7 @@ class TorchRow:
         self._closed = False
         ui.torchCloseButton.connect("clicked()", self._close)
 
-    def look(self, again: bool = False) -> None:
+    def refresh(self, again: bool = False) -> None:
         """Looks whether torch is there. ``again``: it is needed now, also if the row was closed before."""
         self._closed = self._closed and not again
         self._offer.refresh()

@@ -128,7 +128,7 @@ Place = tuple  # axis and number of a slice, or what tells a plane apart
 
 
 class FoundSegments:
-    """The found segments of ``segmentation_node`` on the grid of ``volume_node``; :meth:`look` brings ``ids`` up to date.
+    """The found segments of ``segmentation_node`` on the grid of ``volume_node``; :meth:`refresh` brings ``ids`` up to date.
 
     A result says nothing of what the user has drawn where. A slice that it left empty and that the user paints on is drawn.
     """
@@ -137,13 +137,13 @@ class FoundSegments:
         self._volume_node, self._node = volume_node, segmentation_node
         self._now: dict[str, str] = {}  # id -> name of the content that was written
         self._written: dict[tuple[str, str], AcceptedAnswer] = {}  # that content; an undo leads back to an earlier one
-        self.look()
+        self.refresh()
 
     @property
     def ids(self) -> list[str]:
         return list(self._now)
 
-    def look(self) -> set[str]:
+    def refresh(self) -> set[str]:
         """Takes up what was found since; returns the segments that are new or were written again."""
         before = self._now
         ids = [i for i in self._node.GetSegmentation().GetSegmentIDs() if is_found(self._node, i)]

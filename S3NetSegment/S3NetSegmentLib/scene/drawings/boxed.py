@@ -9,7 +9,6 @@ from hashlib import blake2b
 import numpy as np
 import slicer
 
-from ...engine import Volume
 from ...engine.common.progress import Steps, as_part_of
 from ...engine.few_shot.drawings.boxes import boxed_slices
 from ...engine.images import AXES
@@ -17,10 +16,11 @@ from ...engine.images.volume import slices_first
 from ...engine.segment.find_regions import find_regions
 from ...engine.segment.prompts import Box, Voxel
 from ...engine.segment.settings import SegmentSettings
+from ..prompts import ViewPlane
 from ..segmentation.segment_edit import segment_edit
 from ..segmentation.segment_slices import SegmentSlices, other_segment_ids
 
-Place = tuple[str, int]  # axis and index of a slice
+Place = tuple[bytes, str, int]  # where the grid lies, axis and index of a slice of it
 _SAME = 0.5  # common area over the area of either, from which on a box replaces one that was drawn before
 _NESTED = 0.9  # share of a drawing that lies in a box, from which on it is a part of what the box is drawn around
 
@@ -36,63 +36,69 @@ class BoxedSlices:
     _written: dict[tuple[Place, str], bytes] = field(default_factory=dict)
 
     def answer(
-        self, volume: Volume, segment_id: str, box: Box, save_undo: Callable[[], object], overlaps: bool, device: str
-    ) -> Steps[Place]:
+        self, plane: ViewPlane, segment_id: str, box: Box, save_undo: Callable[[], object], overlaps: bool, device: str
+    ) -> Steps[None]:
         """Draws the segment in ``box``, which is flat, as one undoable step; the other boxes of that slice are answered anew with it.
 
-        :param volume: of the volume node, in world RAS.
+        :param plane: what the view shows, also an oblique one. ``box``: flat, in voxels of its grid.
         :param save_undo: saves the state for undo. ``overlaps``: whether segments may overlap, so that others need not make room.
-        :returns: the slice.
         :raises InputError: nothing is left in a box, or the segmentation cannot be drawn in; then nothing has changed.
         """
-        assert box.flat_axis is not None  # a rectangle in a slice view
-        place = (box.flat_axis, box.slice_index())
-        boxes = self._still_boxed(volume, place)
+        volume, place = plane.grid, _place(plane)
+        boxes = self._still_boxed(plane)
         boxes[segment_id] = [b for b in boxes.get(segment_id, ()) if _overlap(b, box) < _SAME] + [box]
         ids = list(boxes)
         found = yield from boxed_slices(volume, {n: boxes[i] for n, i in enumerate(ids, 1)}, device=device)
         (labels,) = (one.labels for one in found)
-        self._write(volume, place, {i: labels == n for n, i in enumerate(ids, 1)}, boxes, save_undo, overlaps)
+        self._write(plane, {i: labels == n for n, i in enumerate(ids, 1)}, boxes, save_undo, overlaps)
         self._boxes[place] = boxes
-        planes = SegmentSlices(self.segmentation_node, ids, volume)
+        slices = SegmentSlices(self.segmentation_node, ids, volume)
         for one in ids:
-            self._written[place, one] = _digest(planes.plane(one, *place))
-        return place
+            self._written[place, one] = _digest(slices.plane(one, plane.axis, plane.index))
 
     def answer_point(
-        self, volume: Volume, segment_id: str, place: Place, voxel: Voxel, save_undo: Callable[[], object], overlaps: bool, device: str
-    ) -> Steps[Place]:  # fmt: skip
-        """Adds to the segment what one click at ``voxel`` (i, j, k) finds in its slice ``place``, as one undoable step. See
+        self,
+        plane: ViewPlane,
+        segment_id: str,
+        voxel: Voxel,
+        save_undo: Callable[[], object],
+        overlaps: bool,
+        device: str,
+    ) -> Steps[None]:
+        """Adds to the segment what one click at ``voxel`` (i, j, k) of the view's grid finds in its slice, as one undoable step. See
         :meth:`answer`."""
-        axis, index = place
-        slab = volume.extent.slice_at(axis, index)
+        volume, axis = plane.grid, plane.axis
+        slab = volume.extent.slice_at(axis, plane.index)
         search = find_regions(volume, extent=slab, axis=axis, settings=SegmentSettings(), device=device)
         regions = yield from as_part_of(search, 0.0, 0.7)
         choice = yield from as_part_of(regions.object_steps([voxel]), 0.7, 1.0)
         mask = slices_first(choice.mask, axis)[0]
-        self._write(volume, place, {segment_id: mask}, {segment_id: ()}, save_undo, overlaps, adds=True)
-        return place
+        self._write(plane, {segment_id: mask}, {segment_id: ()}, save_undo, overlaps, adds=True)
 
-    def _still_boxed(self, volume: Volume, place: Place) -> dict[str, list[Box]]:
+    def _still_boxed(self, plane: ViewPlane) -> dict[str, list[Box]]:
         """The boxes of a slice whose segments are there as they were written."""
+        place = _place(plane)
         known = self._boxes.get(place, {})
         there = [i for i in known if self.segmentation_node.GetSegmentation().GetSegment(i) is not None]
-        planes = SegmentSlices(self.segmentation_node, there, volume)
-        return {i: list(known[i]) for i in there if self._written[place, i] == _digest(planes.plane(i, *place))}
+        slices = SegmentSlices(self.segmentation_node, there, plane.grid)
+        now = {i: _digest(slices.plane(i, plane.axis, plane.index)) for i in there}
+        return {i: list(known[i]) for i in there if self._written[place, i] == now[i]}
 
     def _write(
-        self, volume: Volume, place: Place, masks: dict[str, np.ndarray], boxes: Mapping[str, Sequence[Box]],
+        self, plane: ViewPlane, masks: dict[str, np.ndarray], boxes: Mapping[str, Sequence[Box]],
         save_undo: Callable[[], object], overlaps: bool, adds: bool = False,
     ) -> None:  # fmt: skip
-        axis, index = place
+        volume, axis, index = plane.grid, plane.axis, plane.index
         across = 2 - AXES.index(axis)
+        if plane.valid is not None:  # a part of the view lies beside the image
+            masks = {i: mask & plane.valid[0] for i, mask in masks.items()}
         geometry = volume.cropped(volume.extent.slice_at(axis, index))
         known = () if overlaps else other_segment_ids(self.segmentation_node, next(iter(masks)))
         others = [i for i in known if i not in masks]
-        planes = SegmentSlices(self.segmentation_node, others, volume)
+        slices = SegmentSlices(self.segmentation_node, others, volume)
         with segment_edit(self.segmentation_node, self.volume_node, save_undo) as edit:
             for other in others:
-                drawn = planes.plane(other, axis, index)
+                drawn = slices.plane(other, axis, index)
                 for own, mask in masks.items():
                     if not (drawn & mask).any():
                         continue
@@ -102,6 +108,10 @@ class BoxedSlices:
                         masks[own] = mask & ~drawn  # what is drawn by hand stays
             for own, mask in masks.items():
                 (edit.add if adds else edit.replace)(own, np.expand_dims(mask, across), geometry)
+
+
+def _place(plane: ViewPlane) -> Place:
+    return plane.grid.ijk_to_ras.tobytes(), plane.axis, plane.index
 
 
 def _is_around(drawn: np.ndarray, mask: np.ndarray) -> bool:

@@ -255,7 +255,18 @@ class SegmentEdit:
 
     def _box(self, mask: np.ndarray, geometry: Volume, lattice: np.ndarray) -> LabelBox:
         self._check(mask, geometry)
-        return LabelBox(np.asarray(mask, bool)).trimmed().moved(self._index(lattice, geometry))
+        box = LabelBox(np.asarray(mask, bool)).trimmed()
+        return box.moved(self._index(lattice, geometry), self._image_on(lattice))
+
+    def _image_on(self, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """First voxel of the image on ``lattice`` and the one behind its last; None where its voxels are others. An oblique plane
+        is a voxel thick, and at the image's border half of that lies beside it."""
+        if self.volume_node is None:
+            return None
+        volume = volume_from_node(self.volume_node)
+        whole = LabelBox(np.broadcast_to(True, volume.array.shape[:3]))
+        shift = whole.shift_onto(self._index(lattice, volume))
+        return None if shift is None else (np.asarray(shift), np.asarray(shift) + volume.size)
 
     def _check(self, array: np.ndarray, geometry: Volume) -> None:
         if array.shape != geometry.array.shape[:3]:

@@ -168,11 +168,21 @@ def test_more_pixels_than_the_file_has_are_refused_before_they_are_decoded(tmp_p
         read_image(path)
 
 
-def test_texts_in_the_character_set_of_the_file(tmp_path):
-    for number, (name, text) in enumerate({"ISO_IR 192": "Schädel", "ISO_IR 100": "crâne", "GB18030": "头部"}.items()):
-        codec = {"ISO_IR 192": "utf-8", "ISO_IR 100": "latin-1", "GB18030": "gb18030"}[name]
-        path = write_dicom(
-            tmp_path / str(number) / "a",
-            image_elements(GREY) | PLACE | {0x00080005: ("CS", name), 0x0008103E: ("LO", text.encode(codec))},
-        )
-        assert read_warned(path)[0].name == text
+@pytest.mark.parametrize(
+    "name, codec, text",
+    [
+        ("ISO_IR 192", "utf-8", "Schädel"),
+        ("ISO_IR 100", "latin-1", "crâne"),
+        ("ISO_IR 144", "iso8859-5", "Голова"),
+        ("GB18030", "gb18030", "头部"),
+        ("\\ISO 2022 IR 87", "iso2022_jp", "頭"),
+        ("\\ISO 2022 IR 149", "euc_kr", "\x1b$)C머리"),
+        ("\\ISO 2022 IR 58", "gb2312", "\x1b$)A头部"),
+    ],
+)
+def test_texts_in_the_character_set_of_the_file(tmp_path, name, codec, text):
+    path = write_dicom(
+        tmp_path / "a",
+        image_elements(GREY) | PLACE | {0x00080005: ("CS", name), 0x0008103E: ("LO", text.encode(codec))},
+    )
+    assert read_warned(path)[0].name == text.removeprefix("\x1b$)C").removeprefix("\x1b$)A")

@@ -42,6 +42,22 @@ def made(volume):
     return Segmentation([liver, inner], segments, volume.ijk_to_ras)
 
 
+def test_odd_values_of_the_source_are_not_told_in_words_of_pydicom(series, tmp_path, recwarn, caplog):
+    import pydicom
+
+    volume, folder = series
+    for path in folder.iterdir():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = pydicom.dcmread(path)
+            data.PatientID, data.SpecificCharacterSet, data.StudyID = "p" * 99, "ISO_IR 999", "s" * 30
+            data.save_as(path)
+    recwarn.clear()
+    caplog.clear()
+    write_dicom_seg(made(volume), folder, tmp_path / "out.dcm")
+    assert not list(recwarn) and not [r for r in caplog.records if r.name == "pydicom"]
+
+
 def test_segments_come_back_where_they_were_with_names_codes_and_references(series, tmp_path):
     import highdicom
 

@@ -77,7 +77,7 @@ def boxed_drawings(
         file = SupportFile(f"the boxes across {axis}", drawn=drawn, is_boxes=True)
         missing = [
             f"slice {index} along {axis} has no box for {name!r}, which counts as absent there; give it one, or say that only what "
-            "lies near the boxes is told (partial)"
+            "lies near the boxes is reported (partial)"
             for name, at in places.items()
             for index in drawn
             if at and at[0] < index < at[-1] and index not in at

@@ -12,7 +12,7 @@ from ...images import AXES, Volume
 from .support import DrawnPlane, drawn_slices, mixed_slices
 
 _EXACT = 0.1  # voxels by which a grid may be off and still count as the image's own
-_STRAIGHT = 0.5  # voxels by which a grid may run askew over its length and still count as parallel to the image
+_STRAIGHT = 0.5  # voxels by which a grid may tilt over its length and still count as parallel to the image
 _SAME = 0.01  # voxels by which grids may differ without a word
 
 
@@ -22,8 +22,8 @@ class PlacedLabels:
 
     :param labels: ``[K, J, I]`` on the image's grid, of the type that they came in. Where the grids differ only the drawn slices are filled.
     :param axis: the axis of the image across the drawn slices.
-    :param drawn: their numbers, ascending; none where the labels are askew to the image.
-    :param planes: the drawn slices as planes, where the labels are askew to the image; or those across other axes than ``axis``.
+    :param drawn: their numbers, ascending; none where the labels are oblique to the image.
+    :param planes: the drawn slices as planes, where the labels are oblique to the image; or those across other axes than ``axis``.
     :param moved: whether the labels had to be brought onto another grid.
     :param outside: share of the labelled voxels that lie outside the image, 0 to 1.
     """
@@ -42,7 +42,7 @@ def placed_labels(
     """``labels`` brought onto the grid of ``image``, each voxel from the nearest one.
 
     Where the labels lie on a grid parallel to the image's, each drawn slice goes to the nearest slice of the image. Where
-    they are askew and nobody names the drawn slices, they become planes.
+    they are oblique and nobody names the drawn slices, they become planes.
 
     :param labels: ``[K, J, I]``, whole numbers above 0; 0 = nothing.
     :param ijk_to_ras: 4x4, voxel of the labels to patient mm.
@@ -60,7 +60,7 @@ def placed_labels(
     elif skew < _STRAIGHT:
         placed = _parallel(labels, to_image, order, skew < _EXACT, image, axis, drawn)
     else:
-        placed = _askew(labels, ijk_to_ras, to_image, image, axis, drawn)
+        placed = _oblique(labels, ijk_to_ras, to_image, image, axis, drawn)
     if not placed.labels.any() and not placed.planes:
         if drawn is not None and placed.outside < 1:
             raise InputError(
@@ -148,7 +148,7 @@ def _taken(oriented: np.ndarray, sources: list[np.ndarray], image: Volume) -> np
     return out
 
 
-def _askew(labels, ijk_to_ras, to_image, image: Volume, axis: str, drawn) -> PlacedLabels:
+def _oblique(labels, ijk_to_ras, to_image, image: Volume, axis: str, drawn) -> PlacedLabels:
     if drawn is not None:
         placed = resampled_labels(labels, ijk_to_ras, image)
         axis, drawn = drawn_slices(placed, axis, drawn)

@@ -16,7 +16,7 @@ _LEAN = 0.25  # voxels by which a plane may lean out of the slice that it is tak
 
 @dataclass(frozen=True, eq=False)
 class DrawnVoxels:
-    """What a plane that is no slice of the volume tells about its voxels.
+    """What a plane that is not a slice of the volume tells about its voxels.
 
     :param index: ``[n, 3]``, voxels as indices (k, j, i).
     :param labels: uint8 ``[n]``; 0 = background.

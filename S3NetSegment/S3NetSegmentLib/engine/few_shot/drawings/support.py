@@ -185,7 +185,7 @@ def near_drawing(labels: np.ndarray, spacing: tuple[float, float], ring: float) 
 
 def _as_labels(labels: np.ndarray) -> np.ndarray:
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
-        raise InputError("a drawing holds values that are no whole numbers; labels are 0, 1, 2, ...")
+        raise InputError("a drawing holds values that are not whole numbers; labels are 0, 1, 2, ...")
     if labels.dtype.kind not in "biuf":
         raise InputError(f"a drawing has values of type {labels.dtype}; labels are whole numbers")
     if labels.size and (labels.min() < 0 or labels.max() > 254):

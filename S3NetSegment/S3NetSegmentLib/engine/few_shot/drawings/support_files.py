@@ -156,7 +156,7 @@ def _add_segments(support: Support, segmentation: Segmentation, names: set[str] 
 
 @dataclass(eq=False)
 class _Drawn:
-    """What one file tells of its image, before the segments are spread over layers.
+    """What one file says of its image, before the segments are spread over layers.
 
     :param target: the image that it belongs to.
     :param known: numbers of the segments that the file has.

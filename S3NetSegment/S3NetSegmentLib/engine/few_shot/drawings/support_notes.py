@@ -55,7 +55,7 @@ def note_shared(notes: list[str], earlier, later, slices: list[int], segments: l
         names = _shown_names([segments[number - 1].name for number in sorted(again)])
         which = f"slice{'s' if len(slices) > 1 else ''} {', '.join(map(str, slices[:6]))}{' ...' if len(slices) > 6 else ''}"
         notes.append(
-            f"{earlier.file.shown} and {later.file.shown} both tell of {which} along {later.placed.axis}; there {names} "
+            f"{earlier.file.shown} and {later.file.shown} both hold {which} along {later.placed.axis}; there {names} "
             f"{'are' if len(again) > 1 else 'is'} taken from {later.file.shown}"
         )
 
@@ -71,9 +71,9 @@ def note_axis(notes: list[str], file: SupportFile, placed: PlacedLabels, asked: 
         )
         return
     count = len(placed.drawn)
-    if count > _STRIPS and _on_one_plane_askew(placed.labels):
+    if count > _STRIPS and _on_one_oblique_plane(placed.labels):
         notes.append(
-            f"what is drawn in {file.shown} lies on one plane askew to the slices, so that {count} slices along {placed.axis} count "
+            f"what is drawn in {file.shown} lies on one plane oblique to the slices, so that {count} slices along {placed.axis} count "
             "as drawn and each holds only a strip of it; draw on whole slices, or save the drawing on the grid of that plane"
         )
         return
@@ -98,7 +98,7 @@ def placed_text(placed: PlacedLabels) -> str:
     return f"{len(placed.drawn)} along {placed.axis} and {across} along {'others' if across > 1 else 'another one'}"
 
 
-def _on_one_plane_askew(labels: np.ndarray) -> bool:
+def _on_one_oblique_plane(labels: np.ndarray) -> bool:
     """Whether what is drawn is as thin as one plane of voxels, which is none of the slices."""
     places = np.argwhere(labels).astype(float)
     extents, axes = np.linalg.eigh(np.cov(places.T))  # squares, in voxels, from the thinnest on

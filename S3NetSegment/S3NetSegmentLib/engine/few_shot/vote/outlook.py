@@ -35,7 +35,7 @@ class SegmentOutlook:
     :param shown: the outermost drawn slices that show it; None: no slice along the axis of the answer does.
     :param past: probability that a tenth or more of what was found lies past an end that no drawn slice shows.
     :param sides: of ``shown``, where the answer goes on and no drawn slice shows an end: some of "before" and "after".
-    :param one_plane: mm from the drawing at which the answer was cut off, since that is on one plane askew to the slices,
+    :param one_plane: mm from the drawing at which the answer was cut off, since that is on one plane oblique to the slices,
         which does not show how far the segment reaches; None: it is not.
     :param missing: the first drawn slice without it between two that show it; None: there is none.
     """
@@ -89,7 +89,7 @@ def segment_outlook(
     total, all_found = (found + anywhere).sum(), max(found.sum(), 1e-6)
     share = float(found[beyond].sum() / all_found)
     dice = 2 * inside.sum() / max(total, 1e-6)
-    if shown is not None:  # what is drawn elsewhere is no matter of slices here
+    if shown is not None:  # what is drawn elsewhere says nothing of slices here
         dice = _expected(dice, share)
     dice *= 1.0 if one_plane is None else _ONE_PLANE_TRUST
     errors = {first + n: float(w) for n, w in enumerate(wrong) if w > 0 and first + n not in drawn}
@@ -170,7 +170,7 @@ def notes(outlooks: Mapping[int, SegmentOutlook], names: Mapping[int, str]) -> l
     if cut:
         several = len(cut) > 1
         found.append(
-            f"{_and([repr(names[v]) for v in cut])} {'are' if several else 'is'} drawn on one plane askew to the slices, which does "
+            f"{_and([repr(names[v]) for v in cut])} {'are' if several else 'is'} drawn on one plane oblique to the slices, which does "
             f"not show how far {'they reach' if several else 'it reaches'}: the answer was cut off about "
             f"{_and([f'{mm:.0f}' for mm in cut.values()])} mm from it; draw a second plane that crosses this one"
         )

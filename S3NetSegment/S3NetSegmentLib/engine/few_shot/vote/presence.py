@@ -1,5 +1,5 @@
 """Where a segment ends: how likely a slice beyond the outermost drawn ones still holds it, and how far it may reach from a plane
-askew to the slices."""
+oblique to the slices."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ _HIDDEN_SLICES = 6  # at most so many drawn slices are hidden in turn
 
 
 def is_scattered(settings: FewShotSettings, drawing: Drawing) -> bool:
-    """Whether nothing is carried; so it is, too, where all drawings are planes askew to the slices."""
+    """Whether nothing is carried; so it is, too, where all drawings are planes oblique to the slices."""
     if not drawing.slices:
         return True
     return settings.target == "scattered" or (settings.target == "auto" and drawing.sizes.scattered)
@@ -81,8 +81,8 @@ class Propagation:
         # One drawn slice tells less than a whole drawing in a volume that fits: then that is the base of the vote.
         self._leaning = not self.known.any() or (len(self._whole_slices()) < 2 and self._trusts_other_volumes())
         self.scattered = is_scattered(settings, drawing) or self._leaning
-        askew = not drawing.slices and not self._leaning
-        self.flat = flat_classes(self.known, frame.spacing, drawing.classes) if askew else {}
+        oblique = not drawing.slices and not self._leaning
+        self.flat = flat_classes(self.known, frame.spacing, drawing.classes) if oblique else {}
         self.notes: list[str] = [note for voter in further for note in voter.notes]
 
     def run(self, first: int, last: int, quick: bool = False) -> Steps[None]:
@@ -148,7 +148,7 @@ class Propagation:
         return Vote(self.frame, first, last, soft, grown, share, blur, ends, near)
 
     def _reach(self) -> torch.Tensor | None:
-        """How far segments may reach that are drawn on one plane askew to the slices; None where there are none."""
+        """How far segments may reach that are drawn on one plane oblique to the slices; None where there are none."""
         if self.flat:
             return reach(self.frame, self.known, self.drawing.classes, self.flat, self.first, self.last)
         return None

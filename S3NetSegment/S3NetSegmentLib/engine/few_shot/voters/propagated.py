@@ -69,12 +69,7 @@ def carry(
     total = like.new_zeros(last - first + 1, *like.shape)
     weights = like.new_zeros(last - first + 1)
     for upwards in (True, False):
-        passing = _pass(frame, drawn, order, first, last, upwards, evidence, weight, blur)
-        while True:
-            try:
-                item = next(passing)
-            except StopIteration:
-                break
+        for item in _pass(frame, drawn, order, first, last, upwards, evidence, weight, blur):
             if isinstance(item, Step):
                 yield item
                 continue

@@ -19,35 +19,28 @@ from ...common.errors import ImageWarning, InputError
 from ..formats.header_claims import check_room
 from ..formats.itk_file import quiet
 from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, has_segments, is_transformed, jpeg_colors
-from .elements import DicomFile
+from .elements import UNCOMPRESSED, DamagedDicom, DicomFile, quiet_pydicom
 from .grid import Grid
 from .headers import first_rescale
-from .parsing import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, NotDicom, read_elements
 from .slices import Slice
 
 _GDCM = "GDCMImageIO"
 _RUN_LENGTH = "1.2.840.10008.1.2.5"
-_PLAIN = (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, _RUN_LENGTH)  # what pydicom decodes without another package
+_PLAIN = (*UNCOMPRESSED, _RUN_LENGTH)  # what pydicom decodes without another package
+_JPEG_XL = tuple(f"1.2.840.10008.1.2.4.11{n}" for n in range(3))  # which pydicom does not know
 _DEPTHS = (1, 8, 12, 16, 24, 32, 64)  # bits of a pixel in its place; 12 and 24 in files of the last century
-# Transfer syntaxes (PS3.6 A) that are not decoded at all.
-_UNDECODED = {
-    "1.2.840.10008.1.2.4.100": "MPEG2 video", "1.2.840.10008.1.2.4.101": "MPEG2 video",
-    "1.2.840.10008.1.2.4.102": "MPEG-4 video", "1.2.840.10008.1.2.4.103": "MPEG-4 video",
-    "1.2.840.10008.1.2.4.104": "MPEG-4 video", "1.2.840.10008.1.2.4.105": "MPEG-4 video",
-    "1.2.840.10008.1.2.4.106": "MPEG-4 video", "1.2.840.10008.1.2.4.107": "HEVC video",
-    "1.2.840.10008.1.2.4.108": "HEVC video", "1.2.840.10008.1.2.4.110": "JPEG XL", "1.2.840.10008.1.2.4.111": "JPEG XL",
-    "1.2.840.10008.1.2.4.112": "JPEG XL", "1.2.840.10008.1.2.4.201": "High-Throughput JPEG 2000",
-    "1.2.840.10008.1.2.4.202": "High-Throughput JPEG 2000", "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
-    "1.2.840.10008.1.2.4.94": "JPIP (pixels on a server)", "1.2.840.10008.1.2.4.95": "JPIP (pixels on a server)",
-}  # fmt: skip
+_UNDECODED = ("MPEG", "HEVC", "JPEG XL", "High-Throughput", "JPIP")  # in the names of transfer syntaxes (PS3.6 A)
 _WAY = "export it uncompressed or as JPEG 2000 (most archives offer that), or convert it with a DICOM tool"
 
 
 def check_decodable(path: Path, syntax: str) -> None:
     """Refuses pixels in an encoding that cannot be decoded, with its name and the way out."""
-    if syntax in _UNDECODED:
+    from pydicom.uid import UID_dictionary
+
+    name = "JPEG XL" if syntax in _JPEG_XL else UID_dictionary.get(syntax, ("",))[0]
+    if any(word in name for word in _UNDECODED):
         raise InputError(
-            f"DICOM file {str(path)!r} has its pixels as {_UNDECODED[syntax]} ({syntax}), which cannot be decoded here; {_WAY}"
+            f"DICOM file {str(path)!r} has its pixels as {name} ({syntax}), which cannot be decoded here; {_WAY}"
         )
 
 
@@ -58,20 +51,19 @@ def decoded(path: Path) -> np.ndarray:
     :raises InputError: they cannot be decoded, or only wrongly.
     """
     try:
-        elements = read_elements(path)
-    except (NotDicom, DamagedDicom, OSError):
+        elements = DicomFile(path)
+    except (DamagedDicom, OSError):
         raise _undecodable(path, "") from None
     check_decodable(path, elements.syntax)
     if elements.pixels is None:
         raise _undecodable(path, elements.syntax)
-    bits = int(elements.number("BitsAllocated") or 0)
+    bits = elements.whole("BitsAllocated")
     if bits not in _DEPTHS:  # GDCM divides by what is left of the bytes, which ends the program
         raise InputError(
             f"DICOM file {str(path)!r} claims pixels of {bits} bits, which cannot be; copy or export it again"
         )
-    if elements.syntax == _RUN_LENGTH and not has_segments(
-        elements, int(elements.number("SamplesPerPixel") or 0) * -(-bits // 8)
-    ):
+    segments = elements.whole("SamplesPerPixel") * -(-bits // 8)
+    if elements.syntax == _RUN_LENGTH and not has_segments(elements, segments):
         raise _undecodable(path, elements.syntax)  # none at all would end the program, too
     if _gdcm_is_wrong(elements):
         return _by_pydicom(elements)
@@ -81,8 +73,7 @@ def decoded(path: Path) -> np.ndarray:
         return _by_gdcm(path, elements.syntax)
     import pydicom
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, of values that break rules
+    with tempfile.TemporaryDirectory() as folder, quiet_pydicom():
         dataset = pydicom.dcmread(path)
         dataset.PhotometricInterpretation = true
         corrected = Path(folder, "corrected.dcm")
@@ -92,9 +83,7 @@ def decoded(path: Path) -> np.ndarray:
 
 def _gdcm_is_wrong(elements: DicomFile) -> bool:
     """Whether GDCM decodes pixels of this format wrongly, or not at all though they are sound."""
-    allocated, stored, samples = (
-        int(elements.number(tag) or 0) for tag in ("BitsAllocated", "BitsStored", "SamplesPerPixel")
-    )
+    allocated, stored, samples = map(elements.whole, ("BitsAllocated", "BitsStored", "SamplesPerPixel"))
     frames = elements.number("NumberOfFrames") or 1
     if elements.floats or allocated >= 32:
         return True
@@ -114,7 +103,7 @@ def _gdcm_is_wrong(elements: DicomFile) -> bool:
 
 def _bits_below(elements: DicomFile) -> int:
     """How many bits lie below those in use (in files of before 1993, and false headers), which GDCM takes for the lowest."""
-    allocated, stored, high = (int(elements.number(tag) or 0) for tag in ("BitsAllocated", "BitsStored", "HighBit"))
+    allocated, stored, high = map(elements.whole, ("BitsAllocated", "BitsStored", "HighBit"))
     return max(high + 1 - stored, 0) if 0 < stored <= high < allocated else 0
 
 
@@ -161,15 +150,14 @@ def _by_pydicom(elements: DicomFile) -> np.ndarray:
     """As :func:`decoded`, for what GDCM gets wrong."""
     import pydicom
 
-    bits, frames = int(elements.number("BitsAllocated") or 0), max(int(elements.number("NumberOfFrames") or 1), 1)
+    bits, frames = elements.whole("BitsAllocated"), max(elements.whole("NumberOfFrames", 1), 1)
     if elements.syntax not in _PLAIN and (bits > 16 or elements.syntax not in JPEG_LS):
         raise InputError(
             f"DICOM file {str(elements.path)!r} has pixels of {bits} bits in a compression that no decoder here reads rightly "
             f"({elements.syntax}); {_WAY}"
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of values that break rules
+        with quiet_pydicom():
             dataset = pydicom.dcmread(elements.path, force=True)
             if _bits_below(elements):  # else it takes the lowest bits, too
                 dataset.BitsStored, dataset.HighBit = bits, bits - 1
@@ -190,7 +178,7 @@ def _by_pydicom(elements: DicomFile) -> np.ndarray:
 
 def _stored_bits(array: np.ndarray, elements: DicomFile) -> np.ndarray:
     """``array`` without what lies in the unused upper bits, and bright is high."""
-    allocated, stored = (int(elements.number(tag) or 0) for tag in ("BitsAllocated", "BitsStored"))
+    allocated, stored = map(elements.whole, ("BitsAllocated", "BitsStored"))
     if array.dtype.kind == "f":
         return array
     unused = allocated - stored if 0 < stored <= allocated else 0

@@ -11,8 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from ...common.tuples import two
-from .elements import DicomFile, Elements
-from .parsing import DamagedDicom
+from .elements import DamagedDicom, DicomFile, Elements, nothing
 from .slices import (
     DEFAULT_AXES,
     ImageFile,
@@ -24,7 +23,7 @@ from .slices import (
     slices_of_frames,
     usable_spacing,
 )
-from .tiles import private_tag, siemens_csa, tiles_of
+from .tiles import siemens_csa, tiles_of
 
 _WHOLE_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"  # screenshots, scanned paper, and what programs made of other images
@@ -40,7 +39,7 @@ def image_file(elements: DicomFile) -> ImageFile:
     stated = elements.text("NumberOfFrames")
     if stated and elements.number("NumberOfFrames") is None:
         raise DamagedDicom(f"its number of frames is {stated[:20]!r}")
-    frames = max(int(elements.number("NumberOfFrames") or 1), 1)
+    frames = max(elements.whole("NumberOfFrames", 1), 1)
     if frames > _MOST_FRAMES:
         raise DamagedDicom(f"it claims {frames:,} frames, more than the {_MOST_FRAMES:,} that can be read")
     series = elements.text("SeriesInstanceUID")
@@ -107,7 +106,7 @@ def _classic_slice(elements: DicomFile, spacing: tuple[float, float]) -> Slice:
 def _enhanced_slices(elements: DicomFile, frames: int) -> tuple[tuple[Slice, ...], tuple[str, ...]]:
     """One slice for each frame, from its own functional groups or else the shared ones; and what these do not say."""
     shared, per_frame = elements.item(_SHARED), elements.items(_PER_FRAME)[:frames]
-    per_frame = [*per_frame, *[Elements()] * (frames - len(per_frame))]
+    per_frame = [*per_frame, *[nothing()] * (frames - len(per_frame))]
     size, instance = size_of(elements), elements.text("SOPInstanceUID")
     first_slope, first_intercept = first_rescale(elements)
     found, unknown = [], set()
@@ -227,19 +226,10 @@ def enhanced_marks(group: Callable[[str, str], Elements]) -> dict[str, float | s
 
 def _b_value(elements: Elements) -> float | None:
     """The diffusion b-value in s/mm2, also where Siemens, GE, Philips and United Imaging keep it in private elements."""
-    value = elements.number("DiffusionBValue")
-    if value is None:
-        value = _text_number(elements.raw(private_tag(elements, 0x0019, "SIEMENS MR HEADER", 0x0C)))
-    if value is None:
-        value = next(iter(siemens_csa(elements, "B_value").get("B_value", ())), None)
-    if value is None:
-        value = _text_number(elements.raw(private_tag(elements, 0x0043, "GEMS_PARM", 0x39)))
-        value = value if value is None else value % 1e9  # GE adds a flag of 1e9
-    if value is None:
-        value = elements.number(private_tag(elements, 0x2001, "Philips Imaging", 0x03))
-    if value is None:
-        value = elements.number(private_tag(elements, 0x0065, "Image Private Header", 0x09))  # United Imaging
-    return value
+    value = next(filter(None, (elements.numbers(name) for name in ("DiffusionBValue", "SiemensBValue"))), None)
+    value = value or siemens_csa(elements, "B_value").get("B_value")
+    value = value or next(filter(None, (elements.numbers(n) for n in ("GEBValue", "PhilipsBValue", "UIHBValue"))), None)
+    return value[0] % 1e9 if value else None  # GE adds a flag of 1e9
 
 
 def _direction(values: Sequence[float]) -> str:
@@ -252,10 +242,3 @@ def _kind_text(values: Sequence[str]) -> str:
 
 def _rounded(value: float | str) -> float | str:
     return value if isinstance(value, str) else round(value, 2)
-
-
-def _text_number(raw: bytes) -> float | None:
-    try:
-        return float(raw.decode("latin-1").strip(" \0").split("\\")[0])
-    except ValueError:
-        return None

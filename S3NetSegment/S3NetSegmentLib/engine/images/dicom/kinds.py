@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...common.errors import InputError
-from .elements import DicomFile
-from .parsing import DamagedDicom
+from .elements import DamagedDicom, DicomFile
 
 SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
-_STORAGE = "1.2.840.10008.5.1.4.1.1."
 IMAGE, SEGMENTATION, DIRECTORY, CONTOURS = (
     "image",
     "segmentation (SEG)",
@@ -25,11 +23,12 @@ _BY_MODALITY = {
     "RTPLAN": "treatment plan (RTPLAN)", "RTRECORD": "treatment record (RTRECORD)", "DOC": "document",
     "REG": "registration (REG)", "ECG": "waveform (ECG)", "SEG": "segmentation of surfaces (SEG)",
 }  # fmt: skip
-_BY_CLASS = {  # the end of the SOP class UID, the longer ones first
-    "88.59": "selection of images (KO)", "88.": REPORT, "11.": "presentation state (PR)", "481.3": CONTOURS,
-    "481.5": "treatment plan (RTPLAN)", "481.8": "treatment plan (RTPLAN)", "104.1": "document (PDF)",
-    "104.3": "3D model (STL)", "104.": "document", "66.1": "registration (REG)", "66.3": "registration (REG)",
-    "66.5": "segmentation of surfaces (SEG)", "66": "raw data", "9.": "waveform (ECG)",
+_BY_CLASS = {  # words in the name of the SOP class
+    "Key Object": "selection of images (KO)", " SR ": REPORT, "Procedure Log": REPORT, "Presentation State": "presentation state (PR)",
+    "RT Structure Set": CONTOURS, "RT Plan": "treatment plan (RTPLAN)", "RT Ion Plan": "treatment plan (RTPLAN)",
+    "Encapsulated PDF": "document (PDF)", "Encapsulated STL": "3D model (STL)", "Encapsulated": "document",
+    "Registration": "registration (REG)", "Surface Segmentation": "segmentation of surfaces (SEG)", "Raw Data": "raw data",
+    "Waveform": "waveform (ECG)",
 }  # fmt: skip
 _WAYS_OUT = {
     SEGMENTATION: "give it where a drawing, labels or a reference belong, and a file of an image series as the image",
@@ -42,22 +41,20 @@ _MOST_FILES = 200_000
 
 def kind_of(elements: DicomFile) -> str:
     """What a file is, in words: "image", or why it is none. DamagedDicom if an image has lost its pixels."""
-    modality = elements.text("Modality")
+    from pydicom.uid import UID_dictionary
+
+    modality, name = elements.text("Modality"), UID_dictionary.get(elements.sop_class, ("",))[0]
     if elements.sop_class in SEG_CLASSES:
         return SEGMENTATION
     if elements.sop_class == DIRECTORY_CLASS or "DirectoryRecordSequence" in elements:
         return DIRECTORY
-    rows, columns = elements.number("Rows"), elements.number("Columns")
-    if elements.pixels is None and ((rows and columns) or not (modality or elements.sop_class)):
+    sized = bool(elements.number("Rows") and elements.number("Columns"))
+    if elements.pixels is not None and sized:
+        return IMAGE
+    if elements.pixels is None and (sized or "Image Storage" in name or not (modality or elements.sop_class)):
         raise DamagedDicom("it is cut off before its pixels")
-    if elements.pixels is None or not rows or not columns:
-        own = elements.sop_class.removeprefix(_STORAGE)
-        by_class = next(
-            (name for start, name in _BY_CLASS.items() if own == start or (start[-1] == "." and own.startswith(start))),
-            "",
-        )
-        return by_class or _BY_MODALITY.get(modality, f"DICOM object of another kind ({modality or 'unknown'})")
-    return IMAGE
+    other = f"DICOM object of another kind ({modality or 'unknown'})"
+    return next((kind for word, kind in _BY_CLASS.items() if word in name), _BY_MODALITY.get(modality, other))
 
 
 def way_out(kind: str) -> str:

@@ -19,13 +19,12 @@ from ..colors import label_colors
 from ..formats.itk_file import LPS_TO_RAS
 from ..segmentation import Segment, Segmentation
 from .decoding import decoded
-from .elements import DicomFile, Elements
+from .elements import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, DicomFile, Elements
 from .headers import image_file
 from .kinds import SEG_CLASSES
-from .parsing import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, NotDicom, read_elements, stored_bytes
 from .seg_terms import srgb, terminology_of
 from .series import dicom_files
-from .slices import Slice
+from .slices import Slice, size_of
 
 _SEGMENTS, _NUMBER, _LABEL, _COLOR = "SegmentSequence", "SegmentNumber", "SegmentLabel", "RecommendedDisplayCIELabValue"
 _IDENTIFICATION, _REFERENCED = "SegmentIdentificationSequence", "ReferencedSegmentNumber"
@@ -39,8 +38,8 @@ _MOST_VOXELS = 1 << 33
 def is_dicom_seg(path: Path) -> bool:
     """Whether the file at ``path`` is a DICOM SEG."""
     try:
-        return read_elements(path).sop_class in SEG_CLASSES
-    except (NotDicom, DamagedDicom, OSError):
+        return DicomFile(path).sop_class in SEG_CLASSES
+    except (DamagedDicom, OSError):
         return False
 
 
@@ -61,12 +60,12 @@ def read_dicom_seg(path: Path) -> Segmentation:
     :raises InputError: damaged, or with planes that do not lie on one grid.
     """
     try:
-        elements = read_elements(path)
+        elements = DicomFile(path)
         frames = _frames(elements)
     except DamagedDicom as error:
         raise InputError(f"DICOM SEG {str(path)!r} is damaged: {error}; copy or export it again") from None
     items = elements.items(_SEGMENTS)
-    numbers = [int(item.number(_NUMBER) or 0) for item in items]
+    numbers = [item.whole(_NUMBER) for item in items]
     is_label_map = elements.text("SegmentationType") == "LABELMAP"
     if is_label_map:  # there a segment 0 may describe the background
         items = [item for item, n in zip(items, numbers, strict=True) if n > 0]
@@ -117,7 +116,7 @@ def _frames(elements: DicomFile) -> list[_Frame]:
 
     def number(own: Elements) -> int:
         group = next((g for g in (own, shared) if _IDENTIFICATION in g), own)
-        return int(group.item(_IDENTIFICATION).number(_REFERENCED) or 0)
+        return group.item(_IDENTIFICATION).whole(_REFERENCED)
 
     groups = elements.items(_PER_FRAME)[: len(places)]
     if len(groups) < len(places):
@@ -174,8 +173,8 @@ class _Planes:
     """The frames of a SEG as masks."""
 
     def __init__(self, elements: DicomFile, count: int):
-        self._rows, self._columns = (int(elements.number(tag) or 0) for tag in ("Rows", "Columns"))
-        self._bits = int(elements.number("BitsAllocated") or 1)
+        self._columns, self._rows = size_of(elements)
+        self._bits = elements.whole("BitsAllocated", 1)
         self._half = (
             (elements.number("MaximumFractionalValue") or 255) / 2
             if elements.text("SegmentationType") == "FRACTIONAL"
@@ -195,7 +194,7 @@ class _Planes:
                     f"DICOM SEG {shown} has {len(self._decoded)} frames, but describes {count}; export it again"
                 )
             return
-        self._content = np.frombuffer(stored_bytes(elements), np.uint8)
+        self._content = np.frombuffer(elements.stored_bytes(), np.uint8)
         if 8 * self._content.size < count * self._rows * self._columns * self._bits:
             raise InputError(f"DICOM SEG {shown} is cut off: frames are missing; copy or export it again")
 

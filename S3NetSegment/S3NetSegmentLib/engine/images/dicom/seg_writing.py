@@ -7,7 +7,6 @@ Segmentation IOD.
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from .... import __version__
 from ...common.errors import InputError
 from ..files import replacing
 from ..segmentation import Segmentation
+from .elements import quiet_pydicom
 from .grid import Grid
 from .reading import read_grid
 from .seg_terms import segment_description
@@ -41,6 +41,7 @@ def check_dicom_seg() -> None:
         ) from None
 
 
+@quiet_pydicom()  # of values in the source that break rules
 def write_dicom_seg(
     segmentation: Segmentation,
     image: str | os.PathLike,
@@ -71,34 +72,32 @@ def write_dicom_seg(
     pixels = _pixels(segmentation, at)
     first = sources[0]
     described = str(first.get("SeriesDescription", "") or "")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, of values in the source that break rules
-        made = highdicom.seg.Segmentation(
-            source_images=sources,
-            pixel_array=pixels,
-            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[segment_description(n, s, NAME) for n, s in enumerate(segmentation.segments, 1)],
-            series_instance_uid=highdicom.UID(),
-            series_number=min(int(first.get("SeriesNumber") or 0) % 2**30 + _SERIES_NUMBERS, 2**31 - 1),
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer=NAME,
-            manufacturer_model_name=NAME,
-            software_versions=__version__,
-            device_serial_number="none",
-            series_description=f"Segmentation of {described}"[:64] if described else "Segmentation",
-            content_description="Made for research",
-            content_creator_name="",  # nobody: made by a program (type 2: there, but empty)
-            omit_empty_frames=bool(pixels.any()),  # nothing found is an answer too, and an object needs a frame
-            plane_positions=positions,
-        )
-        if positions is not None:
-            _refer_to_frames(made, grid)
-        if not _fits(first.get("SpecificCharacterSet"), segmentation):
-            made.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
-        path = Path(path)
-        with replacing(path) as temporary:
-            made.save_as(temporary)
+    made = highdicom.seg.Segmentation(
+        source_images=sources,
+        pixel_array=pixels,
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment_description(n, s, NAME) for n, s in enumerate(segmentation.segments, 1)],
+        series_instance_uid=highdicom.UID(),
+        series_number=min(int(first.get("SeriesNumber") or 0) % 2**30 + _SERIES_NUMBERS, 2**31 - 1),
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer=NAME,
+        manufacturer_model_name=NAME,
+        software_versions=__version__,
+        device_serial_number="none",
+        series_description=f"Segmentation of {described}"[:64] if described else "Segmentation",
+        content_description="Made for research",
+        content_creator_name="",  # nobody: made by a program (type 2: there, but empty)
+        omit_empty_frames=bool(pixels.any()),  # nothing found is an answer too, and an object needs a frame
+        plane_positions=positions,
+    )
+    if positions is not None:
+        _refer_to_frames(made, grid)
+    if not _fits(first.get("SpecificCharacterSet"), segmentation):
+        made.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
+    path = Path(path)
+    with replacing(path) as temporary:
+        made.save_as(temporary)
     return path
 
 
@@ -143,6 +142,7 @@ def _sources(grid: Grid) -> tuple[list, list | None]:
     """The data sets that hold the slices of ``grid``, in its order, and the places of its frames where one holds several."""
     import highdicom
     import pydicom
+    from pydicom.charset import python_encoding
 
     paths = list(dict.fromkeys(s.path for s in grid.slices))
     sources = []
@@ -151,6 +151,11 @@ def _sources(grid: Grid) -> tuple[list, list | None]:
         for name in _UNKNOWN:
             if name not in data:
                 setattr(data, name, "")
+        charset = data.get("SpecificCharacterSet")
+        if isinstance(charset, str) and charset not in python_encoding:
+            data.SpecificCharacterSet = (
+                "ISO_IR 100"  # as which pydicom reads what it does not know; highdicom refuses it
+            )
         sources.append(data)
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         known = next((data.get(name) for data in sources if data.get(name)), None) or highdicom.UID()

@@ -11,11 +11,10 @@ from pathlib import Path
 from ...common.errors import InputError
 from ..files import file_head
 from ..formats.header_claims import check_size
-from .elements import DicomFile
+from .elements import DEFLATED, DamagedDicom, DicomFile, NotDicom, looks_like_dicom
 from .headers import image_file
 from .kinds import DIRECTORY, IMAGE, files_in, kind_of, way_out
-from .parsing import DEFLATED, DamagedDicom, NotDicom, looks_like_dicom, read_elements
-from .slices import ImageFile, Slice
+from .slices import ImageFile, Slice, size_of
 from .volumes import facing, named_marks
 
 
@@ -92,16 +91,16 @@ def is_dicom(path: Path, head: bytes) -> bool:
     if not looks_like_dicom(head):
         return False
     try:  # without the mark only content can tell
-        return read_elements(path).pixels is not None
-    except (NotDicom, DamagedDicom, OSError):
+        return DicomFile(path).pixels is not None
+    except (DamagedDicom, OSError):
         return False
 
 
 def is_directory_file(path: Path) -> bool:
     """Whether ``path`` is a DICOMDIR, the table of contents of a disc."""
     try:
-        return path.name.upper().startswith("DICOMDIR") or kind_of(read_elements(path)) == DIRECTORY
-    except (NotDicom, DamagedDicom, OSError):
+        return path.name.upper().startswith("DICOMDIR") or kind_of(DicomFile(path)) == DIRECTORY
+    except (DamagedDicom, OSError):
         return False
 
 
@@ -133,7 +132,7 @@ def series_of(path: Path) -> tuple[Series, Found]:
     :raises InputError: no image, or damaged.
     """
     try:
-        elements = read_elements(path)
+        elements = DicomFile(path)
         kind = kind_of(elements)
         if kind == IMAGE:
             _check_pixels(elements)
@@ -222,7 +221,7 @@ def _found(paths: list[Path]) -> Found:
     damaged, others = [], []
     for path in paths:
         try:
-            elements = read_elements(path)
+            elements = DicomFile(path)
             kind = kind_of(elements)
             if kind == IMAGE:
                 _check_pixels(elements)
@@ -254,16 +253,8 @@ def _patients(files: list[ImageFile]) -> list[tuple[ImageFile, ...]]:
 def _check_pixels(elements: DicomFile) -> None:
     """Raises DamagedDicom if the file cannot hold the pixels that its header claims; ResourceError if memory cannot."""
     offset, length = elements.pixels or (0, 0)
-    rows, columns, bits, samples, frames = (
-        int(elements.number(tag) or default)
-        for tag, default in (
-            ("Rows", 0),
-            ("Columns", 0),
-            ("BitsAllocated", 8),
-            ("SamplesPerPixel", 1),
-            ("NumberOfFrames", 1),
-        )
-    )
+    (columns, rows), bits = size_of(elements), elements.whole("BitsAllocated", 8)
+    samples, frames = elements.whole("SamplesPerPixel", 1), elements.whole("NumberOfFrames", 1)
     if length < 0 or elements.syntax == DEFLATED:
         try:
             check_size(elements.path, (columns, rows, frames), max(samples * bits // 8, 1))
@@ -281,9 +272,9 @@ def _is_scanned(path: Path) -> bool:
     try:
         if not looks_like_dicom(file_head(path)):
             return False
-        elements = read_elements(path)
+        elements = DicomFile(path)
         return kind_of(elements) == IMAGE and not image_file(elements).picture
-    except (InputError, NotDicom, DamagedDicom, OSError):
+    except (InputError, DamagedDicom, OSError):
         return False
 
 

@@ -115,7 +115,7 @@ def normal_of(slices: Sequence[Slice]) -> np.ndarray:
 
 def size_of(elements: Elements) -> tuple[int, int]:
     """Columns and rows."""
-    return int(elements.number("Columns") or 0), int(elements.number("Rows") or 0)
+    return elements.whole("Columns"), elements.whole("Rows")
 
 
 def usable_spacing(spacing: Sequence[float]) -> bool:
@@ -124,7 +124,7 @@ def usable_spacing(spacing: Sequence[float]) -> bool:
 
 
 def axes_of(values: Sequence[float]) -> np.ndarray | None:
-    """``[3, 2]`` unit vectors; None if the six values are no two directions at a right angle."""
+    """``[3, 2]`` unit vectors; None if the six values are not two directions at a right angle."""
     if len(values) < 6:
         return None
     axes = np.reshape(values[:6], (2, 3)).T
@@ -186,8 +186,7 @@ def _pointers(elements: Elements) -> set[str]:
     """The keywords of the elements that Frame Increment Pointer names."""
     from pydicom.datadict import keyword_for_tag
 
-    numbers = elements.numbers("FrameIncrementPointer")
-    return {keyword_for_tag(int(a) << 16 | int(b)) for a, b in zip(numbers[::2], numbers[1::2], strict=False)}
+    return {keyword_for_tag(int(number)) for number in elements.numbers("FrameIncrementPointer")}
 
 
 def _marks(elements: Elements, frames: int) -> tuple[list[dict[str, float]], bool]:

@@ -41,9 +41,9 @@ class Tiles:
 def tiles_of(elements: DicomFile, kinds: Sequence[str], whole: Slice) -> Tiles:
     """The slices in the one frame of a file, which ``whole`` describes. ``kinds``: the words of its Image Type."""
     called = next((word for word in _WORDS if word in kinds[2:]), "")
-    uih = elements.items(private_tag(elements, 0x0065, "Image Private Header", 0x51))
+    uih = elements.items("UIHTileSequence")
     csa = siemens_csa(elements, "NumberOfImagesInMosaic", "SliceNormalVector")
-    siemens = elements.number(private_tag(elements, 0x0019, "SIEMENS MR HEADER", 0x0A))
+    siemens = elements.number("SiemensImagesInMosaic")
     siemens = siemens or next(iter(csa.get("NumberOfImagesInMosaic", ())), None)
     if len(uih) > 1:
         return _grid(elements, whole, uih)
@@ -58,7 +58,7 @@ def tiles_of(elements: DicomFile, kinds: Sequence[str], whole: Slice) -> Tiles:
 def _grid(elements: DicomFile, whole: Slice, frames: Sequence[Elements]) -> Tiles:
     """United Imaging's grid: as many columns as the square root of the number of slices, and as many rows as these fill; each
     slice has an item with its place."""
-    stated = elements.number(private_tag(elements, 0x0065, "Image Private Header", 0x50))
+    stated = elements.number("UIHTiles")
     positions = [position_of(item.numbers("ImagePositionPatient")) for item in frames]
     count, columns = len(frames), math.ceil(math.sqrt(len(frames)))
     refused = f"{count} slices (a grid of United Imaging)"
@@ -125,19 +125,13 @@ def _taken_apart(whole: Slice, count: int, columns: int, rows: int) -> list[Slic
     ]  # fmt: skip
 
 
-def private_tag(elements: Elements, group: int, creator: str, number: int) -> int:
-    """The tag of the private element ``number`` of ``creator``, whatever block of ``group`` that reserved; 0 without one."""
-    blocks = (tag & 0xFF for tag in elements.creators if tag >> 16 == group and elements.text(tag).startswith(creator))
-    return next((group << 16 | block << 8 | number for block in blocks), 0)
-
-
 def siemens_csa(elements: Elements, *names: str) -> dict[str, list[float]]:
     """The numbers that the CSA image header has under ``names``; those that are not there are left out.
 
     The header is a list of named texts (128 bytes about each, then its items), which Siemens published as part of its
     conformance statements; see also nibabel's documentation of it.
     """
-    data = elements.raw(private_tag(elements, 0x0029, "SIEMENS CSA HEADER", 0x10))
+    data = elements.raw("SiemensCSAImageHeader")
     found: dict[str, list[float]] = {}
     if not data.startswith(_CSA_START) or len(data) < 16:
         return found

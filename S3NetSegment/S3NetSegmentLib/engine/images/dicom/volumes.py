@@ -130,7 +130,7 @@ def _split(volume: SliceVolume, name: str) -> list[SliceVolume]:
     if len(values) < 2:
         return [volume]
     if most == 1:
-        # Nothing lies in one place; yet two interleaved stacks, each even, are no single volume if together they are not.
+        # Nothing lies in one place; yet two interleaved stacks, each even, are not a single volume if together they are not.
         if name not in _SEPARATING or len(values) * 2 > len(places) or _even(volume.slices):
             return [volume]
         parts = _parts(volume, name)

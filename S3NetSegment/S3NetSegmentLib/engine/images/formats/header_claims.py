@@ -76,7 +76,7 @@ def check_size(path: Path, size: Sequence[int], voxel_bytes: int) -> None:
     claimed = math.prod(size) * voxel_bytes
     if claimed > _ALWAYS and claimed > _DENSEST * _bytes_behind(path):
         raise InputError(
-            f"{str(path)!r} is cut off or damaged: its header tells of {' x '.join(map(str, size))} voxels, which its "
+            f"{str(path)!r} is cut off or damaged: its header claims {' x '.join(map(str, size))} voxels, which its "
             f"{os.path.getsize(path):,} bytes cannot hold; copy or export it again"
         )
     check_room(2 * claimed, path)  # the reader's voxels and a copy of them
@@ -147,7 +147,7 @@ def _shown(value: bytes) -> str:
 
 def note_header(path: Path) -> None:
     """Issues ImageWarning for units, spaces and scales in the header of ``path`` that are not followed; InputError where the
-    file holds at least twice the voxels that its header tells of. Files of other formats pass."""
+    file holds at least twice the voxels that its header claims. Files of other formats pass."""
     header = text_header(path).decode("utf-8", "replace")
     if not header:
         return
@@ -195,7 +195,7 @@ def _meta_notes(fields: dict[str, str], path: Path) -> list[str]:
         held = os.path.getsize(path) - len(text_header(path)) - 1
         if told and held >= 2 * told:
             raise InputError(
-                f"{str(path)!r} holds {held:,} bytes of voxels, and its header tells of {told:,} (numbers of {size} bytes); correct "
+                f"{str(path)!r} holds {held:,} bytes of voxels, and its header claims {told:,} (numbers of {size} bytes); correct "
                 "ElementType or DimSize in its header"
             )
     return notes

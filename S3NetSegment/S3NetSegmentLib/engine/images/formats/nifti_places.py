@@ -56,7 +56,7 @@ def matrices(header: NiftiHeader, shape, shown: str) -> tuple[np.ndarray, tuple[
         used = next((name for name in usable if name not in apart), "sform")
         other = apart[-1]
         warnings.warn(
-            f"{shown}: its header tells two places, which differ by up to {distance[other]:.3g} mm; that of the {used} is used, as "
+            f"{shown}: its header gives two places, which differ by up to {distance[other]:.3g} mm; that of the {used} is used, as "
             f"Slicer does. Other programs may go by the {other}, and what was drawn with them lies elsewhere",
             ImageWarning,
             6,
@@ -127,19 +127,11 @@ def _is_square(axes: np.ndarray) -> bool:
 
 def rotation_of(bcd, handed: float) -> np.ndarray:
     """3x3 rotation of a unit quaternion given by its last three parts; ``handed`` -1 mirrors the third axis."""
-    b, c, d = (float(v) for v in bcd)
-    rest = 1.0 - (b * b + c * c + d * d)
-    if rest < 1e-7:  # a half turn: rounding may leave less than nothing for the first part
-        b, c, d = np.array([b, c, d]) / np.linalg.norm([b, c, d])
-        rest = 0.0
-    a = np.sqrt(rest)
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
+    v = np.array(bcd, float)
+    w = np.sqrt(max(0.0, 1.0 - v @ v))
+    if w < 3e-4:  # a half turn: rounding may leave less than nothing for the first part
+        v, w = v / np.linalg.norm(v), 0.0
+    rotation = (w * w - v @ v) * np.eye(3) + 2 * np.outer(v, v) + 2 * w * np.cross(v, np.eye(3)).T
     return rotation * (1.0, 1.0, handed)
 
 
@@ -151,14 +143,10 @@ def quaternion_of(axes: np.ndarray) -> tuple[np.ndarray, float, bool]:
     handed = 1.0 if np.linalg.det(axes) > 0 else -1.0
     m = axes * (1.0, 1.0, handed)
     # Four times the products of the parts; the row of the largest one is the quaternion without loss of digits.
-    products = np.array(
-        [
-            [1 + m[0, 0] + m[1, 1] + m[2, 2], m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]],
-            [m[2, 1] - m[1, 2], 1 + m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0]],
-            [m[0, 2] - m[2, 0], m[0, 1] + m[1, 0], 1 - m[0, 0] + m[1, 1] - m[2, 2], m[1, 2] + m[2, 1]],
-            [m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 - m[0, 0] - m[1, 1] + m[2, 2]],
-        ]
-    )
+    products = np.zeros((4, 4))
+    products[0] = 1 + np.trace(m), m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
+    products[1:, 0] = products[0, 1:]
+    products[1:, 1:] = m + m.T + (1 - np.trace(m)) * np.eye(3)
     part = products[np.argmax(np.diag(products))]
     part = part / np.linalg.norm(part)
     return (part if part[0] >= 0 else -part)[1:], handed, True
@@ -179,7 +167,7 @@ def are_apart(distance: float, matrix: np.ndarray, shape: Sequence[int]) -> bool
 
 def on_voxels_of(segmentation: Segmentation, image: Volume | Segmentation) -> Segmentation:
     """``segmentation``, put voxel for voxel onto ``image`` where it has its size and lies just where the other matrix of the
-    image's NIfTI file, or of its own, puts the image; which is told (ImageWarning). Otherwise as it is."""
+    image's NIfTI file, or of its own, puts the image; which is reported (ImageWarning). Otherwise as it is."""
     shape = (image.array if isinstance(image, Volume) else image.layers[0]).shape[:3]
     if segmentation.layers[0].shape != shape:
         return segmentation

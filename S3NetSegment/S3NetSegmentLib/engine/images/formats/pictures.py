@@ -1,4 +1,4 @@
-"""PNG, JPEG and BMP pictures: what ITK would fill up, turn into colours or pass over is refused, read by Pillow, or told."""
+"""PNG, JPEG and BMP pictures: what ITK would fill up, turn into colours or pass over is refused, read by Pillow, or reported."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _by_pillow(path: Path, partial: bool) -> np.ndarray | None:
 
 
 def _uses_part_of_its_bits(path: Path) -> bool:
-    """Whether a PNG file has a chunk sBIT that tells of fewer bits than are stored: ITK shifts the others out."""
+    """Whether a PNG file has a chunk sBIT that claims fewer bits than are stored: ITK shifts the others out."""
     with open(path, "rb") as file:
         depth, at = b"", 8
         while True:
@@ -101,7 +101,7 @@ def _note_turn(path: Path, shown: str) -> None:
         try:
             with PIL.Image.open(path) as picture:
                 turned = picture.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) != _UPRIGHT
-        except Exception:  # of any kind: a damaged EXIF is no reason not to read the picture
+        except Exception:  # of any kind: a damaged EXIF is not a reason to refuse the picture
             return
     if turned:
         warnings.warn(

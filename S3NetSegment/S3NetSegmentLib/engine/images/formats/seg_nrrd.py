@@ -144,17 +144,17 @@ def _from_label_map(volume: Volume, path: Path) -> Segmentation:
 
 
 def _whole(array: np.ndarray, path: Path) -> np.ndarray:
-    """``array`` as uint8 or uint16; InputError for values that are no labels."""
+    """``array`` as uint8 or uint16; InputError for values that are not labels."""
     low, high = array.min(), array.max()
     shown = repr(str(path))
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError(f"{shown} holds NaN or infinite values and is no label map; give the file of the labels")
+        raise InputError(f"{shown} holds NaN or infinite values and is not a label map; give the file of the labels")
     if low < 0 or high > _LARGEST:
         raise InputError(
             f"{shown} has values from {low:g} to {high:g}; labels must be 0 to {_LARGEST}. Is it the image itself?"
         )
     if array.dtype.kind == "f" and any((plane != np.rint(plane)).any() for plane in array):
-        raise InputError(f"{shown} has broken values and is no label map; labels must be whole numbers")
+        raise InputError(f"{shown} has broken values and is not a label map; labels must be whole numbers")
     return array.astype(np.uint8 if high < 256 else np.uint16, copy=False)
 
 
@@ -169,15 +169,7 @@ def _placed(segmentation: Segmentation, shape: tuple[int, ...], ijk_to_ras: np.n
         return None
     if (start < 0).any() or (start + own[::-1] > shape[::-1]).any():
         return None
-    if own == tuple(shape):
-        return Segmentation(segmentation.layers, segmentation.segments, np.array(ijk_to_ras, float))
-    box = tuple(slice(a, a + n) for a, n in zip(start[::-1], own, strict=True))
-    layers = []
-    for layer in segmentation.layers:
-        whole = np.zeros(shape, layer.dtype)
-        whole[box] = layer
-        layers.append(whole)
-    return Segmentation(layers, segmentation.segments, np.array(ijk_to_ras, float))
+    return segmentation.on_larger_grid(start.tolist(), shape, ijk_to_ras)
 
 
 def _reference(parameters: str) -> tuple[tuple[int, ...], np.ndarray] | None:

@@ -143,7 +143,9 @@ def _whole_number(text: str, key: str, shown: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise InputError(f"{shown} says {key}:={text}, which is no whole number; save it again from Slicer") from None
+        raise InputError(
+            f"{shown} says {key}:={text}, which is not a whole number; save it again from Slicer"
+        ) from None
 
 
 def _counts(layer: np.ndarray) -> np.ndarray:

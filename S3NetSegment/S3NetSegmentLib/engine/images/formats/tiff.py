@@ -166,7 +166,7 @@ def _check_pixels(page, shown: str) -> None:
 
 
 def _check_pages(file, series, path: Path) -> None:
-    """Refuses a series whose description tells of more than its pages hold, and parts that lie outside the file."""
+    """Refuses a series whose description claims more than its pages hold, and parts that lie outside the file."""
     shown, page = repr(os.fspath(path)), series.keyframe
     check_size(path, series.shape, page.dtype.itemsize)
     if None in (pages := list(series.pages)):
@@ -222,7 +222,7 @@ def _decoded(file, series, path: Path) -> np.ndarray:
             ) from None
     if array.shape != tuple(series.shape) or array.dtype.newbyteorder("=") != page.dtype.newbyteorder("="):
         raise InputError(
-            f"{shown}: its tags tell of {' x '.join(map(str, series.shape))} voxels of {page.dtype}, and its decoder gave "
+            f"{shown}: its tags claim {' x '.join(map(str, series.shape))} voxels of {page.dtype}, and its decoder gave "
             f"{' x '.join(map(str, array.shape))} of {array.dtype}; save it again"
         )
     return array

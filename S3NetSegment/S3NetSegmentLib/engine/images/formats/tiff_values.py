@@ -133,7 +133,7 @@ def _coloured(places: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 
 def pixel_sizes(file, series, shown: str) -> Sizes:
-    """Size of a voxel along (i, j, k) in mm. As ITK and so Slicer, 1 mm where nothing is told; what OME and ImageJ tell, which
+    """Size of a voxel along (i, j, k) in mm. As ITK and so Slicer, 1 mm where nothing is said; what OME and ImageJ tell, which
     Slicer does not read, is taken, and said."""
     told = _of_ome(file, series) or _of_imagej(file, series)
     by_tags = _of_tags(series.keyframe)

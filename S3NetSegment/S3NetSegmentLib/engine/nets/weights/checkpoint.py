@@ -42,7 +42,7 @@ def read_torch_file(
         return content
     except MemoryError:
         raise
-    except Exception as error:  # bytes that are no pickle at all raise nearly anything
+    except Exception as error:  # bytes that are not a pickle at all raise nearly anything
         if any(sign in str(error).lower() for sign in ("unsupported global", "unsupported class")):
             problem = "holds Python objects besides weights and is not opened, since these could run code"
         else:
@@ -52,7 +52,7 @@ def read_torch_file(
 
 def is_described(content, but: tuple[str, ...]) -> bool:
     """Whether ``content`` is a collection with a "format", and without tensors outside its entries ``but``: where words and
-    numbers are expected, a comparison with a tensor is no yes or no."""
+    numbers are expected, a comparison with a tensor is neither yes nor no."""
     if not isinstance(content, dict) or not isinstance(content.get("format"), str):
         return False
     others = [value for name, value in content.items() if name not in but]
@@ -83,7 +83,7 @@ def _check_archive(path: str | os.PathLike) -> None:
 
 
 def _check_content(content) -> None:
-    """Refuses tensors that are no plain numbers in memory or claim more of it than the file gave them, and collections that
+    """Refuses tensors that are not plain numbers in memory or claim more of it than the file gave them, and collections that
     hold each other again and again: walking through them would never end."""
     for number, part in enumerate(_parts_of(content)):
         if number == _MOST_PARTS:
@@ -111,7 +111,7 @@ def read_weights(path: str | os.PathLike, *, mapped: bool = False) -> Mapping[st
     ):
         inside = f" (it holds {', '.join(map(str, list(content)[:4]))})" if isinstance(content, Mapping) else ""
         raise InputError(
-            f"{os.fspath(path)!r} is no plain collection of weights{inside}; take the backbone file as it is published, "
+            f"{os.fspath(path)!r} is not a plain collection of weights{inside}; take the backbone file as it is published, "
             "dinov2_vit..._pretrain.pth, not a training snapshot"
         )
     return published_names(content)

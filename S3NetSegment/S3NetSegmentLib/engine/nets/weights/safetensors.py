@@ -61,7 +61,7 @@ def read_safetensors(path: str | os.PathLike, *, shapes_only: bool = False) -> d
             return {key: _read(file, start, entry) for key, entry in entries.items()}
     except ValueError as error:
         raise InputError(
-            f"{name!r} is no sound .safetensors file: {error} ({os.path.getsize(path):,} bytes). Get the file again"
+            f"{name!r} is not a valid .safetensors file: {error} ({os.path.getsize(path):,} bytes). Get the file again"
         ) from None
 
 
@@ -80,7 +80,7 @@ def _entries(file, size: int) -> tuple[dict[str, _Entry], int]:
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("its header is no JSON") from None
     if not isinstance(header, dict):
-        raise ValueError("its header is no list of tensors")
+        raise ValueError("its header is not a list of tensors")
     room = size - _LENGTH - length
     entries = {key: _entry(key, value, room) for key, value in header.items() if key != "__metadata__"}
     end = 0

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ....user_cache import user_cache
 from ...common.errors import InputError, ResourceError
-from ...common.json_file import read_json
+from ...common.json_file import json_object
 from ...common.progress import Step, Steps, run_to_end
-from ...images.files import replacing
+from ...images.files import replace_text, replacing
 
 _BLOCK = 4 << 20
 PARTIAL = ".part"
@@ -134,8 +134,7 @@ class WeightsStore:
             "sha256": stored.sha256,
             "source": stored.source,
         }
-        with replacing(note_path(stored.path)) as temporary:
-            temporary.write_text(json.dumps(note), encoding="utf-8")
+        replace_text(note_path(stored.path), json.dumps(note))
         return stored
 
     def clear(self, name: str | None = None) -> int:
@@ -201,11 +200,8 @@ class WeightsStore:
 
     @staticmethod
     def _read_note(path: Path) -> dict | None:
-        try:
-            note = read_json(note_path(path))
-        except InputError:
-            return None
-        sound = isinstance(note, dict) and all(isinstance(note.get(name), str) for name in ("sha256", "source"))
+        note = json_object(note_path(path))
+        sound = all(isinstance(note.get(name), str) for name in ("sha256", "source"))
         return note if sound else None
 
 

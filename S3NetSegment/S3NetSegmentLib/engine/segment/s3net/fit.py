@@ -26,7 +26,7 @@ from ...nets.losses import (
     spatial_consistency_loss,
 )
 from ...nets.s3net import RegionNetwork, S3Net, freeze_statistics
-from ...nets.unet import in_channels_last
+from ...nets.unet_layers import in_channels_last
 from ..regions.clustering import kmeans, merge_clusters, nearest_centre
 from ..settings import SegmentSettings
 from .input import SliceChannels

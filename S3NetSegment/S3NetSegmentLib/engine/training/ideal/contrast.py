@@ -87,7 +87,7 @@ def image_info_nce(
     from the other images.
 
     :param queries, keys: features ``[N, D]``; normalised here.
-    :param excluded: bool ``[N, N]``, for each query the images that are no negatives.
+    :param excluded: bool ``[N, N]``, for each query the images that are not negatives.
     """
     nowhere = torch.zeros(len(queries), 1, 1, 2, device=queries.device)
     everyone = torch.ones(len(queries), 1, 1, dtype=torch.bool, device=queries.device)

@@ -9,7 +9,7 @@ published no complete code and not all constants: this is the method in their sp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -43,6 +43,8 @@ class IdealFinetuning(TrainingTask):
     """A two-stream U-Net with its losses.
 
     :param classes: number of classes, the background (label 0) included.
+    :param across: of a 3D network, see :class:`~...nets.unet.UNetEncoder`; batches then hold patches, with an axis of slices before H:
+        all slices of a patch are turned, scaled, moved and changed alike.
     :param encoder: weights of a pre-trained encoder, from :class:`~.ideal_pretraining.IdealPretraining`; random if None.
     :param decoders: weights of pre-trained decoders, from the same; random if None.
     :param seed: first weights follow from it.
@@ -56,6 +58,7 @@ class IdealFinetuning(TrainingTask):
         settings: FinetuningSettings | None = None,
         *,
         in_channels: int = 1,
+        across: Sequence[int] = (),
         encoder: Mapping[str, torch.Tensor] | None = None,
         decoders: Mapping[str, torch.Tensor] | None = None,
         seed: int = 0,
@@ -70,6 +73,7 @@ class IdealFinetuning(TrainingTask):
                 normalization=s.normalization,
                 dropout=s.dropout,
                 streams=s.streams,
+                across=across,
             ),
             seed,
         )
@@ -235,14 +239,14 @@ class IdealFinetuning(TrainingTask):
         from_labelled = (torch.rand(count, generator=generator) < 0.5).to(strong.device)
         if s.mix == "both":
             other = change_intensities(labelled[choice], STRONG, generator)
-            partner = torch.where(from_labelled[:, None, None, None], other, partner)
+            partner = torch.where(_each(from_labelled, partner), other, partner)
         result = []
         for believed, sure in targets:
             believed_there, sure_there = believed.roll(1, 0), sure.roll(1, 0)
             if s.mix == "both":
                 drawn = labels[choice]
-                believed_there = torch.where(from_labelled[:, None, None], drawn, believed_there)
-                sure_there = torch.where(from_labelled[:, None, None], drawn >= 0, sure_there)
+                believed_there = torch.where(_each(from_labelled, drawn), drawn, believed_there)
+                sure_there = torch.where(_each(from_labelled, drawn), drawn >= 0, sure_there)
             result.append((mixed(believed, believed_there, boxes), mixed(sure, sure_there, boxes)))
         return mixed(strong, partner, boxes), result
 
@@ -253,7 +257,8 @@ class IdealFinetuning(TrainingTask):
         halves: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
         for first, second in zip(*self.network.maps(images), strict=True):
             kept = (torch.rand(unlabelled, first.shape[1], generator=generator) < 0.5).to(first)
-            kept = torch.cat((first.new_full((len(images) - unlabelled, first.shape[1]), 0.5), kept))[:, :, None, None]
+            kept = torch.cat((first.new_full((len(images) - unlabelled, first.shape[1]), 0.5), kept))
+            kept = kept[(..., *(None,) * (first.ndim - 2))]
             halves[0].append(2 * kept * first)
             halves[1].append(2 * (1 - kept) * second)
         return two(decoder(half) for decoder, half in zip(self.network.decoders, halves, strict=True))
@@ -267,6 +272,11 @@ def _confident_loss(logits, labels, mask) -> torch.Tensor:
     """Dice and cross-entropy by sure pseudo-labels, weighed by the share of sure pixels."""
     share = mask.float().sum() / (labels >= 0).sum().clamp_min(1)
     return dice_and_cross_entropy_loss(logits, labels, mask) * share
+
+
+def _each(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """``values`` ``[N]``, one for each of the N parts of ``like``."""
+    return values.view(-1, *(1,) * (like.ndim - 1))
 
 
 def _moved_target(affine: Affine2d, target):

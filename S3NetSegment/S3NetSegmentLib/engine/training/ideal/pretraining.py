@@ -167,13 +167,15 @@ class _Branch(nn.Module):
 
     def __init__(self, s: PretrainingSettings, in_channels: int, seed: int):
         super().__init__()
-        channels, options = CHANNELS[s.network], {"normalization": s.normalization}
+        channels, normalization = CHANNELS[s.network], s.normalization
         self.level, self.decoder_level = s.level, s.decoder_level
         self.network: UNetFeatures | UNetEncoder
         if s.decoder_weight > 0:
-            self.network = seeded(lambda: UNetFeatures(in_channels, channels, **options), seed)
+            self.network = seeded(lambda: UNetFeatures(in_channels, channels, normalization=normalization), seed)
         else:
-            self.network = seeded(lambda: UNetEncoder(in_channels, channels, dropout=False, **options), seed)
+            self.network = seeded(
+                lambda: UNetEncoder(in_channels, channels, dropout=False, normalization=normalization), seed
+            )
         self.head = seeded(lambda: _projection(channels[s.level], s.embedding, s.head_layers), seed + 1)
         finer = range(2 if s.decoder_weight > 0 else 0)
         self.decoder_heads = nn.ModuleList(

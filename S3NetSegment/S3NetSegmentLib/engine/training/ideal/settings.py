@@ -37,7 +37,7 @@ class PretrainingSettings(SettingsRecord):
     head_layers: int = setting(2, "Convolutions of the projection head.", 1, 2)
     embedding: int = setting(128, "Channels of the projection.", 8, 1024)
     temperature: float = setting(0.2, "Temperature of the contrast.", 0.01, 2.0)
-    neighbourhood: float = setting(1.5, "Cells around the positive that are no negatives.", 0.0, 16.0)
+    neighbourhood: float = setting(1.5, "Cells around the positive that are not negatives.", 0.0, 16.0)
     negatives_from: str = setting(
         "batch",
         "Whose cells are negatives: those of the batch's slices, or of the same slice alone (other slices show the same "
@@ -46,7 +46,7 @@ class PretrainingSettings(SettingsRecord):
     )
     same_height: float = setting(
         0.0,
-        "Slices whose relative heights differ by less are no negatives of each other at the same place (0: all are); with "
+        "Slices whose relative heights differ by less are not negatives of each other at the same place (0: all are); with "
         "negatives_from=slice it concerns the contrast of whole slices only.",
         0.0,
         1.0,

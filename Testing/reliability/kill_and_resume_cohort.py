@@ -1,4 +1,4 @@
-"""Cohorts for a night: rows of one manifest for all three methods, drawings and points made from the labels, and what to train.
+"""Cohorts for a batch that is killed: rows of one manifest for all three methods, drawings and points made from the labels, and what to train.
 
 One is made of the shipped samples, in seconds; one of the larger labelled set beside the repository.
 """
@@ -207,7 +207,7 @@ def _few_shot(
 
 
 def _damaged(image: Path, folder: Path) -> Planned:
-    """An image that is cut off: what every night has one of."""
+    """An image that is cut off: which every batch has one of."""
     path = folder / "cut off.nii.gz"
     shutil.copyfile(image, path)
     os.truncate(path, path.stat().st_size // 2)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A night: one manifest with all three methods, killed three times and resumed, beside the same without a disturbance.
+"""A batch that is killed: one manifest with all three methods, killed three times and resumed, beside the same without a disturbance.
 
-    python3 Testing/reliability/night.py                 the shipped samples, under a minute
-    python3 Testing/reliability/night.py --data          thirty-odd cases of the larger labelled set, a model trained for 3 minutes
-    python3 Testing/reliability/night.py --cluster       the same on a local dask cluster: a worker killed, the client interrupted
-    python3 Testing/reliability/night.py --keep DIR      everything stays there; a model that is there is used again
+    python3 Testing/reliability/kill_and_resume.py                 the shipped samples, under a minute
+    python3 Testing/reliability/kill_and_resume.py --data          thirty-odd cases of the larger labelled set, a model trained for 3 minutes
+    python3 Testing/reliability/kill_and_resume.py --cluster       the same on a local dask cluster: a worker killed, the client interrupted
+    python3 Testing/reliability/kill_and_resume.py --keep DIR      everything stays there; a model that is there is used again
 
 A worker is killed with SIGKILL in the middle of a case, then twice the batch itself. Afterwards no finished case may be lost or
 computed again, no file half-written, and all results must be those of the undisturbed run, byte by byte. Then each case's Dice
@@ -32,8 +32,8 @@ if __name__ == "__main__":
 
 import numpy as np  # noqa: E402
 from command_line import s3net_here  # noqa: E402
-from night_cohort import Cohort, Planned, sample_cohort, shared_cohort  # noqa: E402
-from night_kills import disturbed_on_cluster, disturbed_runs, s3net  # noqa: E402
+from kill_and_resume_cohort import Cohort, Planned, sample_cohort, shared_cohort  # noqa: E402
+from kills import disturbed_on_cluster, disturbed_runs, s3net  # noqa: E402
 
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
@@ -42,7 +42,7 @@ METHODS = ("segment", "few-shot", "apply")
 
 
 def main() -> int:
-    """Runs the night; returns the exit code."""
+    """Runs the batch; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", action="store_true", help="the larger labelled set instead of the shipped samples")
     parser.add_argument("--minutes", type=float, default=3.0, help="training of the model with --data (default 3)")
@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--keep", metavar="DIR", help="a folder for everything; what is there already is used again")
     options = parser.parse_args()
-    failures = one_night(
+    failures = one_batch(
         data=options.data, minutes=options.minutes, cluster=options.cluster, jobs=options.jobs, seed=options.seed, keep=options.keep
     )  # fmt: skip
     for failure in failures:
@@ -60,19 +60,19 @@ def main() -> int:
 
 
 def run(count: int, seed: int) -> list[str]:
-    """So many nights with the shipped samples, killed at other moments each; what was wrong."""
+    """So many batches with the shipped samples, killed at other moments each; what was wrong."""
     if not Path("/proc/self/task").exists():
-        print("night  LEFT OUT: the processes of a batch are found on Linux only")
+        print("kill_and_resume  LEFT OUT: the processes of a batch are found on Linux only")
         return []
     return [
-        f"night --seed {seed + number}: {failure}"
+        f"kill_and_resume --seed {seed + number}: {failure}"
         for number in range(count)
-        for failure in one_night(seed=seed + number, singles=False)
+        for failure in one_batch(seed=seed + number, singles=False)
     ]
 
 
-def one_night(*, data=False, minutes=3.0, cluster=False, jobs=2, seed=0, keep=None, singles=True) -> list[str]:
-    """The whole night; prints what happened and returns what was wrong.
+def one_batch(*, data=False, minutes=3.0, cluster=False, jobs=2, seed=0, keep=None, singles=True) -> list[str]:
+    """The whole batch; prints what happened and returns what was wrong.
 
     :param singles: also run the single commands.
     """
@@ -88,11 +88,11 @@ def one_night(*, data=False, minutes=3.0, cluster=False, jobs=2, seed=0, keep=No
         done = s3net("batch", manifest, "-o", calm, "--jobs", jobs, "--keep-going", "--resume", "--device", "cpu")
         if done.returncode != 1:  # the image that is cut off
             return [f"the undisturbed run ended with {done.returncode}: {done.stderr[-500:]}"]
-        print(f"night  {len(cohort.rows)} cases, undisturbed in {time.monotonic() - began:.0f} s")
+        print(f"kill_and_resume  {len(cohort.rows)} cases, undisturbed in {time.monotonic() - began:.0f} s")
         disturb = disturbed_on_cluster if cluster else disturbed_runs
         story = disturb(manifest, stormy, len(cohort.rows), jobs, seed)
         failures = story.failures + _differences(calm, stormy) + _report_faults(stormy, cohort)
-        print(f"night  {story.told}; lost or computed again: {story.lost} of {story.finished} finished cases")
+        print(f"kill_and_resume  {story.told}; lost or computed again: {story.lost} of {story.finished} finished cases")
         failures += _accuracy(cohort, stormy, folder / "single" if singles else None)
     return failures
 
@@ -109,7 +109,7 @@ def _prepared(folder: Path, data: bool, minutes: float) -> Cohort:
         )
         if done.returncode:
             raise SystemExit(f"training ended with {done.returncode}: {done.stderr[-500:]}")
-        print(f"night  model trained in {time.monotonic() - began:.0f} s")
+        print(f"kill_and_resume  model trained in {time.monotonic() - began:.0f} s")
     for row in cohort.rows:
         if row.columns["method"] == "apply":
             row.columns["model"] = str(model)
@@ -133,7 +133,7 @@ def contents(folder: Path) -> dict[str, str]:
 def _differences(calm: Path, stormy: Path) -> list[str]:
     one, two = contents(calm), contents(stormy)
     print(
-        f"night  {len(one)} files of results, {sum(two.get(n) == h for n, h in one.items())} of them the same byte by byte"
+        f"kill_and_resume  {len(one)} files of results, {sum(two.get(n) == h for n, h in one.items())} of them the same byte by byte"
     )
     wrong = sorted(n for n in one.keys() | two.keys() if one.get(n) != two.get(n))
     return [f"{name} is not the same after the kills" for name in wrong[:5]]
@@ -169,7 +169,7 @@ def _accuracy(cohort: Cohort, folder: Path, singles: Path | None) -> list[str]:
     for method in METHODS:
         cases = sum(r.columns["method"] == method and bool(r.values) for r in cohort.rows)
         print(
-            f"night  {method:<8}  {cases:>2} cases, {len(found[method]):>2} segments, mean Dice {np.mean(found[method]):.3f}"
+            f"kill_and_resume  {method:<8}  {cases:>2} cases, {len(found[method]):>2} segments, mean Dice {np.mean(found[method]):.3f}"
             + (f", by the single command {np.mean(alone[method]):.3f}" if alone[method] else "")
         )
     return failures
