@@ -69,7 +69,7 @@ def test_files_that_are_no_model_or_damaged_or_newer_are_refused_with_what_to_do
     with pytest.raises(InputError, match="there is no file"):
         load_model(tmp_path / "nothing.pt")
     torch.save({"weight": torch.zeros(2)}, file)
-    with pytest.raises(InputError, match=r"no model file of S3NetSegment \(it holds weight\)"):
+    with pytest.raises(InputError, match=r"not a model file of S3NetSegment \(it holds weight\)"):
         load_model(file)
     torch.save({"format": "S3NetSegment training state"}, file)
     with pytest.raises(InputError, match=r"the model is model.pt beside it"):

@@ -204,7 +204,12 @@ def test_cancel_and_a_removed_volume_leave_the_scene_as_it_was(open_models, mode
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "empty"), (b"no model at all", "damaged"), (None, "no file"), ("foreign", "no model file of S3NetSegment")],
+    [
+        (b"", "empty"),
+        (b"no model at all", "damaged"),
+        (None, "no file"),
+        ("foreign", "not a model file of S3NetSegment"),
+    ],
 )
 def test_damaged_and_foreign_files_are_refused_with_the_reason(open_models, tmp_path, content, said):
     import torch

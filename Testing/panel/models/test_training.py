@@ -206,7 +206,7 @@ def test_a_failure_and_its_remedy_are_shown(open_training, run_folder):
     panel.click(ui.startTrainingButton)
     panel.wait(lambda: run_of(panel).state == "failed", seconds=90)
     panel.settle(0.1)
-    assert "no number" in ui.trainingStateText.text and "learning_rate=2.5" in ui.trainingStateText.text
+    assert "not finite numbers" in ui.trainingStateText.text and "learning_rate=2.5" in ui.trainingStateText.text
     assert ui.trainingLog.isVisible() and "loss" in ui.trainingLog.plainText
     assert ui.startTrainingButton.text == ("Resume" if (run_folder / "state.pt").exists() else "Start training")
 
@@ -269,7 +269,7 @@ def test_a_run_whose_process_was_killed_is_called_lost(tmp_path):
     assert run.state == "lost"  # another program has got its number
     (tmp_path / "status.json").write_text(json.dumps({**status, "host": "elsewhere"}))
     run.refresh()
-    assert run.state == "lost" and "elsewhere, which gives no sign of life" in run.message
+    assert run.state == "lost" and "elsewhere, which no longer gives a sign of life" in run.message
     (tmp_path / "heartbeat").touch()
     run.refresh()
     assert run.state == "running" and "elsewhere" in run.message
