@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from paths import SAMPLE_DATA
 from PIL import Image
 
 from S3NetSegmentLib.cli import main
@@ -12,6 +13,8 @@ from S3NetSegmentLib.engine.common.errors import InputError
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image
+from S3NetSegmentLib.engine.segment.prompts import Box
+from S3NetSegmentLib.engine.segment.run import asked_notes
 from S3NetSegmentLib.engine.tasks.fields import columns_of, from_script
 from S3NetSegmentLib.engine.tasks.segment import SegmentTask
 
@@ -62,6 +65,13 @@ def test_the_box_is_drawn_on_the_picture_and_explained(disk, capsys):
 def test_a_box_that_covers_everything_is_answered_with_a_note(disk, capsys):
     out = run("--box 0,0,1,79,71,1", capsys)
     assert "covers all of the searched part" in out.err
+
+
+def test_a_box_that_covers_all_of_its_slice_of_a_volume_is_answered_with_a_note():
+    volume, task = read_image(SAMPLE_DATA / "mr_spinal_cord.nii.gz"), SegmentTask()
+    for corners, noted in (((0, 0, 4, 59, 54, 4), True), ((0, 0, 4, 59, 53, 4), False), ((0, 3, 0, 59, 3, 51), True)):
+        notes = asked_notes(task, volume, volume.extent, [Box.between(corners[:3], corners[3:])], None)
+        assert any("covers all" in note for note in notes) == noted
 
 
 def test_cells_json_and_scripts_write_boxes_and_strokes_alike():

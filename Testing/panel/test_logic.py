@@ -52,6 +52,17 @@ def test_a_script_gives_boxes_as_roi_nodes_or_corners_and_strokes_as_voxels(modu
     assert node.GetSegmentation().GetNumberOfSegments() == 1
 
 
+def test_what_is_odd_about_boxes_is_told_to_a_script_as_on_the_command_line(module, volume_node, caplog):
+    i, j, k = volume_node.GetImageData().GetDimensions()
+    logic = module.S3NetSegmentLogic()
+    logic.segment(volume_node, boxes=[(12, 12, 6, 28, 24, 6)])
+    assert not caplog.records
+    logic.segment(volume_node, boxes=[(0, 0, 0, i - 1, j - 1, k)])
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert any("covers all of the searched part" in text for text in told)
+    assert any("reaches beyond the image" in text for text in told)
+
+
 def test_a_script_keeps_out_of_other_segments_unless_it_says_otherwise(module, volume_node):
     logic = module.S3NetSegmentLogic()
     node = logic.segment(volume_node, boxes=[(12, 12, 6, 28, 24, 6)])

@@ -38,7 +38,7 @@ examples:
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd -o organs.seg.nrrd --overlay organs.png
   s3net few-shot ct.nii.gz --support organs.seg.nrrd --drawn 12,30,36,44 -o better.seg.nrrd       36 has been corrected
   s3net few-shot ct.nii.gz --support drawn.seg.nrrd --segments liver,spleen -o out.seg.nrrd --confidence sure.nii.gz
-  s3net few-shot ct.nii.gz --box liver=20,30,24,52,70,24 --box spleen=70,60,24,90,84,24 -o organs.seg.nrrd
+  s3net few-shot ct.nii.gz --box right=69,20,24,89,44,24 --box left=18,20,24,37,40,24 -o kidneys.seg.nrrd
   s3net few-shot next_patient.nii.gz --support organs.seg.nrrd --support-image ct.nii.gz --drawn all -o next.seg.nrrd"""
 
 

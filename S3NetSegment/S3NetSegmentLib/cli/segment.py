@@ -159,7 +159,8 @@ def _print(summary: dict) -> None:
     place = summary["object"]
     if place:
         others = [str(n) for n, step in enumerate(place["alternatives"], 1) if step != place["step"]]
-        offer = f"; other answers: --alternative {' or '.join(others)}" if others else ""
+        listed = " or ".join([", ".join(others[:-1]), *others[-1:]] if len(others) > 1 else others)
+        offer = f"; other answers: --alternative {listed}" if others else ""
         print(
             f"object: candidate {place['step']} of {place['steps']} by size (--step N for larger, -N for smaller){offer}"
         )

@@ -124,9 +124,8 @@ def as_cohort_names(
         known = cohort_segments(store)
         told = known.with_answers(same or {})
         if not (same or new_segments or set(store.accepted()) - {case}) and told.unknown_in(segmentation):
-            told = (
-                CohortSegments()
-            )  # only what was taken back, is replaced or was drawn without being accepted has told others
+            # The known names come only from what was taken back, is replaced, or was drawn without being accepted.
+            told = CohortSegments()
         result, told, notes = paired(segmentation, told, new=new_segments, where=where)
         if told != known:
             store.write(SEGMENTS, told.as_dict())
@@ -185,7 +184,7 @@ def _record_of(segmentation: Path) -> Path:
 
 
 def of_another_image(record: Mapping, facts: Mapping) -> bool:
-    """Whether ``record`` is of an image with another content than ``facts`` do."""
+    """Whether ``record`` is of an image with another content than ``facts``."""
     known = record.get("image")
     return isinstance(known, Mapping) and known.get("sha256") not in (None, facts["sha256"])
 

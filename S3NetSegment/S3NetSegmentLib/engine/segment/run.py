@@ -17,9 +17,10 @@ from ..images import AXES, Extent, Segmentation, Volume
 from ..images.overlay import draw_overlay
 from ..results import embedded, ladder, object_segmentation, region_segmentation
 from ..tasks.segment import SegmentTask
+from .asked_prompts import asked_prompts, shown
 from .find_regions import Regions, find_regions
 from .object_choice import ObjectChoice
-from .prompts import Box, Prompts, Voxel, line_through
+from .prompts import Box, Prompts, Voxel
 
 
 @dataclass(eq=False)
@@ -113,18 +114,7 @@ def segment_image(volume: Volume, task: SegmentTask, device: str = "auto") -> St
         segmentation = object_segmentation(regions, choice, tags)
     if device not in ("auto", "cpu") and regions.device == "cpu" and not regions.uses_network:
         notes.append(f"this image was segmented without the network, on the CPU; device {device} was not needed")
-    notes += clipped_notes(choice, task)
-    longest = float(np.linalg.norm(np.multiply(volume.spacing, volume.size)))
-    if task.radius is not None and 2 * task.radius > longest:
-        notes.append(
-            f"a radius of {task.radius:g} mm is more than the image holds, whose diagonal has {longest:.0f} mm"
-        )
-    notes += clipped_boxes(task, volume)
-    notes += [
-        f"box {box} covers all of the searched part, so it says nothing; draw it around the object"
-        for box in prompts.boxes
-        if box.covers(regions.extent)
-    ]
+    notes += asked_notes(task, volume, regions.extent, prompts.boxes, choice)
     if not task.region_count and choice is not None and not choice.mask.any():
         notes.append("the object is empty: what was marked outside took all of it away")
     return SegmentOutcome(task, regions, choice, prompts, segmentation, notes)
@@ -141,135 +131,36 @@ def clipped_notes(choice: ObjectChoice | None, task: SegmentTask) -> list[str]:
     return [f"step {task.step:+d} goes beyond the candidates found here; {end}"]
 
 
+def asked_notes(
+    task: SegmentTask, volume: Volume, extent: Extent, boxes: Sequence[Box], choice: ObjectChoice | None
+) -> list[str]:
+    """What the user should know of what was asked. ``extent``: the searched part; ``boxes``: those of the task as voxels."""
+    notes = clipped_notes(choice, task)
+    longest = float(np.linalg.norm(np.multiply(volume.spacing, volume.size)))
+    if task.radius is not None and 2 * task.radius > longest:
+        notes.append(
+            f"a radius of {task.radius:g} mm is more than the image holds, whose diagonal has {longest:.0f} mm"
+        )
+    shown_in = ((box, extent.slice_at(box.flat_axis, box.slice_index()) if box.flat_axis else extent) for box in boxes)
+    covering = (box for box, part in shown_in if box.covers(part))
+    return [
+        *notes, *clipped_boxes(task, volume),
+        *(f"box {box} covers all of the searched part, so it says nothing; draw it around the object" for box in covering),
+    ]  # fmt: skip
+
+
 def clipped_boxes(task: SegmentTask, volume: Volume) -> list[str]:
     """What the user should know of boxes that reach beyond the image: a digit too many looks like that."""
     return [
-        f"box {_shown(box)} reaches beyond the image, which has {' x '.join(map(str, volume.size))} voxels; only the part inside counts"
+        f"box {shown(box)} reaches beyond the image, which has {' x '.join(map(str, volume.size))} voxels; only the part inside counts"
         for box in task.boxes
         for low, high in [(box[: len(box) // 2], box[len(box) // 2 :])]
         if any(not (0 <= v < n) for end in (low, high) for v, n in zip(end, volume.size, strict=False))
     ]
 
 
-def asked_prompts(task: SegmentTask, volume: Volume, extent: Extent | None, axis: str) -> Prompts:
-    """What ``task`` points at as voxels of the volume. Raises InputError for what lies outside the image or its part.
-
-    :param extent: the chosen part, None: everywhere. ``axis``: across the slices.
-    """
-    part = extent or volume.extent
-    boxes = []
-    for corners in task.boxes:
-        if len(corners) == 4:
-            k = _only_slice(f"box {_shown(corners)}", "i,j,k,i,j,k", volume, axis, task.slices)
-            corners = (*corners[:2], k, *corners[2:], k)
-        boxes.append(Box.between(corners[:3], corners[3:]))
-    boxes += [_box_at(place, volume) for place in task.boxes_mm]
-    clipped = []
-    for box in boxes:
-        box.clipped(volume.extent)  # outside the image is another fault than on another slice
-        _require_chosen(f"box {box}", box, part, axis)
-        clipped.append(box.clipped(part))
-    inside, outside = (
-        tuple(asked_voxels(*p, volume, extent, axis, task.slices))
-        for p in ((task.points, task.pixels), (task.not_points, task.not_pixels))
-    )
-    strokes, outside_strokes = (
-        tuple(line_through(asked_voxels((), stroke, volume, extent, axis, task.slices)) for stroke in of_kind)
-        for of_kind in (task.strokes, task.not_strokes)
-    )
-    found = Prompts(inside, outside, tuple(clipped), strokes, outside_strokes)
-    return found.checked(part) if found.find_something else found
-
-
 def _positions(voxels: Sequence[Voxel], volume: Volume) -> list[tuple[float, ...]]:
     return [tuple(volume.ras_of(voxel)) for voxel in voxels]
-
-
-def asked_voxels(
-    positions, pixels, volume: Volume, extent: Extent | None, axis: str, slices: tuple[int, int] | None
-) -> list[Voxel]:
-    """Points in mm and pixels as voxels of the volume. Raises InputError for those outside the image or its part.
-
-    :param slices: the chosen slices; a pixel (i, j) lies in the only one.
-    """
-    found = [(f"point {_shown(point)} (RAS, mm)", _voxel_at(point, volume)) for point in positions]
-    for pixel in pixels:
-        text = _shown(pixel)
-        if len(pixel) == 2:
-            pixel = (*pixel, _only_slice(f"pixel {text}", "i,j,k", volume, axis, slices))
-        if not volume.extent.contains(pixel):
-            limits = ", ".join(f"{name} 0 to {size - 1}" for name, size in zip("ijk", volume.size, strict=True))
-            raise InputError(f"pixel {text} is outside image {volume.name!r}, which has {limits}")
-        found.append((f"pixel {text}", pixel))
-    for text, place in found:
-        _require_chosen(text, Box(place, place), extent or volume.extent, axis)
-    return [place for _, place in found]
-
-
-def _only_slice(text: str, whole: str, volume: Volume, axis: str, slices: tuple[int, int] | None) -> int:
-    """The slice k that a position without one means. InputError for ``text`` where there are several; ``whole``: how to write it."""
-    if volume.size[2] == 1:
-        return 0
-    if axis != "z" or slices is None or slices[0] != slices[1]:
-        raise InputError(f"{text} names no slice, but the image has {volume.size[2]}; write {whole}")
-    return slices[0]
-
-
-def _require_chosen(text: str, box: Box, part: Extent, axis: str) -> None:
-    """InputError where nothing of ``box`` lies in ``part``, the chosen slices across ``axis``."""
-    if any(
-        a > high or stop <= low for a, high, stop, low in zip(part.start, box.high, part.stop, box.low, strict=True)
-    ):
-        number = box.low[AXES.index(axis)]
-        raise InputError(
-            f"{text} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
-        )
-
-
-def _voxel_at(point: tuple[float, ...], volume: Volume) -> Voxel:
-    """The voxel at a position in mm. InputError if that is outside, with what the position may be instead."""
-    try:
-        return volume.voxel_at(point)
-    except InputError as error:
-        hints = []
-        mirrored = (-point[0], -point[1], point[2])
-        index = np.floor(volume.index_of(mirrored) + 0.5)
-        if volume.extent.contains([int(v) for v in index]):
-            hints.append(f"if it was given as LPS, write {_shown(mirrored)}")
-        if all(v == int(v) for v in point) and volume.extent.contains([int(v) for v in point]):
-            hints.append(f"if it is a voxel i,j,k, say so: a pixel {_shown(point)}")
-        if not hints:
-            raise
-        raise InputError(f"{error}; {'; '.join(hints)}") from None
-
-
-def _box_at(place: tuple[float, ...], volume: Volume) -> Box:
-    """The voxels between two corners in mm. InputError for a box outside the image, with what it may be instead."""
-    x, y, z, *other = place
-    box = _voxels_between((x, y, z), other, volume)
-    if _is_outside(box, volume):
-        mirrored = (-x, -y, z, -other[0], -other[1], other[2])
-        as_lps = _voxels_between(mirrored[:3], mirrored[3:], volume)
-        hint = "" if _is_outside(as_lps, volume) else f"; if it was given as LPS, write {_shown(mirrored)}"
-        corners = [volume.ras_of(end) for end in ((0, 0, 0), [n - 1 for n in volume.size])]
-        raise InputError(
-            f"box {_shown(place)} (R,A,S,R,A,S, mm) is outside image {volume.name!r}, whose corners lie at {_shown(corners[0])} and "
-            f"{_shown(corners[1])}{hint}"
-        )
-    return box
-
-
-def _voxels_between(one, other, volume: Volume) -> Box:
-    ends = (np.clip(volume.index_of(end), -1e9, 1e9) for end in (one, other))
-    return Box.between(*(np.floor(end + 0.5) for end in ends))
-
-
-def _is_outside(box: Box, volume: Volume) -> bool:
-    return any(a >= n or b < 0 for a, b, n in zip(box.low, box.high, volume.size, strict=True))
-
-
-def _shown(values) -> str:
-    return ",".join(f"{value:g}" for value in values)
 
 
 def _chosen(regions: Regions, prompts: Prompts, task: SegmentTask) -> Steps[ObjectChoice | None]:

@@ -84,7 +84,7 @@ def few_shot_steps(
     looks = segmentation_node.GetSegmentation()
     names = {value: looks.GetSegment(segment_id).GetName() for value, segment_id in segments.items()}
     for note in [*notes, *found.notes, *outlook_notes(found.outlook, names), *written.notes]:
-        logging.info("S3NetSegment: %s", note)
+        logging.warning("S3NetSegment: %s", note)
     for doubt in doubts:
         logging.warning("S3NetSegment: %s", doubt)
     warn_of_other_grid(other_segmentation_node if elsewhere else segmentation_node, target_node)

@@ -196,7 +196,7 @@ def model_steps(
     request = make_model_request(path, volume_node, segmentation_node, confidence, device, flips)
     answer, segmentation = yield from apply_model_steps(request)
     for note in answer.notes:
-        logging.info("S3NetSegment: %s", note)
+        logging.warning("S3NetSegment: %s", note)
     warn_of_other_grid(segmentation_node, volume_node)
     node, _ids = write_model_answer(segmentation, volume_node, segmentation_node)
     if confidence:

@@ -62,7 +62,7 @@ def segment_steps(volume_node, options: dict) -> Steps:
 
 def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
     from ...engine.segment.find_regions import find_regions
-    from ...engine.segment.run import at_asked_step, clipped_notes
+    from ...engine.segment.run import asked_notes, at_asked_step
 
     volume = volume_from_node(volume_node)
     request = make_request(
@@ -89,8 +89,9 @@ def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
         answer.choice = None
     elif task.step or task.alternative:
         answer.choice = at_asked_step(answer.choice, task)
-    for note in [*found.notes, *clipped_notes(answer.choice, task)]:
-        logging.info("S3NetSegment: %s", note)
+    asked = asked_notes(task, volume, request.extent or request.volume.extent, request.prompts.boxes, answer.choice)
+    for note in [*found.notes, *asked]:
+        logging.warning("S3NetSegment: %s", note)
     warn_of_other_grid(where.segmentationNode, volume_node)
     result = SegmentResult(answer, where.segmentationNode, where.segmentId)
     if where.confidence:
@@ -125,7 +126,7 @@ def _stroke_of_node(stroke, volume_node):
 
 
 def _pointed(task: SegmentTask, volume: Volume) -> Pointed:
-    from ...engine.segment.run import asked_prompts
+    from ...engine.segment.asked_prompts import asked_prompts
 
     in_voxels = dataclasses.replace(task, points=(), not_points=())  # positions stay as exact as they were given
     asked = asked_prompts(in_voxels, volume, None, volume.slice_axis(task.axis))

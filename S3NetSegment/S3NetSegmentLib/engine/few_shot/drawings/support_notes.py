@@ -93,7 +93,7 @@ def note_axis(notes: list[str], file: SupportFile, placed: PlacedLabels, asked: 
 
 
 def placed_text(placed: PlacedLabels) -> str:
-    """Where a drawing across several axes lies, e.g. "3 along z and 1 across it"."""
+    """Where a drawing across several axes lies, e.g. "3 along z and 1 along another one"."""
     across = len(placed.planes)
     return f"{len(placed.drawn)} along {placed.axis} and {across} along {'others' if across > 1 else 'another one'}"
 

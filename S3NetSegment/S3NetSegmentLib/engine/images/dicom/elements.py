@@ -47,7 +47,7 @@ class DamagedDicom(ValueError):
 
 
 class NotDicom(DamagedDicom):
-    """The file is no DICOM file at all."""
+    """The file is not a DICOM file at all."""
 
 
 def looks_like_dicom(head: bytes) -> bool:
