@@ -93,6 +93,7 @@ def test_cells_json_and_scripts_write_boxes_and_strokes_alike():
 def test_a_box_beyond_the_image_is_noted_and_one_outside_is_refused_with_what_it_may_be(disk, capsys):
     assert "reaches beyond the image, which has 80 x 72 x 3 voxels" in run("--box 24,18,156,50", capsys).err
     assert "reaches beyond" not in run("--box 24,18,1,56,50,1", capsys).err
+    assert "-48,-36,3,-512,-100,3 (R,A,S,R,A,S, mm) reaches beyond" in run("--box-mm -48,-36,3,-512,-100,3", capsys).err
     with pytest.raises(InputError, match=r"R,A,S,R,A,S, mm.* if it was given as LPS, write -48,-36,3,-112,-100,3"):
         run("--box-mm 48,36,3,112,100,3", capsys)
     with pytest.raises(InputError, match="is outside image") as told:

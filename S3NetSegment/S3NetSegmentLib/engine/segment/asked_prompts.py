@@ -7,7 +7,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..images import AXES, Extent, Volume
 from ..tasks.segment import SegmentTask
-from .prompts import Box, Prompts, Voxel, line_through
+from .prompts import Box, Prompts, Voxel, beyond_note, line_through
 
 
 def asked_prompts(task: SegmentTask, volume: Volume, extent: Extent | None, axis: str) -> Prompts:
@@ -38,6 +38,16 @@ def asked_prompts(task: SegmentTask, volume: Volume, extent: Extent | None, axis
     )
     found = Prompts(inside, outside, tuple(clipped), strokes, outside_strokes)
     return found.checked(part) if found.find_something else found
+
+
+def beyond_notes(task: SegmentTask, volume: Volume) -> list[str]:
+    """What the user should know of boxes of ``task`` that reach beyond the image; in mm by more than a voxel."""
+    boxes = []
+    for box in task.boxes:
+        low, high = box[: len(box) // 2], box[len(box) // 2 :]
+        boxes.append((shown(box), Box.between((*low, 0)[:3], (*high, 0)[:3]), 0))
+    boxes += [(f"{shown(place)} (R,A,S,R,A,S, mm)", _box_at(place, volume), 1) for place in task.boxes_mm]
+    return [beyond_note(text, volume.size) for text, box, slack in boxes if box.beyond(volume.size, slack)]
 
 
 def asked_voxels(

@@ -81,6 +81,10 @@ class Box:
         """Whether every voxel of ``extent`` lies in the box."""
         return self.contains(extent.start) and self.contains([n - 1 for n in extent.stop])
 
+    def beyond(self, size: Sequence[int], slack: int = 0) -> bool:
+        """Whether it reaches more than ``slack`` voxels beyond an image of ``size`` voxels along (i, j, k)."""
+        return any(a < -slack or b >= n + slack for a, b, n in zip(self.low, self.high, size, strict=True))
+
     def clipped(self, extent: Extent) -> Box:
         """The part of the box that lies in ``extent``.
 
@@ -291,3 +295,8 @@ def _meet(one: Box, other: Box) -> bool:
 
 def _holds(outer: Box, inner: Box) -> bool:
     return outer.contains(inner.low) and outer.contains(inner.high)
+
+
+def beyond_note(text: str, size: Sequence[int]) -> str:
+    """What the user should know of a box, written ``text``, that reaches beyond the image: a digit too many looks like that."""
+    return f"box {text} reaches beyond the image, which has {' x '.join(map(str, size))} voxels; only the part inside counts"

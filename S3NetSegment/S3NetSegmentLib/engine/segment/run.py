@@ -17,7 +17,7 @@ from ..images import AXES, Extent, Segmentation, Volume
 from ..images.overlay import draw_overlay
 from ..results import embedded, ladder, object_segmentation, region_segmentation
 from ..tasks.segment import SegmentTask
-from .asked_prompts import asked_prompts, shown
+from .asked_prompts import asked_prompts, beyond_notes
 from .find_regions import Regions, find_regions
 from .object_choice import ObjectChoice
 from .prompts import Box, Prompts, Voxel
@@ -144,19 +144,9 @@ def asked_notes(
     shown_in = ((box, extent.slice_at(box.flat_axis, box.slice_index()) if box.flat_axis else extent) for box in boxes)
     covering = (box for box, part in shown_in if box.covers(part))
     return [
-        *notes, *clipped_boxes(task, volume),
+        *notes, *beyond_notes(task, volume),
         *(f"box {box} covers all of the searched part, so it says nothing; draw it around the object" for box in covering),
     ]  # fmt: skip
-
-
-def clipped_boxes(task: SegmentTask, volume: Volume) -> list[str]:
-    """What the user should know of boxes that reach beyond the image: a digit too many looks like that."""
-    return [
-        f"box {shown(box)} reaches beyond the image, which has {' x '.join(map(str, volume.size))} voxels; only the part inside counts"
-        for box in task.boxes
-        for low, high in [(box[: len(box) // 2], box[len(box) // 2 :])]
-        if any(not (0 <= v < n) for end in (low, high) for v, n in zip(end, volume.size, strict=False))
-    ]
 
 
 def _positions(voxels: Sequence[Voxel], volume: Volume) -> list[tuple[float, ...]]:

@@ -19,7 +19,7 @@ from ...images import AXES, Segment, Segmentation, Volume
 from ...images.colors import label_colors
 from ...images.volume import slices_first
 from ...segment.find_regions import find_regions
-from ...segment.prompts import Box
+from ...segment.prompts import Box, beyond_note
 from ...segment.settings import SegmentSettings
 from ...tasks.few_shot import SupportFile
 from .overlaps import MOST_SEGMENTS
@@ -45,12 +45,14 @@ class BoxedDrawing:
 
     :param file: stands for them where a file has a name.
     :param notes: what the user should know where a slice counts as completely drawn.
+    :param beyond: boxes that reach beyond the image.
     """
 
     file: SupportFile
     axis: str
     segmentation: Segmentation
     notes: tuple[str, ...]
+    beyond: tuple[str, ...] = ()
 
 
 def boxed_drawings(
@@ -82,7 +84,10 @@ def boxed_drawings(
             for index in drawn
             if at and at[0] < index < at[-1] and index not in at
         ]
-        drawings.append(BoxedDrawing(file, axis, Segmentation([labels], segments, volume.ijk_to_ras), tuple(missing)))
+        reaching = (box for own_boxes in numbered.values() for box in own_boxes if box.flat_axis == axis)
+        beyond = tuple(beyond_note(str(box), volume.size) for box in reaching if box.beyond(volume.size))
+        segmentation = Segmentation([labels], segments, volume.ijk_to_ras)
+        drawings.append(BoxedDrawing(file, axis, segmentation, tuple(missing), beyond))
     return drawings
 
 

@@ -121,7 +121,8 @@ def read_support(
     _spread(support, [sheet for own in sheets for sheet in own])
     for one, own in zip(drawn, sheets, strict=True):
         _add_drawing(support, one, own, complete)
-    support.notes += [] if not complete else [note for drawing in boxed for note in drawing.notes]
+    for drawing in boxed:
+        support.notes += [*drawing.beyond, *(drawing.notes if complete else ())]
     check_drawn(support, image)
     return support
 
