@@ -116,7 +116,7 @@ def test_a_folder_inside_a_cohort_and_a_file_are_refused(drawn, tmp_path):
         make_cohort_case(tmp_path / "images", "b")
     with pytest.raises(InputError, match="is a file"):
         make_cohort_case(tmp_path / "images" / "a.nii.gz", "b")
-    with pytest.raises(InputError, match="no training folder"):
+    with pytest.raises(InputError, match="not a training folder"):
         make_cohort_case("", "b")
     with pytest.raises(InputError, match="capitals"):
         save(tmp_path, "A", drawn("Liver", seed=1))
@@ -154,7 +154,7 @@ def test_a_failing_label_file_leaves_no_image_behind(drawn, tmp_path, monkeypatc
 
 def test_a_damaged_description_is_refused_before_anything_is_written(drawn, tmp_path):
     (tmp_path / "cohort.json").write_text("{")
-    with pytest.raises(InputError, match="no readable JSON"):
+    with pytest.raises(InputError, match="not readable JSON"):
         save(tmp_path, "a", drawn("Liver"), "P1")
     assert names_in(tmp_path) == ["cohort.json"]
 

@@ -98,7 +98,7 @@ def test_a_slice_drawn_in_two_files_has_the_segments_of_both(folder):
     for value, expected in ((1, TRUTH[5] == 3), (2, TRUTH[5] == 7), (3, core[5] == 1)):
         assert any(np.array_equal(d.labels == value, expected) for d in both.drawings if d.index == 5)
     assert [note for note in both.notes if "overlap" in note] and not [
-        note for note in both.notes if "both tell" in note
+        note for note in both.notes if "both hold" in note
     ]
 
 

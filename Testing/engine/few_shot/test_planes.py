@@ -109,7 +109,7 @@ def test_a_plane_of_tiny_pixels_is_a_plane():
     [
         (np.ones((4, 4)), np.zeros((4, 4)), "unusable plane-to-patient matrix"),
         (np.ones((4, 4, 2)), np.eye(4), "must be [rows, columns]"),
-        (np.full((4, 4), 0.5), np.eye(4), "no whole numbers"),
+        (np.full((4, 4), 0.5), np.eye(4), "not whole numbers"),
         (np.ones((4, 4)), np.diag((1.0, 1, 1, 1)) + np.eye(4, k=3) * 900, "does not pass through"),
     ],
 )

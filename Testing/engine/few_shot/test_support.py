@@ -51,7 +51,7 @@ def test_around_a_drawing_of_large_pixels_some_background_is_known_too():
         (DrawnSlice("z", 20, np.zeros((36, 40))), "drawn slice 20 along z is not in image"),
         (DrawnSlice("z", 3, np.zeros((40, 36))), r"has shape \(40, 36\); the slice has \(36, 40\)"),
         (DrawnSlice("z", 3, np.full((36, 40), 300)), "must be 0 to 254"),
-        (DrawnSlice("z", 3, np.full((36, 40), 0.5)), "no whole numbers"),
+        (DrawnSlice("z", 3, np.full((36, 40), 0.5)), "not whole numbers"),
         (DrawnSlice("z", 3, np.full((36, 40), "a")), "labels are whole numbers"),
     ],
 )

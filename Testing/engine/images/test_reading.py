@@ -87,7 +87,7 @@ def test_the_nifti_matrix_is_the_one_that_itk_and_so_slicer_takes(tmp_path, qfor
     matrix[:3, 3] = np.array([-1, -1, 1]) * wanted.GetOrigin()
     volume, said = read_warned(path)
     np.testing.assert_allclose(volume.ijk_to_ras, matrix, atol=1e-5)
-    assert ["tells two places" in text for text in said] == [True] * (qform_code > 0 and sform_code > 0)
+    assert ["gives two places" in text for text in said] == [True] * (qform_code > 0 and sform_code > 0)
 
 
 def test_nifti_half_turns_and_mirrored_quaternions_agree_with_itk(tmp_path):

@@ -79,7 +79,7 @@ def test_files_that_are_no_model_or_damaged_or_newer_are_refused_with_what_to_do
     for change, message in (
         ({"version": 7}, "format 7, .* update S3NetSegment"), ({"kind": "poem"}, "damaged .its kind is 'poem'"),
         ({"tensors": {}}, "weights are missing"), ({"classes": []}, "no classes"), ({"slices": {}}, "is damaged"),
-        ({"tensors": {"a": torch.full((2,), float("nan"))}}, "no finite numbers"),
+        ({"tensors": {"a": torch.full((2,), float("nan"))}}, "not finite numbers"),
     ):  # fmt: skip
         torch.save(content | change, file)
         with pytest.raises(InputError, match=message):

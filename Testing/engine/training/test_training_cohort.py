@@ -125,7 +125,7 @@ def test_an_unreadable_file_among_good_ones_is_named_and_skipped_only_on_request
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{nonsense", "no readable JSON"), ("[]", "must hold an object"), ('{"patient": {}}', "has an entry 'patient'"),
+        ("{nonsense", "not readable JSON"), ("[]", "must hold an object"), ('{"patient": {}}', "has an entry 'patient'"),
         ('{"splits": []}', "must be an object"), ('{"patients": {"nobody": "p"}}', "no such image"),
         ('{"splits": {"exam": []}}', "has a split 'exam'"), ('{"splits": {"test": ["nobody"]}}', "neither case nor patient"),
         ('{"classes": [{"value": 1}]}', "class 1 of cohort.json has no name"),

@@ -91,7 +91,7 @@ def test_other_settings_another_network_and_damaged_states_are_refused(tmp_path)
         with pytest.raises(InputError, match=message):
             toy_trainer(tmp_path).resume()
     torch.save({"format": "something else"}, tmp_path / "state.pt")
-    with pytest.raises(InputError, match="no state of a training run"):
+    with pytest.raises(InputError, match="not the state of a training run"):
         toy_trainer(tmp_path).resume()
     torch.save({"format": "S3NetSegment training state", "version": 99}, tmp_path / "state.pt")
     with pytest.raises(InputError, match="another version"):
