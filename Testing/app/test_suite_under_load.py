@@ -21,10 +21,11 @@ sys.exit(again)
 
 
 def test_every_run_is_told_with_its_closing_line_and_what_failed(tmp_path, capsys):
-    assert repeated([sys.executable, "-c", ONCE, str(tmp_path / "mark")], 2, 1) == 1
-    _, first, second, third, last = capsys.readouterr().out.splitlines()
+    assert repeated([sys.executable, "-c", ONCE, str(tmp_path / "mark")], 2, 1, tmp_path) == 1
+    _, first, second, kept, third, last = capsys.readouterr().out.splitlines()
     assert first.split()[:4] == ["1", "exit", "code", "0"] and first.endswith("3 passed, 1 skipped in 61.00s (0:01:01)")
     assert second.split()[:4] == ["2", "exit", "code", "1"] and "1 failed, 2 passed in 1.20s" in second
+    assert "assert 1 == 2" in Path(kept.split(": ", 1)[1]).read_text()
     assert third.strip() == "Testing/cli/test_a.py::test_b[2]"
     assert last == "1 of 2 runs passed"
 

@@ -1,8 +1,12 @@
 """Progress on a terminal, in a log, and none at all."""
 
 import io
+import signal
+import subprocess
+import sys
 
 import pytest
+from paths import MODULE
 
 from S3NetSegmentLib.cli.terminal import ProgressDisplay
 from S3NetSegmentLib.engine import Step
@@ -68,3 +72,34 @@ def test_a_dumb_terminal_is_treated_like_a_log(monkeypatch):
 def test_quiet_shows_nothing():
     for stream in (io.StringIO(), Terminal()):
         assert shown(stream, 30.0, quiet=True) == ""
+
+
+SWALLOWED = """
+import os, signal
+from S3NetSegmentLib.cli import main, terminal
+from S3NetSegmentLib.engine.common.progress import Step
+main._note_interrupts()
+class Interrupted:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):  # Python raises KeyboardInterrupt in here, and drops it
+            pass
+Interrupted()
+print("went on")
+try:
+    terminal.ProgressDisplay()(Step(0.5, "half"))
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill sends no Ctrl-C on Windows")
+def test_a_ctrl_c_that_python_drops_in_a_destructor_is_heeded_at_the_next_step():
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED], cwd=MODULE, capture_output=True, text=True, preexec_fn=_default_interrupt
+    )
+    assert done.stdout.split("\n")[:2] == ["went on", "stopped"] and "Exception ignored" in done.stderr
+
+
+def _default_interrupt():
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -30,8 +30,9 @@ def main() -> int:
     return repeated([sys.executable, str(RUN), *further], options.times, options.busy)
 
 
-def repeated(command: list[str], times: int, busy: int) -> int:
-    """Runs ``command`` ``times`` times beside ``busy`` busy processes and prints a row for each; 0 if all ended with 0."""
+def repeated(command: list[str], times: int, busy: int, artifacts: Path = RUN.parent / "artifacts") -> int:
+    """Runs ``command`` ``times`` times beside ``busy`` busy processes and prints a row for each; 0 if all ended with 0. The
+    output of those that failed stays in ``artifacts``."""
     sys.path.insert(0, str(RUN.parent))
     from busy_processes import busy_processes
 
@@ -46,6 +47,10 @@ def repeated(command: list[str], times: int, busy: int) -> int:
             print(f"{number:3}  exit code {done.returncode}  {time.monotonic() - began:6.0f} s  {closing}", flush=True)
             if done.returncode:
                 failed += 1
+                artifacts.mkdir(exist_ok=True)
+                kept = artifacts / f"suite_under_load_{number}.txt"
+                kept.write_text(done.stdout + done.stderr, encoding="utf-8")
+                print(f"       its output: {kept}", flush=True)
                 trouble = TROUBLE.findall(done.stdout)
                 print(
                     "\n".join(f"       {name}" for name in trouble) or (done.stdout + done.stderr)[-2000:], flush=True

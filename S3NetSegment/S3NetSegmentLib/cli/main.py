@@ -32,6 +32,7 @@ from . import (
 )
 from .arguments import Parser, join_coordinates
 from .environment import EnvironmentProblem, enter
+from .terminal import interrupts
 
 COMMANDS = (
     demo,
@@ -136,17 +137,17 @@ def run(arguments: argparse.Namespace) -> int:
 def _note_interrupts():
     """Notes Ctrl-C besides raising KeyboardInterrupt, and treats a polite kill (SIGTERM) alike; returns a function
     that gives the number of the first signal that came, 0 if none did. A process started with SIGINT ignored (nohup, a background job) goes on ignoring it."""
-    seen = []
+    interrupts.clear()
 
     def handler(number, frame):
-        seen.append(number)
+        interrupts.append(number)
         raise KeyboardInterrupt
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, handler)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, handler)
-    return lambda: seen[0] if seen else 0
+    return lambda: interrupts[0] if interrupts else 0
 
 
 def _is_memory(error: Exception) -> bool:

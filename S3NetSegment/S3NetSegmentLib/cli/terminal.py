@@ -14,9 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .. import __version__
 
+# Numbers of the signals that were to stop the program (Ctrl-C, SIGTERM), see ``main._note_interrupts``.
+interrupts: list[int] = []
+
 
 class ProgressDisplay:
     """Shows the steps of one long work. Call it with each ``Step``; use it as a context so that its line is ended.
+
+    A step that comes after Ctrl-C raises KeyboardInterrupt: Python drops the one of the signal where it meets a destructor or a
+    callback of an import.
 
     :param quiet: show nothing.
     :param clock: seconds, monotonic; for tests.
@@ -42,6 +48,8 @@ class ProgressDisplay:
         self.clear()
 
     def __call__(self, step) -> None:
+        if interrupts:
+            raise KeyboardInterrupt
         now = self._clock()
         self._started = now if self._started is None else self._started
         pause = self.REDRAW_SECONDS if self._terminal else self.LOG_SECONDS
