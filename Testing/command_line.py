@@ -65,6 +65,18 @@ def s3net(*arguments, folder=None, options=(), patience=PATIENCE, **changes):
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
+def succeeded(done):
+    """``done``, a run that has ended well."""
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def refused(done, *texts):
+    """The run has ended with a refusal whose message holds ``texts``."""
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("s3net: error:"), done.stderr
+    assert all(text in done.stderr for text in texts), done.stderr
+
+
 def s3net_here(*arguments):
     """As :func:`s3net`, but in this process: nothing is imported anew, so it is quick."""
     from S3NetSegmentLib.cli.main import launch

@@ -54,6 +54,15 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """torch computes in one thread while the tests of the file run."""
+    from S3NetSegmentLib.engine.common.device import one_thread_if
+
+    with one_thread_if(True):
+        yield
+
+
 @pytest.fixture
 def few_places(monkeypatch):
     """Of the places that the search for a drawing of another volume tries only those that are neither turned nor resized, for

@@ -95,9 +95,8 @@ def volume_dice(network: torch.nn.Module, case: Case, layout: SliceLayout, cohor
     slices, found = layout.of(volume), np.zeros(volume.array.shape, np.uint8)
     planes = slices.oriented(found)
     network.eval()
-    middle = Windows(
-        slices.scaled, layout.side, middle_only=True
-    )  # all that the networks of this benchmark are trained on
+    # The middle is all that the networks of this benchmark are trained on.
+    middle = Windows(slices.scaled, layout.side, middle_only=True)
     stack = Stack(slices) if layout.is_3d else None
 
     def answer(images):

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from cohort_files import phantom, write_cohort
-from command_line import s3net_here
+from command_line import refused, s3net_here, succeeded
 
 from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.images.reading import read_image
@@ -25,24 +25,8 @@ def options_of(settings):
 
 
 QUICK = options_of(SETTINGS)
-
-
-def succeeded(done):
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def refused(done, *texts):
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("s3net: error:"), done.stderr
-    assert all(text in done.stderr for text in texts), done.stderr
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+# As the processes that these tests start: sums do not depend on the number of threads then.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +110,19 @@ def test_an_ensemble_joins_slices_and_patches(run, cohort, tmp_path):
     models = (run[0] / "model.pt", tmp_path / "flat" / "model.pt")
     done = succeeded(s3net_here("apply", *models, tmp_path / "new.nii.gz", "-o", tmp_path / "out.nii.gz", "--json"))
     assert [s["name"] for s in json.loads(done.stdout)["segments"]] == ["Ring", "Core"]
+
+
+def test_the_folds_of_a_3d_cross_validation_are_an_ensemble(cohort, tmp_path):
+    folder = tmp_path / "folds"
+    options = (*QUICK, "--steps", "2", "--set", "validate_every=2", "--folds", "2", "--json")
+    facts = json.loads(succeeded(s3net_here("finetune", cohort, "-o", folder, *options)).stdout)
+    assert len(facts["folds"]) == 2
+    members = sorted(folder.glob("*/model.pt"))
+    assert [content_of(path.parent)["slices"]["depth"] for path in members] == [4, 4]
+    volume, _ = phantom(9, size=SIZE, spacing=(1.5, 1.5, 1.5))
+    write_image(volume, tmp_path / "new.nii.gz")
+    succeeded(s3net_here("apply", folder, tmp_path / "new.nii.gz", "-o", tmp_path / "out.nii.gz"))
+    assert read_image(tmp_path / "out.nii.gz").size == volume.size
 
 
 def test_what_3d_cannot_do_is_refused_with_what_works(run, cohort, tmp_path):

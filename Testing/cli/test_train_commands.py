@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from cohort_files import drawn, phantom, write_cohort
-from command_line import PATIENCE, SCRIPT, environment, s3net_here, start
+from command_line import PATIENCE, SCRIPT, environment, refused, s3net_here, start, succeeded
 
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
@@ -20,25 +20,8 @@ from S3NetSegmentLib.engine.training.run_folder import RunFolder
 
 SMALL = ("--preset", "tiny", "--set", "slice_side=48", "--set", "log_every=1")
 QUICK = (*SMALL, "--set", "batch=2", "--set", "unlabelled_batch=2")
-
-
-def succeeded(done):
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def refused(done, *texts):
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("s3net: error:"), done.stderr
-    assert all(text in done.stderr for text in texts), done.stderr
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As the processes that these tests start: sums do not depend on the number of threads then."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+# As the processes that these tests start: sums do not depend on the number of threads then.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from .common.progress import Step, Steps, T, run_to_end
 from .common.provenance import MODEL, OutcomeFacts, TaskFacts, provenance
 from .images import Segment, Segmentation, Volume
 from .images.image_warnings import label_map_notes
+from .images.segmentation import distinct_values, label_type
 from .nets.unet import ByLayers, TwoStreamUNet, finished
 from .nets.weights.store import file_digest
 from .training.ensemble import Ensemble
@@ -249,15 +250,12 @@ def as_segmentation(
     model: Ensemble | Model, labels: np.ndarray, volume: Volume, tags: Mapping[str, str] | None = None
 ) -> Segmentation:
     """Labels of :class:`ModelAnswer` as segments with the model's names, label values, colours and terminology, also empty ones."""
-    numbers = [c.value for c in model.classes]
-    if len({0, *numbers}) <= len(numbers):  # a file that somebody else has made
-        numbers = list(range(1, len(numbers) + 1))
+    numbers = distinct_values([c.value for c in model.classes])  # a file that others have made may have one twice
     segments = [
         Segment(c.name, c.color, number, terminology=c.terminology, tags=dict(tags or {}))
         for number, c in zip(numbers, model.classes, strict=True)
     ]
-    values = np.array([0, *numbers])
-    values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
+    values = np.array([0, *numbers], label_type(max(numbers, default=0)))
     return Segmentation([values[labels]], segments, volume.ijk_to_ras)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from .common.progress import Step
 from .images import Segmentation, Volume
+from .images.segmentation import distinct_values, label_type
 
 _SIZES = ("voxels", "volume_ml", "area_mm2")
 
@@ -18,9 +19,8 @@ def frame_label_maps(segmentations: Sequence[Segmentation]) -> list[Volume]:
     values: dict[str, int] = {}
     for segment in (s for one in (most, *segmentations) for s in one.segments):
         values.setdefault(segment.name, segment.value)
-    if len(set(values.values())) < len(values):
-        values = {name: number for number, name in enumerate(values, 1)}
-    kind = np.uint8 if max(values.values(), default=0) < 256 else np.uint16
+    values = dict(zip(values, distinct_values(list(values.values())), strict=True))
+    kind = label_type(max(values.values(), default=0))
     maps = []
     for one in segmentations:
         out = np.zeros(one.layers[0].shape, kind)

@@ -106,12 +106,7 @@ def test_boxes_alone_give_the_organs_and_a_drawing_of_one_slice_of_two_is_noted(
 
 def test_a_box_that_reaches_beyond_the_image_is_noted():
     volume, labels = organs()
-    (
-        i,
-        j,
-        k,
-        *_,
-    ) = around(labels == 1, 10)
+    i, j, k = around(labels == 1, 10)[:3]
     task = FewShotTask(support_boxes=(("one", (i, j, k, 900, 900, k)),), settings=QUICK, partial=True)
     (note,) = [note for note in run_to_end(read_drawings(volume, task)).notes if "reaches beyond" in note]
     assert f"box {i},{j},{k},900,900,{k} reaches beyond the image" in note

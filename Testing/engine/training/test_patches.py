@@ -301,3 +301,12 @@ def test_several_channels_are_seen_side_by_side_in_each_patch():
     patch = layout.of((one, other)).patch(3)
     assert patch.shape == (2, 8, 36, 40)
     assert np.array_equal(patch[1], PATCHES.of(other).patch(3)[0])
+
+
+def test_the_colours_of_a_volume_are_channels_of_each_patch():
+    grey, _ = phantom(0)
+    array = np.repeat((grey.array // 4).astype(np.uint8)[..., None], 3, 3)
+    array[..., 2] = 0
+    patch = dataclasses.replace(PATCHES, colour=True).of(Volume(array, grey.ijk_to_ras)).patch(3)
+    assert patch.shape == (3, 8, 36, 40)
+    assert np.array_equal(patch[0], patch[1]) and np.ptp(patch[0]) > 0.1 and not patch[2].any()

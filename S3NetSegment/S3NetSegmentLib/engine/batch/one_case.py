@@ -278,8 +278,10 @@ def _written(case: Case, folder, volume: Volume, result: CaseResult, files: Case
             _write_segmentation(case, result.label_map or result.segmentation, made["segmentation"], volume, files)
         write_png(result.picture, made["overlay"])
         sure = [frame.confidence_map for frame in result.frames or (result,) if frame.confidence_map is not None]
-        if sure:
-            write_frames(sure, made["confidence"]) if result.frames else write_image(sure[0], made["confidence"])
+        if sure and result.frames:
+            write_frames(sure, made["confidence"])
+        elif sure:
+            write_image(sure[0], made["confidence"])
         for path in made.values():
             with open(path, "rb+") as file:
                 flush_to_disk(file)

@@ -104,9 +104,8 @@ def _is_readable(path: Path) -> bool:
             read_segmentation(path)
         else:
             frames = count_frames(path)
-            read_image(
-                path, frames - 1 if frames > 1 else None
-            )  # of several the last: a file that was cut off lacks it
+            # Of several the last: a file that was cut off lacks it.
+            read_image(path, frames - 1 if frames > 1 else None)
     except (InputError, ResourceError):
         return False
     return True

@@ -107,7 +107,8 @@ def accept(
             "by": who(), "when": now(), "image": facts, "source": source, "changed": changed,
             "proposal": {k: v for k, v in proposed.items() if k in ("expected_dice", "from", "way")},
         }  # fmt: skip
-        _keep_former(store, case)
+        if store.is_accepted(case):
+            _keep_accepted(store, case, _REPLACED)
         store.write_with_record(ACCEPTED, case, result, record)
     store.release(case)
     if not lock.is_certain:
@@ -145,16 +146,13 @@ def undo(store: CohortStore, case: str) -> str:
         folder = store.work / HISTORY / case
         former = sorted(folder.glob(f"*-{_REPLACED}.seg.nrrd"))
         folder.mkdir(parents=True, exist_ok=True)
-        kept = folder / f"{_moment()}-{_TAKEN_BACK}.seg.nrrd"
         if not former:
+            kept = folder / f"{_moment()}-{_TAKEN_BACK}.seg.nrrd"
             rename_over(path, kept)
             if store.record_path(ACCEPTED, case).is_file():
                 rename_over(store.record_path(ACCEPTED, case), _record_of(kept))
             return "proposed" if store.segmentation_path(PROPOSED, case).is_file() else "to do"
-        for ending, source in ((".json", store.record_path(ACCEPTED, case)), (".seg.nrrd", path)):
-            if source.is_file():
-                with replacing(kept if ending == ".seg.nrrd" else _record_of(kept)) as temporary:
-                    shutil.copyfile(source, temporary)
+        _keep_accepted(store, case, _TAKEN_BACK)
         rename_over(former[-1], path)
         record = _record_of(former[-1])
         if record.is_file():
@@ -164,18 +162,17 @@ def undo(store: CohortStore, case: str) -> str:
         return "accepted"
 
 
-def _keep_former(store: CohortStore, case: str) -> None:
-    """A copy of what is accepted now, before it is replaced."""
-    if not store.is_accepted(case):
-        return
-    moment = _moment()
-    for path, ending in (
-        (store.record_path(ACCEPTED, case), ".json"),
-        (store.segmentation_path(ACCEPTED, case), ".seg.nrrd"),
+def _keep_accepted(store: CohortStore, case: str, why: str) -> None:
+    """A copy of what is accepted now in the history, before it is replaced or taken back; the record first, so that no
+    segmentation is there without one."""
+    kept = store.work / HISTORY / case / f"{_moment()}-{why}.seg.nrrd"
+    for source, copy in (
+        (store.record_path(ACCEPTED, case), _record_of(kept)),
+        (store.segmentation_path(ACCEPTED, case), kept),
     ):
-        if path.is_file():
-            with replacing(store.work / HISTORY / case / f"{moment}-{_REPLACED}{ending}") as temporary:
-                shutil.copyfile(path, temporary)
+        if source.is_file():
+            with replacing(copy) as temporary:
+                shutil.copyfile(source, temporary)
 
 
 def _record_of(segmentation: Path) -> Path:

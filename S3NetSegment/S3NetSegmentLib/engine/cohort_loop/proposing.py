@@ -112,9 +112,9 @@ def propose(
     facts = store.image_facts(case, store.record(PROPOSED, case).get("image"))
     left: list[str] = []
     if drawn is None:
-        drawn, left = named_drawing(kept_drawing(store, case, volume, facts), segments)
-        if of_another_image(store.record(CORRECTED, case), facts):
-            left = ["what was drawn in the case is not used: its image has been replaced since"]
+        kept, left = kept_drawing(store, case, volume)
+        drawn, unknown = named_drawing(kept, segments)
+        left += unknown
     names = yield from as_part_of(nearest_accepted(store, case, volume, supports), 0.0, 0.1)
     items, used, notes = supports_of(store, names, segments, read or ReadCases())
     notes += left
@@ -238,22 +238,20 @@ def drawing_of(
     return DrawnHere(result, axis, tuple(numbers))
 
 
-def kept_drawing(store: CohortStore, case: str, volume: Volume, image_facts: Mapping) -> DrawnHere | None:
-    """What was drawn in ``case`` at an earlier proposal; None if nothing is kept, nothing that can be read, or what was drawn in
-    an image that has been replaced since.
-
-    :param image_facts: of ``volume``, see :meth:`CohortStore.image_facts`.
-    """
+def kept_drawing(store: CohortStore, case: str, volume: Volume) -> tuple[DrawnHere | None, list[str]]:
+    """What was drawn in ``case``, whose image is ``volume``, at an earlier proposal, and notes; None if nothing is kept, nothing
+    that can be read, or what was drawn in an image that has been replaced since."""
     record = store.record(CORRECTED, case)
-    if of_another_image(record, image_facts):
-        return None
+    if record and of_another_image(record, store.image_facts(case, record.get("image"))):
+        return None, ["what was drawn in the case is not used: its image has been replaced since"]
     try:
         axis, slices = str(record["axis"]), tuple(int(n) for n in record["slices"])
         if record["segmentation_sha256"] != store.digest(CORRECTED, case):
-            return None
-        return DrawnHere(on_grid_of(read_segmentation(store.segmentation_path(CORRECTED, case)), volume), axis, slices)
+            return None, []
+        segmentation = on_grid_of(read_segmentation(store.segmentation_path(CORRECTED, case)), volume)
+        return DrawnHere(segmentation, axis, slices), []
     except (KeyError, TypeError, ValueError):  # InputError is one
-        return None
+        return None, []
 
 
 def named_drawing(drawn: DrawnHere | None, segments: CohortSegments) -> tuple[DrawnHere | None, list[str]]:

@@ -52,6 +52,16 @@ def put_in_layer(layers: list[np.ndarray], mask: np.ndarray, value: int, dtype=n
     return layer
 
 
+def distinct_values(values: Sequence[int]) -> list[int]:
+    """``values`` of segments as they are; 1, 2, ... in their order where two share one, or one is 0, the value of nothing."""
+    return list(values) if len({0, *values}) > len(values) else list(range(1, len(values) + 1))
+
+
+def label_type(highest: int) -> type[np.unsignedinteger]:
+    """The type of labels 0 to ``highest``, at most 65535, in memory and in files."""
+    return np.uint8 if highest < 256 else np.uint16
+
+
 @dataclass(eq=False)
 class Segmentation:
     """Segments on the grid of an image.
@@ -98,10 +108,9 @@ class Segmentation:
 
         :param own_values: with the values of the segments, unless two share one.
         """
-        values = [segment.value for segment in self.segments]
-        if not own_values or len(set(values)) < len(values):
-            values = list(range(1, len(values) + 1))
-        out = np.zeros(self.layers[0].shape, np.uint8 if max(values, default=0) < 256 else np.uint16)
+        values = [segment.value if own_values else number for number, segment in enumerate(self.segments, 1)]
+        values = distinct_values(values)
+        out = np.zeros(self.layers[0].shape, label_type(max(values, default=0)))
         for value, segment in zip(values, self.segments, strict=True):
             out[self.mask(segment)] = value
         return out

@@ -82,9 +82,7 @@ def _only_slice(text: str, whole: str, volume: Volume, axis: str, slices: tuple[
 
 def _require_chosen(text: str, box: Box, part: Extent, axis: str) -> None:
     """InputError where nothing of ``box`` lies in ``part``, the chosen slices across ``axis``."""
-    if any(
-        a > high or stop <= low for a, high, stop, low in zip(part.start, box.high, part.stop, box.low, strict=True)
-    ):
+    if not box.meets(part):
         number = box.low[AXES.index(axis)]
         raise InputError(
             f"{text} lies in slice {number} along {axis}, which is not among the chosen slices; include that slice"
@@ -112,10 +110,10 @@ def _box_at(place: tuple[float, ...], volume: Volume) -> Box:
     """The voxels between two corners in mm. InputError for a box outside the image, with what it may be instead."""
     x, y, z, *other = place
     box = _voxels_between((x, y, z), other, volume)
-    if _is_outside(box, volume):
+    if not box.meets(volume.extent):
         mirrored = (-x, -y, z, -other[0], -other[1], other[2])
         as_lps = _voxels_between(mirrored[:3], mirrored[3:], volume)
-        hint = "" if _is_outside(as_lps, volume) else f"; if it was given as LPS, write {shown(mirrored)}"
+        hint = f"; if it was given as LPS, write {shown(mirrored)}" if as_lps.meets(volume.extent) else ""
         corners = [volume.ras_of(end) for end in ((0, 0, 0), [n - 1 for n in volume.size])]
         raise InputError(
             f"box {shown(place)} (R,A,S,R,A,S, mm) is outside image {volume.name!r}, whose corners lie at {shown(corners[0])} and "
@@ -127,10 +125,6 @@ def _box_at(place: tuple[float, ...], volume: Volume) -> Box:
 def _voxels_between(one, other, volume: Volume) -> Box:
     ends = (np.clip(volume.index_of(end), -1e9, 1e9) for end in (one, other))
     return Box.between(*(np.floor(end + 0.5) for end in ends))
-
-
-def _is_outside(box: Box, volume: Volume) -> bool:
-    return any(a >= n or b < 0 for a, b, n in zip(box.low, box.high, volume.size, strict=True))
 
 
 def shown(values) -> str:

@@ -81,6 +81,13 @@ class Box:
         """Whether every voxel of ``extent`` lies in the box."""
         return self.contains(extent.start) and self.contains([n - 1 for n in extent.stop])
 
+    def meets(self, extent: Extent) -> bool:
+        """Whether any voxel of ``extent`` lies in the box."""
+        return all(
+            a < stop and b >= start
+            for a, b, start, stop in zip(self.low, self.high, extent.start, extent.stop, strict=True)
+        )
+
     def beyond(self, size: Sequence[int], slack: int = 0) -> bool:
         """Whether it reaches more than ``slack`` voxels beyond an image of ``size`` voxels along (i, j, k)."""
         return any(a < -slack or b >= n + slack for a, b, n in zip(self.low, self.high, size, strict=True))
@@ -94,7 +101,7 @@ class Box:
         low = three(map(max, self.low, extent.start))
         high = three(map(min, self.high, last))
         shown = f"box {self} (voxels i,j,k,i,j,k, both corners included)"
-        if any(a > b for a, b in zip(low, high, strict=True)):
+        if not self.meets(extent):
             raise InputError(
                 f"{shown} lies outside the searched part, which is {extent.start} to {last}; draw it inside, or search a "
                 "larger part"

@@ -131,14 +131,13 @@ class CohortController:
         yield Step(0.0, _("Reading the segments"))
         now = case_segmentation(case)
         slices = corrected_slices(case, now)
-        drawn = None
+        drawn, notes = None, []
         if slices:
-            facts = self.store.image_facts(case.name, self.store.record(PROPOSED, case.name).get("image"))
-            earlier = kept_drawing(self.store, case.name, case.volume, facts)  # those slices count as they are now
+            earlier, notes = kept_drawing(self.store, case.name, case.volume)  # those slices count as they are now
             if earlier is not None and earlier.axis == case.axis:
                 slices = sorted({*earlier.slices, *slices})
             drawn = drawing_of(self.store, case.name, now, case.volume, case.axis, slices)
-        return self._proposed((yield from propose(self.store, case.name, drawn, read=self._kept())), ())
+        return self._proposed((yield from propose(self.store, case.name, drawn, read=self._kept())), notes)
 
     def _accept_steps(self, case: LoopCase):
         yield Step(0.0, _("Reading the segments"))

@@ -54,7 +54,6 @@ class BoxDrawing(DragTool):
     def stop(self) -> None:
         """The user does something else: what is not answered yet is dropped."""
         self._button.setChecked(False)
-        super().stop()
         waiting, self._waiting = self._waiting, []
         for *_what, rectangle in waiting:
             remove_node(rectangle)

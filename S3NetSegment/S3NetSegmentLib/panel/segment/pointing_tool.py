@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,7 +29,7 @@ from ...scene.prompts import (
 from ...scene.slices import shows_volume
 from ..widgets.slice_mouse import MouseAction, SliceMouse
 
-CLICK = 4  # pixels: a shorter drag is a click
+_CLICK = 4  # pixels: a shorter drag is a click
 _STROKE_STEP = 3  # pixels between the places of a stroke
 
 
@@ -39,8 +40,8 @@ class Gesture:
     plane: ViewPlane
     xy: tuple[int, int]
     slice_node: object
-    control: bool = False
-    shift: bool = False
+    control: bool
+    shift: bool
     places: list[tuple[float, float, float]] = field(default_factory=list)  # world RAS; the first is where it began
     node: object = None  # the box or stroke, once it is more than a click
 
@@ -49,7 +50,7 @@ class Gesture:
         return self.shift or self.control
 
 
-class DragTool:
+class DragTool(ABC):
     """A tool that the mouse has in all slice views while it is on: a click or a drag. What these do is said by ``accepts``,
     ``make_node``, ``stretch`` and ``released``.
 
@@ -80,20 +81,21 @@ class DragTool:
         """Whether a press is one for this tool; InputError where it is, and cannot be."""
         return True
 
+    @abstractmethod
     def make_node(self, gesture: Gesture):
         """The markups that show what is dragged."""
-        raise NotImplementedError
 
     def stretch(self, gesture: Gesture, place: tuple[float, float, float], action: MouseAction) -> None:
         """The drag has come to ``place``."""
         stretch_box(gesture.node, gesture.plane, gesture.places[0], place)
 
+    @abstractmethod
     def released(self, gesture: Gesture) -> None:
         """The end of a click (``gesture.node`` is None) or a drag. After an InputError the node goes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refused(self, error: InputError) -> None:
-        raise NotImplementedError
+        """Tells the user why a press or a gesture cannot be used."""
 
     # -- inside
 
@@ -103,7 +105,7 @@ class DragTool:
         gesture = self._gesture
         if gesture is None or action.slice_node is not gesture.slice_node:
             return False
-        if gesture.node is None and distance(gesture.xy, action.xy) >= CLICK:
+        if gesture.node is None and _distance(gesture.xy, action.xy) >= _CLICK:
             gesture.node = self.make_node(gesture)
         if gesture.node is not None:
             self.stretch(gesture, gesture.plane.project(action.ras), action)
@@ -119,7 +121,7 @@ class DragTool:
     def _pressed(self, action: MouseAction) -> bool:
         self._drop()  # a release that never came, e.g. because a dialog appeared
         volume_node = self._volume()
-        if volume_node is None or slicer_wants_it(action) or not shows_volume(action.slice_node, volume_node):
+        if volume_node is None or _slicer_wants_it(action) or not shows_volume(action.slice_node, volume_node):
             return False
         try:
             if not self.accepts(action):
@@ -167,7 +169,7 @@ class PointingTool(DragTool):
     def stretch(self, gesture: Gesture, place: tuple[float, float, float], action: MouseAction) -> None:
         if not gesture.is_stroke:
             super().stretch(gesture, place, action)
-        elif len(gesture.places) == 1 or distance(gesture.xy, action.xy) >= _STROKE_STEP or action.kind == "release":
+        elif len(gesture.places) == 1 or _distance(gesture.xy, action.xy) >= _STROKE_STEP or action.kind == "release":
             gesture.places.append(place)
             gesture.xy = action.xy
             add_point(gesture.node, place)
@@ -194,7 +196,7 @@ def _require_use(gesture: Gesture) -> None:
         box_of(gesture.node, grid).clipped(grid.extent)
 
 
-def slicer_wants_it(action: MouseAction) -> bool:
+def _slicer_wants_it(action: MouseAction) -> bool:
     """Whether Slicer itself has a use for the press: a point is being placed, or the cursor is on a point or on the handle of a
     side or corner of a box, which can be dragged. With Ctrl or Shift it is a prompt there, too. The point in the middle of a
     box, by which Slicer would move it, is where the object is: a click there is a point."""
@@ -220,5 +222,5 @@ def remove_node(node) -> None:
         node.GetScene().RemoveNode(node)
 
 
-def distance(one, other) -> float:
+def _distance(one, other) -> float:
     return max(abs(a - b) for a, b in zip(one, other, strict=True))

@@ -256,7 +256,9 @@ class SegmentEdit:
     def _box(self, mask: np.ndarray, geometry: Volume, lattice: np.ndarray) -> LabelBox:
         self._check(mask, geometry)
         box = LabelBox(np.asarray(mask, bool)).trimmed()
-        return box.moved(self._index(lattice, geometry), self._image_on(lattice))
+        index = self._index(lattice, geometry)
+        resampled = box.array.size > 0 and box.shift_onto(index) is None
+        return box.moved(index, self._image_on(lattice) if resampled else None)
 
     def _image_on(self, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """First voxel of the image on ``lattice`` and the one behind its last; None where its voxels are others. An oblique plane

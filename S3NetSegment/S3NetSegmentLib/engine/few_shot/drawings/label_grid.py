@@ -54,13 +54,13 @@ def placed_labels(
         raise InputError("nothing is drawn: the labels are empty; draw a segment on at least one slice")
     to_image = np.linalg.solve(image.ijk_to_ras, np.asarray(ijk_to_ras, float))
     order, skew = along_axes(to_image, labels.shape[::-1], image.size)
-    mixed = mixed_slices(labels) if drawn is None and axis == "auto" else {}
-    if skew < _STRAIGHT and mixed and grid_difference(labels.shape, ijk_to_ras, image):
-        placed = _as_planes(labels, mixed, ijk_to_ras, to_image, image)
-    elif skew < _STRAIGHT:
-        placed = _parallel(labels, to_image, order, skew < _EXACT, image, axis, drawn)
-    else:
+    unasked = drawn is None and axis == "auto"
+    if skew >= _STRAIGHT:
         placed = _oblique(labels, ijk_to_ras, to_image, image, axis, drawn)
+    elif unasked and grid_difference(labels.shape, ijk_to_ras, image) and (mixed := mixed_slices(labels)):
+        placed = _as_planes(labels, mixed, ijk_to_ras, to_image, image)
+    else:
+        placed = _parallel(labels, to_image, order, skew < _EXACT, image, axis, drawn)
     if not placed.labels.any() and not placed.planes:
         if drawn is not None and placed.outside < 1:
             raise InputError(

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...common.errors import InputError
+from ...common.masks import bounding_box
 from ...images import AXES, Volume
 from ...images.volume import spans_space
 
@@ -158,16 +159,23 @@ def mixed_slices(labels: np.ndarray) -> dict[str, list[int]]:
 
     :param labels: ``[K, J, I]``, 0 = nothing.
     """
-    left = labels > 0
-    least = len(drawn_slices(labels)[1]) if left.any() else 0
+    box = bounding_box(labels > 0)
+    if box is None:
+        return {}
+    left = labels[box] > 0
+    counts = [left.sum(tuple(d for d in range(3) if d != 2 - n)) for n in range(3)]
     found: dict[str, list[int]] = {}
-    for _ in range(int(_MIXED * least)):
-        counts = [left.sum(tuple(d for d in range(3) if d != 2 - n)) for n in range(3)]
+    for _ in range(int(_MIXED * min(np.count_nonzero(filled) for filled in counts))):
         n = max(range(3), key=lambda n: counts[n].max())  # the slice that holds most of what is not explained yet
         number = int(counts[n].argmax())
-        found.setdefault(AXES[n], []).append(number)
-        np.moveaxis(left, 2 - n, 0)[number] = False
-        if not left.any():
+        found.setdefault(AXES[n], []).append(number + box[2 - n].start)
+        plane = np.moveaxis(left, 2 - n, 0)[number]
+        first, second = (m for m in range(3) if m != n)  # arrays are [K, J, I]: the higher axis is the rows
+        counts[first] -= plane.sum(0)
+        counts[second] -= plane.sum(1)
+        counts[n][number] = 0
+        plane[:] = False
+        if not counts[n].any():
             apart = all(np.diff(sorted(numbers)).min(initial=2) > 1 for numbers in found.values())
             return {axis: sorted(numbers) for axis, numbers in found.items()} if len(found) > 1 and apart else {}
     return {}

@@ -20,6 +20,7 @@ from ...images.formats.nifti_places import on_voxels_of
 from ...images.formats.seg_nrrd import read_segmentation
 from ...images.label_names import all_named
 from ...images.reading import read_alone, read_image
+from ...images.segmentation import label_type
 from ...tasks.drawn_numbers import ALL
 from ...tasks.few_shot import SupportFile
 from .label_grid import PlacedLabels, grid_difference, placed_labels
@@ -68,8 +69,8 @@ class Support:
 
         :param layers: :attr:`FewShotAnswer.layers`.
         """
-        values = np.array([0, *(segment.value for segment in self.segments)])
-        values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
+        numbers = [0, *(segment.value for segment in self.segments)]
+        values = np.array(numbers, label_type(max(numbers)))
         found = []
         for home in range(len(self.layers.members)):
             own = np.array([n > 0 and self.layers.homes[n] == home for n in range(len(values))])

@@ -17,7 +17,7 @@ import numpy as np
 from ...common.errors import ImageWarning, InputError, ResourceError
 from ..colors import label_colors
 from ..formats.itk_file import LPS_TO_RAS
-from ..segmentation import Segment, Segmentation
+from ..segmentation import Segment, Segmentation, label_type
 from .decoding import decoded
 from .elements import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, DicomFile, Elements
 from .headers import image_file
@@ -223,7 +223,7 @@ class _Layers:
     """Label arrays; a segment goes into the first in which it covers no other."""
 
     def __init__(self, shape: tuple[int, int, int], segments: int):
-        self._shape, self._dtype = shape, np.uint8 if segments < 256 else np.uint16
+        self._shape, self._dtype = shape, label_type(segments)
         self.arrays = [np.zeros(shape, self._dtype)]
 
     def add(self, value: int, planes: list[tuple[int, int]], mask_of: Callable[[int], np.ndarray]) -> int:

@@ -153,9 +153,8 @@ def _sources(grid: Grid) -> tuple[list, list | None]:
                 setattr(data, name, "")
         charset = data.get("SpecificCharacterSet")
         if isinstance(charset, str) and charset not in python_encoding:
-            data.SpecificCharacterSet = (
-                "ISO_IR 100"  # as which pydicom reads what it does not know; highdicom refuses it
-            )
+            # As which pydicom reads what it does not know; highdicom refuses that.
+            data.SpecificCharacterSet = "ISO_IR 100"
         sources.append(data)
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         known = next((data.get(name) for data in sources if data.get(name)), None) or highdicom.UID()

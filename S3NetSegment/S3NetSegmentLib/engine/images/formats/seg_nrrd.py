@@ -22,7 +22,7 @@ from ..colors import label_colors
 from ..dicom.seg_reading import find_dicom_seg, is_dicom_seg, read_dicom_seg
 from ..files import suffix_of
 from ..reading import checked_path, read_label_map
-from ..segmentation import Segment, Segmentation
+from ..segmentation import Segment, Segmentation, label_type
 from ..volume import Volume, spans_space
 from .encoding import write_nrrd
 from .header_claims import MOST_KEYS, check_room
@@ -43,7 +43,7 @@ def encode_segmentation(file: BinaryIO, segmentation: Segmentation) -> None:
     highest = max(highest, *(int(layer.max()) for layer in segmentation.layers))
     if highest > _LARGEST:
         raise InputError(f"the segmentation has label value {highest}; values above {_LARGEST} cannot be written")
-    dtype = np.uint8 if highest < 256 else np.uint16
+    dtype = label_type(highest)
     size = segmentation.layers[0].shape[::-1]
     geometry = ";".join(f"{v:.17g}" for v in np.ravel(segmentation.ijk_to_ras))
     extent = ";".join(f"0;{n - 1}" for n in size)
@@ -155,7 +155,7 @@ def _whole(array: np.ndarray, path: Path) -> np.ndarray:
         )
     if array.dtype.kind == "f" and any((plane != np.rint(plane)).any() for plane in array):
         raise InputError(f"{shown} has broken values and is not a label map; labels must be whole numbers")
-    return array.astype(np.uint8 if high < 256 else np.uint16, copy=False)
+    return array.astype(label_type(high), copy=False)
 
 
 def _placed(segmentation: Segmentation, shape: tuple[int, ...], ijk_to_ras: np.ndarray) -> Segmentation | None:

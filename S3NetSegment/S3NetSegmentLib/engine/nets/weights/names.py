@@ -9,6 +9,12 @@ import torch
 
 from ...common.errors import InputError
 
+_TOKENS = {
+    "embeddings.cls_token": "cls_token",
+    "embeddings.mask_token": "mask_token",
+    "embeddings.register_tokens": "register_tokens",
+}
+
 
 def published_names(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
     """``tensors`` under the published names; queries, keys and values become one tensor. Names that are not known stay, so that
@@ -36,9 +42,7 @@ def _joined(name: str, parts: Sequence[torch.Tensor | None]) -> torch.Tensor:
 _V3_PREFIX = re.compile(r"^(dinov3_vit|model|backbone)\.(?=embeddings\.|norm\.|layer\.|model\.)")
 _V3_BLOCK = re.compile(r"(?:model\.|encoder\.)?layer\.(\d+)\.(.+)")
 _V3_NAMES = {
-    "embeddings.cls_token": "cls_token",
-    "embeddings.mask_token": "mask_token",
-    "embeddings.register_tokens": "register_tokens",
+    **_TOKENS,
     "embeddings.patch_embeddings.weight": "patch_embed.proj.weight",
     "embeddings.patch_embeddings.bias": "patch_embed.proj.bias",
 }
@@ -99,9 +103,7 @@ def _without_key_offset(name: str, tensor: torch.Tensor) -> torch.Tensor:
 _MARK = "embeddings.cls_token"
 _PREFIX = re.compile(r"^(dinov2|dinov2_with_registers|model|backbone)\.")
 _NAMES = {
-    "embeddings.cls_token": "cls_token",
-    "embeddings.mask_token": "mask_token",
-    "embeddings.register_tokens": "register_tokens",
+    **_TOKENS,
     "embeddings.position_embeddings": "pos_embed",
     "embeddings.patch_embeddings.projection": "patch_embed.proj",
     "layernorm": "norm",
