@@ -9,7 +9,8 @@ Task and Dice as in few_shot.py, on its development cases. The ways:
   random alone   its prototypes alone (--method alpnet): how much its features are worth;
   own            with a small convolutional encoder that ALPNet's episodes trained on the unlabelled slices of the volume
                  itself (--steps steps), and its share of the vote;
-  own alone      its prototypes alone.
+  own alone      its prototypes alone;
+  own trained    the same after training on each slice and its first answer (--test-time steps; TTT).
 Published weights of DINOv2 and DINOv3 are not part of this software; with them on this computer, the second command prints what they
 add to the vote, what their prototypes find alone, and what the published program's settings find (--preset published), on all sets.
 A table of the means of the sets stands at the end.
@@ -18,6 +19,7 @@ A table of the means of the sets stands at the end.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import time
@@ -59,6 +61,9 @@ def main() -> None:
     parser.add_argument("--k", nargs="+", type=int, choices=DRAWN_AT, default=[1, 3])
     parser.add_argument("--limit", type=int, default=2, help="cases of each set")
     parser.add_argument("--steps", type=int, default=150, help="training steps of the own encoder; 0: leave it out")
+    parser.add_argument(
+        "--test-time", type=int, default=0, help="steps of training on each slice; 0 (default): leave it out"
+    )
     parser.add_argument("--encoder", help="a further encoder, as s3net few-shot --encoder")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -75,7 +80,7 @@ def main() -> None:
             if further is not None:
                 encoders[further.name] = further
             for k in options.k:
-                found = dict(ways(case, k, encoders, further))
+                found = dict(ways(case, k, encoders, further, options.test_time))
                 for way, (dice, _share) in found.items():
                     rows[set_name, k, way].append(dice)
                 told = (
@@ -85,14 +90,23 @@ def main() -> None:
     print_table(rows)
 
 
-def ways(case: FewShotCase, k: int, encoders: dict[str, FewShotEncoder], published: FewShotEncoder | None):
+def ways(
+    case: FewShotCase, k: int, encoders: dict[str, FewShotEncoder], published: FewShotEncoder | None, test_time: int = 0
+):
     """(way, (Dice, share of the prototypes or None)) for each."""
     yield "none", (score(case, k, None)[0], None)
     for name, encoder in encoders.items():
         yield name, score(case, k, encoder)
         yield f"{name} alone", (score(case, k, encoder, FewShotSettings(method="alpnet"))[0], None)
+        if test_time and name != "random":
+            trained = FewShotSettings(method="alpnet", test_time_steps=test_time)
+            yield f"{name} trained", (score(case, k, encoder, trained)[0], None)
     if published is not None:
-        yield f"{published.name} published", (score(case, k, published, few_shot_preset("published"))[0], None)
+        settings = few_shot_preset("published")
+        yield f"{published.name} published", (score(case, k, published, settings)[0], None)
+        if test_time:
+            settings = dataclasses.replace(settings, test_time_steps=test_time)
+            yield f"{published.name} published, trained", (score(case, k, published, settings)[0], None)
 
 
 def print_table(rows: dict[tuple[str, int, str], list[float]]) -> None:

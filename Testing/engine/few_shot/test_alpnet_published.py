@@ -137,7 +137,7 @@ def test_intensities_have_mean_0_and_deviation_1_over_the_volume_and_are_not_sca
     volume, _ = organs()
     encoder = ignorant().with_zscores()
     features = features_of(volume, encoder, side=56, cells=16, whole=True)
-    images = torch.cat([features._image(z) for z in range(len(volume.array))])
+    images = torch.cat([features.image(z) for z in range(len(volume.array))])
     assert abs(float(images.mean())) < 0.05 and abs(float(images.std()) - 1) < 0.1
     seen = []
     encoder.network.transformer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -171,10 +171,10 @@ def test_three_slices_are_the_colours_of_one_input_and_an_encoder_trained_here_s
 
     def features(encoder, number, three=True):
         found = features_of(volume, encoder, side=56, cells=16, three=three)
-        seen.append(found._image(number))
+        seen.append(found.image(number))
         return run_to_end(found.of([number]))
 
-    alone = [features_of(volume, ignorant(), side=56, cells=16)._image(n) for n in (3, 4, 5)]
+    alone = [features_of(volume, ignorant(), side=56, cells=16).image(n) for n in (3, 4, 5)]
     three, one = features(ignorant(), 4), features(ignorant(), 4, three=False)
     assert torch.equal(seen[0], torch.cat(alone, 1)) and seen[1].shape[1] == 1
     assert not torch.allclose(three, one, atol=0.01)

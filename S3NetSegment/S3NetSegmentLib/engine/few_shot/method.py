@@ -49,7 +49,7 @@ class FewShot:
     :param axis: the axis across the slices, "x", "y", "z", or "auto": that of most drawn slices.
     :param encoder: a pretrained encoder (:func:`load_encoder`); None: none is used.
     :param device: where the prototypes are compared, see :func:`~..device.choose_device`.
-    :raises InputError: an image without contrast, or ``settings.method`` "alpnet" without an encoder.
+    :raises InputError: an image without contrast, or settings that need an encoder without one.
     """
 
     def __init__(
@@ -67,6 +67,10 @@ class FewShot:
             raise InputError(
                 "method alpnet needs a pretrained encoder; get weights with 's3net weights get dinov2-vits14-reg4', name a "
                 "file of weights, or choose method default"
+            )
+        if self.settings.test_time_steps and encoder is None:
+            raise InputError(
+                f"test_time_steps is {self.settings.test_time_steps}, but there is no pretrained encoder to train; name one, or leave it at 0"
             )
         if encoder is not None and self.settings.encoder_input == "zscore":
             self.encoder = encoder = encoder.with_zscores()

@@ -110,6 +110,14 @@ class FewShotSettings(SettingsRecord):
         "probabilities (CCA). For segments that are one part in every slice.",
     )
 
+    test_time_steps: int = setting(
+        0,
+        "Steps in which the encoder is trained on each slice and what was found in it, before the slice is answered again (TTT; the "
+        "published program takes 100). A step costs several times as much as encoding the slice. 0: none.",
+        0,
+        10_000,
+    )
+
 
 PRESETS = ("default", "published")
 

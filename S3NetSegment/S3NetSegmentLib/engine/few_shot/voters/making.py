@@ -14,6 +14,7 @@ from ...images import AXES, Volume
 from ...images.intensity import IntensityScale, intensity_scale
 from ...images.volume import slices_first
 from ..alpnet.prototypes import PUBLISHED, HeadSettings
+from ..alpnet.self_training import SelfTraining
 from ..drawings.drawing import Drawing, SupportLayer, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
 from ..registration.fitting import Fitted, fit
@@ -55,6 +56,7 @@ class VoterMaker:
         self._digests: dict[int, tuple[Volume, bytes]] = {}
         self._features: dict[str, SliceFeatures] = {}
         self._prototypes: dict[tuple, Prototypes] = {}  # (axis, label values)
+        self._training: SelfTraining | None = None
 
     def voters(self, layer: SupportLayer, quick: bool) -> Steps[list[Voter]]:
         """All of them. A new kind of voter is made here."""
@@ -177,12 +179,25 @@ class VoterMaker:
         former = self._prototypes.get((axis, drawing.values))
         voter = Prototypes(
             self._features[axis], drawing, self._encoder.temperature, self._device, other_volumes, former, not quick,
-            published_head(self._settings),
+            published_head(self._settings), None if quick else self._self_training(),
         )  # fmt: skip
         if not quick:
             older = [(key, old) for key, old in self._prototypes.items() if key != (axis, drawing.values)]
             self._prototypes = {**dict(older[-_DRAWINGS + 1 :]), (axis, drawing.values): voter}
         return voter
+
+    def _self_training(self) -> SelfTraining | None:
+        """What trains the encoder on each slice; None: nothing does."""
+        settings = self._settings
+        if settings.test_time_steps and self._training is None and self._encoder is not None:
+            self._training = SelfTraining(
+                self._encoder.network,
+                settings.test_time_steps,
+                settings.encoder_side,
+                settings.encoder_grid,
+                settings.seed,
+            )
+        return self._training
 
     def _fit(
         self, other: SupportVolume, known: KnownLabels | None = None, filled: np.ndarray | None = None

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ...common.errors import InputError
 from ...common.progress import Step, Steps, as_part_of
 from ...common.tensors import area_average
+from ...nets.encoder import Encoder
 from ..alpnet.prototypes import HeadSettings, PrototypeHead, SupportSlice
+from ..alpnet.self_training import SelfTraining
 from ..drawings.drawing import Drawing
 from ..drawings.soft_drawing import SoftDrawing
 from ..frame import Frame
@@ -52,6 +55,7 @@ class Prototypes(Voter):
     :param former: the voter made of the drawing before this one: prototypes of unchanged slices are taken from it.
     :param choose: find temperature and window by leaving out each drawn slice in turn.
     :param published: how prototypes are made and compared instead, for all slices alike; nothing is chosen then.
+    :param training: trains the encoder on each slice and its first answer (TTT); None: one answer is enough.
     """
 
     name = "prototypes"
@@ -67,12 +71,14 @@ class Prototypes(Voter):
         former: Prototypes | None = None,
         choose: bool = True,
         published: HeadSettings | None = None,
+        training: SelfTraining | None = None,
     ):
         self._features, self._drawing, self._device, self._choose = features, drawing, device, choose
-        self._published = published
+        self._published, self._training = published, training
         self._other_volumes, self._former = tuple(other_volumes), former
         self._temperature = temperature
         self._numbers: list[int] = []
+        self._known: list[np.ndarray] = []
         self._names: list[bytes] = []
         self._head: PrototypeHead | None = None
         self._other_head: PrototypeHead | None = None
@@ -88,15 +94,26 @@ class Prototypes(Voter):
             numbers = range(start, min(start + _SLICES_AT_ONCE, last + 1))
             done = 0.3 + 0.7 * (start - first) / count
             features = yield from as_part_of(self._features.of(numbers), done, done + 0.7 * len(numbers) / count)
-            shares = self._shares(features, numbers, without)
+            shares = self._shares(features, numbers, without, self._head, self._other_head)
+            if self._training is not None:
+                part = self._after_training(self._training, shares, numbers, without)
+                shares = yield from as_part_of(part, done, done + 0.7 * len(numbers) / count)
             out[start - first : start - first + len(numbers)] = place(shares)
             yield Step(done, "Comparing with the drawn slices")
         return out
 
-    def scores(self, features: torch.Tensor, numbers: Sequence[int], without: int | None = None) -> torch.Tensor:
-        """Scores ``[n, C, h, w]`` of the slices ``numbers`` with ``features`` ``[n, C', h, w]`` by the slices drawn in
-        this volume."""
-        head, own = self._head, self._numbers
+    def scores(
+        self,
+        features: torch.Tensor,
+        numbers: Sequence[int],
+        without: int | None = None,
+        head: PrototypeHead | None = None,
+    ) -> torch.Tensor:
+        """Scores ``[n, C, h, w]`` of the slices ``numbers`` with ``features`` ``[n, C', h, w]`` by the slices drawn in this volume.
+
+        :param head: of these slices; None: the one that was made of the encoder's features.
+        """
+        head, own = head or self._head, self._numbers
         if head is None:
             raise ValueError("nothing is drawn in this volume")
         if without in own and len(own) > 1:
@@ -105,35 +122,74 @@ class Prototypes(Voter):
         distances = torch.tensor([[abs(z - s) * self._features.slice_spacing for s in own] for z in numbers])
         return head.scores(features.to(self._device, torch.float32), distances.to(self._device))
 
-    def _shares(self, features: torch.Tensor, numbers: Sequence[int], without: int | None) -> torch.Tensor:
+    def _shares(
+        self, features: torch.Tensor, numbers: Sequence[int], without: int | None, head: PrototypeHead | None,
+        other_head: PrototypeHead | None,
+    ) -> torch.Tensor:  # fmt: skip
         """Class memberships ``[n, C, h, w]`` on the grid of the features, on the CPU."""
         with torch.inference_mode():
-            heads = []
-            if self._head is not None:
-                heads.append(self.scores(features, numbers, without).softmax(1))
-            if self._other_head is not None:
-                heads.append(self._other_head.scores(features.to(self._device, torch.float32)).softmax(1))
-            return torch.stack(heads).mean(0).cpu()
+            found = []
+            if head is not None:
+                found.append(self.scores(features, numbers, without, head).softmax(1))
+            if other_head is not None:
+                found.append(other_head.scores(features.to(self._device, torch.float32)).softmax(1))
+            return torch.stack(found).mean(0).cpu()
+
+    def _after_training(
+        self, training: SelfTraining, shares: torch.Tensor, numbers: Sequence[int], without: int | None
+    ) -> Steps[torch.Tensor]:
+        """The memberships once more, each slice's by an encoder that was trained on it and on its ``shares``."""
+        found = []
+        for n, (first, number) in enumerate(zip(shares, numbers, strict=True)):
+            image = self._features.image(number)
+            classes = F.interpolate(first[None], image.shape[2:], mode="bilinear", align_corners=False)[0].argmax(0)
+            share, start = 1 / len(numbers), n / len(numbers)
+            work = training.trained(image[0], classes, number)
+            network = yield from as_part_of(work, start, start + 0.9 * share)
+            if network is not None:
+                heads = yield from self._heads_by(network)
+                features = yield from as_part_of(
+                    self._features.of([number], network), start + 0.9 * share, start + share
+                )
+                first = self._shares(features, [number], without, *heads)[0]
+            found.append(first)
+        return torch.stack(found)
+
+    def _heads_by(self, network: Encoder) -> Steps[tuple[PrototypeHead | None, PrototypeHead | None]]:
+        """The heads once more, of features by ``network``."""
+        head = other_head = None
+        if self._head is not None:
+            features = yield from self._features.of(self._numbers, network)
+            support = [self._support(f, known, self._features) for f, known in zip(features, self._known, strict=True)]
+            head = PrototypeHead(support, self._head.settings)
+        if self._other_head is not None:
+            other_head = PrototypeHead((yield from self._support_elsewhere(network)), self._other_head.settings)
+        return head, other_head
 
     def _prepare(self) -> Steps[None]:
         known = known_slices(self._drawing)
         if known:
-            self._numbers = list(known)
+            self._numbers, self._known = list(known), list(known.values())
             self._names = [_named(plane, number) for number, plane in known.items()]
             features = yield from as_part_of(self._features.of(self._numbers), 0.0, 0.5)
             self._head = self._head_of(list(zip(features, known.values(), strict=True)))
-        other = []
-        for n, one in enumerate(self._other_volumes):
-            part = as_part_of(one.features.of(list(one.known)), 0.5 + 0.5 * n / len(self._other_volumes), 1.0)
-            features = yield from part
-            for f, plane in zip(features, one.known.values(), strict=True):
-                other.append(self._support(f, plane, one.features))
+        other = yield from as_part_of(self._support_elsewhere(), 0.5, 1.0)
         if other:
             settings = self._published or HeadSettings(temperature=self._temperature, weighting="similarity")
             if self._choose and self._published is None:
                 settings = choose_settings([other[n] for n in _spread(len(other), _MOST_LEFT_OUT)], settings).settings
             self._other_head = PrototypeHead(other, settings)
         self._former = None
+
+    def _support_elsewhere(self, network: Encoder | None = None) -> Steps[list[SupportSlice]]:
+        """The drawn slices of the other volumes."""
+        found = []
+        for n, one in enumerate(self._other_volumes):
+            part = as_part_of(one.features.of(list(one.known), network), n / len(self._other_volumes), 1.0)
+            features = yield from part
+            for f, plane in zip(features, one.known.values(), strict=True):
+                found.append(self._support(f, plane, one.features))
+        return found
 
     def _head_of(self, slices: list[tuple[torch.Tensor, np.ndarray]]) -> PrototypeHead:
         """The head of the drawn slices; where only some of them changed, the rest of the former one stays."""

@@ -15,6 +15,7 @@ from ...images import AXES, Volume
 from ...images.intensity import IntensityScale
 from ...images.volume import slices_first
 from ...nets.dinov2 import encode_slices
+from ...nets.encoder import Encoder
 from .encoders import FewShotEncoder
 
 _DARK = 0.15  # scaled intensity below which a pixel counts as outside of the body
@@ -132,29 +133,36 @@ class SliceFeatures:
         )
         self._standard = self._mean_and_deviation() if encoder.is_zscored else None
 
-    def of(self, numbers: Sequence[int]) -> Steps[torch.Tensor]:
-        """Features ``[n, C, h, w]`` (float16, on the CPU) of the slices ``numbers``; those that are kept cost nothing."""
+    def of(self, numbers: Sequence[int], network: Encoder | None = None) -> Steps[torch.Tensor]:
+        """Features ``[n, C, h, w]`` (float16, on the CPU) of the slices ``numbers``; those that are kept cost nothing.
+
+        :param network: in place of that of the encoder; its features are not kept.
+        """
         found: dict[int, torch.Tensor] = {}
         missing = []
         for number in dict.fromkeys(numbers):
-            kept = self._cache.get(self._key, number)
+            kept = None if network else self._cache.get(self._key, number)
             if kept is None:
                 missing.append(number)
             else:
                 found[number] = kept
         for n, number in enumerate(missing):
             encoding = encode_slices(
-                self._encoder.network, self._image(number), side=max(self.view.pixels), grid=max(self.view.grid)
+                network or self._encoder.network,
+                self.image(number),
+                side=max(self.view.pixels),
+                grid=max(self.view.grid),
             )
             features = (yield from as_part_of(encoding, n / len(missing), (n + 1) / len(missing)))[0]
             if tuple(features.shape[1:]) != self.view.grid:
                 resized = F.interpolate(features[None].float(), self.view.grid, mode="bilinear", align_corners=False)
                 features = resized[0].half()
             found[number] = features
-            self._cache.add(self._key, number, features)
+            if network is None:
+                self._cache.add(self._key, number, features)
         return torch.stack([found[number] for number in numbers])
 
-    def _image(self, number: int) -> torch.Tensor:
+    def image(self, number: int) -> torch.Tensor:
         """Slice ``number`` as the encoder takes it, ``[1, 1 or 3, H, W]``: 0 to 1, or mean 0 and deviation 1 over the volume. Beyond
         the first and the last slice stand these once more."""
         numbers = [min(max(number + n, 0), len(self._slices) - 1) for n in self._beside]

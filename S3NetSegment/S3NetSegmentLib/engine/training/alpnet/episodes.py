@@ -6,6 +6,7 @@ Source: Ouyang et al., ECCV 2020 (arXiv 2007.09886), section 3.2 and its code's 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -94,18 +95,27 @@ def random_episodes(
         int64 ``[count, side, side]``, 0 and 1.
     :raises InputError: no slice has a superpixel.
     """
-    views: dict[str, list[torch.Tensor]] = {
-        f"{role}_{what}": [] for role in ("support", "query") for what in ("image", "mask")
-    }
+    views: defaultdict[str, list[torch.Tensor]] = defaultdict(list)
     for _ in range(count):
         plane, labels = _drawn_slice(slices, generator)
         wanted = 1 + int(torch.randint(int(labels.max()), (1,), generator=generator))
-        image, mask = _as_square(torch.from_numpy(plane)[None], torch.from_numpy(labels == wanted), side)
-        for role in ("support", "query"):
-            shown, seen = random_view(image, mask, ranges, generator)
-            views[f"{role}_image"].append(shown)
-            views[f"{role}_mask"].append(seen.long())
+        seen = episode(torch.from_numpy(plane)[None], torch.from_numpy(labels == wanted), ranges, side, generator)
+        for name, view in seen.items():
+            views[name].append(view)
     return {name: torch.stack(tensors) for name, tensors in views.items()}
+
+
+def episode(
+    image: torch.Tensor, mask: torch.Tensor, ranges: ViewRanges, side: int, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Two random views of ``image`` ``[C, H, W]`` and of the object in it, ``mask`` ``[H, W]`` (bool): ``support_image`` and
+    ``query_image`` ``[C, side, side]``, ``support_mask`` and ``query_mask`` int64 ``[side, side]``, 0 and 1."""
+    views = {}
+    image, mask = _as_square(image, mask, side)
+    for role in ("support", "query"):
+        views[f"{role}_image"], seen = random_view(image, mask, ranges, generator)
+        views[f"{role}_mask"] = seen.long()
+    return views
 
 
 def _drawn_slice(slices: SuperpixelSlices, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +131,7 @@ def _drawn_slice(slices: SuperpixelSlices, generator: torch.Generator) -> tuple[
 
 
 def _as_square(image: torch.Tensor, mask: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """``image`` ``[1, H, W]`` and ``mask`` padded to squares and resized to ``side``."""
+    """``image`` ``[C, H, W]`` and ``mask`` padded to squares and resized to ``side``."""
     height, width = mask.shape
     longest = max(height, width)
     down, along = (longest - height) // 2, (longest - width) // 2
