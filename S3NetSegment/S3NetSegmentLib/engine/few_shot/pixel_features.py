@@ -28,18 +28,19 @@ def pixel_features(image: np.ndarray, spacing: Sequence[float]) -> Steps[torch.T
     features, smooth = _Features(image.shape), {}
     features.add(image)
     for sigma in _SCALES:
-        smooth[sigma] = _gauss(image, 0.0, sigma)
+        smooth[sigma] = yield from _gauss(image, 0.0, sigma, features.done)
         yield features.add(smooth[sigma])
         deep = sigma * depth_ratio
-        yield features.add(_gauss(smooth[sigma], deep, 0.0) if deep > 0.15 else smooth[sigma])
+        yield features.add(
+            (yield from _gauss(smooth[sigma], deep, 0.0, features.done)) if deep > 0.15 else smooth[sigma]
+        )
     for sigma in _SCALES[:3]:
         down, right = (_slope(smooth[sigma], axis) for axis in (1, 2))
         yield features.add(np.hypot(down, right) * (2 * sigma))
         yield features.add(ndimage.laplace(smooth[sigma], mode="nearest") * np.float32(sigma * sigma))
     for sigma in (2.0, 5.0):
-        mean = smooth[sigma] if sigma in smooth else _gauss(image, 0.0, sigma)
-        yield Step(features.done, _LOOKING)
-        spread = _gauss(image * image, 0.0, sigma) - mean * mean
+        mean = smooth[sigma] if sigma in smooth else (yield from _gauss(image, 0.0, sigma, features.done))
+        spread = (yield from _gauss(image * image, 0.0, sigma, features.done)) - mean * mean
         yield features.add(2 * np.sqrt(np.clip(spread, 0, None)))
     for reach in _CONTEXT:
         for axis in (1, 2):
@@ -64,10 +65,12 @@ class _Features:
         return Step(self.done, _LOOKING)
 
 
-def _gauss(image: np.ndarray, across: float, within: float) -> np.ndarray:
+def _gauss(image: np.ndarray, across: float, within: float, done: float) -> Steps[np.ndarray]:
+    """``image`` blurred across and within its slices; ``done`` is the share of the whole work at which it begins."""
     out = image
     for axis, sigma in enumerate((across, within, within)):
         if sigma > 0.05 and out.shape[axis] > 1:
+            yield Step(done, _LOOKING)
             out = ndimage.gaussian_filter1d(out, sigma, axis, mode="nearest", truncate=_HALO)
     return out
 

@@ -50,7 +50,7 @@ def shrunk_features(array: np.ndarray, scale: IntensityScale, shape: Sequence[in
     count = array.shape[0]
     out = np.zeros((depth, rows, columns, scale.channels), np.float32)
     across = axis_weights(count, depth)
-    batch = max(1, int(2e6 / max(1, array[0].size)))
+    batch = max(1, int(1e6 / max(1, array[0].size)))
     for first in range(0, count, batch):
         yield Step(first / count, "Reading intensities")
         planes = scale.apply(array[first : first + batch])

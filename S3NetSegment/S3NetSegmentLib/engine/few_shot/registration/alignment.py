@@ -21,6 +21,7 @@ from .picture import Picture, coarse_alignments, covered, likeness, picture_of, 
 
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
+_ALIGNING = "Aligning the volumes"
 _AT_ONCE = 4  # iterations of the optimiser between two steps of progress
 _OVERLAP = 2.0  # what the overlap of known labels counts, against the correlation of the images
 _MARGIN = 0.35  # of the searched part around where a start puts it, in the other volume
@@ -62,6 +63,7 @@ def align(
         refining = _refined(fixed, moving, start)
         found = yield from as_part_of(refining, 0.3 + 0.7 * n / len(starts), 0.3 + 0.7 * (n + 1) / len(starts))
         for matrix in (start, found):
+            yield Step(0.3 + 0.7 * (n + 1) / len(starts), _ALIGNING)
             value = likeness(fixed, moving, matrix)
             told = 0.0 if known is None or labels is None else _OVERLAP * overlap(query, known, support, labels, matrix)
             if value - penalty + told > best_value:
@@ -83,7 +85,7 @@ def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.nda
     for blur, iterations in _LEVELS:
         rate, left = 1.0, iterations
         while left > 0:
-            yield Step(done / total, "Aligning the volumes")
+            yield Step(done / total, _ALIGNING)
             method = _method(blur, min(left, _AT_ONCE), rate)
             method.SetInitialTransform(transform, True)
             try:

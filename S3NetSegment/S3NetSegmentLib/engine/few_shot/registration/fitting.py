@@ -36,6 +36,7 @@ _BLUR = 0.7  # voxels, of the images before they are compared
 _UPDATE_BLUR, _FIELD_BLUR = 1.0, 1.0  # voxels: fluid and elastic smoothness
 _SMALLEST = 6  # voxels that a side keeps when it is shrunk
 _AT_ONCE = 2  # iterations between two steps of progress
+_MATCHING = "Matching the volumes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +99,7 @@ def fit(
     region = covered(query, alignment.to_support, support, part, 0.0) or query.extent
     fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
+    yield Step(0.7, _MATCHING)
     image, inside = moved(fixed, moving, alignment.to_support)
     notes = _notes(query, support, alignment, query_scale, support_scale)
     if alignment.correlation < _UNLIKE:
@@ -108,10 +110,11 @@ def fit(
     alike = torch.from_numpy(_same_intensities(image, fixed.array, inside))
     matching = deformed(alike, torch.from_numpy(fixed.array), fixed.spacing[::-1].tolist())
     moves = yield from as_part_of(matching, 0.7, 0.95)
-    yield Step(0.95, "Matching the volumes")
+    yield Step(0.95, _MATCHING)
     after = warped(alike[None], moves)[0].numpy()
     better = correlation(after[inside], fixed.array[inside]) > correlation(alike.numpy()[inside], fixed.array[inside])
     found = Fitted(support, labels, alignment, fixed, moves.numpy(), bare.notes)
+    yield Step(0.98, _MATCHING)
     is_kept = better and _keeps_volumes(query, region, bare, found)
     difference = np.where(inside, np.abs((after if is_kept else alike.numpy()) - fixed.array), 1).astype(np.float32)
     return dataclasses.replace(found if is_kept else bare, difference=difference)
@@ -221,7 +224,7 @@ def deformed(moving: torch.Tensor, fixed: torch.Tensor, spacing: Sequence[float]
         field = field * field.new_tensor(factor).view(1, 3, 1, 1, 1)
         for iteration in range(iterations):
             if iteration % _AT_ONCE == 0:
-                yield Step(done / total, "Matching the volumes")
+                yield Step(done / total, _MATCHING)
             field = _demons_step(small[:1], small[1:], field, flat)
             done += 1
     return field[0]

@@ -25,6 +25,7 @@ _PARTIAL = 0.3  # and one that shares nothing of what could be shared
 _STARTS = 3
 _CONTEXT = 0.1  # of the searched part around it, by which it is told from what looks alike
 _LOCAL = (0.5, 3.0, 3.0)  # cells (slice, row, column) over which brightness and contrast are evened out
+_LOOKING = "Looking for the place in this volume"
 _FLOOR = 0.05  # contrast below which nothing is evened out
 
 
@@ -112,7 +113,9 @@ def coarse_alignments(query, query_scale, support, support_scale, part, axis) ->
     cell = np.maximum(step, query.spacing)
     target = yield from picture_of(query, query_scale, query.extent, cell)
     source = yield from picture_of(support, support_scale, part, np.maximum(step, support.spacing) * 0.7)
-    targets, sources = _channels(target), _channels(source)
+    targets = _channels(target)
+    yield Step(0.0, _LOOKING)
+    sources = _channels(source)
     spectra: list[_Spectrum] = []
     middle = (source.matrix @ (*((np.array(source.array.shape[::-1]) - 1) / 2), 1.0))[:3]
     normal = support.ijk_to_ras[:3, AXES.index(axis)] / np.linalg.norm(support.ijk_to_ras[:3, AXES.index(axis)])
@@ -123,7 +126,7 @@ def coarse_alignments(query, query_scale, support, support_scale, part, axis) ->
     found = []
     hypotheses = list(product(_TURNS, _SIZES))
     for n, (turn, size) in enumerate(hypotheses):
-        yield Step(n / len(hypotheses), "Looking for the place in this volume")
+        yield Step(n / len(hypotheses), _LOOKING)
         linear = rotation(normal, np.deg2rad(turn)) / size  # query RAS to support RAS, about the middle
         scores = np.zeros(())
         for channel, (searched, image) in enumerate(zip(sources, targets, strict=True)):

@@ -21,6 +21,7 @@ from .voter import Voter
 
 _HIDDEN, _BATCH = 48, 2048
 _STEPS_AT_ONCE = 20  # training steps between two steps of progress, about 0.05 s
+_LEARNING = "Learning what the segments look like"
 _JITTER, _NOISE = 0.06, 0.1  # of the intensity, and of each standardised feature
 _HIDDEN_STEPS = 120  # training steps while a drawn slice is hidden
 _SLICES_A_STEP = 8
@@ -141,6 +142,7 @@ def fit_pixels(features: torch.Tensor, targets: torch.Tensor, seed: int, steps: 
     :param targets: ``[n, C]``, soft class memberships (rows sum to 1).
     :param steps: training steps.
     """
+    yield Step(0.0, _LEARNING)
     generator = torch_generator(seed, 41)
     mean, scale = features.mean(0), features.std(0, correction=0) + 1e-3
     x = (features - mean) / scale
@@ -153,7 +155,7 @@ def fit_pixels(features: torch.Tensor, targets: torch.Tensor, seed: int, steps: 
     parameters = [p.requires_grad_() for layer in layers for p in layer]
     optimizer = OneCycleAdamW(parameters, 6e-3, 1e-2, steps)
     for start in range(0, steps, _STEPS_AT_ONCE):
-        yield Step(start / steps, "Learning what the segments look like")
+        yield Step(start / steps, _LEARNING)
         for step in range(start, min(start + _STEPS_AT_ONCE, steps)):
             place = (step * _BATCH) % max(1, len(picked) - _BATCH + 1)
             index = picked[place : place + _BATCH]
