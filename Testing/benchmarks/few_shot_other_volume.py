@@ -151,7 +151,7 @@ def print_several(group: str, set_name: str, count: int, here: int, settings: Fe
         scores.append(found)
         expected = float(np.mean(list(answer.expected_dice.values())))
         part = run_to_end(
-            few_shot._parts.transferred(few_shot._support.layers[0].drawing, few_shot._support.layers[0].others)
+            few_shot._maker.transferred(few_shot._support.layers[0].drawing, few_shot._support.layers[0].others)
         )
         told = " ".join(f"{f.alignment.correlation:.2f}/{f.reliability:.2f}" for f in part._fitted)
         print(f"{name:12s}{100 * np.mean(found):10.1f}{100 * expected:10.1f}{seconds:9.1f}  {told}", flush=True)
