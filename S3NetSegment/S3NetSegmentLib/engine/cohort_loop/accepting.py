@@ -51,6 +51,7 @@ def accept(
     segmentation: Segmentation | None = None,
     *,
     volume: Volume | None = None,
+    seen: dict | None = None,
     same: Mapping[str, str] | None = None,
     new_segments: bool = False,
     replace: bool = False,
@@ -59,15 +60,15 @@ def accept(
 ) -> Accepted:
     """Accepts ``segmentation`` (None: the proposal) for ``case``.
 
-    :param volume: the image, where it has been read already.
+    :param volume: the image, where it has been read already, and ``seen``: its :meth:`CohortStore.image_facts` then.
     :param same: other name of a segment -> its name in the cohort; kept for all later cases.
     :param new_segments: segments that the cohort does not know are added to it.
     :param replace: also if the case is accepted already; what it was is kept in its history.
     :param empty: also if the segmentation holds nothing.
     :param source: what the segmentation is, for the record, e.g. the name of its file.
     :raises UnknownSegmentsError: names of segments that the cohort does not know.
-    :raises InputError: no such case, an unreadable image, a segmentation on another grid or without anything in it, a case that
-        is accepted already, or that somebody else accepts at this moment.
+    :raises InputError: no such case, an unreadable image, one that is no longer what was ``seen``, a segmentation on another grid or
+        without anything in it, a case that is accepted already, or that somebody else accepts at this moment.
     :raises ResourceError: the disk is full; nothing was changed.
     """
     image = store.image_of(case)
@@ -87,7 +88,10 @@ def accept(
                 )
             segmentation, source = proposal, source or "the proposal"
         proposed = store.record(PROPOSED, case)
-        facts = store.image_facts(case, proposed.get("image"), image)
+        facts = (
+            store.image_facts(case, proposed.get("image"), image) if seen is None
+            else store.same_image_facts(case, seen, image)
+        )  # fmt: skip
         if of_another_image(proposed, facts):
             if segmentation is proposal:
                 raise InputError(
