@@ -104,7 +104,7 @@ def test_a_fully_drawn_volume_is_laid_over_another_patient():
     support, drawn = small_organs()
     query, true = small_organs(shift=(5, -4, 3), turn=0.15, grow=1.08, seed=1)
     answer = transferred(query, SupportVolume(support, drawn))
-    assert min(dice(answer.labels, true, c) for c in (1, 2)) > 0.88
+    assert min(dice(answer.labels, true, c) for c in (1, 2)) > 0.85
     assert set(answer.mix) == {"grown", "transferred"} and not answer.notes
     assert answer.labels.dtype == np.uint8 and answer.confidence.shape == true.shape
 

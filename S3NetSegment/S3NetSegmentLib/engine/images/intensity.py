@@ -206,7 +206,8 @@ def _notes(sample: np.ndarray, range_: RealRange, usual: tuple[float, float], ap
 def _looked_at(volume: Volume) -> tuple[np.ndarray, np.ndarray, bool]:
     """Finite values of a sample of the voxels and of those at the border of the volume, both sorted, in their own type; and
     whether there are others than finite ones. Raises InputError if there are none, or only one."""
-    array = volume.array.view(np.uint8) if volume.array.dtype == bool else volume.array
+    array = volume.ordered.array
+    array = array.view(np.uint8) if array.dtype == bool else array
     most = _SAMPLES if array.ndim == 3 else _SAMPLES / 3
     stride = max(1, int(np.ceil((array.shape[0] * array.shape[1] * array.shape[2] / most) ** (1 / 3))))
     steps = [slice(None, None, stride if n > 8 * stride else 1) for n in array.shape[:3]]
