@@ -14,7 +14,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.tuples import two
 from .colors import lab_from_rgb
-from .padding import RealRange, hounsfield_offset, real_range
+from .padding import RealRange, hounsfield_offset, is_cut_off, own_values, real_range
 from .volume import Volume
 
 # Hounsfield units to 0..1: soft tissue gets most of the range, lung and bone stay distinguishable.
@@ -109,7 +109,8 @@ def intensity_scale(volume: Volume) -> IntensityScale:
 
     Padding and lone extremes at both ends (:func:`~.padding.real_range`) are left out. CT is what the volume's modality says,
     else what is distributed like Hounsfield units (:func:`~.padding.hounsfield_offset`). Other grey images are scaled from
-    their 0.5 to 99.5 percentile; a constant background that fills much of the image (masked images) is left out.
+    their 0.5 to 99.5 percentile; a constant background that fills much of the image (masked images) is left out, and so is what
+    is constant at the border (:func:`~.padding.own_values`).
 
     :raises InputError: nothing finite, or no contrast at all.
     """
@@ -124,7 +125,7 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     modality = "" if volume.array.dtype == np.uint8 else volume.modality  # Hounsfield units do not fit into 8 bits
     offset = hounsfield_offset(absolute, modality, masked)
     if offset is None:
-        return _grey_scale(sample, real, range_, invalid)
+        return _grey_scale(sample, real, rim, range_, invalid)
     low, high = CT_KNOTS[0], CT_KNOTS[-1]
     return IntensityScale(
         "ct", low, high, invalid, offset, 1.0,
@@ -135,12 +136,17 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     )  # fmt: skip
 
 
-def _grey_scale(sample: np.ndarray, real: np.ndarray, range_: RealRange, invalid: bool) -> IntensityScale:
-    background = int(np.searchsorted(real, real[0], "right"))
-    inside = real[background:] if 0.2 * len(real) < background < len(real) else real
+def _grey_scale(
+    sample: np.ndarray, real: np.ndarray, rim: np.ndarray, range_: RealRange, invalid: bool
+) -> IntensityScale:
+    padded = sum(end[1] for end in (range_.below, range_.above) if end is not None and end[2])
+    own = own_values(_relative(real, real[len(real) // 2]), _relative(rim, real[len(real) // 2]), padded)
+    inside = real[own]
     middle = inside[len(inside) // 2]
     values = _relative(inside, middle)
     low, high = np.percentile(values, (0.5, 99.5))
+    if not own[0] and range_.below is None and is_cut_off(values, high):
+        low = _relative(real[:1], middle)[0]
     if not high > low:
         values = _relative(real, middle)
         low, high = values[0], values[-1]
