@@ -120,6 +120,20 @@ def test_three_slices_drawn_in_another_patient_are_enough():
 
 
 @pytest.mark.usefixtures("few_places")
+def test_no_more_is_expected_than_of_the_drawing_in_the_other_patient_that_was_filled_in():
+    support, drawn = small_organs()
+    query, _ = small_organs(seed=1)  # as like as can be
+    sketch = np.zeros_like(drawn)
+    sketch[7] = drawn[7]
+    answer = transferred(query, SupportVolume(support, sketch, "z", (7,)))
+    there = FewShot(support, QUICK)
+    there.set_support([DrawnSlice("z", 7, drawn[7])])
+    filled_in = run_to_end(there.propagate()).expected_dice
+    assert set(answer.expected_dice) == {1, 2}
+    assert all(answer.expected_dice[v] <= filled_in[v] for v in (1, 2))
+
+
+@pytest.mark.usefixtures("few_places")
 def test_a_slice_drawn_here_is_kept_as_it_is_and_a_volume_that_contradicts_it_has_no_share():
     support, drawn = small_organs()
     query, true = small_organs(shift=(5, -4, 3), turn=0.15, seed=1)

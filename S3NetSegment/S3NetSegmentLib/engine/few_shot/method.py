@@ -167,12 +167,12 @@ class FewShot:
             box = wider
         return run.answer()
 
-    def _filled_in(self, other: SupportVolume) -> Steps[np.ndarray]:
-        """The labels of all slices of ``other``, of which only some are drawn."""
+    def _filled_in(self, other: SupportVolume) -> Steps[FewShotAnswer]:
+        """The answer to ``other``, of which only some slices are drawn."""
         there = FewShot(other.volume, dataclasses.replace(self.settings, method="default"), other.axis)
         planes = slices_first(other.labels, other.axis)
         there.set_support(other.drawings or [DrawnSlice(other.axis, z, planes[z]) for z in other.drawn or ()])
-        return (yield from there.propagate()).labels
+        return (yield from there.propagate())
 
     def _first_box(self, support: LayeredSupport, drawing: Drawing, voters: Sequence[Voter]) -> Box:
         height, width = slices_first(self._image.array, drawing.axis).shape[1:3]
