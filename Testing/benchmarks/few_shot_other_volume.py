@@ -3,7 +3,7 @@
     python3 Testing/benchmarks/few_shot_other_volume.py                                   both groups of pairs
     python3 Testing/benchmarks/few_shot_other_volume.py --groups development --sets hippocampus --drawn 3
 
-Task: patient A is drawn fully, or three slices of A (shares 1/6, 1/2, 5/6 of the labelled extent); the labels of all of
+Task: patient A is drawn fully, or one or three slices of A (shares 1/6, 1/2, 5/6 of the labelled extent); the labels of all of
 patient B are wanted, at B's own resolution; nothing is drawn in B. Dice over the volume, mean over the labels.
 Failed: labels with a Dice under .5. Today's tools offer nothing here; beside Few-shot stand its own steps:
   copy      the labels of A (between drawn slices the nearest one), the middles of both volumes laid on each other;
@@ -83,7 +83,7 @@ PATIENTS = {  # no patient of one group is in the other
     },
 }
 CT_ORGANS = (1, 5, 6, 52, 79, 63)  # in both scans: spleen, liver, stomach, aorta, spinal cord, vena cava
-DRAWN = {"3": (1 / 6, 1 / 2, 5 / 6), "all": None}
+DRAWN = {"1": (1 / 2,), "3": (1 / 6, 1 / 2, 5 / 6), "all": None}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@
 
 Clicks: the object's innermost point, and a random one. Boxes: the object's bounding box, each side moved by a normal error
 of 7 % of its length. Dice with the true outline, mean over the objects of a set; in brackets the share of objects under 0.5.
-"best clipped candidate" looks at the true outline. Needs the labelled data of ``data_sets.py``. Times are of one thread.
+"best clipped candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes says of its slices. Needs the labelled data of ``data_sets.py``. Times are of one thread.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ def score_box(values, case: Case, regions, features: np.ndarray, truth: np.ndarr
     _, split = colour_split(part.of(features), part.box, part.radius)
     rows = {
         "box: Segment": dice(mask, truth),
+        "box: Segment, expected": choice.expected_in_box,
         "box: best of the offered answers": max(dice(masks[n], truth) for n in choice.alternatives),
         "box: best clipped candidate": max(dice(m, truth) for m in masks),
         "box: split by colours (GrabCut-like)": dice(part.whole(split, truth.shape), truth),

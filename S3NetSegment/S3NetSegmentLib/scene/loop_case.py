@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 
 from ..engine import InputError, Segmentation, Volume
+from ..engine.cohort_loop.proposing import CaseImage
 from ..engine.images import AXES, Segment
 from ..engine.images.segmentation import put_in_layer
 from ..engine.images.volume import slices_first
@@ -25,11 +26,15 @@ class LoopCase:
     """
 
     name: str
-    volume: Volume
+    image: CaseImage
     volume_node: slicer.vtkMRMLVolumeNode
     segmentation_node: slicer.vtkMRMLSegmentationNode
     shown: Segmentation | None
     axis: str
+
+    @property
+    def volume(self) -> Volume:
+        return self.image.volume
 
     @property
     def is_there(self) -> bool:
@@ -43,9 +48,9 @@ class LoopCase:
                 node.GetScene().RemoveNode(node)
 
 
-def open_case(name: str, volume: Volume, segmentation: Segmentation | None, axis: str) -> LoopCase:
-    """Puts ``volume`` and ``segmentation`` (None: an empty one) into the scene and shows them in the slice views."""
-    volume_node = node_of(volume)
+def open_case(name: str, image: CaseImage, segmentation: Segmentation | None, axis: str) -> LoopCase:
+    """Puts ``image`` and ``segmentation`` (None: an empty one) into the scene and shows them in the slice views."""
+    volume_node = node_of(image.volume)
     try:
         volume_node.SetName(name)
         volume_node.CreateDefaultDisplayNodes()
@@ -57,7 +62,7 @@ def open_case(name: str, volume: Volume, segmentation: Segmentation | None, axis
     except BaseException:
         slicer.mrmlScene.RemoveNode(volume_node)
         raise
-    return LoopCase(name, volume, volume_node, node, segmentation, volume.slice_axis(axis))
+    return LoopCase(name, image, volume_node, node, segmentation, image.volume.slice_axis(axis))
 
 
 def case_segmentation(case: LoopCase) -> Segmentation:

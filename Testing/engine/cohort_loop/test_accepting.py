@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,30 @@ def test_of_two_accepts_at_once_one_counts_and_the_other_is_told(cohort):
     assert told[0] == "accepted" and "anna" in told[1] and told[1] != "accepted"
     record = cohort.record(ACCEPTED, "anna")
     assert record["segmentation_sha256"] == cohort.digest(ACCEPTED, "anna")
+
+
+def test_of_two_first_acceptances_with_other_names_at_once_one_names_the_segments(cohort, monkeypatch):
+    real, refused = CohortStore.write_with_record, []
+
+    def accept_the_other():
+        try:
+            accept(CohortStore(cohort.folder), "bert", drawn(*patient(1), ("Lever", "Milt")))
+        except UnknownSegmentsError as error:
+            refused.append(str(error))
+
+    other = threading.Thread(target=accept_the_other)
+
+    def slowly(self, kind, case, *content):
+        if case == "anna":  # its names are known by now, and nothing is accepted yet
+            other.start()
+            other.join(0.5)
+        real(self, kind, case, *content)
+
+    monkeypatch.setattr(CohortStore, "write_with_record", slowly)
+    accept(cohort, "anna", drawn(*patient(0)))
+    other.join(60)
+    assert cohort_segments(cohort).names == ("Liver", "Spleen") and cohort.accepted() == ["anna"]
+    assert len(refused) == 1 and "'Lever', 'Milt', and the segments of the cohort are Liver, Spleen" in refused[0]
 
 
 @pytest.mark.parametrize("files_that_fit", range(4))

@@ -94,6 +94,9 @@ def test_boxes_alone_give_the_organs_and_a_drawing_of_one_slice_of_two_is_noted(
     assert [s.name for s in outcome.segmentation.segments] == ["one", "two"]
     found = outcome.segmentation.layers[0]
     assert min(dice(found, labels, n) for n in (1, 2)) > 0.8
+    for number, (name, expected) in enumerate(zip(("one", "two"), outcome.expected_by_segment(), strict=True), 1):
+        assert 0.6 < support.expected[name] < 0.95  # what a box holds is not known as surely as what is drawn
+        assert expected == pytest.approx(support.expected[name] * outcome.answer.expected_dice[number])
     with_gap = (*boxes, ("one", around(labels == 1, 10)))
     told = "slice 10 along z has no box for 'two', which counts as absent there"
     assert any(

@@ -99,6 +99,38 @@ def test_padding_of_any_value_gives_the_same_features(value, spread, share):
     assert np.ptp(features[there]) == 0 and features[there][0] == (1 if value == 420 else 0)
 
 
+def masked():
+    """The MR with 0 around the body, whole numbers, and a few of each value from 1 on, so that no gap sets the 0 off."""
+    rng = np.random.default_rng(5)
+    tail = (rng.random(BALL.shape) < 0.03) & ~BALL
+    return np.round(padded(np.where(tail, 1 + 270 * rng.random(BALL.shape) ** 0.4, mr()), 0, 0.4)[0])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.11, 0.3])
+@pytest.mark.parametrize("value", [-1, 0, 5, 120, 300, 360, 400, 450])
+@pytest.mark.parametrize("image", ["mr", "masked", "noisy air"])
+def test_a_constant_border_within_the_range_of_the_image_gives_the_same_features(image, value, share):
+    noise = np.abs(np.random.default_rng(6).normal(0, 12, BALL.shape))
+    plain = {"mr": mr, "masked": masked, "noisy air": lambda: np.where(padded(mr(), 0, 0.4)[1], noise, mr())}[image]()
+    array, there = padded(np.round(plain), value, share)
+    features = features_of(array)
+    assert np.abs(features - features_of(np.round(plain)))[~there].max() < 0.08
+
+
+def test_a_dark_end_that_was_all_set_to_one_value_keeps_its_place():
+    plain = np.random.default_rng(7).exponential(60, BALL.shape).round()
+    cut = np.where(plain < np.quantile(plain, 0.3), -1, plain)
+    assert np.abs(features_of(cut) - features_of(plain))[cut >= 0].max() < 0.08
+
+
+def test_padding_of_the_value_of_soft_tissue_makes_no_ct_of_a_masked_mr():
+    rng = np.random.default_rng(8)
+    brain = 875 + 150 * rng.normal(size=BALL.shape) + 2 * rng.integers(0, 200, BALL.shape)
+    array = np.round(padded(brain, 0, 0.55)[0])
+    array[:, 20:, 20:] = 1100
+    assert intensity_scale(volume_of(array)).kind == "grey"
+
+
 @pytest.mark.parametrize("share", [0.02, 0.3])
 @pytest.mark.parametrize("name", ["int64 + 2^53", "uint32 + 4e9", "float64 + 1e12", "int8"])
 def test_padding_of_zero_beside_a_large_offset_keeps_the_contrast(name, share):
@@ -231,6 +263,28 @@ def test_answers_are_the_same_in_other_number_formats(name, undisturbed, model):
 def test_answers_are_the_same_beside_padding(value, share, undisturbed, model):
     array, there = padded(mr(), value, share)
     check_same(array.astype(np.float32), undisturbed["mr"], model, there)
+
+
+@pytest.mark.parametrize("value", [-1, 5, 300, 600, 900, 1200])
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_a_model_answers_the_same_where_a_part_of_the_masked_background_has_another_value(value, share, model):
+    """No gap sets the background off: the image has some of each value down to 1."""
+    rng = np.random.default_rng(5)
+    k, j, i = np.indices((16, 96, 96))
+    from_axis, ball = np.hypot(j - 48, i - 48), (k - 8) ** 2 * 9 + (j - 50) ** 2 + (i - 42) ** 2 < 20**2
+    plain = np.where(
+        rng.random(ball.shape) < 0.003, 1 + rng.exponential(90, ball.shape), rng.normal(600, 60, ball.shape)
+    )
+    plain = np.round(np.where(from_axis > np.quantile(from_axis, 0.6), 0, plain + 250 * ball))
+    there = from_axis > np.quantile(from_axis, 1 - share)
+    array = np.where(there, value, plain)
+    assert np.abs(features_of(array) - features_of(plain))[~there].max() < 0.08
+    bright = Brighter(float(features_of(plain)[ball].mean()) - 0.15)
+    found, expected = (
+        run_to_end(ModelSegmenter(model, "cpu", bright).segment(volume_of(a))).labels[~there] == 1
+        for a in (array, plain)
+    )
+    assert dice(found, expected) >= 0.97 and dice(expected, ball[~there]) > 0.9
 
 
 @pytest.mark.parametrize("name", ["hot", "cold", "both", "-600"])

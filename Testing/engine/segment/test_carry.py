@@ -91,7 +91,7 @@ class TestCarrying:
         at = np.argwhere(column)[:, ::-1]
         box = Box((*map(int, at.min(0)[:2]), 7), (*map(int, at.max(0)[:2]), 12))
         prompts = Prompts(boxes=(box,))
-        middle = drawn(column, *prompted_slices(prompts, "z"))
+        middle = drawn(column, *prompted_slices(prompts, "z", volume.order))
         found = run_to_end(carry_prompts(volume, prompts, slices_so_far=middle))
         assert np.flatnonzero(found.mask.any((1, 2))).tolist() == list(range(7, 13))
 

@@ -3,8 +3,10 @@
 import numpy as np
 
 from S3NetSegmentLib.engine.images import Extent
+from S3NetSegmentLib.engine.images.array_order import ArrayOrder
 from S3NetSegmentLib.engine.segment.prompts import Box, Prompts, allowed_voxels, box_hulls, prompted_slices
 
+ORDER = ArrayOrder((0, 1, 2), (False, False, False), (30, 30, 30))
 AXIAL = Box((4, 5, 10), (20, 25, 10))
 CORONAL = Box((5, 15, 3), (22, 15, 17))
 
@@ -46,10 +48,10 @@ class TestBounds:
 
 class TestSlices:
     def test_each_flat_box_is_a_slice_of_its_own_axis(self):
-        assert list(prompted_slices(Prompts(boxes=(AXIAL, CORONAL)), "z")) == [("z", 10), ("y", 15)]
+        assert list(prompted_slices(Prompts(boxes=(AXIAL, CORONAL)), "z", ORDER)) == [("z", 10), ("y", 15)]
 
     def test_a_box_in_the_volume_is_seen_in_its_two_middle_slices(self):
-        found = prompted_slices(Prompts(boxes=(Box((2, 2, 2), (10, 6, 20)),)), "z")
+        found = prompted_slices(Prompts(boxes=(Box((2, 2, 2), (10, 6, 20)),)), "z", ORDER)
         assert found == {
             ("z", 11): Prompts(boxes=(Box((2, 2, 11), (10, 6, 11)),)),
             ("y", 4): Prompts(boxes=(Box((2, 4, 2), (10, 4, 20)),)),
@@ -57,12 +59,15 @@ class TestSlices:
 
     def test_a_stroke_belongs_to_the_view_that_it_was_drawn_in(self):
         stroke = ((3, 9, 4), (4, 9, 5), (5, 9, 6))
-        assert prompted_slices(Prompts(strokes=(stroke,)), "z") == {("y", 9): Prompts(strokes=(stroke,))}
+        assert prompted_slices(Prompts(strokes=(stroke,)), "z", ORDER) == {("y", 9): Prompts(strokes=(stroke,))}
 
     def test_a_point_founds_a_slice_only_where_no_other_prompt_has_one(self):
-        assert list(prompted_slices(Prompts(inside=((9, 15, 6),), boxes=(CORONAL,)), "z")) == [("y", 15)]
-        assert list(prompted_slices(Prompts(inside=((9, 14, 6),), boxes=(CORONAL,)), "z")) == [("y", 15), ("z", 6)]
+        assert list(prompted_slices(Prompts(inside=((9, 15, 6),), boxes=(CORONAL,)), "z", ORDER)) == [("y", 15)]
+        assert list(prompted_slices(Prompts(inside=((9, 14, 6),), boxes=(CORONAL,)), "z", ORDER)) == [
+            ("y", 15),
+            ("z", 6),
+        ]
 
     def test_points_outside_found_no_slice_but_count_on_those_that_are(self):
-        found = prompted_slices(Prompts(outside=((5, 6, 10), (5, 6, 11)), boxes=(AXIAL,)), "z")
+        found = prompted_slices(Prompts(outside=((5, 6, 10), (5, 6, 11)), boxes=(AXIAL,)), "z", ORDER)
         assert found == {("z", 10): Prompts(outside=((5, 6, 10),), boxes=(AXIAL,))}

@@ -29,7 +29,7 @@ def picture(rgb=False, shape=(90, 120)):
     grey[5:25, 5:35] = 100
     grey = grey + rng.normal(0, 5, shape)
     array = np.stack([grey, grey * 0.7, grey * 0.5], -1).astype(np.uint8) if rgb else grey.astype(np.int16)
-    return Volume(array[None], np.diag((0.5, 0.5, 3, 1)), "picture"), disk[None]
+    return Volume(array[None], np.diag((-0.5, -0.5, 3, 1)), "picture"), disk[None]
 
 
 def ball_volume(spacing=(1.0, 1.0, 2.5)):
@@ -180,7 +180,8 @@ def test_region_segments_lie_on_the_grid_of_the_whole_image():
     ],
 )
 def test_an_image_with_fewer_regions_than_asked_for_gets_no_empty_ones(array, count):
-    outcome = run_to_end(segment_image(Volume(array, np.eye(4)), SegmentTask(regions=8, regions_only=True)))
+    volume = Volume(array, np.diag((-1.0, -1, 1, 1)))
+    outcome = run_to_end(segment_image(volume, SegmentTask(regions=8, regions_only=True)))
     found = outcome.segmentation
     voxels = [int(found.mask(s).sum()) for s in found.segments]
     assert all(voxels) and sum(voxels) == array.size and len(voxels) == (count or len(voxels)) < 8

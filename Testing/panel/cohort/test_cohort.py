@@ -9,6 +9,7 @@ from S3NetSegmentLib.engine.cohort_loop import store as store_module
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept
 from S3NetSegmentLib.engine.cohort_loop.store import ACCEPTED, CORRECTED, CohortStore
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
+from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.panel.cohort import controller, section
 
 pytestmark = pytest.mark.usefixtures("few_places")
@@ -137,6 +138,32 @@ def test_a_case_that_somebody_else_has_accepted_meanwhile_is_not_replaced(open_c
     assert "accepted by" in panel.message
     found = read_segmentation(store.segmentation_path(ACCEPTED, "anna"))
     assert np.array_equal(found.flattened(), labels)
+
+
+@pytest.mark.parametrize("button", ["acceptCaseButton", "proposeAgainButton"])
+def test_what_is_drawn_in_an_image_that_was_replaced_since_is_refused(open_cohort, store, button):
+    accept(store, "carl", drawn(*patient(2)))
+    panel = open_cohort(store)
+    select(panel, 0)
+    press(panel, "openCaseButton")
+    panel.draw("Liver", patient(0)[1][4] == 1, "z", 4)
+    write_image(patient(1)[0], store.image_of("anna"))
+    press(panel, button)
+    assert "has changed since it was opened" in panel.message
+    assert not store.is_accepted("anna") and not store.segmentation_path(CORRECTED, "anna").exists()
+    press(panel, "openCaseButton")
+    panel.draw("Liver", patient(1)[1][4] == 1, "z", 4)
+    press(panel, "acceptCaseButton")
+    assert store.is_accepted("anna")
+
+
+def test_a_case_whose_image_was_replaced_opens_without_what_belongs_to_the_former_one(open_cohort, store):
+    accept(store, "anna", drawn(*patient(0)))
+    write_image(patient(1)[0], store.image_of("anna"))
+    panel = open_cohort(store)
+    select(panel, 0)
+    press(panel, "openCaseButton")
+    assert panel.names() == [] and "its image has been replaced" in panel.panel.cohort.ui.loopText.text
 
 
 def test_an_unknown_segment_is_asked_for(open_cohort, store, monkeypatch):

@@ -51,6 +51,7 @@ def accept(
     segmentation: Segmentation | None = None,
     *,
     volume: Volume | None = None,
+    seen: dict | None = None,
     same: Mapping[str, str] | None = None,
     new_segments: bool = False,
     replace: bool = False,
@@ -59,15 +60,15 @@ def accept(
 ) -> Accepted:
     """Accepts ``segmentation`` (None: the proposal) for ``case``.
 
-    :param volume: the image, where it has been read already.
+    :param volume: the image, where it has been read already, and ``seen``: its :meth:`CohortStore.image_facts` then.
     :param same: other name of a segment -> its name in the cohort; kept for all later cases.
     :param new_segments: segments that the cohort does not know are added to it.
     :param replace: also if the case is accepted already; what it was is kept in its history.
     :param empty: also if the segmentation holds nothing.
     :param source: what the segmentation is, for the record, e.g. the name of its file.
     :raises UnknownSegmentsError: names of segments that the cohort does not know.
-    :raises InputError: no such case, an unreadable image, a segmentation on another grid or without anything in it, a case that
-        is accepted already, or that somebody else accepts at this moment.
+    :raises InputError: no such case, an unreadable image, one that is no longer what was ``seen``, a segmentation on another grid or
+        without anything in it, a case that is accepted already, or that somebody else accepts at this moment.
     :raises ResourceError: the disk is full; nothing was changed.
     """
     image = store.image_of(case)
@@ -87,7 +88,10 @@ def accept(
                 )
             segmentation, source = proposal, source or "the proposal"
         proposed = store.record(PROPOSED, case)
-        facts = store.image_facts(case, proposed.get("image"), image)
+        facts = (
+            store.image_facts(case, proposed.get("image"), image) if seen is None
+            else store.same_image_facts(case, seen, image)
+        )  # fmt: skip
         if of_another_image(proposed, facts):
             if segmentation is proposal:
                 raise InputError(
@@ -101,15 +105,19 @@ def accept(
                 f"the segmentation of case {case!r} holds nothing; draw it, or say that the case shows nothing (--empty)"
             )
         where = f"the segmentation of {case!r}"
-        result, notes = as_cohort_names(store, placed, same=same, new_segments=new_segments, where=where, case=case)
-        changed = None if proposal is None else _difference(proposal, result)
-        record = {
-            "by": who(), "when": now(), "image": facts, "source": source, "changed": changed,
-            "proposal": {k: v for k, v in proposed.items() if k in ("expected_dice", "from", "way")},
-        }  # fmt: skip
-        if store.is_accepted(case):
-            _keep_accepted(store, case, _REPLACED)
-        store.write_with_record(ACCEPTED, case, result, record)
+        with store.shared_lock() as names_lock:
+            result, notes = _named(store, placed, same=same, new_segments=new_segments, where=where, case=case)
+            if _others_accepted(store, case):
+                names_lock.give_back()
+            # Names bind once a case is accepted with them. Until the first one is, nobody else may set other names.
+            changed = None if proposal is None else _difference(proposal, result)
+            record = {
+                "by": who(), "when": now(), "image": facts, "source": source, "changed": changed,
+                "proposal": {k: v for k, v in proposed.items() if k in ("expected_dice", "from", "way")},
+            }  # fmt: skip
+            if store.is_accepted(case):
+                _keep_accepted(store, case, _REPLACED)
+            store.write_with_record(ACCEPTED, case, result, record)
     store.release(case)
     if not lock.is_certain:
         notes.append("this disk knows no locks: do not accept the same case on two computers at once")
@@ -122,15 +130,26 @@ def as_cohort_names(
     """``segmentation`` of ``case`` with the names of the cohort, which keeps the answers ``same`` and what is new; and notes. Errors as
     :func:`~.segment_names.paired`."""
     with store.shared_lock():
-        known = cohort_segments(store)
-        told = known.with_answers(same or {})
-        if not (same or new_segments or set(store.accepted()) - {case}) and told.unknown_in(segmentation):
-            # The known names come only from what was taken back, is replaced, or was drawn without being accepted.
-            told = CohortSegments()
-        result, told, notes = paired(segmentation, told, new=new_segments, where=where)
-        if told != known:
-            store.write(SEGMENTS, told.as_dict())
+        return _named(store, segmentation, same=same, new_segments=new_segments, where=where, case=case)
+
+
+def _named(
+    store: CohortStore, segmentation: Segmentation, *, same: Mapping[str, str] | None, new_segments: bool, where: str, case: str
+) -> tuple[Segmentation, list[str]]:  # fmt: skip
+    """:func:`as_cohort_names` for who holds what all cases share."""
+    known = cohort_segments(store)
+    told = known.with_answers(same or {})
+    if not (same or new_segments or _others_accepted(store, case)) and told.unknown_in(segmentation):
+        # The known names come only from what was taken back, is replaced, or was drawn without being accepted.
+        told = CohortSegments()
+    result, told, notes = paired(segmentation, told, new=new_segments, where=where)
+    if told != known:
+        store.write(SEGMENTS, told.as_dict())
     return result, notes
+
+
+def _others_accepted(store: CohortStore, case: str) -> bool:
+    return bool(set(store.accepted()) - {case})
 
 
 def undo(store: CohortStore, case: str) -> str:

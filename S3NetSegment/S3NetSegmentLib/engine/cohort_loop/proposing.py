@@ -27,6 +27,19 @@ _PICTURE = 512  # pixels of the long side
 
 
 @dataclass(frozen=True, eq=False)
+class CaseImage:
+    """The image of a case.
+
+    :param facts: what names its content, see :meth:`CohortStore.image_facts`.
+    :param warned: what its reading warned of.
+    """
+
+    volume: Volume
+    facts: dict
+    warned: list[str]
+
+
+@dataclass(frozen=True, eq=False)
 class Proposal:
     """What is proposed for a case.
 
@@ -37,7 +50,7 @@ class Proposal:
     """
 
     case: str
-    volume: Volume
+    image: CaseImage
     segmentation: Segmentation
     expected: float | None
     axis: str
@@ -45,6 +58,10 @@ class Proposal:
     supports: tuple[str, ...]
     way: str = "few-shot"
     notes: tuple[str, ...] = ()
+
+    @property
+    def volume(self) -> Volume:
+        return self.image.volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +101,7 @@ def propose(
     case: str,
     drawn: DrawnHere | None = None,
     *,
-    image: tuple[Volume, list[str]] | None = None,
+    image: CaseImage | None = None,
     supports: int = SUPPORTS,
     read: ReadCases | None = None,
     encoder: str = "auto",
@@ -108,8 +125,8 @@ def propose(
     from .model import found_by_model
 
     segments = cohort_segments(store)
-    volume, warned = image or image_of(store, case)
-    facts = store.image_facts(case, store.record(PROPOSED, case).get("image"))
+    image = image or image_of(store, case)
+    volume = image.volume
     left: list[str] = []
     if drawn is None:
         kept, left = kept_drawing(store, case, volume)
@@ -147,20 +164,21 @@ def propose(
     )
     segmentation = _segmentation(layers, volume, segments, drawn, tags)
     proposal = Proposal(
-        case, volume, segmentation, float(np.mean(known)) if known else None, answer.axis,
+        case, image, segmentation, float(np.mean(known)) if known else None, answer.axis,
         tuple(number for number, _ in answer.next_slices[:5]), tuple(used), _way(masks, segments),
-        tuple(dict.fromkeys([*warned, *notes, *answer.notes])),
+        tuple(dict.fromkeys([*image.warned, *notes, *answer.notes])),
     )  # fmt: skip
-    write_proposal(store, proposal, facts, drawn)
+    write_proposal(store, proposal, drawn)
     return proposal
 
 
-def image_of(store: CohortStore, case: str) -> tuple[Volume, list[str]]:
-    """The image of ``case`` with the warnings of its reading. InputError or ResourceError for one that cannot be read, which
-    is noted in the folder."""
+def image_of(store: CohortStore, case: str) -> CaseImage:
+    """The image of ``case``. InputError or ResourceError for one that cannot be read, which is noted in the folder."""
     with collected_image_warnings() as warned:
         try:
-            return read_alone(store.image_of(case), read_image), warned
+            # Before it is read: a file that is replaced meanwhile must not pass for what was read.
+            facts = store.image_facts(case, store.record(PROPOSED, case).get("image"))
+            return CaseImage(read_alone(store.image_of(case), read_image), facts, warned)
         except (InputError, ResourceError) as error:
             note_failure(store, case, str(error))
             raise
@@ -181,9 +199,9 @@ def _way(masks: Mapping[str, np.ndarray], segments: CohortSegments) -> str:
     return "model" if len(masks) == len(segments.segments) else f"few-shot; {', '.join(masks)} by the model"
 
 
-def write_proposal(store: CohortStore, proposal: Proposal, image_facts: dict, drawn: DrawnHere | None) -> None:
+def write_proposal(store: CohortStore, proposal: Proposal, drawn: DrawnHere | None) -> None:
     """Writes a proposal with its record and picture. ResourceError if the disk is full; an earlier one is kept then."""
-    case = proposal.case
+    case, image_facts = proposal.case, proposal.image.facts
     if drawn is not None:
         store.write_with_record(
             CORRECTED, case, drawn.segmentation,

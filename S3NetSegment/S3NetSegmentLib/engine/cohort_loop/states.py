@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ..common.errors import InputError, ResourceError
 from ..common.progress import Steps, as_part_of
-from ..images import Volume
 from .choosing import most_helpful
-from .proposing import Proposal, image_of, propose
+from .proposing import CaseImage, Proposal, image_of, propose
 from .store import ACCEPTED, CORRECTED, PROPOSED, CohortStore
 
 TO_DO, UNREADABLE, MISSING = "to do", "unreadable", "image missing"
@@ -147,14 +146,14 @@ class NextCase:
 
     :param case: its name; "" if none is left.
     :param proposal: None where nothing is accepted yet that it could be made from: the case is to be drawn.
-    :param volume: its image; None if no case is left.
+    :param image: its image; None if no case is left.
     :param notes: what the user should know.
     """
 
     case: str
     proposal: Proposal | None
     state: CohortState
-    volume: Volume | None = None
+    image: CaseImage | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -184,12 +183,12 @@ def next_case(store: CohortStore, order: str = "helps", **options) -> Steps[Next
         try:
             image = image_of(store, case)
             if not state.count(ACCEPTED) and not store.segmentation_path(CORRECTED, case).is_file():
-                return NextCase(case, None, state, image[0], tuple(notes))
+                return NextCase(case, None, state, image, tuple(notes))
         except (InputError, ResourceError) as error:
             leave_out(case, error)
             continue
         try:
             proposal = yield from as_part_of(propose(store, case, image=image, **options), 0.1, 1.0)
-            return NextCase(case, proposal, cohort_state(store), image[0], tuple(notes))
+            return NextCase(case, proposal, cohort_state(store), image, tuple(notes))
         except InputError as error:
             leave_out(case, error)

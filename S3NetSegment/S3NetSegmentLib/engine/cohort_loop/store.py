@@ -128,6 +128,16 @@ class CohortStore:
         path = str(image or self.image_of(case))
         return {**file_facts(path, {**(known or {}), "path": path}), "path": os.path.relpath(path, self.folder)}
 
+    def same_image_facts(self, case: str, seen: dict, image: Path | None = None) -> dict:
+        """As :meth:`image_facts`; InputError also where the image is no longer the one of which these facts were ``seen``."""
+        facts = self.image_facts(case, seen, image)
+        if facts["sha256"] != seen["sha256"]:
+            raise InputError(
+                f"the image of case {case!r} has changed since it was opened, so what is drawn in it does not belong to the "
+                "image that is there now; open the case again"
+            )
+        return facts
+
     def accepted_image_facts(self, case: str, image: Path | None = None) -> dict:
         """As :meth:`image_facts`, of an accepted case; InputError also where the image is no longer the one that was segmented."""
         record = self.record(ACCEPTED, case)

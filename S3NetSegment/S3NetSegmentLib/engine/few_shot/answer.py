@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..images import AXES
+from ..images.array_order import ArrayOrder
 from ..images.volume import slices_first
 from .drawings.drawing import Drawing
 from .drawings.overlaps import Pairs, flattened, separated
@@ -33,6 +34,12 @@ class FewShotAnswer:
     axis: str
     mix: dict[str, float]
     notes: list[str] = field(default_factory=list)
+
+    def in_order(self, order: ArrayOrder) -> FewShotAnswer:
+        """The same in another order of the volume's axes."""
+        arrays = [np.ascontiguousarray(order.array(a)) for a in (*self.layers, self.confidence)]
+        outlook = {value: one.renumbered(lambda z: order.slice(self.axis, z)[1]) for value, one in self.outlook.items()}
+        return FewShotAnswer(arrays[:-1], arrays[-1], outlook, order.axis(self.axis), self.mix, self.notes)
 
     @property
     def expected_dice(self) -> dict[int, float]:

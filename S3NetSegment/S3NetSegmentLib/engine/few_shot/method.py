@@ -74,10 +74,12 @@ class FewShot:
             )
         if encoder is not None and self.settings.encoder_input == "zscore":
             self.encoder = encoder = encoder.with_zscores()
-        self._axis, self._scale, self._device = axis, intensity_scale(volume), choose_device(device)
+        # All work is done on the ordered image; what is given and what is answered is in the order of ``volume``.
+        self._image, self._axis = volume.ordered, volume.order.axis(axis)
+        self._scale, self._device = intensity_scale(volume), choose_device(device)
         self._notes = [*label_map_notes(volume), *self._scale.notes]
         self._support: LayeredSupport | None = None
-        self._maker = VoterMaker(volume, self._scale, self.settings, encoder, self._device, self._filled_in)
+        self._maker = VoterMaker(self._image, self._scale, self.settings, encoder, self._device, self._filled_in)
         # The last used ones, each with GrowCut's answers in it.
         self._frames: dict[tuple, tuple[Frame, LimitedCache]] = {}
 
@@ -86,7 +88,8 @@ class FewShot:
 
         :raises InputError: nothing is drawn, or a drawing that does not fit the volume; the support stays as it was.
         """
-        self._support = LayeredSupport.of(self.volume, items, self._axis, self.settings.partial_ring)
+        items = [item.in_order(self.volume) for item in items]
+        self._support = LayeredSupport.of(self._image, items, self._axis, self.settings.partial_ring)
         self._maker.forget_all_but(self._support.others)
 
     def propagate(self, slices: tuple[int, int] | None = None, quick: bool = False) -> Steps[FewShotAnswer]:
@@ -102,10 +105,12 @@ class FewShot:
     def _told(self, steps: Steps[FewShotAnswer]) -> Steps[FewShotAnswer]:
         """``steps``, whose answer also says what the user should know of the image."""
         answer = yield from steps
-        return dataclasses.replace(answer, notes=[*self._notes, *answer.notes])
+        answer = dataclasses.replace(answer, notes=[*self._notes, *answer.notes])
+        return answer.in_order(self.volume.order.back)
 
     def _propagate(self, support: LayeredSupport, slices, quick: bool) -> Steps[FewShotAnswer]:
-        axis, answers, count = support.layers[0].drawing.axis, [], len(support.layers)
+        order, answers, count = self.volume.order, [], len(support.layers)
+        axis = order.back.axis(support.layers[0].drawing.axis)
         depth = self.volume.size[AXES.index(axis)]
         first, last = slices or (0, depth - 1)
         if not 0 <= first <= last < depth:
@@ -113,6 +118,7 @@ class FewShot:
                 f"slices {first} to {last} along {axis} are not in image {self.volume.name!r}, which has slices 0 "
                 f"to {depth - 1}"
             )
+        first, last = sorted(order.slice(axis, n)[1] for n in (first, last))
         try:
             for n, layer in enumerate(support.layers):
                 work = self._answered(support, layer, first, last, quick)
@@ -130,7 +136,7 @@ class FewShot:
         """The answer to one layer. All layers are worked on in the same box and on the same grid where they can be, so that
         features, registration and the ways through the image are found once."""
         drawing = layer.drawing
-        if sum(drawn.complete for drawn in drawing.slices.values()) == self.volume.size[AXES.index(drawing.axis)]:
+        if sum(drawn.complete for drawn in drawing.slices.values()) == self._image.size[AXES.index(drawing.axis)]:
             yield Step(1.0, "Everything is drawn")
             return drawn_answer(drawing)
         voters = yield from self._maker.voters(layer, quick)
@@ -165,29 +171,29 @@ class FewShot:
             box = wider
         return run.answer()
 
-    def _filled_in(self, other: SupportVolume) -> Steps[np.ndarray]:
-        """The labels of all slices of ``other``, of which only some are drawn."""
+    def _filled_in(self, other: SupportVolume) -> Steps[FewShotAnswer]:
+        """The answer to ``other``, of which only some slices are drawn."""
         there = FewShot(other.volume, dataclasses.replace(self.settings, method="default"), other.axis)
         planes = slices_first(other.labels, other.axis)
         there.set_support(other.drawings or [DrawnSlice(other.axis, z, planes[z]) for z in other.drawn or ()])
-        return (yield from there.propagate()).labels
+        return (yield from there.propagate())
 
     def _first_box(self, support: LayeredSupport, drawing: Drawing, voters: Sequence[Voter]) -> Box:
-        height, width = slices_first(self.volume.array, drawing.axis).shape[1:3]
+        height, width = slices_first(self._image.array, drawing.axis).shape[1:3]
         if self.settings.method == "alpnet" or (drawing.slices and is_scattered(self.settings, drawing)):
             return Box(0, height, 0, width)  # what is scattered may lie anywhere
         found = [voter.projection(drawing.axis) for voter in voters]
         shown = [*support.projections, *(image for image in found if image is not None)]
-        spacing = [s for a, s in zip(AXES[::-1], self.volume.spacing[::-1], strict=True) if a != drawing.axis]
+        spacing = [s for a, s in zip(AXES[::-1], self._image.spacing[::-1], strict=True) if a != drawing.axis]
         return drawn_box(shown, two(spacing), self.settings.margin)
 
     def _frame_for(self, support: LayeredSupport, drawing: Drawing, box: Box) -> tuple[Frame, LimitedCache]:
-        depth = self.volume.size[AXES.index(drawing.axis)]
+        depth = self._image.size[AXES.index(drawing.axis)]
         scattered = is_scattered(self.settings, drawing)
         shape = work_shape(box, depth, support.sizes, self.settings.work_voxels, scattered)
         key = (drawing.axis, box, shape)
         found = self._frames.pop(key, None) or (
-            Frame(self.volume, self._scale, drawing.axis, box, shape),
+            Frame(self._image, self._scale, drawing.axis, box, shape),
             LimitedCache(_KEPT_BYTES),
         )
         kept = list(self._frames.items())[-(_FRAMES - 1) :]

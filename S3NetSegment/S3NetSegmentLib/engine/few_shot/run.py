@@ -59,8 +59,12 @@ class FewShotOutcome:
         return float(np.mean(known)) if known else None
 
     def expected_by_segment(self) -> list[float | None]:
-        """Expected Dice of each segment; None where nothing of it was found beyond the drawn slices."""
-        undrawn, expected = self._undrawn(), self.answer.expected_dice
+        """Expected Dice of each segment; None where nothing of it was found beyond the drawn slices. The method takes what is
+        drawn for right; of what was found in boxes only so much is expected as of the slices themselves."""
+        undrawn, expected, boxed = self._undrawn(), dict(self.answer.expected_dice), self.support.expected
+        for number, name in self.support.names.items():
+            if number in expected:
+                expected[number] *= boxed.get(name, 1.0)
         found = [bool(undrawn.mask(segment).any()) for segment in undrawn.segments]
         return [expected.get(number) if there else None for number, there in enumerate(found, 1)]
 

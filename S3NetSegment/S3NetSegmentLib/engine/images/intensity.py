@@ -14,7 +14,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.tuples import two
 from .colors import lab_from_rgb
-from .padding import RealRange, hounsfield_offset, real_range
+from .padding import RealRange, hounsfield_offset, is_cut_off, own_values, real_range
 from .volume import Volume
 
 # Hounsfield units to 0..1: soft tissue gets most of the range, lung and bone stay distinguishable.
@@ -109,7 +109,8 @@ def intensity_scale(volume: Volume) -> IntensityScale:
 
     Padding and lone extremes at both ends (:func:`~.padding.real_range`) are left out. CT is what the volume's modality says,
     else what is distributed like Hounsfield units (:func:`~.padding.hounsfield_offset`). Other grey images are scaled from
-    their 0.5 to 99.5 percentile; a constant background that fills much of the image (masked images) is left out.
+    their 0.5 to 99.5 percentile; a constant background that fills much of the image (masked images) is left out, and so is what
+    is constant at the border (:func:`~.padding.own_values`).
 
     :raises InputError: nothing finite, or no contrast at all.
     """
@@ -124,7 +125,7 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     modality = "" if volume.array.dtype == np.uint8 else volume.modality  # Hounsfield units do not fit into 8 bits
     offset = hounsfield_offset(absolute, modality, masked)
     if offset is None:
-        return _grey_scale(sample, real, range_, invalid)
+        return _grey_scale(sample, real, rim, range_, invalid)
     low, high = CT_KNOTS[0], CT_KNOTS[-1]
     return IntensityScale(
         "ct", low, high, invalid, offset, 1.0,
@@ -135,12 +136,17 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     )  # fmt: skip
 
 
-def _grey_scale(sample: np.ndarray, real: np.ndarray, range_: RealRange, invalid: bool) -> IntensityScale:
-    background = int(np.searchsorted(real, real[0], "right"))
-    inside = real[background:] if 0.2 * len(real) < background < len(real) else real
+def _grey_scale(
+    sample: np.ndarray, real: np.ndarray, rim: np.ndarray, range_: RealRange, invalid: bool
+) -> IntensityScale:
+    padded = sum(end[1] for end in (range_.below, range_.above) if end is not None and end[2])
+    own = own_values(_relative(real, real[len(real) // 2]), _relative(rim, real[len(real) // 2]), padded)
+    inside = real[own]
     middle = inside[len(inside) // 2]
     values = _relative(inside, middle)
     low, high = np.percentile(values, (0.5, 99.5))
+    if not own[0] and range_.below is None and is_cut_off(values, high):
+        low = _relative(real[:1], middle)[0]
     if not high > low:
         values = _relative(real, middle)
         low, high = values[0], values[-1]
@@ -206,7 +212,8 @@ def _notes(sample: np.ndarray, range_: RealRange, usual: tuple[float, float], ap
 def _looked_at(volume: Volume) -> tuple[np.ndarray, np.ndarray, bool]:
     """Finite values of a sample of the voxels and of those at the border of the volume, both sorted, in their own type; and
     whether there are others than finite ones. Raises InputError if there are none, or only one."""
-    array = volume.array.view(np.uint8) if volume.array.dtype == bool else volume.array
+    array = volume.ordered.array
+    array = array.view(np.uint8) if array.dtype == bool else array
     most = _SAMPLES if array.ndim == 3 else _SAMPLES / 3
     stride = max(1, int(np.ceil((array.shape[0] * array.shape[1] * array.shape[2] / most) ** (1 / 3))))
     steps = [slice(None, None, stride if n > 8 * stride else 1) for n in array.shape[:3]]

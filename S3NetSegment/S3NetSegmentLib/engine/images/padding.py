@@ -12,6 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 _COMMON = 0.01  # of all voxels with one value: what padding has at least
+_MASKED = 0.2  # of all voxels: a background that fills more is left out
+_SPIKE, _STEP, _BESIDE = (
+    0.02,
+    5.0,
+    3,
+)  # of all voxels, and times commoner than so many values on each side: what is constant
+_DARK = 0.02  # of the voxels that the image's own values begin with: constant values among them are background
+_ONSET = 0.05  # of the range; masked images have less than that share of their voxels in it, cut ones more
 _TIED = 0.95  # of the voxels beyond the gap: so many have common values where it is padding
 _TIES = 0.0025  # of all voxels: one value counts for no more than this when the spread of the image is judged
 _FEW, _LONE, _LONE_VOXELS = (
@@ -28,6 +36,7 @@ _BLENDED = 0.5  # of the padding: voxels that interpolation made of padding and 
 _UNKNOWN = ("", "OT", "SC")  # DICOM modalities that say nothing about the values: other, secondary capture
 _OFFSET = 1024.0  # of CT that is kept without a sign
 _BETWEEN = (-650.0, -250.0)  # gas and tissue
+_SOFT = (-150.0, 200.0)  # tissue without bone
 _NOISE = -150.0  # of air in such CT: it and overshoots of interpolation pass below 0
 _LOWEST, _HIGHEST = -1100.0, 3200.0  # of what is measured; below lies padding, above metal
 
@@ -65,6 +74,39 @@ def real_range(values: np.ndarray, rim: np.ndarray, whole: int) -> RealRange:
         None if below is None else _commonest(starts, counts, slice(0, below)),
         None if above is None else _commonest(starts, counts, slice(len(levels) - above, len(levels))),
     )  # fmt: skip
+
+
+def own_values(values: np.ndarray, rim: np.ndarray, padded: int) -> np.ndarray:
+    """Which of the sorted ``values`` are of what the image shows, bool: not the constant background at the low end, where it
+    fills much of the image (masked images), nor what is constant at the border of the volume, whatever its value.
+
+    :param rim: as in :func:`real_range`. ``padded``: how many voxels are padding beyond ``values``.
+    """
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+    counts = np.diff(np.r_[starts, len(values)])
+    levels, total = values[starts], len(values)
+    left = np.zeros(len(levels), bool)
+    for n in np.flatnonzero(counts >= _SPIKE * total):
+        left[n] = _is_spike(counts, int(n)) and _at_the_rim(levels[n], levels[n], counts[n] / total, rim)
+    dark = np.cumsum(np.where(left, 0, counts)) <= _DARK * counts[~left].sum()
+    background = dark & left
+    background[0] |= counts[0] > _MASKED * total
+    # What is constant elsewhere may lie in place of background.
+    left[background] = counts[left | background].sum() + padded > _MASKED * (total + padded)
+    return np.repeat(~left, counts) if not left.all() else np.ones(total, bool)
+
+
+def _is_spike(counts: np.ndarray, n: int) -> bool:
+    """Whether value number ``n`` is far commoner than those around it; not known of an image of few values."""
+    beside = np.r_[counts[max(0, n - _BESIDE) : n], counts[n + 1 : n + 1 + _BESIDE]]
+    return len(counts) > 2 * _BESIDE and bool(counts[n] > _STEP * np.median(beside))
+
+
+def is_cut_off(values: np.ndarray, high: float) -> bool:
+    """Whether the distribution of the sorted ``values`` up to ``high`` begins at once with as many as there are elsewhere: those
+    that lay below have all been given one other value."""
+    first, onset = np.searchsorted(values, (values[0], values[0] + _ONSET * (high - values[0])), "right")
+    return bool(first < _SPIKE * len(values) and onset > _ONSET * len(values))
 
 
 def _commonest(starts: np.ndarray, counts: np.ndarray, part: slice) -> tuple[int, int, bool]:
@@ -169,7 +211,10 @@ def hounsfield_offset(values: np.ndarray, modality: str = "", masked: bool = Fal
     if _looks_like_ct(_without_padding_amid(values)):
         return 0.0
     if values[len(values) // 50] > _NOISE and _looks_like_ct(values - _OFFSET, strict=modality != "CT"):
-        return _OFFSET
+        # Without what may be padding amid soft tissue; in a CT no single value makes the difference.
+        return (
+            _OFFSET if modality == "CT" or _looks_like_ct(_without_commonest(values - _OFFSET), strict=True) else None
+        )
     return 0.0 if modality == "CT" and _possible(values, masked) else None
 
 
@@ -180,6 +225,15 @@ def _without_padding_amid(values: np.ndarray) -> np.ndarray:
     counts = np.diff(starts, append=last)
     if not starts.size or 2 * counts.max() < last - first:
         return values
+    at = starts[counts.argmax()]
+    return np.delete(values, slice(at, at + counts.max()))
+
+
+def _without_commonest(values: np.ndarray) -> np.ndarray:
+    """``values`` without the one that most of those of soft tissue have."""
+    first, last = np.searchsorted(values, _SOFT)
+    starts = first + np.flatnonzero(np.diff(values[first:last], prepend=-np.inf))
+    counts = np.diff(starts, append=last)
     at = starts[counts.argmax()]
     return np.delete(values, slice(at, at + counts.max()))
 
@@ -208,7 +262,7 @@ def _looks_like_ct(values: np.ndarray, strict: bool = False) -> bool:
     if measured < 0.995 * (len(values) - count(-np.inf, _LOWEST)) or measured < 0.5 * len(values):
         return False
     gas, near_air = count(_LOWEST, -500), count(_LOWEST, -850)
-    body, soft, between = count(_BETWEEN[0], _HIGHEST), count(-150, 200), count(*_BETWEEN)
+    body, soft, between = count(_BETWEEN[0], _HIGHEST), count(*_SOFT), count(*_BETWEEN)
     if gas < 0.001 * measured or near_air < 0.25 * gas or soft < max(0.45 * body, 0.05 * measured):
         return False
     # of each, per Hounsfield unit

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from ..common.errors import InputError
 from ..common.tuples import three
-
-AXES = ("x", "y", "z")  # the first (I), second (J) and third (K) index of a voxel
+from .array_order import AXES, ArrayOrder
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,15 @@ class Extent:
     def slices(self) -> tuple[slice, slice, slice]:
         """Index of this box in an array [K, J, I] of the whole volume."""
         return three(slice(a, b) for a, b in zip(self.start[::-1], self.stop[::-1], strict=True))
+
+    def index(self, ijk: Sequence[int]) -> tuple[int, int, int]:
+        """Index of voxel (i, j, k) of the volume in an array [K, J, I] over this box."""
+        return three(v - a for v, a in zip(ijk[::-1], self.start[::-1], strict=True))
+
+    def in_order(self, order: ArrayOrder) -> Extent:
+        """The same voxels in another order of the volume's axes."""
+        ends = (order.voxel(self.start), order.voxel([n - 1 for n in self.stop]))
+        return Extent(three(map(min, *ends)), three(max(a, b) + 1 for a, b in zip(*ends, strict=True)))
 
     def contains(self, ijk: Sequence[int]) -> bool:
         """Whether voxel (i, j, k) of the volume lies in this box."""
@@ -122,6 +131,21 @@ class Volume:
         """The box of all voxels."""
         return Extent((0, 0, 0), self.size)
 
+    @cached_property
+    def order(self) -> ArrayOrder:
+        """The way from the order in which the voxels are stored to that of :attr:`ordered`."""
+        return ArrayOrder.usual(self.ijk_to_ras, self.size)
+
+    @cached_property
+    def ordered(self) -> Volume:
+        """The same image with i to the left, j to posterior and k upwards, as nearly as its axes allow; a view. All work on
+        an image is done on this one, see :mod:`array_order`."""
+        order = self.order
+        if order.changes_nothing:
+            return self
+        matrix = self.ijk_to_ras @ order.matrix
+        return Volume(order.array(self.array), matrix, self.name, self.modality)
+
     def cropped(self, extent: Extent) -> Volume:
         """The part of this volume in ``extent``, in its place in the patient; a view, not a copy."""
         matrix = self.ijk_to_ras.copy()
@@ -150,7 +174,7 @@ class Volume:
 
     def slice_axis(self, axis: str = "auto") -> str:
         """The axis across the slices: ``axis`` itself, or for "auto" the one-voxel axis, else the one with clearly the
-        largest spacing, else the third ("z")."""
+        largest spacing, else the one that is nearest to the direction from feet to head."""
         if axis in AXES:
             return axis
         if axis != "auto":
@@ -159,7 +183,7 @@ class Volume:
         if thin:
             return thin[-1]
         order = np.argsort(self.spacing)
-        return AXES[order[2]] if self.spacing[order[2]] > 1.5 * self.spacing[order[1]] else "z"
+        return AXES[order[2]] if self.spacing[order[2]] > 1.5 * self.spacing[order[1]] else AXES[self.order.axes[2]]
 
 
 def spans_space(matrix: np.ndarray) -> bool:

@@ -44,6 +44,7 @@ def prompted_choice(
 ) -> Steps[CarriedChoice]:
     """The object in the volume that ``prompts`` show, as a generator of progress steps.
 
+    :param volume: the ordered one, and all other parameters in its order, as those of ``grid``.
     :param objects: the :class:`VolumeObjects` on ``grid``. Other parameters and errors: see :func:`carry_prompts`.
     """
     extent = grid.extent
@@ -73,26 +74,26 @@ class CarriedChoice(ObjectChoice):
     """An :class:`ObjectChoice` one step of which is the carried object, at the image's own resolution; all others are candidates
     of the direct search, each with the slices as they were answered.
 
-    Attributes: ``carried`` (:class:`CarriedObject`), ``carried_step`` (its step on the ladder), ``candidate_step`` (that of the best
+    Attributes: ``carried`` (:class:`CarriedObject`, as the volume is stored), ``carried_step`` (its step on the ladder), ``candidate_step`` (that of the best
     candidate).
     """
 
     def __init__(self, ladder: _Ladder, objects, grid: WorkingGrid, edits, index: int | None = None):
         super().__init__(ladder.ranked, objects, grid, edits, None, index)
-        self._ladder, self.carried = ladder, ladder.carried
+        self._ladder = ladder
         self.carried_step, self.candidate_step = ladder.place, ladder.candidate_step
 
     @property
-    def mask(self) -> np.ndarray:
-        if self._mask is None:
-            self._mask = self.step_mask(self.index)
-            before = np.asarray(self._ranked.masks[self.index], bool)
-            removed = before & ~self.working_mask()
-            if removed.any():
-                self._mask = self._ladder.kept(self._mask & ~self._grid.to_native(removed, mask_to_grid))
-        return self._mask
+    def carried(self) -> CarriedObject:
+        return self._ladder.carried.in_order(self._grid.order.back)
 
-    def step_mask(self, index: int) -> np.ndarray:
+    def _chosen(self) -> np.ndarray:
+        mask = self._step(self.index)
+        before = np.asarray(self._ranked.masks[self.index], bool)
+        removed = before & ~self.working_mask()
+        return self._ladder.kept(mask & ~self._grid.to_native(removed, mask_to_grid)) if removed.any() else mask
+
+    def _step(self, index: int) -> np.ndarray:
         return self._ladder.native(index)
 
     def at(self, index: int) -> CarriedChoice:
@@ -113,7 +114,8 @@ class CarriedChoice(ObjectChoice):
         """Half of the vote is that of the candidates, half the probability of the carried object."""
         scores = np.array(self._ranked.scores, np.float64)
         scores[self.carried_step] = -np.inf
-        likely = np.where(self.carried.mask, self.carried.confidence, 1 - self.carried.confidence)
+        carried = self._ladder.carried
+        likely = np.where(carried.mask, carried.confidence, 1 - carried.confidence)
         return (self._share(scores) + resized(likely, self._grid.shape)) / 2
 
 

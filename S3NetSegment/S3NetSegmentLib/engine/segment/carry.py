@@ -17,6 +17,7 @@ from scipy import ndimage
 from ..common.errors import InputError
 from ..common.progress import Step, Steps, as_part_of
 from ..images import AXES, Extent, Volume
+from ..images.array_order import ArrayOrder
 from ..images.volume import slices_first
 from .prompts import Prompts, allowed_voxels, prompted_slices
 from .settings import SegmentSettings
@@ -32,13 +33,29 @@ class CarriedObject:
     :param drawn: the answer in each slice with prompts.
     :param mask: bool ``[K, J, I]`` over the extent.
     :param confidence: probability of each voxel's side, float32 ``[K, J, I]`` over the extent, 0 to 1.
-    :param notes: what the user should know.
+    :param told: what Few-shot says that the user should know.
     """
 
     drawn: DrawnSlices
     mask: np.ndarray
     confidence: np.ndarray
-    notes: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know."""
+        empty = (key for key, plane in self.drawn.items() if not plane.any())
+        return [*(f"in slice {index} along {axis} nothing was found" for axis, index in empty), *self.told]
+
+    def in_order(self, order: ArrayOrder) -> CarriedObject:
+        """The same in another order of the volume's axes."""
+        mask, confidence = (np.ascontiguousarray(order.array(a)) for a in (self.mask, self.confidence))
+        return CarriedObject(drawn_in_order(self.drawn, order), mask, confidence, self.told)
+
+
+def drawn_in_order(drawn: Mapping[SliceKey, np.ndarray], order: ArrayOrder) -> DrawnSlices:
+    """Masks of slices in another order of the volume's axes."""
+    return {order.slice(*key): order.plane(key[0], plane) for key, plane in drawn.items()}
 
 
 def draw_prompts(
@@ -65,7 +82,7 @@ def draw_prompts(
         from .find_regions import find_regions
     extent = extent or volume.extent
     prompts, excluded = _checked(prompts, extent, excluded)
-    todo, drawn = prompted_slices(prompts, volume.slice_axis(axis)), {}
+    todo, drawn = prompted_slices(prompts, volume.slice_axis(axis), volume.order), {}
     for number, (key, own) in enumerate(todo.items()):
         if slices_so_far is not None and key in slices_so_far:
             drawn[key] = np.asarray(slices_so_far[key], bool)
@@ -140,9 +157,9 @@ def kept_near_drawn(
     if allowed is not None:
         mask &= allowed
     for voxel in prompts.inside_voxels:
-        mask[_index(voxel, extent)] = True
+        mask[extent.index(voxel)] = True
     for voxel in prompts.outside_voxels:
-        mask[_index(voxel, extent)] = False
+        mask[extent.index(voxel)] = False
     if excluded is not None:
         mask &= ~excluded
     return _joined(mask, drawn, extent)
@@ -172,8 +189,7 @@ def _carried(volume: Volume, drawn, extent: Extent, allowed, settings, device: s
     few_shot.set_support([DrawnSlice(key[0], _local(key, extent), p.astype(np.uint8)) for key, p in shown.items()])
     answer = yield from few_shot.propagate(None if allowed is None else _span(allowed, across))
     mask = answer.labels > 0
-    notes = [f"in slice {index} along {axis} nothing was found" for (axis, index), p in drawn.items() if not p.any()]
-    return CarriedObject(drawn, mask, answer.confidence, [*notes, *answer.notes])
+    return CarriedObject(drawn, mask, answer.confidence, answer.notes)
 
 
 def _main_axis(drawn, usual: str) -> str:
@@ -200,7 +216,3 @@ def _checked(prompts: Prompts, extent: Extent, excluded) -> tuple[Prompts, np.nd
 
 def _local(key: SliceKey, extent: Extent) -> int:
     return key[1] - extent.start[AXES.index(key[0])]
-
-
-def _index(voxel, extent: Extent) -> tuple[int, int, int]:
-    return tuple(v - a for v, a in zip(voxel[::-1], extent.start[::-1], strict=True))

@@ -23,7 +23,7 @@ from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
 from .object_choice import Finish, ObjectChoice, chosen, refuse_excluded, slice_candidates
 from .objects import SliceObjects, VolumeObjects, objects_of_volume
-from .prompts import Box, Prompts, Stroke, Voxel
+from .prompts import Box, Prompts, Stroke, Voxel, require_inside
 from .regions.clustering import ClusterLabels
 from .regions.maps import VolumeMaps, slice_maps, volume_maps
 from .regions.volume_graph import region_graph
@@ -100,7 +100,8 @@ class Regions:
         features=None,
     ):
         """:param scale: of the intensities. ``features``: of a slice, on the working grid."""
-        self.volume, self.extent, self.axis, self.settings = volume, grid.extent, grid.axis, settings
+        self.volume, self.settings = volume, settings
+        self.extent, self.axis = grid.extent.in_order(grid.order.back), grid.order.back.axis(grid.axis)
         self.device, self.notes, self.counts = device, notes, settings.region_counts
         self._grid, self._labelling, self._objects = grid, labelling, objects
         self._scale, self._features = scale, features
@@ -116,7 +117,7 @@ class Regions:
         self._check_count(count)
         if count not in self._labels:
             working = self._labelling.labels(count) + np.uint8(1)
-            self._labels = {count: self._grid.to_native(working, labels_to_grid)}
+            self._labels = {count: self._grid.stored(self._grid.to_native(working, labels_to_grid))}
         return self._labels[count]
 
     def object_at(
@@ -155,7 +156,10 @@ class Regions:
         prompts = Prompts(tuple(inside), tuple(outside), tuple(boxes), tuple(strokes), tuple(outside_strokes)).checked(
             self.extent
         )
-        refuse_excluded(prompts, excluded, self._grid)
+        refuse_excluded(prompts, excluded, self.extent)
+        order = self._grid.order
+        prompts = prompts.in_order(order)
+        excluded = None if excluded is None else order.array(excluded)
         by_point = not prompts.boxes and not prompts.strokes
         if not by_point and not self._grid.flat:
             return (yield from self._carried(prompts, radius_mm, excluded, slices_so_far))
@@ -182,17 +186,20 @@ class Regions:
         """Rows and columns of a slice -> the scaled intensities there; None for a volume."""
         if not self._grid.flat:
             return None
-        plane = np.squeeze(self.volume.array[self.extent.slices], 2 - AXES.index(self.axis))
+        plane = np.squeeze(self.volume.ordered.array[self._grid.extent.slices], 2 - AXES.index(self._grid.axis))
         return lambda part: self._scale.apply(plane[part])
 
     def _carried(self, prompts: Prompts, radius_mm, excluded, slices_so_far) -> Steps[ObjectChoice]:
         from .carried_choice import prompted_choice
+        from .carry import drawn_in_order
 
+        if slices_so_far is not None:
+            slices_so_far = drawn_in_order(slices_so_far, self._grid.order)
         known = [(key, _digest(mask)) for key, mask in sorted((slices_so_far or {}).items())]
         key = (prompts, radius_mm, _digest(excluded), *known)
         if key not in self._ranked:
             steps = prompted_choice(
-                self.volume, self._grid, self._objects, prompts, settings=self.settings, device=self.device,
+                self.volume.ordered, self._grid, self._objects, prompts, settings=self.settings, device=self.device,
                 radius_mm=radius_mm, excluded=excluded, slices_so_far=slices_so_far,
             )  # fmt: skip
             self._ranked = {key: (yield from as_part_of(steps, 0.0, 1.0))}
@@ -228,8 +235,8 @@ class Regions:
 
     def region_at(self, voxel: Voxel, count: int) -> np.ndarray:
         """Mask of the connected part of region ``labels(count)`` that holds ``voxel``."""
-        self._grid.to_work(voxel)
-        labels, index = self.labels(count), self._grid.native_index(voxel)
+        require_inside(voxel, self.extent)
+        labels, index = self.labels(count), self.extent.index(voxel)
         parts, _ = ndimage.label(labels == labels[index])
         return parts == parts[index]
 
@@ -251,7 +258,7 @@ class Regions:
             self._stability = {count: stability}
         yield Step(0.9, "Weighing the confidence")
         margin = self._labelling.margin(count) if choice is None else choice.unanimity()
-        return self._grid.to_native(np.clip(margin * self._stability[count], 0, 1), resized)
+        return self._grid.stored(self._grid.to_native(np.clip(margin * self._stability[count], 0, 1), resized))
 
     def region_segmentation(self, count: int) -> Segmentation:
         """Regions as segments "Region 1" ... on the grid of the whole volume. Where the image has fewer regions than asked

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from ..common.errors import InputError
 from ..common.tuples import two
-from ..images import AXES
+from ..images import AXES, Extent
 from ..images.resample import axis_weights, mask_to_grid
 from .objects.slice_objects import spread_points
 from .prompts import Prompts, Voxel
@@ -22,11 +22,14 @@ _REACH = 2.5  # standard deviation of the neighbourhood that says what is inside
 _SOFTNESS = 0.7
 _TRUST = 0.8  # how much the image counts beside the smooth outline
 _STROKE_EDITS = 3  # points of a stroke at which the answer is corrected
+# Log-odds of the Dice with the object that a box means: constant, and factor of those that the candidates expect of the best one,
+# who know nothing of an object that none of them is. Fitted on development slices, see Testing/benchmarks/prompts.py.
+_BOX_CONSTANT, _BOX_WORTH = -0.38, 0.74
 
 
 @dataclass(frozen=True, eq=False)
 class Finish:
-    """What is done to an answer on its way to the image's own voxels.
+    """What is done to an answer on its way to the image's own voxels, all in the order of the grid.
 
     :param drawn, erased: voxels (i, j, k) that belong to the object, and that do not.
     :param excluded: bool [K, J, I] over the extent, what is never part of it; None: nothing.
@@ -51,7 +54,7 @@ class Finish:
             found = grid.to_native(mask, lambda own, shape: refined(own, features, shape, native_features))
         for voxels, value in ((self.drawn, True), (self.erased, False)):
             if voxels:
-                found[tuple(np.transpose([grid.native_index(v) for v in voxels]))] = value
+                found[tuple(np.transpose([grid.extent.index(v) for v in voxels]))] = value
         if self.excluded is not None:
             found &= ~self.excluded
         return found
@@ -97,13 +100,24 @@ class ObjectChoice:
         return tuple(self._ranked.alternatives)
 
     @property
+    def expected_in_box(self) -> float:
+        """Dice with the object that is meant, 0 to 1, to be expected of the best answer to boxes in a slice."""
+        worth = float(np.clip(self._ranked.worth[self._ranked.best], 0.02, 0.98))
+        return float(1 / (1 + np.exp(-_BOX_CONSTANT) * (1 / worth - 1) ** _BOX_WORTH))
+
+    @property
     def mask(self) -> np.ndarray:
         """The chosen object, bool [K, J, I] over the extent."""
         if self._mask is None:
-            self._mask = self._finish.native(self.working_mask(), self._grid)
-            if self._voxel is not None:  # an object finer than the working grid can slip through it
-                self._mask[self._grid.native_index(self._voxel)] = True
+            self._mask = self._grid.stored(self._chosen())
         return self._mask
+
+    def _chosen(self) -> np.ndarray:
+        """The chosen object in the order of the grid."""
+        mask = self._finish.native(self.working_mask(), self._grid)
+        if self._voxel is not None:  # an object finer than the working grid can slip through it
+            mask[self._grid.extent.index(self._voxel)] = True
+        return mask
 
     @property
     def ranked(self):
@@ -116,6 +130,10 @@ class ObjectChoice:
 
     def step_mask(self, index: int) -> np.ndarray:
         """Step ``index`` of the ladder without corrections by further points, bool [K, J, I] over the extent."""
+        return self._grid.stored(self._step(index))
+
+    def _step(self, index: int) -> np.ndarray:
+        """The same in the order of the grid."""
         return self._finish.native(np.asarray(self._ranked.masks[index], dtype=bool), self._grid)
 
     def at(self, index: int) -> ObjectChoice:
@@ -222,15 +240,15 @@ def _soft_maps(mask: np.ndarray, features: np.ndarray) -> np.ndarray:
     return np.concatenate((np.stack((soft, trust, threshold), -1), direction), 2).astype(np.float32)
 
 
-def refuse_excluded(prompts: Prompts, excluded: np.ndarray | None, grid: WorkingGrid) -> None:
+def refuse_excluded(prompts: Prompts, excluded: np.ndarray | None, extent: Extent) -> None:
     """InputError where ``excluded`` has another shape than the extent, or a point inside the object lies in it."""
     if excluded is None:
         return
-    shape = tuple(grid.extent.size[::-1])
+    shape = tuple(extent.size[::-1])
     if excluded.shape != shape:
         raise InputError(f"excluded has {excluded.shape} voxels; the searched part has {shape} (k, j, i)")
     for voxel in prompts.inside_voxels:
-        if excluded[grid.native_index(voxel)]:
+        if excluded[extent.index(voxel)]:
             raise InputError(
                 f"point {tuple(voxel)} (voxel i, j, k) lies in another segment, which the object must not touch; place it "
                 "elsewhere, or allow overlap"

@@ -12,6 +12,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.tuples import three
 from ..images import AXES, Extent
+from ..images.array_order import ArrayOrder
 
 Voxel = tuple[int, int, int]  # (i, j, k) in the whole volume
 Stroke = tuple[Voxel, ...]
@@ -176,6 +177,18 @@ class Prompts:
             raise InputError(f"point {min(both)} (voxel i, j, k) is marked inside and outside at once; remove one")
         return prompts
 
+    def in_order(self, order: ArrayOrder) -> Prompts:
+        """The same in another order of the volume's axes."""
+
+        def turned(voxels: Sequence[Voxel]) -> tuple[Voxel, ...]:
+            return tuple(map(order.voxel, voxels))
+
+        boxes = (Box.between(order.voxel(box.low), order.voxel(box.high)) for box in self.boxes)
+        return Prompts(
+            turned(self.inside), turned(self.outside), tuple(boxes),
+            tuple(map(turned, self.strokes)), tuple(map(turned, self.outside_strokes)),
+        )  # fmt: skip
+
     def on_slice(self, axis: str, index: int) -> Prompts:
         """Those that lie on slice ``index`` across ``axis``: of a stroke its voxels there, of a box in the volume the
         rectangle that the slice cuts out."""
@@ -221,14 +234,20 @@ def _lines_alone(points: Sequence[Voxel], strokes: Sequence[Stroke]) -> tuple[tu
     return tuple(dict.fromkeys((*points, *single))), tuple(s for s in strokes if len(set(s)) > 1)
 
 
-def prompted_slices(prompts: Prompts, axis: str) -> dict[tuple[str, int], Prompts]:
+def prompted_slices(prompts: Prompts, axis: str, order: ArrayOrder) -> dict[tuple[str, int], Prompts]:
     """(axis, index) -> the prompts on that slice, for each slice on which prompts say where the object is.
 
     A stroke that lies in one slice belongs to that one, a box in the volume to the two slices through its middle. A point
     belongs to a slice that is founded by another prompt, where it lies on one.
 
     :param axis: across the slices of all other points and strokes.
+    :param order: :attr:`Volume.order`, in which it is decided what is equally good.
     """
+    keys = _founded(prompts.in_order(order), order.axis(axis))
+    return {key: prompts.on_slice(*key) for key in dict.fromkeys(order.back.slice(*key) for key in keys)}
+
+
+def _founded(prompts: Prompts, axis: str) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = [(box.flat_axis, box.slice_index()) for box in prompts.boxes if box.flat_axis]
     for box in prompts.boxes:
         if box.flat_axis is None:
@@ -240,7 +259,7 @@ def prompted_slices(prompts: Prompts, axis: str) -> dict[tuple[str, int], Prompt
     for point in prompts.inside:
         if not any(point[AXES.index(a)] == index for a, index in found):
             found.append((axis, point[AXES.index(axis)]))
-    return {key: prompts.on_slice(*key) for key in dict.fromkeys(found)}
+    return found
 
 
 ROOM = 0.3  # of the length that sections show, on each side; 0 to 0.5 were compared on development volumes

@@ -20,11 +20,19 @@ class WorkingGrid:
 
     An extent of one slice is a picture: its grid is (h, w) with square pixels. A thicker one is a volume: (k, j, i).
 
-    Attributes: ``extent``, ``axis`` (across the slices), ``flat`` (one slice), ``native`` and ``shape`` (samples along
-    each axis, of the image and of this grid), ``spacing`` (mm between samples of this grid along each axis).
+    Everything on this grid, and the voxels that it speaks of, are in the order of :attr:`Volume.ordered`; :meth:`stored` leads
+    out of it.
+
+    Attributes: ``order`` (:attr:`Volume.order`), ``extent``, ``axis`` (across the slices), ``flat`` (one slice), ``native`` and
+    ``shape`` (samples along each axis, of the image and of this grid), ``spacing`` (mm between samples of this grid along
+    each axis).
+
+    :param extent, axis: as the volume is stored.
     """
 
     def __init__(self, volume: Volume, extent: Extent, axis: str, work_size: int):
+        self.order = volume.order
+        volume, extent, axis = volume.ordered, extent.in_order(self.order), self.order.axis(axis)
         thin = [a for a, n in zip(AXES, extent.size, strict=True) if n == 1]
         if axis == "auto" or (thin and axis not in thin):
             axis = thin[-1] if thin else volume.slice_axis()
@@ -42,7 +50,7 @@ class WorkingGrid:
 
     def features_of(self, volume: Volume, scale: IntensityScale) -> Steps[np.ndarray]:
         """The scaled intensities of the extent on this grid, float32 ``[*shape, C]``."""
-        part = volume.array[self.extent.slices]
+        part = volume.ordered.array[self.extent.slices]
         if self.flat:
             return resized(scale.apply(np.squeeze(part, self._across)), self.shape)
         return (yield from shrunk_features(part, scale, self.shape))
@@ -64,9 +72,9 @@ class WorkingGrid:
         native = convert(array, self.native)
         return np.expand_dims(native, self._across) if self.flat else native
 
-    def native_index(self, voxel: Sequence[int]) -> tuple[int, int, int]:
-        """Index of ``voxel`` (i, j, k) of the volume in an array [K, J, I] over the extent."""
-        return three(v - a for v, a in zip(voxel[::-1], self.extent.start[::-1], strict=True))
+    def stored(self, array: np.ndarray) -> np.ndarray:
+        """An array [K, J, I] over the extent as the volume is stored."""
+        return np.ascontiguousarray(self.order.back.array(array))
 
     def slices_first(self, array: np.ndarray) -> np.ndarray:
         """An array on this grid with the axis across the slices in front: [Z, H, W, ...]."""
@@ -85,7 +93,7 @@ class WorkingGrid:
         return three((self.spacing[self._across], *rest))
 
     def _index(self, voxel: Sequence[int]) -> list[int]:
-        index = list(self.native_index(voxel))
+        index = list(self.extent.index(voxel))
         if self.flat:
             del index[self._across]
         return index

@@ -79,7 +79,7 @@ class SegmentTask:
         None, "only slices A to B, both included, or one slice K, counted from 0", SLICES, option="--slices --slice", group=SEGMENT_PART
     )  # fmt: skip
     axis: str = asked(
-        "auto", "the axis across the slices; auto (the default) takes the one with the largest spacing, else z", AXIS, group=SEGMENT_PART
+        "auto", "the axis across the slices; auto (the default) takes the one with the largest spacing, else the one from feet to head", AXIS, group=SEGMENT_PART
     )  # fmt: skip
     regions: int | None = asked(
         None, f"number of regions without points, 2 to 16 (default {DEFAULT_REGIONS})", Form(whole(2, 16), "N"), group=SEGMENT_RESULTS

@@ -11,14 +11,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
-from itertools import permutations
 
 import numpy as np
 import torch
 
 from ..common.errors import InputError
-from ..common.tuples import three
 from ..images import Volume
+from ..images.array_order import orientation
 from ..images.intensity import IntensityScale, intensity_scale
 from ..images.resample import axis_weights, labels_to_grid, resized
 from .channels import check_one_grid
@@ -29,8 +28,6 @@ _MOST_CHANNELS = 64
 LEAST_DEPTH = 4  # slices
 _FLAT = 2.0  # times thicker than wide: voxels that are not yet to be mixed across the slices
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the anatomical axis (R, A, S) across the slices
-# Where the first, second and third anatomical axis point in a slice: to the left, to posterior, to inferior.
-_FORWARD = np.array([-1.0, -1.0, -1.0])
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,7 @@ class VolumeSlices:
         # rows: the later of the two anatomical axes in the slice (S before A), columns: the earlier one
         down, along = [a for a in (2, 1, 0) if a != across]
         self._order = [2 - axes[a] for a in (across, down, along)]
-        self._flips = [not flips[across], flips[down], flips[along]]  # slices run upwards, against _FORWARD
+        self._flips = [not flips[across], flips[down], flips[along]]  # slices run upwards
         spacing = [volume.spacing[axes[a]] for a in (across, down, along)]
         shape = self.oriented(volume.array).shape
         self.native_count, self.native, self.thickness, self.spacing = shape[0], shape[1:3], spacing[0], tuple(spacing)
@@ -252,14 +249,6 @@ class VolumeSlices:
         (top, above, height), (left, before, width) = self._shown
         out[..., top : top + height, left : left + width] = planes[..., above : above + height, before : before + width]
         return out
-
-
-def orientation(ijk_to_ras: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """Which voxel axis (0: i) stands for each anatomical axis R, A, S, the assignment that fits all three best; and whether
-    it must be flipped to point to the left, to posterior and to inferior."""
-    axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    right, front, up = max(permutations(range(3)), key=lambda p: sum(abs(axes[r, p[r]]) for r in range(3)))
-    return (right, front, up), three(bool(axes[r, i] * _FORWARD[r] < 0) for r, i in enumerate((right, front, up)))
 
 
 def plane_of(volume: Volume) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from ...engine import InputError, Step
-from ...engine.cohort_loop.accepting import accept, undo
+from ...engine.cohort_loop.accepting import accept, of_another_image, undo
 from ...engine.cohort_loop.segment_names import UnknownSegmentsError
 from ...engine.cohort_loop.states import CohortState, cohort_state
 from ...engine.cohort_loop.store import ACCEPTED, PROPOSED, CohortStore
@@ -23,7 +23,7 @@ class FoundCase:
     that they are what was accepted."""
 
     name: str
-    volume: object
+    image: object
     segmentation: object
     axis: str
     text: str
@@ -104,31 +104,36 @@ class CohortController:
         text = _(
             "{case}: nothing is accepted yet. Draw its segments, all slices or with Few-shot, and accept it."
         ).format(case=found.case)
-        return FoundCase(found.case, found.volume, None, "auto", text, found.notes)
+        return FoundCase(found.case, found.image, None, "auto", text, found.notes)
 
     def _open_steps(self, name: str):
         from ...engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
 
         yield Step(0.0, _("Reading the image"))
-        volume = self._image(name)
+        image = self._image(name)
         yield Step(0.5, _("Reading the segments"))
         accepted = self.store.is_accepted(name)
         kind = ACCEPTED if accepted else PROPOSED
         path = self.store.segmentation_path(kind, name)
-        segmentation = on_grid_of(read_segmentation(path), volume) if path.is_file() else None
-        record = self.store.record(kind, name)
+        record, segmentation = self.store.record(kind, name), None
+        replaced = path.is_file() and of_another_image(record, image.facts)
+        if path.is_file() and not replaced:
+            segmentation = on_grid_of(read_segmentation(path), image.volume)
         self.store.take(name)
-        if segmentation is None:
+        if replaced:
+            text = _("{name}: its image has been replaced since it was segmented; nothing is shown of that.")
+        elif segmentation is None:
             text = _("{name}, not proposed yet.")
         else:
             text = _("{name}, as accepted.") if accepted else _("{name}, as proposed.")
         axis = str(record.get("axis") or "auto")
-        return FoundCase(name, volume, segmentation, axis, text.format(name=name), accepted=accepted)
+        return FoundCase(name, image, segmentation, axis, text.format(name=name), accepted=accepted)
 
     def _again_steps(self, case: LoopCase):
         from ...engine.cohort_loop.proposing import drawing_of, kept_drawing, propose
 
         yield Step(0.0, _("Reading the segments"))
+        self.store.same_image_facts(case.name, case.image.facts)
         now = case_segmentation(case)
         slices = corrected_slices(case, now)
         drawn, notes = None, []
@@ -143,7 +148,9 @@ class CohortController:
         yield Step(0.0, _("Reading the segments"))
         segmentation = case_segmentation(case)
         yield Step(0.3, _("Writing the case"))
-        options = {"volume": case.volume, "source": _("the panel"), "replace": self.accepted}
+        options = {
+            "volume": case.volume, "seen": case.image.facts, "source": _("the panel"), "replace": self.accepted,
+        }  # fmt: skip
         try:
             return accept(self.store, case.name, segmentation, **options)
         except UnknownSegmentsError as error:
@@ -170,10 +177,12 @@ class CohortController:
     # -- inside
 
     def _image(self, name: str):
+        from ...engine.cohort_loop.proposing import CaseImage
         from ...engine.images.reading import read_image
         from ...scene.batch import with_packages
 
-        return with_packages(lambda: read_image(self.store.image_of(name)))
+        facts = self.store.image_facts(name, self.store.record(PROPOSED, name).get("image"))
+        return CaseImage(with_packages(lambda: read_image(self.store.image_of(name))), facts, [])
 
     def _kept(self):
         from ...engine.cohort_loop.proposing import ReadCases
@@ -193,7 +202,7 @@ class CohortController:
         if proposal.next_slices:
             text += _(" Correct slice {str} first.").format(str=", ".join(map(str, proposal.next_slices[:3])))
         return FoundCase(
-            proposal.case, proposal.volume, proposal.segmentation, proposal.axis, text, (*notes, *proposal.notes)
+            proposal.case, proposal.image, proposal.segmentation, proposal.axis, text, (*notes, *proposal.notes)
         )
 
     def _begin(self, steps, finish: Callable[[object], list[str]]) -> None:
@@ -202,7 +211,7 @@ class CohortController:
 
     def _show(self, found: FoundCase) -> list[str]:
         former = self.case
-        self.case = open_case(found.name, found.volume, found.segmentation, found.axis)
+        self.case = open_case(found.name, found.image, found.segmentation, found.axis)
         self.text, self.accepted = found.text, found.accepted
         if former is not None and (former.name == found.name or self.store.is_accepted(former.name)):
             former.remove()

@@ -52,7 +52,8 @@ class FirstSight:
         from ...engine.common.progress import run_to_end
         from ...engine.segment.prompts import prompted_slices
 
-        slices = prompted_slices(request.prompts.checked(request.extent), request.axis)
+        checked = request.prompts.checked(request.extent)
+        slices = prompted_slices(checked, request.axis, request.volume.order)
         if not all((request.key, request.extent.slice_at(*key)) in self._regions for key in slices):
             return False
         self.show(request, run_to_end(self.steps(request)))

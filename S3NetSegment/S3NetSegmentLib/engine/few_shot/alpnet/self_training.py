@@ -70,5 +70,5 @@ class SelfTraining:
             optimizer.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
             optimizer.step()
-            yield Step((step + 1) / self._steps, f"Training on slice {number}")
+            yield Step((step + 1) / self._steps, "Training on a slice and what was found in it")
         return self._network if all(bool(torch.isfinite(p).all()) for p in self._trained) else None

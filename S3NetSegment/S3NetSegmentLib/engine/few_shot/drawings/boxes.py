@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,11 +32,13 @@ class BoxedSlice:
     """One slice with boxes.
 
     :param labels: number of the segment at each pixel, uint8 ``[rows, columns]``, 0: none of them.
+    :param expected: number of the segment -> Dice with what its boxes mean, as is to be expected.
     """
 
     axis: str
     index: int
     labels: np.ndarray
+    expected: Mapping[int, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class BoxedDrawing:
     :param file: stands for them where a file has a name.
     :param notes: what the user should know where a slice counts as completely drawn.
     :param beyond: boxes that reach beyond the image.
+    :param expected: name of the segment -> Dice with what its boxes mean, as is to be expected, mean over them.
     """
 
     file: SupportFile
@@ -53,6 +56,7 @@ class BoxedDrawing:
     segmentation: Segmentation
     notes: tuple[str, ...]
     beyond: tuple[str, ...] = ()
+    expected: Mapping[str, float] = field(default_factory=dict)
 
 
 def boxed_drawings(
@@ -87,7 +91,9 @@ def boxed_drawings(
         reaching = (box for own_boxes in numbered.values() for box in own_boxes if box.flat_axis == axis)
         beyond = tuple(beyond_note(str(box), volume.size) for box in reaching if box.beyond(volume.size))
         segmentation = Segmentation([labels], segments, volume.ijk_to_ras)
-        drawings.append(BoxedDrawing(file, axis, segmentation, tuple(missing), beyond))
+        known = {name: [f.expected[n] for f in own if n in f.expected] for n, name in enumerate(names, 1)}
+        expected = {name: float(np.mean(values)) for name, values in known.items() if values}
+        drawings.append(BoxedDrawing(file, axis, segmentation, tuple(missing), beyond, expected))
     return drawings
 
 
@@ -111,20 +117,21 @@ def boxed_slices(
             todo[box.flat_axis, box.slice_index()].setdefault(number, []).append(box)
     found = []
     for place, ((axis, index), there) in enumerate(sorted(todo.items())):
-        labels = yield from as_part_of(
+        labels, expected = yield from as_part_of(
             _answered(volume, axis, index, there, seed, device), place / len(todo), (place + 1) / len(todo)
         )
-        found.append(BoxedSlice(axis, index, labels))
+        found.append(BoxedSlice(axis, index, labels, expected))
     return found
 
 
 def _answered(
     volume: Volume, axis: str, index: int, boxes: dict[int, list[Box]], seed: int, device: str
-) -> Steps[np.ndarray]:
+) -> Steps[tuple[np.ndarray, dict[int, float]]]:
     slab = volume.extent.slice_at(axis, index)
     search = find_regions(volume, extent=slab, axis=axis, settings=SegmentSettings(seed=seed), device=device)
     regions = yield from as_part_of(search, 0.0, 0.7)
     masks: dict[int, np.ndarray] = {}
+    expected: dict[int, float] = {}
     order = sorted(boxes, key=lambda number: sum(box.voxels for box in boxes[number]))
     for place, number in enumerate(order):
         share = 0.3 / len(order)
@@ -135,6 +142,7 @@ def _answered(
             boxes=boxes[number], excluded=None if taken is None else np.expand_dims(taken, 2 - AXES.index(axis))
         )
         choice = yield from as_part_of(steps, 0.7 + place * share, 0.7 + (place + 1) * share)
+        expected[number] = choice.expected_in_box
         mask = slices_first(choice.mask, axis)[0]
         masks[number] = mask.copy() if taken is None else mask & ~taken
         for other in masks.keys() - {number, *inner}:
@@ -146,7 +154,7 @@ def _answered(
                 f"in slice {index} along {axis} nothing is left in box {boxes[number][0]}; draw it around its own object, or leave it out"
             )
         labels[mask] = number
-    return labels
+    return labels, expected
 
 
 def _lies_in(box: Box, others: Sequence[Box]) -> bool:

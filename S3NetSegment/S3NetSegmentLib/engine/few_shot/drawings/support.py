@@ -54,6 +54,11 @@ class DrawnSlice:
             )
         return DrawnSlice(self.axis, int(self.index), _as_labels(labels), bool(self.complete), self.layer)
 
+    def in_order(self, volume: Volume) -> DrawnSlice:
+        """The same slice of :attr:`Volume.ordered`. Raises InputError if it does not fit ``volume``."""
+        own, order = self.checked(volume), volume.order
+        return DrawnSlice(*order.slice(own.axis, own.index), order.plane(own.axis, own.labels), own.complete, own.layer)
+
 
 @dataclass(frozen=True, eq=False)
 class DrawnPlane:
@@ -83,6 +88,10 @@ class DrawnPlane:
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not spans_space(matrix):
             raise InputError(f"a drawn plane has an unusable plane-to-patient matrix: {matrix.tolist()}")
         return DrawnPlane(_as_labels(labels), matrix, bool(self.complete), self.layer)
+
+    def in_order(self, _: Volume) -> DrawnPlane:
+        """The same: it is told in patient millimetres."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +137,14 @@ class SupportVolume:
             raise InputError(f"nothing is drawn in image {self.volume.name!r}; draw a segment on at least one slice")
         axis = self.volume.slice_axis(self.axis)
         return SupportVolume(self.volume, labels, axis, self.drawn, self.drawings, self.layer)
+
+    def in_order(self, _: Volume) -> SupportVolume:
+        """The same on :attr:`Volume.ordered` of its own volume. Raises InputError for drawings that do not fit it."""
+        own, order = self.checked(), self.volume.order
+        drawn = None if own.drawn is None else tuple(sorted(order.slice(own.axis, n)[1] for n in own.drawn))
+        drawings = tuple(one.in_order(self.volume) for one in own.drawings)
+        labels, axis = order.array(own.labels), order.axis(own.axis)
+        return SupportVolume(self.volume.ordered, labels, axis, drawn, drawings, own.layer)
 
 
 def drawn_slices(labels: np.ndarray, axis: str = "auto", drawn: Sequence[int] | None = None) -> tuple[str, list[int]]:

@@ -46,6 +46,7 @@ class Support:
     :param drawings: what :meth:`FewShot.set_support` takes.
     :param facts: for each file what the summary says of it.
     :param notes: what the user should know.
+    :param expected: names of segments that boxes show -> Dice with what they mean, as is to be expected.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -53,6 +54,7 @@ class Support:
     drawings: list = field(default_factory=list)
     facts: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    expected: dict[str, float] = field(default_factory=dict)
 
     @property
     def names(self) -> dict[int, str]:
@@ -124,6 +126,8 @@ def read_support(
         _add_drawing(support, one, own, complete)
     for drawing in boxed:
         support.notes += [*drawing.beyond, *(drawing.notes if complete else ())]
+        for name, dice in drawing.expected.items():  # of boxes across several axes the least
+            support.expected[name] = min(dice, support.expected.get(name, 1.0))
     check_drawn(support, image)
     return support
 

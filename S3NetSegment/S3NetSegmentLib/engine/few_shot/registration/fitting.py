@@ -7,7 +7,7 @@ Thirion, "Image matching as a diffusion process", 1998; symmetric forces: Vercau
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,7 @@ class Fitted:
     :param field: displacements in voxels of ``region`` ``[3, K, J, I]`` (k, j, i); None: the affine map alone.
     :param difference: what both images differ by in ``region`` ``[K, J, I]``, 0 to about 1; None: not known.
     :param reliability: how well it predicts what others agree on or what is drawn in the query volume, 0 to 1.
+    :param expected: label value -> Dice that is expected of ``labels`` themselves, where slices of them were filled in.
     """
 
     support: Volume
@@ -58,6 +59,7 @@ class Fitted:
     notes: list[str] = dataclasses.field(default_factory=list)
     difference: np.ndarray | None = None
     reliability: float = 1.0
+    expected: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
     def sampled(self, query: Volume, index: np.ndarray, values: Sequence[int]) -> np.ndarray:
         """Share of each of ``values`` at voxels ``index`` ``[3, n]`` (i, j, k; fractional) of ``query``: ``[V, n]``."""

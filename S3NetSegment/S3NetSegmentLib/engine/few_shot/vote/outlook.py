@@ -3,10 +3,12 @@ where segments end; and what is said about it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from ...common.tuples import two
 
 # On thick slices a segment ends between two of them without a sign: log-odds of presence beyond the outermost drawn slice
 # lose this times the log of the anisotropy. Fitted on hearts and tumours (few_shot_cases.py, development).
@@ -53,6 +55,15 @@ class SegmentOutlook:
     def runs_past(self) -> bool:
         """Whether it is so likely that much lies past an end that no drawn slice shows that the user should know."""
         return self.past >= _RUNS_PAST
+
+    def renumbered(self, number: Callable[[int], int]) -> SegmentOutlook:
+        """The same for slices of other numbers, all in the same or all in the opposite direction."""
+        turned = number(1) < number(0)
+        sides = tuple({"before": "after", "after": "before"}[side] if turned else side for side in self.sides)
+        wrong, present = ({number(z): value for z, value in of.items()} for of in (self.wrong, self.present))
+        shown = None if self.shown is None else two(sorted(map(number, self.shown)))
+        missing = None if self.missing is None else number(self.missing)
+        return replace(self, wrong=wrong, present=present, shown=shown, sides=sides, missing=missing)
 
 
 def segment_outlook(
@@ -125,12 +136,12 @@ def _sigmoid(odds: float) -> float:
 
 
 def next_slices(outlooks: Mapping[int, SegmentOutlook]) -> list[tuple[int, float]]:
-    """(slice, expected wrong voxels of all segments), the most useful slice to draw first."""
+    """(slice, expected wrong voxels of all segments), the most useful slice to draw first; of equals the one that ``outlooks`` name first."""
     wrong: dict[int, float] = {}
     for outlook in outlooks.values():
         for z, count in outlook.wrong.items():
             wrong[z] = wrong.get(z, 0.0) + count
-    return sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
+    return sorted(wrong.items(), key=lambda item: -item[1])
 
 
 def is_empty(outlooks: Mapping[int, SegmentOutlook], number: int) -> bool:

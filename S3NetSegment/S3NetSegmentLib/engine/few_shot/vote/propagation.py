@@ -322,5 +322,6 @@ class Propagation:
             }
             cut = MIDDLE * self.flat[c] if c in self.flat else None
             one = segment_outlook(sums[:, :, c], self.first, drawn, self.frame.anisotropy, cut)
-            found[int(value)] = dataclasses.replace(one, dice=trust * one.dice)
+            most = min((v.most.get(int(value), 1.0) for v in self._further), default=1.0) if self._leaning else 1.0
+            found[int(value)] = dataclasses.replace(one, dice=min(trust * one.dice, most))
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -15,6 +15,7 @@ from ...images.intensity import IntensityScale, intensity_scale
 from ...images.volume import slices_first
 from ..alpnet.prototypes import PUBLISHED, HeadSettings
 from ..alpnet.self_training import SelfTraining
+from ..answer import FewShotAnswer
 from ..drawings.drawing import Drawing, SupportLayer, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
 from ..registration.fitting import Fitted, fit
@@ -36,7 +37,7 @@ _DRAWINGS = 4  # whose prototypes are kept: layers of one support
 class VoterMaker:
     """The voters for one query volume besides those that go by its drawn slices alone.
 
-    :param fill_in: the labels of all slices of a support volume of which only some are drawn.
+    :param fill_in: the answer to a support volume of which only some slices are drawn.
     :param device: where prototypes are compared.
     """
 
@@ -47,7 +48,7 @@ class VoterMaker:
         settings: FewShotSettings,
         encoder: FewShotEncoder | None,
         device: torch.device,
-        fill_in: Callable[[SupportVolume], Steps[np.ndarray]],
+        fill_in: Callable[[SupportVolume], Steps[FewShotAnswer]],
     ):
         self._volume, self._scale, self._settings = volume, scale, settings
         self._encoder, self._device, self._fill_in = encoder, device, fill_in
@@ -117,7 +118,7 @@ class VoterMaker:
             if score < _MISSES:
                 again = (key, known.values.tobytes(), known.index.tobytes())
                 if again not in self._refitted:
-                    work = self._fit(drawn[key], known, one.labels)
+                    work = self._fit(drawn[key], known, one)
                     self._refitted[again] = yield from as_part_of(work, n / len(fitted), (n + 1) / len(fitted))
                 other = self._refitted[again]
                 reached = mean_dice(labels_at(other, self._volume, known.index), known.values)
@@ -135,7 +136,7 @@ class VoterMaker:
         for n, number in enumerate(astray):
             key = (keys[number], *sorted(keys))
             if key not in self._refitted:
-                work = self._fit(drawn[keys[number]], consensus.without(number), best[number].labels)
+                work = self._fit(drawn[keys[number]], consensus.without(number), best[number])
                 self._refitted[key] = yield from as_part_of(work, n / len(astray), (n + 1) / len(astray))
             best[number] = self._refitted[key]
         consensus = consensus_of(self._volume, best) if astray else consensus
@@ -200,15 +201,19 @@ class VoterMaker:
         return self._training
 
     def _fit(
-        self, other: SupportVolume, known: KnownLabels | None = None, filled: np.ndarray | None = None
+        self, other: SupportVolume, known: KnownLabels | None = None, former: Fitted | None = None
     ) -> Steps[Fitted]:
-        """``filled``: the labels of all its slices, where they are known already."""
-        labels, start = other.labels if filled is None else filled, 0.0
-        if filled is None and not other.is_whole:
-            labels, start = (yield from as_part_of(self._fill_in(other), 0.0, 0.4)), 0.4
+        """``former``: fitted in another way, so that all its slices are filled in already."""
+        labels, start = other.labels, 0.0
+        expected: Mapping[int, float] = {}
+        if former is not None:
+            labels, expected = former.labels, former.expected
+        elif not other.is_whole:
+            answer, start = (yield from as_part_of(self._fill_in(other), 0.0, 0.4)), 0.4
+            labels, expected = answer.labels, answer.expected_dice
         scale = intensity_scale(other.volume)
         fitting = fit(self._volume, self._scale, other.volume, scale, labels, other.axis, known)
-        return (yield from as_part_of(fitting, start, 1.0))
+        return dataclasses.replace((yield from as_part_of(fitting, start, 1.0)), expected=expected)
 
     def _features_of(
         self, volume: Volume, scale: IntensityScale, axis: str, pitch: float | None

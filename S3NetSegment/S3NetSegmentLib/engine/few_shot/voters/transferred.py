@@ -62,6 +62,8 @@ class Transferred(Voter):
         self._query, self._fitted, self._values = query, tuple(fitted), tuple(values)
         self._blind, self.foretold = blind or {}, foretold
         self.notes = [note for one in fitted for note in one.notes]
+        # What is laid over is no better than the drawing that it was filled in from.
+        self.most = {v: max((one.expected.get(v, 1.0) for one in self._fitted), default=1.0) for v in self._values[1:]}
         likest = max((one.alignment.correlation for one in self._fitted), default=0.0)
         self.trust = float(np.clip(_TRUST[0] + _TRUST[1] * likest, 0, 1))
         if len(self._fitted) > 2:  # where they disagree, the vote says so itself

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +22,8 @@ class Voter(ABC):
 
     Attributes: ``prior_share``, its share of the vote where fewer than two drawn slices tell how good it is;
     ``undrawn_share``, its share where nothing is drawn in the volume itself; ``trust``, 0 to 1, what the expected Dice is
-    multiplied by there; ``foretold``, the Dice with which it predicts what is drawn in the volume without having seen it (None:
-    not known); ``knows_places``, whether it knows where segments lie and end even where nothing is drawn; ``notes``, what the
+    multiplied by there, and ``most``, label value -> the most that is expected there; ``foretold``, the Dice with which it predicts what
+    is drawn in the volume without having seen it (None: not known); ``knows_places``, whether it knows where segments lie and end even where nothing is drawn; ``notes``, what the
     user should know.
     """
 
@@ -30,6 +31,7 @@ class Voter(ABC):
     prior_share = 0.0
     undrawn_share = 0.0
     trust = 1.0
+    most: Mapping[int, float] = MappingProxyType({})
     foretold: float | None = None
     knows_places = False
     notes: Sequence[str] = ()
