@@ -82,7 +82,7 @@ def test_cancel_drops_the_job_at_once_and_closes_it():
     assert slicer.app.wait(lambda: len(job.told) >= 2)
     job.driver.cancel()
     assert job.ends() == [("cancel",)] and job.closed and not job.driver.running
-    slicer.app.wait(lambda: False, 0.05)
+    slicer.app.settle(0.05)
     assert job.ends() == [("cancel",)]
 
 
