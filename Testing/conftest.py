@@ -1,5 +1,6 @@
 """Makes the module's package and the test helpers importable; begins with what takes long."""
 
+import gc
 import signal
 import sys
 import threading
@@ -30,6 +31,17 @@ LONGEST = (
 )  # fmt: skip
 # Files of which each test goes to a process of its own choice: they are long and share no fixture.
 ALONE = ("app/test_reliability.py", "cli/test_train_stopping.py", "cli/test_security.py", "cli/test_launcher.py")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """All that is imported and found stays: nobody looks for garbage in it, neither meanwhile nor later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):

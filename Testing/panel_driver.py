@@ -87,7 +87,7 @@ class PanelDriver:
 
     def settle(self, seconds=0.4):
         """Lets timers do their work."""
-        self.application.wait(lambda: False, seconds)
+        self.application.settle(seconds)
 
     def segment(self):
         """Presses Segment and waits for the end."""

@@ -1,12 +1,13 @@
 """What works long in the panel: in short turns of the event loop, with one way to end and to tell of it."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
 import slicer
 
 from S3NetSegmentLib.engine import InputError, Step
-from S3NetSegmentLib.panel.run import Run, SteppingDriver, time_left_text
+from S3NetSegmentLib.panel.run import Run, SteppingDriver, time_left_text, timer
 
 
 class Job:
@@ -82,7 +83,7 @@ def test_cancel_drops_the_job_at_once_and_closes_it():
     assert slicer.app.wait(lambda: len(job.told) >= 2)
     job.driver.cancel()
     assert job.ends() == [("cancel",)] and job.closed and not job.driver.running
-    slicer.app.wait(lambda: False, 0.05)
+    slicer.app.settle(0.05)
     assert job.ends() == [("cancel",)]
 
 
@@ -200,3 +201,23 @@ def test_a_quiet_run_tells_nothing_that_the_user_could_mend():
 
 def test_missing_torch_is_offered():
     assert ended(steps_to(error=ModuleNotFoundError("no torch", name="torch.nn")), None)[-1] == "torch"
+
+
+def test_delays_of_timers_pass_at_once_in_their_order():
+    heard, began = [], time.monotonic()
+    timers = [
+        timer(90_000, lambda: heard.append("late")),
+        timer(40_000, lambda: heard.append("again"), repeats=True),
+        timer(50_000, lambda: heard.append("once")),
+    ]
+    for each in timers:
+        each.start()
+    slicer.app.settle(85)
+    assert heard == ["again", "once", "again"]
+    assert slicer.app.wait(lambda: "late" in heard, 30)
+    assert heard == ["again", "once", "again", "late"]
+    assert not slicer.app.wait(lambda: len(heard) > 4, 0.1)  # what only repeats is waited for
+    slicer.app.settle(75)
+    assert heard[4:] == ["again", "again"] and time.monotonic() - began < 30
+    for each in timers:
+        each.stop()

@@ -15,6 +15,9 @@ from PyQt5 import QtCore, QtGui, QtWidgets
 from PyQt5.QtCore import pyqtSignal
 
 from .mrml_widget import qMRMLWidget
+from .timers import QTimer
+
+LOOK_AGAIN = 2  # milliseconds
 
 
 class _ModuleManager(QtCore.QObject):
@@ -195,15 +198,30 @@ class Application(QtCore.QObject):
         return True
 
     def wait(self, condition, seconds=600.0):
-        """Tests: runs the event loop until ``condition()`` is true; returns whether it became so in time."""
+        """Tests: runs the event loop until ``condition()`` is true; returns whether it became so in time. Nobody sits through the
+        delays of one-time timers: the time until they run out passes at once."""
         clock = QtCore.QElapsedTimer()
         clock.start()
+        pulse = QtCore.QTimer(interval=LOOK_AGAIN)  # an event, so that the loop below sleeps no longer than this
+        pulse.start()
         while not condition():
             late = clock.elapsed() > 1000 * seconds
-            QtWidgets.QApplication.processEvents(QtCore.QEventLoop.AllEvents, 20)
+            if not QTimer.skip(once=True):
+                flags = QtCore.QEventLoop.AllEvents | QtCore.QEventLoop.WaitForMoreEvents
+                QtWidgets.QApplication.processEvents(flags)
             if late:  # after the events: this process may have been stopped since they were due
                 return bool(condition())
         return True
+
+    def settle(self, seconds):
+        """Tests: runs the event loop for ``seconds``. Time in which it would only wait for timers passes at once."""
+        clock = QtCore.QElapsedTimer()
+        clock.start()
+        left = 1000 * seconds
+        QtWidgets.QApplication.processEvents()
+        while (left := left - clock.restart()) > 0:
+            left -= QTimer.skip(most=left)
+            QtWidgets.QApplication.processEvents()
 
 
 def install(headless) -> Application:

@@ -21,6 +21,7 @@ def install() -> types.ModuleType:
         for name in dir(part):
             if not name.startswith("_") and name not in _NOT_IN_PYTHONQT:
                 setattr(qt, name, getattr(part, name))
+    from .timers import QTimer
     from .ui_loader import QUiLoader
 
     qt.QUiLoader = QUiLoader
@@ -30,6 +31,7 @@ def install() -> types.ModuleType:
             properties_as_attributes(cls)
             if "__len__" in vars(cls):
                 cls.__bool__ = lambda self: True  # PyQt5 takes an empty combo box for false
+    qt.QTimer = QTimer
     QObject.name = QObject.__dict__["objectName"]
     QObject.connect, QObject.disconnect = _connect, _disconnect
     QObject.__setattr__ = _set_attribute

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 import types
@@ -26,7 +27,9 @@ class QUiLoader(QObject):
         for cls, name, _ in kept:
             setattr(cls, name, lambda self, name=name: QObject.property(self, name))
         try:
-            widget = uic.loadUi(io.StringIO(text))
+            kind, form = _compiled(text)
+            widget = kind()
+            form().setupUi(widget)
         finally:
             for cls, name, descriptor in kept:
                 setattr(cls, name, descriptor)
@@ -37,6 +40,13 @@ class QUiLoader(QObject):
             target = getattr(_found(widget, receiver), slot.split("(")[0])
             getattr(_found(widget, sender), signal.split("(")[0]).connect(target)
         return widget
+
+
+@functools.cache  # panels are opened hundreds of times
+def _compiled(text: str):
+    """The class of the outermost widget of a .ui file, and the class that fills it."""
+    form, kind = uic.loadUiType(io.StringIO(text))
+    return kind, form
 
 
 def _found(root: QWidget, name: str) -> QObject:

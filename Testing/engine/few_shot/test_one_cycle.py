@@ -30,14 +30,24 @@ def test_every_step_equals_torchs_adamw_under_its_one_cycle_schedule(steps):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_learning_the_appearance_does_not_load_torchs_compiler():
+def test_learning_the_appearance_and_training_do_not_load_torchs_compiler():
     script = (
-        "import sys, torch\n"
+        "import sys, types, torch\n"
         "from S3NetSegmentLib.engine import run_to_end\n"
         "from S3NetSegmentLib.engine.few_shot.voters.appearance import fit_pixels\n"
         "x = torch.randn(200, 6)\n"
         "y = torch.nn.functional.one_hot((x[:, 0] > 0).long(), 2).float()\n"
         "run_to_end(fit_pixels(x, y, 0, 20))\n"
+        "from S3NetSegmentLib.engine.training.optimisation import make_optimizer\n"
+        "from S3NetSegmentLib.engine.training.settings import TrainerSettings\n"
+        "weight = torch.nn.Parameter(torch.ones(3))\n"
+        "task = types.SimpleNamespace(parameter_groups=lambda: [{'params': [weight]}])\n"
+        "for kind in ('adamw', 'sgd'):\n"
+        "    optimizer = make_optimizer(task, TrainerSettings(optimizer=kind))\n"
+        "    weight.square().sum().backward()\n"
+        "    optimizer.step()\n"
+        "    optimizer.zero_grad()\n"
+        "    optimizer.load_state_dict(optimizer.state_dict())\n"
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}

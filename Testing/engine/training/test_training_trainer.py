@@ -13,6 +13,7 @@ from toy_training import ToyTask, toy_trainer
 from S3NetSegmentLib.engine import InputError, ResourceError, Step, run_to_end
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.training.curves import draw_curves, first_with
+from S3NetSegmentLib.engine.training.optimisation import make_optimizer
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 from S3NetSegmentLib.engine.training.settings import TrainerSettings, rate_factor
 from S3NetSegmentLib.engine.training.trainer import TrainingError
@@ -389,3 +390,23 @@ def test_the_curves_show_from_which_step_on_unlabelled_slices_join():
     assert (
         changed.min() > plain.shape[1] // 2 - 20 and changed.size > 20
     )  # a line in the middle, and its name at the right
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_the_optimiser_takes_the_steps_of_torchs_also_after_it_was_kept(kind):
+    settings = TrainerSettings(optimizer=kind)
+    own, theirs = (torch.linspace(-1, 1, 7).requires_grad_() for _ in range(2))
+    task = SimpleNamespace(parameter_groups=lambda: [{"params": [own]}])
+    mine = make_optimizer(task, settings)
+    options = {"weight_decay": settings.weight_decay} | ({"momentum": 0.9} if kind == "sgd" else {})
+    reference = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[kind]([theirs], settings.learning_rate, **options)
+    for step in range(6):
+        if step == 3:
+            kept, mine = mine.state_dict(), make_optimizer(task, settings)
+            mine.load_state_dict(kept)
+        for weight, optimizer in ((own, mine), (theirs, reference)):
+            optimizer.zero_grad()
+            ((weight - 2) ** 4).sum().backward()
+            optimizer.step()
+        assert torch.equal(own, theirs)
+    assert own.requires_grad and not torch.equal(own, torch.linspace(-1, 1, 7))

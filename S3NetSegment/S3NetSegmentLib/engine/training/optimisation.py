@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -140,8 +141,17 @@ def make_optimizer(task: TrainingTask, settings: TrainerSettings) -> torch.optim
     if not groups:
         raise InputError("no weight of the network is to be trained; thaw it or put LoRA adapters on it")
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
+        kind = _without_compiler(torch.optim.SGD)
+        return kind(groups, settings.learning_rate, momentum=0.9, weight_decay=settings.weight_decay)
+    return _without_compiler(torch.optim.AdamW)(groups, settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def _without_compiler(kind: type[torch.optim.Optimizer]) -> type:
+    """torch's optimiser without the wrappers of its methods. They load torch's compiler, which makes each start of a training a
+    second longer, and only tell it what it must not compile; nothing is compiled here."""
+    names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+    bare = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), {**bare, "step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
 def chosen_precision(settings: TrainerSettings, device: torch.device) -> torch.dtype | None:
