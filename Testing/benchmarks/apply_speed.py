@@ -57,7 +57,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.one:
-        row(*options.one, options.depth)
+        size, network = options.one
+        row(size, network, options.depth)
         return
     print(
         f"{describe_device()}\n\n| volume | network | seconds | CPU seconds | peak above the volume, MB | in the window, s | longest step, ms | "
