@@ -50,6 +50,15 @@ def egg(depth: int = 24, size: int = 40, first: int = 6, last: int = 17, backgro
     return scene(truth, {0: background, 1: 100})
 
 
+def slab(last: int, depth: int = 10, size: int = 40) -> Scene:
+    """A noisy body in slices 4 mm apart, up to slice ``last``; beyond it all of the slice looks much like both, without an edge."""
+    truth = np.zeros((depth, size, size), np.uint8)
+    truth[: last + 1] = _disc(size, size / 2, size / 2, 9)
+    made = scene(truth, {0: 60, 1: 100}, spacing=(1.0, 1.0, 4.0), noise=12)
+    made.volume.array[last + 1 :] += 20
+    return made
+
+
 def twins(depth: int = 16, size: int = 48) -> Scene:
     """Two tubes of equal intensity, left (1) and right (2), that come as near as 3 pixels to each other in the middle."""
     truth = np.zeros((depth, size, size), np.uint8)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import torch
-from few_shot_scenes import egg, tube
+from few_shot_scenes import egg, slab, tube
 
 from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.few_shot.drawings.soft_drawing import SoftSlice
@@ -33,6 +33,12 @@ def test_presence_falls_where_a_body_ends_and_stays_where_it_goes_on():
     assert ended[-1, 1] < 0.5 * ended[0, 1]
 
 
+def test_a_body_ends_where_its_outline_is_gone_though_its_place_looks_much_alike():
+    ended, going_on = presences(slab(last=5), 3, range(4, 10)), presences(slab(last=9), 3, range(4, 10))
+    assert ended[:2, 1].min() > 0.9 and ended[2:, 1].max() < 0.5  # slices 4 and 5 still hold it
+    assert going_on[:, 1].min() > 0.9
+
+
 def test_presence_is_found_downwards_as_upwards_and_for_some_slices_as_for_all():
     body = egg(first=6, last=17)
     turned = dataclasses.replace(body, truth=body.truth[::-1].copy())
@@ -59,6 +65,12 @@ def test_an_ended_body_is_not_continued_to_the_end_of_the_volume():
     assert body.dice(labels) > 0.85
     beyond = [z for z in range(24) if not body.truth[z].any()]
     assert np.count_nonzero(labels[beyond]) < 0.1 * np.count_nonzero(labels)
+
+
+def test_an_answer_is_cut_where_the_outline_is_gone_and_not_where_it_goes_on():
+    ended, whole = slab(last=5), slab(last=9)
+    assert ended.dice(propagated(ended, ended.drawn(3))) > 0.9
+    assert whole.dice(propagated(whole, whole.drawn(3))) > 0.9
 
 
 def test_without_presence_more_of_it_is_found_beyond_its_end():
