@@ -142,14 +142,14 @@ def test_there_and_back_the_same_voxels_are_at_the_same_place(number):
     assert order.slice(volume.slice_axis(), 0)[0] == other.slice_axis()
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 5])
+@pytest.mark.parametrize("number", [3, 5])
 def test_a_phantom_has_the_same_answers(phantom, undisturbed, number):
     order = order_of(number, phantom[0])
     check_same(segmented(phantom, order), undisturbed["phantom"][0])
     check_same(carried(phantom, order), undisturbed["phantom"][1])
 
 
-@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize("number", [4])
 def test_a_shipped_sample_has_the_same_answers(cord, undisturbed, number):
     order = order_of(number, cord[0])
     check_same(segmented(cord, order), undisturbed["cord"][0])
