@@ -202,9 +202,10 @@ def _array(path: Path) -> np.ndarray:
 
 @lru_cache(maxsize=3)
 def _read(folder: str, name: str, kind: str = "image") -> tuple[Volume, np.ndarray]:
-    """Image and labels of one case; only the voxel sizes of the geometry matter here."""
+    """Image and labels of one case; of the geometry only the voxel sizes matter here, and the axes are in the usual order."""
     image = sitk.ReadImage(str(_file(folder, f"{name}_{kind}")))
-    matrix = np.diag((*image.GetSpacing(), 1.0))
+    x, y, z = image.GetSpacing()
+    matrix = np.diag((-x, -y, z, 1.0))
     return Volume(sitk.GetArrayFromImage(image), matrix, name), _array(_file(folder, f"{name}_label"))
 
 
@@ -217,4 +218,4 @@ def _turned(image: Volume | np.ndarray):
     if isinstance(image, np.ndarray):
         return np.ascontiguousarray(image.swapaxes(0, 1)[:, ::-1])
     x, y, z = image.spacing
-    return Volume(_turned(image.array), np.diag((x, z, y, 1.0)), image.name)
+    return Volume(_turned(image.array), np.diag((-x, -z, y, 1.0)), image.name)

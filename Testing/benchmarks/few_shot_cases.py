@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 from paths import SHARED_DATA
 
 from S3NetSegmentLib.engine.images import AXES, Volume
+from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.volume import slices_first
 
 GROUPS = ("development", "confirm")
@@ -85,11 +85,10 @@ def few_shot_cases(group: str, set_name: str, limit: int | None = None) -> Itera
     """The cases of one group and set in a fixed order, read as they are needed."""
     for name in case_names(group, set_name)[:limit]:
         stem = SHARED_DATA / FOLDERS[set_name] / name
-        image, labels = (sitk.ReadImage(f"{stem}_{part}.nii.gz") for part in ("image", "label"))
-        values = sitk.GetArrayFromImage(labels).astype(np.uint8)
+        volume, labels = (read_image(f"{stem}_{part}.nii.gz") for part in ("image", "label"))
+        values = labels.array.astype(np.uint8)
         if set_name == "ct":
             values[~np.isin(values, _CT_VALUES[group, name])] = 0
-        volume = Volume(sitk.GetArrayFromImage(image), np.diag((*image.GetSpacing(), 1.0)), name)
         yield FewShotCase(set_name, name, volume, values, _axis(volume))
 
 

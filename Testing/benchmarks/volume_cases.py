@@ -17,6 +17,7 @@ from paths import SHARED_DATA
 from scipy import ndimage
 
 from S3NetSegmentLib.engine.images import Volume
+from S3NetSegmentLib.engine.images.reading import read_image
 
 GROUPS = ("twelve", "confirm", "development")
 SMALLEST_OBJECT = 200  # voxels
@@ -60,9 +61,8 @@ def volume_cases(group: str) -> Iterator[VolumeCase]:
     if SHARED_DATA is None:
         raise SystemExit("the labelled data folder is not there: put it at ../shared/data beside the repository")
     for folder, name, wanted in _CASES[group]:
-        image = sitk.ReadImage(str(SHARED_DATA / folder / f"{name}_image.nii.gz"))
+        volume = read_image(SHARED_DATA / folder / f"{name}_image.nii.gz")
         labels = sitk.GetArrayFromImage(sitk.ReadImage(str(SHARED_DATA / folder / f"{name}_label.nii.gz")))
-        volume = Volume(sitk.GetArrayFromImage(image), np.diag((*image.GetSpacing(), 1.0)), name)
         objects = {o: mask for n in wanted for o, mask in _objects(folder, n, labels).items()}
         objects = {o: mask for o, mask in objects.items() if np.count_nonzero(mask) >= SMALLEST_OBJECT}
         yield VolumeCase(name, _kind(folder, name), volume, objects)
