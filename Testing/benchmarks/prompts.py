@@ -6,7 +6,8 @@
 
 Clicks: the object's innermost point, and a random one. Boxes: the object's bounding box, each side moved by a normal error
 of 7 % of its length. Dice with the true outline, mean over the objects of a set; in brackets the share of objects under 0.5.
-"best clipped candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes says of its slices. Needs the labelled data of ``data_sets.py``. Times are of one thread.
+"best clipped candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes says of its slices.
+Needs the labelled data of ``data_sets.py``. Times are of one thread.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 from paths import SHARED_DATA
 from scipy import ndimage
 
@@ -62,7 +61,7 @@ def volume_cases(group: str) -> Iterator[VolumeCase]:
         raise SystemExit("the labelled data folder is not there: put it at ../shared/data beside the repository")
     for folder, name, wanted in _CASES[group]:
         volume = read_image(SHARED_DATA / folder / f"{name}_image.nii.gz")
-        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(SHARED_DATA / folder / f"{name}_label.nii.gz")))
+        labels = read_image(SHARED_DATA / folder / f"{name}_label.nii.gz").array
         objects = {o: mask for n in wanted for o, mask in _objects(folder, n, labels).items()}
         objects = {o: mask for o, mask in objects.items() if np.count_nonzero(mask) >= SMALLEST_OBJECT}
         yield VolumeCase(name, _kind(folder, name), volume, objects)

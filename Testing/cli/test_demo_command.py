@@ -55,9 +55,8 @@ def test_three_drawn_slices_become_the_organs_of_the_volume_better_than_the_near
             assert segment["dice"] == pytest.approx(dice(mine, theirs), abs=1e-3) and segment["dice"] > 0.5
         assert (folder / result["picture"]).stat().st_size > 10_000
         assert result["picture"] in report and result["drawing"] in report
-    assert (
-        gains["ct_abdomen"] > 0.15 and gains["mr_spinal_cord"] > 0.02
-    )  # across the cord the nearest slice is good already
+    # Across the cord the nearest slice is good already.
+    assert gains["ct_abdomen"] > 0.15 and gains["mr_spinal_cord"] > 0.02
 
 
 def test_the_figures_are_those_of_real_results(demo):

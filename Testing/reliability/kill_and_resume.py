@@ -85,9 +85,8 @@ def one_batch(*, data=False, minutes=3.0, cluster=False, jobs=2, seed=0, keep=No
             folder / f"disturbed{'_cluster' * cluster}",
         )
         began = time.monotonic()
-        quiet = (
-            jobs if data else 1
-        )  # small cases take less time than starting a worker; how many there are changes nothing
+        # Small cases take less time than starting a worker; how many there are changes nothing.
+        quiet = jobs if data else 1
         done = s3net("batch", manifest, "-o", calm, "--jobs", quiet, "--keep-going", "--resume", "--device", "cpu")
         if done.returncode != 1:  # the image that is cut off
             return [f"the undisturbed run ended with {done.returncode}: {done.stderr[-500:]}"]

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 
 from ..engine import InputError, Segmentation, Volume
-from ..engine.cohort_loop.proposing import CaseImage
+from ..engine.cohort_loop.store import CaseImage
 from ..engine.images import AXES, Segment
 from ..engine.images.segmentation import put_in_layer
 from ..engine.images.volume import slices_first

@@ -137,14 +137,30 @@ def test_features_that_know_the_organs_still_find_them():
     assert max(dice(answer.labels, inside, c) for c in (1, 2)) > 0.5
 
 
-def test_drawn_slices_of_another_volume_are_seen_by_the_trained_encoder_too():
+def test_drawn_slices_of_another_volume_are_seen_by_the_trained_encoder_too(monkeypatch):
     volume, labels = organs()
+    seen, of = [], slice_features.SliceFeatures.of
+
+    def watched(self, numbers, network=None):
+        seen.append((self, network is not None))
+        return of(self, numbers, network)
+
+    monkeypatch.setattr(slice_features.SliceFeatures, "of", watched)
     found = {}
     for steps in (0, 4):
         tool = FewShot(volume, dataclasses.replace(PLAIN, test_time_steps=steps), "z", knowing(), "cpu")
         tool.set_support([SupportVolume(volume, labels, axis="z")])
         found[steps] = run_to_end(tool.propagate(slices=(8, 9))).confidence[8]
+        assert len({features for features, trained in seen if trained}) == (2 if steps else 0)  # here and there
     assert not np.allclose(found[0], found[4], atol=1e-3)
+
+
+def test_a_few_drawn_slices_of_another_volume_are_filled_in_without_an_encoder():
+    volume, labels = organs()
+    settings = dataclasses.replace(PLAIN, method="default", test_time_steps=2, appearance_steps=20)
+    tool = FewShot(volume, settings, "z", knowing(), "cpu")
+    tool.set_support([SupportVolume(volume, labels, axis="z", drawn=(7, 11))])
+    assert run_to_end(tool.propagate(slices=(8, 9))).labels.any()
 
 
 def test_a_preview_is_not_trained_and_without_an_encoder_it_is_refused():

@@ -13,12 +13,12 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.json_file import read_json
-from ..images import Segmentation, Volume
+from ..images import Segmentation
 from ..images.files import rename_over, replacing
 from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
 from ..images.reading import read_alone
 from .segment_names import CohortSegments, paired
-from .store import ACCEPTED, HISTORY, PROPOSED, CohortStore, now, who
+from .store import ACCEPTED, HISTORY, PROPOSED, CaseImage, CohortStore, now, who
 
 SEGMENTS = "segments.json"
 _REPLACED, _TAKEN_BACK = "replaced", "taken-back"
@@ -50,8 +50,7 @@ def accept(
     case: str,
     segmentation: Segmentation | None = None,
     *,
-    volume: Volume | None = None,
-    seen: dict | None = None,
+    image: CaseImage | None = None,
     same: Mapping[str, str] | None = None,
     new_segments: bool = False,
     replace: bool = False,
@@ -60,18 +59,18 @@ def accept(
 ) -> Accepted:
     """Accepts ``segmentation`` (None: the proposal) for ``case``.
 
-    :param volume: the image, where it has been read already, and ``seen``: its :meth:`CohortStore.image_facts` then.
+    :param image: the one in which was drawn, where it has been read already.
     :param same: other name of a segment -> its name in the cohort; kept for all later cases.
     :param new_segments: segments that the cohort does not know are added to it.
     :param replace: also if the case is accepted already; what it was is kept in its history.
     :param empty: also if the segmentation holds nothing.
     :param source: what the segmentation is, for the record, e.g. the name of its file.
     :raises UnknownSegmentsError: names of segments that the cohort does not know.
-    :raises InputError: no such case, an unreadable image, one that is no longer what was ``seen``, a segmentation on another grid or
-        without anything in it, a case that is accepted already, or that somebody else accepts at this moment.
+    :raises InputError: no such case, an unreadable image, one that is no longer ``image``, a segmentation on another grid or without
+        anything in it, a case that is accepted already, or that somebody else accepts at this moment.
     :raises ResourceError: the disk is full; nothing was changed.
     """
-    image = store.image_of(case)
+    path = store.image_of(case)
     with store.case_lock(case) as lock:
         if store.is_accepted(case) and not replace:
             facts = store.record(ACCEPTED, case)
@@ -88,10 +87,10 @@ def accept(
                 )
             segmentation, source = proposal, source or "the proposal"
         proposed = store.record(PROPOSED, case)
-        facts = (
-            store.image_facts(case, proposed.get("image"), image) if seen is None
-            else store.same_image_facts(case, seen, image)
-        )  # fmt: skip
+        if image is None:
+            facts = store.image_facts(case, proposed.get("image"), path)
+        else:
+            facts = store.same_image_facts(case, image.facts, path)
         if of_another_image(proposed, facts):
             if segmentation is proposal:
                 raise InputError(
@@ -99,7 +98,7 @@ def accept(
                     "segmentation (--segmentation FILE)"
                 )
             proposal = None
-        placed = on_grid_of(segmentation, volume if volume is not None else read_alone(image))
+        placed = on_grid_of(segmentation, read_alone(path) if image is None else image.volume)
         if not empty and not any(placed.mask(s).any() for s in placed.segments):
             raise InputError(
                 f"the segmentation of case {case!r} holds nothing; draw it, or say that the case shows nothing (--empty)"
@@ -107,9 +106,9 @@ def accept(
         where = f"the segmentation of {case!r}"
         with store.shared_lock() as names_lock:
             result, notes = _named(store, placed, same=same, new_segments=new_segments, where=where, case=case)
+            # Names bind once a case is accepted with them. Until the first one is, nobody else may set other names.
             if _others_accepted(store, case):
                 names_lock.give_back()
-            # Names bind once a case is accepted with them. Until the first one is, nobody else may set other names.
             changed = None if proposal is None else _difference(proposal, result)
             record = {
                 "by": who(), "when": now(), "image": facts, "source": source, "changed": changed,

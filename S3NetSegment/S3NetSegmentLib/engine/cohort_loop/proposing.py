@@ -20,23 +20,10 @@ from ..images.volume import slices_first
 from ..images.writing import write_png
 from .accepting import as_cohort_names, cohort_segments, of_another_image
 from .segment_names import CohortSegments, paired
-from .store import ACCEPTED, CORRECTED, PROPOSED, CohortStore, now, who
+from .store import ACCEPTED, CORRECTED, PROPOSED, CaseImage, CohortStore, now, who
 
 SUPPORTS = 5  # accepted patients that a proposal is made from
 _PICTURE = 512  # pixels of the long side
-
-
-@dataclass(frozen=True, eq=False)
-class CaseImage:
-    """The image of a case.
-
-    :param facts: what names its content, see :meth:`CohortStore.image_facts`.
-    :param warned: what its reading warned of.
-    """
-
-    volume: Volume
-    facts: dict
-    warned: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +116,7 @@ def propose(
     volume = image.volume
     left: list[str] = []
     if drawn is None:
-        kept, left = kept_drawing(store, case, volume)
+        kept, left = kept_drawing(store, case, image)
         drawn, unknown = named_drawing(kept, segments)
         left += unknown
     names = yield from as_part_of(nearest_accepted(store, case, volume, supports), 0.0, 0.1)
@@ -173,15 +160,20 @@ def propose(
 
 
 def image_of(store: CohortStore, case: str) -> CaseImage:
-    """The image of ``case``. InputError or ResourceError for one that cannot be read, which is noted in the folder."""
+    """As :func:`read_case`; an image that cannot be read is noted in the folder."""
+    try:
+        return read_case(store, case)
+    except (InputError, ResourceError) as error:
+        note_failure(store, case, str(error))
+        raise
+
+
+def read_case(store: CohortStore, case: str) -> CaseImage:
+    """The image of ``case``. InputError or ResourceError for one that cannot be read."""
     with collected_image_warnings() as warned:
-        try:
-            # Before it is read: a file that is replaced meanwhile must not pass for what was read.
-            facts = store.image_facts(case, store.record(PROPOSED, case).get("image"))
-            return CaseImage(read_alone(store.image_of(case), read_image), facts, warned)
-        except (InputError, ResourceError) as error:
-            note_failure(store, case, str(error))
-            raise
+        # Before it is read: a file that is replaced meanwhile must not pass for what was read.
+        facts = store.image_facts(case, store.record(PROPOSED, case).get("image"))
+        return CaseImage(read_alone(store.image_of(case), read_image), facts, warned)
 
 
 def with_masks(layers: Sequence[np.ndarray], masks: Mapping[int, np.ndarray]) -> list[np.ndarray]:
@@ -256,17 +248,17 @@ def drawing_of(
     return DrawnHere(result, axis, tuple(numbers))
 
 
-def kept_drawing(store: CohortStore, case: str, volume: Volume) -> tuple[DrawnHere | None, list[str]]:
-    """What was drawn in ``case``, whose image is ``volume``, at an earlier proposal, and notes; None if nothing is kept, nothing
+def kept_drawing(store: CohortStore, case: str, image: CaseImage) -> tuple[DrawnHere | None, list[str]]:
+    """What was drawn in ``case``, whose image is ``image``, at an earlier proposal, and notes; None if nothing is kept, nothing
     that can be read, or what was drawn in an image that has been replaced since."""
     record = store.record(CORRECTED, case)
-    if record and of_another_image(record, store.image_facts(case, record.get("image"))):
+    if of_another_image(record, image.facts):
         return None, ["what was drawn in the case is not used: its image has been replaced since"]
     try:
         axis, slices = str(record["axis"]), tuple(int(n) for n in record["slices"])
         if record["segmentation_sha256"] != store.digest(CORRECTED, case):
             return None, []
-        segmentation = on_grid_of(read_segmentation(store.segmentation_path(CORRECTED, case)), volume)
+        segmentation = on_grid_of(read_segmentation(store.segmentation_path(CORRECTED, case)), image.volume)
         return DrawnHere(segmentation, axis, slices), []
     except (KeyError, TypeError, ValueError):  # InputError is one
         return None, []

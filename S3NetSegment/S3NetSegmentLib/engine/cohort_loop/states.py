@@ -8,8 +8,8 @@ from pathlib import Path
 from ..common.errors import InputError, ResourceError
 from ..common.progress import Steps, as_part_of
 from .choosing import most_helpful
-from .proposing import CaseImage, Proposal, image_of, propose
-from .store import ACCEPTED, CORRECTED, PROPOSED, CohortStore
+from .proposing import Proposal, image_of, propose
+from .store import ACCEPTED, CORRECTED, PROPOSED, CaseImage, CohortStore
 
 TO_DO, UNREADABLE, MISSING = "to do", "unreadable", "image missing"
 STATES = (TO_DO, PROPOSED, CORRECTED, ACCEPTED, UNREADABLE, MISSING)

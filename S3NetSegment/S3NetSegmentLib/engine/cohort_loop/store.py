@@ -23,6 +23,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from ...file_lock import FileLock
 from ..batch.records import file_facts
 from ..common.errors import InputError, ResourceError
 from ..common.json_file import json_object
-from ..images import Segmentation
+from ..images import Segmentation, Volume
 from ..images.files import flush_to_disk, replacing
 from ..images.writing import write_segmentation
 from .finding import WORK, FoundCases, checked_folder, find_cases
@@ -40,6 +41,19 @@ _TAKEN, _LOCKS, _MODEL_LOCK = "taken", "locks", ".model"
 _TAKEN_HOURS = 12  # after which a case that somebody took is free again
 _A_LOOK = 0.3  # seconds to wait for a lock that somebody may only look at
 _PATIENCE = 10.0  # seconds to wait for somebody who writes what all cases share
+
+
+@dataclass(frozen=True, eq=False)
+class CaseImage:
+    """The image of a case, as it was read.
+
+    :param facts: what names its content, see :meth:`CohortStore.image_facts`.
+    :param warned: what its reading warned of.
+    """
+
+    volume: Volume
+    facts: dict
+    warned: list[str]
 
 
 class CohortStore:

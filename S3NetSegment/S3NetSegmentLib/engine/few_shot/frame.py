@@ -7,6 +7,7 @@ changed drawing costs none of it again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -92,7 +93,6 @@ class Frame:
         down, across_pixels = (s * n / m for s, n, m in zip(self.spacing[1:], box.shape, work_shape, strict=True))
         self.work_spacing = (self.spacing[0], down, across_pixels)
         self._features: torch.Tensor | None = None
-        self._channels: torch.Tensor | None = None
         shape = (max(0, len(self.work) - 1), *work_shape, 2)
         self._fields = SliceFields(torch.zeros(shape), torch.zeros(shape))
         self._registered = {upwards: np.zeros(shape[0], bool) for upwards in (True, False)}
@@ -120,6 +120,11 @@ class Frame:
             self._features = features
         return features
 
+    @cached_property
+    def channels(self) -> torch.Tensor:
+        """What neighbouring slices are registered by, ``[Z, 2, h, w]``, see :func:`registration_channels`."""
+        return registration_channels(self.work)
+
     def is_registered_onto(self, z: int, upwards: bool) -> bool:
         """Whether :meth:`field_onto` is known."""
         return bool(self._registered[upwards][z - 1 if upwards else z])
@@ -140,13 +145,11 @@ class Frame:
         missing = np.flatnonzero(~self._registered[upwards][first:last]) + first
         if not missing.size:
             return
-        if self._channels is None:
-            self._channels = registration_channels(self.work)
         batch = self.pairs_at_once
         for start in range(0, len(missing), batch):
             yield Step(start / len(missing), "Registering slices")
             lower = torch.from_numpy(missing[start : start + batch])
-            below, above = self._channels[lower], self._channels[lower + 1]
+            below, above = self.channels[lower], self.channels[lower + 1]
             if upwards:
                 self._fields.up[lower] = registered(below, above)
             else:

@@ -173,7 +173,8 @@ class FewShot:
 
     def _filled_in(self, other: SupportVolume) -> Steps[FewShotAnswer]:
         """The answer to ``other``, of which only some slices are drawn."""
-        there = FewShot(other.volume, dataclasses.replace(self.settings, method="default"), other.axis)
+        settings = dataclasses.replace(self.settings, method="default", test_time_steps=0)  # there is no encoder
+        there = FewShot(other.volume, settings, other.axis)
         planes = slices_first(other.labels, other.axis)
         there.set_support(other.drawings or [DrawnSlice(other.axis, z, planes[z]) for z in other.drawn or ()])
         return (yield from there.propagate())

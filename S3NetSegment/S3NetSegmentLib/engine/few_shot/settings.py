@@ -109,7 +109,6 @@ class FewShotSettings(SettingsRecord):
         "Whether of each segment only one connected part is kept in each slice that is not drawn: that with the largest sum of "
         "probabilities (CCA). For segments that are one part in every slice.",
     )
-
     test_time_steps: int = setting(
         0,
         "Steps in which the encoder is trained on each slice and what was found in it, before the slice is answered again (TTT; the "

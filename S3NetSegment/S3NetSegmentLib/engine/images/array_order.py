@@ -22,7 +22,8 @@ _FORWARD = np.array([-1.0, -1.0, -1.0])
 
 @dataclass(frozen=True)
 class ArrayOrder:
-    """
+    """Another order of the axes of a volume, some of which may run the other way.
+
     :param axes: for each axis of the new order the axis of the old one (0: i, x). ``reverses``: whether it runs the other way.
     :param size: of the volume, voxels along the old (i, j, k).
     """

@@ -13,11 +13,8 @@ import numpy as np
 
 _COMMON = 0.01  # of all voxels with one value: what padding has at least
 _MASKED = 0.2  # of all voxels: a background that fills more is left out
-_SPIKE, _STEP, _BESIDE = (
-    0.02,
-    5.0,
-    3,
-)  # of all voxels, and times commoner than so many values on each side: what is constant
+# What is constant: a value that so many of all voxels have, and that is so many times commoner than so many values on each side.
+_SPIKE, _STEP, _BESIDE = 0.02, 5.0, 3
 _DARK = 0.02  # of the voxels that the image's own values begin with: constant values among them are background
 _ONSET = 0.05  # of the range; masked images have less than that share of their voxels in it, cut ones more
 _TIED = 0.95  # of the voxels beyond the gap: so many have common values where it is padding
@@ -212,9 +209,8 @@ def hounsfield_offset(values: np.ndarray, modality: str = "", masked: bool = Fal
         return 0.0
     if values[len(values) // 50] > _NOISE and _looks_like_ct(values - _OFFSET, strict=modality != "CT"):
         # Without what may be padding amid soft tissue; in a CT no single value makes the difference.
-        return (
-            _OFFSET if modality == "CT" or _looks_like_ct(_without_commonest(values - _OFFSET), strict=True) else None
-        )
+        is_ct = modality == "CT" or _looks_like_ct(_without_commonest(values - _OFFSET), strict=True)
+        return _OFFSET if is_ct else None
     return 0.0 if modality == "CT" and _possible(values, masked) else None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -74,8 +75,8 @@ class CarriedChoice(ObjectChoice):
     """An :class:`ObjectChoice` one step of which is the carried object, at the image's own resolution; all others are candidates
     of the direct search, each with the slices as they were answered.
 
-    Attributes: ``carried`` (:class:`CarriedObject`, as the volume is stored), ``carried_step`` (its step on the ladder), ``candidate_step`` (that of the best
-    candidate).
+    Attributes: ``carried`` (:class:`CarriedObject`, as the volume is stored), ``carried_step`` (its step on the ladder),
+    ``candidate_step`` (that of the best candidate).
     """
 
     def __init__(self, ladder: _Ladder, objects, grid: WorkingGrid, edits, index: int | None = None):
@@ -83,7 +84,7 @@ class CarriedChoice(ObjectChoice):
         self._ladder = ladder
         self.carried_step, self.candidate_step = ladder.place, ladder.candidate_step
 
-    @property
+    @cached_property
     def carried(self) -> CarriedObject:
         return self._ladder.carried.in_order(self._grid.order.back)
 

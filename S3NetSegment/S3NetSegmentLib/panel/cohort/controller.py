@@ -107,10 +107,12 @@ class CohortController:
         return FoundCase(found.case, found.image, None, "auto", text, found.notes)
 
     def _open_steps(self, name: str):
+        from ...engine.cohort_loop.proposing import read_case
         from ...engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
+        from ...scene.batch import with_packages
 
         yield Step(0.0, _("Reading the image"))
-        image = self._image(name)
+        image = with_packages(lambda: read_case(self.store, name))
         yield Step(0.5, _("Reading the segments"))
         accepted = self.store.is_accepted(name)
         kind = ACCEPTED if accepted else PROPOSED
@@ -127,7 +129,7 @@ class CohortController:
         else:
             text = _("{name}, as accepted.") if accepted else _("{name}, as proposed.")
         axis = str(record.get("axis") or "auto")
-        return FoundCase(name, image, segmentation, axis, text.format(name=name), accepted=accepted)
+        return FoundCase(name, image, segmentation, axis, text.format(name=name), image.warned, accepted=accepted)
 
     def _again_steps(self, case: LoopCase):
         from ...engine.cohort_loop.proposing import drawing_of, kept_drawing, propose
@@ -138,19 +140,18 @@ class CohortController:
         slices = corrected_slices(case, now)
         drawn, notes = None, []
         if slices:
-            earlier, notes = kept_drawing(self.store, case.name, case.volume)  # those slices count as they are now
+            earlier, notes = kept_drawing(self.store, case.name, case.image)  # those slices count as they are now
             if earlier is not None and earlier.axis == case.axis:
                 slices = sorted({*earlier.slices, *slices})
             drawn = drawing_of(self.store, case.name, now, case.volume, case.axis, slices)
-        return self._proposed((yield from propose(self.store, case.name, drawn, read=self._kept())), notes)
+        work = propose(self.store, case.name, drawn, image=case.image, read=self._kept())
+        return self._proposed((yield from work), notes)
 
     def _accept_steps(self, case: LoopCase):
         yield Step(0.0, _("Reading the segments"))
         segmentation = case_segmentation(case)
         yield Step(0.3, _("Writing the case"))
-        options = {
-            "volume": case.volume, "seen": case.image.facts, "source": _("the panel"), "replace": self.accepted,
-        }  # fmt: skip
+        options = {"image": case.image, "source": _("the panel"), "replace": self.accepted}
         try:
             return accept(self.store, case.name, segmentation, **options)
         except UnknownSegmentsError as error:
@@ -175,14 +176,6 @@ class CohortController:
         )
 
     # -- inside
-
-    def _image(self, name: str):
-        from ...engine.cohort_loop.proposing import CaseImage
-        from ...engine.images.reading import read_image
-        from ...scene.batch import with_packages
-
-        facts = self.store.image_facts(name, self.store.record(PROPOSED, name).get("image"))
-        return CaseImage(with_packages(lambda: read_image(self.store.image_of(name))), facts, [])
 
     def _kept(self):
         from ...engine.cohort_loop.proposing import ReadCases

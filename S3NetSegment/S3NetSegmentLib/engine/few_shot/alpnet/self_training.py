@@ -19,12 +19,10 @@ from ...nets.encoder import Encoder
 from ...nets.lora import add_lora
 from ...training.alpnet.episodes import ViewRanges, episode
 from ...training.alpnet.training import AlpnetTask, alpnet_preset
+from ...training.optimisation import make_optimizer
 
 _RANK = 4  # of the adapters that are trained in a transformer, as published; other networks are trained as a whole
-_ADAPTER_STREAM, _SLICE_STREAM = (
-    4_000_000,
-    4_100_000,
-)  # random numbers of the adapters, and of slice n at stream _SLICE_STREAM + n
+_ADAPTERS, _SLICES = 4_000_000, 4_100_000  # streams of random numbers; that of slice n is _SLICES + n
 
 
 class SelfTraining:
@@ -37,7 +35,7 @@ class SelfTraining:
     def __init__(self, network: Encoder, steps: int, side: int, grid: int, seed: int):
         self._network, self._steps, self._seed = copy.deepcopy(network), steps, seed
         try:
-            add_lora(self._network, _RANK, torch_generator(seed, _ADAPTER_STREAM))
+            add_lora(self._network, _RANK, torch_generator(seed, _ADAPTERS))
         except InputError:  # it is no transformer
             self._network.requires_grad_(True)
         self._trained = [p for p in self._network.parameters() if p.requires_grad]
@@ -59,10 +57,8 @@ class SelfTraining:
         if not found:
             return None
         task = AlpnetTask(self._network, self._settings)
-        optimizer = torch.optim.SGD(
-            self._trained, self._trainer.learning_rate, momentum=0.9, weight_decay=self._trainer.weight_decay
-        )
-        generator, device = torch_generator(self._seed, _SLICE_STREAM + number), self._trained[0].device
+        optimizer = make_optimizer(task, self._trainer)
+        generator, device = torch_generator(self._seed, _SLICES + number), self._trained[0].device
         for step in range(self._steps):
             wanted = found[int(torch.randint(len(found), (1,), generator=generator))]
             views = episode(image, classes == wanted, ViewRanges(), self._settings.side, generator)

@@ -136,7 +136,8 @@ def _sigmoid(odds: float) -> float:
 
 
 def next_slices(outlooks: Mapping[int, SegmentOutlook]) -> list[tuple[int, float]]:
-    """(slice, expected wrong voxels of all segments), the most useful slice to draw first; of equals the one that ``outlooks`` name first."""
+    """(slice, expected wrong voxels of all segments), the most useful slice to draw first; of equals the one that ``outlooks``
+    name first."""
     wrong: dict[int, float] = {}
     for outlook in outlooks.values():
         for z, count in outlook.wrong.items():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from ..frame import Frame
-from ..registration.neighbours import carried, registration_channels
+from ..registration.neighbours import carried
 
 # Log-odds of presence: agreement of carried and grown masks (Dice), log distance from the drawn slice in radii of what is
 # drawn there, log of the predicted area against the drawn one, change of the carried image in standard deviations of
@@ -55,7 +55,7 @@ def presence(
     pixel = frame.work_spacing[1] * frame.work_spacing[2]
     radius = (area * pixel / torch.pi).sqrt().clamp(min=1e-3)
     around = max(2, round(_AROUND * float((area[1:].max().clamp(min=1) / torch.pi).sqrt())))
-    drawn_edge = _edge(start, frame.work[first])
+    drawn_edge = _edge(start, frame.channels[first, 1])
     image = frame.work[first]
     mean = (start * image).sum((1, 2)) / area.clamp(min=1e-6)
     spread = ((start * (image - mean.view(-1, 1, 1)) ** 2).sum((1, 2)) / area.clamp(min=1e-6)).sqrt()
@@ -70,8 +70,8 @@ def presence(
         total = masks.sum((1, 2))
         both = 2 * torch.minimum(masks, others).sum((1, 2)) / (total + others.sum((1, 2)) + 1e-6)
         change = (masks * (moved[0, 0] - frame.work[z]).abs()).sum((1, 2)) / (total + 1e-6) / (spread + 0.02)
-        edge = torch.log((_edge(masks, frame.work[z]) + _NO_EDGE) / (drawn_edge + _NO_EDGE)).clamp(-2, 2)
-        likeness = _correlation(moved[0, 0], frame.work[z], _spread(masks, around)).clamp(0, 1)
+        edge = torch.log((_edge(masks, frame.channels[z, 1]) + _NO_EDGE) / (drawn_edge + _NO_EDGE)).clamp(-2, 2)
+        likeness = _correlation(moved[0, 0], frame.work[z], _surroundings(masks, around)).clamp(0, 1)
         odds = (
             AGREEMENT * both
             + DISTANCE * torch.log(abs(z - first) * frame.spacing[0] / radius + 0.05)
@@ -84,15 +84,14 @@ def presence(
     return out
 
 
-def _edge(masks: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """Mean edge strength of ``image`` ``[h, w]`` along the outline of each of ``masks`` ``[C, h, w]``."""
+def _edge(masks: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Mean of the edge ``strength`` ``[h, w]`` along the outline of each of ``masks`` ``[C, h, w]``."""
     down, across = masks.diff(dim=1), masks.diff(dim=2)
     outline = torch.hypot(F.pad(down, (0, 0, 0, 1)), F.pad(across, (0, 1)))
-    strength = registration_channels(image[None])[0, 1]
     return (outline * strength).sum((1, 2)) / (outline.sum((1, 2)) + 1e-6)
 
 
-def _spread(masks: torch.Tensor, pixels: int) -> torch.Tensor:
+def _surroundings(masks: torch.Tensor, pixels: int) -> torch.Tensor:
     """``masks`` ``[C, h, w]``, each with what lies at most so many pixels around it."""
     size = 2 * pixels + 1
     return torch.from_numpy(ndimage.maximum_filter(masks.numpy(), (1, size, size)))

@@ -143,14 +143,11 @@ class Prototypes(Voter):
         for n, (first, number) in enumerate(zip(shares, numbers, strict=True)):
             image = self._features.image(number)
             classes = F.interpolate(first[None], image.shape[2:], mode="bilinear", align_corners=False)[0].argmax(0)
-            share, start = 1 / len(numbers), n / len(numbers)
-            work = training.trained(image[0], classes, number)
-            network = yield from as_part_of(work, start, start + 0.9 * share)
+            begin, trained, drawn, end = ((n + share) / len(numbers) for share in (0.0, 0.8, 0.9, 1.0))
+            network = yield from as_part_of(training.trained(image[0], classes, number), begin, trained)
             if network is not None:
-                heads = yield from self._heads_by(network)
-                features = yield from as_part_of(
-                    self._features.of([number], network), start + 0.9 * share, start + share
-                )
+                heads = yield from as_part_of(self._heads_by(network), trained, drawn)
+                features = yield from as_part_of(self._features.of([number], network), drawn, end)
                 first = self._shares(features, [number], without, *heads)[0]
             found.append(first)
         return torch.stack(found)

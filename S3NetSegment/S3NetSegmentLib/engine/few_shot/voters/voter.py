@@ -23,8 +23,8 @@ class Voter(ABC):
     Attributes: ``prior_share``, its share of the vote where fewer than two drawn slices tell how good it is;
     ``undrawn_share``, its share where nothing is drawn in the volume itself; ``trust``, 0 to 1, what the expected Dice is
     multiplied by there, and ``most``, label value -> the most that is expected there; ``foretold``, the Dice with which it predicts what
-    is drawn in the volume without having seen it (None: not known); ``knows_places``, whether it knows where segments lie and end even where nothing is drawn; ``notes``, what the
-    user should know.
+    is drawn in the volume without having seen it (None: not known); ``knows_places``, whether it knows where segments lie and end
+    even where nothing is drawn; ``notes``, what the user should know.
     """
 
     name: str
