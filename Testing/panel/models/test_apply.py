@@ -82,6 +82,18 @@ def test_labelled_cases_that_were_held_out_of_the_training_are_counted_too(open_
     )
 
 
+def test_a_model_that_is_new_under_the_path_that_is_shown_is_read_when_it_is_chosen(open_models, tmp_path):
+    path = tmp_path / "model.pt"
+    panel = open_models(path)
+    models = panel.panel.models
+    assert "no file or folder" in models.ui.modelText.text
+    for count in (3, 5):
+        write_model(path, provenance={**PROVENANCE, "labelled_patients": count})
+        models.apply.choose(str(path))  # as Use its model does
+        panel.settle(0.2)
+        assert f"({count} patients)" in models.ui.modelText.text
+
+
 def test_the_model_file_is_remembered(open_models, open_panel, model_file):
     open_models(model_file).close()
     panel = open_panel()  # its fixture clears the settings once, before the first panel

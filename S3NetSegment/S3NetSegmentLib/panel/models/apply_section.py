@@ -67,10 +67,9 @@ class ApplySection(SectionListener):
             self._ui.modelConfidenceCheckBox.checked = False
 
     def choose(self, path: str) -> None:
-        """Takes another model file."""
+        """Takes a model file, which is read even if its path is the one that is shown: it may be new there."""
         self._path.set(path)
-        if self._described != path:
-            self._read_soon()
+        self._chosen()
 
     def apply_or_cancel(self) -> None:
         """What the big button does."""
