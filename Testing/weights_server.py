@@ -1,5 +1,6 @@
 """A small server on this machine that sends one file, well or badly, for tests of downloads."""
 
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,11 +14,23 @@ class WeightsServer:
     :param redirect: address to send clients to, instead of the file.
     :param status: another status than 200 or 206.
     :param pause: an Event that is waited for after half of the file.
+    :param certificate: a file with a key and its certificate, to answer over https.
     """
 
-    def __init__(self, content, *, ranges=True, stop_after=None, breaks=1, redirect=None, status=None, pause=None):
+    def __init__(
+        self,
+        content,
+        *,
+        ranges=True,
+        stop_after=None,
+        breaks=1,
+        redirect=None,
+        status=None,
+        pause=None,
+        certificate=None,
+    ):
         self.content, self.ranges, self.stop_after, self.breaks = content, ranges, stop_after, breaks
-        self.redirect, self.status, self.pause = redirect, status, pause
+        self.redirect, self.status, self.pause, self.certificate = redirect, status, pause, certificate
         self.asked = []  # the Range header of each request, or None
 
     def __enter__(self):
@@ -32,8 +45,12 @@ class WeightsServer:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/weights.pth"
+        self.url = f"http{'s' if self.certificate else ''}://127.0.0.1:{self._http.server_address[1]}/weights.pth"
         return self
 
     def __exit__(self, *_):

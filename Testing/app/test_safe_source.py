@@ -12,18 +12,18 @@ _LOADERS = {"pickle", "cPickle", "marshal", "shelve", "dill", "joblib", "cloudpi
 _NETWORK = {
     "socket",
     "socketserver",
-    "ssl",
     "http",
     "ftplib",
     "smtplib",
     "xmlrpc",
     "asyncio",
-    "requests",
-    "urllib3",
     "httpx",
     "aiohttp",
 }
-_ALONE = {"urllib.request": ["engine/nets/weights/download.py"], "distributed": ["engine/batch/cluster.py"]}
+_DOWNLOAD = ["engine/nets/weights/download.py"]
+_ALONE = {
+    **dict.fromkeys(("requests", "urllib3", "ssl", "urllib.request"), _DOWNLOAD), "distributed": ["engine/batch/cluster.py"],
+}  # fmt: skip
 
 
 def offences(text: str, place: str = "") -> list[str]:
@@ -82,7 +82,7 @@ def test_no_shipped_file_can_run_what_it_loads_and_one_alone_speaks_to_the_netwo
         "import pickle", "from pickle import loads", "import yaml", "import socket", "from http import server", "eval('1')",
         "exec(text)", "os.system('x')", "subprocess.run('x', shell=True)", "subprocess.run('x', shell=flag)", "torch.load(p)",
         "torch.load(p, weights_only=False)", "torch.load(p, weights_only=flag)", "np.load(p)", "np.load(p, allow_pickle=True)",
-        "import urllib.request", "from urllib import request", "import distributed", "torch.hub.load('a', 'b')", "s.bind(a)",
+        "import urllib.request", "from urllib import request", "import requests", "from ssl import wrap", "import distributed", "torch.hub.load('a', 'b')", "s.bind(a)",
     ],
 )  # fmt: skip
 def test_the_rules_see_what_they_forbid(text):

@@ -324,7 +324,9 @@ def test_two_first_starts_without_packages_make_one_environment_from_a_folder_of
     wheels.mkdir()
     versions = {"numpy": "2.4.6", "scipy": "1.17.1", "SimpleITK": "2.5.7", "torch": "2.13.0"}
     for name, version in (
-        versions | {"tifffile": "2026.3.3", "pillow": "13.0.0", "pydicom": "3.0.2", "jinja2": "3.1.6"}
+        versions
+        | {"tifffile": "2026.3.3", "pillow": "13.0.0", "pydicom": "3.0.2", "jinja2": "3.1.6"}
+        | {"safetensors": "0.8.0", "requests": "2.34.2"}
     ).items():
         wheel(wheels, name, version)
     script = tmp_path / "probe.py"

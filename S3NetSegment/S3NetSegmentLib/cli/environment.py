@@ -20,7 +20,7 @@ from ..user_cache import user_cache
 RUNTIME = Path(__file__).resolve().parents[2] / "requirements.txt"
 REPOSITORY = RUNTIME.parents[1]
 IN_SLICER = Path(sys.executable).name.lower().startswith(("pythonslicer", "python-real"))
-LATE_IN_SLICER = {"tifffile"}  # what Slicer's Python may lack: only some files need it, and they say so
+LATE_IN_SLICER = {"tifffile", "safetensors"}  # what Slicer's Python may lack: only some files need it, and they say so
 MARKER, LOCK = "s3net.json", "s3net.lock"  # in an environment that we made: what is installed, and who is at work on it
 REENTERED = "S3NET_IN_ENVIRONMENT"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own; the default index has CUDA's 3 GB with it on Linux

@@ -2,12 +2,14 @@
 
 import json
 import struct
+import sys
 
 import pytest
 import torch
 from dinov2_references import NAMES, REFERENCED, in_transformers, model_and_image
 
 from S3NetSegmentLib.engine import InputError, run_to_end
+from S3NetSegmentLib.engine.common.errors import MissingPackageError
 from S3NetSegmentLib.engine.few_shot.voters.encoders import load_encoder
 from S3NetSegmentLib.engine.nets import dinov2
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture
@@ -70,41 +72,51 @@ def test_a_file_that_was_cut_off_anywhere_is_refused_in_a_sentence(tmp_path):
         with pytest.raises(InputError, match=r"cut.safetensors.*(again|ends)"):
             read_safetensors(cut)
     cut.write_bytes(whole + b"\0")
-    with pytest.raises(InputError, match="41 bytes follow the header"):
+    with pytest.raises(InputError, match="not fully covered"):
         read_safetensors(cut)
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (struct.pack("<Q", 1 << 60) + b"{}", "claims 1,152,921,504,606,846,976 bytes, more than the file has"),
-        (packed({"a": tensor_of(0, 1 << 50, shape=(1 << 48,))}, b"\0" * 8), "'a' claims bytes up to 1,125,899,906,842,624"),
-        (packed({"a": tensor_of(shape=(1 << 40,))}, b"\0" * 8), "needs 4,398,046,511,104 bytes and has 8"),
-        (packed({"a": tensor_of(shape=(1 << 31, 1 << 31, 1 << 31))}, b"\0" * 8), "needs .* bytes and has 8"),
-        (packed({"a": tensor_of(), "b": tensor_of()}, b"\0" * 8), "'b' begins at byte 0 and not at 8"),
-        (packed({"a": tensor_of(4, 12)}, b"\0" * 12), "'a' begins at byte 4 and not at 0"),
-        (packed({"a": tensor_of(8, 0)}, b"\0" * 8), "no two data_offsets"),
-        (packed({"a": tensor_of(-8, 0)}, b"\0" * 8), "no two data_offsets"),
-        (packed({"a": tensor_of(0, 8.0)}, b"\0" * 8), "no two data_offsets"),
-        (packed({"a": tensor_of(shape=(True, 2))}, b"\0" * 8), "no shape"),
-        (packed({"a": tensor_of(shape=(1,) * 9)}, b"\0" * 4), "no shape of at most 8"),
-        (packed({"a": tensor_of(dtype="F8_E5M2")}, b"\0" * 8), "type 'F8_E5M2'"),
-        (packed({"a": tensor_of(dtype=[])}, b"\0" * 8), "type"),
-        (packed({"a": [0, 8]}, b"\0" * 8), "no dtype, shape and data_offsets"),
-        (packed(b"[1, 2]"), "not a list of tensors"),
-        (packed(b'{"a": '), "no JSON"),
-        (packed(b"\xff\xfe"), "no JSON"),
-        (packed(b'{"a":' * 5000 + b"1" + b"}" * 5000), "no JSON|no dtype"),
-        (packed(b'{"a": {}, "a": {}}'), "twice"),
+        (struct.pack("<Q", 1 << 60) + b"{}", "header too large"),
+        (packed({"a": tensor_of(0, 1 << 50, shape=(1 << 48,))}, b"\0" * 8), "file not fully covered"),
+        (packed({"a": tensor_of(shape=(1 << 40,))}, b"\0" * 8), "invalid shape"),
+        (packed({"a": tensor_of(shape=(1 << 31, 1 << 31, 1 << 31))}, b"\0" * 8), "overflow"),
+        (packed({"a": tensor_of(), "b": tensor_of()}, b"\0" * 8), "invalid offset for tensor `[ab]`"),
+        (packed({"a": tensor_of(4, 12)}, b"\0" * 12), "invalid offset for tensor `a`"),
+        (packed({"a": tensor_of(8, 0)}, b"\0" * 8), "invalid offset for tensor `a`"),
+        (packed({"a": tensor_of(-8, 0)}, b"\0" * 8), "-8"),
+        (packed({"a": tensor_of(0, 8.0)}, b"\0" * 8), "8.0"),
+        (packed({"a": tensor_of(shape=(True, 2))}, b"\0" * 8), "boolean"),
+        (packed({"a": tensor_of(dtype="F8_E5M2", shape=(8,))}, b"\0" * 8), "'a' is of type 'F8_E5M2'; known are F64"),
+        (packed({"a": tensor_of(dtype="C64", shape=(1,))}, b"\0" * 8), "'a' is of type 'C64'; known are F64"),
+        (packed({"a": tensor_of(dtype=[])}, b"\0" * 8), "invalid JSON"),
+        (packed({"a": [0, 8]}, b"\0" * 8), "invalid JSON"),
+        (packed(b"[1, 2]"), "invalid JSON"),
+        (packed(b'{"a": '), "invalid JSON"),
+        (packed(b"\xff\xfe"), "UTF-8"),
+        (packed(b'{"a":' * 5000 + b"1" + b"}" * 5000), "invalid JSON"),
+        (packed(b'{"a": {}, "a": {}}'), "invalid JSON"),
     ],
 )  # fmt: skip
 def test_a_header_that_claims_what_is_not_there_is_refused_before_memory_is_taken(tmp_path, content, problem):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
     for shapes_only in (False, True):
-        with pytest.raises(InputError, match=problem) as found:
+        with pytest.raises(InputError, match=f"is not a valid .safetensors file: .*{problem}") as found:
             read_safetensors(path, shapes_only=shapes_only)
         assert "bad.safetensors" in str(found.value) and "\n" not in str(found.value)
+
+
+def test_without_the_package_the_sentence_names_it_and_another_way(tmp_path, monkeypatch):
+    path = as_file(tmp_path / "a.safetensors", {"a": torch.ones(4)})
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(
+        MissingPackageError, match="needs safetensors; install it with 'pip install safetensors', or"
+    ) as error:
+        read_safetensors(path)
+    assert error.value.package == "safetensors"
 
 
 def test_what_is_not_there_or_a_folder_is_refused(tmp_path):
@@ -173,7 +185,7 @@ def test_such_a_file_is_kept_in_the_store_and_serves_as_an_encoder(tmp_path, mon
         assert all(torch.allclose(state[name].float(), t, atol=0.01) for name, t in model.state_dict().items())
         assert encoder.network(image)[0].shape == (1, 12, 2, 2)
     file.write_bytes(file.read_bytes()[:-5])
-    with pytest.raises(InputError, match="claims bytes up to"):
+    with pytest.raises(InputError, match=r"not a valid .safetensors file.*not fully covered"):
         run_to_end(store.add(file))
     with pytest.raises(InputError, match=r"no file 'nowhere.safetensors'"):
         store.load("nowhere.safetensors")

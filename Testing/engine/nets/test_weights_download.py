@@ -1,6 +1,8 @@
 """Weights that are downloaded, from a server on this machine."""
 
 import hashlib
+import shutil
+import subprocess
 import threading
 
 import pytest
@@ -14,6 +16,10 @@ from S3NetSegmentLib.engine.nets.weights import (
     store,
 )
 from S3NetSegmentLib.engine.nets.weights.download import download_weights
+
+CERTIFICATE = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1".split()
+)
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -167,3 +173,19 @@ def test_a_redirect_to_another_host_is_not_followed_and_told(folder, published):
                 with pytest.raises(InputError, match=r"127\.0\.0\.1 sends on to another host.*--url"):
                     download(server, folder)
         assert there.asked == [] and not names_in(folder)
+
+
+def test_a_server_or_proxy_is_trusted_if_the_system_trusts_who_signed_for_it(folder, published, tmp_path, monkeypatch):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    signed = tmp_path / "signed.pem"
+    made = subprocess.run(
+        [*CERTIFICATE, "-keyout", signed, "-out", tmp_path / "its.pem"], capture_output=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    signed.write_bytes(signed.read_bytes() + (tmp_path / "its.pem").read_bytes())
+    with WeightsServer(published, certificate=signed) as server:
+        with pytest.raises(ResourceError, match="certificate verify failed"):
+            run_to_end(download_weights(TINY, folder, url=server.url))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "its.pem"))  # where OpenSSL looks for what the system trusts
+        assert run_to_end(download_weights(TINY, folder, url=server.url)).is_published

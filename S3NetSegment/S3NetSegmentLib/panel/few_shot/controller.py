@@ -263,5 +263,6 @@ class FewShotController:
 
 def _real_engine(volume, settings, axis: str, encoder: str, device: str):
     from ...engine.few_shot.method import FewShot, load_encoder
+    from ...scene.batch import with_packages
 
-    return FewShot(volume, settings, axis, load_encoder(encoder, device), device)
+    return FewShot(volume, settings, axis, with_packages(lambda: load_encoder(encoder, device)), device)

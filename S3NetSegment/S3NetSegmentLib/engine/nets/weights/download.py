@@ -1,19 +1,15 @@
-"""Downloading published weights, only when the user asks for it: resumable, cancelable, checked before it is used.
-
-With the standard library: requests trusts its own list of certificates only, so that it refuses what a hospital's proxy signs
-(unless told by a variable of its own), and pooch cannot go on from a part.
-"""
+"""Downloading published weights, only when the user asks for it: resumable, cancelable, checked before it is used."""
 
 from __future__ import annotations
 
 import errno
-import urllib.error
-import urllib.request
-from collections.abc import Generator
-from contextlib import closing
+import ssl
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, IncompleteRead
 
 from ...common.errors import InputError, ResourceError
 from ...common.progress import Step, Steps, as_part_of
@@ -23,7 +19,7 @@ from .store import StoredWeights, WeightsFile, WeightsStore, file_digest, partia
 
 _CHUNK = 256 << 10
 _TIMEOUT = 30.0  # seconds without a byte after which the connection counts as lost
-_AGENT = "S3NetSegment (weights)"
+_MOST_REDIRECTS = 10
 
 
 def download_weights(
@@ -70,77 +66,63 @@ def download_weights(
 
 def _receive(entry: WeightsFile, url: str, partial: Path, allow_plain_http: bool) -> Steps[None]:
     """Fills ``partial`` up to the whole file."""
-    start = partial.stat().st_size if partial.exists() else 0
-    if entry.size and start == entry.size:
+    done = partial.stat().st_size if partial.exists() else 0
+    if entry.size and done == entry.size:
         return  # only the check was missing
-    if entry.size and start > entry.size:
-        start = 0
+    if entry.size and done > entry.size:
+        done = 0
     yield Step(0.0, f"Connecting to {urlsplit(url).hostname}")
-    with closing(_answer(url, start, allow_plain_http)) as answer:
-        done, total = next(answer)
-        total = total or entry.about_bytes
-        with open(partial, "r+b" if done else "wb") as file:
-            file.truncate(done)
-            file.seek(done)
-            for chunk in answer:
-                file.write(chunk)
-                done += len(chunk)
-                shown = f"Received {done / 1e6:,.1f} of {total / 1e6:,.0f} MB of {entry.name}"
-                yield Step(min(1.0, done / max(total, 1)), shown)
-
-
-def _answer(url: str, start: int, allow_plain_http: bool) -> Generator[Any, None, None]:
-    """First (position of the first byte, size of the whole file or None), then the bytes in order, as they come."""
-    received = start
     try:
-        response = _opened(url, start, allow_plain_http)
-        if response is None:  # the part on the disk is the whole file; its digest will tell
-            yield start, start
-            return
-        with response:
-            received = start if response.status == 206 else 0
-            total = _total_size(response, received)
-            yield received, total
-            while chunk := response.read1(_CHUNK):
-                received += len(chunk)
-                yield chunk
-        if total is not None and received < total:
-            raise EOFError("the server ended the connection early")
-    except (InputError, ResourceError):
-        raise
-    except Exception as error:
-        raise _network_error(error, url, received) from error
+        with requests.Session() as session, _asked(session, url, done, allow_plain_http) as answer:
+            if answer.status_code == 416 and done:
+                return  # the part on the disk is the whole file; its digest will tell
+            answer.raise_for_status()
+            done = done if answer.status_code == 206 else 0
+            if done and not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
+                raise ResourceError(
+                    f"the server sent another part of the file than was asked for ({answer.headers.get('Content-Range')}); "
+                    "remove the stopped download with 's3net weights clear' and try again"
+                )
+            total = done + (answer.raw.length_remaining or entry.about_bytes)
+            with open(partial, "ab" if done else "wb") as file:
+                while chunk := answer.raw.read1(_CHUNK):
+                    file.write(chunk)
+                    done += len(chunk)
+                    shown = f"Received {done / 1e6:,.1f} of {total / 1e6:,.0f} MB of {entry.name}"
+                    yield Step(min(1.0, done / max(total, 1)), shown)
+    except (requests.RequestException, HTTPError) as error:
+        raise _network_error(error, url, done) from error
 
 
-def _opened(url: str, start: int, allow_plain_http: bool):
-    """The answer of the server from byte ``start`` on; None if the file ends there."""
-    headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    opener = urllib.request.build_opener(_CheckedRedirects(allow_plain_http))
-    try:
-        return opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not start:
-            raise
-        if (error.headers.get("Content-Range") or "").removeprefix("bytes */") == str(start):
-            return None
-    return _opened(url, 0, allow_plain_http)  # the part on the disk is longer than the file: from the beginning
-
-
-class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects within the host that was asked, and over https only."""
-
-    def __init__(self, allow_plain_http: bool):
-        self._allow_plain_http = allow_plain_http
-
-    def redirect_request(self, request, file, code, message, headers, new_url):
-        _check_address(new_url, self._allow_plain_http)
-        asked, sent = urlsplit(request.full_url).hostname, urlsplit(new_url).hostname
-        if sent != asked:
+def _asked(session: requests.Session, url: str, start: int, allow_plain_http: bool) -> requests.Response:
+    """The answer of the server from byte ``start`` on (416: the file ends there), or from its beginning if the file is shorter.
+    Redirects are followed within the host that was asked, over https only."""
+    session.mount("https://", _SystemCertificates())
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    for _ in range(_MOST_REDIRECTS):
+        answer = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT, allow_redirects=False)
+        if answer.status_code == 416 and start and answer.headers.get("Content-Range") != f"bytes */{start}":
+            return _asked(session, url, 0, allow_plain_http)
+        if not answer.is_redirect:
+            return answer
+        url, asked = urljoin(url, answer.headers["Location"]), urlsplit(url).hostname
+        _check_address(url, allow_plain_http)
+        if (sent := urlsplit(url).hostname) != asked:
             raise InputError(
                 f"{asked} sends on to another host, {sent}, which is not asked by itself; if you trust that address, name it: "
-                f"--url {new_url}"
+                f"--url {url}"
             )
-        return super().redirect_request(request, file, code, message, headers, new_url)
+    raise requests.TooManyRedirects(f"more than {_MOST_REDIRECTS} redirects")
+
+
+class _SystemCertificates(HTTPAdapter):
+    """Trusts what the system trusts, too: a hospital's proxy signs by a certificate that requests does not know."""
+
+    def init_poolmanager(self, *args, **options):
+        super().init_poolmanager(*args, ssl_context=ssl.create_default_context(), **options)
+
+    def proxy_manager_for(self, proxy, **options):
+        return super().proxy_manager_for(proxy, ssl_context=ssl.create_default_context(), **options)
 
 
 def _check_address(url: str, allow_plain_http: bool) -> None:
@@ -150,20 +132,6 @@ def _check_address(url: str, allow_plain_http: bool) -> None:
     if allow_plain_http and parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1"):
         return
     raise InputError(f"weights are downloaded over https only; the address is {url!r}")
-
-
-def _total_size(response, start: int) -> int | None:
-    """Size of the whole file as the server states it."""
-    if response.status == 206:
-        first, _, total = (response.headers.get("Content-Range") or "").removeprefix("bytes ").partition("/")
-        if not first.startswith(f"{start}-"):
-            raise ResourceError(
-                f"the server sent another part of the file than was asked for ({first or 'unstated'}); remove the stopped "
-                "download with 's3net weights clear' and try again"
-            )
-        return int(total) if total.isdigit() else None
-    length = response.headers.get("Content-Length")
-    return int(length) if length and length.isdigit() else None
 
 
 def _check_received(entry: WeightsFile, url: str, partial: Path, digest: str) -> None:
@@ -188,15 +156,18 @@ def _check_model(entry: WeightsFile, partial: Path) -> None:
 
 def _network_error(error: Exception, url: str, received: int) -> ResourceError:
     host = urlsplit(url).hostname
-    if isinstance(error, urllib.error.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return ResourceError(
-            f"{host} answered {error.code} ({error.reason}) for {url}; try again later, or get the file by other means and "
-            "use 's3net weights add FILE'"
+            f"{host} answered {error.response.status_code} ({error.response.reason}) for {url}; try again later, or get the file "
+            "by other means and use 's3net weights add FILE'"
         )
-    reason = getattr(error, "reason", None) or error
+    reason: BaseException = error
+    while reason.__context__ is not None:  # requests and urllib3 wrap what the system said
+        reason = reason.__context__
+    said = "the server ended the connection early" if isinstance(reason, IncompleteRead) else str(reason)
     kept = f" after {received / 1e6:,.1f} MB; what was received is kept, and the same command goes on from there"
     return ResourceError(
-        f"the connection to {host} failed ({reason or type(error).__name__}){kept if received else ''}. Check the network "
+        f"the connection to {host} failed ({said or type(reason).__name__}){kept if received else ''}. Check the network "
         "and its proxy (environment variable HTTPS_PROXY) and try again"
     )
 
