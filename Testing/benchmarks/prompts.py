@@ -6,7 +6,7 @@
 
 Clicks: the object's innermost point, and a random one. Boxes: the object's bounding box, each side moved by a normal error
 of 7 % of its length. Dice with the true outline, mean over the objects of a set; in brackets the share of objects under 0.5.
-"best clipped candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes says of its slices.
+"best clipped candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes and clicks says of its slices.
 Needs the labelled data of ``data_sets.py``. Times are of one thread.
 """
 
@@ -73,8 +73,9 @@ def main() -> None:
 
 def score_clicks(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng) -> None:
     for name, point in (("innermost", innermost_point(truth)), ("random", random_point(truth, rng))):
-        mask = regions.object_at([(point[1], point[0], case.slice_index)]).mask[0]
-        values[f"click, {name}: Segment"][case.set_name].append(dice(mask, truth))
+        choice = regions.object_at([(point[1], point[0], case.slice_index)])
+        values[f"click, {name}: Segment"][case.set_name].append(dice(choice.mask[0], truth))
+        values[f"click, {name}: Segment, expected"][case.set_name].append(choice.expected_at_point)
         made = baselines.methods()
         for method in ("k-means 3", baselines.felzenszwalb_name()):
             region = baselines.clicked_region(made[method](features, rng), point)

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import slicer
+from fake_propagation import FakePropagation
+from slicer_files import read_segmentation, save_node
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.panel.few_shot import box_drawing
+from S3NetSegmentLib.scene.drawings.boxed import BOXED_TAG
+from S3NetSegmentLib.scene.segmentation.labelmaps import segment_tag
 
 SHAPE = (7, 60, 64)
 
@@ -24,7 +28,7 @@ def discs():
 def panel(open_panel, views):
     array, *_ = discs()
     node = slicer.util.addVolumeFromArray(array, name="discs")
-    panel = open_panel()
+    panel = open_panel(None, FakePropagation())
     panel.widget.parent.resize(400, 900)
     panel.ui.volumeSelector.setCurrentNode(node)
     for view in (views.axial, views.sagittal, views.coronal):
@@ -137,6 +141,47 @@ def test_a_second_box_around_the_same_replaces_and_one_elsewhere_adds(panel, box
     before = panel.mask("Cavity")[3].sum()
     box("Cavity", 2, 9, 50, 62)
     assert panel.mask("Cavity")[3].sum() > before and panel.mask("Cavity")[3][2:10, 50:].any()
+
+
+def expected(panel):
+    """Dice that is expected of the drawing of the only drawn segment."""
+    (dice,) = panel.panel.few_shot._request("volume").expected.values()
+    return dice
+
+
+def test_as_good_as_what_was_found_in_a_box_is_expected_until_it_is_corrected_by_hand(panel, box, tmp_path):
+    _, inner, _ = discs()
+    box("Cavity", 21, 39, 19, 37)
+    by_box = expected(panel)
+    assert 0.5 < by_box < 0.97
+    panel.propagate()
+    assert f"{100 * 0.95 * by_box:.0f} %" in panel.ui.qualityText.text.replace("&nbsp;", " ")
+    panel.click(panel.ui.discardButton)
+    corner = np.zeros(SHAPE[1:], bool)
+    corner[2:5, 2:5] = True
+    panel.draw("Cavity", corner, "z", 3)
+    assert expected(panel) == 1
+    panel.panel.editor.undo()
+    panel.settle(0.2)
+    assert expected(panel) == by_box
+    panel.draw("Cavity", np.roll(inner, 1, 0), "z", 5)
+    assert expected(panel) == pytest.approx((1 + by_box) / 2)
+    path = tmp_path / "drawn.seg.nrrd"
+    drawn = panel.segmentation
+    assert save_node(drawn, path) and tag_of(read_segmentation(path)) == tag_of(drawn) != ""
+
+
+def tag_of(node):
+    return segment_tag(node, node.GetSegmentation().GetNthSegmentID(0), BOXED_TAG)
+
+
+def test_a_click_draws_no_better_than_a_click_finds(panel, box, views):
+    panel.look_at_slice(views.axial, 3)
+    place = slicer_place(panel, 28, 30, 3)
+    panel.drag(views.axial, place, place)
+    panel.wait(lambda: not panel.panel.few_shot.boxes.running)
+    panel.settle(0.2)
+    assert 0.3 < expected(panel) < 0.97
 
 
 def test_boxes_that_come_while_one_is_answered_wait_for_it(panel, box):

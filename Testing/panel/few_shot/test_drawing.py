@@ -127,9 +127,9 @@ def test_a_double_click_or_go_to_shows_the_slice(panel, views):
     panel.look_at_slice(views.axial, 0)
     panel.choose_row(1)
     panel.click(panel.ui.goToSliceButton)
-    assert panel.panel.few_shot._presenter.slice_in_view(panel.panel.inputs.last_view)[0] == ("z", 9)
+    assert panel.panel.few_shot._presenter.in_view(panel.panel.inputs.last_view)[0].place == ("z", 9)
     panel.ui.supportTable.cellDoubleClicked.emit(0, 0)
-    assert panel.panel.few_shot._presenter.slice_in_view(panel.panel.inputs.last_view)[0] == ("z", 4)
+    assert panel.panel.few_shot._presenter.in_view(panel.panel.inputs.last_view)[0].place == ("z", 4)
 
 
 def test_a_correction_after_an_accepted_answer_is_found_marked_and_used(panel, keep_picture):

@@ -186,11 +186,61 @@ def test_what_segment_found_is_no_drawing_on_a_plane(panel, engine, views):
     assert len(np.unique(item.labels)) == 2
 
 
-def test_one_oblique_view_has_no_slice_of_its_own_and_the_button_says_so(panel, views):
-    panel.draw_in_view("Liver", views.axial, ball())
+def on_plane(panel, view):
+    volume = volume_from_node(panel.parameters.volume)
+    return SupportPlane.of_view(view, panel.parameters.volume).voxels(volume, volume.extent)
+
+
+def draw_two_slices(panel, views):
+    """So that the engine carries them; then the view is oblique again."""
+    panel.look_at_slice(views.axial, 4)
+    for number in (4, 8):
+        panel.draw("Liver", square(), "z", number)
+
+
+def test_the_plane_of_an_oblique_view_is_previewed_while_the_user_turns_it(panel, engine, views):
+    draw_two_slices(panel, views)
+    panel.click(panel.ui.liveCheckBox)
+    drawn = np.zeros((12, 36, 40), bool)
+    drawn[[4, 8]] = True
+    for degrees in (30, 50):  # the plane before it goes
+        panel.tilt(views.axial, degrees)
+        plane = on_plane(panel, views.axial)
+        panel.wait(lambda: not panel.panel.few_shot._live.active and not panel.panel.few_shot.controller.is_live)
+        preview = panel.panel.few_shot.controller.result.preview
+        np.testing.assert_array_equal(preview.labels > 0, np.broadcast_to(square(), drawn.shape) & plane & ~drawn)
+    assert engine.full_runs == [] and "Preview of the shown slice" in panel.ui.answerText.text
+    panel.click(panel.ui.acceptButton)
+    found = panel.mask("Liver")
+    assert (found[[4, 8]] == square()).all() and not (found & ~drawn & ~plane).any() and (found & plane & ~drawn).any()
+
+
+def test_a_newer_preview_of_an_oblique_plane_stands_in_the_whole_answer(panel, views):
+    draw_two_slices(panel, views)
+    panel.propagate()
+    whole = panel.panel.few_shot.controller.result.preview.labels.copy()
+    panel.click(panel.ui.liveCheckBox)
+    panel.tilt(views.axial)
+    panel.wait(lambda: not panel.panel.few_shot._live.active and not panel.panel.few_shot.controller.is_live)
+    assert (panel.panel.few_shot.controller.result.preview.labels == whole).all()
+    assert "newer than the others" in panel.ui.answerText.text
+
+
+def test_the_plane_of_an_oblique_view_can_be_answered_alone_unless_it_is_drawn(panel, engine, views):
+    draw_two_slices(panel, views)
+    panel.tilt(views.axial)
     panel.parameters.propagateTo = type(panel.parameters.propagateTo)("slice")
-    panel.panel.few_shot.refresh_views()
-    assert not panel.ui.propagateButton.enabled and "view is oblique" in panel.ui.propagateButton.toolTip
+    panel.propagate()
+    first, last = engine.full_runs[-1]["slices"]
+    reached = np.flatnonzero(on_plane(panel, views.axial).any((1, 2)))
+    assert first in (reached[0] - 1, reached[0]) and last in (reached[-1], reached[-1] + 1)
+    panel.click(panel.ui.acceptButton)
+    plane = on_plane(panel, views.axial)
+    plane[[4, 8]] = True
+    assert not (panel.mask("Liver") & ~plane).any() and panel.mask("Liver")[6].any()
+    panel.draw_in_view("Liver", views.axial, ball(3))
+    panel.click(panel.ui.propagateButton)
+    assert "drawn already" in panel.message
 
 
 def test_planes_stay_in_the_image_when_a_transform_moves_it(panel, views):

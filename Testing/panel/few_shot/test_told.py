@@ -16,7 +16,7 @@ def test_quality_and_the_next_slice_are_shown_in_plain_words(open_drawn, views):
     assert "Liver" in text and "95&nbsp;%" in text and "very good" in text and "85&nbsp;%" in text
     assert panel.ui.nextSliceButton.text == "Next slice to draw: axial 0"
     panel.click(panel.ui.nextSliceButton)
-    assert panel.panel.few_shot._presenter.slice_in_view(panel.panel.inputs.last_view)[0] == ("z", 0)
+    assert panel.panel.few_shot._presenter.in_view(panel.panel.inputs.last_view)[0].place == ("z", 0)
 
 
 def test_names_of_segments_are_shown_as_they_are(open_drawn):

@@ -46,7 +46,7 @@ def test_n_shows_the_next_slice_to_draw(open_panel, views):
     panel.look_at_slice(views.axial, 0)
     panel.press(QtCore.Qt.Key_N)
     panel.panel.few_shot.refresh_views()
-    assert panel.panel.few_shot._view_slice == ("z", int(wanted))
+    assert panel.panel.few_shot._in_view.place == ("z", int(wanted))
 
 
 def test_every_disabled_control_says_why(open_panel, views, tmp_path):

@@ -22,9 +22,9 @@ _REACH = 2.5  # standard deviation of the neighbourhood that says what is inside
 _SOFTNESS = 0.7
 _TRUST = 0.8  # how much the image counts beside the smooth outline
 _STROKE_EDITS = 3  # points of a stroke at which the answer is corrected
-# Log-odds of the Dice with the object that a box means: constant, and factor of those that the candidates expect of the best one,
-# who know nothing of an object that none of them is. Fitted on development slices, see Testing/benchmarks/prompts.py.
-_BOX_CONSTANT, _BOX_WORTH = -0.38, 0.74
+# Log-odds of the Dice with the object that a box, or one point, means: constant, and factor of those that the candidates expect of
+# the best one, who know nothing of an object that none of them is. Fitted on development slices, see Testing/benchmarks/prompts.py.
+_BOX, _POINT = (-0.38, 0.74), (-0.68, 0.79)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +102,16 @@ class ObjectChoice:
     @property
     def expected_in_box(self) -> float:
         """Dice with the object that is meant, 0 to 1, to be expected of the best answer to boxes in a slice."""
+        return self._expected(*_BOX)
+
+    @property
+    def expected_at_point(self) -> float:
+        """The same of the best answer to one point in a slice."""
+        return self._expected(*_POINT)
+
+    def _expected(self, constant: float, factor: float) -> float:
         worth = float(np.clip(self._ranked.worth[self._ranked.best], 0.02, 0.98))
-        return float(1 / (1 + np.exp(-_BOX_CONSTANT) * (1 / worth - 1) ** _BOX_WORTH))
+        return float(1 / (1 + np.exp(-constant) * (1 / worth - 1) ** factor))
 
     @property
     def mask(self) -> np.ndarray:

@@ -33,7 +33,6 @@ class BoxDrawing(DragTool):
         super().__init__(lambda: None if node() is None else node().volume)
         self._button, self._node, self._editor, self._changed, self._tell = button, node, editor, changed, tell
         self.driver = SteppingDriver()
-        self._boxed: BoxedSlices | None = None
         # What is answered next: the segment, where, a box or the voxel of a click, and the rectangle that shows it.
         self._waiting: list[tuple[str, ViewPlane, Box | Voxel, object]] = []
         show_pressed(button)
@@ -98,9 +97,7 @@ class BoxDrawing(DragTool):
         segment_id, plane, pointed, rectangle = self._waiting.pop(0)
         node = self._node()
         volume_node, segmentation_node = node.volume, node.segmentation
-        boxed = self._boxed
-        if boxed is None or boxed.volume_node is not volume_node or boxed.segmentation_node is not segmentation_node:
-            boxed = self._boxed = BoxedSlices(volume_node, segmentation_node)
+        boxed = BoxedSlices(volume_node, segmentation_node)
 
         def ended(error: Exception | None = None) -> None:
             remove_node(rectangle)

@@ -115,7 +115,7 @@ class FewShotController:
     # -- a run
 
     def start(self, request: FewShotRequest) -> None:
-        """Runs ``request``: its quick slice is previewed first, then everything."""
+        """Runs ``request``: what the user looks at is previewed first, then everything."""
         if self.running:
             return
         self.let_go()
@@ -123,9 +123,9 @@ class FewShotController:
         self._run.start(self._steps(request), lambda _: self._answered(drawn), request.nodes)
 
     def preview(self, request: FewShotRequest) -> None:
-        """Previews the quick slice of ``request`` alone, in the present preview if there is one. A newer call, a start or
+        """Previews what ``request`` answers first alone, in the present preview if there is one. A newer call, a start or
         a cancel ends it; nothing is said if there is nothing to preview."""
-        if self.running or request.quick_slice is None:
+        if self.running or request.quick_slices is None:
             return
         self._live.cancel()
         self._live.start(self._live_steps(request), lambda _: self._refresh_again(), request.nodes)
@@ -137,21 +137,19 @@ class FewShotController:
 
     def _steps(self, request: FewShotRequest):
         engine = yield from self._prepared(request)
-        done, quick = 0.0, request.quick_slice
+        done, quick = 0.0, request.quick_slices
         if quick is not None:
             done = _QUICK_SHARE
-            answer = yield from as_part_of(engine.propagate((quick, quick), quick=True), 0.0, done)
-            self._show(request, engine, answer, only=quick, partial=True)
+            answer = yield from as_part_of(engine.propagate(quick, quick=True), 0.0, done)
+            self._show(request, engine, answer, partial=True)
             yield Step(done, _("The shown slice is previewed"))
-        part = (quick, quick) if request.only_view_slice and quick is not None else None
-        answer = yield from as_part_of(engine.propagate(part), done, 1.0)
+        answer = yield from as_part_of(engine.propagate(quick if request.only_shown else None), done, 1.0)
         self._show(request, engine, answer)
 
     def _live_steps(self, request: FewShotRequest):
         engine = yield from self._prepared(request)
-        quick = request.quick_slice
-        answer = yield from engine.propagate((quick, quick), quick=True)
-        self._show(request, engine, answer, only=quick, partial=True)
+        answer = yield from engine.propagate(request.quick_slices, quick=True)
+        self._show(request, engine, answer, partial=True)
 
     def _prepared(self, request: FewShotRequest):
         """The engine of the request's volume, with its drawing."""
@@ -174,13 +172,13 @@ class FewShotController:
         self._engines = {**dict(kept), key: engine}
         return engine
 
-    def _show(self, request: FewShotRequest, engine, answer, only: int | None = None, partial: bool = False) -> None:
+    def _show(self, request: FewShotRequest, engine, answer, partial: bool = False) -> None:
         result = self.result
         if result is None or not result.fits(request):
             self._keep(None)
             result = FewShotResult(request)
             self._keep(result)
-        result.show(request, answer, engine.encoder, only, partial)
+        result.show(request, answer, engine.encoder, partial)
 
     def _refresh_again(self) -> None:
         if self.support is not None:

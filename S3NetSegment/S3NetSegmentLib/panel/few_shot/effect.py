@@ -104,7 +104,7 @@ class FewShotEffectFrame:
                 support.volume_node,
                 support.segmentation_node,
                 support.drawn,
-                view_slice=self._presenter.slice_in_view(self._last_view)[0],
+                shown=self._presenter.in_view(self._last_view)[0],
                 device=device_setting(),
             )
         except InputError as error:

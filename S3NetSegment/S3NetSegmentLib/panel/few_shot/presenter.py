@@ -111,15 +111,6 @@ class FewShotPresenter:
         shown = self.in_view(last_view)[0]
         return shown if isinstance(shown, SupportPlane) else None
 
-    def slice_in_view(self, last_view) -> tuple[tuple[str, int] | None, str]:
-        """The slice (axis, index) that the user looks at, to be answered alone or first, or None and why there is none."""
-        shown, why_not = self.in_view(last_view)
-        if isinstance(shown, SupportPlane):
-            return None, _(
-                "The view is oblique: propagate to the whole volume, or turn the view to the volume's slices."
-            )
-        return (None if shown is None else shown.place), why_not
-
     # -- the button
 
     def button(self, problem: str) -> dict[str, object]:

@@ -32,8 +32,9 @@ class FewShotRequest:
     :param layers: label value -> layer of the answer; several where segments overlap.
     :param support: the drawn slices and planes of the target; () in another volume.
     :param axis: the axis across the slices of the answer; "auto" in another volume.
-    :param view_slice: (axis, index) of the slice that the user looks at, or None.
-    :param only_view_slice: the answer is that slice alone.
+    :param shown: the slice or oblique plane of the target that the user looks at, or None.
+    :param only_shown: the answer is that alone.
+    :param expected: label value -> Dice of the drawing itself with what is meant; 1 without one.
     :param notes: what the user should know about the drawing.
     """
 
@@ -46,11 +47,12 @@ class FewShotRequest:
     layers: dict[int, int]
     support: tuple[SupportSlice | SupportPlane, ...]
     axis: str
-    view_slice: tuple[str, int] | None
-    only_view_slice: bool
+    shown: SupportSlice | SupportPlane | None
+    only_shown: bool
     settings: FewShotSettings
     encoder: str = "auto"
     device: str = "auto"
+    expected: dict[int, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -63,12 +65,20 @@ class FewShotRequest:
         return self.target_node is not self.volume_node
 
     @property
-    def quick_slice(self) -> int | None:
-        """The slice along ``axis`` that is answered first; None if the view shows none that needs an answer."""
-        if self.view_slice is None or self.view_slice[0] != self.axis:
+    def quick_slices(self) -> tuple[int, int] | None:
+        """First and last slice along ``axis`` in which the shown slice or plane lies, which is answered first; None if the view
+        shows none that needs an answer."""
+        shown = self.shown
+        if shown is None or any(s.place == shown.place and s.complete for s in self.support):
             return None
-        known = any(s.place == self.view_slice and s.complete for s in self.support)
-        return None if known else self.view_slice[1]
+        if isinstance(shown, SupportPlane):
+            return shown.slices_in(self.volume, self.axis)
+        return (shown.index, shown.index) if shown.axis == self.axis else None
+
+    @property
+    def shown_plane(self) -> SupportPlane | None:
+        """The oblique plane that the user looks at."""
+        return self.shown if isinstance(self.shown, SupportPlane) else None
 
     @property
     def engine_key(self) -> tuple:
@@ -85,7 +95,7 @@ def make_few_shot_request(
     support: Sequence[SupportSlice | SupportPlane],
     scope: str = "volume",
     *,
-    view_slice: tuple[str, int] | None = None,
+    shown: SupportSlice | SupportPlane | None = None,
     other_volume=None,
     settings: FewShotSettings | None = None,
     encoder: str = "auto",
@@ -95,8 +105,8 @@ def make_few_shot_request(
 
     Segments with the status "Completed" are left alone: they are neither carried on nor written to.
 
-    :param scope: "slice" (``view_slice`` alone), "volume", or "other" (the whole of ``other_volume``).
-    :param view_slice: the slice of the target that the user looks at; it is answered first.
+    :param scope: "slice" (``shown`` alone), "volume", or "other" (the whole of ``other_volume``).
+    :param shown: the slice or oblique plane of the target that the user looks at; it is answered first.
     :raises InputError: nothing is drawn, or something is missing or does not fit, with the remedy.
     """
     if scope not in SCOPES:
@@ -120,22 +130,18 @@ def make_few_shot_request(
         segments = used_segments(other.segments, [v.labels for v in other.volumes])
         return FewShotRequest(
             volume_node, segmentation_node, other_volume, target, other.volumes, segments, other.layers, (), "auto",
-            view_slice, False, settings, encoder, device, other.notes,
+            shown, False, settings, encoder, device, other.expected, other.notes,
         )  # fmt: skip
-    if scope == "slice" and view_slice is None:
-        raise InputError(
-            _(
-                "the view that you used last shows no single slice of the volume; turn it to the volume's slices, or "
-                "propagate to the whole volume"
-            )
-        )
-    if scope == "slice" and any(s.place == view_slice and s.complete for s in support):
+    if scope == "slice" and shown is None:
+        raise InputError(_("no slice view shows the volume; show it in one, or propagate to the whole volume"))
+    if scope == "slice" and any(s.place == shown.place and s.complete for s in support):
         raise InputError(_("the slice that you look at is drawn already; scroll to another one"))
     drawn = read_drawn(segmentation_node, open_segments, volume_node, support)
     segments = used_segments(drawn.segments, [s.labels for s in drawn.slices])
     return FewShotRequest(
         volume_node, segmentation_node, volume_node, volume, drawn.slices, segments, drawn.layers, tuple(support),
-        _main_axis(volume, drawn.slices), view_slice, scope == "slice", settings, encoder, device, drawn.notes,
+        _main_axis(volume, drawn.slices), shown, scope == "slice", settings, encoder, device,
+        drawn.expected, drawn.notes,
     )  # fmt: skip
 
 

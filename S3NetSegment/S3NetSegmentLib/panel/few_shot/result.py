@@ -64,21 +64,23 @@ class FewShotResult:
         """Whether there is a preview to accept or to discard."""
         return self.preview.is_shown and self.accepted is None
 
-    def show(
-        self, request: FewShotRequest, answer, encoder=None, only: int | None = None, partial: bool = False
-    ) -> None:
+    def show(self, request: FewShotRequest, answer, encoder=None, partial: bool = False) -> None:
         """Shows ``answer`` to ``request``, which may be a later one about the same segments.
 
         :param encoder: the engine's encoder that it was made with, or None.
-        :param only: its only slice along the answer's axis; None: all of them, or the slice that was asked for.
+        :param partial: a quick one for the shown slice or plane; else it is all that was asked for.
         """
-        axis, slices = answer.axis, None if only is None else (only, only)
-        if request.only_view_slice:
-            axis, index = request.view_slice
+        axis, slices, plane = answer.axis, None, None
+        if partial:
+            slices, plane = request.quick_slices, request.shown_plane
+        elif request.only_shown and request.shown_plane is not None:
+            slices, plane = request.shown_plane.slices_in(request.volume, axis), request.shown_plane
+        elif request.only_shown:
+            axis, index = request.shown.place
             slices = (index, index)
         self.request, self.answer, self.encoder, self.is_partial = request, answer, encoder, partial
         self.is_whole = self.is_whole or not partial
-        self.preview.show(answer.layers, axis, slices, request.support)
+        self.preview.show(answer.layers, axis, slices, request.support, plane)
 
     def fits(self, request: FewShotRequest) -> bool:
         """Whether an answer to ``request`` can go on in this preview."""
@@ -105,11 +107,12 @@ class FewShotResult:
     # -- what it says
 
     def qualities(self) -> list[Quality]:
-        """What to expect of each segment, in their order. Nothing for a quick answer."""
+        """What to expect of each segment, in their order. Nothing for a quick answer. The method takes what is drawn for right; of
+        what was found in boxes or at clicks only so much is expected as of these slices themselves."""
         if self.answer is None or self.is_partial:
             return []
-        expected = self.answer.expected_dice
-        return [Quality(*self._look[v], expected[v]) for v in sorted(expected) if v in self._look]
+        expected, drawn = self.answer.expected_dice, self.request.expected
+        return [Quality(*self._look[v], drawn.get(v, 1.0) * expected[v]) for v in sorted(expected) if v in self._look]
 
     def next_slice(self) -> tuple[str, int] | None:
         """Where drawing helps most, as (axis, index); None if nothing is in doubt."""

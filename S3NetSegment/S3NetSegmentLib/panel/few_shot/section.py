@@ -6,7 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...scene.drawings.support_set import SupportPlane, SupportSlice
+from ...scene.drawings.support_set import SupportPlane
 from ...scene.segmentation.editing_rules import EditingRules
 from ...scene.session import volume_state
 from ...scene.slice_jump import show_plane, show_slice
@@ -231,7 +231,7 @@ class FewShotSection(SectionListener):
             node.segmentation,
             support.drawn if support is not None else (),
             scope,
-            view_slice=self._view_slice if scope != "other" else None,
+            shown=self._in_view if scope != "other" else None,
             other_volume=node.otherVolume,
             settings=self._advanced.few_shot.settings(),
             encoder=node.encoder,
@@ -274,10 +274,6 @@ class FewShotSection(SectionListener):
     def _plane_in_view(self) -> SupportPlane | None:
         return self._presenter.plane_in_view(self._inputs.last_view)
 
-    @property
-    def _view_slice(self) -> tuple[str, int] | None:
-        return self._in_view.place if isinstance(self._in_view, SupportSlice) else None
-
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""
         node = self.node
@@ -297,9 +293,7 @@ class FewShotSection(SectionListener):
             return _("Select the volume that the drawing is taken to.")
         if scope == "other" and node.otherVolume is node.volume:
             return _("The drawing is on that volume itself. Select another one.")
-        if scope == "slice" and self._view_slice is None:
-            return self._presenter.slice_in_view(self._inputs.last_view)[1]
-        return ""
+        return self._presenter.in_view(self._inputs.last_view)[1] if scope == "slice" else ""
 
     def _show_all(self) -> None:
         if self.node is None:

@@ -34,6 +34,7 @@ class AnsweredSlices:
         self.layers = [np.zeros(geometry.array.shape[:3], np.uint8) for _ in range(layers)]
         self.axis: str | None = None
         self._has = np.zeros(0, bool)
+        self._plane: SupportPlane | None = None  # there is an answer on its voxels alone
 
     @property
     def numbers(self) -> list[int]:
@@ -56,13 +57,15 @@ class AnsweredSlices:
         axis: str,
         slices: tuple[int, int] | None = None,
         support: Sequence[SupportSlice | SupportPlane] | None = None,
+        plane: SupportPlane | None = None,
     ) -> None:
-        """Takes over an answer, or a part of it.
+        """Takes over an answer, or a part of it. An oblique plane and slices do not stand side by side: the later one stays.
 
         :param layers: label maps ``[K, J, I]``, 0 = nothing, or one of them; no more than there are.
         :param axis: the axis across the slices.
         :param slices: first and last slice to take over, the others stay as they are; None: all.
         :param support: the drawn slices by now; None: as before.
+        :param plane: only its voxels on ``slices``; None: all of them.
         :raises InputError: labels of another shape.
         """
         layers = [layers] if isinstance(layers, np.ndarray) else list(layers)
@@ -75,16 +78,17 @@ class AnsweredSlices:
                 f"an answer of {len(layers)} layers came where {len(self.layers)} were drawn; propagate again"
             )
         count = self.geometry.size[AXES.index(axis)]
-        if axis != self.axis or slices is None:
-            self.axis, self._has = axis, np.zeros(count, bool)
+        whole = self._plane is None and self._has.all()
+        if axis != self.axis or slices is None or not (whole or self._plane is plane is None):
+            self.axis, self._has, self._plane = axis, np.zeros(count, bool), plane
             for own in self.layers:
                 own[...] = 0
         first, last = slices or (0, count - 1)
         self._has[first : last + 1] = True
-        part = [slice(None)] * 3
-        part[2 - AXES.index(axis)] = slice(first, last + 1)
+        box = Extent.slab(self.geometry, axis, first, last)
+        there = True if plane is None else plane.voxels(self.geometry, box)
         for n, own in enumerate(self.layers):
-            own[tuple(part)] = layers[n][tuple(part)] if n < len(layers) else 0
+            np.copyto(own[box.slices], layers[n][box.slices] if n < len(layers) else 0, where=there)
         self.protect(self.support if support is None else support)
 
     def protect(self, support: Sequence[SupportSlice | SupportPlane]) -> None:
@@ -109,7 +113,7 @@ class AnsweredSlices:
         may = z[:, None, None] & y[:, None] & x
         for plane in self._drawn_planes:
             may &= ~plane.voxels(self.geometry, box)
-        return may
+        return may if self._plane is None else may & self._plane.voxels(self.geometry, box)
 
     @property
     def _drawn_slices(self) -> list[SupportSlice]:

@@ -12,7 +12,7 @@ from ...engine import Extent, Segment, Volume
 from ...engine.images import AXES
 from ...engine.images.colors import label_colors
 from ..drawings.lattices import LabelBox
-from ..drawings.support_set import SupportSlice
+from ..drawings.support_set import SupportPlane, SupportSlice
 from ..segmentation.editing_rules import RESPECTFUL, EditingRules
 from ..segmentation.labelmaps import BINARY, oriented_image
 from ..segmentation.reading import segment_look
@@ -177,9 +177,10 @@ class FewShotPreview:
         axis: str,
         slices: tuple[int, int] | None = None,
         support: Sequence[SupportSlice] | None = None,
+        plane: SupportPlane | None = None,
     ) -> None:
         """Shows an answer or, with ``slices``, a part of it beside what is shown; see :meth:`AnsweredSlices.take`."""
-        self._answer.take(layers, axis, slices, support)
+        self._answer.take(layers, axis, slices, support, plane)
         self._refresh()
 
     def protect(self, support: Sequence[SupportSlice]) -> None:

@@ -17,6 +17,7 @@ from ..segmentation.reading import segment_mask
 from ..segmentation.segment_slices import SegmentSlices
 from ..slices import shown_slice
 from ..volumes import volume_from_node
+from .boxed import drawn_dice
 from .lattices import LabelBox
 from .support_set import SupportPlane, SupportSlice, covering_slices
 
@@ -30,12 +31,15 @@ class Drawn:
     :param slices: the drawn slices and planes, for the engine. Where segments overlap there are several layers of each.
     :param segments: label value -> segment id. All segments that were asked for, in their order, from 1 on.
     :param layers: label value -> the layer that it is answered in.
+    :param expected: label value -> Dice of the drawing with what is meant, mean over the slices that it is drawn on: below 1 where it
+        was found in boxes or at clicks.
     :param notes: what the user should know.
     """
 
     slices: list[DrawnSlice | DrawnPlane]
     segments: dict[int, str]
     layers: dict[int, int]
+    expected: dict[int, float]
     notes: list[str] = field(default_factory=list)
 
 
@@ -96,6 +100,7 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
     segments = _values(segmentation_node, slices.segment_ids)
     notes = _grid_notes(segmentation_node, slices)
     drawn = []
+    known: dict[int, list[float]] = {value: [] for value in segments}
     for chosen in support:
         if isinstance(chosen, SupportPlane):
             masks = {
@@ -106,7 +111,10 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
             _require(chosen, volume)
             masks = {v: slices.plane(i, *chosen.place) & chosen.counts(i) for v, i in segments.items()}
         shape = next(iter(masks.values())).shape
-        drawn.append((chosen, shape, {value: mask for value, mask in masks.items() if mask.any()}))
+        masks = {value: mask for value, mask in masks.items() if mask.any()}
+        drawn.append((chosen, shape, masks))
+        for value, mask in masks.items():
+            known[value].append(drawn_dice(segmentation_node, segments[value], mask))
     if not any(masks for _, _, masks in drawn):
         listed = ", ".join(s.text for s in support)
         raise InputError(f"nothing is drawn on the listed slices ({listed}); draw a segment on at least one of them")
@@ -118,7 +126,8 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
                 items.append(DrawnPlane(labels, chosen.matrix, chosen.complete, layer))
             else:
                 items.append(DrawnSlice(chosen.axis, chosen.index, labels, chosen.complete, layer))
-    return Drawn(items, segments, dict(layers.homes), notes)
+    expected = {value: float(np.mean(dices)) for value, dices in known.items() if dices}
+    return Drawn(items, segments, dict(layers.homes), expected, notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +137,7 @@ class OtherDrawing:
     volumes: list[SupportVolume]
     segments: dict[int, str]
     layers: dict[int, int]
+    expected: dict[int, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -142,7 +152,7 @@ def other_volume_support(
     volume = volume_from_node(volume_node)
     if support:
         read = _read(segmentation_node, segment_ids, volume_node, support)
-        return OtherDrawing(support_volumes(volume, read.slices), read.segments, read.layers, read.notes)
+        return OtherDrawing(support_volumes(volume, read.slices), read.segments, read.layers, read.expected, read.notes)
     slices = SegmentSlices(segmentation_node, segment_ids, volume)
     segments, notes = _values(segmentation_node, slices.segment_ids), _grid_notes(segmentation_node, slices)
     boxes = {value: slices.box(segment_id) for value, segment_id in segments.items()}
@@ -160,7 +170,7 @@ def other_volume_support(
                 )
         if labels.any():
             items.append(SupportVolume(volume, labels, volume.slice_axis(), None, layer=number))
-    return OtherDrawing(items, segments, dict(layers.homes), notes)
+    return OtherDrawing(items, segments, dict(layers.homes), notes=notes)
 
 
 def slice_of_view(slice_node, volume_node) -> tuple[str, int] | None:

@@ -212,6 +212,15 @@ class SupportPlane:
             segment.array & self.voxels(geometry, Extent(segment.start, segment.stop), layers), segment.start
         )
 
+    def slices_in(self, volume: Volume, axis: str) -> tuple[int, int] | None:
+        """First and last slice across ``axis`` of ``volume`` that the plane passes through; None if it misses the volume."""
+        rows, columns = self.shape
+        corners = np.array([(c, r, n, 1.0) for c in (-_RIM, columns - 1 + _RIM) for r in (-_RIM, rows - 1 + _RIM) for n in (-0.5, 0.5)])  # fmt: skip
+        along = (np.linalg.solve(volume.ijk_to_ras, self.matrix) @ corners.T)[AXES.index(axis)]
+        last = volume.size[AXES.index(axis)] - 1
+        found = max(0, int(np.ceil(along.min()))), min(last, int(np.floor(along.max())))
+        return found if found[0] <= found[1] else None
+
     def voxels(self, geometry: Volume, box: Extent, layers: float = 1.0) -> np.ndarray:
         """The voxels in ``box`` of ``geometry`` that the plane passes through, bool ``[K, J, I]``.
 
