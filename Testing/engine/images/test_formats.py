@@ -11,7 +11,7 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from image_files import read_warned
+from image_files import read_warned, write_raw_nifti
 from PIL import Image
 
 from S3NetSegmentLib.engine import InputError
@@ -30,7 +30,8 @@ NRRD = (
     "space directions: (1,0,0) (0,2,0) (0,0,3)\nspace origin: (7,8,9)\n"
 )
 META = (
-    "ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementSpacing = 1 2 3\nOffset = 7 8 9\nElementType = MET_SHORT\n"
+    "ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementSpacing = 1 2 3\nOffset = 7 8 9\n"
+    "TransformMatrix = 1 0 0 0 1 0 0 0 1\nElementType = MET_SHORT\n"
 )
 
 
@@ -272,6 +273,88 @@ def test_compressed_voxels_that_do_not_unpack_are_refused(tmp_path, capfd):
         with pytest.raises(InputError, match="voxels are missing or wrong"):
             read_image(meta_file(tmp_path / "b.mha", more, voxels))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("end", ["LOCAL", "a.zraw"], ids=["within", "beside"])
+@pytest.mark.parametrize("size", ["", "CompressedDataSize = {}\n"], ids=["", "sized"])
+def test_a_compressed_meta_image_that_unpacks_to_too_little_is_refused(tmp_path, end, size):
+    for voxels, whole in ((VOXELS, True), (VOXELS[:2], False)):
+        data = zlib.compress(voxels.tobytes())
+        header = f"{META}CompressedData = True\n{size.format(len(data))}ElementDataFile = {end}\n".encode()
+        (tmp_path / "a.mhd").write_bytes(header + data * (end == "LOCAL"))
+        (tmp_path / "a.zraw").write_bytes(data)
+        if whole and (size or end == "a.zraw"):  # else ITK cannot read it at all
+            np.testing.assert_array_equal(read_image(tmp_path / "a.mhd").array, VOXELS)
+        elif not whole:
+            with pytest.raises(InputError, match="voxels are missing or wrong"):
+                read_image(tmp_path / "a.mhd")
+
+
+@pytest.mark.parametrize("end", ["LIST\n{0[0]}\n{0[1]}\n{0[2]}", "s%d.raw 0 2 1"], ids=["list", "pattern"])
+def test_a_meta_image_that_names_too_few_files_is_refused(tmp_path, end):
+    names = [f"s{n}.raw" for n in range(4)]
+    for name, plane in zip(names, VOXELS, strict=True):
+        (tmp_path / name).write_bytes(plane.tobytes())
+    header = f"{META}ElementDataFile = {end.format(names)}\n"
+    (tmp_path / "a.mhd").write_text(header.replace("0 2 1", "0 3 1") + f"{names[3]}\n" * ("LIST" in end))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.mhd").array, VOXELS)
+    for text in (header, header + names[3] * ("LIST" in end)):  # MetaIO passes over a line without an end
+        (tmp_path / "a.mhd").write_text(text)
+        with pytest.raises(InputError, match="names 3 files of voxels in whole lines, and has 4 slices"):
+            read_image(tmp_path / "a.mhd")
+
+
+@pytest.mark.parametrize("suffix", [".vtk", ".gipl", ".gipl.gz", ".mrc", ".img", ".img.gz"])
+def test_other_formats_that_itk_fills_up_where_they_are_cut_off_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    if ".img" in suffix:  # ANALYZE: 348 bytes, of which these count
+        header = bytearray(348)
+        struct.pack_into("<i", header, 0, 348)
+        struct.pack_into("<8h", header, 40, 3, 6, 5, 4, 1, 1, 1, 1)
+        struct.pack_into("<2h8f", header, 70, 4, 16, 0, 1, 2, 3, 1, 1, 1, 1)
+        pack = gzip.compress if suffix.endswith("gz") else bytes
+        path.with_name("a.hdr" + suffix[4:]).write_bytes(pack(bytes(header)))
+        path.write_bytes(pack(VOXELS.tobytes()))
+    else:
+        sitk.WriteImage(sitk.GetImageFromArray(VOXELS), str(path))
+    volume, said = read_warned(path)
+    np.testing.assert_array_equal(volume.array, VOXELS)
+    assert ["nobody knows which side is left" in text for text in said] == [True] * (".img" in suffix)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="voxels are missing or wrong"):
+        read_image(path)
+
+
+def test_what_a_header_does_not_tell_of_size_and_place_is_said(tmp_path):
+    nrrd = "type: short\ndimension: 3\nsizes: 6 5 4\nendian: little\n"
+    meta, size, turn = META.replace("ElementSpacing = 1 2 3\n", ""), "how large its voxels are", "which side is left"
+    meta = meta.replace("TransformMatrix = 1 0 0 0 1 0 0 0 1\n", "")
+    axes = "space directions: (1,0,0) (0,2,0) (0,0,3)\n"
+    for path, told in (
+        (nrrd_file(tmp_path / "a.nrrd", nrrd, VOXELS.tobytes()), (size, turn)),
+        (nrrd_file(tmp_path / "b.nrrd", f"{nrrd}spacings: 1 2 3\n", VOXELS.tobytes()), (turn,)),
+        (nrrd_file(tmp_path / "c.nrrd", f"{nrrd}space: RAS\n{axes}", VOXELS.tobytes()), ()),
+        (meta_file(tmp_path / "a.mha", fields=meta), (size, turn)),
+        (meta_file(tmp_path / "b.mha", fields=META), ()),
+        (write_raw_nifti(tmp_path / "a.nii", VOXELS), (turn,)),
+        (write_raw_nifti(tmp_path / "b.nii", VOXELS, sform=np.eye(4), sform_code=1), ()),
+    ):
+        _, said = read_warned(path)
+        assert len(said) == len(told) and all(word in text for word, text in zip(told, said, strict=True)), path
+
+
+@pytest.mark.parametrize("suffix, spacing", [(".jpg", 25.4 / 72), (".tif", 25.4 / 72), (".png", 1)])
+def test_a_size_of_pixels_in_print_is_told_as_such(tmp_path, suffix, spacing):
+    Image.new("RGB", (9, 8), "red").save(tmp_path / f"a{suffix}", dpi=(72, 72))
+    volume, said = read_warned(tmp_path / f"a{suffix}")
+    assert volume.spacing == pytest.approx((spacing, spacing, 1))
+    assert ["resolution in print (72 dpi)" in text for text in said] == [True] * (suffix != ".png")
+
+
+def test_voxels_of_a_type_that_is_not_read_are_not_called_complex(tmp_path):
+    for code, told in ((1536, "NIfTI type 1536, which is not read; save it as float32"), (32, "complex numbers")):
+        with pytest.raises(InputError, match=told):
+            read_image(write_raw_nifti(tmp_path / "a.nii", VOXELS, datatype=code))
 
 
 def test_channels_of_a_meta_image_are_colours_or_frames(tmp_path):

@@ -87,7 +87,9 @@ def test_the_nifti_matrix_is_the_one_that_itk_and_so_slicer_takes(tmp_path, qfor
     matrix[:3, 3] = np.array([-1, -1, 1]) * wanted.GetOrigin()
     volume, said = read_warned(path)
     np.testing.assert_allclose(volume.ijk_to_ras, matrix, atol=1e-5)
-    assert ["gives two places" in text for text in said] == [True] * (qform_code > 0 and sform_code > 0)
+    assert ["gives two places" in text for text in said] == [True] * (qform_code > 0 and sform_code > 0) + [False] * (
+        qform_code == sform_code == 0
+    )
 
 
 def test_nifti_half_turns_and_mirrored_quaternions_agree_with_itk(tmp_path):
@@ -137,9 +139,9 @@ def test_nifti_rescaling_byte_order_and_units_are_honoured_as_by_itk(tmp_path):
     assert volume.array.dtype == wanted.dtype == np.float32
     np.testing.assert_array_equal(volume.array, wanted)
     for slope in (0.0, np.nan):
-        path = write_raw_nifti(tmp_path / "b.nii", array, slope=slope)
+        path = write_raw_nifti(tmp_path / "b.nii", array, slope=slope, sform_code=1)
         np.testing.assert_array_equal(read_image(path).array, array)
-    path = write_raw_nifti(tmp_path / "c.nii", array, unit=1, pixdim=(0.001, 0.002, 0.003))
+    path = write_raw_nifti(tmp_path / "c.nii", array, unit=1, pixdim=(0.001, 0.002, 0.003), qform=[0] * 6, qform_code=1)
     np.testing.assert_allclose(read_image(path).spacing, (1, 2, 3), rtol=1e-6)
 
 
@@ -170,7 +172,7 @@ def test_colour_nifti_is_rgb(tmp_path):
     array = np.random.default_rng(0).integers(0, 255, (2, 3, 4, 3)).astype(np.uint8)
     sitk.WriteImage(itk_image(array, np.eye(4)), str(tmp_path / "a.nii.gz"))
     np.testing.assert_array_equal(read_image(tmp_path / "a.nii.gz").array, array)
-    path = write_raw_nifti(tmp_path / "rgb24.nii", array, datatype=128, dims=[4, 3, 2])
+    path = write_raw_nifti(tmp_path / "rgb24.nii", array, datatype=128, dims=[4, 3, 2], sform_code=1)
     np.testing.assert_array_equal(read_image(path).array, array)
 
 
@@ -238,7 +240,9 @@ def test_labels_of_several_frames_are_refused_without_an_option_that_only_images
     "pixdim, unit, told", [((1, 1, 1.5), 1, "1000 x 1000 x 1500"), ((1, 1, 120), 2, "1 x 1 x 120"), ((4, 4, 50), 2, "")]
 )
 def test_voxels_larger_than_any_organ_are_told(tmp_path, pixdim, unit, told):
-    path = write_raw_nifti(tmp_path / "a.nii", np.ones((2, 3, 4), "i2"), pixdim=pixdim, unit=unit)
+    path = write_raw_nifti(
+        tmp_path / "a.nii", np.ones((2, 3, 4), "i2"), pixdim=pixdim, unit=unit, qform=[0] * 6, qform_code=1
+    )
     _, texts = read_warned(path)
     assert texts == (
         [
@@ -307,8 +311,9 @@ def test_a_jpeg_is_known_by_its_content_and_not_by_its_name(tmp_path):
 
 def test_a_tiff_of_several_pages_is_a_volume(tmp_path):
     array = np.random.default_rng(4).integers(0, 65535, (3, 8, 9)).astype(np.uint16)
-    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "a.tif"))
-    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").array, array)
+    sitk.WriteImage(itk_image(array, np.diag([0.5, 0.5, 3, 1])), str(tmp_path / "a.tif"))
+    with pytest.warns(ImageWarning, match="does not tell the distance of its slices, which is taken as 1 mm"):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif").array, array)
 
 
 def test_accented_blank_and_long_paths_are_read(tmp_path):

@@ -134,9 +134,13 @@ def test_values_that_are_no_labels_are_refused(tmp_path, values, text):
 
 
 def test_a_colour_picture_is_no_label_map(tmp_path):
-    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 4, 3), np.uint8), isVector=True), str(tmp_path / "a.png"))
+    colours = np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4, 1), 3, -1)
+    for name in ("grey.png", "colour.png"):
+        sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / name))
+        colours[0, 0, 0] = 1
+    np.testing.assert_array_equal(read_segmentation(tmp_path / "grey.png").layers[0][0].ravel(), np.arange(16))
     with pytest.raises(InputError, match="in colour, not a label map"):
-        read_segmentation(tmp_path / "a.png")
+        read_segmentation(tmp_path / "colour.png")
 
 
 def test_a_damaged_description_of_segments_is_refused(tmp_path):

@@ -41,6 +41,7 @@ def written(tmp_path):
 def pixels(path, frame=None):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*does not tell the size of its voxels")
         return read_image(path, frame).array
 
 

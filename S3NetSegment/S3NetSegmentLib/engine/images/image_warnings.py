@@ -29,6 +29,22 @@ def label_map_notes(volume: Volume) -> list[str]:
     ]
 
 
+def note_transparency(alpha: np.ndarray, shown: str) -> None:
+    """Issues ImageWarning where ``alpha``, the opacity of an image that is ``shown`` as this, differs from place to place."""
+    if alpha.min() != alpha.max():
+        warnings.warn(f"{shown} is transparent in places; its transparency is left out", ImageWarning, 5)
+
+
+def note_print_size(pixel: float, shown: str) -> None:
+    """Issues ImageWarning for a picture whose ``pixel`` size in mm is that of dots in print."""
+    warnings.warn(
+        f"{shown}: its pixels of {pixel:.3g} mm are those of its resolution in print ({25.4 / pixel:.0f} dpi), which Slicer takes, "
+        "too; lengths and areas are real only if it was scanned with that",
+        ImageWarning,
+        5,
+    )
+
+
 @contextlib.contextmanager
 def collected_image_warnings() -> Iterator[list[str]]:
     """A list that holds the texts of all ImageWarnings when the block has ended, each once."""

@@ -161,6 +161,24 @@ def test_bright_is_high_in_inverted_pictures_of_every_depth(tmp_path, kind, stor
     np.testing.assert_array_equal(decoded(path), top - pixels.astype(np.int64))
 
 
+@pytest.mark.parametrize("kind, stored", [("u2", 12), ("i2", 12), ("i2", 16), ("u4", 32)])
+@pytest.mark.parametrize("modality", ["CT", "PT", "MR", "CR"])
+def test_what_was_measured_is_not_turned_round_to_be_shown(tmp_path, kind, stored, modality):
+    pixels = random_pixels(kind, stored, False, 1)
+    more = {
+        "t00280004": ("CS", "MONOCHROME1"),
+        "t00080060": ("CS", modality),
+        "t00281052": ("DS", -1024),
+        "t00281053": ("DS", 1),
+    }
+    volume, said = read_warned(write_pixels(tmp_path / "a", pixels, stored, 0, dicom.EXPLICIT, **more))
+    wanted = pixels[0].astype(np.int64)
+    if modality == "CR":  # a picture: bright is high
+        wanted = (-1 if kind[0] == "i" else 2**stored - 1) - wanted
+    np.testing.assert_array_equal(volume.array[0], wanted - 1024)
+    assert any(f"this {modality} are taken as they were measured" in text for text in said) == (modality != "CR")
+
+
 def picture():
     rgb = np.zeros((32, 32, 3), np.uint8)
     rgb[:], rgb[10:20, 10:20] = RED, WHITE

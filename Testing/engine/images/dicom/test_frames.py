@@ -39,6 +39,21 @@ def test_frames_lie_as_far_apart_as_the_header_says_or_it_is_told(tmp_path, with
     assert len(texts) == bool(said) and said in "".join(texts)
 
 
+def test_frames_of_an_enhanced_file_that_all_lie_in_one_place_are_told_apart_by_their_times(tmp_path):
+    times = [{0x00209111: ("SQ", [{0x00209128: ("UL", n + 1)}])} for n in range(6)]
+    groups = [functional_groups((0, 0, 5), marks) for marks in times]
+    path = write_dicom(tmp_path / "a", enhanced_elements(VOXELS, groups))
+    for frame in (0, 5):
+        np.testing.assert_array_equal(read_image(path, frame).array[0], VOXELS[frame])
+
+
+def test_a_table_of_values_that_is_not_followed_is_told(tmp_path):
+    table = {0x00283002: ("US", [2000, 0, 16]), 0x00283004: ("LO", "HU"), 0x00283006: ("OW", b"\0" * 4000)}
+    volume, texts = read_warned(write_frames(tmp_path, {0x00180088: ("DS", 2), 0x00283000: ("SQ", [table])}))
+    np.testing.assert_array_equal(volume.array, VOXELS)
+    assert len(texts) == 1 and "looked up in a table (Modality LUT), which is not done" in texts[0]
+
+
 def test_frames_of_color_and_other_encodings_are_a_stack_too(tmp_path):
     color = np.random.default_rng(1).integers(0, 255, (3, 4, 5, 3)).astype(np.uint8)
     volume, texts = read_warned(write_frames(tmp_path, {0x00180088: ("DS", 2)}, color, syntax=dicom.IMPLICIT))

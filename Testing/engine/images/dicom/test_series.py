@@ -101,6 +101,14 @@ def test_a_missing_slice_is_reported_and_filled_so_that_all_others_keep_their_pl
     np.testing.assert_array_equal(volume.array[4], np.rint((array[3].astype(float) + array[5]) / 2))
 
 
+def test_slices_that_lie_unevenly_by_rounding_are_not_called_missing(tmp_path, array):
+    places = [(0, 0, z) for z in (0, 2.1, 4, 5.9, 8, 10, 12)]
+    write_dicom_series(tmp_path / "s", array, np.diag([-1.0, -1, 2, 1]), positions=places)
+    volume, texts = read_warned(tmp_path / "s")
+    np.testing.assert_array_equal(volume.array, array)
+    assert len(texts) == 1 and "spread evenly, so places are approximate (up to 0.10 mm off)" in texts[0]
+
+
 def test_uneven_slices_are_reported(tmp_path, array):
     matrix = np.diag([1.0, 1, 2, 1])
     positions = [(0, 0, 2 * k + (0.4 if k == 3 else 0)) for k in range(7)]

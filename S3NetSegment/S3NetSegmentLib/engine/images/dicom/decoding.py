@@ -21,7 +21,7 @@ from ..formats.itk_file import quiet
 from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, has_segments, is_transformed, jpeg_colors
 from .elements import UNCOMPRESSED, DamagedDicom, DicomFile, quiet_pydicom
 from .grid import Grid
-from .headers import first_rescale
+from .headers import MEASURED, first_rescale
 from .slices import Slice
 
 _GDCM = "GDCMImageIO"
@@ -46,7 +46,7 @@ def check_decodable(path: Path, syntax: str) -> None:
 
 def decoded(path: Path) -> np.ndarray:
     """All frames of a file, ``[frame, row, column(, color)]``, rescaled as its first frame asks for; colours are RGB, and bright is
-    high.
+    high, but for measured values, which are what was measured.
 
     :raises InputError: they cannot be decoded, or only wrongly.
     """
@@ -70,7 +70,7 @@ def decoded(path: Path) -> np.ndarray:
     stated = elements.text("PhotometricInterpretation").upper()
     true = _true_colors(elements, stated)
     if true == stated:
-        return _by_gdcm(path, elements.syntax)
+        return _by_gdcm(path, elements)
     import pydicom
 
     with tempfile.TemporaryDirectory() as folder, quiet_pydicom():
@@ -78,7 +78,7 @@ def decoded(path: Path) -> np.ndarray:
         dataset.PhotometricInterpretation = true
         corrected = Path(folder, "corrected.dcm")
         dataset.save_as(corrected)
-        return _by_gdcm(corrected, elements.syntax, path)
+        return _by_gdcm(corrected, elements)
 
 
 def _gdcm_is_wrong(elements: DicomFile) -> bool:
@@ -108,7 +108,10 @@ def _bits_below(elements: DicomFile) -> int:
 
 
 def _true_colors(elements: DicomFile, stated: str) -> str:
-    """The photometric interpretation that the compressed picture has, whatever is ``stated``. What cannot be told is warned of."""
+    """The photometric interpretation that the pixels have, whatever is ``stated``: that of the compressed picture, and of measured
+    values that these are not turned round to be shown. What cannot be told is warned of."""
+    if stated == "MONOCHROME1" and elements.text("Modality").upper() in MEASURED:
+        return "MONOCHROME2"
     if elements.number("SamplesPerPixel") != 3:
         return stated
     if elements.syntax in JPEG:
@@ -134,12 +137,17 @@ def _warn(elements: DicomFile, text: str) -> None:
     warnings.warn(f"{str(elements.path)!r}: {text}; check that they are right", ImageWarning, stacklevel=5)
 
 
-def _by_gdcm(path: Path, syntax: str, shown: Path | None = None) -> np.ndarray:
+def _by_gdcm(path: Path, elements: DicomFile) -> np.ndarray:
+    """What GDCM makes of the file at ``path``, which is that of ``elements`` or a corrected copy of it."""
     try:
         with quiet():
             image = sitk.ReadImage(os.fspath(path), imageIO=_GDCM)
     except RuntimeError:
-        raise _undecodable(shown or path, syntax) from None
+        if (
+            elements.syntax in _PLAIN and elements.number("SamplesPerPixel") == 1
+        ):  # it refuses frames that all lie in one place
+            return _by_pydicom(elements)
+        raise _undecodable(elements.path, elements.syntax) from None
     array = sitk.GetArrayFromImage(image)
     if array.dtype == np.float64:  # rescaled whole numbers, which need no more
         array = array.astype(np.float32)
@@ -191,7 +199,7 @@ def _stored_bits(array: np.ndarray, elements: DicomFile) -> np.ndarray:
         )
     elif unused:
         array = array << unused >> unused  # keeps the sign
-    if elements.text("PhotometricInterpretation") == "MONOCHROME1":
+    if _true_colors(elements, elements.text("PhotometricInterpretation").upper()) == "MONOCHROME1":
         array = ~array if array.dtype.kind == "i" else (array.dtype.type(2 ** (allocated - unused) - 1) - array)
     return array
 

@@ -80,7 +80,7 @@ def _places(along: np.ndarray, shown: str, warn: Callable[[str], None]) -> tuple
     # The grid of the smallest step, if the others are multiples of it: slices are missing, or lie closer in one part.
     multiples = np.rint(along / smallest)
     step = total / multiples[-1]
-    if np.abs(along / step - multiples).max() <= 0.1 and multiples[-1] + 1 <= count * (1 + _MOST_FILLED):
+    if np.abs(along / step - multiples).max() <= 0.1 and count < multiples[-1] + 1 <= count * (1 + _MOST_FILLED):
         depth = int(multiples[-1]) + 1
         missing = depth - count
         gap = int(np.argmax(steps))

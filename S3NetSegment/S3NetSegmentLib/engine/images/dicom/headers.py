@@ -29,6 +29,12 @@ _WHOLE_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"  # screenshots, scanned paper, and what programs made of other images
 _DOSE_CLASS = "1.2.840.10008.5.1.4.1.1.481.2"
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+MEASURED = (
+    "CT",
+    "MR",
+    "PT",
+    "NM",
+)  # modalities whose values say something by themselves, not by how bright they are shown
 _CENTIMETRES = 3
 _MOST_FRAMES = 100_000
 _WHOLE_SLIDE = "parts of a whole slide; export the part that you want as a picture"
@@ -52,7 +58,7 @@ def image_file(elements: DicomFile) -> ImageFile:
         elements.path, series or stand_in, None if number is None else int(number), description,
         elements.text("Modality"), elements.text("StudyDescription"), "LOCALIZER" in kinds[2:], elements.syntax, size_of(elements), frames,
         spacing, source == "detector", ("voxel size",) if source == "" else (), patient=elements.text("PatientID"),
-        frame_of_reference=elements.text("FrameOfReferenceUID"),
+        frame_of_reference=elements.text("FrameOfReferenceUID"), notes=_value_notes(elements),
     )  # fmt: skip
     if _PER_FRAME in elements or _SHARED in elements:
         slices, unknown = _enhanced_slices(elements, frames)
@@ -75,10 +81,30 @@ def _classic_file(file: ImageFile, elements: DicomFile, kinds: list[str]) -> Ima
     if file.frames == 1:
         tiles = tiles_of(elements, kinds, whole)
         return replace(
-            file, slices=tiles.slices, tiled=tiles.refused, only_called_tiled=tiles.only_called, notes=tiles.notes
+            file,
+            slices=tiles.slices,
+            tiled=tiles.refused,
+            only_called_tiled=tiles.only_called,
+            notes=(*file.notes, *tiles.notes),
         )
     slices, notes = slices_of_frames(elements, file.frames, whole)
-    return replace(file, slices=slices, notes=notes, stacked=True)
+    return replace(file, slices=slices, notes=(*file.notes, *notes), stacked=True)
+
+
+def _value_notes(elements: Elements) -> tuple[str, ...]:
+    """What is to be known of the values of the pixels."""
+    notes = []
+    modality = elements.text("Modality").upper()
+    if modality in MEASURED and elements.text("PhotometricInterpretation").upper() == "MONOCHROME1":
+        notes.append(
+            f"its pixels are to be shown inverted (MONOCHROME1); the values of this {modality} are taken as they were measured, where "
+            "Slicer turns them round"
+        )
+    if elements.items("ModalityLUTSequence"):
+        notes.append(
+            "its values are to be looked up in a table (Modality LUT), which is not done, as in Slicer; they are as stored"
+        )
+    return tuple(notes)
 
 
 def first_rescale(elements: Elements) -> tuple[float, float]:

@@ -3,17 +3,20 @@ or made to harm."""
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 import re
 import struct
 import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ...common.device import available_memory_mb
 from ...common.errors import ImageWarning, InputError, ResourceError
-from ..files import refuse_devices, suffix_of
+from ..files import refuse_devices, stem_of, suffix_of
 
 _LONGEST = 8 << 20  # bytes of a header in text
 _MOST_DIMENSIONS = 10
@@ -23,10 +26,19 @@ MOST_KEYS = (
 _MOST_PAGES = 65_535  # of a TIFF file
 _META = (".mha", ".mhd")
 _FIELD = re.compile(rb"^[ \t]*(data ?file|ElementDataFile|NDims)[ \t]*[:=](?!=)[ \t]*(.*?)[ \t\r]*$", re.I | re.M)
+_PACKED = re.compile(rb"^[ \t]*CompressedData[ \t]*=[ \t]*[Tt1]", re.M)
+_BEFORE_VTK = re.compile(rb"^(LOOKUP_TABLE|VECTORS|SCALARS).*\n", re.M)
+# Bytes before the voxels, by ITK's name of the format.
+_PLAIN_HEADS = {"NiftiImageIO": 0, "GiplImageIO": 256, "MRCImageIO": 1024, "VTKImageIO": 0}
 # Deflate packs at most 1,032 to one, LZW about 2,500; what stands in a few lines may always be as large as a slice.
 _DENSEST, _ALWAYS = 3000, 64 << 20
 _PATIENT_SPACES = re.compile(r"(left|right)-(anterior|posterior)-(superior|inferior)|[lr][ap][si]", re.I)
 _MILLIMETRES = {"mm", "millimeter", "millimetre", "millimeters", "millimetres", "", "none", "???"}
+NOT_PLACED = (
+    "its header does not tell how it lies in the patient; its axes are taken to run to the left, to posterior and upwards, as Slicer "
+    "does, but nobody knows which side is left"
+)
+_MATRIX = {"transformmatrix", "rotation", "orientation"}  # names of the same in a MetaImage
 _BYTES = {
     "char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "long": 4, "ulong": 4, "long_long": 8,
     "ulong_long": 8, "float": 4, "double": 8,
@@ -51,9 +63,7 @@ def check_header(path: Path) -> None:
             continue
         if value == b"LOCAL":
             continue
-        words = value.split()
-        listed = header.partition(value)[2].splitlines() if words[:1] == [b"LIST"] else [value]
-        for file in (path.parent / os.fsdecode(entry.strip()) for entry in listed if entry.strip()):
+        for file in _named_files(path, header, value):
             try:
                 if b"%" in value:  # a pattern of names
                     for each in os.scandir(file.parent):
@@ -64,6 +74,78 @@ def check_header(path: Path) -> None:
                 raise InputError(f"{str(path)!r} names its voxels: {error}") from None
             except (OSError, ValueError):
                 continue  # not there: the reader says it
+
+
+def _named_files(path: Path, header: bytes, value: bytes) -> list[Path]:
+    """The files that ``value`` in a ``header`` names, or the list behind it."""
+    listed = header.partition(value)[2].splitlines() if value.split()[:1] == [b"LIST"] else [value]
+    return [path.parent / os.fsdecode(entry.strip()) for entry in listed if entry.strip()]
+
+
+def check_meta_files(path: Path, size: Sequence[int], voxel_bytes: int) -> None:
+    """Raises InputError if a MetaImage names fewer files than it has slices, or if its compressed voxels unpack to less than its
+    header claims: the reader takes what there is and says nothing. Other files pass. For the parameters see :func:`check_size`."""
+    header = text_header(path)
+    words = next((v for name, v in _FIELD.findall(header) if name == b"ElementDataFile"), b"").split()
+    if not words:
+        return
+    value, numbers = b" ".join(words), [int(word) for word in words[1:] if word.isdigit()]
+    files = [path] if value == b"LOCAL" else _named_files(path, header, value)
+    if b"%" in value or words[0] == b"LIST":
+        # The numbers of a pattern: its first, its last, the step; that of a list: the dimensions of each of its files.
+        first, last, step = [*numbers, 0, 0, 1][:3] if len(numbers) > 1 else (1, 1, 1)
+        listed = len(files) - (not header.endswith(b"\n"))  # MetaIO passes over a last line without an end
+        count = listed if words[0] == b"LIST" else (last - first) // max(1, step) + 1
+        slices = math.prod(size[numbers[0] if words[0] == b"LIST" and numbers else len(size) - 1 :])
+        if count < slices:
+            raise InputError(
+                f"{str(path)!r} names {count} files of voxels in whole lines, and has {slices} slices; correct its header"
+            )
+    if b"%" in value or not _PACKED.search(header):
+        return
+    claimed = math.prod(size) * voxel_bytes
+    if sum(_unpacked(file, len(header) + 1 if value == b"LOCAL" else 0, claimed) for file in files) < claimed:
+        raise InputError(f"{str(path)!r} is cut off or damaged: voxels are missing or wrong; copy or export it again")
+
+
+def _unpacked(path: Path, start: int, most: int) -> int:
+    """To how many bytes, hardly more than ``most``, the content of ``path`` from byte ``start`` on unpacks; 0 if it is damaged."""
+    unpacker, count = zlib.decompressobj(zlib.MAX_WBITS | 32), 0  # of zlib or gzip
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            while count <= most and (part := unpacker.unconsumed_tail or file.read(1 << 20)) and not unpacker.eof:
+                count += len(unpacker.decompress(part, 1 << 24))
+    except (OSError, zlib.error):
+        return 0
+    return count
+
+
+def check_held(path: Path, image_io: str, claimed: int) -> None:
+    """Raises InputError if a VTK, GIPL, MRC or ANALYZE file holds fewer bytes of voxels than its header has ``claimed``: ITK
+    fills up what is missing and says nothing. Other files pass."""
+    if image_io not in _PLAIN_HEADS:
+        return
+    beside = [path.with_name(stem_of(path) + end) for end in (".img", ".img.gz")] if image_io == "NiftiImageIO" else []
+    data = next((file for file in beside if file.exists()), path)
+    head = _PLAIN_HEADS[image_io]
+    with open(data, "rb") as raw:
+        file: BinaryIO = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw  # type: ignore[assignment]
+        try:
+            start = file.read(1024)
+            if image_io == "VTKImageIO":
+                if re.search(rb"^ASCII", start, re.M):
+                    raise InputError(
+                        f"{str(path)!r} is a VTK file in text, of which missing voxels are not noticed; save it as NRRD"
+                    )
+                head = max([0, *(line.end() for line in _BEFORE_VTK.finditer(start))])
+            held = len(start)
+            while held < head + claimed and (part := file.read(1 << 20)):
+                held += len(part)
+        except (EOFError, OSError, zlib.error):
+            held = 0
+    if held < head + claimed:
+        raise InputError(f"{str(path)!r} is cut off or damaged: voxels are missing or wrong; copy or export it again")
 
 
 def check_size(path: Path, size: Sequence[int], voxel_bytes: int) -> None:
@@ -159,8 +241,24 @@ def note_header(path: Path) -> None:
         warnings.warn(f"{shown}: {note}", ImageWarning, 3)
 
 
+def _unstated(sized: bool, placed: bool) -> list[str]:
+    """What to say of a volume whose header does not tell the sizes of its voxels, or how it lies in the patient."""
+    notes = (
+        []
+        if sized
+        else ["its header does not tell how large its voxels are; 1 mm is taken, lengths and volumes are not real"]
+    )
+    return notes if placed else [*notes, NOT_PLACED]
+
+
 def _nrrd_notes(fields: dict[str, str]) -> list[str]:
     notes = []
+    if _number(fields.get("dimension"), 3.0) > 2:
+        notes += _unstated(
+            "space directions" in fields or "spacings" in fields,
+            "space" in fields
+            or _number(fields.get("space dimension"), 0.0) > 3,  # ITK names no space of four dimensions
+        )
     units = set(re.findall(r'"([^"]*)"', fields.get("space units", ""))) | set(
         re.findall(r'"([^"]*)"', fields.get("units", "") if "spacings" in fields else "")
     )
@@ -178,6 +276,8 @@ def _nrrd_notes(fields: dict[str, str]) -> list[str]:
 
 def _meta_notes(fields: dict[str, str], path: Path) -> list[str]:
     notes = []
+    if _number(fields.get("ndims"), 3.0) > 2:
+        notes += _unstated("elementspacing" in fields or "elementsize" in fields, not _MATRIX.isdisjoint(fields))
     scale = [
         _number(fields.get(f"elementtointensityfunction{name}"), usual)
         for name, usual in (("slope", 1.0), ("offset", 0.0))

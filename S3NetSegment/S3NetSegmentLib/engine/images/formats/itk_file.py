@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import re
 import sys
@@ -17,8 +18,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ...common.errors import ImageWarning, InputError, UnknownFormatError
+from ..image_warnings import note_transparency
 from ..volume import spans_space
-from .header_claims import check_header, check_size, note_header
+from .header_claims import NOT_PLACED, check_header, check_held, check_meta_files, check_size, note_header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COLOR_AXES = ("RGB-color", "RGBA-color", "3-color", "4-color")
@@ -114,6 +116,8 @@ def read_itk(path: Path, choose_frame: Callable[[int], int], image_io: str = "")
     shown = repr(os.fspath(path))
     size, components = reader.GetSize(), reader.GetNumberOfComponents()
     matrix = header_matrix(reader, path)
+    if _format(reader) == "NiftiImageIO" and min(size[:3]) > 1:  # only ANALYZE comes here
+        warnings.warn(f"{shown}: {NOT_PLACED}", ImageWarning, 3)
     further = [n for n in size[3:] if n > 1]
     if len(further) > 1:
         raise InputError(f"{shown} has {len(size)} dimensions {size}; save one 3D or 4D image")
@@ -126,8 +130,8 @@ def read_itk(path: Path, choose_frame: Callable[[int], int], image_io: str = "")
         reader.SetExtractIndex([0, 0, 0, *(frame if n > 1 else 0 for n in size[3:])])
     array = _voxels(reader, path)
     opacity = components > 3 and color and reader.GetImageIO() != "BMPImageIO"  # there it is padding
-    if opacity and array[..., 3].min() != array[..., 3].max():
-        warnings.warn(f"{shown} is transparent in places; its transparency is left out", ImageWarning, 3)
+    if opacity:
+        note_transparency(array[..., 3], shown)
     if components > 1:
         array = array[..., :3] if color else np.ascontiguousarray(array[..., frame])
     return array, matrix
@@ -156,12 +160,21 @@ def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
     return array[None] if len(reader.GetSize()) == 2 else array
 
 
+def _format(reader: sitk.ImageFileReader) -> str:
+    """ITK's name of the format of the file."""
+    return reader.GetImageIO() or reader.GetImageIOFromFileName(reader.GetFileName())
+
+
 def check_claims(reader: sitk.ImageFileReader, path: Path) -> None:
     """Raises InputError or ResourceError if what the header claims cannot be, or does not fit, see
-    :func:`~.header_claims.check_size`."""
+    :func:`~.header_claims.check_size`, or is more than the file holds, see
+    :func:`~.header_claims.check_meta_files` and :func:`~.header_claims.check_held`."""
     kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in kind), 8)
-    check_size(path, reader.GetSize(), reader.GetNumberOfComponents() * bits // 8)
+    voxel = reader.GetNumberOfComponents() * bits // 8
+    check_size(path, reader.GetSize(), voxel)
+    check_meta_files(path, reader.GetSize(), voxel)
+    check_held(path, _format(reader), math.prod(reader.GetSize()) * voxel)
 
 
 def header_matrix(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:

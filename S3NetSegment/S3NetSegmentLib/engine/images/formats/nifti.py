@@ -20,6 +20,7 @@ import numpy as np
 
 from ...common.errors import InputError
 from ..files import stem_of, suffix_of
+from ..image_warnings import note_transparency
 from ..volume import Volume
 from .header_claims import check_room
 from .nifti_places import NiftiHeader, matrices, quaternion_of
@@ -52,8 +53,11 @@ def read_nifti(path: Path, choose_frame) -> tuple[np.ndarray, np.ndarray, tuple[
     header = _parsed(header_path)
     shown = repr(str(path))
     if header.datatype not in _TYPES:
-        what = "complex numbers" if header.datatype in _COMPLEX else f"voxels of NIfTI type {header.datatype}"
-        raise InputError(f"{shown} holds {what}, which cannot be segmented; save its magnitude as real numbers")
+        if header.datatype in _COMPLEX:
+            raise InputError(f"{shown} holds complex numbers, which cannot be segmented; save its magnitude")
+        raise InputError(
+            f"{shown} holds voxels of NIfTI type {header.datatype}, which is not read; save it as float32, labels as uint8"
+        )
     sizes = [max(1, n) for n in header.dim[1 : header.dim[0] + 1]] + [1] * 7
     volume_shape, frames, vector, rest = sizes[2::-1], sizes[3], sizes[4], sizes[5:7]
     if (frames > 1 and vector > 1) or max(rest) > 1:
@@ -66,6 +70,8 @@ def read_nifti(path: Path, choose_frame) -> tuple[np.ndarray, np.ndarray, tuple[
     dtype = np.dtype(header.order + _TYPES[header.datatype])
     blocks = _read_blocks(_data_path(header_path, header), header, dtype, (*volume_shape, channels), parts, count)
     array = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, -1)
+    if channels == 4:
+        note_transparency(array[..., 3], shown)
     array = array[..., 0] if array.shape[-1] == 1 else array[..., :3]
     return _scaled(array, header), *matrices(header, volume_shape, shown)
 

@@ -12,6 +12,7 @@ import numpy as np
 from ...common.errors import ImageWarning, InputError
 from ..segmentation import Segmentation
 from ..volume import Volume, spans_space
+from .header_claims import NOT_PLACED
 
 _APART = 0.01  # mm between two matrices, or a tenth of a voxel if that is less
 _ROUNDING = (
@@ -50,6 +51,8 @@ def matrices(header: NiftiHeader, shape, shown: str) -> tuple[np.ndarray, tuple[
             "none": _centred(header, shape) if header.sform_code <= 0 and header.qform_code <= 0 else None,
         }
     usable = {name: m for name, m in others.items() if m is not None and np.isfinite(m).all() and spans_space(m)}
+    if "none" in usable and shape[0] > 1:
+        warnings.warn(f"{shown}: {NOT_PLACED}", ImageWarning, 6)
     distance = {name: farthest(matrix, m, shape) for name, m in usable.items()}
     apart = [name for name in usable if are_apart(distance[name], matrix, shape)]
     if len(usable) == 2 and apart:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...common.errors import ImageWarning, InputError
 from ..files import file_head
+from ..image_warnings import note_print_size
 from .itk_file import check_claims, header_matrix, opened, read_itk
 
 # First bytes of the picture formats, with SimpleITK's names for them: the content counts, not the file name.
@@ -42,6 +43,8 @@ def read_picture(
     if not (partial or numbers) or image_io == "JPEGImageIO":
         array, matrix = read_itk(path, choose_frame, image_io)
         _note_turn(path, shown)
+        if (pixel := abs(matrix[0, 0])) != 1:
+            note_print_size(pixel, shown)
         return array, matrix
     reader = opened(path, image_io)
     check_claims(reader, path)

@@ -133,9 +133,10 @@ def _from_seg_nrrd(path: Path, keys: Mapping[str, str]) -> Segmentation:
 
 
 def _from_label_map(volume: Volume, path: Path) -> Segmentation:
-    if volume.is_rgb:
+    array = volume.array[..., 0] if volume.is_rgb else volume.array
+    if volume.is_rgb and (volume.array != array[..., None]).any():  # grey values in three channels are labels, too
         raise InputError(f"{str(path)!r} is in colour, not a label map; save the labels as grey values 0, 1, 2, ...")
-    labels = _whole(volume.array, path)
+    labels = _whole(array, path)
     counts = label_counts(labels, _LARGEST + 1)
     values = np.flatnonzero(counts[1:]) + 1
     colors = label_colors(len(values))

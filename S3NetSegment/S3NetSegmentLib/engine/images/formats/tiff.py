@@ -71,8 +71,8 @@ def read_tiff(path: Path, choose_frame: Callable[..., int], numbers: bool = Fals
         _check_pixels(series.keyframe, shown)
         _check_pages(file, series, path)
         array = _decoded(file, series, path)
-        sizes = pixel_sizes(file, series, shown)
         array, names = arranged(array, series.axes)  # [frame, K, J, I, sample]
+        sizes = pixel_sizes(file, series, array.shape[1], shown)
         array = turned(array, series.keyframe)
         array, names = as_values(array, names, series.keyframe, shown, numbers)
         array = array if numbers else calibrated(array, file)

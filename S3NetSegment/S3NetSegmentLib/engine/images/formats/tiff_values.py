@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ...common.errors import ImageWarning, InputError
+from ...common.tuples import three
+from ..image_warnings import note_print_size, note_transparency
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6  # PhotometricInterpretation
 _ALPHA = (1, 2)  # kinds of extra samples; 0 is "anything"
@@ -70,7 +72,8 @@ def as_values(
     """``array`` [frame, K, J, I, sample] as grey values or colours; samples that are neither become frames."""
     kind, extra = int(page.photometric), [int(e) for e in page.extrasamples]
     if array.shape[-1] > 1 and extra and extra[-1] in _ALPHA:
-        array = _without_alpha(array, shown)
+        note_transparency(array[..., -1], shown)
+        array = array[..., :-1]
     if kind in (RGB, YCBCR):
         _note_samples(page, array.shape[-1], shown)
         return array[..., :3], names
@@ -93,13 +96,6 @@ def as_values(
         names = tuple(", ".join(filter(None, (n, f"sample {s}"))) for n in names for s in range(array.shape[-1]))
         array = np.moveaxis(array, -1, 1).reshape(len(names), *array.shape[1:4], 1)
     return array, names
-
-
-def _without_alpha(array: np.ndarray, shown: str) -> np.ndarray:
-    alpha = array[..., -1]
-    if alpha.min() != alpha.max():
-        warnings.warn(f"{shown} is transparent in places; its transparency is left out", ImageWarning, 6)
-    return array[..., :-1]
 
 
 def _note_samples(page, count: int, shown: str) -> None:
@@ -132,13 +128,24 @@ def _coloured(places: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return (palette if palette.max() < 256 else palette >> 8).astype(np.uint8).T[places]
 
 
-def pixel_sizes(file, series, shown: str) -> Sizes:
+def pixel_sizes(file, series, depth: int, shown: str) -> Sizes:
     """Size of a voxel along (i, j, k) in mm. As ITK and so Slicer, 1 mm where nothing is said; what OME and ImageJ tell, which
-    Slicer does not read, is taken, and said."""
+    Slicer does not read, is taken, and said; so is what nobody tells of the ``depth`` slices."""
     told = _of_ome(file, series) or _of_imagej(file, series)
-    by_tags = _of_tags(series.keyframe)
+    page = series.keyframe
+    by_tags = *_of_tags(page), 1.0
+    if depth > 1 and not (told and told[2]):
+        what = "the distance of its slices" if told or by_tags[:2] != (1, 1) else "the size of its voxels"
+        warnings.warn(
+            f"{shown} does not tell {what}, which is taken as {told[0] if told else 1:.4g} mm; volumes are not real",
+            ImageWarning,
+            4,
+        )
     if told is None:
+        if depth == 1 and by_tags[:2] != (1, 1) and int(page.tags.valueof("ResolutionUnit", 1)) == _INCH:
+            note_print_size(by_tags[0], shown)
         return by_tags
+    told = told[0], told[1], told[2] or told[0]
     if not all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(told, by_tags, strict=True)):
         sizes = " x ".join(f"{s:.4g}" for s in told)
         warnings.warn(
@@ -150,15 +157,15 @@ def pixel_sizes(file, series, shown: str) -> Sizes:
     return told
 
 
-def _of_tags(page) -> Sizes:
+def _of_tags(page) -> tuple[float, float]:
     mm = {_INCH: 25.4, _CENTIMETRE: 10.0}.get(int(page.tags.valueof("ResolutionUnit", 1)))
-    if mm is None:
-        return 1.0, 1.0, 1.0
     x, y = (_ratio(page, f"{axis}Resolution") for axis in "XY")
-    return (mm / x, mm / y, 1.0) if x and y else (1.0, 1.0, 1.0)
+    found = (mm / x, mm / y) if mm and x and y else (1.0, 1.0)
+    return found if max(found) > 1 + 1e-6 or min(found) < 1 - 1e-6 else (1.0, 1.0)
 
 
 def _of_imagej(file, series) -> Sizes | None:
+    """The third is 0 where it is not told, as of OME."""
     if not file.is_imagej or series.kind != "imagej":
         return None
     facts = file.imagej_metadata or {}
@@ -166,7 +173,7 @@ def _of_imagej(file, series) -> Sizes | None:
     x, y = (_ratio(series.keyframe, f"{axis}Resolution") for axis in "XY")
     if mm is None or not x or not y:
         return None
-    return mm / x, mm / y, mm * _positive(facts.get("spacing"), 1.0 / x)
+    return mm / x, mm / y, mm * _positive(facts.get("spacing"), 0.0)
 
 
 def _of_ome(file, series) -> Sizes | None:
@@ -183,7 +190,7 @@ def _of_ome(file, series) -> Sizes | None:
         found.append(size * mm if mm else 0.0)
     if not found[0] or not found[1]:
         return None
-    return found[0], found[1], found[2] or found[0]
+    return three(found)
 
 
 def _ratio(page, name: str) -> float:
