@@ -123,6 +123,21 @@ def test_an_unreadable_case_is_left_out_by_name_until_it_is_repaired(cohort):
     assert case_of(cohort, "bert").state == "to do"
 
 
+def test_what_was_proposed_is_still_known_of_its_own_image_when_another_in_its_place_could_not_be_read(cohort):
+    run_to_end(propose(cohort, "bert", **QUICK))
+    path, proposed = cohort.folder / "bert.nii.gz", case_of(cohort, "bert")
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    with pytest.raises(InputError, match="cut off"):
+        run_to_end(propose(cohort, "bert", **QUICK))
+    assert case_of(cohort, "bert").state == "unreadable"
+    with pytest.raises(InputError, match="has changed since it was proposed"):
+        accept(cohort, "bert")
+    path.write_bytes(good)
+    assert case_of(cohort, "bert") == proposed
+    accept(cohort, "bert")
+
+
 def test_an_image_for_which_there_is_no_memory_is_left_out_whether_or_not_anything_is_accepted(cohort, monkeypatch):
     real = proposing.read_image
 
@@ -133,6 +148,7 @@ def test_an_image_for_which_there_is_no_memory_is_left_out_whether_or_not_anythi
 
     monkeypatch.setattr(proposing, "read_image", limited)
     assert run_to_end(next_case(cohort, "name", **QUICK)).case == "carl"
+    assert case_of(cohort, "bert").state == "to do"  # another time there may be room for it
     for name in ("anna", "bert", "carl"):
         cohort.release(name)
         cohort.record_path(PROPOSED, name).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from ..images.volume import slices_first
 from ..images.writing import write_png
 from .accepting import as_cohort_names, cohort_segments, of_another_image
 from .segment_names import CohortSegments, paired
-from .store import ACCEPTED, CORRECTED, PROPOSED, CaseImage, CohortStore, now, who
+from .store import ACCEPTED, CORRECTED, FAILED, PROPOSED, CaseImage, CohortStore, now, who
 
 SUPPORTS = 5  # accepted patients that a proposal is made from
 _PICTURE = 512  # pixels of the long side
@@ -160,12 +160,14 @@ def propose(
 
 
 def image_of(store: CohortStore, case: str) -> CaseImage:
-    """As :func:`read_case`; an image that cannot be read is noted in the folder."""
+    """As :func:`read_case`; an image that cannot be read is noted in the folder, one for which there is no memory now is not."""
     try:
-        return read_case(store, case)
-    except (InputError, ResourceError) as error:
+        image = read_case(store, case)
+    except InputError as error:
         note_failure(store, case, str(error))
         raise
+    store.record_path(FAILED, case).unlink(missing_ok=True)
+    return image
 
 
 def read_case(store: CohortStore, case: str) -> CaseImage:
@@ -212,12 +214,13 @@ def write_proposal(store: CohortStore, proposal: Proposal, drawn: DrawnHere | No
 
 
 def note_failure(store: CohortStore, case: str, text: str) -> None:
-    """Notes that ``case`` cannot be used, and why, for its state; as long as its image stays as it is."""
+    """Notes that ``case`` cannot be used, and why, for its state; as long as its image stays as it is. What was proposed for it, and
+    for which image, stays known."""
     try:
         facts = store.image_facts(case)
     except (InputError, ResourceError):
         facts = {}
-    store.write(f"{PROPOSED}/{case}.json", {"when": now(), "image": facts, "error": text})
+    store.write(f"{FAILED}/{case}.json", {"when": now(), "image": facts, "error": text})
 
 
 def drawing_of(

@@ -9,7 +9,7 @@ from ..common.errors import InputError, ResourceError
 from ..common.progress import Steps, as_part_of
 from .choosing import most_helpful
 from .proposing import Proposal, image_of, propose
-from .store import ACCEPTED, CORRECTED, PROPOSED, CaseImage, CohortStore
+from .store import ACCEPTED, CORRECTED, FAILED, PROPOSED, CaseImage, CohortStore
 
 TO_DO, UNREADABLE, MISSING = "to do", "unreadable", "image missing"
 STATES = (TO_DO, PROPOSED, CORRECTED, ACCEPTED, UNREADABLE, MISSING)
@@ -90,10 +90,8 @@ def _state_of(store: CohortStore, name: str, image: Path | None, beside: Path | 
         if image is None:
             state = MISSING
             notes.append("its image is no longer in the folder; it helps no other case until it is back")
-    elif error := proposal.get("error"):
-        state, notes = UNREADABLE, [str(error)]
-        if _changed_since(store, name, image, proposal):
-            state, notes = TO_DO, []
+    elif (failed := store.record(FAILED, name)) and not _changed_since(store, name, image, failed):
+        state, notes = UNREADABLE, [str(failed.get("error", ""))]
     elif store.segmentation_path(CORRECTED, name).is_file():
         state = CORRECTED
     elif has_proposal:

@@ -4,6 +4,7 @@ accepted/CASE.seg.nrrd    what was accepted; that this file is there is what mak
 accepted/CASE.json        who accepted it, when, of which image, and what it was made from
 proposed/CASE.seg.nrrd    the latest proposal, with CASE.json (expected quality, notes) and CASE.png
 corrected/CASE.seg.nrrd   slices that were drawn or corrected in a case before it is accepted, with CASE.json (which ones)
+failed/CASE.json          why its image cannot be read, and which image that was
 history/CASE/             what was accepted earlier, and what an acceptance was taken back from
 taken/CASE.json           who works on a case now
 locks/                    locks, which end with the process that holds them
@@ -36,7 +37,7 @@ from ..images.files import flush_to_disk, replacing
 from ..images.writing import write_segmentation
 from .finding import WORK, FoundCases, checked_folder, find_cases
 
-ACCEPTED, PROPOSED, CORRECTED, HISTORY = "accepted", "proposed", "corrected", "history"
+ACCEPTED, PROPOSED, CORRECTED, HISTORY, FAILED = "accepted", "proposed", "corrected", "history", "failed"
 _TAKEN, _LOCKS, _MODEL_LOCK = "taken", "locks", ".model"
 _TAKEN_HOURS = 12  # after which a case that somebody took is free again
 _A_LOOK = 0.3  # seconds to wait for a lock that somebody may only look at
