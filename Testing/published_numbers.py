@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import HeadSettings
 from S3NetSegmentLib.engine.few_shot.settings import few_shot_preset
+from S3NetSegmentLib.engine.few_shot.voters.alpnet import HeadSettings
 from S3NetSegmentLib.engine.few_shot.voters.making import published_head
 from S3NetSegmentLib.engine.segment.settings import preset
 from S3NetSegmentLib.engine.training.configuration import finetuning_configuration, pretraining_configuration

@@ -12,7 +12,7 @@ from torch import nn
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "S3NetSegment"))
 
-from S3NetSegmentLib.engine.common.randomness import torch_generator, torch_random_numbers
+from S3NetSegmentLib.engine.common.tensors import torch_generator, torch_random_numbers
 from S3NetSegmentLib.engine.training.optimisation import TrainingTask
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 from S3NetSegmentLib.engine.training.settings import TrainerSettings

@@ -35,7 +35,7 @@ def test_types_agree_and_what_is_wrong_would_be_found(tmp_path, monkeypatch):
     monkeypatch.setenv("MYPYPATH", os.pathsep.join(map(str, [MODULE, TESTING, *SCRIPTS, tmp_path])))
     wrong, gone = tmp_path / "wrong.py", tmp_path / "gone.py"
     wrong.write_text(
-        "from S3NetSegmentLib.engine.common.masks import bounding_box\n"
+        "from S3NetSegmentLib.engine.common.arrays import bounding_box\n"
         "from S3NetSegmentLib.engine.images import Extent\n\n\n"
         "def first_row(mask) -> int:\n    return bounding_box(mask)[0].start\n\n\n"
         "whole = Extent((0, 0), (1, 1, 1))\n"

@@ -29,7 +29,7 @@ import numpy as np  # noqa: E402
 from few_shot_cases import FOLDERS, few_shot_cases  # noqa: E402
 from simulated_boxes import boxes_of_slice  # noqa: E402
 
-from S3NetSegmentLib.engine.common.masks import dice  # noqa: E402
+from S3NetSegmentLib.engine.common.arrays import dice  # noqa: E402
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.drawings.boxes import boxed_slices  # noqa: E402
 from S3NetSegmentLib.engine.images.volume import slices_first  # noqa: E402

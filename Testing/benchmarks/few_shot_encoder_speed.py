@@ -36,7 +36,7 @@ from paths import SAMPLE_DATA  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.common.tensors import area_average  # noqa: E402
-from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import PUBLISHED, HeadSettings, PrototypeHead, SupportSlice  # noqa: E402
+from S3NetSegmentLib.engine.few_shot.voters.alpnet import PUBLISHED, HeadSettings, PrototypeHead, SupportSlice  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Dinov2Encoder, encode_slices  # noqa: E402
 from S3NetSegmentLib.engine.nets.vit import is_native_bfloat16  # noqa: E402
 

@@ -19,7 +19,7 @@ from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import finished  # noqa: E402
 from S3NetSegmentLib.engine.training.cohort import Case, Cohort, read_cohort  # noqa: E402
-from S3NetSegmentLib.engine.training.layout_choice import choose_layout  # noqa: E402
+from S3NetSegmentLib.engine.training.preparation import choose_layout  # noqa: E402
 from S3NetSegmentLib.engine.training.settings import CohortSettings  # noqa: E402
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout  # noqa: E402
 from S3NetSegmentLib.engine.training.sliding_window import Stack, Windows  # noqa: E402

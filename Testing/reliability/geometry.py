@@ -155,8 +155,8 @@ def _write_model(volume, path: Path) -> Path:
     from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
     from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet
     from S3NetSegmentLib.engine.training.label_classes import LabelClass
-    from S3NetSegmentLib.engine.training.layout_choice import choose_layout
     from S3NetSegmentLib.engine.training.model_file import Model, save_model
+    from S3NetSegmentLib.engine.training.preparation import choose_layout
 
     network = TwoStreamUNet(2, 1, (2, 4), dropout=False).eval()
     heads = [decoder.head for decoder in network.decoders]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from S3NetSegmentLib.engine.nets.deformable import DeformableConv2d
+from S3NetSegmentLib.engine.nets.layers import DeformableConv2d
 from S3NetSegmentLib.engine.nets.s3net import InceptionLargeKernelAttention
 
 SIDE = 96  # pixels of the cut-out, along both sides

@@ -6,7 +6,7 @@ import argparse
 import os
 import time
 
-from ..engine.tasks.apply import ApplyTask
+from ..engine.tasks.segment import ApplyTask
 from .arguments import (
     add_device,
     add_pictures,

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..engine import Segment, Segmentation, Step, Steps, Volume
-from ..engine.common.masks import dice
+from ..engine.common.arrays import dice
 from ..engine.common.progress import as_part_of
 from ..engine.common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, provenance, support_text
 from ..engine.few_shot.drawings.support import DrawnSlice

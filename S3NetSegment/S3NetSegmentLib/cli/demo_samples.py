@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..engine import ResourceError, Segment, Segmentation, Step, Steps, Volume
-from ..engine.common.masks import dice
+from ..engine.common.arrays import dice
 from ..engine.common.progress import as_part_of
 from ..engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
 from ..engine.images.colors import label_colors

@@ -7,7 +7,7 @@ import csv
 import json
 import os
 
-from ..engine.tasks.apply import ApplyTask
+from ..engine.tasks.segment import ApplyTask
 from .arguments import (
     add_device,
     add_label_names,

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import __version__
-from .common.device import describe_device
-from .common.masks import dice
+from .common.arrays import dice
+from .common.device import describe_device, torch_loaded
 from .common.progress import Step, Steps, as_part_of
-from .common.torch_loading import torch_loaded
 from .images import Volume
 
 _PACKAGES = ("numpy", "scipy", "SimpleITK", "torch")

@@ -20,8 +20,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from .common.arrays import box_around
 from .common.errors import InputError
-from .common.masks import box_around
 from .images import Segment, Segmentation
 from .images.segmentation import is_picture, is_without_pixel_size, name_key
 

@@ -14,7 +14,7 @@ import numpy as np
 import slicer
 
 from ..engine import InputError, Volume
-from ..engine.common.tuples import three
+from ..engine.common.arrays import three
 from ..engine.images.volume import AXES
 from ..engine.segment.prompts import Box
 from .markups import add_point, extent_from_roi, points_from_markups

@@ -6,7 +6,7 @@ import torch
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.common.affine2d import Affine2d
-from S3NetSegmentLib.engine.common.randomness import torch_generator
+from S3NetSegmentLib.engine.common.tensors import torch_generator
 
 SHAPE, SPACING = (24, 31), (2.0, 0.7)
 EXTENT = (SHAPE[0] * SPACING[0], SHAPE[1] * SPACING[1])

@@ -7,13 +7,13 @@ import threading
 import pytest
 from paths import MODULE
 
-from S3NetSegmentLib.engine.common import torch_loading
+from S3NetSegmentLib.engine.common import device
 from S3NetSegmentLib.engine.common.progress import run_to_end
 
 _STEPS = """
 import sys, threading, time
 sys.path.insert(0, {module!r})
-from S3NetSegmentLib.engine.common.torch_loading import torch_loaded
+from S3NetSegmentLib.engine.common.device import torch_loaded
 assert "torch" not in sys.modules
 steps, said = torch_loaded(), set()
 said.add(next(steps).message)
@@ -45,7 +45,7 @@ def test_what_is_wrong_with_it_is_raised_where_the_steps_are_taken(tmp_path, mon
         monkeypatch.setattr(sys, "meta_path", [])
     threads = threading.active_count()
     with pytest.raises(kind):
-        run_to_end(torch_loading.torch_loaded())
-    assert torch_loading._loading is None and threading.active_count() == threads
+        run_to_end(device.torch_loaded())
+    assert device._loading is None and threading.active_count() == threads
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert list(torch_loading.torch_loaded()) == []  # the import itself will say it
+    assert list(device.torch_loaded()) == []  # the import itself will say it

@@ -10,11 +10,11 @@ from few_shot_phantoms import dice, organs
 from scipy import ndimage
 
 from S3NetSegmentLib.engine import InputError, run_to_end
-from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import HeadSettings, PrototypeHead, SupportSlice
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings, few_shot_preset
 from S3NetSegmentLib.engine.few_shot.vote.decision import keep_one_part
 from S3NetSegmentLib.engine.few_shot.voters import slice_features
+from S3NetSegmentLib.engine.few_shot.voters.alpnet import HeadSettings, PrototypeHead, SupportSlice
 from S3NetSegmentLib.engine.few_shot.voters.making import published_head
 from S3NetSegmentLib.engine.few_shot.voters.slice_features import FeatureCache, SliceFeatures
 from S3NetSegmentLib.engine.images import Volume

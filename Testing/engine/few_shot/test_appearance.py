@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from S3NetSegmentLib.engine import run_to_end
-from S3NetSegmentLib.engine.few_shot.pixel_features import pixel_features
+from S3NetSegmentLib.engine.few_shot.frame import pixel_features
 from S3NetSegmentLib.engine.few_shot.voters.appearance import fit_pixels
 
 

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from few_shot_scenes import tube
 
 from S3NetSegmentLib.engine import Volume, run_to_end
-from S3NetSegmentLib.engine.few_shot.drawings.target import DrawnSizes
-from S3NetSegmentLib.engine.few_shot.frame import GREY_STEPS, Box, Frame, drawn_box, work_shape
+from S3NetSegmentLib.engine.few_shot.frame import GREY_STEPS, Box, DrawnSizes, Frame, drawn_box, work_shape
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.images.volume import slices_back, slices_first
 

@@ -7,7 +7,7 @@ import torch
 from few_shot_scenes import egg, slab, tube
 
 from S3NetSegmentLib.engine import run_to_end
-from S3NetSegmentLib.engine.few_shot.drawings.soft_drawing import SoftSlice
+from S3NetSegmentLib.engine.few_shot.drawings.drawing import SoftSlice
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings
 from S3NetSegmentLib.engine.few_shot.vote.presence import presence

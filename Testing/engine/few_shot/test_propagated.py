@@ -6,7 +6,7 @@ import torch
 from few_shot_scenes import Scene, tube
 
 from S3NetSegmentLib.engine import run_to_end
-from S3NetSegmentLib.engine.few_shot.drawings.soft_drawing import SoftSlice
+from S3NetSegmentLib.engine.few_shot.drawings.drawing import SoftSlice
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.voters.propagated import carry
 from S3NetSegmentLib.engine.images.intensity import intensity_scale

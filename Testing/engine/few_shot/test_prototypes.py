@@ -8,7 +8,7 @@ import torch
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.common.tensors import area_average
-from S3NetSegmentLib.engine.few_shot.alpnet.prototypes import PUBLISHED, HeadSettings, PrototypeHead, SupportSlice
+from S3NetSegmentLib.engine.few_shot.voters.alpnet import PUBLISHED, HeadSettings, PrototypeHead, SupportSlice
 from S3NetSegmentLib.engine.few_shot.voters.prototypes import choose_settings
 
 
@@ -265,14 +265,14 @@ def test_joined_prototypes_score_nearly_like_all_of_them():
 
 
 def test_a_redrawn_slice_changes_only_its_own_prototypes(monkeypatch):
-    from S3NetSegmentLib.engine.few_shot.alpnet import prototypes
+    from S3NetSegmentLib.engine.few_shot.voters import alpnet
 
     slices = [support_slice(s) for s in range(3)]
     head = PrototypeHead(slices)
     changed = support_slice(1, blobs=((10, 10, 3),))
     made = []
-    original = prototypes.prototypes_of
-    monkeypatch.setattr(prototypes, "prototypes_of", lambda s, settings: made.append(s) or original(s, settings))
+    original = alpnet.prototypes_of
+    monkeypatch.setattr(alpnet, "prototypes_of", lambda s, settings: made.append(s) or original(s, settings))
     again = head.replaced(1, changed)
     assert made == [changed]
     monkeypatch.undo()

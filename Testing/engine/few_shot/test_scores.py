@@ -198,13 +198,13 @@ def part(phantom, encoder, former=None, changed=None):
 
 
 def test_a_changed_slice_makes_only_its_own_prototypes_again(phantom, monkeypatch):
-    from S3NetSegmentLib.engine.few_shot.alpnet import prototypes
+    from S3NetSegmentLib.engine.few_shot.voters import alpnet
 
     made = []
-    real = prototypes.prototypes_of
+    real = alpnet.prototypes_of
     encoder = knowing()
     former = part(phantom, encoder)
-    monkeypatch.setattr(prototypes, "prototypes_of", lambda s, settings: made.append(s) or real(s, settings))
+    monkeypatch.setattr(alpnet, "prototypes_of", lambda s, settings: made.append(s) or real(s, settings))
     monkeypatch.setattr(
         "S3NetSegmentLib.engine.few_shot.voters.prototypes.choose_settings",
         lambda support, base, **_: type("Choice", (), {"settings": former._head.settings}),

@@ -9,13 +9,12 @@ from few_shot_encoders import GreyValues, ignorant, knowing
 from few_shot_phantoms import dice, organs
 
 from S3NetSegmentLib.engine import InputError, run_to_end
-from S3NetSegmentLib.engine.common.randomness import torch_generator
-from S3NetSegmentLib.engine.few_shot.alpnet.self_training import SelfTraining
+from S3NetSegmentLib.engine.common.tensors import torch_generator
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, SupportVolume
 from S3NetSegmentLib.engine.few_shot.settings import few_shot_preset
 from S3NetSegmentLib.engine.few_shot.voters import slice_features
-from S3NetSegmentLib.engine.training.alpnet.episodes import ViewRanges, episode
-from S3NetSegmentLib.engine.training.alpnet.training import AlpnetTask
+from S3NetSegmentLib.engine.few_shot.voters.self_training import SelfTraining
+from S3NetSegmentLib.engine.training.alpnet import AlpnetTask, ViewRanges, episode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIDE, GRID = 56, 16

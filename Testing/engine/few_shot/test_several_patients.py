@@ -7,11 +7,10 @@ from few_shot_phantoms import dice, organs
 
 from S3NetSegmentLib.engine import Volume, run_to_end
 from S3NetSegmentLib.engine.common.limited_cache import LimitedCache
-from S3NetSegmentLib.engine.few_shot.drawings.drawing import LayeredSupport
-from S3NetSegmentLib.engine.few_shot.drawings.soft_drawing import SoftDrawing
+from S3NetSegmentLib.engine.few_shot.drawings.drawing import LayeredSupport, SoftDrawing
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
-from S3NetSegmentLib.engine.few_shot.registration.label_alignment import KnownLabels, aligned_by_labels, overlap
+from S3NetSegmentLib.engine.few_shot.registration.alignment import KnownLabels, aligned_by_labels, overlap
 from S3NetSegmentLib.engine.few_shot.voters.making import VoterMaker
 from S3NetSegmentLib.engine.few_shot.voters.transferred import fusion_weights
 from S3NetSegmentLib.engine.images.intensity import intensity_scale

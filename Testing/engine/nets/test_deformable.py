@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.engine.common.randomness import torch_generator
-from S3NetSegmentLib.engine.nets.deformable import DeformableConv2d, deformable_conv2d
+from S3NetSegmentLib.engine.common.tensors import torch_generator
+from S3NetSegmentLib.engine.nets.layers import DeformableConv2d, deformable_conv2d
 
 
 def draw(*shape, seed=0, dtype=torch.float64):

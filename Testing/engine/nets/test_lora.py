@@ -5,7 +5,7 @@ import torch
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Dinov2Encoder
-from S3NetSegmentLib.engine.nets.lora import (
+from S3NetSegmentLib.engine.nets.encoder import (
     AdaptedLinear,
     add_lora,
     remove_lora,

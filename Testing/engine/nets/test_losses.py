@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from S3NetSegmentLib.engine.common.affine2d import Affine2d
-from S3NetSegmentLib.engine.common.randomness import torch_generator
+from S3NetSegmentLib.engine.common.tensors import torch_generator
 from S3NetSegmentLib.engine.nets.losses import (
     affine_consistency_loss,
     clustering_loss,

@@ -8,7 +8,7 @@ import pytest
 from S3NetSegmentLib.engine import Extent, InputError, SegmentSettings, Volume, run_to_end
 from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
-from S3NetSegmentLib.engine.segment.objects.box_choice import without_islands
+from S3NetSegmentLib.engine.segment.objects.box_candidates import without_islands
 from S3NetSegmentLib.engine.segment.prompts import Box
 
 QUICK = SegmentSettings(sources="classical")

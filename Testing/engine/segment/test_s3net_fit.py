@@ -11,9 +11,8 @@ from S3NetSegmentLib.engine.common.device import BatchFallback
 from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.nets.s3net import S3Net
 from S3NetSegmentLib.engine.segment.regions.clustering import merge_clusters
-from S3NetSegmentLib.engine.segment.regions.filters import gaussian, gradient_magnitude, guided_filter
 from S3NetSegmentLib.engine.segment.s3net.fit import fit_s3net
-from S3NetSegmentLib.engine.segment.s3net.input import SliceChannels
+from S3NetSegmentLib.engine.segment.s3net.input import SliceChannels, gaussian, gradient_magnitude, guided_filter
 
 CPU = torch.device("cpu")
 QUICK = SegmentSettings(steps=6, restarts=1, region_counts=(2, 3))

@@ -8,7 +8,7 @@ import torch
 
 from S3NetSegmentLib.engine import preset, run_to_end
 from S3NetSegmentLib.engine.common.affine2d import Affine2d
-from S3NetSegmentLib.engine.common.randomness import torch_generator
+from S3NetSegmentLib.engine.common.tensors import torch_generator
 from S3NetSegmentLib.engine.images.colors import lab_from_rgb, rgb_from_lab
 from S3NetSegmentLib.engine.nets.losses import affine_label_loss
 from S3NetSegmentLib.engine.nets.s3net import RegionNetwork, S3Net

@@ -8,18 +8,20 @@ import torch
 from torch import nn
 
 from S3NetSegmentLib.engine import InputError, run_to_end
-from S3NetSegmentLib.engine.nets.encoder import Encoder
-from S3NetSegmentLib.engine.nets.lora import add_lora
+from S3NetSegmentLib.engine.nets.encoder import Encoder, add_lora
 from S3NetSegmentLib.engine.nets.vit import VisionTransformer
-from S3NetSegmentLib.engine.training.alpnet.episodes import (
+from S3NetSegmentLib.engine.training.alpnet import (
+    AlpnetSettings,
+    AlpnetTask,
+    EpisodeBatches,
     SuperpixelSlices,
     ViewRanges,
+    alpnet_preset,
     body_mask,
     random_episodes,
     random_view,
     superpixels,
 )
-from S3NetSegmentLib.engine.training.alpnet.training import AlpnetSettings, AlpnetTask, EpisodeBatches, alpnet_preset
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 from S3NetSegmentLib.engine.training.settings import rate_factor
 from S3NetSegmentLib.engine.training.trainer import Trainer

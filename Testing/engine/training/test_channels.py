@@ -16,8 +16,8 @@ from S3NetSegmentLib.engine.images.writing import write_image, write_png, write_
 from S3NetSegmentLib.engine.training.channels import channel_files, channels_by_case, further_channels
 from S3NetSegmentLib.engine.training.cohort import count_cases, read_cohort
 from S3NetSegmentLib.engine.training.finetune import sample_picture
-from S3NetSegmentLib.engine.training.layout_choice import choose_layout
 from S3NetSegmentLib.engine.training.model_file import load_encoder_file, load_model
+from S3NetSegmentLib.engine.training.preparation import choose_layout
 from S3NetSegmentLib.engine.training.slice_bank import build_bank
 from S3NetSegmentLib.engine.training.slice_batches import TwoStreamBatches
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout

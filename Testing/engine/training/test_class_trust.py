@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from S3NetSegmentLib.engine.training.ideal.class_trust import ClassTrust
+from S3NetSegmentLib.engine.training.ideal.finetuning import ClassTrust
 
 
 def maps(*values):

@@ -11,7 +11,7 @@ from model_files import CLASSES, write_model
 from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.apply import ModelSegmenter
 from S3NetSegmentLib.engine.common.affine2d import Affine2d
-from S3NetSegmentLib.engine.common.randomness import torch_generator
+from S3NetSegmentLib.engine.common.tensors import torch_generator
 from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
 from S3NetSegmentLib.engine.training import sliding_window
 from S3NetSegmentLib.engine.training.augmentation import IntensityRanges, change_intensities, mixed
@@ -20,8 +20,8 @@ from S3NetSegmentLib.engine.training.ensemble import Ensemble, load_ensemble
 from S3NetSegmentLib.engine.training.finetune import validate
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.settings import finetuning_preset
-from S3NetSegmentLib.engine.training.layout_choice import choose_layout
 from S3NetSegmentLib.engine.training.model_file import Model, load_encoder_file
+from S3NetSegmentLib.engine.training.preparation import choose_layout
 from S3NetSegmentLib.engine.training.settings import TwoStreamBatchSettings
 from S3NetSegmentLib.engine.training.slice_bank import build_bank
 from S3NetSegmentLib.engine.training.slice_batches import TwoStreamBatches

@@ -12,7 +12,7 @@ from paths import MODULE
 
 from S3NetSegmentLib import file_lock
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.engine.training import heartbeat
+from S3NetSegmentLib.engine.training import run_folder
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 
 HOLD = """
@@ -49,7 +49,7 @@ def write_running(folder, pid, host=None):
 
 def test_a_killed_process_is_known_to_be_gone_at_once(tmp_path, holder):
     folder = RunFolder(tmp_path)
-    assert folder.is_running() and folder.seconds_silent < heartbeat.SILENT_AFTER
+    assert folder.is_running() and folder.seconds_silent < run_folder.SILENT_AFTER
     with pytest.raises(InputError, match=rf"is running now \(process {holder.pid}\)"):
         folder.take()
     holder.kill()
@@ -63,14 +63,14 @@ def test_a_killed_process_is_known_to_be_gone_at_once(tmp_path, holder):
 def test_a_live_process_that_got_the_number_of_a_dead_run_is_not_taken_for_it(tmp_path):
     write_running(tmp_path, os.getppid())
     assert not RunFolder(tmp_path).is_running()
-    (tmp_path / heartbeat.LOCK).touch()  # as a run leaves it
-    (tmp_path / heartbeat.BEAT).touch()
+    (tmp_path / run_folder.LOCK).touch()  # as a run leaves it
+    (tmp_path / run_folder.BEAT).touch()
     assert not RunFolder(tmp_path).is_running()
 
 
 def test_where_no_locks_exist_the_process_number_decides(tmp_path, monkeypatch):
     monkeypatch.setattr(file_lock, "_locked", lambda *_, **__: None)
-    (tmp_path / heartbeat.LOCK).touch()
+    (tmp_path / run_folder.LOCK).touch()
     write_running(tmp_path, os.getppid())
     assert RunFolder(tmp_path).is_running()
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -82,11 +82,11 @@ def test_where_no_locks_exist_the_process_number_decides(tmp_path, monkeypatch):
 def test_a_run_on_another_computer_lives_as_long_as_its_heart_beats(tmp_path):
     write_running(tmp_path, 1, host="elsewhere")
     assert not RunFolder(tmp_path).is_running()
-    beat = tmp_path / heartbeat.BEAT
+    beat = tmp_path / run_folder.BEAT
     beat.touch()
     folder = RunFolder(tmp_path)
     assert folder.is_running()
-    old = time.time() - 2 * heartbeat.SILENT_AFTER  # or a clock that is slow
+    old = time.time() - 2 * run_folder.SILENT_AFTER  # or a clock that is slow
     os.utime(beat, (old, old))
     assert not RunFolder(tmp_path).is_running()
     watching = RunFolder(tmp_path)

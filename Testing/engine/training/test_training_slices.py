@@ -10,10 +10,9 @@ from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.images.writing import write_png
 from S3NetSegmentLib.engine.training import slice_bank
 from S3NetSegmentLib.engine.training.cohort import read_cohort
-from S3NetSegmentLib.engine.training.layout_choice import choose_layout
-from S3NetSegmentLib.engine.training.sampling import EpochSampler
+from S3NetSegmentLib.engine.training.preparation import choose_layout
 from S3NetSegmentLib.engine.training.slice_bank import build_bank
-from S3NetSegmentLib.engine.training.slice_batches import SliceBatches, TwoStreamBatches
+from S3NetSegmentLib.engine.training.slice_batches import EpochSampler, SliceBatches, TwoStreamBatches
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout, orientation, plane_of
 
 

@@ -6,7 +6,7 @@ import pytest
 from fake_propagation import FakePropagation
 from few_shot_drawings import square
 
-from S3NetSegmentLib.engine.common.masks import dice
+from S3NetSegmentLib.engine.common.arrays import dice
 from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnPlane, DrawnSlice
 from S3NetSegmentLib.scene.answers.provenance import segment_fact
 from S3NetSegmentLib.scene.drawings.support_set import SupportPlane, support_from_text, support_to_text

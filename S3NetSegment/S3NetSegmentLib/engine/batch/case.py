@@ -10,10 +10,9 @@ from ..images import Segmentation, Volume
 from ..images.files import stem_of
 from ..images.reading import read_image
 from ..images.writing import write_segmentation
-from ..tasks.apply import ApplyTask
 from ..tasks.few_shot import FewShotTask
 from ..tasks.fields import asked_fields
-from ..tasks.segment import SegmentTask
+from ..tasks.segment import ApplyTask, SegmentTask
 from ..training.channels import further_channels
 from ..training.model_places import model_files
 from .columns import TASKS

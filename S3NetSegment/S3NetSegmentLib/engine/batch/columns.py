@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..tasks.apply import ApplyTask
 from ..tasks.few_shot import FewShotTask
 from ..tasks.fields import columns_of
 from ..tasks.forms import DEVICE, PATH, SWITCH, TEXT, Form, choice, frame, label
-from ..tasks.segment import SegmentTask
+from ..tasks.segment import ApplyTask, SegmentTask
 
 TASKS = {"segment": SegmentTask, "few-shot": FewShotTask, "apply": ApplyTask}
 METHODS = tuple(TASKS)

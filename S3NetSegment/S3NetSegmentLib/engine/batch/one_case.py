@@ -36,10 +36,9 @@ from ..images.overlay import draw_overlay
 from ..images.reading import count_frames
 from ..images.writing import write_frames, write_image, write_png, write_segmentation
 from ..segment.run import segment_image
-from ..tasks.apply import ApplyTask
 from ..tasks.few_shot import FewShotTask
 from ..tasks.forms import ALL_FRAMES
-from ..tasks.segment import SegmentTask
+from ..tasks.segment import ApplyTask, SegmentTask
 from ..training.channels import channel_files
 from ..training.model_places import model_files
 from .case import Case, CaseFiles

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..common.arrays import dice
 from ..common.errors import InputError, ResourceError
-from ..common.masks import dice
 from ..common.progress import Step, Steps, as_part_of
 from ..images import Segmentation, Volume
 from ..images.formats.seg_nrrd import read_segmentation

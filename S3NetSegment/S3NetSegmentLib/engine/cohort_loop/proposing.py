@@ -104,7 +104,7 @@ def propose(
     :param encoder: see :func:`~..few_shot.method.load_encoder`; ``load``: (name, device) -> encoder, for callers that keep it.
     :raises InputError: no such case, an unreadable image (noted in the folder), or nothing that it could be made from.
     """
-    from ..common.torch_loading import torch_loaded
+    from ..common.device import torch_loaded
 
     yield from torch_loaded("few_shot.method", "cohort_loop.choosing", "cohort_loop.model")
     from ..few_shot.method import FewShot, FewShotSettings, load_encoder  # late: refusals need no torch

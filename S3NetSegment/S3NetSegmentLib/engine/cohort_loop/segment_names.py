@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..common.arrays import three
 from ..common.errors import InputError
-from ..common.tuples import three
 from ..images import Segment, Segmentation
 from ..images.segmentation import name_key, put_in_layer
 

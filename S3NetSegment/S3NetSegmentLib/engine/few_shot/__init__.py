@@ -1,1 +1,1 @@
-"""The parts of Few-shot; the method itself is ``methods.few_shot``."""
+"""The parts of Few-shot; the method itself is ``method``."""

@@ -1,4 +1,5 @@
-"""The part of a volume that is worked on, slices first, at the image's own resolution and on a smaller working grid.
+"""The part of a volume that is worked on, slices first, at the image's own resolution and on a smaller working grid; what kind of target
+is drawn there, which decides how fine that is; and what each pixel and its surroundings look like.
 
 What depends only on the image (intensities, features, registration of neighbouring slices) is kept here, so that a
 changed drawing costs none of it again.
@@ -6,22 +7,21 @@ changed drawing costs none of it again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 
+from ..common.arrays import box_around, three, two
 from ..common.device import one_threaded
-from ..common.masks import box_around
 from ..common.progress import Step, Steps
-from ..common.tuples import three, two
 from ..images import AXES, Volume
 from ..images.intensity import IntensityScale
 from ..images.volume import slices_first
-from .drawings.target import DrawnSizes
-from .pixel_features import pixel_features
 from .registration.neighbours import SliceFields, pairs_at_once, registered, registration_channels
 
 GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
@@ -31,6 +31,13 @@ _FINER, _SCATTERED_FINER = 2.2, 10  # how many times work_voxels may be exceeded
 _FEATURE_BYTES = 400e6  # features of more than this are not kept
 
 Window = tuple[slice, slice]  # rows and columns of a box
+_SLENDER = 0.13  # thickness over the root of the area, below which a target is scattered; a disc has 0.35
+_SMALL, _PARTS = 1.5, 1.5  # thickness in pixels and parts in a slice, below and above which it is, too
+_SCALES = (1.0, 2.0, 4.0, 8.0)  # pixels
+_CONTEXT = (6, 14)  # pixels to the samples of context
+_FEATURES = 25
+_LOOKING = "Looking at the image"
+_HALO = 3.0  # standard deviations that a Gaussian reaches
 
 
 @dataclass(frozen=True)
@@ -236,3 +243,106 @@ def _shrunk(planes: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
             part = F.interpolate(part, shape, mode="area")
         out[start : start + batch] = part[:, 0]
     return out
+
+
+@dataclass(frozen=True)
+class DrawnSizes:
+    """Sizes of what is drawn, in pixels: mean thickness of the thinnest segment (2 area / perimeter), the square root of
+    the smallest drawn area, and whether the segments are many small parts or winding like tissue."""
+
+    thickness: float
+    side: float
+    scattered: bool
+
+    @classmethod
+    def of(cls, slices: list[np.ndarray]) -> DrawnSizes:
+        """Of label images ``[H, W]``; slices without labels do not count."""
+        found: dict[int, list[tuple[float, float, int]]] = {}
+        for labels in slices:
+            for value in np.unique(labels[labels > 0]):
+                found.setdefault(int(value), []).append(_measured(labels == value))
+        if not found:
+            return cls(np.inf, np.inf, False)
+        means = np.array([np.mean(sizes, 0) for sizes in found.values()])  # thickness, side, parts of each segment
+        slender = np.mean([np.mean([t / s for t, s, _ in sizes]) for sizes in found.values()])
+        thickness, _, parts = means.mean(0)
+        return cls(
+            float(means[:, 0].min()),
+            min(side for sizes in found.values() for _, side, _ in sizes),
+            bool(slender < _SLENDER or (thickness < _SMALL and parts > _PARTS)),
+        )
+
+
+def _measured(mask: np.ndarray) -> tuple[float, float, int]:
+    """Thickness, root of the area, and number of parts of one mask."""
+    edge = int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
+    area = int(np.count_nonzero(mask))
+    return 2 * area / max(1, edge), area**0.5, ndimage.label(mask, np.ones((3, 3)))[1]
+
+
+def pixel_features(image: np.ndarray, spacing: Sequence[float]) -> Steps[torch.Tensor]:
+    """Features ``[Z, h, w, 25]`` of ``image`` (float32 ``[Z, h, w]``, about 0 to 1).
+
+    Gaussians in the slice and, equal in mm, in 3D; gradient, Laplacian, local deviation; samples of the surroundings.
+
+    :param spacing: mm between slices, rows, columns.
+    """
+    depth_ratio = spacing[1] / spacing[0]
+    features, smooth = _Features(image.shape), {}
+    features.add(image)
+    for sigma in _SCALES:
+        smooth[sigma] = yield from _gauss(image, 0.0, sigma, features.done)
+        yield features.add(smooth[sigma])
+        deep = sigma * depth_ratio
+        yield features.add(
+            (yield from _gauss(smooth[sigma], deep, 0.0, features.done)) if deep > 0.15 else smooth[sigma]
+        )
+    for sigma in _SCALES[:3]:
+        down, right = (_slope(smooth[sigma], axis) for axis in (1, 2))
+        yield features.add(np.hypot(down, right) * (2 * sigma))
+        yield features.add(ndimage.laplace(smooth[sigma], mode="nearest") * np.float32(sigma * sigma))
+    for sigma in (2.0, 5.0):
+        mean = smooth[sigma] if sigma in smooth else (yield from _gauss(image, 0.0, sigma, features.done))
+        spread = (yield from _gauss(image * image, 0.0, sigma, features.done)) - mean * mean
+        yield features.add(2 * np.sqrt(np.clip(spread, 0, None)))
+    for reach in _CONTEXT:
+        for axis in (1, 2):
+            features.add(_shifted(smooth[2.0], axis, reach))
+            yield features.add(_shifted(smooth[2.0], axis, -reach))
+    return torch.from_numpy(features.values)
+
+
+class _Features:
+    """Features that are filled in one after the other; each gives a step of progress."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.values, self._filled = np.empty((*shape, _FEATURES), np.float32), 0
+
+    @property
+    def done(self) -> float:
+        return self._filled / _FEATURES
+
+    def add(self, plane: np.ndarray) -> Step:
+        self.values[..., self._filled] = plane
+        self._filled += 1
+        return Step(self.done, _LOOKING)
+
+
+def _gauss(image: np.ndarray, across: float, within: float, done: float) -> Steps[np.ndarray]:
+    """``image`` blurred across and within its slices; ``done`` is the share of the whole work at which it begins."""
+    out = image
+    for axis, sigma in enumerate((across, within, within)):
+        if sigma > 0.05 and out.shape[axis] > 1:
+            yield Step(done, _LOOKING)
+            out = ndimage.gaussian_filter1d(out, sigma, axis, mode="nearest", truncate=_HALO)
+    return out
+
+
+def _slope(image: np.ndarray, axis: int) -> np.ndarray:
+    return np.gradient(image, axis=axis).astype(np.float32) if image.shape[axis] > 1 else np.zeros_like(image)
+
+
+def _shifted(image: np.ndarray, axis: int, by: int) -> np.ndarray:
+    """``image`` moved ``by`` pixels along ``axis``; the edge is repeated."""
+    index = np.clip(np.arange(image.shape[axis]) - by, 0, image.shape[axis] - 1)
+    return np.take(image, index, axis)

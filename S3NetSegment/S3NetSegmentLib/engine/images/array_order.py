@@ -13,7 +13,7 @@ from itertools import permutations
 
 import numpy as np
 
-from ..common.tuples import three
+from ..common.arrays import three
 
 AXES = ("x", "y", "z")  # the first (I), second (J) and third (K) index of a voxel
 # Where the first, second and third anatomical axis point: to the left, to posterior, to inferior.

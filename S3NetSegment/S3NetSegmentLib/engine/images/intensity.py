@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.arrays import two
 from ..common.errors import InputError
-from ..common.tuples import two
 from .colors import lab_from_rgb
 from .padding import RealRange, hounsfield_offset, is_cut_off, own_values, real_range
 from .volume import Volume

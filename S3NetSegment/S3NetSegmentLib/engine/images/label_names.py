@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..common.arrays import three
 from ..common.errors import InputError
 from ..common.json_file import read_json
-from ..common.tuples import three
 from .files import file_head
 from .segmentation import Segmentation
 

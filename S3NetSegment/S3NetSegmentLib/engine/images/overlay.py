@@ -9,8 +9,8 @@ from itertools import permutations
 import numpy as np
 from scipy import ndimage
 
+from ..common.arrays import two
 from ..common.errors import InputError
-from ..common.tuples import two
 from .colors import label_colors
 from .intensity import intensity_scale
 from .resample import resized

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..common.masks import bounding_box
+from ..common.arrays import bounding_box
 from ..common.progress import Step, Steps
 from .intensity import IntensityScale
 

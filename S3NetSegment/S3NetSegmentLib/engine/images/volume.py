@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from ..common.arrays import three
 from ..common.errors import InputError
-from ..common.tuples import three
 from .array_order import AXES, ArrayOrder
 
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .deformable import DeformableConv2d
 from .encoder import Encoder
+from .layers import DeformableConv2d
 
 _BRANCHES = ((3, 1), (5, 2), (7, 3))  # kernel size and dilation: fields of 3, 9 and 19 pixels
 

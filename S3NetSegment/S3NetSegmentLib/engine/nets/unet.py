@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from ..common.errors import InputError
-from ..common.randomness import torch_random_numbers
+from ..common.tensors import torch_random_numbers
 from .encoder import Encoder, ModuleListOf
-from .unet_layers import (
+from .layers import (
     Block,
     checked_across,
     convolution,

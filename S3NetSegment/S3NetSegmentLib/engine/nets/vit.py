@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..common.errors import InputError
-from .encoder import Encoder
-from .lora import AdaptedLinear
+from .encoder import AdaptedLinear, Encoder
 
 PATCH = 14  # pixels, of DINOv2
 GRID = 37  # patches along each side of the 518 px images that the position embeddings were trained on

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from ..common.masks import dice
+from ..common.arrays import dice
 from ..common.progress import Step, Steps, as_part_of
 from ..images import AXES
 from ..images.resample import mask_to_grid, resized

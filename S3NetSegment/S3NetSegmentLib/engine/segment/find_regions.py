@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
+from ..common.arrays import label_counts, three, two
+from ..common.device import torch_loaded
 from ..common.errors import InputError, ResourceError
-from ..common.masks import label_counts
 from ..common.progress import Step, Steps, as_part_of, run_to_end
-from ..common.torch_loading import torch_loaded
-from ..common.tuples import three, two
 from ..images import AXES, Extent, Segment, Segmentation, Volume
 from ..images.colors import label_colors
 from ..images.image_warnings import label_map_notes

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..common.arrays import two
 from ..common.errors import InputError
-from ..common.tuples import two
 from ..images import AXES, Extent
 from ..images.resample import axis_weights, mask_to_grid
 from .objects.slice_objects import spread_points

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.arrays import three
 from ..common.errors import InputError
-from ..common.tuples import three
 from ..images import AXES, Extent
 from ..images.array_order import ArrayOrder
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..common.arrays import three, two
 from ..common.progress import Steps
-from ..common.tuples import three, two
 from ..images import AXES, Extent, Volume
 from ..images.intensity import IntensityScale
 from ..images.resample import resized, shrunk_features

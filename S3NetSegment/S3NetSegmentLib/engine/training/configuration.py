@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 from ..common.errors import InputError
 from ..common.settings_record import SettingsRecord
 from ..tasks.train import PretrainTask, TrainTask
-from .alpnet.training import AlpnetSettings, alpnet_preset
+from .alpnet import AlpnetSettings, alpnet_preset
 from .ideal.settings import FinetuningSettings, PretrainingSettings, finetuning_preset, pretraining_preset
 from .settings import BatchSettings, CohortSettings, EncoderSettings, TrainerSettings, TwoStreamBatchSettings
 

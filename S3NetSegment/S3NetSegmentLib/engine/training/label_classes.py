@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from ..common.arrays import three
 from ..common.errors import InputError
-from ..common.tuples import three
 from ..images import Segment
 from ..images.colors import label_colors
 from ..images.label_names import LabelName

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ..common.arrays import three
 from ..common.errors import InputError
 from ..common.progress import run_to_end
-from ..common.tuples import three
 from ..nets.architectures import OneLevel, build_network
 from ..nets.encoder import Encoder
 from ..nets.unet import TwoStreamUNet

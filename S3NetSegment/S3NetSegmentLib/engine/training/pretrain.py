@@ -10,13 +10,12 @@ import torch
 
 from ..common.errors import InputError
 from ..common.progress import Steps, as_part_of
-from ..common.randomness import torch_generator
+from ..common.tensors import torch_generator
 from ..nets.architectures import OneLevel, describe_network, network_tensors
 from ..nets.dinov2 import Dinov2Encoder
-from ..nets.encoder import Encoder
-from ..nets.lora import add_lora, remove_lora
+from ..nets.encoder import Encoder, add_lora, remove_lora
 from ..nets.unet import CHANNELS, UNetEncoder, seeded
-from .alpnet.training import AlpnetTask, EpisodeBatches
+from .alpnet import AlpnetTask, EpisodeBatches
 from .cohort import Cohort
 from .configuration import AlpnetConfiguration, IdealConfiguration
 from .ideal.pretraining import IdealPretraining

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..common.errors import InputError
-from ..common.randomness import numpy_generator
+from ..common.tensors import numpy_generator
 from .cohort import SPLITS, Case, Cohort
 
 _STREAM = 4_000_000

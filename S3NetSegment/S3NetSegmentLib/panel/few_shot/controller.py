@@ -13,8 +13,8 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ...engine import InputError, Step
+from ...engine.common.device import torch_loaded
 from ...engine.common.progress import as_part_of
-from ...engine.common.torch_loading import torch_loaded
 from ...scene.drawings.support_set import SupportPlane
 from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
 from ...scene.session import watch

@@ -8,7 +8,7 @@ import os
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...engine.common.torch_loading import torch_loaded
+from ...engine.common.device import torch_loaded
 from ..chosen import volume_problem
 from ..messages import ProgressRow, SectionListener, sentence
 from ..run import SteppingDriver

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from ...engine import InputError, Step, Volume
+from ...engine.common.device import torch_loaded
 from ...engine.common.progress import Steps, as_part_of
-from ...engine.common.torch_loading import torch_loaded
 from ...engine.training.model_places import model_files
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
 from ...scene.segmentation.reading import write_model_answer

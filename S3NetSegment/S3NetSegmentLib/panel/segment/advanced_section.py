@@ -9,8 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ...engine import preset
-from ...engine.common.device import DEVICES, describe_device
-from ...engine.common.torch_loading import torch_loaded
+from ...engine.common.device import DEVICES, describe_device, torch_loaded
 from ...engine.few_shot.settings import FewShotSettings
 from ..run import SteppingDriver
 from ..widgets.settings_form import SettingsLevels

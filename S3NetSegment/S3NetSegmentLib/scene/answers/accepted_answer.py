@@ -12,7 +12,7 @@ from hashlib import blake2b
 import numpy as np
 
 from ...engine import Volume
-from ...engine.common.tuples import three
+from ...engine.common.arrays import three
 from ...engine.images import AXES
 from ..drawings.lattices import LabelBox
 from ..drawings.support_set import SupportPlane, SupportSlice, covering_slices

@@ -8,7 +8,7 @@ import vtk
 from scipy import ndimage
 
 from ...engine import InputError, Volume
-from ...engine.common.tuples import three
+from ...engine.common.arrays import three
 from ..segmentation.labelmaps import vtk_copy
 from ..slices import shown_slice, slice_nodes
 from ..volumes import matrix_from_array, place_beside, volume_from_node, world_from_parent

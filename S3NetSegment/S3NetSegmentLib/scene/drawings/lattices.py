@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...engine.common.tuples import three
+from ...engine.common.arrays import three
 
 _ALIGNED = 1e-3  # lattices whose voxels differ by less than this (in voxels) are the same lattice
 _TIE = 1e-6  # exactly between two voxels: always the upper one, whatever the rounding error

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 
 from ...engine import Extent, Volume
-from ...engine.common.tuples import two
+from ...engine.common.arrays import two
 from ..drawings.lattices import LabelBox
 from .segment_slices import SegmentSlices
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...engine import Volume
-from ...engine.common.tuples import three
+from ...engine.common.arrays import three
 from ...engine.images import AXES
 from ..answers.provenance import segment_fact
 from ..drawings.lattices import LabelBox

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ...common.masks import label_counts
+from ...common.arrays import label_counts
 
 Pairs = set[tuple[int, int]]  # label values of segments that overlap, the smaller value first
 OTHER = 255  # in label maps: drawn, but none of the segments asked for

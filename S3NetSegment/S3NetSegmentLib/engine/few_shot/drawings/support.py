@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ...common.arrays import bounding_box
 from ...common.errors import InputError
-from ...common.masks import bounding_box
 from ...images import AXES, Volume
 from ...images.volume import spans_space
 

@@ -15,13 +15,11 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from ...common.masks import box_around
+from ...common.arrays import box_around, three
 from ...common.progress import Step, Steps, as_part_of
-from ...common.tuples import three
 from ...images import AXES, Extent, Volume
 from ...images.intensity import IntensityScale
-from .alignment import Alignment, align
-from .label_alignment import KnownLabels
+from .alignment import Alignment, KnownLabels, align
 from .picture import Picture, coarse_alignments, correlation, covered, likeness, moved, picture_of, voxel_size
 
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for

@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 from scipy import fft, ndimage
 
+from ...common.arrays import three
 from ...common.progress import Step, Steps
-from ...common.tuples import three
 from ...images import AXES, Extent, Volume
 from ...images.intensity import IntensityScale
 from ...images.resample import shrunk_features

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from ...common.arrays import two
 from ...common.device import one_threaded
 from ...common.progress import Step, Steps
-from ...common.tuples import two
 from ..frame import Frame, Window
 
 _GROW_BLUR = 0.7  # pixels, of GrowCut's labels and of the vote before its sure voxels are taken

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ...common.tuples import two
+from ...common.arrays import two
 
 # On thick slices a segment ends between two of them without a sign: log-odds of presence beyond the outermost drawn slice
 # lose this times the log of the anisotropy. Fitted on hearts and tumours (few_shot_cases.py, development).

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from ...common.arrays import two
 from ...common.device import one_thread_if
 from ...common.limited_cache import LimitedCache
 from ...common.progress import Step, Steps, as_part_of
-from ...common.tuples import two
 from ...images.volume import slices_first
 from ..answer import FewShotAnswer
-from ..drawings.drawing import Drawing
-from ..drawings.soft_drawing import SoftDrawing
+from ..drawings.drawing import Drawing, SoftDrawing
 from ..frame import Box, Frame
 from ..settings import FewShotSettings
 from ..voters.appearance import Appearance

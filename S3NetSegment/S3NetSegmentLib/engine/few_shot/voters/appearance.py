@@ -14,8 +14,8 @@ import torch.nn.functional as F
 
 from ...common.device import one_threaded
 from ...common.progress import Step, Steps
-from ...common.randomness import torch_generator
-from ..drawings.soft_drawing import SoftDrawing
+from ...common.tensors import torch_generator
+from ..drawings.drawing import SoftDrawing
 from ..settings import FewShotSettings
 from .voter import Voter
 

@@ -15,10 +15,10 @@ from itertools import pairwise, product
 import numpy as np
 import torch
 
+from ...common.arrays import bounding_box
 from ...common.device import one_threaded
-from ...common.masks import bounding_box
 from ...common.progress import Step, Steps, as_part_of
-from ..drawings.soft_drawing import SoftDrawing
+from ..drawings.drawing import SoftDrawing
 from ..frame import GREY_STEPS
 from ..settings import FewShotSettings
 from .voter import Voter

@@ -13,16 +13,16 @@ from ...common.progress import Steps, as_part_of
 from ...images import AXES, Volume
 from ...images.intensity import IntensityScale, intensity_scale
 from ...images.volume import slices_first
-from ..alpnet.prototypes import PUBLISHED, HeadSettings
-from ..alpnet.self_training import SelfTraining
 from ..answer import FewShotAnswer
 from ..drawings.drawing import Drawing, SupportLayer, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
+from ..registration.alignment import KnownLabels, mean_dice
 from ..registration.fitting import Fitted, fit
-from ..registration.label_alignment import KnownLabels, mean_dice
 from ..settings import FewShotSettings
+from .alpnet import PUBLISHED, HeadSettings
 from .encoders import FewShotEncoder
 from .prototypes import OtherVolumeSlices, Prototypes, chosen_in_other_volume, known_slices
+from .self_training import SelfTraining
 from .slice_features import SliceFeatures, content_digest
 from .transferred import Transferred, consensus_of, labels_at, pooled_dice, voted
 from .voter import Voter

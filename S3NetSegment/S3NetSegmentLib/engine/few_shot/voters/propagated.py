@@ -9,7 +9,7 @@ import torch
 
 from ...common.device import one_threaded
 from ...common.progress import Step, Steps, as_part_of
-from ..drawings.soft_drawing import SoftDrawing, SoftSlice
+from ..drawings.drawing import SoftDrawing, SoftSlice
 from ..frame import Frame
 from ..registration.neighbours import blurred, carried
 from ..settings import FewShotSettings

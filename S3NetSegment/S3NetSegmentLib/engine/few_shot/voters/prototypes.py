@@ -17,11 +17,10 @@ from ...common.errors import InputError
 from ...common.progress import Step, Steps, as_part_of
 from ...common.tensors import area_average
 from ...nets.encoder import Encoder
-from ..alpnet.prototypes import HeadSettings, PrototypeHead, SupportSlice
-from ..alpnet.self_training import SelfTraining
-from ..drawings.drawing import Drawing
-from ..drawings.soft_drawing import SoftDrawing
+from ..drawings.drawing import Drawing, SoftDrawing
 from ..frame import Frame
+from .alpnet import HeadSettings, PrototypeHead, SupportSlice
+from .self_training import SelfTraining
 from .slice_features import SliceFeatures
 from .voter import Voter
 

@@ -16,10 +16,10 @@ from scipy import ndimage
 
 from ...common.progress import Step, Steps
 from ...images import AXES, Volume
-from ..drawings.soft_drawing import SoftDrawing
+from ..drawings.drawing import SoftDrawing
 from ..frame import Frame
+from ..registration.alignment import KnownLabels, mean_dice
 from ..registration.fitting import Fitted, mapped
-from ..registration.label_alignment import KnownLabels, mean_dice
 from .voter import Voter
 
 _PATCH_MM = 4.0  # around a voxel, in which images are compared

@@ -14,7 +14,7 @@ import torch
 from ...common.progress import Steps
 
 if TYPE_CHECKING:
-    from ..drawings.soft_drawing import SoftDrawing
+    from ..drawings.drawing import SoftDrawing
 
 
 class Voter(ABC):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from ...common.tuples import two
+from ...common.arrays import two
 from .elements import DamagedDicom, DicomFile, Elements, nothing
 from .slices import (
     DEFAULT_AXES,

@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ...common.arrays import bounding_box, label_counts
 from ...common.errors import ImageWarning, InputError
-from ...common.masks import bounding_box, label_counts
 from ..colors import label_colors
 from ..dicom.seg_reading import find_dicom_seg, is_dicom_seg, read_dicom_seg
 from ..files import suffix_of

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ...common.arrays import label_counts
 from ...common.errors import ImageWarning, InputError
-from ...common.masks import label_counts
 from ..colors import label_colors
 from ..segmentation import Segment
 

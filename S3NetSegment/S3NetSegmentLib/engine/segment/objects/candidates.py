@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ...common.masks import box_around
+from ...common.arrays import box_around
 from ...common.progress import Step, Steps, run_to_end
 
 EIGHT = np.ones((3, 3), bool)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import erf, logsumexp
 
-from ...common.masks import dice
+from ...common.arrays import dice
 
 CLEARLY_DIFFERENT = 0.85  # masks of a lower Dice coefficient are offered as different answers
 NEARLY_EQUAL = 0.97  # masks of a higher one are one step of the ladder

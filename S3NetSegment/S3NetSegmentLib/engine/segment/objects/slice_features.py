@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ...common.masks import box_around
+from ...common.arrays import box_around
 from . import candidates
 from .candidates import Candidates
 

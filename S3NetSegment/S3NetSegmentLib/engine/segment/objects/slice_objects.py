@@ -10,11 +10,11 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import logsumexp
 
+from ...common.arrays import box_around
 from ...common.limited_cache import LimitedCache
-from ...common.masks import box_around
 from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ..regions.maps import fine_graph_maps, standardised
-from .box_choice import ranked_in_box
+from .box_candidates import ranked_in_box
 from .candidates import EIGHT, Candidates, candidates_at, central_steps
 from .ranked import Opinions, RankedCandidates, Ranker, default_ranker, dice_matrix, rank, united
 from .slice_features import COLUMN, NAMES, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure

@@ -11,8 +11,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ...common.arrays import three
 from ...common.progress import Step, Steps, as_part_of
-from ...common.tuples import three
 from ...images.resample import resized
 from ..settings import SegmentSettings
 from .clustering import kmeans, nearest_centre

@@ -13,8 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ...common.arrays import three
 from ...common.progress import Step, Steps, as_part_of
-from ...common.tuples import three
 from .volume_merging import merge_tree
 
 MOST_REGIONS = 40_000

@@ -17,7 +17,8 @@ from ...common.affine2d import Affine2d
 from ...common.device import BatchFallback, one_thread_if
 from ...common.errors import InputError
 from ...common.progress import Step, Steps, as_part_of
-from ...common.randomness import numpy_generator, torch_generator
+from ...common.tensors import numpy_generator, torch_generator
+from ...nets.layers import in_channels_last
 from ...nets.losses import (
     affine_consistency_loss,
     affine_label_loss,
@@ -26,7 +27,6 @@ from ...nets.losses import (
     spatial_consistency_loss,
 )
 from ...nets.s3net import RegionNetwork, S3Net, freeze_statistics
-from ...nets.unet_layers import in_channels_last
 from ..regions.clustering import kmeans, merge_clusters, nearest_centre
 from ..settings import SegmentSettings
 from .input import SliceChannels

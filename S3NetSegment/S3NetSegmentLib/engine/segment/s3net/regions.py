@@ -12,12 +12,10 @@ from ...common.affine2d import Affine2d, Spacing
 from ...common.device import BatchFallback, one_thread_if
 from ...common.errors import InputError
 from ...common.progress import Step, Steps
-from ...common.randomness import torch_generator
-from ...common.tensors import summed
+from ...common.tensors import summed, torch_generator
 from ...nets.s3net import RegionNetwork
-from ..regions.filters import guided_filter
 from ..settings import SegmentSettings
-from .input import SliceChannels
+from .input import SliceChannels, guided_filter
 
 _BATCH_PIXELS = {"cpu": 1 << 16}  # pixels labelled at once; keeps a step short and the memory small
 _BATCH_PIXELS_OTHERWISE = 1 << 20

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import nn
 
 from ...common.affine2d import Affine2d
-from ...common.randomness import torch_generator, torch_random_numbers
-from ...common.tensors import summed
-from ...common.tuples import two
+from ...common.arrays import two
+from ...common.tensors import summed, torch_generator, torch_random_numbers
 from ...nets.losses import (
     cross_pseudo_loss,
     dice_and_cross_entropy_loss,
@@ -25,11 +25,9 @@ from ...nets.losses import (
     ramp,
     spatial_consistency_loss,
 )
-from ...nets.moving_average import averaged_copy, measure_statistics, update_average
 from ...nets.unet import CHANNELS, TwoStreamUNet, seeded
 from ..augmentation import STRONG, WEAK, change_intensities, mixed, random_boxes
-from ..optimisation import TrainingTask
-from .class_trust import ClassTrust
+from ..optimisation import TrainingTask, averaged_copy, measure_statistics, update_average
 from .settings import FinetuningSettings
 
 _STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r
@@ -37,6 +35,8 @@ _PIXELS = (1.0, 1.0)  # slices of a batch share one spacing, so lengths are in p
 _SPATIAL_CONTRAST = 0.1
 _OBSERVE_EVERY, _OBSERVED = 4, 4  # steps between two looks at the teacher, and of how many slices of each kind
 _STATISTICS_SHARES = 0.3, 0.05  # by which such a look moves the teacher's normalisation, at the start and at the end
+_DECAY = 0.9  # of the counts, with each observed batch
+_LEAST, _ENOUGH = 0.4, 0.8  # Dice from which a class deserves some trust, and from which all
 
 
 class IdealFinetuning(TrainingTask):
@@ -283,3 +283,43 @@ def _moved_target(affine: Affine2d, target):
     """Pseudo-labels and what they count under ``affine``; nothing where the slice ends."""
     labels, weights = target
     return affine.warp_labels(labels, _PIXELS, outside=-1), affine.warp(weights[:, None], _PIXELS, mode="nearest")[:, 0]
+
+
+class ClassTrust(nn.Module):
+    """A running Dice of each class on labelled slices, and what it says about answers on others.
+
+    A network that does not find a class even where it was told of it gives no pseudo-label of that class, and takes its
+    pixels for background: neither is to be learnt. Later the measure says little, as labelled slices become known by heart.
+
+    :param classes: number of classes, the background (label 0) included.
+    """
+
+    overlap: torch.Tensor
+    total: torch.Tensor
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.register_buffer("overlap", torch.zeros(classes))
+        self.register_buffer("total", torch.zeros(classes))
+
+    @torch.no_grad()
+    def observe(self, found: torch.Tensor, labels: torch.Tensor) -> None:
+        """Counts in answers ``[N, H, W]`` to slices with ``labels`` ``[N, H, W]`` (both int64; negative labels do not count)."""
+        count, known = len(self.total), labels >= 0
+        found, labels = found[known], labels[known]
+        ours, theirs = (torch.bincount(v, minlength=count) for v in (found, labels))
+        both = torch.bincount(labels[found == labels], minlength=count)
+        self.overlap.mul_(_DECAY).add_(2.0 * both)
+        self.total.mul_(_DECAY).add_(ours + theirs)
+
+    def dice(self) -> torch.Tensor:
+        """``[classes]``, 0 for classes that were never seen."""
+        return self.overlap / self.total.clamp_min(1e-6)
+
+    def weights(self) -> torch.Tensor:
+        """What a pseudo-label of each class counts, ``[classes]``, 0 to 1. The background counts as much as the class that is
+        found worst among those seen, as it may hide that class; 0 before anything was observed."""
+        each = ((self.dice() - _LEAST) / (_ENOUGH - _LEAST)).clamp(0.0, 1.0)
+        seen = self.total[1:] > 0
+        worst = torch.where(seen, each[1:], 1.0).min() * seen.any()
+        return torch.cat((worst[None], each[1:]))

@@ -18,12 +18,10 @@ from torch import nn
 
 from ...common.affine2d import Affine2d
 from ...common.errors import InputError
-from ...common.randomness import torch_generator
-from ...common.tensors import summed
-from ...nets.moving_average import averaged_copy, update_average
+from ...common.tensors import summed, torch_generator
 from ...nets.unet import CHANNELS, UNetEncoder, UNetFeatures, seeded
 from ..augmentation import VIEW, change_intensities
-from ..optimisation import TrainingTask
+from ..optimisation import TrainingTask, averaged_copy, update_average
 from .contrast import (
     Contrast,
     View,

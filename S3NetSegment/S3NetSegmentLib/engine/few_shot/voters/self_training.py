@@ -14,11 +14,9 @@ import torch
 
 from ...common.errors import InputError
 from ...common.progress import Step, Steps
-from ...common.randomness import torch_generator
-from ...nets.encoder import Encoder
-from ...nets.lora import add_lora
-from ...training.alpnet.episodes import ViewRanges, episode
-from ...training.alpnet.training import AlpnetTask, alpnet_preset
+from ...common.tensors import torch_generator
+from ...nets.encoder import Encoder, add_lora
+from ...training.alpnet import AlpnetTask, ViewRanges, alpnet_preset, episode
 from ...training.optimisation import make_optimizer
 
 _RANK = 4  # of the adapters that are trained in a transformer, as published; other networks are trained as a whole

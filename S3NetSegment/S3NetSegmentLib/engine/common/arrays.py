@@ -1,6 +1,10 @@
-"""Masks and labels of any number of axes: the box around a mask, how much two overlap, how often labels occur."""
+"""Masks and labels of any number of axes: the box around a mask, how much two overlap, how often labels occur; and tuples of a
+known length."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
 
@@ -38,3 +42,18 @@ def label_counts(labels: np.ndarray, size: int) -> np.ndarray:
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     """Dice coefficient of two bool arrays; 0 where both are empty."""
     return 2 * int(np.count_nonzero(a & b)) / max(int(np.count_nonzero(a)) + int(np.count_nonzero(b)), 1)
+
+
+T = TypeVar("T")
+
+
+def two(values: Iterable[T]) -> tuple[T, T]:
+    """The two ``values``; ValueError where there are not two."""
+    first, second = values
+    return first, second
+
+
+def three(values: Iterable[T]) -> tuple[T, T, T]:
+    """The three ``values``; ValueError where there are not three."""
+    first, second, third = values
+    return first, second, third

@@ -1,1 +1,0 @@
-"""Training of ALPNet's encoder by episodes on superpixels."""
