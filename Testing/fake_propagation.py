@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from S3NetSegmentLib.engine import Step
+from S3NetSegmentLib.engine.few_shot.answer import SegmentOutlook
 from S3NetSegmentLib.engine.few_shot.drawings.overlaps import flattened
-from S3NetSegmentLib.engine.few_shot.vote.outlook import SegmentOutlook
 from S3NetSegmentLib.engine.images import AXES
 
 

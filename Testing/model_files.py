@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
 from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
 from S3NetSegmentLib.engine.training.label_classes import LabelClass
-from S3NetSegmentLib.engine.training.model_file import Model, save_model
+from S3NetSegmentLib.engine.training.model_file import Model, describe_network, network_tensors, save_model
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 
 CLASSES = (

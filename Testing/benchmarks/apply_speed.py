@@ -38,10 +38,13 @@ from S3NetSegmentLib.engine.apply import ModelSegmenter  # noqa: E402
 from S3NetSegmentLib.engine.common.device import describe_device  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.resample import resized  # noqa: E402
-from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, TwoStreamUNet, seeded  # noqa: E402
 from S3NetSegmentLib.engine.training.label_classes import LabelClass  # noqa: E402
-from S3NetSegmentLib.engine.training.model_file import Model  # noqa: E402
+from S3NetSegmentLib.engine.training.model_file import (  # noqa: E402
+    Model,
+    describe_network,
+    network_tensors,
+)
 from S3NetSegmentLib.engine.training.preparation import choose_layout  # noqa: E402
 
 SIZES = {"256x256x100": (100, 256, 256), "512x512x300": (300, 512, 512)}

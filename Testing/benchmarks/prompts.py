@@ -41,8 +41,7 @@ from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images import Extent  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
 from S3NetSegmentLib.engine.segment.find_regions import find_regions  # noqa: E402
-from S3NetSegmentLib.engine.segment.objects.box_candidates import BoxPart  # noqa: E402
-from S3NetSegmentLib.engine.segment.objects.colour_split import colour_split  # noqa: E402
+from S3NetSegmentLib.engine.segment.objects.box_candidates import BoxPart, colour_split  # noqa: E402
 from S3NetSegmentLib.engine.segment.prompts import Box  # noqa: E402
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings  # noqa: E402
 

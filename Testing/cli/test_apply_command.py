@@ -10,11 +10,11 @@ from model_files import CLASSES, write_model
 from S3NetSegmentLib.engine.batch.manifest import read_manifest
 from S3NetSegmentLib.engine.batch.one_case import run_case
 from S3NetSegmentLib.engine.batch.resume import make_plan
-from S3NetSegmentLib.engine.frames import frame_notes
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.volume import Volume
 from S3NetSegmentLib.engine.images.writing import write_frames, write_image
+from S3NetSegmentLib.engine.results import frame_notes
 from S3NetSegmentLib.engine.training.label_classes import LabelClass
 
 

@@ -63,7 +63,7 @@ def prepare(folder: Path) -> None:
     import S3NetSegmentLib.cli.main
     import S3NetSegmentLib.engine.batch.one_case
     import S3NetSegmentLib.engine.training.finetune
-    import S3NetSegmentLib.engine.training.pretrain  # noqa: F401
+    import S3NetSegmentLib.engine.training.run  # noqa: F401
     from S3NetSegmentLib.engine.nets import dinov2
     from S3NetSegmentLib.engine.nets.weights import CATALOGUE, WeightsFile
 

@@ -272,10 +272,9 @@ def _sound_files(folder: Path) -> dict[str, Path]:
 
 
 def _sound_model(path: Path) -> Path:
-    from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
     from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
     from S3NetSegmentLib.engine.training.label_classes import LabelClass
-    from S3NetSegmentLib.engine.training.model_file import Model, save_model
+    from S3NetSegmentLib.engine.training.model_file import Model, describe_network, network_tensors, save_model
     from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 
     network = seeded(lambda: TwoStreamUNet(2, 1, (4, 8)), 0)

@@ -152,10 +152,9 @@ def _write_model(volume, path: Path) -> Path:
     """A model that takes what is brighter than 0.7 of the whole range for the object, on slices that suit ``volume``."""
     import torch
 
-    from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
     from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet
     from S3NetSegmentLib.engine.training.label_classes import LabelClass
-    from S3NetSegmentLib.engine.training.model_file import Model, save_model
+    from S3NetSegmentLib.engine.training.model_file import Model, describe_network, network_tensors, save_model
     from S3NetSegmentLib.engine.training.preparation import choose_layout
 
     network = TwoStreamUNet(2, 1, (2, 4), dropout=False).eval()

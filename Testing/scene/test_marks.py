@@ -6,7 +6,7 @@ import pytest
 import slicer
 
 from S3NetSegmentLib.engine import Extent, InputError
-from S3NetSegmentLib.scene.markups import add_point, extent_from_roi, points_from_markups
+from S3NetSegmentLib.scene.prompts import add_point, extent_from_roi, points_from_markups
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 

@@ -6,8 +6,8 @@ import argparse
 import os
 
 from ..engine import Volume
+from ..engine.few_shot.answer import encoder_share, encoder_text
 from ..engine.few_shot.run import FewShotOutcome
-from ..engine.few_shot.vote.outlook import encoder_share, encoder_text
 from ..engine.images.files import suffix_of
 from ..engine.images.segmentation import size_table
 from ..engine.images.writing import write_image

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..engine import InputError, Volume
-from ..engine.frames import frame_label_maps, frame_notes, frame_progress
 from ..engine.images.files import stem_of, suffix_of
 from ..engine.images.image_warnings import collected_image_warnings
 from ..engine.images.reading import count_frames, read_image
 from ..engine.images.segmentation import shown_size
 from ..engine.images.writing import FRAME_FORMATS, write_frames, write_image, write_png
-from ..engine.results import described
+from ..engine.results import described, frame_label_maps, frame_notes, frame_progress
 from ..engine.tasks.forms import ALL_FRAMES
 from .arguments import image_inputs, outputs_of, replaced_input
 from .terminal import ProgressDisplay, print_written, report, shown_path

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from .chosen import ConfidenceRow, MadeByRows, SegmentationChoice
 from .cohort.section import CohortSection
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
+from .inputs import ConfidenceRow, InputsSection, MadeByRows, SegmentationChoice
 from .messages import PanelMessage, ProgressRow
 from .models.section import ModelsSection
 from .navigation import ModeTabs, PanelKeys
 from .run import timer
 from .segment.advanced_section import AdvancedSection, device_setting
-from .segment.inputs_section import InputsSection
 from .segment.section import SegmentSection
-from .widgets.check_dialog import CheckDialog
-from .widgets.harmless_wheel import HarmlessWheel
 from .widgets.looks import align_columns
-from .widgets.torch_row import TorchRow
+from .widgets.mouse import HarmlessWheel
+from .widgets.torch_row import CheckDialog, TorchRow
 
 _REFRESH_EVERY = 250  # ms
 _DRAWING = ("few-shot", "cohort")  # uses in which the user draws in the editor

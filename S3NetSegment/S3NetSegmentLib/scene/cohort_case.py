@@ -1,4 +1,5 @@
-"""A volume and its segmentation as a case of a cohort, the folder that models are trained on."""
+"""A volume and its segmentation as a case of a cohort, the folder that models are trained on; and a case of the loop through
+one in the scene: its image, its segments, and what the user has changed in them."""
 
 from __future__ import annotations
 
@@ -9,17 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import slicer
 
 from ..engine import InputError, Segmentation, Volume
+from ..engine.cohort_loop.store import CaseImage
 from ..engine.common.progress import Step, Steps, as_part_of
+from ..engine.images import AXES, Segment
 from ..engine.images.files import replace_text, replacing, stem_of
 from ..engine.images.reading import read_image
-from ..engine.images.segmentation import name_key
-from ..engine.images.writing import write_image, write_segmentation
+from ..engine.images.segmentation import name_key, put_in_layer
+from ..engine.images.volume import slices_first
+from ..engine.images.writing import write_image
+from ..engine.images.writing import write_segmentation as write_label_file
 from ..engine.training.cohort import DESCRIPTION, IMAGES, LABELS, Cohort, read_cohort, read_description
 from .segmentation.labelmaps import ensure_binary_labelmap
-from .segmentation.reading import segment_look, segment_mask
-from .volumes import volume_from_node
+from .segmentation.reading import create_segmentation, segment_look, segment_mask, write_segmentation
+from .volumes import node_of, volume_from_node
 
 FORMATS = (".nii.gz", ".nrrd")
 _LONGEST_NAME = 120
@@ -258,7 +264,7 @@ def _write(case: CohortCase, volume: Volume | None, labels: Segmentation | None)
     if volume is not None and labels is not None:
         with replacing(case.image) as image, replacing(case.label) as label:
             write_image(volume, image)
-            write_segmentation(labels, label)
+            write_label_file(labels, label)
         written = [case.image, case.label]
     elif volume is not None:
         with replacing(case.image) as image:
@@ -266,7 +272,7 @@ def _write(case: CohortCase, volume: Volume | None, labels: Segmentation | None)
         written = [case.image]
     elif labels is not None:
         with replacing(case.label) as label:
-            write_segmentation(labels, label)
+            write_label_file(labels, label)
         written = [case.label]
     return tuple(written)
 
@@ -274,3 +280,87 @@ def _write(case: CohortCase, volume: Volume | None, labels: Segmentation | None)
 def _write_patient(case: CohortCase, description: dict) -> None:
     changed = {**description, "patients": {**description.get("patients", {}), case.name: case.patient}}
     replace_text(case.folder / DESCRIPTION, json.dumps(changed, indent=2, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True, eq=False)
+class LoopCase:
+    """A case that is open in the scene.
+
+    :param shown: what was written into the segmentation, to see what the user has changed; None: it began empty.
+    :param axis: across the slices that are corrected.
+    """
+
+    name: str
+    image: CaseImage
+    volume_node: slicer.vtkMRMLVolumeNode
+    segmentation_node: slicer.vtkMRMLSegmentationNode
+    shown: Segmentation | None
+    axis: str
+
+    @property
+    def volume(self) -> Volume:
+        return self.image.volume
+
+    @property
+    def is_there(self) -> bool:
+        """Whether both nodes are still in a scene."""
+        return self.volume_node.GetScene() is not None and self.segmentation_node.GetScene() is not None
+
+    def remove(self) -> None:
+        """Takes the case out of the scene."""
+        for node in (self.segmentation_node, self.volume_node):
+            if node.GetScene() is not None:
+                node.GetScene().RemoveNode(node)
+
+
+def open_case(name: str, image: CaseImage, segmentation: Segmentation | None, axis: str) -> LoopCase:
+    """Puts ``image`` and ``segmentation`` (None: an empty one) into the scene and shows them in the slice views."""
+    volume_node = node_of(image.volume)
+    try:
+        volume_node.SetName(name)
+        volume_node.CreateDefaultDisplayNodes()
+        if segmentation is None:
+            node = create_segmentation(volume_node)
+        else:
+            node, _ = write_segmentation(segmentation, volume_node, name=f"{name} segmentation")
+        slicer.util.setSliceViewerLayers(background=volume_node, fit=True)
+    except BaseException:
+        slicer.mrmlScene.RemoveNode(volume_node)
+        raise
+    return LoopCase(name, image, volume_node, node, segmentation, image.volume.slice_axis(axis))
+
+
+def case_segmentation(case: LoopCase) -> Segmentation:
+    """All segments of the case as they are now, each in a layer of its own if it overlaps others.
+
+    :raises InputError: the case is no longer in the scene.
+    """
+    if not case.is_there:
+        raise InputError(f"case {case.name!r} was removed from the scene; open it again")
+    node = case.segmentation_node
+    ensure_binary_labelmap(node)
+    layers: list[np.ndarray] = []
+    segments: list[Segment] = []
+    for value, segment_id in enumerate(node.GetSegmentation().GetSegmentIDs(), 1):
+        mask = segment_mask(node, segment_id, case.volume)
+        layer = put_in_layer(layers, mask, value, np.uint16)
+        look = segment_look(node, segment_id, value)
+        segments.append(Segment(look.name, look.color, value, layer, look.terminology))
+    layers = layers or [np.zeros(case.volume.array.shape[:3], np.uint8)]
+    return Segmentation(layers, segments, case.volume.ijk_to_ras)
+
+
+def corrected_slices(case: LoopCase, now: Segmentation) -> list[int]:
+    """Numbers along the axis of the case of the slices on which the user has changed something."""
+    changed = np.zeros(case.volume.size[AXES.index(case.axis)], bool)
+    shown = case.shown or Segmentation(now.layers, [], now.ijk_to_ras)
+    for name in {segment.name for one in (shown, now) for segment in one.segments}:
+        before, after = _named(shown, name), _named(now, name)
+        changed |= slices_first(before != after, case.axis).any((1, 2))
+    return [int(n) for n in np.flatnonzero(changed)]
+
+
+def _named(segmentation: Segmentation, name: str) -> np.ndarray:
+    """The voxels of the last segment of that name, none where there is no such segment."""
+    found = [segment for segment in segmentation.segments if segment.name == name]
+    return segmentation.mask(found[-1]) if found else np.zeros(segmentation.layers[0].shape, bool)

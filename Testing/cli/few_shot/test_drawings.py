@@ -19,8 +19,7 @@ from few_shot_command_line import (
 )
 
 from S3NetSegmentLib.engine import InputError, Segment, Segmentation
-from S3NetSegmentLib.engine.few_shot.drawings.planes import on_volume
-from S3NetSegmentLib.engine.few_shot.drawings.support import mixed_slices
+from S3NetSegmentLib.engine.few_shot.drawings.support import mixed_slices, on_volume
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.images.writing import write_segmentation
 

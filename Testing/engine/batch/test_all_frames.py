@@ -17,9 +17,9 @@ from S3NetSegmentLib.engine.batch import one_case
 from S3NetSegmentLib.engine.batch.manifest import ManifestError, read_manifest
 from S3NetSegmentLib.engine.batch.one_case import run_case
 from S3NetSegmentLib.engine.batch.report import report_rows
-from S3NetSegmentLib.engine.frames import frame_sizes
 from S3NetSegmentLib.engine.images.reading import count_frames, read_image
 from S3NetSegmentLib.engine.images.writing import write_frames, write_image
+from S3NetSegmentLib.engine.results import frame_sizes
 from S3NetSegmentLib.engine.training.ensemble import load_ensemble
 
 COUNT = 4

@@ -13,10 +13,10 @@ from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings, few_shot_preset
 from S3NetSegmentLib.engine.few_shot.vote.decision import keep_one_part
-from S3NetSegmentLib.engine.few_shot.voters import slice_features
+from S3NetSegmentLib.engine.few_shot.voters import encoders
 from S3NetSegmentLib.engine.few_shot.voters.alpnet import HeadSettings, PrototypeHead, SupportSlice
+from S3NetSegmentLib.engine.few_shot.voters.encoders import FeatureCache, SliceFeatures
 from S3NetSegmentLib.engine.few_shot.voters.making import published_head
-from S3NetSegmentLib.engine.few_shot.voters.slice_features import FeatureCache, SliceFeatures
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.tasks.few_shot import FewShotTask
@@ -26,7 +26,7 @@ PUBLISHED = dataclasses.replace(few_shot_preset("published"), encoder_side=84)
 
 @pytest.fixture(autouse=True)
 def no_features_of_other_tests():
-    slice_features.SHARED.clear()
+    encoders.SHARED.clear()
 
 
 def features_of(volume, encoder, **options):

@@ -4,8 +4,7 @@ import numpy as np
 from few_shot_scenes import egg, tube
 
 from S3NetSegmentLib.engine import Volume, run_to_end
-from S3NetSegmentLib.engine.few_shot.method import DrawnPlane, DrawnSlice, FewShot, FewShotSettings, SupportVolume
-from S3NetSegmentLib.engine.few_shot.vote.outlook import (
+from S3NetSegmentLib.engine.few_shot.answer import (
     SegmentOutlook,
     is_empty,
     next_slices,
@@ -13,6 +12,7 @@ from S3NetSegmentLib.engine.few_shot.vote.outlook import (
     reason,
     segment_outlook,
 )
+from S3NetSegmentLib.engine.few_shot.method import DrawnPlane, DrawnSlice, FewShot, FewShotSettings, SupportVolume
 
 FAST = FewShotSettings(appearance_steps=60, work_voxels=20_000, leave_one_out=False)
 NAMES = {1: "liver", 2: "spleen"}

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from S3NetSegmentLib.engine import InputError, Volume
-from S3NetSegmentLib.engine.few_shot.drawings.planes import DrawnVoxels, on_volume
-from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnPlane, DrawnSlice
+from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnPlane, DrawnSlice, DrawnVoxels, on_volume
 
 
 def volume(size=(20, 16, 12), spacing=(1.0, 1.5, 2.0), turned=0.0):

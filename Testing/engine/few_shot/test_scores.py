@@ -16,9 +16,9 @@ from S3NetSegmentLib.engine.few_shot.method import (  # fmt: skip
     SupportVolume,
 )
 from S3NetSegmentLib.engine.few_shot.vote.weights import further_share
-from S3NetSegmentLib.engine.few_shot.voters import slice_features
+from S3NetSegmentLib.engine.few_shot.voters import encoders
+from S3NetSegmentLib.engine.few_shot.voters.encoders import FeatureCache, SliceFeatures, content_digest
 from S3NetSegmentLib.engine.few_shot.voters.prototypes import Prototypes
-from S3NetSegmentLib.engine.few_shot.voters.slice_features import FeatureCache, SliceFeatures, content_digest
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 
 SMALL = {"encoder_side": 84, "encoder_grid": 32, "appearance_steps": 60}
@@ -28,7 +28,7 @@ DRAWN = (6, 9, 13)
 
 @pytest.fixture(autouse=True)
 def no_features_of_other_tests():
-    slice_features.SHARED.clear()
+    encoders.SHARED.clear()
 
 
 @pytest.fixture(scope="module")
@@ -190,9 +190,7 @@ def part(phantom, encoder, former=None, changed=None):
     if changed is not None:
         planes[changed][10:14, 10:14] = 1
     drawing = Drawing(volume, [DrawnSlice("z", z, plane) for z, plane in planes.items()], "z", 4.0)
-    made = Prototypes(
-        features_of(volume, encoder, slice_features.SHARED), drawing, 60.0, torch.device("cpu"), former=former
-    )
+    made = Prototypes(features_of(volume, encoder, encoders.SHARED), drawing, 60.0, torch.device("cpu"), former=former)
     run_to_end(made._prepare())
     return made
 

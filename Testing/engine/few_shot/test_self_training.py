@@ -12,7 +12,7 @@ from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.common.tensors import torch_generator
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, SupportVolume
 from S3NetSegmentLib.engine.few_shot.settings import few_shot_preset
-from S3NetSegmentLib.engine.few_shot.voters import slice_features
+from S3NetSegmentLib.engine.few_shot.voters import encoders
 from S3NetSegmentLib.engine.few_shot.voters.self_training import SelfTraining
 from S3NetSegmentLib.engine.training.alpnet import AlpnetTask, ViewRanges, episode
 
@@ -23,7 +23,7 @@ PLAIN = dataclasses.replace(few_shot_preset("published"), encoder_side=SIDE, enc
 
 @pytest.fixture(autouse=True)
 def no_features_of_other_tests():
-    slice_features.SHARED.clear()
+    encoders.SHARED.clear()
 
 
 def slice_of(number=9):
@@ -138,13 +138,13 @@ def test_features_that_know_the_organs_still_find_them():
 
 def test_drawn_slices_of_another_volume_are_seen_by_the_trained_encoder_too(monkeypatch):
     volume, labels = organs()
-    seen, of = [], slice_features.SliceFeatures.of
+    seen, of = [], encoders.SliceFeatures.of
 
     def watched(self, numbers, network=None):
         seen.append((self, network is not None))
         return of(self, numbers, network)
 
-    monkeypatch.setattr(slice_features.SliceFeatures, "of", watched)
+    monkeypatch.setattr(encoders.SliceFeatures, "of", watched)
     found = {}
     for steps in (0, 4):
         tool = FewShot(volume, dataclasses.replace(PLAIN, test_time_steps=steps), "z", knowing(), "cpu")

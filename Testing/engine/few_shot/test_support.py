@@ -6,8 +6,13 @@ from few_shot_phantoms import organs
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.few_shot.drawings.drawing import Drawing
-from S3NetSegmentLib.engine.few_shot.drawings.planes import DrawnVoxels
-from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnSlice, SupportVolume, drawn_slices, near_drawing
+from S3NetSegmentLib.engine.few_shot.drawings.support import (
+    DrawnSlice,
+    DrawnVoxels,
+    SupportVolume,
+    drawn_slices,
+    near_drawing,
+)
 from S3NetSegmentLib.engine.few_shot.frame import Box
 
 

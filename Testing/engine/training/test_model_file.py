@@ -12,10 +12,17 @@ from S3NetSegmentLib.engine import apply as apply_model
 from S3NetSegmentLib.engine.apply import ModelSegmenter, as_segmentation
 from S3NetSegmentLib.engine.few_shot.voters.encoders import load_encoder
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
-from S3NetSegmentLib.engine.nets.architectures import describe_network, network_tensors
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, TwoStreamUNet, UNetEncoder, seeded
 from S3NetSegmentLib.engine.training.label_classes import LabelClass
-from S3NetSegmentLib.engine.training.model_file import Model, is_model_file, load_encoder_file, load_model, save_model
+from S3NetSegmentLib.engine.training.model_file import (
+    Model,
+    describe_network,
+    is_model_file,
+    load_encoder_file,
+    load_model,
+    network_tensors,
+    save_model,
+)
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 
 CLASSES = (

@@ -6,7 +6,7 @@ from fake_propagation import FakePropagation
 from few_shot_drawings import preview_node
 
 from S3NetSegmentLib.engine import InputError, ResourceError
-from S3NetSegmentLib.engine.few_shot.vote.outlook import SegmentOutlook
+from S3NetSegmentLib.engine.few_shot.answer import SegmentOutlook
 
 
 def test_quality_and_the_next_slice_are_shown_in_plain_words(open_drawn, views):

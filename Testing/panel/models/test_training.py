@@ -19,7 +19,7 @@ from S3NetSegmentLib.engine.tasks.train import FinetuneTask, PretrainTask, task_
 from S3NetSegmentLib.engine.training.configuration import FINETUNING_PRESETS, PRETRAINING_PRESETS
 from S3NetSegmentLib.panel.models import training_process, training_run
 from S3NetSegmentLib.panel.models.training_form import KINDS, kind_of, training_hint
-from S3NetSegmentLib.panel.models.training_log import TrainingLog
+from S3NetSegmentLib.panel.models.training_process import TrainingLog
 from S3NetSegmentLib.panel.models.training_run import TrainingRun
 
 TINY = "slice_side=48 batch=2 unlabelled_batch=2 log_every=1 validate_every=5"
@@ -342,7 +342,7 @@ def test_the_log_is_read_as_it_grows_and_again_when_it_is_rewound(tmp_path):
 def test_the_curve_shows_where_unlabelled_slices_join_and_no_plan_before_there_is_one(tmp_path, views):
     import qt
 
-    from S3NetSegmentLib.panel.models.training_log import learning_curve
+    from S3NetSegmentLib.panel.models.training_process import learning_curve
 
     path = tmp_path / "log.jsonl"
     lines = [{"step": n, "loss": 1.0 / n, **({"steps": 9, "unlabelled": 0.1} if n > 4 else {})} for n in range(1, 9)]

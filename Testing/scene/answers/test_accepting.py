@@ -9,8 +9,8 @@ from few_shot_previews import DRAWN, SHAPE, masks, nodes, paint, shown, stroke
 from S3NetSegmentLib.engine import InputError, Volume
 from S3NetSegmentLib.scene.answers.preview import FewShotPreview
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
-from S3NetSegmentLib.scene.segmentation.editing_rules import EditingRules
 from S3NetSegmentLib.scene.segmentation.reading import segment_edit, segment_mask, segment_tag
+from S3NetSegmentLib.scene.segmentation.segment_slices import EditingRules
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 

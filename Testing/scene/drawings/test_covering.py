@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.scene.drawings.lattices import LabelBox
 from S3NetSegmentLib.scene.drawings.support_set import covering_slices
+from S3NetSegmentLib.scene.segmentation.labelmaps import LabelBox
 
 SHAPE = (40, 40, 40)
 

@@ -4,7 +4,7 @@ import mrml
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.scene.drawings.lattices import LabelBox, kept_values
+from S3NetSegmentLib.scene.segmentation.labelmaps import LabelBox, kept_values
 
 
 def voxels(box):

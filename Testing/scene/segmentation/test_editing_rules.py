@@ -6,12 +6,10 @@ import pytest
 import slicer
 
 from S3NetSegmentLib.scene.answers.preview import FewShotPreview
-from S3NetSegmentLib.scene.drawings.lattices import LabelBox
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
-from S3NetSegmentLib.scene.segmentation.editing_rules import EditingRules
-from S3NetSegmentLib.scene.segmentation.labelmaps import oriented_image
+from S3NetSegmentLib.scene.segmentation.labelmaps import LabelBox, oriented_image
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit, segment_mask
-from S3NetSegmentLib.scene.segmentation.segment_slices import SegmentSlices
+from S3NetSegmentLib.scene.segmentation.segment_slices import EditingRules, SegmentSlices
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (8, 10, 12)

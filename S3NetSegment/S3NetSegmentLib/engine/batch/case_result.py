@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..frames import frame_notes, frame_sizes
 from ..images import Segmentation, Volume
 from ..images.overlay import montage
 from ..images.resample import resized
-from ..results import described
+from ..results import described, frame_notes, frame_sizes
 
 _SHOWN, _COLUMNS = 9, 3  # frames in the picture of a case
 

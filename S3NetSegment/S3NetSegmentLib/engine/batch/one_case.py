@@ -26,7 +26,6 @@ from ... import __version__
 from ..common.errors import InputError, ResourceError
 from ..common.progress import Step, run_to_end
 from ..few_shot.run import carry_drawings, read_drawings
-from ..frames import frame_label_maps, frame_progress
 from ..images import Segmentation, Volume
 from ..images.dicom.seg_writing import write_dicom_seg
 from ..images.files import SEGMENTATION_FORMATS, check_output_path, flush_to_disk, rename_over, suffix_of
@@ -35,6 +34,7 @@ from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import draw_overlay
 from ..images.reading import count_frames
 from ..images.writing import write_frames, write_image, write_png, write_segmentation
+from ..results import frame_label_maps, frame_progress
 from ..segment.run import segment_image
 from ..tasks.few_shot import FewShotTask
 from ..tasks.forms import ALL_FRAMES

@@ -16,10 +16,10 @@ from ..images import AXES, Segmentation, Volume
 from ..images.overlay import best_slice, draw_overlay
 from ..images.reading import read_image
 from ..tasks.few_shot import FewShotTask
+from .answer import encoder_record, is_empty, reason
+from .answer import notes as outlook_notes
 from .drawings.support_files import Support, read_support
 from .settings import FewShotSettings
-from .vote.outlook import encoder_record, is_empty, reason
-from .vote.outlook import notes as outlook_notes
 
 if TYPE_CHECKING:
     from .method import FewShotAnswer, FewShotEncoder

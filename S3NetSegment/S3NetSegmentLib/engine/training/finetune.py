@@ -17,14 +17,13 @@ from ..common.progress import Step, Steps, as_part_of
 from ..images.overlay import draw_overlay, montage
 from ..images.segmentation import Segment, Segmentation
 from ..images.volume import Volume
-from ..nets.architectures import describe_network, network_tensors
 from ..nets.unet import CHANNELS, UNetEncoder, UNetFeatures
 from .cohort import Cohort
 from .configuration import FinetuningConfiguration
 from .ideal.finetuning import IdealFinetuning
 from .label_classes import LabelClass
 from .likeness import TrainingLook
-from .model_file import Model, load_model, save_model
+from .model_file import Model, describe_network, load_model, network_tensors, save_model
 from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance
 from .processes import Processes
 from .run_folder import MODEL, PICTURES, RunFolder

@@ -1,24 +1,39 @@
-"""One training from its task: settings, cohort, what it starts from, and the run itself."""
+"""One training from its task: settings, cohort, what it starts from, and the run itself; pre-training without labels (IDEAL's
+dense contrast, or ALPNet's episodes) in full."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from ..common.errors import InputError
 from ..common.progress import Steps, as_part_of
+from ..common.tensors import torch_generator
+from ..nets.dinov2 import Dinov2Encoder
+from ..nets.encoder import Encoder, add_lora, remove_lora
+from ..nets.unet import CHANNELS, UNetEncoder, seeded
 from ..nets.weights import WeightsStore
 from ..tasks.train import FinetuneTask, PretrainTask, TrainTask
-from .cohort import read_cohort
+from .alpnet import AlpnetTask, EpisodeBatches
+from .cohort import Cohort, read_cohort
 from .configuration import AlpnetConfiguration, FinetuningConfiguration, IdealConfiguration, configuration_of
 from .finetune import finetune
-from .model_file import load_model
-from .pretrain import pretrain
+from .ideal.pretraining import IdealPretraining
+from .likeness import TrainingLook
+from .model_file import Model, OneLevel, describe_network, load_model, network_tensors, save_model
+from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance
 from .processes import Processes
-from .run_folder import RunFolder
+from .run_folder import MODEL, RunFolder
+from .settings import CohortSettings
+from .slice_bank import SliceBank
+from .slice_batches import SliceBatches
 from .split import split_cohort
-from .trainer import TrainingResult
+from .trainer import Trainer, TrainingResult
+
+_LORA_STREAM = 6_000_000
 
 
 def train(
@@ -79,3 +94,133 @@ def _kept(task: TrainTask, folder: RunFolder) -> dict | None:
             f"{str(folder.path)!r} holds a run of {kept.get('method')!r}; go on with that command, or choose another folder"
         )
     return kept
+
+
+def pretrain(
+    cohort: Cohort,
+    configuration: IdealConfiguration | AlpnetConfiguration,
+    folder: RunFolder,
+    *,
+    encoder: Encoder | None = None,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    processes: Processes | None = None,
+    skip_bad: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Steps[TrainingResult]:
+    """Trains an encoder on all training images of ``cohort`` and writes it to ``folder`` as ``model.pt``.
+
+    :param configuration: of :func:`~.configuration.pretraining_configuration`; which of the two it is says how the encoder learns.
+    :param encoder: for ALPNet: a DINOv2 encoder in float32 to train instead of a U-Net.
+    :param stop: see :class:`~..training.trainer.Trainer`.
+    :param resume: go on from the state in ``folder``.
+    """
+    trainer_settings, settings = configuration.trainer, configuration.cohort
+    if settings.dimensions == 3:
+        raise InputError(
+            "setting dimensions is 3, but pre-training is there for slices alone; leave it out, or fine-tune in 3D from nothing "
+            "(s3net finetune --set dimensions=3)"
+        )
+    if isinstance(configuration, AlpnetConfiguration):
+        settings = _grey_and_alone(cohort, settings)
+    data = yield from as_part_of(
+        prepare_cohort(
+            cohort, settings, seed=trainer_settings.seed, with_labels=False, device=device,
+            folder=Path(folder.path), skip_bad=skip_bad,
+        ), 0, PREPARED,
+    )  # fmt: skip
+    if isinstance(configuration, AlpnetConfiguration):
+        method, (task, batches, made) = "alpnet", _alpnet(data, configuration, encoder, device)
+    elif encoder is not None:
+        raise InputError("an encoder can be given for the method alpnet only; ideal trains its U-Net")
+    else:
+        method, (task, batches, made) = "ideal", _ideal(data, configuration)
+
+    def keep_best(step: int, measures: dict) -> None:
+        save_model(
+            dataclasses.replace(
+                made(), layout=data.layout, training_cases=tuple(sorted(data.train.hashes.values())),
+                provenance=provenance(f"pretrain, {method}", configuration, data, step), looks=TrainingLook.of(data.train.looks),
+            ), folder.path / MODEL,
+        )  # fmt: skip
+
+    trainer = Trainer(
+        task.to(device), batches, trainer_settings, device=device, folder=folder, processes=processes, stop=stop, keep_best=keep_best,
+        identity=configuration.identity(f"pretrain {method}", data.identity),
+    )  # fmt: skip
+    if resume:
+        trainer.resume()
+    for sentence in data.notes:
+        trainer.note(sentence)
+    return (yield from as_part_of(trainer.run(), PREPARED, 1))
+
+
+def _ideal(data: PreparedCohort, configuration: IdealConfiguration):
+    settings, seed = configuration.task, configuration.trainer.seed
+    task = IdealPretraining(settings, in_channels=data.layout.inputs, seed=seed)
+    batches = SliceBatches(data.train, configuration.batches.batch, seed)
+
+    def made() -> Model:
+        network = task.predictor()
+        level = settings.level if settings.decoder_weight <= 0 else settings.decoder_level
+        return Model("encoder", describe_network(network), network_tensors(network), data.layout, level=level)
+
+    return task, batches, made
+
+
+def _alpnet(data: PreparedCohort, configuration: AlpnetConfiguration, encoder: Encoder | None, device):
+    settings, chosen, seed = configuration.task, configuration.encoder, configuration.trainer.seed
+    level = -1
+    if encoder is None:
+        level = chosen.level
+        channels = CHANNELS[chosen.network]
+        if not -len(channels) <= level < len(channels):
+            raise InputError(
+                f"setting level is {level}; the network {chosen.network} has the levels 0 to {len(channels) - 1}"
+            )
+        network: Encoder = seeded(lambda: UNetEncoder(1, channels, dropout=False), seed)
+        trained: Encoder = OneLevel(network, level)
+    else:
+        network = trained = encoder
+        if chosen.lora:
+            add_lora(encoder, chosen.lora, torch_generator(seed, _LORA_STREAM))
+        else:
+            encoder.requires_grad_(True)
+    task = AlpnetTask(trained, settings)
+    batches = EpisodeBatches(_BareSlices(data.train), settings, seed, device)
+
+    def made() -> Model:
+        if isinstance(network, Dinov2Encoder) and chosen.lora:
+            remove_lora(network, merge=True)  # training is over: the adapters become part of the weights
+        return Model(
+            "encoder", describe_network(network), network_tensors(network), data.layout, level=level,
+            temperature=settings.temperature,
+        )  # fmt: skip
+
+    return task, batches, made
+
+
+def _grey_and_alone(cohort: Cohort, settings: CohortSettings) -> CohortSettings:
+    """``settings`` for slices of one grey channel, which ALPNet and few-shot look at. Raises InputError where that is not wanted."""
+    if cohort.channels > 1 or settings.neighbours:
+        raise InputError(
+            "the method alpnet learns from one grey slice at a time, as few-shot shows them: leave the setting neighbours at 0, and "
+            f"give a cohort of one channel (this one has {cohort.channels})"
+        )
+    return dataclasses.replace(settings, colour="lightness")
+
+
+class _BareSlices:
+    """The slices of a bank without their padding, grey 0 to 1, as they are asked for."""
+
+    def __init__(self, bank: SliceBank):
+        self._bank = bank
+
+    def __len__(self) -> int:
+        return len(self._bank)
+
+    def __getitem__(self, index: int):
+        top, left, height, width = self._bank.boxes[index]
+        plane = self._bank.images[index, 0]
+        plane = plane.cpu().numpy() if isinstance(plane, torch.Tensor) else plane
+        return plane[top : top + height, left : left + width].astype("float32") / 255

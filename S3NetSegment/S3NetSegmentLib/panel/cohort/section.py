@@ -12,8 +12,8 @@ from ...engine import InputError, ResourceError
 from ...engine.cohort_loop.states import ACCEPTED, MISSING, CaseState, CohortState
 from ..messages import ProgressRow, SectionListener, sentence
 from ..run import timer
+from ..widgets.choosing import PathRow
 from ..widgets.looks import move_before
-from ..widgets.path_row import PathRow
 from .controller import CohortController
 from .model_row import NO_FOLDER, ModelRow
 

@@ -15,7 +15,7 @@ from ..run import SteppingDriver
 from ..segment.advanced_section import device_setting
 from ..segment.pointing_tool import DragTool, Gesture, remove_node
 from ..widgets.looks import show_pressed
-from ..widgets.slice_mouse import MouseAction
+from ..widgets.mouse import MouseAction
 
 
 class BoxDrawing(DragTool):

@@ -16,7 +16,7 @@ from ...engine import InputError, Step
 from ...engine.common.device import torch_loaded
 from ...engine.common.progress import as_part_of
 from ...scene.drawings.support_set import SupportPlane
-from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
+from ...scene.segmentation.segment_slices import RESPECTFUL, EditingRules
 from ...scene.session import watch
 from ..run import Listener, Run, tell
 from .request import FewShotRequest

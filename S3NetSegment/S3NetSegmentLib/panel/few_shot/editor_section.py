@@ -7,7 +7,7 @@ import dataclasses
 import slicer
 from slicer.i18n import tr as _
 
-from ...scene.segmentation.editing_rules import EditingRules
+from ...scene.segmentation.segment_slices import EditingRules
 from ..widgets.looks import WideArea, move_before
 
 _TAG = "S3NetSegment"

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...scene.answers.accepted_answer import AcceptedAnswer
 from ...scene.drawings.support_set import SupportPlane, support_from_text, support_to_text
-from ...scene.segmentation.editing_rules import EditingRules
+from ...scene.segmentation.segment_slices import EditingRules
 from ...scene.slice_jump import show_slice
 from ...scene.slices import LastSliceView
 from ..messages import capital

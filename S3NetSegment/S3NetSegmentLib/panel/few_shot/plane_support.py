@@ -10,8 +10,8 @@ import numpy as np
 from ...engine import Volume
 from ...engine.images import AXES
 from ...scene.answers.accepted_answer import FoundSegments, Place
-from ...scene.drawings.lattices import LabelBox
 from ...scene.drawings.support_set import SupportPlane, merged_support
+from ...scene.segmentation.labelmaps import LabelBox
 from ...scene.segmentation.segment_slices import SegmentSlices
 from ...scene.volumes import volume_from_node
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from ...engine import InputError
+from ...engine.few_shot.answer import is_empty, reason
+from ...engine.few_shot.answer import notes as outlook_notes
 from ...engine.few_shot.drawings.support import DrawnPlane
-from ...engine.few_shot.vote.outlook import is_empty, reason
-from ...engine.few_shot.vote.outlook import notes as outlook_notes
 from ...scene.answers.accepted_answer import AcceptedAnswer
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
 from ...scene.answers.preview import FewShotPreview
 from ...scene.answers.provenance import few_shot_tags
 from ...scene.drawings.support_set import SupportPlane, SupportSlice
-from ...scene.segmentation.editing_rules import RESPECTFUL, EditingRules
+from ...scene.segmentation.segment_slices import RESPECTFUL, EditingRules
 from .request import FewShotRequest
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ...engine import InputError
 from ...engine.common.progress import Steps
+from ...engine.few_shot.answer import notes as outlook_notes
 from ...engine.few_shot.settings import FewShotSettings
-from ...engine.few_shot.vote.outlook import notes as outlook_notes
 from ...engine.images import AXES
 from ...scene.answers.confidence import doubtful_part, show_overlay
 from ...scene.answers.few_shot_writing import AnsweredSlices, write_few_shot
@@ -23,7 +23,7 @@ from ...scene.drawings.drawn_slices import (
     support_of_view,
 )
 from ...scene.drawings.support_set import SupportPlane, SupportSlice, missing_between
-from ...scene.segmentation.editing_rules import EditingRules
+from ...scene.segmentation.segment_slices import EditingRules
 from ...scene.volumes import volume_from_node
 from ..segment.script import warn_of_other_grid
 from ..widgets.settings_form import changed_settings

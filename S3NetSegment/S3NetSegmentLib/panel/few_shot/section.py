@@ -6,25 +6,23 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...scene.drawings.support_set import SupportPlane
-from ...scene.segmentation.editing_rules import EditingRules
+from ...scene.segmentation.segment_slices import EditingRules
 from ...scene.session import volume_state
 from ...scene.slice_jump import show_plane, show_slice
 from ...scene.volumes import parent_key
-from ..chosen import volume_problem
+from ..inputs import volume_problem
 from ..messages import ProgressRow, SectionListener
 from ..run import tell
 from ..segment.advanced_section import AdvancedSection, device_setting
 from ..widgets.looks import set_property
-from .answer_section import FewShotAnswerSection
 from .box_drawing import BoxDrawing
 from .controller import FewShotController
+from .drawn_and_answer import FewShotAnswerSection, SupportTable
 from .editor_section import EditorSection
 from .following import DrawingFollower, DrawingWatch, LivePreview
 from .presenter import FewShotPresenter
 from .request import FewShotRequest, make_few_shot_request
 from .support import add_to
-from .table import SupportTable
 
 _HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first.")
 _HINT = _("Draw one or more segments on a slice with the tools above, or by boxes around them: all of it that belongs to them. The slice appears here by itself.")  # fmt: skip

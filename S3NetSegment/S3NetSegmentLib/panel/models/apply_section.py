@@ -9,15 +9,14 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.common.device import torch_loaded
-from ..chosen import volume_problem
+from ..inputs import volume_problem
 from ..messages import ProgressRow, SectionListener, sentence
 from ..run import SteppingDriver
 from ..segment.advanced_section import device_setting
+from ..widgets.choosing import PathRow
 from ..widgets.looks import set_property
-from ..widgets.path_row import PathRow
 from ..widgets.torch_row import has_torch
-from .controller import ModelController, make_model_request
-from .text import model_text
+from .controller import ModelController, make_model_request, model_text
 
 MODEL_KEY = "S3NetSegment/ModelFile"
 _HELP = _("Segment the volume with this model (Ctrl+Return)")

@@ -14,8 +14,8 @@ from ...engine.common.progress import Steps
 from ...scene.cohort_case import CohortCase, NeedsConfirmationError, SavedCase, make_cohort_case, save_case
 from ..messages import ProgressRow, SectionListener, sentence
 from ..run import Run
+from ..widgets.choosing import PathRow
 from ..widgets.looks import move_before
-from ..widgets.path_row import PathRow
 from .apply_section import ApplySection
 from .training_section import TrainingSection
 

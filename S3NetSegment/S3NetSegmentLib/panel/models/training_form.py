@@ -16,8 +16,8 @@ from ...engine.common.device import DEVICES
 from ...engine.tasks.train import FinetuneTask, PretrainTask, TrainTask
 from ...engine.training.cohort import IMAGES, LABELS, count_cases
 from ..segment.advanced_section import DEVICE_NAMES, device_setting
-from ..widgets.path_row import PathRow
-from .text import counted
+from ..widgets.choosing import PathRow
+from .controller import counted
 
 _TINY, _PAPER = _("tiny: small, for a CPU"), _("paper: as published, for a GPU")
 _DEVICE_KEY = "S3NetSegment/TrainingDevice"  # of this machine; "": as under Advanced

@@ -21,8 +21,8 @@ from ...engine.images.files import replace_text
 from ...engine.tasks.train import TrainTask, task_facts, task_of_facts
 from ...engine.training.run_folder import LOG, MODEL, STATUS, RunFolder
 from ..messages import sentence
-from .training_log import TrainingLog
 from .training_process import (
+    TrainingLog,
     kill_process,
     kill_with_children,
     last_words,

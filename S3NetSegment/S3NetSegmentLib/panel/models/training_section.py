@@ -10,12 +10,11 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.tasks.train import TrainTask
 from ..run import time_left_text, timer
+from ..widgets.choosing import PathRow
 from ..widgets.looks import set_property
-from ..widgets.path_row import PathRow
 from ..widgets.torch_row import has_torch
 from .training_form import KINDS, TrainingForm
-from .training_log import learning_curve
-from .training_process import TrainingTrial
+from .training_process import TrainingTrial, learning_curve
 from .training_run import TrainingRun
 
 RUN_KEY = "S3NetSegment/RunFolder"

@@ -12,8 +12,7 @@ from ...engine import preset
 from ...engine.common.device import DEVICES, describe_device, torch_loaded
 from ...engine.few_shot.settings import FewShotSettings
 from ..run import SteppingDriver
-from ..widgets.settings_form import SettingsLevels
-from ..widgets.settings_group import SettingsGroup
+from ..widgets.settings_form import SettingsGroup, SettingsLevels
 from ..widgets.torch_row import has_torch
 
 _AUTOMATIC = ("Automatic", "auto")

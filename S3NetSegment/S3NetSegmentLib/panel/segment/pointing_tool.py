@@ -11,7 +11,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...scene.markups import add_point
 from ...scene.prompts import (
     BOX,
     INSIDE,
@@ -19,6 +18,7 @@ from ...scene.prompts import (
     OUTSIDE_STROKE,
     STROKE,
     ViewPlane,
+    add_point,
     box_of,
     kind_of,
     make_prompt,
@@ -27,7 +27,7 @@ from ...scene.prompts import (
     view_plane,
 )
 from ...scene.slices import shows_volume
-from ..widgets.slice_mouse import MouseAction, SliceMouse
+from ..widgets.mouse import MouseAction, SliceMouse
 
 _CLICK = 4  # pixels: a shorter drag is a click
 _STROKE_STEP = 3  # pixels between the places of a stroke

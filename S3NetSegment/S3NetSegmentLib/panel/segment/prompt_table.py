@@ -12,12 +12,11 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError, Volume
 from ...engine.images import AXES
-from ...scene.markups import points_from_markups
-from ...scene.prompts import BOX, INSIDE, box_of, centre_of, kind_of, prompt_nodes, volume_of
+from ...scene.prompts import BOX, INSIDE, box_of, centre_of, kind_of, points_from_markups, prompt_nodes, volume_of
 from ...scene.slices import slice_name
 from ...scene.volumes import volume_from_node
 from ..run import timer
-from ..widgets.selection_table import SelectionTable
+from ..widgets.choosing import SelectionTable
 
 _FOLLOW = 30  # ms after a change before the answer follows it: dragging a point or a side sends many changes
 _SETTLE = 50  # ms after the end of a drag, or after another change

@@ -11,8 +11,7 @@ from slicer.i18n import tr as _
 from ...engine import Extent, InputError, SegmentSettings, Volume
 from ...engine.images import AXES
 from ...engine.segment.prompts import Box, Prompts
-from ...scene.markups import extent_from_roi, points_from_markups
-from ...scene.prompts import box_of, stroke_voxels, volume_of
+from ...scene.prompts import box_of, extent_from_roi, points_from_markups, stroke_voxels, volume_of
 from ...scene.slices import last_used_slice_node, shown_slice, slice_place
 from ...scene.volumes import volume_from_node
 

@@ -12,8 +12,7 @@ from ...engine.common.progress import Steps
 from ...engine.tasks.fields import camel_case, from_script
 from ...engine.tasks.segment import SegmentTask
 from ...scene.answers.provenance import other_grid_text
-from ...scene.markups import points_from_markups
-from ...scene.prompts import box_of, stroke_voxels, volume_of
+from ...scene.prompts import box_of, points_from_markups, stroke_voxels, volume_of
 from ...scene.segmentation.segment_slices import other_segments
 from ...scene.volumes import volume_from_node
 from .answer import SegmentAnswer, object_steps
@@ -126,7 +125,7 @@ def _stroke_of_node(stroke, volume_node):
 
 
 def _pointed(task: SegmentTask, volume: Volume) -> Pointed:
-    from ...engine.segment.asked_prompts import asked_prompts
+    from ...engine.segment.run import asked_prompts
 
     in_voxels = dataclasses.replace(task, points=(), not_points=())  # positions stay as exact as they were given
     asked = asked_prompts(in_voxels, volume, None, volume.slice_axis(task.axis))

@@ -10,11 +10,10 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...scene.session import SegmentsWatch
 from ..widgets.looks import set_property
-from .adjust_section import AdjustSection
+from .adjust_section import AdjustSection, WhyDialog
 from .controller import SegmentController
 from .pointing import Pointing
 from .request import SegmentRequest
-from .why_dialog import WhyDialog
 
 _NEW = _("New segment")
 _HELP = _("Segment the chosen part of the volume (Ctrl+Return)")

@@ -14,9 +14,8 @@ import numpy as np
 from ...engine import Volume
 from ...engine.common.arrays import three
 from ...engine.images import AXES
-from ..drawings.lattices import LabelBox
 from ..drawings.support_set import SupportPlane, SupportSlice, covering_slices
-from ..segmentation.labelmaps import segment_tag
+from ..segmentation.labelmaps import LabelBox, segment_tag
 from ..segmentation.segment_slices import SegmentSlices
 from ..volumes import volume_from_node
 from .provenance import CONTENT_TAG, PREFIX, is_found

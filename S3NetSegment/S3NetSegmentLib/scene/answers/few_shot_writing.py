@@ -10,12 +10,11 @@ import numpy as np
 from ...engine import Extent, InputError, Volume
 from ...engine.few_shot.drawings.overlaps import flattened
 from ...engine.images import AXES
-from ..drawings.lattices import LabelBox
 from ..drawings.support_set import SupportPlane, SupportSlice
-from ..segmentation.editing_rules import RESPECTFUL, EditingRules
+from ..segmentation.labelmaps import LabelBox
 from ..segmentation.reading import find_segment, given_or_new, segment_look
 from ..segmentation.segment_edit import segment_edit
-from ..segmentation.segment_slices import SegmentSlices
+from ..segmentation.segment_slices import RESPECTFUL, EditingRules, SegmentSlices
 from ..volumes import volume_from_node
 from .accepted_answer import ANSWER_TAG, AcceptedAnswer, answer_name
 

@@ -11,12 +11,11 @@ from vtk.util.numpy_support import vtk_to_numpy
 from ...engine import Extent, Segment, Volume
 from ...engine.images import AXES
 from ...engine.images.colors import label_colors
-from ..drawings.lattices import LabelBox
 from ..drawings.support_set import SupportPlane, SupportSlice
-from ..segmentation.editing_rules import RESPECTFUL, EditingRules
-from ..segmentation.labelmaps import BINARY, oriented_image
+from ..segmentation.labelmaps import BINARY, LabelBox, oriented_image
 from ..segmentation.reading import segment_look
 from ..segmentation.segment_edit import segment_edit
+from ..segmentation.segment_slices import RESPECTFUL, EditingRules
 from ..volumes import place_beside, volume_from_node, world_from_parent
 from .accepted_answer import AcceptedAnswer
 from .few_shot_writing import AnsweredSlices, write_few_shot

@@ -22,11 +22,10 @@ from ...engine.common.provenance import (
     support_text,
     tag_names,
 )
-from ...engine.few_shot.vote.outlook import encoder_record
+from ...engine.few_shot.answer import encoder_record
 from ...engine.images import AXES
-from ..drawings.lattices import LabelBox
 from ..drawings.support_set import SupportPlane, SupportSlice
-from ..segmentation.labelmaps import reference_lattice, segment_tag
+from ..segmentation.labelmaps import LabelBox, reference_lattice, segment_tag
 from ..volumes import volume_from_node, world_from_parent
 
 __all__ = ["PREFIX", "content_name", "few_shot_tags", "is_found", "made_by", "provenance_tags", "segment_fact"]

@@ -10,15 +10,14 @@ import numpy as np
 
 from ...engine import InputError, Volume
 from ...engine.few_shot.drawings.overlaps import Layers, overlapping
-from ...engine.few_shot.drawings.planes import support_volumes
-from ...engine.few_shot.drawings.support import DrawnPlane, DrawnSlice, SupportVolume
+from ...engine.few_shot.drawings.support import DrawnPlane, DrawnSlice, SupportVolume, support_volumes
 from ...engine.images import AXES
+from ..segmentation.labelmaps import LabelBox
 from ..segmentation.reading import segment_mask
 from ..segmentation.segment_slices import SegmentSlices
 from ..slices import shown_slice
 from ..volumes import volume_from_node
 from .boxed import drawn_dice
-from .lattices import LabelBox
 from .support_set import SupportPlane, SupportSlice, covering_slices
 
 _MOST_SEGMENTS = 254  # label values of a drawn slice

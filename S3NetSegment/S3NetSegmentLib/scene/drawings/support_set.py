@@ -12,8 +12,8 @@ from ...engine import Extent, InputError, Volume
 from ...engine.few_shot.drawings.support import DrawnPlane
 from ...engine.images import AXES
 from ...engine.images.volume import spans_space
+from ..segmentation.labelmaps import LabelBox
 from ..slices import shown_slice, slice_name
-from .lattices import LabelBox
 
 _VERSION = 1
 _RIM = 2.0  # pixels around a plane that belong to it: its pixels end inside the volume, not at its border

@@ -1,4 +1,5 @@
-"""Binary labelmaps inside a segmentation node: reading and writing one segment as a :class:`LabelBox`.
+"""Binary labelmaps inside a segmentation node: reading and writing one segment as a :class:`LabelBox`, a box of labels
+on a voxel lattice that moves to another lattice by nearest neighbour.
 
 A lattice is given by its matrix (4, 4): voxel index to the coordinates stored in the segmentation node, which differ
 from world RAS by the node's parent transforms.
@@ -6,19 +7,24 @@ from world RAS by the node's parent transforms.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from ...engine import InputError
-from ..drawings.lattices import LabelBox
+from ...engine.common.arrays import three
 from ..volumes import array_from_matrix, matrix_from_array
 
 _Converter = slicer.vtkSegmentationConverter
 BINARY = _Converter.GetSegmentationBinaryLabelmapRepresentationName()
 SURFACE = _Converter.GetSegmentationClosedSurfaceRepresentationName()
 _GEOMETRY = _Converter.GetReferenceImageGeometryParameterName()
+_ALIGNED = 1e-3  # lattices whose voxels differ by less than this (in voxels) are the same lattice
+_TIE = 1e-6  # exactly between two voxels: always the upper one, whatever the rounding error
+HIGHEST_LABEL = 32767  # of a label map of type short
 
 
 def ensure_binary_labelmap(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
@@ -134,3 +140,176 @@ def _require_binary(segmentation_node) -> None:
             f"segmentation {segmentation_node.GetName()!r} holds {segmentation.GetSourceRepresentationName()!r}, which "
             "cannot be turned into a binary labelmap; convert it in the Segmentations module first"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelBox:
+    """Labels in a box of an unbounded lattice of voxels; everything outside is 0.
+
+    :param array: ``[K, J, I]``, bool (one segment) or unsigned integers.
+    :param start: index (i, j, k) on the lattice of ``array[0, 0, 0]``.
+    """
+
+    array: np.ndarray
+    start: tuple[int, int, int] = (0, 0, 0)
+
+    @classmethod
+    def empty(cls) -> LabelBox:
+        return cls(np.zeros((0, 0, 0), bool))
+
+    @property
+    def stop(self) -> tuple[int, int, int]:
+        """Index (i, j, k) behind the last voxel."""
+        return three(a + n for a, n in zip(self.start, self.array.shape[::-1], strict=True))
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.array.any()
+
+    def part(self, start, stop) -> np.ndarray:
+        """View of the labels from ``start`` to ``stop`` (i, j, k), which must lie in this box."""
+        return self.array[tuple(slice(a - o, b - o) for o, a, b in zip(self.start[::-1], start[::-1], stop[::-1], strict=True))]  # fmt: skip
+
+    def trimmed(self) -> LabelBox:
+        """The smallest box with all labels."""
+        if self.is_empty:
+            return LabelBox(np.zeros((0, 0, 0), self.array.dtype))
+        ranges = []
+        for axes in ((0, 1), (0, 2), (1, 2)):  # i, j, k
+            used = np.flatnonzero(self.array.any(axis=axes))
+            ranges.append((int(used[0]), int(used[-1]) + 1))
+        slices = tuple(slice(a, b) for a, b in reversed(ranges))
+        return LabelBox(self.array[slices], three(s + a for s, (a, _) in zip(self.start, ranges, strict=True)))
+
+    def reaches(self, axis: str, index: int) -> bool:
+        """Whether there is any label on the slice ``index`` along ``axis`` ("x", "y" or "z")."""
+        across = "xyz".index(axis)
+        number = index - self.start[across]
+        inside = 0 <= number < self.array.shape[2 - across]
+        return inside and bool(np.take(self.array, number, 2 - across).any())
+
+    def equals(self, other: LabelBox) -> bool:
+        """Whether both hold the same labels in the same voxels."""
+        a, b = self.trimmed(), other.trimmed()
+        return a.array.shape == b.array.shape and (a.array.size == 0 or a.start == b.start) and np.array_equal(a.array, b.array)  # fmt: skip
+
+    def union(self, other: LabelBox) -> LabelBox:
+        """Voxels of either mask."""
+        if other.array.size == 0 or self.array.size == 0:
+            return self if other.array.size == 0 else other
+        start = three(map(min, self.start, other.start))
+        stop = three(map(max, self.stop, other.stop))
+        out = LabelBox(np.zeros([b - a for a, b in zip(start, stop, strict=True)][::-1], bool), start)
+        out.part(self.start, self.stop)[...] = self.array
+        out.part(other.start, other.stop)[...] |= other.array
+        return out
+
+    def paint(self, other: LabelBox) -> None:
+        """Sets the voxels of this mask in the array of ``other``, as far as that reaches."""
+        common = self.overlap(other)
+        if common is not None:
+            other.part(*common)[...] |= self.part(*common)
+
+    def without(self, other: LabelBox) -> LabelBox:
+        """Voxels of this mask that are not in ``other``."""
+        common = self.overlap(other)
+        if common is None:
+            return self
+        out = LabelBox(self.array.copy(), self.start)
+        out.part(*common)[...] &= ~other.part(*common)
+        return out
+
+    def overlap(self, other: LabelBox) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """``(start, stop)`` of the box that both boxes cover, or None."""
+        start = tuple(map(max, self.start, other.start))
+        stop = tuple(map(min, self.stop, other.stop))
+        return (start, stop) if all(a < b for a, b in zip(start, stop, strict=True)) else None
+
+    def shift_onto(self, new_from_old: np.ndarray) -> tuple[int, int, int] | None:
+        """How many voxels this box moves on the lattice of :meth:`moved` if that has the same voxels, otherwise None."""
+        old = self._corners()
+        shift = np.floor(new_from_old[:3, 3] + 0.5)
+        if np.abs(old @ new_from_old[:3, :3].T + new_from_old[:3, 3] - old - shift).max() >= _ALIGNED:
+            return None
+        return three(int(d) for d in shift)
+
+    def moved(self, new_from_old: np.ndarray, bounds: tuple | None = None) -> LabelBox:
+        """These labels on another lattice, each new voxel taking the label of the old voxel that holds its centre.
+
+        :param new_from_old: 4x4, index on this lattice to index on the new one.
+        :param bounds: ``(start, stop)`` on the new lattice beyond which nothing is wanted.
+        """
+        if self.array.size == 0:
+            return self
+        shift = self.shift_onto(new_from_old)
+        if shift is not None:
+            return LabelBox(self.array, three(s + d for s, d in zip(self.start, shift, strict=True)))
+        corners = self._corners() @ new_from_old[:3, :3].T + new_from_old[:3, 3]
+        start = np.floor(corners.min(0) + 0.5 - _ALIGNED).astype(int)
+        stop = np.ceil(corners.max(0) + 0.5 + _ALIGNED).astype(int)
+        if bounds is not None:
+            start, stop = np.maximum(start, bounds[0]), np.minimum(stop, bounds[1])
+        if (start >= stop).any():
+            return LabelBox(np.zeros((0, 0, 0), self.array.dtype))
+        return LabelBox(self._sampled(np.linalg.inv(new_from_old), start, stop), three(int(v) for v in start))
+
+    def _corners(self) -> np.ndarray:
+        """The corners of the box ``[8, 3]``, i, j, k."""
+        ends = list(zip(self.start, self.stop, strict=True))
+        return np.array([[ends[d][n >> d & 1] for d in range(3)] for n in range(8)]) - 0.5
+
+    def _sampled(self, old_from_new: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        """Labels at the voxels ``start`` to ``stop`` of the new lattice."""
+        linear = old_from_new[:3, :3]
+        offset = linear @ start + old_from_new[:3, 3] - np.asarray(self.start) + 0.5 + _TIE
+        linear = np.where(np.abs(linear) * (stop - start) < _ALIGNED, 0.0, linear)
+        index = [np.arange(b - a, dtype=float) for a, b in zip(start, stop, strict=True)]
+        size = self.array.shape[::-1]
+        out = np.zeros([len(v) for v in index][::-1], self.array.dtype)
+        if ((linear != 0).sum(0) == 1).all() and ((linear != 0).sum(1) == 1).all():
+            # Axes stay axes (flips, permutations, other spacings): one index vector for each old axis.
+            picks, axes = [], []
+            for a in range(3):
+                b = int(np.flatnonzero(linear[a])[0])
+                at = np.floor(linear[a, b] * index[b] + offset[a]).astype(int)
+                picks.append((at, (at >= 0) & (at < size[a])))
+                axes.append(b)
+            source = self.array[np.ix_(*(at[ok] for at, ok in reversed(picks)))]
+            # source axes are (old k, old j, old i); bring them to (new k, new j, new i)
+            order = [2 - axes.index(b) for b in (2, 1, 0)]
+            target = np.ix_(*(np.flatnonzero(picks[axes.index(b)][1]) for b in (2, 1, 0)))
+            out[target] = source.transpose(order)
+            return out
+        labels = np.ascontiguousarray(self.array).reshape(-1)
+        for n, k in enumerate(index[2]):
+            inside = np.ones(out.shape[1:], bool)
+            flat = np.zeros(out.shape[1:], np.int64)
+            for a, stride in ((2, size[0] * size[1]), (1, size[0]), (0, 1)):
+                at = np.floor(linear[a, 1] * index[1][:, None] + linear[a, 0] * index[0] + (linear[a, 2] * k + offset[a])).astype(np.int64)  # fmt: skip
+                inside &= (at >= 0) & (at < size[a])
+                flat += at * stride
+            out[n][inside] = labels[flat[inside]]
+        return out
+
+
+def kept_values(labels: np.ndarray, values: list[int]) -> np.ndarray:
+    """``labels`` ``[K, J, I]`` (whole numbers) with everything but ``values`` (1 to 32767) set to 0; uint8 if that holds them.
+    The array itself, not a copy, if that is what it is already."""
+    if labels.dtype == bool:
+        labels = labels.view(np.uint8)
+    if labels.dtype == np.uint8 and not _others(labels, values):
+        return labels
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > HIGHEST_LABEL:
+        labels = np.where((labels < 0) | (labels > HIGHEST_LABEL), 0, labels).astype(np.int16)
+        high = HIGHEST_LABEL
+    table = np.zeros(max([high, *values]) + 1, np.uint8 if max(values, default=0) < 256 else np.int16)
+    table[values] = values
+    return table[labels]
+
+
+def _others(labels: np.ndarray, values: list[int]) -> bool:
+    """Whether ``labels`` (uint8) hold more than 0 and ``values``."""
+    unwanted = np.ones(256, bool)
+    unwanted[[0, *(v for v in values if v < 256)]] = False
+    return any(unwanted[plane].any() for plane in labels)

@@ -11,9 +11,8 @@ import slicer
 from ...engine import Extent, InputError, Segment, Segmentation, Volume
 from ...engine.common.provenance import MODEL
 from ..answers.provenance import PREFIX, made_by, segment_fact
-from ..drawings.lattices import LabelBox
 from ..volumes import place_beside, volume_from_node, world_from_parent
-from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_tag
+from .labelmaps import BINARY, LabelBox, ensure_binary_labelmap, read_segment, segment_tag
 from .segment_edit import SegmentEdit, segment_edit
 
 __all__ = [

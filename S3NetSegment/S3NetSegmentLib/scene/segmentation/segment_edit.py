@@ -17,12 +17,14 @@ import vtk
 from ...engine import InputError, Segment, Volume
 from ...engine.common.provenance import all_tag_names
 from ..answers.provenance import CONTENT_TAG, METHOD_TAG, content_name
-from ..drawings.lattices import HIGHEST_LABEL, LabelBox, kept_values
 from ..volumes import volume_from_node, world_from_parent
 from .labelmaps import (
     BINARY,
+    HIGHEST_LABEL,
     SURFACE,
+    LabelBox,
     ensure_binary_labelmap,
+    kept_values,
     oriented_image,
     read_segment,
     reference_lattice,

@@ -18,8 +18,7 @@ from ...images import AXES, Volume
 from ...images.volume import slices_first
 from ..frame import Box, DrawnSizes, Frame
 from .overlaps import Pairs, drawn_together
-from .planes import DrawnVoxels, on_volume
-from .support import DrawnPlane, DrawnSlice, SupportVolume, near_drawing
+from .support import DrawnPlane, DrawnSlice, DrawnVoxels, SupportVolume, near_drawing, on_volume
 
 UNKNOWN = 0  # in arrays of known voxels; background is 1, class c is c + 1
 Item = DrawnSlice | DrawnPlane | SupportVolume

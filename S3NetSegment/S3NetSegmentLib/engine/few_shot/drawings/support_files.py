@@ -25,8 +25,7 @@ from ...tasks.drawn_numbers import ALL
 from ...tasks.few_shot import SupportFile
 from .label_grid import PlacedLabels, grid_difference, placed_labels
 from .overlaps import MOST_SEGMENTS, OTHER, CodedLabels, Layers
-from .planes import support_volume
-from .support import DrawnPlane, DrawnSlice, SupportVolume
+from .support import DrawnPlane, DrawnSlice, SupportVolume, support_volume
 from .support_notes import check_drawn, note_axis, note_place, note_shared
 
 if TYPE_CHECKING:  # it brings Segment's engine, which files do not need

@@ -14,7 +14,7 @@ from ...common.device import one_thread_if
 from ...common.limited_cache import LimitedCache
 from ...common.progress import Step, Steps, as_part_of
 from ...images.volume import slices_first
-from ..answer import FewShotAnswer
+from ..answer import FewShotAnswer, SegmentOutlook, segment_outlook
 from ..drawings.drawing import Drawing, SoftDrawing
 from ..frame import Box, Frame
 from ..settings import FewShotSettings
@@ -23,7 +23,6 @@ from ..voters.grown import Grown
 from ..voters.propagated import Propagated
 from ..voters.voter import Voter
 from .decision import Vote, keep_one_part
-from .outlook import SegmentOutlook, segment_outlook
 from .presence import MIDDLE, flat_classes, presence, reach
 from .weights import (
     COMPACT_MIXES,

@@ -1,25 +1,39 @@
-"""Encoders for Few-shot: pretrained networks whose features make prototypes, by name or from a file."""
+"""Encoders for Few-shot: pretrained networks whose features make prototypes, by name or from a file; and
+the features of slices, computed once per volume and orientation, and kept within bounds."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ...common.device import choose_device
 from ...common.errors import InputError
-from ...common.progress import run_to_end
-from ...nets.dinov2 import Dinov2Encoder
+from ...common.progress import Step, Steps, as_part_of, run_to_end
+from ...images import AXES, Volume
+from ...images.intensity import IntensityScale
+from ...images.volume import slices_first
+from ...nets.dinov2 import Dinov2Encoder, encode_slices
 from ...nets.encoder import Encoder
 from ...nets.weights import CATALOGUE, DEFAULT_WEIGHTS, WeightsStore, weights_named
 from ...nets.weights.store import file_digest
 from ...training.model_file import is_model_file, load_encoder_file
 
 NO_ENCODER = "default"  # the name of Few-shot without any pretrained weights
+_DARK = 0.15  # scaled intensity below which a pixel counts as outside of the body
+_LEAST_FILLED = 0.02  # share of a row or column that must be brighter for it to be encoded
+_LOOKED_AT = 24  # slices in which the body is looked for, and whose intensities stand for the volume's
+_LEAST_DEVIATION = 1e-6
+_MOST_PIXELS = 1022  # longest side that is encoded
+_BYTES = 600_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,3 +118,178 @@ def load_encoder(
     network = store.load(entry.name, precision="auto", device=where)  # which refuses what is not there
     stored = store.find(entry.name)
     return FewShotEncoder(entry.name, stored.sha256 if stored else "", network)
+
+
+class FeatureCache:
+    """Features of slices in memory, at most ``size`` bytes; the volumes that were not used for longest go first."""
+
+    def __init__(self, size: int = _BYTES):
+        self.size = size
+        self._kept: dict[tuple, dict[int, torch.Tensor]] = {}
+
+    def get(self, key: tuple, number: int) -> torch.Tensor | None:
+        """Features of slice ``number`` under ``key``, or None."""
+        if key not in self._kept:
+            return None
+        self._kept[key] = self._kept.pop(key)
+        return self._kept[key].get(number)
+
+    def add(self, key: tuple, number: int, features: torch.Tensor) -> None:
+        """Keeps ``features``, and forgets others where they would be too many."""
+        self._kept[key] = self._kept.pop(key, {})
+        self._kept[key][number] = features
+        while self.bytes > self.size and (len(self._kept) > 1 or len(self._kept[key]) > 1):
+            oldest = next(iter(self._kept))
+            slices = self._kept[oldest]
+            del slices[next(iter(slices))]
+            if not slices:
+                del self._kept[oldest]
+
+    @property
+    def bytes(self) -> int:
+        return sum(f.numel() * f.element_size() for slices in self._kept.values() for f in slices.values())
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+SHARED = FeatureCache()  # of this process: a volume that is opened again is not encoded again
+
+
+@dataclass(frozen=True)
+class View:
+    """Rows and columns of the slices that are encoded, and the grid of their features.
+
+    :param rows, columns: first (included) and last (excluded).
+    :param pixels: height and width of the encoded image; its pixels are square in mm.
+    :param grid: rows and columns of the features.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    pixels: tuple[int, int]
+    grid: tuple[int, int]
+
+    @property
+    def index(self) -> tuple[slice, slice]:
+        return slice(*self.rows), slice(*self.columns)
+
+
+class SliceFeatures:
+    """Features of the slices of ``volume`` across ``axis``.
+
+    :param pitch: mm per encoded pixel; None: such that the longer side of the body has ``side`` pixels. Support and
+        query must have the same.
+    :param side: see ``pitch``; :param cells: of the grid of features along the longer side of ``side`` pixels.
+    :param digest: names the content of the volume (:func:`content_digest`).
+    :param whole: encode the whole slices, also where they show nothing.
+    :param three: a slice, the one below and the one above it are the three channels that an encoder of colours sees.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        scale: IntensityScale,
+        axis: str,
+        encoder: FewShotEncoder,
+        digest: bytes,
+        side: int,
+        cells: int,
+        pitch: float | None = None,
+        cache: FeatureCache = SHARED,
+        whole: bool = False,
+        three: bool = False,
+    ):
+        self._slices, self._scale, self._encoder, self._cache = slices_first(volume.array, axis), scale, encoder, cache
+        across = 2 - AXES.index(axis)
+        spacing = volume.spacing[::-1]
+        self.slice_spacing = spacing[across]
+        height, width = self._slices.shape[1:3]
+        rows, columns = ((0, height), (0, width)) if whole else self._body()
+        lengths = [
+            (last - first) * s
+            for (first, last), s in zip((rows, columns), np.delete(spacing, across).tolist(), strict=True)
+        ]
+        self.pitch = pitch or max(lengths) / side
+        pixels = tuple(min(_MOST_PIXELS, max(14, round(n / self.pitch))) for n in lengths)
+        grid = tuple(max(1, round(n * cells / side)) for n in pixels)
+        self.view = View(rows, columns, pixels, grid)
+        self._beside = (-1, 0, 1) if three and encoder.takes_colours else (0,)
+        self._key = (
+            digest,
+            scale,
+            axis,
+            encoder.name,
+            encoder.digest,
+            encoder.is_zscored,
+            len(self._beside),
+            self.view,
+        )
+        self._standard = self._mean_and_deviation() if encoder.is_zscored else None
+
+    def of(self, numbers: Sequence[int], network: Encoder | None = None) -> Steps[torch.Tensor]:
+        """Features ``[n, C, h, w]`` (float16, on the CPU) of the slices ``numbers``; those that are kept cost nothing.
+
+        :param network: in place of that of the encoder; its features are not kept.
+        """
+        found: dict[int, torch.Tensor] = {}
+        missing = []
+        for number in dict.fromkeys(numbers):
+            kept = None if network else self._cache.get(self._key, number)
+            if kept is None:
+                missing.append(number)
+            else:
+                found[number] = kept
+        for n, number in enumerate(missing):
+            encoding = encode_slices(
+                network or self._encoder.network,
+                self.image(number),
+                side=max(self.view.pixels),
+                grid=max(self.view.grid),
+            )
+            features = (yield from as_part_of(encoding, n / len(missing), (n + 1) / len(missing)))[0]
+            if tuple(features.shape[1:]) != self.view.grid:
+                resized = F.interpolate(features[None].float(), self.view.grid, mode="bilinear", align_corners=False)
+                features = resized[0].half()
+            found[number] = features
+            if network is None:
+                self._cache.add(self._key, number, features)
+        return torch.stack([found[number] for number in numbers])
+
+    def image(self, number: int) -> torch.Tensor:
+        """Slice ``number`` as the encoder takes it, ``[1, 1 or 3, H, W]``: 0 to 1, or mean 0 and deviation 1 over the volume. Beyond
+        the first and the last slice stand these once more."""
+        numbers = [min(max(number + n, 0), len(self._slices) - 1) for n in self._beside]
+        planes = [self._scale.apply(self._slices[n][self.view.index])[..., 0] for n in numbers]
+        plane = torch.from_numpy(np.stack(planes))[None]
+        if self._standard is not None:
+            plane = (plane - self._standard[0]) / self._standard[1]
+        smaller = any(a < b for a, b in zip(self.view.pixels, plane.shape[2:], strict=True))
+        return F.interpolate(plane, self.view.pixels, mode="bilinear", align_corners=False, antialias=smaller)
+
+    def _body(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns (first, last + 1) with more than a little that is brighter than air."""
+        bright = np.stack([self._scale.apply(self._slices[n])[..., 0] > _DARK for n in self._looked_at()])
+        spans = []
+        for axis in (2, 1):
+            filled = np.flatnonzero((bright.mean(axis) > _LEAST_FILLED).any(0))
+            spans.append((int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, bright.shape[3 - axis]))
+        return spans[0], spans[1]
+
+    def _mean_and_deviation(self) -> tuple[float, float]:
+        """Of the scaled intensities of slices all over the volume."""
+        seen = np.stack([self._scale.apply(self._slices[n])[..., 0] for n in self._looked_at()])
+        return float(seen.mean(dtype=np.float64)), max(float(seen.std(dtype=np.float64)), _LEAST_DEVIATION)
+
+    def _looked_at(self) -> list[int]:
+        return np.unique(np.linspace(0, len(self._slices) - 1, _LOOKED_AT).round().astype(int)).tolist()
+
+
+def content_digest(volume: Volume) -> Steps[bytes]:
+    """Names the intensities and the voxel size of ``volume``."""
+    content = blake2b(repr((volume.array.dtype.str, volume.array.shape, volume.spacing)).encode(), digest_size=16)
+    for k, plane in enumerate(volume.array):
+        if k % 16 == 0:
+            yield Step(k / len(volume.array), "Recognising the volume")
+        content.update(np.ascontiguousarray(plane).data)
+    return content.digest()

@@ -20,10 +20,9 @@ from ..registration.alignment import KnownLabels, mean_dice
 from ..registration.fitting import Fitted, fit
 from ..settings import FewShotSettings
 from .alpnet import PUBLISHED, HeadSettings
-from .encoders import FewShotEncoder
+from .encoders import FewShotEncoder, SliceFeatures, content_digest
 from .prototypes import OtherVolumeSlices, Prototypes, chosen_in_other_volume, known_slices
 from .self_training import SelfTraining
-from .slice_features import SliceFeatures, content_digest
 from .transferred import Transferred, consensus_of, labels_at, pooled_dice, voted
 from .voter import Voter
 

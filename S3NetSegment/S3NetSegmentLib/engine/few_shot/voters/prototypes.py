@@ -20,8 +20,8 @@ from ...nets.encoder import Encoder
 from ..drawings.drawing import Drawing, SoftDrawing
 from ..frame import Frame
 from .alpnet import HeadSettings, PrototypeHead, SupportSlice
+from .encoders import SliceFeatures
 from .self_training import SelfTraining
-from .slice_features import SliceFeatures
 from .voter import Voter
 
 _PRIOR_SHARE = 0.05  # in the vote, where fewer than two drawn slices say how good it is
