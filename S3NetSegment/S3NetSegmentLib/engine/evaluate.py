@@ -20,7 +20,7 @@ from .training.cohort import Case, Cohort, image_hash
 from .training.ensemble import Ensemble
 from .training.label_classes import LabelClass
 from .training.model_file import Model
-from .training.split import split_cohort
+from .training.preparation import split_cohort
 
 EVALUATED = ("test", "validation", "train", "unseen", "all")
 _PICTURES = 3

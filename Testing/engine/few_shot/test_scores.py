@@ -15,7 +15,7 @@ from S3NetSegmentLib.engine.few_shot.method import (  # fmt: skip
     FewShotSettings,
     SupportVolume,
 )
-from S3NetSegmentLib.engine.few_shot.vote.weights import further_share
+from S3NetSegmentLib.engine.few_shot.vote.decision import further_share
 from S3NetSegmentLib.engine.few_shot.voters import encoders
 from S3NetSegmentLib.engine.few_shot.voters.encoders import FeatureCache, SliceFeatures, content_digest
 from S3NetSegmentLib.engine.few_shot.voters.prototypes import Prototypes

@@ -8,7 +8,7 @@ from few_shot_scenes import tube
 from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.common.progress import Step
 from S3NetSegmentLib.engine.few_shot.method import FewShot, FewShotSettings
-from S3NetSegmentLib.engine.few_shot.vote.weights import (
+from S3NetSegmentLib.engine.few_shot.vote.decision import (
     COMPACT_MIXES,
     arbitrated,
     class_dice,

@@ -13,10 +13,9 @@ from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 from S3NetSegmentLib.engine.training.cohort import image_hash, read_cohort
-from S3NetSegmentLib.engine.training.preparation import prepare_cohort
+from S3NetSegmentLib.engine.training.preparation import prepare_cohort, split_cohort
 from S3NetSegmentLib.engine.training.settings import CohortSettings
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
-from S3NetSegmentLib.engine.training.split import split_cohort
 
 
 def read(folder, **options):

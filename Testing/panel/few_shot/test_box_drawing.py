@@ -7,7 +7,7 @@ from fake_propagation import FakePropagation
 from slicer_files import read_segmentation, save_node
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.panel.few_shot import box_drawing
+from S3NetSegmentLib.panel.few_shot import editor_section
 from S3NetSegmentLib.scene.drawings.boxed import BOXED_TAG
 from S3NetSegmentLib.scene.segmentation.labelmaps import segment_tag
 
@@ -234,6 +234,6 @@ def test_a_box_that_cannot_be_answered_leaves_everything_as_it_was(panel, box, m
         yield from ()
         raise InputError("nothing is left in the box")
 
-    monkeypatch.setattr(box_drawing.BoxedSlices, "answer", broken)
+    monkeypatch.setattr(editor_section.BoxedSlices, "answer", broken)
     box("Cavity", 21, 39, 19, 37)
     assert "Nothing is left" in panel.message and not panel.mask("Cavity").any() and rectangles() == 0

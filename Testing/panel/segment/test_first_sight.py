@@ -11,7 +11,7 @@ from panel_pointing import BOX_THERE, CENTER, CORNERS, click, drag
 from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.segment.prompts import Box, Prompts
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
-from S3NetSegmentLib.panel.segment.run import FirstSight
+from S3NetSegmentLib.panel.segment.result import FirstSight
 from S3NetSegmentLib.scene.prompts import BOX, prompt_nodes
 from S3NetSegmentLib.scene.segmentation.reading import segment_mask
 from S3NetSegmentLib.scene.volumes import volume_from_node

@@ -24,13 +24,12 @@ from .finetune import finetune
 from .ideal.pretraining import IdealPretraining
 from .likeness import TrainingLook
 from .model_file import Model, OneLevel, describe_network, load_model, network_tensors, save_model
-from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance
+from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance, split_cohort
 from .processes import Processes
 from .run_folder import MODEL, RunFolder
 from .settings import CohortSettings
 from .slice_bank import SliceBank
 from .slice_batches import SliceBatches
-from .split import split_cohort
 from .trainer import Trainer, TrainingResult
 
 _LORA_STREAM = 6_000_000

@@ -15,10 +15,9 @@ from ..messages import ProgressRow, SectionListener
 from ..run import tell
 from ..segment.advanced_section import AdvancedSection, device_setting
 from ..widgets.looks import set_property
-from .box_drawing import BoxDrawing
 from .controller import FewShotController
 from .drawn_and_answer import FewShotAnswerSection, SupportTable
-from .editor_section import EditorSection
+from .editor_section import BoxDrawing, EditorSection
 from .following import DrawingFollower, DrawingWatch, LivePreview
 from .presenter import FewShotPresenter
 from .request import FewShotRequest, make_few_shot_request

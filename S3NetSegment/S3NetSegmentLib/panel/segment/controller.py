@@ -12,8 +12,7 @@ from ...scene.session import watch
 from ..run import Listener, Run, tell
 from .answer import FindRegions, SegmentAnswer
 from .request import Pointed, SegmentRequest
-from .result import SegmentResult
-from .run import FirstSight, SegmentRun, same_answer, shows_slices, takes_long
+from .result import FirstSight, SegmentResult, SegmentRun, same_answer, shows_slices, takes_long
 
 
 class SegmentController:

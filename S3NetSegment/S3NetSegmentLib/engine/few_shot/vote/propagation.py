@@ -22,15 +22,15 @@ from ..voters.appearance import Appearance
 from ..voters.grown import Grown
 from ..voters.propagated import Propagated
 from ..voters.voter import Voter
-from .decision import Vote, keep_one_part
-from .presence import MIDDLE, flat_classes, presence, reach
-from .weights import (
+from .decision import (
     COMPACT_MIXES,
     SCATTERED_MIXES,
     Mix,
+    Vote,
     arbitrated,
     doubt_of_carrying,
     further_share,
+    keep_one_part,
     looks_scattered,
     mixed,
     normalised,
@@ -38,6 +38,7 @@ from .weights import (
     side_with_grown,
     weighted_mix,
 )
+from .presence import MIDDLE, flat_classes, presence, reach
 
 _TRUSTED = 0.7  # trust in a drawing elsewhere from which on one drawn slice here does not outweigh it
 _TELLS_ENDS = 0.35  # its share of the vote from which on it also tells where segments end
