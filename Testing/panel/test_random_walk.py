@@ -7,6 +7,7 @@ import vtk
 from fake_engine import FakeEngine
 from fake_propagation import FakePropagation
 from few_shot_drawings import square
+from panel_walk import make_walk
 
 from S3NetSegmentLib.scene.answers.provenance import made_by
 from S3NetSegmentLib.scene.segmentation.reading import segment_mask
@@ -16,6 +17,20 @@ from S3NetSegmentLib.scene.volumes import volume_from_node
 STEPS = 100
 NAMES = ("Liver", "Spleen", "Bone")
 SLICES = (1, 3, 5, 7, 9)  # with gaps: what is drawn side by side could be a sagittal drawing
+DRAWING = (
+    "stroke", "stroke", "stroke", "erase", "undo", "redo", "delete_segment", "rename_segment", "hide_segment", "add_slice",
+    "remove_row", "toggle_complete", "other_tab_and_back", "leave_and_enter", "propagate", "discard", "move_both",
+)  # fmt: skip
+ANYTHING = (
+    *DRAWING,
+    "stroke",
+    "segment",
+    "accept",
+    "accept",
+    "other_volume",
+    "other_segmentation",
+    "remove_segmentation",
+)
 
 
 class Walk:
@@ -224,22 +239,6 @@ class Walk:
             assert s.added or s.corrected or support.drawn_on()[s.place]
 
 
-DRAWING = (
-    "stroke", "stroke", "stroke", "erase", "undo", "redo", "delete_segment", "rename_segment", "hide_segment", "add_slice",
-    "remove_row", "toggle_complete", "other_tab_and_back", "leave_and_enter", "propagate", "discard", "move_both",
-)  # fmt: skip
-ANYTHING = (
-    *DRAWING,
-    "stroke",
-    "segment",
-    "accept",
-    "accept",
-    "other_volume",
-    "other_segmentation",
-    "remove_segmentation",
-)
-
-
 @pytest.fixture
 def walk(open_panel, views, monkeypatch):
     monkeypatch.setattr("S3NetSegmentLib.panel.few_shot.following._CALM", 1)
@@ -276,3 +275,21 @@ def test_nothing_fails_and_nothing_leaks_whatever_the_user_does(walk, seed):
     assert watches == [None] * 4 and not few_shot._watch.active and not inner.segment.target._segments.active
     assert not inner.prompts.watch.observed and not panel.widget.Observations and not inner._refresh_timer.active
     assert not [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if "preview" in n.GetName()]
+
+
+def test_no_action_breaks_the_panel_and_nothing_leaks(open_panel):
+    import headless_slicer
+    import qt_stand_in
+
+    headless = headless_slicer.start()
+    walk = make_walk(open_panel, qt_stand_in.install(headless), headless, seed=3)
+    walk.go(120)
+    panel = walk.panel
+    panel.close()
+    inner = panel.panel
+    assert inner.controller._run._watch is None and inner.controller._result_watch is None
+    assert (
+        not inner.prompts.watch.observed
+        and not inner._refresh_timer.active
+        and not inner.segment.target._segments.active
+    )

@@ -1,15 +1,19 @@
-"""The vote: how much each part counts, by how well it predicts hidden drawn slices."""
+"""The vote: how much each part counts, by how well it predicts hidden drawn slices; and the vote at the image's own resolution."""
 
 import numpy as np
 import pytest
 import torch
 from few_shot_scenes import tube
+from scipy import ndimage
 
 from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.common.progress import Step
+from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.method import FewShot, FewShotSettings
+from S3NetSegmentLib.engine.few_shot.vote import decision as module
 from S3NetSegmentLib.engine.few_shot.vote.decision import (
     COMPACT_MIXES,
+    Vote,
     arbitrated,
     class_dice,
     doubt_of_carrying,
@@ -21,6 +25,9 @@ from S3NetSegmentLib.engine.few_shot.vote.decision import (
     weighted_mix,
 )
 from S3NetSegmentLib.engine.few_shot.voters.voter import Voter
+from S3NetSegmentLib.engine.images.intensity import intensity_scale
+
+DEPTH, SIZE, CLASSES = 10, 40, 3
 
 
 def square(start, stop, size=20):
@@ -112,3 +119,107 @@ def iter_of(result):
     """Steps of progress, none of them, with this result."""
     yield from ()
     return result
+
+
+@pytest.fixture(scope="module")
+def frame():
+    volume = tube(depth=DEPTH).volume
+    height, width = volume.array.shape[1:]
+    return Frame(volume, intensity_scale(volume), "z", Box(0, height, 0, width), (20, 24))
+
+
+def shares(frame, seed=0):
+    """Soft masks with a body in the middle, and GrowCut's classes."""
+    z, y, x = np.ogrid[:DEPTH, :20, :24]
+    one = np.exp(-((z - 5) ** 2 + (y - 9) ** 2 + (x - 10) ** 2) / 12)
+    two = np.exp(-((z - 3) ** 2 + (y - 12) ** 2 + (x - 16) ** 2) / 9)
+    soft = torch.from_numpy(np.stack((np.clip(1 - one - two, 0, 1), one, two), 1).astype(np.float32)) * 0.5
+    grown = np.zeros((DEPTH, *frame.box.shape), np.uint8)
+    grown[2:8, 12:26, 10:17], grown[2:8, 12:26, 17:26] = 1, 2
+    noise = np.random.default_rng(seed).random(grown.shape)
+    grown = np.where(noise > 0.95, 2, grown).astype(np.uint8)
+    return soft, grown
+
+
+def vote(frame, again=None, first=0):
+    soft, grown = shares(frame)
+    found = Vote(frame, first, first + DEPTH - 1, soft, grown, 0.5, 1.0, torch.ones(DEPTH, CLASSES))
+    if again is not None:
+        found.add_second(again, 0.4)
+    return found
+
+
+def by_definition(frame, again=None):
+    """Class shares ``[n, C, H, W]``, from whole arrays."""
+    soft, grown = shares(frame)
+    across = 0.7 * frame.spacing[1] / frame.spacing[0]
+
+    def one_hot(labels):
+        masks = np.stack([labels == c for c in range(CLASSES)], 1).astype(np.float64)
+        return ndimage.gaussian_filter(masks, (across, 0, 0.7, 0.7), mode="nearest", truncate=3.0)
+
+    whole = tuple(slice(0, n) for n in frame.box.shape)
+    total = frame.enlarged(soft, whole).numpy() + 0.5 * one_hot(grown)
+    total[:, 0] += np.clip(1 - total.sum(1), 0, None)
+    return total if again is None else 0.6 * total + 0.4 * one_hot(again)
+
+
+def test_decisions_are_those_of_the_definition(frame):
+    again = np.roll(shares(frame)[1], 3, 2)
+    classes, sureness, sums = run_to_end(vote(frame, again).decisions())
+    expected = by_definition(frame, again)
+    expected = expected / expected.sum(1, keepdims=True)
+    differ = classes != expected.argmax(1)
+    margin = np.sort(expected, 1)
+    assert not (differ & (margin[:, -1] - margin[:, -2] > 1e-4)).any()
+    filled = classes > 0
+    assert filled.any() and sureness[filled] == pytest.approx(expected.max(1)[filled], abs=1e-4)
+    for c in (1, 2):
+        assert sums[:, 1, c].numpy() == pytest.approx((classes == c).sum((1, 2)))
+        assert sums[:, 0, c].numpy() == pytest.approx((expected[:, c] * (classes == c)).sum((1, 2)), abs=1e-2)
+
+
+def test_sure_voxels_are_those_of_the_blurred_vote(frame):
+    across = 0.7 * frame.spacing[1] / frame.spacing[0]
+    blurred = ndimage.gaussian_filter(by_definition(frame), (across, 0, 0.7, 0.7), mode="nearest", truncate=3.0)
+    best, total = blurred.max(1), blurred.sum(1)
+    expected = np.where(best > 0.45 * total, blurred.argmax(1) + 1, 0)
+    close = np.abs(best - 0.45 * total) < 1e-4
+    found = run_to_end(vote(frame).sure_voxels(0.45))
+    assert ((found == expected) | close).mean() > 0.999
+    assert {0, 1, 2, 3} == set(np.unique(found))
+
+
+def test_where_memory_keeps_no_vote_the_answer_is_the_same(frame, monkeypatch):
+    kept, again = vote(frame), vote(frame)
+    run_to_end(kept.sure_voxels(0.8))
+    monkeypatch.setattr(module, "_VALUES_KEPT", 0)
+    run_to_end(again.sure_voxels(0.8))
+    for one, other in zip(run_to_end(kept.decisions()), run_to_end(again.decisions()), strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_each_slice_is_blurred_once_in_a_pass(frame, monkeypatch):
+    calls = []
+    plain = module.ndimage.gaussian_filter1d
+    monkeypatch.setattr(module.ndimage, "gaussian_filter1d", lambda *a, **k: calls.append(1) or plain(*a, **k))
+    run_to_end(vote(frame).decisions())
+    assert len(calls) <= 2 * DEPTH  # rows and columns of GrowCut's classes
+
+
+def test_a_second_growcut_beyond_the_vote_is_seen(frame):
+    again = np.zeros((DEPTH, *frame.box.shape), np.uint8)
+    again[4:6, -6:, -6:] = 2
+    found = vote(frame)
+    run_to_end(found.sure_voxels(0.8))
+    found.add_second(again, 0.9)
+    assert (run_to_end(found.decisions())[0][4:6, -3:, -3:] == 2).all()
+
+
+def test_an_empty_vote_is_all_background(frame):
+    soft = torch.zeros(DEPTH, CLASSES, 20, 24)
+    soft[:, 0] = 1
+    empty = Vote(frame, 0, DEPTH - 1, soft, None, 0.0, 1.0, torch.ones(DEPTH, CLASSES))
+    classes, sureness, sums = run_to_end(empty.decisions())
+    assert not classes.any() and (sureness == 1).all() and not sums.any()
+    assert (run_to_end(empty.sure_voxels(0.8)) == 1).all()

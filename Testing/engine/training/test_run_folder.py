@@ -1,4 +1,4 @@
-"""Who runs a training run: known for certain after kills, restarts and recycled process numbers."""
+"""Who runs a training run: known for certain after kills, restarts and recycled process numbers; and the picture of its losses."""
 
 import json
 import os
@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from paths import MODULE
 
 from S3NetSegmentLib import file_lock
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.training import run_folder
+from S3NetSegmentLib.engine.training.curves import draw_curves, first_with
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 
 HOLD = """
@@ -102,3 +104,16 @@ def test_a_request_to_stop_of_an_earlier_run_is_forgotten_and_a_new_one_is_not(t
     assert folder.stop_is_asked
     folder.forget_stop(before=time.time() + 1)
     assert not folder.stop_is_asked
+
+
+def test_the_curves_show_from_which_step_on_unlabelled_slices_join():
+    entries = [{"step": n, "loss": 1.0 / n, "supervised": 1.0 / n} for n in range(1, 20)]
+    entries += [{"event": "validation", "step": 19, "score": 0.4}, {"event": "note", "step": 19, "unlabelled": 1}]
+    assert first_with(entries, "unlabelled") is None
+    entries += [{"step": n, "loss": 0.5, "supervised": 1.0 / n, "unlabelled": 0.3} for n in range(20, 40)]
+    assert first_with(entries, "unlabelled") == 20
+    points = {"loss": [(e["step"], e["loss"]) for e in entries if "loss" in e]}
+    plain, marked = draw_curves(points), draw_curves(points, {"unlabelled slices join": 20})
+    changed = np.flatnonzero((plain != marked).any((0, 2)))
+    # A line in the middle, and its name at the right.
+    assert changed.min() > plain.shape[1] // 2 - 20 and changed.size > 20
