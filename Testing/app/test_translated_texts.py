@@ -8,7 +8,7 @@ from translated_texts import files, hidden, untranslated, write
 
 def test_every_text_that_the_panel_shows_goes_through_the_translation():
     found = [f"{one.path.name}:{one.line}: {one.text}" for path in files() for one in untranslated(path)]
-    assert len(files()) > 50 and found == []
+    assert len(files()) > 40 and found == []
 
 
 def test_nothing_hides_the_function_that_translates():

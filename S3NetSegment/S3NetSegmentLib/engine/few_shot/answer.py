@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from ..common.arrays import two
 from ..images import AXES
 from ..images.array_order import ArrayOrder
 from ..images.volume import slices_first
-from .drawings.drawing import Drawing
 from .drawings.overlaps import Pairs, flattened, separated
+
+if TYPE_CHECKING:
+    from .drawings.drawing import Drawing  # imports torch
 
 # On thick slices a segment ends between two of them without a sign: log-odds of presence beyond the outermost drawn slice
 # lose this times the log of the anisotropy. Fitted on hearts and tumours (few_shot_cases.py, development).

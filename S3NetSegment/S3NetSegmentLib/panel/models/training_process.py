@@ -244,13 +244,14 @@ class TrainingLog:
             self.lines.append(f"step {step}{planned}: loss {entry['loss']:.4g}")
         elif event == "validation" and isinstance(entry.get("score"), (int, float)):
             self.scores.append((step, float(entry["score"])))
-            self.lines.append(f"step {step}: validation score {entry['score']:.3f}")
+            self.lines.append(_("step {step}: validation score {score:.3f}").format(step=step, score=entry["score"]))
         elif event == "note":
             self.lines.append(str(entry.get("text", "")))
         elif event == "end":
-            self.lines.append(f"step {step}: end ({entry.get('reason', '')})")
+            self.lines.append(_("step {step}: end ({reason})").format(step=step, reason=entry.get("reason", "")))
         elif event == "failed":
-            self.lines.append(f"step {step}: failed ({entry.get('broken', '')} is no number)")
+            text = _("step {step}: failed ({broken} is NaN)")
+            self.lines.append(text.format(step=step, broken=entry.get("broken", "")))
         del self.lines[:-_MOST_LINES]
         if len(self.losses) > _MOST_POINTS:
             self.losses = self.losses[::2]
