@@ -146,7 +146,7 @@ def test_a_failing_label_file_leaves_no_image_behind(drawn, tmp_path, monkeypatc
     def disk_full(*_):
         raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr(cohort_case, "write_segmentation", disk_full)
+    monkeypatch.setattr(cohort_case, "write_label_file", disk_full)
     with pytest.raises(ResourceError, match="full"):
         save(tmp_path, "a", drawn("Liver"))
     assert names_in(tmp_path) == []
