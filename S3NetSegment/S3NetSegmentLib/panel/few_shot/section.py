@@ -6,6 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
+from ...scene.drawings.support_set import SupportPlane
 from ...scene.segmentation.segment_slices import EditingRules
 from ...scene.session import volume_state
 from ...scene.slice_jump import show_plane, show_slice
