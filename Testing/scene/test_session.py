@@ -12,7 +12,7 @@ import vtk
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.scene.answers.confidence import UNSURE, show_confidence
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
-from S3NetSegmentLib.scene.session import watch
+from S3NetSegmentLib.scene.session import SceneWatch
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 
@@ -34,13 +34,13 @@ def change_voxels(image):
 def test_removing_any_watched_node_ends_the_job_once(app, image, reasons):
     for n in range(2):
         node = create_segmentation(image, f"Result {n}")
-        watch([image, None, node], reasons.append)
+        SceneWatch([image, None, node], reasons.append)
         slicer.mrmlScene.RemoveNode(node if n == 0 else image)
     assert reasons == ["'Result 0' was removed", "'CT' was removed"]
 
 
 def test_other_nodes_may_come_and_go(app, image, reasons):
-    with watch([image], reasons.append):
+    with SceneWatch([image], reasons.append):
         slicer.mrmlScene.RemoveNode(mrml.add_volume(np.zeros((2, 2, 2)), name="other"))
         assert reasons == []
 
@@ -55,7 +55,7 @@ def test_a_change_of_voxels_geometry_or_transform_ends_the_job(app, image, reaso
         lambda: image.SetAndObserveTransformNodeID(None),
         lambda: slicer.util.updateVolumeFromArray(image, np.ones((4, 5, 6), np.int16)),
     ):
-        watch([image], reasons.append)
+        SceneWatch([image], reasons.append)
         change()
         assert reasons == ["volume 'CT' was changed"]
         reasons.clear()
@@ -63,7 +63,7 @@ def test_a_change_of_voxels_geometry_or_transform_ends_the_job(app, image, reaso
 
 def test_renaming_and_display_do_not_end_the_job(app, image, reasons):
     image.CreateDefaultDisplayNodes()
-    with watch([image], reasons.append):
+    with SceneWatch([image], reasons.append):
         image.SetName("other name")
         image.GetDisplayNode().SetWindowLevelMinMax(1, 2)
         image.SetAttribute("a", "b")
@@ -74,15 +74,15 @@ def test_renaming_and_display_do_not_end_the_job(app, image, reasons):
 
 
 def test_closing_the_scene_ends_the_job(app, image, reasons):
-    watch([image], reasons.append)
-    watch([None], reasons.append)
+    SceneWatch([image], reasons.append)
+    SceneWatch([None], reasons.append)
     app.scene.Clear(False)
     assert reasons == ["the scene was closed"] * 2
 
 
 def test_nothing_is_left_after_the_watch(app, image, reasons):
     before = [image.HasObserver(vtk.vtkCommand.ModifiedEvent), app.scene.HasObserver(slicer.vtkMRMLScene.StartCloseEvent)]  # fmt: skip
-    watching = watch([image], reasons.append)
+    watching = SceneWatch([image], reasons.append)
     watching.stop()
     watching.stop()
     assert before == [image.HasObserver(vtk.vtkCommand.ModifiedEvent), app.scene.HasObserver(slicer.vtkMRMLScene.StartCloseEvent)]  # fmt: skip

@@ -10,7 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ..engine import InputError, ResourceError
-from ..scene.session import watch
+from ..scene.session import SceneWatch
 
 BUDGET = 0.05  # seconds of work between two turns of the event loop
 _FIRST_ESTIMATE = 0.5  # seconds before a time left is given: earlier ones jump about
@@ -169,7 +169,7 @@ class Run:
         :param finish: ``finish(result)`` uses the result and returns what is to be said. Its errors are those of the run.
         """
         nodes = list(nodes)
-        self._watch = watch(nodes, self._lost) if nodes else None
+        self._watch = SceneWatch(nodes, self._lost) if nodes else None
         self._driver.start(
             steps,
             on_step=(lambda step, left: None) if self._quiet else self._listener.progressed,

@@ -10,17 +10,13 @@ import vtk
 from .volumes import parent_key
 
 
-def watch(nodes: Iterable[slicer.vtkMRMLNode | None], callback: Callable[[str], object]) -> SceneWatch:
+class SceneWatch:
     """Calls ``callback(reason)`` once, when the first of ``nodes`` is removed or changed or the scene starts to close.
 
     ``reason`` is a sentence for the user. Of volumes, other voxels, another geometry or transform count as a change,
     a new name or display does not; of other nodes only the removal counts. None among the nodes is passed over.
+    Ends by itself after the call, otherwise by :meth:`stop` or as a context manager.
     """
-    return SceneWatch(nodes, callback)
-
-
-class SceneWatch:
-    """See :func:`watch`. Ends by itself after the call, otherwise by :meth:`stop` or as a context manager."""
 
     def __init__(self, nodes: Iterable[slicer.vtkMRMLNode | None], callback: Callable[[str], object]):
         self._callback = callback

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from S3NetSegmentLib.engine.common.arrays import bounding_box, box_around, dice
-from S3NetSegmentLib.engine.common.limited_cache import LimitedCache
+from S3NetSegmentLib.engine.common.arrays import LimitedCache, bounding_box, box_around, dice
 
 
 def test_the_box_is_the_smallest_and_a_margin_stays_inside_at_its_beginning():

@@ -6,7 +6,7 @@ import torch
 from few_shot_phantoms import dice, organs
 
 from S3NetSegmentLib.engine import Volume, run_to_end
-from S3NetSegmentLib.engine.common.limited_cache import LimitedCache
+from S3NetSegmentLib.engine.common.arrays import LimitedCache
 from S3NetSegmentLib.engine.few_shot.drawings.drawing import LayeredSupport, SoftDrawing
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume

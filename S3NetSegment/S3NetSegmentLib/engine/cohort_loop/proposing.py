@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..common.arrays import LimitedCache
 from ..common.errors import InputError, ResourceError
-from ..common.limited_cache import LimitedCache
 from ..common.progress import Step, Steps, as_part_of
 from ..common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, mix_text, provenance
 from ..images import Segmentation, Volume

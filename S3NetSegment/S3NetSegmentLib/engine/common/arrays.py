@@ -1,12 +1,14 @@
-"""Masks and labels of any number of axes: the box around a mask, how much two overlap, how often labels occur; and tuples of a
-known length."""
+"""Masks and labels of any number of axes: the box around a mask, how much two overlap, how often labels occur; tuples of a known length;
+and a cache of what the last answers were made of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Hashable, Iterable
+from typing import Generic, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...] | None:
@@ -44,9 +46,6 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * int(np.count_nonzero(a & b)) / max(int(np.count_nonzero(a)) + int(np.count_nonzero(b)), 1)
 
 
-T = TypeVar("T")
-
-
 def two(values: Iterable[T]) -> tuple[T, T]:
     """The two ``values``; ValueError where there are not two."""
     first, second = values
@@ -57,3 +56,25 @@ def three(values: Iterable[T]) -> tuple[T, T, T]:
     """The three ``values``; ValueError where there are not three."""
     first, second, third = values
     return first, second, third
+
+
+class LimitedCache(Generic[T]):
+    """Keeps what was used last, up to ``limit`` in sizes (bytes, or entries where each has the size 1), at least one."""
+
+    def __init__(self, limit: int):
+        self._found: dict[Hashable, tuple[T, int]] = {}
+        self._limit = limit
+
+    def get(self, key: Hashable) -> T | None:
+        """What was kept under ``key``, or None."""
+        if key not in self._found:
+            return None
+        self._found[key] = self._found.pop(key)  # the last used one is the last to go
+        return self._found[key][0]
+
+    def add(self, key: Hashable, found: T, size: int = 1) -> T:
+        """Keeps ``found`` and returns it."""
+        self._found[key] = found, size
+        while sum(size for _, size in self._found.values()) > self._limit and len(self._found) > 1:
+            del self._found[next(iter(self._found))]
+        return found

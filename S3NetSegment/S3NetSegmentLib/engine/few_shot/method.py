@@ -15,10 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..common.arrays import two
+from ..common.arrays import LimitedCache, two
 from ..common.device import choose_device
 from ..common.errors import InputError, ResourceError
-from ..common.limited_cache import LimitedCache
 from ..common.progress import Step, Steps, as_part_of, monotonic
 from ..images import AXES, Volume
 from ..images.image_warnings import label_map_notes

@@ -17,7 +17,7 @@ from ...engine.common.device import torch_loaded
 from ...engine.common.progress import as_part_of
 from ...scene.drawings.support_set import SupportPlane
 from ...scene.segmentation.segment_slices import RESPECTFUL, EditingRules
-from ...scene.session import watch
+from ...scene.session import SceneWatch
 from ..run import Listener, Run, tell
 from .request import FewShotRequest
 from .result import FewShotResult
@@ -249,7 +249,7 @@ class FewShotController:
             self.result.discard()
         self.result, self._result_watch = result, None
         if result is not None:
-            self._result_watch = watch(result.request.nodes, self._answer_lost)
+            self._result_watch = SceneWatch(result.request.nodes, self._answer_lost)
 
     def _answer_lost(self, reason: str) -> None:
         was_open = self.result is not None and self.result.is_open

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...scene.answers.accepted_answer import AcceptedAnswer
-from ...scene.drawings.support_set import SupportPlane, support_from_text, support_to_text
+from ...scene.drawings.support_set import support_from_text, support_to_text
 from ...scene.segmentation.segment_slices import EditingRules
 from ...scene.slice_jump import show_slice
 from ...scene.slices import LastSliceView
@@ -43,7 +43,10 @@ class FewShotEffectFrame:
         self._notice, self._actions = "", []
         self.active = False
         self.controller = FewShotController(
-            self, lambda node: host.saveStateForUndo(), make_engine, self._plane_in_view
+            self,
+            lambda node: host.saveStateForUndo(),
+            make_engine,
+            lambda: self._presenter.plane_in_view(self._last_view),
         )
         self._presenter = FewShotPresenter(self.controller, _PROPAGATE_HELP, has_keys=False)
         self._watch = DrawingWatch(self.show, lambda: None)
@@ -227,9 +230,6 @@ class FewShotEffectFrame:
     def _parameter(self, name: str) -> str:
         """A parameter of the effect; Slicer stores no empty ones and complains when asked for one that is not there."""
         return self._host.parameter(name) if self._host.parameterDefined(name) else ""
-
-    def _plane_in_view(self) -> SupportPlane | None:
-        return self._presenter.plane_in_view(self._last_view)
 
     def _show_widgets(self) -> None:
         support, running, presenter = self.controller.support, self.controller.running, self._presenter

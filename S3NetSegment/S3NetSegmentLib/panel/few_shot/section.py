@@ -52,7 +52,9 @@ class FewShotSection(SectionListener):
         self.active = False
         self._in_view = self._places = None
         self.problem = ""
-        self.controller = FewShotController(self, self._save_undo, make_engine, self._plane_in_view)
+        self.controller = FewShotController(
+            self, self._save_undo, make_engine, lambda: self._presenter.plane_in_view(self._inputs.last_view)
+        )
         self._presenter = FewShotPresenter(self.controller, _HELP, has_keys=True)
         self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
         self.answer = FewShotAnswerSection(
@@ -268,9 +270,6 @@ class FewShotSection(SectionListener):
         if places != self._places:
             self._places = places
             self._drawn()
-
-    def _plane_in_view(self) -> SupportPlane | None:
-        return self._presenter.plane_in_view(self._inputs.last_view)
 
     def _problem(self) -> str:
         """Why the button cannot be pressed; "" if it can."""

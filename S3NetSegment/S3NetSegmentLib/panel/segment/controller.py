@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.common.progress import Steps
-from ...scene.session import watch
+from ...scene.session import SceneWatch
 from ..run import Listener, Run, tell
 from .answer import FindRegions, SegmentAnswer
 from .request import Pointed, SegmentRequest
@@ -245,4 +245,6 @@ class SegmentController:
             self._result_watch.stop()
         self.result, self._result_watch = result, None
         if result is not None:
-            self._result_watch = watch([result.answer.request.volume_node, result.node], lambda reason: self.let_go())
+            self._result_watch = SceneWatch(
+                [result.answer.request.volume_node, result.node], lambda reason: self.let_go()
+            )

@@ -56,11 +56,6 @@ class SupportSlice:
         """For messages."""
         return f"slice {self.index} along {self.axis}"
 
-    @property
-    def short(self) -> str:
-        """For provenance."""
-        return f"{self.axis} {self.index}"
-
 
 def support_to_text(support: Iterable[SupportSlice | SupportPlane]) -> str:
     """``support`` as JSON; :func:`support_from_text` reads it."""
@@ -188,11 +183,6 @@ class SupportPlane:
     def text(self) -> str:
         """For messages."""
         return "an oblique plane"
-
-    @property
-    def short(self) -> str:
-        """For provenance."""
-        return "plane"
 
     @property
     def matrix(self) -> np.ndarray:

@@ -11,9 +11,8 @@ from hashlib import blake2b
 import numpy as np
 import torch
 
-from ...common.arrays import two
+from ...common.arrays import LimitedCache, two
 from ...common.errors import InputError
-from ...common.limited_cache import LimitedCache
 from ...images import AXES, Volume
 from ...images.volume import slices_first
 from ..frame import Box, DrawnSizes, Frame

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ...common.arrays import two
+from ...common.arrays import LimitedCache, two
 from ...common.device import one_thread_if
-from ...common.limited_cache import LimitedCache
 from ...common.progress import Step, Steps, as_part_of
 from ...images.volume import slices_first
 from ..answer import FewShotAnswer, SegmentOutlook, segment_outlook

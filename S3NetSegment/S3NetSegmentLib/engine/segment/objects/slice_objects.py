@@ -10,8 +10,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import logsumexp
 
-from ...common.arrays import box_around
-from ...common.limited_cache import LimitedCache
+from ...common.arrays import LimitedCache, box_around
 from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ..regions.maps import fine_graph_maps, standardised
 from .box_candidates import ranked_in_box

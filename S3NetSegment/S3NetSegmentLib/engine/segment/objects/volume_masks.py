@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ...common.arrays import bounding_box
-from ...common.limited_cache import LimitedCache
+from ...common.arrays import LimitedCache, bounding_box
 from ...common.progress import Step, Steps
 from ..regions.volume_graph import RegionGraph, blur_in_voxels
 from .volume_candidates import VolumeCandidates

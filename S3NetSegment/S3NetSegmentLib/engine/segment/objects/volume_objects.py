@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.arrays import three
-from ...common.limited_cache import LimitedCache
+from ...common.arrays import LimitedCache, three
 from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ..regions.volume_graph import RegionGraph, region_graph
 from .ranked import Opinions, RankedCandidates, Ranker, best_first, rank_ladder
