@@ -13,17 +13,17 @@ from train_arms import trained
 
 from S3NetSegmentLib.engine.common.affine2d import Affine2d
 from S3NetSegmentLib.engine.common.progress import run_to_end
-from S3NetSegmentLib.engine.common.randomness import torch_generator
-from S3NetSegmentLib.engine.few_shot.pixel_features import pixel_features
-from S3NetSegmentLib.engine.nets.architectures import OneLevel
+from S3NetSegmentLib.engine.common.tensors import torch_generator
+from S3NetSegmentLib.engine.few_shot.frame import pixel_features
 from S3NetSegmentLib.engine.nets.encoder import Encoder
 from S3NetSegmentLib.engine.nets.s3net import RegionNetwork
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, UNetEncoder, seeded
 from S3NetSegmentLib.engine.segment.s3net.fit import _loss as s3net_loss
 from S3NetSegmentLib.engine.segment.settings import preset as segment_preset
-from S3NetSegmentLib.engine.training.alpnet.training import AlpnetSettings, AlpnetTask, EpisodeBatches
+from S3NetSegmentLib.engine.training.alpnet import AlpnetSettings, AlpnetTask, EpisodeBatches
 from S3NetSegmentLib.engine.training.configuration import pretraining_configuration
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
+from S3NetSegmentLib.engine.training.model_file import OneLevel
 from S3NetSegmentLib.engine.training.optimisation import TrainingTask
 from S3NetSegmentLib.engine.training.slice_batches import SliceBatches
 
