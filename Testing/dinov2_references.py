@@ -26,8 +26,7 @@ import torch  # noqa: E402
 
 from S3NetSegmentLib.engine.nets import vit  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Architecture  # noqa: E402
-from S3NetSegmentLib.engine.nets.weights.checkpoint import read_weights  # noqa: E402
-from S3NetSegmentLib.engine.nets.weights.safetensors import read_safetensors  # noqa: E402
+from S3NetSegmentLib.engine.nets.weights.checkpoint import read_safetensors, read_weights  # noqa: E402
 
 NAMES = Path(__file__).with_name("engine") / "dinov2_names.json"
 FILE = Path(__file__).with_name("engine") / "dinov2_references.npz"

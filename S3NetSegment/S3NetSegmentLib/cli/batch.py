@@ -111,6 +111,7 @@ def _refused(problems: list[str]) -> int:
 
 
 def _run_plan(arguments: argparse.Namespace, plan) -> int:
+    from ..engine.batch.report import count_states, report_rows
     from ..engine.batch.run import records_of, run_plan
 
     started, total = time.monotonic(), len(plan.todo)
@@ -142,7 +143,7 @@ def _run_plan(arguments: argparse.Namespace, plan) -> int:
             code = 128 + stopped[0]
             records = records_of(plan.cases, arguments.output)
     display.close()
-    counts = _counts(plan, records)
+    counts = count_states(report_rows(plan.cases, records))
     code = code or (1 if counts["failed"] or counts["waiting"] else 0)
     _summarise(arguments, plan, records, counts, code, time.monotonic() - started)
     return code
@@ -191,12 +192,6 @@ class _Display:
 
     def close(self) -> None:
         self._bar.clear()
-
-
-def _counts(plan, records: dict) -> dict[str, int]:
-    from ..engine.batch.report import count_states, report_rows
-
-    return count_states(report_rows(plan.cases, records))
 
 
 def _summarise(arguments, plan, records: dict, counts: dict, code: int, seconds: float) -> None:

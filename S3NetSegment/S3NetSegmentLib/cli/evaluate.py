@@ -129,7 +129,6 @@ def _write(folder, facts: dict, evaluation) -> list[str]:
 
 
 def _table(summary: dict) -> list[str]:
-    """The means for the terminal."""
     width = max(len(name) for name in summary)
     off, unit = _difference(summary)
     head = f"{unit} off"

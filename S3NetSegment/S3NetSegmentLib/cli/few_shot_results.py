@@ -51,7 +51,13 @@ def summary_of(
         "next_slices": outcome.next_slices(),
         "mix": {part: round(share, 4) for part, share in answer.mix.items()},
         "method": outcome.settings.method,
-        "encoder": None if encoder is None else _encoder_facts(encoder, answer.mix),
+        "encoder": None
+        if encoder is None
+        else {
+            "name": encoder.name,
+            "sha256": encoder.digest,
+            "share": round(encoder_share(answer.mix), 4),
+        },
         "settings": outcome.settings.changed(),
         "seed": outcome.settings.seed,
         "device": outcome.device,
@@ -79,10 +85,6 @@ def print_summary(summary: dict) -> None:
         for entry in summary["next_slices"]:
             print(f"  slice {entry['slice']}: {entry['reason']}")
     print_written(summary["outputs"])
-
-
-def _encoder_facts(encoder, mix: dict[str, float]) -> dict:
-    return {"name": encoder.name, "sha256": encoder.digest, "share": round(encoder_share(mix), 4)}
 
 
 def _shown_support(fact: dict) -> str:

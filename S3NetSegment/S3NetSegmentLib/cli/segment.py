@@ -148,7 +148,6 @@ def _summary(arguments, outcome, notes, marks) -> dict:
 
 
 def _print(summary: dict) -> None:
-    """The summary for people."""
     from ..engine.images.segmentation import size_table
 
     size = " x ".join(str(n) for n in summary["image"]["size"] if n > 1) or "1"

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-from typing import NamedTuple
 
 from ..engine.tasks.fields import asked_fields
 from ..engine.tasks.train import HOW_LONG, TrainTask
@@ -116,7 +115,7 @@ def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, tol
                 result = _drained(steps, wishes_stop, quiet, processes, folder)
                 if result is None or result.reason == "stopped":
                     _say_stopped(folder, processes)
-                    return 128 + (asked[0].number if asked else signal.SIGINT)
+                    return 128 + (asked[0][0] if asked else signal.SIGINT)
                 if processes.writes:
                     folder.write_status("finished", _told(result))
             except KeyboardInterrupt:
@@ -204,24 +203,17 @@ def _report(arguments: argparse.Namespace, folder, result, where) -> None:
     report(arguments, facts, show)
 
 
-class _Asked(NamedTuple):
-    """A signal that asked for a stop, and when (seconds, monotonic)."""
-
-    number: int
-    time: float
-
-
 @contextlib.contextmanager
 def _orderly_stop(patience: float):
-    """A list that is no longer empty once a stop was asked for (Ctrl-C, SIGTERM). The second time KeyboardInterrupt is
+    """A list of what asked for a stop (number of the signal, seconds): empty until Ctrl-C or SIGTERM. The second time KeyboardInterrupt is
     raised at once, unless that comes within ``patience`` seconds of the first."""
-    asked: list[_Asked] = []
+    asked: list[tuple[int, float]] = []
 
     def handler(number: int) -> None:
-        if asked and time.monotonic() - asked[0].time >= patience:
+        if asked and time.monotonic() - asked[0][1] >= patience:
             raise KeyboardInterrupt
         if not asked:
-            asked.append(_Asked(number, time.monotonic()))
+            asked.append((number, time.monotonic()))
 
     with on_stop(handler):
         yield asked

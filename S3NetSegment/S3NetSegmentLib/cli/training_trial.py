@@ -36,7 +36,8 @@ def try_training(task: TrainTask, arguments: argparse.Namespace, begin) -> int:
                 from ..engine import InputError
 
                 raise InputError("--dry-run is for one process; leave torchrun out")
-            steps = begin(_logging_each_step(one), folder, where, processes, lambda: False, False)
+            logging = dataclasses.replace(one, settings=(*one.settings, "log_every=1"), minutes=None)
+            steps = begin(logging, folder, where, processes, lambda: False, False)
             made = _first_steps(steps, folder, arguments.quiet)
             notes = [e["text"] for e in folder.entries() if e.get("event") == "note"]
     finally:
@@ -59,11 +60,6 @@ def _first_steps(steps, folder, quiet: bool) -> list[dict]:
                 break
     steps.close()
     return made
-
-
-def _logging_each_step(task: TrainTask) -> TrainTask:
-    """``task`` with a log that gives the time of each step."""
-    return dataclasses.replace(task, settings=(*task.settings, "log_every=1"), minutes=None)
 
 
 def _report(

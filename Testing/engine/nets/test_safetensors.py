@@ -14,9 +14,8 @@ from S3NetSegmentLib.engine.few_shot.voters.encoders import load_encoder
 from S3NetSegmentLib.engine.nets import dinov2
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture
 from S3NetSegmentLib.engine.nets.weights import CATALOGUE, WeightsFile, WeightsStore
-from S3NetSegmentLib.engine.nets.weights.checkpoint import read_weights, recognise_file
+from S3NetSegmentLib.engine.nets.weights.checkpoint import read_safetensors, read_weights, recognise_file
 from S3NetSegmentLib.engine.nets.weights.names import published_names
-from S3NetSegmentLib.engine.nets.weights.safetensors import read_safetensors
 
 KINDS = [kind for kind, architecture in REFERENCED.items() if "ViT" not in kind and not architecture.rotary]
 TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}

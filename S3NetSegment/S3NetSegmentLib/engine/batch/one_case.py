@@ -149,7 +149,6 @@ def _check_wanted(wanted: Callable[[], bool] | None) -> None:
 
 
 def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: dict, wanted) -> None:
-    """The work; fills ``record``."""
     times = _Times(record["seconds"])
     before = input_facts(case)
     record["inputs"], record["settings_hash"] = before, settings_hash(case, encoder_digest(case))
@@ -164,8 +163,9 @@ def _make(case: Case, folder, device: str, on_step, files: CaseFiles, record: di
         results.append(method(frame, volume, device, shown, files))
         times.end("method")
     result = results[0] if len(results) == 1 else joined(results)
+    sure = result.confidence
     record |= {
-        **result.described(), "confidence": _rounded(result.confidence), "device": result.device,
+        **result.described(), "confidence": None if sure is None or not np.isfinite(sure) else round(float(sure), 4), "device": result.device,
         "seed": result.seed, "settings": [f"{n}={v}" for n, v in result.settings.items()], "notes": result.notes,
         "thumbnail": _thumbnail(result.picture),
     }  # fmt: skip
@@ -185,8 +185,6 @@ def _frames_of(case: Case) -> list[Case]:
 
 
 class _Times:
-    """Seconds of each part of the work."""
-
     def __init__(self, seconds: dict):
         self._seconds, self._since = seconds, time.perf_counter()
 
@@ -312,10 +310,6 @@ def _thumbnail(picture: np.ndarray) -> str:
     file = io.BytesIO()
     write_png_pixels(file, small)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else round(float(value), 4)
 
 
 def _now() -> str:

@@ -52,7 +52,7 @@ def make_plan(cases: Iterable[Case], folder: str | os.PathLike, resume: bool) ->
             plan.reasons[case.name] = reason
         else:
             plan.finished[case.name] = record
-            if _is_edited(record, folder):
+            if any(_output_state(record, entry["name"], folder) == "edited" for entry in record["outputs"].values()):
                 plan.edited.append(case.name)
     return plan
 
@@ -73,10 +73,6 @@ def why_not_finished(case: Case, record: dict | None, folder: str | os.PathLike,
     except (InputError, ResourceError):
         return "an input cannot be read"
     return "" if same_content(facts, record["inputs"]) else "an input has changed"
-
-
-def _is_edited(record: dict, folder: str | os.PathLike) -> bool:
-    return any(_output_state(record, entry["name"], folder) == "edited" for entry in record["outputs"].values())
 
 
 def _output_state(record: dict, name: str, folder: str | os.PathLike) -> str:

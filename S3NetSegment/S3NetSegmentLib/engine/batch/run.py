@@ -58,7 +58,7 @@ def run_plan(
             events.close()
             remove_leftovers(folder, plan.cases)
             # A worker may have finished a case after the last one was reported.
-            _add_unheard(plan.todo, records, folder)
+            records |= records_of([case for case in plan.todo if case.name not in records], folder)
             reporter.write(records)
     return records
 
@@ -66,14 +66,6 @@ def run_plan(
 def records_of(cases: list[Case], folder: str | os.PathLike) -> dict[str, dict]:
     """The records that are there, by name."""
     return {case.name: record for case in cases if (record := read_record(folder, case.name)) is not None}
-
-
-def _add_unheard(todo: list[Case], records: dict[str, dict], folder) -> None:
-    for case in todo:
-        if case.name not in records:
-            record = read_record(folder, case.name)
-            if record is not None:
-                records[case.name] = record
 
 
 class _Reporter:

@@ -1,8 +1,5 @@
 """Workers on this machine: processes, each with one case at a time. A worker that dies loses its case, not the batch.
-
-The pools of the standard library and of loky end as a whole when one process is killed (for memory, by the user), and so does
-pebble's if the process has no case yet. None of them gives each process a share of its own (cores, card, memory) or says how far
-a case has come; built on pebble this file was hardly shorter.
+Why not a library's pool: Resources/Documentation/architecture.md.
 """
 
 from __future__ import annotations
@@ -101,7 +98,8 @@ class Processes:
                         yield Event("started", given)
                 if not waiting and all(worker.case is None for worker in workers):
                     return
-                for worker in _with_news(workers):
+                heard = connection.wait([w.pipe for w in workers] + [w.process.sentinel for w in workers])
+                for worker in [w for w in workers if w.pipe in heard or w.process.sentinel in heard]:
                     kind, content = worker.news()
                     case = worker.case
                     if kind == "ready":
@@ -135,14 +133,7 @@ class Processes:
         self._stopping = True
 
 
-def _with_news(workers: list[_Worker]) -> list[_Worker]:
-    ready = connection.wait([w.pipe for w in workers] + [w.process.sentinel for w in workers])
-    return [w for w in workers if w.pipe in ready or w.process.sentinel in ready]
-
-
 class _Worker:
-    """One process and the pipe to it."""
-
     def __init__(self, folder: str, device: str, share: WorkerShare):
         context = multiprocessing.get_context("spawn")  # a forked process would inherit threads and a used card
         self.share, self.ready = share, False
@@ -199,15 +190,19 @@ def _environment(share: WorkerShare):
 
 
 def _work(pipe, folder: str, device: str, share: WorkerShare) -> None:
-    """The life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the batch decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _end_with_parent_at_once()
+    # On Linux the system itself kills the worker when the batch dies, also in the middle of a long call into a library.
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if share.card is None and share.device is None and not device.startswith("cuda"):
         limit_memory(share.memory_mb)  # CUDA reserves far more address space than it uses
     elif share.card_share < 1:
-        _limit_card(share)
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.set_per_process_memory_fraction(share.card_share, torch.device(share.device or "cuda:0"))
     last = 0.0
 
     def send(kind: str, content: object) -> None:
@@ -243,21 +238,8 @@ def own_device(asked: str, share: WorkerShare) -> str:
     return share.device
 
 
-def _end_with_parent_at_once() -> None:
-    """On Linux the system itself kills the worker when the batch dies, also in the middle of a long call into a library."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _end_with_parent() -> None:
     """A batch that was killed can stop nobody; its workers must not go on writing beside the next one."""
     if parent := multiprocessing.parent_process():
         parent.join()
     os._exit(1)
-
-
-def _limit_card(share: WorkerShare) -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(share.card_share, torch.device(share.device or "cuda:0"))

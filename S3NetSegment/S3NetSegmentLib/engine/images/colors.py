@@ -42,7 +42,7 @@ def _palette(count: int) -> tuple[tuple[float, float, float], ...]:
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     pleasant = (lab[:, 0] > 45) & (lab[:, 0] < 90) & (chroma > 28) & (chroma < 85)
     candidates = np.concatenate([_FIRST, candidates[pleasant]])
-    seen = [lab_from_rgb(candidates), lab_from_rgb(_as_deuteranope(candidates))]
+    seen = [lab_from_rgb(candidates), lab_from_rgb(_gamma_coded(np.clip(_linear(candidates) @ _DEUTERANOPIA.T, 0, 1)))]
 
     def distance_to(n: int) -> np.ndarray:
         normal, blind = (np.linalg.norm(s - s[n], axis=1) for s in seen)
@@ -54,10 +54,6 @@ def _palette(count: int) -> tuple[tuple[float, float, float], ...]:
         chosen.append(int(np.argmax(nearest)))
         nearest = np.minimum(nearest, distance_to(chosen[-1]))
     return tuple(three(round(float(c), 3) for c in candidates[n]) for n in chosen)
-
-
-def _as_deuteranope(rgb: np.ndarray) -> np.ndarray:
-    return _gamma_coded(np.clip(_linear(rgb) @ _DEUTERANOPIA.T, 0, 1))
 
 
 def _linear(rgb: np.ndarray) -> np.ndarray:

@@ -221,7 +221,9 @@ def _looked_at(volume: Volume) -> tuple[np.ndarray, np.ndarray, bool]:
     sides = [np.moveaxis(sample, a, 0)[at].ravel() for a in range(3) if sample.shape[a] > 1 for at in (0, -1)]
     values = _finite(sample).ravel()
     # A voxel type without NaN needs no full check; for floats the sample could miss a lone NaN.
-    invalid = array.dtype.kind == "f" and not (values.size == sample.size and _all_finite(array))
+    invalid = array.dtype.kind == "f" and not (
+        values.size == sample.size and all(np.isfinite(plane).all() for plane in array)
+    )
     if values.size == 0 or not values.max() > values.min():
         values = _finite(array).ravel()  # the sample may have missed what is there
     if values.size == 0:
@@ -267,7 +269,3 @@ def _less(array: np.ndarray, offset, ends) -> np.ndarray:
         array = array if ends is None else np.clip(array, *ends)
         return (array.view(np.uint64) - np.uint64(int(offset) % (1 << 64))).view(np.int64)
     return array - array.dtype.type(offset)
-
-
-def _all_finite(array: np.ndarray) -> bool:
-    return all(np.isfinite(plane).all() for plane in array)

@@ -68,7 +68,6 @@ def image_file(elements: DicomFile) -> ImageFile:
 
 
 def _classic_file(file: ImageFile, elements: DicomFile, kinds: list[str]) -> ImageFile:
-    """``file`` with its slices."""
     whole = _classic_slice(elements, file.spacing)
     unknown = list(file.unknown)
     if whole.position is not None and axes_of(elements.numbers("ImageOrientationPatient")) is None:

@@ -65,7 +65,6 @@ def read_grid(path: Path, choose_frame: Callable[..., int], series: str | None =
 
 
 def _chosen(path: Path, wanted: str | None) -> Series:
-    """The series that is meant."""
     if path.is_dir() or is_directory_file(path):
         series, found = chosen_series(path if path.is_dir() else path.parent, wanted)
     elif wanted is not None:
@@ -164,7 +163,10 @@ def _placed(slices: list[Slice], warn: Callable[[str], None]) -> list[Slice]:
         warn(
             f"{len(slices) - len(placed)} of {len(slices)} slices do not state where they lie and were left out: {names}"
         )
-    if placed and (_apart(placed) or any(len({s.marks.get(m) for s in placed}) > 1 for m in _REPEATED)):
+    if placed and (
+        np.ptp(np.array([s.position for s in placed]), axis=0).max() >= SAME_PLACE
+        or any(len({s.marks.get(m) for s in placed}) > 1 for m in _REPEATED)
+    ):
         return placed
     slices = placed or slices
     located = {s.location for s in slices}
@@ -177,13 +179,7 @@ def _placed(slices: list[Slice], warn: Callable[[str], None]) -> list[Slice]:
     return [replace(s, position=None) for s in slices]
 
 
-def _apart(slices: list[Slice]) -> bool:
-    positions = np.array([s.position for s in slices])
-    return float(np.ptp(positions, axis=0).max()) >= SAME_PLACE
-
-
 def _note_facts(files: list[ImageFile], warn: Callable[[str], None]) -> None:
-    """Warns of what the headers leave open."""
     if any("voxel size" in f.unknown for f in files):
         warn(
             "the files do not state the size of their pixels, which are taken as 1 mm; lengths and volumes are not real"

@@ -35,7 +35,7 @@ def volumes_of(slices: list[Slice], warn: Callable[[str], None]) -> list[SliceVo
     Volumes that are hardly begun (less than half of the largest) are left out with a warning, as are further slices in one
     place that nothing distinguishes.
     """
-    volumes = [SliceVolume(_sorted(slices), "")]
+    volumes = [SliceVolume([s for place in places_of(slices) for s in place], "")]
     names = list(dict.fromkeys(name for s in slices for name in s.marks))
     for name in names:
         volumes = [part for volume in volumes for part in _split(volume, name)]
@@ -164,10 +164,6 @@ def _even(slices: list[Slice]) -> bool:
     normal = normal_of(slices)
     steps = np.diff(sorted(float(s.position @ normal) for s in slices))
     return len(steps) < 2 or float(np.ptp(steps)) <= _UNEVEN * float(np.median(steps)) + SAME_PLACE
-
-
-def _sorted(slices: list[Slice]) -> list[Slice]:
-    return [s for place in places_of(slices) for s in place]
 
 
 def _age(s: Slice) -> tuple:

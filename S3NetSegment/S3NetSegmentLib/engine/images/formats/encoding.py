@@ -1,7 +1,6 @@
 """Image file formats as bytes: NRRD and MHA, written by Python itself, and PNG by Pillow.
 
-Every byte goes through Python's file object, so that what could not be written is an error, and the voxels go slice by
-slice, so that nothing is in memory twice. Sources: the NRRD format definition (teem), MetaIO's tag list.
+Sources: the NRRD format definition (teem), MetaIO's tag list.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def write_nrrd(
         f"space origin: {_vector(lps[:, 3])}",
     ]
     for key, value in (keys or {}).items():
-        lines.append(f"{key}:={_escaped(value)}")
+        lines.append(key + ":=" + value.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n"))
     file.write(("\n".join(lines) + "\n\n").encode("utf-8"))
     with gzip.GzipFile("", "wb", _FAST, file, mtime=0) as out:
         for planes in zip(*layers, strict=True):
@@ -98,7 +97,3 @@ def _numbers(values) -> str:
 
 def _vector(values) -> str:
     return f"({','.join(f'{float(v):.17g}' for v in values)})"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n")

@@ -59,7 +59,8 @@ def check_header(path: Path) -> None:
     for name, value in _FIELD.findall(header):
         if name.lower() == b"ndims":
             if not value.isdigit() or len(value) > 4 or not 1 <= int(value) <= _MOST_DIMENSIONS:
-                raise InputError(f"{str(path)!r} has {_shown(value)} dimensions in its header; copy or export it again")
+                shown = value[:20].decode("ascii", "replace")
+                raise InputError(f"{str(path)!r} has {shown} dimensions in its header; copy or export it again")
             continue
         if value == b"LOCAL":
             continue
@@ -221,10 +222,6 @@ def text_header(path: Path) -> bytes:
         return text[: end.start()] if end and not (named and named.start() < end.start()) else text
     local = re.search(rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*LOCAL.*$", text, re.I | re.M)
     return text[: local.end()] if local else text
-
-
-def _shown(value: bytes) -> str:
-    return value[:20].decode("ascii", "replace")
 
 
 def note_header(path: Path) -> None:

@@ -60,7 +60,8 @@ def quiet(*, both: bool = False) -> Iterator[list[str]]:
         yield said
     finally:
         if both:
-            _flush_c_streams()
+            with contextlib.suppress(Exception):  # where there is no such function to be found
+                ctypes.CDLL(None).fflush(None)  # C keeps what goes to a file or pipe in a buffer of its own
         for number, descriptor in saved.items():
             os.dup2(descriptor, number)
             os.close(descriptor)
@@ -72,19 +73,11 @@ def quiet(*, both: bool = False) -> Iterator[list[str]]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _flush_c_streams() -> None:
-    """C keeps what goes to a file or pipe in a buffer of its own."""
-    with contextlib.suppress(Exception):  # where there is no such function to be found
-        ctypes.CDLL(None).fflush(None)
-
-
 def _sink():
     """A file in memory where the system has such; reading an image leaves nothing on the disk."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("said"), "w+b")
     try:
-        if hasattr(os, "memfd_create"):
-            return open(os.memfd_create("itk"), "w+b")  # in memory: reading an image writes nowhere
         return tempfile.TemporaryFile()
     except OSError:  # no room for it
         return open(os.devnull, "w+b")

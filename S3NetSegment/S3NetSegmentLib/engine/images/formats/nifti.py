@@ -1,9 +1,8 @@
 """NIfTI files (.nii, .nii.gz, .hdr/.img): reading with exact geometry and a check for cut-off files, and writing.
 
 SimpleITK reads a cut-off NIfTI file as zeros without a word, refuses matrices that are not at right angles and bends
-them when writing; here they are kept. Which of a file's two matrices counts follows ITK and so Slicer. Built on nibabel this was
-70 lines shorter, but Slicer does not have it and would ask for a download before its own default format could be saved, and it
-loads pydicom. Source: the NIfTI-1 and NIfTI-2 header definitions (nifti1.h, nifti2.h).
+them when writing; here they are kept. Which of a file's two matrices counts follows ITK and so Slicer. Why not nibabel:
+Resources/Documentation/architecture.md. Source: the NIfTI-1 and NIfTI-2 header definitions (nifti1.h, nifti2.h).
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def _matrix(header: NiftiHeader, shown: str) -> np.ndarray:
     usable = np.isfinite(sizes) & (sizes > 0)
     lengths = np.linalg.norm(header.sform[:, :3], axis=0)
     full = header.sform_code > 0 and bool((lengths > 0).all()) and bool(np.isfinite(header.sform).all())
-    square = full and _is_square(header.sform[:, :3] / lengths)
+    square = full and bool(np.abs((axes := header.sform[:, :3] / lengths).T @ axes - np.eye(3)).max() < 1e-3)
     if full and (header.qform_code <= 0 or (header.sform_code == 1 and square)):
         matrix = _sform(header)
         if not square:
@@ -122,10 +122,6 @@ def _matrix(header: NiftiHeader, shown: str) -> np.ndarray:
 
 def _mm(sizes) -> str:
     return " x ".join(f"{s:g}" for s in sizes)
-
-
-def _is_square(axes: np.ndarray) -> bool:
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() < 1e-3)
 
 
 def rotation_of(bcd, handed: float) -> np.ndarray:

@@ -64,7 +64,9 @@ def encode_segmentation(file: BinaryIO, segmentation: Segmentation) -> None:
             f"Segment{number}_LabelValue": str(segment.value),
             f"Segment{number}_Layer": str(segment.layer),
             f"Segment{number}_Extent": _extent(segmentation.mask(segment)),
-            f"Segment{number}_Tags": "".join(f"{_key(k)}:{str(v).replace('|', '/')}|" for k, v in tags.items()),
+            f"Segment{number}_Tags": "".join(
+                f"{k.replace(':', '_').replace('|', '_')}:{str(v).replace('|', '/')}|" for k, v in tags.items()
+            ),
         }
     if len(keys) > MOST_KEYS:
         raise InputError(f"{len(segmentation.segments):,} segments are too many for one .seg.nrrd; write a label map")
@@ -195,7 +197,3 @@ def _extent(mask: np.ndarray) -> str:
     if box is None:
         return "0 -1 0 -1 0 -1"
     return " ".join(f"{part.start} {part.stop - 1}" for part in box[::-1])
-
-
-def _key(text: str) -> str:
-    return text.replace(":", "_").replace("|", "_")

@@ -36,7 +36,7 @@ def described_segments(keys: Mapping[str, str], layers: Sequence[np.ndarray], sh
     """
     entries = _entries(keys)
     places = _layers_of(entries, len(layers), shown)
-    found = [set(np.flatnonzero(_counts(layer))[1:].tolist()) if layer.any() else set() for layer in layers]
+    found = [set(np.flatnonzero(label_counts(layer, int(layer.max()) + 1)).tolist()) - {0} for layer in layers]
     values = _values_of(entries, places, found, shown)
     segments = [
         _segment(number, entry, order, places[number], values[number], shown)
@@ -146,7 +146,3 @@ def _whole_number(text: str, key: str, shown: str) -> int:
         raise InputError(
             f"{shown} says {key}:={text}, which is not a whole number; save it again from Slicer"
         ) from None
-
-
-def _counts(layer: np.ndarray) -> np.ndarray:
-    return label_counts(layer, int(layer.max()) + 1)

@@ -150,7 +150,6 @@ def _image(file, shown: str):
 
 
 def _check_pixels(page, shown: str) -> None:
-    """Refuses numbers and colours that are none of an image."""
     if isinstance(page.bitspersample, tuple):
         bits = ", ".join(map(str, page.bitspersample))
         raise InputError(f"{shown} has samples of {bits} bits; save it with 8 or 16 bits for each")
@@ -199,8 +198,11 @@ def _check_pages(file, series, path: Path) -> None:
 def _decoded(file, series, path: Path) -> np.ndarray:
     """The voxels in the shape and type that the tags tell; by ITK where tifffile lacks a decoder and ITK agrees."""
     shown, page = repr(os.fspath(path)), series.keyframe
-    if page.compression in _UNBOUNDED and not _has_imagecodecs():
-        _check_unpacked(file, series, shown)
+    if page.compression in _UNBOUNDED:
+        try:
+            import imagecodecs  # noqa: F401
+        except ImportError:
+            _check_unpacked(file, series, shown)
     if page.photometric == YCBCR and page.compression not in _TO_RGB:
         array = _by_itk(file, series, path)
         if array is None:
@@ -226,14 +228,6 @@ def _decoded(file, series, path: Path) -> np.ndarray:
             f"{' x '.join(map(str, array.shape))} of {array.dtype}; save it again"
         )
     return array
-
-
-def _has_imagecodecs() -> bool:
-    try:
-        import imagecodecs  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _check_unpacked(file, series, shown: str) -> None:

@@ -1,4 +1,5 @@
-"""Reading files of weights safely: only tensors and plain values, never code, and a plain sentence if that fails."""
+"""Reading files of weights safely, of torch and ``.safetensors``: only tensors and plain values, never code, and a plain sentence
+if that fails."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from ...common.errors import InputError
+from ...common.errors import InputError, MissingPackageError
 from ...images.files import file_head
 from .names import published_names
-from .safetensors import is_safetensors, read_safetensors
 
+SAFETENSORS = ".safetensors"  # their ending
+_TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 _MOST_PACKED = 64 << 20  # bytes that an archive may unpack to beyond its own size
 _LARGEST_LIST = 8 << 20  # bytes of the part that tells what is in the file
 _MOST_PARTS = 2_000_000  # numbers, texts, tensors and collections in a file
@@ -31,9 +33,7 @@ def read_torch_file(
     :raises InputError: missing, empty, cut off, damaged, or of another kind.
     """
     name = os.fspath(path)
-    if os.path.isdir(path):
-        raise InputError(f"{name!r} is a folder; name a file of weights in it")
-    is_archive = file_head(path).startswith(b"PK")  # the older format of torch cannot be mapped
+    is_archive = _start_of(path).startswith(b"PK")  # the older format of torch cannot be mapped
     try:
         if is_archive:
             _check_archive(path)
@@ -48,6 +48,44 @@ def read_torch_file(
         else:
             problem = "is no file of weights, or it is damaged or was cut off while it was copied"
         raise InputError(f"{name!r} {problem} ({os.path.getsize(path):,} bytes). {remedy}") from error
+
+
+def read_safetensors(path: str | os.PathLike, *, shapes_only: bool = False) -> dict[str, torch.Tensor]:
+    """The tensors of a ``.safetensors`` file by name, on the CPU. What it claims is compared with its size before memory is taken.
+
+    :param shapes_only: tensors without content (on torch's device "meta"); only the header is read.
+    :raises InputError: missing, empty, cut off, damaged, or claiming more than it holds.
+    :raises MissingPackageError: safetensors is not installed.
+    """
+    name = os.fspath(path)
+    _start_of(path)
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise MissingPackageError(
+            f"{name!r} needs safetensors; install it with 'pip install safetensors', or take the publisher's .pth file",
+            "safetensors",
+        ) from None
+    found = {}
+    try:
+        with safe_open(path, "pt") as file:
+            for key in file.keys():
+                entry = file.get_slice(key)
+                if (kind := entry.get_dtype()) not in _TYPES:
+                    raise ValueError(f"tensor {key!r} is of type {kind!r}; known are {', '.join(_TYPES)}")
+                found[key] = torch.empty(entry.get_shape(), device="meta") if shapes_only else file.get_tensor(key)
+    except (SafetensorError, ValueError, RuntimeError, OSError) as error:
+        raise InputError(
+            f"{name!r} is not a valid .safetensors file: {error} ({os.path.getsize(path):,} bytes). Get the file again"
+        ) from None
+    return found
+
+
+def _start_of(path: str | os.PathLike) -> bytes:
+    """The first bytes. InputError if it is missing, empty, or a folder."""
+    if os.path.isdir(path):
+        raise InputError(f"{os.fspath(path)!r} is a folder; name a file of weights in it")
+    return file_head(path)
 
 
 def is_described(content, but: tuple[str, ...]) -> bool:
@@ -96,11 +134,11 @@ def _check_content(content) -> None:
 
 def read_weights(path: str | os.PathLike, *, mapped: bool = False) -> Mapping[str, torch.Tensor]:
     """The tensors of a checkpoint by name, those of transformers under the published names. Raises InputError as
-    :func:`read_torch_file` or :func:`~.safetensors.read_safetensors`, and if it is not a plain collection of named tensors.
+    :func:`read_torch_file` or :func:`read_safetensors`, and if it is not a plain collection of named tensors.
 
     :param mapped: to look at names and shapes only: the tensors may have no content.
     """
-    if is_safetensors(path):
+    if os.fspath(path).endswith(SAFETENSORS) or _start_of(path)[8:10] == b'{"':
         content = read_safetensors(path, shapes_only=mapped)
     else:
         content = read_torch_file(path, mapped=mapped)

@@ -57,7 +57,9 @@ def download_weights(
         digest = yield from as_part_of(file_digest(partial), 0.95, 0.99)
         _check_received(entry, url, partial, digest)
         yield Step(0.99, "Checking the weights")
-        _check_model(entry, partial)
+        if (found := recognise_file(partial)) != entry.name:
+            partial.unlink()
+            raise InputError(f"the file holds {found} and not {entry.name}; it was deleted. Check the address")
         rename_over(partial, target)
     except OSError as error:
         raise _disk_error(error, partial) from error
@@ -145,13 +147,6 @@ def _check_received(entry: WeightsFile, url: str, partial: Path, digest: str) ->
         f"{digest[:16]}..., expected {wanted}{entry.sha256[:16]}.... It was deleted. Try again; if it happens again, "
         f"something on the way changes downloads: get {entry.url} by other means and use 's3net weights add FILE'"
     )
-
-
-def _check_model(entry: WeightsFile, partial: Path) -> None:
-    found = recognise_file(partial)
-    if found != entry.name:
-        partial.unlink()
-        raise InputError(f"the file holds {found} and not {entry.name}; it was deleted. Check the address")
 
 
 def _network_error(error: Exception, url: str, received: int) -> ResourceError:

@@ -22,9 +22,14 @@ def published_names(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.T
 
     :raises InputError: a part of a joined tensor is missing or does not fit.
     """
-    if _is_dinov3(tensors):
-        return _names_of_dinov3(tensors)
-    return _names_of_transformers(tensors) if _is_of_transformers(tensors) else tensors
+    if not all(isinstance(name, str) for name in tensors):
+        return tensors
+    names = {_V3_PREFIX.sub("", name) for name in tensors}
+    if "storage_tokens" in names or {"embeddings.register_tokens", "embeddings.patch_embeddings.weight"} <= names:
+        return _names_of_dinov3(tensors)  # as its publisher, or transformers, names them
+    if any(_PREFIX.sub("", name) == "embeddings.cls_token" for name in tensors):
+        return _names_of_transformers(tensors)
+    return tensors
 
 
 def _joined(name: str, parts: Sequence[torch.Tensor | None]) -> torch.Tensor:
@@ -55,17 +60,8 @@ _OF_ATTENTION = re.compile(r"attention\.([qkv])_proj\.(weight|bias)")
 _COMPUTED = re.compile(r"rope_embed(dings)?\.(periods|inv_freq)")  # from the shape of the network
 
 
-def _is_dinov3(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """Whether ``tensors`` have the names of DINOv3's publisher, or those of transformers."""
-    if not all(isinstance(name, str) for name in tensors):
-        return False
-    names = {_V3_PREFIX.sub("", name) for name in tensors}
-    return "storage_tokens" in names or {"embeddings.register_tokens", "embeddings.patch_embeddings.weight"} <= names
-
-
 def _names_of_dinov3(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """``tensors`` of :func:`_is_dinov3` under our names: queries, keys and values as one tensor, keys without an offset as with one of 0,
-    the mask token as a row."""
+    """Queries, keys and values become one tensor, keys without an offset as with one of 0, and the mask token a row."""
     found: dict[str, torch.Tensor] = {}
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for given, tensor in tensors.items():
@@ -100,7 +96,6 @@ def _without_key_offset(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 # -- DINOv2 of transformers
 
-_MARK = "embeddings.cls_token"
 _PREFIX = re.compile(r"^(dinov2|dinov2_with_registers|model|backbone)\.")
 _NAMES = {
     **_TOKENS,
@@ -123,13 +118,7 @@ _PIECES = {"attn.qkv": 3, "mlp.w12": 2}
 _SCALES = re.compile(r"layer_scale([12])\.lambda1")
 
 
-def _is_of_transformers(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """Whether ``tensors`` have such names."""
-    return all(isinstance(name, str) for name in tensors) and any(_PREFIX.sub("", name) == _MARK for name in tensors)
-
-
 def _names_of_transformers(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """``tensors`` of transformers' DINOv2 under the published names."""
     found: dict[str, torch.Tensor] = {}
     pieces: dict[str, dict[int, torch.Tensor]] = {}
     for given, tensor in tensors.items():

@@ -79,8 +79,9 @@ class WeightsStore:
             facts = path.stat()
         except OSError:
             return None
-        note = self._read_note(path)
-        if note is None or (note.get("size"), note.get("modified")) != (facts.st_size, facts.st_mtime_ns):
+        note = json_object(note_path(path))
+        sound = all(isinstance(note.get(key), str) for key in ("sha256", "source"))
+        if not sound or (note.get("size"), note.get("modified")) != (facts.st_size, facts.st_mtime_ns):
             # somebody put or changed the file by hand: it is looked at as if it were new
             stored = StoredWeights(
                 entry.name, path, facts.st_size, run_to_end(file_digest(path)), "found in the folder"
@@ -127,14 +128,8 @@ class WeightsStore:
 
     def settle(self, stored: StoredWeights) -> StoredWeights:
         """Notes the digest and source of a file that has been put in its place, so that nothing reads it all again."""
-        note = {
-            "name": stored.name,
-            "size": stored.size,
-            "modified": stored.path.stat().st_mtime_ns,
-            "sha256": stored.sha256,
-            "source": stored.source,
-        }
-        replace_text(note_path(stored.path), json.dumps(note))
+        note = {"name": stored.name, "size": stored.size, "sha256": stored.sha256, "source": stored.source}
+        replace_text(note_path(stored.path), json.dumps({**note, "modified": stored.path.stat().st_mtime_ns}))
         return stored
 
     def clear(self, name: str | None = None) -> int:
@@ -166,12 +161,11 @@ class WeightsStore:
         :raises InputError: unknown name, weights that are not there (with how to get them), or a file that is not theirs.
         """
         from ..dinov2 import Dinov2Encoder
-        from .checkpoint import read_weights
-        from .safetensors import SUFFIX
+        from .checkpoint import SAFETENSORS, read_weights
 
         path = Path(name_or_path)
         if not path.is_file():
-            if path.suffix in (".pth", ".pt", SUFFIX) or len(path.parts) > 1:
+            if path.suffix in (".pth", ".pt", SAFETENSORS) or len(path.parts) > 1:
                 raise InputError(f"there is no file {str(name_or_path)!r}; check the path, or give the name of a model")
             stored = self.find(os.fspath(name_or_path))
             if stored is None:
@@ -197,12 +191,6 @@ class WeightsStore:
                 f"{what} needs {size / 1e6:,.0f} MB, but the disk of {str(self.folder)!r} has {free / 1e6:,.0f} MB free; "
                 "free some space or set S3NET_WEIGHTS to a folder on another disk"
             )
-
-    @staticmethod
-    def _read_note(path: Path) -> dict | None:
-        note = json_object(note_path(path))
-        sound = all(isinstance(note.get(name), str) for name in ("sha256", "source"))
-        return note if sound else None
 
 
 def file_digest(path: Path) -> Steps[str]:
