@@ -41,8 +41,7 @@ from ..tasks.forms import ALL_FRAMES
 from ..tasks.segment import ApplyTask, SegmentTask
 from ..training.channels import channel_files
 from ..training.model_places import model_files
-from .case import Case, CaseFiles
-from .case_result import CaseResult, joined, shrunk
+from .case import Case, CaseFiles, CaseResult, joined, shrunk
 from .machine import forget_peak_memory, peak_memory_mb
 from .output_names import DICOM_SEG, is_current, place_in
 from .records import (
