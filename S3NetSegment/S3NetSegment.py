@@ -34,13 +34,14 @@ class S3NetSegment(ScriptedLoadableModule):
         parent.title = _("S3Net Segment")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Segmentations", "Markups", "Volumes"]
-        parent.contributors = ["S3NetSegment developers"]  # no translation
+        parent.contributors = ["S3NetSegment developers (S3NetSegment project)"]  # no translation
         parent.helpText = _(
-            "Segments an image without any drawing: press <b>Segment</b> for its regions and main object, or place a "
-            "point inside the object that you want. Works on grey and colour images, slices and whole volumes. "
+            "Segments an image without any drawing: drag a box around the object that you want or click into it, or press "
+            "<b>Segment</b> for regions and the main object. Works on grey and colour images, slices and whole volumes. "
             "<b>Few-shot</b>: draw segments on one or a few slices and press <b>Propagate</b> for all other slices, or "
             "for another volume. "
-            "<b>Models</b>: apply a trained model, save cases to a cohort, train a model from few labelled cases. "
+            "<b>Models</b>: apply a trained model, add cases to a training folder, train a model from few labelled cases. "
+            "<b>Cohort</b>: work through a folder of patients, each proposed from those that you have accepted. "
             "No data leave this computer.<p>See the <a href='{homepage}'>tutorial</a>.</p>"
         ).format(homepage=HOMEPAGE)
         parent.acknowledgementText = _(

@@ -5,7 +5,7 @@ import re
 import runpy
 
 import pytest
-from paths import REPOSITORY
+from paths import MODULE, REPOSITORY
 
 lists = runpy.run_path(str(REPOSITORY / "Testing" / "app" / "update_cmake_lists.py"))
 REMEDY = "run: python3 Testing/app/update_cmake_lists.py"
@@ -34,6 +34,10 @@ def test_the_description_of_the_extension_is_complete():
     assert all(use in values["EXTENSION_DESCRIPTION"] for use in ("Few-shot", "Models", "CT", "MR"))
     people = values["EXTENSION_CONTRIBUTORS"].split(", ")
     assert all(re.fullmatch(r"[^()]+ \([^()]+\)", person) for person in people), "Name (Organization)"
+    module = (MODULE / "S3NetSegment.py").read_text(encoding="utf8")
+    assert re.search(r"parent\.contributors = (\[.*?\])", module)[1] == json.dumps(people)
+    cited = (REPOSITORY / ".github" / "CITATION.cff").read_text(encoding="utf8").split("references:")[0]
+    assert re.findall(r"(?m)^  - name: \"(.+)\"$", cited) == [person.split(" (")[0] for person in people]
     assert values["EXTENSION_HOMEPAGE"].startswith("https://github.com/")
 
 

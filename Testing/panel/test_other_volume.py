@@ -167,3 +167,25 @@ def test_a_script_is_warned_when_its_segmentation_has_another_grid(open_panel, v
     assert logic.segment(other, segmentationNode=mine) is mine
     (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
     assert "the grid of 'mine' is not that of 'CT'" in warning
+
+
+def test_volumes_of_the_same_name_are_told_apart(panel, twin):
+    twin.SetName("MR head")
+    panel.ui.volumeSelector.setCurrentNode(twin)
+    assert "'MR head segmentation' belongs to another volume named 'MR head'" in panel.message
+
+
+def test_what_becomes_of_the_object_is_said_when_the_volume_shows_another_frame(open_panel, views, volume_node):
+    panel = open_panel(FakeEngine())
+    panel.view(views.axial).click((0.0, 0.0, 0.0))
+    panel.wait(lambda: not panel.panel.controller.running)
+    before = panel.mask("Object")
+    assert not panel.message
+    slicer.util.arrayFromVolume(volume_node)[:] = slicer.util.arrayFromVolume(volume_node)[:, ::-1].copy()
+    slicer.util.arrayFromVolumeModified(volume_node)
+    assert "next result replaces 'Object'; press Next object" in panel.message
+    panel.click(panel.ui.nextObjectButton)
+    panel.ui.keepOutCheckBox.click()
+    panel.view(views.axial).click((3.0, 0.0, 0.0))
+    panel.wait(lambda: not panel.panel.controller.running)
+    assert panel.names() == ["Object", "Object 2"] and (panel.mask("Object") == before).all()

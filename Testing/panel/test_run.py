@@ -55,6 +55,22 @@ def test_a_turn_is_never_longer_than_its_budget_and_one_step():
     assert 15 <= len(job.told) <= 21  # twenty turns for one second of work
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_result_that_took_long_to_come_is_used_in_a_turn_of_its_own(cancelled):
+    job = Job(steps=1, seconds=0.04)
+    job.start()
+    job.driver._advance()
+    assert job.driver.running and not job.ends()
+    if cancelled:
+        job.driver.cancel()
+    else:
+        job.driver._advance()
+    assert job.ends() == [("cancel",) if cancelled else ("done", "result")] and not job.driver.running
+    job.start()  # nothing is left of it
+    job.driver.cancel()
+    assert job.ends()[1:] == [("cancel",)]
+
+
 def test_the_result_comes_once_and_last():
     job = Job(steps=30).run()
     assert job.told[-1] == ("done", "result") and len(job.ends()) == 1

@@ -11,6 +11,7 @@ from PyQt5.QtCore import pyqtProperty, pyqtSignal
 from .ui_loader import offer_to_designer
 
 _HEADER = 26
+_SHOWN = "visibilityToParent"  # property of a child: what the program wants; not there before it said anything
 
 
 class ctkCollapsibleButton(QtWidgets.QWidget):
@@ -20,7 +21,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._text, self._collapsed, self._height, self._folded = "", False, 0, []
+        self._text, self._collapsed, self._height, self._forcing = "", False, 0, False
         self.setContentsMargins(0, _HEADER, 0, 0)
         self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Maximum)
 
@@ -51,22 +52,32 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     collapsedHeight = pyqtProperty(int, _read_height, _write_height)
 
     def _fold(self):
-        if self._collapsed:
-            for child in self.children():
-                if isinstance(child, QtWidgets.QWidget) and not child.isHidden():
-                    child.hide()
-                    self._folded.append(child)
-        else:
-            for child in self._folded:
-                child.show()
-            self._folded.clear()
+        for child in self.children():
+            if isinstance(child, QtWidgets.QWidget):
+                self._show_child(child)
         self.setMaximumHeight(_HEADER if self._collapsed else 16777215)
         self.updateGeometry()
 
-    def event(self, event):
-        if self._collapsed and event.type() in (QtCore.QEvent.LayoutRequest, QtCore.QEvent.Show):
-            self._fold()  # what was added or shown since
-        return super().event(event)
+    def _show_child(self, child):
+        """As CTK does: what was hidden by the program stays so when the section unfolds, also if that was while it was folded."""
+        hidden = QtCore.QObject.property(child, _SHOWN) is False
+        self._forcing = True
+        child.setVisible(not self._collapsed and not hidden)
+        if not hidden:  # else a later setVisible(False) of a child that is hidden with the section would do nothing
+            child.setAttribute(QtCore.Qt.WA_WState_ExplicitShowHide, False)
+        self._forcing = False
+
+    def childEvent(self, event):
+        if event.added():
+            event.child().installEventFilter(self)
+
+    def eventFilter(self, child, event):
+        if not self._forcing and event.type() in (QtCore.QEvent.ShowToParent, QtCore.QEvent.HideToParent):
+            shown = event.type() == QtCore.QEvent.ShowToParent
+            child.setProperty(_SHOWN, shown)
+            if shown:
+                self._show_child(child)
+        return False
 
     def minimumSizeHint(self):
         size = super().minimumSizeHint()

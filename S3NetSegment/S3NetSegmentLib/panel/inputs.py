@@ -88,7 +88,12 @@ class InputsSection:
             volume = volume_from_node(node.volume)
             if node.scope.value == "slice":
                 view = last_used_slice_node(node.volume, self._last_view)
-                self._slice_text = f"{view.GetLayoutName()}: {self._shown(view)}"
+                slab = (
+                    _(" (the view shows a slab; its middle is segmented)")
+                    if view.GetSlabReconstructionEnabled()
+                    else ""
+                )
+                self._slice_text = f"{view.GetLayoutName()}: {self._shown(view)}{slab}"
             elif node.scope.value == "roi" and node.roi is None:
                 return _("Select or create the ROI to segment in.")
             elif node.scope.value == "range":

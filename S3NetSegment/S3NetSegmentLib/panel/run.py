@@ -13,6 +13,7 @@ from ..engine import InputError, ResourceError
 from ..scene.session import SceneWatch
 
 BUDGET = 0.05  # seconds of work between two turns of the event loop
+_SHORT = 0.3  # share of it, from which on a turn that ends the work does not use its result, too
 _FIRST_ESTIMATE = 0.5  # seconds before a time left is given: earlier ones jump about
 
 
@@ -37,7 +38,7 @@ class SteppingDriver:
     def __init__(self, budget: float = BUDGET, clock: Callable[[], float] = time.monotonic):
         self._budget, self._clock = budget, clock
         self._timer = timer(0, self._advance, repeats=True)
-        self._steps = None
+        self._steps = self._finish = None
         self._inside = False
         self._cancelled = False
         self.longest_step = 0.0
@@ -77,6 +78,9 @@ class SteppingDriver:
     def _advance(self) -> None:
         if self._inside or not self.running:  # a step that spins the event loop comes back here
             return
+        if self._finish is not None:
+            self._end(*self._finish)
+            return
         step, turn = None, self._clock()
         self._inside = True
         try:
@@ -85,24 +89,24 @@ class SteppingDriver:
                 if self._clock() - turn >= self._budget:
                     break
         except StopIteration as stop:
-            finish = (self._on_done, stop.value)
+            self._finish = (self._on_done, stop.value)
         except Exception as error:
-            finish = (self._on_error, error)
-        else:
-            finish = None
+            self._finish = (self._on_error, error)
         finally:
             self._inside = False
-            self.longest_step = max(self.longest_step, self._clock() - turn)
+            used = self._clock() - turn
+            self.longest_step = max(self.longest_step, used)
         if self._cancelled:
             self._end(self._on_cancel)
-        elif finish is not None:
-            self._end(*finish)
+        elif self._finish is not None:
+            if used < _SHORT * self._budget:  # else in the next turn
+                self._end(*self._finish)
         elif step is not None:
             self._on_step(step, self._seconds_left(step.fraction))
 
     def _end(self, callback, *values) -> None:
         self._timer.stop()
-        steps, self._steps = self._steps, None
+        steps, self._steps, self._finish = self._steps, None, None
         steps.close()
         callback(*values)
 

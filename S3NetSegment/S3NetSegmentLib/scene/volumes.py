@@ -57,7 +57,7 @@ def frame_of(volume_node) -> tuple[int, int] | None:
     for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
         sequence = browser.GetSequenceNode(volume_node)
         if sequence is not None:
-            return browser.GetSelectedItemNumber() + 1, sequence.GetNumberOfDataNodes()
+            return max(browser.GetSelectedItemNumber(), 0) + 1, sequence.GetNumberOfDataNodes()
     return None
 
 

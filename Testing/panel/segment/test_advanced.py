@@ -248,3 +248,18 @@ def test_the_installation_is_checked_and_the_report_copied(advanced, monkeypatch
     advanced.click(advanced.ui.checkButton)  # once more, and closed in the middle
     dialog.window.reject()
     assert not dialog.driver.running
+
+
+def test_settings_of_another_use_stay_hidden_when_advanced_was_folded_meanwhile(open_panel):
+    panel = open_panel()
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    panel.ui.advancedCollapsibleButton.collapsed = True
+    panel.open_few_shot()
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    segment, few_shot = panel.panel.advanced.segment, panel.panel.advanced.few_shot
+    assert few_shot.form.label("seed").isVisible() and not segment.form.label("seed").isVisible()
+    panel.ui.advancedCollapsibleButton.collapsed = True
+    panel.open_segment()
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    assert segment.form.label("seed").isVisible() and not few_shot.form.label("seed").isVisible()
+    assert panel.ui.presetRow.isVisible() and not panel.ui.encoderRow.isVisible()

@@ -6,6 +6,7 @@ import slicer
 from fake_engine import FakeEngine
 
 from S3NetSegmentLib.engine import Extent
+from S3NetSegmentLib.scene.volumes import matrix_from_array
 
 
 def test_without_a_volume_the_button_says_what_is_missing(open_panel, volume_node):
@@ -170,3 +171,24 @@ def test_a_non_linear_transform_is_refused_with_the_remedy(open_panel, volume_no
     "pickButton", "undoButton", "redoButton", "deviceComboBox", "presetComboBox", "resetSettingsButton"])  # fmt: skip
 def test_every_control_has_a_tooltip(open_panel, name):
     assert len(getattr(open_panel(FakeEngine()).ui, name).toolTip) > 10
+
+
+def test_a_turned_roi_is_searched_as_the_box_around_it_and_that_is_said(open_panel, views):
+    panel = open_panel(FakeEngine())
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    panel.choose(panel.ui.scopeComboBox, "ROI")
+    panel.parameters.roi = roi
+    for degrees in (0, 30):
+        turn = np.eye(4)
+        sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+        turn[:2, :2] = [[cosine, -sine], [sine, cosine]]
+        roi.SetAndObserveObjectToNodeMatrix(matrix_from_array(turn))
+        roi.SetSize(20, 10, 8)
+        panel.segment()
+        assert ("'R' is turned" in panel.message) == (degrees > 0)
+
+
+def test_the_slice_of_a_view_that_shows_a_slab_is_its_middle_and_that_is_said(open_panel, views):
+    panel = open_panel(FakeEngine())
+    views.axial.SetSlabReconstructionEnabled(True)
+    panel.wait(lambda: "axial slice 6 (the view shows a slab" in panel.ui.sliceText.text)

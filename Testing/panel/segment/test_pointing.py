@@ -169,7 +169,7 @@ def test_a_box_on_an_oblique_view_is_drawn_on_its_plane(pointing, views):
     # Its sides say nothing of the slices of the volume.
     panel.choose(panel.ui.scopeComboBox, "Whole volume")
     panel.segment()
-    assert "no point, box or stroke lies in" in panel.message.lower()
+    assert "segment in the current slice" in panel.message
 
 
 def test_a_box_without_an_area_or_beside_the_image_is_refused_and_leaves_nothing(pointing, views):
@@ -250,3 +250,18 @@ def test_one_point_whose_answers_differ_much_says_what_a_box_would_tell(pointing
     assert "leaves the size open" in panel.ui.promptHint.text and "Drag a box" in panel.ui.promptHint.text
     drag(panel, views.axial, *CORNERS)
     assert not panel.ui.promptHint.isVisible()
+
+
+def test_a_completed_segment_takes_no_more_until_it_is_open_again(pointing, views):
+    panel, logic = pointing, slicer.vtkSlicerSegmentationsModuleLogic
+    click(panel, views.axial, CENTER)
+    segment = panel.segmentation.GetSegmentation().GetSegment(panel.parameters.targetSegment)
+    logic.SetSegmentStatus(segment, logic.Completed)
+    before = panel.mask()
+    for act in (lambda: click(panel, views.axial, (4.0, 4.0, 0.0)), panel.segment):
+        act()
+        assert "has the status Completed" in panel.message and (panel.mask() == before).all()
+    panel.click(panel.ui.nextObjectButton)
+    panel.ui.keepOutCheckBox.click()
+    click(panel, views.axial, CENTER)
+    assert panel.names() == ["Object", "Object 2"] and (panel.mask() == before).all()

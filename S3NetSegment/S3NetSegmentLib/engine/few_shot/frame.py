@@ -153,6 +153,8 @@ class Frame:
         if not missing.size:
             return
         batch = self.pairs_at_once
+        yield Step(0.0, "Registering slices")
+        _ = self.channels  # of all slices, when they are first asked for
         for start in range(0, len(missing), batch):
             yield Step(start / len(missing), "Registering slices")
             lower = torch.from_numpy(missing[start : start + batch])

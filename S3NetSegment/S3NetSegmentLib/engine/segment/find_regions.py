@@ -212,7 +212,8 @@ class Regions:
         """:meth:`main_object` as a generator of progress steps."""
         if self._main:
             return self._main[0]
-        ranked = yield from self._objects.main_steps()
+        ranked = yield from as_part_of(self._objects.main_steps(), 0.0, 0.9)
+        yield Step(0.9, "Searching the main object")
         finish = Finish(features=self._features, native_features=self._native_features())
         choice = None if ranked is None else ObjectChoice(ranked, self._objects, self._grid, (), finish=finish)
         # An object finer than the working grid can slip through it: an empty one is none.

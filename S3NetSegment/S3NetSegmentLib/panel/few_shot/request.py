@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError, Volume
@@ -15,6 +14,7 @@ from ...engine.few_shot.settings import FewShotSettings
 from ...engine.images import AXES
 from ...scene.drawings.drawn_slices import other_volume_support, read_drawn
 from ...scene.drawings.support_set import SupportPlane, SupportSlice
+from ...scene.segmentation.labelmaps import unfinished_segments
 from ...scene.volumes import volume_from_node
 
 SCOPES = ("slice", "volume", "other")
@@ -143,18 +143,6 @@ def make_few_shot_request(
         _main_axis(volume, drawn.slices), shown, scope == "slice", settings, encoder, device,
         drawn.expected, drawn.notes,
     )  # fmt: skip
-
-
-def unfinished_segments(segmentation_node) -> list[str]:
-    """The ids of all segments whose status is not "Completed"."""
-    if segmentation_node is None:
-        raise InputError(_("no segmentation is selected; create one and draw a segment on at least one slice"))
-    logic, segmentation = slicer.vtkSlicerSegmentationsModuleLogic, segmentation_node.GetSegmentation()
-    return [
-        segment_id
-        for segment_id in segmentation.GetSegmentIDs()
-        if logic.GetSegmentStatus(segmentation.GetSegment(segment_id)) != logic.Completed
-    ]
 
 
 def used_segments(segments: dict[int, str], drawings: list[np.ndarray]) -> dict[int, str]:

@@ -41,6 +41,7 @@ class SegmentController:
         self._result_watch = None
         self._asked: SegmentRun | None = None  # the run whose prompts may still change
         self._target = (None, "", None, None, False)
+        self.outdated = False  # the image has changed, or a node went, so that the live result was let go
         self.sight = FirstSight(find_regions, self._answered_segment)
 
     @property
@@ -75,7 +76,7 @@ class SegmentController:
             self._run.finish(lambda: self._answered(request, known))
             return
         self._ask(
-            SegmentRun(request, self.sight, self._find_regions, known, (count or 0) if confidence else None),
+            SegmentRun(request, self.sight, self._find_regions, known, count, confidence),
             lambda run: self._answered(run.request, run.regions, run.choice),
         )
 
@@ -121,13 +122,14 @@ class SegmentController:
             result.show_confidence()
         self._cached = (request.key, regions)
         self._keep(result)
+        notes = [*request.notes, *regions.notes]
         if answer.is_object or answer.choice is not None:
-            return regions.notes
+            return notes
         none = _(
             "{count} regions were found, and no single main object. Point at the object that you want, "
             "or pick regions by clicking."
         )
-        return [*regions.notes, none.format(count=answer.count)]
+        return [*notes, none.format(count=answer.count)]
 
     def _ended(self, _done: bool) -> None:
         self._asked = None
@@ -245,6 +247,8 @@ class SegmentController:
             self._result_watch.stop()
         self.result, self._result_watch = result, None
         if result is not None:
-            self._result_watch = SceneWatch(
-                [result.answer.request.volume_node, result.node], lambda reason: self.let_go()
-            )
+            self._result_watch = SceneWatch([result.answer.request.volume_node, result.node], self._lost)
+
+    def _lost(self, _reason: str) -> None:
+        self.outdated = True
+        self.let_go()

@@ -124,6 +124,7 @@ class Pointing:
         """
         panel = self._panel
         node = panel.node
+        self._section.require_open()
         request = make_request(
             node.volume,
             node.scope.value,
@@ -143,7 +144,7 @@ class Pointing:
     def moving(self, box=None) -> None:
         """A side of ``box`` or a point is being dragged: the answer in its slice follows; all else waits for :meth:`changed`."""
         panel = self._panel
-        if panel.node is None or panel.mode != "segment":
+        if panel.node is None or panel.mode != "segment" or self._is_closed():
             return
         plane, result = self._slice_of(box), self._controller.result
         if plane is not None and (result is None or plane != _slice_of(result.answer.request)):
@@ -162,6 +163,9 @@ class Pointing:
                 self._waiting = lambda: self.changed(box)
             return
         panel.message.hide()
+        if self._is_closed():
+            self._note()
+            return
         saved, self._drag_saved = self._drag_saved, False
         if saved:  # most of its answer is written already
             if not self._controller.change_prompts(self.prompts.pointed(), self._excluded, undoable=False):
@@ -188,6 +192,15 @@ class Pointing:
         self._waiting = None
 
     # -- inside
+
+    def _is_closed(self) -> bool:
+        """Whether the object must stay as it is, which is told."""
+        try:
+            self._section.require_open()
+        except InputError as error:
+            self._panel.refused(str(error))
+            return True
+        return False
 
     def _gesture(self, slice_node) -> None:
         """Something was pointed at in a view: the object follows at once."""

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from ...engine import Extent, InputError, SegmentSettings, Volume
 from ...engine.images import AXES
 from ...engine.segment.prompts import Box, Prompts
-from ...scene.prompts import box_of, extent_from_roi, points_from_markups, stroke_voxels, volume_of
+from ...scene.prompts import box_of, extent_from_roi, is_along, points_from_markups, stroke_voxels, volume_of
 from ...scene.slices import last_used_slice_node, shown_slice, slice_place
 from ...scene.volumes import volume_from_node
 
@@ -49,6 +49,7 @@ class SegmentRequest:
     :param prompts: all that was pointed at, in voxels of ``volume``.
     :param valid: pixels of an oblique plane that lie inside the image, ``[1, J, I]``; None: all.
     :param excluded: bool ``[K, J, I]`` over the extent: what belongs to other segments; None: nothing.
+    :param notes: what the user should know about the inputs.
     """
 
     volume_node: object
@@ -65,6 +66,7 @@ class SegmentRequest:
     prompts: Prompts = field(default_factory=Prompts)
     valid: np.ndarray | None = None
     excluded: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def has_prompts(self) -> bool:
@@ -108,6 +110,13 @@ class SegmentRequest:
         if self.flat:
             drawn = drawn.on_slice(self.axis, self.extent.start[AXES.index(self.axis)])
         asked = any((inside, pointed.boxes, pointed.strokes))
+        if asked and not (self.flat or inside or drawn.find_something):
+            raise InputError(
+                _(
+                    "what is drawn in an oblique view tells of that plane alone; segment in the current slice, or draw in a view "
+                    "along the slices of the volume"
+                )
+            )
         inside, outside = _on_slice(self, inside, outside, asked, drawn)
         prompts = replace(drawn, inside=self._voxels(inside), outside=self._voxels(outside))
         if prompts.find_something:
@@ -194,7 +203,10 @@ def make_request(
     else:
         extent, place = volume.extent, "whole volume"  # no translation
     axis = volume.slice_axis(axis)
-    request = SegmentRequest(volume_node, volume, extent, axis, place, settings or SegmentSettings(), preset, device, valid=valid)  # fmt: skip
+    notes: tuple[str, ...] = ()
+    if scope == "roi" and not is_along(roi_node, volume):
+        notes = (_("ROI {roi!r} is turned against the image: the whole box of voxels around it is searched").format(roi=roi_node.GetName()),)  # fmt: skip
+    request = SegmentRequest(volume_node, volume, extent, axis, place, settings or SegmentSettings(), preset, device, valid=valid, notes=notes)  # fmt: skip
     return request.with_prompts(pointed or Pointed())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...engine.common.progress import Steps, as_part_of
+from ...engine.common.progress import Step, Steps, as_part_of
 from ...engine.common.provenance import facts_of
 from ...scene.answers.confidence import hide_overlay, show_overlay
 from ...scene.answers.preview import FirstSightNode
@@ -244,7 +244,7 @@ class SegmentRun:
     Attributes: ``request``, what is asked for now; ``choice``, the object once it is found (else None).
 
     :param regions: those that are known already.
-    :param confidence: number of regions whose confidence is wanted, 0: the usual one; None: it is not wanted.
+    :param count: number of regions that is wanted; None: the usual one. ``confidence``: whether that is wanted, too.
     """
 
     def __init__(
@@ -253,10 +253,11 @@ class SegmentRun:
         sight: FirstSight,
         find_regions: FindRegions | None = None,
         regions=None,
-        confidence: int | None = None,
+        count: int | None = None,
+        confidence: bool = False,
     ):
         self.request, self.regions, self.choice = request, regions, None
-        self._sight, self._find_regions, self._confidence = sight, find_regions, confidence
+        self._sight, self._find_regions, self._count, self._confidence = sight, find_regions, count, confidence
         self._search = None
         self._reached = 0.0
         self._anew = False
@@ -285,21 +286,28 @@ class SegmentRun:
             drawn = yield from self._until_asked(as_part_of(self._sight.steps(request), start, max(start, _SIGHT)))
             self._sight.show(request, drawn)
         # The object of boxes and strokes in a volume takes as long as its regions.
-        share = 0.5 if takes_long(request) else 0.8 if self._confidence is not None else 0.95
+        share = 0.5 if takes_long(request) else 0.8 if self._confidence else 0.95
         if self.regions is None:
             self._search = self._search or self._searched(request, share)
             self.regions = yield from self._until_asked(self._search)
         start = min(self._reached, 0.95)
         if not request.has_prompts:
             self.choice = yield from as_part_of(self.regions.main_steps(), start, 0.95)
+            yield Step(0.95, _("Outlining the regions"))
+            self.regions.labels(self._known_count)
         else:
             self.choice = yield from self._until_asked(
                 as_part_of(object_steps(self.regions, request, drawn), start, 0.95)
             )
-        if self._confidence is not None:
-            count = self._confidence if self._confidence in self.regions.counts else default_count(self.regions.counts)
+        if self._confidence:
             # The regions remember it.
-            yield from self._until_asked(as_part_of(self.regions.confidence_steps(count=count), 0.95, 1.0))
+            steps = self.regions.confidence_steps(count=self._known_count)
+            yield from self._until_asked(as_part_of(steps, 0.95, 1.0))
+
+    @property
+    def _known_count(self) -> int:
+        counts = self.regions.counts
+        return self._count if self._count in counts else default_count(counts)
 
     def _searched(self, request: SegmentRequest, share: float) -> Steps:
         # Inside the generator: importing the engine is a step of the work, not of the click.

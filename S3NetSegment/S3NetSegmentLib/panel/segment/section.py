@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError
+from ...scene.segmentation.labelmaps import unfinished_segments
 from ...scene.session import SegmentsWatch
 from ..widgets.looks import set_property
 from .adjust_section import AdjustSection, WhyDialog
@@ -134,6 +135,17 @@ class SegmentSection:
         granularity = panel.node.granularity if request.has_prompts and panel.node.granularity >= 0 else None
         self.start(request, granularity)
 
+    def require_open(self) -> None:
+        """InputError where the chosen object is one that the user has finished."""
+        node, segment_id = self._panel.node, self.target.segment_id
+        if segment_id and segment_id not in unfinished_segments(node.segmentation):
+            name = node.segmentation.GetSegmentation().GetSegment(segment_id).GetName()
+            raise InputError(
+                _(
+                    "segment {name!r} has the status Completed and stays as it is; press Next object, or change its status"
+                ).format(name=name)
+            )
+
     def start(self, request: SegmentRequest, granularity: int | None = None) -> None:
         """Runs ``request``; its answer goes to the chosen segmentation and object."""
         node = self._panel.node
@@ -197,6 +209,16 @@ class SegmentSection:
                 node.regionCount = answer.count
                 if answer.is_object:
                     node.granularity = answer.granularity
+        elif (
+            node is not None and self.controller.outdated and self.target.segment_id
+        ):  # e.g. the next frame of a sequence
+            segment = node.segmentation.GetSegmentation().GetSegment(self.target.segment_id)
+            self._panel.informed(
+                _("the image has changed: the next result replaces {name!r}; press Next object to keep it").format(
+                    name=segment.GetName()
+                )
+            )
+        self.controller.outdated = False
         self.adjust.show()
         self.why.show()
         self.prompts.say(result.answer.doubt() if result is not None and not running else "")

@@ -93,7 +93,9 @@ def foreign_text(segmentation_node, volume_node) -> str:
     if reference is volume_node:
         return ""
     if reference is not None:
-        return f"{segmentation_node.GetName()!r} belongs to {reference.GetName()!r}, not to {volume_node.GetName()!r}"
+        own, other = volume_node.GetName(), reference.GetName()
+        belongs = f"another volume named {other!r}" if own == other else f"{other!r}, not to {own!r}"
+        return f"{segmentation_node.GetName()!r} belongs to {belongs}"
     return other_grid_text(segmentation_node, volume_node)
 
 

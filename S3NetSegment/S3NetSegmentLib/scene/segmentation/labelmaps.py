@@ -66,6 +66,18 @@ def segment_tag(segmentation_node, segment_id: str, name: str) -> str | None:
     return str(value) if segment is not None and segment.GetTag(name, value) else None
 
 
+def unfinished_segments(segmentation_node) -> list[str]:
+    """The ids of all segments whose status is not "Completed"."""
+    if segmentation_node is None:
+        raise InputError("no segmentation is selected; create one and draw a segment on at least one slice")
+    logic, segmentation = slicer.vtkSlicerSegmentationsModuleLogic, segmentation_node.GetSegmentation()
+    return [
+        segment_id
+        for segment_id in segmentation.GetSegmentIDs()
+        if logic.GetSegmentStatus(segmentation.GetSegment(segment_id)) != logic.Completed
+    ]
+
+
 def lattice_of(image: slicer.vtkOrientedImageData) -> np.ndarray:
     matrix = matrix_from_array(np.eye(4))
     image.GetImageToWorldMatrix(matrix)

@@ -133,6 +133,7 @@ class Propagation:
         if not self.scattered:
             carried = yield from as_part_of(self._carried.masks(self.drawn, first, last), 0.5, 0.6)
         grown = yield from as_part_of(self._grown.fine(self.drawn, first, last), 0.6, 0.9)
+        yield Step(0.9, "Finding the ends")
         with one_thread_if(True):
             ends = self._ends(carried, lambda z: self._small(grown[z - first]))
         if carried is not None and self.settings.target == "auto" and len(self._whole_slices()) < 2:
@@ -191,8 +192,12 @@ class Propagation:
         for n, z in enumerate(chosen):
             work = self._hidden_slice(z)
             hidden.append((yield from as_part_of(work, n / len(chosen), (n + 1) / len(chosen))))
+        yield Step(1.0, "Weighing")
         with one_thread_if(True):  # many small operations
-            if self.settings.target == "auto" and looks_scattered(hidden):
+            scattered = self.settings.target == "auto" and looks_scattered(hidden)
+        yield Step(1.0, "Weighing")
+        with one_thread_if(True):
+            if scattered:
                 mix = weighted_mix(prior_mix(True, 1.0), SCATTERED_MIXES, hidden, self.settings.softness)
             else:
                 mix = weighted_mix(prior, COMPACT_MIXES, hidden, self.settings.softness)

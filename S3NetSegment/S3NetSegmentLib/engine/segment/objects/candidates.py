@@ -41,15 +41,23 @@ def candidates_at(maps: dict[str, list[np.ndarray]], point: tuple[int, int]) -> 
 
     :param maps: label maps ``[h, w]`` by source.
     """
+    return run_to_end(candidate_steps(maps, point))
+
+
+def candidate_steps(maps: dict[str, list[np.ndarray]], point: tuple[int, int]) -> Steps[Candidates]:
+    """:func:`candidates_at` as a generator of progress steps."""
     gathered, one_vote = _Gathered(len(maps)), np.eye(len(maps), dtype=np.int32)
     for source, source_maps in enumerate(maps.values()):
+        yield Step(0.5 * source / len(maps), "Searching objects")
         for labels in source_maps:
             parts, _ = ndimage.label(labels == labels[point], EIGHT)
             gathered.add(parts == parts[point], one_vote[source])
     plain = gathered.candidates()
     final = _Gathered(len(maps))
+    yield Step(0.5, "Searching objects")
     for mask, votes in zip(plain.masks, plain.votes, strict=True):
         final.add(_small_holes_filled(mask), votes)
+    yield Step(0.8, "Searching objects")
     for mask, votes in zip(_bridges_cut(plain.masks, point), plain.votes, strict=True):
         if mask is not None:
             final.add(_small_holes_filled(mask), votes, cut=True)

@@ -14,7 +14,7 @@ from ...common.arrays import LimitedCache, box_around
 from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ..regions.maps import fine_graph_maps, standardised
 from .box_candidates import ranked_in_box
-from .candidates import EIGHT, Candidates, candidates_at, central_steps
+from .candidates import EIGHT, Candidates, candidate_steps, central_steps
 from .ranked import Opinions, RankedCandidates, Ranker, default_ranker, dice_matrix, rank, united
 from .slice_features import COLUMN, NAMES, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
 
@@ -124,7 +124,8 @@ class SliceObjects:
 
     def ranked_steps(self, inside, forbidden=(), radius_mm=None) -> Steps[RankedCandidates]:
         """:meth:`ranked` as a generator of progress steps."""
-        yield Step(0.0, "Searching objects")
+        yield from as_part_of(self._measured_steps(inside), 0.0, 0.9)
+        yield Step(0.9, "Searching objects")
         return self.ranked(inside, forbidden, radius_mm)
 
     def main(self) -> RankedCandidates | None:
@@ -140,6 +141,7 @@ class SliceObjects:
         candidates = yield from as_part_of(central_steps(self._maps), 0.0, 0.7)
         if candidates is None:
             return None
+        yield Step(0.7, "Searching the main object")
         table = measure(candidates, self._statistics, dice_matrix(candidates.masks), None, _MAIN_FRAME)
         area = np.exp(table[:, COLUMN["log_area"]])
         plausible = (area >= PLAUSIBLE_AREA[0]) & (area <= PLAUSIBLE_AREA[1])
@@ -148,8 +150,8 @@ class SliceObjects:
             return None
         best = candidates.masks[np.where(plausible, hand_score(table), -np.inf).argmax()]
         depth = ndimage.distance_transform_edt(np.pad(best, 1))[1:-1, 1:-1]
-        yield Step(0.8, "Searching the main object")
-        return self.ranked(np.unravel_index(depth.argmax(), depth.shape))
+        middle = np.unravel_index(depth.argmax(), depth.shape)
+        return (yield from as_part_of(self.ranked_steps(middle), 0.8, 1.0))
 
     def edited(
         self, mask: np.ndarray, point: tuple[int, int], add: bool, protected: Sequence[tuple[int, int]] = ()
@@ -166,11 +168,16 @@ class SliceObjects:
 
     def measured(self, point: tuple[int, int]) -> Measured:
         """The candidates at ``point`` and their features; the last few points are remembered."""
+        return run_to_end(self._measured_steps(point))
+
+    def _measured_steps(self, point: tuple[int, int]) -> Steps[Measured]:
         point = (int(point[0]), int(point[1]))
         if (known := self._measured.get(point)) is not None:
             return known
-        candidates = candidates_at(self._maps, point)
+        candidates = yield from as_part_of(candidate_steps(self._maps, point), 0.0, 0.6)
+        yield Step(0.6, "Searching objects")
         overlap = dice_matrix(candidates.masks)
+        yield Step(0.7, "Searching objects")
         measured = Measured(candidates, measure(candidates, self._statistics, overlap, point), overlap)
         return self._measured.add(point, measured)
 
