@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from paths import MODULE
+from paths import MODULE, REPOSITORY
 
 PACKAGE = MODULE / "S3NetSegmentLib"
+TESTING = REPOSITORY / "Testing"
 SLICER = {"slicer", "vtk", "vtkmodules", "qt", "ctk", "PythonQt", "vtkSegmentationCorePython", "mrml"}
 QT = {"qt", "ctk", "PythonQt", "PyQt5", "PySide6"}
 # Room -> other rooms of the package it may import, and outside packages it may not.
@@ -86,6 +87,39 @@ def test_a_room_imports_only_rooms_below_it(room):
     allowed = ROOMS[room][0] | EVERYBODYS | {room}
     assert files_of(room)
     assert not problems(room, lambda found: found.room is not None and found.room not in allowed)
+
+
+def names_in(module: str) -> set[str] | None:
+    """What can be imported from a module of the package: its names and the modules in its folder; None if there is no such module."""
+    place = MODULE.joinpath(*module.split("."))
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    if not file.is_file():
+        return None
+    names = {inside.stem for inside in place.glob("*")} if place.is_dir() else set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return names
+
+
+def test_what_is_imported_from_the_package_is_there():
+    """Also within functions, where neither loading a file nor mypy (a module that is gone counts as one without types) finds it."""
+    known, missing = {}, []
+    for file in [*MODULE.rglob("*.py"), *TESTING.rglob("*.py")]:
+        for found in imports_of(file):
+            module, _, name = found.name.rpartition(".")
+            if not module.startswith("S3NetSegmentLib"):
+                continue
+            if module not in known:
+                known[module] = names_in(module)
+            names = known[module]
+            if names is None or not ({name, "__getattr__"} & names):
+                missing.append(f"{file.name}:{found.line} imports {found.name}")
+    assert known and not missing
 
 
 def test_what_every_room_may_import_needs_only_the_standard_library():

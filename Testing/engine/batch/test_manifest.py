@@ -310,7 +310,7 @@ def test_ten_thousand_rows_are_checked_in_seconds(folder):
     rows = "\n".join(f'in/a.png,"28,24",c{n % 100}/n{n}' for n in range(10_000))
     began = time.process_time()
     assert len(cases_of(folder, f"image,pixels,output\n{rows}\n")) == 10_000
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 60  # usually 3; by the square of the rows it would be minutes
 
 
 def test_a_series_is_for_dicom_images_and_may_be_a_number(folder):
