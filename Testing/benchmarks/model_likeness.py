@@ -1,7 +1,7 @@
 """Which images a model's record of its training images calls unlike them, over all pairs of the shared sets.
 
 Of each set half of the patients (at least one) make the record; the others, and all images of the other sets, are judged by
-it. Right is: no image of the own set is called unlike, and every one of another kind of set is.
+it. Right is: no image of the own set is called unlike, and every one of another kind of set is, and of the own one inverted.
 
     python Testing/benchmarks/model_likeness.py [--repeats 5]
 """
@@ -9,6 +9,7 @@ it. Right is: no image of the own set is called unlike, and every one of another
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections import Counter
 from pathlib import Path
@@ -50,8 +51,11 @@ def main() -> None:
         volumes[name] = [(path.name[:10], read_image(path)) for path in paths]
     scales = {id(v): intensity_scale(v) for found in volumes.values() for _, v in found}
     rng = np.random.default_rng(0)
+    columns = [*SETS, "inverted"]
     print(
-        f"{'trained on':<12} " + " ".join(f"{name:>11}" for name in SETS) + "   (images called unlike / images judged)"
+        f"{'trained on':<12} "
+        + " ".join(f"{name:>11}" for name in columns)
+        + "   (images called unlike / images judged)"
     )
     for name, own in volumes.items():
         unlike, judged, reasons = Counter(), Counter(), Counter()
@@ -62,6 +66,11 @@ def main() -> None:
             layout, _ = choose_layout(train)
             looks = {key: look_of(layout.of(v, [scales[key]])) for v in _all(volumes) if (key := id(v))}
             record = TrainingLook.of([looks[id(v)] for v in train])
+            for patient, v in own:
+                if patient not in chosen or len(patients) == 1:
+                    inverted = dataclasses.replace(v, array=v.array.max() - v.array)
+                    unlike["inverted"] += bool(record.differences(look_of(layout.of(inverted))))
+                    judged["inverted"] += 1
             for other, found in volumes.items():
                 for patient, v in found:
                     if other != name or patient not in chosen or len(patients) == 1:
@@ -70,7 +79,7 @@ def main() -> None:
                         judged[other] += 1
                         if other == name:
                             reasons.update(differences)
-        print(f"{name:<12} " + " ".join(f"{f'{unlike[o]}/{judged[o]}':>11}" for o in SETS))
+        print(f"{name:<12} " + " ".join(f"{f'{unlike[o]}/{judged[o]}':>11}" for o in columns))
         for reason, count in reasons.most_common(3):
             print(f"{'':12} own image, {count} times: {reason}")
 

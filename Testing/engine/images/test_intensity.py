@@ -43,6 +43,16 @@ def test_an_outlier_does_not_squeeze_the_grey_scale():
     assert intensity_scale(volume_of(values)).high < 200
 
 
+@pytest.mark.parametrize("count, share", [(0, ""), (1, "less than 0.1%"), (3000, "25.0%")])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("colours", [False, True])
+def test_voxels_without_a_number_are_told(count, share, value, colours):
+    values = np.random.default_rng(0).normal(100, 10, (20, 20, 30))
+    values.ravel()[:count] = value
+    notes = intensity_scale(volume_of(np.stack([values] * 3, -1) if colours else values)).notes
+    assert [f"{share} of the voxels of image 'it' hold no number" in note for note in notes] == [True] * (count > 0)
+
+
 def test_nan_and_infinity_are_read_as_background():
     values = np.random.default_rng(0).normal(100, 10, (4, 30, 30))
     values[1, 2, 3], values[1, 2, 4], values[1, 2, 5] = np.nan, np.inf, -np.inf

@@ -355,6 +355,25 @@ def test_a_bright_constant_object_inside_is_no_padding():
     assert features[BALL].min() == 1 and features[~BALL].max() < 0.5 and not intensity_scale(volume_of(array)).notes
 
 
+@pytest.mark.parametrize("value", [-32768, -2000, -1024, -1000, 0])
+def test_a_box_blanked_out_inside_of_an_mr_sets_no_scale_and_is_told(value):
+    box = np.zeros(BALL.shape, bool)
+    box[1:-1, 1:4, 1:-1] = True  # a tenth of the voxels, none at the border
+    array = np.where(box, value, mr())
+    scale = intensity_scale(volume_of(array))
+    told = [f"10% of the voxels have the value {value}, far below all others" in note for note in scale.notes]
+    assert scale.kind == "grey" and told == [True] * (value != 0)  # 0 is what a mask leaves
+    assert np.abs(features_of(array) - features_of(mr()))[~box].max() < 0.02 and features_of(array)[box].max() == 0
+
+
+@pytest.mark.parametrize("value", [4095, 32767])
+def test_a_bright_box_inside_of_a_ct_leaves_it_a_ct(value):
+    array = ct()
+    array[1:-1, 1:4, 1:-1] = value
+    rest = array != value
+    np.testing.assert_allclose(features_of(array)[rest], features_of(ct(), "CT")[rest], atol=1e-6)
+
+
 def test_few_shot_and_segment_tell_of_padding():
     volume = volume_of(padded(mr(), -3024, 0.11)[0])
     (note,) = run_to_end(find_regions(volume, extent=Extent.slab(volume, "z", 7, 7))).notes

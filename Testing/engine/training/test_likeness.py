@@ -71,6 +71,24 @@ def test_what_is_unlike_them_is_named_with_both_values(known, other, said):
     assert said in warning and warning.endswith("Check the answer")
 
 
+def cropped_head(seed, sign=1.0):
+    """From dark to light, with thin dark lines: its quantiles are hardly others when it is inverted."""
+    rng = np.random.default_rng(seed)
+    array = rng.normal(0, 10, (12, 40, 40)) + np.linspace(-100, 100, 40)[:, None]
+    array[:, [10, 20, 30]] -= 60
+    return Volume(sign * array, np.eye(4), "head")
+
+
+def test_an_inverted_image_is_told_also_where_its_quantiles_hardly_change():
+    known = looks_of(*(cropped_head(seed) for seed in range(3)))
+    assert known.warning(look(cropped_head(5))) is None
+    assert known.differences(look(cropped_head(5, -1.0))) == [
+        "light things stand out in it, dark ones in them, as if it were inverted or of another contrast"
+    ]
+    without = TrainingLook.from_dict({k: v for k, v in known.as_dict().items() if k != "relief"})
+    assert without.warning(look(cropped_head(5, -1.0))) is None  # of models of before it is not known
+
+
 def test_a_single_slice_is_not_judged_by_its_thickness(known):
     volume = phantom(5)[0]
     assert known.warning(look(changed(volume, array=volume.array[3:4], spacing=(1, 1, 40)))) is None

@@ -7,7 +7,7 @@ image are distributed, not on their number format, nor on padding or single voxe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class IntensityScale:
     :param kind: "ct" (Hounsfield units), "grey" or "rgb".
     :param low, high: the values, less ``offset`` and over ``unit``, that become 0 and 1 (the darkest and the full scale of
         the colour channels for rgb).
-    :param has_invalid: whether NaN or infinite voxels were seen; they are read as ``low``.
+    :param has_invalid: whether NaN or infinite voxels were seen; they are read as ``low``, above all others as ``high``.
     :param offset, unit: of the values of the voxels, 0 and 1 for most images.
     :param bottom, top: values (as ``low``) beyond which lie only padding and lone extremes; they are read as these ends.
     :param padding: values from this one on, at the high end, are padding and read as ``bottom``; None: there are none.
@@ -114,7 +114,16 @@ def intensity_scale(volume: Volume) -> IntensityScale:
 
     :raises InputError: nothing finite, or no contrast at all.
     """
-    sample, rim, invalid = _looked_at(volume)
+    sample, rim, missing = _looked_at(volume)
+    scale = _scale_of(volume, sample, rim, missing > 0)
+    if missing == 0:
+        return scale
+    share = "less than 0.1%" if missing < 0.001 else f"{missing:.1%}"
+    note = f"{share} of the voxels of image {volume.name!r} hold no number (NaN or infinite): they show nothing, check the answer there"
+    return replace(scale, notes=(*scale.notes, note))
+
+
+def _scale_of(volume: Volume, sample: np.ndarray, rim: np.ndarray, invalid: bool) -> IntensityScale:
     if volume.is_rgb:
         return _colour_scale(sample, volume.array.dtype, invalid)
     values = _relative(sample, sample[len(sample) // 2])
@@ -209,9 +218,9 @@ def _notes(sample: np.ndarray, range_: RealRange, usual: tuple[float, float], ap
     return tuple(told)
 
 
-def _looked_at(volume: Volume) -> tuple[np.ndarray, np.ndarray, bool]:
+def _looked_at(volume: Volume) -> tuple[np.ndarray, np.ndarray, float]:
     """Finite values of a sample of the voxels and of those at the border of the volume, both sorted, in their own type; and
-    whether there are others than finite ones. Raises InputError if there are none, or only one."""
+    the share of others than finite ones. Raises InputError if there are none, or only one."""
     array = volume.ordered.array
     array = array.view(np.uint8) if array.dtype == bool else array
     most = _SAMPLES if array.ndim == 3 else _SAMPLES / 3
@@ -221,9 +230,9 @@ def _looked_at(volume: Volume) -> tuple[np.ndarray, np.ndarray, bool]:
     sides = [np.moveaxis(sample, a, 0)[at].ravel() for a in range(3) if sample.shape[a] > 1 for at in (0, -1)]
     values = _finite(sample).ravel()
     # A voxel type without NaN needs no full check; for floats the sample could miss a lone NaN.
-    invalid = array.dtype.kind == "f" and not (
-        values.size == sample.size and all(np.isfinite(plane).all() for plane in array)
-    )
+    missing = 1 - values.size / sample.size
+    if array.dtype.kind == "f" and not missing and not all(np.isfinite(plane).all() for plane in array):
+        missing = 1 / array.size
     if values.size == 0 or not values.max() > values.min():
         values = _finite(array).ravel()  # the sample may have missed what is there
     if values.size == 0:
@@ -237,7 +246,7 @@ def _looked_at(volume: Volume) -> tuple[np.ndarray, np.ndarray, bool]:
         )
     rim = _finite(np.concatenate(sides)) if sides else values[:0]
     values, rim = (np.sort(v, kind="stable" if v.dtype.itemsize < 3 else None) for v in (values, rim))
-    return values, rim, invalid
+    return values, rim, missing
 
 
 def _finite(array: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ _FEW, _LONE, _LONE_VOXELS = (
 )  # of all voxels: extremes; in a small image 100 voxels, but not more than 3 %
 _LEVELS = 8  # different values in the middle of an image; with fewer its spread is not known
 _FAR, _NEAR = 30.0, 0.05  # gap over the spread: padding wherever it lies; padding if it lies at the rim, too
+_ALONE = 0.5  # the same: one value below the image
 _LONE_FAR = 10.0  # the same: extremes that are not few in a small image
 _FEW_LEVELS_APART = 5.0  # gap over the range of an image of few values
 _MIXTURES, _EXCHANGED = 4, 0.6  # steps from padding to image; of the blended voxels that have their like
@@ -62,8 +63,8 @@ def real_range(values: np.ndarray, rim: np.ndarray, whole: int) -> RealRange:
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
     counts = np.diff(np.r_[starts, len(values)])
     levels = values[starts]
-    below = _beyond(levels, counts, rim, whole)
-    above = _beyond(-levels[::-1], counts[::-1], -rim[::-1], whole)
+    below = _beyond(levels, counts, rim, whole, _ALONE)
+    above = _beyond(-levels[::-1], counts[::-1], -rim[::-1], whole, np.inf)  # a bright object may be constant
     first = 0 if below is None else int(starts[below])
     last = len(values) if above is None else len(values) - int(counts[::-1][:above].sum())
     return RealRange(
@@ -111,8 +112,11 @@ def _commonest(starts: np.ndarray, counts: np.ndarray, part: slice) -> tuple[int
     return int(starts[at]), int(counts[at]), bool(counts[at] >= _COMMON * counts.sum())
 
 
-def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int) -> int | None:
-    """How many of ``levels`` (ascending, with the number of voxels of each) are not image at the low end; None: none."""
+def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int, alone: float) -> int | None:
+    """How many of ``levels`` (ascending, with the number of voxels of each) are not image at the low end; None: none.
+
+    :param alone: gap over the spread from which one value is padding wherever it lies (a box blanked out, a face removed).
+    """
     if len(levels) < 3:
         return None
     total = int(counts.sum())
@@ -121,12 +125,19 @@ def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int)
     common = counts >= _COMMON * total
     if high - low < _LEVELS:
         return _of_few_levels(levels, counts, common, rim)
-    apart = _parts_beyond(levels, counts, common, int(low), int(high), rim, whole)
+    apart = _parts_beyond(levels, counts, common, int(low), int(high), rim, whole, alone)
     return max(apart, _blended(levels, counts, weights, rim) if common[0] else 0) or None
 
 
 def _parts_beyond(
-    levels: np.ndarray, counts: np.ndarray, common: np.ndarray, low: int, high: int, rim: np.ndarray, whole: int
+    levels: np.ndarray,
+    counts: np.ndarray,
+    common: np.ndarray,
+    low: int,
+    high: int,
+    rim: np.ndarray,
+    whole: int,
+    alone: float,
 ) -> int:
     """How many of ``levels`` lie beyond the last gap that parts padding or extremes from the image.
 
@@ -152,6 +163,7 @@ def _parts_beyond(
         padding = (tied or blends) and (
             gap > _FAR * spread or (gap > 1.5 * inside and _at_the_rim(levels[apart], levels[at], part / total, rim))
         )
+        padding |= at == apart and common[at] and gap > max(alone * spread, 1.5 * inside)
         if padding or few:
             apart, padded = int(at) + 1, padded + (part if padding else 0)
     return apart
@@ -205,31 +217,23 @@ def hounsfield_offset(values: np.ndarray, modality: str = "", masked: bool = Fal
     modality = modality.strip().upper()
     if modality != "CT" and modality not in _UNKNOWN:
         return None
-    if _looks_like_ct(_without_padding_amid(values)):
+    values = _without_commonest(values, (_HIGHEST, np.inf), 0.5)  # no measured value has so many voxels there
+    if _looks_like_ct(_without_commonest(values, _BETWEEN, 0.5)):  # padding that no gap sets off
         return 0.0
     if values[len(values) // 50] > _NOISE and _looks_like_ct(values - _OFFSET, strict=modality != "CT"):
         # Without what may be padding amid soft tissue; in a CT no single value makes the difference.
-        is_ct = modality == "CT" or _looks_like_ct(_without_commonest(values - _OFFSET), strict=True)
+        is_ct = modality == "CT" or _looks_like_ct(_without_commonest(values - _OFFSET, _SOFT, 0.0), strict=True)
         return _OFFSET if is_ct else None
     return 0.0 if modality == "CT" and _possible(values, masked) else None
 
 
-def _without_padding_amid(values: np.ndarray) -> np.ndarray:
-    """``values`` without the one that most of those between gas and tissue have: padding that no gap sets off."""
-    first, last = np.searchsorted(values, _BETWEEN)
+def _without_commonest(values: np.ndarray, part: tuple[float, float], least: float) -> np.ndarray:
+    """``values`` without the one that most of those in ``part`` have, if it is this share of them at ``least``."""
+    first, last = np.searchsorted(values, part)
     starts = first + np.flatnonzero(np.diff(values[first:last], prepend=-np.inf))
     counts = np.diff(starts, append=last)
-    if not starts.size or 2 * counts.max() < last - first:
+    if not starts.size or counts.max() < least * (last - first):
         return values
-    at = starts[counts.argmax()]
-    return np.delete(values, slice(at, at + counts.max()))
-
-
-def _without_commonest(values: np.ndarray) -> np.ndarray:
-    """``values`` without the one that most of those of soft tissue have."""
-    first, last = np.searchsorted(values, _SOFT)
-    starts = first + np.flatnonzero(np.diff(values[first:last], prepend=-np.inf))
-    counts = np.diff(starts, append=last)
     at = starts[counts.argmax()]
     return np.delete(values, slice(at, at + counts.max()))
 

@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
+from ..common.arrays import three
+from ..images.intensity import IntensityScale
 from .slice_layout import VolumeSlices
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -17,6 +20,8 @@ _SAMPLES = 200_000  # voxels looked at for the quantiles
 # How far outside the range of the training images an image still counts as like them: factors, and a difference on the scale
 # from 0 to 1. Measured by Testing/benchmarks/model_likeness.py.
 _PIXEL, _THICKNESS, _WIDTH, _HEIGHT, _INTENSITY = 1.4, 2.0, 1.4, 2.0, 0.15
+_FINE, _BLOCK = 5.0, 128  # mm; voxels along each axis, from the middle of the image, in which relief is measured
+_RELIEF = 0.1  # of either sign: less is none
 _ONE = {"ct": "a CT", "grey": "an MR or another grey image", "rgb": "an image in colour"}
 _MANY = {"ct": "CT", "grey": "MR or other grey images", "rgb": "images in colour"}
 
@@ -29,6 +34,8 @@ class ImageLook:
     :param pixel, thickness: mm in and across the slices; ``thickness`` 0 for a single slice.
     :param width, height: mm of the field of view, in the slices (the root of their area) and across them.
     :param quantiles: :data:`QUANTILES` of its intensities on the scale from 0 to 1.
+    :param relief: skewness of what is finer than 5 mm: above 0 where light things stand out, below where dark ones do. It turns
+        its sign with an inverted image, also where the quantiles hardly change. 0: not known.
     """
 
     kind: str
@@ -37,6 +44,7 @@ class ImageLook:
     width: float
     height: float
     quantiles: tuple[float, ...]
+    relief: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class TrainingLook:
 
     :param kinds: number of images of each kind.
     :param pixel, thickness, width, height: smallest and largest value, see :class:`ImageLook`.
-    :param quantiles: the same of each of :data:`QUANTILES`.
+    :param quantiles: the same of each of :data:`QUANTILES`. ``relief``: smallest, median and largest relief.
     """
 
     kinds: Mapping[str, int]
@@ -54,6 +62,7 @@ class TrainingLook:
     width: tuple[float, float]
     height: tuple[float, float]
     quantiles: tuple[tuple[float, float], ...]
+    relief: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @classmethod
     def of(cls, looks: Sequence[ImageLook]) -> TrainingLook | None:
@@ -62,7 +71,8 @@ class TrainingLook:
             return None
         ranges = {name: _range([getattr(look, name) for look in looks]) for name in _SIZES}
         quantiles = tuple(_range(values) for values in zip(*(look.quantiles for look in looks), strict=True))
-        return cls(dict(Counter(look.kind for look in looks)), **ranges, quantiles=quantiles)
+        relief = three(round(float(v), 4) for v in np.quantile([look.relief for look in looks], (0, 0.5, 1)))
+        return cls(dict(Counter(look.kind for look in looks)), **ranges, quantiles=quantiles, relief=relief)
 
     @classmethod
     def from_dict(cls, content: Mapping) -> TrainingLook:
@@ -71,7 +81,8 @@ class TrainingLook:
         quantiles = tuple(_checked(pair) for pair in content["quantiles"])
         if not kinds or len(quantiles) != len(QUANTILES):
             raise ValueError("its record of the training images is incomplete")
-        return cls(kinds, **{name: _checked(content[name]) for name in _SIZES}, quantiles=quantiles)
+        relief = three(float(v) for v in content.get("relief", (0, 0, 0)))  # models of before have none
+        return cls(kinds, **{name: _checked(content[name]) for name in _SIZES}, quantiles=quantiles, relief=relief)
 
     def as_dict(self) -> dict:
         """Plain values; mm and intensities from 0 to 1."""
@@ -81,6 +92,7 @@ class TrainingLook:
             "kinds": dict(self.kinds),
             **sizes,
             "quantiles": [list(q) for q in self.quantiles],
+            "relief": list(self.relief),
         }
 
     @property
@@ -104,6 +116,12 @@ class TrainingLook:
             found.append(
                 f"its intensities are spread differently ({QUANTILES[worst]:.0%} of its voxels are darker than {q:.2f} on a "
                 f"scale from 0 to 1, theirs than {low:.2f} to {high:.2f})"
+            )
+        low, usual, high = self.relief
+        if usual * look.relief < 0 and min(abs(usual), abs(look.relief)) > _RELIEF and not low <= look.relief <= high:
+            one, other = ("dark", "light") if look.relief < 0 else ("light", "dark")
+            found.append(
+                f"{one} things stand out in it, {other} ones in them, as if it were inverted or of another contrast"
             )
         return found
 
@@ -137,7 +155,18 @@ def look_of(slices: VolumeSlices) -> ImageLook:
     return ImageLook(
         scale.kind, math.sqrt(math.prod(in_slice)), thickness if many else 0.0, width,
         thickness * slices.native_count if many else 0.0, tuple(round(float(q), 4) for q in quantiles),
+        _relief_of(array, scale, slices.volume.spacing[::-1]),
     )  # fmt: skip
+
+
+def _relief_of(array: np.ndarray, scale: IntensityScale, spacing: Sequence[float]) -> float:
+    """The relief of voxels ``[K, J, I, ...]``, ``spacing`` mm apart, see :class:`ImageLook`."""
+    middle = tuple(slice((n - min(n, _BLOCK)) // 2, (n + min(n, _BLOCK)) // 2) for n in array.shape[:3])
+    part = scale.apply(array[middle])[..., 0]
+    fine = part - ndimage.gaussian_filter(part, [_FINE / s for s in spacing])
+    fine -= fine.mean()
+    spread = float(fine.std())
+    return round(float(np.mean((fine / spread) ** 3)), 4) if spread > 0 else 0.0
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

@@ -131,7 +131,7 @@ def check_held(path: Path, image_io: str, claimed: int) -> None:
     data = next((file for file in beside if file.exists()), path)
     head = _PLAIN_HEADS[image_io]
     with open(data, "rb") as raw:
-        file: BinaryIO = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw  # type: ignore[assignment]  # read alike
+        file: BinaryIO = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw  # type: ignore[assignment]
         try:
             start = file.read(1024)
             if image_io == "VTKImageIO":
