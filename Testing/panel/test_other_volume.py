@@ -8,6 +8,8 @@ from fake_propagation import FakePropagation
 from few_shot_drawings import square
 from PyQt5.QtCore import Qt
 
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
+
 
 @pytest.fixture
 def other(volume_node):
@@ -189,3 +191,13 @@ def test_what_becomes_of_the_object_is_said_when_the_volume_shows_another_frame(
     panel.view(views.axial).click((3.0, 0.0, 0.0))
     panel.wait(lambda: not panel.panel.controller.running)
     assert panel.names() == ["Object", "Object 2"] and (panel.mask("Object") == before).all()
+
+
+def test_the_editor_follows_when_volume_and_segmentation_change_at_once_beside_a_live_result(panel, other):
+    """As with the next case of the tab Cohort: what is drawn must not go into the segmentation of the volume before."""
+    node = create_segmentation(other)
+    with slicer.util.NodeModify(panel.parameters):
+        panel.parameters.volume, panel.parameters.segmentation = other, node
+    editor = panel.panel.editor.widget
+    assert panel.panel.controller.result is None
+    assert editor.segmentationNode() is node and editor.sourceVolumeNode() is other

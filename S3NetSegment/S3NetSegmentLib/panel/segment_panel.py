@@ -94,7 +94,6 @@ class SegmentPanel:
             or parameter_node.segmentation is not result.node
         ):
             self.controller.let_go()  # the user went on to another volume or segmentation
-            return
         self.inputs.show(parameter_node)
         self.segment.show(parameter_node)
         self.advanced.show(parameter_node)
