@@ -185,7 +185,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param confidence: also make a volume of each voxel's confidence, shown over the image.
         :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
         """
-        from S3NetSegmentLib.panel.segment.script import segment_steps
+        from S3NetSegmentLib.panel.script import segment_steps
 
         return segment_steps(volumeNode, {"points": points, "notPoints": notPoints, **options})
 
@@ -228,7 +228,7 @@ class S3NetSegmentLogic(ScriptedLoadableModuleLogic):
         :param confidence: also make a volume of each voxel's confidence, shown over the image.
         :raises ValueError: input that cannot be used (the engine's InputError), saying why and what to do.
         """
-        from S3NetSegmentLib.panel.few_shot.script import few_shot_steps
+        from S3NetSegmentLib.panel.script import few_shot_steps
 
         return few_shot_steps(
             volumeNode, segmentationNode, segmentIds, slices, axis, partial, otherVolumeNode, otherSegmentationNode,

@@ -124,7 +124,7 @@ class Part(Contestant):
         return [self._native(mask) for mask in ranked.masks], ranked.alternatives
 
     def automatic(self):
-        ranked = self._objects.main()
+        ranked = run_to_end(self._objects.main_steps())
         return np.zeros(self._grid.native, bool) if ranked is None else self._native(ranked.masks[ranked.best])
 
     def _native(self, mask: np.ndarray) -> np.ndarray:

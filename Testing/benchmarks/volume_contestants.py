@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
+from volume_clicks import dice_with
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.images import Volume
@@ -43,7 +44,7 @@ class Product:
     def bound(self, point, truth: np.ndarray) -> float:
         """Dice of the best candidate, on the working grid."""
         measured = self.objects.measured(self.work_index(point))
-        return float(self.objects.dice_with(measured.candidates, self.working(truth)).max())
+        return float(dice_with(self.objects, measured.candidates, self.working(truth)).max())
 
     def work_index(self, point) -> tuple[int, int, int]:
         return tuple(int((p + 0.5) * m / n) for p, m, n in zip(point, self.shape, self.native, strict=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from queries import Query
-from volume_clicks import innermost_voxel, random_voxel
+from volume_clicks import dice_with, innermost_voxel, random_voxel
 from volume_scenes import VolumeScene, volume_scene
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
@@ -36,7 +36,7 @@ def volume_queries(seed: int, number: int) -> list[Query]:
         for point in (innermost_voxel(mask, made.spacing), random_voxel(mask, made.spacing, rng)):
             measured = objects.measured(point)
             if len(measured.table) > 1:
-                dice = objects.dice_with(measured.candidates, mask)
+                dice = dice_with(objects, measured.candidates, mask)
                 out.append(Query(measured.table, dice, False, weight))
     return out
 

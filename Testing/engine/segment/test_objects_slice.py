@@ -113,7 +113,7 @@ def test_a_point_far_from_the_middle_of_a_region_changes_only_its_surroundings()
 
 
 def test_the_main_object_is_the_large_one_in_the_middle(objects):
-    ranked = objects.main()
+    ranked = run_to_end(objects.main_steps())
     assert dice(ranked.masks[ranked.best], BIG) > 0.93
 
 
@@ -121,7 +121,7 @@ def test_where_every_region_touches_the_frame_there_is_no_main_object():
     features = np.zeros((64, 64, 1), np.float32)
     features[:, 32:] = 1
     halves = (features[..., 0] > 0.5).astype(np.uint16)
-    assert SliceObjects(features, {"kmeans_fine": [halves]}).main() is None
+    assert run_to_end(SliceObjects(features, {"kmeans_fine": [halves]}).main_steps()) is None
 
 
 def test_the_same_seed_gives_the_same_answer(features):
@@ -137,7 +137,8 @@ def test_tiny_and_constant_slices_answer_with_a_mask(shape, channels):
     point = (shape[0] // 2, shape[1] // 2)
     ranked = objects.ranked(point)
     assert ranked.masks[ranked.best][point]
-    assert objects.main() is None or objects.main().masks
+    ranked = run_to_end(objects.main_steps())
+    assert ranked is None or ranked.masks
     assert not objects.edited(np.ones(shape, bool), point, False).all()
 
 

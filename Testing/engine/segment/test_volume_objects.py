@@ -299,4 +299,4 @@ class TestCost:
         assert peak < 0.5 * count * np.prod(shape)
 
     def test_a_volume_has_no_main_object(self, ball_objects):
-        assert ball_objects.main() is None
+        assert run_to_end(ball_objects.main_steps()) is None

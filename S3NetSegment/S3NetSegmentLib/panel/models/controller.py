@@ -22,7 +22,7 @@ from ...scene.segmentation.reading import write_model_answer
 from ...scene.volumes import volume_from_node
 from ..messages import sentence
 from ..run import Listener, Run
-from ..segment.script import warn_of_other_grid
+from ..script import warn_of_other_grid
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...common.arrays import box_around
-from ...common.progress import Step, Steps, run_to_end
+from ...common.progress import Step, Steps
 
 EIGHT = np.ones((3, 3), bool)
 _SMALL_HOLE = 0.05  # share of the object
@@ -64,14 +64,9 @@ def candidate_steps(maps: dict[str, list[np.ndarray]], point: tuple[int, int]) -
     return final.candidates()
 
 
-def central_candidates(maps: dict[str, list[np.ndarray]]) -> Candidates | None:
+def central_steps(maps: dict[str, list[np.ndarray]]) -> Steps[Candidates | None]:
     """For a picture of one object: in every map the component with the largest area, weighted towards the centre, among
     those that hardly touch the frame, with large companions of the same region; holes filled. None if there is none."""
-    return run_to_end(central_steps(maps))
-
-
-def central_steps(maps: dict[str, list[np.ndarray]]) -> Steps[Candidates | None]:
-    """:func:`central_candidates` as a generator of progress steps."""
     gathered, one_vote = _Gathered(len(maps)), np.eye(len(maps), dtype=np.int32)
     for source, source_maps in enumerate(maps.values()):
         for labels in source_maps:

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.special import logsumexp
 
 from ...common.arrays import LimitedCache, box_around
-from ...common.progress import Step, Steps, as_part_of, run_to_end
+from ...common.progress import Step, Steps, as_part_of
 from ..regions.maps import fine_graph_maps, standardised
 from .box_candidates import ranked_in_box
 from .candidates import EIGHT, Candidates, candidate_steps, central_steps
@@ -128,16 +128,12 @@ class SliceObjects:
         yield Step(0.9, "Searching objects")
         return self.ranked(inside, forbidden, radius_mm)
 
-    def main(self) -> RankedCandidates | None:
+    def main_steps(self) -> Steps[RankedCandidates | None]:
         """The main object of a picture that has one; None where no candidate is plausible.
 
         The best of the central components of all maps by contrast, compactness, size and agreement says where the object
         is; what it is, is then answered as after a click in its middle.
         """
-        return run_to_end(self.main_steps())
-
-    def main_steps(self) -> Steps[RankedCandidates | None]:
-        """:meth:`main` as a generator of progress steps."""
         candidates = yield from as_part_of(central_steps(self._maps), 0.0, 0.7)
         if candidates is None:
             return None

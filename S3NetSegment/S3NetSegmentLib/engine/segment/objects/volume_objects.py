@@ -111,12 +111,8 @@ class VolumeObjects:
             NAMES, measured.table, learned, hand, tuple(self._finder.sources), measured.candidates.votes, None
         )
 
-    def main(self) -> RankedCandidates | None:
-        """None: a volume holds many organs, and none of them is the main one."""
-        return None
-
     def main_steps(self) -> Steps[None]:
-        """:meth:`main` as a generator of progress steps."""
+        """None: a volume holds many organs, and none of them is the main one."""
         yield from ()
 
     def edited(
@@ -163,11 +159,6 @@ class VolumeObjects:
         yield Step(0.9, "Measuring objects")
         measured = MeasuredVolume(candidates, measure(candidates, self.graph, overlap, point), overlap)
         return self._measured.add(point, measured)
-
-    def dice_with(self, candidates: VolumeCandidates, mask: np.ndarray) -> np.ndarray:
-        """Dice coefficients ``[n]`` of candidates with ``mask``, bool ``[k, j, i]``."""
-        held = np.bincount(self.graph.labels[mask], minlength=self.graph.count) * float(np.prod(self.graph.spacing))
-        return (2 * (candidates.sets @ held) / (candidates.volume + held.sum())).astype(np.float32)
 
     def _scores(self, measured: MeasuredVolume, radius_mm: float | None) -> np.ndarray:
         scores = self._ranker.score(measured.table) + HAND_WEIGHT * hand_score(measured.table)
