@@ -98,50 +98,41 @@ def finetune(
     return dataclasses.replace(result, notes=tuple(trainer.notes))
 
 
+@dataclass(eq=False)
 class _Outcome:
     """What comes of a segmenter while it is trained: measures and pictures in its run's folder, and the model file."""
 
-    def __init__(
-        self,
-        task: IdealFinetuning,
-        configuration: FinetuningConfiguration,
-        data: PreparedCohort,
-        start: Start,
-        folder: RunFolder,
-    ):
-        self._task, self._configuration, self._data, self._start, self._folder = (
-            task,
-            configuration,
-            data,
-            start,
-            folder,
-        )
+    task: IdealFinetuning
+    configuration: FinetuningConfiguration
+    data: PreparedCohort
+    start: Start
+    folder: RunFolder
 
     def measured(self, held: SliceBank, step: int) -> Steps[dict]:
         """How good it is on the validation cases."""
-        measures = yield from validate(self._task.predictor(), held, self._data.cohort.classes)
+        measures = yield from validate(self.task.predictor(), held, self.data.cohort.classes)
         self._draw(step)
         return measures
 
     def keep(self, step: int, measures: dict) -> None:
         """Writes the model file; ``measures`` are {} without validation."""
-        network, data, start = self._task.predictor(), self._data, self._start
+        network, data, start = self.task.predictor(), self.data, self.start
         held = data.held
         save_model(Model(
             "segmenter", describe_network(network), network_tensors(network), data.layout, data.cohort.classes,
-            provenance("finetune, IDEAL", self._configuration, data, step, initialised=start.layout is not None),
+            provenance("finetune, IDEAL", self.configuration, data, step, initialised=start.layout is not None),
             tuple(sorted({*data.train.hashes.values(), *start.cases})),
             tuple(sorted(held.hashes.values())) if held else (),
             {"step": step, "cases": len(held.names), **measures} if held and measures else {},
             looks=TrainingLook.of(data.train.looks),
-        ), self._folder.path / MODEL)  # fmt: skip
+        ), self.folder.path / MODEL)  # fmt: skip
         if not measures:
             self._draw(step)
 
     def _draw(self, step: int) -> None:
-        data = self._data
-        picture = sample_picture(self._task.predictor(), data.held or data.train, data.cohort.classes)
-        self._folder.write_picture(f"{PICTURES}/step_{step:06d}.png", picture)
+        data = self.data
+        picture = sample_picture(self.task.predictor(), data.held or data.train, data.cohort.classes)
+        self.folder.write_picture(f"{PICTURES}/step_{step:06d}.png", picture)
 
 
 def _doubt(result: TrainingResult, folder: RunFolder, trainer: Trainer) -> None:
