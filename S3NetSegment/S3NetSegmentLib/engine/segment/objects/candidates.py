@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...common.arrays import box_around
-from ...common.progress import Step, Steps
+from ...common.progress import Step, Steps, run_to_end
 
 EIGHT = np.ones((3, 3), bool)
 _SMALL_HOLE = 0.05  # share of the object

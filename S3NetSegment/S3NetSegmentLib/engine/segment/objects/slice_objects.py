@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.special import logsumexp
 
 from ...common.arrays import LimitedCache, box_around
-from ...common.progress import Step, Steps, as_part_of
+from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ..regions.maps import fine_graph_maps, standardised
 from .box_candidates import ranked_in_box
 from .candidates import EIGHT, Candidates, candidate_steps, central_steps
