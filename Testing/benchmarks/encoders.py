@@ -181,10 +181,12 @@ def print_tables(cells: list[dict]) -> None:
 
     def failed(row, use) -> str:
         each = [value for pair in pairs for value in by[*pair, *row].get(use, ())]
-        return f" ({sum(value < FAILED for value in each)} of {len(each)})"
+        return f" ({sum(value < FAILED for value in each)} of {len(each)})" if each else ""
 
     def gain(row, first, use) -> str:
         each = np.array([mean(row, use, [pair]) - mean(first, use, [pair]) for pair in pairs])
+        if np.isnan(each).any():
+            return "–"
         return f"{each.mean():+.1f} ± {each.std(ddof=1):.1f} ({(each > 1).sum()} / {(each < -1).sum()})"
 
     def table(title: str, columns, text) -> None:
@@ -197,7 +199,9 @@ def print_tables(cells: list[dict]) -> None:
     table("Dice (failed)", USES, lambda row, use: f"{mean(row, use, pairs):.1f}{failed(row, use)}")
     for first in (("random", "nothing"), ("hand-crafted", "nothing")):
         if first in names and len(pairs) > 1:
-            title = f"minus {first[0]}, over sets and seeds (of these better / worse by more than a point)"
+            title = (
+                f"minus {first[0]}, mean ± deviation over sets and seeds (of these better / worse by more than a point)"
+            )
             table(title, USES, lambda row, use, first=first: gain(row, first, use))
     sets = list(dict.fromkeys(s for _, s in pairs))
 
