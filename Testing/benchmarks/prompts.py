@@ -2,10 +2,12 @@
 
     python3 Testing/benchmarks/prompts.py                      the confirm slices, one seed
     python3 Testing/benchmarks/prompts.py --sets development   the slices on which settings may be chosen
-    python3 Testing/benchmarks/prompts.py --seeds 10           boxes drawn ten times
+    python3 Testing/benchmarks/prompts.py --seeds 10           random points and boxes drawn ten times
+    python3 Testing/benchmarks/prompts.py --effort             one to five prompts, each where the answer is most wrong
 
 Clicks: the object's innermost point, and a random one. Boxes: the object's bounding box, each side moved by a normal error
-of 7 % of its length. Dice with the true outline, mean over the objects of a set; in brackets the share of objects under 0.5.
+of 7 % of its length. Dice with the true outline, mean over the objects of a set; in brackets the share of objects under 0.5; with
+several seeds the deviation of the mean over them (the innermost point, simple methods after a click and the best candidate: one).
 "best clipped candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes and clicks says of its slices.
 Needs the labelled data of ``data_sets.py``. Times are of one thread.
 """
@@ -17,6 +19,7 @@ import os
 import sys
 import time
 from collections import defaultdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -34,6 +37,7 @@ import baselines  # noqa: E402
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from data_sets import GREY_SETS, SETS, SPLITS, Case, cases  # noqa: E402
+from effort import colour_model, confidence_connected, dice, effort, effort_table  # noqa: E402
 from simulated_boxes import BOX_ERROR  # noqa: E402
 from simulated_clicks import innermost_point, random_point  # noqa: E402
 
@@ -45,6 +49,8 @@ from S3NetSegmentLib.engine.segment.objects.box_candidates import BoxPart, colou
 from S3NetSegmentLib.engine.segment.prompts import Box  # noqa: E402
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings  # noqa: E402
 
+CLICK_BASELINES = ("k-means 3", baselines.felzenszwalb_name())
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -52,9 +58,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), help="default: all sets")
     parser.add_argument("--limit", type=int, help="at most so many slices of each set")
     parser.add_argument("--seeds", type=int, default=1, help="draws of boxes and random points (default %(default)s)")
+    parser.add_argument("--effort", action="store_true", help="Dice after further prompts, instead of the table of one")
     options = parser.parse_args()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    values: dict[str, dict[str, list]] = defaultdict(
+        lambda: defaultdict(list)
+    )  # of [seed, value] or of what effort found
     for set_name in options.only:
         for number, case in enumerate(islice(cases(set_name, options.sets), options.limit)):
             settings = SegmentSettings(sources="classical")
@@ -64,46 +73,77 @@ def main() -> None:
             for seed in range(options.seeds):
                 for place, truth in enumerate(case.objects):
                     rng = np.random.default_rng([seed, number, place])
-                    score_clicks(values, case, regions, features, truth, rng)
-                    score_box(values, case, regions, features, truth, rng)
+                    if options.effort:
+                        score_effort(values, case, regions, features, truth, rng)
+                    else:
+                        score_clicks(values, case, regions, features, truth, rng, seed)
+                        score_box(values, case, regions, features, truth, rng, seed)
         print(f"{set_name} done", file=sys.stderr, flush=True)
-    print_table(values, options)
+    print(f"\n{options.sets}, {options.seeds} seed(s)\n")
+    if options.effort:
+        effort_table(values, GREY_SETS)
+    else:
+        print_table(values, options)
 
 
-def score_clicks(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng) -> None:
-    for name, point in (("innermost", innermost_point(truth)), ("random", random_point(truth, rng))):
+def score_effort(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng) -> None:
+    click, box = random_point(truth, rng), drawn_box(truth, rng, case.slice_index)
+
+    def segment(inside, outside, **first) -> np.ndarray:
+        voxels = ([(x, y, case.slice_index) for y, x in points] for points in (inside, outside))
+        return regions.object_at(*voxels, **first).mask[0]
+
+    answers = {
+        "click: Segment": (segment, click),
+        "click: ConfidenceConnected": (partial(confidence_connected, features), click),
+        "box: Segment": (partial(segment, boxes=[box]), None),
+        "box: split by colours (GrabCut-like)": (partial(colour_model, features, edges_of(box)), None),
+    }
+    for name, (answer, first) in answers.items():
+        values[name][case.set_name].append(effort(answer, truth, first))
+
+
+def score_clicks(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng, seed: int) -> None:
+    points = {"random": random_point(truth, rng)}
+    if seed == 0:
+        points = {"innermost": innermost_point(truth), **points}
+    for name, point in points.items():
         choice = regions.object_at([(point[1], point[0], case.slice_index)])
-        values[f"click, {name}: Segment"][case.set_name].append(dice(choice.mask[0], truth))
-        values[f"click, {name}: Segment, expected"][case.set_name].append(choice.expected_at_point)
-        made = baselines.methods()
-        for method in ("k-means 3", baselines.felzenszwalb_name()):
-            region = baselines.clicked_region(made[method](features, rng), point)
-            values[f"click, {name}: {method}"][case.set_name].append(dice(region, truth))
-        grown = confidence_connected(features[..., 0], point)
-        values[f"click, {name}: ConfidenceConnected"][case.set_name].append(dice(grown, truth))
+        values[f"click, {name}: Segment, expected"][case.set_name].append((seed, choice.expected_at_point))
+        masks = {"Segment": choice.mask[0]}
+        if seed == 0:
+            made = baselines.methods()
+            masks |= {m: baselines.clicked_region(made[m](features, rng), point) for m in CLICK_BASELINES}
+            masks["ConfidenceConnected"] = confidence_connected(features, [point])
+        for method, mask in masks.items():
+            values[f"click, {name}: {method}"][case.set_name].append((seed, dice(mask, truth)))
 
 
-def score_box(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng) -> None:
+def score_box(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng, seed: int) -> None:
     box = drawn_box(truth, rng, case.slice_index)
     start = time.process_time()
     choice = regions.object_at(boxes=[box])
     mask = choice.mask[0]
     seconds = time.process_time() - start
-    masks = [choice.at(n).mask[0] for n in range(choice.steps)]
-    edges = (box.low[1], box.high[1] + 1, box.low[0], box.high[0] + 1)
-    part = BoxPart.around(truth.shape, edges)
+    part = BoxPart.around(truth.shape, edges_of(box))
     _, split = colour_split(part.of(features), part.box, part.radius)
     rows = {
         "box: Segment": dice(mask, truth),
         "box: Segment, expected": choice.expected_in_box,
-        "box: best of the offered answers": max(dice(masks[n], truth) for n in choice.alternatives),
-        "box: best clipped candidate": max(dice(m, truth) for m in masks),
+        "box: best of the offered answers": max(dice(choice.at(n).mask[0], truth) for n in choice.alternatives),
         "box: split by colours (GrabCut-like)": dice(part.whole(split, truth.shape), truth),
         "box: ellipse": dice(part.whole(part.box & (part.radius <= 1), truth.shape), truth),
+        "seconds from box to answer": seconds,
     }
+    if seed == 0:
+        rows["box: best clipped candidate"] = max(dice(choice.at(n).mask[0], truth) for n in range(choice.steps))
     for name, value in rows.items():
-        values[name][case.set_name].append(value)
-    values["seconds from box to answer"][case.set_name].append(seconds)
+        values[name][case.set_name].append((seed, value))
+
+
+def edges_of(box: Box) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of a box in a slice across k, counted from the outer corner."""
+    return box.low[1], box.high[1] + 1, box.low[0], box.high[0] + 1
 
 
 def drawn_box(truth: np.ndarray, rng: np.random.Generator, k: int) -> Box:
@@ -117,30 +157,24 @@ def drawn_box(truth: np.ndarray, rng: np.random.Generator, k: int) -> Box:
     return Box((sides[0][0], sides[1][0], k), (sides[0][1], sides[1][1], k))
 
 
-def confidence_connected(light: np.ndarray, point: tuple[int, int]) -> np.ndarray:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(light))
-    seed = [(int(point[1]), int(point[0]))]
-    return sitk.GetArrayFromImage(sitk.ConfidenceConnected(image, seed, 2, 2.5, 2)) > 0
-
-
-def dice(mask: np.ndarray, truth: np.ndarray) -> float:
-    return float(2 * np.count_nonzero(mask & truth) / max(1, np.count_nonzero(mask) + np.count_nonzero(truth)))
-
-
 def print_table(values, options) -> None:
     sets = [s for s in options.only if any(of[s] for of in values.values())]
     grey = [s for s in sets if s in GREY_SETS]
-    print(f"\n{options.sets}, {options.seeds} seed(s)\n\n| | mean of the grey sets | {' | '.join(sets)} |")
+    print(f"| | mean of the grey sets | {' | '.join(sets)} |")
     print("|---" * (len(sets) + 2) + "|")
     for name, of in values.items():
-        if name.startswith("seconds"):
-            cells = [f"{np.mean(of[s]):.3f}" for s in sets]
-            mean = f"{np.mean([np.mean(of[s]) for s in grey]):.3f}" if grey else "-"
-        else:
-            cells = [f"{np.mean(of[s]):.3f} ({100 * np.mean(np.array(of[s]) < 0.5):.0f} %)" for s in sets]
-            failed = np.mean(np.concatenate([of[s] for s in grey]) < 0.5) if grey else 0
-            mean = f"{np.mean([np.mean(of[s]) for s in grey]):.3f} ({100 * failed:.0f} %)" if grey else "-"
-        print(f"| {name} | {mean} | {' | '.join(cells)} |")
+        cells = [cell([of[s]], name) for s in sets]
+        print(f"| {name} | {cell([of[s] for s in grey], name) if grey else '-'} | {' | '.join(cells)} |")
+
+
+def cell(found: list[list[tuple[int, float]]], name: str) -> str:
+    """Mean over the sets, +- its deviation over seeds, and the share of objects under 0.5."""
+    table = [np.array(of_set) for of_set in found]
+    means = [np.mean([t[t[:, 0] == seed, 1].mean() for t in table]) for seed in np.unique(table[0][:, 0])]
+    spread = f" ±{np.std(means):.3f}" if len(means) > 1 else ""
+    if name.startswith("seconds"):
+        return f"{np.mean(means):.3f}"
+    return f"{np.mean(means):.3f}{spread} ({100 * np.mean(np.concatenate(table)[:, 1] < 0.5):.0f} %)"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.objects import SliceObjects
-from S3NetSegmentLib.engine.segment.objects.slice_objects import edited_mask
+from S3NetSegmentLib.engine.segment.objects.correction import corrected
 from S3NetSegmentLib.engine.segment.regions import slice_maps
 from S3NetSegmentLib.engine.segment.settings import SegmentSettings
 
@@ -95,21 +95,47 @@ def test_a_point_that_is_right_already_changes_nothing(objects):
     assert np.array_equal(objects.edited(BIG, (5, 5), False), BIG)
 
 
-def test_a_change_always_reaches_its_point_and_never_a_protected_one():
-    mask, regions = disk((48, 60), 20), np.stack([disk((48, 100), 15), np.ones((96, 128), bool)])
-    scores = np.log([0.9, 0.1])
-    for add, point, protected in ((True, (48, 100), [(48, 98)]), (False, (48, 62), [(48, 60)])):
-        edited = edited_mask(mask, point, add, regions, scores, protected)
-        assert edited[point] == add
-        assert all(edited[p] == mask[p] for p in protected)
+@pytest.mark.parametrize("protected", [[], [(48, 60)], [(48, 98), (48, 75)]])
+@pytest.mark.parametrize(("add", "point"), [(True, (48, 100)), (False, (48, 62)), (False, (48, 60))])
+def test_a_correction_is_obeyed_and_never_changes_a_protected_point(add, point, protected):
+    mask, regions = disk((48, 60), 20), np.stack([disk((48, 100), 15), disk((48, 60), 6), np.ones((96, 128), bool)])
+    kept = [p for p in protected if p != point]
+    found = corrected(mask, point, add, regions, kept, [disk((48, 60), 9), np.ones((96, 128), bool)])
+    assert found[point] == add
+    assert all(found[p] == mask[p] for p in kept)
 
 
-def test_a_point_far_from_the_middle_of_a_region_changes_only_its_surroundings():
-    mask, region = disk((48, 40), 20), disk((48, 80), 22)
-    middle = edited_mask(mask, (48, 80), True, region[None], np.zeros(1), [])
-    rim = edited_mask(mask, (48, 101), True, region[None], np.zeros(1), [])
-    assert np.array_equal(middle, mask | region)
-    assert 0 < rim.sum() - mask.sum() < 100
+def test_where_every_hypothesis_touches_a_protected_point_the_point_alone_changes():
+    mask = disk((48, 60), 20)
+    found = corrected(mask, (48, 100), True, disk((48, 100), 15)[None], [(48, 99), (48, 101), (47, 100), (49, 100)])
+    assert np.argwhere(found != mask).tolist() == [[48, 100]]
+    everything = corrected(np.ones((1, 1), bool), (0, 0), False, np.ones((1, 1, 1), bool))
+    assert not everything.any()
+
+
+def test_a_point_in_the_middle_of_a_region_stands_for_it_and_one_at_its_rim_for_its_surroundings():
+    mask, regions = disk((48, 40), 20), np.stack([disk((48, 80), radius) for radius in (21, 22, 23)])
+    middle = corrected(mask, (48, 81), True, regions)
+    rim = corrected(mask, (48, 100), True, regions)
+    assert dice(middle, mask | regions[1]) > 0.97
+    assert dice(rim, mask | regions[1]) < 0.95
+
+
+def test_a_point_in_the_middle_of_a_leak_speaks_for_the_answer_without_it_and_one_in_a_small_part_for_this_part():
+    true, leak, bump = disk((30, 30), 14), disk((55, 90), 30), disk((30, 48), 5)
+    answers = [true & ~bump, true | bump, true | bump | leak]
+    assert np.array_equal(corrected(answers[2], (55, 90), False, leak[None], [(30, 30)], answers), answers[1])
+    small = corrected(answers[1], (30, 48), False, bump[None], [(30, 30)], answers)
+    assert not small[30, 48] and dice(small, true) > 0.95
+
+
+def test_a_part_is_added_hardly_beyond_the_largest_answer():
+    mask, region = disk((48, 40), 20), disk((48, 60), 30)
+    largest = np.zeros_like(mask)
+    largest[20:76, 15:80] = True
+    found = corrected(mask, (48, 68), True, region[None], [], [largest])
+    assert found[48, 68] and not found[:, 90:].any() and not found[:12].any()
+    assert corrected(mask, (48, 110), True, disk((48, 110), 8)[None], [], [largest])[48, 116]
 
 
 def test_the_main_object_is_the_large_one_in_the_middle(objects):

@@ -80,7 +80,7 @@ class CarriedChoice(ObjectChoice):
     """
 
     def __init__(self, ladder: _Ladder, objects, grid: WorkingGrid, edits, index: int | None = None):
-        super().__init__(ladder.ranked, objects, grid, edits, None, index)
+        super().__init__(ladder.ranked, objects, grid, edits, index)
         self._ladder = ladder
         self.carried_step, self.candidate_step = ladder.place, ladder.candidate_step
 

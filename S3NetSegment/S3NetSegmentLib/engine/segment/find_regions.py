@@ -162,14 +162,14 @@ class Regions:
         by_point = not prompts.boxes and not prompts.strokes
         if not by_point and not self._grid.flat:
             return (yield from self._carried(prompts, radius_mm, excluded, slices_so_far))
-        key = (prompts.inside[0], radius_mm) if by_point else (prompts, radius_mm, _digest(excluded))
+        # Points beside boxes only correct what was found in these.
+        key = (prompts.inside[0], radius_mm) if by_point else (prompts.boxes or prompts, _digest(excluded))
         if key not in self._ranked:
             self._ranked = {key: (yield from as_part_of(self._candidates(prompts, radius_mm, excluded), 0.0, 1.0))}
         ranked, allowed = self._ranked[key]
         finish = Finish(
-            drawn=[v for stroke in prompts.strokes for v in stroke],
-            erased=[v for stroke in prompts.outside_strokes for v in stroke],
-            excluded=excluded, allowed=allowed, features=self._features, native_features=self._native_features(),
+            drawn=prompts.inside_voxels, erased=prompts.outside_voxels, excluded=excluded, allowed=allowed,
+            features=self._features, native_features=self._native_features(),
         )  # fmt: skip
         return chosen(ranked, self._objects, self._grid, prompts, finish)
 

@@ -75,17 +75,15 @@ class ObjectChoice:
         objects,
         grid: WorkingGrid,
         edits: Sequence[tuple[tuple[int, ...], bool]],
-        voxel: Sequence[int] | None = None,
         index: int | None = None,
         finish: Finish | None = None,
     ):
         """
         :param ranked: candidates of the first point (``objects.RankedCandidates``), on the working grid.
-        :param edits: further points, (working sample, whether to add there), applied in order to every step.
-        :param voxel: the first point, (i, j, k); always part of the object.
+        :param edits: points, (working sample, whether it is inside); where a step is otherwise, it is corrected there.
         :param finish: what makes the answer on the image's own voxels; None: nothing but another grid.
         """
-        self._ranked, self._objects, self._grid, self._edits, self._voxel = ranked, objects, grid, tuple(edits), voxel
+        self._ranked, self._objects, self._grid, self._edits = ranked, objects, grid, tuple(edits)
         self._finish = finish or Finish()
         self.index = ranked.best if index is None else int(np.clip(index, 0, len(ranked.masks) - 1))
         self._mask: np.ndarray | None = None
@@ -122,10 +120,7 @@ class ObjectChoice:
 
     def _chosen(self) -> np.ndarray:
         """The chosen object in the order of the grid."""
-        mask = self._finish.native(self.working_mask(), self._grid)
-        if self._voxel is not None:  # an object finer than the working grid can slip through it
-            mask[self._grid.extent.index(self._voxel)] = True
-        return mask
+        return self._finish.native(self.working_mask(), self._grid)
 
     @property
     def ranked(self):
@@ -146,17 +141,27 @@ class ObjectChoice:
 
     def at(self, index: int) -> ObjectChoice:
         """The same choice at another step of the ladder (clipped to its ends)."""
-        return ObjectChoice(self._ranked, self._objects, self._grid, self._edits, self._voxel, index, self._finish)
+        return ObjectChoice(self._ranked, self._objects, self._grid, self._edits, index, self._finish)
 
     def working_mask(self) -> np.ndarray:
         """The chosen object on the working grid, bool."""
         mask = np.asarray(self._ranked.masks[self.index], dtype=bool)
-        for number, (point, add) in enumerate(self._edits):
-            if bool(mask[point]) != add:
-                opposing = [p for p, a in self._edits[:number] if a != add]
-                if not add and self._voxel is not None:
-                    opposing.append(self._grid.to_work(self._voxel))
-                mask = self._objects.edited(mask, point, add, opposing)
+        # A point in a slice that is right from the start may have been set last, after others had made it wrong: it is held only
+        # once it was corrected, so that the answer stays near to what the user saw before.
+        held = [p for p, _ in self._edits if p == self._ranked.point]
+        done: set = set()
+        while wrong := [edit for edit in self._edits if bool(mask[edit[0]]) != edit[1] and edit[0] not in done]:
+            point, add = wrong[0]
+            if self._grid.flat:
+                # A point may speak for another answer as a whole where the first prompts left the size open, as a box hardly
+                # does, and the user chose none.
+                whole = self.index == self._ranked.best and bool(held)
+                mask = self._objects.edited(mask, point, add, held, self._ranked.masks[0 if whole else -1 :])
+            else:
+                right = [p for p, inside in self._edits if bool(mask[p]) == inside]
+                mask = self._objects.edited(mask, point, add, right)
+            held.append(point)
+            done.add(point)
         return mask if self._finish.allowed is None else mask & self._finish.allowed
 
     def unanimity(self) -> np.ndarray:
@@ -265,23 +270,20 @@ def refuse_excluded(prompts: Prompts, excluded: np.ndarray | None, extent: Exten
 
 def slice_candidates(objects, grid: WorkingGrid, prompts: Prompts, excluded: np.ndarray | None):
     """The candidates in a slice for boxes and strokes; ``objects``: :class:`SliceObjects`."""
-    inside, outside = (list(map(grid.to_work, v)) for v in (prompts.inside_voxels, prompts.outside_voxels))
     if not prompts.boxes:
+        inside, outside = (list(map(grid.to_work, v)) for v in (prompts.inside_voxels, prompts.outside_voxels))
         return objects.ranked_along(inside, outside)
     working = None if excluded is None else mask_to_grid(np.squeeze(excluded, 2 - AXES.index(grid.axis)), grid.shape)
-    return objects.ranked_in([grid.edges_of(box) for box in prompts.boxes], inside, working)
+    return objects.ranked_in([grid.edges_of(box) for box in prompts.boxes], working)
 
 
 def chosen(ranked, objects, grid: WorkingGrid, prompts: Prompts, finish: Finish) -> ObjectChoice:
     """The answer with the corrections that points and strokes ask for."""
-    by_point = not prompts.boxes and not prompts.strokes
-    add = prompts.inside[1:] if by_point else prompts.inside
-    first = grid.to_work(prompts.inside[0]) if by_point else None
-    edits = [(grid.to_work(v), True) for v in [*add, *_of_strokes(prompts.strokes)]]
-    edits += [
-        (p, False) for p in map(grid.to_work, [*prompts.outside, *_of_strokes(prompts.outside_strokes)]) if p != first
-    ]
-    return ObjectChoice(ranked, objects, grid, edits, prompts.inside[0] if by_point else None, finish=finish)
+    edits = [(grid.to_work(v), True) for v in [*prompts.inside, *_of_strokes(prompts.strokes)]]
+    inside = {point for point, _ in edits}
+    outside = map(grid.to_work, [*prompts.outside, *_of_strokes(prompts.outside_strokes)])
+    edits += [(point, False) for point in outside if point not in inside]
+    return ObjectChoice(ranked, objects, grid, edits, finish=finish)
 
 
 def _of_strokes(strokes: Sequence) -> list:

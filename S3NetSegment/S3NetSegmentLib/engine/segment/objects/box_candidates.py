@@ -16,9 +16,7 @@ from .ranked import NEARLY_EQUAL, Opinions, RankedCandidates, best_first, dice_m
 from .slice_features import COLUMN, SliceStatistics, measure
 
 # Chosen on development slices: a candidate of one point more is e times as likely.
-WEIGHTS = {
-    "box_overlap": 12.0, "leak": -4.0, "colours_dice": 1.5, "contrast_inside": 0.5, "held_points": 6.0
-}  # fmt: skip
+WEIGHTS = {"box_overlap": 12.0, "leak": -4.0, "colours_dice": 1.5, "contrast_inside": 0.5}
 # A hand-drawn box is a little larger or smaller than the object: among candidates that fit better than this, fit decides nothing.
 _WELL_FITTED = 0.92
 CERTAINTY = 1.0
@@ -33,7 +31,6 @@ NAMES = (
     "colours_dice",
     "ellipse_dice",
     "contrast_inside",
-    "held_points",
 )
 _SURROUNDINGS = 0.35  # of the box that are looked at, as a share of its sides
 _LEAST_SURROUNDINGS = 4.0  # pixels
@@ -67,16 +64,16 @@ def vote(candidates: BoxCandidates, scores: np.ndarray) -> np.ndarray:
     return np.tensordot(shares / shares.sum(), candidates.masks.astype(np.float32), 1)
 
 
-def without_islands(soft: np.ndarray, held: Sequence[Point]) -> np.ndarray:
-    """``soft`` with 0 in parts that are far smaller than the largest one and hold no marked point: a vote of many candidates
-    leaves such crumbs where a few of them agree."""
+def without_islands(soft: np.ndarray) -> np.ndarray:
+    """``soft`` with 0 in parts that are far smaller than the largest one: a vote of many candidates leaves such crumbs where a
+    few of them agree."""
     parts, count = ndimage.label(soft > 0.5)
     if count < 2:
         return soft
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     small = sizes < ISLAND * sizes.max()
-    small[[0, *(parts[p] for p in held)]] = False
+    small[0] = False
     return np.where(small[parts], 0, soft)
 
 
@@ -85,13 +82,12 @@ def ranked_in_box(
     statistics: SliceStatistics,
     edges: Sequence[float],
     *,
-    inside: Sequence[Point] = (),
     excluded: np.ndarray | None = None,
 ) -> RankedCandidates:
     """The candidates for the object in a box of the slice, and as the best one what they vote for.
 
     :param edges: top, bottom, left and right in pixels, counted from the outer corner of the slice.
-    :param inside: pixels of the object. ``excluded``: bool ``[h, w]``, what it must not hold.
+    :param excluded: bool ``[h, w]``, what it must not hold.
     """
     shape = statistics.shape
     part = BoxPart.around(shape, edges, excluded)
@@ -99,10 +95,9 @@ def ranked_in_box(
         raise InputError(
             "all of the box belongs to other segments, which the object must not touch; draw it elsewhere, or allow overlap"
         )
-    held = [part.sample(p) for p in inside if part.box[part.sample(p)]]
-    candidates = box_candidates(maps, statistics, part, held)
+    candidates = box_candidates(maps, statistics, part)
     scores = scores_of(candidates)
-    soft = without_islands(vote(candidates, scores), held)
+    soft = without_islands(vote(candidates, scores))
     voted = soft > 0.5 if (soft > 0.5).any() else candidates.masks[scores.argmax()]
     masks = np.concatenate((candidates.masks, voted[None]))
     scores = np.append(scores, scores.max() + _VOTE_AHEAD)
@@ -166,11 +161,6 @@ class BoxPart:
     def of(self, array: np.ndarray) -> np.ndarray:
         return array[self.rows, self.columns]
 
-    def sample(self, point: Point) -> Point:
-        """The sample of this part nearest to a pixel of the slice."""
-        places = ((p - s.start) // self.step for p, s in zip(point, (self.rows, self.columns), strict=True))
-        return two(int(np.clip(p, 0, n - 1)) for p, n in zip(places, self.box.shape, strict=True))
-
     def probes(self) -> list[Point]:
         """The middle of the box and four samples around it, those that may belong to the object."""
         top, bottom, left, right = self.edges
@@ -214,14 +204,13 @@ def box_candidates(
     maps: dict[str, list[np.ndarray]],
     statistics: SliceStatistics,
     part: BoxPart,
-    inside: Sequence[Point] = (),
 ) -> BoxCandidates:
     """All candidates in the box of ``part``.
 
-    :param statistics: of the whole slice. ``inside``: samples of the part that belong to the object.
+    :param statistics: of the whole slice.
     """
     found = _Found(len(maps) + len(MADE_SOURCES))
-    probes = list(dict.fromkeys([*part.probes(), *inside]))
+    probes = part.probes()
     for source, of_source in enumerate(maps.values()):
         for labels in of_source:
             _add_regions(found, part.of(labels), part.box, probes, source)
@@ -241,7 +230,6 @@ def box_candidates(
         "colours_dice": overlap[:, found.place[split.tobytes()]],
         "ellipse_dice": overlap[:, found.place[ellipse.tobytes()]],
         "contrast_inside": usual[:, COLUMN["contrast_inside"]],
-        "held_points": _share_held(masks, inside),
     }
     return BoxCandidates(masks, votes, np.stack([np.asarray(columns[n], float) for n in NAMES], 1), overlap)
 
@@ -296,10 +284,6 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     height, width = (max(0.0, min(one[n + 1], other[n + 1]) - max(one[n], other[n])) for n in (0, 2))
     areas = sum((r[1] - r[0]) * (r[3] - r[2]) for r in (one, other))
     return height * width / (areas - height * width)
-
-
-def _share_held(masks: np.ndarray, points: Sequence[Point]) -> np.ndarray:
-    return np.mean([masks[:, y, x] for y, x in points], 0) if points else np.zeros(len(masks))
 
 
 def elliptic_radius(shape: tuple[int, int], edges: np.ndarray) -> np.ndarray:

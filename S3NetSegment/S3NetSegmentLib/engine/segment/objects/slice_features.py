@@ -28,7 +28,7 @@ NAMES = (
     "log_hand", "hand_to_best", "click_depth", "click_deviation", "click_offset",
 )  # fmt: skip
 COLUMN = {name: i for i, name in enumerate(NAMES)}
-# Levels of distance from a candidate's border, from far outside to deep inside, see _nested_levels.
+# Levels of distance from a candidate's border, from far outside to deep inside, see nested_levels.
 _LEVELS = 7
 _RING, _OUTER_EDGE, _BORDER, _NEAR, _DEEP, _CORE = range(1, _LEVELS)
 _MARGIN = 5
@@ -105,7 +105,7 @@ def _samples(
     counts, sums, rows = [], [], []
     for start in range(0, len(masks), candidates.CAPACITY):
         part = masks[start : start + candidates.CAPACITY]
-        levels, depth, deepest = _nested_levels(part, point)
+        levels, depth, deepest = nested_levels(part, point)
         for number, mask in enumerate(part):
             box = box_around(mask, _MARGIN)
             own = mask[box]
@@ -127,7 +127,7 @@ def _samples(
     return np.stack(counts), np.stack(sums), dict(zip(names, np.array(rows, np.float64).T, strict=True))
 
 
-def _nested_levels(masks: np.ndarray, point: tuple[int, int] | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+def nested_levels(masks: np.ndarray, point: tuple[int, int] | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Stacks of the masks grown by 4 and 1 pixels, as they are, and shrunk by 1, 3 and 4 (octagonal distance), each
     one inside the one before; and of each mask the depth of ``point`` in it and its largest depth, ``[n]``."""
     own = candidates.stacked(masks)

@@ -10,11 +10,12 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import logsumexp
 
-from ...common.arrays import LimitedCache, box_around
+from ...common.arrays import LimitedCache
 from ...common.progress import Step, Steps, as_part_of, run_to_end
 from ..regions.maps import fine_graph_maps, standardised
 from .box_candidates import ranked_in_box
-from .candidates import EIGHT, Candidates, candidate_steps, central_steps
+from .candidates import Candidates, candidate_steps, central_steps
+from .correction import corrected
 from .ranked import Opinions, RankedCandidates, Ranker, default_ranker, dice_matrix, rank, united
 from .slice_features import COLUMN, NAMES, PLAUSIBLE_AREA, SliceStatistics, hand_score, measure
 
@@ -24,7 +25,6 @@ HAND_WEIGHT = {"grey": 1.0, "colour": 1.0}
 CERTAINTY = {"grey": 1.0, "colour": 4.0}
 _MAIN_FRAME = 0.15  # share of the frame that the main object of a picture may touch
 _REMEMBERED_POINTS = 8
-_MOST_MARKS = 6  # points in a box that are looked at
 _RADIUS_DEVIATION = 0.3  # relative standard deviation of a radius given by hand
 PROBES = 5  # points of a stroke at which objects are searched
 _HOLDING = 10.0  # how much less likely a candidate is that misses the stroke, or holds what was marked outside
@@ -65,6 +65,7 @@ class SliceObjects:
         self._ranker = default_ranker(kind) if ranker is None else ranker
         self._hand_weight, self._certainty = HAND_WEIGHT[kind], CERTAINTY[kind]
         self._measured: LimitedCache[Measured] = LimitedCache(_REMEMBERED_POINTS)
+        self._candidates: LimitedCache[Candidates] = LimitedCache(_REMEMBERED_POINTS)
 
     def ranked(
         self, inside: tuple[int, int], forbidden: Sequence[tuple[int, int]] = (), radius_mm: float | None = None
@@ -88,25 +89,14 @@ class SliceObjects:
     def ranked_in(
         self,
         boxes: Sequence[Sequence[float]],
-        inside: Sequence[tuple[int, int]] = (),
         excluded: np.ndarray | None = None,
     ) -> RankedCandidates:
         """The candidates for the object that ``boxes`` hold, one part in each.
 
         :param boxes: top, bottom, left and right in pixels, counted from the outer corner of the slice.
-        :param inside: points (row, column) of the object; those that lie in no box do not matter here.
         :param excluded: bool ``[h, w]``, what the object must not hold.
         """
-        answers = []
-        for top, bottom, left, right in boxes:
-            own = [(y, x) for y, x in inside if top <= y + 0.5 <= bottom and left <= x + 0.5 <= right]
-            marked = spread_points(own, _MOST_MARKS)
-            answers.append(
-                ranked_in_box(
-                    self._maps, self._statistics, (top, bottom, left, right), inside=marked, excluded=excluded
-                )
-            )
-        return united(answers)
+        return united([ranked_in_box(self._maps, self._statistics, edges, excluded=excluded) for edges in boxes])
 
     def ranked_along(
         self, stroke: Sequence[tuple[int, int]], outside: Sequence[tuple[int, int]] = ()
@@ -150,17 +140,17 @@ class SliceObjects:
         return (yield from as_part_of(self.ranked_steps(middle), 0.8, 1.0))
 
     def edited(
-        self, mask: np.ndarray, point: tuple[int, int], add: bool, protected: Sequence[tuple[int, int]] = ()
+        self,
+        mask: np.ndarray,
+        point: tuple[int, int],
+        add: bool,
+        protected: Sequence[tuple[int, int]] = (),
+        answers: Sequence[np.ndarray] = (),
     ) -> np.ndarray:
-        """``mask`` with the region that ``point`` most likely stands for added or removed; bool ``[h, w]``.
-
-        :param protected: points that the change must not touch.
-        """
+        """``mask`` with what ``point`` most likely stands for added or removed, see :func:`correction.corrected`."""
         if bool(mask[point]) == add:
             return mask.copy()
-        measured = self.measured(point)
-        scores = self._scores(measured, None)
-        return edited_mask(mask, point, add, measured.candidates.masks, scores - logsumexp(scores), protected)
+        return corrected(mask, point, add, run_to_end(self._candidate_steps(point)).masks, protected, answers)
 
     def measured(self, point: tuple[int, int]) -> Measured:
         """The candidates at ``point`` and their features; the last few points are remembered."""
@@ -170,12 +160,17 @@ class SliceObjects:
         point = (int(point[0]), int(point[1]))
         if (known := self._measured.get(point)) is not None:
             return known
-        candidates = yield from as_part_of(candidate_steps(self._maps, point), 0.0, 0.6)
+        candidates = yield from as_part_of(self._candidate_steps(point), 0.0, 0.6)
         yield Step(0.6, "Searching objects")
         overlap = dice_matrix(candidates.masks)
         yield Step(0.7, "Searching objects")
         measured = Measured(candidates, measure(candidates, self._statistics, overlap, point), overlap)
         return self._measured.add(point, measured)
+
+    def _candidate_steps(self, point: tuple[int, int]) -> Steps[Candidates]:
+        if (known := self._candidates.get(point)) is not None:
+            return known
+        return self._candidates.add(point, (yield from candidate_steps(self._maps, point)))
 
     def _scores(self, measured: Measured, radius_mm: float | None) -> np.ndarray:
         scores = self._ranker.score(measured.table) + self._hand_weight * hand_score(measured.table)
@@ -188,60 +183,6 @@ class SliceObjects:
 
 
 Point = tuple[int, int]
-_LARGEST_ADDITION, _LARGEST_REMOVAL = 1.5, 0.7  # shares of the object that one point may add or remove
-# People click in the middle of what is wrong. A change counts (depth of the point in it / its largest depth) ** power.
-_CENTRE_POWER = 3.0
-# The log-probability below which a plain spot around the point is the better guess, and its radius in pixels.
-_SPOT_SCORE = -6.0
-_SPOT_RADIUS = 4.0
-
-
-def edited_mask(
-    mask: np.ndarray, point: Point, add: bool, regions: np.ndarray, scores: np.ndarray, protected: Sequence[Point]
-) -> np.ndarray:
-    """``mask`` with the part at ``point`` of the most fitting of ``regions`` added or removed; bool ``[h, w]``.
-
-    :param regions: bool ``[n, h, w]``, candidates at the point.
-    :param scores: their log-probabilities, ``[n]``.
-    :param protected: points that must stay as they are; what would change one of them is not used.
-    """
-    area = max(1, int(np.count_nonzero(mask)))
-    limit = (_LARGEST_ADDITION if add else _LARGEST_REMOVAL) * area
-    best, best_score = None, _SPOT_SCORE
-    for i in np.argsort(-scores, kind="stable"):
-        if scores[i] <= best_score:
-            break  # the middle can only lower a score
-        change = regions[i] & ~mask if add else regions[i] & mask
-        if not change[point]:
-            continue
-        box = box_around(change)
-        parts, _ = ndimage.label(change[box], EIGHT)
-        at = (point[0] - box[0].start, point[1] - box[1].start)
-        change[box] = parts == parts[at]
-        if np.count_nonzero(change) > limit or any(change[p] for p in protected):
-            continue
-        score = scores[i] + _CENTRE_POWER * np.log(_centrality(change, point))
-        if score > best_score:
-            best, best_score = change, score
-    if best is None:
-        best = _spot(mask.shape, point, protected)
-    return mask | best if add else mask & ~best
-
-
-def _centrality(change: np.ndarray, point: Point) -> float:
-    """Depth of ``point`` in the change as a share of its largest depth, above 0 to 1."""
-    box = box_around(change)
-    depth = ndimage.distance_transform_edt(np.pad(change[box], 1))
-    return float(depth[point[0] - box[0].start + 1, point[1] - box[1].start + 1] / depth.max())
-
-
-def _spot(shape: tuple[int, int], point: Point, protected: Sequence[Point]) -> np.ndarray:
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    spot = (rows - point[0]) ** 2 + (columns - point[1]) ** 2 <= _SPOT_RADIUS**2
-    for p in protected:
-        spot[p] = False
-    spot[point] = True
-    return spot
 
 
 def spread_points(points: Sequence[Point], most: int = PROBES) -> list[Point]:

@@ -120,12 +120,13 @@ class VolumeObjects:
     ) -> np.ndarray:
         """``mask`` with the best region at ``point`` added or removed, as far as it hangs together there; bool ``[k, j, i]``.
 
-        A region that holds a ``protected`` point, or would change too much of the mask, is not used; where none is
-        left, a small ball is.
+        A region that would change a ``protected`` point, or too much of the mask, is not used; where none is left, a small
+        ball is.
         """
         point = three(int(v) for v in point)
         if bool(mask[point]) == add:
             return mask.copy()
+        protected = [p for p in protected if bool(mask[tuple(p)]) != add]
         measured = self.measured(point)
         sets, volume = measured.candidates.sets, measured.candidates.volume
         held = np.bincount(self.graph.labels[mask], minlength=self.graph.count) * float(np.prod(self.graph.spacing))
