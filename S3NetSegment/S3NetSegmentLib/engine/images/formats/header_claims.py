@@ -4,6 +4,7 @@ or made to harm."""
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import re
@@ -12,7 +13,6 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from ...common.device import available_memory_mb
 from ...common.errors import ImageWarning, InputError, ResourceError
@@ -131,7 +131,7 @@ def check_held(path: Path, image_io: str, claimed: int) -> None:
     data = next((file for file in beside if file.exists()), path)
     head = _PLAIN_HEADS[image_io]
     with open(data, "rb") as raw:
-        file: BinaryIO = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw  # type: ignore[assignment]
+        file: io.BufferedIOBase = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
         try:
             start = file.read(1024)
             if image_io == "VTKImageIO":
