@@ -102,7 +102,7 @@ def test_input_that_cannot_be_used_is_refused_with_the_reason(folder, text):
     (folder / "cut.seg.nrrd").write_bytes(content[: len(content) - 100])
     (folder / "layer.seg.nrrd").write_bytes(content.replace(b"Segment0_Layer:=0", b"Segment0_Layer:=5"))
     sitk.WriteImage(sitk.GetImageFromArray(np.stack([TRUTH, TRUTH]), isVector=False), "frames.nrrd")
-    sitk.WriteImage(sitk.GetImageFromArray(np.stack([TRUTH] * 3, -1), isVector=True), "colours.nrrd")
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack([TRUTH, 0 * TRUTH, TRUTH], -1), isVector=True), "colours.nrrd")
     many = np.zeros(TRUTH.shape, np.uint16)
     many[5].reshape(-1)[:255] = np.arange(1, 256)
     write_labels(many, "large.nrrd")
