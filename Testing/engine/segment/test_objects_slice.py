@@ -121,6 +121,14 @@ def test_a_point_in_the_middle_of_a_region_stands_for_it_and_one_at_its_rim_for_
     assert dice(rim, mask | regions[1]) < 0.95
 
 
+@pytest.mark.parametrize("point", [(48, 82), (45, 84)])
+def test_a_point_off_the_middle_of_a_region_still_stands_for_it(point):
+    """Hands do not meet the middle; before, a disk was cut out around such a point, and most of the region stayed."""
+    mask, region = disk((48, 40), 20), disk((48, 82), 12)
+    region &= ~mask
+    assert dice(corrected(mask | region, point, False, region[None]), mask) > 0.97
+
+
 def test_a_point_in_the_middle_of_a_leak_speaks_for_the_answer_without_it_and_one_in_a_small_part_for_this_part():
     true, leak, bump = disk((30, 30), 14), disk((55, 90), 30), disk((30, 48), 5)
     answers = [true & ~bump, true | bump, true | bump | leak]

@@ -24,6 +24,7 @@ _WHOLE = 1.0
 _LARGEST = 2.0  # times log(size of the change at the point / that of the largest change)
 _WHOLE_KEEPING = 0.2  # times the same
 _DISKS = (0.5, 1.0, 1.5, 2.2)  # radii around the point, in shares of its distance from the mask's border
+_DISK = -2.0  # of a disk: it fits any point, and hands do not meet the middle of what they mean
 _ROOM = 0.1  # of the sides of the largest answer, by which a part that is added may reach beyond it
 _LEAST_ROOM = 2  # pixels
 
@@ -54,12 +55,13 @@ def corrected(
             _note(found, answer, *_change_at(answer, mask, point, add), True)
     room = _room(answers[-1], point) if add and len(answers) else (slice(None), slice(None))
     squared = sum((f - p) ** 2 for f, p in zip(frame, point, strict=True))
-    for region in (*regions, *(squared <= max(2.0, f * deepest + 0.5) ** 2 for f in _DISKS)):
+    disks = [squared <= max(2.0, f * deepest + 0.5) ** 2 for f in _DISKS]
+    for number, region in enumerate((*regions, *disks)):
         change = np.zeros_like(mask)
         change[room] = region[room] & side[room]
         if change[point]:  # where bridges were cut, a region can miss it
             change = _part_at(change, point)[0]
-            _note(found, mask ^ change, change, 0.0, False)
+            _note(found, mask ^ change, change, 0.0 if number < len(regions) else _DISK, False)
     rows = [row for row in found.values() if all(row[0][p] == mask[p] for p in protected)]
     if not rows:
         out = mask.copy()
