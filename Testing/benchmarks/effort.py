@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from simulated_clicks import Point, corrective_point
 
+from S3NetSegmentLib.engine.common.arrays import dice
 from S3NetSegmentLib.engine.segment.objects.box_candidates import BoxPart, colour_split
 
 PROMPTS = 5  # the first one, a click or a box, and further points
@@ -65,10 +66,6 @@ def spots(points: list[Point], shape: tuple[int, int]) -> np.ndarray:
     for row, column in points:
         out |= (rows - row) ** 2 + (columns - column) ** 2 <= _SPOT**2
     return out
-
-
-def dice(mask: np.ndarray, truth: np.ndarray) -> float:
-    return float(2 * np.count_nonzero(mask & truth) / max(1, np.count_nonzero(mask) + np.count_nonzero(truth)))
 
 
 def effort_table(values: dict[str, dict[str, list[dict]]], grey_sets: Sequence[str]) -> None:

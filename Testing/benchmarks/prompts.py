@@ -37,10 +37,11 @@ import baselines  # noqa: E402
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from data_sets import GREY_SETS, SETS, SPLITS, Case, cases  # noqa: E402
-from effort import colour_model, confidence_connected, dice, effort, effort_table  # noqa: E402
+from effort import colour_model, confidence_connected, effort, effort_table  # noqa: E402
 from simulated_boxes import BOX_ERROR  # noqa: E402
 from simulated_clicks import innermost_point, random_point  # noqa: E402
 
+from S3NetSegmentLib.engine.common.arrays import dice  # noqa: E402
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images import Extent  # noqa: E402
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402

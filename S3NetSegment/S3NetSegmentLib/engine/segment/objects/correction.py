@@ -56,12 +56,12 @@ def corrected(
     room = _room(answers[-1], point) if add and len(answers) else (slice(None), slice(None))
     squared = sum((f - p) ** 2 for f, p in zip(frame, point, strict=True))
     disks = [squared <= max(2.0, f * deepest + 0.5) ** 2 for f in _DISKS]
-    for number, region in enumerate((*regions, *disks)):
+    for region, score in (*((r, 0.0) for r in regions), *((d, _DISK) for d in disks)):
         change = np.zeros_like(mask)
         change[room] = region[room] & side[room]
         if change[point]:  # where bridges were cut, a region can miss it
             change = _part_at(change, point)[0]
-            _note(found, mask ^ change, change, 0.0 if number < len(regions) else _DISK, False)
+            _note(found, mask ^ change, change, score, False)
     rows = [row for row in found.values() if all(row[0][p] == mask[p] for p in protected)]
     if not rows:
         out = mask.copy()
