@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.objects import candidates
-from S3NetSegmentLib.engine.segment.objects.candidates import Candidates, candidates_at, central_steps
+from S3NetSegmentLib.engine.segment.objects.candidates import Candidates, candidate_steps, central_steps
 from S3NetSegmentLib.engine.segment.objects.ranked import (
     WEIGHTS,
     Ranker,
@@ -28,17 +28,19 @@ def maps_of(*masks):
     return {f"source{n}": [mask.astype(np.uint16)] for n, mask in enumerate(masks)}
 
 
+def at(maps, point):
+    return run_to_end(candidate_steps(maps, point))
+
+
 def test_the_candidate_is_the_connected_part_under_the_click():
     near, far = disk((60, 80), (30, 20), 10), disk((60, 80), (30, 60), 10)
-    masks = candidates_at(maps_of(near | far), (30, 20)).masks
+    masks = at(maps_of(near | far), (30, 20)).masks
     assert np.array_equal(masks[0], near)
 
 
 def test_equal_masks_come_once_with_the_votes_of_all_maps():
     mask = disk((50, 50), (25, 25), 12)
-    found = candidates_at(
-        {"a": [mask.astype(np.uint8), (mask * 3).astype(np.uint8)], "b": [mask.astype(np.uint8)]}, (25, 25)
-    )
+    found = at({"a": [mask.astype(np.uint8), (mask * 3).astype(np.uint8)], "b": [mask.astype(np.uint8)]}, (25, 25))
     whole = [n for n, m in enumerate(found.masks) if np.array_equal(m, mask)]
     assert len(whole) == 1
     assert found.votes[whole[0]].tolist() == [4, 2]  # as it is, and with nothing to cut
@@ -47,7 +49,7 @@ def test_equal_masks_come_once_with_the_votes_of_all_maps():
 def test_small_holes_are_filled_and_large_ones_stay():
     mask = disk((80, 80), (40, 40), 30)
     small, large = disk((80, 80), (30, 40), 2), disk((80, 80), (52, 40), 10)
-    masks = candidates_at(maps_of(mask & ~small & ~large), (40, 20)).masks
+    masks = at(maps_of(mask & ~small & ~large), (40, 20)).masks
     assert masks[0][30, 40] and not masks[0][52, 40]
 
 
@@ -55,7 +57,7 @@ def test_a_thin_bridge_is_cut_in_one_candidate_and_kept_in_another():
     left, right = disk((60, 100), (30, 25), 15), disk((60, 100), (30, 75), 15)
     bridge = np.zeros((60, 100), bool)
     bridge[29:31, 30:70] = True
-    found = candidates_at(maps_of(left | right | bridge), (30, 25))
+    found = at(maps_of(left | right | bridge), (30, 25))
     assert any(mask[30, 75] for mask in found.masks)
     cut = found.masks[found.cut]
     assert cut.shape[0] == 1 and not cut[0][30, 75] and cut[0][30, 25]
@@ -64,7 +66,7 @@ def test_a_thin_bridge_is_cut_in_one_candidate_and_kept_in_another():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 3)])
 def test_tiny_slices_have_a_candidate(shape):
-    found = candidates_at({"a": [np.zeros(shape, np.uint8)]}, (0, 0))
+    found = at({"a": [np.zeros(shape, np.uint8)]}, (0, 0))
     assert found.masks.shape[1:] == shape and found.masks.any((1, 2)).all()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...common.arrays import box_around
-from ...common.progress import Step, Steps, run_to_end
+from ...common.progress import Step, Steps
 
 EIGHT = np.ones((3, 3), bool)
 _SMALL_HOLE = 0.05  # share of the object
@@ -35,17 +35,12 @@ class Candidates:
     cut: np.ndarray
 
 
-def candidates_at(maps: dict[str, list[np.ndarray]], point: tuple[int, int]) -> Candidates:
+def candidate_steps(maps: dict[str, list[np.ndarray]], point: tuple[int, int]) -> Steps[Candidates]:
     """The 8-connected part at ``point`` of the point's region in every map, as it is and with thin bridges cut; small
     holes filled.
 
     :param maps: label maps ``[h, w]`` by source.
     """
-    return run_to_end(candidate_steps(maps, point))
-
-
-def candidate_steps(maps: dict[str, list[np.ndarray]], point: tuple[int, int]) -> Steps[Candidates]:
-    """:func:`candidates_at` as a generator of progress steps."""
     gathered, one_vote = _Gathered(len(maps)), np.eye(len(maps), dtype=np.int32)
     for source, source_maps in enumerate(maps.values()):
         yield Step(0.5 * source / len(maps), "Searching objects")
