@@ -349,10 +349,24 @@ def test_padding_of_an_image_of_few_values_gives_the_same_features(value, lone):
     assert np.array_equal(features_of(array)[~there], features_of(plain)[~there])
 
 
-def test_a_bright_constant_object_inside_is_no_padding():
+def test_a_bright_constant_object_inside_stays_bright_and_is_found():
     array = np.where(BALL, 800.0, mr())
     features = features_of(array)
-    assert features[BALL].min() == 1 and features[~BALL].max() < 0.5 and not intensity_scale(volume_of(array)).notes
+    assert features[BALL].min() > 0.999
+    assert dice(run_to_end(find_regions(volume_of(array))).object_at([SEED]).mask, BALL) > 0.97
+
+
+@pytest.mark.parametrize("share", [0.006, 0.02, 0.1])
+@pytest.mark.parametrize("value", [-1000, 456, 782, 1564, 4095, 32767])
+def test_a_constant_box_amid_an_mr_takes_no_contrast(value, share):
+    plain = np.round(mr())
+    box = np.zeros(BALL.shape, bool)
+    sides = [round(n * share ** (1 / 3)) for n in box.shape]
+    box[1 : 1 + sides[0], 1 : 1 + sides[1], 1 : 1 + sides[2]] = True
+    box &= ~BALL
+    features = features_of(np.where(box, value, plain).astype(np.int16))
+    assert np.abs(features - features_of(plain))[~box].max() < 0.08
+    assert abs(features[box] - (value > 0)).max() < 1e-5
 
 
 @pytest.mark.parametrize("value", [-32768, -2000, -1024, -1000, 0])

@@ -140,7 +140,7 @@ def _scale_of(volume: Volume, sample: np.ndarray, rim: np.ndarray, invalid: bool
         "ct", low, high, invalid, offset, 1.0,
         bottom=-math.inf if range_.below is None else low,
         top=math.inf if range_.above is None else float(absolute[-1] - offset),
-        padding=_dark_padding(sample, range_, high - low),
+        padding=_dark_padding(sample, rim, range_, high - low),
         notes=_notes(sample, range_, two(v + offset for v in _AIR), 0.0),
     )  # fmt: skip
 
@@ -170,7 +170,7 @@ def _grey_scale(
         "grey", low, high, invalid, offset, unit,
         bottom=low if range_.below else float(ends[0]) if bounded else -math.inf,
         top=high if range_.above else float(ends[1]) if bounded else math.inf,
-        padding=_dark_padding(sample, range_, spread),
+        padding=_dark_padding(sample, rim, range_, spread),
         notes=_notes(sample, range_, (0, 0), _APART * spread),
     )  # fmt: skip
 
@@ -191,10 +191,10 @@ def _colour_scale(sample: np.ndarray, dtype: np.dtype, invalid: bool) -> Intensi
     return IntensityScale("rgb", 0.0, full, invalid, top=full)
 
 
-def _dark_padding(sample: np.ndarray, range_: RealRange, spread: float) -> float | int | None:
+def _dark_padding(sample: np.ndarray, rim: np.ndarray, range_: RealRange, spread: float) -> float | int | None:
     """The lowest value of padding above the image, which is shown as dark as that below. Where it is not very far it could be
-    what is brightest in an image of few values, and stays bright."""
-    if range_.above is None or not range_.above[2]:
+    what is brightest in an image of few values, and amid the image a thing that is bright (metal, writing): both stay bright."""
+    if range_.above is None or not range_.above[2] or not (rim.size and rim[-1] > sample[range_.last - 1]):
         return None
     far = float(sample[range_.last - 1]) + _VERY_FAR * spread
     at = np.searchsorted(sample[range_.last :].astype(np.float64), far, "right") + range_.last
@@ -212,8 +212,8 @@ def _notes(sample: np.ndarray, range_: RealRange, usual: tuple[float, float], ap
         away = abs(float(value) - float(sample[next_]))
         if away > apart and (side == "above" or not usual[0] <= value <= usual[1]):
             told.append(
-                f"{share:.0%} of the voxels have the value {value:.10g}, far {side} all others: it is taken as padding, and the "
-                "intensities are scaled without it"
+                f"{share:.0%} of the voxels have the value {value:.10g}, far {side} all others: it is taken as padding or "
+                "burnt in, and the intensities are scaled without it"
             )
     return tuple(told)
 

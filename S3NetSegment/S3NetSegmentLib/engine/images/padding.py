@@ -24,9 +24,12 @@ _FEW, _LONE, _LONE_VOXELS = (
     0.03,
     100,
 )  # of all voxels: extremes; in a small image 100 voxels, but not more than 3 %
+_NEAR_TOP = 0.8  # of the range of an image: the brightest of its other values reach it where it is saturated
 _LEVELS = 8  # different values in the middle of an image; with fewer its spread is not known
 _FAR, _NEAR = 30.0, 0.05  # gap over the spread: padding wherever it lies; padding if it lies at the rim, too
-_ALONE = 0.5  # the same: one value below the image
+_ALONE = (
+    0.5  # the same: one value beyond the image, wherever it lies (a box blanked out, a face removed, writing burnt in)
+)
 _LONE_FAR = 10.0  # the same: extremes that are not few in a small image
 _FEW_LEVELS_APART = 5.0  # gap over the range of an image of few values
 _MIXTURES, _EXCHANGED = 4, 0.6  # steps from padding to image; of the blended voxels that have their like
@@ -63,8 +66,8 @@ def real_range(values: np.ndarray, rim: np.ndarray, whole: int) -> RealRange:
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
     counts = np.diff(np.r_[starts, len(values)])
     levels = values[starts]
-    below = _beyond(levels, counts, rim, whole, _ALONE)
-    above = _beyond(-levels[::-1], counts[::-1], -rim[::-1], whole, np.inf)  # a bright object may be constant
+    below = _beyond(levels, counts, rim, whole)
+    above = _beyond(-levels[::-1], counts[::-1], -rim[::-1], whole)
     first = 0 if below is None else int(starts[below])
     last = len(values) if above is None else len(values) - int(counts[::-1][:above].sum())
     return RealRange(
@@ -76,7 +79,7 @@ def real_range(values: np.ndarray, rim: np.ndarray, whole: int) -> RealRange:
 
 def own_values(values: np.ndarray, rim: np.ndarray, padded: int) -> np.ndarray:
     """Which of the sorted ``values`` are of what the image shows, bool: not the constant background at the low end, where it
-    fills much of the image (masked images), nor what is constant at the border of the volume, whatever its value.
+    fills much of the image (masked images), nor what is constant at the border of the volume, whatever its value, or brightest.
 
     :param rim: as in :func:`real_range`. ``padded``: how many voxels are padding beyond ``values``.
     """
@@ -86,6 +89,10 @@ def own_values(values: np.ndarray, rim: np.ndarray, padded: int) -> np.ndarray:
     left = np.zeros(len(levels), bool)
     for n in np.flatnonzero(counts >= _SPIKE * total):
         left[n] = _is_spike(counts, int(n)) and _at_the_rim(levels[n], levels[n], counts[n] / total, rim)
+    # The brightest value, where others do not come near it, as they do where an image is saturated.
+    near = levels[np.searchsorted(np.cumsum(counts[:-1]), (1 - _FEW) * (total - counts[-1]))]
+    left[-1] |= counts[-1] > _FEW * total and near - levels[0] < _NEAR_TOP * (levels[-1] - levels[0])
+    left[-1] &= _is_spike(counts, len(counts) - 1)
     dark = np.cumsum(np.where(left, 0, counts)) <= _DARK * counts[~left].sum()
     background = dark & left
     background[0] |= counts[0] > _MASKED * total
@@ -112,11 +119,8 @@ def _commonest(starts: np.ndarray, counts: np.ndarray, part: slice) -> tuple[int
     return int(starts[at]), int(counts[at]), bool(counts[at] >= _COMMON * counts.sum())
 
 
-def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int, alone: float) -> int | None:
-    """How many of ``levels`` (ascending, with the number of voxels of each) are not image at the low end; None: none.
-
-    :param alone: gap over the spread from which one value is padding wherever it lies (a box blanked out, a face removed).
-    """
+def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int) -> int | None:
+    """How many of ``levels`` (ascending, with the number of voxels of each) are not image at the low end; None: none."""
     if len(levels) < 3:
         return None
     total = int(counts.sum())
@@ -125,7 +129,7 @@ def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int,
     common = counts >= _COMMON * total
     if high - low < _LEVELS:
         return _of_few_levels(levels, counts, common, rim)
-    apart = _parts_beyond(levels, counts, common, int(low), int(high), rim, whole, alone)
+    apart = _parts_beyond(levels, counts, common, int(low), int(high), rim, whole)
     return max(apart, _blended(levels, counts, weights, rim) if common[0] else 0) or None
 
 
@@ -137,7 +141,6 @@ def _parts_beyond(
     high: int,
     rim: np.ndarray,
     whole: int,
-    alone: float,
 ) -> int:
     """How many of ``levels`` lie beyond the last gap that parts padding or extremes from the image.
 
@@ -163,7 +166,7 @@ def _parts_beyond(
         padding = (tied or blends) and (
             gap > _FAR * spread or (gap > 1.5 * inside and _at_the_rim(levels[apart], levels[at], part / total, rim))
         )
-        padding |= at == apart and common[at] and gap > max(alone * spread, 1.5 * inside)
+        padding |= at == apart and counts[at] > _FEW * total and gap > max(_ALONE * spread, 1.5 * inside)
         if padding or few:
             apart, padded = int(at) + 1, padded + (part if padding else 0)
     return apart
