@@ -14,6 +14,7 @@ from image_files import write_raw_nifti, write_raw_nrrd, write_raw_png
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.images.formats.itk_file import quiet
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
+from S3NetSegmentLib.engine.images.image_warnings import collected_image_warnings
 from S3NetSegmentLib.engine.images.reading import read_image
 
 HEAD = "type: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 4 5 6\nspace origin: (0,0,0)\n"
@@ -99,6 +100,41 @@ def test_damaged_voxels_in_the_middle_of_a_compressed_file_are_noticed(tmp_path)
     content[len(content) // 2] ^= 0x55
     path.write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
+        read_image(path)
+
+
+BEHIND = {"zeros": bytes(100), "text": b"appended by a proxy", "an image": None, "nothing packed": gzip.compress(b"")}
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd"])
+def test_what_follows_behind_the_voxels_is_no_part_of_the_image_and_told(tmp_path, name, behind):
+    path = written(tmp_path / name)
+    expected, content = read_image(path).array, path.read_bytes()
+    path.write_bytes(content + (content if BEHIND[behind] is None else BEHIND[behind]))
+    with collected_image_warnings() as notes:
+        np.testing.assert_array_equal(read_image(path).array, expected)
+    told = behind in ("text", "an image") or (behind == "nothing packed" and name == "a.nii")
+    assert name == "a.nrrd" or [("more follows behind" in note) for note in notes] == [True] * told
+
+
+def test_a_gzip_stream_in_parts_is_read_whole(tmp_path):
+    for name, head in (("a.nii.gz", 0), ("a.nrrd", None)):
+        path = written(tmp_path / name)
+        expected, content = read_image(path).array, path.read_bytes()
+        head = content.index(b"\n\n") + 2 if head is None else 0
+        voxels = gzip.decompress(content[head:])
+        path.write_bytes(content[:head] + gzip.compress(voxels[:500]) + gzip.compress(voxels[500:]))
+        np.testing.assert_array_equal(read_image(path).array, expected)
+
+
+def test_voxels_of_a_packed_nrrd_are_not_taken_from_what_follows_its_stream(tmp_path):
+    path = written(tmp_path / "a.nrrd")
+    content = path.read_bytes()
+    head = content.index(b"\n\n") + 2
+    voxels = gzip.decompress(content[head:])
+    path.write_bytes(content[:head] + gzip.compress(voxels[:100]) + b"x" * len(voxels))
+    with pytest.raises(InputError, match="cut off or damaged"):
         read_image(path)
 
 

@@ -27,6 +27,7 @@ _MOST_PAGES = 65_535  # of a TIFF file
 _META = (".mha", ".mhd")
 _FIELD = re.compile(rb"^[ \t]*(data ?file|ElementDataFile|NDims)[ \t]*[:=](?!=)[ \t]*(.*?)[ \t\r]*$", re.I | re.M)
 _PACKED = re.compile(rb"^[ \t]*CompressedData[ \t]*=[ \t]*[Tt1]", re.M)
+_GZIPPED = re.compile(rb"^[ \t]*encoding[ \t]*:[ \t]*gz", re.I | re.M)
 _BEFORE_VTK = re.compile(rb"^(LOOKUP_TABLE|VECTORS|SCALARS).*\n", re.M)
 # Bytes before the voxels, by ITK's name of the format.
 _PLAIN_HEADS = {"NiftiImageIO": 0, "GiplImageIO": 256, "MRCImageIO": 1024, "VTKImageIO": 0}
@@ -115,16 +116,37 @@ def _unpacked(path: Path, start: int, most: int) -> int:
     try:
         with open(path, "rb") as file:
             file.seek(start)
-            while count <= most and (part := unpacker.unconsumed_tail or file.read(1 << 20)) and not unpacker.eof:
+            while count <= most and (part := unpacker.unconsumed_tail or unpacker.unused_data or file.read(1 << 20)):
+                if unpacker.eof:  # behind a stream stands another one, or nothing of the image
+                    if not part.startswith(b"\x1f\x8b"):
+                        break
+                    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
                 count += len(unpacker.decompress(part, 1 << 24))
     except (OSError, zlib.error):
         return 0
     return count
 
 
+def _behind_nrrd_header(path: Path, header: bytes) -> int:
+    with open(path, "rb") as file:
+        end = re.match(rb"\r?\n\r?\n", file.read(len(header) + 4)[len(header) :])
+    return len(header) + (end.end() if end else 0)
+
+
 def check_held(path: Path, image_io: str, claimed: int) -> None:
-    """Raises InputError if a VTK, GIPL, MRC or ANALYZE file holds fewer bytes of voxels than its header has ``claimed``: ITK
-    fills up what is missing and says nothing. Other files pass."""
+    """Raises InputError if a VTK, GIPL, MRC or ANALYZE file or a packed NRRD file holds fewer bytes of voxels than its header has
+    ``claimed``: ITK fills up what is missing, or takes what stands behind a packed stream, and says nothing. Other files pass."""
+    if image_io == "NrrdImageIO":
+        header = text_header(path)
+        name = next((value for field, value in _FIELD.findall(header) if field.lower() != b"ndims"), b"")
+        if not _GZIPPED.search(header) or b"%" in name:
+            return
+        files = _named_files(path, header, name) if name and name != b"LOCAL" else [path]
+        if sum(_unpacked(file, 0 if name else _behind_nrrd_header(path, header), claimed) for file in files) < claimed:
+            raise InputError(
+                f"{str(path)!r} is cut off or damaged: voxels are missing or wrong; copy or export it again"
+            )
+        return
     if image_io not in _PLAIN_HEADS:
         return
     beside = [path.with_name(stem_of(path) + end) for end in (".img", ".img.gz")] if image_io == "NiftiImageIO" else []

@@ -11,13 +11,14 @@ import gzip
 import io
 import math
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from ...common.errors import InputError
+from ...common.errors import ImageWarning, InputError
 from ..files import stem_of, suffix_of
 from ..image_warnings import note_transparency
 from ..volume import Volume
@@ -214,8 +215,12 @@ def _read_blocks(path: Path, header: NiftiHeader, dtype, shape, frames: list[int
                         raise EOFError
                     got += more
                 blocks.append(block.astype(dtype.newbyteorder("="), copy=False).reshape(shape))
-            if packed and frames[-1] == count - 1:
-                _read_to_end(file)
+            if frames[-1] == count - 1 and _read_to_end(file):
+                warnings.warn(
+                    f"{str(path)!r}: more follows behind its voxels (another image, or what is none); only the first image is read",
+                    ImageWarning,
+                    4,
+                )
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise InputError(
             f"{str(path)!r} is cut off or damaged: voxels are missing or wrong; copy or export it again"
@@ -223,11 +228,20 @@ def _read_blocks(path: Path, header: NiftiHeader, dtype, shape, frames: list[int
     return blocks
 
 
-def _read_to_end(file: io.BufferedIOBase) -> None:
-    """Reads on to where the checksum is compared; gives up where a file goes on and on, as one made to harm would."""
-    for _ in range(_MOST_BEHIND >> 20):
-        if not file.read(1 << 20):
-            return
+def _read_to_end(file: io.BufferedIOBase) -> bool:
+    """Reads on to where the checksum is compared; gives up where a file goes on and on, as one made to harm would. Whether there
+    is something but zeros, with which tools fill up."""
+    more = False
+    try:
+        for _ in range(_MOST_BEHIND >> 20):
+            if not (part := file.read(1 << 20)):
+                break
+            more |= any(part)
+    except gzip.BadGzipFile as error:
+        if not str(error).startswith("Not a gzipped file"):  # behind a stream whose checksum fits
+            raise
+        return True
+    return more
 
 
 def _scaled(array: np.ndarray, header: NiftiHeader) -> np.ndarray:
