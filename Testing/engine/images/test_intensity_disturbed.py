@@ -13,6 +13,7 @@ from S3NetSegmentLib.engine.few_shot.method import FewShot
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.segment.prompts import Box
 from S3NetSegmentLib.engine.training.model_file import load_model
 
 SLICES = (3, 7, 11)  # drawn ones
@@ -331,6 +332,25 @@ def features_of_colours(array):
 def test_small_voxel_types_keep_their_contrast(dtype):
     features = features_of(BALL.astype(dtype))
     assert features[BALL].min() == 1 and features[~BALL].max() == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_answer_holds_voxels_without_a_number(model, value):
+    hole = np.zeros(BALL.shape, bool)
+    hole[6:9, 10:13, 8:11] = hole[SLICES[0], 10:12, 10:12] = True  # in the ball, also where it is drawn
+    array = np.where(hole, value, mr())
+    found = answers(array, model)
+    kept = hole.copy()
+    kept[list(SLICES)] = False
+    for name, mask in found.items():
+        assert not (mask & (kept[[CENTRE[0]]] if name == "Segment, slice" else kept)).any(), name
+    assert found["Few-shot"][SLICES[0]][hole[SLICES[0]]].all()  # what was drawn stays
+    regions = run_to_end(find_regions(volume_of(array)))
+    labels = regions.labels(regions.counts[0])
+    assert (labels[hole] == 0).all() and (labels[~hole] > 0).all()
+    box = regions.object_at(boxes=[Box((5, 4, 0), (19, 18, 13))]).mask
+    assert not (box & hole).any() and dice(box, BALL & ~hole) > 0.85
+    assert any("no answer holds them" in note for note in regions.notes)
 
 
 def test_a_lone_value_between_the_sampled_voxels_is_no_constant_image():

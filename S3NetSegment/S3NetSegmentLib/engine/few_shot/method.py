@@ -104,6 +104,12 @@ class FewShot:
     def _told(self, steps: Steps[FewShotAnswer]) -> Steps[FewShotAnswer]:
         """``steps``, whose answer also says what the user should know of the image."""
         answer = yield from steps
+        if (empty := self._scale.without_number(self._image.array)) is not None:
+            for layer, one in zip(self._support.layers if self._support else (), answer.layers, strict=True):
+                there = empty.copy()  # what is drawn stays
+                for z in layer.drawing.slices:
+                    slices_first(there, layer.drawing.axis)[z] = False
+                one[there] = 0
         answer = dataclasses.replace(answer, notes=[*self._notes, *answer.notes])
         return answer.in_order(self.volume.order.back)
 

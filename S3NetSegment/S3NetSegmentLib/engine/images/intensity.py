@@ -72,6 +72,13 @@ class IntensityScale:
         values = self.relative(array)
         return np.clip((values - np.float32(self.low)) / np.float32(self.high - self.low), 0.0, 1.0)
 
+    def without_number(self, array: np.ndarray) -> np.ndarray | None:
+        """Where voxels ``[K, J, I]`` or ``[K, J, I, 3]`` are NaN or infinite, bool ``[K, J, I]``, which no answer is to hold; None:
+        nowhere."""
+        if not self.has_invalid:
+            return None
+        return ~(np.isfinite(array) if array.ndim == 3 else np.isfinite(array).all(-1))
+
     def relative(self, array: np.ndarray) -> np.ndarray:
         """Voxels less ``offset`` and over ``unit`` (Hounsfield units of a CT) without padding, extremes, NaN; float32."""
         array = np.asarray(array)
@@ -119,7 +126,7 @@ def intensity_scale(volume: Volume) -> IntensityScale:
     if missing == 0:
         return scale
     share = "less than 0.1%" if missing < 0.001 else f"{missing:.1%}"
-    note = f"{share} of the voxels of image {volume.name!r} hold no number (NaN or infinite): they show nothing, check the answer there"
+    note = f"{share} of the voxels of image {volume.name!r} hold no number (NaN or infinite): they show nothing, and no answer holds them"
     return replace(scale, notes=(*scale.notes, note))
 
 

@@ -104,6 +104,7 @@ class Regions:
         self.device, self.notes, self.counts = device, notes, settings.region_counts
         self._grid, self._labelling, self._objects = grid, labelling, objects
         self._scale, self._features = scale, features
+        self._empty = scale.without_number(volume.ordered.array[grid.extent.slices])
         self.uses_network = _uses_network(settings, volume)
         # Only the last answers are kept: a label map of a large volume is large.
         self._labels: dict[int, np.ndarray] = {}
@@ -112,11 +113,14 @@ class Regions:
         self._main: tuple = ()  # the main object, once it was asked for
 
     def labels(self, count: int) -> np.ndarray:
-        """Regions 1 to ``count`` (uint8), canonical order: mean intensity ascending. InputError if not in counts."""
+        """Regions 1 to ``count`` (uint8), canonical order: mean intensity ascending; 0 where the image has no number. InputError if
+        not in counts."""
         self._check_count(count)
         if count not in self._labels:
             working = self._labelling.labels(count) + np.uint8(1)
-            self._labels = {count: self._grid.stored(self._grid.to_native(working, labels_to_grid))}
+            native = self._grid.to_native(working, labels_to_grid)
+            native = native if self._empty is None else np.where(self._empty, np.uint8(0), native)
+            self._labels = {count: self._grid.stored(native)}
         return self._labels[count]
 
     def object_at(
@@ -158,7 +162,7 @@ class Regions:
         refuse_excluded(prompts, excluded, self.extent)
         order = self._grid.order
         prompts = prompts.in_order(order)
-        excluded = None if excluded is None else order.array(excluded)
+        excluded = self._empty if excluded is None else _either(order.array(excluded), self._empty)
         by_point = not prompts.boxes and not prompts.strokes
         if not by_point and not self._grid.flat:
             return (yield from self._carried(prompts, radius_mm, excluded, slices_so_far))
@@ -214,7 +218,7 @@ class Regions:
             return self._main[0]
         ranked = yield from as_part_of(self._objects.main_steps(), 0.0, 0.9)
         yield Step(0.9, "Searching the main object")
-        finish = Finish(features=self._features, native_features=self._native_features())
+        finish = Finish(excluded=self._empty, features=self._features, native_features=self._native_features())
         choice = None if ranked is None else ObjectChoice(ranked, self._objects, self._grid, (), finish=finish)
         # An object finer than the working grid can slip through it: an empty one is none.
         self._main = (choice if choice is not None and choice.mask.any() else None,)
@@ -365,6 +369,10 @@ def _searched(
         objects = yield from as_part_of(objects_of_volume(features, maps, three(grid.spacing)), 0.95, 1.0)
     kept = features if grid.flat else None
     return Regions(volume, grid, settings, labelling, objects, device, notes, scale, kept)
+
+
+def _either(mask: np.ndarray, other: np.ndarray | None) -> np.ndarray:
+    return mask if other is None else mask | other
 
 
 def _digest(excluded: np.ndarray | None) -> int | None:
