@@ -117,8 +117,9 @@ class ModelSegmenter:
             for view, part in zip(views, found, strict=False):
                 view[first : first + len(part)] = part
             first += len(found[0])
-        empty = [s.without_number(v.array) for s, v in zip(slices.scales, volumes, strict=True)]
-        if all(one is not None for one in empty):  # nor is there a value in another channel
+        holes = (s.without_number(v.array) for s, v in zip(slices.scales, volumes, strict=True))
+        empty = [one for one in holes if one is not None]
+        if len(empty) == len(volumes):  # nor is there a value in another channel
             labels[np.logical_and.reduce(empty)] = 0
         if not labels.any():
             notes.append(f"the model found nothing in image {volume.name!r}: all segments are empty")

@@ -7,9 +7,12 @@ from fake_propagation import FakePropagation
 from slicer_files import read_segmentation, save_node
 
 from S3NetSegmentLib.engine import InputError
+from S3NetSegmentLib.engine.few_shot.drawings.boxed_tag import BOXED_TAG
+from S3NetSegmentLib.engine.few_shot.drawings.support_files import read_support
+from S3NetSegmentLib.engine.tasks.few_shot import SupportFile
 from S3NetSegmentLib.panel.few_shot import editor_section
-from S3NetSegmentLib.scene.drawings.boxed import BOXED_TAG
 from S3NetSegmentLib.scene.segmentation.labelmaps import segment_tag
+from S3NetSegmentLib.scene.volumes import volume_from_node
 
 SHAPE = (7, 60, 64)
 
@@ -169,6 +172,9 @@ def test_as_good_as_what_was_found_in_a_box_is_expected_until_it_is_corrected_by
     path = tmp_path / "drawn.seg.nrrd"
     drawn = panel.segmentation
     assert save_node(drawn, path) and tag_of(read_segmentation(path)) == tag_of(drawn) != ""
+    image = volume_from_node(panel.ui.volumeSelector.currentNode())
+    support = read_support([SupportFile(str(path))], image, "z", [], True)  # as the command line does
+    assert support.expected == {"Cavity": pytest.approx((1 + by_box) / 2, abs=1e-4)}
 
 
 def tag_of(node):

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 import slicer
 
 from ...engine.common.progress import Steps, as_part_of
-from ...engine.common.provenance import PREFIX
+from ...engine.few_shot.drawings.boxed_tag import BOXED_TAG, array_digest, expected_of, pixel_digest
 from ...engine.few_shot.drawings.boxes import boxed_slices
 from ...engine.images import AXES
 from ...engine.images.volume import slices_first
@@ -27,7 +26,6 @@ from ..segmentation.labelmaps import segment_tag
 from ..segmentation.segment_edit import segment_edit
 from ..segmentation.segment_slices import SegmentSlices, other_segment_ids
 
-BOXED_TAG = PREFIX + "Boxed"
 _MOST = 64  # slices of a segment of which it is kept
 _SAME = 0.5  # common area over the area of either, from which on a box replaces one that was drawn before
 _NESTED = 0.9  # share of a drawing that lies in a box, from which on it is a part of what the box is drawn around
@@ -52,8 +50,7 @@ def drawn_dice(segmentation_node, segment_id: str, drawn: np.ndarray) -> float:
 
     :param drawn: the segment there, bool ``[rows, columns]``.
     """
-    digest = _digest(drawn)
-    return next((b.expected for b in _boxed(segmentation_node, segment_id) if b.digest == digest), 1.0)
+    return expected_of(segment_tag(segmentation_node, segment_id, BOXED_TAG) or "", drawn)
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class BoxedSlices:
         found, place = {}, _place(plane)
         for segment_id in self.segmentation_node.GetSegmentation().GetSegmentIDs():
             here = [b for b in _boxed(self.segmentation_node, segment_id) if b.place == place and b.boxes]
-            if here and here[0].digest == _digest(self._pixels(plane, segment_id)):
+            if here and here[0].digest == pixel_digest(self._pixels(plane, segment_id)):
                 found[segment_id] = list(here[0].boxes)
         return found
 
@@ -123,7 +120,7 @@ class BoxedSlices:
         for segment_id, dice in expected.items():
             pixels = self._pixels(plane, segment_id)
             others = [b for b in _boxed(self.segmentation_node, segment_id) if b.place != place]
-            new = _Boxed(_digest(pixels), dice, place, tuple(boxes.get(segment_id, ())))
+            new = _Boxed(pixel_digest(pixels), dice, place, tuple(boxes.get(segment_id, ())))
             _keep(self.segmentation_node, segment_id, [*others, new][-_MOST:] if pixels.any() else others)
 
     def _write(
@@ -174,15 +171,7 @@ def _overlap(one: Box, other: Box) -> float:
 
 def _place(plane: ViewPlane) -> str:
     """Tells slices apart, also those of oblique views."""
-    return f"{_hash(np.round(plane.grid.ijk_to_ras, 6) + 0.0)} {plane.axis} {plane.index}"
-
-
-def _digest(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[0]}x{pixels.shape[1]} {_hash(np.packbits(pixels))}"
-
-
-def _hash(array: np.ndarray) -> str:
-    return blake2b(array.tobytes(), digest_size=8).hexdigest()
+    return f"{array_digest(np.round(plane.grid.ijk_to_ras, 6) + 0.0)} {plane.axis} {plane.index}"
 
 
 def _boxed(segmentation_node, segment_id: str) -> list[_Boxed]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from ...images.reading import read_alone, read_image
 from ...images.segmentation import label_type
 from ...tasks.drawn_numbers import ALL
 from ...tasks.few_shot import SupportFile
+from .boxed_tag import BOXED_TAG, expected_of
 from .label_grid import PlacedLabels, grid_difference, placed_labels
 from .overlaps import MOST_SEGMENTS, OTHER, CodedLabels, Layers
 from .support import DrawnPlane, DrawnSlice, SupportVolume, support_volume
@@ -45,7 +46,7 @@ class Support:
     :param drawings: what :meth:`FewShot.set_support` takes.
     :param facts: for each file what the summary says of it.
     :param notes: what the user should know.
-    :param expected: names of segments that boxes show -> Dice with what they mean, as is to be expected.
+    :param expected: names of segments that boxes or clicks show -> Dice with what they mean, as is to be expected.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -121,14 +122,29 @@ def read_support(
         drawn.append(_placed(support, file, segmentation, target, across))
     sheets = _combined(support, drawn, image)
     _spread(support, [sheet for own in sheets for sheet in own])
-    for one, own in zip(drawn, sheets, strict=True):
+    for one, own, segmentation in zip(drawn, sheets, found, strict=True):
         _add_drawing(support, one, own, complete)
+        _expect(support, _expected(support, segmentation, own))
     for drawing in boxed:
         support.notes += [*drawing.beyond, *(drawing.notes if complete else ())]
-        for name, dice in drawing.expected.items():  # of boxes across several axes the least
-            support.expected[name] = min(dice, support.expected.get(name, 1.0))
+        _expect(support, drawing.expected)
     check_drawn(support, image)
     return support
+
+
+def _expect(support: Support, expected: Mapping[str, float]) -> None:
+    for name, dice in expected.items():  # of several files, and of boxes across several axes, the least
+        support.expected[name] = min(dice, support.expected.get(name, 1.0))
+
+
+def _expected(support: Support, segmentation: Segmentation, sheets: list[Sheet]) -> dict[str, float]:
+    """Names of the segments that the panel says were found in boxes or at clicks -> mean Dice of their slices."""
+    numbers, found = {name: number for number, name in support.names.items()}, {}
+    for segment in segmentation.segments:
+        if (tag := segment.tags.get(BOXED_TAG)) and (number := numbers.get(segment.name)):
+            drawn = [sheet.label_map([number]) > 0 for _, sheet in sheets if number in sheet.counts()]
+            found[segment.name] = float(np.mean([expected_of(tag, one) for one in drawn])) if drawn else 1.0
+    return {name: dice for name, dice in found.items() if dice < 1}
 
 
 def _chosen_names(found: list[Segmentation], chosen: list[str]) -> set[str] | None:
