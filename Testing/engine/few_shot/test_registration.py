@@ -78,3 +78,42 @@ def test_slices_of_a_few_pixels_are_registered_too():
 def test_blur_keeps_the_sum_of_class_memberships():
     masks = torch.softmax(torch.randn(2, 4, 9, 11, generator=torch.Generator().manual_seed(1)), 1)
     assert torch.allclose(blurred(masks, 1.2).sum(1), torch.ones(2, 9, 11), atol=1e-5)
+
+
+def test_the_window_answers_while_slices_are_registered():
+    from S3NetSegmentLib.engine.few_shot.registration.neighbours import LEVELS, registering
+
+    channels = registration_channels(torch.rand(3, 40, 48, generator=torch.Generator().manual_seed(0)))
+    steps, count = registering(channels[:2], channels[1:]), 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found = end.value
+            break
+        count += 1
+    assert count >= sum(iterations for _, iterations in LEVELS) / 10
+    assert torch.equal(found, registered(channels[:2], channels[1:]))
+
+
+def test_the_window_answers_while_itk_computes_and_a_cancelled_run_leaves_nothing_behind():
+    import threading
+    import time
+
+    import SimpleITK as sitk
+
+    from S3NetSegmentLib.engine.few_shot.registration.alignment import _executed
+
+    class Slow:
+        """Stands for a registration, which takes longer on a large volume than a test should."""
+
+        def Execute(self, a, b):
+            time.sleep(0.3)
+
+    threads, before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), threading.active_count()
+    assert len(list(_executed(Slow(), None, None))) >= 3
+    steps = _executed(Slow(), None, None)
+    next(steps)
+    steps.close()
+    assert threading.active_count() == before
+    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == threads

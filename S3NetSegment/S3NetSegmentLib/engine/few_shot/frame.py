@@ -18,16 +18,17 @@ from scipy import ndimage
 
 from ..common.arrays import box_around, three, two
 from ..common.device import one_threaded
-from ..common.progress import Step, Steps
+from ..common.progress import Step, Steps, as_part_of
 from ..images import AXES, Volume
 from ..images.intensity import IntensityScale
 from ..images.volume import slices_first
-from .registration.neighbours import SliceFields, pairs_at_once, registered, registration_channels
+from .registration.neighbours import SliceFields, pairs_at_once, registering, registration_channels
 
 GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
 _LONGEST = 160  # pixels of the working grid
 _SMALLEST_THICKNESS, _SMALLEST_SIDE = 2.0, 8.0  # pixels of the working grid that a drawn segment should keep
 _FINER, _SCATTERED_FINER = 2.2, 10  # how many times work_voxels may be exceeded for thin segments and scattered targets
+_CHANNEL_PIXELS = 150_000  # whose channels are computed in one step
 _FEATURE_BYTES = 400e6  # features of more than this are not kept
 
 Window = tuple[slice, slice]  # rows and columns of a box
@@ -154,15 +155,19 @@ class Frame:
             return
         batch = self.pairs_at_once
         yield Step(0.0, "Registering slices")
-        _ = self.channels  # of all slices, when they are first asked for
+        if "channels" not in self.__dict__:
+            slices, looked = max(1, _CHANNEL_PIXELS // (self.work_shape[0] * self.work_shape[1])), []
+            for start in range(0, self.depth, slices):
+                yield Step(0.0, "Registering slices")
+                looked.append(registration_channels(self.work[start : start + slices]))
+            self.channels = torch.cat(looked)
         for start in range(0, len(missing), batch):
-            yield Step(start / len(missing), "Registering slices")
             lower = torch.from_numpy(missing[start : start + batch])
             below, above = self.channels[lower], self.channels[lower + 1]
-            if upwards:
-                self._fields.up[lower] = registered(below, above)
-            else:
-                self._fields.down[lower] = registered(above, below)
+            moving, fixed = (below, above) if upwards else (above, below)
+            done, after = (n / len(missing) for n in (start, min(start + batch, len(missing))))
+            found = yield from as_part_of(registering(moving, fixed), done, after)
+            (self._fields.up if upwards else self._fields.down)[lower] = found
             self._registered[upwards][lower.numpy()] = True
 
     def shrunk_masks(self, masks: np.ndarray) -> torch.Tensor:
@@ -291,7 +296,7 @@ def pixel_features(image: np.ndarray, spacing: Sequence[float]) -> Steps[torch.T
     """
     depth_ratio = spacing[1] / spacing[0]
     features, smooth = _Features(image.shape), {}
-    features.add(image)
+    yield features.add(image)
     for sigma in _SCALES:
         smooth[sigma] = yield from _gauss(image, 0.0, sigma, features.done)
         yield features.add(smooth[sigma])

@@ -167,8 +167,11 @@ class FewShot:
         box = self._first_box(support, drawing, voters)
         growing = 0 if quick else self.settings.growing
         for attempt in itertools.count():
+            yield Step(attempt / (attempt + 1), "Preparing the image")
             frame, kept = self._frame_for(support, drawing, box)
+            yield Step(attempt / (attempt + 1), "Preparing the image")
             run = Propagation(frame, kept, drawing, self.settings, voters)
+            yield Step(attempt / (attempt + 1), "Preparing the image")
             yield from as_part_of(run.run(first, last, quick), attempt / (attempt + 1), 1.0)
             wider = run.wider_box() if attempt < growing else None
             if wider is None:

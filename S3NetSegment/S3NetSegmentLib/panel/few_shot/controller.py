@@ -157,7 +157,9 @@ class FewShotController:
             yield from torch_loaded("few_shot.method")
         yield Step(0.0, _("Preparing the image"))
         engine = self._engine_for(request)
+        yield Step(0.0, _("Preparing the image"))
         engine.set_support(request.items)
+        yield Step(0.0, _("Preparing the image"))
         return engine
 
     def _engine_for(self, request: FewShotRequest):

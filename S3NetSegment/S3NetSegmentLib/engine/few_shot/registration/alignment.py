@@ -3,12 +3,13 @@ of labels, of which some are known in both (a few drawn slices, or what other pa
 than intensities do: which of several dark rings is meant, and where it ends.
 
 Coarse alignments are refined by SimpleITK's Mattes mutual information, on one thread and with fixed samples: the same
-volumes give the same map. A call of SimpleITK is one step of progress, usually of 0.1 to 0.3 s.
+volumes give the same map. A call of SimpleITK takes 0.1 to 0.3 s; it runs in a thread, for which the steps of progress wait.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
 _ALIGNING = "Aligning the volumes"
 _AT_ONCE = 4  # iterations of the optimiser between two steps of progress
+_WAIT = 0.03  # seconds between two steps while they are computed
 _OVERLAP = 2.0  # what the overlap of known labels counts, against the correlation of the images
 _MARGIN = 0.35  # of the searched part around where a start puts it, in the other volume
 _POINTS = 4000  # of the query volume at which labels are compared
@@ -98,8 +100,7 @@ def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.nda
             method = _method(blur, min(left, _AT_ONCE), rate)
             method.SetInitialTransform(transform, True)
             try:
-                with _one_itk_thread():
-                    method.Execute(a, b)
+                yield from as_part_of(_executed(method, a, b), done / total, (done + _AT_ONCE) / total)
             except RuntimeError:  # the pictures no longer overlap: what was found before counts
                 return start
             left, done = left - _AT_ONCE, done + _AT_ONCE
@@ -112,6 +113,19 @@ def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.nda
     centre, shift = np.array(transform.GetCenter()), np.array(transform.GetTranslation())
     found[:3, 3] = shift + centre - found[:3, :3] @ centre
     return frames[1] @ found @ np.linalg.inv(frames[0])
+
+
+def _executed(method: sitk.ImageRegistrationMethod, a: sitk.Image, b: sitk.Image) -> Steps[None]:
+    """``method.Execute(a, b)``. Fewer iterations at once would end elsewhere, and these take a quarter of a second: they run in
+    a thread, which needs no lock of Python, and the steps wait for it in short pieces.
+
+    :raises RuntimeError: of ITK.
+    """
+    with ThreadPoolExecutor(1) as pool, _one_itk_thread():
+        running = pool.submit(method.Execute, a, b)
+        while not wait([running], _WAIT).done:
+            yield Step(0.0, _ALIGNING)
+        running.result()
 
 
 @contextmanager

@@ -11,10 +11,14 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ...common.progress import Step, Steps, run_to_end
+
 LEVELS = ((4, 25), (2, 15), (1, 8))  # (shrink factor, iterations), coarse to fine
 _BLUR = 0.7  # pixels, of the image before it is registered
 _UPDATE_BLUR, _FIELD_BLUR = 1.0, 1.3  # pixels: fluid and elastic smoothness
-_PIXELS_AT_ONCE = 40_000  # fits the cache of a processor, and takes about 0.1 s
+_PIXELS_AT_ONCE = 40_000  # fits the cache of a processor
+_ITERATIONS_AT_ONCE = 8  # between two steps of progress, about 0.03 s
+_REGISTERING = "Registering slices"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +45,18 @@ def registered(moving: torch.Tensor, fixed: torch.Tensor, levels=LEVELS) -> torc
 
     :param moving, fixed: ``[N, C, h, w]``, channels of comparable scale, about 0 to 1.
     """
+    return run_to_end(registering(moving, fixed, levels))
+
+
+def registering(moving: torch.Tensor, fixed: torch.Tensor, levels=LEVELS) -> Steps[torch.Tensor]:
+    """Steps of :func:`registered`."""
     count, _, height, width = fixed.shape
     field = fixed.new_zeros(count, 2, 1, 1)
     for shrink, iterations in levels:
         shape = tuple(max(min(4, n), n // shrink) for n in (height, width))
         smaller = [F.interpolate(x, shape, mode="area") if shrink > 1 else x for x in (moving, fixed)]
         field = F.interpolate(field, shape, mode="bilinear", align_corners=False)
-        field = _demons(smaller[0], smaller[1], field, iterations)
+        field = yield from _demons(smaller[0], smaller[1], field, iterations)
     return field.permute(0, 2, 3, 1)
 
 
@@ -78,12 +87,14 @@ def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return F.conv2d(out, rows.expand(channels, 1, -1, 1), groups=channels)
 
 
-def _demons(moving, fixed, field, iterations: int):
+def _demons(moving, fixed, field, iterations: int) -> Steps[torch.Tensor]:
     height, width = fixed.shape[-2:]
     base = _base_grid(height, width, fixed)
     scale = fixed.new_tensor((2.0 / width, 2.0 / height)).view(1, 2, 1, 1)  # pixels to normalised coordinates
     fixed_x, fixed_y = _difference(fixed, -1), _difference(fixed, -2)
-    for _ in range(iterations):
+    for iteration in range(iterations):
+        if iteration % _ITERATIONS_AT_ONCE == 0:
+            yield Step(0.0, _REGISTERING)  # how far it is, the caller knows
         warped = F.grid_sample(
             moving, base + field.permute(0, 2, 3, 1), mode="bilinear", padding_mode="border", align_corners=False
         )

@@ -44,6 +44,7 @@ _TELLS_ENDS = 0.35  # its share of the vote from which on it also tells where se
 UNDRAWN_SURE = (
     0.9  # probability above which a drawing in another volume seeds GrowCut where nothing is drawn in this one
 )
+_SLICES_A_STEP = 8
 _HIDDEN_SLICES = 6  # at most so many drawn slices are hidden in turn
 
 
@@ -241,6 +242,8 @@ class Propagation:
         seeds = np.zeros(self.known.shape, np.uint8)
         whole = two(slice(0, n) for n in self.frame.box.shape)
         for z in range(len(masks)):
+            if z % _SLICES_A_STEP == 0:
+                yield Step(1.0, "Laying the other drawing over")
             best, classes = self.frame.enlarged(masks[z : z + 1], whole)[0].max(0)
             seeds[z] = np.where((best > UNDRAWN_SURE).numpy(), classes.numpy() + 1, 0)
         np.copyto(seeds, self.known, where=self.known > 0)
