@@ -2,7 +2,7 @@
 
     python3 Testing/panel_states.py OUT_FOLDER [--dark] [--scale 1.5] [--font "Liberation Sans"]
 
-makes a picture of each. With ``--all`` the command makes four sets, light and dark at 100 and 150 %.
+makes a picture of each, and ends with 1 where a text is cut. With ``--all`` the command makes four sets, light and dark at 100 and 150 %.
 """
 
 from __future__ import annotations
@@ -146,6 +146,26 @@ def _cohort(panel, folder):
     yield "cohort_case"
 
 
+def cut_texts(frame, editor):
+    """``(text, pixels needed, pixels there)`` of what is cut in the panel, but for Slicer's own editor in it."""
+    from PyQt5 import QtGui, QtWidgets
+
+    kinds = (QtWidgets.QPushButton, QtWidgets.QCheckBox, QtWidgets.QLabel)
+    for widget in (w for kind in kinds for w in frame.findChildren(kind)):
+        if not widget.isVisible() or editor.isAncestorOf(widget):
+            continue
+        text = widget.text() if callable(widget.text) else widget.text
+        is_label = type(widget).__name__ == "QLabel"
+        if is_label and widget.wordWrap:
+            needed, there = widget.heightForWidth(widget.width), widget.height
+        elif text.startswith("<") or not text:
+            continue
+        else:
+            needed, there = QtGui.QFontMetrics(widget.font).horizontalAdvance(text.replace("&", "")), widget.width
+        if needed > there:
+            yield text, needed, there
+
+
 def dark_palette():
     """The colours of Slicer's dark style."""
     from PyQt5 import QtGui
@@ -219,7 +239,7 @@ def _pictures(options) -> int:
     module, widget = qt_stand_in.open_module(MODULE / "S3NetSegment.py", FakeEngine(), FakePropagation())
     panel = PanelDriver(module, widget, application, headless)
     options.folder.mkdir(parents=True, exist_ok=True)
-    frame = widget.parent
+    frame, cut = widget.parent, []
     with tempfile.TemporaryDirectory() as folder:
         for name in states(panel, views, Path(folder)):
             panel.settle(0.1)
@@ -229,8 +249,11 @@ def _pictures(options) -> int:
             panel.settle(0.1)
             frame.grab().save(str(options.folder / f"{name}.png"))
             print(f"{name}: {needed} pixels wide")
+            cut += [(name, *found) for found in cut_texts(frame, panel.panel.editor.widget)]
     panel.close()
-    return 0
+    for name, text, needed, there in cut:
+        print(f"{name}: {text!r} needs {needed} pixels and has {there}", file=sys.stderr)
+    return int(bool(cut))
 
 
 if __name__ == "__main__":

@@ -140,3 +140,27 @@ def test_the_panel_says_why_it_answered_so_and_forgets_it_with_the_next_answer(p
     panel.ui.granularitySlider.value = 0 if panel.panel.node.granularity else 1
     panel.settle(0.1)
     assert why.window is None
+
+
+def test_three_clicks_from_the_sample_data_to_the_first_good_segmentation(open_panel, views):
+    """Choose the sample, click into the liver, press Segment."""
+    import numpy as np
+
+    from S3NetSegmentLib.engine.images.reading import read_image
+    from S3NetSegmentLib.scene.volumes import node_of
+
+    panel = open_panel()
+    node = node_of(read_image(SAMPLE_DATA / "ct_abdomen.nii.gz"))  # click 1: as Sample Data loads it
+    liver = read_image(SAMPLE_DATA / "ct_abdomen_labels.nii.gz").array == 1
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    panel.ui.volumeSelector.setCurrentNode(node)
+    number = int(liver.sum(axis=(1, 2)).argmax())
+    center = center_of(node, liver, number)
+    views.axial.JumpSliceByOffsetting(*center)
+    assert panel.ui.pointButton.checked  # nothing has to be switched on first
+    panel.view(views.axial).click(center)  # click 2
+    panel.wait(lambda: not panel.panel.controller.running)
+    panel.segment()  # click 3
+    assert panel.names() == ["Object"], panel.message
+    assert dice(panel.mask()[number], liver[number]) > 0.8
+    assert np.count_nonzero(panel.mask().any(axis=(1, 2))) == 1

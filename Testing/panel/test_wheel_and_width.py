@@ -1,10 +1,15 @@
 """The panel in every tab: scrolling with the wheel changes no setting; and it is no wider than the dock that it opens in, and nothing
 of it cut."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 from fake_engine import FakeEngine
 from fake_propagation import FakePropagation
-from panel_states import PANEL_WIDTH, states
+import panel_states
+from panel_states import PANEL_WIDTH, cut_texts, states
 from PyQt5 import QtCore, QtGui, QtWidgets
 
 KINDS = (QtWidgets.QComboBox, QtWidgets.QAbstractSpinBox, QtWidgets.QAbstractSlider, QtWidgets.QTabBar)
@@ -103,18 +108,72 @@ def test_the_panel_needs_no_more_than_380_pixels_in_any_state(font, open_panel, 
     assert not wide and len(seen) > 20
 
 
+@pytest.mark.parametrize("options", [[], ["--dark", "--font", "DejaVu Sans Condensed"]], ids=["light", "dark"])
+def test_nothing_is_cut_in_any_state_at_150_percent(options, tmp_path):
+    command = [sys.executable, panel_states.__file__, str(tmp_path), "--scale", "1.5", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list(tmp_path.glob("*.png"))) > 20
+
+
+def texts_on(widget):
+    """What a widget lets the user read, tooltips aside: in them methods have their names."""
+    if isinstance(widget, QtWidgets.QComboBox):
+        return [widget.itemText(n) for n in range(widget.count)]
+    if isinstance(widget, QtWidgets.QTableWidget):
+        return [widget.horizontalHeaderItem(n).text() for n in range(widget.columnCount)]
+    if isinstance(widget, QtWidgets.QTabBar):
+        return [widget.tabText(n) for n in range(widget.count)]
+    if isinstance(widget, QtWidgets.QLineEdit):
+        return [widget.placeholderText]
+    if isinstance(widget, (QtWidgets.QAbstractButton, QtWidgets.QLabel)):
+        return [widget.text]
+    return []
+
+
+RESEARCH_WORDS = (
+    "granularity", "entropy", "deformable", "superpixel", "ideal", "alpnet", "prototype", "episode", "logit", "embedding",
+    "hyperparameter", "u-net", "dinov2", "kinds", "query", "support set", "k-means", "finetune", "encoder", "epoch",
+)  # fmt: skip
+
+
+def test_a_clinician_reads_no_research_words_outside_of_more_settings(open_panel, views, tmp_path):
+    panel = open_panel(FakeEngine(), FakePropagation())
+    panel_widgets = panel.panel.editor.widget, panel.panel.models.ui.trainingLog
+    found, read = set(), 0
+    for name in states(panel, views, tmp_path):
+        if name.endswith("more_settings"):
+            continue
+        for widget in panel.widget.parent.findChildren(QtWidgets.QWidget):
+            if not widget.isVisible() or any(w.isAncestorOf(widget) for w in panel_widgets):
+                continue
+            for text in texts_on(widget):
+                read += bool(text)
+                words = re.sub(r"<[^>]*>|\S*/\S*", " ", text.lower())  # tags and paths are no words
+                found |= {(name, word, text) for word in RESEARCH_WORDS if re.search(rf"\b{word}", words)}
+    assert not found and read > 500
+
+
+def test_no_empty_line_makes_a_gap_in_any_state(open_panel, views, tmp_path):
+    panel = open_panel(FakeEngine(), FakePropagation())
+    empty = set()
+    for name in states(panel, views, tmp_path):
+        panel.settle(0.2)  # what the device is comes a little later
+        for label in panel.widget.parent.findChildren(QtWidgets.QLabel):
+            own = label.isVisible() and not panel.panel.editor.widget.isAncestorOf(label)
+            pixmap = label.pixmap() if callable(label.pixmap) else label.pixmap
+            beside = isinstance(label.parentWidget().layout(), QtWidgets.QHBoxLayout)  # gives no height of its own
+            if own and not beside and not label.text and (pixmap is None or pixmap.isNull()):
+                empty.add((name, label.objectName))
+    assert not empty
+
+
 def test_at_380_pixels_no_button_and_no_label_is_narrower_than_its_text(open_panel, views, tmp_path):
     panel = open_panel(FakeEngine(), FakePropagation())
     frame, cut = panel.widget.parent, set()
     for name in states(panel, views, tmp_path):
-        frame.resize(PANEL_WIDTH, 900)
+        panel.settle(0.2)  # what the device is comes a little later
+        frame.resize(PANEL_WIDTH, max(frame.layout().heightForWidth(PANEL_WIDTH), 900))
         panel.settle(0.05)
-        for widget in [*frame.findChildren(QtWidgets.QPushButton), *frame.findChildren(QtWidgets.QLabel)]:
-            inside_editor = panel.panel.editor.widget.isAncestorOf(widget)
-            if not widget.isVisible() or inside_editor or (type(widget).__name__ == "QLabel" and widget.wordWrap):
-                continue
-            text = widget.text() if callable(widget.text) else widget.text
-            needed = QtGui.QFontMetrics(widget.font).horizontalAdvance(text.replace("&", ""))
-            if not text.startswith("<") and needed > widget.width:
-                cut.add((name, text, needed))
+        cut |= {(name, *found) for found in cut_texts(frame, panel.panel.editor.widget)}
     assert not cut

@@ -3,6 +3,7 @@ that it belongs to the volume."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import slicer
@@ -141,8 +142,8 @@ class MadeByRows:
 
 
 def made_by_text(segmentation_node, segment_id: str) -> str:
-    """A sentence on how a segment was made, from its tags, e.g. "Made by Few-shot from drawing z=4,8."; "" for one that nobody
-    but the user has made."""
+    """A sentence on how a segment was made, from its tags, e.g. "Made by Few-shot on CT from drawing, slices 4 and 8 along z.";
+    "" for one that nobody but the user has made."""
     if (
         segmentation_node is None
         or not segment_id
@@ -157,15 +158,34 @@ def made_by_text(segmentation_node, segment_id: str) -> str:
         return segment_fact(segmentation_node, segment_id, name) or ""
 
     if method == FEW_SHOT:
-        return _("Made by Few-shot on {image} from {support}.").format(image=fact("Image"), support=fact("Support"))
+        return _("Made by Few-shot on {image} from {support}.").format(
+            image=fact("Image"), support=_in_words(fact("Support"))
+        )
     if method == MODEL:
         return _("Made by the model {model} on {image}.").format(model=fact("Model"), image=fact("Image"))
     given = [name for name, there in (
         (_("points"), fact("Points")), (_("boxes"), fact("Boxes")), (_("strokes"), fact("Strokes")),
     ) if there]  # fmt: skip
     return _("Made by Segment on {image}, {place}, from {given}.").format(
-        image=fact("Image"), place=fact("Place"), given=", ".join(given) or _("the image alone")
+        image=fact("Image"), place=fact("Place"), given=_listed(given) or _("the image alone")
     )
+
+
+def _in_words(support: str) -> str:
+    """The fact "drawing z=4,8" as people read it: "drawing, slices 4 and 8 along z"."""
+
+    def words(match) -> str:
+        axis, numbers = match[1], match[2].split(",")
+        text = _(", slices {numbers} along {axis}") if len(numbers) > 1 else _(", slice {numbers} along {axis}")
+        return text.format(numbers=_listed(numbers), axis=axis)
+
+    return re.sub(r"(?:^| )([xyz])=(\d+(?:,\d+)*)(?= |$)", words, support).removeprefix(", ")
+
+
+def _listed(names) -> str:
+    """ "a, b and c"."""
+    *first, last = names or ("",)
+    return _("{first} and {last}").format(first=", ".join(first), last=last) if first else last
 
 
 def frame_text(volume_node) -> str:

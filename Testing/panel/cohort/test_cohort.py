@@ -224,6 +224,13 @@ def test_a_folder_that_is_none_or_goes_away_is_told(open_cohort, store, tmp_path
     store.folder.rename(tmp_path / "elsewhere")
     panel.panel.cohort.refresh()
     assert "no file or folder" in panel.message and rows(panel) == []
+    button = panel.panel.cohort.ui.nextCaseButton
+    assert not button.enabled and "no file or folder" in button.toolTip
+    (tmp_path / "elsewhere").rename(store.folder)
+    panel.panel.cohort.refresh()
+    assert button.enabled and not panel.message and rows(panel)
+    store.folder.rename(tmp_path / "elsewhere")
+    panel.panel.cohort.refresh()
     edit = panel.panel.cohort.ui.loopFolderEdit
     edit.text = str(tmp_path / "nowhere")
     edit.editingFinished.emit()

@@ -109,6 +109,10 @@ def test_the_encoder_may_be_a_file_or_installed_weights(open_drawn, monkeypatch,
     monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *_: str(tmp_path / "mine.pth"))
     panel.choose(box, "File...")
     assert panel.parameters.encoder == str(tmp_path / "mine.pth") and box.currentText == "mine.pth"
+    panel.settle()
+    assert not panel.ui.propagateButton.enabled and "There is no file or folder" in panel.ui.propagateButton.toolTip
+    (tmp_path / "mine.pth").write_bytes(b"weights")
+    panel.wait(lambda: panel.ui.propagateButton.enabled)
     panel.propagate()
     assert engine.made[0]["encoder"] == str(tmp_path / "mine.pth")
 

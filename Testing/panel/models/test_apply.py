@@ -1,5 +1,6 @@
 """The tab Models: a model file is shown for what it is, and applied to the volume."""
 
+import html
 import time
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_a_model_that_is_new_under_the_path_that_is_shown_is_read_when_it_is_cho
     path = tmp_path / "model.pt"
     panel = open_models(path)
     models = panel.panel.models
-    assert "no file or folder" in models.ui.modelText.text
+    assert "There is no file or folder" in models.ui.modelText.text
     for count in (3, 5):
         write_model(path, provenance={**PROVENANCE, "labelled_patients": count})
         models.apply.choose(str(path))  # as Use its model does
@@ -232,9 +233,9 @@ def test_damaged_and_foreign_files_are_refused_with_the_reason(open_models, tmp_
     elif content is not None:
         path.write_bytes(content)
     panel = open_models(path)
+    button = panel.panel.models.ui.applyModelButton
     assert said in panel.panel.models.ui.modelText.text
-    apply(panel)
-    assert said in panel.message and panel.segmentation is None
+    assert not button.enabled and said in button.toolTip and panel.segmentation is None
 
 
 def test_the_logic_applies_a_model_without_the_panel_and_raises(open_panel, model_file, volume_node, tmp_path):
@@ -248,3 +249,22 @@ def test_the_logic_applies_a_model_without_the_panel_and_raises(open_panel, mode
         logic.applyModel(volume_node, tmp_path / "none.pt")
     with pytest.raises(InputError, match="no volume"):
         logic.applyModel(None, model_file)
+
+
+def test_what_cannot_be_applied_disables_the_button_and_says_why(open_models, model_file, tmp_path):
+    path = tmp_path / "model.pt"
+    path.write_bytes(model_file.read_bytes())
+    panel = open_models(path)
+    ui, button = panel.panel.models.ui, panel.panel.models.ui.applyModelButton
+    assert button.enabled
+    path.rename(tmp_path / "elsewhere.pt")
+    panel.wait(lambda: not button.enabled)
+    assert "There is no file or folder" in button.toolTip
+    panel.wait(lambda: button.toolTip in html.unescape(ui.modelText.text))
+    (tmp_path / "elsewhere.pt").rename(path)
+    panel.wait(lambda: button.enabled)
+    panel.wait(lambda: "Ring" in ui.modelText.text)
+    path.write_bytes(b"this is no model")
+    panel.panel.models.apply.choose(str(path))
+    panel.wait(lambda: not button.enabled)
+    assert str(path) in button.toolTip and button.toolTip == html.unescape(ui.modelText.text)

@@ -131,7 +131,7 @@ def test_the_kinds_and_presets_are_those_of_the_command_line():
 
 
 def test_what_a_training_needs_is_said():
-    assert "Needs images, and a drawing" in training_hint(KINDS["finetune"], 0, 0)
+    assert "Needs images, some of them drawn." in training_hint(KINDS["finetune"], 0, 0)
     assert "drawings are not needed" in training_hint(KINDS["ideal"], 0, 0)
     assert "None of the 5 images of the training folder is drawn" in training_hint(KINDS["finetune"], 5, 0)
     few = training_hint(KINDS["finetune"], 5, 1)
@@ -147,7 +147,7 @@ def test_every_kind_is_offered_with_its_presets_and_what_it_can_start_from(open_
     assert not ui.trainingProgressBar.isVisible() and not ui.trainingLog.isVisible()  # at once when it is unfolded
     panel.choose(ui.trainingKindBox, "Image features for Few-shot")
     assert ui.trainingPresetBox.count == 3 and "4 images; drawings are not needed" in ui.trainingHintText.text
-    assert ui.trainingStartLabel.text == "Encoder:" and ui.trainingStartRow.isVisible()
+    assert ui.trainingStartLabel.text == "Network:" and ui.trainingStartRow.isVisible()
     panel.choose(ui.trainingDeviceBox, "CPU")
     task = panel.panel.models.training.form.task()
     assert isinstance(task, PretrainTask) and task.method == "alpnet" and task.device == "cpu"

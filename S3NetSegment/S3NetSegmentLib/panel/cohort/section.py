@@ -108,8 +108,11 @@ class CohortSection(SectionListener):
             state, problem = self.controller.state(), ""
         except (InputError, ResourceError) as error:
             state, problem = None, str(error)
-        if problem and problem != self._problem:
-            self._notify.refused(problem)
+        if problem != self._problem:
+            if problem:
+                self._notify.refused(problem)
+            else:  # the folder is back
+                self._notify.message.hide()
         if state != self._state:
             chosen = self._selected()
             self._state = state
@@ -146,6 +149,7 @@ class CohortSection(SectionListener):
 
     def _chosen(self) -> None:
         self._notify.message.hide()
+        self._problem = ""  # it was another folder's
         self._choose()
         self.refresh()
 
@@ -204,23 +208,24 @@ class CohortSection(SectionListener):
 
     def _show(self) -> None:
         ui, running = self.ui, self.running
-        there = self.controller.store is not None and self._node is not None
+        there = self.controller.store is not None and self._node is not None and not self._problem
         case = self.controller.case
         is_open = case is not None and case.is_there
         ui.nextCaseButton.text = _("Cancel") if running else _("Next case")
-        ui.nextCaseButton.enabled = there
+        why_not = sentence(self._problem) if self._problem else NO_FOLDER
+        ui.nextCaseButton.enabled = there or running
         ui.nextCaseButton.toolTip = (
-            _("Load the case that helps most with its proposal (Ctrl+Return)") if there else NO_FOLDER
+            _("Load the case that helps most with its proposal (Ctrl+Return)") if there else why_not
         )
         for button, tip in (
             (ui.acceptCaseButton, _("Write the segments as they are now as this case's accepted segmentation")),
             (ui.proposeAgainButton, _("Use the slices that you have changed, and propose the others again")),
         ):
             button.enabled = there and is_open and not running
-            button.toolTip = tip if is_open else _("Open a case first.")
+            button.toolTip = why_not if not there else tip if is_open else _("Open a case first.")
         ui.loopForm.enabled = not running
         progress = "" if self._state is None else sentence(self._state.progress)
         notes = "" if self._state is None else " ".join(map(sentence, self._state.notes))
         about = self.controller.text if is_open else ""
-        ui.loopText.text = "\n".join(filter(None, (about, progress, notes))) or NO_FOLDER
+        ui.loopText.text = "\n".join(filter(None, (about, progress, notes))) or why_not
         self._show_case()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import slicer
 from slicer.i18n import tr as _
 
@@ -15,6 +17,7 @@ from ..inputs import volume_problem
 from ..messages import ProgressRow, SectionListener
 from ..run import tell
 from ..segment.advanced_section import AdvancedSection, device_setting
+from ..widgets.choosing import missing_path
 from ..widgets.looks import set_property
 from .controller import FewShotController
 from .drawn_and_answer import FewShotAnswerSection, SupportTable
@@ -285,6 +288,8 @@ class FewShotSection(SectionListener):
                 if removed
                 else _("Draw a segment on at least one slice first.")
             )
+        if os.path.isabs(node.encoder) and (lost := missing_path(node.encoder)):
+            return lost
         scope = node.propagateTo.value
         if scope == "other" and node.otherVolume is None:
             return _("Select the volume that the drawing is taken to.")

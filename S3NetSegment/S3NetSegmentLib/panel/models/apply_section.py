@@ -37,6 +37,8 @@ class ApplySection(SectionListener):
         self._ui = ui
         self.controller = ModelController(self, save_undo)
         self._node, self._active, self._described = None, False, ""  # the path that the text is about
+        self._unusable = ""  # why what is there is no model
+        self._lost = ""  # what the path's problem was when it was last read
         self._knows_mirrored = False  # whether the model was trained on mirrored slices
         self._path = PathRow(
             ui.modelFileEdit, ui.modelFileButton, "Model", MODEL_KEY, "file", _("Models (*.pt);;All files (*)"), self._chosen
@@ -98,9 +100,13 @@ class ApplySection(SectionListener):
     # -- inside
 
     def refresh(self) -> None:
-        """The volume changes without the parameter node: to be called often."""
-        if self._active:
-            self._show()
+        """The volume and the file change without the parameter node: to be called often."""
+        if not self._active:
+            return
+        if self._lost != self._path.problem:  # it went, or came back
+            self._lost, self._described = self._path.problem, ""
+            self._read_soon()
+        self._show()
 
     def _start(self, begin) -> None:
         if self._node is None:
@@ -150,9 +156,12 @@ class ApplySection(SectionListener):
     def _read(self) -> None:
         """Says what the model is, or why it is none."""
         path = self._path.path
-        self._described, self._knows_mirrored = path, False
+        self._described, self._knows_mirrored, self._unusable = path, False, ""
+        self._lost = self._path.problem
         if not path:
             text = _("Choose the model.pt of a training run. Train one below, or get one from somebody who has.")
+        elif self._lost:
+            text = html.escape(self._lost)
         elif not has_torch():
             text = _("PyTorch, which models need, is not installed.")
         else:
@@ -160,7 +169,8 @@ class ApplySection(SectionListener):
                 models = self.controller.files.read(path)
                 text, self._knows_mirrored = model_text(models.summary()), models.know_mirrored
             except InputError as error:
-                text = html.escape(sentence(str(error)))
+                self._unusable = sentence(str(error))
+                text = html.escape(self._unusable)
             except Exception as error:  # a torch that cannot be imported
                 text = html.escape(_("The model cannot be read: {error}").format(error=error))
         self._ui.modelText.text = text
@@ -170,7 +180,9 @@ class ApplySection(SectionListener):
         """Why the button cannot be pressed; "" if it can."""
         if problem := volume_problem(self._node.volume if self._node is not None else None):
             return problem
-        return "" if self._path.path else _("Choose a model file first.")
+        if not self._path.path:
+            return _("Choose a model file first.")
+        return self._path.problem or (self._unusable if self._described == self._path.path else "")
 
     def _show(self) -> None:
         ui, running = self._ui, self.controller.running

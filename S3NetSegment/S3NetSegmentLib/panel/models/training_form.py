@@ -73,8 +73,8 @@ KINDS = {
         _("Segmentation model"),
         (FinetuneTask, {}),
         {"plus": _("plus: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
-        "init", _("Start from:"), _("nothing (optional: a trained encoder)"),
-        _("Its model segments new volumes: Apply, above."),
+        "init", _("Start from:"), _("nothing (optional: a trained start)"),
+        _("The model segments new volumes (Apply, above)."),
         _("Learns to segment what is drawn in the cases of the training folder; cases without a drawing teach it, too (IDEAL, fine-tuning)"),
     ),
     "ideal": TrainingKind(
@@ -82,16 +82,16 @@ KINDS = {
         (PretrainTask, {"method": "ideal"}),
         {"default": _("default: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
         "", "", "",
-        _("Its model does not segment: it is a start for a segmentation model on the same images."),
+        _("The model does not segment by itself: a segmentation model on the same images starts from it."),
         _("Learns from images without drawings; a segmentation model that starts from it needs fewer drawings (IDEAL, pre-training)"),
     ),
     "alpnet": TrainingKind(
         _("Image features for Few-shot"),
         (PretrainTask, {"method": "alpnet"}),
         {"default": _("default: full size, for a GPU"), "paper": _PAPER, "tiny": _TINY},
-        "encoder", _("Encoder:"), _("a U-Net (or DINOv2 weights)"),
-        _("Its model does not segment: choose it in Few-shot under Advanced, Image features."),
-        _("Learns from images without drawings to describe them for Few-shot (ALPNet, superpixel episodes)"),
+        "encoder", _("Network:"), _("a new one (or a file of weights)"),
+        _("The model does not segment by itself: choose it in Few-shot (Advanced, Image features)."),
+        _("Learns from images without drawings to describe them for Few-shot (ALPNet, superpixel episodes; a new network is a U-Net, weights are those of DINOv2)"),
     ),
 }  # fmt: skip
 
@@ -102,8 +102,8 @@ def training_hint(kind: TrainingKind, images: int, labelled: int) -> str:
     :param images, labelled: numbers of cases in the cohort, and of those with a label file.
     """
     if not images:
-        need = _("images, and a drawing of some of them") if kind.needs_labels else _("images; drawings are not needed")
-        return _("Needs {need}: choose a training folder above, or add cases to one. {gives}").format(
+        need = _("images, some of them drawn") if kind.needs_labels else _("images; drawings are not needed")
+        return _("Needs {need}. Choose a training folder above, or add cases to one. {gives}").format(
             need=need, gives=kind.gives
         )
     if not kind.needs_labels:
@@ -143,7 +143,7 @@ class TrainingForm:
             ui.trainingDeviceBox.addItem(DEVICE_NAMES[device])
         kept = qt.QSettings().value(_DEVICE_KEY, "")
         ui.trainingDeviceBox.currentIndex = DEVICES.index(kept) + 1 if kept in DEVICES else 0
-        self._start_from = PathRow(ui.trainingStartEdit, ui.trainingStartButton, _("Trained encoder"))
+        self._start_from = PathRow(ui.trainingStartEdit, ui.trainingStartButton, _("File to start from"))
         self._fill_presets()
         ui.trainingKindBox.connect("currentIndexChanged(int)", lambda _: self._kind_chosen())
         ui.trainingDeviceBox.connect("currentIndexChanged(int)", self._device_chosen)

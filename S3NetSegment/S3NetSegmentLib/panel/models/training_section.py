@@ -177,12 +177,14 @@ class TrainingSection:
         what = "longer" if what == "resume" and run.state == "finished" else what
         text = {"start": _("Start training"), "resume": "Resume", "longer": _("Train longer"), "stop": "Stop"}[what]
         stopping = busy and run.state == "stopping"
+        words = self._words(stopping)
         for widget, name, value in (
             (ui.startTrainingButton, "text", "Stopping..." if stopping else text),
             (ui.startTrainingButton, "enabled", not stopping),
             (ui.startTrainingButton, "toolTip", _HELP[what]),
             (ui.tryTrainingButton, "text", "Cancel" if self.trial.is_running else _("How long?")),
-            (ui.trainingStateText, "text", self._words(stopping)),
+            (ui.trainingStateText, "text", words),
+            (ui.trainingStateText, "visible", bool(words)),  # an empty line would be a gap
             (ui.trainingProgressBar, "value", int(1000 * min(max(run.log.progress, 0), 1)) if run is not None else 0),
         ):
             set_property(widget, name, value)

@@ -12,6 +12,13 @@ from slicer.i18n import tr as _
 ROW_HEIGHT = 20  # pixels
 
 
+def missing_path(path: str) -> str:
+    """A sentence for a chosen file or folder that is not there, "" otherwise."""
+    if not path or os.path.exists(path):
+        return ""
+    return _("There is no file or folder {path!r}; choose another one, or put it back.").format(path=path)
+
+
 class PathRow:
     """``on_change()`` is called when the user has chosen another path.
 
@@ -35,6 +42,11 @@ class PathRow:
     def path(self) -> str:
         """The chosen path, "" if there is none."""
         return self._path
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be read from the path; "" if it is there, or nothing is chosen. Files go while the panel is open."""
+        return missing_path(self._path)
 
     def set(self, path: str) -> None:
         """Takes ``path`` as if the user had chosen it."""
