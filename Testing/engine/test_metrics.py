@@ -133,6 +133,16 @@ def test_of_pictures_pixels_are_told_and_no_volumes():
     assert means["difference_ml"] is None and means["difference_voxels"] == 0
 
 
+def test_segmentations_that_lie_apart_as_those_of_another_frame_are_told():
+    array = np.ones((4, 5, 6), np.uint8)
+    one = Segmentation([array], [Segment("A", (1, 0, 0), 1)], np.diag([-1.0, -1, 2, 1]))
+    away, near = one.ijk_to_ras.copy(), one.ijk_to_ras.copy()
+    away[:3, 3], near[:3, 3] = (100, 0, 0), (3, 0, 0)
+    (note,) = pairing_notes(one, Segmentation([array], one.segments, away))
+    assert "lie apart" in note and "R -6 to 0" in note and "R 94 to 100" in note
+    assert pairing_notes(one, Segmentation([array], one.segments, near)) == []
+
+
 def test_cropped_segmentations_of_one_image_are_compared_in_their_places():
     whole = labels(["a"])
     part = Segmentation([whole.layers[0][1:, :4, 1:5]], whole.segments, np.array(UNIT))

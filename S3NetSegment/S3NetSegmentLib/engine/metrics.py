@@ -12,6 +12,7 @@ Conventions, since results of different programs differ by them:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -178,9 +179,26 @@ def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
             )
         elif not all(bare):
             notes.append("one side has no names of segments; they were paired by label value")
+    places = [_covered(seg) for seg in (found, reference)]
+    if any(max(a[0], b[0]) > min(a[1], b[1]) for a, b in zip(*places, strict=True)):
+        shown = (
+            ", ".join(f"{n} {low:.0f} to {high:.0f}" for n, (low, high) in zip("RAS", place, strict=True))
+            for place in places
+        )
+        notes.append(
+            f"the two lie apart, as those of different images or frames do: one covers {' mm, the other '.join(shown)} mm"
+        )
     if is_without_pixel_size(found.layers[0].shape, found.ijk_to_ras):
         notes.append("the files do not say how large a pixel is: the distances are in pixels, not mm")
     return notes
+
+
+def _covered(segmentation: Segmentation) -> list[tuple[float, float]]:
+    """From where to where the voxels reach along R, A and S, in mm."""
+    size = segmentation.layers[0].shape[::-1]
+    ends = np.array(list(itertools.product(*((-0.5, n - 0.5) for n in size))))
+    places = ends @ segmentation.ijk_to_ras[:3, :3].T + segmentation.ijk_to_ras[:3, 3]
+    return list(zip(places.min(0), places.max(0), strict=True))
 
 
 def _paired_by(found: Segmentation, reference: Segmentation) -> str:
