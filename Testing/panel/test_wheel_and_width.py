@@ -5,10 +5,10 @@ import re
 import subprocess
 import sys
 
+import panel_states
 import pytest
 from fake_engine import FakeEngine
 from fake_propagation import FakePropagation
-import panel_states
 from panel_states import PANEL_WIDTH, cut_texts, states
 from PyQt5 import QtCore, QtGui, QtWidgets
 

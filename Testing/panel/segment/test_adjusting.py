@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
+from panel_states import dark_palette
+from PyQt5 import QtGui, QtWidgets
 
 CENTER = (0.0, 0.0, 0.0)
 
@@ -79,6 +81,27 @@ def test_the_best_answers_are_pictures_and_a_click_takes_one(with_object):
     assert panel.ui.granularitySlider.value == 0
     assert panel.mask().sum() == panel.panel.controller.result.answer.object_mask().sum() < 200
     assert panel.panel.editor.widget.saved_states == saved + 1
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_chosen_picture_has_a_frame_in_the_colour_of_a_selection(with_object, dark):
+    panel, before = with_object, QtWidgets.QApplication.palette()
+    buttons = [panel.ui.answer1Button, panel.ui.answer2Button, panel.ui.answer3Button]
+    try:
+        if dark:
+            QtWidgets.QApplication.setPalette(dark_palette())
+        panel.click(buttons[1])
+        panel.settle(0.1)
+        wanted = QtWidgets.QApplication.palette().color(QtGui.QPalette.Highlight)
+        framed = []
+        for button in buttons:
+            picture = button.grab().toImage()
+            middle = picture.height() // 2
+            left = [picture.pixelColor(x, middle) for x in range(6)]
+            framed.append(any(abs(c.red() - wanted.red()) + abs(c.blue() - wanted.blue()) < 40 for c in left))
+        assert framed == [False, True, False]
+    finally:
+        QtWidgets.QApplication.setPalette(before)
 
 
 def test_the_pictures_show_the_object_upright_and_in_its_colour(with_object):

@@ -169,7 +169,10 @@ def test_a_box_on_an_oblique_view_is_drawn_on_its_plane(pointing, views):
     # Its sides say nothing of the slices of the volume.
     panel.choose(panel.ui.scopeComboBox, "Whole volume")
     panel.segment()
-    assert "segment in the current slice" in panel.message
+    assert "segment in the current slice" in panel.message and "Few-shot" in panel.message
+    panel.choose(panel.ui.scopeComboBox, "Current slice")  # the way out that is named first
+    panel.segment()
+    assert not panel.message and panel.mask()[6, 18, 20]
 
 
 def test_a_box_without_an_area_or_beside_the_image_is_refused_and_leaves_nothing(pointing, views):

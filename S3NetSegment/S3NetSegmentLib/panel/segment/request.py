@@ -113,8 +113,8 @@ class SegmentRequest:
         if asked and not (self.flat or inside or drawn.find_something):
             raise InputError(
                 _(
-                    "what is drawn in an oblique view tells of that plane alone; segment in the current slice, or draw in a view "
-                    "along the slices of the volume"
+                    "what is drawn in an oblique view tells of that plane alone; segment in the current slice, draw in a view "
+                    "along the slices of the volume, or draw the plane in Few-shot, which carries it through the volume"
                 )
             )
         inside, outside = _on_slice(self, inside, outside, asked, drawn)
