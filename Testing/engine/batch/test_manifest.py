@@ -112,6 +112,12 @@ def test_tables_of_other_programs_are_read(folder):
     assert len(cases_of(folder, "image\tregions\nin/a.png\t3\n", "m.tsv")) == 1
 
 
+@pytest.mark.parametrize("row", ["a.png,o.seg.nrrd", "a.png,o.seg.nrrd,3,3"])
+def test_a_row_with_other_cells_than_columns_is_refused_and_not_another_task(folder, row):
+    (problem,) = problems_of(folder, f"image,output,pixels\n{row}\n")
+    assert "cells, but 3 columns" in problem and "leave none out" in problem
+
+
 def test_a_folder_is_a_manifest_of_its_images(folder):
     (folder / "in" / "notes.txt").write_text("x")
     write_disk(folder / "in" / "deep" / "c.png")

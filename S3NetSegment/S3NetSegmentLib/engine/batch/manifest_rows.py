@@ -63,9 +63,9 @@ def _csv_rows(path: Path, text: str) -> list[tuple[str, dict]]:
             if header is None:
                 header = [column_name(cell) for cell in cells]
                 _check_header(path, header)
-            elif len(cells) > len(header):
+            elif len(cells) != len(header):
                 problems.append(
-                    f"{row}: {len(cells)} cells, but {len(header)} columns; put cells that hold {delimiter!r} in quotes"
+                    f"{row}: {len(cells)} cells, but {len(header)} columns; put cells that hold {delimiter!r} in quotes, and leave none out"
                 )
             else:
                 rows.append((row, {n: c.strip() for n, c in zip(header, cells, strict=False) if c.strip()}))

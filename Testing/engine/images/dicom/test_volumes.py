@@ -113,7 +113,8 @@ def test_sizes_and_orientations_that_mix_are_listed_with_a_file_of_each(tmp_path
     other = image_elements(VOXELS[7][:4], dicom.MR, "1.2.9.99") | placed((0, 0, 0), axes=(0, 1, 0, 0, 0, -1))
     path = write_dicom(tmp_path / "other", other)
     with pytest.raises(
-        InputError, match=r"3 of 5 x 6 pixels across axial, e.g. \w+/IM0000; 1 of 5 x 4 pixels across sagittal"
+        InputError,
+        match=r"3 of 5 x 6 pixels of \S+ x \S+ mm across axial, e.g. \w+/IM0000; 1 of 5 x 4 pixels of \S+ x \S+ mm across sagittal",
     ):
         read_image(tmp_path)
     assert read_warned(path)[0].size == (5, 4, 1)

@@ -97,7 +97,7 @@ def check_one_grid(slices: list[Slice], shown: str) -> list[Slice]:
         return slices
     kinds.sort(key=len, reverse=True)
     listed = "; ".join(
-        f"{len(k)} of {k[0].size[0]} x {k[0].size[1]} pixels across {facing(k)}, e.g. {k[0].path.parent.name}/{k[0].path.name}"
+        f"{len(k)} of {k[0].size[0]} x {k[0].size[1]} pixels of {k[0].spacing[0]:.4g} x {k[0].spacing[1]:.4g} mm across {facing(k)}, e.g. {k[0].path.parent.name}/{k[0].path.name}"
         for k in kinds[:6]
     )
     listed += f"; and {len(kinds) - 6} more" if len(kinds) > 6 else ""
