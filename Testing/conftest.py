@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TESTING = Path(__file__).resolve().parent
-for folder in (TESTING, TESTING.parent / "S3NetSegment"):
+for folder in (TESTING, TESTING / "support", TESTING.parent / "S3NetSegment"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 

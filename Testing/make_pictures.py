@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 TESTING = Path(__file__).resolve().parent
-sys.path[:0] = [str(TESTING), str(TESTING.parent / "S3NetSegment")]
+sys.path[:0] = [str(TESTING / "support"), str(TESTING.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

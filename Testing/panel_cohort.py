@@ -20,7 +20,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 TESTING = Path(__file__).resolve().parent
-sys.path[:0] = [str(TESTING), str(TESTING / "benchmarks"), str(TESTING.parent / "S3NetSegment")]
+sys.path[:0] = [str(TESTING / "support"), str(TESTING / "benchmarks"), str(TESTING.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -23,7 +23,7 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # the event loop keeps a core busy, beside which threads of torch wait for one another
 TESTING = Path(__file__).resolve().parent
-sys.path[:0] = [str(TESTING), str(TESTING.parent / "S3NetSegment")]
+sys.path[:0] = [str(TESTING / "support"), str(TESTING.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -257,7 +257,7 @@ def _pictures(options) -> int:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(TESTING), str(TESTING.parent / "S3NetSegment")]
+    sys.path[:0] = [str(TESTING / "support"), str(TESTING.parent / "S3NetSegment")]
     from script_environment import enter_environment
 
     enter_environment(for_tests=True)

@@ -32,7 +32,9 @@ def files():
 
 def test_types_agree_and_what_is_wrong_would_be_found(tmp_path, monkeypatch):
     monkeypatch.chdir(MODULE)
-    monkeypatch.setenv("MYPYPATH", os.pathsep.join(map(str, [MODULE, TESTING, *SCRIPTS, tmp_path])))
+    monkeypatch.setenv(
+        "MYPYPATH", os.pathsep.join(map(str, [MODULE, TESTING, TESTING / "support", *SCRIPTS, tmp_path]))
+    )
     wrong, gone = tmp_path / "wrong.py", tmp_path / "gone.py"
     wrong.write_text(
         "from S3NetSegmentLib.engine.common.arrays import bounding_box\n"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 TESTING = Path(__file__).resolve().parents[1]
 MODULE = TESTING.parent / "S3NetSegment"
-sys.path[:0] = [str(TESTING), str(MODULE)]
+sys.path[:0] = [str(TESTING / "support"), str(MODULE)]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -4,7 +4,7 @@ Every set is split by a fixed rule into *development* cases (settings, weights a
 them) and *confirm* cases (only reported). Cases of one patient never lie on both sides, except for CT (two scans, of
 which the development slices come from one), the spinal cord and the MNI template (one volume each).
 
-Needs the labelled data folder beside the repository, see ``Testing/paths.py``; each of its sets names its source.
+Needs the labelled data folder beside the repository, see ``Testing/support/paths.py``; each of its sets names its source.
 """
 
 from __future__ import annotations

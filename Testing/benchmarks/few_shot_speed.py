@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 _testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing), str(_testing.parent / "S3NetSegment")]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

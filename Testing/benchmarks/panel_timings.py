@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 TESTING = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTING), str(TESTING.parent / "S3NetSegment")]
+sys.path[:0] = [str(TESTING), str(TESTING / "support"), str(TESTING.parent / "S3NetSegment")]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -325,7 +325,7 @@ def type_into(edit, path):
 
 def in_another_process(code: str) -> None:
     """Prepares files; this process shall not load torch for them."""
-    paths = f"import sys; sys.path[:0] = {sys.path[:2]!r}; "
+    paths = f"import sys; sys.path[:0] = {sys.path[:3]!r}; "
     subprocess.run([sys.executable, "-c", paths + code], check=True, cwd=TESTING)
 
 

@@ -26,7 +26,10 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "S3NetSegment")]
+sys.path[:0] = [
+    str(Path(__file__).resolve().parents[1] / "support"),
+    str(Path(__file__).resolve().parents[2] / "S3NetSegment"),
+]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

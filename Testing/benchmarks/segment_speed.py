@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 _testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing), str(_testing.parent / "S3NetSegment")]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 if "--pictures" in sys.argv:
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(threads, "1")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing), str(_testing.parent / "S3NetSegment")]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

@@ -31,7 +31,7 @@ code = subprocess.call([sys.executable, *sys.argv[2:]])
 pathlib.Path(sys.argv[1], "code" + os.environ["RANK"]).write_text(str(code))
 sys.exit(code)
 """
-KEEP_THREADS = str(REPOSITORY / "Testing" / "keep_threads.py")
+KEEP_THREADS = str(REPOSITORY / "Testing" / "support" / "keep_threads.py")
 
 
 def reading(folder, during=None, error=None):

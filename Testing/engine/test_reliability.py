@@ -58,7 +58,7 @@ def test_the_trial_of_faults_sees_half_written_files_and_results_that_differ():
 
 def _in_suite(code: str) -> int:
     """The exit code of a process that runs ``code`` beside the suites."""
-    paths = [str(RUN.parent), str(RUN.parents[1]), str(RUN.parents[2] / "S3NetSegment")]
+    paths = [str(RUN.parent), str(RUN.parents[1] / "support"), str(RUN.parents[2] / "S3NetSegment")]
     code = f"import sys; sys.path[:0] = {paths!r}\n{code}"
     done = forked(run_code, code, variables=os.environ)
     print(done.stdout, done.stderr)

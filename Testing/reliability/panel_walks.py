@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 TESTING = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTING), str(TESTING.parent / "S3NetSegment")]
+sys.path[:0] = [str(TESTING / "support"), str(TESTING.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -128,7 +128,7 @@ def test_devices_that_several_processes_cannot_have_are_refused(machine, monkeyp
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
 def test_a_process_that_is_killed_or_stopped_leaves_a_state_to_go_on_from(tmp_path, number):
-    command = [sys.executable, str(REPOSITORY / "Testing" / "toy_training.py"), str(tmp_path)]
+    command = [sys.executable, str(REPOSITORY / "Testing" / "support" / "toy_training.py"), str(tmp_path)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

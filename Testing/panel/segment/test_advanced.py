@@ -42,7 +42,7 @@ def test_opening_the_panel_does_not_import_torch(tmp_path):
 
     code = f"""
 import sys
-sys.path[:0] = [{str(REPOSITORY / "Testing")!r}, {str(MODULE)!r}]
+sys.path[:0] = [{str(REPOSITORY / "Testing" / "support")!r}, {str(MODULE)!r}]
 import headless_slicer, qt_stand_in
 qt_stand_in.install(headless_slicer.start())
 module, widget = qt_stand_in.open_module({str(MODULE / "S3NetSegment.py")!r})

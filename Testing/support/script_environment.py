@@ -1,4 +1,4 @@
-"""Lets the scripts of this folder be started with any Python: they go on in the environment of s3net, made if need be.
+"""Lets the scripts of Testing be started with any Python: they go on in the environment of s3net, made if need be.
 
 A script calls :func:`enter_environment` before its first import of a package, and only where it is the program itself.
 Standard library only.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from S3NetSegmentLib.cli.environment import REENTERED, RUNTIME, EnvironmentProblem, enter
 
-_TESTS = Path(__file__).resolve().parent / "requirements.txt"
+_TESTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 
 
 def enter_environment(for_tests: bool = False) -> None:

@@ -1,7 +1,7 @@
 """What DINOv2 and DINOv3 of the package transformers answer, kept in engine/dinov2_references.npz, and under which names it saves their
 weights, kept in engine/dinov2_names.json: references that are not our own code.
 
-    python3 Testing/dinov2_references.py         makes the files anew; needs "pip install transformers", made with 5.24.0
+    python3 Testing/support/dinov2_references.py   makes the files anew; needs "pip install transformers", made with 5.24.0
 
 The weights and images are random numbers of numpy, which are the same on every machine.
 """
@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-_testing = Path(__file__).resolve().parent
-sys.path[:0] = [str(_testing), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment
@@ -28,8 +28,8 @@ from S3NetSegmentLib.engine.nets import vit  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import ARCHITECTURES, Architecture  # noqa: E402
 from S3NetSegmentLib.engine.nets.weights.checkpoint import read_safetensors, read_weights  # noqa: E402
 
-NAMES = Path(__file__).with_name("engine") / "dinov2_names.json"
-FILE = Path(__file__).with_name("engine") / "dinov2_references.npz"
+NAMES = _testing / "engine" / "dinov2_names.json"
+FILE = _testing / "engine" / "dinov2_references.npz"
 EVERY = 61  # values between two that are kept; prime, so that all columns of all parts of the image are met
 SIZES = [(224, 224), (252, 252), (448, 336), (518, 518)]
 REFERENCED = {

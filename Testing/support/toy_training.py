@@ -10,7 +10,7 @@ from keep_threads import threads_of_gloo
 from torch import nn
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "S3NetSegment"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "S3NetSegment"))
 
 from S3NetSegmentLib.engine.common.tensors import torch_generator, torch_random_numbers
 from S3NetSegmentLib.engine.training.optimisation import TrainingTask

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 MODULE = REPOSITORY / "S3NetSegment"
 SAMPLE_DATA = REPOSITORY / "Resources" / "SampleData"
 ARTIFACTS = REPOSITORY / "Testing" / "artifacts"  # pictures that tests keep for people to look at; not in git

@@ -1,6 +1,6 @@
 """Runs a script and keeps the names of the threads of Gloo that are still there when Python is about to end.
 
-python3 Testing/keep_threads.py OUT SCRIPT [its arguments]        writes OUT/threads0 in the process of rank 0
+python3 Testing/support/keep_threads.py OUT SCRIPT [its arguments]        writes OUT/threads0 in the process of rank 0
 """
 
 from __future__ import annotations
