@@ -19,17 +19,20 @@ _SPOT = 3.0  # pixels around a point that a simple method takes from it
 Answer = Callable[[list[Point], list[Point]], np.ndarray]  # points in and out of the object -> bool [h, w]
 
 
-def effort(answer: Answer, truth: np.ndarray, first: Point | None) -> dict[str, list]:
+def effort(
+    answer: Answer, truth: np.ndarray, first: Point | None, rng: np.random.Generator | None = None
+) -> dict[str, list]:
     """Dice after 1 to :data:`PROMPTS` prompts, and of each further point whether it lowered Dice, and whether all points are
     obeyed after it.
 
     :param first: the click that the answer starts with; None: it starts with what ``answer`` knows, e.g. a box.
+    :param rng: of a hand that misses the middle of what it corrects, see ``corrective_point``.
     """
     inside, outside = [] if first is None else [first], []
     mask = answer(inside, outside)
     found: dict[str, list] = {"dice": [dice(mask, truth)], "worse": [], "disobeyed": []}
     while len(found["dice"]) < PROMPTS:
-        correction = corrective_point(mask, truth)
+        correction = corrective_point(mask, truth, rng)
         if correction is not None:
             (inside if correction[1] else outside).append(correction[0])
             mask = answer(inside, outside)

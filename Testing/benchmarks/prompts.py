@@ -6,7 +6,8 @@
     python3 Testing/benchmarks/prompts.py --effort             one to five prompts, each where the answer is most wrong
 
 Clicks: the object's innermost point, and a random one. Boxes: the object's bounding box, each side moved by a normal error
-of 7 % of its length. Dice with the true outline, mean over the objects of a set; in brackets the share of objects under 0.5; with
+of 7 % of its length. Corrections: the middle of the largest error, and ("a free hand") a random point of its inner part. Dice with the
+true outline, mean over the objects of a set; in brackets the share of objects under 0.5; with
 several seeds the deviation of the mean over them (the innermost point, simple methods after a click and the best candidate: one).
 "best clipped candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes and clicks says of its slices.
 Needs the labelled data of ``data_sets.py``. Times are of one thread.
@@ -89,6 +90,7 @@ def main() -> None:
 
 def score_effort(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng) -> None:
     click, box = random_point(truth, rng), drawn_box(truth, rng, case.slice_index)
+    hand = int(rng.integers(1 << 32))
 
     def segment(inside, outside, **first) -> np.ndarray:
         voxels = ([(x, y, case.slice_index) for y, x in points] for points in (inside, outside))
@@ -102,6 +104,8 @@ def score_effort(values, case: Case, regions, features: np.ndarray, truth: np.nd
     }
     for name, (answer, first) in answers.items():
         values[name][case.set_name].append(effort(answer, truth, first))
+        found = effort(answer, truth, first, np.random.default_rng(hand))
+        values[f"{name}, a free hand"][case.set_name].append(found)
 
 
 def score_clicks(values, case: Case, regions, features: np.ndarray, truth: np.ndarray, rng, seed: int) -> None:

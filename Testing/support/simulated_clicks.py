@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 Point = tuple[int, int]  # row, column
+_INNER = 0.4  # of the largest depth of an error: hands do not place a correction nearer to its border
 
 
 def innermost_point(mask: np.ndarray) -> Point:
@@ -22,9 +23,13 @@ def random_point(mask: np.ndarray, rng: np.random.Generator) -> Point:
     return int(rows[at]), int(columns[at])
 
 
-def corrective_point(answer: np.ndarray, truth: np.ndarray) -> tuple[Point, bool] | None:
-    """The innermost point of the largest connected error of ``answer``, and whether it belongs to the object; None if
-    there is no error."""
+def corrective_point(
+    answer: np.ndarray, truth: np.ndarray, rng: np.random.Generator | None = None
+) -> tuple[Point, bool] | None:
+    """A point in the largest connected error of ``answer``, and whether it belongs to the object; None if there is no error.
+
+    :param rng: draws the point from the inner part of the error, as hands meet it; None: its innermost point.
+    """
     wrong = answer != truth
     missing, excess = ndimage.label(truth & wrong), ndimage.label(answer & wrong)
     best, best_size, inside = None, 0, True
@@ -34,7 +39,14 @@ def corrective_point(answer: np.ndarray, truth: np.ndarray) -> tuple[Point, bool
             sizes[0] = 0
             if sizes.max() > best_size:
                 best, best_size, inside = parts == sizes.argmax(), sizes.max(), is_missing
-    return None if best is None else (innermost_point(best), inside)
+    if best is None:
+        return None
+    if rng is None:
+        return innermost_point(best), inside
+    depth = _depth(best)
+    rows, columns = np.nonzero(depth >= _INNER * depth.max())
+    at = rng.integers(rows.size)
+    return (int(rows[at]), int(columns[at])), inside
 
 
 def _depth(mask: np.ndarray) -> np.ndarray:
