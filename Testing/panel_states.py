@@ -2,7 +2,7 @@
 
     python3 Testing/panel_states.py OUT_FOLDER [--dark] [--scale 1.5] [--font "Liberation Sans"]
 
-makes a picture of each, and ends with 1 where a text is cut. With ``--all`` the command makes four sets, light and dark at 100 and 150 %.
+makes a picture of each, and ends with 1 where a text is cut or a band is left empty. With ``--all`` the command makes four sets, light and dark at 100 and 150 %.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 TESTING = Path(__file__).resolve().parent
 PANEL_WIDTH = 380  # pixels at 100 %: more takes room from the slice views
+BAND = 16  # pixels between two rows: the margins of a section
 LONG = "A name of a segment that is far too long for any column"
 
 
@@ -147,23 +148,64 @@ def _cohort(panel, folder):
 
 
 def cut_texts(frame, editor):
-    """``(text, pixels needed, pixels there)`` of what is cut in the panel, but for Slicer's own editor in it."""
+    """``(text, pixels needed, pixels there)`` of what is cut in the panel, but for Slicer's own editor in it and long names that the
+    user has given."""
     from PyQt5 import QtGui, QtWidgets
 
-    kinds = (QtWidgets.QPushButton, QtWidgets.QCheckBox, QtWidgets.QLabel)
-    for widget in (w for kind in kinds for w in frame.findChildren(kind)):
-        if not widget.isVisible() or editor.isAncestorOf(widget):
-            continue
-        text = widget.text() if callable(widget.text) else widget.text
-        is_label = type(widget).__name__ == "QLabel"
-        if is_label and widget.wordWrap:
+    for widget in _shown(frame, editor):
+        if isinstance(widget, QtWidgets.QLabel) and widget.wordWrap:
             needed, there = widget.heightForWidth(widget.width), widget.height
-        elif text.startswith("<") or not text:
+            if needed > there:
+                yield widget.text, needed, there
             continue
-        else:
-            needed, there = QtGui.QFontMetrics(widget.font).horizontalAdvance(text.replace("&", "")), widget.width
-        if needed > there:
-            yield text, needed, there
+        for text, there in _lines_on(widget):
+            needed = QtGui.QFontMetrics(widget.font).horizontalAdvance(text.replace("&", ""))
+            if needed > there and not text.startswith("<") and "far too long" not in text:
+                yield text, needed, there
+
+
+def _lines_on(widget):
+    """``(text, pixels there)`` of a widget that writes in one line."""
+    from PyQt5 import QtWidgets
+
+    style = QtWidgets.QStyle
+    if isinstance(widget, QtWidgets.QComboBox):
+        option = QtWidgets.QStyleOptionComboBox()
+        option.initFrom(widget)
+        inside = widget.style().subControlRect(style.CC_ComboBox, option, style.SC_ComboBoxEditField, widget)
+        yield widget.currentText, inside.width()
+    elif isinstance(widget, QtWidgets.QTabBar):
+        for number in range(widget.count):
+            yield widget.tabText(number), widget.tabRect(number).width()
+    elif isinstance(widget, (QtWidgets.QAbstractButton, QtWidgets.QLabel)):
+        yield widget.text() if callable(widget.text) else widget.text, widget.width
+
+
+def empty_bands(frame, editor, allowed=BAND):
+    """``(y, pixels)`` of bands across the panel in which nothing stands, that are higher than rows should be apart."""
+    from PyQt5 import QtCore, QtWidgets
+
+    kinds = (
+        QtWidgets.QLabel, QtWidgets.QAbstractButton, QtWidgets.QComboBox, QtWidgets.QLineEdit, QtWidgets.QAbstractSpinBox,
+        QtWidgets.QAbstractSlider, QtWidgets.QProgressBar, QtWidgets.QAbstractScrollArea, QtWidgets.QTabBar,
+    )  # fmt: skip
+    shown = [*_shown(frame, editor), *[editor] * editor.isVisible()]
+    heights = [(w, w.height) for w in shown if isinstance(w, kinds) or w is editor]
+    heights += [
+        (w, w.contentsMargins().top()) for w in shown if w.metaObject().className() == "ctkCollapsibleButton"
+    ]  # its title
+    tops = sorted((w.mapTo(frame, QtCore.QPoint(0, 0)).y(), height) for w, height in heights)
+    end = tops[0][0]
+    for top, height in tops:
+        if top - end > allowed:
+            yield end, top - end
+        end = max(end, top + height)
+
+
+def _shown(frame, editor):
+    from PyQt5 import QtWidgets
+
+    return [w for w in frame.findChildren(QtWidgets.QWidget) if w.isVisible() and not editor.isAncestorOf(w)]
 
 
 def dark_palette():
@@ -239,7 +281,7 @@ def _pictures(options) -> int:
     module, widget = qt_stand_in.open_module(MODULE / "S3NetSegment.py", FakeEngine(), FakePropagation())
     panel = PanelDriver(module, widget, application, headless)
     options.folder.mkdir(parents=True, exist_ok=True)
-    frame, cut = widget.parent, []
+    frame, wrong = widget.parent, []
     with tempfile.TemporaryDirectory() as folder:
         for name in states(panel, views, Path(folder)):
             panel.settle(0.1)
@@ -249,11 +291,13 @@ def _pictures(options) -> int:
             panel.settle(0.1)
             frame.grab().save(str(options.folder / f"{name}.png"))
             print(f"{name}: {needed} pixels wide")
-            cut += [(name, *found) for found in cut_texts(frame, panel.panel.editor.widget)]
+            for text, needed, there in cut_texts(frame, panel.panel.editor.widget):
+                wrong.append(f"{name}: {text!r} needs {needed} pixels and has {there}")
+            for y, height in empty_bands(frame, panel.panel.editor.widget):
+                wrong.append(f"{name}: {height} pixels below {y} are empty")
     panel.close()
-    for name, text, needed, there in cut:
-        print(f"{name}: {text!r} needs {needed} pixels and has {there}", file=sys.stderr)
-    return int(bool(cut))
+    print("\n".join(wrong), file=sys.stderr)
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

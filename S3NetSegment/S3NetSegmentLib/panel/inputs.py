@@ -14,7 +14,7 @@ from ..engine.common.provenance import FEW_SHOT, MODEL
 from ..engine.images import AXES
 from ..scene.answers.confidence import least_sure_place, show_place
 from ..scene.answers.provenance import foreign_text, made_by, segment_fact
-from ..scene.slices import LastSliceView, last_used_slice_node, shown_slice
+from ..scene.slices import LastSliceView, last_used_slice_node, shown_slice, slice_name
 from ..scene.volumes import frame_of, volume_from_node
 from .messages import capital
 from .widgets.looks import set_property
@@ -142,7 +142,7 @@ class MadeByRows:
 
 
 def made_by_text(segmentation_node, segment_id: str) -> str:
-    """A sentence on how a segment was made, from its tags, e.g. "Made by Few-shot on CT from drawing, slices 4 and 8 along z.";
+    """A sentence on how a segment was made, from its tags, e.g. "Made by Few-shot on CT from drawing, axial 4 and 8.";
     "" for one that nobody but the user has made."""
     if (
         segmentation_node is None
@@ -159,7 +159,7 @@ def made_by_text(segmentation_node, segment_id: str) -> str:
 
     if method == FEW_SHOT:
         return _("Made by Few-shot on {image} from {support}.").format(
-            image=fact("Image"), support=_in_words(fact("Support"))
+            image=fact("Image"), support=_in_words(fact("Support"), fact("Image"))
         )
     if method == MODEL:
         return _("Made by the model {model} on {image}.").format(model=fact("Model"), image=fact("Image"))
@@ -171,11 +171,22 @@ def made_by_text(segmentation_node, segment_id: str) -> str:
     )
 
 
-def _in_words(support: str) -> str:
-    """The fact "drawing z=4,8" as people read it: "drawing, slices 4 and 8 along z"."""
+def _in_words(support: str, image: str) -> str:
+    """The fact "drawing z=4,8" as the panel names slices: "drawing, axial 4 and 8".
+
+    :param image: name of what was drawn on, where ``support`` names no other image.
+    """
+    nodes = {node.GetName(): node for node in slicer.util.getNodesByClass("vtkMRMLVolumeNode")}
+    drawn_on = max((name for name in nodes if f" on {name} " in support), key=len, default=image)
+    try:
+        volume = volume_from_node(nodes[drawn_on])
+    except (KeyError, InputError):  # it is no longer in the scene: nobody knows which way its axes run
+        volume = None
 
     def words(match) -> str:
         axis, numbers = match[1], match[2].split(",")
+        if volume is not None:
+            return f", {slice_name(volume, axis, int(numbers[0])).split()[0]} {_listed(numbers)}"
         text = _(", slices {numbers} along {axis}") if len(numbers) > 1 else _(", slice {numbers} along {axis}")
         return text.format(numbers=_listed(numbers), axis=axis)
 

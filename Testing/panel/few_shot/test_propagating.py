@@ -26,6 +26,20 @@ def test_propagate_shows_a_preview_and_accept_writes_it(open_drawn, keep_picture
     keep_picture(panel.widget.parent, "few_shot_accepted")
 
 
+def test_the_panel_names_the_slices_that_an_answer_was_made_from_as_it_does_elsewhere(open_drawn):
+    panel = open_drawn()
+    rows = [row[0] for row in panel.rows()]
+    panel.propagate()
+    panel.click(panel.ui.acceptButton)
+    panel.panel._refresh()
+    words = "Made by Few-shot on MR head from MR head segmentation, {}."
+    assert rows == ["axial 4", "axial 8"]
+    assert panel.ui.madeByText.text == words.format("axial 4 and 8")
+    panel.parameters.volume.SetName("renamed")  # no image in the scene tells which way the axes run
+    panel.panel._refresh()
+    assert panel.ui.madeByText.text == words.format("slices 4 and 8 along z")
+
+
 def test_accept_is_one_undo_step_and_drawn_slices_stay(open_drawn):
     panel = open_drawn()
     before = {name: panel.mask(name) for name in ("Liver", "Spleen")}

@@ -82,12 +82,13 @@ def _focusable(widget):
 
 
 def align_columns(ui, models_ui, cohort_ui) -> None:
-    """Widens the labels of the forms to the widest."""
+    """Makes the labels of the forms as wide as the widest, so that all fields begin in one line."""
     names = ((ui, _SHARED), (models_ui, _MODELS), (cohort_ui, ("loopFolder",)))
     labels = [getattr(form, f"{name}Label") for form, of_form in names for name in of_form]
     width = max(qt.QFontMetrics(label.font).boundingRect(label.text).width() for label in labels)
     for label in labels:
         label.setMinimumWidth(width + _GAP)
+        label.setSizePolicy(qt.QSizePolicy.Fixed, qt.QSizePolicy.Preferred)  # the fields take what is left
 
 
 class WideArea:
