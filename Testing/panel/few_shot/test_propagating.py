@@ -31,6 +31,7 @@ def test_the_panel_names_the_slices_that_an_answer_was_made_from_as_it_does_else
     rows = [row[0] for row in panel.rows()]
     panel.propagate()
     panel.click(panel.ui.acceptButton)
+    panel.panel.editor.widget.setCurrentSegmentID(panel.parameters.segmentation.GetSegmentation().GetNthSegmentID(0))
     panel.panel._refresh()
     words = "Made by Few-shot on MR head from MR head segmentation, {}."
     assert rows == ["axial 4", "axial 8"]
