@@ -159,3 +159,13 @@ def test_other_grids_and_doubled_names_are_refused():
             compare_segmentations(labels(["a"], matrix=matrix), labels(["a"]))
     with pytest.raises(InputError, match="'a' occurs twice"):
         compare_segmentations(labels(["a", "A"]), labels(["a"]))
+
+
+def test_segmentations_that_lie_too_far_apart_for_one_grid_are_refused_with_their_places():
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[5:9, 5:9, 5:9] = 1
+    away = UNIT.copy()
+    away[:3, 3] = 30_000
+    both = [Segmentation([mask], [Segment("a", (1, 0, 0), 1)], matrix) for matrix in (UNIT, away)]
+    with pytest.raises(InputError, match=r"lie apart.*R 30000 to 30020.*compare segmentations of one image"):
+        compare_segmentations(*both)

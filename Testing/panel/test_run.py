@@ -230,10 +230,10 @@ def test_delays_of_timers_pass_at_once_in_their_order():
         each.start()
     slicer.app.settle(85)
     assert heard == ["again", "once", "again"]
-    assert slicer.app.wait(lambda: "late" in heard, 30)
+    assert slicer.app.wait(lambda: "late" in heard)
     assert heard == ["again", "once", "again", "late"]
     assert not slicer.app.wait(lambda: len(heard) > 4, 0.1)  # what only repeats is waited for
     slicer.app.settle(75)
-    assert heard[4:] == ["again", "again"] and time.monotonic() - began < 30
+    assert heard[4:] == ["again", "again"] and time.monotonic() - began < 90  # the delays alone are 165 s
     for each in timers:
         each.stop()

@@ -26,6 +26,7 @@ from .common.errors import InputError
 from .images import Segment, Segmentation
 from .images.segmentation import is_picture, is_without_pixel_size, name_key
 
+_MOST_VOXELS = 1 << 28  # of a grid around two segmentations of which most lies in neither
 STATES = ("scored", "missed", "extra", "absent")
 
 
@@ -181,16 +182,18 @@ def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
             notes.append("one side has no names of segments; they were paired by label value")
     places = [_covered(seg) for seg in (found, reference)]
     if any(max(a[0], b[0]) > min(a[1], b[1]) for a, b in zip(*places, strict=True)):
-        shown = (
-            ", ".join(f"{n} {low:.0f} to {high:.0f}" for n, (low, high) in zip("RAS", place, strict=True))
-            for place in places
-        )
-        notes.append(
-            f"the two lie apart, as those of different images or frames do: one covers {' mm, the other '.join(shown)} mm"
-        )
+        notes.append(f"the two lie apart, as those of different images or frames do: {_apart(found, reference)}")
     if is_without_pixel_size(found.layers[0].shape, found.ijk_to_ras):
         notes.append("the files do not say how large a pixel is: the distances are in pixels, not mm")
     return notes
+
+
+def _apart(a: Segmentation, b: Segmentation) -> str:
+    shown = (
+        ", ".join(f"{n} {low:.0f} to {high:.0f}" for n, (low, high) in zip("RAS", _covered(seg), strict=True))
+        for seg in (a, b)
+    )
+    return f"one covers {' mm, the other '.join(shown)} mm"
 
 
 def _covered(segmentation: Segmentation) -> list[tuple[float, float]]:
@@ -243,6 +246,12 @@ def _on_one_grid(a: Segmentation, b: Segmentation) -> tuple[Segmentation, Segmen
         )
     low = np.minimum(0, shift)
     high = np.maximum(sizes[0], shift + sizes[1])
+    voxels = math.prod((high - low).tolist())
+    if voxels > _MOST_VOXELS and voxels > 8 * sum(math.prod(size.tolist()) for size in sizes):
+        raise InputError(
+            f"the two segmentations lie apart, as those of different images or frames do ({_apart(a, b)}), and a grid that holds "
+            f"both would have {voxels:,} voxels; compare segmentations of one image"
+        )
     matrix = np.array(a.ijk_to_ras, float)
     matrix[:3, 3] += matrix[:3, :3] @ low
     size = tuple((high - low).tolist())[::-1]

@@ -98,7 +98,6 @@ def test_the_window_answers_while_slices_are_registered():
 
 def test_the_window_answers_while_itk_computes_and_a_cancelled_run_leaves_nothing_behind():
     import threading
-    import time
 
     import SimpleITK as sitk
 
@@ -107,13 +106,19 @@ def test_the_window_answers_while_itk_computes_and_a_cancelled_run_leaves_nothin
     class Slow:
         """Stands for a registration, which takes longer on a large volume than a test should."""
 
+        def __init__(self):
+            self.go_on = threading.Event()
+
         def Execute(self, a, b):
-            time.sleep(0.3)
+            assert self.go_on.wait(600)
 
     threads, before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), threading.active_count()
-    assert len(list(_executed(Slow(), None, None))) >= 3
-    steps = _executed(Slow(), None, None)
-    next(steps)
-    steps.close()
+    for closed in (False, True):
+        slow = Slow()
+        steps = _executed(slow, None, None)
+        for _ in range(3):
+            next(steps)
+        slow.go_on.set()
+        steps.close() if closed else list(steps)
     assert threading.active_count() == before
     assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == threads

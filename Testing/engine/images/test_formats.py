@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import struct
+import warnings
 import zlib
 
 import nrrd
@@ -136,6 +137,18 @@ def test_print_colours_of_a_jpeg_are_those_that_pillow_shows(tmp_path):
     smooth.convert("CMYK").save(tmp_path / "a.jpg")
     wanted = np.asarray(Image.open(tmp_path / "a.jpg").convert("RGB")).astype(int)
     assert np.abs(read_image(tmp_path / "a.jpg").array[0] - wanted).max() <= 3
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_label_map_of_a_few_bits_has_the_labels_that_it_stores(tmp_path, bits):
+    labels = GREY & (2**bits - 1)
+    rows = np.unpackbits(labels[..., None], axis=-1)[..., 8 - bits :].reshape(len(labels), -1)
+    path = png(tmp_path / "a.png", np.packbits(rows, axis=1), bits, 0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = read_segmentation(path)
+    np.testing.assert_array_equal(found.layers[0][0], labels)
+    assert not any("palette" in str(each.message) for each in said)
 
 
 def test_a_palette_gives_its_places_as_labels(tmp_path):
@@ -402,4 +415,5 @@ def test_no_class_or_address_of_itk_stands_in_a_text(tmp_path):
         assert not re.search(r"itk|0x[0-9a-f]|ImageIO|\.cxx|ERROR|::|_nrrd", str(error.value), re.I), str(error.value)
     text = "Exception thrown in SimpleITK X: /a/b.cxx:470:\nITK ERROR: NrrdImageIO(0x55f): ReadImageInformation: no axes (2)."
     assert plain_reason(text) == "no axes (2)"
+    assert plain_reason("[nrrd] nrrdEncodingBzip2_read: sorry, bzip2 encoding is not available in NrrdIO") == ""
     assert plain_reason("itk::ERROR: PNGImageIO(0x1): Error while reading file: a.png\nReason: Success") == ""

@@ -54,6 +54,19 @@ def test_a_table_of_values_that_is_not_followed_is_told(tmp_path):
     assert len(texts) == 1 and "looked up in a table (Modality LUT), which is not done" in texts[0]
 
 
+def test_a_rescale_slope_of_0_is_taken_as_1_and_told(tmp_path):
+    rescale = {0x00281052: ("DS", -5), 0x00281053: ("DS", 0)}
+    volume, texts = read_warned(write_frames(tmp_path, {0x00180088: ("DS", 2)} | rescale))
+    np.testing.assert_array_equal(volume.array, VOXELS.astype(int) - 5)
+    assert len(texts) == 1 and "Rescale Slope is 0" in texts[0]
+    groups = [
+        functional_groups((0, 0, n), {0x00289145: ("SQ", [{0x00281052: ("DS", 0), 0x00281053: ("DS", n and 1)}])})
+        for n in range(6)
+    ]
+    texts = read_warned(write_dicom(tmp_path / "b" / "a", enhanced_elements(VOXELS, groups)))[1]
+    assert any("Rescale Slope is 0" in text for text in texts)
+
+
 def test_frames_of_color_and_other_encodings_are_a_stack_too(tmp_path):
     color = np.random.default_rng(1).integers(0, 255, (3, 4, 5, 3)).astype(np.uint8)
     volume, texts = read_warned(write_frames(tmp_path, {0x00180088: ("DS", 2)}, color, syntax=dicom.IMPLICIT))

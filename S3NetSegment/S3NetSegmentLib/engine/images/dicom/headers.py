@@ -99,6 +99,8 @@ def _value_notes(elements: Elements) -> tuple[str, ...]:
             f"its pixels are to be shown inverted (MONOCHROME1); the values of this {modality} are taken as they were measured, where "
             "Slicer turns them round"
         )
+    if _rescaling(elements).number("RescaleSlope") == 0:
+        notes.append("its Rescale Slope is 0, which would leave no image; it is taken as 1, as in Slicer")
     if elements.items("ModalityLUTSequence"):
         notes.append(
             "its values are to be looked up in a table (Modality LUT), which is not done, as in Slicer; they are as stored"
@@ -108,12 +110,15 @@ def _value_notes(elements: Elements) -> tuple[str, ...]:
 
 def first_rescale(elements: Elements) -> tuple[float, float]:
     """Slope and intercept of the first frame."""
-    own = elements.item(_PER_FRAME), elements.item(_SHARED)
-    group = next(
-        (g for item in own if "RescaleSlope" in (g := item.item("PixelValueTransformationSequence"))), elements
-    )
+    group = _rescaling(elements)
     slope = group.number("RescaleSlope") or group.number("DoseGridScaling") or 1.0  # Dose Grid Scaling stands in for it
     return slope, group.number("RescaleIntercept") or 0.0
+
+
+def _rescaling(elements: Elements) -> Elements:
+    return _group(
+        "PixelValueTransformationSequence", "RescaleSlope", elements.item(_PER_FRAME), elements.item(_SHARED), elements
+    )
 
 
 def _classic_slice(elements: DicomFile, spacing: tuple[float, float]) -> Slice:

@@ -29,6 +29,7 @@ _INTERNAL = re.compile(
     r"|\b(?:ITK|itk|sitk)(?:::)? ?(?:ERROR|WARNING):?|\bs?itk::\w+(?:::\w+)*:?|\b0x[0-9a-f]+"
     r"|\S+\.(?:cxx|hxx|h|txx):\d+:?|\[nrrd\]|\b_?(?:nrrd|air|biff|METAIO)\w*:|\bRead(?:ImageInformation)?:"
 )
+_LIBRARY = re.compile(r"\b(?:\w*IO|\w*ITK|nrrd|teem|libtiff|libpng)\b")  # what a library says of itself helps nobody
 _DAMAGED = ("fail", "corrupt", "premature", "truncat")  # in what the libraries print and do not raise
 _MOST_SAID = 4096  # bytes of it
 _ALPHA_FORMATS = ("PNGImageIO", "BMPImageIO")
@@ -247,4 +248,5 @@ def plain_reason(text: str) -> str:
         _INTERNAL.sub("", line).strip(" :.") for line in lines if not line.startswith(("Reason:", "Exception thrown"))
     ]
     reason = next((line for line in reversed(lines) if line), "")
-    return "" if "cannot be read" in reason or "Error while reading" in reason else reason
+    said_before = "cannot be read" in reason or "Error while reading" in reason
+    return "" if said_before or _LIBRARY.search(reason) else reason

@@ -48,29 +48,38 @@ def read_picture(
         return array, matrix
     reader = opened(path, image_io)
     check_claims(reader, path)
-    places = _by_pillow(path, partial)
+    places = _by_pillow(path, partial, image_io)
     if places is None:
         return read_itk(path, choose_frame, image_io)
     choose_frame(1)
-    if not partial:
-        warnings.warn(f"{shown}: the places in its palette are taken as labels", ImageWarning, 4)
     return places[None], header_matrix(reader, path)
 
 
-def _by_pillow(path: Path, partial: bool) -> np.ndarray | None:
-    """The places in the palette, or the grey values as they are stored; None for a picture with neither."""
+def _step(path: Path) -> int:
+    """How far apart Pillow and ITK lay the grey values of a PNG file that stores them in less than 8 bits."""
+    return 255 // (2 ** file_head(path)[24] - 1)
+
+
+def _by_pillow(path: Path, partial: bool, image_io: str) -> np.ndarray | None:
+    """The places in the palette, or the grey values as they are stored (in a PNG of less than 8 bits spread over 0 to 255 by
+    other readers: a mask of one bit holds 1); None for a picture with neither."""
     import PIL.Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its size was checked
         try:
             with PIL.Image.open(path) as picture:
-                if picture.mode == "P" or (partial and picture.mode in ("L", "I;16")):
-                    return np.array(picture)
+                mode, places = picture.mode, np.array(picture)
         except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
             raise InputError(
                 f"{str(path)!r} cannot be read: it is cut off, damaged or too large; copy or export it again"
             ) from None
+    if mode == "P" and not partial:
+        warnings.warn(f"{str(path)!r}: the places in its palette are taken as labels", ImageWarning, 5)
+    if mode == "P" or (partial and mode in ("L", "I;16")):
+        return places
+    if not partial and image_io == "PNGImageIO" and mode in ("1", "L"):
+        return places.astype(np.uint8) // (1 if mode == "1" else _step(path))
     if partial:
         raise InputError(
             f"{str(path)!r} says that only a part of its bits counts (sBIT), which is read wrongly in colours; save it again "

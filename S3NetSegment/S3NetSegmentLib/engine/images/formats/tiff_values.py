@@ -57,11 +57,16 @@ def arranged(array: np.ndarray, axes: str) -> tuple[np.ndarray, tuple[str, ...]]
     return array, tuple(names)
 
 
-def turned(array: np.ndarray, page) -> np.ndarray:
-    """``array`` [frame, K, J, I, sample] upright, as the tag Orientation tells."""
+def turned(array: np.ndarray, page, shown: str) -> np.ndarray:
+    """``array`` [frame, K, J, I, sample] mirrored as the tag Orientation tells, rows and columns never swapped: so ITK and Slicer
+    lay it, on whose pixels an answer must lie."""
     orientation = int(page.tags.valueof("Orientation", 1))
     if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(2, 3)
+        warnings.warn(
+            f"{shown} says that it is to be turned (Orientation {orientation}); its rows stay rows, as Slicer shows it",
+            ImageWarning,
+            4,
+        )
     rows, columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
     return array[:, :, :: -1 if rows else 1, :: -1 if columns else 1]
 
