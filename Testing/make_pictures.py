@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 from paths import REPOSITORY, SAMPLE_DATA  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
-from S3NetSegmentLib.cli.demo_few_shot import draw_with_truth, slices_to_draw  # noqa: E402
+from S3NetSegmentLib.cli.demo.few_shot import draw_with_truth, slices_to_draw  # noqa: E402
 from S3NetSegmentLib.engine import Segment, Segmentation, run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot  # noqa: E402
 from S3NetSegmentLib.engine.images.colors import label_colors  # noqa: E402

@@ -89,13 +89,18 @@ def test_a_room_imports_only_rooms_below_it(room):
     assert not problems(room, lambda found: found.room is not None and found.room not in allowed)
 
 
+def file_of(module: str) -> Path:
+    """Where a module of the package would lie."""
+    place = MODULE.joinpath(*module.split("."))
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
 def names_in(module: str) -> set[str] | None:
     """What can be imported from a module of the package: its names and the modules in its folder; None if there is no such module."""
-    place = MODULE.joinpath(*module.split("."))
-    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    file = file_of(module)
     if not file.is_file():
         return None
-    names = {inside.stem for inside in place.glob("*")} if place.is_dir() else set()
+    names = {inside.stem for inside in file.parent.glob("*")} if file.name == "__init__.py" else set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
@@ -186,35 +191,51 @@ def test_the_panel_imports_what_computes_late():
     assert not problems("panel", is_wrong)
 
 
+def loaded_with(module: str) -> set[str]:
+    """The modules of the command line that importing ``module`` loads, itself among them."""
+    waiting, loaded = [module], set()
+    while waiting:
+        name = waiting.pop()
+        file = file_of(name)
+        if name in loaded or not file.is_file():
+            continue
+        loaded.add(name)
+        early = [found.name for found in imports_of(file) if found.at_import and found.room == "cli"]
+        waiting += early + [name.rpartition(".")[0] for name in early]
+    return loaded
+
+
 def test_the_command_line_needs_only_the_standard_library_until_a_command_runs():
-    early = {
-        "__init__",
-        "main",
-        "arguments",
-        "environment",
-        "terminal",
-        "apply",
-        "batch",
-        "compare",
-        "evaluate",
-        "finetune",
-        "pretrain",
-        "training",
-        "demo",
-        "segment",
-        "few_shot",
-        "list_settings",
-        "weights",
-    }
+    early = loaded_with("S3NetSegmentLib.cli.main")
+    assert {
+        f"S3NetSegmentLib.cli.{name}" for name in ("segment", "demo.command", "train.finetune", "terminal")
+    } <= early
     allowed = set(sys.stdlib_module_names) | {"S3NetSegmentLib"}
-    plain = ("S3NetSegmentLib.engine.tasks.", "S3NetSegmentLib.engine.common.errors.")  # see the test of them below
+    plain = tuple(
+        f"S3NetSegmentLib.engine.{name}." for name in ("tasks", "common.errors", "common.device")
+    )  # see the test of them below
 
     def is_wrong(found):
         heavy = found.room == "engine" and not found.name.startswith(plain)
         return found.at_import and (found.name.split(".")[0] not in allowed or heavy)
 
-    wrong = [p for p in problems("cli", is_wrong) if Path(p.split(":")[0]).stem in early]
-    assert not wrong
+    files = {str(file_of(name).relative_to(MODULE)) for name in early}
+    assert not [found for found in problems("cli", is_wrong) if found.split(":")[0] in files]
+
+
+def lines_without_rooms(folder: Path) -> int:
+    """Lines of the Python files that lie in ``folder`` itself; 0 if it has sub-folders with code."""
+    if any(folder.glob("*/*.py")):
+        return 0
+    return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("*.py"))
+
+
+def test_a_large_folder_has_sub_folders():
+    """A stranger finds a behaviour from the names of folders: none above 3,500 lines is without sub-folders."""
+    folders = {file.parent for file in PACKAGE.rglob("*.py")}
+    assert len(folders) > 20
+    large = {str(folder.relative_to(MODULE)): lines_without_rooms(folder) for folder in folders}
+    assert not {name: lines for name, lines in large.items() if lines > 3500}
 
 
 def test_the_records_of_tasks_load_without_any_package():

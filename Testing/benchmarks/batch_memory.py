@@ -34,7 +34,7 @@ import numpy as np  # noqa: E402
 from model_files import CLASSES, PROVENANCE  # noqa: E402
 from paths import MODULE, SAMPLE_DATA  # noqa: E402
 
-from S3NetSegmentLib.cli.demo_few_shot import slices_to_draw  # noqa: E402
+from S3NetSegmentLib.cli.demo.few_shot import slices_to_draw  # noqa: E402
 from S3NetSegmentLib.engine import Volume  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.resample import resized  # noqa: E402

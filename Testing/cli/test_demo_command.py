@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from command_line import s3net
 from paths import SAMPLE_DATA
 
-from S3NetSegmentLib.cli.demo_samples import dice, innermost_voxel, kmeans_object
+from S3NetSegmentLib.cli.demo.samples import dice, innermost_voxel, kmeans_object
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.volume import slices_first

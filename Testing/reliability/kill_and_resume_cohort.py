@@ -18,7 +18,7 @@ import numpy as np
 from paths import REPOSITORY, SAMPLE_DATA, SHARED_DATA
 from volume_clicks import innermost_voxel
 
-from S3NetSegmentLib.cli.demo_few_shot import slices_to_draw
+from S3NetSegmentLib.cli.demo.few_shot import slices_to_draw
 from S3NetSegmentLib.engine import Volume
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image

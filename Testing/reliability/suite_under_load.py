@@ -1,7 +1,7 @@
 """Runs the tests several times while other processes keep the machine busy, and says how each run ended.
 
     python3 Testing/reliability/suite_under_load.py --times 5 --busy 4
-    python3 Testing/reliability/suite_under_load.py --times 30 Testing/cli/test_train_stopping.py       some tests
+    python3 Testing/reliability/suite_under_load.py --times 30 Testing/cli/train/test_train_stopping.py       some tests
 
 Further arguments go to Testing/run. Ends with 0 if every run passed.
 """

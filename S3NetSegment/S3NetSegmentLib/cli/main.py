@@ -20,19 +20,18 @@ from . import (
     check,
     cohort,
     compare,
-    demo,
     evaluate,
     few_shot,
-    finetune,
     list_series,
     list_settings,
-    pretrain,
     segment,
     weights,
 )
 from .arguments import Parser, join_coordinates
+from .demo import command as demo
 from .environment import EnvironmentProblem, enter
 from .terminal import interrupts
+from .train import finetune, pretrain
 
 COMMANDS = (
     demo,

@@ -117,7 +117,7 @@ def test_the_kinds_and_presets_are_those_of_the_command_line():
     for method, presets in PRETRAINING_PRESETS.items():
         assert tuple(KINDS[method].presets) == presets == asked_fields(PretrainTask)["preset"].form.choices
     from S3NetSegmentLib.cli.main import build_parser
-    from S3NetSegmentLib.cli.training import task_of
+    from S3NetSegmentLib.cli.train.training import task_of
 
     for key, kind in KINDS.items():
         for preset in kind.presets:

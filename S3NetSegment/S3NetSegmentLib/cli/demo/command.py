@@ -7,10 +7,10 @@ import dataclasses
 import time
 from pathlib import Path
 
-from .. import __version__
-from .arguments import add_device, finish, new_command
-from .environment import REPOSITORY
-from .terminal import ProgressDisplay, about, report, shown_path
+from ... import __version__
+from ..arguments import add_device, finish, new_command
+from ..environment import REPOSITORY
+from ..terminal import ProgressDisplay, about, report, shown_path
 
 DEFAULT_FOLDER = "S3NetSegment-demo"
 SAMPLES = REPOSITORY / "Resources" / "SampleData"
@@ -49,17 +49,17 @@ def register(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs all samples, writes the report, says where it is."""
-    from ..engine import InputError, run_to_end
-    from ..engine.common.progress import as_part_of
-    from ..engine.images.files import check_output_path
+    from ...engine import InputError, run_to_end
+    from ...engine.common.progress import as_part_of
+    from ...engine.images.files import check_output_path
 
     started = time.perf_counter()
     folder = Path(arguments.output)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output {str(folder)!r} is a file; give the name of a folder")
     check_output_path(folder / "report.png", (".png",))
-    from .demo_few_shot import run_few_shot
-    from .demo_samples import run_samples
+    from .few_shot import run_few_shot
+    from .samples import run_samples
 
     with ProgressDisplay(arguments.quiet) as progress:
         results = run_to_end(as_part_of(run_samples(SAMPLES, folder, arguments.device), 0.0, _SAMPLES_SHARE), progress)
@@ -101,8 +101,8 @@ def _write_report(folder: Path, results, few_shot, seconds: float) -> Path:
     """Writes report.md and index.html into ``folder``; returns the path of report.md."""
     from jinja2 import Environment
 
-    from ..engine.common.device import describe_device
-    from ..engine.images.files import replace_text
+    from ...engine.common.device import describe_device
+    from ...engine.images.files import replace_text
 
     conditions = f"S3NetSegment {__version__}, {describe_device()}; {seconds:.0f} s in all."
     title = "Few-shot: three drawn slices, then the volume"
@@ -113,7 +113,7 @@ def _write_report(folder: Path, results, few_shot, seconds: float) -> Path:
          "pictures": [(r.title, r.picture, _few_shot_caption(r)) for r in few_shot]},
     ]  # fmt: skip
     page = Environment(autoescape=True, trim_blocks=True).from_string(
-        Path(__file__).with_name("demo.html.j2").read_text("utf-8")
+        Path(__file__).with_name("report.html.j2").read_text("utf-8")
     )
     replace_text(folder / "index.html", page.render(conditions=conditions, parts=parts))
     lines = ["# S3NetSegment: demo", "", conditions]

@@ -10,8 +10,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from ..engine.tasks.train import FinetuneTask, of_fold
-from .terminal import about, report, shown_path
+from ...engine.tasks.train import FinetuneTask, of_fold
+from ..terminal import about, report, shown_path
 from .training import add_training, run_training
 
 SUMMARY = "cross_validation"  # .json and .md
@@ -44,7 +44,7 @@ def run_folds(task: FinetuneTask, arguments: argparse.Namespace) -> int:
 
     :raises InputError: a folder that holds another training, or more folds than labelled patients.
     """
-    from ..engine.training.run_folder import RunFolder
+    from ...engine.training.run_folder import RunFolder
 
     folder = Path(arguments.output)
     assert task.folds is not None
@@ -67,7 +67,7 @@ def run_folds(task: FinetuneTask, arguments: argparse.Namespace) -> int:
 def refuse_processes(folds: int) -> None:
     """Raises InputError under torchrun."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from ..engine import InputError
+        from ...engine import InputError
 
         raise InputError(
             f"--folds trains one model after the other in one process; under torchrun start each fold as a run of its own: --set "
@@ -77,8 +77,8 @@ def refuse_processes(folds: int) -> None:
 
 def refuse_cross_validation(arguments: argparse.Namespace) -> None:
     """Raises InputError if the folder of a single run holds a cross-validation."""
-    from ..engine import InputError
-    from ..engine.training.model_places import fold_folders
+    from ...engine import InputError
+    from ...engine.training.model_places import fold_folders
 
     if arguments.output and fold_folders(Path(arguments.output)):
         raise InputError(
@@ -87,9 +87,9 @@ def refuse_cross_validation(arguments: argparse.Namespace) -> None:
 
 
 def _check_folder(folds: int, arguments: argparse.Namespace, folder: Path) -> None:
-    from ..engine import InputError
-    from ..engine.training.model_places import fold_folders
-    from ..engine.training.run_folder import RunFolder
+    from ...engine import InputError
+    from ...engine.training.model_places import fold_folders
+    from ...engine.training.run_folder import RunFolder
 
     shown = repr(str(folder))
     if RunFolder(folder).has_state:
@@ -107,7 +107,7 @@ def _check_folder(folds: int, arguments: argparse.Namespace, folder: Path) -> No
 
 
 def _report(folds: int, arguments: argparse.Namespace, folder: Path) -> None:
-    from ..engine.images.files import replace_text
+    from ...engine.images.files import replace_text
 
     facts = _facts(arguments, folds, folder)
     replace_text(folder / f"{SUMMARY}.json", json.dumps(facts, indent=2) + "\n")
@@ -125,7 +125,7 @@ def _report(folds: int, arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def _facts(arguments: argparse.Namespace, count: int, folder: Path) -> dict:
-    from ..engine.training.model_file import load_model
+    from ...engine.training.model_file import load_model
 
     folds, names = [], []
     for fold in range(1, count + 1):
@@ -148,7 +148,7 @@ def _facts(arguments: argparse.Namespace, count: int, folder: Path) -> dict:
 
 def _table(facts: dict) -> list[str]:
     """The Dice of each fold as a table of Markdown."""
-    from ..engine.common.json_file import markdown_cell
+    from ...engine.common.json_file import markdown_cell
 
     names = list(facts["mean"])
     shown = ["mean of the structures", *(markdown_cell(n) for n in names[1:])]

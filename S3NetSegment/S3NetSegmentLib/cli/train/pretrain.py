@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..engine.tasks.train import PretrainTask
+from ...engine.tasks.train import PretrainTask
 from .training import add_training
 
 DESCRIPTION = """\

@@ -13,7 +13,7 @@ from command_line import PATIENCE, SCRIPT, environment
 from forked import forked_ranks, run_script
 from paths import REPOSITORY
 
-from S3NetSegmentLib.cli.training import mark_running, run_training
+from S3NetSegmentLib.cli.train.training import mark_running, run_training
 from S3NetSegmentLib.engine import Step
 from S3NetSegmentLib.engine.tasks.train import FinetuneTask
 from S3NetSegmentLib.engine.training.run_folder import RunFolder

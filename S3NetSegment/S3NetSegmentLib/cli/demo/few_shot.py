@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine import Segment, Segmentation, Step, Steps, Volume
-from ..engine.common.arrays import dice
-from ..engine.common.progress import as_part_of
-from ..engine.common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, provenance, support_text
-from ..engine.few_shot.drawings.support import DrawnSlice
-from ..engine.few_shot.frame import slices_first
-from ..engine.few_shot.settings import FewShotSettings
-from ..engine.images.colors import label_colors
-from ..engine.images.overlay import draw_overlay, montage
-from ..engine.images.reading import read_image
-from ..engine.images.writing import write_png, write_segmentation
-from .demo_samples import PANEL
+from ...engine import Segment, Segmentation, Step, Steps, Volume
+from ...engine.common.arrays import dice
+from ...engine.common.progress import as_part_of
+from ...engine.common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, provenance, support_text
+from ...engine.few_shot.drawings.support import DrawnSlice
+from ...engine.few_shot.frame import slices_first
+from ...engine.few_shot.settings import FewShotSettings
+from ...engine.images.colors import label_colors
+from ...engine.images.overlay import draw_overlay, montage
+from ...engine.images.reading import read_image
+from ...engine.images.writing import write_png, write_segmentation
+from .samples import PANEL
 
 SAMPLES = ("ct_abdomen", "mr_spinal_cord")
 DRAWN_AT = (0.2, 0.5, 0.8)  # parts of the way from the first to the last slice with labels
@@ -72,7 +72,7 @@ def run_few_shot(samples: Path, folder: Path) -> Steps[list[FewShotResult]]:
 
 
 def _run_sample(sample: dict, samples: Path, folder: Path) -> Steps[FewShotResult]:
-    from ..engine.few_shot.method import FewShot
+    from ...engine.few_shot.method import FewShot
 
     volume = read_image(samples / sample["image"])
     truth = read_image(samples / sample["labels"]).array.astype(np.uint8)

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ..engine import ResourceError, Segment, Segmentation, Step, Steps, Volume
-from ..engine.common.arrays import dice
-from ..engine.common.progress import as_part_of
-from ..engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
-from ..engine.images.colors import label_colors
-from ..engine.images.intensity import intensity_scale
-from ..engine.images.overlay import best_slice, draw_overlay, montage
-from ..engine.images.reading import read_image
-from ..engine.images.writing import write_png, write_segmentation
-from ..engine.results import embedded
-from ..engine.segment.find_regions import find_regions
-from ..engine.segment.regions.clustering import kmeans, nearest_centre
+from ...engine import ResourceError, Segment, Segmentation, Step, Steps, Volume
+from ...engine.common.arrays import dice
+from ...engine.common.progress import as_part_of
+from ...engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, provenance
+from ...engine.images.colors import label_colors
+from ...engine.images.intensity import intensity_scale
+from ...engine.images.overlay import best_slice, draw_overlay, montage
+from ...engine.images.reading import read_image
+from ...engine.images.writing import write_png, write_segmentation
+from ...engine.results import embedded
+from ...engine.segment.find_regions import find_regions
+from ...engine.segment.regions.clustering import kmeans, nearest_centre
 
 REGIONS = 4
 PANEL = 300  # pixels of one picture in a row of the report

@@ -11,21 +11,21 @@ import shutil
 import tempfile
 import time
 
-from ..engine.tasks.train import FinetuneTask, TrainTask, of_fold
-from .terminal import ProgressDisplay, about, tell_notes
+from ...engine.tasks.train import FinetuneTask, TrainTask, of_fold
+from ..terminal import ProgressDisplay, about, tell_notes
 
 _STEPS = 6  # the first one, in which much is made ready, does not count
 _SECONDS = 45.0  # after which fewer do
 
 
 def try_training(task: TrainTask, arguments: argparse.Namespace, begin) -> int:
-    """Begins the training of :func:`~.training.run_training` in a folder that is thrown away, and says how long the whole one
+    """Begins the training of :func:`~.train.training.run_training` in a folder that is thrown away, and says how long the whole one
     would take on this machine; of a cross-validation one fold is tried. Raises InputError for whatever would stop it.
 
     :param begin: (task, folder, device, processes, stop, resume) -> the steps of the training.
     """
-    from ..engine.training.processes import joined_processes
-    from ..engine.training.run_folder import RunFolder
+    from ...engine.training.processes import joined_processes
+    from ...engine.training.run_folder import RunFolder
 
     folds = (isinstance(task, FinetuneTask) and task.folds) or 0
     one = of_fold(task, 1) if folds else task
@@ -33,7 +33,7 @@ def try_training(task: TrainTask, arguments: argparse.Namespace, begin) -> int:
     try:
         with joined_processes(task.device) as (processes, where):
             if processes.count > 1:
-                from ..engine import InputError
+                from ...engine import InputError
 
                 raise InputError("--dry-run is for one process; leave torchrun out")
             logging = dataclasses.replace(one, settings=(*one.settings, "log_every=1"), minutes=None)

@@ -9,11 +9,11 @@ import signal
 import sys
 import time
 
-from ..engine.tasks.fields import asked_fields
-from ..engine.tasks.train import HOW_LONG, TrainTask
-from .arguments import add_task_options, check_result_folder, finish, new_command, refuse_contradictions, task_from
-from .terminal import ProgressDisplay, about, on_stop, report, shown_path
-from .training_trial import duration, try_training
+from ...engine.tasks.fields import asked_fields
+from ...engine.tasks.train import HOW_LONG, TrainTask
+from ..arguments import add_task_options, check_result_folder, finish, new_command, refuse_contradictions, task_from
+from ..terminal import ProgressDisplay, about, on_stop, report, shown_path
+from .trial import duration, try_training
 
 _STARTED = time.time()  # what was asked of an earlier process does not concern this one
 _WHY = {"finished": "all steps done", "time": "the time is over", "patience": "validation no longer improved"}
@@ -71,7 +71,7 @@ def mark_running(folder, command: str) -> None:
 
 def refuse_used_folder(folder, resume: bool) -> None:
     """Raises InputError if RUN holds a run already and --resume is not given, or another process runs it now."""
-    from ..engine import InputError
+    from ...engine import InputError
 
     if folder.is_running():
         pid = folder.read_status()["pid"]
@@ -96,8 +96,8 @@ def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, tol
     begin = begin or _begun
     if arguments.dry_run:
         return try_training(task, arguments, begin)
-    from ..engine.training.processes import joined_processes
-    from ..engine.training.run_folder import RunFolder
+    from ...engine.training.processes import joined_processes
+    from ...engine.training.run_folder import RunFolder
 
     folder = RunFolder(arguments.output)
     with joined_processes(task.device) as (processes, where):
@@ -134,7 +134,7 @@ def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, tol
 
 def _begun(task: TrainTask, folder, device, processes, stop, resume: bool):
     """The steps of the training. The folder is taken for it when all that it needs has been read."""
-    from ..engine.training.run import train
+    from ...engine.training.run import train
 
     if processes.writes:
         refuse_used_folder(folder, resume)
