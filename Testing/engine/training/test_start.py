@@ -1,5 +1,6 @@
 """What fine-tuning starts from: the weights, slices and cases of a pre-trained model, also when it goes on."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from S3NetSegmentLib.engine.training.cohort import image_hash, read_cohort
 from S3NetSegmentLib.engine.training.configuration import finetuning_configuration
 from S3NetSegmentLib.engine.training.finetune import Start, finetune, start_from, start_kept, with_network_of
 from S3NetSegmentLib.engine.training.model_file import Model, describe_network, load_model, network_tensors
+from S3NetSegmentLib.engine.training.preparation import prepare_cohort
 from S3NetSegmentLib.engine.training.run_folder import RunFolder
 from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
 
@@ -56,6 +58,22 @@ def test_validation_images_that_the_model_has_seen_are_told_with_their_number():
     assert told("c", "d") == [] and Start(cases=("a",)).leaks(SimpleNamespace(held=None)) == []
     (sentence,) = told("a", "c", "d")
     assert "has seen 1 of 3 validation images" in sentence and "flatter the model" in sentence
+
+
+def test_a_validation_image_that_is_trained_on_under_another_name_is_told(tmp_path):
+    folder = write_cohort(tmp_path / "cohort", 3)
+    for path in (folder / "images" / "case00.nii.gz", folder / "labels" / "case00.seg.nrrd"):
+        path.with_name(path.name.replace("case00", "again")).write_bytes(path.read_bytes())
+    settings = finetuning_configuration("tiny").cohort
+
+    def said(validation):
+        (folder / "cohort.json").write_text(json.dumps({"splits": {"validation": validation}}))
+        notes = run_to_end(prepare_cohort(run_to_end(read_cohort(folder)), settings, seed=0, with_labels=True)).notes
+        return [note for note in notes if "flatter the model" in note]
+
+    (sentence,) = said(["again"])
+    assert sentence.startswith("1 of 1 validation images") and "'again' is 'case00'" in sentence
+    assert said(["again", "case00"]) == []
 
 
 def test_a_run_from_a_model_takes_its_slices_tells_what_it_has_seen_and_goes_on_without_it(tmp_path):

@@ -18,7 +18,7 @@ from ..common.errors import InputError
 from ..common.progress import Steps, as_part_of
 from ..common.tensors import numpy_generator
 from ..images import Volume
-from .cohort import SPLITS, Case, Cohort
+from .cohort import DESCRIPTION, SPLITS, Case, Cohort
 from .configuration import Configuration
 from .settings import CohortSettings
 from .slice_bank import SliceBank, build_bank
@@ -124,7 +124,22 @@ def prepare_cohort(
         held = yield from as_part_of(made(split.validation, classes, layout), share, 1)
     for bank in (train, held):
         notes += bank.notes if bank else []
+    if held:
+        notes += _seen_under_other_names(train, held)
     return PreparedCohort(cohort, split, layout, train, held, tuple(notes))
+
+
+def _seen_under_other_names(train: SliceBank, held: SliceBank) -> list[str]:
+    name_of = {digest: name for name, digest in train.hashes.items()}
+    same = [f"{name!r} is {name_of[digest]!r}" for name, digest in held.hashes.items() if digest in name_of]
+    if not same:
+        return []
+    more = f" and {len(same) - 3} more" if len(same) > 3 else ""
+    sentence = (
+        f"{len(same)} of {len(held.names)} validation images are trained on under another name ({', '.join(same[:3])}{more}): the "
+        f"validation scores flatter the model; remove one of the two, or give both the same patient in {DESCRIPTION}"
+    )
+    return [sentence]
 
 
 def provenance(method: str, configuration: Configuration, data: PreparedCohort, step: int, **more) -> dict:
