@@ -29,6 +29,13 @@ def sentence(text: str) -> str:
     return f"{capital(text)}."
 
 
+def log_failure(error: Exception, what: str) -> str:
+    """Writes an unexpected ``error`` in ``what`` to Slicer's log, once, with where it came from; returns that."""
+    details = "".join(traceback.format_exception(error))
+    logging.error("S3NetSegment: %s failed unexpectedly\n%s", what, details)
+    return details
+
+
 class MessageRow:
     """A framed row of the .ui file; hidden while there is nothing to say."""
 
@@ -74,15 +81,17 @@ class PanelMessage(MessageRow):
 
     def failed(self, error: Exception, what: str) -> None:
         """Shows and logs an unexpected error in ``what``, one of the uses of the panel."""
-        details = "".join(traceback.format_exception(error))
-        logging.error(details)
+        details = log_failure(error, what)
         self.show(
             "error", _("something unexpected went wrong: {error}. The scene was not changed.").format(error=error)
         )
-        slicer.util.errorDisplay(
-            _("{what} failed unexpectedly: {error}\n\nThe scene was not changed.").format(what=what, error=error),
-            detailedText=details,
-        )
+        if (
+            not slicer.app.testingEnabled() and slicer.util.mainWindow() is not None
+        ):  # errorDisplay would log it once more
+            slicer.util.messageBox(
+                _("{what} failed unexpectedly: {error}\n\nThe scene was not changed.").format(what=what, error=error),
+                icon=qt.QMessageBox.Critical, detailedText=details,
+            )  # fmt: skip
 
     def refresh(self, parameter_node) -> None:
         """Notes what is chosen once the changes around the message are over; to be called often."""

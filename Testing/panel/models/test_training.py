@@ -362,3 +362,38 @@ def test_a_panel_without_a_cohort_says_what_to_choose(open_panel, views):
     ui.trainingCollapsibleButton.collapsed = False
     panel.click(ui.startTrainingButton)
     assert "folder for the run" in panel.message
+
+
+def test_chosen_files_of_a_training_that_disappear_disable_its_buttons_and_come_back(
+    open_training, run_folder, tmp_path
+):
+    (tmp_path / "mine" / "images").mkdir(parents=True)
+    (tmp_path / "start.pt").write_bytes(b"a start")
+    panel = open_training(run_folder)
+    ui = panel.panel.models.ui
+    for edit, name in ((ui.cohortFolderEdit, "mine"), (ui.trainingStartEdit, "start.pt")):
+        edit.text = str(tmp_path / name)
+        edit.editingFinished.emit()
+    buttons = ui.startTrainingButton, ui.tryTrainingButton
+    assert all(button.enabled for button in buttons)
+    for name in ("mine", "start.pt"):
+        (tmp_path / name).rename(tmp_path / "away")
+        panel.wait(lambda: not any(button.enabled for button in buttons))
+        assert all("There is no file or folder" in b.toolTip and name in b.toolTip for b in buttons)
+        (tmp_path / "away").rename(tmp_path / name)
+        panel.wait(lambda: all(button.enabled for button in buttons))
+        assert not any("There is no" in button.toolTip for button in buttons)
+
+
+def test_a_run_folder_that_disappears_shows_no_run_any_more_and_can_be_begun_anew(open_training, run_folder, tmp_path):
+    run_folder.mkdir()
+    entries = ({"step": n, "steps": 9, "loss": 1.0, "progress": n / 9, "seconds": n} for n in range(1, 9))
+    (run_folder / "log.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    panel = open_training(run_folder)
+    ui = panel.panel.models.ui
+    panel.wait(ui.trainingCurve.isVisible)
+    run_folder.rename(tmp_path / "away")
+    panel.wait(lambda: not ui.trainingCurve.isVisible())
+    assert ui.startTrainingButton.enabled and ui.startTrainingButton.text == "Start training" and not panel.message
+    (tmp_path / "away").rename(run_folder)
+    panel.wait(ui.trainingCurve.isVisible)

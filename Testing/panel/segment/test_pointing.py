@@ -4,8 +4,10 @@ import numpy as np
 import slicer
 import vtk
 from fake_engine import FakeEngine
+from fake_propagation import FakePropagation
 from panel_pointing import BOX_THERE, CENTER, CORNERS, click, drag
 
+from S3NetSegmentLib.engine.few_shot.drawings.drawing import DrawnPlane
 from S3NetSegmentLib.engine.segment.prompts import Box
 from S3NetSegmentLib.scene.prompts import BOX, prompt_nodes
 
@@ -173,6 +175,30 @@ def test_a_box_on_an_oblique_view_is_drawn_on_its_plane(pointing, views):
     panel.choose(panel.ui.scopeComboBox, "Current slice")  # the way out that is named first
     panel.segment()
     assert not panel.message and panel.mask()[6, 18, 20]
+
+
+def test_each_way_out_of_a_box_on_an_oblique_view_leads_through_the_volume(open_panel, views):
+    propagation = FakePropagation()
+    panel = open_panel(FakeEngine(), propagation)
+    panel.tilt(views.axial)
+    matrix = views.axial.GetSliceToRAS()
+    corners = [matrix.MultiplyPoint((*place, 0.0, 1.0))[:3] for place in ((-6.0, -5.0), (6.0, 5.0))]
+    drag(panel, views.axial, *corners)
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    panel.segment()
+    assert "along the slices of the volume, or draw the plane in Few-shot" in panel.message
+    drag(panel, views.coronal, (-8.0, 0.0, -6.0), (8.0, 0.0, 6.0))  # drawn along the slices, the other box still there
+    panel.segment()
+    assert not panel.message and panel.mask().any(axis=(1, 2)).sum() > 1
+    panel.open_few_shot()
+    k, j, i = np.mgrid[:12, :36, :40]
+    panel.draw_in_view("Drawn", views.axial, (i - 20) ** 2 + (j - 18) ** 2 + (2 * (k - 6)) ** 2 < 64)
+    assert ("oblique axial", "Drawn", True) in panel.rows()
+    panel.propagate()
+    (plane,) = propagation.full_runs[-1]["items"]
+    assert isinstance(plane, DrawnPlane) and plane.labels.any()
+    panel.click(panel.ui.acceptButton)
+    assert "Accepted" in panel.ui.answerText.text
 
 
 def test_a_box_without_an_area_or_beside_the_image_is_refused_and_leaves_nothing(pointing, views):

@@ -113,12 +113,20 @@ def test_a_lack_of_memory_is_told_like_bad_input(open_panel):
     assert "fewer slices" in panel.message and panel.panel.message.kind == "warning"
 
 
+def test_what_the_user_can_mend_is_told_in_the_panel_and_not_in_the_log_too(open_panel, caplog):
+    panel = open_panel(FakeEngine(error=InputError("fewer slices, please")))
+    choose_whole_volume(panel)
+    panel.segment()
+    assert "Fewer slices, please" in panel.message and "fewer slices" not in caplog.text.lower()
+
+
 def test_an_unexpected_error_is_told_with_its_details(open_panel, caplog):
     panel = open_panel(FakeEngine(error=ZeroDivisionError("by zero")))
     choose_whole_volume(panel)
     panel.segment()
     assert "unexpected" in panel.message and panel.panel.message.kind == "error"
-    assert "fake_engine.py" in caplog.text  # where it happened
+    (entry,) = (record.message for record in caplog.records if "by zero" in record.message)  # the log says it once
+    assert entry.startswith("S3NetSegment: Segment failed") and "fake_engine.py" in entry  # where it happened
     assert panel.segmentation is None
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
-
 import qt
 from slicer.i18n import tr as _
 
@@ -14,7 +11,7 @@ from ...scene.drawings.support_set import support_from_text, support_to_text
 from ...scene.segmentation.segment_slices import EditingRules
 from ...scene.slice_jump import show_slice
 from ...scene.slices import LastSliceView
-from ..messages import capital
+from ..messages import capital, log_failure
 from ..run import time_left_text
 from ..segment.advanced_section import device_setting
 from ..widgets.looks import set_property
@@ -174,7 +171,7 @@ class FewShotEffectFrame:
         )
 
     def failed(self, error: Exception) -> None:
-        logging.error("".join(traceback.format_exception(error)))
+        log_failure(error, "Few-shot")
         self._say(_("Something unexpected went wrong: {error}. The segments were not changed.").format(error=error))
 
     # -- inside

@@ -16,7 +16,7 @@ from ...engine.common.device import DEVICES
 from ...engine.tasks.train import FinetuneTask, PretrainTask, TrainTask
 from ...engine.training.cohort import IMAGES, LABELS, count_cases
 from ..segment.advanced_section import DEVICE_NAMES, device_setting
-from ..widgets.choosing import PathRow
+from ..widgets.choosing import PathRow, missing_path
 from .controller import counted
 
 _TINY, _PAPER = _("tiny: small, for a CPU"), _("paper: as published, for a GPU")
@@ -151,6 +151,11 @@ class TrainingForm:
     @property
     def kind(self) -> TrainingKind:
         return KINDS[self._key]
+
+    @property
+    def problem(self) -> str:
+        """What was chosen and is no longer there, as a sentence; "" otherwise."""
+        return missing_path(self._cohort()) or self._start_from.problem
 
     def task(self, cohort: str = "") -> TrainTask:
         """What the form asks for. ValueError (InputError) for settings that are none.

@@ -30,6 +30,9 @@ _HELP = {
     "longer": _(
         "Go on from its end, with more time (or steps=... among the settings). For another run choose another folder."
     ),
+    "try": _(
+        "Read the images, make a few steps, and say how long the run would take on this computer. Nothing is kept."
+    ),
     "stop": _("Finish the present step, save the state, and end. The run can be resumed."),
 }
 
@@ -178,10 +181,13 @@ class TrainingSection:
         text = {"start": _("Start training"), "resume": "Resume", "longer": _("Train longer"), "stop": "Stop"}[what]
         stopping = busy and run.state == "stopping"
         words = self._words(stopping)
+        problem = "" if busy else self.form.problem
         for widget, name, value in (
             (ui.startTrainingButton, "text", "Stopping..." if stopping else text),
-            (ui.startTrainingButton, "enabled", not stopping),
-            (ui.startTrainingButton, "toolTip", _HELP[what]),
+            (ui.startTrainingButton, "enabled", not stopping and not problem),
+            (ui.startTrainingButton, "toolTip", problem or _HELP[what]),
+            (ui.tryTrainingButton, "enabled", self.trial.is_running or not problem),
+            (ui.tryTrainingButton, "toolTip", problem or _HELP["try"]),
             (ui.tryTrainingButton, "text", "Cancel" if self.trial.is_running else _("How long?")),
             (ui.trainingStateText, "text", words),
             (ui.trainingStateText, "visible", bool(words)),  # an empty line would be a gap
