@@ -1,9 +1,20 @@
 """Registration of neighbouring slices finds how the body moved."""
 
+import multiprocessing
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
 import numpy as np
+import pytest
+import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
+from S3NetSegmentLib.engine.few_shot.registration.alignment import _executed
 from S3NetSegmentLib.engine.few_shot.registration.neighbours import (
     blurred,
     carried,
@@ -96,29 +107,103 @@ def test_the_window_answers_while_slices_are_registered():
     assert torch.equal(found, registered(channels[:2], channels[1:]))
 
 
-def test_the_window_answers_while_itk_computes_and_a_cancelled_run_leaves_nothing_behind():
-    import threading
+class Slow:
+    """Stands for a registration, which takes longer on a large volume than a test should."""
 
-    import SimpleITK as sitk
+    def __init__(self, error=None, waits=False):
+        self.error, self.ended, self.threads_seen, self.go_on = error, False, [], threading.Event()
+        if not waits:
+            self.go_on.set()
 
-    from S3NetSegmentLib.engine.few_shot.registration.alignment import _executed
+    def Execute(self, a, b):
+        assert self.go_on.wait(600)
+        for _ in range(6):
+            time.sleep(0.05)
+            self.threads_seen.append(itk_threads())
+        self.ended = True
+        if self.error is not None:
+            raise self.error
 
-    class Slow:
-        """Stands for a registration, which takes longer on a large volume than a test should."""
 
-        def __init__(self):
-            self.go_on = threading.Event()
+def itk_threads():
+    return sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
 
-        def Execute(self, a, b):
-            assert self.go_on.wait(600)
 
-    threads, before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), threading.active_count()
-    for closed in (False, True):
-        slow = Slow()
-        steps = _executed(slow, None, None)
-        for _ in range(3):
-            next(steps)
-        slow.go_on.set()
-        steps.close() if closed else list(steps)
-    assert threading.active_count() == before
-    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == threads
+@pytest.fixture
+def several_itk_threads():
+    """ITK computes with three threads here, whatever the machine has."""
+    before = itk_threads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(3)
+    yield
+    assert itk_threads() == 3
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def test_the_window_answers_while_itk_computes_and_a_cancelled_run_leaves_nothing_behind(several_itk_threads):
+    before, slow, longer = threading.active_count(), Slow(), Slow(waits=True)
+    steps = _executed(longer, None, None)
+    for _ in range(3):
+        next(steps)
+    longer.go_on.set()
+    list(steps)
+    assert longer.ended
+    steps = _executed(slow, None, None)
+    next(steps)
+    steps.close()
+    assert slow.ended and threading.active_count() == before  # what would still compute has ended before Cancel returns
+    assert set(slow.threads_seen) == {1}  # the number comes back after it
+
+
+def test_two_runs_whose_steps_alternate_both_compute_with_one_thread_of_itk(several_itk_threads):
+    slow = Slow(), Slow()
+    first, second = (_executed(one, None, None) for one in slow)
+    next(first)
+    next(second)
+    list(first)
+    list(second)
+    assert set(slow[0].threads_seen) == set(slow[1].threads_seen) == {1}
+
+
+@pytest.mark.parametrize("error", [ValueError("of itk"), MemoryError()], ids=type)
+def test_what_goes_wrong_in_the_thread_is_raised_in_the_steps(error, several_itk_threads):
+    with pytest.raises(type(error)):
+        list(_executed(Slow(error), None, None))
+
+
+_ALONE = """
+import sys, threading, time
+sys.path[:0] = {paths!r}
+from test_registration import Slow
+from S3NetSegmentLib.engine import run_to_end
+from S3NetSegmentLib.engine.few_shot.registration.alignment import _executed
+try:
+    print("begins", flush=True)
+    for _ in range(20):
+        run_to_end(_executed(Slow(), None, None))
+except KeyboardInterrupt:
+    sys.exit(f"interrupted, {{threading.active_count()}} thread")
+"""
+
+
+def test_ctrl_c_on_the_command_line_ends_the_thread_too():
+    places = [str(Path(__file__).parent), *sys.path]
+    alone = subprocess.Popen(
+        [sys.executable, "-c", _ALONE.format(paths=places)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert alone.stdout.readline() == "begins\n"
+    time.sleep(0.4)
+    alone.send_signal(signal.SIGINT)
+    _, said = alone.communicate(timeout=20)
+    assert alone.returncode == 1 and said.strip().endswith("interrupted, 1 thread")
+
+
+def _in_a_worker(number: int) -> tuple[int, bool, int]:
+    slow = Slow()
+    list(_executed(slow, None, None))
+    return number, slow.ended, threading.active_count()
+
+
+def test_workers_of_a_batch_leave_no_thread_behind_either():
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert pool.map(_in_a_worker, [1, 2]) == [(1, True, 1), (2, True, 1)]

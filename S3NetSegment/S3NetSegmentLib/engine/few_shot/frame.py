@@ -123,7 +123,9 @@ class Frame:
         """Appearance features ``[Z, h, w, F]`` of the working grid."""
         if self._features is not None:
             return self._features
-        features = yield from pixel_features(self.work.numpy(), self.work_spacing)
+        image = self.work.numpy()
+        yield Step(0.0, _LOOKING)
+        features = yield from pixel_features(image, self.work_spacing)
         if features.numel() * 4 <= _FEATURE_BYTES:
             self._features = features
         return features
@@ -296,6 +298,7 @@ def pixel_features(image: np.ndarray, spacing: Sequence[float]) -> Steps[torch.T
     """
     depth_ratio = spacing[1] / spacing[0]
     features, smooth = _Features(image.shape), {}
+    yield Step(0.0, _LOOKING)
     yield features.add(image)
     for sigma in _SCALES:
         smooth[sigma] = yield from _gauss(image, 0.0, sigma, features.done)

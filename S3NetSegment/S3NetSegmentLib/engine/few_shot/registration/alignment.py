@@ -34,6 +34,7 @@ _MARGIN = 0.35  # of the searched part around where a start puts it, in the othe
 _POINTS = 4000  # of the query volume at which labels are compared
 _AROUND = 0.35  # of the labelled box around it, where there has to be background
 _HEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8)  # of the labelled extent of the support, where a single known slice may lie
+_before: list[int] = []  # ITK's number of threads before the first of the runs that hold it at one
 _ROUNDS = 3  # of the optimiser
 _BLUR = 1.0  # voxels: overlap then also tells how far away something is
 
@@ -117,11 +118,12 @@ def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.nda
 
 def _executed(method: sitk.ImageRegistrationMethod, a: sitk.Image, b: sitk.Image) -> Steps[None]:
     """``method.Execute(a, b)``. Fewer iterations at once would end elsewhere, and these take a quarter of a second: they run in
-    a thread, which needs no lock of Python, and the steps wait for it in short pieces.
+    a thread, which needs no lock of Python, and the steps wait for it in short pieces. Whoever drops them waits for its end, too:
+    nothing goes on behind a cancelled run.
 
     :raises RuntimeError: of ITK.
     """
-    with ThreadPoolExecutor(1) as pool, _one_itk_thread():
+    with _one_itk_thread(), ThreadPoolExecutor(1) as pool:
         running = pool.submit(method.Execute, a, b)
         while not wait([running], _WAIT).done:
             yield Step(0.0, _ALIGNING)
@@ -130,13 +132,17 @@ def _executed(method: sitk.ImageRegistrationMethod, a: sitk.Image, b: sitk.Image
 
 @contextmanager
 def _one_itk_thread() -> Iterator[None]:
-    """Sums of several threads differ in their last digits from run to run; the metric follows the global number only."""
+    """Sums of several threads differ in their last digits from run to run; the metric follows the global number only. It comes
+    back with the last of several runs whose steps alternate."""
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    _before.append(threads if not _before else _before[0])
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
         yield
     finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+        threads = _before.pop()
+        if not _before:
+            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
 def _itk_image(picture: Picture) -> sitk.Image:

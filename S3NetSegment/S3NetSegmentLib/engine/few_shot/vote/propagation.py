@@ -137,10 +137,12 @@ class Propagation:
         yield Step(0.9, "Finding the ends")
         with one_thread_if(True):
             ends = self._ends(carried, lambda z: self._small(grown[z - first]))
+        yield Step(0.9, "Finding the ends")
         if carried is not None and self.settings.target == "auto" and len(self._whole_slices()) < 2:
             doubt = self._doubt(logs[first : last + 1], carried, grown, ends)
             self.mix = self._with_further(arbitrated(prior_mix(False, self.frame.anisotropy), doubt), [])
             ends = ends ** (1 - doubt)  # which are judged by the carried masks
+            yield Step(0.9, "Finding the ends")
         soft = yield from as_part_of(self._soft_shares(carried), 0.9, 1.0)
         self._appearance.forget()
         blur = float(np.clip(self.drawn.thickness / 3, 0.3, 1))
@@ -247,7 +249,9 @@ class Propagation:
             best, classes = self.frame.enlarged(masks[z : z + 1], whole)[0].max(0)
             seeds[z] = np.where((best > UNDRAWN_SURE).numpy(), classes.numpy() + 1, 0)
         np.copyto(seeds, self.known, where=self.known > 0)
+        yield Step(1.0, "Laying the other drawing over")
         self.drawn = SoftDrawing(self.frame, self.drawing, seeds, self._kept)
+        yield Step(1.0, "Laying the other drawing over")
 
     def _hidden_slice(self, z: int) -> Steps[tuple[dict, torch.Tensor]]:
         """What the voters say on drawn slice ``z`` when they do not see it, and what is drawn there."""

@@ -17,7 +17,7 @@ from .appearance import Appearance
 from .voter import Voter
 
 _GONE = 0.5  # pixels: less of a segment than this is not carried on
-_SLICES_A_STEP = 8
+_SLICES_A_STEP = 4
 _FLOOR = 1e-4  # probability below which no class falls, so that the appearance can bring it back
 
 
@@ -69,6 +69,7 @@ def carry(
     total = like.new_zeros(last - first + 1, *like.shape)
     weights = like.new_zeros(last - first + 1)
     for upwards in (True, False):
+        yield Step(0.0, "Carrying the drawing")
         for item in _pass(frame, drawn, order, first, last, upwards, evidence, weight, blur):
             if isinstance(item, Step):
                 yield item
