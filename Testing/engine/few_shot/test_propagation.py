@@ -70,7 +70,7 @@ def test_the_same_drawing_and_seed_give_the_same_labels_and_confidence():
 @pytest.fixture
 def counts(monkeypatch):
     """How often the long parts of the work were called."""
-    counts = {"nearest_seeds": 0, "fit_pixels": 0, "registered": 0}
+    counts = {"nearest_seeds": 0, "fit_pixels": 0, "registering": 0}
 
     def counted(module, name):
         plain = getattr(module, name)
@@ -81,7 +81,7 @@ def counts(monkeypatch):
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((grown, "nearest_seeds"), (appearance, "fit_pixels"), (frame, "registered")):
+    for module, name in ((grown, "nearest_seeds"), (appearance, "fit_pixels"), (frame, "registering")):
         counted(module, name)
     return counts
 
@@ -111,7 +111,7 @@ def test_an_edit_searches_no_way_through_the_image_again_and_learns_only_what_it
     counts.update(dict.fromkeys(counts, 0))
     again = run_to_end(product.propagate())
     # The appearance of all slices, and that without each of the two others.
-    assert counts == {"nearest_seeds": 0, "fit_pixels": 3, "registered": 0}
+    assert counts == {"nearest_seeds": 0, "fit_pixels": 3, "registering": 0}
     fresh = propagated(image, image.drawn(3, 10, 16), settings=once)
     assert np.array_equal(again.labels, fresh.labels) and np.array_equal(again.confidence, fresh.confidence)
     assert again.mix == fresh.mix and again.expected_dice == fresh.expected_dice
