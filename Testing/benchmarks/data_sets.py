@@ -56,10 +56,6 @@ class Case:
     slice_index: int
     objects: tuple[np.ndarray, ...]
 
-    @property
-    def is_colour(self) -> bool:
-        return self.volume.is_rgb
-
 
 def cases(set_name: str, split: str) -> Iterator[Case]:
     """The cases of one set (of :data:`SETS`) and split (of :data:`SPLITS`), in a fixed order, read as they are needed."""
