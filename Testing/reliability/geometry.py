@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from geometry_files import Files, labels_of
-from geometry_images import GRIDS
-from geometry_scene import MISSING, Scene
-from geometry_tasks import TRIED, GeometryTask, random_task
+from geometries.files import Files, labels_of
+from geometries.images import GRIDS
+from geometries.scene import MISSING, Scene
+from geometries.tasks import TRIED, GeometryTask, random_task
 
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from command_line import s3net_here
-from geometry_images import KnownImage
-from geometry_tasks import NAME, GeometryTask
 from image_files import itk_image, write_raw_nifti
 
 from S3NetSegmentLib.engine import Segment, Segmentation, Volume
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
+
+from .images import KnownImage
+from .tasks import NAME, GeometryTask
 
 NETWORK = ("sources=all", "steps=4", "restarts=1")
 CLASSICAL = ("sources=classical",)

@@ -7,11 +7,12 @@ from pathlib import Path
 import headless_slicer
 import numpy as np
 import qt_stand_in
-from geometry_files import CLASSICAL, NETWORK, Files, few_shot_settings
-from geometry_images import KnownImage, random_transform
-from geometry_tasks import NAME, GeometryTask
 
 from S3NetSegmentLib.engine import Segmentation
+
+from .files import CLASSICAL, NETWORK, Files, few_shot_settings
+from .images import KnownImage, random_transform
+from .tasks import NAME, GeometryTask
 
 MISSING = [part.WHY_NOT for part in (headless_slicer, qt_stand_in) if not part.AVAILABLE]
 _COMPONENT_CLASS = {False: "vtkMRMLScalarVolumeNode", True: "vtkMRMLVectorVolumeNode"}

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from geometry_images import GRIDS, KnownImage, another_image, random_image
+
+from .images import GRIDS, KnownImage, another_image, random_image
 
 # What is tried, in turns: (shape of the image, method).
 TRIED = (
