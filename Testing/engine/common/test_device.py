@@ -20,8 +20,8 @@ from S3NetSegmentLib.engine.common.device import (
     one_threaded,
 )
 from S3NetSegmentLib.engine.common.progress import Step, as_part_of, monotonic, run_to_end
-from S3NetSegmentLib.engine.few_shot import frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings
+from S3NetSegmentLib.engine.few_shot.registration import neighbours
 from S3NetSegmentLib.engine.few_shot.voters import propagated
 
 _STEPS = """
@@ -171,7 +171,7 @@ def test_few_shot_carries_learns_and_votes_in_one_thread_and_gives_the_same_answ
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((frame, "registered"), (propagated, "carried")):
+    for module, name in ((neighbours, "blurred"), (propagated, "carried")):
         watched(module, name)
 
     def answer():
@@ -189,6 +189,6 @@ def test_few_shot_carries_learns_and_votes_in_one_thread_and_gives_the_same_answ
     for threads in (2, 1):
         torch.set_num_threads(threads)
         answers.append(answer())
-    assert {("registered", 1), ("carried", 1)} <= seen
-    assert not {("registered", 2), ("carried", 2)} & seen
+    assert {("blurred", 1), ("carried", 1)} <= seen
+    assert not {("blurred", 2), ("carried", 2)} & seen
     assert (answers[0].labels == answers[1].labels).all() and (answers[0].confidence == answers[1].confidence).all()
