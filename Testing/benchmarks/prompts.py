@@ -5,10 +5,10 @@
     python3 Testing/benchmarks/prompts.py --seeds 10           random points and boxes drawn ten times
     python3 Testing/benchmarks/prompts.py --effort             one to five prompts, each where the answer is most wrong
 
-Clicks: the object's innermost point, and a random one. Boxes: the object's bounding box, each side moved by a normal error
-of 7 % of its length. Corrections: the middle of the largest error, and ("a free hand") a random point of its inner part. Dice with the
-true outline, mean over the objects of a set; in brackets the share of objects under 0.5; with
-several seeds the deviation of the mean over them (the innermost point, simple methods after a click and the best candidate: one).
+Clicks: the object's innermost point, and a random one. Boxes: the object's bounding box, each side moved by a normal error of 7 % of
+its length. Further points: the middle of the largest error, and ("a free hand") a random point of its inner part. Dice with the true
+outline, mean over the objects of a set; in brackets the share of objects under 0.5; with several seeds the deviation of the mean over
+them (the innermost point, simple methods after a click and the best candidate: one).
 "best clipped candidate" looks at the true outline, "expected" does not: it is what Few-shot from boxes and clicks says of its slices.
 Needs the labelled data of ``data_sets.py``. Times are of one thread.
 """

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from S3NetSegmentLib.engine import Volume
+from S3NetSegmentLib.engine.images.intensity import intensity_scale
+
 SHAPE, CENTRE, RADIUS = (14, 24, 26), (7, 11, 12), 6.0  # [K, J, I]
 _k, _j, _i = np.indices(SHAPE)
 BALL = (_k - CENTRE[0]) ** 2 + (_j - CENTRE[1]) ** 2 + (_i - CENTRE[2]) ** 2 < RADIUS**2
@@ -72,3 +75,33 @@ PADDING = (-32768.0, -8192.0, -3024.0, -2000.0, -1024.0, -1.0, 0.0, 250.0, 420.0
 EXTREMES = {
     "hot": (65535,), "cold": (-32768,), "both": (-1e9, 1e9), "of any size": (2000, 5000, 9000, 4e4, 1e6), "-600": (-600,),
 }  # fmt: skip
+
+# The CT in other forms.
+CT_FORMS = {
+    "whole": lambda v: v.astype(np.int16),
+    "resampled, + 0.3": lambda v: (v + 0.3).astype(np.float32),
+    "unsigned, + 1024": lambda v: (v + 1024).clip(0).astype(np.uint16),
+    "signed, + 1024, noise below 0": lambda v: np.where(v < -900, v - 12, v).astype(np.int16) + np.int16(1024),
+    "float, + 1024, overshoots": lambda v: spoiled(v + 1024, (-90.5, -40.25), 60)[0],
+    "-500 on much": lambda v: padded(v, -500, 0.3)[0],
+    "-400 here and there": lambda v: scattered(v, -400, 0.3)[0].astype(np.int16),
+    "float64": lambda v: v + 1e-3,
+    "-1024 outside the circle": lambda v: padded(v, -1024, 0.12)[0].astype(np.int16),
+    "-3024 outside the circle": lambda v: padded(v, -3024, 0.12)[0].astype(np.int16),
+    "-2000 on much": lambda v: padded(v, -2000, 0.3)[0],
+    "-8192": lambda v: padded(v, -8192, 0.02)[0],
+    "-32768": lambda v: padded(v, -32768, 0.2)[0].astype(np.int16),
+    "32767": lambda v: padded(v, 32767, 0.2)[0].astype(np.int16),
+    "4095": lambda v: padded(v, 4095, 0.1)[0].astype(np.int16),
+    "65535": lambda v: padded(v + 1024, 65535, 0.3)[0].clip(0).astype(np.uint16),
+    "metal and streaks": lambda v: spoiled(v, (30000, -3000, 9000), 60)[0],
+}
+
+
+def volume_of(array: np.ndarray, modality: str = "") -> Volume:
+    return Volume(np.asarray(array), np.diag([-1.0, -1, 1, 1]), "it", modality)
+
+
+def features_of(array: np.ndarray, modality: str = "") -> np.ndarray:
+    """The grey values on the common scale, float32 ``[K, J, I]``."""
+    return intensity_scale(volume_of(array, modality)).apply(array)[..., 0]

@@ -85,9 +85,8 @@ class PanelMessage(MessageRow):
         self.show(
             "error", _("something unexpected went wrong: {error}. The scene was not changed.").format(error=error)
         )
-        if (
-            not slicer.app.testingEnabled() and slicer.util.mainWindow() is not None
-        ):  # errorDisplay would log it once more
+        # Not errorDisplay, which would log it once more.
+        if not slicer.app.testingEnabled() and slicer.util.mainWindow() is not None:
             slicer.util.messageBox(
                 _("{what} failed unexpectedly: {error}\n\nThe scene was not changed.").format(what=what, error=error),
                 icon=qt.QMessageBox.Critical, detailedText=details,

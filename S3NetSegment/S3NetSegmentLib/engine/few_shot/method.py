@@ -99,13 +99,13 @@ class FewShot:
         """
         if self._support is None:
             raise InputError("nothing is drawn; draw at least one segment on at least one slice")
-        return self._told(monotonic(self._propagate(self._support, slices, quick)))
+        return self._finished(monotonic(self._propagate(self._support, slices, quick)), self._support)
 
-    def _told(self, steps: Steps[FewShotAnswer]) -> Steps[FewShotAnswer]:
-        """``steps``, whose answer also says what the user should know of the image."""
+    def _finished(self, steps: Steps[FewShotAnswer], support: LayeredSupport) -> Steps[FewShotAnswer]:
+        """``steps``, whose answer holds no voxels without a number but drawn ones, and says what the user should know of the image."""
         answer = yield from steps
         if (empty := self._scale.without_number(self._image.array)) is not None:
-            for layer, one in zip(self._support.layers if self._support else (), answer.layers, strict=True):
+            for layer, one in zip(support.layers, answer.layers, strict=True):
                 there = empty.copy()  # what is drawn stays
                 for z in layer.drawing.slices:
                     slices_first(there, layer.drawing.axis)[z] = False

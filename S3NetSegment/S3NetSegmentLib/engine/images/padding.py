@@ -27,9 +27,8 @@ _FEW, _LONE, _LONE_VOXELS = (
 _NEAR_TOP = 0.8  # of the range of an image: the brightest of its other values reach it where it is saturated
 _LEVELS = 8  # different values in the middle of an image; with fewer its spread is not known
 _FAR, _NEAR = 30.0, 0.05  # gap over the spread: padding wherever it lies; padding if it lies at the rim, too
-_ALONE = (
-    0.5  # the same: one value beyond the image, wherever it lies (a box blanked out, a face removed, writing burnt in)
-)
+# The same: one value beyond the image, wherever it lies (a box blanked out, a face removed, writing burnt in).
+_ALONE = 0.5
 _LONE_FAR = 10.0  # the same: extremes that are not few in a small image
 _FEW_LEVELS_APART = 5.0  # gap over the range of an image of few values
 _MIXTURES, _EXCHANGED = 4, 0.6  # steps from padding to image; of the blended voxels that have their like

@@ -30,9 +30,6 @@ _HELP = {
     "longer": _(
         "Go on from its end, with more time (or steps=... among the settings). For another run choose another folder."
     ),
-    "try": _(
-        "Read the images, make a few steps, and say how long the run would take on this computer. Nothing is kept."
-    ),
     "stop": _("Finish the present step, save the state, and end. The run can be resumed."),
 }
 
@@ -54,6 +51,7 @@ class TrainingSection:
         self._folder = PathRow(
             ui.runFolderEdit, ui.runFolderButton, _("Folder of the training run"), RUN_KEY, "folder", on_change=self._chosen
         )  # fmt: skip
+        self._try_help = ui.tryTrainingButton.toolTip
         ui.startTrainingButton.connect("clicked()", self._start_or_stop)
         ui.tryTrainingButton.connect("clicked()", self._try_or_stop)
         ui.killTrainingButton.connect("clicked()", self._kill)
@@ -187,7 +185,7 @@ class TrainingSection:
             (ui.startTrainingButton, "enabled", not stopping and not problem),
             (ui.startTrainingButton, "toolTip", problem or _HELP[what]),
             (ui.tryTrainingButton, "enabled", self.trial.is_running or not problem),
-            (ui.tryTrainingButton, "toolTip", problem or _HELP["try"]),
+            (ui.tryTrainingButton, "toolTip", problem or self._try_help),
             (ui.tryTrainingButton, "text", "Cancel" if self.trial.is_running else _("How long?")),
             (ui.trainingStateText, "text", words),
             (ui.trainingStateText, "visible", bool(words)),  # an empty line would be a gap

@@ -69,23 +69,23 @@ def _by_pillow(path: Path, partial: bool, image_io: str) -> np.ndarray | None:
         warnings.simplefilter("ignore")  # its size was checked
         try:
             with PIL.Image.open(path) as picture:
-                mode, places = picture.mode, np.array(picture)
+                mode = picture.mode
+                stored = partial or mode == "P" or (image_io == "PNGImageIO" and mode in ("1", "L"))
+                places = np.array(picture) if stored else None
         except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
             raise InputError(
                 f"{str(path)!r} cannot be read: it is cut off, damaged or too large; copy or export it again"
             ) from None
-    if mode == "P" and not partial:
-        warnings.warn(f"{str(path)!r}: the places in its palette are taken as labels", ImageWarning, 5)
-    if mode == "P" or (partial and mode in ("L", "I;16")):
-        return places
-    if not partial and image_io == "PNGImageIO" and mode in ("1", "L"):
-        return places.astype(np.uint8) // (1 if mode == "1" else _step(path))
-    if partial:
+    if partial and mode not in ("P", "L", "I;16"):
         raise InputError(
             f"{str(path)!r} says that only a part of its bits counts (sBIT), which is read wrongly in colours; save it again "
             "without that"
         )
-    return None
+    if mode == "P" and not partial:
+        warnings.warn(f"{str(path)!r}: the places in its palette are taken as labels", ImageWarning, 5)
+    if places is None or partial or mode == "P":
+        return places
+    return places.astype(np.uint8) // (1 if mode == "1" else _step(path))
 
 
 def _uses_part_of_its_bits(path: Path) -> bool:
