@@ -13,7 +13,9 @@ CONFTEST = REPOSITORY / "Testing" / "conftest.py"
 
 def listed(name):
     """The files in a list of the conftest."""
-    return re.findall(r'"([\w/]+\.py)"', re.search(rf"^{name} = \((.*?)\)", CONFTEST.read_text(), re.S | re.M)[1])
+    return re.findall(
+        r'"([\w/]+\.py)"', re.search(rf"^{name} = \((.*?)\)", CONFTEST.read_text(encoding="utf-8"), re.S | re.M)[1]
+    )
 
 
 def test_the_files_that_take_long_exist():

@@ -46,7 +46,12 @@ def test_types_agree_and_what_is_wrong_would_be_found(tmp_path, monkeypatch):
         "from S3NetSegmentLib.engine.few_shot.method import FewShot\n\n\n"
         "def voters(tool: FewShot):\n    return tool._parts, tool.propagate(fast=True)\n"
     )
-    scripts = [file for folder in SCRIPTS for file in sorted(folder.glob("*.py")) if not QT.search(file.read_text())]
+    scripts = [
+        file
+        for folder in SCRIPTS
+        for file in sorted(folder.glob("*.py"))
+        if not QT.search(file.read_text(encoding="utf-8"))
+    ]
     lines = found_by(wrong, gone, *(MODULE / "S3NetSegmentLib" / name for name in PACKAGES), *scripts)
     errors = [line for line in lines if ": error: " in line]
     assert [re.search(r"wrong.py:(\d+)", line)[1] for line in errors if "wrong.py" in line] == ["6", "9"], errors
