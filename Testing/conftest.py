@@ -21,7 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
 LONGEST = (
     "app/test_reliability.py", "panel/models/test_training.py", "cli/train/test_train_commands.py", "cli/train/test_train_stopping.py",
     "app/test_types.py", "engine/few_shot/test_propagation.py", "cli/test_demo_command.py",
-    "engine/training/test_training_processes.py", "engine/images/test_answers_disturbed.py", "engine/test_array_order.py", "cli/few_shot/test_answers.py",
+    "engine/training/trainer/test_training_processes.py", "engine/images/test_answers_disturbed.py", "engine/test_array_order.py", "cli/few_shot/test_answers.py",
     "engine/few_shot/test_several_patients.py", "engine/training/ideal/test_ideal_end_to_end.py", "cli/test_security.py",
     "engine/segment/test_volume_objects.py", "engine/segment/test_carry.py", "engine/few_shot/voters/test_transfer.py",
     "engine/cohort_loop/test_proposing.py", "app/test_package.py", "cli/test_batch_command.py", "engine/segment/test_segment.py",

@@ -39,8 +39,8 @@ from S3NetSegmentLib.engine.common.device import describe_device  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.resample import resized  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, TwoStreamUNet, seeded  # noqa: E402
-from S3NetSegmentLib.engine.training.label_classes import LabelClass  # noqa: E402
-from S3NetSegmentLib.engine.training.model_file import (  # noqa: E402
+from S3NetSegmentLib.engine.training.cohort.label_classes import LabelClass  # noqa: E402
+from S3NetSegmentLib.engine.training.model.model_file import (  # noqa: E402
     Model,
     describe_network,
     network_tensors,

@@ -13,8 +13,8 @@ from paths import SHARED_DATA
 
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.reading import read_image
-from S3NetSegmentLib.engine.training.slice_bank import SliceBank
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
+from S3NetSegmentLib.engine.training.slices.bank import SliceBank
+from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
 
 SIDE, MOST_SLICES, MOST_VOLUMES = 64, 24, 5
 # Label values of each structure, and mm of a pixel.

@@ -23,9 +23,9 @@ from S3NetSegmentLib.engine.segment.settings import preset as segment_preset
 from S3NetSegmentLib.engine.training.alpnet import AlpnetSettings, AlpnetTask, EpisodeBatches
 from S3NetSegmentLib.engine.training.configuration import pretraining_configuration
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
-from S3NetSegmentLib.engine.training.model_file import OneLevel
-from S3NetSegmentLib.engine.training.optimisation import TrainingTask
-from S3NetSegmentLib.engine.training.slice_batches import SliceBatches
+from S3NetSegmentLib.engine.training.model.model_file import OneLevel
+from S3NetSegmentLib.engine.training.slices.batches import SliceBatches
+from S3NetSegmentLib.engine.training.trainer.optimisation import TrainingTask
 
 LEVEL, STRIDE, VIEWS = 2, 4, 8  # of the U-Net's encoder, and images in a step
 UNTRAINED, PRETRAINED = ("position", "hand-crafted", "imagenet", "random"), ("s3net", "ideal", "alpnet")

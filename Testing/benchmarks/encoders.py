@@ -55,7 +55,7 @@ from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E40
 from S3NetSegmentLib.engine.nets.encoder import Encoder  # noqa: E402
 from S3NetSegmentLib.engine.training.configuration import finetuning_configuration  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_batches import TwoStreamBatches  # noqa: E402
+from S3NetSegmentLib.engine.training.slices.batches import TwoStreamBatches  # noqa: E402
 
 FINETUNING_SLICES = 4
 KEY = ("seed", "set", "encoder", "trained_on")

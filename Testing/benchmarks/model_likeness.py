@@ -27,8 +27,8 @@ from paths import SHARED_DATA  # noqa: E402
 
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
-from S3NetSegmentLib.engine.training.likeness import TrainingLook, look_of  # noqa: E402
 from S3NetSegmentLib.engine.training.preparation import choose_layout  # noqa: E402
+from S3NetSegmentLib.engine.training.slices.likeness import TrainingLook, look_of  # noqa: E402
 
 SETS = {
     "acdc": ("mr_cardiac_acdc", "*_image.nii.gz"), "hippocampus": ("mr_hippocampus_msd", "*_image.nii.gz"),

@@ -64,9 +64,9 @@ from S3NetSegmentLib.engine.training.ideal.settings import (  # noqa: E402
     finetuning_preset,
 )
 from S3NetSegmentLib.engine.training.settings import CohortSettings, TrainerSettings, TwoStreamBatchSettings  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_bank import SliceBank, build_bank  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_batches import SliceBatches, TwoStreamBatches  # noqa: E402
-from S3NetSegmentLib.engine.training.trainer import Trainer  # noqa: E402
+from S3NetSegmentLib.engine.training.slices.bank import SliceBank, build_bank  # noqa: E402
+from S3NetSegmentLib.engine.training.slices.batches import SliceBatches, TwoStreamBatches  # noqa: E402
+from S3NetSegmentLib.engine.training.trainer.trainer import Trainer  # noqa: E402
 
 ARMS = ("supervised", "paper", "cross", "plus", "pretrained", "ceiling")
 LOSSES_OF_PAPER = ("unlabelled_weight", "ramp_share", "views", "teacher", "threshold", "pseudo_dice", "trust", "mix")

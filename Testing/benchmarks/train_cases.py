@@ -18,11 +18,11 @@ from paths import SHARED_DATA  # noqa: E402
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import finished  # noqa: E402
-from S3NetSegmentLib.engine.training.cohort import Case, Cohort, read_cohort  # noqa: E402
+from S3NetSegmentLib.engine.training.cohort.folder import Case, Cohort, read_cohort  # noqa: E402
+from S3NetSegmentLib.engine.training.model.sliding_window import Stack, Windows  # noqa: E402
 from S3NetSegmentLib.engine.training.preparation import choose_layout  # noqa: E402
 from S3NetSegmentLib.engine.training.settings import CohortSettings  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout  # noqa: E402
-from S3NetSegmentLib.engine.training.sliding_window import Stack, Windows  # noqa: E402
+from S3NetSegmentLib.engine.training.slices.layout import SliceLayout  # noqa: E402
 
 _CPU = torch.device("cpu")
 

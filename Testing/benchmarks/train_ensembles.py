@@ -34,7 +34,7 @@ from train_cases import SETS, drawn_cohorts, volume_dice  # noqa: E402
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import CHANNELS  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_bank import SliceBank, build_bank  # noqa: E402
+from S3NetSegmentLib.engine.training.slices.bank import SliceBank, build_bank  # noqa: E402
 
 
 class Mean(torch.nn.Module):

@@ -32,15 +32,15 @@ import torch  # noqa: E402
 from phantoms import CLASSES, write_phantom_cohort  # noqa: E402
 
 from S3NetSegmentLib.engine.common.progress import run_to_end  # noqa: E402
-from S3NetSegmentLib.engine.training.cohort import read_cohort  # noqa: E402
+from S3NetSegmentLib.engine.training.cohort.folder import read_cohort  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal import finetuning as ideal_finetuning  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning  # noqa: E402
 from S3NetSegmentLib.engine.training.ideal.settings import finetuning_preset  # noqa: E402
 from S3NetSegmentLib.engine.training.settings import TrainerSettings  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_bank import SliceBank, build_bank  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_batches import TwoStreamBatches  # noqa: E402
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout  # noqa: E402
-from S3NetSegmentLib.engine.training.trainer import Trainer  # noqa: E402
+from S3NetSegmentLib.engine.training.slices.bank import SliceBank, build_bank  # noqa: E402
+from S3NetSegmentLib.engine.training.slices.batches import TwoStreamBatches  # noqa: E402
+from S3NetSegmentLib.engine.training.slices.layout import SliceLayout  # noqa: E402
+from S3NetSegmentLib.engine.training.trainer.trainer import Trainer  # noqa: E402
 
 STEPS, FIRST_STEPS = 30, 4
 

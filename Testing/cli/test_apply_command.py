@@ -15,7 +15,7 @@ from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.volume import Volume
 from S3NetSegmentLib.engine.images.writing import write_frames, write_image
 from S3NetSegmentLib.engine.results import frame_notes
-from S3NetSegmentLib.engine.training.label_classes import LabelClass
+from S3NetSegmentLib.engine.training.cohort.label_classes import LabelClass
 
 
 def refused(*arguments):

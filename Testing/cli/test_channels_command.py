@@ -13,8 +13,8 @@ from S3NetSegmentLib.engine.batch.one_case import run_case
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.volume import Volume
 from S3NetSegmentLib.engine.images.writing import write_frames, write_image, write_png, write_segmentation
-from S3NetSegmentLib.engine.training.model_file import load_model
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
+from S3NetSegmentLib.engine.training.model.model_file import load_model
+from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
 
 QUICK = (
     "--preset", "tiny", "--set", "slice_side=48", "--set", "batch=2", "--steps", "3", "--device", "cpu", "-q",

@@ -15,7 +15,7 @@ from S3NetSegmentLib.engine.batch.records import input_facts
 from S3NetSegmentLib.engine.common.errors import InputError
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image
-from S3NetSegmentLib.engine.training.cohort import read_cohort
+from S3NetSegmentLib.engine.training.cohort.folder import read_cohort
 
 
 @pytest.fixture

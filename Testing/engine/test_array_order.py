@@ -15,7 +15,7 @@ from S3NetSegmentLib.engine.images.volume import slices_first
 from S3NetSegmentLib.engine.segment.carry import draw_prompts
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
 from S3NetSegmentLib.engine.segment.prompts import Box, Prompts
-from S3NetSegmentLib.engine.training.model_file import load_model
+from S3NetSegmentLib.engine.training.model.model_file import load_model
 
 ORDERS = [
     ((0, 1, 2), (True, False, False)), ((0, 1, 2), (False, True, True)), ((1, 0, 2), (False, False, True)),

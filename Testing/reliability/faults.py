@@ -141,8 +141,8 @@ def _check_words(end: Ended, fault: str) -> None:
 
 def _check_whole(work: str, out: Path, usual: dict) -> None:
     """What has its final name is whole: the very bytes, or for training a state and a model that can be loaded."""
-    from S3NetSegmentLib.engine.training.model_file import load_model
-    from S3NetSegmentLib.engine.training.run_folder import RunFolder
+    from S3NetSegmentLib.engine.training.model.model_file import load_model
+    from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 
     for name, expected in usual["files"].items():
         if (out / name).exists():

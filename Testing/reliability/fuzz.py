@@ -148,7 +148,7 @@ def _targets(folder: Path) -> dict[str, Callable]:
         kind: file_target(kind, lambda p: _checked_manifest(p, folder)) for kind in ("manifest_csv", "manifest_json")
     }
     with contextlib.suppress(ImportError):
-        from S3NetSegmentLib.engine.training.model_file import load_model
+        from S3NetSegmentLib.engine.training.model.model_file import load_model
 
         targets["model"] = file_target("model", load_model)
         evil = work / "evil.pt"
@@ -273,9 +273,9 @@ def _sound_files(folder: Path) -> dict[str, Path]:
 
 def _sound_model(path: Path) -> Path:
     from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
-    from S3NetSegmentLib.engine.training.label_classes import LabelClass
-    from S3NetSegmentLib.engine.training.model_file import Model, describe_network, network_tensors, save_model
-    from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
+    from S3NetSegmentLib.engine.training.cohort.label_classes import LabelClass
+    from S3NetSegmentLib.engine.training.model.model_file import Model, describe_network, network_tensors, save_model
+    from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
 
     network = seeded(lambda: TwoStreamUNet(2, 1, (4, 8)), 0)
     described = describe_network(network), network_tensors(network)

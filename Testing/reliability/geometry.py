@@ -153,8 +153,8 @@ def _write_model(volume, path: Path) -> Path:
     import torch
 
     from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet
-    from S3NetSegmentLib.engine.training.label_classes import LabelClass
-    from S3NetSegmentLib.engine.training.model_file import Model, describe_network, network_tensors, save_model
+    from S3NetSegmentLib.engine.training.cohort.label_classes import LabelClass
+    from S3NetSegmentLib.engine.training.model.model_file import Model, describe_network, network_tensors, save_model
     from S3NetSegmentLib.engine.training.preparation import choose_layout
 
     network = TwoStreamUNet(2, 1, (2, 4), dropout=False).eval()

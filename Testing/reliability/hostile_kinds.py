@@ -75,7 +75,7 @@ def _segmentation(work: Path, rng, ball):
 def _model(work: Path, rng, content: dict):
     import torch
 
-    from S3NetSegmentLib.engine.training.model_file import is_model_file, load_encoder_file, load_model
+    from S3NetSegmentLib.engine.training.model.model_file import is_model_file, load_encoder_file, load_model
 
     path = work / "model.pt"
     torch.save(altered(content, rng), path)
@@ -107,7 +107,7 @@ def _weights(work: Path, rng):
 def _run_folder(work: Path, rng):
     import torch
 
-    from S3NetSegmentLib.engine.training.run_folder import RunFolder
+    from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 
     state = {
         "format": "S3NetSegment training state", "version": 1, "settings": {}, "identity": {}, "step": 1, "steps": 2, "plan_from": [0, 0.0],
@@ -128,7 +128,7 @@ def _run_folder(work: Path, rng):
 
 def _cohort(work: Path, rng, image: Path):
     from S3NetSegmentLib.engine import run_to_end
-    from S3NetSegmentLib.engine.training.cohort import read_cohort
+    from S3NetSegmentLib.engine.training.cohort.folder import read_cohort
 
     (work / "images").mkdir()
     (work / "images" / "a.nii.gz").write_bytes(image.read_bytes())

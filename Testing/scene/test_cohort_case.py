@@ -9,7 +9,7 @@ from mrml import add_volume, random_grid, segment
 
 from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.images.reading import read_image
-from S3NetSegmentLib.engine.training.cohort import read_cohort
+from S3NetSegmentLib.engine.training.cohort.folder import read_cohort
 from S3NetSegmentLib.scene.cohort_case import NeedsConfirmationError, make_cohort_case, save_case
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
 from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit

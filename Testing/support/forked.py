@@ -20,7 +20,7 @@ from paths import MODULE
 PATIENCE = 1200  # seconds for whatever takes a few on a quiet machine
 LOADED = (
     "numpy", "scipy.ndimage", "SimpleITK", "torch", "S3NetSegmentLib.cli.main", "S3NetSegmentLib.engine.segment.run",
-    "S3NetSegmentLib.engine.few_shot.method", "S3NetSegmentLib.engine.training.trainer", "torch._dynamo",
+    "S3NetSegmentLib.engine.few_shot.method", "S3NetSegmentLib.engine.training.trainer.trainer", "torch._dynamo",
 )  # fmt: skip  # the last: what optimisers load on first use
 
 

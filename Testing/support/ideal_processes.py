@@ -11,11 +11,11 @@ from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.training.configuration import finetuning_configuration, pretraining_configuration
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
-from S3NetSegmentLib.engine.training.processes import Processes, joined_processes
-from S3NetSegmentLib.engine.training.slice_bank import SliceBank
-from S3NetSegmentLib.engine.training.slice_batches import SliceBatches, TwoStreamBatches
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
-from S3NetSegmentLib.engine.training.trainer import Trainer
+from S3NetSegmentLib.engine.training.slices.bank import SliceBank
+from S3NetSegmentLib.engine.training.slices.batches import SliceBatches, TwoStreamBatches
+from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
+from S3NetSegmentLib.engine.training.trainer.processes import Processes, joined_processes
+from S3NetSegmentLib.engine.training.trainer.trainer import Trainer
 
 BATCH, STEPS, SIDE, SLICES = 3, 4, 32, 24
 

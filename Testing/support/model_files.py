@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from S3NetSegmentLib.engine.nets.unet import TwoStreamUNet, seeded
-from S3NetSegmentLib.engine.training.label_classes import LabelClass
-from S3NetSegmentLib.engine.training.model_file import Model, describe_network, network_tensors, save_model
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
+from S3NetSegmentLib.engine.training.cohort.label_classes import LabelClass
+from S3NetSegmentLib.engine.training.model.model_file import Model, describe_network, network_tensors, save_model
+from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
 
 CLASSES = (
     LabelClass("Ring", 1, (1.0, 0.5, 0.0), "Segmentation category and type~SCT^85756007^Tissue~SCT^1^Tissue~^^~~^^~^^"),

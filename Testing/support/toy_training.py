@@ -13,10 +13,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "S3NetSegment"))
 
 from S3NetSegmentLib.engine.common.tensors import torch_generator, torch_random_numbers
-from S3NetSegmentLib.engine.training.optimisation import TrainingTask
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
 from S3NetSegmentLib.engine.training.settings import TrainerSettings
-from S3NetSegmentLib.engine.training.trainer import Trainer
+from S3NetSegmentLib.engine.training.trainer.optimisation import TrainingTask
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.trainer.trainer import Trainer
 
 
 class ToyTask(TrainingTask):
@@ -104,7 +104,7 @@ def toy_trainer(
 def train_in_processes(out: Path) -> None:
     """In each of several processes: trains without dropout and keeps the weights of rank 0."""
     from S3NetSegmentLib.engine.common.progress import run_to_end
-    from S3NetSegmentLib.engine.training.processes import joined_processes
+    from S3NetSegmentLib.engine.training.trainer.processes import joined_processes
 
     torch.set_num_threads(1)
     with joined_processes("cpu") as (processes, _):
@@ -117,8 +117,8 @@ def train_in_processes(out: Path) -> None:
 def train_into_nothing(out: Path) -> None:
     """In each of several processes: the loss of one process alone becomes NaN; each keeps what it was told."""
     from S3NetSegmentLib.engine.common.progress import run_to_end
-    from S3NetSegmentLib.engine.training.processes import joined_processes
-    from S3NetSegmentLib.engine.training.trainer import TrainingError
+    from S3NetSegmentLib.engine.training.trainer.processes import joined_processes
+    from S3NetSegmentLib.engine.training.trainer.trainer import TrainingError
 
     torch.set_num_threads(1)
     with joined_processes("cpu") as (processes, _):

@@ -29,7 +29,7 @@ from prompt_scenes import Shown, banked, corrected, load_bank, save_bank, shown 
 from prompted_net import PromptedNet, network_input, point_map  # noqa: E402
 
 from S3NetSegmentLib.engine.common.affine2d import Affine2d  # noqa: E402
-from S3NetSegmentLib.engine.training.optimisation import averaged_copy, update_average  # noqa: E402
+from S3NetSegmentLib.engine.training.trainer.optimisation import averaged_copy, update_average  # noqa: E402
 
 BATCH = 16
 RATE, WARM_UP = 2e-3, 200

@@ -74,8 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..engine.images.image_warnings import collected_image_warnings
     from ..engine.images.overlay import draw_overlay
     from ..engine.images.reading import read_image
-    from ..engine.training.channels import channel_files
-    from ..engine.training.ensemble import load_ensemble
+    from ..engine.training.cohort.channels import channel_files
+    from ..engine.training.model.ensemble import load_ensemble
     from .frames import run_frames, several_frames
     from .writing import LONG_SIDE, Found, check_outputs, write_found
 

@@ -57,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluates, writes the report, prints a summary. Returns the exit code; errors pass through."""
     from ..engine import run_to_end
     from ..engine.evaluate import evaluate
-    from ..engine.training.cohort import read_cohort
-    from ..engine.training.ensemble import load_ensemble
-    from ..engine.training.run_folder import RunFolder
+    from ..engine.training.cohort.folder import read_cohort
+    from ..engine.training.model.ensemble import load_ensemble
+    from ..engine.training.trainer.run_folder import RunFolder
 
     with ProgressDisplay(arguments.quiet) as display:
         task = task_from(ApplyTask, arguments, model=tuple(arguments.model))

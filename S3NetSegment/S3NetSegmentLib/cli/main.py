@@ -78,7 +78,7 @@ def launch(script: str | None, texts: list[str]) -> int:
     :returns: the exit code.
     """
     code = _code_of_launch(script, texts)
-    processes = sys.modules.get("S3NetSegmentLib.engine.training.processes")
+    processes = sys.modules.get("S3NetSegmentLib.engine.training.trainer.processes")
     if processes is not None:
         processes.end_at_once_if_joined(code)
     return code

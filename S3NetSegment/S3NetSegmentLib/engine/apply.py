@@ -18,11 +18,11 @@ from .images.image_warnings import label_map_notes
 from .images.segmentation import distinct_values, label_type
 from .nets.unet import ByLayers, TwoStreamUNet, finished
 from .nets.weights.store import file_digest
-from .training.ensemble import Ensemble
-from .training.likeness import look_of
-from .training.model_file import Model
-from .training.slice_layout import SliceLayout, VolumeSlices, is_made_in_slices, plane_of
-from .training.sliding_window import Stack, Windows
+from .training.model.ensemble import Ensemble
+from .training.model.model_file import Model
+from .training.model.sliding_window import Stack, Windows
+from .training.slices.layout import SliceLayout, VolumeSlices, is_made_in_slices, plane_of
+from .training.slices.likeness import look_of
 
 _BATCH, _SHORT_BATCH = {"cpu": 4}, {"cpu": 1, "cuda": 4, "mps": 2}  # slices at a time; 32 where nothing is said
 _SMALL_SIDE = (

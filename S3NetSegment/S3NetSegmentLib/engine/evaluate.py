@@ -16,10 +16,10 @@ from .images.overlay import best_slice, draw_overlay, montage
 from .images.segmentation import Segment, Segmentation, name_key
 from .images.volume import Volume
 from .metrics import SegmentScore, score_masks, summarise
-from .training.cohort import Case, Cohort, image_hash
-from .training.ensemble import Ensemble
-from .training.label_classes import LabelClass
-from .training.model_file import Model
+from .training.cohort.folder import Case, Cohort, image_hash
+from .training.cohort.label_classes import LabelClass
+from .training.model.ensemble import Ensemble
+from .training.model.model_file import Model
 from .training.preparation import split_cohort
 
 EVALUATED = ("test", "validation", "train", "unseen", "all")

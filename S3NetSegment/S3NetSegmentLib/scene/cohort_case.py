@@ -22,7 +22,7 @@ from ..engine.images.segmentation import name_key, put_in_layer
 from ..engine.images.volume import slices_first
 from ..engine.images.writing import write_image
 from ..engine.images.writing import write_segmentation as write_label_file
-from ..engine.training.cohort import DESCRIPTION, IMAGES, LABELS, Cohort, read_cohort, read_description
+from ..engine.training.cohort.folder import DESCRIPTION, IMAGES, LABELS, Cohort, read_cohort, read_description
 from .segmentation.labelmaps import ensure_binary_labelmap
 from .segmentation.reading import create_segmentation, segment_look, segment_mask, write_segmentation
 from .volumes import node_of, volume_from_node

@@ -9,8 +9,8 @@ from command_line import s3net_here
 
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image
-from S3NetSegmentLib.engine.training.model_file import load_model
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.model.model_file import load_model
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 
 QUICK = (
     "--preset", "tiny", "--set", "slice_side=48", "--set", "batch=2", "--set", "unlabelled_batch=2", "--steps", "4",

@@ -10,10 +10,10 @@ from command_line import refused, s3net_here, succeeded
 from S3NetSegmentLib.engine import run_to_end
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image
-from S3NetSegmentLib.engine.training.cohort import read_cohort
+from S3NetSegmentLib.engine.training.cohort.folder import read_cohort
 from S3NetSegmentLib.engine.training.configuration import finetuning_configuration
 from S3NetSegmentLib.engine.training.finetune import finetune
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 
 SIZE = (24, 22, 6)
 FLAT = ("slice_side=32", "log_every=1", "trust=false")

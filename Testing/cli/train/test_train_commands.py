@@ -15,8 +15,8 @@ from command_line import PATIENCE, SCRIPT, environment, refused, s3net_here, sta
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
-from S3NetSegmentLib.engine.training.model_file import load_encoder_file
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.model.model_file import load_encoder_file
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 
 SMALL = ("--preset", "tiny", "--set", "slice_side=48", "--set", "log_every=1")
 QUICK = (*SMALL, "--set", "batch=2", "--set", "unlabelled_batch=2")
@@ -175,7 +175,7 @@ HOLD = """
 import os, runpy, signal, sys
 del sys.argv[0]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 def beat(self, held=[], real=RunFolder.beat):
     real(self)
     if not held and self.has_state and any("loss" in entry for entry in self.entries()):

@@ -16,7 +16,7 @@ from paths import REPOSITORY
 from S3NetSegmentLib.cli.train.training import mark_running, run_training
 from S3NetSegmentLib.engine import Step
 from S3NetSegmentLib.engine.tasks.train import FinetuneTask
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 QUICK = (

@@ -20,7 +20,7 @@ from S3NetSegmentLib.engine.batch.report import report_rows
 from S3NetSegmentLib.engine.images.reading import count_frames, read_image
 from S3NetSegmentLib.engine.images.writing import write_frames, write_image
 from S3NetSegmentLib.engine.results import frame_sizes
-from S3NetSegmentLib.engine.training.ensemble import load_ensemble
+from S3NetSegmentLib.engine.training.model.ensemble import load_ensemble
 
 COUNT = 4
 

@@ -23,7 +23,7 @@ from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_segmentation
 from S3NetSegmentLib.engine.segment.run import segment_image
-from S3NetSegmentLib.engine.training.likeness import ImageLook, TrainingLook
+from S3NetSegmentLib.engine.training.slices.likeness import ImageLook, TrainingLook
 
 
 def test_a_case_leaves_its_results_and_a_record_that_describes_them(tmp_path, disk):

@@ -214,7 +214,7 @@ def test_learning_the_appearance_and_training_do_not_load_torchs_compiler():
         "x = torch.randn(200, 6)\n"
         "y = torch.nn.functional.one_hot((x[:, 0] > 0).long(), 2).float()\n"
         "run_to_end(fit_pixels(x, y, 0, 20))\n"
-        "from S3NetSegmentLib.engine.training.optimisation import make_optimizer\n"
+        "from S3NetSegmentLib.engine.training.trainer.optimisation import make_optimizer\n"
         "from S3NetSegmentLib.engine.training.settings import TrainerSettings\n"
         "weight = torch.nn.Parameter(torch.ones(3))\n"
         "task = types.SimpleNamespace(parameter_groups=lambda: [{'params': [weight]}])\n"

@@ -28,7 +28,7 @@ from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
 from S3NetSegmentLib.engine.segment.prompts import Box
-from S3NetSegmentLib.engine.training.model_file import load_model
+from S3NetSegmentLib.engine.training.model.model_file import load_model
 
 SLICES = (3, 7, 11)  # drawn ones
 QUICK = FewShotSettings(appearance_steps=20)

@@ -15,7 +15,7 @@ from S3NetSegmentLib.engine.batch.one_case import run_case
 from S3NetSegmentLib.engine.images import files
 from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.tasks.segment import ApplyTask
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_segmentation
 from S3NetSegmentLib.engine.nets.weights.checkpoint import read_torch_file
-from S3NetSegmentLib.engine.training.cohort import read_cohort
-from S3NetSegmentLib.engine.training.model_file import build_network, load_encoder_file, load_model
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.cohort.folder import read_cohort
+from S3NetSegmentLib.engine.training.model.model_file import build_network, load_encoder_file, load_model
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 

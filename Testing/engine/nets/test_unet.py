@@ -5,8 +5,8 @@ import torch
 
 from S3NetSegmentLib.engine.common.errors import InputError
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, TwoStreamUNet, UNetDecoder, UNetEncoder, seeded
-from S3NetSegmentLib.engine.training.model_file import build_network, describe_network, network_tensors
-from S3NetSegmentLib.engine.training.optimisation import averaged_copy, update_average
+from S3NetSegmentLib.engine.training.model.model_file import build_network, describe_network, network_tensors
+from S3NetSegmentLib.engine.training.trainer.optimisation import averaged_copy, update_average
 
 
 def weights(*modules):

@@ -22,9 +22,9 @@ from S3NetSegmentLib.engine.training.alpnet import (
     random_view,
     superpixels,
 )
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
 from S3NetSegmentLib.engine.training.settings import rate_factor
-from S3NetSegmentLib.engine.training.trainer import Trainer
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.trainer.trainer import Trainer
 
 SMALL = AlpnetSettings(side=56, grid=16, prototype_grid=8, smallest_superpixel=2000)
 STILL = ViewRanges(0, 0, 0, (1, 1), 0, 5, (1, 1))

@@ -9,13 +9,13 @@ from cohort_files import write_cohort
 
 from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, UNetEncoder, seeded
-from S3NetSegmentLib.engine.training.cohort import image_hash, read_cohort
+from S3NetSegmentLib.engine.training.cohort.folder import image_hash, read_cohort
 from S3NetSegmentLib.engine.training.configuration import finetuning_configuration
 from S3NetSegmentLib.engine.training.finetune import Start, finetune, start_from, start_kept, with_network_of
-from S3NetSegmentLib.engine.training.model_file import Model, describe_network, load_model, network_tensors
+from S3NetSegmentLib.engine.training.model.model_file import Model, describe_network, load_model, network_tensors
 from S3NetSegmentLib.engine.training.preparation import prepare_cohort
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
+from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 
 LAYOUT = SliceLayout("axial", 1.25, 32)
 

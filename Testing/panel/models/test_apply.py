@@ -13,10 +13,10 @@ from model_files import CLASSES, PROVENANCE, write_model
 
 from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.apply import ModelSegmenter
-from S3NetSegmentLib.engine.training.ensemble import load_ensemble
-from S3NetSegmentLib.engine.training.likeness import ImageLook, TrainingLook
-from S3NetSegmentLib.engine.training.model_file import load_model
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
+from S3NetSegmentLib.engine.training.model.ensemble import load_ensemble
+from S3NetSegmentLib.engine.training.model.model_file import load_model
+from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
+from S3NetSegmentLib.engine.training.slices.likeness import ImageLook, TrainingLook
 from S3NetSegmentLib.panel.models.controller import apply_model_steps
 from S3NetSegmentLib.scene.volumes import volume_from_node
 

@@ -5,7 +5,7 @@ import pytest
 import slicer
 
 from S3NetSegmentLib.engine import run_to_end
-from S3NetSegmentLib.engine.training.cohort import read_cohort
+from S3NetSegmentLib.engine.training.cohort.folder import read_cohort
 
 
 @pytest.fixture

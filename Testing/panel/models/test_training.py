@@ -277,7 +277,7 @@ def test_a_run_whose_process_was_killed_is_called_lost(tmp_path):
 
 DEAF = """
 import sys, time
-from S3NetSegmentLib.engine.training.run_folder import RunFolder
+from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
 folder = RunFolder(sys.argv[1])
 folder.take()
 folder.write_status("running")

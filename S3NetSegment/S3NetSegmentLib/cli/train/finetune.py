@@ -44,7 +44,7 @@ def run_folds(task: FinetuneTask, arguments: argparse.Namespace) -> int:
 
     :raises InputError: a folder that holds another training, or more folds than labelled patients.
     """
-    from ...engine.training.run_folder import RunFolder
+    from ...engine.training.trainer.run_folder import RunFolder
 
     folder = Path(arguments.output)
     assert task.folds is not None
@@ -78,7 +78,7 @@ def refuse_processes(folds: int) -> None:
 def refuse_cross_validation(arguments: argparse.Namespace) -> None:
     """Raises InputError if the folder of a single run holds a cross-validation."""
     from ...engine import InputError
-    from ...engine.training.model_places import fold_folders
+    from ...engine.training.model.places import fold_folders
 
     if arguments.output and fold_folders(Path(arguments.output)):
         raise InputError(
@@ -88,8 +88,8 @@ def refuse_cross_validation(arguments: argparse.Namespace) -> None:
 
 def _check_folder(folds: int, arguments: argparse.Namespace, folder: Path) -> None:
     from ...engine import InputError
-    from ...engine.training.model_places import fold_folders
-    from ...engine.training.run_folder import RunFolder
+    from ...engine.training.model.places import fold_folders
+    from ...engine.training.trainer.run_folder import RunFolder
 
     shown = repr(str(folder))
     if RunFolder(folder).has_state:
@@ -125,7 +125,7 @@ def _report(folds: int, arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def _facts(arguments: argparse.Namespace, count: int, folder: Path) -> dict:
-    from ...engine.training.model_file import load_model
+    from ...engine.training.model.model_file import load_model
 
     folds, names = [], []
     for fold in range(1, count + 1):

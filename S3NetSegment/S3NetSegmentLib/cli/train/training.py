@@ -96,8 +96,8 @@ def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, tol
     begin = begin or _begun
     if arguments.dry_run:
         return try_training(task, arguments, begin)
-    from ...engine.training.processes import joined_processes
-    from ...engine.training.run_folder import RunFolder
+    from ...engine.training.trainer.processes import joined_processes
+    from ...engine.training.trainer.run_folder import RunFolder
 
     folder = RunFolder(arguments.output)
     with joined_processes(task.device) as (processes, where):

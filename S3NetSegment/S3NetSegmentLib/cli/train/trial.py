@@ -24,8 +24,8 @@ def try_training(task: TrainTask, arguments: argparse.Namespace, begin) -> int:
 
     :param begin: (task, folder, device, processes, stop, resume) -> the steps of the training.
     """
-    from ...engine.training.processes import joined_processes
-    from ...engine.training.run_folder import RunFolder
+    from ...engine.training.trainer.processes import joined_processes
+    from ...engine.training.trainer.run_folder import RunFolder
 
     folds = (isinstance(task, FinetuneTask) and task.folds) or 0
     one = of_fold(task, 1) if folds else task

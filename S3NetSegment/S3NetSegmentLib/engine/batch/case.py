@@ -19,8 +19,8 @@ from ..results import described, frame_notes, frame_sizes
 from ..tasks.few_shot import FewShotTask
 from ..tasks.fields import asked_fields
 from ..tasks.segment import ApplyTask, SegmentTask
-from ..training.channels import further_channels
-from ..training.model_places import model_files
+from ..training.cohort.channels import further_channels
+from ..training.model.places import model_files
 from .columns import TASKS
 
 _SHOWN, _COLUMNS = 9, 3  # frames in the picture of a case

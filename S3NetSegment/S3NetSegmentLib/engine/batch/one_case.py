@@ -39,8 +39,8 @@ from ..segment.run import segment_image
 from ..tasks.few_shot import FewShotTask
 from ..tasks.forms import ALL_FRAMES
 from ..tasks.segment import ApplyTask, SegmentTask
-from ..training.channels import channel_files
-from ..training.model_places import model_files
+from ..training.cohort.channels import channel_files
+from ..training.model.places import model_files
 from .case import Case, CaseFiles, CaseResult, joined, shrunk
 from .machine import forget_peak_memory, peak_memory_mb
 from .output_names import DICOM_SEG, is_current, place_in
@@ -240,7 +240,7 @@ def _apply(case: Case, volume: Volume, device: str, on_step, files: CaseFiles) -
 @lru_cache(maxsize=1)  # a worker mostly does one kind of case
 def _segmenter(files: tuple[Path, ...], changed: tuple, device: str, flips: bool):
     from ..apply import ModelSegmenter
-    from ..training.ensemble import load_ensemble
+    from ..training.model.ensemble import load_ensemble
 
     return ModelSegmenter(load_ensemble(files), device, flips=flips)
 

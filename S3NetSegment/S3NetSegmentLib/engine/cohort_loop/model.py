@@ -147,7 +147,7 @@ def found_by_model(store: CohortStore, volume: Volume, segments: CohortSegments,
     """What the current model finds in ``volume`` of the segments that it is used for: ({name: mask}, expected Dice by name), as a
     generator of progress; ({}, {}) without a model, or with one that cannot be read."""
     from ..apply import ModelSegmenter
-    from ..training.model_file import load_model
+    from ..training.model.model_file import load_model
 
     current = store.read(CURRENT)
     used = [n for n in current.get("used") or () if isinstance(n, str) and segments.find(n) is not None]
@@ -188,12 +188,12 @@ def _fitted(
     """The segmenter that is trained on the cases with these names, in the folder ``run``."""
     from ..apply import ModelSegmenter
     from ..common.device import choose_device
-    from ..training.cohort import Case, Cohort, grid_of
+    from ..training.cohort.folder import Case, Cohort, grid_of
+    from ..training.cohort.label_classes import LabelClass
     from ..training.configuration import finetuning_configuration
     from ..training.finetune import finetune
-    from ..training.label_classes import LabelClass
-    from ..training.model_file import load_model
-    from ..training.run_folder import RunFolder
+    from ..training.model.model_file import load_model
+    from ..training.trainer.run_folder import RunFolder
 
     segments = cohort_segments(store)
     classes = tuple(LabelClass(s.name, s.value, s.color, s.terminology) for s in segments.segments)

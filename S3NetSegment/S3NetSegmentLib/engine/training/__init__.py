@@ -1,1 +1,2 @@
-"""Training: cohorts, slices in memory, the trainer and the model file. Knows no method; tasks come from ``methods``."""
+"""Training: what is trained on (``cohort``, ``slices``), the loop (``trainer``), the methods (``ideal``, ``alpnet``), and what comes
+of it (``model``). ``run`` is a whole training from its task."""

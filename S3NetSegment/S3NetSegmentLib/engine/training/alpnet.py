@@ -26,8 +26,8 @@ from ..common.tensors import area_average, torch_generator
 from ..few_shot.voters.alpnet import PUBLISHED, PrototypeHead, SupportSlice
 from ..nets.encoder import Encoder
 from ..segment.regions.graph import graph_regions
-from .optimisation import TrainingTask
 from .settings import TrainerSettings
+from .trainer.optimisation import TrainingTask
 
 _STREAM = 3_000_000  # episodes of step n are drawn from stream _STREAM + n
 # The published scale is 1 for intensities 0 to 255, in the library's unit of 1/255: nearly all merging is left to the

@@ -18,19 +18,19 @@ from ..images.overlay import draw_overlay, montage
 from ..images.segmentation import Segment, Segmentation
 from ..images.volume import Volume
 from ..nets.unet import CHANNELS, UNetEncoder, UNetFeatures
-from .cohort import Cohort
+from .cohort.folder import Cohort
+from .cohort.label_classes import LabelClass
 from .configuration import FinetuningConfiguration
 from .ideal.finetuning import IdealFinetuning
-from .label_classes import LabelClass
-from .likeness import TrainingLook
-from .model_file import Model, describe_network, load_model, network_tensors, save_model
+from .model.model_file import Model, describe_network, load_model, network_tensors, save_model
 from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance
-from .processes import Processes
-from .run_folder import MODEL, PICTURES, RunFolder
-from .slice_bank import SliceBank
-from .slice_batches import TwoStreamBatches
-from .slice_layout import SliceLayout
-from .trainer import Trainer, TrainingResult
+from .slices.bank import SliceBank
+from .slices.batches import TwoStreamBatches
+from .slices.layout import SliceLayout
+from .slices.likeness import TrainingLook
+from .trainer.processes import Processes
+from .trainer.run_folder import MODEL, PICTURES, RunFolder
+from .trainer.trainer import Trainer, TrainingResult
 
 _BATCH = 16
 
@@ -52,7 +52,7 @@ def finetune(
 
     :param configuration: of :func:`~.configuration.finetuning_configuration`.
     :param init: a model whose U-Net encoder, and whose decoders if they are pre-trained, are the start; its slice layout is kept.
-    :param stop: see :class:`~..training.trainer.Trainer`.
+    :param stop: see :class:`~.trainer.trainer.Trainer`.
     :param resume: go on from the state in ``folder``; ``init`` is not needed then.
     :raises InputError: no labelled case, or an ``init`` with another kind of network.
     """
@@ -149,7 +149,7 @@ class Start:
 
     :param weights: by the part of the network that they are for; {} for a run that goes on, which has its own.
     :param layout: of the slices that the model was trained on; None: there is no model.
-    :param cases: :func:`~.cohort.image_hash` of every image that it was trained on.
+    :param cases: :func:`~.cohort.folder.image_hash` of every image that it was trained on.
     """
 
     weights: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)

@@ -18,11 +18,11 @@ from ..common.errors import InputError
 from ..common.progress import Steps, as_part_of
 from ..common.tensors import numpy_generator
 from ..images import Volume
-from .cohort import DESCRIPTION, SPLITS, Case, Cohort
+from .cohort.folder import DESCRIPTION, SPLITS, Case, Cohort
 from .configuration import Configuration
 from .settings import CohortSettings
-from .slice_bank import SliceBank, build_bank
-from .slice_layout import (
+from .slices.bank import SliceBank, build_bank
+from .slices.layout import (
     LEAST_DEPTH,
     PLANES,
     SliceLayout,

@@ -18,19 +18,19 @@ from ..nets.unet import CHANNELS, UNetEncoder, seeded
 from ..nets.weights import WeightsStore
 from ..tasks.train import FinetuneTask, PretrainTask, TrainTask
 from .alpnet import AlpnetTask, EpisodeBatches
-from .cohort import Cohort, read_cohort
+from .cohort.folder import Cohort, read_cohort
 from .configuration import AlpnetConfiguration, FinetuningConfiguration, IdealConfiguration, configuration_of
 from .finetune import finetune
 from .ideal.pretraining import IdealPretraining
-from .likeness import TrainingLook
-from .model_file import Model, OneLevel, describe_network, load_model, network_tensors, save_model
+from .model.model_file import Model, OneLevel, describe_network, load_model, network_tensors, save_model
 from .preparation import PREPARED, PreparedCohort, prepare_cohort, provenance, split_cohort
-from .processes import Processes
-from .run_folder import MODEL, RunFolder
 from .settings import CohortSettings
-from .slice_bank import SliceBank
-from .slice_batches import SliceBatches
-from .trainer import Trainer, TrainingResult
+from .slices.bank import SliceBank
+from .slices.batches import SliceBatches
+from .slices.likeness import TrainingLook
+from .trainer.processes import Processes
+from .trainer.run_folder import MODEL, RunFolder
+from .trainer.trainer import Trainer, TrainingResult
 
 _LORA_STREAM = 6_000_000
 
@@ -50,7 +50,7 @@ def train(
     :param resume: go on from the state in ``folder``, with the settings that it was begun with and those that the task changes;
         where there is none, begin.
     :param begun: called with the name of the run when all that it needs has been read.
-    :param stop: see :class:`~.trainer.Trainer`.
+    :param stop: see :class:`~.trainer.trainer.Trainer`.
     :raises InputError: wrong settings, an unusable cohort or start, or a state of another kind of run.
     """
     configuration = configuration_of(task, _kept(task, folder) if resume else None)
@@ -111,7 +111,7 @@ def pretrain(
 
     :param configuration: of :func:`~.configuration.pretraining_configuration`; which of the two it is says how the encoder learns.
     :param encoder: for ALPNet: a DINOv2 encoder in float32 to train instead of a U-Net.
-    :param stop: see :class:`~..training.trainer.Trainer`.
+    :param stop: see :class:`~.trainer.trainer.Trainer`.
     :param resume: go on from the state in ``folder``.
     """
     trainer_settings, settings = configuration.trainer, configuration.cohort

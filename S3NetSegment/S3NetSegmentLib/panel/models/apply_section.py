@@ -151,7 +151,7 @@ class ApplySection(SectionListener):
 
     def _reading_steps(self):
         if self._path.path and has_torch():
-            yield from torch_loaded("training.ensemble")
+            yield from torch_loaded("training.model.ensemble")
 
     def _read(self) -> None:
         """Says what the model is, or why it is none."""

@@ -16,7 +16,7 @@ from ...engine import InputError, Step, Volume
 from ...engine.common.device import torch_loaded
 from ...engine.common.progress import Steps, as_part_of
 from ...engine.images.colors import hex_color
-from ...engine.training.model_places import model_files
+from ...engine.training.model.places import model_files
 from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
 from ...scene.segmentation.reading import write_model_answer
 from ...scene.volumes import volume_from_node
@@ -59,11 +59,11 @@ class ModelFiles:
         self._key = self._models = None
 
     def read(self, path):
-        """The segmenters (``engine.training.ensemble.Ensemble``) in the files that ``path`` means. Imports torch.
+        """The segmenters (``engine.training.model.ensemble.Ensemble``) in the files that ``path`` means. Imports torch.
 
         :raises InputError: missing, damaged, of another program or version, no segmenter, or models that cannot answer together.
         """
-        from ...engine.training.ensemble import load_ensemble
+        from ...engine.training.model.ensemble import load_ensemble
 
         try:
             files = model_files(path)
@@ -210,7 +210,7 @@ def model_steps(
 def model_text(summary: Mapping) -> str:
     """The classes, what the model was trained on, and how good it was where its state was chosen.
 
-    :param summary: of ``engine.training.ensemble.Ensemble.summary``.
+    :param summary: of ``engine.training.model.ensemble.Ensemble.summary``.
     """
     models = summary.get("models", [summary])
     classes = "&nbsp; ".join(

@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.common.device import DEVICES
 from ...engine.tasks.train import FinetuneTask, PretrainTask, TrainTask
-from ...engine.training.cohort import IMAGES, LABELS, count_cases
+from ...engine.training.cohort.folder import IMAGES, LABELS, count_cases
 from ..segment.advanced_section import DEVICE_NAMES, device_setting
 from ..widgets.choosing import PathRow, missing_path
 from .controller import counted

@@ -19,7 +19,7 @@ from ...engine import InputError
 from ...engine.common.json_file import read_json
 from ...engine.images.files import replace_text
 from ...engine.tasks.train import TrainTask, task_facts, task_of_facts
-from ...engine.training.run_folder import LOG, MODEL, STATUS, RunFolder
+from ...engine.training.trainer.run_folder import LOG, MODEL, STATUS, RunFolder
 from ..messages import sentence
 from .training_process import (
     TrainingLog,

@@ -13,7 +13,7 @@ from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import write_image
 from S3NetSegmentLib.engine.metrics import compare_segmentations
 from S3NetSegmentLib.engine.tasks.few_shot import SupportFile
-from S3NetSegmentLib.engine.training.cohort import read_cohort
+from S3NetSegmentLib.engine.training.cohort.folder import read_cohort
 
 STEP = 2.5
 MATRIX = np.array([[-0.7, 0, 0, 10], [0, -0.6, 0, 20], [0, 0, STEP, -30], [0, 0, 0, 1]])  # voxel to RAS

@@ -8,15 +8,15 @@ import torch
 from phantoms import CLASSES, phantom, write_phantom_cohort
 
 from S3NetSegmentLib.engine.common.progress import run_to_end
-from S3NetSegmentLib.engine.training.cohort import read_cohort
+from S3NetSegmentLib.engine.training.cohort.folder import read_cohort
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
 from S3NetSegmentLib.engine.training.ideal.settings import finetuning_preset, pretraining_preset
 from S3NetSegmentLib.engine.training.settings import TrainerSettings
-from S3NetSegmentLib.engine.training.slice_bank import build_bank
-from S3NetSegmentLib.engine.training.slice_batches import SliceBatches, TwoStreamBatches
-from S3NetSegmentLib.engine.training.slice_layout import SliceLayout
-from S3NetSegmentLib.engine.training.trainer import Trainer
+from S3NetSegmentLib.engine.training.slices.bank import build_bank
+from S3NetSegmentLib.engine.training.slices.batches import SliceBatches, TwoStreamBatches
+from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
+from S3NetSegmentLib.engine.training.trainer.trainer import Trainer
 
 SHAPE = (4, 64, 64)
 STRIDE = 8

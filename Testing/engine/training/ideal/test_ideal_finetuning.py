@@ -11,7 +11,7 @@ from S3NetSegmentLib.engine.training.ideal import finetuning as ideal_finetuning
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
 from S3NetSegmentLib.engine.training.ideal.settings import FinetuningSettings, finetuning_preset, pretraining_preset
-from S3NetSegmentLib.engine.training.optimisation import measure_statistics
+from S3NetSegmentLib.engine.training.trainer.optimisation import measure_statistics
 
 TINY = finetuning_preset("tiny")
 CREDULOUS = dataclasses.replace(TINY, trust=False)  # every pseudo-label counts from the first step

@@ -10,7 +10,7 @@ from S3NetSegmentLib.engine.nets.unet import UNetFeatures
 from S3NetSegmentLib.engine.training.ideal.finetuning import IdealFinetuning
 from S3NetSegmentLib.engine.training.ideal.pretraining import IdealPretraining
 from S3NetSegmentLib.engine.training.ideal.settings import finetuning_preset, pretraining_preset
-from S3NetSegmentLib.engine.training.model_file import build_network, describe_network, network_tensors
+from S3NetSegmentLib.engine.training.model.model_file import build_network, describe_network, network_tensors
 
 TINY = dataclasses.replace(pretraining_preset("tiny"), negatives_from="batch")
 

@@ -25,7 +25,7 @@ from ...nets.dinov2 import Dinov2Encoder, encode_slices
 from ...nets.encoder import Encoder
 from ...nets.weights import CATALOGUE, DEFAULT_WEIGHTS, WeightsStore, weights_named
 from ...nets.weights.store import file_digest
-from ...training.model_file import is_model_file, load_encoder_file
+from ...training.model.model_file import is_model_file, load_encoder_file
 
 NO_ENCODER = "default"  # the name of Few-shot without any pretrained weights
 _DARK = 0.15  # scaled intensity below which a pixel counts as outside of the body

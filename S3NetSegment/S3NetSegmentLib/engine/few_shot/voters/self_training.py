@@ -17,7 +17,7 @@ from ...common.progress import Step, Steps
 from ...common.tensors import torch_generator
 from ...nets.encoder import Encoder, add_lora
 from ...training.alpnet import AlpnetTask, ViewRanges, alpnet_preset, episode
-from ...training.optimisation import make_optimizer
+from ...training.trainer.optimisation import make_optimizer
 
 _RANK = 4  # of the adapters that are trained in a transformer, as published; other networks are trained as a whole
 _ADAPTERS, _SLICES = 4_000_000, 4_100_000  # streams of random numbers; that of slice n is _SLICES + n

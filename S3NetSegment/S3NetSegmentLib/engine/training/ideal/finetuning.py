@@ -26,8 +26,8 @@ from ...nets.losses import (
     spatial_consistency_loss,
 )
 from ...nets.unet import CHANNELS, TwoStreamUNet, seeded
-from ..augmentation import STRONG, WEAK, change_intensities, mixed, random_boxes
-from ..optimisation import TrainingTask, averaged_copy, measure_statistics, update_average
+from ..slices.augmentation import STRONG, WEAK, change_intensities, mixed, random_boxes
+from ..trainer.optimisation import TrainingTask, averaged_copy, measure_statistics, update_average
 from .settings import FinetuningSettings
 
 _STREAM = 1 << 60  # random numbers of step n on rank r: stream _STREAM + (n << 16) + r

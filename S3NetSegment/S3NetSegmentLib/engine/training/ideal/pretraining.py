@@ -20,8 +20,8 @@ from ...common.affine2d import Affine2d
 from ...common.errors import InputError
 from ...common.tensors import summed, torch_generator
 from ...nets.unet import CHANNELS, UNetEncoder, UNetFeatures, seeded
-from ..augmentation import VIEW, change_intensities
-from ..optimisation import TrainingTask, averaged_copy, update_average
+from ..slices.augmentation import VIEW, change_intensities
+from ..trainer.optimisation import TrainingTask, averaged_copy, update_average
 from .contrast import (
     Contrast,
     View,

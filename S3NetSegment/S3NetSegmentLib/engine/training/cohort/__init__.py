@@ -1,0 +1,1 @@
+"""A cohort as a folder on disk: cases, their channels, labels and what the labels mean. No torch here."""
