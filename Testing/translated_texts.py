@@ -41,7 +41,7 @@ class Found:
     node: ast.AST
 
 
-_FOR_SCRIPTS = {"script.py", "self_test.py"}  # what programs read or write
+_FOR_SCRIPTS = {"script.py", "script_checks.py", "script_support.py", "self_test.py"}  # what programs read or write
 _MARK = "# no translation"  # at the end of a line whose text is a name, or is kept in a file or a tag
 
 

@@ -62,7 +62,7 @@ class FakeEngineOfVolume:
         return self._answer(slices)
 
     def _answer(self, slices):
-        axis = self.items[0].axis if self.axis == "auto" else self.axis
+        axis = next((i.axis for i in self.items if hasattr(i, "axis")), "z") if self.axis == "auto" else self.axis
         layers, known = [], set()
         for layer in sorted({getattr(item, "layer", 0) for item in self.items}):
             labels, far, near = self._carried([item for item in self.items if item.layer == layer], axis, slices)

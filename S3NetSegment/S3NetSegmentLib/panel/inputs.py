@@ -236,7 +236,7 @@ class ConfidenceRow:
             if overlay is None:
                 raise InputError(_("there is no confidence yet; segment first"))
             name, volume_node = overlay
-            show_place(least_sure_place(name, last_used_slice_node(volume_node, self._inputs.last_view)))
+            show_place(least_sure_place(name, last_used_slice_node(volume_node, self._inputs.last_view), volume_node))
         except InputError as error:
             self._on_refused(str(error))
 

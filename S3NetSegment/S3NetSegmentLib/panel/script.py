@@ -7,36 +7,32 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..engine import InputError, Volume
 from ..engine.common.progress import Steps
 from ..engine.few_shot.answer import notes as outlook_notes
 from ..engine.few_shot.settings import FewShotSettings
-from ..engine.images import AXES
 from ..engine.tasks.fields import camel_case, from_script
 from ..engine.tasks.segment import SegmentTask
 from ..scene.answers.confidence import doubtful_part, show_overlay
 from ..scene.answers.few_shot_writing import AnsweredSlices, write_few_shot
-from ..scene.answers.provenance import few_shot_tags, made_by, other_grid_text
-from ..scene.drawings.drawn_slices import (
-    other_volume_support,
-    read_drawn,
-    segment_content,
-    slices_with_labels,
-    support_of_view,
-)
-from ..scene.drawings.support_set import SupportPlane, SupportSlice, missing_between
+from ..scene.answers.provenance import few_shot_tags, other_grid_text
+from ..scene.drawings.drawn_slices import other_volume_support, read_drawn
 from ..scene.prompts import box_of, points_from_markups, stroke_voxels, volume_of
 from ..scene.segmentation.segment_slices import EditingRules, other_segments
 from ..scene.volumes import volume_from_node
 from .few_shot.request import used_segments
+from .script_checks import (
+    granularity_notes,
+    require_along,
+    require_effect,
+    require_segmentation,
+    while_they_stay,
+)
+from .script_support import drawn_support, frame_notes, left_out_notes, missing_notes
 from .segment.answer import SegmentAnswer, object_steps
 from .segment.request import Pointed, drawn_elsewhere, make_request
 from .segment.result import SegmentResult
 from .widgets.settings_form import changed_settings
-
-ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -61,6 +57,7 @@ def segment_steps(volume_node, options: dict) -> Steps:
     :param options: fields of :class:`Where`; the others are those of :class:`SegmentTask`.
     :raises TypeError: an option that there is not. :raises InputError: a value that cannot be used.
     """
+    volume_from_node(volume_node)  # an error in it comes first
     where = Where(**{name: options.pop(name) for name in list(options) if name in Where.__dataclass_fields__})
     for name, voxels_of in (("boxes", _box_of_node), ("strokes", _stroke_of_node), ("notStrokes", _stroke_of_node)):
         if isinstance(options.get(name), (list, tuple)):
@@ -75,7 +72,9 @@ def segment_steps(volume_node, options: dict) -> Steps:
     task = from_script(SegmentTask, options)
     for text in task.contradictions(camel_case):
         raise InputError(text)
-    return _steps(volume_node, where, task)
+    require_segmentation(where.segmentationNode, "segmentationNode")
+    require_effect(where, task)
+    return while_they_stay(_steps(volume_node, where, task), volume_node, where.segmentationNode)
 
 
 def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
@@ -108,7 +107,9 @@ def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
     elif task.step or task.alternative:
         answer.choice = at_asked_step(answer.choice, task)
     asked = asked_notes(task, volume, request.extent or request.volume.extent, request.prompts.boxes, answer.choice)
-    for note in [*found.notes, *asked]:
+    if choice is not None:
+        asked += granularity_notes(where.granularity, choice.steps)
+    for note in [*request.notes, *found.notes, *asked]:
         logging.warning("S3NetSegment: %s", note)
     warn_of_other_grid(where.segmentationNode, volume_node)
     result = SegmentResult(answer, where.segmentationNode, where.segmentId)
@@ -124,12 +125,14 @@ def _box_of_node(box, volume_node):
     drawn_on = volume_of(box)
     if drawn_on is not None and drawn_on is not volume_node:
         raise InputError(drawn_elsewhere(box, volume_node))
-    found = box_of(box, volume_from_node(volume_node))
+    volume = volume_from_node(volume_node)
+    found = box_of(box, volume)
     if found is None:
         raise InputError(
             f"{box.GetName()!r} was drawn on an oblique view, so its sides say nothing of the slices of "
             f"{volume_node.GetName()!r}; give a box along its axes"
         )
+    require_along(box, volume)
     return [*found.low, *found.high]
 
 
@@ -184,9 +187,20 @@ def few_shot_steps(
 ) -> Steps:
     """See ``S3NetSegmentLogic.fewShot``. Returns the segmentation node that holds the answer."""
     chosen = few_shot_settings(settings, seed)
-    support = drawn_support(volume_node, segmentation_node, segment_ids, slices, axis, partial)
-    doubts = [*_left_out(segmentation_node, support), *_missing(volume_node, segmentation_node, segment_ids, support)]
     elsewhere = other_volume_node is not None and other_volume_node is not volume_node
+    require_segmentation(segmentation_node, "segmentationNode")
+    require_segmentation(other_segmentation_node, "otherSegmentationNode")
+    if other_segmentation_node is not None and not elsewhere:
+        raise InputError(
+            "otherSegmentationNode takes the answer in another volume, and no other volume is given; give otherVolumeNode, or "
+            "leave it out: the answer goes into the drawing"
+        )
+    support = drawn_support(volume_node, segmentation_node, segment_ids, slices, axis, partial)
+    doubts = [
+        *frame_notes(volume_node),
+        *left_out_notes(segmentation_node, support),
+        *missing_notes(volume_node, segmentation_node, segment_ids, support),
+    ]
     target_node = other_volume_node if elsewhere else volume_node
     target = volume_from_node(target_node)
     if elsewhere:
@@ -205,7 +219,8 @@ def few_shot_steps(
     network = load_encoder(encoder, device)
     engine = FewShot(target, chosen, answer_axis, network, device)
     engine.set_support(items)
-    found = yield from engine.propagate(slice_range)
+    nodes = (volume_node, segmentation_node, other_volume_node, other_segmentation_node)
+    found = yield from while_they_stay(engine.propagate(slice_range), *nodes)
     answer = AnsweredSlices(target, drawn_here, len(found.layers))
     answer.take(found.layers, found.axis, slice_range)
     drawn_on = volume_node.GetName() if elsewhere else ""
@@ -233,114 +248,3 @@ def few_shot_settings(changes: dict | None, seed: int | None = None) -> FewShotS
     if seed is not None:
         changes["seed"] = seed
     return changed_settings(FewShotSettings(), changes)
-
-
-def drawn_support(
-    volume_node, segmentation_node, segment_ids, slices, axis: str, partial: bool
-) -> list[SupportSlice | SupportPlane]:
-    """The drawn slices that a script means.
-
-    :param slices: numbers along ``axis``, slice views, also oblique ones, or SupportSlices and SupportPlanes; None: those that hold labels; "all": every slice, given as [].
-    :param axis: "auto": that along which the fewest slices hold labels; slices of several axes where that explains more.
-    :raises InputError: nothing is drawn, or an unknown axis.
-    """
-    volume = volume_from_node(volume_node)
-    if segmentation_node is None:
-        raise InputError("no segmentation is given; draw a segment on at least one slice")
-    if isinstance(slices, str):
-        if slices != ALL:
-            raise InputError(f"slices is {slices!r}; give slice numbers, or {ALL!r} if everything is drawn")
-        return []
-    if slices is None:
-        by_hand, made = _by_hand(segmentation_node, segment_ids)
-        given = _those_with_labels(volume_node, segmentation_node, by_hand, axis)
-        if not given and made:
-            raise InputError(
-                f"nothing is drawn by hand in {segmentation_node.GetName()!r}: {_names(segmentation_node, made)} come from "
-                "Segment, Few-shot or a model. Name the segments or the slices that count as drawn (segmentIds, slices), or "
-                "draw a segment on at least one slice"
-            )
-        if not given:
-            raise InputError(
-                f"nothing is drawn in {segmentation_node.GetName()!r}; draw a segment on at least one slice"
-            )
-        if axis == "auto":
-            return [SupportSlice(*place, complete=not partial, without=made) for place in given]
-        return [SupportSlice(volume.slice_axis(axis), n, complete=not partial, without=made) for n in given]
-    given = list(slices)
-    if not given:
-        raise InputError(
-            "no slice is listed as drawn; name the drawn slices, or leave them out for those that hold labels"
-        )
-    if any(_is_number(s) for s in given):
-        axis = _drawn_axis(volume_node, segmentation_node, segment_ids) if axis == "auto" else volume.slice_axis(axis)
-    return list(dict.fromkeys(_as_support(s, axis, volume_node, not partial) for s in given))
-
-
-def _by_hand(segmentation_node, segment_ids) -> tuple[list[str], tuple[str, ...]]:
-    """The segments that count as drawn, and those that do not: Segment, Few-shot or a model has written them. A script that
-    names segments says what it means."""
-    if segment_ids is not None:
-        return list(segment_ids), ()
-    ids = list(segmentation_node.GetSegmentation().GetSegmentIDs())
-    made = tuple(i for i in ids if made_by(segmentation_node, i))
-    return [i for i in ids if i not in made], made
-
-
-def _names(segmentation_node, segment_ids) -> str:
-    segmentation = segmentation_node.GetSegmentation()
-    return ", ".join(repr(segmentation.GetSegment(i).GetName()) for i in segment_ids)
-
-
-def _left_out(segmentation_node, support) -> list[str]:
-    """What a script should know of the segments that do not count as drawn."""
-    made = next((s.without for s in support if isinstance(s, SupportSlice) and s.without), ())
-    if not made:
-        return []
-    names = _names(segmentation_node, made)
-    return [
-        f"{names} come from Segment, Few-shot or a model and do not count as drawn; name them in segmentIds if they do"
-    ]
-
-
-def _missing(volume_node, segmentation_node, segment_ids, support) -> list[str]:
-    """Complete slices that lie between slices with a segment that they do not have."""
-    slices = [s for s in support if isinstance(s, SupportSlice)]
-    content = {a: segment_content(segmentation_node, segment_ids, volume_node, a) for a in {s.axis for s in slices}}
-    drawn = {s: [i for i in content[s.axis].get(s.index, ()) if s.counts(i)] for s in slices}
-    return [
-        f"{_names(segmentation_node, ids)}: drawn before and behind slice {index} along {axis}, but not on it, and it counts "
-        "as complete; if that is not so, draw there or leave the slice out"
-        for (axis, index), ids in missing_between(drawn).items()
-    ]
-
-
-def _those_with_labels(volume_node, segmentation_node, segment_ids, axis: str) -> list:
-    if axis == "auto":
-        return slices_with_labels(segmentation_node, segment_ids, volume_node)
-    return list(
-        segment_content(segmentation_node, segment_ids, volume_node, volume_from_node(volume_node).slice_axis(axis))
-    )
-
-
-def _as_support(given, axis: str, volume_node, complete: bool) -> SupportSlice | SupportPlane:
-    """One drawn slice that a script names: a number along ``axis``, a view of it, or the thing itself."""
-    if isinstance(given, SupportSlice):
-        return dataclasses.replace(given, complete=complete and given.complete)
-    if isinstance(given, SupportPlane):
-        return given
-    if _is_number(given):
-        return SupportSlice(axis, int(given), complete)
-    if hasattr(given, "IsA") and given.IsA("vtkMRMLSliceNode"):
-        return support_of_view(given, volume_node, complete)
-    raise InputError(f"slice {given!r} is not a whole number; slices are counted from 0")
-
-
-def _is_number(given) -> bool:
-    return isinstance(given, (int, np.integer)) and not isinstance(given, bool)
-
-
-def _drawn_axis(volume_node, segmentation_node, segment_ids) -> str:
-    """The axis along which the fewest slices hold labels."""
-    held = {a: len(segment_content(segmentation_node, segment_ids, volume_node, a)) for a in AXES}
-    return min(AXES[::-1], key=held.get)

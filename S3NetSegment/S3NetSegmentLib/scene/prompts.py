@@ -19,7 +19,7 @@ from ..engine.common.arrays import three
 from ..engine.images.volume import AXES
 from ..engine.segment.prompts import Box
 from .slices import shown_slice
-from .volumes import array_from_matrix, matrix_from_array, volume_from_node, world_from_parent
+from .volumes import array_from_matrix, matrix_from_array, require_class, volume_from_node, world_from_parent
 
 ATTRIBUTE = "S3NetSegment.Prompt"
 INSIDE, OUTSIDE, BOX, STROKE, OUTSIDE_STROKE = "inside points", "outside points", "box", "stroke", "outside stroke"
@@ -32,7 +32,7 @@ _CLASSES = {
     STROKE: ("vtkMRMLMarkupsCurveNode", "Stroke"),
     OUTSIDE_STROKE: ("vtkMRMLMarkupsCurveNode", "Outside stroke"),
 }
-_ALIGNED = np.cos(np.radians(0.1))
+_ALIGNED = 0.1  # degrees
 _STEP = 0.5  # voxels between two samples of a stroke
 
 
@@ -178,10 +178,16 @@ def box_of(node, grid: Volume) -> Box | None:
 
 def is_along(node, grid: Volume) -> bool:
     """Whether the sides of an ROI lie along the axes of ``grid``."""
+    return turned_by(node, grid) < _ALIGNED
+
+
+def turned_by(node, grid: Volume) -> float:
+    """Degrees by which an ROI is turned against the axes of ``grid``: the largest angle between one of these and the side that
+    is nearest to it."""
     world = (world_from_parent(node) @ array_from_matrix(node.GetObjectToNodeMatrix()))[:3, :3]
     world = world / np.linalg.norm(world, axis=0)
     columns = grid.ijk_to_ras[:3, :3] / np.linalg.norm(grid.ijk_to_ras[:3, :3], axis=0)
-    return bool((np.abs(columns.T @ world).max(axis=1) > _ALIGNED).all())
+    return float(np.degrees(np.arccos(np.clip(np.abs(columns.T @ world).max(axis=1), 0, 1))).max())
 
 
 # -- strokes
@@ -304,6 +310,7 @@ def extent_from_roi(roi_node: slicer.vtkMRMLMarkupsROINode, volume: Volume) -> E
     """
     if roi_node is None:
         raise InputError("no ROI is selected; draw or select a box")
+    require_class(roi_node, "vtkMRMLMarkupsROINode", "ROI")
     world_from_parent(roi_node)  # refuses a non-linear transform
     size = np.array(roi_node.GetSize())
     if roi_node.GetNumberOfControlPoints() == 0 or not (size > 0).all():

@@ -61,6 +61,15 @@ def frame_of(volume_node) -> tuple[int, int] | None:
     return None
 
 
+def require_class(node, class_name: str, what: str) -> None:
+    """InputError unless ``node`` is one of ``class_name``; scripts give names, and nodes of another kind."""
+    if not hasattr(node, "IsA"):
+        hint = f"; give the node itself, slicer.util.getNode({node!r})" if isinstance(node, str) else ""
+        raise InputError(f"{node!r} is not a {what} node{hint}")
+    if not node.IsA(class_name):
+        raise InputError(f"{node.GetName()!r} is not a {what} node but a {node.GetNodeTagName()}; give a {what}")
+
+
 def volume_from_node(volume_node: slicer.vtkMRMLVolumeNode) -> Volume:
     """``volume_node`` as Volume in world RAS, linear parent transforms included.
 
@@ -72,6 +81,7 @@ def volume_from_node(volume_node: slicer.vtkMRMLVolumeNode) -> Volume:
     """
     if volume_node is None:
         raise InputError("no volume is selected; load or select one")
+    require_class(volume_node, "vtkMRMLVolumeNode", "volume")
     name = volume_node.GetName()
     if volume_node.GetScene() is None:
         raise InputError(f"volume {name!r} was removed from the scene; select another one")

@@ -1,6 +1,8 @@
-"""The panel with drawn slices."""
+"""The panel, and a script, with drawn slices."""
 
+import numpy as np
 import pytest
+import slicer
 from fake_propagation import FakePropagation
 from few_shot_drawings import square
 
@@ -19,3 +21,26 @@ def open_drawn(open_panel, views):
         return panel
 
     return opener
+
+
+@pytest.fixture
+def drawing(volume_node):
+    """A segmentation whose segment "Ball" is drawn on slices 4 and 8, from another hand than the image's own ball."""
+    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
+
+    node = create_segmentation(volume_node, "drawn")
+    segment_id = node.GetSegmentation().AddEmptySegment("ball", "Ball")
+    k, j, i = np.mgrid[:12, :36, :40]
+    mask = ((i - 20) ** 2 + (j - 18) ** 2 < 40) & np.isin(k, (4, 8))
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, segment_id, volume_node)
+    return node
+
+
+@pytest.fixture
+def few_shot_engine(module, monkeypatch):
+    import S3NetSegmentLib.engine.few_shot.method as real
+
+    engine = FakePropagation()
+    monkeypatch.setattr(real, "FewShot", engine)
+    monkeypatch.setattr(real, "load_encoder", lambda name, device: None)
+    return engine

@@ -4,32 +4,8 @@ import mrml
 import numpy as np
 import pytest
 import slicer
-from fake_propagation import FakePropagation
 
 from S3NetSegmentLib.engine import InputError
-
-
-@pytest.fixture
-def drawing(volume_node):
-    """A segmentation whose segment "Ball" is drawn on slices 4 and 8, from another hand than the image's own ball."""
-    from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
-
-    node = create_segmentation(volume_node, "drawn")
-    segment_id = node.GetSegmentation().AddEmptySegment("ball", "Ball")
-    k, j, i = np.mgrid[:12, :36, :40]
-    mask = ((i - 20) ** 2 + (j - 18) ** 2 < 40) & np.isin(k, (4, 8))
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, segment_id, volume_node)
-    return node
-
-
-@pytest.fixture
-def few_shot_engine(module, monkeypatch):
-    import S3NetSegmentLib.engine.few_shot.method as real
-
-    engine = FakePropagation()
-    monkeypatch.setattr(real, "FewShot", engine)
-    monkeypatch.setattr(real, "load_encoder", lambda name, device: None)
-    return engine
 
 
 def content(node, volume_node, name="Ball"):
@@ -146,6 +122,8 @@ def test_few_shot_writes_only_at_the_end(module, few_shot_engine, volume_node, d
         ({"slices": [1]}, "nothing is drawn on the listed slices"),
         ({"slices": []}, "no slice is listed"),
         ({"segmentIds": ["gone"], "slices": [4]}, "has no segment 'gone'"),
+        ({"segmentIds": ["gone"]}, "has no segment 'gone'; it has 'ball'"),
+        ({"segmentIds": "ball"}, r"segmentIds is the text 'ball'; give a list of ids, \['ball'\]"),
         ({"axis": "w"}, "axis is 'w'"),
         ({"settings": {"margins": 1}}, "there is no setting margins"),
         ({"settings": {"margin": -1}}, "margin"),

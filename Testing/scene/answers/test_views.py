@@ -133,3 +133,24 @@ def test_a_sure_voxel_amid_unsure_ones_is_not_the_least_sure_place(app, rng):
     place = least_sure_place("sure", show_slice(image, "z", 4))
     i, j, k = np.round(volume_from_node(image).index_of(place)).astype(int)
     assert confidence[k, j, i] == np.float32(0.3)
+
+
+def test_the_confidence_of_another_image_of_the_same_name_is_another_one(app):
+    shown = []
+    for number in (1, 2):
+        image = mrml.add_volume(np.zeros(SHAPE, np.int16), mrml.affine(shift=(100 * number, 0, 0)))
+        view = app.add_slice_view(f"View {number}", "Axial", image)
+        array = np.full(SHAPE, 0.9, np.float32)
+        array[:, 4:9, 4:9] = 0.1 * number
+        shown.append((image, view, array, show_overlay(array, volume_from_node(image), "image confidence", image)))
+    for image, view, array, node in shown:
+        np.testing.assert_array_equal(volume_from_node(node).array, array)
+        np.testing.assert_allclose(volume_from_node(node).ijk_to_ras, volume_from_node(image).ijk_to_ras)
+        assert app.slice_logic(view).GetSliceCompositeNode().GetForegroundVolumeID() == node.GetID()
+        place = volume_from_node(image).index_of(least_sure_place("image confidence", view, image))
+        assert array[tuple(np.rint(place).astype(int)[::-1])] == array.min()
+    image, _, array, node = shown[0]
+    assert show_overlay(array / 2, volume_from_node(image), "image confidence", image) is node  # updated in place
+    hide_overlay("image confidence")
+    for _, view, *_ in shown:
+        assert app.slice_logic(view).GetSliceCompositeNode().GetForegroundVolumeID() is None

@@ -23,6 +23,7 @@ from ...scene.volumes import volume_from_node
 from ..messages import sentence
 from ..run import Listener, Run
 from ..script import warn_of_other_grid
+from ..script_checks import require_segmentation, while_they_stay
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +198,9 @@ def model_steps(
 ) -> Steps:
     """See ``S3NetSegmentLogic.applyModel``. Returns the segmentation node."""
     request = make_model_request(path, volume_node, segmentation_node, confidence, device, flips)
-    answer, segmentation = yield from apply_model_steps(request)
+    require_segmentation(segmentation_node, "segmentationNode")
+    steps = apply_model_steps(request)
+    answer, segmentation = yield from while_they_stay(steps, volume_node, segmentation_node)
     for note in answer.notes:
         logging.warning("S3NetSegment: %s", note)
     warn_of_other_grid(segmentation_node, volume_node)

@@ -14,6 +14,7 @@ from ..slices import shown_slice, slice_nodes
 from ..volumes import matrix_from_array, place_beside, volume_from_node, world_from_parent
 
 _ROLE = "S3NetSegment.Confidence"
+_IMAGE = "S3NetSegment.ConfidenceOf"  # role of the reference to the image
 UNSURE = 0.5  # confidence below which a place is tinted
 _COLORS = "vtkMRMLColorTableNodeIron"
 _COLORED = (-0.35, 0.75)  # what its black and its white stand for: 0 is red, UNSURE is yellow
@@ -26,7 +27,7 @@ _SURE_BACKGROUND = 0.95  # background at least so sure is not coloured: it would
 def show_confidence(array: np.ndarray, geometry: Volume, name: str, volume_node=None) -> slicer.vtkMRMLScalarVolumeNode:
     """Shows ``array`` (0 to 1, ``[K, J, I]``) on the grid of ``geometry`` as the volume node ``name``.
 
-    A node of that name made here before is updated in place. Its display tints what is less sure than :data:`UNSURE`, from
+    A node of that name made here before for the same image is updated in place. Its display tints what is less sure than :data:`UNSURE`, from
     yellow to red; the voxels hold all values. Those of exactly 0 are transparent.
 
     :param volume_node: the image; the node is put under its transform and beside it in the subject hierarchy.
@@ -34,13 +35,14 @@ def show_confidence(array: np.ndarray, geometry: Volume, name: str, volume_node=
     """
     if array.shape != geometry.array.shape[:3]:
         raise InputError(f"confidence of shape {array.shape} does not fit the grid {geometry.array.shape[:3]}")
-    node = _existing(name)
+    node = _existing(name, volume_node)
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
         node.SetAttribute(_ROLE, "1")
         _set_display(node)
     with slicer.util.NodeModify(node):
         if volume_node is not None:
+            node.SetNodeReferenceID(_IMAGE, volume_node.GetID())
             place_beside(node, volume_node)
         local = np.linalg.inv(world_from_parent(node)) @ geometry.ijk_to_ras
         image = vtk.vtkImageData()
@@ -63,18 +65,18 @@ def show_overlay(array: np.ndarray, geometry: Volume, name: str, volume_node) ->
 
 def hide_overlay(name: str, scene=None) -> None:
     """Takes the confidence ``name`` out of the slice views; its volume stays."""
-    node = _existing(name)
+    ids = {node.GetID() for node in _all_named(name)}
     for view in _composite_nodes(scene or slicer.mrmlScene):
-        if node is not None and view.GetForegroundVolumeID() == node.GetID():
+        if view.GetForegroundVolumeID() in ids:
             view.SetForegroundVolumeID(None)
 
 
-def least_sure_place(name: str, slice_node) -> tuple[float, float, float]:
-    """The place (world RAS) where the confidence ``name`` is lowest in the slice that ``slice_node`` shows.
+def least_sure_place(name: str, slice_node, volume_node=None) -> tuple[float, float, float]:
+    """The place (world RAS) where the confidence ``name`` of ``volume_node`` (None: of any) is lowest in the slice that ``slice_node`` shows.
 
     :raises InputError: there is no such confidence, the view does not cut it, or nothing in its slice is unsure.
     """
-    node = _existing(name)
+    node = _existing(name, volume_node)
     if node is None:
         raise InputError("there is no confidence to look at; show it first")
     shown = shown_slice(slice_node, node)
@@ -130,13 +132,15 @@ def _composite_nodes(scene):
     return [scene.GetNthNodeByClass(n, cls) for n in range(scene.GetNumberOfNodesByClass(cls))]
 
 
-def _existing(name: str):
-    scene = slicer.mrmlScene
-    for n in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
-        node = scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode")
-        if node.GetName() == name and node.GetAttribute(_ROLE):
-            return node
-    return None
+def _existing(name: str, volume_node=None):
+    """The confidence called ``name``; with ``volume_node`` that of this image alone: several may have one name."""
+    images = (None, volume_node)  # earlier versions did not say whose it is
+    return next((n for n in _all_named(name) if volume_node is None or n.GetNodeReference(_IMAGE) in images), None)
+
+
+def _all_named(name: str) -> list:
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in nodes if node.GetName() == name and node.GetAttribute(_ROLE)]
 
 
 def _set_display(node) -> None:

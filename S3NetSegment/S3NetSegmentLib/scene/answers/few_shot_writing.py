@@ -175,6 +175,8 @@ class _Writing:
     def __init__(self, answer: AnsweredSlices, segments: dict[int, str], node, looks_from, rules: EditingRules):
         self._answer, self._segments, self._looks_from, self._rules = answer, segments, looks_from, rules
         self.notes: list[str] = []
+        self._taken: set[str] = set()  # segments of another segmentation that take an answer,
+        self._names: list[str] = []  # and the names of the drawn ones
         self._not_editable = self._left_to_others = 0  # voxels
         known = {value: self._target_id(node, segment_id) for value, segment_id in segments.items()}
         self._known = {value: segment_id for value, segment_id in known.items() if segment_id is not None}
@@ -241,7 +243,13 @@ class _Writing:
             return None
         if node is self._looks_from:
             return segment_id
-        return find_segment(node, segment_look(self._looks_from, segment_id).name) or ""
+        name = segment_look(self._looks_from, segment_id).name
+        found = find_segment(node, name, self._taken)
+        if found is None and name in self._names:  # what an earlier answer made of another one of that name
+            found = find_segment(node, f"{name} {self._names.count(name) + 1}", self._taken)
+        self._names.append(name)
+        self._taken.add(found or "")  # drawn segments of one name do not fall into one
+        return found or ""
 
 
 def _bounds(a: LabelBox, b: LabelBox) -> Extent | None:

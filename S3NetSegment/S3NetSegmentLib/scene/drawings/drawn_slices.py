@@ -18,6 +18,7 @@ from ..segmentation.segment_slices import SegmentSlices
 from ..slices import shown_slice
 from ..volumes import volume_from_node
 from .boxed import drawn_dice
+from .placing import beside_notes
 from .support_set import SupportPlane, SupportSlice, covering_slices
 
 _MOST_SEGMENTS = 254  # label values of a drawn slice
@@ -241,9 +242,10 @@ def _common(a: LabelBox, b: LabelBox) -> int:
 
 
 def _grid_notes(segmentation_node, slices: SegmentSlices) -> list[str]:
+    beside = beside_notes(segmentation_node, slices.segment_ids, slices.geometry)
     if not slices.resampled:
-        return []
+        return beside
     segmentation = segmentation_node.GetSegmentation()
     names = ", ".join(repr(segmentation.GetSegment(segment_id).GetName()) for segment_id in slices.resampled)
     note = f"{names} has another grid or place than {slices.geometry.name!r}; each voxel of the image took the label of the "
-    return [note + "nearest voxel of the segment"]
+    return [note + "nearest voxel of the segment", *beside]

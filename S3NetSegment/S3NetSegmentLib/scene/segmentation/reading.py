@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -43,7 +43,14 @@ def create_segmentation(volume_node, name: str | None = None) -> slicer.vtkMRMLS
 
 @contextmanager
 def given_or_new(segmentation_node, volume_node, name: str | None = None) -> Iterator[slicer.vtkMRMLSegmentationNode]:
-    """``segmentation_node``; None: a new one called ``name``, which an error in the block takes away again."""
+    """``segmentation_node``; None: a new one called ``name``, which an error in the block takes away again.
+
+    :raises InputError: ``segmentation_node`` was removed from the scene meanwhile.
+    """
+    if segmentation_node is not None and segmentation_node.GetScene() is None:
+        raise InputError(
+            f"segmentation {segmentation_node.GetName()!r} was removed; choose another one, or none for a new one"
+        )
     node = create_segmentation(volume_node, name) if segmentation_node is None else segmentation_node
     try:
         yield node
@@ -53,9 +60,13 @@ def given_or_new(segmentation_node, volume_node, name: str | None = None) -> Ite
         raise
 
 
-def find_segment(segmentation_node, name: str) -> str | None:
-    """The id of the first segment called ``name``, or None."""
-    return segmentation_node.GetSegmentation().GetSegmentIdBySegmentName(name) or None
+def find_segment(segmentation_node, name: str, but: Container[str] = ()) -> str | None:
+    """The id of the first segment called ``name`` that is not among ``but``, or None. One that differs in upper and lower case
+    alone will do."""
+    segmentation = segmentation_node.GetSegmentation()
+    names = {i: segmentation.GetSegment(i).GetName() or "" for i in segmentation.GetSegmentIDs() if i not in but}
+    alike = [i for i, own in names.items() if own.casefold() == name.casefold()]
+    return min(alike, key=lambda i: names[i] != name, default=None)
 
 
 def segment_look(segmentation_node, segment_id: str, value: int = 1) -> Segment:
