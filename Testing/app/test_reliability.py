@@ -35,6 +35,17 @@ def test_nothing_is_found_in_the_short_form(arguments):
     assert "nothing was found" in done.stdout
 
 
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_ends_a_suite_within_a_list_of_arguments(number):
+    """The command line, which runs in the same process, takes an interrupt for its own and goes on as an exit code."""
+    code = f"import os, runpy, signal, sys; sys.path[:0] = {[str(SUITES.parent), *sys.path]!r}\nimport arguments\n"
+    code += f"from S3NetSegmentLib.cli import main\nmain.run = lambda _: os.kill(os.getpid(), signal.{number}) or 0\n"
+    code += f"sys.argv = [{str(SUITES)!r}, '--suite', 'arguments', '--lists', '100']\n"
+    code += f"runpy.run_path({str(SUITES)!r}, run_name='__main__')"
+    done = forked(run_code, code, variables=os.environ)
+    assert done.returncode == 130 and done.stderr.endswith("stopped\n"), done.stdout + done.stderr
+
+
 def test_the_geometry_suite_sees_its_result_moved_by_a_voxel_and_another_answer_in_the_scene():
     if not (headless_slicer.AVAILABLE and qt_stand_in.AVAILABLE):
         pytest.skip("the half in Slicer needs slicer-core and PyQt5")

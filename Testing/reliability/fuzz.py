@@ -290,7 +290,7 @@ def _names(folder: Path) -> set[str]:
 @contextlib.contextmanager
 def time_limit(seconds: int):
     """Raises Hang in the block after ``seconds`` of processor time, or ten times as much by the clock on the wall (a busy machine
-    is no hang), where the system has alarms."""
+    is no hang), where the system has alarms; again each second, since Python drops what is raised in a destructor."""
     if not hasattr(signal, "SIGALRM"):
         yield
         return
@@ -299,13 +299,13 @@ def time_limit(seconds: int):
         raise Hang(f"longer than {seconds} s")
 
     before = {number: signal.signal(number, late) for number in (signal.SIGPROF, signal.SIGALRM)}
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    signal.alarm(10 * seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1)
+    signal.setitimer(signal.ITIMER_REAL, 10 * seconds, 1)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -78,7 +78,8 @@ def refused(done, *texts):
 
 
 def s3net_here(*arguments):
-    """As :func:`s3net`, but in this process: nothing is imported anew, so it is quick."""
+    """As :func:`s3net`, but in this process: nothing is imported anew, so it is quick. Ctrl-C and SIGTERM, which the command line
+    makes an exit code of, are meant for the caller: KeyboardInterrupt."""
     from S3NetSegmentLib.cli.main import launch
 
     out, err = io.StringIO(), io.StringIO()
@@ -89,4 +90,6 @@ def s3net_here(*arguments):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        raise KeyboardInterrupt
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())

@@ -54,12 +54,14 @@ def forked_together(
         with mock.patch.dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(MODULE)):
             for process in begun:
                 process.start()
-        for process in begun:
-            process.join(patience)
-        late = [process for process in begun if process.exitcode is None]
-        for process in late:
-            process.kill()
-            process.join()
+        try:
+            for process in begun:
+                process.join(patience)
+        finally:  # also after Ctrl-C: multiprocessing would wait for them at the end
+            late = [process for process in begun if process.exitcode is None]
+            for process in late:
+                process.kill()
+                process.join()
         said = [[file.read_text("utf-8", "replace") for file in pair] for pair in files]
     assert not late, f"{len(late)} of {len(begun)} processes did not end; they said {said}"
     return [
