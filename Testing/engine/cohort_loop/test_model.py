@@ -1,5 +1,7 @@
 """A model of the accepted cases: when it is trained, how it is judged, and where it is used."""
 
+import shutil
+
 import numpy as np
 import pytest
 from loop_folders import accepted_cohort, drawn, patient, write_patients
@@ -109,6 +111,15 @@ def test_too_few_cases_and_a_second_training_at_once_are_refused(tmp_path, store
 def test_a_case_whose_image_was_exchanged_is_not_trained_on(store):
     write_image(patient(9)[0], store.folder / "a.nii.gz")
     with pytest.raises(InputError, match=r"5 accepted cases .*'a' is not trained on: the image .* has changed"):
+        train(store)
+
+
+def test_an_image_under_two_names_is_trained_on_once_since_it_would_be_held_out_from_itself(store):
+    shutil.copyfile(store.folder / "a.nii.gz", store.folder / "b.nii.gz")
+    accept(store, "b", drawn(*patient(0)), replace=True)
+    with pytest.raises(
+        InputError, match=r"5 accepted cases .*'b' is not trained on: it has the same image as case 'a'"
+    ):
         train(store)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,7 +46,10 @@ def kept_look(store: CohortStore, case: str, image: Path, volume: Volume | None 
         with collected_image_warnings():
             volume = read_alone(image)
     look = yield from look_of(volume)
-    store.write(f"{LOOKS}/{case}.json", {"image": facts, "look": [round(float(v), 4) for v in look]})
+    with contextlib.suppress(
+        InputError, ResourceError
+    ):  # write-protected, or full: then it is made again the next time
+        store.write(f"{LOOKS}/{case}.json", {"image": facts, "look": [round(float(v), 4) for v in look]})
     return look
 
 
@@ -79,6 +83,8 @@ def most_helpful(store: CohortStore, open_cases: Iterable[str], accepted: Iterab
             looks[name] = yield from kept_look(store, name, images[name])
         except (KeyError, InputError, ResourceError):
             unreadable.append(name)
+    if not looks:
+        return unreadable
     covered = np.full(len(looks), -1.0)
     table = np.array(list(looks.values())).reshape(len(looks), -1)
     for name in accepted:

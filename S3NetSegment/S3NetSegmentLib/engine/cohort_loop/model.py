@@ -168,15 +168,21 @@ def found_by_model(store: CohortStore, volume: Volume, segments: CohortSegments,
 
 
 def _usable(store: CohortStore) -> tuple[list[str], list[str]]:
-    """Accepted cases whose image is there and is the one that was segmented; and notes on the others."""
+    """Accepted cases whose image is there and is the one that was segmented, each image once; and notes on the others."""
     names, notes, images = [], [], store.found().images
+    known: dict[
+        str, str
+    ] = {}  # content of an image -> its first case: others would be trained on where they are held out
     for name in store.accepted():
         if name not in images:
             continue
         try:
-            store.accepted_image_facts(name, images[name])
+            content = store.accepted_image_facts(name, images[name])["sha256"]
         except (InputError, ResourceError) as error:
             notes.append(f"case {name!r} is not trained on: {error}")
+            continue
+        if (first := known.setdefault(content, name)) != name:
+            notes.append(f"case {name!r} is not trained on: it has the same image as case {first!r}")
             continue
         names.append(name)
     return names, notes

@@ -12,6 +12,7 @@ from ..common.errors import InputError, ResourceError
 from ..common.progress import Step, Steps, as_part_of
 from ..common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, mix_text, provenance
 from ..images import Segmentation, Volume
+from ..images.files import replacing
 from ..images.formats.seg_nrrd import on_grid_of, read_segmentation
 from ..images.image_warnings import collected_image_warnings
 from ..images.overlay import best_slice, draw_overlay
@@ -124,11 +125,12 @@ def propose(
     notes += left
     if drawn is not None:
         items += _drawn_items(drawn)
-    if not items:
+    if not any(item.labels.any() for item in items):  # slices of the case itself may be drawn as empty
         raise InputError(
             f"nothing is accepted yet that a proposal for {case!r} could be made from; segment one case, and accept it with "
             "--segmentation FILE" + (f" ({notes[0]})" if notes else "")
         )
+    notes += _twins(store, image, used)
     few_shot = FewShot(
         volume, FewShotSettings(**(settings or {})), drawn.axis if drawn else "auto",
         (load or load_encoder)(encoder, device), device,
@@ -203,14 +205,15 @@ def write_proposal(store: CohortStore, proposal: Proposal, drawn: DrawnHere | No
         )  # fmt: skip
     index = best_slice(proposal.volume, proposal.segmentation, proposal.axis)
     picture = draw_overlay(proposal.volume, proposal.segmentation, axis=proposal.axis, index=index, size=_PICTURE)
-    write_png(picture, store.picture_path(case))
     expected = None if proposal.expected is None else round(proposal.expected, 4)
     record = {
         "when": now(), "image": image_facts, "expected_dice": expected, "way": proposal.way, "from": list(proposal.supports),
         "drawn": list(drawn.slices) if drawn else [], "axis": proposal.axis, "next_slices": list(proposal.next_slices),
         "notes": list(proposal.notes),
     }  # fmt: skip
-    store.write_with_record(PROPOSED, case, proposal.segmentation, record)
+    with replacing(store.picture_path(case)) as temporary:  # it changes only with what it shows
+        write_png(picture, temporary)
+        store.write_with_record(PROPOSED, case, proposal.segmentation, record)
 
 
 def note_failure(store: CohortStore, case: str, text: str) -> None:
@@ -297,6 +300,13 @@ def supports_of(store: CohortStore, names: Sequence[str], segments: CohortSegmen
         items += layers
         used += [name] if layers else []
     return items, used, notes
+
+
+def _twins(store: CohortStore, image: CaseImage, names: Sequence[str]) -> list[str]:
+    """What the user should know where the image is also that of an accepted case: it tells nothing of other patients."""
+    own = image.facts["sha256"]
+    same = [name for name in names if (store.record(ACCEPTED, name).get("image") or {}).get("sha256") == own]
+    return [f"it has the same image as the accepted case {name!r}; is it one patient under two names?" for name in same]
 
 
 def _drawn_items(drawn: DrawnHere) -> list:

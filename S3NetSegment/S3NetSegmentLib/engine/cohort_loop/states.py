@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..batch.records import files_of
 from ..common.errors import InputError, ResourceError
 from ..common.progress import Steps, as_part_of
 from .choosing import most_helpful
@@ -87,6 +89,11 @@ def _state_of(store: CohortStore, name: str, image: Path | None, beside: Path | 
         state, by, changed = ACCEPTED, str(record.get("by", "")), _share(record.get("changed"))
         if record and record.get("segmentation_sha256") != store.digest(ACCEPTED, name):
             notes.append("the accepted file was changed outside of this program since")
+        if image is not None and _is_replaced(image, record):
+            notes.append(
+                "its image has been replaced since it was accepted, so it helps no other case; segment it anew, and accept that with "
+                "--replace"
+            )
         if image is None:
             state = MISSING
             notes.append("its image is no longer in the folder; it helps no other case until it is back")
@@ -96,12 +103,26 @@ def _state_of(store: CohortStore, name: str, image: Path | None, beside: Path | 
         state = CORRECTED
     elif has_proposal:
         state = PROPOSED
+    if not accepted and has_proposal and image is not None and _is_replaced(image, proposal):
+        notes.append("its image has been replaced since it was proposed; propose it again")
     if beside is not None and not accepted:
         notes.append(f"{beside.name} lies beside it: accept it with --segmentation, if it is right")
     return CaseState(
         name, image, state, _share(proposal.get("expected_dice")), changed, picture if picture.is_file() else None, by,
         tuple(n for n in proposal.get("next_slices") or () if isinstance(n, int)), str(proposal.get("way", "")), tuple(notes),
     )  # fmt: skip
+
+
+def _is_replaced(image: Path, record: dict) -> bool:
+    """Whether the image is surely not the one that ``record`` is of: it has another number of bytes. No image is read here;
+    those of the same size are found out when they are used."""
+    known = record.get("image")
+    if not isinstance(known, dict) or not isinstance(known.get("bytes"), int):
+        return False
+    try:
+        return known["bytes"] != sum(os.stat(file).st_size for file in files_of(str(image)))
+    except OSError:
+        return False
 
 
 def _share(value) -> float | None:

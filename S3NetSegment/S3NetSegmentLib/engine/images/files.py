@@ -153,7 +153,7 @@ def _write_error(path: str | os.PathLike, error: OSError) -> Exception:
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG):
         return ResourceError(
             f"{shown} could not be written, the disk or the quota is full ({error.strerror}); "
-            "free some space or choose another folder. Nothing was changed"
+            "free some space or choose another folder. An earlier file of this name is as it was"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return InputError(f"{shown} could not be written ({error.strerror}); choose another folder or name")
