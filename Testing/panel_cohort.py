@@ -6,7 +6,7 @@
 The user is simulated: in the first patient the true labels are drawn on all slices; in each later one the slice that the panel names
 first is corrected to the true one, and the others proposed again, until the mean Dice of the labels reaches .85 (hearts .90); then
 what is left is corrected, too, and accepted. Printed: slices corrected for each patient, Dice of the first proposal, what the panel
-expected, and the seconds of each step as the panel took them. Needs the labelled data of ``benchmarks/data_sets.py``.
+expected, and the seconds of each step as the panel took them. Needs the labelled data of ``benchmarks/few_shot/few_shot_other_volume.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 TESTING = Path(__file__).resolve().parent
-sys.path[:0] = [str(TESTING / "support"), str(TESTING / "benchmarks"), str(TESTING.parent / "S3NetSegment")]
+sys.path[:0] = [
+    str(TESTING / "support"),
+    str(TESTING / "benchmarks" / "few_shot"),
+    str(TESTING.parent / "S3NetSegment"),
+]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

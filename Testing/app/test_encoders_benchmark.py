@@ -11,7 +11,7 @@ from S3NetSegmentLib.engine.images import Volume
 
 @pytest.fixture
 def encoders(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "Testing" / "benchmarks"), *sys.path])
+    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "Testing" / "benchmarks" / "training"), *sys.path])
     import encoders
 
     return encoders

@@ -13,7 +13,7 @@ from S3NetSegmentLib.engine.training.ideal.settings import finetuning_preset
 
 @pytest.fixture
 def arms(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "Testing" / "benchmarks"), *sys.path])
+    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "Testing" / "benchmarks" / "training"), *sys.path])
     import train_arms
 
     return train_arms

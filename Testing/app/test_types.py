@@ -10,7 +10,7 @@ from paths import ARTIFACTS, MODULE, REPOSITORY
 
 PACKAGES = ("engine", "scene")  # with every folder below; a package once clean stays in this list
 TESTING = REPOSITORY / "Testing"
-SCRIPTS = [TESTING / "benchmarks", TESTING / "training"]
+SCRIPTS = [TESTING / "training", *sorted(file for file in (TESTING / "benchmarks").glob("[!_.]*") if file.is_dir())]
 # What a name that is gone gives; types themselves need not agree there. A value of any kind ("object") has no attributes.
 GONE = re.compile(r'error: (?!"object").*\[(attr-defined|call-arg|name-defined)\]$')
 QT = re.compile("qt_stand_in|headless_slicer|panel_picture")  # has no types that mypy could know

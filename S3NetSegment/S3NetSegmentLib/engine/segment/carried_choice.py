@@ -25,7 +25,7 @@ from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates
 from .prompts import Prompts, allowed_voxels, box_hulls
 from .working_grid import WorkingGrid
 
-# All chosen on development volumes, see Testing/benchmarks/volume_prompts.py.
+# All chosen on development volumes, see Testing/benchmarks/segment/volume_prompts.py.
 _SEARCHED = 0.85  # mean Dice of the best candidate with the slice answers, below which the carried object is chosen
 _CONTRADICTION = 0.5  # Dice of both, below which their sizes decide
 _SMALLEST_STEP = 1.02  # ratio of the sizes of neighbouring steps, at least

@@ -13,7 +13,7 @@ from .ranked import dice_matrix
 from .slice_features import nested_levels
 
 Point = tuple[int, int]  # row, column
-# Chosen on development slices, see Testing/benchmarks/prompts.py --effort: what a hypothesis of the right mask is worth, in
+# Chosen on development slices, see Testing/benchmarks/segment/prompts.py --effort: what a hypothesis of the right mask is worth, in
 # log-probability. People click in the middle of the largest error.
 _CENTRAL = 5.0  # times log(depth of the point in the change / the change's largest depth)
 # Of a change at the point alone:

@@ -18,7 +18,7 @@ from .layout import VolumeSlices
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SAMPLES = 200_000  # voxels looked at for the quantiles
 # How far outside the range of the training images an image still counts as like them: factors, and a difference on the scale
-# from 0 to 1. Measured by Testing/benchmarks/model_likeness.py.
+# from 0 to 1. Measured by Testing/benchmarks/training/model_likeness.py.
 _PIXEL, _THICKNESS, _WIDTH, _HEIGHT, _INTENSITY = 1.4, 2.0, 1.4, 2.0, 0.15
 _FINE, _BLOCK = 5.0, 128  # mm; voxels along each axis, from the middle of the image, in which relief is measured
 _RELIEF = 0.1  # of either sign: less is none

@@ -21,7 +21,7 @@ from ...nets.vit import is_native_bfloat16
 from ..settings import TrainerSettings, rate_factor
 from .processes import Processes
 
-_SMALL_BATCH = 2**18  # numbers; 64 slices of 64 x 64 pixels. Measured in Testing/benchmarks/busy_machine.py
+_SMALL_BATCH = 2**18  # numbers; 64 slices of 64 x 64 pixels. Measured in Testing/benchmarks/training/busy_machine.py
 N = TypeVar("N", bound=nn.Module)
 
 

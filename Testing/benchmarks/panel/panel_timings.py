@@ -1,4 +1,4 @@
-"""How long the panel makes the user wait: ``python3 Testing/benchmarks/panel_timings.py [WHAT ...]``.
+"""How long the panel makes the user wait: ``python3 Testing/benchmarks/panel/panel_timings.py [WHAT ...]``.
 
     load, create, write         loading the module, making its panel, writing a small segment into a large scene
     slice, box, click, regions  Segment: a slice, a box and a click in a volume, the regions of a volume
@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-TESTING = Path(__file__).resolve().parents[1]
+TESTING = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TESTING), str(TESTING / "support"), str(TESTING.parent / "S3NetSegment")]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,8 +1,8 @@
 """Whether what an encoder learns without labels pays: encoders, how they were trained, and three uses of them.
 
-    python3 Testing/benchmarks/encoders.py --json encoders.json                 seeds 0 to 2; hours on one core
-    python3 Testing/benchmarks/encoders.py --json encoders.json --table         only the tables of what is there
-    python3 Testing/benchmarks/encoders.py --seeds 0 --sets acdc --steps 5 --finetuning-steps 5       tries every cell
+    python3 Testing/benchmarks/training/encoders.py --json encoders.json                 seeds 0 to 2; hours on one core
+    python3 Testing/benchmarks/training/encoders.py --json encoders.json --table         only the tables of what is there
+    python3 Testing/benchmarks/training/encoders.py --seeds 0 --sets acdc --steps 5 --finetuning-steps 5       tries every cell
 
 Encoders: ``position`` has the same features everywhere, so that only the place in the slice counts; ``hand-crafted`` are the pixel
 features that the product computes; ``random`` is the U-Net's encoder with its first weights; the others are the same encoder after as
@@ -33,8 +33,12 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing / "benchmarks"), str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [
+    str(_testing / "benchmarks" / "few_shot"),
+    str(_testing / "support"),
+    str(_testing.parent / "S3NetSegment"),
+]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -1,4 +1,4 @@
-"""What several models, mirrored slices bring: ``python3 Testing/benchmarks/train_ensembles.py``.
+"""What several models, mirrored slices bring: ``python3 Testing/benchmarks/training/train_ensembles.py``.
 
 Models of the preset ``tiny`` with the same few labelled ACDC patients and different seeds, for each of the divisions of ``train_arms.py``:
 each alone, the mean of the first three and of all, and the first with its slices mirrored, too (training does not mirror them by
@@ -18,7 +18,7 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a busy machine costs a small training: steps per minute with threads that wait asleep, and with threads that spin.
 
-    python3 Testing/benchmarks/busy_machine.py [--busy 2] [--seconds 8] [--repeats 3]
+    python3 Testing/benchmarks/training/busy_machine.py [--busy 2] [--seconds 8] [--repeats 3]
 
 Each row is a process of its own that trains a small U-Net on 64 x 64 pixels; with ``--busy`` other processes compute beside it.
 "spinning" is torch's own behaviour, "asleep" what OMP_WAIT_POLICY=PASSIVE makes of it.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TESTING = Path(__file__).resolve().parents[1]
+TESTING = Path(__file__).resolve().parents[2]
 MODULE = TESTING.parent / "S3NetSegment"
 sys.path[:0] = [str(TESTING / "support"), str(MODULE)]
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Peak memory and seconds of one case of a batch against the size of its image, for each method.
 
-    python3 Testing/benchmarks/batch_memory.py                     128 x 128 x 64 and 256 x 256 x 100
-    python3 Testing/benchmarks/batch_memory.py --large             also 512 x 512 x 300 and 512 x 512 x 1000, many minutes
-    python3 Testing/benchmarks/batch_memory.py --sizes 512x512x1000 --methods apply --keep DIR
+    python3 Testing/benchmarks/batch/batch_memory.py                     128 x 128 x 64 and 256 x 256 x 100
+    python3 Testing/benchmarks/batch/batch_memory.py --large             also 512 x 512 x 300 and 512 x 512 x 1000, many minutes
+    python3 Testing/benchmarks/batch/batch_memory.py --sizes 512x512x1000 --methods apply --keep DIR
 
 The volumes are the shipped CT resampled to the size, with noise, int16; Few-shot has three drawn slices with its organs, apply a
 network of the preset tiny with random weights, on the CPU with one thread. Peak memory is that of the worker process, by
@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
@@ -168,7 +168,7 @@ def measured(manifest: Path) -> dict:
 
 _MAKER = """
 import sys
-sys.path[:0] = [sys.argv[1] + "/benchmarks"]
+sys.path[:0] = [sys.argv[1] + "/benchmarks/batch"]
 from pathlib import Path
 import batch_memory
 batch_memory.make_volume(Path(sys.argv[2]), tuple(map(int, sys.argv[3:6])), sys.argv[6])

@@ -1,4 +1,4 @@
-"""Seconds and memory of a model on a volume of 256 x 256 x 100: ``python3 Testing/benchmarks/apply_speed.py``.
+"""Seconds and memory of a model on a volume of 256 x 256 x 100: ``python3 Testing/benchmarks/training/apply_speed.py``.
 
 The network of the presets plus and paper (1.8 million weights and a second decoder) with random weights, which take as long as
 trained ones, labels and confidence; the volume is a shipped image resampled to the size. Each row is a process of its own; the
@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """What training gains from unlabelled volumes: the same few labelled patients, with and without the others.
 
-    python3 Testing/benchmarks/train_arms.py                            ACDC, 3 labelled patients of 10, seeds 0 to 2
-    python3 Testing/benchmarks/train_arms.py --set hippocampus          4 labelled cases of 24
-    python3 Testing/benchmarks/train_arms.py --labelled 1 --arms supervised,plus
-    python3 Testing/benchmarks/train_arms.py --json acdc3.json          keeps each arm and seed, and goes on from there
-    python3 Testing/benchmarks/train_arms.py --seeds 101,102,103 --change spatial_weight=0.1      for choosing settings
-    python3 Testing/benchmarks/train_arms.py --arms supervised,plus --change neighbours=1         2.5D: three slices side by side
-    python3 Testing/benchmarks/train_arms.py --arms supervised,plus --change dimensions=3         3D: patches of up to 16 slices
+    python3 Testing/benchmarks/training/train_arms.py                            ACDC, 3 labelled patients of 10, seeds 0 to 2
+    python3 Testing/benchmarks/training/train_arms.py --set hippocampus          4 labelled cases of 24
+    python3 Testing/benchmarks/training/train_arms.py --labelled 1 --arms supervised,plus
+    python3 Testing/benchmarks/training/train_arms.py --json acdc3.json          keeps each arm and seed, and goes on from there
+    python3 Testing/benchmarks/training/train_arms.py --seeds 101,102,103 --change spatial_weight=0.1      for choosing settings
+    python3 Testing/benchmarks/training/train_arms.py --arms supervised,plus --change neighbours=1         2.5D: three slices side by side
+    python3 Testing/benchmarks/training/train_arms.py --arms supervised,plus --change dimensions=3         3D: patches of up to 16 slices
 
 Arms: ``supervised`` sees labelled slices alone; ``paper`` is the preset ``paper`` of fine-tuning: cross pseudo supervision with the
 published optimiser, learning rate, schedule and transformations, which takes part of its 30,000 steps (``--paper-steps``; all
@@ -40,7 +40,7 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Of each set half of the patients (at least one) make the record; the others, and all images of the other sets, are judged by
 it. Right is: no image of the own set is called unlike, and every one of another kind of set is, and of the own one inverted.
 
-    python Testing/benchmarks/model_likeness.py [--repeats 5]
+    python Testing/benchmarks/training/model_likeness.py [--repeats 5]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Accuracy of Segment on single slices and pictures, beside simple methods on the same images and clicks.
 
-    python3 Testing/benchmarks/segment_2d.py                        the confirm images of all sets, one seed
-    python3 Testing/benchmarks/segment_2d.py --seeds 10             the full table (stochastic methods ten times)
-    python3 Testing/benchmarks/segment_2d.py --split development    the images on which settings may be chosen
-    python3 Testing/benchmarks/segment_2d.py --parts                what each part of the method contributes
-    python3 Testing/benchmarks/segment_2d.py --points               further points, in and out of the object
+    python3 Testing/benchmarks/segment/segment_2d.py                        the confirm images of all sets, one seed
+    python3 Testing/benchmarks/segment/segment_2d.py --seeds 10             the full table (stochastic methods ten times)
+    python3 Testing/benchmarks/segment/segment_2d.py --split development    the images on which settings may be chosen
+    python3 Testing/benchmarks/segment/segment_2d.py --parts                what each part of the method contributes
+    python3 Testing/benchmarks/segment/segment_2d.py --points               further points, in and out of the object
 
 Rules (Dice with the true outline, mean over images; the share of images under 0.5 in brackets):
 R1 automatic: no click, pictures of one object only (dermoscopy). R2 one click: at the object's innermost point, and at a
@@ -28,8 +28,8 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing / "benchmarks"), str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -1,4 +1,4 @@
-"""Seconds and memory of Segment, from the image in memory to the object: ``python3 Testing/benchmarks/segment_speed.py``.
+"""Seconds and memory of Segment, from the image in memory to the object: ``python3 Testing/benchmarks/segment/segment_speed.py``.
 
     --pictures      2D pictures and slices on one CPU thread: search, first object, granularity step, further point
     --volumes       whole volumes (256x256x100 and, with --large, 512x512x300), each in a process of its own, with the peak
@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 if "--pictures" in sys.argv:
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

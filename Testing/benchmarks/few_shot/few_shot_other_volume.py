@@ -1,7 +1,7 @@
 """Accuracy of Few-shot where the drawing is in another patient's volume.
 
-    python3 Testing/benchmarks/few_shot_other_volume.py                                   both groups of pairs
-    python3 Testing/benchmarks/few_shot_other_volume.py --groups development --sets hippocampus --drawn 3
+    python3 Testing/benchmarks/few_shot/few_shot_other_volume.py                                   both groups of pairs
+    python3 Testing/benchmarks/few_shot/few_shot_other_volume.py --groups development --sets hippocampus --drawn 3
 
 Task: patient A is drawn fully, or one or three slices of A (shares 1/6, 1/2, 5/6 of the labelled extent); the labels of all of
 patient B are wanted, at B's own resolution; nothing is drawn in B. Dice over the volume, mean over the labels.
@@ -28,8 +28,8 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing / "benchmarks"), str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

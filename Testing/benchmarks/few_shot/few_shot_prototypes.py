@@ -1,7 +1,7 @@
 """What an encoder's prototypes add to Few-shot, or take from it where its features are worth nothing.
 
-    python3 Testing/benchmarks/few_shot_prototypes.py [--sets acdc hippocampus] [--k 1 3] [--limit 2] [--steps 150]
-    python3 Testing/benchmarks/few_shot_prototypes.py --encoder dinov2-vits14-reg4 --sets all --limit 100 --steps 0
+    python3 Testing/benchmarks/few_shot/few_shot_prototypes.py [--sets acdc hippocampus] [--k 1 3] [--limit 2] [--steps 150]
+    python3 Testing/benchmarks/few_shot/few_shot_prototypes.py --encoder dinov2-vits14-reg4 --sets all --limit 100 --steps 0
 
 Task and Dice as in few_shot.py, on its development cases. The ways:
   none           Few-shot without an encoder;
@@ -28,8 +28,8 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing / "benchmarks"), str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

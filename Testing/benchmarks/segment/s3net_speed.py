@@ -1,7 +1,7 @@
 """How long S3-Net takes: the default fit beside the published configuration, in the same run, on one CPU thread.
 
-    python Testing/benchmarks/s3net_speed.py [--images N] [--iterations 6] [--threads 1] [--published N]
-    python Testing/benchmarks/s3net_speed.py --presets published,paper    whole fits by presets of Segment on one picture
+    python Testing/benchmarks/segment/s3net_speed.py [--images N] [--iterations 6] [--threads 1] [--published N]
+    python Testing/benchmarks/segment/s3net_speed.py --presets published,paper    whole fits by presets of Segment on one picture
 
 Prints, per image and as medians, the seconds of
   default      the default recipe: fit and labels for every number of regions;
@@ -26,10 +26,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [
-    str(Path(__file__).resolve().parents[1] / "support"),
-    str(Path(__file__).resolve().parents[2] / "S3NetSegment"),
-]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -1,4 +1,4 @@
-"""Seconds, memory and the longest pause of Few-shot: ``python3 Testing/benchmarks/few_shot_speed.py [--threads 2 1]``.
+"""Seconds, memory and the longest pause of Few-shot: ``python3 Testing/benchmarks/few_shot/few_shot_speed.py [--threads 2 1]``.
 
 A real CT resampled to 256x256x100, three segments, three drawn slices. Rows: small segments (kidneys and aorta) and large ones
 (liver, spleen, right kidney). First the visible slice, quickly; then the whole volume; then one drawn slice is changed and
@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":

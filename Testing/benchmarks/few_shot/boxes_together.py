@@ -1,6 +1,6 @@
 """Boxes in place of drawings: each label of a slice by its own box, and all boxes of the slice answered together.
 
-    python3 Testing/benchmarks/boxes_together.py --sets acdc ct --limit 2      labels that touch or lie inside one another
+    python3 Testing/benchmarks/few_shot/boxes_together.py --sets acdc ct --limit 2      labels that touch or lie inside one another
 
 Dice of each label in its slice, development cases, three slices each (at 1/6, 1/2 and 5/6 of the labelled extent); a box has an error
 of 7 % a side. Times are of one thread.
@@ -17,8 +17,8 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing / "benchmarks"), str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 import numpy as np  # noqa: E402

@@ -1,10 +1,10 @@
 """Accuracy of Few-shot in one volume, beside what Slicer offers today for the same drawn slices.
 
-    python3 Testing/benchmarks/few_shot.py                                     both groups of cases, 1, 3 and 5 drawn slices
-    python3 Testing/benchmarks/few_shot.py --groups development --sets acdc ms --k 3 --limit 1
-    python3 Testing/benchmarks/few_shot.py --methods Few-shot --set regrow=0   other settings
-    python3 Testing/benchmarks/few_shot.py --methods Few-shot --k 1 3 --placings spread middle --limit 1    expected Dice and ends
-    python3 Testing/benchmarks/few_shot.py --k 1 --placings first-tenth last-tenth                          tips
+    python3 Testing/benchmarks/few_shot/few_shot.py                                     both groups of cases, 1, 3 and 5 drawn slices
+    python3 Testing/benchmarks/few_shot/few_shot.py --groups development --sets acdc ms --k 3 --limit 1
+    python3 Testing/benchmarks/few_shot/few_shot.py --methods Few-shot --set regrow=0   other settings
+    python3 Testing/benchmarks/few_shot/few_shot.py --methods Few-shot --k 1 3 --placings spread middle --limit 1    expected Dice and ends
+    python3 Testing/benchmarks/few_shot/few_shot.py --k 1 --placings first-tenth last-tenth                          tips
 
 Task: k slices are drawn fully (shares 1/2; 1/6, 1/2, 5/6; .1, .3, .5, .7, .9 of the labelled extent), every other slice is
 wanted, at the image's own resolution. Dice over the volume without the drawn slices, mean over the labels that were drawn,
@@ -29,8 +29,8 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing / "benchmarks"), str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -1,9 +1,9 @@
 """Accuracy of boxes in a volume: answered in their slices, then carried, beside a click and Grow from seeds.
 
-    python3 Testing/benchmarks/volume_prompts.py                                 the twelve organs and the confirm cases
-    python3 Testing/benchmarks/volume_prompts.py --groups development            the cases on which settings may be chosen
-    python3 Testing/benchmarks/volume_prompts.py --slices true                   as if the slice answers were perfect
-    python3 Testing/benchmarks/volume_prompts.py --cases hippocampus --limit 3   some of the cases
+    python3 Testing/benchmarks/segment/volume_prompts.py                                 the twelve organs and the confirm cases
+    python3 Testing/benchmarks/segment/volume_prompts.py --groups development            the cases on which settings may be chosen
+    python3 Testing/benchmarks/segment/volume_prompts.py --slices true                   as if the slice answers were perfect
+    python3 Testing/benchmarks/segment/volume_prompts.py --cases hippocampus --limit 3   some of the cases
 
 Prompts: a click at the innermost voxel; a box in the largest slice; that and a box in the largest slice of another view; boxes in
 three slices at 1/6, 1/2 and 5/6 of the object. Each side of a box is moved by a normal error of 7 % of its length. Dice with the true
@@ -23,8 +23,12 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing / "benchmarks"), str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [
+    str(_testing / "benchmarks" / "few_shot"),
+    str(_testing / "support"),
+    str(_testing.parent / "S3NetSegment"),
+]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -1,9 +1,9 @@
 """What a prompt is worth in one slice: a click or a box, beside simple methods that get the same.
 
-    python3 Testing/benchmarks/prompts.py                      the confirm slices, one seed
-    python3 Testing/benchmarks/prompts.py --sets development   the slices on which settings may be chosen
-    python3 Testing/benchmarks/prompts.py --seeds 10           random points and boxes drawn ten times
-    python3 Testing/benchmarks/prompts.py --effort             one to five prompts, each where the answer is most wrong
+    python3 Testing/benchmarks/segment/prompts.py                      the confirm slices, one seed
+    python3 Testing/benchmarks/segment/prompts.py --sets development   the slices on which settings may be chosen
+    python3 Testing/benchmarks/segment/prompts.py --seeds 10           random points and boxes drawn ten times
+    python3 Testing/benchmarks/segment/prompts.py --effort             one to five prompts, each where the answer is most wrong
 
 Clicks: the object's innermost point, and a random one. Boxes: the object's bounding box, each side moved by a normal error of 7 % of
 its length. Further points: the middle of the largest error, and ("a free hand") a random point of its inner part. Dice with the true
@@ -26,8 +26,8 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing / "benchmarks"), str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -1,10 +1,10 @@
 """Accuracy of one click in a volume, beside simple methods on the same volumes and clicks.
 
-    python3 Testing/benchmarks/segment_3d.py                                 the twelve organs and the confirm cases
-    python3 Testing/benchmarks/segment_3d.py --seeds 10                      the full table (stochastic methods ten times)
-    python3 Testing/benchmarks/segment_3d.py --groups development            the cases on which settings may be chosen
-    python3 Testing/benchmarks/segment_3d.py --points                        further points, in and out of the object
-    python3 Testing/benchmarks/segment_3d.py --large 300x512x512             time and memory on a volume of that size
+    python3 Testing/benchmarks/segment/segment_3d.py                                 the twelve organs and the confirm cases
+    python3 Testing/benchmarks/segment/segment_3d.py --seeds 10                      the full table (stochastic methods ten times)
+    python3 Testing/benchmarks/segment/segment_3d.py --groups development            the cases on which settings may be chosen
+    python3 Testing/benchmarks/segment/segment_3d.py --points                        further points, in and out of the object
+    python3 Testing/benchmarks/segment/segment_3d.py --large 300x512x512             time and memory on a volume of that size
 
 Rule R2: Dice with the true object on the image's own voxels after one click, at the object's innermost voxel and at a
 random one. Best of 3: the best of the three offered answers; bound: the best candidate of the granularity control.
@@ -22,8 +22,8 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing / "benchmarks"), str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

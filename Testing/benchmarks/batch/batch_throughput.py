@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Cases per hour of ``s3net batch`` against --jobs, what a case costs beyond its method, dask, and resuming a large cohort.
 
-    python3 Testing/benchmarks/batch_throughput.py
-    python3 Testing/benchmarks/batch_throughput.py --cases 24 --jobs 1,2,4 --records 1000 --repeats 5
-    python3 Testing/benchmarks/batch_throughput.py --size 256x256x60 --cases 8 --only jobs
+    python3 Testing/benchmarks/batch/batch_throughput.py
+    python3 Testing/benchmarks/batch/batch_throughput.py --cases 24 --jobs 1,2,4 --records 1000 --repeats 5
+    python3 Testing/benchmarks/batch/batch_throughput.py --size 256x256x60 --cases 8 --only jobs
 
 The cohort is synthetic: volumes with a ball and noise (64 x 64 x 12 voxels, or what --size says), segmented at a point with
 default settings. Each number of processes is run several times, in turn; the table has the median, and the least and the most
@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":

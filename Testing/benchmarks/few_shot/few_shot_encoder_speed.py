@@ -1,6 +1,6 @@
 """How long the encoder and the prototype head of few-shot segmentation take, beside the published way, in one run.
 
-    python Testing/benchmarks/few_shot_encoder_speed.py [--slices 100] [--side 252] [--threads 1] [--published 2]
+    python Testing/benchmarks/few_shot/few_shot_encoder_speed.py [--slices 100] [--side 252] [--threads 1] [--published 2]
 
 Prints seconds and CPU seconds (which other programs disturb less; the ratios are of CPU seconds) of
   encode       DINOv2 ViT-S/14 with registers on all slices, in float32 and, where the CPU computes in it, bfloat16;
@@ -22,10 +22,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [
-    str(Path(__file__).resolve().parents[1] / "support"),
-    str(Path(__file__).resolve().parents[2] / "S3NetSegment"),
-]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

@@ -1,7 +1,7 @@
 """Drawing effort through a cohort: slices that a simulated user draws or corrects until each patient is good enough.
 
-    python3 Testing/benchmarks/cohort_loop.py --sets hippocampus --patients 10
-    python3 Testing/benchmarks/cohort_loop.py --sets acdc hippocampus --ways nearest scratch loop model
+    python3 Testing/benchmarks/few_shot/cohort_loop.py --sets hippocampus --patients 10
+    python3 Testing/benchmarks/few_shot/cohort_loop.py --sets acdc hippocampus --ways nearest scratch loop model
 
 A patient is done when the mean Dice of its labels over the whole volume (drawn slices included, as they are right) reaches
 .90 (hippocampus .85). Until then the user draws the true labels on the slice that the product names first (``scratch``,
@@ -29,8 +29,8 @@ from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
-_testing = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_testing / "benchmarks"), str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
+_testing = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
     from script_environment import enter_environment

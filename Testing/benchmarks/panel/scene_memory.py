@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Memory that the way between Slicer's scene and the engine takes, step by step, beyond the volume itself.
 
-    python3 Testing/benchmarks/scene_memory.py                     256 x 256 x 100
-    python3 Testing/benchmarks/scene_memory.py --size 512x512x1000
-    python3 Testing/benchmarks/scene_memory.py --size 512x512x1000 --methods     also Segment and a model as a whole, minutes
+    python3 Testing/benchmarks/panel/scene_memory.py                     256 x 256 x 100
+    python3 Testing/benchmarks/panel/scene_memory.py --size 512x512x1000
+    python3 Testing/benchmarks/panel/scene_memory.py --size 512x512x1000 --methods     also Segment and a model as a whole, minutes
 
 On the real MRML of slicer-core; the voxels are int16, the labels fill a third of the volume. For each step: the most that is held
 at once beyond what was held before it, and what stays, both in MB and in volumes; and seconds. Linux only.
@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 

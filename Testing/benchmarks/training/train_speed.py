@@ -1,6 +1,6 @@
 """How long a step of fine-tuning takes, and which part of it data and augmentation are.
 
-    python3 Testing/benchmarks/train_speed.py [--network tiny|unet] [--side 64] [--device cpu]
+    python3 Testing/benchmarks/training/train_speed.py [--network tiny|unet] [--side 64] [--device cpu]
 
 Prints for the labelled slices alone and for the preset ``plus``: the time of a step of the real trainer, the part of it for
 batches, views and CutMix, and beside it the floor, forward and backward of the same network on as many random slices. On a CPU
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-_testing = Path(__file__).resolve().parents[1]
+_testing = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_testing / "support"), str(_testing.parent / "S3NetSegment")]
 
 if __name__ == "__main__":
