@@ -1,6 +1,7 @@
 """Who may import whom (the rooms of the product), checked in the source text: imports go only downwards."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,7 @@ class Import:
         return parts[1] if parts[0] == "S3NetSegmentLib" and len(parts) > 1 else None
 
 
+@functools.cache
 def imports_of(file: Path) -> list[Import]:
     """All imports of ``file``; those inside functions and ``if TYPE_CHECKING`` do not happen at import."""
     package = ("S3NetSegmentLib", *file.relative_to(PACKAGE).parent.parts) if file.is_relative_to(PACKAGE) else ()

@@ -20,7 +20,8 @@ from paths import MODULE
 PATIENCE = 1200  # seconds for whatever takes a few on a quiet machine
 LOADED = (
     "numpy", "scipy.ndimage", "SimpleITK", "torch", "S3NetSegmentLib.cli.main", "S3NetSegmentLib.engine.segment.run",
-    "S3NetSegmentLib.engine.few_shot.method", "S3NetSegmentLib.engine.training.trainer.trainer", "torch._dynamo",
+    "S3NetSegmentLib.engine.few_shot.method", "S3NetSegmentLib.engine.training.trainer.trainer",
+    "S3NetSegmentLib.engine.batch.run", "torch._dynamo",
 )  # fmt: skip  # the last: what optimisers load on first use
 
 
@@ -85,7 +86,9 @@ def forked_ranks(run: Callable, *values) -> None:
 
 
 def run_script(path: str, *arguments: str) -> None:
-    """In the forked process: what a new interpreter would do with a script."""
+    """In the forked process: what a new interpreter would do with a script. The workers that a batch spawns are forked, too."""
+    whole, ways = multiprocessing.get_context, {"spawn": "fork"}
+    multiprocessing.get_context = lambda method=None: whole(ways.get(method, method))
     sys.argv = [path, *arguments]
     runpy.run_path(path, run_name="__main__")
 
