@@ -118,6 +118,11 @@ def test_how_segments_were_paired_is_told_where_it_is_not_plain():
     assert note.endswith("share no name of a segment, so they were paired by label value: 'Liver' with 'Spleen'")
     assert "'Liver' was compared with 'Segment 255'" in pairing_notes(named, other)[0]
     assert [(s.name, s.dice) for s in compare_segmentations(named, other)] == [("Liver", 1.0)]
+    (note,) = pairing_notes(labels([]), named)
+    assert note == "the found segmentation holds no segment at all; is it the file that you mean?"
+    assert pairing_notes(labels([]), labels([]))[0].startswith(
+        "the found segmentation and the reference hold no segment"
+    )
     strangers = labels(["Segment 1", "Segment 2"]), labels(["Segment 5", "Segment 200"], values=[5, 200])
     assert "share neither a name nor a label value" in pairing_notes(*strangers)[0]
 

@@ -122,6 +122,9 @@ def _write(folder, facts: dict, evaluation) -> list[str]:
         writer.writerows(rows)
     pictures = {case: f"worst_{number}.png" for number, case in enumerate(evaluation.pictures, 1)}
     replace_text(path("report.md"), _markdown(facts, pictures))
+    for old in folder.path.glob("worst_[0-9].png"):  # of a report that this one takes the place of
+        if old.name not in pictures.values():
+            old.unlink(missing_ok=True)
     for case, name in pictures.items():
         folder.write_picture(name, evaluation.pictures[case])
         files.append(str(folder.path / name))

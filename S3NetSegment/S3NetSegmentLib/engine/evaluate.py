@@ -72,6 +72,7 @@ def evaluate(
     segmenter = ModelSegmenter(model, device, flips=flips)
     trained, checked = set(model.training_cases), set(model.validation_cases)
     scores, worst, seen, choosing = {}, [], [], []
+    first: dict[str, str] = {}  # content of an image -> the case that has it
     warned: list[str] = []
     for number, case in enumerate(cases):
         volumes = case.read_channels(warned)
@@ -79,6 +80,8 @@ def evaluate(
         if split == "unseen" and digest in trained | checked:
             continue
         choosing += [case.name] if digest in checked else []
+        if (twin := first.setdefault(digest, case.name)) != case.name:
+            notes.append(f"cases {twin!r} and {case.name!r} have the same image, which counts twice")
         if digest in trained:
             if not seen_allowed:
                 raise InputError(

@@ -164,7 +164,14 @@ def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
     """What the user should know of how :func:`compare_segmentations` pairs segments and of its units."""
     notes = []
     by = _paired_by(found, reference)
-    if by == "alone":
+    empty = [
+        name for name, seg in (("the found segmentation", found), ("the reference", reference)) if not seg.segments
+    ]
+    if empty:
+        notes.append(
+            f"{' and '.join(empty)} {'hold' if len(empty) > 1 else 'holds'} no segment at all; is it the file that you mean?"
+        )
+    elif by == "alone":
         names = [seg.segments[0].name for seg in (found, reference)]
         notes.append(f"each side has one segment, so {names[0]!r} was compared with {names[1]!r}")
     elif by == "value":

@@ -75,7 +75,7 @@ BAD_INPUT = {
     "--support drawn.seg.nrrd --encoder no/file.pth": "there is no file 'no/file.pth'",
     "--support ct.nii.gz": "Is it the image itself?",
     "--support nan.nrrd": "NaN",
-    "--support broken.nrrd": "broken values",
+    "--support broken.nrrd": "labels must be whole numbers",
     "--support twins.seg.nrrd": "two segments named 'twin'",
     "--support cut.seg.nrrd": "cut.seg.nrrd",
     "--support layer.seg.nrrd": "'layer.seg.nrrd' says Segment0_Layer:=5, and has 1 layers, 0 to 0",

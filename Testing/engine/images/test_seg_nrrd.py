@@ -120,7 +120,7 @@ def test_a_label_map_gives_a_segment_for_each_value_in_it(tmp_path):
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ([0.0, 0.5], "broken values"),
+        ([0.0, 0.5], "values such as 0.5 and is not a label map; .* probabilities"),
         ([0.0, -1.0], "labels must be 0 to 65535"),
         ([0.0, 70000.0], "labels must be 0 to 65535"),
         ([0.0, np.nan], "NaN"),

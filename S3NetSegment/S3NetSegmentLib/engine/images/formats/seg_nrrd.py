@@ -82,7 +82,7 @@ def read_segmentation(path: str | os.PathLike) -> Segmentation:
     map gives one segment "Segment V" for each value V above 0 that occurs. Label maps of floats are read if all their
     values are whole.
 
-    :raises InputError: as :func:`reading.read_image`; colours, negative, broken or too large label values.
+    :raises InputError: as :func:`reading.read_image`; colours, negative, fractional or too large label values.
     """
     path = checked_path(path)
     dicom_seg = find_dicom_seg(path) if path.is_dir() else path if is_dicom_seg(path) else None
@@ -156,8 +156,12 @@ def _whole(array: np.ndarray, path: Path) -> np.ndarray:
         raise InputError(
             f"{shown} has values from {low:g} to {high:g}; labels must be 0 to {_LARGEST}. Is it the image itself?"
         )
-    if array.dtype.kind == "f" and any((plane != np.rint(plane)).any() for plane in array):
-        raise InputError(f"{shown} has broken values and is not a label map; labels must be whole numbers")
+    for plane in array if array.dtype.kind == "f" else ():
+        if (fractions := plane[plane != np.rint(plane)]).size:
+            raise InputError(
+                f"{shown} has values such as {fractions[0]:.4g} and is not a label map; labels must be whole numbers. Make a label map of "
+                "probabilities first, e.g. of all above 0.5"
+            )
     return array.astype(label_type(high), copy=False)
 
 
