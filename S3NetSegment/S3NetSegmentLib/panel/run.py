@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from ..engine import InputError, ResourceError
 from ..scene.session import SceneWatch
 
-BUDGET = 0.05  # seconds of work between two turns of the event loop
+BUDGET = 0.03  # seconds of work between two turns of the event loop
 _SHORT = 0.3  # share of it, from which on a turn that ends the work does not use its result, too
 _FIRST_ESTIMATE = 0.5  # seconds before a time left is given: earlier ones jump about
 

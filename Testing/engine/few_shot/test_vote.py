@@ -50,21 +50,25 @@ def hidden(**parts):
 
 def test_what_predicts_hidden_slices_best_counts_most():
     wrong = square(0, 4)
-    good = weighted_mix(prior_mix(False, 1.0), COMPACT_MIXES, hidden(grown=wrong, registered=wrong), 20.0)
+    good = run_to_end(weighted_mix(prior_mix(False, 1.0), COMPACT_MIXES, hidden(grown=wrong, registered=wrong), 20.0))
     assert good["carried"] > 0.7
-    other = weighted_mix(prior_mix(False, 1.0), COMPACT_MIXES, hidden(carried=wrong, registered=wrong), 20.0)
+    other = run_to_end(
+        weighted_mix(prior_mix(False, 1.0), COMPACT_MIXES, hidden(carried=wrong, registered=wrong), 20.0)
+    )
     assert other["grown"] > 0.7
 
 
 def test_shares_sum_to_one_and_without_softness_all_mixes_count_alike():
-    mix = weighted_mix(prior_mix(False, 2.0), COMPACT_MIXES, hidden(grown=square(0, 4)), 0.0)
+    mix = run_to_end(weighted_mix(prior_mix(False, 2.0), COMPACT_MIXES, hidden(grown=square(0, 4)), 0.0))
     assert sum(mix.values()) == pytest.approx(1) and mix["grown"] > 0.2
 
 
 def test_where_no_hidden_slice_holds_a_segment_the_prior_mix_is_used():
     parts = {name: square(5, 15) for name in ("carried", "registered", "grown", "appearance")}
     empty = [(parts, torch.zeros(20, 20, dtype=torch.long))]
-    assert weighted_mix(prior_mix(False, 3.0), COMPACT_MIXES, empty, 20.0) == normalised(prior_mix(False, 3.0))
+    assert run_to_end(weighted_mix(prior_mix(False, 3.0), COMPACT_MIXES, empty, 20.0)) == normalised(
+        prior_mix(False, 3.0)
+    )
 
 
 def test_thick_slices_count_carrying_more_and_scattered_targets_are_not_carried():
@@ -239,7 +243,7 @@ def presences(scene, first, beyond):
     low, high = min(first, *beyond), max(first, *beyond)
     drawn = {first: SoftSlice(start, torch.ones(40, 40))}
     masks = run_to_end(carry(frame, drawn, low, high, None, 0.0, 0.5))[[z - low for z in beyond]]
-    return presence(frame, start, first, beyond, masks, masks, 0.5)
+    return run_to_end(presence(frame, start, first, beyond, masks, masks, 0.5))
 
 
 def test_presence_falls_where_a_body_ends_and_stays_where_it_goes_on():

@@ -33,7 +33,6 @@ _LEVELS = ((4, 40), (2, 30), (1, 15))  # (shrink factor, iterations), coarse to 
 _BLUR = 0.7  # voxels, of the images before they are compared
 _UPDATE_BLUR, _FIELD_BLUR = 1.0, 1.0  # voxels: fluid and elastic smoothness
 _SMALLEST = 6  # voxels that a side keeps when it is shrunk
-_AT_ONCE = 2  # iterations between two steps of progress
 _MATCHING = "Matching the volumes"
 
 
@@ -222,9 +221,8 @@ def deformed(moving: torch.Tensor, fixed: torch.Tensor, spacing: Sequence[float]
         factor = [a / b for a, b in zip(shape, field.shape[2:], strict=True)] if done else [1, 1, 1]
         field = F.interpolate(field, shape, mode="trilinear", align_corners=False)
         field = field * field.new_tensor(factor).view(1, 3, 1, 1, 1)
-        for iteration in range(iterations):
-            if iteration % _AT_ONCE == 0:
-                yield Step(done / total, _MATCHING)
+        for _ in range(iterations):
+            yield Step(done / total, _MATCHING)
             field = _demons_step(small[:1], small[1:], field, flat)
             done += 1
     return field[0]

@@ -126,13 +126,14 @@ def coarse_alignments(query, query_scale, support, support_scale, part, axis) ->
     found = []
     hypotheses = list(product(_TURNS, _SIZES))
     for n, (turn, size) in enumerate(hypotheses):
-        yield Step(n / len(hypotheses), _LOOKING)
         linear = rotation(normal, np.deg2rad(turn)) / size  # query RAS to support RAS, about the middle
         scores = np.zeros(())
         for channel, (searched, image) in enumerate(zip(sources, targets, strict=True)):
+            yield Step(n / len(hypotheses), _LOOKING)
             patch, weight = _patch(searched, image, middle, linear)
             if len(spectra) == channel:
                 spectra.append(_Spectrum(image.array, [int(n * 1.8) + 4 for n in patch.shape]))
+                yield Step(n / len(hypotheses), _LOOKING)
             scores = scores + spectra[channel].correlate(patch, weight) / len(targets)
         edge = spectra[0].edge
         for place in _peaks(scores, 3):

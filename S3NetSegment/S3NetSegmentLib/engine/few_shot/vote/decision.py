@@ -32,6 +32,7 @@ SCATTERED_MIXES: tuple[Mix, ...] = (
     {"grown": 1, "appearance": 1},
     {"grown": 1},
 )
+WEIGHING = "Weighing"
 _PRIOR_BONUS = 0.01  # Dice by which another mix must be better than the prior one
 _LEAST_SHARE = 0.01
 _SIDE_FROM, _SIDE_TO = 0.38, 0.44  # how often appearance is with GrowCut before, and until, carried masks count no more
@@ -56,14 +57,17 @@ def prior_mix(scattered: bool, anisotropy: float) -> Mix:
 
 def weighted_mix(
     prior: Mix, candidates: tuple[Mix, ...], hidden: list[tuple[dict, torch.Tensor]], softness: float
-) -> Mix:
+) -> Steps[Mix]:
     """The average of all candidates and the prior, weighted by exp(softness * Dice on hidden drawn slices).
 
     :param hidden: for each hidden slice the parts ``name -> [C, h, w]`` and what is drawn there, classes ``[h, w]``.
     :returns: part -> share; shares sum to 1.
     """
     mixes = [*candidates, prior]
-    scores = np.array([mean_dice(mix, hidden) for mix in mixes])
+    scores = np.empty(len(mixes))
+    for n, mix in enumerate(mixes):
+        yield Step(n / len(mixes), WEIGHING)
+        scores[n] = mean_dice(mix, hidden)
     if np.isnan(scores).any():
         return normalised(prior)
     scores[-1] += _PRIOR_BONUS

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from ...common.progress import Step, Steps
 from ..frame import Frame
 from ..registration.neighbours import carried
 
@@ -29,6 +30,7 @@ _FLAT = 2.0  # voxels across the plane that fits best, within which all that is 
 # Distance in radii of the drawn section at which a segment is there or not, and how sharply. Compact organs are found within
 # 1.5 (CT, development: liver .52 -> .84, spleen .54 -> .93), long ones reach further (stomach .82 -> .52); 2 lies between.
 MIDDLE, _WIDTH = 2.0, 0.2
+FINDING_ENDS = "Finding the ends"
 _MOST_VOXELS = 100_000  # of a drawn section that are measured
 
 
@@ -40,7 +42,7 @@ def presence(
     carried_masks: torch.Tensor,
     grown: torch.Tensor,
     share: float,
-) -> torch.Tensor:
+) -> Steps[torch.Tensor]:
     """Probability ``[n, C]`` that each class is present on slices ``beyond``, which lie on one side of slice ``first``, the
     nearest one first.
 
@@ -61,6 +63,7 @@ def presence(
     spread = ((start * (image - mean.view(-1, 1, 1)) ** 2).sum((1, 2)) / area.clamp(min=1e-6)).sqrt()
     moved, out = image[None, None], torch.ones(len(beyond), len(start))
     for z in range(first + step, beyond[-1] + step, step):
+        yield Step(abs(z - first) / abs(beyond[-1] - first), FINDING_ENDS)
         moved = carried(moved, frame.field_onto(z, step > 0))
         n = abs(z - beyond[0]) if z in beyond else None
         if n is None:

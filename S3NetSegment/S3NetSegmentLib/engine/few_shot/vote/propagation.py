@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from ...common.arrays import LimitedCache, two
-from ...common.device import one_thread_if
+from ...common.device import one_threaded
 from ...common.progress import Step, Steps, as_part_of
 from ...images.volume import slices_first
 from ..answer import FewShotAnswer, SegmentOutlook, segment_outlook
@@ -24,6 +24,7 @@ from ..voters.voter import Voter
 from .decision import (
     COMPACT_MIXES,
     SCATTERED_MIXES,
+    WEIGHING,
     Mix,
     Vote,
     arbitrated,
@@ -37,7 +38,7 @@ from .decision import (
     side_with_grown,
     weighted_mix,
 )
-from .presence import MIDDLE, flat_classes, presence, reach
+from .presence import FINDING_ENDS, MIDDLE, flat_classes, presence, reach
 
 _TRUSTED = 0.7  # trust in a drawing elsewhere from which on one drawn slice here does not outweigh it
 _TELLS_ENDS = 0.35  # its share of the vote from which on it also tells where segments end
@@ -134,16 +135,14 @@ class Propagation:
         if not self.scattered:
             carried = yield from as_part_of(self._carried.masks(self.drawn, first, last), 0.5, 0.6)
         grown = yield from as_part_of(self._grown.fine(self.drawn, first, last), 0.6, 0.9)
-        yield Step(0.9, "Finding the ends")
-        with one_thread_if(True):
-            ends = self._ends(carried, lambda z: self._small(grown[z - first]))
-        yield Step(0.9, "Finding the ends")
+        ends = yield from as_part_of(self._ends(carried, lambda z: self._small(grown[z - first])), 0.9, 0.92)
+        yield Step(0.92, FINDING_ENDS)
         if carried is not None and self.settings.target == "auto" and len(self._whole_slices()) < 2:
             doubt = self._doubt(logs[first : last + 1], carried, grown, ends)
             self.mix = self._with_further(arbitrated(prior_mix(False, self.frame.anisotropy), doubt), [])
             ends = ends ** (1 - doubt)  # which are judged by the carried masks
-            yield Step(0.9, "Finding the ends")
-        soft = yield from as_part_of(self._soft_shares(carried), 0.9, 1.0)
+            yield Step(0.92, FINDING_ENDS)
+        soft = yield from as_part_of(self._soft_shares(carried), 0.92, 1.0)
         self._appearance.forget()
         blur = float(np.clip(self.drawn.thickness / 3, 0.3, 1))
         share, near = self.mix.get("grown", 0.0), self._reach()
@@ -181,30 +180,31 @@ class Propagation:
             carried = yield from as_part_of(self._registered.masks(self.drawn, first, last), 0.5, 1.0)
             soft += self.mix["registered"] * carried
         soft = yield from self._added(soft, self._further)
-        ends = self._ends(carried, lambda z: grown[z - first])
+        ends = yield from self._ends(carried, lambda z: grown[z - first])
         return Vote(self.frame, first, last, soft, None, 0.0, 1.0, ends, self._reach())
 
     def _weights(self) -> Steps[Mix]:
         prior = {"grown": 1.0} if self._leaning else prior_mix(self.scattered, self.frame.anisotropy)
         whole = self._whole_slices()
         if self.scattered or not self.settings.leave_one_out or len(whole) < 2:
-            yield Step(1.0, "Weighing")
+            yield Step(1.0, WEIGHING)
             return self._with_further(normalised(prior), [])
         chosen = [whole[i] for i in np.unique(np.linspace(0, len(whole) - 1, _HIDDEN_SLICES).round().astype(int))]
         hidden = []
         for n, z in enumerate(chosen):
             work = self._hidden_slice(z)
             hidden.append((yield from as_part_of(work, n / len(chosen), (n + 1) / len(chosen))))
-        yield Step(1.0, "Weighing")
-        with one_thread_if(True):  # many small operations
-            scattered = self.settings.target == "auto" and looks_scattered(hidden)
-        yield Step(1.0, "Weighing")
-        with one_thread_if(True):
-            if scattered:
-                mix = weighted_mix(prior_mix(True, 1.0), SCATTERED_MIXES, hidden, self.settings.softness)
-            else:
-                mix = weighted_mix(prior, COMPACT_MIXES, hidden, self.settings.softness)
-            return self._with_further(mix, hidden)
+        return (yield from self._weighed(prior, hidden))
+
+    @one_threaded  # many small operations
+    def _weighed(self, prior: Mix, hidden: list) -> Steps[Mix]:
+        """What predicts the hidden drawn slices best."""
+        yield Step(1.0, WEIGHING)
+        scattered = self.settings.target == "auto" and looks_scattered(hidden)
+        mixes = (prior_mix(True, 1.0), SCATTERED_MIXES) if scattered else (prior, COMPACT_MIXES)
+        mix = yield from weighted_mix(*mixes, hidden, self.settings.softness)
+        yield Step(1.0, WEIGHING)
+        return self._with_further(mix, hidden)
 
     def _with_further(self, mix: Mix, hidden: list) -> Mix:
         """``mix`` with the shares of the further parts."""
@@ -261,7 +261,8 @@ class Propagation:
             found[voter.name] = (yield from as_part_of(work, n / count, (n + 1) / count))[0]
         return found, self.drawn.slices[z].masks.argmax(0)
 
-    def _ends(self, carried: torch.Tensor | None, grown_on) -> torch.Tensor:
+    @one_threaded
+    def _ends(self, carried: torch.Tensor | None, grown_on) -> Steps[torch.Tensor]:
         """Factor of each class on each slice, ``[n, C]``: how likely it still is there. ``grown_on(z)``: GrowCut's classes
         ``[C, h, w]`` on slice z of the working grid."""
         factors = torch.ones(self.last - self.first + 1, self.drawing.classes)
@@ -278,8 +279,10 @@ class Propagation:
             if not beyond:
                 continue
             index = [z - self.first for z in beyond]
+            yield Step(0.0, FINDING_ENDS)
             grown = torch.stack([grown_on(z) for z in beyond])
-            found = presence(self.frame, self.drawn.slices[edge].masks, edge, beyond, carried[index], grown, share)
+            start = self.drawn.slices[edge].masks
+            found = yield from presence(self.frame, start, edge, beyond, carried[index], grown, share)
             factors[index] = found**self.settings.presence
         return factors
 

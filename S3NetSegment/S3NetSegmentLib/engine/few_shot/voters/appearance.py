@@ -20,11 +20,11 @@ from ..settings import FewShotSettings
 from .voter import Voter
 
 _HIDDEN, _BATCH = 48, 2048
-_STEPS_AT_ONCE = 10  # training steps between two steps of progress, about 0.04 s
+_STEPS_AT_ONCE = 5  # training steps between two steps of progress, about 0.02 s
 _LEARNING = "Learning what the segments look like"
 _JITTER, _NOISE = 0.06, 0.1  # of the intensity, and of each standardised feature
 _HIDDEN_STEPS = 120  # training steps while a drawn slice is hidden
-_SLICES_A_STEP = 8
+_SLICES_A_STEP, _PICKS_A_STEP = 2, 2**17
 _MOST_PIXELS = 300_000  # known pixels off the drawn slices that are learned from
 _RISE = 0.3  # share of the steps in which the learning rate rises
 _FIRST, _LAST = 1 / 25, 1 / 250_000  # of the highest rate, at the first and at the last step
@@ -84,18 +84,21 @@ class Appearance(Voter):
         key = ("appearance", without, steps, drawn.classes, tuple(drawn.slices), content.digest())
         classifier = drawn.kept.get(key)
         if classifier is None:
-            picked, targets = _drawn_pixels(drawn, features, without)
+            picked, targets = yield from _drawn_pixels(drawn, features, without)
             classifier = yield from fit_pixels(picked, targets, self._settings.seed, steps)
             drawn.kept.add(key, classifier, sum(t.numel() * 4 for layer in classifier.layers for t in layer))
         return classifier
 
 
-def _drawn_pixels(drawn: SoftDrawing, features: torch.Tensor, without: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+def _drawn_pixels(
+    drawn: SoftDrawing, features: torch.Tensor, without: int | None
+) -> Steps[tuple[torch.Tensor, torch.Tensor]]:
     """Features ``[n, F]`` and class memberships ``[n, C]`` of the known pixels of the working grid."""
     picked, targets = [], []
     for z, one in drawn.slices.items():
         if z == without:
             continue
+        yield Step(0.0, _LEARNING)
         use = one.known > 0.5
         picked.append(features[z][use])
         targets.append(one.masks[:, use].T)
@@ -110,6 +113,7 @@ def _drawn_pixels(drawn: SoftDrawing, features: torch.Tensor, without: int | Non
         picked.append(features[k, rows, columns])
         classes = torch.from_numpy(crossing[k, y, x].astype(np.int64) - 1)
         targets.append(torch.nn.functional.one_hot(classes, drawn.classes).float())
+    yield Step(0.0, _LEARNING)
     return torch.cat(picked), torch.cat(targets)
 
 
@@ -144,16 +148,17 @@ def fit_pixels(features: torch.Tensor, targets: torch.Tensor, seed: int, steps: 
     """
     yield Step(0.0, _LEARNING)
     generator = torch_generator(seed, 41)
-    mean, scale = features.mean(0), features.std(0, correction=0) + 1e-3
+    mean = features.mean(0)
     yield Step(0.0, _LEARNING)
-    x = (features - mean) / scale
+    scale = features.std(0, correction=0) + 1e-3
+    yield Step(0.0, _LEARNING)
     sizes = (features.shape[1], _HIDDEN, _HIDDEN, targets.shape[1])
     layers = tuple(_linear(a, b, generator) for a, b in pairwise(sizes))
     count = targets.sum(0)
     share = count.sqrt() / count.sqrt().sum()
     weights = (targets * (share / count.clamp(min=1e-6))).sum(1)
     yield Step(0.0, _LEARNING)
-    picked = _weighted_picks(weights, min(steps * _BATCH, 2**20), generator)
+    picked = yield from _weighted_picks(weights, min(steps * _BATCH, 2**20), generator)
     parameters = [p.requires_grad_() for layer in layers for p in layer]
     optimizer = OneCycleAdamW(parameters, 6e-3, 1e-2, steps)
     for start in range(0, steps, _STEPS_AT_ONCE):
@@ -161,7 +166,7 @@ def fit_pixels(features: torch.Tensor, targets: torch.Tensor, seed: int, steps: 
         for step in range(start, min(start + _STEPS_AT_ONCE, steps)):
             place = (step * _BATCH) % max(1, len(picked) - _BATCH + 1)
             index = picked[place : place + _BATCH]
-            batch = x[index] + torch.randn(len(index), 1, generator=generator) * _JITTER / scale
+            batch = (features[index] - mean) / scale + torch.randn(len(index), 1, generator=generator) * _JITTER / scale
             batch = batch + torch.randn(batch.shape, generator=generator) * _NOISE
             loss = -(targets[index] * F.log_softmax(_network(layers, batch), 1)).sum(1).mean()
             loss.backward()
@@ -178,11 +183,15 @@ def _network(layers, x: torch.Tensor) -> torch.Tensor:
     return F.linear(F.relu(F.linear(F.relu(F.linear(x, w1, b1)), w2, b2)), w3, b3)
 
 
-def _weighted_picks(weights: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+def _weighted_picks(weights: torch.Tensor, count: int, generator: torch.Generator) -> Steps[torch.Tensor]:
     """``count`` indices drawn with ``weights``; by inversion, since torch.multinomial is limited to 2^24 entries."""
     edges = torch.cumsum(weights.double(), 0)
     draws = torch.rand(count, generator=generator, dtype=torch.float64) * edges[-1]
-    return torch.searchsorted(edges, draws).clamp(max=len(weights) - 1)
+    picked = []
+    for part in draws.split(_PICKS_A_STEP):
+        yield Step(0.0, _LEARNING)
+        picked.append(torch.searchsorted(edges, part).clamp(max=len(weights) - 1))
+    return torch.cat(picked)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

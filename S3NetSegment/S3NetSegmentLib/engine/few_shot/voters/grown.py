@@ -24,7 +24,7 @@ from ..settings import FewShotSettings
 from .voter import Voter
 
 UNREACHED = np.int32(2**30)
-_VOXELS_A_STEP = 25_000  # voxels settled between two steps of progress, about 0.05 s
+_VOXELS_A_STEP = 8_000  # voxels settled between two steps of progress, about 0.02 s
 _BEYOND = 3  # slices beyond the wanted ones on which a path may take a detour
 
 
