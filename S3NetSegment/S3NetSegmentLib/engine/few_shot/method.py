@@ -193,6 +193,11 @@ class FewShot:
             return Box(0, height, 0, width)  # what is scattered may lie anywhere
         found = [voter.projection(drawing.axis) for voter in voters]
         shown = [*support.projections, *(image for image in found if image is not None)]
+        if not any(image.any() for image in shown):
+            raise InputError(
+                f"laid over image {self.volume.name!r}, what is drawn in the other one lies beside it: the two are too unlike. Draw one "
+                "slice in this image, or take the drawing of one that is like it"
+            )
         spacing = [s for a, s in zip(AXES[::-1], self._image.spacing[::-1], strict=True) if a != drawing.axis]
         return drawn_box(shown, two(spacing), self.settings.margin)
 

@@ -174,6 +174,15 @@ def test_another_kind_of_image_is_noticed():
     assert any("is CT" in note for note in answer.notes)
 
 
+def test_a_drawing_that_comes_to_lie_beside_the_image_is_refused_unless_something_is_drawn_here():
+    query, labels = organs(seed=1, shift=(3, -2, 2), grow=1.05)
+    other = SupportVolume(*organs(seed=3, inverted=True))
+    with pytest.raises(InputError, match=r"laid over image 'organs 1', .* lies beside it: the two are too unlike"):
+        transferred(query, other)
+    answer = transferred(query, other, drawn=[DrawnSlice("z", 10, labels[10])])
+    assert dice(answer.labels, labels, 1) > 0.6
+
+
 @pytest.mark.usefixtures("few_places")
 def test_that_one_drawn_slice_of_another_patient_says_nothing_of_a_volume_beyond_it_is_noted():
     support, drawn = small_organs()
