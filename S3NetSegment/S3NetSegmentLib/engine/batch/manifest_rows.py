@@ -11,11 +11,9 @@ from pathlib import Path
 
 from ..common.errors import InputError
 from ..images.files import file_head, suffix_of
+from ..images.reading import IMAGE_ENDINGS
 from .columns import COLUMNS, column_name
 
-IMAGE_ENDINGS = (
-    ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm",
-)  # fmt: skip
 _LARGEST = 64 << 20  # bytes
 _MOST_CASES = 1_000_000
 

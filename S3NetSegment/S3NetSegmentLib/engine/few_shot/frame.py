@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
 _LONGEST = 160  # pixels of the working grid
 _SMALLEST_THICKNESS, _SMALLEST_SIDE = 2.0, 8.0  # pixels of the working grid that a drawn segment should keep
 _FINER, _SCATTERED_FINER = 2.2, 10  # how many times work_voxels may be exceeded for thin segments and scattered targets
-_CHANNEL_PIXELS = 150_000  # whose channels are computed in one step
+_CHANNEL_PIXELS = 150_000  # whose channels are computed at once
 _FEATURE_BYTES = 400e6  # features of more than this are not kept
 
 Window = tuple[slice, slice]  # rows and columns of a box
@@ -100,6 +99,7 @@ class Frame:
         self.work = _shrunk(self.native, work_shape)
         down, across_pixels = (s * n / m for s, n, m in zip(self.spacing[1:], box.shape, work_shape, strict=True))
         self.work_spacing = (self.spacing[0], down, across_pixels)
+        self._channels: dict[int, torch.Tensor] = {}  # by the number of a batch of slices
         self._features: torch.Tensor | None = None
         shape = (max(0, len(self.work) - 1), *work_shape, 2)
         self._fields = SliceFields(torch.zeros(shape), torch.zeros(shape))
@@ -130,10 +130,13 @@ class Frame:
             self._features = features
         return features
 
-    @cached_property
-    def channels(self) -> torch.Tensor:
-        """What neighbouring slices are registered by, ``[Z, 2, h, w]``, see :func:`registration_channels`."""
-        return registration_channels(self.work)
+    def channels(self, z: int) -> torch.Tensor:
+        """What slice ``z`` is registered by, ``[2, h, w]``, see :func:`registration_channels`; computed once, in batches."""
+        size = max(1, _CHANNEL_PIXELS // (self.work_shape[0] * self.work_shape[1]))
+        number, place = divmod(z, size)
+        if number not in self._channels:
+            self._channels[number] = registration_channels(self.work[number * size : (number + 1) * size])
+        return self._channels[number][place]
 
     def is_registered_onto(self, z: int, upwards: bool) -> bool:
         """Whether :meth:`field_onto` is known."""
@@ -156,18 +159,14 @@ class Frame:
         if not missing.size:
             return
         batch = self.pairs_at_once
-        yield Step(0.0, "Registering slices")
-        if "channels" not in self.__dict__:
-            slices, looked = max(1, _CHANNEL_PIXELS // (self.work_shape[0] * self.work_shape[1])), []
-            for start in range(0, self.depth, slices):
-                yield Step(0.0, "Registering slices")
-                looked.append(registration_channels(self.work[start : start + slices]))
-            self.channels = torch.cat(looked)
         for start in range(0, len(missing), batch):
             lower = torch.from_numpy(missing[start : start + batch])
-            below, above = self.channels[lower], self.channels[lower + 1]
-            moving, fixed = (below, above) if upwards else (above, below)
             done, after = (n / len(missing) for n in (start, min(start + batch, len(missing))))
+            for z in range(int(lower[0]), int(lower[-1]) + 2):
+                yield Step(done, "Registering slices")
+                self.channels(z)
+            below, above = (torch.stack([self.channels(z) for z in (lower + n).tolist()]) for n in (0, 1))
+            moving, fixed = (below, above) if upwards else (above, below)
             found = yield from as_part_of(registering(moving, fixed), done, after)
             (self._fields.up if upwards else self._fields.down)[lower] = found
             self._registered[upwards][lower.numpy()] = True

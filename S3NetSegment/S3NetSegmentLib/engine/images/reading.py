@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,13 +16,47 @@ from .dicom.series import is_dicom
 from .files import file_head, refuse_devices, stem_of, suffix_of
 from .formats.itk_file import read_itk
 from .formats.nifti import is_nifti, read_nifti
-from .formats.pictures import picture_format, read_picture
+from .formats.pictures import is_picture, read_picture
 from .formats.tiff import is_tiff, read_tiff
 from .volume import Volume
 
+
+class ImageFormat(NamedTuple):
+    """A kind of image file.
+
+    :param endings: of the names that such files usually have.
+    :param is_it: ``(path, first bytes)`` -> whether the file at ``path`` is one: the content counts, not the name.
+    :param read: ``(path, choose_frame, numbers)`` -> voxels ``[K, J, I]`` or ``[K, J, I, 3]``, the 4x4 voxel-to-RAS matrix, and, where
+        there are any, :attr:`Volume.other_matrices`. ``choose_frame(count)`` gives the number of the frame that is wanted and is
+        called once, before voxels are read; ``numbers``: see :func:`read_label_map`.
+    """
+
+    endings: tuple[str, ...]
+    is_it: Callable[[Path, bytes], bool]
+    read: Callable[[Path, Callable[..., int], bool], tuple]
+
+
+# Beside DICOM, which may be a folder. The first that knows the content reads the file; ITK's other formats come last.
+FORMATS = (
+    ImageFormat((".nii", ".nii.gz"), is_nifti, lambda path, choose, _: read_nifti(path, choose)),
+    ImageFormat((".tif", ".tiff"), lambda _, head: is_tiff(head), read_tiff),
+    ImageFormat((".png", ".jpg", ".jpeg", ".bmp"), lambda _, head: is_picture(head), read_picture),
+    ImageFormat((".nrrd", ".nhdr"), lambda _, head: head.startswith(b"NRRD"), lambda path, choose, _: read_itk(path, choose, "NrrdImageIO")),
+    ImageFormat((".mha", ".mhd"), lambda *_: True, lambda path, choose, _: read_itk(path, choose)),
+)  # fmt: skip
+IMAGE_ENDINGS = (*(ending for kind in FORMATS for ending in kind.endings), ".dcm")
 _LARGEST = 100.0  # mm: larger voxels show nothing of a body
 
-__all__ = ["ImageWarning", "checked_path", "count_frames", "read_alone", "read_image"]
+__all__ = [
+    "FORMATS",
+    "IMAGE_ENDINGS",
+    "ImageFormat",
+    "ImageWarning",
+    "checked_path",
+    "count_frames",
+    "read_alone",
+    "read_image",
+]
 
 
 def read_image(path: str | os.PathLike, frame: int | None = None, series: str | None = None) -> Volume:
@@ -137,19 +172,13 @@ def _read(path: Path, choose_frame: Callable[..., int], series: str | None, numb
     head = file_head(path)
     if is_dicom(path, head):
         return Volume(*read_dicom(path, choose_frame, series))
-    name = stem_of(path)
     if series is not None:
         raise InputError(f"series is {series!r}, but {str(path)!r} is no DICOM; leave the series out")
-    if is_nifti(path, head):
-        array, matrix, others = read_nifti(path, choose_frame)
-        return Volume(array, matrix, name, other_matrices=others)
-    if head[:2] == b"\x1f\x8b" and suffix_of(path) == ".nii.gz":
+    if head[:2] == b"\x1f\x8b" and suffix_of(path) == ".nii.gz" and not is_nifti(path, head):
         raise InputError(f"{str(path)!r} is not a NIfTI image, or it is cut off; copy or export it again")
-    if is_tiff(head):
-        return Volume(*read_tiff(path, choose_frame, numbers), name)
-    if image_io := picture_format(head):
-        return Volume(*read_picture(path, choose_frame, image_io, numbers), name)
-    return Volume(*read_itk(path, choose_frame, "NrrdImageIO" if head.startswith(b"NRRD") else ""), name)
+    kind = next(kind for kind in FORMATS if kind.is_it(path, head))
+    array, matrix, *others = kind.read(path, choose_frame, numbers)
+    return Volume(array, matrix, stem_of(path), other_matrices=others[0] if others else ())
 
 
 def _chosen_frame(path: Path, frame: int | None, count: int, names: tuple[str, ...] = ()) -> int:

@@ -57,7 +57,7 @@ def presence(
     pixel = frame.work_spacing[1] * frame.work_spacing[2]
     radius = (area * pixel / torch.pi).sqrt().clamp(min=1e-3)
     around = max(2, round(_AROUND * float((area[1:].max().clamp(min=1) / torch.pi).sqrt())))
-    drawn_edge = _edge(start, frame.channels[first, 1])
+    drawn_edge = _edge(start, frame.channels(first)[1])
     image = frame.work[first]
     mean = (start * image).sum((1, 2)) / area.clamp(min=1e-6)
     spread = ((start * (image - mean.view(-1, 1, 1)) ** 2).sum((1, 2)) / area.clamp(min=1e-6)).sqrt()
@@ -73,7 +73,7 @@ def presence(
         total = masks.sum((1, 2))
         both = 2 * torch.minimum(masks, others).sum((1, 2)) / (total + others.sum((1, 2)) + 1e-6)
         change = (masks * (moved[0, 0] - frame.work[z]).abs()).sum((1, 2)) / (total + 1e-6) / (spread + 0.02)
-        edge = torch.log((_edge(masks, frame.channels[z, 1]) + _NO_EDGE) / (drawn_edge + _NO_EDGE)).clamp(-2, 2)
+        edge = torch.log((_edge(masks, frame.channels(z)[1]) + _NO_EDGE) / (drawn_edge + _NO_EDGE)).clamp(-2, 2)
         likeness = _correlation(moved[0, 0], frame.work[z], _surroundings(masks, around)).clamp(0, 1)
         odds = (
             AGREEMENT * both

@@ -24,20 +24,19 @@ _STARTS = {
 _EXIF_ORIENTATION, _UPRIGHT = 274, 1
 
 
-def picture_format(head: bytes) -> str:
-    """SimpleITK's name of the picture format of a file that starts with ``head``; "" if it is none."""
-    return next((name for start, name in _STARTS.items() if head.startswith(start)), "")
+def is_picture(head: bytes) -> bool:
+    """Whether a file that starts with ``head`` is a PNG, JPEG or BMP picture."""
+    return head.startswith(tuple(_STARTS))
 
 
-def read_picture(
-    path: Path, choose_frame: Callable[..., int], image_io: str, numbers: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def read_picture(path: Path, choose_frame: Callable[..., int], numbers: bool) -> tuple[np.ndarray, np.ndarray]:
     """Voxels ``[1, J, I]`` or ``[1, J, I, 3]`` and the 4x4 voxel-to-RAS matrix of a picture.
 
     :param numbers: give the places in a palette, as a label map needs them, and no colours.
     :raises InputError: cut off or damaged, or of a kind that cannot be read rightly.
     """
-    shown = repr(os.fspath(path))
+    shown, head = repr(os.fspath(path)), file_head(path)
+    image_io = next(name for start, name in _STARTS.items() if head.startswith(start))
     _check_whole(path, image_io)
     partial = image_io == "PNGImageIO" and _uses_part_of_its_bits(path)
     if not (partial or numbers) or image_io == "JPEGImageIO":
