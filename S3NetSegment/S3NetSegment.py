@@ -33,7 +33,7 @@ class S3NetSegment(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("S3Net Segment")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        parent.dependencies = ["Segmentations", "Markups", "Volumes"]
+        parent.dependencies = ["Segmentations", "Markups", "Volumes"]  # no translation
         parent.contributors = ["S3NetSegment developers (S3NetSegment project)"]  # no translation
         parent.helpText = _(
             "Segments an image without any drawing: drag a box around the object that you want or click into it, or press "

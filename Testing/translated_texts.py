@@ -4,7 +4,8 @@
     python3 Testing/translated_texts.py            # lists them
     python3 Testing/translated_texts.py --write    # puts them into _(); f-strings become _("...{name}").format(name=...)
 
-What counts as a text: a string of at least two words, or any with a letter that is given to a widget to show. What the engine
+What counts as a text: a string of at least two words, one capitalised word ("Cancel"), or any with a letter that is given to a
+widget to show. What the engine
 says (refusals, steps of progress) is not among it: the engine knows nothing of Slicer.
 """
 
@@ -24,11 +25,11 @@ _IMPORT = "from slicer.i18n import tr as _\n"
 _NOT_SHOWN = {
     "RuntimeError", "TypeError", "ValueError", "QKeySequence", "SetName", "GetNodeReference", "SetNodeReferenceID", "compile",
     "info", "warning", "debug", "error", "exception", "startswith", "endswith", "partition", "split", "getattr", "setattr",
-    "setStyleSheet", "loadUI", "AddNewNodeByClass", "GenerateUniqueName", "findChild",
+    "setStyleSheet", "loadUI", "fact", "segment_fact", "_key", "translate", "join", "AddNewNodeByClass", "GenerateUniqueName", "findChild",
 }  # fmt: skip
 _SHOWN_NAMES = {"text", "toolTip", "placeholderText", "windowTitle", "title"}
 _SHOWN_CALLS = {"addItem", "addItems", "setToolTip", "setText", "QLabel", "QPushButton", "QCheckBox", "QTableWidgetItem", "addButton"}  # fmt: skip
-_WORDS = re.compile(r"[A-Za-z][a-z]+,? +[a-zA-Z(]")
+_WORDS = re.compile(r"[A-Za-z][a-z]+,? +[a-zA-Z(]|^[A-Z][a-z]{2,}(\.\.\.)?$")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def untranslated(path: Path) -> list[Found]:
         if (
             not isinstance(node, (ast.Constant, ast.JoinedStr))
             or node in docstrings
-            or isinstance(node.parent, ast.JoinedStr)
+            or isinstance(node.parent, (ast.JoinedStr, ast.Subscript))
+            or _of_path(node.parent)
         ):
             continue
         if marked & set(range(node.lineno, node.end_lineno + 1)):
@@ -114,6 +116,10 @@ def _shown_text(node) -> str | None:
     if isinstance(node, ast.JoinedStr):
         return " ".join(part.value for part in node.values if isinstance(part, ast.Constant))
     return node.value if isinstance(node.value, str) else None
+
+
+def _of_path(parent) -> bool:
+    return isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Div)
 
 
 def _call_around(node) -> str:

@@ -21,6 +21,10 @@ def test_nothing_hides_the_function_that_translates():
         ('button.text = "Run"', '_("Run")'),
         ('say(f"{name!r} holds {count / 2:.1f} more voxels")', "{name!r} holds {value:.1f} more voxels"),
         ('x = "two words" if y else ""', '_("two words")'),
+        ('x = "Cancel" if y else "Apply"', '_("Cancel") if y else _("Apply")'),
+        ('table = {"first": "Stopping..."}', '_("Stopping...")'),
+        ('path = folder / "Resources"', None),
+        ('name = facts["Image"]', None),
         ('say("two words")  # no translation', None),
         ('button.connect("clicked()", f)', None),
         ('raise RuntimeError("two words")', None),
@@ -31,7 +35,7 @@ def test_the_check_sees_texts_and_can_put_them_into_the_translation(tmp_path, li
     path.write_text(f'"""A docstring is no text."""\n\nimport qt\n\n{line}\n', encoding="utf-8")
     assert bool(untranslated(path)) == bool(expected)
     if expected:
-        assert write(path) == 1 and not untranslated(path)
+        assert write(path) == max(1, expected.count("_(")) and not untranslated(path)
         source = path.read_text(encoding="utf-8")
         assert expected in source.replace("'", '"') and "from slicer.i18n import tr as _" in source
         ast.parse(source)

@@ -222,7 +222,8 @@ class ConfidenceRow:
     def __init__(self, ui, name: str, controller, inputs, on_refused: Callable[[str], object]):
         self._controller, self._inputs, self._on_refused = controller, inputs, on_refused
         check_box, row, legend, button = (
-            getattr(ui, name + part) for part in ("CheckBox", "LegendRow", "Legend", "WorstButton")
+            getattr(ui, name + part)
+            for part in ("CheckBox", "LegendRow", "Legend", "WorstButton")  # no translation
         )
         legend.text = _LEGEND
         button.toolTip = _("Show where the answer is least sure in the slice of the view that you used last")

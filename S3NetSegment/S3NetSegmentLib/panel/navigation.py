@@ -10,10 +10,14 @@ from slicer.i18n import tr as _
 from .widgets.looks import move_before
 
 _TABS = (
-    ("segment", "Segment", _("Find regions and objects without drawing")),
-    ("few-shot", "Few-shot", _("Draw segments on one or a few slices and carry them to all others")),
-    ("models", "Models", _("Apply a trained model, add cases to a training folder, train a model")),
-    ("cohort", "Cohort", _("Work through the patients of a folder, each proposed from those that you have accepted")),
+    ("segment", _("Segment"), _("Find regions and objects without drawing")),
+    ("few-shot", _("Few-shot"), _("Draw segments on one or a few slices and carry them to all others")),
+    ("models", _("Models"), _("Apply a trained model, add cases to a training folder, train a model")),
+    (
+        "cohort",
+        _("Cohort"),
+        _("Work through the patients of a folder, each proposed from those that you have accepted"),
+    ),
 )
 
 
@@ -78,7 +82,7 @@ class PanelKeys:
             keys: _shortcut(panel_widget, keys, action)
             for keys, action in (
                 ("Ctrl+Return", self._run), ("Ctrl+Enter", self._run), ("Ctrl+Z", self._undo), ("Ctrl+Y", self._redo),
-                ("N", self._next), ("Esc", panel.cancel),
+                ("N", self._next), ("Esc", panel.cancel),  # no translation
             )
         }  # fmt: skip
         self.shortcuts["Esc"].enabled = False  # the editor's key until there is something to cancel

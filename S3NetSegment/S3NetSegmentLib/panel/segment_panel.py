@@ -229,7 +229,7 @@ class SegmentPanel:
         self.refused(text)
         self.torch_row.refresh(again=True)
 
-    def failed(self, error: Exception, what: str = "Segment") -> None:
+    def failed(self, error: Exception, what: str = _("Segment")) -> None:
         self.message.failed(error, what)
 
     # -- inside

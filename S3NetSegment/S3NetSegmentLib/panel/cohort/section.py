@@ -9,7 +9,16 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...engine import InputError, ResourceError
-from ...engine.cohort_loop.states import ACCEPTED, MISSING, CaseState, CohortState
+from ...engine.cohort_loop.states import (
+    ACCEPTED,
+    CORRECTED,
+    MISSING,
+    PROPOSED,
+    TO_DO,
+    UNREADABLE,
+    CaseState,
+    CohortState,
+)
 from ..messages import ProgressRow, SectionListener, sentence
 from ..run import timer
 from ..widgets.choosing import PathRow
@@ -20,6 +29,10 @@ from .model_row import NO_FOLDER, ModelRow
 _UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Cohort.ui"
 FOLDER_KEY = "S3NetSegment/LoopFolder"
 _REFRESH_EVERY = 5000  # ms between two looks at a folder in which others may work
+_STATES = {
+    TO_DO: _("to do"), PROPOSED: _("proposed"), CORRECTED: _("corrected"), ACCEPTED: _("accepted"),
+    UNREADABLE: _("unreadable"), MISSING: _("image missing"),
+}  # fmt: skip
 _PICTURE = 180  # pixels, of the long side
 
 
@@ -53,9 +66,9 @@ class CohortSection(SectionListener):
         self._state: CohortState | None = None
         self._problem = ""
         self._selected_case = None  # the one whose image and segments were selected in the panel
-        self.controller = CohortController(self, lambda text: slicer.util.confirmOkCancelDisplay(text, "Segments"))
+        self.controller = CohortController(self, lambda text: slicer.util.confirmOkCancelDisplay(text, _("Segments")))
         self._path = PathRow(
-            ui.loopFolderEdit, ui.loopFolderButton, "Cohort", FOLDER_KEY, "folder", on_change=self._chosen
+            ui.loopFolderEdit, ui.loopFolderButton, _("Cohort"), FOLDER_KEY, "folder", on_change=self._chosen
         )
         ui.nextCaseButton.connect("clicked()", self.next_or_cancel)
         ui.acceptCaseButton.connect("clicked()", lambda: self._start(self.controller.accept))
@@ -177,11 +190,15 @@ class CohortSection(SectionListener):
         for row, case in enumerate(cases):
             expected = "" if case.expected is None else f"{case.expected:.2f}"
             if case.changed is not None:
-                expected = f"{expected}, {case.changed:.0%} changed"
-            state = f"{case.state} ({case.by})" if case.by and case.state != ACCEPTED else case.state
+                expected += _(", {share} changed").format(share=f"{case.changed:.0%}")
+            state = _STATES[case.state]
+            if case.by and case.state != ACCEPTED:
+                state += f" ({case.by})"
             for column, text in enumerate((case.name, state, expected)):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip("\n".join((case.name, *([f"by {case.by}"] if case.by else []), *case.notes)))
+                item.setToolTip(
+                    "\n".join((case.name, *([_("by {name}").format(name=case.by)] if case.by else []), *case.notes))
+                )
                 table.setItem(row, column, item)
         table.resizeColumnToContents(1)
         row = next((row for row, case in enumerate(cases) if case.name == chosen), -1)

@@ -23,7 +23,8 @@ from .support import add_to
 
 _HINT = _("Draw a segment on at least one slice with Paint or Draw, all of it that belongs to the segment.")
 _PROPAGATE_HELP = _("Carry the drawn segments to all slices. The answer is shown as a preview first.")
-_SUPPORT, _ACCEPTED, _DRAWN_ON = "Support", "Accepted", "DrawnOn"  # parameters of the effect, saved with the scene
+# Parameters of the effect, saved with the scene.
+_SUPPORT, _ACCEPTED, _DRAWN_ON = "Support", "Accepted", "DrawnOn"  # no translation
 
 
 class FewShotEffectFrame:
@@ -183,16 +184,16 @@ class FewShotEffectFrame:
         self.drawn_text = _text(layout)
         self.add_button = self._button(_("Add current slice"), self.add_current_slice)
         self.add_button.toolTip = _("Count the slice that you look at as drawn, also if none of the segments is there")
-        self.propagate_button = self._button("Propagate", self.propagate_or_cancel)
+        self.propagate_button = self._button(_("Propagate"), self.propagate_or_cancel)
         _row(layout, self.add_button, self.propagate_button)
         self.progress_bar = qt.QProgressBar()
         self.progress_bar.maximum = 1000
         self.progress_bar.setTextVisible(False)
         layout.addWidget(self.progress_bar)
         self.message = _text(layout)
-        self.accept_button = self._button("Accept", self.accept)
+        self.accept_button = self._button(_("Accept"), self.accept)
         self.accept_button.toolTip = _("Write the previewed answer into the segments; drawn slices stay as they are")
-        self.discard_button = self._button("Discard", self.controller.discard)
+        self.discard_button = self._button(_("Discard"), self.controller.discard)
         self.discard_button.toolTip = _("Take the preview away; the segments stay as they are")
         _row(layout, self.accept_button, self.discard_button)
         self.next_button = self._button(_("Next slice to draw"), self.go_to_next_slice)

@@ -38,7 +38,7 @@ class FewShotSection(SectionListener):
     """
 
     torch_text = _("Few-shot needs PyTorch, which is not installed; see the top of the panel")
-    what = "Few-shot"
+    what = _("Few-shot")
 
     def __init__(
         self, ui, notify, editor: EditorSection, inputs, advanced: AdvancedSection, progress: ProgressRow,

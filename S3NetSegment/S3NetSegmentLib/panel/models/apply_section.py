@@ -41,7 +41,7 @@ class ApplySection(SectionListener):
         self._lost = ""  # what the path's problem was when it was last read
         self._knows_mirrored = False  # whether the model was trained on mirrored slices
         self._path = PathRow(
-            ui.modelFileEdit, ui.modelFileButton, "Model", MODEL_KEY, "file", _("Models (*.pt);;All files (*)"), self._chosen
+            ui.modelFileEdit, ui.modelFileButton, _("Model"), MODEL_KEY, "file", _("Models (*.pt);;All files (*)"), self._chosen
         )  # fmt: skip
         self._reading = SteppingDriver()  # of torch, which reading a model needs
         ui.applyModelButton.connect("clicked()", self.apply_or_cancel)
@@ -191,7 +191,7 @@ class ApplySection(SectionListener):
             name = html.escape(os.path.basename(self._path.path))
             ui.modelText.text = _("Reading {name}...").format(name=name) if name else ""
         for widget, name, value in (
-            (ui.applyModelButton, "text", "Cancel" if running else "Apply"),
+            (ui.applyModelButton, "text", _("Cancel") if running else _("Apply")),
             (ui.applyModelButton, "enabled", self._node is not None and not problem),
             (
                 ui.applyModelButton,

@@ -176,17 +176,19 @@ class TrainingSection:
         busy = run is not None and run.is_busy
         what = "stop" if busy else "resume" if run is not None and run.can_resume else "start"
         what = "longer" if what == "resume" and run.state == "finished" else what
-        text = {"start": _("Start training"), "resume": "Resume", "longer": _("Train longer"), "stop": "Stop"}[what]
+        text = {"start": _("Start training"), "resume": _("Resume"), "longer": _("Train longer"), "stop": _("Stop")}[
+            what
+        ]
         stopping = busy and run.state == "stopping"
         words = self._words(stopping)
         problem = "" if busy else self.form.problem
         for widget, name, value in (
-            (ui.startTrainingButton, "text", "Stopping..." if stopping else text),
+            (ui.startTrainingButton, "text", _("Stopping...") if stopping else text),
             (ui.startTrainingButton, "enabled", not stopping and not problem),
             (ui.startTrainingButton, "toolTip", problem or _HELP[what]),
             (ui.tryTrainingButton, "enabled", self.trial.is_running or not problem),
             (ui.tryTrainingButton, "toolTip", problem or self._try_help),
-            (ui.tryTrainingButton, "text", "Cancel" if self.trial.is_running else _("How long?")),
+            (ui.tryTrainingButton, "text", _("Cancel") if self.trial.is_running else _("How long?")),
             (ui.trainingStateText, "text", words),
             (ui.trainingStateText, "visible", bool(words)),  # an empty line would be a gap
             (ui.trainingProgressBar, "value", int(1000 * min(max(run.log.progress, 0), 1)) if run is not None else 0),

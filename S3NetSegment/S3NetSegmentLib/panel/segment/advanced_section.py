@@ -15,15 +15,15 @@ from ..run import SteppingDriver
 from ..widgets.settings_form import SettingsGroup, SettingsLevels
 from ..widgets.torch_row import has_torch
 
-_AUTOMATIC = ("Automatic", "auto")
+_AUTOMATIC = (_("Automatic"), "auto")
 _NONE = (_("None (no weights needed)"), "default")
-_FILE = "File..."
+_FILE = _("File...")
 DEVICE_KEY = "S3NetSegment/Device"  # application settings: it belongs to the machine, not to the scene
-DEVICE_NAMES = {"auto": "Automatic", "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"}
+DEVICE_NAMES = {"auto": _("Automatic"), "cpu": "CPU", "cuda": "CUDA (NVIDIA)", "mps": "MPS (Apple)"}
 _SEGMENT_LEVELS = SettingsLevels(
     ("seed",),
     {
-        "Regions": ("sources", "region_counts", "work_size"),
+        _("Regions"): ("sources", "region_counts", "work_size"),
         _("Network, for colour images"): ("fit_size", "steps", "restarts", "learning_rate"),
         _("Views that must agree"): ("rotation", "scaling", "flip"),
     },

@@ -148,7 +148,8 @@ class SegmentResult:
             return False
         if self.answer.is_object:
             return True
-        role, *prompts = (segment_fact(self.node, segment_id, fact) for fact in ("Role", "Points", "Boxes", "Strokes"))
+        names = ("Role", "Points", "Boxes", "Strokes")  # no translation
+        role, *prompts = (segment_fact(self.node, segment_id, name) for name in names)
         return role == "object" and not any(prompts)
 
     def _earlier_regions(self) -> list[str]:

@@ -233,7 +233,7 @@ class SegmentSection:
         if node is not None and not running:
             inputs.show_slice()
         problem = "" if running or node is None else inputs.problem
-        set_property(button, "text", "Cancel" if running else "Segment")
+        set_property(button, "text", _("Cancel") if running else _("Segment"))
         set_property(button, "enabled", node is not None and not problem)
         help_text = _("Stop; the scene stays as it is (Esc)") if running else problem or _HELP
         set_property(button, "toolTip", help_text)

@@ -16,6 +16,7 @@ from ..messages import MessageRow
 from ..run import SteppingDriver
 
 _OLDEST = "2.2"
+_RESTART = _("Restart")
 _SIZE = (560, 300)  # pixels
 
 
@@ -52,14 +53,14 @@ class TorchOffer:
         if self._extension() is not None:
             self.text, self.button = why, _("Install PyTorch")
         elif slicer.app.extensionsManagerModel().isExtensionInstalled("PyTorch"):
-            self.text, self.button = _("The PyTorch extension is installed. Restart Slicer to go on."), "Restart"
+            self.text, self.button = _("The PyTorch extension is installed. Restart Slicer to go on."), _RESTART
         else:
             self.text, self.button = why + _(" It comes with the PyTorch extension."), _("Install extension")
 
     def accept(self) -> str:
         """Does the next step; returns what to tell the user ("" if nothing). RuntimeError with the reason if it fails."""
         button = self.button
-        if button == "Restart":
+        if button == _RESTART:
             if slicer.util.confirmOkCancelDisplay(_("Slicer will restart now. Unsaved data will be lost.")):
                 slicer.util.restart()
             return ""
