@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from batch_cases import QUICK_FEW_SHOT, write_cohort, write_disk, write_drawn_ball, write_manifest
+from batch_cases import QUICK, QUICK_FEW_SHOT, write_cohort, write_disk, write_drawn_ball, write_manifest
 from command_line import PATIENCE, SCRIPT, environment, s3net, start
 
 from S3NetSegmentLib.cli.main import launch
@@ -352,7 +352,10 @@ def test_the_page_loads_nothing_and_runs_nothing_that_names_of_files_say(tmp_pat
         write_disk(tmp_path / "in" / f"{name}.png")
     except OSError:
         pytest.skip("this file system does not allow such names")
-    cases = [{"image": f"in/{name}.png", "output": "a"}, {"image": f"in/{name}.png", "output": "b", "pixels": "1,1,99"}]
+    cases = [
+        {"image": f"in/{name}.png", "output": "a", "settings": QUICK},
+        {"image": f"in/{name}.png", "output": "b", "pixels": "1,1,99"},
+    ]
     (tmp_path / "m.json").write_text(json.dumps(cases))
     assert s3net("batch", "m.json", "-o", "out", "--keep-going", folder=tmp_path).returncode == 1
     page = Page((tmp_path / "out" / "report.html").read_text())
@@ -366,6 +369,6 @@ def test_the_page_loads_nothing_and_runs_nothing_that_names_of_files_say(tmp_pat
 
 def test_a_spreadsheet_runs_no_formula_of_a_name(tmp_path):
     write_disk(tmp_path / "in" / "d.png")
-    (tmp_path / "m.csv").write_text("image,output\nin/d.png,=cmd()\n")
+    (tmp_path / "m.csv").write_text(f"image,output,settings\nin/d.png,=cmd(),{QUICK}\n")
     succeeded(s3net("batch", "m.csv", "-o", "out", folder=tmp_path))
     assert ",'=cmd()," in (tmp_path / "out" / "report.csv").read_text()

@@ -1,5 +1,6 @@
 """One click in a volume gives one three-dimensional object."""
 
+import copy
 import tracemalloc
 
 import numpy as np
@@ -40,13 +41,20 @@ def two_balls():
 
 
 @pytest.fixture(scope="module")
-def ball_objects(two_balls):
-    return objects_of(two_balls[0])
+def fractions():
+    """How far the making of ``ball_maps`` was at each of its steps."""
+    return []
 
 
 @pytest.fixture(scope="module")
-def ball_maps(two_balls):
-    return run_to_end(volume_maps(two_balls[0], ISOTROPIC, SegmentSettings(), np.random.default_rng(0)))
+def ball_maps(two_balls, fractions):
+    steps = volume_maps(two_balls[0], ISOTROPIC, SegmentSettings(), np.random.default_rng(0))
+    return run_to_end(steps, lambda step: fractions.append(step.fraction))
+
+
+@pytest.fixture(scope="module")
+def ball_objects(two_balls, ball_maps):
+    return run_to_end(objects_of_volume(two_balls[0], ball_maps, ISOTROPIC))
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +129,7 @@ class TestMaps:
         assert len(fractions) == sum(len(found) for source, found in ball_maps.items() if source != "supervoxels")
         assert np.all(np.diff(fractions) > 0)
 
-    def test_work_is_cut_into_many_steps_with_growing_fractions(self, two_balls):
-        fractions = [
-            s.fraction for s in volume_maps(two_balls[0], ISOTROPIC, SegmentSettings(), np.random.default_rng(0))
-        ]
+    def test_work_is_cut_into_many_steps_with_growing_fractions(self, ball_maps, fractions):
         assert len(fractions) > 40
         assert all(0 <= f <= 1 for f in fractions)
         assert np.all(np.diff(fractions) > -1e-9)
@@ -268,12 +273,12 @@ class TestSources:
         assert len(ranked.masks) == 1
         assert dice(ranked.masks[0], large) > 0.9
 
-    def test_further_label_maps_join_the_others(self, two_balls):
+    def test_further_label_maps_join_the_others(self, two_balls, ball_maps, ball_objects):
         features, large, _ = two_balls
         half = large.copy()
         half[:, :, 16:] = False  # a cut through uniform matter that no other source sees
-        maps = run_to_end(volume_maps(features, ISOTROPIC, SegmentSettings(), np.random.default_rng(0)))
-        before = len(run_to_end(objects_of_volume(features, maps, ISOTROPIC)).measured((20, 22, 12)).table)
+        maps = copy.copy(ball_maps)
+        before = len(ball_objects.measured((20, 22, 12)).table)
         maps["s3net"] = [half.astype(np.uint8)]
         objects = run_to_end(objects_of_volume(features, maps, ISOTROPIC))
         assert len(objects.measured((20, 22, 12)).table) == before + 1
@@ -286,17 +291,15 @@ class TestCost:
         assert np.array_equal(first.scores, second.scores)
         assert all(np.array_equal(a, b) for a, b in zip(first.masks, second.masks, strict=True))
 
-    def test_masks_are_made_one_at_a_time(self):
-        shape = (44, 56, 56)
-        objects = objects_of(noisy(0.2 + 0.5 * ball(shape, (22, 28, 28), 11)))
-        objects.ranked((22, 28, 28))
+    def test_masks_are_made_one_at_a_time(self, two_balls, ball_objects):
+        ball_objects.ranked((20, 22, 16))
         tracemalloc.start()
-        ranked = objects.ranked((22, 28, 28))
+        ranked = ball_objects.ranked((20, 22, 16))
         count = sum(1 for mask in ranked.masks if mask.any())
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert count > 20
-        assert peak < 0.5 * count * np.prod(shape)
+        assert peak < 0.5 * count * two_balls[0].size
 
     def test_a_volume_has_no_main_object(self, ball_objects):
         assert run_to_end(ball_objects.main_steps()) is None
