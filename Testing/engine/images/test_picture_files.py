@@ -14,7 +14,7 @@ from PIL import Image
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
-from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.engine.images.reading import read_image, read_label_map
 
 
 def chunk(kind, content):
@@ -158,3 +158,16 @@ def test_a_size_of_pixels_in_print_is_told_as_such(tmp_path, suffix, spacing):
     volume, said = read_warned(tmp_path / f"a{suffix}")
     assert volume.spacing == pytest.approx((spacing, spacing, 1))
     assert ["resolution in print (72 dpi)" in text for text in said] == [True] * (suffix != ".png")
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("1", "1 bit"), ("4", "4 bits")])
+@pytest.mark.parametrize("read", [read_image, read_label_map])
+def test_a_bmp_of_few_bits_is_refused_for_that_and_not_as_damaged(tmp_path, mode, bits, read):
+    path = tmp_path / "mask.bmp"
+    Image.fromarray((GREY > 100).astype(np.uint8) * 255).convert("1").save(path)
+    if mode == "4":
+        content = bytearray(path.read_bytes())
+        content[28] = 4
+        path.write_bytes(content + bytes(4000))
+    with pytest.raises(InputError, match=rf"BMP picture of {bits} for each pixel, .*; save it as PNG"):
+        read(path)

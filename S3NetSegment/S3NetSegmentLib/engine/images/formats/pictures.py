@@ -22,6 +22,7 @@ _STARTS = {
     b"BM": "BMPImageIO",
 }
 _EXIF_ORIENTATION, _UPRIGHT = 274, 1
+_BMP_HEADER, _BMP_BITS = 40, (8, 24, 32)  # bytes of the usual header, and bits of a pixel that ITK reads
 
 
 def is_picture(head: bytes) -> bool:
@@ -132,7 +133,13 @@ def _check_whole(path: Path, image_io: str) -> None:
     elif image_io == "BMPImageIO":
         head = file_head(path)[:54]
         if whole := len(head) == 54:
-            offset, _, width, height, _, bits, packing = struct.unpack_from("<iiiihhi", head, 10)
+            offset, size, width, height, _, bits, packing = struct.unpack_from("<iiiihhi", head, 10)
+            if size >= _BMP_HEADER and bits not in _BMP_BITS:
+                each = "1 bit" if bits == 1 else f"{bits} bits"
+                raise InputError(
+                    f"{str(path)!r} is a BMP picture of {each} for each pixel, of which only those of {', '.join(map(str, _BMP_BITS))} bits can "
+                    "be read; save it as PNG"
+                )
             row = (abs(width) * bits + 31) // 32 * 4
             whole = packing != 0 or os.path.getsize(path) >= offset + row * abs(height)
     if not whole:
