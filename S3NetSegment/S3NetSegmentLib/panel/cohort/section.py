@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -19,14 +17,13 @@ from ...engine.cohort_loop.states import (
     CaseState,
     CohortState,
 )
-from ..messages import ProgressRow, SectionListener, sentence
+from ..messages import ProgressRow, sentence
 from ..run import timer
+from ..sections import SectionListener, UseOfPanel
 from ..widgets.choosing import PathRow
-from ..widgets.looks import move_before
 from .controller import CohortController
 from .model_row import NO_FOLDER, ModelRow
 
-_UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Cohort.ui"
 FOLDER_KEY = "S3NetSegment/LoopFolder"
 _REFRESH_EVERY = 5000  # ms between two looks at a folder in which others may work
 _STATES = {
@@ -36,12 +33,10 @@ _STATES = {
 _PICTURE = 180  # pixels, of the long side
 
 
-class CohortSection(SectionListener):
+class CohortSection(UseOfPanel, SectionListener):
     """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it.
 
-    :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
-
-    Attributes: ``ui`` (its widgets), ``widgets`` (those to show and hide with this use), ``controller``.
+    :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it. Attribute: ``controller``.
     """
 
     torch_text = _("proposals need PyTorch, which is not installed; see the top of the panel")
@@ -53,16 +48,9 @@ class CohortSection(SectionListener):
         :param notify: the panel, which shows messages and hears ``running_changed``.
         """
         super().__init__(notify, progress)
-        self._root = slicer.util.loadUI(str(_UI_FILE))
-        self.ui = slicer.util.childWidgetVariables(self._root)
-        ui, layout = self.ui, panel_ui.sharedForm.parent().layout()
-        self.widgets = (ui.loopFrame, ui.loopCollapsibleButton, ui.loopModelCollapsibleButton)
-        below = panel_ui.answerCollapsibleButton
-        for widget, neighbour in zip(self.widgets, (panel_ui.progressRow, below, below), strict=True):
-            layout.insertWidget(layout.indexOf(neighbour), widget)
-            widget.setVisible(False)
-            move_before(widget, panel_ui.advancedCollapsibleButton)
-        self._node, self.active = None, False
+        below = dict.fromkeys(("loopCollapsibleButton", "loopModelCollapsibleButton"), "answerCollapsibleButton")
+        self.put_into(panel_ui, "Cohort.ui", {"loopFrame": "progressRow", **below})
+        ui, self._node = self.ui, None
         self._state: CohortState | None = None
         self._problem = ""
         self._selected_case = None  # the one whose image and segments were selected in the panel
@@ -86,18 +74,7 @@ class CohortSection(SectionListener):
     def running(self) -> bool:
         return self.controller.running
 
-    def show(self, parameter_node) -> None:
-        """Follows the parameter node. None: the scene closes."""
-        if parameter_node is None:
-            self.controller.stop()
-        self._node = parameter_node
-        self._show()
-
-    def set_active(self, active: bool) -> None:
-        """Whether the user sees this use of the panel, in the entered module."""
-        if active == self.active:
-            return
-        self.active = active
+    def _activated(self, active: bool) -> None:
         if active:
             if self.controller.store is None and self._path.path:
                 self._choose()

@@ -14,8 +14,9 @@ from ...scene.session import volume_state
 from ...scene.slice_jump import show_plane, show_slice
 from ...scene.volumes import parent_key
 from ..inputs import volume_problem
-from ..messages import ProgressRow, SectionListener
+from ..messages import ProgressRow
 from ..run import tell
+from ..sections import SectionListener, UseOfPanel
 from ..segment.advanced_section import AdvancedSection, device_setting
 from ..widgets.choosing import missing_path
 from ..widgets.looks import set_property
@@ -31,7 +32,7 @@ _HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a p
 _HINT = _("Draw one or more segments on a slice with the tools above, or by boxes around them: all of it that belongs to them. The slice appears here by itself.")  # fmt: skip
 
 
-class FewShotSection(SectionListener):
+class FewShotSection(UseOfPanel, SectionListener):
     """Its widgets in ``ui``, over a :class:`FewShotController`; the SegmentPanel owns it.
 
     :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
@@ -52,7 +53,6 @@ class FewShotSection(SectionListener):
         super().__init__(notify, progress)
         self.ui, self._editor, self._inputs, self._advanced = ui, editor, inputs, advanced
         self.node = None
-        self.active = False
         self._in_view = self._places = None
         self.problem = ""
         self.controller = FewShotController(
@@ -92,11 +92,7 @@ class FewShotSection(SectionListener):
         if self.active:
             self._show_all()
 
-    def set_active(self, active: bool) -> None:
-        """Whether the user sees this use of the panel, in the entered module."""
-        if active == self.active:
-            return
-        self.active = active
+    def _activated(self, active: bool) -> None:
         self.answer.set_active(active)
         if not active:
             self.boxes.stop()

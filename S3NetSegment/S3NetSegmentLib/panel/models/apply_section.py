@@ -10,8 +10,9 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.common.device import torch_loaded
 from ..inputs import volume_problem
-from ..messages import ProgressRow, SectionListener, sentence
+from ..messages import ProgressRow, sentence
 from ..run import SteppingDriver
+from ..sections import SectionListener
 from ..segment.advanced_section import device_setting
 from ..widgets.choosing import PathRow
 from ..widgets.looks import set_property
@@ -46,13 +47,6 @@ class ApplySection(SectionListener):
         self._reading = SteppingDriver()  # of torch, which reading a model needs
         ui.applyModelButton.connect("clicked()", self.apply_or_cancel)
         ui.modelConfidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
-        self._show()
-
-    def show(self, parameter_node) -> None:
-        """Follows the parameter node. None: the scene closes."""
-        if parameter_node is None:
-            self.controller.stop()
-        self._node = parameter_node
         self._show()
 
     def set_active(self, active: bool) -> None:

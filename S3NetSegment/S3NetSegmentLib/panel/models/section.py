@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import qt
 import slicer
@@ -12,17 +11,16 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.common.progress import Steps
 from ...scene.cohort_case import CohortCase, NeedsConfirmationError, SavedCase, make_cohort_case, save_case
-from ..messages import ProgressRow, SectionListener, sentence
+from ..messages import ProgressRow, sentence
 from ..run import Run
+from ..sections import SectionListener, UseOfPanel
 from ..widgets.choosing import PathRow
-from ..widgets.looks import move_before
 from .apply_section import ApplySection
 from .training_section import TrainingSection
 
 COHORT_KEY = "S3NetSegment/CohortFolder"
 _FORMAT_KEY = "S3NetSegment/CaseFormat"
 _HELP = _("Write image and labels into the training folder. Only what is drawn completely teaches the right thing.")
-_UI_FILE = Path(__file__).parents[3] / "Resources" / "UI" / "Models.ui"
 
 
 class CaseSection(SectionListener):
@@ -113,13 +111,12 @@ def _saved_text(saved: SavedCase | None) -> list[str]:
     return [f"Saved {names}." + "".join(f" {sentence(note)}" for note in saved.notes)]
 
 
-class ModelsSection:
+class ModelsSection(UseOfPanel):
     """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it.
 
     :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
 
-    Attributes: ``ui`` (its widgets), ``widgets`` (those to show and hide with this use), ``apply``, ``case`` and
-    ``training``.
+    Attributes: ``apply``, ``case`` and ``training``.
     """
 
     def __init__(self, panel_ui, notify, progress: ProgressRow, save_undo):
@@ -127,16 +124,10 @@ class ModelsSection:
         :param panel_ui: the widgets of the panel.
         :param notify: the panel, see :class:`ApplySection`.
         """
-        self._root = slicer.util.loadUI(str(_UI_FILE))
-        self.ui = slicer.util.childWidgetVariables(self._root)
-        ui, layout = self.ui, panel_ui.sharedForm.parent().layout()
-        above, below = (ui.applyModelFrame,), (ui.cohortForm, ui.cohortCollapsibleButton, ui.trainingCollapsibleButton)
-        self.widgets = (*above, *below)
-        for widget, neighbour in ((above[0], panel_ui.progressRow), *((w, panel_ui.answerCollapsibleButton) for w in below)):  # fmt: skip
-            layout.insertWidget(layout.indexOf(neighbour), widget)
-            widget.setVisible(False)
-            move_before(widget, panel_ui.advancedCollapsibleButton)
-        self.active = False
+        names = ("cohortForm", "cohortCollapsibleButton", "trainingCollapsibleButton")
+        below = dict.fromkeys(names, "answerCollapsibleButton")
+        self.put_into(panel_ui, "Models.ui", {"applyModelFrame": "progressRow", **below})
+        ui = self.ui
         self.apply = ApplySection(ui, notify, progress, save_undo)
         self.case = CaseSection(ui, notify, progress, lambda: self.training.cohort_chosen())
         self.training = TrainingSection(ui, notify, lambda: self.case.folder, self.apply.choose)
@@ -152,11 +143,7 @@ class ModelsSection:
         self.case.show(parameter_node)
         self.training.show(parameter_node)
 
-    def set_active(self, active: bool) -> None:
-        """Whether the user sees this use of the panel, in the entered module."""
-        if active == self.active:
-            return
-        self.active = active
+    def _activated(self, active: bool) -> None:
         self.apply.set_active(active)
         self.training.set_active(active)
 
