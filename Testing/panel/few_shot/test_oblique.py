@@ -10,6 +10,7 @@ from S3NetSegmentLib.engine.common.arrays import dice
 from S3NetSegmentLib.engine.few_shot.drawings.support import DrawnPlane, DrawnSlice
 from S3NetSegmentLib.scene.answers.provenance import segment_fact
 from S3NetSegmentLib.scene.drawings.support_set import SupportPlane, support_from_text, support_to_text
+from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit
 from S3NetSegmentLib.scene.volumes import array_from_matrix, volume_from_node
 
 OBLIQUE = ("oblique axial", "Liver", True)
@@ -50,6 +51,29 @@ def test_a_plane_drawn_in_an_oblique_view_appears_in_the_list_by_itself(panel, v
     panel.draw_in_view("Liver", views.axial, ball(), layers=layers)
     assert panel.rows() == [OBLIQUE, ("oblique axial 2", "Liver", True)] and panel.ui.propagateButton.enabled
     keep_picture(panel.widget.parent, f"few_shot_oblique_{layers}")
+
+
+@pytest.mark.parametrize("degrees", [0, 12])
+def test_what_was_drawn_before_under_a_transform_that_turns_it_is_listed_as_planes(
+    open_panel, views, engine, volume_node, degrees
+):
+    node = create_segmentation(volume_node)
+    drawn = ball() & np.isin(np.arange(12), (4, 8))[:, None, None]
+    with segment_edit(node, volume_node) as edit:
+        edit.add_segment(mrml.segment("Liver"), drawn, volume_from_node(volume_node))
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    mrml.put_under(node, mrml.add_transform(mrml.affine([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])))
+    panel = open_panel(None, engine)
+    panel.parameters.segmentation = node
+    panel.open_few_shot()
+    panel.settle(0.2)
+    names = [OBLIQUE[0], "oblique axial 2"] if degrees else ["axial 4", "axial 8"]
+    assert panel.rows() == [(name, "Liver", True) for name in names]
+    panel.propagate()
+    items = engine.full_runs[-1]["items"]
+    assert [type(item) for item in items] == [DrawnPlane if degrees else DrawnSlice] * 2
+    pixel = np.prod(np.linalg.norm(items[0].plane_to_ras[:3, :2], axis=0)) if degrees else 1.0
+    assert sum(item.labels.astype(bool).sum() for item in items) * pixel == pytest.approx(drawn.sum(), rel=0.1)
 
 
 def in_view(node, right, up):

@@ -20,6 +20,7 @@ from ...scene.answers.accepted_answer import (
 )
 from ...scene.answers.provenance import made_by
 from ...scene.drawings.drawn_slices import segment_content, slices_with_labels
+from ...scene.drawings.placing import turned_planes
 from ...scene.drawings.support_set import (
     PLANE,
     SupportPlane,
@@ -59,7 +60,9 @@ class SupportKeeper:
     ):
         self.volume_node, self.segmentation_node = volume_node, segmentation_node
         self.slices: list[SupportSlice] = merged_support((s for s in known if s.place[0] != PLANE), ())
-        planes = (s for s in known if s.place[0] == PLANE)
+        planes = [s for s in known if s.place[0] == PLANE]
+        if accepted is None and not known:
+            self.slices, planes = self._drawn_before()
         self._planes = PlaneKeeper(volume_node, segmentation_node, planes, shown_plane)
         self.note = ""
         self._added: set[Place] = set()  # by refresh(), since the last answer
@@ -68,8 +71,6 @@ class SupportKeeper:
         # At the last look: what was on the listed slices, and where found segments were drawn on.
         self._on: dict[Place, dict[str, bytes]] = {}
         self._on_found: dict[Place, list[str]] = {}
-        if accepted is None and not self.drawn:
-            self.slices = self._drawn_before()
         # States of the segments from which changes are counted; an undo leads back to an earlier one.
         self._states = [self._state_now()] if accepted is None else [accepted]
         self._remember()
@@ -261,15 +262,18 @@ class SupportKeeper:
             name = next((tag for i in ids if (tag := segment_tag(node, i, ANSWER_TAG))), "")
         return AcceptedAnswer.of(node, ids, volume, volume.slice_axis(), name)
 
-    def _drawn_before(self) -> list[SupportSlice]:
-        """The slices of a segmentation that holds only some drawn slices."""
-        size = volume_from_node(self.volume_node).size
+    def _drawn_before(self) -> tuple[list[SupportSlice], list[SupportPlane]]:
+        """The slices of a segmentation that holds only some drawn slices; planes where it is turned against the volume."""
+        volume = volume_from_node(self.volume_node)
         by_hand = [i for i in self._ids() if not made_by(self.segmentation_node, i)]
-        places = slices_with_labels(self.segmentation_node, by_hand, self.volume_node)
-        count = {a: sum(axis == a for axis, _ in places) for a in AXES}
-        few = all(count[a] <= max(1, _FEW_DRAWN * n) for a, n in zip(AXES, size, strict=True))
         found = tuple(i for i in self._ids() if i not in by_hand)
-        return [SupportSlice(*place, without=found) for place in places] if few else []
+        planes, straight = turned_planes(self.segmentation_node, by_hand, self.volume_node)
+        places = slices_with_labels(self.segmentation_node, straight, self.volume_node)
+        drawn = [*(axis for axis, _ in places), *(plane.axis_in(volume) for plane in planes)]
+        if any(drawn.count(a) > max(1, _FEW_DRAWN * n) for a, n in zip(AXES, volume.size, strict=True)):
+            return [], []
+        slices = [SupportSlice(*place, without=found) for place in places]
+        return slices, [dataclasses.replace(plane, without=found) for plane in planes]
 
     def _content_of(self, place: Place) -> bytes:
         drawn_there = next((s for s in self.slices if s.place == place), None)
