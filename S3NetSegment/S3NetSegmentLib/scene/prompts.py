@@ -298,9 +298,9 @@ def points_from_markups(markups_node: slicer.vtkMRMLMarkupsNode | None) -> list[
     return points
 
 
-def add_point(markups_node: slicer.vtkMRMLMarkupsNode, ras: Sequence[float], label: str = "") -> int:
+def add_point(markups_node: slicer.vtkMRMLMarkupsNode, ras: Sequence[float]) -> int:
     """Adds a control point at ``ras`` (world, mm); returns its index."""
-    return markups_node.AddControlPointWorld(vtk.vtkVector3d(*(float(v) for v in ras)), label)
+    return markups_node.AddControlPointWorld(vtk.vtkVector3d(*(float(v) for v in ras)))
 
 
 def extent_from_roi(roi_node: slicer.vtkMRMLMarkupsROINode, volume: Volume) -> Extent:

@@ -85,9 +85,7 @@ def _scores(record: Mapping, name: str) -> dict[str, float]:
     return {k: float(v) for k, v in found.items() if isinstance(v, int | float)} if isinstance(found, dict) else {}
 
 
-def train(
-    store: CohortStore, minutes: float = 10.0, *, device: str = "auto", preset: str = "tiny", steps: int = 0
-) -> Steps[Trained]:
+def train(store: CohortStore, minutes: float = 10.0, *, device: str = "auto", steps: int = 0) -> Steps[Trained]:
     """Trains on all accepted cases, and as often on a part of them, to know how good that is. Takes about ``minutes``.
 
     :param steps: of each training, at most; 0: as many as there is time for.
@@ -112,7 +110,7 @@ def train(
             for fold in range(_FOLDS):
                 held = names[fold::_FOLDS]
                 rest = [name for name in names if name not in held]
-                work = _fitted(store, f"{run}/fold{fold}", rest, minutes * share, device, preset, steps)
+                work = _fitted(store, f"{run}/fold{fold}", rest, minutes * share, device, steps)
                 segmenter = yield from as_part_of(work, fold * share, (fold + 0.8) * share)
                 for name in held:
                     found.append((yield from _model_dice(store, segmenter, name, segments)))
@@ -122,7 +120,7 @@ def train(
                         break  # one of each part at least
                     few_shot.append((yield from _few_shot_dice(store, name, rest, segments, read, make)))
                     yield Step((fold + 0.9) * share, "Measuring Few-shot")
-            work = _fitted(store, f"{run}/{_FINAL}", names, minutes * share, device, preset, steps)
+            work = _fitted(store, f"{run}/{_FINAL}", names, minutes * share, device, steps)
             yield from as_part_of(work, 1 - share, 1.0)
             scores, others = _means(found, segments), _means(few_shot, segments)
             used = tuple(n for n in segments.names if scores.get(n, 0) > others.get(n, 0) + _GAIN)
@@ -189,7 +187,7 @@ def _usable(store: CohortStore) -> tuple[list[str], list[str]]:
 
 
 def _fitted(
-    store: CohortStore, run: str, names: Sequence[str], minutes: float, device: str, preset: str, steps: int
+    store: CohortStore, run: str, names: Sequence[str], minutes: float, device: str, steps: int
 ) -> Steps[ModelSegmenter]:
     """The segmenter that is trained on the cases with these names, in the folder ``run``."""
     from ..apply import ModelSegmenter
@@ -209,7 +207,7 @@ def _fitted(
         cases.append(Case(name, images[name], label, name, grid_of(images[name])))
         yield Step(0.0, "Reading the accepted cases")
     cohort = Cohort(store.folder, tuple(cases), classes, listed_splits={"train": tuple(names)})
-    settings = finetuning_configuration(preset).replaced(minutes=minutes, validation=0.0)
+    settings = finetuning_configuration("tiny").replaced(minutes=minutes, validation=0.0)
     settings = settings.replaced(steps=steps) if steps else settings
     folder = RunFolder(store.work / run)
     folder.take()

@@ -25,6 +25,7 @@ from .store import ACCEPTED, CORRECTED, FAILED, PROPOSED, CaseImage, CohortStore
 
 SUPPORTS = 5  # accepted patients that a proposal is made from
 _PICTURE = 512  # pixels of the long side
+_KEPT = 8  # accepted cases that were read
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +67,10 @@ class DrawnHere:
 
 
 class ReadCases:
-    """Accepted cases that were read, so that the next proposal need not read them again; at most ``most`` are kept."""
+    """Accepted cases that were read, so that the next proposal need not read them again; at most :data:`_KEPT` are kept."""
 
-    def __init__(self, most: int = 8):
-        self._kept: LimitedCache[tuple[Volume, Segmentation]] = LimitedCache(most)
+    def __init__(self):
+        self._kept: LimitedCache[tuple[Volume, Segmentation]] = LimitedCache(_KEPT)
 
     def get(self, store: CohortStore, case: str) -> tuple[Volume, Segmentation]:
         """Image and accepted segmentation of ``case``, as they are now. Raises InputError for what cannot be read, and where

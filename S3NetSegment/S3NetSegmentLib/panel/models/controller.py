@@ -114,16 +114,8 @@ class ModelController:
     Attributes: ``node`` (the segmentation that holds the last answer, or None), ``files`` (the models read).
     """
 
-    def __init__(
-        self,
-        listener: Listener,
-        save_undo: Callable[[object], object] | None = None,
-        steps: Callable | None = None,
-    ):
-        """
-        :param steps: ``steps(request, files)``, :func:`apply_model_steps` by default; the tests put their own in.
-        """
-        self._save_undo, self._steps = save_undo, steps or apply_model_steps
+    def __init__(self, listener: Listener, save_undo: Callable[[object], object] | None = None):
+        self._save_undo = save_undo
         self._run = Run(listener, _("Applying the model was stopped: {reason}."))
         self.files = ModelFiles()
         self.node = None
@@ -165,7 +157,7 @@ class ModelController:
     def _begin(self, request: ModelRequest, finish: Callable) -> None:
         if not self.running:
             self._request = request
-            self._run.start(self._steps(request, self.files), lambda found: finish(*found), [request.volume_node])
+            self._run.start(apply_model_steps(request, self.files), lambda found: finish(*found), [request.volume_node])
 
     def _written(self, answer, segmentation) -> list[str]:
         request, node = self._request, self._request.segmentation_node

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import qt
@@ -115,9 +115,8 @@ class TrainingTrial:
     Attributes: ``text``, what it found, or why it failed; "" before.
     """
 
-    def __init__(self, python: Callable[[], str] | None = None):
+    def __init__(self):
         self.text = ""
-        self._python = python
         self._process: subprocess.Popen | None = None
         self._place: tempfile.TemporaryDirectory | None = None
 
@@ -132,9 +131,7 @@ class TrainingTrial:
         arguments = [*task.arguments(), "--dry-run", "--json", "--quiet"]
         self._place = tempfile.TemporaryDirectory(prefix="s3net")
         folder = Path(self._place.name)
-        self._process = start_s3net(
-            (self._python or slicer_python)(), arguments, folder / "facts.json", folder / "errors.txt", folder
-        )
+        self._process = start_s3net(slicer_python(), arguments, folder / "facts.json", folder / "errors.txt", folder)
 
     def refresh(self) -> bool:
         """Whether it has ended since the last look."""

@@ -103,7 +103,6 @@ def write_segmentation(
     volume_node,
     segmentation_node=None,
     extent: Extent | None = None,
-    save_undo: Callable[[], object] | None = None,
     name: str | None = None,
 ) -> tuple[slicer.vtkMRMLSegmentationNode, list[str]]:
     """All segments of ``segmentation`` as new segments of a node, in one undoable action.
@@ -116,7 +115,7 @@ def write_segmentation(
     ids: dict[int, str] = {}
     with (
         given_or_new(segmentation_node, volume_node, name) as node,
-        segment_edit(node, volume_node, save_undo) as edit,
+        segment_edit(node, volume_node) as edit,
     ):
         for number, labels in enumerate(segmentation.layers):
             grid = Volume(labels, segmentation.ijk_to_ras)

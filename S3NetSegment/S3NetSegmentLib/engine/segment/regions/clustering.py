@@ -8,20 +8,13 @@ from scipy import ndimage
 from ...common.progress import Step, Steps
 
 BLUR = 0.01  # standard deviation of the smoothing before clustering, as a share of the longest side
+_RESTARTS, _ITERATIONS = 2, 15
 
 
-def kmeans(
-    features: np.ndarray,
-    count: int,
-    rng: np.random.Generator,
-    *,
-    samples: int = 2500,
-    iterations: int = 15,
-    restarts: int = 2,
-) -> np.ndarray:
+def kmeans(features: np.ndarray, count: int, rng: np.random.Generator, *, samples: int = 2500) -> np.ndarray:
     """Cluster centres ``[count, C]`` of ``features`` ``[N, C]`` (float32), ordered by their first channel.
 
-    Lloyd's algorithm from k-means++ starts on a random sample, the best of ``restarts`` runs. With fewer distinct
+    Lloyd's algorithm from k-means++ starts on a random sample, the best of :data:`_RESTARTS` runs. With fewer distinct
     values than ``count`` some centres coincide.
     """
     if len(features) > samples:
@@ -29,9 +22,9 @@ def kmeans(
     features = np.asarray(features, dtype=np.float64)
     columns = np.ascontiguousarray(features.T)
     best, best_error = np.empty((0, features.shape[1])), np.inf
-    for _ in range(restarts):
+    for _ in range(_RESTARTS):
         centres = _plus_plus(features, count, rng)
-        for _ in range(iterations):
+        for _ in range(_ITERATIONS):
             nearest = _relative_distances(columns, centres).argmin(0)
             sizes = np.bincount(nearest, minlength=count)
             sums = np.stack([np.bincount(nearest, weights=c, minlength=count) for c in columns], 1)

@@ -17,6 +17,7 @@ from ...common.tensors import summed
 
 _BLUR_REACH = 3.0  # standard deviations that a blur kernel covers
 _BIAS_CELLS = 4  # side of the coarse grid of a bias field
+_ELONGATION = 2.0  # largest ratio of the sides of a random box, relative to those of the image
 _CUT_OUTS = (0.02, 0.15)  # share of the image that a cut-out covers
 
 
@@ -88,21 +89,15 @@ def change_intensities(images: torch.Tensor, ranges: IntensityRanges, generator:
 
 
 def random_boxes(
-    count: int,
-    shape: Sequence[int],
-    generator: torch.Generator,
-    *,
-    share: tuple[float, float] = (0.1, 0.4),
-    elongation: float = 2.0,
+    count: int, shape: Sequence[int], generator: torch.Generator, *, share: tuple[float, float] = (0.1, 0.4)
 ) -> torch.Tensor:
     """One box in each of ``count`` images of ``shape`` (rows, columns): bool ``[count, 1, H, W]`` on the CPU.
 
     :param share: smallest and largest part of the image that a box covers.
-    :param elongation: largest ratio of its sides, relative to those of the image.
     """
     area, ratio, down, right = torch.rand(count, 4, generator=generator, dtype=torch.float64).T
     area = share[0] + area * (share[1] - share[0])
-    stretch = torch.exp((2 * ratio - 1) * 0.5 * math.log(elongation))
+    stretch = torch.exp((2 * ratio - 1) * 0.5 * math.log(_ELONGATION))
     sides = torch.stack((area.sqrt() * stretch, area.sqrt() / stretch), 1).clamp_max(1.0)
     starts = torch.stack((down, right), 1) * (1 - sides)
     inside = []
