@@ -10,7 +10,7 @@ from S3NetSegmentLib.engine.common.arrays import LimitedCache
 from S3NetSegmentLib.engine.few_shot.drawings.drawing import LayeredSupport, SoftDrawing
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
-from S3NetSegmentLib.engine.few_shot.registration.alignment import KnownLabels, aligned_by_labels, overlap
+from S3NetSegmentLib.engine.few_shot.registration.known_labels import KnownLabels, aligned_by_labels, overlap
 from S3NetSegmentLib.engine.few_shot.voters.making import VoterMaker
 from S3NetSegmentLib.engine.few_shot.voters.transferred import fusion_weights
 from S3NetSegmentLib.engine.images.intensity import intensity_scale

@@ -8,7 +8,7 @@ from few_shot_phantoms import dice, organs
 from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
 from S3NetSegmentLib.engine.few_shot.registration.alignment import align
-from S3NetSegmentLib.engine.few_shot.registration.fitting import deformed, warped
+from S3NetSegmentLib.engine.few_shot.registration.deformation import deformed, warped
 from S3NetSegmentLib.engine.few_shot.registration.picture import covered
 from S3NetSegmentLib.engine.images import Extent
 from S3NetSegmentLib.engine.images.intensity import intensity_scale
@@ -20,8 +20,8 @@ def small_organs(**options):
     return organs(size=(30, 28, 15), spacing=(2.0, 2.0, 4.0), **options)
 
 
-def aligned(query, support, part=None):
-    part, labels = part or support.extent, np.zeros(support.array.shape, np.uint8)
+def aligned(query, support, labels, part=None):
+    part = part or support.extent
     return run_to_end(align(query, intensity_scale(query), support, intensity_scale(support), part, "z", labels))
 
 
@@ -35,9 +35,9 @@ def transferred(query, *supports, settings=QUICK, drawn=()):
 
 
 def test_the_same_organs_elsewhere_turned_and_larger_are_found():
-    support, _ = organs()
+    support, drawn = organs()
     query, _ = organs(size=(60, 56, 24), shift=(12, -9, 5), turn=0.3, grow=1.1, seed=1)
-    found = aligned(query, support, Extent((8, 6, 2), (34, 30, 18)))
+    found = aligned(query, support, drawn, Extent((8, 6, 2), (34, 30, 18)))
     assert found.correlation > 0.8
     # The middle of the organs and a point beside it: where they are known to lie in both volumes.
     middle = query.ras_of([(n - 1) / 2 for n in query.size]) + np.array((12, -9, 5))
@@ -49,15 +49,15 @@ def test_the_same_organs_elsewhere_turned_and_larger_are_found():
 
 
 def test_alignment_is_the_same_each_time():
-    support, query = small_organs()[0], small_organs(shift=(4, 2, 0), seed=3)[0]
-    assert np.array_equal(aligned(query, support).to_support, aligned(query, support).to_support)
+    (support, drawn), (query, _) = small_organs(), small_organs(shift=(4, 2, 0), seed=3)
+    assert np.array_equal(aligned(query, support, drawn).to_support, aligned(query, support, drawn).to_support)
 
 
 def test_volumes_stored_with_other_axes_are_aligned_in_the_patient():
-    support, _ = organs()
+    support, drawn = organs()
     plain, _ = organs(shift=(6, 3, 0), seed=2)
     turned = Volume(plain.array.transpose(2, 1, 0)[::-1], _axes_exchanged(plain), "other axes")
-    found = aligned(turned, support)
+    found = aligned(turned, support, drawn)
     assert found.correlation > 0.9
     assert np.allclose(found.to_support[:3, 3], (-6, -3, 0), atol=1.5)
 

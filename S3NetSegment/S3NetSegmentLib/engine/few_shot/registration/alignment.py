@@ -2,27 +2,38 @@
 of labels, of which some are known in both (a few drawn slices, or what other patients agree on). Labels tell the place far better
 than intensities do: which of several dark rings is meant, and where it ends.
 
-Coarse alignments are refined by SimpleITK's Mattes mutual information, on one thread and with fixed samples: the same
-volumes give the same map. A call of SimpleITK takes 0.1 to 0.3 s; it runs in a thread, for which the steps of progress wait.
+Of several places, that one counts where the images are most alike around the drawing once they are roughly deformed onto each other. It
+is refined by SimpleITK's Mattes mutual information, on one thread and with fixed samples: the same volumes give the same map. A call of SimpleITK takes 0.1 to 0.3 s; it runs in a thread, for which the steps of progress wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage, optimize
+import torch
+from scipy import ndimage
 
-from ...common.arrays import box_around, dice
 from ...common.progress import Step, Steps, as_part_of
-from ...images import AXES, Extent, Volume
+from ...images import Extent, Volume
 from ...images.intensity import IntensityScale
-from ...images.volume import slices_first
-from .picture import Picture, coarse_alignments, covered, likeness, picture_of, rotation, voxel_size
+from .deformation import ROUGH, deformed, is_flat, same_intensities, warped
+from .known_labels import KnownLabels, aligned_by_labels, overlap
+from .picture import (
+    Picture,
+    coarse_alignments,
+    covered,
+    likeness,
+    local_likeness,
+    moved,
+    picture_of,
+    voxel_size,
+)
 
 _BINS, _SAMPLES, _SEED = 32, 0.3, 1
 _LEVELS = ((2.0, 60), (1.0, 48))  # (blur in voxels of the picture, iterations)
@@ -30,13 +41,11 @@ _ALIGNING = "Aligning the volumes"
 _AT_ONCE = 4  # iterations of the optimiser between two steps of progress
 _WAIT = 0.03  # seconds between two steps while they are computed
 _OVERLAP = 2.0  # what the overlap of known labels counts, against the correlation of the images
+_NEAR_MM = 8.0  # around what is drawn, in which the images are compared
+_REACH_MM = 3.0  # standard deviation of the neighbourhoods whose correlation is taken
+_LEAST_VOXELS = 50  # that are compared
 _MARGIN = 0.35  # of the searched part around where a start puts it, in the other volume
-_POINTS = 4000  # of the query volume at which labels are compared
-_AROUND = 0.35  # of the labelled box around it, where there has to be background
-_HEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8)  # of the labelled extent of the support, where a single known slice may lie
 _before: list[int] = []  # ITK's number of threads before the first of the runs that hold it at one
-_ROUNDS = 3  # of the optimiser
-_BLUR = 1.0  # voxels: overlap then also tells how far away something is
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,34 +62,76 @@ class Alignment:
 
 def align(
     query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str,
-    labels: np.ndarray | None = None, known: KnownLabels | None = None,
+    labels: np.ndarray, known: KnownLabels | None = None,
 ) -> Steps[Alignment]:  # fmt: skip
     """Where ``part`` of ``support`` lies in ``query``.
 
     :param axis: the axis across the slices of ``support``: turns are searched about it.
-    :param labels, known: labels of the support, and what is known of them in ``query``: where they overlap best is a further
-        start, and the overlap decides together with the likeness of the images.
+    :param labels: of the support: of several places that one counts where the images are most alike in and around them.
+    :param known: what is known of ``labels`` in ``query``: where they overlap best is a further start, and the overlap decides
+        together with the likeness of the images.
     """
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
+    yield Step(0.0, _ALIGNING)
+    near = _nearness(labels, part, moving)
     starts = yield from as_part_of(coarse_alignments(query, query_scale, support, support_scale, part, axis), 0.0, 0.3)
-    if known is not None and labels is not None:
+    places = [matrix for matrix, _ in starts]
+    if known is not None:
         found = yield from aligned_by_labels(query, known, support, labels, axis)
-        starts = starts if found is None else [*starts, (found, 0.0)]
+        places += [] if found is None else [found]
+
+    def told(matrix: np.ndarray) -> float:
+        return 0.0 if known is None else _OVERLAP * overlap(query, known, support, labels, matrix)
+
     best, best_value = None, -np.inf
-    for n, (start, penalty) in enumerate(starts):
-        region = covered(query, start, support, part, _MARGIN)
+    for n, start in enumerate(places):
+        region = covered(query, start, support, part, 0.0)
         if region is None:
             continue
         fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
-        refining = _refined(fixed, moving, start)
-        found = yield from as_part_of(refining, 0.3 + 0.7 * n / len(starts), 0.3 + 0.7 * (n + 1) / len(starts))
-        for matrix in (start, found):
-            yield Step(0.3 + 0.7 * (n + 1) / len(starts), _ALIGNING)
-            value = likeness(fixed, moving, matrix)
-            told = 0.0 if known is None or labels is None else _OVERLAP * overlap(query, known, support, labels, matrix)
-            if value - penalty + told > best_value:
-                best, best_value = Alignment(matrix, value), value - penalty + told
-    return best or Alignment(np.eye(4), -1.0)
+        comparing = _alike_when_deformed(fixed, moving, near, start)
+        done, after = (0.3 + 0.4 * m / len(places) for m in (n, n + 1))
+        value = (yield from as_part_of(comparing, done, after)) + told(start)
+        if value > best_value:
+            best, best_value = start, value
+    region = None if best is None else covered(query, best, support, part, _MARGIN)
+    if best is None or region is None:
+        return Alignment(np.eye(4), -1.0)
+    fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
+    refined = yield from as_part_of(_refined(fixed, moving, best), 0.7, 1.0)
+    found = max((best, refined), key=lambda matrix: likeness(fixed, moving, matrix) + told(matrix))
+    return Alignment(found, likeness(fixed, moving, found))
+
+
+def _nearness(labels: np.ndarray, part: Extent, like: Picture) -> np.ndarray:
+    """Which voxels of ``like``, a picture of ``part``, lie in or close around ``labels``, float32 0 or 1."""
+    filled = labels[part.slices] > 0
+    for axis, (count, size) in enumerate(zip(like.array.shape, filled.shape, strict=True)):
+        filled = np.logical_or.reduceat(filled, np.arange(count) * size // count, axis)
+    away = ndimage.distance_transform_edt(~filled, sampling=like.spacing[::-1])
+    return (away <= _NEAR_MM).astype(np.float32)
+
+
+def _alike_when_deformed(fixed: Picture, moving: Picture, near: np.ndarray, to_support: np.ndarray) -> Steps[float]:
+    """How alike both pictures are where ``near`` of ``moving`` comes to lie, after a rough deformation: mean local
+    correlation, -1 to 1; -1 for hardly any overlap. A place that is a little wrong and one that is quite wrong look equally unlike
+    before it, and the brightness of what lies around the object decides in a plain correlation.
+    """
+    image, inside = moved(fixed, moving, to_support)
+    yield Step(0.0, _ALIGNING)
+    close, _ = moved(fixed, dataclasses.replace(moving, array=near), to_support)
+    if np.count_nonzero(inside & (close > 0.5)) < _LEAST_VOXELS:
+        return -1.0
+    spacing = fixed.spacing[::-1].tolist()
+    alike = same_intensities(image, fixed.array, inside)
+    field = yield from deformed(torch.from_numpy(alike), torch.from_numpy(fixed.array), spacing, ROUGH)
+    image, close = warped(torch.from_numpy(np.stack((alike, close.astype(np.float32)))), field).numpy()
+    yield Step(1.0, _ALIGNING)
+    counted = inside & (close > 0.5)
+    if np.count_nonzero(counted) < _LEAST_VOXELS:
+        return -1.0
+    reach = [0.0 if is_flat(spacing) and n == 0 else _REACH_MM / s for n, s in enumerate(spacing)]
+    return float(local_likeness(image, fixed.array, inside, reach)[counted].mean())
 
 
 def _refined(fixed: Picture, moving: Picture, start: np.ndarray) -> Steps[np.ndarray]:
@@ -163,119 +214,3 @@ def _method(blur: float, iterations: int, rate: float) -> sitk.ImageRegistration
     method.SetSmoothingSigmasPerLevel([blur])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
     return method
-
-
-@dataclass(frozen=True, eq=False)
-class KnownLabels:
-    """What is known of the query volume: labels ``values`` ``[n]`` (0 background) at its voxels ``index`` ``[3, n]`` (i, j, k).
-
-    :param few_slices: whether they lie on a few slices only, and not all over what is labelled.
-    """
-
-    index: np.ndarray
-    values: np.ndarray
-    few_slices: bool
-
-    @classmethod
-    def of_slices(cls, planes: Mapping[int, np.ndarray], axis: str, size: Sequence[int]) -> KnownLabels:
-        """From label images ``[rows, columns]`` of slices across ``axis``, by their numbers; ``size``: of the volume."""
-        across = 2 - AXES.index(axis)
-        index, values = [], []
-        filled = [np.argwhere(plane > 0) for plane in planes.values() if (plane > 0).any()]
-        if not filled:
-            return cls(np.zeros((3, 0)), np.zeros(0, np.uint8), True)
-        low, high = np.concatenate(filled).min(0), np.concatenate(filled).max(0) + 1
-        more = np.ceil(_AROUND * (high - low)).astype(int)
-        box = tuple(slice(max(0, a - m), b + m) for a, b, m in zip(low, high, more, strict=True))
-        for z, plane in planes.items():
-            here = np.argwhere(np.ones_like(plane[box], bool)) + [s.start for s in box]
-            here = here[:: 1 + len(planes) * len(here) // _POINTS]
-            values.append(plane[tuple(here.T)])
-            index.append(np.insert(here, across, z, axis=1))
-        return cls(
-            np.concatenate(index).T[::-1].astype(float), np.concatenate(values), len(planes) < size[2 - across] / 3
-        )
-
-
-def overlap(query: Volume, known: KnownLabels, support: Volume, labels: np.ndarray, to_support: np.ndarray) -> float:
-    """Mean Dice of the known labels and those of ``support`` laid over them by ``to_support`` (RAS to RAS), 0 to 1."""
-    index, values = known.index, known.values
-    matrix = np.linalg.inv(support.ijk_to_ras) @ to_support @ query.ijk_to_ras
-    place = np.rint(matrix[:3, :3] @ index + matrix[:3, 3:]).astype(int)
-    inside = ((place >= 0) & (place < np.array(support.size)[:, None])).all(0)
-    found = np.zeros(len(values), np.uint8)
-    found[inside] = labels[tuple(place[::-1, inside])]
-    return mean_dice(found, values)
-
-
-def mean_dice(found: np.ndarray, true: np.ndarray) -> float:
-    """Mean Dice over the labels of ``true``; 0 where it has none."""
-    scores = [dice(found == v, true == v) for v in np.unique(true[true > 0])]
-    return float(np.mean(scores)) if scores else 0.0
-
-
-def aligned_by_labels(
-    query: Volume, known: KnownLabels, support: Volume, labels: np.ndarray, axis: str
-) -> Steps[np.ndarray | None]:
-    """The map (RAS to RAS) that lays ``labels`` of ``support`` best over what is known: moved, turned about ``axis`` of the
-    support and resized, in the slices and across them. None if they share no label."""
-    index, values = known.index, known.values
-    shared = [int(v) for v in np.unique(values[values > 0]) if (labels == v).any()]
-    if not shared:
-        return None
-    ras = query.ijk_to_ras[:3, :3] @ index + query.ijk_to_ras[:3, 3:]
-    across = support.ijk_to_ras[:3, AXES.index(axis)] / np.linalg.norm(support.ijk_to_ras[:3, AXES.index(axis)])
-    wanted = np.stack([values == v for v in shared]).astype(np.float32)
-    box = box_around(labels > 0)
-    part = labels[box]
-    soft = [ndimage.gaussian_filter((part == v).astype(np.float32), _BLUR, mode="constant") for v in shared]
-    origin = np.array([[s.start] for s in box[::-1]])
-    back = np.linalg.inv(support.ijk_to_ras)
-    middle = ras[:, values > 0].mean(1)
-
-    def matrix_of(numbers: np.ndarray, start: np.ndarray) -> np.ndarray:
-        turn, size, thick = np.deg2rad(15 * numbers[3]), np.exp(0.2 * numbers[4]), np.exp(0.2 * numbers[5])
-        linear = rotation(across, turn) / size @ (np.eye(3) + (size / thick - 1) * np.outer(across, across))
-        matrix = np.eye(4)
-        matrix[:3, :3] = linear
-        matrix[:3, 3] = start + 10 * numbers[:3] - linear @ middle
-        return matrix
-
-    def lacking(numbers: np.ndarray, start: np.ndarray) -> float:
-        matrix = back @ matrix_of(numbers, start)
-        place = (matrix[:3, :3] @ ras + matrix[:3, 3:] - origin)[::-1]
-        found = np.stack([ndimage.map_coordinates(s, place, order=1, mode="constant") for s in soft])
-        both = 2 * (found * wanted).sum(1) / np.maximum((found + wanted).sum(1), 1e-6)
-        unusual = 0.01 * float((numbers[3:] ** 2).sum())
-        return unusual - float(both.mean())
-
-    starts = _starts(support, labels, shared, axis, not known.few_slices)
-    best, least = None, np.inf
-    ranked = sorted(starts, key=lambda s: lacking(np.zeros(6), s))[:2]
-    for n, start in enumerate(ranked):
-        numbers = np.zeros(6)
-        for round_ in range(_ROUNDS):
-            yield Step((n * _ROUNDS + round_) / (len(ranked) * _ROUNDS), "Laying the labels over")
-            found = optimize.minimize(
-                lacking, numbers, (start,), method="Powell", options={"maxiter": 1, "xtol": 0.05, "ftol": 1e-3}
-            )
-            numbers = found.x
-        if found.fun < least:
-            best, least = matrix_of(numbers, start), found.fun
-    return best
-
-
-def _starts(support: Volume, labels: np.ndarray, shared: list[int], axis: str, whole: bool) -> list[np.ndarray]:
-    """Middles of what is labelled in the support: of all of it, or of some of its slices where few are known."""
-    mask = np.isin(labels, shared)
-    if whole:
-        places = [np.argwhere(mask)]
-    else:
-        planes = slices_first(mask, axis)
-        filled = np.flatnonzero(planes.any((1, 2)))
-        places = []
-        for height in _HEIGHTS:
-            z = filled[round(height * (len(filled) - 1))]
-            index = np.argwhere(planes[z])
-            places.append(np.insert(index, 2 - AXES.index(axis), z, axis=1))
-    return [support.ras_of(place.mean(0)[::-1]) for place in places if len(place)]

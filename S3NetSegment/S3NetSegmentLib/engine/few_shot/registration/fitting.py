@@ -1,8 +1,4 @@
-"""A drawn volume fitted to another one: aligned, then deformed (demons in 3D) if that makes the images more alike without blowing
-up or crushing any segment.
-
-Thirion, "Image matching as a diffusion process", 1998; symmetric forces: Vercauteren et al., "Diffeomorphic demons", 2009.
-"""
+"""A drawn volume fitted to another one: aligned, then deformed if that makes the images more alike."""
 
 from __future__ import annotations
 
@@ -12,28 +8,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 
 from ...common.arrays import box_around, three
 from ...common.progress import Step, Steps, as_part_of
 from ...images import AXES, Extent, Volume
 from ...images.intensity import IntensityScale
-from .alignment import Alignment, KnownLabels, align
+from .alignment import Alignment, align
+from .deformation import MATCHING, deformed, same_intensities, warped
+from .known_labels import KnownLabels, mean_dice
 from .picture import Picture, coarse_alignments, correlation, covered, likeness, moved, picture_of, voxel_size
 
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
 _MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:
 _MARGIN_VOXELS = 1
-_LEAST_VOLUME, _MOST_VOLUME = 0.6, 1.67  # of each segment, after the deformation against before
-_KNOTS = 25  # of the intensity map between both volumes
 _UNLIKE = 0.6  # correlation below which a support volume may be mirrored
 _MIRRORED = 0.15  # correlation that a mirrored support volume must gain before that is said
-_LEVELS = ((4, 40), (2, 30), (1, 15))  # (shrink factor, iterations), coarse to fine
-_BLUR = 0.7  # voxels, of the images before they are compared
-_UPDATE_BLUR, _FIELD_BLUR = 1.0, 1.0  # voxels: fluid and elastic smoothness
-_SMALLEST = 6  # voxels that a side keeps when it is shrunk
-_MATCHING = "Matching the volumes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +60,13 @@ class Fitted:
         place = (place - start)[::-1]
         return np.stack([ndimage.map_coordinates((part == v).astype(np.float32), place, order=1) for v in values])
 
+    def labels_at(self, query: Volume, index: np.ndarray) -> np.ndarray:
+        """The label ``[n]`` at voxels ``index`` ``[3, n]`` of ``query``, 0 for the background."""
+        values = [int(v) for v in np.unique(self.labels) if v]
+        shares = self.sampled(query, index, values)
+        shares = np.concatenate(((1 - shares.sum(0))[None], shares))
+        return np.array([0, *values], np.uint8)[shares.argmax(0)]
+
     def differences(self, query: Volume, index: np.ndarray) -> np.ndarray:
         """What both images differ by at voxels ``index`` of ``query``, ``[n]``; 1 where that is not known."""
         if self.difference is None:
@@ -98,7 +95,7 @@ def fit(
     region = covered(query, alignment.to_support, support, part, 0.0) or query.extent
     fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
-    yield Step(0.7, _MATCHING)
+    yield Step(0.7, MATCHING)
     image, inside = moved(fixed, moving, alignment.to_support)
     notes = _notes(query, support, alignment, query_scale, support_scale)
     if alignment.correlation < _UNLIKE:
@@ -106,17 +103,18 @@ def fit(
     bare = Fitted(support, labels, alignment, fixed, None, notes)
     if np.count_nonzero(inside) < 100:
         return bare
-    alike = torch.from_numpy(_same_intensities(image, fixed.array, inside))
+    alike = torch.from_numpy(same_intensities(image, fixed.array, inside))
     matching = deformed(alike, torch.from_numpy(fixed.array), fixed.spacing[::-1].tolist())
     moves = yield from as_part_of(matching, 0.7, 0.95)
-    yield Step(0.95, _MATCHING)
+    yield Step(0.95, MATCHING)
     after = warped(alike[None], moves)[0].numpy()
-    better = correlation(after[inside], fixed.array[inside]) > correlation(alike.numpy()[inside], fixed.array[inside])
     found = Fitted(support, labels, alignment, fixed, moves.numpy(), bare.notes)
-    yield Step(0.98, _MATCHING)
-    is_kept = better and _keeps_volumes(query, region, bare, found)
-    difference = np.where(inside, np.abs((after if is_kept else alike.numpy()) - fixed.array), 1).astype(np.float32)
-    return dataclasses.replace(found if is_kept else bare, difference=difference)
+    better = correlation(after[inside], fixed.array[inside]) > correlation(alike.numpy()[inside], fixed.array[inside])
+    if known is not None:  # a drawing beside what it names would be pulled back there
+        told, before = (mean_dice(one.labels_at(query, known.index), known.values) for one in (found, bare))
+        better = better and told >= before
+    difference = np.where(inside, np.abs((after if better else alike.numpy()) - fixed.array), 1).astype(np.float32)
+    return dataclasses.replace(found if better else bare, difference=difference)
 
 
 def _surroundings(support: Volume, labels: np.ndarray) -> Extent:
@@ -127,22 +125,6 @@ def _surroundings(support: Volume, labels: np.ndarray) -> Extent:
         start.append(max(0, part.start - margin))
         stop.append(min(size, part.stop + margin))
     return Extent(tuple(start), tuple(stop))
-
-
-def _same_intensities(image: np.ndarray, like: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """``image`` with the intensities of ``like``: equal percentiles inside."""
-    q = np.linspace(1, 99, _KNOTS)
-    own, other = np.percentile(image[inside], q), np.percentile(like[inside], q)
-    return np.interp(image, np.maximum.accumulate(own + np.arange(_KNOTS) * 1e-6), other).astype(np.float32)
-
-
-def _keeps_volumes(query: Volume, region: Extent, before: Fitted, after: Fitted) -> bool:
-    values = [value for value in np.unique(before.labels).tolist() if value > 0]
-    step = max(1, int((np.prod(region.size) / 200_000) ** (1 / 3)))
-    grid = np.meshgrid(*(np.arange(a, b, step) for a, b in zip(region.start, region.stop, strict=True)), indexing="ij")
-    index = np.stack([g.ravel() for g in grid])
-    old, new = (one.sampled(query, index, values).sum(1) + 1 for one in (before, after))
-    return bool(((new / old > _LEAST_VOLUME) & (new / old < _MOST_VOLUME)).all())
 
 
 def _notes(
@@ -202,90 +184,3 @@ def _mirrored(
 
 def mapped(matrix: np.ndarray, index: np.ndarray) -> np.ndarray:
     return matrix[:3, :3] @ index + matrix[:3, 3:]
-
-
-def deformed(moving: torch.Tensor, fixed: torch.Tensor, spacing: Sequence[float]) -> Steps[torch.Tensor]:
-    """Displacements ``u`` ``[3, Z, H, W]`` in voxels (z, y, x) such that :func:`warped` ``(moving, u)`` looks like
-    ``fixed``.
-
-    :param moving, fixed: ``[Z, H, W]`` on one grid, about 0 to 1.
-    :param spacing: mm between slices, rows, columns. Slices much thicker than their pixels are matched in their plane.
-    """
-    flat = spacing[0] > 2 * max(spacing[1:])
-    images = torch.stack((_channels(moving, flat), _channels(fixed, flat)))  # [2, channels, Z, H, W]
-    field = fixed.new_zeros(1, 3, 1, 1, 1)
-    total, done = sum(n for _, n in _LEVELS), 0
-    for shrink, iterations in _LEVELS:
-        shape = [n if flat and d == 0 else max(min(n, _SMALLEST), n // shrink) for d, n in enumerate(fixed.shape)]
-        small = F.interpolate(images, shape, mode="area") if shape != list(fixed.shape) else images
-        factor = [a / b for a, b in zip(shape, field.shape[2:], strict=True)] if done else [1, 1, 1]
-        field = F.interpolate(field, shape, mode="trilinear", align_corners=False)
-        field = field * field.new_tensor(factor).view(1, 3, 1, 1, 1)
-        for _ in range(iterations):
-            yield Step(done / total, _MATCHING)
-            field = _demons_step(small[:1], small[1:], field, flat)
-            done += 1
-    return field[0]
-
-
-def warped(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-    """``images`` ``[C, Z, H, W]`` moved by ``field`` ``[3, Z, H, W]``."""
-    return _sample(images[None], field[None])[0]
-
-
-def _channels(image: torch.Tensor, flat: bool) -> torch.Tensor:
-    smooth = _blurred(image[None, None], _BLUR, flat)
-    slopes = [_difference(smooth, axis) for axis in ((-1, -2) if flat else (-1, -2, -3))]
-    return torch.cat((smooth, 2 * torch.stack(slopes).square().sum(0).sqrt()), 1)[0]
-
-
-def _demons_step(moving: torch.Tensor, fixed: torch.Tensor, field: torch.Tensor, flat: bool) -> torch.Tensor:
-    moved = _sample(moving, field)
-    error = fixed - moved
-    force, strength = [], 1e-4 + (error * error * 0.25).sum(1, keepdim=True)
-    for axis in (-3, -2, -1):
-        if flat and axis == -3:
-            force.append(torch.zeros_like(strength))
-            continue
-        slope = (_difference(moved, axis) + _difference(fixed, axis)) / 2
-        force.append((error * slope).sum(1, keepdim=True))
-        strength = strength + (slope * slope).sum(1, keepdim=True)
-    update = _blurred(torch.cat(force, 1) / strength, _UPDATE_BLUR, flat)
-    return _blurred(field + update, _FIELD_BLUR, flat)
-
-
-def _sample(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-    shape = images.shape[2:]
-    axes = [torch.arange(n, dtype=images.dtype) for n in shape]
-    place = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None] + field
-    scale = images.new_tensor([2 / n for n in shape]).view(1, 3, 1, 1, 1)
-    grid = ((place + 0.5) * scale - 1).flip(1).permute(0, 2, 3, 4, 1)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _difference(images: torch.Tensor, axis: int) -> torch.Tensor:
-    size = images.shape[axis]
-    if size < 2:
-        return torch.zeros_like(images)
-    first, last = images.narrow(axis, 0, 1), images.narrow(axis, size - 1, 1)
-    padded = torch.cat((first, images, last), axis)
-    return (padded.narrow(axis, 2, size) - padded.narrow(axis, 0, size)) / 2
-
-
-def _blurred(images: torch.Tensor, sigma: float, flat: bool) -> torch.Tensor:
-    radius = max(1, int(2.5 * sigma + 0.5))
-    place = torch.arange(-radius, radius + 1, dtype=images.dtype)
-    shares = torch.exp(-0.5 * (place / sigma) ** 2)
-    kernel = (shares / shares.sum()).tolist()
-    for axis in (-2, -1) if flat else (-3, -2, -1):
-        size = images.shape[axis]
-        if size < 2:
-            continue
-        edges = [images.narrow(axis, 0, 1)] * radius, [images.narrow(axis, size - 1, 1)] * radius
-        padded = torch.cat((*edges[0], images, *edges[1]), axis)
-        total = padded.narrow(axis, radius, size) * kernel[radius]
-        for n in range(radius):
-            pair = padded.narrow(axis, n, size) + padded.narrow(axis, 2 * radius - n, size)
-            total.add_(pair, alpha=kernel[n])
-        images = total
-    return images

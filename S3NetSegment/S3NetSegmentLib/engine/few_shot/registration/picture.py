@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -27,6 +28,7 @@ _CONTEXT = 0.1  # of the searched part around it, by which it is told from what 
 _LOCAL = (0.5, 3.0, 3.0)  # cells (slice, row, column) over which brightness and contrast are evened out
 _LOOKING = "Looking for the place in this volume"
 _FLOOR = 0.05  # contrast below which nothing is evened out
+_NOISE = 0.003  # variance below which a neighbourhood has no structure that could be compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +104,21 @@ def moved(fixed: Picture, moving: Picture, to_support: np.ndarray) -> tuple[np.n
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / np.sqrt(max((a * a).sum() * (b * b).sum(), 1e-12)))
+
+
+def local_likeness(a: np.ndarray, b: np.ndarray, inside: np.ndarray, reach: Sequence[float]) -> np.ndarray:
+    """Correlation of two images ``[K, J, I]`` around each voxel, -1 to 1, near 0 where one has nothing but noise.
+
+    :param inside: bool; other voxels do not count. ``reach``: standard deviations of the neighbourhood, voxels (k, j, i).
+    """
+    share = ndimage.gaussian_filter(inside.astype(np.float32), reach) + 1e-6
+
+    def mean(image: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(np.where(inside, image, 0), reach) / share
+
+    mean_a, mean_b = mean(a), mean(b)
+    spread = [np.maximum(mean(x * x) - m**2, 0) + _NOISE for x, m in ((a, mean_a), (b, mean_b))]
+    return (mean(a * b) - mean_a * mean_b) / np.sqrt(spread[0] * spread[1])
 
 
 def coarse_alignments(query, query_scale, support, support_scale, part, axis) -> Steps[list[tuple[np.ndarray, float]]]:

@@ -16,14 +16,14 @@ from ...images.volume import slices_first
 from ..answer import FewShotAnswer
 from ..drawings.drawing import Drawing, SupportLayer, drawing_of
 from ..drawings.support import DrawnPlane, SupportVolume
-from ..registration.alignment import KnownLabels, mean_dice
 from ..registration.fitting import Fitted, fit
+from ..registration.known_labels import KnownLabels, mean_dice
 from ..settings import FewShotSettings
 from .alpnet import PUBLISHED, HeadSettings
 from .encoders import FewShotEncoder, SliceFeatures, content_digest
 from .prototypes import OtherVolumeSlices, Prototypes, chosen_in_other_volume, known_slices
 from .self_training import SelfTraining
-from .transferred import Transferred, consensus_of, labels_at, pooled_dice, voted
+from .transferred import Transferred, consensus_of, pooled_dice, voted
 from .voter import Voter
 
 _MISSES = 0.75  # Dice on the slices drawn here below which another volume is fitted again, to these
@@ -94,7 +94,7 @@ class VoterMaker:
     ) -> tuple[dict[int, list[Fitted]], float]:
         """For each slice drawn here ``fitted``, rated by the other drawn slices alone; and the Dice with which they together
         predict what is drawn here. None of ``fitted`` has seen it."""
-        found = np.stack([labels_at(one, self._volume, known.index) for one in fitted])
+        found = np.stack([one.labels_at(self._volume, known.index) for one in fitted])
         places, told, blind = known.index[AXES.index(axis)], np.zeros_like(known.values), {}
         for z in np.unique(places):
             others, here = places != z, places == z
@@ -113,14 +113,14 @@ class VoterMaker:
         """Each of ``fitted`` with how well it predicts what is drawn here; those that do it badly are fitted again, to that."""
         found = []
         for n, (key, one) in enumerate(fitted.items()):
-            best, score = one, mean_dice(labels_at(one, self._volume, known.index), known.values)
+            best, score = one, mean_dice(one.labels_at(self._volume, known.index), known.values)
             if score < _MISSES:
                 again = (key, known.values.tobytes(), known.index.tobytes())
                 if again not in self._refitted:
                     work = self._fit(drawn[key], known, one)
                     self._refitted[again] = yield from as_part_of(work, n / len(fitted), (n + 1) / len(fitted))
                 other = self._refitted[again]
-                reached = mean_dice(labels_at(other, self._volume, known.index), known.values)
+                reached = mean_dice(other.labels_at(self._volume, known.index), known.values)
                 if reached > score:
                     best, score = other, reached
             found.append(dataclasses.replace(best, reliability=max(_LEAST_RELIABLE, score)))

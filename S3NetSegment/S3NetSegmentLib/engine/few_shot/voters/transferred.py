@@ -18,8 +18,8 @@ from ...common.progress import Step, Steps
 from ...images import AXES, Volume
 from ..drawings.drawing import SoftDrawing
 from ..frame import Frame
-from ..registration.alignment import KnownLabels, mean_dice
 from ..registration.fitting import Fitted, mapped
+from ..registration.known_labels import KnownLabels, mean_dice
 from .voter import Voter
 
 _PATCH_MM = 4.0  # around a voxel, in which images are compared
@@ -193,7 +193,7 @@ class Consensus:
 def consensus_of(query: Volume, fitted: Sequence[Fitted]) -> Consensus:
     """What ``fitted`` agree on; at least two."""
     index = _points(query, fitted)
-    found = np.stack([labels_at(one, query, index) for one in fitted])
+    found = np.stack([one.labels_at(query, index) for one in fitted])
     count = len(fitted)
     agree = np.ones((count, count))
     for a in range(count):
@@ -211,14 +211,6 @@ def consensus_of(query: Volume, fitted: Sequence[Fitted]) -> Consensus:
         others[n] = 0
         agreement.append(mean_dice(found[n], voted(found, others)))
     return Consensus(index, found, weights, np.array(agreement))
-
-
-def labels_at(one: Fitted, query: Volume, index: np.ndarray) -> np.ndarray:
-    """The label that a support volume gives at voxels ``index`` ``[3, n]`` of ``query``, 0 for the background."""
-    values = [int(v) for v in np.unique(one.labels) if v]
-    shares = one.sampled(query, index, values)
-    shares = np.concatenate(((1 - shares.sum(0))[None], shares))
-    return np.array([0, *values], np.uint8)[shares.argmax(0)]
 
 
 def pooled_dice(found: np.ndarray, true: np.ndarray) -> float:

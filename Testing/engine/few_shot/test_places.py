@@ -1,0 +1,95 @@
+"""Which of several places in another patient is taken, and what the deformation may do there."""
+
+import numpy as np
+import pytest
+from few_shot_phantoms import dice
+from scipy import ndimage
+
+from S3NetSegmentLib.engine import Volume, run_to_end
+from S3NetSegmentLib.engine.few_shot.registration import alignment
+from S3NetSegmentLib.engine.few_shot.registration.fitting import fit
+from S3NetSegmentLib.engine.few_shot.registration.known_labels import KnownLabels
+from S3NetSegmentLib.engine.images.intensity import intensity_scale
+
+_WIDTH, _HEIGHT, _DEPTH = 72, 48, 6
+_BETWEEN = 34  # columns from the heart to what looks like it
+
+
+def heart(number, wide=1.0, high=1.0, beside=False) -> tuple[Volume, np.ndarray]:
+    """A dark ring (label 1) around a bright middle (label 2), in every slice.
+
+    :param wide, high: factors of its size along columns and rows.
+    :param beside: whether a dark disc of the plain size lies beside it, with four bright spots in place of the one middle.
+    """
+    row, column = np.mgrid[:_HEIGHT, :_WIDTH]
+    radius = np.hypot((column - 18) / wide, (row - 24) / high)
+    labels = np.select([radius < 5.5, radius < 9], [2, 1], 0).astype(np.uint8)
+    image = np.select([labels == 2, labels == 1], [0.8, 0.1], 0.35)
+    if beside:
+        image[np.hypot(column - 18 - _BETWEEN, row - 24) < 9] = 0.1
+        for angle in 0.8 + np.pi / 2 * np.arange(4):
+            spot = 18 + _BETWEEN + 3.5 * np.cos(angle), 24 + 3.5 * np.sin(angle)
+            image[np.hypot(column - spot[0], row - spot[1]) < 2.6] = 0.8
+    planes = np.repeat(ndimage.gaussian_filter(image, 0.7)[None], _DEPTH, 0)
+    planes = planes + 0.02 * np.random.default_rng(number).standard_normal(planes.shape)
+    matrix = np.diag((2.0, 2.0, 6.0, 1.0))
+    return Volume((1000 * planes).astype(np.int16), matrix, f"heart {number}"), np.repeat(labels[None], _DEPTH, 0)
+
+
+@pytest.fixture
+def places(monkeypatch):
+    """Sets the places that are compared, as shifts in columns."""
+
+    def compared(*shifts):
+        def found(*_):
+            yield from ()
+            matrices = [np.eye(4) for _ in shifts]
+            for matrix, shift in zip(matrices, shifts, strict=True):
+                matrix[0, 3] = -2.0 * shift
+            return [(matrix, 0.0) for matrix in matrices]
+
+        monkeypatch.setattr(alignment, "coarse_alignments", found)
+
+    return compared
+
+
+@pytest.fixture
+def unrefined(monkeypatch):
+    """Places are taken as they are."""
+
+    def kept(fixed, moving, start):
+        yield from ()
+        return start
+
+    monkeypatch.setattr(alignment, "_refined", kept)
+
+
+def fitted(support, labels, query, known=None):
+    one = run_to_end(fit(query, intensity_scale(query), support, intensity_scale(support), labels, "z", known))
+    index = np.indices(query.size).reshape(3, -1).astype(float)
+    return one, one.labels_at(query, index).reshape(query.size).transpose(2, 1, 0)
+
+
+def test_an_object_of_another_shape_is_preferred_to_something_else_that_is_more_alike_as_it_is(places):
+    (support, labels), (query, true) = heart(0), heart(1, wide=1.35, high=1 / 1.35, beside=True)
+    places(_BETWEEN, 0)
+    _, found = fitted(support, labels, query)
+    assert min(dice(found, true, c) for c in (1, 2)) > 0.6
+
+
+def test_a_segment_of_which_there_is_twice_as_much_is_followed(places, unrefined):
+    (support, labels), (query, true) = heart(0), heart(1, wide=1.4, high=1.4)
+    assert np.count_nonzero(true) > 1.9 * np.count_nonzero(labels)
+    places(0)
+    _, found = fitted(support, labels, query)
+    assert min(dice(found, true, c) for c in (1, 2)) > 0.8
+
+
+def test_a_deformation_that_contradicts_what_is_known_here_is_not_used(places, unrefined):
+    (support, labels), (query, _) = heart(0), heart(1, wide=1.2, high=1.2)
+    places(0)
+    alone, _ = fitted(support, labels, query)
+    known = KnownLabels.of_slices({3: labels[3]}, "z", query.size)  # drawn smaller than the image shows it
+    told, found = fitted(support, labels, query, known)
+    assert alone.field is not None and told.field is None
+    assert dice(found[3], labels[3], 1) > 0.9
