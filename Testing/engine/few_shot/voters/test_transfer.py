@@ -7,6 +7,7 @@ from few_shot_phantoms import dice, organs
 
 from S3NetSegmentLib.engine import InputError, Volume, run_to_end
 from S3NetSegmentLib.engine.few_shot.method import DrawnSlice, FewShot, FewShotSettings, SupportVolume
+from S3NetSegmentLib.engine.few_shot.registration import alignment
 from S3NetSegmentLib.engine.few_shot.registration.alignment import align
 from S3NetSegmentLib.engine.few_shot.registration.deformation import deformed, warped
 from S3NetSegmentLib.engine.few_shot.registration.picture import covered
@@ -60,6 +61,12 @@ def test_volumes_stored_with_other_axes_are_aligned_in_the_patient():
     found = aligned(turned, support, drawn)
     assert found.correlation > 0.9
     assert np.allclose(found.to_support[:3, 3], (-6, -3, 0), atol=1.5)
+
+
+def _at_once(found):
+    """Steps that end with ``found``."""
+    yield from ()
+    return found
 
 
 def _axes_exchanged(volume):
@@ -174,9 +181,13 @@ def test_another_kind_of_image_is_noticed():
     assert any("is CT" in note for note in answer.notes)
 
 
-def test_a_drawing_that_comes_to_lie_beside_the_image_is_refused_unless_something_is_drawn_here():
+def test_a_drawing_that_comes_to_lie_beside_the_image_is_refused_unless_something_is_drawn_here(monkeypatch):
     query, labels = organs(seed=1, shift=(3, -2, 2), grow=1.05)
     other = SupportVolume(*organs(seed=3, inverted=True))
+    beside = np.eye(4)
+    beside[1, 3] = 44.0  # mm, so that only what lies around the drawing is still in the image
+    monkeypatch.setattr(alignment, "coarse_alignments", lambda *_: _at_once([(beside, 0.0)]))
+    monkeypatch.setattr(alignment, "_refined", lambda fixed, moving, start: _at_once(start))
     with pytest.raises(InputError, match=r"laid over image 'organs 1', .* lies beside it: the two are too unlike"):
         transferred(query, other)
     answer = transferred(query, other, drawn=[DrawnSlice("z", 10, labels[10])])
