@@ -8,7 +8,7 @@ patient B are wanted, at B's own resolution; nothing is drawn in B. Dice over th
 Failed: labels with a Dice under .5. Today's tools offer nothing here; beside Few-shot stand its own steps:
   copy      the labels of A (between drawn slices the nearest one), the middles of both volumes laid on each other;
   affine    A filled in by Few-shot, laid over B by an affine map;
-  fitted    the same after the deformation, where that is accepted;
+  fitted    the same after the deformation;
   Few-shot  the answer: the fitted drawing votes with GrowCut in B.
 Likeness is the correlation of the aligned images around the drawing; below .5 the user is asked for one slice in B.
 With --patients N the drawings are in N other patients of the group, fully drawn, in the order of their names, and nothing or
