@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from few_shot_phantoms import dice
+from few_shot_phantoms import dice, organs
 from scipy import ndimage
 
 from S3NetSegmentLib.engine import Volume, run_to_end
@@ -93,3 +93,11 @@ def test_a_deformation_that_contradicts_what_is_known_here_is_not_used(places, u
     told, found = fitted(support, labels, query, known)
     assert alone.field is not None and told.field is None
     assert dice(found[3], labels[3], 1) > 0.9
+
+
+def test_a_deformation_that_blows_a_segment_up_is_not_used():
+    (support, labels), (other, _) = organs(), organs(size=(60, 56, 24), shift=(12, -9, 5), turn=0.3, grow=1.1, seed=1)
+    inverted = other.array.max() - other.array
+    one, found = fitted(support, labels, Volume(inverted, other.ijk_to_ras, "inverted"))
+    assert one.notes  # nothing is alike, and it is said
+    assert np.count_nonzero(found == 1) < 2 * np.count_nonzero(labels == 1)

@@ -22,6 +22,11 @@ from .picture import Picture, coarse_alignments, correlation, covered, likeness,
 DOUBTFUL = 0.5  # correlation of the aligned images below which a drawn slice in this volume is asked for
 _MARGIN_MM = 8.0  # around the drawing, or so many of the thickest voxels:
 _MARGIN_VOXELS = 1
+# How many times as large or as small a deformation may make a segment: of 320 maps between hearts and hippocampi, on which none did
+# harm, the largest change was 4.3. Where nothing is alike, as of an inverted image, segments are blown up.
+_BLOWN_UP = 5.0
+_LITTLE = 0.02  # of all segments together: what is hardly there may grow
+_SAMPLES = 200_000  # voxels at which segments are measured
 _UNLIKE = 0.6  # correlation below which a support volume may be mirrored
 _MIRRORED = 0.15  # correlation that a mirrored support volume must gain before that is said
 
@@ -110,11 +115,25 @@ def fit(
     after = warped(alike[None], moves)[0].numpy()
     found = Fitted(support, labels, alignment, fixed, moves.numpy(), bare.notes)
     better = correlation(after[inside], fixed.array[inside]) > correlation(alike.numpy()[inside], fixed.array[inside])
+    better = better and not _is_blown_up(query, region, bare, found)
     if known is not None:  # a drawing beside what it names would be pulled back there
         told, before = (mean_dice(one.labels_at(query, known.index), known.values) for one in (found, bare))
         better = better and told >= before
     difference = np.where(inside, np.abs((after if better else alike.numpy()) - fixed.array), 1).astype(np.float32)
     return dataclasses.replace(found if better else bare, difference=difference)
+
+
+def _is_blown_up(query: Volume, region: Extent, before: Fitted, after: Fitted) -> bool:
+    """Whether a segment of ``after`` in ``region`` is many times as large or as small as that of ``before``."""
+    values = [int(v) for v in np.unique(before.labels) if v]
+    step = max(1, round((np.prod(region.size) / _SAMPLES) ** (1 / 3)))
+    places = np.meshgrid(
+        *(np.arange(a, b, step) for a, b in zip(region.start, region.stop, strict=True)), indexing="ij"
+    )
+    index = np.stack([place.ravel() for place in places]).astype(float)
+    old, new = (one.sampled(query, index, values).sum(1) for one in (before, after))
+    little = 1 + _LITTLE * old.sum()
+    return bool((np.abs(np.log((new + little) / (old + little))) > np.log(_BLOWN_UP)).any())
 
 
 def _surroundings(support: Volume, labels: np.ndarray) -> Extent:
