@@ -40,7 +40,7 @@ from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.resample import resized  # noqa: E402
 from S3NetSegmentLib.engine.images.writing import write_image  # noqa: E402
 from S3NetSegmentLib.engine.nets.unet import CHANNELS, TwoStreamUNet, seeded  # noqa: E402
-from S3NetSegmentLib.engine.training.model.model_file import Model, describe_network, network_tensors, save_model  # noqa: E402  # noqa: E402
+from S3NetSegmentLib.engine.training.model.model_file import Model, describe_network, network_tensors, save_model  # noqa: E402
 from S3NetSegmentLib.engine.training.slices.layout import SliceLayout  # noqa: E402
 
 SMALL, LARGE = ("128x128x64", "256x256x100"), ("512x512x300", "512x512x1000")

@@ -37,7 +37,7 @@ from S3NetSegmentLib.engine import Volume  # noqa: E402
 from S3NetSegmentLib.engine.batch.cluster import Cluster  # noqa: E402
 from S3NetSegmentLib.engine.batch.machine import cores  # noqa: E402
 from S3NetSegmentLib.engine.batch.manifest import read_manifest  # noqa: E402
-from S3NetSegmentLib.engine.batch.records import input_facts, read_record, settings_hash, write_record  # noqa: E402  # noqa: E402
+from S3NetSegmentLib.engine.batch.records import input_facts, read_record, settings_hash, write_record  # noqa: E402
 from S3NetSegmentLib.engine.batch.resume import make_plan  # noqa: E402
 from S3NetSegmentLib.engine.batch.run import run_plan  # noqa: E402
 from S3NetSegmentLib.engine.images.writing import write_image  # noqa: E402

@@ -47,7 +47,7 @@ from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings, few_shot_p
 from S3NetSegmentLib.engine.images.intensity import intensity_scale  # noqa: E402
 from S3NetSegmentLib.engine.images.volume import slices_first  # noqa: E402
 from S3NetSegmentLib.engine.nets.dinov2 import Architecture, Dinov2Encoder  # noqa: E402
-from S3NetSegmentLib.engine.training.alpnet import (  # noqa: E402  # noqa: E402
+from S3NetSegmentLib.engine.training.alpnet import (  # noqa: E402
     AlpnetSettings,
     AlpnetTask,
     SuperpixelSlices,

@@ -46,7 +46,7 @@ def places(monkeypatch):
             matrices = [np.eye(4) for _ in shifts]
             for matrix, shift in zip(matrices, shifts, strict=True):
                 matrix[0, 3] = -2.0 * shift
-            return [(matrix, 0.0) for matrix in matrices]
+            return matrices
 
         monkeypatch.setattr(alignment, "coarse_alignments", found)
 

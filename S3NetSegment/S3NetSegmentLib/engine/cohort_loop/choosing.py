@@ -46,9 +46,8 @@ def kept_look(store: CohortStore, case: str, image: Path, volume: Volume | None 
         with collected_image_warnings():
             volume = read_alone(image)
     look = yield from look_of(volume)
-    with contextlib.suppress(
-        InputError, ResourceError
-    ):  # write-protected, or full: then it is made again the next time
+    # Write-protected, or full: then it is made again the next time.
+    with contextlib.suppress(InputError, ResourceError):
         store.write(f"{LOOKS}/{case}.json", {"image": facts, "look": [round(float(v), 4) for v in look]})
     return look
 

@@ -168,9 +168,8 @@ def found_by_model(store: CohortStore, volume: Volume, segments: CohortSegments,
 def _usable(store: CohortStore) -> tuple[list[str], list[str]]:
     """Accepted cases whose image is there and is the one that was segmented, each image once; and notes on the others."""
     names, notes, images = [], [], store.found().images
-    known: dict[
-        str, str
-    ] = {}  # content of an image -> its first case: others would be trained on where they are held out
+    # Content of an image -> its first case: a second one would be trained on where the first is held out.
+    known: dict[str, str] = {}
     for name in store.accepted():
         if name not in images:
             continue

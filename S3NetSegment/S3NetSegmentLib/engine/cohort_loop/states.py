@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..batch.records import files_of
 from ..common.errors import InputError, ResourceError
 from ..common.progress import Steps, as_part_of
 from .choosing import most_helpful
@@ -114,13 +112,13 @@ def _state_of(store: CohortStore, name: str, image: Path | None, beside: Path | 
 
 
 def _is_replaced(image: Path, record: dict) -> bool:
-    """Whether the image is surely not the one that ``record`` is of: it has another number of bytes. No image is read here;
-    those of the same size are found out when they are used."""
+    """Whether the image, a file, surely is not the one that ``record`` is of: it has another number of bytes. The panel asks
+    every few seconds, so nothing is opened: those of the same size and of several files are found out when they are used."""
     known = record.get("image")
-    if not isinstance(known, dict) or not isinstance(known.get("bytes"), int):
+    if not isinstance(known, dict) or known.get("files") != 1 or not isinstance(known.get("bytes"), int):
         return False
     try:
-        return known["bytes"] != sum(os.stat(file).st_size for file in files_of(str(image)))
+        return image.is_file() and known["bytes"] != image.stat().st_size
     except OSError:
         return False
 

@@ -171,11 +171,10 @@ class CohortSection(UseOfPanel, SectionListener):
             state = _STATES[case.state]
             if case.by and case.state != ACCEPTED:
                 state += f" ({case.by})"
+            by = _("by {name}").format(name=case.by) if case.by else ""
             for column, text in enumerate((case.name, state, expected)):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(
-                    "\n".join((case.name, *([_("by {name}").format(name=case.by)] if case.by else []), *case.notes))
-                )
+                item.setToolTip("\n".join(filter(None, (case.name, by, *case.notes))))
                 table.setItem(row, column, item)
         table.resizeColumnToContents(1)
         row = next((row for row, case in enumerate(cases) if case.name == chosen), -1)

@@ -20,6 +20,7 @@ from .training_run import TrainingRun
 RUN_KEY = "S3NetSegment/RunFolder"
 _REFRESH_EVERY = 1000  # ms
 _SHOWN_LINES = 40
+_BUTTON = {"start": _("Start training"), "resume": _("Resume"), "longer": _("Train longer"), "stop": _("Stop")}
 _HELP = {
     "start": _(
         "Train in a process of its own. It goes on when this panel or Slicer is closed, and is found again here."
@@ -176,9 +177,7 @@ class TrainingSection:
         busy = run is not None and run.is_busy
         what = "stop" if busy else "resume" if run is not None and run.can_resume else "start"
         what = "longer" if what == "resume" and run.state == "finished" else what
-        text = {"start": _("Start training"), "resume": _("Resume"), "longer": _("Train longer"), "stop": _("Stop")}[
-            what
-        ]
+        text = _BUTTON[what]
         stopping = busy and run.state == "stopping"
         words = self._words(stopping)
         problem = "" if busy else self.form.problem

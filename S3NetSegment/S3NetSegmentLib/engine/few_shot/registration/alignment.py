@@ -2,8 +2,9 @@
 of labels, of which some are known in both (a few drawn slices, or what other patients agree on). Labels tell the place far better
 than intensities do: which of several dark rings is meant, and where it ends.
 
-Of several places, that one counts where the images are most alike around the drawing once they are roughly deformed onto each other. It
-is refined by SimpleITK's Mattes mutual information, on one thread and with fixed samples: the same volumes give the same map. A call of SimpleITK takes 0.1 to 0.3 s; it runs in a thread, for which the steps of progress wait.
+Of several places, that one counts where the images are most alike around the drawing once they are roughly deformed onto each
+other. It is refined by SimpleITK's Mattes mutual information, on one thread and with fixed samples: the same volumes give the same
+map. A call of SimpleITK takes 0.1 to 0.3 s; it runs in a thread, for which the steps of progress wait.
 """
 
 from __future__ import annotations
@@ -74,11 +75,11 @@ def align(
     moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
     yield Step(0.0, _ALIGNING)
     near = _nearness(labels, part, moving)
-    starts = yield from as_part_of(coarse_alignments(query, query_scale, support, support_scale, part, axis), 0.0, 0.3)
-    places = [matrix for matrix, _ in starts]
+    searching = coarse_alignments(query, query_scale, support, support_scale, part, axis)
+    places = yield from as_part_of(searching, 0.0, 0.3)
     if known is not None:
         found = yield from aligned_by_labels(query, known, support, labels, axis)
-        places += [] if found is None else [found]
+        places = places if found is None else [*places, found]
 
     def told(matrix: np.ndarray) -> float:
         return 0.0 if known is None else _OVERLAP * overlap(query, known, support, labels, matrix)
@@ -99,8 +100,8 @@ def align(
         return Alignment(np.eye(4), -1.0)
     fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
     refined = yield from as_part_of(_refined(fixed, moving, best), 0.7, 1.0)
-    found = max((best, refined), key=lambda matrix: likeness(fixed, moving, matrix) + told(matrix))
-    return Alignment(found, likeness(fixed, moving, found))
+    found = [Alignment(matrix, likeness(fixed, moving, matrix)) for matrix in (best, refined)]
+    return max(found, key=lambda one: one.correlation + told(one.to_support))
 
 
 def _nearness(labels: np.ndarray, part: Extent, like: Picture) -> np.ndarray:

@@ -121,9 +121,8 @@ def local_likeness(a: np.ndarray, b: np.ndarray, inside: np.ndarray, reach: Sequ
     return (mean(a * b) - mean_a * mean_b) / np.sqrt(spread[0] * spread[1])
 
 
-def coarse_alignments(query, query_scale, support, support_scale, part, axis) -> Steps[list[tuple[np.ndarray, float]]]:
-    """Maps (RAS to RAS) worth refining with the correlation that each must gain over a plain one, the likeliest first;
-    the last one lays the middles of the volumes on each other."""
+def coarse_alignments(query, query_scale, support, support_scale, part, axis) -> Steps[list[np.ndarray]]:
+    """Maps (RAS to RAS) worth comparing, the likeliest first; the last one lays the middles of the volumes on each other."""
     part = _with_context(part, support)
     step = (np.array(part.size) * support.spacing).max() / _CELLS
     # The finest scale at which neither volume has to be invented.
@@ -159,14 +158,14 @@ def coarse_alignments(query, query_scale, support, support_scale, part, axis) ->
             penalty = _UNUSUAL * (abs(turn) / 15 + (size != 1)) + _ELSEWHERE * away
             matrix = np.eye(4)
             matrix[:3, :3], matrix[:3, 3] = linear, middle - linear @ ras
-            found.append((float(scores[place]) - penalty, penalty, ras, matrix))
+            found.append((float(scores[place]) - penalty, ras, matrix))
     found.sort(key=lambda entry: -entry[0])
-    chosen: list[tuple] = []  # score, penalty, place, matrix
+    chosen: list[tuple] = []  # score, place, matrix
     for entry in found:
-        near = [other for other in chosen if np.linalg.norm(entry[2] - other[2]) < 3 * step]
+        near = [other for other in chosen if np.linalg.norm(entry[1] - other[1]) < 3 * step]
         if len(near) < 2 and len(chosen) < _STARTS:
             chosen.append(entry)
-    return [*((matrix, float(penalty)) for _, penalty, _, matrix in chosen), (plain, 0.0)]
+    return [*(matrix for _, _, matrix in chosen), plain]
 
 
 def _with_context(part: Extent, volume: Volume) -> Extent:

@@ -58,7 +58,8 @@ def prior_mix(scattered: bool, anisotropy: float) -> Mix:
 def weighted_mix(
     prior: Mix, candidates: tuple[Mix, ...], hidden: list[tuple[dict, torch.Tensor]], softness: float
 ) -> Steps[Mix]:
-    """The average of all candidates and the prior, weighted by exp(softness * Dice on hidden drawn slices).
+    """The average of all candidates and the prior, weighted by exp(softness * Dice on hidden drawn slices), as a generator of
+    progress steps.
 
     :param hidden: for each hidden slice the parts ``name -> [C, h, w]`` and what is drawn there, classes ``[h, w]``.
     :returns: part -> share; shares sum to 1.

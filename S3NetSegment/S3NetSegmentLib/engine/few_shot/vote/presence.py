@@ -44,7 +44,7 @@ def presence(
     share: float,
 ) -> Steps[torch.Tensor]:
     """Probability ``[n, C]`` that each class is present on slices ``beyond``, which lie on one side of slice ``first``, the
-    nearest one first.
+    nearest one first, as a generator of progress steps.
 
     :param start: ``[C, h, w]``, what is drawn on slice ``first``, the outermost drawn one. Background and classes that
         are not drawn there have probability 1: nothing is known about their end.
