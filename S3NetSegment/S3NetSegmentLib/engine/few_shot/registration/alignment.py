@@ -100,8 +100,8 @@ def align(
         return Alignment(np.eye(4), -1.0)
     fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
     refined = yield from as_part_of(_refined(fixed, moving, best), 0.7, 1.0)
-    found = [Alignment(matrix, likeness(fixed, moving, matrix)) for matrix in (best, refined)]
-    return max(found, key=lambda one: one.correlation + told(one.to_support))
+    ends = [Alignment(matrix, likeness(fixed, moving, matrix)) for matrix in (best, refined)]
+    return max(ends, key=lambda one: one.correlation + told(one.to_support))
 
 
 def _nearness(labels: np.ndarray, part: Extent, like: Picture) -> np.ndarray:
