@@ -9,14 +9,13 @@ from paths import SAMPLE_DATA
 
 from S3NetSegmentLib import __version__
 from S3NetSegmentLib.cli import main
-from S3NetSegmentLib.cli.arguments import join_coordinates
 
 SKIN = str(SAMPLE_DATA / "skin_lesion_1.jpg")
 CORD = str(SAMPLE_DATA / "mr_spinal_cord.nii.gz")
 
 
 def parsed(text):
-    arguments = main.build_parser().parse_args(join_coordinates(text.split()))
+    arguments = main.build_parser().parse_args(text.split())
     arguments.check(arguments)
     return arguments
 
@@ -53,8 +52,26 @@ def test_a_file_after_a_point_is_the_image_even_if_its_name_starts_with_a_digit(
     assert parsed("segment -o out.png --pixel 3,4 5.png").image == "5.png"
 
 
+@pytest.mark.parametrize("text", ["-a.nii.gz -o -out.nrrd", "-o -out.nrrd -- -a.nii.gz", "-quick.nii.gz -o=-q.nrrd -q"])
+def test_a_file_whose_name_begins_with_a_minus_is_a_file(text):
+    arguments = parsed(f"segment --series -x {text}")
+    assert arguments.image in ("-a.nii.gz", "-quick.nii.gz") and arguments.output in ("-out.nrrd", "-q.nrrd")
+    assert arguments.series == "-x" and arguments.quiet == text.endswith("-q")
+
+
+def test_names_and_options_stand_in_any_order():
+    assert parsed("apply a.pt -o out.nrrd b.pt image.png").model == ["a.pt", "b.pt"]
+    arguments = parsed("cohort scans accept --segmentation -drawn.nrrd --same -a=-b -x")
+    assert (arguments.case, arguments.segmentation, arguments.same) == ("-x", "-drawn.nrrd", [("-a", "-b")])
+    assert parsed("cohort scans accept --segmentation drawn.nrrd -- -q").case == "-q"
+
+
 # What is written after "s3net", what the message must hold.
 BAD = {
+    "segment -oimage.png -o out.png": "-oimage.png was read as an option: write ./-oimage.png for a file, other names behind --",
+    "cohort scans undo -q": "-q was read as an option: write ./-q for a file, other names behind --",
+    "segment -o --quiet {skin}": "expected one argument",
+    "segment {skin} -o out.png --quite": "unrecognized arguments: --quite",
     "": "COMMAND",
     "frobnicate": "frobnicate",
     "--nonsense": "COMMAND",

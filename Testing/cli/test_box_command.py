@@ -8,7 +8,6 @@ from paths import SAMPLE_DATA
 from PIL import Image
 
 from S3NetSegmentLib.cli import main
-from S3NetSegmentLib.cli.arguments import join_coordinates
 from S3NetSegmentLib.engine.common.errors import InputError
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.reading import read_image
@@ -35,7 +34,7 @@ def disk(tmp_path, monkeypatch):
 
 def run(text, capsys):
     parts = ["segment", "disk.nii.gz", "-o", "out.nrrd", "--slice", "1", *text.split(), "--json"]
-    arguments = main.build_parser().parse_args(join_coordinates([*parts, "--set", "sources=classical"]))
+    arguments = main.build_parser().parse_args([*parts, "--set", "sources=classical"])
     arguments.check(arguments)
     assert main.run(arguments) == 0
     return capsys.readouterr()

@@ -125,6 +125,11 @@ def test_the_command_that_next_names_can_be_copied_whatever_the_names_hold(tmp_p
     scans = write_patients(tmp_path / "my scans", "Anna O'Neil")
     line = s3net("cohort", scans, "next").stdout.splitlines()[1]
     assert shlex.split(line.removeprefix("then: "))[:5] == ["s3net", "cohort", str(scans), "accept", "Anna O'Neil"]
+    (scans / "Anna O'Neil.nii.gz").rename(scans / "-q.nii.gz")
+    line = s3net("cohort", scans, "next").stdout.splitlines()[1]
+    write_segmentation(drawn(*patient(0)), file := tmp_path / "drawn.seg.nrrd")
+    done = s3net(*[str(file) if word == "FILE" else word for word in shlex.split(line.removeprefix("then: s3net "))])
+    assert done.returncode == 0 and "-q is accepted" in done.stdout
 
 
 def test_an_odd_drawing_is_told_in_a_note_and_not_as_a_warning_of_python(scans, tmp_path):

@@ -9,7 +9,6 @@ import pytest
 from paths import REPOSITORY, SAMPLE_DATA
 
 from S3NetSegmentLib.cli import batch, main, segment
-from S3NetSegmentLib.cli.arguments import join_coordinates
 from S3NetSegmentLib.engine.images.reading import read_image
 
 DOCUMENTS = sorted({REPOSITORY / "README.md", *(REPOSITORY / "Resources" / "Documentation").glob("*.md")})
@@ -40,7 +39,7 @@ def shown_in(document) -> tuple[list[str], list[str]]:
 
 def parsed(command: str) -> argparse.Namespace:
     """The arguments of a call, checked as the command checks them; SystemExit if they are wrong."""
-    arguments = main.build_parser().parse_args(join_coordinates(shlex.split(command)))
+    arguments = main.build_parser().parse_args(shlex.split(command))
     arguments.check(arguments)
     return arguments
 

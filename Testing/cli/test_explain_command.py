@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from S3NetSegmentLib.cli import main
-from S3NetSegmentLib.cli.arguments import join_coordinates
 from S3NetSegmentLib.engine import InputError, run_to_end
 from S3NetSegmentLib.engine.images import Volume
 from S3NetSegmentLib.engine.images.writing import write_image
@@ -35,7 +34,7 @@ def rings(tmp_path, monkeypatch):
 
 
 def run(text, capsys):
-    arguments = main.build_parser().parse_args(["segment", *join_coordinates(text.split()), *QUICK])
+    arguments = main.build_parser().parse_args(["segment", *text.split(), *QUICK])
     arguments.check(arguments)
     assert main.run(arguments) == 0
     return json.loads(capsys.readouterr().out)

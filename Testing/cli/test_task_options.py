@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from S3NetSegmentLib.cli.arguments import Parser, add_task_options, join_coordinates, refuse_contradictions, task_from
+from S3NetSegmentLib.cli.arguments import add_task_options, refuse_contradictions, task_from
+from S3NetSegmentLib.cli.parser import Parser
 from S3NetSegmentLib.engine.batch.columns import COLUMNS, TASKS
 from S3NetSegmentLib.engine.common.errors import InputError
 from S3NetSegmentLib.engine.tasks.fields import asked, asked_fields, columns_of, command_line, from_script
@@ -25,7 +26,7 @@ class LongerTask(SegmentTask):
 def asked_on_the_command_line(text, task_class=LongerTask):
     parser = Parser(prog="s3net test")
     add_task_options(parser, task_class, {})
-    task = task_from(task_class, parser.parse_args(join_coordinates(text.split())))
+    task = task_from(task_class, parser.parse_args(text.split()))
     refuse_contradictions(task, parser)
     return task
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from S3NetSegmentLib.cli import main
-from S3NetSegmentLib.cli.arguments import join_coordinates
 from S3NetSegmentLib.engine import InputError, Segment, Volume
 from S3NetSegmentLib.engine.few_shot.drawings.support_files import read_support
 from S3NetSegmentLib.engine.images.writing import write_image
@@ -58,7 +57,7 @@ def write_labels(labels, name, matrix=IMAGE.ijk_to_ras):
 
 def run(text, capsys):
     """The command in this process; its summary."""
-    texts = ["few-shot", *join_coordinates(text.split()), *QUICK, "--quiet", "--json"]
+    texts = ["few-shot", *text.split(), *QUICK, "--quiet", "--json"]
     arguments = main.build_parser().parse_args(texts)
     arguments.check(arguments)
     assert main.run(arguments) == 0
@@ -80,7 +79,7 @@ def contents(support):
 
 def refused(text):
     """What the command says when it refuses its arguments or input."""
-    arguments = main.build_parser().parse_args(["few-shot", *join_coordinates(text.split()), "--quiet"])
+    arguments = main.build_parser().parse_args(["few-shot", *text.split(), "--quiet"])
     arguments.check(arguments)
     with pytest.raises(InputError) as caught:
         main.run(arguments)

@@ -1,4 +1,4 @@
-"""Options that several commands share, those that a task declares, how coordinates are told from options, and which files may be written.
+"""Options that several commands share, those that a task declares, and which files may be written.
 
 Standard library only."""
 
@@ -6,19 +6,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from ..engine.tasks import forms
 from ..engine.tasks.fields import asked_fields
+from .parser import Parser
 
 _DEST = "task_{}"  # so that no field clashes with an option of the command
-COORDINATE_OPTIONS = (
-    "--point", "--not-point", "--pixel", "--not-pixel", "--box", "--box-mm", "--stroke", "--not-stroke", "--slice", "--slices",
-    "--step",
-)  # fmt: skip
-_COORDINATES = re.compile(r"[-+]?[\d.][-+\d.,eE:]*")
 
 
 def add_task_options(parser: argparse.ArgumentParser, task_class, groups: dict) -> dict:
@@ -87,38 +81,6 @@ class _Repeated(argparse.Action):
 
     def __call__(self, parser, namespace, value, option=None):
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest, None) or []), value])
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that answers a bad argument with one line and exit code 2, and takes no abbreviations, which
-    would change their meaning when options are added."""
-
-    def __init__(self, *args, **options):
-        super().__init__(*args, allow_abbrev=False, **options)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"s3net: error: {message} ('{self.prog} --help' explains)\n")
-
-
-def join_coordinates(texts: list[str]) -> list[str]:
-    """``--point -1,2,3 4,5,6`` as ``--point=-1,2,3 --point=4,5,6``.
-
-    argparse would take a leading minus for an option, and several values for one option would swallow the image's name.
-    The first text after such an option is always its value; further ones only if they are coordinates with a comma.
-    """
-    joined, option, rest = [], None, iter(texts)
-    for text in rest:
-        if option and "," in text and _COORDINATES.fullmatch(text):
-            joined.append(f"{option}={text}")
-            continue
-        option = None
-        value = next(rest, None) if text in COORDINATE_OPTIONS else None
-        if value is None:
-            joined.append(text)
-        else:
-            joined.append(f"{text}={value}")
-            option = text if text.endswith(("point", "pixel", "box", "box-mm")) else None
-    return joined
 
 
 def new_command(commands, name: str, summary: str, description: str, examples: str = "") -> Parser:

@@ -297,7 +297,9 @@ def _print(action: str, facts: dict, store) -> None:
         print(
             f"nothing is accepted yet: segment {facts['case']!r} first ({shown_path(store.image_of(facts['case']))}),"
         )
-        words = ["s3net", "cohort", shown_path(store.folder), "accept", facts["case"], "--segmentation", "FILE"]
+        case, file = facts["case"], ["--segmentation", "FILE"]
+        words = ["s3net", "cohort", shown_path(store.folder), "accept"]
+        words += [*file, "--", case] if case.startswith("-") else [case, *file]
         print(f"then: {shlex.join(words)}")
     elif action == "accept":
         changed = "" if facts["changed"] is None else f"; {facts['changed']:.0%} of the proposal was changed"

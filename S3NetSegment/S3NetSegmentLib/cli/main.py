@@ -27,9 +27,9 @@ from . import (
     segment,
     weights,
 )
-from .arguments import Parser, join_coordinates
 from .demo import command as demo
 from .environment import EnvironmentProblem, enter
+from .parser import Parser
 from .terminal import interrupts
 from .train import finetune, pretrain
 
@@ -92,7 +92,7 @@ def _code_of_launch(script: str, texts: list[str]) -> int:
     debug = bool(os.environ.get("S3NET_DEBUG"))
     try:
         # Bad arguments are refused before anything is downloaded; help and version need no environment.
-        arguments = build_parser().parse_args(join_coordinates(texts))
+        arguments = build_parser().parse_args(texts)
         arguments.check(arguments)
         debug = debug or arguments.debug
         if script is not None:

@@ -142,9 +142,11 @@ def print_written(outputs: Mapping[str, str]) -> None:
 
 
 def shown_path(path: str | os.PathLike) -> str:
-    """``path`` as briefly as it can be copied: relative to the current folder if it lies inside."""
+    """``path`` as briefly as it can be copied: relative to the current folder if it lies inside, and no option."""
     try:
         relative = os.path.relpath(path)
     except ValueError:  # another drive of Windows
         relative = os.pardir
-    return os.path.abspath(path) if relative.startswith(os.pardir) else relative
+    if relative.startswith(os.pardir):
+        return os.path.abspath(path)
+    return os.path.join(os.curdir, relative) if relative.startswith("-") else relative

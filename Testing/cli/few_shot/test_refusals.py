@@ -10,7 +10,6 @@ from command_line import PATIENCE, let_compute, s3net, start
 from few_shot_command_line import DRAWN, IMAGE, TRUTH, only, refused, write_labels
 
 from S3NetSegmentLib.cli import main
-from S3NetSegmentLib.cli.arguments import join_coordinates
 from S3NetSegmentLib.engine import Segment, Segmentation, Volume
 from S3NetSegmentLib.engine.images.writing import write_image, write_segmentation
 
@@ -46,7 +45,7 @@ BAD_ARGUMENTS = {
 @pytest.mark.parametrize("text", BAD_ARGUMENTS)
 def test_bad_arguments_are_refused_before_anything_is_read(text, capsys):
     with pytest.raises(SystemExit) as stop:
-        arguments = main.build_parser().parse_args(["few-shot", *join_coordinates(text.split())])
+        arguments = main.build_parser().parse_args(["few-shot", *text.split()])
         arguments.check(arguments)
     error = capsys.readouterr().err
     assert stop.value.code == 2 and BAD_ARGUMENTS[text] in error and error.count("\n") == 1

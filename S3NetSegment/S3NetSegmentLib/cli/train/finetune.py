@@ -6,6 +6,7 @@ import argparse
 import copy
 import json
 import os
+import shlex
 import statistics
 import sys
 from pathlib import Path
@@ -119,7 +120,7 @@ def _report(folds: int, arguments: argparse.Namespace, folder: Path) -> None:
     def show() -> None:
         print("\n".join(table))
         print(f"wrote {shown_path(folder / SUMMARY)}.md and .json")
-        print(f"the mean of all {folds} models: s3net apply {shown_path(folder)} IMAGE -o OUT")
+        print(f"the mean of all {folds} models: s3net apply {shlex.quote(shown_path(folder))} IMAGE -o OUT")
 
     report(arguments, facts, show, facts["notes"])
 
