@@ -1,7 +1,6 @@
 """The scripts that the documentation tells a user to start work with a Python that has no packages."""
 
 import ast
-import hashlib
 import os
 import re
 import subprocess
@@ -64,8 +63,9 @@ def bare_start(script: str, *arguments: str, folder: Path) -> subprocess.Complet
     (stand_in / "bin" / "python").write_text(f'#!/bin/sh\nunset PYTHONPATH\nexec "{sys.executable}" "$@"\n')
     (stand_in / "bin" / "python").chmod(0o755)
     lists = (MODULE / "requirements.txt", TESTING / "requirements.txt")
-    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in lists]
-    (stand_in / "s3net.json").write_text(" ".join(digests))
+    (stand_in / "s3net.json").write_text(
+        "\n".join(file.read_text(encoding="utf-8") for file in lists), encoding="utf-8"
+    )
     variables = {
         "PATH": os.defpath, "HOME": str(folder), "PYTHONPATH": str(folder), "S3NET_VENV": str(stand_in),
         "OMP_NUM_THREADS": "1", "QT_QPA_PLATFORM": "offscreen",

@@ -1,6 +1,5 @@
 """The launcher: when it needs an environment of its own, how it makes one, and what it says when that fails."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -25,30 +24,29 @@ def own(tmp_path, monkeypatch):
     folder = tmp_path / "venv"
     made = []
 
-    def run(*command):
-        if "venv" in command:
-            made.append("create")
-            python = environment.python_in(Path(command[-1]))
-            python.parent.mkdir(parents=True, exist_ok=True)
-            python.write_text("")
-        else:
-            made.append("install")
-        return True
+    def call(command, **_):
+        made.append("create" if "venv" in command else "install")
+        return pretended(command)
 
     monkeypatch.setenv("S3NET_VENV", str(folder))
     monkeypatch.setattr(environment, "REPOSITORY", tmp_path / "elsewhere")
     monkeypatch.setattr(environment.shutil, "which", lambda _: "/usr/bin/nvidia-smi")
-    monkeypatch.setattr(environment, "run", run)
+    monkeypatch.setattr(environment.subprocess, "call", call)
     return folder, made
 
 
-def without_pip(*command):
-    """Stands in for ``run`` where pip fails."""
+def pretended(command, **_):
+    """What stands in for venv, which makes an empty Python, and for pip; returns the exit code 0."""
     if "venv" in command:
         python = environment.python_in(Path(command[-1]))
         python.parent.mkdir(parents=True, exist_ok=True)
         python.write_text("")
-    return "venv" in command
+    return 0
+
+
+def without_pip(command, **_):
+    """Stands in where pip fails."""
+    return pretended(command) or "pip" in command
 
 
 def prepare(*further):
@@ -62,7 +60,7 @@ def requirements(folder, text):
 
 
 def is_complete(folder):
-    return len(environment.installed(folder)) == 1
+    return bool(environment.installed(folder))
 
 
 def test_the_runtime_needs_ranges_and_the_tests_exact_versions():
@@ -133,17 +131,17 @@ def test_the_environment_is_made_once_and_then_used(own):
 
 def test_an_interrupted_installation_is_noticed_and_made_anew_without_its_leftovers(own, monkeypatch):
     folder, made = own
-    pretended = environment.run
+    as_before = environment.subprocess.call
 
-    def interrupted(*command):
+    def interrupted(command, **_):
         if "pip" in command:
             (folder / "lib").mkdir()
             (folder / "lib" / "half.py").write_text("x")
             raise KeyboardInterrupt
-        return pretended(*command)
+        return as_before(command)
 
     with monkeypatch.context() as broken:
-        broken.setattr(environment, "run", interrupted)
+        broken.setattr(environment.subprocess, "call", interrupted)
         with pytest.raises(KeyboardInterrupt):
             prepare()
     assert not is_complete(folder)
@@ -179,7 +177,7 @@ def test_an_update_that_fails_leaves_the_environment_in_use(own, tmp_path, monke
     folder, made = own
     prepare()
     with monkeypatch.context() as broken:
-        broken.setattr(environment, "run", without_pip)
+        broken.setattr(environment.subprocess, "call", without_pip)
         with pytest.raises(EnvironmentProblem, match="pip says why above"):
             prepare(requirements(tmp_path, "a==1.0"))
     prepare()
@@ -190,7 +188,7 @@ def test_a_failure_after_the_python_was_gone_leaves_nothing_that_counts_as_compl
     folder, _ = own
     prepare()
     environment.python_in(folder).unlink()
-    monkeypatch.setattr(environment, "run", without_pip)
+    monkeypatch.setattr(environment.subprocess, "call", without_pip)
     with pytest.raises(EnvironmentProblem):
         prepare()
     assert environment.python_in(folder).exists() and not is_complete(folder)
@@ -234,8 +232,7 @@ def test_a_second_start_waits_for_the_first_and_then_uses_its_environment(own, c
     second.join(0.2)
     assert second.is_alive()
     environment.make(folder, (environment.RUNTIME,), set(), quiet=True)
-    digest = hashlib.sha256(environment.RUNTIME.read_bytes()).hexdigest()
-    (folder / environment.MARKER).write_text(digest)
+    (folder / environment.MARKER).write_text(environment.RUNTIME.read_text("utf-8"), "utf-8")
     made.clear()
     first.give_back()
     second.join(20)
@@ -248,14 +245,13 @@ def test_without_an_nvidia_driver_torch_comes_from_the_cpu_index_if_that_can_be_
     own, monkeypatch, capsys, reachable
 ):
     calls = []
-    pretended = environment.run
 
-    def run(*command):
+    def call(command, **_):
         if "pip" in command:
             calls.append(list(command))
-        return pretended(*command) and ("--index-url" not in command or reachable)
+        return pretended(command) or ("--index-url" in command and not reachable)
 
-    monkeypatch.setattr(environment, "run", run)
+    monkeypatch.setattr(environment.subprocess, "call", call)
     without_driver(monkeypatch)
     monkeypatch.setattr(environment.sys, "platform", "linux")
     environment.prepare((environment.RUNTIME,))

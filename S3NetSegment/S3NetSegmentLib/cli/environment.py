@@ -3,7 +3,6 @@
 Standard library only. pip speaks for itself, and its own settings (index, proxy, ``PIP_FIND_LINKS``) are used as they are.
 """
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -32,7 +31,7 @@ class EnvironmentProblem(RuntimeError):
 
 def enter(script: str, arguments: list[str], files: tuple[Path, ...] = (RUNTIME,), quiet: bool = False) -> None:
     """Returns if this interpreter satisfies the requirement ``files``; otherwise the process becomes a Python that does, running
-    ``script`` (on Windows it waits for it). EnvironmentProblem: the environment, which can take minutes, could not be made."""
+    ``script`` (on Windows it waits for it). EnvironmentProblem: there is none, and it could not be made."""
     lacks = "; ".join(shortcomings(files))
     if not lacks:
         return
@@ -91,7 +90,7 @@ def own_folder() -> Path:
 def prepare(files: tuple[Path, ...], quiet: bool = False) -> Path:
     """The Python of an environment that satisfies ``files``, made or brought up to date if need be; a second start waits."""
     files = tuple(dict.fromkeys((RUNTIME, *files)))
-    wanted = {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    wanted = {line for file in files for line in file.read_text("utf-8").splitlines()}
     try:
         folder = own_folder()
         if not wanted <= installed(folder):
@@ -101,15 +100,21 @@ def prepare(files: tuple[Path, ...], quiet: bool = False) -> Path:
                 lock.take(float("inf"))
                 if not wanted <= (before := installed(folder)):  # another start may have finished it meanwhile
                     make(folder, files, before, quiet)
-                    (folder / MARKER).write_text(" ".join(wanted))
+                    (folder / MARKER).write_text("\n".join(sorted(wanted)), "utf-8")
     except OSError as error:
         remedy = "make room there or name another folder in S3NET_VENV"
         raise EnvironmentProblem(f"the environment cannot be made: {error}; {remedy}") from None
     return python_in(folder)
 
 
+def installed(folder: Path) -> set[str]:
+    """The lines of the lists whose packages are in the environment in ``folder``; none if it is not complete."""
+    there = python_in(folder).exists() and (folder / MARKER).exists()
+    return set((folder / MARKER).read_text("utf-8", "replace").splitlines()) if there else set()
+
+
 def make(folder: Path, files: tuple[Path, ...], before: set[str], quiet: bool) -> None:
-    """An environment with the packages of ``files`` in ``folder``: what is new, where the lists ``before`` are complete."""
+    """An environment with the packages of ``files`` in ``folder``: what is new, where the lines ``before`` are complete."""
     cpu = sys.platform == "linux" and not (shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists())
     (folder / MARKER).write_text("")  # nothing counts as complete
     if before:
@@ -119,16 +124,16 @@ def make(folder: Path, files: tuple[Path, ...], before: set[str], quiet: bool) -
         _say(f"first use: making an environment in {folder}, once (downloads {size})", quiet)
         for entry in {*folder.iterdir()} - {folder / LOCK, folder / MARKER}:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-        if not run(sys.executable, "-m", "venv", folder):
+        if subprocess.call([sys.executable, "-m", "venv", folder], stdout=2):
             raise EnvironmentProblem(f"a virtual environment could not be made in {folder}; Python says why above")
     pip = [python_in(folder), *"-m pip install --no-user --no-input --only-binary=:all:".split(), *["-q"] * quiet]
     lists = [text for file in files for text in ("-r", str(file))]
     if cpu:
         torch = f"torch --no-deps --index-url {CPU_INDEX} --timeout 5 --retries 0".split()
-        if not run(*pip, *torch, *("-c" if text == "-r" else text for text in lists)):
+        if subprocess.call([*pip, *torch, *("-c" if text == "-r" else text for text in lists)], stdout=2):
             _say("no harm done: PyTorch's index for CPUs gave nothing; the default one may download 3 GB", quiet)
-    if not run(*pip, *lists):
-        (folder / MARKER).write_text(" ".join(before))  # pip changes nothing when it fails
+    if subprocess.call([*pip, *lists], stdout=2):
+        (folder / MARKER).write_text("\n".join(before), "utf-8")  # pip changes nothing when it fails
         raise EnvironmentProblem(
             "the packages could not be installed; pip says why above. No internet: behind a proxy set HTTPS_PROXY, or run "
             f"'pip download {' '.join(lists)} -d wheels' on another computer of the same kind, copy the folder, and start "
@@ -137,18 +142,8 @@ def make(folder: Path, files: tuple[Path, ...], before: set[str], quiet: bool) -
         )
 
 
-def installed(folder: Path) -> set[str]:
-    """Digests of the lists whose packages are in the environment in ``folder``; none if it is not complete."""
-    there = python_in(folder).exists() and (folder / MARKER).exists()
-    return set(re.findall("[0-9a-f]{64}", (folder / MARKER).read_text("utf-8", "replace"))) if there else set()
-
-
 def python_in(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def run(*command: str | Path) -> bool:
-    return subprocess.run(command, stdout=2, check=False).returncode == 0
 
 
 def _say(text: str, quiet: bool) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy import sparse  # its csgraph brings linear algebra along: it loads when a volume needs it, not for slices
 
 from ...common.progress import Step, Steps
 from ..regions.volume_graph import Columns, RegionGraph, union_sums
@@ -118,8 +117,8 @@ class CandidateFinder:
             length = (np.maximum(away[a], away[b]) + 0.05) * (strength + 0.1 * graph.mean_gradient) * width**2 / area
         else:
             length = strength * width
-        matrix = csr_matrix((np.tile(length + 1e-9, 2), (np.r_[a, b], np.r_[b, a])), (graph.count, graph.count))
-        order = np.argsort(dijkstra(matrix, indices=region), kind="stable")
+        matrix = sparse.csr_matrix((np.tile(length + 1e-9, 2), (np.r_[a, b], np.r_[b, a])), (graph.count, graph.count))
+        order = np.argsort(sparse.csgraph.dijkstra(matrix, indices=region), kind="stable")
         rank = np.empty(graph.count, np.int64)
         rank[order] = np.arange(graph.count)
         inside = np.cumsum(graph.inside[order], 0)
@@ -191,5 +190,5 @@ def _parts(graph: RegionGraph, labels: np.ndarray) -> np.ndarray:
     label = np.bincount(keys, minlength=graph.count * kinds).reshape(graph.count, kinds).argmax(1)
     same = label[graph.first] == label[graph.second]
     a, b = graph.first[same], graph.second[same]
-    matrix = csr_matrix((np.ones(a.size, np.int8), (a, b)), (graph.count, graph.count))
-    return connected_components(matrix, directed=False)[1]
+    matrix = sparse.csr_matrix((np.ones(a.size, np.int8), (a, b)), (graph.count, graph.count))
+    return sparse.csgraph.connected_components(matrix, directed=False)[1]
