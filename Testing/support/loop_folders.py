@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import numpy as np
 from few_shot_phantoms import organs
 
 from S3NetSegmentLib.engine import InputError, Segment, Segmentation, Volume
-from S3NetSegmentLib.engine.cohort_loop.accepting import accept
+from S3NetSegmentLib.engine.cohort_loop.accepting import accept, undo
 from S3NetSegmentLib.engine.cohort_loop.store import CohortStore
 from S3NetSegmentLib.engine.images.writing import write_image
 
@@ -51,13 +55,41 @@ def write_patients(folder: Path, *names: str, suffix=".nii.gz", **options) -> Pa
 def accept_when_all_are_ready(folder: Path, case: str, half: bool, barrier) -> None:
     """For a process of its own: accepts patient 0, or ``half`` of it, once all wait at ``barrier``; prints what it was told."""
     volume, labels = patient(0)
-    labels = np.where(np.arange(labels.shape[2]) < labels.shape[2] // 2, labels, 0) if half else labels
+    labels = half_of(labels) if half else labels
     barrier.wait()
     try:
         accept(CohortStore(folder), case, drawn(volume, labels))
         print("accepted")
     except InputError as error:
         print(error)
+
+
+def killed_at(moment: int, folder: Path, what: str) -> None:
+    """For a process of its own, which kills itself at the ``moment``-th time, from 1, that it touches what the cohort keeps: ``what``
+    is "accept" (patient 0), "replace" (by half of it) or "undo". Prints what it was about to do."""
+    touches, times = {"open", "os.rename", "os.remove", "os.mkdir", "shutil.copyfile"}, itertools.count(1)
+
+    def hook(event, arguments):
+        path = os.fspath(arguments[0]) if arguments and isinstance(arguments[0], str | os.PathLike) else ""
+        if event in touches and "s3net-cohort" in path and next(times) == moment:
+            os.write(1, event.encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    volume, labels = patient(0)
+    store, real = CohortStore(folder), os.fsync
+    sys.addaudithook(hook)
+    os.fsync = lambda file: (hook("open", ["s3net-cohort"]), real(file))  # amid what is written
+    if what == "undo":
+        undo(store, "anna")
+    else:
+        accept(
+            store, "anna", drawn(volume, half_of(labels) if what == "replace" else labels), replace=what == "replace"
+        )
+
+
+def half_of(labels: np.ndarray) -> np.ndarray:
+    """What lies in the first columns alone."""
+    return np.where(np.arange(labels.shape[2]) < labels.shape[2] // 2, labels, 0)
 
 
 def accepted_cohort(folder: Path, names: Sequence[str], count: int) -> CohortStore:

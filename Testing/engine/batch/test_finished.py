@@ -111,7 +111,8 @@ def test_a_record_of_wrong_types_is_no_record(finished):
 
 
 def test_every_slice_of_a_dicom_folder_and_the_voxels_beside_a_header_count(tmp_path):
-    from S3NetSegmentLib.engine.batch.records import files_of, input_facts
+    from S3NetSegmentLib.engine.batch.records import input_facts
+    from S3NetSegmentLib.engine.images.file_facts import files_of
 
     folder = tmp_path / "series"
     write_dicom_series(folder, np.zeros((3, 8, 8), np.int16), np.eye(4))
@@ -150,10 +151,10 @@ def test_a_finished_case_of_a_large_volume_is_recognised_without_reading_it(tmp_
         "row 2", str(tmp_path / "v.nii.gz"), "v.seg.nrrd", SegmentTask(settings=(QUICK,), regions=2, regions_only=True)
     )
     assert run_case(case, tmp_path / "out")["status"] == "done"
-    from S3NetSegmentLib.engine.batch import records
+    from S3NetSegmentLib.engine.images import file_facts
 
     def refused(path):
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr(records, "_file_hash", refused)
+    monkeypatch.setattr(file_facts, "digest_of", refused)
     assert not make_plan([case], tmp_path / "out", resume=True).todo

@@ -14,12 +14,12 @@ from forked import forked_together
 from loop_folders import accept_when_all_are_ready, drawn, patient, write_patients
 
 from S3NetSegmentLib.engine import InputError, ResourceError, Segment, Segmentation
-from S3NetSegmentLib.engine.batch import records
 from S3NetSegmentLib.engine.cohort_loop import accepting, store
 from S3NetSegmentLib.engine.cohort_loop.accepting import accept, cohort_segments, undo
 from S3NetSegmentLib.engine.cohort_loop.segment_names import UnknownSegmentsError
 from S3NetSegmentLib.engine.cohort_loop.states import cohort_state
 from S3NetSegmentLib.engine.cohort_loop.store import ACCEPTED, HISTORY, PROPOSED, CohortStore
+from S3NetSegmentLib.engine.images import file_facts
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
 from S3NetSegmentLib.engine.images.writing import write_image
 
@@ -304,14 +304,15 @@ def test_an_accepted_file_that_somebody_edits_is_told(cohort):
     path = cohort.segmentation_path(ACCEPTED, "anna")
     path.write_bytes(path.read_bytes() + b" ")
     (anna,) = (case for case in cohort_state(cohort).cases if case.name == "anna")
-    assert anna.state == "accepted" and any("changed outside" in note for note in anna.notes)
+    assert anna.state == "accepted" and any("changed outside of this program" in note for note in anna.notes)
 
 
 def test_looking_again_reads_no_file_that_is_as_it_was(cohort, monkeypatch):
     for number, name in enumerate(("anna", "bert")):
         accept(cohort, name, drawn(*patient(number)))
-    read, real = [], records._file_hash
-    monkeypatch.setattr(records, "_file_hash", lambda path: read.append(path.name) or real(path))
+    read, real, samples = [], file_facts.digest_of, store.sampled
+    monkeypatch.setattr(file_facts, "digest_of", lambda path: read.append(path.name) or real(path))
+    monkeypatch.setattr(store, "sampled", lambda files: read.extend(files) or samples(files))
     before = cohort_state(cohort)
     read.clear()
     assert cohort_state(cohort) == before and read == []

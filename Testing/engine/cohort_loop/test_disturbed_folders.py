@@ -1,10 +1,13 @@
 """A cohort whose images are replaced, are there twice or cannot be read, and a folder that cannot be written into."""
 
 import contextlib
+import os
 import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from image_files import write_dicom_series
 from loop_folders import drawn, patient, write_patients
 
 from S3NetSegmentLib.engine import InputError, ResourceError, Segmentation, run_to_end
@@ -13,6 +16,7 @@ from S3NetSegmentLib.engine.cohort_loop.choosing import most_helpful
 from S3NetSegmentLib.engine.cohort_loop.proposing import drawing_of, propose
 from S3NetSegmentLib.engine.cohort_loop.states import cohort_state, next_case
 from S3NetSegmentLib.engine.cohort_loop.store import PROPOSED, CohortStore
+from S3NetSegmentLib.engine.images.reading import read_alone
 from S3NetSegmentLib.engine.images.writing import write_image
 
 QUICK = {"encoder": "default"}
@@ -41,6 +45,32 @@ def test_the_state_tells_of_images_that_were_replaced_since_they_were_accepted_o
     accept(cohort, "anna", drawn(*patient(8)), replace=True)
     run_to_end(propose(cohort, "bert", **QUICK))
     assert not any("replaced" in note for name in ("anna", "bert") for note in notes_of(cohort, name))
+
+
+def test_the_state_tells_of_an_image_that_was_replaced_by_one_of_the_same_size(cohort):
+    volume, labels = patient(3)
+    image = sitk.GetImageFromArray(volume.array.astype(np.int16))
+    path = cohort.folder / "dora.nii"
+    sitk.WriteImage(image, path)
+    size = path.stat().st_size
+    accept(cohort, "dora", Segmentation([labels], drawn(volume, labels).segments, read_alone(path).ijk_to_ras))
+    sitk.WriteImage(image, path)  # as a copy on another disk
+    assert not any("replaced" in note for note in notes_of(cohort, "dora"))
+    sitk.WriteImage(sitk.GetImageFromArray(volume.array.astype(np.int16)[..., ::-1].copy()), path)
+    assert path.stat().st_size == size
+    assert any("replaced since it was accepted" in note for note in notes_of(cohort, "dora"))
+
+
+def test_the_state_tells_of_a_folder_of_slices_that_was_replaced(cohort):
+    volume, labels = patient(3)
+    folder, array = cohort.folder / "dora", volume.array.astype(np.int16)
+    paths = write_dicom_series(folder, array, volume.ijk_to_ras)
+    accept(cohort, "dora", Segmentation([labels], drawn(volume, labels).segments, read_alone(folder).ijk_to_ras))
+    for path in paths:
+        os.utime(path, (1, 1))
+    assert not any("replaced" in note for note in notes_of(cohort, "dora"))
+    write_dicom_series(folder, array[..., ::-1].copy(), volume.ijk_to_ras)
+    assert any("replaced since it was accepted" in note for note in notes_of(cohort, "dora"))
 
 
 def test_that_the_only_accepted_case_cannot_be_used_is_said_also_where_an_empty_slice_is_drawn(cohort):

@@ -1,4 +1,4 @@
-"""Accepting a case, and taking an acceptance back. Each is one rename: a program that is killed has done it or not."""
+"""Accepting a case, and taking an acceptance back. Each hangs on one rename: a program that is killed has done it or not."""
 
 from __future__ import annotations
 
@@ -118,6 +118,7 @@ def accept(
                 _keep_accepted(store, case, _REPLACED)
             store.write_with_record(ACCEPTED, case, result, record)
     store.release(case)
+    store.remove_leftovers()
     if not lock.is_certain:
         notes.append("this disk knows no locks: do not accept the same case on two computers at once")
     return Accepted(store.segmentation_path(ACCEPTED, case), changed, tuple(notes))
@@ -162,7 +163,7 @@ def undo(store: CohortStore, case: str) -> str:
         if not path.is_file():
             raise InputError(f"case {case!r} is not accepted, so there is nothing to take back")
         folder = store.work / HISTORY / case
-        former = sorted(folder.glob(f"*-{_REPLACED}.seg.nrrd"))
+        former = sorted(folder.glob(f"[!.]*-{_REPLACED}.seg.nrrd"))
         folder.mkdir(parents=True, exist_ok=True)
         if not former:
             kept = folder / f"{_moment()}-{_TAKEN_BACK}.seg.nrrd"
@@ -171,12 +172,14 @@ def undo(store: CohortStore, case: str) -> str:
                 rename_over(store.record_path(ACCEPTED, case), _record_of(kept))
             return "proposed" if store.segmentation_path(PROPOSED, case).is_file() else "to do"
         _keep_accepted(store, case, _TAKEN_BACK)
-        rename_over(former[-1], path)
+        # Its record comes with it before and leaves the history after it: who is killed between them loses neither.
         record = _record_of(former[-1])
         if record.is_file():
-            rename_over(record, store.record_path(ACCEPTED, case))
+            _copy(record, store.record_path(ACCEPTED, case))
         else:
             store.record_path(ACCEPTED, case).unlink(missing_ok=True)
+        rename_over(former[-1], path)
+        record.unlink(missing_ok=True)
         return "accepted"
 
 
@@ -189,8 +192,12 @@ def _keep_accepted(store: CohortStore, case: str, why: str) -> None:
         (store.segmentation_path(ACCEPTED, case), kept),
     ):
         if source.is_file():
-            with replacing(copy) as temporary:
-                shutil.copyfile(source, temporary)
+            _copy(source, copy)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _record_of(segmentation: Path) -> Path:

@@ -86,8 +86,11 @@ def _state_of(store: CohortStore, name: str, image: Path | None, beside: Path | 
         record = store.record(ACCEPTED, name)
         state, by, changed = ACCEPTED, str(record.get("by", "")), _share(record.get("changed"))
         if record and record.get("segmentation_sha256") != store.digest(ACCEPTED, name):
-            notes.append("the accepted file was changed outside of this program since")
-        if image is not None and _is_replaced(image, record):
+            notes.append(
+                "the accepted file is not the one of its record: it was changed outside of this program, or accepting another was "
+                "broken off; look at it"
+            )
+        elif image is not None and store.is_replaced(image, record.get("image")):
             notes.append(
                 "its image has been replaced since it was accepted, so it helps no other case; segment it anew, and accept that with "
                 "--replace"
@@ -101,7 +104,7 @@ def _state_of(store: CohortStore, name: str, image: Path | None, beside: Path | 
         state = CORRECTED
     elif has_proposal:
         state = PROPOSED
-    if not accepted and has_proposal and image is not None and _is_replaced(image, proposal):
+    if not accepted and has_proposal and image is not None and store.is_replaced(image, proposal.get("image")):
         notes.append("its image has been replaced since it was proposed; propose it again")
     if beside is not None and not accepted:
         notes.append(f"{beside.name} lies beside it: accept it with --segmentation, if it is right")
@@ -109,18 +112,6 @@ def _state_of(store: CohortStore, name: str, image: Path | None, beside: Path | 
         name, image, state, _share(proposal.get("expected_dice")), changed, picture if picture.is_file() else None, by,
         tuple(n for n in proposal.get("next_slices") or () if isinstance(n, int)), str(proposal.get("way", "")), tuple(notes),
     )  # fmt: skip
-
-
-def _is_replaced(image: Path, record: dict) -> bool:
-    """Whether the image, a file, surely is not the one that ``record`` is of: it has another number of bytes. The panel asks
-    every few seconds, so nothing is opened: those of the same size and of several files are found out when they are used."""
-    known = record.get("image")
-    if not isinstance(known, dict) or known.get("files") != 1 or not isinstance(known.get("bytes"), int):
-        return False
-    try:
-        return image.is_file() and known["bytes"] != image.stat().st_size
-    except OSError:
-        return False
 
 
 def _share(value) -> float | None:

@@ -23,16 +23,18 @@ import hashlib
 import json
 import os
 import platform
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ...file_lock import FileLock
-from ..batch.records import file_facts
 from ..common.errors import InputError, ResourceError
 from ..common.json_file import json_object
 from ..images import Segmentation, Volume
+from ..images.file_facts import file_facts, looked_at, sampled
 from ..images.files import flush_to_disk, replacing
 from ..images.writing import write_segmentation
 from .finding import WORK, FoundCases, checked_folder, find_cases
@@ -40,6 +42,7 @@ from .finding import WORK, FoundCases, checked_folder, find_cases
 ACCEPTED, PROPOSED, CORRECTED, HISTORY, FAILED = "accepted", "proposed", "corrected", "history", "failed"
 _TAKEN, _LOCKS, _MODEL_LOCK = "taken", "locks", ".model"
 _TAKEN_HOURS = 12  # after which a case that somebody took is free again
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.(json|png|seg\.nrrd)")  # names that replacing() gives
 _A_LOOK = 0.3  # seconds to wait for a lock that somebody may only look at
 _PATIENCE = 10.0  # seconds to wait for somebody who writes what all cases share
 
@@ -68,6 +71,7 @@ class CohortStore:
         self.folder = find_folder(folder)
         self.work = self.folder / WORK
         self._digests: dict[str, dict] = {}  # facts of segmentation files
+        self._samples: dict[str, tuple] = {}  # image -> what was looked at of it, and the sample
 
     def found(self) -> FoundCases:
         """The cases that are there now. InputError as :func:`find_cases`."""
@@ -106,17 +110,33 @@ class CohortStore:
             _write_json(temporary, content)
 
     def write_with_record(self, kind: str, case: str, segmentation: Segmentation, record: dict) -> None:
-        """Writes the segmentation of ``kind`` and its record, which then also names its digest. The segmentation comes last:
-        that it is there says that both are whole.
+        """Writes the segmentation of ``kind`` and its record, which then also names its digest. A first segmentation comes last:
+        that it is there says that both are whole. One that replaces another comes before its record: who is killed between them
+        leaves no record of a new image beside what was drawn in the old one.
 
         :raises ResourceError: the disk is full; what was there is still there.
         """
-        with replacing(self.segmentation_path(kind, case)) as labels, replacing(self.record_path(kind, case)) as told:
+        paths = [self.record_path(kind, case), self.segmentation_path(kind, case)]
+        paths = paths[::-1] if paths[1].is_file() else paths
+        with replacing(paths[1]) as last, replacing(paths[0]) as first:
+            told, labels = (first, last) if paths[0].suffix == ".json" else (last, first)
             write_segmentation(segmentation, labels)
             with open(labels, "rb") as file:
                 os.fsync(file.fileno())
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             _write_json(told, {**record, "segmentation_sha256": digest})
+
+    def remove_leftovers(self) -> None:
+        """Removes what was half written long ago, when somebody was killed."""
+        folders = [
+            self.work,
+            *(self.work / kind for kind in (ACCEPTED, PROPOSED, CORRECTED)),
+            *self.work.glob(f"{HISTORY}/*"),
+        ]
+        for path in (path for folder in folders for path in folder.glob(".*")):
+            with contextlib.suppress(OSError):  # somebody else was faster
+                if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > 3600 * _TAKEN_HOURS:
+                    path.unlink()
 
     def digest(self, kind: str, case: str) -> str:
         """SHA-256 of a segmentation file; "" if it is not there or cannot be read."""
@@ -133,15 +153,29 @@ class CohortStore:
     def accepted(self) -> list[str]:
         """Names of the accepted cases, also of those whose image is not there now."""
         try:
-            return sorted(p.name[: -len(".seg.nrrd")] for p in (self.work / ACCEPTED).glob("*.seg.nrrd"))
+            # What begins with a dot is being written, or was when somebody was killed.
+            return sorted(p.name[: -len(".seg.nrrd")] for p in (self.work / ACCEPTED).glob("[!.]*.seg.nrrd"))
         except OSError as error:
             raise InputError(f"{str(self.work)!r} cannot be opened ({error.strerror}); check its permissions") from None
 
     def image_facts(self, case: str, known: dict | None = None, image: Path | None = None) -> dict:
-        """What names the content of the image of ``case``, see :func:`~..batch.records.file_facts`; a file whose size and
+        """What names the content of the image of ``case``, see :func:`~..images.file_facts.file_facts`; a file whose size and
         times are those of ``known`` is not read again. ``image``: where it is; None: looked for. Errors as there."""
         path = str(image or self.image_of(case))
         return {**file_facts(path, {**(known or {}), "path": path}), "path": os.path.relpath(path, self.folder)}
+
+    def is_replaced(self, image: Path, known) -> bool:
+        """Whether ``image`` is surely not the one whose facts are ``known``: it has other bytes in a few places. Those of files
+        whose sizes and times are as before are not read again, so that this can be asked every few seconds."""
+        if not isinstance(known, dict) or not known.get("sample"):
+            return False
+        try:
+            files = looked_at(image)
+            if (kept := self._samples.get(str(image), ((), "")))[0] != files:
+                kept = self._samples[str(image)] = files, sampled(files)
+        except (OSError, InputError):
+            return False
+        return bool(kept[1] != known["sample"])
 
     def same_image_facts(self, case: str, seen: dict, image: Path | None = None) -> dict:
         """As :meth:`image_facts`; InputError also where the image is no longer the one of which these facts were ``seen``."""
