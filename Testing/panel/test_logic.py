@@ -12,6 +12,9 @@ from paths import MODULE, SAMPLE_DATA
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.engine.images.reading import read_image
+from S3NetSegmentLib.scene.answers.provenance import segment_fact
+from S3NetSegmentLib.scene.prompts import BOX, STROKE, add_point, make_prompt, set_box, view_plane
+from S3NetSegmentLib.scene.volumes import matrix_from_array
 
 
 def test_the_logic_segments_without_a_widget(module, volume_node):
@@ -50,6 +53,30 @@ def test_a_script_gives_boxes_as_roi_nodes_or_corners_and_strokes_as_voxels(modu
     asked = module.engine.asked[-1]
     assert asked["strokes"] == (tuple((i, 18, 6) for i in range(15, 26)),) and len(asked["outside_strokes"][0]) == 11
     assert node.GetSegmentation().GetNumberOfSegments() == 1
+
+
+def test_a_script_gives_a_box_and_a_stroke_that_were_drawn_in_an_oblique_view(module, volume_node):
+    turn = np.eye(4)
+    turn[:3, :3] = [[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]]
+    box = make_prompt(BOX, volume_node)
+    set_box(box, turn, (9, 7, 2.2))
+    view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+    view.GetSliceToRAS().DeepCopy(matrix_from_array(turn))
+    stroke = make_prompt(STROKE, volume_node, view_plane(view, volume_node))
+    for place in ((-2, 0, 0), (2, 0, 0)):
+        add_point(stroke, place)
+    logic = module.S3NetSegmentLogic()
+    node = logic.segment(volume_node, boxes=[box], strokes=[stroke])
+    asked = module.engine.asked[-1]
+    (plane,) = asked["planes"]
+    assert len(plane.prompts.boxes) == len(plane.prompts.strokes) == 1 and not asked["boxes"] and not asked["strokes"]
+    (segment_id,) = node.GetSegmentation().GetSegmentIDs()
+    assert segment_fact(node, segment_id, "Place") == "whole volume, from 1 oblique plane"
+    with pytest.raises(InputError, match="regions 3 has no meaning"):
+        logic.segment(volume_node, boxes=[box], regions=3)
+    logic.segment(volume_node, boxes=[box], scope="slice", sliceNode=view)
+    (flat,) = module.engine.asked[-1]["boxes"]
+    assert flat == plane.prompts.boxes[0]
 
 
 def test_what_is_odd_about_boxes_is_told_to_a_script_as_on_the_command_line(module, volume_node, caplog):

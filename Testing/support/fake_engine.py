@@ -62,12 +62,13 @@ class FakeRegions:
         boxes=(),
         strokes=(),
         outside_strokes=(),
+        planes=(),
         excluded=None,
         slices_so_far=None,
     ):
         self.asked.append({"inside": tuple(inside), "outside": tuple(outside), "boxes": tuple(boxes), "strokes": tuple(strokes),
-                           "outside_strokes": tuple(outside_strokes), "excluded": excluded, "slices": tuple(slices_so_far or ())})  # fmt: skip
-        prompts = Prompts(tuple(inside), tuple(outside), tuple(boxes), tuple(strokes), tuple(outside_strokes))
+                           "outside_strokes": tuple(outside_strokes), "planes": tuple(planes), "excluded": excluded, "slices": tuple(slices_so_far or ())})  # fmt: skip
+        prompts = Prompts(*map(tuple, (inside, outside, boxes, strokes, outside_strokes, planes)))
         prompts = prompts.checked(self.extent)
         yield Step(0.5, "Searching objects")
         return FakeChoice(self, prompts, 2 if radius_mm is None else 4, excluded)
@@ -121,6 +122,8 @@ class FakeChoice:
             mask |= self._regions.rectangle(box)
         for number, voxel in enumerate(prompts.inside_voxels):
             mask |= ball(voxel, 3 if number or prompts.boxes else 3 + 2 * self.index)
+        for plane in prompts.planes:
+            mask |= ball(self._regions.volume.voxel_at(plane.matrix[:3, 3]), 3)
         for voxel in prompts.outside_voxels:
             mask &= ~ball(voxel, 3)
         return mask if self._excluded is None else mask & ~self._excluded

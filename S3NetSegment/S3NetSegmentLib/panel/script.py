@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..scene.answers.confidence import doubtful_part, show_overlay
 from ..scene.answers.few_shot_writing import AnsweredSlices, write_few_shot
 from ..scene.answers.provenance import few_shot_tags, other_grid_text
 from ..scene.drawings.drawn_slices import other_volume_support, read_drawn
+from ..scene.oblique_prompts import drawn_obliquely
 from ..scene.prompts import box_of, points_from_markups, stroke_voxels, volume_of
 from ..scene.segmentation.segment_slices import EditingRules, other_segments
 from ..scene.volumes import volume_from_node
@@ -57,11 +59,14 @@ def segment_steps(volume_node, options: dict) -> Steps:
     :param options: fields of :class:`Where`; the others are those of :class:`SegmentTask`.
     :raises TypeError: an option that there is not. :raises InputError: a value that cannot be used.
     """
-    volume_from_node(volume_node)  # an error in it comes first
+    volume = volume_from_node(volume_node)  # an error in it comes first
     where = Where(**{name: options.pop(name) for name in list(options) if name in Where.__dataclass_fields__})
+    oblique: dict[str, list] = {}
     for name, voxels_of in (("boxes", _box_of_node), ("strokes", _stroke_of_node), ("notStrokes", _stroke_of_node)):
         if isinstance(options.get(name), (list, tuple)):
-            options[name] = [voxels_of(drawn, volume_node) for drawn in options[name]] or None
+            oblique[name] = [drawn for drawn in options[name] if drawn_obliquely(drawn, volume)]
+            rest = (drawn for drawn in options[name] if not drawn_obliquely(drawn, volume))
+            options[name] = [voxels_of(drawn, volume_node) for drawn in rest] or None
     for name in ("points", "notPoints"):
         if hasattr(options.get(name), "GetNumberOfControlPoints"):
             options[name] = points_from_markups(options[name])
@@ -70,14 +75,16 @@ def segment_steps(volume_node, options: dict) -> Steps:
     if "sliceRange" in options:
         options["slices"] = options.pop("sliceRange")
     task = from_script(SegmentTask, options)
-    for text in task.contradictions(camel_case):
+    shown = ((0,) * 6,) if oblique.get("boxes") or oblique.get("strokes") else ()  # an object is asked for
+    checked = dataclasses.replace(task, boxes=(*task.boxes, *shown))
+    for text in checked.contradictions(camel_case):
         raise InputError(text)
     require_segmentation(where.segmentationNode, "segmentationNode")
-    require_effect(where, task)
-    return while_they_stay(_steps(volume_node, where, task), volume_node, where.segmentationNode)
+    require_effect(where, checked)
+    return while_they_stay(_steps(volume_node, where, task, oblique), volume_node, where.segmentationNode)
 
 
-def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
+def _steps(volume_node, where: Where, task: SegmentTask, oblique: Mapping[str, Sequence]) -> Steps:
     from ..engine.segment.find_regions import find_regions
     from ..engine.segment.run import asked_notes, at_asked_step
 
@@ -89,7 +96,7 @@ def _steps(volume_node, where: Where, task: SegmentTask) -> Steps:
         slice_range=task.slices,
         axis=task.axis,
         roi_node=where.roiNode,
-        pointed=_pointed(task, volume),
+        pointed=_pointed(task, volume, oblique),
         settings=task.settings_with(task.regions),  # without a number the middle one of those prepared is shown
         preset=task.preset,
         device=where.device,
@@ -126,13 +133,9 @@ def _box_of_node(box, volume_node):
     if drawn_on is not None and drawn_on is not volume_node:
         raise InputError(drawn_elsewhere(box, volume_node))
     volume = volume_from_node(volume_node)
-    found = box_of(box, volume)
-    if found is None:
-        raise InputError(
-            f"{box.GetName()!r} was drawn on an oblique view, so its sides say nothing of the slices of "
-            f"{volume_node.GetName()!r}; give a box along its axes"
-        )
     require_along(box, volume)
+    found = box_of(box, volume)
+    assert found is not None  # it is along the slices, or nobody drew it as a prompt
     return [*found.low, *found.high]
 
 
@@ -146,7 +149,8 @@ def _stroke_of_node(stroke, volume_node):
     return list(voxels)
 
 
-def _pointed(task: SegmentTask, volume: Volume) -> Pointed:
+def _pointed(task: SegmentTask, volume: Volume, oblique: Mapping[str, Sequence]) -> Pointed:
+    """What the task points at, with the nodes that were drawn in oblique views (name of the option -> nodes)."""
     from ..engine.segment.run import asked_prompts
 
     in_voxels = dataclasses.replace(task, points=(), not_points=())  # positions stay as exact as they were given
@@ -156,8 +160,10 @@ def _pointed(task: SegmentTask, volume: Volume) -> Pointed:
         return [tuple(volume.ras_of(voxel)) for voxel in voxels]
 
     return Pointed(
-        [*task.points, *places(asked.inside)], [*task.not_points, *places(asked.outside)], asked.boxes,
-        [places(stroke) for stroke in asked.strokes], [places(stroke) for stroke in asked.outside_strokes], task.radius,
+        [*task.points, *places(asked.inside)], [*task.not_points, *places(asked.outside)],
+        [*asked.boxes, *oblique.get("boxes", ())],
+        [*map(places, asked.strokes), *oblique.get("strokes", ())],
+        [*map(places, asked.outside_strokes), *oblique.get("notStrokes", ())], task.radius,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from .volumes import array_from_matrix, matrix_from_array, require_class, volume
 ATTRIBUTE = "S3NetSegment.Prompt"
 INSIDE, OUTSIDE, BOX, STROKE, OUTSIDE_STROKE = "inside points", "outside points", "box", "stroke", "outside stroke"
 _VOLUME = "S3NetSegment.PromptVolume"  # role of the node reference
+_DIRECTIONS = "S3NetSegment.PromptDirections"  # attribute of a stroke in an oblique view
 _COLORS = {INSIDE: (0.1, 0.8, 0.2), OUTSIDE: (0.9, 0.2, 0.2), BOX: (0.2, 0.8, 1.0), STROKE: (0.1, 0.8, 0.2), OUTSIDE_STROKE: (0.9, 0.2, 0.2)}  # fmt: skip
 _CLASSES = {
     INSIDE: ("vtkMRMLMarkupsFiducialNode", "Inside points"),
@@ -65,8 +66,8 @@ def view_plane(slice_node, volume_node) -> ViewPlane:
     return ViewPlane(volume_from_node(volume_node), *shown.place)
 
 
-def make_prompt(kind: str, volume_node=None):
-    """A new markups node of ``kind`` for ``volume_node``; it is still empty."""
+def make_prompt(kind: str, volume_node=None, plane: ViewPlane | None = None):
+    """A new markups node of ``kind`` for ``volume_node``, which is drawn on ``plane``; it is still empty."""
     class_name, name = _CLASSES[kind]
     lists = kind in (INSIDE, OUTSIDE)
     node = slicer.mrmlScene.AddNewNodeByClass(class_name, name if lists else _free_name(name))
@@ -77,6 +78,9 @@ def make_prompt(kind: str, volume_node=None):
     node.SetControlPointLabelFormat("-%d" if kind == OUTSIDE else "+%d" if kind == INSIDE else "")
     if kind in (STROKE, OUTSIDE_STROKE):
         node.SetCurveTypeToLinear()
+        if plane is not None and plane.valid is not None:
+            directions = plane.grid.ijk_to_ras[:3, :3] / plane.grid.spacing
+            node.SetAttribute(_DIRECTIONS, " ".join(map(repr, directions.ravel().tolist())))
     _show(node.GetDisplayNode(), kind)
     return node
 
@@ -206,6 +210,12 @@ def stroke_voxels(positions: Sequence[Sequence[float]], grid: Volume) -> tuple[t
     return tuple(dict.fromkeys(three(map(int, voxel)) for voxel in voxels[there]))
 
 
+def stroke_directions(stroke) -> np.ndarray | None:
+    """Unit columns right, up and normal ``[3, 3]`` (world RAS) of the oblique view that a curve was drawn in; None for any other."""
+    text = stroke.GetAttribute(_DIRECTIONS) if hasattr(stroke, "GetAttribute") else None
+    return np.array(text.split(), float).reshape(3, 3) if text else None
+
+
 # -- all of them
 
 
@@ -254,13 +264,14 @@ def restore_prompts(state: PromptsState) -> None:
             if kind == BOX:
                 set_box(node, np.array(content[0]).reshape(4, 4), content[1])
             else:
-                _set_positions(node, content)
+                _set_positions(node, content[0])
+                node.SetAttribute(_DIRECTIONS, content[1])
 
 
 def _content(node) -> tuple:
-    """Matrix (16 values, world) and size of a box; positions of a stroke."""
+    """Matrix (16 values, world) and size of a box; positions of a stroke, and the directions of its oblique view."""
     if kind_of(node) != BOX:
-        return _positions(node)
+        return _positions(node), node.GetAttribute(_DIRECTIONS)
     try:
         world = world_from_parent(node)
     except InputError:

@@ -9,6 +9,7 @@ from S3NetSegmentLib.engine.common.progress import run_to_end
 from S3NetSegmentLib.engine.segment.carry import carry_prompts, draw_prompts, kept_near_drawn
 from S3NetSegmentLib.engine.segment.explanation import explain
 from S3NetSegmentLib.engine.segment.find_regions import find_regions
+from S3NetSegmentLib.engine.segment.planes import AnsweredVoxels
 from S3NetSegmentLib.engine.segment.prompts import Box, Prompts, prompted_slices
 
 AXES = "xyz"
@@ -127,8 +128,10 @@ class TestCarrying:
     def test_parts_that_hang_on_no_slice_are_left_out(self):
         mask = np.zeros((6, 8, 8), bool)
         mask[1:4, 1:4, 1:4] = mask[2:5, 6:, 6:] = True
-        shown = {("z", 2): mask[2] & (np.arange(8) < 5)}
-        kept = kept_near_drawn(mask, shown, Prompts(), Extent((0, 0, 0), (8, 8, 6)), None, None)
+        extent = Extent((0, 0, 0), (8, 8, 6))
+        image = Volume(np.zeros(mask.shape, np.uint8), np.eye(4))
+        shown = AnsweredVoxels.of(("z", 2), mask[2] & (np.arange(8) < 5), image, extent)
+        kept = kept_near_drawn(mask, [shown], Prompts(), extent, None, None)
         assert kept[:, 1:4, 1:4].sum() == 27
         assert kept.sum() == 27
 

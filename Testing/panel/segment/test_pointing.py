@@ -4,10 +4,8 @@ import numpy as np
 import slicer
 import vtk
 from fake_engine import FakeEngine
-from fake_propagation import FakePropagation
 from panel_pointing import BOX_THERE, CENTER, CORNERS, click, drag
 
-from S3NetSegmentLib.engine.few_shot.drawings.drawing import DrawnPlane
 from S3NetSegmentLib.engine.segment.prompts import Box
 from S3NetSegmentLib.scene.prompts import BOX, prompt_nodes
 
@@ -168,37 +166,76 @@ def test_a_box_on_an_oblique_view_is_drawn_on_its_plane(pointing, views):
     assert panel.engine.calls[0]["volume"].size[2] == 1 and box.flat_axis == "z"
     assert abs(box.size[0] - 13) <= 1 and abs(box.size[1] - 11) <= 1
     assert panel.mask()[6, 18, 20] and panel.prompts() == [("Box", "oblique")]
-    # Its sides say nothing of the slices of the volume.
+
+
+def oblique_places(view, *places):
+    """World positions of places (mm right and up from the middle) in a view."""
+    matrix = view.GetSliceToRAS()
+    return [matrix.MultiplyPoint((*place, 0.0, 1.0))[:3] for place in places]
+
+
+def test_in_the_whole_volume_a_box_on_an_oblique_view_is_answered_on_its_plane_and_carried(pointing, views):
+    panel = pointing
     panel.choose(panel.ui.scopeComboBox, "Whole volume")
-    panel.segment()
-    assert "segment in the current slice" in panel.message and "Few-shot" in panel.message
-    panel.choose(panel.ui.scopeComboBox, "Current slice")  # the way out that is named first
-    panel.segment()
-    assert not panel.message and panel.mask()[6, 18, 20]
-
-
-def test_each_way_out_of_a_box_on_an_oblique_view_leads_through_the_volume(open_panel, views):
-    propagation = FakePropagation()
-    panel = open_panel(FakeEngine(), propagation)
     panel.tilt(views.axial)
-    matrix = views.axial.GetSliceToRAS()
-    corners = [matrix.MultiplyPoint((*place, 0.0, 1.0))[:3] for place in ((-6.0, -5.0), (6.0, 5.0))]
-    drag(panel, views.axial, *corners)
+    drag(panel, views.axial, *oblique_places(views.axial, (-6.0, -5.0), (6.0, 5.0)))
+    assert not panel.message
+    first, last = panel.engine.calls[0], panel.engine.calls[-1]
+    assert first["volume"].size[2] == 1 and last["extent"] == last["volume"].extent
+    asked = panel.engine.asked[-1]
+    (plane,) = asked["planes"]
+    assert asked["slices"] == (plane,) and not asked["boxes"] and panel.mask()[6, 18, 20]
+    # What lies on its plane belongs to it, what is drawn along the slices does not.
+    drag(panel, views.coronal, (-8.0, 0.0, -6.0), (8.0, 0.0, 6.0))
+    drag(panel, views.axial, *oblique_places(views.axial, (-3.0, -4.0), (3.0, 4.0)), shift=True)
+    drag(panel, views.axial, *oblique_places(views.axial, (-9.0, -9.0), (-9.0, 9.0)), shift=True, control=True)
+    click(panel, views.axial, oblique_places(views.axial, (2.0, 3.0))[0])
+    click(panel, views.axial, oblique_places(views.axial, (9.0, 9.0))[0], control=True)
+    asked = panel.engine.asked[-1]
+    (plane,) = asked["planes"]
+    kinds = {
+        kind: len(getattr(plane.prompts, kind)) for kind in ("boxes", "strokes", "outside_strokes", "inside", "outside")
+    }
+    assert kinds == {"boxes": 1, "strokes": 1, "outside_strokes": 1, "inside": 1, "outside": 1}
+    assert [box.flat_axis for box in asked["boxes"]] == ["y"] and not asked["strokes"] and not asked["inside"]
+    assert asked["slices"] == (("y", 18), plane)
+    panel.click(panel.ui.undoButton)  # the click outside
+    panel.click(panel.ui.undoButton)
+    panel.click(panel.ui.undoButton)
+    panel.click(panel.ui.undoButton)
+    assert panel.prompts() == [("Box", "oblique"), ("Box 2", "coronal 18")]
+    for _ in range(2):
+        panel.click(panel.ui.redoButton)
+    panel.segment()
+    (again,) = panel.engine.asked[-1]["planes"]
+    assert len(again.prompts.strokes) == len(again.prompts.outside_strokes) == 1  # brought back with its plane
+
+
+def test_a_stroke_alone_in_an_oblique_view_is_answered_on_its_plane(pointing, views):
+    panel = pointing
     panel.choose(panel.ui.scopeComboBox, "Whole volume")
-    panel.segment()
-    assert "along the slices of the volume, or draw the plane in Few-shot" in panel.message
-    drag(panel, views.coronal, (-8.0, 0.0, -6.0), (8.0, 0.0, 6.0))  # drawn along the slices, the other box still there
-    panel.segment()
-    assert not panel.message and panel.mask().any(axis=(1, 2)).sum() > 1
-    panel.open_few_shot()
-    k, j, i = np.mgrid[:12, :36, :40]
-    panel.draw_in_view("Drawn", views.axial, (i - 20) ** 2 + (j - 18) ** 2 + (2 * (k - 6)) ** 2 < 64)
-    assert ("oblique axial", "Drawn", True) in panel.rows()
-    panel.propagate()
-    (plane,) = propagation.full_runs[-1]["items"]
-    assert isinstance(plane, DrawnPlane) and plane.labels.any()
-    panel.click(panel.ui.acceptButton)
-    assert "Accepted" in panel.ui.answerText.text
+    panel.tilt(views.axial)
+    drag(panel, views.axial, *oblique_places(views.axial, (-6.0, -5.0), (6.0, 5.0)), shift=True)
+    (plane,) = panel.engine.asked[-1]["planes"]
+    assert len(plane.prompts.strokes) == 1 and not panel.engine.asked[-1]["strokes"] and not panel.message
+
+
+def test_a_side_of_a_box_on_an_oblique_view_is_followed_in_its_plane_while_it_is_dragged(pointing, views):
+    panel = pointing
+    panel.choose(panel.ui.scopeComboBox, "Whole volume")
+    panel.tilt(views.axial)
+    drag(panel, views.axial, *oblique_places(views.axial, (-6.0, -5.0), (6.0, 5.0)))
+    calls, node = len(panel.engine.calls), the_box()
+    _, height, depth = node.GetSize()
+    node.SetSize(7.0, height, depth)
+    panel.wait(
+        lambda: any("first sight" in n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
+    )
+    assert len(panel.engine.calls) == calls
+    node.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
+    panel.wait(lambda: not panel.panel.prompts.watch.waiting and not panel.panel.controller.running)
+    (plane,) = panel.engine.asked[-1]["planes"]
+    assert abs(plane.prompts.boxes[0].size[0] - 7) <= 1 and len(panel.engine.calls) == calls
 
 
 def test_a_box_without_an_area_or_beside_the_image_is_refused_and_leaves_nothing(pointing, views):

@@ -15,14 +15,15 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from ..common.arrays import dice
+from ..common.arrays import dice, three
 from ..common.progress import Step, Steps, as_part_of
-from ..images import AXES
+from ..images import AXES, Volume
 from ..images.resample import mask_to_grid, resized
-from .carry import CarriedObject, DrawnSlices, carry_prompts, kept_near_drawn
+from .carry import CarriedObject, DrawnSlices, Place, carry_prompts, kept_near_drawn
 from .object_choice import ObjectChoice
 from .objects.ranked import CLEARLY_DIFFERENT, SHOWN, Opinions, RankedCandidates
-from .prompts import Prompts, allowed_voxels, box_hulls
+from .planes import AnsweredVoxels, allowed_by, grid_of
+from .prompts import PromptedPlane, Prompts, box_hulls
 from .working_grid import WorkingGrid
 
 # All chosen on development volumes, see Testing/benchmarks/segment/volume_prompts.py.
@@ -55,17 +56,17 @@ def prompted_choice(
         slices_so_far=slices_so_far, excluded=excluded,
     )  # fmt: skip
     carried = yield from as_part_of(steps, 0.0, 0.7)
-    slices = _Slices(carried.drawn, grid, objects.graph)
+    slices = _Slices(carried.drawn, volume, grid, objects.graph)
     steps = objects.ranked_steps(slices.point, radius_mm=radius_mm, agreement=slices.agreement)
     ranked = yield from as_part_of(steps, 0.7, 0.9)
     yield Step(0.9, "Comparing answers")
-    allowed = allowed_voxels(prompts.boxes, extent)
+    allowed = allowed_by(prompts, volume, extent)
 
     def kept(mask: np.ndarray) -> np.ndarray:
-        return kept_near_drawn(mask, carried.drawn, prompts, extent, allowed, excluded)
+        return kept_near_drawn(mask, slices.answered, prompts, extent, allowed, excluded)
 
     ladder = _Ladder(objects, ranked, carried, grid, kept, _left_on_grid(grid, allowed, excluded))
-    expected = _expected_voxels(carried.drawn, prompts, volume.spacing)
+    expected = _expected_voxels(carried.drawn, prompts, volume)
     ladder.choose(slices.dice(ladder.candidate), expected)
     elsewhere = [v for v in prompts.outside_voxels if not any((a, v[n]) in carried.drawn for n, a in enumerate(AXES))]
     return CarriedChoice(ladder, objects, grid, [(grid.to_work(v), False) for v in elsewhere])
@@ -121,36 +122,44 @@ class CarriedChoice(ObjectChoice):
 
 
 class _Slices:
-    """The slice answers as seen from the working grid."""
+    """The answers in slices and planes as seen from the working grid.
 
-    def __init__(self, drawn: DrawnSlices, grid: WorkingGrid, graph):
+    Attributes: ``answered`` (all of them, as voxels), ``point`` (the sample of the grid deep inside the largest one).
+    """
+
+    def __init__(self, drawn: DrawnSlices, volume: Volume, grid: WorkingGrid, graph):
         self._grid, self._graph = grid, graph
-        self._drawn = {key: plane for key, plane in drawn.items() if plane.any()}
-        key, plane = max(self._drawn.items(), key=lambda item: np.count_nonzero(item[1]))
+        self.answered = [AnsweredVoxels.of(key, mask, volume, grid.extent) for key, mask in drawn.items()]
+        self._cuts = [(self._places(known.index), known.inside) for known in self.answered if known.inside.any()]
+        key, plane = _largest(drawn, volume)
         depth = ndimage.distance_transform_edt(np.pad(plane, 1))[1:-1, 1:-1]
-        self.point = tuple(
-            int(v[np.unravel_index(depth.argmax(), depth.shape)]) for v in self._places(key, plane.shape)
-        )
+        place = list(map(int, np.unravel_index(depth.argmax(), depth.shape)))
+        if isinstance(key, PromptedPlane):
+            voxel = volume.voxel_at(grid_of(key, volume).ras_of((*place[::-1], 0)))
+        else:
+            local = list(grid.extent.start)
+            across = AXES.index(key[0])
+            for a, n in zip((a for a in (2, 1, 0) if a != across), place, strict=True):
+                local[a] += n
+            local[across] = key[1]
+            voxel = three(local)
+        self.point = grid.to_work(voxel)
 
     def agreement(self, sets: np.ndarray) -> np.ndarray:
-        """Mean Dice ``[n]`` of candidates, as sets of supervoxels ``[n, regions]``, with the slice answers."""
+        """Mean Dice ``[n]`` of candidates, as sets of supervoxels ``[n, regions]``, with the answers."""
         found = []
-        for key, plane in self._drawn.items():
-            labels = self._graph.labels[self._places(key, plane.shape)]
+        for places, plane in self._cuts:
+            labels = self._graph.labels[places]
             inside, there = (np.bincount(v, minlength=self._graph.count) for v in (labels[plane], labels.ravel()))
             found.append(2 * (sets @ inside) / (sets @ there + np.count_nonzero(plane)))
         return np.mean(found, 0)
 
     def dice(self, mask: np.ndarray) -> float:
         """The same of one mask on the working grid."""
-        cuts = [(mask[self._places(key, plane.shape)], plane) for key, plane in self._drawn.items()]
-        return float(np.mean([dice(cut, plane) for cut, plane in cuts]))
+        return float(np.mean([dice(mask[places], plane) for places, plane in self._cuts]))
 
-    def _places(self, key, shape) -> tuple[np.ndarray, ...]:
-        """Samples of the working grid at the voxels of a slice, one index array for each axis."""
-        across = 2 - AXES.index(key[0])
-        index = list(np.indices(shape))
-        index.insert(across, np.full(shape, key[1] - self._grid.extent.start[AXES.index(key[0])]))
+    def _places(self, index: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Samples of the working grid at voxels of the extent, one index array for each axis."""
         sizes = zip(index, self._grid.native, self._grid.shape, strict=True)
         return tuple(((places + 0.5) * m / n).astype(int) for places, n, m in sizes)
 
@@ -265,15 +274,28 @@ def _left_on_grid(grid: WorkingGrid, allowed: np.ndarray | None, excluded: np.nd
     return None if left is None else mask_to_grid(left, grid.shape)
 
 
-def _expected_voxels(drawn: DrawnSlices, prompts: Prompts, spacing) -> float:
+def _largest(drawn: DrawnSlices, volume: Volume) -> tuple[Place, np.ndarray]:
+    """The answer with the largest area."""
+    return max(drawn.items(), key=lambda answer: _area(answer[0], answer[1], volume))
+
+
+def _area(key: Place, mask: np.ndarray, volume: Volume) -> float:
+    """Square millimetres of an answer."""
+    if isinstance(key, PromptedPlane):
+        pixel = float(np.prod(grid_of(key, volume).spacing[:2]))
+    else:
+        pixel = float(np.prod(volume.spacing)) / volume.spacing[AXES.index(key[0])]
+    return np.count_nonzero(mask) * pixel
+
+
+def _expected_voxels(drawn: DrawnSlices, prompts: Prompts, volume: Volume) -> float:
     """How many voxels an ellipsoid has that fills the boxes, or a ball whose section is as large as the largest slice answer."""
-    hulls = box_hulls(prompts.boxes, room=0)
+    hulls = [] if prompts.planes else box_hulls(prompts.boxes, room=0)
     if hulls:
         return sum(float(np.pi / 6 * np.prod(hull.size)) for hull in hulls)
-    (axis, _), plane = max(drawn.items(), key=lambda item: np.count_nonzero(item[1]))
-    voxel = float(np.prod(spacing))
-    area = np.count_nonzero(plane) * voxel / spacing[AXES.index(axis)]
-    return 4 / 3 * np.pi * (area / np.pi) ** 1.5 / voxel
+    key, mask = _largest(drawn, volume)
+    area = _area(key, mask, volume)
+    return 4 / 3 * np.pi * (area / np.pi) ** 1.5 / float(np.prod(volume.spacing))
 
 
 def _off(size: float, expected: float) -> float:

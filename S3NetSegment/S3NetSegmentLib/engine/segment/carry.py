@@ -1,14 +1,14 @@
-"""Slice first, then carried: prompts on slices are answered there, and these answers are drawings for Few-shot, which carries
-them through the volume.
+"""Slice first, then carried: prompts on slices and oblique planes are answered there, and these answers are drawings for Few-shot,
+which carries them through the volume.
 
-Each further slice with prompts is a further drawing. What boxes leave no room for, points outside and voxels of other segments
+Each further slice or plane with prompts is a further drawing. What boxes leave no room for, points outside and voxels of other segments
 are never part of the object.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,11 +19,13 @@ from ..common.progress import Step, Steps, as_part_of
 from ..images import AXES, Extent, Volume
 from ..images.array_order import ArrayOrder
 from ..images.volume import slices_first
-from .prompts import Prompts, allowed_voxels, prompted_slices
+from .planes import AnsweredVoxels, allowed_by, closed_pixels, cut_of, drawn_plane
+from .prompts import PromptedPlane, Prompts, SliceKey, prompted_slices
 from .settings import SegmentSettings
 
-SliceKey = tuple[str, int]  # axis across the slice, and its number in the whole volume
-DrawnSlices = dict[SliceKey, np.ndarray]  # bool [rows, columns] over the extent, in the order of its array axes
+Place = SliceKey | PromptedPlane
+# bool [rows, columns]: of a slice over the extent, in the order of its array axes; of a plane its cut through the whole volume
+DrawnSlices = dict[Place, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,10 @@ class CarriedObject:
     def notes(self) -> list[str]:
         """What the user should know."""
         empty = (key for key, plane in self.drawn.items() if not plane.any())
-        return [*(f"in slice {index} along {axis} nothing was found" for axis, index in empty), *self.told]
+        shown = (
+            "an oblique plane" if isinstance(key, PromptedPlane) else f"slice {key[1]} along {key[0]}" for key in empty
+        )
+        return [*(f"in {place} nothing was found" for place in shown), *self.told]
 
     def in_order(self, order: ArrayOrder) -> CarriedObject:
         """The same in another order of the volume's axes."""
@@ -53,9 +58,15 @@ class CarriedObject:
         return CarriedObject(drawn_in_order(self.drawn, order), mask, confidence, self.told)
 
 
-def drawn_in_order(drawn: Mapping[SliceKey, np.ndarray], order: ArrayOrder) -> DrawnSlices:
-    """Masks of slices in another order of the volume's axes."""
-    return {order.slice(*key): order.plane(key[0], plane) for key, plane in drawn.items()}
+def drawn_in_order(drawn: Mapping[Place, np.ndarray], order: ArrayOrder) -> DrawnSlices:
+    """Masks of slices in another order of the volume's axes; those of oblique planes do not know of it."""
+    found: DrawnSlices = {}
+    for key, mask in drawn.items():
+        if isinstance(key, PromptedPlane):
+            found[key] = mask
+        else:
+            found[order.slice(*key)] = order.plane(key[0], mask)
+    return found
 
 
 def draw_prompts(
@@ -66,16 +77,18 @@ def draw_prompts(
     axis: str = "auto",
     settings: SegmentSettings | None = None,
     device: str = "auto",
-    slices_so_far: Mapping[SliceKey, np.ndarray] | None = None,
+    slices_so_far: Mapping[Place, np.ndarray] | None = None,
     excluded: np.ndarray | None = None,
     find_regions=None,
+    remember: Callable[[Place, Steps], Steps] | None = None,
 ) -> Steps[DrawnSlices]:
-    """The first sight: the object in each slice on which prompts lie, as a generator of progress steps.
+    """The first sight: the object in each slice and oblique plane on which prompts lie, as a generator of progress steps.
 
     :param axis: across the slices of points that no box or stroke has a slice for.
     :param slices_so_far: answers that still hold, e.g. corrected by hand; they are taken as they are.
     :param excluded: voxels of other segments, bool ``[K, J, I]`` over ``extent``.
-    :param find_regions: what searches a slice, e.g. one that remembers; None: :func:`find_regions.find_regions`.
+    :param find_regions: what searches a slice; None: :func:`find_regions.find_regions`.
+    :param remember: given a place and the search of its regions, returns steps that need not search what is known.
     :raises InputError: prompts that cannot be meant, see :meth:`Prompts.checked`; nothing is left of the object in any slice.
     """
     if find_regions is None:
@@ -88,22 +101,40 @@ def draw_prompts(
             drawn[key] = np.asarray(slices_so_far[key], bool)
             continue
         done, share = number / len(todo), 1 / len(todo)
-        slab = extent.slice_at(*key)
-        search = find_regions(volume, extent=slab, axis=key[0], settings=settings, device=device)
+        search = _searched(key, volume, extent, find_regions, settings, device)
+        search = search if remember is None else remember(key, search)
         regions = yield from as_part_of(search, done, done + 0.8 * share)
-        there = None if excluded is None else slices_first(excluded, key[0])[_local(key, extent)]
+        across = "z" if isinstance(key, PromptedPlane) else key[0]
+        there = _closed(key, volume, extent, excluded)
         steps = regions.object_steps(
             own.inside, own.outside, boxes=own.boxes, strokes=own.strokes, outside_strokes=own.outside_strokes,
-            excluded=None if there is None else np.expand_dims(there, 2 - AXES.index(key[0])),
+            excluded=None if there is None else np.expand_dims(there, 2 - AXES.index(across)),
         )  # fmt: skip
         choice = yield from as_part_of(steps, done + 0.8 * share, done + share)
-        drawn[key] = slices_first(choice.mask, key[0])[0] & (True if there is None else ~there)
+        drawn[key] = slices_first(choice.mask, across)[0] & (True if there is None else ~there)
     if not any(mask.any() for mask in drawn.values()):
         raise InputError(
             "nothing is left of the object in the slices that were pointed at: points outside or other segments take all of it; "
             "remove some of these, or allow overlaps"
         )
     return drawn
+
+
+def _searched(key: Place, volume: Volume, extent: Extent, find_regions, settings, device: str) -> Steps:
+    """Searches the regions of a slice, or of the image in a plane."""
+    if isinstance(key, PromptedPlane):
+        image, across = cut_of(key, volume), "z"
+        part = image.extent
+    else:
+        image, part, across = volume, extent.slice_at(*key), key[0]
+    return (yield from find_regions(image, extent=part, axis=across, settings=settings, device=device))
+
+
+def _closed(key: Place, volume: Volume, extent: Extent, excluded: np.ndarray | None) -> np.ndarray | None:
+    """What the object cannot have in a slice or plane, bool ``[rows, columns]``; None: nothing."""
+    if isinstance(key, PromptedPlane):
+        return closed_pixels(key, volume, extent, excluded)
+    return None if excluded is None else slices_first(excluded, key[0])[_local(key, extent)]
 
 
 def carry_prompts(
@@ -114,7 +145,7 @@ def carry_prompts(
     axis: str = "auto",
     settings: SegmentSettings | None = None,
     device: str = "auto",
-    slices_so_far: Mapping[SliceKey, np.ndarray] | None = None,
+    slices_so_far: Mapping[Place, np.ndarray] | None = None,
     excluded: np.ndarray | None = None,
 ) -> Steps[CarriedObject]:
     """The object that ``prompts`` show, carried from their slices through ``extent``, as a generator of progress steps.
@@ -130,15 +161,16 @@ def carry_prompts(
         ),
         0.0, 0.3,
     )  # fmt: skip
-    allowed = allowed_voxels(prompts.boxes, extent)
+    allowed = allowed_by(prompts, volume, extent)
     carried = yield from as_part_of(_carried(volume, drawn, extent, allowed, settings, device), 0.3, 1.0)
-    mask = kept_near_drawn(carried.mask, drawn, prompts, extent, allowed, excluded)
+    answered = [AnsweredVoxels.of(key, plane, volume, extent) for key, plane in drawn.items()]
+    mask = kept_near_drawn(carried.mask, answered, prompts, extent, allowed, excluded)
     return dataclasses.replace(carried, mask=mask)
 
 
 def kept_near_drawn(
     mask: np.ndarray,
-    drawn: DrawnSlices,
+    answered: Sequence[AnsweredVoxels],
     prompts: Prompts,
     extent: Extent,
     allowed: np.ndarray | None,
@@ -147,13 +179,13 @@ def kept_near_drawn(
     """``mask`` (bool ``[K, J, I]`` over ``extent``) with the slices as they were answered, without what it must not hold, and of
     the rest the parts that hang together with the slices.
 
-    :param allowed: see :func:`allowed_voxels`.
+    :param answered: the slices and planes. ``allowed``: see :func:`allowed_by`.
     """
     mask = mask.copy()
-    for key, plane in drawn.items():
-        slices_first(mask, key[0])[_local(key, extent)] = plane
-    for key, plane in drawn.items():  # where slices cross, each keeps what any of them shows
-        slices_first(mask, key[0])[_local(key, extent)] |= plane
+    for known in answered:
+        mask[known.index] = known.inside
+    for known in answered:  # where slices cross, each keeps what any of them shows
+        mask[known.index] |= known.inside
     if allowed is not None:
         mask &= allowed
     for voxel in prompts.inside_voxels:
@@ -162,39 +194,47 @@ def kept_near_drawn(
         mask[extent.index(voxel)] = False
     if excluded is not None:
         mask &= ~excluded
-    return _joined(mask, drawn, extent)
+    return _joined(mask, answered)
 
 
-def _joined(mask: np.ndarray, drawn: DrawnSlices, extent: Extent) -> np.ndarray:
+def _joined(mask: np.ndarray, answered: Sequence[AnsweredVoxels]) -> np.ndarray:
     parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
     if count < 2:
         return mask
     shown = np.zeros(count + 1, bool)
-    for key, plane in drawn.items():
-        shown[slices_first(parts, key[0])[_local(key, extent)][plane]] = True
+    for known in answered:
+        shown[parts[known.index][known.inside]] = True
     shown[0] = False
     return shown[parts]
 
 
 def _carried(volume: Volume, drawn, extent: Extent, allowed, settings, device: str) -> Steps[CarriedObject]:
-    """What Few-shot makes of the drawn slices, from the first to the last slice that boxes leave."""
-    from ..few_shot.method import DrawnSlice, FewShot
+    """What Few-shot makes of what is drawn, from the first to the last slice that boxes leave."""
+    from ..few_shot.method import DrawnPlane, DrawnSlice, FewShot
     from ..few_shot.settings import FewShotSettings
 
     yield Step(0.0, "Carrying the object through the volume")
     part = volume if extent == volume.extent else volume.cropped(extent)
     shown = {key: plane for key, plane in drawn.items() if plane.any()}
-    across = _main_axis(shown, volume.slice_axis())
+    drawings: list[DrawnSlice | DrawnPlane] = [
+        drawn_plane(key, mask, volume) if isinstance(key, PromptedPlane)
+        else DrawnSlice(key[0], _local(key, extent), mask.astype(np.uint8))
+        for key, mask in shown.items()
+    ]  # fmt: skip
+    whole = [drawing.axis for drawing in drawings if isinstance(drawing, DrawnSlice)]
+    # Slices are carried from slice to slice, and planes tell of single voxels: where both are drawn, the slices lead.
+    across = _main_axis(
+        whole or [d.axis_in(volume) for d in drawings if isinstance(d, DrawnPlane)], volume.slice_axis()
+    )
     few_shot = FewShot(part, FewShotSettings(seed=(settings or SegmentSettings()).seed), across, device=device)
-    few_shot.set_support([DrawnSlice(key[0], _local(key, extent), p.astype(np.uint8)) for key, p in shown.items()])
+    few_shot.set_support(drawings)
     answer = yield from few_shot.propagate(None if allowed is None else _span(allowed, across))
     mask = answer.labels > 0
     return CarriedObject(drawn, mask, answer.confidence, answer.notes)
 
 
-def _main_axis(drawn, usual: str) -> str:
-    """The axis that most of the slices lie across; of equals the usual one of the volume, else that of the first slice."""
-    axes = [axis for axis, _ in drawn]
+def _main_axis(axes: Sequence[str], usual: str) -> str:
+    """The axis that most lie across; of equals the usual one of the volume, else the first."""
     return max(dict.fromkeys(axes), key=lambda axis: (axes.count(axis), axis == usual))
 
 

@@ -22,7 +22,7 @@ from ..images.intensity import intensity_scale
 from ..images.resample import labels_to_grid, resized
 from .object_choice import Finish, ObjectChoice, chosen, refuse_excluded, slice_candidates
 from .objects import SliceObjects, VolumeObjects, objects_of_volume
-from .prompts import Box, Prompts, Stroke, Voxel, require_inside
+from .prompts import Box, PromptedPlane, Prompts, SliceKey, Stroke, Voxel, require_inside
 from .regions.clustering import ClusterLabels
 from .regions.maps import VolumeMaps, slice_maps, volume_maps
 from .regions.volume_graph import region_graph
@@ -138,15 +138,16 @@ class Regions:
         boxes: Sequence[Box] = (),
         strokes: Sequence[Stroke] = (),
         outside_strokes: Sequence[Stroke] = (),
+        planes: Sequence[PromptedPlane] = (),
         excluded: np.ndarray | None = None,
-        slices_so_far: Mapping[tuple[str, int], np.ndarray] | None = None,
+        slices_so_far: Mapping[SliceKey | PromptedPlane, np.ndarray] | None = None,
     ) -> Steps[ObjectChoice]:
         """The object that points, boxes and strokes ask for, as a generator of progress steps. What it found is
         remembered, so asking again is quick.
 
         Without boxes and strokes it is the object at the first ``inside`` point; each further point adds (inside) or removes
-        (outside) a region. Several boxes hold one part of the object each. Strokes belong to it as a whole. With boxes or strokes
-        in a volume it is the object in their slices, carried from there (:mod:`carried_choice`).
+        (outside) a region. Several boxes hold one part of the object each. Strokes belong to it as a whole. With boxes, strokes or
+        oblique planes in a volume it is the object in their slices and planes, carried from there (:mod:`carried_choice`).
 
         :param radius_mm: rough radius of the object, if the user gave one; it matters to points.
         :param excluded: bool [K, J, I] over the extent, what is never part of the object (other segments).
@@ -156,14 +157,14 @@ class Regions:
         """
         if radius_mm is not None and not (np.isfinite(radius_mm) and radius_mm > 0):
             raise InputError(f"radius is {radius_mm} mm; it must be above 0")
-        prompts = Prompts(tuple(inside), tuple(outside), tuple(boxes), tuple(strokes), tuple(outside_strokes)).checked(
-            self.extent
-        )
+        prompts = Prompts(
+            tuple(inside), tuple(outside), tuple(boxes), tuple(strokes), tuple(outside_strokes), tuple(planes)
+        ).checked(self.extent)
         refuse_excluded(prompts, excluded, self.extent)
         order = self._grid.order
         prompts = prompts.in_order(order)
         excluded = self._empty if excluded is None else _either(order.array(excluded), self._empty)
-        by_point = not prompts.boxes and not prompts.strokes
+        by_point = not (prompts.boxes or prompts.strokes or prompts.planes)
         if not by_point and not self._grid.flat:
             return (yield from self._carried(prompts, radius_mm, excluded, slices_so_far))
         # Points beside boxes only correct what was found in these.
@@ -198,8 +199,8 @@ class Regions:
 
         if slices_so_far is not None:
             slices_so_far = drawn_in_order(slices_so_far, self._grid.order)
-        known = [(key, _digest(mask)) for key, mask in sorted((slices_so_far or {}).items())]
-        key = (prompts, radius_mm, _digest(excluded), *known)
+        known = frozenset((key, _digest(mask)) for key, mask in (slices_so_far or {}).items())
+        key = (prompts, radius_mm, _digest(excluded), known)
         if key not in self._ranked:
             steps = prompted_choice(
                 self.volume.ordered, self._grid, self._objects, prompts, settings=self.settings, device=self.device,

@@ -16,6 +16,7 @@ from ..images.array_order import ArrayOrder
 
 Voxel = tuple[int, int, int]  # (i, j, k) in the whole volume
 Stroke = tuple[Voxel, ...]
+SliceKey = tuple[str, int]  # axis across a slice, and its number in the whole volume
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ class Prompts:
     :param inside, outside: points in and out of the object.
     :param boxes: each holds the object, or one part of it.
     :param strokes, outside_strokes: lines through the object, and through what does not belong to it.
+    :param planes: what was pointed at in oblique planes.
     """
 
     inside: tuple[Voxel, ...] = ()
@@ -141,11 +143,12 @@ class Prompts:
     boxes: tuple[Box, ...] = ()
     strokes: tuple[Stroke, ...] = ()
     outside_strokes: tuple[Stroke, ...] = ()
+    planes: tuple[PromptedPlane, ...] = ()
 
     @property
     def find_something(self) -> bool:
         """Whether they say where the object is: points, boxes or strokes that are not only outside."""
-        return bool(self.inside or self.boxes or self.strokes)
+        return bool(self.inside or self.boxes or self.strokes or self.planes)
 
     @property
     def inside_voxels(self) -> tuple[Voxel, ...]:
@@ -169,7 +172,9 @@ class Prompts:
             )
         inside, strokes = _lines_alone(self.inside, self.strokes)
         outside, outside_strokes = _lines_alone(self.outside, self.outside_strokes)
-        prompts = Prompts(inside, outside, tuple(b.clipped(extent) for b in self.boxes), strokes, outside_strokes)
+        prompts = Prompts(
+            inside, outside, tuple(b.clipped(extent) for b in self.boxes), strokes, outside_strokes, self.planes
+        )
         for voxel in (*prompts.inside_voxels, *prompts.outside_voxels):
             require_inside(voxel, extent)
         both = set(prompts.inside_voxels) & set(prompts.outside_voxels)
@@ -186,7 +191,7 @@ class Prompts:
         boxes = (Box.between(order.voxel(box.low), order.voxel(box.high)) for box in self.boxes)
         return Prompts(
             turned(self.inside), turned(self.outside), tuple(boxes),
-            tuple(map(turned, self.strokes)), tuple(map(turned, self.outside_strokes)),
+            tuple(map(turned, self.strokes)), tuple(map(turned, self.outside_strokes)), self.planes,
         )  # fmt: skip
 
     def on_slice(self, axis: str, index: int) -> Prompts:
@@ -205,6 +210,22 @@ class Prompts:
             there(self.inside), there(self.outside), tuple(b for b in boxes if b is not None),
             strokes_there(self.strokes), strokes_there(self.outside_strokes),
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PromptedPlane:
+    """What was pointed at in an oblique plane.
+
+    :param view: 4x4, row by row: orthonormal columns right, up and normal, and a point of the plane, patient millimetres.
+    :param prompts: pixels (i, j, 0) of the cut that :func:`~..images.planes.sampled_plane` makes of it.
+    """
+
+    view: tuple[float, ...]
+    prompts: Prompts
+
+    @property
+    def matrix(self) -> np.ndarray:
+        return np.array(self.view).reshape(4, 4)
 
 
 def require_inside(voxel: Sequence[int], extent: Extent) -> None:
@@ -234,8 +255,9 @@ def _lines_alone(points: Sequence[Voxel], strokes: Sequence[Stroke]) -> tuple[tu
     return tuple(dict.fromkeys((*points, *single))), tuple(s for s in strokes if len(set(s)) > 1)
 
 
-def prompted_slices(prompts: Prompts, axis: str, order: ArrayOrder) -> dict[tuple[str, int], Prompts]:
-    """(axis, index) -> the prompts on that slice, for each slice on which prompts say where the object is.
+def prompted_slices(prompts: Prompts, axis: str, order: ArrayOrder) -> dict[SliceKey | PromptedPlane, Prompts]:
+    """(axis, index) -> the prompts on that slice, for each slice on which prompts say where the object is, and then the oblique
+    planes.
 
     A stroke that lies in one slice belongs to that one, a box in the volume to the two slices through its middle. A point
     belongs to a slice that is founded by another prompt, where it lies on one.
@@ -244,7 +266,10 @@ def prompted_slices(prompts: Prompts, axis: str, order: ArrayOrder) -> dict[tupl
     :param order: :attr:`Volume.order`, in which it is decided what is equally good.
     """
     keys = _founded(prompts.in_order(order), order.axis(axis))
-    return {key: prompts.on_slice(*key) for key in dict.fromkeys(order.back.slice(*key) for key in keys)}
+    found: dict[SliceKey | PromptedPlane, Prompts] = {
+        key: prompts.on_slice(*key) for key in dict.fromkeys(order.back.slice(*key) for key in keys)
+    }
+    return {**found, **{plane: plane.prompts for plane in prompts.planes}}
 
 
 def _founded(prompts: Prompts, axis: str) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ from ...engine.common.provenance import SEGMENT, OutcomeFacts, TaskFacts, proven
 from ...engine.images.colors import label_colors
 from ...engine.images.overlay import draw_overlay
 from ...engine.images.volume import AXES
+from ...engine.segment.prompts import Prompts
 from .request import SegmentRequest
 
 _FAR_APART = 2.0  # times the size: answers that differ by more are different objects
@@ -167,10 +168,11 @@ class SegmentAnswer:
         step = (
             f"{choice.index + 1} of {choice.steps}" if role == "object" and choice is not None else None
         )  # no translation
-        ras = request.volume.ras_of
+        ras, planes = request.volume.ras_of, len(request.prompts.planes)
+        drawn = f", from {planes} oblique plane{'s' * (planes > 1)}" if planes else ""  # no translation
         task = TaskFacts(
             SEGMENT, request.volume.name, request.settings, request.inside, request.outside, radius_mm=request.radius_mm,
-            preset=request.preset, place=request.place, boxes=[[*map(float, (*ras(b.low), *ras(b.high)))] for b in request.prompts.boxes],
+            preset=request.preset, place=request.place + drawn, boxes=[[*map(float, (*ras(b.low), *ras(b.high)))] for b in request.prompts.boxes],
             strokes=[f"{len(stroke)} voxels from {stroke[0]} to {stroke[-1]}" for stroke in request.prompts.strokes],  # no translation
         )  # fmt: skip
         return provenance(task, OutcomeFacts(self.regions.device, role, step, self.count if role == "region" else None))
@@ -201,7 +203,7 @@ class SegmentAnswer:
         """What the user should know of an answer to one point alone that could as well be far larger or smaller; else "".
         Known once :meth:`alternatives` were made."""
         prompts = self.request.prompts
-        alone = len(prompts.inside) == 1 and not (prompts.boxes or prompts.strokes or prompts.outside_voxels)
+        alone = prompts == Prompts(prompts.inside[:1]) and prompts.find_something
         sizes = [size for size in self._sizes if size]
         if not alone or self.request.radius_mm or len(sizes) < 2 or max(sizes) < _FAR_APART * min(sizes):
             return ""
@@ -265,8 +267,8 @@ def object_steps(regions, request: SegmentRequest, drawn=None):
     :param drawn: in a volume, the answers in the slices with prompts, if they are known already.
     """
     prompts = request.prompts
-    more = {"boxes": prompts.boxes, "strokes": prompts.strokes, "outside_strokes": prompts.outside_strokes}
-    more = {name: drawn for name, drawn in more.items() if drawn}
+    kinds = ("boxes", "strokes", "outside_strokes", "planes")  # no translation
+    more = {kind: held for kind in kinds if (held := getattr(prompts, kind))}
     if request.excluded is not None:
         more["excluded"] = request.excluded
     if drawn:
@@ -276,4 +278,5 @@ def object_steps(regions, request: SegmentRequest, drawn=None):
 
 def _first_of(request: SegmentRequest) -> tuple:
     """What the ladder of sizes depends on."""
-    return request.radius_mm, request.inside[:1], request.prompts.boxes, request.prompts.strokes
+    prompts = request.prompts
+    return request.radius_mm, request.inside[:1], prompts.boxes, prompts.strokes, prompts.planes

@@ -161,7 +161,7 @@ class PointingTool(DragTool):
 
     def make_node(self, gesture: Gesture):
         kind = (OUTSIDE_STROKE if gesture.control else STROKE) if gesture.is_stroke else BOX
-        node = make_prompt(kind, self._volume())
+        node = make_prompt(kind, self._volume(), gesture.plane)
         if gesture.is_stroke:
             add_point(node, gesture.places[0])
         return node

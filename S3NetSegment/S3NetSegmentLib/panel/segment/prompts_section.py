@@ -109,10 +109,7 @@ class PromptsSection:
         own = [node for node in prompt_nodes() if volume_of(node) in (None, self._volume())]
         places = {kind: positions_of(node) for kind, node in self._points().items()}
         drawn = own if own or places[INSIDE] else prompt_nodes(BOX)
-        strokes = {
-            kind: tuple(tuple(positions_of(node)) for node in own if kind_of(node) == kind)
-            for kind in (STROKE, OUTSIDE_STROKE)
-        }
+        strokes = {kind: tuple(node for node in own if kind_of(node) == kind) for kind in (STROKE, OUTSIDE_STROKE)}
         return Pointed(
             places[INSIDE], places[OUTSIDE], tuple(n for n in drawn if kind_of(n) == BOX),
             strokes[STROKE], strokes[OUTSIDE_STROKE], self._node.radius or None,

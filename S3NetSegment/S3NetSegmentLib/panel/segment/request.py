@@ -10,7 +10,8 @@ from slicer.i18n import tr as _
 
 from ...engine import Extent, InputError, SegmentSettings, Volume
 from ...engine.images import AXES
-from ...engine.segment.prompts import Box, Prompts
+from ...engine.segment.prompts import Box, Prompts, Stroke, prompted_slices
+from ...scene.oblique_prompts import ObliquePlanes
 from ...scene.prompts import box_of, extent_from_roi, is_along, points_from_markups, stroke_voxels, volume_of
 from ...scene.slices import last_used_slice_node, shown_slice, slice_place
 from ...scene.volumes import volume_from_node
@@ -92,33 +93,16 @@ class SegmentRequest:
         :raises InputError: what cannot be used, saying why.
         """
         inside, outside = _positions(pointed.inside), _positions(pointed.outside)
-        boxes, strokes = (
-            _boxes(self, pointed.boxes),
-            [
-                tuple(stroke_voxels(_positions(stroke), self.volume) for stroke in strokes)
-                for strokes in (pointed.strokes, pointed.outside_strokes)
-            ],
-        )
-        for stroke in (s for kind in strokes for s in kind):
-            if not stroke:
-                raise InputError(
-                    _("a stroke lies beside image {name!r}; draw it on the image or remove it").format(
-                        name=self.volume.name
-                    )
-                )
-        drawn = Prompts(boxes=boxes, strokes=strokes[0], outside_strokes=strokes[1])
+        _require_own(pointed.boxes, self.volume_node)
         if self.flat:
-            drawn = drawn.on_slice(self.axis, self.extent.start[AXES.index(self.axis)])
+            drawn = self._drawn(pointed.boxes, pointed.strokes, pointed.outside_strokes)
+            drawn, elsewhere = drawn.on_slice(self.axis, self.extent.start[AXES.index(self.axis)]), inside
+        else:
+            drawn, elsewhere = self._in_volume(pointed, inside, outside)
         asked = any((inside, pointed.boxes, pointed.strokes))
-        if asked and not (self.flat or inside or drawn.find_something):
-            raise InputError(
-                _(
-                    "what is drawn in an oblique view tells of that plane alone; segment in the current slice, draw in a view "
-                    "along the slices of the volume, or draw the plane in Few-shot, which carries it through the volume"
-                )
-            )
         inside, outside = _on_slice(self, inside, outside, asked, drawn)
-        prompts = replace(drawn, inside=self._voxels(inside), outside=self._voxels(outside))
+        alone = tuple(place for place in inside if place in elsewhere)  # not on an oblique plane, where it is answered
+        prompts = replace(drawn, inside=self._voxels(alone), outside=self._voxels(outside))
         if prompts.find_something:
             prompts = prompts.checked(self.extent)  # before a long search
         return replace(self, inside=inside, outside=outside, prompts=prompts, radius_mm=pointed.radius_mm or None)
@@ -146,6 +130,33 @@ class SegmentRequest:
             if excluded[tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))].all():
                 raise InputError(_taken("box"))
         return replace(self, excluded=excluded)
+
+    def _in_volume(
+        self, pointed: Pointed, inside: list[Position], outside: list[Position]
+    ) -> tuple[Prompts, list[Position]]:
+        """Boxes and strokes, those of oblique views in their planes, and the points ``inside`` that count elsewhere."""
+        planes = ObliquePlanes(self.volume, pointed.boxes, pointed.strokes, pointed.outside_strokes, inside, outside)
+        drawn = self._drawn(planes.boxes, planes.strokes, planes.outside_strokes)
+        slices = [(AXES.index(axis), index) for axis, index in prompted_slices(drawn, self.axis, self.volume.order)]
+
+        def counts(place: Position) -> bool:
+            return place in planes.inside or any(self.volume.voxel_at(place)[a] == index for a, index in slices)
+
+        return replace(drawn, planes=planes.found()), [place for place in inside if counts(place)]
+
+    def _drawn(self, boxes: Sequence, strokes: Sequence, outside_strokes: Sequence) -> Prompts:
+        kinds = [tuple(self._stroke(stroke) for stroke in of_kind) for of_kind in (strokes, outside_strokes)]
+        return Prompts(boxes=_boxes(self, boxes), strokes=kinds[0], outside_strokes=kinds[1])
+
+    def _stroke(self, stroke) -> Stroke:
+        voxels = stroke_voxels(_positions(stroke), self.volume)
+        if not voxels:
+            raise InputError(
+                _("a stroke lies beside image {name!r}; draw it on the image or remove it").format(
+                    name=self.volume.name
+                )
+            )
+        return voxels
 
     def _voxels(self, points: Sequence[Position]) -> tuple[tuple[int, int, int], ...]:
         return tuple(self.volume.voxel_at(point) for point in points)
@@ -222,16 +233,20 @@ def _positions(points) -> list[Position]:
     return positions
 
 
+def _require_own(boxes: Sequence, volume_node) -> None:
+    """InputError for a box that was drawn on another volume."""
+    for box in boxes:
+        if hasattr(box, "GetObjectToNodeMatrix") and volume_of(box) not in (None, volume_node):
+            raise InputError(drawn_elsewhere(box, volume_node))
+
+
 def _boxes(request: SegmentRequest, boxes: Sequence) -> tuple[Box, ...]:
-    """Boxes in voxels of the request's volume; those that were drawn on oblique planes count there alone."""
+    """Boxes in voxels of the request's volume; in a single slice those that were drawn on other oblique planes do not count."""
     found = []
     for box in boxes:
         if not hasattr(box, "GetObjectToNodeMatrix"):
             found.append(box if isinstance(box, Box) else Box.between(box[:3], box[3:]))
             continue
-        drawn_on = volume_of(box)
-        if drawn_on is not None and drawn_on is not request.volume_node:
-            raise InputError(drawn_elsewhere(box, request.volume_node))
         on_plane = request.valid is not None
         try:
             found.append(box_of(box, request.volume))

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.common.progress import Step, Steps, as_part_of
 from ...engine.common.provenance import facts_of
+from ...engine.segment.prompts import PromptedPlane, Prompts
 from ...scene.answers.confidence import hide_overlay, show_overlay
 from ...scene.answers.preview import FirstSightNode
 from ...scene.answers.provenance import segment_fact
@@ -185,37 +186,34 @@ class FirstSight:
 
     def __init__(self, find_regions: FindRegions | None, target: Callable[[], tuple]):
         self._find_regions, self._target = find_regions, target
-        self._regions: dict[tuple, object] = {}  # (key of the request, slice) -> its regions
+        self._regions: dict[tuple, object] = {}  # (key of the request, slice or plane) -> its regions
         self._node: FirstSightNode | None = None
 
     def steps(self, request: SegmentRequest) -> Steps[dict]:
-        """The object in each slice with prompts, see ``engine.segment.carry.draw_prompts``."""
+        """The object in each slice and plane with prompts, see ``engine.segment.carry.draw_prompts``."""
         from ...engine.segment.carry import draw_prompts
 
-        def remembered(volume, *, extent, axis, settings, device):
-            key = (request.key, extent)
+        def remembered(place, search):
+            key = (request.key, _image_of(place))
             if key not in self._regions:
-                find_regions = self._find_regions
-                if find_regions is None:
-                    from ...engine.segment.find_regions import find_regions
-                found = yield from find_regions(volume, extent=extent, axis=axis, settings=settings, device=device)
+                found = yield from search
                 kept = [(k, v) for k, v in self._regions.items() if k[0] == request.key]
                 self._regions = {**dict(kept[-(_KEPT - 1) :]), key: found}
             return self._regions[key]
 
         return draw_prompts(
             request.volume, request.prompts, extent=request.extent, axis=request.axis, settings=request.settings,
-            device=request.device, excluded=request.excluded, find_regions=remembered,
+            device=request.device, excluded=request.excluded, find_regions=self._find_regions, remember=remembered,
         )  # fmt: skip
 
     def follow(self, request: SegmentRequest) -> bool:
-        """Shows at once what ``request`` means in its slices, if their regions are known; returns whether they are."""
+        """Shows at once what ``request`` means in its slices and planes, if their regions are known; returns whether they are."""
         from ...engine.common.progress import run_to_end
         from ...engine.segment.prompts import prompted_slices
 
         checked = request.prompts.checked(request.extent)
-        slices = prompted_slices(checked, request.axis, request.volume.order)
-        if not all((request.key, request.extent.slice_at(*key)) in self._regions for key in slices):
+        places = prompted_slices(checked, request.axis, request.volume.order)
+        if not all((request.key, _image_of(place)) in self._regions for place in places):
             return False
         self.show(request, run_to_end(self.steps(request)))
         return True
@@ -236,6 +234,11 @@ class FirstSight:
         """Takes away what is shown, and forgets the regions."""
         self.remove()
         self._regions = {}
+
+
+def _image_of(place):
+    """What regions are searched in: a slice, or an oblique plane, whatever is pointed at there."""
+    return place.view if isinstance(place, PromptedPlane) else place
 
 
 class SegmentRun:
@@ -344,13 +347,18 @@ def takes_long(request: SegmentRequest, known: SegmentRequest | None = None) -> 
     """
     prompts = request.prompts
     further = known is not None and prompts.inside[:1] == known.prompts.inside[:1]
-    return not request.flat and request.has_prompts and bool(prompts.boxes or prompts.strokes or not further)
+    return not request.flat and request.has_prompts and bool(_drawn(prompts) or not further)
 
 
 def shows_slices(request: SegmentRequest) -> bool:
     """Whether the answer in slices is shown before that in the volume. Not for points alone: what a point means in a slice
     and in the volume is searched in different ways, and where the object is small they often mean different objects."""
-    return not request.flat and bool(request.prompts.boxes or request.prompts.strokes)
+    return not request.flat and _drawn(request.prompts)
+
+
+def _drawn(prompts: Prompts) -> bool:
+    """Whether more than points says where the object is."""
+    return bool(prompts.boxes or prompts.strokes or prompts.planes)
 
 
 def same_answer(request: SegmentRequest, known: SegmentRequest) -> bool:

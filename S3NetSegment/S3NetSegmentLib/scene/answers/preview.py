@@ -11,6 +11,8 @@ from vtk.util.numpy_support import vtk_to_numpy
 from ...engine import Extent, Segment, Volume
 from ...engine.images import AXES
 from ...engine.images.colors import label_colors
+from ...engine.segment.planes import grid_of
+from ...engine.segment.prompts import PromptedPlane, SliceKey
 from ..drawings.support_set import SupportPlane, SupportSlice
 from ..segmentation.labelmaps import BINARY, LabelBox, oriented_image
 from ..segmentation.reading import segment_look
@@ -72,16 +74,20 @@ class FirstSightNode:
         self._look = segment_look(segmentation_node, segment_id) if there else Segment("Object", label_colors(1)[0], 1)
         self._hidden = _Hidden(segmentation_node, segment_id) if there else None
 
-    def show(self, drawn: Mapping[tuple[str, int], np.ndarray], volume: Volume, extent: Extent) -> None:
-        """Shows the answers ``drawn``, (axis, index in ``volume``) -> bool ``[rows, columns]`` over ``extent``, and no others."""
+    def show(self, drawn: Mapping[SliceKey | PromptedPlane, np.ndarray], volume: Volume, extent: Extent) -> None:
+        """Shows the answers ``drawn`` and no others: (axis, index in ``volume``) -> bool ``[rows, columns]`` over ``extent``, and
+        oblique plane -> bool ``[rows, columns]`` of its cut."""
         if self.node.GetScene() is None:  # the user has removed it
             return
         with segment_edit(self.node, self._volume_node) as edit:
             for segment_id in self.node.GetSegmentation().GetSegmentIDs():
                 edit.delete_segment(segment_id)
             new = None
-            for (axis, index), plane in drawn.items():
-                mask, grid = np.expand_dims(plane, 2 - AXES.index(axis)), volume.cropped(extent.slice_at(axis, index))
+            for key, plane in drawn.items():
+                if isinstance(key, PromptedPlane):
+                    mask, grid = plane[None], grid_of(key, volume)
+                else:
+                    mask, grid = np.expand_dims(plane, 2 - AXES.index(key[0])), volume.cropped(extent.slice_at(*key))
                 if new is None:
                     new = edit.add_segment(self._look, mask, grid)
                 else:

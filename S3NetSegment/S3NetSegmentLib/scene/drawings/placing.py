@@ -9,8 +9,8 @@ import numpy as np
 
 from ...engine import Volume
 from ...engine.images import AXES
+from ...engine.images.planes import plane_grid
 from ..segmentation.labelmaps import LabelBox, read_segment
-from ..slices import plane_grid
 from ..volumes import volume_from_node, world_from_parent
 from .support_set import SupportPlane, covering_slices
 
@@ -92,9 +92,8 @@ def _plane(axis: str, index: int, box: LabelBox, lattice: np.ndarray, volume: Vo
     place = np.array(box.start, float)
     place[across] = index
     view = np.eye(4)
-    view[:3, :3] = np.stack((right, np.cross(normal, right), normal), 1)
-    distance = normal @ ((lattice @ (*place, 1.0))[:3] - volume.ras_of((np.array(volume.size) - 1) / 2))
-    grid = plane_grid(volume, view, float(distance))
+    view[:3] = np.stack((right, np.cross(normal, right), normal, (lattice @ (*place, 1.0))[:3]), 1)
+    grid = plane_grid(volume, view)
     return None if grid is None else SupportPlane(tuple(grid[0].ravel().tolist()), grid[1])
 
 
