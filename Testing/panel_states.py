@@ -59,6 +59,7 @@ def _segment(panel, views):
     yield "segment_message"
     panel.panel.message.hide()
     ui.advancedCollapsibleButton.collapsed = False
+    panel.wait(lambda: ui.deviceText.text.startswith("torch"))  # its line comes when torch is loaded
     yield "segment_advanced"
     panel.panel.advanced.segment.more.collapsed = False
     yield "segment_more_settings"

@@ -15,6 +15,7 @@ FORBIDDEN_NAMES = {
     "QDesktopWidget": "slicer.app.screens()",
     "QTextCodec": "bytes.decode",
     "QTime": "QElapsedTimer",
+    "QFormLayout": "QGridLayout (hidden rows of a form keep their spacing)",
     "QSignalMapper": "one slot for each sender",
     "QStringRef": "str",
     "setMargin": "setContentsMargins",

@@ -117,6 +117,12 @@ def test_every_widget_bound_in_the_ui_file_names_a_parameter_that_exists():
     assert len(set(bound.values())) == len(bound), "two widgets are bound to one parameter"
 
 
+@pytest.mark.parametrize("path", UI_FILES, ids=lambda path: path.stem)
+def test_forms_of_the_ui_files_are_grids_whose_hidden_rows_leave_no_gap(path):
+    classes = {layout.get("class") for layout in ElementTree.parse(path).iter("layout")}
+    assert "QGridLayout" in classes and "QFormLayout" not in classes
+
+
 def test_every_bound_widget_is_of_a_class_that_slicer_can_bind_to_its_parameter():
     enums = {"Scope", "SliceAxis", "Preset", "PropagateTo"}
     for name, (cls, parameter) in ui_widgets().items():

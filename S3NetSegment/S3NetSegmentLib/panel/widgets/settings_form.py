@@ -73,7 +73,7 @@ class SettingsForm:
         on_error: Callable[[str], object],
     ):
         """
-        :param first, more: QFormLayouts, which get the rows of ``levels``.
+        :param first, more: QGridLayouts, which get the rows of ``levels``.
         :param defaults: a settings record; those shown later are of the same class.
         """
         self._on_change, self._on_error = on_change, on_error
@@ -83,7 +83,7 @@ class SettingsForm:
         for name in levels.first:
             self._add(first, fields.pop(name))
         for subject, names in levels.more.items():
-            more.addRow(_heading(subject))
+            _add_row(more, _heading(subject))
             for name in names:
                 self._add(more, fields.pop(name))
         self._rest = tuple(fields)
@@ -93,14 +93,14 @@ class SettingsForm:
             "For experiments: settings that have no row here, separated by spaces. There are: "
         ) + ", ".join(self._rest)
         self.line.connect("editingFinished()", self._line_edited)
-        more.addRow(_heading(_("All others")))
-        more.addRow(self.line)
+        _add_row(more, _heading(_("All others")))
+        _add_row(more, self.line)
 
     def _add(self, layout, field) -> None:
         label = qt.QLabel(_LABELS.get(field.name, field.name.replace("_", " ").capitalize()) + ":")
         row = _Row(field, self._edited)
         label.toolTip = row.help_text
-        layout.addRow(label, row.widget)
+        _add_row(layout, label, row.widget)
         self._rows[field.name] = (label, row)
 
     def label(self, name: str):
@@ -158,6 +158,16 @@ class SettingsForm:
             changes[name] = list(value) if isinstance(value, tuple) else value
         if changes != self._changes:
             self._on_change(changes)
+
+
+def _add_row(layout, widget, field=None) -> None:
+    """A label and its field, or one widget over both columns, at the end of a grid."""
+    row = layout.rowCount()
+    if field is None:
+        layout.addWidget(widget, row, 0, 1, 2)
+    else:
+        layout.addWidget(widget, row, 0)
+        layout.addWidget(field, row, 1)
 
 
 def _heading(text: str):
@@ -297,12 +307,14 @@ class SettingsGroup:
         column = qt.QVBoxLayout(self._frame)
         column.setContentsMargins(0, 0, 0, 0)
         first = qt.QWidget()
-        rows = qt.QFormLayout(first)
+        rows = qt.QGridLayout(first)
         rows.setContentsMargins(0, 0, 0, 0)
         self.more = ctk.ctkCollapsibleButton()
         self.more.text = _("More settings")
         self.more.collapsed = True
-        more_rows = qt.QFormLayout(self.more)
+        more_rows = qt.QGridLayout(self.more)
+        for grid in (rows, more_rows):
+            grid.setColumnStretch(1, 1)
         column.addWidget(first)
         column.addWidget(self.more)
         layout.addWidget(self._frame)
