@@ -4,6 +4,7 @@
 ``answers.png``: answers of Segment on four samples, without a point and with one. ``few_shot.png``: three drawn slices of
 the CT and what Few-shot makes of them elsewhere. ``panel.png`` and ``panel_*.png``: the module's panel beside a slice view, see
 ``panel_picture.py``. ``tutorial``: a picture for each step, see ``tutorial_pictures.py``. ``Resources/SampleData/thumbnails``: each sample as Slicer's Sample Data module shows it.
+What they show of the panel is written to ``record.json`` beside them, by which a test sees that the panel has changed since.
 """
 
 import json
@@ -19,7 +20,8 @@ if __name__ == "__main__":
     enter_environment(for_tests=True)
 
 import numpy as np  # noqa: E402
-from paths import REPOSITORY, SAMPLE_DATA  # noqa: E402
+from paths import SAMPLE_DATA  # noqa: E402
+from picture_record import PICTURES, note_picture  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 from S3NetSegmentLib.cli.demo.few_shot import draw_with_truth, slices_to_draw  # noqa: E402
@@ -31,7 +33,6 @@ from S3NetSegmentLib.engine.images.reading import read_image  # noqa: E402
 from S3NetSegmentLib.engine.images.writing import write_png  # noqa: E402
 from S3NetSegmentLib.engine.segment.find_regions import find_regions  # noqa: E402
 
-PICTURES = REPOSITORY / "Resources" / "Pictures"
 # sample, label value of the object clicked at (None: no click), axis of the picture
 ANSWERS = (
     ("ct_abdomen", 1, "z"),
@@ -47,8 +48,10 @@ FEW_SHOT_SIZES = (224, 336)  # a drawn slice, an answer
 def main() -> int:
     PICTURES.mkdir(parents=True, exist_ok=True)
     pictures = [answer_picture(*answer) for answer in ANSWERS]
-    write_png(montage(pictures, len(pictures)), PICTURES / "answers.png")
-    write_png(few_shot_picture("ct_abdomen"), PICTURES / "few_shot.png")
+    made = {"answers.png": montage(pictures, len(pictures)), "few_shot.png": few_shot_picture("ct_abdomen")}
+    for name, picture in made.items():
+        write_png(picture, PICTURES / name)
+        note_picture(PICTURES / name)
     make_thumbnails(SAMPLE_DATA / "thumbnails")
 
     import panel_picture

@@ -33,10 +33,10 @@ if __name__ == "__main__":
 import headless_slicer  # noqa: E402
 import numpy as np  # noqa: E402
 import qt_stand_in  # noqa: E402
-from paths import MODULE, REPOSITORY, SAMPLE_DATA  # noqa: E402
+from paths import MODULE, SAMPLE_DATA  # noqa: E402
+from picture_record import PICTURES, note_picture  # noqa: E402
 from slice_pictures import SlicePicture, why_no_pictures  # noqa: E402
 
-PICTURES = REPOSITORY / "Resources" / "Pictures"
 PANEL_SIZE, VIEW_SIZE = (440, 760), (620, 620)
 FEW_SHOT_PANEL_SIZE, MODELS_PANEL_SIZE, COHORT_PANEL_SIZE = (400, 900), (400, 1000), (400, 1060)
 # name -> label value and colour; the drawn slices of the CT, and the one that the view shows, which nobody drew
@@ -215,6 +215,8 @@ def take_picture(image, name: str, center, panel_size, use, output: Path) -> int
             output.parent.mkdir(parents=True, exist_ok=True)
             if not problem and not save_side_by_side(panel.widget.parent.grab(), view, output):
                 problem = f"{output} could not be written"
+            if not problem:
+                note_picture(output, panel, [panel.widget.parent])
     if problem:
         print(f"no picture can be made: {problem}", file=sys.stderr)
     return 1 if problem else 0

@@ -22,7 +22,6 @@ from panel_picture import (  # noqa: E402
     DRAWN,
     MODELS_PANEL_SIZE,
     ORGANS,
-    PICTURES,
     SHOWN,
     apply_it,
     draw_organs,
@@ -36,6 +35,7 @@ from panel_picture import (  # noqa: E402
     train_model,
     why_no_panel,
 )
+from picture_record import PICTURES, note_picture  # noqa: E402
 
 VIEW = (420, 320)
 COLORS = 96  # of a picture's palette: the files stay small
@@ -80,6 +80,7 @@ class Steps:
         self._number += 1
         path = self._folder / f"{self._use}_{self._number}.png"
         Image.fromarray(canvas).quantize(COLORS).save(path, optimize=True)
+        note_picture(path, panel, parts)
         print(path)
 
 

@@ -10,6 +10,7 @@ import pytest
 from fake_engine import FakeEngine
 from fake_propagation import FakePropagation
 from panel_states import PANEL_WIDTH, cut_texts, empty_bands, states
+from picture_record import texts_on
 from PyQt5 import QtCore, QtGui, QtWidgets
 
 KINDS = (QtWidgets.QComboBox, QtWidgets.QAbstractSpinBox, QtWidgets.QAbstractSlider, QtWidgets.QTabBar)
@@ -114,21 +115,6 @@ def test_nothing_is_cut_and_nothing_left_empty_in_any_state_at_150_percent(optio
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, [line for line in done.stderr.splitlines() if "pixels" in line]
     assert len(list(tmp_path.glob("*.png"))) > 20
-
-
-def texts_on(widget):
-    """What a widget lets the user read, tooltips aside: in them methods have their names."""
-    if isinstance(widget, QtWidgets.QComboBox):
-        return [widget.itemText(n) for n in range(widget.count)]
-    if isinstance(widget, QtWidgets.QTableWidget):
-        return [widget.horizontalHeaderItem(n).text() for n in range(widget.columnCount)]
-    if isinstance(widget, QtWidgets.QTabBar):
-        return [widget.tabText(n) for n in range(widget.count)]
-    if isinstance(widget, QtWidgets.QLineEdit):
-        return [widget.placeholderText]
-    if isinstance(widget, (QtWidgets.QAbstractButton, QtWidgets.QLabel)):
-        return [widget.text]
-    return []
 
 
 RESEARCH_WORDS = (
