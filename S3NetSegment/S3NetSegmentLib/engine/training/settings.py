@@ -124,7 +124,7 @@ class TrainerSettings(SettingsRecord):
     decay_steps: int = setting(1000, "Steps of each stair.", 1, 100_000_000)
     clip: float = setting(0.0, "Largest norm of the gradient; 0: any.", 0.0, 1e6)
     precision: str = setting(
-        "auto", "Numbers of the network: auto (bf16 where the device has it, else fp32), fp32, bf16, fp16.",
+        "auto", "Numbers of the network: auto (bf16 where the device has it, but in 3D not on a CPU, else fp32), fp32, bf16, fp16.",
         choices=("auto", "fp32", "bf16", "fp16"),
     )  # fmt: skip
     checkpoint_minutes: float = setting(5.0, "Minutes between two saved states.", 0.0, 1e6)

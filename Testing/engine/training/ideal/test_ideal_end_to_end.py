@@ -62,7 +62,7 @@ def test_two_labelled_volumes_suffice_to_label_others(bank, encoder):
     weights = encoder[0].state_dict()
     settings = dataclasses.replace(finetuning_preset("tiny"), average_decay=0.9)
     task = IdealFinetuning(len(CLASSES) + 1, settings, encoder=weights, seed=1)
-    run_to_end(Trainer(task, TwoStreamBatches(bank, 4, 3, 1), TrainerSettings(steps=150, learning_rate=4e-3)).run())
+    run_to_end(Trainer(task, TwoStreamBatches(bank, 4, 3, 1), TrainerSettings(steps=300, learning_rate=4e-3)).run())
     network = task.predictor().eval()
     overlaps = {label: [] for label in CLASSES}
     for seed in range(500, 506):

@@ -8,8 +8,9 @@ import torch
 from toy_training import ToyTask, toy_trainer
 
 from S3NetSegmentLib.engine import InputError, run_to_end
+from S3NetSegmentLib.engine.nets.unet import CHANNELS, UNetEncoder
 from S3NetSegmentLib.engine.training.settings import TrainerSettings, rate_factor
-from S3NetSegmentLib.engine.training.trainer.optimisation import make_optimizer
+from S3NetSegmentLib.engine.training.trainer.optimisation import chosen_precision, make_optimizer
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "poly", "stairs", "constant"])
@@ -34,6 +35,32 @@ def test_bf16_trains_on_the_cpu_too():
     trainer = toy_trainer(precision="bf16")
     run_to_end(trainer.run())
     assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in trainer.task.parameters())
+
+
+@pytest.mark.parametrize(("channels", "shape", "across"), [
+    ("unet", (4, 1, 32, 32), ()), ("tiny", (4, 1, 32, 32), ()), ("tiny", (4, 1, 4, 32, 32), (2, 1, 1)),
+])  # fmt: skip
+def test_in_the_precision_that_is_chosen_the_gradients_are_those_of_float32(channels, shape, across):
+    torch.manual_seed(0)
+    network = UNetEncoder(1, CHANNELS[channels], dropout=False, across=across)
+    image = torch.randn(shape)
+    of = []
+    for dtype in (None, chosen_precision(TrainerSettings(), torch.device("cpu"), is_3d=bool(across))):
+        network.zero_grad()
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            maps = network(image)
+        sum((m.float() ** 2).mean() for m in maps).backward()
+        of.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.ndim == image.ndim]))
+    assert torch.linalg.norm(of[1] - of[0]) < 0.3 * torch.linalg.norm(of[0])
+
+
+def test_3d_networks_are_not_trained_in_bf16_on_a_cpu():
+    cpu, task = torch.device("cpu"), ToyTask()
+    task.volumes = torch.nn.Conv3d(1, 2, 3)
+    assert chosen_precision(TrainerSettings(), cpu, is_3d=True) is None
+    assert chosen_precision(TrainerSettings(precision="bf16"), cpu) is torch.bfloat16
+    with pytest.raises(InputError, match="precision is 'bf16', in which a CPU computes wrong gradients of 3D networks"):
+        toy_trainer(task=task, precision="bf16")
 
 
 def test_groups_of_parameters_have_their_own_rates_and_loss_alone_is_minimised_where_it_is_given():

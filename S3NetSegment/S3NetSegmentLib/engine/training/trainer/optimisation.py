@@ -43,7 +43,7 @@ class Optimisation:
         note: Callable[[str], None],
     ):
         self._task, self._settings, self._device, self._processes, self._note = task, settings, device, processes, note
-        self._dtype = chosen_precision(settings, device)
+        self._dtype = chosen_precision(settings, device, is_3d=any(p.ndim == 5 for p in task.parameters()))
         self._optimizer = make_optimizer(task, settings)
         self._scaler = torch.amp.GradScaler("cuda", enabled=self._dtype == torch.float16)
         self._parts = 1  # into which a batch is divided
@@ -159,14 +159,23 @@ def _without_compiler(kind: type[torch.optim.Optimizer]) -> type:
     return type(kind.__name__, (kind,), {**bare, "step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
-def chosen_precision(settings: TrainerSettings, device: torch.device) -> torch.dtype | None:
-    """The type that the network computes in, None for float32. Raises InputError for what the device cannot do."""
-    name = settings.precision
+def chosen_precision(settings: TrainerSettings, device: torch.device, *, is_3d: bool = False) -> torch.dtype | None:
+    """The type that the network computes in, None for float32. Raises InputError for what the device cannot do.
+
+    :param is_3d: whether the network has convolutions in 3D. On a CPU these are not computed in bfloat16: where maps are two
+        slices deep, torch's gradients of a 3x3x3 convolution are wrong by any factor, without a word (oneDNN's kernel for
+        avx512_bf16; measured with torch 2.13).
+    """
+    name, is_cpu = settings.precision, device.type == "cpu"
     if name == "auto":
-        name = "bf16" if is_native_bfloat16(device) else "fp32"
+        name = "bf16" if is_native_bfloat16(device) and not (is_cpu and is_3d) else "fp32"
     if name == "fp16" and device.type != "cuda":
         raise InputError(
             f"setting precision is 'fp16', which needs a CUDA device; this is {device.type}: use fp32 or bf16"
+        )
+    if name == "bf16" and is_cpu and is_3d:
+        raise InputError(
+            "setting precision is 'bf16', in which a CPU computes wrong gradients of 3D networks (dimensions=3): use auto or fp32"
         )
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
