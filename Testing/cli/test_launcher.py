@@ -38,7 +38,7 @@ def own(tmp_path, monkeypatch):
 def pretended(command, **_):
     """What stands in for venv, which makes an empty Python, and for pip; returns the exit code 0."""
     if "venv" in command:
-        python = environment.python_in(Path(command[-1]))
+        python = Path(command[-1], environment.PYTHON)
         python.parent.mkdir(parents=True, exist_ok=True)
         python.write_text("")
     return 0
@@ -124,8 +124,8 @@ def test_a_numpy_that_is_too_old_is_not_accepted(monkeypatch):
 
 def test_the_environment_is_made_once_and_then_used(own):
     folder, made = own
-    assert prepare() == environment.python_in(folder)
-    assert prepare() == environment.python_in(folder)
+    assert prepare() == (folder / environment.PYTHON)
+    assert prepare() == (folder / environment.PYTHON)
     assert made == ["create", "install"]
 
 
@@ -153,7 +153,7 @@ def test_an_interrupted_installation_is_noticed_and_made_anew_without_its_leftov
 def test_an_environment_whose_python_is_gone_is_made_anew(own):
     folder, made = own
     prepare()
-    environment.python_in(folder).unlink()
+    (folder / environment.PYTHON).unlink()
     prepare()
     assert made == ["create", "install"] * 2
 
@@ -187,11 +187,11 @@ def test_an_update_that_fails_leaves_the_environment_in_use(own, tmp_path, monke
 def test_a_failure_after_the_python_was_gone_leaves_nothing_that_counts_as_complete(own, monkeypatch):
     folder, _ = own
     prepare()
-    environment.python_in(folder).unlink()
+    (folder / environment.PYTHON).unlink()
     monkeypatch.setattr(environment.subprocess, "call", without_pip)
     with pytest.raises(EnvironmentProblem):
         prepare()
-    assert environment.python_in(folder).exists() and not is_complete(folder)
+    assert (folder / environment.PYTHON).exists() and not is_complete(folder)
 
 
 def test_an_environment_of_an_earlier_version_is_updated_and_not_made_anew(own):

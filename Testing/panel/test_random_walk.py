@@ -131,7 +131,7 @@ class Walk:
         support = self.panel.panel.few_shot.controller.support
         if support is not None and support.slices:
             place = support.slices[self.random.integers(len(support.slices))].place
-            self.panel.panel.few_shot._remove([place])
+            self.panel.panel.few_shot.remove([place])
             self.removed[(self.pair, place[1])] = self.content(place[1])
 
     def toggle_complete(self):

@@ -10,7 +10,7 @@ import slicer
 import vtk
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.scene.answers.confidence import UNSURE, show_confidence
+from S3NetSegmentLib.scene.answers.confidence import UNSURE, ConfidenceOverlay
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation
 from S3NetSegmentLib.scene.session import SceneWatch
 from S3NetSegmentLib.scene.volumes import volume_from_node
@@ -99,7 +99,7 @@ def test_confidence_lies_on_the_image_and_is_updated_in_place(app, rng):
     image = mrml.add_volume(np.zeros((4, 5, 6), np.int16), mrml.random_grid(rng))
     mrml.put_under(image, mrml.add_transform(mrml.affine(mrml.rotation(rng), (1, 2, 3))))
     grid, confidence = volume_from_node(image), rng.random((4, 5, 6))
-    node = show_confidence(confidence, grid, "Confidence", image)
+    node = ConfidenceOverlay(image).show(confidence, grid)
     shown = volume_from_node(node)
     assert shown.array.dtype == np.float32 and node.GetParentTransformNode() is image.GetParentTransformNode()
     np.testing.assert_allclose(shown.array, confidence, atol=1e-6)
@@ -109,10 +109,10 @@ def test_confidence_lies_on_the_image_and_is_updated_in_place(app, rng):
     assert display.GetUpperThreshold() == UNSURE  # what is sure is not tinted
     display.SetWindowLevelMinMax(0.2, 0.8)  # the user's
     crop = grid.cropped(grid.extent.slab(grid, "z", 1, 2))
-    assert show_confidence(confidence[1:3], crop, "Confidence", image) is node
+    assert ConfidenceOverlay(image).show(confidence[1:3], crop) is node
     np.testing.assert_allclose(volume_from_node(node).ijk_to_ras, crop.ijk_to_ras, atol=1e-6)
     assert volume_from_node(node).size == (6, 5, 2)
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((0.2, 0.8))
-    assert show_confidence(confidence, grid, "Other") is not node
+    assert ConfidenceOverlay(image, "other").show(confidence, grid) is not node
     with pytest.raises(InputError, match="does not fit"):
-        show_confidence(confidence[1:], grid, "Confidence")
+        ConfidenceOverlay(image).show(confidence[1:], grid)

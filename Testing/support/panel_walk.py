@@ -131,8 +131,8 @@ class PanelWalk:
             button.collapsed = not button.collapsed
 
     def seed(self):
-        form = self.panel.panel.advanced.segment.form
-        if form is not None and self.panel.panel.mode == "segment" and self.panel.ui.sharedForm.enabled:
+        form = self.panel.panel.advanced.segment
+        if form.more is not None and self.panel.panel.mode == "segment" and self.panel.ui.sharedForm.enabled:
             form._rows["seed"][1].widget.value = int(self.random.integers(9))
 
     def tab(self):

@@ -37,7 +37,6 @@ examples:
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(commands, "apply", "segment an image with trained models", DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "model", metavar="MODEL", nargs="+",

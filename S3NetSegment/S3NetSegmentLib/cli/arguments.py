@@ -77,8 +77,6 @@ class _Once(argparse.Action):
 
 
 class _Repeated(argparse.Action):
-    """An option that may be repeated."""
-
     def __call__(self, parser, namespace, value, option=None):
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest, None) or []), value])
 
@@ -135,7 +133,6 @@ def add_label_names(group, of: str) -> None:
 
 
 def add_pictures(group) -> None:
-    """What a command can write besides the segmentation."""
     group.add_argument(
         "--confidence", metavar="FILE",
         help="also write each voxel's confidence, 0 to 1, as an image (.nii.gz, .nrrd, .mha)",

@@ -38,7 +38,6 @@ _MOST_NOTES = 30
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(commands, "batch", "many images by a manifest, with a report", DESCRIPTION, EXAMPLES)
     parser.add_argument("manifest", metavar="MANIFEST", nargs="?", help="a .csv or .json file, or a folder of images")
     parser.add_argument("-o", "--output", metavar="DIR", help="folder of the results; made if need be")
@@ -161,8 +160,6 @@ def _workers(arguments: argparse.Namespace, cases: list):
 
 
 class _Display:
-    """A bar over all cases and a line for each finished one, on stderr."""
-
     def __init__(self, quiet: bool, total: int):
         self._bar, self._quiet = ProgressDisplay(quiet or not sys.stderr.isatty()), quiet
         self._total, self._done, self._running = max(total, 1), 0, {}
@@ -173,7 +170,6 @@ class _Display:
             print(f"s3net: {text}", file=sys.stderr, flush=True)
 
     def show(self, event) -> None:
-        """Shows an Event."""
         from ..engine.common.progress import Step
 
         name = event.case.name

@@ -9,7 +9,6 @@ from .terminal import shown_path
 
 
 def print_columns(arguments: argparse.Namespace) -> int:
-    """Lists the columns of a manifest; returns the exit code."""
     from ..engine.batch.columns import COLUMNS
 
     if arguments.json:
@@ -23,7 +22,6 @@ def print_columns(arguments: argparse.Namespace) -> int:
 
 
 def print_plan(arguments: argparse.Namespace, plan) -> int:
-    """Prints what would be done; returns the exit code."""
     from ..engine.batch.machine import memory_note, needs_of, shares
 
     needs = needs_of(plan.todo)
@@ -55,7 +53,6 @@ def print_plan(arguments: argparse.Namespace, plan) -> int:
 
 
 def resources(arguments: argparse.Namespace, workers, cases: list) -> list[str]:
-    """Processes and memory in lines."""
     from ..engine.batch.machine import memory_note, needs_of
 
     if arguments.scheduler is not None:

@@ -16,14 +16,12 @@ Send its output along when something does not work. Exit code 1 if anything fail
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(commands, "check", "does this installation work?", DESCRIPTION)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where networks compute (default: auto)")
     finish(parser, run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Checks and prints the report; returns the exit code."""
     from ..engine.check import check_installation, report_text
     from ..engine.common.progress import run_to_end
 

@@ -42,7 +42,6 @@ _BELONGS = {
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(
         commands,
         "cohort",

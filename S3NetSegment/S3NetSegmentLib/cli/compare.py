@@ -23,7 +23,6 @@ examples:
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(commands, "compare", "agreement of two segmentations", DESCRIPTION, EXAMPLES)
     parser.add_argument("found", metavar="FOUND", help="the segmentation to judge (.seg.nrrd or a label map)")
     parser.add_argument("reference", metavar="REFERENCE", help="what it should be")

@@ -21,6 +21,7 @@ REPOSITORY = RUNTIME.parents[1]
 IN_SLICER = Path(sys.executable).name.lower().startswith(("pythonslicer", "python-real"))
 LATE_IN_SLICER = {"tifffile", "safetensors"}  # what Slicer's Python may lack: only some files need it, and they say so
 MARKER, LOCK = "s3net.json", "s3net.lock"  # in an environment that we made: what is installed, and who is at work on it
+PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
 REENTERED = "S3NET_IN_ENVIRONMENT"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own; the default index has CUDA's 3 GB with it on Linux
 
@@ -104,12 +105,12 @@ def prepare(files: tuple[Path, ...], quiet: bool = False) -> Path:
     except OSError as error:
         remedy = "make room there or name another folder in S3NET_VENV"
         raise EnvironmentProblem(f"the environment cannot be made: {error}; {remedy}") from None
-    return python_in(folder)
+    return folder / PYTHON
 
 
 def installed(folder: Path) -> set[str]:
     """The lines of the lists whose packages are in the environment in ``folder``; none if it is not complete."""
-    there = python_in(folder).exists() and (folder / MARKER).exists()
+    there = (folder / PYTHON).exists() and (folder / MARKER).exists()
     return set((folder / MARKER).read_text("utf-8", "replace").splitlines()) if there else set()
 
 
@@ -126,7 +127,7 @@ def make(folder: Path, files: tuple[Path, ...], before: set[str], quiet: bool) -
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         if subprocess.call([sys.executable, "-m", "venv", folder], stdout=2):
             raise EnvironmentProblem(f"a virtual environment could not be made in {folder}; Python says why above")
-    pip = [python_in(folder), *"-m pip install --no-user --no-input --only-binary=:all:".split(), *["-q"] * quiet]
+    pip = [folder / PYTHON, *"-m pip install --no-user --no-input --only-binary=:all:".split(), *["-q"] * quiet]
     lists = [text for file in files for text in ("-r", str(file))]
     if cpu:
         torch = f"torch --no-deps --index-url {CPU_INDEX} --timeout 5 --retries 0".split()
@@ -140,10 +141,6 @@ def make(folder: Path, files: tuple[Path, ...], before: set[str], quiet: bool) -
             "with PIP_NO_INDEX=1 PIP_FIND_LINKS=wheels. Disk full: name a folder on another disk in S3NET_VENV. No package "
             f"for Python {sys.version_info[0]}.{sys.version_info[1]}: start with 3.11 or 3.12 (64 bit)"
         )
-
-
-def python_in(folder: Path) -> Path:
-    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def _say(text: str, quiet: bool) -> None:

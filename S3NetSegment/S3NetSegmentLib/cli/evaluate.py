@@ -32,7 +32,6 @@ examples:
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(commands, "evaluate", "accuracy of a model on labelled cases", DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "model", metavar="MODEL", nargs="+",

@@ -43,7 +43,6 @@ examples:
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(
         commands, "few-shot", "a drawing on a few slices becomes the segments of the volume", DESCRIPTION, EXAMPLES
     )

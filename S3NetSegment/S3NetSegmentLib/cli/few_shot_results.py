@@ -67,7 +67,6 @@ def summary_of(
 
 
 def print_summary(summary: dict) -> None:
-    """The summary for people."""
     size = " x ".join(str(n) for n in summary["image"]["size"])
     print(
         f"{os.path.basename(summary['image']['path'])} ({size}), {summary['seconds']['total']:.1f} s on {summary['device']}"

@@ -19,7 +19,6 @@ examples:
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(commands, "series", "list the DICOM series in a folder", DESCRIPTION, EXAMPLES)
     parser.add_argument("folder", metavar="FOLDER", help="a folder of DICOM files, or of folders with them")
     finish(parser, run)

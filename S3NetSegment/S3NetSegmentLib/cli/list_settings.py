@@ -13,7 +13,6 @@ COMMANDS = ("segment", "few-shot", "pretrain", "finetune")
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(
         commands, "settings", "list all settings for --set, with ranges and what they do",
         "Lists all settings that --set NAME=VALUE can change, with their values, ranges and what they do.",
@@ -35,7 +34,6 @@ def register(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the settings."""
     records = _records(arguments.preset)
     shown = {name: found for name, found in records.items() if arguments.of in (None, name.split()[0])}
     if arguments.json:

@@ -115,7 +115,6 @@ def _code_of_launch(script: str, texts: list[str]) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with all commands."""
     parser = Parser(
         prog="s3net", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )

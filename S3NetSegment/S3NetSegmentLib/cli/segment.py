@@ -43,7 +43,6 @@ examples:
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(commands, "segment", "regions of an image, or the object at a point", DESCRIPTION, EXAMPLES)
     parser.add_argument("image", metavar="IMAGE", help="the image, or a folder with a DICOM series")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the segmentation; replaced if it exists")

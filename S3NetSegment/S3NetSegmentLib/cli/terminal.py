@@ -74,7 +74,6 @@ class ProgressDisplay:
         print(f"s3net: {text}", file=self._stream, flush=True)
 
     def clear(self) -> None:
-        """Takes the bar away."""
         if self._open:
             width = shutil.get_terminal_size().columns - 1
             self._stream.write("\r" + " " * width + "\r")

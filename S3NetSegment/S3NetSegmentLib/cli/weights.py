@@ -24,7 +24,6 @@ S3NET_WEIGHTS names another folder; HTTPS_PROXY a proxy."""
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(commands, "weights", "list, download, add or remove encoder weights", DESCRIPTION, EXAMPLES)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     _add(actions, "list", _list, "what exists, and what is here")

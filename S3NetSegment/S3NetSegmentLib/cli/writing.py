@@ -93,7 +93,6 @@ def write_found(arguments: argparse.Namespace, found: Found) -> list[str]:
 
 
 def write_pictures(arguments: argparse.Namespace, confidence: Volume | None, picture: np.ndarray | None) -> None:
-    """What was asked for besides the segmentation."""
     if confidence is not None:
         write_image(confidence, arguments.confidence)
     if picture is not None:

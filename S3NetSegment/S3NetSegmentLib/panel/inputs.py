@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from ..engine import InputError
 from ..engine.common.provenance import FEW_SHOT, MODEL
 from ..engine.images import AXES
-from ..scene.answers.confidence import least_sure_place, show_place
+from ..scene.answers.confidence import show_place
 from ..scene.answers.provenance import foreign_text, made_by, segment_fact
 from ..scene.slices import LastSliceView, last_used_slice_node, shown_slice, slice_name
 from ..scene.volumes import frame_of, volume_from_node
@@ -43,18 +43,15 @@ class InputsSection:
         return self._last_view
 
     def start(self) -> None:
-        """The panel was entered."""
         if self._last_view is None:
             self._last_view = LastSliceView(slicer.mrmlScene)
 
     def stop(self) -> None:
-        """The panel was left."""
         if self._last_view is not None:
             self._last_view.stop()
         self._last_view = None
 
     def show(self, parameter_node) -> None:
-        """Brings rows, ranges and texts up to date with the parameter node."""
         self._node = parameter_node
         scope = parameter_node.scope.value
         ui = self._ui
@@ -83,10 +80,9 @@ class InputsSection:
 
     def _problem(self) -> str:
         node = self._node
-        if node.volume is None:
-            return volume_problem(None)
+        if problem := volume_problem(node.volume):
+            return problem
         try:
-            volume = volume_from_node(node.volume)
             if node.scope.value == "slice":
                 view = last_used_slice_node(node.volume, self._last_view)
                 slab = (
@@ -98,7 +94,7 @@ class InputsSection:
             elif node.scope.value == "roi" and node.roi is None:
                 return _("Select or create the ROI to segment in.")
             elif node.scope.value == "range":
-                count = volume.size[AXES.index(volume.slice_axis(node.axis.value))]
+                count = self._slice_count()
                 if not node.firstSlice <= node.lastSlice < count:
                     return _(
                         "The first slice must not come after the last, and the last must be below {count}."
@@ -116,15 +112,15 @@ class InputsSection:
         return self._shown_text
 
     def _set_slice_range(self) -> None:
-        node = self._node
-        try:
-            volume = volume_from_node(node.volume) if node.volume is not None else None
-        except InputError:
-            volume = None
-        last = volume.size[AXES.index(volume.slice_axis(node.axis.value))] - 1 if volume is not None else 0
+        if volume_problem(self._node.volume):
+            return
         for box in (self._ui.firstSliceSpinBox, self._ui.lastSliceSpinBox):
-            if volume is not None and box.maximum != last:
-                box.setRange(0, last)
+            if box.maximum != self._slice_count() - 1:
+                box.setRange(0, self._slice_count() - 1)
+
+    def _slice_count(self) -> int:
+        volume = volume_from_node(self._node.volume)
+        return volume.size[AXES.index(volume.slice_axis(self._node.axis.value))]
 
 
 class MadeByRows:
@@ -213,8 +209,7 @@ class ConfidenceRow:
     """Shown while its check box is checked.
 
     :param ui, name: where its widgets are, and how their names begin: ``{name}CheckBox``, ``{name}LegendRow``...
-    :param controller: its ``confidence_overlay`` is the name of the confidence volume and the volume node that it lies over;
-        None: there is none.
+    :param controller: its ``overlay`` is the :class:`ConfidenceOverlay` of its answer, or None.
     :param inputs: its ``last_view`` is the slice view that was last used.
     :param on_refused: called with a sentence when there is no such place.
     """
@@ -232,12 +227,12 @@ class ConfidenceRow:
         row.setVisible(check_box.checked)
 
     def _go(self) -> None:
-        overlay = self._controller.confidence_overlay
+        overlay = self._controller.overlay
         try:
             if overlay is None:
                 raise InputError(_("there is no confidence yet; segment first"))
-            name, volume_node = overlay
-            show_place(least_sure_place(name, last_used_slice_node(volume_node, self._inputs.last_view), volume_node))
+            view = last_used_slice_node(overlay.volume_node, self._inputs.last_view)
+            show_place(overlay.least_sure_place(view))
         except InputError as error:
             self._on_refused(str(error))
 
@@ -264,7 +259,6 @@ class SegmentationChoice:
         return known is segmentation or removed
 
     def follow(self, node) -> None:
-        """Looks at the parameter node, which was modified."""
         if slicer.mrmlScene.IsImporting():
             return
         volume, segmentation = node.volume, node.segmentation

@@ -98,7 +98,6 @@ class PanelMessage(MessageRow):
             self._cause = _choices(parameter_node)
 
     def follow(self, parameter_node) -> None:
-        """Hides the message if something else is chosen now."""
         if self.kind and self._cause not in (None, _choices(parameter_node)):
             self.hide()
 
@@ -122,14 +121,12 @@ class ProgressRow:
         self._ui.progressRow.setVisible(False)
 
     def begin(self) -> None:
-        """A run begins."""
         if not self._ui.progressRow.visible:
             self._ui.progressBar.value = 0
             self._ui.progressText.text = _("Starting")
         self._ui.progressRow.setVisible(True)
 
     def show(self, step, seconds_left: float | None) -> None:
-        """One step of it."""
         self._ui.progressBar.value = int(1000 * min(max(step.fraction, 0), 1))
         left = time_left_text(seconds_left)
         self._ui.progressText.text = f"{step.message}, {left}" if left else step.message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import qt
 from slicer.i18n import tr as _
@@ -27,19 +27,11 @@ class ModeTabs:
     Attribute ``bar``: the tab bar.
     """
 
-    def __init__(self, ui, models: Sequence, cohort: Sequence, on_choice: Callable[[str], object]):
+    def __init__(self, ui, uses: Mapping, on_choice: Callable[[str], object]):
         """
-        :param models, cohort: the widgets of these uses.
+        :param uses: name -> :class:`~.sections.UseOfPanel`.
         """
-        self._on_choice, self._mode = on_choice, None
-        self._sections = {
-            "segment": (
-                ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, ui.segmentButton, ui.adjustCollapsibleButton,
-            ),
-            "few-shot": (ui.supportCollapsibleButton, ui.propagateFrame),
-            "models": tuple(models), "cohort": tuple(cohort),
-        }  # fmt: skip
-        ui.answerCollapsibleButton.setVisible(False)  # until there is an answer
+        self._on_choice, self._mode, self._uses = on_choice, None, uses
         self.bar = qt.QTabBar()
         self.bar.setExpanding(True)
         self.bar.setDrawBase(True)
@@ -58,9 +50,9 @@ class ModeTabs:
             return False
         self._mode = mode
         self.bar.currentIndex = [name for name, *_texts in _TABS].index(mode)
-        for name, sections in self._sections.items():
-            for section in sections:
-                section.setVisible(name == mode)
+        for name, use in self._uses.items():
+            for widget in use.widgets:
+                widget.setVisible(name == mode)
         return True
 
     def _turned(self, index: int) -> None:
@@ -81,8 +73,9 @@ class PanelKeys:
         self.shortcuts = {
             keys: _shortcut(panel_widget, keys, action)
             for keys, action in (
-                ("Ctrl+Return", self._run), ("Ctrl+Enter", self._run), ("Ctrl+Z", self._undo), ("Ctrl+Y", self._redo),
-                ("N", self._next), ("Esc", panel.cancel),  # no translation
+                ("Ctrl+Return", self._run), ("Ctrl+Enter", self._run), ("Esc", panel.cancel),  # no translation
+                ("Ctrl+Z", self._press("segment", panel.ui.undoButton)), ("Ctrl+Y", self._press("segment", panel.ui.redoButton)),
+                ("N", self._press("few-shot", panel.ui.nextSliceButton)),  # no translation
             )
         }  # fmt: skip
         self.shortcuts["Esc"].enabled = False  # the editor's key until there is something to cancel
@@ -95,7 +88,6 @@ class PanelKeys:
             self.shortcuts["Esc"].enabled = self._panel.running
 
     def remove(self) -> None:
-        """The panel is unloaded."""
         for shortcut in self.shortcuts.values():
             shortcut.setParent(None)
             shortcut.deleteLater()
@@ -104,29 +96,11 @@ class PanelKeys:
     # -- inside
 
     def _run(self) -> None:
-        panel = self._panel
-        button, run = {
-            "segment": (panel.ui.segmentButton, panel.segment.run_or_cancel),
-            "few-shot": (panel.ui.propagateButton, panel.few_shot.propagate_or_cancel),
-            "models": (panel.models.ui.applyModelButton, panel.models.apply.apply_or_cancel),
-            "cohort": (panel.cohort.ui.nextCaseButton, panel.cohort.next_or_cancel),
-        }[panel.mode]
-        if button.enabled and not panel.running:
-            run()
+        if not self._panel.running:
+            self._panel.uses[self._panel.mode].button.click()  # does nothing where it is disabled
 
-    def _undo(self) -> None:
-        if self._panel.mode == "segment" and self._panel.ui.undoButton.enabled:
-            self._panel.segment.history.undo()
-
-    def _redo(self) -> None:
-        if self._panel.mode == "segment" and self._panel.ui.redoButton.enabled:
-            self._panel.segment.history.redo()
-
-    def _next(self) -> None:
-        """The next slice to draw."""
-        button = self._panel.ui.nextSliceButton
-        if self._panel.mode == "few-shot" and button.isVisible():
-            button.click()
+    def _press(self, mode: str, button) -> Callable[[], None]:
+        return lambda: button.click() if self._panel.mode == mode else None
 
 
 def _shortcut(panel_widget, keys: str, action):

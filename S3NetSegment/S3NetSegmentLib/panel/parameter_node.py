@@ -35,8 +35,6 @@ class SliceAxis(enum.Enum):
 
 
 class Preset(enum.Enum):
-    """Named settings of the engine."""
-
     DEFAULT = "default"
     PAPER = "paper"
     PUBLISHED = "published"
@@ -46,8 +44,6 @@ class Preset(enum.Enum):
 
 
 class Mode(enum.Enum):
-    """The uses of the panel."""
-
     SEGMENT = "segment"
     FEW_SHOT = "few-shot"
     MODELS = "models"

@@ -17,6 +17,9 @@ _SHORT = 0.3  # share of it, from which on a turn that ends the work does not us
 _FIRST_ESTIMATE = 0.5  # seconds before a time left is given: earlier ones jump about
 
 
+def _nothing(*_) -> None: ...
+
+
 def timer(milliseconds: int, action: Callable[[], object], repeats: bool = False) -> qt.QTimer:
     """A timer that is not started yet; ``action()`` is called when it runs out."""
     made = qt.QTimer()
@@ -50,10 +53,10 @@ class SteppingDriver:
     def start(
         self,
         steps,
-        on_step: Callable[[object, float | None], object],
-        on_done: Callable[[object], object],
-        on_error: Callable[[Exception], object],
-        on_cancel: Callable[[], object],
+        on_step: Callable[[object, float | None], object] = _nothing,
+        on_done: Callable[[object], object] = _nothing,
+        on_error: Callable[[Exception], object] = _nothing,
+        on_cancel: Callable[[], object] = _nothing,
     ) -> None:
         """Runs ``steps``. ``on_step(step, seconds left or None)`` comes once a turn; then exactly one of ``on_done(result)``,
         ``on_error(error)`` and ``on_cancel()``.
@@ -176,7 +179,7 @@ class Run:
         self._watch = SceneWatch(nodes, self._lost) if nodes else None
         self._driver.start(
             steps,
-            on_step=(lambda step, left: None) if self._quiet else self._listener.progressed,
+            on_step=_nothing if self._quiet else self._listener.progressed,
             on_done=lambda result: self.finish(lambda: finish(result)),
             on_error=self._failed,
             on_cancel=self._dropped,
@@ -196,7 +199,6 @@ class Run:
             self._listener.informed(note)
 
     def cancel(self) -> None:
-        """Drops the run, if there is one."""
         self._driver.cancel()
 
     def _failed(self, error: Exception) -> None:
@@ -218,6 +220,23 @@ class Run:
             self._watch.stop()
         self._watch = None
         self._ended(done)
+
+
+class Controller:
+    """What starts, cancels and finishes the runs of one use, one at a time; knows no widgets. ``stop()`` ends everything where the
+    panel ends or the scene closes. ``listener``, ``stopped``, ``ended``: those of :class:`Run`."""
+
+    def __init__(self, listener: Listener, stopped: str = "", ended: Callable[[bool], object] | None = None):
+        self._listener, self._run = listener, Run(listener, stopped, ended)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run that the user asked for is going on."""
+        return self._run.running
+
+    def cancel(self) -> None:
+        """Drops the run; scene and folders stay as they were."""
+        self._run.cancel()
 
 
 def time_left_text(seconds: float | None) -> str:

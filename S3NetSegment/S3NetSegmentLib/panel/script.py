@@ -14,7 +14,7 @@ from ..engine.few_shot.answer import notes as outlook_notes
 from ..engine.few_shot.settings import FewShotSettings
 from ..engine.tasks.fields import camel_case, from_script
 from ..engine.tasks.segment import SegmentTask
-from ..scene.answers.confidence import doubtful_part, show_overlay
+from ..scene.answers.confidence import ConfidenceOverlay, doubtful_part
 from ..scene.answers.few_shot_writing import AnsweredSlices, write_few_shot
 from ..scene.answers.provenance import few_shot_tags, other_grid_text
 from ..scene.drawings.drawn_slices import other_volume_support, read_drawn
@@ -23,6 +23,7 @@ from ..scene.prompts import box_of, points_from_markups, stroke_voxels, volume_o
 from ..scene.segmentation.segment_slices import EditingRules, other_segments
 from ..scene.volumes import volume_from_node
 from .few_shot.request import used_segments
+from .few_shot.result import FEW_SHOT_CONFIDENCE
 from .script_checks import (
     granularity_notes,
     require_along,
@@ -243,8 +244,8 @@ def few_shot_steps(
         logging.warning("S3NetSegment: %s", doubt)
     warn_of_other_grid(other_segmentation_node if elsewhere else segmentation_node, target_node)
     if confidence:
-        name = f"{target.name} few-shot confidence"
-        show_overlay(doubtful_part(found.confidence, found.labels), target, name, target_node)
+        overlay = ConfidenceOverlay(target_node, FEW_SHOT_CONFIDENCE)
+        overlay.show(doubtful_part(found.confidence, found.labels), target)
     return written.node
 
 

@@ -17,12 +17,29 @@ _UI_FILES = Path(__file__).parents[2] / "Resources" / "UI"
 class UseOfPanel:
     """One of the tabs, of which the user sees one at a time.
 
-    A use adds ``_activated(active)``, called when that has changed.
+    A use has ``show(parameter_node)``, called whenever that is modified (None: the scene closes), ``run()``, what the big button does,
+    ``cleanup()`` for when the module is unloaded, and ``_activated(active)``, called when the user has turned to it or away.
 
-    Attributes: ``active``; of uses with a .ui file of their own ``ui`` (its widgets) and ``widgets`` (those to show and hide).
+    Attributes: ``active``, ``widgets`` (those to show and hide), ``button`` (the big one), ``controller`` (of its runs); of uses with
+    a .ui file of their own ``ui`` (its widgets).
     """
 
     active = False
+
+    @property
+    def running(self) -> bool:
+        return self.controller.running
+
+    def cancel(self) -> None:
+        self.controller.cancel()
+
+    def run_or_cancel(self) -> None:
+        """The big button or its key was pressed."""
+        if self.running:
+            self.cancel()
+        elif self._panel.node is not None:
+            self._panel.message.hide()
+            self.run()
 
     def put_into(self, panel_ui, file: str, places: Mapping[str, str]) -> None:
         """Puts widgets of a .ui file into the panel, hidden.
@@ -51,18 +68,16 @@ class SectionListener:
     A section adds ``state_changed``, and names itself in the two texts below; one whose work ends with the scene adds its
     ``controller`` and ``_show``.
 
-    :param notify: the panel, which shows messages: ``refused``, ``informed``, ``torch_missed``, ``failed``, and hears
-        ``running_changed``.
+    :param panel: the :class:`SegmentPanel`, which shows messages and hears ``running_changed``.
     """
 
     torch_text = ""  # told where torch is not there
     what = ""  # that failed, as the beginning of a message
 
-    def __init__(self, notify, progress: ProgressRow):
-        self._notify, self._progress = notify, progress
+    def __init__(self, panel, progress: ProgressRow):
+        self._panel, self._progress = panel, progress
 
     def show(self, parameter_node) -> None:
-        """Follows the parameter node. None: the scene closes."""
         if parameter_node is None:
             self.controller.stop()
         self._node = parameter_node
@@ -73,20 +88,20 @@ class SectionListener:
         if running:
             self._progress.begin()
             button.setFocus()
-        else:
+        elif not self._panel.running:  # the row is everybody's
             self._progress.end()
 
     def progressed(self, step, seconds_left: float | None) -> None:
         self._progress.show(step, seconds_left)
 
     def refused(self, text: str) -> None:
-        self._notify.refused(text)
+        self._panel.refused(text)
 
     def informed(self, text: str) -> None:
-        self._notify.informed(text)
+        self._panel.informed(text)
 
     def torch_missed(self) -> None:
-        self._notify.torch_missed(self.torch_text)
+        self._panel.torch_missed(self.torch_text)
 
     def failed(self, error: Exception) -> None:
-        self._notify.failed(error, self.what)
+        self._panel.message.failed(error, self.what)

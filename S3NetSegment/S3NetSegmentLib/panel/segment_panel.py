@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from slicer.i18n import tr as _
-
 from .cohort.section import CohortSection
 from .few_shot.editor_section import EditorSection
 from .few_shot.section import FewShotSection
@@ -42,7 +40,7 @@ class SegmentPanel:
         self.editor = EditorSection(ui)
         self.progress = ProgressRow(ui)
         self.inputs = InputsSection(ui)
-        self.segment = SegmentSection(ui, self, self._save_undo, find_regions)
+        self.segment = SegmentSection(ui, self, self.progress, self._save_undo, find_regions)
         self.controller, self.prompts = self.segment.controller, self.segment.prompts
         self.advanced = AdvancedSection(ui, self.refused, lambda: self.wheel.refresh())
         self.check = CheckDialog(ui.checkButton, device_setting)
@@ -51,7 +49,7 @@ class SegmentPanel:
         self.cohort = CohortSection(ui, self, self.progress)
         self.choice = SegmentationChoice(self.informed)
         self.made_by = MadeByRows(ui)
-        self._uses = {"few-shot": self.few_shot, "models": self.models, "cohort": self.cohort}  # beside Segment
+        self.uses = {"segment": self.segment, "few-shot": self.few_shot, "models": self.models, "cohort": self.cohort}
         self.confidence_rows = [
             ConfidenceRow(where, name, controller, self.inputs, self.refused)
             for where, name, controller in (
@@ -60,7 +58,7 @@ class SegmentPanel:
                 (self.models.ui, "modelConfidence", self.models.apply.controller),
             )
         ]
-        self.tabs = ModeTabs(ui, self.models.widgets, self.cohort.widgets, self._tab_chosen)
+        self.tabs = ModeTabs(ui, self.uses, self._tab_chosen)
         align_columns(ui, self.models.ui, self.cohort.ui)
         self.keys = PanelKeys(panel_widget, self)
         self.wheel = HarmlessWheel(panel_widget)
@@ -75,12 +73,11 @@ class SegmentPanel:
             self.segment.history.forget()
         self.node = parameter_node
         if parameter_node is None:
-            self.segment.show(None)
-            for use in self._uses.values():
+            for use in self.uses.values():
                 use.show(None)
             self.editor.clear()
             self.choice.forget()
-            self.state_changed()
+            self.segment.state_changed()
             self.message.hide()  # it is about what was in the scene
             return
         if self.choice.leaves(parameter_node):
@@ -95,30 +92,25 @@ class SegmentPanel:
         ):
             self.controller.let_go()  # the user went on to another volume or segmentation
         self.inputs.show(parameter_node)
-        self.segment.show(parameter_node)
         self.advanced.show(parameter_node)
         # While drawing, the user chooses the segment in the editor.
         segment_id = "" if self.mode in _DRAWING else parameter_node.targetSegment
         self.editor.show(parameter_node.segmentation, parameter_node.volume, segment_id)
-        for use in self._uses.values():
+        for use in self.uses.values():
             use.show(parameter_node)
         self.segment.show_button()
 
     def start(self) -> None:
-        """The user entered the module."""
         if self._started:
             return
         self._started = True
         self.inputs.start()
-        self.prompts.start()
-        if self.node is not None:
-            self.prompts.show(self.node)
         self.editor.start()
         self._refresh_timer.start()
         self._show_facts()
         self._show_mode()
         self.torch_row.refresh()
-        self.state_changed()
+        self.segment.state_changed()
 
     def stop(self) -> None:
         """The user left the module. A run goes on; its result is written when it is there."""
@@ -132,12 +124,10 @@ class SegmentPanel:
         self.editor.stop()
 
     def cleanup(self) -> None:
-        """The module is unloaded."""
-        self.segment.cleanup()
         self.check.close()
         self.advanced.stop()
         self.stop()
-        for use in self._uses.values():
+        for use in self.uses.values():
             use.cleanup()
         self.editor.cleanup()
         self.keys.remove()
@@ -157,52 +147,32 @@ class SegmentPanel:
 
     def _show_mode(self) -> None:
         mode = self.mode
-        if not self.tabs.show(mode):
-            if self._started:
-                self._activate(mode)
-            return
-        self.prompts.activate(mode == "segment" and self._started)
-        self.segment.adjust.tools_off()
-        self.editor.widget.setActiveEffect(None)
-        self.editor.place(mode in _DRAWING)
-        self.advanced.set_mode(mode)
+        if self.tabs.show(mode):
+            self.editor.widget.setActiveEffect(None)
+            self.editor.place(mode in _DRAWING)
+            self.advanced.set_mode(mode)
         self._activate(mode if self._started else "")
 
     def _activate(self, mode: str) -> None:
-        for name, use in self._uses.items():
+        for name, use in self.uses.items():
             use.set_active(name == mode)
 
     # -- running
 
     def cancel(self) -> None:
-        """Ends whatever goes on in any of the uses."""
-        self.segment.cancel()
-        self.few_shot.controller.cancel()
-        self.models.cancel()
-        self.cohort.cancel()
+        for use in self.uses.values():
+            use.cancel()
 
     @property
     def running(self) -> bool:
-        """Whether the engine works for one of the uses."""
-        return any(part.running for part in (self.controller, self.few_shot.controller, self.models, self.cohort))
+        return any(use.running for use in self.uses.values())
 
     def _save_undo(self, segmentation_node) -> None:
         self.few_shot.controller.take_up()  # what was drawn by hand, before a result joins it
         self.segment.history.saving()
         self.editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
 
-    # -- what the controller of Segment tells (Listener)
-
-    def state_changed(self) -> None:
-        if self.segment.take_result():
-            self.few_shot.controller.take_up()  # what is painted on it from now on is drawn
-        if self.controller.running:
-            self.progress.begin()
-            self.ui.segmentButton.setFocus()  # the inputs are disabled; Esc must still arrive here
-        elif not self.running:
-            self.progress.end()
-        self.running_changed()
-        self.segment.show_result()
+    # -- what the uses tell
 
     def running_changed(self) -> None:
         """Nothing that a run has read can be chosen anew before it ends."""
@@ -213,24 +183,15 @@ class SegmentPanel:
         self.editor.hold_keys(running)
         self.keys.show()
 
-    def progressed(self, step, seconds_left) -> None:
-        self.progress.show(step, seconds_left)
-
     def refused(self, text: str) -> None:
         self.message.show("warning", text)
 
     def informed(self, text: str) -> None:
         self.message.show("information", text)
 
-    def torch_missed(
-        self,
-        text: str = _("this image or these settings need PyTorch, which is not installed; see the top of the panel"),
-    ) -> None:
+    def torch_missed(self, text: str) -> None:
         self.refused(text)
         self.torch_row.refresh(again=True)
-
-    def failed(self, error: Exception, what: str = _("Segment")) -> None:
-        self.message.failed(error, what)
 
     # -- inside
 

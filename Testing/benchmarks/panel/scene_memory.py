@@ -85,7 +85,7 @@ class _Meter:
 def _bridge(meter: _Meter, app, shape: tuple[int, int, int], folder: Path) -> None:
     import slicer
 
-    from S3NetSegmentLib.scene.answers.confidence import show_overlay
+    from S3NetSegmentLib.scene.answers.confidence import ConfidenceOverlay
     from S3NetSegmentLib.scene.batch import SceneFiles
     from S3NetSegmentLib.scene.drawings.drawn_slices import read_drawn, segment_content
     from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
@@ -124,7 +124,7 @@ def _bridge(meter: _Meter, app, shape: tuple[int, int, int], folder: Path) -> No
     meter("drawn slices read", lambda: read_drawn(drawing, None, node, chosen))
     meter("saved by Slicer", lambda: slicer.util.saveNode(written, str(folder / "out.seg.nrrd")))
     sure = meter("(confidence of a method: float16)", lambda: np.full(shape, 0.5, np.float16))
-    meter("confidence shown", lambda: show_overlay(sure, volume, "confidence", node))
+    meter("confidence shown", lambda: ConfidenceOverlay(node).show(sure, volume))
     files.clear()
 
 

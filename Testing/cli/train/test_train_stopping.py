@@ -13,7 +13,8 @@ from command_line import PATIENCE, SCRIPT, environment
 from forked import forked_ranks, run_script
 from paths import REPOSITORY
 
-from S3NetSegmentLib.cli.train.training import mark_running, run_training
+from S3NetSegmentLib.cli.train import training
+from S3NetSegmentLib.cli.train.training import mark_running
 from S3NetSegmentLib.engine import Step
 from S3NetSegmentLib.engine.tasks.train import FinetuneTask
 from S3NetSegmentLib.engine.training.trainer.run_folder import RunFolder
@@ -49,7 +50,9 @@ def reading(folder, during=None, error=None):
     arguments = argparse.Namespace(
         output=folder, quiet=True, json=False, command="finetune", dry_run=False, resume=False
     )
-    return run_training(FinetuneTask("cohort", device="cpu"), arguments, begin)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "_begun", begin)
+        return training.run_training(FinetuneTask("cohort", device="cpu"), arguments)
 
 
 def test_a_stop_before_the_first_saved_state_ends_as_stopped(tmp_path, capsys):

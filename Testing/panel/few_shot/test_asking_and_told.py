@@ -75,7 +75,7 @@ def test_settings_encoder_and_device_reach_the_engine(open_drawn, keep_picture):
     panel.settle(0.1)
     panel.panel.advanced.few_shot.more.collapsed = False
     panel.settle(0.1)
-    _, target = panel.panel.advanced.few_shot.form._rows["target"]
+    _, target = panel.panel.advanced.few_shot._rows["target"]
     assert target.widget.isVisible() and not panel.ui.presetComboBox.isVisible()
     panel.widget.parent.resize(400, 1500)
     panel.settle(0.1)

@@ -12,7 +12,7 @@ from PyQt5 import QtWidgets
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.scene.drawings.drawn_slices import slice_of_view
-from S3NetSegmentLib.scene.drawings.support_set import SupportPlane
+from S3NetSegmentLib.scene.drawings.support_set import SupportPlane, SupportSlice
 from S3NetSegmentLib.scene.segmentation.reading import create_segmentation, segment_edit, segment_mask, segment_tag
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
@@ -247,7 +247,7 @@ def test_the_next_slice_is_named_and_shown(effect, views):
 
 
 def test_the_drawn_slices_are_kept_with_the_editors_parameters(effect):
-    effect.frame.controller.support.add("z", 2)
+    effect.frame.controller.support.add(SupportSlice("z", 2))
     effect.frame.state_changed()
     effect.propagate()
     effect.click(effect.frame.accept_button)

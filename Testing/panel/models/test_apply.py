@@ -198,10 +198,10 @@ def test_mirrored_slices_are_offered_for_models_that_know_them(open_models, tmp_
     assert (panel.mask("Core") == (found == 2)).mean() > 0.999 and (plain != found).mean() > 0.1
 
 
-def test_cancel_and_a_removed_volume_leave_the_scene_as_it_was(open_models, model_file, volume_node):
+def test_cancel_and_a_removed_volume_leave_the_scene_as_it_was(open_models, model_file, volume_node, monkeypatch):
+    monkeypatch.setattr("S3NetSegmentLib.panel.models.controller.apply_model_steps", slowly)
     panel = open_models(model_file)
     models = panel.panel.models
-    models.apply.controller._steps = slowly
     panel.click(models.ui.applyModelButton)
     panel.settle(0.1)
     assert models.running and models.ui.applyModelButton.text == "Cancel" and not panel.ui.sharedForm.enabled

@@ -31,7 +31,7 @@ def advanced(open_panel):
 
 
 def row(panel, name):
-    return panel.panel.advanced.segment.form._rows[name]
+    return panel.panel.advanced.segment._rows[name]
 
 
 def test_opening_the_panel_does_not_import_torch(tmp_path):
@@ -54,13 +54,13 @@ assert "torch" not in sys.modules
 
 def test_first_come_preset_seed_and_device_and_the_rest_is_folded(advanced, keep_picture):
     group = advanced.panel.advanced.segment
-    shown = [name for name, (label, made) in group.form._rows.items() if label.isVisible() and made.widget.isVisible()]
+    shown = [name for name, (label, made) in group._rows.items() if label.isVisible() and made.widget.isVisible()]
     assert shown == ["seed"] and group.more.isVisible() and group.more.collapsed
     assert advanced.ui.presetComboBox.isVisible() and advanced.ui.deviceComboBox.isVisible()
     group.more.collapsed = False
     advanced.settle(0.05)
     keep_picture(advanced.widget.parent, "panel_advanced")
-    assert row(advanced, "region_counts")[1].widget.isVisible() and group.form.line.isVisible()
+    assert row(advanced, "region_counts")[1].widget.isVisible() and group.line.isVisible()
 
 
 @pytest.mark.parametrize("use", ["segment", "few_shot"])
@@ -69,18 +69,18 @@ def test_every_setting_of_the_engine_has_a_row_with_its_help_or_is_named_in_the_
         advanced.open_few_shot()
     group = getattr(advanced.panel.advanced, use)
     defaults = SegmentSettings() if use == "segment" else FewShotSettings()
-    named = group.form.line.toolTip.partition("There are: ")[2].split(", ")
-    assert sorted([*group.form._rows, *named]) == sorted(field.name for field in dataclasses.fields(defaults))
-    assert len(group.form._rows) <= 12
+    named = group.line.toolTip.partition("There are: ")[2].split(", ")
+    assert sorted([*group._rows, *named]) == sorted(field.name for field in dataclasses.fields(defaults))
+    assert len(group._rows) <= 12
     for field in dataclasses.fields(defaults):
-        if field.name in group.form._rows:
-            _, made = group.form._rows[field.name]
+        if field.name in group._rows:
+            _, made = group._rows[field.name]
             assert made.widget.toolTip.startswith(field.metadata["help"][:20])
             assert made.read() == getattr(defaults, field.name)
 
 
 def test_all_other_settings_are_set_by_name_in_one_line(advanced):
-    line = advanced.panel.advanced.segment.form.line
+    line = advanced.panel.advanced.segment.line
 
     def enter(text):
         line.text = text
@@ -257,9 +257,9 @@ def test_settings_of_another_use_stay_hidden_when_advanced_was_folded_meanwhile(
     panel.open_few_shot()
     panel.ui.advancedCollapsibleButton.collapsed = False
     segment, few_shot = panel.panel.advanced.segment, panel.panel.advanced.few_shot
-    assert few_shot.form.label("seed").isVisible() and not segment.form.label("seed").isVisible()
+    assert few_shot._rows["seed"][0].isVisible() and not segment._rows["seed"][0].isVisible()
     panel.ui.advancedCollapsibleButton.collapsed = True
     panel.open_segment()
     panel.ui.advancedCollapsibleButton.collapsed = False
-    assert segment.form.label("seed").isVisible() and not few_shot.form.label("seed").isVisible()
+    assert segment._rows["seed"][0].isVisible() and not few_shot._rows["seed"][0].isVisible()
     assert panel.ui.presetRow.isVisible() and not panel.ui.encoderRow.isVisible()

@@ -6,10 +6,8 @@ import pytest
 
 from S3NetSegmentLib.engine import InputError
 from S3NetSegmentLib.scene.answers.confidence import (
+    ConfidenceOverlay,
     doubtful_part,
-    hide_overlay,
-    least_sure_place,
-    show_overlay,
     show_place,
 )
 from S3NetSegmentLib.scene.drawings.drawn_slices import slice_of_view
@@ -71,15 +69,15 @@ def test_confidence_lies_over_the_image_and_leaves_sure_background_clear(app, rn
     view = app.add_slice_view("Axial", "Axial", image)
     confidence, labels = np.ones(SHAPE, np.float32), np.zeros(SHAPE, np.uint8)
     labels[4], confidence[4], confidence[5], confidence[6, 0] = 1, 0.9, 0.6, 0.0
-    node = show_overlay(doubtful_part(confidence, labels), volume_from_node(image), "sure", image)
+    node = ConfidenceOverlay(image).show(doubtful_part(confidence, labels), volume_from_node(image))
     shown = volume_from_node(node).array
     assert (shown[4] == np.float32(0.9)).all() and (shown[5] == np.float32(0.6)).all()
     assert (shown[6, 0] > 0).all() and not shown[7:].any()
     composite = app.slice_logic(view).GetSliceCompositeNode()
     assert composite.GetForegroundVolumeID() == node.GetID() and composite.GetForegroundOpacity() == 0.6
-    hide_overlay("never shown")
+    ConfidenceOverlay(image, "never shown").hide()
     assert composite.GetForegroundVolumeID() == node.GetID()
-    hide_overlay("sure")
+    ConfidenceOverlay(image).hide()
     assert composite.GetForegroundVolumeID() is None
 
 
@@ -92,9 +90,10 @@ def test_the_least_sure_place_of_a_slice_is_found_and_marked(app, rng, oblique):
     confidence[4, 2, 3] = 0.01  # a speckle
     confidence[4, 6:11, 7:12] = 0.2
     confidence[7, :3, :3] = 0.05  # on another slice
-    show_overlay(confidence, grid, "sure", image)
+    overlay = ConfidenceOverlay(image)
+    overlay.show(confidence, grid)
     view = show_slice(image, "z", 4)
-    place = least_sure_place("sure", view)
+    place = overlay.least_sure_place(view)
     i, j, k = np.round(grid.index_of(place)).astype(int)
     assert k == 4 and confidence[k, j, i] == np.float32(0.2)
     show_place(place)
@@ -103,9 +102,9 @@ def test_the_least_sure_place_of_a_slice_is_found_and_marked(app, rng, oblique):
     assert slice_of_view(views[1], image) == ("y", j) or oblique
     show_slice(image, "z", 1)
     with pytest.raises(InputError, match="no place of this slice is unsure"):
-        least_sure_place("sure", view)
+        overlay.least_sure_place(view)
     with pytest.raises(InputError, match="no confidence"):
-        least_sure_place("another", view)
+        ConfidenceOverlay(image, "another").least_sure_place(view)
 
 
 @pytest.mark.parametrize(("lowest", "found"), [(0.49, True), (0.51, False)])
@@ -114,13 +113,14 @@ def test_a_place_is_unsure_below_one_half(app, rng, lowest, found):
     confidence = np.full(SHAPE, 0.9, np.float32)
     confidence[4, 5:9, 5:9] = lowest
     app.add_slice_view("Axial", "Axial", image)
-    show_overlay(confidence, volume_from_node(image), "sure", image)
+    overlay = ConfidenceOverlay(image)
+    overlay.show(confidence, volume_from_node(image))
     view = show_slice(image, "z", 4)
     if not found:
         with pytest.raises(InputError, match="no place of this slice is unsure"):
-            least_sure_place("sure", view)
+            overlay.least_sure_place(view)
         return
-    assert confidence[tuple(np.round(volume_from_node(image).index_of(least_sure_place("sure", view))).astype(int)[::-1])] == np.float32(lowest)  # fmt: skip
+    assert confidence[tuple(np.round(volume_from_node(image).index_of(overlay.least_sure_place(view))).astype(int)[::-1])] == np.float32(lowest)  # fmt: skip
 
 
 def test_a_sure_voxel_amid_unsure_ones_is_not_the_least_sure_place(app, rng):
@@ -129,8 +129,9 @@ def test_a_sure_voxel_amid_unsure_ones_is_not_the_least_sure_place(app, rng):
     confidence[4, 4:9, 4:9] = 0.3
     confidence[4, 6, 6] = 0.55  # in the middle, where the mean around is lowest
     app.add_slice_view("Axial", "Axial", image)
-    show_overlay(confidence, volume_from_node(image), "sure", image)
-    place = least_sure_place("sure", show_slice(image, "z", 4))
+    overlay = ConfidenceOverlay(image)
+    overlay.show(confidence, volume_from_node(image))
+    place = overlay.least_sure_place(show_slice(image, "z", 4))
     i, j, k = np.round(volume_from_node(image).index_of(place)).astype(int)
     assert confidence[k, j, i] == np.float32(0.3)
 
@@ -142,15 +143,15 @@ def test_the_confidence_of_another_image_of_the_same_name_is_another_one(app):
         view = app.add_slice_view(f"View {number}", "Axial", image)
         array = np.full(SHAPE, 0.9, np.float32)
         array[:, 4:9, 4:9] = 0.1 * number
-        shown.append((image, view, array, show_overlay(array, volume_from_node(image), "image confidence", image)))
+        shown.append((image, view, array, ConfidenceOverlay(image).show(array, volume_from_node(image))))
     for image, view, array, node in shown:
         np.testing.assert_array_equal(volume_from_node(node).array, array)
         np.testing.assert_allclose(volume_from_node(node).ijk_to_ras, volume_from_node(image).ijk_to_ras)
         assert app.slice_logic(view).GetSliceCompositeNode().GetForegroundVolumeID() == node.GetID()
-        place = volume_from_node(image).index_of(least_sure_place("image confidence", view, image))
+        place = volume_from_node(image).index_of(ConfidenceOverlay(image).least_sure_place(view))
         assert array[tuple(np.rint(place).astype(int)[::-1])] == array.min()
     image, _, array, node = shown[0]
-    assert show_overlay(array / 2, volume_from_node(image), "image confidence", image) is node  # updated in place
-    hide_overlay("image confidence")
+    assert ConfidenceOverlay(image).show(array / 2, volume_from_node(image)) is node  # updated in place
+    ConfidenceOverlay(image).hide()
     for _, view, *_ in shown:
         assert app.slice_logic(view).GetSliceCompositeNode().GetForegroundVolumeID() is None

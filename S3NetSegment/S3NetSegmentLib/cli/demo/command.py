@@ -40,7 +40,6 @@ FEW_SHOT_HEADS = (
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     parser = new_command(commands, "demo", "try it on the samples that come with it", DESCRIPTION)
     parser.add_argument("-o", "--output", metavar="DIR", default=DEFAULT_FOLDER, help="where the results go")
     add_device(parser)

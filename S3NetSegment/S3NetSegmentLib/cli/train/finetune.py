@@ -58,7 +58,7 @@ def run_folds(task: FinetuneTask, arguments: argparse.Namespace) -> int:
         _say(arguments, f"fold {fold} of {task.folds}")
         one = copy.copy(arguments)
         one.output = str(run.path)
-        code = run_training(of_fold(task, fold), one, told=lambda *_: None)
+        code = run_training(of_fold(task, fold), one, reports=False)
         if code:
             return code
     _report(task.folds, arguments, folder)
@@ -175,7 +175,6 @@ def _say(arguments: argparse.Namespace, text: str) -> None:
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     add_training(
         commands, FinetuneTask, "train a segmentation model from few labelled cases", DESCRIPTION, EXAMPLES, run
     )

@@ -23,5 +23,4 @@ examples:
 
 
 def register(commands) -> None:
-    """Adds the command to the parser."""
     add_training(commands, PretrainTask, "train an encoder on images without labels", DESCRIPTION, EXAMPLES)

@@ -47,7 +47,6 @@ def add_training(
 
 
 def task_of(task_class: type[TrainTask], arguments: argparse.Namespace) -> TrainTask:
-    """The task that the arguments ask for."""
     return task_from(task_class, arguments, cohort=arguments.cohort)
 
 
@@ -82,7 +81,7 @@ def refuse_used_folder(folder, resume: bool) -> None:
         )
 
 
-def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, told=None) -> int:
+def run_training(task: TrainTask, arguments: argparse.Namespace, reports: bool = True) -> int:
     """Trains to the end, or with --dry-run for a moment. Returns the exit code; errors pass through.
 
     Ctrl-C, a polite kill or :meth:`RunFolder.ask_to_stop` ends it after the present step, with its state saved; a second
@@ -90,12 +89,10 @@ def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, tol
     ``torchrun`` passes both signals on to its processes and itself ends with 1 whatever their codes are; they say in the
     folder how the run ended.
 
-    :param begin: (task, folder, device, processes, stop, resume) -> the steps of the training; None: the training itself.
-    :param told: (arguments, folder, result, device) -> None, says in the end how it went; None: that is printed.
+    :param reports: whether it says in the end how it went.
     """
-    begin = begin or _begun
     if arguments.dry_run:
-        return try_training(task, arguments, begin)
+        return try_training(task, arguments)
     from ...engine.training.trainer.processes import joined_processes
     from ...engine.training.trainer.run_folder import RunFolder
 
@@ -110,7 +107,7 @@ def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, tol
             def stop() -> bool:
                 return processes.count > 1 and wishes_stop()
 
-            steps = begin(task, folder, where, processes, stop, arguments.resume)
+            steps = _begun(task, folder, where, processes, stop, arguments.resume)
             try:
                 result = _drained(steps, wishes_stop, quiet, processes, folder)
                 if result is None or result.reason == "stopped":
@@ -127,8 +124,8 @@ def run_training(task: TrainTask, arguments: argparse.Namespace, begin=None, tol
                 raise
             finally:
                 folder.give_back()
-        if processes.writes:
-            (told or _report)(arguments, folder, result, where)
+        if processes.writes and reports:
+            _report(arguments, folder, result, where)
     return 0
 
 

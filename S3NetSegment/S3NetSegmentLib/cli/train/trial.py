@@ -18,12 +18,10 @@ _STEPS = 6  # the first one, in which much is made ready, does not count
 _SECONDS = 45.0  # after which fewer do
 
 
-def try_training(task: TrainTask, arguments: argparse.Namespace, begin) -> int:
-    """Begins the training of :func:`~.train.training.run_training` in a folder that is thrown away, and says how long the whole one
-    would take on this machine; of a cross-validation one fold is tried. Raises InputError for whatever would stop it.
-
-    :param begin: (task, folder, device, processes, stop, resume) -> the steps of the training.
-    """
+def try_training(task: TrainTask, arguments: argparse.Namespace) -> int:
+    """Begins the training in a folder that is thrown away, and says how long the whole one would take on this machine; of a
+    cross-validation one fold is tried. Raises InputError for whatever would stop it."""
+    from ...engine.training.run import train
     from ...engine.training.trainer.processes import joined_processes
     from ...engine.training.trainer.run_folder import RunFolder
 
@@ -37,7 +35,7 @@ def try_training(task: TrainTask, arguments: argparse.Namespace, begin) -> int:
 
                 raise InputError("--dry-run is for one process; leave torchrun out")
             logging = dataclasses.replace(one, settings=(*one.settings, "log_every=1"), minutes=None)
-            steps = begin(logging, folder, where, processes, lambda: False, False)
+            steps = train(logging, folder, device=where, processes=processes, begun=lambda _: folder.take())
             made = _first_steps(steps, folder, arguments.quiet)
             notes = [e["text"] for e in folder.entries() if e.get("event") == "note"]
     finally:

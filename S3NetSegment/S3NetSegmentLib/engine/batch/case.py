@@ -92,7 +92,6 @@ class Case:
 
     @classmethod
     def from_plain(cls, facts: dict) -> Case:
-        """The inverse of :meth:`as_plain`."""
         others = {name: value for name, value in facts.items() if name not in ("method", "task")}
         return cls(task=TASKS[facts["method"]](**facts["task"]), **others)
 

@@ -87,7 +87,6 @@ class Cluster:
                     self._client.close(timeout=5)
 
     def stop_giving(self) -> None:
-        """Begins no further case; those that are being done are finished."""
         running = {key for keys in self._client.processing().values() for key in keys}
         waiting = [future for key, future in self._futures.items() if key not in running]
         self._client.cancel(waiting)

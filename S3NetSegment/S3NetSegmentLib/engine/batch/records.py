@@ -31,7 +31,6 @@ SCHEMA = 2
 
 
 def record_path(folder: str | os.PathLike, name: str) -> Path:
-    """Where the record of the case ``name`` lies."""
     return place_in(folder, f"{RECORDS}/{name}.json")
 
 

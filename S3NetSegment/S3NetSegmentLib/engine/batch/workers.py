@@ -51,7 +51,6 @@ class InThisProcess:
         self._stopping = False
 
     def events(self, cases: Iterable[Case]) -> Iterator[Event]:
-        """Does ``cases``; yields what happens."""
         for case in cases:
             if self._stopping:
                 return
@@ -59,7 +58,6 @@ class InThisProcess:
             yield Event("finished", case, run_case(case, self._folder, self._device, files=self._files))
 
     def stop_giving(self) -> None:
-        """Begins no further case."""
         self._stopping = True
 
 
@@ -129,7 +127,6 @@ class Processes:
                 worker.end()
 
     def stop_giving(self) -> None:
-        """Begins no further case; those that are being done are finished."""
         self._stopping = True
 
 

@@ -14,7 +14,7 @@ from ...engine.cohort_loop.states import CohortState, cohort_state
 from ...engine.cohort_loop.store import ACCEPTED, PROPOSED, CohortStore
 from ...scene.cohort_case import LoopCase, case_segmentation, corrected_slices, open_case
 from ..messages import sentence
-from ..run import Listener, Run
+from ..run import Controller, Listener
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,8 @@ class FoundCase:
     accepted: bool = False
 
 
-class CohortController:
-    """Starts, cancels and finishes the runs of a cohort. The folder is written at the end of a run, whole or not at all.
+class CohortController(Controller):
+    """The runs of a cohort. The folder is written at the end of a run, whole or not at all.
 
     Attributes: ``store`` (None: no folder is chosen), ``case`` (the one that is open in the scene, or None), ``text`` (about it),
     ``accepted`` (whether it shows what is accepted, so that accepting it again is meant).
@@ -41,16 +41,12 @@ class CohortController:
     """
 
     def __init__(self, listener: Listener, ask: Callable[[str], bool]):
+        super().__init__(listener)
         self._ask = ask
-        self._run = Run(listener)
         self.store: CohortStore | None = None
         self.case: LoopCase | None = None
         self.text, self.accepted = "", False
         self._read = None  # accepted cases, kept for the next proposal
-
-    @property
-    def running(self) -> bool:
-        return self._run.running
 
     def choose(self, folder: str) -> None:
         """Works in ``folder`` from now on; "": in none. InputError if it is none."""
@@ -63,11 +59,9 @@ class CohortController:
         return None if self.store is None else cohort_state(self.store)
 
     def next(self) -> None:
-        """Takes, proposes and opens the next case."""
         self._begin(self._next_steps(), self._show)
 
     def open(self, name: str) -> None:
-        """Opens a case with what is accepted or proposed for it."""
         self._begin(self._open_steps(name), self._show)
 
     def propose_again(self) -> None:
@@ -79,16 +73,10 @@ class CohortController:
         self._begin(self._accept_steps(self.case), self._accepted)
 
     def undo(self, name: str) -> None:
-        """Takes the acceptance of a case back."""
         self._begin(self._undo_steps(name), lambda text: [text])
 
-    def cancel(self) -> None:
-        """Drops the run; folder and scene stay as they were."""
-        self._run.cancel()
-
     def stop(self) -> None:
-        """Ends everything; for the end of the panel or a closing scene."""
-        self._run.cancel()
+        self.cancel()
         self.case, self.text = None, ""
 
     # -- the runs

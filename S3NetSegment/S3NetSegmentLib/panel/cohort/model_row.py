@@ -89,33 +89,28 @@ class LoopTraining:
 class ModelRow:
     """Its widgets: a sentence about the model, minutes, and the button that starts or stops a training.
 
-    :param notify: the panel, which shows messages.
+    :param panel: the panel, which shows messages.
     """
 
-    def __init__(self, ui, notify):
-        self._ui, self._notify = ui, notify
+    def __init__(self, ui, panel):
+        self._ui, self._panel = ui, panel
         self._training: LoopTraining | None = None  # that of the folder that is chosen
         self._trainings: dict[str, LoopTraining] = {}  # by folder: one goes on while another folder is looked at
         ui.trainLoopButton.connect("clicked()", self._start_or_stop)
 
     def refresh(self, store: CohortStore | None) -> None:
-        """Brings the row up to date with the folder that is chosen now."""
         self._training = None if store is None else self._trainings.setdefault(str(store.folder), LoopTraining(store))
         for training in self._trainings.values():
             code = training.ended()
             if code:
                 said = training.said() or _("the process ended with code {code}").format(code=code)
-                self._notify.refused(_("no model was trained: {said}").format(said=said))
+                self._panel.refused(_("no model was trained: {said}").format(said=said))
             elif code == 0:
-                self._notify.informed(_("The model is trained; see Model below the cases."))
+                self._panel.informed(_("The model is trained; see Model below the cases."))
         self._show()
 
-    def stop(self) -> None:
-        """The module is unloaded. Trainings go on."""
-        self._training = None
-
     def _start_or_stop(self) -> None:
-        self._notify.message.hide()
+        self._panel.message.hide()
         training = self._training
         if training is None:
             return
@@ -127,11 +122,11 @@ class ModelRow:
                 ):
                     training.stop()
             elif not has_torch():
-                self._notify.torch_missed(_("Training needs PyTorch, which is not installed; see the top of the panel"))
+                self._panel.torch_missed(_("Training needs PyTorch, which is not installed; see the top of the panel"))
             else:
                 training.start(int(self._ui.loopMinutes.value))
         except InputError as error:
-            self._notify.refused(str(error))
+            self._panel.refused(str(error))
         self._show()
 
     def _show(self) -> None:

@@ -34,20 +34,13 @@ _PICTURE = 180  # pixels, of the long side
 
 
 class CohortSection(UseOfPanel, SectionListener):
-    """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it.
-
-    :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it. Attribute: ``controller``.
-    """
+    """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it."""
 
     torch_text = _("proposals need PyTorch, which is not installed; see the top of the panel")
     what = _("The cohort")
 
-    def __init__(self, panel_ui, notify, progress: ProgressRow):
-        """
-        :param panel_ui: the widgets of the panel.
-        :param notify: the panel, which shows messages and hears ``running_changed``.
-        """
-        super().__init__(notify, progress)
+    def __init__(self, panel_ui, panel, progress: ProgressRow):
+        super().__init__(panel, progress)
         below = dict.fromkeys(("loopCollapsibleButton", "loopModelCollapsibleButton"), "answerCollapsibleButton")
         self.put_into(panel_ui, "Cohort.ui", {"loopFrame": "progressRow", **below})
         ui, self._node = self.ui, None
@@ -58,7 +51,8 @@ class CohortSection(UseOfPanel, SectionListener):
         self._path = PathRow(
             ui.loopFolderEdit, ui.loopFolderButton, _("Cohort"), FOLDER_KEY, "folder", on_change=self._chosen
         )
-        ui.nextCaseButton.connect("clicked()", self.next_or_cancel)
+        self.button, self.run = ui.nextCaseButton, self.controller.next
+        self.button.connect("clicked()", self.run_or_cancel)
         ui.acceptCaseButton.connect("clicked()", lambda: self._start(self.controller.accept))
         ui.proposeAgainButton.connect("clicked()", lambda: self._start(self.controller.propose_again))
         ui.openCaseButton.connect("clicked()", lambda: self._start(lambda: self.controller.open(self._selected().name)))
@@ -66,13 +60,9 @@ class CohortSection(UseOfPanel, SectionListener):
             "clicked()", lambda: self._start(lambda: self.controller.undo(self._selected().name))
         )
         ui.loopTable.connect("itemSelectionChanged()", self._show_case)
-        self._model = ModelRow(ui, notify)
+        self._model = ModelRow(ui, panel)
         self._timer = timer(_REFRESH_EVERY, self.refresh, repeats=True)
         self._show()
-
-    @property
-    def running(self) -> bool:
-        return self.controller.running
 
     def _activated(self, active: bool) -> None:
         if active:
@@ -82,13 +72,6 @@ class CohortSection(UseOfPanel, SectionListener):
             self._timer.start()
         else:
             self._timer.stop()
-
-    def next_or_cancel(self) -> None:
-        """What the big button does."""
-        if self.running:
-            self.controller.cancel()
-        else:
-            self._start(self.controller.next)
 
     def refresh(self) -> None:
         """Looks at the folder, in which others may work, too."""
@@ -100,9 +83,9 @@ class CohortSection(UseOfPanel, SectionListener):
             state, problem = None, str(error)
         if problem != self._problem:
             if problem:
-                self._notify.refused(problem)
+                self._panel.refused(problem)
             else:  # the folder is back
-                self._notify.message.hide()
+                self._panel.message.hide()
         if state != self._state:
             chosen = self._selected()
             self._state = state
@@ -111,19 +94,14 @@ class CohortSection(UseOfPanel, SectionListener):
         self._model.refresh(self.controller.store)
         self._show()
 
-    def cancel(self) -> None:
-        self.controller.cancel()
-
     def cleanup(self) -> None:
-        """The module is unloaded."""
         self.set_active(False)
-        self._model.stop()
         self.controller.stop()
 
     # -- what the controller tells (Listener)
 
     def state_changed(self) -> None:
-        self.show_progress(self.running, self.ui.nextCaseButton)
+        self.show_progress(self.running, self.button)
         if not self.running:
             case = self.controller.case
             if case is not None and case is not self._selected_case and case.is_there and self._node is not None:
@@ -133,12 +111,12 @@ class CohortSection(UseOfPanel, SectionListener):
                     self._node.segmentation = case.segmentation_node
             self.refresh()
         self._show()
-        self._notify.running_changed()
+        self._panel.running_changed()
 
     # -- inside
 
     def _chosen(self) -> None:
-        self._notify.message.hide()
+        self._panel.message.hide()
         self._problem = ""  # it was another folder's
         self._choose()
         self.refresh()
@@ -147,11 +125,11 @@ class CohortSection(UseOfPanel, SectionListener):
         try:
             self.controller.choose(self._path.path)
         except (InputError, ResourceError) as error:
-            self._notify.refused(str(error))
+            self._panel.refused(str(error))
 
     def _start(self, begin) -> None:
         if self._node is not None and not self.running:
-            self._notify.message.hide()
+            self._panel.message.hide()
             begin()
 
     def _selected(self) -> CaseState | None:
@@ -183,7 +161,6 @@ class CohortSection(UseOfPanel, SectionListener):
         self._show_case()
 
     def _show_case(self) -> None:
-        """The picture of the selected case, and what can be done with it."""
         ui, case = self.ui, self._selected()
         for button, tip in (
             (ui.openCaseButton, _("Load this case, with its proposal or what was accepted")),
@@ -204,12 +181,10 @@ class CohortSection(UseOfPanel, SectionListener):
         there = self.controller.store is not None and self._node is not None and not self._problem
         case = self.controller.case
         is_open = case is not None and case.is_there
-        ui.nextCaseButton.text = _("Cancel") if running else _("Next case")
+        self.button.text = _("Cancel") if running else _("Next case")
         why_not = sentence(self._problem) if self._problem else NO_FOLDER
-        ui.nextCaseButton.enabled = there or running
-        ui.nextCaseButton.toolTip = (
-            _("Load the case that helps most with its proposal (Ctrl+Return)") if there else why_not
-        )
+        self.button.enabled = there or running
+        self.button.toolTip = _("Load the case that helps most with its proposal (Ctrl+Return)") if there else why_not
         for button, tip in (
             (ui.acceptCaseButton, _("Write the segments as they are now as this case's accepted segmentation")),
             (ui.proposeAgainButton, _("Use the slices that you have changed, and propose the others again")),

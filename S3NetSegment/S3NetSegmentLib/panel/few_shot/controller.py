@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 from slicer.i18n import tr as _
@@ -15,10 +14,12 @@ from slicer.i18n import tr as _
 from ...engine import InputError, Step
 from ...engine.common.device import torch_loaded
 from ...engine.common.progress import as_part_of
-from ...scene.drawings.support_set import SupportPlane
+from ...scene.answers.accepted_answer import AcceptedAnswer
+from ...scene.answers.confidence import ConfidenceOverlay
+from ...scene.drawings.support_set import SupportPlane, support_from_text, support_to_text
 from ...scene.segmentation.segment_slices import RESPECTFUL, EditingRules
 from ...scene.session import SceneWatch
-from ..run import Listener, Run, tell
+from ..run import Controller, Listener, Run, tell
 from .request import FewShotRequest
 from .result import FewShotResult
 from .support import SupportKeeper
@@ -27,14 +28,8 @@ _ENGINES = 2  # volumes whose engine is kept: the drawn one, and another one tha
 _QUICK_SHARE = 0.1  # of the progress bar
 
 
-class MakeEngine(Protocol):
-    """Makes ``engine.few_shot.method.FewShot`` for a request, or what a test puts in its place."""
-
-    def __call__(self, volume, settings, axis: str, encoder: str, device: str): ...
-
-
-class FewShotController:
-    """Starts, cancels and finishes runs; keeps the drawn slices and the answer, a preview until it is accepted.
+class FewShotController(Controller):
+    """Keeps the drawn slices and the answer, a preview until it is accepted.
 
     The user's segments are changed by :meth:`accept` alone. A run is dropped when one of its nodes goes, its volume
     changes or the scene closes; so is a preview.
@@ -47,16 +42,16 @@ class FewShotController:
         self,
         listener: Listener,
         save_undo: Callable[[object], object] | None = None,
-        make_engine: MakeEngine | None = None,
+        make_engine: Callable | None = None,
         shown_plane: Callable[[], SupportPlane | None] = lambda: None,
     ):
         """
         :param save_undo: called with the segmentation node before an answer is written to it.
-        :param make_engine: the real engine by default, imported at the first run.
+        :param make_engine: as :func:`_real_engine`, which is the default; the tests put their own in.
         :param shown_plane: the oblique plane that the user looks at, or None.
         """
-        self._listener, self._save_undo, self._make_engine = listener, save_undo, make_engine or _real_engine
-        self._run = Run(listener, _("Propagate was stopped: {reason}."), lambda done: done or self._keep(None))
+        super().__init__(listener, _("Propagate was stopped: {reason}."), lambda done: done or self._keep(None))
+        self._save_undo, self._make_engine = save_undo, make_engine or _real_engine
         self._live, self._shown_plane = Run(listener, quiet=True), shown_plane
         self.support: SupportKeeper | None = None
         self.result: FewShotResult | None = None
@@ -64,33 +59,41 @@ class FewShotController:
         self._result_watch = None
 
     @property
-    def running(self) -> bool:
-        """Whether a run that the user asked for is going on."""
-        return self._run.running
-
-    @property
     def is_live(self) -> bool:
-        """Whether a live preview is being made."""
         return self._live.running
 
     @property
-    def confidence_overlay(self) -> tuple[str, object] | None:
-        """Name of the confidence volume, and the volume node that it lies over; None without a result."""
-        return self.result.confidence_overlay if self.result is not None else None
+    def overlay(self) -> ConfidenceOverlay | None:
+        return self.result.overlay if self.result is not None else None
 
     # -- what is drawn
 
-    def set_drawing(self, volume_node, segmentation_node, slices=(), accepted=None) -> None:
-        """The volume and segmentation that the user draws in; see :class:`SupportKeeper`. None: there is none."""
+    @property
+    def support_text(self) -> str:
+        """The drawn slices as a text, to be kept with the scene; "" for none."""
+        return support_to_text(self.support.drawn) if self.support is not None and self.support.drawn else ""
+
+    def set_drawing(self, volume_node, segmentation_node, support: str = "", accepted: str = "") -> None:
+        """The volume and segmentation that the user draws in; None: there is none. What cannot be drawn in is refused.
+
+        :param support, accepted: what is known of the drawing: texts of :attr:`support_text` and of an :class:`AcceptedAnswer`.
+        """
         if self.support is not None and (self.support.volume_node, self.support.segmentation_node) == (volume_node, segmentation_node):  # fmt: skip
             return
         self.support = None  # first: nobody must show the old one beside the new nodes
         self.let_go()
-        if volume_node is None:
-            self._engines = {}  # they hold the voxels
+        why_not = ""
         if volume_node is not None and segmentation_node is not None:
-            self.support = SupportKeeper(volume_node, segmentation_node, slices, accepted, self._shown_plane)
+            known = support_from_text(support), AcceptedAnswer.from_text(accepted)
+            try:
+                self.support = SupportKeeper(volume_node, segmentation_node, *known, self._shown_plane)
+            except InputError as error:
+                why_not = str(error)
+        if volume_node is None or why_not:
+            self._engines = {}  # they hold the voxels
         self._listener.state_changed()
+        if why_not:
+            self._listener.refused(why_not)
 
     def refresh(self) -> bool:
         """Takes over what the user has drawn since; returns whether other slices count as drawn now."""
@@ -131,8 +134,7 @@ class FewShotController:
         self._live.start(self._live_steps(request), lambda _: self._refresh_again(), request.nodes)
 
     def cancel(self) -> None:
-        """Drops the run and its preview; the segments stay as they were."""
-        self._run.cancel()
+        super().cancel()
         self._live.cancel()
 
     def _steps(self, request: FewShotRequest):
@@ -238,7 +240,6 @@ class FewShotController:
         self._listener.state_changed()
 
     def stop(self) -> None:
-        """Ends everything; for the end of the panel or a closing scene."""
         self.cancel()
         self._keep(None)
         self.support = None

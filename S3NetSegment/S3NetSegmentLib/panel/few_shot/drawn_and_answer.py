@@ -4,7 +4,6 @@ answer (accept or discard it, how good it is expected to be, where to draw next)
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
 
 import numpy as np
 import qt
@@ -14,7 +13,6 @@ from ...engine import InputError
 from ...engine.images.colors import hex_color
 from ..widgets.choosing import SelectionTable
 from ..widgets.looks import icon_of
-from .controller import FewShotController
 from .presenter import FewShotPresenter, SupportRow
 
 _SLICE, _DRAWN, _COMPLETE = range(3)
@@ -22,24 +20,22 @@ _SWATCH = 10  # pixels
 
 
 class SupportTable(SelectionTable):
-    """The table and its buttons. The callbacks get places: (axis, index)."""
+    """The table and its buttons.
 
-    def __init__(
-        self,
-        ui,
-        on_go: Callable[[tuple[str, int]], object],
-        on_remove: Callable[[list[tuple[str, int]]], object],
-        on_complete: Callable[[tuple[str, int], bool], object],
-    ):
+    :param section: the :class:`FewShotSection`, whose ``go_to``, ``remove`` and ``set_complete`` get places: (axis, index).
+    """
+
+    def __init__(self, ui, section):
         tips = (
             _("Show the selected slice in its view"), _("Select one slice in the list first"),
             _("Take the selected slices out of the list; the drawing itself stays"), _("Select slices in the list first"),
         )  # fmt: skip
         super().__init__(
             ui.supportTable, ui.goToSliceButton, ui.removeSliceButton, tips,
-            lambda row: on_go(row.slice.place), lambda rows: on_remove([row.slice.place for row in rows]), rows_seen=(3, 8),
+            lambda row: section.go_to(row.slice.place), lambda rows: section.remove([row.slice.place for row in rows]),
+            rows_seen=(3, 8),
         )  # fmt: skip
-        self._ui, self._on_complete, self._filling = ui, on_complete, False
+        self._ui, self._section, self._filling = ui, section, False
         table = ui.supportTable
         table.setIconSize(qt.QSize(5 * _SWATCH, _SWATCH))
         header = table.horizontalHeader()
@@ -108,7 +104,7 @@ class SupportTable(SelectionTable):
     def _changed(self, row: int, column: int) -> None:
         if not self._filling and column == _COMPLETE:
             complete = self._ui.supportTable.item(row, column).checkState() == qt.Qt.Checked
-            self._on_complete(self.rows[row].slice.place, complete)
+            self._section.set_complete(self.rows[row].slice.place, complete)
 
 
 def _swatches(colors: list[tuple[float, float, float]]) -> np.ndarray:
@@ -124,34 +120,23 @@ def _swatches(colors: list[tuple[float, float, float]]) -> np.ndarray:
 class FewShotAnswerSection:
     """Hidden while there is no answer.
 
-    :param on_accept: called when the user accepts.
-    :param on_go: called with a place (axis, index) that the user wants to see, and its volume node.
+    :param section: the :class:`FewShotSection`, which accepts, shows slices and says what is refused.
     """
 
-    def __init__(
-        self,
-        ui,
-        controller: FewShotController,
-        presenter: FewShotPresenter,
-        on_accept: Callable[[], object],
-        on_go: Callable[[tuple[str, int], object], object],
-        on_error: Callable[[str], object],
-    ):
-        self._ui, self._controller, self._presenter = ui, controller, presenter
-        self._on_go, self._on_error = on_go, on_error
+    def __init__(self, ui, section, presenter: FewShotPresenter):
+        self._ui, self._section, self._presenter, self._controller = ui, section, presenter, section.controller
         self._node, self._active, self._overlaid = None, False, None
-        ui.acceptButton.connect("clicked()", on_accept)
-        ui.discardButton.connect("clicked()", controller.discard)
+        ui.answerCollapsibleButton.setVisible(False)
+        ui.acceptButton.connect("clicked()", section.accept)
+        ui.discardButton.connect("clicked()", section.controller.discard)
         ui.nextSliceButton.connect("clicked()", self._go)
         ui.fewShotConfidenceCheckBox.connect("clicked(bool)", self.show_confidence)
 
     def set_active(self, active: bool) -> None:
-        """Whether this use of the panel is shown."""
         self._active = active
         self.show(self._node)
 
     def show(self, parameter_node) -> None:
-        """Brings everything up to date with the controller."""
         self._node = parameter_node
         ui, result, running = self._ui, self._controller.result, self._controller.running
         there = result is not None and result.answer is not None and parameter_node is not None
@@ -169,30 +154,28 @@ class FewShotAnswerSection:
         ui.fewShotConfidenceCheckBox.setVisible(not running)
 
     def show_confidence(self, on: bool) -> None:
-        """Lays the confidence over the image, or takes it away."""
         result = self._controller.result
         if not on or result is None or result.answer is None:
             self._take_overlay_away()
             return
         try:
             result.show_confidence()
-            self._overlaid = result
+            self._overlaid = result.overlay
         except InputError as error:
-            self._on_error(str(error))
+            self._section.refused(str(error))
 
     def answer_came(self) -> None:
-        """Another answer is there."""
         if self._node is not None and self._node.fewShotConfidence:
             self.show_confidence(True)
 
     def _go(self) -> None:
         place = self._presenter.next_slice()
         if place is not None:
-            self._on_go(place, self._controller.result.request.target_node)
+            self._section.go_to(place, self._controller.result.request.target_node)
 
     def _take_overlay_away(self) -> None:
         if self._overlaid is not None:
-            self._overlaid.hide_confidence()
+            self._overlaid.hide()
         self._overlaid = None
 
 

@@ -4,7 +4,6 @@ and the tool *Draw by a box*: what is found in a box around the chosen segment, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import slicer
 from slicer.i18n import tr as _
@@ -14,7 +13,7 @@ from ...engine.segment.prompts import Box, Voxel
 from ...scene.drawings.boxed import BoxedSlices
 from ...scene.prompts import ViewPlane, box_of, make_rectangle
 from ...scene.segmentation.segment_slices import EditingRules
-from ..run import SteppingDriver
+from ..run import SteppingDriver, tell
 from ..segment.advanced_section import device_setting
 from ..segment.pointing_tool import DragTool, Gesture, remove_node
 from ..widgets.looks import WideArea, move_before, show_pressed
@@ -90,7 +89,6 @@ class EditorSection:
         self.widget.redo()
 
     def start(self) -> None:
-        """The panel was entered."""
         self._select_editor_node()
         self.widget.updateWidgetFromMRML()
         self._folded(self._ui.editCollapsibleButton.collapsed)
@@ -103,7 +101,6 @@ class EditorSection:
         self.widget.removeViewObservations()
 
     def cleanup(self) -> None:
-        """The panel is unloaded."""
         self._room.stop()
 
     @property
@@ -151,17 +148,13 @@ class EditorSection:
 class BoxDrawing(DragTool):
     """The tool and its runs; :meth:`refresh` and :meth:`stop` keep it in step with the panel.
 
-    :param node: gives the parameter node, or None.
+    :param section: the :class:`FewShotSection`: its parameter node; its ``box_changed()`` is called when a run begins or ends.
     :param editor: the :class:`EditorSection`, whose chosen segment is drawn.
-    :param changed: called when a run begins or ends.
-    :param tell: called with an error.
     """
 
-    def __init__(
-        self, button, node: Callable[[], object], editor, changed: Callable[[], object], tell: Callable[[Exception], object]
-    ):  # fmt: skip
-        super().__init__(lambda: None if node() is None else node().volume)
-        self._button, self._node, self._editor, self._changed, self._tell = button, node, editor, changed, tell
+    def __init__(self, button, section, editor):
+        super().__init__(lambda: None if section.node is None else section.node.volume)
+        self._button, self._section, self._editor = button, section, editor
         self.driver = SteppingDriver()
         # What is answered next: the segment, where, a box or the voxel of a click, and the rectangle that shows it.
         self._waiting: list[tuple[str, ViewPlane, Box | Voxel, object]] = []
@@ -174,7 +167,7 @@ class BoxDrawing(DragTool):
 
     def refresh(self) -> None:
         """To be called often: the tool rests while one of the editor's is in use, or there is nothing to draw in."""
-        node = self._node()
+        node = self._section.node
         there = node is not None and node.volume is not None and node.segmentation is not None
         self._button.enabled = there
         if self._button.checked and (not there or self._editor.widget.activeEffect() is not None):
@@ -217,7 +210,7 @@ class BoxDrawing(DragTool):
         self._next()
 
     def refused(self, error: InputError) -> None:
-        self._tell(error)
+        tell(self._section, error)
 
     # -- the answers
 
@@ -225,15 +218,15 @@ class BoxDrawing(DragTool):
         if self.running or not self._waiting:
             return
         segment_id, plane, pointed, rectangle = self._waiting.pop(0)
-        node = self._node()
+        node = self._section.node
         volume_node, segmentation_node = node.volume, node.segmentation
         boxed = BoxedSlices(volume_node, segmentation_node)
 
         def ended(error: Exception | None = None) -> None:
             remove_node(rectangle)
             if error is not None:
-                self._tell(error)
-            self._changed()
+                tell(self._section, error)
+            self._section.box_changed()
             self._next()
 
         answer = boxed.answer if isinstance(pointed, Box) else boxed.answer_point
@@ -242,13 +235,13 @@ class BoxDrawing(DragTool):
                 plane, segment_id, pointed, lambda: self._editor.save_undo(segmentation_node, volume_node),
                 self._editor.rules().overlaps, device_setting(),
             ),
-            on_step=lambda *_: None, on_done=lambda _: ended(), on_error=ended, on_cancel=lambda: remove_node(rectangle),
+            on_done=lambda _: ended(), on_error=ended, on_cancel=lambda: remove_node(rectangle),
         )  # fmt: skip
-        self._changed()
+        self._section.box_changed()
 
     def _segment(self) -> str:
         """The segment that is chosen in the editor, or the only one; "" for none."""
-        node = self._node()
+        node = self._section.node
         ids = list(node.segmentation.GetSegmentation().GetSegmentIDs())
         chosen = self._editor.widget.currentSegmentID()
         return chosen if chosen in ids else ids[0] if len(ids) == 1 else ""

@@ -6,8 +6,6 @@ import qt
 from slicer.i18n import tr as _
 
 from ...engine import InputError
-from ...scene.answers.accepted_answer import AcceptedAnswer
-from ...scene.drawings.support_set import support_from_text, support_to_text
 from ...scene.segmentation.segment_slices import EditingRules
 from ...scene.slice_jump import show_slice
 from ...scene.slices import LastSliceView
@@ -19,7 +17,6 @@ from .controller import FewShotController
 from .following import DrawingWatch
 from .presenter import FewShotPresenter
 from .request import make_few_shot_request
-from .support import add_to
 
 _HINT = _("Draw a segment on at least one slice with Paint or Draw, all of it that belongs to the segment.")
 _PROPAGATE_HELP = _("Carry the drawn segments to all slices. The answer is shown as a preview first.")
@@ -53,7 +50,6 @@ class FewShotEffectFrame:
     # -- life
 
     def activate(self) -> None:
-        """The user chose the effect."""
         self.active = True
         if self._last_view is None:
             self._last_view = LastSliceView()
@@ -61,7 +57,6 @@ class FewShotEffectFrame:
         self.show()
 
     def deactivate(self) -> None:
-        """The user chose another effect, or none."""
         self.active = False
         self._watch.stop()
         if self._last_view is not None:
@@ -69,7 +64,6 @@ class FewShotEffectFrame:
         self._last_view = None
 
     def cleanup(self) -> None:
-        """The editor goes."""
         self.deactivate()
         self.controller.stop()
         for button, action in self._actions:  # a connection would keep all this alive
@@ -128,11 +122,10 @@ class FewShotEffectFrame:
             self.refused(why_not)
             return
         self._say("")
-        add_to(self.controller.support, chosen)
+        self.controller.support.add(chosen)
         self.state_changed()
 
     def go_to_next_slice(self) -> None:
-        """Shows the slice on which a drawing would help most."""
         place = self._presenter.next_slice()
         if place is None:
             return
@@ -147,8 +140,10 @@ class FewShotEffectFrame:
     def state_changed(self) -> None:
         support = self.controller.support
         if support is not None:
-            text = support_to_text(support.drawn) if support.drawn else ""
-            for name, value in ((_SUPPORT, text), (_DRAWN_ON, support.segmentation_node.GetID() or "")):
+            for name, value in (
+                (_SUPPORT, self.controller.support_text),
+                (_DRAWN_ON, support.segmentation_node.GetID() or ""),
+            ):
                 if self._parameter(name) != value:
                     self._host.setParameter(name, value)
         self._show_widgets()
@@ -207,22 +202,16 @@ class FewShotEffectFrame:
         return button
 
     def _follow_nodes(self) -> None:
-        """Takes up the drawing of the editor's volume and segmentation."""
         editor_node = self._host.parameterSetNode()
         volume = editor_node.GetSourceVolumeNode() if editor_node is not None else None
         segmentation = editor_node.GetSegmentationNode() if editor_node is not None else None
         known = self.controller.support
         if known is None or known.volume_node is not volume or known.segmentation_node is not segmentation:
             self._notice = ""  # it was about the nodes before
-            slices, accepted = (), None
+            texts = ()
             if segmentation is not None and self._parameter(_DRAWN_ON) == segmentation.GetID():
-                slices = support_from_text(self._parameter(_SUPPORT))
-                accepted = AcceptedAnswer.from_text(self._parameter(_ACCEPTED))
-            try:
-                self.controller.set_drawing(volume, segmentation, slices, accepted)
-            except InputError as error:
-                self.controller.set_drawing(None, None)
-                self.refused(str(error))
+                texts = self._parameter(_SUPPORT), self._parameter(_ACCEPTED)
+            self.controller.set_drawing(volume, segmentation, *texts)
         self._watch.watch(segmentation if self.controller.support is not None else None)
 
     def _parameter(self, name: str) -> str:

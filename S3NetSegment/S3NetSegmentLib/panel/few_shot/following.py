@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...engine import InputError
-from ...scene.answers.accepted_answer import AcceptedAnswer
-from ...scene.drawings.support_set import support_from_text, support_to_text
 from ...scene.segmentation.labelmaps import read_segment
 from ...scene.segmentation.reading import create_segmentation
 from ...scene.session import SegmentsWatch
@@ -31,7 +29,6 @@ class DrawingWatch:
         return self._segments.active
 
     def watch(self, segmentation_node) -> None:
-        """Observes ``segmentation_node``; None: nothing."""
         before = self._segments.active
         self._segments.watch(segmentation_node)
         if before and not self._segments.active:
@@ -51,8 +48,8 @@ class DrawingFollower:
     """What is known of a drawing is kept in the parameter node (``support``, ``acceptedAnswer``), so with the scene; that of
     earlier selections as long as the scene is open."""
 
-    def __init__(self, controller: FewShotController, on_error: Callable[[str], object]):
-        self._controller, self._on_error = controller, on_error
+    def __init__(self, controller: FewShotController):
+        self._controller = controller
         self._pair = self._ids = None  # the volume and segmentation that are drawn in, and their ids
         self._kept: dict[tuple, tuple[str, str]] = {}  # ids of earlier ones -> support and accepted answer
         self._may_create = True
@@ -115,22 +112,14 @@ class DrawingFollower:
         # Also by way of a volume without a segmentation, as when another volume is selected.
         support, accepted = self._kept.get(_ids(pair), (support, accepted))
         self._pair, self._ids = pair, _ids(pair)
-        try:
-            self._controller.set_drawing(*pair, support_from_text(support), AcceptedAnswer.from_text(accepted))
-        except InputError as error:
-            self._controller.set_drawing(None, None)
-            self._on_error(str(error))
+        self._controller.set_drawing(*pair, support, accepted)
         node.acceptedAnswer = accepted
         if self._controller.support is None:
             node.support = ""
 
     def keep(self, node) -> None:
-        """Writes the drawn slices to the parameter node."""
-        support = self._controller.support
-        if node is None or support is None:
-            return
-        text = support_to_text(support.drawn) if support.drawn else ""
-        if node.support != text:
+        text = self._controller.support_text
+        if node is not None and self._controller.support is not None and node.support != text:
             node.support = text
 
     def forget(self) -> None:

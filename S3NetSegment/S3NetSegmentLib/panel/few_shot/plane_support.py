@@ -94,11 +94,9 @@ class PlaneKeeper:
         self._removed[place] = plane, self._segments_on(plane)
 
     def set_complete(self, place: Place, complete: bool) -> None:
-        """Whether everything is drawn on that plane."""
         self.planes = [dataclasses.replace(p, complete=complete) if p.place == place else p for p in self.planes]
 
     def answer_accepted(self) -> None:
-        """From now on changes are corrections."""
         self._mine.clear()
         self._undone.clear()
 

@@ -107,7 +107,6 @@ class FewShotPresenter:
             return None, capital(str(error))
 
     def plane_in_view(self, last_view) -> SupportPlane | None:
-        """The oblique plane that the user looks at, or None."""
         shown = self.in_view(last_view)[0]
         return shown if isinstance(shown, SupportPlane) else None
 
@@ -136,7 +135,6 @@ class FewShotPresenter:
         return None if result is None or self._controller.running else result.next_slice()
 
     def next_texts(self) -> tuple[str, str]:
-        """Text and help of the button that goes there."""
         text, tip = _("Next slice to draw"), _("Show the slice on which a drawing would help most") + self._key("N")
         place, result = self.next_slice(), self._controller.result
         if place is None:

@@ -77,7 +77,6 @@ class FewShotRequest:
 
     @property
     def shown_plane(self) -> SupportPlane | None:
-        """The oblique plane that the user looks at."""
         return self.shown if isinstance(self.shown, SupportPlane) else None
 
     @property

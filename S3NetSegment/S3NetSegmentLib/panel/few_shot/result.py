@@ -11,12 +11,14 @@ from ...engine.few_shot.answer import is_empty, reason
 from ...engine.few_shot.answer import notes as outlook_notes
 from ...engine.few_shot.drawings.support import DrawnPlane
 from ...scene.answers.accepted_answer import AcceptedAnswer
-from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
+from ...scene.answers.confidence import ConfidenceOverlay, doubtful_part
 from ...scene.answers.preview import FewShotPreview
 from ...scene.answers.provenance import few_shot_tags
 from ...scene.drawings.support_set import SupportPlane, SupportSlice
 from ...scene.segmentation.segment_slices import RESPECTFUL, EditingRules
 from .request import FewShotRequest
+
+FEW_SHOT_CONFIDENCE = "few-shot confidence"  # no translation
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,13 @@ class FewShotResult:
 
     Attributes: ``request``, ``answer`` (the engine's latest), ``preview``, ``is_partial`` (the latest is a quick one for one slice),
     ``is_whole`` (all that was asked for has been answered),
-    ``accepted`` (the answer as it was written, or None), ``state`` (then the content of all segments).
+    ``accepted`` (the answer as it was written, or None), ``state`` (then the content of all segments), ``overlay`` (of its confidence).
     """
 
     def __init__(self, request: FewShotRequest):
         self.request, self.answer, self.encoder = request, None, None
         self.is_partial, self.is_whole, self.accepted, self.state = True, False, None, None
+        self.overlay = ConfidenceOverlay(request.target_node, FEW_SHOT_CONFIDENCE)
         segmentation = None if request.is_other_volume else request.segmentation_node
         self.preview = FewShotPreview(
             segmentation,
@@ -57,11 +60,11 @@ class FewShotResult:
             request.segmentation_node,
             request.layers,
         )
-        self._look = {v: (s.GetName(), tuple(s.GetColor())) for v, s in self._segments()}
+        segment = request.segmentation_node.GetSegmentation().GetSegment
+        self._look = {v: (segment(i).GetName(), tuple(segment(i).GetColor())) for v, i in request.segments.items()}
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a preview to accept or to discard."""
         return self.preview.is_shown and self.accepted is None
 
     def show(self, request: FewShotRequest, answer, encoder=None, partial: bool = False) -> None:
@@ -94,7 +97,6 @@ class FewShotResult:
         )
 
     def accept(self, save_undo=None, rules: EditingRules = RESPECTFUL) -> AcceptedAnswer:
-        """Writes the answer, see :meth:`FewShotPreview.accept`."""
         if not self.is_open:
             raise InputError(_("the preview is gone; propagate again"))
         self.accepted = self.preview.accept(save_undo, self._tags(), rules)
@@ -134,7 +136,6 @@ class FewShotResult:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know."""
         if self.answer is None:
             return list(self.request.notes)
         ends = [] if self.is_partial else outlook_notes(self.answer.outlook, self._names)
@@ -144,29 +145,10 @@ class FewShotResult:
     def _names(self) -> dict[int, str]:
         return {value: name for value, (name, _) in self._look.items()}
 
-    def show_confidence(self):
-        """The answer's confidence as a volume node over the image."""
-        request, answer = self.request, self.answer
-        shown = doubtful_part(answer.confidence, answer.labels)
-        return show_overlay(shown, request.volume, self._confidence_name, request.target_node)
-
-    @property
-    def confidence_overlay(self) -> tuple[str, object]:
-        """Name of the confidence volume, and the volume node that it lies over."""
-        return self._confidence_name, self.request.target_node
-
-    def hide_confidence(self) -> None:
-        hide_overlay(self._confidence_name)
+    def show_confidence(self) -> None:
+        self.overlay.show(doubtful_part(self.answer.confidence, self.answer.labels), self.request.volume)
 
     # -- inside
-
-    @property
-    def _confidence_name(self) -> str:
-        return f"{self.request.target_node.GetName()} few-shot confidence"  # no translation
-
-    def _segments(self):
-        segmentation = self.request.segmentation_node.GetSegmentation()
-        return [(value, segmentation.GetSegment(i)) for value, i in self.request.segments.items()]
 
     def _tags(self) -> dict[str, str]:
         request = self.request

@@ -15,7 +15,6 @@ from ...scene.slice_jump import show_plane, show_slice
 from ...scene.volumes import parent_key
 from ..inputs import volume_problem
 from ..messages import ProgressRow
-from ..run import tell
 from ..sections import SectionListener, UseOfPanel
 from ..segment.advanced_section import AdvancedSection, device_setting
 from ..widgets.choosing import missing_path
@@ -26,31 +25,26 @@ from .editor_section import BoxDrawing, EditorSection
 from .following import DrawingFollower, DrawingWatch, LivePreview
 from .presenter import FewShotPresenter
 from .request import FewShotRequest, make_few_shot_request
-from .support import add_to
 
 _HELP = _("Carry the drawn segments on (Ctrl+Return). The answer is shown as a preview first.")
 _HINT = _("Draw one or more segments on a slice with the tools above, or by boxes around them: all of it that belongs to them. The slice appears here by itself.")  # fmt: skip
 
 
 class FewShotSection(UseOfPanel, SectionListener):
-    """Its widgets in ``ui``, over a :class:`FewShotController`; the SegmentPanel owns it.
-
-    :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
-    """
+    """Its widgets in ``ui``, over a :class:`FewShotController`; the SegmentPanel owns it."""
 
     torch_text = _("Few-shot needs PyTorch, which is not installed; see the top of the panel")
     what = _("Few-shot")
 
     def __init__(
-        self, ui, notify, editor: EditorSection, inputs, advanced: AdvancedSection, progress: ProgressRow,
+        self, ui, panel, editor: EditorSection, inputs, advanced: AdvancedSection, progress: ProgressRow,
         make_engine=None,
     ):  # fmt: skip
         """
-        :param notify: the panel, see :class:`SectionListener`.
         :param inputs: knows the view that was last used.
         :param make_engine: for the controller; the tests put their own in.
         """
-        super().__init__(notify, progress)
+        super().__init__(panel, progress)
         self.ui, self._editor, self._inputs, self._advanced = ui, editor, inputs, advanced
         self.node = None
         self._in_view = self._places = None
@@ -59,24 +53,20 @@ class FewShotSection(UseOfPanel, SectionListener):
             self, self._save_undo, make_engine, lambda: self._presenter.plane_in_view(self._inputs.last_view)
         )
         self._presenter = FewShotPresenter(self.controller, _HELP, has_keys=True)
-        self.table = SupportTable(ui, self.go_to, self._remove, self._set_complete)
-        self.answer = FewShotAnswerSection(
-            ui, self.controller, self._presenter, self.accept, self.go_to, notify.refused
-        )
-        self._follower = DrawingFollower(self.controller, notify.refused)
+        self.table = SupportTable(ui, self)
+        self.answer = FewShotAnswerSection(ui, self, self._presenter)
+        self._follower = DrawingFollower(self.controller)
         self._live = LivePreview(self.controller, self._wants_live, lambda: self._request("volume"))
         self._watch = DrawingWatch(self._drawn, self._live.drawn_on)
-        self.boxes = BoxDrawing(
-            ui.boxDrawButton, lambda: self.node, editor, self._boxed, lambda error: tell(self, error)
-        )
+        self.boxes = BoxDrawing(ui.boxDrawButton, self, editor)
         ui.addSliceButton.connect("clicked()", self._add_current)
-        ui.propagateButton.connect("clicked()", self.propagate_or_cancel)
+        self.widgets, self.button = (ui.supportCollapsibleButton, ui.propagateFrame), ui.propagateButton
+        self.button.connect("clicked()", self.run_or_cancel)
         ui.liveCheckBox.connect("clicked(bool)", self._live_clicked)
 
     # -- life
 
     def show(self, parameter_node) -> None:
-        """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
         if parameter_node is None:
             self.boxes.stop()
             self._watch.stop()
@@ -111,35 +101,26 @@ class FewShotSection(UseOfPanel, SectionListener):
         self._follower.tidy()
 
     def cleanup(self) -> None:
-        """The module is unloaded."""
         self.set_active(False)
         self.controller.stop()
         self._forget_node()
 
     # -- what the user does
 
-    def propagate_or_cancel(self) -> None:
-        """What the big button does."""
-        if self.controller.running:
-            self.controller.cancel()
-            return
-        if self.node is None:
-            return
-        self._notify.message.hide()
+    def run(self) -> None:
         self.boxes.stop()
         self._follower.tidy(whole=False)
         self.controller.refresh()
         try:
             request = self._request(self.node.propagateTo.value)
         except InputError as error:
-            self._notify.refused(str(error))
+            self.refused(str(error))
             return
         self._editor.widget.setActiveEffect(None)
         self.controller.start(request)
 
     def accept(self) -> None:
-        """Writes the previewed answer."""
-        self._notify.message.hide()
+        self._panel.message.hide()
         result = self.controller.result
         if result is None:
             return
@@ -158,21 +139,21 @@ class FewShotSection(UseOfPanel, SectionListener):
                 return
             show_slice(volume_node, *place, self.node.segmentation, None, self._inputs.last_view)
         except InputError as error:
-            self._notify.refused(str(error))
+            self.refused(str(error))
 
     def _add_current(self) -> None:
         if self._in_view is not None and self.controller.support is not None:
-            add_to(self.controller.support, self._in_view)
+            self.controller.support.add(self._in_view)
             self.state_changed()
             self._live.soon()
 
-    def _remove(self, places: list[tuple[str, int]]) -> None:
+    def remove(self, places: list[tuple[str, int]]) -> None:
         for place in places:
             self.controller.support.remove(*place)
         self.state_changed()
         self._live.soon()
 
-    def _set_complete(self, place: tuple[str, int], complete: bool) -> None:
+    def set_complete(self, place: tuple[str, int], complete: bool) -> None:
         self.controller.support.set_complete(*place, complete)
         self.state_changed()
         self._live.soon()
@@ -186,11 +167,11 @@ class FewShotSection(UseOfPanel, SectionListener):
         running = self.controller.running
         self._follower.keep(self.node)
         if self.active:
-            self.show_progress(running, self.ui.propagateButton)
+            self.show_progress(running, self.button)
             self._show_all()
             if not running:
                 self.answer.answer_came()
-        self._notify.running_changed()
+        self._panel.running_changed()
 
     def progressed(self, step, seconds_left: float | None) -> None:
         super().progressed(step, seconds_left)
@@ -209,7 +190,7 @@ class FewShotSection(UseOfPanel, SectionListener):
             self._show_rows()  # names and colours may have changed
             self.answer.show(self.node)
 
-    def _boxed(self) -> None:
+    def box_changed(self) -> None:
         """A box is being drawn by, or its answer is there."""
         if self.active:
             self._drawn()
@@ -315,7 +296,7 @@ class FewShotSection(UseOfPanel, SectionListener):
     def _show_button(self) -> None:
         problem = self.problem if self.node is not None else _HELP
         for name, value in self._presenter.button(problem).items():
-            set_property(self.ui.propagateButton, name, value)
+            set_property(self.button, name, value)
 
     def _forget_node(self) -> None:
         self.node = self._in_view = self._places = None

@@ -126,17 +126,15 @@ class SupportKeeper:
         self._tell_touched(touched)
         return self.drawn != before
 
-    def add_plane(self, plane: SupportPlane) -> None:
-        """Counts an oblique plane as drawn, also an empty one."""
-        self._planes.add(plane, self.is_answered)
-
-    def add(self, axis: str, index: int) -> None:
-        """Counts a slice as drawn, also an empty one."""
-        place = (axis, index)
-        self._removed.pop(place, None)
-        self._added.discard(place)
-        if place not in {s.place for s in self.slices}:
-            added = SupportSlice(axis, index, corrected=self.is_answered, added=True)
+    def add(self, chosen: SupportSlice | SupportPlane) -> None:
+        """Counts a slice or an oblique plane as drawn, also an empty one."""
+        if isinstance(chosen, SupportPlane):
+            self._planes.add(chosen, self.is_answered)
+            return
+        self._removed.pop(chosen.place, None)
+        self._added.discard(chosen.place)
+        if chosen.place not in {s.place for s in self.slices}:
+            added = SupportSlice(*chosen.place, corrected=self.is_answered, added=True)
             self.slices = merged_support(self.slices, [added])
             self._remember()
 
@@ -151,7 +149,6 @@ class SupportKeeper:
         self._removed[place] = self._content_of(place)
 
     def set_complete(self, axis: str, index: int, complete: bool) -> None:
-        """Whether everything is drawn on that slice."""
         if axis == PLANE:
             self._planes.set_complete((axis, index), complete)
         self.slices = [
@@ -284,14 +281,6 @@ class SupportKeeper:
         for segment_id in slices.segment_ids:
             digest.update(segment_id.encode() + np.packbits(slices.plane(segment_id, *place)).tobytes())
         return digest.digest()
-
-
-def add_to(support: SupportKeeper, chosen: SupportSlice | SupportPlane) -> None:
-    """Counts what a view shows as drawn."""
-    if isinstance(chosen, SupportPlane):
-        support.add_plane(chosen)
-    else:
-        support.add(*chosen.place)
 
 
 def _longest_row(places: Sequence[tuple[str, int]]) -> int:

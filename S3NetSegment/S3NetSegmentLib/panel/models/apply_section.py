@@ -17,7 +17,7 @@ from ..segment.advanced_section import device_setting
 from ..widgets.choosing import PathRow
 from ..widgets.looks import set_property
 from ..widgets.torch_row import has_torch
-from .controller import ModelController, make_model_request, model_text
+from .controller import ModelController, ModelRequest, model_text
 
 MODEL_KEY = "S3NetSegment/ModelFile"
 _HELP = _("Segment the volume with this model (Ctrl+Return)")
@@ -26,15 +26,14 @@ _HELP = _("Segment the volume with this model (Ctrl+Return)")
 class ApplySection(SectionListener):
     """The widgets over a :class:`ModelController`.
 
-    :param notify: the panel, see :class:`SectionListener`.
     :param save_undo: called with the segmentation before it is changed.
     """
 
     torch_text = _("Models need PyTorch, which is not installed; see the top of the panel")
     what = _("Applying the model")
 
-    def __init__(self, ui, notify, progress: ProgressRow, save_undo):
-        super().__init__(notify, progress)
+    def __init__(self, ui, panel, progress: ProgressRow, save_undo):
+        super().__init__(panel, progress)
         self._ui = ui
         self.controller = ModelController(self, save_undo)
         self._node, self._active, self._described = None, False, ""  # the path that the text is about
@@ -45,12 +44,10 @@ class ApplySection(SectionListener):
             ui.modelFileEdit, ui.modelFileButton, _("Model"), MODEL_KEY, "file", _("Models (*.pt);;All files (*)"), self._chosen
         )  # fmt: skip
         self._reading = SteppingDriver()  # of torch, which reading a model needs
-        ui.applyModelButton.connect("clicked()", self.apply_or_cancel)
         ui.modelConfidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
         self._show()
 
     def set_active(self, active: bool) -> None:
-        """Whether the user sees the section."""
         self._active = active
         if active:
             self._described = ""  # the file may be another one by now
@@ -66,12 +63,8 @@ class ApplySection(SectionListener):
         self._path.set(path)
         self._chosen()
 
-    def apply_or_cancel(self) -> None:
-        """What the big button does."""
-        if self.controller.running:
-            self.controller.cancel()
-        else:
-            self._start(self.controller.start)
+    def run(self) -> None:
+        self._start(self.controller.start)
 
     # -- what the controller tells (Listener)
 
@@ -81,7 +74,7 @@ class ApplySection(SectionListener):
             self._node.segmentation = self.controller.node
             self.controller.node = None
         self._show()
-        self._notify.running_changed()
+        self._panel.running_changed()
 
     def refused(self, text: str) -> None:
         self._ui.modelConfidenceCheckBox.checked = False
@@ -105,10 +98,10 @@ class ApplySection(SectionListener):
     def _start(self, begin) -> None:
         if self._node is None:
             return
-        self._notify.message.hide()
+        self._panel.message.hide()
         node = self._node
         try:
-            request = make_model_request(
+            request = ModelRequest(
                 self._path.path, node.volume, node.segmentation, bool(self._ui.modelConfidenceCheckBox.checked),
                 device_setting(), self._knows_mirrored and bool(self._ui.modelFlipsCheckBox.checked),
             )  # fmt: skip
@@ -126,7 +119,7 @@ class ApplySection(SectionListener):
             self._start(self.controller.show_confidence)
 
     def _chosen(self) -> None:
-        self._notify.message.hide()
+        self._panel.message.hide()
         self._described = ""
         self._show()
         if self._active:
@@ -135,20 +128,14 @@ class ApplySection(SectionListener):
     def _read_soon(self) -> None:
         """Not in the turn in which the tab is shown."""
         self._reading.cancel()
-        self._reading.start(
-            self._reading_steps(),
-            on_step=lambda *_: None,
-            on_done=lambda _none: self._read(),
-            on_error=lambda _error: self._read(),  # which tries it again, and says what is wrong
-            on_cancel=lambda: None,
-        )
+        # After an error, too: it tries it again, and says what is wrong.
+        self._reading.start(self._reading_steps(), on_done=lambda _: self._read(), on_error=lambda _: self._read())
 
     def _reading_steps(self):
         if self._path.path and has_torch():
             yield from torch_loaded("training.model.ensemble")
 
     def _read(self) -> None:
-        """Says what the model is, or why it is none."""
         path = self._path.path
         self._described, self._knows_mirrored, self._unusable = path, False, ""
         self._lost = self._path.problem

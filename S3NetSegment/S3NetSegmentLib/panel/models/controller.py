@@ -8,7 +8,7 @@ import html
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slicer.i18n import tr as _
 
@@ -17,40 +17,36 @@ from ...engine.common.device import torch_loaded
 from ...engine.common.progress import Steps, as_part_of
 from ...engine.images.colors import hex_color
 from ...engine.training.model.places import model_files
-from ...scene.answers.confidence import doubtful_part, hide_overlay, show_overlay
+from ...scene.answers.confidence import ConfidenceOverlay, doubtful_part
 from ...scene.segmentation.reading import write_model_answer
 from ...scene.volumes import volume_from_node
 from ..messages import sentence
-from ..run import Listener, Run
+from ..run import Controller, Listener
 from ..script import warn_of_other_grid
 from ..script_checks import require_segmentation, while_they_stay
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class ModelRequest:
     """What is to be done: the models in the files that ``path`` means on a volume.
 
     :param segmentation_node: where the segments go; None: a new segmentation.
     :param confidence: also show how sure each voxel is. ``flips``: also look at mirrored slices.
+    :raises InputError: there is no file name, or the volume cannot be segmented.
     """
 
     path: str | tuple[str, ...]
     volume_node: object
-    volume: Volume
     segmentation_node: object = None
     confidence: bool = False
     device: str = "auto"
     flips: bool = False
+    volume: Volume = field(init=False)
 
-
-def make_model_request(
-    path, volume_node, segmentation_node=None, confidence: bool = False, device: str = "auto", flips: bool = False
-) -> ModelRequest:
-    """Raises InputError if there is no file name or the volume cannot be segmented."""
-    if not path:
-        raise InputError(_("no model file is chosen; choose the model.pt of a training run"))
-    volume = volume_from_node(volume_node)
-    return ModelRequest(path, volume_node, volume, segmentation_node, confidence, device, flips)
+    def __post_init__(self):
+        if not self.path:
+            raise InputError(_("no model file is chosen; choose the model.pt of a training run"))
+        self.volume = volume_from_node(self.volume_node)
 
 
 class ModelFiles:
@@ -100,31 +96,26 @@ def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
     return answer, as_segmentation(models, answer.labels, request.volume, tags)
 
 
-def show_model_confidence(request: ModelRequest, answer) -> str:
-    """Lays the confidence of :func:`apply_model_steps` over the image; returns the name of its volume node."""
-    name = f"{request.volume_node.GetName()} model confidence"  # no translation
-    show_overlay(answer.confidence, request.volume, name, request.volume_node)
-    return name
+def show_model_confidence(request: ModelRequest, answer) -> ConfidenceOverlay:
+    overlay = ConfidenceOverlay(request.volume_node, "model confidence")  # no translation
+    overlay.show(answer.confidence, request.volume)
+    return overlay
 
 
-class ModelController:
-    """Starts, cancels and finishes runs. The scene is written once, at the end; a run is dropped when its volume goes or
-    changes or the scene closes.
+class ModelController(Controller):
+    """The scene is written once, at the end of a run; a run is dropped when its volume goes or changes or the scene closes.
 
-    Attributes: ``node`` (the segmentation that holds the last answer, or None), ``files`` (the models read).
+    Attributes: ``node`` (the segmentation that holds the last answer, or None), ``files`` (the models read), ``overlay`` (the
+    confidence that is shown, or None).
     """
 
     def __init__(self, listener: Listener, save_undo: Callable[[object], object] | None = None):
+        super().__init__(listener, _("Applying the model was stopped: {reason}."))
         self._save_undo = save_undo
-        self._run = Run(listener, _("Applying the model was stopped: {reason}."))
         self.files = ModelFiles()
         self.node = None
         self._request: ModelRequest | None = None
-        self._overlaid = ""
-
-    @property
-    def running(self) -> bool:
-        return self._run.running
+        self.overlay: ConfidenceOverlay | None = None
 
     def start(self, request: ModelRequest) -> None:
         """Applies the model and writes its segments."""
@@ -134,25 +125,14 @@ class ModelController:
         """Computes how sure each voxel is and lays it over the image; the segments stay as they are."""
         self._begin(request, self._confidence_known)
 
-    @property
-    def confidence_overlay(self) -> tuple[str, object] | None:
-        """Name of the confidence volume, and the volume node that it lies over; None while none is shown."""
-        return (self._overlaid, self._request.volume_node) if self._overlaid else None
-
     def hide_confidence(self) -> None:
-        """Takes the confidence out of the views."""
-        if self._overlaid:
-            hide_overlay(self._overlaid)
-        self._overlaid = ""
-
-    def cancel(self) -> None:
-        """Drops the run; the scene stays as it was."""
-        self._run.cancel()
+        if self.overlay is not None:
+            self.overlay.hide()
+        self.overlay = None
 
     def stop(self) -> None:
-        """Ends everything; for the end of the panel or a closing scene."""
-        self._run.cancel()
-        self.node, self._overlaid = None, ""
+        self.cancel()
+        self.node = self.overlay = None
 
     def _begin(self, request: ModelRequest, finish: Callable) -> None:
         if not self.running:
@@ -170,7 +150,7 @@ class ModelController:
         return _as_text([*answer.notes, *self._missing(segmentation)])
 
     def _confidence_known(self, answer, _segmentation) -> list[str]:
-        self._overlaid = show_model_confidence(self._request, answer)
+        self.overlay = show_model_confidence(self._request, answer)
         return _as_text(answer.notes)
 
     @staticmethod
@@ -189,7 +169,7 @@ def model_steps(
     volume_node, path, segmentation_node=None, confidence: bool = False, device: str = "auto", flips: bool = False
 ) -> Steps:
     """See ``S3NetSegmentLogic.applyModel``. Returns the segmentation node."""
-    request = make_model_request(path, volume_node, segmentation_node, confidence, device, flips)
+    request = ModelRequest(path, volume_node, segmentation_node, confidence, device, flips)
     require_segmentation(segmentation_node, "segmentationNode")
     steps = apply_model_steps(request)
     answer, segmentation = yield from while_they_stay(steps, volume_node, segmentation_node)

@@ -31,8 +31,8 @@ class CaseSection(SectionListener):
 
     what = _("Saving the case")
 
-    def __init__(self, ui, notify, progress: ProgressRow, on_folder):
-        super().__init__(notify, progress)
+    def __init__(self, ui, panel, progress: ProgressRow, on_folder):
+        super().__init__(panel, progress)
         self._ui = ui
         self.run = Run(self, _("Saving the case was stopped: {reason}."))
         self._node = self._named = None  # _named: the volume that the proposed name is of
@@ -48,7 +48,6 @@ class CaseSection(SectionListener):
         return self._cohort.path
 
     def show(self, parameter_node) -> None:
-        """Follows the parameter node. None: the scene closes."""
         if parameter_node is None:
             self.run.cancel()
         self._node = parameter_node
@@ -67,7 +66,7 @@ class CaseSection(SectionListener):
         if self.run.running:
             self.run.cancel()
         elif node is not None:
-            self._notify.message.hide()
+            self._panel.message.hide()
             try:
                 case = make_cohort_case(
                     self.folder, ui.caseNameEdit.text, ui.caseFormatBox.currentText, ui.patientEdit.text
@@ -78,9 +77,9 @@ class CaseSection(SectionListener):
             self.run.start(_steps(case, node.volume, node.segmentation), _saved_text, [node.volume, node.segmentation])
 
     def state_changed(self) -> None:
-        (self._progress.begin if self.run.running else self._progress.end)()
+        self.show_progress(self.run.running, self._ui.saveCaseButton)
         self._show()
-        self._notify.running_changed()
+        self._panel.running_changed()
 
     def _show(self) -> None:
         ui, running = self._ui, self.run.running
@@ -114,31 +113,26 @@ def _saved_text(saved: SavedCase | None) -> list[str]:
 class ModelsSection(UseOfPanel):
     """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it.
 
-    :meth:`show` gives it the parameter node, :meth:`set_active` says whether the user looks at it.
-
     Attributes: ``apply``, ``case`` and ``training``.
     """
 
-    def __init__(self, panel_ui, notify, progress: ProgressRow, save_undo):
-        """
-        :param panel_ui: the widgets of the panel.
-        :param notify: the panel, see :class:`ApplySection`.
-        """
+    def __init__(self, panel_ui, panel, progress: ProgressRow, save_undo):
+        self._panel = panel
         names = ("cohortForm", "cohortCollapsibleButton", "trainingCollapsibleButton")
         below = dict.fromkeys(names, "answerCollapsibleButton")
         self.put_into(panel_ui, "Models.ui", {"applyModelFrame": "progressRow", **below})
-        ui = self.ui
-        self.apply = ApplySection(ui, notify, progress, save_undo)
-        self.case = CaseSection(ui, notify, progress, lambda: self.training.cohort_chosen())
-        self.training = TrainingSection(ui, notify, lambda: self.case.folder, self.apply.choose)
+        ui, self.button = self.ui, self.ui.applyModelButton
+        self.apply = ApplySection(ui, panel, progress, save_undo)
+        self.case = CaseSection(ui, panel, progress, lambda: self.training.cohort_chosen())
+        self.training = TrainingSection(ui, panel, lambda: self.case.folder, self.apply.choose)
+        self.run = self.apply.run
+        self.button.connect("clicked()", self.run_or_cancel)
 
     @property
     def running(self) -> bool:
-        """Whether a model is being applied or a case saved."""
         return self.apply.controller.running or self.case.run.running
 
     def show(self, parameter_node) -> None:
-        """Follows the parameter node; called again whenever it is modified. None: the scene closes."""
         self.apply.show(parameter_node)
         self.case.show(parameter_node)
         self.training.show(parameter_node)
@@ -162,7 +156,6 @@ class ModelsSection(UseOfPanel):
         self.case.run.cancel()
 
     def cleanup(self) -> None:
-        """The module is unloaded."""
         self.set_active(False)
         self.apply.controller.stop()
         self.case.run.cancel()

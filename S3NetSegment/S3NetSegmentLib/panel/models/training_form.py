@@ -17,6 +17,7 @@ from ...engine.tasks.train import FinetuneTask, PretrainTask, TrainTask
 from ...engine.training.cohort.folder import IMAGES, LABELS, count_cases
 from ..segment.advanced_section import DEVICE_NAMES, device_setting
 from ..widgets.choosing import PathRow, missing_path
+from ..widgets.looks import set_items
 from .controller import counted
 
 _TINY, _PAPER = _("tiny: small, for a CPU"), _("paper: as published, for a GPU")
@@ -49,13 +50,11 @@ class TrainingKind:
         return self.task[0] is FinetuneTask
 
     def asked(self, start_from: str = "", **fields) -> TrainTask:
-        """The task with these ``fields``."""
         task_class, own = self.task
         start = {self.start_field: start_from} if self.start_field and start_from else {}
         return task_class(**own, **start, **fields)
 
     def start_of(self, task: TrainTask) -> str:
-        """What ``task`` starts from, "" for nothing."""
         return (getattr(task, self.start_field) if self.start_field else "") or ""
 
 
@@ -170,7 +169,6 @@ class TrainingForm:
         )  # fmt: skip
 
     def fill(self, task: TrainTask) -> None:
-        """Shows what a run was begun with."""
         ui, key = self._ui, kind_of(task)
         ui.trainingKindBox.currentIndex = list(KINDS).index(key)
         self._fill_presets()
@@ -222,10 +220,7 @@ class TrainingForm:
 
     def _fill_presets(self) -> None:
         ui, kind = self._ui, self.kind
-        texts = list(kind.presets.values())
-        if [ui.trainingPresetBox.itemText(n) for n in range(ui.trainingPresetBox.count)] != texts:
-            ui.trainingPresetBox.clear()
-            ui.trainingPresetBox.addItems(texts)
+        if set_items(ui.trainingPresetBox, list(kind.presets.values())):
             ui.trainingPresetBox.currentIndex = 0 if _has_nvidia() else list(kind.presets).index("tiny")
         for widget in (ui.trainingStartLabel, ui.trainingStartRow):
             widget.setVisible(bool(kind.start_field))

@@ -149,7 +149,6 @@ class TrainingTrial:
         return True
 
     def stop(self) -> None:
-        """Drops the present trial."""
         if self._process is not None:
             kill_with_children(self._process)
             self._end()

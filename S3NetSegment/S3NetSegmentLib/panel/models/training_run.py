@@ -71,12 +71,10 @@ class TrainingRun:
 
     @property
     def can_resume(self) -> bool:
-        """Whether there is a state to go on from."""
         return not self.is_busy and self.folder.has_state
 
     @property
     def model(self) -> Path | None:
-        """The best model so far."""
         path = self.folder.path / MODEL
         return path if path.is_file() else None
 

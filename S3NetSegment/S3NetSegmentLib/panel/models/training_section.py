@@ -38,13 +38,13 @@ _HELP = {
 class TrainingSection:
     """The run is found by its folder, which is kept in the scene and remembered on this machine.
 
-    :param notify: the panel, which shows messages.
+    :param panel: the panel, which shows messages.
     :param cohort: gives the folder of the cohort.
     :param use_model: called with the path of a model to apply.
     """
 
-    def __init__(self, ui, notify, cohort: Callable[[], str], use_model: Callable[[str], object]):
-        self._ui, self._notify, self._cohort, self._use_model = ui, notify, cohort, use_model
+    def __init__(self, ui, panel, cohort: Callable[[], str], use_model: Callable[[str], object]):
+        self._ui, self._panel, self._cohort, self._use_model = ui, panel, cohort, use_model
         self.run: TrainingRun | None = None
         self.trial = TrainingTrial()
         self.form = TrainingForm(ui, cohort)
@@ -83,13 +83,12 @@ class TrainingSection:
         self._show()
 
     def refresh(self) -> None:
-        """Brings everything up to date with the run folder."""
         self.trial.refresh()
         if self.run is not None:
             try:
                 self.run.refresh()
             except InputError as error:
-                self._notify.refused(str(error))
+                self._panel.refused(str(error))
                 return
         self._show()
 
@@ -140,16 +139,16 @@ class TrainingSection:
 
     def _do(self, action: Callable[[], object]) -> None:
         """What a button does; what the user can mend is said."""
-        self._notify.message.hide()
+        self._panel.message.hide()
         try:
             action()
         except (InputError, OSError, ValueError) as error:  # a process that cannot be started, quotes that do not close
-            self._notify.refused(str(error))
+            self._panel.refused(str(error))
         self._show()
 
     def _has_torch(self) -> bool:
         if not has_torch():
-            self._notify.torch_missed(_("Training needs PyTorch, which is not installed; see the top of the panel"))
+            self._panel.torch_missed(_("Training needs PyTorch, which is not installed; see the top of the panel"))
         return has_torch()
 
     def _task(self) -> TrainTask:
@@ -195,17 +194,13 @@ class TrainingSection:
             set_property(widget, name, value)
         ui.tryTrainingButton.setVisible(not busy)
         ui.killTrainingButton.setVisible(busy and run.can_kill)
-        ui.useModelButton.setVisible(run is not None and run.model is not None and self._can_use)
+        has_model = run is not None and run.model is not None
+        ui.useModelButton.setVisible(has_model and self.form.kind is not KINDS["alpnet"])  # that is chosen in Few-shot
         ui.useModelButton.text = _("Use its model") if self.form.kind.needs_labels else _("Start a model from it")
         self.form.set_enabled(not busy)
         self.form.show_hint()
         ui.trainingProgressBar.setVisible(busy)
         self._show_log(run.log if run is not None else None)
-
-    @property
-    def _can_use(self) -> bool:
-        """Whether its model is good for anything here; encoders of ALPNet are chosen in Few-shot."""
-        return self.form.kind is not KINDS["alpnet"]
 
     def _words(self, stopping: bool) -> str:
         """How the run is, or what a trial found."""

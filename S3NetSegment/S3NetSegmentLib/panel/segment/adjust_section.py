@@ -4,6 +4,7 @@ candidates and a table in a window of its own."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import qt
@@ -42,10 +43,8 @@ class AdjustSection:
         ui.granularitySlider.connect("valueChanged(int)", self._slid)
         ui.granularitySlider.connect("sliderPressed()", self._slide_begins)
         ui.granularitySlider.connect("sliderReleased()", self._slide_ends)
-        for button, chosen in zip(
-            self._buttons, (self._choose_first, self._choose_second, self._choose_third), strict=True
-        ):
-            button.connect("clicked()", chosen)
+        for number, button in enumerate(self._buttons):
+            button.connect("clicked()", partial(self._choose, number))
         ui.regionCountComboBox.connect("activated(int)", self._count_chosen)
         ui.pickButton.connect("toggled(bool)", self._pick_toggled)
         ui.undoButton.connect("clicked()", editor.undo)
@@ -54,7 +53,6 @@ class AdjustSection:
     # -- showing
 
     def show(self) -> None:
-        """Brings all controls up to date with the live result."""
         self._showing = True
         try:
             self._show()
@@ -146,11 +144,9 @@ class AdjustSection:
             )
 
     def tools_off(self) -> None:
-        """Ends picking."""
         self._ui.pickButton.setChecked(False)
 
     def stop(self) -> None:
-        """The panel was left."""
         self.tools_off()
         self._mouse.stop()
 
@@ -174,15 +170,6 @@ class AdjustSection:
             result.update(undoable)
 
         self._controller.change(action)
-
-    def _choose_first(self) -> None:
-        self._choose(0)
-
-    def _choose_second(self) -> None:
-        self._choose(1)
-
-    def _choose_third(self) -> None:
-        self._choose(2)
 
     def _choose(self, number: int) -> None:
         def action(result):
@@ -230,7 +217,6 @@ class WhyDialog:
         self._button.connect("clicked()", self.open)
 
     def show(self) -> None:
-        """Brings the button up to date with the controller."""
         result = self._controller.result
         choice = None if result is None else result.answer.choice
         can = choice is not None and not self._controller.running
@@ -246,7 +232,6 @@ class WhyDialog:
             self._controller.work_on(explained(result.answer), self._shown_with(result.answer.choice))
 
     def close(self) -> None:
-        """Closes the window."""
         if self.window is not None:
             self.window.close()
             self.window.deleteLater()

@@ -12,7 +12,9 @@ from ...engine import preset
 from ...engine.common.device import DEVICES, describe_device, torch_loaded
 from ...engine.few_shot.settings import FewShotSettings
 from ..run import SteppingDriver
-from ..widgets.settings_form import SettingsGroup, SettingsLevels
+from ..widgets.choosing import chosen_file
+from ..widgets.looks import set_items
+from ..widgets.settings_form import SettingsForm, SettingsLevels
 from ..widgets.torch_row import has_torch
 
 _AUTOMATIC = (_("Automatic"), "auto")
@@ -68,19 +70,15 @@ class EncoderChoice:
         self._box.currentIndex = [v for _, v in self._entries].index(value)
 
     def _fill(self) -> None:
-        texts = [text for text, _ in self._entries] + [_FILE]
-        if texts != [self._box.itemText(n) for n in range(self._box.count)]:
-            self._box.clear()
-            self._box.addItems(texts)
+        set_items(self._box, [text for text, _ in self._entries] + [_FILE])
 
     def _chosen(self, index: int) -> None:
         if index < len(self._entries):
             self._node.encoder = self._entries[index][1]
             return
-        path = qt.QFileDialog.getOpenFileName(
+        path = chosen_file(
             self._box.window(), _("Model for Few-shot"), "", _("Models (*.pth *.pt *.safetensors);;All files (*)")
         )
-        path = path if type(path) is str else path[0]  # PythonQt gives the name, other bindings a pair
         if path:
             self._node.encoder = path
         self.show(self._node)
@@ -95,7 +93,7 @@ def device_setting() -> str:
 class AdvancedSection:
     """Filled when it is first opened: until then neither the settings nor torch are touched.
 
-    Attributes: ``segment`` and ``few_shot``, the :class:`SettingsGroup` of each use; ``encoder``, what describes the
+    Attributes: ``segment`` and ``few_shot``, the :class:`SettingsForm` of each use; ``encoder``, what describes the
     image for Few-shot.
     """
 
@@ -111,15 +109,11 @@ class AdvancedSection:
         ui.deviceComboBox.currentIndex = DEVICES.index(device_setting())
         ui.deviceComboBox.connect("currentIndexChanged(int)", self._device_chosen)
         ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._folded)
-        self.segment = SettingsGroup(
-            "settings",
-            lambda node: preset(node.preset.value),
-            _SEGMENT_LEVELS,
-            ui.resetSettingsButton,
-            on_error,
+        self.segment = SettingsForm(
+            "settings", lambda node: preset(node.preset.value), _SEGMENT_LEVELS, ui.resetSettingsButton, on_error,
             _("the preset"),
-        )
-        self.few_shot = SettingsGroup(
+        )  # fmt: skip
+        self.few_shot = SettingsForm(
             "fewShotSettings", lambda node: FewShotSettings(), _FEW_SHOT_LEVELS, ui.resetFewShotButton, on_error
         )
         self.encoder = EncoderChoice(ui)
@@ -127,7 +121,6 @@ class AdvancedSection:
         ui.deviceText.text = ""
 
     def show(self, parameter_node) -> None:
-        """Brings the form up to date with the parameter node."""
         self._node = parameter_node
         self.segment.show(parameter_node)
         self.few_shot.show(parameter_node)
@@ -152,11 +145,10 @@ class AdvancedSection:
             self._loading.start(
                 torch_loaded(), lambda step, _left: self._say_device(f"{step.message} ..."),
                 lambda _none: self._say_device(describe_device()),
-                lambda error: self._say_device(_("PyTorch does not load: {error}").format(error=error)), lambda: None,
+                lambda error: self._say_device(_("PyTorch does not load: {error}").format(error=error)),
             )  # fmt: skip
 
     def stop(self) -> None:
-        """The panel is unloaded."""
         self._loading.cancel()
 
     def _say_device(self, text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from slicer.i18n import tr as _
@@ -18,12 +17,6 @@ from .request import SegmentRequest
 
 _FAR_APART = 2.0  # times the size: answers that differ by more are different objects
 _MARGIN = 0.6  # of the object's size, around it in a thumbnail
-
-
-class FindRegions(Protocol):
-    """``engine.segment.find_regions.find_regions``, or what a test puts in its place."""
-
-    def __call__(self, volume, *, extent, axis, settings, device): ...
 
 
 @dataclass(frozen=True)
@@ -116,7 +109,6 @@ class SegmentAnswer:
         self.count = count
 
     def choose_alternative(self, number: int) -> None:
-        """Takes alternative ``number`` of :meth:`alternatives`."""
         if self.choice is not None:
             index = self.choice.alternatives[number]
             if self.is_object:
@@ -153,17 +145,14 @@ class SegmentAnswer:
         return confidence if self.request.valid is None else np.where(self.request.valid, confidence, 0)
 
     def object_segment(self) -> Segment:
-        """Name, colour and tags of the object's segment."""
         return Segment("Object", label_colors(1)[0], 1, tags=self.tags("object"))  # no translation
 
     def region_segments(self) -> list[Segment]:
-        """Names, colours, label values and tags of the regions' segments."""
         # The first colour is the object's.
         colors, tags = label_colors(self.count + 1)[1:], self.tags("region")
         return [Segment(f"Region {n}", colors[n - 1], n, tags=tags) for n in range(1, self.count + 1)]  # no translation
 
     def tags(self, role: str) -> dict[str, str]:
-        """Provenance of the result as segment tags."""
         request, choice = self.request, self.choice
         step = (
             f"{choice.index + 1} of {choice.steps}" if role == "object" and choice is not None else None

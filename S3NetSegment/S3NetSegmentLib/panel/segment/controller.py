@@ -8,15 +8,16 @@ from slicer.i18n import tr as _
 
 from ...engine import InputError
 from ...engine.common.progress import Steps
+from ...scene.answers.confidence import ConfidenceOverlay
 from ...scene.session import SceneWatch
-from ..run import Listener, Run, tell
-from .answer import FindRegions, SegmentAnswer
+from ..run import Controller, Listener, tell
+from .answer import SegmentAnswer
 from .request import Pointed, SegmentRequest
 from .result import FirstSight, SegmentResult, SegmentRun, same_answer, shows_slices, takes_long
 
 
-class SegmentController:
-    """Starts, cancels and finishes runs, and applies every later change to the live result.
+class SegmentController(Controller):
+    """Runs Segment, and applies every later change to the live result.
 
     The scene is written once, at the end of a run; until then a volume shows the answer in the slices that were pointed at,
     which goes again if the run does not come to its end. A run is dropped when its volume goes or changes or the scene
@@ -29,13 +30,13 @@ class SegmentController:
         self,
         listener: Listener,
         save_undo: Callable[[object], object] | None = None,
-        find_regions: FindRegions | None = None,
+        find_regions: Callable | None = None,
     ):
         """
         :param find_regions: the engine's by default, imported at the first run.
         """
-        self._listener, self._save_undo, self._find_regions = listener, save_undo, find_regions
-        self._run = Run(listener, _("Segment was stopped: {reason}."), self._ended)
+        super().__init__(listener, _("Segment was stopped: {reason}."), self._ended)
+        self._save_undo, self._find_regions = save_undo, find_regions
         self.result: SegmentResult | None = None
         self._cached = None  # (request key, regions) of the last run
         self._result_watch = None
@@ -45,13 +46,8 @@ class SegmentController:
         self.sight = FirstSight(find_regions, self._answered_segment)
 
     @property
-    def running(self) -> bool:
-        return self._run.running
-
-    @property
-    def confidence_overlay(self) -> tuple[str, object] | None:
-        """Name of the confidence volume, and the volume node that it lies over; None without a result."""
-        return self.result.confidence_overlay if self.result is not None else None
+    def overlay(self) -> ConfidenceOverlay | None:
+        return self.result.overlay if self.result is not None else None
 
     # -- a run
 
@@ -89,7 +85,6 @@ class SegmentController:
         self._run.start(run.steps(), lambda _: then(run), [run.request.volume_node])
 
     def show_confidence(self) -> None:
-        """Computes the confidence of the live result, and shows it."""
         if self.result is None or self.running:
             return
         answer = self.result.answer
@@ -107,10 +102,6 @@ class SegmentController:
             then(found)
 
         self._run.start(steps, done, [self.result.answer.request.volume_node])
-
-    def cancel(self) -> None:
-        """Drops the run; the scene stays as it was."""
-        self._run.cancel()
 
     def _answered(self, request: SegmentRequest, regions, choice=None) -> list[str]:
         node, object_id, count, granularity, confidence = self._target
@@ -236,8 +227,7 @@ class SegmentController:
         self._listener.state_changed()
 
     def stop(self) -> None:
-        """Ends everything; for the end of the panel or a closing scene."""
-        self._run.cancel()
+        self.cancel()
         self._keep(None)
         self._cached = None
         self.sight.forget()

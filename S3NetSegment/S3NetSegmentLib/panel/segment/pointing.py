@@ -108,9 +108,7 @@ class Pointing:
 
     def __init__(self, ui, panel, section):
         self._panel, self._section, self._controller = panel, section, section.controller
-        self.prompts = PromptsSection(
-            ui, self._gesture, self.moving, self.changed, section.point_tool_on, panel.refused
-        )
+        self.prompts = PromptsSection(ui, self, section)
         self.history = PromptHistory(panel.editor, self._object_content, self._restored)
         self._waiting: Callable[[], object] | None = None  # what came while a run went on
         self._drag_saved = False  # the state before the drag that goes on is saved for undo
@@ -141,7 +139,7 @@ class Pointing:
         )
         return request.keeping_out(self._excluded(request))
 
-    def moving(self, box=None) -> None:
+    def moving(self, box) -> None:
         """A side of ``box`` or a point is being dragged: the answer in its slice follows; all else waits for :meth:`changed`."""
         panel = self._panel
         if panel.node is None or panel.mode != "segment" or self._is_closed():
@@ -169,7 +167,7 @@ class Pointing:
         saved, self._drag_saved = self._drag_saved, False
         if saved:  # most of its answer is written already
             if not self._controller.change_prompts(self.prompts.pointed(), self._excluded, undoable=False):
-                panel.state_changed()
+                self._section.state_changed()
         elif plane is not None:
             self._ask(plane=plane)
         elif result is not None and result.answer.is_object:
@@ -191,6 +189,14 @@ class Pointing:
         """The run is cancelled, and with it what waits for its end."""
         self._waiting = None
 
+    def drawn(self, slice_node) -> None:
+        """Something was pointed at in a view: the object follows at once."""
+        self._panel.message.hide()
+        if not self._controller.running:
+            self._ask(slice_node)
+        elif not self._ask_instead(slice_node):
+            self._waiting = lambda: self._ask(slice_node)
+
     # -- inside
 
     def _is_closed(self) -> bool:
@@ -201,14 +207,6 @@ class Pointing:
             self._panel.refused(str(error))
             return True
         return False
-
-    def _gesture(self, slice_node) -> None:
-        """Something was pointed at in a view: the object follows at once."""
-        self._panel.message.hide()
-        if not self._controller.running:
-            self._ask(slice_node)
-        elif not self._ask_instead(slice_node):
-            self._waiting = lambda: self._ask(slice_node)
 
     def _ask_instead(self, slice_node=None, plane: tuple[str, int] | None = None) -> bool:
         """Lets the run that goes on answer what is pointed at now; returns whether it can."""

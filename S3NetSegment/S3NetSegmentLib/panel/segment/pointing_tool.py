@@ -64,14 +64,12 @@ class DragTool(ABC):
 
     @property
     def drawing(self) -> bool:
-        """Whether something is being dragged right now."""
         return self._gesture is not None
 
     def start(self) -> None:
         self._mouse.start()
 
     def stop(self) -> None:
-        """Switches the tool off; a box that is half drawn goes."""
         self._mouse.stop()
         self._drop()
 
@@ -86,7 +84,6 @@ class DragTool(ABC):
         """The markups that show what is dragged."""
 
     def stretch(self, gesture: Gesture, place: tuple[float, float, float], action: MouseAction) -> None:
-        """The drag has come to ``place``."""
         stretch_box(gesture.node, gesture.plane, gesture.places[0], place)
 
     @abstractmethod
@@ -187,7 +184,6 @@ class PointingTool(DragTool):
 
 
 def _require_use(gesture: Gesture) -> None:
-    """InputError for a box without an area and a stroke beside the image."""
     grid = gesture.plane.grid
     if gesture.is_stroke:
         if not stroke_voxels(gesture.places, grid):

@@ -75,7 +75,6 @@ class PromptWatch:
         self._follow.stop()
 
     def forget(self) -> None:
-        """Stops observing."""
         for node_id in list(self.observed):
             self._forget(node_id)
 

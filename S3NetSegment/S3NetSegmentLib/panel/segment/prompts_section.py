@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -33,30 +31,19 @@ _HINT = _("Click in the object, or drag a box around it. Shift + drag: a stroke 
 class PromptsSection:
     """The tool *Point at it* and the list of what was pointed at.
 
-    ``on_gesture(slice_node)`` is called for what the tool has drawn in a view; ``on_move(node)`` while a side or a point is
-    dragged, again and again, and ``on_change(node)`` when prompts have changed otherwise and are at rest: a side that was
-    dragged, a point that was moved or removed (``node``: the box, or None).
-
     Attributes: ``watch``, the :class:`PromptWatch` over what was pointed at.
+
+    :param pointing: the :class:`Pointing`. Its ``drawn(slice_node)`` is called for what the tool has drawn in a view, ``moving(box)``
+        while a side or a point is dragged, again and again, and ``changed(box)`` when prompts have changed otherwise and are at rest: a side
+        that was dragged, a point that was moved or removed (``box``: the one that was dragged, or None).
+    :param section: the :class:`SegmentSection`, whose other tools are switched off when this one is switched on.
     """
 
-    def __init__(
-        self,
-        ui,
-        on_gesture: Callable[[object], object],
-        on_move: Callable[[object], object],
-        on_change: Callable[[object], object],
-        on_tool: Callable[[], object],
-        on_refused: Callable[[str], object],
-    ):
-        """
-        :param on_tool: called when the tool is switched on, so that others can be switched off.
-        """
-        self._ui, self._on_gesture, self._on_tool = ui, on_gesture, on_tool
-        self._on_move, self._on_change = on_move, on_change
-        self._node = self._interaction = None
+    def __init__(self, ui, pointing, section):
+        self._ui, self._pointing, self._section = ui, pointing, section
+        self._node, self._active = None, False
         self._chosen_for = None  # the volume that the tool was switched on for
-        self._tool = PointingTool(self._volume, self.points_node, self._drawn, on_refused)
+        self._tool = PointingTool(self._volume, self.points_node, self._drawn, section.refused)
         self._table = PromptTable(ui, self._go, self._remove)
         self.watch = PromptWatch(lambda: self._tool.drawing, self._moved, self._rested)
         ui.deletePromptsButton.setIcon(ui.deletePromptsButton.style().standardIcon(qt.QStyle.SP_TrashIcon))
@@ -75,25 +62,19 @@ class PromptsSection:
             if node is not None and not kind_of(node):  # a scene of an earlier version
                 node.SetAttribute(ATTRIBUTE, kind)
         self.refresh()
-        if self._interaction is not None and parameter_node.mode.value == "segment":
+        if self._active:
             self._offer_tool()
 
-    def start(self) -> None:
-        """The panel was entered."""
-        self._interaction, self._chosen_for = slicer.app.applicationLogic().GetInteractionNode(), None
-
     def stop(self) -> None:
-        """The panel was left: the tool is off, nothing is observed."""
-        self.tools_off()
-        self._interaction = None
+        self.activate(False)
         self.watch.rest()
         self.watch.forget()
 
     def activate(self, on: bool) -> None:
-        """The tab of Segment was turned to, or away from."""
         self.tools_off()
-        self._chosen_for = None
+        self._active, self._chosen_for = on, None
         if on and self._node is not None:
+            self.refresh()
             self._offer_tool()
 
     def refresh(self) -> None:
@@ -119,7 +100,6 @@ class PromptsSection:
         self._ui.pointButton.setChecked(False)
 
     def delete_all(self) -> None:
-        """Deletes all prompts and the radius."""
         for node in prompt_nodes(INSIDE, OUTSIDE):
             node.RemoveAllControlPoints()
         for node in prompt_nodes():
@@ -134,7 +114,6 @@ class PromptsSection:
         self.watch.rest()
 
     def points_node(self, kind: str):
-        """The list of points of a kind, made when it is first needed."""
         node = getattr(self._node, _FIELDS[kind])
         if node is None:
             node = make_prompt(kind)
@@ -164,25 +143,25 @@ class PromptsSection:
         if not on:
             self._tool.stop()
             return
-        self._on_tool()
-        interaction = self._interaction
+        self._section.point_tool_on()
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
         if interaction is not None and interaction.GetCurrentInteractionMode() == interaction.Place:
             interaction.SetCurrentInteractionMode(interaction.ViewTransform)
         self._tool.start()
 
     def _drawn(self, slice_node) -> None:
         self.rest()
-        self._on_gesture(slice_node)
+        self._pointing.drawn(slice_node)
 
     # -- changes
 
     def _moved(self, box) -> None:
         self.refresh()
-        self._on_move(box)
+        self._pointing.moving(box)
 
     def _rested(self, box) -> None:
         self.refresh()
-        self._on_change(box)
+        self._pointing.changed(box)
 
     # -- the list
 

@@ -109,7 +109,6 @@ class SegmentRequest:
 
     @property
     def flat(self) -> bool:
-        """Whether a single slice is searched."""
         return self.extent.size[AXES.index(self.axis)] == 1
 
     def keeping_out(self, excluded: np.ndarray | None) -> SegmentRequest:

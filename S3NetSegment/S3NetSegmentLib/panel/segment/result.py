@@ -12,12 +12,12 @@ from ...engine import InputError
 from ...engine.common.progress import Step, Steps, as_part_of
 from ...engine.common.provenance import facts_of
 from ...engine.segment.prompts import PromptedPlane, Prompts
-from ...scene.answers.confidence import hide_overlay, show_overlay
+from ...scene.answers.confidence import ConfidenceOverlay
 from ...scene.answers.preview import FirstSightNode
 from ...scene.answers.provenance import segment_fact
 from ...scene.segmentation.reading import given_or_new
 from ...scene.segmentation.segment_edit import SegmentEdit, segment_edit
-from .answer import FindRegions, SegmentAnswer, default_count, object_steps
+from .answer import SegmentAnswer, default_count, object_steps
 from .request import SegmentRequest
 
 _KEPT = 12  # slices whose regions are remembered
@@ -31,7 +31,8 @@ class SegmentResult:
     an object can be put together slice by slice. Regions replace those of an earlier run on the same volume, as long as
     these still have their names: a region that the user has renamed is theirs.
 
-    Attributes: ``answer``, ``node`` (the segmentation), ``object_id`` ("" without an object), ``region_ids``.
+    Attributes: ``answer``, ``node`` (the segmentation), ``object_id`` ("" without an object), ``region_ids``, ``overlay`` (of its
+    confidence).
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class SegmentResult:
         :param save_undo: called with the segmentation node before each change.
         """
         self.answer, self._save_undo = answer, save_undo
-        self._stamp = None
+        self._stamp, self.overlay = None, ConfidenceOverlay(answer.request.volume_node)
         with given_or_new(node, answer.request.volume_node) as self.node:
             self.object_id = object_id if self._may_hold_object(object_id) else ""
             self.region_ids = self._earlier_regions() if not answer.is_object else []
@@ -94,20 +95,8 @@ class SegmentResult:
             else:
                 self.object_id = edit.add_segment(self.answer.object_segment(), mask, self.answer.geometry)
 
-    def show_confidence(self):
-        """The confidence of the answer as a volume node over the image."""
-        volume_node = self.answer.request.volume_node
-        return show_overlay(self.answer.confidence(), self.answer.geometry, _confidence_name(volume_node), volume_node)
-
-    @property
-    def confidence_overlay(self) -> tuple[str, object]:
-        """Name of the confidence volume, and the volume node that it lies over."""
-        volume_node = self.answer.request.volume_node
-        return _confidence_name(volume_node), volume_node
-
-    def hide_confidence(self) -> None:
-        """Takes the confidence out of the views that show it over the image."""
-        hide_overlay(_confidence_name(self.answer.request.volume_node), self.node.GetScene())
+    def show_confidence(self) -> None:
+        self.overlay.show(self.answer.confidence(), self.answer.geometry)
 
     # -- inside
 
@@ -173,10 +162,6 @@ class SegmentResult:
         return None if image is None else (image.GetAddressAsString(""), image.GetMTime())
 
 
-def _confidence_name(volume_node) -> str:
-    return f"{volume_node.GetName()} confidence"  # no translation
-
-
 class FirstSight:
     """Remembers the regions of the slices that were searched, so that a box whose sides are dragged is followed at once.
 
@@ -184,7 +169,7 @@ class FirstSight:
     :param target: ``(segmentation node or None, segment id)``, where the answer goes.
     """
 
-    def __init__(self, find_regions: FindRegions | None, target: Callable[[], tuple]):
+    def __init__(self, find_regions: Callable | None, target: Callable[[], tuple]):
         self._find_regions, self._target = find_regions, target
         self._regions: dict[tuple, object] = {}  # (key of the request, slice or plane) -> its regions
         self._node: FirstSightNode | None = None
@@ -225,7 +210,6 @@ class FirstSight:
         self._node.show(drawn, request.volume, request.extent)
 
     def remove(self) -> None:
-        """Takes away what is shown."""
         node, self._node = self._node, None
         if node is not None:
             node.remove()
@@ -255,7 +239,7 @@ class SegmentRun:
         self,
         request: SegmentRequest,
         sight: FirstSight,
-        find_regions: FindRegions | None = None,
+        find_regions: Callable | None = None,
         regions=None,
         count: int | None = None,
         confidence: bool = False,

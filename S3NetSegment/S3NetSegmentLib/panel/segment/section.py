@@ -10,7 +10,9 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...scene.segmentation.labelmaps import unfinished_segments
 from ...scene.session import SegmentsWatch
-from ..widgets.looks import set_property
+from ..messages import ProgressRow
+from ..sections import SectionListener, UseOfPanel
+from ..widgets.looks import set_items, set_property
 from .adjust_section import AdjustSection, WhyDialog
 from .controller import SegmentController
 from .pointing import Pointing
@@ -36,13 +38,11 @@ class TargetRow:
         return self._node.targetSegment if self._node is not None and self._node.targetSegment in self._ids else ""
 
     def show(self, parameter_node) -> None:
-        """Follows the segmentation of the parameter node."""
         self._node = parameter_node
         self._segments.watch(parameter_node.segmentation)
         self._fill()
 
     def stop(self) -> None:
-        """Stops observing."""
         self._segments.stop()
 
     def _fill(self) -> None:
@@ -52,9 +52,7 @@ class TargetRow:
         segmentation = node.segmentation.GetSegmentation() if node.segmentation is not None else None
         self._ids = ["", *(segmentation.GetSegmentIDs() if segmentation is not None else ())]
         names = [_NEW, *(segmentation.GetSegment(i).GetName() for i in self._ids[1:])]
-        if names != [box.itemText(n) for n in range(box.count)]:
-            box.clear()
-            box.addItems(names)
+        set_items(box, names)
         box.currentIndex = self._ids.index(self.segment_id)
         button = self._ui.nextObjectButton
         button.enabled = bool(self.segment_id)
@@ -68,32 +66,38 @@ class TargetRow:
         self._node.targetSegment = self._ids[index]
 
 
-class SegmentSection:
-    """Its widgets in ``ui``, over a :class:`SegmentController`, whose listener is the panel; the SegmentPanel owns it.
+class SegmentSection(UseOfPanel, SectionListener):
+    """Its widgets in ``ui``, over a :class:`SegmentController`; the SegmentPanel owns it.
 
-    Attributes: ``controller``, ``pointing``, ``prompts``, ``history``, ``target``, ``adjust``, ``why``.
+    Attributes: ``pointing``, ``prompts``, ``history``, ``target``, ``adjust``, ``why``.
 
     :param panel: the :class:`SegmentPanel`: its parameter node, inputs, settings, editor and messages.
     :param save_undo: called with the segmentation before it is changed.
     :param find_regions: the engine; the tests put their own in.
     """
 
-    def __init__(self, ui, panel, save_undo, find_regions=None):
-        self._ui, self._panel = ui, panel
-        self._known_result = None
-        self.controller = SegmentController(panel, save_undo, find_regions)
+    torch_text = _("this image or these settings need PyTorch, which is not installed; see the top of the panel")
+    what = _("Segment")
+
+    def __init__(self, ui, panel, progress: ProgressRow, save_undo, find_regions=None):
+        super().__init__(panel, progress)
+        self._ui, self._known_result = ui, None
+        self.widgets = (
+            ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, ui.segmentButton, ui.adjustCollapsibleButton,
+        )  # fmt: skip
+        self.controller = SegmentController(self, save_undo, find_regions)
         self.pointing = Pointing(ui, panel, self)
         self.prompts, self.history = self.pointing.prompts, self.pointing.history
         self.target = TargetRow(ui, self._next_object)
         self.adjust = AdjustSection(ui, self.controller, self.history, self._pick_tool_on)
         self.why = WhyDialog(ui, self.controller)
-        ui.segmentButton.connect("clicked()", self.run_or_cancel)
+        self.button = ui.segmentButton
+        self.button.connect("clicked()", self.run_or_cancel)
         ui.confidenceCheckBox.connect("clicked(bool)", self._confidence_clicked)
 
     # -- life
 
     def show(self, parameter_node) -> None:
-        """Follows the parameter node. None: the scene closes."""
         if parameter_node is None:
             self.controller.stop()
             self.prompts.tools_off()
@@ -103,37 +107,31 @@ class SegmentSection:
         self.prompts.show(parameter_node)
         self.target.show(parameter_node)
 
+    def _activated(self, active: bool) -> None:
+        self.prompts.activate(active)
+        self.adjust.tools_off()
+
     def stop(self) -> None:
-        """The user left the module."""
         self.prompts.stop()
         self.adjust.stop()
         self.target.stop()
 
     def cleanup(self) -> None:
-        """The module is unloaded."""
         self.controller.stop()
         self.why.close()
         self.stop()
 
     # -- what the user does
 
-    def run_or_cancel(self) -> None:
-        """What the big button does."""
-        panel = self._panel
-        if self.controller.running:
-            self.cancel()
-            return
-        if panel.node is None:
-            return
-        panel.message.hide()
+    def run(self) -> None:
         self.adjust.tools_off()
         try:
             request = self.pointing.request()
         except InputError as error:
-            panel.refused(str(error))
+            self.refused(str(error))
             return
-        granularity = panel.node.granularity if request.has_prompts and panel.node.granularity >= 0 else None
-        self.start(request, granularity)
+        granularity = self._panel.node.granularity
+        self.start(request, granularity if request.has_prompts and granularity >= 0 else None)
 
     def require_open(self) -> None:
         """InputError where the chosen object is one that the user has finished."""
@@ -173,7 +171,6 @@ class SegmentSection:
         self._panel.editor.widget.setActiveEffect(None)
 
     def _next_object(self) -> None:
-        """Keeps the object and begins another one."""
         self.controller.finish_object()
         self.prompts.delete_all()
         self.prompts.rest()
@@ -188,16 +185,19 @@ class SegmentSection:
         if on:
             self.controller.show_confidence()
         else:
-            self.controller.change(lambda result: result.hide_confidence())
+            self.controller.change(lambda result: result.overlay.hide())
 
     # -- what is shown
 
-    def take_result(self) -> bool:
-        """Whether the controller has another result than when this was last asked."""
-        known, self._known_result = self._known_result, self.controller.result
-        return known is not self._known_result
+    def state_changed(self) -> None:
+        if self._known_result is not self.controller.result:
+            self._known_result = self.controller.result
+            self._panel.few_shot.controller.take_up()  # what is painted on it from now on is drawn
+        self.show_progress(self.running, self.button)
+        self._panel.running_changed()
+        self._show_result()
 
-    def show_result(self) -> None:
+    def _show_result(self) -> None:
         """Shows the state of the controller, and notes in the parameter node what its result is."""
         node, running, result = self._panel.node, self.controller.running, self.controller.result
         if result is not None and node is not None:
@@ -213,7 +213,7 @@ class SegmentSection:
             node is not None and self.controller.outdated and self.target.segment_id
         ):  # e.g. the next frame of a sequence
             segment = node.segmentation.GetSegmentation().GetSegment(self.target.segment_id)
-            self._panel.informed(
+            self.informed(
                 _("the image has changed: the next result replaces {name!r}; press Next object to keep it").format(
                     name=segment.GetName()
                 )

@@ -19,8 +19,16 @@ def missing_path(path: str) -> str:
     return _("There is no file or folder {path!r}; choose another one, or put it back.").format(path=path)
 
 
+def chosen_file(window, title: str, start: str, pattern: str) -> str:
+    """The file that the user chooses in a dialog, "" for none."""
+    found = qt.QFileDialog.getOpenFileName(window, title, start, pattern)
+    return found if type(found) is str else found[0]  # PythonQt gives the name, other bindings a pair
+
+
 class PathRow:
-    """``on_change()`` is called when the user has chosen another path.
+    """``on_change()`` is called when another path is chosen.
+
+    Attribute ``path``: the chosen one, "" if there is none.
 
     :param key: name in the application settings; "": not remembered. Paths belong to the machine, not to the scene.
     :param kind: what is looked for: "file" or "folder".
@@ -33,49 +41,40 @@ class PathRow:
     ):  # fmt: skip
         self._edit, self._title, self._key, self._kind, self._pattern = edit, title, key, kind, pattern
         self._on_change = on_change or (lambda: None)
-        self._path = str(qt.QSettings().value(key, "") or "") if key else ""
-        edit.text = self._path
-        edit.connect("editingFinished()", lambda: self._take(self._edit.text))
+        self.path = str(qt.QSettings().value(key, "") or "") if key else ""
+        edit.text = self.path
+        edit.connect("editingFinished()", lambda: self.set(self._edit.text))
         button.connect("clicked()", self._browse)
-
-    @property
-    def path(self) -> str:
-        """The chosen path, "" if there is none."""
-        return self._path
 
     @property
     def problem(self) -> str:
         """Why nothing can be read from the path; "" if it is there, or nothing is chosen. Files go while the panel is open."""
-        return missing_path(self._path)
+        return missing_path(self.path)
 
     def set(self, path: str) -> None:
         """Takes ``path`` as if the user had chosen it."""
-        self._take(path)
-
-    def _take(self, text: str) -> None:
-        path = text.strip()
+        path = path.strip()
         path = os.path.abspath(os.path.expanduser(path)) if path else ""
         if self._edit.text != path:
             self._edit.text = path
-        if path == self._path:
+        if path == self.path:
             return
-        self._path = path
+        self.path = path
         if self._key:
             qt.QSettings().setValue(self._key, path)
         self._on_change()
 
     def _browse(self) -> None:
-        start = self._path or ""
+        start = self.path
         while start and not os.path.exists(start) and os.path.dirname(start) != start:
             start = os.path.dirname(start)
         window = slicer.util.mainWindow()
         if self._kind == "file":
-            found = qt.QFileDialog.getOpenFileName(window, self._title, start, self._pattern)
+            found = chosen_file(window, self._title, start, self._pattern)
         else:  # the dialog lets the user make a new folder, too
             found = qt.QFileDialog.getExistingDirectory(window, self._title, start)
-        found = found if type(found) is str else found[0]  # PythonQt gives the name, other bindings a pair
         if found:
-            self._take(found)
+            self.set(found)
 
 
 class SelectionTable:
@@ -105,7 +104,6 @@ class SelectionTable:
         self._delete.connect("activated()", self._removed)
 
     def selected(self) -> list:
-        """Those of ``rows`` whose lines are selected."""
         items = [self._table.item(number, 0) for number in range(len(self.rows))]
         return [row for row, item in zip(self.rows, items, strict=True) if item is not None and item.isSelected()]
 

@@ -19,9 +19,17 @@ _GAP = 4  # pixels
 
 
 def set_property(widget, name: str, value) -> None:
-    """Sets property ``name`` of ``widget``, unless it has the ``value`` already."""
     if getattr(widget, name) != value:
         setattr(widget, name, value)
+
+
+def set_items(box, texts: list[str]) -> bool:
+    """Lists ``texts`` in a combo box; returns whether it had others."""
+    if [box.itemText(n) for n in range(box.count)] == texts:
+        return False
+    box.clear()
+    box.addItems(texts)
+    return True
 
 
 def show_pressed(button) -> None:
@@ -91,35 +99,23 @@ def align_columns(ui, models_ui, cohort_ui) -> None:
         label.setSizePolicy(qt.QSizePolicy.Fixed, qt.QSizePolicy.Preferred)  # the fields take what is left
 
 
-class WideArea:
-    """``area`` shows ``widget`` in its full height, at any width. The widget needs a layout."""
+class WideArea(qt.QObject):
+    """``area`` shows ``widget``, which needs a layout, at any width: it is as high as the widget, and the bar below it."""
 
     def __init__(self, widget):
-        self.area = qt.QScrollArea()
+        qt.QObject.__init__(self)
+        self._widget, self.area = widget, qt.QScrollArea()
         self.area.setFrameShape(qt.QFrame.NoFrame)
         self.area.setFocusPolicy(qt.Qt.NoFocus)
         self.area.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
         self.area.setWidgetResizable(True)
         self.area.setWidget(widget)
-        self._keeper = _HeightKeeper(self.area, widget)
-
-    def stop(self) -> None:
-        """The panel is unloaded."""
-        self._keeper.stop()
-
-
-class _HeightKeeper(qt.QObject):
-    """Keeps the area as high as the widget, and the bar below it."""
-
-    def __init__(self, area, widget):
-        qt.QObject.__init__(self)
-        self._area, self._widget = area, widget
-        for watched in (area, widget):
+        for watched in (self.area, widget):
             watched.installEventFilter(self)
         self._fit()
 
     def stop(self) -> None:
-        for watched in (self._area, self._widget):
+        for watched in (self.area, self._widget):
             watched.removeEventFilter(self)
 
     def eventFilter(self, watched, event):
@@ -130,7 +126,7 @@ class _HeightKeeper(qt.QObject):
     def _fit(self) -> None:
         layout = self._widget.layout()
         height = layout.totalSizeHint().height()
-        if layout.totalMinimumSize().width() > self._area.width:
-            height += self._area.style().pixelMetric(qt.QStyle.PM_ScrollBarExtent)
-        if self._area.minimumHeight != height:
-            self._area.setFixedHeight(height)
+        if layout.totalMinimumSize().width() > self.area.width:
+            height += self.area.style().pixelMetric(qt.QStyle.PM_ScrollBarExtent)
+        if self.area.minimumHeight != height:
+            self.area.setFixedHeight(height)

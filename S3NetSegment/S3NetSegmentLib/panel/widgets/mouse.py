@@ -30,7 +30,6 @@ class MouseAction:
 
     @property
     def modified(self) -> bool:
-        """Whether Ctrl or Shift is held."""
         return self.control or self.shift
 
 
@@ -123,7 +122,6 @@ class HarmlessWheel(qt.QObject):
             control.installEventFilter(self)
 
     def stop(self) -> None:
-        """The panel is unloaded."""
         for control in self._controls:
             control.removeEventFilter(self)
         self._controls = []

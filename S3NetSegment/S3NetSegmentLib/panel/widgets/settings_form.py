@@ -1,5 +1,4 @@
-"""The engine's settings as a form: what differs from the defaults is one JSON text in the parameter node, for each
-use of the panel, edited in the form and reset by a button."""
+"""The engine's settings as a form, one for each use of the panel, with a button that resets them."""
 
 from __future__ import annotations
 
@@ -60,32 +59,83 @@ class SettingsLevels:
 
 
 class SettingsForm:
-    """``on_change(changes)`` is called with what differs from the defaults: name -> value. Wrong values are reported to
-    ``on_error(text)`` and not taken over. Settings without a row are set as name=value in one line at the end."""
+    """Which settings differ from the defaults is the JSON text in the parameter node's field ``name``. Wrong values are told to
+    ``on_error(text)`` and not taken over. Settings without a row are set as name=value in one line at the end.
+
+    Attributes: ``more``, the section "More settings", and ``line``, that of the others; None until :meth:`open`.
+
+    :param defaults: the settings record that the parameter node's other fields stand for.
+    :param what: what the button resets to, for its tooltip.
+    """
 
     def __init__(
-        self,
-        first,
-        more,
-        levels: SettingsLevels,
-        defaults,
-        on_change: Callable[[dict], object],
-        on_error: Callable[[str], object],
-    ):
+        self, name: str, defaults: Callable[[object], object], levels: SettingsLevels, reset_button,
+        on_error: Callable[[str], object], what: str = _("the defaults"),
+    ):  # fmt: skip
+        self._name, self._defaults, self._button, self._on_error = name, defaults, reset_button, on_error
+        self._what, self._levels, self._node, self._visible, self._showing = what, levels, None, True, False
+        self._rows: dict[str, tuple] = {}  # label and row of each setting that has one
+        self._frame = self.more = self.line = None
+        reset_button.connect("clicked()", lambda: self._take({}))
+
+    def show(self, parameter_node) -> None:
+        self._node = parameter_node
+        changes = self.changes()
+        self._button.enabled = bool(changes)
+        self._button.toolTip = (
+            _("Set all settings back to {what}; changed now: {changes}").format(
+                what=self._what, changes=", ".join(changes)
+            )
+            if changes
+            else _("All settings are those of {what}").format(what=self._what)
+        )
+        if self._frame is not None:
+            self._fill(changes)
+
+    def changes(self) -> dict:
+        """The settings that differ from the defaults. {} if the scene's are unreadable."""
+        try:
+            changes = json.loads(getattr(self._node, self._name) or "{}")
+            changed_settings(self._defaults(self._node), changes)
+            return changes
+        except (ValueError, TypeError, AttributeError) as error:  # a scene of another version
+            self._on_error(_("the settings in this scene cannot be used and are reset ({error})").format(error=error))
+            setattr(self._node, self._name, "{}")
+            return {}
+
+    def settings(self):
+        return changed_settings(self._defaults(self._node), self.changes())
+
+    def open(self, layout, label_width: int = 0) -> None:
+        """Makes the form at the end of ``layout``, if it is not there yet.
+
+        :param label_width: of the labels of the form above it, in pixels, so that the fields stand in one column.
         """
-        :param first, more: QGridLayouts, which get the rows of ``levels``.
-        :param defaults: a settings record; those shown later are of the same class.
-        """
-        self._on_change, self._on_error = on_change, on_error
-        self._defaults, self._changes, self._showing = defaults, {}, False
-        self._rows = {}
-        fields = {field.name: field for field in dataclasses.fields(defaults)}
-        for name in levels.first:
-            self._add(first, fields.pop(name))
-        for subject, names in levels.more.items():
-            _add_row(more, _heading(subject))
+        if self._frame is not None:
+            return
+        self._frame = qt.QWidget()
+        column = qt.QVBoxLayout(self._frame)
+        column.setContentsMargins(0, 0, 0, 0)
+        first = qt.QWidget()
+        rows = qt.QGridLayout(first)
+        rows.setContentsMargins(0, 0, 0, 0)
+        self.more = ctk.ctkCollapsibleButton()
+        self.more.text = _("More settings")
+        self.more.collapsed = True
+        more_rows = qt.QGridLayout(self.more)
+        for grid in (rows, more_rows):
+            grid.setColumnStretch(1, 1)
+        column.addWidget(first)
+        column.addWidget(self.more)
+        layout.addWidget(self._frame)
+        fields = {field.name: field for field in dataclasses.fields(self._defaults(self._node))}
+        for name in self._levels.first:
+            self._add(rows, fields.pop(name))
+            self._rows[name][0].setMinimumWidth(label_width)
+        for subject, names in self._levels.more.items():
+            _add_row(more_rows, _heading(subject))
             for name in names:
-                self._add(more, fields.pop(name))
+                self._add(more_rows, fields.pop(name))
         self._rest = tuple(fields)
         self.line = qt.QLineEdit()
         self.line.placeholderText = _("name=value name=value")
@@ -93,8 +143,17 @@ class SettingsForm:
             "For experiments: settings that have no row here, separated by spaces. There are: "
         ) + ", ".join(self._rest)
         self.line.connect("editingFinished()", self._line_edited)
-        _add_row(more, _heading(_("All others")))
-        _add_row(more, self.line)
+        _add_row(more_rows, _heading(_("All others")))
+        _add_row(more_rows, self.line)
+        self.set_visible(self._visible)
+        self.show(self._node)
+
+    def set_visible(self, visible: bool) -> None:
+        self._visible = visible
+        if self._frame is not None:
+            self._frame.setVisible(visible)
+
+    # -- inside
 
     def _add(self, layout, field) -> None:
         label = qt.QLabel(_LABELS.get(field.name, field.name.replace("_", " ").capitalize()) + ":")
@@ -103,15 +162,11 @@ class SettingsForm:
         _add_row(layout, label, row.widget)
         self._rows[field.name] = (label, row)
 
-    def label(self, name: str):
-        """The label of a row."""
-        return self._rows[name][0]
-
-    def show(self, defaults, changes: dict) -> None:
-        """Shows the settings; those that differ from ``defaults`` have a bold label."""
-        self._defaults, self._changes, self._showing = defaults, dict(changes), True
+    def _fill(self, changes: dict) -> None:
+        """Shows the settings; those in ``changes`` have a bold label."""
+        self._showing = True
         try:
-            settings = changed_settings(defaults, changes)
+            settings = changed_settings(self._defaults(self._node), changes)
             for name, (label, row) in self._rows.items():
                 row.write(getattr(settings, name))
                 font = label.font
@@ -125,39 +180,37 @@ class SettingsForm:
         """Takes over the settings of the line; those of the rows stay."""
         if self._showing:
             return
-        in_rows = {name: value for name, value in self._changes.items() if name in self._rows}
+        defaults, known = self._defaults(self._node), self.changes()
         try:
             texts = self.line.text.split()
-            named = self._defaults.with_texts(texts)
+            named = defaults.with_texts(texts)
             names = {text.partition("=")[0].replace("-", "_") for text in texts}
             for name in names & set(self._rows):
                 raise InputError(_("{name} has a row of its own; set it there").format(name=name))
         except InputError as error:
             self._on_error(str(error))
-            self.show(self._defaults, self._changes)
+            self._fill(known)
             return
-        own = {name: getattr(named, name) for name in names if getattr(named, name) != getattr(self._defaults, name)}
-        changes = {**in_rows, **{name: list(v) if isinstance(v, tuple) else v for name, v in own.items()}}
-        if changes != self._changes:
-            self._on_change(changes)
+        own = {name: getattr(named, name) for name in names if getattr(named, name) != getattr(defaults, name)}
+        self._take({name: value for name, value in known.items() if name in self._rows} | own)
 
     def _edited(self, name: str, read: Callable[[], object]) -> None:
         if self._showing:
             return
+        defaults, known = self._defaults(self._node), self.changes()
         try:
-            value = read()
-            changes = {**self._changes, name: value}
-            value = getattr(changed_settings(self._defaults, changes), name)
+            value = getattr(changed_settings(defaults, {**known, name: read()}), name)
         except (InputError, ValueError) as error:
             self._on_error(str(error))
-            self.show(self._defaults, self._changes)
+            self._fill(known)
             return
-        if value == getattr(self._defaults, name):
-            changes.pop(name, None)
-        else:
-            changes[name] = list(value) if isinstance(value, tuple) else value
-        if changes != self._changes:
-            self._on_change(changes)
+        others = {other: value for other, value in known.items() if other != name}
+        self._take(others if value == getattr(defaults, name) else {**others, name: value})
+
+    def _take(self, changes: dict) -> None:
+        text = json.dumps(changes)
+        if json.loads(text) != self.changes():  # which has lists in place of tuples
+            setattr(self._node, self._name, text)
 
 
 def _add_row(layout, widget, field=None) -> None:
@@ -183,8 +236,6 @@ def _as_text(value) -> str:
 
 
 class _Row:
-    """The widget of one field, by its type."""
-
     def __init__(self, field, edited: Callable):
         low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
         self.help_text = field.metadata["help"]
@@ -242,98 +293,3 @@ def _whole(text: str, name: str) -> int:
         raise InputError(
             _("{label} has the entry {text!r}; give whole numbers, e.g. 2, 4, 8").format(label=label, text=text.strip())
         ) from None
-
-
-class SettingsGroup:
-    """What differs from the defaults is the JSON text in the parameter node's field ``name``."""
-
-    def __init__(
-        self,
-        name: str,
-        defaults: Callable[[object], object],
-        levels: SettingsLevels,
-        reset_button,
-        on_error: Callable[[str], object],
-        what: str = _("the defaults"),
-    ):
-        """
-        :param defaults: the settings record that the parameter node's other fields stand for.
-        :param what: what the button resets to, for its tooltip.
-        """
-        self._name, self._defaults, self._button, self._on_error = name, defaults, reset_button, on_error
-        self._what, self._levels, self._node, self._frame, self._visible = what, levels, None, None, True
-        self.form: SettingsForm | None = None
-        self.more = None  # the section "More settings"
-        reset_button.connect("clicked()", self._reset)
-
-    def show(self, parameter_node) -> None:
-        """Brings button and form up to date with the parameter node."""
-        self._node = parameter_node
-        changes = self.changes()
-        self._button.enabled = bool(changes)
-        self._button.toolTip = (
-            _("Set all settings back to {what}; changed now: {changes}").format(
-                what=self._what, changes=", ".join(changes)
-            )
-            if changes
-            else _("All settings are those of {what}").format(what=self._what)
-        )
-        if self.form is not None:
-            self.form.show(self._defaults(parameter_node), changes)
-
-    def changes(self) -> dict:
-        """The settings that differ from the defaults. {} if the scene's are unreadable."""
-        try:
-            changes = json.loads(getattr(self._node, self._name) or "{}")
-            changed_settings(self._defaults(self._node), changes)
-            return changes
-        except (ValueError, TypeError, AttributeError) as error:  # a scene of another version
-            self._on_error(_("the settings in this scene cannot be used and are reset ({error})").format(error=error))
-            setattr(self._node, self._name, "{}")
-            return {}
-
-    def settings(self):
-        """The engine's settings."""
-        return changed_settings(self._defaults(self._node), self.changes())
-
-    def open(self, layout, label_width: int = 0) -> None:
-        """Makes the form at the end of ``layout``, if it is not there yet.
-
-        :param label_width: of the labels of the form above it, in pixels, so that the fields stand in one column.
-        """
-        if self.form is not None:
-            return
-        self._frame = qt.QWidget()
-        column = qt.QVBoxLayout(self._frame)
-        column.setContentsMargins(0, 0, 0, 0)
-        first = qt.QWidget()
-        rows = qt.QGridLayout(first)
-        rows.setContentsMargins(0, 0, 0, 0)
-        self.more = ctk.ctkCollapsibleButton()
-        self.more.text = _("More settings")
-        self.more.collapsed = True
-        more_rows = qt.QGridLayout(self.more)
-        for grid in (rows, more_rows):
-            grid.setColumnStretch(1, 1)
-        column.addWidget(first)
-        column.addWidget(self.more)
-        layout.addWidget(self._frame)
-        self.form = SettingsForm(
-            rows, more_rows, self._levels, self._defaults(self._node), self._edited, self._on_error
-        )
-        for name in self._levels.first:
-            self.form.label(name).setMinimumWidth(label_width)
-        self._frame.setVisible(self._visible)
-        self.show(self._node)
-
-    def set_visible(self, visible: bool) -> None:
-        """Shows or hides the form."""
-        self._visible = visible
-        if self._frame is not None:
-            self._frame.setVisible(visible)
-
-    def _edited(self, changes: dict) -> None:
-        setattr(self._node, self._name, json.dumps(changes))
-
-    def _reset(self) -> None:
-        setattr(self._node, self._name, "{}")

@@ -16,7 +16,6 @@ from ..messages import MessageRow
 from ..run import SteppingDriver
 
 _OLDEST = "2.2"
-_RESTART = _("Restart")
 _SIZE = (560, 300)  # pixels
 
 
@@ -34,64 +33,9 @@ def torch_requirement() -> str:
     return f">={_OLDEST},<2.13" if sys.platform == "win32" else f">={_OLDEST}"
 
 
-class TorchOffer:
-    """What the panel says and offers about torch: ``text`` and ``button`` (both "" when there is nothing to say).
-
-    :meth:`accept` does what the button says: installs the PyTorch extension (then Slicer has to restart), or torch with
-    that extension's own dialog.
-    """
-
-    def __init__(self):
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Looks again."""
-        self.text = self.button = ""
-        if has_torch():
-            return
-        why = _("PyTorch is not installed. Grey images can be segmented without it; colour images and S3-Net need it.")
-        if self._extension() is not None:
-            self.text, self.button = why, _("Install PyTorch")
-        elif slicer.app.extensionsManagerModel().isExtensionInstalled("PyTorch"):
-            self.text, self.button = _("The PyTorch extension is installed. Restart Slicer to go on."), _RESTART
-        else:
-            self.text, self.button = why + _(" It comes with the PyTorch extension."), _("Install extension")
-
-    def accept(self) -> str:
-        """Does the next step; returns what to tell the user ("" if nothing). RuntimeError with the reason if it fails."""
-        button = self.button
-        if button == _RESTART:
-            if slicer.util.confirmOkCancelDisplay(_("Slicer will restart now. Unsaved data will be lost.")):
-                slicer.util.restart()
-            return ""
-        if button == _("Install PyTorch"):
-            self._extension().PyTorchUtilsLogic().installTorch(
-                askConfirmation=True, torchVersionRequirement=torch_requirement()
-            )
-            self.refresh()
-            return "" if self.text else _("PyTorch is installed.")
-        restart = False  # not at once: the user may have unsaved work
-        if not slicer.app.extensionsManagerModel().installExtensionFromServer("PyTorch", restart):
-            raise RuntimeError(
-                _(
-                    "The PyTorch extension was not installed. Check the internet connection and try again, or install it "
-                    "by hand: View > Extensions Manager > PyTorch."
-                )
-            )
-        self.refresh()
-        return ""
-
-    @staticmethod
-    def _extension():
-        """The PyTorch extension's module, or None."""
-        try:
-            return importlib.import_module("PyTorchUtils")
-        except ImportError:
-            return None
-
-
 class TorchRow:
-    """Hidden where torch is there, and after the user has closed it.
+    """Says that torch is missing and offers the next step: the PyTorch extension (then Slicer has to restart), or torch with that
+    extension's own dialog. Hidden where torch is there, and after the user has closed it.
 
     :param on_accepted: called with what to tell the user after a step of the installation.
     """
@@ -101,34 +45,69 @@ class TorchRow:
         self._row = MessageRow(
             ui.torchFrame, ui.torchIcon, ui.torchText, ui.torchCloseButton, ui.torchButton, self._accept
         )
-        self._offer = TorchOffer()
+        self._step: Callable[[], object] = lambda: None  # what the button does
         self._closed = False
         ui.torchCloseButton.connect("clicked()", self._close)
 
     def refresh(self, again: bool = False) -> None:
         """Looks whether torch is there. ``again``: it is needed now, also if the row was closed before."""
         self._closed = self._closed and not again
-        self._offer.refresh()
         if not self._closed:
             self._show()
 
     def _show(self) -> None:
-        if self._offer.text:
-            self._row.show("information", self._offer.text, self._offer.button)
-        else:
+        if has_torch():
             self._row.hide()
+            return
+        text = _("PyTorch is not installed. Grey images can be segmented without it; colour images and S3-Net need it.")
+        button, self._step = _("Install PyTorch"), self._install
+        if self._extension() is None and slicer.app.extensionsManagerModel().isExtensionInstalled("PyTorch"):
+            text, button = _("The PyTorch extension is installed. Restart Slicer to go on."), _("Restart")
+            self._step = self._restart
+        elif self._extension() is None:
+            text += _(" It comes with the PyTorch extension.")
+            button, self._step = _("Install extension"), self._install_extension
+        self._row.show("information", text, button)
 
     def _close(self) -> None:
         self._closed = True
 
     def _accept(self) -> None:
         try:
-            said = self._offer.accept()
+            self._step()
         except Exception as error:  # whatever pip or the network come up with
             self._on_error(str(error))
             return
         self._show()
-        self._on_accepted(said)
+        self._on_accepted(_("PyTorch is installed.") if has_torch() else "")
+
+    def _install(self) -> None:
+        logic = self._extension().PyTorchUtilsLogic()
+        logic.installTorch(askConfirmation=True, torchVersionRequirement=torch_requirement())
+
+    @staticmethod
+    def _install_extension() -> None:
+        restart = False  # not at once: the user may have unsaved work
+        if not slicer.app.extensionsManagerModel().installExtensionFromServer("PyTorch", restart):
+            raise RuntimeError(
+                _(
+                    "The PyTorch extension was not installed. Check the internet connection and try again, or install it "
+                    "by hand: View > Extensions Manager > PyTorch."
+                )
+            )
+
+    @staticmethod
+    def _restart() -> None:
+        if slicer.util.confirmOkCancelDisplay(_("Slicer will restart now. Unsaved data will be lost.")):
+            slicer.util.restart()
+
+    @staticmethod
+    def _extension():
+        """The PyTorch extension's module, or None."""
+        try:
+            return importlib.import_module("PyTorchUtils")
+        except ImportError:
+            return None
 
 
 class CheckDialog:
@@ -149,7 +128,6 @@ class CheckDialog:
         button.connect("clicked()", self.open)
 
     def open(self) -> None:
-        """Shows the window and begins."""
         self.close()
         self.window = qt.QDialog(self._button.window())
         self.window.setWindowTitle(_("Check of this installation"))
@@ -165,12 +143,9 @@ class CheckDialog:
         self.window.resize(*_SIZE)
         self.window.connect("finished(int)", self._closed)
         self.window.show()
-        self.driver.start(
-            self._steps(), on_step=self._stepped, on_done=self._done, on_error=self._failed, on_cancel=lambda: None
-        )
+        self.driver.start(self._steps(), self._stepped, self._done, self._failed)
 
     def close(self) -> None:
-        """Ends the check and closes the window."""
         self.driver.cancel()
         window, self.window = self.window, None
         if window is not None:

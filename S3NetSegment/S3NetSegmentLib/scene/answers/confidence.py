@@ -24,76 +24,83 @@ _LOWEST_SHOWN = 0.001  # exactly 0 means: nothing was assigned here
 _SURE_BACKGROUND = 0.95  # background at least so sure is not coloured: it would hide the image
 
 
-def show_confidence(array: np.ndarray, geometry: Volume, name: str, volume_node=None) -> slicer.vtkMRMLScalarVolumeNode:
-    """Shows ``array`` (0 to 1, ``[K, J, I]``) on the grid of ``geometry`` as the volume node ``name``.
+class ConfidenceOverlay:
+    """The confidence of an answer as a volume that is laid over its image, ``volume_node``. Its display tints what is less sure than
+    :data:`UNSURE`, from yellow to red; the voxels hold all values. Those of exactly 0 are transparent.
 
-    A node of that name made here before for the same image is updated in place. Its display tints what is less sure than :data:`UNSURE`, from
-    yellow to red; the voxels hold all values. Those of exactly 0 are transparent.
-
-    :param volume_node: the image; the node is put under its transform and beside it in the subject hierarchy.
-    :raises InputError: ``array`` does not fit ``geometry``.
+    :param of: what it is of, for its name, e.g. "few-shot confidence".
     """
-    if array.shape != geometry.array.shape[:3]:
-        raise InputError(f"confidence of shape {array.shape} does not fit the grid {geometry.array.shape[:3]}")
-    node = _existing(name, volume_node)
-    if node is None:
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-        node.SetAttribute(_ROLE, "1")
-        _set_display(node)
-    with slicer.util.NodeModify(node):
-        if volume_node is not None:
-            node.SetNodeReferenceID(_IMAGE, volume_node.GetID())
-            place_beside(node, volume_node)
-        local = np.linalg.inv(world_from_parent(node)) @ geometry.ijk_to_ras
-        image = vtk.vtkImageData()
-        image.SetDimensions(array.shape[::-1])
-        image.GetPointData().SetScalars(vtk_copy(array, np.float32))
-        node.SetAndObserveImageData(image)
-        node.SetIJKToRASMatrix(matrix_from_array(local))
-    return node
 
+    def __init__(self, volume_node, of: str = "confidence"):
+        self.volume_node, self.name = volume_node, f"{volume_node.GetName()} {of}"
 
-def show_overlay(array: np.ndarray, geometry: Volume, name: str, volume_node) -> slicer.vtkMRMLScalarVolumeNode:
-    """As :func:`show_confidence`, and laid over ``volume_node`` in all slice views that show it."""
-    node = show_confidence(array, geometry, name, volume_node)
-    for view in _composite_nodes(node.GetScene()):
-        if view.GetBackgroundVolumeID() == volume_node.GetID():
-            view.SetForegroundVolumeID(node.GetID())
-            view.SetForegroundOpacity(_OVERLAY_OPACITY)
-    return node
+    def show(self, array: np.ndarray, geometry: Volume) -> slicer.vtkMRMLScalarVolumeNode:
+        """Shows ``array`` (0 to 1, ``[K, J, I]``) on the grid of ``geometry``, in all slice views that show the image. A node of this
+        name made here before for the same image is updated in place; it lies under the image's transform and beside it.
 
+        :raises InputError: ``array`` does not fit ``geometry``.
+        """
+        if array.shape != geometry.array.shape[:3]:
+            raise InputError(f"confidence of shape {array.shape} does not fit the grid {geometry.array.shape[:3]}")
+        node = self._node()
+        if node is None:
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", self.name)
+            node.SetAttribute(_ROLE, "1")
+            _set_display(node)
+        with slicer.util.NodeModify(node):
+            node.SetNodeReferenceID(_IMAGE, self.volume_node.GetID())
+            place_beside(node, self.volume_node)
+            local = np.linalg.inv(world_from_parent(node)) @ geometry.ijk_to_ras
+            image = vtk.vtkImageData()
+            image.SetDimensions(array.shape[::-1])
+            image.GetPointData().SetScalars(vtk_copy(array, np.float32))
+            node.SetAndObserveImageData(image)
+            node.SetIJKToRASMatrix(matrix_from_array(local))
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            if view.GetBackgroundVolumeID() == self.volume_node.GetID():
+                view.SetForegroundVolumeID(node.GetID())
+                view.SetForegroundOpacity(_OVERLAY_OPACITY)
+        return node
 
-def hide_overlay(name: str, scene=None) -> None:
-    """Takes the confidence ``name`` out of the slice views; its volume stays."""
-    ids = {node.GetID() for node in _all_named(name)}
-    for view in _composite_nodes(scene or slicer.mrmlScene):
-        if view.GetForegroundVolumeID() in ids:
-            view.SetForegroundVolumeID(None)
+    def hide(self) -> None:
+        """Takes it out of the slice views; its volume stays."""
+        ids = {node.GetID() for node in self._all()}
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            if view.GetForegroundVolumeID() in ids:
+                view.SetForegroundVolumeID(None)
 
+    def least_sure_place(self, slice_node) -> tuple[float, float, float]:
+        """The place (world RAS) where it is lowest in the slice that ``slice_node`` shows.
 
-def least_sure_place(name: str, slice_node, volume_node=None) -> tuple[float, float, float]:
-    """The place (world RAS) where the confidence ``name`` of ``volume_node`` (None: of any) is lowest in the slice that ``slice_node`` shows.
+        :raises InputError: it was never shown, the view does not cut it, or nothing in its slice is unsure.
+        """
+        node = self._node()
+        if node is None:
+            raise InputError("there is no confidence to look at; show it first")
+        shown = shown_slice(slice_node, node)
+        if shown.is_oblique:
+            part, known = shown.plane, shown.valid
+        else:
+            part = volume_from_node(node).cropped(shown.extent)
+            known = np.ones(part.array.shape, bool)
+        assert part is not None and known is not None  # a slice that is shown has samples
+        known = known & (part.array >= _LOWEST_SHOWN)
+        if not (known & (part.array < UNSURE)).any():
+            raise InputError("no place of this slice is unsure; scroll to another one")
+        across = tuple(1 if n == 1 else _AROUND for n in part.array.shape)
+        values = np.where(known, part.array, 1.0)
+        mean = np.where(known & (values < UNSURE), ndimage.uniform_filter(values, across, mode="nearest"), np.inf)
+        k, j, i = np.unravel_index(int(np.argmin(mean)), mean.shape)
+        return three(float(v) for v in part.ras_of((i, j, k)))
 
-    :raises InputError: there is no such confidence, the view does not cut it, or nothing in its slice is unsure.
-    """
-    node = _existing(name, volume_node)
-    if node is None:
-        raise InputError("there is no confidence to look at; show it first")
-    shown = shown_slice(slice_node, node)
-    if shown.is_oblique:
-        part, known = shown.plane, shown.valid
-    else:
-        part = volume_from_node(node).cropped(shown.extent)
-        known = np.ones(part.array.shape, bool)
-    assert part is not None and known is not None  # a slice that is shown has samples
-    known = known & (part.array >= _LOWEST_SHOWN)
-    if not (known & (part.array < UNSURE)).any():
-        raise InputError("no place of this slice is unsure; scroll to another one")
-    across = tuple(1 if n == 1 else _AROUND for n in part.array.shape)
-    values = np.where(known, part.array, 1.0)
-    mean = np.where(known & (values < UNSURE), ndimage.uniform_filter(values, across, mode="nearest"), np.inf)
-    k, j, i = np.unravel_index(int(np.argmin(mean)), mean.shape)
-    return three(float(v) for v in part.ras_of((i, j, k)))
+    def _node(self):
+        """That of this image: several may have one name."""
+        images = (None, self.volume_node)  # earlier versions did not say whose it is
+        return next((node for node in self._all() if node.GetNodeReference(_IMAGE) in images), None)
+
+    def _all(self) -> list:
+        nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        return [node for node in nodes if node.GetName() == self.name and node.GetAttribute(_ROLE)]
 
 
 def show_place(ras) -> None:
@@ -125,22 +132,6 @@ def doubtful_part(confidence: np.ndarray, labels: np.ndarray) -> np.ndarray:
     for out, sure, plane in zip(shown, confidence, labels, strict=True):  # whole volumes of masks would be large
         np.maximum(sure, _LOWEST_SHOWN, out=out, where=(plane > 0) | (sure < _SURE_BACKGROUND), casting="same_kind")
     return shown
-
-
-def _composite_nodes(scene):
-    cls = "vtkMRMLSliceCompositeNode"
-    return [scene.GetNthNodeByClass(n, cls) for n in range(scene.GetNumberOfNodesByClass(cls))]
-
-
-def _existing(name: str, volume_node=None):
-    """The confidence called ``name``; with ``volume_node`` that of this image alone: several may have one name."""
-    images = (None, volume_node)  # earlier versions did not say whose it is
-    return next((n for n in _all_named(name) if volume_node is None or n.GetNodeReference(_IMAGE) in images), None)
-
-
-def _all_named(name: str) -> list:
-    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return [node for node in nodes if node.GetName() == name and node.GetAttribute(_ROLE)]
 
 
 def _set_display(node) -> None:
