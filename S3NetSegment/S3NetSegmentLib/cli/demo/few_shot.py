@@ -17,14 +17,12 @@ import numpy as np
 from ...engine import Segment, Segmentation, Step, Steps, Volume
 from ...engine.common.arrays import dice
 from ...engine.common.progress import as_part_of
-from ...engine.common.provenance import FEW_SHOT, OutcomeFacts, TaskFacts, provenance, support_text
-from ...engine.few_shot.drawings.support import DrawnSlice
 from ...engine.few_shot.frame import slices_first
-from ...engine.few_shot.settings import FewShotSettings
 from ...engine.images.colors import label_colors
 from ...engine.images.overlay import draw_overlay, montage
 from ...engine.images.reading import read_image
 from ...engine.images.writing import write_png, write_segmentation
+from ...engine.tasks.few_shot import FewShotTask
 from .samples import PANEL
 
 SAMPLES = ("ct_abdomen", "mr_spinal_cord")
@@ -72,42 +70,38 @@ def run_few_shot(samples: Path, folder: Path) -> Steps[list[FewShotResult]]:
 
 
 def _run_sample(sample: dict, samples: Path, folder: Path) -> Steps[FewShotResult]:
-    from ...engine.few_shot.method import FewShot
+    from ...engine.few_shot.run import carry_drawings, read_drawings
 
     volume = read_image(samples / sample["image"])
     truth = read_image(samples / sample["labels"]).array.astype(np.uint8)
-    axis = volume.slice_axis()
+    axis, values = volume.slice_axis(), sample["values"]
     drawn = slices_to_draw(truth, axis)
+    files = [f"{sample['name']}_{kind}" for kind in ("drawn.seg.nrrd", "few_shot.seg.nrrd", "few_shot.png")]
+    labels = np.zeros_like(truth)
+    slices_first(labels, axis)[drawn] = slices_first(truth, axis)[drawn]
+    drawing = _segmentation(volume, labels, values)
+    write_segmentation(drawing, folder / files[0])
     started = time.perf_counter()
-    few_shot = FewShot(volume, axis=axis)
-    few_shot.set_support([DrawnSlice(axis, z, slices_first(truth, axis)[z]) for z in drawn])
-    answer = yield from few_shot.propagate()
+    task = FewShotTask(
+        support=(str(folder / files[0]),), support_image=(None,), drawn=(None,), axis=axis, encoder="default"
+    )
+    support = yield from read_drawings(volume, task)
+    outcome = yield from carry_drawings(volume, task, support)
     seconds = time.perf_counter() - started
 
     yield Step(1.0, "pictures")
-    nearest = nearest_slice(truth, axis, drawn)
-    support = support_text(f"{sample['name']}_drawn.seg.nrrd", {axis: drawn})
-    tags = provenance(TaskFacts(FEW_SHOT, volume.name, FewShotSettings(), support=support), OutcomeFacts("cpu"))
-    drawing = np.zeros_like(truth)
-    slices_first(drawing, axis)[drawn] = slices_first(truth, axis)[drawn]
-    drawing, found, copied = (
-        _segmentation(volume, array, sample["values"], made)
-        for array, made in ((drawing, {}), (answer.labels, tags), (nearest, {}))
-    )
-    files = [f"{sample['name']}_{kind}" for kind in ("drawn.seg.nrrd", "few_shot.seg.nrrd", "few_shot.png")]
-    picture, panels = _picture(volume, truth, axis, drawn, drawing, found, copied)
-    write_segmentation(drawing, folder / files[0])
-    write_segmentation(found, folder / files[1])
+    nearest, answer = nearest_slice(truth, axis, drawn), outcome.segmentation
+    copied = _segmentation(volume, nearest, values)
+    picture, panels = _picture(volume, truth, axis, drawn, drawing, answer, copied)
+    write_segmentation(answer, folder / files[1])
     write_png(picture, folder / files[2])
     open_slices = np.setdiff1d(np.arange(len(slices_first(truth, axis))), drawn)
-    wanted, ours, theirs = (slices_first(array, axis)[open_slices] for array in (truth, answer.labels, nearest))
-    segments = [
-        FewShotSegment(
-            target, dice(ours == value, wanted == value), dice(theirs == value, wanted == value),
-            round(answer.expected_dice[value], 4),
-        )
-        for target, value in sample["values"].items()
-    ]  # fmt: skip
+    wanted, theirs = (slices_first(array, axis)[open_slices] for array in (truth, nearest))
+    segments = []
+    for segment, expected in zip(answer.segments, outcome.expected_by_segment(), strict=True):
+        own, value = slices_first(answer.mask(segment), axis)[open_slices], values[segment.name]
+        scores = dice(own, wanted == value), dice(theirs == value, wanted == value)
+        segments.append(FewShotSegment(segment.name, *scores, round(expected or 0.0, 4)))
     return FewShotResult(
         sample["name"], sample["title"], sample["modality"], sample["image"], volume.size, axis, drawn,
         round(seconds, 2), *files, panels, segments,
@@ -128,9 +122,8 @@ def nearest_slice(labels: np.ndarray, axis: str, drawn: list[int]) -> np.ndarray
     return out
 
 
-def _segmentation(volume: Volume, labels: np.ndarray, values: dict[str, int], tags) -> Segmentation:
-    colors = label_colors(len(values))
-    segments = [Segment(n, c, v, tags=tags) for (n, v), c in zip(values.items(), colors, strict=True)]
+def _segmentation(volume: Volume, labels: np.ndarray, values: dict[str, int]) -> Segmentation:
+    segments = [Segment(n, c, v) for (n, v), c in zip(values.items(), label_colors(len(values)), strict=True)]
     return Segmentation([labels], segments, volume.ijk_to_ras)
 
 
