@@ -166,11 +166,13 @@ def _components(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All 8-connected components of a label map, numbered from 0, and the label of each."""
     parts = np.zeros(labels.shape, np.int32)
     region: list[int] = []
-    for label in np.unique(labels):
-        own = labels == label
+    for label, box in enumerate(ndimage.find_objects(labels.astype(np.int32) + 1)):
+        if box is None:  # no sample has this label
+            continue
+        own = labels[box] == label
         numbered, count = ndimage.label(own, EIGHT)
-        parts[own] = numbered[own] + (len(region) - 1)
-        region += [int(label)] * count
+        parts[box][own] = numbered[own] + (len(region) - 1)
+        region += [label] * count
     return parts, np.array(region)
 
 
