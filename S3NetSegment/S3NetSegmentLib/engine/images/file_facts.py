@@ -77,7 +77,7 @@ def looked_at(path: str | os.PathLike) -> tuple[tuple[str, int, int, int], ...]:
     """A few of the files of an image: path, bytes, times of modification and of change (ns). InputError, or OSError as the system."""
     folder = Path(path)
     if folder.is_dir():  # nothing in it is opened
-        files = list(files_in(folder, False)) or list(files_in(folder, True))
+        files = _files_in(folder) or list(files_in(folder, True))
     else:
         files = files_of(path)
     if len(files) > _FILES:
