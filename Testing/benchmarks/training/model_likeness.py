@@ -1,7 +1,8 @@
 """Which images a model's record of its training images calls unlike them, over all pairs of the shared sets.
 
 Of each set half of the patients (at least one) make the record; the others, and all images of the other sets, are judged by
-it. Right is: no image of the own set is called unlike, and every one of another kind of set is, and of the own one inverted.
+it. Right is: no image of the own set is called unlike, and every one of another kind of set is, and of the own one inverted,
+with a band of one value on 5 % of its rows in the middle, or with a tenth of its rows cut off (their darkest value).
 
     python Testing/benchmarks/training/model_likeness.py [--repeats 5]
 """
@@ -41,6 +42,20 @@ SETS = {
 _PICTURES = 20  # of the skin set
 
 
+def _with_rows(array: np.ndarray, first: float, last: float, value) -> np.ndarray:
+    """``array`` with one value on its rows from one share of them to another."""
+    changed, rows = array.copy(), array.shape[1]
+    changed[:, round(first * rows) : round(last * rows)] = value
+    return changed
+
+
+_DISTURBED = {
+    "inverted": lambda array: array.max() - array,
+    "band": lambda array: _with_rows(array, 0.475, 0.525, np.median(array).astype(array.dtype)),
+    "cut": lambda array: _with_rows(array, 0.9, 1.0, array.min()),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="random halves of each set")
@@ -51,7 +66,7 @@ def main() -> None:
         volumes[name] = [(path.name[:10], read_image(path)) for path in paths]
     scales = {id(v): intensity_scale(v) for found in volumes.values() for _, v in found}
     rng = np.random.default_rng(0)
-    columns = [*SETS, "inverted"]
+    columns = [*SETS, *_DISTURBED]
     print(
         f"{'trained on':<12} "
         + " ".join(f"{name:>11}" for name in columns)
@@ -68,9 +83,10 @@ def main() -> None:
             record = TrainingLook.of([looks[id(v)] for v in train])
             for patient, v in own:
                 if patient not in chosen or len(patients) == 1:
-                    inverted = dataclasses.replace(v, array=v.array.max() - v.array)
-                    unlike["inverted"] += bool(record.differences(look_of(layout.of(inverted))))
-                    judged["inverted"] += 1
+                    for what, disturbed in _DISTURBED.items():
+                        changed = dataclasses.replace(v, array=disturbed(v.array))
+                        unlike[what] += bool(record.differences(look_of(layout.of(changed))))
+                        judged[what] += 1
             for other, found in volumes.items():
                 for patient, v in found:
                     if other != name or patient not in chosen or len(patients) == 1:

@@ -89,6 +89,36 @@ def test_an_inverted_image_is_told_also_where_its_quantiles_hardly_change():
     assert without.warning(look(cropped_head(5, -1.0))) is None  # of models of before it is not known
 
 
+@pytest.mark.parametrize(
+    "planes, value, said",
+    [
+        (np.s_[:, 15:17], 40.0, "5.6% of its rows hold a single value amid others, as where something was blanked out, of theirs 0.0%"),
+        (np.s_[:, :, 20], 0.0, "2.5% of its columns hold a single value amid others, as where something was blanked out"),
+        (np.s_[3], 7.0, "16.7% of its slices hold a single value amid others, as where something was blanked out"),
+        (np.s_[:, 33:], 0.0, "8% of its rows hold a single value at the border, as where the field of view ends, of theirs at most 0%"),
+    ],
+)  # fmt: skip
+def test_rows_that_were_blanked_out_or_cut_off_are_told(known, planes, value, said):
+    volume = phantom(5)[0]
+    array = volume.array.copy()
+    array[planes] = value
+    assert any(said in found for found in known.differences(look(changed(volume, array=array))))
+
+
+def test_a_border_as_that_of_the_training_images_is_none_of_the_image_alone():
+    def bordered(seed, width):
+        volume = phantom(seed)[0]
+        array = volume.array.copy()
+        array[:, :width] = 0
+        return look(changed(volume, array=array))
+
+    known = TrainingLook.of([bordered(seed, 4) for seed in range(4)])
+    assert not any("single value" in found for width in (3, 5) for found in known.differences(bordered(5, width)))
+    assert any("single value" in found for found in known.differences(bordered(5, 9)))
+    of_before = TrainingLook.from_dict({k: v for k, v in known.as_dict().items() if k not in ("cut", "gaps")})
+    assert not any("single value" in found for found in of_before.differences(bordered(5, 9)))
+
+
 def test_a_single_slice_is_not_judged_by_its_thickness(known):
     volume = phantom(5)[0]
     assert known.warning(look(changed(volume, array=volume.array[3:4], spacing=(1, 1, 40)))) is None
@@ -108,7 +138,7 @@ def test_the_record_is_kept_in_the_file_and_files_without_it_load(tmp_path, know
 
 @pytest.mark.parametrize(
     "damage",
-    [{"kinds": {}}, {"pixel": [2.0, 1.0]}, {"width": [float("nan"), 1.0]}, {"quantiles": [[0, 1]]}, {"height": "x"}],
+    [{"kinds": {}}, {"pixel": [2.0, 1.0]}, {"width": [float("nan"), 1.0]}, {"quantiles": [[0, 1]]}, {"height": "x"}, {"gaps": [0.1]}],
     ids=lambda d: next(iter(d)),
 )  # fmt: skip
 def test_a_damaged_record_is_refused(tmp_path, known, damage):

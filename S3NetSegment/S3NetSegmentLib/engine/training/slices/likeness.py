@@ -22,8 +22,14 @@ _SAMPLES = 200_000  # voxels looked at for the quantiles
 _PIXEL, _THICKNESS, _WIDTH, _HEIGHT, _INTENSITY = 1.4, 2.0, 1.4, 2.0, 0.15
 _FINE, _BLOCK = 5.0, 128  # mm; voxels along each axis, from the middle of the image, in which relief is measured
 _RELIEF = 0.1  # of either sign: less is none
+_CUT = 0.03  # of the rows: so many more of a single value may lie at the border
+_LOOKED_AT = 16  # pixels along each axis by which most planes are known to hold several values
+_PLANES = ("slices", "rows", "columns")
 _ONE = {"ct": "a CT", "grey": "an MR or another grey image", "rgb": "an image in colour"}
 _MANY = {"ct": "CT", "grey": "MR or other grey images", "rgb": "images in colour"}
+
+
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class ImageLook:
     :param quantiles: :data:`QUANTILES` of its intensities on the scale from 0 to 1.
     :param relief: skewness of what is finer than 5 mm: above 0 where light things stand out, below where dark ones do. It turns
         its sign with an inverted image, also where the quantiles hardly change. 0: not known.
+    :param cut, gaps: share of the slices, rows and columns that hold a single value, at the border and amid others.
     """
 
     kind: str
@@ -45,6 +52,8 @@ class ImageLook:
     height: float
     quantiles: tuple[float, ...]
     relief: float = 0.0
+    cut: Triple = (0.0, 0.0, 0.0)
+    gaps: Triple = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,8 @@ class TrainingLook:
 
     :param kinds: number of images of each kind.
     :param pixel, thickness, width, height: smallest and largest value, see :class:`ImageLook`.
-    :param quantiles: the same of each of :data:`QUANTILES`. ``relief``: smallest, median and largest relief.
+    :param quantiles: the same of each of :data:`QUANTILES`. ``relief``: smallest, median and largest relief. ``cut``, ``gaps``:
+        largest of each; None: not known.
     """
 
     kinds: Mapping[str, int]
@@ -62,7 +72,9 @@ class TrainingLook:
     width: tuple[float, float]
     height: tuple[float, float]
     quantiles: tuple[tuple[float, float], ...]
-    relief: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    relief: Triple = (0.0, 0.0, 0.0)
+    cut: Triple | None = None
+    gaps: Triple | None = None
 
     @classmethod
     def of(cls, looks: Sequence[ImageLook]) -> TrainingLook | None:
@@ -72,7 +84,11 @@ class TrainingLook:
         ranges = {name: _range([getattr(look, name) for look in looks]) for name in _SIZES}
         quantiles = tuple(_range(values) for values in zip(*(look.quantiles for look in looks), strict=True))
         relief = three(round(float(v), 4) for v in np.quantile([look.relief for look in looks], (0, 0.5, 1)))
-        return cls(dict(Counter(look.kind for look in looks)), **ranges, quantiles=quantiles, relief=relief)
+        cut, gaps = (
+            three(map(max, zip(*part, strict=True))) for part in ([k.cut for k in looks], [k.gaps for k in looks])
+        )
+        kinds = dict(Counter(look.kind for look in looks))
+        return cls(kinds, **ranges, quantiles=quantiles, relief=relief, cut=cut, gaps=gaps)
 
     @classmethod
     def from_dict(cls, content: Mapping) -> TrainingLook:
@@ -82,7 +98,10 @@ class TrainingLook:
         if not kinds or len(quantiles) != len(QUANTILES):
             raise ValueError("its record of the training images is incomplete")
         relief = three(float(v) for v in content.get("relief", (0, 0, 0)))  # models of before have none
-        return cls(kinds, **{name: _checked(content[name]) for name in _SIZES}, quantiles=quantiles, relief=relief)
+        blank = {name: three(map(float, content[name])) for name in ("cut", "gaps") if content.get(name) is not None}
+        return cls(
+            kinds, **{name: _checked(content[name]) for name in _SIZES}, quantiles=quantiles, relief=relief, **blank
+        )
 
     def as_dict(self) -> dict:
         """Plain values; mm and intensities from 0 to 1."""
@@ -93,6 +112,7 @@ class TrainingLook:
             **sizes,
             "quantiles": [list(q) for q in self.quantiles],
             "relief": list(self.relief),
+            **{name: list(value) for name, value in (("cut", self.cut), ("gaps", self.gaps)) if value is not None},
         }
 
     @property
@@ -123,6 +143,22 @@ class TrainingLook:
             found.append(
                 f"{one} things stand out in it, {other} ones in them, as if it were inverted or of another contrast"
             )
+        return found + self._blank(look)
+
+    def _blank(self, look: ImageLook) -> list[str]:
+        """Slices, rows and columns of a single value where the training had none or far fewer, in words."""
+        found = []
+        for n, planes in enumerate(_PLANES):
+            if self.gaps is not None and look.gaps[n] > 1.5 * self.gaps[n]:
+                found.append(
+                    f"{look.gaps[n]:.1%} of its {planes} hold a single value amid others, as where something was blanked out, of "
+                    f"theirs {self.gaps[n]:.1%}"
+                )
+            if self.cut is not None and look.cut[n] > 1.5 * self.cut[n] + _CUT:
+                found.append(
+                    f"{look.cut[n]:.0%} of its {planes} hold a single value at the border, as where the field of view ends, of "
+                    f"theirs at most {self.cut[n]:.0%}"
+                )
         return found
 
     def warning(self, look: ImageLook) -> str | None:
@@ -155,8 +191,28 @@ def look_of(slices: VolumeSlices) -> ImageLook:
     return ImageLook(
         scale.kind, math.sqrt(math.prod(in_slice)), thickness if many else 0.0, width,
         thickness * slices.native_count if many else 0.0, tuple(round(float(q), 4) for q in quantiles),
-        _relief_of(array, scale, slices.volume.spacing[::-1]),
+        _relief_of(array, scale, slices.volume.spacing[::-1]), *_single_valued(slices.oriented(array)),
     )  # fmt: skip
+
+
+def _single_valued(array: np.ndarray) -> tuple[Triple, Triple]:
+    """Share of the slices, rows and columns of ``array`` ``[slices, rows, columns, ...]`` that hold a single value: at the border, and
+    amid others."""
+    cut, gaps = [], []
+    for axis, count in enumerate(array.shape[:3]):
+        planes = np.moveaxis(array, axis, 0) if count > 1 else ()
+        single = np.array([_is_single(plane) for plane in planes], bool)
+        several = np.flatnonzero(~single)
+        inside = single[several[0] : several[-1] + 1] if len(several) else single
+        cut.append(round((len(single) - len(inside)) / count, 4))
+        gaps.append(round(int(inside.sum()) / count, 4))
+    return three(cut), three(gaps)
+
+
+def _is_single(plane: np.ndarray) -> bool:
+    """Whether all pixels of ``plane`` ``[rows, columns, ...]`` are alike. A few of them tell of nearly every one that is not."""
+    few = plane[tuple(slice(None, None, max(1, n // _LOOKED_AT)) for n in plane.shape[:2])]
+    return all(bool((pixels == pixels[0, 0]).all()) for pixels in (few, plane))
 
 
 def _relief_of(array: np.ndarray, scale: IntensityScale, spacing: Sequence[float]) -> float:
