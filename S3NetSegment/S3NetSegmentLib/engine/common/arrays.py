@@ -1,10 +1,12 @@
-"""Masks and labels of any number of axes: the box around a mask, how much two overlap, how often labels occur; tuples of a known length;
-and a cache of what the last answers were made of."""
+"""Masks and labels of any number of axes: the box around a mask, how much two overlap, how often labels occur; the corners of a box;
+numbers that may be none; tuples of a known length; and a cache of what the last answers were made of."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from typing import Generic, TypeVar
+import itertools
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -44,6 +46,20 @@ def label_counts(labels: np.ndarray, size: int) -> np.ndarray:
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     """Dice coefficient of two bool arrays; 0 where both are empty."""
     return 2 * int(np.count_nonzero(a & b)) / max(int(np.count_nonzero(a)) + int(np.count_nonzero(b)), 1)
+
+
+def corners(low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+    """The corners ``[8, 3]`` of the box between two opposite ones; the first axis changes slowest."""
+    return np.array(list(itertools.product(*zip(low, high, strict=True))), float)
+
+
+def finite(value: Any, otherwise: T) -> float | T:
+    """``value``, also a text, as a number; ``otherwise`` where it is none, or is not finite."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return otherwise
+    return number if math.isfinite(number) else otherwise
 
 
 def two(values: Iterable[T]) -> tuple[T, T]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 
 class InputError(ValueError):
     """Input that cannot be used: a file, an image, a point or a setting. Exit code 2 on the command line."""
@@ -25,3 +27,8 @@ class ResourceError(RuntimeError):
 
 class ImageWarning(UserWarning):
     """Something about an image file that the user should know, though the image can be used (Python warning)."""
+
+
+def image_warning(text: str) -> None:
+    """Issues ``text`` as :class:`ImageWarning`."""
+    warnings.warn(text, ImageWarning, stacklevel=3)

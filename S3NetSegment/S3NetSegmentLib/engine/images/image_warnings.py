@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..common.errors import ImageWarning
+from ..common.errors import ImageWarning, image_warning
 from .volume import Volume
 
 _LARGE, _FEW_VALUES = 1000, 8  # voxels above which so few values are looked at with suspicion
@@ -32,16 +32,14 @@ def label_map_notes(volume: Volume) -> list[str]:
 def note_transparency(alpha: np.ndarray, shown: str) -> None:
     """Issues ImageWarning where ``alpha``, the opacity of an image that is ``shown`` as this, differs from place to place."""
     if alpha.min() != alpha.max():
-        warnings.warn(f"{shown} is transparent in places; its transparency is left out", ImageWarning, 5)
+        image_warning(f"{shown} is transparent in places; its transparency is left out")
 
 
 def note_print_size(pixel: float, shown: str) -> None:
     """Issues ImageWarning for a picture whose ``pixel`` size in mm is that of dots in print."""
-    warnings.warn(
+    image_warning(
         f"{shown}: its pixels of {pixel:.3g} mm are those of its resolution in print ({25.4 / pixel:.0f} dpi), which Slicer takes, "
-        "too; lengths and areas are real only if it was scanned with that",
-        ImageWarning,
-        5,
+        "too; lengths and areas are real only if it was scanned with that"
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..common.errors import ImageWarning, InputError, ResourceError
+from ..common.errors import ImageWarning, InputError, ResourceError, image_warning
 from .dicom.reading import read_dicom
 from .dicom.series import is_dicom
 from .files import file_head, refuse_devices, stem_of, suffix_of
@@ -142,10 +141,8 @@ def _read_checked(path: str | os.PathLike, frame: int | None, series: str | None
         ) from None
     if max(volume.spacing) > _LARGEST:
         sizes = " x ".join(f"{size:.4g}" for size in volume.spacing)
-        warnings.warn(
-            f"{str(path)!r}: its voxels are {sizes} mm large, and volumes are reported accordingly; correct its header if they are not",
-            ImageWarning,
-            3,
+        image_warning(
+            f"{str(path)!r}: its voxels are {sizes} mm large, and volumes are reported accordingly; correct its header if they are not"
         )
     return volume
 

@@ -168,6 +168,28 @@ def test_anonymised_reversed_and_tilted_slices_get_their_planes(tmp_path, tilt):
     np.testing.assert_array_equal(placed_back.layers[0], layer)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_slices_that_do_not_state_where_they_lie_get_the_places_that_they_were_read_in(tmp_path, count):
+    import pydicom
+
+    pytest.importorskip("highdicom", reason="highdicom is not installed (pip install highdicom)")
+    folder = tmp_path / "series"
+    write_dicom_series(folder, np.random.default_rng(0).integers(0, 99, (count, 12, 10)).astype(np.int16), np.eye(4))
+    for path in folder.iterdir():
+        data = pydicom.dcmread(path)
+        del data.ImagePositionPatient
+        data.save_as(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)
+        volume = read_image(folder)
+    labels = np.zeros(volume.array.shape, np.uint8)
+    labels[-1, 2:5, 3:7] = 1
+    segmentation = Segmentation([labels], [Segment("a", (1, 0, 0), 1)], volume.ijk_to_ras)
+    write_dicom_seg(segmentation, folder, tmp_path / "out.dcm")
+    back = on_grid_of(read_segmentation(tmp_path / "out.dcm"), volume)
+    assert np.array_equal(back.layers[0], labels)
+
+
 def test_frames_of_an_enhanced_file_are_the_source(tmp_path):
     import pydicom
 

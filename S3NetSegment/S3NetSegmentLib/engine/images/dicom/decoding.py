@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from ...common.errors import ImageWarning, InputError
+from ...common.errors import InputError, image_warning
 from ..formats.header_claims import check_room
 from ..formats.itk_file import quiet
 from .compression import JPEG, JPEG_2000, JPEG_LOSSY, JPEG_LS, first_picture, has_segments, is_transformed, jpeg_colors
@@ -134,7 +135,7 @@ def _true_colors(elements: DicomFile, stated: str) -> str:
 
 
 def _warn(elements: DicomFile, text: str) -> None:
-    warnings.warn(f"{str(elements.path)!r}: {text}; check that they are right", ImageWarning, stacklevel=5)
+    image_warning(f"{str(elements.path)!r}: {text}; check that they are right")
 
 
 def _by_gdcm(path: Path, elements: DicomFile) -> np.ndarray:
@@ -143,10 +144,8 @@ def _by_gdcm(path: Path, elements: DicomFile) -> np.ndarray:
         with quiet():
             image = sitk.ReadImage(os.fspath(path), imageIO=_GDCM)
     except RuntimeError:
-        if (
-            elements.syntax in _PLAIN and elements.number("SamplesPerPixel") == 1
-        ):  # it refuses frames that all lie in one place
-            return _by_pydicom(elements)
+        if elements.syntax in _PLAIN and elements.number("SamplesPerPixel") == 1:
+            return _by_pydicom(elements)  # GDCM refuses frames that all lie in one place
         raise _undecodable(elements.path, elements.syntax) from None
     array = sitk.GetArrayFromImage(image)
     if array.dtype == np.float64:  # rescaled whole numbers, which need no more
@@ -227,12 +226,12 @@ _ON = 1e-6  # of a step: a slice this near a grid slice is that slice
 
 def voxels_on(grid: Grid) -> np.ndarray:
     """Voxels ``[K, J, I]`` (or RGB) in a type that holds all slices; grid slices between them are interpolated."""
-    reader = _Planes()
-    before = reader.plane(grid.slices[0])
+    frames_of = lru_cache(maxsize=1)(decoded)  # a file of several frames is decoded once
+    before = _plane(grid.slices[0], frames_of)
     check_room(before.nbytes * grid.depth, grid.slices[0].path.parent)
     out = np.empty((grid.depth, *before.shape), before.dtype)
     for n, (s, place) in enumerate(zip(grid.slices, grid.places, strict=True)):
-        plane = reader.plane(s)
+        plane = _plane(s, frames_of)
         if plane.shape != out.shape[1:]:
             raise InputError(f"the slices of {str(s.path.parent)!r} mix grey and colour; give one file of one kind")
         elif plane.dtype != out.dtype:
@@ -253,26 +252,14 @@ def _between(low: np.ndarray, high: np.ndarray, share: float, dtype: np.dtype) -
     return np.rint(mixed).astype(dtype) if dtype.kind in "iu" else mixed.astype(dtype)
 
 
-class _Planes:
-    """Single frames of files; a file of several frames is decoded once."""
-
-    def __init__(self):
-        self._path: Path | None = None
-        self._frames = np.empty((0, 0, 0))
-
-    def plane(self, s: Slice) -> np.ndarray:
-        """The pixels of ``s``, its values scaled."""
-        if s.path != self._path:
-            self._frames, self._path = decoded(s.path), s.path
-        if s.frame >= len(self._frames):
-            raise InputError(
-                f"DICOM file {str(s.path)!r} has {len(self._frames)} frames, but describes more; export it again"
-            )
-        plane = self._frames[s.frame]
-        if s.tile is not None:
-            row, column = s.tile
-            plane = plane[row : row + s.size[1], column : column + s.size[0]]
-        if s.scale == (1.0, 0.0):
-            return plane
-        factor, offset = s.scale
-        return (plane * factor + offset).astype(np.float32)
+def _plane(s: Slice, frames_of: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """The pixels of ``s``, its values scaled."""
+    frames = frames_of(s.path)
+    if s.frame >= len(frames):
+        raise InputError(f"DICOM file {str(s.path)!r} has {len(frames)} frames, but describes more; export it again")
+    plane = frames[s.frame]
+    if s.tile is not None:
+        row, column = s.tile
+        plane = plane[row : row + s.size[1], column : column + s.size[0]]
+    factor, offset = s.scale
+    return plane if s.scale == (1.0, 0.0) else (plane * factor + offset).astype(np.float32)

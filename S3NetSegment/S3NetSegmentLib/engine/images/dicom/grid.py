@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...common.errors import InputError
-from ..formats.itk_file import LPS_TO_RAS
-from .slices import Slice, normal_of
+from .slices import Slice, matrix_of, normal_of
 
 _TILT = 0.2  # degrees: less is rounding
 _EVEN = 0.01  # of a step: slices this near their grid place lie on it
@@ -41,30 +40,23 @@ def grid_of(slices: list[Slice], shown: str, warn: Callable[[str], None]) -> Gri
 
     :raises InputError: gaps so large that the slices are no one volume.
     """
-    first = slices[0]
-    normal = normal_of(slices)
-    matrix = np.eye(4)
-    matrix[:3, :2] = first.axes * first.spacing
-    matrix[:3, 2] = normal * first.thickness
-    if first.position is not None:
-        matrix[:3, 3] = first.position
+    first, normal = slices[0], normal_of(slices)
     if len(slices) == 1:
-        return Grid(slices, np.zeros(1), 1, LPS_TO_RAS @ matrix)
+        return stacked(slices)
     along = np.array([s.stated_position @ normal for s in slices])
     along -= along[0]
     places, depth = _places(along, shown, warn)
-    matrix[:3, 2] = (slices[-1].stated_position - first.stated_position) / (depth - 1)
     _check_sides(slices, normal, along, min(first.spacing), warn)
-    return Grid(slices, places, depth, LPS_TO_RAS @ matrix)
+    step = (slices[-1].stated_position - first.stated_position) / (depth - 1)
+    return Grid(slices, places, depth, matrix_of(first, step))
 
 
 def stacked(slices: list[Slice]) -> Grid:
-    """The grid of slices that do not state their places: one upon the other in their order."""
+    """The grid of a single slice, or of slices that do not state their places: one upon the other in their order."""
     first = slices[0]
-    matrix = np.eye(4)
-    matrix[:3, :2] = first.axes * first.spacing
-    matrix[:3, 2] = normal_of(slices) * first.thickness
-    return Grid(slices, np.arange(len(slices), dtype=float), len(slices), LPS_TO_RAS @ matrix)
+    origin, step = np.zeros(3) if first.position is None else first.position, normal_of(slices) * first.thickness
+    slices = [replace(s, position=origin + n * step) for n, s in enumerate(slices)]
+    return Grid(slices, np.arange(len(slices), dtype=float), len(slices), matrix_of(slices[0], step))
 
 
 def _places(along: np.ndarray, shown: str, warn: Callable[[str], None]) -> tuple[np.ndarray, int]:

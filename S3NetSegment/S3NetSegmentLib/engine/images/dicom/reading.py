@@ -9,26 +9,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import ImageWarning, InputError
+from ...common.errors import ImageWarning, InputError, image_warning
 from .decoding import check_decodable, voxels_on
 from .grid import Grid, grid_of, stacked
 from .series import Series, chosen_series, is_directory_file, series_of
 from .slices import VECTORS, ImageFile, Slice, normal_of
 from .volumes import SAME_PLACE, check_one_grid, places_of, volumes_of
 
-_REPEATED = (
-    "temporal position",
-    "trigger time",
-    "frame time",
-    "frame",
-    "b value",
-    "echo time",
-    *VECTORS.values(),
-)  # marks of images of one place
+# Marks of images of one place.
+_REPEATED = ("temporal position", "trigger time", "frame time", "frame", "b value", "echo time", *VECTORS.values())
 
 
 def read_dicom(
@@ -45,9 +39,8 @@ def read_dicom(
     What is read but should be known (tilt, missing, uneven or doubled slices, damaged files) is an :class:`ImageWarning`.
     """
     chosen = _chosen(path, series)
-    name = chosen.description or path.name
     grid = _grid(chosen, path, choose_frame)
-    return voxels_on(grid), grid.ijk_to_ras, name, chosen.modality
+    return voxels_on(grid), grid.ijk_to_ras, chosen.description or path.name, chosen.modality
 
 
 def read_grid(path: Path, choose_frame: Callable[..., int], series: str | None = None) -> Grid:
@@ -73,9 +66,9 @@ def _chosen(path: Path, wanted: str | None) -> Series:
         )
     else:
         series, found = series_of(path)
-    tiled = next((file for file in series.files if file.tiled), None)
+    tiled = next((file for file in series.files if file.content.tiled), None)
     if tiled is not None and not _placed_one_by_one(series):
-        raise InputError(f"DICOM file {str(tiled.path)!r} holds pictures that are tiled from {tiled.tiled}")
+        raise InputError(f"DICOM file {str(tiled.path)!r} holds pictures that are tiled from {tiled.content.tiled}")
     stacks = sum(file.stacked for file in series.files)
     if 0 < stacks < len(series.files):
         raise InputError(
@@ -98,7 +91,7 @@ def _placed_one_by_one(series: Series) -> bool:
     """Whether files that are called tiled, and say nothing else of tiles, are single slices: each has a place of its own, at least
     half a slice from the next. (The places of true tiles differ by what the head moved between two pictures.)"""
     slices = series.slices
-    if not all(file.only_called_tiled or not file.tiled for file in series.files) or len(slices) < 2:
+    if not all(file.content.only_called or not file.content.tiled for file in series.files) or len(slices) < 2:
         return False
     if any(s.position is None or not s.fits(slices[0]) for s in slices):
         return False
@@ -108,24 +101,16 @@ def _placed_one_by_one(series: Series) -> bool:
 
 def _grid(series: Series, path: Path, choose_frame: Callable[..., int]) -> Grid:
     """The slices of the chosen frame on their grid."""
-    shown = repr(str(path))
-
-    def warn(text: str) -> None:
-        _warn(path, text)
-
-    files = sorted(
-        _without_localizers(series.files, warn), key=lambda file: file.path != path
-    )  # the one that was named counts
-    files = _without_copies(files, warn)
+    shown, warn = repr(str(path)), partial(_warn, path)
+    files = _without_localizers(series.files, warn)
+    files = _without_copies(sorted(files, key=lambda file: file.path != path), warn)  # the one that was named counts
     _note_facts(files, warn)
     for syntax, file in {f.syntax: f for f in files}.items():
         check_decodable(file.path, syntax)
     slices = check_one_grid(_placed([s for f in files for s in f.slices], warn), shown)
-    if slices[0].position is None and len(slices) > 1:
+    if slices[0].position is None:
         choose_frame(1, ())
         return stacked(sorted(slices, key=lambda s: (s.number is None, s.number or 0, s.order, s.path.name, s.frame)))
-    if slices[0].position is None:
-        slices = [replace(slices[0], position=np.zeros(3))]
     volumes = volumes_of(slices, warn)
     number = choose_frame(len(volumes), tuple(v.label for v in volumes))
     return grid_of(volumes[number].slices, shown, warn)
@@ -180,19 +165,20 @@ def _placed(slices: list[Slice], warn: Callable[[str], None]) -> list[Slice]:
 
 
 def _note_facts(files: list[ImageFile], warn: Callable[[str], None]) -> None:
-    if any("voxel size" in f.unknown for f in files):
+    unknown = {what for f in files for what in f.unknown}
+    if "voxel size" in unknown:
         warn(
             "the files do not state the size of their pixels, which are taken as 1 mm; lengths and volumes are not real"
         )
     if len({f.frame_of_reference for f in files if f.frame_of_reference}) > 1:
         warn("the places of its files are stated in several frames of reference, and need not fit each other")
-    if any(f.detector_spacing for f in files):
+    if any(f.at_detector for f in files):
         warn("the pixel size is that at the detector; objects are smaller by the magnification")
     for note in dict.fromkeys(note for f in files for note in f.notes):
         warn(note)
-    if sum(len(f.slices) for f in files) > 1 and any("orientation" in f.unknown for f in files):
+    if "orientation" in unknown and sum(len(f.slices) for f in files) > 1:
         warn("the files do not state the orientation of their slices, which are taken as axial")
 
 
 def _warn(path: Path, text: str) -> None:
-    warnings.warn(f"{str(path)!r}: {text}", ImageWarning, stacklevel=2)
+    image_warning(f"{str(path)!r}: {text}")

@@ -6,29 +6,24 @@ reaches from the first of these planes to the last. ``on_grid_of`` puts it onto 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import ImageWarning, InputError, ResourceError
+from ...common.errors import InputError, ResourceError, image_warning
 from ..colors import label_colors
-from ..formats.itk_file import LPS_TO_RAS
 from ..segmentation import Segment, Segmentation, label_type
 from .decoding import decoded
-from .elements import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, DicomFile, Elements
+from .elements import DEFLATED, EXPLICIT, IMPLICIT, DamagedDicom, DicomFile
 from .headers import image_file
 from .kinds import SEG_CLASSES
 from .seg_terms import srgb, terminology_of
 from .series import dicom_files
-from .slices import Slice, size_of
+from .slices import Slice, matrix_of, normal_of, size_of
 
-_SEGMENTS, _NUMBER, _LABEL, _COLOR = "SegmentSequence", "SegmentNumber", "SegmentLabel", "RecommendedDisplayCIELabValue"
-_IDENTIFICATION, _REFERENCED = "SegmentIdentificationSequence", "ReferencedSegmentNumber"
-_MEASURES, _STEP = "PixelMeasuresSequence", "SpacingBetweenSlices"
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _OFF_GRID = 0.1  # of a step
 _MOST_PLANES = 20_000  # of a grid; no scanner makes more
@@ -61,50 +56,37 @@ def read_dicom_seg(path: Path) -> Segmentation:
     """
     try:
         elements = DicomFile(path)
-        frames = _frames(elements)
+        places, owners = _frames(elements)
     except DamagedDicom as error:
         raise InputError(f"DICOM SEG {str(path)!r} is damaged: {error}; copy or export it again") from None
-    items = elements.items(_SEGMENTS)
-    numbers = [item.whole(_NUMBER) for item in items]
     is_label_map = elements.text("SegmentationType") == "LABELMAP"
+    items = elements.items("SegmentSequence")
     if is_label_map:  # there a segment 0 may describe the background
-        items = [item for item, n in zip(items, numbers, strict=True) if n > 0]
-        numbers = [n for n in numbers if n > 0]
-    if not items or min(numbers) < 1 or len(set(numbers)) < len(numbers) or not frames:
+        items = [item for item in items if item.whole("SegmentNumber") > 0]
+    numbers = [item.whole("SegmentNumber") for item in items]
+    if not items or min(numbers) < 1 or len(set(numbers)) < len(numbers):
         raise InputError(f"DICOM SEG {str(path)!r} describes no segments, or twice the same; export it again")
-    at, depth, matrix = _grid([f.place for f in frames], _stated_step(elements), path)
-    columns, rows = frames[0].place.size
+    at, depth, matrix = _grid(places, _stated_step(elements), path)
+    columns, rows = places[0].size
     if depth * rows * columns > _MOST_VOXELS:
         raise ResourceError(f"DICOM SEG {str(path)!r} has {columns} x {rows} x {depth} voxels, too many to read")
-    planes = _Planes(elements, len(frames))
-    layers = _Layers((depth, rows, columns), len(items))
+    planes = _Planes(elements, len(places))
+    layers = [np.zeros((depth, rows, columns), label_type(len(items)))]
     segments = []
-    colors = label_colors(len(items))
-    for order, (item, number) in enumerate(zip(items, numbers, strict=True)):
-        own = [
-            (k, n)
-            for n, (frame, k) in enumerate(zip(frames, at, strict=True))
-            if is_label_map or frame.segment == number
-        ]
-        value = number if is_label_map else None
-        layer = layers.add(order + 1, own, partial(planes.mask, value=value))
-        name = item.text(_LABEL) or f"Segment {number}"
-        color = srgb(item.numbers(_COLOR)) or colors[order]
-        segments.append(Segment(name, color, order + 1, layer, terminology_of(item)))
-    return Segmentation(layers.arrays, segments, matrix)
+    for value, (item, number, color) in enumerate(zip(items, numbers, label_colors(len(items)), strict=True), 1):
+        own = [(k, n) for n, k in enumerate(at) if is_label_map or owners[n] == number]
+        layer = _put(layers, value, own, partial(planes.mask, value=number if is_label_map else None))
+        name = item.text("SegmentLabel") or f"Segment {number}"
+        color = srgb(item.numbers("RecommendedDisplayCIELabValue")) or color
+        segments.append(Segment(name, color, value, layer, terminology_of(item)))
+    return Segmentation(layers, segments, matrix)
 
 
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    place: Slice
-    segment: int
-
-
-def _frames(elements: DicomFile) -> list[_Frame]:
-    """Place and segment number of each frame."""
+def _frames(elements: DicomFile) -> tuple[list[Slice], list[int]]:
+    """Where each frame lies, and the number of its segment."""
     if elements.pixels is None:
         raise DamagedDicom("it has no pixels")
-    places = image_file(elements).slices
+    places = list(image_file(elements).slices)
     if all(s.position is None for s in places):
         raise InputError(
             f"DICOM SEG {str(elements.path)!r} is the segmentation of a 2D picture, or of another image without places: its frames "
@@ -112,61 +94,48 @@ def _frames(elements: DicomFile) -> list[_Frame]:
         )
     if any(s.position is None for s in places) or not all(places[0].fits(s) for s in places):
         raise DamagedDicom("its frames do not all state where they lie, or do not lie in parallel")
-    shared = elements.item(_SHARED)
-
-    def number(own: Elements) -> int:
-        group = next((g for g in (own, shared) if _IDENTIFICATION in g), own)
-        return group.item(_IDENTIFICATION).whole(_REFERENCED)
-
     groups = elements.items(_PER_FRAME)[: len(places)]
     if len(groups) < len(places):
         raise DamagedDicom(f"it describes {len(groups)} of its {len(places)} frames")
-    return [_Frame(place, number(own)) for place, own in zip(places, groups, strict=True)]
+    shared, identification = elements.item(_SHARED), "SegmentIdentificationSequence"
+    stating = (own if identification in own else shared for own in groups)
+    return places, [group.item(identification).whole("ReferencedSegmentNumber") for group in stating]
 
 
 def _stated_step(elements: DicomFile) -> float | None:
     """The distance of the planes that the header states, mm."""
-    for groups in (elements.item(_SHARED), *elements.items(_PER_FRAME)[:1]):
-        step = groups.item(_MEASURES).number(_STEP)
-        if step is not None and 1e-3 < abs(step) < 1e4:
-            return abs(step)
-    return None
+    groups = (elements.item(_SHARED), *elements.items(_PER_FRAME)[:1])
+    steps = (abs(group.item("PixelMeasuresSequence").number("SpacingBetweenSlices") or 0.0) for group in groups)
+    return next((step for step in steps if 1e-3 < step < 1e4), None)
 
 
 def _grid(places: list[Slice], stated: float | None, path: Path) -> tuple[list[int], int, np.ndarray]:
     """For each frame its index along the grid; the planes of the grid; its voxel-to-RAS matrix."""
-    first = places[0]
-    normal = np.cross(first.axes[:, 0], first.axes[:, 1])
+    normal = normal_of(places)
     along = np.array([s.stated_position @ normal for s in places])
     low, high = int(along.argmin()), int(along.argmax())
     heights = np.unique(np.round(along - along[low], 4))
     steps = np.diff(heights)
     steps = steps[steps > 0.01]
-    step = stated or (float(steps.min()) if len(steps) else first.thickness)
+    own = float(steps.min()) if len(steps) else places[0].thickness
     total = along[high] - along[low]
-    index = (along - along[low]) / step
-    off = float(np.abs(index - np.rint(index)).max())
-    if off > _OFF_GRID and len(steps):  # what the header states does not fit; what the planes have may
-        step = float(steps.min())
+    for step in (stated or own, own):  # where what the header states does not fit, what the planes have may
         index = (along - along[low]) / step
         off = float(np.abs(index - np.rint(index)).max())
+        if off <= _OFF_GRID:
+            break
     depth = int(np.rint(total / step)) + 1
     if depth > _MOST_PLANES:
         raise InputError(
             f"DICOM SEG {str(path)!r} has planes {total:.0f} mm apart at steps of {step:.3g} mm; is it damaged?"
         )
     if off > _OFF_GRID:
-        warnings.warn(
-            f"{str(path)!r}: the planes of the DICOM SEG lie unevenly, up to {off * step:.2f} mm beside their grid",
-            ImageWarning, stacklevel=3,
-        )  # fmt: skip
-    matrix = np.eye(4)
-    matrix[:3, :2] = first.axes * first.spacing
-    matrix[:3, 2] = (
-        (places[high].stated_position - places[low].stated_position) / (depth - 1) if depth > 1 else normal * step
+        image_warning(f"{str(path)!r}: the planes of the DICOM SEG lie unevenly, up to {off * step:.2f} mm beside their grid")  # fmt: skip
+    across = places[high].stated_position - places[low].stated_position
+    matrix = matrix_of(
+        replace(places[0], position=places[low].position), across / (depth - 1) if depth > 1 else normal * step
     )
-    matrix[:3, 3] = places[low].position
-    return np.rint(index).astype(int).tolist(), depth, LPS_TO_RAS @ matrix
+    return np.rint(index).astype(int).tolist(), depth, matrix
 
 
 class _Planes:
@@ -175,11 +144,8 @@ class _Planes:
     def __init__(self, elements: DicomFile, count: int):
         self._columns, self._rows = size_of(elements)
         self._bits = elements.whole("BitsAllocated", 1)
-        self._half = (
-            (elements.number("MaximumFractionalValue") or 255) / 2
-            if elements.text("SegmentationType") == "FRACTIONAL"
-            else None
-        )
+        fractional = elements.text("SegmentationType") == "FRACTIONAL"
+        self._half = (elements.number("MaximumFractionalValue") or 255) / 2 if fractional else 0.5
         self._decoded: np.ndarray | None = None
         shown = repr(str(elements.path))
         if (elements.pixels or (0, 0))[1] < 0 or elements.syntax not in (IMPLICIT, EXPLICIT, DEFLATED):
@@ -201,9 +167,7 @@ class _Planes:
     def mask(self, frame: int, value: int | None) -> np.ndarray:
         """bool ``[row, column]``: where the frame is set, or where it is ``value``."""
         plane = self._plane(frame)
-        if value is not None:
-            return plane == value
-        return plane > 0 if self._half is None else plane >= self._half
+        return plane >= self._half if value is None else plane == value
 
     def _plane(self, frame: int) -> np.ndarray:
         if self._decoded is not None:
@@ -219,21 +183,18 @@ class _Planes:
         return pixels.reshape(self._rows, self._columns)
 
 
-class _Layers:
-    """Label arrays; a segment goes into the first in which it covers no other."""
+def _put(
+    layers: list[np.ndarray], value: int, planes: list[tuple[int, int]], mask_of: Callable[[int], np.ndarray]
+) -> int:
+    """Writes ``value`` into the first of ``layers`` in which it covers no other, which is added if there is none, plane by plane;
+    returns its number.
 
-    def __init__(self, shape: tuple[int, int, int], segments: int):
-        self._shape, self._dtype = shape, label_type(segments)
-        self.arrays = [np.zeros(shape, self._dtype)]
-
-    def add(self, value: int, planes: list[tuple[int, int]], mask_of: Callable[[int], np.ndarray]) -> int:
-        """Adds a segment and returns the number of its layer. ``planes``: place along the grid and frame; ``mask_of``: its
-        mask in a frame."""
-        free = (n for n, a in enumerate(self.arrays) if not any(a[k][mask_of(frame)].any() for k, frame in planes))
-        number = next(free, None)
-        if number is None:
-            number = len(self.arrays)
-            self.arrays.append(np.zeros(self._shape, self._dtype))
-        for k, frame in planes:
-            self.arrays[number][k][mask_of(frame)] = value
-        return number
+    :param planes: place along the grid and frame. ``mask_of``: the mask in a frame.
+    """
+    free = (n for n, a in enumerate(layers) if not any(a[k][mask_of(frame)].any() for k, frame in planes))
+    number = next(free, len(layers))
+    if number == len(layers):
+        layers.append(np.zeros_like(layers[0]))
+    for k, frame in planes:
+        layers[number][k][mask_of(frame)] = value
+    return number

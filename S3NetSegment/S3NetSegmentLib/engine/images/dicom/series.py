@@ -132,24 +132,18 @@ def series_of(path: Path) -> tuple[Series, Found]:
     :raises InputError: no image, or damaged.
     """
     try:
-        elements = DicomFile(path)
-        kind = kind_of(elements)
-        if kind == IMAGE:
-            _check_pixels(elements)
-            own = image_file(elements)
+        kind, own = _looked_at(path)
     except NotDicom:
         raise InputError(f"{str(path)!r} is no DICOM file; choose a file of an image series") from None
     except DamagedDicom as error:
         raise InputError(f"DICOM file {str(path)!r} holds no image or is cut off: {error}; export it again") from None
-    if kind != IMAGE:
+    if own is None:
         raise InputError(f"DICOM file {str(path)!r} holds no image but a {kind}; {way_out(kind)}")
     if own.frames > 1:
         return Series((own,)), Found((), (), ())
     found = _found(list(files_in(path.parent, False)))
     files = next((s.files for s in found.series if any(f.path == path for f in s.files)), (own,))
-    slice_ = own.slices[0]
-    alike = tuple(f for f in files if f.frames == 1 and f.slices[0].fits(slice_))
-    return Series(alike if any(f.path == path for f in alike) else (own,)), found
+    return Series(tuple(f for f in files if f.frames == 1 and f.slices[0].fits(own.slices[0]))), found
 
 
 def chosen_series(folder: Path, wanted: str | None) -> tuple[Series, Found]:
@@ -165,19 +159,17 @@ def chosen_series(folder: Path, wanted: str | None) -> tuple[Series, Found]:
     listed += f"; and {len(found.series) - 12} more" if len(found.series) > 12 else ""
     if wanted is None:
         pictures = [series for series in found.series if series.is_pictures]
-        if len(pictures) == len(found.series) - 1:
-            (only,) = (series for series in found.series if not series.is_pictures)
-            texts = tuple(
-                f"{'a dose' if series.modality == 'RTDOSE' else 'screenshots or scans'}: {series.told()}"
-                for series in pictures
-            )
-            return only, replace(found, left_out=(*found.left_out, *texts))
-        if len(found.series) > 1:
+        scanned = [series for series in found.series if not series.is_pictures] or pictures
+        if len(scanned) > 1:
             raise InputError(
                 f"folder {shown} holds {len(found.series)} DICOM series: {listed}. Choose one with --series NUMBER (or its "
                 "UID or description; column 'series' of a manifest; in Python series=...), or give one file of it"
             )
-        return found.series[0], found
+        kinds = ("a dose" if series.modality == "RTDOSE" else "screenshots or scans" for series in pictures)
+        texts = (
+            f"{kind}: {series.told()}" for kind, series in zip(kinds, pictures, strict=True) if series not in scanned
+        )
+        return scanned[0], replace(found, left_out=(*found.left_out, *texts))
     named = matching_series(found.series, wanted)
     if len(named) == 1:
         return named[0], found
@@ -221,15 +213,10 @@ def _found(paths: list[Path]) -> Found:
     damaged, others = [], []
     for path in paths:
         try:
-            elements = DicomFile(path)
-            kind = kind_of(elements)
-            if kind == IMAGE:
-                _check_pixels(elements)
-                file = image_file(elements)
+            kind, file = _looked_at(path)
+            if file is not None:
                 series.setdefault(file.series, []).append(file)
-            elif not (
-                kind == DIRECTORY and path.name.upper().startswith("DICOMDIR")
-            ):  # a table of contents lacks nothing
+            elif kind != DIRECTORY or not path.name.upper().startswith("DICOMDIR"):  # a table of contents lacks nothing
                 others.append(kind)
         except NotDicom:
             continue
@@ -242,6 +229,16 @@ def _found(paths: list[Path]) -> Found:
     whole = [Series(files) for mixed in series.values() for files in _patients(mixed)]
     whole.sort(key=lambda s: (s.number is None, s.number or 0, s.description, s.uid))
     return Found(tuple(whole), tuple(damaged), tuple(others))
+
+
+def _looked_at(path: Path) -> tuple[str, ImageFile | None]:
+    """The kind of a file, and what it is if that is an image. DamagedDicom if it is cut off."""
+    elements = DicomFile(path)
+    kind = kind_of(elements)
+    if kind != IMAGE:
+        return kind, None
+    _check_pixels(elements)
+    return kind, image_file(elements)
 
 
 def _patients(files: list[ImageFile]) -> list[tuple[ImageFile, ...]]:

@@ -4,16 +4,15 @@ several frames without a place for each are: a stack of slices, a film, or views
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from ..formats.itk_file import LPS_TO_RAS
 from .elements import Elements
 
 DEFAULT_AXES = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-_FRAME_TIME, _FRAME_TIMES = "FrameTime", "FrameTimeVector"
-_SLICE_VECTOR = "SliceVector"
 # What tells the frames of nuclear medicine apart beside the slice, each a number for every frame.
 VECTORS = {
     "EnergyWindowVector": "energy window", "DetectorVector": "detector", "PhaseVector": "phase", "RotationVector": "rotation",
@@ -69,20 +68,33 @@ class Slice:
 
 
 @dataclass(frozen=True, eq=False)
+class Content:
+    """What an image file shows.
+
+    :param slices: the whole picture, its frames, or the tiles that it was taken apart into.
+    :param tiled: what its pictures are tiled from and were not taken apart into, and the way out, in words; "" if they are not.
+    :param only_called: only a word says that they are tiled.
+    :param notes: what was assumed.
+    """
+
+    slices: tuple[Slice, ...]
+    tiled: str = ""
+    only_called: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class ImageFile:
     """A DICOM file that holds an image.
 
     :param series: UID of its series, or what stands in for it where there is none.
-    :param size: columns, rows.
-    :param frames: how many.
-    :param stacked: whether its frames were given places that they do not state one by one.
-    :param spacing: mm from column to column and from row to row. ``detector_spacing``: measured at the detector.
+    :param patient, frame_of_reference: the patient's ID and the UID of the space in which places are stated; "" if unknown.
+    :param size: columns, rows. ``frames``: how many.
     :param unknown: what the header should say but does not: "voxel size", "orientation".
     :param notes: what else should be known of it, in words.
-    :param tiled: what its pictures are tiled from, and the way out, in words; "" if they are not. ``only_called_tiled``: a
-        word says so, and nothing else.
+    :param at_detector: the size of its pixels was measured there.
+    :param stacked: whether its frames were given places that they do not state one by one.
     :param picture: a screenshot, scan of a document or dose rather than what a scanner measured.
-    :param patient, frame_of_reference: the patient's ID and the UID of the space in which places are stated; "" if unknown.
     """
 
     path: Path
@@ -91,26 +103,34 @@ class ImageFile:
     description: str
     modality: str
     study: str
-    localizer: bool
+    patient: str
+    frame_of_reference: str
     syntax: str
     size: tuple[int, int]
     frames: int
-    spacing: tuple[float, float]
-    detector_spacing: bool
-    unknown: tuple[str, ...] = ()
-    slices: tuple[Slice, ...] = field(default=(), repr=False)
-    notes: tuple[str, ...] = ()
-    stacked: bool = False
-    tiled: str = ""
-    only_called_tiled: bool = False
-    picture: bool = False
-    patient: str = ""
-    frame_of_reference: str = ""
+    content: Content
+    unknown: frozenset[str]
+    notes: tuple[str, ...]
+    localizer: bool
+    at_detector: bool
+    stacked: bool
+    picture: bool
+
+    @property
+    def slices(self) -> tuple[Slice, ...]:
+        return self.content.slices
 
 
 def normal_of(slices: Sequence[Slice]) -> np.ndarray:
     """The direction across the slices, LPS."""
     return np.cross(slices[0].axes[:, 0], slices[0].axes[:, 1])
+
+
+def matrix_of(first: Slice, step: np.ndarray) -> np.ndarray:
+    """4x4 voxel-to-RAS matrix of slices that follow ``first`` by ``step`` (LPS, mm)."""
+    matrix = np.eye(4)
+    matrix[:3] = np.column_stack((first.axes * first.spacing, step, first.stated_position))
+    return LPS_TO_RAS @ matrix
 
 
 def size_of(elements: Elements) -> tuple[int, int]:
@@ -144,63 +164,55 @@ def distance_of(value: float | None) -> float | None:
     return abs(value) if value and 1e-6 < abs(value) < 1e4 else None
 
 
-def slices_of_frames(elements: Elements, frames: int, first: Slice) -> tuple[tuple[Slice, ...], tuple[str, ...]]:
+def slices_of_frames(elements: Elements, frames: int, first: Slice) -> Content:
     """A slice for each frame, and what was assumed of their distances: a stack; or, in a film or where each frame shows something
     else, slices in one place that their marks tell apart. ``first``: what the header says of all frames."""
     marks, in_one_place = _marks(elements, frames)
     offsets, note = (np.zeros(frames), "") if in_one_place else _offsets(elements, frames)
     origin = np.zeros(3) if first.position is None else first.position
     across = normal_of([first])
-    return tuple(
+    slices = (
         replace(
             first, frame=n, position=origin + offset * across, number=n, instance=f"{first.instance} {n}",
             marks={**first.marks, **mark}, order=(float(n),),
         )
         for n, (offset, mark) in enumerate(zip(offsets, marks, strict=True))
-    ), ((note,) if note else ())  # fmt: skip
+    )  # fmt: skip
+    return Content(tuple(slices), notes=(note,) if note else ())
 
 
 def _offsets(elements: Elements, frames: int) -> tuple[np.ndarray, str]:
     """How far each frame lies from the first along the normal, mm, and what was assumed of that."""
-    for tag in ("GridFrameOffsetVector", "SliceLocationVector"):  # Grid Frame Offset Vector, Slice Location Vector
-        stated = np.array(elements.numbers(tag))
+    for name in ("GridFrameOffsetVector", "SliceLocationVector"):
+        stated = np.array(elements.numbers(name))
         if len(stated) == frames and np.ptp(stated) > 1e-3 and np.abs(stated).max() < 1e7:
             return stated - stated[0], ""
     index = np.arange(frames, dtype=float)
-    numbers = elements.numbers(_SLICE_VECTOR)
+    numbers = elements.numbers("SliceVector")
     if len(numbers) == frames:
         index = np.array(numbers) - numbers[0]
-    step = elements.number("SpacingBetweenSlices")
-    if distance := distance_of(step):
+    if distance := distance_of(elements.number("SpacingBetweenSlices")):
         return index * distance, ""
-    thickness = distance_of(elements.number("SliceThickness"))
-    if thickness:
-        return (
-            index * thickness,
-            f"the distance of the frames is not stated; their thickness, {thickness:g} mm, is taken",
-        )
-    return index, "the distance of the frames is not stated and taken as 1 mm; lengths and volumes are not real"
-
-
-def _pointers(elements: Elements) -> set[str]:
-    """The keywords of the elements that Frame Increment Pointer names."""
-    from pydicom.datadict import keyword_for_tag
-
-    return {keyword_for_tag(int(number)) for number in elements.numbers("FrameIncrementPointer")}
+    unstated = "the distance of the frames is not stated"
+    if thickness := distance_of(elements.number("SliceThickness")):
+        return index * thickness, f"{unstated}; their thickness, {thickness:g} mm, is taken"
+    return index, f"{unstated} and taken as 1 mm; lengths and volumes are not real"
 
 
 def _marks(elements: Elements, frames: int) -> tuple[list[dict[str, float]], bool]:
     """What tells each frame apart, name -> number, and whether all lie in one place."""
-    pointers = _pointers(elements)
-    if _FRAME_TIMES in pointers or _FRAME_TIME in pointers:
-        steps = elements.numbers(_FRAME_TIMES) or [0.0, *[elements.number(_FRAME_TIME) or 0.0] * (frames - 1)]
+    from pydicom.datadict import keyword_for_tag
+
+    pointers = {keyword_for_tag(int(number)) for number in elements.numbers("FrameIncrementPointer")}
+    if pointers & {"FrameTime", "FrameTimeVector"}:
+        steps = elements.numbers("FrameTimeVector") or [0.0, *[elements.number("FrameTime") or 0.0] * (frames - 1)]
         if len(steps) == frames and min(steps[1:]) > 0:
             return [{"frame time": float(t)} for t in np.round(np.cumsum(steps), 1)], True
         return [{"frame": n} for n in range(frames)], True
     marks: list[dict[str, float]] = [{} for _ in range(frames)]
-    for tag, name in VECTORS.items():
-        values = elements.numbers(tag)
-        if tag in pointers and len(values) == frames and len(set(values)) > 1:
+    for keyword, name in VECTORS.items():
+        values = elements.numbers(keyword)
+        if keyword in pointers and len(values) == frames and len(set(values)) > 1:
             for mark, value in zip(marks, values, strict=True):
                 mark[name] = value
-    return marks, any(marks) and _SLICE_VECTOR not in pointers
+    return marks, any(marks) and "SliceVector" not in pointers

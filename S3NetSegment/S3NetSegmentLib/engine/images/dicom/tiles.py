@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from ...common.arrays import finite
 from .elements import DicomFile, Elements
-from .slices import Slice, axes_of, distance_of, normal_of, position_of
+from .slices import Content, Slice, axes_of, distance_of, normal_of, position_of
 
 _WORDS = ("MOSAIC", "VFRAME", "GRID")  # in Image Type
 _MOST_TILES = 4096
@@ -23,62 +24,52 @@ _MOST_CSA_TAGS = 1000
 _CSA_START = b"SV10"
 
 
-@dataclass(frozen=True)
-class Tiles:
-    """The slices of a file: the whole picture, or its tiles.
-
-    :param refused: why its tiles cannot be taken apart, in words; "" if they were, or if there are none.
-    :param only_called: only a word says that there are tiles.
-    :param notes: what was assumed.
-    """
-
-    slices: tuple[Slice, ...]
-    refused: str = ""
-    only_called: bool = False
-    notes: tuple[str, ...] = ()
+def _refused(whole: Slice, why: str, only_called: bool = False) -> Content:
+    return Content((whole,), f"{why}; {_WAY}", only_called)
 
 
-def tiles_of(elements: DicomFile, kinds: Sequence[str], whole: Slice) -> Tiles:
+def _indivisible(whole: Slice, kind: str) -> Content:
+    return _refused(whole, f"{kind}, which its {whole.size[0]} x {whole.size[1]} pixels cannot be divided into")
+
+
+def tiles_of(elements: DicomFile, kinds: Sequence[str], whole: Slice) -> Content:
     """The slices in the one frame of a file, which ``whole`` describes. ``kinds``: the words of its Image Type."""
     called = next((word for word in _WORDS if word in kinds[2:]), "")
     uih = elements.items("UIHTileSequence")
     csa = siemens_csa(elements, "NumberOfImagesInMosaic", "SliceNormalVector")
-    siemens = elements.number("SiemensImagesInMosaic")
-    siemens = siemens or next(iter(csa.get("NumberOfImagesInMosaic", ())), None)
+    siemens = elements.number("SiemensImagesInMosaic") or next(iter(csa.get("NumberOfImagesInMosaic", ())), None)
     if len(uih) > 1:
         return _grid(elements, whole, uih)
     if siemens is not None and siemens > 1:
         return _mosaic(elements, whole, int(siemens), csa.get("SliceNormalVector", []))
     if siemens == 1 or not called:
-        return Tiles((whole,))
+        return Content((whole,))
     kind = "a Siemens mosaic" if called == "MOSAIC" else f"called {called}"
-    return Tiles((whole,), f"slices ({kind}), and does not say how many and where they lie; {_WAY}", True)
+    return _refused(whole, f"slices ({kind}), and does not say how many and where they lie", True)
 
 
-def _grid(elements: DicomFile, whole: Slice, frames: Sequence[Elements]) -> Tiles:
+def _grid(elements: DicomFile, whole: Slice, frames: Sequence[Elements]) -> Content:
     """United Imaging's grid: as many columns as the square root of the number of slices, and as many rows as these fill; each
     slice has an item with its place."""
     stated = elements.number("UIHTiles")
     positions = [position_of(item.numbers("ImagePositionPatient")) for item in frames]
     count, columns = len(frames), math.ceil(math.sqrt(len(frames)))
-    refused = f"{count} slices (a grid of United Imaging)"
+    kind = f"{count} slices (a grid of United Imaging)"
     if stated is not None and int(stated) != count:
-        return Tiles((whole,), f"{int(stated)} slices (a grid of United Imaging), but places {count}; {_WAY}")
+        return _refused(whole, f"{int(stated)} slices (a grid of United Imaging), but places {count}")
     if any(p is None for p in positions):
-        return Tiles((whole,), f"{refused}, and does not say where each lies; {_WAY}")
+        return _refused(whole, f"{kind}, and does not say where each lies")
     tiles = _taken_apart(whole, count, columns, -(-count // columns))
     if not tiles:
-        return Tiles(
-            (whole,), f"{refused}, which its {whole.size[0]} x {whole.size[1]} pixels cannot be divided into; {_WAY}"
-        )
+        return _indivisible(whole, kind)
     axes = [axes_of(item.numbers("ImageOrientationPatient")) for item in frames]
     found = [
         replace(t, position=p, axes=t.axes if a is None else a) for t, p, a in zip(tiles, positions, axes, strict=True)
     ]
-    return Tiles(tuple(found))
+    return Content(tuple(found))
 
 
-def _mosaic(elements: DicomFile, whole: Slice, count: int, normal: Sequence[float]) -> Tiles:
+def _mosaic(elements: DicomFile, whole: Slice, count: int, normal: Sequence[float]) -> Content:
     """Siemens' mosaic: a square of tiles, the last of which may be empty. Its place is that of a single slice of the size of the
     whole picture about the same centre; the slices follow each other along the normal that the CSA header states."""
     kind = f"{count} slices (a Siemens mosaic)"
@@ -86,36 +77,28 @@ def _mosaic(elements: DicomFile, whole: Slice, count: int, normal: Sequence[floa
     across = normal_of([whole])
     along = float(across @ normal) if len(normal) == 3 else 0.0
     if whole.position is None or abs(abs(along) - 1) > 0.05:
-        return Tiles((whole,), f"{kind}, and does not say which way they follow each other; {_WAY}")
+        return _refused(whole, f"{kind}, and does not say which way they follow each other")
     if step is None:
         step = distance_of(elements.number("SliceThickness"))
         notes = (f"the distance of the slices is not stated; their thickness, {step:g} mm, is taken",) if step else ()
     if step is None:
-        return Tiles((whole,), f"{kind}, and does not say how far they lie apart; {_WAY}")
+        return _refused(whole, f"{kind}, and does not say how far they lie apart")
     side = math.ceil(math.sqrt(count))
     tiles = _taken_apart(whole, count, side, side)
     if not tiles:
-        return Tiles(
-            (whole,), f"{kind}, which its {whole.size[0]} x {whole.size[1]} pixels cannot be divided into; {_WAY}"
-        )
+        return _indivisible(whole, kind)
     beside = (np.array(whole.size) - tiles[0].size) / 2 * whole.spacing  # mm along columns and rows
     first = whole.position + whole.axes @ beside
-    return Tiles(
-        tuple(
-            replace(t, position=first + n * step * math.copysign(1, along) * across, thickness=step)
-            for n, t in enumerate(tiles)
-        ),
-        notes=notes,
-    )
+    down = step * math.copysign(1, along) * across
+    placed = (replace(t, position=first + n * down, thickness=step) for n, t in enumerate(tiles))
+    return Content(tuple(placed), notes=notes)
 
 
 def _taken_apart(whole: Slice, count: int, columns: int, rows: int) -> list[Slice]:
     """``count`` tiles row by row, each still in the place of ``whole``; [] if its pixels cannot be divided."""
-    if count > _MOST_TILES or whole.size[0] % columns or whole.size[1] % rows:
+    if count > _MOST_TILES or 0 in whole.size or whole.size[0] % columns or whole.size[1] % rows:
         return []
     size = whole.size[0] // columns, whole.size[1] // rows
-    if 0 in size:
-        return []
     return [
         replace(
             whole, size=size, tile=(n // columns * size[1], n % columns * size[0]), instance=f"{whole.instance} {n}",
@@ -139,10 +122,8 @@ def siemens_csa(elements: Elements, *names: str) -> dict[str, list[float]]:
     for _ in range(min(struct.unpack_from("<I", data, 8)[0], _MOST_CSA_TAGS)):
         if at + 84 > len(data):
             break
-        name = data[at : at + 64].split(b"\0")[0].decode("latin-1")
-        count = struct.unpack_from("<i", data, at + 76)[0]
-        at += 84
-        values = []
+        name, count = data[at : at + 64].split(b"\0")[0].decode("latin-1"), struct.unpack_from("<i", data, at + 76)[0]
+        at, values = at + 84, []
         for _ in range(min(max(count, 0), _MOST_CSA_TAGS)):
             if at + 16 > len(data):
                 break
@@ -153,14 +134,5 @@ def siemens_csa(elements: Elements, *names: str) -> dict[str, list[float]]:
             values.append(data[at : at + length].split(b"\0")[0])
             at += -(-length // 4) * 4
         if name in names:
-            numbers = [n for n in map(_number, values) if n is not None]
-            if numbers:
-                found[name] = numbers
-    return found
-
-
-def _number(text: bytes) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+            found[name] = [number for number in (finite(text, None) for text in values) if number is not None]
+    return {name: numbers for name, numbers in found.items() if numbers}

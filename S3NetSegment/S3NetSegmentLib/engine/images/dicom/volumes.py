@@ -69,15 +69,13 @@ def places_of(slices: list[Slice]) -> list[list[Slice]]:
     if len(slices) == 1:
         return [slices]
     normal = normal_of(slices)
-    ordered = sorted(((float(s.position @ normal), n) for n, s in enumerate(slices)))
     places: list[list[Slice]] = []
-    since = None
-    for along, n in ordered:
-        if since is not None and along - since < SAME_PLACE:
-            places[-1].append(slices[n])
-        else:
-            places.append([slices[n]])
+    since = -np.inf
+    for along, n in sorted((float(s.position @ normal), n) for n, s in enumerate(slices)):
+        if along - since >= SAME_PLACE:
+            places.append([])
             since = along
+        places[-1].append(slices[n])
     return [sorted(place, key=_age) for place in places]
 
 
@@ -89,10 +87,7 @@ def check_one_grid(slices: list[Slice], shown: str) -> list[Slice]:
     kinds: list[list[Slice]] = []
     for s in slices:
         kind = next((k for k in kinds if k[0].fits(s)), None)
-        if kind is None:
-            kinds.append([s])
-        else:
-            kind.append(s)
+        kinds.append([s]) if kind is None else kind.append(s)
     if len(kinds) == 1:
         return slices
     kinds.sort(key=len, reverse=True)

@@ -9,13 +9,12 @@ import math
 import os
 import re
 import struct
-import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from ...common.device import available_memory_mb
-from ...common.errors import ImageWarning, InputError, ResourceError
+from ...common.errors import InputError, ResourceError, image_warning
 from ..files import refuse_devices, stem_of, suffix_of
 
 _LONGEST = 8 << 20  # bytes of a header in text
@@ -265,7 +264,7 @@ def note_header(path: Path) -> None:
     shown = repr(os.fspath(path))
     notes = _nrrd_notes(fields) if header.startswith("NRRD") else _meta_notes(fields, path)
     for note in notes:
-        warnings.warn(f"{shown}: {note}", ImageWarning, 3)
+        image_warning(f"{shown}: {note}")
 
 
 def _unstated(sized: bool, placed: bool) -> list[str]:

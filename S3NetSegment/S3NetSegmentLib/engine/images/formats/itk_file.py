@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ...common.errors import ImageWarning, InputError, UnknownFormatError
+from ...common.errors import InputError, UnknownFormatError, image_warning
 from ..image_warnings import note_transparency
 from ..volume import spans_space
 from .header_claims import NOT_PLACED, check_header, check_held, check_meta_files, check_size, note_header
@@ -111,7 +110,7 @@ def read_itk(path: Path, choose_frame: Callable[[int], int], image_io: str = "")
     size, components = reader.GetSize(), reader.GetNumberOfComponents()
     matrix = header_matrix(reader, path)
     if _format(reader) == "NiftiImageIO" and min(size[:3]) > 1:  # only ANALYZE comes here
-        warnings.warn(f"{shown}: {NOT_PLACED}", ImageWarning, 3)
+        image_warning(f"{shown}: {NOT_PLACED}")
     further = [n for n in size[3:] if n > 1]
     if len(further) > 1:
         raise InputError(f"{shown} has {len(size)} dimensions {size}; save one 3D or 4D image")

@@ -11,14 +11,13 @@ import gzip
 import io
 import math
 import struct
-import warnings
 import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from ...common.errors import ImageWarning, InputError
+from ...common.errors import InputError, image_warning
 from ..files import stem_of, suffix_of
 from ..image_warnings import note_transparency
 from ..volume import Volume
@@ -216,10 +215,8 @@ def _read_blocks(path: Path, header: NiftiHeader, dtype, shape, frames: list[int
                     got += more
                 blocks.append(block.astype(dtype.newbyteorder("="), copy=False).reshape(shape))
             if frames[-1] == count - 1 and _read_to_end(file):
-                warnings.warn(
-                    f"{str(path)!r}: more follows behind its voxels (another image, or what is none); only the first image is read",
-                    ImageWarning,
-                    4,
+                image_warning(
+                    f"{str(path)!r}: more follows behind its voxels (another image, or what is none); only the first image is read"
                 )
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise InputError(

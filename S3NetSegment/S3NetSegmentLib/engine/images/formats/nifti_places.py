@@ -3,13 +3,12 @@ Source: the NIfTI-1 and NIfTI-2 header definitions (nifti1.h, nifti2.h)."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...common.errors import ImageWarning, InputError
+from ...common.errors import InputError, image_warning
 from ..segmentation import Segmentation
 from ..volume import Volume, spans_space
 from .header_claims import NOT_PLACED
@@ -52,17 +51,15 @@ def matrices(header: NiftiHeader, shape, shown: str) -> tuple[np.ndarray, tuple[
         }
     usable = {name: m for name, m in others.items() if m is not None and np.isfinite(m).all() and spans_space(m)}
     if "none" in usable and shape[0] > 1:
-        warnings.warn(f"{shown}: {NOT_PLACED}", ImageWarning, 6)
+        image_warning(f"{shown}: {NOT_PLACED}")
     distance = {name: farthest(matrix, m, shape) for name, m in usable.items()}
     apart = [name for name in usable if are_apart(distance[name], matrix, shape)]
     if len(usable) == 2 and apart:
         used = next((name for name in usable if name not in apart), "sform")
         other = apart[-1]
-        warnings.warn(
+        image_warning(
             f"{shown}: its header gives two places, which differ by up to {distance[other]:.3g} mm; that of the {used} is used, as "
-            f"Slicer does. Other programs may go by the {other}, and what was drawn with them lies elsewhere",
-            ImageWarning,
-            6,
+            f"Slicer does. Other programs may go by the {other}, and what was drawn with them lies elsewhere"
         )
     found = [usable[name] for name in apart]
     if header.unit != 1:  # there are programs that take every number as mm
@@ -103,13 +100,11 @@ def _matrix(header: NiftiHeader, shown: str) -> np.ndarray:
     if full and (header.qform_code <= 0 or (header.sform_code == 1 and square)):
         matrix = _sform(header)
         if not square:
-            warnings.warn(f"{shown}: its axes are not at right angles; they are kept as they are", ImageWarning, 5)
+            image_warning(f"{shown}: its axes are not at right angles; they are kept as they are")
         elif usable[used].all() and not np.allclose(sizes[used], lengths[used], rtol=0.01):
-            warnings.warn(
+            image_warning(
                 f"{shown}: its header gives voxel sizes of {_mm(sizes)} and of {_mm(lengths)} mm; the first are used, "
-                "as Slicer does",
-                ImageWarning,
-                5,
+                "as Slicer does"
             )
             matrix[:3, :3] *= np.where(used, sizes, lengths) / lengths
         return matrix
@@ -178,11 +173,9 @@ def on_voxels_of(segmentation: Segmentation, image: Volume | Segmentation) -> Se
     its = (image.ijk_to_ras, *image.other_matrices)
     if not any(farthest(a, b, shape) <= _ALIKE * smallest for a in own for b in its):
         return segmentation
-    warnings.warn(
+    image_warning(
         f"the labels lie {apart:.3g} mm from their image, just where the other matrix of a NIfTI header with two (qform, sform) "
-        "puts them: they were made by a program that goes by that one; they are taken voxel for voxel",
-        ImageWarning,
-        3,
+        "puts them: they were made by a program that goes by that one; they are taken voxel for voxel"
     )
     return Segmentation(segmentation.layers, segmentation.segments, np.array(image.ijk_to_ras))
 

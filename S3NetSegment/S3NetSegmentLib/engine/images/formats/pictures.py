@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import ImageWarning, InputError
+from ...common.errors import InputError, image_warning
 from ..files import file_head
 from ..image_warnings import note_print_size
 from .itk_file import check_claims, header_matrix, opened, read_itk
@@ -82,7 +82,7 @@ def _by_pillow(path: Path, partial: bool, image_io: str) -> np.ndarray | None:
             "without that"
         )
     if mode == "P" and not partial:
-        warnings.warn(f"{str(path)!r}: the places in its palette are taken as labels", ImageWarning, 5)
+        image_warning(f"{str(path)!r}: the places in its palette are taken as labels")
     if places is None or partial or mode == "P":
         return places
     return places.astype(np.uint8) // (1 if mode == "1" else _step(path))
@@ -116,10 +116,8 @@ def _note_turn(path: Path, shown: str) -> None:
         except Exception:  # of any kind: a damaged EXIF is not a reason to refuse the picture
             return
     if turned:
-        warnings.warn(
-            f"{shown} says that it is to be turned (EXIF); it is read as it lies in the file, as Slicer shows it",
-            ImageWarning,
-            4,
+        image_warning(
+            f"{shown} says that it is to be turned (EXIF); it is read as it lies in the file, as Slicer shows it"
         )
 
 

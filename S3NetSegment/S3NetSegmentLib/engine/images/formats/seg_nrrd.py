@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ...common.arrays import bounding_box, label_counts
-from ...common.errors import ImageWarning, InputError
+from ...common.errors import InputError, image_warning
 from ..colors import label_colors
 from ..dicom.seg_reading import find_dicom_seg, is_dicom_seg, read_dicom_seg
 from ..files import suffix_of
@@ -96,11 +95,7 @@ def read_segmentation(path: str | os.PathLike) -> Segmentation:
         if describes_segments(keys):
             return _from_seg_nrrd(path, keys)
         if suffix_of(path) == ".seg.nrrd":
-            warnings.warn(
-                f"{str(path)!r} names no segments in its header; each of its label values is taken as one",
-                ImageWarning,
-                2,
-            )
+            image_warning(f"{str(path)!r} names no segments in its header; each of its label values is taken as one")
     return _from_label_map(read_label_map(path), path)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ...common.arrays import label_counts
-from ...common.errors import ImageWarning, InputError
+from ...common.errors import InputError, image_warning
 from ..colors import label_colors
 from ..segmentation import Segment
 
@@ -47,10 +46,8 @@ def described_segments(keys: Mapping[str, str], layers: Sequence[np.ndarray], sh
         if others := sorted(there - {s.value for s in segments if s.layer == layer}):
             where = f" in layer {layer}" if len(layers) > 1 else ""
             listed = ", ".join(map(str, others[:_MOST_SHOWN])) + (", ..." if len(others) > _MOST_SHOWN else "")
-            warnings.warn(
-                f"{shown} holds label value {listed}{where}, which no segment in its header owns; it is left out",
-                ImageWarning,
-                4,
+            image_warning(
+                f"{shown} holds label value {listed}{where}, which no segment in its header owns; it is left out"
             )
     return segments
 
@@ -135,7 +132,7 @@ def _note_shared(entries: Mapping[int, Mapping[str, str]], segments: Sequence[Se
             (f"label value {segment.value}, and so their voxels", (segment.layer, segment.value)),
         ):
             if mark in seen:
-                warnings.warn(f"{shown}: segments {seen[mark]!r} and {segment.name!r} share {what}", ImageWarning, 5)
+                image_warning(f"{shown}: segments {seen[mark]!r} and {segment.name!r} share {what}")
             seen[mark] = segment.name
 
 

@@ -11,7 +11,6 @@ import logging
 import lzma
 import math
 import os
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ...common.errors import ImageWarning, InputError, MissingPackageError
+from ...common.errors import InputError, MissingPackageError, image_warning
 from .header_claims import check_header, check_size
 from .itk_file import LPS_TO_RAS, quiet
 from .tiff_values import (
@@ -140,11 +139,9 @@ def _image(file, shown: str):
     others = [s.keyframe for s in found if s is not series and not s.keyframe.is_reduced]
     if others:
         sizes = ", ".join(f"{p.imagewidth} x {p.imagelength}" for p in others[:3])
-        warnings.warn(
+        image_warning(
             f"{shown} holds pictures of several sizes; the largest is read, {page.imagewidth} x {page.imagelength} pixels, and "
-            f"{sizes}{', ...' if len(others) > 3 else ''} left out",
-            ImageWarning,
-            4,
+            f"{sizes}{', ...' if len(others) > 3 else ''} left out"
         )
     return series
 
@@ -190,9 +187,7 @@ def _check_pages(file, series, path: Path) -> None:
             raise InputError(f"{shown} is cut off or damaged: pixels are missing; copy or export it again")
         empty, parts = empty + len(counts) - len(full), parts + len(counts)
     if empty:
-        warnings.warn(
-            f"{shown}: {empty} of its {parts} parts hold nothing and are read as {page.nodata:g}", ImageWarning, 4
-        )
+        image_warning(f"{shown}: {empty} of its {parts} parts hold nothing and are read as {page.nodata:g}")
 
 
 def _decoded(file, series, path: Path) -> np.ndarray:

@@ -4,13 +4,12 @@ large these are: by OME, by ImageJ, else by its resolution tags."""
 from __future__ import annotations
 
 import math
-import warnings
 from xml.etree import ElementTree
 
 import numpy as np
 
 from ...common.arrays import three
-from ...common.errors import ImageWarning, InputError
+from ...common.errors import InputError, image_warning
 from ..image_warnings import note_print_size, note_transparency
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6  # PhotometricInterpretation
@@ -62,10 +61,8 @@ def turned(array: np.ndarray, page, shown: str) -> np.ndarray:
     lay it, on whose pixels an answer must lie."""
     orientation = int(page.tags.valueof("Orientation", 1))
     if orientation in (5, 6, 7, 8):
-        warnings.warn(
-            f"{shown} says that it is to be turned (Orientation {orientation}); its rows stay rows, as Slicer shows it",
-            ImageWarning,
-            4,
+        image_warning(
+            f"{shown} says that it is to be turned (Orientation {orientation}); its rows stay rows, as Slicer shows it"
         )
     rows, columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
     return array[:, :, :: -1 if rows else 1, :: -1 if columns else 1]
@@ -91,12 +88,12 @@ def as_values(
     if kind == PALETTE and array.shape[-1] == 1:
         if not numbers:
             return _coloured(array[..., 0], page.colormap), names
-        warnings.warn(f"{shown}: the places in its palette are taken as labels", ImageWarning, 5)
+        image_warning(f"{shown}: the places in its palette are taken as labels")
     if kind == MIN_IS_WHITE:
         if not numbers:
             array = np.subtract(2**page.bitspersample - 1, array, dtype=array.dtype)
         else:
-            warnings.warn(f"{shown} shows 0 as white; its numbers are taken as labels, 0 for nothing", ImageWarning, 5)
+            image_warning(f"{shown} shows 0 as white; its numbers are taken as labels, 0 for nothing")
     if array.shape[-1] > 1:  # neither grey nor colours: images on top of each other
         names = tuple(", ".join(filter(None, (n, f"sample {s}"))) for n in names for s in range(array.shape[-1]))
         array = np.moveaxis(array, -1, 1).reshape(len(names), *array.shape[1:4], 1)
@@ -107,12 +104,10 @@ def _note_samples(page, count: int, shown: str) -> None:
     """Tells of samples beside the three colours, and of colours that may be none: tifffile calls three slices of 8 or 16 bits
     red, green and blue where nobody says what they are."""
     if count > 3:
-        warnings.warn(f"{shown} has {count - 3} samples beside red, green and blue; they are left out", ImageWarning, 6)
+        image_warning(f"{shown} has {count - 3} samples beside red, green and blue; they are left out")
     if page.planarconfig == 2 and str(page.software).startswith("tifffile"):
-        warnings.warn(
-            f"{shown} calls its three planes red, green and blue; if they are slices, save them with photometric='minisblack'",
-            ImageWarning,
-            6,
+        image_warning(
+            f"{shown} calls its three planes red, green and blue; if they are slices, save them with photometric='minisblack'"
         )
 
 
@@ -141,10 +136,8 @@ def pixel_sizes(file, series, depth: int, shown: str) -> Sizes:
     by_tags = *_of_tags(page), 1.0
     if depth > 1 and not (told and told[2]):
         what = "the distance of its slices" if told or by_tags[:2] != (1, 1) else "the size of its voxels"
-        warnings.warn(
-            f"{shown} does not tell {what}, which is taken as {told[0] if told else 1:.4g} mm; volumes are not real",
-            ImageWarning,
-            4,
+        image_warning(
+            f"{shown} does not tell {what}, which is taken as {told[0] if told else 1:.4g} mm; volumes are not real"
         )
     if told is None:
         if depth == 1 and by_tags[:2] != (1, 1) and int(page.tags.valueof("ResolutionUnit", 1)) == _INCH:
@@ -153,11 +146,9 @@ def pixel_sizes(file, series, depth: int, shown: str) -> Sizes:
     told = told[0], told[1], told[2] or told[0]
     if not all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(told, by_tags, strict=True)):
         sizes = " x ".join(f"{s:.4g}" for s in told)
-        warnings.warn(
+        image_warning(
             f"{shown}: its voxels of {sizes} mm are those that its description tells; Slicer shows it with "
-            f"{' x '.join(f'{s:.4g}' for s in by_tags)} mm",
-            ImageWarning,
-            4,
+            f"{' x '.join(f'{s:.4g}' for s in by_tags)} mm"
         )
     return told
 
