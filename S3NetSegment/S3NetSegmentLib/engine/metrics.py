@@ -12,7 +12,6 @@ Conventions, since results of different programs differ by them:
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from .common.arrays import box_around
 from .common.errors import InputError
 from .images import Segment, Segmentation
 from .images.segmentation import is_picture, is_without_pixel_size, name_key
+from .images.volume import covered, shift_between
 
 _MOST_VOXELS = 1 << 28  # of a grid around two segmentations of which most lies in neither
 STATES = ("scored", "missed", "extra", "absent")
@@ -164,10 +164,8 @@ def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
     """What the user should know of how :func:`compare_segmentations` pairs segments and of its units."""
     notes = []
     by = _paired_by(found, reference)
-    empty = [
-        name for name, seg in (("the found segmentation", found), ("the reference", reference)) if not seg.segments
-    ]
-    if empty:
+    sides = {"the found segmentation": found, "the reference": reference}
+    if empty := [name for name, seg in sides.items() if not seg.segments]:
         notes.append(
             f"{' and '.join(empty)} {'hold' if len(empty) > 1 else 'holds'} no segment at all; is it the file that you mean?"
         )
@@ -187,8 +185,8 @@ def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
             )
         elif not all(bare):
             notes.append("one side has no names of segments; they were paired by label value")
-    places = [_covered(seg) for seg in (found, reference)]
-    if any(max(a[0], b[0]) > min(a[1], b[1]) for a, b in zip(*places, strict=True)):
+    (low, high), (other_low, other_high) = map(_covered, (found, reference))
+    if (np.maximum(low, other_low) > np.minimum(high, other_high)).any():
         notes.append(f"the two lie apart, as those of different images or frames do: {_apart(found, reference)}")
     if is_without_pixel_size(found.layers[0].shape, found.ijk_to_ras):
         notes.append("the files do not say how large a pixel is: the distances are in pixels, not mm")
@@ -196,19 +194,13 @@ def pairing_notes(found: Segmentation, reference: Segmentation) -> list[str]:
 
 
 def _apart(a: Segmentation, b: Segmentation) -> str:
-    shown = (
-        ", ".join(f"{n} {low:.0f} to {high:.0f}" for n, (low, high) in zip("RAS", _covered(seg), strict=True))
-        for seg in (a, b)
-    )
+    boxes = (zip("RAS", *_covered(seg), strict=True) for seg in (a, b))
+    shown = (", ".join(f"{n} {low:.0f} to {high:.0f}" for n, low, high in box) for box in boxes)
     return f"one covers {' mm, the other '.join(shown)} mm"
 
 
-def _covered(segmentation: Segmentation) -> list[tuple[float, float]]:
-    """From where to where the voxels reach along R, A and S, in mm."""
-    size = segmentation.layers[0].shape[::-1]
-    ends = np.array(list(itertools.product(*((-0.5, n - 0.5) for n in size))))
-    places = ends @ segmentation.ijk_to_ras[:3, :3].T + segmentation.ijk_to_ras[:3, 3]
-    return list(zip(places.min(0), places.max(0), strict=True))
+def _covered(segmentation: Segmentation) -> tuple[np.ndarray, np.ndarray]:
+    return covered(segmentation.ijk_to_ras, segmentation.layers[0].shape[::-1])
 
 
 def _paired_by(found: Segmentation, reference: Segmentation) -> str:
@@ -240,11 +232,9 @@ def _folded(segment: Segment) -> str:
 
 def _on_one_grid(a: Segmentation, b: Segmentation) -> tuple[Segmentation, Segmentation, np.ndarray]:
     """Both segmentations on the smallest grid that holds both, and its matrix."""
-    relative = np.linalg.solve(np.asarray(a.ijk_to_ras, float), np.asarray(b.ijk_to_ras, float))
-    shift = np.rint(relative[:3, 3]).astype(int)
     sizes = np.array([seg.layers[0].shape[::-1] for seg in (a, b)])
-    off = np.abs((relative[:3, :3] - np.eye(3)) @ sizes[1]).max()
-    if off > 0.1 or np.abs(relative[:3, 3] - shift).max() > 0.1:
+    shift = shift_between(a.ijk_to_ras, b.ijk_to_ras, sizes[1])
+    if shift is None:
         spacings = [" x ".join(f"{s:.3g}" for s in np.linalg.norm(seg.ijk_to_ras[:3, :3], axis=0)) for seg in (a, b)]
         raise InputError(
             f"the two segmentations lie on different grids ({tuple(sizes[0].tolist())} voxels of {spacings[0]} mm and "

@@ -10,7 +10,7 @@ import numpy as np
 
 from .common.progress import Step
 from .images import Segment, Segmentation, Volume
-from .images.colors import label_colors
+from .images.colors import hex_color, label_colors
 from .images.segmentation import distinct_values, label_type, sizes
 
 OBJECT_NAME = "Object"
@@ -49,11 +49,8 @@ def embedded(part: np.ndarray, volume: Volume, extent) -> np.ndarray:
 
 def described(segmentation: Segmentation) -> list[dict]:
     """What the summary says of each segment: name, colour "#rrggbb", and its size, see :func:`segment_size`."""
-    facts = []
-    for segment, size in zip(segmentation.segments, sizes(segmentation), strict=True):
-        color = "#" + "".join(f"{round(255 * part):02x}" for part in segment.color)
-        facts.append({"name": segment.name, "color": color, **size})
-    return facts
+    each = zip(segmentation.segments, sizes(segmentation), strict=True)
+    return [{"name": segment.name, "color": hex_color(segment.color), **size} for segment, size in each]
 
 
 def ladder(choice) -> dict:
@@ -104,16 +101,8 @@ def frame_sizes(frames: Sequence[Iterable[dict]]) -> list[dict]:
         sizes = [{unit: frame[name][unit] if name in frame else 0 for unit in units} for frame in each]
         whole = {unit: sum(one[unit] for one in sizes) / len(sizes) for unit in units}
         least, most = (choose(sizes, key=lambda one: one["voxels"]) for choose in (min, max))
-        nothing = dict.fromkeys(_SIZES)
-        found.append(
-            {
-                **known,
-                **whole,
-                "voxels": round(whole["voxels"]),
-                "least": {**nothing, **least},
-                "most": {**nothing, **most},
-            }
-        )
+        ends = {end: {**dict.fromkeys(_SIZES), **size} for end, size in (("least", least), ("most", most))}
+        found.append({**known, **whole, "voxels": round(whole["voxels"]), **ends})
     return found
 
 

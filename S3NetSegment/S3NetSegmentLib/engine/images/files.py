@@ -51,6 +51,11 @@ def file_head(path: str | os.PathLike) -> bytes:
     return head
 
 
+def damaged(path: str | os.PathLike, what: str = "voxels are missing or wrong") -> InputError:
+    """The error for a file that is not whole."""
+    return InputError(f"{os.fspath(path)!r} is cut off or damaged: {what}; copy or export it again")
+
+
 def refuse_devices(path: str | os.PathLike) -> None:
     """Raises InputError if ``path`` is a pipe, a socket or a device, which may never end; OSError if nothing is there."""
     kind = os.stat(path).st_mode

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 from scipy import ndimage
 
 from ..common.arrays import two
 from ..common.errors import InputError
+from .array_order import orientation
 from .colors import label_colors
 from .intensity import intensity_scale
 from .resample import resized
@@ -164,9 +164,8 @@ def montage(pictures: Sequence[np.ndarray], columns: int, gap: int = 4) -> np.nd
 
 
 def _view(volume: Volume, across: int) -> _View:
-    axes = volume.ijk_to_ras[:3, :3] / volume.spacing
-    # The anatomical axis (R, A, S) that each volume axis stands for: the assignment that fits all three best.
-    anatomical = max(permutations(range(3)), key=lambda p: sum(abs(axes[p[a], a]) for a in range(3)))
+    axes, voxel_axes = volume.ijk_to_ras[:3, :3] / volume.spacing, orientation(volume.ijk_to_ras)[0]
+    anatomical = [voxel_axes.index(a) for a in range(3)]  # the axis (R, A, S) that each volume axis stands for
     right, down = (np.array(v) for v in _RIGHT_AND_DOWN[anatomical[across]])
     row, column = (a for a in range(3) if a != across)
     if abs(down[anatomical[row]]) == 0:

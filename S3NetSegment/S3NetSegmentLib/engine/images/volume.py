@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..common.arrays import three
+from ..common.arrays import corners, three
 from ..common.errors import InputError
 from .array_order import AXES, ArrayOrder
 
@@ -164,8 +164,7 @@ class Volume:
         """The voxel (i, j, k) that holds patient position ``ras`` (mm). Raises InputError if it is outside."""
         voxel = three(int(v) for v in np.floor(self.index_of(ras) + 0.5))
         if not self.extent.contains(voxel):
-            corners = [self.ras_of([(-0.5, n - 0.5)[b >> d & 1] for d, n in enumerate(self.size)]) for b in range(8)]
-            low, high = np.min(corners, 0), np.max(corners, 0)
+            low, high = covered(self.ijk_to_ras, self.size)
             box = ", ".join(f"{n} {a:.1f} to {b:.1f}" for n, a, b in zip("RAS", low, high, strict=True))
             raise InputError(
                 f"point {','.join(f'{v:g}' for v in ras)} (RAS, mm) is outside image {self.name!r}, which covers {box}"
@@ -191,6 +190,21 @@ def spans_space(matrix: np.ndarray) -> bool:
     axes = np.asarray(matrix, np.float64)[:3, :3]
     lengths = np.linalg.norm(axes, axis=0)
     return bool((lengths > 0).all() and abs(np.linalg.det(axes / lengths)) >= 1e-6)
+
+
+def covered(ijk_to_ras: np.ndarray, size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """From where to where ``size`` voxels (i, j, k) of a grid reach along R, A and S, mm."""
+    ends = corners(np.full(3, -0.5), np.array(size) - 0.5) @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    return ends.min(0), ends.max(0)
+
+
+def shift_between(grid: np.ndarray, other: np.ndarray, size: Sequence[int]) -> np.ndarray | None:
+    """At which voxel (i, j, k) of ``grid``, a voxel-to-RAS matrix, another one of ``size`` voxels begins; None if its voxels are
+    others: more than a tenth of a voxel away, which rounding in file headers may shift."""
+    relative = np.linalg.solve(np.asarray(grid, float), np.asarray(other, float))
+    shift = np.rint(relative[:3, 3])
+    apart = np.abs((relative[:3, :3] - np.eye(3)) @ np.asarray(size, float)).max()
+    return None if max(apart, np.abs(relative[:3, 3] - shift).max()) > 0.1 else shift.astype(int)
 
 
 def slices_first(array: np.ndarray, axis: str) -> np.ndarray:

@@ -17,9 +17,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from ...common.errors import InputError, UnknownFormatError, image_warning
+from ..files import damaged
 from ..image_warnings import note_transparency
 from ..volume import spans_space
-from .header_claims import NOT_PLACED, check_header, check_held, check_meta_files, check_size, note_header
+from .header_claims import check_held, check_pages, check_size
+from .text_header import NOT_PLACED, TextHeader
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COLOR_AXES = ("RGB-color", "RGBA-color", "3-color", "4-color")
@@ -85,8 +87,10 @@ def _sink():
 
 def opened(path: Path, image_io: str = "") -> sitk.ImageFileReader:
     """A reader of ``path`` that has read its header. InputError if ITK cannot make sense of it, or must not."""
-    check_header(path)
-    note_header(path)
+    check_pages(path)
+    header = TextHeader(path)
+    header.check()
+    header.warn()
     reader = sitk.ImageFileReader()
     reader.SetFileName(os.fspath(path))
     reader.SetImageIO(image_io)
@@ -149,7 +153,7 @@ def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
             raise MemoryError from None
         raise _explained(path, str(error)) from None
     if any(word in text.lower() for text in said for word in _DAMAGED):
-        raise InputError(f"{str(path)!r} is cut off or damaged: voxels are missing or wrong; copy or export it again")
+        raise damaged(path)
     return array[None] if len(reader.GetSize()) == 2 else array
 
 
@@ -161,12 +165,12 @@ def _format(reader: sitk.ImageFileReader) -> str:
 def check_claims(reader: sitk.ImageFileReader, path: Path) -> None:
     """Raises InputError or ResourceError if what the header claims cannot be, or does not fit, see
     :func:`~.header_claims.check_size`, or is more than the file holds, see
-    :func:`~.header_claims.check_meta_files` and :func:`~.header_claims.check_held`."""
+    :meth:`~.text_header.TextHeader.check_voxels` and :func:`~.header_claims.check_held`."""
     kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in kind), 8)
     voxel = reader.GetNumberOfComponents() * bits // 8
     check_size(path, reader.GetSize(), voxel)
-    check_meta_files(path, reader.GetSize(), voxel)
+    TextHeader(path).check_voxels(reader.GetSize(), voxel)
     check_held(path, _format(reader), math.prod(reader.GetSize()) * voxel)
 
 
@@ -201,14 +205,11 @@ def _channels(reader: sitk.ImageFileReader, components: int, shown: str) -> tupl
         return False, components
     if components == 4 and reader.GetImageIO() == "JPEGImageIO":
         raise InputError(f"{shown} has print colours (CMYK); save it as RGB")
-    bytes_of_alpha = components == 4 and reader.GetPixelID() == sitk.sitkVectorUInt8
+    bytes_of_alpha = reader.GetPixelID() == sitk.sitkVectorUInt8
     if kind.endswith("-color") and kind not in _COLOR_AXES:
         raise InputError(f"{shown} has colours of kind {kind.removesuffix('-color')}; save it as RGB")
-    if (
-        components == 3
-        or kind in _COLOR_AXES
-        or (components == 4 and (bytes_of_alpha or reader.GetImageIO() in _ALPHA_FORMATS))
-    ):
+    with_alpha = components == 4 and (bytes_of_alpha or reader.GetImageIO() in _ALPHA_FORMATS)
+    if components == 3 or kind in _COLOR_AXES or with_alpha:
         return True, 1
     if components == 2:
         raise InputError(
@@ -242,10 +243,8 @@ def _explained(path: Path, text: str) -> InputError:
 
 def plain_reason(text: str) -> str:
     """What a text of an ITK error says, without ITK's classes, addresses in memory and places in its source; "" if nothing."""
-    lines = [line.strip() for line in text.splitlines()]
-    lines = [
-        _INTERNAL.sub("", line).strip(" :.") for line in lines if not line.startswith(("Reason:", "Exception thrown"))
-    ]
+    lines = [line for line in map(str.strip, text.splitlines()) if not line.startswith(("Reason:", "Exception thrown"))]
+    lines = [_INTERNAL.sub("", line).strip(" :.") for line in lines]
     reason = next((line for line in reversed(lines) if line), "")
     said_before = "cannot be read" in reason or "Error while reading" in reason
     return "" if said_before or _LIBRARY.search(reason) else reason

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ...common.errors import InputError, image_warning
-from ..files import stem_of, suffix_of
+from ..files import damaged, stem_of, suffix_of
 from ..image_warnings import note_transparency
 from ..volume import Volume
 from .header_claims import check_room
@@ -219,9 +219,7 @@ def _read_blocks(path: Path, header: NiftiHeader, dtype, shape, frames: list[int
                     f"{str(path)!r}: more follows behind its voxels (another image, or what is none); only the first image is read"
                 )
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise InputError(
-            f"{str(path)!r} is cut off or damaged: voxels are missing or wrong; copy or export it again"
-        ) from None
+        raise damaged(path) from None
     return blocks
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...common.arrays import corners
 from ...common.errors import InputError, image_warning
 from ..segmentation import Segmentation
 from ..volume import Volume, spans_space
-from .header_claims import NOT_PLACED
+from .text_header import NOT_PLACED
 
 _APART = 0.01  # mm between two matrices, or a tenth of a voxel if that is less
 _ROUNDING = (
@@ -148,8 +149,9 @@ def quaternion_of(axes: np.ndarray) -> tuple[np.ndarray, float, bool]:
 
 def farthest(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
     """Largest distance in mm between the places of a voxel of an image of ``shape`` (K, J, I) by two matrices (4, 4)."""
-    corners = np.array([[i, j, k, 1] for k in (0, shape[0] - 1) for j in (0, shape[1] - 1) for i in (0, shape[2] - 1)])
-    return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
+    apart = (one - other)[:3]
+    ends = corners((0, 0, 0), np.array(shape[::-1]) - 1) @ apart[:, :3].T + apart[:, 3]
+    return float(np.linalg.norm(ends, axis=1).max())
 
 
 def are_apart(distance: float, matrix: np.ndarray, shape: Sequence[int]) -> bool:

@@ -22,12 +22,13 @@ from ..dicom.seg_reading import find_dicom_seg, is_dicom_seg, read_dicom_seg
 from ..files import suffix_of
 from ..reading import checked_path, read_label_map
 from ..segmentation import Segment, Segmentation, label_type
-from ..volume import Volume, spans_space
+from ..volume import Volume, shift_between, spans_space
 from .encoding import write_nrrd
-from .header_claims import MOST_KEYS, check_room
+from .header_claims import check_room
 from .itk_file import opened, read_components
 from .nifti_places import on_voxels_of
 from .segment_keys import TERMINOLOGY, described_segments, describes_segments
+from .text_header import MOST_KEYS
 
 _GEOMETRY = "Reference image geometry"
 _LARGEST = 65535
@@ -162,14 +163,9 @@ def _whole(array: np.ndarray, path: Path) -> np.ndarray:
 
 def _placed(segmentation: Segmentation, shape: tuple[int, ...], ijk_to_ras: np.ndarray) -> Segmentation | None:
     """``segmentation`` on a grid ``shape`` (k, j, i) with ``ijk_to_ras`` that contains its own; None if it does not."""
-    relative = np.linalg.solve(np.asarray(ijk_to_ras, float), segmentation.ijk_to_ras)
-    start = np.rint(relative[:3, 3]).astype(int)
     own = segmentation.layers[0].shape
-    # A tenth of a voxel at the far end is what rounding in file headers may shift.
-    corner = np.abs((relative[:3, :3] - np.eye(3)) @ np.array(own[::-1], float)).max()
-    if corner > 0.1 or np.abs(relative[:3, 3] - start).max() > 0.1:
-        return None
-    if (start < 0).any() or (start + own[::-1] > shape[::-1]).any():
+    start = shift_between(ijk_to_ras, segmentation.ijk_to_ras, own[::-1])
+    if start is None or (start < 0).any() or (start + own[::-1] > shape[::-1]).any():
         return None
     return segmentation.on_larger_grid(start.tolist(), shape, ijk_to_ras)
 

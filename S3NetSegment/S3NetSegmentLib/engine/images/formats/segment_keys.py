@@ -16,6 +16,7 @@ TERMINOLOGY = "TerminologyEntry"
 _KEY = re.compile(r"Segment([0-9]{1,6})_(\w+)")
 _DESCRIBING = {"ID", "Name", "LabelValue", "Layer", "Color"}  # a segment has at least one of these
 _MOST_SHOWN = 8
+_AGAIN = "save it again from Slicer"
 
 
 def describes_segments(keys: Mapping[str, str]) -> bool:
@@ -70,42 +71,33 @@ def _layers_of(entries: Mapping[int, Mapping[str, str]], count: int, shown: str)
         elif count == 1 or one_each:
             places[number] = order if one_each else 0
         else:
-            raise InputError(
-                f"{shown} has {count} layers and no key Segment{number}_Layer, so that nobody knows where that segment lies; save "
-                "it again from Slicer"
-            )
+            missing = f"no key Segment{number}_Layer, so that nobody knows where that segment lies"
+            raise InputError(f"{shown} has {count} layers and {missing}; {_AGAIN}")
         if not 0 <= places[number] < count:
-            raise InputError(
-                f"{shown} says Segment{number}_Layer:={places[number]}, and has {count} layers, 0 to {count - 1}; save it again "
-                "from Slicer"
-            )
+            there = f"and has {count} layers, 0 to {count - 1}"
+            raise InputError(f"{shown} says Segment{number}_Layer:={places[number]}, {there}; {_AGAIN}")
     return places
 
 
 def _values_of(
     entries: Mapping[int, Mapping[str, str]], places: Mapping[int, int], found: Sequence[set[int]], shown: str
 ) -> dict[int, int]:
-    told = {
-        n: _whole_number(e["LabelValue"], f"Segment{n}_LabelValue", shown)
-        for n, e in entries.items()
-        if "LabelValue" in e
-    }
+    stated = {n: entry["LabelValue"] for n, entry in entries.items() if "LabelValue" in entry}
+    told = {n: _whole_number(text, f"Segment{n}_LabelValue", shown) for n, text in stated.items()}
+    low = next((n for n in told if told[n] <= 0), None)
+    if low is not None:
+        raise InputError(
+            f"{shown} says Segment{low}_LabelValue:={told[low]}; it must be above 0. Save it again from Slicer"
+        )
     values = dict(told)
-    for number in entries:
-        if number in told:
-            if told[number] <= 0:
-                raise InputError(
-                    f"{shown} says Segment{number}_LabelValue:={told[number]}; it must be above 0. Save it again from Slicer"
-                )
-            continue
-        owned = {values[n] for n in values if places[n] == places[number]}
-        left = found[places[number]] - {told[n] for n in told if places[n] == places[number]}
-        silent = [n for n in entries if n not in told and places[n] == places[number]]
-        if len(left) > 1 or (left and len(silent) > 1):
-            raise InputError(
-                f"{shown} has no key Segment{number}_LabelValue, and label values "
-                f"{', '.join(map(str, sorted(left)[:_MOST_SHOWN]))} that may be those of that segment; save it again from Slicer"
-            )
+    for number in (n for n in entries if n not in told):
+        beside = [n for n in entries if places[n] == places[number]]  # in its layer
+        left = found[places[number]] - {told[n] for n in beside if n in told}
+        if len(left) > 1 or (left and any(n != number and n not in told for n in beside)):
+            listed = ", ".join(map(str, sorted(left)[:_MOST_SHOWN]))
+            unclear = f"no key Segment{number}_LabelValue, and label values {listed} that may be those of that segment"
+            raise InputError(f"{shown} has {unclear}; {_AGAIN}")
+        owned = {values[n] for n in beside if n in values}
         values[number] = left.pop() if left else next(v for v in range(1, len(entries) + 2) if v not in owned)
     return values
 

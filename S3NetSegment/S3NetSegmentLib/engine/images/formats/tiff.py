@@ -19,7 +19,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ...common.errors import InputError, MissingPackageError, image_warning
-from .header_claims import check_header, check_size
+from ..files import damaged
+from .header_claims import check_pages, check_size
 from .itk_file import LPS_TO_RAS, quiet
 from .tiff_values import (
     MIN_IS_BLACK,
@@ -60,7 +61,7 @@ def read_tiff(path: Path, choose_frame: Callable[..., int], numbers: bool = Fals
         bear out.
     :raises MissingPackageError: tifffile is not installed.
     """
-    check_header(path)
+    check_pages(path)
     shown = repr(os.fspath(path))
     tifffile = _tifffile(shown)
     with _explained(path) as said, tifffile.TiffFile(path, _multifile=False) as file:
@@ -181,10 +182,10 @@ def _check_pages(file, series, path: Path) -> None:
     for one in pages:
         offsets, counts = np.asarray(one.dataoffsets, np.int64), np.asarray(one.databytecounts, np.int64)
         if len(offsets) != len(counts) or (offsets + counts > size).any():
-            raise InputError(f"{shown} is cut off or damaged: pixels are missing; copy or export it again")
+            raise damaged(path, "pixels are missing")
         full = counts[counts > 0]
         if page.compression == 1 and len(full) and full.min() < plain:
-            raise InputError(f"{shown} is cut off or damaged: pixels are missing; copy or export it again")
+            raise damaged(path, "pixels are missing")
         empty, parts = empty + len(counts) - len(full), parts + len(counts)
     if empty:
         image_warning(f"{shown}: {empty} of its {parts} parts hold nothing and are read as {page.nodata:g}")

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...common.arrays import three
+from ...common.arrays import finite, three
 from ...common.errors import InputError, image_warning
 from ..image_warnings import note_print_size, note_transparency
 
@@ -27,33 +27,18 @@ Sizes = tuple[float, float, float]
 def arranged(array: np.ndarray, axes: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """``array`` as [frame, K, J, I, sample], and the names of the frames."""
     axes = axes.upper()
-    places = {name: axes.rindex(name) for name in "YXS" if name in axes}
-    rest = [n for n in range(len(axes)) if n not in places.values()]
+    picture = [axes.rindex(name) for name in "YXS" if name in axes]  # rows, columns, perhaps samples
+    rest = [n for n in range(len(axes)) if n not in picture]
     slices = [n for n in rest if axes[n] in _SLICES]
-    depth = next((n for n in slices if axes[n] == "Z"), slices[-1] if slices else None)
-    frames = [n for n in rest if n != depth]
-    order = [
-        *frames,
-        *([depth] if depth is not None else []),
-        places["Y"],
-        places["X"],
-        *[places[s] for s in "S" if s in places],
-    ]
-    array = array.transpose(order)
-    counts = array.shape[: len(frames)]
-    array = array.reshape(
-        math.prod(counts),
-        array.shape[len(frames)] if depth is not None else 1,
-        array.shape[len(frames) + (depth is not None)],
-        array.shape[len(frames) + (depth is not None) + 1],
-        -1,
+    depth = [n for n in slices if axes[n] == "Z"][:1] or slices[-1:]
+    frames = [n for n in rest if n not in depth]
+    counts, sizes = ([array.shape[n] for n in order] for order in (frames, [*depth, *picture]))
+    array = array.transpose(*frames, *depth, *picture).reshape(
+        math.prod(counts), *([] if depth else [1]), *sizes, *([] if "S" in axes else [1])
     )
     words = [_AXIS_NAMES.get(axes[n], "image") for n in frames]
-    names = [
-        ", ".join(f"{word} {n}" for word, n, count in zip(words, place, counts, strict=True) if count > 1)
-        for place in np.ndindex(*counts)
-    ]
-    return array, tuple(names)
+    parts = ([f"{w} {n}" for w, n, c in zip(words, at, counts, strict=True) if c > 1] for at in np.ndindex(*counts))
+    return array, tuple(map(", ".join, parts))
 
 
 def turned(array: np.ndarray, page, shown: str) -> np.ndarray:
@@ -169,7 +154,7 @@ def _of_imagej(file, series) -> Sizes | None:
     x, y = (_ratio(series.keyframe, f"{axis}Resolution") for axis in "XY")
     if mm is None or not x or not y:
         return None
-    return mm / x, mm / y, mm * _positive(facts.get("spacing"), 0.0)
+    return mm / x, mm / y, mm * _positive(facts.get("spacing"))
 
 
 def _of_ome(file, series) -> Sizes | None:
@@ -182,24 +167,18 @@ def _of_ome(file, series) -> Sizes | None:
     found = []
     for axis in "XYZ":
         mm = _IN_MM.get(images[place].get(f"PhysicalSize{axis}Unit", "µm").replace("μ", "µ"))
-        size = _positive(images[place].get(f"PhysicalSize{axis}"), 0.0)
-        found.append(size * mm if mm else 0.0)
-    if not found[0] or not found[1]:
-        return None
-    return three(found)
+        found.append(_positive(images[place].get(f"PhysicalSize{axis}")) * (mm or 0.0))
+    return three(found) if found[0] and found[1] else None
 
 
 def _ratio(page, name: str) -> float:
     value = page.tags.valueof(name)
     try:
-        return _positive(value[0] / value[1], 0.0)
+        return _positive(value[0] / value[1])
     except (TypeError, IndexError, ZeroDivisionError):
         return 0.0
 
 
-def _positive(value, otherwise: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return otherwise
-    return number if math.isfinite(number) and number > 0 else otherwise
+def _positive(value) -> float:
+    """``value`` if it is a number above 0, else 0."""
+    return max(0.0, finite(value, 0.0))
