@@ -3,6 +3,7 @@ one in the scene: its image, its segments, and what the user has changed in them
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -260,21 +261,12 @@ def _is_same(path: Path, volume: Volume) -> bool:
 
 def _write(case: CohortCase, volume: Volume | None, labels: Segmentation | None) -> tuple[Path, ...]:
     """Both files under other names first, then renamed: a full disk leaves what was there."""
-    written = []
-    if volume is not None and labels is not None:
-        with replacing(case.image) as image, replacing(case.label) as label:
-            write_image(volume, image)
-            write_label_file(labels, label)
-        written = [case.image, case.label]
-    elif volume is not None:
-        with replacing(case.image) as image:
-            write_image(volume, image)
-        written = [case.image]
-    elif labels is not None:
-        with replacing(case.label) as label:
-            write_label_file(labels, label)
-        written = [case.label]
-    return tuple(written)
+    with contextlib.ExitStack() as both:
+        if volume is not None:
+            write_image(volume, both.enter_context(replacing(case.image)))
+        if labels is not None:
+            write_label_file(labels, both.enter_context(replacing(case.label)))
+    return tuple(path for path, given in ((case.image, volume), (case.label, labels)) if given is not None)
 
 
 def _write_patient(case: CohortCase, description: dict) -> None:

@@ -15,7 +15,7 @@ import slicer
 import vtk
 
 from ..engine import Extent, InputError, Volume
-from ..engine.common.arrays import three
+from ..engine.common.arrays import corners, three
 from ..engine.images.volume import AXES
 from ..engine.segment.prompts import Box
 from .slices import shown_slice
@@ -146,10 +146,10 @@ def volume_of(node):
 def stretch_box(node, plane: ViewPlane, one: Sequence[float], other: Sequence[float]) -> None:
     """Makes ROI ``node`` the rectangle between two places on ``plane`` (world RAS): all voxels that it touches, one voxel
     thick."""
-    corners = np.stack([plane.grid.index_of(ras) for ras in (one, other)])
+    ends = np.stack([plane.grid.index_of(ras) for ras in (one, other)])
     across, size = AXES.index(plane.axis), np.array(plane.grid.size)
-    corners[:, across] = plane.index
-    low, high = (np.clip(np.floor(v + 0.5), 0, size - 1) for v in (corners.min(0), corners.max(0)))
+    ends[:, across] = plane.index
+    low, high = (np.clip(np.floor(v + 0.5), 0, size - 1) for v in (ends.min(0), ends.max(0)))
     columns = plane.grid.ijk_to_ras[:3, :3]
     matrix = np.eye(4)
     matrix[:3, :3] = columns / np.linalg.norm(columns, axis=0)
@@ -188,7 +188,7 @@ def is_along(node, grid: Volume) -> bool:
 def turned_by(node, grid: Volume) -> float:
     """Degrees by which an ROI is turned against the axes of ``grid``: the largest angle between one of these and the side that
     is nearest to it."""
-    world = (world_from_parent(node) @ array_from_matrix(node.GetObjectToNodeMatrix()))[:3, :3]
+    world = _world_of(node)[:3, :3]
     world = world / np.linalg.norm(world, axis=0)
     columns = grid.ijk_to_ras[:3, :3] / np.linalg.norm(grid.ijk_to_ras[:3, :3], axis=0)
     return float(np.degrees(np.arccos(np.clip(np.abs(columns.T @ world).max(axis=1), 0, 1))).max())
@@ -322,18 +322,20 @@ def extent_from_roi(roi_node: slicer.vtkMRMLMarkupsROINode, volume: Volume) -> E
     if roi_node is None:
         raise InputError("no ROI is selected; draw or select a box")
     require_class(roi_node, "vtkMRMLMarkupsROINode", "ROI")
-    world_from_parent(roi_node)  # refuses a non-linear transform
+    world = _world_of(roi_node)
     size = np.array(roi_node.GetSize())
     if roi_node.GetNumberOfControlPoints() == 0 or not (size > 0).all():
         raise InputError(f"ROI {roi_node.GetName()!r} has no size yet; draw the box in the views")
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(roi_node.GetObjectToNodeMatrix())
-    world = world_from_parent(roi_node) @ array_from_matrix(matrix)
-    corners = np.array([[(-0.5, 0.5)[n >> a & 1] * size[a] for a in range(3)] + [1.0] for n in range(8)])
-    index = (np.linalg.solve(volume.ijk_to_ras, world) @ corners.T)[:3]
+    to_index = np.linalg.solve(volume.ijk_to_ras, world)
+    index = corners(-size / 2, size / 2) @ to_index[:3, :3].T + to_index[:3, 3]
     # A side that lies on the border of a voxel does not touch it.
-    start = np.maximum(np.floor(index.min(1) + 0.5 + 1e-4).astype(int), 0)
-    stop = np.minimum(np.ceil(index.max(1) + 0.5 - 1e-4).astype(int), volume.size)
+    start = np.maximum(np.floor(index.min(0) + 0.5 + 1e-4).astype(int), 0)
+    stop = np.minimum(np.ceil(index.max(0) + 0.5 - 1e-4).astype(int), volume.size)
     if (start >= stop).any():
         raise InputError(f"ROI {roi_node.GetName()!r} lies beside {volume.name!r}; move the box onto the image")
-    return Extent(tuple(int(v) for v in start), tuple(int(v) for v in stop))
+    return Extent(three(start.tolist()), three(stop.tolist()))
+
+
+def _world_of(roi_node) -> np.ndarray:
+    """4x4, from the axes of an ROI to the world. InputError under a non-linear transform."""
+    return world_from_parent(roi_node) @ array_from_matrix(roi_node.GetObjectToNodeMatrix())

@@ -115,11 +115,9 @@ def slice_place(volume: Volume, axis: str, index: int) -> str:
 
 def shows_volume(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRMLVolumeNode) -> bool:
     """Whether the view has ``volume_node`` as its background or foreground."""
-    composite = _composite_node(slice_node)
-    return composite is not None and volume_node.GetID() in (
-        composite.GetBackgroundVolumeID(),
-        composite.GetForegroundVolumeID(),
-    )
+    layout, volume_id = slice_node.GetLayoutName(), volume_node.GetID()
+    composite = next((c for c in composite_nodes(slice_node.GetScene()) if c.GetLayoutName() == layout), None)
+    return composite is not None and volume_id in (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID())
 
 
 def last_used_slice_node(
@@ -180,17 +178,17 @@ def _node_under_cursor(scene):
 
 def slice_nodes() -> list[slicer.vtkMRMLSliceNode]:
     """All slice views of the scene, also those that the layout does not show."""
-    scene = slicer.mrmlScene
-    return [scene.GetNthNodeByClass(n, "vtkMRMLSliceNode") for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode"))]  # fmt: skip
+    return _nodes_of(slicer.mrmlScene, "vtkMRMLSliceNode")
 
 
-def _composite_node(slice_node):
-    scene = slice_node.GetScene()
-    for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-        node = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
-        if node.GetLayoutName() == slice_node.GetLayoutName():
-            return node
-    return None
+def composite_nodes(scene) -> list:
+    """What each slice view shows."""
+    return _nodes_of(scene, "vtkMRMLSliceCompositeNode")
+
+
+def _nodes_of(scene, class_name: str) -> list:
+    """Not ``slicer.util.getNodesByClass``, which does not look at the scene that it is given."""
+    return [scene.GetNthNodeByClass(n, class_name) for n in range(scene.GetNumberOfNodesByClass(class_name))]
 
 
 def _misses(slice_node, volume: Volume) -> InputError:

@@ -4,6 +4,7 @@ import mrml
 import numpy as np
 import pytest
 
+from S3NetSegmentLib.engine import Extent
 from S3NetSegmentLib.scene.drawings.support_set import covering_slices
 from S3NetSegmentLib.scene.segmentation.labelmaps import LabelBox, kept_values
 
@@ -59,7 +60,7 @@ def test_every_voxel_takes_the_label_under_its_centre(case, kind):
     inside = ((at >= box.start) & (at < box.stop)).all(1)
     assert voxels(moved) == {tuple(i.tolist()) for i, a in zip(index[inside], at[inside], strict=True) if tuple(a.tolist()) in had}  # fmt: skip
     low, high = centre - 2, centre + 3
-    part = box.moved(move, (low, high))
+    part = box.moved(move, Extent(low, high))
     if kind not in ("same", "shift"):  # exact moves cost nothing and are not cut
         assert voxels(part) == {v for v in voxels(moved) if all(low <= v) and all(v < high)}
 

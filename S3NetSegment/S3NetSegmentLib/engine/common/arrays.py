@@ -48,7 +48,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * int(np.count_nonzero(a & b)) / max(int(np.count_nonzero(a)) + int(np.count_nonzero(b)), 1)
 
 
-def corners(low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+def corners(low: Sequence[float] | np.ndarray, high: Sequence[float] | np.ndarray) -> np.ndarray:
     """The corners ``[8, 3]`` of the box between two opposite ones; the first axis changes slowest."""
     return np.array(list(itertools.product(*zip(low, high, strict=True))), float)
 

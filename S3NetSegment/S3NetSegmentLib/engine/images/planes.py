@@ -5,11 +5,14 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+from scipy import ndimage
 
+from ..common.arrays import corners
 from ..common.errors import InputError
 from .intensity import intensity_scale
 from .volume import Volume
 
+_OF_SCIPY = "?bBhHiIlLqQfd"  # types of voxels that it interpolates
 _LONGEST = 2048  # pixels along a side; finer sampling of a very long cut would only cost time
 
 
@@ -47,10 +50,10 @@ def plane_grid(volume: Volume, plane: np.ndarray) -> tuple[np.ndarray, tuple[int
     right, up, normal = plane[:3, :3].T
     middle = volume.ras_of((np.array(volume.size) - 1) / 2)
     center = middle + normal @ (plane[:3, 3] - middle) * normal  # the point of the plane that is nearest to the middle
-    corners = _cut(volume, center, normal)
-    if corners is None:
+    cut = _cut(volume, center, normal)
+    if cut is None:
         return None
-    along = (corners - center) @ np.stack((right, up), 1)  # mm, two columns
+    along = (cut - center) @ np.stack((right, up), 1)  # mm, two columns
     low, high = along.min(0), along.max(0)
     pixel = max(min(volume.spacing), float((high - low).max()) / _LONGEST)
     first = np.ceil(low / pixel - 1e-6).astype(int)
@@ -65,8 +68,7 @@ def plane_grid(volume: Volume, plane: np.ndarray) -> tuple[np.ndarray, tuple[int
 
 def _cut(volume: Volume, point: np.ndarray, normal: np.ndarray) -> np.ndarray | None:
     """Corners (world RAS, one in a row) of the polygon that a plane cuts out of the box of voxels, or None."""
-    ends = np.array([(-0.5, n - 0.5) for n in volume.size])
-    box = np.array([[ends[a, n >> a & 1] for a in range(3)] for n in range(8)])
+    box = corners(np.full(3, -0.5), np.array(volume.size) - 0.5)
     box = box @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
     height = (box - point) @ normal
     found = []
@@ -78,18 +80,11 @@ def _cut(volume: Volume, point: np.ndarray, normal: np.ndarray) -> np.ndarray | 
 
 def _linear(array: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Voxels at fractional ``index`` ``[3, N]`` (i, j, k), trilinear; beyond the outer voxel centres the edge value."""
-    size = np.array(array.shape[2::-1])[:, None]
-    index = np.clip(index, 0, size - 1)
-    low = np.minimum(np.floor(index).astype(int), np.maximum(size - 2, 0))
-    high = np.minimum(low + 1, size - 1)
-    share = index - low
-    total = np.zeros((index.shape[1], *array.shape[3:]))
-    for corner in range(8):
-        i, j, k = (np.where(corner >> a & 1, high[a], low[a]) for a in range(3))
-        weight = np.prod([share[a] if corner >> a & 1 else 1 - share[a] for a in range(3)], axis=0)
-        values = array[k, j, i].astype(float)
-        total = total + values * weight.reshape(weight.shape + (1,) * (values.ndim - 1))
-    return np.round(total).astype(array.dtype) if array.dtype.kind in "iu" else total.astype(array.dtype)
+    known = array if array.dtype.char in _OF_SCIPY else array.astype(np.float64)
+    channels = np.moveaxis(known, 3, 0) if array.ndim == 4 else known[None]
+    values = [ndimage.map_coordinates(c, index[::-1], np.float64, order=1, mode="nearest") for c in channels]
+    found = np.stack(values, -1) if array.ndim == 4 else values[0]
+    return np.round(found).astype(array.dtype) if array.dtype.kind in "iu" else found.astype(array.dtype)
 
 
 def _darkest(volume: Volume):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...engine import Extent, InputError, Volume
+from ...engine.common.arrays import three
 from ...engine.few_shot.drawings.overlaps import flattened
 from ...engine.images import AXES
 from ..drawings.support_set import SupportPlane, SupportSlice
@@ -222,16 +223,12 @@ class _Writing:
 
     def _changing(self, segment_id: str, mask: np.ndarray, now: LabelBox, box: Extent) -> np.ndarray:
         """The voxels of ``box`` at which the segment is to become ``mask`` and is not yet."""
-        held = LabelBox(np.zeros(mask.shape, bool), box.start)
-        now.paint(held)
-        changing = (mask != held.array) & self._answer.may_change(box)
+        changing = (mask != now.over(box)) & self._answer.may_change(box)
         wanted = int(np.count_nonzero(changing))
         changing &= self._rules.editable(segment_id, box, self._present, self._answer.geometry)
         editable = int(np.count_nonzero(changing))
         for other in self._respected:
-            taken = LabelBox(np.zeros(mask.shape, bool), box.start)
-            self._present.box(other).paint(taken)
-            changing &= ~(mask & taken.array)
+            changing &= ~(mask & self._present.box(other).over(box))
         self._not_editable += wanted - editable
         self._left_to_others += editable - int(np.count_nonzero(changing))
         return changing
@@ -257,6 +254,5 @@ def _bounds(a: LabelBox, b: LabelBox) -> Extent | None:
     boxes = [box for box in (a, b) if box.array.size]
     if not boxes:
         return None
-    start = np.min([box.start for box in boxes], 0)
-    stop = np.max([box.stop for box in boxes], 0)
-    return Extent(tuple(int(v) for v in start), tuple(int(v) for v in stop))
+    start, stop = np.min([box.start for box in boxes], 0), np.max([box.stop for box in boxes], 0)
+    return Extent(three(start.tolist()), three(stop.tolist()))

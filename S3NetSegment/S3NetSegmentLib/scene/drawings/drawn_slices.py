@@ -163,11 +163,7 @@ def other_volume_support(
     for number, members in enumerate(layers.members):
         labels = np.zeros(volume.array.shape[:3], np.uint8)
         for value in sorted(members):
-            box = boxes[value]
-            if box.array.size:
-                labels[tuple(slice(a, b) for a, b in zip(box.start[::-1], box.stop[::-1], strict=True))][box.array] = (
-                    value
-                )
+            LabelBox(labels).part(boxes[value].start, boxes[value].stop)[boxes[value].array] = value
         if labels.any():
             items.append(SupportVolume(volume, labels, volume.slice_axis(), None, layer=number))
     return OtherDrawing(items, segments, dict(layers.homes), notes=notes)

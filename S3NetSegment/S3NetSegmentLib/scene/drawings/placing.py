@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ...engine import Volume
+from ...engine.common.arrays import corners
 from ...engine.images import AXES
 from ...engine.images.planes import plane_grid
 from ..segmentation.labelmaps import LabelBox, read_segment
@@ -99,13 +100,11 @@ def _plane(axis: str, index: int, box: LabelBox, lattice: np.ndarray, volume: Vo
 
 def _beside(box: LabelBox, to_image: np.ndarray, volume: Volume) -> float:
     """Share of the voxels of ``box`` whose centres lie beside ``volume``."""
-    ends = np.array([box.start, box.stop], float) - [[0, 0, 0], [1, 1, 1]]
-    corners = np.array([[ends[n >> a & 1, a] for a in range(3)] for n in range(8)])
 
     def inside(voxels):
         index = np.floor(voxels @ to_image[:3, :3].T + to_image[:3, 3] + 0.5 + 1e-6)
         return ((index >= 0) & (index < volume.size)).all(1)
 
-    if inside(corners).all():
+    if inside(corners(box.start, np.array(box.stop) - 1)).all():
         return 0.0
     return 1 - float(inside(np.argwhere(box.array)[:, ::-1] + np.array(box.start)).mean())

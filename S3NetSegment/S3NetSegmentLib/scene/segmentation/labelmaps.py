@@ -14,8 +14,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
-from ...engine import InputError
-from ...engine.common.arrays import three
+from ...engine import Extent, InputError
+from ...engine.common.arrays import bounding_box, corners, three
 from ..volumes import array_from_matrix, matrix_from_array
 
 _Converter = slicer.vtkSegmentationConverter
@@ -184,14 +184,10 @@ class LabelBox:
 
     def trimmed(self) -> LabelBox:
         """The smallest box with all labels."""
-        if self.is_empty:
+        box = bounding_box(self.array)
+        if box is None:
             return LabelBox(np.zeros((0, 0, 0), self.array.dtype))
-        ranges = []
-        for axes in ((0, 1), (0, 2), (1, 2)):  # i, j, k
-            used = np.flatnonzero(self.array.any(axis=axes))
-            ranges.append((int(used[0]), int(used[-1]) + 1))
-        slices = tuple(slice(a, b) for a, b in reversed(ranges))
-        return LabelBox(self.array[slices], three(s + a for s, (a, _) in zip(self.start, ranges, strict=True)))
+        return LabelBox(self.array[box], three(s + part.start for s, part in zip(self.start, box[::-1], strict=True)))
 
     def reaches(self, axis: str, index: int) -> bool:
         """Whether there is any label on the slice ``index`` along ``axis`` ("x", "y" or "z")."""
@@ -216,11 +212,18 @@ class LabelBox:
         out.part(other.start, other.stop)[...] |= other.array
         return out
 
-    def paint(self, other: LabelBox) -> None:
-        """Sets the voxels of this mask in the array of ``other``, as far as that reaches."""
-        common = self.overlap(other)
+    def over(self, box: Extent) -> np.ndarray:
+        """The labels in ``box`` of the lattice, in an array of their own ``[K, J, I]``."""
+        out = LabelBox(np.zeros(box.size[::-1], self.array.dtype), box.start)
+        common = self.overlap(box)
         if common is not None:
-            other.part(*common)[...] |= self.part(*common)
+            out.part(*common)[...] = self.part(*common)
+        return out.array
+
+    def cropped(self, box: Extent) -> LabelBox:
+        """What of this lies in ``box``; a view."""
+        common = self.overlap(box)
+        return LabelBox.empty() if common is None else LabelBox(self.part(*common), common[0])
 
     def without(self, other: LabelBox) -> LabelBox:
         """Voxels of this mask that are not in ``other``."""
@@ -231,10 +234,10 @@ class LabelBox:
         out.part(*common)[...] &= ~other.part(*common)
         return out
 
-    def overlap(self, other: LabelBox) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    def overlap(self, other: LabelBox | Extent) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
         """``(start, stop)`` of the box that both boxes cover, or None."""
-        start = tuple(map(max, self.start, other.start))
-        stop = tuple(map(min, self.stop, other.stop))
+        start = three(map(max, self.start, other.start))
+        stop = three(map(min, self.stop, other.stop))
         return (start, stop) if all(a < b for a, b in zip(start, stop, strict=True)) else None
 
     def shift_onto(self, new_from_old: np.ndarray) -> tuple[int, int, int] | None:
@@ -245,30 +248,29 @@ class LabelBox:
             return None
         return three(int(d) for d in shift)
 
-    def moved(self, new_from_old: np.ndarray, bounds: tuple | None = None) -> LabelBox:
+    def moved(self, new_from_old: np.ndarray, bounds: Extent | None = None) -> LabelBox:
         """These labels on another lattice, each new voxel taking the label of the old voxel that holds its centre.
 
         :param new_from_old: 4x4, index on this lattice to index on the new one.
-        :param bounds: ``(start, stop)`` on the new lattice beyond which nothing is wanted.
+        :param bounds: on the new lattice; beyond them nothing is wanted.
         """
         if self.array.size == 0:
             return self
         shift = self.shift_onto(new_from_old)
         if shift is not None:
             return LabelBox(self.array, three(s + d for s, d in zip(self.start, shift, strict=True)))
-        corners = self._corners() @ new_from_old[:3, :3].T + new_from_old[:3, 3]
-        start = np.floor(corners.min(0) + 0.5 - _ALIGNED).astype(int)
-        stop = np.ceil(corners.max(0) + 0.5 + _ALIGNED).astype(int)
+        ends = self._corners() @ new_from_old[:3, :3].T + new_from_old[:3, 3]
+        start = np.floor(ends.min(0) + 0.5 - _ALIGNED).astype(int)
+        stop = np.ceil(ends.max(0) + 0.5 + _ALIGNED).astype(int)
         if bounds is not None:
-            start, stop = np.maximum(start, bounds[0]), np.minimum(stop, bounds[1])
+            start, stop = np.maximum(start, bounds.start), np.minimum(stop, bounds.stop)
         if (start >= stop).any():
             return LabelBox(np.zeros((0, 0, 0), self.array.dtype))
         return LabelBox(self._sampled(np.linalg.inv(new_from_old), start, stop), three(int(v) for v in start))
 
     def _corners(self) -> np.ndarray:
         """The corners of the box ``[8, 3]``, i, j, k."""
-        ends = list(zip(self.start, self.stop, strict=True))
-        return np.array([[ends[d][n >> d & 1] for d in range(3)] for n in range(8)]) - 0.5
+        return corners(self.start, self.stop) - 0.5
 
     def _sampled(self, old_from_new: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
         """Labels at the voxels ``start`` to ``stop`` of the new lattice."""

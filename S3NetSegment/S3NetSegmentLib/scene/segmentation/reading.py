@@ -12,7 +12,7 @@ from ...engine import Extent, InputError, Segment, Segmentation, Volume
 from ...engine.common.provenance import MODEL
 from ..answers.provenance import PREFIX, made_by, segment_fact
 from ..volumes import place_beside, volume_from_node, world_from_parent
-from .labelmaps import BINARY, LabelBox, ensure_binary_labelmap, read_segment, segment_tag
+from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_tag
 from .segment_edit import SegmentEdit, segment_edit
 
 __all__ = [
@@ -85,17 +85,11 @@ def segment_mask(segmentation_node, segment_id: str, geometry: Volume) -> np.nda
 
     :raises InputError: no such segment, or a non-linear parent transform.
     """
-    out = np.zeros(geometry.array.shape[:3], bool)
     box, lattice = read_segment(segmentation_node, segment_id)
-    if box.array.size == 0:
-        return out
-    world = world_from_parent(segmentation_node) @ lattice
-    bounds = ((0, 0, 0), geometry.size)
-    box = box.trimmed().moved(np.linalg.inv(geometry.ijk_to_ras) @ world, bounds)
-    common = box.overlap(LabelBox(out))
-    if common is not None:
-        LabelBox(out).part(*common)[...] = box.part(*common)
-    return out
+    if lattice is not None:
+        to_grid = np.linalg.inv(geometry.ijk_to_ras) @ world_from_parent(segmentation_node) @ lattice
+        box = box.trimmed().moved(to_grid, geometry.extent)
+    return box.over(geometry.extent)
 
 
 def write_segmentation(

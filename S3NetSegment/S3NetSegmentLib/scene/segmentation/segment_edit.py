@@ -14,7 +14,8 @@ import numpy as np
 import slicer
 import vtk
 
-from ...engine import InputError, Segment, Volume
+from ...engine import Extent, InputError, Segment, Volume
+from ...engine.common.arrays import three
 from ...engine.common.provenance import all_tag_names
 from ..answers.provenance import CONTENT_TAG, METHOD_TAG, content_name
 from ..volumes import volume_from_node, world_from_parent
@@ -141,7 +142,7 @@ class SegmentEdit:
             old = self._current(segment_id).trimmed()
             # An all-true mask of the old segment's surroundings is enough to say which voxels the grid covers.
             covered = LabelBox(np.broadcast_to(True, mask.shape) if where is None else where)
-            covered = covered.moved(self._index(lattice, geometry), (old.start, old.stop))
+            covered = covered.moved(self._index(lattice, geometry), Extent(old.start, old.stop))
             new = old.without(covered).union(new)
         self._put(segment_id, new)
 
@@ -262,15 +263,15 @@ class SegmentEdit:
         resampled = box.array.size > 0 and box.shift_onto(index) is None
         return box.moved(index, self._image_on(lattice) if resampled else None)
 
-    def _image_on(self, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """First voxel of the image on ``lattice`` and the one behind its last; None where its voxels are others. An oblique plane
-        is a voxel thick, and at the image's border half of that lies beside it."""
+    def _image_on(self, lattice: np.ndarray) -> Extent | None:
+        """The image on ``lattice``; None where its voxels are others. An oblique plane is a voxel thick, and at the image's border
+        half of that lies beside it."""
         if self.volume_node is None:
             return None
         volume = volume_from_node(self.volume_node)
         whole = LabelBox(np.broadcast_to(True, volume.array.shape[:3]))
         shift = whole.shift_onto(self._index(lattice, volume))
-        return None if shift is None else (np.asarray(shift), np.asarray(shift) + volume.size)
+        return None if shift is None else Extent(shift, three(np.add(shift, volume.size).tolist()))
 
     def _check(self, array: np.ndarray, geometry: Volume) -> None:
         if array.shape != geometry.array.shape[:3]:

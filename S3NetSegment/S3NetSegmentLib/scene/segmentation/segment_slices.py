@@ -10,8 +10,9 @@ import numpy as np
 import slicer
 
 from ...engine import Extent, Volume
-from ...engine.common.arrays import three, two
+from ...engine.common.arrays import two
 from ...engine.images import AXES
+from ...engine.images.volume import slices_first
 from ..answers.provenance import segment_fact
 from ..volumes import world_from_parent
 from .labelmaps import LabelBox, read_segment
@@ -91,11 +92,11 @@ def _is_visible(node, segment_id: str) -> bool:
 
 
 def _covered(segments: SegmentSlices, segment_ids: Iterable[str], box: Extent) -> np.ndarray:
-    out = LabelBox(np.zeros(box.size[::-1], bool), box.start)
+    out = np.zeros(box.size[::-1], bool)
     for segment_id in segment_ids:
         if segment_id in segments.segment_ids:
-            segments.box(segment_id).paint(out)
-    return out.array
+            out |= segments.box(segment_id).over(box)
+    return out
 
 
 class SegmentSlices:
@@ -111,7 +112,6 @@ class SegmentSlices:
         self.geometry = geometry
         self.segment_ids = list(dict.fromkeys(segment_ids))
         self.resampled: list[str] = []  # ids of segments on another grid than the volume's
-        self._bounds = ((0, 0, 0), geometry.size)
         self._boxes: dict[str, tuple[LabelBox, np.ndarray]] = {}  # box on its own lattice, and the way to the grid
         self._moved: dict[str, LabelBox] = {}
         index_from_parent = np.linalg.inv(geometry.ijk_to_ras) @ world_from_parent(segmentation_node)
@@ -128,24 +128,17 @@ class SegmentSlices:
         """The segment on the grid, bool, cut off at the borders of the volume."""
         if segment_id not in self._moved:
             box, to_grid = self._boxes[segment_id]
-            self._moved[segment_id] = box.trimmed().moved(to_grid, self._bounds)
-        return _cut(self._moved[segment_id], self._bounds)
+            self._moved[segment_id] = box.trimmed().moved(to_grid, self.geometry.extent)
+        return self._moved[segment_id].cropped(self.geometry.extent)
 
     def plane(self, segment_id: str, axis: str, index: int) -> np.ndarray:
         """The segment on one slice, bool ``[rows, columns]``: ``array[K, J, I]`` at ``index`` along ``axis``."""
-        across = AXES.index(axis)
-        start, stop = [0, 0, 0], list(self.geometry.size)
-        start[across], stop[across] = index, index + 1
-        bounds = three(start), three(stop)
+        extent = self.geometry.extent.slice_at(axis, index)
         box = self._moved.get(segment_id)
         if box is None:
             box, to_grid = self._boxes[segment_id]
-            box = box.moved(to_grid, bounds)
-        out = LabelBox(np.zeros([b - a for a, b in zip(start, stop, strict=True)][::-1], bool), bounds[0])
-        common = box.overlap(out)
-        if common is not None:
-            out.part(*common)[...] = box.part(*common)
-        return np.squeeze(out.array, 2 - across)
+            box = box.moved(to_grid, extent)
+        return slices_first(box.over(extent), axis)[0]
 
     def profile(self, segment_id: str, axis: str) -> dict[int, int]:
         """Slice along ``axis`` -> number of the segment's voxels there; slices without any are left out."""
@@ -158,14 +151,6 @@ class SegmentSlices:
             plane = box.array.view(np.uint8).sum(0, dtype=np.uint32)
             counts = plane.sum(0 if axis == "x" else 1)
         return {n + box.start[across]: int(count) for n, count in enumerate(counts) if count}
-
-
-def _cut(box: LabelBox, bounds) -> LabelBox:
-    """The part of ``box`` in ``bounds``; a view."""
-    start, stop = np.maximum(box.start, bounds[0]), np.minimum(box.stop, bounds[1])
-    if box.array.size == 0 or (start >= stop).any():
-        return LabelBox.empty()
-    return LabelBox(box.part(start, stop), three(int(v) for v in start))
 
 
 def other_segments(segmentation_node, segment_id: str, geometry: Volume) -> np.ndarray | None:
