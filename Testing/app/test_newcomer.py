@@ -41,7 +41,7 @@ class GreyValues(Encoder):
 }
 OPTION = {
     "engine/tasks/segment.py": {
-        "    radius: float | None = asked(": '    smaller: bool = asked(False, "take the next smaller candidate", SWITCH, group=_OBJECT)\n'
+        "    radius: float | None = asked(": '    smaller: bool = asked(False, "take the next smaller candidate", forms.SWITCH, group=_OBJECT)\n'
         "    radius: float | None = asked(",
     },
     "engine/segment/run.py": {

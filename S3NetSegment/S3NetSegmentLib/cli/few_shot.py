@@ -6,7 +6,8 @@ import argparse
 import time
 
 from ..engine.tasks.drawn_numbers import drawn_numbers
-from ..engine.tasks.few_shot import COMPUTING, DRAWING, FEW_SHOT_PART, FewShotTask
+from ..engine.tasks.few_shot import DRAWING, FEW_SHOT_PART, FewShotTask
+from ..engine.tasks.forms import COMPUTING
 from .arguments import (
     add_device,
     add_pictures,

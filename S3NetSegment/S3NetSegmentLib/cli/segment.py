@@ -7,7 +7,7 @@ import os
 import time
 
 from ..engine.tasks import forms
-from ..engine.tasks.segment import COMPUTING, SEGMENT_PART, SEGMENT_RESULTS, SegmentTask
+from ..engine.tasks.segment import SEGMENT_PART, SEGMENT_RESULTS, SegmentTask
 from .arguments import (
     add_device,
     add_pictures,
@@ -54,7 +54,7 @@ def register(commands) -> None:
         help="also show why the object was chosen: pictures of the candidates there, and all that was measured of them in "
         "FILE.csv",
     )  # fmt: skip
-    add_device(groups[COMPUTING])
+    add_device(groups[forms.COMPUTING])
     finish(parser, run, check)
 
 

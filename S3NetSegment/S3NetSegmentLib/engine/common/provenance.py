@@ -127,30 +127,15 @@ def method_of(text: str | None) -> str:
     return next((method for method in METHODS if text.startswith(method.casefold())), "")
 
 
-def provenance_tags(
-    method: str,
-    version: str = __version__,
-    settings: Mapping | str | None = None,
-    seed: int | None = None,
-    points: Iterable[Sequence[float]] = (),
-    device: str | None = None,
-    **more,
-) -> dict[str, str]:
+def provenance_tags(method: str, **facts) -> dict[str, str]:
     """Segment tags of any facts; results of this program use :func:`provenance`.
 
-    :param settings: name -> value, those that differ from the defaults (:meth:`SegmentSettings.changed`).
-    :param points: positions in RAS mm, in the order in which they were given.
-    :param more: further facts, e.g. ``image="CT"``, ``frame=3``, ``outside_points=[...]``; None is left out.
+    :param facts: e.g. ``image="CT", seed=3, points=[...]``, ``settings``: name -> value; None and what is empty is left out.
     :returns: tags named ``S3NetSegment.<Fact>``; their texts hold no "|" and no line break, which would end a tag in
         ``.seg.nrrd``.
     """
-    facts = {"method": method, "version": version, "settings": settings, "seed": seed, "points": list(points), "device": device, **more}  # fmt: skip
-    tags = {}
-    for name, value in facts.items():
-        text = _text(value)
-        if text:
-            tags[PREFIX + _tag_word(name)] = text
-    return tags
+    texts = {name: _text(value) for name, value in {"method": method, "version": __version__, **facts}.items()}
+    return {PREFIX + _tag_word(name): text for name, text in texts.items() if text}
 
 
 def _tag_word(name: str) -> str:

@@ -112,9 +112,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     made. Errors of the file system become InputError (place) or ResourceError (space).
     """
     target = Path(os.path.realpath(path))  # a link stays a link; the file it names is replaced
-    temporary = (
-        target.parent / f".{secrets.token_hex(6)}{suffix_of(path)}"
-    )  # short: the name itself may be at its limit
+    # Short, since the name itself may be at its limit.
+    temporary = target.parent / f".{secrets.token_hex(6)}{suffix_of(path)}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

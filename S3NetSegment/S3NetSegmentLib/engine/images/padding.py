@@ -19,11 +19,8 @@ _DARK = 0.02  # of the voxels that the image's own values begin with: constant v
 _ONSET = 0.05  # of the range; masked images have less than that share of their voxels in it, cut ones more
 _TIED = 0.95  # of the voxels beyond the gap: so many have common values where it is padding
 _TIES = 0.0025  # of all voxels: one value counts for no more than this when the spread of the image is judged
-_FEW, _LONE, _LONE_VOXELS = (
-    0.005,
-    0.03,
-    100,
-)  # of all voxels: extremes; in a small image 100 voxels, but not more than 3 %
+_FEW = 0.005  # of all voxels: extremes; in a small image
+_LONE, _LONE_VOXELS = 0.03, 100  # 100 voxels, but not more than 3 %
 _NEAR_TOP = 0.8  # of the range of an image: the brightest of its other values reach it where it is saturated
 _LEVELS = 8  # different values in the middle of an image; with fewer its spread is not known
 _FAR, _NEAR = 30.0, 0.05  # gap over the spread: padding wherever it lies; padding if it lies at the rim, too

@@ -10,25 +10,9 @@ from typing import Any
 
 from ..common.errors import InputError
 from ..few_shot.settings import PRESETS, FewShotSettings, few_shot_preset
+from . import forms
 from .drawn_numbers import ALL
 from .fields import asked
-from .forms import (
-    AXIS,
-    COMPUTING,
-    NAMED_BOXES,
-    NAMES,
-    PATH,
-    SEED,
-    SETTINGS,
-    SLICES,
-    SWITCH,
-    TEXT,
-    Form,
-    choice,
-    drawn_slices,
-    optional_texts,
-    texts,
-)
 
 DRAWING, FEW_SHOT_PART, _HOW = (
     "what is drawn (repeat --support for several drawings)",
@@ -69,52 +53,54 @@ class FewShotTask:
 
     # The command line makes the first three itself, since each belongs to the --support before it.
     support: tuple[str, ...] = asked(
-        (), "the drawing; several files separated by ';'", Form(texts, is_path=True), option=""
+        (), "the drawing; several files separated by ';'", forms.Form(forms.texts, is_path=True), option=""
     )
     support_image: tuple[str | None, ...] = asked(
-        (), "the image that the drawing belongs to, if it is another one", Form(optional_texts, is_path=True), option=""
-    )
+        (), "the image that the drawing belongs to, if it is another one", forms.Form(forms.optional_texts, is_path=True), option=""
+    )  # fmt: skip
     drawn: tuple[tuple[int, ...] | str | None, ...] = asked(
         (), "the drawn slices: numbers and ranges, 12,30-33, or all (also the empty ones); without it those that hold labels; "
-        "one entry for each drawing, separated by ';'", Form(drawn_slices), option="",
+        "one entry for each drawing, separated by ';'", forms.Form(forms.drawn_slices), option="",
     )  # fmt: skip
     support_boxes: tuple[tuple[str, tuple[int, ...]], ...] = asked(
         (), "a box around a segment in a slice in place of a drawing, with the segment's name: two corners as voxels, both included; what "
         "it holds is found there and counts as drawn. For every segment and slice that you mean; boxes inside boxes become rings",
-        NAMED_BOXES, option="--box", group=DRAWING,
+        forms.NAMED_BOXES, option="--box", group=DRAWING,
     )  # fmt: skip
     labels: str | None = asked(
         None, "names of the values of drawings that are plain label maps: lines VALUE,NAME[,R,G,B] (CSV), a .ctbl of Slicer, a "
-        "label file of ITK-SNAP, or JSON", PATH, group=DRAWING,
+        "label file of ITK-SNAP, or JSON", forms.PATH, group=DRAWING,
     )  # fmt: skip
-    segments: tuple[str, ...] = asked((), "only these segments of the drawing", NAMES, group=DRAWING)
+    segments: tuple[str, ...] = asked((), "only these segments of the drawing", forms.NAMES, group=DRAWING)
     partial: bool = asked(
-        False, "only what lies near the drawing is background on a drawn slice", SWITCH, group=DRAWING
+        False, "only what lies near the drawing is background on a drawn slice", forms.SWITCH, group=DRAWING
     )
     axis: str = asked(
-        "auto", "the axis across the slices; auto (the default) takes the one along which the fewest hold labels", AXIS,
+        "auto", "the axis across the slices; auto (the default) takes the one along which the fewest hold labels", forms.AXIS,
         group=DRAWING,
     )  # fmt: skip
     slices: tuple[int, int] | None = asked(
-        None, "only slices A to B, both included, or one slice K, counted from 0", SLICES, group=FEW_SHOT_PART
+        None, "only slices A to B, both included, or one slice K, counted from 0", forms.SLICES, group=FEW_SHOT_PART
     )
     preset: str = asked(
         "default", "default: the best measured recipe. published: prototypes of DINOv2 alone (ALPNet), as near to the published program "
-        "as can be", choice(*PRESETS), column="", group=_HOW,
+        "as can be", forms.choice(*PRESETS), column="", group=_HOW,
     )  # fmt: skip
     method: str | None = asked(
         None, "default: drawn masks are carried, corrected and voted on; alpnet: prototypes of an encoder alone",
-        choice("default", "alpnet"), column="", group=_HOW,
+        forms.choice("default", "alpnet"), column="", group=_HOW,
     )  # fmt: skip
     encoder: str = asked(
         "auto", "pretrained features: auto (the default) takes DINOv2 weights if 's3net weights' has put some here, default "
-        "takes none, else dinov2-... or a file", dataclasses.replace(TEXT, metavar="NAME|FILE"), group=_HOW,
+        "takes none, else dinov2-... or a file", dataclasses.replace(forms.TEXT, metavar="NAME|FILE"), group=_HOW,
     )  # fmt: skip
     settings: tuple[str, ...] = asked(
-        (), "change a setting, e.g. target=scattered; may be repeated. 's3net settings' lists them all", SETTINGS,
-        option="--set", group=COMPUTING,
+        (), "change a setting, e.g. target=scattered; may be repeated. 's3net settings' lists them all", forms.SETTINGS,
+        option="--set", group=forms.COMPUTING,
     )  # fmt: skip
-    seed: int | None = asked(None, "random seed; same image, seed and device: same result", SEED, group=COMPUTING)
+    seed: int | None = asked(
+        None, "random seed; same image, seed and device: same result", forms.SEED, group=forms.COMPUTING
+    )
 
     def __post_init__(self):
         for name in ("support_image", "drawn"):  # one entry serves all drawings

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..common.arrays import finite
 from .drawn_numbers import drawn_numbers
 
 ALL_FRAMES = "all"
@@ -34,20 +35,20 @@ def label(value) -> str:
     return words(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
 
 
-def texts(value) -> tuple[str, ...]:
-    """Texts, in a cell separated by ";"."""
-    parts = value.split(";") if isinstance(value, str) else value
-    if not isinstance(parts, list) or not parts:
-        raise ValueError(f"{_shown(value)} is not a list of texts")
-    return tuple(words(part) for part in parts)
-
-
 def optional_texts(value) -> tuple[str | None, ...]:
     """Texts, in a cell separated by ";", of which some may be empty (null)."""
     parts = value.split(";") if isinstance(value, str) else value
     if not isinstance(parts, list):
         raise ValueError(f"{_shown(value)} is not a list of texts")
-    return tuple(None if part is None or part == "" or str(part).isspace() else words(part) for part in parts)
+    return tuple(None if part is None or not str(part).strip() else words(part) for part in parts)
+
+
+def texts(value) -> tuple[str, ...]:
+    """Texts, in a cell separated by ";"."""
+    parts = value.split(";") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not parts:
+        raise ValueError(f"{_shown(value)} is not a list of texts")
+    return tuple(map(words, parts))
 
 
 def name_list(value) -> str:
@@ -93,26 +94,16 @@ def frame(value) -> int | str:
         raise ValueError(f"{error}; write a frame, counted from 0, or {ALL_FRAMES}") from None
 
 
-def length(value) -> float:
-    """Millimetres above 0."""
-    try:
-        number = _number(value)
-    except ValueError:
-        number = 0.0
-    if number <= 0:
-        raise ValueError(f"{_shown(value)} is not a length in mm above 0")
-    return number
+def positive(what: str, most: float) -> Callable:
+    """A number above 0, up to ``most``; ``what`` it is, for messages."""
 
+    def read(value) -> float:
+        number = 0.0 if isinstance(value, bool) else finite(value, 0.0)
+        if not 0 < number <= most:
+            raise ValueError(f"{_shown(value)} is not {what} above 0")
+        return number
 
-def minutes(value) -> float:
-    """Minutes above 0."""
-    try:
-        number = _number(value)
-    except ValueError:
-        number = -1.0
-    if not 0 < number <= 1e6:
-        raise ValueError(f"{_shown(value)} is not a number of minutes above 0")
-    return number
+    return read
 
 
 def one_of(*choices: str) -> Callable:
@@ -149,14 +140,18 @@ def slice_pair(value) -> tuple[int, int]:
     return first, last
 
 
+def several(one: Callable) -> Callable:
+    """Values that ``one`` reads, in a cell separated by ";"; in JSON a list of them, or one."""
+
+    def read(value) -> tuple:
+        return tuple(map(one, _several(value)))
+
+    return read
+
+
 def position(value) -> tuple[float, ...]:
     """R,A,S in patient mm; in JSON also [R, A, S]."""
     return _numbers(value, (3,), "a position", "R,A,S in mm, e.g. -12.5,30,4")
-
-
-def positions(value) -> tuple[tuple[float, ...], ...]:
-    """ "R,A,S; R,A,S; ..." in patient mm; in JSON also [[R, A, S], ...]."""
-    return tuple(map(position, _several(value)))
 
 
 def voxel(value) -> tuple[int, ...]:
@@ -170,11 +165,6 @@ def voxel(value) -> tuple[int, ...]:
     return tuple(map(int, numbers))
 
 
-def voxels(value) -> tuple[tuple[int, ...], ...]:
-    """ "i,j,k; ..." or "i,j; ...", counted from 0; in JSON also [[i, j, k], ...]."""
-    return tuple(map(voxel, _several(value)))
-
-
 def box(value) -> tuple[int, ...]:
     """Two opposite corners, both included: i,j,k,i,j,k, or i,j,i,j where there is one slice; in JSON also [i, j, k, i, j, k].
     What reaches beyond the image is cut off later, so numbers below 0 are corners, too."""
@@ -183,11 +173,6 @@ def box(value) -> tuple[int, ...]:
     if any(number != int(number) or abs(number) > _MOST for number in numbers):
         raise ValueError(f"{_shown(value)} is not a box; write {written}")
     return tuple(map(int, numbers))
-
-
-def boxes(value) -> tuple[tuple[int, ...], ...]:
-    """ "i,j,k,i,j,k; ..."; in JSON also [[i, j, k, i, j, k], ...]."""
-    return tuple(map(box, _several(value)))
 
 
 def named_box(value) -> tuple[str, tuple[int, ...]]:
@@ -206,7 +191,9 @@ def named_box(value) -> tuple[str, tuple[int, ...]]:
 def named_boxes(value) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """ "NAME=i,j,k,i,j,k; ..."; in JSON also {"NAME": [[i, j, k, i, j, k], ...]}."""
     if isinstance(value, dict):
-        value = [f"{name}={','.join(map(str, corners))}" for name, own in value.items() for corners in boxes(own)]
+        value = [
+            f"{name}={','.join(map(str, corners))}" for name, own in value.items() for corners in several(box)(own)
+        ]
     elif isinstance(value, str):
         value = [part for part in value.split(";") if part.strip()]
     return tuple(map(named_box, texts(value)))
@@ -217,14 +204,9 @@ def box_mm(value) -> tuple[float, ...]:
     return _numbers(value, (6,), "a box", "two corners, R,A,S,R,A,S in mm, e.g. -40,10,32,25,60,32")
 
 
-def boxes_mm(value) -> tuple[tuple[float, ...], ...]:
-    """ "R,A,S,R,A,S; ..." in patient mm; in JSON also [[R, A, S, R, A, S], ...]."""
-    return tuple(map(box_mm, _several(value)))
-
-
 def stroke(value) -> tuple[tuple[int, ...], ...]:
     """ "i,j,k;i,j,k;..." (or i,j): the corners of a line; in JSON also [[i, j, k], ...]."""
-    found = voxels(value)
+    found = several(voxel)(value)
     if not found:
         raise ValueError(f"{_shown(value)} is not a stroke; write its points, i,j,k;i,j,k;..., e.g. 90,70,14;110,85,14")
     if len({len(point) for point in found}) > 1:
@@ -276,11 +258,8 @@ def assignment(value) -> str:
 
 
 def _number(value) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
+    number = None if isinstance(value, bool) else finite(value, None)
+    if number is None:
         raise ValueError(f"{_shown(value)} is not a number")
     return number
 
@@ -356,15 +335,15 @@ def choice(*choices: str) -> Form:
 TEXT = Form(words, "TEXT")
 PATH = Form(words, "FILE", is_path=True)
 SWITCH = Form(switch)
-POSITIONS = Form(positions, "R,A,S", one=position)
-VOXELS = Form(voxels, "i,j[,k]", one=voxel)
-BOXES = Form(boxes, "i,j,k,i,j,k", one=box)
+POSITIONS = Form(several(position), "R,A,S", one=position)
+VOXELS = Form(several(voxel), "i,j[,k]", one=voxel)
+BOXES = Form(several(box), "i,j,k,i,j,k", one=box)
 NAMED_BOXES = Form(named_boxes, "NAME=i,j,k,i,j,k", one=named_box)
-BOXES_MM = Form(boxes_mm, "R,A,S,R,A,S", one=box_mm)
+BOXES_MM = Form(several(box_mm), "R,A,S,R,A,S", one=box_mm)
 STROKES = Form(strokes, "'i,j,k;i,j,k;...'", one=stroke)
 SLICES = Form(slice_pair, "A:B", write=lambda pair: f"{pair[0]}:{pair[1]}")
-LENGTH = Form(length, "MM")
-MINUTES = Form(minutes, "M")
+LENGTH = Form(positive("a length in mm", math.inf), "MM")
+MINUTES = Form(positive("a number of minutes", 1e6), "M")
 SETTINGS = Form(assignments, "NAME=VALUE", one=assignment)
 SEED = Form(whole(0, 2**31 - 1), "S")
 NAMES = Form(names, "NAME,...", one=name_list)

@@ -8,25 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..segment.settings import PRESETS, SegmentSettings, preset
+from . import forms
 from .fields import asked
-from .forms import (
-    AXIS,
-    BOXES,
-    BOXES_MM,
-    COMPUTING,
-    LENGTH,
-    POSITIONS,
-    SEED,
-    SETTINGS,
-    SLICES,
-    STROKES,
-    SWITCH,
-    VOXELS,
-    Form,
-    choice,
-    texts,
-    whole,
-)  # fmt: skip
 
 DEFAULT_REGIONS = 4
 _OBJECT, SEGMENT_PART, SEGMENT_RESULTS = (
@@ -44,58 +27,58 @@ class SegmentTask:
     """
 
     points: tuple[tuple[float, ...], ...] = asked(
-        (), "inside the object, patient mm (right, anterior, superior)", POSITIONS, option="--point", group=_OBJECT
-    )
+        (), "inside the object, patient mm (right, anterior, superior)", forms.POSITIONS, option="--point", group=_OBJECT
+    )  # fmt: skip
     not_points: tuple[tuple[float, ...], ...] = asked(
-        (), "outside the object, patient mm", POSITIONS, option="--not-point", group=_OBJECT
+        (), "outside the object, patient mm", forms.POSITIONS, option="--not-point", group=_OBJECT
     )
     pixels: tuple[tuple[int, ...], ...] = asked(
-        (), "inside the object, as a voxel counted from 0", VOXELS, option="--pixel", group=_OBJECT
+        (), "inside the object, as a voxel counted from 0", forms.VOXELS, option="--pixel", group=_OBJECT
     )
     not_pixels: tuple[tuple[int, ...], ...] = asked(
-        (), "outside the object, as a voxel", VOXELS, option="--not-pixel", group=_OBJECT
+        (), "outside the object, as a voxel", forms.VOXELS, option="--not-pixel", group=_OBJECT
     )
     boxes: tuple[tuple[int, ...], ...] = asked(
         (), "a box around the object: two corners as voxels, both included; flat on one axis it lies in that slice, else it holds the object in "
-        "the volume. Several boxes hold one part each", BOXES, option="--box", group=_OBJECT,
+        "the volume. Several boxes hold one part each", forms.BOXES, option="--box", group=_OBJECT,
     )  # fmt: skip
     boxes_mm: tuple[tuple[float, ...], ...] = asked(
-        (), "the same with corners in patient mm", BOXES_MM, option="--box-mm", group=_OBJECT
+        (), "the same with corners in patient mm", forms.BOXES_MM, option="--box-mm", group=_OBJECT
     )
     strokes: tuple[tuple[tuple[int, ...], ...], ...] = asked(
-        (), "a line through the object: its corners as voxels|, in quotes because of the semicolons", STROKES, option="--stroke", group=_OBJECT
+        (), "a line through the object: its corners as voxels|, in quotes because of the semicolons", forms.STROKES, option="--stroke", group=_OBJECT
     )  # fmt: skip
     not_strokes: tuple[tuple[tuple[int, ...], ...], ...] = asked(
-        (), "a line through what does not belong to the object", STROKES, option="--not-stroke", group=_OBJECT
+        (), "a line through what does not belong to the object", forms.STROKES, option="--not-stroke", group=_OBJECT
     )
-    radius: float | None = asked(None, "rough radius of the object in mm", LENGTH, group=_OBJECT)
+    radius: float | None = asked(None, "rough radius of the object in mm", forms.LENGTH, group=_OBJECT)
     step: int = asked(
-        0, "take the Nth larger candidate than the automatic choice; smaller with a minus", Form(whole(-1000, 1000), "N"),
+        0, "take the Nth larger candidate than the automatic choice; smaller with a minus", forms.Form(forms.whole(-1000, 1000), "N"),
         group=_OBJECT,
     )  # fmt: skip
     alternative: int | None = asked(
-        None, "take one of the three best distinct answers", Form(whole(1, 3), "{1,2,3}"), group=_OBJECT
+        None, "take one of the three best distinct answers", forms.Form(forms.whole(1, 3), "{1,2,3}"), group=_OBJECT
     )
     slices: tuple[int, int] | None = asked(
-        None, "only slices A to B, both included, or one slice K, counted from 0", SLICES, option="--slices --slice", group=SEGMENT_PART
+        None, "only slices A to B, both included, or one slice K, counted from 0", forms.SLICES, option="--slices --slice", group=SEGMENT_PART
     )  # fmt: skip
     axis: str = asked(
-        "auto", "the axis across the slices; auto (the default) takes the one with the largest spacing, else the one from feet to head", AXIS, group=SEGMENT_PART
+        "auto", "the axis across the slices; auto (the default) takes the one with the largest spacing, else the one from feet to head", forms.AXIS, group=SEGMENT_PART
     )  # fmt: skip
     regions: int | None = asked(
-        None, f"number of regions without points, 2 to 16 (default {DEFAULT_REGIONS})", Form(whole(2, 16), "N"), group=SEGMENT_RESULTS
+        None, f"number of regions without points, 2 to 16 (default {DEFAULT_REGIONS})", forms.Form(forms.whole(2, 16), "N"), group=SEGMENT_RESULTS
     )  # fmt: skip
-    regions_only: bool = asked(False, "leave the automatic object out", SWITCH, group=SEGMENT_RESULTS)
+    regions_only: bool = asked(False, "leave the automatic object out", forms.SWITCH, group=SEGMENT_RESULTS)
     preset: str = asked(
         "default", "default: the best measured recipe. paper: S3-Net in its published size, with its defects cured; published: as near "
-        "to the published program as can be; both slow", choice(*PRESETS), group=COMPUTING,
+        "to the published program as can be; both slow", forms.choice(*PRESETS), group=forms.COMPUTING,
     )  # fmt: skip
     settings: tuple[str, ...] = asked(
-        (), "change a setting, e.g. sources=s3net; may be repeated. 's3net settings' lists them all", SETTINGS,
-        option="--set", group=COMPUTING,
+        (), "change a setting, e.g. sources=s3net; may be repeated. 's3net settings' lists them all", forms.SETTINGS,
+        option="--set", group=forms.COMPUTING,
     )  # fmt: skip
     seed: int | None = asked(
-        None, "random seed; same image, seed and device: same result", SEED, group=COMPUTING
+        None, "random seed; same image, seed and device: same result", forms.SEED, group=forms.COMPUTING
     )  # fmt: skip
 
     @property
@@ -157,12 +140,12 @@ class ApplyTask:
 
     model: tuple[str, ...] = asked(
         (), "the model file; the folder of a cross-validation stands for the models of its folds, and the answers of several files, "
-        "separated by ';', are averaged", Form(texts, "FILE", is_path=True), option="",
+        "separated by ';', are averaged", forms.Form(forms.texts, "FILE", is_path=True), option="",
     )  # fmt: skip
     flips: bool = asked(
         False,
         "also look at mirrored slices and average the answers, for models that were trained with the setting flip: twice as long",
-        SWITCH,
+        forms.SWITCH,
     )
 
     def contradictions(self, called: Callable[[str], str]) -> list[str]:

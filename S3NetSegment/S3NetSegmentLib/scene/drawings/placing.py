@@ -69,9 +69,8 @@ def _drawn(segmentation_node, segment_ids: Sequence[str]) -> Iterator[tuple[str,
 
 def _along(box: LabelBox, lattice: np.ndarray, volume: Volume, axis: str) -> list[tuple[str, int]]:
     """The slices with labels across the axis of the lattice that is nearest to ``axis`` of ``volume``."""
-    steps = np.linalg.solve(volume.ijk_to_ras, lattice)[
-        AXES.index(axis), :3
-    ]  # along ``axis``, of a voxel of the lattice
+    # Along ``axis``, of a voxel of the lattice.
+    steps = np.linalg.solve(volume.ijk_to_ras, lattice)[AXES.index(axis), :3]
     across = int(np.argmax(np.abs(steps) / np.linalg.norm(lattice[:3, :3], axis=0)))
     held = box.array.any(tuple(d for d in range(3) if d != 2 - across))
     return [(AXES[across], int(n) + box.start[across]) for n in np.flatnonzero(held)]

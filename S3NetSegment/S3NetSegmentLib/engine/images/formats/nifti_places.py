@@ -15,9 +15,7 @@ from ..volume import Volume, spans_space
 from .text_header import NOT_PLACED
 
 _APART = 0.01  # mm between two matrices, or a tenth of a voxel if that is less
-_ROUNDING = (
-    1e-4  # parts of the image's diagonal: axes may be that far from right angles, which a quaternion cannot tell
-)
+_ROUNDING = 1e-4  # parts of the diagonal: so far from right angles may axes be, which a quaternion cannot tell
 _ALIKE = 0.01  # parts of the smallest voxel
 
 

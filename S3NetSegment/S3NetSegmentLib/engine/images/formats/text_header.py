@@ -51,9 +51,8 @@ class TextHeader:
         stated = [(name.lower(), value) for name, value in _FIELD.findall(self.text)]
         self._dimensions = [value for name, value in stated if name == b"ndims"]
         places = [(name, value) for name, value in stated if name != b"ndims"]
-        self._places = [
-            value for name, value in places if (name == b"elementdatafile") != self.is_nrrd
-        ]  # of the voxels
+        # Of the voxels, as the readers of the two formats look for them.
+        self._places = [value for name, value in places if (name == b"elementdatafile") != self.is_nrrd]
 
     def check(self) -> None:
         """Raises InputError if the voxels are to come from a pipe or a device, which would be waited for without end, or if there
@@ -127,9 +126,8 @@ class TextHeader:
         # The numbers of a pattern: its first, its last, the step; that of a list: the dimensions of each of its files.
         numbers = [int(word) for word in words[1:] if word.isdigit()]
         first, last, step = [*numbers, 0, 0, 1][:3] if len(numbers) > 1 else (1, 1, 1)
-        listed = len(self._files(place)) - (
-            not self.text.endswith(b"\n")
-        )  # MetaIO passes over a last line without an end
+        # MetaIO passes over a last line without an end.
+        listed = len(self._files(place)) - (not self.text.endswith(b"\n"))
         count = listed if is_list else (last - first) // max(1, step) + 1
         slices = math.prod(size[numbers[0] if is_list and numbers else len(size) - 1 :])
         if count < slices:
