@@ -212,14 +212,14 @@ def few_shot_steps(
     target = volume_from_node(target_node)
     if elsewhere:
         other = other_volume_support(segmentation_node, segment_ids, volume_node, support)
-        items, segments, notes = other.volumes, other.segments, other.notes
+        items, segments, notes = other.items, other.segments, other.notes
         drawn_here, answer_axis = [], "auto"
     elif not support:
         raise InputError("every slice counts as drawn, so there is nothing to find; name the drawn slices")
     else:
         drawn = read_drawn(segmentation_node, segment_ids, volume_node, support)
-        items, notes = drawn.slices, drawn.notes
-        segments = used_segments(drawn.segments, [s.labels for s in drawn.slices])  # the others are not asked about
+        items, notes = drawn.items, drawn.notes
+        segments = used_segments(drawn.segments, [s.labels for s in drawn.items])  # the others are not asked about
         drawn_here, answer_axis = support, axis
     from ..engine.few_shot.method import FewShot, load_encoder
 

@@ -69,18 +69,18 @@ def test_drawn_slices_carry_each_segments_value_in_the_order_of_the_segments(liv
     support = [SupportSlice("z", 5), SupportSlice("y", 7, complete=False), SupportSlice("z", 0)]
     drawn = read_drawn(node, [b_id, a_id], image, support)
     assert drawn.segments == {1: b_id, 2: a_id} and drawn.notes == []
-    for chosen, found in zip(support, drawn.slices, strict=True):
+    for chosen, found in zip(support, drawn.items, strict=True):
         expected = plane(b, *chosen.place) * 1 + plane(a, *chosen.place) * 2
         np.testing.assert_array_equal(found.labels, expected)
         assert (found.axis, found.index, found.complete) == (chosen.axis, chosen.index, chosen.complete)
         found.checked(volume_from_node(image))
-    assert not drawn.slices[2].labels.any()  # listed and empty: it holds nothing
+    assert not drawn.items[2].labels.any()  # listed and empty: it holds nothing
 
 
 def test_hidden_segments_count(liver_and_lesion, image):
     node, a_id, *_ = liver_and_lesion
     node.GetDisplayNode().SetSegmentVisibility(a_id, False)
-    assert read_drawn(node, None, image, [SupportSlice("z", 4)]).slices[0].labels.any()
+    assert read_drawn(node, None, image, [SupportSlice("z", 4)]).items[0].labels.any()
 
 
 @pytest.mark.parametrize("case", range(12))
@@ -113,7 +113,7 @@ def test_a_segmentation_on_another_grid_and_under_transforms_is_read_where_it_li
         expected = np.zeros(len(at), bool)
         expected[inside] = mask[tuple(at[inside, a] for a in (2, 1, 0))]
         expected = plane(expected.reshape(size).transpose(2, 1, 0), axis, 0)
-        np.testing.assert_array_equal(drawn.slices[0].labels > 0, expected)
+        np.testing.assert_array_equal(drawn.items[0].labels > 0, expected)
         assert expected.any()
         assert segment_content(node, None, image, axis)[index] == {segment_id: int(expected.sum())}
 
@@ -123,15 +123,15 @@ def test_segments_that_overlap_stay_whole_in_layers_and_a_note_names_them(image,
     other = mrml.ball(SHAPE, (5, 1, 1), 1)
     node, *_ = add_segments(image, grid, Liver=big, Lesion=small, Bone=other)
     drawn = read_drawn(node, None, image, [SupportSlice("z", 5), SupportSlice("z", 1)])
-    assert [(s.index, s.layer) for s in drawn.slices] == [(5, 0), (5, 1), (1, 0), (1, 1)]
-    np.testing.assert_array_equal(drawn.slices[0].labels, big[5] + 3 * other[5])
-    np.testing.assert_array_equal(drawn.slices[1].labels, 2 * small[5] + 3 * other[5])  # the bone is no lesion
+    assert [(s.index, s.layer) for s in drawn.items] == [(5, 0), (5, 1), (1, 0), (1, 1)]
+    np.testing.assert_array_equal(drawn.items[0].labels, big[5] + 3 * other[5])
+    np.testing.assert_array_equal(drawn.items[1].labels, 2 * small[5] + 3 * other[5])  # the bone is no lesion
     assert drawn.layers == {1: 0, 2: 1, 3: 0}
     assert drawn.notes == [
         f"'Liver' and 'Lesion' overlap in {small[5].sum()} drawn voxels; each is answered on its own and stays whole"
     ]
     elsewhere = read_drawn(node, None, image, [SupportSlice("z", 1)])  # where only the liver is drawn
-    assert [s.layer for s in elsewhere.slices] == [0] and elsewhere.notes == []
+    assert [s.layer for s in elsewhere.items] == [0] and elsewhere.notes == []
 
 
 def test_segments_that_overlap_are_whole_for_another_volume_too(image, grid):
@@ -139,9 +139,9 @@ def test_segments_that_overlap_are_whole_for_another_volume_too(image, grid):
     node, *_ = add_segments(image, grid, Liver=big, Lesion=small)
     for support, slices in (((), slice(None)), ([SupportSlice("z", 5)], [5])):
         drawing = other_volume_support(node, None, image, support)
-        for volume, value, mask in zip(drawing.volumes, (1, 2), (big, small), strict=True):
+        for volume, value, mask in zip(drawing.items, (1, 2), (big, small), strict=True):
             np.testing.assert_array_equal(volume.labels[slices], value * mask[slices])
-        assert "overlap" in drawing.notes[0] and [v.layer for v in drawing.volumes] == [0, 1]
+        assert "overlap" in drawing.notes[0] and [v.layer for v in drawing.items] == [0, 1]
 
 
 def test_what_cannot_be_read_is_refused_with_a_remedy(liver_and_lesion, image, app):
@@ -178,9 +178,7 @@ def test_a_segment_that_reaches_beyond_the_volume_is_read_inside_it(app, rng):
     with segment_edit(node, None) as edit:
         edit.add_segment(mrml.segment(), mask, larger)
     inner = mask[3:-3, 3:-3, 3:-3]
-    np.testing.assert_array_equal(
-        read_drawn(node, None, image, [SupportSlice("x", 4)]).slices[0].labels, inner[:, :, 4]
-    )
+    np.testing.assert_array_equal(read_drawn(node, None, image, [SupportSlice("x", 4)]).items[0].labels, inner[:, :, 4])
     assert [sum(v.values()) for v in segment_content(node, None, image, "z").values()] == inner.sum((1, 2)).tolist()
 
 
@@ -215,17 +213,17 @@ def test_a_drawing_for_another_volume_holds_the_drawn_slices_alone(liver_and_les
     node, a_id, a, b_id, b = liver_and_lesion
     support = [SupportSlice("z", 5), SupportSlice("z", 3), SupportSlice("x", 6)]
     drawing = other_volume_support(node, None, image, support)
-    (found,) = drawing.volumes
+    (found,) = drawing.items
     assert drawing.segments == {1: a_id, 2: b_id} and (found.axis, found.drawn) == ("z", (3, 5))
     assert [(d.axis, d.index) for d in found.drawings] == [("z", 5), ("z", 3), ("x", 6)]
     expected = np.zeros(SHAPE, np.uint8)
     expected[[3, 5]], expected[:, :, 6] = (a + 2 * b)[[3, 5]], (a + 2 * b)[:, :, 6]
     np.testing.assert_array_equal(found.labels, expected)
     found.checked()
-    (along_z,) = other_volume_support(node, None, image, support[:2]).volumes
+    (along_z,) = other_volume_support(node, None, image, support[:2]).items
     assert along_z.drawn == (3, 5) and along_z.drawings == () and not along_z.labels[[0, 1, 2, 4]].any()
     drawing = other_volume_support(node, None, image)
-    (whole,) = drawing.volumes
+    (whole,) = drawing.items
     np.testing.assert_array_equal(whole.labels, a + 2 * b)
     assert whole.drawn is None and drawing.notes == []
 

@@ -67,8 +67,8 @@ def test_a_drawing_on_an_oblique_plane_is_read_on_that_plane(oblique):
     image, _, plane, ball = oblique
     node, grid = drawn_on_plane(image, plane, ball), volume_from_node(image)
     drawn = read_drawn(node, None, image, [plane])
-    assert isinstance(drawn.slices[0], DrawnPlane) and drawn.slices[0].complete
-    labels, matrix = drawn.slices[0].labels, drawn.slices[0].plane_to_ras
+    assert isinstance(drawn.items[0], DrawnPlane) and drawn.items[0].complete
+    labels, matrix = drawn.items[0].labels, drawn.items[0].plane_to_ras
     rows, columns = np.indices(labels.shape).reshape(2, -1)
     ras = matrix[:3, 0:1] * columns + matrix[:3, 1:2] * rows + matrix[:3, 3:]
     ijk = np.linalg.solve(grid.ijk_to_ras, np.vstack((ras, np.ones(ras.shape[1]))))[:3]
@@ -98,7 +98,7 @@ def test_an_oblique_plane_can_be_drawn_for_another_volume(oblique):
     image, _, plane, ball = oblique
     node, grid = drawn_on_plane(image, plane, ball), volume_from_node(image)
     drawing = other_volume_support(node, None, image, [plane, SupportSlice("z", 10)])
-    (found,) = drawing.volumes
+    (found,) = drawing.items
     assert len(drawing.segments) == 1 and drawing.notes == [] and not found.is_whole
     assert isinstance(found.drawings[0], DrawnPlane) and (found.drawings[1].axis, found.drawings[1].index) == ("z", 10)
     labelled = found.checked().labels > 0

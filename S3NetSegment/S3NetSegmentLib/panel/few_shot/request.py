@@ -126,9 +126,9 @@ def make_few_shot_request(
             raise InputError(_("no slice is listed as drawn; draw a segment on a slice, or add a slice to the list"))
         other = other_volume_support(segmentation_node, open_segments, volume_node, support)
         target = volume_from_node(other_volume)
-        segments = used_segments(other.segments, [v.labels for v in other.volumes])
+        segments = used_segments(other.segments, [v.labels for v in other.items])
         return FewShotRequest(
-            volume_node, segmentation_node, other_volume, target, other.volumes, segments, other.layers, (), "auto",
+            volume_node, segmentation_node, other_volume, target, other.items, segments, other.layers, (), "auto",
             shown, False, settings, encoder, device, other.expected, other.notes,
         )  # fmt: skip
     if scope == "slice" and shown is None:
@@ -136,10 +136,10 @@ def make_few_shot_request(
     if scope == "slice" and any(s.place == shown.place and s.complete for s in support):
         raise InputError(_("the slice that you look at is drawn already; scroll to another one"))
     drawn = read_drawn(segmentation_node, open_segments, volume_node, support)
-    segments = used_segments(drawn.segments, [s.labels for s in drawn.slices])
+    segments = used_segments(drawn.segments, [s.labels for s in drawn.items])
     return FewShotRequest(
-        volume_node, segmentation_node, volume_node, volume, drawn.slices, segments, drawn.layers, tuple(support),
-        _main_axis(volume, drawn.slices), shown, scope == "slice", settings, encoder, device,
+        volume_node, segmentation_node, volume_node, volume, drawn.items, segments, drawn.layers, tuple(support),
+        _main_axis(volume, drawn.items), shown, scope == "slice", settings, encoder, device,
         drawn.expected, drawn.notes,
     )  # fmt: skip
 

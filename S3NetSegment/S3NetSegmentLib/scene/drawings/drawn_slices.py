@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -21,14 +22,16 @@ from .boxed import drawn_dice
 from .placing import beside_notes
 from .support_set import SupportPlane, SupportSlice, covering_slices
 
+T = TypeVar("T")
 _MOST_SEGMENTS = 254  # label values of a drawn slice
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class Drawn(Generic[T]):
     """A drawing.
 
-    :param slices: the drawn slices and planes, for the engine. Where segments overlap there are several layers of each.
+    :param items: the drawn slices and planes, or for use in another volume what is drawn in this one, for the engine. Where segments
+        overlap there are several layers of each.
     :param segments: label value -> segment id. All segments that were asked for, in their order, from 1 on.
     :param layers: label value -> the layer that it is answered in.
     :param expected: label value -> Dice of the drawing with what is meant, mean over the slices that it is drawn on: below 1 where it
@@ -36,11 +39,11 @@ class Drawn:
     :param notes: what the user should know.
     """
 
-    slices: list[DrawnSlice | DrawnPlane]
+    items: list[T]
     segments: dict[int, str]
     layers: dict[int, int]
     expected: dict[int, float]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
 
 def segment_content(segmentation_node, segment_ids, volume_node, axis: str) -> dict[int, dict[str, int]]:
@@ -70,7 +73,9 @@ def slices_with_labels(segmentation_node, segment_ids, volume_node) -> list[tupl
     return covering_slices(drawn, volume.slice_axis())
 
 
-def read_drawn(segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice | SupportPlane]) -> Drawn:
+def read_drawn(
+    segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice | SupportPlane]
+) -> Drawn[DrawnSlice | DrawnPlane]:
     """The slices and planes ``support`` of ``volume_node`` as they are drawn in the segments, hidden ones included.
 
     A slice of ``support`` on which nothing is drawn says: this slice holds nothing. Segments that overlap on any of them stay
@@ -90,7 +95,9 @@ def read_drawn(segmentation_node, segment_ids, volume_node, support: Sequence[Su
     return drawn
 
 
-def _read(segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice | SupportPlane]) -> Drawn:
+def _read(
+    segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice | SupportPlane]
+) -> Drawn[DrawnSlice | DrawnPlane]:
     volume = volume_from_node(volume_node)
     if segmentation_node is None:
         raise InputError("no segmentation is selected; create one and draw a segment on at least one slice")
@@ -130,21 +137,10 @@ def _read(segmentation_node, segment_ids, volume_node, support: Sequence[Support
     return Drawn(items, segments, dict(layers.homes), expected, notes)
 
 
-@dataclass(frozen=True, eq=False)
-class OtherDrawing:
-    """A drawing in one volume for use in another: as :class:`Drawn`, with ``volumes`` (one for each layer) for the engine."""
-
-    volumes: list[SupportVolume]
-    segments: dict[int, str]
-    layers: dict[int, int]
-    expected: dict[int, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
 def other_volume_support(
     segmentation_node, segment_ids, volume_node, support: Sequence[SupportSlice | SupportPlane] = ()
-) -> OtherDrawing:
-    """A drawing in ``volume_node`` for use in another volume.
+) -> Drawn[SupportVolume]:
+    """A drawing in ``volume_node`` for use in another volume, one item for each layer.
 
     :param support: the drawn slices and planes; empty: every slice counts as drawn.
     :raises InputError: as :func:`read_drawn`.
@@ -152,7 +148,7 @@ def other_volume_support(
     volume = volume_from_node(volume_node)
     if support:
         read = _read(segmentation_node, segment_ids, volume_node, support)
-        return OtherDrawing(support_volumes(volume, read.slices), read.segments, read.layers, read.expected, read.notes)
+        return Drawn(support_volumes(volume, read.items), read.segments, read.layers, read.expected, read.notes)
     slices = SegmentSlices(segmentation_node, segment_ids, volume)
     segments, notes = _values(segmentation_node, slices.segment_ids), _grid_notes(segmentation_node, slices)
     boxes = {value: slices.box(segment_id) for value, segment_id in segments.items()}
@@ -166,7 +162,7 @@ def other_volume_support(
             LabelBox(labels).part(boxes[value].start, boxes[value].stop)[boxes[value].array] = value
         if labels.any():
             items.append(SupportVolume(volume, labels, volume.slice_axis(), None, layer=number))
-    return OtherDrawing(items, segments, dict(layers.homes), notes=notes)
+    return Drawn(items, segments, dict(layers.homes), {}, notes)
 
 
 def slice_of_view(slice_node, volume_node) -> tuple[str, int] | None:

@@ -277,32 +277,21 @@ class LabelBox:
         linear = old_from_new[:3, :3]
         offset = linear @ start + old_from_new[:3, 3] - np.asarray(self.start) + 0.5 + _TIE
         linear = np.where(np.abs(linear) * (stop - start) < _ALIGNED, 0.0, linear)
-        index = [np.arange(b - a, dtype=float) for a, b in zip(start, stop, strict=True)]
-        size = self.array.shape[::-1]
-        out = np.zeros([len(v) for v in index][::-1], self.array.dtype)
-        if ((linear != 0).sum(0) == 1).all() and ((linear != 0).sum(1) == 1).all():
-            # Axes stay axes (flips, permutations, other spacings): one index vector for each old axis.
-            picks, axes = [], []
-            for a in range(3):
-                b = int(np.flatnonzero(linear[a])[0])
-                at = np.floor(linear[a, b] * index[b] + offset[a]).astype(int)
-                picks.append((at, (at >= 0) & (at < size[a])))
-                axes.append(b)
-            source = self.array[np.ix_(*(at[ok] for at, ok in reversed(picks)))]
-            # source axes are (old k, old j, old i); bring them to (new k, new j, new i)
-            order = [2 - axes.index(b) for b in (2, 1, 0)]
-            target = np.ix_(*(np.flatnonzero(picks[axes.index(b)][1]) for b in (2, 1, 0)))
-            out[target] = source.transpose(order)
-            return out
+        rows, columns = np.ogrid[: stop[1] - start[1], : stop[0] - start[0]]
+        out = np.zeros((stop - start)[::-1], self.array.dtype)
         labels = np.ascontiguousarray(self.array).reshape(-1)
-        for n, k in enumerate(index[2]):
-            inside = np.ones(out.shape[1:], bool)
-            flat = np.zeros(out.shape[1:], np.int64)
-            for a, stride in ((2, size[0] * size[1]), (1, size[0]), (0, 1)):
-                at = np.floor(linear[a, 1] * index[1][:, None] + linear[a, 0] * index[0] + (linear[a, 2] * k + offset[a])).astype(np.int64)  # fmt: skip
-                inside &= (at >= 0) & (at < size[a])
-                flat += at * stride
-            out[n][inside] = labels[flat[inside]]
+        for n, plane in enumerate(out):
+            inside: np.ndarray | bool = True
+            flat: np.ndarray | int = 0
+            for (i, j, k), shift, size in zip(linear[::-1], offset[::-1], self.array.shape, strict=True):
+                place = k * n + shift
+                # An axis that the place does not hang on is left out: where axes stay axes, that is a vector for each.
+                place = place + j * rows if j else place
+                place = place + i * columns if i else place
+                at = np.floor(place).astype(int)
+                inside = inside & (at >= 0) & (at < size)
+                flat = flat * size + at
+            plane[...] = np.where(inside, labels.take(flat, mode="clip"), 0)
         return out
 
 
