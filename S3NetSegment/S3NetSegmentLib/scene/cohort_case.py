@@ -1,9 +1,9 @@
-"""A volume and its segmentation as a case of a cohort, the folder that models are trained on; and a case of the loop through
-one in the scene: its image, its segments, and what the user has changed in them."""
+"""A volume and its segmentation as a case of a cohort, the folder that models are trained on."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -11,22 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import slicer
 
 from ..engine import InputError, Segmentation, Volume
-from ..engine.cohort_loop.store import CaseImage
 from ..engine.common.progress import Step, Steps, as_part_of
-from ..engine.images import AXES, Segment
 from ..engine.images.files import replace_text, replacing, stem_of
 from ..engine.images.reading import read_image
-from ..engine.images.segmentation import name_key, put_in_layer
-from ..engine.images.volume import slices_first
+from ..engine.images.segmentation import name_key
 from ..engine.images.writing import write_image
 from ..engine.images.writing import write_segmentation as write_label_file
 from ..engine.training.cohort.folder import DESCRIPTION, IMAGES, LABELS, Cohort, read_cohort, read_description
-from .segmentation.labelmaps import ensure_binary_labelmap
-from .segmentation.reading import create_segmentation, segment_look, segment_mask, write_segmentation
-from .volumes import node_of, volume_from_node
+from .segmentation.reading import all_segments
+from .volumes import volume_from_node
 
 FORMATS = (".nii.gz", ".nrrd")
 _LONGEST_NAME = 120
@@ -160,29 +155,25 @@ def save_case(
 
 def _labels(segmentation_node, volume: Volume, notes: list[str]) -> Segmentation:
     """All segments on the grid of the volume, in one layer, as training sees them."""
-    ensure_binary_labelmap(segmentation_node)
-    ids = segmentation_node.GetSegmentation().GetSegmentIDs()
-    if len(ids) > _MOST_CLASSES:
-        raise InputError(f"{segmentation_node.GetName()!r} has {len(ids)} segments; {_MOST_CLASSES} are possible")
-    out = np.zeros(volume.array.shape[:3], np.uint8)
-    segments, overlaps = [], False
-    for value, segment_id in enumerate(ids, 1):
-        mask = segment_mask(segmentation_node, segment_id, volume)
-        overlaps = overlaps or bool((out[mask] > 0).any())
-        out[mask] = value
-        segments.append(segment_look(segmentation_node, segment_id, value))
-    if not out.any():
+    count = segmentation_node.GetSegmentation().GetNumberOfSegments()
+    if count > _MOST_CLASSES:
+        raise InputError(f"{segmentation_node.GetName()!r} has {count} segments; {_MOST_CLASSES} are possible")
+    drawn = all_segments(segmentation_node, volume)
+    if not any(layer.any() for layer in drawn.layers):
         raise InputError(
             f"nothing is drawn in {segmentation_node.GetName()!r} on {volume.name!r}; draw the segments first, or select no "
             "segmentation to save a case without labels"
         )
-    names = [name_key(s.name) for s in segments]
-    twice = next((s.name for s in segments if names.count(name_key(s.name)) > 1), None)
+    names = [name_key(s.name) for s in drawn.segments]
+    twice = next((s.name for s in drawn.segments if names.count(name_key(s.name)) > 1), None)
     if twice is not None:
         raise InputError(f"two segments are called {twice!r}; classes need names of their own: rename or merge them")
-    if overlaps:
-        notes.append("segments overlap; where they do, the lower one in the list of segments is kept")
-    return Segmentation([out], segments, volume.ijk_to_ras)
+    if len(drawn.layers) == 1:
+        return drawn
+    notes.append("segments overlap; where they do, the lower one in the list of segments is kept")
+    return Segmentation(
+        [drawn.flattened()], [dataclasses.replace(s, layer=0) for s in drawn.segments], volume.ijk_to_ras
+    )
 
 
 def _cohort(folder: Path) -> Steps[Cohort | None]:
@@ -272,87 +263,3 @@ def _write(case: CohortCase, volume: Volume | None, labels: Segmentation | None)
 def _write_patient(case: CohortCase, description: dict) -> None:
     changed = {**description, "patients": {**description.get("patients", {}), case.name: case.patient}}
     replace_text(case.folder / DESCRIPTION, json.dumps(changed, indent=2, ensure_ascii=False) + "\n")
-
-
-@dataclass(frozen=True, eq=False)
-class LoopCase:
-    """A case that is open in the scene.
-
-    :param shown: what was written into the segmentation, to see what the user has changed; None: it began empty.
-    :param axis: across the slices that are corrected.
-    """
-
-    name: str
-    image: CaseImage
-    volume_node: slicer.vtkMRMLVolumeNode
-    segmentation_node: slicer.vtkMRMLSegmentationNode
-    shown: Segmentation | None
-    axis: str
-
-    @property
-    def volume(self) -> Volume:
-        return self.image.volume
-
-    @property
-    def is_there(self) -> bool:
-        """Whether both nodes are still in a scene."""
-        return self.volume_node.GetScene() is not None and self.segmentation_node.GetScene() is not None
-
-    def remove(self) -> None:
-        """Takes the case out of the scene."""
-        for node in (self.segmentation_node, self.volume_node):
-            if node.GetScene() is not None:
-                node.GetScene().RemoveNode(node)
-
-
-def open_case(name: str, image: CaseImage, segmentation: Segmentation | None, axis: str) -> LoopCase:
-    """Puts ``image`` and ``segmentation`` (None: an empty one) into the scene and shows them in the slice views."""
-    volume_node = node_of(image.volume)
-    try:
-        volume_node.SetName(name)
-        volume_node.CreateDefaultDisplayNodes()
-        if segmentation is None:
-            node = create_segmentation(volume_node)
-        else:
-            node, _ = write_segmentation(segmentation, volume_node, name=f"{name} segmentation")
-        slicer.util.setSliceViewerLayers(background=volume_node, fit=True)
-    except BaseException:
-        slicer.mrmlScene.RemoveNode(volume_node)
-        raise
-    return LoopCase(name, image, volume_node, node, segmentation, image.volume.slice_axis(axis))
-
-
-def case_segmentation(case: LoopCase) -> Segmentation:
-    """All segments of the case as they are now, each in a layer of its own if it overlaps others.
-
-    :raises InputError: the case is no longer in the scene.
-    """
-    if not case.is_there:
-        raise InputError(f"case {case.name!r} was removed from the scene; open it again")
-    node = case.segmentation_node
-    ensure_binary_labelmap(node)
-    layers: list[np.ndarray] = []
-    segments: list[Segment] = []
-    for value, segment_id in enumerate(node.GetSegmentation().GetSegmentIDs(), 1):
-        mask = segment_mask(node, segment_id, case.volume)
-        layer = put_in_layer(layers, mask, value, np.uint16)
-        look = segment_look(node, segment_id, value)
-        segments.append(Segment(look.name, look.color, value, layer, look.terminology))
-    layers = layers or [np.zeros(case.volume.array.shape[:3], np.uint8)]
-    return Segmentation(layers, segments, case.volume.ijk_to_ras)
-
-
-def corrected_slices(case: LoopCase, now: Segmentation) -> list[int]:
-    """Numbers along the axis of the case of the slices on which the user has changed something."""
-    changed = np.zeros(case.volume.size[AXES.index(case.axis)], bool)
-    shown = case.shown or Segmentation(now.layers, [], now.ijk_to_ras)
-    for name in {segment.name for one in (shown, now) for segment in one.segments}:
-        before, after = _named(shown, name), _named(now, name)
-        changed |= slices_first(before != after, case.axis).any((1, 2))
-    return [int(n) for n in np.flatnonzero(changed)]
-
-
-def _named(segmentation: Segmentation, name: str) -> np.ndarray:
-    """The voxels of the last segment of that name, none where there is no such segment."""
-    found = [segment for segment in segmentation.segments if segment.name == name]
-    return segmentation.mask(found[-1]) if found else np.zeros(segmentation.layers[0].shape, bool)

@@ -8,8 +8,9 @@ import slicer
 from ..engine import InputError, Volume
 from ..engine.images import AXES
 from .drawings.support_set import SupportPlane
+from .segmentation.labelmaps import extent_around
 from .segmentation.segment_slices import SegmentSlices
-from .slices import LastSliceView, last_used_slice_node, shows_volume, slice_nodes
+from .slices import LastSliceView, last_used_slice_node, shows_volume, slice_nodes, slice_normal
 from .volumes import array_from_matrix, matrix_from_array, volume_from_node
 
 _ORIENTATIONS = ("Sagittal", "Coronal", "Axial")
@@ -69,7 +70,7 @@ def _view_along(volume: Volume, volume_node, axis: str, last_used):
     view = max(order, key=lambda node: round(_alignment(node, volume, axis), 6))  # the first of equals
     if _alignment(view, volume, axis) < _NEAR:
         # Across: its normal is that of the slices, in patient directions.
-        view.SetOrientation(_ORIENTATIONS[int(np.abs(_across(volume, axis)).argmax())])
+        view.SetOrientation(_ORIENTATIONS[int(np.abs(slice_normal(volume, axis)).argmax())])
     if _alignment(view, volume, axis) < _PARALLEL:
         _turn(view, volume, axis)
     return view
@@ -80,7 +81,7 @@ def _turn(view, volume: Volume, axis: str) -> None:
     lies at 45 degrees."""
     matrix = array_from_matrix(view.GetSliceToRAS())
     right, _up, old = (matrix[:3, n] / np.linalg.norm(matrix[:3, n]) for n in range(3))
-    normal = _across(volume, axis)
+    normal = slice_normal(volume, axis)
     normal = normal if normal @ old >= 0 else -normal
     along = [
         column / np.linalg.norm(column)
@@ -97,13 +98,7 @@ def _turn(view, volume: Volume, axis: str) -> None:
 def _alignment(view, volume: Volume, axis: str) -> float:
     """Cosine between the view's normal and the normal of the slices along ``axis``."""
     normal = array_from_matrix(view.GetSliceToRAS())[:3, 2]
-    return float(abs(normal @ _across(volume, axis)) / np.linalg.norm(normal))
-
-
-def _across(volume: Volume, axis: str) -> np.ndarray:
-    """Unit normal of the slices along ``axis``, RAS."""
-    row = np.linalg.inv(volume.ijk_to_ras[:3, :3])[AXES.index(axis)]
-    return row / np.linalg.norm(row)
+    return float(abs(normal @ slice_normal(volume, axis)) / np.linalg.norm(normal))
 
 
 def _center(segmentation_node, segment_ids, volume: Volume, axis: str, index: int) -> np.ndarray | None:
@@ -112,10 +107,9 @@ def _center(segmentation_node, segment_ids, volume: Volume, axis: str, index: in
         return None
     known = segmentation_node.GetSegmentation().GetSegmentIDs()
     slices = SegmentSlices(segmentation_node, [i for i in segment_ids or known if i in known], volume)
-    boxes = [box for box in (slices.box(i).trimmed() for i in slices.segment_ids) if box.array.size]
-    if not boxes:
+    around = extent_around(slices.box(i).trimmed() for i in slices.segment_ids)
+    if around is None:
         return None
-    low, high = np.min([box.start for box in boxes], 0), np.max([box.stop for box in boxes], 0)
-    center = (low + high - 1) / 2
+    center = (np.add(around.start, around.stop) - 1) / 2
     center[AXES.index(axis)] = index
     return center

@@ -102,10 +102,15 @@ def shown_slice(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRML
     return ShownSlice(None, None, None, direction, grid, sample)
 
 
+def slice_normal(volume: Volume, axis: str) -> np.ndarray:
+    """Unit normal of the slices across ``axis``, RAS."""
+    row = np.linalg.inv(volume.ijk_to_ras[:3, :3])[AXES.index(axis)]
+    return row / np.linalg.norm(row)
+
+
 def slice_name(volume: Volume, axis: str, index: int) -> str:
     """For the user, e.g. "axial 12": slice ``index`` across ``axis`` of ``volume``, by the nearest patient direction."""
-    across = np.linalg.inv(volume.ijk_to_ras[:3, :3])[AXES.index(axis)]  # along the normal of these slices
-    return f"{_DIRECTIONS[int(np.argmax(np.abs(across)))]} {index}"
+    return f"{_DIRECTIONS[int(np.argmax(np.abs(slice_normal(volume, axis))))]} {index}"
 
 
 def slice_place(volume: Volume, axis: str, index: int) -> str:

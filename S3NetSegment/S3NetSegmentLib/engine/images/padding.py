@@ -59,9 +59,7 @@ def real_range(values: np.ndarray, rim: np.ndarray, whole: int) -> RealRange:
     :param rim: float64, sorted, those of them at the border of the volume.
     :param whole: how many voxels the volume has.
     """
-    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-    counts = np.diff(np.r_[starts, len(values)])
-    levels = values[starts]
+    starts, counts, levels = _levels(values)
     below = _beyond(levels, counts, rim, whole)
     above = _beyond(-levels[::-1], counts[::-1], -rim[::-1], whole)
     first = 0 if below is None else int(starts[below])
@@ -73,15 +71,20 @@ def real_range(values: np.ndarray, rim: np.ndarray, whole: int) -> RealRange:
     )  # fmt: skip
 
 
+def _levels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the sorted ``values``: where each one begins, how often it is there, and which one it is."""
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+    return starts, np.diff(np.r_[starts, len(values)]), values[starts]
+
+
 def own_values(values: np.ndarray, rim: np.ndarray, padded: int) -> np.ndarray:
     """Which of the sorted ``values`` are of what the image shows, bool: not the constant background at the low end, where it
     fills much of the image (masked images), nor what is constant at the border of the volume, whatever its value, or brightest.
 
     :param rim: as in :func:`real_range`. ``padded``: how many voxels are padding beyond ``values``.
     """
-    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-    counts = np.diff(np.r_[starts, len(values)])
-    levels, total = values[starts], len(values)
+    _, counts, levels = _levels(values)
+    total = len(values)
     left = np.zeros(len(levels), bool)
     for n in np.flatnonzero(counts >= _SPIKE * total):
         left[n] = _is_spike(counts, int(n)) and _at_the_rim(levels[n], levels[n], counts[n] / total, rim)

@@ -28,20 +28,17 @@ class Extent:
         """
         if axis not in AXES:
             raise InputError(f"axis is {axis!r}; it must be one of {', '.join(AXES)}")
-        a = AXES.index(axis)
-        size = volume.size[a]
+        size = volume.size[AXES.index(axis)]
         if not 0 <= first <= last < size:
             named = f"slice {first} along {axis} is" if first == last else f"slices {first} to {last} along {axis} are"
             there = f"slices 0 to {size - 1}" if size > 1 else "only slice 0"
             raise InputError(f"{named} not in the image, which has {there} along {axis}; choose among these")
-        start, stop = [0, 0, 0], list(volume.size)
-        start[a], stop[a] = first, last + 1
-        return cls(three(start), three(stop))
+        return volume.extent.slice_at(axis, first, last)
 
-    def slice_at(self, axis: str, index: int) -> Extent:
-        """The part of this box in slice ``index`` of the volume across ``axis``, which meets it."""
+    def slice_at(self, axis: str, index: int, last: int | None = None) -> Extent:
+        """The part of this box in slice ``index`` (to ``last``) of the volume across ``axis``, which meets it."""
         a, start, stop = AXES.index(axis), list(self.start), list(self.stop)
-        start[a], stop[a] = index, index + 1
+        start[a], stop[a] = index, (index if last is None else last) + 1
         return Extent(three(start), three(stop))
 
     @property

@@ -47,7 +47,7 @@ def write_segmentation(segmentation: Segmentation, path: str | os.PathLike, *, l
     elif len(segmentation.segments) > 65535:
         raise InputError(f"{len(segmentation.segments)} segments do not fit a label map (65535); write .seg.nrrd")
     else:
-        _write_voxels(segmentation.flattened(own_values=True), segmentation.ijk_to_ras, path)
+        _write_voxels([segmentation.flattened(own_values=True)], segmentation.ijk_to_ras, path)
     return path
 
 
@@ -63,7 +63,7 @@ def write_image(volume: Volume, path: str | os.PathLike) -> Path:
         raise InputError(f"image {volume.name!r} is in colour; only grey images can be written (pictures: write_png)")
     if suffix_of(path) == ".png" and array.dtype not in (np.uint8, np.uint16):
         array = np.rint(np.clip(np.nan_to_num(array.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
-    _write_voxels(array, volume.ijk_to_ras, path)
+    _write_voxels([array], volume.ijk_to_ras, path)
     return path
 
 
@@ -71,12 +71,7 @@ def write_frames(frames: Sequence[Volume], path: str | os.PathLike) -> Path:
     """Writes grey volumes of one grid and type as the frames of one image, in a format of :data:`FRAME_FORMATS`. Raises as
     :func:`write_image`."""
     path = check_output_path(path, FRAME_FORMATS)
-    arrays, ijk_to_ras = [_storable(frame.array) for frame in frames], frames[0].ijk_to_ras
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        if suffix_of(path) == ".nrrd":
-            write_nrrd(file, arrays, ijk_to_ras)
-        else:
-            write_nifti(file, np.stack(arrays), ijk_to_ras, compressed=suffix_of(path) == ".nii.gz")
+    _write_voxels([frame.array for frame in frames], frames[0].ijk_to_ras, path)
     return path
 
 
@@ -100,20 +95,22 @@ def _storable(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _write_voxels(array: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
-    suffix = suffix_of(path)
-    array = _storable(array)
-    if suffix == ".png" and array.shape[0] != 1:
+def _write_voxels(frames: list[np.ndarray], ijk_to_ras: np.ndarray, path: Path) -> None:
+    """Writes frames ``[K, J, I]``; more than one into a format of :data:`FRAME_FORMATS`."""
+    suffix, frames = suffix_of(path), [_storable(array) for array in frames]
+    first = frames[0]
+    if suffix == ".png" and len(first) != 1:
         raise InputError(
-            f"output file {path.name!r} is a flat picture, but the image has {array.shape[0]} slices; choose .seg.nrrd, "
-            ".nii.gz, .nrrd or .mha"
+            f"output file {path.name!r} is a flat picture, but the image has {len(first)} slices; choose .seg.nrrd, .nii.gz, "
+            ".nrrd or .mha"
         )
     with replacing(path) as temporary, open(temporary, "wb") as file:
         if suffix in (".nii", ".nii.gz"):
+            array = first if len(frames) == 1 else np.stack(frames)
             write_nifti(file, array, ijk_to_ras, compressed=suffix == ".nii.gz")
         elif suffix == ".mha":
-            write_mha(file, array, ijk_to_ras)
+            write_mha(file, first, ijk_to_ras)
         elif suffix == ".png":
-            write_png_pixels(file, array[0])
+            write_png_pixels(file, first[0])
         else:
-            write_nrrd(file, [array], ijk_to_ras)
+            write_nrrd(file, frames, ijk_to_ras)

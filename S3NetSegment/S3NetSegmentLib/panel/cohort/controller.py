@@ -12,7 +12,7 @@ from ...engine.cohort_loop.accepting import accept, of_another_image, undo
 from ...engine.cohort_loop.segment_names import UnknownSegmentsError
 from ...engine.cohort_loop.states import CohortState, cohort_state
 from ...engine.cohort_loop.store import ACCEPTED, PROPOSED, CohortStore
-from ...scene.cohort_case import LoopCase, case_segmentation, corrected_slices, open_case
+from ...scene.loop_case import LoopCase, case_segmentation, corrected_slices, open_case
 from ..messages import sentence
 from ..run import Controller, Listener
 

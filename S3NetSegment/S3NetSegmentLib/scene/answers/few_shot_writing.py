@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...engine import Extent, InputError, Volume
-from ...engine.common.arrays import three
 from ...engine.few_shot.drawings.overlaps import flattened
 from ...engine.images import AXES
 from ..drawings.support_set import SupportPlane, SupportSlice
-from ..segmentation.labelmaps import LabelBox
+from ..segmentation.labelmaps import LabelBox, extent_around
 from ..segmentation.reading import find_segment, given_or_new, segment_look
 from ..segmentation.segment_edit import segment_edit
 from ..segmentation.segment_slices import RESPECTFUL, EditingRules, SegmentSlices
@@ -194,7 +193,7 @@ class _Writing:
         around = LabelBox(np.any([layer > 0 for layer in self._answer.layers], 0)).trimmed()
         for value, segment_id in self._known.items():
             now = self._present.box(segment_id) if segment_id else LabelBox.empty()
-            box = _bounds(now, around)
+            box = extent_around((now, around))
             if box is None:
                 gained = changing = np.zeros((0, 0, 0), bool)
             else:
@@ -247,12 +246,3 @@ class _Writing:
         self._names.append(name)
         self._taken.add(found or "")  # drawn segments of one name do not fall into one
         return found or ""
-
-
-def _bounds(a: LabelBox, b: LabelBox) -> Extent | None:
-    """The box around both."""
-    boxes = [box for box in (a, b) if box.array.size]
-    if not boxes:
-        return None
-    start, stop = np.min([box.start for box in boxes], 0), np.max([box.stop for box in boxes], 0)
-    return Extent(three(start.tolist()), three(stop.tolist()))

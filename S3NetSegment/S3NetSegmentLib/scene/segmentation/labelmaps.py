@@ -7,6 +7,7 @@ from world RAS by the node's parent transforms.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,11 +47,7 @@ def read_segment(segmentation_node, segment_id: str) -> tuple[LabelBox, np.ndarr
 
     :raises InputError: no such segment, or a representation that cannot be converted.
     """
-    segment = segmentation_node.GetSegmentation().GetSegment(segment_id) if segment_id else None
-    if segment is None:
-        raise InputError(
-            f"segmentation {segmentation_node.GetName()!r} has no segment {segment_id!r}; it may have been removed"
-        )
+    segment = segment_of(segmentation_node, segment_id)
     _require_binary(segmentation_node)
     image = segment.GetRepresentation(BINARY)
     if image is None or image.IsEmpty():
@@ -58,6 +55,16 @@ def read_segment(segmentation_node, segment_id: str) -> tuple[LabelBox, np.ndarr
     labels, start = _array_of(image)
     # A layer may be shared by several segments: only the voxels with this segment's value are its own.
     return LabelBox(labels == segment.GetLabelValue(), start), lattice_of(image)
+
+
+def segment_of(segmentation_node, segment_id: str) -> slicer.vtkSegment:
+    """The segment ``segment_id``. InputError if there is none."""
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id) if segment_id else None
+    if segment is None:
+        raise InputError(
+            f"segmentation {segmentation_node.GetName()!r} has no segment {segment_id!r}; it may have been removed"
+        )
+    return segment
 
 
 def segment_tag(segmentation_node, segment_id: str, name: str) -> str | None:
@@ -293,6 +300,15 @@ class LabelBox:
                 flat = flat * size + at
             plane[...] = np.where(inside, labels.take(flat, mode="clip"), 0)
         return out
+
+
+def extent_around(boxes: Iterable[LabelBox]) -> Extent | None:
+    """The box around all ``boxes`` that are not empty; None where none is left."""
+    held = [box for box in boxes if box.array.size]
+    if not held:
+        return None
+    start, stop = np.min([box.start for box in held], 0), np.max([box.stop for box in held], 0)
+    return Extent(three(start.tolist()), three(stop.tolist()))
 
 
 def kept_values(labels: np.ndarray, values: list[int]) -> np.ndarray:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import slicer
 
 from ...engine import Extent, InputError, Segment, Segmentation, Volume
 from ...engine.common.provenance import MODEL
+from ...engine.images.segmentation import label_type, put_in_layer
 from ..answers.provenance import PREFIX, made_by, segment_fact
 from ..volumes import place_beside, volume_from_node, world_from_parent
-from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_tag
+from .labelmaps import BINARY, ensure_binary_labelmap, read_segment, segment_of, segment_tag
 from .segment_edit import SegmentEdit, segment_edit
 
 __all__ = [
-    "SegmentEdit", "create_segmentation", "ensure_binary_labelmap", "find_segment", "given_or_new", "segment_edit",
+    "SegmentEdit", "all_segments", "create_segmentation", "ensure_binary_labelmap", "find_segment", "given_or_new", "segment_edit",
     "segment_look", "segment_mask", "segment_tag", "write_model_answer", "write_segmentation",
 ]  # fmt: skip
 _IMAGE_TAG = PREFIX + "Image"
@@ -71,11 +73,7 @@ def find_segment(segmentation_node, name: str, but: Container[str] = ()) -> str 
 
 def segment_look(segmentation_node, segment_id: str, value: int = 1) -> Segment:
     """Name, colour and terminology of a segment; ``value`` becomes its label value. InputError if there is none."""
-    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
-    if segment is None:
-        raise InputError(
-            f"segmentation {segmentation_node.GetName()!r} has no segment {segment_id!r}; it may have been removed"
-        )
+    segment = segment_of(segmentation_node, segment_id)
     terminology = segment_tag(segmentation_node, segment_id, segment.GetTerminologyEntryTagName()) or ""
     return Segment(segment.GetName(), tuple(segment.GetColor()), value, terminology=terminology)
 
@@ -90,6 +88,20 @@ def segment_mask(segmentation_node, segment_id: str, geometry: Volume) -> np.nda
         to_grid = np.linalg.inv(geometry.ijk_to_ras) @ world_from_parent(segmentation_node) @ lattice
         box = box.trimmed().moved(to_grid, geometry.extent)
     return box.over(geometry.extent)
+
+
+def all_segments(segmentation_node, geometry: Volume) -> Segmentation:
+    """All segments on the grid of ``geometry``, values 1, 2, ... in their order, each in the first layer where it covers no other.
+    Errors as :func:`segment_mask`."""
+    ensure_binary_labelmap(segmentation_node)
+    ids = segmentation_node.GetSegmentation().GetSegmentIDs()
+    layers = [np.zeros(geometry.array.shape[:3], label_type(len(ids)))]
+    segments = []
+    for value, segment_id in enumerate(ids, 1):
+        mask = segment_mask(segmentation_node, segment_id, geometry)
+        layer = put_in_layer(layers, mask, value, layers[0].dtype)
+        segments.append(replace(segment_look(segmentation_node, segment_id, value), layer=layer))
+    return Segmentation(layers, segments, geometry.ijk_to_ras)
 
 
 def write_segmentation(

@@ -31,8 +31,7 @@ def write_nrrd(
     :param layers: more than one become a list axis, the first in the file, as Slicer does with overlapping segments.
     :param keys: key/value pairs of the header, any text.
     """
-    first = layers[0]
-    lps = np.array([-1.0, -1.0, 1.0])[:, None] * np.asarray(ijk_to_ras, float)[:3]
+    first, lps = layers[0], _lps(ijk_to_ras)
     sizes, directions, kinds = list(first.shape[::-1]), [_vector(column) for column in lps[:, :3].T], ["domain"] * 3
     if len(layers) > 1:
         sizes, directions, kinds = [len(layers), *sizes], ["none", *directions], ["list", *kinds]
@@ -59,7 +58,7 @@ def write_nrrd(
 
 def write_mha(file: BinaryIO, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
     """Writes a scalar array ``[K, J, I]`` as MetaImage (header and compressed voxels in one) into an open file."""
-    lps = np.array([-1.0, -1.0, 1.0])[:, None] * np.asarray(ijk_to_ras, float)[:3]
+    lps = _lps(ijk_to_ras)
     spacing = np.linalg.norm(lps[:, :3], axis=0)
     head = (
         "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = True\n"
@@ -89,6 +88,11 @@ def write_png_pixels(file: BinaryIO, pixels: np.ndarray) -> None:
     import PIL.Image
 
     PIL.Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+
+
+def _lps(ijk_to_ras: np.ndarray) -> np.ndarray:
+    """3x4, voxel to LPS."""
+    return np.array([-1.0, -1.0, 1.0])[:, None] * np.asarray(ijk_to_ras, float)[:3]
 
 
 def _numbers(values) -> str:
