@@ -1,12 +1,11 @@
 """Masks and labels of any number of axes: the box around a mask, how much two overlap, how often labels occur; the corners of a box;
-numbers that may be none; tuples of a known length; and a cache of what the last answers were made of."""
+tuples of a known length; and a cache of what the last answers were made of."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -51,15 +50,6 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 def corners(low: Sequence[float] | np.ndarray, high: Sequence[float] | np.ndarray) -> np.ndarray:
     """The corners ``[8, 3]`` of the box between two opposite ones; the first axis changes slowest."""
     return np.array(list(itertools.product(*zip(low, high, strict=True))), float)
-
-
-def finite(value: Any, otherwise: T) -> float | T:
-    """``value``, also a text, as a number; ``otherwise`` where it is none, or is not finite."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return otherwise
-    return number if math.isfinite(number) else otherwise
 
 
 def two(values: Iterable[T]) -> tuple[T, T]:

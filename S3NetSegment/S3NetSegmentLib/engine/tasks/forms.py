@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..common.arrays import finite
+from ..common.numbers import finite
 from .drawn_numbers import drawn_numbers
 
 ALL_FRAMES = "all"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from ...common.arrays import finite, two
+from ...common.arrays import two
+from ...common.numbers import finite
 from .elements import DamagedDicom, DicomFile, Elements, nothing
 from .slices import (
     DEFAULT_AXES,

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...common.arrays import finite
+from ...common.numbers import finite
 from .elements import DicomFile, Elements
 from .slices import Content, Slice, axes_of, distance_of, normal_of, position_of
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...common.arrays import finite
+from ...common.numbers import finite
 from ...common.errors import InputError, image_warning
 from ..files import damaged, refuse_devices, suffix_of
 

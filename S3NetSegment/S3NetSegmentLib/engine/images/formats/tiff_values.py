@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...common.arrays import finite, three
+from ...common.arrays import three
+from ...common.numbers import finite
 from ...common.errors import InputError, image_warning
 from ..image_warnings import note_print_size, note_transparency
 
