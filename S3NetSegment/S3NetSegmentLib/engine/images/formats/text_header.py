@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...common.numbers import finite
 from ...common.errors import InputError, image_warning
+from ...common.numbers import finite
 from ..files import damaged, refuse_devices, suffix_of
 
 _LONGEST = 8 << 20  # bytes

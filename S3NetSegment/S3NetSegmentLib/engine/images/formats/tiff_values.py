@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ...common.arrays import three
-from ...common.numbers import finite
 from ...common.errors import InputError, image_warning
+from ...common.numbers import finite
 from ..image_warnings import note_print_size, note_transparency
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6  # PhotometricInterpretation
