@@ -31,7 +31,19 @@ _TYPES = {
 _CHANNELS = {128: 3, 2304: 4}  # RGB24 and RGBA32
 _COMPLEX = (32, 1792, 2048)
 _MOST_BEHIND = 64 << 20  # bytes behind the voxels
-_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else is taken as mm
+_UNIT, _MM = {1: 1000.0, 3: 0.001}, 2  # metres and micrometres; everything else is taken as mm
+# Fields of the headers of both versions: their types and where they begin.
+_HEADERS = {
+    1: {
+        "size": ("i4", 0), "dim": ("8i2", 40), "datatype": ("i2", 70), "bits": ("i2", 72), "pixdim": ("8f4", 76), "offset": ("f4", 108),
+        "slope": ("f4", 112), "intercept": ("f4", 116), "unit": ("u1", 123), "codes": ("2i2", 252), "quaternion": ("6f4", 256),
+        "sform": ("(3,4)f4", 280), "magic": ("S4", 344),
+    },
+    2: {
+        "magic": ("S8", 4), "datatype": ("i2", 12), "dim": ("8i8", 16), "pixdim": ("8f8", 104), "offset": ("i8", 168), "slope": ("f8", 176),
+        "intercept": ("f8", 184), "codes": ("2i4", 344), "quaternion": ("6f8", 352), "sform": ("(3,4)f8", 400), "unit": ("i4", 500),
+    },
+}  # fmt: skip
 
 
 def is_nifti(path: Path, head: bytes) -> bool:
@@ -93,21 +105,16 @@ def write_nifti(file: BinaryIO, array: np.ndarray, ijk_to_ras: np.ndarray, *, co
     codes = {kind: code for code, kind in _TYPES.items() if code not in _CHANNELS}
     matrix = np.asarray(ijk_to_ras, float)
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, array.ndim, *array.shape[::-1], *([1] * (7 - array.ndim)))
-    struct.pack_into("<2h", header, 70, codes[array.dtype.str[1:]], 8 * array.dtype.itemsize)
     quaternion, handed, square = quaternion_of(matrix[:3, :3] / spacing)
-    struct.pack_into("<8f", header, 76, handed, *spacing, 1, 1, 1, 1)
-    struct.pack_into("<3f", header, 108, 352, 1, 0)
-    header[123] = 2  # mm
+    header = np.zeros((), np.dtype(_HEADERS[1]).newbyteorder("<"))
+    header["size"], header["magic"], header["offset"], header["slope"], header["unit"] = 348, b"n+1", 352, 1, _MM
+    header["datatype"], header["bits"] = codes[array.dtype.str[1:]], 8 * array.dtype.itemsize
+    header["dim"] = (array.ndim, *array.shape[::-1], *([1] * (7 - array.ndim)))
+    header["pixdim"] = (handed, *spacing, 1, 1, 1, 1)
     # A matrix that is not at right angles has no quaternion; then only the full matrix is valid.
-    struct.pack_into("<2h", header, 252, 1 if square else 0, 1)
-    struct.pack_into("<6f", header, 256, *quaternion, *matrix[:3, 3])
-    struct.pack_into("<12f", header, 280, *matrix[:3].ravel())
-    header[344:348] = b"n+1\0"
+    header["codes"], header["quaternion"], header["sform"] = (square, 1), (*quaternion, *matrix[:3, 3]), matrix[:3]
     out = gzip.GzipFile("", "wb", 1, file, mtime=0) if compressed else file
-    out.write(header)
+    out.write(header.tobytes() + bytes(4))  # no extensions
     for plane in array:
         out.write(np.ascontiguousarray(plane, array.dtype.newbyteorder("<")).data)
     if compressed:
@@ -163,31 +170,20 @@ def _parsed(path: Path) -> NiftiHeader:
     if layout is None:
         raise InputError(f"{str(path)!r} has no NIfTI header; copy or export it again")
     order, version = layout
-
-    def get(form: str, at: int):
-        return struct.unpack_from(order + form, start, at)
-
-    if version == 1:
-        (datatype,), dim, pixdim = get("h", 70), get("8h", 40), get("8f", 76)
-        offset, slope, intercept = get("3f", 108)
-        codes, quaternion, sform, unit = get("2h", 252), get("6f", 256), get("12f", 280), start[123]
-        magic = start[344:347]
-    else:
-        (datatype,), dim, pixdim = get("h", 12), get("8q", 16), get("8d", 104)
-        offset, slope, intercept = get("q2d", 168)
-        codes, quaternion, sform, unit = get("2i", 344), get("6d", 352), get("12d", 400), get("i", 500)[0]
-        magic = start[4:7]
+    raw = np.frombuffer(start, np.dtype(_HEADERS[version]).newbyteorder(order), 1)[0]
+    dim, offset, codes = raw["dim"].tolist(), raw["offset"].item(), raw["codes"].tolist()
     if not 1 <= dim[0] <= 7:
         raise InputError(f"{str(path)!r} has a damaged NIfTI header ({dim[0]} dimensions); copy or export it again")
     sizes = dim[1 : dim[0] + 1]
     if min(sizes) < 0 or 0 in sizes[:3] or not math.isfinite(offset):
         what = f"sizes {list(sizes)}" if math.isfinite(offset) else f"voxels from byte {offset:g} on"
         raise InputError(f"{str(path)!r} has a damaged NIfTI header ({what}); copy or export it again")
-    paired = magic[1:2] == b"i"
+    paired = raw["magic"][1:2] == b"i"
     smallest = 0 if paired else (352 if version == 1 else 544)
     return NiftiHeader(
-        order, datatype, dim, pixdim, max(int(offset), smallest), slope, intercept, codes[0], codes[1], quaternion,
-        np.array(sform, float).reshape(3, 4), _UNIT.get(unit & 7, 1.0), paired,
+        order, raw["datatype"].item(), tuple(dim), tuple(raw["pixdim"].tolist()), max(int(offset), smallest), raw["slope"].item(),
+        raw["intercept"].item(), codes[0], codes[1], tuple(raw["quaternion"].tolist()), np.array(raw["sform"].tolist()),
+        _UNIT.get(raw["unit"].item() & 7, 1.0), paired,
     )  # fmt: skip
 
 
