@@ -95,10 +95,9 @@ def write_dicom_seg(
         _refer_to_frames(made, grid)
     if not _fits(first.get("SpecificCharacterSet"), segmentation):
         made.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
-    path = Path(path)
     with replacing(path) as temporary:
         made.save_as(temporary)
-    return path
+    return Path(path)
 
 
 def _pixels(segmentation: Segmentation, at: np.ndarray) -> np.ndarray:
@@ -161,10 +160,9 @@ def _sources(grid: Grid) -> tuple[list, list | None]:
         for data in sources:
             if not data.get(name):
                 setattr(data, name, known)
-    for data, s in zip(sources, grid.slices, strict=False):
-        if len(paths) == len(grid.slices):
-            _complete(data, s)
     if len(paths) == len(grid.slices):
+        for data, s in zip(sources, grid.slices, strict=True):
+            _complete(data, s)
         return sources, None
     if len(paths) > 1:
         raise InputError(

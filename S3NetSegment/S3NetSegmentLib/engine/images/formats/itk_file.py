@@ -31,6 +31,11 @@ _INTERNAL = re.compile(
     r"|\S+\.(?:cxx|hxx|h|txx):\d+:?|\[nrrd\]|\b_?(?:nrrd|air|biff|METAIO)\w*:|\bRead(?:ImageInformation)?:"
 )
 _LIBRARY = re.compile(r"\b(?:\w*IO|\w*ITK|nrrd|teem|libtiff|libpng)\b")  # what a library says of itself helps nobody
+_NO_SPACE = "axes that do not span space; correct the directions in its header"
+_MEANINGS = {  # of parts of ITK's texts
+    "determinant is 0": _NO_SPACE, "orthonormal": _NO_SPACE, "spacing": "a voxel size of 0 or none at all; correct its header",
+    "unknown pixeltype": "pixels of a kind that cannot be read (grey with transparency?); save it as grey or RGB",
+}  # fmt: skip
 _DAMAGED = ("fail", "corrupt", "premature", "truncat")  # in what the libraries print and do not raise
 _MOST_SAID = 4096  # bytes of it
 _ALPHA_FORMATS = ("PNGImageIO", "BMPImageIO")
@@ -222,20 +227,14 @@ def _channels(reader: sitk.ImageFileReader, components: int, shown: str) -> tupl
 def _explained(path: Path, text: str) -> InputError:
     """What an ITK error text means for the user."""
     shown = repr(os.fspath(path))
-    reason = plain_reason(text)
     if "Unable to determine ImageIO" in text:
         return UnknownFormatError(
             f"{shown} is not an image of a known format, or it is cut off; use NIfTI, NRRD, MHA, a DICOM folder, PNG, "
             "JPEG, BMP or TIFF"
         )
-    if "determinant is 0" in text or "orthonormal" in text:
-        return InputError(f"{shown} has axes that do not span space; correct the directions in its header")
-    if "spacing" in text.lower():
-        return InputError(f"{shown} has a voxel size of 0 or none at all; correct its header")
-    if "Unknown PixelType" in text:
-        return InputError(
-            f"{shown} has pixels of a kind that cannot be read (grey with transparency?); save it as grey or RGB"
-        )
+    if meaning := next((meaning for part, meaning in _MEANINGS.items() if part in text.lower()), ""):
+        return InputError(f"{shown} has {meaning}")
+    reason = plain_reason(text)
     return InputError(
         f"{shown} cannot be read: it is cut off, damaged or of an unusual kind{reason and f' ({reason})'}; copy or export it again"
     )

@@ -13,7 +13,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -33,7 +33,7 @@ _COMPLEX = (32, 1792, 2048)
 _MOST_BEHIND = 64 << 20  # bytes behind the voxels
 _UNIT, _MM = {1: 1000.0, 3: 0.001}, 2  # metres and micrometres; everything else is taken as mm
 # Fields of the headers of both versions: their types and where they begin.
-_HEADERS = {
+_HEADERS: dict[int, Any] = {
     1: {
         "size": ("i4", 0), "dim": ("8i2", 40), "datatype": ("i2", 70), "bits": ("i2", 72), "pixdim": ("8f4", 76), "offset": ("f4", 108),
         "slope": ("f4", 112), "intercept": ("f4", 116), "unit": ("u1", 123), "codes": ("2i2", 252), "quaternion": ("6f4", 256),
