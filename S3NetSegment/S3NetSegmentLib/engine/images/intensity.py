@@ -137,7 +137,7 @@ def _scale_of(volume: Volume, sample: np.ndarray, rim: np.ndarray, invalid: bool
     range_ = real_range(values, _relative(rim, sample[len(sample) // 2]), int(np.prod(volume.array.shape[:3])))
     real = sample[range_.first : range_.last]
     absolute = _relative(real, 0)
-    masked = range_.below is not None and range_.below[2] and float(sample[range_.below[0]]) > _AIR[1]
+    masked = range_.below is not None and range_.below.is_padding and float(sample[range_.below.place]) > _AIR[1]
     modality = "" if volume.array.dtype == np.uint8 else volume.modality  # Hounsfield units do not fit into 8 bits
     offset = hounsfield_offset(absolute, modality, masked)
     if offset is None:
@@ -155,7 +155,7 @@ def _scale_of(volume: Volume, sample: np.ndarray, rim: np.ndarray, invalid: bool
 def _grey_scale(
     sample: np.ndarray, real: np.ndarray, rim: np.ndarray, range_: RealRange, invalid: bool
 ) -> IntensityScale:
-    padded = sum(end[1] for end in (range_.below, range_.above) if end is not None and end[2])
+    padded = sum(end.voxels for end in (range_.below, range_.above) if end is not None and end.is_padding)
     own = own_values(_relative(real, real[len(real) // 2]), _relative(rim, real[len(real) // 2]), padded)
     inside = real[own]
     middle = inside[len(inside) // 2]
@@ -201,11 +201,11 @@ def _colour_scale(sample: np.ndarray, dtype: np.dtype, invalid: bool) -> Intensi
 def _dark_padding(sample: np.ndarray, rim: np.ndarray, range_: RealRange, spread: float) -> float | int | None:
     """The lowest value of padding above the image, which is shown as dark as that below. Where it is not very far it could be
     what is brightest in an image of few values, and amid the image a thing that is bright (metal, writing): both stay bright."""
-    if range_.above is None or not range_.above[2] or not (rim.size and rim[-1] > sample[range_.last - 1]):
+    if range_.above is None or not range_.above.is_padding or not (rim.size and rim[-1] > sample[range_.last - 1]):
         return None
     far = float(sample[range_.last - 1]) + _VERY_FAR * spread
     at = np.searchsorted(sample[range_.last :].astype(np.float64), far, "right") + range_.last
-    return sample[at].item() if at <= range_.above[0] else None
+    return sample[at].item() if at <= range_.above.place else None
 
 
 def _notes(sample: np.ndarray, range_: RealRange, usual: tuple[float, float], apart: float) -> tuple[str, ...]:
@@ -213,9 +213,9 @@ def _notes(sample: np.ndarray, range_: RealRange, usual: tuple[float, float], ap
     around a mask (between the two ``usual`` values), nor on the background of masks that is less than ``apart`` away."""
     told = []
     for end, side, next_ in ((range_.below, "below", range_.first), (range_.above, "above", range_.last - 1)):
-        if end is None or not end[2]:
+        if end is None or not end.is_padding:
             continue
-        value, share = sample[end[0]].item(), end[1] / len(sample)
+        value, share = sample[end.place].item(), end.voxels / len(sample)
         away = abs(float(value) - float(sample[next_]))
         if away > apart and (side == "above" or not usual[0] <= value <= usual[1]):
             told.append(

@@ -8,6 +8,7 @@ all others. Extremes are few voxels of any values, still further away. Neither s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,18 +39,25 @@ _NOISE = -150.0  # of air in such CT: it and overshoots of interpolation pass be
 _LOWEST, _HIGHEST = -1100.0, 3200.0  # of what is measured; below lies padding, above metal
 
 
+class Beyond(NamedTuple):
+    """The commonest of the values beyond an end of an image: its ``place`` among the sorted voxels, how many ``voxels`` have it."""
+
+    place: int
+    voxels: int
+    is_padding: bool
+
+
 @dataclass(frozen=True)
 class RealRange:
     """The values of an image without padding and extremes, which are sorted voxels ``first`` to ``last`` (excluded).
 
-    :param below, above: the commonest of the values beyond each end, as (its place among the sorted voxels, how many voxels
-        have it, whether it is padding); None if there is nothing beyond.
+    :param below, above: what lies beyond each end; None if there is nothing.
     """
 
     first: int
     last: int
-    below: tuple[int, int, bool] | None = None
-    above: tuple[int, int, bool] | None = None
+    below: Beyond | None = None
+    above: Beyond | None = None
 
 
 def real_range(values: np.ndarray, rim: np.ndarray, whole: int) -> RealRange:
@@ -113,9 +121,9 @@ def is_cut_off(values: np.ndarray, high: float) -> bool:
     return bool(first < _SPIKE * len(values) and onset > _ONSET * len(values))
 
 
-def _commonest(starts: np.ndarray, counts: np.ndarray, part: slice) -> tuple[int, int, bool]:
+def _commonest(starts: np.ndarray, counts: np.ndarray, part: slice) -> Beyond:
     at = part.start + int(counts[part].argmax())
-    return int(starts[at]), int(counts[at]), bool(counts[at] >= _COMMON * counts.sum())
+    return Beyond(int(starts[at]), int(counts[at]), bool(counts[at] >= _COMMON * counts.sum()))
 
 
 def _beyond(levels: np.ndarray, counts: np.ndarray, rim: np.ndarray, whole: int) -> int | None:
