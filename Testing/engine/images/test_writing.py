@@ -15,7 +15,7 @@ from image_files import itk_image, random_matrix, relative_error
 from S3NetSegmentLib.engine import Extent, InputError, ResourceError, Segment, Segmentation, Volume
 from S3NetSegmentLib.engine.images import files, writing
 from S3NetSegmentLib.engine.images.formats import nifti_places
-from S3NetSegmentLib.engine.images.formats.seg_nrrd import read_segmentation
+from S3NetSegmentLib.engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
 from S3NetSegmentLib.engine.images.writing import (
     IMAGE_FORMATS,
@@ -166,16 +166,16 @@ def test_a_segmented_box_is_written_on_the_whole_grid_of_its_image(tmp_path):
     layer = rng.integers(0, 3, part.array.shape).astype(np.uint8)
     box = segmentation_of([layer], part.ijk_to_ras)
     for suffix in (".seg.nrrd", ".nii.gz"):
-        found = read_segmentation(write_segmentation(box, tmp_path / f"a{suffix}", like=image))
+        found = read_segmentation(write_segmentation(on_grid_of(box, image), tmp_path / f"a{suffix}"))
         assert found.layers[0].shape == (8, 9, 10)
         assert relative_error(found.ijk_to_ras, image.ijk_to_ras) < 1e-5
         np.testing.assert_array_equal(without_names(found)[:, 1:5, 3:8, 2:7], without_names(box))
         assert without_names(found).sum() == without_names(box).sum()
     elsewhere = Volume(image.array, random_matrix(rng))
     with pytest.raises(InputError, match="does not lie on the grid"):
-        write_segmentation(box, tmp_path / "b.nrrd", like=elsewhere)
+        on_grid_of(box, elsewhere)
     with pytest.raises(InputError, match="does not lie on the grid"):
-        write_segmentation(box, tmp_path / "b.nrrd", like=image.cropped(Extent((4, 0, 0), (10, 9, 8))))
+        on_grid_of(box, image.cropped(Extent((4, 0, 0), (10, 9, 8))))
 
 
 def test_accented_blank_and_long_names_and_missing_folders_are_written(tmp_path):

@@ -41,10 +41,10 @@ def test_the_shown_slice_is_previewed_while_drawing(open_drawn, views):
     panel.click(panel.ui.liveCheckBox)
     panel.wait(lambda: preview_node() is not None)
     result = panel.panel.few_shot.controller.result
-    assert result.preview.answered == [6] and engine.full_runs == []
+    assert result.preview.answer.numbers == [6] and engine.full_runs == []
     panel.draw("Liver", square(20, 20), "z", 5)
     panel.wait(lambda: len(engine.quick_runs) == 2 and not panel.panel.few_shot.controller.is_live)
-    assert (panel.panel.few_shot.controller.result.preview.labels[6] > 0).sum() == square(20, 20).sum()
+    assert (panel.panel.few_shot.controller.result.preview.answer.labels[6] > 0).sum() == square(20, 20).sum()
     assert not panel.mask("Liver")[6].any() and panel.ui.propagateButton.text == "Propagate"
 
 
@@ -60,7 +60,7 @@ def test_scrolling_previews_the_next_slice_and_drawn_ones_need_none(open_drawn, 
     panel.look_at_slice(views.axial, 9)
     panel.wait(lambda: len(engine.runs) == 2)
     panel.settle(0.1)
-    assert panel.panel.few_shot.controller.result.preview.answered == [6, 9]
+    assert panel.panel.few_shot.controller.result.preview.answer.numbers == [6, 9]
 
 
 def test_strokes_in_quick_succession_give_one_preview(open_drawn, views):
@@ -83,7 +83,7 @@ def test_a_live_preview_says_that_the_rest_is_older(open_drawn, views):
     panel.click(panel.ui.liveCheckBox)
     panel.draw("Liver", square(20, 20), "z", 5)
     panel.wait(lambda: "newer than the others" in panel.ui.answerText.text)
-    assert len(panel.panel.few_shot.controller.result.preview.answered) == 9
+    assert len(panel.panel.few_shot.controller.result.preview.answer.numbers) == 9
 
 
 def test_propagate_replaces_a_live_preview(open_drawn, views):
@@ -93,7 +93,7 @@ def test_propagate_replaces_a_live_preview(open_drawn, views):
     panel.click(panel.ui.liveCheckBox)
     panel.wait(lambda: preview_node() is not None)
     panel.propagate()
-    assert len(panel.panel.few_shot.controller.result.preview.answered) == 10
+    assert len(panel.panel.few_shot.controller.result.preview.answer.numbers) == 10
     nodes = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if "preview" in n.GetName()]
     assert len(nodes) == 1
 

@@ -232,7 +232,9 @@ def test_the_plane_of_an_oblique_view_is_previewed_while_the_user_turns_it(panel
         plane = on_plane(panel, views.axial)
         panel.wait(lambda: not panel.panel.few_shot._live.active and not panel.panel.few_shot.controller.is_live)
         preview = panel.panel.few_shot.controller.result.preview
-        np.testing.assert_array_equal(preview.labels > 0, np.broadcast_to(square(), drawn.shape) & plane & ~drawn)
+        np.testing.assert_array_equal(
+            preview.answer.labels > 0, np.broadcast_to(square(), drawn.shape) & plane & ~drawn
+        )
     assert engine.full_runs == [] and "Preview of the shown slice" in panel.ui.answerText.text
     panel.click(panel.ui.acceptButton)
     found = panel.mask("Liver")
@@ -242,11 +244,11 @@ def test_the_plane_of_an_oblique_view_is_previewed_while_the_user_turns_it(panel
 def test_a_newer_preview_of_an_oblique_plane_stands_in_the_whole_answer(panel, views):
     draw_two_slices(panel, views)
     panel.propagate()
-    whole = panel.panel.few_shot.controller.result.preview.labels.copy()
+    whole = panel.panel.few_shot.controller.result.preview.answer.labels.copy()
     panel.click(panel.ui.liveCheckBox)
     panel.tilt(views.axial)
     panel.wait(lambda: not panel.panel.few_shot._live.active and not panel.panel.few_shot.controller.is_live)
-    assert (panel.panel.few_shot.controller.result.preview.labels == whole).all()
+    assert (panel.panel.few_shot.controller.result.preview.answer.labels == whole).all()
     assert "newer than the others" in panel.ui.answerText.text
 
 

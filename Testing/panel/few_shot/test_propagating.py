@@ -133,13 +133,13 @@ def test_the_shown_slice_is_previewed_first(open_drawn, views, keep_picture):
     panel.wait(lambda: panel.panel.few_shot.controller.result is not None, 5)
     panel.settle(0.6)
     controller = panel.panel.few_shot.controller
-    assert controller.running and controller.result.preview.answered == [6]
+    assert controller.running and controller.result.preview.answer.numbers == [6]
     assert panel.ui.propagateButton.text == "Cancel" and panel.ui.progressRow.isVisible()
     assert "First answer" in panel.ui.answerText.text and not panel.ui.acceptButton.isVisible()
     assert not panel.ui.volumeSelector.enabled and not panel.panel.tabs.bar.enabled
     keep_picture(panel.widget.parent, "few_shot_running")
     panel.wait(lambda: not controller.running)
-    assert len(controller.result.preview.answered) == 10
+    assert len(controller.result.preview.answer.numbers) == 10
     assert [run["slices"] for run in engine.runs] == [(6, 6), None]
 
 

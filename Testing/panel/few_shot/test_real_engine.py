@@ -44,7 +44,7 @@ def test_three_drawn_slices_of_the_ct_give_the_organs(abdomen, open_panel, views
     panel.click(panel.ui.propagateButton)
     controller = panel.panel.few_shot.controller
     panel.wait(lambda: controller.result is not None, seconds=120)
-    assert controller.running and controller.result.preview.answered == [23]  # the shown slice comes first
+    assert controller.running and controller.result.preview.answer.numbers == [23]  # the shown slice comes first
     panel.wait(lambda: not controller.running, seconds=300)
     assert panel.ui.acceptButton.isVisible(), panel.message
     panel.settle(0.1)

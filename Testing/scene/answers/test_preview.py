@@ -30,7 +30,7 @@ def test_the_preview_shows_the_answer_where_nothing_is_drawn(preview, image, ans
         expected = answer == value
         expected[[3, 6]] = False
         np.testing.assert_array_equal(mask, expected)
-    assert preview.answered == [0, 1, 2, 4, 5, 7, 8, 9]
+    assert preview.answer.numbers == [0, 1, 2, 4, 5, 7, 8, 9]
 
 
 def test_a_new_answer_of_one_slice_changes_that_slice_alone_and_the_views_are_told(preview, image, answer):
@@ -49,9 +49,9 @@ def test_a_new_answer_of_one_slice_changes_that_slice_alone_and_the_views_are_to
 
 def test_the_first_slice_can_come_alone_and_another_axis_starts_anew(preview, image, answer):
     preview.show(answer, "z", slices=(5, 5))
-    assert preview.answered == [5] and not shown(preview, image)[0][[4, 7]].any()
+    assert preview.answer.numbers == [5] and not shown(preview, image)[0][[4, 7]].any()
     preview.show(answer, "x", slices=(5, 6))
-    assert preview.axis == "x" and preview.answered == [5, 6]
+    assert preview.answer.axis == "x" and preview.answer.numbers == [5, 6]
     assert not shown(preview, image)[0][:, :, 4].any()
 
 

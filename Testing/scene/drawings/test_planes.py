@@ -86,7 +86,7 @@ def test_an_accepted_answer_leaves_the_drawn_plane_as_it_is(oblique):
     before, on_plane = segment_mask(node, segment_id, grid), plane.voxels(grid, grid.extent)
     preview = FewShotPreview(node, image, {1: segment_id}, [plane, SupportSlice("z", 3)])
     preview.show(np.ones(SHAPE, np.uint8), "z")
-    assert not preview.labels[on_plane].any() and not preview.labels[3].any()
+    assert not preview.answer.labels[on_plane].any() and not preview.answer.labels[3].any()
     preview.accept()
     after = segment_mask(node, segment_id, grid)
     np.testing.assert_array_equal(after[on_plane], before[on_plane])

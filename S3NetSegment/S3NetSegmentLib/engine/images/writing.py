@@ -12,7 +12,7 @@ from ..common.errors import InputError
 from .files import IMAGE_FORMATS, SEGMENTATION_FORMATS, check_output_path, replacing, suffix_of
 from .formats.encoding import write_mha, write_nrrd, write_png_pixels
 from .formats.nifti import write_nifti
-from .formats.seg_nrrd import encode_segmentation, on_grid_of
+from .formats.seg_nrrd import encode_segmentation
 from .segmentation import Segmentation
 from .volume import Volume
 
@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def write_segmentation(segmentation: Segmentation, path: str | os.PathLike, *, like: Volume | None = None) -> Path:
+def write_segmentation(segmentation: Segmentation, path: str | os.PathLike) -> Path:
     """Writes ``segmentation`` in the format that ``path`` ends with.
 
     - ``.seg.nrrd``: Slicer's segmentation file, with names, colours, terminology, tags and overlaps.
@@ -31,16 +31,11 @@ def write_segmentation(segmentation: Segmentation, path: str | os.PathLike, *, l
       share one); where segments overlap, the later one.
     - ``.png``: the same as an 8 or 16 bit grey picture, of 2D images.
 
-    :param like: the image that was segmented. If the segmentation covers only a box of it, it is written on the whole
-        grid of the image.
     :returns: the path.
-    :raises InputError: unknown format, a picture of a 3D image, a place that cannot be written, or a segmentation that
-        is not on the grid of ``like``.
+    :raises InputError: unknown format, a picture of a 3D image, or a place that cannot be written.
     :raises ResourceError: the disk is full. An older file is kept in every case.
     """
     path = check_output_path(path)
-    if like is not None:
-        segmentation = on_grid_of(segmentation, like)
     if suffix_of(path) == ".seg.nrrd":
         with replacing(path) as temporary, open(temporary, "wb") as file:
             encode_segmentation(file, segmentation)

@@ -192,7 +192,7 @@ class FewShotController(Controller):
         """What is to be said of the answer. ``drawn``: what was drawn when the run began."""
         self._refresh_again()
         notes = []
-        if not np.any(self.result.preview.labels):
+        if not np.any(self.result.preview.answer.labels):
             notes.append(
                 _("Nothing was found beyond the drawn slices. Draw a slice farther away, where the segment still is.")
             )

@@ -127,8 +127,8 @@ class _Hidden:
 class FewShotPreview:
     """The answer on ``volume_node`` as a segmentation of its own, which is not saved with the scene.
 
-    Attributes: ``node``, the preview's segmentation node, which the user may have removed; ``segmentation_node``, where an
-    accepted answer goes; ``notes``, what :meth:`accept` had to leave out.
+    Attributes: ``node``, the preview's segmentation node, which the user may have removed; ``answer``, what it shows;
+    ``segmentation_node``, where an accepted answer goes; ``notes``, what :meth:`accept` had to leave out.
 
     :param segmentation_node: takes the accepted answer; None: a new segmentation.
     :param segments: label value -> segment id in ``looks_from``, from which names, colours and terminology are copied.
@@ -151,7 +151,7 @@ class FewShotPreview:
         self._looks_from = segmentation_node if looks_from is None else looks_from
         self._segments = dict(segments)
         self._layers = dict(layers or {})
-        self._answer = AnsweredSlices(volume_from_node(volume_node), support, 1 + max(self._layers.values(), default=0))
+        self.answer = AnsweredSlices(volume_from_node(volume_node), support, 1 + max(self._layers.values(), default=0))
         self.notes: list[str] = []
         looks = [segment_look(self._looks_from, segment_id, value) for value, segment_id in self._segments.items()]
         self.node = self._make_node(looks)
@@ -160,21 +160,6 @@ class FewShotPreview:
     def is_shown(self) -> bool:
         """Whether the preview's node is still in the scene."""
         return self.node is not None and self.node.GetScene() is not None
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The answer so far as one label map, see :attr:`AnsweredSlices.labels`; uint8 ``[K, J, I]``, 0 on the drawn slices."""
-        return self._answer.labels
-
-    @property
-    def axis(self) -> str | None:
-        """The axis across the answered slices; None before the first answer."""
-        return self._answer.axis
-
-    @property
-    def answered(self) -> list[int]:
-        """The slices along ``axis`` that have an answer, drawn ones left out."""
-        return self._answer.numbers
 
     def show(
         self,
@@ -185,12 +170,12 @@ class FewShotPreview:
         plane: SupportPlane | None = None,
     ) -> None:
         """Shows an answer or, with ``slices``, a part of it beside what is shown; see :meth:`AnsweredSlices.take`."""
-        self._answer.take(layers, axis, slices, support, plane)
+        self.answer.take(layers, axis, slices, support, plane)
         self._refresh()
 
     def protect(self, support: Sequence[SupportSlice]) -> None:
         """Takes ``support`` for the drawn slices by now; they are neither shown nor changed."""
-        self._answer.protect(support)
+        self.answer.protect(support)
         self._refresh()
 
     def accept(
@@ -201,7 +186,7 @@ class FewShotPreview:
     ) -> AcceptedAnswer:
         """Writes the answer into the user's segments, see :func:`write_few_shot`, and removes the preview."""
         written = write_few_shot(
-            self._answer, self._segments, self.volume_node, self.segmentation_node, self._looks_from,
+            self.answer, self._segments, self.volume_node, self.segmentation_node, self._looks_from,
             save_undo, tags, rules,
         )  # fmt: skip
         self.segmentation_node, self.notes = written.node, written.notes
@@ -220,7 +205,7 @@ class FewShotPreview:
 
     def _refresh(self) -> None:
         if self.is_shown:
-            for image, labels in zip(self._images, self._answer.layers, strict=True):
+            for image, labels in zip(self._images, self.answer.layers, strict=True):
                 scalars = image.GetPointData().GetScalars()
                 vtk_to_numpy(scalars).reshape(labels.shape)[...] = labels
                 scalars.Modified()
@@ -229,9 +214,9 @@ class FewShotPreview:
     def _make_node(self, looks: Iterable[Segment]) -> slicer.vtkMRMLSegmentationNode:
         node = add_preview_node(self.volume_node, "few-shot preview", _FILL, _OUTLINE)
         segmentation = node.GetSegmentation()
-        lattice = np.linalg.inv(world_from_parent(node)) @ self._answer.geometry.ijk_to_ras
+        lattice = np.linalg.inv(world_from_parent(node)) @ self.answer.geometry.ijk_to_ras
         # The segments of a layer share one image with a label value each, so a new answer is one write.
-        self._images = [oriented_image(LabelBox(labels), lattice) for labels in self._answer.layers]
+        self._images = [oriented_image(LabelBox(labels), lattice) for labels in self.answer.layers]
         for look in looks:
             segment = slicer.vtkSegment()
             segment.SetName(look.name)

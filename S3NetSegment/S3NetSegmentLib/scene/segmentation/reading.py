@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import slicer
 
-from ...engine import Extent, InputError, Segment, Segmentation, Volume
+from ...engine import InputError, Segment, Segmentation, Volume
 from ...engine.common.provenance import MODEL
 from ...engine.images.segmentation import label_type, put_in_layer
 from ..answers.provenance import PREFIX, made_by, segment_fact
@@ -108,14 +108,12 @@ def write_segmentation(
     segmentation: Segmentation,
     volume_node,
     segmentation_node=None,
-    extent: Extent | None = None,
     name: str | None = None,
 ) -> tuple[slicer.vtkMRMLSegmentationNode, list[str]]:
     """All segments of ``segmentation`` as new segments of a node, in one undoable action.
 
     :param segmentation: on any grid in world RAS, usually the whole volume's.
     :param segmentation_node: where to; None makes a new node called ``name``.
-    :param extent: only the voxels in this box of the grid of ``segmentation``.
     :returns: the node and the segment ids in the order of ``segmentation.segments``.
     """
     ids: dict[int, str] = {}
@@ -125,10 +123,8 @@ def write_segmentation(
     ):
         for number, labels in enumerate(segmentation.layers):
             grid = Volume(labels, segmentation.ijk_to_ras)
-            if extent is not None:
-                grid = grid.cropped(extent)
             chosen = [n for n, segment in enumerate(segmentation.segments) if segment.layer == number]
-            layer_ids = edit.add_layer([segmentation.segments[n] for n in chosen], grid.array, grid)
+            layer_ids = edit.add_layer([segmentation.segments[n] for n in chosen], labels, grid)
             ids.update(zip(chosen, layer_ids, strict=True))
     return node, [ids[n] for n in range(len(segmentation.segments))]
 

@@ -123,28 +123,18 @@ class SegmentEdit:
             ids.append(segment_id)
         return ids
 
-    def replace(
-        self,
-        segment_id: str,
-        mask: np.ndarray,
-        geometry: Volume,
-        within_extent: bool = True,
-        where: np.ndarray | None = None,
-    ) -> None:
-        """Makes the segment equal ``mask`` inside ``geometry``; what lies outside stays, or goes if not
-        ``within_extent``.
+    def replace(self, segment_id: str, mask: np.ndarray, geometry: Volume, where: np.ndarray | None = None) -> None:
+        """Makes the segment equal ``mask`` inside ``geometry``; what lies outside stays.
 
         :param where: bool, shape of ``mask``: only these voxels are replaced.
         """
         lattice = self._lattice(segment_id, geometry)
         new = self._box(mask if where is None else mask & where, geometry, lattice)
-        if within_extent or where is not None:
-            old = self._current(segment_id).trimmed()
-            # An all-true mask of the old segment's surroundings is enough to say which voxels the grid covers.
-            covered = LabelBox(np.broadcast_to(True, mask.shape) if where is None else where)
-            covered = covered.moved(self._index(lattice, geometry), Extent(old.start, old.stop))
-            new = old.without(covered).union(new)
-        self._put(segment_id, new)
+        old = self._current(segment_id).trimmed()
+        # An all-true mask of the old segment's surroundings is enough to say which voxels the grid covers.
+        covered = LabelBox(np.broadcast_to(True, mask.shape) if where is None else where)
+        covered = covered.moved(self._index(lattice, geometry), Extent(old.start, old.stop))
+        self._put(segment_id, old.without(covered).union(new))
 
     def add(self, segment_id: str, mask: np.ndarray, geometry: Volume) -> None:
         """Adds ``mask`` to the segment."""
