@@ -121,7 +121,8 @@ def slice_place(volume: Volume, axis: str, index: int) -> str:
 def shows_volume(slice_node: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRMLVolumeNode) -> bool:
     """Whether the view has ``volume_node`` as its background or foreground."""
     layout, volume_id = slice_node.GetLayoutName(), volume_node.GetID()
-    composite = next((c for c in composite_nodes(slice_node.GetScene()) if c.GetLayoutName() == layout), None)
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    composite = next((c for c in composites if c.GetLayoutName() == layout), None)
     return composite is not None and volume_id in (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID())
 
 
@@ -183,17 +184,7 @@ def _node_under_cursor(scene):
 
 def slice_nodes() -> list[slicer.vtkMRMLSliceNode]:
     """All slice views of the scene, also those that the layout does not show."""
-    return _nodes_of(slicer.mrmlScene, "vtkMRMLSliceNode")
-
-
-def composite_nodes(scene) -> list:
-    """What each slice view shows."""
-    return _nodes_of(scene, "vtkMRMLSliceCompositeNode")
-
-
-def _nodes_of(scene, class_name: str) -> list:
-    """Not ``slicer.util.getNodesByClass``, which does not look at the scene that it is given."""
-    return [scene.GetNthNodeByClass(n, class_name) for n in range(scene.GetNumberOfNodesByClass(class_name))]
+    return slicer.util.getNodesByClass("vtkMRMLSliceNode")
 
 
 def _misses(slice_node, volume: Volume) -> InputError:

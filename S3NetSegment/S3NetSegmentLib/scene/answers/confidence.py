@@ -10,7 +10,7 @@ from scipy import ndimage
 from ...engine import InputError, Volume
 from ...engine.common.arrays import three
 from ..segmentation.labelmaps import vtk_copy
-from ..slices import composite_nodes, shown_slice, slice_nodes
+from ..slices import shown_slice, slice_nodes
 from ..volumes import matrix_from_array, place_beside, volume_from_node, world_from_parent
 
 _ROLE = "S3NetSegment.Confidence"
