@@ -98,10 +98,9 @@ class TrainingLook:
         if not kinds or len(quantiles) != len(QUANTILES):
             raise ValueError("its record of the training images is incomplete")
         relief = three(float(v) for v in content.get("relief", (0, 0, 0)))  # models of before have none
-        blank = {name: three(map(float, content[name])) for name in ("cut", "gaps") if content.get(name) is not None}
-        return cls(
-            kinds, **{name: _checked(content[name]) for name in _SIZES}, quantiles=quantiles, relief=relief, **blank
-        )
+        cut, gaps = (three(map(float, content[name])) if name in content else None for name in ("cut", "gaps"))
+        sizes = {name: _checked(content[name]) for name in _SIZES}
+        return cls(kinds, **sizes, quantiles=quantiles, relief=relief, cut=cut, gaps=gaps)
 
     def as_dict(self) -> dict:
         """Plain values; mm and intensities from 0 to 1."""
