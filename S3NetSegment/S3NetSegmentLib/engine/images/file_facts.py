@@ -26,14 +26,22 @@ def files_of(path: str | os.PathLike) -> list[Path]:
         return dicom_files(path)
     head = file_head(path)
     if is_dicom(path, head):
-        return list(files_in(path.parent, False))
+        return _files_in(path.parent)
     if suffix_of(path) in _HEADERS:
         named = [n.decode("utf-8", "replace") for n in _NAMED.findall(head)]
         if any("LIST" in n.upper() or "%" in n for n in named):
-            return list(files_in(path.parent, False))
+            return _files_in(path.parent)
         wanted = {path.name, *named}
-        return [f for f in files_in(path.parent, False) if f.name in wanted or stem_of(f.name) == stem_of(path.name)]
+        return [f for f in _files_in(path.parent) if f.name in wanted or stem_of(f.name) == stem_of(path.name)]
     return [path]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(e.path) for e in entries if e.is_file() and not e.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"folder {str(folder)!r} cannot be opened ({error.strerror}); check its permissions") from None
 
 
 def file_facts(path: str, known: Mapping) -> dict:
