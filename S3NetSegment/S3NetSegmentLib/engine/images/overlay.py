@@ -10,43 +10,37 @@ from scipy import ndimage
 
 from ..common.arrays import two
 from ..common.errors import InputError
-from .array_order import orientation
+from .array_order import ArrayOrder
 from .colors import label_colors
 from .intensity import intensity_scale
 from .resample import resized
 from .segmentation import Segmentation
-from .volume import AXES, Volume
+from .volume import AXES, Volume, slices_first
 
 __all__ = ["best_slice", "draw_overlay", "label_colors", "montage"]
 
 _SOFT_TISSUE = (-160.0, 240.0)  # Hounsfield units shown from black to white
-# Where the right edge and the lower edge of the picture point (RAS) when a slice lies across R, A or S, as in Slicer:
-# sagittal with anterior at the left, coronal and axial with the patient's right at the left.
-_RIGHT_AND_DOWN = (((0, -1, 0), (0, 0, -1)), ((-1, 0, 0), (0, 0, -1)), ((-1, 0, 0), (0, -1, 0)))
 _THINNEST = 0.125  # a picture is at least this part of its long side wide or high
 
 
 @dataclass(frozen=True)
 class _View:
-    """How a slice across volume axis ``across`` becomes a picture with axis ``row`` down and ``column`` to the right."""
+    """How the slices of a volume across ``axis`` are shown, as Slicer does: from its usual ``order``, in which axes run to the left, to
+    posterior and upwards."""
 
-    across: int
-    row: int
-    column: int
-    flip_rows: bool
-    flip_columns: bool
+    order: ArrayOrder
+    axis: str  # of the order
 
     def picture(self, array: np.ndarray, index: int) -> np.ndarray:
-        """Slice ``index`` of ``array`` ``[K, J, I, ...]`` as ``[rows, columns, ...]``."""
-        plane = np.take(array, index, axis=2 - self.across)
-        if self.row < self.column:  # arrays are indexed [K, J, I]: the higher axis comes first
-            plane = np.swapaxes(plane, 0, 1)
-        return plane[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
+        """Slice ``index`` (of the order) of ``array`` ``[K, J, I, ...]`` as ``[rows, columns, ...]``."""
+        plane = slices_first(self.order.array(array), self.axis)[index]
+        return plane if self.axis == "z" else plane[::-1]  # superior up
 
-    def place(self, ijk: np.ndarray, size: Sequence[int]) -> tuple[float, float]:
-        """Position of voxel index ``ijk`` in the picture as parts (0 to 1) of its height and width."""
-        parts = [(ijk[a] + 0.5) / size[a] for a in (self.row, self.column)]
-        return tuple(1 - p if f else p for p, f in zip(parts, (self.flip_rows, self.flip_columns), strict=True))
+    def place(self, ijk: np.ndarray) -> tuple[float, float]:
+        """Position of voxel index ``ijk`` of the volume in the picture as parts (0 to 1) of its height and width."""
+        parts = zip(AXES, self.order.voxel(ijk), self.order.back.size, strict=True)
+        right, down = ((index + 0.5) / size for axis, index, size in parts if axis != self.axis)
+        return down if self.axis == "z" else 1 - down, right
 
 
 def draw_overlay(
@@ -91,13 +85,13 @@ def draw_overlay(
         index = best_slice(volume, segmentation, axis)
     elif not 0 <= index < volume.size[across]:
         raise InputError(f"slice is {index}; along {axis} the image has slices 0 to {volume.size[across] - 1}")
-    view = _view(volume, across)
-    shape = _picture_shape(volume, view, size)
-    picture = resized(_shown(volume, view.picture(volume.array, index)), shape)
+    view_axis, shown = volume.order.slice(axis, index)
+    view, shape = _View(volume.order, view_axis), _picture_shape(volume.ordered, view_axis, size)
+    picture = resized(_shown(volume, view.picture(volume.array, shown)), shape)
     if segmentation is not None:
         drawn = []
         for segment in segmentation.segments:
-            mask = _zoomed_mask(view.picture(segmentation.layers[segment.layer], index) == segment.value, shape)
+            mask = _zoomed_mask(view.picture(segmentation.layers[segment.layer], shown) == segment.value, shape)
             if mask is not None:
                 color = np.array(segment.color, np.float32)
                 picture[mask] = (1 - fill) * picture[mask] + fill * color
@@ -105,16 +99,16 @@ def draw_overlay(
         for mask, color in drawn:  # outlines last, so that no area covers them
             picture[_outline(mask, outline)] = color
     for low, high in boxes:
-        first, second = (view.place(np.add(corner, shift), volume.size) for corner, shift in ((low, -0.5), (high, 0.5)))
+        first, second = (view.place(np.add(corner, shift)) for corner, shift in ((low, -0.5), (high, 0.5)))
         _frame(picture, *(np.multiply(place, shape) for place in (first, second)))
     for voxel in (v for stroke in strokes for v in stroke):
-        down, right = (int(p * n) for p, n in zip(view.place(np.array(voxel), volume.size), shape, strict=True))
+        down, right = (int(p * n) for p, n in zip(view.place(np.array(voxel)), shape, strict=True))
         picture[max(down - 1, 0) : down + 1, max(right - 1, 0) : right + 1] = 1
     for places, sign in ((points, "+"), (not_points, "-")):
         for ras in places:
             ijk = volume.index_of(ras)
             if round(float(ijk[across])) == index:
-                row, column = view.place(ijk, volume.size)
+                row, column = view.place(ijk)
                 _mark(picture, row * shape[0] - 0.5, column * shape[1] - 0.5, sign)
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
@@ -163,18 +157,9 @@ def montage(pictures: Sequence[np.ndarray], columns: int, gap: int = 4) -> np.nd
     return out
 
 
-def _view(volume: Volume, across: int) -> _View:
-    axes, voxel_axes = volume.ijk_to_ras[:3, :3] / volume.spacing, orientation(volume.ijk_to_ras)[0]
-    anatomical = [voxel_axes.index(a) for a in range(3)]  # the axis (R, A, S) that each volume axis stands for
-    right, down = (np.array(v) for v in _RIGHT_AND_DOWN[anatomical[across]])
-    row, column = (a for a in range(3) if a != across)
-    if abs(down[anatomical[row]]) == 0:
-        row, column = column, row
-    return _View(across, row, column, bool(axes[:, row] @ down < 0), bool(axes[:, column] @ right < 0))
-
-
-def _picture_shape(volume: Volume, view: _View, size: int) -> tuple[int, int]:
-    extents = np.array([volume.size[a] * volume.spacing[a] for a in (view.row, view.column)])
+def _picture_shape(volume: Volume, axis: str, size: int) -> tuple[int, int]:
+    """Rows and columns of a picture of a slice across ``axis`` of ``volume``, which is in the usual order."""
+    extents = np.multiply(volume.size, volume.spacing)[[a for a in (2, 1, 0) if AXES[a] != axis]]
     # A slice of few thin rows would be a line: such a picture is stretched to something that can be seen.
     return two(int(max(round(size * part), 1)) for part in np.maximum(extents / extents.max(), _THINNEST))
 
