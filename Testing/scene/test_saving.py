@@ -9,10 +9,11 @@ import slicer
 
 from S3NetSegmentLib import __version__
 from S3NetSegmentLib.engine import SegmentSettings
+from S3NetSegmentLib.engine.common.provenance import provenance_tags
 from S3NetSegmentLib.engine.few_shot.settings import FewShotSettings
 from S3NetSegmentLib.scene.answers.accepted_answer import AcceptedAnswer, slices_changed_since
 from S3NetSegmentLib.scene.answers.preview import FewShotPreview
-from S3NetSegmentLib.scene.answers.provenance import few_shot_tags, provenance_tags
+from S3NetSegmentLib.scene.answers.provenance import few_shot_tags
 from S3NetSegmentLib.scene.drawings.support_set import SupportSlice
 from S3NetSegmentLib.scene.segmentation.reading import (
     create_segmentation,

@@ -9,8 +9,8 @@ import pytest
 from image_files import random_matrix
 
 from S3NetSegmentLib.engine import InputError, Segment, Segmentation, Volume
-from S3NetSegmentLib.engine.images.colors import lab_from_rgb
-from S3NetSegmentLib.engine.images.overlay import best_slice, draw_overlay, label_colors, montage
+from S3NetSegmentLib.engine.images.colors import lab_from_rgb, label_colors
+from S3NetSegmentLib.engine.images.overlay import best_slice, draw_overlay, montage
 
 # A block of the patient (RAS, mm): bright corners tell where right, anterior and superior are in a picture.
 SIDES = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}

@@ -14,17 +14,11 @@ from image_files import itk_image, random_matrix, relative_error
 
 from S3NetSegmentLib.engine import Extent, InputError, ResourceError, Segment, Segmentation, Volume
 from S3NetSegmentLib.engine.images import files, writing
+from S3NetSegmentLib.engine.images.files import IMAGE_FORMATS, SEGMENTATION_FORMATS, check_output_path
 from S3NetSegmentLib.engine.images.formats import nifti_places
 from S3NetSegmentLib.engine.images.formats.seg_nrrd import on_grid_of, read_segmentation
 from S3NetSegmentLib.engine.images.reading import read_image
-from S3NetSegmentLib.engine.images.writing import (
-    IMAGE_FORMATS,
-    SEGMENTATION_FORMATS,
-    check_output_path,
-    write_image,
-    write_png,
-    write_segmentation,
-)
+from S3NetSegmentLib.engine.images.writing import write_image, write_png, write_segmentation
 
 NEEDS_PERMISSIONS = pytest.mark.skipif(
     sys.platform == "win32" or (hasattr(os, "geteuid") and os.geteuid() == 0), reason="this user may write everywhere"

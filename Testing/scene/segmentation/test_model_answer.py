@@ -6,7 +6,7 @@ import slicer
 from mrml import Editor, add_transform, add_volume, affine, exported, put_under, random_grid, rotation, segment
 
 from S3NetSegmentLib.engine import Segmentation
-from S3NetSegmentLib.scene.answers.provenance import provenance_tags
+from S3NetSegmentLib.engine.common.provenance import provenance_tags
 from S3NetSegmentLib.scene.segmentation.reading import segment_mask, write_model_answer
 from S3NetSegmentLib.scene.segmentation.segment_edit import segment_edit
 from S3NetSegmentLib.scene.volumes import volume_from_node

@@ -11,13 +11,10 @@ from scipy import ndimage
 from ..common.arrays import two
 from ..common.errors import InputError
 from .array_order import ArrayOrder
-from .colors import label_colors
 from .intensity import intensity_scale
 from .resample import resized
 from .segmentation import Segmentation
 from .volume import AXES, Volume, slices_first
-
-__all__ = ["best_slice", "draw_overlay", "label_colors", "montage"]
 
 _SOFT_TISSUE = (-160.0, 240.0)  # Hounsfield units shown from black to white
 _THINNEST = 0.125  # a picture is at least this part of its long side wide or high

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..common.errors import ImageWarning, InputError, ResourceError, image_warning
+from ..common.errors import InputError, ResourceError, image_warning
 from .dicom.reading import read_dicom
 from .dicom.series import is_dicom
 from .files import file_head, refuse_devices, stem_of, suffix_of
@@ -45,17 +45,6 @@ FORMATS = (
 )  # fmt: skip
 IMAGE_ENDINGS = (*(ending for kind in FORMATS for ending in kind.endings), ".dcm")
 _LARGEST = 100.0  # mm: larger voxels show nothing of a body
-
-__all__ = [
-    "FORMATS",
-    "IMAGE_ENDINGS",
-    "ImageFormat",
-    "ImageWarning",
-    "checked_path",
-    "count_frames",
-    "read_alone",
-    "read_image",
-]
 
 
 def read_image(path: str | os.PathLike, frame: int | None = None, series: str | None = None) -> Volume:
@@ -103,16 +92,12 @@ def count_frames(path: str | os.PathLike, series: str | None = None) -> int:
     try:
         _read(path, count_only, series, False)
     except _Counted as found:
-        return found.count
+        return found.args[0]
     return 1
 
 
 class _Counted(Exception):
-    """The number of frames is known, and nothing else is wanted."""
-
-    def __init__(self, count: int):
-        super().__init__(count)
-        self.count = count
+    """The number of frames, its argument, is known, and nothing else is wanted."""
 
 
 def read_label_map(path: str | os.PathLike) -> Volume:
@@ -182,10 +167,9 @@ def _chosen_frame(path: Path, frame: int | None, count: int, names: tuple[str, .
     if frame is None:
         if count > 1:
             listed = "; ".join(f"{n}: {name}" for n, name in enumerate(names[:12]) if name)
-            raise InputError(
-                f"{str(path)!r} has {count} frames; choose one with --frame T (0 to {count - 1}; in Python frame=T)"
-                + (f": {listed}{'; ...' if count > 12 else ''}" if listed else "")
-            )
+            listed = f": {listed}{'; ...' if count > 12 else ''}" if listed else ""
+            how = f"choose one with --frame T (0 to {count - 1}; in Python frame=T)"
+            raise InputError(f"{str(path)!r} has {count} frames; {how}{listed}")
         return 0
     if frame >= count:
         has = f"{count} frames, 0 to {count - 1}" if count > 1 else "one frame, 0"

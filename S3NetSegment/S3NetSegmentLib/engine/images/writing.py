@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
-from .files import IMAGE_FORMATS, SEGMENTATION_FORMATS, check_output_path, replacing, suffix_of
+from .files import IMAGE_FORMATS, check_output_path, replacing, suffix_of
 from .formats.encoding import write_mha, write_nrrd, write_png_pixels
 from .formats.nifti import write_nifti
 from .formats.seg_nrrd import encode_segmentation
@@ -17,10 +17,6 @@ from .segmentation import Segmentation
 from .volume import Volume
 
 FRAME_FORMATS = (".nii.gz", ".nii", ".nrrd")  # that can hold several frames
-
-__all__ = [
-    "FRAME_FORMATS", "IMAGE_FORMATS", "SEGMENTATION_FORMATS", "check_output_path", "write_frames", "write_image", "write_png", "write_segmentation",
-]  # fmt: skip
 
 
 def write_segmentation(segmentation: Segmentation, path: str | os.PathLike) -> Path:

@@ -18,7 +18,6 @@ from ...engine.common.provenance import (
     method_of,
     mix_text,
     provenance,
-    provenance_tags,
     support_text,
     tag_names,
 )
@@ -27,8 +26,6 @@ from ...engine.images import AXES
 from ..drawings.support_set import SupportPlane, SupportSlice
 from ..segmentation.labelmaps import LabelBox, reference_lattice, segment_tag
 from ..volumes import volume_from_node, world_from_parent
-
-__all__ = ["PREFIX", "content_name", "few_shot_tags", "is_found", "made_by", "provenance_tags", "segment_fact"]
 
 METHOD_TAG = PREFIX + "Method"
 CONTENT_TAG = PREFIX + "Content"  # names the voxels that a result had when it was written
