@@ -8,7 +8,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from S3NetSegmentLib.engine import InputError
-from S3NetSegmentLib.scene.volumes import volume_from_node
+from S3NetSegmentLib.scene.volumes import turning_notes, volume_from_node
 
 
 def test_the_array_is_a_live_view_of_the_nodes_voxels(app, rng):
@@ -28,6 +28,27 @@ def test_voxels_lie_in_world_ras_under_nested_transforms(app, case):
     inner = mrml.affine(mrml.rotation(rng), rng.uniform(-9, 9, 3))
     mrml.put_under(node, mrml.add_transform(inner, mrml.add_transform(outer)))
     np.testing.assert_allclose(volume_from_node(node).ijk_to_ras, outer @ inner @ grid, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "signs, said",
+    [
+        ((-1, 1, 1), "mirrors it"),
+        ((1, 1, -1), "mirrors it"),
+        ((1, -1, -1), "turns it to another side"),
+        ((1, 1, 1), ""),
+    ],
+)
+def test_a_transform_that_mirrors_or_turns_a_volume_is_told_but_not_one_that_moves_it(app, signs, said):
+    node, other = (mrml.add_volume(np.zeros((4, 5, 6), np.uint8)) for _ in range(2))
+    tilted = mrml.affine(np.array([[0.9, -0.3, 0], [0.3, 0.9, 0], [0, 0, 1]]) * signs, (30, 20, 10))
+    transform = mrml.add_transform(tilted)
+    mrml.put_under(node, transform)
+    told = turning_notes(node)
+    assert [note for note in told if f"transform {transform.GetName()!r} of {node.GetName()!r} {said}" in note] == told
+    assert len(told) == bool(said) and len(turning_notes(node, other)) == len(turning_notes(other, node)) == bool(said)
+    mrml.put_under(other, transform)  # both lie alike
+    assert turning_notes(node, other) == []
 
 
 def test_the_modality_is_that_of_the_node_or_of_its_item_in_the_hierarchy(app):

@@ -21,7 +21,7 @@ from ..scene.drawings.drawn_slices import other_volume_support, read_drawn
 from ..scene.oblique_prompts import drawn_obliquely
 from ..scene.prompts import box_of, points_from_markups, stroke_voxels, volume_of
 from ..scene.segmentation.segment_slices import EditingRules, other_segments
-from ..scene.volumes import volume_from_node
+from ..scene.volumes import turning_notes, volume_from_node
 from .few_shot.request import used_segments
 from .few_shot.result import FEW_SHOT_CONFIDENCE
 from .script_checks import (
@@ -212,7 +212,8 @@ def few_shot_steps(
     target = volume_from_node(target_node)
     if elsewhere:
         other = other_volume_support(segmentation_node, segment_ids, volume_node, support)
-        items, segments, notes = other.items, other.segments, other.notes
+        items, segments = other.items, other.segments
+        notes = [*other.notes, *turning_notes(target_node, volume_node)]
         drawn_here, answer_axis = [], "auto"
     elif not support:
         raise InputError("every slice counts as drawn, so there is nothing to find; name the drawn slices")

@@ -8,6 +8,8 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..engine import InputError, Volume
+from ..engine.images.array_order import orientation
+from ..engine.images.volume import spans_space
 
 _MODALITY = "DICOM.Modality"  # what the DICOM module calls the attribute
 
@@ -40,6 +42,23 @@ def world_from_parent(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     transform.GetMatrixTransformToWorld(matrix)
     return array_from_matrix(matrix)
+
+
+def turning_notes(node: slicer.vtkMRMLVolumeNode, other: slicer.vtkMRMLVolumeNode | None = None) -> list[str]:
+    """A sentence if a parent transform mirrors or turns ``node`` to another side, but not ``other``, a volume that it is used with.
+
+    Models and drawings of other patients know left, front and feet; whether the transform sets these right, nobody knows.
+    """
+    own, others = (np.eye(4) if one is None else world_from_parent(one) for one in (node, other))
+    if not spans_space(own) or not spans_space(others) or orientation(own) == orientation(others):
+        return []  # a transform that flattens the volume is refused with it
+    turned, matrix = node, own
+    if other is not None and orientation(own) == orientation(np.eye(4)):
+        turned, matrix = other, others
+    does = "mirrors it" if np.linalg.det(matrix[:3, :3]) < 0 else "turns it to another side"
+    name = turned.GetParentTransformNode().GetName()
+    text = f"transform {name!r} of {turned.GetName()!r} {does}; take the volume out of it, unless it sets left, front and feet right"
+    return [text]
 
 
 def parent_key(node: slicer.vtkMRMLTransformableNode | None) -> str:

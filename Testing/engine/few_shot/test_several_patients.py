@@ -118,13 +118,25 @@ def test_a_segment_that_no_slice_here_shows_comes_from_the_other_patients():
     assert dice(answer(query, *supports, *here, quick=False).labels[4:7], true[4:7], 2) > 0.7
 
 
-def test_a_mirrored_patient_is_told_with_the_evidence():
-    query, _ = patient(0)
-    volume, labels = patient(1)
-    mirrored = Volume(volume.array[..., ::-1].copy(), volume.ijk_to_ras, "turned round")
-    found = answer(query, SupportVolume(mirrored, labels[..., ::-1].copy()))
-    assert any("'turned round' looks mirrored" in note and "correlation" in note for note in found.notes)
-    assert not any("mirrored" in note for note in answer(query, SupportVolume(volume, labels)).notes)
+@pytest.mark.parametrize(
+    "axes, said",
+    [
+        ((2,), "mirrored, left against right"),
+        ((0,), "upside down"),
+        ((1, 2), "turned round, with front and back exchanged"),
+    ],
+)
+def test_a_patient_the_other_way_round_is_told_with_the_evidence(axes, said):
+    def with_base(volume):  # so that feet and head differ
+        return Volume(np.concatenate((volume.array[:2] // 2 + 500, volume.array[2:])), volume.ijk_to_ras, volume.name)
+
+    (query, _), (volume, labels) = patient(0), patient(1)
+    if axes == (0,):
+        query, volume = with_base(query), with_base(volume)
+    turned = Volume(np.flip(volume.array, axes).copy(), volume.ijk_to_ras, "another")
+    found = answer(query, SupportVolume(turned, np.flip(labels, axes).copy()))
+    assert any(f"'another' looks {said}" in note and "correlation" in note for note in found.notes)
+    assert not any(" looks " in note for note in answer(query, SupportVolume(volume, labels)).notes)
 
 
 @pytest.mark.parametrize("slices", [(5,), tuple(range(10))])

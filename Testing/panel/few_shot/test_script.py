@@ -82,6 +82,13 @@ def test_few_shot_in_another_volume_makes_a_segmentation_there(module, few_shot_
     assert few_shot_engine.runs[1]["items"][0].drawn is None
 
 
+def test_a_transform_that_turns_the_other_volume_is_told(module, few_shot_engine, volume_node, drawing, caplog):
+    other = slicer.util.addVolumeFromArray(np.zeros((6, 30, 30), np.int16), name="next")
+    mrml.put_under(other, mrml.add_transform(mrml.affine(np.diag((1, 1, -1)))))
+    module.S3NetSegmentLogic().fewShot(volume_node, drawing, otherVolumeNode=other)
+    assert "of 'next' mirrors it" in caplog.text
+
+
 def test_few_shot_logs_what_the_user_should_know(module, few_shot_engine, volume_node, drawing, caplog):
     import logging
 

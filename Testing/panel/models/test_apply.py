@@ -9,6 +9,7 @@ import slicer
 
 pytest.importorskip("torch")
 
+import mrml
 from model_files import CLASSES, PROVENANCE, write_model
 
 from S3NetSegmentLib.engine import InputError, run_to_end
@@ -17,7 +18,7 @@ from S3NetSegmentLib.engine.training.model.ensemble import load_ensemble
 from S3NetSegmentLib.engine.training.model.model_file import load_model
 from S3NetSegmentLib.engine.training.slices.layout import SliceLayout
 from S3NetSegmentLib.engine.training.slices.likeness import ImageLook, TrainingLook
-from S3NetSegmentLib.panel.models.controller import apply_model_steps
+from S3NetSegmentLib.panel.models.controller import ModelRequest, apply_model_steps
 from S3NetSegmentLib.scene.volumes import volume_from_node
 
 
@@ -101,6 +102,14 @@ def test_the_model_file_is_remembered(open_models, open_panel, model_file):
     panel.open_models()
     panel.settle(0.1)
     assert "Ring" in panel.panel.models.ui.modelText.text
+
+
+def test_a_transform_that_turns_the_volume_is_told(model_file, volume_node):
+    answer, _ = run_to_end(apply_model_steps(ModelRequest(str(model_file), volume_node)))
+    assert not any("mirrors it" in note for note in answer.notes)
+    mrml.put_under(volume_node, mrml.add_transform(mrml.affine(np.diag((-1, 1, 1)))))
+    answer, _ = run_to_end(apply_model_steps(ModelRequest(str(model_file), volume_node)))
+    assert any(f"of {volume_node.GetName()!r} mirrors it" in note for note in answer.notes)
 
 
 def test_applying_makes_segments_with_names_colours_and_terminology(open_models, model_file, volume_node, keep_picture):

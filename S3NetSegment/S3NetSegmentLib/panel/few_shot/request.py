@@ -15,7 +15,7 @@ from ...engine.images import AXES
 from ...scene.drawings.drawn_slices import other_volume_support, read_drawn
 from ...scene.drawings.support_set import SupportPlane, SupportSlice
 from ...scene.segmentation.labelmaps import unfinished_segments
-from ...scene.volumes import volume_from_node
+from ...scene.volumes import turning_notes, volume_from_node
 
 SCOPES = ("slice", "volume", "other")
 
@@ -129,7 +129,8 @@ def make_few_shot_request(
         segments = used_segments(other.segments, [v.labels for v in other.items])
         return FewShotRequest(
             volume_node, segmentation_node, other_volume, target, other.items, segments, other.layers, (), "auto",
-            shown, False, settings, encoder, device, other.expected, other.notes,
+            shown, False, settings, encoder, device, other.expected,
+            [*other.notes, *turning_notes(other_volume, volume_node)],
         )  # fmt: skip
     if scope == "slice" and shown is None:
         raise InputError(_("no slice view shows the volume; show it in one, or propagate to the whole volume"))

@@ -19,7 +19,7 @@ from ...engine.images.colors import hex_color
 from ...engine.training.model.places import model_files
 from ...scene.answers.confidence import ConfidenceOverlay, doubtful_part
 from ...scene.segmentation.reading import write_model_answer
-from ...scene.volumes import volume_from_node
+from ...scene.volumes import turning_notes, volume_from_node
 from ..messages import sentence
 from ..run import Controller, Listener
 from ..script import warn_of_other_grid
@@ -87,6 +87,7 @@ def apply_model_steps(request: ModelRequest, files: ModelFiles | None = None):
     segmenter = ModelSegmenter(models, request.device, flips=request.flips)
     search = segmenter.segment(request.volume, confidence=request.confidence, short_steps=True)
     answer = yield from as_part_of(search, 0.0, 0.98)
+    answer = dataclasses.replace(answer, notes=(*answer.notes, *turning_notes(request.volume_node)))
     if answer.confidence is not None:
         yield Step(0.98, _("Preparing the confidence"))
         shown = doubtful_part(answer.confidence, answer.labels)

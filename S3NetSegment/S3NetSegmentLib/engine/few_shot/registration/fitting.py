@@ -27,8 +27,18 @@ _MARGIN_VOXELS = 1
 _BLOWN_UP = 5.0
 _LITTLE = 0.02  # of all segments together: what is hardly there may grow
 _SAMPLES = 200_000  # voxels at which segments are measured
-_UNLIKE = 0.6  # correlation below which a support volume may be mirrored
-_MIRRORED = 0.15  # correlation that a mirrored support volume must gain before that is said
+_UNLIKE = 0.6  # correlation below which a support volume may be mirrored or turned round
+_MORE_ALIKE = 0.15  # correlation that it must gain the other way round before that is said
+_EXPORTED = "check how it was exported, and whether a transform turns it"
+# Directions that are exchanged (0: left and right, 1: front and back, 2: feet and head): what that is called, what to do.
+_WAYS = {
+    (0,): (
+        "mirrored, left against right",
+        "check how it was exported, or whether the other side of the body is drawn",
+    ),
+    (2,): ("upside down", _EXPORTED),
+    (0, 1): ("turned round, with front and back exchanged", _EXPORTED),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +114,7 @@ def fit(
     image, inside = moved(fixed, moving, alignment.to_support)
     notes = _notes(query, support, alignment, query_scale, support_scale)
     if alignment.correlation < _UNLIKE:
-        notes += yield from _mirrored(query, query_scale, support, support_scale, part, axis, alignment.correlation)
+        notes += yield from _turned(query, query_scale, support, support_scale, part, axis, alignment.correlation)
     bare = Fitted(support, labels, alignment, fixed, None, notes)
     if np.count_nonzero(inside) < 100:
         return bare
@@ -170,36 +180,46 @@ def _notes(
     return notes
 
 
-def _mirrored(
+def _turned(
     query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str,
     plain: float,
 ) -> Steps[list[str]]:  # fmt: skip
-    """A sentence if the images are clearly more alike when left and right of the support volume are exchanged.
+    """A sentence if the images are clearly more alike when the support volume is mirrored, upside down or turned round.
 
     :param plain: their correlation as they are.
     """
-    across = int(np.argmax(np.abs(support.ijk_to_ras[0, :3])))  # the axis nearest to left-right
-    if AXES[across] == axis:
-        return []
-    turned = Volume(np.flip(support.array, 2 - across), support.ijk_to_ras, support.name)
-    start, stop = list(part.start), list(part.stop)
-    start[across], stop[across] = support.size[across] - stop[across], support.size[across] - start[across]
-    other = Extent(three(start), three(stop))
-    moving = yield from picture_of(turned, support_scale, other, voxel_size(turned, other))
-    places = yield from coarse_alignments(query, query_scale, turned, support_scale, other, axis)
+    for directions, (called, check) in _WAYS.items():
+        across = [support.order.axes[d] for d in directions]
+        if directions == (0,) and AXES[across[0]] == axis:
+            continue
+        array, start, stop = support.array, list(part.start), list(part.stop)
+        for a in across:
+            array = np.flip(array, 2 - a)
+            start[a], stop[a] = support.size[a] - stop[a], support.size[a] - start[a]
+        turned, other = Volume(array, support.ijk_to_ras, support.name), Extent(three(start), three(stop))
+        best = yield from _most_alike(query, query_scale, turned, support_scale, other, axis)
+        if best >= max(plain + _MORE_ALIKE, DOUBTFUL):
+            text = (
+                f"{support.name!r} looks {called}: the images are more alike that way round (correlation {best:.2f} against "
+                f"{plain:.2f}); {check}"
+            )
+            return [text]
+    return []
+
+
+def _most_alike(
+    query: Volume, query_scale: IntensityScale, support: Volume, support_scale: IntensityScale, part: Extent, axis: str
+) -> Steps[float]:
+    """The best correlation of the images over the places that are worth comparing."""
+    moving = yield from picture_of(support, support_scale, part, voxel_size(support, part))
+    places = yield from coarse_alignments(query, query_scale, support, support_scale, part, axis)
     best = -1.0
     for matrix in places:
-        region = covered(query, matrix, turned, other, 0.0)
+        region = covered(query, matrix, support, part, 0.0)
         if region is not None:
             fixed = yield from picture_of(query, query_scale, region, voxel_size(query, region))
             best = max(best, likeness(fixed, moving, matrix))
-    if best < max(plain + _MIRRORED, DOUBTFUL):
-        return []
-    text = (
-        f"{support.name!r} looks mirrored, left against right: the images are more alike that way round (correlation {best:.2f} "
-        f"against {plain:.2f}); check how it was exported, or whether the other side of the body is drawn"
-    )
-    return [text]
+    return best
 
 
 def mapped(matrix: np.ndarray, index: np.ndarray) -> np.ndarray:
