@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from ..engine import InputError, ResourceError
 from ..scene.session import SceneWatch
 
-BUDGET = 0.03  # seconds of work between two turns of the event loop
+_BUDGET = 0.03  # seconds of work between two turns of the event loop
 _SHORT = 0.3  # share of it, from which on a turn that ends the work does not use its result, too
 _FIRST_ESTIMATE = 0.5  # seconds before a time left is given: earlier ones jump about
 
@@ -38,8 +38,8 @@ class SteppingDriver:
     Attributes: ``longest_step``, the longest time in seconds that the present or last job held the event loop.
     """
 
-    def __init__(self, budget: float = BUDGET, clock: Callable[[], float] = time.monotonic):
-        self._budget, self._clock = budget, clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
         self._timer = timer(0, self._advance, repeats=True)
         self._steps = self._finish = None
         self._inside = False
@@ -89,7 +89,7 @@ class SteppingDriver:
         try:
             while not self._cancelled:
                 step = next(self._steps)
-                if self._clock() - turn >= self._budget:
+                if self._clock() - turn >= _BUDGET:
                     break
         except StopIteration as stop:
             self._finish = (self._on_done, stop.value)
@@ -102,7 +102,7 @@ class SteppingDriver:
         if self._cancelled:
             self._end(self._on_cancel)
         elif self._finish is not None:
-            if used < _SHORT * self._budget:  # else in the next turn
+            if used < _SHORT * _BUDGET:  # else in the next turn
                 self._end(*self._finish)
         elif step is not None:
             self._on_step(step, self._seconds_left(step.fraction))

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
-from .messages import ProgressRow
-from .widgets.looks import move_before
+from .widgets.looks import move_before, set_property
 
 _UI_FILES = Path(__file__).parents[2] / "Resources" / "UI"
 
@@ -41,13 +41,13 @@ class UseOfPanel:
             self._panel.message.hide()
             self.run()
 
-    def put_into(self, panel_ui, file: str, places: Mapping[str, str]) -> None:
+    def put_into_panel(self, file: str, places: Mapping[str, str]) -> None:
         """Puts widgets of a .ui file into the panel, hidden.
 
         :param places: the name of each of them -> the name of the panel's widget that it stands before.
         """
         self._root = slicer.util.loadUI(str(_UI_FILES / file))
-        self.ui = slicer.util.childWidgetVariables(self._root)
+        self.ui, panel_ui = slicer.util.childWidgetVariables(self._root), self._panel.ui
         layout = panel_ui.sharedForm.parent().layout()
         self.widgets = tuple(getattr(self.ui, name) for name in places)
         for widget, neighbour in zip(self.widgets, places.values(), strict=True):
@@ -68,14 +68,14 @@ class SectionListener:
     A section adds ``state_changed``, and names itself in the two texts below; one whose work ends with the scene adds its
     ``controller`` and ``_show``.
 
-    :param panel: the :class:`SegmentPanel`, which shows messages and hears ``running_changed``.
+    :param panel: the :class:`SegmentPanel`: its parameter node, messages, progress, inputs, settings and editor.
     """
 
     torch_text = ""  # told where torch is not there
     what = ""  # that failed, as the beginning of a message
 
-    def __init__(self, panel, progress: ProgressRow):
-        self._panel, self._progress = panel, progress
+    def __init__(self, panel):
+        self._panel = panel
 
     def show(self, parameter_node) -> None:
         if parameter_node is None:
@@ -86,13 +86,23 @@ class SectionListener:
     def show_progress(self, running: bool, button) -> None:
         """Shows or hides the progress; the keyboard goes to ``button``, so that Esc arrives in the panel."""
         if running:
-            self._progress.begin()
+            self._panel.progress.begin()
             button.setFocus()
         elif not self._panel.running:  # the row is everybody's
-            self._progress.end()
+            self._panel.progress.end()
+
+    def show_big_button(self, button, text: str, help_text: str, problem: str) -> None:
+        """Shows what the big ``button`` does, that it stops a run, or why it cannot be pressed."""
+        running = self.controller.running
+        for name, value in (
+            ("text", _("Cancel") if running else text),
+            ("enabled", running or not problem),
+            ("toolTip", _("Stop; the scene stays as it is (Esc)") if running else problem or help_text),
+        ):
+            set_property(button, name, value)
 
     def progressed(self, step, seconds_left: float | None) -> None:
-        self._progress.show(step, seconds_left)
+        self._panel.progress.show(step, seconds_left)
 
     def refused(self, text: str) -> None:
         self._panel.refused(text)

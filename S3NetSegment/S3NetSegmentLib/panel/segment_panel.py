@@ -40,13 +40,13 @@ class SegmentPanel:
         self.editor = EditorSection(ui)
         self.progress = ProgressRow(ui)
         self.inputs = InputsSection(ui)
-        self.segment = SegmentSection(ui, self, self.progress, self._save_undo, find_regions)
+        self.segment = SegmentSection(self, find_regions)
         self.controller, self.prompts = self.segment.controller, self.segment.prompts
-        self.advanced = AdvancedSection(ui, self.refused, lambda: self.wheel.refresh())
+        self.advanced = AdvancedSection(self)
         self.check = CheckDialog(ui.checkButton, device_setting)
-        self.few_shot = FewShotSection(ui, self, self.editor, self.inputs, self.advanced, self.progress, make_few_shot)
-        self.models = ModelsSection(ui, self, self.progress, self._save_undo)
-        self.cohort = CohortSection(ui, self, self.progress)
+        self.few_shot = FewShotSection(self, make_few_shot)
+        self.models = ModelsSection(self)
+        self.cohort = CohortSection(self)
         self.choice = SegmentationChoice(self.informed)
         self.made_by = MadeByRows(ui)
         self.uses = {"segment": self.segment, "few-shot": self.few_shot, "models": self.models, "cohort": self.cohort}
@@ -167,7 +167,8 @@ class SegmentPanel:
     def running(self) -> bool:
         return any(use.running for use in self.uses.values())
 
-    def _save_undo(self, segmentation_node) -> None:
+    def save_undo(self, segmentation_node) -> None:
+        """Called with a segmentation before a result is written to it."""
         self.few_shot.controller.take_up()  # what was drawn by hand, before a result joins it
         self.segment.history.saving()
         self.editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)

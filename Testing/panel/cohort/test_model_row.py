@@ -114,7 +114,7 @@ def test_a_training_is_stopped_after_a_question(open_cohort, store, gate, monkey
 
 
 def test_a_training_of_somebody_else_is_shown_and_not_joined(open_cohort, store, gate):
-    other = LoopTraining(store, model_row.slicer_python)
+    other = LoopTraining(store)
     other.start(5)
     panel = open_cohort(store)
     ui = row(panel)
@@ -135,4 +135,4 @@ def test_a_process_that_cannot_be_started_is_refused(store, gate, monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", broken)
     with pytest.raises(Exception, match=r"cannot be started .*Permission denied"):
-        LoopTraining(store, model_row.slicer_python).start(5)
+        LoopTraining(store).start(5)

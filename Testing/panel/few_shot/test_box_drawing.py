@@ -148,7 +148,7 @@ def test_a_second_box_around_the_same_replaces_and_one_elsewhere_adds(panel, box
 
 def expected(panel):
     """Dice that is expected of the drawing of the only drawn segment."""
-    (dice,) = panel.panel.few_shot._request("volume").expected.values()
+    (dice,) = panel.panel.few_shot.request("volume").expected.values()
     return dice
 
 

@@ -233,7 +233,7 @@ def test_a_run_that_does_not_answer_can_be_killed_from_the_panel(open_training, 
 
 
 def test_what_the_command_line_refuses_is_told(tmp_path, cohort):
-    run = TrainingRun(tmp_path / "run", lambda: sys.executable)
+    run = TrainingRun(tmp_path / "run")
     run.start(FinetuneTask(str(cohort), "tiny", settings=("no_such_setting=3",)))
     deadline = time.monotonic() + 6000
     while run.is_busy and time.monotonic() < deadline:
@@ -243,7 +243,7 @@ def test_what_the_command_line_refuses_is_told(tmp_path, cohort):
 
 
 def test_orders_that_cannot_work_are_refused_before_a_process_is_started(tmp_path, cohort):
-    run = TrainingRun(tmp_path / "run", lambda: sys.executable)
+    run = TrainingRun(tmp_path / "run")
     with pytest.raises(InputError, match="no folder 'images'"):
         run.start(FinetuneTask(str(tmp_path), "tiny"))
     assert not (tmp_path / "run").exists() and run.state == "none"
@@ -310,7 +310,7 @@ def test_a_run_that_does_not_answer_to_stop_can_be_killed(tmp_path):
 
 
 def test_a_run_that_is_stopped_while_it_starts_ends_as_stopped(tmp_path, cohort):
-    run = TrainingRun(tmp_path / "run", lambda: sys.executable)
+    run = TrainingRun(tmp_path / "run")
     run.start(FinetuneTask(str(cohort), "tiny", settings=tuple(TINY.split())))
     assert run.state == "starting"
     run.stop()

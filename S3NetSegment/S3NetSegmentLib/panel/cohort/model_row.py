@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
 
 import slicer
 from slicer.i18n import tr as _
@@ -22,13 +21,10 @@ _SILENT = 60.0  # seconds after which what is in it is of an earlier training: a
 
 
 class LoopTraining:
-    """The training of the model of one cohort. It goes on when the panel or Slicer is closed; only one runs for a folder.
+    """The training of the model of one cohort. It goes on when the panel or Slicer is closed; only one runs for a folder."""
 
-    :param python: gives the Python that runs the command line; Slicer's own by default.
-    """
-
-    def __init__(self, store: CohortStore, python: Callable[[], str] | None = None):
-        self._store, self._python = store, python
+    def __init__(self, store: CohortStore):
+        self._store = store
         self._process: subprocess.Popen | None = None
         self.output = store.work / FOLDER / _OUTPUT
 
@@ -44,7 +40,7 @@ class LoopTraining:
             raise InputError(_("a model of this folder is being trained already; wait for it"))
         if state.lacking:
             raise InputError(_("a model needs {n} more accepted cases").format(n=state.lacking))
-        python = (self._python or slicer_python)()
+        python = slicer_python()
         try:
             self.output.parent.mkdir(parents=True, exist_ok=True)
             arguments = ("cohort", str(self._store.folder), "train", "--minutes", str(minutes))

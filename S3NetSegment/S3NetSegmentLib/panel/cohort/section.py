@@ -17,7 +17,7 @@ from ...engine.cohort_loop.states import (
     CaseState,
     CohortState,
 )
-from ..messages import ProgressRow, sentence
+from ..messages import sentence
 from ..run import timer
 from ..sections import SectionListener, UseOfPanel
 from ..widgets.choosing import PathRow
@@ -34,15 +34,15 @@ _PICTURE = 180  # pixels, of the long side
 
 
 class CohortSection(UseOfPanel, SectionListener):
-    """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it."""
+    """The tab Cohort."""
 
     torch_text = _("proposals need PyTorch, which is not installed; see the top of the panel")
     what = _("The cohort")
 
-    def __init__(self, panel_ui, panel, progress: ProgressRow):
-        super().__init__(panel, progress)
+    def __init__(self, panel):
+        super().__init__(panel)
         below = dict.fromkeys(("loopCollapsibleButton", "loopModelCollapsibleButton"), "answerCollapsibleButton")
-        self.put_into(panel_ui, "Cohort.ui", {"loopFrame": "progressRow", **below})
+        self.put_into_panel("Cohort.ui", {"loopFrame": "progressRow", **below})
         ui, self._node = self.ui, None
         self._state: CohortState | None = None
         self._problem = ""
@@ -181,10 +181,9 @@ class CohortSection(UseOfPanel, SectionListener):
         there = self.controller.store is not None and self._node is not None and not self._problem
         case = self.controller.case
         is_open = case is not None and case.is_there
-        self.button.text = _("Cancel") if running else _("Next case")
         why_not = sentence(self._problem) if self._problem else NO_FOLDER
-        self.button.enabled = there or running
-        self.button.toolTip = _("Load the case that helps most with its proposal (Ctrl+Return)") if there else why_not
+        help_text = _("Load the case that helps most with its proposal (Ctrl+Return)")
+        self.show_big_button(self.button, _("Next case"), help_text, "" if there else why_not)
         for button, tip in (
             (ui.acceptCaseButton, _("Write the segments as they are now as this case's accepted segmentation")),
             (ui.proposeAgainButton, _("Use the slices that you have changed, and propose the others again")),

@@ -30,18 +30,16 @@ class FewShotEffectFrame:
     A run and its preview go on while the user draws with other effects.
 
     :param host: Slicer's ``scriptedEffect``: parameters, parameter node and undo.
-    :param make_engine: for the controller; the tests put their own in.
     """
 
-    def __init__(self, host, make_engine=None):
+    def __init__(self, host):
         self._host, self._last_view, self._showing = host, None, False
         self._notice, self._actions = "", []
         self.active = False
         self.controller = FewShotController(
             self,
             lambda node: host.saveStateForUndo(),
-            make_engine,
-            lambda: self._presenter.plane_in_view(self._last_view),
+            shown_plane=lambda: self._presenter.plane_in_view(self._last_view),
         )
         self._presenter = FewShotPresenter(self.controller, _PROPAGATE_HELP, has_keys=False)
         self._watch = DrawingWatch(self.show, lambda: None)

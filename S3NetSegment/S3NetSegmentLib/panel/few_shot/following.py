@@ -10,7 +10,6 @@ from ...scene.segmentation.reading import create_segmentation
 from ...scene.session import SegmentsWatch
 from ..run import timer
 from .controller import FewShotController
-from .request import FewShotRequest
 
 _CALM = 120  # ms without a further change: one stroke reports itself several times
 _AFTER = 400  # ms after the last stroke or the last turn of the wheel
@@ -147,18 +146,14 @@ def _ids(pair) -> tuple:
 
 
 class LivePreview:
-    """
-    :param is_wanted: whether the user wants it now.
-    :param make_request: what to preview; InputError where nothing can be.
+    """Previews the slice that is shown, when the user draws or scrolls.
+
+    :param section: the :class:`FewShotSection`: its controller, whether the user ``wants_live`` previews now, and what to preview
+        (``request``; InputError where nothing can be).
     """
 
-    def __init__(
-        self,
-        controller: FewShotController,
-        is_wanted: Callable[[], bool],
-        make_request: Callable[[], FewShotRequest],
-    ):
-        self._controller, self._is_wanted, self._make_request = controller, is_wanted, make_request
+    def __init__(self, section):
+        self._section, self._controller = section, section.controller
         self._timer = timer(_AFTER, self._preview)
 
     @property
@@ -167,7 +162,7 @@ class LivePreview:
 
     def soon(self) -> None:
         """Something changed: previews when things have calmed down."""
-        if self._is_wanted() and not self._controller.running:
+        if self._section.wants_live() and not self._controller.running:
             self._timer.start()
 
     def drawn_on(self) -> None:
@@ -183,11 +178,11 @@ class LivePreview:
             self._controller.cancel()
 
     def _preview(self) -> None:
-        if not self._is_wanted() or self._controller.running:
+        if not self._section.wants_live() or self._controller.running:
             return
         self._controller.refresh()
         try:
-            request = self._make_request()
+            request = self._section.request("volume")
         except InputError:
             return  # nothing is drawn yet; the Propagate button says it
         self._controller.preview(request)

@@ -14,14 +14,13 @@ from ...scene.session import volume_state
 from ...scene.slice_jump import show_plane, show_slice
 from ...scene.volumes import parent_key
 from ..inputs import volume_problem
-from ..messages import ProgressRow
 from ..sections import SectionListener, UseOfPanel
-from ..segment.advanced_section import AdvancedSection, device_setting
+from ..segment.advanced_section import device_setting
 from ..widgets.choosing import missing_path
 from ..widgets.looks import set_property
 from .controller import FewShotController
 from .drawn_and_answer import FewShotAnswerSection, SupportTable
-from .editor_section import BoxDrawing, EditorSection
+from .editor_section import BoxDrawing
 from .following import DrawingFollower, DrawingWatch, LivePreview
 from .presenter import FewShotPresenter
 from .request import FewShotRequest, make_few_shot_request
@@ -31,34 +30,30 @@ _HINT = _("Draw one or more segments on a slice with the tools above, or by boxe
 
 
 class FewShotSection(UseOfPanel, SectionListener):
-    """Its widgets in ``ui``, over a :class:`FewShotController`; the SegmentPanel owns it."""
+    """The tab Few-shot, over a :class:`FewShotController`.
+
+    :param make_engine: for the controller; the tests put their own in.
+    """
 
     torch_text = _("Few-shot needs PyTorch, which is not installed; see the top of the panel")
     what = _("Few-shot")
 
-    def __init__(
-        self, ui, panel, editor: EditorSection, inputs, advanced: AdvancedSection, progress: ProgressRow,
-        make_engine=None,
-    ):  # fmt: skip
-        """
-        :param inputs: knows the view that was last used.
-        :param make_engine: for the controller; the tests put their own in.
-        """
-        super().__init__(panel, progress)
-        self.ui, self._editor, self._inputs, self._advanced = ui, editor, inputs, advanced
+    def __init__(self, panel, make_engine=None):
+        super().__init__(panel)
+        self.ui = ui = panel.ui
         self.node = None
         self._in_view = self._places = None
         self.problem = ""
         self.controller = FewShotController(
-            self, self._save_undo, make_engine, lambda: self._presenter.plane_in_view(self._inputs.last_view)
+            self, self._save_undo, make_engine, lambda: self._presenter.plane_in_view(self._panel.inputs.last_view)
         )
         self._presenter = FewShotPresenter(self.controller, _HELP, has_keys=True)
         self.table = SupportTable(ui, self)
         self.answer = FewShotAnswerSection(ui, self, self._presenter)
         self._follower = DrawingFollower(self.controller)
-        self._live = LivePreview(self.controller, self._wants_live, lambda: self._request("volume"))
+        self._live = LivePreview(self)
         self._watch = DrawingWatch(self._drawn, self._live.drawn_on)
-        self.boxes = BoxDrawing(ui.boxDrawButton, self, editor)
+        self.boxes = BoxDrawing(ui.boxDrawButton, self, panel.editor)
         ui.addSliceButton.connect("clicked()", self._add_current)
         self.widgets, self.button = (ui.supportCollapsibleButton, ui.propagateFrame), ui.propagateButton
         self.button.connect("clicked()", self.run_or_cancel)
@@ -112,11 +107,11 @@ class FewShotSection(UseOfPanel, SectionListener):
         self._follower.tidy(whole=False)
         self.controller.refresh()
         try:
-            request = self._request(self.node.propagateTo.value)
+            request = self.request(self.node.propagateTo.value)
         except InputError as error:
             self.refused(str(error))
             return
-        self._editor.widget.setActiveEffect(None)
+        self._panel.editor.widget.setActiveEffect(None)
         self.controller.start(request)
 
     def accept(self) -> None:
@@ -125,7 +120,7 @@ class FewShotSection(UseOfPanel, SectionListener):
         if result is None:
             return
         elsewhere = result.request.is_other_volume  # the editor's masks do not apply there
-        if self.controller.accept(EditingRules() if elsewhere else self._editor.rules()) and not elsewhere:
+        if self.controller.accept(EditingRules() if elsewhere else self._panel.editor.rules()) and not elsewhere:
             self.node.acceptedAnswer = result.state.to_text()
 
     def go_to(self, place: tuple[str, int], volume_node=None) -> None:
@@ -135,9 +130,9 @@ class FewShotSection(UseOfPanel, SectionListener):
         try:
             volume_node = volume_node or self.node.volume
             if isinstance(plane, SupportPlane):
-                show_plane(volume_node, plane, self._inputs.last_view)
+                show_plane(volume_node, plane, self._panel.inputs.last_view)
                 return
-            show_slice(volume_node, *place, self.node.segmentation, None, self._inputs.last_view)
+            show_slice(volume_node, *place, self.node.segmentation, None, self._panel.inputs.last_view)
         except InputError as error:
             self.refused(str(error))
 
@@ -197,14 +192,14 @@ class FewShotSection(UseOfPanel, SectionListener):
             self.refresh_views()
 
     def _save_undo(self, segmentation_node) -> None:
-        self._editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
+        self._panel.editor.save_undo(segmentation_node, self.node.volume if self.node is not None else None)
 
-    def _wants_live(self) -> bool:
+    def wants_live(self) -> bool:
         return self.active and self.node is not None and self.node.livePreview
 
     # -- inside
 
-    def _request(self, scope: str) -> FewShotRequest:
+    def request(self, scope: str) -> FewShotRequest:
         node, support = self.node, self.controller.support
         return make_few_shot_request(
             node.volume,
@@ -213,7 +208,7 @@ class FewShotSection(UseOfPanel, SectionListener):
             scope,
             shown=self._in_view if scope != "other" else None,
             other_volume=node.otherVolume,
-            settings=self._advanced.few_shot.settings(),
+            settings=self._panel.advanced.few_shot.settings(),
             encoder=node.encoder,
             device=device_setting(),
         )
@@ -225,7 +220,7 @@ class FewShotSection(UseOfPanel, SectionListener):
         self.boxes.refresh()
         self._look_at_places()
         before = self._in_view
-        self._in_view, why_not = self._presenter.in_view(self._inputs.last_view)
+        self._in_view, why_not = self._presenter.in_view(self._panel.inputs.last_view)
         self.problem = self._problem()
         button = self.ui.addSliceButton
         listed = self._in_view is not None and self._in_view.place in {s.place for s in self.controller.support.drawn}
@@ -272,7 +267,7 @@ class FewShotSection(UseOfPanel, SectionListener):
             return _("Select the volume that the drawing is taken to.")
         if scope == "other" and node.otherVolume is node.volume:
             return _("The drawing is on that volume itself. Select another one.")
-        return self._presenter.in_view(self._inputs.last_view)[1] if scope == "slice" else ""
+        return self._presenter.in_view(self._panel.inputs.last_view)[1] if scope == "slice" else ""
 
     def _show_all(self) -> None:
         if self.node is None:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.common.device import torch_loaded
 from ..inputs import volume_problem
-from ..messages import ProgressRow, sentence
+from ..messages import sentence
 from ..run import SteppingDriver
 from ..sections import SectionListener
 from ..segment.advanced_section import device_setting
@@ -24,18 +24,15 @@ _HELP = _("Segment the volume with this model (Ctrl+Return)")
 
 
 class ApplySection(SectionListener):
-    """The widgets over a :class:`ModelController`.
-
-    :param save_undo: called with the segmentation before it is changed.
-    """
+    """The widgets over a :class:`ModelController`."""
 
     torch_text = _("Models need PyTorch, which is not installed; see the top of the panel")
     what = _("Applying the model")
 
-    def __init__(self, ui, panel, progress: ProgressRow, save_undo):
-        super().__init__(panel, progress)
+    def __init__(self, ui, panel):
+        super().__init__(panel)
         self._ui = ui
-        self.controller = ModelController(self, save_undo)
+        self.controller = ModelController(self, panel.save_undo)
         self._node, self._active, self._described = None, False, ""  # the path that the text is about
         self._unusable = ""  # why what is there is no model
         self._lost = ""  # what the path's problem was when it was last read
@@ -167,18 +164,11 @@ class ApplySection(SectionListener):
 
     def _show(self) -> None:
         ui, running = self._ui, self.controller.running
-        problem = "" if running else self._problem()
+        self.show_big_button(ui.applyModelButton, _("Apply"), _HELP, self._problem())
         if self._described != self._path.path:
             name = html.escape(os.path.basename(self._path.path))
             ui.modelText.text = _("Reading {name}...").format(name=name) if name else ""
         for widget, name, value in (
-            (ui.applyModelButton, "text", _("Cancel") if running else _("Apply")),
-            (ui.applyModelButton, "enabled", self._node is not None and not problem),
-            (
-                ui.applyModelButton,
-                "toolTip",
-                _("Stop; the scene stays as it is (Esc)") if running else problem or _HELP,
-            ),
             (ui.applyModelForm, "enabled", not running),
             (ui.modelConfidenceCheckBox, "enabled", not running),
             (ui.modelFlipsCheckBox, "visible", self._knows_mirrored),

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...engine.common.progress import Steps
 from ...scene.cohort_case import CohortCase, NeedsConfirmationError, SavedCase, make_cohort_case, save_case
-from ..messages import ProgressRow, sentence
+from ..messages import sentence
 from ..run import Run
 from ..sections import SectionListener, UseOfPanel
 from ..widgets.choosing import PathRow
@@ -31,8 +31,8 @@ class CaseSection(SectionListener):
 
     what = _("Saving the case")
 
-    def __init__(self, ui, panel, progress: ProgressRow, on_folder):
-        super().__init__(panel, progress)
+    def __init__(self, ui, panel, on_folder):
+        super().__init__(panel)
         self._ui = ui
         self.run = Run(self, _("Saving the case was stopped: {reason}."))
         self._node = self._named = None  # _named: the volume that the proposed name is of
@@ -111,19 +111,19 @@ def _saved_text(saved: SavedCase | None) -> list[str]:
 
 
 class ModelsSection(UseOfPanel):
-    """Puts its widgets, which have a .ui file of their own, into the panel; the SegmentPanel owns it.
+    """The tab Models.
 
     Attributes: ``apply``, ``case`` and ``training``.
     """
 
-    def __init__(self, panel_ui, panel, progress: ProgressRow, save_undo):
+    def __init__(self, panel):
         self._panel = panel
         names = ("cohortForm", "cohortCollapsibleButton", "trainingCollapsibleButton")
         below = dict.fromkeys(names, "answerCollapsibleButton")
-        self.put_into(panel_ui, "Models.ui", {"applyModelFrame": "progressRow", **below})
+        self.put_into_panel("Models.ui", {"applyModelFrame": "progressRow", **below})
         ui, self.button = self.ui, self.ui.applyModelButton
-        self.apply = ApplySection(ui, panel, progress, save_undo)
-        self.case = CaseSection(ui, panel, progress, lambda: self.training.cohort_chosen())
+        self.apply = ApplySection(ui, panel)
+        self.case = CaseSection(ui, panel, lambda: self.training.cohort_chosen())
         self.training = TrainingSection(ui, panel, lambda: self.case.folder, self.apply.choose)
         self.run = self.apply.run
         self.button.connect("clicked()", self.run_or_cancel)

@@ -281,52 +281,45 @@ def learning_curve(
     def y(share: float) -> float:
         return height - _BOTTOM - (height - _TOP - _BOTTOM) * min(max(share, 0.0), 1.0)
 
+    ink, loss, score = palette.color(qt.QPalette.Text), qt.QColor(*_LOSS), qt.QColor(*_SCORE)
+
+    def write(color, left: int, top: int, wide: int, side: str, text: str) -> None:
+        painter.setPen(color)
+        painter.drawText(left, top, wide, 14, int(getattr(qt.Qt, side)) | int(qt.Qt.AlignVCenter), text)
+
     painter.setPen(palette.color(qt.QPalette.Mid))
     for share in (0.0, 0.5, 1.0):
         painter.drawLine(int(x(0)), int(y(share)), int(x(last)), int(y(share)))
     if joined is not None:
-        place = int(x(joined))
-        pen = qt.QPen(palette.color(qt.QPalette.Text))
+        place, wide = int(x(joined)), 130
+        pen = qt.QPen(ink)
         pen.setStyle(qt.Qt.DotLine)
         painter.setPen(pen)
         painter.drawLine(place, _TOP, place, height - _BOTTOM)
-        wide = 130
-        left = place + 4 if place + wide < width - _RIGHT else place - wide - 4
-        side = "AlignLeft" if left > place else "AlignRight"
-        painter.drawText(left, _TOP, wide, 14, _flags(side), _("unlabelled slices join"))
-    _line(painter, [(x(s), y((v - low) / (high - low))) for s, v in losses], _LOSS)
-    _line(painter, [(x(s), y(v)) for s, v in scores], _SCORE, dots=True)
-    text = palette.color(qt.QPalette.Text)
+        if place + wide < width - _RIGHT:
+            write(ink, place + 4, _TOP, wide, "AlignLeft", _("unlabelled slices join"))
+        else:
+            write(ink, place - wide - 4, _TOP, wide, "AlignRight", _("unlabelled slices join"))
+    _line(painter, [(x(s), y((v - low) / (high - low))) for s, v in losses], loss)
+    _line(painter, [(x(s), y(v)) for s, v in scores], score, dots=True)
     for share in (0.0, 1.0):
         top = int(y(share)) - 7
-        painter.setPen(qt.QColor(*_LOSS))
-        painter.drawText(0, top, _LEFT - 4, 14, _flags("AlignRight"), f"{low + share * (high - low):.3g}")
-        if not scores:
-            continue
-        painter.setPen(qt.QColor(*_SCORE))
-        painter.drawText(width - _RIGHT + 4, top, _RIGHT - 4, 14, _flags("AlignLeft"), f"{share:g}")
-    painter.setPen(text)
-    painter.drawText(
-        _LEFT,
-        height - 15,
-        width - _LEFT - _RIGHT,
-        14,
-        _flags("AlignRight"),
-        _("step {last} of {steps}").format(last=last, steps=steps) if steps else _("step {last}").format(last=last),
-    )
-    painter.setPen(qt.QColor(*_LOSS))
-    painter.drawText(_LEFT, height - 15, 60, 14, _flags("AlignLeft"), "loss")
+        write(loss, 0, top, _LEFT - 4, "AlignRight", f"{low + share * (high - low):.3g}")
+        if scores:
+            write(score, width - _RIGHT + 4, top, _RIGHT - 4, "AlignLeft", f"{share:g}")
+    step = _("step {last} of {steps}") if steps else _("step {last}")
+    write(ink, _LEFT, height - 15, width - _LEFT - _RIGHT, "AlignRight", step.format(last=last, steps=steps))
+    write(loss, _LEFT, height - 15, 60, "AlignLeft", "loss")
     if scores:
-        painter.setPen(qt.QColor(*_SCORE))
-        painter.drawText(_LEFT + 40, height - 15, 120, 14, _flags("AlignLeft"), "validation")
+        write(score, _LEFT + 40, height - 15, 120, "AlignLeft", "validation")
     painter.end()
     return pixmap
 
 
-def _line(painter, points: Sequence[tuple[float, float]], color: tuple[int, int, int], dots: bool = False) -> None:
+def _line(painter, points: Sequence[tuple[float, float]], color, dots: bool = False) -> None:
     if not points:
         return
-    pen = qt.QPen(qt.QColor(*color))
+    pen = qt.QPen(color)
     pen.setWidthF(1.5)
     painter.setPen(pen)
     path = qt.QPainterPath()
@@ -345,7 +338,3 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(values)
     low, high = min(0.0, ordered[0]), ordered[int(0.98 * (len(ordered) - 1))]
     return (low, high) if high > low else (low, low + 1.0)
-
-
-def _flags(name: str) -> int:
-    return int(getattr(qt.Qt, name)) | int(qt.Qt.AlignVCenter)

@@ -45,20 +45,11 @@ class TrainingRun:
     ended without a word, or gives no sign of life from another computer), ``message`` (about it), ``log`` (what was logged).
     """
 
-    def __init__(
-        self,
-        folder: str | os.PathLike,
-        python: Callable[[], str] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ):
-        """
-        :param python: gives the Python that runs the command line; Slicer's own by default.
-        """
+    def __init__(self, folder: str | os.PathLike, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self.folder = RunFolder(folder)
         self.log = TrainingLog(self.folder.path / LOG)
         self.state, self.message = "none", ""
-        self._python = python
         self._process: subprocess.Popen | None = None
         self._stamp = None  # of the status file when the process was started
         self._is_told = False  # the process has written its status
@@ -102,7 +93,7 @@ class TrainingRun:
             )
         refuse_what_cannot_be_trained(task)
         arguments = [*task.arguments(), "-o", str(self.folder.path), *(["--resume"] if resume else []), "--quiet"]
-        python = (self._python or slicer_python)()
+        python = slicer_python()
         self.folder.make()
         self.folder.forget_stop()
         replace_text(self.folder.path / _TASK, json.dumps(task_facts(task), indent=2))

@@ -25,14 +25,10 @@ _NO_OBJECT = _("Segment an object first: there is nothing to explain yet")
 
 
 class AdjustSection:
-    """Slider, thumbnails and pick tool over the controller's live result."""
+    """Slider, thumbnails and pick tool over the live result of a :class:`SegmentSection`, whose undo history is used."""
 
-    def __init__(self, ui, controller: SegmentController, editor, on_tool: Callable[[], object]):
-        """
-        :param editor: the EditorSection, whose undo history is used.
-        :param on_tool: called when picking is switched on, so that other mouse tools can be switched off.
-        """
-        self._ui, self._controller, self._editor, self._on_tool = ui, controller, editor, on_tool
+    def __init__(self, ui, section):
+        self._ui, self._section, self._controller = ui, section, section.controller
         self._buttons = (ui.answer1Button, ui.answer2Button, ui.answer3Button)
         self._mouse = SliceMouse(self._clicked, qt.Qt.PointingHandCursor)
         self._showing = False
@@ -47,8 +43,8 @@ class AdjustSection:
             button.connect("clicked()", partial(self._choose, number))
         ui.regionCountComboBox.connect("activated(int)", self._count_chosen)
         ui.pickButton.connect("toggled(bool)", self._pick_toggled)
-        ui.undoButton.connect("clicked()", editor.undo)
-        ui.redoButton.connect("clicked()", editor.redo)
+        ui.undoButton.connect("clicked()", section.history.undo)
+        ui.redoButton.connect("clicked()", section.history.redo)
 
     # -- showing
 
@@ -191,7 +187,7 @@ class AdjustSection:
 
     def _pick_toggled(self, on: bool) -> None:
         if on:
-            self._on_tool()
+            self._section.pick_tool_on()
             self._mouse.start()
         else:
             self._mouse.stop()

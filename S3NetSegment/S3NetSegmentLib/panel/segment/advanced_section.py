@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import qt
 from slicer.i18n import tr as _
@@ -97,11 +96,9 @@ class AdvancedSection:
     image for Few-shot.
     """
 
-    def __init__(self, ui, on_error: Callable[[str], object], on_opened: Callable[[], object] = lambda: None):
-        """
-        :param on_opened: called when the rows are there; they are made when the user first wants to see them.
-        """
-        self._ui, self._on_opened = ui, on_opened
+    def __init__(self, panel):
+        ui, on_error = panel.ui, panel.refused
+        self._ui, self._panel = ui, panel
         self._node = None
         self._mode = "segment"
         for device in DEVICES:
@@ -160,7 +157,7 @@ class AdvancedSection:
         group = {"segment": self.segment, "few-shot": self.few_shot}.get(self._mode)
         if group is not None:
             group.open(self._ui.advancedCollapsibleButton.layout(), self._ui.deviceLabel.minimumWidth)
-            self._on_opened()
+            self._panel.wheel.refresh()  # rows that the wheel must not change
         if self._mode == "few-shot":
             self.encoder.refresh()
         self.show_device()

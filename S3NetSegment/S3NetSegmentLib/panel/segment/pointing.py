@@ -30,6 +30,9 @@ class _Step:
     after: str
     saved: bool
 
+    def turned(self) -> _Step:
+        return _Step(self.later, self.earlier, self.after, self.before, self.saved)
+
     def alone(self, content: str) -> bool:
         """Whether its answer changed nothing, so that the editor's history cannot tell it."""
         return self.before == self.after == content
@@ -72,24 +75,20 @@ class PromptHistory:
         self._state = state
 
     def undo(self) -> None:
-        step, now = self._done[-1] if self._done else None, self._content()
-        alone = step is not None and step.alone(now)
-        if not alone or step.saved:
-            self._editor.undo()
-        back = alone or (step is not None and now == step.after and self._content() == step.before)
-        if back:
-            self._undone.append(self._done.pop())
-            self._restore(step.earlier)
+        self._take_back(self._done, self._undone, self._editor.undo)
 
     def redo(self) -> None:
-        step, now = self._undone[-1] if self._undone else None, self._content()
+        self._take_back(self._undone, self._done, self._editor.redo)
+
+    def _take_back(self, steps: list[_Step], others: list[_Step], in_editor: Callable[[], object]) -> None:
+        """Takes the last of ``steps`` back, which turned round is one of ``others`` then."""
+        step, now = steps[-1] if steps else None, self._content()
         alone = step is not None and step.alone(now)
         if not alone or step.saved:
-            self._editor.redo()
-        again = alone or (step is not None and now == step.before and self._content() == step.after)
-        if again:
-            self._done.append(self._undone.pop())
-            self._restore(step.later)
+            in_editor()
+        if alone or (step is not None and now == step.after and self._content() == step.before):
+            others.append(steps.pop().turned())
+            self._restore(step.earlier)
 
     def _restore(self, state: PromptsState) -> None:
         restore_prompts(state)
@@ -106,13 +105,13 @@ class Pointing:
     :param section: the :class:`SegmentSection`: its controller, target and tools.
     """
 
-    def __init__(self, ui, panel, section):
+    def __init__(self, panel, section):
         self._panel, self._section, self._controller = panel, section, section.controller
-        self.prompts = PromptsSection(ui, self, section)
+        self.prompts = PromptsSection(panel.ui, self, section)
         self.history = PromptHistory(panel.editor, self._object_content, self._restored)
         self._waiting: Callable[[], object] | None = None  # what came while a run went on
         self._drag_saved = False  # the state before the drag that goes on is saved for undo
-        ui.keepOutCheckBox.connect("clicked()", self.changed)
+        panel.ui.keepOutCheckBox.connect("clicked()", self.changed)
 
     def request(self, slice_node=None, plane: tuple[str, int] | None = None) -> SegmentRequest:
         """What the panel asks for now. InputError for what cannot be asked.

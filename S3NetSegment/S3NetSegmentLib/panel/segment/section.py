@@ -10,9 +10,9 @@ from slicer.i18n import tr as _
 from ...engine import InputError
 from ...scene.segmentation.labelmaps import unfinished_segments
 from ...scene.session import SegmentsWatch
-from ..messages import ProgressRow
+from ..inputs import volume_problem
 from ..sections import SectionListener, UseOfPanel
-from ..widgets.looks import set_items, set_property
+from ..widgets.looks import set_items
 from .adjust_section import AdjustSection, WhyDialog
 from .controller import SegmentController
 from .pointing import Pointing
@@ -67,29 +67,28 @@ class TargetRow:
 
 
 class SegmentSection(UseOfPanel, SectionListener):
-    """Its widgets in ``ui``, over a :class:`SegmentController`; the SegmentPanel owns it.
+    """The tab Segment, over a :class:`SegmentController`.
 
     Attributes: ``pointing``, ``prompts``, ``history``, ``target``, ``adjust``, ``why``.
 
-    :param panel: the :class:`SegmentPanel`: its parameter node, inputs, settings, editor and messages.
-    :param save_undo: called with the segmentation before it is changed.
     :param find_regions: the engine; the tests put their own in.
     """
 
     torch_text = _("this image or these settings need PyTorch, which is not installed; see the top of the panel")
     what = _("Segment")
 
-    def __init__(self, ui, panel, progress: ProgressRow, save_undo, find_regions=None):
-        super().__init__(panel, progress)
-        self._ui, self._known_result = ui, None
+    def __init__(self, panel, find_regions=None):
+        super().__init__(panel)
+        self._ui, self._known_result = panel.ui, None
+        ui = panel.ui
         self.widgets = (
             ui.inputsCollapsibleButton, ui.outputsCollapsibleButton, ui.segmentButton, ui.adjustCollapsibleButton,
         )  # fmt: skip
-        self.controller = SegmentController(self, save_undo, find_regions)
-        self.pointing = Pointing(ui, panel, self)
+        self.controller = SegmentController(self, panel.save_undo, find_regions)
+        self.pointing = Pointing(panel, self)
         self.prompts, self.history = self.pointing.prompts, self.pointing.history
         self.target = TargetRow(ui, self._next_object)
-        self.adjust = AdjustSection(ui, self.controller, self.history, self._pick_tool_on)
+        self.adjust = AdjustSection(ui, self)
         self.why = WhyDialog(ui, self.controller)
         self.button = ui.segmentButton
         self.button.connect("clicked()", self.run_or_cancel)
@@ -166,7 +165,8 @@ class SegmentSection(UseOfPanel, SectionListener):
         self.adjust.tools_off()
         self._panel.editor.widget.setActiveEffect(None)
 
-    def _pick_tool_on(self) -> None:
+    def pick_tool_on(self) -> None:
+        """Only one tool has the mouse."""
         self.prompts.tools_off()
         self._panel.editor.widget.setActiveEffect(None)
 
@@ -228,12 +228,8 @@ class SegmentSection(UseOfPanel, SectionListener):
 
     def show_button(self) -> None:
         """Shows whether the button can be pressed, and why not; to be called often: it depends on the views."""
-        button, running = self._ui.segmentButton, self.controller.running
         node, inputs = self._panel.node, self._panel.inputs
-        if node is not None and not running:
+        if node is not None and not self.running:
             inputs.show_slice()
-        problem = "" if running or node is None else inputs.problem
-        set_property(button, "text", _("Cancel") if running else _("Segment"))
-        set_property(button, "enabled", node is not None and not problem)
-        help_text = _("Stop; the scene stays as it is (Esc)") if running else problem or _HELP
-        set_property(button, "toolTip", help_text)
+        problem = volume_problem(None) if node is None else inputs.problem
+        self.show_big_button(self.button, _("Segment"), _HELP, problem)
