@@ -25,10 +25,12 @@ from S3NetSegmentLib.engine.few_shot.registration import neighbours
 from S3NetSegmentLib.engine.few_shot.voters import propagated
 
 _STEPS = """
-import sys, threading, time
+import gc, sys, threading, time
 sys.path.insert(0, {module!r})
 from S3NetSegmentLib.engine.common.device import torch_loaded
 assert "torch" not in sys.modules
+collections = []  # generation of each, which stops all threads
+gc.callbacks.append(lambda phase, info: collections.append(info["generation"]) if phase == "start" else None)
 steps, said = torch_loaded(), set()
 said.add(next(steps).message)
 steps.close()  # the user cancels, and asks again
@@ -37,6 +39,7 @@ assert len(again) > 3 and {{step.message for step in again}} | said == {{"Loadin
 import torch
 assert torch.zeros(2).sum() == 0 and list(torch_loaded()) == []
 assert threading.active_count() == 1
+assert collections.count(2) == 1 and gc.isenabled() and gc.get_freeze_count() > 100_000
 """
 
 
@@ -97,7 +100,7 @@ def test_full_memory_is_told_from_other_errors():
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
-def test_a_thread_loads_it_in_many_steps_also_after_a_cancel():
+def test_a_thread_loads_it_in_many_steps_also_after_a_cancel_and_its_objects_are_not_searched_for_garbage():
     pytest.importorskip("torch")
     done = subprocess.run([sys.executable, "-c", _STEPS.format(module=str(MODULE))], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib.util
 import math
 import os
@@ -235,10 +236,27 @@ class _Loading(threading.Thread):
         with contextlib.suppress(Exception):  # import then loads them, and says what is wrong
             _open_libraries()
         try:
-            for name in self._names:
-                importlib.import_module(name)
+            with _for_good():
+                for name in self._names:
+                    importlib.import_module(name)
         except Exception as error:
             self.problem = error
+
+
+@contextmanager
+def _for_good() -> Iterator[None]:
+    """What is made meanwhile stays as long as the program does, and is never searched for garbage. torch makes half a million
+    objects; to go through them all stops every thread for a tenth of a second, several times while they are made, and later
+    in the middle of the user's work."""
+    gc.collect()  # what is garbage now would stay, too
+    wanted = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if wanted:
+            gc.enable()
 
 
 _loading: _Loading | None = None

@@ -7,7 +7,7 @@ changed drawing costs none of it again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ GREY_STEPS = 2000  # whole intensity steps between dark and bright, for GrowCut
 _LONGEST = 160  # pixels of the working grid
 _SMALLEST_THICKNESS, _SMALLEST_SIDE = 2.0, 8.0  # pixels of the working grid that a drawn segment should keep
 _FINER, _SCATTERED_FINER = 2.2, 10  # how many times work_voxels may be exceeded for thin segments and scattered targets
-_CHANNEL_PIXELS = 150_000  # whose channels are computed at once
+_STEP_PIXELS = 150_000  # that are worked on at once
 _FEATURE_BYTES = 400e6  # features of more than this are not kept
 
 Window = tuple[slice, slice]  # rows and columns of a box
@@ -132,7 +132,7 @@ class Frame:
 
     def channels(self, z: int) -> torch.Tensor:
         """What slice ``z`` is registered by, ``[2, h, w]``, see :func:`registration_channels`; computed once, in batches."""
-        size = max(1, _CHANNEL_PIXELS // (self.work_shape[0] * self.work_shape[1]))
+        size = max(1, _STEP_PIXELS // (self.work_shape[0] * self.work_shape[1]))
         number, place = divmod(z, size)
         if number not in self._channels:
             self._channels[number] = registration_channels(self.work[number * size : (number + 1) * size])
@@ -298,7 +298,7 @@ def pixel_features(image: np.ndarray, spacing: Sequence[float]) -> Steps[torch.T
     depth_ratio = spacing[1] / spacing[0]
     features, smooth = _Features(image.shape), {}
     yield Step(0.0, _LOOKING)
-    yield features.add(image)
+    yield from features.begin(image)
     for sigma in _SCALES:
         smooth[sigma] = yield from _gauss(image, 0.0, sigma, features.done)
         yield features.add(smooth[sigma])
@@ -331,6 +331,13 @@ class _Features:
     def done(self) -> float:
         return self._filled / _FEATURES
 
+    def begin(self, plane: np.ndarray) -> Steps[None]:
+        """The first one, a few slices at a time: with it the memory of all comes, which takes far longer than the writing."""
+        for part in _parts(self.values.shape[:3], 0):
+            yield Step(0.0, _LOOKING)
+            self.values[(*part, 0)] = plane[part]
+        self._filled = 1
+
     def add(self, plane: np.ndarray) -> Step:
         self.values[..., self._filled] = plane
         self._filled += 1
@@ -342,9 +349,19 @@ def _gauss(image: np.ndarray, across: float, within: float, done: float) -> Step
     out = image
     for axis, sigma in enumerate((across, within, within)):
         if sigma > 0.05 and out.shape[axis] > 1:
-            yield Step(done, _LOOKING)
-            out = ndimage.gaussian_filter1d(out, sigma, axis, mode="nearest", truncate=_HALO)
+            blurred = np.empty_like(out)
+            for part in _parts(out.shape, 1 if axis == 0 else 0):
+                yield Step(done, _LOOKING)
+                ndimage.gaussian_filter1d(out[part], sigma, axis, output=blurred[part], mode="nearest", truncate=_HALO)
+            out = blurred
     return out
+
+
+def _parts(shape: Sequence[int], axis: int) -> Iterator[tuple[slice, ...]]:
+    """Parts of an array along ``axis`` that are worked on in one step each."""
+    size = max(1, _STEP_PIXELS * shape[axis] // int(np.prod(shape)))
+    for first in range(0, shape[axis], size):
+        yield (*(slice(None),) * axis, slice(first, first + size), *(slice(None),) * (2 - axis))
 
 
 def _slope(image: np.ndarray, axis: int) -> np.ndarray:

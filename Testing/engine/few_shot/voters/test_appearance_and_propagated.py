@@ -6,6 +6,7 @@ import torch
 from few_shot_scenes import Scene, tube
 
 from S3NetSegmentLib.engine import run_to_end
+from S3NetSegmentLib.engine.few_shot import frame
 from S3NetSegmentLib.engine.few_shot.drawings.drawing import SoftSlice
 from S3NetSegmentLib.engine.few_shot.frame import Box, Frame, pixel_features
 from S3NetSegmentLib.engine.few_shot.voters.appearance import fit_pixels
@@ -35,6 +36,22 @@ def test_features_of_a_constant_image_are_its_value_or_nothing():
         channel = features[..., number]
         assert torch.allclose(channel, channel[0, 0, 0].expand_as(channel), atol=1e-3)
         assert min(abs(channel[0, 0, 0] - 0.5), abs(channel[0, 0, 0])) < 2e-3
+
+
+def test_features_are_computed_in_short_steps_and_are_the_same_for_it(monkeypatch):
+    image = np.random.default_rng(1).random((20, 9, 11), np.float32)
+    whole = run_to_end(pixel_features(image, (2.0, 1.0, 1.0)))
+    monkeypatch.setattr(frame, "_STEP_PIXELS", 300)  # of 1980
+    blur, sizes = frame.ndimage.gaussian_filter1d, []
+
+    def noted(part, *arguments, **more):
+        sizes.append(part.size)
+        return blur(part, *arguments, **more)
+
+    monkeypatch.setattr(frame.ndimage, "gaussian_filter1d", noted)
+    steps, seen = pixel_features(image, (2.0, 1.0, 1.0)), []
+    assert torch.equal(run_to_end(steps, seen.append), whole)
+    assert max(sizes) <= 300 and len(seen) > len(sizes) > 80
 
 
 def test_features_know_no_position():
