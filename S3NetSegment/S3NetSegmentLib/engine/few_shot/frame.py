@@ -335,7 +335,7 @@ class _Features:
         """The first one, a few slices at a time: with it the memory of all comes, which takes far longer than the writing."""
         for part in _parts(self.values.shape[:3], 0):
             yield Step(0.0, _LOOKING)
-            self.values[(*part, 0)] = plane[part]
+            self.values[..., 0][part] = plane[part]
         self._filled = 1
 
     def add(self, plane: np.ndarray) -> Step:
